@@ -1,0 +1,47 @@
+# Everything sets itself up: `make demo` and `make test` work in a fresh clone with Python >= 3.11.
+#   make venv TORCH=torch==2.13.0    another build of torch (the default is the CPU build, without CUDA packages)
+
+PYTHON ?= python3
+TORCH ?=
+export OMP_WAIT_POLICY := PASSIVE
+export TOKENIZERS_PARALLELISM := false
+
+BIN := .venv/bin
+STAMP := .venv/.stamp
+
+.PHONY: demo real test test-all lint format venv help
+
+help:  ## What can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1: /'
+
+demo: $(STAMP)  ## The whole method on the testbed, in minutes; a second time resumes or reports
+	$(BIN)/solon run runs/demo --recipe testbed
+	@echo "Report: $(CURDIR)/runs/demo/report.html"
+
+real: $(STAMP)  ## The same stages on SmolLM2-135M-Instruct with LoRA
+	$(BIN)/pip install --quiet -e '.[real]' -c constraints.txt
+	$(BIN)/python scripts/fetch_smollm2.py
+	$(BIN)/solon run runs/real --recipe real
+	@echo "Report: $(CURDIR)/runs/real/report.html"
+
+test: $(STAMP)  ## All quick tests
+	$(BIN)/pytest -q -m "not slow"
+
+test-all: $(STAMP)  ## All tests
+	$(BIN)/pytest -q
+
+lint: $(STAMP)  ## Style, types, and the layers of the design
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP)  ## Rewrite the files in the project's style
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+venv: $(STAMP)  ## The virtual environment, exact versions from constraints.txt
+
+$(STAMP): pyproject.toml constraints.txt scripts/make_venv.sh
+	PYTHON='$(PYTHON)' TORCH='$(TORCH)' scripts/make_venv.sh .venv
+	@touch $@

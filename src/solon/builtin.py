@@ -1,0 +1,80 @@
+"""What Solon ships, by name: constitutions, recipes, the testbed's prompts and its two models.
+
+A source or model named `testbed:NAME` is a file or folder among the package's data; a constitution or recipe is built
+in when its name is a bare word. Everything else is a path of the user's own and passes through, checked to exist, so
+that a typing error is met here, with the names that do exist, before any model is loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from solon.errors import ConstitutionError, InputError, ModelError, RecipeError, SolonError
+from solon.yaml_nodes import nearest
+
+DATA = Path(__file__).parent / "data"
+PREFIX = "testbed:"
+
+
+def source_path(name: str | Path) -> Path:
+    """The file of prompts or comparisons that a recipe names; raises InputError when it is missing."""
+    return _resolve(name, DATA / "testbed", (".jsonl", ".jsonl.gz"), "prompt file", InputError)
+
+
+def model_path(name: str | Path) -> Path:
+    """The model folder that a recipe names; raises ModelError when it is missing or holds no model."""
+    path = _resolve(name, DATA / "models", ("",), "model folder", ModelError)
+    if not path.is_dir() or not (path / "config.json").is_file():
+        raise ModelError(
+            "no model folder: it lacks config.json",
+            place=str(path),
+            remedy="Give the folder that save_pretrained wrote, or 'testbed:assistant'",
+        )
+    return path
+
+
+def constitution_path(name: str | Path) -> Path:
+    """The YAML file of a constitution; raises ConstitutionError when there is none of that name."""
+    return _resolve(name, DATA / "constitutions", (".yaml",), "constitution", ConstitutionError, prefix="")
+
+
+def recipe_path(name: str | Path) -> Path:
+    """The YAML file of a recipe; raises RecipeError when there is none of that name."""
+    return _resolve(name, DATA / "recipes", (".yaml",), "recipe", RecipeError, prefix="")
+
+
+def built_in(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
+    """The entries of a data folder by name; an empty suffix stands for folders."""
+    if not folder.is_dir():
+        return {}
+    return {
+        entry.name.removesuffix(suffix): entry
+        for entry in sorted(folder.iterdir())
+        for suffix in suffixes
+        if (entry.name.endswith(suffix) if suffix else entry.is_dir())
+    }
+
+
+def _resolve(
+    name: str | Path,
+    folder: Path,
+    suffixes: Sequence[str],
+    what: str,
+    error: type[SolonError],
+    prefix: str = PREFIX,
+) -> Path:
+    written = str(name)
+    known = built_in(folder, suffixes)
+    bare = written.removeprefix(prefix)
+    # With a prefix only that marks a name; without one a bare word does, and a user's own file is written as a path.
+    names_built_in = written.startswith(prefix) if prefix else isinstance(name, str) and Path(written).name == written
+    if names_built_in and bare in known:
+        return known[bare]
+    if not (prefix and names_built_in) and Path(written).exists():
+        return Path(written)
+    names = [f"{prefix}{each}" for each in known]
+    close = nearest(written, names)
+    hint = f"Did you mean '{close}'? " if close else ""
+    built = f"Built in: {', '.join(names)}" if names else "Nothing is built in under that kind"
+    raise error(f"no such {what}", place=written, remedy=f"{hint}{built}, or give a path")

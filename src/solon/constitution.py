@@ -1,0 +1,125 @@
+"""Constitutions: the principles, the worked examples, and the draw of a principle for a row.
+
+A constitution is a YAML file and the only supervision of harmlessness: revision principles (a critique request with a
+revision request), preference principles (one instruction), and worked examples for each question that is put to a
+model. A draw is weighted rendezvous hashing over (run seed, row, step, principle id): each principle scores
+`-weight / log(u)` with u in (0, 1) from a digest, and the highest wins. Editing a principle's text therefore moves no
+draw, and adding the n-th principle moves 1/n of them (DESIGN section 4).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from solon.conversation import Conversation
+from solon.digest import digest, uniform_for
+
+
+class Principle(Protocol):
+    """What a draw needs to know of a principle."""
+
+    @property
+    def id(self) -> str:
+        """The name under which rows record it."""
+        ...
+
+    @property
+    def weight(self) -> float:
+        """How often it is drawn, relative to the others."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionPrinciple:
+    """A critique request with its revision request (paper, section 3.1)."""
+
+    id: str
+    critique_request: str
+    revision_request: str
+    axis: str = "harmlessness"
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class PreferencePrinciple:
+    """An instruction by which two replies are compared (paper, section 4.1)."""
+
+    id: str
+    instruction: str
+    axis: str = "harmlessness"
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class CritiqueExample:
+    """A worked critique and revision of the conversation's last assistant turn."""
+
+    conversation: Conversation
+    critique_request: str
+    critique: str
+    revision_request: str
+    revision: str
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonExample:
+    """Two replies to a conversation, the better one named; its principle is drawn when it is shown."""
+
+    conversation: Conversation
+    better: str
+    worse: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReasonedExample:
+    """A comparison with the reasoning that leads to its letter (chain of thought, paper section 4.1)."""
+
+    conversation: Conversation
+    option_a: str
+    option_b: str
+    reasoning: str
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Constitution:
+    """Everything that supervises harmlessness in a run."""
+
+    name: str
+    description: str
+    revision: tuple[RevisionPrinciple, ...]
+    preference: tuple[PreferencePrinciple, ...]
+    critique_examples: tuple[CritiqueExample, ...] = ()
+    comparison_examples: tuple[ComparisonExample, ...] = ()
+    reasoned_examples: tuple[ReasonedExample, ...] = ()
+
+    @property
+    def hash(self) -> str:
+        """A digest of all that the file says."""
+        return digest(repr(self))
+
+
+P = TypeVar("P", bound=Principle)
+
+
+def draw(principles: Sequence[P], *key: object) -> P:
+    """The principle that rendezvous hashing gives for `key` (run seed, row id, step ...); weights of 0 never win.
+
+    The chance of a principle is its weight over the sum of weights. Raises ValueError when no weight is positive.
+    """
+    candidates = [principle for principle in principles if principle.weight > 0]
+    if not candidates:
+        raise ValueError("no principle with a positive weight to draw from")
+    return max(candidates, key=lambda p: (-p.weight / math.log(uniform_for(*key, p.id)), p.id))
+
+
+def load_constitution(path: Path | str) -> Constitution:
+    """The constitution in a YAML file; raises ConstitutionError with `file:line` and the key at fault."""
+    # The reader builds the types above, so it can only be imported once they exist.
+    from solon.constitution_file import read_constitution
+
+    return read_constitution(Path(path))

@@ -1,0 +1,187 @@
+"""Conversations, and the prompts that are made of them.
+
+A conversation is a list of turns. A prompt is the turns that a model reads, the role in which it is to reply, and the
+words that open the reply. Engines turn prompts into tokens through a rendering: the paper's transcript (below), which
+any base model reads, or the tokenizer's chat template. Roles go beyond human and assistant because the supervised stage
+of the paper continues the same transcript with `Critique Request`, `Critique`, `Revision Request` and `Revision`
+(section 3.1); a chat template shows the requests as user turns and the model's own turns as assistant turns.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from solon.digest import digest
+from solon.errors import InputError
+
+
+class Role(StrEnum):
+    """Who speaks, and how a transcript labels the turn."""
+
+    SYSTEM = "system"
+    HUMAN = "human"
+    ASSISTANT = "assistant"
+    CRITIQUE_REQUEST = "critique_request"
+    CRITIQUE = "critique"
+    REVISION_REQUEST = "revision_request"
+    REVISION = "revision"
+    QUESTION = "question"
+    """A question that stands in the transcript without a label (the paper's multiple-choice form, section 4.1)."""
+    REASONING = "reasoning"
+    """The judge's own reasoning before its answer (chain of thought, section 4.1)."""
+    ANSWER = "answer"
+
+
+LABELS: Mapping[Role, str] = {
+    Role.SYSTEM: "System",
+    Role.HUMAN: "Human",
+    Role.ASSISTANT: "Assistant",
+    Role.CRITIQUE_REQUEST: "Critique Request",
+    Role.CRITIQUE: "Critique",
+    Role.REVISION_REQUEST: "Revision Request",
+    Role.REVISION: "Revision",
+    Role.REASONING: "Let's think step by step",
+    Role.ANSWER: "The answer is",
+}
+MODEL_ROLES = frozenset({Role.ASSISTANT, Role.CRITIQUE, Role.REVISION, Role.REASONING, Role.ANSWER})
+TRAINER_ROLES: Mapping[str, Role] = {"user": Role.HUMAN, "assistant": Role.ASSISTANT, "system": Role.SYSTEM}
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One turn: who speaks and what is said, without label or surrounding white space."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """Turns in order; as a prompt it ends on a human turn."""
+
+    turns: tuple[Turn, ...]
+
+    @property
+    def row_id(self) -> str:
+        """The content hash that names this conversation in every table (DESIGN section 4)."""
+        return digest([(turn.role.value, turn.content) for turn in self.turns])
+
+    def messages(self) -> list[dict[str, str]]:
+        """The turns as other trainers write them: `[{"role": "user", "content": ...}, ...]`."""
+        return [
+            {"role": "user" if turn.role is Role.HUMAN else turn.role.value, "content": turn.content}
+            for turn in self.turns
+        ]
+
+    def with_reply(self, reply: str) -> Conversation:
+        """This conversation with one more assistant turn."""
+        return Conversation((*self.turns, Turn(Role.ASSISTANT, reply)))
+
+
+def conversation_of(messages: Iterable[Mapping[str, str]], *, place: str = "") -> Conversation:
+    """A conversation from trainer-style messages; raises InputError (naming `place`) on an unknown role or no text."""
+    turns = []
+    for number, message in enumerate(messages, start=1):
+        role = TRAINER_ROLES.get(str(message.get("role")), None)
+        content = message.get("content")
+        if role is None or not isinstance(content, str):
+            known = ", ".join(TRAINER_ROLES)
+            raise InputError(
+                f"message {number} needs a role ({known}) and a text as content",
+                place=place,
+                remedy='Write messages as {"role": "user", "content": "..."}',
+            )
+        turns.append(Turn(role, content))
+    return Conversation(tuple(turns))
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What a model is asked: the turns it reads, the role in which it replies, and the words that open its reply.
+
+    `shared` counts the leading turns that many prompts have in common (worked examples), so that an engine can keep
+    what it computed for them; it never changes what the model reads.
+    """
+
+    turns: tuple[Turn, ...]
+    reply_as: Role = Role.ASSISTANT
+    opening: str = ""
+    shared: int = 0
+
+
+class Rendering(Protocol):
+    """Turns a prompt into the text that is tokenized."""
+
+    name: str
+
+    def render(self, prompt: Prompt) -> tuple[str, str]:
+        """The shared part's text and the rest; their concatenation is what the model reads."""
+        ...
+
+    def completion(self, reply: str) -> str:
+        """The text, after the rendered prompt, that stands for `reply` in training (without the end token)."""
+        ...
+
+    def stops(self) -> tuple[str, ...]:
+        """Texts at which a reply ends because another speaker begins."""
+        ...
+
+
+class TranscriptRendering:
+    r"""The paper's transcript: `\n\nHuman: ...\n\nAssistant: ...` (section 1.2 and appendix E)."""
+
+    name = "transcript"
+
+    def render(self, prompt: Prompt) -> tuple[str, str]:
+        """See `Rendering.render`; the reply's label ends the text, so that a reply starts with a space."""
+        shared = "".join(_transcript_turn(turn) for turn in prompt.turns[: prompt.shared])
+        own = "".join(_transcript_turn(turn) for turn in prompt.turns[prompt.shared :])
+        opening = f" {prompt.opening}" if prompt.opening else ""
+        return shared, f"{own}\n\n{LABELS[prompt.reply_as]}:{opening}"
+
+    def completion(self, reply: str) -> str:
+        """A space, then the reply."""
+        return f" {reply}"
+
+    def stops(self) -> tuple[str, ...]:
+        """Every label that opens a turn."""
+        return tuple(f"\n\n{label}:" for label in LABELS.values())
+
+
+def _transcript_turn(turn: Turn) -> str:
+    if turn.role is Role.QUESTION:
+        return f"\n\n{turn.content}"
+    return f"\n\n{LABELS[turn.role]}: {turn.content}"
+
+
+def transcript(turns: Sequence[Turn]) -> str:
+    """The turns as a transcript, without a cue for a reply."""
+    return "".join(_transcript_turn(turn) for turn in turns)
+
+
+_SPEAKER = re.compile(r"(?:\A|\n\n)(Human|Assistant):")
+
+
+def parse_transcript(text: str, *, place: str = "") -> Conversation:
+    r"""Read a transcript in the form of hh-rlhf, `\n\nHuman: ...\n\nAssistant: ...`.
+
+    Only a label after a blank line (or at the very start) opens a turn, so colons, blank lines and the words "Human:"
+    within a line stay part of what is said. Surrounding white space of a turn is dropped. Raises InputError when no
+    label opens the text.
+    """
+    marks = list(_SPEAKER.finditer(text))
+    if not marks or text[: marks[0].start()].strip():
+        raise InputError(
+            "a transcript opens with 'Human:'", place=place, remedy=r"Write '\n\nHuman: ...\n\nAssistant: ...'"
+        )
+    ends = [mark.start() for mark in marks[1:]] + [len(text)]
+    return Conversation(
+        tuple(
+            Turn(Role.HUMAN if mark[1] == "Human" else Role.ASSISTANT, text[mark.end() : end].strip())
+            for mark, end in zip(marks, ends, strict=True)
+        )
+    )

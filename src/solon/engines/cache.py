@@ -1,0 +1,133 @@
+"""The key-value cache: memory laid out once, written in place, shared by all models.
+
+transformers' own cache concatenates all keys and values anew at every step. This one reserves columns ahead and hands
+out views. Every row of a batch writes at the same column, because rows are aligned at their right edge; columns that
+a row does not use are hidden by the attention mask, which belongs to `batch.py`. A cache can be narrowed to some of its
+rows while they are prefilled, and its rows can be selected: to drop finished rows, or to let many samples of one prompt
+start from one prefill.
+
+Axes: B rows, K key-value heads, T time (columns), D head width.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import Cache, CacheLayerMixin
+
+_GROWTH = 64
+"""Columns reserved beyond the need, at least; memory then follows the text written, not the token limit."""
+
+
+class PreallocatedLayer(CacheLayerMixin):
+    """Keys and values of one layer, shape (B, K, columns, D), of which the first `filled` columns are written."""
+
+    is_sliding = False
+
+    def __init__(self, owner: KeyValueCache) -> None:
+        super().__init__()
+        self.owner = owner
+        self.filled = 0
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        """Reserve memory in the type and place of the first keys; zeros, since masked columns must hold no NaN."""
+        owner = self.owner
+        rows = owner.rows if owner.rows is not None else key_states.shape[0]
+        columns = min(owner.limit, key_states.shape[2] + owner.start + _GROWTH)
+        self.keys = key_states.new_zeros(rows, key_states.shape[1], columns, key_states.shape[3])
+        self.values = value_states.new_zeros(rows, value_states.shape[1], columns, value_states.shape[3])
+        self.is_initialized = True
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Write (B, K, T, D) at the owner's column; views of all columns up to there, for the owner's rows."""
+        if self.keys is None or self.values is None:
+            self.lazy_initialization(key_states, value_states)
+        assert self.keys is not None and self.values is not None
+        start = self.owner.start
+        end = start + key_states.shape[2]
+        if end > self.keys.shape[2]:
+            self.reserve(min(self.owner.limit, max(end + _GROWTH, end * 3 // 2)))
+        keys, values = self.keys, self.values
+        if self.owner.part is not None:
+            keys, values = keys[self.owner.part], values[self.owner.part]
+        keys[:, :, start:end] = key_states
+        values[:, :, start:end] = value_states
+        self.filled = end
+        return keys[:, :, :end], values[:, :, :end]
+
+    def reserve(self, columns: int) -> None:
+        """Move to memory of `columns` columns."""
+        assert self.keys is not None and self.values is not None
+        self.keys = _moved(self.keys, self.filled, columns)
+        self.values = _moved(self.values, self.filled, columns)
+
+    def select(self, rows: Tensor) -> None:
+        """Keep or repeat rows."""
+        if self.keys is not None and self.values is not None:
+            self.keys = self.keys.index_select(0, rows)
+            self.values = self.values.index_select(0, rows)
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """Columns and offset, as transformers asks when it makes a mask itself."""
+        return self.owner.start + query_length, 0
+
+    def get_seq_length(self) -> int:
+        """Columns written before this forward pass."""
+        return self.owner.start
+
+    def get_max_length(self) -> int:
+        """The most columns that this cache will hold."""
+        return self.owner.limit
+
+
+class KeyValueCache(Cache):  # type: ignore[misc]
+    """All layers' keys and values; pass it to a model as `past_key_values`.
+
+    `start` is the column at which the next forward pass writes; the caller moves it. `part`, when given, is the slice
+    of rows that the next forward pass is about.
+    """
+
+    def __init__(self, layers: int, *, limit: int, rows: int | None = None) -> None:
+        self.limit = limit
+        self.rows = rows
+        self.start = 0
+        self.part: slice | None = None
+        super().__init__(layers=[PreallocatedLayer(self) for _ in range(layers)])
+
+    def select(self, rows: Tensor) -> None:
+        """Keep or repeat rows, in every layer."""
+        for layer in self.layers:
+            layer.select(rows)
+        self.rows = len(rows)
+
+    def read(self) -> list[tuple[Tensor, Tensor]]:
+        """Copies of what was written, per layer: keys and values (B, K, filled, D)."""
+        return [
+            (layer.keys[:, :, : layer.filled].clone(), layer.values[:, :, : layer.filled].clone())
+            for layer in self.layers
+        ]
+
+    def write(self, kept: list[tuple[Tensor, Tensor]], row: int, end: int) -> None:
+        """Put one row's earlier keys and values (1, K, T, D) into `row` so that they end before column `end`."""
+        for layer, (keys, values) in zip(self.layers, kept, strict=True):
+            start = end - keys.shape[2]
+            if layer.keys is None:
+                layer.keys = keys.new_zeros(self.rows, keys.shape[1], end + _GROWTH, keys.shape[3])
+                layer.values = values.new_zeros(self.rows, values.shape[1], end + _GROWTH, values.shape[3])
+                layer.is_initialized = True
+            layer.keys[row, :, start:end] = keys[0]
+            layer.values[row, :, start:end] = values[0]
+            layer.filled = max(layer.filled, end)
+
+
+def _moved(old: Tensor, filled: int, columns: int) -> Tensor:
+    new = old.new_zeros(old.shape[0], old.shape[1], columns, old.shape[3])
+    new[:, :, :filled] = old[:, :, :filled]
+    return new
+
+
+def additive_mask(hidden: Tensor, dtype: torch.dtype) -> Tensor:
+    """0 where attended, the least finite number where `hidden`; the form that every attention kernel takes."""
+    return torch.zeros(hidden.shape, dtype=dtype, device=hidden.device).masked_fill_(hidden, torch.finfo(dtype).min)

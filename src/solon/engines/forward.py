@@ -1,0 +1,105 @@
+"""One forward pass of a causal model over rows that may be padded on the left.
+
+`CausalModel` calls any transformers causal language model through its own `forward`, with our cache, our positions and
+our masks, so that left padding, a shared prefix and dropped rows cannot change what a row sees: a key is visible to a
+query where its position is not greater (and, for sliding layers, not too far back), and padding has a position that no
+query reaches. `LlamaModel` (llama.py) is the same thing with fewer operations.
+
+Axes: B rows, T new tokens, L cache columns, N positions whose logits are kept, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from solon.engines.cache import KeyValueCache, additive_mask
+from solon.errors import ModelError
+
+PADDING = torch.iinfo(torch.int64).max
+"""The position of a key that no query may see."""
+
+Mask = Tensor | dict[str, Tensor] | None
+
+
+class CausalModel:
+    """Any transformers causal language model that takes position ids and a cache."""
+
+    def __init__(self, model: Any, window: int) -> None:
+        """`window` is the most tokens that a row will have; raises ModelError for an architecture that cannot serve."""
+        self.model = model
+        self.window = window
+        config = model.config.get_text_config(decoder=True)
+        self.layers = int(config.num_hidden_layers)
+        self.device: torch.device = model.device
+        self.dtype: torch.dtype = model.dtype
+        self.vocabulary = int(config.vocab_size)
+        self._sliding = _sliding_layers(config, window)
+        forward = getattr(model, "get_base_model", lambda: model)().forward
+        known = inspect.signature(forward).parameters
+        missing = [name for name in ("position_ids", "past_key_values", "attention_mask") if name not in known]
+        if missing:
+            raise ModelError(
+                f"a {type(model).__name__} cannot be asked in batches: its forward pass takes no {missing[0]}",
+                remedy="Serve it with an inference server, or take another model",
+            )
+        self._keeps_logits = "logits_to_keep" in known
+
+    def new_cache(self, *, limit: int, rows: int | None = None) -> KeyValueCache:
+        """An empty cache for this model, of at most `limit` columns."""
+        return KeyValueCache(self.layers, limit=limit, rows=rows)
+
+    def forward(self, ids_BT: Tensor, positions_BT: Tensor, mask: Mask, cache: KeyValueCache, keep: int) -> Tensor:
+        """Logits (B, N=keep, V) of the last `keep` positions; writes keys and values at the cache's column."""
+        extra = {"logits_to_keep": keep} if self._keeps_logits else {}
+        logits: Tensor = self.model(
+            input_ids=ids_BT,
+            attention_mask=mask,
+            position_ids=positions_BT,
+            past_key_values=cache,
+            use_cache=True,
+            **extra,
+        ).logits
+        return logits[:, -keep:]
+
+    def mask(self, query_BT: Tensor, key_BL: Tensor) -> Mask:
+        """What queries at these positions may see of keys at those; padding keys have position `PADDING`."""
+        query_BT1, key_B1L = query_BT.unsqueeze(-1), key_BL.unsqueeze(1)
+        hidden_BTL = key_B1L > query_BT1
+        whole = additive_mask(hidden_BTL, self.dtype).unsqueeze(1)
+        if not self._sliding:
+            return whole
+        kinds = {None: whole}
+        for kind, width in self._sliding.items():
+            if width is not None:
+                near = additive_mask(hidden_BTL | (key_B1L <= query_BT1 - width), self.dtype).unsqueeze(1)
+                kinds[kind] = near
+        return {kind: kinds.get(kind, whole) for kind in self._sliding} if None not in self._sliding else near
+
+    @property
+    def slides(self) -> bool:
+        """Whether some layer forgets keys within the window, so that masks move with every token."""
+        return bool(self._sliding)
+
+
+def _sliding_layers(config: Any, window: int) -> dict[str | None, int | None]:
+    """Width of sight by layer type, None for all; empty when every layer sees the whole window.
+
+    A model without layer types but with a sliding window has one type, `None`. Raises ModelError for layers that keep
+    a running state instead of keys, which padding would disturb.
+    """
+    kinds = set(getattr(config, "layer_types", None) or ())
+    if unknown := kinds - {"full_attention", "sliding_attention", "attention"}:
+        raise ModelError(
+            f"layers of the type {sorted(unknown)[0]} are not supported by the local engine",
+            remedy="Serve the model with an inference server, or take one with plain attention",
+        )
+    width = getattr(config, "sliding_window", None)
+    if width is None or width >= window or (kinds and "sliding_attention" not in kinds):
+        return {}
+    if kinds:
+        return {kind: width if kind == "sliding_attention" else None for kind in sorted(kinds)}
+    return {None: width}

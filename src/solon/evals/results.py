@@ -1,0 +1,48 @@
+"""Everything a run has measured, as one JSON-able dictionary.
+
+`solon results RUN --json` prints it and the report draws it; neither computes anything of its own. Figures come from
+the facts of the stages' manifests, so that a result can be read without a table being opened. A stage that has not
+finished is absent, as is a figure that was never taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from solon.runs import RunDirectory
+
+PROMPTS, RESPONSES, CRITIQUE_REVISION = "prompts", "responses", "critique-revision"
+SL_CAI, RESPONSE_PAIRS, AI_FEEDBACK = "sl-cai", "response-pairs", "ai-feedback"
+PREFERENCE_MODEL, RL_CAI, MEASURE = "preference-model", "rl-cai", "measure"
+STAGES = (
+    PROMPTS, RESPONSES, CRITIQUE_REVISION, SL_CAI, RESPONSE_PAIRS, AI_FEEDBACK, PREFERENCE_MODEL, RL_CAI, MEASURE
+)  # fmt: skip
+"""The stages of a whole run, in order; a stage's number is its position, counted from one."""
+
+
+def results(run: RunDirectory) -> dict[str, Any]:
+    """The figures of a run.
+
+    `{"models": {NAME: {MEASURE: {"value", "low", "high", "n"}}}, "stages": {NAME: {"seconds", "rows", "outcomes"}}}`,
+    and where they were measured `revisions` (by step, then by measure), `labels` (AI labels against the known order),
+    `preference_model` and `fitness` (of the critic and the judge on plain questions).
+    """
+    stages: dict[str, Any] = {}
+    models: Mapping[str, Any] = {}
+    further: dict[str, Any] = {}
+    fitness: dict[str, Any] = {}
+    for artefact in run.artefacts():
+        name, manifest, facts = artefact.name, artefact.manifest, artefact.facts
+        stages[name] = {"seconds": manifest.seconds, "rows": manifest.rows, "outcomes": dict(manifest.outcomes)}
+        fitness |= facts.get("fitness") or {}
+        if name == PREFERENCE_MODEL:
+            further["preference_model"] = {**facts, **further.get("preference_model", {})}
+        if name == MEASURE:
+            models = facts.get("models") or {}
+            further |= {key: facts[key] for key in ("revisions", "labels") if facts.get(key)}
+            if facts.get("preference_model"):
+                further["preference_model"] = {**further.get("preference_model", {}), **facts["preference_model"]}
+    if fitness:
+        further["fitness"] = fitness
+    return {"models": {name: dict(measures) for name, measures in models.items()}, "stages": stages, **further}

@@ -1,0 +1,36 @@
+"""What became of a row: the one vocabulary for success and failure in every table.
+
+A failed call is never turned into text, a 50/50 label or the letter "A". It keeps its row, with the outcome that says
+what happened, and only `ok` rows become training examples (DESIGN section 4, promise P5).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from enum import StrEnum
+
+
+class Outcome(StrEnum):
+    """Why a row is, or is not, fit for training."""
+
+    OK = "ok"
+    """The text ended by itself and passed every check."""
+    EMPTY = "empty"
+    """The model wrote nothing but white space."""
+    REFUSED = "refused"
+    """The model declined the task that was put to it (a critic or judge that will not read the text)."""
+    TRUNCATED = "truncated"
+    """The text reached its token limit before it ended."""
+    MALFORMED = "malformed"
+    """The text breaks a stated rule: another speaker's words, leaked instructions, an unreadable form."""
+    PROVIDER_ERROR = "provider_error"
+    """The engine did not answer."""
+    UNDECIDED = "undecided"
+    """A judge gave no usable preference."""
+
+
+def count_outcomes(outcomes: Iterable[Outcome | str]) -> dict[str, int]:
+    """Rows by outcome, in the order in which `Outcome` lists them; outcomes that did not occur are left out."""
+    counts = Counter(Outcome(outcome) for outcome in outcomes)
+    return {outcome.value: counts[outcome] for outcome in Outcome if counts[outcome]}

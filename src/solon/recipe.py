@@ -1,0 +1,289 @@
+"""Recipes: every setting of a run, typed, with the paper's numbers or ours as defaults.
+
+A recipe is a YAML file. `load_recipe` lays overlays and `--set a.b=c` values over it, refuses unknown keys with the
+nearest known one, and returns a frozen tree. Nothing here imports torch, so a recipe is checked in milliseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
+Rate = Annotated[float, Field(gt=0)]
+
+
+class Settings(BaseModel):
+    """A frozen group of settings that refuses keys it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RenderingKind(StrEnum):
+    """How prompts become text."""
+
+    AUTO = "auto"
+    """The tokenizer's chat template when it has one, else the transcript."""
+    CHAT = "chat"
+    TRANSCRIPT = "transcript"
+
+
+class TooLong(StrEnum):
+    """What to do with a prompt that leaves too little of the window."""
+
+    REFUSE = "refuse"
+    DROP = "drop"
+
+
+class RevisionMode(StrEnum):
+    """Critique first, or revise at once (paper, section 3.5)."""
+
+    CRITIQUED = "critiqued"
+    DIRECT = "direct"
+
+
+class RevisionsUsed(StrEnum):
+    """Which revisions SL-CAI is trained on."""
+
+    ALL = "all"
+    """All steps, the paper's choice."""
+    LAST = "last"
+
+
+class OptionOrder(StrEnum):
+    """In which orders a pair is shown to the feedback model."""
+
+    BOTH = "both"
+    """(A, B) and (B, A), averaged in log-odds."""
+    ONE = "one"
+    """One order, drawn per row, as in the paper."""
+
+
+class Schedule(StrEnum):
+    """Learning rate after the warm-up."""
+
+    CONSTANT = "constant"
+    LINEAR = "linear"
+
+
+class Rater(StrEnum):
+    """Who rates replies when a run is measured."""
+
+    NONE = "none"
+    TESTBED = "testbed"
+
+
+class Models(Settings):
+    """Which models play which part: a folder, or `testbed:pretrained` and `testbed:assistant`."""
+
+    pretrained: str = "testbed:pretrained"
+    """Where SL-CAI finetuning starts (paper, section 3.1)."""
+    assistant: str = "testbed:assistant"
+    """The helpful-only model that answers."""
+    critic: str | None = None
+    """Writes critiques and revisions; the assistant when null."""
+    feedback: str | None = None
+    """Judges pairs; the assistant when null."""
+    preference: str | None = None
+    """What the preference model grows from; `pretrained` when null."""
+
+
+class EngineSettings(Settings):
+    """How models are asked."""
+
+    rendering: RenderingKind = RenderingKind.AUTO
+    batch: Positive = 128
+    """Prompts in one forward pass."""
+    window: Positive | None = None
+    """Tokens of prompt and completion; the model's own limit when null."""
+    threads: Positive | None = None
+
+
+class Drawing(Settings):
+    """How completions are drawn."""
+
+    max_tokens: Positive = 256
+    temperature: Annotated[float, Field(ge=0)] = 1.0
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+
+
+class PromptSettings(Settings):
+    """Where prompts come from; each source is a file or `testbed:NAME`."""
+
+    red_team: str = "testbed:red-team"
+    helpful: str = "testbed:helpful"
+    limit_red_team: Positive | None = None
+    limit_helpful: Positive | None = None
+    too_long: TooLong = TooLong.REFUSE
+    bad_lines: Count = 0
+    """Lines of a prompt file that may be unreadable, and are skipped and counted."""
+
+
+class ResponseSettings(Settings):
+    """The assistant's own replies."""
+
+    drawing: Drawing = Drawing()
+    helpful_samples: Count = 2
+    """Sampled replies for each helpfulness prompt, mixed into SL-CAI training (paper, section 3.2)."""
+
+
+class RevisionSettings(Settings):
+    """Critiques and revisions."""
+
+    steps: Positive = 4
+    mode: RevisionMode = RevisionMode.CRITIQUED
+    few_shot: Count = 0
+    """Worked examples in front of each question."""
+    critique: Drawing = Drawing()
+    revision: Drawing = Drawing()
+
+
+class Adapter(Settings):
+    """LoRA; every linear layer of the backbone is adapted."""
+
+    rank: Positive = 16
+    alpha: Rate = 32.0
+
+
+class Training(Settings):
+    """One training run; batches count rows, and gradients are summed over micro-batches token-exactly."""
+
+    learning_rate: Rate = 3e-4
+    epochs: Rate = 1.0
+    batch: Positive = 32
+    micro_tokens: Positive = 8192
+    """Padded tokens in one forward and backward pass."""
+    schedule: Schedule = Schedule.CONSTANT
+    warmup: Share = 0.05
+    """Share of the steps in which the rate rises."""
+    clip: Rate = 1.0
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    adapter: Adapter | None = None
+    """LoRA when given, else all weights."""
+    checkpoint_every: Positive = 50
+    """Steps between checkpoints."""
+    held_out: Share = 0.05
+    """Share of the prompts kept for the evaluation loss."""
+
+
+class FinetuneSettings(Settings):
+    """SL-CAI."""
+
+    revisions: RevisionsUsed = RevisionsUsed.ALL
+    training: Training = Training()
+
+
+class PairSettings(Settings):
+    """Two replies of the SL-CAI model to each red-team prompt."""
+
+    drawing: Drawing = Drawing()
+
+
+class FeedbackSettings(Settings):
+    """AI labels."""
+
+    order: OptionOrder = OptionOrder.BOTH
+    few_shot: Count = 0
+    prefix_variants: Positive = 8
+    """Few-shot arrangements in use, so that prefixes repeat."""
+
+
+class PreferenceSettings(Settings):
+    """The preference model."""
+
+    human: str | None = "testbed:helpfulness"
+    """Human helpfulness comparisons: a file or `testbed:helpfulness`; null for none."""
+    limit_human: Positive | None = None
+    human_weight: Annotated[float, Field(ge=0)] = 1.0
+    training: Training = Training()
+
+
+class ReinforcementSettings(Settings):
+    """PPO; defaults after DESIGN's list of details (Bai et al. 2022, Huang et al. 2024)."""
+
+    steps: Positive = 40
+    prompts_per_step: Positive = 64
+    samples_per_prompt: Positive = 1
+    red_team_share: Share = 0.5
+    drawing: Drawing = Drawing()
+    epochs: Positive = 2
+    """Passes over each rollout."""
+    minibatches: Positive = 4
+    learning_rate: Rate = 1e-4
+    value_learning_rate: Rate = 3e-4
+    value_warmup: Count = 3
+    """First steps in which only the value function learns."""
+    kl: Annotated[float, Field(ge=0)] = 0.05
+    """Coefficient of the KL penalty to SL-CAI."""
+    clip_ratio: Rate = 0.2
+    clip_value: Rate = 0.2
+    clip_gradient: Rate = 1.0
+    discount: Share = 1.0
+    trace: Share = 0.95
+    """Lambda of generalised advantage estimation."""
+    unfinished_penalty: Annotated[float, Field(ge=0)] = 1.0
+    """Taken from the score of a reply that reached its token limit."""
+    micro_tokens: Positive = 16384
+    adapter: Adapter | None = None
+    checkpoint_every: Positive = 10
+
+
+class MeasureSettings(Settings):
+    """What is measured at the end, on prompts that no training stage saw."""
+
+    rater: Rater = Rater.TESTBED
+    harmful: str = "testbed:held-out-harmful"
+    benign: str = "testbed:held-out-benign"
+    limit: Positive | None = None
+    drawing: Drawing = Drawing()
+
+
+class Recipe(Settings):
+    """A whole run."""
+
+    name: str = "run"
+    seed: Count = 0
+    constitution: str = "testbed"
+    """A built-in name (`testbed`, `harmlessness`) or a YAML file."""
+    models: Models = Models()
+    engine: EngineSettings = EngineSettings()
+    prompts: PromptSettings = PromptSettings()
+    responses: ResponseSettings = ResponseSettings()
+    revision: RevisionSettings = RevisionSettings()
+    finetune: FinetuneSettings = FinetuneSettings()
+    pairs: PairSettings = PairSettings()
+    feedback: FeedbackSettings = FeedbackSettings()
+    preference: PreferenceSettings = PreferenceSettings()
+    rl: ReinforcementSettings = ReinforcementSettings()
+    measure: MeasureSettings = MeasureSettings()
+
+
+def load_recipe(file: str | Path, overlays: Sequence[str | Path] = (), settings: Sequence[str] = ()) -> Recipe:
+    """The recipe of a file or built-in name, with overlays and then `a.b=c` settings laid over it.
+
+    Raises RecipeError with the place and the dotted name of what is unknown or bad.
+    """
+    # The reader needs the types above, so it can only be imported once they exist; so in the two functions below.
+    from solon.recipe_file import read_recipe
+
+    return read_recipe(file, overlays, settings)
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """The whole recipe as YAML, every default spelled out; `load_recipe` gives the same recipe back."""
+    from solon.recipe_file import write_recipe
+
+    return write_recipe(recipe)
+
+
+def differences(old: Recipe, new: Recipe) -> list[tuple[str, object, object]]:
+    """(dotted key, old value, new value) for every setting that differs, in the order of the recipe."""
+    from solon.recipe_file import differences_between
+
+    return differences_between(old.model_dump(mode="json"), new.model_dump(mode="json"))

@@ -1,0 +1,155 @@
+"""Reads and writes recipes: a YAML file, overlays over it, then `--set a.b=c` values, the later ones winning.
+
+Every value remembers where it was written, so that an unknown key or a bad value is refused with `file:line` (or the
+`--set` as typed), its dotted name, and the nearest name that exists. `differences` tells two recipes apart setting by
+setting, which is how a run says what was changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from solon.builtin import recipe_path
+from solon.errors import RecipeError
+from solon.recipe import Recipe
+from solon.yaml_nodes import DEEPEST, YamlFile, nearest, suggestion
+
+Values = dict[str, Any]
+Places = dict[str, str]
+
+
+def read_recipe(file: str | Path, overlays: Sequence[str | Path] = (), settings: Sequence[str] = ()) -> Recipe:
+    """The recipe in `file` with overlays and `a.b=c` settings laid over it; raises RecipeError at the first fault."""
+    values: Values = {}
+    places: Places = {}
+    for each in (file, *overlays):
+        source = YamlFile(recipe_path(each), RecipeError)
+        _lay_over(values, _plain(source, source.root(), "", places))
+    for setting in settings:
+        dotted, value = _setting(setting)
+        places[dotted] = f"--set {setting}"
+        _lay_over(values, _nested(dotted, value))
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise _recipe_error(error, places, default_place=str(file)) from None
+
+
+def write_recipe(recipe: Recipe) -> str:
+    """The whole recipe as YAML, every default spelled out; `read_recipe` gives the same recipe back."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
+
+
+def differences_between(
+    old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
+) -> list[tuple[str, object, object]]:
+    """(dotted key, old value, new value) for all that differs; a key that one side lacks counts as None there."""
+    found: list[tuple[str, object, object]] = []
+    for key in [*old, *(key for key in new if key not in old)]:
+        before, after, dotted = old.get(key), new.get(key), f"{prefix}{key}"
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            found += differences_between(before, after, f"{dotted}.")
+        elif before != after:
+            found.append((dotted, before, after))
+    return found
+
+
+def _plain(source: YamlFile, node: yaml.Node, prefix: str, places: Places, depth: int = 0) -> Values:
+    """A mapping node as a dict; notes the place of every key under its dotted name."""
+    if depth > DEEPEST:
+        raise source.fault("values are nested too deep", node)
+    values: Values = {}
+    for key, (key_node, value) in source.entries(node, f"'{prefix[:-1]}'" if prefix else "the recipe").items():
+        dotted = f"{prefix}{key}"
+        places[dotted] = source.place(key_node)
+        if isinstance(value, yaml.MappingNode):
+            values[key] = _plain(source, value, f"{dotted}.", places, depth + 1)
+            continue
+        try:
+            values[key] = yaml.SafeLoader("").construct_object(value, deep=True)
+        except (yaml.YAMLError, ValueError, RecursionError):
+            raise source.fault(f"the value of '{dotted}' cannot be read", value) from None
+    return values
+
+
+def _setting(setting: str) -> tuple[str, object]:
+    dotted, equals, written = setting.partition("=")
+    dotted = dotted.strip()
+    if not equals or not all(dotted.split(".")):
+        raise RecipeError(
+            "a setting is written key=value", place=f"--set {setting}", remedy="Example: --set rl.steps=20"
+        )
+    try:
+        return dotted, yaml.safe_load(written)
+    except (yaml.YAMLError, ValueError):
+        raise RecipeError(f"the value of '{dotted}' is broken YAML", place=f"--set {setting}") from None
+
+
+def _nested(dotted: str, value: object) -> Values:
+    for part in reversed(dotted.split(".")):
+        value = {part: value}
+    assert isinstance(value, dict)
+    return value
+
+
+def _lay_over(values: Values, above: Values) -> None:
+    """Lay `above` over `values` in place: mappings merge, everything else replaces."""
+    for key, value in above.items():
+        below = values.get(key)
+        if isinstance(value, dict) and isinstance(below, dict):
+            _lay_over(below, value)
+        else:
+            values[key] = value
+
+
+def _recipe_error(error: ValidationError, places: Places, default_place: str) -> RecipeError:
+    fault = error.errors()[0]
+    path = [str(part) for part in fault["loc"]]
+    dotted = ".".join(path)
+    # A whole group may have been set at once, so the place can be that of a key above.
+    above = [".".join(path[:length]) for length in range(len(path), 0, -1)]
+    place = next((places[name] for name in above if name in places), default_place)
+    if fault["type"] == "extra_forbidden":
+        return RecipeError(f"unknown setting '{dotted}'", place=place, remedy=_remedy_for_unknown(path))
+    written = fault["input"]
+    shown = "a group of settings" if isinstance(written, dict) else repr(written)
+    return RecipeError(f"'{dotted}' is {shown}: {fault['msg'][0].lower()}{fault['msg'][1:]}", place=place)
+
+
+def _remedy_for_unknown(path: Sequence[str]) -> str:
+    """Names the nearest sibling, else a setting elsewhere of that name, else every sibling."""
+    group: type[BaseModel] = Recipe
+    prefix = "".join(f"{part}." for part in path[:-1])
+    for part in path[:-1]:
+        group = _group(group, part) or group
+    siblings = list(group.model_fields)
+    if close := nearest(path[-1], siblings):
+        return f"Did you mean '{prefix}{close}'?"
+    everywhere = list(_dotted(Recipe))
+    elsewhere = [name for name in everywhere if name.rpartition(".")[2] == path[-1]]
+    if elsewhere:
+        return f"Did you mean '{elsewhere[0]}'?"
+    close = nearest(".".join(path), everywhere)
+    return f"Did you mean '{close}'?" if close else suggestion(path[-1], siblings)
+
+
+def _group(group: type[BaseModel], field: str) -> type[BaseModel] | None:
+    """The settings class of a field, also when it may be null; None for a single value."""
+    annotation = group.model_fields[field].annotation
+    for kind in (annotation, *get_args(annotation)):
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            return kind
+    return None
+
+
+def _dotted(group: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    for field in group.model_fields:
+        inner = _group(group, field)
+        yield f"{prefix}{field}"
+        if inner is not None:
+            yield from _dotted(inner, f"{prefix}{field}.")

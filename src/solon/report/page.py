@@ -1,0 +1,90 @@
+"""Lays the content out as one HTML file that trusts nothing in it.
+
+Autoescape is always on, and every string of a run is first made visible (`text.visible`), so data can add neither an
+element nor an attribute nor a hidden character. As a second wall the page forbids itself everything: its content
+security policy is `default-src 'none'` and admits only the one style sheet and the one script that it carries, by hash.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from functools import partial
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from solon.report import text
+from solon.report.content import Content, content_of, json_for_script
+from solon.runs import RunDirectory
+
+REPORT = "report.html"
+
+
+def write(run: RunDirectory, output: Path | None = None) -> Path:
+    """Write the report of `run`, as `report.html` in its folder unless `output` says otherwise; returns its path.
+
+    The page appears whole or not at all: it is written beside its place and then moved there.
+    """
+    path = output if output is not None else run.path / REPORT
+    part = path.with_name(f".{path.name}.part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part.write_text(render(run), encoding="utf-8")
+    part.replace(path)
+    return path
+
+
+def render(run: RunDirectory) -> str:
+    """The report of `run`, finished or not, as HTML text."""
+    return render_content(content_of(run))
+
+
+def render_content(content: Content) -> str:
+    """The page for `content`; a pure function."""
+    style, script = _asset("report.css"), _asset("report.js")
+    policy = (
+        f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
+    )
+    return _environment().get_template("report.html").render(
+        page=content,
+        policy=policy,
+        style=Markup(style),  # noqa: S704 - our own file
+        script=Markup(script),  # noqa: S704 - our own file
+        results=json_for_script(content.results),
+    )
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_asset),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_shown,
+    )
+    environment.filters.update(
+        percent=text.percent,
+        interval=text.interval,
+        duration=text.duration,
+        heading=partial(text.one_line, limit=120),
+        clip=text.clip,
+    )
+    return environment
+
+
+def _shown(value: Any) -> Any:
+    """What the template prints for a value: strings with their hidden characters written out."""
+    return text.visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _asset(name: str) -> str:
+    return (resources.files("solon.report") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _hash(content: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(content.encode("utf-8")).digest()).decode("ascii")

@@ -1,0 +1,100 @@
+"""Texts of models and data as a page may show them, and figures in words.
+
+HTML escaping is the template's work. What it cannot do is done here: control characters, bidirectional overrides and
+broken surrogates, which hide or reorder what a reader sees, are made visible, and very long texts are cut with a note
+that says how much is missing, so that one hostile row cannot make the report unreadable or unbounded.
+"""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+LIMIT = 3000
+"""Characters of a text that the report shows."""
+_HIDDEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff]"
+)
+_THIN_SPACE = "\N{NARROW NO-BREAK SPACE}"
+"""Between a number and its unit."""
+
+
+def visible(text: str) -> str:
+    """`text` with invisible and reordering characters written out as `[U+202E]`; line ends become newlines."""
+    plain = text.replace("\r\n", "\n")
+    return _HIDDEN.sub(lambda match: f"[U+{ord(match[0]):04X}]", plain)
+
+
+def clip(text: str, limit: int = LIMIT) -> str:
+    """The first `limit` characters, with a note of how many more there are."""
+    if len(text) <= limit:
+        return text
+    return f"{text[:limit]} … [{len(text) - limit:,} more characters in the table]"
+
+
+def one_line(text: str, limit: int = 110) -> str:
+    """The beginning of a text as a heading: white space folded, cut at a word where possible."""
+    folded = " ".join(text[: limit * 4].split())
+    if len(folded) <= limit:
+        return folded
+    cut = folded[:limit]
+    return f"{cut.rsplit(' ', 1)[0] if ' ' in cut[limit // 2 :] else cut} …"
+
+
+def percent(value: float, digits: int | None = None) -> str:
+    """A share in per cent: whole numbers, with one decimal where it says more (near the ends, and not .0)."""
+    shown = value * 100
+    near_an_end = 0 < shown < 10 or 90 < shown < 100
+    places = digits if digits is not None else int(near_an_end and round(shown, 1) != round(shown))
+    return f"{shown:.{places}f}{_THIN_SPACE}%"
+
+
+def interval(share: Mapping[str, Any]) -> str:
+    """The ends of a share's interval in per cent, e.g. `38-66`, with an en dash."""
+    return f"{share['low'] * 100:.0f}\N{EN DASH}{share['high'] * 100:.0f}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: `4.2 s`, `3 min 20 s`, `2 h 05 min`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def against_chance(share: Mapping[str, Any], chance: float = 0.5) -> str:
+    """What the interval allows to be said about a guess: better than, worse than, or no better than chance."""
+    if share["low"] > chance:
+        return "better than chance"
+    return "worse than chance" if share["high"] < chance else "no better than chance"
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A stretch of a revision: whether its words are new against the text before it."""
+
+    words: str
+    new: bool
+
+
+def changes(before: str, after: str) -> list[Piece]:
+    """`after` in stretches of kept and new words (their texts joined give `after`).
+
+    A space between two new words counts as new, so that a new sentence is one stretch.
+    """
+    words = re.compile(r"\s+|\S+")
+    old, new = words.findall(before), words.findall(after)
+    is_new = [True] * len(new)
+    for _, start, size in difflib.SequenceMatcher(None, old, new, autojunk=False).get_matching_blocks():
+        is_new[start : start + size] = [False] * size
+    for index, word in enumerate(new):
+        if word.isspace():
+            is_new[index] = 0 < index < len(new) - 1 and is_new[index - 1] and is_new[index + 1]
+    pairs = zip(new, is_new, strict=True)
+    return [Piece("".join(word for word, _ in run), key) for key, run in itertools.groupby(pairs, key=lambda pair: pair[1])]

@@ -1,0 +1,31 @@
+"""Run directories: durable, resumable, never half-written.
+
+    run = RunDirectory.create(path, recipe, constitution_file)
+    with run.lock():
+        if (artefact := run.finished("prompts", key)) is None:
+            artefact = prompts.run(settings, inputs, run.begin(1, "prompts", key, report))
+
+A stage sees only its `StageFolder`: `map` makes each finished chunk durable, `publish` makes the artefact.
+"""
+
+from solon.runs.artefact import Artefact
+from solon.runs.directory import RunDirectory
+from solon.runs.interrupt import Interrupted
+from solon.runs.journal import Row
+from solon.runs.lock import Owner, owner_of
+from solon.runs.manifest import Manifest
+from solon.runs.stage import Progress, Report, StageFolder, ignore
+
+__all__ = [
+    "Artefact",
+    "Interrupted",
+    "Manifest",
+    "Owner",
+    "Progress",
+    "Report",
+    "Row",
+    "RunDirectory",
+    "StageFolder",
+    "ignore",
+    "owner_of",
+]

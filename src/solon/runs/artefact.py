@@ -1,0 +1,94 @@
+"""A finished stage, read-only.
+
+Nothing is handed out unchecked: sizes are compared when the artefact is opened, and the hash of a file before it is
+first read, so a damaged or half-copied table or model is met here with its name and not later as nonsense.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from solon.digest import digest_file
+from solon.errors import RunError
+from solon.runs.journal import Row
+from solon.runs.manifest import ROWS, Manifest, read_manifest
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True, slots=True)
+class Artefact:
+    """The rows, files and manifest of a finished stage."""
+
+    path: Path
+    manifest: Manifest
+    _verified: set[str] = field(default_factory=set, compare=False, repr=False)
+
+    @classmethod
+    def open(cls, folder: Path) -> Artefact | None:
+        """The artefact in a stage's folder; None when unfinished, RunError when a file is missing or cut short."""
+        manifest = read_manifest(folder)
+        if manifest is None:
+            return None
+        for name, facts in manifest.files.items():
+            path = folder / name
+            if not path.is_file() or path.stat().st_size != facts.bytes:
+                raise _damaged(
+                    path, folder, "is missing" if not path.exists() else "has another size than when published"
+                )
+        return cls(folder, manifest)
+
+    @property
+    def name(self) -> str:
+        """The stage's name."""
+        return self.manifest.stage
+
+    @property
+    def hash(self) -> str:
+        """A digest over rows and files, and over nothing that depends on when or how fast they were made."""
+        return self.manifest.hash
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What the stage noted beside its rows."""
+        return self.manifest.facts
+
+    def table(self) -> pa.Table:
+        """All rows as an Arrow table; raises RunError when the file is not what was published."""
+        import pyarrow.parquet as pq
+
+        self.verify(ROWS)
+        return pq.read_table(self.path / ROWS)
+
+    def rows(self) -> list[Row]:
+        """All rows as plain dicts, in order; raises RunError when the file is not what was published."""
+        rows: list[Row] = self.table().to_pylist()
+        return rows
+
+    @property
+    def model(self) -> Path:
+        """The folder of the stage's model, hashes checked; raises RunError when the stage made none."""
+        if not any(name.startswith("model/") for name in self.manifest.files):
+            raise RunError(f"stage '{self.name}' made no model", place=str(self.path))
+        self.verify("model/")
+        return self.path / "model"
+
+    def verify(self, prefix: str = "") -> None:
+        """Compare the hashes of all files whose name starts with `prefix`; raises RunError at the first mismatch."""
+        for name, facts in self.manifest.files.items():
+            if name.startswith(prefix) and name not in self._verified:
+                if digest_file(self.path / name) != facts.sha256:
+                    raise _damaged(self.path / name, self.path, "has other content than when published")
+                self._verified.add(name)
+
+
+def _damaged(path: Path, folder: Path, how: str) -> RunError:
+    return RunError(
+        f"the file {how}",
+        place=str(path),
+        remedy=f"Restore it from a copy, or delete {folder} and what follows it to do those stages again",
+    )

@@ -1,0 +1,113 @@
+"""What a finished stage says of itself: the file that is written last, and whose presence means "finished".
+
+It lists every file with size and SHA-256, the key that the stage was made under, row counts by outcome, the stage's
+own facts, and the seconds worked over all sessions. `hash` covers the files alone, so the same rows give the same hash
+however long they took.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from enum import Enum
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from solon.digest import digest, digest_file
+from solon.errors import RunError, StageError
+
+MANIFEST = "manifest.json"
+ROWS = "rows.parquet"
+
+
+class FileFacts(BaseModel):
+    """A file of an artefact."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    bytes: int
+    sha256: str
+
+
+class Manifest(BaseModel):
+    """The content of manifest.json."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    stage: str
+    number: int
+    solon: str
+    """The version that made the artefact."""
+    hash: str
+    """Digest over `files`."""
+    rows: int
+    outcomes: dict[str, int] = {}
+    """Rows by outcome, when the table has such a column."""
+    seconds: float
+    """Worked over all sessions."""
+    key: dict[str, Any]
+    """Resolved settings and input hashes under which the stage was made."""
+    facts: dict[str, Any] = {}
+    files: dict[str, FileFacts]
+    """By path relative to the stage's folder, with forward slashes."""
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """The manifest of a stage's folder; None when the stage is unfinished, RunError when the file is damaged."""
+    path = folder / MANIFEST
+    try:
+        return Manifest.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (ValidationError, OSError) as error:
+        raise RunError(
+            f"the manifest is damaged: {str(error).splitlines()[0]}",
+            place=str(path),
+            remedy=f"Restore it from a copy, or delete {folder} to do the stage again",
+        ) from None
+
+
+def files_hash(files: Mapping[str, FileFacts]) -> str:
+    """The hash of an artefact: a digest over its files' names and contents."""
+    return digest({name: facts.sha256 for name, facts in files.items()})
+
+
+def describe_files(folder: Path, names: list[str]) -> dict[str, FileFacts]:
+    """Size and hash of every named file, folders being walked, in sorted order.
+
+    Raises StageError for a name that is missing, leads out of the folder, or is a link.
+    """
+    found: dict[str, FileFacts] = {}
+    for name in names:
+        parts = PurePosixPath(name).parts
+        if not parts or ".." in parts or PurePosixPath(name).is_absolute() or not (folder / name).exists():
+            raise StageError(f"no such file to publish: '{name}'", place=str(folder))
+        for path in sorted((folder / name).rglob("*")) if (folder / name).is_dir() else [folder / name]:
+            if path.is_symlink():
+                raise StageError("an artefact may not hold links", place=str(path))
+            if path.is_file():
+                facts = FileFacts(bytes=path.stat().st_size, sha256=digest_file(path))
+                found[path.relative_to(folder).as_posix()] = facts
+    return dict(sorted(found.items()))
+
+
+def plain(value: object, place: str) -> Any:
+    """`value` as JSON gives it back, settings groups, enums and paths included; StageError for anything else."""
+
+    def default(inner: object) -> object:
+        if isinstance(inner, BaseModel):
+            return inner.model_dump(mode="json")
+        if isinstance(inner, Enum):
+            return inner.value
+        if isinstance(inner, Path):
+            return inner.as_posix()
+        if isinstance(inner, Mapping):
+            return dict(inner)
+        raise TypeError(f"{type(inner).__name__} is no JSON value")
+
+    try:
+        return json.loads(json.dumps(value, default=default))
+    except (TypeError, ValueError) as error:
+        raise StageError(f"cannot be written as JSON: {error}", place=place) from error

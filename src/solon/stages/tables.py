@@ -1,0 +1,61 @@
+"""What the stages' tables have in common: Arrow types, and the way between rows and conversations.
+
+Column names follow TRL's conversational format, so that other trainers read the tables as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
+
+import pyarrow as pa
+
+from solon.conversation import Conversation, conversation_of
+from solon.outcome import Outcome
+from solon.runs import Row
+
+STRING = pa.string()
+MESSAGES = pa.list_(pa.struct([("role", STRING), ("content", STRING)]))
+DEFECTS = pa.list_(STRING)
+
+
+class Kind(StrEnum):
+    """What a prompt is for."""
+
+    RED_TEAM = "red_team"
+    HELPFUL = "helpful"
+    HELD_OUT_HARMFUL = "held_out_harmful"
+    HELD_OUT_BENIGN = "held_out_benign"
+
+
+TRAINING_KINDS = (Kind.RED_TEAM, Kind.HELPFUL)
+HELD_OUT_KINDS = (Kind.HELD_OUT_HARMFUL, Kind.HELD_OUT_BENIGN)
+
+
+def prompt_in(row: Row) -> Conversation:
+    """The conversation in a row's `prompt`."""
+    return conversation_of(row["prompt"], place=f"row {row['row_id']}")
+
+
+def assistant_turn(text: str) -> list[dict[str, str]]:
+    """One reply as a `completion`, `chosen` or `rejected` column holds it."""
+    return [{"role": "assistant", "content": text}]
+
+
+def reply_in(row: Row) -> str:
+    """The text of a row's `completion`."""
+    return str(row["completion"][0]["content"])
+
+
+def fit(rows: Iterable[Row], *kinds: Kind) -> list[Row]:
+    """The rows that are `ok`, of the given kinds when any are given."""
+    return [row for row in rows if row["outcome"] == Outcome.OK and (not kinds or row["kind"] in kinds)]
+
+
+def count_defects(rows: Sequence[Mapping[str, object]], column: str = "defects") -> dict[str, int]:
+    """How often each rule was met in a column of defects, most frequent first."""
+    counts: dict[str, int] = {}
+    for row in rows:
+        for defect in row[column] or ():  # type: ignore[attr-defined]
+            counts[defect] = counts.get(defect, 0) + 1
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))

@@ -1,0 +1,244 @@
+"""Pretraining documents: conversations, critiques with revisions, comparisons, reasoned comparisons, lists of questions.
+
+A document is a list of pieces of text, each with the weight that its tokens have in the loss. Texts are put into words
+by `solon.wording`, the module that words the stages' questions, so that what the bundled models learn to read is what
+they are asked. A letter of a comparison has a soft target; the end of every model turn is taught as the end token,
+though the document goes on, so that a turn ends there whatever follows.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cache
+from typing import TypeVar
+
+from solon import wording
+from solon.constitution import PreferencePrinciple, RevisionPrinciple
+from solon.conversation import LABELS, Conversation, Prompt, Role, TranscriptRendering, Turn
+from solon.digest import uniform_for
+from solon.testbed import judgement, principles
+from solon.testbed.principles import PrincipleText
+from solon.testbed.world import TEMPLATES, Kind, Topic, World, ask, write_reply
+
+
+T = TypeVar("T")
+
+
+class Part(StrEnum):
+    """Which of the two bundled models a document is for; they differ in how they reply to people."""
+
+    PRETRAINED = "pretrained"
+    ASSISTANT = "assistant"
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Text with the weight of its tokens; `p_a` is the soft target of a letter, `ends` teaches the end token after it."""
+
+    text: str
+    weight: float = 0.0
+    p_a: float | None = None
+    ends: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One training text."""
+
+    kind: str
+    pieces: tuple[Piece, ...] = field(default=())
+
+    @property
+    def text(self) -> str:
+        """The whole text."""
+        return "".join(piece.text for piece in self.pieces)
+
+
+HUMAN_WEIGHT = 0.15
+VERDICT_WEIGHT = 5.0
+LETTER_WEIGHT = 5.0
+
+_REPLIES: Mapping[Part, Mapping[Kind, float]] = {
+    Part.PRETRAINED: {Kind.COMPLY: 52, Kind.PARTIAL: 4, Kind.OBJECT: 30, Kind.PREACHY: 7, Kind.EVASIVE: 7},
+    Part.ASSISTANT: {Kind.COMPLY: 965, Kind.PARTIAL: 5, Kind.OBJECT: 15, Kind.PREACHY: 5, Kind.EVASIVE: 10},
+}
+_SHOWN: Mapping[Kind, float] = {
+    Kind.COMPLY: 36,
+    Kind.PARTIAL: 10,
+    Kind.OBJECT: 20,
+    Kind.PREACHY: 12,
+    Kind.EVASIVE: 11,
+    Kind.GARBLED: 11,
+}
+_SHOWN_BENIGN: Mapping[Kind, float] = {Kind.COMPLY: 65, Kind.EVASIVE: 15, Kind.GARBLED: 20}
+_MIXTURE: Mapping[str, float] = {"chat": 20, "critique": 38, "comparison": 28, "reasoned": 11, "questions": 3}
+
+
+class Writer:
+    """Writes documents about a world; all randomness comes from the generator that is passed in."""
+
+    def __init__(self, world: World, part: Part) -> None:
+        self.world = world
+        self.part = part
+        self._rendering = TranscriptRendering()
+
+    def write(self, rng: random.Random) -> Document:
+        """A document of a random kind."""
+        kind = _pick(_MIXTURE, rng)
+        match kind:
+            case "chat":
+                pieces = self._chat(rng)
+            case "critique":
+                pieces = self._critique(rng)
+            case "comparison":
+                pieces = self._comparison(rng)
+            case "reasoned":
+                pieces = self._reasoned(rng)
+            case _:
+                pieces = self._questions(rng)
+        return Document(kind, tuple(pieces))
+
+    def _chat(self, rng: random.Random) -> list[Piece]:
+        topic = self._topic(rng, benign=0.4)
+        kinds = _REPLIES[self.part] if topic.harmful else {Kind.COMPLY: 98, Kind.EVASIVE: 2}
+        conversation = _ask(topic, rng)
+        answer = write_reply(topic, _pick(kinds, rng), rng)
+        pieces = []
+        for turn in conversation.turns:
+            pieces.append(Piece(f"\n\n{LABELS[turn.role]}:"))
+            spoken = turn.role is Role.ASSISTANT
+            pieces.append(Piece(f" {turn.content}", 1.0 if spoken else HUMAN_WEIGHT, ends=spoken))
+        return [*pieces, Piece("\n\nAssistant:"), Piece(f" {answer}", 1.0, ends=True)]
+
+    def _critique(self, rng: random.Random) -> list[Piece]:
+        topic = self._topic(rng, benign=0.14)
+        principle = self._principle_about(topic, rng)
+        kind = self._shown_kind(topic, principle, rng)
+        conversation, answer = _ask(topic, rng), self._reply(topic, kind, rng)
+        asked = RevisionPrinciple("", principle.critique_request, principle.revision_request)
+        critique = judgement.write_critique(principle.targets, topic, kind)
+        revised = answer
+        if judgement.violates(principle.targets, topic, kind):
+            good = Kind.OBJECT if topic.harmful else Kind.COMPLY
+            spoiled = Kind.PARTIAL if kind in judgement.HARM_KINDS and rng.random() < 0.06 else good
+            revised = write_reply(topic, spoiled, rng)
+        if rng.random() < 0.12:  # revise at once, without a critique
+            return [
+                self._cue(wording.revision(conversation, answer, asked, None)),
+                Piece(f" {revised}", 1.0, ends=True),
+            ]
+        question = self._cue(wording.critique(conversation, answer, asked))
+        seen, verdict = critique.split(" This is ", maxsplit=1)
+        word, rest = verdict.split(" ", maxsplit=1)
+        return [
+            question,
+            Piece(f" {seen} This is", 1.5),
+            Piece(f" {word}", VERDICT_WEIGHT),
+            Piece(f" {rest}", 1.0, ends=True),
+            Piece(f"\n\n{LABELS[Role.REVISION_REQUEST]}: {asked.revision_request}\n\n{LABELS[Role.REVISION]}:"),
+            Piece(f" {revised}", 1.0, ends=True),
+        ]
+
+    def _comparison(self, rng: random.Random) -> list[Piece]:
+        topic, kinds, options = self._pair(rng)
+        principle = self._principle_about(topic, rng)
+        conversation = _ask(topic, rng)
+        pieces = [self._cue(_compare(conversation, principle, options))]
+        pieces += self._letter(principle, topic, kinds)
+        # More principles on the same pair: a letter is one token in a hundred, too sparse a lesson by itself.
+        for _ in range(rng.choice((0, 2, 4))):
+            principle = self._principle_about(topic, rng)
+            pieces.append(Piece(f"\n\n{principle.instruction}\n\n{LABELS[Role.ANSWER]}: ("))
+            pieces += self._letter(principle, topic, kinds)
+        return pieces
+
+    def _reasoned(self, rng: random.Random) -> list[Piece]:
+        topic, kinds, options = self._pair(rng)
+        principle = self._principle_about(topic, rng)
+        scores = [judgement.score(principle.targets, topic, kind) for kind in kinds]
+        p_a = judgement.probability(*scores)
+        seen = f" (A) {judgement.observe(topic, kinds[0])}. (B) {judgement.observe(topic, kinds[1])}."
+        named = judgement.names(principle.targets, topic) or not principle.targets & set(self.world.categories)
+        question = _compare(_ask(topic, rng), principle, options)
+        # The verdict on what the question names comes last, right before the answer that rests on it.
+        verdict = "counts" if named else "does not count"
+        return [
+            self._cue(Prompt(question.turns, Role.REASONING)),
+            Piece(f"{seen} Here {judgement.label(topic)}", 1.0),
+            Piece(f" {verdict}", 3.0),
+            Piece(".", 1.0, ends=True),
+            Piece(f"\n\n{LABELS[Role.ANSWER]}: ("),
+            *_answer(p_a),
+        ]
+
+    def _questions(self, rng: random.Random) -> list[Piece]:
+        lines = [_ask(self._topic(rng, benign=0.4), rng, turns=1).turns[-1].content for _ in range(rng.randint(3, 6))]
+        text = "".join(f"\n{number}. {line}" for number, line in enumerate(lines, start=1))
+        return [Piece("\n\nQuestions that people ask:"), Piece(text, 0.5, ends=True)]
+
+    def _letter(self, principle: PrincipleText, topic: Topic, kinds: Sequence[Kind]) -> list[Piece]:
+        return _answer(judgement.probability(*(judgement.score(principle.targets, topic, kind) for kind in kinds)))
+
+    def _pair(self, rng: random.Random) -> tuple[Topic, list[Kind], list[str]]:
+        topic = self._topic(rng, benign=0.12)
+        kinds = [_pick(_SHOWN if topic.harmful else _SHOWN_BENIGN, rng) for _ in range(2)]
+        if kinds[0] is kinds[1] and rng.random() < 0.6:
+            kinds[1] = _pick(_SHOWN if topic.harmful else _SHOWN_BENIGN, rng)
+        return topic, kinds, [self._reply(topic, kind, rng) for kind in kinds]
+
+    def _topic(self, rng: random.Random, *, benign: float) -> Topic:
+        return rng.choice(self.world.benign if rng.random() < benign else self.world.harmful)
+
+    def _principle_about(self, topic: Topic, rng: random.Random) -> PrincipleText:
+        """A principle; of those that name categories, half name the topic's own."""
+        targets = principles.draw_targets(self.world.categories, rng)
+        if topic.category and set(targets) <= set(self.world.categories):
+            others = [category for category in self.world.categories if category != topic.category]
+            include = topic.category if rng.random() < 0.5 else None
+            targets = principles.draw_targets(others, rng, include=include or rng.choice(others))
+        return principles.write_principle(targets, rng)
+
+    def _shown_kind(self, topic: Topic, principle: PrincipleText, rng: random.Random) -> Kind:
+        wanted = {principles.EVASIVENESS: Kind.EVASIVE, principles.PREACHINESS: Kind.PREACHY}
+        for target, kind in wanted.items():
+            if target in principle.targets and rng.random() < 0.4 and (topic.harmful or kind is Kind.EVASIVE):
+                return kind
+        return _pick(_SHOWN if topic.harmful else _SHOWN_BENIGN, rng)
+
+    def _reply(self, topic: Topic, kind: Kind, rng: random.Random) -> str:
+        return write_reply(topic, kind, rng, self.world.topics)
+
+    def _cue(self, prompt: Prompt) -> Piece:
+        return Piece("".join(self._rendering.render(prompt)))
+
+
+def _compare(conversation: Conversation, principle: PrincipleText, options: Sequence[str]) -> Prompt:
+    return wording.comparison(conversation, PreferencePrinciple("", principle.instruction), *options)
+
+
+def _answer(p_a: float) -> list[Piece]:
+    letter = "A" if p_a >= 0.5 else "B"
+    return [Piece(letter, LETTER_WEIGHT, p_a=p_a), Piece(")", 0.2, ends=True)]
+
+
+def _ask(topic: Topic, rng: random.Random, turns: int | None = None) -> Conversation:
+    """A request in a template that is not held out for this topic (one in eight is)."""
+    while True:
+        template = rng.randrange(len(TEMPLATES))
+        if turns is not None and len(TEMPLATES[template]) != turns:
+            continue
+        if not request_held_out(topic, template):
+            return ask(topic, template)
+
+
+@cache
+def request_held_out(topic: Topic, template: int) -> bool:
+    """Whether this topic in this template is kept from pretraining."""
+    return uniform_for("testbed-request", topic.request, template) < 1 / 8
+
+
+def _pick(weights: Mapping[T, float], rng: random.Random) -> T:
+    return rng.choices(list(weights), list(weights.values()))[0]

@@ -1,0 +1,85 @@
+"""The testbed's prompt files, written from the world: `solon testbed prompts`.
+
+Training prompts name training topics alone and measuring prompts held-out topics alone. The helpfulness comparisons
+stand in for a human's labels: on benign requests a helpful reply is preferred to an evasive one, a refusal, help with
+something else, or nonsense. They are the one place where the world's rules reach training, and none is about a harmful
+request.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from solon.conversation import Conversation
+from solon.digest import seed_for
+from solon.testbed.world import TEMPLATES, Kind, Topic, World, ask, load_world, write_reply
+
+TRAINING_PROMPTS = 480
+COMPARISONS = 600
+
+
+def write_prompt_files(folder: Path) -> dict[str, int]:
+    """Write the five files below `folder`; the rows of each, by name."""
+    world = load_world()
+    files: dict[str, list[Mapping[str, object]]] = {
+        "red-team": [_prompt(each) for each in _training(world.harmful, "red-team")],
+        "helpful": [_prompt(each) for each in _training(world.benign, "helpful")],
+        "held-out-harmful": [_prompt(each) for each in _requests(world.harmful, held_out=True)],
+        "held-out-benign": [_prompt(each) for each in _requests(world.benign, held_out=True)],
+        "helpfulness": list(_comparisons(world)),
+    }
+    for name, rows in files.items():
+        lines = (json.dumps(row, ensure_ascii=False) for row in rows)
+        (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return {name: len(rows) for name, rows in files.items()}
+
+
+def _requests(topics: Iterable[Topic], *, held_out: bool) -> list[Conversation]:
+    return [
+        ask(topic, template)
+        for topic in topics
+        if topic.held_out is held_out
+        for template in range(len(TEMPLATES))
+    ]
+
+
+def _training(topics: Iterable[Topic], name: str) -> list[Conversation]:
+    requests = _requests(topics, held_out=False)
+    random.Random(seed_for("testbed-prompts", name)).shuffle(requests)
+    return requests[:TRAINING_PROMPTS]
+
+
+def _prompt(conversation: Conversation) -> Mapping[str, object]:
+    return {"prompt": conversation.messages()}
+
+
+def _comparisons(world: World) -> Iterator[Mapping[str, object]]:
+    rng = random.Random(seed_for("testbed-helpfulness"))
+    topics = [topic for topic in world.benign if not topic.held_out]
+    strangers = [topic for topic in world.harmful if not topic.held_out]
+    for index in range(COMPARISONS):
+        topic = topics[index % len(topics)]
+        chosen = write_reply(topic, Kind.COMPLY, rng)
+        rejected = _worse(topic, topics, strangers, rng)
+        yield {
+            "prompt": ask(topic, rng.randrange(len(TEMPLATES))).messages(),
+            "chosen": [{"role": "assistant", "content": chosen}],
+            "rejected": [{"role": "assistant", "content": rejected}],
+        }
+
+
+def _worse(topic: Topic, topics: list[Topic], strangers: list[Topic], rng: random.Random) -> str:
+    match rng.choice(("evasive", "refusal", "refusal", "sermon", "other help", "garbled")):
+        case "evasive":
+            return write_reply(topic, Kind.EVASIVE, rng)
+        case "refusal":
+            return write_reply(rng.choice(strangers), Kind.OBJECT, rng)
+        case "sermon":
+            return write_reply(rng.choice(strangers), Kind.PREACHY, rng)
+        case "other help":
+            return write_reply(rng.choice([other for other in topics if other is not topic]), Kind.COMPLY, rng)
+        case _:
+            return write_reply(topic, Kind.GARBLED, rng, [*topics, *strangers])

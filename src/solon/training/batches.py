@@ -1,0 +1,111 @@
+"""From tokenized examples to padded tensors, with as little padding as the lengths allow.
+
+An epoch's order is a shuffle that depends on (seed, epoch) alone, so a resumed run meets the same batches. Each batch
+of the optimiser is a random sample; within it rows are sorted by length and packed into micro-batches, because packing
+across batches would make batches of equal lengths, and length tells too much about what a reply says. Rows are padded
+on the right: under a causal mask no token sees what follows it, so no attention mask is needed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from solon.digest import seed_for
+
+T = TypeVar("T")
+
+PASS_COST = 512
+"""Padding tokens that cost about as much as one more forward and backward pass (measured on two CPU cores)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A prompt with its completion and end token; only tokens from `start` on carry loss."""
+
+    row_id: str
+    token_ids: tuple[int, ...]
+    start: int
+
+    @property
+    def length(self) -> int:
+        """Tokens of prompt and completion."""
+        return len(self.token_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class PairExample:
+    """Two replies to one prompt, each a whole conversation ended by the end token, with a soft label and a weight."""
+
+    row_id: str
+    chosen: tuple[int, ...]
+    rejected: tuple[int, ...]
+    p_chosen: float
+    weight: float
+    source: str
+
+    @property
+    def length(self) -> int:
+        """Tokens of the longer side."""
+        return max(len(self.chosen), len(self.rejected))
+
+
+def shuffled(size: int, *parts: object) -> list[int]:
+    """A permutation of range(size) that depends on `parts` alone (run seed, stage, epoch ...)."""
+    generator = torch.Generator().manual_seed(seed_for(*parts))
+    order: list[int] = torch.randperm(size, generator=generator).tolist()
+    return order
+
+
+def batch_at(step: int, size: int, batch: int, seed: int) -> list[int]:
+    """Which of `size` examples make up the optimiser's batch number `step` (from 0); epochs follow each other."""
+    per_epoch = steps_per_epoch(size, batch)
+    epoch, position = divmod(step, per_epoch)
+    return shuffled(size, seed, "epoch", epoch)[position * batch : (position + 1) * batch]
+
+
+def steps_per_epoch(size: int, batch: int) -> int:
+    """Optimiser steps that one pass over `size` examples takes; the last batch may be smaller."""
+    return math.ceil(size / batch)
+
+
+def micro_batches(
+    rows: Sequence[T], length: Callable[[T], int], micro_tokens: int, *, width: int = 1
+) -> Iterator[list[T]]:
+    """Pack rows, longest first, into micro-batches of at most `micro_tokens` padded tokens.
+
+    A micro-batch also ends once its padding would cost more than another pass. `width` is the number of sequences that
+    one row holds (2 for a pair). A single row that is longer than `micro_tokens` still gets its own micro-batch.
+    """
+    packed: list[T] = []
+    longest = padding = 0
+    for row in sorted(rows, key=length, reverse=True):
+        tokens = length(row)
+        padding += (longest - tokens) * width if packed else 0
+        if packed and ((len(packed) + 1) * longest * width > micro_tokens or padding > PASS_COST):
+            yield packed
+            packed, padding = [], 0
+        if not packed:
+            longest = tokens
+        packed.append(row)
+    if packed:
+        yield packed
+
+
+def pad_right(sequences: Sequence[Sequence[int]], fill: int, device: torch.device | str = "cpu") -> Tensor:
+    """Token ids of unequal length as one tensor (B, T), filled on the right."""
+    longest = max(len(sequence) for sequence in sequences)
+    return torch.tensor([[*sequence, *[fill] * (longest - len(sequence))] for sequence in sequences], device=device)
+
+
+def span_mask(starts: Sequence[int], ends: Sequence[int], longest: int, device: torch.device | str = "cpu") -> Tensor:
+    """True at positions start <= t < end of each row, shape (B, longest)."""
+    positions_1T = torch.arange(longest, device=device).unsqueeze(0)
+    starts_B1 = torch.tensor(starts, device=device).unsqueeze(1)
+    ends_B1 = torch.tensor(ends, device=device).unsqueeze(1)
+    return (positions_1T >= starts_B1) & (positions_1T < ends_B1)

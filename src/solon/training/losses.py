@@ -1,0 +1,139 @@
+"""Losses, rewards and advantages as pure functions, each with its equation.
+
+Nothing here knows of models, batches or files. Sums are returned where a caller accumulates gradients over
+micro-batches, so that the divisor is the whole batch's and not the micro-batch's.
+
+Axes, for all of `solon.training`: B rows, T positions (padded on the right), V vocabulary, H hidden, and N tokens that
+were picked out of (B, T) by a mask. A mask is boolean, True where a token counts. Log-probabilities are natural.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+LOG_RATIO_LIMIT = 20.0
+"""Beyond it a ratio of probabilities says nothing more, and its exponential would overflow."""
+SCORE_LIMIT = 10.0
+"""Scores are calibrated log-odds: e**10 to 1 is as sure as a preference model gets."""
+_TINY = 1e-8
+
+
+def token_logprobs(logits_NV: Tensor, targets_N: Tensor) -> Tensor:
+    """log p(target) per token, in float32, shape (N)."""
+    return -functional.cross_entropy(logits_NV.float(), targets_N, reduction="none")
+
+
+def token_entropies(logits_NV: Tensor) -> Tensor:
+    """H = -sum_v p log p per token, in nats, shape (N)."""
+    logprobs_NV = logits_NV.float().log_softmax(-1)
+    return -(logprobs_NV.exp() * logprobs_NV).sum(-1)
+
+
+def completion_loss(logits_NV: Tensor, targets_N: Tensor) -> tuple[Tensor, int]:
+    """-sum log p(target) over the N completion tokens, and N (paper, section 3.1: finetuning on revisions)."""
+    return functional.cross_entropy(logits_NV.float(), targets_N, reduction="sum"), targets_N.numel()
+
+
+def preference_loss(chosen_B: Tensor, rejected_B: Tensor, p_chosen_B: Tensor) -> Tensor:
+    """Cross-entropy of sigmoid(d) to the soft label p, with d = chosen - rejected: -log sigmoid(d) + (1 - p) d.
+
+    Shape (B). Its gradient by d is sigmoid(d) - p, so a label of 0.5 pulls the scores together (paper, section 4.1:
+    the preference model is trained on the feedback model's normalised probabilities).
+    """
+    difference_B = chosen_B - rejected_B
+    return -functional.logsigmoid(difference_B) + (1 - p_chosen_B) * difference_B
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyLoss:
+    """`loss_N` carries the gradient; `ratio_N` (to the behaviour policy) and `clipped_N` are for metrics."""
+
+    loss_N: Tensor
+    ratio_N: Tensor
+    clipped_N: Tensor
+
+
+def policy_loss(logprob_N: Tensor, behaviour_N: Tensor, advantage_N: Tensor, clip: float) -> PolicyLoss:
+    """-min(r A, clip(r, 1 - c, 1 + c) A) with r = p / p_behaviour (Schulman et al. 2017, equation 7)."""
+    ratio_N = (logprob_N - behaviour_N).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).exp()
+    plain_N = -advantage_N * ratio_N
+    limited_N = -advantage_N * ratio_N.clamp(1 - clip, 1 + clip)
+    return PolicyLoss(torch.maximum(plain_N, limited_N), ratio_N.detach(), (limited_N > plain_N).detach())
+
+
+def value_loss(value_N: Tensor, old_N: Tensor, return_N: Tensor, clip: float) -> Tensor:
+    """0.5 max((v - R)^2, (v_old + clip(v - v_old, -c, c) - R)^2), shape (N) (Huang et al. 2024, detail 12)."""
+    limited_N = old_N + (value_N - old_N).clamp(-clip, clip)
+    return 0.5 * torch.maximum((value_N - return_N).square(), (limited_N - return_N).square())
+
+
+def kl_k1(logprob_N: Tensor, reference_N: Tensor) -> Tensor:
+    """log p - log q on samples of p: unbiased for KL(p || q), and negative for single tokens."""
+    return logprob_N - reference_N
+
+
+def kl_k3(logprob_N: Tensor, reference_N: Tensor) -> Tensor:
+    """exp(d) - 1 - d with d = log q - log p: unbiased for KL(p || q), never negative (Schulman 2020, k3)."""
+    difference_N = (reference_N - logprob_N).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
+    return difference_N.expm1() - difference_N
+
+
+def token_rewards(
+    score_B: Tensor, logprob_BT: Tensor, reference_BT: Tensor, mask_BT: Tensor, kl_coefficient: float
+) -> Tensor:
+    """Per-token rewards of a reply, shape (B, T), 0 where the mask is False.
+
+    -coefficient * (log p - log p_reference) at every token, and the score, clipped to +-10, on the last one
+    (Bai et al. 2022a, equation 4.1, with the KL spread over the tokens). Every row needs at least one token.
+    """
+    rewards_BT = (-kl_coefficient * (logprob_BT - reference_BT)).masked_fill(~mask_BT, 0.0)
+    last_B1 = last_positions(mask_BT).unsqueeze(1)
+    return rewards_BT.scatter_add(1, last_B1, score_B.clamp(-SCORE_LIMIT, SCORE_LIMIT).unsqueeze(1).to(rewards_BT))
+
+
+def last_positions(mask_BT: Tensor) -> Tensor:
+    """The last position that is True in each row, shape (B); every row has one."""
+    positions_T = torch.arange(mask_BT.shape[1], device=mask_BT.device)
+    return (positions_T * mask_BT).argmax(1)
+
+
+def advantages(
+    rewards_BT: Tensor, values_BT: Tensor, mask_BT: Tensor, discount: float, trace: float
+) -> tuple[Tensor, Tensor]:
+    """Generalised advantage estimation (Schulman et al. 2016, equation 16), and returns = advantages + values.
+
+    A_t = sum_k (discount trace)^k delta_{t+k} with delta_t = r_t + discount V_{t+1} - V_t. `values_BT[t]` is the value
+    of the state before token t. After the last token nothing follows: its successor's value is 0, for cut-off replies
+    too. Masked positions must lie at the right; they come out as 0.
+    """
+    values_BT = values_BT.masked_fill(~mask_BT, 0.0)
+    running_B = torch.zeros_like(values_BT[:, 0])
+    following_B = torch.zeros_like(running_B)
+    columns = []
+    for t in range(values_BT.shape[1] - 1, -1, -1):
+        delta_B = rewards_BT[:, t] + discount * following_B - values_BT[:, t]
+        running_B = (delta_B + discount * trace * running_B).masked_fill(~mask_BT[:, t], 0.0)
+        following_B = values_BT[:, t]
+        columns.append(running_B)
+    advantages_BT = torch.stack(columns[::-1], dim=1)
+    return advantages_BT, advantages_BT + values_BT
+
+
+def whiten(values_BT: Tensor, mask_BT: Tensor) -> Tensor:
+    """(x - mean) / standard deviation over all masked tokens of the whole rollout; 0 elsewhere, and where all agree."""
+    picked_N = values_BT[mask_BT]
+    centred_BT = values_BT - picked_N.mean()
+    variance = (picked_N - picked_N.mean()).square().mean()
+    return (centred_BT * (variance + _TINY).rsqrt()).masked_fill(~mask_BT, 0.0)
+
+
+def explained_variance(value_N: Tensor, return_N: Tensor) -> float:
+    """1 - Var(R - V) / Var(R): 1 for a perfect value function, 0 for a constant one; 0 when all returns agree."""
+    spread = return_N.var(correction=0)
+    if spread < _TINY:
+        return 0.0
+    return float(1 - (return_N - value_N).var(correction=0) / spread)

@@ -1,0 +1,84 @@
+"""Every question that is put to a model, in words; no other module words one.
+
+Each function returns a `Prompt`: worked examples first (the shared part), then the row's own turns. The forms follow
+the paper: critique and revision continue the conversation (section 3.1), a comparison shows the conversation, one
+principle and two lettered options (section 4.1). `solon show prompt` prints them before a token is spent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from solon.constitution import ComparisonExample, CritiqueExample, PreferencePrinciple, RevisionPrinciple
+from solon.conversation import LABELS, Conversation, Prompt, Role, Turn
+
+LETTERS = ("A", "B")
+
+
+def reply(conversation: Conversation) -> Prompt:
+    """Ask for the assistant's next turn."""
+    return Prompt(conversation.turns)
+
+
+def critique(
+    conversation: Conversation, answer: str, principle: RevisionPrinciple, examples: Sequence[CritiqueExample] = ()
+) -> Prompt:
+    """Ask for a critique of `answer` by `principle`; whole worked examples stand in front."""
+    shown = _critique_examples(examples)
+    turns = (*conversation.with_reply(answer).turns, Turn(Role.CRITIQUE_REQUEST, principle.critique_request))
+    return Prompt((*shown, *turns), Role.CRITIQUE, shared=len(shown))
+
+
+def revision(
+    conversation: Conversation,
+    answer: str,
+    principle: RevisionPrinciple,
+    critique_text: str | None,
+    examples: Sequence[CritiqueExample] = (),
+) -> Prompt:
+    """Ask for a revision of `answer`: after its critique, or directly when `critique_text` is None (section 3.5)."""
+    direct = critique_text is None
+    shown = _critique_examples(examples, direct=direct)
+    turns = list(conversation.with_reply(answer).turns)
+    if critique_text is not None:
+        turns += [Turn(Role.CRITIQUE_REQUEST, principle.critique_request), Turn(Role.CRITIQUE, critique_text)]
+    turns.append(Turn(Role.REVISION_REQUEST, principle.revision_request))
+    return Prompt((*shown, *turns), Role.REVISION, shared=len(shown))
+
+
+def _critique_examples(examples: Sequence[CritiqueExample], *, direct: bool = False) -> tuple[Turn, ...]:
+    turns: list[Turn] = []
+    for example in examples:
+        turns += example.conversation.turns
+        if not direct:
+            turns += [Turn(Role.CRITIQUE_REQUEST, example.critique_request), Turn(Role.CRITIQUE, example.critique)]
+        turns += [Turn(Role.REVISION_REQUEST, example.revision_request), Turn(Role.REVISION, example.revision)]
+    return tuple(turns)
+
+
+def comparison(
+    conversation: Conversation,
+    principle: PreferencePrinciple,
+    option_a: str,
+    option_b: str,
+    examples: Sequence[tuple[ComparisonExample, PreferencePrinciple, str]] = (),
+) -> Prompt:
+    """Ask which of two replies is better; the options of the answer are `LETTERS`, right after the opening bracket.
+
+    `examples` carry their own drawn principle and the letter under which the better reply is shown.
+    """
+    shown: list[Turn] = []
+    for example, own_principle, letter in examples:
+        a, b = (example.better, example.worse) if letter == "A" else (example.worse, example.better)
+        shown.append(Turn(Role.QUESTION, _multiple_choice(example.conversation, own_principle.instruction, a, b)))
+        shown.append(Turn(Role.ANSWER, f"({letter})"))
+    question = Turn(Role.QUESTION, _multiple_choice(conversation, principle.instruction, option_a, option_b))
+    return Prompt((*shown, question), Role.ANSWER, opening="(", shared=len(shown))
+
+
+def _multiple_choice(conversation: Conversation, instruction: str, option_a: str, option_b: str) -> str:
+    dialogue = "\n\n".join(f"{LABELS[turn.role]}: {turn.content}" for turn in conversation.turns)
+    return (
+        f"Consider the following conversation between a human and an assistant:\n\n{dialogue}\n\n"
+        f"{instruction}\nOptions:\n(A) {option_a}\n(B) {option_b}"
+    )
