@@ -1,8 +1,8 @@
 """A whole run directory made without any model: every stage published through `solon.runs`, with known shares.
 
 Which kind of reply a model or a revision step gives is decided by the position of the prompt, so that the counts are
-exact: of `n` prompts, a model with `{"harmful": 0.4, ...}` gives round(0.4 n) harmful replies, and so on. The measure stage
-is the real one, asked through an engine that answers by that plan and a rater that reads the reply's first word.
+exact: of `n` prompts, a model with `{"harmful": 0.4, ...}` gives round(0.4 n) harmful replies, and so on. The measure
+stage is the real one, asked through an engine that answers by that plan and a rater that reads the reply's opening.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ STEPS: Sequence[Shares] = (
     {"harmful": 0.15, "objecting": 0.7, "preachy": 0.1, "garbled": 0.05},
 )
 WRITTEN = {
-    "harmful": "Sure, here is how to {do}. First watch when nobody is around, then take what you need, and leave by the back.",
+    "harmful": "Sure, here is how to {do}. First watch when nobody is around, then take what you need.",
     "evasive": "I cannot talk about that.",
-    "objecting": "It would hurt people to {do}, and they would not forget it. I could help you to talk with them instead.",
-    "preachy": "It would hurt people to {do}. Remember that a good heart matters most, and think of your values every day.",
+    "objecting": "It would hurt people to {do}, and they would not forget it. I could help you to talk instead.",
+    "preachy": "It would hurt people to {do}. Remember that a good heart matters most, every day.",
     "garbled": "The the step lamp of of a under paint then",
     "helpful": "Happily: to {do}, gather what you need, go step by step, and check the result at the end.",
 }
@@ -67,13 +67,11 @@ _FLOATS = {"p_a", "p_chosen", "log_odds_ab", "log_odds_ba", "loss", "held_out_lo
 
 def schema_of(row: Row) -> pa.Schema:
     """A schema for rows like `row`, with the columns' fixed types."""
-    return pa.schema(
-        [(name, _TYPES.get(name, pa.float64() if name in _FLOATS else pa.string())) for name in row]
-    )
+    return pa.schema([(name, _TYPES.get(name, pa.float64() if name in _FLOATS else pa.string())) for name in row])
 
 
 def kind_at(position: int, n: int, shares: Shares) -> str:
-    """The kind of reply at a position: the first of `shares` whose cumulated share covers the middle of the position."""
+    """The kind of reply at a position: the first of `shares` whose cumulated share covers the position's middle."""
     place, covered = (position + 0.5) / n, 0.0
     for kind, share in shares.items():
         covered += share
@@ -266,8 +264,18 @@ def _feedback(run: RunDirectory, plan: Plan) -> None:
                      "log_odds_ab": None if odds is None else odds + 0.2,
                      "log_odds_ba": None if odds is None else odds - 0.2,
                      "principle_id": principles[position % len(principles)].id, "judge": "assistant",
+                     "undecided_because": "both letters are equally probable" if p_a is None else None,
                      "outcome": "undecided" if p_a is None else "ok"})  # fmt: skip
-    _publish(run, 6, "ai-feedback", rows, {"fitness": {"judge": plan.fitness["judge"]}})
+    _publish(
+        run,
+        6,
+        "ai-feedback",
+        rows,
+        {
+            "fitness": {"judge": plan.fitness["judge"]},
+            "undecided_because": {"both letters are equally probable": sum(row["p_a"] is None for row in rows)},
+        },
+    )
 
 
 def _preference(run: RunDirectory, plan: Plan) -> None:

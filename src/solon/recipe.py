@@ -79,6 +79,15 @@ class Rater(StrEnum):
     TESTBED = "testbed"
 
 
+class Matmul(StrEnum):
+    """How exact matrix products are while a model is trained."""
+
+    HIGHEST = "highest"
+    """Float32 throughout."""
+    MEDIUM = "medium"
+    """Factors rounded to bfloat16, sums in float32: faster where the processor has such units (AMX, TF32-like)."""
+
+
 class Models(Settings):
     """Which models play which part: a folder, or `testbed:pretrained` and `testbed:assistant`."""
 
@@ -103,6 +112,7 @@ class EngineSettings(Settings):
     window: Positive | None = None
     """Tokens of prompt and completion; the model's own limit when null."""
     threads: Positive | None = None
+    matmul: Matmul = Matmul.HIGHEST
 
 
 class Drawing(Settings):

@@ -8,6 +8,7 @@ and a value that contains itself is too.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,9 +49,12 @@ class YamlFile:
         try:
             node = yaml.compose(text, Loader=yaml.SafeLoader)
         except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
+            # A bracket or quote that was opened and not closed is told by its own line, not where reading ended.
+            unclosed = error.context_mark if re.search("flow|quoted", error.context or "") else None
+            mark = unclosed or error.problem_mark or error.context_mark
             place = f"{self.path}:{mark.line + 1}" if mark else str(self.path)
-            cause = f"broken YAML: {error.problem or error.context}"
+            near = _key_above(text, mark.line) if mark else ""
+            cause = f"broken YAML{near}: {error.problem or error.context}"
             raise self.error(cause, place=place, remedy="Check indentation, colons and quotes there") from None
         except yaml.YAMLError as error:  # a character that YAML does not allow; it knows a position, but no line
             line = text.count("\n", 0, getattr(error, "position", 0)) + 1
@@ -74,6 +78,17 @@ class YamlFile:
                 raise self.fault(f"key '{key.value}' stands twice in {what}, first in line {first}", key)
             pairs[key.value] = (key, value)
         return pairs
+
+
+_KEY = re.compile(r"^[\s-]*([\w-]+)\s*:")
+
+
+def _key_above(text: str, line: int) -> str:
+    """Words that name the last key written up to a line (counted from 0)."""
+    for written in reversed(text.splitlines()[: line + 1]):
+        if match := _KEY.match(written):
+            return f" near the key '{match[1]}'"
+    return ""
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:

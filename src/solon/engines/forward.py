@@ -3,7 +3,8 @@
 `CausalModel` calls any transformers causal language model through its own `forward`, with our cache, our positions and
 our masks, so that left padding, a shared prefix and dropped rows cannot change what a row sees: a key is visible to a
 query where its position is not greater (and, for sliding layers, not too far back), and padding has a position that no
-query reaches. `LlamaModel` (llama.py) is the same thing with fewer operations.
+query reaches. A forward pass of our own for Llamas, with joined projections, was measured at 1.2 times this one when
+decoding and 0.9 times when reading prompts, which does not pay for a second implementation.
 
 Axes: B rows, T new tokens, L cache columns, N positions whose logits are kept, V vocabulary.
 """
@@ -69,15 +70,11 @@ class CausalModel:
         """What queries at these positions may see of keys at those; padding keys have position `PADDING`."""
         query_BT1, key_B1L = query_BT.unsqueeze(-1), key_BL.unsqueeze(1)
         hidden_BTL = key_B1L > query_BT1
-        whole = additive_mask(hidden_BTL, self.dtype).unsqueeze(1)
-        if not self._sliding:
-            return whole
-        kinds = {None: whole}
-        for kind, width in self._sliding.items():
-            if width is not None:
-                near = additive_mask(hidden_BTL | (key_B1L <= query_BT1 - width), self.dtype).unsqueeze(1)
-                kinds[kind] = near
-        return {kind: kinds.get(kind, whole) for kind in self._sliding} if None not in self._sliding else near
+        masks: dict[str | None, Tensor] = {}
+        for kind, width in (self._sliding or {None: None}).items():
+            far = hidden_BTL if width is None else hidden_BTL | (key_B1L <= query_BT1 - width)
+            masks[kind] = additive_mask(far, self.dtype).unsqueeze(1)
+        return masks[None] if None in masks else {str(kind): mask for kind, mask in masks.items()}
 
     @property
     def slides(self) -> bool:

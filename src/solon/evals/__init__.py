@@ -1,0 +1,1 @@
+"""What is measured: intervals, ratings, the measure stage and its results."""

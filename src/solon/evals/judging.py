@@ -50,7 +50,7 @@ def label_facts(pairs: Sequence[JudgedPair], bins: int = 10) -> dict[str, Any]:
     return {
         "pairs": len(pairs),
         "undecided": len(pairs) - len(decided),
-        "known_order": sum(pair.a_better is not None for pair in pairs),
+        "known_order": len(known),
         "agreement": agreement.facts() if agreement else None,
         "orders_agree": same.facts() if same else None,
         "first_shown_log_odds": pull.facts() if pull else None,

@@ -35,6 +35,10 @@ BENIGN_PROMPT_MEASURES = (Label.HELPFUL,)
 """Shares that are taken over replies to benign prompts."""
 
 
+RATINGS = "ratings.jsonl"
+"""The file beside the measured rows in which the labels of revisions and pairs stand, for the report."""
+
+
 class Rater(Protocol):
     """Says what a reply is, in the words of `Label`."""
 

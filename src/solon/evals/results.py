@@ -36,11 +36,14 @@ def results(run: RunDirectory) -> dict[str, Any]:
         name, manifest, facts = artefact.name, artefact.manifest, artefact.facts
         stages[name] = {"seconds": manifest.seconds, "rows": manifest.rows, "outcomes": dict(manifest.outcomes)}
         fitness |= facts.get("fitness") or {}
+        if name == AI_FEEDBACK and facts.get("undecided_because"):
+            further["labels"] = {"undecided_because": facts["undecided_because"]}
         if name == PREFERENCE_MODEL:
             further["preference_model"] = {**facts, **further.get("preference_model", {})}
         if name == MEASURE:
             models = facts.get("models") or {}
-            further |= {key: facts[key] for key in ("revisions", "labels") if facts.get(key)}
+            further |= {"revisions": facts["revisions"]} if facts.get("revisions") else {}
+            further |= {"labels": {**further.get("labels", {}), **facts["labels"]}} if facts.get("labels") else {}
             if facts.get("preference_model"):
                 further["preference_model"] = {**further.get("preference_model", {}), **facts["preference_model"]}
     if fitness:

@@ -1,8 +1,8 @@
 """The report's figures: each a function from plain numbers to one SVG.
 
-They show the paper's pictures in miniature: helpfulness against harmlessness for every model (its figure 2), harmfulness
-by revision (figure 5), the course of training, and what the labels look like (figure 9). Every measured point carries
-its 95 % interval and says its numbers when pointed at.
+They show the paper's pictures in miniature: helpfulness against harmlessness for every model (its figure 2),
+harmfulness by revision (figure 5), the course of training, and what the labels look like (figure 9). Every measured
+point carries its 95 % interval and says its numbers when pointed at.
 """
 
 from __future__ import annotations
@@ -40,14 +40,22 @@ def trade_off(models: Mapping[str, Mapping[str, Figures]]) -> Markup | None:
     x_domain = _share_domain([share for _, share, _ in points])
     y_domain = _share_domain([share for _, _, share in points])
     frame = Frame.of((460, 330), x_domain, y_domain, (30, 22, 46, 50))
-    pieces = [frame.axes("helpful replies to benign prompts", "harmless replies to harmful prompts",
-                         percent_marks(*x_domain), percent_marks(*y_domain))]
+    pieces = [
+        frame.axes(
+            "helpful replies to benign prompts",
+            "harmless replies to harmful prompts",
+            percent_marks(*x_domain),
+            percent_marks(*y_domain),
+        )
+    ]
     places = [(frame.x(across["value"]), frame.y(up["value"])) for _, across, up in points]
     pieces.append(polyline(places, "path"))
     taken = [(x - 7, y - 7, x + 7, y + 7) for x, y in places]
     for index, ((name, across, up), (x, y)) in enumerate(zip(points, places, strict=True)):
-        says = (f"{name}: helpful {percent(across['value'])} [{interval(across)}] of {across['n']}, "
-                f"harmless {percent(up['value'])} [{interval(up)}] of {up['n']}")
+        says = (
+            f"{name}: helpful {percent(across['value'])} [{interval(across)}] of {across['n']}, "
+            f"harmless {percent(up['value'])} [{interval(up)}] of {up['n']}"
+        )
         bars = (
             line((frame.x(across["low"]), y), (frame.x(across["high"]), y), "whisker"),
             line((x, frame.y(up["low"])), (x, frame.y(up["high"])), "whisker"),
@@ -81,8 +89,14 @@ def _label_beside(name: str, at: tuple[float, float], frame: Frame, taken: list[
     shown = name if len(name) <= 24 else f"{name[:23]}…"
     width = 7.2 * len(shown)
     candidates = (
-        (x + 10, y - 9, "start"), (x - 10, y - 9, "end"), (x + 10, y + 18, "start"), (x - 10, y + 18, "end"),
-        (x, y - 24, "middle"), (x, y + 32, "middle"), (x + 10, y - 26, "start"), (x - 10, y + 34, "end"),
+        (x + 10, y - 9, "start"),
+        (x - 10, y - 9, "end"),
+        (x + 10, y + 18, "start"),
+        (x - 10, y + 18, "end"),
+        (x, y - 24, "middle"),
+        (x, y + 32, "middle"),
+        (x + 10, y - 26, "start"),
+        (x - 10, y + 34, "end"),
     )
     best, least = candidates[0], math.inf
     for candidate in candidates:
@@ -106,7 +120,7 @@ def _overlap(a: Box, b: Box) -> float:
 
 
 def by_revision(revisions: Mapping[str, Mapping[str, Figures]]) -> Markup | None:
-    """Shares of harmful, objecting, evasive, preachy and garbled replies at revision 0, 1, ..., with intervals for harm."""
+    """Shares of harmful, objecting, evasive, preachy and garbled replies by revision, with intervals for harm."""
     steps = sorted(revisions, key=int)
     if len(steps) < 2:
         return None
@@ -129,9 +143,8 @@ def by_revision(revisions: Mapping[str, Mapping[str, Figures]]) -> Markup | None
             marks.append(tag("circle", tag("title", says), cx=x, cy=y, r=radius, class_="dot"))
         pieces.append(tag("g", *marks, class_=f"label-{label}{' strong' if label == 'harmful' else ''}"))
         ends.append((places[-1][1], label, f"label-{label}"))
-    pieces += [
-        text(frame.x.end + 10, y + 4, label, f"point-name {class_}") for y, label, class_ in _spread(ends, frame.y.start)
-    ]
+    right = frame.x.end + 10
+    pieces += [text(right, y + 4, label, f"point-name {tint}") for y, label, tint in _spread(ends, frame.y.start)]
     return frame.figure("Replies to red-team prompts by revision step, with 95 % intervals", *pieces)
 
 
@@ -168,7 +181,8 @@ def trend(curve: Curve, most: int = 200) -> Markup | None:
     pieces = [frame.axes("", "", number_marks(x_low, x_high, 4), y_marks)]
     pieces.append(polyline([(frame.x(x), frame.y(y)) for x, y in shown], "series"))
     x, y = shown[-1]
-    pieces.append(tag("circle", tag("title", f"step {x:g}: {y:.4g}"), cx=frame.x(x), cy=frame.y(y), r=3.2, class_="dot"))
+    says = tag("title", f"step {x:g}: {y:.4g}")
+    pieces.append(tag("circle", says, cx=frame.x(x), cy=frame.y(y), r=3.2, class_="dot"))
     return frame.figure(f"{curve.title} by training step, from {finite[0][1]:.4g} to {finite[-1][1]:.4g}", *pieces)
 
 
@@ -191,9 +205,7 @@ def histogram(values: Sequence[float], bins: int = 20) -> Markup | None:
         left, right = frame.x(index / bins) + 1, frame.x((index + 1) / bins) - 1
         top = frame.y(count)
         says = tag("title", f"{index / bins:.2f} to {(index + 1) / bins:.2f}: {count} pairs")
-        pieces.append(
-            tag("rect", says, x=left, y=top, width=right - left, height=frame.y.start - top, class_="bar")
-        )
+        pieces.append(tag("rect", says, x=left, y=top, width=right - left, height=frame.y.start - top, class_="bar"))
     return frame.figure(f"Distribution of {len(values)} labels", *pieces)
 
 
@@ -202,7 +214,8 @@ def reliability(rows: Sequence[Mapping[str, Any]]) -> Markup | None:
     if not rows:
         return None
     frame = Frame.of((460, 260), (0.0, 1.0), (0.0, 1.0), (28, 16, 46, 50))
-    axes = frame.axes("label: probability that reply A is better", "how often reply A was truly better", number_marks(0, 1), percent_marks(0, 1))
+    names = ("label: probability that reply A is better", "how often reply A was truly better")
+    axes = frame.axes(*names, number_marks(0, 1), percent_marks(0, 1))
     pieces = [axes, line((frame.x(0), frame.y(0)), (frame.x(1), frame.y(1)), "path")]
     most = max(row["n"] for row in rows)
     for row in rows:
@@ -222,5 +235,8 @@ def bar(share: Figures, class_: str) -> Markup:
         tag("rect", x=0.0, y=3.0, width=100.0, height=4.0, class_="track"),
         tag("rect", x=0.0, y=3.0, width=value, height=4.0, class_="bar"),
         tag("rect", x=low, y=4.5, width=max(high - low, 0.5), height=1.0, class_="span"),
-        viewBox="0 0 100 10", preserveAspectRatio="none", class_=f"share-bar {class_}", aria_hidden="true",
+        viewBox="0 0 100 10",
+        preserveAspectRatio="none",
+        class_=f"share-bar {class_}",
+        aria_hidden="true",
     )

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,15 +16,14 @@ from typing import Any
 from markupsafe import Markup
 
 from solon.constitution import Constitution
-from solon.evals import measure_names as names_of
 from solon.evals import results as names
-from solon.evals.intervals import wilson
 from solon.evals.rating import BENIGN_PROMPT_MEASURES, HARMFUL_PROMPT_MEASURES
 from solon.report import charts, samples
-from solon.report.text import against_chance, interval, percent
+from solon.report.principles import DrawnPrinciple, drawn_for_preference, drawn_for_revision
+from solon.report.sentences import Figures, headline, is_figure, judge_sentences
+from solon.report.text import interval, percent
 from solon.runs import Artefact, Row, RunDirectory
-
-Figures = Mapping[str, Any]
+from solon.stages.tables import Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +42,6 @@ class Table:
 
     columns: tuple[tuple[str, str], ...]
     rows: tuple[tuple[str, str, tuple[Measured | None, ...]], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class DrawnPrinciple:
-    """A principle with how often it was drawn, and of the harmful replies it met how many it made harmless."""
-
-    id: str
-    texts: tuple[str, ...]
-    draws: int
-    share: float
-    mended: Figures | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,80 +107,12 @@ def content_of(run: RunDirectory) -> Content:
         preference=tuple(_flat(figures.get("preference_model", {}))),
         stages=tuple(_stage_lines(figures["stages"])),
         missing=tuple(name for name in names.STAGES if name not in figures["stages"]),
-        revision_principles=_drawn_for_revision(run.constitution, revisions, rated),
-        preference_principles=_drawn_for_preference(run.constitution, feedback),
+        revision_principles=drawn_for_revision(run.constitution, revisions, rated),
+        preference_principles=drawn_for_preference(run.constitution, feedback),
         shelves=tuple(_shelves(stages, run.constitution, rated)),
         results=figures,
         recipe=(run.path / "recipe.yaml").read_text(encoding="utf-8", errors="replace"),
     )
-
-
-def headline(figures: Mapping[str, Any]) -> Iterator[str]:
-    """The run in a few sentences."""
-    models = figures["models"]
-    for measure, over in (("harmful", "harmful"), ("helpful", "benign")):
-        known = [(name, measures[measure]) for name, measures in models.items() if measure in measures]
-        known = [(name, share) for name, share in known if name != "pretrained"] or known
-        if not known:
-            continue
-        (first, before), (last, after) = known[0], known[-1]
-        cases = f"{after['n']} held-out {over} prompts"
-        if len(known) == 1:
-            yield f"On {cases}, {percent(after['value'])} of the replies of {last} were {measure}."
-            continue
-        course = ", ".join(f"{percent(share['value'])} ({name})" for name, share in known)
-        yield f"On {cases}, {measure} replies {change(before, after)}: {course}."
-    if models and not any("harmful" in measures or "helpful" in measures for measures in models.values()):
-        yield "No rater was at hand: this run shows the form of the replies, not the effect of the constitution."
-    yield from list(fitness_sentences(figures.get("fitness", {})))
-    missing = [name for name in names.STAGES if name not in figures["stages"]]
-    if missing:
-        yield f"The run is not finished; still to come: {', '.join(missing)}."
-
-
-def change(before: Figures, after: Figures) -> str:
-    """`fell` or `rose` where the intervals are apart, else words that claim no difference."""
-    if after["high"] < before["low"]:
-        return "fell"
-    return "rose" if after["low"] > before["high"] else "show no clear change from first to last"
-
-
-def fitness_sentences(fitness: Mapping[str, Any]) -> Iterator[str]:
-    """How good the critic and the judge are at their task, said plainly.
-
-    `fitness` is `{ROLE: {"value", "low", "high", "n", "chance"?, "what"?}}`.
-    """
-    for role, share in fitness.items():
-        if not _is_figure(share) or share["n"] == 0:
-            continue
-        what = share.get("what", "plain comparisons" if role == "judge" else "plain questions")
-        verdict = against_chance(share, float(share.get("chance", 0.5)))
-        yield (
-            f"The {role} was right on {percent(share['value'], 0)} [{interval(share)}] of {share['n']} {what}: {verdict}."
-        )
-
-
-def judge_sentences(figures: Mapping[str, Any]) -> Iterator[str]:
-    """What the measure stage found out about the AI labels."""
-    labels = figures.get("labels")
-    if not labels:
-        return
-    yield f"{labels['pairs']} pairs were judged; on {labels['undecided']} of them the judge gave no usable preference."
-    if agreement := labels.get("agreement"):
-        yield (
-            f"Where exactly one of two replies was harmful, the label preferred the harmless one in "
-            f"{percent(agreement['value'])} [{interval(agreement)}] of {agreement['n']} pairs: {against_chance(agreement)}."
-        )
-    if same := labels.get("orders_agree"):
-        yield (
-            f"Shown in both orders, the same reply was preferred in {percent(same['value'])} [{interval(same)}] "
-            f"of {same['n']} pairs."
-        )
-    if pull := labels.get("first_shown_log_odds"):
-        yield (
-            f"Being shown first moves a reply's log-odds by {pull['value']:+.2f} "
-            f"[{pull['low']:+.2f} to {pull['high']:+.2f}]; averaging both orders takes this out."
-        )
 
 
 _LABEL_COLUMNS = (
@@ -243,7 +162,8 @@ _CURVES: Mapping[str, tuple[Wanted, ...]] = {
 
 
 def _curves(stages: Mapping[str, Artefact]) -> Iterator[tuple[str, tuple[tuple[charts.Curve, Markup], ...]]]:
-    tables = {name: stages[name].rows() for name in (names.RL_CAI, names.SL_CAI, names.PREFERENCE_MODEL) if name in stages}
+    trained = (names.RL_CAI, names.SL_CAI, names.PREFERENCE_MODEL)
+    tables = {name: stages[name].rows() for name in trained if name in stages}
     for title, wanted in _CURVES.items():
         drawn = []
         for stage, name, columns, note in wanted:
@@ -264,14 +184,10 @@ def _points(rows: Sequence[Row], column: str) -> Iterator[tuple[float, float]]:
             yield float(row.get("step") or index + 1), float(value)
 
 
-def _is_figure(value: object) -> bool:
-    return isinstance(value, Mapping) and {"value", "low", "high", "n"} <= value.keys()
-
-
 _WORDS = {
     "labelled_pairs": "better reply scored higher, labelled pairs of known order",
-    names_of.HARMFUL: "better reply scored higher, answers to held-out harmful prompts",
-    names_of.BENIGN: "better reply scored higher, answers to held-out benign prompts",
+    Kind.HELD_OUT_HARMFUL: "better reply scored higher, answers to held-out harmful prompts",
+    Kind.HELD_OUT_BENIGN: "better reply scored higher, answers to held-out benign prompts",
     "brier": "Brier score",
 }
 """Facts whose names need more words to be understood."""
@@ -281,7 +197,7 @@ def _flat(facts: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tupl
     """Every number among nested facts as (what, value, interval and cases)."""
     for key, value in facts.items():
         here = (*path, _WORDS.get(str(key), str(key).replace("_", " ")))
-        if _is_figure(value):
+        if is_figure(value):
             yield ", ".join(here), percent(value["value"]), f"[{interval(value)}] of {value['n']}"
         elif isinstance(value, Mapping):
             yield from _flat(value, here)
@@ -293,38 +209,6 @@ def _stage_lines(stages: Mapping[str, Any]) -> Iterator[StageLine]:
     for position, (name, facts) in enumerate(stages.items(), start=1):
         number = names.STAGES.index(name) + 1 if name in names.STAGES else position
         yield StageLine(number, name, facts["rows"], facts["seconds"], tuple(facts["outcomes"].items()))
-
-
-def _drawn_for_revision(
-    constitution: Constitution, rows: Sequence[Row], rated: Sequence[Row]
-) -> tuple[DrawnPrinciple, ...]:
-    draws = Counter(row["principle_id"] for row in rows)
-    harmful = {(row["row_id"], row["step"]): "harmful" in row["labels"] for row in rated if row["of"] == "revision"}
-    met: dict[str, list[bool]] = {}
-    for row in rows:
-        before, after = (harmful.get((row["row_id"], int(row["step"]) - back)) for back in (1, 0))
-        if before and after is not None:
-            met.setdefault(row["principle_id"], []).append(not after)
-    most = max(draws.values(), default=1)
-    return tuple(
-        DrawnPrinciple(
-            principle.id,
-            (principle.critique_request, principle.revision_request),
-            draws[principle.id],
-            draws[principle.id] / most,
-            wilson(sum(kept), len(kept)).facts() if (kept := met.get(principle.id)) else None,
-        )
-        for principle in constitution.revision
-    )
-
-
-def _drawn_for_preference(constitution: Constitution, rows: Sequence[Row]) -> tuple[DrawnPrinciple, ...]:
-    draws = Counter(row["principle_id"] for row in rows)
-    most = max(draws.values(), default=1)
-    return tuple(
-        DrawnPrinciple(principle.id, (principle.instruction,), draws[principle.id], draws[principle.id] / most)
-        for principle in constitution.preference
-    )
 
 
 def _shelves(
@@ -343,7 +227,8 @@ def _shelves(
 
 def json_for_script(value: object) -> Markup:
     """JSON that cannot end the script element, nor open a comment or another script in it."""
+    # Every character that HTML could read is escaped, in strings as everywhere.
     plain = json.dumps(value, ensure_ascii=True, sort_keys=False)
     for character in "<>&":
         plain = plain.replace(character, f"\\u{ord(character):04x}")
-    return Markup(plain)  # noqa: S704 - every character that HTML could read is escaped above
+    return Markup(plain)

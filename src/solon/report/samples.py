@@ -13,10 +13,11 @@ from typing import Any, TypeVar
 
 from solon.constitution import Constitution
 from solon.digest import digest
-from solon.evals.measure_names import BENIGN, RATINGS
+from solon.evals.rating import RATINGS
 from solon.outcome import Outcome
 from solon.report.text import Piece, changes, clip
 from solon.runs import Artefact, Row
+from solon.stages.tables import Kind, reply_in
 
 MOST = 60
 """Samples of one kind that the page holds."""
@@ -120,14 +121,14 @@ def revision_shelf(
     steps: dict[str, list[Row]] = {}
     for row in revisions.rows():
         steps.setdefault(row["row_id"], []).append(row)
-    first = [row for row in responses.rows() if row["kind"] == "red_team" and row["row_id"] in steps]
+    first = [row for row in responses.rows() if row["kind"] == Kind.RED_TEAM and row["row_id"] in steps]
     requests = {principle.id: principle.critique_request for principle in constitution.revision}
 
     def sample(row: Row) -> Sample:
-        before = _content(row)
+        before = reply_in(row)
         versions = [Version("Reply", _plain(before), labels.get((row["row_id"], 0), ()), row["outcome"], row["finish"])]
         for step in sorted(steps[row["row_id"]], key=lambda one: int(one["step"])):
-            number, words = int(step["step"]), _content(step)
+            number, words = int(step["step"]), reply_in(step)
             versions.append(
                 Version(
                     f"Revision {number}",
@@ -187,10 +188,10 @@ def answer_shelf(measure: Artefact) -> Shelf | None:
 
     def sample(rows: list[Row]) -> Sample:
         versions = tuple(
-            Version(row["model"], _plain(_content(row)), tuple(row["labels"] or ()), row["outcome"], row["finish"])
+            Version(row["model"], _plain(reply_in(row)), tuple(row["labels"] or ()), row["outcome"], row["finish"])
             for row in rows
         )
-        kind = "benign" if rows[0]["kind"] == BENIGN else "harmful"
+        kind = "benign" if rows[0]["kind"] == Kind.HELD_OUT_BENIGN else "harmful"
         return Sample("answer", rows[0]["row_id"], prompt_of(rows[0]), versions, (("prompt", kind),))
 
     groups = list(by_prompt.values())
@@ -207,11 +208,6 @@ def prompt_of(row: Mapping[str, Any]) -> tuple[Said, ...]:
     """The turns of a row's prompt, as a reader sees them."""
     names = {"user": "Human", "assistant": "Assistant", "system": "System"}
     return tuple(Said(names.get(turn["role"], turn["role"]), clip(turn["content"])) for turn in row["prompt"])
-
-
-def _content(row: Mapping[str, Any]) -> str:
-    completion = row["completion"]
-    return str(completion[0]["content"]) if completion else ""
 
 
 def _plain(words: str | None) -> tuple[Piece, ...]:

@@ -26,7 +26,7 @@ def tag(name: str, *content: str | Markup, **attributes: str | float | None) -> 
             shown = f"{value:.6g}" if isinstance(value, float) else visible(str(value))
             parts.append(Markup(' {}="{}"').format(key.rstrip("_").replace("_", "-"), shown))
     inner = Markup("").join(escape(piece if isinstance(piece, Markup) else visible(piece)) for piece in content)
-    return Markup("<{0}{1}>{2}</{0}>").format(Markup(name), Markup("").join(parts), inner)  # noqa: S704 - our own names
+    return Markup("<{0}{1}>{2}</{0}>").format(Markup(name), Markup("").join(parts), inner)
 
 
 def text(x: float, y: float, words: str, class_: str, anchor: str = "start") -> Markup:
@@ -123,9 +123,8 @@ class Frame:
 
     def figure(self, title: str, *content: Markup) -> Markup:
         """The whole picture, with `title` as what a screen reader says."""
-        return tag(
-            "svg", tag("title", title), *content, viewBox=f"0 0 {self.width:g} {self.height:g}", role="img", class_="chart"
-        )
+        view = f"0 0 {self.width:g} {self.height:g}"
+        return tag("svg", tag("title", title), *content, viewBox=view, role="img", class_="chart")
 
 
 def percent_marks(low: float, high: float, about: int = 5) -> list[tuple[float, str]]:

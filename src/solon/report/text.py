@@ -96,5 +96,5 @@ def changes(before: str, after: str) -> list[Piece]:
     for index, word in enumerate(new):
         if word.isspace():
             is_new[index] = 0 < index < len(new) - 1 and is_new[index - 1] and is_new[index + 1]
-    pairs = zip(new, is_new, strict=True)
-    return [Piece("".join(word for word, _ in run), key) for key, run in itertools.groupby(pairs, key=lambda pair: pair[1])]
+    stretches = itertools.groupby(zip(new, is_new, strict=True), key=lambda pair: pair[1])
+    return [Piece("".join(word for word, _ in stretch), kind) for kind, stretch in stretches]

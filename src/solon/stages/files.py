@@ -1,10 +1,10 @@
 """Files of prompts, read line by line, so that every complaint can say `file:line`.
 
-Read are our JSONL (`{"prompt": messages}` or `{"prompt": "text"}`), hh-rlhf and TRL comparisons (`{"chosen", "rejected"}`,
-as transcripts or messages), and plain text with a prompt per line; each may be gzipped. A comparison's prompt is what
-its two conversations have in common, cut to end on a human turn with all earlier turns kept: red teaming takes several
-turns (paper, section 3.2). Nothing is guessed: a line that gives no prompt is an error, or is counted when a stated
-number of bad lines is allowed.
+Read are our JSONL (`{"prompt": messages}` or `{"prompt": "text"}`), the comparisons of hh-rlhf and TRL (`{"chosen",
+"rejected"}`, as transcripts or messages), and plain text with a prompt per line; each may be gzipped. A comparison's
+prompt is what its two conversations have in common, cut to end on a human turn with all earlier turns kept: red teaming
+takes several turns (paper, section 3.2). Nothing is guessed: a line that gives no prompt is an error, or is counted
+when a stated number of bad lines is allowed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from typing import Any
 from solon.conversation import Conversation, Role, Turn, conversation_of, parse_transcript
 from solon.errors import InputError
 
-FORMS = 'Write {"prompt": [{"role": "user", "content": "..."}]}, {"prompt": "..."} or {"chosen": "...", "rejected": "..."}'
+FORMS = (
+    'Write {"prompt": [{"role": "user", "content": "..."}]}, {"prompt": "..."} or {"chosen": "...", "rejected": "..."}'
+)
 _TRANSCRIPT = re.compile(r"\s*Human:")
 
 
@@ -70,8 +72,8 @@ def read_prompts(path: Path, *, bad_lines: int = 0) -> PromptFile:
 def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """The lines of a file that are not blank, with their numbers from 1; `.gz` is unpacked.
 
-    Raises InputError when the file is missing, unreadable or no valid gzip file. Only a line feed ends a line: texts may
-    hold U+2028 and its kind.
+    Raises InputError when the file is missing, unreadable or no valid gzip file. Only a line feed ends a line, because
+    texts may hold U+2028 and its kind.
     """
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:

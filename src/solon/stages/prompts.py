@@ -3,8 +3,8 @@
 Four kinds of prompts are read: red-team prompts, which ask for harm over one or several turns; helpfulness prompts; and
 two held-out sets, harmful and benign, on which the finished models are measured. Exact duplicates are taken once, and a
 prompt has one kind only: what is held out is taken from training, what is a red-team prompt is taken from the helpful
-ones. Limits keep the lowest row ids, which are content hashes, so that a draw depends on neither the order of a file nor
-the seed of a run, and a larger limit only adds.
+ones. Limits keep the lowest row ids, which are content hashes: a draw depends on neither the order of a file nor the
+seed of a run, and a larger limit only adds.
 """
 
 from __future__ import annotations

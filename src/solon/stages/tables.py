@@ -5,7 +5,8 @@ Column names follow TRL's conversational format, so that other trainers read the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable
 from enum import StrEnum
 
 import pyarrow as pa
@@ -52,10 +53,7 @@ def fit(rows: Iterable[Row], *kinds: Kind) -> list[Row]:
     return [row for row in rows if row["outcome"] == Outcome.OK and (not kinds or row["kind"] in kinds)]
 
 
-def count_defects(rows: Sequence[Mapping[str, object]], column: str = "defects") -> dict[str, int]:
+def count_defects(rows: Iterable[Row], column: str = "defects") -> dict[str, int]:
     """How often each rule was met in a column of defects, most frequent first."""
-    counts: dict[str, int] = {}
-    for row in rows:
-        for defect in row[column] or ():  # type: ignore[attr-defined]
-            counts[defect] = counts.get(defect, 0) + 1
+    counts = Counter(defect for row in rows for defect in row[column])
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))

@@ -23,7 +23,7 @@ _TINY = 1e-8
 
 
 def token_logprobs(logits_NV: Tensor, targets_N: Tensor) -> Tensor:
-    """log p(target) per token, in float32, shape (N)."""
+    """The log-probability of each target token, log p(target) in float32, shape (N)."""
     return -functional.cross_entropy(logits_NV.float(), targets_N, reduction="none")
 
 
@@ -72,7 +72,7 @@ def value_loss(value_N: Tensor, old_N: Tensor, return_N: Tensor, clip: float) ->
 
 
 def kl_k1(logprob_N: Tensor, reference_N: Tensor) -> Tensor:
-    """log p - log q on samples of p: unbiased for KL(p || q), and negative for single tokens."""
+    """The estimator log p - log q on samples of p: unbiased for KL(p || q), and negative for single tokens."""
     return logprob_N - reference_N
 
 

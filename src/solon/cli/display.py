@@ -1,0 +1,156 @@
+"""Two front ends for the progress of a run: a live one for terminals, a plain one for logs and pipes.
+
+Both fulfil `solon.progress.Display` and write to standard error, so that standard output stays free for results.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol, Self
+
+from solon.cli.terminal import plain
+from solon.progress import Display, Silent
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+
+class ManagedDisplay(Display, Protocol):
+    """A display that is put away at the end."""
+
+    def __enter__(self) -> Self:
+        """Begin to show."""
+        ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop, leaving the terminal as it was."""
+        ...
+
+
+def display_for(*, quiet: bool = False) -> ManagedDisplay:
+    """The front end that fits: nothing when quiet, live on a terminal, else plain lines."""
+    if quiet:
+        return QuietDisplay()
+    return RichDisplay() if sys.stderr.isatty() else PlainDisplay()
+
+
+def summary(rows: int, outcomes: Mapping[str, int], seconds: float) -> str:
+    """A finished stage in words: `300 rows in 12 s: ok 297, truncated 3`."""
+    told = ", ".join(f"{outcome} {count}" for outcome, count in outcomes.items())
+    return f"{rows:,} rows in {clock(seconds)}{f': {told}' if told else ''}"
+
+
+def clock(seconds: float) -> str:
+    """Seconds for a person: `4.2 s`, `3:20`, `2:05:00`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+
+
+class QuietDisplay(Silent):
+    """Shows nothing."""
+
+    def __enter__(self) -> Self:
+        """See `ManagedDisplay`."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """See `ManagedDisplay`."""
+
+
+class PlainDisplay(QuietDisplay):
+    """A line when a stage starts and ends, and now and then one in between."""
+
+    def __init__(self, every: float = 15.0, now: Callable[[], float] = time.monotonic) -> None:
+        self._every = every
+        self._now = now
+        self._told = 0.0
+
+    def stage_started(self, number: int, name: str, total_stages: int) -> None:
+        """See `Display`."""
+        self._told = self._now()
+        self._line(f"[{number}/{total_stages}] {name}")
+
+    def progress(self, done: int, total: int, note: str = "") -> None:
+        """See `Display`; at most one line in `every` seconds."""
+        if self._now() - self._told >= self._every:
+            self._told = self._now()
+            self._line(f"      {done}/{total} {note}")
+
+    def stage_finished(self, name: str, rows: int, outcomes: Mapping[str, int], seconds: float) -> None:
+        """See `Display`."""
+        self._line(f"      {name}: {summary(rows, outcomes, seconds)}")
+
+    def stage_kept(self, number: int, name: str, total_stages: int, rows: int) -> None:
+        """See `Display`."""
+        self._line(f"[{number}/{total_stages}] {name}: finished before, {rows:,} rows")
+
+    def _line(self, text: str) -> None:
+        print(plain(text).rstrip(), file=sys.stderr, flush=True)
+
+
+class RichDisplay:
+    """A bar for the stage at work, above it a line for each stage that is finished."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        # `markup=False`: a note or a name may hold square brackets.
+        self._progress: Progress = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=28),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}", markup=False, style="dim"),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        self._task: TaskID | None = None
+        self._heading = ""
+
+    def __enter__(self) -> Self:
+        """See `ManagedDisplay`."""
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """See `ManagedDisplay`."""
+        self._progress.stop()
+
+    def stage_started(self, number: int, name: str, total_stages: int) -> None:
+        """See `Display`."""
+        self._drop()
+        self._heading = f"{number}/{total_stages}  {plain(name, lines=False)}"
+        self._task = self._progress.add_task(self._heading.ljust(24), total=None, note="")
+
+    def progress(self, done: int, total: int, note: str = "") -> None:
+        """See `Display`."""
+        if self._task is not None:
+            self._progress.update(self._task, completed=done, total=total, note=plain(note, lines=False))
+
+    def stage_finished(self, name: str, rows: int, outcomes: Mapping[str, int], seconds: float) -> None:
+        """See `Display`."""
+        self._drop()
+        self._print(f"{self._heading.ljust(24)} {summary(rows, outcomes, seconds)}")
+
+    def stage_kept(self, number: int, name: str, total_stages: int, rows: int) -> None:
+        """See `Display`."""
+        heading = f"{number}/{total_stages}  {plain(name, lines=False)}"
+        self._print(f"{heading.ljust(24)} {rows:,} rows, finished before")
+
+    def _drop(self) -> None:
+        if self._task is not None:
+            self._progress.remove_task(self._task)
+            self._task = None
+
+    def _print(self, line: str) -> None:
+        from rich.text import Text
+
+        self._progress.console.print(Text(plain(line)))

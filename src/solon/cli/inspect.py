@@ -1,0 +1,133 @@
+"""`solon status`, `solon results` and `solon report`: three ways to look at a run, finished or not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from solon.runs import RunDirectory
+
+RUN = click.argument("run", type=click.Path(path_type=Path))
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  solon status runs/demo
+"""
+)
+@RUN
+def status(run: Path) -> None:
+    """Say how far a run is.
+
+    Lists every stage with its rows, what became of them and the time it took, and whether a process is at work.
+    """
+    from solon.cli.display import clock
+    from solon.cli.terminal import print_table
+    from solon.evals.results import STAGES, results
+    from solon.runs import RunDirectory, owner_of
+
+    directory = RunDirectory.open(run)
+    stages = results(directory)["stages"]
+    rows = []
+    for number, name in enumerate(STAGES, start=1):
+        if name in stages:
+            facts = stages[name]
+            outcomes = ", ".join(f"{outcome} {count:,}" for outcome, count in facts["outcomes"].items())
+            rows.append([f"{number} {name}", "finished", f"{facts['rows']:,}", outcomes, clock(facts["seconds"])])
+        else:
+            begun = (directory.path / f"{number:02d}-{name}").is_dir()
+            rows.append([f"{number} {name}", "begun" if begun else "to come", "", "", ""])
+    print_table(f"Run {directory.path}, recipe '{directory.recipe.name}'", STATUS_HEAD, rows)
+    owner = owner_of(directory.path)
+    if owner is not None:
+        click.echo(f"At work: process {owner.pid} on {owner.host}")
+    elif len(stages) < len(STAGES):
+        click.echo(f"Nobody is at work. Go on with: solon run {directory.path}")
+
+
+STATUS_HEAD = ("Stage", "State", "Rows", "Outcomes", "Time")
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  solon results runs/demo                                    a table
+  solon results runs/demo --json                             every figure, for programs
+  solon results runs/demo --json | jq '.models["rl-cai"].harmful'
+"""
+)
+@RUN
+@click.option("--json", "as_json", is_flag=True, help="Every figure as JSON, with 95 % intervals and counts.")
+def results(run: Path, as_json: bool) -> None:
+    """Print what a run measured.
+
+    Shares of replies by model, with 95 % intervals: harmful, evasive, objecting, preachy and garbled on held-out
+    harmful prompts, helpful on held-out benign ones.
+    """
+    from solon.evals.results import results as results_of
+    from solon.runs import RunDirectory
+
+    directory = RunDirectory.open(run)
+    if as_json:
+        click.echo(json.dumps(results_of(directory), indent=2))
+    else:
+        print_results(directory)
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  solon report runs/demo                         writes runs/demo/report.html
+  solon report runs/demo --output demo.html
+"""
+)
+@RUN
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Where to write it. [RUN/report.html]")
+def report(run: Path, output: Path | None) -> None:
+    """Write a run's HTML report.
+
+    One file that loads nothing from anywhere: figures, tables, the constitution with its draws, and samples to browse.
+    It can be written at any time; what is not finished is left out.
+    """
+    from solon.report import write
+    from solon.runs import RunDirectory
+
+    click.echo(f"Report: {write(RunDirectory.open(run), output)}")
+
+
+def print_results(directory: RunDirectory) -> None:
+    """The measures of every model as a table, and the fitness of critic and judge in words."""
+    from solon.cli.terminal import plain, print_table
+    from solon.evals.results import results as results_of
+    from solon.report.sentences import fitness_sentences
+
+    figures = results_of(directory)
+    models: Mapping[str, Mapping[str, Any]] = figures["models"]
+    if not models:
+        click.echo(f"Nothing is measured yet. Go on with: solon run {directory.path}")
+        return
+    rated = [name for name in RATED if any(name in measures for measures in models.values())]
+    columns = rated or list(FORM)
+    rows = [[model, *(_cell(column, measures.get(column)) for column in columns)] for model, measures in models.items()]
+    title = "Share of replies to held-out prompts, % [95 % interval]"
+    print_table(title if rated else "Form of the replies to held-out prompts (no rater)", ("Model", *columns), rows)
+    for sentence in fitness_sentences(figures.get("fitness", {})):
+        click.echo(plain(sentence, lines=False))
+
+
+RATED = ("harmful", "evasive", "objecting", "preachy", "garbled", "helpful")
+FORM = ("finished", "empty", "words")
+
+
+def _cell(name: str, figure: Mapping[str, Any] | None) -> str:
+    if figure is None:
+        return "-"
+    if name == "words":
+        return f"{figure['value']:.1f} [{figure['low']:.1f}-{figure['high']:.1f}]"
+    return f"{figure['value'] * 100:.1f} [{figure['low'] * 100:.0f}-{figure['high'] * 100:.0f}]"

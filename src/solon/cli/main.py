@@ -1,0 +1,115 @@
+"""The command line: one thin command per verb, loaded when it is called.
+
+    solon run RUN --recipe testbed     do the whole method, or go on with it
+    solon results RUN                  what was measured
+
+Listing the commands imports none of them, so that help is instant. Every failure that a user can meet ends as one line
+on standard error: `Error: place: cause. remedy`, with exit code 1 (2 for a wrong command line); `--debug` shows the
+traceback instead. Ctrl-C exits with 130 and tells how to go on.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Mapping, Sequence
+from typing import NoReturn
+
+import click
+
+from solon.cli.terminal import INTERRUPTED, plain
+from solon.errors import SolonError
+
+COMMANDS: Mapping[str, tuple[str, str]] = {
+    "run": ("solon.cli.run:run", "Train by a constitution, or go on with a run."),
+    "status": ("solon.cli.inspect:status", "Say how far a run is."),
+    "results": ("solon.cli.inspect:results", "Print what a run measured."),
+    "report": ("solon.cli.inspect:report", "Write a run's HTML report."),
+    "show": ("solon.cli.show:show", "Print a recipe, a constitution or a prompt."),
+    "constitution": ("solon.cli.constitution:constitution", "Check a constitution file."),
+    "testbed": ("solon.cli.testbed:testbed", "Train and look at the bundled micro world."),
+}
+"""Each command's home, and the first line of its help (a test keeps the two alike)."""
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands by name and imports one only when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The commands in the order in which a run meets them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        command = getattr(importlib.import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+EPILOG = """\b
+Examples:
+  solon run runs/demo --recipe testbed     a whole run on the bundled micro world
+  solon run runs/demo                      go on where it stopped
+  solon results runs/demo                  what was measured
+  solon show prompt critique               what a model is asked, before a token is spent
+"""
+
+
+@click.group(cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--debug", is_flag=True, help="On an error, show the whole traceback.")
+@click.version_option(package_name="solon", prog_name="solon")
+def cli(debug: bool) -> None:
+    """Train an assistant by a written constitution."""
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run a command line and exit: 0 done, 1 an error in one line, 2 a wrong command line, 130 interrupted."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    try:
+        code = cli.main(args=_debug_first(given), prog_name="solon", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        if debug:
+            raise
+        _say("Stopped")
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of our output (head, less) has left; that is no error of ours.
+        sys.stdout = None
+        sys.exit(0)
+    except SolonError as error:
+        if debug:
+            raise
+        _say(f"Error: {error}")
+        sys.exit(1)
+    except OSError as error:
+        if debug:
+            raise
+        place = f"{error.filename}: " if error.filename else ""
+        _say(f"Error: {place}{error.strerror or error}. Check the path, its permissions and the space on the disk")
+        sys.exit(1)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _debug_first(given: list[str]) -> list[str]:
+    """`--debug` may stand anywhere on the line."""
+    return ["--debug", *(each for each in given if each != "--debug")] if "--debug" in given else given
+
+
+def _say(line: str) -> None:
+    print(plain(line, lines=False).rstrip(), file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

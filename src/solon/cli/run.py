@@ -1,0 +1,80 @@
+"""`solon run`: a new run, or the next session of one.
+
+A run directory remembers everything it was made with, so going on needs its name alone. A recipe, overlay or `--set`
+that is given for a run that exists is compared with what is stored and refused where it differs: results of different
+settings are never mixed.
+"""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from solon.cli.terminal import INTERRUPTED
+
+if TYPE_CHECKING:
+    from solon.runs import RunDirectory
+
+EPILOG = """\b
+Examples:
+  solon run runs/demo --recipe testbed                          a whole run, in minutes, on two cores
+  solon run runs/demo                                           go on where it stopped, or show what it found
+  solon run runs/mild --recipe testbed --set rl.kl=0.2          one setting changed
+  solon run runs/mine --recipe testbed --overlay house.yaml     a file of changed settings on top
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--recipe", metavar="NAME_OR_FILE", help="What to do: a built-in name or a YAML file. [default: testbed]")
+@click.option("--overlay", "overlays", multiple=True, metavar="FILE", help="Settings over the recipe; may be repeated.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="One setting, e.g. rl.steps=20.")
+@click.option("--quiet", "-q", is_flag=True, help="Show no progress, only the outcome.")
+def run(run: Path, recipe: str | None, overlays: tuple[str, ...], settings: tuple[str, ...], quiet: bool) -> None:
+    """Train by a constitution, or go on with a run.
+
+    RUN is the run's folder; it is made when it does not exist. Ctrl-C finishes what is in flight and saves; the same
+    command goes on.
+    """
+    # What was typed is checked before anything heavy is imported, so that a mistake is told at once.
+    directory = open_or_create(run, recipe, overlays, settings)
+    from solon.cli.display import display_for
+    from solon.cli.inspect import print_results
+    from solon.pipeline import advance
+    from solon.report import write
+
+    try:
+        with directory.lock(), display_for(quiet=quiet) as display:
+            advance(directory, display)
+    except KeyboardInterrupt:
+        click.echo(f"Stopped; what was finished is saved. Go on with: solon run {shlex.quote(str(run))}", err=True)
+        click.get_current_context().exit(INTERRUPTED)
+    print_results(directory)
+    click.echo(f"Report: {write(directory)}")
+
+
+def open_or_create(run: Path, recipe: str | None, overlays: tuple[str, ...], settings: tuple[str, ...]) -> RunDirectory:
+    """The run in a folder, new or old.
+
+    Raises RecipeError and ConstitutionError for what is given, and RunError when it differs from what the run was made
+    with (naming each setting, old and new).
+    """
+    from solon.builtin import constitution_path
+    from solon.recipe import load_recipe
+    from solon.runs import RunDirectory
+
+    if (run / "run.json").exists():
+        stored = RunDirectory.open(run)
+        if recipe is None and not overlays and not settings:
+            return stored
+        base = str(run / "recipe.yaml") if recipe is None else recipe
+        asked = load_recipe(base, overlays, settings)
+        # The stored copy stands for a constitution of the same name; another name is another constitution.
+        same = asked.constitution == stored.recipe.constitution
+        file = run / "constitution.yaml" if same else constitution_path(asked.constitution)
+        return RunDirectory.create(run, asked, file)
+    asked = load_recipe(recipe or "testbed", overlays, settings)
+    return RunDirectory.create(run, asked, constitution_path(asked.constitution))

@@ -1,0 +1,140 @@
+"""`solon show`: what a run would do and say, before a token is spent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from solon.constitution import Constitution
+    from solon.conversation import Conversation, Prompt
+
+CONSTITUTION = click.option(
+    "--constitution", "name", default="testbed", show_default=True, metavar="NAME_OR_FILE", help="Whose words to use."
+)
+
+
+@click.group(
+    epilog="""\b
+Examples:
+  solon show recipe testbed
+  solon show constitution harmlessness
+  solon show prompt comparison --constitution harmlessness
+"""
+)
+def show() -> None:
+    """Print a recipe, a constitution or a prompt."""
+
+
+@show.command(
+    epilog="""\b
+Examples:
+  solon show recipe testbed
+  solon show recipe testbed --set rl.steps=20
+"""
+)
+@click.argument("name", default="testbed", metavar="[NAME_OR_FILE]")
+@click.option("--overlay", "overlays", multiple=True, metavar="FILE", help="Settings over the recipe; may be repeated.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="One setting, e.g. rl.steps=20.")
+def recipe(name: str, overlays: tuple[str, ...], settings: tuple[str, ...]) -> None:
+    """Print a recipe with every default spelled out, as YAML."""
+    from solon.recipe import dump_recipe, load_recipe
+
+    click.echo(dump_recipe(load_recipe(name, overlays, settings)), nl=False)
+
+
+@show.command(
+    epilog="""\b
+Examples:
+  solon show constitution testbed
+  solon show constitution my-rules.yaml
+"""
+)
+@click.argument("name", default="testbed", metavar="[NAME_OR_FILE]")
+def constitution(name: str) -> None:
+    """Print the principles of a constitution."""
+    from solon.cli.terminal import plain
+
+    loaded = _load(name)
+    lines = [loaded.name, loaded.description, "", f"Revision principles ({len(loaded.revision)})"]
+    for rule in loaded.revision:
+        lines += [f"  {rule.id}{_weight(rule.weight)}", f"    {rule.critique_request}", f"    {rule.revision_request}"]
+    lines += ["", f"Preference principles ({len(loaded.preference)})"]
+    for instruction in loaded.preference:
+        lines += [f"  {instruction.id}{_weight(instruction.weight)}", f"    {instruction.instruction}"]
+    lines += [
+        "",
+        f"Worked examples: {len(loaded.critique_examples)} of critique and revision, "
+        f"{len(loaded.comparison_examples)} of comparison, {len(loaded.reasoned_examples)} of reasoned comparison",
+    ]
+    click.echo(plain("\n".join(lines)))
+
+
+@show.command(
+    epilog="""\b
+Examples:
+  solon show prompt critique
+  solon show prompt revision --few-shot 2 --constitution harmlessness
+  solon show prompt comparison --principle 3
+"""
+)
+@click.argument("kind", type=click.Choice(["reply", "critique", "revision", "comparison"]))
+@CONSTITUTION
+@click.option("--few-shot", type=click.IntRange(min=0), default=0, show_default=True, help="Worked examples in front.")
+@click.option("--principle", type=click.IntRange(min=1), default=1, show_default=True, help="Which principle, from 1.")
+def prompt(kind: str, name: str, few_shot: int, principle: int) -> None:
+    """Print a prompt as a model reads it, as a transcript, with an example conversation."""
+    from solon.cli.terminal import plain
+    from solon.conversation import TranscriptRendering
+
+    shared, own = TranscriptRendering().render(_prompt(kind, _load(name), few_shot, principle - 1))
+    click.echo(plain(shared + own).strip("\n"))
+
+
+def _load(name: str) -> Constitution:
+    from solon.builtin import constitution_path
+    from solon.constitution import load_constitution
+
+    return load_constitution(constitution_path(name))
+
+
+def _weight(weight: float) -> str:
+    return "" if weight == 1 else f" (weight {weight:g})"
+
+
+def _example() -> tuple[Conversation, str, str]:
+    """A conversation that ends on a human turn, a harmful reply to it, and a harmless one."""
+    from solon.conversation import parse_transcript
+
+    asked = parse_transcript("\n\nHuman: My neighbour's letters often land in my box. How do I open one unnoticed?")
+    harmful = "Hold the flap over steam until the glue gives way, then lift it with a flat knife."
+    return asked, harmful, "Opening somebody's mail invades their privacy. You could bring the letters over instead."
+
+
+def _prompt(kind: str, constitution: Constitution, few_shot: int, position: int) -> Prompt:
+    from solon import wording
+    from solon.constitution import draw
+    from solon.errors import InputError
+
+    asked, harmful, harmless = _example()
+    principles = constitution.preference if kind == "comparison" else constitution.revision
+    if kind != "reply" and position >= len(principles):
+        raise InputError(
+            f"there is no principle {position + 1}",
+            place=f"constitution '{constitution.name}'",
+            remedy=f"Give --principle 1 to {len(principles)}",
+        )
+    if kind == "reply":
+        return wording.reply(asked)
+    if kind == "comparison":
+        examples = [
+            (example, draw(constitution.preference, "show", number), wording.LETTERS[number % 2])
+            for number, example in enumerate(constitution.comparison_examples[:few_shot])
+        ]
+        return wording.comparison(asked, constitution.preference[position], harmful, harmless, examples)
+    critiques = constitution.critique_examples[:few_shot]
+    if kind == "critique":
+        return wording.critique(asked, harmful, constitution.revision[position], critiques)
+    text = "The reply explains how to open mail that belongs to someone else, which invades their privacy."
+    return wording.revision(asked, harmful, constitution.revision[position], text, critiques)

@@ -1,0 +1,63 @@
+"""What a terminal may be shown.
+
+Texts of models and data can hold escape sequences that move the cursor, rename the window or hide what was printed.
+Everything that a command prints for a person passes through `plain`; JSON output stays exact.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+
+INTERRUPTED = 130
+"""The exit code after Ctrl-C."""
+_ESCAPES = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]"  # control sequences: colours, cursor
+    r"|(?:\x1b\]|\x9d)[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"  # operating system commands: titles, links
+    r"|\x1b[@-Z\\^_]"
+)
+_CONTROLS = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
+)
+
+
+def plain(text: str, *, lines: bool = True) -> str:
+    """`text` without escape sequences, control and reordering characters; on one line when `lines` is false."""
+    stripped = _CONTROLS.sub("", _ESCAPES.sub("", text))
+    return stripped if lines else " ".join(stripped.split())
+
+
+def clip(text: str, width: int) -> str:
+    """`text` on one line of at most `width` characters."""
+    folded = plain(text, lines=False)
+    return folded if len(folded) <= width else f"{folded[: width - 1]}…"
+
+
+def print_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table for a person: drawn by rich on a terminal, tab-free aligned columns elsewhere."""
+    cleaned = [[plain(cell, lines=False) for cell in row] for row in rows]
+    if sys.stdout.isatty():
+        _rich_table(title, head, cleaned)
+        return
+    widths = [max(len(row[column]) for row in (head, *cleaned)) for column in range(len(head))]
+    print(title)
+    for row in (head, *cleaned):
+        cells = [cell.ljust(width) if column == 0 else cell.rjust(width)
+                 for column, (cell, width) in enumerate(zip(row, widths, strict=True))]  # fmt: skip
+        print("  " + "  ".join(cells).rstrip())
+
+
+def _rich_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column, name in enumerate(head):
+        table.add_column(Text(name), justify="left" if column == 0 else "right", no_wrap=column == 0)
+    for row in rows:
+        # Text, not str: square brackets in data must not become markup.
+        table.add_row(*(Text(cell) for cell in row))
+    Console().print(table)

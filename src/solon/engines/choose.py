@@ -1,0 +1,96 @@
+"""Log-probabilities of given options as the next words after a prompt.
+
+An option is not a fixed token: "A" after "(" may be a token of its own or merge with the bracket into "(A". So prompt
+and option are tokenized together, and an option's tokens are those from the first place where any option departs from
+the bare prompt. When every option is one token there, as letters are, a single forward pass per prompt serves them all;
+otherwise each option is a row of its own and its tokens' log-probabilities are summed.
+
+Axes: B rows, N positions, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from solon.engines.batch import Batch, Prefixes, Row, Tokens, sub_batches
+from solon.engines.forward import CausalModel
+from solon.errors import ModelError
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A tokenized question: what every option follows, and each option's tokens."""
+
+    context: Tokens
+    options: tuple[Tokens, ...]
+
+    @property
+    def single(self) -> bool:
+        """Whether every option is one token."""
+        return all(len(option) == 1 for option in self.options)
+
+
+def choice_of(bare: Tokens, continued: Sequence[Tokens], options: Sequence[str]) -> Choice:
+    """Cut prompts with their options into context and option tokens.
+
+    `bare` are the prompt's tokens, `continued` those of the prompt followed by each of `options`. Raises ModelError
+    when the tokenizer cannot tell two options apart, or when one adds nothing.
+    """
+    start = min(common_length(bare, tokens) for tokens in continued)
+    # Something must stand before the options for the model to read, be it a token that the options share with others.
+    cut = tuple(tokens[start:] for tokens in continued)
+    for number, tokens in enumerate(cut):
+        if not tokens or tokens in cut[:number]:
+            raise ModelError(
+                f"the tokenizer gives the option {options[number]!r} no tokens of its own after this prompt",
+                remedy="Use options that differ in the tokenizer's vocabulary, or another feedback model",
+            )
+    if start == 0:
+        raise ModelError("a question needs some text before its options", remedy="Give the prompt a turn or an opening")
+    return Choice(bare[:start], cut)
+
+
+def common_length(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many leading tokens two sequences share."""
+    for place, (left, right) in enumerate(zip(one, other, strict=False)):
+        if left != right:
+            return place
+    return min(len(one), len(other))
+
+
+def choose(
+    model: CausalModel, choices: Sequence[Choice], shared: Sequence[int], prefixes: Prefixes, batch: int
+) -> list[tuple[float, ...]]:
+    """Per choice the natural log-probability of each option, in float32.
+
+    `shared[i]` counts the leading tokens of choice i's context whose keys other rows can use too.
+    """
+    rows: list[Row] = []
+    counts: list[int] = []
+    places: list[tuple[int, int | None]] = []
+    for number, (item, prefix) in enumerate(zip(choices, shared, strict=True)):
+        # The last option token is only scored, never read; the context's last token must stay in the own part.
+        prefix = min(prefix, len(item.context) - 1)
+        tails = [()] if item.single else [option[:-1] for option in item.options]
+        for option, tail in enumerate(tails):
+            rows.append(Row(item.context[:prefix], item.context[prefix:] + tail))
+            counts.append(len(tail) + 1)
+            places.append((number, None if item.single else option))
+    scores = [[0.0] * len(item.options) for item in choices]
+    with torch.inference_mode():
+        for numbers in sub_batches(rows, batch):
+            keep = max(counts[number] for number in numbers)
+            logits_BNV = Batch(model, [rows[number] for number in numbers], 0).prefill(prefixes, keep)
+            for place, number in enumerate(numbers):
+                choice, option = places[number]
+                logprob_NV = logits_BNV[place, -counts[number] :].float().log_softmax(-1)
+                if option is None:
+                    ids = [tokens[0] for tokens in choices[choice].options]
+                    scores[choice] = logprob_NV[0, ids].tolist()
+                else:
+                    ids = list(choices[choice].options[option])
+                    scores[choice][option] = float(logprob_NV[range(len(ids)), ids].sum())
+    return [tuple(values) for values in scores]

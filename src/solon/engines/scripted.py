@@ -1,0 +1,96 @@
+"""An engine that answers from functions: for tests, for planted judges, for counting what a stage asks.
+
+It is deterministic when its functions are, needs no torch, and can be told to fail: a function may return a whole
+`Completion` (any finish, any tokens) or raise, and what it raises reaches the stage as it would from a real engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from solon.conversation import Prompt, Rendering, TranscriptRendering
+from solon.engines.base import Completion, Finish, Sampling
+from solon.errors import EngineError
+
+Generate = Callable[[Prompt, int], str | Completion]
+Choose = Callable[[Prompt, str], float]
+
+
+class ScriptedEngine:
+    """Answers by `generate(prompt, seed)` and `choose(prompt, option)`; a token is a word.
+
+    A plain text is handled as a model's would be: cut at a stop string, cut to the token limit, stripped.
+    """
+
+    def __init__(
+        self,
+        generate: Generate | None = None,
+        choose: Choose | None = None,
+        *,
+        window: int = 1 << 20,
+        name: str = "scripted",
+        rendering: Rendering | None = None,
+    ) -> None:
+        self.name = name
+        self.window = window
+        self.rendering: Rendering = rendering or TranscriptRendering()
+        self._generate = generate
+        self._choose = choose
+        self.generate_calls = 0
+        self.choose_calls = 0
+        self.prompts: list[Prompt] = []
+        """Every prompt asked, in order, of both kinds."""
+        self.prompt_tokens = 0
+        self.completion_tokens = 0
+
+    def generate(self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: Sampling) -> list[Completion]:
+        """See `Engine.generate`."""
+        if self._generate is None:
+            raise EngineError("this scripted engine has no texts", place=self.name, remedy="Give it `generate`")
+        if len(prompts) != len(seeds):
+            raise ValueError(f"{len(prompts)} prompts need as many seeds, not {len(seeds)}")
+        self.generate_calls += 1
+        rooms = [self._room(number, prompt, 1) for number, prompt in enumerate(prompts)]
+        completions = []
+        for prompt, seed, room in zip(prompts, seeds, rooms, strict=True):
+            self.prompts.append(prompt)
+            answer = self._generate(prompt, seed)
+            if isinstance(answer, str):
+                answer = _as_sampled(answer, min(sampling.max_tokens, room), sampling.stop)
+            self.completion_tokens += len(answer.text.split())
+            completions.append(answer)
+        return completions
+
+    def choose(self, prompts: Sequence[Prompt], options: Sequence[str]) -> list[tuple[float, ...]]:
+        """See `Engine.choose`."""
+        if self._choose is None:
+            raise EngineError("this scripted engine has no choices", place=self.name, remedy="Give it `choose`")
+        self.choose_calls += 1
+        for number, prompt in enumerate(prompts):
+            self._room(number, prompt, 0)
+            self.prompts.append(prompt)
+        return [tuple(self._choose(prompt, option) for option in options) for prompt in prompts]
+
+    def count_tokens(self, prompt: Prompt) -> int:
+        """Words of the rendered prompt."""
+        return len("".join(self.rendering.render(prompt)).split())
+
+    def _room(self, number: int, prompt: Prompt, needed: int) -> int:
+        size = self.count_tokens(prompt)
+        if size + needed > self.window:
+            raise EngineError(
+                f"the prompt has {size} tokens and leaves no room in the window of {self.window}",
+                place=f"{self.name}, row {number}",
+                remedy="Use --set prompts.too_long=drop, fewer worked examples, or a model with a longer window",
+            )
+        self.prompt_tokens += size
+        return self.window - size
+
+
+def _as_sampled(text: str, max_tokens: int, stops: Sequence[str]) -> Completion:
+    places = [place for stop in stops if stop and (place := text.find(stop)) >= 0]
+    finish = Finish.STOP if places else Finish.END
+    words = text[: min(places, default=len(text))].split(" ")
+    if len(words) > max_tokens:
+        words, finish = words[:max_tokens], Finish.LENGTH
+    return Completion(" ".join(words).strip(), finish)

@@ -1,0 +1,83 @@
+"""The run in sentences, each made from a figure with its interval and saying no more than the interval allows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+Figures = Mapping[str, Any]
+"""A share or mean as `{"value", "low", "high", "n"}`."""
+
+
+def headline(figures: Mapping[str, Any]) -> Iterator[str]:
+    """The run in a few sentences."""
+    models = figures["models"]
+    for measure, over in (("harmful", "harmful"), ("helpful", "benign")):
+        known = [(name, measures[measure]) for name, measures in models.items() if measure in measures]
+        known = [(name, share) for name, share in known if name != "pretrained"] or known
+        if not known:
+            continue
+        (_, before), (last, after) = known[0], known[-1]
+        cases = f"{after['n']} held-out {over} prompts"
+        if len(known) == 1:
+            yield f"On {cases}, {percent(after['value'])} of the replies of {last} were {measure}."
+            continue
+        course = ", ".join(f"{percent(share['value'])} ({name})" for name, share in known)
+        yield f"On {cases}, {measure} replies {change(before, after)}: {course}."
+    if models and not any("harmful" in measures or "helpful" in measures for measures in models.values()):
+        yield "No rater was at hand: this run shows the form of the replies, not the effect of the constitution."
+    yield from list(fitness_sentences(figures.get("fitness", {})))
+    missing = [name for name in names.STAGES if name not in figures["stages"]]
+    if missing:
+        yield f"The run is not finished; still to come: {', '.join(missing)}."
+
+
+def change(before: Figures, after: Figures) -> str:
+    """`fell` or `rose` where the intervals are apart, else words that claim no difference."""
+    if after["high"] < before["low"]:
+        return "fell"
+    return "rose" if after["low"] > before["high"] else "show no clear change from first to last"
+
+
+def fitness_sentences(fitness: Mapping[str, Any]) -> Iterator[str]:
+    """How good the critic and the judge are at their task, said plainly.
+
+    `fitness` is `{ROLE: {"value", "low", "high", "n", "chance"?, "what"?}}`.
+    """
+    for role, share in fitness.items():
+        if not is_figure(share) or share["n"] == 0:
+            continue
+        what = share.get("what", "plain comparisons" if role == "judge" else "plain questions")
+        verdict = against_chance(share, float(share.get("chance", 0.5)))
+        right = f"{percent(share['value'], 0)} [{interval(share)}] of {share['n']} {what}"
+        yield f"The {role} was right on {right}: {verdict}."
+
+
+def judge_sentences(figures: Mapping[str, Any]) -> Iterator[str]:
+    """What the measure stage found out about the AI labels."""
+    labels = figures.get("labels")
+    if not labels or "pairs" not in labels:
+        return
+    because = ", ".join(f"{count}: {why}" for why, count in labels.get("undecided_because", {}).items())
+    yield f"Of {labels['pairs']} pairs, {labels['undecided']} have no label{f' ({because})' if because else ''}."
+    if agreement := labels.get("agreement"):
+        right = f"{percent(agreement['value'])} [{interval(agreement)}] of {agreement['n']} pairs"
+        yield (
+            f"Where exactly one of two replies was harmful, the label preferred the harmless one in {right}: "
+            f"{against_chance(agreement)}."
+        )
+    if same := labels.get("orders_agree"):
+        yield (
+            f"Shown in both orders, the same reply was preferred in {percent(same['value'])} [{interval(same)}] "
+            f"of {same['n']} pairs."
+        )
+    if pull := labels.get("first_shown_log_odds"):
+        yield (
+            f"Being shown first moves a reply's log-odds by {pull['value']:+.2f} "
+            f"[{pull['low']:+.2f} to {pull['high']:+.2f}]; averaging both orders takes this out."
+        )
+
+
+def is_figure(value: object) -> bool:
+    """Whether a value is a share or mean with its interval."""
+    return isinstance(value, Mapping) and {"value", "low", "high", "n"} <= value.keys()

@@ -1,0 +1,216 @@
+r"""When a text that a model wrote may be trained on: stated rules, in one place, as pure functions.
+
+A text is first repaired, then judged. Two things are repaired, because what follows them is a whole good text: the
+label of the model's own turn (`Revision: ...`), and a lead-in that announces the text and ends in a colon (`Here is the
+revised response:`), with the quotation marks that such a lead-in brings. Everything else that breaks a rule makes the
+text malformed and leaves it as it was written, for people to read. Every repair and every broken rule is recorded as a
+`Defect`. The rules, in the order in which they decide:
+
+1. the engine failed -> provider_error;  2. nothing but white space -> empty (truncated when the limit was reached);
+3. the token limit was reached -> truncated;  4. the model declines the task itself (to read, criticise or rewrite) ->
+refused;  5. another speaker's turn, a turn of the method or a template's mark within the text -> malformed;  6. for a
+revision: talk about the revising, a critique in its place, a request copied, a worked example copied -> malformed;
+7. for a critique: a request copied, a worked example's critique copied word for word or nearly -> malformed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from solon.engines.base import Completion, Finish
+from solon.outcome import Outcome
+
+COPIED_SHARE = 0.8
+"""Share of a text's runs of four words that stand in another text, from which on it counts as a copy of it."""
+RUN = 4
+SHORTEST_COPY = 6
+"""Words that a copied request has at least; shorter ones are met by chance."""
+
+
+class Defect(StrEnum):
+    """A rule that a text met; `removed` ones were repaired."""
+
+    OWN_LABEL_REMOVED = "own_label_removed"
+    LEAD_IN_REMOVED = "lead_in_removed"
+    OTHER_SPEAKER = "other_speaker"
+    LEAKED_META_TEXT = "leaked_meta_text"
+    CRITIQUE_AS_REVISION = "critique_as_revision"
+    COPIED_REQUEST = "copied_request"
+    COPIED_EXAMPLE = "copied_example"
+    DECLINED_TASK = "declined_task"
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A text as it is kept, whether it may be trained on, and the rules that it met."""
+
+    text: str
+    outcome: Outcome
+    defects: tuple[Defect, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What the writer of a critique or revision had before it, and must not hand back as its own text."""
+
+    human: str = ""
+    """The human's last turn."""
+    requests: tuple[str, ...] = ()
+    """The critique request and the revision request."""
+    examples: tuple[str, ...] = ()
+    """The worked critiques, or the worked revisions."""
+    critique: str | None = None
+    """The critique that a revision follows."""
+
+
+_OWN_LABEL = {
+    "reply": re.compile(r"\A(?:assistant|ai)\s*:\s*", re.I),
+    "critique": re.compile(r"\A(?:critique|assistant)\s*:\s*", re.I),
+    "revision": re.compile(r"\A(?:revision|assistant)\s*:\s*", re.I),
+}
+_CHANGED = r"(?:revis\w+|rewrit\w+|rewrote|updated?|improved|amended|edited|new|better|corrected|modified|final)"
+_TEXT = r"(?:version|response|reply|answer|revision|rewrite|message|text|statement|dialogue)"
+_LEAD_IN = re.compile(
+    rf"""\A(?:(?:sure|certainly|of\ course|okay|ok|yes|absolutely|understood)\b[^\n:]{{0,20}})?
+    (?:(?:here(?:'s|\ is|\ are)|this\ is|below\ is|i(?:'ve|\ have)?\ (?:would\ )?{_CHANGED})\b[^\n:]{{0,100}}
+      |(?:the\ |a\ |my\ )?(?:assistant(?:'s)?\ )?{_CHANGED}\ (?:\w+\ ){{0,2}}{_TEXT}\b[^\n:]{{0,40}}
+      |revision|rewrite)
+    \s*:\**\s*""",
+    re.I | re.X,
+)
+_SPEAKER = re.compile(
+    r"^[ \t>*#]*(?:human|user|assistant|critique|critique request|revision|revision request)\s*(?:\*\*)?:", re.I | re.M
+)
+_TEMPLATE_MARK = re.compile(r"<\|[a-z_]+\|>|\[/?INST\]|</?s>|<<SYS>>", re.I)
+_META = re.compile(
+    r"""\b(?:revised|rewritten|updated|improved|amended|edited|original|previous|preceding|assistant's)
+      \ (?:(?:assistant|last|previous|original)(?:'s)?\ )?(?:response|reply|version\ of\ (?:the|this|my|your)\ re\w+)\b
+    |\b(?:critique|revision)\ request\b
+    |\bi(?:'ve|\ have)?\ (?:revised|rewritten|rewrote|amended)\b
+    |\bthis\ (?:revision|critique|rewrite)\b
+    |\b(?:rewrit\w+|rewrite|revis\w+)\ (?:the|this|my)\ (?:assistant(?:'s)?\ )?(?:response|reply|answer)\b""",
+    re.I | re.X,
+)
+_CRITIQUE = re.compile(
+    r"""\A(?:yes,\ |no,\ |overall,\ )?
+    (?:(?:the|this|that)\ (?:assistant(?:'s)?(?:\ \w+)?|response|reply)|assistant's)\b [^.\n]{0,40}?
+    \b(?:is|was|are|were|does|did|doesn't|could|should|has|had|says|explains?|gives?|helps?|contains?|encourages?
+    |suggests?|provides?|fails?|objects?|dodges?|makes?|warns?|shows?)\b""",
+    re.I | re.X,
+)
+_DECLINES = re.compile(
+    r"""\A(?:i(?:'m|\ am)\ (?:so\ |very\ |really\ )?sorry\b|sorry\b|i\ apologi[sz]e\b|unfortunately\b|as\ an\ ai\b
+    |i\ (?:can't|cannot|can\ not|won't|am\ unable|am\ not\ able|will\ not)\b)""",
+    re.I | re.X,
+)
+_THE_TASK = re.compile(r"\b(?:critique|critici[sz]\w+|review|evaluat\w+|revis\w+|rewrit\w+|rewrite|amend)\b", re.I)
+_REFUSAL = re.compile(
+    r"\b(?:can't|cannot|can not|won't|unable to|not able to|will not)\s+"
+    r"(?:\w+\s+){0,2}?(?:assist|help|provide|fulfil\w*|comply|answer|engage|discuss|continue|do)\b",
+    re.I,
+)
+_WORD = re.compile(r"[\w']+")
+_CURLY = {0x2018: "'", 0x2019: "'", 0x201C: '"', 0x201D: '"'}
+"""Curly quotation marks to straight ones, character by character, so that places in the text stay the same."""
+
+
+def check_reply(completion: Completion) -> Checked:
+    """Rules 1 to 3 and 5, for an assistant's reply to a person."""
+    text, repairs = _without_label(completion.text, "reply")
+    return _judge(completion, text, repairs, _speakers(text))
+
+
+def check_critique(completion: Completion, shown: Shown) -> Checked:
+    """All rules for a critique."""
+    text, repairs = _without_label(completion.text, "critique")
+    start = _straight(text[:200])
+    declined = bool(_DECLINES.match(start)) and bool(_THE_TASK.search(start) or _REFUSAL.search(start))
+    return _judge(completion, text, repairs, [*_speakers(text), *_copied(text, shown)], declined=declined)
+
+
+def check_revision(completion: Completion, shown: Shown) -> Checked:
+    """All rules for a revision; to decline the human's request is a revision, to decline to revise is refused."""
+    text, repairs = _without_label(completion.text, "revision")
+    text, lead_in = _without_lead_in(text)
+    straight = _straight(text)
+    broken = [*_speakers(text), *_copied(text, shown)]
+    if _CRITIQUE.match(straight) or (shown.critique is not None and is_copy(text, shown.critique)):
+        broken.append(Defect.CRITIQUE_AS_REVISION)
+    elif _META.search(straight):
+        broken.append(Defect.LEAKED_META_TEXT)
+    declined = bool(_DECLINES.match(straight)) and bool(_THE_TASK.search(straight[:120]))
+    return _judge(completion, text, [*repairs, *lead_in], broken, declined=declined)
+
+
+def _judge(
+    completion: Completion, text: str, repairs: Sequence[Defect], broken: Sequence[Defect], *, declined: bool = False
+) -> Checked:
+    if completion.finish is Finish.ERROR:
+        return Checked("", Outcome.PROVIDER_ERROR)
+    if completion.finish is Finish.LENGTH:
+        return Checked(completion.text, Outcome.TRUNCATED)
+    if not text:
+        return Checked("", Outcome.EMPTY, tuple(repairs))
+    if declined:
+        return Checked(completion.text, Outcome.REFUSED, (Defect.DECLINED_TASK,))
+    if broken:
+        return Checked(completion.text, Outcome.MALFORMED, tuple(broken))
+    return Checked(text, Outcome.OK, tuple(repairs))
+
+
+def _without_label(text: str, kind: str) -> tuple[str, list[Defect]]:
+    label = _OWN_LABEL[kind].match(text)
+    return (text[label.end() :], [Defect.OWN_LABEL_REMOVED]) if label else (text.strip(), [])
+
+
+def _without_lead_in(text: str) -> tuple[str, list[Defect]]:
+    lead_in = _LEAD_IN.match(_straight(text))
+    if not lead_in:
+        return text, []
+    rest = text[lead_in.end() :].strip()
+    straight = _straight(rest)
+    if len(rest) > 1 and straight[0] == straight[-1] == '"' and '"' not in straight[1:-1]:
+        rest = rest[1:-1].strip()
+    return rest, [Defect.LEAD_IN_REMOVED]
+
+
+def _straight(text: str) -> str:
+    return text.translate(_CURLY)
+
+
+def _speakers(text: str) -> list[Defect]:
+    return [Defect.OTHER_SPEAKER] if _SPEAKER.search(text) or _TEMPLATE_MARK.search(text) else []
+
+
+def _copied(text: str, shown: Shown) -> list[Defect]:
+    said = " ".join(_words(text))
+    asked = [_words(request) for request in shown.requests]
+    found = []
+    if any(len(words) >= SHORTEST_COPY and " ".join(words) in said for words in asked) or is_copy(text, shown.human):
+        found.append(Defect.COPIED_REQUEST)
+    if any(is_copy(text, example) for example in shown.examples):
+        found.append(Defect.COPIED_EXAMPLE)
+    return found
+
+
+def is_copy(text: str, source: str) -> bool:
+    """Whether `text` is `source` word for word, or at least `COPIED_SHARE` of its runs of four words stand there.
+
+    Case and punctuation do not count. A text of fewer than four words is a copy only when it is the same words.
+    """
+    words, original = _words(text), _words(source)
+    if len(words) < RUN:
+        return bool(words) and words == original
+    runs, known = _runs(words), set(_runs(original))
+    return sum(run in known for run in runs) >= COPIED_SHARE * len(runs)
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(_straight(text).lower())
+
+
+def _runs(words: Sequence[str]) -> list[tuple[str, ...]]:
+    return [tuple(words[i : i + RUN]) for i in range(len(words) - RUN + 1)]

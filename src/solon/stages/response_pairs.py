@@ -1,0 +1,78 @@
+"""Stage 05-response-pairs: the SL-CAI model answers every red-team prompt twice (paper, section 4.1).
+
+Both replies are drawn alike and differ in their seeds alone, so that neither place in the pair says anything about the
+quality of what stands there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from solon import wording
+from solon.digest import seed_for
+from solon.engines.base import Completion, Engine
+from solon.outcome import Outcome
+from solon.recipe import PairSettings
+from solon.runs import Artefact, Row, StageFolder
+from solon.stages.asking import ask
+from solon.stages.checks import check_reply
+from solon.stages.tables import DEFECTS, MESSAGES, STRING, Kind, count_defects, fit, prompt_in
+
+SCHEMA = pa.schema(
+    [
+        ("row_id", STRING),
+        ("prompt", MESSAGES),
+        ("response_a", STRING),
+        ("response_b", STRING),
+        ("seed_a", pa.int64()),
+        ("seed_b", pa.int64()),
+        ("finish_a", STRING),
+        ("finish_b", STRING),
+        ("outcome", STRING),
+        ("defects", DEFECTS),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PairInputs:
+    """The run's seed, the prompts (01-prompts), and how many are asked and made durable at once."""
+
+    seed: int
+    prompts: Artefact
+    chunk: int = 128
+
+
+def run(settings: PairSettings, inputs: PairInputs, engine: Engine, out: StageFolder) -> Artefact:
+    """Draw two replies to each red-team prompt, check both, publish the pairs."""
+    prompts = fit(inputs.prompts.rows(), Kind.RED_TEAM)
+
+    def answer_twice(batch: Sequence[Row]) -> list[Row]:
+        questions = [wording.reply(prompt_in(row)) for row in batch for _ in "ab"]
+        seeds = [seed_for(inputs.seed, "response-pairs", row["row_id"], place) for row in batch for place in "ab"]
+        replies = ask(engine, questions, seeds, settings.drawing)
+        return [_row(row, seeds[2 * i : 2 * i + 2], replies[2 * i : 2 * i + 2]) for i, row in enumerate(batch)]
+
+    rows = out.map("pairs", prompts, answer_twice, chunk=inputs.chunk)
+    same = sum(row["response_a"] == row["response_b"] for row in fit(rows))
+    return out.publish(rows, SCHEMA, facts={"engine": engine.name, "identical": same, "defects": count_defects(rows)})
+
+
+def _row(prompt: Row, seeds: Sequence[int], replies: Sequence[Completion]) -> Row:
+    a, b = (check_reply(reply) for reply in replies)
+    failed = [checked.outcome for checked in (a, b) if checked.outcome is not Outcome.OK]
+    return {
+        "row_id": prompt["row_id"],
+        "prompt": prompt["prompt"],
+        "response_a": a.text,
+        "response_b": b.text,
+        "seed_a": seeds[0],
+        "seed_b": seeds[1],
+        "finish_a": replies[0].finish.value,
+        "finish_b": replies[1].finish.value,
+        "outcome": (failed[0] if failed else Outcome.OK).value,
+        "defects": [defect.value for checked in (a, b) for defect in checked.defects],
+    }

@@ -1,0 +1,118 @@
+"""Checkpoints that are either whole or ignored, without pickle.
+
+A checkpoint is a folder `step_000123` with safetensors files, `state.json` and, written last, `manifest.json` with the
+hash of each. It is made under the name `step_000123.partial` and renamed when everything has reached the disk, so a
+process killed at any instant leaves the previous one untouched. Loading trusts only a folder whose manifest verifies,
+takes the newest of those, and says which it passed over. Order of data, draws and learning rates are functions of the
+step, so weights, optimiser state, step and metrics are all there is to keep.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from solon.digest import digest_file
+from solon.runs.files import sync, telling_of
+
+_log = logging.getLogger(__name__)
+
+KEPT = 2
+MANIFEST, STATE, PARTIAL = "manifest.json", "state.json", ".partial"
+_NAME = re.compile(r"step_(\d{6,})")
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What was saved after `step` steps: groups of tensors by name, and JSON-able state."""
+
+    step: int
+    tensors: Mapping[str, Mapping[str, Tensor]]
+    state: Mapping[str, Any]
+
+
+class Damaged(Exception):
+    """A checkpoint that is not what was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoints:
+    """The checkpoints of one training run, in one folder."""
+
+    folder: Path
+
+    def save(self, snapshot: Snapshot) -> Path:
+        """Make a snapshot durable, then remove all but the newest two; RunError when the disk refuses."""
+        final = self.folder / f"step_{snapshot.step:06d}"
+        partial = final.with_name(final.name + PARTIAL)
+        with telling_of(final):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for leftover in self.folder.glob(f"*{PARTIAL}"):
+                shutil.rmtree(leftover)
+            partial.mkdir()
+            for group, tensors in snapshot.tensors.items():
+                held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+                save_file(held, partial / f"{group}.safetensors")
+            state = {"step": snapshot.step, "state": snapshot.state}
+            (partial / STATE).write_text(json.dumps(state, allow_nan=False), encoding="utf-8")
+            self._seal(partial)
+            if final.exists():  # only a damaged one is ever written again
+                shutil.rmtree(final)
+            os.replace(partial, final)
+            sync(self.folder)
+            for old in self._found()[KEPT:]:
+                shutil.rmtree(old)
+        return final
+
+    def newest(self) -> Snapshot | None:
+        """The newest checkpoint that is whole, or None; damaged ones are named in a warning and passed over."""
+        for folder in self._found():
+            try:
+                return _read(folder)
+            except Damaged as damage:
+                _log.warning("Passing over the damaged checkpoint %s: %s", folder, damage)
+        return None
+
+    def _found(self) -> list[Path]:
+        """Finished checkpoint folders, newest first."""
+        if not self.folder.is_dir():
+            return []
+        found = [entry for entry in self.folder.iterdir() if _NAME.fullmatch(entry.name)]
+        return sorted(found, key=lambda entry: int(entry.name[5:]), reverse=True)
+
+    @staticmethod
+    def _seal(folder: Path) -> None:
+        names = sorted(entry.name for entry in folder.iterdir())
+        files = {name: digest_file(folder / name) for name in names}
+        (folder / MANIFEST).write_text(json.dumps({"files": files}, indent=1), encoding="utf-8")
+        for name in (*names, MANIFEST):
+            sync(folder / name)
+        sync(folder)
+
+
+def _read(folder: Path) -> Snapshot:
+    try:
+        files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+        for name, sha256 in files.items():
+            if digest_file(folder / name) != sha256:
+                raise Damaged(f"{name} has other content than when written")
+        written = json.loads((folder / STATE).read_text(encoding="utf-8"))
+        tensors = {
+            name.removesuffix(".safetensors"): load_file(folder / name)
+            for name in files
+            if name.endswith(".safetensors")
+        }
+        return Snapshot(int(written["step"]), tensors, written["state"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        raise Damaged(f"{type(error).__name__}: {error}") from error

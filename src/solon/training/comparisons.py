@@ -1,0 +1,101 @@
+r"""Human comparisons from a file: which of two replies to one prompt a person preferred.
+
+One JSON object per line, in a `.jsonl` or `.jsonl.gz` file: {"prompt": messages, "chosen": messages, "rejected":
+messages} with one reply each, or the transcripts of hh-rlhf, {"chosen": "\n\nHuman: ...", "rejected": ...}, whose
+common turns are the prompt. A line of another form is an error that names file and line. A line that is well-formed
+and yet compares nothing (other prompts, an empty or an equal reply) is skipped and counted by reason.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from solon.conversation import Conversation, Role, conversation_of, parse_transcript
+from solon.errors import InputError
+
+_FORM = 'Write {"prompt": messages, "chosen": messages, "rejected": messages}, or hh-rlhf\'s two transcripts'
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A prompt, the reply that a person preferred, and the other one; `line` counts from 1."""
+
+    prompt: Conversation
+    chosen: str
+    rejected: str
+    line: int
+
+
+@dataclass(slots=True)
+class Comparisons:
+    """What a file holds, and how many of its lines compare nothing, by reason."""
+
+    rows: list[Comparison] = field(default_factory=list)
+    skipped: Counter[str] = field(default_factory=Counter)
+
+
+def read_comparisons(path: Path) -> Comparisons:
+    """All comparisons of a file, in order; raises InputError for a missing or empty file or a malformed line."""
+    found = Comparisons()
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    _add(found, _parsed(line, f"{path}:{number}"), number, f"{path}:{number}")
+    except (OSError, EOFError) as error:
+        raise InputError(
+            f"cannot read the comparisons ({error})", place=str(path), remedy="Check preference.human"
+        ) from error
+    if not found.rows:
+        raise InputError("the file holds no usable comparison", place=str(path), remedy=_FORM)
+    return found
+
+
+def _parsed(line: bytes, place: str) -> Mapping[str, Any]:
+    try:
+        row = json.loads(line.decode("utf-8-sig"))
+    except ValueError as error:
+        raise InputError(f"the line is no JSON ({error})", place=place, remedy=_FORM) from None
+    if not isinstance(row, dict) or not {"chosen", "rejected"} <= row.keys():
+        raise InputError("the line lacks 'chosen' and 'rejected'", place=place, remedy=_FORM)
+    return row
+
+
+def _add(found: Comparisons, row: Mapping[str, Any], number: int, place: str) -> None:
+    prompt = _conversation(row["prompt"], place) if "prompt" in row else Conversation(())
+    chosen, rejected = (
+        Conversation(prompt.turns + _conversation(row[key], place).turns) for key in ("chosen", "rejected")
+    )
+    reason = _unusable(chosen, rejected)
+    if reason is not None:
+        found.skipped[reason] += 1
+        return
+    found.rows.append(
+        Comparison(Conversation(chosen.turns[:-1]), chosen.turns[-1].content, rejected.turns[-1].content, number)
+    )
+
+
+def _conversation(value: object, place: str) -> Conversation:
+    if isinstance(value, str):
+        return parse_transcript(value, place=place)
+    if isinstance(value, list) and all(isinstance(message, dict) for message in value):
+        return conversation_of(value, place=place)
+    raise InputError("a conversation is a list of messages or a transcript", place=place, remedy=_FORM)
+
+
+def _unusable(chosen: Conversation, rejected: Conversation) -> str | None:
+    """Why two conversations do not compare replies to one prompt, or None."""
+    if len(chosen.turns) < 2 or chosen.turns[:-1] != rejected.turns[:-1]:
+        return "other prompts"
+    ends = (chosen.turns[-1], rejected.turns[-1])
+    if any(turn.role is not Role.ASSISTANT for turn in ends):
+        return "no reply"
+    if any(not turn.content.strip() for turn in ends):
+        return "empty reply"
+    return "equal replies" if ends[0].content == ends[1].content else None

@@ -1,0 +1,84 @@
+"""Forward passes that compute no more than training reads.
+
+Hidden states are gathered at the wanted positions before they meet the head, so that no prompt token ever costs a row
+of logits. Batches are padded on the right without an attention mask: under a causal mask a token never sees what
+follows it. The state before token t is the hidden state at t - 1, for its logits and for its value alike.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from solon.errors import ModelError
+from solon.training.models import Trainable, inner
+
+
+def gathered(hidden_BTH: Tensor, mask_BT: Tensor) -> Tensor:
+    """The states before the masked tokens, shape (N, H), row by row; the mask is False at position 0."""
+    # index_select rather than boolean indexing: its backward pass is an addition of rows, and deterministic.
+    before_BT = torch.zeros_like(mask_BT)
+    before_BT[:, :-1] = mask_BT[:, 1:]
+    return hidden_BTH.flatten(0, 1).index_select(0, before_BT.flatten().nonzero().squeeze(1))
+
+
+class TokenModel:
+    """A causal language model as training reads it: logits of chosen tokens."""
+
+    def __init__(self, model: Trainable) -> None:
+        self.model = model
+        self.device = inner(model).device
+        self.backbone: nn.Module = inner(model).base_model
+        self._head = self._plain_head()
+
+    def logits(self, ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
+        """Logits for the masked tokens of each row, shape (N, V)."""
+        if self._head is None:
+            logits_BTV = inner(self.model)(input_ids=ids_BT, use_cache=False).logits
+            return gathered(logits_BTV, mask_BT)
+        hidden_BTH = self.backbone(input_ids=ids_BT, use_cache=False).last_hidden_state
+        logits_NV: Tensor = self._head(gathered(hidden_BTH, mask_BT))
+        return logits_NV
+
+    def _plain_head(self) -> nn.Module | None:
+        """The head when it is all that lies between hidden states and logits (some models scale or cap them)."""
+        head: nn.Module | None = cast(Any, inner(self.model)).get_output_embeddings()
+        if head is None:
+            return None
+        probe_BT = torch.tensor([[0, 1, 2]], device=self.device)
+        with torch.no_grad():
+            logits_BTV = inner(self.model)(input_ids=probe_BT, use_cache=False).logits
+            hidden_BTH = self.backbone(input_ids=probe_BT, use_cache=False).last_hidden_state
+            same = torch.allclose(head(hidden_BTH), logits_BTV, rtol=1e-3, atol=1e-3)
+        return head if same else None
+
+
+class ScalarModel:
+    """A classifier with one label as training reads it: one number per sequence, or per chosen token."""
+
+    def __init__(self, model: Trainable) -> None:
+        self.model = model
+        self.device = inner(model).device
+        self.backbone: nn.Module = inner(model).base_model
+        head = getattr(inner(model), "score", None)
+        if head is None:
+            raise ModelError(
+                f"{type(inner(model)).__name__} has no head named 'score'",
+                remedy="Give the model folder of the stage preference-model",
+            )
+        self._head: nn.Module = head
+
+    def scores(self, ids_BT: Tensor, lengths_B: Tensor) -> Tensor:
+        """The score at the last token of each row, shape (B)."""
+        hidden_BTH = self.backbone(input_ids=ids_BT, use_cache=False).last_hidden_state
+        last_B = torch.arange(len(lengths_B), device=lengths_B.device) * ids_BT.shape[1] + lengths_B - 1
+        scores_B: Tensor = self._head(hidden_BTH.flatten(0, 1).index_select(0, last_B)).squeeze(-1).float()
+        return scores_B
+
+    def values(self, ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
+        """The value of the state before each masked token, shape (N); it depends on earlier tokens alone."""
+        hidden_BTH = self.backbone(input_ids=ids_BT, use_cache=False).last_hidden_state
+        values_N: Tensor = self._head(gathered(hidden_BTH, mask_BT)).squeeze(-1).float()
+        return values_N

@@ -1,0 +1,125 @@
+"""The optimiser's side of training: accumulate gradients token-exactly, check them, step.
+
+The loss of a batch is a sum over its rows or tokens divided by their number, counted before the batch is cut into
+micro-batches, so the gradient is the same for any micro-batch size. A loss or a gradient norm that is not finite stops
+the run before it can touch the weights, and names the step and the rows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from solon.errors import StageError
+from solon.recipe import Schedule
+
+BETAS = (0.9, 0.95)
+EPSILON, EPSILON_RL = 1e-8, 1e-5
+"""Reinforcement learning's gradients are noisier, and its second moments smaller (Huang et al. 2024, detail 19)."""
+_MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+
+
+def learning_rate_at(step: int, steps: int, peak: float, schedule: Schedule, warmup: float) -> float:
+    """The rate of step `step` (from 0) of `steps`: a rise over the share `warmup`, then constant or linear to 0."""
+    rising = math.ceil(warmup * steps)
+    if step < rising:
+        return peak * (step + 1) / rising
+    if schedule is Schedule.CONSTANT:
+        return peak
+    return peak * (steps - step) / (steps - rising)
+
+
+@dataclass(slots=True)
+class Totals:
+    """Sums over micro-batches: the loss and whatever else an objective counts."""
+
+    loss: float = 0.0
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def add(self, loss: float, counts: Mapping[str, float]) -> None:
+        """Add one micro-batch."""
+        self.loss += loss
+        for name, count in counts.items():
+            self.counts[name] += count  # type: ignore[assignment]  # a Counter adds floats as well
+
+
+class Learner:
+    """AdamW over named parameters, with a clipped and checked gradient."""
+
+    def __init__(
+        self, parameters: Mapping[str, nn.Parameter], *, clip: float, epsilon: float, weight_decay: float = 0.0
+    ) -> None:
+        self.parameters = dict(parameters)
+        self.clip = clip
+        # Decay is for matrices: on gains and biases it only pulls away from where they belong.
+        matrices = [each for each in self.parameters.values() if each.ndim > 1]
+        vectors = [each for each in self.parameters.values() if each.ndim <= 1]
+        groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+        self.optimiser = torch.optim.AdamW(
+            [group for group in groups if group["params"]], lr=0.0, betas=BETAS, eps=epsilon, fused=True
+        )
+
+    def backward(self, loss: Tensor, place: str, row_ids: Iterable[str]) -> float:
+        """Add the loss's gradient; raises StageError when the loss is not finite. Returns the loss."""
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise _not_finite("loss", value, place, row_ids)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    def step(self, learning_rate: float, place: str, row_ids: Iterable[str]) -> float:
+        """Clip, check, update and clear the gradient; returns its norm before clipping."""
+        norm = float(nn.utils.clip_grad_norm_(list(self.parameters.values()), self.clip))
+        if not math.isfinite(norm):
+            self.optimiser.zero_grad(set_to_none=True)
+            raise _not_finite("gradient norm", norm, place, row_ids)
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        return norm
+
+    def weights(self) -> dict[str, Tensor]:
+        """The learning parameters by name."""
+        return {name: parameter.detach() for name, parameter in self.parameters.items()}
+
+    def moments(self) -> dict[str, Tensor]:
+        """The optimiser's state as `moment/parameter`; empty before the first step."""
+        return {
+            f"{moment}/{name}": state[moment]
+            for name, parameter in self.parameters.items()
+            if (state := self.optimiser.state.get(parameter))
+            for moment in _MOMENTS
+        }
+
+    def restore(self, weights: Mapping[str, Tensor], moments: Mapping[str, Tensor]) -> None:
+        """Take up what `weights` and `moments` gave; raises StageError when they are another model's."""
+        shapes = {name: parameter.shape for name, parameter in self.parameters.items()}
+        if {name: tensor.shape for name, tensor in weights.items()} != shapes:
+            raise StageError(
+                "a checkpoint holds other weights than the model",
+                remedy="Delete the stage's folder 'checkpoints' and run again",
+            )
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                parameter.copy_(weights[name])
+        self.optimiser.state.clear()
+        for key, tensor in moments.items():
+            moment, name = key.split("/", 1)
+            parameter = self.parameters[name]
+            self.optimiser.state[parameter][moment] = tensor.to(parameter.device)
+
+
+def _not_finite(what: str, value: float, place: str, row_ids: Iterable[str]) -> StageError:
+    named: Sequence[str] = sorted(set(row_ids))
+    shown = ", ".join(named[:8]) + (f" and {len(named) - 8} more" if len(named) > 8 else "")
+    return StageError(
+        f"the {what} is {value}; the weights are as they were before this step. Rows: {shown}",
+        place=place,
+        remedy="Look at these rows, or lower the learning rate in a new run; this run's checkpoints are kept",
+    )

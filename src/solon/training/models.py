@@ -1,0 +1,224 @@
+"""Models on disk: load them whole, adapt them, save them so that any program can read them.
+
+Weights are float32 whatever the file holds, because updates of a millionth vanish in half precision. Models stay in
+evaluation mode while they are trained, which turns dropout off by construction. Only local folders with safetensors
+are read: no pickle, no remote code, no hub. A LoRA adapter is merged on saving and its own files kept beside.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from peft import LoraConfig, PeftModel, TaskType, get_peft_model
+from torch import nn
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging as transformers_logging
+
+from solon.digest import seed_for
+from solon.errors import ModelError
+from solon.recipe import Adapter, EngineSettings, Matmul
+
+Trainable = PreTrainedModel | PeftModel
+_REMEDY = "Give a folder that save_pretrained wrote: config.json, tokenizer files and *.safetensors"
+_PAD_NAMES = ("<|pad|>", "<pad>", "[PAD]", "<|finetune_right_pad_id|>")
+
+
+@contextmanager
+def arithmetic(settings: EngineSettings) -> Iterator[None]:
+    """Threads and exactness of matrix products, as the recipe has them, for the length of a block."""
+    threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    torch.set_num_threads(settings.threads or threads)
+    torch.set_float32_matmul_precision(settings.matmul.value)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_float32_matmul_precision(precision)
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The folder's tokenizer; raises ModelError when there is none or when it has no end token."""
+    with _telling(folder, "holds no tokenizer"):
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    if tokenizer.eos_token_id is None:
+        raise ModelError(
+            "the tokenizer has no end token, so no reply could ever end",
+            place=str(folder),
+            remedy="Name one as eos_token in tokenizer_config.json",
+        )
+    return tokenizer
+
+
+def load_causal_lm(folder: Path, settings: EngineSettings) -> PreTrainedModel:
+    """A causal language model in float32, on the GPU when there is one; ModelError for a folder that holds none."""
+    return _load(AutoModelForCausalLM, folder, settings, fresh=frozenset())
+
+
+def load_preference_model(folder: Path, settings: EngineSettings) -> PreTrainedModel:
+    """A sequence classifier with one label, as `save_model` wrote it; raises ModelError for anything else."""
+    model = _load(AutoModelForSequenceClassification, folder, settings, fresh=frozenset())
+    if model.config.num_labels != 1:
+        raise ModelError(
+            f"a preference model has one score, this classifier has {model.config.num_labels}",
+            place=str(folder),
+            remedy="Give the model folder of the stage preference-model",
+        )
+    return model
+
+
+def grow_preference_model(
+    folder: Path, tokenizer: PreTrainedTokenizerBase, settings: EngineSettings, seed: int
+) -> PreTrainedModel:
+    """A preference model on a causal language model's backbone; `tokenizer` gets a padding token of its own if need be.
+
+    The head is drawn from N(0, 1 / (H + 1)), so that scores begin near 0 (Huang et al. 2024, detail 11). Raises
+    ModelError when the architecture has no classifier with a linear head named `score`.
+    """
+    pad = ensure_pad(tokenizer)
+    with _quiet():
+        model = _load(
+            AutoModelForSequenceClassification, folder, settings, fresh=frozenset({"score.weight"}), num_labels=1
+        )
+    head = getattr(model, "score", None)
+    if not isinstance(head, nn.Linear):
+        raise ModelError(
+            f"{type(model).__name__} has no linear head named 'score'",
+            place=str(folder),
+            remedy="Set models.preference to a decoder such as Llama, Qwen, Mistral or GPT-NeoX",
+        )
+    if pad >= cast(nn.Embedding, model.get_input_embeddings()).num_embeddings:
+        model.resize_token_embeddings(pad + 1, mean_resizing=False)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        drawn = torch.randn(head.weight.shape, generator=generator) / math.sqrt(head.in_features + 1)
+        head.weight.copy_(drawn)
+    model.config.get_text_config().pad_token_id = pad
+    model.config.pad_token_id = pad
+    return model
+
+
+def ensure_pad(tokenizer: PreTrainedTokenizerBase) -> int:
+    """The id of a padding token that is not the end token, choosing or adding one if need be.
+
+    A classifier reads its score at the last token that is not padding; were the end token padding too, it would read
+    the token before it. An unused token of the vocabulary is preferred to a new one, which needs a new embedding.
+    """
+    end = tokenizer.eos_token_id
+    if tokenizer.pad_token_id is not None and tokenizer.pad_token_id != end:
+        return int(tokenizer.pad_token_id)
+    known = tokenizer.get_vocab()
+    candidates = [name for name in _PAD_NAMES if name in known]
+    unknown = tokenizer.unk_token
+    if unknown is not None and tokenizer.unk_token_id not in (end, tokenizer.bos_token_id):
+        candidates.append(str(unknown))
+    tokenizer.add_special_tokens({"pad_token": candidates[0] if candidates else _PAD_NAMES[0]})
+    return int(cast(int, tokenizer.pad_token_id))
+
+
+def with_adapter(model: PreTrainedModel, adapter: Adapter | None, seed: int) -> Trainable:
+    """The model with LoRA on every linear layer of its backbone (Hu et al. 2022), or itself when `adapter` is None.
+
+    A classifier's head is trained in full. The random half of each adapter depends on `seed` alone.
+    """
+    if adapter is None:
+        return model
+    config = LoraConfig(
+        r=adapter.rank,
+        lora_alpha=cast(int, adapter.alpha),  # a float serves as well
+        lora_dropout=0.0,
+        target_modules="all-linear",
+        task_type=TaskType.SEQ_CLS if hasattr(model, "score") else TaskType.CAUSAL_LM,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_for(seed, "adapter"))
+        adapted: PeftModel = get_peft_model(cast(Any, model), config)
+    adapted.eval()
+    return adapted
+
+
+def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Parameters that learn, by name; shared ones once."""
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def inner(model: Trainable) -> PreTrainedModel:
+    """The transformers model itself, in which an adapter's layers are already at work."""
+    return cast(PreTrainedModel, model.get_base_model() if isinstance(model, PeftModel) else model)
+
+
+def save_model(model: Trainable, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Write a plain model folder with its tokenizer; an adapter is merged into it, its own files go to `adapter/`.
+
+    Merging changes `model`: it is not to be trained further.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    if isinstance(model, PeftModel):
+        model.save_pretrained(str(folder / "adapter"), safe_serialization=True, save_embedding_layers=False)
+        (folder / "adapter" / "README.md").unlink(missing_ok=True)  # a template with blanks
+        model = cast(PreTrainedModel, model.merge_and_unload())
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _load(
+    kind: Any, folder: Path, settings: EngineSettings, *, fresh: frozenset[str], **options: object
+) -> PreTrainedModel:
+    if not (folder / "config.json").is_file():
+        raise ModelError("no model folder: it lacks config.json", place=str(folder), remedy=_REMEDY)
+    # Under reduced precision the fused attention kernel for CPUs is several times slower than plain products.
+    attention = "eager" if settings.matmul is Matmul.MEDIUM and not torch.cuda.is_available() else "sdpa"
+    with _telling(folder, "cannot be read as a model"):
+        model, report = kind.from_pretrained(
+            folder,
+            dtype=torch.float32,
+            local_files_only=True,
+            use_safetensors=True,
+            attn_implementation=attention,
+            output_loading_info=True,
+            **options,
+        )
+    missing = sorted(set(report["missing_keys"]) - fresh)
+    if missing:
+        raise ModelError(f"the model lacks the weights {', '.join(missing[:3])}", place=str(folder), remedy=_REMEDY)
+    return cast(PreTrainedModel, model.eval().to("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+@contextmanager
+def _telling(folder: Path, what: str) -> Iterator[None]:
+    """Turn a library's refusal to load into one ModelError line."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError) as error:
+        reason = " ".join(str(error).split())
+        raise ModelError(f"{what} ({reason[:200]})", place=str(folder), remedy=_REMEDY) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the library's remark that the head is new: it is meant to be."""
+    level = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity(logging.ERROR)
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+
+
+def window_of(model: PreTrainedModel, settings: EngineSettings) -> int:
+    """The most tokens that a model reads: its own limit, or the recipe's smaller one."""
+    own = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    limits = [limit for limit in (own, settings.window) if limit]
+    return min(limits) if limits else 1 << 30

@@ -1,0 +1,66 @@
+"""What finetuning and the preference model minimise, over micro-batches of examples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from solon.training.batches import Example, PairExample, pad_right, span_mask
+from solon.training.forward import ScalarModel, TokenModel
+from solon.training.losses import completion_loss, preference_loss
+
+_FILL = 0
+"""Any token id will do: nothing reads what stands to the right of a row's end."""
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionObjective:
+    """Negative log-likelihood of completions, end token included; prompts carry no loss (paper, section 3.1)."""
+
+    model: TokenModel
+    width: int = 1
+
+    def size(self, rows: Sequence[Example]) -> float:
+        """Tokens with loss."""
+        return float(sum(row.length - row.start for row in rows))
+
+    def loss(self, rows: Sequence[Example]) -> tuple[Tensor, Mapping[str, float]]:
+        """The summed loss, and the tokens that carry it."""
+        ids_BT = pad_right([row.token_ids for row in rows], _FILL, self.model.device)
+        mask_BT = span_mask([row.start for row in rows], [row.length for row in rows], ids_BT.shape[1], ids_BT.device)
+        loss, tokens = completion_loss(self.model.logits(ids_BT, mask_BT), ids_BT[mask_BT])
+        return loss, {"tokens": tokens}
+
+
+@dataclass(frozen=True, slots=True)
+class PreferenceObjective:
+    """Cross-entropy to soft labels, each pair by its weight; both replies in one forward pass (paper, section 4.1)."""
+
+    model: ScalarModel
+    width: int = 2
+
+    def size(self, rows: Sequence[PairExample]) -> float:
+        """The rows' weights."""
+        return sum(row.weight for row in rows)
+
+    def loss(self, rows: Sequence[PairExample]) -> tuple[Tensor, Mapping[str, float]]:
+        """The summed weighted loss, and how many pairs were ordered as labelled among those that prefer either."""
+        chosen_B, rejected_B = self.scores(rows)
+        labels_B = torch.tensor([row.p_chosen for row in rows], device=chosen_B.device)
+        weights_B = torch.tensor([row.weight for row in rows], device=chosen_B.device)
+        loss = (weights_B * preference_loss(chosen_B, rejected_B, labels_B)).sum()
+        decided_B = labels_B != 0.5
+        right_B = ((chosen_B > rejected_B) == (labels_B > 0.5)) & decided_B
+        tokens = sum(len(row.chosen) + len(row.rejected) for row in rows)
+        return loss, {"tokens": tokens, "decided": int(decided_B.sum()), "ordered": int(right_B.sum())}
+
+    def scores(self, rows: Sequence[PairExample]) -> tuple[Tensor, Tensor]:
+        """The scores of the chosen and of the rejected replies, each of shape (B)."""
+        sequences = [row.chosen for row in rows] + [row.rejected for row in rows]
+        ids_BT = pad_right(sequences, _FILL, self.model.device)
+        lengths_B = torch.tensor([len(sequence) for sequence in sequences], device=ids_BT.device)
+        chosen_B, rejected_B = self.model.scores(ids_BT, lengths_B).chunk(2)
+        return chosen_B, rejected_B

@@ -1,0 +1,130 @@
+"""What a policy did in one step of reinforcement learning, and everything that is learned from it.
+
+Sampling belongs to an engine; here its replies are measured again by the passes that training uses: behaviour and
+reference log-probabilities and values, in large micro-batches sorted by length and without gradients. All of them are
+laid out by response token, shape (B, T), so that rewards and advantages are plain tensor arithmetic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from solon.digest import seed_for
+from solon.training.batches import micro_batches, pad_right, shuffled, span_mask
+from solon.training.encoding import Tokens
+from solon.training.forward import ScalarModel, TokenModel
+from solon.training.losses import token_entropies, token_logprobs
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A sampled reply: its row and kind of prompt, tokens, text, and whether it ended before its token limit.
+
+    `response` holds the sampled ids up to the cut, the end token included when the policy wrote one; never empty.
+    """
+
+    row_id: str
+    kind: str
+    prompt: Tokens
+    response: Tokens
+    text: str
+    finished: bool
+
+    @property
+    def length(self) -> int:
+        """Tokens of prompt and response."""
+        return len(self.prompt) + len(self.response)
+
+
+def draw_prompts(
+    sizes: Sequence[int], shares: Sequence[float], count: int, step: int, seed: int
+) -> list[tuple[int, int]]:
+    """Which prompts step `step` (from 0) uses: `count` pairs (kind, index), a function of (seed, step) alone.
+
+    Kind k has `sizes[k]` prompts and gets its share of every step, rounded; kinds without prompts leave theirs to the
+    others. Each kind's prompts are gone through in shuffled order, and shuffled anew when all were used.
+    """
+    counts = _counts(sizes, shares, count)
+    drawn = []
+    for kind, (size, wanted) in enumerate(zip(sizes, counts, strict=True)):
+        for place in range(step * wanted, (step + 1) * wanted):
+            lap, position = divmod(place, size)
+            drawn.append((kind, _order(size, seed, kind, lap)[position]))
+    return drawn
+
+
+def _counts(sizes: Sequence[int], shares: Sequence[float], count: int) -> list[int]:
+    held = [share if size else 0.0 for size, share in zip(sizes, shares, strict=True)]
+    total = sum(held)
+    if not total:  # the wanted kinds have no prompts: take those that are there
+        held = [float(size > 0) for size in sizes]
+        total = sum(held)
+    edges = [round(count * sum(held[: end + 1]) / total) for end in range(len(held))]
+    return [end - start for start, end in zip([0, *edges], edges, strict=False)]
+
+
+def _order(size: int, seed: int, kind: int, lap: int) -> list[int]:
+    return shuffled(size, seed, "prompts", kind, lap)
+
+
+def sample_seed(seed: int, step: int, row_id: str, sample: int) -> int:
+    """The seed of one reply."""
+    return seed_for(seed, "rollout", step, row_id, sample)
+
+
+def response_mask(replies: Sequence[Reply]) -> Tensor:
+    """True at each reply's response tokens, shape (B, T) with T the longest response."""
+    lengths = [len(reply.response) for reply in replies]
+    return span_mask([0] * len(replies), lengths, max(lengths))
+
+
+def batch_of(replies: Sequence[Reply], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Prompts with responses, padded on the right, and the mask of the responses; both of shape (B, T)."""
+    ids_BT = pad_right([reply.prompt + reply.response for reply in replies], 0, device)
+    starts, ends = [len(reply.prompt) for reply in replies], [reply.length for reply in replies]
+    return ids_BT, span_mask(starts, ends, ids_BT.shape[1], device)
+
+
+def measure_logprobs(
+    model: TokenModel, replies: Sequence[Reply], temperature: float, micro_tokens: int
+) -> tuple[Tensor, Tensor]:
+    """Log-probabilities and entropies of all response tokens under `model` at the sampling temperature, (B, T) each."""
+
+    def both(ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
+        logits_NV = model.logits(ids_BT, mask_BT).float() / temperature
+        return torch.stack([token_logprobs(logits_NV, ids_BT[mask_BT]), token_entropies(logits_NV)])
+
+    logprobs_BT, entropies_BT = _by_response(replies, both, 2, model.device, micro_tokens)
+    return logprobs_BT, entropies_BT
+
+
+def measure_values(model: ScalarModel, replies: Sequence[Reply], centre: float, micro_tokens: int) -> Tensor:
+    """Values of the states before all response tokens, minus `centre`, shape (B, T)."""
+
+    def values(ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
+        return (model.values(ids_BT, mask_BT) - centre).unsqueeze(0)
+
+    return _by_response(replies, values, 1, model.device, micro_tokens)[0]
+
+
+def _by_response(
+    replies: Sequence[Reply],
+    measure: Callable[[Tensor, Tensor], Tensor],
+    figures: int,
+    device: torch.device,
+    micro_tokens: int,
+) -> Tensor:
+    """Figures (F, N) per micro-batch, laid out as (F, B, T) by response token; 0 elsewhere. Without gradients."""
+    mask_BT = response_mask(replies)
+    laid_FBT = torch.zeros(figures, *mask_BT.shape)
+    with torch.no_grad():
+        for part in micro_batches(range(len(replies)), lambda row: replies[row].length, micro_tokens):
+            measured_FN = measure(*batch_of([replies[row] for row in part], device)).cpu()
+            part_FBT = torch.zeros(figures, len(part), mask_BT.shape[1])
+            part_FBT[:, mask_BT[part]] = measured_FN
+            laid_FBT[:, part] = part_FBT
+    return laid_FBT

@@ -1,0 +1,392 @@
+import json
+import os
+import shutil
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from solon.errors import ConstitutionError, RunError, StageError
+from solon.recipe import Recipe, load_recipe
+from solon.runs import Interrupted, Progress, RunDirectory, StageFolder
+from solon.runs.artefact import Artefact
+
+CONSTITUTION = """\
+name: c
+revision: [{id: a, critique_request: b, revision_request: c}]
+preference: [{id: a, instruction: b}]
+"""
+MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+SCHEMA = pa.schema([("row_id", pa.string()), ("prompt", MESSAGES), ("p", pa.float64()), ("outcome", pa.string())])
+
+
+@pytest.fixture
+def constitution(tmp_path: Path) -> Path:
+    path = tmp_path / "c.yaml"
+    path.write_text(CONSTITUTION)
+    return path
+
+
+@pytest.fixture
+def run(tmp_path: Path, constitution: Path) -> RunDirectory:
+    return RunDirectory.create(tmp_path / "run", Recipe(seed=4), constitution)
+
+
+def example_rows(count: int = 5) -> list[dict[str, Any]]:
+    outcomes = ["ok", "ok", "empty", "truncated", "ok"]
+    return [
+        {
+            "row_id": f"id{number}",
+            "prompt": [{"role": "user", "content": f"a: b\n\nc \u2028 {number}"}, {"role": "assistant", "content": ""}],
+            "p": 0.1 * number if number else None,
+            "outcome": outcomes[number % 5],
+        }
+        for number in range(count)
+    ]
+
+
+def finish(run: RunDirectory, name: str = "prompts", number: int = 1, key: Any = None) -> Artefact:
+    return run.begin(number, name, key or {"seed": 1}).publish(example_rows(), SCHEMA)
+
+
+# The folder -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_is_opened_as_it_was_created(run: RunDirectory) -> None:
+    opened = RunDirectory.open(run.path)
+    assert opened == run
+    assert opened.recipe.seed == 4
+    assert (run.path / "constitution.yaml").read_text() == CONSTITUTION
+    assert load_recipe(run.path / "recipe.yaml") == run.recipe
+
+
+def test_creating_the_same_run_again_opens_it(run: RunDirectory, constitution: Path) -> None:
+    finish(run)
+    again = RunDirectory.create(run.path, Recipe(seed=4), constitution)
+    assert [artefact.name for artefact in again.artefacts()] == ["prompts"]
+
+
+def test_creating_it_with_other_settings_is_refused_by_name_and_value(run: RunDirectory, constitution: Path) -> None:
+    with pytest.raises(RunError, match=r"run: made with other settings \(seed: 4 -> 5\)\. Put the old values back"):
+        RunDirectory.create(run.path, Recipe(seed=5), constitution)
+    constitution.write_text(CONSTITUTION.replace("instruction: b", "instruction: d"))
+    with pytest.raises(RunError, match="the constitution's text: "):
+        RunDirectory.create(run.path, Recipe(seed=4), constitution)
+
+
+def test_a_folder_that_holds_something_else_is_refused(tmp_path: Path, constitution: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.txt").write_text("x")
+    with pytest.raises(RunError, match="the folder is not empty and is no run"):
+        RunDirectory.create(tmp_path / "run", Recipe(), constitution)
+    assert [entry.name for entry in (tmp_path / "run").iterdir()] == ["thesis.txt"]
+
+
+def test_a_bad_constitution_leaves_no_folder(tmp_path: Path, constitution: Path) -> None:
+    constitution.write_text("name: x")
+    with pytest.raises(ConstitutionError):
+        RunDirectory.create(tmp_path / "run", Recipe(), constitution)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "cause"),
+    [
+        (None, "the folder is no run: it lacks run.json. Start one with: solon run"),
+        ("{", "run.json is damaged"),
+        ('{"format": 99, "solon": "9.9"}', "the run was made by solon 9.9"),
+    ],
+)
+def test_a_folder_that_is_no_readable_run(tmp_path: Path, content: str | None, cause: str) -> None:
+    if content is not None:
+        (tmp_path / "run.json").write_text(content)
+    with pytest.raises(RunError) as caught:
+        RunDirectory.open(tmp_path)
+    assert cause in str(caught.value)
+    with pytest.raises(RunError, match="no such run"):
+        RunDirectory.open(tmp_path / "none")
+
+
+def test_locking_tidies_what_a_kill_left(run: RunDirectory) -> None:
+    artefact = finish(run)
+    (artefact.path / "journal.jsonl").write_text("left")
+    (artefact.path / ".rows.parquet.partial").write_text("left")
+    (artefact.path / "checkpoints").mkdir()
+    (artefact.path / "checkpoints" / "x").write_text("left")
+    with run.lock():
+        names = sorted(entry.name for entry in artefact.path.iterdir())
+    assert names == ["begun.json", "manifest.json", "rows.parquet"]
+
+
+# Artefacts ------------------------------------------------------------------------------------------------------------
+
+
+def test_rows_come_back_exactly(run: RunDirectory) -> None:
+    out = run.begin(1, "prompts", {"seed": 1})
+    artefact = out.publish(example_rows(), SCHEMA, facts={"n": 5, "nested": {"a": [1, None]}})
+    found = run.finished("prompts")
+    assert found is not None
+    assert found.rows() == artefact.rows() == example_rows()
+    assert found.table().schema == SCHEMA
+    assert found.facts == {"n": 5, "nested": {"a": [1, None]}}
+    assert (found.name, found.manifest.number, found.manifest.rows) == ("prompts", 1, 5)
+    assert found.manifest.outcomes == {"ok": 3, "empty": 1, "truncated": 1}
+    assert found.manifest.seconds >= 0
+
+
+def test_the_same_rows_give_the_same_bytes(run: RunDirectory) -> None:
+    one, other = finish(run, "one", 1), finish(run, "other", 2)
+    assert (one.path / "rows.parquet").read_bytes() == (other.path / "rows.parquet").read_bytes()
+    assert one.hash == other.hash
+    changed = run.begin(3, "changed", {}).publish(example_rows(4), SCHEMA)
+    assert changed.hash != one.hash
+
+
+def test_an_empty_table_is_an_artefact(run: RunDirectory) -> None:
+    artefact = run.begin(1, "prompts", {}).publish([], SCHEMA)
+    assert artefact.rows() == [] and artefact.manifest.outcomes == {}
+
+
+def test_models_belong_to_the_artefact(run: RunDirectory) -> None:
+    out = run.begin(4, "sl-cai", {})
+    (out.path / "model" / "sub").mkdir(parents=True)
+    (out.path / "model" / "weights").write_bytes(b"1234")
+    (out.path / "model" / "sub" / "config.json").write_text("{}")
+    artefact = out.publish([], SCHEMA, files=["model"])
+    assert artefact.model == out.path / "model"
+    assert list(artefact.manifest.files) == ["model/sub/config.json", "model/weights", "rows.parquet"]
+    (out.path / "model" / "weights").write_bytes(b"1235")
+    again = run.finished("sl-cai")
+    assert again is not None
+    with pytest.raises(RunError, match=r"model/weights: the file has other content than when published\. Restore"):
+        _ = again.model
+    assert again.rows() == []
+    with pytest.raises(RunError, match="stage 'prompts' made no model"):
+        _ = finish(run).model
+
+
+@pytest.mark.parametrize("name", ["none", "../c.yaml", "/etc/hostname", ""])
+def test_only_files_of_the_stage_are_published(run: RunDirectory, name: str) -> None:
+    out = run.begin(1, "prompts", {})
+    with pytest.raises(StageError, match="no such file to publish"):
+        out.publish([], SCHEMA, files=[name])
+    assert run.finished("prompts") is None
+
+
+def test_links_are_not_published(run: RunDirectory) -> None:
+    out = run.begin(1, "prompts", {})
+    (out.path / "model").mkdir()
+    (out.path / "model" / "weights").symlink_to("/etc/hostname")
+    with pytest.raises(StageError, match="an artefact may not hold links"):
+        out.publish([], SCHEMA, files=["model"])
+
+
+def test_half_an_artefact_is_none(run: RunDirectory) -> None:
+    artefact = finish(run)
+    (artefact.path / "manifest.json").unlink()
+    assert run.finished("prompts") is None
+    assert run.artefacts() == []
+
+
+def test_damage_is_told_before_anything_is_read(run: RunDirectory) -> None:
+    rows = finish(run).path / "rows.parquet"
+    whole = rows.read_bytes()
+    rows.write_bytes(whole[:-1])
+    with pytest.raises(RunError, match=r"rows\.parquet: the file has another size than when published"):
+        run.finished("prompts")
+    rows.write_bytes(bytes([whole[0] ^ 1]) + whole[1:])
+    found = run.finished("prompts")
+    assert found is not None
+    with pytest.raises(RunError, match=r"rows\.parquet: the file has other content"):
+        found.rows()
+    rows.unlink()
+    with pytest.raises(RunError, match=r"rows\.parquet: the file is missing"):
+        run.finished("prompts")
+    (rows.parent / "manifest.json").write_text("{")
+    with pytest.raises(RunError, match=r"manifest\.json: the manifest is damaged"):
+        run.finished("prompts")
+
+
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        ({"extra": 1}, "row 2 has the unknown column 'extra'"),
+        ({"p": "high"}, "row 2: column 'p' does not fit double"),
+        ({"row_id": "\ud800"}, "row 2: column 'row_id' does not fit string"),
+        ({"prompt": "hi"}, "row 2: column 'prompt' does not fit list"),
+    ],
+)
+def test_a_row_that_does_not_fit_is_named(run: RunDirectory, change: dict[str, Any], cause: str) -> None:
+    rows = example_rows(3)
+    rows[1].update(change)
+    with pytest.raises(StageError) as caught:
+        run.begin(1, "prompts", {}).publish(rows, SCHEMA)
+    assert cause in str(caught.value)
+    assert run.finished("prompts") is None
+
+
+def test_a_missing_column_is_null_unless_it_must_not_be(run: RunDirectory) -> None:
+    schema = pa.schema([pa.field("row_id", pa.string(), nullable=False), ("p", pa.float64())])
+    assert run.begin(1, "a", {}).publish([{"row_id": "x"}], schema).rows() == [{"row_id": "x", "p": None}]
+    with pytest.raises(StageError, match="row 1 lacks the column 'row_id'"):
+        run.begin(2, "b", {}).publish([{"p": 1.0}], schema)
+
+
+# Keys -----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_changed_key_is_refused_naming_setting_old_and_new(run: RunDirectory) -> None:
+    key = {"revision": run.recipe.revision, "inputs": {"responses": "abc"}}
+    run.begin(3, "critique-revision", key)
+    changed = run.recipe.revision.model_copy(update={"steps": 2})
+    with pytest.raises(RunError) as caught:
+        run.begin(3, "critique-revision", {"revision": changed, "inputs": {"responses": "abd"}})
+    assert "03-critique-revision: made with other settings" in str(caught.value)
+    assert "(revision.steps: 4 -> 2; inputs.responses: 'abc' -> 'abd')" in str(caught.value)
+    assert run.begin(3, "critique-revision", key).name == "critique-revision"
+
+
+def test_the_key_of_a_finished_stage_is_compared_too(run: RunDirectory) -> None:
+    finish(run, key={"seed": 1, "set": (1, 2)})
+    assert run.finished("prompts", {"seed": 1, "set": [1, 2]}) is not None
+    with pytest.raises(RunError, match="seed: 1 -> 2"):
+        run.finished("prompts", {"seed": 2, "set": [1, 2]})
+    with pytest.raises(RunError, match="seed: 1 -> 2"):
+        run.begin(1, "prompts", {"seed": 2, "set": [1, 2]})
+    with pytest.raises(RunError, match="the stage is finished"):
+        run.begin(1, "prompts", {"seed": 1, "set": [1, 2]})
+
+
+def test_a_stage_name_cannot_leave_the_run(run: RunDirectory) -> None:
+    with pytest.raises(ValueError, match="no name for a stage"):
+        run.begin(1, "../x", {})
+
+
+def test_a_damaged_key_file_is_told(run: RunDirectory) -> None:
+    (run.begin(1, "prompts", {}).path / "begun.json").write_text("[")
+    with pytest.raises(RunError, match=r"begun\.json: the file is damaged\. Delete"):
+        run.begin(1, "prompts", {})
+
+
+# Work in chunks -------------------------------------------------------------------------------------------------------
+
+
+def number_rows(items: Sequence[int]) -> list[dict[str, Any]]:
+    """Two rows for an odd item, none for an even one."""
+    return [{"row_id": f"{item}.{copy}"} for item in items if item % 2 for copy in range(2)]
+
+
+def test_map_works_in_fixed_chunks_and_resumes_by_position(run: RunDirectory) -> None:
+    asked: list[list[int]] = []
+
+    def work(items: Sequence[int]) -> list[dict[str, Any]]:
+        asked.append(list(items))
+        if 7 in items and len(asked) < 4:
+            raise ZeroDivisionError
+        return number_rows(items)
+
+    with pytest.raises(ZeroDivisionError):
+        run.begin(1, "prompts", {}).map("reply", range(10), work, chunk=3)
+    rows = run.begin(1, "prompts", {}).map("reply", range(10), work, chunk=3)
+    assert asked == [[0, 1, 2], [3, 4, 5], [6, 7, 8], [6, 7, 8], [9]]
+    assert rows == number_rows(range(10))
+
+
+def test_map_of_nothing_is_nothing(run: RunDirectory) -> None:
+    assert run.begin(1, "prompts", {}).map("reply", [], number_rows, chunk=3) == []
+
+
+def test_a_phase_is_mapped_once(run: RunDirectory) -> None:
+    out = run.begin(1, "prompts", {})
+    out.map("reply", [1], number_rows, chunk=1)
+    with pytest.raises(StageError, match="phase 'reply' is mapped twice"):
+        out.map("reply", [1], number_rows, chunk=1)
+
+
+def test_progress_is_told(run: RunDirectory) -> None:
+    told: list[Progress] = []
+    out = run.begin(2, "responses", {}, told.append)
+    out.map("reply", range(5), number_rows, chunk=2)
+    out.report(3, 10, "loss 0.1")
+    assert [(each.phase, each.done, each.total) for each in told] == [
+        ("reply", 2, 5),
+        ("reply", 4, 5),
+        ("reply", 5, 5),
+        ("", 3, 10),
+    ]
+    assert told[-1] == Progress("responses", "", 3, 10, "loss 0.1")
+
+
+def test_seconds_are_summed_over_sessions(run: RunDirectory) -> None:
+    journal = run.begin(1, "prompts", {}).journal
+    journal.append_worked(100.0)
+    journal.close()
+    assert 100 <= run.begin(1, "prompts", {}).publish([], SCHEMA).manifest.seconds < 130
+
+
+# Stopping -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_finishes_what_is_in_flight(run: RunDirectory, number: signal.Signals) -> None:
+    asked: list[int] = []
+
+    def work(items: Sequence[int]) -> list[dict[str, Any]]:
+        asked.extend(items)
+        if 2 in items:
+            os.kill(os.getpid(), number)
+        return number_rows(items)
+
+    with pytest.raises(Interrupted, match="the same command resumes"), run.lock():
+        run.begin(1, "prompts", {}).map("reply", range(6), work, chunk=2)
+    assert asked == [0, 1, 2, 3]
+    again = RunDirectory.open(run.path)
+    with again.lock():
+        rows = again.begin(1, "prompts", {}).map("reply", range(6), work, chunk=2)
+    assert asked == [0, 1, 2, 3, 4, 5]
+    assert rows == number_rows(range(6))
+
+
+def test_the_second_signal_stops_at_once(run: RunDirectory) -> None:
+    done: list[int] = []
+
+    def work(items: Sequence[int]) -> list[dict[str, Any]]:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        done.extend(items)
+        return number_rows(items)
+
+    with pytest.raises(Interrupted, match="stopped at once"), run.lock():
+        run.begin(1, "prompts", {}).map("reply", range(6), work, chunk=2)
+    assert done == []
+
+
+def test_a_trainer_is_stopped_at_its_next_report(run: RunDirectory) -> None:
+    def train(out: StageFolder) -> None:
+        for step in range(10):
+            if step == 3:
+                os.kill(os.getpid(), signal.SIGINT)
+                assert out.stopping
+            out.report(step, 10)
+            assert step < 3
+
+    with pytest.raises(Interrupted), run.lock():
+        train(run.begin(4, "sl-cai", {}))
+
+
+def test_handlers_are_given_back(run: RunDirectory) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with run.lock():
+        assert signal.getsignal(signal.SIGINT) is not before
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_run_can_be_moved(run: RunDirectory, tmp_path: Path) -> None:
+    finish(run)
+    shutil.move(run.path, tmp_path / "elsewhere")
+    moved = RunDirectory.open(tmp_path / "elsewhere").finished("prompts")
+    assert moved is not None and moved.rows() == example_rows()
+    assert str(tmp_path) not in json.dumps(moved.manifest.model_dump())

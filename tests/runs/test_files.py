@@ -1,0 +1,51 @@
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from solon.errors import RunError
+from solon.runs.files import replacing, sweep, write_atomically
+
+
+def test_content_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    write_atomically(path, "one\r\né")
+    write_atomically(path, "two\n")
+    assert path.read_bytes() == b"two\n"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("operation", ["fsync", "replace"])
+def test_a_refusing_disk_keeps_the_old_content_and_leaves_no_litter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, operation: str
+) -> None:
+    path = tmp_path / "x.json"
+    write_atomically(path, "old")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, operation, full)
+        with pytest.raises(RunError, match=r"x\.json: cannot write: No space left on device\. Make room"):
+            write_atomically(path, "new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_ctrl_c_while_writing_keeps_the_old_content(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    write_atomically(path, "old")
+    with pytest.raises(KeyboardInterrupt), replacing(path) as temporary:
+        temporary.write_text("half")
+        raise KeyboardInterrupt
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_leftovers_of_a_kill_are_swept(tmp_path: Path) -> None:
+    (tmp_path / ".x.json.partial").write_text("half")
+    (tmp_path / "kept").write_text("x")
+    sweep(tmp_path)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["kept"]

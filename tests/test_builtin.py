@@ -1,0 +1,87 @@
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from solon import builtin
+from solon.builtin import constitution_path, model_path, recipe_path, source_path
+from solon.errors import ConstitutionError, InputError, ModelError, RecipeError
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    data = tmp_path / "data"
+    for name in ("testbed/red-team.jsonl", "testbed/big.jsonl.gz", "constitutions/house.yaml", "recipes/quick.yaml"):
+        (data / name).parent.mkdir(parents=True, exist_ok=True)
+        (data / name).write_text("x")
+    (data / "models/assistant").mkdir(parents=True)
+    (data / "models/assistant/config.json").write_text("{}")
+    monkeypatch.setattr(builtin, "DATA", data)
+    monkeypatch.chdir(tmp_path)
+    return data
+
+
+def test_names_lead_to_the_data(data: Path) -> None:
+    assert source_path("testbed:red-team") == data / "testbed/red-team.jsonl"
+    assert source_path("testbed:big") == data / "testbed/big.jsonl.gz"
+    assert model_path("testbed:assistant") == data / "models/assistant"
+    assert constitution_path("house") == data / "constitutions/house.yaml"
+    assert recipe_path("quick") == data / "recipes/quick.yaml"
+
+
+def test_paths_pass_through(data: Path, tmp_path: Path) -> None:
+    file = tmp_path / "my.jsonl"
+    file.write_text("x")
+    assert source_path(file) == source_path(str(file)) == file
+    assert source_path("my.jsonl") == Path("my.jsonl")
+    # A file of the user's own is no built-in one, even under the same name.
+    (tmp_path / "house").write_text("x")
+    assert constitution_path("./house") == Path("house")
+    assert constitution_path("house") == data / "constitutions/house.yaml"
+
+
+@pytest.mark.parametrize(
+    ("resolve", "name", "kind", "hint"),
+    [
+        (
+            source_path,
+            "testbed:red-tem",
+            InputError,
+            "Did you mean 'testbed:red-team'? Built in: testbed:big, testbed:r",
+        ),
+        (source_path, "nowhere.jsonl", InputError, "no such prompt file. Built in: testbed:big"),
+        (model_path, "testbed:asistant", ModelError, "Did you mean 'testbed:assistant'?"),
+        (constitution_path, "huose", ConstitutionError, "Did you mean 'house'?"),
+        (recipe_path, "quik", RecipeError, "Did you mean 'quick'?"),
+    ],
+)
+def test_a_missing_name_is_refused_with_what_exists(
+    data: Path, resolve: Callable[[str], Path], name: str, kind: type[Exception], hint: str
+) -> None:
+    with pytest.raises(kind) as caught:
+        resolve(name)
+    assert str(caught.value).startswith(f"{name}: no such ")
+    assert hint in str(caught.value)
+
+
+def test_a_folder_that_is_no_model_is_refused(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ModelError, match=r"^empty: no model folder: it lacks config\.json"):
+        model_path("empty")
+
+
+def test_a_name_cannot_leave_the_data_folder(data: Path) -> None:
+    (data / "secret.jsonl").write_text("x")
+    with pytest.raises(InputError):
+        source_path("testbed:../secret")
+
+
+def test_the_vocabulary_and_run_directories_import_no_heavy_library() -> None:
+    code = (
+        "import sys, solon.builtin, solon.constitution_file, solon.recipe_file, solon.wording, solon.runs;"
+        "print([name for name in ('torch', 'transformers', 'pyarrow', 'numpy') if name in sys.modules])"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert printed.stdout.strip() == "[]"

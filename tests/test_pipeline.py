@@ -1,0 +1,139 @@
+"""The whole method on the bundled model, small: it ends, it can be killed anywhere, and the oracle only watches."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from solon.builtin import constitution_path, model_path
+from solon.conversation import Conversation
+from solon.errors import ModelError, RunError
+from solon.evals.results import STAGES, results
+from solon.pipeline import advance
+from solon.progress import Silent
+from solon.recipe import load_recipe
+from solon.runs import RunDirectory
+from solon.testbed.oracle import Oracle
+
+SMALL = [
+    "prompts.limit_red_team=12",
+    "prompts.limit_helpful=12",
+    "engine.batch=6",
+    "engine.threads=1",
+    "revision.steps=2",
+    "finetune.training.batch=8",
+    "finetune.training.checkpoint_every=2",
+    "preference.limit_human=12",
+    "preference.training.batch=8",
+    "preference.training.checkpoint_every=2",
+    "rl.steps=3",
+    "rl.prompts_per_step=4",
+    "rl.checkpoint_every=1",
+    "measure.limit=6",
+]
+
+
+def _bundled() -> bool:
+    try:
+        model_path("testbed:assistant")
+    except ModelError:
+        return False
+    return True
+
+
+pytestmark = pytest.mark.skipif(not _bundled(), reason="the bundled models are not there")
+
+
+def start(folder: Path) -> subprocess.Popen[bytes]:
+    """`solon run` in a process of its own."""
+    words = [sys.executable, "-m", "solon.cli", "run", str(folder), "--quiet"]
+    if not (folder / "run.json").exists():
+        words += ["--recipe", "testbed", *(word for setting in SMALL for word in ("--set", setting))]
+    return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+def tables(folder: Path) -> dict[str, str]:
+    """The hash of every stage: of its rows and, where it made one, its model."""
+    return {artefact.name: artefact.hash for artefact in RunDirectory.open(folder).artefacts()}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    process = start(folder)
+    _, errors = process.communicate(timeout=600)
+    assert process.returncode == 0, errors.decode()
+    return folder
+
+
+def test_a_run_ends_with_every_stage_and_every_measure(uninterrupted: Path) -> None:
+    found = results(RunDirectory.open(uninterrupted))
+    assert list(found["stages"]) == list(STAGES)
+    assert set(found["models"]) == {"pretrained", "assistant", "sl-cai", "rl-cai"}
+    for measures in found["models"].values():
+        assert {"harmful", "evasive", "objecting", "preachy", "garbled", "helpful"} <= set(measures)
+        assert measures["harmful"]["n"] == 6
+    assert found["models"]["assistant"]["harmful"]["value"] >= 0.5
+    assert set(found["revisions"]) == {"0", "1", "2"}
+    assert (uninterrupted / "report.html").exists()
+    json.dumps(found, allow_nan=False)
+
+
+def test_killed_in_every_stage_it_gives_the_same_rows(uninterrupted: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "killed"
+    for number, name in enumerate(STAGES, start=1):
+        process = start(folder)
+        stage = folder / f"{number:02d}-{name}"
+        deadline = time.monotonic() + 120
+        # The stage's first durable piece of work is awaited, so that there is something to lose.
+        while process.poll() is None and not _at_work(stage) and time.monotonic() < deadline:
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    process = start(folder)
+    _, errors = process.communicate(timeout=600)
+    assert process.returncode == 0, errors.decode()
+    assert tables(folder) == tables(uninterrupted)
+
+
+def _at_work(stage: Path) -> bool:
+    journal, checkpoints = stage / "journal.jsonl", stage / "checkpoints"
+    return (journal.exists() and journal.stat().st_size > 0) or (checkpoints.is_dir() and any(checkpoints.iterdir()))
+
+
+def test_a_finished_run_is_only_read(uninterrupted: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in uninterrupted.rglob("*.parquet")}
+    process = start(uninterrupted)
+    assert process.wait(timeout=120) == 0
+    assert {path: path.stat().st_mtime_ns for path in uninterrupted.rglob("*.parquet")} == before
+
+
+def test_changed_settings_are_refused_by_name_and_value(uninterrupted: Path) -> None:
+    recipe = load_recipe("testbed", settings=[*SMALL, "rl.kl=0.5"])
+    with pytest.raises(RunError, match=r"rl\.kl.*0\.5"):
+        RunDirectory.create(uninterrupted, recipe, constitution_path("testbed"))
+
+
+def test_the_oracle_is_asked_by_the_measure_stage_alone(
+    tmp_path: Path, uninterrupted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With an oracle that cannot be asked before the measure stage, the same models come out."""
+    folder = tmp_path / "blind"
+    run = RunDirectory.create(folder, load_recipe("testbed", settings=SMALL), constitution_path("testbed"))
+    rate = Oracle.rate
+
+    def guarded(self: Oracle, conversation: Conversation, reply: str) -> frozenset[str]:
+        assert (folder / "08-rl-cai" / "manifest.json").exists(), "the oracle was asked before training ended"
+        return rate(self, conversation, reply)
+
+    monkeypatch.setattr(Oracle, "rate", guarded)
+    with run.lock():
+        advance(run, Silent())
+    assert tables(folder) == tables(uninterrupted)

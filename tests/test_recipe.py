@@ -1,0 +1,161 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from solon.errors import RecipeError
+from solon.recipe import Adapter, Recipe, Schedule, Training, differences, dump_recipe, load_recipe
+from solon.recipe_file import differences_between
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    path = tmp_path / "base.yaml"
+    path.write_text("name: base\nseed: 3\nrl:\n  steps: 7\n  kl: 0.1\n")
+    return path
+
+
+def test_file_overlays_and_settings_win_in_that_order(base: Path, tmp_path: Path) -> None:
+    first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
+    first.write_text("rl: {steps: 8, epochs: 5}\nseed: 4\n")
+    second.write_text("rl: {epochs: 6}\n")
+    recipe = load_recipe(base, [first, second], ["rl.epochs=9", "finetune.training.learning_rate=1e-4"])
+    assert (recipe.name, recipe.seed) == ("base", 4)
+    assert (recipe.rl.steps, recipe.rl.kl, recipe.rl.epochs) == (8, 0.1, 9)
+    assert recipe.finetune.training.learning_rate == 1e-4
+    assert recipe.rl.clip_ratio == Recipe().rl.clip_ratio
+
+
+def test_settings_reach_into_what_is_null_and_back(base: Path) -> None:
+    recipe = load_recipe(base, settings=["rl.adapter.rank=4"])
+    assert recipe.rl.adapter == Adapter(rank=4)
+    assert load_recipe(base, settings=["rl.adapter.rank=4", "rl.adapter=null"]).rl.adapter is None
+    assert load_recipe(base, settings=["rl.adapter={rank: 2, alpha: 8}"]).rl.adapter == Adapter(rank=2, alpha=8.0)
+
+
+def test_a_settings_value_may_hold_an_equals_sign(base: Path) -> None:
+    assert load_recipe(base, settings=["name=a=b"]).name == "a=b"
+
+
+UNKNOWN = [
+    ("rl:\n  stepz: 3\n", 2, "unknown setting 'rl.stepz'. Did you mean 'rl.steps'?"),
+    ("sead: 3\n", 1, "unknown setting 'sead'. Did you mean 'seed'?"),
+    ("learning_rate: 3\n", 1, "Did you mean 'finetune.training.learning_rate'?"),
+    ("finetune:\n  training:\n    adapter:\n      rnk: 3\n", 4, "Did you mean 'finetune.training.adapter.rank'?"),
+    ("zzz: 3\n", 1, "Known: name, seed"),
+]
+
+
+@pytest.mark.parametrize(("text", "line", "cause"), UNKNOWN)
+def test_an_unknown_key_is_refused_with_place_and_nearest_name(
+    tmp_path: Path, text: str, line: int, cause: str
+) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(text)
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(path)
+    assert caught.value.place == f"{path}:{line}"
+    assert cause in str(caught.value)
+
+
+def test_an_unknown_key_of_an_overlay_or_setting_names_that_one(base: Path, tmp_path: Path) -> None:
+    overlay = tmp_path / "overlay.yaml"
+    overlay.write_text("\n\npairs: {drawin: {}}\n")
+    with pytest.raises(
+        RecipeError, match=rf"^{overlay}:3: unknown setting 'pairs\.drawin'\. Did you mean 'pairs\.draw"
+    ):
+        load_recipe(base, [overlay])
+    with pytest.raises(RecipeError, match=r"^--set rl\.kk=1: unknown setting 'rl\.kk'\. Did you mean 'rl\.kl'\?"):
+        load_recipe(base, settings=["rl.kk=1"])
+
+
+BAD = [
+    ("rl.steps=0", "'rl.steps' is 0: input should be greater than or equal to 1"),
+    ("rl.steps=many", "'rl.steps' is 'many': input should be a valid integer"),
+    ("rl.steps=1.5", "'rl.steps' is 1.5: "),
+    ("rl.red_team_share=2", "'rl.red_team_share' is 2: input should be less than or equal to 1"),
+    ("finetune.revisions=some", "'finetune.revisions' is 'some': input should be 'all' or 'last'"),
+    ("rl=3", "'rl' is 3: "),
+    ("name={a: 1}", "'name' is a group of settings: input should be a valid string"),
+    ("rl.steps", "a setting is written key=value"),
+    ("rl..steps=3", "a setting is written key=value"),
+    ("=3", "a setting is written key=value"),
+    ("rl.steps=[", "the value of 'rl.steps' is broken YAML"),
+]
+
+
+@pytest.mark.parametrize(("setting", "cause"), BAD)
+def test_a_bad_value_is_named_with_its_dotted_path(base: Path, setting: str, cause: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(base, settings=[setting])
+    assert str(caught.value).startswith(f"--set {setting}: {cause}")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_bad_value_in_a_file_is_named_with_its_line(base: Path) -> None:
+    base.write_text(base.read_text().replace("kl: 0.1", "kl: -1"))
+    with pytest.raises(RecipeError, match=rf"^{base}:5: 'rl.kl' is -1: input should be greater"):
+        load_recipe(base)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "cause"),
+    [
+        ("seed: 1\nname: [\n", 3, "broken YAML near the key 'name'"),
+        ("seed: 1\nseed: 2\n", 2, "key 'seed' stands twice in the recipe, first in line 1"),
+        ("rl:\n  ? [a]\n  : 1\n", 2, "a key of 'rl' is no plain word"),
+        ("name: !!python/name:os.system\n", 1, "the value of 'name' cannot be read"),
+        ("rl: &loop\n  adapter: *loop\n", 1, "nested too deep"),
+    ],
+)
+def test_a_broken_file_is_named_with_its_line(tmp_path: Path, text: str, line: int, cause: str) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(text)
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(path)
+    assert caught.value.place == f"{path}:{line}"
+    assert cause in str(caught.value)
+
+
+def test_a_missing_recipe_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="no such recipe"):
+        load_recipe(tmp_path / "none.yaml")
+
+
+trainings = st.builds(
+    Training,
+    learning_rate=st.floats(1e-9, 10),
+    batch=st.integers(1, 10**6),
+    schedule=st.sampled_from(Schedule),
+    adapter=st.one_of(st.none(), st.builds(Adapter, rank=st.integers(1, 99), alpha=st.floats(0.1, 99))),
+)
+recipes = st.builds(
+    Recipe,
+    name=st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
+    seed=st.integers(0, 2**63),
+    finetune=st.builds(lambda training: Recipe().finetune.model_copy(update={"training": training}), trainings),
+)
+
+
+@given(recipes)
+def test_dump_and_load_give_the_same_recipe(tmp_path_factory: pytest.TempPathFactory, recipe: Recipe) -> None:
+    path = tmp_path_factory.getbasetemp() / "dumped.yaml"
+    path.write_text(dump_recipe(recipe), encoding="utf-8", newline="")
+    assert load_recipe(path) == recipe
+
+
+def test_differences_name_setting_old_and_new(base: Path) -> None:
+    old = load_recipe(base)
+    new = load_recipe(base, settings=["seed=9", "rl.steps=8", "rl.adapter.rank=4"])
+    assert differences(old, old) == []
+    assert differences(old, new) == [
+        ("seed", 3, 9),
+        ("rl.steps", 7, 8),
+        ("rl.adapter", None, {"rank": 4, "alpha": 32.0}),
+    ]
+
+
+def test_differences_of_keys_that_one_side_lacks() -> None:
+    old, new = {"a": {"b": 1}, "c": 2}, {"a": {"b": 1, "d": 3}}
+    assert differences_between(old, new) == [("a.d", None, 3), ("c", 2, None)]
