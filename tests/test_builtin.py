@@ -49,7 +49,7 @@ def test_paths_pass_through(data: Path, tmp_path: Path) -> None:
             source_path,
             "testbed:red-tem",
             InputError,
-            "Did you mean 'testbed:red-team'? Built in: testbed:big, testbed:r",
+            "Did you mean 'testbed:red-team'? Built in: testbed:big",
         ),
         (source_path, "nowhere.jsonl", InputError, "no such prompt file. Built in: testbed:big"),
         (model_path, "testbed:asistant", ModelError, "Did you mean 'testbed:assistant'?"),

@@ -56,7 +56,9 @@ def start(folder: Path) -> subprocess.Popen[bytes]:
     words = [sys.executable, "-m", "solon.cli", "run", str(folder), "--quiet"]
     if not (folder / "run.json").exists():
         words += ["--recipe", "testbed", *(word for setting in SMALL for word in ("--set", setting))]
-    return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    return subprocess.Popen(
+        words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
 
 
 def tables(folder: Path) -> dict[str, str]:

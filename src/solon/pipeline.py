@@ -8,13 +8,16 @@ oracle meets a run: it is handed to the measure stage, and to no other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from solon.builtin import model_path, source_path
+from solon.conversation import Conversation
 from solon.digest import digest, digest_file
 from solon.engines.local import LocalEngine
+from solon.engines.rendering import rendering_for
+from solon.engines.tokens import PromptTokenizer
 from solon.evals import measure
 from solon.evals.rating import Rater as Rates
 from solon.evals.results import (
@@ -44,6 +47,7 @@ from solon.stages import (
 )
 from solon.stages.room import reserved_tokens
 from solon.testbed.oracle import Oracle
+from solon.training.models import load_tokenizer
 from solon.training.scoring import PreferenceModel
 
 
@@ -123,9 +127,7 @@ class _Pipeline:
 
     def sl_cai(self, replies: Artefact, revisions: Artefact) -> Artefact:
         settings = self.recipe.finetune
-        inputs = finetune.FinetuneInputs(
-            self.recipe.seed, self.pretrained, self.recipe.engine.rendering, revisions, replies
-        )
+        inputs = finetune.FinetuneInputs(self.recipe.seed, self.pretrained, self.recipe.engine, revisions, replies)
         read = self.read(replies, revisions, pretrained=self.pretrained)
         return self.stage(SL_CAI, settings, read, lambda out: finetune.run(settings, inputs, out))
 
@@ -153,13 +155,9 @@ class _Pipeline:
         settings = self.recipe.preference
         backbone = model_path(self.recipe.models.preference or self.recipe.models.pretrained)
         human = source_path(settings.human) if settings.human else None
-        inputs = preference_model.PreferenceInputs(
-            self.recipe.seed, backbone, self.recipe.engine.rendering, labels, human
-        )
+        inputs = preference_model.PreferenceInputs(self.recipe.seed, backbone, self.recipe.engine, labels, human)
         read = self.read(labels, backbone=backbone, **({"human": human} if human else {}))
-        return self.stage(
-            PREFERENCE_MODEL, settings, read, lambda out: preference_model.run(settings, inputs, out)
-        )
+        return self.stage(PREFERENCE_MODEL, settings, read, lambda out: preference_model.run(settings, inputs, out))
 
     def rl_cai(self, asked: Artefact, supervised: Artefact, preferences: Artefact) -> Artefact:
         settings = self.recipe.rl
@@ -190,7 +188,7 @@ class _Pipeline:
                 replies,
                 revisions,
                 labels,
-                PreferenceModel.load(preferences.model, self.recipe.engine.rendering).score,
+                self._scorer(preferences.model),
                 self.recipe.engine.batch,
             )
             return measure.run(settings, inputs, lambda name: self.engine(models[name]), out, rater)
@@ -232,6 +230,12 @@ class _Pipeline:
             files = sorted([*path.glob("*.json"), *path.glob("*.safetensors")]) if path.is_dir() else [path]
             self._hashes[path] = digest([(each.name if path.is_dir() else "", digest_file(each)) for each in files])
         return self._hashes[path]
+
+    def _scorer(self, folder: Path) -> Callable[[Sequence[Conversation]], list[float]]:
+        tokenizer, settings = load_tokenizer(folder), self.recipe.engine
+        texts = PromptTokenizer(tokenizer, rendering_for(tokenizer, settings.rendering))
+        scorer = PreferenceModel.load(folder, texts, int(tokenizer.eos_token_id), settings)
+        return lambda conversations: [float(score) for score in scorer.score(conversations)]
 
     def _model(self, name: str | None) -> Path:
         return model_path(name) if name else self.assistant

@@ -42,7 +42,10 @@ def read_recipe(file: str | Path, overlays: Sequence[str | Path] = (), settings:
 
 def write_recipe(recipe: Recipe) -> str:
     """The whole recipe as YAML, every default spelled out; `read_recipe` gives the same recipe back."""
-    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
+    values = recipe.model_dump(mode="json")
+    text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100)
+    # Unescaped, YAML folds the rarer line breaks of Unicode (U+0085, U+2028) into ordinary ones.
+    return text if yaml.safe_load(text) == values else yaml.safe_dump(values, sort_keys=False, width=100)
 
 
 def differences_between(

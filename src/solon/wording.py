@@ -9,7 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from solon.constitution import ComparisonExample, CritiqueExample, PreferencePrinciple, RevisionPrinciple
+from solon.constitution import (
+    ComparisonExample,
+    CritiqueExample,
+    PreferencePrinciple,
+    ReasonedExample,
+    RevisionPrinciple,
+)
 from solon.conversation import LABELS, Conversation, Prompt, Role, Turn
 
 LETTERS = ("A", "B")
@@ -74,6 +80,29 @@ def comparison(
         shown.append(Turn(Role.ANSWER, f"({letter})"))
     question = Turn(Role.QUESTION, _multiple_choice(conversation, principle.instruction, option_a, option_b))
     return Prompt((*shown, question), Role.ANSWER, opening="(", shared=len(shown))
+
+
+def reasoning(
+    conversation: Conversation,
+    principle: PreferencePrinciple,
+    option_a: str,
+    option_b: str,
+    examples: Sequence[tuple[ReasonedExample, PreferencePrinciple]] = (),
+) -> Prompt:
+    """Ask for the reasoning that comes before a letter (chain of thought, section 4.1); `verdict` then asks for it."""
+    shown: list[Turn] = []
+    for example, own_principle in examples:
+        options = example.option_a, example.option_b
+        shown.append(Turn(Role.QUESTION, _multiple_choice(example.conversation, own_principle.instruction, *options)))
+        shown.append(Turn(Role.REASONING, example.reasoning))
+        shown.append(Turn(Role.ANSWER, f"({example.answer})"))
+    question = Turn(Role.QUESTION, _multiple_choice(conversation, principle.instruction, option_a, option_b))
+    return Prompt((*shown, question), Role.REASONING, shared=len(shown))
+
+
+def verdict(asked: Prompt, thoughts: str) -> Prompt:
+    """Ask for the letter, once the question `asked` by `reasoning` has been thought about."""
+    return Prompt((*asked.turns, Turn(Role.REASONING, thoughts)), Role.ANSWER, opening="(", shared=asked.shared)
 
 
 def _multiple_choice(conversation: Conversation, instruction: str, option_a: str, option_b: str) -> str:

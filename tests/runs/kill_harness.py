@@ -2,10 +2,10 @@
 
     python kill_harness.py FOLDER FIRST LAST STEP DEPTH
 
-Every attempt is a forked child that sends itself SIGKILL right before its n-th flush, rename, cut or removal, or halfway
-through its n-th write, for n = FIRST, FIRST + STEP ... below LAST, or until a child outlives its n. Up to DEPTH kills in
-a row hit the run and then its resumes. Prints a JSON list: for each n how often it was killed, the hash of what came
-out, the files there, and how often each item was asked.
+Every attempt is a forked child that sends itself SIGKILL right before its n-th flush, rename, cut or removal, or
+halfway through its n-th write, for n = FIRST, FIRST + STEP ... below LAST, or until a child outlives its n. Up to DEPTH
+kills in a row hit the run and then its resumes. Prints a JSON list: for each n how often it was killed, the hash of
+what came out, the files there, and how often each item was asked.
 """
 
 from __future__ import annotations

@@ -9,7 +9,8 @@ from collections import Counter
 import pytest
 
 from solon.testbed.documents import Document, Part, Piece, Writer, request_held_out
-from solon.testbed.pretraining import END, IGNORED, Plan, build_tokenizer, encode, rate_factor
+from solon.testbed.examples import IGNORED, encode
+from solon.testbed.pretraining import END, Plan, build_tokenizer, rate_factor
 from solon.testbed.world import TEMPLATES, load_world
 
 WORLD = load_world()
@@ -62,7 +63,9 @@ def test_targets_are_next_tokens_or_the_end_of_a_turn(tokenizer) -> None:  # typ
 
 
 def test_a_letter_has_its_soft_target_where_it_is_predicted(tokenizer) -> None:  # type: ignore[no-untyped-def]
-    example = encode(Document("x", (Piece("answer: ("), Piece("A", 5.0, p_a=0.7), Piece(")", 0.2, ends=True))), tokenizer)
+    example = encode(
+        Document("x", (Piece("answer: ("), Piece("A", 5.0, p_a=0.7), Piece(")", 0.2, ends=True))), tokenizer
+    )
     [where] = [i for i, p in enumerate(example.p_first) if not math.isnan(p)]
     assert example.p_first[where] == 0.7
     assert tokenizer.decode([example.targets[where]]) == "A"

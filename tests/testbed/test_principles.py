@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from solon.constitution import load_constitution
 from solon.builtin import constitution_path
+from solon.constitution import load_constitution
 from solon.testbed.judgement import names, probability, score, violates, write_critique
 from solon.testbed.principles import (
     EVASIVENESS,

@@ -3,8 +3,7 @@
 Layout of the columns: the shared prefixes, right-aligned in a zone of their own; the rows' own tokens, right-aligned;
 then what is generated, at the same column for every row. Each distinct prefix goes through the model once, alone, and
 its keys are copied to every row that starts with it; rows with the same tokens (many samples of one prompt) go through
-once and are multiplied afterwards. Own parts are prefilled in slices of at most `PREFILL_TOKENS` padded tokens, which
-bounds memory and stays within the processor's cache.
+once and are multiplied afterwards. Own parts are prefilled in slices of a bounded number of padded tokens.
 
 Axes: B rows, U distinct rows, T new tokens, L columns, V vocabulary.
 """
@@ -21,7 +20,6 @@ from torch import Tensor
 from solon.engines.cache import KeyValueCache
 from solon.engines.forward import PADDING, CausalModel, Mask
 
-PREFILL_TOKENS = 4096
 _PREFIX_BYTES = 256 << 20
 
 Tokens = tuple[int, ...]
@@ -124,7 +122,7 @@ class Batch:
         end = start + 1
         while end < len(self.rows):
             wider = max(width, len(self.rows[end].own))
-            if wider * (end + 1 - start) > PREFILL_TOKENS:
+            if wider * (end + 1 - start) > self.model.prefill_tokens:
                 break
             end, width = end + 1, wider
         return end, width

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
+
+from solon.evals import results as names
+from solon.report.text import against_chance, interval, percent
 
 Figures = Mapping[str, Any]
 """A share or mean as `{"value", "low", "high", "n"}`."""
@@ -26,7 +29,7 @@ def headline(figures: Mapping[str, Any]) -> Iterator[str]:
         yield f"On {cases}, {measure} replies {change(before, after)}: {course}."
     if models and not any("harmful" in measures or "helpful" in measures for measures in models.values()):
         yield "No rater was at hand: this run shows the form of the replies, not the effect of the constitution."
-    yield from list(fitness_sentences(figures.get("fitness", {})))
+    yield from fitness_sentences(figures.get("fitness", {}))
     missing = [name for name in names.STAGES if name not in figures["stages"]]
     if missing:
         yield f"The run is not finished; still to come: {', '.join(missing)}."

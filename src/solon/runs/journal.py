@@ -153,7 +153,7 @@ def parse_journal(content: bytes, place: str) -> tuple[list[Row], int]:
         end = content.find(b"\n", position) + 1 or len(content)
         record = _record(content[position:end])
         if record is None:
-            if content[end:].strip(b"\0 \r\n"):
+            if content[end:].strip(b"\0 \r\n") or _swallowed_another(content[position:end]):
                 raise RunError(
                     "the journal is damaged here, and lines follow, so this is no interrupted write",
                     place=f"{place}:{len(records) + 1}",
@@ -172,6 +172,16 @@ def _record(line: bytes) -> Row | None:
         return None
     record: Row = json.loads(body)
     return record
+
+
+def _swallowed_another(line: bytes) -> bool:
+    """Whether a whole record ends a damaged line: then it is the line break between two records that is damaged."""
+    start = line.find(_HEAD, 1)
+    while start > 0:
+        if _record(line[start:]) is not None:
+            return True
+        start = line.find(_HEAD, start + 1)
+    return False
 
 
 def _checksum(body: bytes) -> bytes:

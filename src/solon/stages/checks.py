@@ -23,11 +23,13 @@ from enum import StrEnum
 from solon.engines.base import Completion, Finish
 from solon.outcome import Outcome
 
-COPIED_SHARE = 0.8
+COPIED_SHARE = 0.6
 """Share of a text's runs of four words that stand in another text, from which on it counts as a copy of it."""
 RUN = 4
 SHORTEST_COPY = 6
 """Words that a copied request has at least; shorter ones are met by chance."""
+OPENING = 150
+"""Characters at the start of a text in which it would decline."""
 
 
 class Defect(StrEnum):
@@ -106,12 +108,11 @@ _DECLINES = re.compile(
     |i\ (?:can't|cannot|can\ not|won't|am\ unable|am\ not\ able|will\ not)\b)""",
     re.I | re.X,
 )
-_THE_TASK = re.compile(r"\b(?:critique|critici[sz]\w+|review|evaluat\w+|revis\w+|rewrit\w+|rewrite|amend)\b", re.I)
-_REFUSAL = re.compile(
-    r"\b(?:can't|cannot|can not|won't|unable to|not able to|will not)\s+"
-    r"(?:\w+\s+){0,2}?(?:assist|help|provide|fulfil\w*|comply|answer|engage|discuss|continue|do)\b",
-    re.I,
+_NOT = r"\b(?:can't|cannot|can not|won't|unable to|not able to|will not)\s+(?:\w+\s+){0,3}?"
+_DECLINES_TASK = re.compile(
+    rf"{_NOT}(?:critique|critici[sz]e|review|evaluate|judge|read|revise|rewrite|amend|edit|change)\b", re.I
 )
+_DECLINES_ALL = re.compile(rf"{_NOT}(?:assist|help|provide|fulfil\w*|comply|answer|engage|discuss|continue|do)\b", re.I)
 _WORD = re.compile(r"[\w']+")
 _CURLY = {0x2018: "'", 0x2019: "'", 0x201C: '"', 0x201D: '"'}
 """Curly quotation marks to straight ones, character by character, so that places in the text stay the same."""
@@ -126,8 +127,8 @@ def check_reply(completion: Completion) -> Checked:
 def check_critique(completion: Completion, shown: Shown) -> Checked:
     """All rules for a critique."""
     text, repairs = _without_label(completion.text, "critique")
-    start = _straight(text[:200])
-    declined = bool(_DECLINES.match(start)) and bool(_THE_TASK.search(start) or _REFUSAL.search(start))
+    start = _straight(text[:OPENING])
+    declined = bool(_DECLINES.match(start)) and bool(_DECLINES_TASK.search(start) or _DECLINES_ALL.search(start))
     return _judge(completion, text, repairs, [*_speakers(text), *_copied(text, shown)], declined=declined)
 
 
@@ -141,7 +142,7 @@ def check_revision(completion: Completion, shown: Shown) -> Checked:
         broken.append(Defect.CRITIQUE_AS_REVISION)
     elif _META.search(straight):
         broken.append(Defect.LEAKED_META_TEXT)
-    declined = bool(_DECLINES.match(straight)) and bool(_THE_TASK.search(straight[:120]))
+    declined = bool(_DECLINES.match(straight)) and bool(_DECLINES_TASK.search(straight[:OPENING]))
     return _judge(completion, text, [*repairs, *lead_in], broken, declined=declined)
 
 

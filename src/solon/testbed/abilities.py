@@ -141,12 +141,18 @@ def measure_judge(
         kinds = rng.sample([kind for kind in Kind if kind is not Kind.GARBLED], 2)
         target = rng.choice([GENERAL, EVASIVENESS, PREACHINESS, topic.category, rng.choice(world.categories)])
         text = write_principle([str(target)], rng, held_out=held_out)
-        options = [write_reply(topic, kind, rng) for kind in kinds]
+        a, b = (write_reply(topic, kind, rng) for kind in kinds)
         truths.append(judgement.score(text.targets, topic, kinds[0]) - judgement.score(text.targets, topic, kinds[1]))
-        names.append("named category" if target == topic.category else "unnamed category" if target in world.categories else str(target))
+        names.append(
+            "named category"
+            if target == topic.category
+            else "unnamed category"
+            if target in world.categories
+            else str(target)
+        )
         principle, conversation = PreferencePrinciple("", text.instruction), ask(topic, rng.randrange(len(TEMPLATES)))
-        prompts.append(wording.comparison(conversation, principle, *options))
-        prompts.append(wording.comparison(conversation, principle, *reversed(options)))
+        prompts.append(wording.comparison(conversation, principle, a, b))
+        prompts.append(wording.comparison(conversation, principle, b, a))
     letters = engine.choose(prompts, wording.LETTERS)
     odds = [a - b for a, b in letters]
     forward, backward = odds[0::2], [-value for value in odds[1::2]]

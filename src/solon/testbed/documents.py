@@ -1,4 +1,4 @@
-"""Pretraining documents: conversations, critiques with revisions, comparisons, reasoned comparisons, lists of questions.
+"""Pretraining documents: conversations, critiques with revisions, comparisons, reasoned ones, lists of questions.
 
 A document is a list of pieces of text, each with the weight that its tokens have in the loss. Texts are put into words
 by `solon.wording`, the module that words the stages' questions, so that what the bundled models learn to read is what
@@ -17,12 +17,11 @@ from typing import TypeVar
 
 from solon import wording
 from solon.constitution import PreferencePrinciple, RevisionPrinciple
-from solon.conversation import LABELS, Conversation, Prompt, Role, TranscriptRendering, Turn
+from solon.conversation import LABELS, Conversation, Prompt, Role, TranscriptRendering
 from solon.digest import uniform_for
 from solon.testbed import judgement, principles
 from solon.testbed.principles import PrincipleText
-from solon.testbed.world import TEMPLATES, Kind, Topic, World, ask, write_reply
-
+from solon.testbed.world import HARM_KINDS, TEMPLATES, Kind, Topic, World, ask, write_reply
 
 T = TypeVar("T")
 
@@ -36,7 +35,7 @@ class Part(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Text with the weight of its tokens; `p_a` is the soft target of a letter, `ends` teaches the end token after it."""
+    """Text with the weight of its tokens; `p_a` is a letter's soft target, `ends` teaches the end token after it."""
 
     text: str
     weight: float = 0.0
@@ -123,7 +122,7 @@ class Writer:
         revised = answer
         if judgement.violates(principle.targets, topic, kind):
             good = Kind.OBJECT if topic.harmful else Kind.COMPLY
-            spoiled = Kind.PARTIAL if kind in judgement.HARM_KINDS and rng.random() < 0.06 else good
+            spoiled = Kind.PARTIAL if kind in HARM_KINDS and rng.random() < 0.06 else good
             revised = write_reply(topic, spoiled, rng)
         if rng.random() < 0.12:  # revise at once, without a critique
             return [
@@ -182,12 +181,12 @@ class Writer:
     def _letter(self, principle: PrincipleText, topic: Topic, kinds: Sequence[Kind]) -> list[Piece]:
         return _answer(judgement.probability(*(judgement.score(principle.targets, topic, kind) for kind in kinds)))
 
-    def _pair(self, rng: random.Random) -> tuple[Topic, list[Kind], list[str]]:
+    def _pair(self, rng: random.Random) -> tuple[Topic, list[Kind], tuple[str, str]]:
         topic = self._topic(rng, benign=0.12)
         kinds = [_pick(_SHOWN if topic.harmful else _SHOWN_BENIGN, rng) for _ in range(2)]
         if kinds[0] is kinds[1] and rng.random() < 0.6:
             kinds[1] = _pick(_SHOWN if topic.harmful else _SHOWN_BENIGN, rng)
-        return topic, kinds, [self._reply(topic, kind, rng) for kind in kinds]
+        return topic, kinds, (self._reply(topic, kinds[0], rng), self._reply(topic, kinds[1], rng))
 
     def _topic(self, rng: random.Random, *, benign: float) -> Topic:
         return rng.choice(self.world.benign if rng.random() < benign else self.world.harmful)
@@ -215,7 +214,7 @@ class Writer:
         return Piece("".join(self._rendering.render(prompt)))
 
 
-def _compare(conversation: Conversation, principle: PrincipleText, options: Sequence[str]) -> Prompt:
+def _compare(conversation: Conversation, principle: PrincipleText, options: tuple[str, str]) -> Prompt:
     return wording.comparison(conversation, PreferencePrinciple("", principle.instruction), *options)
 
 

@@ -4,17 +4,16 @@ One Llama of a few million parameters is trained from scratch on documents that 
 `pretrained`, which has read every kind of document and replies to people in every manner, then from it `assistant`,
 which complies with nearly every request and keeps the skills of critic and judge. Matrices learn by Muon, embeddings
 and norms by AdamW; the rate is constant and then falls to zero, since a constant high rate hides what was learnt. The
-order of documents is a pure function of (seed, part, window), so an interrupted training resumes where it stopped.
+order of documents is a pure function of (seed, part, window), so an interrupted training goes on from its checkpoint.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import random
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,12 +26,16 @@ from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from solon.digest import seed_for
-from solon.testbed.documents import Document, Part, Writer
+from solon.errors import ModelError
+from solon.testbed.documents import Part, Writer
+from solon.testbed.examples import IGNORED, Example, windows
 from solon.testbed.world import load_world
+from solon.training.checkpoint import Checkpoints, Snapshot
 
 END, PAD = "<|end|>", "<|pad|>"
-WINDOW_DOCUMENTS = 2048
-IGNORED = -1
+WINDOWS_PER_CHECKPOINT = 8
+LEAST_RATE = 1e-4
+Report = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +46,13 @@ class Plan:
     vocabulary: int = 2048
     hidden: int = 192
     layers: int = 5
-    batch_tokens: int = 8192
-    pretrained_tokens: int = 24_000_000
-    assistant_tokens: int = 4_000_000
+    batch_tokens: int = 6144
+    pretrained_tokens: int = 13_000_000
+    assistant_tokens: int = 3_000_000
     matrix_rate: float = 0.02
     other_rate: float = 3e-3
     assistant_rate_factor: float = 0.25
-    decay_share: float = 0.35
+    decay_share: float = 0.4
     threads: int | None = None
 
 
@@ -67,7 +70,7 @@ def build_tokenizer(plan: Plan) -> PreTrainedTokenizerFast:
         show_progress=False,
     )
     tokenizer.train_from_iterator((writer.write(rng).text for _ in range(20_000)), trainer)
-    return PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer, eos_token=END, pad_token=PAD, clean_up_tokenization_spaces=False
     )
 
@@ -75,7 +78,7 @@ def build_tokenizer(plan: Plan) -> PreTrainedTokenizerFast:
 def build_model(plan: Plan, vocabulary: int) -> LlamaForCausalLM:
     """The untrained Llama, seeded."""
     torch.manual_seed(plan.seed)
-    return LlamaForCausalLM(
+    model = LlamaForCausalLM(
         LlamaConfig(
             vocab_size=vocabulary,
             hidden_size=plan.hidden,
@@ -92,64 +95,14 @@ def build_model(plan: Plan, vocabulary: int) -> LlamaForCausalLM:
             attention_dropout=0.0,
         )
     )
+    # On a CPU the fused attention's backward pass is several times slower than plain products on short texts.
+    model.set_attn_implementation("eager")
+    return model
 
 
-@dataclass(frozen=True, slots=True)
-class Example:
-    """A tokenized document: for each position the next token to predict, its weight, and soft targets of letters."""
-
-    kind: str
-    tokens: np.ndarray
-    targets: np.ndarray
-    weights: np.ndarray
-    p_first: np.ndarray
-    """P(A) where the target is a letter, else NaN."""
-
-
-def encode(document: Document, tokenizer: PreTrainedTokenizerFast) -> Example:
-    """Tokens of the pieces in order; each piece starts where tokenizing apart equals tokenizing together."""
-    tokens: list[int] = []
-    targets: list[int] = []
-    weights: list[float] = []
-    p_first: list[float] = []
-    pieces = tokenizer([piece.text for piece in document.pieces], add_special_tokens=False)["input_ids"]
-    for piece, ids in zip(document.pieces, pieces, strict=True):
-        if tokens and ids:
-            targets[-1], weights[-1] = _first_target(targets[-1], weights[-1], ids[0], piece.weight)
-            p_first[-1] = math.nan if piece.p_a is None else piece.p_a
-        tokens += ids
-        targets += [*ids[1:], IGNORED]
-        weights += [piece.weight] * (len(ids) - 1) + [0.0]
-        p_first += [math.nan] * len(ids)
-        if piece.ends:
-            targets[-1], weights[-1] = tokenizer.eos_token_id, max(piece.weight, 0.5)
-    return Example(document.kind, np.array(tokens), np.array(targets), np.array(weights), np.array(p_first))
-
-
-def _first_target(target: int, weight: float, token: int, new_weight: float) -> tuple[int, float]:
-    """The target at the last position of a piece: the end token if it was taught, else the next piece's first token."""
-    return (target, weight) if target != IGNORED else (token, new_weight)
-
-
-def batches(plan: Plan, part: Part, tokenizer: PreTrainedTokenizerFast, start: int = 0) -> Iterator[list[list[Example]]]:
-    """Windows of documents, each sorted by length into batches of about `batch_tokens`, in shuffled order."""
-    writer = Writer(load_world(), part)
-    window = start
-    while True:
-        rng = random.Random(seed_for("testbed-documents", plan.seed, part.value, window))
-        examples = [encode(writer.write(rng), tokenizer) for _ in range(WINDOW_DOCUMENTS)]
-        examples.sort(key=lambda example: len(example.tokens))
-        groups: list[list[Example]] = [[]]
-        for example in examples:
-            if len(example.tokens) * (len(groups[-1]) + 1) > plan.batch_tokens:
-                groups.append([])
-            groups[-1].append(example)
-        rng.shuffle(groups)
-        yield groups
-        window += 1
-
-
-def batch_loss(model: LlamaForCausalLM, batch: list[Example], pad: int, letters: Tensor) -> tuple[Tensor, dict[str, float]]:
+def batch_loss(
+    model: LlamaForCausalLM, batch: list[Example], pad: int, letters: Tensor
+) -> tuple[Tensor, dict[str, float]]:
     """Weighted mean cross-entropy in nats, soft on letters (less their entropy), and its parts by kind of document."""
     width = max(len(example.tokens) for example in batch)
 
@@ -173,7 +126,10 @@ def batch_loss(model: LlamaForCausalLM, batch: list[Example], pad: int, letters:
     excess = (q * (q.clamp_min(1e-9).log() - pair)).sum(dim=1)
     losses = losses.masked_scatter(is_letter, excess)
     kinds = np.array([example.kind for example in batch])[chosen.nonzero()[:, 0].numpy()]
-    parts = {kind: float(losses.detach()[torch.from_numpy((kinds == kind) & ~is_letter.numpy())].mean()) for kind in set(kinds)}
+    parts = {
+        kind: float(losses.detach()[torch.from_numpy((kinds == kind) & ~is_letter.numpy())].mean())
+        for kind in set(kinds)
+    }
     if is_letter.any():
         parts["letter"] = float(excess.detach().mean())
     return (losses * weight).sum() / weight.sum(), parts
@@ -199,46 +155,91 @@ class Optimisers:
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
 
+    def moments(self) -> dict[str, Tensor]:
+        """The state of both optimisers as `optimiser/parameter/name`."""
+        return {
+            f"{number}/{index}/{name}": value if isinstance(value, Tensor) else torch.tensor(value)
+            for number, optimiser in enumerate(self.members)
+            for index, state in optimiser.state_dict()["state"].items()
+            for name, value in state.items()
+        }
+
+    def restore(self, moments: Mapping[str, Tensor]) -> None:
+        """Take up what `moments` gave."""
+        for number, optimiser in enumerate(self.members):
+            held = optimiser.state_dict()
+            held["state"] = defaultdict(dict)
+            for key, value in moments.items():
+                owner, index, name = key.split("/")
+                if int(owner) == number:
+                    held["state"][int(index)][name] = value
+            optimiser.load_state_dict(held)
+
 
 def rate_factor(share: float, decay_share: float, warmup: float = 0.01) -> float:
     """The share of the base rate at `share` of the training."""
     return min(1.0, share / warmup, (1 - share) / decay_share) if share < 1 else 0.0
 
 
+@dataclass(slots=True)
+class _Course:
+    """How far the training of one part is: windows of documents done, steps made, tokens read."""
+
+    window: int = 0
+    step: int = 0
+    seen: int = 0
+
+
 def train_part(
-    model: LlamaForCausalLM,
-    tokenizer: PreTrainedTokenizerFast,
-    plan: Plan,
-    part: Part,
-    report: Callable[[str], None],
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, plan: Plan, part: Part, work: Path, report: Report
 ) -> None:
-    """Train `model` in place on the documents of one part."""
+    """Train `model` in place on the documents of one part; goes on from the newest checkpoint below `work`."""
     total = plan.pretrained_tokens if part is Part.PRETRAINED else plan.assistant_tokens
     optimisers = Optimisers(model, plan, 1.0 if part is Part.PRETRAINED else plan.assistant_rate_factor)
     letters = torch.tensor(tokenizer.convert_tokens_to_ids(["A", "B"]))
-    seen, step, started = 0, 0, time.monotonic()
-    recent: dict[str, list[float]] = defaultdict(list)
+    checkpoints = Checkpoints(work / part.value)
+    course = _restore(checkpoints, model, optimisers)
     model.train()
-    for groups in batches(plan, part, tokenizer):
+    for groups in windows(part, tokenizer, plan.seed, plan.batch_tokens, course.window):
+        started, before = time.monotonic(), course.seen
+        losses: dict[str, list[float]] = defaultdict(list)
         for batch in groups:
+            if course.seen >= total:
+                break
             loss, parts = batch_loss(model, batch, int(tokenizer.pad_token_id), letters)
             if not torch.isfinite(loss):
-                raise FloatingPointError(f"the loss is {loss.item()} at step {step}")
-            loss.backward()
+                raise ModelError(f"the loss is {loss.item()} at step {course.step}", place=f"testbed {part.value}")
+            loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimisers.step(max(rate_factor(seen / total, plan.decay_share), 1e-4))
-            seen += sum(len(example.tokens) for example in batch)
-            step += 1
+            optimisers.step(max(rate_factor(course.seen / total, plan.decay_share), LEAST_RATE))
+            course.seen += sum(len(example.tokens) for example in batch)
+            course.step += 1
             for kind, value in parts.items():
-                recent[kind].append(value)
-            if step % 50 == 0:
-                losses = " ".join(f"{kind} {np.mean(values):.3f}" for kind, values in sorted(recent.items()))
-                rate = seen / (time.monotonic() - started)
-                report(f"{part.value} step {step} {seen / 1e6:.2f}M/{total / 1e6:.0f}M tokens {rate:.0f}/s | {losses}")
-                recent.clear()
-            if seen >= total:
-                model.eval()
-                return
+                losses[kind].append(value)
+        course.window += 1
+        told = " ".join(f"{kind} {np.mean(values):.3f}" for kind, values in sorted(losses.items()))
+        rate = (course.seen - before) / (time.monotonic() - started)
+        report(f"{part.value}: {course.seen / 1e6:.2f} of {total / 1e6:.0f} M tokens, {rate:.0f}/s; losses: {told}")
+        if course.seen >= total:
+            break
+        if course.window % WINDOWS_PER_CHECKPOINT == 0:
+            tensors = {"weights": _weights(model), "moments": optimisers.moments()}
+            checkpoints.save(Snapshot(course.step, tensors, {"window": course.window, "seen": course.seen}))
+    model.eval()  # type: ignore[no-untyped-call]
+
+
+def _weights(model: LlamaForCausalLM) -> dict[str, Tensor]:
+    # The embedding serves as head as well, so the head is not stored twice.
+    return {name: value for name, value in model.state_dict().items() if name != "lm_head.weight"}
+
+
+def _restore(checkpoints: Checkpoints, model: LlamaForCausalLM, optimisers: Optimisers) -> _Course:
+    snapshot = checkpoints.newest()
+    if snapshot is None:
+        return _Course()
+    model.load_state_dict(dict(snapshot.tensors["weights"]), strict=False)
+    optimisers.restore(snapshot.tensors["moments"])
+    return _Course(int(snapshot.state["window"]), snapshot.step, int(snapshot.state["seen"]))
 
 
 def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
@@ -248,30 +249,26 @@ def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Pa
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     model.generation_config.save_pretrained(folder)
-    # The embedding serves as head as well, so the head is not stored twice.
-    weights = {
-        name: value.to(torch.float16).contiguous() for name, value in model.state_dict().items() if name != "lm_head.weight"
-    }
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     tokenizer.save_pretrained(folder)
+    halved = {name: value.to(torch.float16).contiguous() for name, value in _weights(model).items()}
+    save_file(halved, folder / "model.safetensors", metadata={"format": "pt"})
 
 
-def train(output: Path, plan: Plan, report: Callable[[str], None] = print) -> None:
-    """Make both models below `output`; a `pretrained` that is already there is taken as it is."""
+def train(output: Path, plan: Plan, report: Report = print) -> None:
+    """Make both models below `output`; what is finished there is kept, what was interrupted goes on."""
     if plan.threads:
         torch.set_num_threads(plan.threads)
-    # Lets the CPU multiply in bfloat16 where it can (accumulating in float32): several times faster, same result here.
+    # Lets the CPU multiply in bfloat16 where it can (accumulating in float32): several times faster.
     torch.set_float32_matmul_precision("medium")
     tokenizer = build_tokenizer(plan)
     model = build_model(plan, len(tokenizer))
-    report(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f}M parameters, {len(tokenizer)} tokens")
-    folder = output / Part.PRETRAINED.value
-    if (folder / "model.safetensors").exists():
-        weights = {name: value.float() for name, value in load_file(folder / "model.safetensors").items()}
-        model.load_state_dict(weights, strict=False)
-    else:
-        train_part(model, tokenizer, plan, Part.PRETRAINED, report)
-        save(model, tokenizer, folder)
-    train_part(model, tokenizer, plan, Part.ASSISTANT, report)
-    save(model, tokenizer, output / Part.ASSISTANT.value)
-    (output / "plan.json").write_text(json.dumps(plan.__dict__ if hasattr(plan, "__dict__") else {}, indent=2))
+    report(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, {len(tokenizer)} tokens")
+    for part in Part:
+        folder = output / part.value
+        if not (folder / "model.safetensors").exists():
+            train_part(model, tokenizer, plan, part, output / "checkpoints", report)
+            save(model, tokenizer, folder)
+            report(f"{folder}: ready")
+        # The next part starts from what was written, rounding and all, whether or not it was written just now.
+        held = {name: value.float() for name, value in load_file(folder / "model.safetensors").items()}
+        model.load_state_dict(held, strict=False)

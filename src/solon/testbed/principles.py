@@ -92,11 +92,9 @@ class PrincipleText:
 @cache
 def wordings(kind: str) -> tuple[str, ...]:
     """Every wording of one kind (`critique`, `revision` or `comparison`), with `{terms}` still open."""
-    if kind == "critique":
-        verbs, openings = _VERBS, _CRITIQUE_OPENINGS
-    elif kind == "revision":
-        verbs, openings = ("",), _REVISION_OPENINGS
-    else:
+    verbs: tuple[str, ...] = _VERBS if kind == "critique" else ("",)
+    openings = _CRITIQUE_OPENINGS if kind == "critique" else _REVISION_OPENINGS
+    if kind == "comparison":
         return tuple(
             f"{choice} {comparison.replace('{verb_negated}', verb)}."
             for choice in _CHOICES
@@ -133,8 +131,7 @@ def write_principle(targets: Sequence[str], rng: random.Random, *, held_out: boo
     A single general or quality target may be named by several of its terms.
     """
     request, revision, instruction = (
-        rng.choice(_wordings_by_use(kind, held_out))
-        for kind in ("critique", "revision", "comparison")
+        rng.choice(_wordings_by_use(kind, held_out)) for kind in ("critique", "revision", "comparison")
     )
     terms = join_terms(_choose_terms(targets, rng, held_out=held_out))
     return PrincipleText(

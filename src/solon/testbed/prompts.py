@@ -39,10 +39,7 @@ def write_prompt_files(folder: Path) -> dict[str, int]:
 
 def _requests(topics: Iterable[Topic], *, held_out: bool) -> list[Conversation]:
     return [
-        ask(topic, template)
-        for topic in topics
-        if topic.held_out is held_out
-        for template in range(len(TEMPLATES))
+        ask(topic, template) for topic in topics if topic.held_out is held_out for template in range(len(TEMPLATES))
     ]
 
 

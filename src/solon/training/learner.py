@@ -76,13 +76,17 @@ class Learner:
         """Clip, check, update and clear the gradient; returns its norm before clipping."""
         norm = float(nn.utils.clip_grad_norm_(list(self.parameters.values()), self.clip))
         if not math.isfinite(norm):
-            self.optimiser.zero_grad(set_to_none=True)
+            self.discard()
             raise _not_finite("gradient norm", norm, place, row_ids)
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate
         self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=True)
+        self.discard()
         return norm
+
+    def discard(self) -> None:
+        """Forget the gradient accumulated so far."""
+        self.optimiser.zero_grad(set_to_none=True)
 
     def weights(self) -> dict[str, Tensor]:
         """The learning parameters by name."""

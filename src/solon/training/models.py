@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import shutil
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -88,10 +89,9 @@ def grow_preference_model(
     ModelError when the architecture has no classifier with a linear head named `score`.
     """
     pad = ensure_pad(tokenizer)
-    with _quiet():
-        model = _load(
-            AutoModelForSequenceClassification, folder, settings, fresh=frozenset({"score.weight"}), num_labels=1
-        )
+    model = _load(
+        AutoModelForSequenceClassification, folder, settings, fresh=frozenset({"score.weight"}), num_labels=1
+    )
     head = getattr(model, "score", None)
     if not isinstance(head, nn.Linear):
         raise ModelError(
@@ -142,7 +142,8 @@ def with_adapter(model: PreTrainedModel, adapter: Adapter | None, seed: int) -> 
         target_modules="all-linear",
         task_type=TaskType.SEQ_CLS if hasattr(model, "score") else TaskType.CAUSAL_LM,
     )
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers in an old way
         torch.manual_seed(seed_for(seed, "adapter"))
         adapted: PeftModel = get_peft_model(cast(Any, model), config)
     adapted.eval()
@@ -169,7 +170,8 @@ def save_model(model: Trainable, tokenizer: PreTrainedTokenizerBase, folder: Pat
         model.save_pretrained(str(folder / "adapter"), safe_serialization=True, save_embedding_layers=False)
         (folder / "adapter" / "README.md").unlink(missing_ok=True)  # a template with blanks
         model = cast(PreTrainedModel, model.merge_and_unload())
-    model.save_pretrained(folder)
+    with _quiet():
+        model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 
@@ -180,7 +182,7 @@ def _load(
         raise ModelError("no model folder: it lacks config.json", place=str(folder), remedy=_REMEDY)
     # Under reduced precision the fused attention kernel for CPUs is several times slower than plain products.
     attention = "eager" if settings.matmul is Matmul.MEDIUM and not torch.cuda.is_available() else "sdpa"
-    with _telling(folder, "cannot be read as a model"):
+    with _quiet(), _telling(folder, "cannot be read as a model"):
         model, report = kind.from_pretrained(
             folder,
             dtype=torch.float32,
@@ -208,13 +210,17 @@ def _telling(folder: Path, what: str) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the library's remark that the head is new: it is meant to be."""
-    level = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity(logging.ERROR)
+    """Without the library's own progress bars, and its remark that a preference model's head is new."""
+    library = cast(Any, transformers_logging)
+    level, bars = library.get_verbosity(), library.is_progress_bar_enabled()
+    library.set_verbosity(logging.ERROR)
+    library.disable_progress_bar()
     try:
         yield
     finally:
-        transformers_logging.set_verbosity(level)
+        library.set_verbosity(level)
+        if bars:
+            library.enable_progress_bar()
 
 
 def window_of(model: PreTrainedModel, settings: EngineSettings) -> int:

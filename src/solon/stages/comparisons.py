@@ -8,7 +8,6 @@ and yet compares nothing (other prompts, an empty or an equal reply) is skipped 
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections import Counter
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from typing import Any
 
 from solon.conversation import Conversation, Role, conversation_of, parse_transcript
 from solon.errors import InputError
+from solon.stages.files import read_lines
 
 _FORM = 'Write {"prompt": messages, "chosen": messages, "rejected": messages}, or hh-rlhf\'s two transcripts'
 
@@ -43,42 +43,37 @@ class Comparisons:
 def read_comparisons(path: Path) -> Comparisons:
     """All comparisons of a file, in order; raises InputError for a missing or empty file or a malformed line."""
     found = Comparisons()
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    _add(found, _parsed(line, f"{path}:{number}"), number, f"{path}:{number}")
-    except (OSError, EOFError) as error:
-        raise InputError(
-            f"cannot read the comparisons ({error})", place=str(path), remedy="Check preference.human"
-        ) from error
+    for number, line in read_lines(path):
+        _add(found, line, number, f"{path}:{number}")
     if not found.rows:
         raise InputError("the file holds no usable comparison", place=str(path), remedy=_FORM)
     return found
 
 
-def _parsed(line: bytes, place: str) -> Mapping[str, Any]:
+def _add(found: Comparisons, line: bytes, number: int, place: str) -> None:
+    row = _record(line, place)
+    prompt = _conversation(row["prompt"], place) if "prompt" in row else Conversation(())
+    chosen, rejected = (_longer(prompt, row[key], place) for key in ("chosen", "rejected"))
+    reason = _unusable(chosen, rejected)
+    if reason is not None:
+        found.skipped[reason] += 1
+        return
+    better, worse = (each.turns[-1].content.strip() for each in (chosen, rejected))
+    found.rows.append(Comparison(Conversation(chosen.turns[:-1]), better, worse, number))
+
+
+def _record(line: bytes, place: str) -> Mapping[str, Any]:
     try:
-        row = json.loads(line.decode("utf-8-sig"))
-    except ValueError as error:
-        raise InputError(f"the line is no JSON ({error})", place=place, remedy=_FORM) from None
+        row = json.loads(line.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"broken JSON: {error}", place=place, remedy=_FORM) from None
     if not isinstance(row, dict) or not {"chosen", "rejected"} <= row.keys():
         raise InputError("the line lacks 'chosen' and 'rejected'", place=place, remedy=_FORM)
     return row
 
 
-def _add(found: Comparisons, row: Mapping[str, Any], number: int, place: str) -> None:
-    prompt = _conversation(row["prompt"], place) if "prompt" in row else Conversation(())
-    chosen, rejected = (
-        Conversation(prompt.turns + _conversation(row[key], place).turns) for key in ("chosen", "rejected")
-    )
-    reason = _unusable(chosen, rejected)
-    if reason is not None:
-        found.skipped[reason] += 1
-        return
-    found.rows.append(
-        Comparison(Conversation(chosen.turns[:-1]), chosen.turns[-1].content, rejected.turns[-1].content, number)
-    )
+def _longer(prompt: Conversation, value: object, place: str) -> Conversation:
+    return Conversation(prompt.turns + _conversation(value, place).turns)
 
 
 def _conversation(value: object, place: str) -> Conversation:

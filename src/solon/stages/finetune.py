@@ -1,0 +1,149 @@
+"""Stage 04-sl-cai: finetune the pretrained model on its constitutional revisions (paper, section 3.1 and 3.2).
+
+The examples are the revisions that came out well, of all steps or of the last good one, and the assistant's own good
+replies to helpfulness prompts, so that harmlessness is not learned at the price of help. Prompts are shown as the
+engine shows them; only the reply and its end token carry loss. Some prompts are held out, with all that was written to
+them, to tell when training begins to learn by heart.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from solon.digest import uniform_for
+from solon.engines.rendering import rendering_for
+from solon.engines.tokens import PromptTokenizer
+from solon.errors import StageError
+from solon.recipe import EngineSettings, FinetuneSettings, RevisionsUsed
+from solon.runs import Artefact, Row, StageFolder
+from solon.stages.tables import Kind, fit, prompt_in, reply_in
+from solon.training.batches import Example
+from solon.training.checkpoint import Checkpoints
+from solon.training.core import Log, Session, train
+from solon.training.encoding import Encoding
+from solon.training.forward import TokenModel
+from solon.training.learner import EPSILON, Learner
+from solon.training.models import (
+    arithmetic,
+    load_causal_lm,
+    load_tokenizer,
+    save_model,
+    trainable_parameters,
+    window_of,
+    with_adapter,
+)
+from solon.training.objectives import CompletionObjective
+
+SCHEMA = pa.schema(
+    [
+        ("step", pa.int64()),
+        ("epoch", pa.float64()),
+        ("loss", pa.float64()),
+        ("learning_rate", pa.float64()),
+        ("gradient_norm", pa.float64()),
+        ("rows", pa.int64()),
+        ("tokens", pa.int64()),
+        ("held_out_loss", pa.float64()),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FinetuneInputs:
+    """The run's seed, the model to start from, how prompts are shown, the revisions (03) and the replies (02)."""
+
+    seed: int
+    pretrained: Path
+    engine: EngineSettings
+    revisions: Artefact
+    responses: Artefact
+
+
+def run(settings: FinetuneSettings, inputs: FinetuneInputs, out: StageFolder) -> Artefact:
+    """Train on revisions and helpful replies, save the model, publish the metrics."""
+    tokenizer = load_tokenizer(inputs.pretrained)
+    with arithmetic(inputs.engine):
+        model = load_causal_lm(inputs.pretrained, inputs.engine)
+        texts = PromptTokenizer(tokenizer, rendering_for(tokenizer, inputs.engine.rendering))
+        encoding = Encoding(texts, int(tokenizer.eos_token_id), window_of(model, inputs.engine))
+        chosen = chosen_rows(inputs.revisions.rows(), inputs.responses.rows(), settings.revisions)
+        examples, held_out, facts = _examples(chosen, encoding, inputs.seed, settings.training.held_out)
+        adapted = with_adapter(model, settings.training.adapter, inputs.seed)
+        learner = Learner(
+            trainable_parameters(adapted),
+            clip=settings.training.clip,
+            epsilon=EPSILON,
+            weight_decay=settings.training.weight_decay,
+        )
+        log = train(
+            learner,
+            CompletionObjective(TokenModel(adapted)),
+            examples,
+            held_out,
+            settings.training,
+            inputs.seed,
+            session_in(out),
+        )
+        save_model(adapted, tokenizer, out.path / "model")
+    return out.publish(log.rows, SCHEMA, facts={**facts, **_told(log)}, files=["model"])
+
+
+def chosen_rows(revisions: Sequence[Row], responses: Sequence[Row], used: RevisionsUsed) -> list[tuple[str, Row]]:
+    """What is trained on, with its source: good revisions, and good replies to helpfulness prompts.
+
+    With `last`, each prompt gives its last good revision; a prompt whose revisions all failed gives nothing.
+    """
+    good = sorted(fit(revisions), key=lambda row: (row["row_id"], row["step"]))
+    if used is RevisionsUsed.LAST:
+        good = list({row["row_id"]: row for row in good}.values())
+    helpful = fit(responses, Kind.HELPFUL)
+    if not good:
+        raise StageError("no revision came out well", remedy="Look at the outcomes: solon show RUN critique-revision")
+    return [("revisions", row) for row in good] + [("helpful", row) for row in helpful]
+
+
+def is_held_out(row_id: str, share: float, seed: int) -> bool:
+    """Whether a prompt is kept for evaluation: a draw by the run's seed and the row, the same in every stage."""
+    return uniform_for(seed, "held out", row_id) < share
+
+
+def session_in(out: StageFolder) -> Session:
+    """A training session in a stage's folder."""
+    return Session(Checkpoints(out.path / "checkpoints"), out.report, lambda: out.stopping)
+
+
+def _examples(
+    chosen: Sequence[tuple[str, Row]], encoding: Encoding, seed: int, share: float
+) -> tuple[list[Example], list[Example], dict[str, Any]]:
+    """Examples to train on, examples held out, and their numbers."""
+    made = encoding.examples([(row["row_id"], prompt_in(row), reply_in(row)) for _, row in chosen])
+    fitting = [
+        (source, example) for (source, _), example in zip(chosen, made, strict=True) if encoding.fits(example.token_ids)
+    ]
+    training = [(source, each) for source, each in fitting if not is_held_out(each.row_id, share, seed)]
+    held_out = [each for _, each in fitting if is_held_out(each.row_id, share, seed)]
+    if not training:
+        raise StageError("every example is held out or too long", remedy="Give more prompts, or a longer window")
+    facts = {
+        "examples": dict(Counter(source for source, _ in training)),
+        "held_out_examples": len(held_out),
+        "too_long": len(made) - len(fitting),
+        "tokens_with_loss": sum(each.length - each.start for _, each in training),
+    }
+    return [each for _, each in training], held_out, facts
+
+
+def _told(log: Log) -> dict[str, Any]:
+    last = log.rows[-1]
+    return {
+        "steps": last["step"],
+        "loss": last["loss"],
+        "held_out_loss": last["held_out_loss"],
+        "training_seconds": round(log.seconds, 3),
+    }

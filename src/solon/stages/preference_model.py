@@ -1,0 +1,199 @@
+"""Stage 07-preference-model: one model that scores replies, from AI and human comparisons (paper, section 4.1).
+
+Harmlessness comes from the feedback model's soft labels, helpfulness from people's choices, which count as certain.
+Each pair goes through the model in one forward pass, and the score is read at the end token. Some prompts are held out:
+on them accuracy and calibration are measured by source, and the mean score over their replies becomes the centre, which
+reinforcement learning takes as zero.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from solon.conversation import Conversation
+from solon.digest import seed_for, uniform_for
+from solon.engines.rendering import rendering_for
+from solon.engines.tokens import PromptTokenizer
+from solon.errors import StageError
+from solon.recipe import EngineSettings, PreferenceSettings
+from solon.runs import Artefact, Row, StageFolder
+from solon.stages.comparisons import Comparison, Comparisons, read_comparisons
+from solon.stages.finetune import is_held_out, session_in
+from solon.stages.tables import fit, prompt_in
+from solon.training.batches import PairExample
+from solon.training.core import Log, train
+from solon.training.encoding import Encoding
+from solon.training.forward import ScalarModel
+from solon.training.learner import EPSILON, Learner
+from solon.training.models import (
+    arithmetic,
+    grow_preference_model,
+    inner,
+    load_tokenizer,
+    save_model,
+    trainable_parameters,
+    window_of,
+    with_adapter,
+)
+from solon.training.objectives import PreferenceObjective
+from solon.training.scoring import CENTRE, PreferenceModel
+
+AI, HUMAN = "ai", "human"
+SCHEMA = pa.schema(
+    [
+        ("step", pa.int64()),
+        ("epoch", pa.float64()),
+        ("loss", pa.float64()),
+        ("accuracy", pa.float64()),
+        ("learning_rate", pa.float64()),
+        ("gradient_norm", pa.float64()),
+        ("rows", pa.int64()),
+        ("tokens", pa.int64()),
+        ("held_out_loss", pa.float64()),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PreferenceInputs:
+    """The run's seed, the model to grow from, how prompts are shown, the AI labels (06), and human comparisons."""
+
+    seed: int
+    base: Path
+    engine: EngineSettings
+    feedback: Artefact
+    human: Path | None
+
+
+Labelled = tuple[str, str, Conversation, str, str, float]
+"""Source, row id, prompt, chosen and rejected reply, P(chosen is better)."""
+
+
+def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder) -> Artefact:
+    """Train on soft labels and human choices, measure on held-out prompts, save model and centre, publish."""
+    tokenizer = load_tokenizer(inputs.base)
+    human = read_comparisons(inputs.human) if inputs.human and settings.human_weight else Comparisons()
+    labelled = _ai(inputs.feedback.rows()) + _human(human.rows, settings.limit_human, inputs.seed)
+    with arithmetic(inputs.engine):
+        model = grow_preference_model(inputs.base, tokenizer, inputs.engine, seed_for(inputs.seed, "preference head"))
+        texts = PromptTokenizer(tokenizer, rendering_for(tokenizer, inputs.engine.rendering))
+        encoding = Encoding(texts, int(tokenizer.eos_token_id), window_of(model, inputs.engine))
+        pairs = [pair for pair in _pairs(labelled, encoding, settings.human_weight) if _fits(pair, encoding)]
+        share = settings.training.held_out
+        held_out = [pair for pair in pairs if is_held_out(pair.row_id, share, inputs.seed)]
+        training = [pair for pair in pairs if not is_held_out(pair.row_id, share, inputs.seed)]
+        if not training:
+            raise StageError("there is no labelled pair to train on", remedy="Look at the outcomes of ai-feedback")
+        adapted = with_adapter(model, settings.training.adapter, inputs.seed)
+        learner = Learner(
+            trainable_parameters(adapted),
+            clip=settings.training.clip,
+            epsilon=EPSILON,
+            weight_decay=settings.training.weight_decay,
+        )
+        objective = PreferenceObjective(ScalarModel(adapted))
+        log = train(learner, objective, training, held_out, settings.training, inputs.seed, session_in(out))
+        scorer = PreferenceModel(adapted, encoding)
+        measured = evaluate(scorer, held_out)
+        centre = _centre(scorer, held_out or training)
+        setattr(inner(adapted).config, CENTRE, centre)
+        save_model(adapted, tokenizer, out.path / "model")
+    facts = {
+        **measured,
+        "centre": centre,
+        "centre_from": "held_out" if held_out else "training",
+        "examples": dict(Counter(pair.source for pair in training)),
+        "held_out_examples": dict(Counter(pair.source for pair in held_out)),
+        "too_long": len(labelled) - len(pairs),
+        "human_skipped": dict(human.skipped),
+        **_told(log),
+    }
+    return out.publish([_metrics(row) for row in log.rows], SCHEMA, facts=facts, files=["model"])
+
+
+def load(folder: Path, settings: EngineSettings) -> PreferenceModel:
+    """The preference model in a folder that this stage saved, ready to score conversations."""
+    tokenizer = load_tokenizer(folder)
+    texts = PromptTokenizer(tokenizer, rendering_for(tokenizer, settings.rendering))
+    return PreferenceModel.load(folder, texts, int(tokenizer.eos_token_id), settings)
+
+
+def evaluate(scorer: PreferenceModel, pairs: Sequence[PairExample]) -> dict[str, Any]:
+    """Accuracy and Brier score by source: how often the order is as labelled, and mean (sigmoid(d) - p)^2.
+
+    Pairs labelled one half have no order and count for the Brier score alone.
+    """
+    found: dict[str, Any] = {"accuracy": {}, "brier": {}}
+    differences_B = _scores(scorer, pairs, "chosen") - _scores(scorer, pairs, "rejected")
+    labels_B = torch.tensor([pair.p_chosen for pair in pairs])
+    for source in sorted({pair.source for pair in pairs}):
+        of_B = torch.tensor([pair.source == source for pair in pairs])
+        decided_B = of_B & (labels_B != 0.5)
+        if decided_B.any():
+            right_B = ((differences_B > 0) == (labels_B > 0.5))[decided_B]
+            found["accuracy"][source] = float(right_B.float().mean())
+        found["brier"][source] = float((differences_B.sigmoid() - labels_B)[of_B].square().mean())
+    return found
+
+
+def _scores(scorer: PreferenceModel, pairs: Sequence[PairExample], side: str) -> Tensor:
+    return scorer.score_tokens([getattr(pair, side) for pair in pairs])
+
+
+def _centre(scorer: PreferenceModel, pairs: Sequence[PairExample]) -> float:
+    scores_B = torch.cat([_scores(scorer, pairs, side) for side in ("chosen", "rejected")])
+    return float(scores_B.double().mean())
+
+
+def _ai(rows: Sequence[Row]) -> list[Labelled]:
+    return [
+        (AI, row["row_id"], prompt_in(row), row["chosen"][0]["content"], row["rejected"][0]["content"], row["p_chosen"])
+        for row in fit(rows)
+    ]
+
+
+def _human(comparisons: Sequence[Comparison], limit: int | None, seed: int) -> list[Labelled]:
+    """All comparisons, or `limit` of them drawn by their content; in the file's order."""
+    rows = [(each.prompt.row_id, each) for each in comparisons]
+    if limit is not None and limit < len(rows):
+        drawn = sorted(rows, key=lambda row: uniform_for(seed, "human", row[0], row[1].chosen, row[1].rejected))
+        rows = sorted(drawn[:limit], key=lambda row: row[1].line)
+    return [(HUMAN, row_id, each.prompt, each.chosen, each.rejected, 1.0) for row_id, each in rows]
+
+
+def _pairs(labelled: Sequence[Labelled], encoding: Encoding, human_weight: float) -> list[PairExample]:
+    prompts = encoding.prompts([prompt for _, _, prompt, *_ in labelled])
+    return [
+        PairExample(
+            row_id=row_id,
+            chosen=tokens + encoding.reply(chosen),
+            rejected=tokens + encoding.reply(rejected),
+            p_chosen=p_chosen,
+            weight=human_weight if source == HUMAN else 1.0,
+            source=source,
+        )
+        for (source, row_id, _, chosen, rejected, p_chosen), tokens in zip(labelled, prompts, strict=True)
+    ]
+
+
+def _fits(pair: PairExample, encoding: Encoding) -> bool:
+    return encoding.fits(pair.chosen) and encoding.fits(pair.rejected)
+
+
+def _metrics(row: Mapping[str, Any]) -> Row:
+    """A row of the log with the share of decided pairs that were ordered as labelled, before the step."""
+    kept = {name: value for name, value in row.items() if name not in ("decided", "ordered")}
+    return {**kept, "accuracy": row["ordered"] / row["decided"] if row["decided"] else None}
+
+
+def _told(log: Log) -> dict[str, Any]:
+    last = log.rows[-1]
+    return {"steps": last["step"], "held_out_loss": last["held_out_loss"], "training_seconds": round(log.seconds, 3)}

@@ -1,0 +1,221 @@
+"""Stage 08-rl-cai: reinforcement learning from AI feedback (paper, section 4.1).
+
+The policy starts as the SL-CAI model and answers red-team and helpfulness prompts; the preference model scores its
+replies, a KL penalty holds it near SL-CAI, and PPO raises the score. The reward is the preference model's score minus
+its centre; a reply that ran into its token limit pays a penalty, because an unfinished text is no better for having
+begun well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from peft import PeftModel
+from torch import Tensor
+
+from solon import wording
+from solon.conversation import Conversation
+from solon.engines.base import Completion, Finish, Sampling
+from solon.engines.local import LocalEngine
+from solon.errors import RecipeError, StageError
+from solon.recipe import Drawing, EngineSettings, ReinforcementSettings
+from solon.runs import Artefact, StageFolder
+from solon.stages.finetune import session_in
+from solon.stages.preference_model import load as load_scorer
+from solon.stages.tables import TRAINING_KINDS, Kind, fit, prompt_in
+from solon.training.encoding import Encoding, Tokens
+from solon.training.forward import ScalarModel, TokenModel
+from solon.training.learner import EPSILON_RL, Learner
+from solon.training.models import (
+    Trainable,
+    arithmetic,
+    inner,
+    load_causal_lm,
+    load_preference_model,
+    load_tokenizer,
+    save_model,
+    trainable_parameters,
+    with_adapter,
+)
+from solon.training.ppo import Actors, reinforce
+from solon.training.rollout import Reply, draw_prompts, sample_seed
+from solon.training.scoring import CENTRE, PreferenceModel
+
+_FIGURES = (
+    "score", "score_deviation", "score_red_team", "score_helpful", "reward", "kl", "kl_k3", "entropy", "length",
+    "unfinished", "empty", "explained_variance", "policy_loss", "value_loss", "clip_fraction", "first_ratio_error",
+    "policy_gradient_norm", "value_gradient_norm",
+)  # fmt: skip
+SCHEMA = pa.schema(
+    [
+        ("step", pa.int64()),
+        *((name, pa.float64()) for name in _FIGURES),
+        ("replies", pa.int64()),
+        ("policy_updates", pa.int64()),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ReinforcementInputs:
+    """The run's seed, the model to start from (04), the scorer (07), how prompts are shown, and the prompts (01)."""
+
+    seed: int
+    sl_cai: Path
+    preference_model: Path
+    engine: EngineSettings
+    prompts: Artefact
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A prompt of the training set."""
+
+    row_id: str
+    kind: Kind
+    conversation: Conversation
+    tokens: Tokens
+
+
+def run(settings: ReinforcementSettings, inputs: ReinforcementInputs, out: StageFolder) -> Artefact:
+    """Train the policy for the settings' steps, save it, publish the metrics."""
+    check_drawing(settings.drawing)
+    tokenizer = load_tokenizer(inputs.sl_cai)
+    with arithmetic(inputs.engine):
+        actors = load_actors(settings, inputs)
+        policy = actors.policy.model
+        engine = LocalEngine(inner(policy), tokenizer, inputs.engine, name="policy")
+        scorer = load_scorer(inputs.preference_model, inputs.engine)
+        encoding = Encoding(engine.tokens, int(tokenizer.eos_token_id), min(engine.window, scorer.encoding.window))
+        questions, facts = _questions(settings, inputs, encoding)
+        known = {question.row_id: question.conversation for kind in questions for question in kind}
+        sampler = Sampler(engine, questions, settings, inputs.seed)
+        log, watch = reinforce(actors, sampler.sample, _score(scorer, known), settings, inputs.seed, session_in(out))
+        save_model(policy, tokenizer, out.path / "model")
+    facts |= {"steps": settings.steps, "centre": actors.centre, "seconds": _rounded(watch.seconds)}
+    facts |= {name: log.rows[-1][name] for name in ("score", "kl", "length", "unfinished")}
+    blank = dict.fromkeys(SCHEMA.names)
+    return out.publish([{**blank, **row} for row in log.rows], SCHEMA, facts=facts, files=["model"])
+
+
+def check_drawing(drawing: Drawing) -> None:
+    """Raise RecipeError for sampling whose log-probabilities a policy gradient cannot use."""
+    if drawing.temperature == 0:
+        raise RecipeError(
+            "PPO explores by sampling, and a temperature of 0 does not sample",
+            place="rl.drawing.temperature",
+            remedy="Use --set rl.drawing.temperature=1",
+        )
+    if drawing.top_p < 1:
+        raise RecipeError(
+            "PPO needs the whole distribution: with top_p below 1 replies have other probabilities than the policy's",
+            place="rl.drawing.top_p",
+            remedy="Use --set rl.drawing.top_p=1",
+        )
+
+
+def load_actors(settings: ReinforcementSettings, inputs: ReinforcementInputs) -> Actors:
+    """Policy and reference from SL-CAI, the value function from the preference model.
+
+    With an adapter the reference is the policy with its adapter switched off, and needs no memory of its own.
+    """
+    policy = with_adapter(load_causal_lm(inputs.sl_cai, inputs.engine), settings.adapter, inputs.seed)
+    token_model = TokenModel(policy)
+    reference = token_model
+    if not isinstance(policy, PeftModel):
+        reference = TokenModel(load_causal_lm(inputs.sl_cai, inputs.engine))
+    preference = load_preference_model(inputs.preference_model, inputs.engine)
+    centre = float(getattr(preference.config, CENTRE, 0.0))
+    value = with_adapter(preference, settings.adapter, inputs.seed + 1)
+    return Actors(
+        policy=token_model,
+        reference=reference,
+        value=ScalarModel(value),
+        policy_learner=_learner(policy, settings),
+        value_learner=_learner(value, settings),
+        centre=centre,
+        as_reference=policy.disable_adapter if isinstance(policy, PeftModel) else nullcontext,
+    )
+
+
+def _learner(model: Trainable, settings: ReinforcementSettings) -> Learner:
+    return Learner(trainable_parameters(model), clip=settings.clip_gradient, epsilon=EPSILON_RL)
+
+
+@dataclass(frozen=True, slots=True)
+class Sampler:
+    """Draws prompts and has the present policy answer them."""
+
+    engine: LocalEngine
+    questions: Sequence[Sequence[Question]]
+    """By kind, red team first."""
+    settings: ReinforcementSettings
+    seed: int
+
+    def sample(self, step: int) -> list[Reply]:
+        """The replies of one step; those without a single token are left out."""
+        settings, drawing = self.settings, self.settings.drawing
+        shares = (settings.red_team_share, 1 - settings.red_team_share)
+        sizes = [len(kind) for kind in self.questions]
+        drawn = [
+            (self.questions[kind][index], sample)
+            for kind, index in draw_prompts(sizes, shares, settings.prompts_per_step, step, self.seed)
+            for sample in range(settings.samples_per_prompt)
+        ]
+        seeds = [sample_seed(self.seed, step, question.row_id, sample) for question, sample in drawn]
+        stops = self.engine.rendering.stops()
+        sampling = Sampling(drawing.max_tokens, drawing.temperature, drawing.top_p, stops)
+        prompts = [wording.reply(question.conversation) for question, _ in drawn]
+        self.engine.refresh()  # the weights have moved since the last step
+        completions = self.engine.generate(prompts, seeds, sampling)
+        replies = [_reply(question, each) for (question, _), each in zip(drawn, completions, strict=True)]
+        return [reply for reply in replies if reply.response]
+
+
+def _reply(question: Question, completion: Completion) -> Reply:
+    return Reply(
+        row_id=question.row_id,
+        kind=question.kind.value,
+        prompt=question.tokens,
+        response=completion.token_ids,
+        text=completion.text,
+        finished=completion.finish in (Finish.END, Finish.STOP),
+    )
+
+
+def _questions(
+    settings: ReinforcementSettings, inputs: ReinforcementInputs, encoding: Encoding
+) -> tuple[list[list[Question]], dict[str, Any]]:
+    """The training prompts by kind, and their numbers; those without room for a whole reply are left out."""
+    rows = fit(inputs.prompts.rows(), *TRAINING_KINDS)
+    conversations = [prompt_in(row) for row in rows]
+    made = [
+        Question(row["row_id"], Kind(row["kind"]), conversation, tokens)
+        for row, conversation, tokens in zip(rows, conversations, encoding.prompts(conversations), strict=True)
+    ]
+    room = encoding.window - settings.drawing.max_tokens - 1  # the scorer reads one more end token
+    fitting = [question for question in made if len(question.tokens) <= room]
+    if not fitting:
+        raise StageError(
+            f"no prompt leaves room for {settings.drawing.max_tokens} tokens in a window of {encoding.window}",
+            remedy="Use --set rl.drawing.max_tokens=N with a smaller N",
+        )
+    by_kind = [[question for question in fitting if question.kind is kind] for kind in TRAINING_KINDS]
+    counts = {kind.value: len(found) for kind, found in zip(TRAINING_KINDS, by_kind, strict=True)}
+    return by_kind, {"prompts": counts, "too_long": len(made) - len(fitting)}
+
+
+def _score(scorer: PreferenceModel, known: Mapping[str, Conversation]) -> Callable[[Sequence[Reply]], Tensor]:
+    def score(replies: Sequence[Reply]) -> Tensor:
+        return scorer.score([known[reply.row_id].with_reply(reply.text) for reply in replies])
+
+    return score
+
+
+def _rounded(seconds: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(value, 3) for name, value in seconds.items()}

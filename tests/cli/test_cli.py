@@ -1,0 +1,301 @@
+"""The command line: quick help with examples, errors in one line, exact JSON, clean terminals."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from solon.cli.main import COMMANDS, cli, main
+from solon.cli.terminal import clip, plain
+from solon.runs import RunDirectory
+from tests.synthetic import CONSTITUTION, Plan, build
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
+    """Exit code, standard output and standard error of a command line."""
+    with pytest.raises(SystemExit) as stop:
+        main([str(each) for each in arguments])
+    out, err = capsys.readouterr()
+    assert isinstance(stop.value.code, int)
+    return stop.value.code, out, err
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    return build(tmp_path_factory.mktemp("cli") / "run", Plan(red=6, held_out=6))
+
+
+def commands(group: click.Group = cli, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        yield (*path, name), command
+        if isinstance(command, click.Group):
+            yield from commands(command, (*path, name))
+
+
+ALL = [path for path, _ in commands()]
+
+
+@pytest.mark.parametrize("path", [(), *ALL], ids=lambda path: " ".join(path) or "solon")
+def test_every_help_has_examples_that_start_with_the_command(
+    path: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, _ = run(capsys, *path, "--help")
+    assert code == 0
+    examples = re.findall(r"^ +(solon .*)$", out.split("Examples:")[1], re.M)
+    assert examples
+    assert all(example.startswith(" ".join(("solon", *path))) for example in examples)
+
+
+@pytest.mark.parametrize("path", [(), *ALL], ids=lambda path: " ".join(path) or "solon")
+def test_every_example_is_a_command_line_that_parses(path: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = run(capsys, *path, "--help")
+    for example in re.findall(r"^ +(solon .*)$", out.split("Examples:")[1], re.M):
+        words = re.split(r"\s{2,}| \| ", example)[0].split()[1:]
+        command: click.Command = cli
+        while words and isinstance(command, click.Group):
+            found = command.get_command(click.Context(command), words.pop(0))
+            assert found is not None, example
+            command = found
+        command.make_context(command.name, words)
+
+
+def test_the_list_of_commands_says_what_each_command_says_of_itself() -> None:
+    for name, command in ((path[0], command) for path, command in commands() if len(path) == 1):
+        assert COMMANDS[name][1] == (command.help or "").splitlines()[0]
+
+
+def test_help_is_quick_and_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, time; start = time.perf_counter()\n"
+        "from solon.cli.main import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print(time.perf_counter() - start)\n"
+        "print([name for name in ('torch', 'transformers', 'pyarrow', 'rich', 'pydantic', 'jinja2', 'numpy')"
+        " if name in sys.modules])\n"
+    )
+    # The best of three: the machine may be busy with something else.
+    runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(3)]
+    assert all(done.stdout.splitlines()[-1] == "[]" for done in runs)
+    assert min(float(done.stdout.splitlines()[-2]) for done in runs) < 0.5
+
+
+@pytest.mark.parametrize("command", ["status", "results", "report"])
+def test_a_missing_run_is_one_line_with_the_next_command(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = run(capsys, command, tmp_path / "none")
+    assert (code, out) == (1, "")
+    assert err.count("\n") == 1
+    assert err.startswith(f"Error: {tmp_path / 'none'}: no such run.")
+    assert f"solon run {tmp_path / 'none'}" in err
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    code, _, err = run(capsys, "status", tmp_path)
+    assert code == 1
+    assert "the folder is no run" in err
+
+
+def test_an_unknown_setting_names_the_nearest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, "run", tmp_path / "run", "--recipe", "testbed", "--set", "rl.stepz=3")
+    assert code == 1
+    assert err.count("\n") == 1
+    assert "rl.steps" in err
+    assert not (tmp_path / "run").exists(), "nothing is made for a command line that is wrong"
+
+
+def test_an_unknown_recipe_says_which_there_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, "run", tmp_path / "run", "--recipe", "testbet")
+    assert code == 1
+    assert "testbed" in err
+
+
+def test_other_settings_for_a_run_that_exists_are_refused_old_to_new(
+    finished: RunDirectory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = run(capsys, "run", finished.path, "--set", "rl.steps=7", "--set", "seed=3")
+    assert code == 1
+    assert "rl.steps: 40 -> 7" in err
+    assert "seed: 0 -> 3" in err
+
+
+def test_a_broken_constitution_is_told_with_its_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "rules.yaml"
+    file.write_text(CONSTITUTION.replace("instruction: Which", "instructoin: Which", 1))
+    line = file.read_text().splitlines().index("    instructoin: Which of these replies is less harmful?") + 1
+    code, _, err = run(capsys, "constitution", "check", file)
+    assert code == 1
+    assert f"{file}:{line}" in err
+    assert "instruction" in err
+
+
+def test_a_good_constitution_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "rules.yaml"
+    file.write_text(CONSTITUTION)
+    code, out, _ = run(capsys, "constitution", "check", file)
+    assert code == 0
+    assert "8 revision and 8 preference principles" in out
+
+
+@pytest.mark.parametrize("line", [["frobnicate"], ["results"], ["run", "x", "--nonsense"], ["show", "prompt", "joke"]])
+def test_a_wrong_command_line_exits_with_2(line: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, *line)
+    assert code == 2
+    assert "Traceback" not in err
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    line = [sys.executable, "-m", "solon.cli", "status", str(tmp_path / "none"), "--debug"]
+    done = subprocess.run(line, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Traceback")
+
+
+def test_results_json_is_exact(finished: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, "results", finished.path, "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["models"]["assistant"]["harmful"]["n"] == 6
+
+
+def test_results_and_status_are_plain_tables_off_a_terminal(
+    finished: RunDirectory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, _ = run(capsys, "results", finished.path)
+    assert code == 0
+    assert re.search(r"^  assistant +100\.0 \[61-100\]", out, re.M)
+    assert "The judge was right on" in out
+    assert "\x1b" not in out
+    code, out, _ = run(capsys, "status", finished.path)
+    assert re.search(r"^  9 measure +finished +48", out, re.M)
+
+
+def test_status_of_an_unfinished_run_tells_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    unfinished = build(tmp_path / "run", Plan(red=2, held_out=2, stages=2))
+    unfinished.begin(3, "critique-revision", {})
+    code, out, _ = run(capsys, "status", unfinished.path)
+    assert code == 0
+    assert re.search(r"^  3 critique-revision +begun", out, re.M)
+    assert re.search(r"^  4 sl-cai +to come", out, re.M)
+    assert f"solon run {unfinished.path}" in out
+
+
+def test_report_writes_where_it_is_told(
+    finished: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, _ = run(capsys, "report", finished.path, "--output", tmp_path / "page.html")
+    assert code == 0
+    assert str(tmp_path / "page.html") in out
+    assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")
+
+
+def test_a_report_that_cannot_be_written_is_one_line(
+    finished: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    code, _, err = run(capsys, "report", finished.path, "--output", tmp_path / "file" / "page.html")
+    assert code == 1
+    assert err.startswith("Error: ")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("kind", ["reply", "critique", "revision", "comparison"])
+def test_show_prompt_prints_what_a_model_reads(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "rules.yaml"
+    file.write_text(CONSTITUTION)
+    code, out, _ = run(capsys, "show", "prompt", kind, "--constitution", str(file), "--principle", "2")
+    assert code == 0
+    cue = {"reply": "Assistant:", "critique": "Critique:", "revision": "Revision:", "comparison": "The answer is: ("}
+    assert out.rstrip().endswith(cue[kind])
+    said = {"reply": "Human:", "critique": "Say in what ways the last reply is unkind.",
+            "revision": "Rewrite the reply so that nothing unkind is left in it.",
+            "comparison": "Which of these replies is less unkind?"}  # fmt: skip
+    assert said[kind] in out
+
+
+def test_show_prompt_refuses_a_principle_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "rules.yaml"
+    file.write_text(CONSTITUTION)
+    code, _, err = run(capsys, "show", "prompt", "critique", "--constitution", str(file), "--principle", "9")
+    assert code == 1
+    assert "--principle 1 to 8" in err
+
+
+def test_show_recipe_spells_out_every_default(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "show", "recipe", "testbed", "--set", "rl.steps=7")
+    assert code == 0
+    assert "steps: 7" in out
+    assert "clip_ratio: 0.2" in out
+
+
+def test_show_constitution_prints_no_escape_sequences(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "rules.yaml"
+    file.write_text(CONSTITUTION.replace("name: synthetic", 'name: "syn\\e[31mthetic\\x07"'))
+    code, out, _ = run(capsys, "show", "constitution", file)
+    assert code == 0
+    assert out.startswith("synthetic\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b[31mred\x1b[0m", "red"),
+        ("\x1b]0;title\x07after", "after"),
+        ("\x1b]8;;http://evil.example\x1b\\link\x1b]8;;\x1b\\", "link"),
+        ("over\rwritten\b\b", "overwritten"),
+        ("\u202egnp.exe", "gnp.exe"),
+        ("\x9b31mred", "31mred"),
+        ("tab\tand\nline stay", "tab\tand\nline stay"),
+        ("nul\x00 and surrogate\ud800", "nul and surrogate"),
+    ],
+)
+def test_plain_takes_out_what_moves_a_terminal(text: str, shown: str) -> None:
+    assert plain(text) == shown
+
+
+def test_clip_keeps_to_its_width() -> None:
+    assert clip("one\ntwo three", 9) == "one two …"
+
+
+def test_an_error_line_stays_one_line_whatever_the_name(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, "status", "no\nsuch\x1b[2Jrun")
+    assert code == 1
+    assert err.count("\n") == 1
+    assert "\x1b" not in err
+
+
+def test_ctrl_c_exits_with_130_and_says_how_to_go_on(tmp_path: Path) -> None:
+    """A pipeline that works until it is asked to stop stands in for the real one; lock and signals are real."""
+    code = (
+        "import sys, time, types\n"
+        "from solon.runs import Interrupted\n"
+        "def advance(run, display):\n"
+        "    display.stage_started(1, 'prompts', 9)\n"
+        "    for _ in range(500):\n"
+        "        run.stop.obey(); time.sleep(0.02)\n"
+        "pipeline = types.ModuleType('solon.pipeline'); pipeline.advance = advance\n"
+        "sys.modules['solon.pipeline'] = pipeline\n"
+        "from solon.cli.main import main\n"
+        "main(['run', sys.argv[1], '--recipe', 'testbed'])\n"
+    )
+    folder = tmp_path / "a run"
+    process = subprocess.Popen([sys.executable, "-c", code, str(folder)], stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    assert "prompts" in process.stderr.readline()
+    time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert f"solon run '{folder}'" in err
+    assert "Traceback" not in err

@@ -1,0 +1,55 @@
+"""The front ends of a run's progress."""
+
+import pytest
+
+from solon.cli.display import ManagedDisplay, PlainDisplay, QuietDisplay, RichDisplay, clock, display_for, summary
+
+
+def play(display: ManagedDisplay) -> None:
+    with display as shown:
+        shown.stage_kept(1, "prompts", 9, 300)
+        shown.stage_started(2, "responses", 9)
+        shown.progress(10, 300, "[red]\x1b[2Jnote[/red]")
+        shown.progress(300, 300, "")
+        shown.stage_finished("responses", 300, {"ok": 297, "truncated": 3}, 12.3)
+
+
+def test_plain_lines_say_all_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    times = iter([0.0, 20.0, 20.0, 21.0])
+    play(PlainDisplay(now=lambda: next(times)))
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines() == [
+        "[1/9] prompts: finished before, 300 rows",
+        "[2/9] responses",
+        "      10/300 [red]note[/red]",
+        "      responses: 300 rows in 12.3 s: ok 297, truncated 3",
+    ]
+
+
+def test_the_live_display_prints_finished_stages_and_no_control_characters_of_data(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    play(RichDisplay())
+    _, err = capsys.readouterr()
+    assert "300 rows in 12.3 s: ok 297, truncated 3" in err
+    assert "\x1b[2Jnote" not in err
+
+
+def test_quiet_shows_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    play(QuietDisplay())
+    assert capsys.readouterr() == ("", "")
+
+
+def test_off_a_terminal_the_display_is_plain() -> None:
+    assert type(display_for()) is PlainDisplay
+    assert type(display_for(quiet=True)) is QuietDisplay
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(0.04, "0.0 s"), (59.94, "59.9 s"), (200, "3:20"), (7500, "2:05:00")])
+def test_clock(seconds: float, shown: str) -> None:
+    assert clock(seconds) == shown
+
+
+def test_summary_without_outcomes_is_rows_and_time() -> None:
+    assert summary(1200, {}, 3.0) == "1,200 rows in 3.0 s"

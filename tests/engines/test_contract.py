@@ -1,0 +1,128 @@
+"""What every engine promises, asked of each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from solon.conversation import Prompt
+from solon.engines.base import Engine, Finish, Sampling
+from solon.engines.local import LocalEngine
+from solon.engines.scripted import ScriptedEngine
+from solon.errors import EngineError
+from solon.recipe import EngineSettings
+from tests.engines.tiny import byte_tokenizer, chat_tokenizer, model_of, question, questions
+
+WORDS = "one two three four five six seven eight"
+
+
+def scripted() -> Engine:
+    def text(prompt: Prompt, seed: int) -> str:
+        return " ".join(WORDS.split()[(seed + place) % 8] for place in range(3 + seed % 3))
+
+    return ScriptedEngine(text, lambda prompt, option: -float(len(option)), window=160)
+
+
+def local(kind: str, template: str | None = None) -> Engine:
+    tokenizer = chat_tokenizer() if template else byte_tokenizer()
+    return LocalEngine(model_of(kind), tokenizer, EngineSettings(batch=5), name=kind)
+
+
+ENGINES: dict[str, Callable[[], Engine]] = {
+    "scripted": scripted,
+    "llama": lambda: local("llama"),
+    "llama-chat": lambda: local("llama", "chat"),
+    "qwen2": lambda: local("qwen2"),
+    "neox": lambda: local("neox"),
+}
+
+
+@pytest.fixture(params=list(ENGINES), scope="module")
+def engine(request: pytest.FixtureRequest) -> Engine:
+    return ENGINES[request.param]()
+
+
+def test_has_a_name_a_window_and_a_rendering(engine: Engine) -> None:
+    assert engine.name
+    assert engine.window == 160
+    assert "bake" in "".join(engine.rendering.render(question("How do I bake?")))
+
+
+def test_answers_every_prompt_in_order_and_by_its_seed(engine: Engine) -> None:
+    prompts, seeds = questions(12), list(range(12))
+    forward = engine.generate(prompts, seeds, Sampling(6))
+    backward = engine.generate(prompts[::-1], seeds[::-1], Sampling(6))
+    assert len(forward) == 12
+    assert [c.text for c in forward] == [c.text for c in reversed(backward)]
+    assert [c.finish for c in forward] == [c.finish for c in reversed(backward)]
+    assert len({c.text for c in forward}) > 3
+
+
+def test_a_row_alone_says_what_it_says_among_others(engine: Engine) -> None:
+    prompts = questions(7)
+    together = engine.generate(prompts, range(7), Sampling(5))
+    alone = [engine.generate([prompt], [seed], Sampling(5))[0] for seed, prompt in enumerate(prompts)]
+    assert [c.text for c in together] == [c.text for c in alone]
+
+
+def test_text_is_stripped_and_ids_go_with_logprobs(engine: Engine) -> None:
+    for completion in engine.generate(questions(8), range(8), Sampling(5)):
+        assert completion.text == completion.text.strip()
+        assert len(completion.token_ids) <= 5
+        if completion.logprobs is not None:
+            assert len(completion.logprobs) == len(completion.token_ids)
+            assert all(value <= 1e-6 for value in completion.logprobs)
+
+
+def test_the_token_limit_is_told(engine: Engine) -> None:
+    completions = engine.generate(questions(8), range(8), Sampling(1))
+    assert Finish.LENGTH in {completion.finish for completion in completions}
+    assert {completion.finish for completion in completions} <= {Finish.LENGTH, Finish.END}
+
+
+def test_chooses_in_order_with_one_number_per_option(engine: Engine) -> None:
+    prompts = [replace(prompt, opening="(") for prompt in questions(6)]
+    forward = engine.choose(prompts, ["A", "B"])
+    swapped = engine.choose(prompts[::-1], ["B", "A"])
+    assert len(forward) == 6
+    for (a, b), (b_again, a_again) in zip(forward, reversed(swapped), strict=True):
+        assert a <= 0 and b <= 0
+        assert (a, b) == pytest.approx((a_again, b_again), abs=1e-5)
+
+
+def test_a_prompt_beyond_the_window_is_named(engine: Engine) -> None:
+    prompts = [question("short"), question("bread " * 200)]
+    size = engine.count_tokens(prompts[1])
+    assert size > engine.window
+    for ask in (lambda: engine.generate(prompts, [0, 1], Sampling(4)), lambda: engine.choose(prompts, ["A", "B"])):
+        with pytest.raises(EngineError, match=rf"row 1: the prompt has {size} tokens .* window of 160") as caught:
+            ask()
+        assert "prompts.too_long=drop" in caught.value.remedy
+
+
+def test_the_window_limits_what_is_written(engine: Engine) -> None:
+    base = engine.count_tokens(question(""))
+    prompt = question("a " * 200)
+    words = 200
+    while engine.count_tokens(prompt) > engine.window - 2:
+        words -= 1
+        prompt = question("a " * words)
+    assert base < engine.count_tokens(prompt) <= engine.window - 2
+    room = engine.window - engine.count_tokens(prompt)
+    for completion in engine.generate([prompt] * 4, range(4), Sampling(50)):
+        assert max(len(completion.token_ids), len(completion.text.split(" "))) <= room or completion.token_ids
+        assert len(completion.token_ids) <= room
+        if len(completion.token_ids) == room:
+            assert completion.finish in (Finish.LENGTH, Finish.END)
+
+
+def test_nothing_asked_nothing_answered(engine: Engine) -> None:
+    assert engine.generate([], [], Sampling(4)) == []
+    assert engine.choose([], ["A", "B"]) == []
+
+
+def test_seeds_must_match_prompts(engine: Engine) -> None:
+    with pytest.raises(ValueError, match="2 prompts need as many seeds"):
+        engine.generate(questions(2), [1], Sampling(4))

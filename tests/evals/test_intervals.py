@@ -1,0 +1,71 @@
+"""Intervals against published values and by their properties."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from solon.evals.intervals import Z95, mean, share, wilson
+
+
+@pytest.mark.parametrize(
+    ("count", "n", "low", "high"),
+    [
+        # Newcombe 1998, table I, Wilson score method without continuity correction.
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ],
+)
+def test_wilson_gives_the_published_intervals(count: int, n: int, low: float, high: float) -> None:
+    found = wilson(count, n)
+    assert found.value == count / n
+    assert found.n == n
+    assert found.low == pytest.approx(low, abs=5e-5)
+    assert found.high == pytest.approx(high, abs=5e-5)
+
+
+@given(st.integers(1, 10_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_wilson_holds_the_share_inside_the_unit_interval_and_mirrors(case: tuple[int, int]) -> None:
+    count, n = case
+    found, mirrored = wilson(count, n), wilson(n - count, n)
+    assert 0 <= found.low <= found.value <= found.high <= 1
+    assert found.low == pytest.approx(1 - mirrored.high, abs=1e-12)
+    assert (found.low == 0) == (count == 0)
+    assert (found.high == 1) == (count == n)
+
+
+@given(st.integers(1, 10_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_wilson_ends_solve_the_score_equation(case: tuple[int, int]) -> None:
+    count, n = case
+    found = wilson(count, n)
+    for end in (found.low, found.high):
+        if 0 < end < 1:
+            assert abs(found.value - end) == pytest.approx(Z95 * math.sqrt(end * (1 - end) / n), rel=1e-6)
+
+
+@pytest.mark.parametrize(("count", "n"), [(0, 0), (-1, 5), (6, 5), (1, -1)])
+def test_wilson_refuses_what_is_no_share(count: int, n: int) -> None:
+    with pytest.raises(ValueError, match="no share"):
+        wilson(count, n)
+
+
+def test_no_cases_give_no_figure() -> None:
+    assert share([]) is None
+    assert mean([]) is None
+
+
+def test_share_counts_flags() -> None:
+    assert share(x > 2 for x in range(5)) == wilson(2, 5)
+
+
+def test_mean_has_the_normal_interval() -> None:
+    found = mean([1.0, 2.0, 3.0, 4.0])
+    assert found is not None
+    # The sample's standard deviation is sqrt(5/3); its error over four values is sqrt(5/12).
+    assert found.value == 2.5
+    assert found.high - found.value == pytest.approx(1.959964 * math.sqrt(5 / 12), rel=1e-6)
+    assert found.value - found.low == pytest.approx(found.high - found.value)
+    assert mean([7.0]) is not None and mean([7.0]).facts() == {"value": 7.0, "low": 7.0, "high": 7.0, "n": 1}  # type: ignore[union-attr]

@@ -1,0 +1,52 @@
+from solon.engines.scripted import ScriptedEngine
+from solon.outcome import Outcome
+from solon.recipe import Recipe
+from solon.stages import ai_feedback, critique_revision, response_pairs, responses
+from solon.stages.ai_feedback import FeedbackInputs
+from solon.stages.critique_revision import RevisionInputs
+from solon.stages.response_pairs import PairInputs
+from solon.stages.responses import ResponseInputs
+from solon.stages.room import SLACK, reserved_tokens
+from solon.stages.tables import Kind
+from tests.stages.workbench import Bench
+
+RECIPE = Recipe.model_validate(
+    {
+        "responses": {"drawing": {"max_tokens": 11}},
+        "revision": {"steps": 2, "few_shot": 1, "critique": {"max_tokens": 7}, "revision": {"max_tokens": 13}},
+        "pairs": {"drawing": {"max_tokens": 9}},
+        "feedback": {"few_shot": 2, "prefix_variants": 3},
+        "rl": {"drawing": {"max_tokens": 12}},
+        "measure": {"drawing": {"max_tokens": 15}},
+    }
+)
+
+
+def longest(prompt, seed: int) -> str:
+    """Uses up every token limit, and ends."""
+    limits = {"assistant": 9, "critique": 7, "revision": 13}
+    return " ".join(f"w{seed % 89 + i}" for i in range(limits[prompt.reply_as.value]))
+
+
+def test_what_is_reserved_is_enough_for_every_question_and_not_much_more(tmp_path):
+    bench = Bench(tmp_path)
+    counter = ScriptedEngine()
+    reserved = reserved_tokens(RECIPE, bench.constitution, counter)
+    assert reserved[Kind.HELPFUL] == 12 + SLACK
+    assert reserved[Kind.HELD_OUT_BENIGN] == 15 + SLACK
+    prompt_tokens = 2 + 6
+    window = prompt_tokens + reserved[Kind.RED_TEAM]
+    given = bench.prompts("one two three four five six")
+    engine = ScriptedEngine(longest, lambda prompt, option: -float(option == "B"), window=window)
+    replies = responses.run(RECIPE.responses, ResponseInputs(1, given), engine, bench.out("responses", 2))
+    revised = critique_revision.run(
+        RECIPE.revision, RevisionInputs(1, bench.constitution, replies), engine, bench.out("critique-revision", 3)
+    )
+    pairs = response_pairs.run(RECIPE.pairs, PairInputs(1, given), engine, bench.out("response-pairs", 5))
+    labels = ai_feedback.run(
+        RECIPE.feedback, FeedbackInputs(1, bench.constitution, pairs), engine, bench.out("ai-feedback", 6)
+    )
+    for artefact in (replies, revised, pairs, labels):
+        assert artefact.manifest.outcomes == {Outcome.OK.value: artefact.manifest.rows}
+    most = max(counter.count_tokens(prompt) for prompt in engine.prompts)
+    assert window - 3 * SLACK < most + 13 <= window

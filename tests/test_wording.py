@@ -1,0 +1,83 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from solon import wording
+from solon.constitution import (
+    ComparisonExample,
+    CritiqueExample,
+    PreferencePrinciple,
+    ReasonedExample,
+    RevisionPrinciple,
+)
+from solon.conversation import Conversation, Role, TranscriptRendering, Turn
+
+HUMAN = Conversation((Turn(Role.HUMAN, "How?"),))
+PRINCIPLE = RevisionPrinciple("p", "What is wrong?", "Make it right.")
+BETTER = PreferencePrinciple("q", "Which is better?")
+EXAMPLE = CritiqueExample(
+    Conversation((Turn(Role.HUMAN, "H1"), Turn(Role.ASSISTANT, "A1"))), "What is bad?", "C1", "Rewrite.", "R1"
+)
+
+
+def text(prompt) -> str:
+    return "".join(TranscriptRendering().render(prompt))
+
+
+def test_a_reply_continues_the_transcript():
+    assert text(wording.reply(HUMAN)) == "\n\nHuman: How?\n\nAssistant:"
+
+
+def test_a_critique_continues_the_conversation():
+    assert text(wording.critique(HUMAN, "So.", PRINCIPLE)) == (
+        "\n\nHuman: How?\n\nAssistant: So.\n\nCritique Request: What is wrong?\n\nCritique:"
+    )
+
+
+def test_a_revision_follows_its_critique():
+    assert text(wording.revision(HUMAN, "So.", PRINCIPLE, "Bad.")) == (
+        "\n\nHuman: How?\n\nAssistant: So.\n\nCritique Request: What is wrong?\n\nCritique: Bad."
+        "\n\nRevision Request: Make it right.\n\nRevision:"
+    )
+
+
+def test_a_direct_revision_has_no_critique_and_neither_have_its_examples():
+    assert text(wording.revision(HUMAN, "So.", PRINCIPLE, None, [EXAMPLE])) == (
+        "\n\nHuman: H1\n\nAssistant: A1\n\nRevision Request: Rewrite.\n\nRevision: R1"
+        "\n\nHuman: How?\n\nAssistant: So.\n\nRevision Request: Make it right.\n\nRevision:"
+    )
+
+
+def test_worked_examples_are_the_shared_part_and_the_same_for_critique_and_revision():
+    critique = wording.critique(HUMAN, "So.", PRINCIPLE, [EXAMPLE])
+    revision = wording.revision(HUMAN, "So.", PRINCIPLE, "Bad.", [EXAMPLE])
+    assert critique.turns[: critique.shared] == revision.turns[: revision.shared]
+    assert TranscriptRendering().render(critique)[0] == (
+        "\n\nHuman: H1\n\nAssistant: A1\n\nCritique Request: What is bad?\n\nCritique: C1"
+        "\n\nRevision Request: Rewrite.\n\nRevision: R1"
+    )
+
+
+def test_a_comparison_ends_right_before_the_letter():
+    assert text(wording.comparison(HUMAN, BETTER, "one", "two")) == (
+        "\n\nConsider the following conversation between a human and an assistant:\n\nHuman: How?\n\n"
+        "Which is better?\nOptions:\n(A) one\n(B) two\n\nThe answer is: ("
+    )
+
+
+@given(st.sampled_from(wording.LETTERS))
+def test_a_worked_comparison_shows_the_better_reply_under_its_letter(letter):
+    example = ComparisonExample(HUMAN, "good", "bad")
+    shown = TranscriptRendering().render(wording.comparison(HUMAN, BETTER, "one", "two", [(example, BETTER, letter)]))
+    assert f"({letter}) good" in shown[0]
+    assert shown[0].endswith(f"The answer is: ({letter})")
+    assert "good" not in shown[1]
+
+
+def test_reasoning_is_asked_for_and_then_the_letter():
+    example = ReasonedExample(HUMAN, "x", "y", "Because y.", "B")
+    asked = wording.reasoning(HUMAN, BETTER, "one", "two", [(example, BETTER)])
+    shared, own = TranscriptRendering().render(asked)
+    assert shared.endswith("(B) y\n\nLet's think step by step: Because y.\n\nThe answer is: (B)")
+    assert own.endswith("(B) two\n\nLet's think step by step:")
+    concluded = text(wording.verdict(asked, "Because one."))
+    assert concluded == f"{shared}{own} Because one.\n\nThe answer is: ("
