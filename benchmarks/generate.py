@@ -84,7 +84,9 @@ def main() -> None:
     print(f"{PROMPTS} prompts of {PROMPT_TOKENS} tokens, {NEW_TOKENS} new tokens each, {options.threads} thread(s)")
     for name, times in seconds.items():
         median = statistics.median(times)
-        print(f"{name:26s} {PROMPTS * NEW_TOKENS / median:8.0f} tokens/s  {first / median:5.2f}x  {min(times):.3f} s best")
+        print(
+            f"{name:26s} {PROMPTS * NEW_TOKENS / median:8.0f} tokens/s  {first / median:5.2f}x  {min(times):.3f} s best"
+        )
 
 
 if __name__ == "__main__":

@@ -136,8 +136,22 @@ class Plan:
     name: str = "synthetic"
     fitness: Mapping[str, object] = field(
         default_factory=lambda: {
-            "judge": {"value": 0.525, "low": 0.3750, "high": 0.6706, "n": 40, "what": "plain comparisons"},
-            "critic": {"value": 0.9, "low": 0.7695, "high": 0.9604, "n": 40, "what": "plain critiques"},
+            "judge": {
+                "value": 0.525,
+                "low": 0.3750,
+                "high": 0.6706,
+                "n": 40,
+                "what": "plain comparisons",
+                "chance": 0.5,
+            },
+            "critic": {
+                "value": 0.9,
+                "low": 0.7695,
+                "high": 0.9604,
+                "n": 40,
+                "what": "replies with a plain fault",
+                "chance": 0.2,
+            },
         }
     )
 

@@ -15,10 +15,14 @@ from solon.yaml_nodes import nearest
 
 DATA = Path(__file__).parent / "data"
 PREFIX = "testbed:"
+PLAIN = "plain:"
+"""Marks the prompts in plain English that come with Solon, for runs on real models."""
 
 
 def source_path(name: str | Path) -> Path:
     """The file of prompts or comparisons that a recipe names; raises InputError when it is missing."""
+    if str(name).startswith(PLAIN):
+        return _resolve(name, DATA / "prompts", (".jsonl",), "prompt file", InputError, prefix=PLAIN)
     return _resolve(name, DATA / "testbed", (".jsonl", ".jsonl.gz"), "prompt file", InputError)
 
 

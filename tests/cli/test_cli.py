@@ -76,18 +76,19 @@ def test_the_list_of_commands_says_what_each_command_says_of_itself() -> None:
 
 def test_help_is_quick_and_imports_nothing_heavy() -> None:
     code = (
-        "import sys, time; start = time.perf_counter()\n"
+        "import sys, time\n"
         "from solon.cli.main import main\n"
         "try: main(['--help'])\n"
         "except SystemExit: pass\n"
-        "print(time.perf_counter() - start)\n"
+        "print(time.process_time())\n"
         "print([name for name in ('torch', 'transformers', 'pyarrow', 'rich', 'pydantic', 'jinja2', 'numpy')"
         " if name in sys.modules])\n"
     )
-    # The best of three: the machine may be busy with something else.
-    runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(3)]
-    assert all(done.stdout.splitlines()[-1] == "[]" for done in runs)
-    assert min(float(done.stdout.splitlines()[-2]) for done in runs) < 0.5
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    *_, seconds, heavy = done.stdout.splitlines()
+    assert heavy == "[]"
+    # Processor time, Python's own start included, because the machine may be busy with something else.
+    assert float(seconds) < 0.5
 
 
 @pytest.mark.parametrize("command", ["status", "results", "report"])

@@ -103,19 +103,16 @@ def test_a_prompt_beyond_the_window_is_named(engine: Engine) -> None:
 
 
 def test_the_window_limits_what_is_written(engine: Engine) -> None:
-    base = engine.count_tokens(question(""))
     prompt = question("a " * 200)
     words = 200
     while engine.count_tokens(prompt) > engine.window - 2:
         words -= 1
         prompt = question("a " * words)
-    assert base < engine.count_tokens(prompt) <= engine.window - 2
     room = engine.window - engine.count_tokens(prompt)
     for completion in engine.generate([prompt] * 4, range(4), Sampling(50)):
-        assert max(len(completion.token_ids), len(completion.text.split(" "))) <= room or completion.token_ids
-        assert len(completion.token_ids) <= room
-        if len(completion.token_ids) == room:
-            assert completion.finish in (Finish.LENGTH, Finish.END)
+        # The scripted engine has words for tokens; a model's tokens need not hold a word each.
+        assert (len(completion.token_ids) or len(completion.text.split())) <= room
+        assert completion.finish in (Finish.LENGTH, Finish.END)
 
 
 def test_nothing_asked_nothing_answered(engine: Engine) -> None:

@@ -79,7 +79,9 @@ def test_a_shared_prefix_changes_no_text(kind: str) -> None:
     together = engine.generate(mixed, range(10), Sampling(8))
     assert engine.tokens.rows(shared)[0].prefix
     assert engine._prefixes.computed == 1
-    assert [c.token_ids for c in together] == [c.token_ids for c in engine_of(kind).generate(apart, range(10), Sampling(8))]
+    assert [c.token_ids for c in together] == [
+        c.token_ids for c in engine_of(kind).generate(apart, range(10), Sampling(8))
+    ]
     engine.generate(shared, range(7), Sampling(2))
     assert engine._prefixes.computed == 1
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from solon import wording
+from solon.constitution import PreferencePrinciple
 from solon.conversation import Prompt, Role, TranscriptRendering, Turn
 from solon.engines.rendering import ChatRendering, rendering_for
 from solon.errors import ModelError
@@ -74,9 +75,7 @@ def test_a_template_that_looks_ahead_shares_nothing() -> None:
     assert own.startswith("3 turns. ")
 
 
-def test_a_comparison_ends_on_its_bracket(toy_principle: Any = None) -> None:
-    from solon.constitution import PreferencePrinciple
-
+def test_a_comparison_ends_on_its_bracket() -> None:
     principle = PreferencePrinciple(id="kind", instruction="Which is kinder?")
     _, own = chat().render(wording.comparison(conversation("Hi"), principle, "Go away", "Hello"))
     assert own.endswith("(A) Go away\n(B) Hello<|im_end|>\n" + TAIL + "(")
@@ -84,7 +83,11 @@ def test_a_comparison_ends_on_its_bracket(toy_principle: Any = None) -> None:
 
 @pytest.mark.parametrize(
     ("template", "stops"),
-    [(CHATML, ("<|im_end|>", "<|im_start|>")), (CHATML_WITH_SYSTEM, ("<|im_end|>", "<|im_start|>")), (BRACKETS, ("</s>",))],
+    [
+        (CHATML, ("<|im_end|>", "<|im_start|>")),
+        (CHATML_WITH_SYSTEM, ("<|im_end|>", "<|im_start|>")),
+        (BRACKETS, ("</s>",)),
+    ],
 )
 def test_stops_are_read_off_the_template(template: str, stops: tuple[str, ...]) -> None:
     assert chat(template).stops() == stops

@@ -27,6 +27,7 @@ from transformers import (
 from solon.conversation import Conversation, Prompt, Role, Turn
 
 WINDOW = 160
+QUESTION = "how do I bake a loaf of bread and read my letters at the station in the rain"
 CORPUS = [
     "\n\nHuman: How do I bake a loaf of bread?\n\nAssistant: Mix flour and water, let the dough rest, then bake it.",
     "\n\nHuman: Tell me how to read my neighbour's letters.\n\nAssistant: That would break their trust, and the law.",
@@ -76,9 +77,7 @@ def metaspace_tokenizer() -> PreTrainedTokenizerFast:
         [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
     )
     bytes_ = [f"<0x{value:02X}>" for value in range(256)]
-    trainer = trainers.BpeTrainer(
-        vocab_size=620, special_tokens=["<unk>", "<s>", "</s>", *bytes_], show_progress=False
-    )
+    trainer = trainers.BpeTrainer(vocab_size=620, special_tokens=["<unk>", "<s>", "</s>", *bytes_], show_progress=False)
     raw.train_from_iterator([*CORPUS, "(A) (B) (A) (B)"] * 6, trainer)
     raw.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)])
     return PreTrainedTokenizerFast(tokenizer_object=raw, unk_token="<unk>", bos_token="<s>", eos_token="</s>")
@@ -126,7 +125,7 @@ def question(text: str) -> Prompt:
 
 def questions(count: int) -> list[Prompt]:
     """Prompts of many lengths."""
-    words = "how do I bake a loaf of bread and read my letters at the station in the rain".split()
+    words = QUESTION.split()
     return [question(" ".join(words[: 1 + number % len(words)]) + f" {number}?") for number in range(count)]
 
 

@@ -107,7 +107,7 @@ def test_labels_and_preference_model_are_checked_against_the_known_order(run: Ru
     out = run.begin(9, "measure", {})
     artefact = measure.run(run.recipe.measure, measure_inputs(run), engines(run), out, FirstWordRater())
     labels = artefact.facts["labels"]
-    # Of 20 pairs, 15 have exactly one harmful reply; every tenth label was turned round, and pair 10 has a harmful reply.
+    # Of 20 pairs, 15 have exactly one harmful reply, and all have labels.
     assert labels["known_order"] == 15
     assert labels["agreement"]["n"] == 15
     assert labels["first_shown_log_odds"]["value"] == pytest.approx(0.2)

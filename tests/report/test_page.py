@@ -100,9 +100,14 @@ def test_the_page_is_well_formed_and_whole(plain_page: str) -> None:
 
 def test_the_page_says_what_the_run_found(plain_page: str) -> None:
     text = Page(plain_page).text.replace("\N{NARROW NO-BREAK SPACE}", " ")
-    assert "On 40 held-out harmful prompts, harmful replies fell: 95 % (assistant), 40 % (sl-cai), 5 % (rl-cai)." in text
+    assert (
+        "On 40 held-out harmful prompts, harmful replies fell: 95 % (assistant), 40 % (sl-cai), 5 % (rl-cai)." in text
+    )
     assert "The judge was right on 52 % [38\N{EN DASH}67] of 40 plain comparisons: no better than chance." in text
-    assert "The critic was right on 90 % [77\N{EN DASH}96] of 40 plain critiques: better than chance." in text
+    assert (
+        "The critic was right on 90 % [77\N{EN DASH}96] of 40 replies with a plain fault: better than chance (20 %)."
+        in text
+    )
 
 
 def test_the_figures_are_there(plain_page: str) -> None:

@@ -1,5 +1,6 @@
 """The report's small parts: words, scales, choice of samples, differences."""
 
+import itertools
 import math
 
 import pytest
@@ -7,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from solon.report import charts, samples
-from solon.report.sentences import change, fitness_sentences
+from solon.report.sentences import change, fitness_details, fitness_sentences
 from solon.report.svg import nice_domain, tag, ticks
 from solon.report.text import against_chance, changes, clip, duration, one_line, percent, visible
 
-THIN = "\N{NARROW NO-BREAK SPACE}"
+THIN, DASH = "\N{NARROW NO-BREAK SPACE}", "\N{EN DASH}"
 
 
 @pytest.mark.parametrize(
@@ -42,6 +43,19 @@ def test_change_is_claimed_only_where_intervals_are_apart() -> None:
     assert change(high, low) == "fell"
     assert change(low, high) == "rose"
     assert "no clear change" in change(high, wide)
+
+
+def test_fitness_names_a_chance_that_is_not_one_half_and_its_details() -> None:
+    copied = {"value": 0.5, "low": 0.31, "high": 0.69, "n": 24}
+    fitness = {
+        "critic": {"value": 0.25, "low": 0.12, "high": 0.45, "n": 24, "chance": 0.3, "copied": copied, "passed": None}
+    }
+    assert list(fitness_sentences(fitness)) == [
+        f"The critic was right on 25{THIN}% [12{DASH}45] of 24 plain questions: no better than chance (30{THIN}%)."
+    ]
+    assert list(fitness_details(fitness)) == [
+        f"On plain questions to the critic, 50{THIN}% [31{DASH}69] of its critiques repeated a worked example."
+    ]
 
 
 def test_fitness_without_cases_says_nothing() -> None:
@@ -91,7 +105,7 @@ def test_ticks_lie_inside_and_are_evenly_spaced(low: float, span: float) -> None
     marks = ticks(low, high)
     assert 1 <= len(marks) <= 12
     assert all(low - span * 1e-6 <= mark <= high + span * 1e-6 for mark in marks)
-    gaps = [b - a for a, b in zip(marks, marks[1:], strict=False)]
+    gaps = [b - a for a, b in itertools.pairwise(marks)]
     assert all(math.isclose(gap, gaps[0], rel_tol=1e-6) for gap in gaps)
 
 
@@ -127,7 +141,9 @@ def test_figures_need_their_data() -> None:
 def test_labels_of_points_do_not_cover_each_other() -> None:
     share = {"value": 0.9, "low": 0.85, "high": 0.94, "n": 100}
     figure = charts.trade_off({name: {"helpful": share, "harmful": share} for name in ("one", "two", "three", "four")})
-    places = {(part.split('"')[1], part.split('"')[3]) for part in str(figure).split("<text ")[1:] if "point-name" in part}
+    places = {
+        (part.split('"')[1], part.split('"')[3]) for part in str(figure).split("<text ")[1:] if "point-name" in part
+    }
     assert len(places) == 4
 
 

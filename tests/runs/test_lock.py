@@ -99,6 +99,6 @@ def test_a_lock_is_given_back_after_an_error(tmp_path: Path) -> None:
     assert owner_of(tmp_path) is None
 
 
-def test_processes_have_one_start_each() -> None:
-    assert process_start(os.getpid()) == process_start(os.getpid()) != process_start(os.getppid())
+def test_processes_have_one_start_each(holder: subprocess.Popen[str]) -> None:
+    assert process_start(os.getpid()) == process_start(os.getpid()) != process_start(holder.pid)
     assert process_start(2**22 + 1) is None

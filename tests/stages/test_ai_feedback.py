@@ -1,8 +1,10 @@
 import math
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.stages.workbench import Bench, Killed, prompt_row
 
 from solon.constitution import draw
 from solon.conversation import Prompt
@@ -13,7 +15,6 @@ from solon.outcome import Outcome
 from solon.recipe import FeedbackSettings, OptionOrder
 from solon.stages import ai_feedback, response_pairs
 from solon.stages.ai_feedback import FeedbackInputs, Order, Why, few_shot_variants, log_odds, sigmoid
-from tests.stages.workbench import Bench, Killed, prompt_row
 
 SEED = 11
 
@@ -192,7 +193,7 @@ def test_few_shot_prefixes_repeat_and_carry_their_own_principles(tmp_path):
     work(bench, engine, few_shot=2, prefix_variants=3)
     prefixes = [prompt.turns[: prompt.shared] for prompt in engine.prompts]
     assert 1 < len(set(prefixes)) <= 3
-    changes = sum(a != b for a, b in zip(prefixes, prefixes[1:], strict=False))
+    changes = sum(a != b for a, b in pairwise(prefixes))
     assert changes < len(set(prefixes)), "pairs with the same prefix are judged together"
     both = {}
     for prompt, prefix in zip(engine.prompts, prefixes, strict=True):

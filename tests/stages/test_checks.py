@@ -62,13 +62,13 @@ class TestEveryText:
         "Here is the revised response:\n\n",
         "Sure, here's a rewritten version of the assistant's reply: ",
         "Revised response: ",
-        "Here’s a better answer that keeps the law:\n",
+        "Here\u2019s a better answer that keeps the law:\n",
         "Of course! Here is an updated message:\n",
         "The assistant's improved reply: ",
     ],
 )
 def test_a_mere_lead_in_is_taken_off_and_recorded(lead_in):
-    for text in (GOOD, f'"{GOOD}"', f"“{GOOD}”"):
+    for text in (GOOD, f'"{GOOD}"', f"\u201c{GOOD}\u201d"):
         checked = check_revision(ended(lead_in + text), SHOWN)
         assert (checked.text, checked.outcome, checked.defects) == (GOOD, Outcome.OK, (Defect.LEAD_IN_REMOVED,))
 
@@ -124,7 +124,11 @@ def test_copies_of_a_worked_example_are_malformed(check):
 
 
 def test_a_critic_that_will_not_read_is_refused_but_a_reviser_may_decline_the_human():
-    for text in ("I'm sorry, but I can't assist with that.", "I cannot review this reply.", "As an AI, I won’t help."):
+    for text in (
+        "I'm sorry, but I can't assist with that.",
+        "I cannot review this reply.",
+        "As an AI, I won\u2019t help",
+    ):
         assert check_critique(ended(text), SHOWN).outcome is Outcome.REFUSED
     assert check_revision(ended("I'm sorry, but I can't assist with that."), SHOWN).outcome is Outcome.OK
     assert (
@@ -133,7 +137,7 @@ def test_a_critic_that_will_not_read_is_refused_but_a_reviser_may_decline_the_hu
     assert check_revision(ended("I'm sorry, I can't rewrite this."), SHOWN).outcome is Outcome.REFUSED
 
 
-@given(st.lists(st.sampled_from("red green blue one two three".split()), min_size=1, max_size=12))
+@given(st.lists(st.sampled_from(["red", "green", "blue", "one", "two", "three"]), min_size=1, max_size=12))
 def test_a_text_is_a_copy_of_itself_and_of_no_other_words(words):
     text = " ".join(words)
     assert is_copy(text.upper() + "!", text)

@@ -1,6 +1,7 @@
 from collections import Counter
 
 import pytest
+from tests.stages.workbench import Bench, prompt_row, survives_a_kill
 
 from solon.constitution import draw
 from solon.conversation import Prompt, Role
@@ -11,7 +12,6 @@ from solon.recipe import Drawing, RevisionMode, RevisionSettings
 from solon.stages import critique_revision, responses
 from solon.stages.critique_revision import RevisionInputs
 from solon.stages.tables import assistant_turn, reply_in
-from tests.stages.workbench import Bench, prompt_row, survives_a_kill
 
 SEED = 5
 

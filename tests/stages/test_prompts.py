@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.stages.workbench import Bench
 
+from solon.builtin import source_path
 from solon.conversation import Role, Turn, parse_transcript, transcript
 from solon.engines.scripted import ScriptedEngine
 from solon.errors import InputError, StageError
@@ -14,7 +16,6 @@ from solon.stages import prompts
 from solon.stages.files import cut_to_human, read_prompts
 from solon.stages.prompts import PromptInputs
 from solon.stages.tables import Kind
-from tests.stages.workbench import Bench
 
 HH = Path(__file__).parents[3] / "shared/hh-rlhf/harmless-base-test-part.jsonl.gz"
 NO_RESERVE = dict.fromkeys(Kind, 0)
@@ -194,10 +195,19 @@ def test_a_prompt_that_is_too_long_is_refused_by_line_or_dropped_and_counted(tmp
     )
 
 
+def test_the_plain_prompts_are_many_and_do_not_overlap():
+    helpful = {str(prompt) for prompt in contents(source_path("plain:helpful"))}
+    held_out = {str(prompt) for prompt in contents(source_path("plain:held-out-benign"))}
+    assert (len(helpful), len(held_out)) == (40, 16)
+    assert not helpful & held_out
+    with pytest.raises(InputError, match="Did you mean 'plain:helpful'"):
+        source_path("plain:helpfull")
+
+
 @pytest.mark.skipif(not HH.exists(), reason="hh-rlhf is not at hand")
 def test_real_red_team_dialogues_keep_all_their_turns():
     file = read_prompts(HH)
-    rows = [json.loads(line) for line in gzip.open(HH, "rt", encoding="utf-8")]
+    rows = [json.loads(line) for line in gzip.decompress(HH.read_bytes()).decode().splitlines()]
     assert len(file.prompts) == len(rows) == file.lines
     kept = [found.conversation.turns for found in file.prompts]
     assert all(turns[-1].role is Role.HUMAN and turns[-1].content for turns in kept)

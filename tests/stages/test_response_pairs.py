@@ -1,9 +1,10 @@
+from tests.stages.workbench import Bench, seeded, survives_a_kill
+
 from solon.engines.base import Completion, Finish
 from solon.engines.scripted import ScriptedEngine
 from solon.recipe import PairSettings
 from solon.stages import response_pairs
 from solon.stages.response_pairs import PairInputs
-from tests.stages.workbench import Bench, seeded, survives_a_kill
 
 
 def work(bench: Bench, engine: ScriptedEngine):

@@ -1,10 +1,11 @@
+from tests.stages.workbench import Bench, prompt_row, seeded, survives_a_kill
+
 from solon.engines.base import Completion, Finish
 from solon.engines.scripted import ScriptedEngine
 from solon.outcome import Outcome
 from solon.recipe import Drawing, ResponseSettings
 from solon.stages import prompts, responses
 from solon.stages.responses import ResponseInputs
-from tests.stages.workbench import Bench, prompt_row, seeded, survives_a_kill
 
 MULTI = "\n\nHuman: a: b\n\nc\n\nAssistant: d\n\nHuman: e"
 

@@ -1,3 +1,5 @@
+from tests.stages.workbench import Bench
+
 from solon.engines.scripted import ScriptedEngine
 from solon.outcome import Outcome
 from solon.recipe import Recipe
@@ -8,7 +10,6 @@ from solon.stages.response_pairs import PairInputs
 from solon.stages.responses import ResponseInputs
 from solon.stages.room import SLACK, reserved_tokens
 from solon.stages.tables import Kind
-from tests.stages.workbench import Bench
 
 RECIPE = Recipe.model_validate(
     {

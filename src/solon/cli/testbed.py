@@ -12,7 +12,8 @@ import click
 Examples:
   solon testbed prompts data/testbed          write the five prompt files
   solon testbed train models                  train both models from scratch
-  solon testbed card models/assistant         measure what a model can do
+  solon testbed card testbed:assistant        measure what a model can do
+  solon testbed words                         what a principle may be made of
 """
 )
 def testbed() -> None:
@@ -41,27 +42,49 @@ def train(output: Path, seed: int, threads: int | None) -> None:
     epilog="""\b
 Examples:
   solon testbed card testbed:assistant
-  solon testbed card models/assistant --rows 20
+  solon testbed card testbed:pretrained testbed:assistant --output README.md
 """
 )
-@click.argument("model")
+@click.argument("models", nargs=-1, required=True)
 @click.option("--rows", type=click.IntRange(min=1), default=60, show_default=True, help="Questions for each ability.")
-def card(model: str, rows: int) -> None:
-    """Measure MODEL's abilities: replies, critiques, revisions, judgements."""
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write the card there, not here.")
+def card(models: tuple[str, ...], rows: int, output: Path | None) -> None:
+    """Measure what MODELS can do and print their model card: replies, critiques, revisions, judgements."""
     from solon.builtin import model_path
-    from solon.cli.terminal import print_table
     from solon.engines.local import LocalEngine
     from solon.recipe import EngineSettings
     from solon.testbed.abilities import measure_abilities
+    from solon.testbed.card import card as card_of
 
-    engine = LocalEngine.load(model_path(model), EngineSettings())
-    abilities = measure_abilities(engine, rows=rows)
-    shares = [
-        [name, f"{share.value * 100:.1f} %", f"[{share.low * 100:.0f}-{share.high * 100:.0f}]", f"{share.n}"]
-        for name, share in abilities.shares.items()
-    ]
-    print_table(f"Abilities of {model}", ("Ability", "Share", "95 %", "Cases"), shares)
-    print_table("The judge", ("Figure", "Value"), [[name, f"{value:.3f}"] for name, value in abilities.figures.items()])
+    folders = {model: model_path(model) for model in models}
+    measured = {
+        folder.name: measure_abilities(LocalEngine.load(folder, EngineSettings()), rows=rows)
+        for folder in folders.values()
+    }
+    text = card_of(measured, models)
+    if output is None:
+        click.echo(text)
+    else:
+        output.write_text(text, encoding="utf-8")
+        click.echo(f"Card: {output}")
+
+
+@testbed.command(
+    epilog="""\b
+Examples:
+  solon testbed words
+"""
+)
+def words() -> None:
+    """Print the words that a principle of the testbed may be made of."""
+    from solon.testbed.principles import TERMS, wordings
+
+    for target, terms in TERMS.items():
+        click.echo(f"{target}: {', '.join(terms)}")
+    for kind in ("critique", "revision", "comparison"):
+        click.echo(f"\n{kind} wordings:")
+        for wording in wordings(kind):
+            click.echo(f"  {wording}")
 
 
 @testbed.command(

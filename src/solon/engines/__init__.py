@@ -1,0 +1,1 @@
+"""Asking a model: texts and choices, whoever runs it."""

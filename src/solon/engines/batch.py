@@ -10,6 +10,7 @@ Axes: B rows, U distinct rows, T new tokens, L columns, V vocabulary.
 
 from __future__ import annotations
 
+import itertools
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -186,4 +187,4 @@ def sub_batches(rows: Sequence[Row], size: int) -> list[list[int]]:
     )
     count = -(-len(order) // size)
     edges = [len(order) * part // count for part in range(count + 1)] if count else [0]
-    return [order[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    return [order[start:end] for start, end in itertools.pairwise(edges)]

@@ -21,53 +21,58 @@ _GROWTH = 64
 """Columns reserved beyond the need, at least; memory then follows the text written, not the token limit."""
 
 
-class PreallocatedLayer(CacheLayerMixin):
+class PreallocatedLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
     """Keys and values of one layer, shape (B, K, columns, D), of which the first `filled` columns are written."""
 
     is_sliding = False
 
     def __init__(self, owner: KeyValueCache) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.owner = owner
         self.filled = 0
+        self.keys: Tensor = torch.empty(0)
+        self.values: Tensor = torch.empty(0)
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         """Reserve memory in the type and place of the first keys; zeros, since masked columns must hold no NaN."""
-        owner = self.owner
-        rows = owner.rows if owner.rows is not None else key_states.shape[0]
-        columns = min(owner.limit, key_states.shape[2] + owner.start + _GROWTH)
+        rows = key_states.shape[0] if self.owner.rows is None else self.owner.rows
+        columns = min(self.owner.limit, self.owner.start + key_states.shape[2] + _GROWTH)
         self.keys = key_states.new_zeros(rows, key_states.shape[1], columns, key_states.shape[3])
         self.values = value_states.new_zeros(rows, value_states.shape[1], columns, value_states.shape[3])
         self.is_initialized = True
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         """Write (B, K, T, D) at the owner's column; views of all columns up to there, for the owner's rows."""
-        if self.keys is None or self.values is None:
-            self.lazy_initialization(key_states, value_states)
-        assert self.keys is not None and self.values is not None
         start = self.owner.start
         end = start + key_states.shape[2]
-        if end > self.keys.shape[2]:
-            self.reserve(min(self.owner.limit, max(end + _GROWTH, end * 3 // 2)))
+        self._make_room(key_states, value_states, end)
         keys, values = self.keys, self.values
         if self.owner.part is not None:
             keys, values = keys[self.owner.part], values[self.owner.part]
         keys[:, :, start:end] = key_states
         values[:, :, start:end] = value_states
-        self.filled = end
+        self.filled = max(self.filled, end)
         return keys[:, :, :end], values[:, :, :end]
 
-    def reserve(self, columns: int) -> None:
-        """Move to memory of `columns` columns."""
-        assert self.keys is not None and self.values is not None
-        self.keys = _moved(self.keys, self.filled, columns)
-        self.values = _moved(self.values, self.filled, columns)
+    def write(self, keys: Tensor, values: Tensor, row: int, end: int) -> None:
+        """Put one row's earlier keys and values (1, K, T, D) so that they end before column `end`."""
+        self._make_room(keys, values, end)
+        self.keys[row, :, end - keys.shape[2] : end] = keys[0]
+        self.values[row, :, end - keys.shape[2] : end] = values[0]
+        self.filled = max(self.filled, end)
+
+    def _make_room(self, keys: Tensor, values: Tensor, end: int) -> None:
+        if not self.is_initialized:
+            self.lazy_initialization(keys, values)
+        if end > self.keys.shape[2]:
+            columns = min(self.owner.limit, max(end + _GROWTH, end * 3 // 2))
+            self.keys = _moved(self.keys, self.filled, columns)
+            self.values = _moved(self.values, self.filled, columns)
 
     def select(self, rows: Tensor) -> None:
         """Keep or repeat rows."""
-        if self.keys is not None and self.values is not None:
-            self.keys = self.keys.index_select(0, rows)
-            self.values = self.values.index_select(0, rows)
+        self.keys = self.keys.index_select(0, rows)
+        self.values = self.values.index_select(0, rows)
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         """Columns and offset, as transformers asks when it makes a mask itself."""
@@ -82,7 +87,7 @@ class PreallocatedLayer(CacheLayerMixin):
         return self.owner.limit
 
 
-class KeyValueCache(Cache):  # type: ignore[misc]
+class KeyValueCache(Cache):
     """All layers' keys and values; pass it to a model as `past_key_values`.
 
     `start` is the column at which the next forward pass writes; the caller moves it. `part`, when given, is the slice
@@ -94,11 +99,12 @@ class KeyValueCache(Cache):  # type: ignore[misc]
         self.rows = rows
         self.start = 0
         self.part: slice | None = None
-        super().__init__(layers=[PreallocatedLayer(self) for _ in range(layers)])
+        self.slabs = [PreallocatedLayer(self) for _ in range(layers)]
+        super().__init__(layers=list(self.slabs))
 
     def select(self, rows: Tensor) -> None:
         """Keep or repeat rows, in every layer."""
-        for layer in self.layers:
+        for layer in self.slabs:
             layer.select(rows)
         self.rows = len(rows)
 
@@ -106,20 +112,13 @@ class KeyValueCache(Cache):  # type: ignore[misc]
         """Copies of what was written, per layer: keys and values (B, K, filled, D)."""
         return [
             (layer.keys[:, :, : layer.filled].clone(), layer.values[:, :, : layer.filled].clone())
-            for layer in self.layers
+            for layer in self.slabs
         ]
 
     def write(self, kept: list[tuple[Tensor, Tensor]], row: int, end: int) -> None:
         """Put one row's earlier keys and values (1, K, T, D) into `row` so that they end before column `end`."""
-        for layer, (keys, values) in zip(self.layers, kept, strict=True):
-            start = end - keys.shape[2]
-            if layer.keys is None:
-                layer.keys = keys.new_zeros(self.rows, keys.shape[1], end + _GROWTH, keys.shape[3])
-                layer.values = values.new_zeros(self.rows, values.shape[1], end + _GROWTH, values.shape[3])
-                layer.is_initialized = True
-            layer.keys[row, :, start:end] = keys[0]
-            layer.values[row, :, start:end] = values[0]
-            layer.filled = max(layer.filled, end)
+        for layer, (keys, values) in zip(self.slabs, kept, strict=True):
+            layer.write(keys, values, row, end)
 
 
 def _moved(old: Tensor, filled: int, columns: int) -> Tensor:

@@ -40,7 +40,6 @@ def choice_of(bare: Tokens, continued: Sequence[Tokens], options: Sequence[str])
     when the tokenizer cannot tell two options apart, or when one adds nothing.
     """
     start = min(common_length(bare, tokens) for tokens in continued)
-    # Something must stand before the options for the model to read, be it a token that the options share with others.
     cut = tuple(tokens[start:] for tokens in continued)
     for number, tokens in enumerate(cut):
         if not tokens or tokens in cut[:number]:
@@ -71,14 +70,14 @@ def choose(
     rows: list[Row] = []
     counts: list[int] = []
     places: list[tuple[int, int | None]] = []
-    for number, (item, prefix) in enumerate(zip(choices, shared, strict=True)):
-        # The last option token is only scored, never read; the context's last token must stay in the own part.
-        prefix = min(prefix, len(item.context) - 1)
-        tails = [()] if item.single else [option[:-1] for option in item.options]
-        for option, tail in enumerate(tails):
+    for number, (item, cut) in enumerate(zip(choices, shared, strict=True)):
+        # The context's last token must stay in the own part; an option's last token is only scored, never read.
+        prefix = min(cut, len(item.context) - 1)
+        tails: list[Tokens] = [()] if item.single else [option[:-1] for option in item.options]
+        for which, tail in enumerate(tails):
             rows.append(Row(item.context[:prefix], item.context[prefix:] + tail))
             counts.append(len(tail) + 1)
-            places.append((number, None if item.single else option))
+            places.append((number, None if item.single else which))
     scores = [[0.0] * len(item.options) for item in choices]
     with torch.inference_mode():
         for numbers in sub_batches(rows, batch):

@@ -21,7 +21,7 @@ from solon.engines.cache import KeyValueCache, additive_mask
 from solon.errors import ModelError
 
 _PREFILL_ON_CPU = 2048
-"""Padded tokens that are read at once: more overflow the processor's cache (measured: 16384 take half as long again)."""
+"""Padded tokens read at once; more overflow the processor's cache (measured: 16384 take half as long again)."""
 _PREFILL_ON_GPU = 32768
 PADDING = torch.iinfo(torch.int64).max
 """The position of a key that no query may see."""

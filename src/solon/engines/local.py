@@ -39,9 +39,10 @@ class LocalEngine:
         Raises ModelError when model, tokenizer and settings do not fit together.
         """
         settings = settings or EngineSettings()
-        if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+        known = model.get_input_embeddings().num_embeddings
+        if len(tokenizer) > known:
             raise ModelError(
-                f"the tokenizer has {len(tokenizer)} tokens, the model only {model.get_input_embeddings().num_embeddings}",
+                f"the tokenizer has {len(tokenizer)} tokens, the model only {known}",
                 place=name,
                 remedy="Save model and tokenizer of the same training into one folder",
             )
@@ -57,7 +58,7 @@ class LocalEngine:
         self._batch = settings.batch
         self._prefixes = Prefixes()
         self._token_texts: list[str] | None = None
-        self._endings: dict[tuple[str, ...], Ending] = {}
+        self._endings: dict[tuple[tuple[str, ...], frozenset[int]], Ending] = {}
         self._forward = CausalModel(model, self.window)
         self._weights: object = None
 
@@ -88,9 +89,7 @@ class LocalEngine:
             for row, seed in zip(rows, seeds, strict=True)
         ]
         with _evaluating(self.model):
-            return generate(
-                self._current(), orders, sampling, self._ending(sampling.stop), self._prefixes, self._batch
-            )
+            return generate(self._current(), orders, sampling, self._ending(sampling.stop), self._prefixes, self._batch)
 
     def choose(self, prompts: Sequence[Prompt], options: Sequence[str]) -> list[tuple[float, ...]]:
         """See `Engine.choose`; raises ModelError when the tokenizer cannot tell two options apart."""
@@ -137,9 +136,10 @@ class LocalEngine:
         return self._forward
 
     def _ending(self, stops: tuple[str, ...]) -> Ending:
-        if stops not in self._endings:
-            self._endings[stops] = Ending(self.tokens.decode, self.end_tokens, stops, self._texts)
-        return self._endings[stops]
+        key = (stops, self.end_tokens)
+        if key not in self._endings:
+            self._endings[key] = Ending(self.tokens.decode, self.end_tokens, stops, self._texts)
+        return self._endings[key]
 
     def _texts(self) -> Sequence[str]:
         if self._token_texts is None:
@@ -165,25 +165,25 @@ class _evaluating:
 
 def _fingerprint(model: Any) -> object:
     """Changes whenever a weight is written in place or replaced."""
-    return tuple(
-        (weight.data_ptr(), 0 if weight.is_inference() else weight._version) for weight in model.parameters()
-    )
+    return tuple((weight.data_ptr(), 0 if weight.is_inference() else weight._version) for weight in model.parameters())
 
 
 def window_of(model: Any, tokenizer: Any, wanted: int | None) -> int:
     """Tokens that a row may have; raises ModelError when `wanted` exceeds what the model was made for."""
-    limit = getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None)
+    limit: int | None = getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None)
     if limit is None:
         # Tokenizers without a limit of their own report a huge number.
         limit = tokenizer.model_max_length if tokenizer.model_max_length < 1 << 24 else None
-    if limit is None and wanted is None:
-        raise ModelError("the model does not tell how many tokens it reads", remedy="Use --set engine.window=2048")
-    if limit is not None and wanted is not None and wanted > limit:
+    if wanted is None:
+        if limit is None:
+            raise ModelError("the model does not tell how many tokens it reads", remedy="Use --set engine.window=2048")
+        return limit
+    if limit is not None and wanted > limit:
         raise ModelError(
             f"engine.window is {wanted}, but the model reads {limit} tokens",
             remedy=f"Use --set engine.window={limit} or less",
         )
-    return int(wanted or limit)
+    return wanted
 
 
 def end_tokens_of(model: Any, tokenizer: Any, stops: Sequence[str]) -> frozenset[int]:
@@ -202,6 +202,7 @@ def load_model(path: Path, device: str) -> tuple[Any, Any]:
 
     check_folder(path)
     dtype = torch.float32 if device == "cpu" else "auto"
+    model: Any
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
         model = AutoModelForCausalLM.from_pretrained(

@@ -22,7 +22,7 @@ _MASK = (1 << 64) - 1
 
 
 def _mix(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The finaliser of SplitMix64 (Steele, Lea and Flood 2014): a bijection in which every bit depends on all others."""
+    """The finaliser of SplitMix64 (Steele, Lea and Flood 2014): a bijection that lets every bit depend on all."""
     state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return state ^ (state >> np.uint64(31))
@@ -85,7 +85,7 @@ def draw_nucleus(logits_BV: Tensor, uniform_B: Tensor, temperature: float, top_p
     The log-probability is that of the whole distribution at `temperature`, which is what a policy gradient needs.
     """
     scaled_BV = _scaled(logits_BV, temperature)
-    sorted_BV, token_BV = scaled_BV.sort(-1, descending=True, stable=True)
+    sorted_BV, token_BV = scaled_BV.sort(dim=-1, descending=True, stable=True)
     cumulated_BV = sorted_BV.exp().cumsum(-1)
     total_B1 = cumulated_BV[:, -1:]
     last_B1 = torch.searchsorted(cumulated_BV, top_p * total_B1).clamp_(max=cumulated_BV.shape[-1] - 1)

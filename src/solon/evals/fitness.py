@@ -24,7 +24,7 @@ from solon.engines.base import Engine
 from solon.evals.intervals import Mean, Share, mean, share
 from solon.outcome import Outcome
 from solon.recipe import FeedbackSettings, OptionOrder, RevisionMode, RevisionSettings
-from solon.stages.ai_feedback import Order, ask_letters, few_shot_variants
+from solon.stages.ai_feedback import Order, Why, ask_letters, few_shot_variants
 from solon.stages.asking import ask
 from solon.stages.checks import Checked, Defect, Shown, check_critique, check_revision
 from solon.stages.critique_revision import worked_examples
@@ -153,7 +153,7 @@ def judge_fitness(
     for number in range(len(comparisons)):
         sign = 1 if number % 2 == 0 else -1
         given = [answers[number, order] for order in asked]
-        told.append([sign * value for value in given if isinstance(value, float)])
+        told.append([sign * value for value in given if not isinstance(value, Why)])
     decided = [len(values) == len(asked) for values in told]
     right = [known and sum(values) > 0 for known, values in zip(decided, told, strict=True)]
     both = [(v, number) for number, v in enumerate(told) if len(v) == len(Order)]

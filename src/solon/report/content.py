@@ -20,7 +20,7 @@ from solon.evals import results as names
 from solon.evals.rating import BENIGN_PROMPT_MEASURES, HARMFUL_PROMPT_MEASURES
 from solon.report import charts, samples
 from solon.report.principles import DrawnPrinciple, drawn_for_preference, drawn_for_revision
-from solon.report.sentences import Figures, headline, is_figure, judge_sentences
+from solon.report.sentences import Figures, fitness_details, headline, is_figure, judge_sentences
 from solon.report.text import interval, percent
 from solon.runs import Artefact, Row, RunDirectory
 from solon.stages.tables import Kind
@@ -89,7 +89,7 @@ def content_of(run: RunDirectory) -> Content:
     rated = samples.ratings(stages.get(names.MEASURE))
     feedback = stages[names.AI_FEEDBACK].rows() if names.AI_FEEDBACK in stages else []
     revisions = stages[names.CRITIQUE_REVISION].rows() if names.CRITIQUE_REVISION in stages else []
-    models, recipe = figures["models"], run.recipe
+    models, recipe, preference = figures["models"], run.recipe, figures.get("preference_model", {})
     return Content(
         name=recipe.name,
         constitution=run.constitution,
@@ -103,8 +103,8 @@ def content_of(run: RunDirectory) -> Content:
         curves=tuple(_curves(stages)),
         histogram=charts.histogram([row["p_a"] for row in feedback if row["p_a"] is not None]),
         reliability=charts.reliability(figures.get("labels", {}).get("calibration", [])),
-        judge=tuple(judge_sentences(figures)),
-        preference=tuple(_flat(figures.get("preference_model", {}))),
+        judge=(*judge_sentences(figures), *fitness_details(figures.get("fitness", {}))),
+        preference=tuple(_flat({key: preference[key] for key in _PREFERENCE if key in preference})),
         stages=tuple(_stage_lines(figures["stages"])),
         missing=tuple(name for name in names.STAGES if name not in figures["stages"]),
         revision_principles=drawn_for_revision(run.constitution, revisions, rated),
@@ -191,6 +191,8 @@ _WORDS = {
     "brier": "Brier score",
 }
 """Facts whose names need more words to be understood."""
+_PREFERENCE = ("accuracy", "brier", "centre", "labelled_pairs", Kind.HELD_OUT_HARMFUL, Kind.HELD_OUT_BENIGN)
+"""Facts of the preference model that the page shows; `solon results --json` has them all."""
 
 
 def _flat(facts: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, str, str]]:

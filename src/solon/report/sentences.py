@@ -51,9 +51,31 @@ def fitness_sentences(fitness: Mapping[str, Any]) -> Iterator[str]:
         if not is_figure(share) or share["n"] == 0:
             continue
         what = share.get("what", "plain comparisons" if role == "judge" else "plain questions")
-        verdict = against_chance(share, float(share.get("chance", 0.5)))
+        chance = float(share.get("chance", 0.5))
+        verdict = against_chance(share, chance)
+        if chance != 0.5:
+            verdict += f" ({percent(chance, 0)})"
         right = f"{percent(share['value'], 0)} [{interval(share)}] of {share['n']} {what}"
         yield f"The {role} was right on {right}: {verdict}."
+
+
+def fitness_details(fitness: Mapping[str, Any]) -> Iterator[str]:
+    """What else was seen when critic and judge were put to plain questions."""
+    said = {
+        "copied": "of its critiques repeated a worked example",
+        "passed": "of its critiques passed every check",
+        "unchanged": "of its revisions left the reply as it was",
+        "orders_agree": "of its answers stayed the same when the replies changed places",
+        "undecided": "of its answers were no usable preference",
+    }
+    for role, share in fitness.items():
+        parts = [
+            f"{percent(share[key]['value'])} [{interval(share[key])}] {words}"
+            for key, words in said.items()
+            if isinstance(share, Mapping) and is_figure(share.get(key))
+        ]
+        if parts:
+            yield f"On plain questions to the {role}, {'; '.join(parts)}."
 
 
 def judge_sentences(figures: Mapping[str, Any]) -> Iterator[str]:

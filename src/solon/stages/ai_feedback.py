@@ -28,7 +28,7 @@ from solon.outcome import Outcome
 from solon.recipe import FeedbackSettings, OptionOrder
 from solon.runs import Artefact, Row, StageFolder
 from solon.stages.asking import has_room
-from solon.stages.tables import MESSAGES, STRING, assistant_turn, prompt_in
+from solon.stages.tables import MESSAGES, STRING, Assess, assistant_turn, prompt_in
 
 SCHEMA = pa.schema(
     [
@@ -71,12 +71,14 @@ class Why(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FeedbackInputs:
-    """The run's seed, the constitution, the pairs (05-response-pairs), and how many are judged at once."""
+    """The run's seed, the constitution, the pairs (05-response-pairs), how many are judged at once, and a measure."""
 
     seed: int
     constitution: Constitution
     pairs: Artefact
     chunk: int = 128
+    assess: Assess | None = None
+    """Measures the judge on questions with known answers, for the facts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,9 @@ def run(settings: FeedbackSettings, inputs: FeedbackInputs, engine: Engine, out:
         ]
 
     rows = out.map("labels", pairs, judge, chunk=inputs.chunk)
-    return out.publish(rows, SCHEMA, facts={"judge": engine.name, **label_facts(rows, inputs.constitution)})
+    fitness = {"fitness": inputs.assess(engine)} if inputs.assess else {}
+    facts = {"judge": engine.name, **label_facts(rows, inputs.constitution), **fitness}
+    return out.publish(rows, SCHEMA, facts=facts)
 
 
 def few_shot_variants(
@@ -192,7 +196,7 @@ def log_odds(order: Order, first: float, second: float) -> float | Why:
         return Why.NOT_TOLD
     if first == second:
         return Why.TIE
-    return first - second if order is Order.AB else second - first
+    return float(first - second if order is Order.AB else second - first)
 
 
 def sigmoid(x: float) -> float:
@@ -202,7 +206,7 @@ def sigmoid(x: float) -> float:
 
 def _label(pair: Row, number: int, answers: Mapping[tuple[int, Order], float | Why]) -> Label:
     given = {order: answers[number, order] for order in Order if (number, order) in answers}
-    told = {order: value if isinstance(value, float) else None for order, value in given.items()}
+    told = {order: None if isinstance(value, Why) else value for order, value in given.items()}
     whys = [value for value in given.values() if isinstance(value, Why)]
     return Label(told, why_not_asked(pair) or (whys[0] if whys else None))
 

@@ -30,6 +30,7 @@ from solon.stages.tables import (
     DEFECTS,
     MESSAGES,
     STRING,
+    Assess,
     Kind,
     assistant_turn,
     count_defects,
@@ -61,12 +62,14 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class RevisionInputs:
-    """The run's seed, the constitution, the replies (02-responses), and how many are asked and made durable at once."""
+    """The run's seed, the constitution, the replies (02-responses), how many are asked at once, and a measure."""
 
     seed: int
     constitution: Constitution
     responses: Artefact
     chunk: int = 128
+    assess: Assess | None = None
+    """Measures the critic on questions with known answers, for the facts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +101,8 @@ def run(settings: RevisionSettings, inputs: RevisionInputs, engine: Engine, out:
         revised = _revise(settings, inputs, links, examples, engine, out)
         last_good |= {row["row_id"]: reply_in(row) for row in fit(revised)}
         rows += revised
-    return out.publish(rows, SCHEMA, facts=_facts(rows, inputs, engine))
+    fitness = {"fitness": inputs.assess(engine)} if inputs.assess else {}
+    return out.publish(rows, SCHEMA, facts={**_facts(rows, inputs, engine), **fitness})
 
 
 def worked_examples(settings: RevisionSettings, constitution: Constitution) -> tuple[CritiqueExample, ...]:

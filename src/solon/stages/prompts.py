@@ -9,7 +9,8 @@ seed of a run, and a larger limit only adds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,13 +67,13 @@ def run(settings: PromptSettings, inputs: PromptInputs, engine: Engine, out: Sta
     rows: list[dict[str, Any]] = []
     facts: dict[str, Any] = {}
     for done, source in enumerate(sources(settings, inputs.held_out), start=1):
-        found, counts = _read(settings, source, taken, engine, inputs.reserved[source.kind])
-        drawn = sorted(found)[: source.limit]
+        found, counts = _read(settings, source, taken)
+        drawn, too_long = _draw(settings, source, found, engine, inputs.reserved[source.kind])
         if not drawn:
-            raise _nothing_left(source, counts)
+            raise _nothing_left(source, too_long, counts["overlaps"])
         taken |= dict.fromkeys(drawn, source.kind)
         rows += [_row(row_id, found[row_id], source) for row_id in drawn]
-        facts[source.kind.value] = {"source": source.name, **counts, "kept": len(drawn), "of": len(found)}
+        facts[source.kind.value] = {**counts, "of": len(found), "too_long": too_long, "kept": len(drawn)}
         out.report(done, len(Kind), f"{len(drawn)} {source.kind.value} prompts")
     return out.publish(rows, SCHEMA, facts=facts)
 
@@ -88,27 +89,42 @@ def sources(settings: PromptSettings, held_out: MeasureSettings) -> tuple[Source
 
 
 def _read(
-    settings: PromptSettings, source: Source, taken: Mapping[str, Kind], engine: Engine, reserved: int
+    settings: PromptSettings, source: Source, taken: Mapping[str, Kind]
 ) -> tuple[dict[str, FoundPrompt], dict[str, Any]]:
-    """The prompts of a source by row id, and what became of the others."""
-    path = source_path(source.name)
-    file = read_prompts(path, bad_lines=settings.bad_lines)
+    """The prompts of a source by row id, without those that have another kind already, and what was counted."""
+    file = read_prompts(source_path(source.name), bad_lines=settings.bad_lines)
     found: dict[str, FoundPrompt] = {}
-    counts = {"lines": file.lines, "bad_lines": len(file.bad), "duplicates": 0, "too_long": 0}
-    overlaps: dict[str, int] = {}
+    duplicates, overlaps = 0, Counter[str]()
     for prompt in file.prompts:
         row_id = prompt.conversation.row_id
         if row_id in found:
-            counts["duplicates"] += 1
+            duplicates += 1
         elif row_id in taken:
-            overlaps[taken[row_id].value] = overlaps.get(taken[row_id].value, 0) + 1
-        elif (tokens := engine.count_tokens(wording.reply(prompt.conversation))) + reserved <= engine.window:
-            found[row_id] = prompt
-        elif settings.too_long is TooLong.DROP:
-            counts["too_long"] += 1
+            overlaps[taken[row_id].value] += 1
         else:
-            raise _too_long(f"{path}:{prompt.line}", tokens, reserved, engine.window)
-    return found, {**counts, "overlaps": overlaps}
+            found[row_id] = prompt
+    counts = {"source": source.name, "lines": file.lines, "bad_lines": len(file.bad), "duplicates": duplicates}
+    return found, {**counts, "overlaps": dict(overlaps)}
+
+
+def _draw(
+    settings: PromptSettings, source: Source, found: Mapping[str, FoundPrompt], engine: Engine, reserved: int
+) -> tuple[list[str], int]:
+    """The lowest row ids that fit the window, up to the limit, and how many too long ones were met on the way."""
+    drawn: list[str] = []
+    too_long = 0
+    for row_id in sorted(found):
+        if len(drawn) == source.limit:
+            break
+        tokens = engine.count_tokens(wording.reply(found[row_id].conversation))
+        if tokens + reserved <= engine.window:
+            drawn.append(row_id)
+        elif settings.too_long is TooLong.DROP:
+            too_long += 1
+        else:
+            place = f"{source_path(source.name)}:{found[row_id].line}"
+            raise _too_long(place, tokens, reserved, engine.window)
+    return drawn, too_long
 
 
 def _row(row_id: str, prompt: FoundPrompt, source: Source) -> dict[str, Any]:
@@ -131,9 +147,9 @@ def _too_long(place: str, tokens: int, reserved: int, window: int) -> InputError
     )
 
 
-def _nothing_left(source: Source, counts: Mapping[str, Any]) -> StageError:
-    reasons: Sequence[str] = [f"{counts['too_long']} are too long"] if counts["too_long"] else []
-    reasons = [*reasons, *(f"{n} are {kind} prompts too" for kind, n in counts["overlaps"].items())]
+def _nothing_left(source: Source, too_long: int, overlaps: Mapping[str, int]) -> StageError:
+    reasons = [f"{too_long} are too long"] if too_long else []
+    reasons += [f"{count} are {kind} prompts too" for kind, count in overlaps.items()]
     return StageError(
         f"no {source.kind.value} prompts are left: {', '.join(reasons)}",
         place=source.name,

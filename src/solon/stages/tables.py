@@ -6,15 +6,19 @@ Column names follow TRL's conversational format, so that other trainers read the
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
+from typing import Any
 
 import pyarrow as pa
 
 from solon.conversation import Conversation, conversation_of
+from solon.engines.base import Engine
 from solon.outcome import Outcome
 from solon.runs import Row
 
+Assess = Callable[[Engine], Mapping[str, Any]]
+"""Measures how fit a model is for what a stage asks of it; the result is kept in the stage's facts under `fitness`."""
 STRING = pa.string()
 MESSAGES = pa.list_(pa.struct([("role", STRING), ("content", STRING)]))
 DEFECTS = pa.list_(STRING)

@@ -89,9 +89,7 @@ def grow_preference_model(
     ModelError when the architecture has no classifier with a linear head named `score`.
     """
     pad = ensure_pad(tokenizer)
-    model = _load(
-        AutoModelForSequenceClassification, folder, settings, fresh=frozenset({"score.weight"}), num_labels=1
-    )
+    model = _load(AutoModelForSequenceClassification, folder, settings, fresh=frozenset({"score.weight"}), num_labels=1)
     head = getattr(model, "score", None)
     if not isinstance(head, nn.Linear):
         raise ModelError(
