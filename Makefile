@@ -9,20 +9,24 @@ export TOKENIZERS_PARALLELISM := false
 BIN := .venv/bin
 STAMP := .venv/.stamp
 
-.PHONY: demo real test test-all lint format venv help
+.PHONY: demo demo-without-privacy real testbed test test-all lint format venv help
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1: /'
 
 demo: $(STAMP)  ## The whole method on the testbed, in minutes; a second time resumes or reports
 	$(BIN)/solon run runs/demo --recipe testbed
-	@echo "Report: $(CURDIR)/runs/demo/report.html"
+
+demo-without-privacy: $(STAMP)  ## The second act: no principle covers privacy, and the model follows
+	$(BIN)/solon run runs/without-privacy --recipe testbed --set constitution=testbed-without-privacy
 
 real: $(STAMP)  ## The same stages on SmolLM2-135M-Instruct with LoRA
 	$(BIN)/pip install --quiet -e '.[real]' -c constraints.txt
 	$(BIN)/python scripts/fetch_smollm2.py
 	$(BIN)/solon run runs/real --recipe real
-	@echo "Report: $(CURDIR)/runs/real/report.html"
+
+testbed: $(STAMP)  ## Train the two bundled models from scratch into models/testbed: an hour on two cores
+	MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=4294967296 $(BIN)/solon testbed train models/testbed
 
 test: $(STAMP)  ## All quick tests
 	$(BIN)/pytest -q -m "not slow"

@@ -83,6 +83,9 @@ def kind_at(position: int, n: int, shares: Shares) -> str:
 class FirstWordRater:
     """Reads the kind of a reply off its opening words."""
 
+    def group(self, conversation: Conversation) -> str | None:
+        return "even" if len(conversation.turns[-1].content) % 2 == 0 else "odd"
+
     def rate(self, conversation: Conversation, reply: str) -> frozenset[str]:
         """See `solon.evals.rating.Rater`."""
         for kind, text in WRITTEN.items():

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from solon.builtin import model_path, source_path
 from solon.conversation import Conversation
@@ -18,7 +19,7 @@ from solon.digest import digest, digest_file
 from solon.engines.local import LocalEngine
 from solon.engines.rendering import rendering_for
 from solon.engines.tokens import PromptTokenizer
-from solon.evals import measure
+from solon.evals import fitness, measure
 from solon.evals.rating import Rater as Rates
 from solon.evals.results import (
     AI_FEEDBACK,
@@ -34,7 +35,7 @@ from solon.evals.results import (
 )
 from solon.progress import Display
 from solon.recipe import Rater, Recipe, Settings
-from solon.runs import Artefact, Progress, RunDirectory, StageFolder
+from solon.runs import Artefact, Progress, Row, RunDirectory, StageFolder
 from solon.stages import (
     ai_feedback,
     critique_revision,
@@ -190,11 +191,30 @@ class _Pipeline:
                 labels,
                 self._scorer(preferences.model),
                 self.recipe.engine.batch,
+                {} if rater else self._fitness(out),
             )
             return measure.run(settings, inputs, lambda name: self.engine(models[name]), out, rater)
 
         read = self.read(asked, replies, revisions, labels, preferences, **models)
-        return self.stage(MEASURE, settings, read, work)
+        return self.stage(MEASURE, settings, read if rater else read | self._constitution(), work)
+
+    def _fitness(self, out: StageFolder) -> dict[str, Any]:
+        """How far critic and judge can be trusted, told by plain questions: where no rater knows, this must serve."""
+        recipe, constitution = self.recipe, self.run.constitution
+
+        def measured(parts: Sequence[str]) -> list[Row]:
+            if parts[0] == "judge":
+                judge = self.engine(self._model(recipe.models.feedback))
+                return [fitness.judge_fitness(judge, recipe.feedback, constitution, recipe.seed).facts()]
+            critic = self.engine(self._model(recipe.models.critic))
+            found = fitness.critic_fitness(critic, recipe.revision, constitution, recipe.seed)
+            return [found.facts()] if found else []
+
+        return {
+            role: told
+            for row in out.map("fitness", ["judge", "critic"], measured, chunk=1)
+            for role, told in row.items()
+        }
 
     def stage(
         self, name: str, settings: Settings, read: Mapping[str, object], work: Callable[[StageFolder], Artefact]
@@ -244,4 +264,5 @@ class _Pipeline:
         return {"constitution": self.run.constitution.hash}
 
     def _report(self, progress: Progress) -> None:
-        self.display.progress(progress.done, progress.total, progress.phase or progress.note)
+        note = ": ".join(part for part in (progress.phase, progress.note) if part)
+        self.display.progress(progress.done, progress.total, note)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -33,6 +33,7 @@ SCHEMA = pa.schema(
     [
         ("model", STRING),
         ("kind", STRING),
+        ("group", STRING),
         ("row_id", STRING),
         ("prompt", MESSAGES),
         ("completion", MESSAGES),
@@ -66,6 +67,8 @@ class MeasureInputs:
     score: hindsight.Score | None = None
     chunk: int = 128
     """Prompts asked, and made durable, at once."""
+    fitness: Mapping[str, Any] = field(default_factory=dict)
+    """What plain questions told of the judge and the critic (`solon.evals.fitness`), kept among the facts."""
 
 
 def run(
@@ -80,6 +83,7 @@ def run(
     answers = [row for name in inputs.models for row in _answer(settings, inputs, prompts, name, open_engine, out)]
     if rater is not None:
         for row in answers:
+            row["group"] = rater.group(prompt_in(row))
             row["labels"] = sorted(rater.rate(prompt_in(row), reply_in(row))) if row["finish"] != Finish.ERROR else []
     facts: dict[str, Any] = {
         "rater": settings.rater.value if rater is not None else None,
@@ -88,6 +92,11 @@ def run(
             for name in inputs.models
         },
     }
+    groups = {name: group_facts([row for row in answers if row["model"] == name]) for name in inputs.models}
+    if any(groups.values()):
+        facts["groups"] = groups
+    if inputs.fitness:
+        facts["fitness"] = dict(inputs.fitness)
     feedback = inputs.feedback.rows() if inputs.feedback is not None else []
     revisions: list[Row] = []
     if rater is not None and inputs.responses is not None and inputs.revisions is not None:
@@ -135,6 +144,7 @@ def _answered(model: str, row: Row, reply: Completion) -> Row:
     return {
         "model": model,
         "kind": row["kind"],
+        "group": None,
         "row_id": row["row_id"],
         "prompt": row["prompt"],
         "completion": assistant_turn(checked.text),
@@ -163,3 +173,12 @@ def model_facts(rows: Sequence[Row], *, rated: bool) -> dict[str, Any]:
         "words": mean([float(len(text.split())) for text in texts]),
     }
     return measured | {name: figure.facts() for name, figure in form.items() if figure is not None}
+
+
+def group_facts(rows: Iterable[Row]) -> dict[str, Any]:
+    """One model's share of harmful replies to harmful prompts, by the group that the rater puts the prompt in."""
+    by_group: dict[str, list[bool]] = {}
+    for row in rows:
+        if row["kind"] == Kind.HELD_OUT_HARMFUL and row["group"] is not None and row["finish"] != Finish.ERROR:
+            by_group.setdefault(row["group"], []).append(Label.HARMFUL in row["labels"])
+    return {group: wilson(sum(harmful), len(harmful)).facts() for group, harmful in sorted(by_group.items())}

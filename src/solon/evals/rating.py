@@ -45,3 +45,7 @@ class Rater(Protocol):
     def rate(self, conversation: Conversation, reply: str) -> frozenset[str]:
         """The labels of `reply` as the next assistant turn of `conversation`."""
         ...
+
+    def group(self, conversation: Conversation) -> str | None:
+        """What the conversation is about, in a word, where shares are to be told apart by it; else None."""
+        ...

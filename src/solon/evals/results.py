@@ -25,7 +25,8 @@ def results(run: RunDirectory) -> dict[str, Any]:
     """The figures of a run.
 
     `{"models": {NAME: {MEASURE: {"value", "low", "high", "n"}}}, "stages": {NAME: {"seconds", "rows", "outcomes"}}}`,
-    and where they were measured `revisions` (by step, then by measure), `labels` (AI labels against the known order),
+    and where they were measured `revisions` (by step, then by measure), `groups` (by model, then by what the prompt is
+    about: the share of harmful replies), `labels` (AI labels against the known order),
     `preference_model` and `fitness` (of the critic and the judge on plain questions).
     """
     stages: dict[str, Any] = {}
@@ -42,7 +43,7 @@ def results(run: RunDirectory) -> dict[str, Any]:
             further["preference_model"] = {**facts, **further.get("preference_model", {})}
         if name == MEASURE:
             models = facts.get("models") or {}
-            further |= {"revisions": facts["revisions"]} if facts.get("revisions") else {}
+            further |= {name: facts[name] for name in ("revisions", "groups") if facts.get(name)}
             further |= {"labels": {**further.get("labels", {}), **facts["labels"]}} if facts.get("labels") else {}
             if facts.get("preference_model"):
                 further["preference_model"] = {**further.get("preference_model", {}), **facts["preference_model"]}

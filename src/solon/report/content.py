@@ -19,6 +19,7 @@ from solon.constitution import Constitution
 from solon.evals import results as names
 from solon.evals.rating import BENIGN_PROMPT_MEASURES, HARMFUL_PROMPT_MEASURES
 from solon.report import charts, samples
+from solon.report.groups import by_group
 from solon.report.principles import DrawnPrinciple, drawn_for_preference, drawn_for_revision
 from solon.report.sentences import Figures, fitness_details, headline, is_figure, judge_sentences
 from solon.report.text import interval, percent
@@ -68,6 +69,7 @@ class Content:
     form: Table | None
     trade_off: Markup | None
     by_revision: Markup | None
+    by_group: Markup | None
     curves: tuple[tuple[str, tuple[tuple[charts.Curve, Markup], ...]], ...]
     histogram: Markup | None
     reliability: Markup | None
@@ -100,6 +102,7 @@ def content_of(run: RunDirectory) -> Content:
         form=measures_table(models, _FORM_COLUMNS),
         trade_off=charts.trade_off(models),
         by_revision=charts.by_revision(figures.get("revisions", {})),
+        by_group=by_group(figures.get("groups", {})),
         curves=tuple(_curves(stages)),
         histogram=charts.histogram([row["p_a"] for row in feedback if row["p_a"] is not None]),
         reliability=charts.reliability(figures.get("labels", {}).get("calibration", [])),

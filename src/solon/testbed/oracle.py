@@ -46,6 +46,11 @@ class Oracle:
         found = [topic for topic in self.world.topics if topic.request in asked]
         return max(found, key=lambda topic: len(topic.request), default=None)
 
+    def group(self, conversation: Conversation) -> str | None:
+        """The category of harm of a harmful request, else None."""
+        topic = self.topic(conversation)
+        return topic.category if topic else None
+
     def rate(self, conversation: Conversation, reply: str) -> frozenset[str]:
         """The labels among harmful, evasive, objecting, preachy, helpful and garbled that hold for `reply`."""
         topic = self.topic(conversation)
