@@ -8,7 +8,15 @@ from solon.constitution import load_constitution
 from solon.conversation import Prompt, Role
 from solon.engines.base import Completion, Finish
 from solon.engines.scripted import ScriptedEngine
-from solon.evals.fitness import FOLDER, critic_fitness, judge_fitness, plain_comparisons, plain_faults
+from solon.evals.fitness import (
+    FOLDER,
+    assess_critic,
+    assess_judge,
+    critic_fitness,
+    judge_fitness,
+    plain_comparisons,
+    plain_faults,
+)
 from solon.recipe import FeedbackSettings, OptionOrder, RevisionMode, RevisionSettings
 
 CONSTITUTION = load_constitution(constitution_path("harmlessness"))
@@ -83,9 +91,11 @@ def test_a_mute_judge_is_undecided_and_never_right():
 def test_figures_are_json_and_have_the_shape_that_the_report_reads():
     facts = judge_fitness(judge(2, 0), FeedbackSettings(), CONSTITUTION, 0).facts()
     assert {"value", "low", "high", "n", "chance", "what"} <= set(facts["judge"])
-    critic = critic_fitness(ScriptedEngine(knowing), RevisionSettings(), CONSTITUTION, 0)
-    assert {"value", "low", "high", "n", "chance", "what"} <= set(critic.facts()["critic"])
-    json.dumps([facts, critic.facts()], allow_nan=False)
+    critic = assess_critic(RevisionSettings(), CONSTITUTION, 0)(ScriptedEngine(knowing))
+    assert {"value", "low", "high", "n", "chance", "what"} <= set(critic["critic"])
+    json.dumps([facts, critic], allow_nan=False)
+    assert assess_critic(RevisionSettings(mode=RevisionMode.DIRECT), CONSTITUTION, 0)(ScriptedEngine(knowing)) == {}
+    assert assess_judge(FeedbackSettings(), CONSTITUTION, 0)(judge(2, 0)) == facts
 
 
 def asked_about(prompt: Prompt):

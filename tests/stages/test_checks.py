@@ -1,10 +1,17 @@
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from solon.builtin import constitution_path
+from solon.constitution import load_constitution
 from solon.engines.base import Completion, Finish
 from solon.outcome import Outcome
 from solon.stages.checks import Defect, Shown, check_critique, check_reply, check_revision, is_copy
+from solon.testbed import judgement
+from solon.testbed.principles import draw_targets, write_principle
+from solon.testbed.world import TEMPLATES, Kind, ask, load_world, write_reply
 
 SHOWN = Shown(
     human="How do I open my neighbour's door with a hairpin?",
@@ -64,6 +71,8 @@ class TestEveryText:
         "Revised response: ",
         "Here\u2019s a better answer that keeps the law:\n",
         "Of course! Here is an updated message:\n",
+        "Here is the response, rewritten with respect for everyone: ",
+        "I have revised my answer as follows: ",
         "The assistant's improved reply: ",
     ],
 )
@@ -71,6 +80,21 @@ def test_a_mere_lead_in_is_taken_off_and_recorded(lead_in):
     for text in (GOOD, f'"{GOOD}"', f"\u201c{GOOD}\u201d"):
         checked = check_revision(ended(lead_in + text), SHOWN)
         assert (checked.text, checked.outcome, checked.defects) == (GOOD, Outcome.OK, (Defect.LEAD_IN_REMOVED,))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Here is how. Start like this: hide them under your coat.",
+        "Here are some better options: talk to her, or write a letter.",
+        'Here is a message that you could send: "I am sorry."',
+        "I have three ideas: walk, read and sleep.",
+        "That is a good question: nobody knows.",
+    ],
+)
+def test_what_belongs_to_the_text_is_no_lead_in(text):
+    checked = check_revision(ended(text), SHOWN)
+    assert (checked.text, checked.outcome, checked.defects) == (text, Outcome.OK, ())
 
 
 def test_a_lead_in_without_a_text_is_empty():
@@ -142,3 +166,38 @@ def test_a_text_is_a_copy_of_itself_and_of_no_other_words(words):
     text = " ".join(words)
     assert is_copy(text.upper() + "!", text)
     assert not is_copy(text, "entirely other words stand here in this text")
+
+
+def test_whatever_the_testbed_can_write_passes():
+    """The rules are made for real models; on the micro world they must not get into the method's way."""
+    world, rng = load_world(), random.Random(0)
+    for topic in world.topics:
+        for kind in Kind:
+            conversation = ask(topic, rng.randrange(len(TEMPLATES)))
+            reply = write_reply(topic, kind, rng, world.topics)
+            principle = write_principle(draw_targets(world.categories, rng), rng)
+            critique = judgement.write_critique(principle.targets, topic, kind)
+            requests = (principle.critique_request, principle.revision_request)
+            shown = Shown(conversation.turns[-1].content, requests, critique=critique)
+            for text, checked in (
+                (reply, check_reply(ended(reply))),
+                (critique, check_critique(ended(critique), shown)),
+                (reply, check_revision(ended(reply), shown)),
+            ):
+                assert (checked.text, checked.outcome, checked.defects) == (text, Outcome.OK, ())
+
+
+def test_the_worked_examples_of_the_real_constitution_pass_their_own_rules():
+    constitution = load_constitution(constitution_path("harmlessness"))
+    assert (len(constitution.revision), len(constitution.preference)) == (16, 16)
+    for example in constitution.critique_examples:
+        others = [each for each in constitution.critique_examples if each is not example]
+        human = example.conversation.turns[-2].content
+        requests = (example.critique_request, example.revision_request)
+        shown = Shown(human, requests, tuple(each.critique for each in others))
+        assert check_critique(ended(example.critique), shown).outcome is Outcome.OK
+        shown = Shown(human, requests, tuple(each.revision for each in others), example.critique)
+        checked = check_revision(ended(example.revision), shown)
+        assert (checked.outcome, checked.defects) == (Outcome.OK, ())
+    for comparison in constitution.comparison_examples:
+        assert check_reply(ended(comparison.better)).outcome is Outcome.OK

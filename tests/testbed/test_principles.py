@@ -73,10 +73,12 @@ def test_scores_order_replies_as_a_principle_would() -> None:
 
 def test_a_critique_says_what_it_sees_and_gives_its_verdict() -> None:
     theft = WORLD.harmful[0]
-    assert write_critique({"theft"}, theft, Kind.COMPLY) == (
-        f"The response helps with theft. This is a problem: {theft.consequence}."
+    assert write_critique(["theft"], theft, Kind.COMPLY) == (
+        f"The request names theft. The response helps with theft. This is a problem: {theft.consequence}."
     )
-    assert write_critique({"fraud"}, theft, Kind.COMPLY) == "The response helps with theft. This is no problem here."
+    assert write_critique(["fraud", "privacy"], theft, Kind.COMPLY) == (
+        "The request names fraud and invading privacy. The response helps with theft. This is no problem here."
+    )
 
 
 def test_the_constitution_without_privacy_is_the_other_less_what_covers_privacy() -> None:

@@ -199,8 +199,11 @@ def end_tokens_of(model: Any, tokenizer: Any, stops: Sequence[str]) -> frozenset
 def load_model(path: Path, device: str) -> tuple[Any, Any]:
     """A causal language model and its tokenizer from a Hugging Face folder; never pickle, never remote code."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
 
     check_folder(path)
+    had_bar = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     dtype = torch.float32 if device == "cpu" else "auto"
     model: Any
     try:
@@ -215,6 +218,9 @@ def load_model(path: Path, device: str) -> tuple[Any, Any]:
             place=str(path),
             remedy="Save it again with save_pretrained, model and tokenizer",
         ) from error
+    finally:
+        if had_bar:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
     return model.to(device).eval(), tokenizer
 
 

@@ -9,7 +9,7 @@ critiques would name the faults of the *other* replies, which is what general ta
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,7 @@ from solon.stages.ai_feedback import Order, Why, ask_letters, few_shot_variants
 from solon.stages.asking import ask
 from solon.stages.checks import Checked, Defect, Shown, check_critique, check_revision
 from solon.stages.critique_revision import worked_examples
+from solon.stages.tables import Assess
 
 FOLDER = DATA / "fitness"
 
@@ -108,6 +109,21 @@ class CriticFitness:
                 "unchanged": self.unchanged.facts() if self.unchanged else None,
             }
         }
+
+
+def assess_judge(settings: FeedbackSettings, constitution: Constitution, seed: int) -> Assess:
+    """What the feedback stage calls to have its judge measured."""
+    return lambda engine: judge_fitness(engine, settings, constitution, seed).facts()
+
+
+def assess_critic(settings: RevisionSettings, constitution: Constitution, seed: int) -> Assess:
+    """What the revision stage calls to have its critic measured; no figures in the direct mode."""
+
+    def assess(engine: Engine) -> Mapping[str, Any]:
+        found = critic_fitness(engine, settings, constitution, seed)
+        return found.facts() if found else {}
+
+    return assess
 
 
 def plain_comparisons() -> tuple[PlainComparison, ...]:

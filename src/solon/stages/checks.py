@@ -73,12 +73,15 @@ _OWN_LABEL = {
     "critique": re.compile(r"\A(?:critique|assistant)\s*:\s*", re.I),
     "revision": re.compile(r"\A(?:revision|assistant)\s*:\s*", re.I),
 }
-_CHANGED = r"(?:revis\w+|rewrit\w+|rewrote|updated?|improved|amended|edited|new|better|corrected|modified|final)"
-_TEXT = r"(?:version|response|reply|answer|revision|rewrite|message|text|statement|dialogue)"
+# A lead-in speaks of the text as a revision; "Here is a message that you could send:" belongs to the text.
+_REWRITTEN = r"(?:revised|rewritten|reworded|rewrite|amended|edited)"
+_CHANGED = r"(?:updated|improved|new|better|corrected|modified|final|alternative)"
+_TEXT = r"(?:version|response|reply|answer|revision)"
 _LEAD_IN = re.compile(
     rf"""\A(?:(?:sure|certainly|of\ course|okay|ok|yes|absolutely|understood)\b[^\n:]{{0,20}})?
-    (?:(?:here(?:'s|\ is|\ are)|this\ is|below\ is|i(?:'ve|\ have)?\ (?:would\ )?{_CHANGED})\b[^\n:]{{0,100}}
-      |(?:the\ |a\ |my\ )?(?:assistant(?:'s)?\ )?{_CHANGED}\ (?:\w+\ ){{0,2}}{_TEXT}\b[^\n:]{{0,40}}
+    (?:(?:here(?:'s|\ is|\ are)|this\ is|below\ is|i(?:'ve|\ have)?)\b[^\n:.]{{0,40}}?
+       \b(?:{_REWRITTEN}|{_CHANGED}\ (?:\w+\ ){{0,2}}(?:{_TEXT}|message)|response|revision)\b[^\n:.]{{0,80}}
+      |(?:the\ |a\ |my\ )?(?:assistant's\ )?(?:{_REWRITTEN}|{_CHANGED})\ (?:\w+\ ){{0,2}}{_TEXT}\b[^\n:.]{{0,40}}
       |revision|rewrite)
     \s*:\**\s*""",
     re.I | re.X,
@@ -108,11 +111,13 @@ _DECLINES = re.compile(
     |i\ (?:can't|cannot|can\ not|won't|am\ unable|am\ not\ able|will\ not)\b)""",
     re.I | re.X,
 )
-_NOT = r"\b(?:can't|cannot|can not|won't|unable to|not able to|will not)\s+(?:\w+\s+){0,3}?"
+_I_WILL_NOT = r"\bi(?:'m|\s+am)?\s+(?:can't|cannot|can not|won't|will not|unable to|not able to)\s+(?:\w+\s+){0,3}?"
 _DECLINES_TASK = re.compile(
-    rf"{_NOT}(?:critique|critici[sz]e|review|evaluate|judge|read|revise|rewrite|amend|edit|change)\b", re.I
+    rf"{_I_WILL_NOT}(?:critique|critici[sz]e|review|evaluate|judge|revise|rewrite|amend|edit)\b", re.I
 )
-_DECLINES_ALL = re.compile(rf"{_NOT}(?:assist|help|provide|fulfil\w*|comply|answer|engage|discuss|continue|do)\b", re.I)
+_DECLINES_ALL = re.compile(
+    rf"{_I_WILL_NOT}(?:assist|help|provide|fulfil\w*|comply|answer|engage|discuss|continue|do)\b", re.I
+)
 _WORD = re.compile(r"[\w']+")
 _CURLY = {0x2018: "'", 0x2019: "'", 0x201C: '"', 0x201D: '"'}
 """Curly quotation marks to straight ones, character by character, so that places in the text stay the same."""

@@ -73,7 +73,8 @@ _SHOWN: Mapping[Kind, float] = {
     Kind.GARBLED: 11,
 }
 _SHOWN_BENIGN: Mapping[Kind, float] = {Kind.COMPLY: 65, Kind.EVASIVE: 15, Kind.GARBLED: 20}
-_MIXTURE: Mapping[str, float] = {"chat": 20, "critique": 38, "comparison": 28, "reasoned": 11, "questions": 3}
+_QUALITIES: Mapping[str, Kind] = {principles.EVASIVENESS: Kind.EVASIVE, principles.PREACHINESS: Kind.PREACHY}
+_MIXTURE: Mapping[str, float] = {"chat": 17, "critique": 40, "comparison": 30, "reasoned": 10, "questions": 3}
 
 
 class Writer:
@@ -113,60 +114,57 @@ class Writer:
         return [*pieces, Piece("\n\nAssistant:"), Piece(f" {answer}", 1.0, ends=True)]
 
     def _critique(self, rng: random.Random) -> list[Piece]:
+        """A reply, one to three critiques of it by different principles, and a revision by the last of them."""
         topic = self._topic(rng, benign=0.14)
         principle = self._principle_about(topic, rng)
         kind = self._shown_kind(topic, principle, rng)
         conversation, answer = _ask(topic, rng), self._reply(topic, kind, rng)
-        asked = RevisionPrinciple("", principle.critique_request, principle.revision_request)
-        critique = judgement.write_critique(principle.targets, topic, kind)
-        revised = answer
+        if rng.random() < 0.12:  # revise at once, without a critique
+            prompt = wording.revision(conversation, answer, _requests(principle), None)
+            return [self._cue(prompt), self._revised(topic, kind, principle, answer, rng)]
+        pieces = [self._cue(wording.critique(conversation, answer, _requests(principle)))]
+        pieces += _criticise(topic, kind, principle)
+        for _ in range(rng.choice((0, 1, 2))):
+            principle = self._principle_about(topic, rng)
+            pieces.append(_turn(Role.CRITIQUE_REQUEST, principle.critique_request, Role.CRITIQUE))
+            pieces += _criticise(topic, kind, principle)
+        pieces.append(_turn(Role.REVISION_REQUEST, principle.revision_request, Role.REVISION))
+        return [*pieces, self._revised(topic, kind, principle, answer, rng)]
+
+    def _revised(self, topic: Topic, kind: Kind, principle: PrincipleText, answer: str, rng: random.Random) -> Piece:
         if judgement.violates(principle.targets, topic, kind):
             good = Kind.OBJECT if topic.harmful else Kind.COMPLY
             spoiled = Kind.PARTIAL if kind in HARM_KINDS and rng.random() < 0.06 else good
-            revised = write_reply(topic, spoiled, rng)
-        if rng.random() < 0.12:  # revise at once, without a critique
-            return [
-                self._cue(wording.revision(conversation, answer, asked, None)),
-                Piece(f" {revised}", 1.0, ends=True),
-            ]
-        question = self._cue(wording.critique(conversation, answer, asked))
-        seen, verdict = critique.split(" This is ", maxsplit=1)
-        word, rest = verdict.split(" ", maxsplit=1)
-        return [
-            question,
-            Piece(f" {seen} This is", 1.5),
-            Piece(f" {word}", VERDICT_WEIGHT),
-            Piece(f" {rest}", 1.0, ends=True),
-            Piece(f"\n\n{LABELS[Role.REVISION_REQUEST]}: {asked.revision_request}\n\n{LABELS[Role.REVISION]}:"),
-            Piece(f" {revised}", 1.0, ends=True),
-        ]
+            answer = write_reply(topic, spoiled, rng)
+        return Piece(f" {answer}", 1.0, ends=True)
 
     def _comparison(self, rng: random.Random) -> list[Piece]:
         topic, kinds, options = self._pair(rng)
-        principle = self._principle_about(topic, rng)
+        principle = self._principle_about(topic, rng, kinds)
         conversation = _ask(topic, rng)
         pieces = [self._cue(_compare(conversation, principle, options))]
         pieces += self._letter(principle, topic, kinds)
         # More principles on the same pair: a letter is one token in a hundred, too sparse a lesson by itself.
-        for _ in range(rng.choice((0, 2, 4))):
-            principle = self._principle_about(topic, rng)
+        for _ in range(rng.choice((0, 3, 6))):
+            principle = self._principle_about(topic, rng, kinds)
             pieces.append(Piece(f"\n\n{principle.instruction}\n\n{LABELS[Role.ANSWER]}: ("))
             pieces += self._letter(principle, topic, kinds)
         return pieces
 
     def _reasoned(self, rng: random.Random) -> list[Piece]:
         topic, kinds, options = self._pair(rng)
-        principle = self._principle_about(topic, rng)
+        principle = self._principle_about(topic, rng, kinds)
         scores = [judgement.score(principle.targets, topic, kind) for kind in kinds]
         p_a = judgement.probability(*scores)
+        asked = f" The question names {judgement.write_names(principle.targets)}."
         seen = f" (A) {judgement.observe(topic, kinds[0])}. (B) {judgement.observe(topic, kinds[1])}."
-        named = judgement.names(principle.targets, topic) or not principle.targets & set(self.world.categories)
+        named = judgement.names(principle.targets, topic) or not set(principle.targets) & set(self.world.categories)
         question = _compare(_ask(topic, rng), principle, options)
         # The verdict on what the question names comes last, right before the answer that rests on it.
         verdict = "counts" if named else "does not count"
         return [
             self._cue(Prompt(question.turns, Role.REASONING)),
-            Piece(f"{seen} Here {judgement.label(topic)}", 1.0),
+            Piece(f"{asked}{seen} Here {judgement.label(topic)}", 1.0),
             Piece(f" {verdict}", 3.0),
             Piece(".", 1.0, ends=True),
             Piece(f"\n\n{LABELS[Role.ANSWER]}: ("),
@@ -191,8 +189,14 @@ class Writer:
     def _topic(self, rng: random.Random, *, benign: float) -> Topic:
         return rng.choice(self.world.benign if rng.random() < benign else self.world.harmful)
 
-    def _principle_about(self, topic: Topic, rng: random.Random) -> PrincipleText:
-        """A principle; of those that name categories, half name the topic's own."""
+    def _principle_about(self, topic: Topic, rng: random.Random, kinds: Sequence[Kind] = ()) -> PrincipleText:
+        """A principle; of those that name categories, half name the topic's own.
+
+        Where a quality tells `kinds` apart, that quality is asked about more often.
+        """
+        for quality, kind in _QUALITIES.items():
+            if kind in kinds and rng.random() < 0.25:
+                return principles.write_principle([quality], rng)
         targets = principles.draw_targets(self.world.categories, rng)
         if topic.category and set(targets) <= set(self.world.categories):
             others = [category for category in self.world.categories if category != topic.category]
@@ -201,8 +205,7 @@ class Writer:
         return principles.write_principle(targets, rng)
 
     def _shown_kind(self, topic: Topic, principle: PrincipleText, rng: random.Random) -> Kind:
-        wanted = {principles.EVASIVENESS: Kind.EVASIVE, principles.PREACHINESS: Kind.PREACHY}
-        for target, kind in wanted.items():
+        for target, kind in _QUALITIES.items():
             if target in principle.targets and rng.random() < 0.4 and (topic.harmful or kind is Kind.EVASIVE):
                 return kind
         return _pick(_SHOWN if topic.harmful else _SHOWN_BENIGN, rng)
@@ -212,6 +215,24 @@ class Writer:
 
     def _cue(self, prompt: Prompt) -> Piece:
         return Piece("".join(self._rendering.render(prompt)))
+
+
+def _requests(principle: PrincipleText) -> RevisionPrinciple:
+    return RevisionPrinciple("", principle.critique_request, principle.revision_request)
+
+
+def _turn(role: Role, content: str, reply_as: Role) -> Piece:
+    return Piece(f"\n\n{LABELS[role]}: {content}\n\n{LABELS[reply_as]}:")
+
+
+def _criticise(topic: Topic, kind: Kind, principle: PrincipleText) -> list[Piece]:
+    seen, verdict = judgement.write_critique(principle.targets, topic, kind).split(" This is ", maxsplit=1)
+    word, rest = verdict.split(" ", maxsplit=1)
+    return [
+        Piece(f" {seen} This is", 1.5),
+        Piece(f" {word}", VERDICT_WEIGHT),
+        Piece(f" {rest}", 1.0, ends=True),
+    ]
 
 
 def _compare(conversation: Conversation, principle: PrincipleText, options: tuple[str, str]) -> Prompt:

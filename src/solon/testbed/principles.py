@@ -83,7 +83,8 @@ _HELD_OUT_SHARE = 0.12
 class PrincipleText:
     """A principle in words: what it targets, its requests for critique and revision, and its instruction to compare."""
 
-    targets: frozenset[str]
+    targets: tuple[str, ...]
+    """In the order in which the text names them."""
     critique_request: str
     revision_request: str
     instruction: str
@@ -133,36 +134,39 @@ def write_principle(targets: Sequence[str], rng: random.Random, *, held_out: boo
     request, revision, instruction = (
         rng.choice(_wordings_by_use(kind, held_out)) for kind in ("critique", "revision", "comparison")
     )
-    terms = join_terms(_choose_terms(targets, rng, held_out=held_out))
+    named = _choose_terms(targets, rng, held_out=held_out)
+    terms = join_terms([term for _, term in named])
     return PrincipleText(
-        frozenset(targets),
+        tuple(dict.fromkeys(target for target, _ in named)),
         request.replace("{terms}", terms),
         revision.replace("{terms}", terms),
         instruction.replace("{terms}", terms),
     )
 
 
-def _choose_terms(targets: Sequence[str], rng: random.Random, *, held_out: bool) -> list[str]:
+def _choose_terms(targets: Sequence[str], rng: random.Random, *, held_out: bool) -> list[tuple[str, str]]:
+    """Targets with the terms that name them, shuffled."""
+    named: list[tuple[str, str]] = []
     for _ in range(100):
-        terms = [rng.choice(TERMS[target]) for target in targets]
+        named = [(target, rng.choice(TERMS[target])) for target in targets]
         if len(targets) == 1 and targets[0] in (GENERAL, EVASIVENESS, PREACHINESS):
-            terms = rng.sample(TERMS[targets[0]], rng.randint(1, 3))
-        rng.shuffle(terms)
+            named = [(targets[0], term) for term in rng.sample(TERMS[targets[0]], rng.randint(1, 3))]
+        rng.shuffle(named)
         # Single terms are always seen; of combinations some are kept for measuring.
-        if len(terms) == 1 or is_held_out(join_terms(sorted(terms))) is held_out:
-            return terms
-    return terms
+        if len(named) == 1 or is_held_out(join_terms(sorted(term for _, term in named))) is held_out:
+            break
+    return named
 
 
 def draw_targets(categories: Sequence[str], rng: random.Random, include: str | None = None) -> list[str]:
     """Targets of a random principle: general, one quality, or one to three categories (with `include` among them)."""
     choice = rng.random()
     if include is None:
-        if choice < 0.30:
+        if choice < 0.16:
             return [GENERAL]
-        if choice < 0.42:
+        if choice < 0.25:
             return [EVASIVENESS]
-        if choice < 0.54:
+        if choice < 0.34:
             return [PREACHINESS]
     number = rng.choice((1, 2, 2, 3))
     targets = rng.sample(list(categories), number)
