@@ -23,15 +23,15 @@ fi
 install() { "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "$@" -c constraints.txt; }
 
 # Elsewhere than on Linux the plain build is the CPU build. On Linux it would pull gigabytes of CUDA packages, so the
-# CPU build is asked for by name: first where pip already looks, then at its publisher's.
+# CPU build is asked for by name, wherever pip is set up to look.
 if [ -n "${TORCH:-}" ]; then
     install "$TORCH"
 elif [ "$(uname -s)" != Linux ]; then
     install "torch==$version"
-elif ! install "torch==$version+cpu" 2>/dev/null &&
-    ! install "torch==$version+cpu" --extra-index-url https://download.pytorch.org/whl/cpu; then
-    echo "No CPU build of torch $version was found. Put its wheel into a folder and type:" >&2
-    echo "  PIP_FIND_LINKS=FOLDER make venv      (or, with CUDA packages: make venv TORCH=torch==$version)" >&2
+elif ! install "torch==$version+cpu"; then
+    echo "pip found no CPU build of torch $version. Tell it where one is, an index or a folder of wheels, and try again:" >&2
+    echo "  PIP_EXTRA_INDEX_URL=INDEX make venv      or      PIP_FIND_LINKS=FOLDER make venv" >&2
+    echo "or take the build with CUDA packages: make venv TORCH=torch==$version" >&2
     exit 1
 fi
 install -e '.[dev]'
