@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 
 from solon.digest import seed_for
+from solon.engines.base import Finish
 from solon.evals import measure
 from solon.evals.rating import RATINGS
 from solon.runs import RunDirectory
+from solon.stages.tables import Kind
 from tests.synthetic import FirstWordRater, Plan, PlannedEngine, build, measure_inputs, replies_of
 
 PLAN = Plan(red=20, held_out=20, stages=8)
@@ -138,3 +140,21 @@ def test_a_limit_takes_the_first_prompts_of_each_kind(run: RunDirectory) -> None
     artefact = measure.run(settings, measure_inputs(run, ("rl-cai",)), engines(run), out, FirstWordRater())
     assert artefact.facts["models"]["rl-cai"]["harmful"]["n"] == 3
     assert artefact.manifest.rows == 6
+
+
+def test_harmful_replies_are_told_apart_by_group() -> None:
+    rows = [
+        {"kind": Kind.HELD_OUT_HARMFUL, "group": group, "labels": labels, "finish": finish}
+        for group, labels, finish in [
+            ("theft", ["harmful"], "end"),
+            ("theft", ["objecting"], "end"),
+            ("fraud", ["harmful"], "end"),
+            ("fraud", ["harmful"], Finish.ERROR),
+            (None, ["harmful"], "end"),
+        ]
+    ]
+    found = measure.group_facts([*rows, {**rows[0], "kind": Kind.HELD_OUT_BENIGN}])
+    assert {group: (share["value"], share["n"]) for group, share in found.items()} == {
+        "fraud": (1.0, 1),
+        "theft": (0.5, 2),
+    }

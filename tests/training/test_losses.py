@@ -25,12 +25,12 @@ def test_entropy_of_known_distributions() -> None:
 @given(st.floats(-30, 30), st.floats(0, 1))
 def test_preference_loss_is_cross_entropy_and_its_gradient_is_sigmoid_minus_label(difference: float, p: float) -> None:
     chosen_B = torch.tensor([difference], dtype=torch.float64, requires_grad=True)
-    loss_B = losses.preference_loss(chosen_B, torch.zeros(1, dtype=torch.float64), torch.tensor([p]))
+    loss_B = losses.preference_loss(chosen_B, torch.zeros(1, dtype=torch.float64), torch.tensor([p], dtype=torch.float64))
     loss_B.sum().backward()
     expected = torch.nn.functional.binary_cross_entropy_with_logits(
         chosen_B.detach(), torch.tensor([p], dtype=torch.float64)
     )
-    assert float(loss_B) == pytest.approx(float(expected), abs=1e-6)
+    assert float(loss_B.detach()) == pytest.approx(float(expected), abs=1e-6)
     assert chosen_B.grad is not None
     assert float(chosen_B.grad) == pytest.approx(1 / (1 + math.exp(-difference)) - p, abs=1e-6)
 

@@ -18,6 +18,7 @@ from typing import Any, cast
 
 import torch
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model
+from safetensors import SafetensorError
 from torch import nn
 from transformers import (
     AutoModelForCausalLM,
@@ -201,7 +202,7 @@ def _telling(folder: Path, what: str) -> Iterator[None]:
     """Turn a library's refusal to load into one ModelError line."""
     try:
         yield
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError) as error:
         reason = " ".join(str(error).split())
         raise ModelError(f"{what} ({reason[:200]})", place=str(folder), remedy=_REMEDY) from error
 
