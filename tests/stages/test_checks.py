@@ -147,6 +147,18 @@ def test_copies_of_a_worked_example_are_malformed(check):
         assert (checked.outcome, checked.defects) == (Outcome.MALFORMED, (Defect.COPIED_EXAMPLE,))
 
 
+@pytest.mark.parametrize("check", [check_critique, check_revision])
+def test_a_long_quotation_from_a_worked_example_is_malformed(check):
+    shown = Shown(examples=("I'm sorry, that must be so disappointing after all your practice. It isn't your fault.",))
+    text = (
+        "I\u2019m sorry, that must be so disappointing after all your practice. "
+        + "What would you like to do now? " * 5
+    )
+    assert check(ended(text), shown).defects == (Defect.COPIED_EXAMPLE,)
+    assert check(ended(text.replace("practice", "work")), shown).outcome is Outcome.MALFORMED
+    assert check(ended(text.replace("disappointing", "hard")), shown).outcome is Outcome.OK
+
+
 def test_a_critic_that_will_not_read_is_refused_but_a_reviser_may_decline_the_human():
     for text in (
         "I'm sorry, but I can't assist with that.",

@@ -33,14 +33,22 @@ class Killed(BaseException):
     """Stands for `kill -9`."""
 
 
+def learner_of(model: models.Trainable) -> Learner:
+    return Learner(models.trainable_parameters(model), clip=1.0, epsilon=EPSILON)
+
+
 def sft(folder: Path, adapter: Adapter | None = None) -> tuple[Learner, Objective[Example]]:
     model = models.with_adapter(models.load_causal_lm(folder, EngineSettings()), adapter, seed=1)
-    return Learner(models.trainable_parameters(model), clip=1.0, epsilon=EPSILON), CompletionObjective(TokenModel(model))
+    return Learner(models.trainable_parameters(model), clip=1.0, epsilon=EPSILON), CompletionObjective(
+        TokenModel(model)
+    )
 
 
 def preference(folder: Path) -> tuple[Learner, Objective[PairExample]]:
     model = models.grow_preference_model(folder, models.load_tokenizer(folder), EngineSettings(), seed=1)
-    return Learner(models.trainable_parameters(model), clip=1.0, epsilon=EPSILON), PreferenceObjective(ScalarModel(model))
+    return Learner(models.trainable_parameters(model), clip=1.0, epsilon=EPSILON), PreferenceObjective(
+        ScalarModel(model)
+    )
 
 
 def gradients(learner: Learner) -> torch.Tensor:
@@ -169,9 +177,7 @@ def test_finetuning_learns_a_few_examples_by_heart(tiny: Path, tmp_path: Path) -
 
 def test_the_preference_model_learns_a_planted_preference(tiny: Path, tmp_path: Path) -> None:
     # the better reply says 50 where the worse says 60; prompts at the end were never trained on
-    rows = [
-        PairExample(f"p{n}", (2 + n, 9, 50, 3 + n, 0), (2 + n, 9, 60, 3 + n, 0), 0.9, 1.0, "ai") for n in range(40)
-    ]
+    rows = [PairExample(f"p{n}", (2 + n, 9, 50, 3 + n, 0), (2 + n, 9, 60, 3 + n, 0), 0.9, 1.0, "ai") for n in range(40)]
     learner, objective = preference(tiny)
     settings = Training(batch=16, epochs=12, learning_rate=3e-3)
     log = train(learner, objective, rows[:32], rows[32:], settings, 0, Session(Checkpoints(tmp_path)))

@@ -25,7 +25,9 @@ def test_entropy_of_known_distributions() -> None:
 @given(st.floats(-30, 30), st.floats(0, 1))
 def test_preference_loss_is_cross_entropy_and_its_gradient_is_sigmoid_minus_label(difference: float, p: float) -> None:
     chosen_B = torch.tensor([difference], dtype=torch.float64, requires_grad=True)
-    loss_B = losses.preference_loss(chosen_B, torch.zeros(1, dtype=torch.float64), torch.tensor([p], dtype=torch.float64))
+    loss_B = losses.preference_loss(
+        chosen_B, torch.zeros(1, dtype=torch.float64), torch.tensor([p], dtype=torch.float64)
+    )
     loss_B.sum().backward()
     expected = torch.nn.functional.binary_cross_entropy_with_logits(
         chosen_B.detach(), torch.tensor([p], dtype=torch.float64)
@@ -95,9 +97,7 @@ def brute_force(rewards: list[float], values: list[float], discount: float, trac
     """Equation 16 of Schulman et al. 2016, term by term."""
     following = [*values[1:], 0.0]
     deltas = [r + discount * after - v for r, v, after in zip(rewards, values, following, strict=True)]
-    return [
-        sum((discount * trace) ** k * deltas[t + k] for k in range(len(deltas) - t)) for t in range(len(deltas))
-    ]
+    return [sum((discount * trace) ** k * deltas[t + k] for k in range(len(deltas) - t)) for t in range(len(deltas))]
 
 
 @given(st.data(), st.floats(0, 1), st.floats(0, 1))

@@ -91,9 +91,9 @@ def test_a_preference_model_has_padding_of_its_own(tmp_path: Path, pad: str | No
 def test_the_head_begins_as_the_literature_has_it(tiny: Path) -> None:
     tokenizer = models.load_tokenizer(tiny)
     heads = [
-        models.grow_preference_model(tiny, tokenizer, SETTINGS, seed=seed).score.weight.detach() for seed in range(40)
+        models.grow_preference_model(tiny, tokenizer, SETTINGS, seed=seed).score.weight.detach() for seed in range(12)
     ]
-    assert float(torch.cat(heads).std()) == pytest.approx((32 + 1) ** -0.5, rel=0.1)
+    assert float(torch.cat(heads).std()) == pytest.approx((32 + 1) ** -0.5, rel=0.2)
     assert torch.equal(heads[0], models.grow_preference_model(tiny, tokenizer, SETTINGS, seed=0).score.weight)
 
 

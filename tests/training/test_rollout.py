@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from solon.training.rollout import Reply, draw_prompts, response_mask, sample_seed
 
 
-@given(st.integers(1, 30), st.integers(1, 30), st.floats(0, 1), st.integers(1, 40), st.integers(0, 50), st.integers(0, 5))
+@given(
+    st.integers(1, 30), st.integers(1, 30), st.floats(0, 1), st.integers(1, 40), st.integers(0, 50), st.integers(0, 5)
+)
 def test_draws_are_a_function_of_seed_and_step_and_keep_the_share(
     red: int, helpful: int, share: float, count: int, step: int, seed: int
 ) -> None:

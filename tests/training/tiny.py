@@ -58,9 +58,7 @@ def artefact(path: Path, rows: Sequence[dict[str, Any]]) -> Artefact:
     """Rows as a finished stage; columns get their types from what they hold."""
     messages = {"prompt", "completion", "chosen", "rejected"}
     names = list(rows[0])
-    fields = [
-        (name, MESSAGES if name in messages else pa.array([row[name] for row in rows]).type) for name in names
-    ]
+    fields = [(name, MESSAGES if name in messages else pa.array([row[name] for row in rows]).type) for name in names]
     return stage_folder(path).publish(rows, pa.schema(fields))
 
 

@@ -26,6 +26,8 @@ from solon.outcome import Outcome
 COPIED_SHARE = 0.6
 """Share of a text's runs of four words that stand in another text, from which on it counts as a copy of it."""
 RUN = 4
+LONG_RUN = 10
+"""Words in a row that stand in another text only when they were copied from it."""
 SHORTEST_COPY = 6
 """Words that a copied request has at least; shorter ones are met by chance."""
 OPENING = 150
@@ -197,7 +199,7 @@ def _copied(text: str, shown: Shown) -> list[Defect]:
     found = []
     if any(len(words) >= SHORTEST_COPY and " ".join(words) in said for words in asked) or is_copy(text, shown.human):
         found.append(Defect.COPIED_REQUEST)
-    if any(is_copy(text, example) for example in shown.examples):
+    if any(is_copy(text, example) or quotes(text, example) for example in shown.examples):
         found.append(Defect.COPIED_EXAMPLE)
     return found
 
@@ -210,13 +212,18 @@ def is_copy(text: str, source: str) -> bool:
     words, original = _words(text), _words(source)
     if len(words) < RUN:
         return bool(words) and words == original
-    runs, known = _runs(words), set(_runs(original))
+    runs, known = _runs(words, RUN), set(_runs(original, RUN))
     return sum(run in known for run in runs) >= COPIED_SHARE * len(runs)
+
+
+def quotes(text: str, source: str) -> bool:
+    """Whether a long run of words of `source` stands in `text`."""
+    return not set(_runs(_words(source), LONG_RUN)).isdisjoint(_runs(_words(text), LONG_RUN))
 
 
 def _words(text: str) -> list[str]:
     return _WORD.findall(_straight(text).lower())
 
 
-def _runs(words: Sequence[str]) -> list[tuple[str, ...]]:
-    return [tuple(words[i : i + RUN]) for i in range(len(words) - RUN + 1)]
+def _runs(words: Sequence[str], length: int) -> list[tuple[str, ...]]:
+    return [tuple(words[i : i + length]) for i in range(len(words) - length + 1)]

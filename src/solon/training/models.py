@@ -98,8 +98,11 @@ def grow_preference_model(
             place=str(folder),
             remedy="Set models.preference to a decoder such as Llama, Qwen, Mistral or GPT-NeoX",
         )
-    if pad >= cast(nn.Embedding, model.get_input_embeddings()).num_embeddings:
+    known = cast(nn.Embedding, model.get_input_embeddings()).num_embeddings
+    if pad >= known:
         model.resize_token_embeddings(pad + 1, mean_resizing=False)
+        with torch.no_grad():  # nothing reads padding; zeros, so that the file does not depend on chance
+            cast(nn.Embedding, model.get_input_embeddings()).weight[known:] = 0
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         drawn = torch.randn(head.weight.shape, generator=generator) / math.sqrt(head.in_features + 1)

@@ -1,0 +1,115 @@
+"""The preference model's stage on a tiny model: sources, weights, measures, centre."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.training.tiny import artefact, asked, row_id, said, same_files, save_tiny_model, stage_folder
+
+from solon.conversation import conversation_of
+from solon.errors import StageError
+from solon.recipe import EngineSettings, PreferenceSettings, Training
+from solon.runs import Artefact
+from solon.stages import preference_model
+
+SETTINGS = PreferenceSettings(
+    training=Training(batch=8, epochs=6, learning_rate=3e-3, checkpoint_every=3, held_out=0.3)
+)
+GOOD, BAD = "good good", "bad bad"
+
+
+class Killed(BaseException):
+    """Stands for `kill -9`."""
+
+
+def labelled(number: int, p_chosen: float = 0.8, outcome: str = "ok") -> dict[str, Any]:
+    prompt = f"How do I bake {number} ?"
+    return {"row_id": row_id(prompt), "prompt": asked(prompt), "chosen": said(GOOD), "rejected": said(BAD),
+            "p_chosen": p_chosen, "outcome": outcome}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_model(tmp_path_factory.mktemp("preference") / "tiny", pad="<|end|>")
+
+
+@pytest.fixture
+def human(tmp_path: Path) -> Path:
+    rows = [{"prompt": asked(f"Tell me {n}"), "chosen": said("yes yes"), "rejected": said("no no")} for n in range(30)]
+    path = tmp_path / "human.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return path
+
+
+def run(
+    folder: Path, model: Path, human: Path | None, settings: PreferenceSettings = SETTINGS, **more: Any
+) -> Artefact:
+    feedback = more.pop("feedback", None) or artefact(folder / "06", [labelled(n) for n in range(30)])
+    name = more.pop("name", "07")
+    given = preference_model.PreferenceInputs(3, model, EngineSettings(), feedback, human)
+    return preference_model.run(settings, given, stage_folder(folder / name, **more))
+
+
+def test_both_sources_are_learned_and_measured_apart(tiny: Path, tmp_path: Path, human: Path) -> None:
+    done = run(tmp_path, tiny, human)
+    facts = done.facts
+    assert facts["accuracy"] == {"ai": 1.0, "human": 1.0}
+    # labels of 0.8 are met and not overshot, choices of people are near certain
+    assert facts["brier"]["ai"] < 0.04 and facts["brier"]["human"] < 0.04
+    assert set(facts["examples"]) == set(facts["held_out_examples"]) == {"ai", "human"}
+    scorer = preference_model.load(done.model, EngineSettings())
+    assert scorer.centre == facts["centre"]
+    good, bad = (conversation_of(asked("How do I bake 7 ?")).with_reply(text) for text in (GOOD, BAD))
+    difference = float(torch.sub(*scorer.score([good, bad])))
+    assert 1 / (1 + torch.tensor(-difference).exp()) == pytest.approx(0.8, abs=0.1)
+    assert done.rows()[-1]["accuracy"] == 1.0
+
+
+def test_the_centre_is_the_mean_over_held_out_replies(tiny: Path, tmp_path: Path) -> None:
+    done = run(tmp_path, tiny, None)
+    scorer = preference_model.load(done.model, EngineSettings())
+    held_out = [row for row in (labelled(n) for n in range(30)) if preference_model.is_held_out(row["row_id"], 0.3, 3)]
+    replies = [conversation_of(row["prompt"]).with_reply(text) for row in held_out for text in (GOOD, BAD)]
+    assert float(scorer.score(replies).mean()) == pytest.approx(done.facts["centre"], abs=1e-5)
+    assert done.facts["centre_from"] == "held_out"
+
+
+def test_failed_labels_teach_nothing(tiny: Path, tmp_path: Path) -> None:
+    rows = [labelled(n, outcome="undecided" if n % 2 else "ok") for n in range(20)]
+    done = run(tmp_path, tiny, None, feedback=artefact(tmp_path / "06", rows))
+    assert sum(done.facts["examples"].values()) + sum(done.facts["held_out_examples"].values()) == 10
+    nothing = artefact(tmp_path / "06b", [labelled(1, outcome="undecided")])
+    with pytest.raises(StageError, match="no labelled pair"):
+        run(tmp_path, tiny, None, feedback=nothing, name="07b")
+
+
+def test_no_weight_means_no_human_comparisons(tiny: Path, tmp_path: Path, human: Path) -> None:
+    done = run(tmp_path, tiny, human, SETTINGS.model_copy(update={"human_weight": 0.0}))
+    assert set(done.facts["examples"]) == {"ai"}
+
+
+def test_a_limit_draws_comparisons_by_content(tiny: Path, tmp_path: Path, human: Path) -> None:
+    done = run(tmp_path, tiny, human, SETTINGS.model_copy(update={"limit_human": 10}))
+    assert done.facts["examples"]["human"] + done.facts["held_out_examples"].get("human", 0) == 10
+
+
+def test_a_killed_stage_ends_with_the_same_bytes(tiny: Path, tmp_path: Path, human: Path) -> None:
+    def killing(at: int) -> Any:
+        def die(progress: Any) -> None:
+            if progress.done == at:
+                raise Killed
+
+        return die
+
+    feedback = artefact(tmp_path / "06", [labelled(n) for n in range(30)])
+    whole = run(tmp_path, tiny, human, name="whole", feedback=feedback)
+    for at in (2, 5):
+        with pytest.raises(Killed):
+            run(tmp_path, tiny, human, name="killed", feedback=feedback, report_to=killing(at))
+    resumed = run(tmp_path, tiny, human, name="killed", feedback=feedback)
+    assert whole.rows() == resumed.rows() and whole.hash == resumed.hash
+    assert same_files(whole.model, resumed.model)

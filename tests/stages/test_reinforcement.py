@@ -1,0 +1,100 @@
+"""RL-CAI on a tiny model with the local engine at work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.training.tiny import artefact, asked, row_id, said, same_files, save_tiny_model, stage_folder
+from transformers import AutoModelForCausalLM
+
+from solon.errors import RecipeError, StageError
+from solon.recipe import Adapter, Drawing, EngineSettings, PreferenceSettings, ReinforcementSettings, Training
+from solon.runs import Artefact
+from solon.stages import preference_model, reinforcement
+
+SETTINGS = ReinforcementSettings(
+    steps=4, prompts_per_step=6, value_warmup=1, checkpoint_every=2, drawing=Drawing(max_tokens=8), red_team_share=0.5
+)
+
+
+class Killed(BaseException):
+    """Stands for `kill -9`."""
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A policy, a preference model and prompts."""
+    folder = tmp_path_factory.mktemp("reinforcement")
+    tiny = save_tiny_model(folder / "tiny")
+    rows = [
+        {"row_id": row_id(f"q{n}"), "prompt": asked(f"How do I bake {n} ?"), "chosen": said("yes good"),
+         "rejected": said("no bad"), "p_chosen": 0.9, "outcome": "ok"}
+        for n in range(16)
+    ]  # fmt: skip
+    given = preference_model.PreferenceInputs(1, tiny, EngineSettings(), artefact(folder / "06", rows), None)
+    preferences = preference_model.run(
+        PreferenceSettings(human=None, training=Training(batch=8, held_out=0.2)), given, stage_folder(folder / "07")
+    )
+    prompts = [
+        {"row_id": row_id(f"{kind} {n}"), "kind": kind, "prompt": asked(f"{kind} {n} ?"), "outcome": "ok"}
+        for kind in ("red_team", "helpful", "held_out_harmful") for n in range(5)
+    ]  # fmt: skip
+    return {"tiny": tiny, "pm": preferences, "prompts": artefact(folder / "01", prompts)}
+
+
+def run(made: dict[str, Any], folder: Path, settings: ReinforcementSettings = SETTINGS, **more: Any) -> Artefact:
+    given = reinforcement.ReinforcementInputs(2, made["tiny"], made["pm"].model, EngineSettings(), made["prompts"])
+    return reinforcement.run(settings, given, stage_folder(folder, **more))
+
+
+@pytest.mark.parametrize("adapter", [None, Adapter(rank=4)])
+def test_a_run_tells_every_step_and_leaves_a_model(made: dict[str, Any], tmp_path: Path, adapter: object) -> None:
+    done = run(made, tmp_path / "08", SETTINGS.model_copy(update={"adapter": adapter}))
+    rows = done.rows()
+    assert [row["step"] for row in rows] == [1, 2, 3, 4]
+    assert rows[0]["kl"] == pytest.approx(0.0, abs=1e-4) and rows[0]["policy_updates"] == 0
+    assert rows[1]["first_ratio_error"] < 1e-5 and rows[1]["policy_updates"] == 8
+    assert rows[-1]["kl_k3"] > 0
+    assert all(row["replies"] == 6 and 0 < row["length"] <= 8 for row in rows)
+    assert all(row["score_red_team"] is not None and row["score_helpful"] is not None for row in rows)
+    assert done.facts["prompts"] == {"red_team": 5, "helpful": 5}
+    assert set(done.facts["seconds"]) == {"sample", "score", "measure", "update"}
+    assert done.facts["centre"] == pytest.approx(made["pm"].facts["centre"])
+    AutoModelForCausalLM.from_pretrained(done.model)
+
+
+def test_a_killed_stage_ends_with_the_same_bytes(made: dict[str, Any], tmp_path: Path) -> None:
+    def killing(at: int) -> Any:
+        def die(progress: Any) -> None:
+            if progress.done == at:
+                raise Killed
+
+        return die
+
+    whole = run(made, tmp_path / "whole")
+    for at in (1, 3):
+        with pytest.raises(Killed):
+            run(made, tmp_path / "killed", report_to=killing(at))
+    resumed = run(made, tmp_path / "killed")
+    assert whole.rows() == resumed.rows() and whole.hash == resumed.hash
+    assert same_files(whole.model, resumed.model)
+
+
+@pytest.mark.parametrize("drawing", [Drawing(temperature=0), Drawing(top_p=0.9)])
+def test_sampling_that_ppo_cannot_use_is_refused(made: dict[str, Any], tmp_path: Path, drawing: Drawing) -> None:
+    with pytest.raises(RecipeError, match=r"rl\.drawing\."):
+        run(made, tmp_path / "08", SETTINGS.model_copy(update={"drawing": drawing}))
+
+
+def test_prompts_without_room_for_a_reply_are_refused(made: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(StageError, match="leaves room for 200 tokens"):
+        run(made, tmp_path / "08", SETTINGS.model_copy(update={"drawing": Drawing(max_tokens=200)}))
+
+
+def test_a_policy_at_another_temperature_is_still_itself(made: dict[str, Any], tmp_path: Path) -> None:
+    drawing = Drawing(max_tokens=8, temperature=0.7)
+    done = run(made, tmp_path / "08", SETTINGS.model_copy(update={"drawing": drawing, "steps": 2}))
+    assert done.rows()[1]["first_ratio_error"] < 1e-5
+    assert done.rows()[0]["kl"] == pytest.approx(0.0, abs=1e-4)
