@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from solon.builtin import model_path, source_path
 from solon.conversation import Conversation
@@ -35,7 +34,7 @@ from solon.evals.results import (
 )
 from solon.progress import Display
 from solon.recipe import Rater, Recipe, Settings
-from solon.runs import Artefact, Progress, Row, RunDirectory, StageFolder
+from solon.runs import Artefact, Progress, RunDirectory, StageFolder
 from solon.stages import (
     ai_feedback,
     critique_revision,
@@ -87,6 +86,11 @@ class _Pipeline:
         return model_path(self.recipe.models.assistant)
 
     @property
+    def _rated(self) -> bool:
+        """Whether a rater will know the truth; where none does, plain questions tell how far to trust the models."""
+        return self.recipe.measure.rater is not Rater.NONE
+
+    @property
     def pretrained(self) -> Path:
         return model_path(self.recipe.models.pretrained)
 
@@ -117,7 +121,11 @@ class _Pipeline:
     def critique_revision(self, replies: Artefact) -> Artefact:
         settings, critic = self.recipe.revision, self._model(self.recipe.models.critic)
         inputs = critique_revision.RevisionInputs(
-            self.recipe.seed, self.run.constitution, replies, self.recipe.engine.batch
+            self.recipe.seed,
+            self.run.constitution,
+            replies,
+            self.recipe.engine.batch,
+            None if self._rated else fitness.assess_critic(settings, self.run.constitution, self.recipe.seed),
         )
         return self.stage(
             CRITIQUE_REVISION,
@@ -144,7 +152,13 @@ class _Pipeline:
 
     def ai_feedback(self, pairs: Artefact) -> Artefact:
         settings, judge = self.recipe.feedback, self._model(self.recipe.models.feedback)
-        inputs = ai_feedback.FeedbackInputs(self.recipe.seed, self.run.constitution, pairs, self.recipe.engine.batch)
+        inputs = ai_feedback.FeedbackInputs(
+            self.recipe.seed,
+            self.run.constitution,
+            pairs,
+            self.recipe.engine.batch,
+            None if self._rated else fitness.assess_judge(settings, self.run.constitution, self.recipe.seed),
+        )
         return self.stage(
             AI_FEEDBACK,
             settings,
@@ -191,30 +205,11 @@ class _Pipeline:
                 labels,
                 self._scorer(preferences.model),
                 self.recipe.engine.batch,
-                {} if rater else self._fitness(out),
             )
             return measure.run(settings, inputs, lambda name: self.engine(models[name]), out, rater)
 
         read = self.read(asked, replies, revisions, labels, preferences, **models)
-        return self.stage(MEASURE, settings, read if rater else read | self._constitution(), work)
-
-    def _fitness(self, out: StageFolder) -> dict[str, Any]:
-        """How far critic and judge can be trusted, told by plain questions: where no rater knows, this must serve."""
-        recipe, constitution = self.recipe, self.run.constitution
-
-        def measured(parts: Sequence[str]) -> list[Row]:
-            if parts[0] == "judge":
-                judge = self.engine(self._model(recipe.models.feedback))
-                return [fitness.judge_fitness(judge, recipe.feedback, constitution, recipe.seed).facts()]
-            critic = self.engine(self._model(recipe.models.critic))
-            found = fitness.critic_fitness(critic, recipe.revision, constitution, recipe.seed)
-            return [found.facts()] if found else []
-
-        return {
-            role: told
-            for row in out.map("fitness", ["judge", "critic"], measured, chunk=1)
-            for role, told in row.items()
-        }
+        return self.stage(MEASURE, settings, read, work)
 
     def stage(
         self, name: str, settings: Settings, read: Mapping[str, object], work: Callable[[StageFolder], Artefact]

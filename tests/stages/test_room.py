@@ -1,11 +1,13 @@
 from tests.stages.workbench import Bench
 
+from solon.builtin import constitution_path, source_path
+from solon.constitution import load_constitution
 from solon.engines.scripted import ScriptedEngine
 from solon.outcome import Outcome
-from solon.recipe import Recipe
+from solon.recipe import Recipe, load_recipe
 from solon.stages import ai_feedback, critique_revision, response_pairs, responses
-from solon.stages.ai_feedback import FeedbackInputs
-from solon.stages.critique_revision import RevisionInputs
+from solon.stages.ai_feedback import FeedbackInputs, few_shot_variants
+from solon.stages.critique_revision import RevisionInputs, worked_examples
 from solon.stages.response_pairs import PairInputs
 from solon.stages.responses import ResponseInputs
 from solon.stages.room import SLACK, reserved_tokens
@@ -51,3 +53,14 @@ def test_what_is_reserved_is_enough_for_every_question_and_not_much_more(tmp_pat
         assert artefact.manifest.outcomes == {Outcome.OK.value: artefact.manifest.rows}
     most = max(counter.count_tokens(prompt) for prompt in engine.prompts)
     assert window - 3 * SLACK < most + 13 <= window
+
+
+def test_the_real_recipe_has_the_worked_examples_and_prompts_that_it_asks_for():
+    recipe = load_recipe("real")
+    constitution = load_constitution(constitution_path(recipe.constitution))
+    assert len(worked_examples(recipe.revision, constitution)) == recipe.revision.few_shot > 0
+    assert len(few_shot_variants(recipe.feedback, constitution, 0)[0]) == recipe.feedback.few_shot > 0
+    assert source_path(recipe.prompts.helpful).exists() and source_path(recipe.measure.benign).exists()
+    assert recipe.preference.human is None, "hh-rlhf's harmlessness comparisons must not teach harmlessness"
+    reserved = reserved_tokens(recipe, constitution, ScriptedEngine())
+    assert reserved[Kind.RED_TEAM] * 1.4 < recipe.engine.window

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -67,8 +67,6 @@ class MeasureInputs:
     score: hindsight.Score | None = None
     chunk: int = 128
     """Prompts asked, and made durable, at once."""
-    fitness: Mapping[str, Any] = field(default_factory=dict)
-    """What plain questions told of the judge and the critic (`solon.evals.fitness`), kept among the facts."""
 
 
 def run(
@@ -95,8 +93,6 @@ def run(
     groups = {name: group_facts([row for row in answers if row["model"] == name]) for name in inputs.models}
     if any(groups.values()):
         facts["groups"] = groups
-    if inputs.fitness:
-        facts["fitness"] = dict(inputs.fitness)
     feedback = inputs.feedback.rows() if inputs.feedback is not None else []
     revisions: list[Row] = []
     if rater is not None and inputs.responses is not None and inputs.revisions is not None:

@@ -8,9 +8,9 @@ text malformed and leaves it as it was written, for people to read. Every repair
 
 1. the engine failed -> provider_error;  2. nothing but white space -> empty (truncated when the limit was reached);
 3. the token limit was reached -> truncated;  4. the model declines the task itself (to read, criticise or rewrite) ->
-refused;  5. another speaker's turn, a turn of the method or a template's mark within the text -> malformed;  6. for a
-revision: talk about the revising, a critique in its place, a request copied, a worked example copied -> malformed;
-7. for a critique: a request copied, a worked example's critique copied word for word or nearly -> malformed.
+refused;  5. another speaker's turn, a turn of the method or a template's mark within the text -> malformed;  6. a
+request or the human's turn copied, or a worked example (most of it, or ten words in a row) -> malformed;  7. for a
+revision: talk about the revising, or a critique in its place -> malformed.
 """
 
 from __future__ import annotations
