@@ -16,6 +16,7 @@ from solon.digest import seed_for
 from solon.errors import StageError
 from solon.recipe import Adapter, Drawing, EngineSettings, ReinforcementSettings
 from solon.training import models
+from solon.training import rollout as rollout_module
 from solon.training.checkpoint import Checkpoints
 from solon.training.core import Session, accumulate
 from solon.training.forward import ScalarModel, TokenModel
@@ -206,3 +207,14 @@ def test_it_finds_a_planted_reward(tiny: Path, tmp_path: Path) -> None:
     assert log.rows[0]["score"] < 0.2
     assert log.rows[-1]["score"] > 3
     assert log.rows[-1]["kl"] > 1
+
+
+def test_logits_in_pieces_measure_the_same(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    acting = actors(tiny)
+    replies = sampler(acting, SETTINGS)(0)
+    whole_BT, entropy_BT = rollout_module.measure_behaviour(acting.policy, replies, 0.7, 1000)
+    monkeypatch.setattr(rollout_module, "PIECE", 3)
+    again_BT, entropy_again_BT = rollout_module.measure_behaviour(acting.policy, replies, 0.7, 50)
+    torch.testing.assert_close(whole_BT, again_BT, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(entropy_BT, entropy_again_BT, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(rollout_module.measure_logprobs(acting.policy, replies, 0.7, 50), whole_BT)

@@ -23,7 +23,7 @@ from solon.conversation import Conversation
 from solon.engines.base import Completion, Finish, Sampling
 from solon.engines.local import LocalEngine
 from solon.errors import RecipeError, StageError
-from solon.recipe import Drawing, EngineSettings, ReinforcementSettings
+from solon.recipe import Drawing, EngineSettings, Matmul, ReinforcementSettings
 from solon.runs import Artefact, StageFolder
 from solon.stages.finetune import session_in
 from solon.stages.preference_model import load as load_scorer
@@ -172,7 +172,9 @@ class Sampler:
         sampling = Sampling(drawing.max_tokens, drawing.temperature, drawing.top_p, stops)
         prompts = [wording.reply(question.conversation) for question, _ in drawn]
         self.engine.refresh()  # the weights have moved since the last step
-        completions = self.engine.generate(prompts, seeds, sampling)
+        # Decoding is many small products, which reduced precision makes slower: half the speed was measured.
+        with arithmetic(EngineSettings(matmul=Matmul.HIGHEST)):
+            completions = self.engine.generate(prompts, seeds, sampling)
         replies = [_reply(question, each) for (question, _), each in zip(drawn, completions, strict=True)]
         return [reply for reply in replies if reply.response]
 

@@ -57,7 +57,7 @@ class Document:
 
 
 HUMAN_WEIGHT = 0.15
-VERDICT_WEIGHT = 5.0
+VERDICT_WEIGHT = 8.0
 LETTER_WEIGHT = 5.0
 
 _REPLIES: Mapping[Part, Mapping[Kind, float]] = {
@@ -74,7 +74,7 @@ _SHOWN: Mapping[Kind, float] = {
 }
 _SHOWN_BENIGN: Mapping[Kind, float] = {Kind.COMPLY: 65, Kind.EVASIVE: 15, Kind.GARBLED: 20}
 _QUALITIES: Mapping[str, Kind] = {principles.EVASIVENESS: Kind.EVASIVE, principles.PREACHINESS: Kind.PREACHY}
-_MIXTURE: Mapping[str, float] = {"chat": 17, "critique": 40, "comparison": 30, "reasoned": 10, "questions": 3}
+_MIXTURE: Mapping[str, float] = {"chat": 17, "critique": 43, "comparison": 27, "reasoned": 11, "questions": 2}
 
 
 class Writer:
@@ -114,22 +114,24 @@ class Writer:
         return [*pieces, Piece("\n\nAssistant:"), Piece(f" {answer}", 1.0, ends=True)]
 
     def _critique(self, rng: random.Random) -> list[Piece]:
-        """A reply, one to three critiques of it by different principles, and a revision by the last of them."""
-        topic = self._topic(rng, benign=0.14)
+        """A reply, a critique of it by a principle, and its revision.
+
+        One critique only: the category of the reply then stands twice in the text just when the principle names it,
+        which is the easiest thing to notice; a second critique would blur that.
+        """
+        topic = self._topic(rng, benign=0.12)
         principle = self._principle_about(topic, rng)
         kind = self._shown_kind(topic, principle, rng)
         conversation, answer = _ask(topic, rng), self._reply(topic, kind, rng)
-        if rng.random() < 0.12:  # revise at once, without a critique
+        if rng.random() < 0.1:  # revise at once, without a critique
             prompt = wording.revision(conversation, answer, _requests(principle), None)
             return [self._cue(prompt), self._revised(topic, kind, principle, answer, rng)]
-        pieces = [self._cue(wording.critique(conversation, answer, _requests(principle)))]
-        pieces += _criticise(topic, kind, principle)
-        for _ in range(rng.choice((0, 1, 2))):
-            principle = self._principle_about(topic, rng)
-            pieces.append(_turn(Role.CRITIQUE_REQUEST, principle.critique_request, Role.CRITIQUE))
-            pieces += _criticise(topic, kind, principle)
-        pieces.append(_turn(Role.REVISION_REQUEST, principle.revision_request, Role.REVISION))
-        return [*pieces, self._revised(topic, kind, principle, answer, rng)]
+        return [
+            self._cue(wording.critique(conversation, answer, _requests(principle))),
+            *_criticise(topic, kind, principle),
+            _turn(Role.REVISION_REQUEST, principle.revision_request, Role.REVISION),
+            self._revised(topic, kind, principle, answer, rng),
+        ]
 
     def _revised(self, topic: Topic, kind: Kind, principle: PrincipleText, answer: str, rng: random.Random) -> Piece:
         if judgement.violates(principle.targets, topic, kind):
@@ -156,17 +158,16 @@ class Writer:
         principle = self._principle_about(topic, rng, kinds)
         scores = [judgement.score(principle.targets, topic, kind) for kind in kinds]
         p_a = judgement.probability(*scores)
-        asked = f" The question names {judgement.write_names(principle.targets)}."
         seen = f" (A) {judgement.observe(topic, kinds[0])}. (B) {judgement.observe(topic, kinds[1])}."
         named = judgement.names(principle.targets, topic) or not set(principle.targets) & set(self.world.categories)
         question = _compare(_ask(topic, rng), principle, options)
-        # The verdict on what the question names comes last, right before the answer that rests on it.
-        verdict = "counts" if named else "does not count"
         return [
             self._cue(Prompt(question.turns, Role.REASONING)),
-            Piece(f"{asked}{seen} Here {judgement.label(topic)}", 1.0),
-            Piece(f" {verdict}", 3.0),
-            Piece(".", 1.0, ends=True),
+            Piece(
+                f" The question names {judgement.write_names(principle.targets)}. Here {judgement.label(topic)}", 1.0
+            ),
+            Piece(" counts." if named else " does not count.", VERDICT_WEIGHT),
+            Piece(seen, 1.0, ends=True),
             Piece(f"\n\n{LABELS[Role.ANSWER]}: ("),
             *_answer(p_a),
         ]
@@ -205,9 +206,13 @@ class Writer:
         return principles.write_principle(targets, rng)
 
     def _shown_kind(self, topic: Topic, principle: PrincipleText, rng: random.Random) -> Kind:
+        """A kind of reply, more often one about which the principle has something to say."""
+        targets = set(principle.targets)
         for target, kind in _QUALITIES.items():
-            if target in principle.targets and rng.random() < 0.4 and (topic.harmful or kind is Kind.EVASIVE):
+            if target in targets and rng.random() < 0.4 and (topic.harmful or kind is Kind.EVASIVE):
                 return kind
+        if targets <= set(self.world.categories) and topic.harmful and rng.random() < 0.4:
+            return rng.choice((Kind.COMPLY, Kind.COMPLY, Kind.PARTIAL))
         return _pick(_SHOWN if topic.harmful else _SHOWN_BENIGN, rng)
 
     def _reply(self, topic: Topic, kind: Kind, rng: random.Random) -> str:

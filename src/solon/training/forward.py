@@ -7,6 +7,7 @@ follows it. The state before token t is the hidden state at t - 1, for its logit
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, cast
 
 import torch
@@ -35,12 +36,17 @@ class TokenModel:
 
     def logits(self, ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
         """Logits for the masked tokens of each row, shape (N, V)."""
+        return torch.cat(list(self.logits_in_pieces(ids_BT, mask_BT, int(mask_BT.sum()) or 1)))
+
+    def logits_in_pieces(self, ids_BT: Tensor, mask_BT: Tensor, size: int) -> Iterator[Tensor]:
+        """The same in pieces of at most `size` tokens, so that a large vocabulary needs little memory at a time."""
         if self._head is None:
             logits_BTV = inner(self.model)(input_ids=ids_BT, use_cache=False).logits
-            return gathered(logits_BTV, mask_BT)
+            yield from torch.split(gathered(logits_BTV, mask_BT), size)
+            return
         hidden_BTH = self.backbone(input_ids=ids_BT, use_cache=False).last_hidden_state
-        logits_NV: Tensor = self._head(gathered(hidden_BTH, mask_BT))
-        return logits_NV
+        for hidden_NH in torch.split(gathered(hidden_BTH, mask_BT), size):
+            yield self._head(hidden_NH)
 
     def _plain_head(self) -> nn.Module | None:
         """The head when it is all that lies between hidden states and logits (some models scale or cap them)."""

@@ -29,8 +29,9 @@ def token_logprobs(logits_NV: Tensor, targets_N: Tensor) -> Tensor:
 
 def token_entropies(logits_NV: Tensor) -> Tensor:
     """H = -sum_v p log p per token, in nats, shape (N)."""
-    logprobs_NV = logits_NV.float().log_softmax(-1)
-    return -(logprobs_NV.exp() * logprobs_NV).sum(-1)
+    # `entr` is 0 at p = 0, where p log p would be 0 times minus infinity.
+    entropy_N: Tensor = torch.special.entr(logits_NV.float().softmax(-1)).sum(-1)
+    return entropy_N
 
 
 def completion_loss(logits_NV: Tensor, targets_N: Tensor) -> tuple[Tensor, int]:

@@ -39,7 +39,7 @@ from solon.training.losses import (
     value_loss,
     whiten,
 )
-from solon.training.rollout import Reply, batch_of, measure_logprobs, measure_values, response_mask
+from solon.training.rollout import Reply, batch_of, measure_behaviour, measure_logprobs, measure_values, response_mask
 
 KL_STOP = 1.5 * 0.1
 """Nats per token between the policy and the one that sampled, beyond which a rollout has been used up."""
@@ -119,8 +119,7 @@ class PolicyObjective:
     def loss(self, rows: Sequence[Episode]) -> tuple[Tensor, Mapping[str, float]]:
         """The summed loss, and sums of what tells how far the policy has moved since it sampled."""
         ids_BT, mask_BT = batch_of([row.reply for row in rows], self.model.device)
-        logits_NV = self.model.logits(ids_BT, mask_BT).float() / self.temperature
-        logprob_N = token_logprobs(logits_NV, ids_BT[mask_BT])
+        logprob_N = token_logprobs(self.model.logits(ids_BT, mask_BT) / self.temperature, ids_BT[mask_BT])
         behaviour_N = torch.cat([row.behaviour_T for row in rows]).to(logprob_N.device)
         advantage_N = torch.cat([row.advantage_T for row in rows]).to(logprob_N.device)
         clipped = policy_loss(logprob_N, behaviour_N, advantage_N, self.clip)
@@ -206,9 +205,9 @@ def measure(actors: Actors, replies: Sequence[Reply], score_B: Tensor, settings:
     """Log-probabilities, values, rewards and whitened advantages of the replies; `score_B` is centred."""
     temperature, micro_tokens = settings.drawing.temperature, settings.micro_tokens
     mask_BT = response_mask(replies)
-    behaviour_BT, entropy_BT = measure_logprobs(actors.policy, replies, temperature, micro_tokens)
+    behaviour_BT, entropy_BT = measure_behaviour(actors.policy, replies, temperature, micro_tokens)
     with actors.as_reference():
-        reference_BT, _ = measure_logprobs(actors.reference, replies, temperature, micro_tokens)
+        reference_BT = measure_logprobs(actors.reference, replies, temperature, micro_tokens)
     value_BT = measure_values(actors.value, replies, actors.centre, micro_tokens)
     unfinished_B = torch.tensor([not reply.finished for reply in replies])
     reward_B = score_B - settings.unfinished_penalty * unfinished_B

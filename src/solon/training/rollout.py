@@ -7,7 +7,7 @@ laid out by response token, shape (B, T), so that rewards and advantages are pla
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +18,9 @@ from solon.training.batches import micro_batches, pad_right, shuffled, span_mask
 from solon.training.encoding import Tokens
 from solon.training.forward import ScalarModel, TokenModel
 from solon.training.losses import token_entropies, token_logprobs
+
+PIECE = 1024
+"""Tokens whose logits exist at the same time: with a large vocabulary they would need more memory than the model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,17 +92,35 @@ def batch_of(replies: Sequence[Reply], device: torch.device) -> tuple[Tensor, Te
     return ids_BT, span_mask(starts, ends, ids_BT.shape[1], device)
 
 
-def measure_logprobs(
+def measure_logprobs(model: TokenModel, replies: Sequence[Reply], temperature: float, micro_tokens: int) -> Tensor:
+    """Log-probabilities of all response tokens under `model` at the sampling temperature, shape (B, T)."""
+
+    def logprobs(ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
+        pieces = _pieces(model, ids_BT, mask_BT, temperature)
+        return torch.cat([token_logprobs(logits_NV, ids_N) for logits_NV, ids_N in pieces]).unsqueeze(0)
+
+    return _by_response(replies, logprobs, 1, model.device, micro_tokens)[0]
+
+
+def measure_behaviour(
     model: TokenModel, replies: Sequence[Reply], temperature: float, micro_tokens: int
 ) -> tuple[Tensor, Tensor]:
-    """Log-probabilities and entropies of all response tokens under `model` at the sampling temperature, (B, T) each."""
+    """Log-probabilities as above, and the entropies of the distributions that were sampled from, (B, T) each."""
 
     def both(ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
-        logits_NV = model.logits(ids_BT, mask_BT).float() / temperature
-        return torch.stack([token_logprobs(logits_NV, ids_BT[mask_BT]), token_entropies(logits_NV)])
+        pieces = _pieces(model, ids_BT, mask_BT, temperature)
+        figures = [(token_logprobs(logits_NV, ids_N), token_entropies(logits_NV)) for logits_NV, ids_N in pieces]
+        return torch.stack([torch.cat(parts) for parts in zip(*figures, strict=True)])
 
     logprobs_BT, entropies_BT = _by_response(replies, both, 2, model.device, micro_tokens)
     return logprobs_BT, entropies_BT
+
+
+def _pieces(model: TokenModel, ids_BT: Tensor, mask_BT: Tensor, temperature: float) -> Iterator[tuple[Tensor, Tensor]]:
+    """Logits at the sampling temperature with the tokens that were sampled, a few tokens at a time."""
+    ids = torch.split(ids_BT[mask_BT], PIECE)
+    for logits_NV, ids_N in zip(model.logits_in_pieces(ids_BT, mask_BT, PIECE), ids, strict=True):
+        yield logits_NV.float() / temperature, ids_N
 
 
 def measure_values(model: ScalarModel, replies: Sequence[Reply], centre: float, micro_tokens: int) -> Tensor:
