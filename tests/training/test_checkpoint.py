@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from solon.errors import RunError
+from solon.training import checkpoint
 from solon.training.checkpoint import Checkpoints, Snapshot
 
 
@@ -82,3 +84,21 @@ def test_a_refusing_disk_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(RunError, match="cannot write"):
         Checkpoints(tmp_path / "file" / "checkpoints").save(snapshot(1))
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), SafetensorError("No space left on device")])
+def test_a_full_disk_is_one_line_and_leaves_the_earlier_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def full(tensors: object, path: Path) -> None:
+        path.write_bytes(b"half of it")
+        raise error
+
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(snapshot(1))
+    with monkeypatch.context() as patched, pytest.raises(RunError, match="cannot write: No space left"):
+        patched.setattr(checkpoint, "save_file", full)
+        checkpoints.save(snapshot(2))
+    found = checkpoints.newest()
+    assert found is not None and found.step == 1
+    assert checkpoints.save(snapshot(2)).is_dir()

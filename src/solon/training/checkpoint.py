@@ -14,7 +14,8 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,16 @@ class Damaged(Exception):
     """A checkpoint that is not what was written."""
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn a disk's refusal into one RunError line; the tensor library has an error of its own for it."""
+    with telling_of(path):
+        try:
+            yield
+        except SafetensorError as error:
+            raise OSError(f"{error}") from error
+
+
 @dataclass(frozen=True, slots=True)
 class Checkpoints:
     """The checkpoints of one training run, in one folder."""
@@ -56,7 +67,7 @@ class Checkpoints:
         """Make a snapshot durable, then remove all but the newest two; RunError when the disk refuses."""
         final = self.folder / f"step_{snapshot.step:06d}"
         partial = final.with_name(final.name + PARTIAL)
-        with telling_of(final):
+        with writing(final):
             self.folder.mkdir(parents=True, exist_ok=True)
             for leftover in self.folder.glob(f"*{PARTIAL}"):
                 shutil.rmtree(leftover)

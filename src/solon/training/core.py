@@ -99,14 +99,17 @@ def accumulate(
 
 
 def mean_loss(objective: Objective[R], rows: Sequence[R], micro_tokens: int) -> float | None:
-    """The mean loss over `rows` without gradients; None when there are none."""
+    """The mean loss over `rows` without gradients; None when there are none, StageError when it is not finite."""
     if not rows:
         return None
     total = 0.0
     with torch.no_grad():
         for part in micro_batches(rows, lambda row: row.length, micro_tokens, width=objective.width):
             total += float(objective.loss(part)[0])
-    return total / objective.size(rows)
+    mean = total / objective.size(rows)
+    if not math.isfinite(mean):
+        raise StageError(f"the held-out loss is {mean}", remedy="Lower the learning rate in a new run")
+    return mean
 
 
 def train(

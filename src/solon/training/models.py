@@ -32,6 +32,7 @@ from transformers.utils import logging as transformers_logging
 from solon.digest import seed_for
 from solon.errors import ModelError
 from solon.recipe import Adapter, EngineSettings, Matmul
+from solon.training.checkpoint import writing
 
 Trainable = PreTrainedModel | PeftModel
 _REMEDY = "Give a folder that save_pretrained wrote: config.json, tokenizer files and *.safetensors"
@@ -165,16 +166,16 @@ def inner(model: Trainable) -> PreTrainedModel:
 def save_model(model: Trainable, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """Write a plain model folder with its tokenizer; an adapter is merged into it, its own files go to `adapter/`.
 
-    Merging changes `model`: it is not to be trained further.
+    Merging changes `model`: it is not to be trained further. Raises RunError when the disk refuses.
     """
-    shutil.rmtree(folder, ignore_errors=True)
-    if isinstance(model, PeftModel):
-        model.save_pretrained(str(folder / "adapter"), safe_serialization=True, save_embedding_layers=False)
-        (folder / "adapter" / "README.md").unlink(missing_ok=True)  # a template with blanks
-        model = cast(PreTrainedModel, model.merge_and_unload())
-    with _quiet():
+    with _quiet(), writing(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(model, PeftModel):
+            model.save_pretrained(str(folder / "adapter"), safe_serialization=True, save_embedding_layers=False)
+            (folder / "adapter" / "README.md").unlink(missing_ok=True)  # a template with blanks
+            model = cast(PreTrainedModel, model.merge_and_unload())
         model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
 
 
 def _load(
