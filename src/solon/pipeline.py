@@ -99,14 +99,12 @@ class _Pipeline:
         files = {name: source_path(name) for name in (settings.red_team, settings.helpful)}
         files |= {name: source_path(name) for name in (measured.harmful, measured.benign)}
 
-        def work(out: StageFolder) -> Artefact:
-            engine = self.engine(self.assistant)
-            inputs = prompts.PromptInputs(measured, reserved_tokens(self.recipe, constitution, engine))
-            return prompts.run(settings, inputs, engine, out)
-
+        engine = self.engine(self.assistant)
+        inputs = prompts.PromptInputs(measured, reserved_tokens(self.recipe, constitution, engine))
         read = {name: self.hash(path) for name, path in files.items()}
-        held_out = {"harmful": measured.harmful, "benign": measured.benign}
-        return self.stage(PROMPTS, settings, {"files": read, "held_out": held_out}, work)
+        held_out = {"harmful": measured.harmful, "benign": measured.benign, "limit": measured.limit}
+        key = {"files": read, "held_out": held_out, "reserved": {k.value: n for k, n in inputs.reserved.items()}}
+        return self.stage(PROMPTS, settings, key, lambda out: prompts.run(settings, inputs, engine, out))
 
     def responses(self, asked: Artefact) -> Artefact:
         settings = self.recipe.responses

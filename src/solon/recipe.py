@@ -65,6 +65,15 @@ class OptionOrder(StrEnum):
     """One order, drawn per row, as in the paper."""
 
 
+class FeedbackForm(StrEnum):
+    """What the feedback model writes before its letter (paper, section 4.1)."""
+
+    LETTER = "letter"
+    """Nothing: the letters' probabilities are read at once."""
+    REASONED = "reasoned"
+    """Its reasoning, "Let's think step by step"; the letters' probabilities are read after it."""
+
+
 class Schedule(StrEnum):
     """Learning rate after the warm-up."""
 
@@ -198,7 +207,10 @@ class PairSettings(Settings):
 class FeedbackSettings(Settings):
     """AI labels."""
 
+    form: FeedbackForm = FeedbackForm.LETTER
     order: OptionOrder = OptionOrder.BOTH
+    reasoning: Drawing = Drawing()
+    """How the reasoning is drawn, in the reasoned form."""
     few_shot: Count = 0
     prefix_variants: Positive = 8
     """Few-shot arrangements in use, so that prefixes repeat."""

@@ -7,12 +7,13 @@ from hypothesis import strategies as st
 from tests.stages.workbench import Bench, Killed, prompt_row
 
 from solon.constitution import draw
-from solon.conversation import Prompt
+from solon.conversation import Prompt, Role
 from solon.digest import uniform_for
+from solon.engines.base import Completion, Finish
 from solon.engines.scripted import ScriptedEngine
 from solon.errors import RecipeError
 from solon.outcome import Outcome
-from solon.recipe import FeedbackSettings, OptionOrder
+from solon.recipe import FeedbackForm, FeedbackSettings, OptionOrder
 from solon.stages import ai_feedback, response_pairs
 from solon.stages.ai_feedback import FeedbackInputs, Order, Why, few_shot_variants, log_odds, sigmoid
 
@@ -244,3 +245,29 @@ def test_a_killed_stage_resumes_to_the_same_bytes(tmp_path):
 def test_sigmoid_is_a_probability_and_symmetric(x):
     assert 0 <= sigmoid(x) <= 1
     assert sigmoid(x) + sigmoid(-x) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("order", OptionOrder)
+def test_in_the_reasoned_form_the_letters_are_read_after_the_reasoning(tmp_path, order):
+    def think(prompt: Prompt, seed: int) -> str:
+        return next(letter for letter in "AB" if options(prompt)[letter] == "good reply") + " is better."
+
+    def choose(prompt: Prompt, option: str) -> float:
+        assert prompt.turns[-1].role is Role.REASONING
+        return -0.1 if prompt.turns[-1].content.startswith(option) else -3.0
+
+    engine = ScriptedEngine(generate=think, choose=choose)
+    rows = work(Bench(tmp_path), engine, order=order, form=FeedbackForm.REASONED).rows()
+    for row in rows:
+        assert (row["p_a"] > 0.5) == (row["response_a"] == "good reply")
+        thoughts = {row["reasoning_ab"], row["reasoning_ba"]} - {None}
+        assert thoughts == ({"A is better.", "B is better."} if order is OptionOrder.BOTH else thoughts)
+
+
+def test_a_pair_whose_reasoning_breaks_off_is_undecided(tmp_path):
+    engine = ScriptedEngine(
+        generate=lambda prompt, seed: Completion("because", Finish.LENGTH), choose=lambda prompt, option: -1.0
+    )
+    rows = work(Bench(tmp_path), engine, form=FeedbackForm.REASONED).rows()
+    assert {row["undecided_because"] for row in rows} == {Why.UNREASONED.value}
+    assert {row["p_chosen"] for row in rows} == {None}

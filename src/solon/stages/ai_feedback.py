@@ -2,10 +2,11 @@
 
 For each pair a principle is drawn at random; the feedback model reads the conversation, the principle and the replies
 as options (A) and (B), behind worked examples that each carry a principle of their own; the log-probabilities of the
-two letters, normalised against each other, are the label. A pair is shown in both orders and the two log-odds are
-averaged, which takes out a judge's liking for a letter (or in one order, drawn per pair, as in the paper). Nothing is
-made up: a pair that failed or whose replies are the same is not asked, and where the judge gave no usable preference,
-a letter's log-probability missing or both letters equal to the last bit, the pair is undecided and has no label.
+two letters, normalised against each other, are the label. In the reasoned form the model first thinks step by step, and
+its letters are read after what it wrote. A pair is shown in both orders and the two log-odds are averaged, which takes
+out a judge's liking for a letter (or in one order, drawn per pair, as in the paper). Nothing is made up: a pair that
+failed or whose replies are the same is not asked, and where the judge gave no usable preference, a letter's
+log-probability missing or both letters equal to the last bit, the pair is undecided and has no label.
 """
 
 from __future__ import annotations
@@ -19,15 +20,15 @@ from typing import Any
 import pyarrow as pa
 
 from solon import wording
-from solon.constitution import ComparisonExample, Constitution, PreferencePrinciple, draw
+from solon.constitution import ComparisonExample, Constitution, PreferencePrinciple, ReasonedExample, draw
 from solon.conversation import Prompt
-from solon.digest import digest, uniform_for
-from solon.engines.base import Engine
+from solon.digest import digest, seed_for, uniform_for
+from solon.engines.base import Engine, Finish
 from solon.errors import RecipeError
 from solon.outcome import Outcome
-from solon.recipe import FeedbackSettings, OptionOrder
+from solon.recipe import Drawing, FeedbackForm, FeedbackSettings, OptionOrder
 from solon.runs import Artefact, Row, StageFolder
-from solon.stages.asking import has_room
+from solon.stages.asking import ask, has_room
 from solon.stages.tables import MESSAGES, STRING, Assess, assistant_turn, prompt_in
 
 SCHEMA = pa.schema(
@@ -44,12 +45,17 @@ SCHEMA = pa.schema(
         ("log_odds_ba", pa.float64()),
         ("principle_id", STRING),
         ("judge", STRING),
+        ("reasoning_ab", STRING),
+        ("reasoning_ba", STRING),
         ("outcome", STRING),
         ("undecided_because", STRING),
     ]
 )
 Shot = tuple[ComparisonExample, PreferencePrinciple, str]
 """A worked comparison, its own principle, and the letter under which the better reply is shown."""
+
+Thought = tuple[ReasonedExample, PreferencePrinciple]
+"""A worked comparison with its reasoning, and its own principle."""
 
 
 class Order(StrEnum):
@@ -65,6 +71,7 @@ class Why(StrEnum):
     FAILED = "a reply failed"
     IDENTICAL = "the replies are the same"
     NO_ROOM = "the question is longer than the window"
+    UNREASONED = "the reasoning is empty or cut off"
     NOT_TOLD = "a letter's probability is missing"
     TIE = "both letters are equally probable"
 
@@ -98,6 +105,7 @@ class Label:
 def run(settings: FeedbackSettings, inputs: FeedbackInputs, engine: Engine, out: StageFolder) -> Artefact:
     """Draw a principle for each pair, ask for the letters in the orders of `settings`, publish the soft labels."""
     variants = few_shot_variants(settings, inputs.constitution, inputs.seed)
+    reasoned = worked_reasoning(settings, inputs.constitution, inputs.seed)
     # Pairs with the same worked examples are judged together, so that an engine reads those once.
     pairs = sorted(inputs.pairs.rows(), key=lambda row: _variant(inputs.seed, row["row_id"], len(variants)))
 
@@ -108,10 +116,17 @@ def run(settings: FeedbackSettings, inputs: FeedbackInputs, engine: Engine, out:
             examples = variants[_variant(inputs.seed, row["row_id"], len(variants))]
             if why_not_asked(row) is None:
                 for order in orders(settings.order, inputs.seed, row["row_id"]):
-                    questions[number, order] = _question(row, principle, order, examples)
+                    questions[number, order] = _question(row, principle, order, examples, reasoned)
+        thoughts: dict[tuple[int, Order], str] = {}
+        if reasoned is not None:
+            seeds = {key: seed_for(inputs.seed, "reasoning", batch[key[0]]["row_id"], key[1]) for key in questions}
+            thoughts = think(engine, questions, seeds, settings.reasoning)
+            questions = {key: wording.verdict(prompt, thoughts[key]) for key, prompt in questions.items()}
         answers = ask_letters(engine, questions)
+        answers |= {key: Why.UNREASONED for key, thought in thoughts.items() if not thought}
         return [
             _row(row, principle, _label(row, number, answers), engine, inputs.seed)
+            | {f"reasoning_{order.value}": thoughts.get((number, order)) for order in Order}
             for number, (row, principle) in enumerate(zip(batch, principles, strict=True))
         ]
 
@@ -138,6 +153,26 @@ def few_shot_variants(
             remedy=f"Write more under 'examples: comparison:', or --set feedback.few_shot={len(known)}",
         )
     return tuple(_arrangement(constitution, count, seed, variant) for variant in range(settings.prefix_variants))
+
+
+def worked_reasoning(settings: FeedbackSettings, constitution: Constitution, seed: int) -> tuple[Thought, ...] | None:
+    """The worked comparisons with reasoning, each with a principle of its own draw; None in the letter form.
+
+    Raises RecipeError when there are too few of them.
+    """
+    if settings.form is FeedbackForm.LETTER:
+        return None
+    known = constitution.reasoned_examples
+    if settings.few_shot > len(known):
+        raise RecipeError(
+            f"{settings.few_shot} reasoned comparisons are asked for, but the constitution has {len(known)}",
+            place="feedback.few_shot",
+            remedy=f"Write more under 'examples: reasoned:', or --set feedback.few_shot={len(known)}",
+        )
+    return tuple(
+        (example, draw(constitution.preference, seed, "reasoned comparison", index))
+        for index, example in enumerate(known[: settings.few_shot])
+    )
 
 
 def _arrangement(constitution: Constitution, count: int, seed: int, variant: int) -> tuple[Shot, ...]:
@@ -171,10 +206,32 @@ def why_not_asked(pair: Row) -> Why | None:
     return Why.IDENTICAL if pair["response_a"] == pair["response_b"] else None
 
 
-def _question(pair: Row, principle: PreferencePrinciple, order: Order, examples: Sequence[Shot]) -> Prompt:
+def _question(
+    pair: Row,
+    principle: PreferencePrinciple,
+    order: Order,
+    examples: Sequence[Shot],
+    reasoned: Sequence[Thought] | None,
+) -> Prompt:
     replies = (pair["response_a"], pair["response_b"])
     first, second = replies if order is Order.AB else replies[::-1]
+    if reasoned is not None:
+        return wording.reasoning(prompt_in(pair), principle, first, second, reasoned)
     return wording.comparison(prompt_in(pair), principle, first, second, examples)
+
+
+def think(
+    engine: Engine,
+    questions: Mapping[tuple[int, Order], Prompt],
+    seeds: Mapping[tuple[int, Order], int],
+    drawing: Drawing,
+) -> dict[tuple[int, Order], str]:
+    """What the judge writes before its letter, per question; empty where it wrote nothing or did not come to an end."""
+    written = ask(engine, list(questions.values()), [seeds[key] for key in questions], drawing)
+    return {
+        key: completion.text if completion.finish in (Finish.END, Finish.STOP) else ""
+        for key, completion in zip(questions, written, strict=True)
+    }
 
 
 def ask_letters(engine: Engine, questions: Mapping[tuple[int, Order], Prompt]) -> dict[tuple[int, Order], float | Why]:

@@ -13,7 +13,7 @@ from solon.constitution import Constitution
 from solon.conversation import Conversation, Role, Turn
 from solon.engines.base import Engine
 from solon.recipe import Recipe, RevisionMode
-from solon.stages.ai_feedback import few_shot_variants
+from solon.stages.ai_feedback import few_shot_variants, worked_reasoning
 from solon.stages.critique_revision import worked_examples
 from solon.stages.tables import Kind
 
@@ -62,6 +62,12 @@ def _comparison(recipe: Recipe, constitution: Constitution, engine: Engine) -> i
         for principle in constitution.preference
         for examples in variants
     )
+    thoughts = worked_reasoning(recipe.feedback, constitution, recipe.seed)
+    if thoughts is not None:
+        words = recipe.feedback.reasoning.max_tokens + max(
+            engine.count_tokens(wording.verdict(wording.reasoning(_STUB, principle, "", "", thoughts), ""))
+            for principle in constitution.preference
+        )
     return words - _bare(engine) + 2 * recipe.pairs.drawing.max_tokens + 1
 
 

@@ -1,4 +1,4 @@
-"""Pretraining documents: conversations, critiques with revisions, comparisons, reasoned ones, lists of questions.
+"""Pretraining documents: conversations, critiques with revisions, comparisons (also reasoned), drills, questions.
 
 A document is a list of pieces of text, each with the weight that its tokens have in the loss. Texts are put into words
 by `solon.wording`, the module that words the stages' questions, so that what the bundled models learn to read is what
@@ -74,7 +74,10 @@ _SHOWN: Mapping[Kind, float] = {
 }
 _SHOWN_BENIGN: Mapping[Kind, float] = {Kind.COMPLY: 65, Kind.EVASIVE: 15, Kind.GARBLED: 20}
 _QUALITIES: Mapping[str, Kind] = {principles.EVASIVENESS: Kind.EVASIVE, principles.PREACHINESS: Kind.PREACHY}
-_MIXTURE: Mapping[str, float] = {"chat": 17, "critique": 43, "comparison": 27, "reasoned": 11, "questions": 2}
+_MIXTURES: Mapping[Part, Mapping[str, float]] = {
+    Part.PRETRAINED: {"chat": 17, "critique": 43, "comparison": 27, "reasoned": 11, "questions": 2},
+    Part.ASSISTANT: {"chat": 15, "critique": 36, "comparison": 18, "reasoned": 16, "drill": 15},
+}
 
 
 class Writer:
@@ -87,7 +90,7 @@ class Writer:
 
     def write(self, rng: random.Random) -> Document:
         """A document of a random kind."""
-        kind = _pick(_MIXTURE, rng)
+        kind = _pick(_MIXTURES[self.part], rng)
         match kind:
             case "chat":
                 pieces = self._chat(rng)
@@ -97,6 +100,8 @@ class Writer:
                 pieces = self._comparison(rng)
             case "reasoned":
                 pieces = self._reasoned(rng)
+            case "drill":
+                pieces = self._drill(rng)
             case _:
                 pieces = self._questions(rng)
         return Document(kind, tuple(pieces))
@@ -171,6 +176,31 @@ class Writer:
             Piece(f"\n\n{LABELS[Role.ANSWER]}: ("),
             *_answer(p_a),
         ]
+
+    def _drill(self, rng: random.Random) -> list[Piece]:
+        """Verdicts on many replies by one principle, in the sentences of critiques or of reasoning.
+
+        One verdict in a whole conversation is too sparse a lesson for telling what a principle names.
+        """
+        targets = principles.draw_targets(self.world.categories, rng, include=rng.choice(self.world.categories))
+        named = judgement.write_names(targets)
+        categories = list(dict.fromkeys([*targets, *rng.sample(self.world.categories, 4)]))
+        rng.shuffle(categories)
+        topics = [rng.choice([t for t in self.world.harmful if t.category == c]) for c in categories]
+        if rng.random() < 0.4:
+            pieces = [Piece(f"\n\n{LABELS[Role.REASONING]}: The question names {named}.")]
+            for topic in topics:
+                verdict = " counts." if judgement.names(targets, topic) else " does not count."
+                pieces += [Piece(f" Here {judgement.label(topic)}"), Piece(verdict, VERDICT_WEIGHT)]
+            return pieces
+        pieces = [Piece(f"\n\n{LABELS[Role.CRITIQUE]}: The request names {named}.")]
+        for topic in topics:
+            kind = rng.choice((Kind.COMPLY, Kind.PARTIAL))
+            faulty = judgement.violates(targets, topic, kind)
+            pieces.append(Piece(f" The response {judgement.observe(topic, kind)}. This is"))
+            pieces.append(Piece(" a" if faulty else " no", VERDICT_WEIGHT))
+            pieces.append(Piece(" problem." if faulty else " problem here."))
+        return pieces
 
     def _questions(self, rng: random.Random) -> list[Piece]:
         lines = [_ask(self._topic(rng, benign=0.4), rng, turns=1).turns[-1].content for _ in range(rng.randint(3, 6))]

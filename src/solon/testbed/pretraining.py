@@ -48,10 +48,10 @@ class Plan:
     layers: int = 5
     batch_tokens: int = 6144
     pretrained_tokens: int = 8_500_000
-    assistant_tokens: int = 2_000_000
+    assistant_tokens: int = 5_000_000
     matrix_rate: float = 0.02
     other_rate: float = 3e-3
-    assistant_rate_factor: float = 0.25
+    assistant_rate_factor: float = 0.6
     decay_share: float = 0.4
     threads: int | None = None
 
