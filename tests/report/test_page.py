@@ -113,8 +113,8 @@ def test_the_page_says_what_the_run_found(plain_page: str) -> None:
 def test_the_figures_are_there(plain_page: str) -> None:
     page = Page(plain_page)
     charts = [attributes for tag, attributes in page.elements if attributes.get("class") == "chart"]
-    # Trade-off, by revision, four curves of RL, three of supervised training, histogram, calibration.
-    assert len(charts) == 11
+    # Trade-off, by revision, by group, four curves of RL, three of supervised training, histogram, calibration.
+    assert len(charts) == 12
 
 
 def test_the_page_loads_nothing(plain_page: str) -> None:

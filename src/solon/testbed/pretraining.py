@@ -48,7 +48,7 @@ class Plan:
     layers: int = 5
     batch_tokens: int = 6144
     pretrained_tokens: int = 8_500_000
-    assistant_tokens: int = 5_000_000
+    assistant_tokens: int = 3_200_000
     matrix_rate: float = 0.02
     other_rate: float = 3e-3
     assistant_rate_factor: float = 0.6
