@@ -104,7 +104,7 @@ def chosen_rows(revisions: Sequence[Row], responses: Sequence[Row], used: Revisi
         good = list({row["row_id"]: row for row in good}.values())
     helpful = fit(responses, Kind.HELPFUL)
     if not good:
-        raise StageError("no revision came out well", remedy="Look at the outcomes: solon show RUN critique-revision")
+        raise StageError("no revision came out well", remedy="Look at the outcomes: solon report RUN")
     return [("revisions", row) for row in good] + [("helpful", row) for row in helpful]
 
 

@@ -43,6 +43,7 @@ class Plan:
     """How long and how fast each part learns; tokens count what the model reads."""
 
     seed: int = 0
+    tokenizer_documents: int = 20_000
     vocabulary: int = 2048
     hidden: int = 192
     layers: int = 5
@@ -69,7 +70,7 @@ def build_tokenizer(plan: Plan) -> PreTrainedTokenizerFast:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator((writer.write(rng).text for _ in range(20_000)), trainer)
+    tokenizer.train_from_iterator((writer.write(rng).text for _ in range(plan.tokenizer_documents)), trainer)
     return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer, eos_token=END, pad_token=PAD, clean_up_tokenization_spaces=False
     )
