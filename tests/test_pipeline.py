@@ -113,7 +113,8 @@ def _at_work(stage: Path) -> bool:
 def test_a_finished_run_is_only_read(uninterrupted: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in uninterrupted.rglob("*.parquet")}
     process = start(uninterrupted)
-    assert process.wait(timeout=120) == 0
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors.decode()
     assert {path: path.stat().st_mtime_ns for path in uninterrupted.rglob("*.parquet")} == before
 
 
