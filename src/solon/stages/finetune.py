@@ -14,15 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from solon.digest import uniform_for
 from solon.engines.rendering import rendering_for
 from solon.engines.tokens import PromptTokenizer
 from solon.errors import StageError
 from solon.recipe import EngineSettings, FinetuneSettings, RevisionsUsed
 from solon.runs import Artefact, Row, StageFolder
-from solon.stages.tables import Kind, fit, prompt_in, reply_in
+from solon.stages.tables import TRAINING_METRICS, Kind, fit, prompt_in, reply_in
 from solon.training.batches import Example
 from solon.training.checkpoint import Checkpoints
 from solon.training.core import Log, Session, train
@@ -39,19 +37,6 @@ from solon.training.models import (
     with_adapter,
 )
 from solon.training.objectives import CompletionObjective
-
-SCHEMA = pa.schema(
-    [
-        ("step", pa.int64()),
-        ("epoch", pa.float64()),
-        ("loss", pa.float64()),
-        ("learning_rate", pa.float64()),
-        ("gradient_norm", pa.float64()),
-        ("rows", pa.int64()),
-        ("tokens", pa.int64()),
-        ("held_out_loss", pa.float64()),
-    ]
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +76,7 @@ def run(settings: FinetuneSettings, inputs: FinetuneInputs, out: StageFolder) ->
             session_in(out),
         )
         save_model(adapted, tokenizer, out.path / "model")
-    return out.publish(log.rows, SCHEMA, facts={**facts, **_told(log)}, files=["model"])
+    return out.publish(log.rows, TRAINING_METRICS, facts={**facts, **_told(log)}, files=["model"])
 
 
 def chosen_rows(revisions: Sequence[Row], responses: Sequence[Row], used: RevisionsUsed) -> list[tuple[str, Row]]:

@@ -27,7 +27,7 @@ from solon.recipe import EngineSettings, PreferenceSettings
 from solon.runs import Artefact, Row, StageFolder
 from solon.stages.comparisons import Comparison, Comparisons, read_comparisons
 from solon.stages.finetune import is_held_out, session_in
-from solon.stages.tables import fit, prompt_in
+from solon.stages.tables import TRAINING_METRICS, fit, prompt_in
 from solon.training.batches import PairExample
 from solon.training.core import Log, train
 from solon.training.encoding import Encoding
@@ -47,19 +47,7 @@ from solon.training.objectives import PreferenceObjective
 from solon.training.scoring import CENTRE, PreferenceModel
 
 AI, HUMAN = "ai", "human"
-SCHEMA = pa.schema(
-    [
-        ("step", pa.int64()),
-        ("epoch", pa.float64()),
-        ("loss", pa.float64()),
-        ("accuracy", pa.float64()),
-        ("learning_rate", pa.float64()),
-        ("gradient_norm", pa.float64()),
-        ("rows", pa.int64()),
-        ("tokens", pa.int64()),
-        ("held_out_loss", pa.float64()),
-    ]
-)
+SCHEMA = TRAINING_METRICS.append(pa.field("accuracy", pa.float64()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,19 @@ Assess = Callable[[Engine], Mapping[str, Any]]
 STRING = pa.string()
 MESSAGES = pa.list_(pa.struct([("role", STRING), ("content", STRING)]))
 DEFECTS = pa.list_(STRING)
+TRAINING_METRICS = pa.schema(
+    [
+        ("step", pa.int64()),
+        ("epoch", pa.float64()),
+        ("loss", pa.float64()),
+        ("learning_rate", pa.float64()),
+        ("gradient_norm", pa.float64()),
+        ("rows", pa.int64()),
+        ("tokens", pa.int64()),
+        ("held_out_loss", pa.float64()),
+    ]
+)
+"""A row per step of supervised training."""
 
 
 class Kind(StrEnum):
