@@ -61,7 +61,7 @@ def card(models: tuple[str, ...], rows: int, output: Path | None) -> None:
         folder.name: measure_abilities(LocalEngine.load(folder, EngineSettings()), rows=rows)
         for folder in folders.values()
     }
-    text = card_of(measured, models)
+    text = card_of(measured, [*models, "--rows", str(rows)])
     if output is None:
         click.echo(text)
     else:

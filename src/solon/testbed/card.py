@@ -29,16 +29,16 @@ They are for teaching, tests and ablations of the method. They say nothing about
 or allow has no meaning outside their world. They were trained from scratch by `solon testbed train`, on text that
 `solon.testbed.documents` writes from `data/testbed/world.yaml`; no other text or weights went in.
 
-Measured by `solon testbed card {models} --output README.md`, with 95 % intervals; sampling at temperature 1.
+Measured by `solon testbed card {asked} --output README.md`, with 95 % intervals; sampling at temperature 1.
 """
 
 
-def card(measured: Mapping[str, Abilities], models: Sequence[str]) -> str:
-    """The card in Markdown: a table of shares and one of figures, a column for each model by name."""
+def card(measured: Mapping[str, Abilities], asked: Sequence[str]) -> str:
+    """The card in Markdown: a table of shares and one of figures, a column for each model by name; `asked` is the command's words."""
     names = list(measured)
     rows = list(dict.fromkeys(name for abilities in measured.values() for name in abilities.shares))
     figures = list(dict.fromkeys(name for abilities in measured.values() for name in abilities.figures))
-    lines = [_HEAD.replace("{models}", " ".join(models)), _row(["ability", *names]), _row(["---"] * (len(names) + 1))]
+    lines = [_HEAD.replace("{asked}", " ".join(asked)), _row(["ability", *names]), _row(["---"] * (len(names) + 1))]
     lines += [_row([row, *(_share(measured[name].shares.get(row)) for name in names)]) for row in rows]
     lines += ["", _row(["figure", *names]), _row(["---"] * (len(names) + 1))]
     lines += [_row([row, *(f"{measured[name].figures[row]:.3f}" for name in names)]) for row in figures]
