@@ -34,7 +34,10 @@ Measured by `solon testbed card {asked} --output README.md`, with 95 % intervals
 
 
 def card(measured: Mapping[str, Abilities], asked: Sequence[str]) -> str:
-    """The card in Markdown: a table of shares and one of figures, a column for each model by name; `asked` is the command's words."""
+    """The card in Markdown: a table of shares and one of figures, a column for each model by name.
+
+    `asked` is the words of the command that measured, which the card repeats.
+    """
     names = list(measured)
     rows = list(dict.fromkeys(name for abilities in measured.values() for name in abilities.shares))
     figures = list(dict.fromkeys(name for abilities in measured.values() for name in abilities.figures))
