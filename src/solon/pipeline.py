@@ -16,8 +16,6 @@ from solon.builtin import model_path, source_path
 from solon.conversation import Conversation
 from solon.digest import digest, digest_file
 from solon.engines.local import LocalEngine
-from solon.engines.rendering import rendering_for
-from solon.engines.tokens import PromptTokenizer
 from solon.evals import fitness, measure
 from solon.evals.rating import Rater as Rates
 from solon.evals.results import (
@@ -47,8 +45,6 @@ from solon.stages import (
 )
 from solon.stages.room import reserved_tokens
 from solon.testbed.oracle import Oracle
-from solon.training.models import load_tokenizer
-from solon.training.scoring import PreferenceModel
 
 
 def advance(run: RunDirectory, display: Display) -> None:
@@ -245,9 +241,7 @@ class _Pipeline:
         return self._hashes[path]
 
     def _scorer(self, folder: Path) -> Callable[[Sequence[Conversation]], list[float]]:
-        tokenizer, settings = load_tokenizer(folder), self.recipe.engine
-        texts = PromptTokenizer(tokenizer, rendering_for(tokenizer, settings.rendering))
-        scorer = PreferenceModel.load(folder, texts, int(tokenizer.eos_token_id), settings)
+        scorer = preference_model.load(folder, self.recipe.engine)
         return lambda conversations: [float(score) for score in scorer.score(conversations)]
 
     def _model(self, name: str | None) -> Path:
