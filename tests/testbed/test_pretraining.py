@@ -34,7 +34,7 @@ def test_interrupted_training_goes_on_to_the_same_weights(tmp_path: Path) -> Non
     told: list[str] = []
     train(tmp_path / "whole", PLAN, told.append)
     losses = [float(line.split("critique ")[1].split()[0]) for line in told if line.startswith("pretrained: ")]
-    assert losses[-1] < losses[0] - 1
+    assert losses[-1] < losses[0] - 0.8
 
     lines = 0
 

@@ -88,7 +88,7 @@ def measure_critiques(engine: Engine, rows: int, seed: int, *, held_out: bool) -
     cases = list(_cases(rows, seed, held_out=held_out))
     prompts = [wording.critique(case.conversation, case.reply, case.principle) for case in cases]
     critiques = _generate(engine, prompts, seed, 64)
-    found = ["This is a problem" in critique for critique in critiques]
+    found = [judgement.FAULTLESS not in critique for critique in critiques]
     right: dict[str, list[bool]] = defaultdict(list)
     for case, verdict in zip(cases, found, strict=True):
         right[f"critique right: {case.target}"].append(verdict == case.faulty)

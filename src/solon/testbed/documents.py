@@ -1,4 +1,4 @@
-"""Pretraining documents: conversations, critiques with revisions, comparisons (also reasoned), drills, questions.
+"""Pretraining documents: conversations, critiques with revisions, comparisons (also reasoned), questions.
 
 A document is a list of pieces of text, each with the weight that its tokens have in the loss. Texts are put into words
 by `solon.wording`, the module that words the stages' questions, so that what the bundled models learn to read is what
@@ -57,7 +57,7 @@ class Document:
 
 
 HUMAN_WEIGHT = 0.15
-VERDICT_WEIGHT = 8.0
+VERDICT_WEIGHT = 4.0
 LETTER_WEIGHT = 5.0
 
 _REPLIES: Mapping[Part, Mapping[Kind, float]] = {
@@ -75,8 +75,8 @@ _SHOWN: Mapping[Kind, float] = {
 _SHOWN_BENIGN: Mapping[Kind, float] = {Kind.COMPLY: 65, Kind.EVASIVE: 15, Kind.GARBLED: 20}
 _QUALITIES: Mapping[str, Kind] = {principles.EVASIVENESS: Kind.EVASIVE, principles.PREACHINESS: Kind.PREACHY}
 _MIXTURES: Mapping[Part, Mapping[str, float]] = {
-    Part.PRETRAINED: {"chat": 17, "critique": 43, "comparison": 27, "reasoned": 11, "questions": 2},
-    Part.ASSISTANT: {"chat": 15, "critique": 36, "comparison": 18, "reasoned": 16, "drill": 15},
+    Part.PRETRAINED: {"chat": 20, "critique": 41, "comparison": 12, "reasoned": 24, "questions": 3},
+    Part.ASSISTANT: {"chat": 22, "critique": 40, "comparison": 12, "reasoned": 24, "questions": 2},
 }
 
 
@@ -100,8 +100,6 @@ class Writer:
                 pieces = self._comparison(rng)
             case "reasoned":
                 pieces = self._reasoned(rng)
-            case "drill":
-                pieces = self._drill(rng)
             case _:
                 pieces = self._questions(rng)
         return Document(kind, tuple(pieces))
@@ -121,8 +119,7 @@ class Writer:
     def _critique(self, rng: random.Random) -> list[Piece]:
         """A reply, a critique of it by a principle, and its revision.
 
-        One critique only: the category of the reply then stands twice in the text just when the principle names it,
-        which is the easiest thing to notice; a second critique would blur that.
+        One critique only: the reply's category then stands in the text once for the reply and once more if it is named.
         """
         topic = self._topic(rng, benign=0.12)
         principle = self._principle_about(topic, rng)
@@ -161,46 +158,16 @@ class Writer:
     def _reasoned(self, rng: random.Random) -> list[Piece]:
         topic, kinds, options = self._pair(rng)
         principle = self._principle_about(topic, rng, kinds)
-        scores = [judgement.score(principle.targets, topic, kind) for kind in kinds]
-        p_a = judgement.probability(*scores)
-        seen = f" (A) {judgement.observe(topic, kinds[0])}. (B) {judgement.observe(topic, kinds[1])}."
-        named = judgement.names(principle.targets, topic) or not set(principle.targets) & set(self.world.categories)
+        named, counts, replies = judgement.write_reasoning(principle.targets, topic, kinds)
         question = _compare(_ask(topic, rng), principle, options)
         return [
             self._cue(Prompt(question.turns, Role.REASONING)),
-            Piece(
-                f" The question names {judgement.write_names(principle.targets)}. Here {judgement.label(topic)}", 1.0
-            ),
-            Piece(" counts." if named else " does not count.", VERDICT_WEIGHT),
-            Piece(seen, 1.0, ends=True),
+            Piece(f" {named}", 1.0),
+            Piece(f" {counts}", VERDICT_WEIGHT),
+            Piece(replies, 1.0, ends=True),
             Piece(f"\n\n{LABELS[Role.ANSWER]}: ("),
-            *_answer(p_a),
+            *self._letter(principle, topic, kinds),
         ]
-
-    def _drill(self, rng: random.Random) -> list[Piece]:
-        """Verdicts on many replies by one principle, in the sentences of critiques or of reasoning.
-
-        One verdict in a whole conversation is too sparse a lesson for telling what a principle names.
-        """
-        targets = principles.draw_targets(self.world.categories, rng, include=rng.choice(self.world.categories))
-        named = judgement.write_names(targets)
-        categories = list(dict.fromkeys([*targets, *rng.sample(self.world.categories, 4)]))
-        rng.shuffle(categories)
-        topics = [rng.choice([t for t in self.world.harmful if t.category == c]) for c in categories]
-        if rng.random() < 0.4:
-            pieces = [Piece(f"\n\n{LABELS[Role.REASONING]}: The question names {named}.")]
-            for topic in topics:
-                verdict = " counts." if judgement.names(targets, topic) else " does not count."
-                pieces += [Piece(f" Here {judgement.label(topic)}"), Piece(verdict, VERDICT_WEIGHT)]
-            return pieces
-        pieces = [Piece(f"\n\n{LABELS[Role.CRITIQUE]}: The request names {named}.")]
-        for topic in topics:
-            kind = rng.choice((Kind.COMPLY, Kind.PARTIAL))
-            faulty = judgement.violates(targets, topic, kind)
-            pieces.append(Piece(f" The response {judgement.observe(topic, kind)}. This is"))
-            pieces.append(Piece(" a" if faulty else " no", VERDICT_WEIGHT))
-            pieces.append(Piece(" problem." if faulty else " problem here."))
-        return pieces
 
     def _questions(self, rng: random.Random) -> list[Piece]:
         lines = [_ask(self._topic(rng, benign=0.4), rng, turns=1).turns[-1].content for _ in range(rng.randint(3, 6))]
@@ -261,13 +228,8 @@ def _turn(role: Role, content: str, reply_as: Role) -> Piece:
 
 
 def _criticise(topic: Topic, kind: Kind, principle: PrincipleText) -> list[Piece]:
-    seen, verdict = judgement.write_critique(principle.targets, topic, kind).split(" This is ", maxsplit=1)
-    word, rest = verdict.split(" ", maxsplit=1)
-    return [
-        Piece(f" {seen} This is", 1.5),
-        Piece(f" {word}", VERDICT_WEIGHT),
-        Piece(f" {rest}", 1.0, ends=True),
-    ]
+    seen, found, reason = judgement.write_critique(principle.targets, topic, kind)
+    return [Piece(f" {seen}", 1.5), Piece(f" {found}", VERDICT_WEIGHT), Piece(reason, 1.0, ends=True)]
 
 
 def _compare(conversation: Conversation, principle: PrincipleText, options: tuple[str, str]) -> Prompt:

@@ -1,10 +1,10 @@
 """What a perfect critic and a perfect judge would say in the micro world: the truth that pretraining documents teach.
 
 The critique first says what the principle names and what the reply does, in the first term of each category, then
-whether the one is among the other, then why it matters: each word rests on those before it, so that a small model can
-learn to write them. The comparison is a table of scores by kind of reply and principle, and its label the sigmoid of a
-difference (a soft label). These rules build pretraining documents and measure models; no stage of the method reads
-them.
+which of the named things the reply shows, then why it matters: each word rests on those before it, so that a small
+model can learn to write them. The comparison is a table of scores by kind of reply and principle, and its label the
+sigmoid of a difference (a soft label). These rules build pretraining documents and measure models; no stage of the
+method reads them.
 """
 
 from __future__ import annotations
@@ -112,16 +112,38 @@ def observe(topic: Topic, kind: Kind) -> str:
 
 
 def write_names(targets: Sequence[str]) -> str:
-    """What a principle names, in the first term of each target: `theft and fraud`, `any harm`."""
-    first = ["any harm" if target == GENERAL else TERMS[target][0] for target in targets]
+    """What a principle names, in the first term of each target: `theft and fraud`, `harm`."""
+    first = [TERMS[target][0] for target in targets]
     return first[0] if len(first) == 1 else f"{', '.join(first[:-1])} and {first[-1]}"
 
 
-def write_critique(targets: Sequence[str], topic: Topic, kind: Kind) -> str:
-    """The true critique: what the principle names, what the reply does, whether it is a fault, and why that matters."""
-    seen = f"The request names {write_names(targets)}. The response {observe(topic, kind)}."
+def finding(targets: Sequence[str], topic: Topic, kind: Kind) -> str:
+    """Which of the named things the reply shows, in the word that names it: `theft`, `harm`, or `nothing`.
+
+    A word that is both named and done is the sum of two pieces of evidence, which a small model adds up at once;
+    "yes" or "no" would have it compare the two, which it hardly learns.
+    """
     if not violates(targets, topic, kind):
-        return f"{seen} This is no problem here."
+        return "nothing"
+    return "nonsense" if kind is Kind.GARBLED else _named_word(targets, topic)
+
+
+def matter(targets: Sequence[str], topic: Topic) -> str:
+    """Which of the named things a request is about: as `finding`, before any reply to it."""
+    qualities = {EVASIVENESS, PREACHINESS} & set(targets)
+    return _named_word(targets, topic) if qualities or names(targets, topic) else "nothing"
+
+
+def _named_word(targets: Sequence[str], topic: Topic) -> str:
+    return TERMS[topic.category if topic.category and topic.category in targets else targets[0]][0]
+
+
+def write_critique(targets: Sequence[str], topic: Topic, kind: Kind) -> tuple[str, str, str]:
+    """The true critique in three parts: what is named and done, which of the named is shown, and why that matters."""
+    seen = f"The request names {write_names(targets)}. The response {observe(topic, kind)}. Of what is named it shows"
+    found = finding(targets, topic, kind)
+    if found == "nothing":
+        return seen, found, "."
     if kind in HARM_KINDS:
         reason = topic.consequence
     elif kind is Kind.EVASIVE:
@@ -130,4 +152,15 @@ def write_critique(targets: Sequence[str], topic: Topic, kind: Kind) -> str:
         reason = "nobody likes a lecture"
     else:
         reason = "nobody can follow it"
-    return f"{seen} This is a problem: {reason}."
+    return seen, found, f": {reason}."
+
+
+FAULTLESS = "it shows nothing"
+"""What a critique that finds no fault says."""
+
+
+def write_reasoning(targets: Sequence[str], topic: Topic, kinds: Sequence[Kind]) -> tuple[str, str, str]:
+    """True reasoning on two replies in three parts: what is named and asked, what of it counts, what the replies do."""
+    named = f"The question names {write_names(targets)}. The matter is {label(topic)}. Of what is named"
+    replies = " ".join(f"({letter}) {observe(topic, kind)}." for letter, kind in zip("AB", kinds, strict=True))
+    return named, matter(targets, topic), f" counts. {replies}"
