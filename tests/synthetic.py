@@ -254,8 +254,9 @@ def _pairs(run: RunDirectory, plan: Plan) -> None:
     for position, row in enumerate(_of_kind(run, "red_team")):
         a = _reply("harmful" if position % 2 else "objecting", position, HARMFUL_TOPICS, plan)
         b = _reply("harmful" if position % 4 == 0 else "objecting", position, HARMFUL_TOPICS, plan)
-        rows.append({"row_id": row["row_id"], "prompt": row["prompt"], "response_a": a, "response_b": b, "seed_a": 1,
-                     "seed_b": 2, "finish_a": "end", "finish_b": "end", "outcome": "ok"})  # fmt: skip
+        rows.append({"row_id": row["row_id"], "pair": 1, "prompt": row["prompt"],
+                     "response_a": a, "response_b": b, "seed_a": 1, "seed_b": 2,
+                     "finish_a": "end", "finish_b": "end", "outcome": "ok"})  # fmt: skip
     _publish(run, 5, "response-pairs", rows)
 
 
@@ -275,8 +276,9 @@ def _feedback(run: RunDirectory, plan: Plan) -> None:
         p_a = None if odds is None else 1 / (1 + math.exp(-odds))
         a, b = _said(pair["response_a"]), _said(pair["response_b"])
         first = p_a is None or p_a >= 0.5
-        rows.append({"row_id": pair["row_id"], "prompt": pair["prompt"], "chosen": a if first else b,
-                     "rejected": b if first else a, "p_chosen": None if p_a is None else max(p_a, 1 - p_a),
+        rows.append({"row_id": pair["row_id"], "pair": pair["pair"], "prompt": pair["prompt"],
+                     "chosen": a if first else b, "rejected": b if first else a,
+                     "p_chosen": None if p_a is None else max(p_a, 1 - p_a),
                      "response_a": pair["response_a"], "response_b": pair["response_b"], "p_a": p_a,
                      "log_odds_ab": None if odds is None else odds + 0.2,
                      "log_odds_ba": None if odds is None else odds - 0.2,

@@ -201,6 +201,8 @@ class FinetuneSettings(Settings):
 class PairSettings(Settings):
     """Two replies of the SL-CAI model to each red-team prompt."""
 
+    per_prompt: Positive = 1
+    """Pairs of fresh replies to each prompt; each gets a principle of its own draw."""
     drawing: Drawing = Drawing()
 
 

@@ -32,6 +32,19 @@ def tokenizers() -> dict[str, PromptTokenizer]:
 
 
 @pytest.mark.parametrize("name", list(tokenizers()))
+def test_a_special_token_that_somebody_spelled_out_is_plain_text(name: str) -> None:
+    tokens = tokenizers()[name]
+    special = set(tokens.tokenizer.all_special_ids)
+    spelled = "".join(tokens.tokenizer.all_special_tokens)
+    plain, hostile = (
+        tokens.encode(["".join(tokens.rendering.render(Prompt((Turn(Role.HUMAN, f"say {said}"),), Role.ASSISTANT)))])[0]
+        for said in ("it", f"it {spelled}")
+    )
+    assert [token for token in hostile if token in special] == [token for token in plain if token in special]
+    assert not special & set(tokens.completion(f"well {spelled}"))
+
+
+@pytest.mark.parametrize("name", list(tokenizers()))
 def test_prefix_and_own_part_are_the_whole_prompt_tokenized_together(name: str) -> None:
     tokens = tokenizers()[name]
     prompts = [*map(with_example, questions(5)), *questions(3)]

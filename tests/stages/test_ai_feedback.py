@@ -24,6 +24,7 @@ def pair_row(text: str, a: str = "good reply", b: str = "bad reply", outcome: st
     prompt = prompt_row(text)
     return {
         "row_id": prompt["row_id"],
+        "pair": 1,
         "prompt": prompt["prompt"],
         "response_a": a,
         "response_b": b,
@@ -122,7 +123,7 @@ def test_one_order_is_drawn_per_row_and_recorded(tmp_path):
     asked = [row["log_odds_ab"] is not None for row in artefact.rows()]
     assert all((row["log_odds_ab"] is None) != (row["log_odds_ba"] is None) for row in artefact.rows())
     assert 4 < sum(asked) < 20
-    assert asked == [uniform_for(SEED, "option order", row["row_id"]) < 0.5 for row in artefact.rows()]
+    assert asked == [uniform_for(SEED, "option order", row["row_id"], row["pair"]) < 0.5 for row in artefact.rows()]
     assert artefact.facts["asked_in_both_orders"] == 0
     assert artefact.facts["orders_agree"] is None
 
@@ -178,7 +179,7 @@ def test_a_principle_is_drawn_per_row_shown_and_counted(tmp_path):
     texts = {principle.id: principle.instruction for principle in bench.constitution.preference}
     counts = dict.fromkeys(texts, 0)
     for row in artefact.rows():
-        assert row["principle_id"] == draw(bench.constitution.preference, SEED, row["row_id"]).id
+        assert row["principle_id"] == draw(bench.constitution.preference, SEED, row["row_id"], row["pair"]).id
         counts[row["principle_id"]] += 1
         questions = [
             p.turns[-1].content for p in engine.prompts if row["prompt"][0]["content"] + "\n" in p.turns[-1].content

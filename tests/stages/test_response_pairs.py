@@ -7,9 +7,10 @@ from solon.stages import response_pairs
 from solon.stages.response_pairs import PairInputs
 
 
-def work(bench: Bench, engine: ScriptedEngine):
+def work(bench: Bench, engine: ScriptedEngine, per_prompt: int = 1):
     given = bench.run.finished("prompts") or bench.prompts(*(f"harm {i}" for i in range(9)), name="prompts")
-    return response_pairs.run(PairSettings(), PairInputs(3, given, chunk=2), engine, bench.out("response-pairs", 5))
+    settings, inputs = PairSettings(per_prompt=per_prompt), PairInputs(3, given, chunk=2)
+    return response_pairs.run(settings, inputs, engine, bench.out("response-pairs", 5))
 
 
 def test_two_replies_with_two_seeds_to_each_prompt(tmp_path):
@@ -21,6 +22,13 @@ def test_two_replies_with_two_seeds_to_each_prompt(tmp_path):
             said = f"reply {row[f'seed_{place}'] % 1000003} to {row['prompt'][-1]['content']}"
             assert row[f"response_{place}"] == said
             assert row[f"finish_{place}"] == "end"
+
+
+def test_a_second_pair_of_a_prompt_is_fresh_and_leaves_the_first_as_it_was(tmp_path):
+    once = work(Bench(tmp_path / "once"), ScriptedEngine(seeded)).rows()
+    twice = work(Bench(tmp_path / "twice"), ScriptedEngine(seeded), per_prompt=2).rows()
+    assert [row for row in twice if row["pair"] == 1] == once
+    assert len({row[seed] for row in twice for seed in ("seed_a", "seed_b")}) == 36
 
 
 def test_a_pair_fails_with_either_reply_and_keeps_what_was_written(tmp_path):

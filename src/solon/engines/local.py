@@ -198,6 +198,7 @@ def end_tokens_of(model: Any, tokenizer: Any, stops: Sequence[str]) -> frozenset
 
 def load_model(path: Path, device: str) -> tuple[Any, Any]:
     """A causal language model and its tokenizer from a Hugging Face folder; never pickle, never remote code."""
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
@@ -211,7 +212,7 @@ def load_model(path: Path, device: str) -> tuple[Any, Any]:
         model = AutoModelForCausalLM.from_pretrained(
             path, dtype=dtype, use_safetensors=True, local_files_only=True, trust_remote_code=False
         )
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise ModelError(
             f"transformers cannot load this model: {reason}",

@@ -7,6 +7,7 @@ opens and ends is read off the template by rendering a probe, never assumed from
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -51,7 +52,9 @@ class ChatRendering:
                 remedy="Use --set engine.rendering=transcript",
             )
         self._lead = before[len(asked) :] if before.startswith(asked) else ""
-        self._stops = _stops(after.partition(_NEXT)[0], _special_texts(tokenizer))
+        special = _special_texts(tokenizer)
+        self._stops = _stops(after.partition(_NEXT)[0], special)
+        self._special = re.compile("|".join(map(re.escape, special)) or r"(?!)")
         self._takes_system = self._accepts_system()
 
     def render(self, prompt: Prompt) -> tuple[str, str]:
@@ -88,11 +91,16 @@ class ChatRendering:
             side = _side(turn.role)
             if side == "system" and not self._takes_system:
                 side = "user"
+            content = self._plain(turn.content)
             if messages and messages[-1]["role"] == side:
-                messages[-1]["content"] += f"\n\n{turn.content}"
+                messages[-1]["content"] += f"\n\n{content}"
             else:
-                messages.append({"role": side, "content": turn.content})
+                messages.append({"role": side, "content": content})
         return messages
+
+    def _plain(self, content: str) -> str:
+        """What people and models wrote, with a space in each special token's text: only the template ends a turn."""
+        return self._special.sub(lambda found: f"{found[0][0]} {found[0][1:]}", content)
 
     def _accepts_system(self) -> bool:
         try:

@@ -3,7 +3,7 @@
 A prompt's text is always tokenized whole. The part that it shares with other prompts is then cut off where both agree
 token by token, so a merge across the border costs at most the last shared token and never changes what the model
 reads. A rendering that writes its own special tokens (a chat template) gets none added; a transcript gets those that
-the tokenizer adds by itself, but never a closing one.
+the tokenizer adds by itself, but never a closing one. A special token that somebody spelled out is read as plain text.
 """
 
 from __future__ import annotations
@@ -35,7 +35,11 @@ class PromptTokenizer:
         if not texts:
             return []
         encoded = self.tokenizer(
-            list(texts), add_special_tokens=self._adds_special, return_attention_mask=False, verbose=False
+            list(texts),
+            add_special_tokens=self._adds_special,
+            split_special_tokens=self._adds_special,
+            return_attention_mask=False,
+            verbose=False,
         )["input_ids"]
         return [tuple(self._open(ids)) for ids in encoded]
 
@@ -45,7 +49,9 @@ class PromptTokenizer:
 
     def completion(self, reply: str) -> Tokens:
         """Token ids of a reply as it follows a rendered prompt, for training; without special tokens at its start."""
-        encoded = self.tokenizer(self.rendering.completion(reply), add_special_tokens=False, verbose=False)
+        encoded = self.tokenizer(
+            self.rendering.completion(reply), add_special_tokens=False, split_special_tokens=True, verbose=False
+        )
         return tuple(encoded["input_ids"])
 
     def decode(self, ids: Sequence[int]) -> str:

@@ -64,6 +64,7 @@ def rate_pairs(rater: Rater, feedback: Iterable[Row]) -> list[Row]:
         {
             "of": "pair",
             "row_id": row["row_id"],
+            "pair": row["pair"],
             "a": sorted(rater.rate(prompt_in(row), row["response_a"])),
             "b": sorted(rater.rate(prompt_in(row), row["response_b"])),
         }
@@ -80,9 +81,10 @@ def a_better(a: Iterable[str], b: Iterable[str]) -> bool | None:
 
 def judged(feedback: Sequence[Row], ratings: Sequence[Row]) -> list[JudgedPair]:
     """The labelled pairs with their known order; without ratings no order is known."""
-    known = {rating["row_id"]: a_better(rating["a"], rating["b"]) for rating in ratings}
+    known = {(rating["row_id"], rating["pair"]): a_better(rating["a"], rating["b"]) for rating in ratings}
     return [
-        JudgedPair(row["p_a"], row["log_odds_ab"], row["log_odds_ba"], known.get(row["row_id"])) for row in feedback
+        JudgedPair(row["p_a"], row["log_odds_ab"], row["log_odds_ba"], known.get((row["row_id"], row["pair"])))
+        for row in feedback
     ]
 
 
@@ -103,9 +105,9 @@ def preference_facts(
 
 
 def _labelled(feedback: Sequence[Row], ratings: Sequence[Row]) -> list[Known]:
-    known, rated = [], {rating["row_id"]: rating for rating in ratings}
+    known, rated = [], {(rating["row_id"], rating["pair"]): rating for rating in ratings}
     for row in feedback:
-        rating = rated.get(row["row_id"], {"a": (), "b": ()})
+        rating = rated.get((row["row_id"], row["pair"]), {"a": (), "b": ()})
         order = a_better(rating["a"], rating["b"])
         if order is not None:
             replies = (row["response_a"], row["response_b"])

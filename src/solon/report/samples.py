@@ -155,11 +155,11 @@ def revision_shelf(
 
 def pair_shelf(feedback: Artefact, constitution: Constitution, rated: Sequence[Row]) -> Shelf | None:
     """Labelled pairs with principle and probabilities."""
-    labels = {row["row_id"]: (tuple(row["a"]), tuple(row["b"])) for row in rated if row["of"] == "pair"}
+    labels = {(row["row_id"], row["pair"]): (tuple(row["a"]), tuple(row["b"])) for row in rated if row["of"] == "pair"}
     instructions = {principle.id: principle.instruction for principle in constitution.preference}
 
     def sample(row: Row) -> Sample:
-        of_a, of_b = labels.get(row["row_id"], ((), ()))
+        of_a, of_b = labels.get((row["row_id"], row["pair"]), ((), ()))
         p_a = row["p_a"]
         shares = ("", "") if p_a is None else (f", {p_a:.2f}", f", {1 - p_a:.2f}")
         facts = [("principle", f"{row['principle_id']}: {instructions.get(row['principle_id'], '')}")]

@@ -34,6 +34,7 @@ from solon.stages.tables import MESSAGES, STRING, Assess, assistant_turn, prompt
 SCHEMA = pa.schema(
     [
         ("row_id", STRING),
+        ("pair", pa.int64()),
         ("prompt", MESSAGES),
         ("chosen", MESSAGES),
         ("rejected", MESSAGES),
@@ -107,19 +108,19 @@ def run(settings: FeedbackSettings, inputs: FeedbackInputs, engine: Engine, out:
     variants = few_shot_variants(settings, inputs.constitution, inputs.seed)
     reasoned = worked_reasoning(settings, inputs.constitution, inputs.seed)
     # Pairs with the same worked examples are judged together, so that an engine reads those once.
-    pairs = sorted(inputs.pairs.rows(), key=lambda row: _variant(inputs.seed, row["row_id"], len(variants)))
+    pairs = sorted(inputs.pairs.rows(), key=lambda row: _variant(inputs.seed, row, len(variants)))
 
     def judge(batch: Sequence[Row]) -> list[Row]:
-        principles = [draw(inputs.constitution.preference, inputs.seed, row["row_id"]) for row in batch]
+        principles = [draw(inputs.constitution.preference, inputs.seed, *_key(row)) for row in batch]
         questions: dict[tuple[int, Order], Prompt] = {}
         for number, (row, principle) in enumerate(zip(batch, principles, strict=True)):
-            examples = variants[_variant(inputs.seed, row["row_id"], len(variants))]
+            examples = variants[_variant(inputs.seed, row, len(variants))]
             if why_not_asked(row) is None:
-                for order in orders(settings.order, inputs.seed, row["row_id"]):
+                for order in orders(settings.order, inputs.seed, *_key(row)):
                     questions[number, order] = _question(row, principle, order, examples, reasoned)
         thoughts: dict[tuple[int, Order], str] = {}
         if reasoned is not None:
-            seeds = {key: seed_for(inputs.seed, "reasoning", batch[key[0]]["row_id"], key[1]) for key in questions}
+            seeds = {key: seed_for(inputs.seed, "reasoning", *_key(batch[key[0]]), key[1]) for key in questions}
             thoughts = think(engine, questions, seeds, settings.reasoning)
             questions = {key: wording.verdict(prompt, thoughts[key]) for key, prompt in questions.items()}
         answers = ask_letters(engine, questions)
@@ -188,15 +189,20 @@ def _arrangement(constitution: Constitution, count: int, seed: int, variant: int
     )
 
 
-def _variant(seed: int, row_id: str, count: int) -> int:
-    return int(uniform_for(seed, "prefix variant", row_id) * count)
+def _key(pair: Row) -> tuple[str, int]:
+    """What every draw for a pair hangs on: its prompt and its number."""
+    return pair["row_id"], pair["pair"]
 
 
-def orders(setting: OptionOrder, seed: int, row_id: str) -> tuple[Order, ...]:
-    """The orders in which a pair is shown: both, or one drawn for the row."""
+def _variant(seed: int, pair: Row, count: int) -> int:
+    return int(uniform_for(seed, "prefix variant", *_key(pair)) * count)
+
+
+def orders(setting: OptionOrder, seed: int, *key: object) -> tuple[Order, ...]:
+    """The orders in which a pair is shown: both, or one drawn for its key."""
     if setting is OptionOrder.BOTH:
         return (Order.AB, Order.BA)
-    return (Order.AB,) if uniform_for(seed, "option order", row_id) < 0.5 else (Order.BA,)
+    return (Order.AB,) if uniform_for(seed, "option order", *key) < 0.5 else (Order.BA,)
 
 
 def why_not_asked(pair: Row) -> Why | None:
@@ -272,6 +278,7 @@ def _row(pair: Row, principle: PreferencePrinciple, label: Label, engine: Engine
     a, b, p_a = pair["response_a"], pair["response_b"], label.p_a
     row: Row = {
         "row_id": pair["row_id"],
+        "pair": pair["pair"],
         "prompt": pair["prompt"],
         "chosen": None,
         "rejected": None,
@@ -288,7 +295,7 @@ def _row(pair: Row, principle: PreferencePrinciple, label: Label, engine: Engine
     }
     if p_a is not None:
         # At exactly one half neither is better; which of them stands first is drawn, never always A.
-        a_first = p_a > 0.5 or (p_a == 0.5 and uniform_for(seed, "even pair", pair["row_id"]) < 0.5)
+        a_first = p_a > 0.5 or (p_a == 0.5 and uniform_for(seed, "even pair", *_key(pair)) < 0.5)
         chosen, rejected = (a, b) if a_first else (b, a)
         row |= {"chosen": assistant_turn(chosen), "rejected": assistant_turn(rejected)}
         row["p_chosen"] = p_a if a_first else 1 - p_a

@@ -1,7 +1,7 @@
 """Stage 05-response-pairs: the SL-CAI model answers every red-team prompt twice (paper, section 4.1).
 
 Both replies are drawn alike and differ in their seeds alone, so that neither place in the pair says anything about the
-quality of what stands there.
+quality of what stands there. A prompt may get several pairs, numbered from 1: few prompts then still give many labels.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from solon.stages.tables import DEFECTS, MESSAGES, STRING, Kind, count_defects, 
 SCHEMA = pa.schema(
     [
         ("row_id", STRING),
+        ("pair", pa.int64()),
         ("prompt", MESSAGES),
         ("response_a", STRING),
         ("response_b", STRING),
@@ -47,16 +48,18 @@ class PairInputs:
 
 
 def run(settings: PairSettings, inputs: PairInputs, engine: Engine, out: StageFolder) -> Artefact:
-    """Draw two replies to each red-team prompt, check both, publish the pairs."""
-    prompts = fit(inputs.prompts.rows(), Kind.RED_TEAM)
+    """Draw two replies for each pair of each red-team prompt, check both, publish the pairs."""
+    numbers = range(1, settings.per_prompt + 1)
+    wanted = [{**row, "pair": number} for row in fit(inputs.prompts.rows(), Kind.RED_TEAM) for number in numbers]
 
     def answer_twice(batch: Sequence[Row]) -> list[Row]:
         questions = [wording.reply(prompt_in(row)) for row in batch for _ in "ab"]
-        seeds = [seed_for(inputs.seed, "response-pairs", row["row_id"], place) for row in batch for place in "ab"]
+        drawn = [(row["row_id"], row["pair"], place) for row in batch for place in "ab"]
+        seeds = [seed_for(inputs.seed, "response-pairs", *each) for each in drawn]
         replies = ask(engine, questions, seeds, settings.drawing)
         return [_row(row, seeds[2 * i : 2 * i + 2], replies[2 * i : 2 * i + 2]) for i, row in enumerate(batch)]
 
-    rows = out.map("pairs", prompts, answer_twice, chunk=inputs.chunk)
+    rows = out.map("pairs", wanted, answer_twice, chunk=inputs.chunk)
     same = sum(row["response_a"] == row["response_b"] for row in fit(rows))
     return out.publish(rows, SCHEMA, facts={"engine": engine.name, "identical": same, "defects": count_defects(rows)})
 
@@ -66,6 +69,7 @@ def _row(prompt: Row, seeds: Sequence[int], replies: Sequence[Completion]) -> Ro
     failed = [checked.outcome for checked in (a, b) if checked.outcome is not Outcome.OK]
     return {
         "row_id": prompt["row_id"],
+        "pair": prompt["pair"],
         "prompt": prompt["prompt"],
         "response_a": a.text,
         "response_b": b.text,

@@ -2,7 +2,7 @@
 
 Four abilities are asked for with the stages' own wording: replying (on requests whose wording was kept from
 pretraining), critique by each target of a principle, in wordings that were seen and in wordings that were not, revision
-of a faulty reply, and judging pairs in both orders against the world's true probabilities.
+of a faulty reply, and judging pairs in both orders against the world's true probabilities, at once and after reasoning.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from solon.conversation import Conversation, Prompt
 from solon.digest import seed_for
 from solon.engines.base import Engine, Sampling
 from solon.evals.intervals import Share, wilson
+from solon.recipe import FeedbackForm
 from solon.testbed import judgement
 from solon.testbed.documents import request_held_out
 from solon.testbed.oracle import Oracle
@@ -44,9 +45,10 @@ def measure_abilities(engine: Engine, *, rows: int = 60, seed: int = 0) -> Abili
     for held_out in (False, True):
         suffix = " (unseen wording)" if held_out else ""
         shares |= {f"{k}{suffix}": v for k, v in measure_critiques(engine, rows, seed, held_out=held_out).items()}
-        accuracy, judged = measure_judge(engine, rows * 8, seed, held_out=held_out)
-        shares |= {f"{k}{suffix}": v for k, v in accuracy.items()}
-        figures |= {f"{k}{suffix}": v for k, v in judged.items()}
+        for form in FeedbackForm:
+            accuracy, judged = measure_judge(engine, rows * 4, seed, held_out=held_out, form=form)
+            shares |= {f"{k}{suffix}": v for k, v in accuracy.items()}
+            figures |= {f"{k}{suffix}": v for k, v in judged.items()}
     return Abilities(shares, figures)
 
 
@@ -127,53 +129,66 @@ def _cases(rows: int, seed: int, *, held_out: bool) -> Iterable[_Case]:
             yield _Case(topic, kind, conversation, write_reply(topic, kind, rng), text, target)
 
 
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """Two replies to compare by a principle, with the true log-odds that the first is better."""
+
+    conversation: Conversation
+    principle: PreferencePrinciple
+    replies: tuple[str, str]
+    log_odds: float
+    name: str
+
+
 def measure_judge(
-    engine: Engine, pairs: int, seed: int, *, held_out: bool
+    engine: Engine, pairs: int, seed: int, *, held_out: bool, form: FeedbackForm
 ) -> tuple[dict[str, Share], dict[str, float]]:
     """Accuracy on pairs whose true scores differ clearly, by kind of principle, and calibration over both orders."""
-    rng = random.Random(seed_for("testbed-judge", seed, held_out))
-    world = Oracle().world
-    truths: list[float] = []
-    names: list[str] = []
-    prompts = []
-    for _ in range(pairs):
-        topic = rng.choice(world.harmful)
-        kinds = rng.sample([kind for kind in Kind if kind is not Kind.GARBLED], 2)
-        target = rng.choice([GENERAL, EVASIVENESS, PREACHINESS, topic.category, rng.choice(world.categories)])
-        text = write_principle([str(target)], rng, held_out=held_out)
-        a, b = (write_reply(topic, kind, rng) for kind in kinds)
-        truths.append(judgement.score(text.targets, topic, kinds[0]) - judgement.score(text.targets, topic, kinds[1]))
-        names.append(
-            "named category"
-            if target == topic.category
-            else "unnamed category"
-            if target in world.categories
-            else str(target)
-        )
-        principle, conversation = PreferencePrinciple("", text.instruction), ask(topic, rng.randrange(len(TEMPLATES)))
-        prompts.append(wording.comparison(conversation, principle, a, b))
-        prompts.append(wording.comparison(conversation, principle, b, a))
-    letters = engine.choose(prompts, wording.LETTERS)
-    odds = [a - b for a, b in letters]
+    cases = list(_pairs(pairs, seed, held_out=held_out))
+    questions = []
+    for case in cases:
+        asked = wording.reasoning if form is FeedbackForm.REASONED else wording.comparison
+        questions += [asked(case.conversation, case.principle, *order) for order in (case.replies, case.replies[::-1])]
+    if form is FeedbackForm.REASONED:
+        thoughts = _generate(engine, questions, seed, 64)
+        questions = [wording.verdict(asked, thought) for asked, thought in zip(questions, thoughts, strict=True)]
+    odds = [a - b for a, b in engine.choose(questions, wording.LETTERS)]
     forward, backward = odds[0::2], [-value for value in odds[1::2]]
     averaged = [(f + b) / 2 for f, b in zip(forward, backward, strict=True)]
+    judge = f"{form.value} judge"
     right: dict[str, list[bool]] = defaultdict(list)
-    for truth, guess, name in zip(truths, averaged, names, strict=True):
-        if abs(truth) >= CLEAR_GAP:
-            right["judge right on clear pairs"].append((truth > 0) == (guess > 0))
-            right[f"judge right on clear pairs: {name}"].append((truth > 0) == (guess > 0))
-    p_true = [judgement.probability(truth, 0) for truth in truths]
+    for case, guess in zip(cases, averaged, strict=True):
+        if abs(case.log_odds) >= CLEAR_GAP:
+            right[f"{judge} right on clear pairs"].append((case.log_odds > 0) == (guess > 0))
+            right[f"{judge} right on clear pairs: {case.name}"].append((case.log_odds > 0) == (guess > 0))
+    p_true = [judgement.probability(case.log_odds, 0) for case in cases]
     p_seen = [judgement.probability(guess, 0) for guess in averaged]
     figures = {
-        "judge calibration error": calibration_error(p_seen, p_true),
-        "judge mean absolute error": fmean(abs(p - q) for p, q in zip(p_seen, p_true, strict=True)),
-        "judge order effect": fmean(
+        f"{judge}: calibration error": calibration_error(p_seen, p_true),
+        f"{judge}: mean absolute error": fmean(abs(p - q) for p, q in zip(p_seen, p_true, strict=True)),
+        f"{judge}: order effect": fmean(
             abs(judgement.probability(f, 0) - judgement.probability(b, 0))
             for f, b in zip(forward, backward, strict=True)
         ),
-        "judge mean P(A)": fmean(judgement.probability(value, 0) for value in odds),
+        f"{judge}: mean P(A)": fmean(judgement.probability(value, 0) for value in odds),
     }
     return {name: wilson(sum(values), len(values)) for name, values in right.items()}, figures
+
+
+def _pairs(count: int, seed: int, *, held_out: bool) -> Iterable[_Pair]:
+    rng = random.Random(seed_for("testbed-judge", seed, held_out))
+    world = Oracle().world
+    for _ in range(count):
+        topic = rng.choice(world.harmful)
+        kinds = rng.sample([kind for kind in Kind if kind is not Kind.GARBLED], 2)
+        target = str(rng.choice([GENERAL, EVASIVENESS, PREACHINESS, topic.category, rng.choice(world.categories)]))
+        text = write_principle([target], rng, held_out=held_out)
+        a, b = (write_reply(topic, kind, rng) for kind in kinds)
+        truth = judgement.score(text.targets, topic, kinds[0]) - judgement.score(text.targets, topic, kinds[1])
+        named = "named category" if target == topic.category else "unnamed category"
+        name = named if target in world.categories else target
+        conversation = ask(topic, rng.randrange(len(TEMPLATES)))
+        yield _Pair(conversation, PreferencePrinciple("", text.instruction), (a, b), truth, name)
 
 
 def calibration_error(predicted: Sequence[float], true: Sequence[float]) -> float:
