@@ -59,7 +59,8 @@ ASKED = (
 
 MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 _TYPES = {"line": pa.int64(), "sample": pa.int64(), "step": pa.int64(), "pair": pa.int64(), "seed": pa.int64(),
-          "seed_a": pa.int64(), "seed_b": pa.int64(), "prompt": MESSAGES, "completion": MESSAGES, "chosen": MESSAGES, "rejected": MESSAGES,
+          "seed_a": pa.int64(), "seed_b": pa.int64(),
+          "prompt": MESSAGES, "completion": MESSAGES, "chosen": MESSAGES, "rejected": MESSAGES,
           "labels": pa.list_(pa.string())}  # fmt: skip
 _FLOATS = {"p_a", "p_chosen", "log_odds_ab", "log_odds_ba", "loss", "held_out_loss", "learning_rate", "score", "kl",
            "length", "entropy"}  # fmt: skip
