@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from solon import wording
@@ -47,7 +47,7 @@ class Manner:
     order: OptionOrder = OptionOrder.BOTH
     samples: int = 1
     """Chains of thought for each rotation; 1 in the other forms."""
-    drawing: Drawing = Drawing()
+    drawing: Drawing = field(default_factory=Drawing)
     seed: int = 0
 
 

@@ -42,7 +42,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A multiple-choice question; `correct` is the place of the right option among `options`, from 0, as in the file."""
+    """A multiple-choice question; `options` stand as in the file, and `correct` is the place of the right one, from 0."""
 
     line: int
     kind: Kind
