@@ -46,21 +46,23 @@ class LabelledConversation:
     reasoning: str
 
 
-def worked_for(file: QuestionFile, count: int, constitution: Constitution, seed: int) -> Worked:
-    """`count` worked examples for the questions of a file; raises InputError when there are fewer."""
+def worked_for(file: QuestionFile, form: FeedbackForm, count: int, constitution: Constitution, seed: int) -> Worked:
+    """`count` worked examples for the questions of a file, with reasoning in the reasoned form.
+
+    Raises InputError when there are fewer.
+    """
     if count == 0:
         return Worked()
     if file.kind is Kind.CLASSIFICATION:
         return Worked(classified=_classified(file, count, seed))
-    fewest = min(len(constitution.comparison_examples), len(constitution.reasoned_examples))
-    if count > fewest:
-        raise _too_few(f"the constitution '{constitution.name}' has", fewest, count, file)
-    settings = FeedbackSettings(few_shot=count, prefix_variants=1)
-    reasoning = settings.model_copy(update={"form": FeedbackForm.REASONED})
-    return Worked(
-        comparisons=few_shot_variants(settings, constitution, seed)[0],
-        reasoned=worked_reasoning(reasoning, constitution, seed) or (),
-    )
+    settings = FeedbackSettings(form=form, few_shot=count, prefix_variants=1)
+    reasoned = form is FeedbackForm.REASONED
+    known = len(constitution.reasoned_examples if reasoned else constitution.comparison_examples)
+    if count > known:
+        raise _too_few(f"the constitution '{constitution.name}' has", known, count, file)
+    if reasoned:
+        return Worked(reasoned=worked_reasoning(settings, constitution, seed) or ())
+    return Worked(comparisons=few_shot_variants(settings, constitution, seed)[0])
 
 
 def built_in_sets() -> tuple[tuple[LabelledConversation, ...], ...]:
@@ -116,5 +118,5 @@ def _too_few(what: str, known: int, count: int, file: QuestionFile) -> InputErro
     return InputError(
         f"{count} worked examples are asked for, but {what} {known}",
         place=str(file.path),
-        remedy=f"Use --examples {known}" if known else "Use --form letter, or --form reasoned --examples 0",
+        remedy=f"Use --examples {known}" if known else "Use --examples 0, or another --constitution",
     )

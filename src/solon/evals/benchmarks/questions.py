@@ -42,7 +42,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A multiple-choice question; `options` stand as in the file, and `correct` is the place of the right one, from 0."""
+    """A multiple-choice question: `options` stand as in the file, `correct` is the right one's place, from 0."""
 
     line: int
     kind: Kind
@@ -149,7 +149,9 @@ def _agrees(cut: Cut, given: Sequence[re.Match[str] | None], whole: Sequence[obj
         if text is None:
             continue
         place = "AB".find(letter[1]) if letter else -1
-        if place < 0 or str(text).strip() != f"{dialogue}\n\nAssistant: {options[place]}".strip():
+        opening = f"{dialogue}\n\nAssistant:"
+        said = str(text).strip() if place >= 0 else ""
+        if not said.startswith(opening) or said.removeprefix(opening).strip() != options[place]:
             return False
     return True
 

@@ -34,6 +34,7 @@ from solon.evals.benchmarks.questions import Kind, Question, QuestionFile
 from solon.evals.benchmarks.scoring import Scores, ask_scores
 from solon.outcome import Outcome
 from solon.progress import Display
+from solon.recipe import FeedbackForm
 from solon.runs import Artefact, Progress, Row, begin_folder, finished_folder
 from solon.runs.files import sweep, telling_of, write_atomically
 from solon.runs.interrupt import StopRequest, catching_signals
@@ -119,9 +120,11 @@ class Plan:
                 found.append(Task(file, answers_as, replace(self.manner, samples=1), Worked()))
                 continue
             for form in dict.fromkeys(self.forms):
-                samples = self.manner.samples if form is Form.REASONED else 1
+                reasoned = form is Form.REASONED
+                samples = self.manner.samples if reasoned else 1
                 count = 0 if form is Form.LETTER else self.examples
-                worked = worked_for(file, count, self.constitution, self.manner.seed)
+                shown = FeedbackForm.REASONED if reasoned else FeedbackForm.LETTER
+                worked = worked_for(file, shown, count, self.constitution, self.manner.seed)
                 found.append(Task(file, answers_as, replace(self.manner, form=form, samples=samples), worked))
         names = [task.name for task in found]
         for task in found:
@@ -229,7 +232,6 @@ def _key(task: Task, subject: Subject) -> dict[str, object]:
 
 def _about(task: Task, subject: Subject) -> dict[str, Any]:
     worked = task.worked
-    reasoned = task.manner.form is Form.REASONED
     return {
         "evaluation": task.file.name,
         "kind": task.file.kind.value,
@@ -238,7 +240,7 @@ def _about(task: Task, subject: Subject) -> dict[str, Any]:
         "form": task.form,
         "order": task.manner.order.value,
         "samples": task.manner.samples,
-        "examples": len(worked.classified) or len(worked.reasoned if reasoned else worked.comparisons),
+        "examples": len(worked.classified or worked.reasoned or worked.comparisons),
         "bad_rows": [str(error) for error in task.file.bad],
     }
 
