@@ -52,7 +52,7 @@ def test_chains_of_thought_of_the_bundled_model(files, tmp_path, capsys):
         "--max-tokens", "8", "--out", tmp_path / "out", "--limit", "2", "-q",
     )  # fmt: skip
     assert code == 0
-    assert "reasoned (1 examples, 2 samples)" in out
+    assert "reasoned (1 example, 2 samples)" in out
 
 
 def test_a_preference_model_is_recognised_and_scores(files, tmp_path, capsys):
@@ -92,7 +92,7 @@ def test_a_bad_row_is_one_line_with_file_and_row(files, tmp_path, capsys):
     )
     assert code == 0
     assert err.startswith(f"Left out: {files[0]}:7: ")
-    assert "1 bad rows left out" in (tmp_path / "out" / "evaluations.html").read_text()
+    assert "1 bad row left out" in (tmp_path / "out" / "evaluations.html").read_text()
 
 
 @pytest.mark.parametrize("engine", ["testbed:nobody", "no/such/folder"])

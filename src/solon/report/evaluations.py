@@ -112,8 +112,8 @@ def _measured(facts: Figures) -> list[Line]:
 def _form(facts: Figures, samples: int | None = None) -> str:
     name = {"letter": "0-shot"}.get(facts["form"], facts["form"].replace("-", " "))
     count = samples or facts["samples"]
-    details = [f"{facts['examples']} examples"] if facts["examples"] else []
-    details += [f"{count} sample{'s' if count > 1 else ''}"] if facts["form"] == "reasoned" else []
+    details = [_count(facts["examples"], "example")] if facts["examples"] else []
+    details += [_count(count, "sample")] if facts["form"] == "reasoned" else []
     return f"{name} ({', '.join(details)})" if details else name
 
 
@@ -138,12 +138,14 @@ def _section(facts: Figures) -> Section:
 
 def sentences(facts: Figures) -> list[str]:
     """An evaluation's figures in words."""
-    found, chance = facts["accuracy"], facts["baselines"]["chance"]
+    found, answered, chance = facts["accuracy"], facts["answered"], facts["baselines"]["chance"]
     calibration, orders, letters = facts["calibration"], facts["orders"], facts["letters"]
-    told = [
-        f"Right on {_share(found)} of {found['n']} questions: {against_chance(found, chance)}, "
-        f"which is {chance * 100:.1f} %."
-    ]
+    told = [f"Right on {_share(found)} of {found['n']} questions."]
+    if answered:
+        told = [
+            f"{told[0]} Of the {answered['n']} answered, {_share(answered)}: {against_chance(answered, chance)}, "
+            f"which is {chance * 100:.1f} %."
+        ]
     if calibration["ece"] is not None:
         told.append(
             f"Expected calibration error {calibration['ece']:.3f}, Brier score {calibration['brier']:.3f} "
@@ -167,6 +169,10 @@ def sentences(facts: Figures) -> list[str]:
     if facts["untold_samples"] and facts["form"] == "reasoned":
         told.append(f"{facts['untold_samples']} chains of thought did not come to an end and are left out.")
     return told
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _share(figure: Figures) -> str:

@@ -147,7 +147,7 @@ def test_what_is_not_told_is_counted_and_never_guessed(file):
         file, ScriptedEngine(lambda p, s: cut, lambda p, o: 0.0), Manner(form=Form.REASONED, samples=2)
     )
     n = len(file.questions)
-    assert (found["undecided"], found["accuracy"]["value"]) == (n, 0)
+    assert (found["undecided"], found["accuracy"]["value"], found["answered"]) == (n, 0, None)
     assert found["undecided_because"] == {"the reasoning is empty or cut off": n}
     assert found["calibration"] == {"ece": None, "brier": None, "bins": []}
     assert all(judged(row) is None for row in rows)
@@ -235,7 +235,7 @@ def test_a_preference_model_compares_scores(tmp_path):
     assert answers[1].credit == 0.5
     assert answers[2:] == [None, None]
     found = figures(file.questions, rows, 1)
-    assert found["accuracy"]["value"] == 1.5 / 4
+    assert (found["accuracy"]["value"], found["answered"]["value"]) == (1.5 / 4, 1.5 / 2)
     assert len(found["undecided_because"]) == 2
     assert found["orders"] is None
 

@@ -119,6 +119,7 @@ def baselines(questions: Sequence[Question]) -> dict[str, Any]:
 def figures(questions: Sequence[Question], rows: Sequence[Row], samples: int) -> dict[str, Any]:
     """Every figure of one evaluation: `rows` are the answers to `questions`, in order."""
     answers = [judged(row) for row in rows]
+    known = [each for each in answers if each]
     whys = Counter(row["untold_because"] for row, answer in zip(rows, answers, strict=True) if answer is None)
     found: dict[str, Any] = {
         "questions": len(rows),
@@ -126,6 +127,7 @@ def figures(questions: Sequence[Question], rows: Sequence[Row], samples: int) ->
         "undecided_because": dict(sorted(whys.items())),
         "untold_samples": sum(values is None for row in rows for given in row["log_probs"] for values in given),
         "accuracy": accuracy(answers).facts(),
+        "answered": accuracy(known).facts() if known else None,
         "calibration": calibration(answers),
         "baselines": baselines(questions),
         "orders": _orders(answers),
