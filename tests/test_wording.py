@@ -1,3 +1,4 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,7 +10,7 @@ from solon.constitution import (
     ReasonedExample,
     RevisionPrinciple,
 )
-from solon.conversation import Conversation, Role, TranscriptRendering, Turn
+from solon.conversation import Conversation, Role, TranscriptRendering, Turn, parse_transcript
 
 HUMAN = Conversation((Turn(Role.HUMAN, "How?"),))
 PRINCIPLE = RevisionPrinciple("p", "What is wrong?", "Make it right.")
@@ -81,3 +82,27 @@ def test_reasoning_is_asked_for_and_then_the_letter():
     assert own.endswith("(B) two\n\nLet's think step by step:")
     concluded = text(wording.verdict(asked, "Because one."))
     assert concluded == f"{shared}{own} Because one.\n\nThe answer is: ("
+
+
+def test_a_classification_letters_its_options_and_shows_worked_ones_in_their_own_order():
+    asked = parse_transcript("\n\nHuman: Hi\n\nAssistant: Go away.")
+    example = wording.ClassifiedExample(parse_transcript("\n\nHuman: x\n\nAssistant: y"), ("kind", "rude"), "A", "Why.")
+    prompt = wording.classification(asked, "What was it?", ("rude", "kind"), [example])
+    assert [turn.content for turn in prompt.turns] == [
+        "Consider the following conversation between a human and an assistant:\n\nHuman: x\n\nAssistant: y\n\n"
+        "What was it?\nOptions:\n(A) kind\n(B) rude",
+        "(A)",
+        "Consider the following conversation between a human and an assistant:\n\nHuman: Hi\n\nAssistant: Go away.\n\n"
+        "What was it?\nOptions:\n(A) rude\n(B) kind",
+    ]
+    assert (prompt.shared, prompt.reply_as, prompt.opening) == (2, Role.ANSWER, "(")
+    thought = wording.classification_reasoning(asked, "What was it?", ("rude", "kind"), [example])
+    assert [turn.role for turn in thought.turns] == [Role.QUESTION, Role.REASONING, Role.ANSWER, Role.QUESTION]
+    assert (thought.shared, thought.reply_as) == (3, Role.REASONING)
+
+
+def test_there_are_letters_from_a_to_z():
+    assert wording.letters(9) == tuple("ABCDEFGHI")
+    for count in (0, 27):
+        with pytest.raises(ValueError, match="cannot be lettered"):
+            wording.letters(count)

@@ -7,7 +7,9 @@ principle and two lettered options (section 4.1). `solon show prompt` prints the
 
 from __future__ import annotations
 
+import string
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from solon.constitution import (
     ComparisonExample,
@@ -19,6 +21,16 @@ from solon.constitution import (
 from solon.conversation import LABELS, Conversation, Prompt, Role, Turn
 
 LETTERS = ("A", "B")
+
+
+@dataclass(frozen=True, slots=True)
+class ClassifiedExample:
+    """A worked question about a whole conversation: the options as shown, the right letter, and why."""
+
+    conversation: Conversation
+    options: tuple[str, ...]
+    letter: str
+    reasoning: str
 
 
 def reply(conversation: Conversation) -> Prompt:
@@ -105,9 +117,42 @@ def verdict(asked: Prompt, thoughts: str) -> Prompt:
     return Prompt((*asked.turns, Turn(Role.REASONING, thoughts)), Role.ANSWER, opening="(", shared=asked.shared)
 
 
-def _multiple_choice(conversation: Conversation, instruction: str, option_a: str, option_b: str) -> str:
+def letters(count: int) -> tuple[str, ...]:
+    """The letters of `count` options, from A; raises ValueError beyond Z."""
+    if not 0 < count <= len(string.ascii_uppercase):
+        raise ValueError(f"{count} options cannot be lettered from A to Z")
+    return tuple(string.ascii_uppercase[:count])
+
+
+def classification(
+    conversation: Conversation, question: str, options: Sequence[str], examples: Sequence[ClassifiedExample] = ()
+) -> Prompt:
+    """Ask which option describes a whole conversation (paper, appendix B); the answer is one of `letters`."""
+    shown: list[Turn] = []
+    for example in examples:
+        shown.append(Turn(Role.QUESTION, _multiple_choice(example.conversation, question, *example.options)))
+        shown.append(Turn(Role.ANSWER, f"({example.letter})"))
+    asked = Turn(Role.QUESTION, _multiple_choice(conversation, question, *options))
+    return Prompt((*shown, asked), Role.ANSWER, opening="(", shared=len(shown))
+
+
+def classification_reasoning(
+    conversation: Conversation, question: str, options: Sequence[str], examples: Sequence[ClassifiedExample] = ()
+) -> Prompt:
+    """Ask for the reasoning that comes before the letter of `classification`; `verdict` then asks for the letter."""
+    shown: list[Turn] = []
+    for example in examples:
+        shown.append(Turn(Role.QUESTION, _multiple_choice(example.conversation, question, *example.options)))
+        shown.append(Turn(Role.REASONING, example.reasoning))
+        shown.append(Turn(Role.ANSWER, f"({example.letter})"))
+    asked = Turn(Role.QUESTION, _multiple_choice(conversation, question, *options))
+    return Prompt((*shown, asked), Role.REASONING, shared=len(shown))
+
+
+def _multiple_choice(conversation: Conversation, instruction: str, *options: str) -> str:
     dialogue = "\n\n".join(f"{LABELS[turn.role]}: {turn.content}" for turn in conversation.turns)
+    listed = "\n".join(f"({letter}) {option}" for letter, option in zip(letters(len(options)), options, strict=True))
     return (
         f"Consider the following conversation between a human and an assistant:\n\n{dialogue}\n\n"
-        f"{instruction}\nOptions:\n(A) {option_a}\n(B) {option_b}"
+        f"{instruction}\nOptions:\n{listed}"
     )

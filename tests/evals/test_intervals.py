@@ -69,3 +69,8 @@ def test_mean_has_the_normal_interval() -> None:
     assert found.high - found.value == pytest.approx(1.959964 * math.sqrt(5 / 12), rel=1e-6)
     assert found.value - found.low == pytest.approx(found.high - found.value)
     assert mean([7.0]) is not None and mean([7.0]).facts() == {"value": 7.0, "low": 7.0, "high": 7.0, "n": 1}  # type: ignore[union-attr]
+
+
+def test_a_half_right_answer_counts_as_half():
+    assert wilson(2.5, 5).value == 0.5
+    assert wilson(2, 5).low < wilson(2.5, 5).low < wilson(3, 5).low

@@ -27,6 +27,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "report": ("solon.cli.inspect:report", "Write a run's HTML report."),
     "show": ("solon.cli.show:show", "Print a recipe, a constitution or a prompt."),
     "constitution": ("solon.cli.constitution:constitution", "Check a constitution file."),
+    "eval": ("solon.cli.evaluate:evaluate", "Measure a model on the paper's multiple-choice evaluations."),
     "testbed": ("solon.cli.testbed:testbed", "Train and look at the bundled micro world."),
 }
 """Each command's home, and the first line of its help (a test keeps the two alike)."""

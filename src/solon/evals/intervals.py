@@ -44,8 +44,11 @@ class Mean:
         return asdict(self)
 
 
-def wilson(count: int, n: int, z: float = Z95) -> Share:
-    """The share `count / n` with Wilson's score interval; raises ValueError unless 0 <= count <= n and n > 0."""
+def wilson(count: float, n: int, z: float = Z95) -> Share:
+    """The share `count / n` with Wilson's score interval; raises ValueError unless 0 <= count <= n and n > 0.
+
+    `count` may be no whole number: a question that is answered with two options equally sure counts as half right.
+    """
     if n <= 0 or not 0 <= count <= n:
         raise ValueError(f"no share of {count} in {n}")
     value = count / n

@@ -209,22 +209,37 @@ def histogram(values: Sequence[float], bins: int = 20) -> Markup | None:
     return frame.figure(f"Distribution of {len(values)} labels", *pieces)
 
 
-def reliability(rows: Sequence[Mapping[str, Any]]) -> Markup | None:
-    """Labels against the truth: mean label per bin (across), share of pairs in which A was better (up)."""
+@dataclass(frozen=True, slots=True)
+class ReliabilityWords:
+    """What a calibration figure says: both axes, its title, and a point's probability, truth and cases."""
+
+    across: str = "label: probability that reply A is better"
+    up: str = "how often reply A was truly better"
+    title: str = "Calibration of the AI labels, with 95 % intervals"
+    probability: str = "label"
+    truth: str = "A better"
+    cases: str = "pairs"
+
+
+def reliability(rows: Sequence[Mapping[str, Any]], words: ReliabilityWords | None = None) -> Markup | None:
+    """Probabilities against the truth: the mean probability per bin (across), how often it came true (up)."""
     if not rows:
         return None
+    words = words or ReliabilityWords()
     frame = Frame.of((460, 260), (0.0, 1.0), (0.0, 1.0), (28, 16, 46, 50))
-    names = ("label: probability that reply A is better", "how often reply A was truly better")
-    axes = frame.axes(*names, number_marks(0, 1), percent_marks(0, 1))
+    axes = frame.axes(words.across, words.up, number_marks(0, 1), percent_marks(0, 1))
     pieces = [axes, line((frame.x(0), frame.y(0)), (frame.x(1), frame.y(1)), "path")]
     most = max(row["n"] for row in rows)
     for row in rows:
         x, y = frame.x(row["p"]), frame.y(row["value"])
-        says = f"label {row['p']:.2f}: A better in {percent(row['value'])} [{interval(row)}] of {row['n']} pairs"
+        says = (
+            f"{words.probability} {row['p']:.2f}: {words.truth} in {percent(row['value'])} [{interval(row)}] "
+            f"of {row['n']} {words.cases}"
+        )
         whisker = line((x, frame.y(row["low"])), (x, frame.y(row["high"])), "whisker")
         dot = tag("circle", cx=x, cy=y, r=3 + 4 * math.sqrt(row["n"] / most), class_="dot")
         pieces.append(tag("g", tag("title", says), whisker, dot, class_="tone-3"))
-    return frame.figure("Calibration of the AI labels, with 95 % intervals", *pieces)
+    return frame.figure(words.title, *pieces)
 
 
 def bar(share: Figures, class_: str) -> Markup:

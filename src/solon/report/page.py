@@ -29,10 +29,14 @@ def write(run: RunDirectory, output: Path | None = None) -> Path:
 
     The page appears whole or not at all: it is written beside its place and then moved there.
     """
-    path = output if output is not None else run.path / REPORT
+    return write_page(output if output is not None else run.path / REPORT, render(run))
+
+
+def write_page(path: Path, text: str) -> Path:
+    """Write a page whole or not at all; returns its path."""
     part = path.with_name(f".{path.name}.part")
     path.parent.mkdir(parents=True, exist_ok=True)
-    part.write_text(render(run), encoding="utf-8")
+    part.write_text(text, encoding="utf-8")
     part.replace(path)
     return path
 
@@ -44,23 +48,23 @@ def render(run: RunDirectory) -> str:
 
 def render_content(content: Content) -> str:
     """The page for `content`; a pure function."""
-    style, script = _asset("report.css"), _asset("report.js")
+    return fill("report.html", script=_asset("report.js"), page=content, results=json_for_script(content.results))
+
+
+def fill(template: str, *, script: str = "", **content: object) -> str:
+    """A page from one of our templates, with the style sheet, our own `script`, and a policy that admits both alone."""
+    style = _asset("report.css")
     policy = (
-        f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
+        f"default-src 'none'; style-src '{_hash(style)}'; script-src {_source(script)}; "
         "img-src data:; base-uri 'none'; form-action 'none'"
     )
     # Style and script are our own files; nothing else may skip the escaping.
-    return (
-        _environment()
-        .get_template("report.html")
-        .render(
-            page=content,
-            policy=policy,
-            style=Markup(style),
-            script=Markup(script),
-            results=json_for_script(content.results),
-        )
-    )
+    ours = {"policy": policy, "style": Markup(style), "script": Markup(script)}
+    return _environment().get_template(template).render(**ours, **content)
+
+
+def _source(script: str) -> str:
+    return f"'{_hash(script)}'" if script else "'none'"
 
 
 def _environment() -> jinja2.Environment:

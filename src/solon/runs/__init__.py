@@ -9,7 +9,7 @@ A stage sees only its `StageFolder`: `map` makes each finished chunk durable, `p
 """
 
 from solon.runs.artefact import Artefact
-from solon.runs.directory import RunDirectory
+from solon.runs.directory import RunDirectory, begin_folder, finished_folder
 from solon.runs.interrupt import Interrupted
 from solon.runs.journal import Row
 from solon.runs.lock import Owner, owner_of
@@ -26,6 +26,8 @@ __all__ = [
     "Row",
     "RunDirectory",
     "StageFolder",
+    "begin_folder",
+    "finished_folder",
     "ignore",
     "owner_of",
 ]

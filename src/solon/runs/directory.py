@@ -106,9 +106,7 @@ class RunDirectory:
         Raises RunError when it is damaged, or when a `key` is given and the stage was made under another one.
         """
         for folder in self._folders():
-            if folder.name[3:] == name and (artefact := Artefact.open(folder)) is not None:
-                if key is not None:
-                    _refuse_other_key(folder, artefact.manifest.key, plain(key, str(folder)))
+            if folder.name[3:] == name and (artefact := finished_folder(folder, key)) is not None:
                 return artefact
         return None
 
@@ -126,18 +124,9 @@ class RunDirectory:
         folder = self.path / f"{number:02d}-{name}"
         if not STAGE.fullmatch(folder.name):
             raise ValueError(f"'{folder.name}' is no name for a stage folder")
-        now = plain(key, str(folder))
-        if (artefact := Artefact.open(folder)) is not None:
-            _refuse_other_key(folder, artefact.manifest.key, now)
-            raise RunError("the stage is finished", place=str(folder), remedy=f"To do it again, delete {folder}")
-        with telling_of(folder):
-            folder.mkdir(exist_ok=True)
-            sync(self.path)
-        if (folder / BEGUN).exists():
-            _refuse_other_key(folder, _begun_key(folder), now)
-        else:
-            write_atomically(folder / BEGUN, json.dumps({"key": now}, indent=1) + "\n")
-        return StageFolder(folder, number, name, now, Journal.open(folder / JOURNAL), report, self.stop)
+        out = begin_folder(folder, name, key, report, self.stop)
+        out.number = number
+        return out
 
     def _refuse_changes(self, recipe: Recipe, constitution: Constitution) -> None:
         changes = [f"{key}: {old!r} -> {new!r}" for key, old, new in differences(self.recipe, recipe)]
@@ -155,6 +144,32 @@ class RunDirectory:
             sweep(folder)
             if folder != self.path and (folder / MANIFEST).exists():
                 clear_work(folder)
+
+
+def finished_folder(folder: Path, key: Mapping[str, object] | None = None) -> Artefact | None:
+    """The artefact in a folder; None when it is not finished, RunError when it was made under another `key`."""
+    artefact = Artefact.open(folder)
+    if artefact is not None and key is not None:
+        _refuse_other_key(folder, artefact.manifest.key, plain(key, str(folder)))
+    return artefact
+
+
+def begin_folder(
+    folder: Path, name: str, key: Mapping[str, object], report: Report = ignore, stop: StopRequest | None = None
+) -> StageFolder:
+    """Begin work in a folder of its own, inside a run or not, or go on with it; see `RunDirectory.begin`."""
+    now = plain(key, str(folder))
+    if (artefact := Artefact.open(folder)) is not None:
+        _refuse_other_key(folder, artefact.manifest.key, now)
+        raise RunError("the stage is finished", place=str(folder), remedy=f"To do it again, delete {folder}")
+    with telling_of(folder):
+        folder.mkdir(exist_ok=True)
+        sync(folder.parent)
+    if (folder / BEGUN).exists():
+        _refuse_other_key(folder, _begun_key(folder), now)
+    else:
+        write_atomically(folder / BEGUN, json.dumps({"key": now}, indent=1) + "\n")
+    return StageFolder(folder, 0, name, now, Journal.open(folder / JOURNAL), report, stop or StopRequest())
 
 
 def _begun_key(folder: Path) -> Mapping[str, object]:

@@ -1,0 +1,188 @@
+"""`solon eval`: the paper's own evaluations of a model, from the paper's own files.
+
+The command only puts the pieces together: what was typed is checked and the files are read before a model is loaded,
+then the session answers what is not yet answered, and the figures go to the terminal, to JSON and to a page.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from solon.cli.terminal import INTERRUPTED
+
+if TYPE_CHECKING:
+    from solon.evals.benchmarks.session import AnswersAs, Subject, Task
+    from solon.recipe import EngineSettings
+
+EPILOG = """\b
+Examples:
+  solon eval 438HHHEvaluations.jsonl --engine models/smollm2
+  solon eval HHH.jsonl --engine testbed:assistant --form letter --form few-shot --constitution testbed
+  solon eval HHH.jsonl --engine models/big --form reasoned --samples 5 --out runs/evals/big
+  solon eval HHH.jsonl --engine runs/demo/07-preference-model/model
+  solon eval HarmfulVsEthical.jsonl --engine models/smollm2 --show      print the questions, ask nothing
+"""
+FILES = click.Path(exists=True, dir_okay=False, path_type=Path)
+HEAD = ("Evaluation", "Form", "Accuracy, %", "File's order", "Same option", "ECE", "Brier", "No answer")
+
+
+@click.command("eval", epilog=EPILOG)
+@click.argument("files", nargs=-1, required=True, type=FILES, metavar="FILE...")
+@click.option("--engine", required=True, metavar="MODEL", help="A model folder, or testbed:assistant.")
+@click.option(
+    "--as",
+    "answers_as",
+    type=click.Choice(["multiple-choice", "preference-model"]),
+    help="How the model answers. [default: a sequence classifier scores, any other model chooses]",
+)
+@click.option(
+    "--form",
+    "forms",
+    multiple=True,
+    type=click.Choice(["letter", "few-shot", "reasoned"]),
+    default=("letter",),
+    show_default=True,
+    help="0-shot, with worked examples, or with chains of thought; may be repeated.",
+)
+@click.option("--samples", type=click.IntRange(1), default=5, show_default=True, help="Chains of thought averaged.")
+@click.option("--max-tokens", type=click.IntRange(1), default=256, show_default=True, help="Of a chain of thought.")
+@click.option("--examples", type=click.IntRange(0), default=4, show_default=True, help="Worked examples.")
+@click.option("--constitution", default="harmlessness", show_default=True, help="Whose worked comparisons to show.")
+@click.option("--order", type=click.Choice(["both", "one"]), default="both", show_default=True,
+              help="All rotations of the options, which removes letter bias, or one, drawn per question.")  # fmt: skip
+@click.option("--rendering", type=click.Choice(["auto", "chat", "transcript"]), default="auto", show_default=True,
+              help="How prompts become text.")  # fmt: skip
+@click.option("--batch", type=click.IntRange(1), default=32, show_default=True, help="Prompts in one forward pass.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--limit", type=click.IntRange(1), help="Ask only so many questions of each file, drawn.")
+@click.option("--bad-rows", type=click.IntRange(0), default=0, show_default=True, help="Rows that may be unreadable.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="[default: runs/evals/MODEL]")
+@click.option("--show", is_flag=True, help="Print the first question of each file in each form, and stop.")
+@click.option("--quiet", "-q", is_flag=True, help="Show no progress, only the outcome.")
+def evaluate(
+    files: tuple[Path, ...],
+    engine: str,
+    answers_as: str | None,
+    forms: tuple[str, ...],
+    samples: int,
+    max_tokens: int,
+    examples: int,
+    constitution: str,
+    order: str,
+    rendering: str,
+    batch: int,
+    seed: int,
+    limit: int | None,
+    bad_rows: int,
+    out: Path | None,
+    show: bool,
+    quiet: bool,
+) -> None:
+    """Measure a model on the paper's multiple-choice evaluations.
+
+    FILE is one of the paper's: HHH comparisons, harmful versus ethical, or the nine types of harm. Options are shown in
+    every rotation and scores averaged, so that no letter has an advantage. The same command goes on where it stopped,
+    and another --form is added to the same folder.
+    """
+    from solon.builtin import constitution_path, model_path
+    from solon.constitution import load_constitution
+    from solon.evals.benchmarks.asking import Form, Manner
+    from solon.evals.benchmarks.questions import read_questions
+    from solon.evals.benchmarks.session import AnswersAs, Plan, drawn, formulation_of
+    from solon.recipe import Drawing, EngineSettings, OptionOrder, RenderingKind
+
+    read = [drawn(read_questions(path, bad_rows=bad_rows), limit, seed) for path in files]
+    folder = model_path(engine)
+    given = AnswersAs(answers_as) if answers_as else formulation_of(folder)
+    manner = Manner(order=OptionOrder(order), samples=samples, drawing=Drawing(max_tokens=max_tokens), seed=seed)
+    plan = Plan(
+        read, [Form(form) for form in forms], manner, examples, load_constitution(constitution_path(constitution))
+    )
+    tasks = plan.tasks(given)
+    _name_bad_rows(tasks)
+    if show:
+        _show(tasks)
+        return
+    subject = _subject(folder, given, EngineSettings(rendering=RenderingKind(rendering), batch=batch))
+    _run(tasks, subject, out or Path("runs", "evals", re.sub(r"[^\w.-]+", "-", subject.name)), quiet=quiet)
+
+
+def _subject(folder: Path, answers_as: AnswersAs, settings: EngineSettings) -> Subject:
+    from solon.engines.local import LocalEngine, check_folder, folder_hash
+    from solon.evals.benchmarks.scoring import scores_of
+    from solon.evals.benchmarks.session import Subject
+
+    check_folder(folder)
+    return Subject(
+        f"{folder.resolve().name}@{folder_hash(folder)}",
+        answers_as,
+        load_engine=lambda: LocalEngine.load(folder, settings),
+        load_scores=lambda: scores_of(folder, settings),
+        settings={"rendering": settings.rendering},
+    )
+
+
+def _run(tasks: Sequence[Task], subject: Subject, out: Path, *, quiet: bool) -> None:
+    from solon.cli.display import display_for
+    from solon.cli.terminal import plain, print_table
+    from solon.evals.benchmarks.session import RESULTS
+    from solon.evals.benchmarks.session import evaluate as answer
+    from solon.report.evaluations import Line, lines, write
+
+    try:
+        with display_for(quiet=quiet) as display:
+            results = answer(out, subject, tasks, display)
+    except KeyboardInterrupt:
+        again = shlex.quote(str(out))
+        click.echo(f"Stopped; what was answered is saved in {again}. The same command goes on.", err=True)
+        click.get_current_context().exit(INTERRUPTED)
+
+    def row(line: Line) -> list[str]:
+        numbers = ["-" if value is None else f"{value:.3f}" for value in (line.ece, line.brier)]
+        shares = [_share(figure) for figure in (line.accuracy, line.as_given, line.same_option)]
+        return [line.evaluation, line.form, *shares, *numbers, "-" if line.undecided is None else str(line.undecided)]
+
+    title = f"{results['model']}: share of questions answered right, % [95 % interval]"
+    print_table(plain(title, lines=False), HEAD, [row(line) for line in lines(results["evaluations"])])
+    click.echo(f"Figures: {out / RESULTS}")
+    click.echo(f"Page: {write(out, results)}")
+
+
+def _share(figure: object) -> str:
+    if not isinstance(figure, dict):
+        return "-"
+    return f"{figure['value'] * 100:.1f} [{figure['low'] * 100:.0f}-{figure['high'] * 100:.0f}]"
+
+
+def _name_bad_rows(tasks: Sequence[Task]) -> None:
+    from solon.cli.terminal import plain
+
+    for file in dict.fromkeys(task.file.path for task in tasks):
+        bad = next(task.file.bad for task in tasks if task.file.path == file)
+        for error in bad:
+            click.echo(plain(f"Left out: {error}", lines=False), err=True)
+
+
+def _show(tasks: Sequence[Task]) -> None:
+    from solon.cli.terminal import plain
+    from solon.conversation import TranscriptRendering
+    from solon.conversation import transcript as words
+    from solon.evals.benchmarks.asking import conversations_of, prompt_for
+    from solon.evals.benchmarks.session import AnswersAs
+
+    for task in tasks:
+        question = task.file.questions[0]
+        click.echo(plain(f"== {task.name}, line {question.line}", lines=False))
+        if task.answers_as is AnswersAs.PREFERENCE_MODEL:
+            texts = [words(dialogue.turns) for dialogue in conversations_of(question)]
+        else:
+            prompt = prompt_for(question, 0, task.manner.form, task.worked)
+            texts = ["".join(TranscriptRendering().render(prompt))]
+        for text in texts:
+            click.echo(plain(text).strip("\n") + "\n")
