@@ -114,6 +114,7 @@ class _Pipeline:
 
     def critique_revision(self, replies: Artefact) -> Artefact:
         settings, critic = self.recipe.revision, self._model(self.recipe.models.critic)
+        reviser = self._model(self.recipe.models.reviser or self.recipe.models.critic)
         inputs = critique_revision.RevisionInputs(
             self.recipe.seed,
             self.run.constitution,
@@ -121,12 +122,15 @@ class _Pipeline:
             self.recipe.engine.batch,
             None if self._rated else fitness.assess_critic(settings, self.run.constitution, self.recipe.seed),
         )
-        return self.stage(
-            CRITIQUE_REVISION,
-            settings,
-            self.read(replies, critic=critic) | self._constitution(),
-            lambda out: critique_revision.run(settings, inputs, self.engine(critic), out),
-        )
+        another = {"reviser": reviser} if reviser != critic else {}
+
+        def work(out: StageFolder) -> Artefact:
+            # Critic and reviser take turns, so both stay loaded for the time of the stage.
+            second = LocalEngine.load(reviser, self.recipe.engine) if another else None
+            return critique_revision.run(settings, inputs, self.engine(critic), out, second)
+
+        read = self.read(replies, critic=critic, **another) | self._constitution()
+        return self.stage(CRITIQUE_REVISION, settings, read, work)
 
     def sl_cai(self, replies: Artefact, revisions: Artefact) -> Artefact:
         settings = self.recipe.finetune

@@ -8,7 +8,8 @@ from solon.builtin import constitution_path
 from solon.constitution import load_constitution
 from solon.engines.base import Completion, Finish
 from solon.outcome import Outcome
-from solon.stages.checks import Defect, Shown, check_critique, check_reply, check_revision, is_copy
+from solon.stages.checks import Shown, check_critique, check_reply, check_revision, is_copy
+from solon.stages.rules import Defect
 from solon.testbed import judgement
 from solon.testbed.principles import draw_targets, write_principle
 from solon.testbed.world import TEMPLATES, Kind, ask, load_world, write_reply

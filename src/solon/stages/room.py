@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from solon import wording
-from solon.constitution import Constitution
+from solon.constitution import Constitution, revision_principles
 from solon.conversation import Conversation, Role, Turn
 from solon.engines.base import Engine
 from solon.recipe import Recipe, RevisionMode
@@ -49,7 +49,7 @@ def _critique_and_revision(recipe: Recipe, constitution: Constitution, engine: E
     critique = "" if critiqued else None
     words = max(
         engine.count_tokens(wording.revision(_STUB, "", principle, critique, examples))
-        for principle in constitution.revision
+        for principle in revision_principles(settings, constitution)
     )
     spoken = answer + settings.revision.max_tokens + (settings.critique.max_tokens if critiqued else 0)
     return words - _bare(engine) + spoken
