@@ -260,9 +260,7 @@ def _row(link: Link, revision: Completion | None, worked: Sequence[str]) -> Row:
     }
 
 
-def _facts(
-    rows: Sequence[Row], inputs: RevisionInputs, principles: Sequence[RevisionPrinciple]
-) -> Mapping[str, Any]:
+def _facts(rows: Sequence[Row], inputs: RevisionInputs, principles: Sequence[RevisionPrinciple]) -> Mapping[str, Any]:
     asked = [row for row in inputs.responses.rows() if row["kind"] == Kind.RED_TEAM]
     steps = sorted({row["step"] for row in rows})
     critiques = [row["critique_outcome"] for row in rows if row["critique_outcome"] is not None]
