@@ -97,7 +97,7 @@ RULES = (
         Defect.COPIED_EXAMPLE,
         _JUDGED,
         Outcome.MALFORMED,
-        "Most of the text, or ten words in a row, are those of a worked example.",
+        "Most of the text, or eight words in a row, are those of a worked example.",
     ),
     Rule(
         Defect.CRITIQUE_AS_REVISION,
