@@ -13,10 +13,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from solon.conversation import Conversation
 from solon.digest import digest, uniform_for
+from solon.errors import RecipeError
+from solon.yaml_nodes import suggestion
+
+if TYPE_CHECKING:
+    from solon.recipe import RevisionSettings
 
 
 class Principle(Protocol):
@@ -115,6 +120,41 @@ def draw(principles: Sequence[P], *key: object) -> P:
     if not candidates:
         raise ValueError("no principle with a positive weight to draw from")
     return max(candidates, key=lambda p: (-p.weight / math.log(uniform_for(*key, p.id)), p.id))
+
+
+def revision_principles(settings: RevisionSettings, constitution: Constitution) -> tuple[RevisionPrinciple, ...]:
+    """The principles that a run draws from: those that `principles` names, of which the first `number_of_principles`.
+
+    Raises RecipeError, naming the nearest id, for one that the constitution lacks, and when there are too few.
+    """
+    known = {principle.id: principle for principle in constitution.revision}
+    named = settings.principles or tuple(known)
+    for position, name in enumerate(named):
+        if name not in known:
+            raise RecipeError(
+                f"constitution '{constitution.name}' has no revision principle '{name}'",
+                place="revision.principles",
+                remedy=suggestion(name, known),
+            )
+        if name in named[:position]:
+            raise RecipeError(
+                f"principle '{name}' is named twice",
+                place="revision.principles",
+                remedy="To draw one more often, give it a greater weight in the constitution",
+            )
+    number = settings.number_of_principles or len(named)
+    if number > len(named):
+        raise RecipeError(
+            f"{number} revision principles are asked for, but there are {len(named)}",
+            place="revision.number_of_principles",
+            remedy=f"Use --set revision.number_of_principles={len(named)} or less",
+        )
+    chosen = tuple(known[name] for name in named[:number])
+    if not any(principle.weight > 0 for principle in chosen):
+        raise RecipeError(
+            "none of the chosen principles has a weight above 0", place="revision.principles", remedy="Name others"
+        )
+    return chosen
 
 
 def load_constitution(path: Path | str) -> Constitution:

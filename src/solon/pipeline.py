@@ -52,7 +52,7 @@ def advance(run: RunDirectory, display: Display) -> None:
 
     Raises the kinds of SolonError that stages raise, and Interrupted when the run was asked to stop.
     """
-    work = _Pipeline(run, display)
+    work = Pipeline(run, display)
     asked = work.prompts()
     replies = work.responses(asked)
     revisions = work.critique_revision(replies)
@@ -65,7 +65,7 @@ def advance(run: RunDirectory, display: Display) -> None:
 
 
 @dataclass(slots=True)
-class _Pipeline:
+class Pipeline:
     """One session's way through a run; holds the one model that was asked last."""
 
     run: RunDirectory
@@ -75,10 +75,12 @@ class _Pipeline:
 
     @property
     def recipe(self) -> Recipe:
+        """The run's settings."""
         return self.run.recipe
 
     @property
     def assistant(self) -> Path:
+        """The folder of the model that answers."""
         return model_path(self.recipe.models.assistant)
 
     @property
@@ -88,9 +90,11 @@ class _Pipeline:
 
     @property
     def pretrained(self) -> Path:
+        """The folder of the model that SL-CAI starts from."""
         return model_path(self.recipe.models.pretrained)
 
     def prompts(self) -> Artefact:
+        """Stage 01."""
         settings, measured, constitution = self.recipe.prompts, self.recipe.measure, self.run.constitution
         files = {name: source_path(name) for name in (settings.red_team, settings.helpful)}
         files |= {name: source_path(name) for name in (measured.harmful, measured.benign)}
@@ -103,6 +107,7 @@ class _Pipeline:
         return self.stage(PROMPTS, settings, key, lambda out: prompts.run(settings, inputs, engine, out))
 
     def responses(self, asked: Artefact) -> Artefact:
+        """Stage 02."""
         settings = self.recipe.responses
         inputs = responses.ResponseInputs(self.recipe.seed, asked, self.recipe.engine.batch)
         return self.stage(
@@ -113,7 +118,9 @@ class _Pipeline:
         )
 
     def critique_revision(self, replies: Artefact) -> Artefact:
-        settings, critic = self.recipe.revision, self._model(self.recipe.models.critic)
+        """Stage 03."""
+        settings, critic = self.recipe.revision, self.model(self.recipe.models.critic)
+        reviser = self.model(self.recipe.models.reviser or self.recipe.models.critic)
         inputs = critique_revision.RevisionInputs(
             self.recipe.seed,
             self.run.constitution,
@@ -121,20 +128,25 @@ class _Pipeline:
             self.recipe.engine.batch,
             None if self._rated else fitness.assess_critic(settings, self.run.constitution, self.recipe.seed),
         )
-        return self.stage(
-            CRITIQUE_REVISION,
-            settings,
-            self.read(replies, critic=critic) | self._constitution(),
-            lambda out: critique_revision.run(settings, inputs, self.engine(critic), out),
-        )
+        another = {"reviser": reviser} if reviser != critic else {}
+
+        def work(out: StageFolder) -> Artefact:
+            # Critic and reviser take turns, so both stay loaded for the time of the stage.
+            second = LocalEngine.load(reviser, self.recipe.engine) if another else None
+            return critique_revision.run(settings, inputs, self.engine(critic), out, second)
+
+        read = self.read(replies, critic=critic, **another) | self._constitution()
+        return self.stage(CRITIQUE_REVISION, settings, read, work)
 
     def sl_cai(self, replies: Artefact, revisions: Artefact) -> Artefact:
+        """Stage 04."""
         settings = self.recipe.finetune
         inputs = finetune.FinetuneInputs(self.recipe.seed, self.pretrained, self.recipe.engine, revisions, replies)
         read = self.read(replies, revisions, pretrained=self.pretrained)
         return self.stage(SL_CAI, settings, read, lambda out: finetune.run(settings, inputs, out))
 
     def response_pairs(self, asked: Artefact, supervised: Artefact) -> Artefact:
+        """Stage 05."""
         settings = self.recipe.pairs
         inputs = response_pairs.PairInputs(self.recipe.seed, asked, self.recipe.engine.batch)
         return self.stage(
@@ -145,7 +157,8 @@ class _Pipeline:
         )
 
     def ai_feedback(self, pairs: Artefact) -> Artefact:
-        settings, judge = self.recipe.feedback, self._model(self.recipe.models.feedback)
+        """Stage 06."""
+        settings, judge = self.recipe.feedback, self.model(self.recipe.models.feedback)
         inputs = ai_feedback.FeedbackInputs(
             self.recipe.seed,
             self.run.constitution,
@@ -161,6 +174,7 @@ class _Pipeline:
         )
 
     def preference_model(self, labels: Artefact) -> Artefact:
+        """Stage 07."""
         settings = self.recipe.preference
         backbone = model_path(self.recipe.models.preference or self.recipe.models.pretrained)
         human = source_path(settings.human) if settings.human else None
@@ -169,6 +183,7 @@ class _Pipeline:
         return self.stage(PREFERENCE_MODEL, settings, read, lambda out: preference_model.run(settings, inputs, out))
 
     def rl_cai(self, asked: Artefact, supervised: Artefact, preferences: Artefact) -> Artefact:
+        """Stage 08."""
         settings = self.recipe.rl
         inputs = reinforcement.ReinforcementInputs(
             self.recipe.seed, supervised.model, preferences.model, self.recipe.engine, asked
@@ -185,6 +200,7 @@ class _Pipeline:
         preferences: Artefact,
         trained: Mapping[str, Path],
     ) -> Artefact:
+        """Stage 09."""
         settings = self.recipe.measure
         models = {"pretrained": self.pretrained, "assistant": self.assistant, **trained}
         rater: Rates | None = Oracle() if settings.rater is Rater.TESTBED else None
@@ -244,7 +260,8 @@ class _Pipeline:
         scorer = preference_model.load(folder, self.recipe.engine)
         return lambda conversations: [float(score) for score in scorer.score(conversations)]
 
-    def _model(self, name: str | None) -> Path:
+    def model(self, name: str | None) -> Path:
+        """The folder of the model that plays a part; the assistant's when none is named."""
         return model_path(name) if name else self.assistant
 
     def _constitution(self) -> dict[str, object]:

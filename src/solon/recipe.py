@@ -105,7 +105,9 @@ class Models(Settings):
     assistant: str = "testbed:assistant"
     """The helpful-only model that answers."""
     critic: str | None = None
-    """Writes critiques and revisions; the assistant when null."""
+    """Writes critiques; the assistant when null."""
+    reviser: str | None = None
+    """Writes revisions; the critic when null."""
     feedback: str | None = None
     """Judges pairs; the assistant when null."""
     preference: str | None = None
@@ -159,6 +161,10 @@ class RevisionSettings(Settings):
     mode: RevisionMode = RevisionMode.CRITIQUED
     few_shot: Count = 0
     """Worked examples in front of each question."""
+    principles: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """Ids of the principles to draw from; all when null."""
+    number_of_principles: Positive | None = None
+    """Only the first so many of them (paper, section 3.4: 1, 2, 4, 8 and 16); all when null."""
     critique: Drawing = Drawing()
     revision: Drawing = Drawing()
 

@@ -25,7 +25,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "status": ("solon.cli.inspect:status", "Say how far a run is."),
     "results": ("solon.cli.inspect:results", "Print what a run measured."),
     "report": ("solon.cli.inspect:report", "Write a run's HTML report."),
-    "show": ("solon.cli.show:show", "Print a recipe, a constitution or a prompt."),
+    "show": ("solon.cli.show:show", "Print a recipe, a constitution, a prompt or the rules for texts."),
     "constitution": ("solon.cli.constitution:constitution", "Check a constitution file."),
     "eval": ("solon.cli.evaluate:evaluate", "Measure a model on the paper's multiple-choice evaluations."),
     "testbed": ("solon.cli.testbed:testbed", "Train and look at the bundled micro world."),

@@ -24,6 +24,7 @@ Examples:
   solon run runs/demo                                           go on where it stopped, or show what it found
   solon run runs/mild --recipe testbed --set rl.kl=0.2          one setting changed
   solon run runs/mine --recipe testbed --overlay house.yaml     a file of changed settings on top
+  solon run runs/mine --recipe testbed --dry-run                prompts, calls, tokens and time; nothing is written
 """
 
 
@@ -33,12 +34,20 @@ Examples:
 @click.option("--overlay", "overlays", multiple=True, metavar="FILE", help="Settings over the recipe; may be repeated.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="One setting, e.g. rl.steps=20.")
 @click.option("--quiet", "-q", is_flag=True, help="Show no progress, only the outcome.")
-def run(run: Path, recipe: str | None, overlays: tuple[str, ...], settings: tuple[str, ...], quiet: bool) -> None:
+@click.option("--dry-run", is_flag=True, help="Show settings, prompts, calls, tokens and time, and write nothing.")
+def run(
+    run: Path, recipe: str | None, overlays: tuple[str, ...], settings: tuple[str, ...], quiet: bool, dry_run: bool
+) -> None:
     """Train by a constitution, or go on with a run.
 
     RUN is the run's folder; it is made when it does not exist. Ctrl-C finishes what is in flight and saves; the same
     command goes on.
     """
+    if dry_run:
+        from solon.cli.dry_run import print_rehearsal
+
+        print_rehearsal(run, recipe, overlays, settings)
+        return
     # What was typed is checked before anything heavy is imported, so that a mistake is told at once.
     directory = open_or_create(run, recipe, overlays, settings)
     from solon.cli.display import display_for

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import yaml
 
 from solon import wording
 from solon.builtin import DATA
-from solon.constitution import Constitution, PreferencePrinciple, draw
+from solon.constitution import Constitution, PreferencePrinciple, draw, revision_principles
 from solon.conversation import Conversation, Role, Turn
 from solon.digest import seed_for
 from solon.engines.base import Engine
@@ -26,8 +26,9 @@ from solon.outcome import Outcome
 from solon.recipe import FeedbackSettings, OptionOrder, RevisionMode, RevisionSettings
 from solon.stages.ai_feedback import Order, Why, ask_letters, few_shot_variants
 from solon.stages.asking import ask
-from solon.stages.checks import Checked, Defect, Shown, check_critique, check_revision
-from solon.stages.critique_revision import worked_examples
+from solon.stages.checks import Checked, Shown, check_critique, check_revision
+from solon.stages.critique_revision import AssessCritic, worked_examples
+from solon.stages.rules import Defect
 from solon.stages.tables import Assess
 
 FOLDER = DATA / "fitness"
@@ -116,11 +117,11 @@ def assess_judge(settings: FeedbackSettings, constitution: Constitution, seed: i
     return lambda engine: judge_fitness(engine, settings, constitution, seed).facts()
 
 
-def assess_critic(settings: RevisionSettings, constitution: Constitution, seed: int) -> Assess:
-    """What the revision stage calls to have its critic measured; no figures in the direct mode."""
+def assess_critic(settings: RevisionSettings, constitution: Constitution, seed: int) -> AssessCritic:
+    """What the revision stage calls to have its critic and reviser measured; no figures in the direct mode."""
 
-    def assess(engine: Engine) -> Mapping[str, Any]:
-        found = critic_fitness(engine, settings, constitution, seed)
+    def assess(critic: Engine, reviser: Engine) -> Mapping[str, Any]:
+        found = critic_fitness(critic, settings, constitution, seed, reviser=reviser)
         return found.facts() if found else {}
 
     return assess
@@ -192,37 +193,41 @@ def critic_fitness(
     constitution: Constitution,
     seed: int,
     faults: Sequence[Fault] | None = None,
+    reviser: Engine | None = None,
 ) -> CriticFitness | None:
     """Criticise and revise every faulty reply as the revision stage would; None in the direct mode, without critiques.
 
-    A critique counts as naming its fault only when it passes the checks that the stage makes.
+    `engine` criticises, and revises too when there is no `reviser`. A critique counts as naming its fault only when it
+    passes the checks that the stage makes.
     """
     if settings.mode is RevisionMode.DIRECT:
         return None
     faults = plain_faults() if faults is None else faults
     examples = worked_examples(settings, constitution)
-    principles = [draw(constitution.revision, seed, fault.conversation.row_id, "fitness") for fault in faults]
+    chosen = revision_principles(settings, constitution)
+    principles = [draw(chosen, seed, fault.conversation.row_id, "fitness") for fault in faults]
     seeds = [seed_for(seed, "fitness", fault.conversation.row_id) for fault in faults]
     pairs = list(zip(faults, principles, strict=True))
     questions = [wording.critique(fault.conversation, fault.reply, principle, examples) for fault, principle in pairs]
+    shown = [
+        Shown(_human(fault), (principle.critique_request, principle.revision_request), reply=fault.reply)
+        for fault, principle in pairs
+    ]
     worked = tuple(example.critique for example in examples)
-    requests = [(principle.critique_request, principle.revision_request) for principle in principles]
     critiques = [
-        check_critique(critique, Shown(_human(fault), request, worked))
-        for critique, fault, request in zip(
-            ask(engine, questions, seeds, settings.critique), faults, requests, strict=True
-        )
+        check_critique(critique, replace(before, examples=worked))
+        for critique, before in zip(ask(engine, questions, seeds, settings.critique), shown, strict=True)
     ]
     good = [number for number, critique in enumerate(critiques) if critique.outcome is Outcome.OK]
     questions = [
         wording.revision(faults[i].conversation, faults[i].reply, principles[i], critiques[i].text, examples)
         for i in good
     ]
+    worked = tuple(example.revision for example in examples)
+    written = ask(reviser or engine, questions, [seeds[i] for i in good], settings.revision)
     revisions = [
-        check_revision(
-            revision, Shown(_human(faults[i]), requests[i], tuple(e.revision for e in examples), critiques[i].text)
-        )
-        for i, revision in zip(good, ask(engine, questions, [seeds[i] for i in good], settings.revision), strict=True)
+        check_revision(revision, replace(shown[i], examples=worked, critique=critiques[i].text))
+        for i, revision in zip(good, written, strict=True)
     ]
     return _critic(faults, critiques, [(faults[i].reply, each) for i, each in zip(good, revisions, strict=True)])
 

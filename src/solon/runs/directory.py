@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import solon
-from solon.constitution import Constitution, load_constitution
+from solon.constitution import Constitution, load_constitution, revision_principles
 from solon.errors import RunError, SolonError
 from solon.recipe import Recipe, differences, dump_recipe, load_recipe
 from solon.recipe_file import differences_between
@@ -52,9 +52,11 @@ class RunDirectory:
     def create(cls, path: Path | str, recipe: Recipe, constitution_file: Path | str) -> RunDirectory:
         """Start a run, or open it again when it is there with the same recipe and constitution.
 
-        Raises RunError when the folder holds something else, or a run with other settings (naming old and new).
+        Raises RunError when the folder holds something else, or a run with other settings (naming old and new), and
+        RecipeError when the recipe names principles that the constitution lacks.
         """
         path, constitution = Path(path), load_constitution(constitution_file)
+        revision_principles(recipe.revision, constitution)
         if (path / RUN).exists():
             run = cls.open(path)
             run._refuse_changes(recipe, constitution)

@@ -1,16 +1,8 @@
-r"""When a text that a model wrote may be trained on: stated rules, in one place, as pure functions.
+"""When a text that a model wrote may be trained on: the rules of `solon.stages.rules`, applied by pure functions.
 
 A text is first repaired, then judged. Two things are repaired, because what follows them is a whole good text: the
-label of the model's own turn (`Revision: ...`), and a lead-in that announces the text and ends in a colon (`Here is the
-revised response:`), with the quotation marks that such a lead-in brings. Everything else that breaks a rule makes the
-text malformed and leaves it as it was written, for people to read. Every repair and every broken rule is recorded as a
-`Defect`. The rules, in the order in which they decide:
-
-1. the engine failed -> provider_error;  2. nothing but white space -> empty (truncated when the limit was reached);
-3. the token limit was reached -> truncated;  4. the model declines the task itself (to read, criticise or rewrite) ->
-refused;  5. another speaker's turn, a turn of the method or a template's mark within the text -> malformed;  6. a
-request or the human's turn copied, or a worked example (most of it, or ten words in a row) -> malformed;  7. for a
-revision: talk about the revising, or a critique in its place -> malformed.
+label of the model's own turn, and a lead-in that announces a revision. Everything else that breaks a rule makes the
+text malformed and leaves it as it was written. Every repair and every broken rule is recorded as a `Defect`.
 """
 
 from __future__ import annotations
@@ -18,33 +10,21 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 from solon.engines.base import Completion, Finish
 from solon.outcome import Outcome
+from solon.stages.rules import Defect, Text
 
 COPIED_SHARE = 0.6
 """Share of a text's runs of four words that stand in another text, from which on it counts as a copy of it."""
 RUN = 4
-LONG_RUN = 10
-"""Words in a row that stand in another text only when they were copied from it."""
+LONG_RUN = 8
+"""Words in a row that stand in another text only when they were copied: none of the 3,000 replies of hh-rlhf
+and the 24 texts of the paper's chains that were tried shares so many with a worked example."""
 SHORTEST_COPY = 6
 """Words that a copied request has at least; shorter ones are met by chance."""
 OPENING = 150
 """Characters at the start of a text in which it would decline."""
-
-
-class Defect(StrEnum):
-    """A rule that a text met; `removed` ones were repaired."""
-
-    OWN_LABEL_REMOVED = "own_label_removed"
-    LEAD_IN_REMOVED = "lead_in_removed"
-    OTHER_SPEAKER = "other_speaker"
-    LEAKED_META_TEXT = "leaked_meta_text"
-    CRITIQUE_AS_REVISION = "critique_as_revision"
-    COPIED_REQUEST = "copied_request"
-    COPIED_EXAMPLE = "copied_example"
-    DECLINED_TASK = "declined_task"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +48,14 @@ class Shown:
     """The worked critiques, or the worked revisions."""
     critique: str | None = None
     """The critique that a revision follows."""
+    reply: str = ""
+    """The reply that is criticised and revised."""
 
 
 _OWN_LABEL = {
-    "reply": re.compile(r"\A(?:assistant|ai)\s*:\s*", re.I),
-    "critique": re.compile(r"\A(?:critique|assistant)\s*:\s*", re.I),
-    "revision": re.compile(r"\A(?:revision|assistant)\s*:\s*", re.I),
+    Text.REPLY: re.compile(r"\A(?:assistant|ai)\s*:\s*", re.I),
+    Text.CRITIQUE: re.compile(r"\A(?:critique|assistant)\s*:\s*", re.I),
+    Text.REVISION: re.compile(r"\A(?:revision|assistant)\s*:\s*", re.I),
 }
 # A lead-in speaks of the text as a revision; "Here is a message that you could send:" belongs to the text.
 _REWRITTEN = r"(?:revised|rewritten|reworded|rewrite|amended|edited)"
@@ -89,13 +71,14 @@ _LEAD_IN = re.compile(
     re.I | re.X,
 )
 _SPEAKER = re.compile(
-    r"^[ \t>*#]*(?:human|user|assistant|critique|critique request|revision|revision request)\s*(?:\*\*)?:", re.I | re.M
+    r"^[ \t>*#]*(?:human|user|assistant|critique|critique ?request|revision|revision ?request)\s*(?:\*\*)?:",
+    re.I | re.M,
 )
 _TEMPLATE_MARK = re.compile(r"<\|[a-z_]+\|>|\[/?INST\]|</?s>|<<SYS>>", re.I)
 _META = re.compile(
     r"""\b(?:revised|rewritten|updated|improved|amended|edited|original|previous|preceding|assistant's)
       \ (?:(?:assistant|last|previous|original)(?:'s)?\ )?(?:response|reply|version\ of\ (?:the|this|my|your)\ re\w+)\b
-    |\b(?:critique|revision)\ request\b
+    |\b(?:critique|revision)\ ?request\b
     |\bi(?:'ve|\ have)?\ (?:revised|rewritten|rewrote|amended)\b
     |\bthis\ (?:revision|critique|rewrite)\b
     |\b(?:rewrit\w+|rewrite|revis\w+)\ (?:the|this|my)\ (?:assistant(?:'s)?\ )?(?:response|reply|answer)\b""",
@@ -107,6 +90,17 @@ _CRITIQUE = re.compile(
     \b(?:is|was|are|were|does|did|doesn't|could|should|has|had|says|explains?|gives?|helps?|contains?|encourages?
     |suggests?|provides?|fails?|objects?|dodges?|makes?|warns?|shows?)\b""",
     re.I | re.X,
+)
+# A critic names what it judges; who says "you" without that, or opens like this, speaks to the human as the assistant.
+_OPENS_REPLY = re.compile(
+    r"\A(?:i(?:'m|\ am)\ (?:so\ |very\ |really\ )?(?:sorry|glad|happy|here|afraid)\b"
+    r"|i\ (?:understand|apologi[sz]e|hear)\b|sorry\b|thank(?:s|\ you)\b|hello\b|hi\b)",
+    re.I,
+)
+_YOU = re.compile(r"\b(?:you|your|yourself)\b", re.I)
+_QUOTED = re.compile(r'"[^"]*"')
+_NAMES_SUBJECT = re.compile(
+    r"\b(?:assistant|ai|repl(?:y|ies)|responses?|answers?|human|user|speaker|requests?|questions?|conversation)\b", re.I
 )
 _DECLINES = re.compile(
     r"""\A(?:i(?:'m|\ am)\ (?:so\ |very\ |really\ )?sorry\b|sorry\b|i\ apologi[sz]e\b|unfortunately\b|as\ an\ ai\b
@@ -126,22 +120,32 @@ _CURLY = {0x2018: "'", 0x2019: "'", 0x201C: '"', 0x201D: '"'}
 
 
 def check_reply(completion: Completion) -> Checked:
-    """Rules 1 to 3 and 5, for an assistant's reply to a person."""
-    text, repairs = _without_label(completion.text, "reply")
+    """The rules for an assistant's reply to a person."""
+    text, repairs = _without_label(completion.text, Text.REPLY)
     return _judge(completion, text, repairs, _speakers(text))
 
 
 def check_critique(completion: Completion, shown: Shown) -> Checked:
-    """All rules for a critique."""
-    text, repairs = _without_label(completion.text, "critique")
+    """Every rule for a critique."""
+    text, repairs = _without_label(completion.text, Text.CRITIQUE)
     start = _straight(text[:OPENING])
     declined = bool(_DECLINES.match(start)) and bool(_DECLINES_TASK.search(start) or _DECLINES_ALL.search(start))
-    return _judge(completion, text, repairs, [*_speakers(text), *_copied(text, shown)], declined=declined)
+    broken = [*_speakers(text), *_copied(text, shown)]
+    if _is_revision(_straight(text), shown):
+        broken.append(Defect.REVISION_AS_CRITIQUE)
+    return _judge(completion, text, repairs, broken, declined=declined)
+
+
+def _is_revision(straight: str, shown: Shown) -> bool:
+    """Whether a text in a critique's place is the assistant's: revised, spoken to the human, or the reply itself."""
+    own = _QUOTED.sub("", straight)
+    speaks = (_OPENS_REPLY.match(own) or _YOU.search(own)) and not _NAMES_SUBJECT.search(own)
+    return bool(_LEAD_IN.match(straight) or speaks or is_copy(straight, shown.reply))
 
 
 def check_revision(completion: Completion, shown: Shown) -> Checked:
-    """All rules for a revision; to decline the human's request is a revision, to decline to revise is refused."""
-    text, repairs = _without_label(completion.text, "revision")
+    """Every rule for a revision; to decline the human's request is a revision, to decline to revise is refused."""
+    text, repairs = _without_label(completion.text, Text.REVISION)
     text, lead_in = _without_lead_in(text)
     straight = _straight(text)
     broken = [*_speakers(text), *_copied(text, shown)]
@@ -150,26 +154,28 @@ def check_revision(completion: Completion, shown: Shown) -> Checked:
     elif _META.search(straight):
         broken.append(Defect.LEAKED_META_TEXT)
     declined = bool(_DECLINES.match(straight)) and bool(_DECLINES_TASK.search(straight[:OPENING]))
-    return _judge(completion, text, [*repairs, *lead_in], broken, declined=declined)
+    unchanged = [Defect.UNCHANGED] if (said := _words(text)) and said == _words(shown.reply) else []
+    return _judge(completion, text, [*repairs, *lead_in, *unchanged], broken, declined=declined)
 
 
 def _judge(
-    completion: Completion, text: str, repairs: Sequence[Defect], broken: Sequence[Defect], *, declined: bool = False
+    completion: Completion, text: str, kept: Sequence[Defect], broken: Sequence[Defect], *, declined: bool = False
 ) -> Checked:
+    """The text with its outcome; `kept` are the rules whose meeting leaves it fit: repairs, and what is only noted."""
     if completion.finish is Finish.ERROR:
         return Checked("", Outcome.PROVIDER_ERROR)
     if completion.finish is Finish.LENGTH:
         return Checked(completion.text, Outcome.TRUNCATED)
     if not text:
-        return Checked("", Outcome.EMPTY, tuple(repairs))
+        return Checked("", Outcome.EMPTY, tuple(kept))
     if declined:
         return Checked(completion.text, Outcome.REFUSED, (Defect.DECLINED_TASK,))
     if broken:
         return Checked(completion.text, Outcome.MALFORMED, tuple(broken))
-    return Checked(text, Outcome.OK, tuple(repairs))
+    return Checked(text, Outcome.OK, tuple(kept))
 
 
-def _without_label(text: str, kind: str) -> tuple[str, list[Defect]]:
+def _without_label(text: str, kind: Text) -> tuple[str, list[Defect]]:
     label = _OWN_LABEL[kind].match(text)
     return (text[label.end() :], [Defect.OWN_LABEL_REMOVED]) if label else (text.strip(), [])
 

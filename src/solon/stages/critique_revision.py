@@ -9,14 +9,14 @@ from the last good reply; a critique that fails its checks is not shown to the r
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
 
 from solon import wording
-from solon.constitution import Constitution, CritiqueExample, RevisionPrinciple, draw
+from solon.constitution import Constitution, CritiqueExample, RevisionPrinciple, draw, revision_principles
 from solon.conversation import Conversation
 from solon.digest import seed_for
 from solon.engines.base import Completion, Engine
@@ -26,11 +26,11 @@ from solon.recipe import RevisionMode, RevisionSettings
 from solon.runs import Artefact, Row, StageFolder
 from solon.stages.asking import ask
 from solon.stages.checks import Checked, Shown, check_critique, check_revision
+from solon.stages.rules import Defect
 from solon.stages.tables import (
     DEFECTS,
     MESSAGES,
     STRING,
-    Assess,
     Kind,
     assistant_turn,
     count_defects,
@@ -47,6 +47,7 @@ SCHEMA = pa.schema(
         ("before", STRING),
         ("principle_id", STRING),
         ("critique", STRING),
+        ("critique_seed", pa.int64()),
         ("critique_finish", STRING),
         ("critique_outcome", STRING),
         ("critique_defects", DEFECTS),
@@ -54,10 +55,26 @@ SCHEMA = pa.schema(
         ("finish", STRING),
         ("seed", pa.int64()),
         ("critic", STRING),
+        ("reviser", STRING),
         ("outcome", STRING),
         ("defects", DEFECTS),
     ]
 )
+
+
+AssessCritic = Callable[[Engine, Engine], Mapping[str, Any]]
+"""Measures how fit critic and reviser are for what this stage asks; kept in its facts under `fitness`."""
+
+
+NO_CRITIQUE: Row = {
+    "critique": None,
+    "critique_seed": None,
+    "critique_finish": None,
+    "critique_outcome": None,
+    "critique_defects": [],
+    "critic": None,
+}
+"""The critique's columns in the direct mode."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +85,8 @@ class RevisionInputs:
     constitution: Constitution
     responses: Artefact
     chunk: int = 128
-    assess: Assess | None = None
-    """Measures the critic on questions with known answers, for the facts."""
+    assess: AssessCritic | None = None
+    """Measures critic and reviser on questions with known answers, for the facts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,24 +102,33 @@ class Link:
     """The critique's columns; None before it is written, and in the direct mode."""
 
 
-def run(settings: RevisionSettings, inputs: RevisionInputs, engine: Engine, out: StageFolder) -> Artefact:
-    """Critique and revise each good red-team reply `steps` times, a fresh principle each time; publish every step."""
+def run(
+    settings: RevisionSettings, inputs: RevisionInputs, critic: Engine, out: StageFolder, reviser: Engine | None = None
+) -> Artefact:
+    """Critique and revise each good red-team reply `steps` times, a fresh principle each time; publish every step.
+
+    The critic revises too when there is no `reviser`.
+    """
+    reviser = reviser or critic
+    principles = revision_principles(settings, inputs.constitution)
     examples = worked_examples(settings, inputs.constitution)
     replies = _good_replies(inputs.responses)
     last_good = {row["row_id"]: reply_in(row) for row in replies}
     rows: list[Row] = []
     for step in range(1, settings.steps + 1):
         links = [
-            Link(row["row_id"], prompt_in(row), last_good[row["row_id"]], step, _drawn(inputs, row["row_id"], step))
+            Link(row_id, prompt_in(row), last_good[row_id], step, draw(principles, inputs.seed, row_id, step))
             for row in replies
+            if (row_id := row["row_id"])
         ]
         if settings.mode is RevisionMode.CRITIQUED:
-            links = _criticise(settings, inputs, links, examples, engine, out)
-        revised = _revise(settings, inputs, links, examples, engine, out)
+            links = _criticise(settings, inputs, links, examples, critic, out)
+        revised = _revise(settings, inputs, links, examples, reviser, out)
         last_good |= {row["row_id"]: reply_in(row) for row in fit(revised)}
         rows += revised
-    fitness = {"fitness": inputs.assess(engine)} if inputs.assess else {}
-    return out.publish(rows, SCHEMA, facts={**_facts(rows, inputs, engine), **fitness})
+    fitness = {"fitness": inputs.assess(critic, reviser)} if inputs.assess else {}
+    names = {"critic": critic.name, "reviser": reviser.name}
+    return out.publish(rows, SCHEMA, facts={**names, **_facts(rows, inputs, principles), **fitness})
 
 
 def worked_examples(settings: RevisionSettings, constitution: Constitution) -> tuple[CritiqueExample, ...]:
@@ -134,16 +160,12 @@ def _good_replies(responses: Artefact) -> list[Row]:
     return replies
 
 
-def _drawn(inputs: RevisionInputs, row_id: str, step: int) -> RevisionPrinciple:
-    return draw(inputs.constitution.revision, inputs.seed, row_id, step)
-
-
 def _criticise(
     settings: RevisionSettings,
     inputs: RevisionInputs,
     links: Sequence[Link],
     examples: Sequence[CritiqueExample],
-    engine: Engine,
+    critic: Engine,
     out: StageFolder,
 ) -> list[Link]:
     """The links with their critiques."""
@@ -151,10 +173,15 @@ def _criticise(
     def criticise(batch: Sequence[Link]) -> list[Row]:
         questions = [wording.critique(link.conversation, link.reply, link.principle, examples) for link in batch]
         seeds = [seed_for(inputs.seed, "critique", link.row_id, link.step) for link in batch]
-        critiques = ask(engine, questions, seeds, settings.critique)
+        critiques = ask(critic, questions, seeds, settings.critique)
+        worked = [each.critique for each in examples]
         return [
-            _critique_columns(critique, check_critique(critique, _shown(link, [each.critique for each in examples])))
-            for link, critique in zip(batch, critiques, strict=True)
+            {
+                **_critique_columns(critique, check_critique(critique, _shown(link, worked))),
+                "critique_seed": seed,
+                "critic": critic.name,
+            }
+            for link, critique, seed in zip(batch, critiques, seeds, strict=True)
         ]
 
     critiques = out.map(f"critique-{links[0].step}", links, criticise, chunk=inputs.chunk)
@@ -166,7 +193,7 @@ def _revise(
     inputs: RevisionInputs,
     links: Sequence[Link],
     examples: Sequence[CritiqueExample],
-    engine: Engine,
+    reviser: Engine,
     out: StageFolder,
 ) -> list[Row]:
     """The rows of one step: a revision of every reply whose critique is good, and a record of the others."""
@@ -178,11 +205,11 @@ def _revise(
             for link in ready
         ]
         seeds = {link.row_id: seed_for(inputs.seed, "revision", link.row_id, link.step) for link in batch}
-        revisions = ask(engine, questions, [seeds[link.row_id] for link in ready], settings.revision)
+        revisions = ask(reviser, questions, [seeds[link.row_id] for link in ready], settings.revision)
         written = {link.row_id: revision for link, revision in zip(ready, revisions, strict=True)}
         worked = [each.revision for each in examples]
         return [
-            {**_row(link, written.get(link.row_id), worked), "seed": seeds[link.row_id], "critic": engine.name}
+            {**_row(link, written.get(link.row_id), worked), "seed": seeds[link.row_id], "reviser": reviser.name}
             for link in batch
         ]
 
@@ -191,7 +218,7 @@ def _revise(
 
 def _shown(link: Link, examples: Sequence[str]) -> Shown:
     requests = (link.principle.critique_request, link.principle.revision_request)
-    return Shown(link.conversation.turns[-1].content, requests, tuple(examples), _critique_text(link))
+    return Shown(link.conversation.turns[-1].content, requests, tuple(examples), _critique_text(link), link.reply)
 
 
 def _critique_text(link: Link) -> str | None:
@@ -218,14 +245,14 @@ def _row(link: Link, revision: Completion | None, worked: Sequence[str]) -> Row:
     """The record of a step; without a revision its outcome is that of its critique."""
     failed = _critique_failed(link) or Outcome.PROVIDER_ERROR
     checked = Checked("", failed) if revision is None else check_revision(revision, _shown(link, worked))
-    critique = link.critique or {"critique": None, "critique_finish": None, "critique_outcome": None}
+    critique = link.critique or NO_CRITIQUE
     return {
         "row_id": link.row_id,
         "step": link.step,
         "prompt": link.conversation.messages(),
         "before": link.reply,
         "principle_id": link.principle.id,
-        **{"critique_defects": [], **critique},
+        **critique,
         "completion": assistant_turn(checked.text),
         "finish": None if revision is None else revision.finish.value,
         "outcome": checked.outcome.value,
@@ -233,18 +260,16 @@ def _row(link: Link, revision: Completion | None, worked: Sequence[str]) -> Row:
     }
 
 
-def _facts(rows: Sequence[Row], inputs: RevisionInputs, engine: Engine) -> Mapping[str, Any]:
+def _facts(rows: Sequence[Row], inputs: RevisionInputs, principles: Sequence[RevisionPrinciple]) -> Mapping[str, Any]:
     asked = [row for row in inputs.responses.rows() if row["kind"] == Kind.RED_TEAM]
-    good = fit(rows)
     steps = sorted({row["step"] for row in rows})
     critiques = [row["critique_outcome"] for row in rows if row["critique_outcome"] is not None]
     return {
-        "critic": engine.name,
         "not_begun": count_outcomes(row["outcome"] for row in asked if row["outcome"] != Outcome.OK),
         "by_step": {str(step): count_outcomes(row["outcome"] for row in rows if row["step"] == step) for step in steps},
         "critiques": count_outcomes(critiques),
         "critique_defects": count_defects(rows, "critique_defects"),
         "defects": count_defects(rows),
-        "unchanged": sum(reply_in(row) == row["before"] for row in good),
-        "principles": {p.id: sum(row["principle_id"] == p.id for row in rows) for p in inputs.constitution.revision},
+        "unchanged": sum(Defect.UNCHANGED in row["defects"] for row in rows),
+        "principles": {p.id: sum(row["principle_id"] == p.id for row in rows) for p in principles},
     }
