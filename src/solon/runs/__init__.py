@@ -12,6 +12,7 @@ from solon.runs.artefact import Artefact
 from solon.runs.directory import RunDirectory
 from solon.runs.interrupt import Interrupted
 from solon.runs.journal import Row
+from solon.runs.lazy import Lazy
 from solon.runs.lock import Owner, owner_of
 from solon.runs.manifest import Manifest
 from solon.runs.stage import Progress, Report, StageFolder, ignore
@@ -19,6 +20,7 @@ from solon.runs.stage import Progress, Report, StageFolder, ignore
 __all__ = [
     "Artefact",
     "Interrupted",
+    "Lazy",
     "Manifest",
     "Owner",
     "Progress",
