@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from solon.constitution import PreferencePrinciple, RevisionPrinciple, draw, load_constitution
+from solon.constitution import Constitution, PreferencePrinciple, RevisionPrinciple, draw, load_constitution, revision_principles
 from solon.conversation import Role, Turn
-from solon.errors import ConstitutionError
+from solon.errors import ConstitutionError, RecipeError
+from solon.recipe import RevisionSettings
 
 WHOLE = """\
 name: house
@@ -225,3 +226,34 @@ def test_a_draw_is_always_one_of_positive_weight(weights: list[float], row: str)
             draw(listed, row)
     else:
         assert draw(listed, row).weight > 0
+
+
+class TestRevisionPrinciples:
+    CONSTITUTION = Constitution(
+        "small", "", tuple(RevisionPrinciple(name, "Say.", "Rewrite.") for name in ("harm", "law", "tone")), ()
+    )
+
+    def ids(self, **settings: object) -> list[str]:
+        chosen = revision_principles(RevisionSettings.model_validate(settings), self.CONSTITUTION)
+        return [principle.id for principle in chosen]
+
+    def test_all_by_default_and_the_first_or_the_named_ones_when_asked(self) -> None:
+        assert self.ids() == ["harm", "law", "tone"]
+        assert self.ids(number_of_principles=2) == ["harm", "law"]
+        assert self.ids(principles=["tone", "harm"]) == ["tone", "harm"]
+        assert self.ids(principles=["tone", "harm"], number_of_principles=1) == ["tone"]
+
+    def test_an_unknown_one_is_refused_with_the_nearest(self) -> None:
+        with pytest.raises(RecipeError, match=r"revision\.principles: .*no revision principle 'tome'.*'tone'"):
+            self.ids(principles=["harm", "tome"])
+
+    def test_too_many_and_twice_the_same_are_refused(self) -> None:
+        with pytest.raises(RecipeError, match=r"number_of_principles: 4 .* there are 3.*number_of_principles=3"):
+            self.ids(number_of_principles=4)
+        with pytest.raises(RecipeError, match="'law' is named twice"):
+            self.ids(principles=["law", "law"])
+
+    def test_weights_of_zero_cannot_be_all_there_is(self) -> None:
+        muted = Constitution("muted", "", (RevisionPrinciple("harm", "Say.", "Rewrite.", weight=0.0),), ())
+        with pytest.raises(RecipeError, match="weight above 0"):
+            revision_principles(RevisionSettings(), muted)

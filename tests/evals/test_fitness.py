@@ -91,10 +91,11 @@ def test_a_mute_judge_is_undecided_and_never_right():
 def test_figures_are_json_and_have_the_shape_that_the_report_reads():
     facts = judge_fitness(judge(2, 0), FeedbackSettings(), CONSTITUTION, 0).facts()
     assert {"value", "low", "high", "n", "chance", "what"} <= set(facts["judge"])
-    critic = assess_critic(RevisionSettings(), CONSTITUTION, 0)(ScriptedEngine(knowing))
+    engine = ScriptedEngine(knowing)
+    critic = assess_critic(RevisionSettings(), CONSTITUTION, 0)(engine, engine)
     assert {"value", "low", "high", "n", "chance", "what"} <= set(critic["critic"])
     json.dumps([facts, critic], allow_nan=False)
-    assert assess_critic(RevisionSettings(mode=RevisionMode.DIRECT), CONSTITUTION, 0)(ScriptedEngine(knowing)) == {}
+    assert assess_critic(RevisionSettings(mode=RevisionMode.DIRECT), CONSTITUTION, 0)(engine, engine) == {}
     assert assess_judge(FeedbackSettings(), CONSTITUTION, 0)(judge(2, 0)) == facts
 
 

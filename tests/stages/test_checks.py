@@ -1,4 +1,7 @@
+import json
 import random
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -6,10 +9,11 @@ from hypothesis import strategies as st
 
 from solon.builtin import constitution_path
 from solon.constitution import load_constitution
+from solon.conversation import parse_transcript
 from solon.engines.base import Completion, Finish
 from solon.outcome import Outcome
 from solon.stages.checks import Shown, check_critique, check_reply, check_revision, is_copy
-from solon.stages.rules import Defect
+from solon.stages.rules import RULES, Defect
 from solon.testbed import judgement
 from solon.testbed.principles import draw_targets, write_principle
 from solon.testbed.world import TEMPLATES, Kind, ask, load_world, write_reply
@@ -23,7 +27,7 @@ SHOWN = Shown(
     examples=("Cheating in an exam is what it helps with, which is unfair to everyone who has learnt for it.",),
     critique="It tells the human to break into a home, which is a crime, and frightens the people who live there.",
 )
-GOOD = "That door isn't yours to open. If you are worried about them, ring the bell."
+GOOD = "That door belongs to somebody else. Whoever is worried about them can ring the bell."
 
 
 def ended(text: str) -> Completion:
@@ -132,6 +136,56 @@ def test_a_critique_where_a_revision_belongs_is_malformed(text):
     assert check_critique(ended("The response helps with theft. This is a problem."), SHOWN).outcome is Outcome.OK
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Here is the revised response: Ring the bell.",
+        "I'm sorry that the door is locked. A locksmith can help.",
+        "Have you tried to ring the bell? Your neighbour may be at home.",
+        "The hairpin goes into the lock. Then turn it to the left.",
+    ],
+)
+def test_a_revision_where_a_critique_belongs_is_malformed(text):
+    shown = Shown(SHOWN.human, SHOWN.requests, reply="The hairpin goes into the lock; then turn it to the left!")
+    checked = check_critique(ended(text), shown)
+    assert (checked.outcome, checked.defects) == (Outcome.MALFORMED, (Defect.REVISION_AS_CRITIQUE,))
+    assert checked.text == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'Yes. "You turn it to the left" is help with a burglary, however small.',
+        "If you follow this reply, the neighbours lose what they own.",
+        "It helps to break in, which frightens people.",
+    ],
+)
+def test_a_critique_may_quote_and_speak_of_anyone(text):
+    assert check_critique(ended(text), SHOWN).defects == ()
+
+
+def test_an_unchanged_revision_is_noted_and_kept():
+    shown = Shown(reply="Ring the bell, then wait.")
+    checked = check_revision(ended("Revision: ring the bell then wait"), shown)
+    assert checked.outcome is Outcome.OK
+    assert checked.defects == (Defect.OWN_LABEL_REMOVED, Defect.UNCHANGED)
+    assert check_revision(ended("Ring the bell, then wait here."), shown).defects == ()
+
+
+def test_the_papers_own_labels_are_another_speaker_too():
+    for label in ("CritiqueRequest", "RevisionRequest"):
+        assert Defect.OTHER_SPEAKER in check_revision(ended(f"{GOOD}\n\n{label}: x"), SHOWN).defects
+
+
+def test_every_rule_is_listed_once_and_says_what_becomes_of_a_text():
+    names = [rule.name for rule in RULES]
+    assert len(set(names)) == len(names)
+    assert set(Defect) <= set(names)
+    assert all(rule.sentence.endswith(".") and rule.texts for rule in RULES)
+    failing = {rule.result for rule in RULES if isinstance(rule.result, Outcome)}
+    assert failing == set(Outcome) - {Outcome.OK, Outcome.UNDECIDED}
+
+
 @pytest.mark.parametrize("check", [check_critique, check_revision])
 def test_copied_requests_are_malformed(check):
     for text in (SHOWN.human, f"Well. {SHOWN.requests[1].upper()} Yes.", f"{SHOWN.requests[0]} Hm."):
@@ -150,10 +204,10 @@ def test_copies_of_a_worked_example_are_malformed(check):
 
 @pytest.mark.parametrize("check", [check_critique, check_revision])
 def test_a_long_quotation_from_a_worked_example_is_malformed(check):
-    shown = Shown(examples=("I'm sorry, that must be so disappointing after all your practice. It isn't your fault.",))
+    shown = Shown(examples=("Oh dear, it must be so disappointing after all that practice. Nobody is to blame, and it will pass.",))
     text = (
-        "I\u2019m sorry, that must be so disappointing after all your practice. "
-        + "What would you like to do now? " * 5
+        "Oh dear, it must be so disappointing after all that practice. "
+        + "Nobody\u2019s way of putting it is this cold. " * 5
     )
     assert check(ended(text), shown).defects == (Defect.COPIED_EXAMPLE,)
     assert check(ended(text.replace("practice", "work")), shown).outcome is Outcome.MALFORMED
@@ -214,3 +268,39 @@ def test_the_worked_examples_of_the_real_constitution_pass_their_own_rules():
         assert (checked.outcome, checked.defects) == (Outcome.OK, ())
     for comparison in constitution.comparison_examples:
         assert check_reply(ended(comparison.better)).outcome is Outcome.OK
+
+
+PAPER = Path(__file__).parents[3] / "shared" / "paper"
+"""The paper's own files, which are not part of the project."""
+
+
+@pytest.mark.skipif(not PAPER.is_dir(), reason="the paper's files are not there")
+def test_the_papers_own_chains_and_worked_examples_pass():
+    lines = (PAPER / "format-samples/PALMS_SLMADISON.jsonl").read_text(encoding="utf-8").strip().split("\n")
+    chains = [json.loads(line) for line in lines]
+    steps = 0
+    for chain in chains:
+        human = parse_transcript(chain["rl_prompt"]).turns[0].content
+        reply = chain["initial_response"][0]["sample"].strip()
+        for step in chain["cst"]:
+            critique, revision = (step[part]["sample"].strip() for part in ("critique", "revision"))
+            requests = tuple(
+                text.partition(":")[2].rpartition("\n\n")[0].strip()
+                for text in (step["cst_value"]["prompt"][0], step["cst_value"]["edit_request"])
+            )
+            assert all(len(request) > 40 for request in requests)
+            shown = Shown(human, requests, critique=critique, reply=reply)
+            assert check_critique(ended(critique), shown).defects == ()
+            assert check_revision(ended(revision), shown).defects == ()
+            reply, steps = revision, steps + 1
+    assert steps == 4 * len(chains) > 0
+    examples = json.loads((PAPER / "prompts/CritiqueRevisionFewShotPrompts.json").read_text(encoding="utf-8"))
+    met = []
+    for example in examples:
+        parts = re.split(r"\n\n(\w+): ", example.removesuffix("\n\nHuman:"))
+        said = dict(zip(parts[1::2], parts[2::2], strict=True))
+        requests = (said["CritiqueRequest"], said["RevisionRequest"])
+        shown = Shown(said["Human"], requests, critique=said["Critique"], reply=said["Assistant"])
+        assert check_critique(ended(said["Critique"].strip()), shown).defects == ()
+        met += check_revision(ended(said["Revision"].strip()), shown).defects
+    assert met == [Defect.UNCHANGED] * 2

@@ -36,10 +36,10 @@ def replies(bench: Bench, rows=None):
     return bench.run.finished("replies") or bench.artefact("replies", rows, responses.SCHEMA)
 
 
-def work(bench: Bench, engine: ScriptedEngine, rows=None, **settings):
+def work(bench: Bench, engine: ScriptedEngine, rows=None, reviser=None, **settings):
     inputs = RevisionInputs(SEED, bench.constitution, replies(bench, rows), chunk=4)
     return critique_revision.run(
-        RevisionSettings(**{"steps": 3, **settings}), inputs, engine, bench.out("critique-revision", 3)
+        RevisionSettings(**{"steps": 3, **settings}), inputs, engine, bench.out("critique-revision", 3), reviser
     )
 
 
@@ -90,7 +90,8 @@ def test_principles_are_drawn_per_row_and_step_and_both_requests_are_those_of_on
 def test_the_direct_mode_writes_no_critique(tmp_path):
     engine = ScriptedEngine(writer)
     rows = work(Bench(tmp_path), engine, mode=RevisionMode.DIRECT).rows()
-    assert {(row["critique"], row["critique_outcome"]) for row in rows} == {(None, None)}
+    assert {(row["critique"], row["critique_outcome"], row["critique_seed"]) for row in rows} == {(None, None, None)}
+    assert {(row["critic"], row["reviser"]) for row in rows} == {(None, "scripted")}
     assert {prompt.reply_as for prompt in engine.prompts} == {Role.REVISION}
     assert all(turn.role is not Role.CRITIQUE for prompt in engine.prompts for turn in prompt.turns)
 
@@ -165,3 +166,32 @@ def test_a_chain_that_outgrows_the_window_is_truncated_and_not_asked(tmp_path):
 
 def test_a_killed_stage_resumes_to_the_same_bytes(tmp_path):
     survives_a_kill(tmp_path, work, writer)
+
+
+def test_critic_and_reviser_may_be_two_models_and_each_row_says_who_wrote_what_from_which_seed(tmp_path):
+    asked: dict[int, Prompt] = {}
+
+    def remember(prompt: Prompt, seed: int) -> str:
+        asked[seed] = prompt
+        return writer(prompt, seed)
+
+    critic, reviser = ScriptedEngine(remember, name="critic"), ScriptedEngine(remember, name="reviser")
+    artefact = work(Bench(tmp_path), critic, reviser=reviser)
+    assert {prompt.reply_as for prompt in critic.prompts} == {Role.CRITIQUE}
+    assert {prompt.reply_as for prompt in reviser.prompts} == {Role.REVISION}
+    for row in artefact.rows():
+        assert (row["critic"], row["reviser"]) == ("critic", "reviser")
+        assert writer(asked[row["critique_seed"]], row["critique_seed"]) == row["critique"]
+        assert writer(asked[row["seed"]], row["seed"]) == reply_in(row)
+    assert (artefact.facts["critic"], artefact.facts["reviser"]) == ("critic", "reviser")
+
+
+def test_chosen_principles_alone_are_drawn(tmp_path):
+    bench = Bench(tmp_path / "two")
+    artefact = work(bench, ScriptedEngine(writer), principles=("tone", "harm"))
+    assert {row["principle_id"] for row in artefact.rows()} == {"tone", "harm"}
+    assert set(artefact.facts["principles"]) == {"tone", "harm"}
+    both = [principle for principle in bench.constitution.revision if principle.id in {"tone", "harm"}]
+    assert all(row["principle_id"] == draw(both, SEED, row["row_id"], row["step"]).id for row in artefact.rows())
+    rows = work(Bench(tmp_path / "one"), ScriptedEngine(writer), number_of_principles=1).rows()
+    assert {row["principle_id"] for row in rows} == {"harm"}

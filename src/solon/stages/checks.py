@@ -89,13 +89,14 @@ _CRITIQUE = re.compile(
     |suggests?|provides?|fails?|objects?|dodges?|makes?|warns?|shows?)\b""",
     re.I | re.X,
 )
-# Who speaks to the human here ("I'm sorry that you feel lonely.") writes a reply; a critic names what it judges.
-_SPEAKS_TO_HUMAN = re.compile(
-    r"""\A(?:i(?:'m|\ am)\ (?:so\ |very\ |really\ )?(?:sorry|glad|happy|here|afraid)\b
-    |i\ (?:understand|apologi[sz]e|appreciate|hear|can\ help|can't|cannot|won't|would\ suggest|recommend|suggest)\b
-    |sorry\b|thank(?:s|\ you)\b|hello\b|hi\b|you(?:'re|\ are|\ can|\ should|\ might|\ may)\b|if\ you(?:'re)?\b)""",
-    re.I | re.X,
+# A critic names what it judges; who says "you" without that, or opens like this, speaks to the human as the assistant.
+_OPENS_REPLY = re.compile(
+    r"\A(?:i(?:'m|\ am)\ (?:so\ |very\ |really\ )?(?:sorry|glad|happy|here|afraid)\b|i\ (?:understand|apologi[sz]e|hear)\b"
+    r"|sorry\b|thank(?:s|\ you)\b|hello\b|hi\b)",
+    re.I,
 )
+_YOU = re.compile(r"\b(?:you|your|yourself)\b", re.I)
+_QUOTED = re.compile(r'"[^"]*"')
 _NAMES_SUBJECT = re.compile(
     r"\b(?:assistant|ai|repl(?:y|ies)|responses?|answers?|human|user|speaker|requests?|questions?|conversation)\b", re.I
 )
@@ -135,7 +136,8 @@ def check_critique(completion: Completion, shown: Shown) -> Checked:
 
 def _is_revision(straight: str, shown: Shown) -> bool:
     """Whether a text in a critique's place is the assistant's: revised, spoken to the human, or the reply itself."""
-    speaks = _SPEAKS_TO_HUMAN.match(straight) and not _NAMES_SUBJECT.search(straight)
+    own = _QUOTED.sub("", straight)
+    speaks = (_OPENS_REPLY.match(own) or _YOU.search(own)) and not _NAMES_SUBJECT.search(own)
     return bool(_LEAD_IN.match(straight) or speaks or is_copy(straight, shown.reply))
 
 

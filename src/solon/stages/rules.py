@@ -109,8 +109,8 @@ RULES = (
         Defect.REVISION_AS_CRITIQUE,
         (Text.CRITIQUE,),
         Outcome.MALFORMED,
-        "A revision where a critique belongs: the text announces a revised response, opens by addressing the human as "
-        "the assistant would, or is the reply over again.",
+        "A revision where a critique belongs: the text announces a revised response, speaks to the human as 'you' without "
+        "a word on the assistant, the reply or the request, or is the reply over again.",
     ),
     Rule(
         Defect.LEAKED_META_TEXT,
