@@ -2,8 +2,9 @@
 
 `advance` goes through the stages in the paper's order and does what is not yet done, so that a new run, a resumed one
 and a finished one take the same road. A stage is begun under a key made of its settings and of the hashes of all that
-it reads; it is never done twice under one key and never mixed under two. This is also the one place where the testbed's
-oracle meets a run: it is handed to the measure stage, and to no other.
+it reads; it is never done twice under one key and never mixed under two. A run that reuses another takes over what the
+other did under the same key, and every question goes through the store of answers, so that none is asked twice. This is
+also the one place where the testbed's oracle meets a run: it is handed to the measure stage, and to no other.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from pathlib import Path
 from solon.builtin import model_path, source_path
 from solon.conversation import Conversation
 from solon.digest import digest, digest_file
+from solon.engines.base import Engine
 from solon.engines.local import LocalEngine
+from solon.engines.remembering import RememberingEngine
 from solon.evals import fitness, measure
 from solon.evals.rating import Rater as Rates
 from solon.evals.results import (
@@ -32,7 +35,7 @@ from solon.evals.results import (
 )
 from solon.progress import Display
 from solon.recipe import Rater, Recipe, Settings
-from solon.runs import Artefact, Progress, RunDirectory, StageFolder
+from solon.runs import Answers, Artefact, Progress, RunDirectory, StageFolder
 from solon.stages import (
     ai_feedback,
     critique_revision,
@@ -52,7 +55,11 @@ def advance(run: RunDirectory, display: Display) -> None:
 
     Raises the kinds of SolonError that stages raise, and Interrupted when the run was asked to stop.
     """
-    work = _Pipeline(run, display)
+    with run.answers() as answers:
+        _advance(_Pipeline(run, display, answers))
+
+
+def _advance(work: _Pipeline) -> None:
     asked = work.prompts()
     replies = work.responses(asked)
     revisions = work.critique_revision(replies)
@@ -70,6 +77,9 @@ class _Pipeline:
 
     run: RunDirectory
     display: Display
+    answers: Answers
+    _stage: str = ""
+    """The stage that asks now."""
     _loaded: tuple[Path, LocalEngine] | None = None
     _hashes: dict[Path, str] = field(default_factory=dict)
 
@@ -215,7 +225,8 @@ class _Pipeline:
         """The artefact of a stage: the finished one when its key is unchanged, else the stage is done now."""
         number = STAGES.index(name) + 1
         key = {"settings": settings.model_dump(mode="json"), "seed": self.recipe.seed, **read}
-        finished = self.run.finished(name, key)
+        self._stage = name
+        finished = self.run.finished(name, key) or self.run.adopt(number, name, key)
         if finished is not None:
             self.display.stage_kept(number, name, len(STAGES), finished.manifest.rows)
             return finished
@@ -225,12 +236,12 @@ class _Pipeline:
         self.display.stage_finished(name, manifest.rows, manifest.outcomes, manifest.seconds)
         return artefact
 
-    def engine(self, folder: Path) -> LocalEngine:
-        """The model of a folder; the one that was asked last stays loaded, any other is let go."""
+    def engine(self, folder: Path) -> Engine:
+        """The model of a folder, asked only what no run at hand knows; the last one stays loaded, others are let go."""
         if self._loaded is None or self._loaded[0] != folder:
             self._loaded = None
             self._loaded = (folder, LocalEngine.load(folder, self.recipe.engine))
-        return self._loaded[1]
+        return RememberingEngine(self._loaded[1], self.hash(folder), self._stage, self.answers)
 
     def read(self, *artefacts: Artefact, **paths: Path) -> dict[str, object]:
         """The part of a key that tells what a stage reads: hashes of artefacts, models and files by name."""

@@ -8,6 +8,7 @@
 A stage sees only its `StageFolder`: `map` makes each finished chunk durable, `publish` makes the artefact.
 """
 
+from solon.runs.answers import Answers
 from solon.runs.artefact import Artefact
 from solon.runs.directory import RunDirectory
 from solon.runs.interrupt import Interrupted
@@ -18,6 +19,7 @@ from solon.runs.manifest import Manifest
 from solon.runs.stage import Progress, Report, StageFolder, ignore
 
 __all__ = [
+    "Answers",
     "Artefact",
     "Interrupted",
     "Lazy",

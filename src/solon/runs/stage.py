@@ -18,11 +18,11 @@ import solon
 from solon.errors import RunError, StageError
 from solon.outcome import count_outcomes
 from solon.runs.artefact import Artefact
-from solon.runs.files import sync, telling_of, write_atomically
+from solon.runs.files import sync, telling_of
 from solon.runs.interrupt import StopRequest
 from solon.runs.journal import Chunk, Journal, Row
 from solon.runs.lazy import Lazy
-from solon.runs.manifest import MANIFEST, ROWS, Manifest, describe_files, files_hash, plain
+from solon.runs.manifest import ROWS, Manifest, describe_files, files_hash, plain, write_manifest
 from solon.runs.table import column_of, write_table
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ class StageFolder:
                 sync(self.path / name)
             for folder in {(self.path / name).parent for name in found}:
                 sync(folder)
-        write_atomically(self.path / MANIFEST, manifest.model_dump_json(indent=1) + "\n")
+        write_manifest(self.path, manifest)
         self.journal.close()
         clear_work(self.path)
         artefact = Artefact.open(self.path)
