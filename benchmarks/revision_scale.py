@@ -32,10 +32,12 @@ from solon.stages.critique_revision import RevisionInputs
 STEPS = 4
 RESUMED_AT = 0.9
 """Share of the answers that are durable when the interrupted run stops."""
-WORDS = (
-    "people would be hurt by this because it helps someone to take what is not theirs and there are ways to ask for "
-    "help that do no harm to anybody so it is better to speak with a friend or with those who know the matter well"
-).split()
+TEXT = (
+    "people would be hurt by this because it helps someone to take what is not theirs and there are ways to ask "
+    "for help that do no harm to anybody so it is better to speak with a friend or with those who know the matter "
+    "well"
+)
+WORDS = tuple(TEXT.split())
 
 
 class Stopped(BaseException):

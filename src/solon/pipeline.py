@@ -9,7 +9,7 @@ also the one place where the testbed's oracle meets a run: it is handed to the m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from solon.digest import digest, digest_file
 from solon.engines.base import Engine
 from solon.engines.local import LocalEngine
 from solon.engines.remembering import RememberingEngine
+from solon.errors import RunError
 from solon.evals import fitness, measure
 from solon.evals.rating import Rater as Rates
 from solon.evals.results import (
@@ -31,6 +32,7 @@ from solon.evals.results import (
     RESPONSES,
     RL_CAI,
     SL_CAI,
+    SL_CAI_MEASURE,
     STAGES,
 )
 from solon.progress import Display
@@ -50,25 +52,50 @@ from solon.stages.room import reserved_tokens
 from solon.testbed.oracle import Oracle
 
 
-def advance(run: RunDirectory, display: Display) -> None:
-    """Do every stage of the run that is not finished; the caller holds the run's lock.
+def advance(run: RunDirectory, display: Display, until: str = MEASURE) -> None:
+    """Do every stage of the run, up to the one named `until`, that is not finished; the caller holds the run's lock.
 
     Raises the kinds of SolonError that stages raise, and Interrupted when the run was asked to stop.
     """
+    finetune.refuse_missing_steps(run.recipe.finetune, run.recipe.revision.steps)
     with run.answers() as answers:
-        _advance(_Pipeline(run, display, answers))
+        for artefact in _in_order(_Pipeline(run, display, answers)):
+            if artefact.name == until:
+                return
 
 
-def _advance(work: _Pipeline) -> None:
-    asked = work.prompts()
-    replies = work.responses(asked)
-    revisions = work.critique_revision(replies)
-    supervised = work.sl_cai(replies, revisions)
-    pairs = work.response_pairs(asked, supervised)
-    labels = work.ai_feedback(pairs)
-    preferences = work.preference_model(labels)
-    reinforced = work.rl_cai(asked, supervised, preferences)
-    work.measure(asked, replies, revisions, labels, preferences, {SL_CAI: supervised.model, RL_CAI: reinforced.model})
+def _in_order(work: _Pipeline) -> Iterator[Artefact]:
+    """The stages, each done when the next artefact is asked for."""
+    yield (asked := work.prompts())
+    yield (replies := work.responses(asked))
+    yield (revisions := work.critique_revision(replies))
+    yield (supervised := work.sl_cai(replies, revisions))
+    yield (pairs := work.response_pairs(asked, supervised))
+    yield (labels := work.ai_feedback(pairs))
+    yield (preferences := work.preference_model(labels))
+    yield (reinforced := work.rl_cai(asked, supervised, preferences))
+    trained = {SL_CAI: supervised.model, RL_CAI: reinforced.model}
+    yield work.measure(asked, replies, revisions, labels, preferences, trained)
+
+
+def measure_supervised(run: RunDirectory, display: Display) -> Artefact:
+    """What SL-CAI alone replies to held-out prompts, rated, for a run that stops there; the caller holds its lock.
+
+    It is a stage of its own beside those of the run, so that the run can still be gone on with. Raises RunError when
+    SL-CAI is not finished.
+    """
+    with run.answers() as answers:
+        work = _Pipeline(run, display, answers)
+        asked, supervised = run.finished(PROMPTS), run.finished(SL_CAI)
+        if asked is None or supervised is None:
+            remedy = f"Go on with: solon run {run.path} --until {SL_CAI}"
+            raise RunError("stage 'sl-cai' is not finished", place=str(run.path), remedy=remedy)
+        return work.measure_supervised(asked, supervised)
+
+
+def rater_of(recipe: Recipe) -> Rates | None:
+    """Who rates the replies of a run, if anybody does."""
+    return Oracle() if recipe.measure.rater is Rater.TESTBED else None
 
 
 @dataclass(slots=True)
@@ -201,7 +228,7 @@ class _Pipeline:
     ) -> Artefact:
         settings = self.recipe.measure
         models = {"pretrained": self.pretrained, "assistant": self.assistant, **trained}
-        rater: Rates | None = Oracle() if settings.rater is Rater.TESTBED else None
+        rater = rater_of(self.recipe)
 
         def work(out: StageFolder) -> Artefact:
             inputs = measure.MeasureInputs(
@@ -219,11 +246,21 @@ class _Pipeline:
         read = self.read(asked, replies, revisions, labels, preferences, **models)
         return self.stage(MEASURE, settings, read, work)
 
+    def measure_supervised(self, asked: Artefact, supervised: Artefact) -> Artefact:
+        settings, rater = self.recipe.measure, rater_of(self.recipe)
+        inputs = measure.MeasureInputs(self.recipe.seed, (SL_CAI,), asked, chunk=self.recipe.engine.batch)
+        return self.stage(
+            SL_CAI_MEASURE,
+            settings,
+            self.read(asked, supervised),
+            lambda out: measure.run(settings, inputs, lambda _: self.engine(supervised.model), out, rater),
+        )
+
     def stage(
         self, name: str, settings: Settings, read: Mapping[str, object], work: Callable[[StageFolder], Artefact]
     ) -> Artefact:
         """The artefact of a stage: the finished one when its key is unchanged, else the stage is done now."""
-        number = STAGES.index(name) + 1
+        number = STAGES.index(name) + 1 if name in STAGES else len(STAGES) + 1
         key = {"settings": settings.model_dump(mode="json"), "seed": self.recipe.seed, **read}
         self._stage = name
         finished = self.run.finished(name, key) or self.run.adopt(number, name, key)

@@ -25,6 +25,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "status": ("solon.cli.inspect:status", "Say how far a run is."),
     "results": ("solon.cli.inspect:results", "Print what a run measured."),
     "report": ("solon.cli.inspect:report", "Write a run's HTML report."),
+    "ablate": ("solon.cli.ablate:ablate", "Compare variants of a recipe, with a figure."),
+    "export": ("solon.cli.export:export", "Hand a run's model on."),
     "show": ("solon.cli.show:show", "Print a recipe, a constitution or a prompt."),
     "constitution": ("solon.cli.constitution:constitution", "Check a constitution file."),
     "testbed": ("solon.cli.testbed:testbed", "Train and look at the bundled micro world."),

@@ -24,6 +24,7 @@ Examples:
   solon run runs/demo                                           go on where it stopped, or show what it found
   solon run runs/mild --recipe testbed --set rl.kl=0.2          one setting changed
   solon run runs/mine --recipe testbed --overlay house.yaml     a file of changed settings on top
+  solon run runs/demo --until sl-cai                            only as far as the supervised model
   solon run runs/v2 --reuse runs/demo --set constitution=new.yaml   a rule changed: only what it touches is redone
 """
 
@@ -40,6 +41,7 @@ Examples:
     metavar="RUN",
     help="Take over what RUN finished or asked already; its recipe is the default. May be repeated.",
 )
+@click.option("--until", metavar="STAGE", help="Stop after this stage, e.g. sl-cai; a later session goes on.")
 @click.option("--quiet", "-q", is_flag=True, help="Show no progress, only the outcome.")
 def run(
     run: Path,
@@ -47,6 +49,7 @@ def run(
     overlays: tuple[str, ...],
     settings: tuple[str, ...],
     reuse: tuple[Path, ...],
+    until: str | None,
     quiet: bool,
 ) -> None:
     """Train by a constitution, or go on with a run.
@@ -55,21 +58,33 @@ def run(
     command goes on.
     """
     # What was typed is checked before anything heavy is imported, so that a mistake is told at once.
+    refuse_unknown_stage(until)
     directory = open_or_create(run, recipe, overlays, settings, reuse)
     from solon.cli.display import display_for
     from solon.cli.inspect import print_results
+    from solon.evals.results import MEASURE
     from solon.pipeline import advance
     from solon.report import write
 
     try:
         with directory.lock(), display_for(quiet=quiet) as display:
-            advance(directory, display)
+            advance(directory, display, until or MEASURE)
     except KeyboardInterrupt:
         click.echo(f"Stopped; what was finished is saved. Go on with: solon run {shlex.quote(str(run))}", err=True)
         click.get_current_context().exit(INTERRUPTED)
     print_results(directory)
     print_reused(directory)
     click.echo(f"Report: {write(directory)}")
+
+
+def refuse_unknown_stage(name: str | None) -> None:
+    """Raises RecipeError, with the nearest name, for a stage that there is not."""
+    from solon.errors import RecipeError
+    from solon.evals.results import STAGES
+    from solon.yaml_nodes import suggestion
+
+    if name is not None and name not in STAGES:
+        raise RecipeError("no such stage", place=f"--until {name}", remedy=suggestion(name, STAGES))
 
 
 def print_reused(directory: RunDirectory) -> None:

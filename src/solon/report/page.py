@@ -44,9 +44,9 @@ def render(run: RunDirectory) -> str:
 
 def render_content(content: Content) -> str:
     """The page for `content`; a pure function."""
-    style, script = _asset("report.css"), _asset("report.js")
+    style, script = asset("report.css"), asset("report.js")
     policy = (
-        f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
+        f"default-src 'none'; style-src '{content_hash(style)}'; script-src '{content_hash(script)}'; "
         "img-src data:; base-uri 'none'; form-action 'none'"
     )
     # Style and script are our own files; nothing else may skip the escaping.
@@ -65,7 +65,7 @@ def render_content(content: Content) -> str:
 
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_asset),
+        loader=jinja2.FunctionLoader(asset),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -87,9 +87,11 @@ def _shown(value: Any) -> Any:
     return text.visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """One of the report's own files: template, style or script."""
     return (resources.files("solon.report") / "templates" / name).read_text(encoding="utf-8")
 
 
-def _hash(content: str) -> str:
+def content_hash(content: str) -> str:
+    """A content security policy's name for an inline style or script."""
     return "sha256-" + base64.b64encode(hashlib.sha256(content.encode("utf-8")).digest()).decode("ascii")

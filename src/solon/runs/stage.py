@@ -150,8 +150,8 @@ class StageFolder:
         """Finish the stage: write the table, then the manifest, then remove journal and checkpoints.
 
         Rows are written as they come, so they may be more than memory holds. `files` are names in the stage's folder
-        (folders are walked) that belong to the artefact. Raises StageError for
-        a row that does not fit `schema` or a file that is missing.
+        (folders are walked) that belong to the artefact. Raises StageError for a row that does not fit `schema` or a
+        file that is missing.
         """
         count = write_table(self.path / ROWS, rows, schema)
         outcomes = column_of(self.path / ROWS, "outcome") if "outcome" in schema.names else []

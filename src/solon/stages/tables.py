@@ -77,4 +77,6 @@ def count_defects(rows: Iterable[Row], column: str = "defects") -> dict[str, int
 
 def most_frequent(counts: Mapping[str, int]) -> dict[str, int]:
     """Counts that are not 0, the largest first."""
-    return dict(sorted(((name, count) for name, count in counts.items() if count), key=lambda item: (-item[1], item[0])))
+    return dict(
+        sorted(((name, count) for name, count in counts.items() if count), key=lambda item: (-item[1], item[0]))
+    )
