@@ -261,13 +261,14 @@ class _Pipeline:
     ) -> Artefact:
         """The artefact of a stage: the finished one when its key is unchanged, else the stage is done now."""
         number = STAGES.index(name) + 1 if name in STAGES else len(STAGES) + 1
+        stages = max(number, len(STAGES))
         key = {"settings": settings.model_dump(mode="json"), "seed": self.recipe.seed, **read}
         self._stage = name
         finished = self.run.finished(name, key) or self.run.adopt(number, name, key)
         if finished is not None:
-            self.display.stage_kept(number, name, len(STAGES), finished.manifest.rows)
+            self.display.stage_kept(number, name, stages, finished.manifest.rows)
             return finished
-        self.display.stage_started(number, name, len(STAGES))
+        self.display.stage_started(number, name, stages)
         artefact = work(self.run.begin(number, name, key, self._report))
         manifest = artefact.manifest
         self.display.stage_finished(name, manifest.rows, manifest.outcomes, manifest.seconds)

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 import torch
-from tests.training.tiny import save_tiny_model
 
 from solon.conversation import Conversation, Role, Turn
 from solon.engines.rendering import rendering_for
@@ -26,6 +25,7 @@ from solon.training.forward import TokenModel
 from solon.training.learner import Learner
 from solon.training.models import load_causal_lm, load_tokenizer, trainable_parameters
 from solon.training.objectives import CompletionObjective
+from tests.training.tiny import save_tiny_model
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

@@ -17,7 +17,7 @@ from solon.experiment import Measured
 from solon.report.charts import Figures, spread
 from solon.report.page import asset, content_hash
 from solon.report.svg import Frame, line, percent_marks, polyline, tag, text
-from solon.report.text import interval, percent
+from solon.report.text import interval, percent, visible
 from solon.runs.files import write_atomically
 
 PAGE = "ablation.html"
@@ -126,7 +126,7 @@ def write_page(figures: Mapping[str, Any], folder: Path) -> Path:
         '<meta http-equiv="Content-Security-Policy" content="{}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         "<title>{} · Solon ablation</title>\n<style>{}</style>\n</head>\n{}\n</html>\n"
-    ).format(policy, figures["name"], Markup(style), body)
+    ).format(policy, visible(figures["name"]), Markup(style), body)
     write_atomically(folder / PAGE, str(page))
     return folder / PAGE
 
