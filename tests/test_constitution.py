@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from solon.constitution import Constitution, PreferencePrinciple, RevisionPrinciple, draw, load_constitution, revision_principles
+from solon.constitution import (
+    Constitution,
+    PreferencePrinciple,
+    RevisionPrinciple,
+    draw,
+    load_constitution,
+    revision_principles,
+)
 from solon.conversation import Role, Turn
 from solon.errors import ConstitutionError, RecipeError
 from solon.recipe import RevisionSettings

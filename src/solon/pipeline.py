@@ -59,12 +59,12 @@ def advance(run: RunDirectory, display: Display, until: str = MEASURE) -> None:
     """
     finetune.refuse_missing_steps(run.recipe.finetune, run.recipe.revision.steps)
     with run.answers() as answers:
-        for artefact in _in_order(_Pipeline(run, display, answers)):
+        for artefact in _in_order(Pipeline(run, display, answers)):
             if artefact.name == until:
                 return
 
 
-def _in_order(work: _Pipeline) -> Iterator[Artefact]:
+def _in_order(work: Pipeline) -> Iterator[Artefact]:
     """The stages, each done when the next artefact is asked for."""
     yield (asked := work.prompts())
     yield (replies := work.responses(asked))
@@ -85,7 +85,7 @@ def measure_supervised(run: RunDirectory, display: Display) -> Artefact:
     SL-CAI is not finished.
     """
     with run.answers() as answers:
-        work = _Pipeline(run, display, answers)
+        work = Pipeline(run, display, answers)
         asked, supervised = run.finished(PROMPTS), run.finished(SL_CAI)
         if asked is None or supervised is None:
             remedy = f"Go on with: solon run {run.path} --until {SL_CAI}"
@@ -99,12 +99,13 @@ def rater_of(recipe: Recipe) -> Rates | None:
 
 
 @dataclass(slots=True)
-class _Pipeline:
+class Pipeline:
     """One session's way through a run; holds the one model that was asked last."""
 
     run: RunDirectory
     display: Display
-    answers: Answers
+    answers: Answers | None = None
+    """What models answered before; without it every question is asked."""
     _stage: str = ""
     """The stage that asks now."""
     _loaded: tuple[Path, LocalEngine] | None = None
@@ -112,10 +113,12 @@ class _Pipeline:
 
     @property
     def recipe(self) -> Recipe:
+        """The run's settings."""
         return self.run.recipe
 
     @property
     def assistant(self) -> Path:
+        """The folder of the model that answers."""
         return model_path(self.recipe.models.assistant)
 
     @property
@@ -125,9 +128,11 @@ class _Pipeline:
 
     @property
     def pretrained(self) -> Path:
+        """The folder of the model that SL-CAI starts from."""
         return model_path(self.recipe.models.pretrained)
 
     def prompts(self) -> Artefact:
+        """Stage 01."""
         settings, measured, constitution = self.recipe.prompts, self.recipe.measure, self.run.constitution
         files = {name: source_path(name) for name in (settings.red_team, settings.helpful)}
         files |= {name: source_path(name) for name in (measured.harmful, measured.benign)}
@@ -140,6 +145,7 @@ class _Pipeline:
         return self.stage(PROMPTS, settings, key, lambda out: prompts.run(settings, inputs, engine, out))
 
     def responses(self, asked: Artefact) -> Artefact:
+        """Stage 02."""
         settings = self.recipe.responses
         inputs = responses.ResponseInputs(self.recipe.seed, asked, self.recipe.engine.batch)
         return self.stage(
@@ -150,8 +156,9 @@ class _Pipeline:
         )
 
     def critique_revision(self, replies: Artefact) -> Artefact:
-        settings, critic = self.recipe.revision, self._model(self.recipe.models.critic)
-        reviser = self._model(self.recipe.models.reviser or self.recipe.models.critic)
+        """Stage 03."""
+        settings, critic = self.recipe.revision, self.model(self.recipe.models.critic)
+        reviser = self.model(self.recipe.models.reviser or self.recipe.models.critic)
         inputs = critique_revision.RevisionInputs(
             self.recipe.seed,
             self.run.constitution,
@@ -163,19 +170,21 @@ class _Pipeline:
 
         def work(out: StageFolder) -> Artefact:
             # Critic and reviser take turns, so both stay loaded for the time of the stage.
-            second = LocalEngine.load(reviser, self.recipe.engine) if another else None
+            second = self._through_answers(reviser, LocalEngine.load(reviser, self.recipe.engine)) if another else None
             return critique_revision.run(settings, inputs, self.engine(critic), out, second)
 
         read = self.read(replies, critic=critic, **another) | self._constitution()
         return self.stage(CRITIQUE_REVISION, settings, read, work)
 
     def sl_cai(self, replies: Artefact, revisions: Artefact) -> Artefact:
+        """Stage 04."""
         settings = self.recipe.finetune
         inputs = finetune.FinetuneInputs(self.recipe.seed, self.pretrained, self.recipe.engine, revisions, replies)
         read = self.read(replies, revisions, pretrained=self.pretrained)
         return self.stage(SL_CAI, settings, read, lambda out: finetune.run(settings, inputs, out))
 
     def response_pairs(self, asked: Artefact, supervised: Artefact) -> Artefact:
+        """Stage 05."""
         settings = self.recipe.pairs
         inputs = response_pairs.PairInputs(self.recipe.seed, asked, self.recipe.engine.batch)
         return self.stage(
@@ -186,7 +195,8 @@ class _Pipeline:
         )
 
     def ai_feedback(self, pairs: Artefact) -> Artefact:
-        settings, judge = self.recipe.feedback, self._model(self.recipe.models.feedback)
+        """Stage 06."""
+        settings, judge = self.recipe.feedback, self.model(self.recipe.models.feedback)
         inputs = ai_feedback.FeedbackInputs(
             self.recipe.seed,
             self.run.constitution,
@@ -202,6 +212,7 @@ class _Pipeline:
         )
 
     def preference_model(self, labels: Artefact) -> Artefact:
+        """Stage 07."""
         settings = self.recipe.preference
         backbone = model_path(self.recipe.models.preference or self.recipe.models.pretrained)
         human = source_path(settings.human) if settings.human else None
@@ -210,6 +221,7 @@ class _Pipeline:
         return self.stage(PREFERENCE_MODEL, settings, read, lambda out: preference_model.run(settings, inputs, out))
 
     def rl_cai(self, asked: Artefact, supervised: Artefact, preferences: Artefact) -> Artefact:
+        """Stage 08."""
         settings = self.recipe.rl
         inputs = reinforcement.ReinforcementInputs(
             self.recipe.seed, supervised.model, preferences.model, self.recipe.engine, asked
@@ -226,6 +238,7 @@ class _Pipeline:
         preferences: Artefact,
         trained: Mapping[str, Path],
     ) -> Artefact:
+        """Stage 09."""
         settings = self.recipe.measure
         models = {"pretrained": self.pretrained, "assistant": self.assistant, **trained}
         rater = rater_of(self.recipe)
@@ -247,6 +260,7 @@ class _Pipeline:
         return self.stage(MEASURE, settings, read, work)
 
     def measure_supervised(self, asked: Artefact, supervised: Artefact) -> Artefact:
+        """Beside the run's stages: held-out prompts, answered by SL-CAI alone."""
         settings, rater = self.recipe.measure, rater_of(self.recipe)
         inputs = measure.MeasureInputs(self.recipe.seed, (SL_CAI,), asked, chunk=self.recipe.engine.batch)
         return self.stage(
@@ -279,7 +293,12 @@ class _Pipeline:
         if self._loaded is None or self._loaded[0] != folder:
             self._loaded = None
             self._loaded = (folder, LocalEngine.load(folder, self.recipe.engine))
-        return RememberingEngine(self._loaded[1], self.hash(folder), self._stage, self.answers)
+        return self._through_answers(*self._loaded)
+
+    def _through_answers(self, folder: Path, engine: Engine) -> Engine:
+        if self.answers is None:
+            return engine
+        return RememberingEngine(engine, self.hash(folder), self._stage, self.answers)
 
     def read(self, *artefacts: Artefact, **paths: Path) -> dict[str, object]:
         """The part of a key that tells what a stage reads: hashes of artefacts, models and files by name."""
@@ -297,7 +316,8 @@ class _Pipeline:
         scorer = preference_model.load(folder, self.recipe.engine)
         return lambda conversations: [float(score) for score in scorer.score(conversations)]
 
-    def _model(self, name: str | None) -> Path:
+    def model(self, name: str | None) -> Path:
+        """The folder of the model that plays a part; the assistant's when none is named."""
         return model_path(name) if name else self.assistant
 
     def _constitution(self) -> dict[str, object]:

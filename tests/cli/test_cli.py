@@ -211,18 +211,63 @@ def test_a_report_that_cannot_be_written_is_one_line(
     assert err.count("\n") == 1
 
 
-@pytest.mark.parametrize("kind", ["reply", "critique", "revision", "comparison"])
+@pytest.mark.parametrize("kind", ["reply", "critique", "revision", "comparison", "reasoning"])
 def test_show_prompt_prints_what_a_model_reads(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "rules.yaml"
     file.write_text(CONSTITUTION)
     code, out, _ = run(capsys, "show", "prompt", kind, "--constitution", str(file), "--principle", "2")
     assert code == 0
-    cue = {"reply": "Assistant:", "critique": "Critique:", "revision": "Revision:", "comparison": "The answer is: ("}
+    cue = {"reply": "Assistant:", "critique": "Critique:", "revision": "Revision:", "comparison": "The answer is: (",
+           "reasoning": "Let's think step by step:"}  # fmt: skip
     assert out.rstrip().endswith(cue[kind])
     said = {"reply": "Human:", "critique": "Say in what ways the last reply is unkind.",
             "revision": "Rewrite the reply so that nothing unkind is left in it.",
-            "comparison": "Which of these replies is less unkind?"}  # fmt: skip
+            "comparison": "Which of these replies is less unkind?",
+            "reasoning": "Which of these replies is less unkind?"}  # fmt: skip
     assert said[kind] in out
+
+
+def test_show_rules_prints_every_rule_with_what_becomes_of_a_text(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "show", "rules")
+    assert code == 0
+    assert "critique_as_revision: revision -> malformed" in out
+    assert "cut_off: reply, critique, revision -> truncated" in out
+
+
+DRY = ["prompts.limit_red_team=4", "prompts.limit_helpful=2", "measure.limit=2", "engine.threads=1", "revision.steps=3"]
+
+
+def test_a_dry_run_shows_settings_questions_and_costs_and_writes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [word for setting in DRY for word in ("--set", setting)]
+    code, out, _ = run(capsys, "run", tmp_path / "new", "--recipe", "testbed", *words, "--dry-run")
+    assert code == 0
+    assert list(tmp_path.iterdir()) == []
+    assert "limit_red_team: 4" in out
+    for kind in ("reply", "critique", "revision", "reasoning", "comparison"):
+        assert f"--- {kind}, 3 of 3: " in out
+    assert re.search(r"critique-revision: critiques +12 ", out)
+    assert "The whole would take about" in out
+
+
+def test_a_dry_run_of_a_finished_run_reads_it_and_leaves_it_as_it_is(
+    finished: RunDirectory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in finished.path.rglob("*")}
+    code, _, err = run(capsys, "run", finished.path, "--set", "rl.steps=7", "--dry-run")
+    assert (code, "rl.steps: 40 -> 7" in err) == (1, True)
+    assert {path: path.stat().st_mtime_ns for path in finished.path.rglob("*")} == before
+
+
+def test_principles_that_are_not_there_are_refused_with_the_nearest_before_anything_is_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    setting = "revision.principles=[general-harm, violense]"
+    code, _, err = run(capsys, "run", tmp_path / "run", "--recipe", "testbed", "--set", setting)
+    assert code == 1
+    assert "Did you mean 'violence'?" in err
+    assert not (tmp_path / "run").exists()
 
 
 def test_show_prompt_refuses_a_principle_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -204,7 +204,11 @@ def test_copies_of_a_worked_example_are_malformed(check):
 
 @pytest.mark.parametrize("check", [check_critique, check_revision])
 def test_a_long_quotation_from_a_worked_example_is_malformed(check):
-    shown = Shown(examples=("Oh dear, it must be so disappointing after all that practice. Nobody is to blame, and it will pass.",))
+    shown = Shown(
+        examples=(
+            "Oh dear, it must be so disappointing after all that practice. Nobody is to blame, and it will pass.",
+        )
+    )
     text = (
         "Oh dear, it must be so disappointing after all that practice. "
         + "Nobody\u2019s way of putting it is this cold. " * 5

@@ -27,7 +27,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "report": ("solon.cli.inspect:report", "Write a run's HTML report."),
     "ablate": ("solon.cli.ablate:ablate", "Compare variants of a recipe, with a figure."),
     "export": ("solon.cli.export:export", "Hand a run's model on."),
-    "show": ("solon.cli.show:show", "Print a recipe, a constitution or a prompt."),
+    "show": ("solon.cli.show:show", "Print a recipe, a constitution, a prompt or the rules for texts."),
     "constitution": ("solon.cli.constitution:constitution", "Check a constitution file."),
     "testbed": ("solon.cli.testbed:testbed", "Train and look at the bundled micro world."),
 }

@@ -25,6 +25,7 @@ Examples:
   solon run runs/mild --recipe testbed --set rl.kl=0.2          one setting changed
   solon run runs/mine --recipe testbed --overlay house.yaml     a file of changed settings on top
   solon run runs/demo --until sl-cai                            only as far as the supervised model
+  solon run runs/mine --recipe testbed --dry-run                prompts, calls, tokens and time; nothing is written
   solon run runs/v2 --reuse runs/demo --set constitution=new.yaml   a rule changed: only what it touches is redone
 """
 
@@ -43,6 +44,7 @@ Examples:
 )
 @click.option("--until", metavar="STAGE", help="Stop after this stage, e.g. sl-cai; a later session goes on.")
 @click.option("--quiet", "-q", is_flag=True, help="Show no progress, only the outcome.")
+@click.option("--dry-run", is_flag=True, help="Show settings, prompts, calls, tokens and time, and write nothing.")
 def run(
     run: Path,
     recipe: str | None,
@@ -51,12 +53,18 @@ def run(
     reuse: tuple[Path, ...],
     until: str | None,
     quiet: bool,
+    dry_run: bool,
 ) -> None:
     """Train by a constitution, or go on with a run.
 
     RUN is the run's folder; it is made when it does not exist. Ctrl-C finishes what is in flight and saves; the same
     command goes on.
     """
+    if dry_run:
+        from solon.cli.dry_run import print_rehearsal
+
+        print_rehearsal(run, recipe, overlays, settings)
+        return
     # What was typed is checked before anything heavy is imported, so that a mistake is told at once.
     refuse_unknown_stage(until)
     directory = open_or_create(run, recipe, overlays, settings, reuse)

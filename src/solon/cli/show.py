@@ -21,10 +21,11 @@ Examples:
   solon show recipe testbed
   solon show constitution harmlessness
   solon show prompt comparison --constitution harmlessness
+  solon show rules
 """
 )
 def show() -> None:
-    """Print a recipe, a constitution or a prompt."""
+    """Print a recipe, a constitution, a prompt or the rules for texts."""
 
 
 @show.command(
@@ -79,17 +80,33 @@ Examples:
   solon show prompt comparison --principle 3
 """
 )
-@click.argument("kind", type=click.Choice(["reply", "critique", "revision", "comparison"]))
+@click.argument("kind", type=click.Choice(["reply", "critique", "revision", "comparison", "reasoning"]))
 @CONSTITUTION
 @click.option("--few-shot", type=click.IntRange(min=0), default=0, show_default=True, help="Worked examples in front.")
 @click.option("--principle", type=click.IntRange(min=1), default=1, show_default=True, help="Which principle, from 1.")
 def prompt(kind: str, name: str, few_shot: int, principle: int) -> None:
     """Print a prompt as a model reads it, as a transcript, with an example conversation."""
-    from solon.cli.terminal import plain
+    from solon.cli.terminal import print_prompt
     from solon.conversation import TranscriptRendering
 
-    shared, own = TranscriptRendering().render(_prompt(kind, _load(name), few_shot, principle - 1))
-    click.echo(plain(shared + own).strip("\n"))
+    print_prompt(*TranscriptRendering().render(_prompt(kind, _load(name), few_shot, principle - 1)))
+
+
+@show.command(
+    epilog="""\b
+Examples:
+  solon show rules
+"""
+)
+def rules() -> None:
+    """Print the rules by which texts of models are repaired, refused or kept.
+
+    Every table counts by these names what the texts met. They decide in this order.
+    """
+    from solon.stages.rules import RULES
+
+    for rule in RULES:
+        click.echo(f"{rule.name}: {', '.join(rule.texts)} -> {rule.result}\n  {rule.sentence}")
 
 
 def _load(name: str) -> Constitution:
@@ -118,7 +135,7 @@ def _prompt(kind: str, constitution: Constitution, few_shot: int, position: int)
     from solon.errors import InputError
 
     asked, harmful, harmless = _example()
-    principles = constitution.preference if kind == "comparison" else constitution.revision
+    principles = constitution.preference if kind in ("comparison", "reasoning") else constitution.revision
     if kind != "reply" and position >= len(principles):
         raise InputError(
             f"there is no principle {position + 1}",
@@ -133,6 +150,12 @@ def _prompt(kind: str, constitution: Constitution, few_shot: int, position: int)
             for number, example in enumerate(constitution.comparison_examples[:few_shot])
         ]
         return wording.comparison(asked, constitution.preference[position], harmful, harmless, examples)
+    if kind == "reasoning":
+        thoughts = [
+            (example, draw(constitution.preference, "show", number))
+            for number, example in enumerate(constitution.reasoned_examples[:few_shot])
+        ]
+        return wording.reasoning(asked, constitution.preference[position], harmful, harmless, thoughts)
     critiques = constitution.critique_examples[:few_shot]
     if kind == "critique":
         return wording.critique(asked, harmful, constitution.revision[position], critiques)

@@ -34,6 +34,11 @@ def clip(text: str, width: int) -> str:
     return folded if len(folded) <= width else f"{folded[: width - 1]}…"
 
 
+def print_prompt(shared: str, own: str) -> None:
+    """A prompt as a model reads it: the worked examples in front, then its own part."""
+    print(plain(shared + own).strip("\n"))
+
+
 def print_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table for a person: drawn by rich on a terminal, tab-free aligned columns elsewhere."""
     cleaned = [[plain(cell, lines=False) for cell in row] for row in rows]

@@ -70,7 +70,8 @@ _LEAD_IN = re.compile(
     re.I | re.X,
 )
 _SPEAKER = re.compile(
-    r"^[ \t>*#]*(?:human|user|assistant|critique|critique ?request|revision|revision ?request)\s*(?:\*\*)?:", re.I | re.M
+    r"^[ \t>*#]*(?:human|user|assistant|critique|critique ?request|revision|revision ?request)\s*(?:\*\*)?:",
+    re.I | re.M,
 )
 _TEMPLATE_MARK = re.compile(r"<\|[a-z_]+\|>|\[/?INST\]|</?s>|<<SYS>>", re.I)
 _META = re.compile(
@@ -91,8 +92,8 @@ _CRITIQUE = re.compile(
 )
 # A critic names what it judges; who says "you" without that, or opens like this, speaks to the human as the assistant.
 _OPENS_REPLY = re.compile(
-    r"\A(?:i(?:'m|\ am)\ (?:so\ |very\ |really\ )?(?:sorry|glad|happy|here|afraid)\b|i\ (?:understand|apologi[sz]e|hear)\b"
-    r"|sorry\b|thank(?:s|\ you)\b|hello\b|hi\b)",
+    r"\A(?:i(?:'m|\ am)\ (?:so\ |very\ |really\ )?(?:sorry|glad|happy|here|afraid)\b"
+    r"|i\ (?:understand|apologi[sz]e|hear)\b|sorry\b|thank(?:s|\ you)\b|hello\b|hi\b)",
     re.I,
 )
 _YOU = re.compile(r"\b(?:you|your|yourself)\b", re.I)

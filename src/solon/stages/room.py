@@ -17,6 +17,8 @@ from solon.stages.ai_feedback import few_shot_variants, worked_reasoning
 from solon.stages.critique_revision import worked_examples
 from solon.stages.tables import Kind
 
+LETTER_TOKENS = 1
+"""What a judge's letter takes."""
 SLACK = 8
 """Tokens allowed for the joints between texts, which count apart and together slightly differently."""
 _STUB = Conversation((Turn(Role.HUMAN, "Hello?"),))
@@ -25,12 +27,12 @@ _STUB = Conversation((Turn(Role.HUMAN, "Hello?"),))
 def reserved_tokens(recipe: Recipe, constitution: Constitution, engine: Engine) -> Mapping[Kind, int]:
     """Tokens to be kept free beside a prompt, by its kind, in the tokens of `engine`.
 
-    Raises RecipeError when the recipe asks for more worked examples than the constitution has.
+    Raises RecipeError when the recipe asks for more worked examples or other principles than the constitution has.
     """
-    rl = recipe.rl.drawing.max_tokens
-    reply = max(recipe.responses.drawing.max_tokens, rl)
+    reply = max(recipe.responses.drawing.max_tokens, recipe.rl.drawing.max_tokens)
+    beside = tokens_beside(recipe, constitution, engine)
     red_team = max(
-        reply, _critique_and_revision(recipe, constitution, engine), _comparison(recipe, constitution, engine)
+        reply, beside[Role.REVISION] + recipe.revision.revision.max_tokens, beside[Role.ANSWER] + LETTER_TOKENS
     )
     measured = recipe.measure.drawing.max_tokens
     return {
@@ -41,34 +43,46 @@ def reserved_tokens(recipe: Recipe, constitution: Constitution, engine: Engine) 
     }
 
 
-def _critique_and_revision(recipe: Recipe, constitution: Constitution, engine: Engine) -> int:
+def tokens_beside(recipe: Recipe, constitution: Constitution, engine: Engine) -> Mapping[Role, int]:
+    """What a question holds at most beside the prompt that it is about, in tokens, by the role that it is answered in.
+
+    Counted are worked examples, the longest principle, and the texts of models at their limits, but not the answer.
+    Questions that the recipe does not ask are left out. Raises RecipeError as `reserved_tokens` does.
+    """
+    return _critique_and_revision(recipe, constitution, engine) | _comparison(recipe, constitution, engine)
+
+
+def _critique_and_revision(recipe: Recipe, constitution: Constitution, engine: Engine) -> dict[Role, int]:
     settings = recipe.revision
     examples = worked_examples(settings, constitution)
-    answer = max(recipe.responses.drawing.max_tokens, settings.revision.max_tokens)
+    principles = revision_principles(settings, constitution)
+    answer = max(recipe.responses.drawing.max_tokens, settings.revision.max_tokens) - _bare(engine)
     critiqued = settings.mode is RevisionMode.CRITIQUED
     critique = "" if critiqued else None
-    words = max(
-        engine.count_tokens(wording.revision(_STUB, "", principle, critique, examples))
-        for principle in revision_principles(settings, constitution)
-    )
-    spoken = answer + settings.revision.max_tokens + (settings.critique.max_tokens if critiqued else 0)
-    return words - _bare(engine) + spoken
+    revision = max(engine.count_tokens(wording.revision(_STUB, "", each, critique, examples)) for each in principles)
+    if not critiqued:
+        return {Role.REVISION: revision + answer}
+    asked = max(engine.count_tokens(wording.critique(_STUB, "", each, examples)) for each in principles)
+    return {Role.CRITIQUE: asked + answer, Role.REVISION: revision + settings.critique.max_tokens + answer}
 
 
-def _comparison(recipe: Recipe, constitution: Constitution, engine: Engine) -> int:
+def _comparison(recipe: Recipe, constitution: Constitution, engine: Engine) -> dict[Role, int]:
+    replies = 2 * recipe.pairs.drawing.max_tokens - _bare(engine)
     variants = few_shot_variants(recipe.feedback, constitution, recipe.seed)
+    thoughts = worked_reasoning(recipe.feedback, constitution, recipe.seed)
+    if thoughts is not None:
+        asked = [wording.reasoning(_STUB, each, "", "", thoughts) for each in constitution.preference]
+        verdict = max(engine.count_tokens(wording.verdict(each, "")) for each in asked)
+        return {
+            Role.REASONING: max(map(engine.count_tokens, asked)) + replies,
+            Role.ANSWER: verdict + recipe.feedback.reasoning.max_tokens + replies,
+        }
     words = max(
         engine.count_tokens(wording.comparison(_STUB, principle, "", "", examples))
         for principle in constitution.preference
         for examples in variants
     )
-    thoughts = worked_reasoning(recipe.feedback, constitution, recipe.seed)
-    if thoughts is not None:
-        words = recipe.feedback.reasoning.max_tokens + max(
-            engine.count_tokens(wording.verdict(wording.reasoning(_STUB, principle, "", "", thoughts), ""))
-            for principle in constitution.preference
-        )
-    return words - _bare(engine) + 2 * recipe.pairs.drawing.max_tokens + 1
+    return {Role.ANSWER: words + replies}
 
 
 def _bare(engine: Engine) -> int:

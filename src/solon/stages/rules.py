@@ -1,8 +1,8 @@
 """The rules by which a text that a model wrote is repaired, refused or kept: their names, and a sentence on each.
 
-`solon.stages.checks` applies them; this is the one place that lists them, in the order in which they decide. Every table
-counts them by these names, and `solon show rules` prints them. A text that fails keeps its row and is left as it was
-written, for people to read, and is never trained on (promise P5).
+`solon.stages.checks` applies them; this is the one place that lists them, in the order in which they decide. Every
+table counts them by these names, and `solon show rules` prints them. A text that fails keeps its row and is left as it
+was written, for people to read, and is never trained on (promise P5).
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ RULES = (
         Defect.DECLINED_TASK,
         _JUDGED,
         Outcome.REFUSED,
-        "The model apologises and will not read, criticise or rewrite; a revision may well decline what the human asks.",
+        "The model will not read, criticise or rewrite; a revision may well decline what the human asks for.",
     ),
     Rule(
         Defect.OTHER_SPEAKER,
@@ -109,8 +109,8 @@ RULES = (
         Defect.REVISION_AS_CRITIQUE,
         (Text.CRITIQUE,),
         Outcome.MALFORMED,
-        "A revision where a critique belongs: the text announces a revised response, speaks to the human as 'you' without "
-        "a word on the assistant, the reply or the request, or is the reply over again.",
+        "A revision where a critique belongs: the text announces a revised response, speaks to the human without a "
+        "word on the assistant, the reply or the request, or is the reply over again.",
     ),
     Rule(
         Defect.LEAKED_META_TEXT,

@@ -1,0 +1,58 @@
+"""An engine that passes everything on to another and remembers every question, with its length and its answer's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from solon.conversation import Prompt, Role
+from solon.engines.base import Completion, Engine, Sampling
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One question as the model read it; all lengths are in tokens."""
+
+    role: Role
+    """The role in which the model answers; `answer` for a judge's letter."""
+    shared: str
+    """The text of the worked examples in front."""
+    own: str
+    prompt_tokens: int
+    shared_tokens: int
+    completion_tokens: int
+
+
+class Recorder:
+    """See `solon.engines.base.Engine`; `asked` holds every question in order, `engine` can be asked unrecorded."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.name = engine.name
+        self.window = engine.window
+        self.rendering = engine.rendering
+        self.asked: list[Asked] = []
+
+    def generate(self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: Sampling) -> list[Completion]:
+        """See `Engine.generate`."""
+        completions = self.engine.generate(prompts, seeds, sampling)
+        for prompt, completion in zip(prompts, completions, strict=True):
+            # An engine that tells no tokens has at least words.
+            self._note(prompt, len(completion.token_ids) or len(completion.text.split()))
+        return completions
+
+    def choose(self, prompts: Sequence[Prompt], options: Sequence[str]) -> list[tuple[float, ...]]:
+        """See `Engine.choose`."""
+        for prompt in prompts:
+            self._note(prompt, 0)
+        return self.engine.choose(prompts, options)
+
+    def count_tokens(self, prompt: Prompt) -> int:
+        """See `Engine.count_tokens`."""
+        return self.engine.count_tokens(prompt)
+
+    def _note(self, prompt: Prompt, completion_tokens: int) -> None:
+        shared, own = self.rendering.render(prompt)
+        tokens = self.count_tokens(prompt)
+        alone = self.count_tokens(Prompt(prompt.turns[prompt.shared :], prompt.reply_as, prompt.opening))
+        self.asked.append(Asked(prompt.reply_as, shared, own, tokens, tokens - alone, completion_tokens))

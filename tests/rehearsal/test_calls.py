@@ -1,0 +1,98 @@
+"""Counts, tokens and time against sums done by hand."""
+
+from solon.conversation import Role
+from solon.recipe import Recipe
+from solon.rehearsal.calls import Calls, Measured, Range, Seen, Size, Speed, calls_of, learning_of
+from solon.stages.tables import Kind
+
+RECIPE = Recipe.model_validate(
+    {
+        "responses": {"drawing": {"max_tokens": 20}, "helpful_samples": 3},
+        "revision": {"steps": 4, "critique": {"max_tokens": 30}, "revision": {"max_tokens": 40}},
+        "pairs": {"drawing": {"max_tokens": 50}},
+        "feedback": {"form": "reasoned", "order": "both", "reasoning": {"max_tokens": 60}},
+        "rl": {"steps": 5, "prompts_per_step": 6, "samples_per_prompt": 2, "drawing": {"max_tokens": 70}},
+        "measure": {"drawing": {"max_tokens": 80}},
+    }
+)
+SPEED = Speed(reading=1000.0, writing=100.0)
+MEASURED = Measured(
+    sizes={
+        Kind.RED_TEAM: Size(10, 200, 25),
+        Kind.HELPFUL: Size(4, 40, 12),
+        Kind.HELD_OUT_HARMFUL: Size(3, 33, 15),
+        Kind.HELD_OUT_BENIGN: Size(2, 14, 9),
+    },
+    beside={Role.CRITIQUE: 100, Role.REVISION: 140, Role.REASONING: 200, Role.ANSWER: 260},
+    seen={
+        Role.ASSISTANT: Seen(0.0, 0.0, 15.0),
+        Role.CRITIQUE: Seen(80.0, 50.0, 25.0),
+        Role.REVISION: Seen(110.0, 50.0, 45.0),
+        Role.REASONING: Seen(150.0, 0.0, 30.0),
+        Role.ANSWER: Seen(190.0, 0.0, 0.0),
+    },
+    speeds=dict.fromkeys(Role, SPEED),
+    plain_questions={},
+    human_comparisons=8,
+)
+
+
+def found(recipe: Recipe = RECIPE, measured: Measured = MEASURED) -> dict[str, Calls]:
+    return {f"{each.stage} {each.what}": each for each in calls_of(recipe, measured)}
+
+
+def test_every_kind_of_call_is_counted_with_its_tokens() -> None:
+    calls = found()
+    assert {name: each.calls for name, each in calls.items()} == {
+        "responses replies to red-team prompts": 10,
+        "responses replies to helpful prompts": 12,
+        "critique-revision critiques": 40,
+        "critique-revision revisions": 40,
+        "response-pairs replies": 20,
+        "ai-feedback reasonings": 20,
+        "ai-feedback letters": 20,
+        "rl-cai replies": 60,
+        "measure replies to held-out harmful prompts": 12,
+        "measure replies to held-out benign prompts": 8,
+    }
+    assert calls["responses replies to helpful prompts"].prompt == Range(120, 120)
+    assert calls["responses replies to helpful prompts"].completion == Range(180, 240)
+    assert calls["critique-revision critiques"].prompt == Range(800 + 40 * 80, 800 + 40 * 100)
+    assert calls["critique-revision critiques"].completion == Range(1000, 1200)
+    # What was seen beyond a limit, in tokens of another engine, is held to the limit.
+    assert calls["critique-revision revisions"].completion == Range(1600, 1600)
+    assert calls["ai-feedback letters"].completion == Range(0, 0)
+    assert calls["rl-cai replies"].prompt == Range(60 * 15, 60 * 25)
+
+
+def test_time_is_tokens_over_speed_and_worked_examples_are_read_once() -> None:
+    critiques = found()["critique-revision critiques"]
+    assert critiques.seconds == (4000 - 40 * 50) / 1000 + 1000 / 100
+
+
+def test_what_the_recipe_does_not_ask_is_left_out() -> None:
+    recipe = RECIPE.model_validate({"revision": {"mode": "direct"}, "feedback": {"order": "one"}})
+    calls = found(recipe)
+    assert "critique-revision critiques" not in calls
+    assert "ai-feedback reasonings" not in calls
+    assert calls["ai-feedback letters"].calls == 10
+
+
+def test_plain_questions_are_added_and_an_unseen_kind_is_taken_at_its_limits() -> None:
+    seen = {role: each for role, each in MEASURED.seen.items() if role is not Role.REVISION}
+    measured = Measured(
+        MEASURED.sizes, MEASURED.beside, seen, MEASURED.speeds, {Role.CRITIQUE: 5}, MEASURED.human_comparisons
+    )
+    calls = found(measured=measured)
+    assert calls["critique-revision critiques"].calls == 45
+    revisions = calls["critique-revision revisions"]
+    assert revisions.prompt.estimate == revisions.prompt.bound == 800 + 40 * 140
+    assert revisions.completion.estimate == revisions.completion.bound
+
+
+def test_learning_counts_every_row_once_per_epoch() -> None:
+    learning = {each.stage: each for each in learning_of(RECIPE, MEASURED)}
+    assert learning["sl-cai"].tokens == 40 * (20 + 15) + 12 * (10 + 15)
+    assert learning["preference-model"].tokens == 2 * (10 * 35 + 8 * 25)
+    assert learning["rl-cai"].tokens == 2 * 60 * (15 + 15)
+    assert learning["sl-cai"].seconds == 3 * learning["sl-cai"].tokens / 1000
