@@ -26,7 +26,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "results": ("solon.cli.inspect:results", "Print what a run measured."),
     "report": ("solon.cli.inspect:report", "Write a run's HTML report."),
     "show": ("solon.cli.show:show", "Print a recipe, a constitution or a prompt."),
-    "constitution": ("solon.cli.constitution:constitution", "Check a constitution file."),
+    "constitution": ("solon.cli.constitution:constitution", "Check, show, compare and convert constitutions."),
+    "chains": ("solon.cli.chains:chains", "Convert the paper's chains of critiques and revisions."),
     "testbed": ("solon.cli.testbed:testbed", "Train and look at the bundled micro world."),
 }
 """Each command's home, and the first line of its help (a test keeps the two alike)."""
