@@ -112,14 +112,14 @@ def test_what_has_no_place_is_named(tmp_path: Path) -> None:
         ({"constitutions": [{"critic": "x", "revision": " "}]}, r"'revision': the text is empty"),
         ({"constitutions": [], "system_chat": [[{"role": "user", "content": "a"}]]}, "at least six messages"),
         ({"constitutions": [], "system_chat": [[{"role": "bot", "content": "a"}]]}, "the role 'bot' is unknown"),
-        ({"h": {"prompt": ["Critique this"], "edit_request": "x"}}, r"'h', 'prompt', item 1: the request must stand b"),
+        ({"h": {"prompt": ["Critique this"], "edit_request": "x"}}, r"'h', 'prompt', item 1: the request must"),
         (
             {"h": {"prompt": ["a", "b"], "edit_request": "x"}},
             r"'prompt': a list of one item is expected here, not of 2",
         ),
         (
             ["\n\nHuman: a\n\nAssistant: b\n\nCritiqueRequest: c\n\nCritique: d"],
-            r"item 1: the example lacks 'Revision:",
+            r"item 1: the example lacks 'Rev",
         ),
         (
             ["\n\nHuman: a\n\nCritiqueRequest: c\n\nCritique: d\n\nRevisionRequest: e\n\nRevision: f"],
@@ -127,7 +127,7 @@ def test_what_has_no_place_is_named(tmp_path: Path) -> None:
         ),
         (
             [{"prompt": "\n\nHuman: a\n\nAssistant: b", "corrects": ["c"], "incorrects": ["d"]}],
-            "end on a turn of the h",
+            "end on a turn of",
         ),
         ([{"prompt": "something"}], r"item 1, 'prompt': the example must show a conversation"),
     ],
@@ -149,7 +149,7 @@ def test_broken_json_is_told_with_its_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not UTF-8"):
         read_parts(path)
     path.write_text("[" * 100_000)
-    with pytest.raises(InputError, match="nested too deep|broken JSON"):
+    with pytest.raises(InputError, match=r"nested too deep|broken JSON"):
         read_parts(path)
     with pytest.raises(InputError, match="no such file"):
         read_parts(tmp_path / "none.json")
