@@ -28,7 +28,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "ablate": ("solon.cli.ablate:ablate", "Compare variants of a recipe, with a figure."),
     "export": ("solon.cli.export:export", "Hand a run's model on."),
     "show": ("solon.cli.show:show", "Print a recipe, a constitution, a prompt or the rules for texts."),
-    "constitution": ("solon.cli.constitution:constitution", "Check a constitution file."),
+    "constitution": ("solon.cli.constitution:constitution", "Check, show, compare and convert constitutions."),
+    "chains": ("solon.cli.chains:chains", "Convert the paper's chains of critiques and revisions."),
     "testbed": ("solon.cli.testbed:testbed", "Train and look at the bundled micro world."),
 }
 """Each command's home, and the first line of its help (a test keeps the two alike)."""

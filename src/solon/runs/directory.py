@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -39,6 +40,8 @@ from solon.runs.stage import JOURNAL, Report, StageFolder, clear_work, ignore
 
 FORMAT = 1
 RUN, RECIPE, CONSTITUTION, BEGUN = "run.json", "recipe.yaml", "constitution.yaml", "begun.json"
+ADOPTING = ".adopting"
+"""Where the files of a stage of another run are gathered before it becomes this run's."""
 STAGE = re.compile(r"(\d\d)-([a-z0-9]+(?:-[a-z0-9]+)*)")
 
 
@@ -130,21 +133,25 @@ class RunDirectory:
     def adopt(self, number: int, name: str, key: Mapping[str, object]) -> Artefact | None:
         """The stage as one of the reused runs finished it under the same key, made this run's own; None if none did.
 
-        Its files are linked where the file system allows it, else copied: an artefact is never written again. Raises
-        RunError when a file there is damaged.
+        Its files are linked where the file system allows it, else copied, and appear all at once: an artefact is never
+        written again. A stage that was begun here is this run's to finish. Raises RunError when a file is damaged.
         """
         folder = self.path / f"{number:02d}-{name}"
         wanted = plain(key, str(folder))
-        for earlier in self.reuses:
+        for earlier in self.reuses if not folder.exists() else ():
             found = Artefact.open(earlier / folder.name)
             if found is None or found.manifest.key != wanted:
                 continue
             found.verify()
             with telling_of(folder):
+                shutil.rmtree(self.path / ADOPTING, ignore_errors=True)
+                (self.path / ADOPTING).mkdir()
                 for file in found.manifest.files:
-                    link_or_copy(found.path / file, folder / file)
+                    link_or_copy(found.path / file, self.path / ADOPTING / file)
+                adopted = found.manifest.model_copy(update={"adopted_from": str(earlier)})
+                write_manifest(self.path / ADOPTING, adopted)
+                (self.path / ADOPTING).rename(folder)
                 sync(self.path)
-            write_manifest(folder, found.manifest.model_copy(update={"adopted_from": str(earlier)}))
             return Artefact.open(folder)
         return None
 
@@ -194,6 +201,7 @@ class RunDirectory:
 
     def _tidy(self) -> None:
         """Remove what a kill left behind: half-written files, and the journal of a stage that is finished."""
+        shutil.rmtree(self.path / ADOPTING, ignore_errors=True)
         for folder in (self.path, *self._folders()):
             sweep(folder)
             if folder != self.path and (folder / MANIFEST).exists():

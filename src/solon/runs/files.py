@@ -44,7 +44,6 @@ def write_atomically(path: Path, text: str) -> None:
 def link_or_copy(source: Path, target: Path) -> None:
     """Make a finished file appear at `target` too, durably: as a second name of the same file, or as a copy."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.unlink(missing_ok=True)
     try:
         os.link(source, target)
     except OSError:

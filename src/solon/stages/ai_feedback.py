@@ -107,13 +107,13 @@ def run(settings: FeedbackSettings, inputs: FeedbackInputs, engine: Engine, out:
     variants = few_shot_variants(settings, inputs.constitution, inputs.seed)
     reasoned = worked_reasoning(settings, inputs.constitution, inputs.seed)
     # Pairs with the same worked examples are judged together, so that an engine reads those once.
-    pairs = sorted(inputs.pairs.rows(), key=lambda row: _variant(inputs.seed, row["row_id"], len(variants)))
+    pairs = sorted(inputs.pairs.rows(), key=lambda row: variant_of(inputs.seed, row["row_id"], len(variants)))
 
     def judge(batch: Sequence[Row]) -> list[Row]:
         principles = [draw(inputs.constitution.preference, inputs.seed, row["row_id"]) for row in batch]
         questions: dict[tuple[int, Order], Prompt] = {}
         for number, (row, principle) in enumerate(zip(batch, principles, strict=True)):
-            examples = variants[_variant(inputs.seed, row["row_id"], len(variants))]
+            examples = variants[variant_of(inputs.seed, row["row_id"], len(variants))]
             if why_not_asked(row) is None:
                 for order in orders(settings.order, inputs.seed, row["row_id"]):
                     questions[number, order] = _question(row, principle, order, examples, reasoned)
@@ -188,7 +188,8 @@ def _arrangement(constitution: Constitution, count: int, seed: int, variant: int
     )
 
 
-def _variant(seed: int, row_id: str, count: int) -> int:
+def variant_of(seed: int, row_id: str, count: int) -> int:
+    """Which of `count` arrangements of worked comparisons stands in front of a pair."""
     return int(uniform_for(seed, "prefix variant", row_id) * count)
 
 
