@@ -14,7 +14,7 @@ import pytest
 
 from solon.builtin import constitution_path, model_path
 from solon.conversation import Conversation
-from solon.errors import ModelError, RunError
+from solon.errors import ModelError, RecipeError, RunError
 from solon.evals.results import STAGES, results
 from solon.pipeline import advance
 from solon.progress import Silent
@@ -140,3 +140,22 @@ def test_the_oracle_is_asked_by_the_measure_stage_alone(
     with run.lock():
         advance(run, Silent())
     assert tables(folder) == tables(uninterrupted)
+
+
+def test_a_run_stops_after_the_stage_it_is_told_and_goes_on_later(uninterrupted: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "until"
+    run = RunDirectory.create(folder, load_recipe("testbed", settings=SMALL), constitution_path("testbed"))
+    with run.lock():
+        advance(run, Silent(), until="responses")
+        assert list(tables(folder)) == ["prompts", "responses"]
+        advance(run, Silent(), until="critique-revision")
+    whole = tables(uninterrupted)
+    assert tables(folder) == {name: whole[name] for name in ("prompts", "responses", "critique-revision")}
+
+
+def test_more_revisions_than_steps_are_refused_before_any_model_is_asked(tmp_path: Path) -> None:
+    recipe = load_recipe("testbed", settings=[*SMALL, "finetune.revisions=3"])
+    run = RunDirectory.create(tmp_path / "run", recipe, constitution_path("testbed"))
+    with run.lock(), pytest.raises(RecipeError, match="the first 3 revisions are asked for, but there are 2 steps"):
+        advance(run, Silent())
+    assert tables(tmp_path / "run") == {}

@@ -5,7 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from solon.errors import RecipeError
-from solon.recipe import Adapter, Recipe, Schedule, Training, differences, dump_recipe, load_recipe
+from solon.recipe import (
+    Adapter,
+    Recipe,
+    RevisionsUsed,
+    Schedule,
+    Training,
+    differences,
+    dump_recipe,
+    load_recipe,
+)
 from solon.recipe_file import differences_between
 
 
@@ -73,7 +82,7 @@ BAD = [
     ("rl.steps=many", "'rl.steps' is 'many': input should be a valid integer"),
     ("rl.steps=1.5", "'rl.steps' is 1.5: "),
     ("rl.red_team_share=2", "'rl.red_team_share' is 2: input should be less than or equal to 1"),
-    ("finetune.revisions=some", "'finetune.revisions' is 'some': input should be 'all' or 'last'"),
+    ("finetune.revisions=some", "'finetune.revisions' is 'some': value error, must be 'all', 'last', or how many"),
     ("rl=3", "'rl' is 3: "),
     ("name={a: 1}", "'name' is a group of settings: input should be a valid string"),
     ("rl.steps", "a setting is written key=value"),
@@ -157,3 +166,19 @@ def test_differences_name_setting_old_and_new(base: Path) -> None:
 def test_differences_of_keys_that_one_side_lacks() -> None:
     old, new = {"a": {"b": 1}, "c": 2}, {"a": {"b": 1, "d": 3}}
     assert differences_between(old, new) == [("a.d", None, 3), ("c", 2, None)]
+
+
+@pytest.mark.parametrize("given", ["all", "last", 1, 4])
+def test_the_revisions_used_are_words_or_a_number_of_steps(base: Path, tmp_path: Path, given: str | int) -> None:
+    recipe = load_recipe(base, settings=[f"finetune.revisions={given}"])
+    assert recipe.finetune.revisions == (given if isinstance(given, int) else RevisionsUsed(given))
+    written = tmp_path / "written.yaml"
+    written.write_text(dump_recipe(recipe))
+    assert load_recipe(written) == recipe
+
+
+@pytest.mark.parametrize("given", ["first", "0", "-1", "true", "1.5", "[1]"])
+def test_other_revisions_are_refused_with_what_is_possible(base: Path, given: str) -> None:
+    with pytest.raises(RecipeError, match=r"^--set finetune\.revisions=.*must be 'all', 'last', or how many") as caught:
+        load_recipe(base, settings=[f"finetune.revisions={given}"])
+    assert "'finetune.revisions' is" in str(caught.value)

@@ -1,4 +1,4 @@
-"""What Solon ships, by name: constitutions, recipes, the testbed's prompts and its two models.
+"""What Solon ships, by name: constitutions, recipes, ablations, the testbed's prompts and its two models.
 
 A source or model named `testbed:NAME` is a file or folder among the package's data; a constitution or recipe is built
 in when its name is a bare word. Everything else is a path of the user's own and passes through, checked to exist, so
@@ -46,6 +46,11 @@ def constitution_path(name: str | Path) -> Path:
 def recipe_path(name: str | Path) -> Path:
     """The YAML file of a recipe; raises RecipeError when there is none of that name."""
     return _resolve(name, DATA / "recipes", (".yaml",), "recipe", RecipeError, prefix="")
+
+
+def ablation_path(name: str | Path) -> Path:
+    """The YAML file of an ablation; raises RecipeError when there is none of that name."""
+    return _resolve(name, DATA / "ablations", (".yaml",), "ablation", RecipeError, prefix="")
 
 
 def built_in(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:

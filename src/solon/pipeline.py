@@ -2,20 +2,24 @@
 
 `advance` goes through the stages in the paper's order and does what is not yet done, so that a new run, a resumed one
 and a finished one take the same road. A stage is begun under a key made of its settings and of the hashes of all that
-it reads; it is never done twice under one key and never mixed under two. This is also the one place where the testbed's
-oracle meets a run: it is handed to the measure stage, and to no other.
+it reads; it is never done twice under one key and never mixed under two. A run that reuses another takes over what the
+other did under the same key, and every question goes through the store of answers, so that none is asked twice. This is
+also the one place where the testbed's oracle meets a run: it is handed to the measure stage, and to no other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from solon.builtin import model_path, source_path
 from solon.conversation import Conversation
 from solon.digest import digest, digest_file
+from solon.engines.base import Engine
 from solon.engines.local import LocalEngine
+from solon.engines.remembering import RememberingEngine
+from solon.errors import RunError
 from solon.evals import fitness, measure
 from solon.evals.rating import Rater as Rates
 from solon.evals.results import (
@@ -28,11 +32,12 @@ from solon.evals.results import (
     RESPONSES,
     RL_CAI,
     SL_CAI,
+    SL_CAI_MEASURE,
     STAGES,
 )
 from solon.progress import Display
 from solon.recipe import Rater, Recipe, Settings
-from solon.runs import Artefact, Progress, RunDirectory, StageFolder
+from solon.runs import Answers, Artefact, Progress, RunDirectory, StageFolder
 from solon.stages import (
     ai_feedback,
     critique_revision,
@@ -47,21 +52,50 @@ from solon.stages.room import reserved_tokens
 from solon.testbed.oracle import Oracle
 
 
-def advance(run: RunDirectory, display: Display) -> None:
-    """Do every stage of the run that is not finished; the caller holds the run's lock.
+def advance(run: RunDirectory, display: Display, until: str = MEASURE) -> None:
+    """Do every stage of the run, up to the one named `until`, that is not finished; the caller holds the run's lock.
 
     Raises the kinds of SolonError that stages raise, and Interrupted when the run was asked to stop.
     """
-    work = Pipeline(run, display)
-    asked = work.prompts()
-    replies = work.responses(asked)
-    revisions = work.critique_revision(replies)
-    supervised = work.sl_cai(replies, revisions)
-    pairs = work.response_pairs(asked, supervised)
-    labels = work.ai_feedback(pairs)
-    preferences = work.preference_model(labels)
-    reinforced = work.rl_cai(asked, supervised, preferences)
-    work.measure(asked, replies, revisions, labels, preferences, {SL_CAI: supervised.model, RL_CAI: reinforced.model})
+    finetune.refuse_missing_steps(run.recipe.finetune, run.recipe.revision.steps)
+    with run.answers() as answers:
+        for artefact in _in_order(Pipeline(run, display, answers)):
+            if artefact.name == until:
+                return
+
+
+def _in_order(work: Pipeline) -> Iterator[Artefact]:
+    """The stages, each done when the next artefact is asked for."""
+    yield (asked := work.prompts())
+    yield (replies := work.responses(asked))
+    yield (revisions := work.critique_revision(replies))
+    yield (supervised := work.sl_cai(replies, revisions))
+    yield (pairs := work.response_pairs(asked, supervised))
+    yield (labels := work.ai_feedback(pairs))
+    yield (preferences := work.preference_model(labels))
+    yield (reinforced := work.rl_cai(asked, supervised, preferences))
+    trained = {SL_CAI: supervised.model, RL_CAI: reinforced.model}
+    yield work.measure(asked, replies, revisions, labels, preferences, trained)
+
+
+def measure_supervised(run: RunDirectory, display: Display) -> Artefact:
+    """What SL-CAI alone replies to held-out prompts, rated, for a run that stops there; the caller holds its lock.
+
+    It is a stage of its own beside those of the run, so that the run can still be gone on with. Raises RunError when
+    SL-CAI is not finished.
+    """
+    with run.answers() as answers:
+        work = Pipeline(run, display, answers)
+        asked, supervised = run.finished(PROMPTS), run.finished(SL_CAI)
+        if asked is None or supervised is None:
+            remedy = f"Go on with: solon run {run.path} --until {SL_CAI}"
+            raise RunError("stage 'sl-cai' is not finished", place=str(run.path), remedy=remedy)
+        return work.measure_supervised(asked, supervised)
+
+
+def rater_of(recipe: Recipe) -> Rates | None:
+    """Who rates the replies of a run, if anybody does."""
+    return Oracle() if recipe.measure.rater is Rater.TESTBED else None
 
 
 @dataclass(slots=True)
@@ -70,6 +104,10 @@ class Pipeline:
 
     run: RunDirectory
     display: Display
+    answers: Answers | None = None
+    """What models answered before; without it every question is asked."""
+    _stage: str = ""
+    """The stage that asks now."""
     _loaded: tuple[Path, LocalEngine] | None = None
     _hashes: dict[Path, str] = field(default_factory=dict)
 
@@ -132,7 +170,7 @@ class Pipeline:
 
         def work(out: StageFolder) -> Artefact:
             # Critic and reviser take turns, so both stay loaded for the time of the stage.
-            second = LocalEngine.load(reviser, self.recipe.engine) if another else None
+            second = self._through_answers(reviser, LocalEngine.load(reviser, self.recipe.engine)) if another else None
             return critique_revision.run(settings, inputs, self.engine(critic), out, second)
 
         read = self.read(replies, critic=critic, **another) | self._constitution()
@@ -203,7 +241,7 @@ class Pipeline:
         """Stage 09."""
         settings = self.recipe.measure
         models = {"pretrained": self.pretrained, "assistant": self.assistant, **trained}
-        rater: Rates | None = Oracle() if settings.rater is Rater.TESTBED else None
+        rater = rater_of(self.recipe)
 
         def work(out: StageFolder) -> Artefact:
             inputs = measure.MeasureInputs(
@@ -221,28 +259,46 @@ class Pipeline:
         read = self.read(asked, replies, revisions, labels, preferences, **models)
         return self.stage(MEASURE, settings, read, work)
 
+    def measure_supervised(self, asked: Artefact, supervised: Artefact) -> Artefact:
+        """Beside the run's stages: held-out prompts, answered by SL-CAI alone."""
+        settings, rater = self.recipe.measure, rater_of(self.recipe)
+        inputs = measure.MeasureInputs(self.recipe.seed, (SL_CAI,), asked, chunk=self.recipe.engine.batch)
+        return self.stage(
+            SL_CAI_MEASURE,
+            settings,
+            self.read(asked, supervised),
+            lambda out: measure.run(settings, inputs, lambda _: self.engine(supervised.model), out, rater),
+        )
+
     def stage(
         self, name: str, settings: Settings, read: Mapping[str, object], work: Callable[[StageFolder], Artefact]
     ) -> Artefact:
         """The artefact of a stage: the finished one when its key is unchanged, else the stage is done now."""
-        number = STAGES.index(name) + 1
+        number = STAGES.index(name) + 1 if name in STAGES else len(STAGES) + 1
+        stages = max(number, len(STAGES))
         key = {"settings": settings.model_dump(mode="json"), "seed": self.recipe.seed, **read}
-        finished = self.run.finished(name, key)
+        self._stage = name
+        finished = self.run.finished(name, key) or self.run.adopt(number, name, key)
         if finished is not None:
-            self.display.stage_kept(number, name, len(STAGES), finished.manifest.rows)
+            self.display.stage_kept(number, name, stages, finished.manifest.rows)
             return finished
-        self.display.stage_started(number, name, len(STAGES))
+        self.display.stage_started(number, name, stages)
         artefact = work(self.run.begin(number, name, key, self._report))
         manifest = artefact.manifest
         self.display.stage_finished(name, manifest.rows, manifest.outcomes, manifest.seconds)
         return artefact
 
-    def engine(self, folder: Path) -> LocalEngine:
-        """The model of a folder; the one that was asked last stays loaded, any other is let go."""
+    def engine(self, folder: Path) -> Engine:
+        """The model of a folder, asked only what no run at hand knows; the last one stays loaded, others are let go."""
         if self._loaded is None or self._loaded[0] != folder:
             self._loaded = None
             self._loaded = (folder, LocalEngine.load(folder, self.recipe.engine))
-        return self._loaded[1]
+        return self._through_answers(*self._loaded)
+
+    def _through_answers(self, folder: Path, engine: Engine) -> Engine:
+        if self.answers is None:
+            return engine
+        return RememberingEngine(engine, self.hash(folder), self._stage, self.answers)
 
     def read(self, *artefacts: Artefact, **paths: Path) -> dict[str, object]:
         """The part of a key that tells what a stage reads: hashes of artefacts, models and files by name."""

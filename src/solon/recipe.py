@@ -11,7 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
@@ -49,7 +49,7 @@ class RevisionMode(StrEnum):
 
 
 class RevisionsUsed(StrEnum):
-    """Which revisions SL-CAI is trained on."""
+    """Which revisions SL-CAI is trained on, where that is no number of steps."""
 
     ALL = "all"
     """All steps, the paper's choice."""
@@ -197,10 +197,21 @@ class Training(Settings):
     """Share of the prompts kept for the evaluation loss."""
 
 
+def _revisions_used(given: object) -> RevisionsUsed | int:
+    if isinstance(given, int) and not isinstance(given, bool) and given >= 1:
+        return given
+    if isinstance(given, str) and given in list(RevisionsUsed):
+        return RevisionsUsed(given)
+    raise ValueError("must be 'all', 'last', or how many of the first steps, from 1")
+
+
 class FinetuneSettings(Settings):
     """SL-CAI."""
 
-    revisions: RevisionsUsed = RevisionsUsed.ALL
+    revisions: Annotated[RevisionsUsed | int, BeforeValidator(_revisions_used)] = RevisionsUsed.ALL
+    """`all`, `last`, or n for those of the first n steps (SL-CAI-n; paper, section 3.4)."""
+    helpful_ratio: Annotated[float, Field(ge=0)] | None = None
+    """Replies to helpfulness prompts for each revision, drawn from those there are; all of them when null."""
     training: Training = Training()
 
 

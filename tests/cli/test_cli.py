@@ -326,7 +326,7 @@ def test_ctrl_c_exits_with_130_and_says_how_to_go_on(tmp_path: Path) -> None:
     code = (
         "import sys, time, types\n"
         "from solon.runs import Interrupted\n"
-        "def advance(run, display):\n"
+        "def advance(run, display, until):\n"
         "    display.stage_started(1, 'prompts', 9)\n"
         "    for _ in range(500):\n"
         "        run.stop.obey(); time.sleep(0.02)\n"
@@ -345,3 +345,22 @@ def test_ctrl_c_exits_with_130_and_says_how_to_go_on(tmp_path: Path) -> None:
     assert process.returncode == 130
     assert f"solon run '{folder}'" in err
     assert "Traceback" not in err
+
+
+def test_a_stage_that_there_is_not_is_refused_with_the_nearest(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = run(capsys, "run", tmp_path / "run", "--until", "slcai")
+    assert code == 1
+    assert err == "Error: --until slcai: no such stage. Did you mean 'sl-cai'?\n"
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_model_that_is_not_trained_is_exported_as_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build(tmp_path / "run", Plan(red=2, held_out=2, stages=2))
+    code, _, err = run(capsys, "export", "model", tmp_path / "run", tmp_path / "out")
+    assert code == 1
+    assert "'sl-cai' is not trained yet. Go on with: solon run" in err and err.count("\n") == 1
+    assert not (tmp_path / "out").exists()

@@ -1,4 +1,5 @@
 import errno
+import io
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from solon.errors import RunError, StageError
 from solon.outcome import Outcome
-from solon.runs.journal import Chunk, Journal, journal_line, parse_journal
+from solon.runs.journal import Chunk, Journal, Line, journal_line, read_lines
 
 json_values = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(-(2**60), 2**60), st.floats(allow_nan=False), st.text()),
@@ -21,6 +22,12 @@ rows = st.lists(st.dictionaries(st.text(max_size=5), json_values, max_size=3), m
 
 BODIES = [b'{"phase":"a","chunk":%d,"rows":[{"text":"x\\ny\\u0000"}]}' % number for number in range(3)]
 LINES = [journal_line(body) for body in BODIES]
+
+
+def parse_journal(content: bytes, place: str) -> tuple[list[Line], int]:
+    """The whole lines, and how many of the bytes they fill."""
+    lines = list(read_lines(io.BytesIO(content), place))
+    return lines, lines[-1].end if lines else 0
 
 
 def fill(path: Path, count: int) -> None:
@@ -173,4 +180,26 @@ def test_seconds_of_checkpointed_work_add_up(tmp_path: Path) -> None:
     journal.close()
     again = Journal.open(tmp_path / "j")
     assert again.seconds == 7.0
+    again.close()
+
+
+def test_rows_that_changed_on_the_disk_are_not_handed_out(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    fill(path, 2)
+    journal = Journal.open(path)
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b'"n":1', b'"n":7'))
+    assert journal.rows(Chunk("a", 0, 2, 4)) is not None
+    with pytest.raises(RunError, match="chunk 1 of phase 'a' has changed on the disk"):
+        journal.rows(Chunk("a", 1, 2, 4))
+    journal.close()
+
+
+def test_texts_that_look_like_the_record_are_only_texts(tmp_path: Path) -> None:
+    tricky = [{"text": '","rows":[', "rows": [1], "phase": "b"}]
+    journal = Journal.open(tmp_path / "j")
+    journal.append(Chunk(',"rows":[', 0, 1, 1), tricky, 2.0)
+    journal.close()
+    again = Journal.open(tmp_path / "j")
+    assert again.rows(Chunk(',"rows":[', 0, 1, 1)) == tricky and again.seconds == 2.0
     again.close()

@@ -9,7 +9,7 @@ import pytest
 from tests.training.tiny import artefact, asked, row_id, said, same_files, save_tiny_model, stage_folder
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from solon.errors import StageError
+from solon.errors import RecipeError, StageError
 from solon.recipe import Adapter, EngineSettings, FinetuneSettings, RevisionsUsed, Training
 from solon.runs import Artefact
 from solon.stages import finetune
@@ -32,8 +32,8 @@ def revision(prompt: str, step: int, outcome: str = "ok", text: str = "It would 
 
 
 def response(prompt: str, kind: str, outcome: str = "ok") -> dict[str, Any]:
-    return {"row_id": row_id(prompt), "kind": kind, "prompt": asked(prompt), "completion": said("First mix ."),
-            "outcome": outcome}  # fmt: skip
+    return {"row_id": row_id(prompt), "kind": kind, "sample": 0, "prompt": asked(prompt),
+            "completion": said("First mix ."), "outcome": outcome}  # fmt: skip
 
 
 REVISIONS = [revision(f"How do I steal {n} ?", step) for n in range(8) for step in (1, 2)]
@@ -56,21 +56,55 @@ def test_failed_rows_and_red_team_replies_are_no_examples() -> None:
         revision("a", 1), revision("a", 2, "truncated"), revision("b", 1, "empty"), revision("c", 2), revision("c", 1),
     ]  # fmt: skip
     responses = [response("h", "helpful"), response("i", "helpful", "truncated"), response("a", "red_team")]
-    chosen = finetune.chosen_rows(revisions, responses, RevisionsUsed.ALL)
+    chosen, mixture = finetune.chosen_rows(revisions, responses, FinetuneSettings(), 1)
     assert sorted((source, row["prompt"][0]["content"], row.get("step")) for source, row in chosen) == [
         ("helpful", "h", None), ("revisions", "a", 1), ("revisions", "c", 1), ("revisions", "c", 2),
     ]  # fmt: skip
+    assert mixture == {"revisions_by_step": {"1": 2, "2": 1}, "helpful_ratio": 0.3333}
 
 
 def test_last_is_the_last_good_revision_of_each_prompt() -> None:
     revisions = [revision("a", 1), revision("a", 2), revision("a", 3, "empty"), revision("b", 1, "empty")]
-    chosen = finetune.chosen_rows(revisions, [], RevisionsUsed.LAST)
+    chosen, _ = finetune.chosen_rows(revisions, [], FinetuneSettings(revisions=RevisionsUsed.LAST), 1)
     assert [(row["prompt"][0]["content"], row["step"]) for _, row in chosen] == [("a", 2)]
 
 
 def test_without_a_good_revision_there_is_no_sl_cai() -> None:
     with pytest.raises(StageError, match="no revision came out well"):
-        finetune.chosen_rows([revision("a", 1, "empty")], RESPONSES, RevisionsUsed.ALL)
+        finetune.chosen_rows([revision("a", 1, "empty")], RESPONSES, FinetuneSettings(), 1)
+
+
+@pytest.mark.parametrize(("n", "steps"), [(1, [1]), (2, [1, 2, 2]), (3, [1, 2, 2, 3])])
+def test_sl_cai_n_is_made_of_the_first_n_steps(n: int, steps: list[int]) -> None:
+    revisions = [revision("a", 1), revision("a", 2), revision("a", 3), revision("b", 1, "empty"), revision("b", 2)]
+    chosen, mixture = finetune.chosen_rows(revisions, [], FinetuneSettings(revisions=n), 1)
+    assert sorted(row["step"] for _, row in chosen) == steps
+    assert mixture["revisions_by_step"] == {str(step): steps.count(step) for step in sorted(set(steps))}
+
+
+def test_more_steps_than_there_are_is_refused_before_anything_is_asked() -> None:
+    finetune.refuse_missing_steps(FinetuneSettings(revisions=2), 2)
+    finetune.refuse_missing_steps(FinetuneSettings(), 1)
+    with pytest.raises(RecipeError, match=r"finetune\.revisions: the first 4 revisions .* there are 2 steps"):
+        finetune.refuse_missing_steps(FinetuneSettings(revisions=4), 2)
+
+
+def test_helpful_replies_are_drawn_at_the_stated_ratio(caplog: pytest.LogCaptureFixture) -> None:
+    responses = [{**response(f"h{n}", "helpful"), "sample": sample} for n in range(20) for sample in (0, 1)]
+    drawn: dict[float, list[tuple[str, int]]] = {}
+    for ratio in (0.0, 0.5, 1.0):
+        settings = FinetuneSettings(helpful_ratio=ratio)
+        chosen, mixture = finetune.chosen_rows(REVISIONS, responses, settings, 1)
+        drawn[ratio] = [(row["row_id"], row["sample"]) for source, row in chosen if source == "helpful"]
+        assert len(drawn[ratio]) == ratio * len(REVISIONS) and mixture["helpful_ratio"] == ratio
+        assert chosen == finetune.chosen_rows(REVISIONS, responses, settings, 1)[0]
+    assert set(drawn[0.5]) < set(drawn[1.0])
+    other = finetune.chosen_rows(REVISIONS, responses, FinetuneSettings(helpful_ratio=0.5), 2)[0]
+    assert drawn[0.5] != [(row["row_id"], row["sample"]) for source, row in other if source == "helpful"]
+    assert not caplog.records
+    chosen, mixture = finetune.chosen_rows(REVISIONS, responses, FinetuneSettings(helpful_ratio=9), 1)
+    assert len(chosen) == len(REVISIONS) + len(responses) and mixture["helpful_ratio"] == 2.5
+    assert "asks for 144 replies to helpfulness prompts, but 40 came out well" in caplog.text
 
 
 def test_prompts_are_held_out_whole_and_alike_everywhere() -> None:
@@ -95,6 +129,7 @@ def test_it_leaves_a_model_that_anyone_loads(tiny: Path, tmp_path: Path, adapter
     held_out = facts["held_out_examples"]
     assert sum(facts["examples"].values()) + held_out == len(REVISIONS) + len(RESPONSES) and held_out > 0
     assert facts["held_out_loss"] == rows[-1]["held_out_loss"] < rows[0]["loss"]
+    assert facts["held_out_loss"] < facts["held_out_loss_before"]
     assert (done.path / "model" / "adapter").exists() is (adapter is not None)
 
 

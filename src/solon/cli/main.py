@@ -25,8 +25,11 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "status": ("solon.cli.inspect:status", "Say how far a run is."),
     "results": ("solon.cli.inspect:results", "Print what a run measured."),
     "report": ("solon.cli.inspect:report", "Write a run's HTML report."),
+    "ablate": ("solon.cli.ablate:ablate", "Compare variants of a recipe, with a figure."),
+    "export": ("solon.cli.export:export", "Hand a run's model on."),
     "show": ("solon.cli.show:show", "Print a recipe, a constitution, a prompt or the rules for texts."),
-    "constitution": ("solon.cli.constitution:constitution", "Check a constitution file."),
+    "constitution": ("solon.cli.constitution:constitution", "Check, show, compare and convert constitutions."),
+    "chains": ("solon.cli.chains:chains", "Convert the paper's chains of critiques and revisions."),
     "eval": ("solon.cli.evaluate:evaluate", "Measure a model on the paper's multiple-choice evaluations."),
     "testbed": ("solon.cli.testbed:testbed", "Train and look at the bundled micro world."),
 }

@@ -24,7 +24,9 @@ Examples:
   solon run runs/demo                                           go on where it stopped, or show what it found
   solon run runs/mild --recipe testbed --set rl.kl=0.2          one setting changed
   solon run runs/mine --recipe testbed --overlay house.yaml     a file of changed settings on top
+  solon run runs/demo --until sl-cai                            only as far as the supervised model
   solon run runs/mine --recipe testbed --dry-run                prompts, calls, tokens and time; nothing is written
+  solon run runs/v2 --reuse runs/demo --set constitution=new.yaml   a rule changed: only what it touches is redone
 """
 
 
@@ -33,10 +35,25 @@ Examples:
 @click.option("--recipe", metavar="NAME_OR_FILE", help="What to do: a built-in name or a YAML file. [default: testbed]")
 @click.option("--overlay", "overlays", multiple=True, metavar="FILE", help="Settings over the recipe; may be repeated.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="One setting, e.g. rl.steps=20.")
+@click.option(
+    "--reuse",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="Take over what RUN finished or asked already; its recipe is the default. May be repeated.",
+)
+@click.option("--until", metavar="STAGE", help="Stop after this stage, e.g. sl-cai; a later session goes on.")
 @click.option("--quiet", "-q", is_flag=True, help="Show no progress, only the outcome.")
 @click.option("--dry-run", is_flag=True, help="Show settings, prompts, calls, tokens and time, and write nothing.")
 def run(
-    run: Path, recipe: str | None, overlays: tuple[str, ...], settings: tuple[str, ...], quiet: bool, dry_run: bool
+    run: Path,
+    recipe: str | None,
+    overlays: tuple[str, ...],
+    settings: tuple[str, ...],
+    reuse: tuple[Path, ...],
+    until: str | None,
+    quiet: bool,
+    dry_run: bool,
 ) -> None:
     """Train by a constitution, or go on with a run.
 
@@ -49,24 +66,58 @@ def run(
         print_rehearsal(run, recipe, overlays, settings)
         return
     # What was typed is checked before anything heavy is imported, so that a mistake is told at once.
-    directory = open_or_create(run, recipe, overlays, settings)
+    refuse_unknown_stage(until)
+    directory = open_or_create(run, recipe, overlays, settings, reuse)
     from solon.cli.display import display_for
     from solon.cli.inspect import print_results
+    from solon.evals.results import MEASURE
     from solon.pipeline import advance
     from solon.report import write
 
     try:
         with directory.lock(), display_for(quiet=quiet) as display:
-            advance(directory, display)
+            advance(directory, display, until or MEASURE)
     except KeyboardInterrupt:
         click.echo(f"Stopped; what was finished is saved. Go on with: solon run {shlex.quote(str(run))}", err=True)
         click.get_current_context().exit(INTERRUPTED)
     print_results(directory)
+    print_reused(directory)
     click.echo(f"Report: {write(directory)}")
 
 
-def open_or_create(run: Path, recipe: str | None, overlays: tuple[str, ...], settings: tuple[str, ...]) -> RunDirectory:
-    """The run in a folder, new or old.
+def refuse_unknown_stage(name: str | None) -> None:
+    """Raises RecipeError, with the nearest name, for a stage that there is not."""
+    from solon.errors import RecipeError
+    from solon.evals.results import STAGES
+    from solon.yaml_nodes import suggestion
+
+    if name is not None and name not in STAGES:
+        raise RecipeError("no such stage", place=f"--until {name}", remedy=suggestion(name, STAGES))
+
+
+def print_reused(directory: RunDirectory) -> None:
+    """What was taken over from other runs, if any were reused."""
+    from solon.cli.terminal import plain
+
+    if not directory.reuses:
+        return
+    adopted = [artefact.name for artefact in directory.artefacts() if artefact.manifest.adopted_from]
+    with directory.answers() as answers:
+        usage = answers.usage().values()
+    known, total = sum(each.reused for each in usage), sum(each.answers for each in usage)
+    whose = " and ".join(map(str, directory.reuses))
+    stages = f"stages {', '.join(adopted)}; " if adopted else ""
+    click.echo(plain(f"From {whose}: {stages}{known:,} of {total:,} answers of the other stages", lines=False))
+
+
+def open_or_create(
+    run: Path,
+    recipe: str | None,
+    overlays: tuple[str, ...],
+    settings: tuple[str, ...],
+    reuse: tuple[Path, ...] = (),
+) -> RunDirectory:
+    """The run in a folder, new or old; a new one that reuses another starts from that one's recipe.
 
     Raises RecipeError and ConstitutionError for what is given, and RunError when it differs from what the run was made
     with (naming each setting, old and new).
@@ -75,15 +126,15 @@ def open_or_create(run: Path, recipe: str | None, overlays: tuple[str, ...], set
     from solon.recipe import load_recipe
     from solon.runs import RunDirectory
 
-    if (run / "run.json").exists():
-        stored = RunDirectory.open(run)
-        if recipe is None and not overlays and not settings:
-            return stored
-        base = str(run / "recipe.yaml") if recipe is None else recipe
+    if not (run / "run.json").exists():
+        base = str(reuse[0] / "recipe.yaml") if reuse and recipe is None else recipe or "testbed"
         asked = load_recipe(base, overlays, settings)
-        # The stored copy stands for a constitution of the same name; another name is another constitution.
-        same = asked.constitution == stored.recipe.constitution
-        file = run / "constitution.yaml" if same else constitution_path(asked.constitution)
-        return RunDirectory.create(run, asked, file)
-    asked = load_recipe(recipe or "testbed", overlays, settings)
-    return RunDirectory.create(run, asked, constitution_path(asked.constitution))
+        return RunDirectory.create(run, asked, constitution_path(asked.constitution), reuse)
+    stored = RunDirectory.open(run)
+    if recipe is None and not overlays and not settings and not reuse:
+        return stored
+    asked = load_recipe(str(run / "recipe.yaml") if recipe is None else recipe, overlays, settings)
+    # The stored copy stands for a constitution of the same name; another name is another constitution.
+    same = asked.constitution == stored.recipe.constitution
+    file = run / "constitution.yaml" if same else constitution_path(asked.constitution)
+    return RunDirectory.create(run, asked, file, reuse)

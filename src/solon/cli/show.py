@@ -55,9 +55,13 @@ Examples:
 @click.argument("name", default="testbed", metavar="[NAME_OR_FILE]")
 def constitution(name: str) -> None:
     """Print the principles of a constitution."""
+    print_constitution(_load(name))
+
+
+def print_constitution(loaded: Constitution) -> None:
+    """The principles, in full, and how many worked examples there are."""
     from solon.cli.terminal import plain
 
-    loaded = _load(name)
     lines = [loaded.name, loaded.description, "", f"Revision principles ({len(loaded.revision)})"]
     for rule in loaded.revision:
         lines += [f"  {rule.id}{_weight(rule.weight)}", f"    {rule.critique_request}", f"    {rule.revision_request}"]

@@ -15,6 +15,8 @@ from solon.runs import RunDirectory
 PROMPTS, RESPONSES, CRITIQUE_REVISION = "prompts", "responses", "critique-revision"
 SL_CAI, RESPONSE_PAIRS, AI_FEEDBACK = "sl-cai", "response-pairs", "ai-feedback"
 PREFERENCE_MODEL, RL_CAI, MEASURE = "preference-model", "rl-cai", "measure"
+SL_CAI_MEASURE = "sl-cai-measure"
+"""Beside the stages of a whole run: what SL-CAI alone replies to held-out prompts, for ablations."""
 STAGES = (
     PROMPTS, RESPONSES, CRITIQUE_REVISION, SL_CAI, RESPONSE_PAIRS, AI_FEEDBACK, PREFERENCE_MODEL, RL_CAI, MEASURE
 )  # fmt: skip

@@ -144,11 +144,11 @@ def by_revision(revisions: Mapping[str, Mapping[str, Figures]]) -> Markup | None
         pieces.append(tag("g", *marks, class_=f"label-{label}{' strong' if label == 'harmful' else ''}"))
         ends.append((places[-1][1], label, f"label-{label}"))
     right = frame.x.end + 10
-    pieces += [text(right, y + 4, label, f"point-name {tint}") for y, label, tint in _spread(ends, frame.y.start)]
+    pieces += [text(right, y + 4, label, f"point-name {tint}") for y, label, tint in spread(ends, frame.y.start)]
     return frame.figure("Replies to red-team prompts by revision step, with 95 % intervals", *pieces)
 
 
-def _spread(ends: Sequence[tuple[float, str, str]], bottom: float, apart: float = 15) -> list[tuple[float, str, str]]:
+def spread(ends: Sequence[tuple[float, str, str]], bottom: float, apart: float = 15) -> list[tuple[float, str, str]]:
     """Line-end labels pushed apart so that none covers another, the lowest no lower than `bottom`."""
     placed: list[tuple[float, str, str]] = []
     floor = bottom + apart - 2

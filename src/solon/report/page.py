@@ -92,8 +92,10 @@ def _shown(value: Any) -> Any:
 
 
 def _asset(name: str) -> str:
+    """One of the report's own files: template, style or script."""
     return (resources.files("solon.report") / "templates" / name).read_text(encoding="utf-8")
 
 
 def _hash(content: str) -> str:
+    """A content security policy's name for an inline style or script."""
     return "sha256-" + base64.b64encode(hashlib.sha256(content.encode("utf-8")).digest()).decode("ascii")

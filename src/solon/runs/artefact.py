@@ -6,7 +6,7 @@ first read, so a damaged or half-copied table or model is met here with its name
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 from solon.digest import digest_file
 from solon.errors import RunError
 from solon.runs.journal import Row
+from solon.runs.lazy import Lazy
 from solon.runs.manifest import ROWS, Manifest, read_manifest
+from solon.runs.table import column_of, rows_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -68,6 +70,19 @@ class Artefact:
         """All rows as plain dicts, in order; raises RunError when the file is not what was published."""
         rows: list[Row] = self.table().to_pylist()
         return rows
+
+    def stream(self, numbers: Sequence[int] | None = None) -> Lazy[Row]:
+        """The rows with the given ascending numbers (from 0), or all, as plain dicts read when they are looked at.
+
+        For tables larger than memory. Raises RunError when the file is not what was published.
+        """
+        self.verify(ROWS)
+        return rows_of(self.path / ROWS, numbers)
+
+    def column(self, name: str) -> list[Any]:
+        """One column, in order; raises RunError when the file is not what was published."""
+        self.verify(ROWS)
+        return column_of(self.path / ROWS, name)
 
     @property
     def model(self) -> Path:

@@ -5,19 +5,22 @@
         recipe.yaml          every setting, resolved
         constitution.yaml    the constitution, copied
         lock                 who works here
+        answers.sqlite       what models answered, to be used again
         01-prompts/          a finished stage: rows.parquet, manifest.json, perhaps model/
         02-responses/        an unfinished one: begun.json, journal.jsonl, perhaps checkpoints/
 
 A stage folder remembers the key under which it was begun, settings and input hashes, and is refused under any other,
-naming what changed; results of different settings are never mixed (promise P4).
+naming what changed; results of different settings are never mixed (promise P4). A run that was made to reuse others
+takes over their finished stages whose key is its own, and their answers to questions that it would ask again.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,16 +29,19 @@ from solon.constitution import Constitution, load_constitution, revision_princip
 from solon.errors import RunError, SolonError
 from solon.recipe import Recipe, differences, dump_recipe, load_recipe
 from solon.recipe_file import differences_between
+from solon.runs.answers import Answers, answers_in
 from solon.runs.artefact import Artefact
-from solon.runs.files import sweep, sync, telling_of, write_atomically
+from solon.runs.files import link_or_copy, sweep, sync, telling_of, write_atomically
 from solon.runs.interrupt import StopRequest, catching_signals
 from solon.runs.journal import Journal
 from solon.runs.lock import LOCK, locked
-from solon.runs.manifest import MANIFEST, plain
+from solon.runs.manifest import MANIFEST, plain, write_manifest
 from solon.runs.stage import JOURNAL, Report, StageFolder, clear_work, ignore
 
 FORMAT = 1
 RUN, RECIPE, CONSTITUTION, BEGUN = "run.json", "recipe.yaml", "constitution.yaml", "begun.json"
+ADOPTING = ".adopting"
+"""Where the files of a stage of another run are gathered before it becomes this run's."""
 STAGE = re.compile(r"(\d\d)-([a-z0-9]+(?:-[a-z0-9]+)*)")
 
 
@@ -46,11 +52,17 @@ class RunDirectory:
     path: Path
     recipe: Recipe
     constitution: Constitution
+    reuses: tuple[Path, ...] = ()
+    """The folders of earlier runs whose stages and answers this one takes over where they are the same."""
     stop: StopRequest = field(default_factory=StopRequest, compare=False, repr=False)
 
     @classmethod
-    def create(cls, path: Path | str, recipe: Recipe, constitution_file: Path | str) -> RunDirectory:
+    def create(
+        cls, path: Path | str, recipe: Recipe, constitution_file: Path | str, reuse: Sequence[Path] = ()
+    ) -> RunDirectory:
         """Start a run, or open it again when it is there with the same recipe and constitution.
+
+        `reuse` names earlier runs to take over from; for a run that exists it may only repeat what was said first.
 
         Raises RunError when the folder holds something else, or a run with other settings (naming old and new), and
         RecipeError when the recipe names principles that the constitution lacks.
@@ -59,8 +71,9 @@ class RunDirectory:
         revision_principles(recipe.revision, constitution)
         if (path / RUN).exists():
             run = cls.open(path)
-            run._refuse_changes(recipe, constitution)
+            run._refuse_changes(recipe, constitution, reuse)
             return run
+        earlier = tuple(cls.open(each).path.resolve() for each in reuse)
         # A start that was killed half-way leaves these, and no run.json; it is simply begun again.
         ours = {RECIPE, CONSTITUTION, LOCK, *(f".{name}.partial" for name in (RECIPE, CONSTITUTION, RUN))}
         if path.exists() and (not path.is_dir() or any(entry.name not in ours for entry in path.iterdir())):
@@ -72,9 +85,11 @@ class RunDirectory:
             sync(path.parent)
         write_atomically(path / RECIPE, dump_recipe(recipe))
         write_atomically(path / CONSTITUTION, Path(constitution_file).read_text(encoding="utf-8-sig"))
-        about = {"format": FORMAT, "name": recipe.name, "solon": solon.__version__}
+        about: dict[str, object] = {"format": FORMAT, "name": recipe.name, "solon": solon.__version__}
+        if earlier:
+            about["reuses"] = [str(each) for each in earlier]
         write_atomically(path / RUN, json.dumps(about, indent=1) + "\n")
-        return cls(path, recipe, constitution)
+        return cls(path, recipe, constitution, earlier)
 
     @classmethod
     def open(cls, path: Path | str) -> RunDirectory:
@@ -86,6 +101,7 @@ class RunDirectory:
         try:
             about = json.loads((path / RUN).read_text(encoding="utf-8"))
             number = int(about["format"])
+            reuses = tuple(Path(str(each)) for each in about.get("reuses", ()))
         except FileNotFoundError:
             raise RunError("the folder is no run: it lacks run.json", place=str(path), remedy=start) from None
         except (OSError, ValueError, KeyError, TypeError):
@@ -93,7 +109,7 @@ class RunDirectory:
         if number > FORMAT:
             made_by = about.get("solon", "a newer version")
             raise RunError(f"the run was made by solon {made_by}", place=str(path), remedy="Install that version")
-        return cls(path, load_recipe(path / RECIPE), load_constitution(path / CONSTITUTION))
+        return cls(path, load_recipe(path / RECIPE), load_constitution(path / CONSTITUTION), reuses)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -111,6 +127,35 @@ class RunDirectory:
             if folder.name[3:] == name and (artefact := finished_folder(folder, key)) is not None:
                 return artefact
         return None
+
+    def adopt(self, number: int, name: str, key: Mapping[str, object]) -> Artefact | None:
+        """The stage as one of the reused runs finished it under the same key, made this run's own; None if none did.
+
+        Its files are linked where the file system allows it, else copied, and appear all at once: an artefact is never
+        written again. A stage that was begun here is this run's to finish. Raises RunError when a file is damaged.
+        """
+        folder = self.path / f"{number:02d}-{name}"
+        wanted = plain(key, str(folder))
+        for earlier in self.reuses if not folder.exists() else ():
+            found = Artefact.open(earlier / folder.name)
+            if found is None or found.manifest.key != wanted:
+                continue
+            found.verify()
+            with telling_of(folder):
+                shutil.rmtree(self.path / ADOPTING, ignore_errors=True)
+                (self.path / ADOPTING).mkdir()
+                for file in found.manifest.files:
+                    link_or_copy(found.path / file, self.path / ADOPTING / file)
+                adopted = found.manifest.model_copy(update={"adopted_from": str(earlier)})
+                write_manifest(self.path / ADOPTING, adopted)
+                (self.path / ADOPTING).rename(folder)
+                sync(self.path)
+            return Artefact.open(folder)
+        return None
+
+    def answers(self) -> AbstractContextManager[Answers]:
+        """The answers that models gave in this run, and behind them those of the runs that it reuses."""
+        return answers_in(self.path, self.reuses)
 
     def artefacts(self) -> list[Artefact]:
         """All finished stages in order."""
@@ -130,10 +175,13 @@ class RunDirectory:
         out.number = number
         return out
 
-    def _refuse_changes(self, recipe: Recipe, constitution: Constitution) -> None:
+    def _refuse_changes(self, recipe: Recipe, constitution: Constitution, reuse: Sequence[Path]) -> None:
         changes = [f"{key}: {old!r} -> {new!r}" for key, old, new in differences(self.recipe, recipe)]
         if not changes and constitution.hash != self.constitution.hash:
             changes = [f"the constitution's text: {self.constitution.hash[:8]} -> {constitution.hash[:8]}"]
+        if reuse and tuple(each.resolve() for each in reuse) != self.reuses:
+            told = " and ".join(map(str, self.reuses)) or "no other run"
+            changes.append(f"the runs to reuse: {told} -> {' and '.join(map(str, reuse))}")
         if changes:
             raise _other_settings(self.path, changes)
 
@@ -142,6 +190,7 @@ class RunDirectory:
 
     def _tidy(self) -> None:
         """Remove what a kill left behind: half-written files, and the journal of a stage that is finished."""
+        shutil.rmtree(self.path / ADOPTING, ignore_errors=True)
         for folder in (self.path, *self._folders()):
             sweep(folder)
             if folder != self.path and (folder / MANIFEST).exists():

@@ -8,6 +8,7 @@ write replaces and `sweep` removes. A full disk or a read-only folder becomes on
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -38,6 +39,17 @@ def write_atomically(path: Path, text: str) -> None:
     """Make `text` (UTF-8) the content of `path`, durably and all at once."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Make a finished file appear at `target` too, durably: as a second name of the same file, or as a copy."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+        sync(target)
+    sync(target.parent)
 
 
 def sync(path: Path) -> None:

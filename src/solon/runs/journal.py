@@ -3,7 +3,8 @@
 A line is JSON, `{"checksum": ..., "record": {...}}`, and its checksum covers the record's bytes, so it proves itself. A
 process killed while it writes leaves a torn last line (cut short, or filled with NUL bytes by the file system); that
 chunk is owed again and the tail is cut off. A damaged line with others after it cannot come from a crash and is an
-error that names the line. The journal lives only until its stage is published.
+error that names the line. Memory holds the place of each chunk and none of its rows, so a journal may be larger than
+the machine's memory. It lives only until its stage is published.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from solon.errors import RunError, StageError
 from solon.runs.files import sync, telling_of
@@ -24,6 +25,8 @@ WORKED = "worked"
 """Kind of a record that only counts seconds, for stages whose work is kept in checkpoints."""
 
 _HEAD, _MIDDLE, _TAIL = b'{"checksum":"', b'","record":', b"}\n"
+_ROWS = b',"rows":['
+"""Where a record's rows begin; within a JSON string its quotation marks would be escaped."""
 _DIGITS = 32
 
 
@@ -37,6 +40,20 @@ class Chunk:
     total: int
 
 
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A whole line of a journal: its bytes' place in the file, and its record without the rows."""
+
+    start: int
+    length: int
+    record: Row
+
+    @property
+    def end(self) -> int:
+        """The offset of the byte after it."""
+        return self.start + self.length
+
+
 @dataclass(slots=True)
 class Journal:
     """An open journal; use `Journal.open`."""
@@ -46,7 +63,7 @@ class Journal:
     """Worked according to all records."""
     torn: bool = False
     """Whether a torn tail was cut off when the journal was opened."""
-    _finished: dict[tuple[str, int], Row] = field(default_factory=dict)
+    _finished: dict[tuple[str, int], Line] = field(default_factory=dict)
     _descriptor: int = -1
 
     @classmethod
@@ -56,13 +73,14 @@ class Journal:
         Raises RunError, naming `file:line`, when a line other than the last is damaged.
         """
         journal = cls(path)
-        content = path.read_bytes() if path.exists() else b""
-        records, length = parse_journal(content, str(path))
-        for record in records:
-            journal._take(record)
+        length = 0
         with telling_of(path):
-            journal._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
-            if length < len(content):
+            journal._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            with open(os.dup(journal._descriptor), "rb") as file:
+                for line in read_lines(file, str(path)):
+                    journal._take(line)
+                    length = line.end
+            if length < os.fstat(journal._descriptor).st_size:
                 os.ftruncate(journal._descriptor, length)
                 os.fsync(journal._descriptor)
                 journal.torn = True
@@ -70,19 +88,37 @@ class Journal:
             sync(path.parent)
         return journal
 
-    def rows(self, chunk: Chunk) -> list[Row] | None:
-        """The rows of a finished chunk, or None when it is owed; raises RunError when its shape has changed since."""
-        record = self._finished.get((chunk.phase, chunk.number))
-        if record is None:
-            return None
-        if (record["items"], record["total"]) != (chunk.items, chunk.total):
+    def holds(self, chunk: Chunk) -> bool:
+        """Whether a chunk is finished; raises RunError when its shape has changed since."""
+        line = self._finished.get((chunk.phase, chunk.number))
+        if line is None:
+            return False
+        items, total = line.record["items"], line.record["total"]
+        if (items, total) != (chunk.items, chunk.total):
             raise RunError(
-                f"chunk {chunk.number} of phase '{chunk.phase}' was made of {record['items']} of {record['total']} "
+                f"chunk {chunk.number} of phase '{chunk.phase}' was made of {items} of {total} "
                 f"items and would now be of {chunk.items} of {chunk.total}",
                 place=str(self.path),
                 remedy=f"Delete the folder {self.path.parent} to do the stage again",
             )
-        rows: list[Row] = record["rows"]
+        return True
+
+    def rows(self, chunk: Chunk) -> list[Row] | None:
+        """The rows of a finished chunk, read from the disk, or None when it is owed.
+
+        Raises RunError when its shape has changed since, or its bytes.
+        """
+        if not self.holds(chunk):
+            return None
+        line = self._finished[chunk.phase, chunk.number]
+        body = _body(os.pread(self._descriptor, line.length, line.start))
+        if body is None:
+            raise RunError(
+                f"chunk {chunk.number} of phase '{chunk.phase}' has changed on the disk",
+                place=str(self.path),
+                remedy="Look at the disk's health, then run again: what is whole is kept",
+            )
+        rows: list[Row] = json.loads(body)["rows"]
         return rows
 
     def append(self, chunk: Chunk, rows: Sequence[Row], seconds: float) -> list[Row]:
@@ -102,14 +138,12 @@ class Journal:
         body = _encoded(record, place)
         self._write(body)
         # The decoded form is used, so that a tuple or an enum reads the same now and after a resume.
-        self._take(json.loads(body))
-        return self._finished[chunk.phase, chunk.number]["rows"]  # type: ignore[no-any-return]
+        decoded: list[Row] = json.loads(body)["rows"]
+        return decoded
 
     def append_worked(self, seconds: float) -> None:
         """Count seconds of work that no chunk holds."""
-        record = {"kind": WORKED, "seconds": seconds}
-        self._write(_encoded(record, str(self.path)))
-        self._take(record)
+        self._write(_encoded({"kind": WORKED, "seconds": seconds}, str(self.path)))
 
     def close(self) -> None:
         """Close the file; the journal stays on the disk."""
@@ -117,14 +151,15 @@ class Journal:
             os.close(self._descriptor)
             self._descriptor = -1
 
-    def _take(self, record: Row) -> None:
-        self.seconds += record["seconds"]
-        if record.get("kind") != WORKED:
-            self._finished[record["phase"], record["chunk"]] = record
+    def _take(self, line: Line) -> None:
+        self.seconds += line.record["seconds"]
+        if line.record.get("kind") != WORKED:
+            self._finished[line.record["phase"], line.record["chunk"]] = line
 
     def _write(self, body: bytes) -> None:
         start = os.lseek(self._descriptor, 0, os.SEEK_CUR)
-        rest = memoryview(journal_line(body))
+        whole = journal_line(body)
+        rest = memoryview(whole)
         with telling_of(self.path):
             try:
                 while rest:
@@ -135,6 +170,7 @@ class Journal:
                 os.ftruncate(self._descriptor, start)
                 os.lseek(self._descriptor, start, os.SEEK_SET)
                 raise
+        self._take(Line(start, len(whole), _without_rows(body)))
 
 
 def journal_line(body: bytes) -> bytes:
@@ -142,43 +178,52 @@ def journal_line(body: bytes) -> bytes:
     return _HEAD + _checksum(body) + _MIDDLE + body + _TAIL
 
 
-def parse_journal(content: bytes, place: str) -> tuple[list[Row], int]:
-    """The records of a journal's bytes, and how many of the bytes they fill; what follows is a torn tail.
+def read_lines(file: BinaryIO, place: str) -> Iterator[Line]:
+    """The whole lines of a journal, in order; what follows the last of them is a torn tail.
 
     Raises RunError, naming `place:line`, when a damaged line is not the last one.
     """
-    records: list[Row] = []
-    position = 0
-    while position < len(content):
-        end = content.find(b"\n", position) + 1 or len(content)
-        record = _record(content[position:end])
-        if record is None:
-            if content[end:].strip(b"\0 \r\n") or _swallowed_another(content[position:end]):
+    start = 0
+    for number, line in enumerate(file, start=1):
+        body = _body(line)
+        if body is None:
+            if _swallowed_another(line) or _says_more(file):
                 raise RunError(
                     "the journal is damaged here, and lines follow, so this is no interrupted write",
-                    place=f"{place}:{len(records) + 1}",
+                    place=f"{place}:{number}",
                     remedy=f"Restore the file from a copy, or delete {Path(place).parent} to do the stage again",
                 )
-            break
-        records.append(record)
-        position = end
-    return records, position
+            return
+        yield Line(start, len(line), _without_rows(body))
+        start += len(line)
 
 
-def _record(line: bytes) -> Row | None:
+def _body(line: bytes) -> bytes | None:
+    """The JSON of a whole line's record, None for any other line."""
     start = len(_HEAD) + _DIGITS
     body = line[start + len(_MIDDLE) : -len(_TAIL)]
     if not line.endswith(_TAIL) or line[: start + len(_MIDDLE)] != _HEAD + _checksum(body) + _MIDDLE:
         return None
-    record: Row = json.loads(body)
+    return body
+
+
+def _without_rows(body: bytes) -> Row:
+    """A record as decoded, but for its rows, which would cost time and memory."""
+    head, found, _ = body.partition(_ROWS)
+    record: Row = json.loads(head + b"}" if found else body)
     return record
+
+
+def _says_more(file: BinaryIO) -> bool:
+    """Whether anything but padding is left in a file."""
+    return any(piece.strip(b"\0 \r\n") for piece in iter(lambda: file.read(1 << 20), b""))
 
 
 def _swallowed_another(line: bytes) -> bool:
     """Whether a whole record ends a damaged line: then it is the line break between two records that is damaged."""
     start = line.find(_HEAD, 1)
     while start > 0:
-        if _record(line[start:]) is not None:
+        if _body(line[start:]) is not None:
             return True
         start = line.find(_HEAD, start + 1)
     return False

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from solon.digest import digest, digest_file
 from solon.errors import RunError, StageError
+from solon.runs.files import write_atomically
 
 MANIFEST = "manifest.json"
 ROWS = "rows.parquet"
@@ -52,6 +53,8 @@ class Manifest(BaseModel):
     facts: dict[str, Any] = {}
     files: dict[str, FileFacts]
     """By path relative to the stage's folder, with forward slashes."""
+    adopted_from: str | None = None
+    """The run that made the stage, when this one only took it over."""
 
 
 def read_manifest(folder: Path) -> Manifest | None:
@@ -67,6 +70,12 @@ def read_manifest(folder: Path) -> Manifest | None:
             place=str(path),
             remedy=f"Restore it from a copy, or delete {folder} to do the stage again",
         ) from None
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Say that a stage is finished; the last thing written to its folder."""
+    text = manifest.model_dump_json(indent=1, exclude=None if manifest.adopted_from else {"adopted_from"})
+    write_atomically(folder / MANIFEST, text + "\n")
 
 
 def files_hash(files: Mapping[str, FileFacts]) -> str:

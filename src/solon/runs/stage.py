@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -18,11 +18,12 @@ import solon
 from solon.errors import RunError, StageError
 from solon.outcome import count_outcomes
 from solon.runs.artefact import Artefact
-from solon.runs.files import sync, telling_of, write_atomically
+from solon.runs.files import sync, telling_of
 from solon.runs.interrupt import StopRequest
 from solon.runs.journal import Chunk, Journal, Row
-from solon.runs.manifest import MANIFEST, ROWS, Manifest, describe_files, files_hash, plain
-from solon.runs.table import write_table
+from solon.runs.lazy import Lazy
+from solon.runs.manifest import ROWS, Manifest, describe_files, files_hash, plain, write_manifest
+from solon.runs.table import column_of, write_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -82,17 +83,44 @@ class StageFolder:
         is not JSON-able, RunError when the items are other than those of the earlier session, and Interrupted between
         two chunks when the run was asked to stop.
         """
+        rows: list[Row] = []
+        for here, start in self._chunks(phase, len(items), chunk):
+            finished = self.journal.rows(here)
+            rows += self._work(here, items[start : start + chunk], work) if finished is None else finished
+            self._tell(phase, start + here.items, len(items))
+        return rows
+
+    def stream(
+        self, phase: str, items: Sequence[T], work: Callable[[Sequence[T]], Sequence[Row]], *, chunk: int
+    ) -> Lazy[Row]:
+        """As `map`, for one row per item and more of them than memory holds: what it returns reads them when asked.
+
+        `items` may be lazy as well; of chunks that an earlier session finished they are not looked at. Raises what
+        `map` raises, and StageError when `work` gives another number of rows than items.
+        """
+        size = len(items)
+        for here, start in self._chunks(phase, size, chunk):
+            if not self.journal.holds(here):
+                given = len(self._work(here, items[start : start + chunk], work))
+                if given != here.items:
+                    raise StageError(f"phase '{phase}' gave {given} rows for {here.items} items", place=str(self.path))
+            self._tell(phase, start + here.items, size)
+
+        def read(start: int, stop: int) -> list[Row]:
+            numbers = range(start // chunk, -(-stop // chunk))
+            rows = [row for number in numbers for row in self.journal.rows(_chunk(phase, number, size, chunk)) or ()]
+            skipped = numbers.start * chunk
+            return rows[start - skipped : stop - skipped]
+
+        return Lazy(size, read, chunk)
+
+    def _chunks(self, phase: str, size: int, chunk: int) -> Iterator[tuple[Chunk, int]]:
+        """A phase's chunks, each with the position of its first item."""
         if phase in self._mapped:
             raise StageError(f"phase '{phase}' is mapped twice", place=str(self.path))
         self._mapped.add(phase)
-        rows: list[Row] = []
-        for number, start in enumerate(range(0, len(items), chunk)):
-            part = items[start : start + chunk]
-            here = Chunk(phase, number, len(part), len(items))
-            finished = self.journal.rows(here)
-            rows += self._work(here, part, work) if finished is None else finished
-            self._tell(phase, start + len(part), len(items))
-        return rows
+        for number, start in enumerate(range(0, size, chunk)):
+            yield _chunk(phase, number, size, chunk), start
 
     def _work(self, here: Chunk, part: Sequence[T], work: Callable[[Sequence[T]], Sequence[Row]]) -> list[Row]:
         self.stop.obey()
@@ -121,19 +149,20 @@ class StageFolder:
     ) -> Artefact:
         """Finish the stage: write the table, then the manifest, then remove journal and checkpoints.
 
-        `files` are names in the stage's folder (folders are walked) that belong to the artefact. Raises StageError for
-        a row that does not fit `schema` or a file that is missing.
+        Rows are written as they come, so they may be more than memory holds. `files` are names in the stage's folder
+        (folders are walked) that belong to the artefact. Raises StageError for a row that does not fit `schema` or a
+        file that is missing.
         """
-        rows = list(rows)
-        write_table(self.path / ROWS, rows, schema)
+        count = write_table(self.path / ROWS, rows, schema)
+        outcomes = column_of(self.path / ROWS, "outcome") if "outcome" in schema.names else []
         found = describe_files(self.path, [ROWS, *files])
         manifest = Manifest(
             stage=self.name,
             number=self.number,
             solon=solon.__version__,
             hash=files_hash(found),
-            rows=len(rows),
-            outcomes=count_outcomes(row["outcome"] for row in rows) if "outcome" in schema.names else {},
+            rows=count,
+            outcomes=count_outcomes(outcomes),
             seconds=round(self.journal.seconds + time.monotonic() - self._since, 3),
             key=dict(self.key),
             facts=plain(facts or {}, str(self.path)),
@@ -144,7 +173,7 @@ class StageFolder:
                 sync(self.path / name)
             for folder in {(self.path / name).parent for name in found}:
                 sync(folder)
-        write_atomically(self.path / MANIFEST, manifest.model_dump_json(indent=1) + "\n")
+        write_manifest(self.path, manifest)
         self.journal.close()
         clear_work(self.path)
         artefact = Artefact.open(self.path)
@@ -160,6 +189,10 @@ class StageFolder:
         now = time.monotonic()
         seconds, self._since = now - self._since, now
         return round(seconds, 3)
+
+
+def _chunk(phase: str, number: int, size: int, chunk: int) -> Chunk:
+    return Chunk(phase, number, min(chunk, size - number * chunk), size)
 
 
 def clear_work(folder: Path) -> None:

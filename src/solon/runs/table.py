@@ -1,18 +1,22 @@
 """Rows to Parquet, the same bytes for the same rows.
 
 Parquet files carry no time of writing; with a fixed schema, compression and row-group size their bytes depend on the
-rows (and on the version of pyarrow) alone. Columns that the schema does not know are refused, not dropped.
+rows (and on the version of pyarrow) alone. Columns that the schema does not know are refused, not dropped. A table is
+written and read a row group at a time, so it may be larger than memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from itertools import accumulate, groupby, islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from solon.errors import StageError
 from solon.runs.files import replacing
 from solon.runs.journal import Row
+from solon.runs.lazy import Lazy
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,22 +25,66 @@ GROUP = 10_000
 """Rows in one row group."""
 
 
-def write_table(path: Path, rows: Sequence[Row], schema: pa.Schema) -> None:
-    """Write `rows` atomically; a column that a row lacks is null. Raises StageError naming row and column."""
+def write_table(path: Path, rows: Iterable[Row], schema: pa.Schema) -> int:
+    """Write `rows` atomically and count them; a column that a row lacks is null.
+
+    Raises StageError naming row and column.
+    """
     import pyarrow.parquet as pq
 
-    table = to_table(rows, schema, str(path))
-    with replacing(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd", row_group_size=GROUP)
+    written, rest = 0, iter(rows)
+    with replacing(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+        while group := list(islice(rest, GROUP)):
+            writer.write_table(to_table(group, schema, str(path), written + 1), row_group_size=GROUP)
+            written += len(group)
+        if not written:
+            writer.write_table(to_table([], schema))
+    return written
 
 
-def to_table(rows: Sequence[Row], schema: pa.Schema, place: str = "rows") -> pa.Table:
-    """The rows as an Arrow table of exactly `schema`; raises StageError naming row and column of what does not fit."""
+def column_of(path: Path, name: str) -> list[Any]:
+    """One column of a Parquet file, in order."""
+    import pyarrow.parquet as pq
+
+    values: list[Any] = pq.read_table(path, columns=[name])[name].to_pylist()
+    return values
+
+
+def rows_of(path: Path, numbers: Sequence[int] | None = None) -> Lazy[Row]:
+    """The rows of a Parquet file with the given ascending numbers, or all, read when they are looked at.
+
+    The row group that was read last is kept, as Arrow holds it.
+    """
+    import pyarrow.parquet as pq
+
+    file = pq.ParquetFile(path)
+    sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+    starts = list(accumulate(sizes, initial=0))
+    chosen = range(starts[-1]) if numbers is None else numbers
+    kept: tuple[int, pa.Table] | None = None
+
+    def read(start: int, stop: int) -> list[Row]:
+        nonlocal kept
+        rows: list[Row] = []
+        for group, wanted in groupby(chosen[start:stop], key=lambda number: bisect_right(starts, number) - 1):
+            if kept is None or kept[0] != group:
+                kept = group, file.read_row_group(group)
+            rows += kept[1].take([number - starts[group] for number in wanted]).to_pylist()
+        return rows
+
+    return Lazy(len(chosen), read)
+
+
+def to_table(rows: Sequence[Row], schema: pa.Schema, place: str = "rows", first: int = 1) -> pa.Table:
+    """The rows as an Arrow table of exactly `schema`; raises StageError naming row and column of what does not fit.
+
+    `first` is the number of the first row, for messages.
+    """
     import pyarrow as pa
 
     known = set(schema.names)
     required = [column.name for column in schema if not column.nullable]
-    for number, row in enumerate(rows, start=1):
+    for number, row in enumerate(rows, start=first):
         if unknown := [name for name in row if name not in known]:
             raise StageError(f"row {number} has the unknown column '{unknown[0]}'", place=place)
         if lacking := [name for name in required if row.get(name) is None]:
@@ -47,7 +95,7 @@ def to_table(rows: Sequence[Row], schema: pa.Schema, place: str = "rows") -> pa.
         try:
             columns.append(pa.array(values, column.type))
         except (pa.ArrowException, UnicodeError, ValueError, TypeError, OverflowError) as error:
-            number = _first_misfit(values, column.type)
+            number = first - 1 + _first_misfit(values, column.type)
             cause = f"row {number}: column '{column.name}' does not fit {column.type}: {error}"
             raise StageError(cause, place=place) from error
     return pa.Table.from_arrays(columns, schema=schema)

@@ -108,19 +108,19 @@ def run(settings: FeedbackSettings, inputs: FeedbackInputs, engine: Engine, out:
     variants = few_shot_variants(settings, inputs.constitution, inputs.seed)
     reasoned = worked_reasoning(settings, inputs.constitution, inputs.seed)
     # Pairs with the same worked examples are judged together, so that an engine reads those once.
-    pairs = sorted(inputs.pairs.rows(), key=lambda row: _variant(inputs.seed, row, len(variants)))
+    pairs = sorted(inputs.pairs.rows(), key=lambda row: variant_of(inputs.seed, row, len(variants)))
 
     def judge(batch: Sequence[Row]) -> list[Row]:
-        principles = [draw(inputs.constitution.preference, inputs.seed, *_key(row)) for row in batch]
+        principles = [draw(inputs.constitution.preference, inputs.seed, *pair_key(row)) for row in batch]
         questions: dict[tuple[int, Order], Prompt] = {}
         for number, (row, principle) in enumerate(zip(batch, principles, strict=True)):
-            examples = variants[_variant(inputs.seed, row, len(variants))]
+            examples = variants[variant_of(inputs.seed, row, len(variants))]
             if why_not_asked(row) is None:
-                for order in orders(settings.order, inputs.seed, *_key(row)):
+                for order in orders(settings.order, inputs.seed, *pair_key(row)):
                     questions[number, order] = _question(row, principle, order, examples, reasoned)
         thoughts: dict[tuple[int, Order], str] = {}
         if reasoned is not None:
-            seeds = {key: seed_for(inputs.seed, "reasoning", *_key(batch[key[0]]), key[1]) for key in questions}
+            seeds = {key: seed_for(inputs.seed, "reasoning", *pair_key(batch[key[0]]), key[1]) for key in questions}
             thoughts = think(engine, questions, seeds, settings.reasoning)
             questions = {key: wording.verdict(prompt, thoughts[key]) for key, prompt in questions.items()}
         answers = ask_letters(engine, questions)
@@ -189,13 +189,14 @@ def _arrangement(constitution: Constitution, count: int, seed: int, variant: int
     )
 
 
-def _key(pair: Row) -> tuple[str, int]:
+def pair_key(pair: Row) -> tuple[str, int]:
     """What every draw for a pair hangs on: its prompt and its number."""
     return pair["row_id"], pair["pair"]
 
 
-def _variant(seed: int, pair: Row, count: int) -> int:
-    return int(uniform_for(seed, "prefix variant", *_key(pair)) * count)
+def variant_of(seed: int, pair: Row, count: int) -> int:
+    """Which of `count` arrangements of worked comparisons stands in front of a pair."""
+    return int(uniform_for(seed, "prefix variant", *pair_key(pair)) * count)
 
 
 def orders(setting: OptionOrder, seed: int, *key: object) -> tuple[Order, ...]:
@@ -295,7 +296,7 @@ def _row(pair: Row, principle: PreferencePrinciple, label: Label, engine: Engine
     }
     if p_a is not None:
         # At exactly one half neither is better; which of them stands first is drawn, never always A.
-        a_first = p_a > 0.5 or (p_a == 0.5 and uniform_for(seed, "even pair", *_key(pair)) < 0.5)
+        a_first = p_a > 0.5 or (p_a == 0.5 and uniform_for(seed, "even pair", *pair_key(pair)) < 0.5)
         chosen, rejected = (a, b) if a_first else (b, a)
         row |= {"chosen": assistant_turn(chosen), "rejected": assistant_turn(rejected)}
         row["p_chosen"] = p_a if a_first else 1 - p_a

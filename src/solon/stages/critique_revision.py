@@ -5,12 +5,16 @@ model writes a critique of the last reply by that principle, and revises the rep
 direct mode the critique is left out (section 3.5). Worked examples in the same format stand in front. Every step keeps
 its principle, critique and revision. A step that fails keeps its record, with what was written, and the chain goes on
 from the last good reply; a critique that fails its checks is not shown to the reviser, and the step has no revision.
+Rows stay on the disk (the paper has 182,831 prompts, four steps each): a chunk is made of the same chunk of the step
+before it, so no more than a chunk is in memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import pyarrow as pa
@@ -23,7 +27,7 @@ from solon.engines.base import Completion, Engine
 from solon.errors import RecipeError, StageError
 from solon.outcome import Outcome, count_outcomes
 from solon.recipe import RevisionMode, RevisionSettings
-from solon.runs import Artefact, Row, StageFolder
+from solon.runs import Artefact, Lazy, Row, StageFolder
 from solon.stages.asking import ask
 from solon.stages.checks import Checked, Shown, check_critique, check_revision
 from solon.stages.rules import Defect
@@ -33,8 +37,7 @@ from solon.stages.tables import (
     STRING,
     Kind,
     assistant_turn,
-    count_defects,
-    fit,
+    most_frequent,
     prompt_in,
     reply_in,
 )
@@ -112,23 +115,18 @@ def run(
     reviser = reviser or critic
     principles = revision_principles(settings, inputs.constitution)
     examples = worked_examples(settings, inputs.constitution)
-    replies = _good_replies(inputs.responses)
-    last_good = {row["row_id"]: reply_in(row) for row in replies}
-    rows: list[Row] = []
+    last = _good_replies(inputs.responses)
+    steps: list[Lazy[Row]] = []
     for step in range(1, settings.steps + 1):
-        links = [
-            Link(row_id, prompt_in(row), last_good[row_id], step, draw(principles, inputs.seed, row_id, step))
-            for row in replies
-            if (row_id := row["row_id"])
-        ]
+        links: Sequence[Link] = _links(last, step, principles, inputs.seed)
         if settings.mode is RevisionMode.CRITIQUED:
             links = _criticise(settings, inputs, links, examples, critic, out)
-        revised = _revise(settings, inputs, links, examples, reviser, out)
-        last_good |= {row["row_id"]: reply_in(row) for row in fit(revised)}
-        rows += revised
+        last = _revise(settings, inputs, links, examples, reviser, out)
+        steps.append(last)
     fitness = {"fitness": inputs.assess(critic, reviser)} if inputs.assess else {}
     names = {"critic": critic.name, "reviser": reviser.name}
-    return out.publish(rows, SCHEMA, facts={**names, **_facts(rows, inputs, principles), **fitness})
+    facts = {**names, **_facts(steps, inputs, principles), **fitness}
+    return out.publish(chain.from_iterable(steps), SCHEMA, facts=facts)
 
 
 def worked_examples(settings: RevisionSettings, constitution: Constitution) -> tuple[CritiqueExample, ...]:
@@ -146,18 +144,35 @@ def worked_examples(settings: RevisionSettings, constitution: Constitution) -> t
     return examples[: settings.few_shot]
 
 
-def _good_replies(responses: Artefact) -> list[Row]:
-    rows = responses.rows()
-    replies = fit(rows, Kind.RED_TEAM)
-    if not replies:
-        counts = count_outcomes(row["outcome"] for row in rows if row["kind"] == Kind.RED_TEAM)
+def _good_replies(responses: Artefact) -> Lazy[Row]:
+    outcomes = _red_team_outcomes(responses)
+    good = [number for number, outcome in outcomes.items() if outcome == Outcome.OK]
+    if not good:
+        counts = count_outcomes(outcomes.values())
         found = ", ".join(f"{outcome} {count}" for outcome, count in counts.items()) or "there are no red-team prompts"
         raise StageError(
             f"no red-team prompt has a good reply to revise: {found}",
             place=str(responses.path),
             remedy="If replies are cut off, raise the limit: --set responses.drawing.max_tokens=512",
         )
-    return replies
+    return responses.stream(good)
+
+
+def _red_team_outcomes(responses: Artefact) -> dict[int, str]:
+    """The outcomes of the replies to red-team prompts, by the number of their row."""
+    kinds = zip(responses.column("kind"), responses.column("outcome"), strict=True)
+    return {number: outcome for number, (kind, outcome) in enumerate(kinds) if kind == Kind.RED_TEAM}
+
+
+def _links(last: Lazy[Row], step: int, principles: Sequence[RevisionPrinciple], seed: int) -> Lazy[Link]:
+    """The links of a step, made of the rows of the step before it (of the replies, for the first)."""
+
+    def link(row: Row) -> Link:
+        row_id = row["row_id"]
+        reply = reply_in(row) if row["outcome"] == Outcome.OK else row["before"]
+        return Link(row_id, prompt_in(row), reply, step, draw(principles, seed, row_id, step))
+
+    return Lazy(len(last), lambda start, stop: [link(row) for row in last[start:stop]])
 
 
 def _criticise(
@@ -167,7 +182,7 @@ def _criticise(
     examples: Sequence[CritiqueExample],
     critic: Engine,
     out: StageFolder,
-) -> list[Link]:
+) -> Lazy[Link]:
     """The links with their critiques."""
 
     def criticise(batch: Sequence[Link]) -> list[Row]:
@@ -184,8 +199,13 @@ def _criticise(
             for link, critique, seed in zip(batch, critiques, seeds, strict=True)
         ]
 
-    critiques = out.map(f"critique-{links[0].step}", links, criticise, chunk=inputs.chunk)
-    return [replace(link, critique=critique) for link, critique in zip(links, critiques, strict=True)]
+    critiques = out.stream(f"critique-{links[0].step}", links, criticise, chunk=inputs.chunk)
+
+    def criticised(start: int, stop: int) -> list[Link]:
+        pairs = zip(links[start:stop], critiques[start:stop], strict=True)
+        return [replace(link, critique=critique) for link, critique in pairs]
+
+    return Lazy(len(links), criticised)
 
 
 def _revise(
@@ -195,7 +215,7 @@ def _revise(
     examples: Sequence[CritiqueExample],
     reviser: Engine,
     out: StageFolder,
-) -> list[Row]:
+) -> Lazy[Row]:
     """The rows of one step: a revision of every reply whose critique is good, and a record of the others."""
 
     def revise(batch: Sequence[Link]) -> list[Row]:
@@ -213,7 +233,7 @@ def _revise(
             for link in batch
         ]
 
-    return out.map(f"revision-{links[0].step}", links, revise, chunk=inputs.chunk)
+    return out.stream(f"revision-{links[0].step}", links, revise, chunk=inputs.chunk)
 
 
 def _shown(link: Link, examples: Sequence[str]) -> Shown:
@@ -260,16 +280,24 @@ def _row(link: Link, revision: Completion | None, worked: Sequence[str]) -> Row:
     }
 
 
-def _facts(rows: Sequence[Row], inputs: RevisionInputs, principles: Sequence[RevisionPrinciple]) -> Mapping[str, Any]:
-    asked = [row for row in inputs.responses.rows() if row["kind"] == Kind.RED_TEAM]
-    steps = sorted({row["step"] for row in rows})
-    critiques = [row["critique_outcome"] for row in rows if row["critique_outcome"] is not None]
+def _facts(
+    steps: Iterable[Iterable[Row]], inputs: RevisionInputs, principles: Sequence[RevisionPrinciple]
+) -> Mapping[str, Any]:
+    by_step: dict[str, Counter[str]] = {}
+    critiques, critique_defects, defects, drawn = Counter[str](), Counter[str](), Counter[str](), Counter[str]()
+    for row in chain.from_iterable(steps):
+        by_step.setdefault(str(row["step"]), Counter())[row["outcome"]] += 1
+        critiques.update([row["critique_outcome"]] if row["critique_outcome"] is not None else [])
+        critique_defects.update(row["critique_defects"])
+        defects.update(row["defects"])
+        drawn[row["principle_id"]] += 1
+    not_begun = (outcome for outcome in _red_team_outcomes(inputs.responses).values() if outcome != Outcome.OK)
     return {
-        "not_begun": count_outcomes(row["outcome"] for row in asked if row["outcome"] != Outcome.OK),
-        "by_step": {str(step): count_outcomes(row["outcome"] for row in rows if row["step"] == step) for step in steps},
-        "critiques": count_outcomes(critiques),
-        "critique_defects": count_defects(rows, "critique_defects"),
-        "defects": count_defects(rows),
-        "unchanged": sum(Defect.UNCHANGED in row["defects"] for row in rows),
-        "principles": {p.id: sum(row["principle_id"] == p.id for row in rows) for p in principles},
+        "not_begun": count_outcomes(not_begun),
+        "by_step": {step: count_outcomes(outcomes.elements()) for step, outcomes in by_step.items()},
+        "critiques": count_outcomes(critiques.elements()),
+        "critique_defects": most_frequent(critique_defects),
+        "defects": most_frequent(defects),
+        "unchanged": defects[Defect.UNCHANGED],
+        "principles": {principle.id: drawn[principle.id] for principle in principles},
     }

@@ -1,29 +1,31 @@
 """Stage 04-sl-cai: finetune the pretrained model on its constitutional revisions (paper, section 3.1 and 3.2).
 
-The examples are the revisions that came out well, of all steps or of the last good one, and the assistant's own good
-replies to helpfulness prompts, so that harmlessness is not learned at the price of help. Prompts are shown as the
-engine shows them; only the reply and its end token carry loss. Some prompts are held out, with all that was written to
-them, to tell when training begins to learn by heart.
+The examples are the revisions that came out well, of all steps, of the first n (SL-CAI-n) or of the last good one, and
+the assistant's own good replies to helpfulness prompts, so that harmlessness is not learned at the price of help: all
+of them, or as many for each revision as the recipe says. Prompts are shown as the engine shows them; only the reply and
+its end token carry loss. Some prompts are held out, with all that was written to them, to tell when training begins to
+learn by heart.
 """
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from solon.digest import uniform_for
+from solon.digest import seed_for, uniform_for
 from solon.engines.rendering import rendering_for
 from solon.engines.tokens import PromptTokenizer
-from solon.errors import StageError
+from solon.errors import RecipeError, StageError
 from solon.recipe import EngineSettings, FinetuneSettings, RevisionsUsed
 from solon.runs import Artefact, Row, StageFolder
 from solon.stages.tables import TRAINING_METRICS, Kind, fit, prompt_in, reply_in
 from solon.training.batches import Example
 from solon.training.checkpoint import Checkpoints
-from solon.training.core import Log, Session, train
+from solon.training.core import Log, Session, mean_loss, train
 from solon.training.encoding import Encoding
 from solon.training.forward import TokenModel
 from solon.training.learner import EPSILON, Learner
@@ -37,6 +39,8 @@ from solon.training.models import (
     with_adapter,
 )
 from solon.training.objectives import CompletionObjective
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +57,12 @@ class FinetuneInputs:
 def run(settings: FinetuneSettings, inputs: FinetuneInputs, out: StageFolder) -> Artefact:
     """Train on revisions and helpful replies, save the model, publish the metrics."""
     tokenizer = load_tokenizer(inputs.pretrained)
+    rows, mixture = chosen_rows(inputs.revisions.rows(), inputs.responses.rows(), settings, inputs.seed)
     with arithmetic(inputs.engine):
         model = load_causal_lm(inputs.pretrained, inputs.engine)
         texts = PromptTokenizer(tokenizer, rendering_for(tokenizer, inputs.engine.rendering))
         encoding = Encoding(texts, int(tokenizer.eos_token_id), window_of(model, inputs.engine))
-        chosen = chosen_rows(inputs.revisions.rows(), inputs.responses.rows(), settings.revisions)
-        examples, held_out, facts = _examples(chosen, encoding, inputs.seed, settings.training.held_out)
+        examples, held_out, facts = _examples(rows, encoding, inputs.seed, settings.training.held_out)
         adapted = with_adapter(model, settings.training.adapter, inputs.seed)
         learner = Learner(
             trainable_parameters(adapted),
@@ -66,9 +70,11 @@ def run(settings: FinetuneSettings, inputs: FinetuneInputs, out: StageFolder) ->
             epsilon=EPSILON,
             weight_decay=settings.training.weight_decay,
         )
+        objective = CompletionObjective(TokenModel(adapted))
+        before = mean_loss(objective, held_out, settings.training.micro_tokens)
         log = train(
             learner,
-            CompletionObjective(TokenModel(adapted)),
+            objective,
             examples,
             held_out,
             settings.training,
@@ -76,21 +82,57 @@ def run(settings: FinetuneSettings, inputs: FinetuneInputs, out: StageFolder) ->
             session_in(out),
         )
         save_model(adapted, tokenizer, out.path / "model")
-    return out.publish(log.rows, TRAINING_METRICS, facts={**facts, **_told(log)}, files=["model"])
+    told = {**mixture, **facts, "held_out_loss_before": before, **_told(log)}
+    return out.publish(log.rows, TRAINING_METRICS, facts=told, files=["model"])
 
 
-def chosen_rows(revisions: Sequence[Row], responses: Sequence[Row], used: RevisionsUsed) -> list[tuple[str, Row]]:
-    """What is trained on, with its source: good revisions, and good replies to helpfulness prompts.
+def refuse_missing_steps(settings: FinetuneSettings, steps: int) -> None:
+    """Raises RecipeError when SL-CAI is to be trained on the first n steps of fewer, before any of them is written."""
+    if isinstance(settings.revisions, int) and settings.revisions > steps:
+        raise RecipeError(
+            f"the first {settings.revisions} revisions are asked for, but there are {steps} steps",
+            place="finetune.revisions",
+            remedy=f"Use --set finetune.revisions={steps}, or --set revision.steps={settings.revisions}",
+        )
 
-    With `last`, each prompt gives its last good revision; a prompt whose revisions all failed gives nothing.
+
+def chosen_rows(
+    revisions: Sequence[Row], responses: Sequence[Row], settings: FinetuneSettings, seed: int
+) -> tuple[list[tuple[str, Row]], dict[str, Any]]:
+    """What is trained on, with its source, and the mixture: good revisions, and good replies to helpfulness prompts.
+
+    With `last`, each prompt gives its last good revision; a prompt whose revisions all failed gives nothing. Raises
+    StageError when no revision came out well.
     """
     good = sorted(fit(revisions), key=lambda row: (row["row_id"], row["step"]))
-    if used is RevisionsUsed.LAST:
+    if settings.revisions is RevisionsUsed.LAST:
         good = list({row["row_id"]: row for row in good}.values())
-    helpful = fit(responses, Kind.HELPFUL)
+    elif isinstance(settings.revisions, int):
+        good = [row for row in good if row["step"] <= settings.revisions]
     if not good:
         raise StageError("no revision came out well", remedy="Look at the outcomes: solon report RUN")
-    return [("revisions", row) for row in good] + [("helpful", row) for row in helpful]
+    helpful = fit(responses, Kind.HELPFUL)
+    if settings.helpful_ratio is not None:
+        helpful = _drawn(helpful, round(settings.helpful_ratio * len(good)), seed)
+    mixture = {
+        "revisions_by_step": dict(sorted(Counter(str(row["step"]) for row in good).items())),
+        "helpful_ratio": round(len(helpful) / len(good), 4),
+    }
+    return [("revisions", row) for row in good] + [("helpful", row) for row in helpful], mixture
+
+
+def _drawn(helpful: Sequence[Row], number: int, seed: int) -> list[Row]:
+    """`number` of the replies in their order, drawn by seed and row, so that a larger number only adds."""
+    if number > len(helpful):
+        _log.warning(
+            "finetune.helpful_ratio asks for %d replies to helpfulness prompts, but %d came out well; all are used. "
+            "Raise prompts.limit_helpful or responses.helpful_samples in a new run",
+            number,
+            len(helpful),
+        )
+    keys = [seed_for(seed, "helpful mixture", row["row_id"], row["sample"]) for row in helpful]
+    drawn = set(sorted(range(len(helpful)), key=keys.__getitem__)[:number])
+    return [row for index, row in enumerate(helpful) if index in drawn]
 
 
 def is_held_out(row_id: str, share: float, seed: int) -> bool:

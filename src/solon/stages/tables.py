@@ -72,5 +72,11 @@ def fit(rows: Iterable[Row], *kinds: Kind) -> list[Row]:
 
 def count_defects(rows: Iterable[Row], column: str = "defects") -> dict[str, int]:
     """How often each rule was met in a column of defects, most frequent first."""
-    counts = Counter(defect for row in rows for defect in row[column])
-    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+    return most_frequent(Counter(defect for row in rows for defect in row[column]))
+
+
+def most_frequent(counts: Mapping[str, int]) -> dict[str, int]:
+    """Counts that are not 0, the largest first."""
+    return dict(
+        sorted(((name, count) for name, count in counts.items() if count), key=lambda item: (-item[1], item[0]))
+    )

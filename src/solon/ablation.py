@@ -1,0 +1,110 @@
+"""Runs the variants of an ablation and measures them.
+
+Every variant is an ordinary run directory that goes only as far as is measured: it resumes, it can be looked at and
+gone on with by itself, and it takes over from the variants before it what they did under the same settings. The oracle
+then rates what they wrote; nothing it says reaches a variant.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from solon.builtin import constitution_path
+from solon.errors import RunError
+from solon.evals import hindsight
+from solon.evals.results import CRITIQUE_REVISION, RESPONSES, SL_CAI
+from solon.experiment import Experiment, Measured
+from solon.pipeline import advance, measure_supervised, rater_of
+from solon.progress import Display
+from solon.recipe import Recipe
+from solon.runs import Artefact, RunDirectory
+from solon.runs.files import write_atomically
+
+EXPERIMENT, FIGURES = "ablation.yaml", "ablation.json"
+LAST_STAGE = {Measured.REVISIONS: CRITIQUE_REVISION, Measured.SL_CAI: SL_CAI}
+
+
+def ablate(experiment: Experiment, recipes: Mapping[str, Recipe], folder: Path, display: Display) -> dict[str, Any]:
+    """Run and measure all variants below `folder`, or go on with them; returns the figures, also in `ablation.json`.
+
+    `{"name", "question", "measure", "variants": {NAME: FIGURES}}`, where a variant's figures are shares by revision
+    step and label (`revisions`), or by label (`sl-cai`). Raises RunError when the folder holds something else, and what
+    stages raise.
+    """
+    _claim(folder, experiment)
+    done: list[Path] = []
+    figures: dict[str, Any] = {}
+    for name, recipe in recipes.items():
+        path = folder / name
+        reuse = () if (path / "run.json").exists() else tuple(done)
+        run = RunDirectory.create(path, recipe, constitution_path(recipe.constitution), reuse)
+        with run.lock():
+            shown = _OfVariant(display, name)
+            advance(run, shown, LAST_STAGE[experiment.measure])
+            figures[name] = _measured(run, experiment.measure, shown)
+        done.append(path)
+    about = {"name": experiment.name, "question": experiment.question, "measure": experiment.measure.value}
+    found = {**about, "variants": figures}
+    write_atomically(folder / FIGURES, json.dumps(found, indent=1) + "\n")
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _OfVariant:
+    """A display that says which variant a stage is of."""
+
+    shown: Display
+    variant: str
+
+    def stage_started(self, number: int, name: str, total_stages: int) -> None:
+        """See `Display`."""
+        self.shown.stage_started(number, f"{self.variant}: {name}", total_stages)
+
+    def progress(self, done: int, total: int, note: str = "") -> None:
+        """See `Display`."""
+        self.shown.progress(done, total, note)
+
+    def stage_finished(self, name: str, rows: int, outcomes: Mapping[str, int], seconds: float) -> None:
+        """See `Display`."""
+        self.shown.stage_finished(f"{self.variant}: {name}", rows, outcomes, seconds)
+
+    def stage_kept(self, number: int, name: str, total_stages: int, rows: int) -> None:
+        """See `Display`."""
+        self.shown.stage_kept(number, f"{self.variant}: {name}", total_stages, rows)
+
+
+def _measured(run: RunDirectory, measured: Measured, display: Display) -> dict[str, Any]:
+    if measured is Measured.SL_CAI:
+        facts: dict[str, Any] = measure_supervised(run, display).facts["models"][SL_CAI]
+        return facts
+    rater = rater_of(run.recipe)
+    assert rater is not None, "recipes without a rater are refused before anything runs"
+    replies, revisions = (_finished(run, name).stream() for name in (RESPONSES, CRITIQUE_REVISION))
+    return hindsight.revision_facts(hindsight.rate_revisions(rater, replies, revisions))
+
+
+def _finished(run: RunDirectory, name: str) -> Artefact:
+    artefact = run.finished(name)
+    if artefact is None:
+        raise RunError(f"stage '{name}' is not finished", place=str(run.path), remedy=f"solon run {run.path}")
+    return artefact
+
+
+def _claim(folder: Path, experiment: Experiment) -> None:
+    """Make the folder this ablation's; raises RunError when it is another's or holds something else."""
+    told = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    file = folder / EXPERIMENT
+    if file.exists():
+        if file.read_text(encoding="utf-8") != told:
+            raise RunError("the folder holds another ablation", place=str(file), remedy="Name a new folder with --out")
+        return
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RunError("the folder is not empty", place=str(folder), remedy="Name a new folder with --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(file, told)

@@ -1,0 +1,78 @@
+"""`solon ablate`: variants of a recipe, run, measured and drawn."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from solon.cli.terminal import INTERRUPTED
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  solon ablate revisions --out runs/revisions                    harm by revision, 1 to 4
+  solon ablate critique-or-direct --out runs/critiques           with and without critiques
+  solon ablate principles --out runs/principles                  1, 2, 4, 8 and 16 principles
+  solon ablate sl-cai-n --out runs/sl-cai-n                      SL-CAI-1 to SL-CAI-4, trained and measured
+  solon ablate sl-cai-n --out runs/small --set prompts.limit_red_team=48
+  solon ablate mine.yaml --out runs/mine                         your own file, written like an ablation.yaml there
+"""
+)
+@click.argument("name", metavar="NAME_OR_FILE")
+@click.option("--out", "folder", required=True, type=click.Path(path_type=Path), help="Where the variants' runs go.")
+@click.option("--recipe", default="testbed", show_default=True, metavar="NAME_OR_FILE", help="What is varied.")
+@click.option("--overlay", "overlays", multiple=True, metavar="FILE", help="Settings over the recipe; may be repeated.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="One setting, for all variants.")
+@click.option("--quiet", "-q", is_flag=True, help="Show no progress, only the outcome.")
+def ablate(
+    name: str, folder: Path, recipe: str, overlays: tuple[str, ...], settings: tuple[str, ...], quiet: bool
+) -> None:
+    """Compare variants of a recipe, with a figure.
+
+    NAME is a built-in ablation or a YAML file of your own. Every variant is a run of its own below --out, which takes
+    over what the ones before it did; the same command goes on after Ctrl-C. Prints a table with 95 % intervals and
+    writes a page with the figure, ablation.html, and the numbers, ablation.json.
+    """
+    # What was typed is checked before anything heavy is imported, so that a mistake is told at once.
+    from solon.experiment import load_experiment, recipes_of
+
+    experiment = load_experiment(name)
+    recipes = recipes_of(experiment, recipe, overlays, settings)
+    from solon.ablation import ablate as run_variants
+    from solon.cli.display import display_for
+    from solon.report.variants import write_page
+
+    try:
+        with display_for(quiet=quiet) as display:
+            figures = run_variants(experiment, recipes, folder, display)
+    except KeyboardInterrupt:
+        go_on = f"Go on with the same command, --out {shlex.quote(str(folder))}"
+        click.echo(f"Stopped; what was finished is saved. {go_on}", err=True)
+        click.get_current_context().exit(INTERRUPTED)
+    print_figures(figures)
+    click.echo(f"Figure: {write_page(figures, folder)}")
+
+
+def print_figures(figures: Mapping[str, Any]) -> None:
+    """An ablation's table."""
+    from solon.cli.terminal import plain, print_table
+    from solon.report.variants import columns_of
+
+    head, rows = columns_of(figures)
+    shown = [[name, *("-" if share is None else _cell(share) for share in shares)] for name, shares in rows]
+    what = "harmful replies to red-team prompts" if figures["measure"] == "revisions" else "replies to held-out prompts"
+    click.echo(plain(figures["question"], lines=False))
+    print_table(f"Share of {what}, % [95 % interval] of n", ("Variant", *head), shown)
+
+
+def _cell(share: Mapping[str, Any]) -> str:
+    low, high = share["low"] * 100, share["high"] * 100
+    return f"{share['value'] * 100:.1f} [{low:.0f}-{high:.0f}] of {share['n']}"

@@ -1,0 +1,112 @@
+"""Ablations as files: a question, variants of a recipe as settings over it, and what is measured of each.
+
+    name: critique-or-direct
+    question: Are critiques needed?
+    measure: revisions
+    variants:
+      - name: direct
+        settings: {revision.mode: direct}
+
+A file is checked whole before anything runs: every complaint names `file:line`, and every variant's recipe is resolved.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import Field, ValidationError, field_validator
+
+from solon.builtin import ablation_path
+from solon.errors import RecipeError
+from solon.recipe import Rater, Recipe, Settings, load_recipe
+from solon.yaml_nodes import YamlFile
+
+FolderName = Annotated[str, Field(pattern=r"^[a-z0-9]+(?:-[a-z0-9]+)*$", max_length=60)]
+"""Lower-case words with hyphens, because variants become folders."""
+
+
+class Measured(StrEnum):
+    """What of each variant is rated."""
+
+    REVISIONS = "revisions"
+    """The replies to red-team prompts after each revision; nothing is trained."""
+    SL_CAI = "sl-cai"
+    """The replies of the SL-CAI model to held-out prompts."""
+
+
+class Variant(Settings):
+    """A recipe's variant: settings by dotted name, laid over it."""
+
+    name: FolderName
+    settings: Mapping[str, Any] = Field(default_factory=dict)
+
+
+class Experiment(Settings):
+    """An ablation."""
+
+    name: FolderName
+    question: str
+    measure: Measured
+    variants: Annotated[tuple[Variant, ...], Field(min_length=1)]
+
+    @field_validator("variants")
+    @classmethod
+    def _refuse_equal_names(cls, variants: tuple[Variant, ...]) -> tuple[Variant, ...]:
+        names = [variant.name for variant in variants]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"two variants are named '{twice}'")
+        return variants
+
+
+def load_experiment(name: str | Path) -> Experiment:
+    """The ablation of a file or built-in name; raises RecipeError with `file:line` of the first fault."""
+    source = YamlFile(ablation_path(name), RecipeError)
+    root = source.root()
+    try:
+        return Experiment.model_validate(yaml.SafeLoader("").construct_document(root))
+    except ValidationError as error:
+        fault = error.errors()[0]
+        dotted = ".".join(str(part) for part in fault["loc"])
+        raise source.fault(f"'{dotted}': {fault['msg']}", _node_at(root, fault["loc"])) from None
+    except (yaml.YAMLError, ValueError, RecursionError):
+        raise source.fault("a value cannot be read") from None
+
+
+def recipes_of(
+    experiment: Experiment, recipe: str | Path, overlays: Sequence[str | Path] = (), settings: Sequence[str] = ()
+) -> dict[str, Recipe]:
+    """The resolved recipe of every variant, by its name; the variant's settings win over all others.
+
+    Raises RecipeError for a setting that is unknown or bad, and when nobody would rate the replies.
+    """
+    found = {
+        variant.name: load_recipe(
+            recipe, overlays, [*settings, *(f"{key}={json.dumps(value)}" for key, value in variant.settings.items())]
+        )
+        for variant in experiment.variants
+    }
+    if any(each.measure.rater is Rater.NONE for each in found.values()):
+        raise RecipeError(
+            "an ablation needs someone who rates the replies", place="measure.rater", remedy="Use --recipe testbed"
+        )
+    return found
+
+
+def _node_at(node: yaml.Node, path: Sequence[str | int]) -> yaml.Node:
+    """The node that a path of keys and positions leads to, as far as it leads."""
+    for part in path:
+        if isinstance(node, yaml.MappingNode):
+            found = next((value for key, value in node.value if key.value == part), None)
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            found = node.value[part]
+        else:
+            found = None
+        if found is None:
+            break
+        node = found
+    return node

@@ -1,0 +1,163 @@
+"""What an edited constitution makes new in a run that is finished, or begun: told before a token is spent.
+
+Every row's principle is drawn again under the new constitution, and a question counts as asked again when its words
+would change. In a chain of revisions all that follows a changed step may change too, so the counts are upper bounds: a
+step that comes out as before leaves its followers as they were. When any row of the supervised data changes, SL-CAI is
+trained again, and with it everything that its replies lead to. Tokens are the mean of the run's own answers to
+questions of the kind, times the questions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from solon.constitution import Constitution, draw
+from solon.conversation import Role
+from solon.errors import RunError
+from solon.evals.results import (
+    AI_FEEDBACK,
+    CRITIQUE_REVISION,
+    MEASURE,
+    PREFERENCE_MODEL,
+    RESPONSE_PAIRS,
+    RL_CAI,
+    SL_CAI,
+)
+from solon.recipe import FeedbackForm
+from solon.runs import Artefact, RunDirectory
+from solon.runs.answers import Usage
+from solon.stages.ai_feedback import few_shot_variants, orders, pair_key, variant_of, why_not_asked, worked_reasoning
+from solon.stages.critique_revision import worked_examples
+
+
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """Questions of one kind: how many the run asked, and of those, how many at most are asked again, with tokens.
+
+    Tokens are of the questions asked again; None when the run kept no answers to take the mean from.
+    """
+
+    stage: str
+    what: str
+    asked: int
+    again: int
+    prompt_tokens: int | None
+    completion_tokens: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Redo:
+    """What is asked again, and the stages that train again with the seconds that they took."""
+
+    questions: tuple[Questions, ...]
+    trained: Mapping[str, float]
+    unfinished: tuple[str, ...]
+    """Stages with questions that the run has not finished; nothing is known of them."""
+
+
+def redo(run: RunDirectory, new: Constitution) -> Redo:
+    """What `run`'s recipe would ask again under `new`; raises RecipeError when `new` has too few worked examples."""
+    found = {artefact.name: artefact for artefact in run.artefacts()}
+    asking = (CRITIQUE_REVISION, RESPONSE_PAIRS, AI_FEEDBACK, MEASURE)
+    questions: list[Questions] = []
+    with run.answers() as answers:
+        usage = answers.usage()
+    supervised = preferences = False
+    if CRITIQUE_REVISION in found:
+        counts, supervised = _chains(run, new, found[CRITIQUE_REVISION])
+        questions += [_priced(usage, CRITIQUE_REVISION, *each) for each in counts]
+    if RESPONSE_PAIRS in found:
+        pairs = found[RESPONSE_PAIRS].manifest.rows
+        again = 2 * pairs if supervised else 0
+        questions.append(_priced(usage, RESPONSE_PAIRS, "reply", Role.ASSISTANT, 2 * pairs, again))
+        if AI_FEEDBACK in found:
+            counts, changed = _labels(run, new, found[RESPONSE_PAIRS], everything=supervised)
+            questions += [_priced(usage, AI_FEEDBACK, *each) for each in counts]
+            preferences = supervised or changed
+    if MEASURE in found:
+        retrained = {name for name, changed in ((SL_CAI, supervised), (RL_CAI, preferences)) if changed}
+        models = found[MEASURE].table().column("model").to_pylist()
+        again = sum(model in retrained for model in models)
+        questions.append(_priced(usage, MEASURE, "reply", Role.ASSISTANT, len(models), again))
+    trained = {SL_CAI: supervised, PREFERENCE_MODEL: preferences, RL_CAI: preferences}
+    seconds = {name: found[name].manifest.seconds for name, changed in trained.items() if changed and name in found}
+    return Redo(tuple(questions), seconds, tuple(name for name in asking if name not in found))
+
+
+Counts = tuple[str, Role, int, int]
+"""What is asked, the role that answers, how many were asked, and how many are asked again."""
+
+
+def _chains(run: RunDirectory, new: Constitution, revisions: Artefact) -> tuple[list[Counts], bool]:
+    """Critiques and revisions by step, and whether any row of the stage changes."""
+    old, seed, settings = run.constitution, run.recipe.seed, run.recipe.revision
+    examples_changed = worked_examples(settings, old) != worked_examples(settings, new)
+    principles = {principle.id: principle for principle in old.revision}
+    counts: dict[tuple[int, Role], list[int]] = {}
+    touched: set[str] = set()
+    renamed = False
+    for row in sorted(revisions.rows(), key=lambda row: int(row["step"])):
+        row_id, step = row["row_id"], row["step"]
+        before = principles.get(row["principle_id"])
+        if before is None:
+            cause = f"row {row_id} names the principle '{row['principle_id']}', which the run's constitution lacks"
+            raise RunError(cause, place=str(revisions.path))
+        now = draw(new.revision, seed, row_id, step)
+        renamed |= now.id != before.id
+        earlier = row_id in touched or examples_changed
+        criticised = row["critique_outcome"] is not None
+        critique_again = criticised and (earlier or now.critique_request != before.critique_request)
+        revision_again = earlier or critique_again or now.revision_request != before.revision_request
+        # A step whose critique failed had no revision; a new critique may have one.
+        revised = row["finish"] is not None
+        revision_again &= revised or critique_again
+        for role, asked, again in (
+            (Role.CRITIQUE, criticised, critique_again),
+            (Role.REVISION, revised or revision_again, revision_again),
+        ):
+            count = counts.setdefault((step, role), [0, 0])
+            count[0] += asked
+            count[1] += again
+        if revision_again:
+            touched.add(row_id)
+    found: list[Counts] = [
+        (f"{role.value}, step {step}", role, asked, again)
+        for (step, role), (asked, again) in sorted(counts.items())
+        if asked
+    ]
+    return found, bool(touched) or renamed
+
+
+def _labels(run: RunDirectory, new: Constitution, pairs: Artefact, *, everything: bool) -> tuple[list[Counts], bool]:
+    """Questions to the judge by kind, and whether any label may change."""
+    old, seed, settings = run.constitution, run.recipe.seed, run.recipe.feedback
+    before, after = (few_shot_variants(settings, each, seed) for each in (old, new))
+    reasoned = settings.form is FeedbackForm.REASONED
+    thoughts_changed = worked_reasoning(settings, old, seed) != worked_reasoning(settings, new, seed)
+    asked = again = 0
+    changed = everything
+    for pair in pairs.rows():
+        key = pair_key(pair)
+        drawn, now = (draw(each.preference, seed, *key) for each in (old, new))
+        variant = variant_of(seed, pair, len(before))
+        shown = thoughts_changed if reasoned else before[variant] != after[variant]
+        changed |= drawn.id != now.id
+        if why_not_asked(pair) is None:
+            count = len(orders(settings.order, seed, *key))
+            asked += count
+            again += count if everything or shown or drawn.instruction != now.instruction else 0
+    counts: list[Counts] = [("letter", Role.ANSWER, asked, again)]
+    if reasoned:
+        counts.insert(0, ("reasoning", Role.REASONING, asked, again))
+    return counts, changed or again > 0
+
+
+def _priced(
+    usage: Mapping[tuple[str, str], Usage], stage: str, what: str, role: Role, asked: int, again: int
+) -> Questions:
+    known = usage.get((stage, role.value))
+    if known is None:
+        return Questions(stage, what, asked, again, 0 if not again else None, 0 if not again else None)
+    tokens = [round(again * total / known.answers) for total in (known.prompt_tokens, known.completion_tokens)]
+    return Questions(stage, what, asked, again, *tokens)

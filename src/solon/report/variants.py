@@ -1,0 +1,119 @@
+"""The figures of an ablation: one SVG for all variants, and one self-contained page around it.
+
+The page is laid out like the run's report: every text escaped and made visible, nothing admitted but our style sheet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from solon.evals.rating import BENIGN_PROMPT_MEASURES, HARMFUL_PROMPT_MEASURES
+from solon.experiment import Measured
+from solon.report.charts import Figures, spread
+from solon.report.page import fill
+from solon.report.page import write_page as write_whole
+from solon.report.svg import Frame, line, percent_marks, polyline, tag, text
+from solon.report.text import interval, percent
+
+PAGE = "ablation.html"
+LABELS = tuple(label.value for label in (*HARMFUL_PROMPT_MEASURES, *BENIGN_PROMPT_MEASURES))
+HARMFUL = "harmful"
+
+
+def by_variant_and_revision(variants: Mapping[str, Mapping[str, Mapping[str, Figures]]], label: str) -> Markup | None:
+    """The share of one label by revision, a line with intervals for every variant of an ablation."""
+    steps = sorted({int(step) for figures in variants.values() for step in figures})
+    if len(steps) < 2:
+        return None
+    frame = Frame.of((620, 360), (-0.2, steps[-1] + 0.2), (0.0, 1.0), (30, 130, 46, 50))
+    x_marks = [(float(step), "reply" if step == 0 else str(step)) for step in steps]
+    pieces = [frame.axes("revision", f"{label} replies to red-team prompts", x_marks, percent_marks(0, 1))]
+    ends: list[tuple[float, str, str]] = []
+    for index, (name, figures) in enumerate(variants.items()):
+        known = [(int(step), shares[label]) for step, shares in sorted(figures.items(), key=lambda item: int(item[0]))]
+        # Side by side, so that intervals of equal height can be told apart.
+        aside = 0.05 * (index - (len(variants) - 1) / 2)
+        places = [(frame.x(step + aside), frame.y(share["value"])) for step, share in known]
+        marks = [polyline(places, "series")]
+        for (step, share), (x, y) in zip(known, places, strict=True):
+            says = f"{name}, revision {step}: {label} {percent(share['value'])} [{interval(share)}] of {share['n']}"
+            marks.append(line((x, frame.y(share["low"])), (x, frame.y(share["high"])), "whisker"))
+            marks.append(tag("circle", tag("title", says), cx=x, cy=y, r=4.0, class_="dot"))
+        pieces.append(tag("g", *marks, class_=f"tone-{index % 8}"))
+        ends.append((places[-1][1], name, f"tone-{index % 8}"))
+    right = frame.x.end + 8
+    pieces += [text(right, y + 4, name, f"point-name {tint}") for y, name, tint in spread(ends, frame.y.start)]
+    return frame.figure(f"{label} replies by variant and revision, with 95 % intervals", *pieces)
+
+
+def by_variant(variants: Mapping[str, Mapping[str, Figures]], labels: Sequence[str]) -> Markup | None:
+    """Shares of several labels, a point with its interval for every variant of an ablation, joined by label."""
+    if not variants:
+        return None
+    frame = Frame.of((620, 360), (-0.3, len(variants) - 0.7), (0.0, 1.0), (30, 110, 46, 50))
+    x_marks = [(float(index), name) for index, name in enumerate(variants)]
+    pieces = [frame.axes("", "share of replies to held-out prompts", x_marks, percent_marks(0, 1))]
+    ends: list[tuple[float, str, str]] = []
+    for order, label in enumerate(labels):
+        known = [(index, name, figures[label]) for index, (name, figures) in enumerate(variants.items())
+                 if label in figures]  # fmt: skip
+        if not known:
+            continue
+        aside = 0.04 * (order - (len(labels) - 1) / 2)
+        places = [(frame.x(index + aside), frame.y(share["value"])) for index, _, share in known]
+        marks = [polyline(places, "series")]
+        for (_, name, share), (x, y) in zip(known, places, strict=True):
+            says = f"{name}: {label} {percent(share['value'])} [{interval(share)}] of {share['n']}"
+            marks.append(line((x, frame.y(share["low"])), (x, frame.y(share["high"])), "whisker"))
+            marks.append(tag("circle", tag("title", says), cx=x, cy=y, r=4.0, class_="dot"))
+        pieces.append(tag("g", *marks, class_=f"label-{label}"))
+        ends.append((places[-1][1], label, f"label-{label}"))
+    right = frame.x.end + 8
+    pieces += [text(right, y + 4, label, f"point-name {tint}") for y, label, tint in spread(ends, frame.y.start)]
+    return frame.figure("Replies by variant, with 95 % intervals", *pieces)
+
+
+def columns_of(figures: Mapping[str, Any]) -> tuple[list[str], list[tuple[str, list[Figures | None]]]]:
+    """An ablation's table: the names of its columns, and by variant a share or None for each of them.
+
+    By revision these are shares of harmful replies; of a model, one column per label.
+    """
+    variants: Mapping[str, Mapping[str, Any]] = figures["variants"]
+    if figures["measure"] == Measured.SL_CAI:
+        return list(LABELS), [(name, [shares.get(label) for label in LABELS]) for name, shares in variants.items()]
+    steps = sorted({int(step) for shares in variants.values() for step in shares})
+    head = ["reply" if step == 0 else f"revision {step}" for step in steps]
+    return head, [
+        (name, [shares.get(str(step), {}).get(HARMFUL) for step in steps]) for name, shares in variants.items()
+    ]
+
+
+def figure_of(figures: Mapping[str, Any]) -> Markup | None:
+    """The picture of an ablation's figures; None when there is nothing to draw."""
+    if figures["measure"] == Measured.SL_CAI:
+        return by_variant(figures["variants"], LABELS)
+    return by_variant_and_revision(figures["variants"], HARMFUL)
+
+
+def write_page(figures: Mapping[str, Any], folder: Path) -> Path:
+    """Write the page of an ablation into its folder, whole or not at all; returns its path."""
+    head, rows = columns_of(figures)
+    what = "Share of harmful replies" if figures["measure"] == Measured.REVISIONS else "Share of replies"
+    page = fill(
+        "ablation.html",
+        name=figures["name"],
+        question=figures["question"],
+        figure=figure_of(figures),
+        caption=f"{what}, % [95 % interval] of n",
+        head=head,
+        rows=[(name, [_cell(share) for share in shares]) for name, shares in rows],
+    )
+    return write_whole(folder / PAGE, page)
+
+
+def _cell(share: Figures | None) -> str:
+    return "-" if share is None else f"{percent(share['value'])} [{interval(share)}] of {share['n']}"

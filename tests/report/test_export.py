@@ -1,0 +1,122 @@
+"""A model handed on: what the folder holds, that anyone loads it, and what its card says and leaves out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from solon.errors import RunError
+from solon.recipe import Adapter, EngineSettings, FinetuneSettings, Models, Recipe, Training
+from solon.report.export import Weights, export_model
+from solon.runs import RunDirectory
+from solon.stages import finetune
+from tests.stages.workbench import CONSTITUTION
+from tests.training.tiny import artefact, asked, row_id, said, same_files, save_tiny_model
+
+HOSTILE = "a`b|c\u202e<script>\n# not a heading"
+
+
+def trained(folder: Path, adapter: Adapter | None = None, name: str = "house") -> RunDirectory:
+    """A run whose only finished stage is `sl-cai`, on a tiny model."""
+    folder.mkdir()
+    (folder / "rules.yaml").write_text(CONSTITUTION, encoding="utf-8")
+    model = save_tiny_model(folder / "secret-place" / "tiny-base")
+    settings = FinetuneSettings(training=Training(batch=4, held_out=0.3, adapter=adapter))
+    recipe = Recipe(name=name, finetune=settings, models=Models(pretrained=str(model)))
+    run = RunDirectory.create(folder / "run", recipe, folder / "rules.yaml")
+    revisions = [
+        {"row_id": row_id(f"r{n}"), "step": 1, "prompt": asked(f"How do I steal {n} ?"),
+         "completion": said("It would hurt people ."), "outcome": "ok"} for n in range(8)
+    ]  # fmt: skip
+    helpful = [
+        {"row_id": row_id(f"h{n}"), "kind": "helpful", "sample": 0, "prompt": asked(f"How do I bake {n} ?"),
+         "completion": said("First mix ."), "outcome": "ok"} for n in range(8)
+    ]  # fmt: skip
+    inputs = finetune.FinetuneInputs(
+        1, model, EngineSettings(), artefact(folder / "03", revisions), artefact(folder / "02", helpful)
+    )
+    with run.lock():
+        finetune.run(settings, inputs, run.begin(4, "sl-cai", {"settings": settings, "pretrained": "0a1b"}))
+    return run
+
+
+def card_of(folder: Path) -> tuple[dict[str, object], str]:
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    _, head, body = text.split("---\n", 2)
+    return yaml.safe_load(head), body
+
+
+def test_the_folder_is_a_model_that_anyone_loads(tmp_path: Path) -> None:
+    run = trained(tmp_path / "made", Adapter(rank=2))
+    done = export_model(run, "sl-cai", Weights.MERGED, tmp_path / "out" / "model")
+    AutoModelForCausalLM.from_pretrained(done)
+    assert AutoTokenizer.from_pretrained(done).eos_token == "<|end|>"
+    stage = run.finished("sl-cai")
+    assert stage is not None
+    assert (done / "model.safetensors").read_bytes() == (stage.model / "model.safetensors").read_bytes()
+    assert (done / "constitution.yaml").read_bytes() == (run.path / "constitution.yaml").read_bytes()
+    assert not (done / "adapter").exists()
+    assert [each.name for each in done.parent.iterdir()] == ["model"]
+
+
+def test_the_card_names_constitution_data_base_and_figures_but_no_folder_of_the_machine(tmp_path: Path) -> None:
+    run = trained(tmp_path / "made")
+    head, body = card_of(export_model(run, "sl-cai", Weights.MERGED, tmp_path / "model"))
+    assert head["library_name"] == "transformers" and "base_model" not in head
+    stage = run.finished("sl-cai")
+    assert stage is not None
+    for told in (run.constitution.hash, stage.hash, "`0a1b`", "`tiny-base`", "`harm`, `law`, `tone`", "held_out_loss:"):
+        assert told in body
+    assert f"held_out_loss_before: {stage.facts['held_out_loss_before']}" in body
+    assert "learning_rate: 0.0003" in body
+    assert str(tmp_path) not in body and "secret-place" not in body
+
+
+def test_the_adapter_alone_names_its_base_without_the_folder(tmp_path: Path) -> None:
+    run = trained(tmp_path / "made", Adapter(rank=2))
+    done = export_model(run, "sl-cai", Weights.ADAPTER, tmp_path / "lora")
+    text = (done / "adapter_config.json").read_text()
+    assert '"base_model_name_or_path": "tiny-base"' in text and str(tmp_path) not in text
+    assert (done / "adapter_model.safetensors").exists() and (done / "tokenizer.json").exists()
+    assert not (done / "model.safetensors").exists()
+
+
+def test_a_model_trained_in_full_has_no_adapter(tmp_path: Path) -> None:
+    run = trained(tmp_path / "made")
+    with pytest.raises(RunError, match=r"'sl-cai' was trained in full .* --weights merged"):
+        export_model(run, "sl-cai", Weights.ADAPTER, tmp_path / "lora")
+    assert not (tmp_path / "lora").exists()
+
+
+def test_names_of_a_run_cannot_write_the_card(tmp_path: Path) -> None:
+    run = trained(tmp_path / "made", name=HOSTILE)
+    _, body = card_of(export_model(run, "sl-cai", Weights.MERGED, tmp_path / "model"))
+    assert "# sl-cai of the run `a'b/c[U+202E]<script> # not a heading`\n" in body
+    assert "\n# not" not in body
+
+
+def test_what_is_there_is_not_written_over_and_what_is_missing_is_told(tmp_path: Path) -> None:
+    run = trained(tmp_path / "made")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine").write_text("x")
+    with pytest.raises(RunError, match="the folder is not empty"):
+        export_model(run, "sl-cai", Weights.MERGED, tmp_path / "full")
+    with pytest.raises(RunError, match=r"'rl-cai' is not trained yet\. Go on with: solon run .* --until rl-cai"):
+        export_model(run, "rl-cai", Weights.MERGED, tmp_path / "rl")
+    stage = run.finished("sl-cai")
+    assert stage is not None
+    weights = stage.path / "model" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    with pytest.raises(RunError, match="has other content than when published"):
+        export_model(run, "sl-cai", Weights.MERGED, tmp_path / "damaged")
+    assert not (tmp_path / "damaged").exists()
+
+
+def test_two_exports_are_the_same(tmp_path: Path) -> None:
+    run = trained(tmp_path / "made")
+    (tmp_path / "two").mkdir()
+    one, two = (export_model(run, "sl-cai", Weights.MERGED, tmp_path / name) for name in ("one", "two"))
+    assert same_files(one, two)

@@ -1,0 +1,76 @@
+"""The page of an ablation: every share is there with its interval, and no name becomes markup."""
+
+from __future__ import annotations
+
+import html
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from solon.evals.intervals import wilson
+from solon.report.variants import LABELS, columns_of, figure_of, write_page
+
+HOSTILE = "<script>alert(1)</script>\u202e"
+
+
+def by_revision(shares: dict[str, list[int]]) -> dict[str, Any]:
+    variants = {
+        name: {str(step): {"harmful": wilson(count, 40).facts()} for step, count in enumerate(counts)}
+        for name, counts in shares.items()
+    }
+    return {"name": "test", "question": "Does it fall?", "measure": "revisions", "variants": variants}
+
+
+def by_model(shares: dict[str, int]) -> dict[str, Any]:
+    variants = {name: {label: wilson(count, 40).facts() for label in LABELS} for name, count in shares.items()}
+    return {"name": "test", "question": "Which n?", "measure": "sl-cai", "variants": variants}
+
+
+def test_the_table_has_a_column_for_every_revision_and_a_gap_where_nothing_was_measured() -> None:
+    head, rows = columns_of(by_revision({"critiqued": [40, 20, 10], "direct": [40, 30]}))
+    assert head == ["reply", "revision 1", "revision 2"]
+    assert [(name, [share and share["value"] for share in shares]) for name, shares in rows] == [
+        ("critiqued", [1.0, 0.5, 0.25]), ("direct", [1.0, 0.75, None]),
+    ]  # fmt: skip
+
+
+def test_the_table_of_models_has_a_column_for_every_label() -> None:
+    head, rows = columns_of(by_model({"sl-cai-1": 30, "sl-cai-2": 10}))
+    assert head == ["harmful", "evasive", "objecting", "preachy", "garbled", "helpful"]
+    assert [shares[0]["value"] for _, shares in rows if shares[0]] == [0.75, 0.25]
+
+
+@pytest.mark.parametrize(
+    ("figures", "points"),
+    [
+        (by_revision({"critiqued": [40, 20, 10], "direct": [40, 30, 20]}), 6),
+        (by_model({"sl-cai-1": 30, "sl-cai-2": 10}), 12),
+    ],
+)
+def test_the_figure_has_a_point_and_an_interval_for_every_share(figures: dict[str, Any], points: int) -> None:
+    drawn = str(figure_of(figures))
+    assert drawn.count("<circle") == drawn.count('class="whisker"') == points
+    assert len(re.findall(r"of 40</title>", drawn)) == points
+
+
+def test_a_lower_share_is_drawn_lower() -> None:
+    drawn = str(figure_of(by_revision({"v": [40, 20, 0]})))
+    heights = [float(y) for y in re.findall(r'<circle cx="[\d.]+" cy="([\d.]+)"', drawn)]
+    assert heights == sorted(heights) and len(set(heights)) == 3
+
+
+def test_nothing_measured_is_no_figure() -> None:
+    assert figure_of(by_revision({})) is None
+    assert figure_of(by_model({})) is None
+
+
+def test_names_and_questions_cannot_write_the_page(tmp_path: Path) -> None:
+    figures = by_revision({HOSTILE: [40, 20]})
+    figures |= {"name": HOSTILE, "question": HOSTILE}
+    page = write_page(figures, tmp_path).read_text(encoding="utf-8")
+    assert "<script" not in page and "\u202e" not in page and page.count("[U+202E]") >= 4
+    assert "default-src 'none'" in html.unescape(page)
+    assert "50\N{NARROW NO-BREAK SPACE}% [35\N{EN DASH}65] of 40" in page
+    assert [entry.name for entry in tmp_path.iterdir()] == ["ablation.html"]

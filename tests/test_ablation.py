@@ -1,0 +1,78 @@
+"""An ablation on the bundled model, small: variants share what they can, resume, and are measured by the oracle."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from solon.ablation import ablate
+from solon.builtin import model_path
+from solon.errors import ModelError, RunError
+from solon.experiment import Experiment, Measured, Variant, recipes_of
+from solon.progress import Silent
+from solon.runs import RunDirectory
+
+SMALL = [
+    "prompts.limit_red_team=6", "prompts.limit_helpful=4", "engine.batch=6", "engine.threads=1", "revision.steps=2",
+    "finetune.training.batch=8", "measure.limit=4",
+]  # fmt: skip
+
+
+def _bundled() -> bool:
+    try:
+        model_path("testbed:assistant")
+    except ModelError:
+        return False
+    return True
+
+
+pytestmark = pytest.mark.skipif(not _bundled(), reason="the bundled models are not there")
+
+
+def of(measure: Measured, **variants: dict[str, object]) -> Experiment:
+    named = tuple(Variant(name=name, settings=settings) for name, settings in variants.items())
+    return Experiment(name="small", question="?", measure=measure, variants=named)
+
+
+def test_sl_cai_n_is_trained_and_measured_on_shared_revisions(tmp_path: Path) -> None:
+    experiment = of(Measured.SL_CAI, one={"finetune.revisions": 1}, two={"finetune.revisions": 2})
+    recipes = recipes_of(experiment, "testbed", settings=SMALL)
+    figures = ablate(experiment, recipes, tmp_path / "out", Silent())
+    assert json.loads((tmp_path / "out" / "ablation.json").read_text()) == figures
+    assert {"harmful", "helpful"} <= set(figures["variants"]["two"])
+    assert figures["variants"]["one"]["harmful"]["n"] == 4
+    one, two = (
+        {each.name: each for each in RunDirectory.open(tmp_path / "out" / name).artefacts()} for name in recipes
+    )
+    assert list(two) == ["prompts", "responses", "critique-revision", "sl-cai", "sl-cai-measure"]
+    assert two["critique-revision"].manifest.adopted_from and not one["critique-revision"].manifest.adopted_from
+    assert two["critique-revision"].hash == one["critique-revision"].hash
+    assert one["sl-cai"].facts["revisions_by_step"].keys() == {"1"} and one["sl-cai"].hash != two["sl-cai"].hash
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.parquet")}
+    assert ablate(experiment, recipes, tmp_path / "out", Silent()) == figures
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.parquet")} == before
+
+
+def test_revisions_are_rated_step_by_step_and_nothing_is_trained(tmp_path: Path) -> None:
+    experiment = of(Measured.REVISIONS, critiqued={}, direct={"revision.mode": "direct"})
+    recipes = recipes_of(experiment, "testbed", settings=SMALL)
+    figures = ablate(experiment, recipes, tmp_path / "out", Silent())
+    for shares in figures["variants"].values():
+        assert list(shares) == ["0", "1", "2"]
+        assert shares["0"]["harmful"]["n"] <= 6
+    assert figures["variants"]["critiqued"]["0"] == figures["variants"]["direct"]["0"]
+    assert not (tmp_path / "out" / "direct" / "04-sl-cai").exists()
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    experiment, other = of(Measured.REVISIONS, a={}), of(Measured.REVISIONS, b={})
+    recipes = recipes_of(experiment, "testbed", settings=SMALL)
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(RunError, match="the folder is not empty"):
+        ablate(experiment, recipes, tmp_path, Silent())
+    (tmp_path / "notes.txt").unlink()
+    ablate(experiment, recipes, tmp_path, Silent())
+    with pytest.raises(RunError, match="the folder holds another ablation"):
+        ablate(other, recipes_of(other, "testbed", settings=SMALL), tmp_path, Silent())
