@@ -13,12 +13,14 @@ from pathlib import Path
 import pytest
 
 from solon.builtin import constitution_path, model_path
+from solon.cli.run import open_or_create
 from solon.conversation import Conversation
 from solon.errors import ModelError, RecipeError, RunError
 from solon.evals.results import STAGES, results
 from solon.pipeline import advance
 from solon.progress import Silent
 from solon.recipe import load_recipe
+from solon.redo import redo
 from solon.runs import RunDirectory
 from solon.testbed.oracle import Oracle
 
@@ -159,3 +161,32 @@ def test_more_revisions_than_steps_are_refused_before_any_model_is_asked(tmp_pat
     with run.lock(), pytest.raises(RecipeError, match="the first 3 revisions are asked for, but there are 2 steps"):
         advance(run, Silent())
     assert tables(tmp_path / "run") == {}
+
+
+def test_an_edited_constitution_redoes_only_what_it_touches(uninterrupted: Path, tmp_path: Path) -> None:
+    """Another word in preference principles leaves the supervised half as it is: no call, no training."""
+    text = constitution_path("testbed").read_text(encoding="utf-8")
+    position = text.index("preference:")
+    edited = text[:position] + text[position:].replace("the response", "the reply")
+    assert edited != text
+    (tmp_path / "edited.yaml").write_text(edited, encoding="utf-8")
+    new = open_or_create(tmp_path / "new", None, (), (f"constitution={tmp_path / 'edited.yaml'}",), (uninterrupted,))
+    foreseen = redo(RunDirectory.open(uninterrupted), new.constitution)
+    with new.lock():
+        advance(new, Silent())
+    adopted = {artefact.name for artefact in new.artefacts() if artefact.manifest.adopted_from}
+    assert adopted == {"prompts", "responses", "sl-cai", "response-pairs"}
+    assert tables(new.path)["critique-revision"] == tables(uninterrupted)["critique-revision"]
+    asked = {(each.stage, each.what): each.again for each in foreseen.questions}
+    with new.answers() as answers:
+        usage = answers.usage()
+    for stage, role, what in (
+        ("critique-revision", "critique", None),
+        ("critique-revision", "revision", None),
+        ("ai-feedback", "reasoning", "reasoning"),
+        ("measure", "assistant", "reply"),
+    ):
+        fresh = usage[stage, role].answers - usage[stage, role].reused
+        assert fresh <= (asked[stage, what] if what else 0), stage
+        assert fresh > 0 or stage in ("critique-revision", "measure")
+    assert set(foreseen.trained) == {"preference-model", "rl-cai"}

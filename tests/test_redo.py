@@ -141,7 +141,7 @@ def test_only_what_the_edit_touches_is_asked_and_the_rows_are_those_of_a_fresh_r
 
 
 def test_a_preference_principle_leaves_the_chains_alone(tmp_path: Path) -> None:
-    recipe = Recipe(seed=3, feedback=FeedbackSettings(few_shot=1, prefix_variants=4))
+    recipe = Recipe(seed=3, feedback=FeedbackSettings(few_shot=1, prefix_variants=8))
     edited = CONSTITUTION.replace(SAFER, "instruction: Choose what does less harm.")
     old = make(tmp_path / "old", CONSTITUTION, recipe)
     fresh = make(tmp_path / "fresh", edited, recipe)
