@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from solon.builtin import model_path, source_path
 from solon.conversation import Conversation
@@ -43,7 +44,10 @@ from solon.stages import (
     response_pairs,
     responses,
 )
+from solon.stages.datasets_library import dataset_hash
+from solon.stages.prompt_sources import sources
 from solon.stages.room import reserved_tokens
+from solon.stages.sources import located
 from solon.testbed.oracle import Oracle
 
 
@@ -92,15 +96,13 @@ class _Pipeline:
 
     def prompts(self) -> Artefact:
         settings, measured, constitution = self.recipe.prompts, self.recipe.measure, self.run.constitution
-        files = {name: source_path(name) for name in (settings.red_team, settings.helpful)}
-        files |= {name: source_path(name) for name in (measured.harmful, measured.benign)}
-
+        names = dict.fromkeys(name for source in sources(settings, measured) for name in source.names)
+        read = {name: self._source_hash(name) for name in names}
         engine = self.engine(self.assistant)
         inputs = prompts.PromptInputs(measured, reserved_tokens(self.recipe, constitution, engine))
-        read = {name: self.hash(path) for name, path in files.items()}
         held_out = {"harmful": measured.harmful, "benign": measured.benign, "limit": measured.limit}
         key = {"files": read, "held_out": held_out, "reserved": {k.value: n for k, n in inputs.reserved.items()}}
-        return self.stage(PROMPTS, settings, key, lambda out: prompts.run(settings, inputs, engine, out))
+        return self.stage(PROMPTS, settings, key, lambda out: prompts.run(settings, inputs, engine, out), prompts.told)
 
     def responses(self, asked: Artefact) -> Artefact:
         settings = self.recipe.responses
@@ -206,9 +208,17 @@ class _Pipeline:
         return self.stage(MEASURE, settings, read, work)
 
     def stage(
-        self, name: str, settings: Settings, read: Mapping[str, object], work: Callable[[StageFolder], Artefact]
+        self,
+        name: str,
+        settings: Settings,
+        read: Mapping[str, object],
+        work: Callable[[StageFolder], Artefact],
+        told: Callable[[Mapping[str, Any]], Sequence[str]] = lambda facts: (),
     ) -> Artefact:
-        """The artefact of a stage: the finished one when its key is unchanged, else the stage is done now."""
+        """The artefact of a stage: the finished one when its key is unchanged, else the stage is done now.
+
+        `told` puts into words what a person should hear of a stage's facts when it is done.
+        """
         number = STAGES.index(name) + 1
         key = {"settings": settings.model_dump(mode="json"), "seed": self.recipe.seed, **read}
         finished = self.run.finished(name, key)
@@ -219,6 +229,8 @@ class _Pipeline:
         artefact = work(self.run.begin(number, name, key, self._report))
         manifest = artefact.manifest
         self.display.stage_finished(name, manifest.rows, manifest.outcomes, manifest.seconds)
+        for line in told(artefact.facts):
+            self.display.remark(line)
         return artefact
 
     def engine(self, folder: Path) -> LocalEngine:
@@ -239,6 +251,11 @@ class _Pipeline:
             files = sorted([*path.glob("*.json"), *path.glob("*.safetensors")]) if path.is_dir() else [path]
             self._hashes[path] = digest([(each.name if path.is_dir() else "", digest_file(each)) for each in files])
         return self._hashes[path]
+
+    def _source_hash(self, name: str) -> str:
+        """The hash of a source of prompts: of its file, or of a dataset's rows."""
+        source = located(name)
+        return self.hash(source) if isinstance(source, Path) else dataset_hash(source)
 
     def _scorer(self, folder: Path) -> Callable[[Sequence[Conversation]], list[float]]:
         scorer = preference_model.load(folder, self.recipe.engine)

@@ -133,7 +133,7 @@ class Drawing(Settings):
 
 
 class PromptSettings(Settings):
-    """Where prompts come from; each source is a file or `testbed:NAME`."""
+    """Where prompts come from; each source is a file, `testbed:NAME` or `hf:NAME`, or several joined by ` + `."""
 
     red_team: str = "testbed:red-team"
     helpful: str = "testbed:helpful"
@@ -142,6 +142,8 @@ class PromptSettings(Settings):
     too_long: TooLong = TooLong.REFUSE
     bad_lines: Count = 0
     """Lines of a prompt file that may be unreadable, and are skipped and counted."""
+    near_duplicates: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Similarity from which on two prompts count as one (`solon.stages.near_duplicates`); null: only when equal."""
 
 
 class ResponseSettings(Settings):
@@ -261,6 +263,7 @@ class MeasureSettings(Settings):
 
     rater: Rater = Rater.TESTBED
     harmful: str = "testbed:held-out-harmful"
+    """A source like those of `prompts`, or `split:SHARE`: that share of the training prompts, by content hash."""
     benign: str = "testbed:held-out-benign"
     limit: Positive | None = None
     drawing: Drawing = Drawing()

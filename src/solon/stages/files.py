@@ -2,9 +2,9 @@
 
 A row gives a prompt in one of the forms of `FORMS`: our own (`prompt`), a dialogue (`messages`), the `transcript` of a
 red-team attempt, or the comparisons of hh-rlhf and TRL (`chosen`, `rejected`, as transcripts or messages), whose prompt
-is what the two conversations have in common. Each is cut to end on a human turn with all earlier turns kept: red teaming
-takes several turns (paper, section 3.2). Nothing is guessed: a row that gives no prompt is an error, or is counted
-when a stated number of bad lines is allowed.
+is what the two conversations have in common. Each is cut to end on a human turn with all earlier turns kept, because
+red teaming takes several turns (paper, section 3.2). Nothing is guessed: a row that gives no prompt is an error, or is
+counted when a stated number of bad lines is allowed.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ class PromptFile:
 def read_prompts(source: Path | str, *, bad_lines: int = 0) -> PromptFile:
     """The prompts of a source (see `solon.stages.sources.located`), of which `bad_lines` lines may be unreadable.
 
-    Raises InputError with `file:line` of the first bad line when there are more, and when the source is missing, damaged
-    as a whole, or holds no prompt.
+    Raises InputError with `file:line` of the first bad line when there are more, and when the source is missing,
+    damaged as a whole, or holds no prompt.
     """
     prompts: list[FoundPrompt] = []
     bad: list[InputError] = []

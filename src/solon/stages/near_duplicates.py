@@ -14,6 +14,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -48,70 +49,109 @@ class NearDuplicates(Generic[Key, Label]):
     def __init__(self, threshold: float, conversations: Mapping[Key, Conversation]) -> None:
         """`threshold` lies in (0, 1]; 1 finds prompts that differ in case, punctuation and repetition alone."""
         self._threshold = threshold
-        hashes = _Hashes()
-        runs = [hashes.runs(words_of(conversation)) for conversation in conversations.values()]
-        values, places, counts = np.unique(
-            np.concatenate([np.empty(0, np.uint64), *runs]), return_inverse=True, return_counts=True
-        )
-        ranks = np.empty(len(values), np.int32)
-        ranks[np.lexsort((values, counts))] = np.arange(len(values), dtype=np.int32)
-        self._lonely = int(np.count_nonzero(counts == 1))
-        """Ranks below it are of runs that stand in one prompt alone, and are not worth an entry."""
-        ends = np.cumsum([len(each) for each in runs])
-        sets = np.split(ranks[places], ends[:-1]) if runs else []
-        self._runs = {key: np.sort(each) for key, each in zip(conversations, sets, strict=True)}
-        self._kept: dict[int, list[Key]] = {}
-        self._labels: dict[Key, Label] = {}
+        self._number = {key: number for number, key in enumerate(conversations)}
+        sets = _run_sets(conversations.values())
+        self._flat, self._starts, self._lonely = sets.ranks, sets.starts, sets.lonely
+        self._sizes = np.diff(self._starts)
+        self._marked = np.zeros(int(self._flat.max(initial=0)) + 1, np.bool_)
+        self._kept: dict[int, list[int]] = {}
+        self._labels: dict[int, Label] = {}
+        self._kept_at: dict[int, int] = {}
 
     def match(self, key: Key) -> Label | None:
-        """The label of a kept conversation that this one nearly repeats, or None."""
-        own = self._runs[key]
-        seen: set[Key] = set()
-        for rank in self._rarest(own):
-            for other in self._kept.get(rank, ()):
-                if other not in seen:
-                    seen.add(other)
-                    if self._similar(own, self._runs[other]):
-                        return self._labels[other]
-        return None
+        """The label of the conversation that was kept first of those that this one nearly repeats, or None."""
+        number = self._number[key]
+        lists = [kept for rank in self._rarest(number) if (kept := self._kept.get(rank))]
+        if not lists:
+            return None
+        similar = self._similar(number, np.unique(np.concatenate([np.array(each, np.int64) for each in lists])))
+        return self._labels[min(similar, key=self._kept_at.__getitem__)] if similar else None
 
     def keep(self, key: Key, label: Label) -> None:
         """Compare later ones with this conversation."""
-        self._labels[key] = label
-        for rank in self._rarest(self._runs[key]):
-            self._kept.setdefault(rank, []).append(key)
+        number = self._number[key]
+        self._labels[number], self._kept_at[number] = label, len(self._kept_at)
+        for rank in self._rarest(number):
+            self._kept.setdefault(rank, []).append(number)
 
-    def _rarest(self, runs: NDArray[np.int32]) -> list[int]:
-        size = len(runs)
-        prefix = runs[: size - math.ceil(self._threshold * size - _ROUNDING) + 1] if size else runs
+    def _runs(self, number: int) -> NDArray[np.int64]:
+        return self._flat[self._starts[number] : self._starts[number + 1]]
+
+    def _rarest(self, number: int) -> list[int]:
+        """The runs at which a conversation meets those that it may be similar to."""
+        size = int(self._sizes[number])
+        prefix = self._runs(number)[: size - math.ceil(self._threshold * size - _ROUNDING) + 1]
         ranks: list[int] = prefix[np.searchsorted(prefix, self._lonely) :].tolist()
         return ranks
 
-    def _similar(self, a: NDArray[np.int32], b: NDArray[np.int32]) -> bool:
-        if min(len(a), len(b)) < self._threshold * max(len(a), len(b)) - _ROUNDING:
-            return False
-        shared = len(np.intersect1d(a, b, assume_unique=True))
-        return shared >= self._threshold * (len(a) + len(b) - shared) - _ROUNDING
+    def _similar(self, number: int, others: NDArray[np.int64]) -> list[int]:
+        """Which of `others` are similar enough: shared runs are counted in one pass over the runs of them all."""
+        size, sizes = self._sizes[number], self._sizes[others]
+        near = np.minimum(size, sizes) >= self._threshold * np.maximum(size, sizes) - _ROUNDING
+        others, sizes = others[near], sizes[near]
+        if not len(others):
+            return []
+        ends = np.cumsum(sizes)
+        places = np.arange(ends[-1]) + np.repeat(self._starts[others] - (ends - sizes), sizes)
+        own = self._runs(number)
+        self._marked[own] = True
+        shared = np.add.reduceat(self._marked[self._flat[places]], ends - sizes, dtype=np.int64)
+        self._marked[own] = False
+        found: list[int] = others[shared >= self._threshold * (size + sizes - shared) - _ROUNDING].tolist()
+        return found
 
 
-class _Hashes:
-    """64-bit hashes of runs of words, each word hashed once."""
+@dataclass(frozen=True, slots=True)
+class _RunSets:
+    """The runs of many conversations one after the other, each a number: the rarer, the lower."""
 
-    def __init__(self) -> None:
-        self._words: dict[str, int] = {}
+    ranks: NDArray[np.int64]
+    """Ascending within each conversation."""
+    starts: NDArray[np.int64]
+    """Where each conversation's runs start, and one end."""
+    lonely: int
+    """Runs below it stand in one conversation alone, and are not worth an entry."""
 
-    def runs(self, words: Iterable[str]) -> NDArray[np.uint64]:
-        """The hashes of all runs of `RUN` words, each once; of the whole when it is shorter."""
-        hashed = np.array([self._word(word) for word in words], np.uint64)
-        if not len(hashed):
-            return hashed
-        length = min(RUN, len(hashed))
-        value = np.full(len(hashed) - length + 1, length, np.uint64)
-        for start in range(length):
-            value = value * _FACTOR + hashed[start : len(hashed) - length + 1 + start]
-        return np.unique(value)
 
-    def _word(self, word: str) -> int:
-        if word not in self._words:
-            self._words[word] = int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest())
-        return self._words[word]
+def _run_sets(conversations: Iterable[Conversation]) -> _RunSets:
+    words: list[int] = []
+    lengths: list[int] = []
+    known: dict[str, int] = {}
+    for conversation in conversations:
+        said = words_of(conversation)
+        words += [known.setdefault(word, len(known)) for word in said]
+        lengths.append(len(said))
+    hashed = np.array([_hash(word) for word in known], np.uint64)[np.array(words, np.int64)]
+    owners, values = _hashed_runs(hashed, np.array(lengths, np.int64))
+    distinct, places, counts = np.unique(values, return_inverse=True, return_counts=True)
+    order = np.empty(len(distinct), np.int64)
+    order[np.lexsort((distinct, counts))] = np.arange(len(distinct))
+    ranks = order[places]
+    sorted_places = np.lexsort((ranks, owners))
+    starts = np.concatenate([[0], np.cumsum(np.bincount(owners, minlength=len(lengths)))])
+    return _RunSets(ranks[sorted_places], starts.astype(np.int64), int(np.count_nonzero(counts == 1)))
+
+
+def _hashed_runs(words: NDArray[np.uint64], lengths: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
+    """(conversation, hash) of every run, once per conversation; `words` of all conversations follow one another."""
+    ends = np.cumsum(lengths)
+    whole = np.minimum(lengths, RUN)
+    counts = np.where(lengths > 0, lengths - whole + 1, 0)
+    owners = np.repeat(np.arange(len(lengths)), counts)
+    firsts = np.arange(counts.sum()) + np.repeat((ends - lengths) - (np.cumsum(counts) - counts), counts)
+    size = whole[owners]
+    values = size.astype(np.uint64)
+    for place in range(RUN):
+        within = place < size
+        following = words[np.where(within, firsts + place, 0)]
+        values = np.where(within, values * _FACTOR + following, values)
+    sorted_places = np.lexsort((values, owners))
+    owners, values = owners[sorted_places], values[sorted_places]
+    fresh = np.ones(len(values), np.bool_)
+    fresh[1:] = (owners[1:] != owners[:-1]) | (values[1:] != values[:-1])
+    return owners[fresh], values[fresh]
+
+
+def _hash(word: str) -> int:
+    """64 bits that depend on the word alone."""
+    return int.from_bytes(hashlib.blake2b(word.encode("utf-8", "surrogatepass"), digest_size=8).digest())
