@@ -25,6 +25,7 @@ from solon.evals.results import (
     MEASURE,
     PREFERENCE_MODEL,
     PROMPTS,
+    RED_TEAM,
     RESPONSE_PAIRS,
     RESPONSES,
     RL_CAI,
@@ -40,6 +41,7 @@ from solon.stages import (
     finetune,
     preference_model,
     prompts,
+    red_team,
     reinforcement,
     response_pairs,
     responses,
@@ -66,6 +68,15 @@ def advance(run: RunDirectory, display: Display) -> None:
     preferences = work.preference_model(labels)
     reinforced = work.rl_cai(asked, supervised, preferences)
     work.measure(asked, replies, revisions, labels, preferences, {SL_CAI: supervised.model, RL_CAI: reinforced.model})
+
+
+def write_red_team(run: RunDirectory, display: Display) -> Artefact:
+    """Have a model write red-team prompts like those of the run; the caller holds the run's lock.
+
+    The run's prompts are read first when that stage is not finished. Raises as `advance` does.
+    """
+    work = _Pipeline(run, display)
+    return work.red_team(work.prompts())
 
 
 @dataclass(slots=True)
@@ -103,6 +114,15 @@ class _Pipeline:
         held_out = {"harmful": measured.harmful, "benign": measured.benign, "limit": measured.limit}
         key = {"files": read, "held_out": held_out, "reserved": {k.value: n for k, n in inputs.reserved.items()}}
         return self.stage(PROMPTS, settings, key, lambda out: prompts.run(settings, inputs, engine, out), prompts.told)
+
+    def red_team(self, asked: Artefact) -> Artefact:
+        settings, models = self.recipe.red_team, self.recipe.models
+        writer = model_path(models.red_team or models.pretrained)
+        inputs = red_team.RedTeamInputs(self.recipe.seed, asked, self.recipe.engine.batch)
+        read = self.read(asked, writer=writer)
+        return self.stage(
+            RED_TEAM, settings, read, lambda out: red_team.run(settings, inputs, self.engine(writer), out)
+        )
 
     def responses(self, asked: Artefact) -> Artefact:
         settings = self.recipe.responses
@@ -219,13 +239,14 @@ class _Pipeline:
 
         `told` puts into words what a person should hear of a stage's facts when it is done.
         """
-        number = STAGES.index(name) + 1
+        number = (*STAGES, RED_TEAM).index(name) + 1
+        total = max(number, len(STAGES))
         key = {"settings": settings.model_dump(mode="json"), "seed": self.recipe.seed, **read}
         finished = self.run.finished(name, key)
         if finished is not None:
-            self.display.stage_kept(number, name, len(STAGES), finished.manifest.rows)
+            self.display.stage_kept(number, name, total, finished.manifest.rows)
             return finished
-        self.display.stage_started(number, name, len(STAGES))
+        self.display.stage_started(number, name, total)
         artefact = work(self.run.begin(number, name, key, self._report))
         manifest = artefact.manifest
         self.display.stage_finished(name, manifest.rows, manifest.outcomes, manifest.seconds)

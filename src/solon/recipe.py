@@ -108,6 +108,8 @@ class Models(Settings):
     """Writes critiques and revisions; the assistant when null."""
     feedback: str | None = None
     """Judges pairs; the assistant when null."""
+    red_team: str | None = None
+    """Writes more red-team prompts for `solon red-team`; `pretrained` when null, as in the paper (section 3.2)."""
     preference: str | None = None
     """What the preference model grows from; `pretrained` when null."""
 
@@ -144,6 +146,24 @@ class PromptSettings(Settings):
     """Lines of a prompt file that may be unreadable, and are skipped and counted."""
     near_duplicates: Annotated[float, Field(gt=0, le=1)] | None = None
     """Similarity from which on two prompts count as one (`solon.stages.near_duplicates`); null: only when equal."""
+
+
+class RedTeamSettings(Settings):
+    """Red-team prompts that a model writes (paper, section 3.2: 140,335 of them); only `solon red-team` reads this."""
+
+    count: Positive = 1000
+    """Prompts wanted; fewer come when requests run out."""
+    examples: Positive = 5
+    """Human prompts shown in each request."""
+    drawing: Drawing = Drawing()
+    requests: Positive | None = None
+    """Requests at most; as many as `count` when null."""
+    shortest: Positive = 4
+    """Words of a prompt at least."""
+    longest: Positive = 60
+    """Words at most, of examples too."""
+    near_duplicates: Annotated[float, Field(gt=0, le=1)] | None = 0.7
+    """Similarity from which on a prompt repeats an earlier or a human one; null: only when equal."""
 
 
 class ResponseSettings(Settings):
@@ -279,6 +299,7 @@ class Recipe(Settings):
     models: Models = Models()
     engine: EngineSettings = EngineSettings()
     prompts: PromptSettings = PromptSettings()
+    red_team: RedTeamSettings = RedTeamSettings()
     responses: ResponseSettings = ResponseSettings()
     revision: RevisionSettings = RevisionSettings()
     finetune: FinetuneSettings = FinetuneSettings()
