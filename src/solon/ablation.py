@@ -74,6 +74,10 @@ class _OfVariant:
         """See `Display`."""
         self.shown.stage_finished(f"{self.variant}: {name}", rows, outcomes, seconds)
 
+    def remark(self, line: str) -> None:
+        """See `Display`."""
+        self.shown.remark(line)
+
     def stage_kept(self, number: int, name: str, total_stages: int, rows: int) -> None:
         """See `Display`."""
         self.shown.stage_kept(number, f"{self.variant}: {name}", total_stages, rows)

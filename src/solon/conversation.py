@@ -34,6 +34,8 @@ class Role(StrEnum):
     REASONING = "reasoning"
     """The judge's own reasoning before its answer (chain of thought, section 4.1)."""
     ANSWER = "answer"
+    LIST = "list"
+    """The rest of a numbered list, which stands in the transcript without a label right after the list's start."""
 
 
 LABELS: Mapping[Role, str] = {
@@ -140,6 +142,8 @@ class TranscriptRendering:
         """See `Rendering.render`; the reply's label ends the text, so that a reply starts with a space."""
         shared = "".join(_transcript_turn(turn) for turn in prompt.turns[: prompt.shared])
         own = "".join(_transcript_turn(turn) for turn in prompt.turns[prompt.shared :])
+        if prompt.reply_as is Role.LIST:
+            return shared, f"{own}\n{prompt.opening}"
         opening = f" {prompt.opening}" if prompt.opening else ""
         return shared, f"{own}\n\n{LABELS[prompt.reply_as]}:{opening}"
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from solon.builtin import model_path, source_path
 from solon.conversation import Conversation
@@ -28,6 +29,7 @@ from solon.evals.results import (
     MEASURE,
     PREFERENCE_MODEL,
     PROMPTS,
+    RED_TEAM,
     RESPONSE_PAIRS,
     RESPONSES,
     RL_CAI,
@@ -44,11 +46,15 @@ from solon.stages import (
     finetune,
     preference_model,
     prompts,
+    red_team,
     reinforcement,
     response_pairs,
     responses,
 )
+from solon.stages.datasets_library import dataset_hash
+from solon.stages.prompt_sources import sources
 from solon.stages.room import reserved_tokens
+from solon.stages.sources import located
 from solon.testbed.oracle import Oracle
 
 
@@ -98,6 +104,16 @@ def rater_of(recipe: Recipe) -> Rates | None:
     return Oracle() if recipe.measure.rater is Rater.TESTBED else None
 
 
+def write_red_team(run: RunDirectory, display: Display) -> Artefact:
+    """Have a model write red-team prompts like those of the run; the caller holds the run's lock.
+
+    The run's prompts are read first when that stage is not finished. Raises as `advance` does.
+    """
+    with run.answers() as answers:
+        work = Pipeline(run, display, answers)
+        return work.red_team(work.prompts())
+
+
 @dataclass(slots=True)
 class Pipeline:
     """One session's way through a run; holds the one model that was asked last."""
@@ -134,15 +150,23 @@ class Pipeline:
     def prompts(self) -> Artefact:
         """Stage 01."""
         settings, measured, constitution = self.recipe.prompts, self.recipe.measure, self.run.constitution
-        files = {name: source_path(name) for name in (settings.red_team, settings.helpful)}
-        files |= {name: source_path(name) for name in (measured.harmful, measured.benign)}
-
+        names = dict.fromkeys(name for source in sources(settings, measured) for name in source.names)
+        read = {name: self._source_hash(name) for name in names}
         engine = self.engine(self.assistant)
         inputs = prompts.PromptInputs(measured, reserved_tokens(self.recipe, constitution, engine))
-        read = {name: self.hash(path) for name, path in files.items()}
         held_out = {"harmful": measured.harmful, "benign": measured.benign, "limit": measured.limit}
         key = {"files": read, "held_out": held_out, "reserved": {k.value: n for k, n in inputs.reserved.items()}}
-        return self.stage(PROMPTS, settings, key, lambda out: prompts.run(settings, inputs, engine, out))
+        return self.stage(PROMPTS, settings, key, lambda out: prompts.run(settings, inputs, engine, out), prompts.told)
+
+    def red_team(self, asked: Artefact) -> Artefact:
+        """Beside the run's stages: prompts that a model writes after those of the run."""
+        settings, models = self.recipe.red_team, self.recipe.models
+        writer = model_path(models.red_team or models.pretrained)
+        inputs = red_team.RedTeamInputs(self.recipe.seed, asked, self.recipe.engine.batch)
+        read = self.read(asked, writer=writer)
+        return self.stage(
+            RED_TEAM, settings, read, lambda out: red_team.run(settings, inputs, self.engine(writer), out)
+        )
 
     def responses(self, asked: Artefact) -> Artefact:
         """Stage 02."""
@@ -271,21 +295,31 @@ class Pipeline:
         )
 
     def stage(
-        self, name: str, settings: Settings, read: Mapping[str, object], work: Callable[[StageFolder], Artefact]
+        self,
+        name: str,
+        settings: Settings,
+        read: Mapping[str, object],
+        work: Callable[[StageFolder], Artefact],
+        told: Callable[[Mapping[str, Any]], Sequence[str]] = lambda facts: (),
     ) -> Artefact:
-        """The artefact of a stage: the finished one when its key is unchanged, else the stage is done now."""
+        """The artefact of a stage: the finished one when its key is unchanged, else the stage is done now.
+
+        `told` puts into words what a person should hear of a stage's facts when it is done.
+        """
         number = STAGES.index(name) + 1 if name in STAGES else len(STAGES) + 1
-        stages = max(number, len(STAGES))
+        total = max(number, len(STAGES))
         key = {"settings": settings.model_dump(mode="json"), "seed": self.recipe.seed, **read}
         self._stage = name
         finished = self.run.finished(name, key) or self.run.adopt(number, name, key)
         if finished is not None:
-            self.display.stage_kept(number, name, stages, finished.manifest.rows)
+            self.display.stage_kept(number, name, total, finished.manifest.rows)
             return finished
-        self.display.stage_started(number, name, stages)
+        self.display.stage_started(number, name, total)
         artefact = work(self.run.begin(number, name, key, self._report))
         manifest = artefact.manifest
         self.display.stage_finished(name, manifest.rows, manifest.outcomes, manifest.seconds)
+        for line in told(artefact.facts):
+            self.display.remark(line)
         return artefact
 
     def engine(self, folder: Path) -> Engine:
@@ -311,6 +345,11 @@ class Pipeline:
             files = sorted([*path.glob("*.json"), *path.glob("*.safetensors")]) if path.is_dir() else [path]
             self._hashes[path] = digest([(each.name if path.is_dir() else "", digest_file(each)) for each in files])
         return self._hashes[path]
+
+    def _source_hash(self, name: str) -> str:
+        """The hash of a source of prompts: of its file, or of a dataset's rows."""
+        source = located(name)
+        return self.hash(source) if isinstance(source, Path) else dataset_hash(source)
 
     def _scorer(self, folder: Path) -> Callable[[Sequence[Conversation]], list[float]]:
         scorer = preference_model.load(folder, self.recipe.engine)

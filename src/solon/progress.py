@@ -26,6 +26,10 @@ class Display(Protocol):
         """The present stage is published; `seconds` counts the work of all sessions."""
         ...
 
+    def remark(self, line: str) -> None:
+        """Something to know of the stage that has just finished, in words."""
+        ...
+
     def stage_kept(self, number: int, name: str, total_stages: int, rows: int) -> None:
         """The stage was finished by an earlier session and is used as it is."""
         ...
@@ -41,6 +45,9 @@ class Silent:
         """See `Display`."""
 
     def stage_finished(self, name: str, rows: int, outcomes: Mapping[str, int], seconds: float) -> None:
+        """See `Display`."""
+
+    def remark(self, line: str) -> None:
         """See `Display`."""
 
     def stage_kept(self, number: int, name: str, total_stages: int, rows: int) -> None:

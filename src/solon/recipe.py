@@ -110,6 +110,8 @@ class Models(Settings):
     """Writes revisions; the critic when null."""
     feedback: str | None = None
     """Judges pairs; the assistant when null."""
+    red_team: str | None = None
+    """Writes more red-team prompts for `solon red-team`; `pretrained` when null, as in the paper (section 3.2)."""
     preference: str | None = None
     """What the preference model grows from; `pretrained` when null."""
 
@@ -135,7 +137,7 @@ class Drawing(Settings):
 
 
 class PromptSettings(Settings):
-    """Where prompts come from; each source is a file or `testbed:NAME`."""
+    """Where prompts come from; each source is a file, `testbed:NAME` or `hf:NAME`, or several joined by ` + `."""
 
     red_team: str = "testbed:red-team"
     helpful: str = "testbed:helpful"
@@ -144,6 +146,26 @@ class PromptSettings(Settings):
     too_long: TooLong = TooLong.REFUSE
     bad_lines: Count = 0
     """Lines of a prompt file that may be unreadable, and are skipped and counted."""
+    near_duplicates: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Similarity from which on two prompts count as one (`solon.stages.near_duplicates`); null: only when equal."""
+
+
+class RedTeamSettings(Settings):
+    """Red-team prompts that a model writes (paper, section 3.2: 140,335 of them); only `solon red-team` reads this."""
+
+    count: Positive = 1000
+    """Prompts wanted; fewer come when requests run out."""
+    examples: Positive = 5
+    """Human prompts shown in each request."""
+    drawing: Drawing = Drawing()
+    requests: Positive | None = None
+    """Requests at most; as many as `count` when null."""
+    shortest: Positive = 4
+    """Words of a prompt at least."""
+    longest: Positive = 60
+    """Words at most, of examples too."""
+    near_duplicates: Annotated[float, Field(gt=0, le=1)] | None = 0.7
+    """Similarity from which on a prompt repeats an earlier or a human one; null: only when equal."""
 
 
 class ResponseSettings(Settings):
@@ -280,6 +302,7 @@ class MeasureSettings(Settings):
 
     rater: Rater = Rater.TESTBED
     harmful: str = "testbed:held-out-harmful"
+    """A source like those of `prompts`, or `split:SHARE`: that share of the training prompts, by content hash."""
     benign: str = "testbed:held-out-benign"
     limit: Positive | None = None
     drawing: Drawing = Drawing()
@@ -295,6 +318,7 @@ class Recipe(Settings):
     models: Models = Models()
     engine: EngineSettings = EngineSettings()
     prompts: PromptSettings = PromptSettings()
+    red_team: RedTeamSettings = RedTeamSettings()
     responses: ResponseSettings = ResponseSettings()
     revision: RevisionSettings = RevisionSettings()
     finetune: FinetuneSettings = FinetuneSettings()

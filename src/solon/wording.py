@@ -64,6 +64,15 @@ def revision(
     return Prompt((*shown, *turns), Role.REVISION, shared=len(shown))
 
 
+def more_questions(examples: Sequence[str]) -> Prompt:
+    """Ask for more questions like `examples`, as a numbered list that goes on (few-shot, section 3.2).
+
+    A list needs no instruction that a pretrained model would have to understand; each example stands on one line.
+    """
+    lines = "".join(f"\n{number}. {example}" for number, example in enumerate(examples, start=1))
+    return Prompt((Turn(Role.QUESTION, f"Questions that people ask:{lines}"),), Role.LIST, f"{len(examples) + 1}.")
+
+
 def _critique_examples(examples: Sequence[CritiqueExample], *, direct: bool = False) -> tuple[Turn, ...]:
     turns: list[Turn] = []
     for example in examples:

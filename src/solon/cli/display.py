@@ -87,6 +87,10 @@ class PlainDisplay(QuietDisplay):
         """See `Display`."""
         self._line(f"      {name}: {summary(rows, outcomes, seconds)}")
 
+    def remark(self, line: str) -> None:
+        """See `Display`."""
+        self._line(f"      {plain(line, lines=False)}")
+
     def stage_kept(self, number: int, name: str, total_stages: int, rows: int) -> None:
         """See `Display`."""
         self._line(f"[{number}/{total_stages}] {name}: finished before, {rows:,} rows")
@@ -139,6 +143,10 @@ class RichDisplay:
         """See `Display`."""
         self._drop()
         self._print(f"{self._heading.ljust(24)} {summary(rows, outcomes, seconds)}")
+
+    def remark(self, line: str) -> None:
+        """See `Display`."""
+        self._print(f"     {plain(line, lines=False)}")
 
     def stage_kept(self, number: int, name: str, total_stages: int, rows: int) -> None:
         """See `Display`."""

@@ -82,9 +82,10 @@ Examples:
   solon show prompt critique
   solon show prompt revision --few-shot 2 --constitution harmlessness
   solon show prompt comparison --principle 3
+  solon show prompt red-team
 """
 )
-@click.argument("kind", type=click.Choice(["reply", "critique", "revision", "comparison", "reasoning"]))
+@click.argument("kind", type=click.Choice(["reply", "critique", "revision", "comparison", "reasoning", "red-team"]))
 @CONSTITUTION
 @click.option("--few-shot", type=click.IntRange(min=0), default=0, show_default=True, help="Worked examples in front.")
 @click.option("--principle", type=click.IntRange(min=1), default=1, show_default=True, help="Which principle, from 1.")
@@ -140,7 +141,7 @@ def _prompt(kind: str, constitution: Constitution, few_shot: int, position: int)
 
     asked, harmful, harmless = _example()
     principles = constitution.preference if kind in ("comparison", "reasoning") else constitution.revision
-    if kind != "reply" and position >= len(principles):
+    if kind not in ("reply", "red-team") and position >= len(principles):
         raise InputError(
             f"there is no principle {position + 1}",
             place=f"constitution '{constitution.name}'",
@@ -148,6 +149,8 @@ def _prompt(kind: str, constitution: Constitution, few_shot: int, position: int)
         )
     if kind == "reply":
         return wording.reply(asked)
+    if kind == "red-team":
+        return wording.more_questions([asked.turns[-1].content, "How can I find out where my teacher lives?"])
     if kind == "comparison":
         examples = [
             (example, draw(constitution.preference, "show", number), wording.LETTERS[number % 2])

@@ -21,6 +21,8 @@ STAGES = (
     PROMPTS, RESPONSES, CRITIQUE_REVISION, SL_CAI, RESPONSE_PAIRS, AI_FEEDBACK, PREFERENCE_MODEL, RL_CAI, MEASURE
 )  # fmt: skip
 """The stages of a whole run, in order; a stage's number is its position, counted from one."""
+RED_TEAM = "red-team"
+"""What `solon red-team` makes beside them."""
 
 
 def results(run: RunDirectory) -> dict[str, Any]:

@@ -16,9 +16,12 @@ NO_ROOM = Completion("", Finish.LENGTH)
 """What stands for the completion of a prompt that was too long to be asked."""
 
 
-def ask(engine: Engine, prompts: Sequence[Prompt], seeds: Sequence[int], drawing: Drawing) -> list[Completion]:
-    """One completion per prompt, in order, each drawn from its own seed."""
-    sampling = Sampling(drawing.max_tokens, drawing.temperature, drawing.top_p, engine.rendering.stops())
+def ask(
+    engine: Engine, prompts: Sequence[Prompt], seeds: Sequence[int], drawing: Drawing, stops: Sequence[str] = ()
+) -> list[Completion]:
+    """One completion per prompt, in order, each drawn from its own seed; `stops` end it besides the rendering's own."""
+    stop = (*engine.rendering.stops(), *stops)
+    sampling = Sampling(drawing.max_tokens, drawing.temperature, drawing.top_p, stop)
     fitting = [index for index, prompt in enumerate(prompts) if has_room(engine, prompt, drawing.max_tokens)]
     completions = [NO_ROOM] * len(prompts)
     if fitting:

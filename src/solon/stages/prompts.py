@@ -1,29 +1,32 @@
 """Stage 01-prompts: the conversations that the method starts from (paper, sections 3.2 and 4.2).
 
 Four kinds of prompts are read: red-team prompts, which ask for harm over one or several turns; helpfulness prompts; and
-two held-out sets, harmful and benign, on which the finished models are measured. Exact duplicates are taken once, and a
-prompt has one kind only: what is held out is taken from training, what is a red-team prompt is taken from the helpful
-ones. Limits keep the lowest row ids, which are content hashes: a draw depends on neither the order of a file nor the
-seed of a run, and a larger limit only adds.
+two held-out sets, harmful and benign, on which the finished models are measured. A prompt has one kind only: what is
+held out is taken from training, what is a red-team prompt is taken from the helpful ones. Exact duplicates are taken
+once; near ones too when a threshold is set, and then what nearly repeats a held-out prompt is not trained on either.
+Limits keep the lowest row ids, and `split` holds out by them; they are content hashes, so neither the order of a file
+nor the seed of a run matters, a larger limit or share only adds, and new prompts move no old one.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 
 from solon import wording
-from solon.builtin import source_path
 from solon.engines.base import Engine
 from solon.errors import InputError, StageError
 from solon.outcome import Outcome
 from solon.recipe import MeasureSettings, PromptSettings, TooLong
 from solon.runs import Artefact, StageFolder
-from solon.stages.files import FoundPrompt, read_prompts
+from solon.stages.files import FoundPrompt, PromptFile, read_prompts
+from solon.stages.near_duplicates import NearDuplicates
+from solon.stages.prompt_sources import Source, sources
+from solon.stages.sources import located
 from solon.stages.tables import MESSAGES, STRING, Kind
 
 SCHEMA = pa.schema(
@@ -46,15 +49,27 @@ class PromptInputs:
     reserved: Mapping[Kind, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where the prompts of one kind come from."""
+@dataclass(slots=True)
+class Found:
+    """The prompts of a source by row id, each with the name of its file, and what was counted on the way."""
 
-    kind: Kind
-    name: str
-    limit: int | None
-    setting: str
-    """The recipe's key for it, for messages."""
+    source: Source
+    prompts: dict[str, tuple[FoundPrompt, str]]
+    lines: int = 0
+    bad_lines: int = 0
+    duplicates: int = 0
+    too_long: int = 0
+    overlaps: Counter[str] = field(default_factory=Counter)
+    """Prompts of this source that are of another kind already, by that kind."""
+    near_duplicates: int = 0
+    near_overlaps: Counter[str] = field(default_factory=Counter)
+    """Prompts that nearly repeat one of another kind, by that kind."""
+
+    def facts(self, of: int, kept: int) -> dict[str, Any]:
+        """What the manifest says of the source: `of` prompts could be drawn, `kept` were."""
+        counts = {name: getattr(self, name) for name in ("lines", "bad_lines", "duplicates", "near_duplicates")}
+        overlaps = {"overlaps": dict(self.overlaps), "near_overlaps": dict(self.near_overlaps)}
+        return {"source": self.source.name, **counts, **overlaps, "of": of, "too_long": self.too_long, "kept": kept}
 
 
 def run(settings: PromptSettings, inputs: PromptInputs, engine: Engine, out: StageFolder) -> Artefact:
@@ -63,76 +78,109 @@ def run(settings: PromptSettings, inputs: PromptInputs, engine: Engine, out: Sta
     Raises InputError for a file that is missing, empty or malformed and for a prompt that is too long, and StageError
     when nothing is left of a training set once the held-out prompts are taken out.
     """
+    wanted = sources(settings, inputs.held_out)
+    files = _read(wanted, settings.bad_lines)
+    near = _near_duplicates(settings, files)
     taken: dict[str, Kind] = {}
     rows: list[dict[str, Any]] = []
     facts: dict[str, Any] = {}
-    for done, source in enumerate(sources(settings, inputs.held_out), start=1):
-        found, counts = _read(settings, source, taken)
-        drawn, too_long = _draw(settings, source, found, engine, inputs.reserved[source.kind])
+    for done, source in enumerate(wanted, start=1):
+        found = _find(source, files, taken)
+        drawn = _draw(settings, found, near, engine, inputs.reserved[source.kind])
         if not drawn:
-            raise _nothing_left(source, too_long, counts["overlaps"])
+            raise _nothing_left(found)
         taken |= dict.fromkeys(drawn, source.kind)
-        rows += [_row(row_id, found[row_id], source) for row_id in drawn]
-        facts[source.kind.value] = {**counts, "of": len(found), "too_long": too_long, "kept": len(drawn)}
+        rows += [_row(row_id, *found.prompts[row_id], source.kind) for row_id in drawn]
+        facts[source.kind.value] = found.facts(len(found.prompts), len(drawn))
         out.report(done, len(Kind), f"{len(drawn)} {source.kind.value} prompts")
     return out.publish(rows, SCHEMA, facts=facts)
 
 
-def sources(settings: PromptSettings, held_out: MeasureSettings) -> tuple[Source, ...]:
-    """The four sources, in the order in which they lay claim to a prompt."""
-    return (
-        Source(Kind.HELD_OUT_HARMFUL, held_out.harmful, held_out.limit, "measure.harmful"),
-        Source(Kind.HELD_OUT_BENIGN, held_out.benign, held_out.limit, "measure.benign"),
-        Source(Kind.RED_TEAM, settings.red_team, settings.limit_red_team, "prompts.red_team"),
-        Source(Kind.HELPFUL, settings.helpful, settings.limit_helpful, "prompts.helpful"),
-    )
+def told(facts: Mapping[str, Any]) -> list[str]:
+    """What was left out of each kind, in words, from the stage's facts; kinds that lost nothing are not mentioned."""
+    lines = []
+    for kind, counts in facts.items():
+        overlaps = [f"{count} held as {other}" for other, count in counts["overlaps"].items()]
+        near = [f"{count} nearly repeat {other}" for other, count in counts["near_overlaps"].items()]
+        counted = [f"{counts[name]} {name.replace('_', ' ')}" for name in _TOLD if counts[name]]
+        if counted or overlaps or near:
+            lines.append(f"{kind}: {counts['kept']:,} prompts; left out: {', '.join([*counted, *overlaps, *near])}")
+    return lines
 
 
-def _read(
-    settings: PromptSettings, source: Source, taken: Mapping[str, Kind]
-) -> tuple[dict[str, FoundPrompt], dict[str, Any]]:
-    """The prompts of a source by row id, without those that have another kind already, and what was counted."""
-    file = read_prompts(source_path(source.name), bad_lines=settings.bad_lines)
-    found: dict[str, FoundPrompt] = {}
-    duplicates, overlaps = 0, Counter[str]()
-    for prompt in file.prompts:
-        row_id = prompt.conversation.row_id
-        if row_id in found:
-            duplicates += 1
-        elif row_id in taken:
-            overlaps[taken[row_id].value] += 1
-        else:
-            found[row_id] = prompt
-    counts = {"source": source.name, "lines": file.lines, "bad_lines": len(file.bad), "duplicates": duplicates}
-    return found, {**counts, "overlaps": dict(overlaps)}
+_TOLD = ("bad_lines", "duplicates", "near_duplicates", "too_long")
+
+
+def _read(wanted: Sequence[Source], bad_lines: int) -> dict[str, PromptFile]:
+    """Every file or dataset that is named, by its name and read once."""
+    names = dict.fromkeys(name for source in wanted for name in source.names)
+    return {name: read_prompts(located(name), bad_lines=bad_lines) for name in names}
+
+
+def _near_duplicates(settings: PromptSettings, files: Mapping[str, PromptFile]) -> NearDuplicates[str, Kind] | None:
+    if settings.near_duplicates is None:
+        return None
+    every = {prompt.conversation.row_id: prompt.conversation for file in files.values() for prompt in file.prompts}
+    return NearDuplicates(settings.near_duplicates, every)
+
+
+def _find(source: Source, files: Mapping[str, PromptFile], taken: Mapping[str, Kind]) -> Found:
+    """The prompts of a source that lie in its part of a split and are of no other kind already."""
+    found = Found(source, {})
+    for name in source.names:
+        found.lines += files[name].lines
+        found.bad_lines += len(files[name].bad)
+        for prompt in files[name].prompts:
+            row_id = prompt.conversation.row_id
+            if not source.holds(row_id):
+                continue
+            if row_id in found.prompts:
+                found.duplicates += 1
+            elif row_id in taken:
+                found.overlaps[taken[row_id].value] += 1
+            else:
+                found.prompts[row_id] = prompt, name
+    return found
 
 
 def _draw(
-    settings: PromptSettings, source: Source, found: Mapping[str, FoundPrompt], engine: Engine, reserved: int
-) -> tuple[list[str], int]:
-    """The lowest row ids that fit the window, up to the limit, and how many too long ones were met on the way."""
-    drawn: list[str] = []
-    too_long = 0
-    for row_id in sorted(found):
-        if len(drawn) == source.limit:
+    settings: PromptSettings, found: Found, near: NearDuplicates[str, Kind] | None, engine: Engine, reserved: int
+) -> list[str]:
+    """The lowest row ids that fit the window and repeat nothing, up to the limit; counts what was met on the way."""
+    kind, drawn = found.source.kind, list[str]()
+    for row_id in sorted(found.prompts):
+        if len(drawn) == found.source.limit:
             break
-        tokens = engine.count_tokens(wording.reply(found[row_id].conversation))
-        if tokens + reserved <= engine.window:
+        twin = near.match(row_id) if near else None
+        if twin is kind:
+            found.near_duplicates += 1
+        elif twin is not None:
+            found.near_overlaps[twin.value] += 1
+        elif _fits(settings, found.prompts[row_id][0], engine, reserved):
             drawn.append(row_id)
-        elif settings.too_long is TooLong.DROP:
-            too_long += 1
+            if near:
+                near.keep(row_id, kind)
         else:
-            place = f"{source_path(source.name)}:{found[row_id].line}"
-            raise _too_long(place, tokens, reserved, engine.window)
-    return drawn, too_long
+            found.too_long += 1
+    return drawn
 
 
-def _row(row_id: str, prompt: FoundPrompt, source: Source) -> dict[str, Any]:
+def _fits(settings: PromptSettings, prompt: FoundPrompt, engine: Engine, reserved: int) -> bool:
+    """Whether a prompt leaves room in the window; raises InputError when it does not and is not to be dropped."""
+    tokens = engine.count_tokens(wording.reply(prompt.conversation))
+    if tokens + reserved <= engine.window:
+        return True
+    if settings.too_long is TooLong.DROP:
+        return False
+    raise _too_long(prompt.place, tokens, reserved, engine.window)
+
+
+def _row(row_id: str, prompt: FoundPrompt, file: str, kind: Kind) -> dict[str, Any]:
     return {
         "row_id": row_id,
-        "kind": source.kind.value,
+        "kind": kind.value,
         "prompt": prompt.conversation.messages(),
-        "source": source.name,
+        "source": file,
         "line": prompt.line,
         "outcome": Outcome.OK.value,
     }
@@ -147,9 +195,12 @@ def _too_long(place: str, tokens: int, reserved: int, window: int) -> InputError
     )
 
 
-def _nothing_left(source: Source, too_long: int, overlaps: Mapping[str, int]) -> StageError:
-    reasons = [f"{too_long} are too long"] if too_long else []
-    reasons += [f"{count} are {kind} prompts too" for kind, count in overlaps.items()]
+def _nothing_left(found: Found) -> StageError:
+    source = found.source
+    reasons = [f"{found.too_long} are too long"] if found.too_long else []
+    reasons += [f"{count} are {kind} prompts too" for kind, count in found.overlaps.items()]
+    reasons += [f"{count} nearly repeat {kind} prompts" for kind, count in found.near_overlaps.items()]
+    reasons = reasons or ["none of them fell into this part of the split"]
     return StageError(
         f"no {source.kind.value} prompts are left: {', '.join(reasons)}",
         place=source.name,

@@ -1,0 +1,54 @@
+"""`solon red-team`: more red-team prompts, written by a model from the run's human ones."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import click
+
+from solon.cli.terminal import INTERRUPTED
+
+EPILOG = """\b
+Examples:
+  solon red-team runs/red --recipe testbed --set red_team.count=200
+  solon red-team runs/red                                     go on where it stopped, or say what it made
+  solon red-team runs/red --recipe real --set models.red_team=models/base --set red_team.count=5000
+  solon red-team runs/red --recipe real --set prompts.red_team=hf:Anthropic/hh-rlhf/red-team-attempts:train
+\b
+Then train on human and model-written prompts together:
+  solon run runs/mine --recipe real --set prompts.red_team="human.jsonl + runs/red/10-red-team/prompts.jsonl"
+"""
+
+
+@click.command(name="red-team", epilog=EPILOG)
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--recipe", metavar="NAME_OR_FILE", help="What to do: a built-in name or a YAML file. [default: testbed]")
+@click.option("--overlay", "overlays", multiple=True, metavar="FILE", help="Settings over the recipe; may be repeated.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="One setting, e.g. red_team.count=200.")
+@click.option("--quiet", "-q", is_flag=True, help="Show no progress, only the outcome.")
+def red_team(run: Path, recipe: str | None, overlays: tuple[str, ...], settings: tuple[str, ...], quiet: bool) -> None:
+    """Have a model write more red-team prompts.
+
+    RUN is a run's folder, old or new; its red-team prompts (prompts.red_team) are the examples, its pretrained model
+    (or models.red_team) writes, and the settings are those of `red_team` in the recipe. What passes the rules is
+    written to prompts.jsonl, which can be named as a source of prompts. Ctrl-C saves; the same command goes on.
+    """
+    from solon.cli.run import open_or_create
+
+    directory = open_or_create(run, recipe, overlays, settings)
+    from solon.cli.display import display_for
+    from solon.cli.terminal import plain
+    from solon.pipeline import write_red_team
+    from solon.stages.red_team import PROMPTS_FILE, told
+
+    try:
+        with directory.lock(), display_for(quiet=quiet) as display:
+            artefact = write_red_team(directory, display)
+    except KeyboardInterrupt:
+        again = f"solon red-team {shlex.quote(str(run))}"
+        click.echo(f"Stopped; what was finished is saved. Go on with: {again}", err=True)
+        click.get_current_context().exit(INTERRUPTED)
+    for line in told(artefact.facts):
+        click.echo(plain(line, lines=False))
+    click.echo(f"Prompts: {artefact.path / PROMPTS_FILE}")

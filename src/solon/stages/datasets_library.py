@@ -1,0 +1,99 @@
+"""Rows of a Hugging Face dataset, on the hub or in a local folder: `hf:NAME[/FOLDER][:SPLIT]`.
+
+`hf:Anthropic/hh-rlhf/red-team-attempts:train` is the folder `red-team-attempts` of a dataset of the hub, and
+`hf:./folder` a local one (data files, or what `save_to_disk` wrote). A split may be sliced (`train[:1000]`); without
+one the only split is read, or `train`. The `datasets` library is an extra and is imported only here, when it is called.
+Code that comes with a dataset is never run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from solon.errors import InputError
+from solon.stages.sources import COLUMNS, no_column, without_nulls
+
+_NAME = re.compile(r"hf:(?P<path>[^:]+)(?::(?P<split>.+))?")
+_SAVED = ("state.json", "dataset_dict.json")
+"""What `save_to_disk` leaves in the folder of a split, or of several."""
+_BATCH = 1024
+
+
+def dataset_rows(name: str) -> Iterator[Mapping[str, Any]]:
+    """The rows of a dataset in order, of the columns that prompts are read from.
+
+    Raises InputError when the name is malformed, the library is not installed, or dataset, split or columns are not
+    there.
+    """
+    dataset = _load(name)
+    known = [column for column in COLUMNS if column in dataset.column_names]
+    if not known:
+        raise no_column(list(dataset.column_names), name)
+    for batch in dataset.select_columns(known).iter(_BATCH):
+        for values in zip(*(batch[column] for column in known), strict=True):
+            yield without_nulls(dict(zip(known, values, strict=True)))
+
+
+def dataset_hash(name: str) -> str:
+    """SHA-256 over the rows that are read of a dataset: what a stage's key says of it, wherever it was cached."""
+    state = hashlib.sha256()
+    for row in dataset_rows(name):
+        state.update(json.dumps(row, sort_keys=True, default=str).encode() + b"\n")
+    return state.hexdigest()
+
+
+def _load(name: str) -> Any:
+    match = _NAME.fullmatch(name)
+    if not match:
+        raise InputError("no dataset's name", place=name, remedy="Write hf:NAME[/FOLDER][:SPLIT]")
+    try:
+        from datasets import DatasetDict
+    except ImportError:
+        raise InputError(
+            "reading a Hugging Face dataset needs the `datasets` library",
+            place=name,
+            remedy="Install it with: pip install 'solon[hub]'",
+        ) from None
+    try:
+        found = _open(match["path"], match["split"])
+    except (OSError, ValueError, RuntimeError) as error:
+        # The library's own errors derive from these; some of them span many lines.
+        why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        remedy = "Check name and split, and the network when the dataset is not on this machine"
+        raise InputError(f"the dataset cannot be read: {why}", place=name, remedy=remedy) from error
+    if not isinstance(found, DatasetDict):
+        return found
+    splits = list(found)
+    if len(splits) > 1 and "train" not in splits:
+        raise InputError(f"which split? It has {', '.join(splits)}", place=name, remedy=f"Write {name}:{splits[0]}")
+    return found[splits[0] if len(splits) == 1 else "train"]
+
+
+def _open(path: str, split: str | None) -> Any:
+    from datasets import load_dataset, load_from_disk
+
+    if path.startswith((".", "/", "~")):
+        folder = Path(path).expanduser()
+        if not folder.is_dir():
+            raise ValueError("no such folder")
+        if any((folder / mark).exists() for mark in _SAVED):
+            return _saved(load_from_disk(str(folder)), split)
+        return load_dataset(str(folder), split=split)
+    parts = path.split("/")
+    return load_dataset("/".join(parts[:2]), data_dir="/".join(parts[2:]) or None, split=split)
+
+
+def _saved(found: Any, split: str | None) -> Any:
+    """A split of what `save_to_disk` wrote; slices are for data files alone."""
+    if split is None:
+        return found
+    if hasattr(found, "features") and not hasattr(found, "keys"):
+        raise ValueError("the folder holds one split without a name")
+    if split not in found:
+        raise ValueError(f"no split '{split}' (there is {', '.join(found)})")
+    return found[split]
