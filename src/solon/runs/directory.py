@@ -108,7 +108,7 @@ class RunDirectory:
         for folder in self._folders():
             if folder.name[3:] == name and (artefact := Artefact.open(folder)) is not None:
                 if key is not None:
-                    _refuse_other_key(folder, artefact.manifest.key, plain(key, str(folder)))
+                    refuse_other_key(folder, artefact.manifest.key, plain(key, str(folder)))
                 return artefact
         return None
 
@@ -126,18 +126,7 @@ class RunDirectory:
         folder = self.path / f"{number:02d}-{name}"
         if not STAGE.fullmatch(folder.name):
             raise ValueError(f"'{folder.name}' is no name for a stage folder")
-        now = plain(key, str(folder))
-        if (artefact := Artefact.open(folder)) is not None:
-            _refuse_other_key(folder, artefact.manifest.key, now)
-            raise RunError("the stage is finished", place=str(folder), remedy=f"To do it again, delete {folder}")
-        with telling_of(folder):
-            folder.mkdir(exist_ok=True)
-            sync(self.path)
-        if (folder / BEGUN).exists():
-            _refuse_other_key(folder, _begun_key(folder), now)
-        else:
-            write_atomically(folder / BEGUN, json.dumps({"key": now}, indent=1) + "\n")
-        return StageFolder(folder, number, name, now, Journal.open(folder / JOURNAL), report, self.stop)
+        return begin_stage(folder, (number, name), key, report, self.stop)
 
     def _refuse_changes(self, recipe: Recipe, constitution: Constitution) -> None:
         changes = [f"{key}: {old!r} -> {new!r}" for key, old, new in differences(self.recipe, recipe)]
@@ -157,6 +146,24 @@ class RunDirectory:
                 clear_work(folder)
 
 
+def begin_stage(
+    folder: Path, name: tuple[int, str], key: Mapping[str, object], report: Report, stop: StopRequest
+) -> StageFolder:
+    """Begin the stage of that number and name in a folder, or go on with it; see `RunDirectory.begin`."""
+    now = plain(key, str(folder))
+    if (artefact := Artefact.open(folder)) is not None:
+        refuse_other_key(folder, artefact.manifest.key, now)
+        raise RunError("the stage is finished", place=str(folder), remedy=f"To do it again, delete {folder}")
+    with telling_of(folder):
+        folder.mkdir(exist_ok=True)
+        sync(folder.parent)
+    if (folder / BEGUN).exists():
+        refuse_other_key(folder, _begun_key(folder), now)
+    else:
+        write_atomically(folder / BEGUN, json.dumps({"key": now}, indent=1) + "\n")
+    return StageFolder(folder, *name, now, Journal.open(folder / JOURNAL), report, stop)
+
+
 def _begun_key(folder: Path) -> Mapping[str, object]:
     try:
         key = json.loads((folder / BEGUN).read_text(encoding="utf-8"))["key"]
@@ -169,7 +176,8 @@ def _begun_key(folder: Path) -> Mapping[str, object]:
     return key
 
 
-def _refuse_other_key(folder: Path, old: Mapping[str, object], new: Mapping[str, object]) -> None:
+def refuse_other_key(folder: Path, old: Mapping[str, object], new: Mapping[str, object]) -> None:
+    """Raise RunError naming every part of a key that differs, old and new."""
     changes = [f"{key}: {before!r} -> {after!r}" for key, before, after in differences_between(old, new)]
     if changes:
         raise _other_settings(folder, changes)
