@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.synthetic import Plan, build
 from tests.training.tiny import artefact, asked, row_id, said
 
 from solon.errors import InputError, RunError
@@ -48,6 +49,17 @@ def test_parquet_and_a_finished_stage_give_the_same_rows(tmp_path: Path) -> None
     assert from_stage == read_labels([write(tmp_path / "labels.jsonl", PAIR, other)]).rows()
     assert len({row["row_id"] for row in from_stage}) == 2
     assert len(read_labels([stage.path, stage.path]).rows()) == 4
+
+
+def test_a_run_gives_the_labels_of_its_stage(tmp_path: Path) -> None:
+    run = build(tmp_path / "run", Plan(red=6, held_out=6))
+    rows = read_labels([run.path]).rows()
+    assert rows == read_labels([run.path / "06-ai-feedback"]).rows()
+    stage = run.finished("ai-feedback")
+    assert stage is not None
+    told_apart = [row for row in stage.rows() if row["outcome"] == "ok" and row["chosen"] != row["rejected"]]
+    assert [row["p_chosen"] for row in rows if row["outcome"] == "ok"] == [row["p_chosen"] for row in told_apart]
+    assert len(told_apart) > 1
 
 
 def test_a_failed_label_keeps_its_outcome_and_gets_no_probability(tmp_path: Path) -> None:
