@@ -36,3 +36,9 @@ def digest_file(path: Path) -> str:
         while piece := file.read(1 << 20):
             state.update(piece)
     return state.hexdigest()
+
+
+def digest_source(path: Path) -> str:
+    """The digest of a file, or of a model folder's configuration, tokenizer and weights."""
+    files = sorted([*path.glob("*.json"), *path.glob("*.safetensors")]) if path.is_dir() else [path]
+    return digest([(each.name if path.is_dir() else "", digest_file(each)) for each in files])

@@ -16,7 +16,7 @@ from typing import Any
 
 from solon.builtin import model_path, source_path
 from solon.conversation import Conversation
-from solon.digest import digest, digest_file
+from solon.digest import digest_source
 from solon.engines.base import Engine
 from solon.engines.local import LocalEngine
 from solon.engines.remembering import RememberingEngine
@@ -342,8 +342,7 @@ class Pipeline:
     def hash(self, path: Path) -> str:
         """The hash of a file, or of a model folder's configuration, tokenizer and weights; computed once a session."""
         if path not in self._hashes:
-            files = sorted([*path.glob("*.json"), *path.glob("*.safetensors")]) if path.is_dir() else [path]
-            self._hashes[path] = digest([(each.name if path.is_dir() else "", digest_file(each)) for each in files])
+            self._hashes[path] = digest_source(path)
         return self._hashes[path]
 
     def _source_hash(self, name: str) -> str:

@@ -46,7 +46,7 @@ def test_gzip_is_unpacked(tmp_path: Path) -> None:
     ("row", "cause"),
     [
         ("{broken", "broken JSON"),
-        ("[1, 2]", "lacks 'chosen'"),
+        ("[1, 2]", "one JSON object"),
         ({"chosen": HH["chosen"]}, "lacks 'chosen' and 'rejected'"),
         ({"chosen": 3, "rejected": 4}, "list of messages or a transcript"),
         ({"chosen": "no label", "rejected": "no label"}, "Human:"),

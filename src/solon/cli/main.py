@@ -28,10 +28,13 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "report": ("solon.cli.inspect:report", "Write a run's HTML report."),
     "ablate": ("solon.cli.ablate:ablate", "Compare variants of a recipe, with a figure."),
     "export": ("solon.cli.export:export", "Hand a run's model on."),
+    "preference": ("solon.cli.preference:preference", "Train a preference model from files of labels."),
+    "score": ("solon.cli.preference:score", "Score conversations by a preference model."),
+    "serve-pm": ("solon.cli.preference:serve_pm", "Serve a preference model over HTTP."),
+    "eval": ("solon.cli.evaluate:evaluate", "Measure a model on the paper's multiple-choice evaluations."),
     "show": ("solon.cli.show:show", "Print a recipe, a constitution, a prompt or the rules for texts."),
     "constitution": ("solon.cli.constitution:constitution", "Check, show, compare and convert constitutions."),
     "chains": ("solon.cli.chains:chains", "Convert the paper's chains of critiques and revisions."),
-    "eval": ("solon.cli.evaluate:evaluate", "Measure a model on the paper's multiple-choice evaluations."),
     "testbed": ("solon.cli.testbed:testbed", "Train and look at the bundled micro world."),
 }
 """Each command's home, and the first line of its help (a test keeps the two alike)."""

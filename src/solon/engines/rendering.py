@@ -18,13 +18,28 @@ from solon.recipe import RenderingKind
 _PROBE = "solonprobe"
 _NEXT = "solonnext"
 _CACHED = 64
+TRANSCRIPT_TEMPLATE = (
+    "{%- set labels = {'user': 'Human', 'assistant': 'Assistant', 'system': 'System'} -%}"
+    "{%- for message in messages -%}"
+    "{{ '\\n\\n' + labels[message['role']] + ': ' + message['content'] }}"
+    "{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{ '\\n\\nAssistant:' }}"
+    "{%- elif messages[-1]['role'] == 'assistant' -%}{{ eos_token }}{%- endif -%}"
+)
+"""The paper's transcript as a chat template, for saved models that other programs are to prompt."""
 
 Message = dict[str, str]
 
 
 def rendering_for(tokenizer: Any, kind: RenderingKind) -> Rendering:
-    """The rendering that a recipe asks for; raises ModelError for `chat` without a template."""
-    has_template = bool(getattr(tokenizer, "chat_template", None))
+    """The rendering that a recipe asks for; raises ModelError for `chat` without a template.
+
+    A tokenizer that holds `TRANSCRIPT_TEMPLATE` belongs to a model that Solon trained on transcripts.
+    """
+    template = getattr(tokenizer, "chat_template", None)
+    if isinstance(template, str) and template.endswith(TRANSCRIPT_TEMPLATE):
+        return TranscriptRendering()
+    has_template = bool(template)
     if kind is RenderingKind.CHAT and not has_template:
         raise ModelError("the tokenizer has no chat template", remedy="Use --set engine.rendering=transcript")
     if kind is RenderingKind.TRANSCRIPT or not has_template:

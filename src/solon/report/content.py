@@ -192,9 +192,10 @@ _WORDS = {
     Kind.HELD_OUT_HARMFUL: "better reply scored higher, answers to held-out harmful prompts",
     Kind.HELD_OUT_BENIGN: "better reply scored higher, answers to held-out benign prompts",
     "brier": "Brier score",
+    "ece": "expected calibration error",
 }
 """Facts whose names need more words to be understood."""
-_PREFERENCE = ("accuracy", "brier", "centre", "labelled_pairs", Kind.HELD_OUT_HARMFUL, Kind.HELD_OUT_BENIGN)
+_PREFERENCE = ("accuracy", "brier", "ece", "centre", "labelled_pairs", Kind.HELD_OUT_HARMFUL, Kind.HELD_OUT_BENIGN)
 """Facts of the preference model that the page shows; `solon results --json` has them all."""
 
 

@@ -171,9 +171,7 @@ class RunDirectory:
         folder = self.path / f"{number:02d}-{name}"
         if not STAGE.fullmatch(folder.name):
             raise ValueError(f"'{folder.name}' is no name for a stage folder")
-        out = begin_folder(folder, name, key, report, self.stop)
-        out.number = number
-        return out
+        return begin_folder(folder, (number, name), key, report, self.stop)
 
     def _refuse_changes(self, recipe: Recipe, constitution: Constitution, reuse: Sequence[Path]) -> None:
         changes = [f"{key}: {old!r} -> {new!r}" for key, old, new in differences(self.recipe, recipe)]
@@ -206,9 +204,9 @@ def finished_folder(folder: Path, key: Mapping[str, object] | None = None) -> Ar
 
 
 def begin_folder(
-    folder: Path, name: str, key: Mapping[str, object], report: Report = ignore, stop: StopRequest | None = None
+    folder: Path, stage: tuple[int, str], key: Mapping[str, object], report: Report, stop: StopRequest
 ) -> StageFolder:
-    """Begin work in a folder of its own, inside a run or not, or go on with it; see `RunDirectory.begin`."""
+    """Begin the stage of that number and name in a folder, of a run or not, or go on; see `RunDirectory.begin`."""
     now = plain(key, str(folder))
     if (artefact := Artefact.open(folder)) is not None:
         _refuse_other_key(folder, artefact.manifest.key, now)
@@ -220,7 +218,7 @@ def begin_folder(
         _refuse_other_key(folder, _begun_key(folder), now)
     else:
         write_atomically(folder / BEGUN, json.dumps({"key": now}, indent=1) + "\n")
-    return StageFolder(folder, 0, name, now, Journal.open(folder / JOURNAL), report, stop or StopRequest())
+    return StageFolder(folder, *stage, now, Journal.open(folder / JOURNAL), report, stop)
 
 
 def _begun_key(folder: Path) -> Mapping[str, object]:
@@ -236,6 +234,7 @@ def _begun_key(folder: Path) -> Mapping[str, object]:
 
 
 def _refuse_other_key(folder: Path, old: Mapping[str, object], new: Mapping[str, object]) -> None:
+    """Raise RunError naming every part of a key that differs, old and new."""
     changes = [f"{key}: {before!r} -> {after!r}" for key, before, after in differences_between(old, new)]
     if changes:
         raise _other_settings(folder, changes)

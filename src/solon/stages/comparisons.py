@@ -51,32 +51,44 @@ def read_comparisons(path: Path) -> Comparisons:
 
 
 def _add(found: Comparisons, line: bytes, number: int, place: str) -> None:
-    row = _record(line, place)
-    prompt = _conversation(row["prompt"], place) if "prompt" in row else Conversation(())
-    chosen, rejected = (_longer(prompt, row[key], place) for key in ("chosen", "rejected"))
+    compared = comparison_in(record_in(line, place), number, place)
+    if isinstance(compared, Comparison):
+        found.rows.append(compared)
+    else:
+        found.skipped[compared] += 1
+
+
+def comparison_in(row: Mapping[str, Any], number: int, place: str) -> Comparison | str:
+    """The comparison in a record, or in a few words why it compares nothing; InputError for another form."""
+    if any(row.get(key) is None for key in ("chosen", "rejected")):
+        raise InputError("the line lacks 'chosen' and 'rejected'", place=place, remedy=_FORM)
+    prompt = conversation_from(row["prompt"], place) if row.get("prompt") is not None else Conversation(())
+    chosen, rejected = (continued(prompt, row[key], place) for key in ("chosen", "rejected"))
     reason = _unusable(chosen, rejected)
     if reason is not None:
-        found.skipped[reason] += 1
-        return
+        return reason
     better, worse = (each.turns[-1].content.strip() for each in (chosen, rejected))
-    found.rows.append(Comparison(Conversation(chosen.turns[:-1]), better, worse, number))
+    return Comparison(Conversation(chosen.turns[:-1]), better, worse, number)
 
 
-def _record(line: bytes, place: str) -> Mapping[str, Any]:
+def record_in(line: bytes, place: str) -> dict[str, Any]:
+    """The JSON object in a line; raises InputError naming `place` when there is none."""
     try:
         row = json.loads(line.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise InputError(f"broken JSON: {error}", place=place, remedy=_FORM) from None
-    if not isinstance(row, dict) or not {"chosen", "rejected"} <= row.keys():
-        raise InputError("the line lacks 'chosen' and 'rejected'", place=place, remedy=_FORM)
+    if not isinstance(row, dict):
+        raise InputError("a line must be one JSON object", place=place, remedy=_FORM)
     return row
 
 
-def _longer(prompt: Conversation, value: object, place: str) -> Conversation:
-    return Conversation(prompt.turns + _conversation(value, place).turns)
+def continued(prompt: Conversation, value: object, place: str) -> Conversation:
+    """A prompt with what a field adds to it."""
+    return Conversation(prompt.turns + conversation_from(value, place).turns)
 
 
-def _conversation(value: object, place: str) -> Conversation:
+def conversation_from(value: object, place: str) -> Conversation:
+    """The conversation in a field, as messages or as a transcript; raises InputError for anything else."""
     if isinstance(value, str):
         return parse_transcript(value, place=place)
     if isinstance(value, list) and all(isinstance(message, dict) for message in value):

@@ -3,7 +3,8 @@
 Harmlessness comes from the feedback model's soft labels, helpfulness from people's choices, which count as certain.
 Each pair goes through the model in one forward pass, and the score is read at the end token. Some prompts are held out:
 on them accuracy and calibration are measured by source, and the mean score over their replies becomes the centre, which
-reinforcement learning takes as zero.
+reinforcement learning takes as zero. The folder is saved with a chat template that writes what is scored, and with
+golden scores, so that any other program can be checked to read it as it was trained.
 """
 
 from __future__ import annotations
@@ -12,23 +13,28 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 import torch
 from torch import Tensor
 
 from solon.conversation import Conversation
-from solon.digest import seed_for, uniform_for
+from solon.digest import digest, seed_for, uniform_for
 from solon.engines.rendering import rendering_for
 from solon.engines.tokens import PromptTokenizer
 from solon.errors import StageError
+from solon.outcome import count_outcomes
 from solon.recipe import EngineSettings, PreferenceSettings
 from solon.runs import Artefact, Row, StageFolder
 from solon.stages.comparisons import Comparison, Comparisons, read_comparisons
 from solon.stages.finetune import is_held_out, session_in
+from solon.stages.golden import ROWS, write_golden
+from solon.stages.scored_text import ScoredText
+from solon.stages.scorer import Scorer, open_scorer
 from solon.stages.tables import TRAINING_METRICS, fit, prompt_in
 from solon.training.batches import PairExample
+from solon.training.calibration import agreement
 from solon.training.core import Log, train
 from solon.training.encoding import Encoding
 from solon.training.forward import ScalarModel
@@ -50,6 +56,14 @@ AI, HUMAN = "ai", "human"
 SCHEMA = TRAINING_METRICS.append(pa.field("accuracy", pa.float64()))
 
 
+class Labels(Protocol):
+    """Labelled pairs: the artefact of the stage ai-feedback, or files read from elsewhere."""
+
+    def rows(self) -> list[Row]:
+        """Rows with `row_id`, `prompt`, `chosen`, `rejected`, `p_chosen` and `outcome`."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class PreferenceInputs:
     """The run's seed, the model to grow from, how prompts are shown, the AI labels (06), and human comparisons."""
@@ -57,7 +71,7 @@ class PreferenceInputs:
     seed: int
     base: Path
     engine: EngineSettings
-    feedback: Artefact
+    feedback: Labels
     human: Path | None
 
 
@@ -69,7 +83,8 @@ def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder
     """Train on soft labels and human choices, measure on held-out prompts, save model and centre, publish."""
     tokenizer = load_tokenizer(inputs.base)
     human = read_comparisons(inputs.human) if inputs.human and settings.human_weight else Comparisons()
-    labelled = _ai(inputs.feedback.rows()) + _human(human.rows, settings.limit_human, inputs.seed)
+    rows = inputs.feedback.rows()
+    labelled = _ai(rows) + _human(human.rows, settings.limit_human, inputs.seed)
     with arithmetic(inputs.engine):
         model = grow_preference_model(inputs.base, tokenizer, inputs.engine, seed_for(inputs.seed, "preference head"))
         texts = PromptTokenizer(tokenizer, rendering_for(tokenizer, inputs.engine.rendering))
@@ -93,7 +108,11 @@ def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder
         measured = evaluate(scorer, held_out)
         centre = _centre(scorer, held_out or training)
         setattr(inner(adapted).config, CENTRE, centre)
-        save_model(adapted, tokenizer, out.path / "model")
+        form = ScoredText(tokenizer, encoding)
+        tokenizer.chat_template = form.template()
+        saved = PreferenceModel(save_model(adapted, tokenizer, out.path / "model"), encoding)
+        examples = _for_golden(labelled, share, inputs.seed)
+        golden = write_golden(out.path / "model", Scorer(out.name, saved, form), examples, inputs.engine)
     facts = {
         **measured,
         "centre": centre,
@@ -101,7 +120,9 @@ def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder
         "examples": dict(Counter(pair.source for pair in training)),
         "held_out_examples": dict(Counter(pair.source for pair in held_out)),
         "too_long": len(labelled) - len(pairs),
+        "labels": count_outcomes(row["outcome"] for row in rows),
         "human_skipped": dict(human.skipped),
+        "golden_scores": golden,
         **_told(log),
     }
     return out.publish([_metrics(row) for row in log.rows], SCHEMA, facts=facts, files=["model"])
@@ -109,26 +130,20 @@ def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder
 
 def load(folder: Path, settings: EngineSettings) -> PreferenceModel:
     """The preference model in a folder that this stage saved, ready to score conversations."""
-    tokenizer = load_tokenizer(folder)
-    texts = PromptTokenizer(tokenizer, rendering_for(tokenizer, settings.rendering))
-    return PreferenceModel.load(folder, texts, int(tokenizer.eos_token_id), settings)
+    return open_scorer(folder, settings).model
 
 
-def evaluate(scorer: PreferenceModel, pairs: Sequence[PairExample]) -> dict[str, Any]:
-    """Accuracy and Brier score by source: how often the order is as labelled, and mean (sigmoid(d) - p)^2.
-
-    Pairs labelled one half have no order and count for the Brier score alone.
-    """
-    found: dict[str, Any] = {"accuracy": {}, "brier": {}}
+def evaluate(scorer: PreferenceModel, pairs: Sequence[PairExample]) -> dict[str, dict[str, float]]:
+    """Accuracy, Brier score and expected calibration error by source; a measure without cases is left out."""
+    found: dict[str, dict[str, float]] = {"accuracy": {}, "brier": {}, "ece": {}}
     differences_B = _scores(scorer, pairs, "chosen") - _scores(scorer, pairs, "rejected")
     labels_B = torch.tensor([pair.p_chosen for pair in pairs])
     for source in sorted({pair.source for pair in pairs}):
         of_B = torch.tensor([pair.source == source for pair in pairs])
-        decided_B = of_B & (labels_B != 0.5)
-        if decided_B.any():
-            right_B = ((differences_B > 0) == (labels_B > 0.5))[decided_B]
-            found["accuracy"][source] = float(right_B.float().mean())
-        found["brier"][source] = float((differences_B.sigmoid() - labels_B)[of_B].square().mean())
+        measured = agreement(differences_B[of_B], labels_B[of_B])
+        if measured.accuracy is not None:
+            found["accuracy"][source] = measured.accuracy
+        found["brier"][source], found["ece"][source] = measured.brier, measured.ece
     return found
 
 
@@ -139,6 +154,13 @@ def _scores(scorer: PreferenceModel, pairs: Sequence[PairExample], side: str) ->
 def _centre(scorer: PreferenceModel, pairs: Sequence[PairExample]) -> float:
     scores_B = torch.cat([_scores(scorer, pairs, side) for side in ("chosen", "rejected")])
     return float(scores_B.double().mean())
+
+
+def _for_golden(labelled: Sequence[Labelled], share: float, seed: int) -> list[Conversation]:
+    """Both replies of drawn pairs, those of held-out prompts first; more than are kept, since some may be too long."""
+    drawn = sorted(labelled, key=lambda each: (not is_held_out(each[1], share, seed), digest(each[1], each[3:5])))
+    pairs = ((prompt.with_reply(one), prompt.with_reply(other)) for _, _, prompt, one, other, _ in drawn[: 2 * ROWS])
+    return [conversation for pair in pairs for conversation in pair]
 
 
 def _ai(rows: Sequence[Row]) -> list[Labelled]:

@@ -163,19 +163,21 @@ def inner(model: Trainable) -> PreTrainedModel:
     return cast(PreTrainedModel, model.get_base_model() if isinstance(model, PeftModel) else model)
 
 
-def save_model(model: Trainable, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+def save_model(model: Trainable, tokenizer: PreTrainedTokenizerBase, folder: Path) -> PreTrainedModel:
     """Write a plain model folder with its tokenizer; an adapter is merged into it, its own files go to `adapter/`.
 
-    Merging changes `model`: it is not to be trained further. Raises RunError when the disk refuses.
+    Returns the plain model as it was written. Merging changes `model`: it is not to be trained further. Raises RunError
+    when the disk refuses.
     """
-    with _quiet(), writing(folder):
+    with quietly(), writing(folder):
         shutil.rmtree(folder, ignore_errors=True)
         if isinstance(model, PeftModel):
             model.save_pretrained(str(folder / "adapter"), safe_serialization=True, save_embedding_layers=False)
             (folder / "adapter" / "README.md").unlink(missing_ok=True)  # a template with blanks
-            model = cast(PreTrainedModel, model.merge_and_unload())
-        model.save_pretrained(folder)
+        plain = cast(PreTrainedModel, model.merge_and_unload() if isinstance(model, PeftModel) else model)
+        plain.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
+    return plain
 
 
 def _load(
@@ -185,7 +187,7 @@ def _load(
         raise ModelError("no model folder: it lacks config.json", place=str(folder), remedy=_REMEDY)
     # Under reduced precision the fused attention kernel for CPUs is several times slower than plain products.
     attention = "eager" if settings.matmul is Matmul.MEDIUM and not torch.cuda.is_available() else "sdpa"
-    with _quiet(), _telling(folder, "cannot be read as a model"):
+    with quietly(), _telling(folder, "cannot be read as a model"):
         model, report = kind.from_pretrained(
             folder,
             dtype=torch.float32,
@@ -212,7 +214,7 @@ def _telling(folder: Path, what: str) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Without the library's own progress bars, and its remark that a preference model's head is new."""
     library = cast(Any, transformers_logging)
     level, bars = library.get_verbosity(), library.is_progress_bar_enabled()

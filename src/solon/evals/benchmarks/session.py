@@ -156,7 +156,7 @@ def evaluate(out: Path, subject: Subject, tasks: Sequence[Task], display: Displa
             display.stage_started(number, task.name, len(tasks))
             if not loaded:
                 loaded.append(_loaded(subject))
-            stage = begin_folder(out / task.name, task.name, key, _told_to(display), stop)
+            stage = begin_folder(out / task.name, (number, task.name), key, _told_to(display), stop)
             rows = stage.map("answers", task.file.questions, _asks(task, loaded[0]), chunk=CHUNK)
             facts = {**_about(task, subject), **figures(task.file.questions, rows, task.manner.samples)}
             manifest = stage.publish([_judged_row(row) for row in rows], SCHEMA, facts=facts).manifest

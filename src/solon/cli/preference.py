@@ -1,0 +1,189 @@
+"""`solon preference`, `solon score`, `solon serve-pm`: a preference model trained, asked and served outside a run."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from solon.cli.terminal import INTERRUPTED, plain, print_table
+
+PATH = click.Path(path_type=Path)
+RAW = click.option("--raw", is_flag=True, help="The classifier's own numbers: the stored centre is not taken off.")
+THREADS = click.option("--threads", type=click.IntRange(min=1), help="Threads of torch. [default: all cores]")
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  solon preference pm --base testbed:pretrained --labels runs/demo --human testbed:helpfulness
+  solon preference pm --base models/smollm2 --recipe real --labels labels.jsonl
+  solon preference pm --base models/smollm2 --recipe real --human helpful.jsonl.gz --set preference.training.epochs=2
+"""
+)
+@click.argument("out", type=PATH)
+@click.option("--base", required=True, metavar="MODEL", help="What it grows from: a model folder or testbed:NAME.")
+@click.option("--labels", multiple=True, type=PATH, help="Parquet, JSONL, RUN/06-ai-feedback or RUN; may be repeated.")
+@click.option("--human", metavar="FILE", help="Human comparisons, which count as certain: JSONL or testbed:NAME.")
+@click.option("--recipe", default="testbed", show_default=True, metavar="NAME_OR_FILE", help="Where settings are from.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="One setting, as for solon run.")
+@click.option("--quiet", "-q", is_flag=True, help="Show no progress, only the outcome.")
+def preference(
+    out: Path,
+    base: str,
+    labels: tuple[Path, ...],
+    human: str | None,
+    recipe: str,
+    settings: tuple[str, ...],
+    quiet: bool,
+) -> None:
+    """Train a preference model from files of labels.
+
+    OUT is a new folder, or one where the same command was interrupted. A labelled pair is a prompt, a chosen and a
+    rejected reply, and p_chosen, the probability that the chosen one is better. Of the recipe only `preference`,
+    `engine` and `seed` are used. The model is written to OUT/model.
+    """
+    from solon.builtin import model_path, source_path
+    from solon.cli.display import display_for
+    from solon.recipe import load_recipe
+
+    chosen = load_recipe(recipe, (), settings)
+    base_path, human_path = model_path(base), source_path(human) if human else None
+    from solon.stages.preference_alone import NAME, Sources, train_alone
+
+    try:
+        with display_for(quiet=quiet) as display:
+            display.stage_started(1, NAME, 1)
+            sources = Sources(base_path, labels, human_path)
+            done = train_alone(out, chosen, sources, lambda at: display.progress(at.done, at.total, at.note))
+            display.stage_finished(NAME, done.manifest.rows, done.manifest.outcomes, done.manifest.seconds)
+    except KeyboardInterrupt:
+        click.echo("Stopped; what was finished is saved. The same command goes on", err=True)
+        click.get_current_context().exit(INTERRUPTED)
+    _print_measures(done.facts)
+    click.echo(f"Model: {done.path / 'model'}")
+    click.echo(f"Check it with: solon score --check {shlex.quote(str(done.path))}")
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  solon score replies.jsonl --model runs/demo/07-preference-model
+  solon score replies.jsonl --model pm --output scored.jsonl
+  solon score --check pm                                           replay the golden scores
+"""
+)
+@click.argument("file", required=False, type=PATH)
+@click.option("--model", type=PATH, help="The preference model: its folder, or the stage folder around it.")
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write there. [default: the screen]")
+@RAW
+@THREADS
+@click.option("--check", type=PATH, metavar="FOLDER", help="Replay a model's golden scores; exit code 1 if off.")
+def score(
+    file: Path | None, model: Path | None, output: Path | None, raw: bool, threads: int | None, check: Path | None
+) -> None:
+    """Score conversations by a preference model.
+
+    Each line of FILE (JSONL) holds `messages`, `prompt` with `completion`, or `chosen` and `rejected`, and comes back
+    with its scores. Differences are log-odds: P(a is better than b) = sigmoid(score a - score b). 0 is the mean reply
+    of the model's held-out prompts.
+    """
+    if check is not None:
+        if file is not None:
+            raise click.UsageError("--check replays a folder's own conversations; leave FILE out")
+        click.get_current_context().exit(_replay(check, threads))
+    if file is None or model is None:
+        raise click.UsageError("give FILE and --model FOLDER, or --check FOLDER")
+    from solon.recipe import EngineSettings
+    from solon.runs.files import replacing
+    from solon.stages.score_file import read_scorable, scored
+    from solon.stages.scorer import Zero, open_scorer
+    from solon.training.models import arithmetic
+
+    lines = sum(1 for _ in read_scorable(file))  # a malformed line is told before the model is loaded
+    settings = EngineSettings(threads=threads)
+    scorer = open_scorer(model, settings)
+    unscored = 0
+
+    def told() -> Any:
+        nonlocal unscored
+        for record in scored(read_scorable(file), scorer, Zero.RAW if raw else Zero.CENTRE):
+            unscored += "unscored" in record
+            yield json.dumps(record) + "\n"
+
+    with arithmetic(settings):
+        if output is None:
+            sys.stdout.writelines(told())
+        else:
+            with replacing(output) as temporary, temporary.open("w", encoding="ascii") as written:
+                written.writelines(told())
+    click.echo(f"{lines - unscored:,} of {lines:,} lines scored, {unscored:,} too long", err=True)
+
+
+@click.command(
+    "serve-pm",
+    epilog="""\b
+Examples:
+  solon serve-pm runs/demo/07-preference-model
+  solon serve-pm pm --port 9000 --threads 4
+  solon serve-pm pm --host 0.0.0.0                   for other machines too; there is no password
+""",
+)
+@click.argument("folder", type=PATH)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 for any free one.")
+@click.option("--wait", type=click.FloatRange(0, 1000), default=3.0, show_default=True, help="Milliseconds to gather.")
+@click.option("--max-body", type=click.IntRange(1, 1024), default=16, show_default=True, help="MiB in one request.")
+@RAW
+@THREADS
+def serve_pm(folder: Path, host: str, port: int, wait: float, max_body: int, raw: bool, threads: int | None) -> None:
+    """Serve a preference model over HTTP.
+
+    POST /get_reward answers as OpenRLHF's remote reward model does, POST /score takes lists of messages, GET /health
+    says what is served. Requests that come together are scored together. Ctrl-C answers what is in flight and stops.
+    """
+    from solon.recipe import EngineSettings
+    from solon.serving.batching import Limits
+    from solon.serving.preference_server import REWARD, PreferenceServer, Service, serve_until_stopped
+    from solon.stages.scorer import Zero, open_scorer
+
+    settings = EngineSettings(threads=threads)
+    scorer = open_scorer(folder, settings)
+    zero = Zero.RAW if raw else Zero.CENTRE
+    service = Service(host=host, port=port, max_body=max_body << 20, zero=zero)
+    server = PreferenceServer(scorer, service, settings, Limits(wait=wait / 1000))
+    click.echo(plain(f"Serving {scorer.name} at {server.url}{REWARD}; Ctrl-C stops", lines=False))
+    if host not in ("127.0.0.1", "localhost"):
+        click.echo("Whoever reaches this address can ask it: there is no password", err=True)
+    serve_until_stopped(server)
+    click.echo(f"Stopped; {server.batcher.answered:,} requests answered in {server.batcher.batches:,} batches")
+
+
+def _replay(folder: Path, threads: int | None) -> int:
+    """The exit code of a replay of a folder's golden scores."""
+    from solon.recipe import EngineSettings
+    from solon.stages.golden import TOLERANCE, check
+
+    found = check(folder, EngineSettings(threads=threads))
+    rows = [["transformers", f"{found.transformers:.1e}"], ["solon", f"{found.solon:.1e}"]]
+    print_table(f"{found.rows} golden scores, greatest difference", ("Read by", "Off by"), rows)
+    click.echo(f"{found.texts} of {found.rows} texts give the tokens that were scored")
+    click.echo(f"{'As saved' if found.passed else 'NOT as saved'}: {TOLERANCE:.0e} is allowed")
+    return 0 if found.passed else 1
+
+
+def _print_measures(facts: Mapping[str, Any]) -> None:
+    measures = ("accuracy", "brier", "ece")
+    rows = [
+        [source, str(pairs), *(f"{facts[name][source]:.3f}" if source in facts[name] else "-" for name in measures)]
+        for source, pairs in facts["held_out_examples"].items()
+    ]
+    if rows:
+        print_table("On held-out prompts", ("Source", "pairs", *measures), rows)
+    else:
+        click.echo("No prompt was held out, so nothing was measured")

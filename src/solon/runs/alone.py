@@ -1,0 +1,52 @@
+"""A stage in a folder of its own, outside any run, with a run's promises.
+
+The folder holds what a stage's folder in a run holds, and the lock beside it. Begun again under the same key the work
+goes on, finished it is only read, and under any other key it is refused, naming what changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from solon.errors import RunError
+from solon.runs.artefact import Artefact
+from solon.runs.directory import BEGUN, begin_folder, finished_folder
+from solon.runs.files import sweep, sync, telling_of
+from solon.runs.interrupt import StopRequest, catching_signals
+from solon.runs.lock import LOCK, locked
+from solon.runs.manifest import MANIFEST
+from solon.runs.stage import Report, StageFolder, clear_work, ignore
+
+
+def do_alone(
+    folder: Path,
+    name: str,
+    key: Mapping[str, object],
+    work: Callable[[StageFolder], Artefact],
+    report: Report = ignore,
+) -> Artefact:
+    """The artefact of a stage in `folder`: the finished one, or what `work` makes now.
+
+    Raises RunError when the folder holds something else, a stage begun under another key, or another process at work.
+    """
+    if folder.exists() and not _is_ours(folder):
+        raise RunError("the folder is not empty and is no stage", place=str(folder), remedy="Name a new folder")
+    with telling_of(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        sync(folder.parent)
+    stop = StopRequest()
+    with locked(folder), catching_signals(stop):
+        sweep(folder)
+        finished = finished_folder(folder, key)
+        if finished is None:
+            return work(begin_folder(folder, (1, name), key, report, stop))
+        clear_work(folder)
+        return finished
+
+
+def _is_ours(folder: Path) -> bool:
+    if not folder.is_dir():
+        return False
+    names = {entry.name for entry in folder.iterdir()}
+    return bool(names & {BEGUN, MANIFEST}) or names <= {LOCK, f".{BEGUN}.partial"}

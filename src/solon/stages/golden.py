@@ -1,0 +1,139 @@
+"""Golden scores: what a preference model said when it was saved, kept in its folder to be asked again.
+
+Another library, another version or a server may read a model in another way (another padding token, no end token, an
+average taken off) and nothing would fail. So each folder holds conversations with the text, the tokens and the raw
+score of each, taken in float32 from the weights as written. `check` replays them through plain transformers, as a
+stranger would load the folder, and through Solon's own scorer.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from solon.conversation import Conversation, conversation_of
+from solon.errors import ModelError
+from solon.recipe import EngineSettings, Matmul
+from solon.runs.files import write_atomically
+from solon.stages.scorer import Scorer, Zero, model_folder_in, open_scorer
+from solon.training.models import arithmetic, quietly
+
+GOLDEN = "golden_scores.jsonl"
+ROWS = 64
+TOLERANCE = 1e-5
+"""The greatest difference that float32 arithmetic in another order explains, relative to scores beyond 1."""
+_BATCH = 8
+_REMEDY = "Train it again, or restore the folder from a copy"
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """The greatest differences from the golden scores, and how many texts gave the tokens that were scored."""
+
+    rows: int
+    transformers: float
+    solon: float
+    texts: int
+
+    @property
+    def passed(self) -> bool:
+        """Whether every score was met."""
+        return max(self.transformers, self.solon) <= TOLERANCE
+
+
+def exact(settings: EngineSettings) -> EngineSettings:
+    """The settings with float32 throughout, in which golden scores are taken and compared."""
+    return settings.model_copy(update={"matmul": Matmul.HIGHEST})
+
+
+def write_golden(folder: Path, scorer: Scorer, conversations: Sequence[Conversation], settings: EngineSettings) -> int:
+    """Keep the scores of the first conversations in a model folder; returns how many.
+
+    Those whose text tokenizes to what is scored come first, so that programs which send texts can be checked too.
+    """
+    made = list(zip(conversations, scorer.tokens(conversations), strict=True))
+    texts = [scorer.texts.text(each) for each in conversations]
+    rows = [(*row, text) for row, text in zip(made, texts, strict=True) if scorer.fits(row[1])]
+    rows = sorted(rows, key=lambda row: scorer.texts.tokens(row[2]) != row[1])[:ROWS]
+    with arithmetic(exact(settings)):
+        scores = scorer.score([tokens for _, tokens, _ in rows], Zero.RAW)
+    lines = [
+        json.dumps(
+            {"messages": conversation.messages(), "text": text, "input_ids": tokens, "score": score}, allow_nan=False
+        )
+        for (conversation, tokens, text), score in zip(rows, scores, strict=True)
+    ]
+    write_atomically(folder / GOLDEN, "".join(f"{line}\n" for line in lines))
+    return len(rows)
+
+
+def read_golden(folder: Path) -> list[dict[str, Any]]:
+    """The golden rows of a model folder; raises ModelError naming file and line of what is missing or damaged."""
+    path = folder / GOLDEN
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeError) as error:
+        why = "the folder holds no golden scores" if isinstance(error, FileNotFoundError) else f"unreadable: {error}"
+        raise ModelError(why, place=str(path), remedy=_REMEDY) from None
+    rows = [_row(line, f"{path}:{number}") for number, line in enumerate(lines, start=1)]
+    if not rows:
+        raise ModelError("the file of golden scores is empty", place=str(path), remedy=_REMEDY)
+    return rows
+
+
+def check(folder: Path, settings: EngineSettings | None = None) -> Replay:
+    """Replay the golden scores of a model folder; raises ModelError when it holds none or cannot be loaded."""
+    settings = exact(settings or EngineSettings())
+    folder = model_folder_in(folder)
+    rows = read_golden(folder)
+    golden = [float(row["score"]) for row in rows]
+    with arithmetic(settings):
+        scorer = open_scorer(folder, settings)
+        conversations = [conversation_of(row["messages"], place=str(folder / GOLDEN)) for row in rows]
+        ours = scorer.score(scorer.tokens(conversations), Zero.RAW)
+        texts = sum(list(scorer.texts.tokens(row["text"])) == row["input_ids"] for row in rows)
+        theirs = plain_scores(folder, [row["input_ids"] for row in rows])
+    return Replay(len(rows), furthest(theirs, golden), furthest(ours, golden), texts)
+
+
+def plain_scores(folder: Path, sequences: Sequence[Sequence[int]], *, padding_side: str = "right") -> list[float]:
+    """Scores as transformers alone gives them: padded batches with attention masks, in float32."""
+    with quietly():
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, padding_side=padding_side)
+        model = AutoModelForSequenceClassification.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
+        ).eval()
+    scores: list[float] = []
+    for start in range(0, len(sequences), _BATCH):
+        part = [{"input_ids": list(each)} for each in sequences[start : start + _BATCH]]
+        with torch.no_grad():
+            scores += model(**tokenizer.pad(part, return_tensors="pt")).logits.squeeze(-1).tolist()
+    return scores
+
+
+def furthest(found: Iterable[float], golden: Iterable[float]) -> float:
+    """The greatest difference, relative to scores beyond 1; not-a-number counts as infinitely far."""
+    gaps = [abs(one - other) / max(1.0, abs(other)) for one, other in zip(found, golden, strict=True)]
+    return max(gap if gap == gap else float("inf") for gap in gaps)
+
+
+def _row(line: str, place: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+        well_formed = (
+            isinstance(row["text"], str)
+            and all(isinstance(message, Mapping) for message in row["messages"])
+            and all(type(token) is int for token in row["input_ids"])
+            and isinstance(row["score"], float)
+        )
+    except (ValueError, KeyError, TypeError, RecursionError):
+        well_formed = False
+    if not well_formed:
+        raise ModelError("a damaged golden score", place=place, remedy=_REMEDY)
+    return dict(row)

@@ -1,0 +1,133 @@
+"""Labelled pairs from files: what a preference model learns outside a run that made its own labels.
+
+Read are Parquet tables and JSONL files (`.gz` too) whose rows hold `prompt`, `chosen` and `rejected` as the tables of a
+run hold them, or two transcripts, and `p_chosen`, the probability that the chosen reply is the better one. A finished
+stage ai-feedback is read with its hashes checked. A row whose `outcome` is not `ok`, or which compares nothing, keeps
+that outcome and teaches nothing; a row without a probability is an error that names it, never a label of one half.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from solon.errors import InputError, RunError
+from solon.outcome import Outcome
+from solon.runs import Artefact, Row, RunDirectory
+from solon.stages.comparisons import Comparison, comparison_in, record_in
+from solon.stages.sources import read_lines
+from solon.stages.tables import assistant_turn
+
+AI_FEEDBACK = "ai-feedback"
+_FORM = 'Write {"prompt": messages, "chosen": messages, "rejected": messages, "p_chosen": 0.8}'
+_SKIPPED = {"empty reply": Outcome.EMPTY, "equal replies": Outcome.UNDECIDED}
+
+
+@dataclass(frozen=True, slots=True)
+class LabelFiles:
+    """The labelled pairs of several sources, in order."""
+
+    found: tuple[Row, ...]
+
+    def rows(self) -> list[Row]:
+        """Rows as the stage preference-model reads them."""
+        return list(self.found)
+
+
+def read_labels(sources: Sequence[Path]) -> LabelFiles:
+    """The pairs of label files, stage folders and run folders.
+
+    Raises InputError naming file and row for what is missing or malformed, and when no pair is usable at all.
+    """
+    rows = [row for source in sources for row in _rows(source)]
+    if sources and not any(row["outcome"] == Outcome.OK for row in rows):
+        raise InputError("no usable labelled pair", place=", ".join(map(str, sources)), remedy=_FORM)
+    return LabelFiles(tuple(rows))
+
+
+def label_file_of(source: Path) -> Path:
+    """The file that holds a source's labels; raises InputError or RunError when there is none."""
+    return _artefact(source).path / "rows.parquet" if source.is_dir() else source
+
+
+def _rows(source: Path) -> Iterator[Row]:
+    if source.is_dir():
+        records: Iterator[tuple[int, Mapping[str, Any]]] = enumerate(_artefact(source).rows(), start=1)
+        yield from (_row(record, f"{source}: row {number}", number) for number, record in records)
+    elif source.suffix == ".parquet":
+        yield from (_row(record, f"{source}: row {number}", number) for number, record in _parquet(source))
+    else:
+        for number, line in read_lines(source):
+            place = f"{source}:{number}"
+            yield _row(record_in(line, place), place, number)
+
+
+def _artefact(folder: Path) -> Artefact:
+    artefact = RunDirectory.open(folder).finished(AI_FEEDBACK) if (folder / "run.json").exists() else None
+    artefact = artefact or Artefact.open(folder)
+    if artefact is None:
+        raise RunError(
+            "the folder holds no finished labels",
+            place=str(folder),
+            remedy="Give a label file, RUN/06-ai-feedback, or a run that has finished it",
+        )
+    return artefact
+
+
+def _parquet(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    number = 0
+    try:
+        with pq.ParquetFile(path) as file:
+            wanted = [name for name in file.schema_arrow.names if name in _COLUMNS]
+            for batch in file.iter_batches(columns=wanted):
+                for record in batch.to_pylist():
+                    number += 1
+                    yield number, record
+    except FileNotFoundError:
+        raise InputError("no such label file", place=str(path), remedy="Check the name") from None
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"no readable Parquet table: {error}", place=str(path), remedy=_FORM) from None
+
+
+_COLUMNS = frozenset({"prompt", "chosen", "rejected", "p_chosen", "outcome"})
+
+
+def _row(record: Mapping[str, Any], place: str, number: int) -> Row:
+    """A row of the table that the stage reads; only `ok` rows have texts and a label."""
+    outcome = _outcome(record.get("outcome"), place)
+    if outcome is not Outcome.OK:
+        return {"outcome": outcome.value}
+    compared = comparison_in(record, number, place)
+    if not isinstance(compared, Comparison):
+        return {"outcome": _SKIPPED.get(compared, Outcome.MALFORMED).value}
+    return {
+        "row_id": compared.prompt.row_id,
+        "prompt": compared.prompt.messages(),
+        "chosen": assistant_turn(compared.chosen),
+        "rejected": assistant_turn(compared.rejected),
+        "p_chosen": _probability(record.get("p_chosen"), place),
+        "outcome": Outcome.OK.value,
+    }
+
+
+def _outcome(value: object, place: str) -> Outcome:
+    if value is None:
+        return Outcome.OK
+    try:
+        return Outcome(str(value))
+    except ValueError:
+        known = ", ".join(Outcome)
+        raise InputError(f"unknown outcome {value!r:.40}", place=place, remedy=f"One of: {known}") from None
+
+
+def _probability(value: object, place: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise InputError(
+            f"'p_chosen' must be a probability between 0 and 1, not {value!r:.40}", place=place, remedy=_FORM
+        )
+    return float(value)
