@@ -18,8 +18,8 @@ from typing import Any
 from solon.conversation import Conversation, Role
 from solon.errors import InputError
 from solon.stages.comparisons import continued, conversation_from, record_in
-from solon.stages.sources import read_lines
 from solon.stages.scorer import Scorer, Zero
+from solon.stages.sources import read_lines
 from solon.training.encoding import Tokens
 
 CHUNK = 256
