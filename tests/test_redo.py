@@ -77,6 +77,7 @@ def pair_row(text: str) -> dict[str, object]:
     return {
         "row_id": prompt.row_id,
         "prompt": prompt.messages(),
+        "pair": 1,
         "response_a": f"one {text}",
         "response_b": f"two {text}",
         "seed_a": 1,
@@ -138,6 +139,14 @@ def test_only_what_the_edit_touches_is_asked_and_the_rows_are_those_of_a_fresh_r
     with new.run.answers() as answers:
         usage = answers.usage()
     assert sum(each.reused for (stage, _), each in usage.items() if stage == "critique-revision") == asked - again
+
+
+def test_a_principle_that_the_run_does_not_draw_from_changes_nothing(tmp_path: Path) -> None:
+    recipe = Recipe(seed=3, revision=RevisionSettings(steps=2, principles=("law", "tone")))
+    old = make(tmp_path / "old", CONSTITUTION, recipe)
+    new = make(tmp_path / "new", EDITS["a critique request"](CONSTITUTION), recipe, (old.run.path,))
+    asked, again = foreseen(redo(old.run, new.run.constitution), "critique-revision")
+    assert (asked, again, new.revision_asked) == (old.revision_asked, 0, 0)
 
 
 def test_a_preference_principle_leaves_the_chains_alone(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from solon.constitution import Constitution, draw
+from solon.constitution import Constitution, draw, revision_principles
 from solon.conversation import Role
 from solon.errors import RunError
 from solon.evals.results import (
@@ -94,6 +94,7 @@ def _chains(run: RunDirectory, new: Constitution, revisions: Artefact) -> tuple[
     old, seed, settings = run.constitution, run.recipe.seed, run.recipe.revision
     examples_changed = worked_examples(settings, old) != worked_examples(settings, new)
     principles = {principle.id: principle for principle in old.revision}
+    candidates = revision_principles(settings, new)
     counts: dict[tuple[int, Role], list[int]] = {}
     touched: set[str] = set()
     renamed = False
@@ -103,7 +104,7 @@ def _chains(run: RunDirectory, new: Constitution, revisions: Artefact) -> tuple[
         if before is None:
             cause = f"row {row_id} names the principle '{row['principle_id']}', which the run's constitution lacks"
             raise RunError(cause, place=str(revisions.path))
-        now = draw(new.revision, seed, row_id, step)
+        now = draw(candidates, seed, row_id, step)
         renamed |= now.id != before.id
         earlier = row_id in touched or examples_changed
         criticised = row["critique_outcome"] is not None
