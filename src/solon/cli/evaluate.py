@@ -28,12 +28,11 @@ Examples:
   solon eval HHH.jsonl --engine runs/demo/07-preference-model/model
   solon eval HarmfulVsEthical.jsonl --engine models/smollm2 --show      print the questions, ask nothing
 """
-FILES = click.Path(exists=True, dir_okay=False, path_type=Path)
 HEAD = ("Evaluation", "Form", "Accuracy, %", "File's order", "Same option", "ECE", "Brier", "No answer")
 
 
 @click.command("eval", epilog=EPILOG)
-@click.argument("files", nargs=-1, required=True, type=FILES, metavar="FILE...")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
 @click.option("--engine", required=True, metavar="MODEL", help="A model folder, or testbed:assistant.")
 @click.option(
     "--as",

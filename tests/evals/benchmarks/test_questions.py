@@ -147,6 +147,8 @@ def test_bad_rows_are_counted_named_and_skipped_when_allowed(tmp_path):
 def test_a_file_without_questions_is_refused(tmp_path):
     with pytest.raises(InputError, match="holds no question"):
         read_questions(write(tmp_path / "empty.jsonl", []))
+    with pytest.raises(InputError, match="no such evaluation file"):
+        read_questions(tmp_path / "none.jsonl")
     assert read_questions(write(tmp_path / "a.b.jsonl", classifications())).name == "a.b"
 
 

@@ -76,6 +76,12 @@ def read_questions(path: Path, *, bad_rows: int = 0) -> QuestionFile:
 
     Raises InputError with `file:line` of the first bad row when there are more, and when no question is left.
     """
+    if not path.is_file():
+        raise InputError(
+            "no such evaluation file",
+            place=str(path),
+            remedy="The paper's own stand in the folder evals/ of the repository that it names",
+        )
     found: list[Question] = []
     bad: list[InputError] = []
     for line, raw in read_lines(path):
