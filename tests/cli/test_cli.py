@@ -255,6 +255,10 @@ def test_a_dry_run_of_a_finished_run_reads_it_and_leaves_it_as_it_is(
     finished: RunDirectory, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = {path: path.stat().st_mtime_ns for path in finished.path.rglob("*")}
+    code, out, _ = run(capsys, "run", finished.path, "--until", "responses", "--dry-run")
+    assert code == 0
+    assert "Not counted, because they are finished: prompts, responses, critique-revision, sl-cai" in out
+    assert "Not counted, because they come after responses: critique-revision, sl-cai" in out
     code, _, err = run(capsys, "run", finished.path, "--set", "rl.steps=7", "--dry-run")
     assert (code, "rl.steps: 40 -> 7" in err) == (1, True)
     assert {path: path.stat().st_mtime_ns for path in finished.path.rglob("*")} == before

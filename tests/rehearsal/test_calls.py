@@ -96,3 +96,15 @@ def test_learning_counts_every_row_once_per_epoch() -> None:
     assert learning["preference-model"].tokens == 2 * (10 * 35 + 8 * 25)
     assert learning["rl-cai"].tokens == 2 * 60 * (15 + 15)
     assert learning["sl-cai"].seconds == 3 * learning["sl-cai"].tokens / 1000
+
+
+def test_several_pairs_for_each_prompt_and_a_part_of_the_revisions_are_counted_as_such() -> None:
+    recipe = RECIPE.model_validate(
+        {**RECIPE.model_dump(), "pairs": {"per_prompt": 3}, "finetune": {"revisions": 2, "helpful_ratio": 0.5}}
+    )
+    calls = found(recipe)
+    assert calls["response-pairs replies"].calls == 60
+    assert calls["ai-feedback letters"].calls == 60
+    learning = {each.stage: each.tokens for each in learning_of(recipe, MEASURED)}
+    assert learning["sl-cai"] == 20 * 35 + 10 * 25
+    assert learning["preference-model"] == 2 * (30 * 35 + 8 * 25)

@@ -15,23 +15,29 @@ if TYPE_CHECKING:
 HEAD = ("Stage", "Calls, at most", "Prompt tokens", "at most", "Completion tokens", "at most", "Time")
 
 
-def print_rehearsal(run: Path, recipe: str | None, overlays: Sequence[str], settings: Sequence[str]) -> None:
-    """Rehearse the run in a folder that exists, or one that would be made; writes nothing there.
+def print_rehearsal(
+    run: Path, recipe: str | None, overlays: Sequence[str], settings: Sequence[str], until: str | None = None
+) -> None:
+    """Rehearse the run in a folder that exists, or one that would be made, up to a stage; writes nothing there.
 
     Raises what `solon run` itself would: RecipeError, ConstitutionError, InputError, ModelError and RunError.
     """
     from solon.recipe import dump_recipe
 
     resolved, constitution, finished = _resolved(run, recipe, overlays, settings)
+    from solon.evals.results import STAGES
     from solon.rehearsal import rehearse
 
+    later = STAGES[STAGES.index(until) + 1 :] if until else ()
     click.echo(f"# The settings of {run}\n{dump_recipe(resolved)}")
     click.echo("Rehearsing a few prompts of each kind ...", err=True)
-    rehearsal = rehearse(resolved, constitution, finished)
+    rehearsal = rehearse(resolved, constitution, (*finished, *later))
     _print_questions(rehearsal)
     _print_costs(rehearsal)
     if finished:
         click.echo(f"Not counted, because they are finished: {', '.join(finished)}.")
+    if later:
+        click.echo(f"Not counted, because they come after {until}: {', '.join(later)}.")
     click.echo("Nothing was written to the run's folder. To do all this, leave out --dry-run.")
 
 

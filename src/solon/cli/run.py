@@ -63,7 +63,11 @@ def run(
     if dry_run:
         from solon.cli.dry_run import print_rehearsal
 
-        print_rehearsal(run, recipe, overlays, settings)
+        refuse_unknown_stage(until)
+        known = (run / "run.json").exists()
+        print_rehearsal(run, recipe if known else base_recipe(recipe, reuse), overlays, settings, until)
+        if reuse:
+            click.echo("What another run knows already was not counted off; solon constitution diff --run tells that.")
         return
     # What was typed is checked before anything heavy is imported, so that a mistake is told at once.
     refuse_unknown_stage(until)
@@ -110,6 +114,11 @@ def print_reused(directory: RunDirectory) -> None:
     click.echo(plain(f"From {whose}: {stages}{known:,} of {total:,} answers of the other stages", lines=False))
 
 
+def base_recipe(recipe: str | None, reuse: tuple[Path, ...]) -> str | None:
+    """The recipe that was named, else that of the first run that is reused."""
+    return str(reuse[0] / "recipe.yaml") if reuse and recipe is None else recipe
+
+
 def open_or_create(
     run: Path,
     recipe: str | None,
@@ -127,8 +136,7 @@ def open_or_create(
     from solon.runs import RunDirectory
 
     if not (run / "run.json").exists():
-        base = str(reuse[0] / "recipe.yaml") if reuse and recipe is None else recipe or "testbed"
-        asked = load_recipe(base, overlays, settings)
+        asked = load_recipe(base_recipe(recipe, reuse) or "testbed", overlays, settings)
         return RunDirectory.create(run, asked, constitution_path(asked.constitution), reuse)
     stored = RunDirectory.open(run)
     if recipe is None and not overlays and not settings and not reuse:

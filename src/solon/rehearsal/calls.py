@@ -114,7 +114,8 @@ def calls_of(recipe: Recipe, measured: Measured) -> list[Calls]:
     red, helpful = (measured.sizes[kind] for kind in TRAINING_KINDS)
     held_out = [measured.sizes[kind] for kind in HELD_OUT_KINDS]
     replies, pairs, rl, last = recipe.responses, recipe.pairs, recipe.rl, recipe.measure
-    steps, asked = recipe.revision.steps, 2 if recipe.feedback.order is OptionOrder.BOTH else 1
+    steps = recipe.revision.steps
+    asked = pairs.per_prompt * (2 if recipe.feedback.order is OptionOrder.BOTH else 1)
     share = rl.red_team_share
     rollouts = rl.steps * rl.prompts_per_step * rl.samples_per_prompt
     drawn = round(rollouts * (share * red.mean + (1 - share) * helpful.mean))
@@ -127,7 +128,7 @@ def calls_of(recipe: Recipe, measured: Measured) -> list[Calls]:
         ),
         count.questions(CRITIQUE_REVISION, "critiques", Role.CRITIQUE, steps, recipe.revision.critique.max_tokens),
         count.questions(CRITIQUE_REVISION, "revisions", Role.REVISION, steps, recipe.revision.revision.max_tokens),
-        count.replies(RESPONSE_PAIRS, "replies", red, 2, pairs.drawing.max_tokens),
+        count.replies(RESPONSE_PAIRS, "replies", red, 2 * pairs.per_prompt, pairs.drawing.max_tokens),
         count.questions(AI_FEEDBACK, "reasonings", Role.REASONING, asked, recipe.feedback.reasoning.max_tokens),
         count.questions(AI_FEEDBACK, "letters", Role.ANSWER, asked, 0),
         count.made(RL_CAI, "replies", Role.ASSISTANT, (rollouts, drawn, longest), rl.drawing.max_tokens),
@@ -178,10 +179,13 @@ def learning_of(recipe: Recipe, measured: Measured) -> list[Learning]:
     """What the three trained models learn from, roughly: every prompt with a reply of the length that was seen."""
     red, helpful = (measured.sizes[kind] for kind in TRAINING_KINDS)
     reply = measured.seen[Role.ASSISTANT].completion
-    revisions = red.count * (recipe.revision.steps if recipe.finetune.revisions is RevisionsUsed.ALL else 1)
+    revisions = red.count * _revisions_used(recipe)
     samples = helpful.count * recipe.responses.helpful_samples
+    if recipe.finetune.helpful_ratio is not None:
+        samples = min(samples, round(recipe.finetune.helpful_ratio * revisions))
     supervised = revisions * (red.mean + reply) + samples * (helpful.mean + reply)
-    compared = 2 * (red.count * (red.mean + reply) + measured.human_comparisons * (helpful.mean + reply))
+    labels = red.count * recipe.pairs.per_prompt
+    compared = 2 * (labels * (red.mean + reply) + measured.human_comparisons * (helpful.mean + reply))
     rollouts = recipe.rl.steps * recipe.rl.prompts_per_step * recipe.rl.samples_per_prompt
     rolled = rollouts * ((red.mean + helpful.mean) / 2 + reply)
     reading = measured.speeds[Role.ASSISTANT].reading
@@ -191,3 +195,11 @@ def learning_of(recipe: Recipe, measured: Measured) -> list[Learning]:
         (RL_CAI, rolled * recipe.rl.epochs, rolled * RL_READS),
     ]
     return [Learning(name, round(n), (LEARNING_COST * n + also) / reading) for name, n, also in learnt]
+
+
+def _revisions_used(recipe: Recipe) -> int:
+    """Revisions of each prompt that SL-CAI learns from, at most."""
+    used = recipe.finetune.revisions
+    if isinstance(used, int):
+        return used
+    return recipe.revision.steps if used is RevisionsUsed.ALL else 1
