@@ -58,7 +58,8 @@ _ASKS = re.compile(
       |provide|generate|let(?:'s|\ me|\ us)|say|convince|pretend|imagine|act|talk|walk|compare|summari[sz]e|share
       |how|what|which|who|whose|why|where|when|can|could|would|will|should|do|does|did|is|are|am|may|might
       |i(?:'d|'m|'ve)?\ (?:(?:would|really|just|also|am|do)\ )*
-        (?:want|need|like|wish|plan|planning|hope|hoping|looking|trying|going|wonder|wondering)
+        (?:want|need|wish|plan|planning|hope|hoping|looking|trying|going|wonder|wondering)
+      |i(?:'d|\ would)\ (?:\w+\ )?like
       |i(?:'m|\ am)\ (?:looking|trying|going|planning|hoping|wondering)|we\ (?:want|need))\b""",
     re.I | re.X,
 )
