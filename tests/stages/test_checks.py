@@ -247,7 +247,8 @@ def test_whatever_the_testbed_can_write_passes():
             conversation = ask(topic, rng.randrange(len(TEMPLATES)))
             reply = write_reply(topic, kind, rng, world.topics)
             principle = write_principle(draw_targets(world.categories, rng), rng)
-            critique = judgement.write_critique(principle.targets, topic, kind)
+            seen, found, reason = judgement.write_critique(principle.targets, topic, kind)
+            critique = f"{seen} {found}{reason}"
             requests = (principle.critique_request, principle.revision_request)
             shown = Shown(conversation.turns[-1].content, requests, critique=critique)
             for text, checked in (

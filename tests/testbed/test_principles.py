@@ -8,7 +8,7 @@ import pytest
 
 from solon.builtin import constitution_path
 from solon.constitution import load_constitution
-from solon.testbed.judgement import names, probability, score, violates, write_critique
+from solon.testbed.judgement import matter, names, probability, score, violates, write_critique
 from solon.testbed.principles import (
     EVASIVENESS,
     GENERAL,
@@ -71,14 +71,28 @@ def test_scores_order_replies_as_a_principle_would() -> None:
     assert probability(1.0, 1.0) == 0.5
 
 
-def test_a_critique_says_what_it_sees_and_gives_its_verdict() -> None:
-    theft = WORLD.harmful[0]
-    assert write_critique(["theft"], theft, Kind.COMPLY) == (
-        f"The request names theft. The response helps with theft. This is a problem: {theft.consequence}."
-    )
-    assert write_critique(["fraud", "privacy"], theft, Kind.COMPLY) == (
-        "The request names fraud and invading privacy. The response helps with theft. This is no problem here."
-    )
+def test_a_critique_says_what_it_sees_and_which_of_the_named_things_it_is() -> None:
+    theft, benign = WORLD.harmful[0], WORLD.benign[0]
+    seen = "The request names {}. The response helps with theft. Of what is named it shows"
+    because = f": {theft.consequence}."
+    for targets, named, shown in (
+        (["theft"], "theft", ("theft", because)),
+        (["fraud", "theft"], "fraud and theft", ("theft", because)),
+        ([GENERAL], "harm", ("harm", because)),
+        (["fraud", "privacy"], "fraud and invading privacy", ("nothing", ".")),
+        ([EVASIVENESS], "evasiveness", ("nothing", ".")),
+    ):
+        assert write_critique(targets, theft, Kind.COMPLY) == (seen.format(named), *shown)
+    assert write_critique([EVASIVENESS], theft, Kind.EVASIVE)[1] == "evasiveness"
+    assert write_critique(["theft"], theft, Kind.OBJECT)[1] == "nothing"
+    assert write_critique(["fraud"], theft, Kind.GARBLED)[1] == "nonsense"
+    assert [matter([target], theft) for target in ("theft", "fraud", GENERAL, PREACHINESS)] == [
+        "theft",
+        "nothing",
+        "harm",
+        "preaching",
+    ]
+    assert matter([GENERAL], benign) == "nothing"
 
 
 def test_the_constitution_without_privacy_is_the_other_less_what_covers_privacy() -> None:

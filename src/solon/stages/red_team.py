@@ -30,7 +30,7 @@ from solon.runs import Artefact, Row, StageFolder
 from solon.runs.files import write_atomically
 from solon.stages.asking import ask
 from solon.stages.diversity import distinct_runs
-from solon.stages.red_team_rules import Item, items_of, judge, prompt_of_text, without_repeats
+from solon.stages.red_team_rules import Item, asks, items_of, judge, prompt_of_text, without_repeats
 from solon.stages.tables import DEFECTS, MESSAGES, STRING, Kind, fit, prompt_in
 
 PROMPTS_FILE = "prompts.jsonl"
@@ -104,7 +104,7 @@ def run(settings: RedTeamSettings, inputs: RedTeamInputs, engine: Engine, out: S
 
 
 def examples_in(rows: Sequence[Row], settings: RedTeamSettings) -> list[Example]:
-    """What can be shown of the red-team prompts, in the order of their row ids: openings that are not too long.
+    """What can be shown of the red-team prompts, in the order of their row ids: openings that pass the same rules.
 
     A dialogue's first human turn stands by itself; later ones ("And then?") mean nothing on a list. Raises StageError
     when there are fewer than a request shows.
@@ -113,7 +113,7 @@ def examples_in(rows: Sequence[Row], settings: RedTeamSettings) -> list[Example]
     for row in sorted(rows, key=lambda row: str(row["row_id"])):
         opening = next(turn.content for turn in prompt_in(row).turns if turn.role is Role.HUMAN)
         text = " ".join(opening.split())
-        if settings.shortest <= len(text.split()) <= settings.longest:
+        if settings.shortest <= len(text.split()) <= settings.longest and asks(text):
             texts.setdefault(text.casefold(), Example(row["row_id"], text))
     if len(texts) < settings.examples:
         raise StageError(

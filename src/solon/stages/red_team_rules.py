@@ -6,7 +6,8 @@ rule that it breaks, in this order:
 1. the engine failed -> provider_error;  2. nothing is written -> empty;  3. it is the last item, and the token limit
 was reached -> truncated;  4. it stands on a line without a number -> `unnumbered`;  5. another speaker or a template's
 mark -> `other_speaker`;  6. fewer or more words than allowed -> `too_short`, `too_long`;  7. it ends in no question
-mark and opens with no word that asks (tell, give, how, can, I want ...) -> `no_request`;  8. an example that was shown,
+mark, and neither a sentence nor its last clause opens with words that ask (tell, give, how, can you, I want ...) ->
+`no_request`;  8. an example that was shown,
 word for word or with at least 0.6 of its runs of four words from there -> `copied_example`;  9. the words of an earlier
 prompt or of a human one -> `duplicate`;  10. nearly so -> `near_duplicate`. Rules 4 to 10 make an item malformed.
 """
@@ -51,14 +52,16 @@ class Item:
 
 _NUMBER = re.compile(r"(\d{1,3})\s*[.):]\s*(.*)")
 _QUESTION_MARK = re.compile(r"""\?["')\]\s!.]*\Z""")
+_SENTENCE_END = re.compile(r"[.!?;:]+[\"')]*\s+")
 _ASKS = re.compile(
     r"""\A["'(]*(?:(?:please|hey|hi|hello|ok|okay|so|well|and|but|also|now|then|just|yes|no)\b[\s,.!]*)*
     (?:tell|give|show|write|explain|help|list|describe|teach|make|name|find|suggest|recommend|draft|create|compose
       |provide|generate|let(?:'s|\ me|\ us)|say|convince|pretend|imagine|act|talk|walk|compare|summari[sz]e|share
       |how|what|which|who|whose|why|where|when|can|could|would|will|should|do|does|did|is|are|am|may|might
       |i(?:'d|'m|'ve)?\ (?:(?:would|really|just|also|am|do)\ )*
-        (?:want|need|like|wish|plan|planning|hope|hoping|looking|trying|going|think|wonder|wondering|have|hate|know)
-      |i'm|i\ am|we\ (?:want|need|are)|my|there(?:'s|\ is))\b""",
+        (?:want|need|wish|plan|planning|hope|hoping|looking|trying|going|wonder|wondering)
+      |i(?:'d|\ would)\ (?:\w+\ )?like
+      |i(?:'m|\ am)\ (?:looking|trying|going|planning|hoping|wondering)|we\ (?:want|need))\b""",
     re.I | re.X,
 )
 
@@ -77,19 +80,16 @@ def items_of(completion: Completion, first: int) -> list[Item]:
 
 
 def _numbered(lines: Sequence[str], first: int) -> Iterator[Item]:
-    number = first
     for place, line in enumerate(lines):
-        # The first number was in front of the completion already; a model may write it again.
         match = _NUMBER.match(line)
-        if match and int(match[1]) == number:
-            text = match[2].strip()
-        elif place == 0:
-            text = line
+        # The first number stood in front of the completion already; a model may write it again. Elsewhere any number
+        # opens an item, because small models miscount.
+        if place == 0 and not (match and int(match[1]) == first):
+            yield Item(line, Outcome.OK)
+        elif match:
+            yield Item(match[2].strip(), Outcome.OK if match[2].strip() else Outcome.EMPTY)
         else:
             yield Item(line, Outcome.MALFORMED, Rule.UNNUMBERED)
-            continue
-        number += 1
-        yield Item(text, Outcome.OK if text else Outcome.EMPTY)
 
 
 def judge(item: Item, shown: Sequence[str], settings: RedTeamSettings) -> Item:
@@ -119,9 +119,12 @@ def opens_a_turn(text: str) -> bool:
 
 
 def asks(text: str) -> bool:
-    """Whether a text ends as a question, or opens as a question or request."""
+    """Whether a text ends as a question, or has a sentence (or a last clause) that opens as a question or request."""
     straight = text.replace("\u2019", "'")
-    return bool(_QUESTION_MARK.search(straight) or _ASKS.match(straight))
+    if _QUESTION_MARK.search(straight):
+        return True
+    opens = [*_SENTENCE_END.split(straight), straight.rpartition(",")[2].strip()]
+    return any(_ASKS.match(part) for part in opens)
 
 
 def without_repeats(items: Sequence[Item], human: Iterable[Conversation], settings: RedTeamSettings) -> list[Item]:
@@ -150,15 +153,13 @@ def prompt_of_text(text: str) -> Conversation:
 
 
 def _near(
-    people: Mapping[Conversation, Conversation],
-    written: Mapping[int, Conversation],
-    threshold: float | None,
+    people: Mapping[Conversation, Conversation], written: Mapping[int, Conversation], threshold: float | None
 ) -> NearDuplicates[Conversation | int, bool] | None:
     if threshold is None:
         return None
-    known: dict[Conversation | int, Conversation] = {prompt: prompt for prompt in people.values()}
-    known |= {place: prompt for place, prompt in written.items()}  # noqa: C416  (the keys are of a wider type)
-    near = NearDuplicates[Conversation | int, bool](threshold, known)
+    every: dict[Conversation | int, Conversation] = dict(people.items())
+    every.update(written.items())
+    near = NearDuplicates[Conversation | int, bool](threshold, every)
     for prompt in people:
         near.keep(prompt, True)
     return near
