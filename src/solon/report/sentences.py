@@ -55,6 +55,8 @@ def fitness_sentences(fitness: Mapping[str, Any]) -> Iterator[str]:
         verdict = against_chance(share, chance)
         if chance != 0.5:
             verdict += f" ({percent(chance, 0)})"
+        if share["high"] < 0.5:
+            verdict += f"; too weak a {role} to rely on"
         right = f"{percent(share['value'], 0)} [{interval(share)}] of {share['n']} {what}"
         yield f"The {role} was right on {right}: {verdict}."
 
