@@ -51,7 +51,8 @@ def test_fitness_names_a_chance_that_is_not_one_half_and_its_details() -> None:
         "critic": {"value": 0.25, "low": 0.12, "high": 0.45, "n": 24, "chance": 0.3, "copied": copied, "passed": None}
     }
     assert list(fitness_sentences(fitness)) == [
-        f"The critic was right on 25{THIN}% [12{DASH}45] of 24 plain questions: no better than chance (30{THIN}%)."
+        f"The critic was right on 25{THIN}% [12{DASH}45] of 24 plain questions: no better than chance (30{THIN}%); "
+        "too weak a critic to rely on."
     ]
     assert list(fitness_details(fitness)) == [
         f"On plain questions to the critic, 50{THIN}% [31{DASH}69] of its critiques repeated a worked example."
