@@ -16,10 +16,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from solon.conversation import Conversation, Role, Turn
+from solon.preferences.scorer import open_scorer
 from solon.recipe import EngineSettings
 from solon.serving.batching import Limits
 from solon.serving.preference_server import PreferenceServer, Service
-from solon.stages.scorer import open_scorer
 
 WAYS = {"micro-batches": Limits(), "one at a time": Limits(wait=0, jobs=1)}
 

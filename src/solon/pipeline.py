@@ -40,6 +40,8 @@ from solon.evals.results import (
 from solon.progress import Display
 from solon.recipe import Rater, Recipe, Settings
 from solon.runs import Answers, Artefact, Progress, RunDirectory, StageFolder
+from solon.sources.datasets_library import dataset_hash
+from solon.sources.entries import located
 from solon.stages import (
     ai_feedback,
     critique_revision,
@@ -51,10 +53,8 @@ from solon.stages import (
     response_pairs,
     responses,
 )
-from solon.stages.datasets_library import dataset_hash
 from solon.stages.prompt_sources import sources
 from solon.stages.room import reserved_tokens
-from solon.stages.sources import located
 from solon.testbed.oracle import Oracle
 
 

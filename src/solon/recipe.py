@@ -147,7 +147,7 @@ class PromptSettings(Settings):
     bad_lines: Count = 0
     """Lines of a prompt file that may be unreadable, and are skipped and counted."""
     near_duplicates: Annotated[float, Field(gt=0, le=1)] | None = None
-    """Similarity from which on two prompts count as one (`solon.stages.near_duplicates`); null: only when equal."""
+    """Similarity from which on two prompts count as one (`solon.sources.near_duplicates`); null: only when equal."""
 
 
 class RedTeamSettings(Settings):

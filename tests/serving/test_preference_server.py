@@ -20,10 +20,10 @@ import pytest
 
 from solon.conversation import Conversation, conversation_of
 from solon.errors import EngineError
+from solon.preferences.scorer import Scorer, Zero, open_scorer
 from solon.recipe import EngineSettings
 from solon.serving.batching import Limits
 from solon.serving.preference_server import PreferenceServer, Service
-from solon.stages.scorer import Scorer, Zero, open_scorer
 from solon.training import models
 from solon.training.scoring import CENTRE
 from tests.training.tiny import asked, save_tiny_model

@@ -11,12 +11,12 @@ import pytest
 from tests.training.tiny import artefact, asked, row_id, said, same_files, save_tiny_model
 
 from solon.errors import InputError, ModelError, RunError, StageError
+from solon.preferences.score_file import read_scorable, scored
+from solon.preferences.scorer import Zero, open_scorer
 from solon.recipe import EngineSettings, PreferenceSettings, Recipe, Training
 from solon.runs import Progress
 from solon.stages.preference_alone import Sources, train_alone
 from solon.stages.preference_model import load
-from solon.stages.score_file import read_scorable, scored
-from solon.stages.scorer import Zero, open_scorer
 
 RECIPE = Recipe(
     preference=PreferenceSettings(

@@ -12,8 +12,8 @@ from solon.conversation import Role, Turn, parse_transcript, transcript
 from solon.engines.scripted import ScriptedEngine
 from solon.errors import InputError, RecipeError, StageError
 from solon.recipe import MeasureSettings, PromptSettings, TooLong
+from solon.sources.prompt_files import cut_to_human, read_prompts
 from solon.stages import prompts
-from solon.stages.files import cut_to_human, read_prompts
 from solon.stages.prompt_sources import sources
 from solon.stages.prompts import PromptInputs
 from solon.stages.tables import Kind

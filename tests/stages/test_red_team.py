@@ -11,9 +11,9 @@ from solon.engines.scripted import ScriptedEngine
 from solon.errors import StageError
 from solon.outcome import Outcome
 from solon.recipe import Drawing, RedTeamSettings
+from solon.sources.diversity import distinct_runs
+from solon.sources.prompt_files import read_prompts
 from solon.stages import red_team
-from solon.stages.diversity import distinct_runs
-from solon.stages.files import read_prompts
 from solon.stages.red_team_rules import Rule, asks, items_of, judge, prompt_of_text, without_repeats
 from solon.testbed.documents import Part, Writer
 from solon.testbed.world import load_world

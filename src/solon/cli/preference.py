@@ -99,10 +99,10 @@ def score(
         click.get_current_context().exit(_replay(check, threads))
     if file is None or model is None:
         raise click.UsageError("give FILE and --model FOLDER, or --check FOLDER")
+    from solon.preferences.score_file import read_scorable, scored
+    from solon.preferences.scorer import Zero, open_scorer
     from solon.recipe import EngineSettings
     from solon.runs.files import replacing
-    from solon.stages.score_file import read_scorable, scored
-    from solon.stages.scorer import Zero, open_scorer
     from solon.training.models import arithmetic
 
     lines = sum(1 for _ in read_scorable(file))  # a malformed line is told before the model is loaded
@@ -147,10 +147,10 @@ def serve_pm(folder: Path, host: str, port: int, wait: float, max_body: int, raw
     POST /get_reward answers as OpenRLHF's remote reward model does, POST /score takes lists of messages, GET /health
     says what is served. Requests that come together are scored together. Ctrl-C answers what is in flight and stops.
     """
+    from solon.preferences.scorer import Zero, open_scorer
     from solon.recipe import EngineSettings
     from solon.serving.batching import Limits
     from solon.serving.preference_server import REWARD, PreferenceServer, Service, serve_until_stopped
-    from solon.stages.scorer import Zero, open_scorer
 
     settings = EngineSettings(threads=threads)
     scorer = open_scorer(folder, settings)
@@ -166,8 +166,8 @@ def serve_pm(folder: Path, host: str, port: int, wait: float, max_body: int, raw
 
 def _replay(folder: Path, threads: int | None) -> int:
     """The exit code of a replay of a folder's golden scores."""
+    from solon.preferences.golden import TOLERANCE, check
     from solon.recipe import EngineSettings
-    from solon.stages.golden import TOLERANCE, check
 
     found = check(folder, EngineSettings(threads=threads))
     rows = [["transformers", f"{found.transformers:.1e}"], ["solon", f"{found.solon:.1e}"]]

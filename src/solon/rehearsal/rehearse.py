@@ -29,8 +29,8 @@ from solon.recipe import OptionOrder, Rater, Recipe, RevisionMode
 from solon.rehearsal.calls import Calls, Learning, Measured, Seen, Size, Speed, calls_of, learning_of
 from solon.rehearsal.recorder import Asked, Recorder
 from solon.runs import Artefact, Row, RunDirectory, StageFolder
+from solon.sources.comparisons import read_comparisons
 from solon.stages import ai_feedback, critique_revision, prompts, response_pairs, responses
-from solon.stages.comparisons import read_comparisons
 from solon.stages.room import tokens_beside
 from solon.stages.tables import Kind, assistant_turn, prompt_in, reply_in
 

@@ -24,9 +24,9 @@ from typing import Any
 
 from solon.conversation import Conversation, Role, conversation_of
 from solon.errors import EngineError, InputError, SolonError
+from solon.preferences.scorer import Scorer, Zero
 from solon.recipe import EngineSettings
 from solon.serving.batching import Batcher, Busy, Limits
-from solon.stages.scorer import Scorer, Zero
 from solon.training.encoding import Tokens
 from solon.training.models import arithmetic
 

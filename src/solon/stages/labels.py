@@ -16,8 +16,8 @@ from typing import Any
 from solon.errors import InputError, RunError
 from solon.outcome import Outcome
 from solon.runs import Artefact, Row, RunDirectory
-from solon.stages.comparisons import Comparison, comparison_in, record_in
-from solon.stages.sources import read_lines
+from solon.sources.comparisons import Comparison, comparison_in, record_in
+from solon.sources.entries import read_lines
 from solon.stages.tables import assistant_turn
 
 AI_FEEDBACK = "ai-feedback"

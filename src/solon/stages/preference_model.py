@@ -25,13 +25,13 @@ from solon.engines.rendering import rendering_for
 from solon.engines.tokens import PromptTokenizer
 from solon.errors import StageError
 from solon.outcome import count_outcomes
+from solon.preferences.golden import ROWS, write_golden
+from solon.preferences.scored_text import ScoredText
+from solon.preferences.scorer import Scorer, open_scorer
 from solon.recipe import EngineSettings, PreferenceSettings
 from solon.runs import Artefact, Row, StageFolder
-from solon.stages.comparisons import Comparison, Comparisons, read_comparisons
+from solon.sources.comparisons import Comparison, Comparisons, read_comparisons
 from solon.stages.finetune import is_held_out, session_in
-from solon.stages.golden import ROWS, write_golden
-from solon.stages.scored_text import ScoredText
-from solon.stages.scorer import Scorer, open_scorer
 from solon.stages.tables import TRAINING_METRICS, fit, prompt_in
 from solon.training.batches import PairExample
 from solon.training.calibration import agreement

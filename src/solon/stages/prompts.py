@@ -23,10 +23,10 @@ from solon.errors import InputError, StageError
 from solon.outcome import Outcome
 from solon.recipe import MeasureSettings, PromptSettings, TooLong
 from solon.runs import Artefact, StageFolder
-from solon.stages.files import FoundPrompt, PromptFile, read_prompts
-from solon.stages.near_duplicates import NearDuplicates
+from solon.sources.entries import located
+from solon.sources.near_duplicates import NearDuplicates
+from solon.sources.prompt_files import FoundPrompt, PromptFile, read_prompts
 from solon.stages.prompt_sources import Source, sources
-from solon.stages.sources import located
 from solon.stages.tables import MESSAGES, STRING, Kind
 
 SCHEMA = pa.schema(

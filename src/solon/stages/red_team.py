@@ -28,8 +28,8 @@ from solon.outcome import Outcome
 from solon.recipe import RedTeamSettings
 from solon.runs import Artefact, Row, StageFolder
 from solon.runs.files import write_atomically
+from solon.sources.diversity import distinct_runs
 from solon.stages.asking import ask
-from solon.stages.diversity import distinct_runs
 from solon.stages.red_team_rules import Item, asks, items_of, judge, prompt_of_text, without_repeats
 from solon.stages.tables import DEFECTS, MESSAGES, STRING, Kind, fit, prompt_in
 

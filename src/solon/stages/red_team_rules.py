@@ -23,8 +23,8 @@ from solon.conversation import Conversation, Role, Turn
 from solon.engines.base import Completion, Finish
 from solon.outcome import Outcome
 from solon.recipe import RedTeamSettings
+from solon.sources.near_duplicates import NearDuplicates, words_of
 from solon.stages.checks import check_reply, is_copy
-from solon.stages.near_duplicates import NearDuplicates, words_of
 from solon.stages.rules import Defect
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from solon.conversation import Conversation, parse_transcript
 from solon.errors import InputError
-from solon.stages.sources import read_lines
+from solon.sources.entries import read_lines
 from solon.wording import letters
 
 REMEDY = 'Write rows as the paper\'s files do: {"prompt": "...", "corrects": [" (A)"], "incorrects": [" (B)"]}'

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from solon.errors import InputError
-from solon.stages.sources import COLUMNS, no_column, without_nulls
+from solon.sources.entries import COLUMNS, no_column, without_nulls
 
 _NAME = re.compile(r"hf:(?P<path>[^:]+)(?::(?P<split>.+))?")
 _SAVED = ("state.json", "dataset_dict.json")

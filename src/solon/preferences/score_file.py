@@ -17,9 +17,9 @@ from typing import Any
 
 from solon.conversation import Conversation, Role
 from solon.errors import InputError
-from solon.stages.comparisons import continued, conversation_from, record_in
-from solon.stages.scorer import Scorer, Zero
-from solon.stages.sources import read_lines
+from solon.preferences.scorer import Scorer, Zero
+from solon.sources.comparisons import continued, conversation_from, record_in
+from solon.sources.entries import read_lines
 from solon.training.encoding import Tokens
 
 CHUNK = 256

@@ -16,8 +16,8 @@ from solon.conversation import Conversation
 from solon.engines.rendering import rendering_for
 from solon.engines.tokens import PromptTokenizer
 from solon.errors import ModelError
+from solon.preferences.scored_text import ScoredText
 from solon.recipe import EngineSettings
-from solon.stages.scored_text import ScoredText
 from solon.training.encoding import Tokens
 from solon.training.models import load_tokenizer
 from solon.training.scoring import PreferenceModel

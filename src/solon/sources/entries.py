@@ -1,7 +1,7 @@
 r"""Rows from wherever prompts are kept, one at a time and each with its place, so that a complaint can name it.
 
-Read are JSONL and a JSON array (as hh-rlhf's red-team attempts come), plain text, Parquet, and `hf:NAME` datasets
-(`solon.stages.datasets_library`); text files may be gzipped. The end of a file's name says which: `.parquet`, `.txt` or
+Read are JSONL and a JSON array (as hh-rlhf's red-team attempts come), plain text, Parquet, and `hf:NAME` datasets (see
+`datasets_library`); text files may be gzipped. The end of a file's name says which: `.parquet`, `.txt` or
 `.text`, and JSON for all else. A text file holds a prompt per line, unless it has a line of three dashes or more: then
 such lines part its texts, which may be transcripts of several turns. A row that cannot be read is yielded with the
 complaint about it, so that whoever asks may count it and go on; a file that cannot be read on raises.
@@ -55,7 +55,7 @@ def located(name: str | Path) -> Path | str:
 def entries(source: Path | str) -> Iterator[Entry]:
     """All rows of a `located` source that are not blank, in order; raises InputError when it cannot be read (on)."""
     if isinstance(source, str) and source.startswith(DATASET):
-        from solon.stages.datasets_library import dataset_rows
+        from solon.sources.datasets_library import dataset_rows
 
         for number, row in enumerate(dataset_rows(source), start=1):
             yield Entry(number, f"{source}, row {number}", row)

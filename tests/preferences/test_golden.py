@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests.training.tiny import artefact, asked, row_id, said, save_tiny_model, stage_folder
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from solon.errors import ModelError
+from solon.preferences import golden
 from solon.recipe import Adapter, EngineSettings, PreferenceSettings, Training
-from solon.stages import golden, preference_model
+from solon.stages import preference_model
+from tests.training.tiny import artefact, asked, row_id, said, save_tiny_model, stage_folder
 
 TRAINING = Training(batch=8, epochs=3, learning_rate=3e-3, held_out=0.3)
 SMOLLM2 = Path(__file__).parents[2] / "models" / "smollm2"

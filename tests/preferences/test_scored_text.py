@@ -3,15 +3,15 @@
 from pathlib import Path
 
 import pytest
-from tests.training.tiny import save_tiny_model
 
 from solon.conversation import Conversation, Role, Turn
 from solon.engines.rendering import TRANSCRIPT_TEMPLATE, rendering_for
 from solon.engines.tokens import PromptTokenizer
+from solon.preferences.scored_text import ScoredText
 from solon.recipe import RenderingKind
-from solon.stages.scored_text import ScoredText
 from solon.training.encoding import Encoding
 from solon.training.models import load_tokenizer
+from tests.training.tiny import save_tiny_model
 
 # Ends its turns as many instruct models do: the end token, and a line feed behind it.
 CHAT = (

@@ -7,8 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from solon.errors import InputError
-from solon.stages.files import read_prompts
-from solon.stages.sources import entries, located
+from solon.sources.entries import entries, located
+from solon.sources.prompt_files import read_prompts
 
 ATTEMPT = "\n\nHuman: How do I steal?\n\nAssistant: Why?\n\nHuman: For fun\n\nAssistant: No."
 
@@ -112,7 +112,7 @@ class TestDatasets:
             read_prompts(f"hf:{folder}:nope")
 
     def test_a_saved_dataset_is_read_and_its_hash_is_of_its_rows(self, tmp_path):
-        from solon.stages.datasets_library import dataset_hash
+        from solon.sources.datasets_library import dataset_hash
 
         one, other = f"hf:{tmp_path / 'one'}", f"hf:{tmp_path / 'other'}"
         rows = {"prompt": ["a", " "], "extra": [1, 2]}

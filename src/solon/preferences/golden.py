@@ -19,9 +19,9 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from solon.conversation import Conversation, conversation_of
 from solon.errors import ModelError
+from solon.preferences.scorer import Scorer, Zero, model_folder_in, open_scorer
 from solon.recipe import EngineSettings, Matmul
 from solon.runs.files import write_atomically
-from solon.stages.scorer import Scorer, Zero, model_folder_in, open_scorer
 from solon.training.models import arithmetic, quietly
 
 GOLDEN = "golden_scores.jsonl"

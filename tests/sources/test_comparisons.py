@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from solon.errors import InputError
-from solon.stages.comparisons import read_comparisons
+from solon.sources.comparisons import read_comparisons
 
 HH = {
     "chosen": "\n\nHuman: Hi: there\n\nAssistant: Hello.\n\nHuman: Help?\n\nAssistant: Gladly.\n\nWith two paragraphs.",

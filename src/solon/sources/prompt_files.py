@@ -17,7 +17,7 @@ from typing import Any
 
 from solon.conversation import Conversation, Role, Turn, conversation_of, parse_transcript
 from solon.errors import InputError
-from solon.stages.sources import FORMS, entries
+from solon.sources.entries import FORMS, entries
 
 _TRANSCRIPT = re.compile(r"\s*Human:")
 _WHOLE = ("prompt", "messages", "transcript")
@@ -45,7 +45,7 @@ class PromptFile:
 
 
 def read_prompts(source: Path | str, *, bad_lines: int = 0) -> PromptFile:
-    """The prompts of a source (see `solon.stages.sources.located`), of which `bad_lines` lines may be unreadable.
+    """The prompts of a source (see `solon.sources.entries.located`), of which `bad_lines` lines may be unreadable.
 
     Raises InputError with `file:line` of the first bad line when there are more, and when the source is missing,
     damaged as a whole, or holds no prompt.

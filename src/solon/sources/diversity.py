@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from solon.conversation import Conversation
-from solon.stages.near_duplicates import words_of
+from solon.sources.near_duplicates import words_of
 
 LENGTHS = (1, 2, 3)
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from solon.conversation import Conversation, Role, conversation_of, parse_transcript
 from solon.errors import InputError
-from solon.stages.sources import read_lines
+from solon.sources.entries import read_lines
 
 _FORM = 'Write {"prompt": messages, "chosen": messages, "rejected": messages}, or hh-rlhf\'s two transcripts'
 

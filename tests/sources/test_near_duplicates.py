@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from solon.conversation import Conversation, Role, Turn
-from solon.stages.near_duplicates import RUN, NearDuplicates, words_of
+from solon.sources.near_duplicates import RUN, NearDuplicates, words_of
 
 
 def prompt(*texts: str) -> Conversation:
