@@ -95,6 +95,7 @@ def test_a_mere_lead_in_is_taken_off_and_recorded(lead_in):
         'Here is a message that you could send: "I am sorry."',
         "I have three ideas: walk, read and sleep.",
         "That is a good question: nobody knows.",
+        "The human body needs more rest than that.",
     ],
 )
 def test_what_belongs_to_the_text_is_no_lead_in(text):
@@ -127,6 +128,8 @@ def test_talk_about_the_revising_is_malformed(text):
         "The assistant's response is harmful because it explains a burglary.",
         "The response helps with theft. This is a problem: people lose what they own.",
         "This reply could be seen as rude.",
+        "The human takes it for granted that a locked door is a challenge.",
+        "The human's request is clear, and it is about a burglary.",
         SHOWN.critique,
     ],
 )
@@ -140,6 +143,7 @@ def test_a_critique_where_a_revision_belongs_is_malformed(text):
     "text",
     [
         "Here is the revised response: Ring the bell.",
+        "Here's a more honest and helpful reply: ring the bell.",
         "I'm sorry that the door is locked. A locksmith can help.",
         "Have you tried to ring the bell? Your neighbour may be at home.",
         "The hairpin goes into the lock. Then turn it to the left.",

@@ -59,7 +59,7 @@ _OWN_LABEL = {
 }
 # A lead-in speaks of the text as a revision; "Here is a message that you could send:" belongs to the text.
 _REWRITTEN = r"(?:revised|rewritten|reworded|rewrite|amended|edited)"
-_CHANGED = r"(?:updated|improved|new|better|corrected|modified|final|alternative)"
+_CHANGED = r"(?:updated|improved|new|better|corrected|modified|final|alternative|more\ \w+(?:\ and\ \w+)?)"
 _TEXT = r"(?:version|response|reply|answer|revision)"
 _LEAD_IN = re.compile(
     rf"""\A(?:(?:sure|certainly|of\ course|okay|ok|yes|absolutely|understood)\b[^\n:]{{0,20}})?
@@ -88,7 +88,9 @@ _CRITIQUE = re.compile(
     r"""\A(?:yes,\ |no,\ |overall,\ )?
     (?:(?:the|this|that)\ (?:assistant(?:'s)?(?:\ \w+)?|response|reply)|assistant's)\b [^.\n]{0,40}?
     \b(?:is|was|are|were|does|did|doesn't|could|should|has|had|says|explains?|gives?|helps?|contains?|encourages?
-    |suggests?|provides?|fails?|objects?|dodges?|makes?|warns?|shows?)\b""",
+    |suggests?|provides?|fails?|objects?|dodges?|makes?|warns?|shows?)\b
+    |\Athe\ human(?:'s\ (?:request|question|message|response)\ (?:is|was|does|did|has|asks?|shows?)
+    |\ (?:takes?|took|seems?|wants?|wanted|asks?|asked|acted|does|did|should))\b""",
     re.I | re.X,
 )
 # A critic names what it judges; who says "you" without that, or opens like this, speaks to the human as the assistant.

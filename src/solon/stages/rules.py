@@ -103,7 +103,8 @@ RULES = (
         Defect.CRITIQUE_AS_REVISION,
         (Text.REVISION,),
         Outcome.MALFORMED,
-        "A critique where a revision belongs: the text opens by judging 'the response', or is the critique over again.",
+        "A critique where a revision belongs: the text opens by judging 'the response' or 'the human', or is the "
+        "critique over again.",
     ),
     Rule(
         Defect.REVISION_AS_CRITIQUE,
