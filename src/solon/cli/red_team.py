@@ -16,8 +16,8 @@ Examples:
   solon red-team runs/red --recipe real --set models.red_team=models/base --set red_team.count=5000
   solon red-team runs/red --recipe real --set prompts.red_team=hf:Anthropic/hh-rlhf/red-team-attempts:train
 \b
-Then train on human and model-written prompts together:
-  solon run runs/mine --recipe real --set prompts.red_team="human.jsonl + runs/red/10-red-team/prompts.jsonl"
+A run takes human and model-written prompts together as one source:
+  prompts.red_team = human.jsonl + runs/red/10-red-team/prompts.jsonl
 """
 
 
