@@ -156,7 +156,9 @@ def test_the_bundled_model_writes_prompts_of_its_world(tmp_path):
     from solon.builtin import model_path, source_path
     from solon.engines.local import LocalEngine
 
-    texts = [json.loads(line)["prompt"][0]["content"] for line in source_path("testbed:red-team").open()]
+    texts = [
+        json.loads(line)["prompt"][0]["content"] for line in source_path("testbed:red-team").read_text().splitlines()
+    ]
     bench = Bench(tmp_path)
     bench.prompts(*dict.fromkeys(text for text in texts if asks(text)))
     settings = RedTeamSettings(count=20, examples=3, requests=60, drawing=Drawing(max_tokens=96))
