@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from solon.ablation import ablate
-from solon.builtin import model_path
-from solon.errors import ModelError, RunError
+from solon.errors import RunError
 from solon.experiment import Experiment, Measured, Variant, recipes_of
 from solon.progress import Silent
 from solon.runs import RunDirectory
@@ -18,17 +17,6 @@ SMALL = [
     "prompts.limit_red_team=6", "prompts.limit_helpful=4", "engine.batch=6", "engine.threads=1", "revision.steps=2",
     "finetune.training.batch=8", "measure.limit=4",
 ]  # fmt: skip
-
-
-def _bundled() -> bool:
-    try:
-        model_path("testbed:assistant")
-    except ModelError:
-        return False
-    return True
-
-
-pytestmark = pytest.mark.skipif(not _bundled(), reason="the bundled models are not there")
 
 
 def of(measure: Measured, **variants: dict[str, object]) -> Experiment:

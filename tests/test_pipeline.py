@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from solon.builtin import constitution_path, model_path
+from solon.builtin import constitution_path
 from solon.cli.run import open_or_create
 from solon.conversation import Conversation
-from solon.errors import ModelError, RecipeError, RunError
+from solon.errors import RecipeError, RunError
 from solon.evals.results import STAGES, results
 from solon.pipeline import advance
 from solon.progress import Silent
@@ -40,17 +40,6 @@ SMALL = [
     "rl.checkpoint_every=1",
     "measure.limit=6",
 ]
-
-
-def _bundled() -> bool:
-    try:
-        model_path("testbed:assistant")
-    except ModelError:
-        return False
-    return True
-
-
-pytestmark = pytest.mark.skipif(not _bundled(), reason="the bundled models are not there")
 
 
 def start(folder: Path) -> subprocess.Popen[bytes]:

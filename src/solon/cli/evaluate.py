@@ -9,15 +9,16 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from solon.cli.terminal import INTERRUPTED
 
 if TYPE_CHECKING:
-    from solon.evals.benchmarks.session import AnswersAs, Subject, Task
+    from solon.evals.benchmarks.session import AnswersAs, Plan, Subject, Task
     from solon.recipe import EngineSettings
 
 EPILOG = """\b
@@ -29,6 +30,27 @@ Examples:
   solon eval HarmfulVsEthical.jsonl --engine models/smollm2 --show      print the questions, ask nothing
 """
 HEAD = ("Evaluation", "Form", "Accuracy, %", "File's order", "Same option", "ECE", "Brier", "No answer")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What was typed beside the files and the engine, under the names of the options."""
+
+    answers_as: str | None
+    forms: tuple[str, ...]
+    samples: int
+    max_tokens: int
+    examples: int
+    constitution: str
+    order: str
+    rendering: str
+    batch: int
+    seed: int
+    limit: int | None
+    bad_rows: int
+    out: Path | None
+    show: bool
+    quiet: bool
 
 
 @click.command("eval", epilog=EPILOG)
@@ -64,52 +86,54 @@ HEAD = ("Evaluation", "Form", "Accuracy, %", "File's order", "Same option", "ECE
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="[default: runs/evals/MODEL]")
 @click.option("--show", is_flag=True, help="Print the first question of each file in each form, and stop.")
 @click.option("--quiet", "-q", is_flag=True, help="Show no progress, only the outcome.")
-def evaluate(
-    files: tuple[Path, ...],
-    engine: str,
-    answers_as: str | None,
-    forms: tuple[str, ...],
-    samples: int,
-    max_tokens: int,
-    examples: int,
-    constitution: str,
-    order: str,
-    rendering: str,
-    batch: int,
-    seed: int,
-    limit: int | None,
-    bad_rows: int,
-    out: Path | None,
-    show: bool,
-    quiet: bool,
-) -> None:
+def evaluate(files: tuple[Path, ...], engine: str, **typed: Any) -> None:
     """Measure a model on the paper's multiple-choice evaluations.
 
     FILE is one of the paper's: HHH comparisons, harmful versus ethical, or the nine types of harm. Options are shown in
     every rotation and scores averaged, so that no letter has an advantage. The same command goes on where it stopped,
     and another --form is added to the same folder.
     """
-    from solon.builtin import constitution_path, model_path
+    from solon.builtin import model_path
+    from solon.evals.benchmarks.session import AnswersAs, formulation_of
+    from solon.recipe import EngineSettings, RenderingKind
+
+    options = Options(**typed)
+    plan = _plan(files, options)
+    folder = model_path(engine)
+    given = AnswersAs(options.answers_as) if options.answers_as else formulation_of(folder)
+    tasks = plan.tasks(given)
+    _name_bad_rows(tasks)
+    if options.show:
+        _show(tasks)
+        return
+    settings = EngineSettings(rendering=RenderingKind(options.rendering), batch=options.batch)
+    subject = _subject(folder, given, settings)
+    out = options.out or Path("runs", "evals", re.sub(r"[^\w.-]+", "-", subject.name))
+    _run(tasks, subject, out, quiet=options.quiet)
+
+
+def _plan(files: Sequence[Path], options: Options) -> Plan:
+    """The questions of the files and how they are asked; what was typed is checked here, before a model is loaded."""
+    from solon.builtin import constitution_path
     from solon.constitution import load_constitution
     from solon.evals.benchmarks.asking import Form, Manner
     from solon.evals.benchmarks.questions import read_questions
-    from solon.evals.benchmarks.session import AnswersAs, Plan, drawn, formulation_of
-    from solon.recipe import Drawing, EngineSettings, OptionOrder, RenderingKind
+    from solon.evals.benchmarks.session import Plan, drawn
+    from solon.recipe import Drawing, OptionOrder
 
-    read = [drawn(read_questions(path, bad_rows=bad_rows), limit, seed) for path in files]
-    folder = model_path(engine)
-    given = AnswersAs(answers_as) if answers_as else formulation_of(folder)
-    manner = Manner(order=OptionOrder(order), samples=samples, drawing=Drawing(max_tokens=max_tokens), seed=seed)
-    plan = Plan(
-        read, [Form(form) for form in forms], manner, examples, load_constitution(constitution_path(constitution))
+    manner = Manner(
+        order=OptionOrder(options.order),
+        samples=options.samples,
+        drawing=Drawing(max_tokens=options.max_tokens),
+        seed=options.seed,
     )
-    tasks = plan.tasks(given)
-    _name_bad_rows(tasks)
-    if show:
-        _show(tasks)
-        return
-    subject = _subject(folder, given, EngineSettings(rendering=RenderingKind(rendering), batch=batch))
-    _run(tasks, subject, out or Path("runs", "evals", re.sub(r"[^\w.-]+", "-", subject.name)), quiet=quiet)
+    return Plan(
+        [drawn(read_questions(path, bad_rows=options.bad_rows), options.limit, options.seed) for path in files],
+        [Form(form) for form in options.forms],
+        manner,
+        options.examples,
+        load_constitution(constitution_path(options.constitution)),
+    )
 
 
 def _subject(folder: Path, answers_as: AnswersAs, settings: EngineSettings) -> Subject:
