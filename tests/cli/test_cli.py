@@ -182,6 +182,20 @@ def test_results_and_status_are_plain_tables_off_a_terminal(
     assert re.search(r"^  9 measure +finished +48", out, re.M)
 
 
+def test_status_tells_which_stages_were_taken_over(
+    finished: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prompts = finished.finished("prompts")
+    assert prompts is not None
+    constitution = finished.path / "constitution.yaml"
+    new = RunDirectory.create(tmp_path / "new", finished.recipe, constitution, (finished.path,))
+    assert new.adopt(1, "prompts", prompts.manifest.key) is not None
+    code, out, _ = run(capsys, "status", new.path)
+    assert code == 0
+    assert re.search(r"^  1 prompts +taken over", out, re.M)
+    assert re.search(r"^  2 responses +to come", out, re.M)
+
+
 def test_status_of_an_unfinished_run_tells_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     unfinished = build(tmp_path / "run", Plan(red=2, held_out=2, stages=2))
     unfinished.begin(3, "critique-revision", {})

@@ -25,7 +25,8 @@ Examples:
 def status(run: Path) -> None:
     """Say how far a run is.
 
-    Lists every stage with its rows, what became of them and the time it took, and whether a process is at work.
+    Lists every stage with its rows, what became of them and the time it took (a stage that was taken over from another
+    run took it there), and whether a process is at work.
     """
     from solon.cli.display import clock
     from solon.cli.terminal import print_table
@@ -34,12 +35,14 @@ def status(run: Path) -> None:
 
     directory = RunDirectory.open(run)
     stages = results(directory)["stages"]
+    adopted = {artefact.name for artefact in directory.artefacts() if artefact.manifest.adopted_from}
     rows = []
     for number, name in enumerate(STAGES, start=1):
         if name in stages:
             facts = stages[name]
             outcomes = ", ".join(f"{outcome} {count:,}" for outcome, count in facts["outcomes"].items())
-            rows.append([f"{number} {name}", "finished", f"{facts['rows']:,}", outcomes, clock(facts["seconds"])])
+            state = "taken over" if name in adopted else "finished"
+            rows.append([f"{number} {name}", state, f"{facts['rows']:,}", outcomes, clock(facts["seconds"])])
         else:
             begun = (directory.path / f"{number:02d}-{name}").is_dir()
             rows.append([f"{number} {name}", "begun" if begun else "to come", "", "", ""])
