@@ -10,6 +10,7 @@ import pytest
 from solon.ablation import ablate
 from solon.errors import RunError
 from solon.experiment import Experiment, Measured, Variant, recipes_of
+from solon.pipeline import PAIRS_MEASURED
 from solon.progress import Silent
 from solon.runs import RunDirectory
 
@@ -52,6 +53,23 @@ def test_revisions_are_rated_step_by_step_and_nothing_is_trained(tmp_path: Path)
         assert shares["0"]["harmful"]["n"] <= 6
     assert figures["variants"]["critiqued"]["0"] == figures["variants"]["direct"]["0"]
     assert not (tmp_path / "out" / "direct" / "04-sl-cai").exists()
+
+
+def test_preference_models_are_compared_on_the_same_fresh_pairs(tmp_path: Path) -> None:
+    experiment = of(Measured.PREFERENCE_MODEL, soft={}, hard={"preference.labels": "hard"})
+    small = ["finetune.training.epochs=1", "preference.limit_human=8", "preference.training.epochs=1"]
+    recipes = recipes_of(experiment, "testbed", settings=[*SMALL, *small])
+    figures = ablate(experiment, recipes, tmp_path / "out", Silent())
+    soft, hard = (
+        {each.name: each for each in RunDirectory.open(tmp_path / "out" / name).artefacts()} for name in recipes
+    )
+    # Only the preference model and what it says differ; the pairs were made once.
+    assert hard["held-out-pairs"].manifest.adopted_from and hard["held-out-pairs"].hash == soft["held-out-pairs"].hash
+    assert hard["ai-feedback"].hash == soft["ai-feedback"].hash
+    assert hard["preference-model"].hash != soft["preference-model"].hash
+    assert soft["held-out-pairs"].manifest.rows == 2 * 4 * PAIRS_MEASURED
+    for name, found in (("soft", soft), ("hard", hard)):
+        assert figures["variants"][name] == found["preference-order"].facts["order"]
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:

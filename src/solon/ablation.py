@@ -18,24 +18,28 @@ import yaml
 from solon.builtin import constitution_path
 from solon.errors import RunError
 from solon.evals import hindsight
-from solon.evals.results import CRITIQUE_REVISION, RESPONSES, SL_CAI
+from solon.evals.results import CRITIQUE_REVISION, PREFERENCE_MODEL, RESPONSES, SL_CAI
 from solon.experiment import Experiment, Measured
-from solon.pipeline import advance, measure_supervised, rater_of
+from solon.pipeline import advance, finished, measure_preferences, measure_supervised, rater_of
 from solon.progress import Display
 from solon.recipe import Recipe
-from solon.runs import Artefact, RunDirectory
+from solon.runs import RunDirectory
 from solon.runs.files import write_atomically
 
 EXPERIMENT, FIGURES = "ablation.yaml", "ablation.json"
-LAST_STAGE = {Measured.REVISIONS: CRITIQUE_REVISION, Measured.SL_CAI: SL_CAI}
+LAST_STAGE = {
+    Measured.REVISIONS: CRITIQUE_REVISION,
+    Measured.SL_CAI: SL_CAI,
+    Measured.PREFERENCE_MODEL: PREFERENCE_MODEL,
+}
 
 
 def ablate(experiment: Experiment, recipes: Mapping[str, Recipe], folder: Path, display: Display) -> dict[str, Any]:
     """Run and measure all variants below `folder`, or go on with them; returns the figures, also in `ablation.json`.
 
     `{"name", "question", "measure", "variants": {NAME: FIGURES}}`, where a variant's figures are shares by revision
-    step and label (`revisions`), or by label (`sl-cai`). Raises RunError when the folder holds something else, and what
-    stages raise.
+    step and label (`revisions`), by label (`sl-cai`), or by what a reply is better in (`preference-model`). Raises
+    RunError when the folder holds something else, and what stages raise.
     """
     _claim(folder, experiment)
     done: list[Path] = []
@@ -84,20 +88,15 @@ class _OfVariant:
 
 
 def _measured(run: RunDirectory, measured: Measured, display: Display) -> dict[str, Any]:
-    if measured is Measured.SL_CAI:
-        facts: dict[str, Any] = measure_supervised(run, display).facts["models"][SL_CAI]
+    if measured is not Measured.REVISIONS:
+        supervised = measured is Measured.SL_CAI
+        taken = measure_supervised(run, display) if supervised else measure_preferences(run, display)
+        facts: dict[str, Any] = taken.facts["models"][SL_CAI] if supervised else taken.facts["order"]
         return facts
     rater = rater_of(run.recipe)
     assert rater is not None, "recipes without a rater are refused before anything runs"
-    replies, revisions = (_finished(run, name).stream() for name in (RESPONSES, CRITIQUE_REVISION))
+    replies, revisions = (finished(run, name).stream() for name in (RESPONSES, CRITIQUE_REVISION))
     return hindsight.revision_facts(hindsight.rate_revisions(rater, replies, revisions))
-
-
-def _finished(run: RunDirectory, name: str) -> Artefact:
-    artefact = run.finished(name)
-    if artefact is None:
-        raise RunError(f"stage '{name}' is not finished", place=str(run.path), remedy=f"solon run {run.path}")
-    return artefact
 
 
 def _claim(folder: Path, experiment: Experiment) -> None:

@@ -37,6 +37,8 @@ class Measured(StrEnum):
     """The replies to red-team prompts after each revision; nothing is trained."""
     SL_CAI = "sl-cai"
     """The replies of the SL-CAI model to held-out prompts."""
+    PREFERENCE_MODEL = "preference-model"
+    """The preference model's order of replies to held-out prompts."""
 
 
 class Variant(Settings):

@@ -20,14 +20,16 @@ from solon.digest import digest_source
 from solon.engines.base import Engine
 from solon.engines.local import LocalEngine
 from solon.engines.remembering import RememberingEngine
-from solon.errors import RunError
-from solon.evals import fitness, measure
+from solon.errors import RecipeError, RunError
+from solon.evals import fitness, measure, preference_order
 from solon.evals.rating import Rater as Rates
 from solon.evals.results import (
     AI_FEEDBACK,
     CRITIQUE_REVISION,
+    HELD_OUT_PAIRS,
     MEASURE,
     PREFERENCE_MODEL,
+    PREFERENCE_ORDER,
     PROMPTS,
     RED_TEAM,
     RESPONSE_PAIRS,
@@ -55,7 +57,11 @@ from solon.stages import (
 )
 from solon.stages.prompt_sources import sources
 from solon.stages.room import reserved_tokens
+from solon.stages.tables import HELD_OUT_KINDS
 from solon.testbed.oracle import Oracle
+
+PAIRS_MEASURED = 4
+"""Pairs of replies to each held-out prompt that preference models are compared on."""
 
 
 def advance(run: RunDirectory, display: Display, until: str = MEASURE) -> None:
@@ -92,11 +98,28 @@ def measure_supervised(run: RunDirectory, display: Display) -> Artefact:
     """
     with run.answers() as answers:
         work = Pipeline(run, display, answers)
-        asked, supervised = run.finished(PROMPTS), run.finished(SL_CAI)
-        if asked is None or supervised is None:
-            remedy = f"Go on with: solon run {run.path} --until {SL_CAI}"
-            raise RunError("stage 'sl-cai' is not finished", place=str(run.path), remedy=remedy)
-        return work.measure_supervised(asked, supervised)
+        return work.measure_supervised(finished(run, PROMPTS), finished(run, SL_CAI))
+
+
+def measure_preferences(run: RunDirectory, display: Display) -> Artefact:
+    """How well the preference model orders fresh replies to held-out prompts, for a run that stops there.
+
+    Stages beside those of the run, as in `measure_supervised`. Raises RunError when the model is not finished.
+    """
+    with run.answers() as answers:
+        work = Pipeline(run, display, answers)
+        asked, preferences = finished(run, PROMPTS), finished(run, PREFERENCE_MODEL)
+        pairs = work.held_out_pairs(asked, finished(run, SL_CAI))
+        return work.preference_order(asked, pairs, preferences)
+
+
+def finished(run: RunDirectory, name: str) -> Artefact:
+    """A stage's artefact; raises RunError when it is not finished."""
+    artefact = run.finished(name)
+    if artefact is None:
+        remedy = f"Go on with: solon run {run.path} --until {name}"
+        raise RunError(f"stage '{name}' is not finished", place=str(run.path), remedy=remedy)
+    return artefact
 
 
 def rater_of(recipe: Recipe) -> Rates | None:
@@ -292,6 +315,32 @@ class Pipeline:
             settings,
             self.read(asked, supervised),
             lambda out: measure.run(settings, inputs, lambda _: self.engine(supervised.model), out, rater),
+        )
+
+    def held_out_pairs(self, asked: Artefact, supervised: Artefact) -> Artefact:
+        """Beside the run's stages: pairs of replies to held-out prompts by SL-CAI."""
+        settings = self.recipe.pairs.model_copy(update={"per_prompt": PAIRS_MEASURED})
+        inputs = response_pairs.PairInputs(self.recipe.seed, asked, self.recipe.engine.batch, HELD_OUT_KINDS)
+        return self.stage(
+            HELD_OUT_PAIRS,
+            settings,
+            self.read(asked, supervised),
+            lambda out: response_pairs.run(settings, inputs, self.engine(supervised.model), out),
+        )
+
+    def preference_order(self, asked: Artefact, pairs: Artefact, preferences: Artefact) -> Artefact:
+        """Beside the run's stages: the preference model's order of those; raises RecipeError without a rater."""
+        rater = rater_of(self.recipe)
+        if rater is None:
+            raise RecipeError(
+                "nobody knows which reply is better", place="measure.rater", remedy="Use a recipe with a rater"
+            )
+        inputs = preference_order.OrderInputs(pairs, asked)
+        return self.stage(
+            PREFERENCE_ORDER,
+            self.recipe.measure,
+            self.read(asked, pairs, preferences),
+            lambda out: preference_order.run(inputs, self._scorer(preferences.model), rater, out),
         )
 
     def stage(

@@ -74,6 +74,15 @@ class FeedbackForm(StrEnum):
     """Its reasoning, "Let's think step by step"; the letters' probabilities are read after it."""
 
 
+class LabelsUsed(StrEnum):
+    """How the preference model takes AI labels."""
+
+    SOFT = "soft"
+    """As probabilities, the paper's choice (section 4.3)."""
+    HARD = "hard"
+    """The preferred reply counts as certainly better; a label of one half stays one."""
+
+
 class Schedule(StrEnum):
     """Learning rate after the warm-up."""
 
@@ -264,6 +273,7 @@ class PreferenceSettings(Settings):
     """Human helpfulness comparisons: a file or `testbed:helpfulness`; null for none."""
     limit_human: Positive | None = None
     human_weight: Annotated[float, Field(ge=0)] = 1.0
+    labels: LabelsUsed = LabelsUsed.SOFT
     training: Training = Training()
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from solon.evals.intervals import wilson
+from solon.evals.preference_order import MEASURES
 from solon.report.variants import LABELS, columns_of, figure_of, write_page
 
 HOSTILE = "<script>alert(1)</script>\u202e"
@@ -26,6 +27,20 @@ def by_revision(shares: dict[str, list[int]]) -> dict[str, Any]:
 def by_model(shares: dict[str, int]) -> dict[str, Any]:
     variants = {name: {label: wilson(count, 40).facts() for label in LABELS} for name, count in shares.items()}
     return {"name": "test", "question": "Which n?", "measure": "sl-cai", "variants": variants}
+
+
+def by_preference_model(shares: dict[str, list[int]]) -> dict[str, Any]:
+    variants = {
+        name: {measure: wilson(count, 40).facts() for measure, count in zip(MEASURES, counts, strict=False)}
+        for name, counts in shares.items()
+    }
+    return {"name": "test", "question": "Which labels?", "measure": "preference-model", "variants": variants}
+
+
+def test_the_table_of_preference_models_has_a_column_for_every_quality() -> None:
+    head, rows = columns_of(by_preference_model({"soft": [30, 20], "hard": [28]}))
+    assert head == ["harmlessness", "helpfulness"]
+    assert [[share and share["value"] for share in shares] for _, shares in rows] == [[0.75, 0.5], [0.7, None]]
 
 
 def test_the_table_has_a_column_for_every_revision_and_a_gap_where_nothing_was_measured() -> None:
@@ -47,6 +62,7 @@ def test_the_table_of_models_has_a_column_for_every_label() -> None:
     [
         (by_revision({"critiqued": [40, 20, 10], "direct": [40, 30, 20]}), 6),
         (by_model({"sl-cai-1": 30, "sl-cai-2": 10}), 12),
+        (by_preference_model({"soft": [30, 20], "hard": [28]}), 3),
     ],
 )
 def test_the_figure_has_a_point_and_an_interval_for_every_share(figures: dict[str, Any], points: int) -> None:
@@ -64,6 +80,7 @@ def test_a_lower_share_is_drawn_lower() -> None:
 def test_nothing_measured_is_no_figure() -> None:
     assert figure_of(by_revision({})) is None
     assert figure_of(by_model({})) is None
+    assert figure_of(by_preference_model({})) is None
 
 
 def test_names_and_questions_cannot_write_the_page(tmp_path: Path) -> None:

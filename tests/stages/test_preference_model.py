@@ -12,7 +12,7 @@ from tests.training.tiny import artefact, asked, row_id, said, same_files, save_
 
 from solon.conversation import conversation_of
 from solon.errors import StageError
-from solon.recipe import EngineSettings, PreferenceSettings, Training
+from solon.recipe import EngineSettings, LabelsUsed, PreferenceSettings, Training
 from solon.runs import Artefact
 from solon.stages import preference_model
 
@@ -76,6 +76,14 @@ def test_the_centre_is_the_mean_over_held_out_replies(tiny: Path, tmp_path: Path
     replies = [conversation_of(row["prompt"]).with_reply(text) for row in held_out for text in (GOOD, BAD)]
     assert float(scorer.score(replies).mean()) == pytest.approx(done.facts["centre"], abs=1e-5)
     assert done.facts["centre_from"] == "held_out"
+
+
+@pytest.mark.parametrize(
+    ("p_chosen", "used", "learnt"),
+    [(0.8, "soft", 0.8), (0.8, "hard", 1.0), (0.5, "soft", 0.5), (0.5, "hard", 0.5), (0.3, "hard", 0.0)],
+)
+def test_a_hard_label_is_certain_and_a_tie_stays_a_tie(p_chosen: float, used: str, learnt: float) -> None:
+    assert preference_model.label_used(p_chosen, LabelsUsed(used)) == learnt
 
 
 def test_failed_labels_teach_nothing(tiny: Path, tmp_path: Path) -> None:

@@ -64,13 +64,12 @@ def ablate(
 def print_figures(figures: Mapping[str, Any]) -> None:
     """An ablation's table."""
     from solon.cli.terminal import plain, print_table
-    from solon.report.variants import columns_of
+    from solon.report.variants import columns_of, what_is_shown
 
     head, rows = columns_of(figures)
     shown = [[name, *("-" if share is None else _cell(share) for share in shares)] for name, shares in rows]
-    what = "harmful replies to red-team prompts" if figures["measure"] == "revisions" else "replies to held-out prompts"
     click.echo(plain(figures["question"], lines=False))
-    print_table(f"Share of {what}, % [95 % interval] of n", ("Variant", *head), shown)
+    print_table(f"{what_is_shown(figures)}, % [95 % interval] of n", ("Variant", *head), shown)
 
 
 def _cell(share: Mapping[str, Any]) -> str:

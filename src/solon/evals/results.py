@@ -17,6 +17,8 @@ SL_CAI, RESPONSE_PAIRS, AI_FEEDBACK = "sl-cai", "response-pairs", "ai-feedback"
 PREFERENCE_MODEL, RL_CAI, MEASURE = "preference-model", "rl-cai", "measure"
 SL_CAI_MEASURE = "sl-cai-measure"
 """Beside the stages of a whole run: what SL-CAI alone replies to held-out prompts, for ablations."""
+HELD_OUT_PAIRS, PREFERENCE_ORDER = "held-out-pairs", "preference-order"
+"""Likewise: pairs of its replies to held-out prompts, and whether the preference model orders them right."""
 STAGES = (
     PROMPTS, RESPONSES, CRITIQUE_REVISION, SL_CAI, RESPONSE_PAIRS, AI_FEEDBACK, PREFERENCE_MODEL, RL_CAI, MEASURE
 )  # fmt: skip

@@ -11,6 +11,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from solon.evals.preference_order import MEASURES
 from solon.evals.rating import BENIGN_PROMPT_MEASURES, HARMFUL_PROMPT_MEASURES
 from solon.experiment import Measured
 from solon.report.charts import Figures, spread
@@ -77,14 +78,42 @@ def by_variant(variants: Mapping[str, Mapping[str, Figures]], labels: Sequence[s
     return frame.figure("Replies by variant, with 95 % intervals", *pieces)
 
 
+def by_row(variants: Mapping[str, Mapping[str, Figures]], measures: Sequence[str]) -> Markup | None:
+    """Accuracies of several kinds, a row for every variant of an ablation; the dashed line is chance."""
+    if not variants:
+        return None
+    height = 76 + 30 * len(variants)
+    frame = Frame.of((620, height), (0.4, 1.0), (len(variants) - 0.5, -0.5), (30, 20, 46, 150))
+    names = [(float(index), name) for index, name in enumerate(variants)]
+    what = "pairs of replies to held-out prompts in the right order"
+    pieces = [frame.axes(what, "labels", percent_marks(0.4, 1.0, 6), names)]
+    pieces.append(line((frame.x(0.5), frame.y.start), (frame.x(0.5), frame.y.end), "path"))
+    for order, measure in enumerate(measures):
+        marks = []
+        aside = 0.16 * (order - (len(measures) - 1) / 2)
+        for index, (name, figures) in enumerate(variants.items()):
+            if (share := figures.get(measure)) is None:
+                continue
+            x, y = frame.x(share["value"]), frame.y(index + aside)
+            says = f"{name}: {measure} {percent(share['value'])} [{interval(share)}] of {share['n']}"
+            marks.append(line((frame.x(share["low"]), y), (frame.x(share["high"]), y), "whisker"))
+            marks.append(tag("circle", tag("title", says), cx=x, cy=y, r=4.0, class_="dot"))
+        pieces.append(tag("g", *marks, class_=f"label-{measure}"))
+        place = frame.x.end - 90 * (len(measures) - 1 - order)
+        pieces.append(text(place, 11, measure, f"point-name label-{measure}", "end"))
+    return frame.figure("Preference models by variant, with 95 % intervals", *pieces)
+
+
 def columns_of(figures: Mapping[str, Any]) -> tuple[list[str], list[tuple[str, list[Figures | None]]]]:
     """An ablation's table: the names of its columns, and by variant a share or None for each of them.
 
-    By revision these are shares of harmful replies; of a model, one column per label.
+    By revision these are shares of harmful replies; of a model, one column per label; of a preference model, one per
+    quality.
     """
     variants: Mapping[str, Mapping[str, Any]] = figures["variants"]
-    if figures["measure"] == Measured.SL_CAI:
-        return list(LABELS), [(name, [shares.get(label) for label in LABELS]) for name, shares in variants.items()]
+    if figures["measure"] != Measured.REVISIONS:
+        columns = LABELS if figures["measure"] == Measured.SL_CAI else MEASURES
+        return list(columns), [(name, [shares.get(label) for label in columns]) for name, shares in variants.items()]
     steps = sorted({int(step) for shares in variants.values() for step in shares})
     head = ["reply" if step == 0 else f"revision {step}" for step in steps]
     return head, [
@@ -96,19 +125,30 @@ def figure_of(figures: Mapping[str, Any]) -> Markup | None:
     """The picture of an ablation's figures; None when there is nothing to draw."""
     if figures["measure"] == Measured.SL_CAI:
         return by_variant(figures["variants"], LABELS)
+    if figures["measure"] == Measured.PREFERENCE_MODEL:
+        return by_row(figures["variants"], MEASURES)
     return by_variant_and_revision(figures["variants"], HARMFUL)
+
+
+def what_is_shown(figures: Mapping[str, Any]) -> str:
+    """What the shares of an ablation's table are shares of."""
+    shown = {
+        Measured.REVISIONS: "Share of harmful replies to red-team prompts",
+        Measured.SL_CAI: "Share of replies to held-out prompts",
+        Measured.PREFERENCE_MODEL: "Share of pairs of replies to held-out prompts that are put in the right order",
+    }
+    return shown[Measured(figures["measure"])]
 
 
 def write_page(figures: Mapping[str, Any], folder: Path) -> Path:
     """Write the page of an ablation into its folder, whole or not at all; returns its path."""
     head, rows = columns_of(figures)
-    what = "Share of harmful replies" if figures["measure"] == Measured.REVISIONS else "Share of replies"
     page = fill(
         "ablation.html",
         name=figures["name"],
         question=figures["question"],
         figure=figure_of(figures),
-        caption=f"{what}, % [95 % interval] of n",
+        caption=f"{what_is_shown(figures)}, % [95 % interval] of n",
         head=head,
         rows=[(name, [_cell(share) for share in shares]) for name, shares in rows],
     )

@@ -28,7 +28,7 @@ from solon.outcome import count_outcomes
 from solon.preferences.golden import ROWS, write_golden
 from solon.preferences.scored_text import ScoredText
 from solon.preferences.scorer import Scorer, open_scorer
-from solon.recipe import EngineSettings, PreferenceSettings
+from solon.recipe import EngineSettings, LabelsUsed, PreferenceSettings
 from solon.runs import Artefact, Row, StageFolder
 from solon.sources.comparisons import Comparison, Comparisons, read_comparisons
 from solon.stages.finetune import is_held_out, session_in
@@ -84,7 +84,7 @@ def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder
     tokenizer = load_tokenizer(inputs.base)
     human = read_comparisons(inputs.human) if inputs.human and settings.human_weight else Comparisons()
     rows = inputs.feedback.rows()
-    labelled = _ai(rows) + _human(human.rows, settings.limit_human, inputs.seed)
+    labelled = _ai(rows, settings.labels) + _human(human.rows, settings.limit_human, inputs.seed)
     with arithmetic(inputs.engine):
         model = grow_preference_model(inputs.base, tokenizer, inputs.engine, seed_for(inputs.seed, "preference head"))
         texts = PromptTokenizer(tokenizer, rendering_for(tokenizer, inputs.engine.rendering))
@@ -163,11 +163,25 @@ def _for_golden(labelled: Sequence[Labelled], share: float, seed: int) -> list[C
     return [conversation for pair in pairs for conversation in pair]
 
 
-def _ai(rows: Sequence[Row]) -> list[Labelled]:
+def _ai(rows: Sequence[Row], used: LabelsUsed) -> list[Labelled]:
     return [
-        (AI, row["row_id"], prompt_in(row), row["chosen"][0]["content"], row["rejected"][0]["content"], row["p_chosen"])
+        (
+            AI,
+            row["row_id"],
+            prompt_in(row),
+            row["chosen"][0]["content"],
+            row["rejected"][0]["content"],
+            label_used(row["p_chosen"], used),
+        )
         for row in fit(rows)
     ]
+
+
+def label_used(p_chosen: float, used: LabelsUsed) -> float:
+    """The probability that is trained on: the label itself, or a certain one where it prefers either reply."""
+    if used is LabelsUsed.SOFT or p_chosen == 0.5:
+        return p_chosen
+    return 1.0 if p_chosen > 0.5 else 0.0
 
 
 def _human(comparisons: Sequence[Comparison], limit: int | None, seed: int) -> list[Labelled]:

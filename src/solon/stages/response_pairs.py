@@ -40,17 +40,18 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class PairInputs:
-    """The run's seed, the prompts (01-prompts), and how many are asked and made durable at once."""
+    """The run's seed, the prompts (01-prompts), how many are asked and made durable at once, and which kinds."""
 
     seed: int
     prompts: Artefact
     chunk: int = 128
+    kinds: tuple[Kind, ...] = (Kind.RED_TEAM,)
 
 
 def run(settings: PairSettings, inputs: PairInputs, engine: Engine, out: StageFolder) -> Artefact:
-    """Draw two replies for each pair of each red-team prompt, check both, publish the pairs."""
+    """Draw two replies for each pair of each prompt of the kinds in question, check both, publish the pairs."""
     numbers = range(1, settings.per_prompt + 1)
-    wanted = [{**row, "pair": number} for row in fit(inputs.prompts.rows(), Kind.RED_TEAM) for number in numbers]
+    wanted = [{**row, "pair": number} for row in fit(inputs.prompts.rows(), *inputs.kinds) for number in numbers]
 
     def answer_twice(batch: Sequence[Row]) -> list[Row]:
         questions = [wording.reply(prompt_in(row)) for row in batch for _ in "ab"]
