@@ -1,0 +1,82 @@
+"""PPO as TRL last shipped it (1.12), timed step by step; run by `benchmarks/ppo.py` in a virtual environment of its own.
+
+Nothing of Solon is imported here, since that environment has none of it.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+
+import torch
+from datasets import Dataset
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    DataCollatorWithPadding,
+    TrainerCallback,
+)
+from trl.experimental.ppo import PPOConfig, PPOTrainer
+
+
+class Clock(TrainerCallback):
+    """The time at which every step ended."""
+
+    def __init__(self) -> None:
+        self.ends: list[float] = []
+
+    def on_step_end(self, *args: object, **named: object) -> None:
+        """See `TrainerCallback`."""
+        self.ends.append(time.perf_counter())
+
+
+def main() -> None:
+    """Read the folder and the sizes from the command line; print a JSON line."""
+    folder, sizes = Path(sys.argv[1]), json.loads(sys.argv[2])
+    torch.set_num_threads(sizes["threads"])
+    torch.manual_seed(0)
+    tokenizer = AutoTokenizer.from_pretrained(folder / "policy", padding_side="left")
+    tokenizer.pad_token_id = sizes["pad"]
+    prompts = json.loads((folder / "prompts.json").read_text())["token_ids"]
+    config = PPOConfig(
+        output_dir=str(folder / "trl-ppo"),
+        use_cpu=True,
+        bf16=False,
+        gradient_checkpointing=False,
+        report_to="none",
+        save_strategy="no",
+        num_sample_generations=0,
+        per_device_train_batch_size=sizes["episodes"],
+        gradient_accumulation_steps=1,
+        num_mini_batches=1,
+        num_ppo_epochs=sizes["epochs"],
+        local_rollout_forward_batch_size=sizes["episodes"],
+        total_episodes=sizes["episodes"] * sizes["steps"],
+        response_length=sizes["new_tokens"],
+        temperature=1.0,
+        stop_token="eos",
+        learning_rate=1e-5,
+    )
+    clock = Clock()
+    trainer = PPOTrainer(
+        args=config,
+        processing_class=tokenizer,
+        model=AutoModelForCausalLM.from_pretrained(folder / "policy", dtype=torch.float32),
+        ref_model=AutoModelForCausalLM.from_pretrained(folder / "policy", dtype=torch.float32),
+        reward_model=AutoModelForSequenceClassification.from_pretrained(folder / "reward", dtype=torch.float32),
+        value_model=AutoModelForSequenceClassification.from_pretrained(folder / "reward", dtype=torch.float32),
+        train_dataset=Dataset.from_dict({"input_ids": prompts}),
+        data_collator=DataCollatorWithPadding(tokenizer),
+        callbacks=[clock],
+    )
+    trainer.train()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    print(json.dumps({"ends": clock.ends, "peak_mb": peak}))
+
+
+if __name__ == "__main__":
+    main()

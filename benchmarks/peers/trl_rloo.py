@@ -1,0 +1,76 @@
+"""RLOO of TRL, timed step by step; run by `benchmarks/ppo.py`."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+
+import torch
+from datasets import Dataset
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    TrainerCallback,
+)
+from trl import RLOOConfig, RLOOTrainer
+
+
+class Clock(TrainerCallback):
+    """The time at which every step ended."""
+
+    def __init__(self) -> None:
+        self.ends: list[float] = []
+
+    def on_step_end(self, *args: object, **named: object) -> None:
+        """See `TrainerCallback`."""
+        self.ends.append(time.perf_counter())
+
+
+def main() -> None:
+    """Read the folder and the sizes from the command line; print a JSON line."""
+    folder, sizes = Path(sys.argv[1]), json.loads(sys.argv[2])
+    torch.set_num_threads(sizes["threads"])
+    torch.manual_seed(0)
+    tokenizer = AutoTokenizer.from_pretrained(folder / "policy", padding_side="left")
+    tokenizer.pad_token_id = sizes["pad"]
+    reward_tokenizer = AutoTokenizer.from_pretrained(folder / "reward")
+    reward_tokenizer.pad_token_id = sizes["pad"]
+    prompts = json.loads((folder / "prompts.json").read_text())["texts"]
+    config = RLOOConfig(
+        output_dir=str(folder / "trl-rloo"),
+        use_cpu=True,
+        bf16=False,
+        gradient_checkpointing=False,
+        report_to="none",
+        save_strategy="no",
+        logging_strategy="no",
+        per_device_train_batch_size=sizes["episodes"],
+        num_generations=2,
+        num_iterations=sizes["epochs"],
+        max_completion_length=sizes["new_tokens"],
+        max_steps=sizes["steps"] * sizes["epochs"],
+        temperature=1.0,
+        learning_rate=1e-5,
+    )
+    clock = Clock()
+    trainer = RLOOTrainer(
+        model=AutoModelForCausalLM.from_pretrained(folder / "policy", dtype=torch.float32),
+        reward_funcs=AutoModelForSequenceClassification.from_pretrained(folder / "reward", dtype=torch.float32),
+        args=config,
+        train_dataset=Dataset.from_dict({"prompt": prompts}),
+        processing_class=tokenizer,
+        reward_processing_classes=reward_tokenizer,
+        callbacks=[clock],
+    )
+    trainer.train()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    # With several passes over a rollout the trainer counts each as a step.
+    print(json.dumps({"ends": clock.ends[sizes["epochs"] - 1 :: sizes["epochs"]], "peak_mb": peak}))
+
+
+if __name__ == "__main__":
+    main()
