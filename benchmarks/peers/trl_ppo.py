@@ -1,4 +1,4 @@
-"""PPO as TRL last shipped it (1.12), timed step by step; run by `benchmarks/ppo.py` in a virtual environment of its own.
+"""PPO as TRL last shipped it (1.12), timed step by step; `benchmarks/ppo.py` runs it in an environment of its own.
 
 Nothing of Solon is imported here, since that environment has none of it.
 """
