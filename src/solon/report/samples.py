@@ -17,6 +17,7 @@ from solon.evals.rating import RATINGS
 from solon.outcome import Outcome
 from solon.report.text import Piece, changes, clip
 from solon.runs import Artefact, Row
+from solon.stages.labelling import axes_in
 from solon.stages.tables import Kind, reply_in
 
 MOST = 60
@@ -162,7 +163,10 @@ def pair_shelf(feedback: Artefact, constitution: Constitution, rated: Sequence[R
         of_a, of_b = labels.get((row["row_id"], row["pair"]), ((), ()))
         p_a = row["p_a"]
         shares = ("", "") if p_a is None else (f", {p_a:.2f}", f", {1 - p_a:.2f}")
-        facts = [("principle", f"{row['principle_id']}: {instructions.get(row['principle_id'], '')}")]
+        facts = [
+            ("principle", f"{axis['principle_id']}: {instructions.get(axis['principle_id'], '')}")
+            for axis in axes_in(row)
+        ]
         facts.append(("label", "undecided" if p_a is None else f"P(A better) = {p_a:.3f}"))
         for column, words in (("log_odds_ab", "A shown first"), ("log_odds_ba", "B shown first")):
             if row[column] is not None:
