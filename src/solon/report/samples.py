@@ -167,11 +167,19 @@ def pair_shelf(feedback: Artefact, constitution: Constitution, rated: Sequence[R
             ("principle", f"{axis['principle_id']}: {instructions.get(axis['principle_id'], '')}")
             for axis in axes_in(row)
         ]
-        facts.append(("label", "undecided" if p_a is None else f"P(A better) = {p_a:.3f}"))
+        before = row.get("p_a_unclamped")
+        clamped = f", {before:.3f} before it was clamped" if before is not None and before != p_a else ""
+        facts.append(("label", "undecided" if p_a is None else f"P(A better) = {p_a:.3f}{clamped}"))
         for column, words in (("log_odds_ab", "A shown first"), ("log_odds_ba", "B shown first")):
             if row[column] is not None:
                 facts.append((f"log-odds for A, {words}", f"{row[column]:+.2f}"))
         facts.append(("judge", str(row["judge"])))
+        judgements = row.get("judgements") or ()
+        facts += [
+            (f"{told['judge']} on {told['axis']}", "undecided" if told["p_a"] is None else f"{told['p_a']:.3f}")
+            for told in judgements
+            if len(judgements) > 1
+        ]
         versions = (
             Version(f"Reply A{shares[0]}", _plain(row["response_a"]), of_a, row["outcome"]),
             Version(f"Reply B{shares[1]}", _plain(row["response_b"]), of_b, row["outcome"]),
