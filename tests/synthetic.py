@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from solon.conversation import Conversation, Prompt, TranscriptRendering, conversation_of
 from solon.digest import uniform_for
-from solon.engines.base import Completion, Finish, Sampling
+from solon.engines.base import Choosing, Completion, Continuation, Finish, Sampling
 from solon.evals import measure
 from solon.recipe import Recipe
 from solon.runs import Artefact, Row, RunDirectory
@@ -104,6 +104,7 @@ class PlannedEngine:
     name: str = "planned"
     window: int = 4096
     rendering: TranscriptRendering = field(default_factory=TranscriptRendering)
+    choosing: Choosing = Choosing.LOGPROBS
     asked: list[str] = field(default_factory=list)
 
     def generate(self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: Sampling) -> list[Completion]:
@@ -126,6 +127,10 @@ class PlannedEngine:
     def count_tokens(self, prompt: Prompt) -> int:
         """Words."""
         return len("".join(self.rendering.render(prompt)).split())
+
+    def continuation(self, prompt: Prompt, options: Sequence[str]) -> Continuation:
+        """A token for each option."""
+        return Continuation(clean=True, options=tuple((number,) for number, _ in enumerate(options)))
 
 
 @dataclass(frozen=True)

@@ -182,3 +182,47 @@ def test_other_revisions_are_refused_with_what_is_possible(base: Path, given: st
     with pytest.raises(RecipeError, match=r"^--set finetune\.revisions=.*must be 'all', 'last', or how many") as caught:
         load_recipe(base, settings=[f"finetune.revisions={given}"])
     assert "'finetune.revisions' is" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "form", "bounds"),
+    [
+        ("by-form", "reasoned", (0.4, 0.6)),
+        ("by-form", "letter", None),
+        ("off", "reasoned", None),
+        ("null", "reasoned", None),
+        ("[0.2, 0.8]", "letter", (0.2, 0.8)),
+        ("[0, 1]", "letter", (0.0, 1.0)),
+    ],
+)
+def test_labels_are_clamped_by_form_by_bounds_or_not_at_all(
+    base: Path, tmp_path: Path, given: str, form: str, bounds: tuple[float, float] | None
+) -> None:
+    recipe = load_recipe(base, settings=[f"feedback.clamp={given}", f"feedback.form={form}"])
+    assert recipe.feedback.bounds == bounds
+    written = tmp_path / "written.yaml"
+    written.write_text(dump_recipe(recipe))
+    assert load_recipe(written) == recipe
+
+
+@pytest.mark.parametrize(
+    "given", ["on", "0.4", "[0.4]", "[0.3, 0.6]", "[0.6, 0.4]", "[-0.1, 1.1]", "[.nan, 0.6]", "[a, b]"]
+)
+def test_bounds_that_would_depend_on_what_a_reply_is_called_are_refused(base: Path, given: str) -> None:
+    with pytest.raises(RecipeError, match=r"'feedback\.clamp' is .*equally far from one half"):
+        load_recipe(base, settings=[f"feedback.clamp={given}"])
+
+
+def test_several_judges_are_a_list_and_none_is_the_assistant(base: Path) -> None:
+    assert load_recipe(base).models.judges == (None,)
+    assert load_recipe(base, settings=["models.feedback=one"]).models.judges == ("one",)
+    assert load_recipe(base, settings=["models.feedback=[one, two]"]).models.judges == ("one", "two")
+    for wrong in ("[]", "[one, one]", "[1]", "3", "{a: b}"):
+        with pytest.raises(RecipeError, match="must be a model, or a list of different models"):
+            load_recipe(base, settings=[f"models.feedback={wrong}"])
+
+
+def test_the_recipes_of_the_testbed_keep_their_labels_unclamped() -> None:
+    for name in ("testbed", "without-privacy", "real"):
+        settings = load_recipe(name).feedback
+        assert (settings.bounds, settings.samples, settings.axes) == (None, 1, None)

@@ -206,3 +206,16 @@ def test_too_few_worked_examples_are_told_as_a_run_would(tmp_path: Path) -> None
     (tmp_path / "short.yaml").write_text(short)
     with pytest.raises(RecipeError, match=r"revision\.few_shot"):
         redo(old.run, load_constitution(tmp_path / "short.yaml"))
+
+
+def test_samples_and_axes_are_foreseen_as_they_are_asked(tmp_path: Path) -> None:
+    constitution = CONSTITUTION.replace("Choose the kinder reply.", "Choose the kinder reply., axis: kindness")
+    feedback = {"form": "reasoned", "samples": 3, "axes": {"harmlessness": 1, "kindness": 1}}
+    recipe = Recipe.model_validate({"seed": 3, "feedback": feedback})
+    old = make(tmp_path / "old", constitution, recipe)
+    edited = constitution.replace(SAFER, "instruction: Choose what does less harm.")
+    new = make(tmp_path / "new", edited, recipe, (old.run.path,))
+    counts = {each.what: each for each in redo(old.run, new.run.constitution).questions if each.stage == "ai-feedback"}
+    assert counts["reasoning"].asked == counts["letter"].asked == 2 * PROMPTS * 3 * 2
+    assert counts["reasoning"].again == counts["letter"].again == 2 * PROMPTS * 3, "kindness is left alone"
+    assert new.feedback_asked == 2 * 2 * PROMPTS * 3

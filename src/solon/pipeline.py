@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -243,7 +244,7 @@ class Pipeline:
 
     def ai_feedback(self, pairs: Artefact) -> Artefact:
         """Stage 06."""
-        settings, judge = self.recipe.feedback, self.model(self.recipe.models.feedback)
+        settings, judges = self.recipe.feedback, [self.model(name) for name in self.recipe.models.judges]
         inputs = ai_feedback.FeedbackInputs(
             self.recipe.seed,
             self.run.constitution,
@@ -251,11 +252,12 @@ class Pipeline:
             self.recipe.engine.batch,
             None if self._rated else fitness.assess_judge(settings, self.run.constitution, self.recipe.seed),
         )
+        named = {f"judge {n}" if n > 1 else "judge": judge for n, judge in enumerate(judges, start=1)}
         return self.stage(
             AI_FEEDBACK,
             settings,
-            self.read(pairs, judge=judge) | self._constitution(),
-            lambda out: ai_feedback.run(settings, inputs, self.engine(judge), out),
+            self.read(pairs, **named) | self._constitution(),
+            lambda out: ai_feedback.run(settings, inputs, [partial(self.engine, judge) for judge in judges], out),
         )
 
     def preference_model(self, labels: Artefact) -> Artefact:

@@ -11,12 +11,14 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0)]
+PAPER_CLAMP = (0.4, 0.6)
+"""Of labels that follow on reasoning (paper, section 4.1)."""
 
 
 class Settings(BaseModel):
@@ -83,6 +85,14 @@ class LabelsUsed(StrEnum):
     """The preferred reply counts as certainly better; a label of one half stays one."""
 
 
+class Clamping(StrEnum):
+    """Whether labels are kept away from 0 and 1, where no bounds are given."""
+
+    BY_FORM = "by-form"
+    """Within 0.4 and 0.6 in the reasoned form, as in the paper (section 4.1), and not at all in the letter form."""
+    OFF = "off"
+
+
 class Schedule(StrEnum):
     """Learning rate after the warm-up."""
 
@@ -106,6 +116,16 @@ class Matmul(StrEnum):
     """Factors rounded to bfloat16, sums in float32: faster where the processor has such units (AMX, TF32-like)."""
 
 
+def _one_or_several(given: object) -> str | tuple[str, ...] | None:
+    if given is None or isinstance(given, str):
+        return given
+    if isinstance(given, list | tuple) and given and all(isinstance(each, str) for each in given):
+        models = tuple(map(str, given))
+        if len(set(models)) == len(models):
+            return models
+    raise ValueError("must be a model, or a list of different models")
+
+
 class Models(Settings):
     """Which models play which part: a folder, or `testbed:pretrained` and `testbed:assistant`."""
 
@@ -117,12 +137,17 @@ class Models(Settings):
     """Writes critiques; the assistant when null."""
     reviser: str | None = None
     """Writes revisions; the critic when null."""
-    feedback: str | None = None
-    """Judges pairs; the assistant when null."""
+    feedback: Annotated[str | tuple[str, ...] | None, BeforeValidator(_one_or_several)] = None
+    """Judges pairs; the assistant when null. Of several, whose labels are averaged, one is loaded at a time."""
     red_team: str | None = None
     """Writes more red-team prompts for `solon red-team`; `pretrained` when null, as in the paper (section 3.2)."""
     preference: str | None = None
     """What the preference model grows from; `pretrained` when null."""
+
+    @property
+    def judges(self) -> tuple[str | None, ...]:
+        """The feedback models, in order; None stands for the assistant."""
+        return self.feedback if isinstance(self.feedback, tuple) else (self.feedback,)
 
 
 class EngineSettings(Settings):
@@ -254,6 +279,19 @@ class PairSettings(Settings):
     drawing: Drawing = Drawing()
 
 
+def _clamp(given: object) -> Clamping | tuple[float, float]:
+    if given is None or given is False:
+        return Clamping.OFF  # YAML reads a plain `off` as false.
+    if isinstance(given, str) and given in list(Clamping):
+        return Clamping(given)
+    if isinstance(given, list | tuple) and len(given) == 2 and all(type(bound) in (int, float) for bound in given):
+        low, high = map(float, given)
+        # Bounds that lie unevenly would make the label depend on which reply is called A.
+        if 0 <= low < 0.5 and abs(low + high - 1) < 1e-9:
+            return low, high
+    raise ValueError("must be 'by-form', 'off', or two bounds equally far from one half, such as [0.4, 0.6]")
+
+
 class FeedbackSettings(Settings):
     """AI labels."""
 
@@ -261,9 +299,34 @@ class FeedbackSettings(Settings):
     order: OptionOrder = OptionOrder.BOTH
     reasoning: Drawing = Drawing()
     """How the reasoning is drawn, in the reasoned form."""
+    samples: Positive = 1
+    """Reasonings to each question in the reasoned form; what they lead to is averaged (the paper: 5)."""
+    clamp: Annotated[Clamping | tuple[float, float], BeforeValidator(_clamp)] = Clamping.BY_FORM
+    """Bounds of a label, or `by-form`, or `off`; what was clamped is kept beside it."""
     few_shot: Count = 0
     prefix_variants: Positive = 8
     """Few-shot arrangements in use, so that prefixes repeat."""
+    least_letter_mass: Share = 0.01
+    """A judge that gives both letters together less probability than this has not answered."""
+    votes: Positive = 8
+    """Letters drawn for each question where an engine tells no log-probabilities."""
+    axes: Annotated[dict[str, Rate], Field(min_length=1)] | None = None
+    """Axes of the constitution that get labels of their own, with their weights in the label of the pair; null: one
+    principle is drawn from all."""
+
+    @model_validator(mode="after")
+    def _samples_differ(self) -> FeedbackSettings:
+        if self.samples > 1 and self.form is FeedbackForm.LETTER:
+            raise ValueError("several samples need the reasoned form: without reasoning every one gives the same label")
+        return self
+
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """What labels are clamped to, if at all."""
+        if isinstance(self.clamp, Clamping):
+            clamped = self.clamp is Clamping.BY_FORM and self.form is FeedbackForm.REASONED
+            return PAPER_CLAMP if clamped else None
+        return self.clamp
 
 
 class PreferenceSettings(Settings):
@@ -274,6 +337,8 @@ class PreferenceSettings(Settings):
     limit_human: Positive | None = None
     human_weight: Annotated[float, Field(ge=0)] = 1.0
     labels: LabelsUsed = LabelsUsed.SOFT
+    axis: str | None = None
+    """Learn from the labels of one axis of `feedback.axes` alone; from the label of the pair when null."""
     training: Training = Training()
 
 

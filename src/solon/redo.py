@@ -27,7 +27,7 @@ from solon.evals.results import (
 from solon.recipe import FeedbackForm
 from solon.runs import Artefact, RunDirectory
 from solon.runs.answers import Usage
-from solon.stages.ai_feedback import few_shot_variants, orders, pair_key, variant_of, why_not_asked, worked_reasoning
+from solon.stages.comparison_questions import Questionnaire, orders, pair_key, why_not_asked
 from solon.stages.critique_revision import worked_examples
 
 
@@ -133,21 +133,19 @@ def _chains(run: RunDirectory, new: Constitution, revisions: Artefact) -> tuple[
 def _labels(run: RunDirectory, new: Constitution, pairs: Artefact, *, everything: bool) -> tuple[list[Counts], bool]:
     """Questions to the judge by kind, and whether any label may change."""
     old, seed, settings = run.constitution, run.recipe.seed, run.recipe.feedback
-    before, after = (few_shot_variants(settings, each, seed) for each in (old, new))
+    before, after = (Questionnaire.of(settings, each, seed) for each in (old, new))
     reasoned = settings.form is FeedbackForm.REASONED
-    thoughts_changed = worked_reasoning(settings, old, seed) != worked_reasoning(settings, new, seed)
     asked = again = 0
     changed = everything
     for pair in pairs.rows():
-        key = pair_key(pair)
-        drawn, now = (draw(each.preference, seed, *key) for each in (old, new))
-        variant = variant_of(seed, pair, len(before))
-        shown = thoughts_changed if reasoned else before[variant] != after[variant]
-        changed |= drawn.id != now.id
-        if why_not_asked(pair) is None:
-            count = len(orders(settings.order, seed, *key))
-            asked += count
-            again += count if everything or shown or drawn.instruction != now.instruction else 0
+        variant = before.variant(pair)
+        shown = before.reasoned != after.reasoned if reasoned else before.variants[variant] != after.variants[variant]
+        count = len(orders(settings.order, seed, *pair_key(pair))) * settings.samples * len(run.recipe.models.judges)
+        for drawn, now in zip(before.draws(pair), after.draws(pair), strict=True):
+            changed |= drawn.principle.id != now.principle.id
+            if why_not_asked(pair) is None:
+                asked += count
+                again += count if everything or shown or drawn.principle.instruction != now.principle.instruction else 0
     counts: list[Counts] = [("letter", Role.ANSWER, asked, again)]
     if reasoned:
         counts.insert(0, ("reasoning", Role.REASONING, asked, again))

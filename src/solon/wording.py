@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import string
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import StrEnum
 
 from solon.constitution import (
     ComparisonExample,
@@ -18,9 +19,20 @@ from solon.constitution import (
     ReasonedExample,
     RevisionPrinciple,
 )
-from solon.conversation import LABELS, Conversation, Prompt, Role, Turn
+from solon.conversation import LABELS, Conversation, Prompt, Rendering, Role, Turn
 
 LETTERS = ("A", "B")
+
+
+class LetterForm(StrEnum):
+    """Where a judge's letter is read, since tokenizers cut an answer like "(A)" in different places."""
+
+    AFTER_BRACKET = "letter after the bracket"
+    """The answer is opened with "(", and the letter follows."""
+    WITH_BRACKET = "bracket and letter together"
+    """Nothing is opened, and "(" with the letter follows."""
+    BARE = "letter without a bracket"
+    """Nothing is opened, worked answers are plain letters, and a plain letter follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +136,26 @@ def reasoning(
 def verdict(asked: Prompt, thoughts: str) -> Prompt:
     """Ask for the letter, once the question `asked` by `reasoning` has been thought about."""
     return Prompt((*asked.turns, Turn(Role.REASONING, thoughts)), Role.ANSWER, opening="(", shared=asked.shared)
+
+
+def in_form(asked: Prompt, form: LetterForm) -> Prompt:
+    """A question for a letter, as the other functions word it, so that its answer has the given form."""
+    if form is LetterForm.AFTER_BRACKET:
+        return asked
+    if form is LetterForm.WITH_BRACKET:
+        return replace(asked, opening="")
+    bare = (
+        replace(turn, content=turn.content.strip("()")) if turn.role is Role.ANSWER else turn for turn in asked.turns
+    )
+    return replace(asked, turns=tuple(bare), opening="")
+
+
+def letter_options(form: LetterForm, rendering: Rendering) -> tuple[str, ...]:
+    """What follows a question that is worded `in_form`, for each of `LETTERS`, as text right after the prompt's."""
+    if form is LetterForm.AFTER_BRACKET:
+        return LETTERS
+    opened = "(" if form is LetterForm.WITH_BRACKET else ""
+    return tuple(rendering.completion(f"{opened}{letter}") for letter in LETTERS)
 
 
 def letters(count: int) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from solon.conversation import Prompt
-from solon.engines.base import Engine, Finish, Sampling
+from solon.engines.base import Choosing, Continuation, Engine, Finish, Sampling
 from solon.engines.local import LocalEngine
 from solon.engines.scripted import ScriptedEngine
 from solon.errors import EngineError
@@ -123,3 +123,34 @@ def test_nothing_asked_nothing_answered(engine: Engine) -> None:
 def test_seeds_must_match_prompts(engine: Engine) -> None:
     with pytest.raises(ValueError, match="2 prompts need as many seeds"):
         engine.generate(questions(2), [1], Sampling(4))
+
+
+def test_tells_how_options_continue_a_prompt(engine: Engine) -> None:
+    found = engine.continuation(replace(questions(1)[0], opening="("), ["A", "B"])
+    assert found.clean and found.comparable
+    assert [len(tokens) for tokens in found.options] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("clean", "options", "comparable"),
+    [
+        (True, ((1,), (2,)), True),
+        (True, ((1, 2), (1, 3)), True),
+        (False, ((1,), (2,)), False),
+        (True, ((1,), (1,)), False),
+        (True, ((1,), (2, 3)), False),
+        (True, ((), ()), False),
+    ],
+)
+def test_options_compare_when_they_are_different_and_equally_long(
+    clean: bool, options: tuple[tuple[int, ...], ...], comparable: bool
+) -> None:
+    assert Continuation(clean, options).comparable is comparable
+
+
+def test_an_engine_of_votes_answers_by_texts_alone() -> None:
+    engine = ScriptedEngine(lambda prompt, seed: "(A)", lambda prompt, option: 0.0, choosing=Choosing.VOTES)
+    assert engine.generate(questions(1), [1], Sampling(4))[0].text == "(A)"
+    for ask in (lambda: engine.choose(questions(1), "AB"), lambda: engine.continuation(questions(1)[0], "AB")):
+        with pytest.raises(EngineError):
+            ask()

@@ -108,3 +108,12 @@ def test_several_pairs_for_each_prompt_and_a_part_of_the_revisions_are_counted_a
     learning = {each.stage: each.tokens for each in learning_of(recipe, MEASURED)}
     assert learning["sl-cai"] == 20 * 35 + 10 * 25
     assert learning["preference-model"] == 2 * (30 * 35 + 8 * 25)
+
+
+def test_samples_axes_and_judges_multiply_the_questions() -> None:
+    feedback = {**RECIPE.feedback.model_dump(), "samples": 5, "axes": {"harmlessness": 1.0, "kindness": 0.5}}
+    recipe = RECIPE.model_validate(
+        {**RECIPE.model_dump(), "feedback": feedback, "models": {"feedback": ("one", "two", "three")}}
+    )
+    calls = found(recipe)
+    assert calls["ai-feedback reasonings"].calls == calls["ai-feedback letters"].calls == 20 * 5 * 2 * 3

@@ -53,6 +53,33 @@ class Completion:
     logprobs: tuple[float, ...] | None = None
 
 
+class Choosing(StrEnum):
+    """How an engine can tell which of several options a model takes."""
+
+    LOGPROBS = "log-probs"
+    """By `choose`: the log-probability of every option."""
+    VOTES = "votes"
+    """Only by texts: whoever asks draws several and counts what they name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Continuation:
+    """How options continue a prompt in an engine's own tokens.
+
+    `options` holds each option's tokens, from the first place where any of them departs from the bare prompt; `clean`
+    tells that this place is the prompt's end, so that no option merges with the prompt's last token.
+    """
+
+    clean: bool
+    options: tuple[tuple[int, ...], ...]
+
+    @property
+    def comparable(self) -> bool:
+        """Whether the options' log-probabilities compare: clean, all different, and as many tokens of each."""
+        lengths = {len(tokens) for tokens in self.options}
+        return self.clean and len(lengths) == 1 and 0 not in lengths and len(set(self.options)) == len(self.options)
+
+
 class Engine(Protocol):
     """A model that can be asked."""
 
@@ -61,6 +88,8 @@ class Engine(Protocol):
     window: int
     """Prompt and completion tokens together."""
     rendering: Rendering
+    choosing: Choosing
+    """With `VOTES`, `choose` and `continuation` raise EngineError."""
 
     def generate(self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: Sampling) -> list[Completion]:
         """One completion per prompt, in order. Raises EngineError when a prompt leaves no room in the window."""
@@ -76,4 +105,8 @@ class Engine(Protocol):
 
     def count_tokens(self, prompt: Prompt) -> int:
         """Tokens of the rendered prompt."""
+        ...
+
+    def continuation(self, prompt: Prompt, options: Sequence[str]) -> Continuation:
+        """How the options continue the prompt's opening, in tokens; nothing is asked of the model."""
         ...

@@ -15,9 +15,9 @@ import torch
 
 from solon.conversation import Prompt
 from solon.digest import digest, digest_file
-from solon.engines.base import Completion, Sampling
+from solon.engines.base import Choosing, Completion, Continuation, Sampling
 from solon.engines.batch import Prefixes
-from solon.engines.choose import choice_of, choose
+from solon.engines.choose import choice_of, choose, common_length
 from solon.engines.forward import CausalModel
 from solon.engines.generation import Ending, Order, generate
 from solon.engines.rendering import rendering_for
@@ -49,6 +49,7 @@ class LocalEngine:
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
         self.name = name
+        self.choosing = Choosing.LOGPROBS
         self.model = model
         self.tokenizer = tokenizer
         self.window = window_of(model, tokenizer, settings.window)
@@ -113,6 +114,13 @@ class LocalEngine:
         """See `Engine.count_tokens`."""
         shared, own = self.rendering.render(prompt)
         return len(self.tokens.encode([shared + own])[0])
+
+    def continuation(self, prompt: Prompt, options: Sequence[str]) -> Continuation:
+        """See `Engine.continuation`."""
+        text = "".join(self.rendering.render(prompt))
+        bare, *continued = self.tokens.encode([text, *(text + option for option in options)])
+        start = min(common_length(bare, tokens) for tokens in continued)
+        return Continuation(start == len(bare), tuple(tokens[start:] for tokens in continued))
 
     def refresh(self) -> None:
         """Drop everything computed from the weights; done by itself when an optimizer step is noticed."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from solon.conversation import Prompt, Rendering
 from solon.digest import digest
-from solon.engines.base import Completion, Engine, Finish, Sampling
+from solon.engines.base import Completion, Continuation, Engine, Finish, Sampling
 from solon.runs.answers import Answer, Answers
 
 
@@ -26,6 +26,7 @@ class RememberingEngine:
         self.name = inner.name
         self.window = inner.window
         self.rendering: Rendering = inner.rendering
+        self.choosing = inner.choosing
         self._asked_of = (model, inner.rendering.name, inner.window)
         self._stage = stage
         self._answers = answers
@@ -66,6 +67,10 @@ class RememberingEngine:
     def count_tokens(self, prompt: Prompt) -> int:
         """See `Engine.count_tokens`."""
         return self.inner.count_tokens(prompt)
+
+    def continuation(self, prompt: Prompt, options: Sequence[str]) -> Continuation:
+        """See `Engine.continuation`."""
+        return self.inner.continuation(prompt, options)
 
     def _text(self, prompt: Prompt) -> str:
         return "".join(self.rendering.render(prompt))

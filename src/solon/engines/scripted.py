@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from solon.conversation import Prompt, Rendering, TranscriptRendering
-from solon.engines.base import Completion, Finish, Sampling
+from solon.engines.base import Choosing, Completion, Continuation, Finish, Sampling
 from solon.errors import EngineError
 
 Generate = Callable[[Prompt, int], str | Completion]
@@ -30,8 +30,11 @@ class ScriptedEngine:
         window: int = 1 << 20,
         name: str = "scripted",
         rendering: Rendering | None = None,
+        choosing: Choosing = Choosing.LOGPROBS,
     ) -> None:
+        """With `Choosing.VOTES` it plays an engine that tells no log-probabilities: `generate` answers everything."""
         self.name = name
+        self.choosing = choosing
         self.window = window
         self.rendering: Rendering = rendering or TranscriptRendering()
         self._generate = generate
@@ -63,7 +66,7 @@ class ScriptedEngine:
 
     def choose(self, prompts: Sequence[Prompt], options: Sequence[str]) -> list[tuple[float, ...]]:
         """See `Engine.choose`."""
-        if self._choose is None:
+        if self._choose is None or self.choosing is Choosing.VOTES:
             raise EngineError("this scripted engine has no choices", place=self.name, remedy="Give it `choose`")
         self.choose_calls += 1
         for number, prompt in enumerate(prompts):
@@ -74,6 +77,12 @@ class ScriptedEngine:
     def count_tokens(self, prompt: Prompt) -> int:
         """Words of the rendered prompt."""
         return len("".join(self.rendering.render(prompt)).split())
+
+    def continuation(self, prompt: Prompt, options: Sequence[str]) -> Continuation:
+        """See `Engine.continuation`; every option is a token of its own."""
+        if self.choosing is Choosing.VOTES:
+            raise EngineError("this scripted engine tells no tokens", place=self.name, remedy="Count its votes")
+        return Continuation(clean=True, options=tuple((number,) for number, _ in enumerate(options)))
 
     def _room(self, number: int, prompt: Prompt, needed: int) -> int:
         size = self.count_tokens(prompt)

@@ -115,7 +115,9 @@ def calls_of(recipe: Recipe, measured: Measured) -> list[Calls]:
     held_out = [measured.sizes[kind] for kind in HELD_OUT_KINDS]
     replies, pairs, rl, last = recipe.responses, recipe.pairs, recipe.rl, recipe.measure
     steps = recipe.revision.steps
-    asked = pairs.per_prompt * (2 if recipe.feedback.order is OptionOrder.BOTH else 1)
+    feedback = recipe.feedback
+    judged = len(recipe.models.judges) * (len(feedback.axes) if feedback.axes else 1) * feedback.samples
+    asked = pairs.per_prompt * (2 if feedback.order is OptionOrder.BOTH else 1) * judged
     share = rl.red_team_share
     rollouts = rl.steps * rl.prompts_per_step * rl.samples_per_prompt
     drawn = round(rollouts * (share * red.mean + (1 - share) * helpful.mean))
@@ -129,7 +131,7 @@ def calls_of(recipe: Recipe, measured: Measured) -> list[Calls]:
         count.questions(CRITIQUE_REVISION, "critiques", Role.CRITIQUE, steps, recipe.revision.critique.max_tokens),
         count.questions(CRITIQUE_REVISION, "revisions", Role.REVISION, steps, recipe.revision.revision.max_tokens),
         count.replies(RESPONSE_PAIRS, "replies", red, 2 * pairs.per_prompt, pairs.drawing.max_tokens),
-        count.questions(AI_FEEDBACK, "reasonings", Role.REASONING, asked, recipe.feedback.reasoning.max_tokens),
+        count.questions(AI_FEEDBACK, "reasonings", Role.REASONING, asked, feedback.reasoning.max_tokens),
         count.questions(AI_FEEDBACK, "letters", Role.ANSWER, asked, 0),
         count.made(RL_CAI, "replies", Role.ASSISTANT, (rollouts, drawn, longest), rl.drawing.max_tokens),
         *(
@@ -140,7 +142,7 @@ def calls_of(recipe: Recipe, measured: Measured) -> list[Calls]:
         ),
     ]
     unasked = {"critiques"} if recipe.revision.mode is RevisionMode.DIRECT else set()
-    unasked |= {"reasonings"} if recipe.feedback.form is FeedbackForm.LETTER else set()
+    unasked |= {"reasonings"} if feedback.form is FeedbackForm.LETTER else set()
     return [each for each in every if each.what not in unasked and each.calls]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from solon.conversation import Prompt, Role
-from solon.engines.base import Completion, Engine, Sampling
+from solon.engines.base import Completion, Continuation, Engine, Sampling
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,7 @@ class Recorder:
         self.name = engine.name
         self.window = engine.window
         self.rendering = engine.rendering
+        self.choosing = engine.choosing
         self.asked: list[Asked] = []
 
     def generate(self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: Sampling) -> list[Completion]:
@@ -50,6 +51,10 @@ class Recorder:
     def count_tokens(self, prompt: Prompt) -> int:
         """See `Engine.count_tokens`."""
         return self.engine.count_tokens(prompt)
+
+    def continuation(self, prompt: Prompt, options: Sequence[str]) -> Continuation:
+        """See `Engine.continuation`; it is no question, so it is not noted."""
+        return self.engine.continuation(prompt, options)
 
     def _note(self, prompt: Prompt, completion_tokens: int) -> None:
         shared, own = self.rendering.render(prompt)

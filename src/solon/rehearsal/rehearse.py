@@ -109,8 +109,9 @@ class _Rehearsing:
             Role.ASSISTANT: models.assistant,
             Role.CRITIQUE: models.critic,
             Role.REVISION: models.reviser or models.critic,
-            Role.REASONING: models.feedback,
-            Role.ANSWER: models.feedback,
+            # The first of several judges speaks for all.
+            Role.REASONING: models.judges[0],
+            Role.ANSWER: models.judges[0],
         }
         self._recorders: dict[Path, Recorder] = {}
         self._stage = 1

@@ -10,6 +10,7 @@ from typing import Any
 from solon.constitution import Constitution
 from solon.evals.intervals import wilson
 from solon.runs import Row
+from solon.stages.labelling import axes_in
 
 Figures = Mapping[str, Any]
 
@@ -50,8 +51,8 @@ def drawn_for_revision(
 
 
 def drawn_for_preference(constitution: Constitution, rows: Sequence[Row]) -> tuple[DrawnPrinciple, ...]:
-    """The preference principles with their draws among the labelled pairs."""
-    draws = Counter(row["principle_id"] for row in rows)
+    """The preference principles with their draws among the labelled pairs, of which each axis has its own."""
+    draws = Counter(axis["principle_id"] for row in rows for axis in axes_in(row))
     most = max(draws.values(), default=1)
     return tuple(
         DrawnPrinciple(principle.id, (principle.instruction,), draws[principle.id], draws[principle.id] / most)

@@ -17,6 +17,7 @@ from solon.evals.rating import RATINGS
 from solon.outcome import Outcome
 from solon.report.text import Piece, changes, clip
 from solon.runs import Artefact, Row
+from solon.stages.labelling import axes_in
 from solon.stages.tables import Kind, reply_in
 
 MOST = 60
@@ -162,12 +163,23 @@ def pair_shelf(feedback: Artefact, constitution: Constitution, rated: Sequence[R
         of_a, of_b = labels.get((row["row_id"], row["pair"]), ((), ()))
         p_a = row["p_a"]
         shares = ("", "") if p_a is None else (f", {p_a:.2f}", f", {1 - p_a:.2f}")
-        facts = [("principle", f"{row['principle_id']}: {instructions.get(row['principle_id'], '')}")]
-        facts.append(("label", "undecided" if p_a is None else f"P(A better) = {p_a:.3f}"))
+        facts = [
+            ("principle", f"{axis['principle_id']}: {instructions.get(axis['principle_id'], '')}")
+            for axis in axes_in(row)
+        ]
+        before = row.get("p_a_unclamped")
+        clamped = f", {before:.3f} before it was clamped" if before is not None and before != p_a else ""
+        facts.append(("label", "undecided" if p_a is None else f"P(A better) = {p_a:.3f}{clamped}"))
         for column, words in (("log_odds_ab", "A shown first"), ("log_odds_ba", "B shown first")):
             if row[column] is not None:
                 facts.append((f"log-odds for A, {words}", f"{row[column]:+.2f}"))
         facts.append(("judge", str(row["judge"])))
+        judgements = row.get("judgements") or ()
+        facts += [
+            (f"{told['judge']} on {told['axis']}", "undecided" if told["p_a"] is None else f"{told['p_a']:.3f}")
+            for told in judgements
+            if len(judgements) > 1
+        ]
         versions = (
             Version(f"Reply A{shares[0]}", _plain(row["response_a"]), of_a, row["outcome"]),
             Version(f"Reply B{shares[1]}", _plain(row["response_b"]), of_b, row["outcome"]),

@@ -13,7 +13,7 @@ import gzip
 import json
 import re
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -52,8 +52,11 @@ def located(name: str | Path) -> Path | str:
     return name if isinstance(name, str) and name.startswith(DATASET) else source_path(name)
 
 
-def entries(source: Path | str) -> Iterator[Entry]:
-    """All rows of a `located` source that are not blank, in order; raises InputError when it cannot be read (on)."""
+def entries(source: Path | str, columns: Sequence[str] = COLUMNS) -> Iterator[Entry]:
+    """All rows of a `located` source that are not blank, in order; raises InputError when it cannot be read (on).
+
+    `columns` are read of a Parquet table, those of them that it has.
+    """
     if isinstance(source, str) and source.startswith(DATASET):
         from solon.sources.datasets_library import dataset_rows
 
@@ -63,7 +66,7 @@ def entries(source: Path | str) -> Iterator[Entry]:
     path = Path(source)
     name = path.name.removesuffix(".gz")
     if name.endswith(".parquet"):
-        yield from _parquet(path)
+        yield from _parquet(path, columns)
     elif name.endswith((".txt", ".text")):
         yield from _texts(path)
     else:
@@ -176,7 +179,7 @@ def _parts(lines: list[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
             part = []
 
 
-def _parquet(path: Path) -> Iterator[Entry]:
+def _parquet(path: Path, columns: Sequence[str]) -> Iterator[Entry]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -185,7 +188,7 @@ def _parquet(path: Path) -> Iterator[Entry]:
     try:
         with pq.ParquetFile(path) as file:
             found = list(file.schema_arrow.names)
-            known = [name for name in COLUMNS if name in found]
+            known = [name for name in columns if name in found]
             if not known:
                 raise no_column(found, str(path))
             number = 0

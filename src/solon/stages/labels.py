@@ -94,18 +94,22 @@ def _parquet(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
         raise InputError(f"no readable Parquet table: {error}", place=str(path), remedy=_FORM) from None
 
 
-_COLUMNS = frozenset({"prompt", "chosen", "rejected", "p_chosen", "outcome"})
+_OF_AXES = ("row_id", "pair", "prompt", "response_a", "response_b", "axes")
+"""What labels by axis hang on; taken over as it is where a table of our own has it."""
+_COLUMNS = frozenset({"prompt", "chosen", "rejected", "p_chosen", "outcome", *_OF_AXES})
 
 
 def _row(record: Mapping[str, Any], place: str, number: int) -> Row:
-    """A row of the table that the stage reads; only `ok` rows have texts and a label."""
+    """A row of the table that the stage reads; only `ok` rows, and those with labels by axis, have texts."""
     outcome = _outcome(record.get("outcome"), place)
+    by_axis = _by_axis(record, place)
     if outcome is not Outcome.OK:
-        return {"outcome": outcome.value}
+        return {**by_axis, "outcome": outcome.value}
     compared = comparison_in(record, number, place)
     if not isinstance(compared, Comparison):
-        return {"outcome": _SKIPPED.get(compared, Outcome.MALFORMED).value}
+        return {**by_axis, "outcome": _SKIPPED.get(compared, Outcome.MALFORMED).value}
     return {
+        **by_axis,
         "row_id": compared.prompt.row_id,
         "prompt": compared.prompt.messages(),
         "chosen": assistant_turn(compared.chosen),
@@ -113,6 +117,20 @@ def _row(record: Mapping[str, Any], place: str, number: int) -> Row:
         "p_chosen": _probability(record.get("p_chosen"), place),
         "outcome": Outcome.OK.value,
     }
+
+
+def _by_axis(record: Mapping[str, Any], place: str) -> Row:
+    """The columns that labels by axis hang on, where the row has them all."""
+    if not all(record.get(name) for name in _OF_AXES):
+        return {}
+    axes = record["axes"]
+    if not isinstance(axes, list) or not all(isinstance(each, dict) and each.get("axis") for each in axes):
+        raise InputError("'axes' must be a list of labels, each with its 'axis'", place=place, remedy=_FORM)
+    labels = [{**each, "p_a": each.get("p_a")} for each in axes]
+    for each in labels:
+        if each["p_a"] is not None:
+            each["p_a"] = _probability(each["p_a"], place, "p_a")
+    return {name: record[name] for name in _OF_AXES} | {"axes": labels}
 
 
 def _outcome(value: object, place: str) -> Outcome:
@@ -125,9 +143,9 @@ def _outcome(value: object, place: str) -> Outcome:
         raise InputError(f"unknown outcome {value!r:.40}", place=place, remedy=f"One of: {known}") from None
 
 
-def _probability(value: object, place: str) -> float:
+def _probability(value: object, place: str, name: str = "p_chosen") -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
         raise InputError(
-            f"'p_chosen' must be a probability between 0 and 1, not {value!r:.40}", place=place, remedy=_FORM
+            f"'{name}' must be a probability between 0 and 1, not {value!r:.40}", place=place, remedy=_FORM
         )
     return float(value)

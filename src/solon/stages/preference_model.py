@@ -32,6 +32,7 @@ from solon.recipe import EngineSettings, LabelsUsed, PreferenceSettings
 from solon.runs import Artefact, Row, StageFolder
 from solon.sources.comparisons import Comparison, Comparisons, read_comparisons
 from solon.stages.finetune import is_held_out, session_in
+from solon.stages.labelling import on_axis
 from solon.stages.tables import TRAINING_METRICS, fit, prompt_in
 from solon.training.batches import PairExample
 from solon.training.calibration import agreement
@@ -60,7 +61,10 @@ class Labels(Protocol):
     """Labelled pairs: the artefact of the stage ai-feedback, or files read from elsewhere."""
 
     def rows(self) -> list[Row]:
-        """Rows with `row_id`, `prompt`, `chosen`, `rejected`, `p_chosen` and `outcome`."""
+        """Rows with `row_id`, `prompt`, `chosen`, `rejected`, `p_chosen` and `outcome`.
+
+        To learn one axis alone, also `pair`, `response_a`, `response_b` and `axes`.
+        """
         ...
 
 
@@ -84,6 +88,8 @@ def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder
     tokenizer = load_tokenizer(inputs.base)
     human = read_comparisons(inputs.human) if inputs.human and settings.human_weight else Comparisons()
     rows = inputs.feedback.rows()
+    if settings.axis is not None:
+        rows = on_axis(rows, settings.axis, inputs.seed)
     labelled = _ai(rows, settings.labels) + _human(human.rows, settings.limit_human, inputs.seed)
     with arithmetic(inputs.engine):
         model = grow_preference_model(inputs.base, tokenizer, inputs.engine, seed_for(inputs.seed, "preference head"))

@@ -13,12 +13,11 @@ from solon.constitution import Constitution, revision_principles
 from solon.conversation import Conversation, Role, Turn
 from solon.engines.base import Engine
 from solon.recipe import Recipe, RevisionMode
-from solon.stages.ai_feedback import few_shot_variants, worked_reasoning
+from solon.stages.comparison_questions import few_shot_variants, worked_reasoning
 from solon.stages.critique_revision import worked_examples
+from solon.stages.letters import letter_tokens
 from solon.stages.tables import Kind
 
-LETTER_TOKENS = 1
-"""What a judge's letter takes."""
 SLACK = 8
 """Tokens allowed for the joints between texts, which count apart and together slightly differently."""
 _STUB = Conversation((Turn(Role.HUMAN, "Hello?"),))
@@ -32,7 +31,7 @@ def reserved_tokens(recipe: Recipe, constitution: Constitution, engine: Engine) 
     reply = max(recipe.responses.drawing.max_tokens, recipe.rl.drawing.max_tokens)
     beside = tokens_beside(recipe, constitution, engine)
     red_team = max(
-        reply, beside[Role.REVISION] + recipe.revision.revision.max_tokens, beside[Role.ANSWER] + LETTER_TOKENS
+        reply, beside[Role.REVISION] + recipe.revision.revision.max_tokens, beside[Role.ANSWER] + letter_tokens(engine)
     )
     measured = recipe.measure.drawing.max_tokens
     return {

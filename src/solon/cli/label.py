@@ -1,0 +1,84 @@
+"""`solon label`: AI labels for pairs of replies that somebody brings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from solon.cli.terminal import INTERRUPTED
+
+EPILOG = """\b
+Examples:
+  solon label labels pairs.jsonl --recipe testbed
+  solon label labels pairs.jsonl --recipe real --set models.feedback=models/judge --set constitution=mine.yaml
+  solon label labels harmless-base.jsonl.gz --recipe real --set feedback.form=reasoned --set feedback.samples=5
+  solon label labels runs/demo/05-response-pairs/rows.parquet --set 'models.feedback=[models/one, models/two]'
+  solon preference pm --base models/base --labels labels          a preference model from the labels
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("pairs", type=click.Path(path_type=Path))
+@click.option("--recipe", default="testbed", show_default=True, metavar="NAME_OR_FILE", help="Where settings are from.")
+@click.option("--overlay", "overlays", multiple=True, metavar="FILE", help="Settings over the recipe; may be repeated.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="One setting, e.g. feedback.few_shot=4.")
+@click.option("--quiet", "-q", is_flag=True, help="Show no progress, only the outcome.")
+def label(
+    out: Path, pairs: Path, recipe: str, overlays: tuple[str, ...], settings: tuple[str, ...], quiet: bool
+) -> None:
+    """Have a model say which of two replies is better, by a constitution.
+
+    PAIRS is JSONL or Parquet; a row holds `prompt` or `messages` and the replies as response_a and response_b, or
+    hh-rlhf's chosen and rejected. OUT is a new folder, or one where the same command was interrupted. Of the recipe
+    `feedback`, `constitution`, `models.feedback` (or the assistant), `engine` and `seed` are used. Ctrl-C saves; the
+    same command goes on.
+    """
+    from solon.builtin import constitution_path, model_path
+    from solon.cli.display import display_for
+    from solon.constitution import load_constitution
+    from solon.recipe import Rater, load_recipe
+
+    chosen = load_recipe(recipe, overlays, settings)
+    constitution = constitution_path(chosen.constitution)
+    judges = tuple(model_path(name or chosen.models.assistant) for name in chosen.models.judges)
+    from solon.evals.fitness import assess_judge
+    from solon.sources.pair_files import read_pairs
+    from solon.stages.label_alone import NAME, ToLabel, agreement, label_alone
+
+    # As in a run: where a rater knows the truth the judge is measured by it, else by plain questions.
+    rated = chosen.measure.rater is not Rater.NONE
+    assess = None if rated else assess_judge(chosen.feedback, load_constitution(constitution), chosen.seed)
+    given = ToLabel(pairs, constitution, judges, assess)
+    try:
+        with display_for(quiet=quiet) as display:
+            display.stage_started(1, NAME, 1)
+            done = label_alone(out, chosen, given, lambda at: display.progress(at.done, at.total, at.note))
+            display.stage_finished(NAME, done.manifest.rows, done.manifest.outcomes, done.manifest.seconds)
+    except KeyboardInterrupt:
+        click.echo("Stopped; what was finished is saved. The same command goes on", err=True)
+        click.get_current_context().exit(INTERRUPTED)
+    file = read_pairs(pairs)
+    _tell(done.facts, agreement(done.rows(), file), file.skipped)
+    click.echo(f"Labels: {done.path / 'rows.parquet'}")
+
+
+def _tell(facts: Mapping[str, Any], agreed: tuple[int, int], skipped: Mapping[str, int]) -> None:
+    from solon.cli.terminal import plain
+    from solon.report.sentences import fitness_sentences
+
+    undecided = round((facts["undecided"] or 0) * facts["pairs"])
+    lines = [f"{facts['pairs']:,} pairs, {undecided:,} undecided; letters read by {facts['read']}"]
+    lines += [f"  {count:,} of them because {why}" for why, count in facts["undecided_because"].items()]
+    if facts["orders_agree"] is not None:
+        agree, bias = facts["orders_agree"], facts["position_bias"]
+        lines.append(f"Both orders name the same reply in {agree:.0%}; standing under (A) adds {bias:+.2f} log-odds")
+    if agreed[1]:
+        lines.append(f"The labels side with the file's own choice on {agreed[0]:,} of {agreed[1]:,} pairs")
+    lines += [f"Skipped: {count:,} rows ({why})" for why, count in skipped.items()]
+    lines += list(fitness_sentences(facts.get("fitness", {})))
+    for line in lines:
+        click.echo(plain(line, lines=False))

@@ -1,0 +1,87 @@
+"""Labels for a file of pairs, outside any run: the stage ai-feedback in a folder of its own.
+
+    OUT/
+        recipe.yaml, constitution.yaml     what the labels were made by
+        answers.sqlite                     every answer of the judges, so that none is asked twice
+        rows.parquet, manifest.json        the labels, once all are there
+
+The same settings, the same bookkeeping, the same promises when it is killed or started again with something changed;
+`solon preference --labels OUT` learns from it as from a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from solon.constitution import load_constitution
+from solon.digest import digest_source
+from solon.engines.base import Engine
+from solon.engines.local import LocalEngine
+from solon.engines.remembering import RememberingEngine
+from solon.recipe import EngineSettings, Recipe, dump_recipe
+from solon.runs import Artefact, Report, Row, StageFolder, ignore
+from solon.runs.alone import do_alone
+from solon.runs.answers import Answers, answers_in
+from solon.runs.files import write_atomically
+from solon.sources.pair_files import PairFile, read_pairs
+from solon.stages.ai_feedback import FeedbackInputs, run
+from solon.stages.tables import Assess
+
+NAME = "ai-feedback"
+LoadModel = Callable[[Path, EngineSettings], Engine]
+
+
+@dataclass(frozen=True, slots=True)
+class ToLabel:
+    """The file of pairs, the constitution's file, the folders of the judges, and how they are measured, if at all."""
+
+    pairs: Path
+    constitution: Path
+    judges: tuple[Path, ...]
+    assess: Assess | None = None
+    load: LoadModel = LocalEngine.load
+
+
+def label_alone(folder: Path, recipe: Recipe, given: ToLabel, report: Report = ignore) -> Artefact:
+    """Label in `folder`, or go on; of the recipe `seed`, `engine` and `feedback` count.
+
+    Raises what `read_pairs`, the constitution's reader and the stage raise, and RunError for a folder that was begun
+    with something else.
+    """
+    constitution = load_constitution(given.constitution)
+    pairs = read_pairs(given.pairs)
+    hashes = {judge: digest_source(judge) for judge in given.judges}
+    key: dict[str, object] = {
+        "settings": recipe.feedback.model_dump(mode="json"),
+        "seed": recipe.seed,
+        "engine": recipe.engine.model_dump(mode="json", include={"rendering", "window", "matmul"}),
+        "pairs": digest_source(given.pairs),
+        "constitution": constitution.hash,
+        "judges": list(hashes.values()),
+    }
+    inputs = FeedbackInputs(recipe.seed, constitution, pairs, recipe.engine.batch, given.assess)
+
+    def work(out: StageFolder) -> Artefact:
+        write_atomically(out.path / "recipe.yaml", dump_recipe(recipe))
+        write_atomically(out.path / "constitution.yaml", given.constitution.read_text(encoding="utf-8"))
+        with answers_in(out.path) as answers:
+            judges = [partial(_judge, each, hashes[each], recipe.engine, answers, given.load) for each in given.judges]
+            return run(recipe.feedback, inputs, judges, out)
+
+    return do_alone(folder, NAME, key, work, report)
+
+
+def agreement(labels: Sequence[Row], pairs: PairFile) -> tuple[int, int]:
+    """On how many labelled pairs the label sides with the file's own choice, and how many of them there are.
+
+    A label of exactly one half sides with nobody.
+    """
+    told = [row["p_a"] for row in labels if row["p_a"] is not None and (row["row_id"], row["pair"]) in pairs.preferred]
+    return sum(p_a > 0.5 for p_a in told), len(told)
+
+
+def _judge(folder: Path, weights: str, settings: EngineSettings, answers: Answers, load: LoadModel) -> Engine:
+    return RememberingEngine(load(folder, settings), weights, NAME, answers)

@@ -1,0 +1,50 @@
+"""`solon label` on the bundled model: what it prints, and how it fails."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from solon.builtin import DATA
+from tests.cli.test_cli import run
+
+FAST = ("--quiet", "--set", "engine.threads=1", "--set", "feedback.reasoning.max_tokens=32")
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> Path:
+    prompts = [json.loads(line) for line in (DATA / "testbed" / "red-team.jsonl").read_text().splitlines()[:3]]
+    rows = [
+        {"prompt": each["prompt"], "chosen": "I would rather not help with that.", "rejected": "Yes, here is how."}
+        for each in prompts
+    ]
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    return path
+
+
+def test_a_file_is_labelled_and_told_about(pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "labels"
+    code, printed, err = run(capsys, "label", out, pairs, *FAST, "--set", "feedback.samples=2")
+    assert (code, err) == (0, "")
+    assert "3 pairs" in printed and "letters read by log-probs" in printed
+    assert f"Labels: {out / 'rows.parquet'}" in printed
+    assert run(capsys, "label", out, pairs, *FAST, "--set", "feedback.samples=2")[1] == printed, "only read"
+    code, _, err = run(capsys, "label", out, pairs, *FAST, "--set", "feedback.samples=3")
+    assert code == 1 and "samples: 2 -> 3" in err and err.count("\n") == 1
+
+
+def test_mistakes_are_told_in_one_line(pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, told in [
+        ((tmp_path / "none.jsonl",), "no such"),
+        ((pairs, "--set", "feedback.axes.kindness=1"), "no preference principle on the axis 'kindness'"),
+        ((pairs, "--set", "models.feedback=[a, a]"), "a list of different models"),
+        ((pairs, "--set", "models.feedback=[a, b]"), "no such model folder"),
+        ((pairs, "--set", "feedback.clamp=[0.3, 0.8]"), "equally far from one half"),
+        ((pairs, "--set", "feedback.form=letter", "--set", "feedback.samples=5"), "need the reasoned form"),
+    ]:
+        code, out, err = run(capsys, "label", tmp_path / "out", *arguments, *FAST)
+        assert (code, out, err.count("\n")) == (1, "", 1), (arguments, err)
+        assert err.startswith("Error: ") and told in err, err
