@@ -21,7 +21,7 @@ from solon.constitution import Constitution, PreferencePrinciple, draw, revision
 from solon.conversation import Conversation, Role, Turn
 from solon.digest import seed_for
 from solon.engines.base import Engine
-from solon.evals.intervals import Mean, Share, mean, share
+from solon.intervals import Mean, Share, mean, share
 from solon.outcome import Outcome
 from solon.recipe import FeedbackSettings, OptionOrder, RevisionMode, RevisionSettings
 from solon.stages.ai_feedback import Order, Why, ask_letters, few_shot_variants

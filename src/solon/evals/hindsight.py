@@ -13,7 +13,7 @@ from typing import Any
 
 from solon.conversation import Conversation
 from solon.engines.base import Finish
-from solon.evals.intervals import wilson
+from solon.intervals import wilson
 from solon.evals.judging import JudgedPair
 from solon.evals.rating import HARMFUL_PROMPT_MEASURES, Label, Rater
 from solon.outcome import Outcome

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from solon.evals.intervals import mean, share
+from solon.intervals import mean, share
 
 
 @dataclass(frozen=True, slots=True)
