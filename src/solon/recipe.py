@@ -74,6 +74,14 @@ class FeedbackForm(StrEnum):
     """Its reasoning, "Let's think step by step"; the letters' probabilities are read after it."""
 
 
+class WeakJudge(StrEnum):
+    """What becomes of a run whose judge is no better than chance on comparisons with a known answer."""
+
+    STOP = "stop"
+    ACCEPT = "accept"
+    """It goes on and labels; `solon run --accept-weak-judge` says so for a run that exists, too."""
+
+
 class Schedule(StrEnum):
     """Learning rate after the warm-up."""
 
@@ -257,6 +265,14 @@ class FeedbackSettings(Settings):
     """Few-shot arrangements in use, so that prefixes repeat."""
 
 
+class FitnessSettings(Settings):
+    """How critic and judge are measured before they are believed; nothing here changes a row of a run."""
+
+    weak_judge: WeakJudge = WeakJudge.STOP
+    limit: Positive | None = None
+    """Questions of each sort at most; all when null."""
+
+
 class PreferenceSettings(Settings):
     """The preference model."""
 
@@ -324,6 +340,7 @@ class Recipe(Settings):
     finetune: FinetuneSettings = FinetuneSettings()
     pairs: PairSettings = PairSettings()
     feedback: FeedbackSettings = FeedbackSettings()
+    fitness: FitnessSettings = FitnessSettings()
     preference: PreferenceSettings = PreferenceSettings()
     rl: ReinforcementSettings = ReinforcementSettings()
     measure: MeasureSettings = MeasureSettings()

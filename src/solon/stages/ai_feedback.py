@@ -29,6 +29,7 @@ from solon.outcome import Outcome
 from solon.recipe import Drawing, FeedbackForm, FeedbackSettings, OptionOrder
 from solon.runs import Artefact, Row, StageFolder
 from solon.stages.asking import ask, has_room
+from solon.stages.label_quality import label_quality
 from solon.stages.tables import MESSAGES, STRING, Assess, assistant_turn, prompt_in
 
 SCHEMA = pa.schema(
@@ -131,9 +132,11 @@ def run(settings: FeedbackSettings, inputs: FeedbackInputs, engine: Engine, out:
             for number, (row, principle) in enumerate(zip(batch, principles, strict=True))
         ]
 
-    rows = out.map("labels", pairs, judge, chunk=inputs.chunk)
+    # Before any label: a judge that is too weak stops the stage here, and nothing was spent on it.
     fitness = {"fitness": inputs.assess(engine)} if inputs.assess else {}
-    facts = {"judge": engine.name, **label_facts(rows, inputs.constitution), **fitness}
+    rows = out.map("labels", pairs, judge, chunk=inputs.chunk)
+    quality = {"quality": label_quality(rows, inputs.constitution)}
+    facts = {"judge": engine.name, **label_facts(rows, inputs.constitution), **quality, **fitness}
     return out.publish(rows, SCHEMA, facts=facts)
 
 
