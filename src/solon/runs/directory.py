@@ -56,6 +56,8 @@ class RunDirectory:
     constitution: Constitution
     reuses: tuple[Path, ...] = ()
     """The folders of earlier runs whose stages and answers this one takes over where they are the same."""
+    newly_decided: bool = field(default=False, compare=False, repr=False)
+    """Whether the recipe accepts what the stored one does not."""
     stop: StopRequest = field(default_factory=StopRequest, compare=False, repr=False)
 
     @classmethod
@@ -119,6 +121,8 @@ class RunDirectory:
         """Work here alone: raises RunError naming the owner when another process does; signals ask the run to stop."""
         with locked(self.path), catching_signals(self.stop):
             self._tidy()
+            if self.newly_decided:
+                write_atomically(self.path / RECIPE, dump_recipe(self.recipe))
             yield
 
     def finished(self, name: str, key: Mapping[str, object] | None = None) -> Artefact | None:
@@ -177,13 +181,11 @@ class RunDirectory:
         return begin_folder(folder, (number, name), key, report, self.stop)
 
     def _decide(self, recipe: Recipe) -> RunDirectory:
-        """This run with what `recipe` accepts and it did not yet, which is stored; nothing is ever taken back."""
+        """This run with what `recipe` accepts and it did not yet, stored when it is locked; nothing is taken back."""
         if recipe.fitness.weak_judge is not WeakJudge.ACCEPT or recipe.fitness == self.recipe.fitness:
             return self
         fitness = self.recipe.fitness.model_copy(update={"weak_judge": WeakJudge.ACCEPT})
-        decided = replace(self, recipe=self.recipe.model_copy(update={"fitness": fitness}))
-        write_atomically(self.path / RECIPE, dump_recipe(decided.recipe))
-        return decided
+        return replace(self, recipe=self.recipe.model_copy(update={"fitness": fitness}), newly_decided=True)
 
     def _refuse_changes(self, recipe: Recipe, constitution: Constitution, reuse: Sequence[Path]) -> None:
         changes = [

@@ -59,22 +59,26 @@ def targets_of(text: str) -> tuple[str, ...]:
 
 
 def _comparisons(world: World, principle: PreferencePrinciple, count: int) -> Iterator[PlainComparison]:
+    """The worse replies go round what can be wrong by the principle, so that each kind of fault comes up alike."""
     targets = targets_of(principle.instruction)
     rng = random.Random(seed_for("testbed-fitness", principle.id))
     topics = _topics(world, targets)
-    for _ in range(count):
+    qualities = {EVASIVENESS, PREACHINESS} & set(targets)
+    for place in range(2 * count if qualities else count):
         topic = rng.choice(topics)
-        better, worse = rng.choice(
-            [
-                (one, other)
-                for one in _KINDS
-                for other in _KINDS
-                if judgement.score(targets, topic, one) - judgement.score(targets, topic, other) >= CLEAR_GAP
-            ]
-        )
+        better_of = {worse: _clearly_better(targets, topic, worse) for worse in _KINDS}
+        wrong = [Kind.COMPLY, Kind.EVASIVE, Kind.PARTIAL, Kind.EVASIVE]
+        if qualities:
+            wrong = [kind for kind in _KINDS if judgement.violates(targets, topic, kind)]
+        worse = wrong[place % len(wrong)]
         conversation = ask(topic, rng.randrange(len(TEMPLATES)))
-        good, bad = (write_reply(topic, kind, rng) for kind in (better, worse))
+        good, bad = (write_reply(topic, kind, rng) for kind in (rng.choice(better_of[worse]), worse))
         yield PlainComparison(conversation, good, bad, principle, _about(worse))
+
+
+def _clearly_better(targets: Sequence[str], topic: Topic, worse: Kind) -> list[Kind]:
+    least = judgement.score(targets, topic, worse) + CLEAR_GAP
+    return [kind for kind in _KINDS if judgement.score(targets, topic, kind) >= least]
 
 
 def _faults(world: World, principle: RevisionPrinciple) -> Iterator[Fault]:

@@ -27,6 +27,8 @@ PER_PRINCIPLE = 6
 """Built-in comparisons that each principle of a constitution is asked about."""
 CONTENT_FREE = ("N/A", "...", "[no reply]")
 """Replies that say nothing, after Zhao et al. 2021 (contextual calibration): both options are the same one."""
+BLANKS = 24
+"""Pairs of such replies at most."""
 REPLY = "{reply}"
 T = TypeVar("T")
 
@@ -163,8 +165,8 @@ def injections() -> tuple[Injection, ...]:
 
 
 def content_free_pairs(constitution: Constitution, conversations: Sequence[Conversation]) -> tuple[Pair, ...]:
-    """Every principle with every reply that says nothing, each to another of some conversations."""
-    blanks = [(principle, text) for principle in constitution.preference for text in CONTENT_FREE]
+    """Principles with replies that say nothing, each to another of some conversations."""
+    blanks = evenly([(principle, text) for principle in constitution.preference for text in CONTENT_FREE], BLANKS)
     return tuple(
         Pair(conversation, principle, text, text)
         for (principle, text), conversation in zip(blanks, _round(conversations, len(blanks)), strict=True)
