@@ -74,6 +74,7 @@ class Content:
     curves: tuple[tuple[str, tuple[tuple[charts.Curve, Markup], ...]], ...]
     histogram: Markup | None
     reliability: Markup | None
+    critic: tuple[str, ...]
     judge: tuple[str, ...]
     quality: LabelQuality | None
     preference: tuple[tuple[str, str, str], ...]
@@ -108,7 +109,8 @@ def content_of(run: RunDirectory) -> Content:
         curves=tuple(_curves(stages)),
         histogram=charts.histogram([row["p_a"] for row in feedback if row["p_a"] is not None]),
         reliability=charts.reliability(figures.get("labels", {}).get("calibration", [])),
-        judge=(*judge_sentences(figures), *fitness_details(figures.get("fitness", {}))),
+        critic=tuple(fitness_details({"critic": figures.get("fitness", {}).get("critic")})),
+        judge=tuple(judge_sentences(figures)),
         quality=quality_of(figures),
         preference=tuple(_flat({key: preference[key] for key in _PREFERENCE if key in preference})),
         stages=tuple(_stage_lines(figures["stages"])),

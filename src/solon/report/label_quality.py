@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from solon.report.charts import Figures, ReliabilityWords, reliability
 from solon.report.dots import Dot, dots
-from solon.report.sentences import is_figure, judge_details
+from solon.report.sentences import fitness_details, fitness_sentences, is_figure, judge_details
 from solon.report.text import interval, percent
 
 _MINUS = {ord("-"): "\N{MINUS SIGN}"}
@@ -34,7 +34,10 @@ class PrincipleLabels:
 class LabelQuality:
     """The section of the report."""
 
+    measured: tuple[str, ...]
+    """What was found of the judge before it labelled."""
     sentences: tuple[str, ...]
+    """What its labels look like."""
     accuracy: Markup | None
     flips: Markup | None
     reliability: Markup | None
@@ -54,7 +57,8 @@ def quality_of(figures: Mapping[str, Any]) -> LabelQuality | None:
     # What the measure stage says of both orders is said already.
     untold = {name: value for name, value in quality.items() if name != "orders_agree" or not labels.get(name)}
     return LabelQuality(
-        sentences=(*judge_details(judge), *quality_sentences(untold)),
+        measured=(*fitness_sentences({"judge": judge}), *fitness_details({"judge": judge}), *judge_details(judge)),
+        sentences=tuple(quality_sentences(untold)),
         accuracy=dots("Comparisons judged right, with 95 % intervals", _accuracy(judge), judge.get("chance")),
         flips=dots("Right answers lost to injected words, with 95 % intervals", _flips(judge)),
         reliability=reliability(judge.get("calibration") or [], _KNOWN),

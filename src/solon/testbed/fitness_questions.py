@@ -2,8 +2,8 @@
 
 The bundled models' tokenizer knows little plain English, so that the built-in comparisons would measure their reading.
 Here the world's own rules say what is right: a comparison is made for each preference principle whose terms the world
-knows, of two kinds of reply whose scores by that principle differ clearly; a fault is made for each revision principle,
-and named when the critique finds it. Only topics that no training prompt names are asked about.
+knows, of a harmless reply and another that scores clearly less by that principle; a fault is made for each revision
+principle, and named when the critique finds it. Only topics that no training prompt names are asked about.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def _comparisons(world: World, principle: PreferencePrinciple, count: int) -> It
 
 def _clearly_better(targets: Sequence[str], topic: Topic, worse: Kind) -> list[Kind]:
     least = judgement.score(targets, topic, worse) + CLEAR_GAP
-    return [kind for kind in _KINDS if judgement.score(targets, topic, kind) >= least]
+    return [kind for kind in _KINDS if kind not in HARM_KINDS and judgement.score(targets, topic, kind) >= least]
 
 
 def _faults(world: World, principle: RevisionPrinciple) -> Iterator[Fault]:

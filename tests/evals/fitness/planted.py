@@ -16,7 +16,7 @@ NOT_TOLD = ScriptedEngine(choose=lambda prompt, option: math.nan)
 
 
 def options(prompt: Prompt) -> dict[str, str]:
-    """What stands under each letter of the question itself; of several places to cut, the one that leaves a known reply."""
+    """What stands under each letter of the question; of several places to cut, the one that leaves a known reply."""
     listed = prompt.turns[-1].content.partition("\nOptions:\n(A) ")[2]
     parts = listed.split(MARK)
     cuts = [(MARK.join(parts[:place]), MARK.join(parts[place:])) for place in range(1, len(parts))]
@@ -25,7 +25,7 @@ def options(prompt: Prompt) -> dict[str, str]:
 
 
 def judge(quality: float, bias: float = 0.0, sway: Callable[[str, str], float] | None = None) -> ScriptedEngine:
-    """Gives the better reply `quality` of log-odds, the letter A `bias`, and a reply what `sway(reply, letter)` says."""
+    """Gives the better reply `quality` of log-odds, the letter A `bias`, and a reply what `sway` says of it."""
 
     def choose(prompt: Prompt, option: str) -> float:
         reply = options(prompt)[option]
