@@ -18,8 +18,10 @@ from solon.conversation import Conversation, Prompt, TranscriptRendering, conver
 from solon.digest import uniform_for
 from solon.engines.base import Choosing, Completion, Continuation, Finish, Sampling
 from solon.evals import measure
+from solon.intervals import wilson
 from solon.recipe import Recipe
 from solon.runs import Artefact, Row, RunDirectory
+from solon.stages.label_quality import label_quality
 
 Shares = Mapping[str, float]
 MODELS: Mapping[str, Shares] = {
@@ -133,6 +135,10 @@ class PlannedEngine:
         return Continuation(clean=True, options=tuple((number,) for number, _ in enumerate(options)))
 
 
+def _share(count: int, n: int) -> dict[str, float]:
+    return wilson(count, n).facts()
+
+
 @dataclass(frozen=True)
 class Plan:
     """How large the run is, and what is done to every text that a model or a data set would have written."""
@@ -152,6 +158,23 @@ class Plan:
                 "n": 40,
                 "what": "plain comparisons",
                 "chance": 0.5,
+                "form": "letter",
+                "by_kind": {"harm": _share(12, 20), "evasion": _share(5, 10), "lecture": _share(4, 10)},
+                "by_principle": {f"less-{quality}": _share(3, 6) for quality in _QUALITIES},
+                "orders_agree": _share(30, 40),
+                "position_bias": {"value": 0.31, "low": 0.12, "high": 0.5, "n": 40},
+                "undecided": _share(0, 40),
+                "calibration": [{"p": 0.3, **_share(6, 20)}, {"p": 0.7, **_share(13, 20)}],
+                "ece": 0.025,
+                "brier": 0.21,
+                "letter_prior": {**_share(15, 24), "log_odds": {"value": 0.5, "low": 0.2, "high": 0.8, "n": 24}},
+                "injections": {
+                    **_share(7, 21),
+                    "injections": 56,
+                    "by_kind": {"instruction": _share(6, 7), "special_tokens": _share(1, 14)},
+                    "righted": _share(4, 35),
+                    "pull": {"value": 0.4, "low": 0.1, "high": 0.7, "n": 56},
+                },
             },
             "critic": {
                 "value": 0.9,
@@ -298,6 +321,7 @@ def _feedback(run: RunDirectory, plan: Plan) -> None:
         rows,
         {
             "fitness": {"judge": plan.fitness["judge"]},
+            "quality": label_quality(rows, run.constitution),
             "undecided_because": {"both letters are equally probable": sum(row["p_a"] is None for row in rows)},
         },
     )

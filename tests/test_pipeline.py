@@ -32,6 +32,9 @@ SMALL = [
     "revision.steps=2",
     "finetune.training.batch=8",
     "finetune.training.checkpoint_every=2",
+    # So few questions tell nothing about a judge.
+    "fitness.limit=4",
+    "fitness.weak_judge=accept",
     "preference.limit_human=12",
     "preference.training.batch=8",
     "preference.training.checkpoint_every=2",

@@ -4,11 +4,13 @@
 and a finished one take the same road. A stage is begun under a key made of its settings and of the hashes of all that
 it reads; it is never done twice under one key and never mixed under two. A run that reuses another takes over what the
 other did under the same key, and every question goes through the store of answers, so that none is asked twice. This is
-also the one place where the testbed's oracle meets a run: it is handed to the measure stage, and to no other.
+also the one place where the testbed meets a run: its oracle is handed to the measure stage and to no other, and its
+world writes the questions with known answers that a judge is measured on.
 """
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from solon.builtin import model_path, source_path
+from solon.constitution import Constitution
 from solon.conversation import Conversation
 from solon.digest import digest_source
 from solon.engines.base import Engine
@@ -49,6 +52,7 @@ from solon.stages import (
     ai_feedback,
     critique_revision,
     finetune,
+    label_quality,
     preference_model,
     prompts,
     red_team,
@@ -56,9 +60,11 @@ from solon.stages import (
     response_pairs,
     responses,
 )
+from solon.stages.critique_revision import AssessCritic
 from solon.stages.prompt_sources import sources
 from solon.stages.room import reserved_tokens
 from solon.stages.tables import HELD_OUT_KINDS
+from solon.testbed.fitness_questions import world_faults, world_questions
 from solon.testbed.oracle import Oracle
 
 PAIRS_MEASURED = 4
@@ -128,6 +134,22 @@ def rater_of(recipe: Recipe) -> Rates | None:
     return Oracle() if recipe.measure.rater is Rater.TESTBED else None
 
 
+def judge_questions(recipe: Recipe, constitution: Constitution) -> fitness.JudgeQuestions:
+    """What the judge of a run is measured on: the built-in comparisons, or the testbed's world where a run lives there.
+
+    The world's rules write these questions and their answers; they measure a judge, and nothing learns from them.
+    """
+    in_world = recipe.measure.rater is Rater.TESTBED
+    questions = world_questions(constitution) if in_world else fitness.plain_questions(constitution)
+    return questions.limited(recipe.fitness.limit)
+
+
+def critic_faults(recipe: Recipe, constitution: Constitution) -> tuple[fitness.Fault, ...]:
+    """The faulty replies that the critic of a run is measured on, chosen as `judge_questions` chooses."""
+    in_world = recipe.measure.rater is Rater.TESTBED
+    return fitness.evenly(world_faults(constitution) if in_world else fitness.plain_faults(), recipe.fitness.limit)
+
+
 def write_red_team(run: RunDirectory, display: Display) -> Artefact:
     """Have a model write red-team prompts like those of the run; the caller holds the run's lock.
 
@@ -163,7 +185,7 @@ class Pipeline:
 
     @property
     def _rated(self) -> bool:
-        """Whether a rater will know the truth; where none does, plain questions tell how far to trust the models."""
+        """Whether a rater will know what revisions did; where none does, plain faults tell of the critic."""
         return self.recipe.measure.rater is not Rater.NONE
 
     @property
@@ -212,7 +234,7 @@ class Pipeline:
             self.run.constitution,
             replies,
             self.recipe.engine.batch,
-            None if self._rated else fitness.assess_critic(settings, self.run.constitution, self.recipe.seed),
+            None if self._rated else self._assess_critic(),
         )
         another = {"reviser": reviser} if reviser != critic else {}
 
@@ -223,6 +245,10 @@ class Pipeline:
 
         read = self.read(replies, critic=critic, **another) | self._constitution()
         return self.stage(CRITIQUE_REVISION, settings, read, work)
+
+    def _assess_critic(self) -> AssessCritic:
+        faults = critic_faults(self.recipe, self.run.constitution)
+        return fitness.assess_critic(self.recipe.revision, self.run.constitution, self.recipe.seed, faults)
 
     def sl_cai(self, replies: Artefact, revisions: Artefact) -> Artefact:
         """Stage 04."""
@@ -250,7 +276,14 @@ class Pipeline:
             self.run.constitution,
             pairs,
             self.recipe.engine.batch,
-            None if self._rated else fitness.assess_judge(settings, self.run.constitution, self.recipe.seed),
+            fitness.assess_judge(
+                settings,
+                self.run.constitution,
+                self.recipe.seed,
+                judge_questions(self.recipe, self.run.constitution),
+                self.recipe.fitness.weak_judge,
+                f"solon run {shlex.quote(str(self.run.path))} --accept-weak-judge",
+            ),
         )
         named = {f"judge {n}" if n > 1 else "judge": judge for n, judge in enumerate(judges, start=1)}
         return self.stage(
@@ -258,6 +291,7 @@ class Pipeline:
             settings,
             self.read(pairs, **named) | self._constitution(),
             lambda out: ai_feedback.run(settings, inputs, [partial(self.engine, judge) for judge in judges], out),
+            label_quality.told,
         )
 
     def preference_model(self, labels: Artefact) -> Artefact:

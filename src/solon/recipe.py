@@ -93,6 +93,14 @@ class Clamping(StrEnum):
     OFF = "off"
 
 
+class WeakJudge(StrEnum):
+    """What becomes of a run whose judge is no better than chance on comparisons with a known answer."""
+
+    STOP = "stop"
+    ACCEPT = "accept"
+    """It goes on and labels; `solon run --accept-weak-judge` says so for a run that exists, too."""
+
+
 class Schedule(StrEnum):
     """Learning rate after the warm-up."""
 
@@ -329,6 +337,14 @@ class FeedbackSettings(Settings):
         return self.clamp
 
 
+class FitnessSettings(Settings):
+    """How critic and judge are measured before they are believed; nothing here changes a row of a run."""
+
+    weak_judge: WeakJudge = WeakJudge.STOP
+    limit: Positive | None = None
+    """Questions of each sort at most; all when null."""
+
+
 class PreferenceSettings(Settings):
     """The preference model."""
 
@@ -399,6 +415,7 @@ class Recipe(Settings):
     finetune: FinetuneSettings = FinetuneSettings()
     pairs: PairSettings = PairSettings()
     feedback: FeedbackSettings = FeedbackSettings()
+    fitness: FitnessSettings = FitnessSettings()
     preference: PreferenceSettings = PreferenceSettings()
     rl: ReinforcementSettings = ReinforcementSettings()
     measure: MeasureSettings = MeasureSettings()

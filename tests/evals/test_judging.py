@@ -5,7 +5,7 @@ import math
 import pytest
 
 from solon.evals.hindsight import a_better
-from solon.evals.judging import JudgedPair, calibration, label_facts
+from solon.evals.judging import JudgedPair, brier_score, calibration, calibration_error, label_facts
 
 
 def pair(p_a: float | None, a_better: bool | None, ab: float | None = None, ba: float | None = None) -> JudgedPair:
@@ -66,3 +66,19 @@ def test_the_harmless_reply_of_a_pair_is_better(a: list[str], b: list[str], orde
 def test_facts_are_json_numbers() -> None:
     facts = label_facts([pair(0.9, True, 1.0, 2.0)])
     assert all(math.isfinite(facts["agreement"][key]) for key in ("value", "low", "high"))
+
+
+def test_each_principle_agrees_with_the_truth_by_itself() -> None:
+    pairs = [JudgedPair(0.9, None, None, True, "a"), JudgedPair(0.9, None, None, False, "b"),
+             JudgedPair(0.2, None, None, False, "a"), JudgedPair(0.9, None, None, None, "b")]  # fmt: skip
+    found = label_facts(pairs)["by_principle"]
+    assert {name: (share["value"], share["n"]) for name, share in found.items()} == {"a": (1, 2), "b": (0, 1)}
+
+
+def test_calibration_error_and_brier_score_by_hand() -> None:
+    pairs = [pair(0.9, True), pair(0.9, False), pair(0.2, False), pair(None, True), pair(0.4, None)]
+    # Bins: two labels of 0.9 of which half came true, one of 0.2 that did not.
+    assert calibration_error(pairs) == pytest.approx((2 * 0.4 + 1 * 0.2) / 3)
+    assert brier_score(pairs) == pytest.approx((0.01 + 0.81 + 0.04) / 3)
+    assert calibration_error([]) is None
+    assert brier_score([]) is None

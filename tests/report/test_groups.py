@@ -2,7 +2,7 @@
 
 from xml.etree import ElementTree
 
-from solon.evals.intervals import wilson
+from solon.intervals import wilson
 from solon.report.groups import by_group
 
 SHARES = {

@@ -110,11 +110,26 @@ def test_the_page_says_what_the_run_found(plain_page: str) -> None:
     )
 
 
+def test_the_page_says_how_good_the_labels_are(plain_page: str) -> None:
+    text = Page(plain_page).text.replace("\N{NARROW NO-BREAK SPACE}", " ")
+    dash = "\N{EN DASH}"
+    assert "How good the labels are" in text
+    assert "Standing under (A) adds +0.31 [+0.12 to +0.50] to a reply's log-odds" in text
+    assert f"it holds (A) probable at 62 % [43{dash}79] (50 % is ideal), over 24 questions" in text
+    assert f"cost the judge 33 % [17{dash}55] of the 21 comparisons that it had right" in text
+    assert "an expected calibration error of 0.025 and a Brier score of 0.210" in text
+    assert "No reply holds words that look meant for the judge." in text
+    assert "The preferred reply is on average" in text
+    by_principle = text.partition("By principle")[2]
+    assert "Orders agree" in by_principle and "Known answers" in by_principle and "less-preachy" in by_principle
+
+
 def test_the_figures_are_there(plain_page: str) -> None:
     page = Page(plain_page)
     charts = [attributes for tag, attributes in page.elements if attributes.get("class") == "chart"]
-    # Trade-off, by revision, by group, four curves of RL, three of supervised training, histogram, calibration.
-    assert len(charts) == 12
+    # Trade-off, by revision, by group, four curves of RL, three of supervised training, histogram, calibration against
+    # the rater and on known answers, comparisons judged right, injections.
+    assert len(charts) == 15
 
 
 def test_the_page_loads_nothing(plain_page: str) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from solon.evals.intervals import wilson
 from solon.evals.preference_order import MEASURES
+from solon.intervals import wilson
 from solon.report.variants import LABELS, columns_of, figure_of, write_page
 
 HOSTILE = "<script>alert(1)</script>\u202e"

@@ -71,7 +71,7 @@ def results(run: Path, as_json: bool) -> None:
     """Print what a run measured.
 
     Shares of replies by model, with 95 % intervals: harmful, evasive, objecting, preachy and garbled on held-out
-    harmful prompts, helpful on held-out benign ones.
+    harmful prompts, helpful on held-out benign ones. Below them how good the labels are, as soon as there are any.
     """
     from solon.evals.results import results as results_of
     from solon.runs import RunDirectory
@@ -105,23 +105,32 @@ def report(run: Path, output: Path | None) -> None:
 
 
 def print_results(directory: RunDirectory) -> None:
-    """The measures of every model as a table, and the fitness of critic and judge in words."""
-    from solon.cli.terminal import plain, print_table
+    """The measures of every model as a table, and how good critic, judge and labels are, in words."""
+    from solon.cli.terminal import plain
     from solon.evals.results import results as results_of
-    from solon.report.sentences import fitness_sentences
+    from solon.report.label_quality import quality_sentences
+    from solon.report.sentences import fitness_sentences, judge_details
 
     figures = results_of(directory)
-    models: Mapping[str, Mapping[str, Any]] = figures["models"]
-    if not models:
-        click.echo(f"Nothing is measured yet. Go on with: solon run {directory.path}")
-        return
+    fitness, quality = figures.get("fitness", {}), figures.get("label_quality", {})
+    if figures["models"]:
+        _print_models(figures["models"])
+    told = (*fitness_sentences(fitness), *judge_details(fitness.get("judge") or {}), *quality_sentences(quality))
+    for sentence in told:
+        click.echo(plain(sentence, lines=False))
+    if not figures["models"]:
+        yet = "No model is measured yet." if told else "Nothing is measured yet."
+        click.echo(f"{yet} Go on with: solon run {directory.path}")
+
+
+def _print_models(models: Mapping[str, Mapping[str, Any]]) -> None:
+    from solon.cli.terminal import print_table
+
     rated = [name for name in RATED if any(name in measures for measures in models.values())]
     columns = rated or list(FORM)
     rows = [[model, *(_cell(column, measures.get(column)) for column in columns)] for model, measures in models.items()]
     title = "Share of replies to held-out prompts, % [95 % interval]"
     print_table(title if rated else "Form of the replies to held-out prompts (no rater)", ("Model", *columns), rows)
-    for sentence in fitness_sentences(figures.get("fitness", {})):
-        click.echo(plain(sentence, lines=False))
 
 
 RATED = ("harmful", "evasive", "objecting", "preachy", "garbled", "helpful")

@@ -33,6 +33,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "score": ("solon.cli.preference:score", "Score conversations by a preference model."),
     "serve-pm": ("solon.cli.preference:serve_pm", "Serve a preference model over HTTP."),
     "eval": ("solon.cli.evaluate:evaluate", "Measure a model on the paper's multiple-choice evaluations."),
+    "fitness": ("solon.cli.fitness:fitness", "Measure how well a model judges and criticises."),
     "show": ("solon.cli.show:show", "Print a recipe, a constitution, a prompt or the rules for texts."),
     "constitution": ("solon.cli.constitution:constitution", "Check, show, compare and convert constitutions."),
     "chains": ("solon.cli.chains:chains", "Convert the paper's chains of critiques and revisions."),

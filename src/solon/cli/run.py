@@ -18,6 +18,7 @@ from solon.cli.terminal import INTERRUPTED
 if TYPE_CHECKING:
     from solon.runs import RunDirectory
 
+ACCEPT = "fitness.weak_judge=accept"
 EPILOG = """\b
 Examples:
   solon run runs/demo --recipe testbed                          a whole run, in minutes, on two cores
@@ -26,6 +27,7 @@ Examples:
   solon run runs/mine --recipe testbed --overlay house.yaml     a file of changed settings on top
   solon run runs/demo --until sl-cai                            only as far as the supervised model
   solon run runs/mine --recipe testbed --dry-run                prompts, calls, tokens and time; nothing is written
+  solon run runs/mine --accept-weak-judge                       go on, though the judge is no better than chance
   solon run runs/v2 --reuse runs/demo --set constitution=new.yaml   a rule changed: only what it touches is redone
 """
 
@@ -43,6 +45,12 @@ Examples:
     help="Take over what RUN finished or asked already; its recipe is the default. May be repeated.",
 )
 @click.option("--until", metavar="STAGE", help="Stop after this stage, e.g. sl-cai; a later session goes on.")
+@click.option(
+    "--accept-weak-judge",
+    "weak_judge",
+    is_flag=True,
+    help="Label with a judge that is no better than chance on comparisons with a known answer; the run remembers it.",
+)
 @click.option("--quiet", "-q", is_flag=True, help="Show no progress, only the outcome.")
 @click.option("--dry-run", is_flag=True, help="Show settings, prompts, calls, tokens and time, and write nothing.")
 def run(
@@ -52,6 +60,7 @@ def run(
     settings: tuple[str, ...],
     reuse: tuple[Path, ...],
     until: str | None,
+    weak_judge: bool,
     quiet: bool,
     dry_run: bool,
 ) -> None:
@@ -60,6 +69,8 @@ def run(
     RUN is the run's folder; it is made when it does not exist. Ctrl-C finishes what is in flight and saves; the same
     command goes on.
     """
+    if weak_judge:
+        settings = (*settings, ACCEPT)
     if dry_run:
         from solon.cli.dry_run import print_rehearsal
 

@@ -13,9 +13,9 @@ from typing import Any
 
 from solon.conversation import Conversation
 from solon.engines.base import Finish
-from solon.evals.intervals import wilson
 from solon.evals.judging import JudgedPair
 from solon.evals.rating import HARMFUL_PROMPT_MEASURES, Label, Rater
+from solon.intervals import wilson
 from solon.outcome import Outcome
 from solon.runs import Row
 from solon.stages.tables import Kind, prompt_in, reply_in
@@ -83,7 +83,13 @@ def judged(feedback: Sequence[Row], ratings: Sequence[Row]) -> list[JudgedPair]:
     """The labelled pairs with their known order; without ratings no order is known."""
     known = {(rating["row_id"], rating["pair"]): a_better(rating["a"], rating["b"]) for rating in ratings}
     return [
-        JudgedPair(row["p_a"], row["log_odds_ab"], row["log_odds_ba"], known.get((row["row_id"], row["pair"])))
+        JudgedPair(
+            row["p_a"],
+            row["log_odds_ab"],
+            row["log_odds_ba"],
+            known.get((row["row_id"], row["pair"])),
+            row["principle_id"],
+        )
         for row in feedback
     ]
 

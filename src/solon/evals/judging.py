@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from solon.evals.intervals import mean, share
+from solon.intervals import mean, share, wilson
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +22,15 @@ class JudgedPair:
 
     `p_a` is the label, the probability that reply A is better, or None when the judge was undecided. `log_odds_ab` and
     `log_odds_ba` are the log-odds that A is better as seen with A shown first and B shown first, or None where that
-    order was not asked. `a_better` is the truth, or None when the pair has no known order.
+    order was not asked. `a_better` is the truth, or None when the pair has no known order. `principle_id` is the
+    principle that it was judged by.
     """
 
     p_a: float | None
     log_odds_ab: float | None
     log_odds_ba: float | None
     a_better: bool | None
+    principle_id: str = ""
 
 
 def label_facts(pairs: Sequence[JudgedPair], bins: int = 10) -> dict[str, Any]:
@@ -55,7 +57,35 @@ def label_facts(pairs: Sequence[JudgedPair], bins: int = 10) -> dict[str, Any]:
         "orders_agree": same.facts() if same else None,
         "first_shown_log_odds": pull.facts() if pull else None,
         "calibration": calibration(known, bins),
+        "ece": calibration_error(known, bins),
+        "brier": brier_score(known),
+        "by_principle": _by_principle(known),
     }
+
+
+def _by_principle(known: Sequence[JudgedPair]) -> dict[str, Any]:
+    """How often each principle's labels agree with the truth."""
+    right: dict[str, list[bool]] = {}
+    for pair in known:
+        if pair.principle_id and pair.p_a is not None:
+            right.setdefault(pair.principle_id, []).append(_right(pair.p_a, pair.a_better))
+    return {name: wilson(sum(flags), len(flags)).facts() for name, flags in sorted(right.items())}
+
+
+def calibration_error(pairs: Sequence[JudgedPair], bins: int = 10) -> float | None:
+    """The expected calibration error (Naeini et al. 2015) of the labels of known order, or None without any.
+
+    The mean over bins of `p_a`, weighted by pairs, of |mean label - share in which A was truly better|.
+    """
+    rows = calibration(pairs, bins)
+    total = sum(row["n"] for row in rows)
+    return math.fsum(abs(row["p"] - row["value"]) * row["n"] for row in rows) / total if total else None
+
+
+def brier_score(pairs: Sequence[JudgedPair]) -> float | None:
+    """The mean of (label - truth)^2 over the labels of known order (Brier 1950): 0.25 for a label of one half."""
+    squares = [(pair.p_a - pair.a_better) ** 2 for pair in pairs if pair.p_a is not None and pair.a_better is not None]
+    return math.fsum(squares) / len(squares) if squares else None
 
 
 def _right(p_a: float, a_better: bool | None) -> bool:

@@ -20,9 +20,9 @@ from solon import wording
 from solon.digest import seed_for
 from solon.engines.base import Completion, Engine, Finish
 from solon.evals import hindsight
-from solon.evals.intervals import mean, share, wilson
 from solon.evals.judging import label_facts
 from solon.evals.rating import BENIGN_PROMPT_MEASURES, HARMFUL_PROMPT_MEASURES, RATINGS, Label, Rater
+from solon.intervals import mean, share, wilson
 from solon.recipe import MeasureSettings
 from solon.runs import Artefact, Row, StageFolder
 from solon.stages.asking import ask

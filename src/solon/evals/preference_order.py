@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from solon.evals.hindsight import Score
-from solon.evals.intervals import share
+from solon.intervals import share
 from solon.evals.rating import Label, Rater
 from solon.outcome import Outcome
 from solon.runs import Artefact, Row, StageFolder

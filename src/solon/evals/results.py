@@ -32,8 +32,9 @@ def results(run: RunDirectory) -> dict[str, Any]:
 
     `{"models": {NAME: {MEASURE: {"value", "low", "high", "n"}}}, "stages": {NAME: {"seconds", "rows", "outcomes"}}}`,
     and where they were measured `revisions` (by step, then by measure), `groups` (by model, then by what the prompt is
-    about: the share of harmful replies), `labels` (AI labels against the known order),
-    `preference_model` and `fitness` (of the critic and the judge on plain questions).
+    about: the share of harmful replies), `label_quality` (AI labels by themselves, `solon.stages.label_quality`),
+    `labels` (AI labels against the known order), `preference_model`, and `fitness` (of the critic and the judge on
+    questions with known answers).
     """
     stages: dict[str, Any] = {}
     models: Mapping[str, Any] = {}
@@ -43,6 +44,8 @@ def results(run: RunDirectory) -> dict[str, Any]:
         name, manifest, facts = artefact.name, artefact.manifest, artefact.facts
         stages[name] = {"seconds": manifest.seconds, "rows": manifest.rows, "outcomes": dict(manifest.outcomes)}
         fitness |= facts.get("fitness") or {}
+        if name == AI_FEEDBACK and facts.get("quality"):
+            further["label_quality"] = facts["quality"]
         if name == AI_FEEDBACK and facts.get("undecided_because"):
             further["labels"] = {"undecided_because": facts["undecided_because"]}
         if name == PREFERENCE_MODEL:

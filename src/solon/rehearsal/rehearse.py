@@ -19,13 +19,13 @@ import pyarrow as pa
 
 from solon import wording
 from solon.builtin import source_path
+from solon.constitution import Constitution
 from solon.conversation import Role
 from solon.engines.base import Engine, Sampling
-from solon.evals.fitness import plain_comparisons, plain_faults
 from solon.outcome import Outcome
-from solon.pipeline import Pipeline
+from solon.pipeline import Pipeline, critic_faults, judge_questions
 from solon.progress import Silent
-from solon.recipe import OptionOrder, Rater, Recipe, RevisionMode
+from solon.recipe import FeedbackForm, OptionOrder, Rater, Recipe, RevisionMode
 from solon.rehearsal.calls import Calls, Learning, Measured, Seen, Size, Speed, calls_of, learning_of
 from solon.rehearsal.recorder import Asked, Recorder
 from solon.runs import Artefact, Row, RunDirectory, StageFolder
@@ -85,7 +85,7 @@ def rehearse(recipe: Recipe, constitution_file: Path, finished: Collection[str] 
             tokens_beside(recipe, run.constitution, work.recorder(recipe.models.assistant)),
             _seen(asked, _sizes(few, work.recorder(recipe.models.assistant))[Kind.RED_TEAM].mean),
             work.speeds(given),
-            _plain_questions(recipe),
+            _plain_questions(recipe, run.constitution),
             _human_comparisons(recipe),
         )
         names = {role: work.recorder(name).name for role, name in work.models.items()}
@@ -208,14 +208,15 @@ def _seen(asked: Mapping[Role, Sequence[Asked]], about: float) -> Mapping[Role, 
     }
 
 
-def _plain_questions(recipe: Recipe) -> Mapping[Role, int]:
-    """What `solon.evals.fitness` asks of critic and judge where no rater knows the truth."""
-    if recipe.measure.rater is not Rater.NONE:
-        return {}
+def _plain_questions(recipe: Recipe, constitution: Constitution) -> Mapping[Role, int]:
+    """What `solon.evals.fitness` asks of the judge, and of the critic where no rater knows the truth."""
     orders = 2 if recipe.feedback.order is OptionOrder.BOTH else 1
-    found = {Role.ANSWER: orders * len(plain_comparisons())}
-    if recipe.revision.mode is RevisionMode.CRITIQUED:
-        found |= dict.fromkeys((Role.CRITIQUE, Role.REVISION), len(plain_faults()))
+    asked = judge_questions(recipe, constitution).count(orders)
+    found = {Role.ANSWER: asked}
+    if recipe.feedback.form is FeedbackForm.REASONED:
+        found[Role.REASONING] = asked
+    if recipe.measure.rater is Rater.NONE and recipe.revision.mode is RevisionMode.CRITIQUED:
+        found |= dict.fromkeys((Role.CRITIQUE, Role.REVISION), len(critic_faults(recipe, constitution)))
     return found
 
 

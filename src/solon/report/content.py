@@ -20,6 +20,7 @@ from solon.evals import results as names
 from solon.evals.rating import BENIGN_PROMPT_MEASURES, HARMFUL_PROMPT_MEASURES
 from solon.report import charts, samples
 from solon.report.groups import by_group
+from solon.report.label_quality import LabelQuality, quality_of
 from solon.report.principles import DrawnPrinciple, drawn_for_preference, drawn_for_revision
 from solon.report.sentences import Figures, fitness_details, headline, is_figure, judge_sentences
 from solon.report.text import interval, percent
@@ -73,7 +74,9 @@ class Content:
     curves: tuple[tuple[str, tuple[tuple[charts.Curve, Markup], ...]], ...]
     histogram: Markup | None
     reliability: Markup | None
+    critic: tuple[str, ...]
     judge: tuple[str, ...]
+    quality: LabelQuality | None
     preference: tuple[tuple[str, str, str], ...]
     stages: tuple[StageLine, ...]
     missing: tuple[str, ...]
@@ -106,7 +109,9 @@ def content_of(run: RunDirectory) -> Content:
         curves=tuple(_curves(stages)),
         histogram=charts.histogram([row["p_a"] for row in feedback if row["p_a"] is not None]),
         reliability=charts.reliability(figures.get("labels", {}).get("calibration", [])),
-        judge=(*judge_sentences(figures), *fitness_details(figures.get("fitness", {}))),
+        critic=tuple(fitness_details({"critic": figures.get("fitness", {}).get("critic")})),
+        judge=tuple(judge_sentences(figures)),
+        quality=quality_of(figures),
         preference=tuple(_flat({key: preference[key] for key in _PREFERENCE if key in preference})),
         stages=tuple(_stage_lines(figures["stages"])),
         missing=tuple(name for name in names.STAGES if name not in figures["stages"]),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from solon.constitution import Constitution
-from solon.evals.intervals import wilson
+from solon.intervals import wilson
 from solon.runs import Row
 from solon.stages.labelling import axes_in
 

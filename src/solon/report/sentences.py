@@ -80,6 +80,37 @@ def fitness_details(fitness: Mapping[str, Any]) -> Iterator[str]:
             yield f"On plain questions to the {role}, {'; '.join(parts)}."
 
 
+def judge_details(judge: Mapping[str, Any]) -> Iterator[str]:
+    """What sways a judge, seen on questions with known answers: place, letters, injected words; and its calibration."""
+    if pull := judge.get("position_bias"):
+        yield (
+            f"Standing under (A) adds {_log_odds(pull)} to a reply's log-odds (0 is ideal; both orders are averaged, "
+            "which takes it out)."
+        )
+    if prior := judge.get("letter_prior"):
+        yield (
+            f"Between two replies that are the same and say nothing, it holds (A) probable at "
+            f"{percent(prior['value'])} [{interval(prior)}] (50 % is ideal), over {prior['n']} questions."
+        )
+    flips = judge.get("injections") or {}
+    if is_figure(flips):
+        back = flips.get("righted")
+        chance = f"; {percent(back['value'])} of {back['n']} went the other way, as chance has it" if back else ""
+        yield (
+            f"Words put into the worse reply to talk it round cost the judge {percent(flips['value'])} "
+            f"[{interval(flips)}] of the {flips['n']} comparisons that it had right{chance}."
+        )
+    if judge.get("ece") is not None and judge.get("brier") is not None:
+        yield (
+            f"On comparisons with a known answer its labels have an expected calibration error of {judge['ece']:.3f} "
+            f"and a Brier score of {judge['brier']:.3f} (a label of one half has 0.250)."
+        )
+
+
+def _log_odds(figure: Figures) -> str:
+    return f"{figure['value']:+.2f} [{figure['low']:+.2f} to {figure['high']:+.2f}]"
+
+
 def judge_sentences(figures: Mapping[str, Any]) -> Iterator[str]:
     """What the measure stage found out about the AI labels."""
     labels = figures.get("labels")
@@ -92,6 +123,11 @@ def judge_sentences(figures: Mapping[str, Any]) -> Iterator[str]:
         yield (
             f"Where exactly one of two replies was harmful, the label preferred the harmless one in {right}: "
             f"{against_chance(agreement)}."
+        )
+    if labels.get("ece") is not None and labels.get("brier") is not None:
+        yield (
+            f"Against that truth the labels have an expected calibration error of {labels['ece']:.3f} and a Brier "
+            f"score of {labels['brier']:.3f}."
         )
     if same := labels.get("orders_agree"):
         yield (

@@ -21,13 +21,13 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import solon
 from solon.constitution import Constitution, load_constitution, revision_principles
 from solon.errors import RunError, SolonError
-from solon.recipe import Recipe, differences, dump_recipe, load_recipe
+from solon.recipe import Recipe, WeakJudge, differences, dump_recipe, load_recipe
 from solon.recipe_file import differences_between
 from solon.runs.answers import Answers, answers_in
 from solon.runs.artefact import Artefact
@@ -42,6 +42,8 @@ FORMAT = 1
 RUN, RECIPE, CONSTITUTION, BEGUN = "run.json", "recipe.yaml", "constitution.yaml", "begun.json"
 ADOPTING = ".adopting"
 """Where the files of a stage of another run are gathered before it becomes this run's."""
+DECIDABLE = frozenset({"fitness.weak_judge"})
+"""Settings that say whether a run goes on and change no row of it, so that they may be decided under way."""
 STAGE = re.compile(r"(\d\d)-([a-z0-9]+(?:-[a-z0-9]+)*)")
 
 
@@ -54,6 +56,8 @@ class RunDirectory:
     constitution: Constitution
     reuses: tuple[Path, ...] = ()
     """The folders of earlier runs whose stages and answers this one takes over where they are the same."""
+    newly_decided: bool = field(default=False, compare=False, repr=False)
+    """Whether the recipe accepts what the stored one does not."""
     stop: StopRequest = field(default_factory=StopRequest, compare=False, repr=False)
 
     @classmethod
@@ -62,7 +66,8 @@ class RunDirectory:
     ) -> RunDirectory:
         """Start a run, or open it again when it is there with the same recipe and constitution.
 
-        `reuse` names earlier runs to take over from; for a run that exists it may only repeat what was said first.
+        `reuse` names earlier runs to take over from; for a run that exists it may only repeat what was said first. A
+        recipe that accepts a weak judge is no other one: the acceptance is kept, and need not be repeated.
 
         Raises RunError when the folder holds something else, or a run with other settings (naming old and new), and
         RecipeError when the recipe names principles that the constitution lacks.
@@ -72,7 +77,7 @@ class RunDirectory:
         if (path / RUN).exists():
             run = cls.open(path)
             run._refuse_changes(recipe, constitution, reuse)
-            return run
+            return run._decide(recipe)
         earlier = tuple(cls.open(each).path.resolve() for each in reuse)
         # A start that was killed half-way leaves these, and no run.json; it is simply begun again.
         ours = {RECIPE, CONSTITUTION, LOCK, *(f".{name}.partial" for name in (RECIPE, CONSTITUTION, RUN))}
@@ -116,6 +121,8 @@ class RunDirectory:
         """Work here alone: raises RunError naming the owner when another process does; signals ask the run to stop."""
         with locked(self.path), catching_signals(self.stop):
             self._tidy()
+            if self.newly_decided:
+                write_atomically(self.path / RECIPE, dump_recipe(self.recipe))
             yield
 
     def finished(self, name: str, key: Mapping[str, object] | None = None) -> Artefact | None:
@@ -173,8 +180,17 @@ class RunDirectory:
             raise ValueError(f"'{folder.name}' is no name for a stage folder")
         return begin_folder(folder, (number, name), key, report, self.stop)
 
+    def _decide(self, recipe: Recipe) -> RunDirectory:
+        """This run with what `recipe` accepts and it did not yet, stored when it is locked; nothing is taken back."""
+        if recipe.fitness.weak_judge is not WeakJudge.ACCEPT or recipe.fitness == self.recipe.fitness:
+            return self
+        fitness = self.recipe.fitness.model_copy(update={"weak_judge": WeakJudge.ACCEPT})
+        return replace(self, recipe=self.recipe.model_copy(update={"fitness": fitness}), newly_decided=True)
+
     def _refuse_changes(self, recipe: Recipe, constitution: Constitution, reuse: Sequence[Path]) -> None:
-        changes = [f"{key}: {old!r} -> {new!r}" for key, old, new in differences(self.recipe, recipe)]
+        changes = [
+            f"{key}: {old!r} -> {new!r}" for key, old, new in differences(self.recipe, recipe) if key not in DECIDABLE
+        ]
         if not changes and constitution.hash != self.constitution.hash:
             changes = [f"the constitution's text: {self.constitution.hash[:8]} -> {constitution.hash[:8]}"]
         if reuse and tuple(each.resolve() for each in reuse) != self.reuses:

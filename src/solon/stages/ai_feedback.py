@@ -43,6 +43,7 @@ from solon.stages.comparison_questions import (
     worked_reasoning,
 )
 from solon.stages.judgements import JUDGEMENT, Judge, judge_pairs
+from solon.stages.label_quality import label_quality
 from solon.stages.labelling import AXIS_LABEL, axes_in, joined, label_of
 from solon.stages.letters import ask_letters, log_odds, think
 from solon.stages.tables import MESSAGES, STRING, Assess
@@ -143,6 +144,7 @@ def run(
         "samples": settings.samples,
         "prefix_variants": settings.prefix_variants if settings.few_shot else 1,
         **label_facts(rows, inputs.constitution),
+        "quality": label_quality(rows, inputs.constitution),
         **({"axes": axis_facts(rows)} if settings.axes else {}),
         **({"fitness": told[0]["fitness"]} if len(told) == 1 and "fitness" in told[0] else {}),
     }

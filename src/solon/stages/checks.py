@@ -116,6 +116,7 @@ _DECLINES_TASK = re.compile(
 _DECLINES_ALL = re.compile(
     rf"{_I_WILL_NOT}(?:assist|help|provide|fulfil\w*|comply|answer|engage|discuss|continue|do)\b", re.I
 )
+_DECLINES_JUDGING = re.compile(rf"{_I_WILL_NOT}(?:choose|compare|decide|judge|pick|prefer|rank|rate|say|tell)\b", re.I)
 _WORD = re.compile(r"[\w']+")
 _CURLY = {0x2018: "'", 0x2019: "'", 0x201C: '"', 0x201D: '"'}
 """Curly quotation marks to straight ones, character by character, so that places in the text stay the same."""
@@ -158,6 +159,12 @@ def check_revision(completion: Completion, shown: Shown) -> Checked:
     declined = bool(_DECLINES.match(straight)) and bool(_DECLINES_TASK.search(straight[:OPENING]))
     unchanged = [Defect.UNCHANGED] if (said := _words(text)) and said == _words(shown.reply) else []
     return _judge(completion, text, [*repairs, *lead_in, *unchanged], broken, declined=declined)
+
+
+def declines_to_judge(reasoning: str) -> bool:
+    """Whether what a judge wrote before its letter opens by declining to compare the replies, or to help at all."""
+    start = _straight(reasoning.strip()[:OPENING])
+    return bool(_DECLINES.match(start)) and bool(_DECLINES_JUDGING.search(start) or _DECLINES_ALL.search(start))
 
 
 def _judge(

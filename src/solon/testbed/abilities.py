@@ -18,7 +18,7 @@ from solon.constitution import PreferencePrinciple, RevisionPrinciple
 from solon.conversation import Conversation, Prompt
 from solon.digest import seed_for
 from solon.engines.base import Engine, Sampling
-from solon.evals.intervals import Share, wilson
+from solon.intervals import Share, wilson
 from solon.recipe import FeedbackForm
 from solon.testbed import judgement
 from solon.testbed.documents import request_held_out

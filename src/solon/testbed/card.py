@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from solon.evals.intervals import Share
+from solon.intervals import Share
 from solon.testbed.abilities import Abilities
 
 _HEAD = """---

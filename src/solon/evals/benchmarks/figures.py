@@ -21,7 +21,7 @@ from typing import Any
 
 from solon.evals.benchmarks.asking import shown
 from solon.evals.benchmarks.questions import Kind, Question
-from solon.evals.intervals import Share, mean, wilson
+from solon.intervals import Share, mean, wilson
 from solon.runs import Row
 from solon.wording import letters
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from solon.evals.intervals import Z95, mean, share, wilson
+from solon.intervals import Z95, mean, share, wilson
 
 
 @pytest.mark.parametrize(

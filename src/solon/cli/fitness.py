@@ -1,0 +1,138 @@
+"""`solon fitness`: is a model fit to judge and to criticise? Measured before a run spends anything on its words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from solon.builtin import PREFIX
+
+if TYPE_CHECKING:
+    from solon.constitution import Constitution
+    from solon.engines.base import Engine
+    from solon.recipe import Recipe
+
+EPILOG = """\b
+Examples:
+  solon fitness testbed:assistant                                 on questions of the testbed's world
+  solon fitness models/smollm2                                    as the recipe 'real' would ask it
+  solon fitness models/big --set feedback.form=reasoned --set feedback.reasoning.max_tokens=256
+  solon fitness models/big --set constitution=mine.yaml --set feedback.few_shot=0 --set revision.few_shot=0
+  solon fitness models/big --set fitness.limit=20 --json          a quick look, for programs
+"""
+HEAD = ("Measure", "Share, %", "95 % interval", "Questions", "Chance, %")
+TESTBED, REAL = "testbed", "real"
+
+
+@click.command(epilog=EPILOG)
+@click.argument("engine", metavar="ENGINE")
+@click.option(
+    "--recipe",
+    metavar="NAME_OR_FILE",
+    help="How it is asked: constitution, form, worked examples. [default: testbed for the bundled models, else real]",
+)
+@click.option("--overlay", "overlays", multiple=True, metavar="FILE", help="Settings over the recipe; may be repeated.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="One setting, e.g. feedback.order=one.")
+@click.option("--json", "as_json", is_flag=True, help="Every figure as JSON, with 95 % intervals and counts.")
+def fitness(
+    engine: str, recipe: str | None, overlays: tuple[str, ...], settings: tuple[str, ...], as_json: bool
+) -> None:
+    """Measure how well a model judges and criticises.
+
+    ENGINE is a model folder or testbed:assistant. As a judge it reads comparisons whose better reply is known, in both
+    orders, pairs that say nothing, and replies that try to talk it round; as a critic it reads replies with one plain
+    fault each. Shares carry Wilson intervals. A run stops at a judge whose interval includes chance.
+    """
+    # What was typed is checked before a model is loaded.
+    from solon.builtin import constitution_path, model_path
+    from solon.constitution import load_constitution
+    from solon.recipe import load_recipe
+
+    folder = model_path(engine)
+    chosen = load_recipe(recipe or (TESTBED if engine.startswith(PREFIX) else REAL), overlays, settings)
+    constitution = load_constitution(constitution_path(chosen.constitution))
+    from solon.engines.local import LocalEngine
+
+    measured = LocalEngine.load(folder, chosen.engine)
+    facts = measure(measured, chosen, constitution)
+    if as_json:
+        click.echo(json.dumps({"engine": measured.name, "recipe": chosen.name, **facts}, indent=2))
+        return
+    print_fitness(measured.name, facts)
+    if engine.startswith(PREFIX) and chosen.measure.rater != TESTBED:
+        click.echo("The built-in questions are plain English, which the bundled models' tokenizer knows little of.")
+
+
+def measure(engine: Engine, recipe: Recipe, constitution: Constitution) -> dict[str, Any]:
+    """The facts `judge` and, where the recipe has critiques, `critic`."""
+    from solon.evals.fitness import critic_fitness, judge_fitness
+    from solon.pipeline import critic_faults, judge_questions
+
+    seed = recipe.seed
+    judge = judge_fitness(engine, recipe.feedback, constitution, seed, judge_questions(recipe, constitution))
+    critic = critic_fitness(engine, recipe.revision, constitution, seed, critic_faults(recipe, constitution))
+    return {**judge.facts(), **(critic.facts() if critic else {})}
+
+
+def print_fitness(name: str, facts: Mapping[str, Any]) -> None:
+    """Tables of the shares, and in sentences what is no share and what a run would do."""
+    from solon.cli.terminal import plain, print_table
+    from solon.report.sentences import fitness_sentences, judge_details
+
+    judge = facts["judge"]
+    print_table(plain(f"{name} as a judge, {judge['form']} form", lines=False), HEAD, list(_judge_rows(judge)))
+    for sentence in judge_details(judge):
+        click.echo(plain(sentence, lines=False))
+    if "critic" in facts:
+        print_table(plain(f"{name} as a critic", lines=False), HEAD, list(_critic_rows(facts["critic"])))
+    for sentence in fitness_sentences(facts):
+        click.echo(plain(sentence, lines=False))
+    if judge["low"] <= judge["chance"]:
+        click.echo("A run would stop at this judge; solon run RUN --accept-weak-judge lets it go on.")
+
+
+def _judge_rows(judge: Mapping[str, Any]) -> Iterator[list[str]]:
+    yield _row(f"right on {judge['what']}", judge, judge["chance"])
+    for kind, share in judge["by_kind"].items():
+        yield _row(f"  {kind}", share, judge["chance"])
+    for principle, share in judge["by_principle"].items():
+        yield _row(f"  by principle {principle}", share, judge["chance"])
+    for words, share in (
+        ("both orders prefer the same reply", judge["orders_agree"]),
+        ("no usable preference", judge["undecided"]),
+        ("holds (A) probable, replies without content", judge["letter_prior"]),
+    ):
+        if share:
+            yield _row(words, share)
+    if (flips := judge["injections"]) and "value" in flips:
+        yield _row("talked out of the right answer", flips)
+        for kind, share in flips["by_kind"].items():
+            yield _row(f"  by {kind.replace('_', ' ')}", share)
+        if flips["righted"]:
+            yield _row("  the other way round, by chance", flips["righted"])
+
+
+def _critic_rows(critic: Mapping[str, Any]) -> Iterator[list[str]]:
+    yield _row("names the fault", critic, critic["chance"])
+    for kind, share in critic["by_kind"].items():
+        yield _row(f"  {kind}", share)
+    for words, key in (
+        ("critiques that pass every check", "passed"),
+        ("critiques that repeat a worked example", "copied"),
+        ("revisions that leave the reply as it was", "unchanged"),
+    ):
+        if critic[key]:
+            yield _row(words, critic[key])
+
+
+def _row(words: str, share: Mapping[str, Any], chance: float | None = None) -> list[str]:
+    return [
+        words,
+        f"{share['value'] * 100:.1f}",
+        f"{share['low'] * 100:.0f}-{share['high'] * 100:.0f}",
+        str(share["n"]),
+        "" if chance is None else f"{chance * 100:.0f}",
+    ]
