@@ -11,18 +11,25 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
-Share = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=0)]
-Positive = Annotated[int, Field(ge=1)]
-Rate = Annotated[float, Field(gt=0)]
-
-
-class Settings(BaseModel):
-    """A frozen group of settings that refuses keys it does not know."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from solon.reinforcement_settings import Aggregation as Aggregation
+from solon.reinforcement_settings import Algorithm as Algorithm
+from solon.reinforcement_settings import DirectSettings as DirectSettings
+from solon.reinforcement_settings import Kept as Kept
+from solon.reinforcement_settings import KlControl as KlControl
+from solon.reinforcement_settings import ReinforcementSettings as ReinforcementSettings
+from solon.reinforcement_settings import StopSettings as StopSettings
+from solon.reinforcement_settings import Tracker as Tracker
+from solon.settings import Adapter as Adapter
+from solon.settings import Count as Count
+from solon.settings import Drawing as Drawing
+from solon.settings import Positive as Positive
+from solon.settings import Rate as Rate
+from solon.settings import Schedule as Schedule
+from solon.settings import Settings as Settings
+from solon.settings import Share as Share
+from solon.settings import Training as Training
 
 
 class RenderingKind(StrEnum):
@@ -74,13 +81,6 @@ class FeedbackForm(StrEnum):
     """Its reasoning, "Let's think step by step"; the letters' probabilities are read after it."""
 
 
-class Schedule(StrEnum):
-    """Learning rate after the warm-up."""
-
-    CONSTANT = "constant"
-    LINEAR = "linear"
-
-
 class Rater(StrEnum):
     """Who rates replies when a run is measured."""
 
@@ -126,14 +126,6 @@ class EngineSettings(Settings):
     """Tokens of prompt and completion; the model's own limit when null."""
     threads: Positive | None = None
     matmul: Matmul = Matmul.HIGHEST
-
-
-class Drawing(Settings):
-    """How completions are drawn."""
-
-    max_tokens: Positive = 256
-    temperature: Annotated[float, Field(ge=0)] = 1.0
-    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
 
 
 class PromptSettings(Settings):
@@ -191,34 +183,6 @@ class RevisionSettings(Settings):
     revision: Drawing = Drawing()
 
 
-class Adapter(Settings):
-    """LoRA; every linear layer of the backbone is adapted."""
-
-    rank: Positive = 16
-    alpha: Rate = 32.0
-
-
-class Training(Settings):
-    """One training run; batches count rows, and gradients are summed over micro-batches token-exactly."""
-
-    learning_rate: Rate = 3e-4
-    epochs: Rate = 1.0
-    batch: Positive = 32
-    micro_tokens: Positive = 8192
-    """Padded tokens in one forward and backward pass."""
-    schedule: Schedule = Schedule.CONSTANT
-    warmup: Share = 0.05
-    """Share of the steps in which the rate rises."""
-    clip: Rate = 1.0
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    adapter: Adapter | None = None
-    """LoRA when given, else all weights."""
-    checkpoint_every: Positive = 50
-    """Steps between checkpoints."""
-    held_out: Share = 0.05
-    """Share of the prompts kept for the evaluation loss."""
-
-
 def _revisions_used(given: object) -> RevisionsUsed | int:
     if isinstance(given, int) and not isinstance(given, bool) and given >= 1:
         return given
@@ -265,36 +229,6 @@ class PreferenceSettings(Settings):
     limit_human: Positive | None = None
     human_weight: Annotated[float, Field(ge=0)] = 1.0
     training: Training = Training()
-
-
-class ReinforcementSettings(Settings):
-    """PPO; defaults after DESIGN's list of details (Bai et al. 2022, Huang et al. 2024)."""
-
-    steps: Positive = 40
-    prompts_per_step: Positive = 64
-    samples_per_prompt: Positive = 1
-    red_team_share: Share = 0.5
-    drawing: Drawing = Drawing()
-    epochs: Positive = 2
-    """Passes over each rollout."""
-    minibatches: Positive = 4
-    learning_rate: Rate = 1e-4
-    value_learning_rate: Rate = 3e-4
-    value_warmup: Count = 3
-    """First steps in which only the value function learns."""
-    kl: Annotated[float, Field(ge=0)] = 0.05
-    """Coefficient of the KL penalty to SL-CAI."""
-    clip_ratio: Rate = 0.2
-    clip_value: Rate = 0.2
-    clip_gradient: Rate = 1.0
-    discount: Share = 1.0
-    trace: Share = 0.95
-    """Lambda of generalised advantage estimation."""
-    unfinished_penalty: Annotated[float, Field(ge=0)] = 1.0
-    """Taken from the score of a reply that reached its token limit."""
-    micro_tokens: Positive = 16384
-    adapter: Adapter | None = None
-    checkpoint_every: Positive = 10
 
 
 class MeasureSettings(Settings):
