@@ -1,5 +1,7 @@
 """Counts, tokens and time against sums done by hand."""
 
+import pytest
+
 from solon.conversation import Role
 from solon.recipe import Recipe
 from solon.rehearsal.calls import Calls, Measured, Range, Seen, Size, Speed, calls_of, learning_of
@@ -108,3 +110,18 @@ def test_several_pairs_for_each_prompt_and_a_part_of_the_revisions_are_counted_a
     learning = {each.stage: each.tokens for each in learning_of(recipe, MEASURED)}
     assert learning["sl-cai"] == 20 * 35 + 10 * 25
     assert learning["preference-model"] == 2 * (30 * 35 + 8 * 25)
+
+
+def test_rloo_reads_a_rollout_once_less_and_dpo_has_none() -> None:
+    def with_algorithm(name: str) -> Recipe:
+        rl = {**RECIPE.rl.model_dump(), "algorithm": name}
+        return RECIPE.model_validate({**RECIPE.model_dump(), "rl": rl})
+
+    ppo, rloo, dpo = (
+        next(each for each in learning_of(with_algorithm(name), MEASURED) if each.stage == "rl-cai")
+        for name in ("ppo", "rloo", "dpo")
+    )
+    assert ppo.tokens == rloo.tokens
+    assert ppo.seconds - rloo.seconds == pytest.approx(60 * 30 / 1000)
+    assert dpo.tokens == 2 * 10 * (20 + 15), "both sides of every labelled pair, for one epoch"
+    assert "rl-cai replies" not in found(with_algorithm("dpo"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,16 @@ from tests.training.tiny import artefact, asked, row_id, said, same_files, save_
 from transformers import AutoModelForCausalLM
 
 from solon.errors import RecipeError, StageError
-from solon.recipe import Adapter, Drawing, EngineSettings, PreferenceSettings, ReinforcementSettings, Training
+from solon.recipe import (
+    Adapter,
+    Algorithm,
+    Drawing,
+    EngineSettings,
+    PreferenceSettings,
+    ReinforcementSettings,
+    StopSettings,
+    Training,
+)
 from solon.runs import Artefact
 from solon.stages import preference_model, reinforcement
 
@@ -44,8 +54,16 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return {"tiny": tiny, "pm": preferences, "prompts": artefact(folder / "01", prompts)}
 
 
-def run(made: dict[str, Any], folder: Path, settings: ReinforcementSettings = SETTINGS, **more: Any) -> Artefact:
-    given = reinforcement.ReinforcementInputs(2, made["tiny"], made["pm"].model, EngineSettings(), made["prompts"])
+def run(
+    made: dict[str, Any],
+    folder: Path,
+    settings: ReinforcementSettings = SETTINGS,
+    held_out: Path | None = None,
+    **more: Any,
+) -> Artefact:
+    given = reinforcement.ReinforcementInputs(
+        2, made["tiny"], made["pm"].model, EngineSettings(), made["prompts"], held_out
+    )
     return reinforcement.run(settings, given, stage_folder(folder, **more))
 
 
@@ -98,3 +116,47 @@ def test_a_policy_at_another_temperature_is_still_itself(made: dict[str, Any], t
     done = run(made, tmp_path / "08", SETTINGS.model_copy(update={"drawing": drawing, "steps": 2}))
     assert done.rows()[1]["first_ratio_error"] < 1e-5
     assert done.rows()[0]["kl"] == pytest.approx(0.0, abs=1e-4)
+
+
+def test_rloo_learns_without_a_value_function(made: dict[str, Any], tmp_path: Path) -> None:
+    settings = SETTINGS.model_copy(update={"algorithm": Algorithm.RLOO, "samples_per_prompt": 2, "steps": 2})
+    done = run(made, tmp_path / "08", settings)
+    rows = done.rows()
+    assert [row["policy_updates"] for row in rows] == [8, 8] and rows[0]["replies"] == 12
+    assert all(row["value_loss"] is None and row["explained_variance"] is None for row in rows)
+    assert done.facts["algorithm"] == "rloo" and done.facts["stopped_because"] is None
+    AutoModelForCausalLM.from_pretrained(done.model)
+
+
+def test_rloo_with_one_reply_to_a_prompt_is_refused(made: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"rl\.samples_per_prompt is 1.*--set rl\.samples_per_prompt=2"):
+        run(made, tmp_path / "08", SETTINGS.model_copy(update={"algorithm": Algorithm.RLOO}))
+
+
+def test_metrics_and_samples_stand_beside_the_table(made: dict[str, Any], tmp_path: Path) -> None:
+    settings = SETTINGS.model_copy(update={"samples_every": 3, "samples": 4})
+    done = run(made, tmp_path / "08", settings)
+    lines = [json.loads(line) for line in (done.path / "metrics.jsonl").read_text().splitlines()]
+    rows = done.rows()
+    assert [{name: line.get(name) for name in row} for line, row in zip(lines, rows, strict=True)] == rows
+    samples = [json.loads(line) for line in (done.path / "samples.jsonl").read_text().splitlines()]
+    assert [sample["step"] for sample in samples] == [1] * 4 + [3] * 4 + [4] * 4
+    assert {sample["kind"] for sample in samples[:4]} == {"red_team", "helpful"}
+    assert all(sample["prompt"][-1]["role"] == "user" and sample["held_out_score"] is None for sample in samples)
+    assert {"metrics.jsonl", "samples.jsonl"} <= set(done.manifest.files)
+
+
+def test_a_held_out_scorer_reads_the_same_replies(made: dict[str, Any], tmp_path: Path) -> None:
+    done = run(made, tmp_path / "08", SETTINGS.model_copy(update={"steps": 2}), held_out=made["pm"].model)
+    for row in done.rows():
+        assert row["held_out_score"] == pytest.approx(row["score"], abs=1e-5), "here it is the same model"
+
+
+def test_a_run_that_a_rule_ends_is_published_with_the_reason(made: dict[str, Any], tmp_path: Path) -> None:
+    stop = StopSettings(kl=None, entropy=None, opening=0.01, patience=2)
+    done = run(made, tmp_path / "08", SETTINGS.model_copy(update={"stop": stop}))
+    assert len(done.rows()) == done.facts["steps"] == 2 and done.facts["steps_asked"] == 4
+    assert "rl.stop.opening" in done.facts["stopped_because"]
+    (line,) = reinforcement.told(done.facts)
+    assert line.startswith("stopped after step 2 of 4: more than 1% of the replies opened")
+    AutoModelForCausalLM.from_pretrained(done.model)

@@ -36,6 +36,7 @@ from solon.training.metrics import JsonLines
 from solon.training.policy_gradient import Course, Environment, reinforce
 from solon.training.policy_update import PolicyObjective, ValueObjective, update
 from solon.training.rollout import Reply
+from tests.training.tiny import save_tiny_model
 
 SETTINGS = ReinforcementSettings(
     steps=4, prompts_per_step=8, value_warmup=1, checkpoint_every=2, learning_rate=1e-3, drawing=Drawing(max_tokens=6)
@@ -79,13 +80,13 @@ def trained(acting: Actors, settings: ReinforcementSettings, session: Session, s
     return reinforce(acting, environment, settings, seed, session)
 
 
-def sampler(acting: Actors, settings: ReinforcementSettings) -> Callable[[int], list[Reply]]:
+def sampler(acting: Actors, settings: ReinforcementSettings, seed: int = 0) -> Callable[[int], list[Reply]]:
     """Samples with plain forward passes; rows end at token 0 or at the limit."""
 
     def sample(step: int) -> list[Reply]:
         prompts = [[5 + n % 4, 9, 20 + n % 3] for n in range(settings.prompts_per_step)]
         rows = [row for row in prompts for _ in range(settings.samples_per_prompt)]
-        generator = torch.Generator().manual_seed(seed_for(step))
+        generator = torch.Generator().manual_seed(seed_for(seed, step))
         tokens = [list(row) for row in rows]
         with torch.no_grad():
             for _ in range(settings.drawing.max_tokens):
@@ -390,3 +391,35 @@ def test_the_best_policy_is_the_one_that_replied_best(tiny: Path, tmp_path: Path
     assert [row["held_out_score"] for row in course.log.rows] == [9.0, 9.0, 1.0, 3.0, 2.0]
     assert course.step == 5 and course.kept_step == 3, "the policy of step 4, as it was after 3 steps"
     assert all(torch.equal(weight, seen[3][name]) for name, weight in acting.learner.weights().items())
+
+
+PLANTED = SETTINGS.model_copy(
+    update={
+        "steps": 30,
+        "learning_rate": 1e-2,
+        "value_learning_rate": 6e-3,
+        "minibatches": 2,
+        "kl": 0.0,
+        "kl_stop": None,
+        "unfinished_penalty": 0.0,
+        "stop": StopSettings(kl=None, entropy=None),
+    }
+)
+SEEDS = [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 5))]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize(("algorithm", "prompts", "samples"), [(Algorithm.PPO, 32, 1), (Algorithm.RLOO, 16, 2)])
+def test_a_planted_reward_is_learned_to_near_its_maximum(
+    tmp_path: Path, algorithm: Algorithm, prompts: int, samples: int, seed: int
+) -> None:
+    settings = PLANTED.model_copy(
+        update={"algorithm": algorithm, "prompts_per_step": prompts, "samples_per_prompt": samples}
+    )
+    acting = actors(save_tiny_model(tmp_path / "tiny", seed=seed), algorithm=algorithm)
+    session = Session(Checkpoints(tmp_path / "checkpoints"))
+    course = trained(acting, settings, session, seed, sample=sampler(acting, settings, seed))
+    scores = [row["score"] for row in course.log.rows]
+    assert scores[0] < 0.3
+    most = settings.drawing.max_tokens  # every token is the wanted one
+    assert sum(scores[-3:]) / 3 > 0.9 * most
