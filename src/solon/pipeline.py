@@ -38,7 +38,7 @@ from solon.evals.results import (
     STAGES,
 )
 from solon.progress import Display
-from solon.recipe import Algorithm, Rater, Recipe, Settings
+from solon.recipe import Algorithm, Memory, Rater, Recipe, Settings
 from solon.runs import Answers, Artefact, Progress, RunDirectory, StageFolder
 from solon.sources.datasets_library import dataset_hash
 from solon.sources.entries import located
@@ -54,6 +54,7 @@ from solon.stages import (
     response_pairs,
     responses,
 )
+from solon.stages.cast import refuse_unshareable
 from solon.stages.prompt_sources import sources
 from solon.stages.room import reserved_tokens
 from solon.testbed.oracle import Oracle
@@ -66,6 +67,7 @@ def advance(run: RunDirectory, display: Display, until: str = MEASURE) -> None:
     """
     finetune.refuse_missing_steps(run.recipe.finetune, run.recipe.revision.steps)
     reinforcement.refuse_unusable(run.recipe.rl)
+    refuse_unshareable(run.recipe)
     with run.answers() as answers:
         for artefact in _in_order(Pipeline(run, display, answers)):
             if artefact.name == until:
@@ -254,8 +256,12 @@ class Pipeline:
             read = self.read(supervised, labels)
             return self.stage(RL_CAI, settings, read, lambda out: direct_preference.run(settings, direct, out))
         held_out = model_path(settings.held_out_scorer) if settings.held_out_scorer else None
-        inputs = reinforcement.ReinforcementInputs(seed, supervised.model, preferences.model, engine, asked, held_out)
-        read = self.read(asked, supervised, preferences, **({"held_out": held_out} if held_out else {}))
+        backbone = self.pretrained if settings.memory is Memory.SHARED else None
+        inputs = reinforcement.ReinforcementInputs(
+            seed, supervised.model, preferences.model, engine, asked, held_out, backbone
+        )
+        also = {"held_out": held_out, "backbone": backbone}
+        read = self.read(asked, supervised, preferences, **{name: path for name, path in also.items() if path})
         return self.stage(
             RL_CAI, settings, read, lambda out: reinforcement.run(settings, inputs, out), reinforcement.told
         )

@@ -18,6 +18,7 @@ from solon.reinforcement_settings import Algorithm as Algorithm
 from solon.reinforcement_settings import DirectSettings as DirectSettings
 from solon.reinforcement_settings import Kept as Kept
 from solon.reinforcement_settings import KlControl as KlControl
+from solon.reinforcement_settings import Memory as Memory
 from solon.reinforcement_settings import ReinforcementSettings as ReinforcementSettings
 from solon.reinforcement_settings import StopSettings as StopSettings
 from solon.reinforcement_settings import Tracker as Tracker

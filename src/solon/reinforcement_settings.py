@@ -59,6 +59,16 @@ class Tracker(StrEnum):
     TRACKIO = "trackio"
 
 
+class Memory(StrEnum):
+    """How the networks of a run are held."""
+
+    FULL = "full"
+    """Each by itself; with an adapter the reference is the policy without it."""
+    SHARED = "shared"
+    """One frozen backbone, with adapters for policy, reference, value function and preference model. SL-CAI and the
+    preference model must have been trained with LoRA from one model; the policy goes on with SL-CAI's adapter."""
+
+
 class StopSettings(Settings):
     """When a run is ended before its last step; a rule is off when null. It is then published with the reason."""
 
@@ -128,6 +138,7 @@ class ReinforcementSettings(Settings):
     """Taken from the score of a reply that reached its token limit."""
     micro_tokens: Positive = 16384
     adapter: Adapter | None = None
+    memory: Memory = Memory.FULL
     checkpoint_every: Positive = 10
     stop: StopSettings = StopSettings()
     held_out_scorer: str | None = None

@@ -16,13 +16,17 @@ from solon.recipe import (
     Algorithm,
     Drawing,
     EngineSettings,
+    Memory,
     PreferenceSettings,
+    Recipe,
     ReinforcementSettings,
     StopSettings,
     Training,
 )
 from solon.runs import Artefact
 from solon.stages import preference_model, reinforcement
+from solon.stages.cast import refuse_unshareable
+from solon.training import models
 
 SETTINGS = ReinforcementSettings(
     steps=4, prompts_per_step=6, value_warmup=1, checkpoint_every=2, drawing=Drawing(max_tokens=8), red_team_share=0.5
@@ -43,7 +47,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
          "rejected": said("no bad"), "p_chosen": 0.9, "outcome": "ok"}
         for n in range(16)
     ]  # fmt: skip
-    given = preference_model.PreferenceInputs(1, tiny, EngineSettings(), artefact(folder / "06", rows), None)
+    labels = artefact(folder / "06", rows)
+    given = preference_model.PreferenceInputs(1, tiny, EngineSettings(), labels, None)
     preferences = preference_model.run(
         PreferenceSettings(human=None, training=Training(batch=8, held_out=0.2)), given, stage_folder(folder / "07")
     )
@@ -51,7 +56,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         {"row_id": row_id(f"{kind} {n}"), "kind": kind, "prompt": asked(f"{kind} {n} ?"), "outcome": "ok"}
         for kind in ("red_team", "helpful", "held_out_harmful") for n in range(5)
     ]  # fmt: skip
-    return {"tiny": tiny, "pm": preferences, "prompts": artefact(folder / "01", prompts)}
+    return {"tiny": tiny, "pm": preferences, "prompts": artefact(folder / "01", prompts), "labels": labels}
 
 
 def run(
@@ -160,3 +165,57 @@ def test_a_run_that_a_rule_ends_is_published_with_the_reason(made: dict[str, Any
     (line,) = reinforcement.told(done.facts)
     assert line.startswith("stopped after step 2 of 4: more than 1% of the replies opened")
     AutoModelForCausalLM.from_pretrained(done.model)
+
+
+@pytest.fixture(scope="module")
+def adapted(made: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """SL-CAI and a preference model that are adapters of one model."""
+    folder = tmp_path_factory.mktemp("adapted")
+    tokenizer = models.load_tokenizer(made["tiny"])
+    policy = models.with_adapter(models.load_causal_lm(made["tiny"], EngineSettings()), Adapter(rank=4), 1)
+    models.save_model(policy, tokenizer, folder / "sl-cai")
+    given = preference_model.PreferenceInputs(1, made["tiny"], EngineSettings(), made["labels"], None)
+    training = Training(batch=8, held_out=0.2, adapter=Adapter(rank=4))
+    settings = PreferenceSettings(human=None, training=training)
+    preferences = preference_model.run(settings, given, stage_folder(folder / "07"))
+    return {**made, "sl_cai": folder / "sl-cai", "pm": preferences}
+
+
+@pytest.mark.parametrize(("algorithm", "samples"), [(Algorithm.PPO, 1), (Algorithm.RLOO, 2)])
+def test_a_shared_backbone_learns_and_resumes_to_the_same_bytes(
+    adapted: dict[str, Any], tmp_path: Path, algorithm: Algorithm, samples: int
+) -> None:
+    settings = SETTINGS.model_copy(
+        update={"memory": Memory.SHARED, "algorithm": algorithm, "samples_per_prompt": samples, "checkpoint_every": 1}
+    )
+    given = reinforcement.ReinforcementInputs(
+        2, adapted["sl_cai"], adapted["pm"].model, EngineSettings(), adapted["prompts"], backbone=adapted["tiny"]
+    )
+
+    def die(progress: Any) -> None:
+        if progress.done == 2:
+            raise Killed
+
+    whole = reinforcement.run(settings, given, stage_folder(tmp_path / "whole"))
+    with pytest.raises(Killed):
+        reinforcement.run(settings, given, stage_folder(tmp_path / "killed", report_to=die))
+    resumed = reinforcement.run(settings, given, stage_folder(tmp_path / "killed"))
+    assert whole.hash == resumed.hash and same_files(whole.model, resumed.model)
+    rows = whole.rows()
+    assert rows[0]["kl"] == pytest.approx(0.0, abs=1e-4), "the reference is the policy's start"
+    assert rows[-1]["kl_k3"] > 0 and rows[-1]["policy_updates"] == 8
+    assert whole.facts["centre"] == pytest.approx(adapted["pm"].facts["centre"])
+    AutoModelForCausalLM.from_pretrained(whole.model)
+
+
+def test_a_backbone_that_would_not_be_shared_is_refused() -> None:
+    lora = {"training": {"adapter": {"rank": 4}}}
+    recipe = {"rl": {"memory": "shared"}, "finetune": lora, "preference": lora}
+    refuse_unshareable(Recipe.model_validate(recipe))
+    for changed, said_of in (
+        ({"finetune": {}}, "finetune.training would change it"),
+        ({"preference": {}}, "preference.training would change it"),
+        ({"models": {"preference": "testbed:assistant"}}, "share no backbone"),
+    ):
+        with pytest.raises(RecipeError, match=said_of):
+            refuse_unshareable(Recipe.model_validate({**recipe, **changed}))

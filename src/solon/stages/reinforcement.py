@@ -10,13 +10,11 @@ begun well. RLOO learns from the same rollouts without a value function; DPO, wh
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from peft import PeftModel
 from torch import Tensor
 
 from solon import wording
@@ -26,26 +24,14 @@ from solon.engines.local import LocalEngine
 from solon.errors import ModelError, RecipeError, StageError
 from solon.recipe import Algorithm, Drawing, EngineSettings, Matmul, ReinforcementSettings
 from solon.runs import Artefact, StageFolder
+from solon.stages.cast import Folders, load_cast
 from solon.stages.learning import METRICS, SAMPLES, ReplySamples, watched
 from solon.stages.preference_model import load as load_scorer
 from solon.stages.tables import TRAINING_KINDS, Kind, fit, prompt_in
 from solon.training.advantage import refuse_missing_samples
 from solon.training.encoding import Encoding, Tokens
-from solon.training.episodes import Actors, Critic
-from solon.training.forward import ScalarModel, TokenModel
-from solon.training.learner import EPSILON_RL, Learner
 from solon.training.metrics import JsonLines
-from solon.training.models import (
-    Trainable,
-    arithmetic,
-    inner,
-    load_causal_lm,
-    load_preference_model,
-    load_tokenizer,
-    save_model,
-    trainable_parameters,
-    with_adapter,
-)
+from solon.training.models import arithmetic, inner, load_tokenizer, save_model
 from solon.training.policy_gradient import Environment, Score, reinforce
 from solon.training.rollout import Reply, draw_prompts, sample_seed
 from solon.training.scoring import PreferenceModel
@@ -71,7 +57,8 @@ SCHEMA = pa.schema(
 class ReinforcementInputs:
     """The run's seed, the model to start from (04), the scorer (07), how prompts are shown, and the prompts (01).
 
-    `held_out` is the folder of a preference model that the policy does not learn from.
+    `held_out` is the folder of a preference model that the policy does not learn from; `backbone` that of the model
+    from which SL-CAI and the preference model were trained, where they share it.
     """
 
     seed: int
@@ -80,6 +67,7 @@ class ReinforcementInputs:
     engine: EngineSettings
     prompts: Artefact
     held_out: Path | None = None
+    backbone: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +85,9 @@ def run(settings: ReinforcementSettings, inputs: ReinforcementInputs, out: Stage
     refuse_unusable(settings)
     tokenizer = load_tokenizer(inputs.sl_cai)
     with arithmetic(inputs.engine):
-        scorer = load_scorer(inputs.preference_model, inputs.engine)
-        actors = load_actors(settings, inputs, scorer.centre)
+        folders = Folders(inputs.sl_cai, inputs.preference_model, inputs.backbone)
+        cast = load_cast(settings, folders, inputs.engine, inputs.seed)
+        actors, scorer = cast.actors, cast.scorer
         policy = actors.policy.model
         engine = LocalEngine(inner(policy), tokenizer, inputs.engine, name="policy")
         encoding = Encoding(engine.tokens, int(tokenizer.eos_token_id), min(engine.window, scorer.encoding.window))
@@ -162,35 +151,6 @@ def check_drawing(drawing: Drawing) -> None:
             place="rl.drawing.top_p",
             remedy="Use --set rl.drawing.top_p=1",
         )
-
-
-def load_actors(settings: ReinforcementSettings, inputs: ReinforcementInputs, centre: float) -> Actors:
-    """Policy and reference from SL-CAI; for PPO the value function from the preference model.
-
-    With an adapter the reference is the policy with its adapter switched off, and needs no memory of its own.
-    """
-    policy = with_adapter(load_causal_lm(inputs.sl_cai, inputs.engine), settings.adapter, inputs.seed)
-    token_model = TokenModel(policy)
-    reference = token_model
-    if not isinstance(policy, PeftModel):
-        reference = TokenModel(load_causal_lm(inputs.sl_cai, inputs.engine))
-    critic = None
-    if settings.algorithm is Algorithm.PPO:
-        preference = load_preference_model(inputs.preference_model, inputs.engine)
-        value = with_adapter(preference, settings.adapter, inputs.seed + 1)
-        critic = Critic(ScalarModel(value), _learner(value, settings))
-    return Actors(
-        policy=token_model,
-        reference=reference,
-        learner=_learner(policy, settings),
-        critic=critic,
-        centre=centre,
-        as_reference=policy.disable_adapter if isinstance(policy, PeftModel) else nullcontext,
-    )
-
-
-def _learner(model: Trainable, settings: ReinforcementSettings) -> Learner:
-    return Learner(trainable_parameters(model), clip=settings.clip_gradient, epsilon=EPSILON_RL)
 
 
 @dataclass(frozen=True, slots=True)

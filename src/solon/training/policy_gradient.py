@@ -138,7 +138,7 @@ def _step(actors: Actors, environment: Environment, settings: ReinforcementSetti
     rollout = replace(measure(actors, replies, score_B, settings, course.kl_coefficient), held_out_B=held_out_B)
     environment.watch(step + 1, rollout)
     watch.lap("measure")
-    row = {"step": step + 1, "kl_coefficient": course.kl_coefficient, **describe(rollout)}
+    row: dict[str, Any] = {"step": step + 1, "kl_coefficient": course.kl_coefficient, **describe(rollout)}
     if settings.keep is Kept.BEST and step > first_of_policy(actors, settings):
         _keep_best(actors, settings, course, row)
     row |= update(actors, rollout, settings, step, seed)
