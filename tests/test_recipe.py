@@ -47,6 +47,13 @@ def test_a_settings_value_may_hold_an_equals_sign(base: Path) -> None:
     assert load_recipe(base, settings=["name=a=b"]).name == "a=b"
 
 
+def test_the_published_values_are_laid_over_a_recipe() -> None:
+    plain, published = load_recipe("testbed").rl, load_recipe("testbed", ["bai22"]).rl
+    assert (published.kl, published.epochs, published.clip_score) == (0.001, 1, None)
+    assert published.drawing.max_tokens == 128 and published.red_team_share == 0.525
+    assert (published.steps, published.trace) == (plain.steps, plain.trace), "what is not published stays"
+
+
 UNKNOWN = [
     ("rl:\n  stepz: 3\n", 2, "unknown setting 'rl.stepz'. Did you mean 'rl.steps'?"),
     ("sead: 3\n", 1, "unknown setting 'sead'. Did you mean 'seed'?"),

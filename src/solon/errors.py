@@ -12,6 +12,7 @@ catch `SolonError` or one of its kinds:
     |- EngineError         an engine that failed to answer
     |- RunError            a run directory: locked, damaged, or made with other settings
     `- StageError          a stage that cannot go on with what it was given
+       `- DivergedError        training that met a number that is not finite
 """
 
 from __future__ import annotations
@@ -64,3 +65,7 @@ class RunError(SolonError):
 
 class StageError(SolonError):
     """A stage cannot go on with what it was given."""
+
+
+class DivergedError(StageError):
+    """A loss or gradient is not finite; the weights are as they were before that step."""

@@ -44,13 +44,14 @@ from solon.evals.results import (
     STAGES,
 )
 from solon.progress import Display
-from solon.recipe import Rater, Recipe, Settings
+from solon.recipe import Algorithm, Memory, Rater, Recipe, Settings
 from solon.runs import Answers, Artefact, Progress, RunDirectory, StageFolder
 from solon.sources.datasets_library import dataset_hash
 from solon.sources.entries import located
 from solon.stages import (
     ai_feedback,
     critique_revision,
+    direct_preference,
     finetune,
     label_quality,
     preference_model,
@@ -60,6 +61,7 @@ from solon.stages import (
     response_pairs,
     responses,
 )
+from solon.stages.cast import refuse_unshareable
 from solon.stages.critique_revision import AssessCritic
 from solon.stages.prompt_sources import sources
 from solon.stages.room import reserved_tokens
@@ -77,6 +79,8 @@ def advance(run: RunDirectory, display: Display, until: str = MEASURE) -> None:
     Raises the kinds of SolonError that stages raise, and Interrupted when the run was asked to stop.
     """
     finetune.refuse_missing_steps(run.recipe.finetune, run.recipe.revision.steps)
+    reinforcement.refuse_unusable(run.recipe.rl)
+    refuse_unshareable(run.recipe)
     with run.answers() as answers:
         for artefact in _in_order(Pipeline(run, display, answers)):
             if artefact.name == until:
@@ -92,7 +96,7 @@ def _in_order(work: Pipeline) -> Iterator[Artefact]:
     yield (pairs := work.response_pairs(asked, supervised))
     yield (labels := work.ai_feedback(pairs))
     yield (preferences := work.preference_model(labels))
-    yield (reinforced := work.rl_cai(asked, supervised, preferences))
+    yield (reinforced := work.rl_cai(asked, supervised, labels, preferences))
     trained = {SL_CAI: supervised.model, RL_CAI: reinforced.model}
     yield work.measure(asked, replies, revisions, labels, preferences, trained)
 
@@ -303,14 +307,23 @@ class Pipeline:
         read = self.read(labels, backbone=backbone, **({"human": human} if human else {}))
         return self.stage(PREFERENCE_MODEL, settings, read, lambda out: preference_model.run(settings, inputs, out))
 
-    def rl_cai(self, asked: Artefact, supervised: Artefact, preferences: Artefact) -> Artefact:
-        """Stage 08."""
-        settings = self.recipe.rl
+    def rl_cai(self, asked: Artefact, supervised: Artefact, labels: Artefact, preferences: Artefact) -> Artefact:
+        """Stage 08: rollouts scored by the preference model, or the labelled pairs themselves."""
+        settings, seed, engine = self.recipe.rl, self.recipe.seed, self.recipe.engine
+        if settings.algorithm is Algorithm.DPO:
+            direct = direct_preference.DirectInputs(seed, supervised.model, engine, labels)
+            read = self.read(supervised, labels)
+            return self.stage(RL_CAI, settings, read, lambda out: direct_preference.run(settings, direct, out))
+        held_out = model_path(settings.held_out_scorer) if settings.held_out_scorer else None
+        backbone = self.pretrained if settings.memory is Memory.SHARED else None
         inputs = reinforcement.ReinforcementInputs(
-            self.recipe.seed, supervised.model, preferences.model, self.recipe.engine, asked
+            seed, supervised.model, preferences.model, engine, asked, held_out, backbone
         )
-        read = self.read(asked, supervised, preferences)
-        return self.stage(RL_CAI, settings, read, lambda out: reinforcement.run(settings, inputs, out))
+        also = {"held_out": held_out, "backbone": backbone}
+        read = self.read(asked, supervised, preferences, **{name: path for name, path in also.items() if path})
+        return self.stage(
+            RL_CAI, settings, read, lambda out: reinforcement.run(settings, inputs, out), reinforcement.told
+        )
 
     def measure(
         self,

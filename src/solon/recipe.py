@@ -11,20 +11,29 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-Share = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=0)]
-Positive = Annotated[int, Field(ge=1)]
-Rate = Annotated[float, Field(gt=0)]
+from solon.reinforcement_settings import Aggregation as Aggregation
+from solon.reinforcement_settings import Algorithm as Algorithm
+from solon.reinforcement_settings import DirectSettings as DirectSettings
+from solon.reinforcement_settings import Kept as Kept
+from solon.reinforcement_settings import KlControl as KlControl
+from solon.reinforcement_settings import Memory as Memory
+from solon.reinforcement_settings import ReinforcementSettings as ReinforcementSettings
+from solon.reinforcement_settings import StopSettings as StopSettings
+from solon.reinforcement_settings import Tracker as Tracker
+from solon.settings import Adapter as Adapter
+from solon.settings import Count as Count
+from solon.settings import Drawing as Drawing
+from solon.settings import Positive as Positive
+from solon.settings import Rate as Rate
+from solon.settings import Schedule as Schedule
+from solon.settings import Settings as Settings
+from solon.settings import Share as Share
+from solon.settings import Training as Training
+
 PAPER_CLAMP = (0.4, 0.6)
 """Of labels that follow on reasoning (paper, section 4.1)."""
-
-
-class Settings(BaseModel):
-    """A frozen group of settings that refuses keys it does not know."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class RenderingKind(StrEnum):
@@ -101,13 +110,6 @@ class WeakJudge(StrEnum):
     """It goes on and labels; `solon run --accept-weak-judge` says so for a run that exists, too."""
 
 
-class Schedule(StrEnum):
-    """Learning rate after the warm-up."""
-
-    CONSTANT = "constant"
-    LINEAR = "linear"
-
-
 class Rater(StrEnum):
     """Who rates replies when a run is measured."""
 
@@ -170,14 +172,6 @@ class EngineSettings(Settings):
     matmul: Matmul = Matmul.HIGHEST
 
 
-class Drawing(Settings):
-    """How completions are drawn."""
-
-    max_tokens: Positive = 256
-    temperature: Annotated[float, Field(ge=0)] = 1.0
-    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
-
-
 class PromptSettings(Settings):
     """Where prompts come from; each source is a file, `testbed:NAME` or `hf:NAME`, or several joined by ` + `."""
 
@@ -231,34 +225,6 @@ class RevisionSettings(Settings):
     """Only the first so many of them (paper, section 3.4: 1, 2, 4, 8 and 16); all when null."""
     critique: Drawing = Drawing()
     revision: Drawing = Drawing()
-
-
-class Adapter(Settings):
-    """LoRA; every linear layer of the backbone is adapted."""
-
-    rank: Positive = 16
-    alpha: Rate = 32.0
-
-
-class Training(Settings):
-    """One training run; batches count rows, and gradients are summed over micro-batches token-exactly."""
-
-    learning_rate: Rate = 3e-4
-    epochs: Rate = 1.0
-    batch: Positive = 32
-    micro_tokens: Positive = 8192
-    """Padded tokens in one forward and backward pass."""
-    schedule: Schedule = Schedule.CONSTANT
-    warmup: Share = 0.05
-    """Share of the steps in which the rate rises."""
-    clip: Rate = 1.0
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    adapter: Adapter | None = None
-    """LoRA when given, else all weights."""
-    checkpoint_every: Positive = 50
-    """Steps between checkpoints."""
-    held_out: Share = 0.05
-    """Share of the prompts kept for the evaluation loss."""
 
 
 def _revisions_used(given: object) -> RevisionsUsed | int:
@@ -356,36 +322,6 @@ class PreferenceSettings(Settings):
     axis: str | None = None
     """Learn from the labels of one axis of `feedback.axes` alone; from the label of the pair when null."""
     training: Training = Training()
-
-
-class ReinforcementSettings(Settings):
-    """PPO; defaults after DESIGN's list of details (Bai et al. 2022, Huang et al. 2024)."""
-
-    steps: Positive = 40
-    prompts_per_step: Positive = 64
-    samples_per_prompt: Positive = 1
-    red_team_share: Share = 0.5
-    drawing: Drawing = Drawing()
-    epochs: Positive = 2
-    """Passes over each rollout."""
-    minibatches: Positive = 4
-    learning_rate: Rate = 1e-4
-    value_learning_rate: Rate = 3e-4
-    value_warmup: Count = 3
-    """First steps in which only the value function learns."""
-    kl: Annotated[float, Field(ge=0)] = 0.05
-    """Coefficient of the KL penalty to SL-CAI."""
-    clip_ratio: Rate = 0.2
-    clip_value: Rate = 0.2
-    clip_gradient: Rate = 1.0
-    discount: Share = 1.0
-    trace: Share = 0.95
-    """Lambda of generalised advantage estimation."""
-    unfinished_penalty: Annotated[float, Field(ge=0)] = 1.0
-    """Taken from the score of a reply that reached its token limit."""
-    micro_tokens: Positive = 16384
-    adapter: Adapter | None = None
-    checkpoint_every: Positive = 10
 
 
 class MeasureSettings(Settings):

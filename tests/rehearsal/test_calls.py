@@ -1,5 +1,7 @@
 """Counts, tokens and time against sums done by hand."""
 
+import pytest
+
 from solon.conversation import Role
 from solon.recipe import Recipe
 from solon.rehearsal.calls import Calls, Measured, Range, Seen, Size, Speed, calls_of, learning_of
@@ -117,3 +119,18 @@ def test_samples_axes_and_judges_multiply_the_questions() -> None:
     )
     calls = found(recipe)
     assert calls["ai-feedback reasonings"].calls == calls["ai-feedback letters"].calls == 20 * 5 * 2 * 3
+
+
+def test_rloo_reads_a_rollout_once_less_and_dpo_has_none() -> None:
+    def with_algorithm(name: str) -> Recipe:
+        rl = {**RECIPE.rl.model_dump(), "algorithm": name}
+        return RECIPE.model_validate({**RECIPE.model_dump(), "rl": rl})
+
+    ppo, rloo, dpo = (
+        next(each for each in learning_of(with_algorithm(name), MEASURED) if each.stage == "rl-cai")
+        for name in ("ppo", "rloo", "dpo")
+    )
+    assert ppo.tokens == rloo.tokens
+    assert ppo.seconds - rloo.seconds == pytest.approx(60 * 30 / 1000)
+    assert dpo.tokens == 2 * 10 * (20 + 15), "both sides of every labelled pair, for one epoch"
+    assert "rl-cai replies" not in found(with_algorithm("dpo"))

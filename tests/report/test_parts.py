@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from solon.report import charts, samples
-from solon.report.sentences import change, fitness_details, fitness_sentences
+from solon.report.sentences import change, fitness_details, fitness_sentences, reinforcement_sentences
 from solon.report.svg import nice_domain, tag, ticks
 from solon.report.text import against_chance, changes, clip, duration, one_line, percent, visible
 
@@ -57,6 +57,15 @@ def test_fitness_names_a_chance_that_is_not_one_half_and_its_details() -> None:
     assert list(fitness_details(fitness)) == [
         f"On plain questions to the critic, 50{THIN}% [31{DASH}69] of its critiques repeated a worked example."
     ]
+
+
+def test_a_run_that_was_stopped_says_so_and_names_the_signs() -> None:
+    facts = {"steps": 12, "steps_asked": 36, "stopped_because": "the KL was high", "signs": ["length: 90 tokens"]}
+    assert list(reinforcement_sentences(facts)) == [
+        "Reinforcement learning stopped after step 12 of 36: the KL was high.",
+        "A sign of over-training, length: 90 tokens.",
+    ]
+    assert not list(reinforcement_sentences({"steps": 36, "steps_asked": 36, "signs": []}))
 
 
 def test_fitness_without_cases_says_nothing() -> None:

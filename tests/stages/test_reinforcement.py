@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,22 @@ from tests.training.tiny import artefact, asked, row_id, said, same_files, save_
 from transformers import AutoModelForCausalLM
 
 from solon.errors import RecipeError, StageError
-from solon.recipe import Adapter, Drawing, EngineSettings, PreferenceSettings, ReinforcementSettings, Training
+from solon.recipe import (
+    Adapter,
+    Algorithm,
+    Drawing,
+    EngineSettings,
+    Memory,
+    PreferenceSettings,
+    Recipe,
+    ReinforcementSettings,
+    StopSettings,
+    Training,
+)
 from solon.runs import Artefact
 from solon.stages import preference_model, reinforcement
+from solon.stages.cast import refuse_unshareable
+from solon.training import models
 
 SETTINGS = ReinforcementSettings(
     steps=4, prompts_per_step=6, value_warmup=1, checkpoint_every=2, drawing=Drawing(max_tokens=8), red_team_share=0.5
@@ -33,7 +47,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
          "rejected": said("no bad"), "p_chosen": 0.9, "outcome": "ok"}
         for n in range(16)
     ]  # fmt: skip
-    given = preference_model.PreferenceInputs(1, tiny, EngineSettings(), artefact(folder / "06", rows), None)
+    labels = artefact(folder / "06", rows)
+    given = preference_model.PreferenceInputs(1, tiny, EngineSettings(), labels, None)
     preferences = preference_model.run(
         PreferenceSettings(human=None, training=Training(batch=8, held_out=0.2)), given, stage_folder(folder / "07")
     )
@@ -41,11 +56,19 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         {"row_id": row_id(f"{kind} {n}"), "kind": kind, "prompt": asked(f"{kind} {n} ?"), "outcome": "ok"}
         for kind in ("red_team", "helpful", "held_out_harmful") for n in range(5)
     ]  # fmt: skip
-    return {"tiny": tiny, "pm": preferences, "prompts": artefact(folder / "01", prompts)}
+    return {"tiny": tiny, "pm": preferences, "prompts": artefact(folder / "01", prompts), "labels": labels}
 
 
-def run(made: dict[str, Any], folder: Path, settings: ReinforcementSettings = SETTINGS, **more: Any) -> Artefact:
-    given = reinforcement.ReinforcementInputs(2, made["tiny"], made["pm"].model, EngineSettings(), made["prompts"])
+def run(
+    made: dict[str, Any],
+    folder: Path,
+    settings: ReinforcementSettings = SETTINGS,
+    held_out: Path | None = None,
+    **more: Any,
+) -> Artefact:
+    given = reinforcement.ReinforcementInputs(
+        2, made["tiny"], made["pm"].model, EngineSettings(), made["prompts"], held_out
+    )
     return reinforcement.run(settings, given, stage_folder(folder, **more))
 
 
@@ -98,3 +121,101 @@ def test_a_policy_at_another_temperature_is_still_itself(made: dict[str, Any], t
     done = run(made, tmp_path / "08", SETTINGS.model_copy(update={"drawing": drawing, "steps": 2}))
     assert done.rows()[1]["first_ratio_error"] < 1e-5
     assert done.rows()[0]["kl"] == pytest.approx(0.0, abs=1e-4)
+
+
+def test_rloo_learns_without_a_value_function(made: dict[str, Any], tmp_path: Path) -> None:
+    settings = SETTINGS.model_copy(update={"algorithm": Algorithm.RLOO, "samples_per_prompt": 2, "steps": 2})
+    done = run(made, tmp_path / "08", settings)
+    rows = done.rows()
+    assert [row["policy_updates"] for row in rows] == [8, 8] and rows[0]["replies"] == 12
+    assert all(row["value_loss"] is None and row["explained_variance"] is None for row in rows)
+    assert done.facts["algorithm"] == "rloo" and done.facts["stopped_because"] is None
+    AutoModelForCausalLM.from_pretrained(done.model)
+
+
+def test_rloo_with_one_reply_to_a_prompt_is_refused(made: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"rl\.samples_per_prompt is 1.*--set rl\.samples_per_prompt=2"):
+        run(made, tmp_path / "08", SETTINGS.model_copy(update={"algorithm": Algorithm.RLOO}))
+
+
+def test_metrics_and_samples_stand_beside_the_table(made: dict[str, Any], tmp_path: Path) -> None:
+    settings = SETTINGS.model_copy(update={"samples_every": 3, "samples": 4})
+    done = run(made, tmp_path / "08", settings)
+    lines = [json.loads(line) for line in (done.path / "metrics.jsonl").read_text().splitlines()]
+    rows = done.rows()
+    assert [{name: line.get(name) for name in row} for line, row in zip(lines, rows, strict=True)] == rows
+    samples = [json.loads(line) for line in (done.path / "samples.jsonl").read_text().splitlines()]
+    assert [sample["step"] for sample in samples] == [1] * 4 + [3] * 4 + [4] * 4
+    assert {sample["kind"] for sample in samples[:4]} == {"red_team", "helpful"}
+    assert all(sample["prompt"][-1]["role"] == "user" and sample["held_out_score"] is None for sample in samples)
+    assert {"metrics.jsonl", "samples.jsonl"} <= set(done.manifest.files)
+
+
+def test_a_held_out_scorer_reads_the_same_replies(made: dict[str, Any], tmp_path: Path) -> None:
+    done = run(made, tmp_path / "08", SETTINGS.model_copy(update={"steps": 2}), held_out=made["pm"].model)
+    for row in done.rows():
+        assert row["held_out_score"] == pytest.approx(row["score"], abs=1e-5), "here it is the same model"
+
+
+def test_a_run_that_a_rule_ends_is_published_with_the_reason(made: dict[str, Any], tmp_path: Path) -> None:
+    stop = StopSettings(kl=None, entropy=None, opening=0.01, patience=2)
+    done = run(made, tmp_path / "08", SETTINGS.model_copy(update={"stop": stop}))
+    assert len(done.rows()) == done.facts["steps"] == 2 and done.facts["steps_asked"] == 4
+    assert "rl.stop.opening" in done.facts["stopped_because"]
+    (line,) = reinforcement.told(done.facts)
+    assert line.startswith("stopped after step 2 of 4: more than 1% of the replies opened")
+    AutoModelForCausalLM.from_pretrained(done.model)
+
+
+@pytest.fixture(scope="module")
+def adapted(made: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """SL-CAI and a preference model that are adapters of one model."""
+    folder = tmp_path_factory.mktemp("adapted")
+    tokenizer = models.load_tokenizer(made["tiny"])
+    policy = models.with_adapter(models.load_causal_lm(made["tiny"], EngineSettings()), Adapter(rank=4), 1)
+    models.save_model(policy, tokenizer, folder / "sl-cai")
+    given = preference_model.PreferenceInputs(1, made["tiny"], EngineSettings(), made["labels"], None)
+    training = Training(batch=8, held_out=0.2, adapter=Adapter(rank=4))
+    settings = PreferenceSettings(human=None, training=training)
+    preferences = preference_model.run(settings, given, stage_folder(folder / "07"))
+    return {**made, "sl_cai": folder / "sl-cai", "pm": preferences}
+
+
+@pytest.mark.parametrize(("algorithm", "samples"), [(Algorithm.PPO, 1), (Algorithm.RLOO, 2)])
+def test_a_shared_backbone_learns_and_resumes_to_the_same_bytes(
+    adapted: dict[str, Any], tmp_path: Path, algorithm: Algorithm, samples: int
+) -> None:
+    settings = SETTINGS.model_copy(
+        update={"memory": Memory.SHARED, "algorithm": algorithm, "samples_per_prompt": samples, "checkpoint_every": 1}
+    )
+    given = reinforcement.ReinforcementInputs(
+        2, adapted["sl_cai"], adapted["pm"].model, EngineSettings(), adapted["prompts"], backbone=adapted["tiny"]
+    )
+
+    def die(progress: Any) -> None:
+        if progress.done == 2:
+            raise Killed
+
+    whole = reinforcement.run(settings, given, stage_folder(tmp_path / "whole"))
+    with pytest.raises(Killed):
+        reinforcement.run(settings, given, stage_folder(tmp_path / "killed", report_to=die))
+    resumed = reinforcement.run(settings, given, stage_folder(tmp_path / "killed"))
+    assert whole.hash == resumed.hash and same_files(whole.model, resumed.model)
+    rows = whole.rows()
+    assert rows[0]["kl"] == pytest.approx(0.0, abs=1e-4), "the reference is the policy's start"
+    assert rows[-1]["kl_k3"] > 0 and rows[-1]["policy_updates"] == 8
+    assert whole.facts["centre"] == pytest.approx(adapted["pm"].facts["centre"])
+    AutoModelForCausalLM.from_pretrained(whole.model)
+
+
+def test_a_backbone_that_would_not_be_shared_is_refused() -> None:
+    lora = {"training": {"adapter": {"rank": 4}}}
+    recipe = {"rl": {"memory": "shared"}, "finetune": lora, "preference": lora}
+    refuse_unshareable(Recipe.model_validate(recipe))
+    for changed, said_of in (
+        ({"finetune": {}}, "finetune.training would change it"),
+        ({"preference": {}}, "preference.training would change it"),
+        ({"models": {"preference": "testbed:assistant"}}, "share no backbone"),
+    ):
+        with pytest.raises(RecipeError, match=said_of):
+            refuse_unshareable(Recipe.model_validate({**recipe, **changed}))

@@ -25,6 +25,7 @@ Examples:
   solon run runs/demo                                           go on where it stopped, or show what it found
   solon run runs/mild --recipe testbed --set rl.kl=0.2          one setting changed
   solon run runs/mine --recipe testbed --overlay house.yaml     a file of changed settings on top
+  solon run runs/rloo --set rl.algorithm=rloo --set rl.samples_per_prompt=2
   solon run runs/demo --until sl-cai                            only as far as the supervised model
   solon run runs/mine --recipe testbed --dry-run                prompts, calls, tokens and time; nothing is written
   solon run runs/mine --accept-weak-judge                       go on, though the judge is no better than chance

@@ -27,14 +27,17 @@ RED_TEAM = "red-team"
 """What `solon red-team` makes beside them."""
 
 
+_REINFORCEMENT = ("algorithm", "steps", "steps_asked", "stopped_because", "kept_step", "signs")
+
+
 def results(run: RunDirectory) -> dict[str, Any]:
     """The figures of a run.
 
     `{"models": {NAME: {MEASURE: {"value", "low", "high", "n"}}}, "stages": {NAME: {"seconds", "rows", "outcomes"}}}`,
     and where they were measured `revisions` (by step, then by measure), `groups` (by model, then by what the prompt is
     about: the share of harmful replies), `label_quality` (AI labels by themselves, `solon.stages.label_quality`),
-    `labels` (AI labels against the known order), `preference_model`, and `fitness` (of the critic and the judge on
-    questions with known answers).
+    `labels` (AI labels against the known order), `preference_model`, `reinforcement` (algorithm, steps, why it stopped
+    early, signs of over-training) and `fitness` (of the critic and the judge on questions with known answers).
     """
     stages: dict[str, Any] = {}
     models: Mapping[str, Any] = {}
@@ -50,6 +53,8 @@ def results(run: RunDirectory) -> dict[str, Any]:
             further["labels"] = {"undecided_because": facts["undecided_because"]}
         if name == PREFERENCE_MODEL:
             further["preference_model"] = {**facts, **further.get("preference_model", {})}
+        if name == RL_CAI and "algorithm" in facts:
+            further["reinforcement"] = {key: facts[key] for key in _REINFORCEMENT if facts.get(key) is not None}
         if name == MEASURE:
             models = facts.get("models") or {}
             further |= {name: facts[name] for name in ("revisions", "groups") if facts.get(name)}

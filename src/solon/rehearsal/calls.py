@@ -21,15 +21,15 @@ from solon.evals.results import (
     RL_CAI,
     SL_CAI,
 )
-from solon.recipe import FeedbackForm, OptionOrder, Recipe, RevisionMode, RevisionsUsed
+from solon.recipe import Algorithm, FeedbackForm, OptionOrder, Recipe, RevisionMode, RevisionsUsed
 from solon.stages.tables import HELD_OUT_KINDS, TRAINING_KINDS, Kind
 
 MODELS_MEASURED = 4
 """Pretrained, assistant, SL-CAI and RL-CAI."""
 LEARNING_COST = 3
 """A token that is learnt takes as long as so many that are read: the forward pass once, the backward pass twice."""
-RL_READS = 3
-"""Times that PPO reads a rollout beside learning from it: by preference model, reference and value model."""
+RL_READS = {Algorithm.PPO: 3, Algorithm.RLOO: 2}
+"""Times that a rollout is read beside being learned from: by preference model, reference and, for PPO, value model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ def calls_of(recipe: Recipe, measured: Measured) -> list[Calls]:
     judged = len(recipe.models.judges) * (len(feedback.axes) if feedback.axes else 1) * feedback.samples
     asked = pairs.per_prompt * (2 if feedback.order is OptionOrder.BOTH else 1) * judged
     share = rl.red_team_share
-    rollouts = rl.steps * rl.prompts_per_step * rl.samples_per_prompt
+    rollouts = _rollouts(recipe)
     drawn = round(rollouts * (share * red.mean + (1 - share) * helpful.mean))
     longest = rollouts * max(red.longest, helpful.longest)
     count = _Counter(recipe, measured)
@@ -188,15 +188,23 @@ def learning_of(recipe: Recipe, measured: Measured) -> list[Learning]:
     supervised = revisions * (red.mean + reply) + samples * (helpful.mean + reply)
     labels = red.count * recipe.pairs.per_prompt
     compared = 2 * (labels * (red.mean + reply) + measured.human_comparisons * (helpful.mean + reply))
-    rollouts = recipe.rl.steps * recipe.rl.prompts_per_step * recipe.rl.samples_per_prompt
-    rolled = rollouts * ((red.mean + helpful.mean) / 2 + reply)
+    rolled = _rollouts(recipe) * ((red.mean + helpful.mean) / 2 + reply)
     reading = measured.speeds[Role.ASSISTANT].reading
     learnt = [
         (SL_CAI, supervised * recipe.finetune.training.epochs, 0.0),
         (PREFERENCE_MODEL, compared * recipe.preference.training.epochs, 0.0),
-        (RL_CAI, rolled * recipe.rl.epochs, rolled * RL_READS),
+        (RL_CAI, rolled * recipe.rl.epochs, rolled * RL_READS.get(recipe.rl.algorithm, 0)),
     ]
+    if recipe.rl.algorithm is Algorithm.DPO:
+        paired = 2 * labels * (red.mean + reply)
+        learnt[-1] = (RL_CAI, paired * recipe.rl.direct.training.epochs, paired)
     return [Learning(name, round(n), (LEARNING_COST * n + also) / reading) for name, n, also in learnt]
+
+
+def _rollouts(recipe: Recipe) -> int:
+    """Replies that the policy writes while it learns; none by DPO, which learns from labelled pairs."""
+    rl = recipe.rl
+    return 0 if rl.algorithm is Algorithm.DPO else rl.steps * rl.prompts_per_step * rl.samples_per_prompt
 
 
 def _revisions_used(recipe: Recipe) -> int:

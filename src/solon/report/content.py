@@ -157,8 +157,11 @@ _CURVES: Mapping[str, tuple[Wanted, ...]] = {
     "Reinforcement learning": (
         (names.RL_CAI, "Score", ("score", "scores", "reward", "mean_score"), "of the preference model"),
         (names.RL_CAI, "KL", ("kl", "mean_kl", "kl_to_reference"), "to SL-CAI, in nats"),
-        (names.RL_CAI, "Length", ("length", "mean_length", "tokens"), "of replies, in tokens"),
+        (names.RL_CAI, "Length", ("length", "mean_length"), "of replies, in tokens"),
         (names.RL_CAI, "Entropy", ("entropy", "mean_entropy"), "of the policy, in nats"),
+        (names.RL_CAI, "Held-out score", ("held_out_score",), "of a preference model that was not learned from"),
+        (names.RL_CAI, "Commonest opening", ("common_opening",), "share of replies with the same first five words"),
+        (names.RL_CAI, "Labelled pairs", ("margin",), "mean margin of the implied reward"),
     ),
     "Supervised training": (
         (names.SL_CAI, "SL-CAI", ("loss",), "loss per token, in nats"),

@@ -16,7 +16,7 @@ import yaml
 import solon
 from solon.builtin import PLAIN, PREFIX
 from solon.evals.results import RL_CAI, SL_CAI, SL_CAI_MEASURE, STAGES, results
-from solon.recipe import Recipe
+from solon.recipe import Algorithm, Recipe
 from solon.report.text import visible
 from solon.runs import Artefact, RunDirectory
 
@@ -36,7 +36,9 @@ def card(run: RunDirectory, artefact: Artefact) -> str:
         "tags": ["constitutional-ai", "solon", model],
         **_hub_name(recipe.models.pretrained),
     }
-    made = "finetuned on constitutional revisions" if model == SL_CAI else "trained by reinforcement from AI feedback"
+    direct = recipe.rl.algorithm is Algorithm.DPO
+    reinforced = "trained on AI feedback by DPO" if direct else "trained by reinforcement from AI feedback"
+    made = "finetuned on constitutional revisions" if model == SL_CAI else reinforced
     parts = [
         f"---\n{yaml.safe_dump(head, sort_keys=False)}---",
         f"# {model} of the run {_code(recipe.name)}",

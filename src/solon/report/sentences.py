@@ -30,9 +30,18 @@ def headline(figures: Mapping[str, Any]) -> Iterator[str]:
     if models and not any("harmful" in measures or "helpful" in measures for measures in models.values()):
         yield "No rater was at hand: this run shows the form of the replies, not the effect of the constitution."
     yield from fitness_sentences(figures.get("fitness", {}))
+    yield from reinforcement_sentences(figures.get("reinforcement", {}))
     missing = [name for name in names.STAGES if name not in figures["stages"]]
     if missing:
         yield f"The run is not finished; still to come: {', '.join(missing)}."
+
+
+def reinforcement_sentences(facts: Mapping[str, Any]) -> Iterator[str]:
+    """Why reinforcement learning ended before its last step, and what changed in the replies that should not."""
+    if why := facts.get("stopped_because"):
+        yield f"Reinforcement learning stopped after step {facts['steps']} of {facts['steps_asked']}: {why}."
+    for sign in facts.get("signs", ()):
+        yield f"A sign of over-training, {sign}."
 
 
 def change(before: Figures, after: Figures) -> str:

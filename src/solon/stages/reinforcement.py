@@ -3,52 +3,44 @@
 The policy starts as the SL-CAI model and answers red-team and helpfulness prompts; the preference model scores its
 replies, a KL penalty holds it near SL-CAI, and PPO raises the score. The reward is the preference model's score minus
 its centre; a reply that ran into its token limit pays a penalty, because an unfinished text is no better for having
-begun well.
+begun well. RLOO learns from the same rollouts without a value function; DPO, which has no rollouts, is
+`direct_preference`. A run that a rule ended before its last step is published with the reason.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from peft import PeftModel
 from torch import Tensor
 
 from solon import wording
 from solon.conversation import Conversation
 from solon.engines.base import Completion, Finish, Sampling
 from solon.engines.local import LocalEngine
-from solon.errors import RecipeError, StageError
-from solon.recipe import Drawing, EngineSettings, Matmul, ReinforcementSettings
+from solon.errors import ModelError, RecipeError, StageError
+from solon.recipe import Algorithm, Drawing, EngineSettings, Matmul, ReinforcementSettings
 from solon.runs import Artefact, StageFolder
-from solon.stages.finetune import session_in
+from solon.stages.cast import Folders, load_cast
+from solon.stages.learning import METRICS, SAMPLES, ReplySamples, watched
 from solon.stages.preference_model import load as load_scorer
 from solon.stages.tables import TRAINING_KINDS, Kind, fit, prompt_in
+from solon.training.advantage import refuse_missing_samples
 from solon.training.encoding import Encoding, Tokens
-from solon.training.forward import ScalarModel, TokenModel
-from solon.training.learner import EPSILON_RL, Learner
-from solon.training.models import (
-    Trainable,
-    arithmetic,
-    inner,
-    load_causal_lm,
-    load_preference_model,
-    load_tokenizer,
-    save_model,
-    trainable_parameters,
-    with_adapter,
-)
-from solon.training.ppo import Actors, reinforce
+from solon.training.metrics import JsonLines
+from solon.training.models import arithmetic, inner, load_tokenizer, save_model
+from solon.training.policy_gradient import Environment, Score, reinforce
 from solon.training.rollout import Reply, draw_prompts, sample_seed
-from solon.training.scoring import CENTRE, PreferenceModel
+from solon.training.scoring import PreferenceModel
+from solon.training.stopping import signs
 
 _FIGURES = (
-    "score", "score_deviation", "score_red_team", "score_helpful", "reward", "kl", "kl_k3", "entropy", "length",
-    "unfinished", "empty", "explained_variance", "policy_loss", "value_loss", "clip_fraction", "first_ratio_error",
+    "score", "score_deviation", "score_red_team", "score_helpful", "held_out_score", "reward", "kl", "kl_k3",
+    "kl_coefficient", "entropy", "length", "unfinished", "empty", "common_opening", "distinct_trigrams",
+    "score_by_length", "explained_variance", "policy_loss", "value_loss", "clip_fraction", "first_ratio_error",
     "policy_gradient_norm", "value_gradient_norm",
 )  # fmt: skip
 SCHEMA = pa.schema(
@@ -63,13 +55,19 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class ReinforcementInputs:
-    """The run's seed, the model to start from (04), the scorer (07), how prompts are shown, and the prompts (01)."""
+    """The run's seed, the model to start from (04), the scorer (07), how prompts are shown, and the prompts (01).
+
+    `held_out` is the folder of a preference model that the policy does not learn from; `backbone` that of the model
+    from which SL-CAI and the preference model were trained, where they share it.
+    """
 
     seed: int
     sl_cai: Path
     preference_model: Path
     engine: EngineSettings
     prompts: Artefact
+    held_out: Path | None = None
+    backbone: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,67 +82,75 @@ class Question:
 
 def run(settings: ReinforcementSettings, inputs: ReinforcementInputs, out: StageFolder) -> Artefact:
     """Train the policy for the settings' steps, save it, publish the metrics."""
-    check_drawing(settings.drawing)
+    refuse_unusable(settings)
     tokenizer = load_tokenizer(inputs.sl_cai)
     with arithmetic(inputs.engine):
-        actors = load_actors(settings, inputs)
+        folders = Folders(inputs.sl_cai, inputs.preference_model, inputs.backbone)
+        cast = load_cast(settings, folders, inputs.engine, inputs.seed)
+        actors, scorer = cast.actors, cast.scorer
         policy = actors.policy.model
         engine = LocalEngine(inner(policy), tokenizer, inputs.engine, name="policy")
-        scorer = load_scorer(inputs.preference_model, inputs.engine)
         encoding = Encoding(engine.tokens, int(tokenizer.eos_token_id), min(engine.window, scorer.encoding.window))
         questions, facts = _questions(settings, inputs, encoding)
         known = {question.row_id: question.conversation for kind in questions for question in kind}
-        sampler = Sampler(engine, questions, settings, inputs.seed)
-        log, watch = reinforce(actors, sampler.sample, _score(scorer, known), settings, inputs.seed, session_in(out))
+        samples = ReplySamples(JsonLines(out.path / SAMPLES), settings, known)
+        environment = Environment(
+            sample=Sampler(engine, questions, settings, inputs.seed).sample,
+            score=_score(scorer, known),
+            held_out=_held_out(inputs, encoding.window, known),
+            watch=samples.watch,
+        )
+        with watched(out, settings, samples) as session:
+            course = reinforce(actors, environment, settings, inputs.seed, session)
         save_model(policy, tokenizer, out.path / "model")
-    facts |= {"steps": settings.steps, "centre": actors.centre, "seconds": _rounded(watch.seconds)}
-    facts |= {name: log.rows[-1][name] for name in ("score", "kl", "length", "unfinished")}
+    rows = course.log.rows
+    facts |= {
+        "algorithm": settings.algorithm,
+        "steps": course.step,
+        "steps_asked": settings.steps,
+        "stopped_because": course.stopped_because,
+        "kept_step": course.kept_step,
+        "signs": signs(rows),
+        "centre": actors.centre,
+        "seconds": _rounded(course.watch.seconds),
+        **{name: rows[-1][name] for name in ("score", "held_out_score", "kl", "length", "unfinished")},
+    }
     blank = dict.fromkeys(SCHEMA.names)
-    return out.publish([{**blank, **row} for row in log.rows], SCHEMA, facts=facts, files=["model"])
+    published = [{**blank, **row} for row in rows]
+    return out.publish(published, SCHEMA, facts=facts, files=["model", METRICS, SAMPLES])
+
+
+def told(facts: Mapping[str, Any]) -> list[str]:
+    """What a person should hear of the finished stage: why it stopped early, which policy it kept, and what changed."""
+    lines = list(facts.get("signs", ()))
+    if why := facts.get("stopped_because"):
+        lines.insert(0, f"stopped after step {facts['steps']} of {facts['steps_asked']}: {why}")
+    if facts.get("kept_step") != facts.get("steps") and "kept_step" in facts:
+        lines.append(f"kept is the policy as it was after step {facts['kept_step']}, the best one (rl.keep)")
+    return lines
+
+
+def refuse_unusable(settings: ReinforcementSettings) -> None:
+    """Raise RecipeError for settings that no run of the chosen algorithm can use, before anything is spent."""
+    if settings.algorithm is not Algorithm.DPO:
+        check_drawing(settings.drawing)
+        refuse_missing_samples(settings)
 
 
 def check_drawing(drawing: Drawing) -> None:
     """Raise RecipeError for sampling whose log-probabilities a policy gradient cannot use."""
     if drawing.temperature == 0:
         raise RecipeError(
-            "PPO explores by sampling, and a temperature of 0 does not sample",
+            "a policy explores by sampling, and a temperature of 0 does not sample",
             place="rl.drawing.temperature",
             remedy="Use --set rl.drawing.temperature=1",
         )
     if drawing.top_p < 1:
         raise RecipeError(
-            "PPO needs the whole distribution: with top_p below 1 replies have other probabilities than the policy's",
+            "a policy gradient needs the whole distribution: with top_p below 1 replies are not drawn from the policy",
             place="rl.drawing.top_p",
             remedy="Use --set rl.drawing.top_p=1",
         )
-
-
-def load_actors(settings: ReinforcementSettings, inputs: ReinforcementInputs) -> Actors:
-    """Policy and reference from SL-CAI, the value function from the preference model.
-
-    With an adapter the reference is the policy with its adapter switched off, and needs no memory of its own.
-    """
-    policy = with_adapter(load_causal_lm(inputs.sl_cai, inputs.engine), settings.adapter, inputs.seed)
-    token_model = TokenModel(policy)
-    reference = token_model
-    if not isinstance(policy, PeftModel):
-        reference = TokenModel(load_causal_lm(inputs.sl_cai, inputs.engine))
-    preference = load_preference_model(inputs.preference_model, inputs.engine)
-    centre = float(getattr(preference.config, CENTRE, 0.0))
-    value = with_adapter(preference, settings.adapter, inputs.seed + 1)
-    return Actors(
-        policy=token_model,
-        reference=reference,
-        value=ScalarModel(value),
-        policy_learner=_learner(policy, settings),
-        value_learner=_learner(value, settings),
-        centre=centre,
-        as_reference=policy.disable_adapter if isinstance(policy, PeftModel) else nullcontext,
-    )
-
-
-def _learner(model: Trainable, settings: ReinforcementSettings) -> Learner:
-    return Learner(trainable_parameters(model), clip=settings.clip_gradient, epsilon=EPSILON_RL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +218,22 @@ def _questions(
     return by_kind, {"prompts": counts, "too_long": len(made) - len(fitting)}
 
 
-def _score(scorer: PreferenceModel, known: Mapping[str, Conversation]) -> Callable[[Sequence[Reply]], Tensor]:
+def _held_out(inputs: ReinforcementInputs, window: int, known: Mapping[str, Conversation]) -> Score | None:
+    """The centred scores of a preference model that is not learned from; ModelError when its window is smaller."""
+    if inputs.held_out is None:
+        return None
+    scorer = load_scorer(inputs.held_out, inputs.engine)
+    if scorer.encoding.window < window:
+        raise ModelError(
+            f"the held-out preference model reads {scorer.encoding.window} tokens, the policy's replies need {window}",
+            place=str(inputs.held_out),
+            remedy=f"Use --set engine.window={scorer.encoding.window}",
+        )
+    score = _score(scorer, known)
+    return lambda replies: score(replies) - scorer.centre
+
+
+def _score(scorer: PreferenceModel, known: Mapping[str, Conversation]) -> Score:
     def score(replies: Sequence[Reply]) -> Tensor:
         return scorer.score([known[reply.row_id].with_reply(reply.text) for reply in replies])
 

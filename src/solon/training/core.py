@@ -21,6 +21,7 @@ from solon.recipe import Training
 from solon.training.batches import batch_at, micro_batches, steps_per_epoch
 from solon.training.checkpoint import Checkpoints, Snapshot
 from solon.training.learner import Learner, Totals, learning_rate_at
+from solon.training.metrics import Several, Sink
 
 
 class Row(Protocol):
@@ -67,11 +68,12 @@ def silent(done: int, total: int, note: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """Where a training run keeps its checkpoints, whom it tells of its progress, and whether it is asked to stop."""
+    """Where a training run keeps checkpoints and metrics, whom it tells of its progress, whether it is to stop."""
 
     checkpoints: Checkpoints
     progress: Progress = silent
     stopping: Callable[[], bool] = lambda: False
+    metrics: Sink = field(default_factory=Several)
 
     def due(self, step: int, every: int) -> bool:
         """Whether a checkpoint is to be written after `step` steps."""
@@ -131,6 +133,7 @@ def train(
     per_epoch = steps_per_epoch(len(examples), settings.batch)
     steps = max(1, math.ceil(settings.epochs * per_epoch))
     log, first = _resume(learner, session.checkpoints)
+    session.metrics.begin(first)
     lap = time.monotonic()
     for step in range(first, steps):
         rows = [examples[index] for index in batch_at(step, len(examples), settings.batch, seed)]
@@ -151,6 +154,7 @@ def train(
                 "held_out_loss": mean_loss(objective, held_out, settings.micro_tokens) if rests else None,
             }
         )
+        session.metrics.add(log.rows[-1])
         log.seconds, lap = log.seconds + time.monotonic() - lap, time.monotonic()
         if session.due(step + 1, settings.checkpoint_every):
             session.checkpoints.save(_snapshot(learner, step + 1, log))

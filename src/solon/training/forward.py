@@ -7,7 +7,8 @@ follows it. The state before token t is the hidden state at t - 1, for its logit
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
 import torch
@@ -62,13 +63,22 @@ class TokenModel:
 
 
 class ScalarModel:
-    """A classifier with one label as training reads it: one number per sequence, or per chosen token."""
+    """A classifier with one label as training reads it: one number per sequence, or per chosen token.
 
-    def __init__(self, model: Trainable) -> None:
+    A head from elsewhere may stand on the model's backbone; `at_work` then puts the backbone into the right state.
+    """
+
+    def __init__(
+        self,
+        model: Trainable,
+        head: nn.Module | None = None,
+        at_work: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    ) -> None:
         self.model = model
         self.device = inner(model).device
         self.backbone: nn.Module = inner(model).base_model
-        head = getattr(inner(model), "score", None)
+        self._at_work = at_work
+        head = getattr(inner(model), "score", None) if head is None else head
         if head is None:
             raise ModelError(
                 f"{type(inner(model)).__name__} has no head named 'score'",
@@ -78,13 +88,18 @@ class ScalarModel:
 
     def scores(self, ids_BT: Tensor, lengths_B: Tensor) -> Tensor:
         """The score at the last token of each row, shape (B)."""
-        hidden_BTH = self.backbone(input_ids=ids_BT, use_cache=False).last_hidden_state
+        hidden_BTH = self._hidden(ids_BT)
         last_B = torch.arange(len(lengths_B), device=lengths_B.device) * ids_BT.shape[1] + lengths_B - 1
         scores_B: Tensor = self._head(hidden_BTH.flatten(0, 1).index_select(0, last_B)).squeeze(-1).float()
         return scores_B
 
     def values(self, ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
         """The value of the state before each masked token, shape (N); it depends on earlier tokens alone."""
-        hidden_BTH = self.backbone(input_ids=ids_BT, use_cache=False).last_hidden_state
+        hidden_BTH = self._hidden(ids_BT)
         values_N: Tensor = self._head(gathered(hidden_BTH, mask_BT)).squeeze(-1).float()
         return values_N
+
+    def _hidden(self, ids_BT: Tensor) -> Tensor:
+        with self._at_work():
+            hidden_BTH: Tensor = self.backbone(input_ids=ids_BT, use_cache=False).last_hidden_state
+        return hidden_BTH

@@ -15,13 +15,18 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from solon.errors import StageError
+from solon.errors import DivergedError, StageError
 from solon.recipe import Schedule
 
 BETAS = (0.9, 0.95)
 EPSILON, EPSILON_RL = 1e-8, 1e-5
 """Reinforcement learning's gradients are noisier, and its second moments smaller (Huang et al. 2024, detail 19)."""
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+
+
+def risen(rate: float, step: int, warmup: int) -> float:
+    """The rate of step `step` (from 0) when it rises over the first `warmup` steps and then stays."""
+    return rate * (step + 1) / warmup if step < warmup else rate
 
 
 def learning_rate_at(step: int, steps: int, peak: float, schedule: Schedule, warmup: float) -> float:
@@ -65,7 +70,7 @@ class Learner:
         )
 
     def backward(self, loss: Tensor, place: str, row_ids: Iterable[str]) -> float:
-        """Add the loss's gradient; raises StageError when the loss is not finite. Returns the loss."""
+        """Add the loss's gradient; raises DivergedError when the loss is not finite. Returns the loss."""
         value = float(loss.detach())
         if not math.isfinite(value):
             raise _not_finite("loss", value, place, row_ids)
@@ -119,10 +124,10 @@ class Learner:
             self.optimiser.state[parameter][moment] = tensor.to(parameter.device)
 
 
-def _not_finite(what: str, value: float, place: str, row_ids: Iterable[str]) -> StageError:
+def _not_finite(what: str, value: float, place: str, row_ids: Iterable[str]) -> DivergedError:
     named: Sequence[str] = sorted(set(row_ids))
     shown = ", ".join(named[:8]) + (f" and {len(named) - 8} more" if len(named) > 8 else "")
-    return StageError(
+    return DivergedError(
         f"the {what} is {value}; the weights are as they were before this step. Rows: {shown}",
         place=place,
         remedy="Look at these rows, or lower the learning rate in a new run; this run's checkpoints are kept",

@@ -9,6 +9,7 @@ were picked out of (B, T) by a mask. A mask is boolean, True where a token count
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +20,8 @@ LOG_RATIO_LIMIT = 20.0
 """Beyond it a ratio of probabilities says nothing more, and its exponential would overflow."""
 SCORE_LIMIT = 10.0
 """Scores are calibrated log-odds: e**10 to 1 is as sure as a preference model gets."""
+KL_ERROR_LIMIT = 0.2
+"""An adaptive KL coefficient takes no step as if it were further off than this share of its target."""
 _TINY = 1e-8
 
 
@@ -49,6 +52,17 @@ def preference_loss(chosen_B: Tensor, rejected_B: Tensor, p_chosen_B: Tensor) ->
     return -functional.logsigmoid(difference_B) + (1 - p_chosen_B) * difference_B
 
 
+def direct_preference_loss(chosen_B: Tensor, rejected_B: Tensor, p_chosen_B: Tensor, beta: float) -> Tensor:
+    """-(p log sigmoid(beta d) + (1 - p) log sigmoid(-beta d)), shape (B), of policies compared with their reference.
+
+    d = chosen - rejected, where `chosen_B` and `rejected_B` are log p(reply) - log p_reference(reply), summed over the
+    tokens of a reply. At p = 1 it is equation 7 of Rafailov et al. 2023, and below that the same with a label that may
+    be wrong (Mitchell 2023), here with a probability for each pair. beta times the log-ratio is the reward that the
+    policy implies; the loss is the preference model's on it.
+    """
+    return preference_loss(beta * chosen_B, beta * rejected_B, p_chosen_B)
+
+
 @dataclass(frozen=True, slots=True)
 class PolicyLoss:
     """`loss_N` carries the gradient; `ratio_N` (to the behaviour policy) and `clipped_N` are for metrics."""
@@ -58,18 +72,35 @@ class PolicyLoss:
     clipped_N: Tensor
 
 
-def policy_loss(logprob_N: Tensor, behaviour_N: Tensor, advantage_N: Tensor, clip: float) -> PolicyLoss:
-    """-min(r A, clip(r, 1 - c, 1 + c) A) with r = p / p_behaviour (Schulman et al. 2017, equation 7)."""
+def policy_loss(
+    logprob_N: Tensor, behaviour_N: Tensor, advantage_N: Tensor, clip: float, dual_clip: float | None = None
+) -> PolicyLoss:
+    """-min(r A, clip(r, 1 - c, 1 + c) A) with r = p / p_behaviour (Schulman et al. 2017, equation 7).
+
+    With `dual_clip` the loss of a token with A < 0 is at most -dual_clip A, however likely the token has become (Ye et
+    al. 2020, equation 5).
+    """
     ratio_N = (logprob_N - behaviour_N).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).exp()
     plain_N = -advantage_N * ratio_N
     limited_N = -advantage_N * ratio_N.clamp(1 - clip, 1 + clip)
-    return PolicyLoss(torch.maximum(plain_N, limited_N), ratio_N.detach(), (limited_N > plain_N).detach())
+    loss_N, clipped_N = torch.maximum(plain_N, limited_N), limited_N > plain_N
+    if dual_clip is not None:
+        most_N = -dual_clip * advantage_N
+        beyond_N = (advantage_N < 0) & (loss_N > most_N)
+        loss_N, clipped_N = torch.where(beyond_N, most_N, loss_N), clipped_N | beyond_N
+    return PolicyLoss(loss_N, ratio_N.detach(), clipped_N.detach())
 
 
-def value_loss(value_N: Tensor, old_N: Tensor, return_N: Tensor, clip: float) -> Tensor:
-    """0.5 max((v - R)^2, (v_old + clip(v - v_old, -c, c) - R)^2), shape (N) (Huang et al. 2024, detail 12)."""
+def value_loss(value_N: Tensor, old_N: Tensor, return_N: Tensor, clip: float | None) -> Tensor:
+    """0.5 max((v - R)^2, (v_old + clip(v - v_old, -c, c) - R)^2), shape (N) (Huang et al. 2024, detail 12).
+
+    Without a clip the first of the two.
+    """
+    plain_N = (value_N - return_N).square()
+    if clip is None:
+        return 0.5 * plain_N
     limited_N = old_N + (value_N - old_N).clamp(-clip, clip)
-    return 0.5 * torch.maximum((value_N - return_N).square(), (limited_N - return_N).square())
+    return 0.5 * torch.maximum(plain_N, (limited_N - return_N).square())
 
 
 def kl_k1(logprob_N: Tensor, reference_N: Tensor) -> Tensor:
@@ -83,17 +114,33 @@ def kl_k3(logprob_N: Tensor, reference_N: Tensor) -> Tensor:
     return difference_N.expm1() - difference_N
 
 
+def adapted_kl(coefficient: float, kl: float, target: float, replies: int, horizon: int) -> float:
+    """The next coefficient: coefficient (1 + clip(KL / target - 1, -0.2, 0.2) replies / horizon).
+
+    `kl` and `target` are nats per reply (Ziegler et al. 2019, section 2.2).
+    """
+    error = min(max(kl / target - 1, -KL_ERROR_LIMIT), KL_ERROR_LIMIT)
+    return coefficient * (1 + error * replies / horizon)
+
+
 def token_rewards(
-    score_B: Tensor, logprob_BT: Tensor, reference_BT: Tensor, mask_BT: Tensor, kl_coefficient: float
+    score_B: Tensor,
+    logprob_BT: Tensor,
+    reference_BT: Tensor,
+    mask_BT: Tensor,
+    kl_coefficient: float,
+    limit: float | None = SCORE_LIMIT,
 ) -> Tensor:
     """Per-token rewards of a reply, shape (B, T), 0 where the mask is False.
 
-    -coefficient * (log p - log p_reference) at every token, and the score, clipped to +-10, on the last one
+    -coefficient * (log p - log p_reference) at every token, and the score, clipped to +-limit, on the last one
     (Bai et al. 2022a, equation 4.1, with the KL spread over the tokens). Every row needs at least one token.
     """
     rewards_BT = (-kl_coefficient * (logprob_BT - reference_BT)).masked_fill(~mask_BT, 0.0)
     last_B1 = last_positions(mask_BT).unsqueeze(1)
-    return rewards_BT.scatter_add(1, last_B1, score_B.clamp(-SCORE_LIMIT, SCORE_LIMIT).unsqueeze(1).to(rewards_BT))
+    if limit is not None:
+        score_B = score_B.clamp(-limit, limit)
+    return rewards_BT.scatter_add(1, last_B1, score_B.unsqueeze(1).to(rewards_BT))
 
 
 def last_positions(mask_BT: Tensor) -> Tensor:
@@ -122,6 +169,20 @@ def advantages(
         columns.append(running_B)
     advantages_BT = torch.stack(columns[::-1], dim=1)
     return advantages_BT, advantages_BT + values_BT
+
+
+def leave_one_out(reward_B: Tensor, groups: Sequence[str]) -> Tensor:
+    """A_i = R_i - mean of R_j over the other replies j of i's group, shape (B) (Ahmadian et al. 2024, equation 6).
+
+    The baseline is independent of reply i, so the gradient stays unbiased. A reply that is alone in its group has no
+    baseline, and an advantage of 0: it teaches nothing.
+    """
+    numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
+    group_B = torch.tensor([numbers[group] for group in groups], device=reward_B.device)
+    zeros_G = torch.zeros(len(numbers), device=reward_B.device, dtype=reward_B.dtype)
+    others_B = zeros_G.index_add(0, group_B, torch.ones_like(reward_B))[group_B] - 1
+    sum_B = zeros_G.index_add(0, group_B, reward_B)[group_B] - reward_B
+    return torch.where(others_B > 0, reward_B - sum_B / others_B.clamp(min=1), torch.zeros_like(reward_B))
 
 
 def whiten(values_BT: Tensor, mask_BT: Tensor) -> Tensor:

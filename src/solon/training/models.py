@@ -36,6 +36,8 @@ from solon.training.checkpoint import writing
 
 Trainable = PreTrainedModel | PeftModel
 _REMEDY = "Give a folder that save_pretrained wrote: config.json, tokenizer files and *.safetensors"
+DEFAULT_ADAPTER = "default"
+"""peft's own name for the adapter of a model that has one."""
 _PAD_NAMES = ("<|pad|>", "<pad>", "[PAD]", "<|finetune_right_pad_id|>")
 
 
@@ -172,9 +174,15 @@ def save_model(model: Trainable, tokenizer: PreTrainedTokenizerBase, folder: Pat
     with quietly(), writing(folder):
         shutil.rmtree(folder, ignore_errors=True)
         if isinstance(model, PeftModel):
-            model.save_pretrained(str(folder / "adapter"), safe_serialization=True, save_embedding_layers=False)
+            model.save_pretrained(
+                str(folder / "adapter"),
+                safe_serialization=True,
+                selected_adapters=[DEFAULT_ADAPTER],
+                save_embedding_layers=False,
+            )
             (folder / "adapter" / "README.md").unlink(missing_ok=True)  # a template with blanks
-        plain = cast(PreTrainedModel, model.merge_and_unload() if isinstance(model, PeftModel) else model)
+        merged = model.merge_and_unload(adapter_names=[DEFAULT_ADAPTER]) if isinstance(model, PeftModel) else model
+        plain = cast(PreTrainedModel, merged)
         plain.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
     return plain

@@ -26,13 +26,16 @@ CENTRE = "score_mean"
 
 
 class PreferenceModel:
-    """A scorer; `model` is a sequence classifier with one label."""
+    """A scorer; `model` is a sequence classifier with one label, whose config holds the centre if none is given."""
 
-    def __init__(self, model: Trainable, encoding: Encoding, micro_tokens: int = 16384) -> None:
+    def __init__(
+        self, model: Trainable | ScalarModel, encoding: Encoding, micro_tokens: int = 16384, centre: float | None = None
+    ) -> None:
         self.encoding = encoding
         self.micro_tokens = micro_tokens
-        self.centre = float(getattr(inner(model).config, CENTRE, 0.0))
-        self._scalar = ScalarModel(model)
+        self._scalar = model if isinstance(model, ScalarModel) else ScalarModel(model)
+        own = float(getattr(inner(self._scalar.model).config, CENTRE, 0.0))
+        self.centre = own if centre is None else centre
 
     @classmethod
     def load(cls, folder: Path, tokenizer: TextTokenizer, end: int, settings: EngineSettings) -> PreferenceModel:

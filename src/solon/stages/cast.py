@@ -1,0 +1,123 @@
+"""Who plays in reinforcement learning: policy, reference, value function and preference model, loaded and bound.
+
+`full` loads each by itself; with LoRA the reference is the policy with its adapter switched off. `shared` makes all
+four adapters of one backbone (`solon.training.shared`), which holds the large weights once.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from peft import PeftModel
+from torch import nn
+from transformers import AutoConfig
+
+from solon.builtin import model_path
+from solon.engines.rendering import rendering_for
+from solon.engines.tokens import PromptTokenizer
+from solon.errors import RecipeError
+from solon.recipe import Algorithm, EngineSettings, Memory, Recipe, ReinforcementSettings
+from solon.stages.preference_model import load as load_scorer
+from solon.training.encoding import Encoding
+from solon.training.episodes import Actors, Critic
+from solon.training.forward import ScalarModel, TokenModel
+from solon.training.learner import EPSILON_RL, Learner
+from solon.training.models import (
+    load_causal_lm,
+    load_preference_model,
+    load_tokenizer,
+    trainable_parameters,
+    window_of,
+    with_adapter,
+)
+from solon.training.scoring import CENTRE, PreferenceModel
+from solon.training.shared import POLICY, REFERENCE, VALUE, SharedBackbone
+
+
+@dataclass(frozen=True, slots=True)
+class Folders:
+    """The models to start from: SL-CAI, the preference model, and what both were trained from if they share it."""
+
+    sl_cai: Path
+    preference_model: Path
+    backbone: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """The networks that learn, and the preference model that scores."""
+
+    actors: Actors
+    scorer: PreferenceModel
+
+
+def refuse_unshareable(recipe: Recipe) -> None:
+    """Raise RecipeError for a shared backbone that SL-CAI and the preference model would not have in common."""
+    if recipe.rl.memory is not Memory.SHARED or recipe.rl.algorithm is Algorithm.DPO:
+        return
+    for name, training in (("finetune", recipe.finetune.training), ("preference", recipe.preference.training)):
+        if training.adapter is None:
+            raise RecipeError(
+                f"a shared backbone stays as it is, and {name}.training would change it: it has no adapter",
+                place="rl.memory",
+                remedy=f"Use --set {name}.training.adapter.rank=16, or --set rl.memory=full",
+            )
+    other = recipe.models.preference
+    if other is not None and model_path(other).resolve() != model_path(recipe.models.pretrained).resolve():
+        raise RecipeError(
+            f"the preference model grows from '{other}', SL-CAI from another model: they share no backbone",
+            place="rl.memory",
+            remedy="Use --set models.preference=null, or --set rl.memory=full",
+        )
+
+
+def load_cast(settings: ReinforcementSettings, folders: Folders, engine: EngineSettings, seed: int) -> Cast:
+    """Policy and reference from SL-CAI, the scorer, and for PPO the value function from the preference model."""
+    if folders.backbone is not None:
+        return _shared(settings, folders, folders.backbone, engine)
+    scorer = load_scorer(folders.preference_model, engine)
+    policy = with_adapter(load_causal_lm(folders.sl_cai, engine), settings.adapter, seed)
+    token_model = TokenModel(policy)
+    reference = token_model
+    if not isinstance(policy, PeftModel):
+        reference = TokenModel(load_causal_lm(folders.sl_cai, engine))
+    critic = None
+    if settings.algorithm is Algorithm.PPO:
+        value = with_adapter(load_preference_model(folders.preference_model, engine), settings.adapter, seed + 1)
+        critic = Critic(ScalarModel(value), _learner(trainable_parameters(value), settings))
+    actors = Actors(
+        policy=token_model,
+        reference=reference,
+        learner=_learner(trainable_parameters(policy), settings),
+        critic=critic,
+        centre=scorer.centre,
+        as_reference=policy.disable_adapter if isinstance(policy, PeftModel) else nullcontext,
+    )
+    return Cast(actors, scorer)
+
+
+def _shared(settings: ReinforcementSettings, folders: Folders, backbone: Path, engine: EngineSettings) -> Cast:
+    shared = SharedBackbone(backbone, folders.sl_cai, folders.preference_model, engine)
+    tokenizer = load_tokenizer(folders.preference_model)
+    texts = PromptTokenizer(tokenizer, rendering_for(tokenizer, engine.rendering))
+    encoding = Encoding(texts, int(tokenizer.eos_token_id), window_of(shared.backbone, engine))
+    config = AutoConfig.from_pretrained(folders.preference_model, local_files_only=True)
+    scorer = PreferenceModel(shared.preference, encoding, centre=float(getattr(config, CENTRE, 0.0)))
+    critic = None
+    if settings.algorithm is Algorithm.PPO:
+        critic = Critic(shared.value, _learner(shared.parameters(VALUE), settings))
+    actors = Actors(
+        policy=shared.policy,
+        reference=shared.policy,
+        learner=_learner(shared.parameters(POLICY), settings),
+        critic=critic,
+        centre=scorer.centre,
+        as_reference=lambda: shared.using(REFERENCE),
+    )
+    return Cast(actors, scorer)
+
+
+def _learner(parameters: dict[str, nn.Parameter], settings: ReinforcementSettings) -> Learner:
+    return Learner(parameters, clip=settings.clip_gradient, epsilon=EPSILON_RL)

@@ -1,0 +1,128 @@
+"""Stage 08-rl-cai where `rl.algorithm` is `dpo`: the policy learns from the labelled pairs themselves.
+
+No replies are sampled and no preference model is asked. Each pair of the stage ai-feedback counts with its probability;
+prompts that are held out elsewhere are held out here, and tell whether the rewards that the policy implies order pairs
+that it did not learn from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import torch
+
+from solon.engines.rendering import rendering_for
+from solon.engines.tokens import PromptTokenizer
+from solon.errors import StageError
+from solon.outcome import count_outcomes
+from solon.recipe import Algorithm, EngineSettings, ReinforcementSettings
+from solon.runs import Artefact, Row, StageFolder
+from solon.stages.finetune import is_held_out
+from solon.stages.learning import METRICS, watched
+from solon.stages.preference_model import Labels
+from solon.stages.tables import TRAINING_METRICS, fit, prompt_in
+from solon.training.batches import micro_batches
+from solon.training.core import mean_loss, train
+from solon.training.direct_preference import DirectObjective, DirectPair, with_reference
+from solon.training.encoding import Encoding
+from solon.training.forward import TokenModel
+from solon.training.learner import EPSILON, Learner
+from solon.training.models import (
+    arithmetic,
+    load_causal_lm,
+    load_tokenizer,
+    save_model,
+    trainable_parameters,
+    window_of,
+    with_adapter,
+)
+
+SCHEMA = TRAINING_METRICS.append(pa.field("accuracy", pa.float64())).append(pa.field("margin", pa.float64()))
+
+
+@dataclass(frozen=True, slots=True)
+class DirectInputs:
+    """The run's seed, the model to start from and to be compared with (04), how prompts are shown, the labels (06)."""
+
+    seed: int
+    sl_cai: Path
+    engine: EngineSettings
+    feedback: Labels
+
+
+def run(settings: ReinforcementSettings, inputs: DirectInputs, out: StageFolder) -> Artefact:
+    """Train the policy on labelled pairs, save it, publish the metrics."""
+    training = settings.direct.training
+    tokenizer = load_tokenizer(inputs.sl_cai)
+    rows = inputs.feedback.rows()
+    with arithmetic(inputs.engine), watched(out, settings) as session:
+        model = load_causal_lm(inputs.sl_cai, inputs.engine)
+        texts = PromptTokenizer(tokenizer, rendering_for(tokenizer, inputs.engine.rendering))
+        encoding = Encoding(texts, int(tokenizer.eos_token_id), window_of(model, inputs.engine))
+        made = pairs_of(rows, encoding)
+        pairs = [pair for pair in made if encoding.fits(range(pair.length))]
+        adapted = with_adapter(model, training.adapter or settings.adapter, inputs.seed)
+        policy = TokenModel(adapted)
+        # An adapter begins as nothing, so this is the SL-CAI model; checkpoints are read only after it.
+        pairs = with_reference(policy, pairs, training.micro_tokens)
+        held_out = [pair for pair in pairs if is_held_out(pair.row_id, training.held_out, inputs.seed)]
+        examples = [pair for pair in pairs if not is_held_out(pair.row_id, training.held_out, inputs.seed)]
+        if not examples:
+            raise StageError("there is no labelled pair to train on", remedy="Look at the outcomes of ai-feedback")
+        learner = Learner(
+            trainable_parameters(adapted), clip=training.clip, epsilon=EPSILON, weight_decay=training.weight_decay
+        )
+        objective = DirectObjective(policy, settings.direct.beta)
+        before = mean_loss(objective, held_out, training.micro_tokens)
+        log = train(learner, objective, examples, held_out, training, inputs.seed, session)
+        ordered = accuracy(objective, held_out, training.micro_tokens)
+        save_model(adapted, tokenizer, out.path / "model")
+    last = log.rows[-1]
+    facts = {
+        "algorithm": Algorithm.DPO,
+        "steps": last["step"],
+        "loss": last["loss"],
+        "held_out_loss_before": before,
+        "held_out_loss": last["held_out_loss"],
+        "held_out_accuracy": ordered,
+        "examples": len(examples),
+        "held_out_examples": len(held_out),
+        "too_long": len(made) - len(pairs),
+        "labels": count_outcomes(row["outcome"] for row in rows),
+        "training_seconds": round(log.seconds, 3),
+    }
+    return out.publish([_metrics(row) for row in log.rows], SCHEMA, facts=facts, files=["model", METRICS])
+
+
+def pairs_of(rows: Sequence[Row], encoding: Encoding) -> list[DirectPair]:
+    """The pairs whose label is `ok`, as token ids; see `Encoding.fits` for over-long ones."""
+    good = fit(rows)
+    sides = [
+        encoding.examples([(row["row_id"], prompt_in(row), str(row[side][0]["content"])) for row in good])
+        for side in ("chosen", "rejected")
+    ]
+    return [
+        DirectPair(row["row_id"], chosen, rejected, row["p_chosen"])
+        for row, chosen, rejected in zip(good, *sides, strict=True)
+    ]
+
+
+def accuracy(objective: DirectObjective, pairs: Sequence[DirectPair], micro_tokens: int) -> float | None:
+    """The share of decided pairs that the implied rewards order as labelled; None without such pairs."""
+    decided = ordered = 0.0
+    with torch.no_grad():
+        for part in micro_batches(pairs, lambda pair: pair.length, micro_tokens, width=objective.width):
+            _, counts = objective.loss(part)
+            decided, ordered = decided + counts["decided"], ordered + counts["ordered"]
+    return ordered / decided if decided else None
+
+
+def _metrics(row: Mapping[str, Any]) -> Row:
+    """A row of the log with accuracy and mean margin, both before the step."""
+    kept = {name: value for name, value in row.items() if name not in ("decided", "ordered")}
+    accurate = row["ordered"] / row["decided"] if row["decided"] else None
+    return {**kept, "accuracy": accurate, "margin": row["margin"] / row["rows"]}

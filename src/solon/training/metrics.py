@@ -1,0 +1,145 @@
+"""Metrics that can be read while a model still learns: lines of JSON, and the trackers that accelerate knows.
+
+A line reaches the disk before the checkpoint of its step does. A run that goes on from a checkpoint takes back the
+lines of later steps and writes them again, so a file holds every step once, with nothing in it that time changes.
+Trackers get numbers alone, never text.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from solon.errors import RecipeError
+from solon.recipe import Tracker
+from solon.runs.files import telling_of, write_atomically
+
+
+class Sink(Protocol):
+    """Somewhere that rows of metrics go."""
+
+    def begin(self, step: int) -> None:
+        """The run starts, or goes on after `step` steps."""
+        ...
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """A row, with its `step` counted from 1."""
+        ...
+
+    def finish(self) -> None:
+        """Nothing more comes in this session."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class JsonLines:
+    """A file with a line for each row."""
+
+    path: Path
+
+    def begin(self, step: int) -> None:
+        """Take back the rows of later steps, and a line that was torn off; RunError when the disk refuses."""
+        kept = []
+        if self.path.is_file():
+            with telling_of(self.path):
+                lines = self.path.read_text(encoding="utf-8", errors="replace").split("\n")
+            kept = [line for line in lines[:-1] if _step_of(line) <= step]
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.path, "".join(f"{line}\n" for line in kept))
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Append a row durably; RunError when the disk refuses."""
+        line = json.dumps(row, ensure_ascii=False, allow_nan=False)
+        # A lone surrogate, which no encoding has, is written as the escape that JSON reads it from.
+        encoded = f"{line}\n".encode(errors="backslashreplace")
+        with telling_of(self.path), self.path.open("ab") as file:
+            file.write(encoded)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def finish(self) -> None:
+        """Every line is already where it belongs."""
+
+
+def _step_of(line: str) -> float:
+    """The step of a line; infinite for one that cannot be read."""
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class Tracked:
+    """A tracker of accelerate's, or one's own of its class `GeneralTracker`; it gets the numbers of each row."""
+
+    tracker: Any
+
+    def begin(self, step: int) -> None:
+        """A tracker goes on by itself."""
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Log every number of the row under its name."""
+        numbers = {name: value for name, value in row.items() if isinstance(value, int | float) and name != "step"}
+        self.tracker.log(numbers, step=row["step"])
+
+    def finish(self) -> None:
+        """Flush and close."""
+        self.tracker.finish()
+
+
+@dataclass(frozen=True, slots=True)
+class Several:
+    """Sinks that all get everything, in their order."""
+
+    sinks: Sequence[Sink] = field(default_factory=tuple)
+
+    def begin(self, step: int) -> None:
+        """See `Sink`."""
+        for sink in self.sinks:
+            sink.begin(step)
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """See `Sink`."""
+        for sink in self.sinks:
+            sink.add(row)
+
+    def finish(self) -> None:
+        """See `Sink`."""
+        for sink in self.sinks:
+            sink.finish()
+
+
+def open_trackers(wanted: Sequence[Tracker], run_name: str, folder: Path, settings: Mapping[str, Any]) -> list[Tracked]:
+    """The trackers of a recipe, told the settings that are plain values; files go into `folder`.
+
+    Raises RecipeError for one whose package is not installed, naming the command that installs it.
+    """
+    found = []
+    for each in wanted:
+        if not any(importlib.util.find_spec(package) for package in _packages(each)):
+            raise RecipeError(
+                f"the tracker '{each.value}' is not installed",
+                place="rl.trackers",
+                remedy=f"Install it with: pip install 'solon[{each.value}]'",
+            )
+        from accelerate.tracking import LOGGER_TYPE_TO_CLASS
+
+        kind = LOGGER_TYPE_TO_CLASS[each.value]
+        tracker = kind(run_name, logging_dir=str(folder)) if kind.requires_logging_directory else kind(run_name)
+        if hasattr(tracker, "start"):
+            tracker.start()
+        tracker.store_init_configuration({k: v for k, v in settings.items() if isinstance(v, int | float | str)})
+        found.append(Tracked(tracker))
+    return found
+
+
+def _packages(tracker: Tracker) -> tuple[str, ...]:
+    """The packages of which any one will do."""
+    return ("tensorboard", "tensorboardX") if tracker is Tracker.TENSORBOARD else (tracker.value,)

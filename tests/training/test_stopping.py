@@ -1,0 +1,77 @@
+"""Rules that end a run, on metrics made up so that each rule's first step is known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from solon.recipe import StopSettings
+from solon.training.stopping import over_optimised, signs, stop_reason
+
+OFF = StopSettings(kl=None, entropy=None, opening=None, held_out=None, patience=2)
+
+
+def steps(count: int, **columns: Any) -> list[dict[str, Any]]:
+    """Steady metrics; a column may be a function of the step, from 0."""
+    plain = {"kl": 1.0, "entropy": 2.0, "common_opening": 0.1, "distinct_trigrams": 0.9, "length": 30.0, "score": 1.0,
+             "held_out_score": None}  # fmt: skip
+    return [
+        {name: value(step) if callable(value) else value for name, value in {**plain, **columns}.items()}
+        for step in range(count)
+    ]
+
+
+RULES = [
+    ({"kl": 5.0}, {"kl": lambda step: float(step)}, "rl.stop.kl"),
+    ({"entropy": 0.25}, {"entropy": lambda step: 2.0 if step < 6 else 0.4}, "rl.stop.entropy"),
+    ({"opening": 0.5}, {"common_opening": lambda step: step / 10 + 0.01}, "rl.stop.opening"),
+]
+
+
+@pytest.mark.parametrize(("limit", "column", "named"), RULES)
+def test_a_rule_must_hold_for_as_many_steps_as_patience_says(
+    limit: dict[str, float], column: dict[str, Any], named: str
+) -> None:
+    settings = OFF.model_copy(update=limit)
+    rows = steps(12, **column)
+    reasons = [stop_reason(rows[: n + 1], settings) for n in range(len(rows))]
+    met = [reason is not None for reason in reasons]
+    first = met.index(True)
+    assert named in str(reasons[first]) and "for 2 steps" in str(reasons[first])
+    assert all(met[first:])
+    earlier = [stop_reason(rows[: n + 1], settings.model_copy(update={"patience": 1})) for n in range(len(rows))]
+    assert [reason is not None for reason in earlier].index(True) == first - 1
+    assert all(stop_reason(rows[: n + 1], OFF) is None for n in range(len(rows)))
+
+
+def test_nothing_stops_a_run_before_its_first_step() -> None:
+    assert stop_reason([], StopSettings()) is None
+
+
+def noise(step: int) -> float:
+    return 0.01 * (step * 7 % 5 - 2)
+
+
+def test_a_score_that_rises_while_the_held_out_score_falls() -> None:
+    settings = OFF.model_copy(update={"held_out": 4})
+    apart = steps(8, score=lambda n: n + noise(n), held_out_score=lambda n: -n + noise(n))
+    assert over_optimised(apart, 4) and "rl.stop.held_out" in str(stop_reason(apart, settings))
+    assert not over_optimised(apart[:7], 4), "not before there are two windows"
+    together = steps(8, score=lambda n: n + noise(n), held_out_score=lambda n: n + noise(n))
+    falling = steps(8, score=lambda n: -n + noise(n), held_out_score=lambda n: -n + noise(n))
+    still = steps(8, score=noise, held_out_score=lambda n: -noise(n))
+    assert not any(over_optimised(rows, 4) for rows in (together, falling, still, steps(8)))
+
+
+def test_signs_name_what_changed_from_the_first_quarter_to_the_last() -> None:
+    assert signs(steps(8)) == [] and signs(steps(3, length=lambda n: 10.0**n)) == []
+    told = signs(
+        steps(
+            8, common_opening=lambda n: n / 8, distinct_trigrams=lambda n: 0.9 - n / 10, length=lambda n: 20.0 + 5 * n,
+            score=float, held_out_score=lambda n: -float(n),
+        )
+    )  # fmt: skip
+    assert [line.partition(":")[0] for line in told] == ["boilerplate", "monotony", "length", "over-optimisation"]
+    assert "81% of the replies" in told[0] and "(6% at first)" in told[0]
+    assert "from +0.50 to +6.50" in told[3] and "from -0.50 to -6.50" in told[3]
