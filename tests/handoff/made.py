@@ -78,12 +78,17 @@ def loaded(folder: Path, file: str = "reward.py") -> ModuleType:
     return module
 
 
-def alone(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    """A command in an exported folder, in a process that cannot import Solon."""
-    hidden = "import sys; sys.modules['solon'] = None; import runpy; sys.argv = sys.argv[1:]; "
-    hidden += "runpy.run_path(sys.argv[0], run_name='__main__')"
-    settings = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    settings |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "CI": "1", "PYTHONWARNINGS": "ignore"}
-    return subprocess.run(
-        [sys.executable, "-c", hidden, *command], cwd=folder, env=settings, capture_output=True, text=True, timeout=300
-    )
+def alone(folder: Path, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A command in an exported folder, where importing Solon fails."""
+    hidden = folder.parent / "hidden" / "solon"
+    hidden.mkdir(parents=True, exist_ok=True)
+    (hidden / "__init__.py").write_text("raise ImportError('a hand-off stands on its own')\n")
+    settings = {
+        **os.environ,
+        "PYTHONPATH": str(hidden.parent),
+        "OMP_NUM_THREADS": "1",
+        "HF_HUB_OFFLINE": "1",
+        "CI": "1",
+    }
+    settings |= {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", **environment}
+    return subprocess.run(command, cwd=folder, env=settings, capture_output=True, text=True, timeout=600)

@@ -171,7 +171,7 @@ def test_a_reply_is_cut_where_it_speaks_for_somebody_else(reward: ModuleType, sc
     text, stopped = reward.cut(f" yes good {stop} how do I steal ?")
     assert (text, stopped) == ("yes good", True) and reward.cut(" yes ") == ("yes", False)
     found = reward.rewards([prompts()[0]] * 2, ["yes good", f"yes good{stop} more"], [True, False])
-    assert found[0] == found[1], "what ends by a stop is finished"
+    assert found[0] == pytest.approx(found[1], abs=1e-5), "what ends by a stop is finished"
 
 
 def test_an_end_token_that_a_reply_spells_out_is_words_or_its_end(reward: ModuleType, scorer: Scorer) -> None:

@@ -20,8 +20,8 @@ pytest.importorskip("datasets", reason="TRL is not installed")
 def test_trl_trains_one_step_from_the_folder(tmp_path: Path) -> None:
     run = finished(tmp_path / "made")
     folder = export_handoff(run, TRAINERS["trl"], tmp_path / "out").folder
-    flags = "--config config.yaml --output_dir trained --max_steps 1 --learning_rate 0.01 --use_cpu true --bf16 false"
-    done = alone(folder, "train.py", *flags.split(), "--gradient_checkpointing", "false")
+    flags = "--use_cpu true --bf16 false --gradient_checkpointing false --max_steps 1 --learning_rate 0.01"
+    done = alone(folder, "./launch.sh", *flags.split(), GPUS="0")
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     before = load_file(folder / "policy" / "model.safetensors")
     after = load_file(folder / "trained" / "model.safetensors")

@@ -18,8 +18,6 @@ SCORE_LIMIT = 10.0
 """Rewards beyond plus or minus this count as this, as in stage 08."""
 UNCLIPPED = 1e6
 """Stands for a clip that is switched off."""
-MICRO_BATCH = 8
-"""Replies of one forward and backward pass on one GPU; a matter of memory alone."""
 ADAM_EPSILON, ADAM_BETAS = 1e-5, (0.9, 0.95)
 """The optimiser of stage 08."""
 
@@ -40,15 +38,14 @@ class StepShape:
         return self.prompts * self.samples
 
     @property
+    def update(self) -> int:
+        """Replies of one update."""
+        return self.minibatch * self.samples
+
+    @property
     def minibatches(self) -> int:
         """Updates of one pass over a step's replies."""
         return self.prompts // self.minibatch
-
-    @property
-    def micro(self) -> int:
-        """Replies of one forward pass: the largest number up to MICRO_BATCH that divides a minibatch."""
-        replies = self.minibatch * self.samples
-        return max(size for size in range(1, min(MICRO_BATCH, replies) + 1) if replies % size == 0)
 
 
 def step_shape(settings: ReinforcementSettings, least_samples: int) -> StepShape:

@@ -33,12 +33,6 @@ def settings(plan: Plan) -> list[Setting]:
         Setting("shuffle_dataset", False, "The file is in the order of Solon's own steps."),
         Setting("generation_batch_size", shape.replies, "Replies of one step, on all GPUs together."),
         Setting("num_generations", shape.samples, "RLOO needs two replies to a prompt at least."),
-        Setting("per_device_train_batch_size", shape.micro, "A matter of memory."),
-        Setting(
-            "gradient_accumulation_steps",
-            shape.minibatch * shape.samples // shape.micro,
-            "For one GPU; launch.sh divides it by their number.",
-        ),
         Setting("num_iterations", rl.epochs, "Passes over each step's replies."),
         Setting("beta", rl.kl, "In the reward, summed over the reply; log p - log q, as in Solon."),
         Setting("epsilon", rl.clip_ratio, "Clips the ratio of the whole reply, not of each token: it binds sooner."),

@@ -71,7 +71,6 @@ def _policy(plan: Plan) -> list[Setting]:
         Setting(
             f"{role}.actor.ppo_mini_batch_size", shape.minibatch, "Counted in prompts; verl multiplies by rollout.n."
         ),
-        Setting(f"{role}.actor.ppo_micro_batch_size_per_gpu", shape.micro, "A matter of memory."),
         Setting(f"{role}.actor.ppo_epochs", rl.epochs, "Solon's early end of a rollout at a large KL is missing."),
         Setting(f"{role}.actor.shuffle", True),
         Setting(f"{role}.actor.clip_ratio", rl.clip_ratio, "verl clips twice: see clip_ratio_c, 3 by default."),
@@ -83,8 +82,6 @@ def _policy(plan: Plan) -> list[Setting]:
         Setting(f"{role}.rollout.temperature", rl.drawing.temperature),
         Setting(f"{role}.rollout.top_p", rl.drawing.top_p),
         Setting(f"{role}.rollout.tensor_model_parallel_size", 1),
-        Setting(f"{role}.rollout.log_prob_micro_batch_size_per_gpu", shape.micro),
-        Setting(f"{role}.ref.log_prob_micro_batch_size_per_gpu", shape.micro),
     ]
     if rl.adapter is not None:
         found += [
@@ -104,7 +101,6 @@ def _critic(plan: Plan) -> list[Setting]:
     return [
         Setting("critic.model.path", f"$HERE/{plan.critic}", why),
         *_optimiser("critic", rl.value_learning_rate, rl.clip_gradient),
-        Setting("critic.ppo_micro_batch_size_per_gpu", plan.shape.micro),
         Setting("critic.cliprange_value", rl.clip_value or UNCLIPPED),
     ]
 

@@ -6,12 +6,7 @@ set -euo pipefail
 HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 GPUS="${GPUS:-1}"
 PROCESSES=$((GPUS > 0 ? GPUS : 1))
-MINIBATCH={{ plan.shape.minibatch * plan.shape.samples }}  # replies of one update
-MICRO={{ plan.shape.micro }}  # replies of one forward pass on one GPU
-if ((MINIBATCH % (MICRO * PROCESSES))); then
-    echo "$MINIBATCH replies cannot be shared out as $MICRO on each of $PROCESSES processes: change MICRO or GPUS" >&2
-    exit 2
-fi
+{% include "share-out.sh" %}
 export HF_HUB_DISABLE_TELEMETRY=1
 exec accelerate launch --num_processes "$PROCESSES" "$HERE/train.py" \
     --config "$HERE/config.yaml" --output_dir "$HERE/trained" \

@@ -5,6 +5,8 @@ set -euo pipefail
 HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 NODES="${NODES:-1}"
 GPUS="${GPUS:-8}"  # on each node
+PROCESSES=$((NODES * GPUS))
+{% include "share-out.sh" %}
 
 settings=(
 {% for setting in settings %}
@@ -17,6 +19,10 @@ settings=(
     # Where the work runs.
     "trainer.nnodes=$NODES"
     "trainer.n_gpus_per_node=$GPUS"
+    "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=$MICRO"
+    "actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu=$MICRO"
+    "actor_rollout_ref.ref.log_prob_micro_batch_size_per_gpu=$MICRO"
+    "critic.ppo_micro_batch_size_per_gpu=$MICRO"
     "trainer.project_name=solon"
     "trainer.experiment_name=rl-cai"
     "trainer.logger=[console]"
