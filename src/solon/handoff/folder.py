@@ -18,7 +18,7 @@ from enum import StrEnum
 from importlib import resources
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import jinja2
 from transformers import AutoConfig, GenerationConfig, PreTrainedConfig, PreTrainedTokenizerBase
@@ -176,11 +176,12 @@ def _write_policy(policy: _Model, folder: Path) -> None:
     shutil.copytree(policy.folder, folder, ignore=shutil.ignore_patterns(_ADAPTER))
     policy.tokenizer.save_pretrained(folder)
     # Trainers stop at the end tokens that this file names, and some take sampling settings from it, so it has no more.
-    GenerationConfig(
+    generation = cast(Any, GenerationConfig)(
         eos_token_id=policy.ends,
         bos_token_id=policy.tokenizer.bos_token_id,
         pad_token_id=policy.tokenizer.pad_token_id,
-    ).save_pretrained(folder)
+    )
+    generation.save_pretrained(folder)
 
 
 def _write_golden_prompts(selection: Selection, path: Path) -> None:
