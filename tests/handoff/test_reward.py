@@ -9,6 +9,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from solon.conversation import Conversation, conversation_of
 from solon.handoff.folder import TRAINERS, export_handoff
@@ -172,6 +174,18 @@ def test_a_reply_is_cut_where_it_speaks_for_somebody_else(reward: ModuleType, sc
     assert (text, stopped) == ("yes good", True) and reward.cut(" yes ") == ("yes", False)
     found = reward.rewards([prompts()[0]] * 2, ["yes good", f"yes good{stop} more"], [True, False])
     assert found[0] == pytest.approx(found[1], abs=1e-5), "what ends by a stop is finished"
+
+
+@given(
+    st.lists(st.sampled_from([" ", "\n\n", "yes", "Human:", "\n\nHuman:", "Assistant:", "<|end|>", ":"])).map("".join)
+)
+def test_what_is_left_of_a_reply_opens_it_and_holds_no_stop(reward: ModuleType, reply: str) -> None:
+    text, stopped = reward.cut(reply)
+    stops = reward.SETTINGS["stops"]
+    assert reply.lstrip().startswith(text) and text == text.strip()
+    assert not any(stop in text for stop in stops)
+    assert stopped == any(stop in reply for stop in stops)
+    assert reward.cut(text) == (text, False)
 
 
 def test_an_end_token_that_a_reply_spells_out_is_words_or_its_end(reward: ModuleType, scorer: Scorer) -> None:

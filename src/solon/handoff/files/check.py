@@ -65,7 +65,7 @@ def prompts_are_read_the_same(golden: Sequence[dict[str, Any]]) -> bool:
     texts = [
         tokenizer.apply_chat_template(row["messages"], add_generation_prompt=True, tokenize=False) for row in golden
     ]
-    same = sum(
+    same: int = sum(
         text == row["text"] and list(tokenizer(text, add_special_tokens=False)["input_ids"]) == row["input_ids"]
         for text, row in zip(texts, golden, strict=True)
     )
