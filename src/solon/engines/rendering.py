@@ -77,7 +77,7 @@ class ChatRendering:
 
         The shared part is empty where the template writes the leading turns otherwise when more follow.
         """
-        whole = self._apply(self._messages(prompt.turns), cue=True)
+        whole = self._apply(self.messages(prompt.turns), cue=True)
         shared = self._shared_text(prompt.turns[: prompt.shared])
         if not whole.startswith(shared):
             shared = ""
@@ -91,16 +91,8 @@ class ChatRendering:
         """What the template writes between an assistant's turn and the next user turn."""
         return self._stops
 
-    def _shared_text(self, turns: tuple[Turn, ...]) -> str:
-        if not turns:
-            return ""
-        if turns not in self._shared:
-            if len(self._shared) >= _CACHED:
-                self._shared.clear()
-            self._shared[turns] = self._apply(self._messages(turns), cue=False)
-        return self._shared[turns]
-
-    def _messages(self, turns: Sequence[Turn]) -> list[Message]:
+    def messages(self, turns: Sequence[Turn]) -> list[Message]:
+        """The turns as the template is given them, for programs that apply it themselves."""
         messages: list[Message] = []
         for turn in turns:
             side = _side(turn.role)
@@ -112,6 +104,15 @@ class ChatRendering:
             else:
                 messages.append({"role": side, "content": content})
         return messages
+
+    def _shared_text(self, turns: tuple[Turn, ...]) -> str:
+        if not turns:
+            return ""
+        if turns not in self._shared:
+            if len(self._shared) >= _CACHED:
+                self._shared.clear()
+            self._shared[turns] = self._apply(self.messages(turns), cue=False)
+        return self._shared[turns]
 
     def _plain(self, content: str) -> str:
         """What people and models wrote, with a space in each special token's text: only the template ends a turn."""

@@ -6,7 +6,6 @@ The files are those of the finished stage, their hashes checked on the way. The 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from enum import StrEnum
 from pathlib import Path
@@ -16,7 +15,7 @@ from solon.errors import RunError
 from solon.evals.results import SL_CAI
 from solon.report.model_card import TRAINED, card, portable
 from solon.runs import Artefact, RunDirectory
-from solon.runs.files import sync, telling_of
+from solon.runs.files import assembling
 
 ADAPTER = "adapter"
 CARD = "README.md"
@@ -38,24 +37,13 @@ def export_model(run: RunDirectory, model: str, weights: Weights, folder: Path) 
     holds something.
     """
     artefact = _trained(run, model)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise RunError("the folder is not empty", place=str(folder), remedy="Name a new folder")
-    part = folder.with_name(f".{folder.name}.partial")
-    with telling_of(folder):
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
+    with assembling(folder) as part:
         if weights is Weights.ADAPTER:
             _copy_adapter(run, artefact, part)
         else:
             shutil.copytree(artefact.model, part, dirs_exist_ok=True, ignore=shutil.ignore_patterns(ADAPTER))
         shutil.copyfile(run.path / "constitution.yaml", part / "constitution.yaml")
         (part / CARD).write_text(card(run, artefact), encoding="utf-8", newline="\n")
-        for file in part.rglob("*"):
-            sync(file)
-        if folder.exists():
-            folder.rmdir()
-        os.replace(part, folder)
-        sync(folder.absolute().parent)
     return folder
 
 

@@ -41,6 +41,31 @@ def write_atomically(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
+@contextmanager
+def assembling(folder: Path) -> Iterator[Path]:
+    """Yield a folder to fill; on success it becomes `folder`, durably and all at once, on failure it is removed.
+
+    Raises RunError when `folder` is there and holds something.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RunError("the folder is not empty", place=str(folder), remedy="Name a new folder")
+    part = folder.with_name(f".{folder.name}{PARTIAL}")
+    try:
+        with telling_of(folder):
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir(parents=True)
+            yield part
+            for file in part.rglob("*"):
+                sync(file)
+            if folder.exists():
+                folder.rmdir()
+            os.replace(part, folder)
+            sync(folder.absolute().parent)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+
+
 def link_or_copy(source: Path, target: Path) -> None:
     """Make a finished file appear at `target` too, durably: as a second name of the same file, or as a copy."""
     target.parent.mkdir(parents=True, exist_ok=True)

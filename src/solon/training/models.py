@@ -24,6 +24,7 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -238,6 +239,11 @@ def quietly() -> Iterator[None]:
 
 def window_of(model: PreTrainedModel, settings: EngineSettings) -> int:
     """The most tokens that a model reads: its own limit, or the recipe's smaller one."""
-    own = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return window_in(model.config, settings)
+
+
+def window_in(config: PreTrainedConfig, settings: EngineSettings) -> int:
+    """The same from a model's configuration alone."""
+    own = getattr(config.get_text_config(), "max_position_embeddings", None)
     limits = [limit for limit in (own, settings.window) if limit]
     return min(limits) if limits else 1 << 30
