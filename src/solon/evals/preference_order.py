@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from solon.evals.hindsight import Score
-from solon.intervals import share
 from solon.evals.rating import Label, Rater
+from solon.intervals import share
 from solon.outcome import Outcome
 from solon.runs import Artefact, Row, StageFolder
 from solon.stages.tables import MESSAGES, STRING, Kind, prompt_in
