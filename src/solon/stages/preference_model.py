@@ -84,7 +84,7 @@ def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder
     tokenizer = load_tokenizer(inputs.base)
     human = read_comparisons(inputs.human) if inputs.human and settings.human_weight else Comparisons()
     rows = inputs.feedback.rows()
-    labelled = _ai(rows) + _human(human.rows, settings.limit_human, inputs.seed)
+    labelled = _ai(rows) + drawn_human(human.rows, settings.limit_human, inputs.seed)
     with arithmetic(inputs.engine):
         model = grow_preference_model(inputs.base, tokenizer, inputs.engine, seed_for(inputs.seed, "preference head"))
         texts = PromptTokenizer(tokenizer, rendering_for(tokenizer, inputs.engine.rendering))
@@ -170,7 +170,7 @@ def _ai(rows: Sequence[Row]) -> list[Labelled]:
     ]
 
 
-def _human(comparisons: Sequence[Comparison], limit: int | None, seed: int) -> list[Labelled]:
+def drawn_human(comparisons: Sequence[Comparison], limit: int | None, seed: int) -> list[Labelled]:
     """All comparisons, or `limit` of them drawn by their content; in the file's order."""
     rows = [(each.prompt.row_id, each) for each in comparisons]
     if limit is not None and limit < len(rows):
