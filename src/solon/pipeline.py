@@ -311,8 +311,11 @@ class Pipeline:
         """Stage 08: rollouts scored by the preference model, or the labelled pairs themselves."""
         settings, seed, engine = self.recipe.rl, self.recipe.seed, self.recipe.engine
         if settings.algorithm is Algorithm.DPO:
-            direct = direct_preference.DirectInputs(seed, supervised.model, engine, labels)
-            read = self.read(supervised, labels)
+            people = self.recipe.preference
+            human = source_path(people.human) if people.human and settings.direct.human_weight else None
+            direct = direct_preference.DirectInputs(seed, supervised.model, engine, labels, human, people.limit_human)
+            read = self.read(supervised, labels, **({"human": human} if human else {}))
+            read["limit_human"] = people.limit_human
             return self.stage(RL_CAI, settings, read, lambda out: direct_preference.run(settings, direct, out))
         held_out = model_path(settings.held_out_scorer) if settings.held_out_scorer else None
         backbone = self.pretrained if settings.memory is Memory.SHARED else None

@@ -77,3 +77,24 @@ def test_labels_that_all_are_held_out_are_told(made: dict[str, Any], tmp_path: P
     training = TRAINING.model_copy(update={"held_out": 1.0})
     with pytest.raises(StageError, match="no labelled pair"):
         run(made, tmp_path / "08", SETTINGS.model_copy(update={"direct": DirectSettings(training=training)}))
+
+
+def test_human_comparisons_count_as_certain_and_by_their_weight(made: dict[str, Any], tmp_path: Path) -> None:
+    file = tmp_path / "human.jsonl"
+    lines = [
+        {"prompt": asked(f"How do I repair {n} ?"), "chosen": said("First wait ."), "rejected": said("no")}
+        for n in range(6)
+    ]
+    file.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+
+    def with_weight(weight: float, name: str) -> Artefact:
+        direct = DirectSettings(training=TRAINING.model_copy(update={"held_out": 0.0}), human_weight=weight)
+        given = direct_preference.DirectInputs(2, made["tiny"], EngineSettings(), made["labels"], file, 4)
+        return direct_preference.run(
+            SETTINGS.model_copy(update={"direct": direct}), given, stage_folder(tmp_path / name)
+        )
+
+    mixed, alone = with_weight(3.0, "mixed"), with_weight(0.0, "alone")
+    assert (mixed.facts["human"], mixed.facts["examples"]) == (4, 20)
+    assert (alone.facts["human"], alone.facts["examples"]) == (0, 16)
+    assert mixed.rows()[0]["loss"] == pytest.approx(0.6931, abs=1e-3), "a mean by weight"

@@ -196,7 +196,8 @@ def learning_of(recipe: Recipe, measured: Measured) -> list[Learning]:
         (RL_CAI, rolled * recipe.rl.epochs, rolled * RL_READS.get(recipe.rl.algorithm, 0)),
     ]
     if recipe.rl.algorithm is Algorithm.DPO:
-        paired = 2 * labels * (red.mean + reply)
+        human = measured.human_comparisons if recipe.rl.direct.human_weight else 0
+        paired = 2 * (labels * (red.mean + reply) + human * (helpful.mean + reply))
         learnt[-1] = (RL_CAI, paired * recipe.rl.direct.training.epochs, paired)
     return [Learning(name, round(n), (LEARNING_COST * n + also) / reading) for name, n, also in learnt]
 

@@ -1,8 +1,9 @@
 """Stage 08-rl-cai where `rl.algorithm` is `dpo`: the policy learns from the labelled pairs themselves.
 
-No replies are sampled and no preference model is asked. Each pair of the stage ai-feedback counts with its probability;
-prompts that are held out elsewhere are held out here, and tell whether the rewards that the policy implies order pairs
-that it did not learn from.
+No replies are sampled and no preference model is asked. The pairs are those that the preference model learns: each of
+the stage ai-feedback counts with its probability, and human comparisons of helpfulness, which count as certain, keep
+the policy from learning harmlessness alone. Prompts that are held out elsewhere are held out here, and tell whether the
+rewards that the policy implies order pairs that it did not learn from.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from solon.errors import StageError
 from solon.outcome import count_outcomes
 from solon.recipe import Algorithm, EngineSettings, ReinforcementSettings
 from solon.runs import Artefact, Row, StageFolder
+from solon.sources.comparisons import Comparisons, read_comparisons
 from solon.stages.finetune import is_held_out
 from solon.stages.learning import METRICS, watched
-from solon.stages.preference_model import Labels
+from solon.stages.preference_model import Labelled, Labels, drawn_human
 from solon.stages.tables import TRAINING_METRICS, fit, prompt_in
 from solon.training.batches import micro_batches
 from solon.training.core import mean_loss, train
@@ -46,24 +48,31 @@ SCHEMA = TRAINING_METRICS.append(pa.field("accuracy", pa.float64())).append(pa.f
 
 @dataclass(frozen=True, slots=True)
 class DirectInputs:
-    """The run's seed, the model to start from and to be compared with (04), how prompts are shown, the labels (06)."""
+    """The run's seed, the model to start from and to be compared with (04), how prompts are shown, the labels (06).
+
+    `human` is a file of comparisons, and `limit_human` how many of them are drawn, as for the preference model.
+    """
 
     seed: int
     sl_cai: Path
     engine: EngineSettings
     feedback: Labels
+    human: Path | None = None
+    limit_human: int | None = None
 
 
 def run(settings: ReinforcementSettings, inputs: DirectInputs, out: StageFolder) -> Artefact:
     """Train the policy on labelled pairs, save it, publish the metrics."""
-    training = settings.direct.training
+    training, weight = settings.direct.training, settings.direct.human_weight
+    human = read_comparisons(inputs.human) if inputs.human and weight else Comparisons()
+    people = drawn_human(human.rows, inputs.limit_human, inputs.seed)
     tokenizer = load_tokenizer(inputs.sl_cai)
     rows = inputs.feedback.rows()
     with arithmetic(inputs.engine), watched(out, settings) as session:
         model = load_causal_lm(inputs.sl_cai, inputs.engine)
         texts = PromptTokenizer(tokenizer, rendering_for(tokenizer, inputs.engine.rendering))
         encoding = Encoding(texts, int(tokenizer.eos_token_id), window_of(model, inputs.engine))
-        made = pairs_of(rows, encoding)
+        made = pairs_of(rows, people, weight, encoding)
         pairs = [pair for pair in made if encoding.fits(range(pair.length))]
         adapted = with_adapter(model, training.adapter or settings.adapter, inputs.seed)
         policy = TokenModel(adapted)
@@ -89,6 +98,8 @@ def run(settings: ReinforcementSettings, inputs: DirectInputs, out: StageFolder)
         "held_out_loss_before": before,
         "held_out_loss": last["held_out_loss"],
         "held_out_accuracy": ordered,
+        "human": len(people),
+        "human_skipped": dict(human.skipped),
         "examples": len(examples),
         "held_out_examples": len(held_out),
         "too_long": len(made) - len(pairs),
@@ -98,16 +109,21 @@ def run(settings: ReinforcementSettings, inputs: DirectInputs, out: StageFolder)
     return out.publish([_metrics(row) for row in log.rows], SCHEMA, facts=facts, files=["model", METRICS])
 
 
-def pairs_of(rows: Sequence[Row], encoding: Encoding) -> list[DirectPair]:
-    """The pairs whose label is `ok`, as token ids; see `Encoding.fits` for over-long ones."""
-    good = fit(rows)
-    sides = [
-        encoding.examples([(row["row_id"], prompt_in(row), str(row[side][0]["content"])) for row in good])
-        for side in ("chosen", "rejected")
+def pairs_of(
+    rows: Sequence[Row], people: Sequence[Labelled], human_weight: float, encoding: Encoding
+) -> list[DirectPair]:
+    """The pairs whose label is `ok`, then people's, as token ids; see `Encoding.fits` for over-long ones."""
+    good = [
+        (row["row_id"], prompt_in(row), str(row["chosen"][0]["content"]), str(row["rejected"][0]["content"]))
+        for row in fit(rows)
     ]
+    labels = [(float(row["p_chosen"]), 1.0) for row in fit(rows)] + [(each[-1], human_weight) for each in people]
+    pairs = good + [each[1:5] for each in people]
+    chosen = encoding.examples([(row_id, prompt, reply) for row_id, prompt, reply, _ in pairs])
+    rejected = encoding.examples([(row_id, prompt, reply) for row_id, prompt, _, reply in pairs])
     return [
-        DirectPair(row["row_id"], chosen, rejected, row["p_chosen"])
-        for row, chosen, rejected in zip(good, *sides, strict=True)
+        DirectPair(one.row_id, one, other, p_chosen, weight)
+        for one, other, (p_chosen, weight) in zip(chosen, rejected, labels, strict=True)
     ]
 
 

@@ -90,7 +90,7 @@ def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder
     rows = inputs.feedback.rows()
     if settings.axis is not None:
         rows = on_axis(rows, settings.axis, inputs.seed)
-    labelled = _ai(rows, settings.labels) + _human(human.rows, settings.limit_human, inputs.seed)
+    labelled = _ai(rows, settings.labels) + drawn_human(human.rows, settings.limit_human, inputs.seed)
     with arithmetic(inputs.engine):
         model = grow_preference_model(inputs.base, tokenizer, inputs.engine, seed_for(inputs.seed, "preference head"))
         texts = PromptTokenizer(tokenizer, rendering_for(tokenizer, inputs.engine.rendering))
@@ -190,7 +190,7 @@ def label_used(p_chosen: float, used: LabelsUsed) -> float:
     return 1.0 if p_chosen > 0.5 else 0.0
 
 
-def _human(comparisons: Sequence[Comparison], limit: int | None, seed: int) -> list[Labelled]:
+def drawn_human(comparisons: Sequence[Comparison], limit: int | None, seed: int) -> list[Labelled]:
     """All comparisons, or `limit` of them drawn by their content; in the file's order."""
     rows = [(each.prompt.row_id, each) for each in comparisons]
     if limit is not None and limit < len(rows):

@@ -29,6 +29,7 @@ class DirectPair:
     chosen: Example
     rejected: Example
     p_chosen: float
+    weight: float = 1.0
     reference_chosen: float = 0.0
     reference_rejected: float = 0.0
 
@@ -63,15 +64,15 @@ def with_reference(model: TokenModel, pairs: Sequence[DirectPair], micro_tokens:
 
 @dataclass(frozen=True, slots=True)
 class DirectObjective:
-    """The soft-label loss of pairs, averaged over them; both replies in one forward pass."""
+    """The soft-label loss of pairs, each by its weight; both replies in one forward pass."""
 
     model: TokenModel
     beta: float
     width: int = 2
 
     def size(self, rows: Sequence[DirectPair]) -> float:
-        """Pairs."""
-        return float(len(rows))
+        """The rows' weights."""
+        return sum(row.weight for row in rows)
 
     def loss(self, rows: Sequence[DirectPair]) -> tuple[Tensor, Mapping[str, float]]:
         """The summed loss; how many pairs the implied reward orders as labelled, of those decided; and its margins."""
@@ -81,7 +82,8 @@ class DirectObjective:
         chosen_B = chosen_B - torch.tensor([row.reference_chosen for row in rows], device=device)
         rejected_B = rejected_B - torch.tensor([row.reference_rejected for row in rows], device=device)
         labels_B = torch.tensor([row.p_chosen for row in rows], device=device)
-        loss = direct_preference_loss(chosen_B, rejected_B, labels_B, self.beta).sum()
+        weights_B = torch.tensor([row.weight for row in rows], device=device)
+        loss = (weights_B * direct_preference_loss(chosen_B, rejected_B, labels_B, self.beta)).sum()
         decided_B = labels_B != 0.5
         right_B = ((chosen_B > rejected_B) == (labels_B > 0.5)) & decided_B
         margin = self.beta * (chosen_B - rejected_B).detach().sum()
