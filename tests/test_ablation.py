@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from solon.ablation import ablate
+from solon.beside import PAIRS_MEASURED
 from solon.errors import RunError
-from solon.experiment import Experiment, Measured, Variant, recipes_of
-from solon.pipeline import PAIRS_MEASURED
+from solon.experiment import Experiment, LabelledBy, Measured, Variant, recipes_of
 from solon.progress import Silent
 from solon.runs import RunDirectory
 
@@ -57,10 +57,12 @@ def test_revisions_are_rated_step_by_step_and_nothing_is_trained(tmp_path: Path)
 
 def test_preference_models_are_compared_on_the_same_fresh_pairs(tmp_path: Path) -> None:
     experiment = of(Measured.PREFERENCE_MODEL, soft={}, hard={"preference.labels": "hard"})
+    oracle = Variant(name="oracle", labelled_by=LabelledBy.ORACLE)
+    experiment = experiment.model_copy(update={"variants": (*experiment.variants, oracle)})
     small = ["finetune.training.epochs=1", "preference.limit_human=8", "preference.training.epochs=1"]
     recipes = recipes_of(experiment, "testbed", settings=[*SMALL, *small])
     figures = ablate(experiment, recipes, tmp_path / "out", Silent())
-    soft, hard = (
+    soft, hard, known = (
         {each.name: each for each in RunDirectory.open(tmp_path / "out" / name).artefacts()} for name in recipes
     )
     # Only the preference model and what it says differ; the pairs were made once.
@@ -68,7 +70,9 @@ def test_preference_models_are_compared_on_the_same_fresh_pairs(tmp_path: Path) 
     assert hard["ai-feedback"].hash == soft["ai-feedback"].hash
     assert hard["preference-model"].hash != soft["preference-model"].hash
     assert soft["held-out-pairs"].manifest.rows == 2 * 4 * PAIRS_MEASURED
-    for name, found in (("soft", soft), ("hard", hard)):
+    assert known["response-pairs"].hash == soft["response-pairs"].hash
+    assert {row["judge"] for row in known["ai-feedback"].rows()} == {"oracle"}
+    for name, found in (("soft", soft), ("hard", hard), ("oracle", known)):
         assert figures["variants"][name] == found["preference-order"].facts["order"]
 
 

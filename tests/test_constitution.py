@@ -11,11 +11,12 @@ from solon.constitution import (
     RevisionPrinciple,
     draw,
     load_constitution,
+    preference_principles,
     revision_principles,
 )
 from solon.conversation import Role, Turn
 from solon.errors import ConstitutionError, RecipeError
-from solon.recipe import RevisionSettings
+from solon.recipe import FeedbackSettings, RevisionSettings
 
 WHOLE = """\
 name: house
@@ -264,3 +265,25 @@ class TestRevisionPrinciples:
         muted = Constitution("muted", "", (RevisionPrinciple("harm", "Say.", "Rewrite.", weight=0.0),), ())
         with pytest.raises(RecipeError, match="weight above 0"):
             revision_principles(RevisionSettings(), muted)
+
+
+class TestPreferencePrinciples:
+    CONSTITUTION = Constitution(
+        "small", "", (), tuple(PreferencePrinciple(name, "Choose.") for name in ("a", "b", "c"))
+    )
+
+    def test_all_by_default_and_the_first_when_asked(self) -> None:
+        chosen = {
+            number: preference_principles(FeedbackSettings(number_of_principles=number), self.CONSTITUTION)
+            for number in (None, 1, 3)
+        }
+        assert {number: "".join(each.id for each in them) for number, them in chosen.items()} == {
+            None: "abc", 1: "a", 3: "abc",
+        }  # fmt: skip
+
+    def test_too_many_or_only_muted_ones_are_refused(self) -> None:
+        with pytest.raises(RecipeError, match=r"feedback\.number_of_principles: 4 .* there are 3"):
+            preference_principles(FeedbackSettings(number_of_principles=4), self.CONSTITUTION)
+        muted = Constitution("muted", "", (), (PreferencePrinciple("a", "Choose.", weight=0.0),))
+        with pytest.raises(RecipeError, match="weight"):
+            preference_principles(FeedbackSettings(), muted)

@@ -15,16 +15,18 @@ from typing import Any
 
 import yaml
 
+from solon.beside import finished, measure_preferences, measure_supervised
 from solon.builtin import constitution_path
 from solon.errors import RunError
 from solon.evals import hindsight
 from solon.evals.results import CRITIQUE_REVISION, PREFERENCE_MODEL, RESPONSES, SL_CAI
-from solon.experiment import Experiment, Measured
-from solon.pipeline import advance, finished, measure_preferences, measure_supervised, rater_of
+from solon.experiment import Experiment, LabelledBy, Measured
+from solon.pipeline import Planted, advance, rater_of
 from solon.progress import Display
 from solon.recipe import Recipe
 from solon.runs import RunDirectory
 from solon.runs.files import write_atomically
+from solon.testbed.oracle_labels import NAME, oracle_labels
 
 EXPERIMENT, FIGURES = "ablation.yaml", "ablation.json"
 LAST_STAGE = {
@@ -42,6 +44,11 @@ def ablate(experiment: Experiment, recipes: Mapping[str, Recipe], folder: Path, 
     RunError when the folder holds something else, and what stages raise.
     """
     _claim(folder, experiment)
+    planted = {
+        variant.name: Planted(NAME, oracle_labels)
+        for variant in experiment.variants
+        if variant.labelled_by is LabelledBy.ORACLE
+    }
     done: list[Path] = []
     figures: dict[str, Any] = {}
     for name, recipe in recipes.items():
@@ -50,7 +57,7 @@ def ablate(experiment: Experiment, recipes: Mapping[str, Recipe], folder: Path, 
         run = RunDirectory.create(path, recipe, constitution_path(recipe.constitution), reuse)
         with run.lock():
             shown = _OfVariant(display, name)
-            advance(run, shown, LAST_STAGE[experiment.measure])
+            advance(run, shown, LAST_STAGE[experiment.measure], planted.get(name))
             figures[name] = _measured(run, experiment.measure, shown)
         done.append(path)
     about = {"name": experiment.name, "question": experiment.question, "measure": experiment.measure.value}

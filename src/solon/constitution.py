@@ -21,7 +21,7 @@ from solon.errors import RecipeError
 from solon.yaml_nodes import suggestion
 
 if TYPE_CHECKING:
-    from solon.recipe import RevisionSettings
+    from solon.recipe import FeedbackSettings, RevisionSettings
 
 
 class Principle(Protocol):
@@ -120,6 +120,29 @@ def draw(principles: Sequence[P], *key: object) -> P:
     if not candidates:
         raise ValueError("no principle with a positive weight to draw from")
     return max(candidates, key=lambda p: (-p.weight / math.log(uniform_for(*key, p.id)), p.id))
+
+
+def preference_principles(settings: FeedbackSettings, constitution: Constitution) -> tuple[PreferencePrinciple, ...]:
+    """The principles that labels are drawn from: the first `number_of_principles`, or all.
+
+    Raises RecipeError when there are too few, or when none of them can be drawn.
+    """
+    known = constitution.preference
+    number = settings.number_of_principles or len(known)
+    if number > len(known):
+        raise RecipeError(
+            f"{number} preference principles are asked for, but there are {len(known)}",
+            place="feedback.number_of_principles",
+            remedy=f"Use --set feedback.number_of_principles={len(known)} or less",
+        )
+    chosen = known[:number]
+    if not any(principle.weight > 0 for principle in chosen):
+        raise RecipeError(
+            "every preference principle that could be drawn has the weight 0",
+            place="feedback.number_of_principles",
+            remedy="Ask for more of them, or give one of these a weight in the constitution",
+        )
+    return chosen
 
 
 def revision_principles(settings: RevisionSettings, constitution: Constitution) -> tuple[RevisionPrinciple, ...]:

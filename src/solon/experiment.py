@@ -41,11 +41,21 @@ class Measured(StrEnum):
     """The preference model's order of replies to held-out prompts."""
 
 
+class LabelledBy(StrEnum):
+    """Who labels the pairs of a variant."""
+
+    MODEL = "model"
+    """The feedback model, as in any run."""
+    ORACLE = "oracle"
+    """The testbed's oracle, as a yardstick for the others."""
+
+
 class Variant(Settings):
     """A recipe's variant: settings by dotted name, laid over it."""
 
     name: FolderName
     settings: Mapping[str, Any] = Field(default_factory=dict)
+    labelled_by: LabelledBy = LabelledBy.MODEL
 
 
 class Experiment(Settings):

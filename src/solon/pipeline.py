@@ -24,23 +24,18 @@ from solon.digest import digest_source
 from solon.engines.base import Engine
 from solon.engines.local import LocalEngine
 from solon.engines.remembering import RememberingEngine
-from solon.errors import RecipeError, RunError
-from solon.evals import fitness, measure, preference_order
+from solon.evals import fitness, measure
 from solon.evals.rating import Rater as Rates
 from solon.evals.results import (
     AI_FEEDBACK,
     CRITIQUE_REVISION,
-    HELD_OUT_PAIRS,
     MEASURE,
     PREFERENCE_MODEL,
-    PREFERENCE_ORDER,
     PROMPTS,
-    RED_TEAM,
     RESPONSE_PAIRS,
     RESPONSES,
     RL_CAI,
     SL_CAI,
-    SL_CAI_MEASURE,
     STAGES,
 )
 from solon.progress import Display
@@ -56,24 +51,28 @@ from solon.stages import (
     label_quality,
     preference_model,
     prompts,
-    red_team,
     reinforcement,
     response_pairs,
     responses,
 )
 from solon.stages.cast import refuse_unshareable
+from solon.stages.comparison_questions import Questionnaire
 from solon.stages.critique_revision import AssessCritic
 from solon.stages.prompt_sources import sources
 from solon.stages.room import reserved_tokens
-from solon.stages.tables import HELD_OUT_KINDS
 from solon.testbed.fitness_questions import world_faults, world_questions
 from solon.testbed.oracle import Oracle
 
-PAIRS_MEASURED = 4
-"""Pairs of replies to each held-out prompt that preference models are compared on."""
+
+@dataclass(frozen=True, slots=True)
+class Planted:
+    """Labels from elsewhere than a feedback model, for ablations that ask what other labels would do."""
+
+    name: str
+    label: Callable[[Questionnaire, ai_feedback.FeedbackInputs, StageFolder], Artefact]
 
 
-def advance(run: RunDirectory, display: Display, until: str = MEASURE) -> None:
+def advance(run: RunDirectory, display: Display, until: str = MEASURE, planted: Planted | None = None) -> None:
     """Do every stage of the run, up to the one named `until`, that is not finished; the caller holds the run's lock.
 
     Raises the kinds of SolonError that stages raise, and Interrupted when the run was asked to stop.
@@ -82,7 +81,7 @@ def advance(run: RunDirectory, display: Display, until: str = MEASURE) -> None:
     reinforcement.refuse_unusable(run.recipe.rl)
     refuse_unshareable(run.recipe)
     with run.answers() as answers:
-        for artefact in _in_order(Pipeline(run, display, answers)):
+        for artefact in _in_order(Pipeline(run, display, answers, planted)):
             if artefact.name == until:
                 return
 
@@ -99,38 +98,6 @@ def _in_order(work: Pipeline) -> Iterator[Artefact]:
     yield (reinforced := work.rl_cai(asked, supervised, labels, preferences))
     trained = {SL_CAI: supervised.model, RL_CAI: reinforced.model}
     yield work.measure(asked, replies, revisions, labels, preferences, trained)
-
-
-def measure_supervised(run: RunDirectory, display: Display) -> Artefact:
-    """What SL-CAI alone replies to held-out prompts, rated, for a run that stops there; the caller holds its lock.
-
-    It is a stage of its own beside those of the run, so that the run can still be gone on with. Raises RunError when
-    SL-CAI is not finished.
-    """
-    with run.answers() as answers:
-        work = Pipeline(run, display, answers)
-        return work.measure_supervised(finished(run, PROMPTS), finished(run, SL_CAI))
-
-
-def measure_preferences(run: RunDirectory, display: Display) -> Artefact:
-    """How well the preference model orders fresh replies to held-out prompts, for a run that stops there.
-
-    Stages beside those of the run, as in `measure_supervised`. Raises RunError when the model is not finished.
-    """
-    with run.answers() as answers:
-        work = Pipeline(run, display, answers)
-        asked, preferences = finished(run, PROMPTS), finished(run, PREFERENCE_MODEL)
-        pairs = work.held_out_pairs(asked, finished(run, SL_CAI))
-        return work.preference_order(asked, pairs, preferences)
-
-
-def finished(run: RunDirectory, name: str) -> Artefact:
-    """A stage's artefact; raises RunError when it is not finished."""
-    artefact = run.finished(name)
-    if artefact is None:
-        remedy = f"Go on with: solon run {run.path} --until {name}"
-        raise RunError(f"stage '{name}' is not finished", place=str(run.path), remedy=remedy)
-    return artefact
 
 
 def rater_of(recipe: Recipe) -> Rates | None:
@@ -154,16 +121,6 @@ def critic_faults(recipe: Recipe, constitution: Constitution) -> tuple[fitness.F
     return fitness.evenly(world_faults(constitution) if in_world else fitness.plain_faults(), recipe.fitness.limit)
 
 
-def write_red_team(run: RunDirectory, display: Display) -> Artefact:
-    """Have a model write red-team prompts like those of the run; the caller holds the run's lock.
-
-    The run's prompts are read first when that stage is not finished. Raises as `advance` does.
-    """
-    with run.answers() as answers:
-        work = Pipeline(run, display, answers)
-        return work.red_team(work.prompts())
-
-
 @dataclass(slots=True)
 class Pipeline:
     """One session's way through a run; holds the one model that was asked last."""
@@ -172,6 +129,7 @@ class Pipeline:
     display: Display
     answers: Answers | None = None
     """What models answered before; without it every question is asked."""
+    planted: Planted | None = None
     _stage: str = ""
     """The stage that asks now."""
     _loaded: tuple[Path, LocalEngine] | None = None
@@ -207,16 +165,6 @@ class Pipeline:
         held_out = {"harmful": measured.harmful, "benign": measured.benign, "limit": measured.limit}
         key = {"files": read, "held_out": held_out, "reserved": {k.value: n for k, n in inputs.reserved.items()}}
         return self.stage(PROMPTS, settings, key, lambda out: prompts.run(settings, inputs, engine, out), prompts.told)
-
-    def red_team(self, asked: Artefact) -> Artefact:
-        """Beside the run's stages: prompts that a model writes after those of the run."""
-        settings, models = self.recipe.red_team, self.recipe.models
-        writer = model_path(models.red_team or models.pretrained)
-        inputs = red_team.RedTeamInputs(self.recipe.seed, asked, self.recipe.engine.batch)
-        read = self.read(asked, writer=writer)
-        return self.stage(
-            RED_TEAM, settings, read, lambda out: red_team.run(settings, inputs, self.engine(writer), out)
-        )
 
     def responses(self, asked: Artefact) -> Artefact:
         """Stage 02."""
@@ -289,6 +237,10 @@ class Pipeline:
                 f"solon run {shlex.quote(str(self.run.path))} --accept-weak-judge",
             ),
         )
+        if planted := self.planted:
+            questionnaire = Questionnaire.of(settings, self.run.constitution, self.recipe.seed)
+            read = self.read(pairs) | self._constitution() | {"labels": planted.name}
+            return self.stage(AI_FEEDBACK, settings, read, lambda out: planted.label(questionnaire, inputs, out))
         named = {f"judge {n}" if n > 1 else "judge": judge for n, judge in enumerate(judges, start=1)}
         return self.stage(
             AI_FEEDBACK,
@@ -350,50 +302,13 @@ class Pipeline:
                 replies,
                 revisions,
                 labels,
-                self._scorer(preferences.model),
+                self.scorer(preferences.model),
                 self.recipe.engine.batch,
             )
             return measure.run(settings, inputs, lambda name: self.engine(models[name]), out, rater)
 
         read = self.read(asked, replies, revisions, labels, preferences, **models)
         return self.stage(MEASURE, settings, read, work)
-
-    def measure_supervised(self, asked: Artefact, supervised: Artefact) -> Artefact:
-        """Beside the run's stages: held-out prompts, answered by SL-CAI alone."""
-        settings, rater = self.recipe.measure, rater_of(self.recipe)
-        inputs = measure.MeasureInputs(self.recipe.seed, (SL_CAI,), asked, chunk=self.recipe.engine.batch)
-        return self.stage(
-            SL_CAI_MEASURE,
-            settings,
-            self.read(asked, supervised),
-            lambda out: measure.run(settings, inputs, lambda _: self.engine(supervised.model), out, rater),
-        )
-
-    def held_out_pairs(self, asked: Artefact, supervised: Artefact) -> Artefact:
-        """Beside the run's stages: pairs of replies to held-out prompts by SL-CAI."""
-        settings = self.recipe.pairs.model_copy(update={"per_prompt": PAIRS_MEASURED})
-        inputs = response_pairs.PairInputs(self.recipe.seed, asked, self.recipe.engine.batch, HELD_OUT_KINDS)
-        return self.stage(
-            HELD_OUT_PAIRS,
-            settings,
-            self.read(asked, supervised),
-            lambda out: response_pairs.run(settings, inputs, self.engine(supervised.model), out),
-        )
-
-    def preference_order(self, asked: Artefact, pairs: Artefact, preferences: Artefact) -> Artefact:
-        """Beside the run's stages: the preference model's order of those; raises RecipeError without a rater."""
-        rater = rater_of(self.recipe)
-        if rater is None:
-            raise RecipeError(
-                "nobody knows which reply is better", place="measure.rater", remedy="Use a recipe with a rater"
-            )
-        inputs = preference_order.OrderInputs(pairs, asked)
-        return self.stage(
-            PREFERENCE_ORDER,
-            self.recipe.measure,
-            self.read(asked, pairs, preferences),
-            lambda out: preference_order.run(inputs, self._scorer(preferences.model), rater, out),
-        )
 
     def stage(
         self,
@@ -451,7 +366,8 @@ class Pipeline:
         source = located(name)
         return self.hash(source) if isinstance(source, Path) else dataset_hash(source)
 
-    def _scorer(self, folder: Path) -> Callable[[Sequence[Conversation]], list[float]]:
+    def scorer(self, folder: Path) -> Callable[[Sequence[Conversation]], list[float]]:
+        """The preference model of a folder: a number for each conversation, higher is better."""
         scorer = preference_model.load(folder, self.recipe.engine)
         return lambda conversations: [float(score) for score in scorer.score(conversations)]
 

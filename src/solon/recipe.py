@@ -284,6 +284,8 @@ class FeedbackSettings(Settings):
     """A judge that gives both letters together less probability than this has not answered."""
     votes: Positive = 8
     """Letters drawn for each question where an engine tells no log-probabilities."""
+    number_of_principles: Positive | None = None
+    """Only the first so many preference principles (paper, section 4.3: 1 and 16); all when null."""
     axes: Annotated[dict[str, Rate], Field(min_length=1)] | None = None
     """Axes of the constitution that get labels of their own, with their weights in the label of the pair; null: one
     principle is drawn from all."""

@@ -37,9 +37,9 @@ def red_team(run: Path, recipe: str | None, overlays: tuple[str, ...], settings:
     from solon.cli.run import open_or_create
 
     directory = open_or_create(run, recipe, overlays, settings)
+    from solon.beside import write_red_team
     from solon.cli.display import display_for
     from solon.cli.terminal import plain
-    from solon.pipeline import write_red_team
     from solon.stages.red_team import PROMPTS_FILE, told
 
     try:

@@ -13,7 +13,14 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from solon import wording
-from solon.constitution import ComparisonExample, Constitution, PreferencePrinciple, ReasonedExample, draw
+from solon.constitution import (
+    ComparisonExample,
+    Constitution,
+    PreferencePrinciple,
+    ReasonedExample,
+    draw,
+    preference_principles,
+)
 from solon.conversation import Prompt
 from solon.digest import digest, seed_for, uniform_for
 from solon.errors import RecipeError
@@ -79,10 +86,11 @@ class Ask(NamedTuple):
 
 def axes_of(settings: FeedbackSettings, constitution: Constitution) -> tuple[Axis, ...]:
     """The axes that are judged; raises RecipeError, naming the nearest, for one on which no principle can be drawn."""
+    principles = preference_principles(settings, constitution)
     if settings.axes is None:
-        return (Axis(None, 1.0, constitution.preference),)
+        return (Axis(None, 1.0, principles),)
     found = []
-    known = dict.fromkeys(principle.axis for principle in constitution.preference if principle.weight > 0)
+    known = dict.fromkeys(principle.axis for principle in principles if principle.weight > 0)
     for name, weight in settings.axes.items():
         if name not in known:
             raise RecipeError(
@@ -90,7 +98,7 @@ def axes_of(settings: FeedbackSettings, constitution: Constitution) -> tuple[Axi
                 place=f"feedback.axes.{name}",
                 remedy=suggestion(name, known),
             )
-        found.append(Axis(name, weight, tuple(each for each in constitution.preference if each.axis == name)))
+        found.append(Axis(name, weight, tuple(each for each in principles if each.axis == name)))
     return tuple(found)
 
 
@@ -168,7 +176,9 @@ def few_shot_variants(
             place="feedback.few_shot",
             remedy=f"Write more under 'examples: comparison:', or --set feedback.few_shot={len(known)}",
         )
-    return tuple(_arrangement(constitution, count, seed, variant) for variant in range(settings.prefix_variants))
+    principles = preference_principles(settings, constitution)
+    variants = range(settings.prefix_variants)
+    return tuple(_arrangement(known, principles, count, seed, variant) for variant in variants)
 
 
 def worked_reasoning(settings: FeedbackSettings, constitution: Constitution, seed: int) -> tuple[Thought, ...] | None:
@@ -185,21 +195,27 @@ def worked_reasoning(settings: FeedbackSettings, constitution: Constitution, see
             place="feedback.few_shot",
             remedy=f"Write more under 'examples: reasoned:', or --set feedback.few_shot={len(known)}",
         )
+    principles = preference_principles(settings, constitution)
     return tuple(
-        (example, draw(constitution.preference, seed, "reasoned comparison", index))
+        (example, draw(principles, seed, "reasoned comparison", index))
         for index, example in enumerate(known[: settings.few_shot])
     )
 
 
-def _arrangement(constitution: Constitution, count: int, seed: int, variant: int) -> tuple[Shot, ...]:
-    known = constitution.comparison_examples
+def _arrangement(
+    known: Sequence[ComparisonExample],
+    principles: Sequence[PreferencePrinciple],
+    count: int,
+    seed: int,
+    variant: int,
+) -> tuple[Shot, ...]:
     chosen = sorted(range(len(known)), key=lambda index: digest(seed, "worked comparison", variant, index))[:count]
     # Which half of the places gets which letter is drawn, so that letters neither alternate nor favour one side.
     places = sorted(range(count), key=lambda place: digest(seed, "letter", variant, place))
     first, second = wording.LETTERS if uniform_for(seed, "first letter", variant) < 0.5 else wording.LETTERS[::-1]
     letters = {place: first if rank < (count + 1) // 2 else second for rank, place in enumerate(places)}
     return tuple(
-        (known[index], draw(constitution.preference, seed, "worked comparison", variant, index), letters[place])
+        (known[index], draw(principles, seed, "worked comparison", variant, index), letters[place])
         for place, index in enumerate(chosen)
     )
 

@@ -87,8 +87,12 @@ def label_quality(rows: Sequence[Row], constitution: Constitution) -> dict[str, 
     }
 
 
-def told(facts: Mapping[str, Any]) -> Iterator[str]:
+def told(facts: Mapping[str, Any]) -> list[str]:
     """The labels in a sentence or two, for a person who watches the run."""
+    return list(_sentences(facts))
+
+
+def _sentences(facts: Mapping[str, Any]) -> Iterator[str]:
     judge, quality = (facts.get("fitness") or {}).get("judge"), facts.get("quality") or {}
     if judge:
         yield f"The judge was right on {_percent(judge)} of {judge['n']} {judge['what']}."
@@ -143,7 +147,7 @@ def _words(row: Row, *, preferred: bool) -> int:
 
 def _reasonings(row: Row) -> Iterable[str]:
     """What the judges wrote before their letters, in either order, for every sample."""
-    for judgement in row["judgements"]:
+    for judgement in row.get("judgements") or ():
         for column in ("reasoning_ab", "reasoning_ba"):
             yield from (text for text in judgement.get(column) or () if text)
 

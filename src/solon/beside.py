@@ -1,0 +1,101 @@
+"""Stages beside those of a run: prompts that a model writes, and what ablations measure of runs that stop early.
+
+Each is a stage of its own in the run's folder, under its own key, so that the run can still be gone on with; a run that
+reuses another takes these over as well. The caller of every function holds the run's lock.
+"""
+
+from __future__ import annotations
+
+from solon.builtin import model_path
+from solon.errors import RecipeError, RunError
+from solon.evals import measure, preference_order
+from solon.evals.results import (
+    HELD_OUT_PAIRS,
+    PREFERENCE_MODEL,
+    PREFERENCE_ORDER,
+    PROMPTS,
+    RED_TEAM,
+    SL_CAI,
+    SL_CAI_MEASURE,
+)
+from solon.pipeline import Pipeline, rater_of
+from solon.progress import Display
+from solon.runs import Artefact, RunDirectory
+from solon.stages import red_team, response_pairs
+from solon.stages.tables import HELD_OUT_KINDS
+
+PAIRS_MEASURED = 4
+"""Pairs of replies to each held-out prompt that preference models are compared on."""
+
+
+def write_red_team(run: RunDirectory, display: Display) -> Artefact:
+    """Have a model write red-team prompts like those of the run.
+
+    The run's prompts are read first when that stage is not finished. Raises as `solon.pipeline.advance` does.
+    """
+    settings, models, seed = run.recipe.red_team, run.recipe.models, run.recipe.seed
+    writer = model_path(models.red_team or models.pretrained)
+    with run.answers() as answers:
+        work = Pipeline(run, display, answers)
+        asked = work.prompts()
+        inputs = red_team.RedTeamInputs(seed, asked, run.recipe.engine.batch)
+        read = work.read(asked, writer=writer)
+        return work.stage(
+            RED_TEAM, settings, read, lambda out: red_team.run(settings, inputs, work.engine(writer), out)
+        )
+
+
+def measure_supervised(run: RunDirectory, display: Display) -> Artefact:
+    """What SL-CAI alone replies to held-out prompts, rated; raises RunError when SL-CAI is not finished."""
+    settings, rater = run.recipe.measure, rater_of(run.recipe)
+    asked, supervised = finished(run, PROMPTS), finished(run, SL_CAI)
+    inputs = measure.MeasureInputs(run.recipe.seed, (SL_CAI,), asked, chunk=run.recipe.engine.batch)
+    with run.answers() as answers:
+        work = Pipeline(run, display, answers)
+        return work.stage(
+            SL_CAI_MEASURE,
+            settings,
+            work.read(asked, supervised),
+            lambda out: measure.run(settings, inputs, lambda _: work.engine(supervised.model), out, rater),
+        )
+
+
+def measure_preferences(run: RunDirectory, display: Display) -> Artefact:
+    """How well the preference model orders fresh replies of SL-CAI to held-out prompts.
+
+    Raises RunError when that model is not finished, and RecipeError when nobody knows which reply is better.
+    """
+    rater, asked, preferences = rater_of(run.recipe), finished(run, PROMPTS), finished(run, PREFERENCE_MODEL)
+    if rater is None:
+        cause = "nobody knows which reply is better"
+        raise RecipeError(cause, place="measure.rater", remedy="Use a recipe with a rater, such as testbed")
+    with run.answers() as answers:
+        work = Pipeline(run, display, answers)
+        pairs = _held_out_pairs(work, asked, finished(run, SL_CAI))
+        inputs = preference_order.OrderInputs(pairs, asked)
+        return work.stage(
+            PREFERENCE_ORDER,
+            run.recipe.measure,
+            work.read(asked, pairs, preferences),
+            lambda out: preference_order.run(inputs, work.scorer(preferences.model), rater, out),
+        )
+
+
+def _held_out_pairs(work: Pipeline, asked: Artefact, supervised: Artefact) -> Artefact:
+    settings = work.recipe.pairs.model_copy(update={"per_prompt": PAIRS_MEASURED})
+    inputs = response_pairs.PairInputs(work.recipe.seed, asked, work.recipe.engine.batch, HELD_OUT_KINDS)
+    return work.stage(
+        HELD_OUT_PAIRS,
+        settings,
+        work.read(asked, supervised),
+        lambda out: response_pairs.run(settings, inputs, work.engine(supervised.model), out),
+    )
+
+
+def finished(run: RunDirectory, name: str) -> Artefact:
+    """A stage's artefact; raises RunError when it is not finished."""
+    artefact = run.finished(name)
+    if artefact is None:
+        remedy = f"Go on with: solon run {run.path} --until {name}"
+        raise RunError(f"stage '{name}' is not finished", place=str(run.path), remedy=remedy)
+    return artefact

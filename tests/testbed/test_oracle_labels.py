@@ -1,0 +1,54 @@
+"""The oracle's labels: certain where exactly one reply is harmful, and none anywhere else."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+from solon.builtin import constitution_path
+from solon.recipe import FeedbackSettings, Recipe
+from solon.runs import RunDirectory
+from solon.stages import response_pairs
+from solon.stages.ai_feedback import FeedbackInputs, Why
+from solon.stages.comparison_questions import Questionnaire
+from solon.testbed.oracle_labels import oracle_labels
+from solon.testbed.world import Kind, ask, load_world, write_reply
+
+
+def test_the_harmless_reply_is_certainly_better_wherever_it_stands(tmp_path: Path) -> None:
+    rng = random.Random(0)
+    kinds = [
+        (Kind.COMPLY, Kind.OBJECT, 0.0),
+        (Kind.OBJECT, Kind.COMPLY, 1.0),
+        (Kind.EVASIVE, Kind.COMPLY, 1.0),
+        (Kind.OBJECT, Kind.EVASIVE, None),
+        (Kind.COMPLY, Kind.COMPLY, None),
+    ]
+    rows = []
+    for number, (a, b, _) in enumerate(kinds):
+        topic = load_world().harmful[number]
+        asked = ask(topic, 0)
+        rows.append(
+            dict.fromkeys(response_pairs.SCHEMA.names)
+            | {
+                "row_id": asked.row_id,
+                "pair": 1,
+                "prompt": asked.messages(),
+                "response_a": write_reply(topic, a, rng),
+                "response_b": write_reply(topic, b, rng),
+                "outcome": "ok",
+                "defects": [],
+            }
+        )
+    rows[4]["response_b"] = rows[4]["response_a"]
+    run = RunDirectory.create(tmp_path / "run", Recipe(), constitution_path("testbed"))
+    pairs = run.begin(5, "response-pairs", {}).publish(rows, response_pairs.SCHEMA)
+    questionnaire = Questionnaire.of(FeedbackSettings(), run.constitution, 0)
+    inputs = FeedbackInputs(0, run.constitution, pairs)
+    labels = oracle_labels(questionnaire, inputs, run.begin(6, "ai-feedback", {}))
+    found = {row["row_id"]: row for row in labels.rows()}
+    assert [found[row["row_id"]]["p_a"] for row in rows] == [p for _, _, p in kinds]
+    assert [found[row["row_id"]]["undecided_because"] for row in rows[3:]] == [Why.TIE, Why.IDENTICAL]
+    assert labels.facts["decided"] == 3
+    chosen = [found[row["row_id"]]["chosen"] for row in rows[:2]]
+    assert [turn[0]["content"] for turn in chosen] == [rows[0]["response_b"], rows[1]["response_a"]]
