@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from solon.builtin import model_path, source_path
-from solon.constitution import Constitution
 from solon.conversation import Conversation
 from solon.digest import digest_source
 from solon.engines.base import Engine
@@ -60,7 +59,7 @@ from solon.stages import (
 from solon.stages.critique_revision import AssessCritic
 from solon.stages.prompt_sources import sources
 from solon.stages.room import reserved_tokens
-from solon.testbed.fitness_questions import world_faults, world_questions
+from solon.testbed.fitness_questions import critic_faults, judge_questions
 from solon.testbed.oracle import Oracle
 
 
@@ -108,22 +107,6 @@ def measure_supervised(run: RunDirectory, display: Display) -> Artefact:
 def rater_of(recipe: Recipe) -> Rates | None:
     """Who rates the replies of a run, if anybody does."""
     return Oracle() if recipe.measure.rater is Rater.TESTBED else None
-
-
-def judge_questions(recipe: Recipe, constitution: Constitution) -> fitness.JudgeQuestions:
-    """What the judge of a run is measured on: the built-in comparisons, or the testbed's world where a run lives there.
-
-    The world's rules write these questions and their answers; they measure a judge, and nothing learns from them.
-    """
-    in_world = recipe.measure.rater is Rater.TESTBED
-    questions = world_questions(constitution) if in_world else fitness.plain_questions(constitution)
-    return questions.limited(recipe.fitness.limit)
-
-
-def critic_faults(recipe: Recipe, constitution: Constitution) -> tuple[fitness.Fault, ...]:
-    """The faulty replies that the critic of a run is measured on, chosen as `judge_questions` chooses."""
-    in_world = recipe.measure.rater is Rater.TESTBED
-    return fitness.evenly(world_faults(constitution) if in_world else fitness.plain_faults(), recipe.fitness.limit)
 
 
 def write_red_team(run: RunDirectory, display: Display) -> Artefact:
