@@ -56,7 +56,6 @@ from solon.stages import (
     response_pairs,
     responses,
 )
-from solon.stages.critique_revision import AssessCritic
 from solon.stages.prompt_sources import sources
 from solon.stages.room import reserved_tokens
 from solon.testbed.fitness_questions import critic_faults, judge_questions
@@ -193,7 +192,7 @@ class Pipeline:
             self.run.constitution,
             replies,
             self.recipe.engine.batch,
-            None if self._rated else self._assess_critic(),
+            None if self._rated else self._assess_critic,
         )
         another = {"reviser": reviser} if reviser != critic else {}
 
@@ -205,9 +204,11 @@ class Pipeline:
         read = self.read(replies, critic=critic, **another) | self._constitution()
         return self.stage(CRITIQUE_REVISION, settings, read, work)
 
-    def _assess_critic(self) -> AssessCritic:
+    def _assess_critic(self, critic: Engine, reviser: Engine) -> Mapping[str, Any]:
         faults = critic_faults(self.recipe, self.run.constitution)
-        return fitness.assess_critic(self.recipe.revision, self.run.constitution, self.recipe.seed, faults)
+        return fitness.assess_critic(self.recipe.revision, self.run.constitution, self.recipe.seed, faults)(
+            critic, reviser
+        )
 
     def sl_cai(self, replies: Artefact, revisions: Artefact) -> Artefact:
         """Stage 04."""
@@ -235,14 +236,7 @@ class Pipeline:
             self.run.constitution,
             pairs,
             self.recipe.engine.batch,
-            fitness.assess_judge(
-                settings,
-                self.run.constitution,
-                self.recipe.seed,
-                judge_questions(self.recipe, self.run.constitution),
-                self.recipe.fitness.weak_judge,
-                f"solon run {shlex.quote(str(self.run.path))} --accept-weak-judge",
-            ),
+            self._assess_judge,
         )
         return self.stage(
             AI_FEEDBACK,
@@ -251,6 +245,15 @@ class Pipeline:
             lambda out: ai_feedback.run(settings, inputs, self.engine(judge), out),
             label_quality.told,
         )
+
+    def _assess_judge(self, engine: Engine) -> Mapping[str, Any]:
+        """The judge on questions with known answers; they are read only when the stage asks."""
+        recipe, constitution = self.recipe, self.run.constitution
+        questions = judge_questions(recipe, constitution)
+        go_on = f"solon run {shlex.quote(str(self.run.path))} --accept-weak-judge"
+        return fitness.assess_judge(
+            recipe.feedback, constitution, recipe.seed, questions, recipe.fitness.weak_judge, go_on
+        )(engine)
 
     def preference_model(self, labels: Artefact) -> Artefact:
         """Stage 07."""
