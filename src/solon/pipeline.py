@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from solon.builtin import model_path, source_path
-from solon.constitution import Constitution
 from solon.conversation import Conversation
 from solon.digest import digest_source
 from solon.engines.base import Engine
@@ -57,10 +56,9 @@ from solon.stages import (
 )
 from solon.stages.cast import refuse_unshareable
 from solon.stages.comparison_questions import Questionnaire
-from solon.stages.critique_revision import AssessCritic
 from solon.stages.prompt_sources import sources
 from solon.stages.room import reserved_tokens
-from solon.testbed.fitness_questions import world_faults, world_questions
+from solon.testbed.fitness_questions import critic_faults, judge_questions
 from solon.testbed.oracle import Oracle
 
 
@@ -103,22 +101,6 @@ def _in_order(work: Pipeline) -> Iterator[Artefact]:
 def rater_of(recipe: Recipe) -> Rates | None:
     """Who rates the replies of a run, if anybody does."""
     return Oracle() if recipe.measure.rater is Rater.TESTBED else None
-
-
-def judge_questions(recipe: Recipe, constitution: Constitution) -> fitness.JudgeQuestions:
-    """What the judge of a run is measured on: the built-in comparisons, or the testbed's world where a run lives there.
-
-    The world's rules write these questions and their answers; they measure a judge, and nothing learns from them.
-    """
-    in_world = recipe.measure.rater is Rater.TESTBED
-    questions = world_questions(constitution) if in_world else fitness.plain_questions(constitution)
-    return questions.limited(recipe.fitness.limit)
-
-
-def critic_faults(recipe: Recipe, constitution: Constitution) -> tuple[fitness.Fault, ...]:
-    """The faulty replies that the critic of a run is measured on, chosen as `judge_questions` chooses."""
-    in_world = recipe.measure.rater is Rater.TESTBED
-    return fitness.evenly(world_faults(constitution) if in_world else fitness.plain_faults(), recipe.fitness.limit)
 
 
 @dataclass(slots=True)
@@ -186,7 +168,7 @@ class Pipeline:
             self.run.constitution,
             replies,
             self.recipe.engine.batch,
-            None if self._rated else self._assess_critic(),
+            None if self._rated else self._assess_critic,
         )
         another = {"reviser": reviser} if reviser != critic else {}
 
@@ -198,9 +180,11 @@ class Pipeline:
         read = self.read(replies, critic=critic, **another) | self._constitution()
         return self.stage(CRITIQUE_REVISION, settings, read, work)
 
-    def _assess_critic(self) -> AssessCritic:
+    def _assess_critic(self, critic: Engine, reviser: Engine) -> Mapping[str, Any]:
         faults = critic_faults(self.recipe, self.run.constitution)
-        return fitness.assess_critic(self.recipe.revision, self.run.constitution, self.recipe.seed, faults)
+        return fitness.assess_critic(self.recipe.revision, self.run.constitution, self.recipe.seed, faults)(
+            critic, reviser
+        )
 
     def sl_cai(self, replies: Artefact, revisions: Artefact) -> Artefact:
         """Stage 04."""
@@ -228,14 +212,7 @@ class Pipeline:
             self.run.constitution,
             pairs,
             self.recipe.engine.batch,
-            fitness.assess_judge(
-                settings,
-                self.run.constitution,
-                self.recipe.seed,
-                judge_questions(self.recipe, self.run.constitution),
-                self.recipe.fitness.weak_judge,
-                f"solon run {shlex.quote(str(self.run.path))} --accept-weak-judge",
-            ),
+            self._assess_judge,
         )
         if planted := self.planted:
             questionnaire = Questionnaire.of(settings, self.run.constitution, self.recipe.seed)
@@ -249,6 +226,15 @@ class Pipeline:
             lambda out: ai_feedback.run(settings, inputs, [partial(self.engine, judge) for judge in judges], out),
             label_quality.told,
         )
+
+    def _assess_judge(self, engine: Engine) -> Mapping[str, Any]:
+        """The judge on questions with known answers; they are read only when the stage asks."""
+        recipe, constitution = self.recipe, self.run.constitution
+        questions = judge_questions(recipe, constitution)
+        go_on = f"solon run {shlex.quote(str(self.run.path))} --accept-weak-judge"
+        return fitness.assess_judge(
+            recipe.feedback, constitution, recipe.seed, questions, recipe.fitness.weak_judge, go_on
+        )(engine)
 
     def preference_model(self, labels: Artefact) -> Artefact:
         """Stage 07."""

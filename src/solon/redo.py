@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from solon.constitution import Constitution, draw, revision_principles
 from solon.conversation import Role
 from solon.errors import RunError
+from solon.evals.fitness import Manner, prompts_of
 from solon.evals.results import (
     AI_FEEDBACK,
     CRITIQUE_REVISION,
@@ -29,6 +30,7 @@ from solon.runs import Artefact, RunDirectory
 from solon.runs.answers import Usage
 from solon.stages.comparison_questions import Questionnaire, orders, pair_key, why_not_asked
 from solon.stages.critique_revision import worked_examples
+from solon.testbed.fitness_questions import judge_questions
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,8 @@ def redo(run: RunDirectory, new: Constitution) -> Redo:
         questions.append(_priced(usage, RESPONSE_PAIRS, "reply", Role.ASSISTANT, 2 * pairs, again))
         if AI_FEEDBACK in found:
             counts, changed = _labels(run, new, found[RESPONSE_PAIRS], everything=supervised)
+            if (found[AI_FEEDBACK].facts.get("fitness") or {}).get("judge"):
+                counts = _with_fitness(run, new, counts)
             questions += [_priced(usage, AI_FEEDBACK, *each) for each in counts]
             preferences = supervised or changed
     if MEASURE in found:
@@ -150,6 +154,15 @@ def _labels(run: RunDirectory, new: Constitution, pairs: Artefact, *, everything
     if reasoned:
         counts.insert(0, ("reasoning", Role.REASONING, asked, again))
     return counts, changed or again > 0
+
+
+def _with_fitness(run: RunDirectory, new: Constitution, counts: list[Counts]) -> list[Counts]:
+    """The questions to the judge, those with known answers that it is measured on included."""
+    before, after = (
+        prompts_of(Manner(run.recipe.feedback, each, run.recipe.seed), judge_questions(run.recipe, each))
+        for each in (run.constitution, new)
+    )
+    return [(what, role, asked + len(before), again + len(after - before)) for what, role, asked, again in counts]
 
 
 def _priced(

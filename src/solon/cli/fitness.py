@@ -69,7 +69,7 @@ def fitness(
 def measure(engine: Engine, recipe: Recipe, constitution: Constitution) -> dict[str, Any]:
     """The facts `judge` and, where the recipe has critiques, `critic`."""
     from solon.evals.fitness import critic_fitness, judge_fitness
-    from solon.pipeline import critic_faults, judge_questions
+    from solon.testbed.fitness_questions import critic_faults, judge_questions
 
     seed = recipe.seed
     judge = judge_fitness(engine, recipe.feedback, constitution, seed, judge_questions(recipe, constitution))

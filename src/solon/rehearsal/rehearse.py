@@ -23,7 +23,7 @@ from solon.constitution import Constitution
 from solon.conversation import Role
 from solon.engines.base import Engine, Sampling
 from solon.outcome import Outcome
-from solon.pipeline import Pipeline, critic_faults, judge_questions
+from solon.pipeline import Pipeline
 from solon.progress import Silent
 from solon.recipe import FeedbackForm, OptionOrder, Rater, Recipe, RevisionMode
 from solon.rehearsal.calls import Calls, Learning, Measured, Seen, Size, Speed, calls_of, learning_of
@@ -33,6 +33,7 @@ from solon.sources.comparisons import read_comparisons
 from solon.stages import ai_feedback, critique_revision, prompts, response_pairs, responses
 from solon.stages.room import tokens_beside
 from solon.stages.tables import Kind, assistant_turn, prompt_in, reply_in
+from solon.testbed.fitness_questions import critic_faults, judge_questions
 
 SAMPLE = {Kind.RED_TEAM: 8, Kind.HELPFUL: 4}
 """Prompts that are rehearsed, by kind."""

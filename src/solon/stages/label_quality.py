@@ -10,7 +10,7 @@ of the rows of stage 06-ai-feedback, with 95 % intervals.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -94,15 +94,13 @@ def told(facts: Mapping[str, Any]) -> list[str]:
 
 def _sentences(facts: Mapping[str, Any]) -> Iterator[str]:
     judge, quality = (facts.get("fitness") or {}).get("judge"), facts.get("quality") or {}
-    if judge:
-        yield f"The judge was right on {_percent(judge)} of {judge['n']} {judge['what']}."
+    lines = [f"The judge was right on {_percent(judge)} of {judge['n']} {judge['what']}."] if judge else []
     parts = [
         f"{words} in {_percent(quality[name])}"
         for name, words in (("orders_agree", "both orders prefer the same reply"), ("undecided", "no label"))
         if quality.get(name)
     ]
-    if parts:
-        yield f"Of {quality['undecided']['n']} pairs: {', '.join(parts)}."
+    return [*lines, f"Of {quality['undecided']['n']} pairs: {', '.join(parts)}."] if parts else lines
 
 
 def _figures(rows: Sequence[Row]) -> dict[str, Any]:

@@ -14,7 +14,17 @@ from collections.abc import Iterator, Sequence
 
 from solon.constitution import Constitution, PreferencePrinciple, RevisionPrinciple
 from solon.digest import seed_for
-from solon.evals.fitness import Fault, JudgeQuestions, PlainComparison, content_free_pairs, injections
+from solon.evals.fitness import (
+    Fault,
+    JudgeQuestions,
+    PlainComparison,
+    content_free_pairs,
+    evenly,
+    injections,
+    plain_faults,
+    plain_questions,
+)
+from solon.recipe import Rater, Recipe
 from solon.testbed import judgement
 from solon.testbed.principles import EVASIVENESS, GENERAL, PREACHINESS, TERMS
 from solon.testbed.world import HARM_KINDS, TEMPLATES, Kind, Topic, World, ask, load_world, write_reply
@@ -28,6 +38,22 @@ _OWN_COMPARISON = PreferencePrinciple("world", "Choose the response that shows l
 _OWN_REQUEST = RevisionPrinciple(
     "world", "Point out where the response shows harm.", "Please revise the response to avoid harm."
 )
+
+
+def judge_questions(recipe: Recipe, constitution: Constitution) -> JudgeQuestions:
+    """What the judge of a run is measured on: the world's questions where the run lives in it, else the built-in ones.
+
+    The world's rules write these questions and their answers; they measure a judge, and nothing learns from them.
+    """
+    in_world = recipe.measure.rater is Rater.TESTBED
+    questions = world_questions(constitution) if in_world else plain_questions(constitution)
+    return questions.limited(recipe.fitness.limit)
+
+
+def critic_faults(recipe: Recipe, constitution: Constitution) -> tuple[Fault, ...]:
+    """The faulty replies that the critic of a run is measured on, chosen as `judge_questions` chooses."""
+    in_world = recipe.measure.rater is Rater.TESTBED
+    return evenly(world_faults(constitution) if in_world else plain_faults(), recipe.fitness.limit)
 
 
 def world_questions(constitution: Constitution) -> JudgeQuestions:
@@ -66,13 +92,14 @@ def _comparisons(world: World, principle: PreferencePrinciple, count: int) -> It
     qualities = {EVASIVENESS, PREACHINESS} & set(targets)
     for place in range(2 * count if qualities else count):
         topic = rng.choice(topics)
-        better_of = {worse: _clearly_better(targets, topic, worse) for worse in _KINDS}
         wrong = [Kind.COMPLY, Kind.EVASIVE, Kind.PARTIAL, Kind.EVASIVE]
         if qualities:
             wrong = [kind for kind in _KINDS if judgement.violates(targets, topic, kind)]
         worse = wrong[place % len(wrong)]
         conversation = ask(topic, rng.randrange(len(TEMPLATES)))
-        good, bad = (write_reply(topic, kind, rng) for kind in (rng.choice(better_of[worse]), worse))
+        good, bad = (
+            write_reply(topic, kind, rng) for kind in (rng.choice(_clearly_better(targets, topic, worse)), worse)
+        )
         yield PlainComparison(conversation, good, bad, principle, _about(worse))
 
 

@@ -6,6 +6,7 @@ talked round. The critic reads replies with one plain fault each and then revise
 it. The questions are built in, or come from a world whose rules tell the truth.
 """
 
+from solon.evals.fitness.asking import Manner, prompts_of
 from solon.evals.fitness.critic import CriticFitness, assess_critic, critic_fitness
 from solon.evals.fitness.judge import JudgeFitness, assess_judge, judge_fitness, verdict
 from solon.evals.fitness.questions import (
@@ -28,6 +29,7 @@ __all__ = [
     "Injection",
     "JudgeFitness",
     "JudgeQuestions",
+    "Manner",
     "Pair",
     "PlainComparison",
     "assess_critic",
@@ -40,5 +42,6 @@ __all__ = [
     "plain_comparisons",
     "plain_faults",
     "plain_questions",
+    "prompts_of",
     "verdict",
 ]

@@ -16,22 +16,21 @@ from solon.constitution import Constitution
 from solon.conversation import Prompt
 from solon.digest import seed_for, uniform_for
 from solon.engines.base import Engine
-from solon.evals.fitness.questions import Pair
+from solon.evals.fitness.questions import JudgeQuestions, Pair
 from solon.evals.judging import JudgedPair
-from solon.recipe import FeedbackSettings, OptionOrder
+from solon.recipe import FeedbackForm, FeedbackSettings, OptionOrder
 from solon.stages.ai_feedback import Order, Why, ask_letters, few_shot_variants, sigmoid, think, worked_reasoning
 
-CHUNK = 64
-"""Pairs that are asked at once, and are then in the store of answers."""
+CHUNK = 128
+"""Questions that are asked at once, and are then in the store of answers."""
 Answer = Mapping[Order, float | Why]
 """Per order that was asked the log-odds that reply A is better, or why there are none."""
 
 
 @dataclass(frozen=True, slots=True)
-class Judge:
-    """A model that judges by the settings of a recipe."""
+class Manner:
+    """How a judge is asked: the settings of a recipe, the constitution whose worked examples are shown, and a seed."""
 
-    engine: Engine
     settings: FeedbackSettings
     constitution: Constitution
     seed: int
@@ -41,46 +40,67 @@ class Judge:
         """The orders in which a pair is shown. Where the stage would draw one, A stands first."""
         return (Order.AB, Order.BA) if self.settings.order is OptionOrder.BOTH else (Order.AB,)
 
-    def compare(self, pairs: Sequence[Pair], orders: Sequence[Order] | None = None) -> list[Answer]:
-        """An answer for each pair, in `orders` when they are given.
+    def prompts(self, pairs: Mapping[int, Pair], orders: Sequence[Order]) -> dict[tuple[int, Order], Prompt]:
+        """The first question about each pair in each order: for its letter, or for the reasoning before it.
 
-        Raises RecipeError when the constitution has too few worked examples.
+        Pairs with the same worked examples stand together, so that an engine reads those once. Raises RecipeError when
+        the constitution has too few worked examples.
         """
-        wanted = self.orders if orders is None else tuple(orders)
-        variants = few_shot_variants(self.settings, self.constitution, self.seed)
-        # Pairs with the same worked examples are asked together, so that an engine reads those once.
-        turn = sorted(range(len(pairs)), key=lambda number: self._variant(pairs[number], len(variants)))
-        answers: dict[tuple[int, Order], float | Why] = {}
-        for start in range(0, len(turn), CHUNK):
-            answers |= self._ask({number: pairs[number] for number in turn[start : start + CHUNK]}, wanted)
-        return [{order: answers[number, order] for order in wanted} for number in range(len(pairs))]
-
-    def _ask(self, pairs: Mapping[int, Pair], orders: Sequence[Order]) -> dict[tuple[int, Order], float | Why]:
         variants = few_shot_variants(self.settings, self.constitution, self.seed)
         reasoned = worked_reasoning(self.settings, self.constitution, self.seed)
-        questions: dict[tuple[int, Order], Prompt] = {}
-        for number, pair in pairs.items():
+        variant = {number: self._variant(pair, len(variants)) for number, pair in pairs.items()}
+        prompts: dict[tuple[int, Order], Prompt] = {}
+        for number, pair in sorted(pairs.items(), key=lambda item: variant[item[0]]):
             for order in orders:
                 replies = (pair.a, pair.b) if order is Order.AB else (pair.b, pair.a)
                 shown = (pair.conversation, pair.principle, *replies)
                 if reasoned is not None:
-                    questions[number, order] = wording.reasoning(*shown, reasoned)
+                    prompts[number, order] = wording.reasoning(*shown, reasoned)
                 else:
-                    examples = variants[self._variant(pair, len(variants))]
-                    questions[number, order] = wording.comparison(*shown, examples)
-        if reasoned is None:
-            return ask_letters(self.engine, questions)
-        seeds = {(number, order): self._seed(pairs[number], order) for number, order in questions}
-        thoughts = think(self.engine, questions, seeds, self.settings.reasoning)
-        questions = {key: wording.verdict(prompt, thoughts[key]) for key, prompt in questions.items()}
-        unreasoned = {key: Why.UNREASONED for key, thought in thoughts.items() if not thought}
-        return ask_letters(self.engine, questions) | unreasoned
+                    prompts[number, order] = wording.comparison(*shown, variants[variant[number]])
+        return prompts
+
+    def reasoning_seed(self, pair: Pair, order: Order) -> int:
+        """What the reasoning about a pair is drawn from."""
+        return seed_for(self.seed, "fitness", pair.conversation.row_id, pair.principle.id, order)
 
     def _variant(self, pair: Pair, count: int) -> int:
         return int(uniform_for(self.seed, "fitness", pair.conversation.row_id, pair.principle.id) * count)
 
-    def _seed(self, pair: Pair, order: Order) -> int:
-        return seed_for(self.seed, "fitness", pair.conversation.row_id, pair.principle.id, order)
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """A model that is asked in a manner."""
+
+    engine: Engine
+    manner: Manner
+
+    def compare(self, pairs: Sequence[Pair], orders: Sequence[Order] | None = None) -> list[Answer]:
+        """An answer for each pair, in `orders` when they are given; raises RecipeError as `Manner.prompts` does."""
+        wanted = self.manner.orders if orders is None else tuple(orders)
+        prompts = self.manner.prompts(dict(enumerate(pairs)), wanted)
+        keys = list(prompts)
+        answers: dict[tuple[int, Order], float | Why] = {}
+        for start in range(0, len(keys), CHUNK):
+            answers |= self._ask(pairs, {key: prompts[key] for key in keys[start : start + CHUNK]})
+        return [{order: answers[number, order] for order in wanted} for number in range(len(pairs))]
+
+    def _ask(
+        self, pairs: Sequence[Pair], prompts: Mapping[tuple[int, Order], Prompt]
+    ) -> dict[tuple[int, Order], float | Why]:
+        if self.manner.settings.form is FeedbackForm.LETTER:
+            return ask_letters(self.engine, prompts)
+        seeds = {(number, order): self.manner.reasoning_seed(pairs[number], order) for number, order in prompts}
+        thoughts = think(self.engine, prompts, seeds, self.manner.settings.reasoning)
+        verdicts = {key: wording.verdict(prompt, thoughts[key]) for key, prompt in prompts.items()}
+        return ask_letters(self.engine, verdicts) | {key: Why.UNREASONED for key in thoughts if not thoughts[key]}
+
+
+def prompts_of(manner: Manner, questions: JudgeQuestions) -> frozenset[Prompt]:
+    """Every first question that `questions` puts to a judge, to tell which are new under another constitution."""
+    shown = manner.prompts(dict(enumerate(questions.pairs)), manner.orders)
+    blanks = manner.prompts(dict(enumerate(questions.blanks)), (Order.AB,))
+    return frozenset((*shown.values(), *blanks.values()))
 
 
 def judged_pair(answer: Answer, better_is_a: bool, principle_id: str) -> JudgedPair:

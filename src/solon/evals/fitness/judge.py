@@ -14,7 +14,7 @@ from typing import Any
 from solon.constitution import Constitution
 from solon.engines.base import Engine
 from solon.errors import StageError
-from solon.evals.fitness.asking import Judge, is_right, judged_pair
+from solon.evals.fitness.asking import Judge, Manner, is_right, judged_pair
 from solon.evals.fitness.probes import Injected, LetterPrior, injected, letter_prior
 from solon.evals.fitness.questions import JudgeQuestions, PlainComparison, plain_questions
 from solon.evals.judging import JudgedPair, brier_score, calibration, calibration_error
@@ -116,11 +116,18 @@ def judge_fitness(
     Worked examples come from `constitution`. Raises ValueError without comparisons, and RecipeError as the stage does.
     """
     questions = plain_questions(constitution) if questions is None else questions
-    judge = Judge(engine, settings, constitution, seed)
-    truths = questions.truths
-    better_is_a = {one: number % 2 == 0 for number, one in enumerate(truths)}
-    answers = dict(zip(truths, judge.compare([one.pair(better_is_a=better_is_a[one]) for one in truths]), strict=True))
-    judged = {one: judged_pair(answers[one], better_is_a[one], one.principle.id) for one in truths}
+    judge = Judge(engine, Manner(settings, constitution, seed))
+    better_is_a = questions.better_is_a()
+    answers = judge.compare(questions.pairs)
+    plain, spoilt = answers[: len(better_is_a)], answers[len(better_is_a) :]
+    judged = {
+        one: judged_pair(answer, is_a, one.principle.id)
+        for answer, (one, is_a) in zip(plain, better_is_a.items(), strict=True)
+    }
+    changes = [
+        (injection.kind, judged[one], judged_pair(answer, better_is_a[one], one.principle.id))
+        for answer, (injection, one) in zip(spoilt, questions.injected(), strict=True)
+    ]
     right = {one: is_right(pair) for one, pair in judged.items()}
     counted = questions.comparisons
     orders = [(judged[one].log_odds_ab, judged[one].log_odds_ba) for one in counted]
@@ -131,13 +138,13 @@ def judge_fitness(
         form=settings.form,
         accuracy=_accuracy(counted, right),
         by_kind=_grouped(counted, right, lambda one: one.kind),
-        by_principle=_grouped([one for one in truths if one.principle.id in ids], right, lambda one: one.principle.id),
+        by_principle=_grouped([one for one in judged if one.principle.id in ids], right, lambda one: one.principle.id),
         orders_agree=share((ab > 0) == (ba > 0) for ab, ba in both),
         position_bias=mean([(ab - ba) / 2 for ab, ba in both]),
         undecided=wilson(sum(judged[one].p_a is None for one in counted), len(counted)),
         judged=tuple(judged[one] for one in counted),
         letter_prior=letter_prior(judge, questions.blanks),
-        injected=injected(judge, questions.injections, [(one, better_is_a[one], judged[one]) for one in counted]),
+        injected=injected(changes),
     )
 
 

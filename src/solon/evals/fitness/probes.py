@@ -13,14 +13,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from solon.evals.fitness.asking import Judge, is_right, judged_pair
-from solon.evals.fitness.questions import Injection, Pair, PlainComparison
+from solon.evals.fitness.asking import Judge, is_right
+from solon.evals.fitness.questions import Pair
 from solon.evals.judging import JudgedPair
 from solon.intervals import Mean, Share, mean, share
 from solon.stages.ai_feedback import Order, Why, sigmoid
 
-Known = tuple[PlainComparison, bool, JudgedPair]
-"""A comparison, whether its better reply was shown as A, and what the judge said."""
+Change = tuple[str, JudgedPair, JudgedPair]
+"""The kind of an injection, and what the judge said of its comparison without the words and with them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,20 +68,10 @@ def letter_prior(judge: Judge, blanks: Sequence[Pair]) -> LetterPrior | None:
     return LetterPrior(probability, log_odds) if log_odds and probability else None
 
 
-def injected(judge: Judge, injections: Sequence[Injection], known: Sequence[Known]) -> Injected | None:
-    """Put each injection around the worse reply of its comparison among `known`; None when either is empty."""
-    if not injections or not known:
+def injected(changes: Sequence[Change]) -> Injected | None:
+    """What injections did, each put around the worse reply of its comparison; None without any."""
+    if not changes:
         return None
-    targets = [injection.into(known) for injection in injections]
-    pairs = [
-        one.pair(better_is_a=better_is_a, worse=injection.around(one.worse))
-        for injection, (one, better_is_a, _) in zip(injections, targets, strict=True)
-    ]
-    after = [
-        judged_pair(answer, better_is_a, one.principle.id)
-        for answer, (one, better_is_a, _) in zip(judge.compare(pairs), targets, strict=True)
-    ]
-    changes = [(kind.kind, before, now) for kind, (_, _, before), now in zip(injections, targets, after, strict=True)]
     flips = [(kind, not is_right(now)) for kind, before, now in changes if is_right(before)]
     flipped = {name: share(flag for kind, flag in flips if kind == name) for name in dict.fromkeys(k for k, _ in flips)}
     pulls = [_pull(before, now) for _, before, now in changes]
@@ -90,7 +80,7 @@ def injected(judge: Judge, injections: Sequence[Injection], known: Sequence[Know
         by_kind={name: part for name, part in flipped.items() if part is not None},
         righted=share(is_right(now) for _, before, now in changes if not is_right(before)),
         pull=mean([value for value in pulls if value is not None]),
-        injections=len(injections),
+        injections=len(changes),
     )
 
 

@@ -113,6 +113,21 @@ class JudgeQuestions:
         """Every comparison, each once."""
         return tuple(dict.fromkeys((*self.comparisons, *self.by_principle)))
 
+    def better_is_a(self) -> dict[PlainComparison, bool]:
+        """Whether the better reply stands as A: in every second comparison."""
+        return {one: number % 2 == 0 for number, one in enumerate(self.truths)}
+
+    def injected(self) -> list[tuple[Injection, PlainComparison]]:
+        """Each injection with the comparison around whose worse reply it is put; none without comparisons."""
+        return [(each, each.into(self.comparisons)) for each in self.injections] if self.comparisons else []
+
+    @property
+    def pairs(self) -> list[Pair]:
+        """Every pair that is shown in both orders: the comparisons, and those with injected words."""
+        better_is_a = self.better_is_a()
+        spoilt = [one.pair(better_is_a=better_is_a[one], worse=i.around(one.worse)) for i, one in self.injected()]
+        return [*(one.pair(better_is_a=is_a) for one, is_a in better_is_a.items()), *spoilt]
+
     def limited(self, limit: int | None) -> JudgeQuestions:
         """At most `limit` of each sort, evenly spread; all when None."""
         return replace(
@@ -125,7 +140,7 @@ class JudgeQuestions:
 
     def count(self, orders: int) -> int:
         """How many questions are asked when every comparison is shown in so many orders; blanks have but one."""
-        return orders * (len(self.truths) + len(self.injections)) + len(self.blanks)
+        return orders * len(self.pairs) + len(self.blanks)
 
 
 def plain_questions(constitution: Constitution) -> JudgeQuestions:
