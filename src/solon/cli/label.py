@@ -15,8 +15,7 @@ Examples:
   solon label labels pairs.jsonl --recipe testbed
   solon label labels pairs.jsonl --recipe real --set models.feedback=models/judge --set constitution=mine.yaml
   solon label labels harmless-base.jsonl.gz --recipe real --set feedback.form=reasoned --set feedback.samples=5
-  solon label labels runs/demo/05-response-pairs/rows.parquet --set 'models.feedback=[models/one, models/two]'
-  solon preference pm --base models/base --labels labels          a preference model from the labels
+  solon label labels runs/demo/05-response-pairs/rows.parquet --set 'models.feedback=[models/one,models/two]'
 """
 
 
@@ -35,7 +34,7 @@ def label(
     PAIRS is JSONL or Parquet; a row holds `prompt` or `messages` and the replies as response_a and response_b, or
     hh-rlhf's chosen and rejected. OUT is a new folder, or one where the same command was interrupted. Of the recipe
     `feedback`, `constitution`, `models.feedback` (or the assistant), `engine` and `seed` are used. Ctrl-C saves; the
-    same command goes on.
+    same command goes on. `solon preference --labels OUT` learns from the labels.
     """
     from solon.builtin import constitution_path, model_path
     from solon.cli.display import display_for
