@@ -155,6 +155,33 @@ def test_more_revisions_than_steps_are_refused_before_any_model_is_asked(tmp_pat
     assert tables(tmp_path / "run") == {}
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ("rl.algorithm=rloo", "rl.samples_per_prompt=2"),
+        ("rl.algorithm=dpo", "rl.direct.training.batch=8", "rl.direct.training.epochs=1"),
+    ],
+)
+def test_another_algorithm_takes_over_all_that_comes_before_it(
+    uninterrupted: Path, tmp_path: Path, settings: tuple[str, ...]
+) -> None:
+    new = open_or_create(tmp_path / "new", None, (), settings, (uninterrupted,))
+    with new.lock():
+        advance(new, Silent(), until="rl-cai")
+    adopted = {artefact.name for artefact in new.artefacts() if artefact.manifest.adopted_from}
+    assert adopted == set(STAGES[: STAGES.index("rl-cai")])
+    reinforced = new.finished("rl-cai")
+    assert reinforced is not None and reinforced.facts["algorithm"] == settings[0].partition("=")[2]
+
+
+def test_rloo_with_one_reply_to_a_prompt_is_refused_before_any_model_is_asked(tmp_path: Path) -> None:
+    recipe = load_recipe("testbed", settings=[*SMALL, "rl.algorithm=rloo"])
+    run = RunDirectory.create(tmp_path / "run", recipe, constitution_path("testbed"))
+    with run.lock(), pytest.raises(RecipeError, match=r"--set rl\.samples_per_prompt=2"):
+        advance(run, Silent())
+    assert tables(tmp_path / "run") == {}
+
+
 def test_an_edited_constitution_redoes_only_what_it_touches(uninterrupted: Path, tmp_path: Path) -> None:
     """Another word in preference principles leaves the supervised half as it is: no call, no training."""
     text = constitution_path("testbed").read_text(encoding="utf-8")
