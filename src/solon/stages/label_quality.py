@@ -89,10 +89,6 @@ def label_quality(rows: Sequence[Row], constitution: Constitution) -> dict[str, 
 
 def told(facts: Mapping[str, Any]) -> list[str]:
     """The labels in a sentence or two, for a person who watches the run."""
-    return list(_sentences(facts))
-
-
-def _sentences(facts: Mapping[str, Any]) -> Iterator[str]:
     judge, quality = (facts.get("fitness") or {}).get("judge"), facts.get("quality") or {}
     lines = [f"The judge was right on {_percent(judge)} of {judge['n']} {judge['what']}."] if judge else []
     parts = [
