@@ -52,6 +52,19 @@ def test_each_principle_has_its_own_figures() -> None:
     assert (by_principle["safe"]["a_wins"]["value"], by_principle["kind"]["a_wins"]["value"]) == (1, 0)
 
 
+def test_a_pair_on_two_axes_counts_for_the_principle_of_each() -> None:
+    axes = [{"axis": "x", "principle_id": "safe", "p_a": 0.9}, {"axis": "y", "principle_id": "kind", "p_a": 0.2}]
+    judgements = [
+        {"axis": "x", "log_odds_ab": 1.0, "log_odds_ba": 2.0, "reasoning_ab": ["I cannot choose. I'm sorry."]},
+        {"axis": "y", "log_odds_ab": 1.0, "log_odds_ba": -2.0, "reasoning_ab": ["Sorry, I can't decide."]},
+    ]
+    facts = label_quality([row(0.6, principle_id="safe, kind", axes=axes, judgements=judgements)], CONSTITUTION)
+    safe, kind = (facts["by_principle"][name] for name in ("safe", "kind"))
+    assert (safe["a_wins"]["value"], kind["a_wins"]["value"]) == (1, 0)
+    assert (safe["orders_agree"]["value"], kind["orders_agree"]["value"]) == (1, 0)
+    assert (facts["refusals"]["value"], facts["refusals"]["n"]) == (1, 2)
+
+
 def test_a_judge_that_declines_is_counted_over_what_it_wrote() -> None:
     rows = [
         row(0.9, reasoning_ab="I'm sorry, but I cannot compare these.", reasoning_ba="(A) is kinder."),

@@ -76,8 +76,9 @@ def label_quality(rows: Sequence[Row], constitution: Constitution) -> dict[str, 
     known = {principle.id for principle in constitution.preference}
     by_principle: dict[str, list[Row]] = {principle.id: [] for principle in constitution.preference}
     for row in rows:
-        if row["principle_id"] in known:
-            by_principle[row["principle_id"]].append(row)
+        for of_axis in _by_axis(row):
+            if of_axis["principle_id"] in known:
+                by_principle[of_axis["principle_id"]].append(of_axis)
     reasonings = [text for row in rows for text in _reasonings(row)]
     return {
         **_figures(rows),
@@ -137,6 +138,20 @@ def _attempts(rows: Sequence[Row]) -> dict[str, Any]:
 def _words(row: Row, *, preferred: bool) -> int:
     text = row["response_a"] if (row["p_a"] > 0.5) == preferred else row["response_b"]
     return len(text.split())
+
+
+def _by_axis(row: Row) -> Iterable[Row]:
+    """The row, or where it was judged on several axes one for each, with that axis's principle, label and log-odds."""
+    axes = row.get("axes") or ()
+    if len(axes) < 2:
+        return (row,)
+    found = []
+    for axis in axes:
+        said = [each for each in row.get("judgements") or () if each["axis"] == axis["axis"]]
+        # Several judges have no log-odds in common; one judge's are the axis's.
+        log_odds = {name: said[0].get(name) if len(said) == 1 else None for name in ("log_odds_ab", "log_odds_ba")}
+        found.append({**row, "principle_id": axis["principle_id"], "p_a": axis["p_a"], **log_odds})
+    return found
 
 
 def _reasonings(row: Row) -> Iterable[str]:
