@@ -16,8 +16,8 @@ CONSTITUTION = Constitution(
 
 
 def row(p_a: float | None, a: str = "one two three", b: str = "one", **other: Any) -> dict[str, Any]:
-    values = {"log_odds_ab": None, "log_odds_ba": None, "principle_id": "safe", "reasoning_ab": None}
-    return {"p_a": p_a, "response_a": a, "response_b": b, "reasoning_ba": None, **values, **other}
+    values = {"log_odds_ab": None, "log_odds_ba": None, "principle_id": "safe", "judgements": []}
+    return {"p_a": p_a, "response_a": a, "response_b": b, **values, **other}
 
 
 def test_orders_and_the_pull_of_the_place_are_read_off_the_log_odds() -> None:
@@ -66,11 +66,12 @@ def test_a_pair_on_two_axes_counts_for_the_principle_of_each() -> None:
 
 
 def test_a_judge_that_declines_is_counted_over_what_it_wrote() -> None:
-    rows = [
-        row(0.9, reasoning_ab="I'm sorry, but I cannot compare these.", reasoning_ba="(A) is kinder."),
-        row(0.9, reasoning_ab=["I can't help with that request.", "As an AI, I will not choose."], reasoning_ba=[]),
-        row(0.9, reasoning_ab="The reply says 'I cannot help with that', so (B) is better."),
+    written: list[dict[str, Any]] = [
+        {"reasoning_ab": ["I'm sorry, but I cannot compare these."], "reasoning_ba": ["(A) is kinder."]},
+        {"reasoning_ab": ["I can't help with that request.", "As an AI, I will not choose."], "reasoning_ba": None},
+        {"reasoning_ab": ["The reply says 'I cannot help with that', so (B) is better."], "reasoning_ba": None},
     ]
+    rows = [row(0.9, judgements=[judgement]) for judgement in written]
     refusals = label_quality(rows, CONSTITUTION)["refusals"]
     assert (refusals["value"], refusals["n"]) == (pytest.approx(3 / 5), 5)
     assert label_quality([row(0.9)], CONSTITUTION)["refusals"] is None
