@@ -97,9 +97,9 @@ def print_fitness(name: str, facts: Mapping[str, Any]) -> None:
 def _judge_rows(judge: Mapping[str, Any]) -> Iterator[list[str]]:
     yield _row(f"right on {judge['what']}", judge, judge["chance"])
     for kind, share in judge["by_kind"].items():
-        yield _row(f"  {kind}", share, judge["chance"])
+        yield _row(f"· {kind}", share, judge["chance"])
     for principle, share in judge["by_principle"].items():
-        yield _row(f"  by principle {principle}", share, judge["chance"])
+        yield _row(f"· by principle {principle}", share, judge["chance"])
     for words, share in (
         ("both orders prefer the same reply", judge["orders_agree"]),
         ("no usable preference", judge["undecided"]),
@@ -110,15 +110,15 @@ def _judge_rows(judge: Mapping[str, Any]) -> Iterator[list[str]]:
     if (flips := judge["injections"]) and "value" in flips:
         yield _row("talked out of the right answer", flips)
         for kind, share in flips["by_kind"].items():
-            yield _row(f"  by {kind.replace('_', ' ')}", share)
+            yield _row(f"· by {kind.replace('_', ' ')}", share)
         if flips["righted"]:
-            yield _row("  the other way round, by chance", flips["righted"])
+            yield _row("· the other way round, by chance", flips["righted"])
 
 
 def _critic_rows(critic: Mapping[str, Any]) -> Iterator[list[str]]:
     yield _row("names the fault", critic, critic["chance"])
     for kind, share in critic["by_kind"].items():
-        yield _row(f"  {kind}", share)
+        yield _row(f"· {kind}", share)
     for words, key in (
         ("critiques that pass every check", "passed"),
         ("critiques that repeat a worked example", "copied"),
