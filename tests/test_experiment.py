@@ -52,7 +52,12 @@ def test_a_variants_settings_win_over_those_for_all(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "line", "cause"),
     [
-        ("measure: revisions", "measure: harm", 3, "'measure': Input should be 'revisions', 'sl-cai' or 'preference-model'"),
+        (
+            "measure: revisions",
+            "measure: harm",
+            3,
+            "'measure': Input should be 'revisions', 'sl-cai' or 'preference-model'",
+        ),
         ("name: with\n", "name: ../up\n", 6, "'variants.1.name': String should match pattern"),
         ("name: with\n", "name: without\n", 5, "two variants are named 'without'"),
         ("question", "qestion", 1, "'question': Field required"),
