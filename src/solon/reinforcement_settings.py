@@ -89,9 +89,9 @@ class DirectSettings(Settings):
 
     beta: Rate = 0.1
     """How dear it is to move away from SL-CAI: the KL coefficient of the reward that is implied."""
-    human_weight: Annotated[float, Field(ge=0)] = 1.0
+    human_weight: Annotated[float, Field(ge=0)] = 0.0
     """What a human comparison of the preference model (`preference.human`) counts beside an AI label; 0 for none."""
-    training: Training = Training(learning_rate=2e-4, epochs=3.0)
+    training: Training = Training(learning_rate=5e-5)
     """Its adapter is `rl.adapter` when it names none."""
 
 

@@ -132,6 +132,5 @@ def test_rloo_reads_a_rollout_once_less_and_dpo_has_none() -> None:
     )
     assert ppo.tokens == rloo.tokens
     assert ppo.seconds - rloo.seconds == pytest.approx(60 * 30 / 1000)
-    pairs = 2 * (10 * (20 + 15) + 8 * (10 + 15))
-    assert dpo.tokens == RECIPE.rl.direct.training.epochs * pairs, "both sides of AI labels and human comparisons"
+    assert dpo.tokens == 2 * 10 * (20 + 15), "both sides of every AI label, for one epoch"
     assert "rl-cai replies" not in found(with_algorithm("dpo"))

@@ -1,9 +1,9 @@
 """Stage 08-rl-cai where `rl.algorithm` is `dpo`: the policy learns from the labelled pairs themselves.
 
-No replies are sampled and no preference model is asked. The pairs are those that the preference model learns: each of
-the stage ai-feedback counts with its probability, and human comparisons of helpfulness, which count as certain, keep
-the policy from learning harmlessness alone. Prompts that are held out elsewhere are held out here, and tell whether the
-rewards that the policy implies order pairs that it did not learn from.
+No replies are sampled and no preference model is asked. Each pair of the stage ai-feedback counts with its probability;
+the preference model's human comparisons of helpfulness, which count as certain, may be mixed in. Prompts that are held
+out elsewhere are held out here, and tell whether the rewards that the policy implies order pairs that it did not learn
+from.
 """
 
 from __future__ import annotations
