@@ -58,7 +58,7 @@ from solon.stages.cast import refuse_unshareable
 from solon.stages.comparison_questions import Questionnaire
 from solon.stages.prompt_sources import sources
 from solon.stages.room import reserved_tokens
-from solon.testbed.fitness_questions import critic_faults, judge_questions
+from solon.testbed.fitness_questions import assess_judge_of, critic_faults
 from solon.testbed.oracle import Oracle
 
 
@@ -212,7 +212,11 @@ class Pipeline:
             self.run.constitution,
             pairs,
             self.recipe.engine.batch,
-            self._assess_judge,
+            assess_judge_of(
+                self.recipe,
+                self.run.constitution,
+                f"solon run {shlex.quote(str(self.run.path))} --accept-weak-judge",
+            ),
         )
         if planted := self.planted:
             questionnaire = Questionnaire.of(settings, self.run.constitution, self.recipe.seed)
@@ -226,15 +230,6 @@ class Pipeline:
             lambda out: ai_feedback.run(settings, inputs, [partial(self.engine, judge) for judge in judges], out),
             label_quality.told,
         )
-
-    def _assess_judge(self, engine: Engine) -> Mapping[str, Any]:
-        """The judge on questions with known answers; they are read only when the stage asks."""
-        recipe, constitution = self.recipe, self.run.constitution
-        questions = judge_questions(recipe, constitution)
-        go_on = f"solon run {shlex.quote(str(self.run.path))} --accept-weak-judge"
-        return fitness.assess_judge(
-            recipe.feedback, constitution, recipe.seed, questions, recipe.fitness.weak_judge, go_on
-        )(engine)
 
     def preference_model(self, labels: Artefact) -> Artefact:
         """Stage 07."""

@@ -465,13 +465,18 @@ def test_a_stage_begun_here_is_finished_here_and_leftovers_are_swept(
     ]
 
 
-def test_a_reused_run_that_is_gone_stops_nothing(run: RunDirectory, tmp_path: Path, constitution: Path) -> None:
+def test_a_reused_run_that_is_gone_stops_nothing(
+    run: RunDirectory, tmp_path: Path, constitution: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     finish(run)
     new = reusing(run, tmp_path / "new", constitution)
+    with new.answers() as answers:
+        assert answers.find(["a"], "s") == {} and not caplog.records, "it was never asked anything"
     shutil.rmtree(run.path)
     assert new.adopt(1, "prompts", {"seed": 1}) is None
     with new.answers() as answers:
         assert answers.find(["a"], "s") == {}
+    assert [record.args for record in caplog.records] == [(run.path,)]
 
 
 # Decisions that change no row -----------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 import math
 from itertools import pairwise
+from statistics import fmean
 
 import pytest
 from hypothesis import given
@@ -84,16 +85,16 @@ def test_a_planted_oracle_judge_agrees_with_the_truth_in_every_order(tmp_path, o
         for seen in (row["log_odds_ab"], row["log_odds_ba"]):
             assert seen is None or (seen > 0) == (row["response_a"] == "good reply")
     if order is OptionOrder.BOTH:
-        assert artefact.facts["orders_agree"] == 1
-        assert artefact.facts["position_bias"] == pytest.approx(0)
+        assert artefact.facts["quality"]["orders_agree"]["value"] == 1
+        assert artefact.facts["quality"]["position_bias"]["value"] == pytest.approx(0)
 
 
 def test_a_judge_that_always_says_a_gives_one_half_and_prefers_nobody(tmp_path):
     artefact = work(Bench(tmp_path), judge(0, 4.0))
     rows = artefact.rows()
     assert {(row["p_a"], row["p_chosen"], row["outcome"]) for row in rows} == {(0.5, 0.5, "ok")}
-    assert artefact.facts["orders_agree"] == 0
-    assert artefact.facts["position_bias"] == pytest.approx(4)
+    assert artefact.facts["quality"]["orders_agree"]["value"] == 0
+    assert artefact.facts["quality"]["position_bias"]["value"] == pytest.approx(4)
     first = sum(row["chosen"][0]["content"] == row["response_a"] for row in rows)
     assert 4 < first < 20
 
@@ -111,11 +112,11 @@ def test_averaging_both_orders_takes_out_any_liking_for_a_letter(quality, bias):
 
 def test_a_known_bias_is_recovered_in_the_facts(tmp_path):
     artefact = work(Bench(tmp_path), judge(1.5, 0.7))
-    assert artefact.facts["position_bias"] == pytest.approx(0.7)
-    assert artefact.facts["orders_agree"] == 1
+    assert artefact.facts["quality"]["position_bias"]["value"] == pytest.approx(0.7)
+    assert artefact.facts["quality"]["orders_agree"]["value"] == 1
     assert {round(row["p_chosen"], 9) for row in artefact.rows()} == {round(sigmoid(1.5), 9)}
-    assert artefact.facts["mean_p_chosen"] == pytest.approx(sigmoid(1.5))
-    assert artefact.facts["mean_p_a"] == pytest.approx(0.5)
+    assert artefact.facts["quality"]["confidence"]["value"] == pytest.approx(sigmoid(1.5))
+    assert fmean(row["p_a"] for row in artefact.rows()) == pytest.approx(0.5)
 
 
 def test_one_order_is_drawn_per_row_and_recorded(tmp_path):
@@ -124,8 +125,7 @@ def test_one_order_is_drawn_per_row_and_recorded(tmp_path):
     assert all((row["log_odds_ab"] is None) != (row["log_odds_ba"] is None) for row in artefact.rows())
     assert 4 < sum(asked) < 20
     assert asked == [uniform_for(SEED, "option order", row["row_id"], row["pair"]) < 0.5 for row in artefact.rows()]
-    assert artefact.facts["asked_in_both_orders"] == 0
-    assert artefact.facts["orders_agree"] is None
+    assert artefact.facts["quality"]["orders_agree"] is None
 
 
 @pytest.mark.parametrize(
@@ -144,9 +144,9 @@ def test_no_usable_preference_is_undecided_and_has_no_label(tmp_path, answer, wh
         assert (row["outcome"], row["p_a"], row["p_chosen"]) == ("undecided", None, None)
         assert (row["chosen"], row["rejected"]) == (None, None)
         assert row["undecided_because"] == why.value
-    assert artefact.facts["undecided"] == 1
+    assert artefact.facts["quality"]["undecided"]["value"] == 1
     assert artefact.facts["undecided_because"] == {why.value: 24}
-    assert artefact.facts["mean_p_a"] is None
+    assert artefact.facts["quality"]["confidence"] is None
 
 
 def test_failed_and_identical_pairs_are_not_asked(tmp_path):

@@ -110,7 +110,8 @@ def test_an_oracle_is_right_everywhere(tmp_path: Path, way: str, order: OptionOr
         assert (row["p_a"] > 0.5) == (row["response_a"] == "good reply")
         assert row["chosen"][0]["content"] == "good reply" and row["p_chosen"] > 0.5
         assert all((axis["p_a"] > 0.5) == (row["response_a"] == "good reply") for axis in row["axes"])
-    assert artefact.facts["orders_agree"] == (1 if order is OptionOrder.BOTH else None)
+    agree = artefact.facts["quality"]["orders_agree"]
+    assert (agree["value"] == 1) if order is OptionOrder.BOTH else (agree is None)
 
 
 @pytest.mark.parametrize("way", list(EVERYWHERE))
@@ -118,7 +119,10 @@ def test_a_judge_that_always_says_a_gives_exactly_one_half_everywhere(tmp_path: 
     judges, settings = EVERYWHERE[way](lambda prompt: "A")
     artefact = work(with_axes(tmp_path), judges, **settings)
     assert {(row["p_a"], row["p_chosen"]) for row in artefact.rows()} == {(0.5, 0.5)}
-    assert artefact.facts["orders_agree"] == 0 and artefact.facts["position_bias"] > 1
+    assert (
+        artefact.facts["quality"]["orders_agree"]["value"] == 0
+        and artefact.facts["quality"]["position_bias"]["value"] > 1
+    )
     first = sum(row["chosen"][0]["content"] == row["response_a"] for row in artefact.rows())
     assert 4 < first < 20, "which reply stands first is drawn"
 
@@ -188,7 +192,7 @@ def test_labels_are_clamped_and_what_they_were_is_kept(
         assert max(row["p_a_unclamped"], 1 - row["p_a_unclamped"]) == pytest.approx(whole)
         assert row["p_chosen"] == pytest.approx(bounds[1] if bounds else whole)
         assert row["axes"][0]["p_a_unclamped"] == row["p_a_unclamped"] and row["axes"][0]["p_a"] == row["p_a"]
-    assert artefact.facts["position_bias"] == pytest.approx(0.5)
+    assert artefact.facts["quality"]["position_bias"]["value"] == pytest.approx(0.5)
 
 
 def test_votes_are_shares_with_half_a_vote_for_each_letter(tmp_path: Path) -> None:
@@ -208,7 +212,7 @@ def test_a_known_bias_is_recovered_from_votes(tmp_path: Path) -> None:
         return "(A)" if uniform_for("vote", seed) < a else "(B)"
 
     artefact = work(Bench(tmp_path), voter(answer), votes=120)
-    assert artefact.facts["position_bias"] == pytest.approx(0.6, abs=0.1)
+    assert artefact.facts["quality"]["position_bias"]["value"] == pytest.approx(0.6, abs=0.1)
     labels = [row["log_odds_ab"] + row["log_odds_ba"] for row in artefact.rows()]
     sides = [1 if row["response_a"] == "good reply" else -1 for row in artefact.rows()]
     assert sum(x * side / 2 for x, side in zip(labels, sides, strict=True)) / 24 == pytest.approx(1.0, abs=0.12)
@@ -252,7 +256,7 @@ def test_a_letter_that_hardly_occurs_is_no_answer(tmp_path: Path) -> None:
     believed = work(
         Bench(tmp_path / "all"), ScriptedEngine(choose=lambda p, o: -12 + oracle(p, o)), least_letter_mass=0
     )
-    assert believed.facts["undecided"] == 0
+    assert believed.facts["quality"]["undecided"]["value"] == 0
 
 
 def test_several_judges_are_loaded_one_after_another_and_averaged_in_probability(tmp_path: Path) -> None:

@@ -8,7 +8,10 @@ from typing import Any
 
 import click
 
+from solon.cli.run import ACCEPT
 from solon.cli.terminal import INTERRUPTED
+
+ACCEPT_WEAK = "--accept-weak-judge"
 
 EPILOG = """\b
 Examples:
@@ -25,9 +28,16 @@ Examples:
 @click.option("--recipe", default="testbed", show_default=True, metavar="NAME_OR_FILE", help="Where settings are from.")
 @click.option("--overlay", "overlays", multiple=True, metavar="FILE", help="Settings over the recipe; may be repeated.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="One setting, e.g. feedback.few_shot=4.")
+@click.option(ACCEPT_WEAK, is_flag=True, help="Label although the judge is no better than chance.")
 @click.option("--quiet", "-q", is_flag=True, help="Show no progress, only the outcome.")
 def label(
-    out: Path, pairs: Path, recipe: str, overlays: tuple[str, ...], settings: tuple[str, ...], quiet: bool
+    out: Path,
+    pairs: Path,
+    recipe: str,
+    overlays: tuple[str, ...],
+    settings: tuple[str, ...],
+    accept_weak_judge: bool,
+    quiet: bool,
 ) -> None:
     """Have a model say which of two replies is better, by a constitution.
 
@@ -39,19 +49,18 @@ def label(
     from solon.builtin import constitution_path, model_path
     from solon.cli.display import display_for
     from solon.constitution import load_constitution
-    from solon.recipe import Rater, load_recipe
+    from solon.recipe import load_recipe
 
-    chosen = load_recipe(recipe, overlays, settings)
+    accepted = (ACCEPT,) if accept_weak_judge else ()
+    chosen = load_recipe(recipe, overlays, (*settings, *accepted))
     constitution = constitution_path(chosen.constitution)
     judges = tuple(model_path(name or chosen.models.assistant) for name in chosen.models.judges)
-    from solon.evals.fitness import assess_judge
     from solon.sources.pair_files import read_pairs
     from solon.stages.label_alone import NAME, ToLabel, agreement, label_alone
+    from solon.testbed.fitness_questions import assess_judge_of
 
-    # As in a run: where a rater knows the truth the judge is measured by it, else by plain questions.
-    rated = chosen.measure.rater is not Rater.NONE
-    assess = None if rated else assess_judge(chosen.feedback, load_constitution(constitution), chosen.seed)
-    given = ToLabel(pairs, constitution, judges, assess)
+    again = f"the same command and {ACCEPT_WEAK}"
+    given = ToLabel(pairs, constitution, judges, assess_judge_of(chosen, load_constitution(constitution), again))
     try:
         with display_for(quiet=quiet) as display:
             display.stage_started(1, NAME, 1)
@@ -69,12 +78,13 @@ def _tell(facts: Mapping[str, Any], agreed: tuple[int, int], skipped: Mapping[st
     from solon.cli.terminal import plain
     from solon.report.sentences import fitness_sentences
 
-    undecided = round((facts["undecided"] or 0) * facts["pairs"])
+    quality, undecided = facts["quality"], sum(facts["undecided_because"].values())
     lines = [f"{facts['pairs']:,} pairs, {undecided:,} undecided; letters read by {facts['read']}"]
     lines += [f"  {count:,} of them because {why}" for why, count in facts["undecided_because"].items()]
-    if facts["orders_agree"] is not None:
-        agree, bias = facts["orders_agree"], facts["position_bias"]
-        lines.append(f"Both orders name the same reply in {agree:.0%}; standing under (A) adds {bias:+.2f} log-odds")
+    if agree := quality["orders_agree"]:
+        pull = quality["position_bias"]["value"]
+        told = f"Both orders name the same reply in {agree['value']:.0%} of {agree['n']:,} pairs"
+        lines.append(f"{told}; standing under (A) adds {pull:+.2f} log-odds")
     if agreed[1]:
         lines.append(f"The labels side with the file's own choice on {agreed[0]:,} of {agreed[1]:,} pairs")
     lines += [f"Skipped: {count:,} rows ({why})" for why, count in skipped.items()]

@@ -117,7 +117,8 @@ class Answers:
             self._others = []
             for path in self.earlier:
                 if not path.exists():
-                    _log.warning("%s is not there; what only that run knew is asked again", path)
+                    if not path.parent.exists():
+                        _log.warning("%s is not there; what only that run knew is asked again", path.parent)
                     continue
                 with _telling_of(path):
                     self._others.append((path, _open(path, "ro")))

@@ -144,7 +144,6 @@ def run(
         "samples": settings.samples,
         "prefix_variants": settings.prefix_variants if settings.few_shot else 1,
         **label_facts(rows, inputs.constitution),
-        "quality": label_quality(rows, inputs.constitution),
         **({"axes": axis_facts(rows)} if settings.axes else {}),
         **({"fitness": told[0]["fitness"]} if len(told) == 1 and "fitness" in told[0] else {}),
     }
@@ -198,28 +197,14 @@ def _refuse_letterless(rows: Sequence[Row], judge: Judge) -> None:
 
 
 def label_facts(rows: Sequence[Row], constitution: Constitution) -> dict[str, Any]:
-    """What the labels look like: swap agreement, the pull of the letter A, shares of undecided, counts by principle.
-
-    `position_bias` is half the mean difference of the two orders' log-odds: what standing under (A) adds to a reply.
-    """
-    labels = [row["p_a"] for row in rows if row["p_a"] is not None]
-    both = [
-        (row["log_odds_ab"], row["log_odds_ba"])
-        for row in rows
-        if row["log_odds_ab"] is not None and row["log_odds_ba"] is not None
-    ]
+    """Counts of labels: by why there is none, and by principle; `quality` says how good they look."""
     drawn = [axis["principle_id"] for row in rows for axis in axes_in(row)]
     whys = [row["undecided_because"] for row in rows if row["undecided_because"]]
     return {
         "pairs": len(rows),
-        "asked_in_both_orders": len(both),
-        "orders_agree": _mean([float((ab > 0) == (ba > 0)) for ab, ba in both]),
-        "position_bias": _mean([(ab - ba) / 2 for ab, ba in both]),
-        "undecided": _mean([float(row["p_a"] is None) for row in rows]),
         "undecided_because": {why.value: whys.count(why.value) for why in Why if why.value in whys},
-        "mean_p_a": _mean(labels),
-        "mean_p_chosen": _mean([max(p, 1 - p) for p in labels]),
         "principles": {p.id: drawn.count(p.id) for p in constitution.preference},
+        "quality": label_quality(rows, constitution),
     }
 
 

@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from solon.constitution import Constitution, PreferencePrinciple, RevisionPrinciple
 from solon.digest import seed_for
+from solon.engines.base import Engine
 from solon.evals.fitness import (
     Fault,
     JudgeQuestions,
     PlainComparison,
+    assess_judge,
     content_free_pairs,
     evenly,
     injections,
@@ -25,6 +28,7 @@ from solon.evals.fitness import (
     plain_questions,
 )
 from solon.recipe import Rater, Recipe
+from solon.stages.tables import Assess
 from solon.testbed import judgement
 from solon.testbed.principles import EVASIVENESS, GENERAL, PREACHINESS, TERMS
 from solon.testbed.world import HARM_KINDS, TEMPLATES, Kind, Topic, World, ask, load_world, write_reply
@@ -48,6 +52,20 @@ def judge_questions(recipe: Recipe, constitution: Constitution) -> JudgeQuestion
     in_world = recipe.measure.rater is Rater.TESTBED
     questions = world_questions(constitution) if in_world else plain_questions(constitution)
     return questions.limited(recipe.fitness.limit)
+
+
+def assess_judge_of(recipe: Recipe, constitution: Constitution, go_on: str) -> Assess:
+    """What measures a judge before its labels are asked; its questions are read only then.
+
+    The call raises StageError for a weak judge that the recipe does not accept; `go_on` is the command that does.
+    """
+
+    def assess(engine: Engine) -> Mapping[str, Any]:
+        questions = judge_questions(recipe, constitution)
+        weak = recipe.fitness.weak_judge
+        return assess_judge(recipe.feedback, constitution, recipe.seed, questions, weak, go_on)(engine)
+
+    return assess
 
 
 def critic_faults(recipe: Recipe, constitution: Constitution) -> tuple[Fault, ...]:
