@@ -11,7 +11,7 @@ from solon.builtin import DATA
 from tests.cli.test_cli import run
 
 FAST = (
-    "--quiet", "--set", "engine.threads=1", "--set", "feedback.reasoning.max_tokens=32", "--set", "fitness.limit=4",
+    "--quiet", "--set", "engine.threads=1", "--set", "feedback.reasoning.max_tokens=64", "--set", "fitness.limit=4",
 )  # fmt: skip
 
 
@@ -29,13 +29,16 @@ def pairs(tmp_path: Path) -> Path:
 
 def test_a_file_is_labelled_and_told_about(pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "labels"
-    code, printed, err = run(capsys, "label", out, pairs, *FAST, "--set", "feedback.samples=2")
-    assert (code, printed) == (1, "") and "of 4 comparisons" in err and "--accept-weak-judge" in err, "four are too few"
+    cut_off = ("--set", "feedback.reasoning.max_tokens=8")
+    code, printed, err = run(capsys, "label", tmp_path / "weak", pairs, *FAST, *cut_off)
+    assert (code, printed) == (1, "") and "of 4 comparisons" in err and "--accept-weak-judge" in err
     accepted = (*FAST, "--accept-weak-judge")
     code, printed, err = run(capsys, "label", out, pairs, *accepted, "--set", "feedback.samples=2")
     assert (code, err) == (0, "")
     assert "3 pairs" in printed and "letters read by log-probs" in printed
     assert f"Labels: {out / 'rows.parquet'}" in printed
+    page = (out / "labels.html").read_text(encoding="utf-8")
+    assert "side with the file" in page and "The judge was right on" in page
     assert run(capsys, "label", out, pairs, *accepted, "--set", "feedback.samples=2")[1] == printed, "only read"
     code, _, err = run(capsys, "label", out, pairs, *accepted, "--set", "feedback.samples=3")
     assert code == 1 and "samples: 2 -> 3" in err and err.count("\n") == 1

@@ -69,12 +69,17 @@ def label(
     except KeyboardInterrupt:
         click.echo("Stopped; what was finished is saved. The same command goes on", err=True)
         click.get_current_context().exit(INTERRUPTED)
+    from solon.report.labels import write
+
     file = read_pairs(pairs)
-    _tell(done.facts, agreement(done.rows(), file), file.skipped)
+    right, asked = agreement(done.rows(), file)
+    agreed = f"The labels side with the file's own choice on {right:,} of {asked:,} pairs" if asked else None
+    _tell(done.facts, agreed, file.skipped)
     click.echo(f"Labels: {done.path / 'rows.parquet'}")
+    click.echo(f"Page: {write(done, agreed and f'{agreed}.')}")
 
 
-def _tell(facts: Mapping[str, Any], agreed: tuple[int, int], skipped: Mapping[str, int]) -> None:
+def _tell(facts: Mapping[str, Any], agreed: str | None, skipped: Mapping[str, int]) -> None:
     from solon.cli.terminal import plain
     from solon.report.sentences import fitness_sentences
 
@@ -85,8 +90,8 @@ def _tell(facts: Mapping[str, Any], agreed: tuple[int, int], skipped: Mapping[st
         pull = quality["position_bias"]["value"]
         told = f"Both orders name the same reply in {agree['value']:.0%} of {agree['n']:,} pairs"
         lines.append(f"{told}; standing under (A) adds {pull:+.2f} log-odds")
-    if agreed[1]:
-        lines.append(f"The labels side with the file's own choice on {agreed[0]:,} of {agreed[1]:,} pairs")
+    if agreed:
+        lines.append(agreed)
     lines += [f"Skipped: {count:,} rows ({why})" for why, count in skipped.items()]
     lines += list(fitness_sentences(facts.get("fitness", {})))
     for line in lines:
