@@ -22,6 +22,7 @@ Examples:
   solon ablate critique-or-direct --out runs/critiques           with and without critiques
   solon ablate principles --out runs/principles                  1, 2, 4, 8 and 16 principles
   solon ablate sl-cai-n --out runs/sl-cai-n                      SL-CAI-1 to SL-CAI-4, trained and measured
+  solon ablate labels --out runs/labels                          preference models of nine kinds of labels
   solon ablate sl-cai-n --out runs/small --set prompts.limit_red_team=48
   solon ablate mine.yaml --out runs/mine                         your own file, written like an ablation.yaml there
 """
