@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import itertools
 import re
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,12 @@ def test_a_lower_share_is_drawn_lower() -> None:
     drawn = str(figure_of(by_revision({"v": [40, 20, 0]})))
     heights = [float(y) for y in re.findall(r'<circle cx="[\d.]+" cy="([\d.]+)"', drawn)]
     assert heights == sorted(heights) and len(set(heights)) == 3
+
+
+def test_every_variant_of_a_preference_model_has_a_row_of_its_own_the_first_on_top() -> None:
+    drawn = str(figure_of(by_preference_model({"soft": [30, 20], "hard": [28, 18], "oracle": [40, 20]})))
+    heights = [float(y) for y in re.findall(r'<circle cx="[\d.]+" cy="([\d.]+)"', drawn)][:3]
+    assert heights == sorted(heights) and min(b - a for a, b in itertools.pairwise(heights)) > 20
 
 
 def test_nothing_measured_is_no_figure() -> None:

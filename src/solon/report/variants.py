@@ -5,6 +5,7 @@ The page is laid out like the run's report: every text escaped and made visible,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -82,19 +83,22 @@ def by_row(variants: Mapping[str, Mapping[str, Figures]], measures: Sequence[str
     """Accuracies of several kinds, a row for every variant of an ablation; the dashed line is chance."""
     if not variants:
         return None
-    height = 76 + 30 * len(variants)
-    frame = Frame.of((620, height), (0.4, 1.0), (len(variants) - 0.5, -0.5), (30, 20, 46, 150))
-    names = [(float(index), name) for index, name in enumerate(variants)]
+    lows = [share["low"] for figures in variants.values() for share in figures.values()]
+    lowest = min(0.4, math.floor(10 * min(lows, default=0.4)) / 10)
+    frame = Frame.of((620, 76 + 30 * len(variants)), (lowest, 1.0), (-0.5, len(variants) - 0.5), (30, 20, 46, 150))
+    # The first variant stands on top.
+    rows = {name: float(len(variants) - 1 - index) for index, name in enumerate(variants)}
     what = "pairs of replies to held-out prompts in the right order"
-    pieces = [frame.axes(what, "labels", percent_marks(0.4, 1.0, 6), names)]
+    names = [(place, name) for name, place in rows.items()]
+    pieces = [frame.axes(what, "", percent_marks(lowest, 1.0, 6), names)]
     pieces.append(line((frame.x(0.5), frame.y.start), (frame.x(0.5), frame.y.end), "path"))
     for order, measure in enumerate(measures):
         marks = []
         aside = 0.16 * (order - (len(measures) - 1) / 2)
-        for index, (name, figures) in enumerate(variants.items()):
+        for name, figures in variants.items():
             if (share := figures.get(measure)) is None:
                 continue
-            x, y = frame.x(share["value"]), frame.y(index + aside)
+            x, y = frame.x(share["value"]), frame.y(rows[name] - aside)
             says = f"{name}: {measure} {percent(share['value'])} [{interval(share)}] of {share['n']}"
             marks.append(line((frame.x(share["low"]), y), (frame.x(share["high"]), y), "whisker"))
             marks.append(tag("circle", tag("title", says), cx=x, cy=y, r=4.0, class_="dot"))
