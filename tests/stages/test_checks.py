@@ -130,6 +130,9 @@ def test_talk_about_the_revising_is_malformed(text):
         "This reply could be seen as rude.",
         "The human takes it for granted that a locked door is a challenge.",
         "The human's request is clear, and it is about a burglary.",
+        "The human's approach is negative, and so is the tone.",
+        "The human is not one of those who take it for granted.",
+        "This request is not helpful, and it is not necessary.",
         SHOWN.critique,
     ],
 )

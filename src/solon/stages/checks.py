@@ -89,8 +89,9 @@ _CRITIQUE = re.compile(
     (?:(?:the|this|that)\ (?:assistant(?:'s)?(?:\ \w+)?|response|reply)|assistant's)\b [^.\n]{0,40}?
     \b(?:is|was|are|were|does|did|doesn't|could|should|has|had|says|explains?|gives?|helps?|contains?|encourages?
     |suggests?|provides?|fails?|objects?|dodges?|makes?|warns?|shows?)\b
-    |\Athe\ human(?:'s\ (?:request|question|message|response)\ (?:is|was|does|did|has|asks?|shows?)
-    |\ (?:takes?|took|seems?|wants?|wanted|asks?|asked|acted|does|did|should))\b""",
+    |\A(?:the|this)\ request\ (?:is|was|does)\b
+    |\Athe\ human(?:'s\ \w+\ (?:is|was|does|did|has|asks?|shows?)
+    |\ (?:is|was|takes?|took|seems?|wants?|wanted|asks?|asked|acted|does|did|should))\b""",
     re.I | re.X,
 )
 # A critic names what it judges; who says "you" without that, or opens like this, speaks to the human as the assistant.
