@@ -1,4 +1,4 @@
-"""PPO episodes per second against TRL's PPO (1.12, the last that had one) and TRL's RLOO, on one model and one machine.
+"""Episodes per second of PPO and RLOO against TRL's: PPO of 1.12, the last that had one, and the present RLOO.
 
 A Llama of the testbed's size with random weights (so that hardly any reply ends early) answers 64 prompts of 24 tokens
 with 64 tokens a step; a classifier of the same size scores them. All systems make as many episodes and as many updates
@@ -33,17 +33,20 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--epochs", type=int, nargs="+", default=[1, 4])
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--algorithm", default="ppo", help=argparse.SUPPRESS)
     parser.add_argument("--child", nargs=2, metavar=("FOLDER", "SIZES"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.child:
-        by_solon(Path(given.child[0]), json.loads(given.child[1]))
+        by_solon(Path(given.child[0]), json.loads(given.child[1]), given.algorithm)
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         pad = write_models(folder)
-        contestants = {"Solon PPO": [sys.executable, __file__, "--child"]}
+        ours = {name: [sys.executable, __file__, "--algorithm", name.lower(), "--child"] for name in ("PPO", "RLOO")}
+        contestants = {"Solon PPO": ours["PPO"]}
         if given.trl_ppo:
             contestants["TRL 1.12 PPO"] = [given.trl_ppo, str(PEERS / "trl_ppo.py")]
+        contestants["Solon RLOO"] = ours["RLOO"]
         contestants["TRL RLOO"] = [sys.executable, str(PEERS / "trl_rloo.py")]
         for epochs in given.epochs:
             sizes = {"episodes": EPISODES, "new_tokens": NEW_TOKENS, "steps": STEPS, "epochs": epochs, "pad": pad}
@@ -60,13 +63,13 @@ def compare(contestants: dict[str, list[str]], folder: Path, sizes: dict[str, in
         seconds = [after - before for before, after in itertools.pairwise(told["ends"])]
         rates[name] += [sizes["episodes"] / each for each in seconds]
         peaks[name] = max(peaks.get(name, 0), told["peak_mb"])
-    ours = statistics.median(rates["Solon PPO"])
     print(
         f"{sizes['epochs']} pass(es) over a rollout, {sizes['threads']} thread(s), {rounds} rounds of {STEPS - 1} steps"
     )
     for name, found in rates.items():
         median = statistics.median(found)
         spread = f"{min(found):.1f} to {max(found):.1f}"
+        ours = statistics.median(rates[f"Solon {name.split()[-1]}"])
         print(f"  {name:14s} {median:6.1f} episodes/s ({spread}), peak {peaks[name]} MB; Solon {ours / median:.2f}x")
 
 
@@ -115,13 +118,13 @@ def write_models(folder: Path) -> int:
     return pad
 
 
-def by_solon(folder: Path, sizes: dict[str, int]) -> None:
+def by_solon(folder: Path, sizes: dict[str, int], algorithm: str) -> None:
     """The stage rl-cai as a run does it; prints when each step ended, as JSON."""
     import torch
 
     from solon.builtin import constitution_path
     from solon.conversation import parse_transcript
-    from solon.recipe import Drawing, EngineSettings, Recipe, ReinforcementSettings, RenderingKind
+    from solon.recipe import Algorithm, Drawing, EngineSettings, Recipe, ReinforcementSettings, RenderingKind
     from solon.runs import Progress, RunDirectory
     from solon.stages import prompts, reinforcement
     from solon.stages.reinforcement import ReinforcementInputs
@@ -135,8 +138,11 @@ def by_solon(folder: Path, sizes: dict[str, int]) -> None:
         for each in conversations
     ]
     settings = ReinforcementSettings(
+        algorithm=Algorithm(algorithm),
         steps=sizes["steps"],
-        prompts_per_step=sizes["episodes"],
+        # RLOO compares replies to one prompt, two as for its peer; both make as many episodes.
+        samples_per_prompt=2 if algorithm == "rloo" else 1,
+        prompts_per_step=sizes["episodes"] // (2 if algorithm == "rloo" else 1),
         red_team_share=1.0,
         drawing=Drawing(max_tokens=sizes["new_tokens"]),
         epochs=sizes["epochs"],
