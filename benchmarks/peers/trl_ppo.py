@@ -6,32 +6,19 @@ Nothing of Solon is imported here, since that environment has none of it.
 from __future__ import annotations
 
 import json
-import resource
 import sys
-import time
 from pathlib import Path
 
 import torch
+from clock import Clock, tell
 from datasets import Dataset
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     DataCollatorWithPadding,
-    TrainerCallback,
 )
 from trl.experimental.ppo import PPOConfig, PPOTrainer
-
-
-class Clock(TrainerCallback):
-    """The time at which every step ended."""
-
-    def __init__(self) -> None:
-        self.ends: list[float] = []
-
-    def on_step_end(self, *args: object, **named: object) -> None:
-        """See `TrainerCallback`."""
-        self.ends.append(time.perf_counter())
 
 
 def main() -> None:
@@ -74,8 +61,7 @@ def main() -> None:
         callbacks=[clock],
     )
     trainer.train()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    print(json.dumps({"ends": clock.ends, "peak_mb": peak}))
+    tell(clock.ends)
 
 
 if __name__ == "__main__":

@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 import json
-import resource
 import sys
-import time
 from pathlib import Path
 
 import torch
+from clock import Clock, tell
 from datasets import Dataset
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
-    TrainerCallback,
 )
 from trl import RLOOConfig, RLOOTrainer
-
-
-class Clock(TrainerCallback):
-    """The time at which every step ended."""
-
-    def __init__(self) -> None:
-        self.ends: list[float] = []
-
-    def on_step_end(self, *args: object, **named: object) -> None:
-        """See `TrainerCallback`."""
-        self.ends.append(time.perf_counter())
 
 
 def main() -> None:
@@ -67,9 +54,8 @@ def main() -> None:
         callbacks=[clock],
     )
     trainer.train()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     # With several passes over a rollout the trainer counts each as a step.
-    print(json.dumps({"ends": clock.ends[sizes["epochs"] - 1 :: sizes["epochs"]], "peak_mb": peak}))
+    tell(clock.ends[sizes["epochs"] - 1 :: sizes["epochs"]])
 
 
 if __name__ == "__main__":

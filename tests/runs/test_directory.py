@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from solon.errors import ConstitutionError, RunError, StageError
-from solon.recipe import Recipe, WeakJudge, load_recipe
+from solon.recipe import Recipe, load_recipe
 from solon.runs import Interrupted, Progress, RunDirectory, StageFolder
 from solon.runs.artefact import Artefact
 
@@ -477,28 +477,3 @@ def test_a_reused_run_that_is_gone_stops_nothing(
     with new.answers() as answers:
         assert answers.find(["a"], "s") == {}
     assert [record.args for record in caplog.records] == [(run.path,)]
-
-
-# Decisions that change no row -----------------------------------------------------------------------------------------
-
-ACCEPTING = load_recipe("testbed", settings=["seed=4", "fitness.weak_judge=accept"])
-
-
-def test_accepting_a_weak_judge_is_no_other_setting_and_is_remembered(tmp_path: Path, constitution: Path) -> None:
-    strict = load_recipe("testbed", settings=["seed=4"])
-    run = RunDirectory.create(tmp_path / "run", strict, constitution)
-    accepting = RunDirectory.create(run.path, ACCEPTING, constitution)
-    assert accepting.recipe.fitness.weak_judge is WeakJudge.ACCEPT
-    assert RunDirectory.open(run.path).recipe == strict, "nothing is written before the run is at work"
-    with accepting.lock():
-        pass
-    assert RunDirectory.open(run.path).recipe == ACCEPTING
-    # The command that started the run goes on with it, and takes nothing back.
-    assert RunDirectory.create(run.path, strict, constitution).recipe == ACCEPTING
-
-
-def test_what_comes_with_the_acceptance_is_still_refused(tmp_path: Path, constitution: Path) -> None:
-    run = RunDirectory.create(tmp_path / "run", load_recipe("testbed"), constitution)
-    other = load_recipe("testbed", settings=["fitness.weak_judge=accept", "rl.kl=0.7"])
-    with pytest.raises(RunError, match=r"made with other settings \(rl\.kl: 0\.1 -> 0\.7\)"):
-        RunDirectory.create(run.path, other, constitution)
