@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from solon.ablation import ablate
+from solon.ablation import ablate, over_seeds
 from solon.beside import PAIRS_MEASURED
 from solon.errors import RunError
-from solon.experiment import Experiment, LabelledBy, Measured, Variant, recipes_of
+from solon.experiment import Experiment, LabelledBy, Measured, Variant, trials_of
 from solon.progress import Silent
 from solon.runs import RunDirectory
 
@@ -27,27 +27,27 @@ def of(measure: Measured, **variants: dict[str, object]) -> Experiment:
 
 def test_sl_cai_n_is_trained_and_measured_on_shared_revisions(tmp_path: Path) -> None:
     experiment = of(Measured.SL_CAI, one={"finetune.revisions": 1}, two={"finetune.revisions": 2})
-    recipes = recipes_of(experiment, "testbed", settings=SMALL)
-    figures = ablate(experiment, recipes, tmp_path / "out", Silent())
+    trials = trials_of(experiment, "testbed", settings=SMALL)
+    figures = ablate(experiment, trials, tmp_path / "out", Silent())
     assert json.loads((tmp_path / "out" / "ablation.json").read_text()) == figures
     assert {"harmful", "helpful"} <= set(figures["variants"]["two"])
     assert figures["variants"]["one"]["harmful"]["n"] == 4
     one, two = (
-        {each.name: each for each in RunDirectory.open(tmp_path / "out" / name).artefacts()} for name in recipes
+        {each.name: each for each in RunDirectory.open(tmp_path / "out" / name).artefacts()} for name in ("one", "two")
     )
     assert list(two) == ["prompts", "responses", "critique-revision", "sl-cai", "sl-cai-measure"]
     assert two["critique-revision"].manifest.adopted_from and not one["critique-revision"].manifest.adopted_from
     assert two["critique-revision"].hash == one["critique-revision"].hash
     assert one["sl-cai"].facts["revisions_by_step"].keys() == {"1"} and one["sl-cai"].hash != two["sl-cai"].hash
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.parquet")}
-    assert ablate(experiment, recipes, tmp_path / "out", Silent()) == figures
+    assert ablate(experiment, trials, tmp_path / "out", Silent()) == figures
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.parquet")} == before
 
 
 def test_revisions_are_rated_step_by_step_and_nothing_is_trained(tmp_path: Path) -> None:
     experiment = of(Measured.REVISIONS, critiqued={}, direct={"revision.mode": "direct"})
-    recipes = recipes_of(experiment, "testbed", settings=SMALL)
-    figures = ablate(experiment, recipes, tmp_path / "out", Silent())
+    trials = trials_of(experiment, "testbed", settings=SMALL)
+    figures = ablate(experiment, trials, tmp_path / "out", Silent())
     for shares in figures["variants"].values():
         assert list(shares) == ["0", "1", "2"]
         assert shares["0"]["harmful"]["n"] <= 6
@@ -60,10 +60,11 @@ def test_preference_models_are_compared_on_the_same_fresh_pairs(tmp_path: Path) 
     oracle = Variant(name="oracle", labelled_by=LabelledBy.ORACLE)
     experiment = experiment.model_copy(update={"variants": (*experiment.variants, oracle)})
     small = ["finetune.training.epochs=1", "preference.limit_human=8", "preference.training.epochs=1"]
-    recipes = recipes_of(experiment, "testbed", settings=[*SMALL, *small])
-    figures = ablate(experiment, recipes, tmp_path / "out", Silent())
+    trials = trials_of(experiment, "testbed", settings=[*SMALL, *small])
+    figures = ablate(experiment, trials, tmp_path / "out", Silent())
     soft, hard, known = (
-        {each.name: each for each in RunDirectory.open(tmp_path / "out" / name).artefacts()} for name in recipes
+        {each.name: each for each in RunDirectory.open(tmp_path / "out" / name).artefacts()}
+        for name in ("soft", "hard", "oracle")
     )
     # Only the preference model and what it says differ; the pairs were made once.
     assert hard["held-out-pairs"].manifest.adopted_from and hard["held-out-pairs"].hash == soft["held-out-pairs"].hash
@@ -78,11 +79,35 @@ def test_preference_models_are_compared_on_the_same_fresh_pairs(tmp_path: Path) 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     experiment, other = of(Measured.REVISIONS, a={}), of(Measured.REVISIONS, b={})
-    recipes = recipes_of(experiment, "testbed", settings=SMALL)
+    trials = trials_of(experiment, "testbed", settings=SMALL)
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(RunError, match="the folder is not empty"):
-        ablate(experiment, recipes, tmp_path, Silent())
+        ablate(experiment, trials, tmp_path, Silent())
     (tmp_path / "notes.txt").unlink()
-    ablate(experiment, recipes, tmp_path, Silent())
+    ablate(experiment, trials, tmp_path, Silent())
     with pytest.raises(RunError, match="the folder holds another ablation"):
-        ablate(other, recipes_of(other, "testbed", settings=SMALL), tmp_path, Silent())
+        ablate(other, trials_of(other, "testbed", settings=SMALL), tmp_path, Silent())
+
+
+def test_with_several_seeds_every_variant_runs_with_each_and_means_are_told(tmp_path: Path) -> None:
+    experiment = of(Measured.REVISIONS, critiqued={}, direct={"revision.mode": "direct"})
+    experiment = experiment.model_copy(update={"seeds": (3, 4)})
+    small = [*SMALL, "prompts.limit_red_team=4", "revision.steps=1"]
+    figures = ablate(experiment, trials_of(experiment, "testbed", settings=small), tmp_path / "out", Silent())
+    runs = {path.name for path in (tmp_path / "out").iterdir() if path.is_dir()}
+    assert runs == {"critiqued-seed-3", "direct-seed-3", "critiqued-seed-4", "direct-seed-4"}
+    assert RunDirectory.open(tmp_path / "out" / "direct-seed-4").recipe.seed == 4
+    told = figures["variants"]["critiqued"]["0"]["harmful"]
+    assert told["n"] == 2 and told["value"] == sum(told["by_seed"]) / 2
+    assert figures["seeds"] == [3, 4]
+
+
+def test_the_mean_over_seeds_has_a_t_interval_inside_what_a_share_can_be() -> None:
+    runs = [{"rl-cai": {"harmful": {"value": value, "low": 0.0, "high": 1.0, "n": 10}}} for value in (0.2, 0.4, 0.6)]
+    told = over_seeds(runs)["rl-cai"]["harmful"]
+    half = 4.303 * 0.2 / 3**0.5
+    assert told["value"] == pytest.approx(0.4) and told["by_seed"] == [0.2, 0.4, 0.6] and told["n"] == 3
+    assert (told["low"], told["high"]) == (0.0, pytest.approx(0.4 + half))
+    assert over_seeds(runs[:1]) == runs[0]
+    # A measure that one run lacks has no mean.
+    assert over_seeds([*runs, {"rl-cai": {}}]) == {"rl-cai": {}}

@@ -4,7 +4,7 @@ import pytest
 
 from solon.builtin import DATA
 from solon.errors import RecipeError
-from solon.experiment import Measured, load_experiment, recipes_of
+from solon.experiment import Measured, load_experiment, trials_of
 
 GOOD = """\
 name: mine
@@ -26,25 +26,25 @@ def write(folder: Path, text: str) -> Path:
 def test_what_is_built_in_resolves(name: str) -> None:
     experiment = load_experiment(name)
     assert experiment.name == name
-    assert list(recipes_of(experiment, "testbed")) == [variant.name for variant in experiment.variants]
+    assert [each.folder for each in trials_of(experiment, "testbed")] == [each.name for each in experiment.variants]
 
 
 def test_the_papers_variants_are_there() -> None:
-    numbers = [
-        each.revision.number_of_principles for each in recipes_of(load_experiment("principles"), "testbed").values()
-    ]
-    assert numbers == [1, 2, 4, 8, 16]
-    of_n = [each.finetune.revisions for each in recipes_of(load_experiment("sl-cai-n"), "testbed").values()]
-    assert of_n == [1, 2, 3, 4]
-    modes = [each.revision.mode.value for each in recipes_of(load_experiment("critique-or-direct"), "testbed").values()]
+    principles, steps, modes_of = (
+        [trial.recipe for trial in trials_of(load_experiment(name), "testbed")]
+        for name in ("principles", "sl-cai-n", "critique-or-direct")
+    )
+    assert [each.revision.number_of_principles for each in principles] == [1, 2, 4, 8, 16]
+    assert [each.finetune.revisions for each in steps] == [1, 2, 3, 4]
+    modes = [each.revision.mode.value for each in modes_of]
     assert modes == ["critiqued", "direct"]
 
 
 def test_a_variants_settings_win_over_those_for_all(tmp_path: Path) -> None:
     experiment = load_experiment(write(tmp_path, GOOD))
-    recipes = recipes_of(experiment, "testbed", settings=["seed=3", "revision.steps=2"])
+    trials = trials_of(experiment, "testbed", settings=["seed=3", "revision.steps=2"])
     assert experiment.measure is Measured.REVISIONS
-    assert [(each.seed, each.revision.steps, each.revision.few_shot) for each in recipes.values()] == [
+    assert [(each.seed, each.recipe.revision.steps, each.recipe.revision.few_shot) for each in trials] == [
         (3, 2, 0), (7, 2, 2),
     ]  # fmt: skip
 
@@ -56,7 +56,7 @@ def test_a_variants_settings_win_over_those_for_all(tmp_path: Path) -> None:
             "measure: revisions",
             "measure: harm",
             3,
-            "'measure': Input should be 'revisions', 'sl-cai' or 'preference-model'",
+            "'measure': Input should be 'revisions', 'sl-cai', 'preference-model' or 'models'",
         ),
         ("name: with\n", "name: ../up\n", 6, "'variants.1.name': String should match pattern"),
         ("name: with\n", "name: without\n", 5, "two variants are named 'without'"),
@@ -78,9 +78,9 @@ def test_unknown_names_and_settings_are_told_before_anything_runs(tmp_path: Path
         load_experiment("principle")
     experiment = load_experiment(write(tmp_path, GOOD.replace("revision.few_shot", "revision.fewshot")))
     with pytest.raises(RecipeError, match=r"unknown setting 'revision\.fewshot'\. Did you mean 'revision\.few_shot'"):
-        recipes_of(experiment, "testbed")
+        trials_of(experiment, "testbed")
 
 
 def test_without_a_rater_nothing_could_be_said() -> None:
     with pytest.raises(RecipeError, match="needs someone who rates"):
-        recipes_of(load_experiment("revisions"), "testbed", settings=["measure.rater=none"])
+        trials_of(load_experiment("revisions"), "testbed", settings=["measure.rater=none"])

@@ -2,14 +2,15 @@
 
 Every variant is an ordinary run directory that goes only as far as is measured: it resumes, it can be looked at and
 gone on with by itself, and it takes over from the variants before it what they did under the same settings. The oracle
-then rates what they wrote; nothing it says reaches a variant.
+then rates what they wrote; nothing it says reaches a variant. With several seeds every variant runs once with each, and
+what is told is the mean over seeds: training runs differ more than replies do.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,11 @@ from solon.beside import finished, measure_preferences, measure_supervised
 from solon.builtin import constitution_path
 from solon.errors import RunError
 from solon.evals import hindsight
-from solon.evals.results import CRITIQUE_REVISION, PREFERENCE_MODEL, RESPONSES, SL_CAI
-from solon.experiment import Experiment, LabelledBy, Measured
+from solon.evals.results import CRITIQUE_REVISION, MEASURE, PREFERENCE_MODEL, RESPONSES, SL_CAI
+from solon.experiment import Experiment, LabelledBy, Measured, Trial
+from solon.intervals import mean_of_few
 from solon.pipeline import Planted, advance, rater_of
 from solon.progress import Display
-from solon.recipe import Recipe
 from solon.runs import RunDirectory
 from solon.runs.files import write_atomically
 from solon.testbed.oracle_labels import NAME, oracle_labels
@@ -33,37 +34,55 @@ LAST_STAGE = {
     Measured.REVISIONS: CRITIQUE_REVISION,
     Measured.SL_CAI: SL_CAI,
     Measured.PREFERENCE_MODEL: PREFERENCE_MODEL,
+    Measured.MODELS: MEASURE,
 }
 
 
-def ablate(experiment: Experiment, recipes: Mapping[str, Recipe], folder: Path, display: Display) -> dict[str, Any]:
-    """Run and measure all variants below `folder`, or go on with them; returns the figures, also in `ablation.json`.
+def ablate(experiment: Experiment, trials: Sequence[Trial], folder: Path, display: Display) -> dict[str, Any]:
+    """Run and measure all trials below `folder`, or go on with them; returns the figures, also in `ablation.json`.
 
-    `{"name", "question", "measure", "variants": {NAME: FIGURES}}`, where a variant's figures are shares by revision
-    step and label (`revisions`), by label (`sl-cai`), or by what a reply is better in (`preference-model`). Raises
-    RunError when the folder holds something else, and what stages raise.
+    `{"name", "question", "measure", "seeds", "variants": {NAME: FIGURES}}`, where a variant's figures are shares by
+    revision step and label (`revisions`), by label (`sl-cai`), by what a reply is better in (`preference-model`), or by
+    model and label (`models`). With several seeds a share is the mean over them, with its t-interval, and `by_seed`
+    tells them apart. Raises RunError when the folder holds something else, and what stages raise.
     """
     _claim(folder, experiment)
-    planted = {
-        variant.name: Planted(NAME, oracle_labels)
-        for variant in experiment.variants
-        if variant.labelled_by is LabelledBy.ORACLE
-    }
-    done: list[Path] = []
-    figures: dict[str, Any] = {}
-    for name, recipe in recipes.items():
-        path = folder / name
-        reuse = () if (path / "run.json").exists() else tuple(done)
-        run = RunDirectory.create(path, recipe, constitution_path(recipe.constitution), reuse)
+    figures: dict[str, list[Any]] = {}
+    done: dict[int, list[Path]] = {}
+    for trial in trials:
+        path, alike = folder / trial.folder, done.setdefault(trial.seed, [])
+        reuse = () if (path / "run.json").exists() else tuple(alike)
+        run = RunDirectory.create(path, trial.recipe, constitution_path(trial.recipe.constitution), reuse)
         with run.lock():
-            shown = _OfVariant(display, name)
-            advance(run, shown, LAST_STAGE[experiment.measure], planted.get(name))
-            figures[name] = _measured(run, experiment.measure, shown)
-        done.append(path)
-    about = {"name": experiment.name, "question": experiment.question, "measure": experiment.measure.value}
-    found = {**about, "variants": figures}
+            shown = _OfVariant(display, trial.folder)
+            by_oracle = trial.variant.labelled_by is LabelledBy.ORACLE
+            planted = Planted(NAME, oracle_labels) if by_oracle else None
+            advance(run, shown, LAST_STAGE[experiment.measure], planted)
+            figures.setdefault(trial.variant.name, []).append(_measured(run, experiment.measure, shown))
+        alike.append(path)
+    found = {
+        "name": experiment.name,
+        "question": experiment.question,
+        "measure": experiment.measure.value,
+        "seeds": list(experiment.seeds),
+        "variants": {name: over_seeds(of_seeds) for name, of_seeds in figures.items()},
+    }
     write_atomically(folder / FIGURES, json.dumps(found, indent=1) + "\n")
     return found
+
+
+def over_seeds(figures: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The figures of one variant, each share the mean over its seeds; those of a single seed as they are."""
+    if len(figures) == 1:
+        return dict(figures[0])
+    if all("value" in each for each in figures):
+        values = [float(each["value"]) for each in figures]
+        mean = mean_of_few(values)
+        if figures[0]["high"] <= 1:  # a share, which the t interval does not know
+            mean = replace(mean, low=max(0.0, mean.low), high=min(1.0, mean.high))
+        return {**mean.facts(), "by_seed": values}
+    shared = [key for key in figures[0] if all(key in each for each in figures)]
+    return {key: over_seeds([each[key] for each in figures]) for key in shared}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +114,9 @@ class _OfVariant:
 
 
 def _measured(run: RunDirectory, measured: Measured, display: Display) -> dict[str, Any]:
+    if measured is Measured.MODELS:
+        models: dict[str, Any] = finished(run, MEASURE).facts["models"]
+        return models
     if measured is not Measured.REVISIONS:
         supervised = measured is Measured.SL_CAI
         taken = measure_supervised(run, display) if supervised else measure_preferences(run, display)

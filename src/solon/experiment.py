@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,7 +24,7 @@ from pydantic import Field, ValidationError, field_validator
 
 from solon.builtin import ablation_path
 from solon.errors import RecipeError
-from solon.recipe import Rater, Recipe, Settings, load_recipe
+from solon.recipe import Count, Rater, Recipe, Settings, load_recipe
 from solon.yaml_nodes import YamlFile
 
 FolderName = Annotated[str, Field(pattern=r"^[a-z0-9]+(?:-[a-z0-9]+)*$", max_length=60)]
@@ -39,6 +40,8 @@ class Measured(StrEnum):
     """The replies of the SL-CAI model to held-out prompts."""
     PREFERENCE_MODEL = "preference-model"
     """The preference model's order of replies to held-out prompts."""
+    MODELS = "models"
+    """The replies of every model of a whole run to held-out prompts."""
 
 
 class LabelledBy(StrEnum):
@@ -65,6 +68,8 @@ class Experiment(Settings):
     question: str
     measure: Measured
     variants: Annotated[tuple[Variant, ...], Field(min_length=1)]
+    seeds: tuple[Count, ...] = ()
+    """Every variant runs once with each; with the recipe's own seed when there are none."""
 
     @field_validator("variants")
     @classmethod
@@ -89,20 +94,33 @@ def load_experiment(name: str | Path) -> Experiment:
         raise source.fault("a value cannot be read") from None
 
 
-def recipes_of(
-    experiment: Experiment, recipe: str | Path, overlays: Sequence[str | Path] = (), settings: Sequence[str] = ()
-) -> dict[str, Recipe]:
-    """The resolved recipe of every variant, by its name; the variant's settings win over all others.
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One run of an experiment: its variant, seed and resolved recipe; `folder` is the name of its run directory."""
 
-    Raises RecipeError for a setting that is unknown or bad, and when nobody would rate the replies.
+    variant: Variant
+    seed: int
+    recipe: Recipe
+    folder: str
+
+
+def trials_of(
+    experiment: Experiment, recipe: str | Path, overlays: Sequence[str | Path] = (), settings: Sequence[str] = ()
+) -> list[Trial]:
+    """The runs of an experiment, all variants with one seed before those with the next.
+
+    The variant's settings win over all others. Raises RecipeError for a setting that is unknown or bad, and when nobody
+    would rate the replies.
     """
-    found = {
-        variant.name: load_recipe(
-            recipe, overlays, [*settings, *(f"{key}={json.dumps(value)}" for key, value in variant.settings.items())]
-        )
-        for variant in experiment.variants
-    }
-    if any(each.measure.rater is Rater.NONE for each in found.values()):
+    found = []
+    for seed in experiment.seeds or (None,):
+        for variant in experiment.variants:
+            varied = [f"{key}={json.dumps(value)}" for key, value in variant.settings.items()]
+            seeded = [] if seed is None else [f"seed={seed}"]
+            made = load_recipe(recipe, overlays, [*settings, *seeded, *varied])
+            folder = variant.name if seed is None else f"{variant.name}-seed-{seed}"
+            found.append(Trial(variant, made.seed, made, folder))
+    if any(each.recipe.measure.rater is Rater.NONE for each in found):
         raise RecipeError(
             "an ablation needs someone who rates the replies", place="measure.rater", remedy="Use --recipe testbed"
         )

@@ -33,13 +33,15 @@ from solon.evals.results import (
     PROMPTS,
     RESPONSE_PAIRS,
     RESPONSES,
-    RL_CAI,
+    RLHF,
     SL_CAI,
-    STAGES,
+    in_round,
+    policies_of,
+    stages_of,
 )
 from solon.progress import Display
-from solon.recipe import Algorithm, Memory, Rater, Recipe, Settings
-from solon.runs import Answers, Artefact, Progress, RunDirectory, StageFolder
+from solon.recipe import Algorithm, Memory, Method, Rater, Recipe, Settings
+from solon.runs import Answers, Artefact, Progress, Row, RunDirectory, StageFolder
 from solon.sources.datasets_library import dataset_hash
 from solon.sources.entries import located
 from solon.stages import (
@@ -54,6 +56,7 @@ from solon.stages import (
     response_pairs,
     responses,
 )
+from solon.stages.baselines import refuse_unteachable
 from solon.stages.cast import refuse_unshareable
 from solon.stages.comparison_questions import Questionnaire
 from solon.stages.prompt_sources import sources
@@ -78,6 +81,7 @@ def advance(run: RunDirectory, display: Display, until: str = MEASURE, planted: 
     finetune.refuse_missing_steps(run.recipe.finetune, run.recipe.revision.steps)
     reinforcement.refuse_unusable(run.recipe.rl)
     refuse_unshareable(run.recipe)
+    refuse_unteachable(run.recipe)
     with run.answers() as answers:
         for artefact in _in_order(Pipeline(run, display, answers, planted)):
             if artefact.name == until:
@@ -87,15 +91,59 @@ def advance(run: RunDirectory, display: Display, until: str = MEASURE, planted: 
 def _in_order(work: Pipeline) -> Iterator[Artefact]:
     """The stages, each done when the next artefact is asked for."""
     yield (asked := work.prompts())
+    if work.recipe.method is Method.RLHF:
+        yield from _by_people(work, asked)
+    else:
+        yield from _by_principles(work, asked)
+
+
+def _by_people(work: Pipeline, asked: Artefact) -> Iterator[Artefact]:
+    """The baselines: a preference model of human comparisons alone, and a policy that learns from it."""
+    yield (preferences := work.preference_model(()))
+    yield (policy := work.reinforcement(RLHF, asked, work.start, preferences))
+    yield work.measure(asked, preferences, {RLHF: policy.model})
+
+
+def _by_principles(work: Pipeline, asked: Artefact) -> Iterator[Artefact]:
+    """The paper's own method; every further round draws its pairs from the policy before (Bai et al. 2022a, 4.5).
+
+    The preference model of a round grows afresh from the labels of all rounds so far, and its policy from SL-CAI.
+    """
     yield (replies := work.responses(asked))
     yield (revisions := work.critique_revision(replies))
     yield (supervised := work.sl_cai(replies, revisions))
-    yield (pairs := work.response_pairs(asked, supervised))
-    yield (labels := work.ai_feedback(pairs))
-    yield (preferences := work.preference_model(labels))
-    yield (reinforced := work.rl_cai(asked, supervised, labels, preferences))
-    trained = {SL_CAI: supervised.model, RL_CAI: reinforced.model}
-    yield work.measure(asked, replies, revisions, labels, preferences, trained)
+    policy, labels, trained = supervised, list[Artefact](), {SL_CAI: supervised.model}
+    for number, name in enumerate(policies_of(work.recipe), start=1):
+        yield (pairs := work.response_pairs(asked, policy, number))
+        yield (labelled := work.ai_feedback(pairs, number))
+        labels.append(labelled)
+        yield (preferences := work.preference_model(labels, number))
+        if work.recipe.rl.algorithm is Algorithm.DPO:
+            yield (policy := work.direct_preference(name, supervised, labels))
+        else:
+            yield (policy := work.reinforcement(name, asked, supervised, preferences))
+        trained[name] = policy.model
+    yield work.measure(asked, preferences, trained, Written(replies, revisions, tuple(labels)))
+
+
+@dataclass(frozen=True, slots=True)
+class AllRounds:
+    """The labels of several rounds as one table."""
+
+    rounds: Sequence[Artefact]
+
+    def rows(self) -> list[Row]:
+        """Those of the first round first."""
+        return [row for labels in self.rounds for row in labels.rows()]
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What models wrote on the way to SL-CAI and RL-CAI: replies (02), revisions (03), and labels by round (06)."""
+
+    replies: Artefact
+    revisions: Artefact
+    labels: tuple[Artefact, ...]
 
 
 def rater_of(recipe: Recipe) -> Rates | None:
@@ -136,6 +184,11 @@ class Pipeline:
     def pretrained(self) -> Path:
         """The folder of the model that SL-CAI starts from."""
         return model_path(self.recipe.models.pretrained)
+
+    @property
+    def start(self) -> Path:
+        """The folder of the model that RLHF starts from."""
+        return self.model(self.recipe.models.policy or self.recipe.models.pretrained)
 
     def prompts(self) -> Artefact:
         """Stage 01."""
@@ -193,19 +246,22 @@ class Pipeline:
         read = self.read(replies, revisions, pretrained=self.pretrained)
         return self.stage(SL_CAI, settings, read, lambda out: finetune.run(settings, inputs, out))
 
-    def response_pairs(self, asked: Artefact, supervised: Artefact) -> Artefact:
-        """Stage 05."""
+    def response_pairs(self, asked: Artefact, policy: Artefact, number: int = 1) -> Artefact:
+        """Stage 05, in round `number`: replies of SL-CAI, or of the policy of the round before."""
         settings = self.recipe.pairs
-        inputs = response_pairs.PairInputs(self.recipe.seed, asked, self.recipe.engine.batch)
+        inputs = response_pairs.PairInputs(
+            self.recipe.seed, asked, self.recipe.engine.batch, first=1 + (number - 1) * settings.per_prompt
+        )
         return self.stage(
-            RESPONSE_PAIRS,
+            in_round(RESPONSE_PAIRS, number),
             settings,
-            self.read(asked, supervised),
-            lambda out: response_pairs.run(settings, inputs, self.engine(supervised.model), out),
+            self.read(asked, policy),
+            lambda out: response_pairs.run(settings, inputs, self.engine(policy.model), out),
         )
 
-    def ai_feedback(self, pairs: Artefact) -> Artefact:
-        """Stage 06."""
+    def ai_feedback(self, pairs: Artefact, number: int = 1) -> Artefact:
+        """Stage 06, in round `number`."""
+        name = in_round(AI_FEEDBACK, number)
         settings, judges = self.recipe.feedback, [self.model(name) for name in self.recipe.models.judges]
         inputs = ai_feedback.FeedbackInputs(
             self.recipe.seed,
@@ -221,56 +277,63 @@ class Pipeline:
         if planted := self.planted:
             questionnaire = Questionnaire.of(settings, self.run.constitution, self.recipe.seed)
             read = self.read(pairs) | self._constitution() | {"labels": planted.name}
-            return self.stage(AI_FEEDBACK, settings, read, lambda out: planted.label(questionnaire, inputs, out))
+            return self.stage(name, settings, read, lambda out: planted.label(questionnaire, inputs, out))
         named = {f"judge {n}" if n > 1 else "judge": judge for n, judge in enumerate(judges, start=1)}
         return self.stage(
-            AI_FEEDBACK,
+            name,
             settings,
             self.read(pairs, **named) | self._constitution(),
             lambda out: ai_feedback.run(settings, inputs, [partial(self.engine, judge) for judge in judges], out),
             label_quality.told,
         )
 
-    def preference_model(self, labels: Artefact) -> Artefact:
-        """Stage 07."""
+    def preference_model(self, labels: Sequence[Artefact], number: int = 1) -> Artefact:
+        """Stage 07, in round `number`: from the labels of all rounds so far and from people's comparisons."""
         settings = self.recipe.preference
         backbone = model_path(self.recipe.models.preference or self.recipe.models.pretrained)
-        human = source_path(settings.human) if settings.human else None
-        inputs = preference_model.PreferenceInputs(self.recipe.seed, backbone, self.recipe.engine, labels, human)
-        read = self.read(labels, backbone=backbone, **({"human": human} if human else {}))
-        return self.stage(PREFERENCE_MODEL, settings, read, lambda out: preference_model.run(settings, inputs, out))
+        files = {"human": settings.human, "human_harmlessness": settings.human_harmlessness}
+        people = {name: source_path(file) for name, file in files.items() if file}
+        inputs = preference_model.PreferenceInputs(
+            self.recipe.seed, backbone, self.recipe.engine, AllRounds(labels), **people
+        )
+        return self.stage(
+            in_round(PREFERENCE_MODEL, number),
+            settings,
+            self.read(*labels, backbone=backbone, **people),
+            lambda out: preference_model.run(settings, inputs, out),
+        )
 
-    def rl_cai(self, asked: Artefact, supervised: Artefact, labels: Artefact, preferences: Artefact) -> Artefact:
-        """Stage 08: rollouts scored by the preference model, or the labelled pairs themselves."""
-        settings, seed, engine = self.recipe.rl, self.recipe.seed, self.recipe.engine
-        if settings.algorithm is Algorithm.DPO:
-            people = self.recipe.preference
-            human = source_path(people.human) if people.human and settings.direct.human_weight else None
-            direct = direct_preference.DirectInputs(seed, supervised.model, engine, labels, human, people.limit_human)
-            read = self.read(supervised, labels, **({"human": human} if human else {}))
-            read["limit_human"] = people.limit_human
-            return self.stage(RL_CAI, settings, read, lambda out: direct_preference.run(settings, direct, out))
+    def direct_preference(self, name: str, supervised: Artefact, labels: Sequence[Artefact]) -> Artefact:
+        """Stage 08 by DPO: SL-CAI learns from the labelled pairs themselves."""
+        settings, people = self.recipe.rl, self.recipe.preference
+        human = source_path(people.human) if people.human and settings.direct.human_weight else None
+        inputs = direct_preference.DirectInputs(
+            self.recipe.seed, supervised.model, self.recipe.engine, AllRounds(labels), human, people.limit_human
+        )
+        read = self.read(supervised, *labels, **({"human": human} if human else {}))
+        read["limit_human"] = people.limit_human
+        return self.stage(name, settings, read, lambda out: direct_preference.run(settings, inputs, out))
+
+    def reinforcement(self, name: str, asked: Artefact, start: Artefact | Path, preferences: Artefact) -> Artefact:
+        """Stage 08: rollouts of what begins as `start`, SL-CAI or a folder, scored by the preference model."""
+        settings, engine = self.recipe.rl, self.recipe.engine
         held_out = model_path(settings.held_out_scorer) if settings.held_out_scorer else None
         backbone = self.pretrained if settings.memory is Memory.SHARED else None
+        folder = start if isinstance(start, Path) else start.model
         inputs = reinforcement.ReinforcementInputs(
-            seed, supervised.model, preferences.model, engine, asked, held_out, backbone
+            self.recipe.seed, folder, preferences.model, engine, asked, held_out, backbone
         )
-        also = {"held_out": held_out, "backbone": backbone}
-        read = self.read(asked, supervised, preferences, **{name: path for name, path in also.items() if path})
+        also = {"held_out": held_out, "backbone": backbone, "start": start if isinstance(start, Path) else None}
+        made = [asked, preferences] if isinstance(start, Path) else [asked, start, preferences]
+        read = self.read(*made, **{name: path for name, path in also.items() if path})
         return self.stage(
-            RL_CAI, settings, read, lambda out: reinforcement.run(settings, inputs, out), reinforcement.told
+            name, settings, read, lambda out: reinforcement.run(settings, inputs, out), reinforcement.told
         )
 
     def measure(
-        self,
-        asked: Artefact,
-        replies: Artefact,
-        revisions: Artefact,
-        labels: Artefact,
-        preferences: Artefact,
-        trained: Mapping[str, Path],
+        self, asked: Artefact, preferences: Artefact, trained: Mapping[str, Path], written: Written | None = None
     ) -> Artefact:
-        """Stage 09."""
+        """The last stage; the preference model measured is that of the last round."""
         settings = self.recipe.measure
         models = {"pretrained": self.pretrained, "assistant": self.assistant, **trained}
         rater = rater_of(self.recipe)
@@ -280,16 +343,16 @@ class Pipeline:
                 self.recipe.seed,
                 tuple(models),
                 asked,
-                replies,
-                revisions,
-                labels,
+                written.replies if written else None,
+                written.revisions if written else None,
+                AllRounds(written.labels) if written else None,
                 self.scorer(preferences.model),
                 self.recipe.engine.batch,
             )
             return measure.run(settings, inputs, lambda name: self.engine(models[name]), out, rater)
 
-        read = self.read(asked, replies, revisions, labels, preferences, **models)
-        return self.stage(MEASURE, settings, read, work)
+        tables = (asked, written.replies, written.revisions, *written.labels) if written else (asked,)
+        return self.stage(MEASURE, settings, self.read(*tables, preferences, **models), work)
 
     def stage(
         self,
@@ -303,8 +366,9 @@ class Pipeline:
 
         `told` puts into words what a person should hear of a stage's facts when it is done.
         """
-        number = STAGES.index(name) + 1 if name in STAGES else len(STAGES) + 1
-        total = max(number, len(STAGES))
+        stages = stages_of(self.recipe)
+        number = stages.index(name) + 1 if name in stages else len(stages) + 1
+        total = max(number, len(stages))
         key = {"settings": settings.model_dump(mode="json"), "seed": self.recipe.seed, **read}
         self._stage = name
         finished = self.run.finished(name, key) or self.run.adopt(number, name, key)

@@ -36,6 +36,15 @@ PAPER_CLAMP = (0.4, 0.6)
 """Of labels that follow on reasoning (paper, section 4.1)."""
 
 
+class Method(StrEnum):
+    """How the final policy comes about."""
+
+    CAI = "cai"
+    """Constitutional AI: critiques, revisions and AI feedback by principles."""
+    RLHF = "rlhf"
+    """Reinforcement learning from human comparisons alone, the paper's baselines (Bai et al. 2022a)."""
+
+
 class RenderingKind(StrEnum):
     """How prompts become text."""
 
@@ -153,6 +162,8 @@ class Models(Settings):
     """Writes more red-team prompts for `solon red-team`; `pretrained` when null, as in the paper (section 3.2)."""
     preference: str | None = None
     """What the preference model grows from; `pretrained` when null."""
+    policy: str | None = None
+    """What `method: rlhf` starts from and is held near; `pretrained` when null. With `cai` that is SL-CAI."""
 
     @property
     def judges(self) -> tuple[str | None, ...]:
@@ -318,7 +329,10 @@ class PreferenceSettings(Settings):
 
     human: str | None = "testbed:helpfulness"
     """Human helpfulness comparisons: a file or `testbed:helpfulness`; null for none."""
+    human_harmlessness: str | None = None
+    """Human harmlessness comparisons, likewise; null for none, as in the paper's own method."""
     limit_human: Positive | None = None
+    """Comparisons drawn from each of the two; all when null."""
     human_weight: Annotated[float, Field(ge=0)] = 1.0
     labels: LabelsUsed = LabelsUsed.SOFT
     axis: str | None = None
@@ -342,6 +356,9 @@ class Recipe(Settings):
 
     name: str = "run"
     seed: Count = 0
+    method: Method = Method.CAI
+    rounds: Positive = 1
+    """Times that pairs are drawn, labelled and learnt from; from the second on they are the last policy's."""
     constitution: str = "testbed"
     """A built-in name (`testbed`, `harmlessness`) or a YAML file."""
     models: Models = Models()

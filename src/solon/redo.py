@@ -22,10 +22,11 @@ from solon.evals.results import (
     MEASURE,
     PREFERENCE_MODEL,
     RESPONSE_PAIRS,
-    RL_CAI,
     SL_CAI,
+    in_round,
+    policies_of,
 )
-from solon.recipe import FeedbackForm
+from solon.recipe import FeedbackForm, Method
 from solon.runs import Artefact, RunDirectory
 from solon.runs.answers import Usage
 from solon.stages.comparison_questions import Questionnaire, orders, pair_key, why_not_asked
@@ -59,32 +60,45 @@ class Redo:
 
 
 def redo(run: RunDirectory, new: Constitution) -> Redo:
-    """What `run`'s recipe would ask again under `new`; raises RecipeError when `new` has too few worked examples."""
+    """What `run`'s recipe would ask again under `new`.
+
+    Raises RecipeError when `new` has too few worked examples, and RunError for a run without a constitution at work.
+    """
+    if run.recipe.method is Method.RLHF:
+        cause = "the run learns from human comparisons, and its constitution asks nothing of any model"
+        raise RunError(cause, place=str(run.path), remedy="Name a run by method cai")
     found = {artefact.name: artefact for artefact in run.artefacts()}
     asking = (CRITIQUE_REVISION, RESPONSE_PAIRS, AI_FEEDBACK, MEASURE)
     questions: list[Questions] = []
     with run.answers() as answers:
         usage = answers.usage()
-    supervised = preferences = False
+    supervised = False
     if CRITIQUE_REVISION in found:
         counts, supervised = _chains(run, new, found[CRITIQUE_REVISION])
         questions += [_priced(usage, CRITIQUE_REVISION, *each) for each in counts]
-    if RESPONSE_PAIRS in found:
-        pairs = found[RESPONSE_PAIRS].manifest.rows
-        again = 2 * pairs if supervised else 0
-        questions.append(_priced(usage, RESPONSE_PAIRS, "reply", Role.ASSISTANT, 2 * pairs, again))
-        if AI_FEEDBACK in found:
-            counts, changed = _labels(run, new, found[RESPONSE_PAIRS], everything=supervised)
-            if (found[AI_FEEDBACK].facts.get("fitness") or {}).get("judge"):
+    trained = {SL_CAI: supervised}
+    policy_again = preferences = supervised
+    for number, policy in enumerate(policies_of(run.recipe), start=1):
+        drawn, labelled = in_round(RESPONSE_PAIRS, number), in_round(AI_FEEDBACK, number)
+        if drawn in found:
+            pairs = found[drawn].manifest.rows
+            again = 2 * pairs if policy_again else 0
+            questions.append(_priced(usage, drawn, "reply", Role.ASSISTANT, 2 * pairs, again))
+        if drawn in found and labelled in found:
+            counts, changed = _labels(run, new, found[drawn], everything=policy_again)
+            # Later rounds have the judge's answers to questions with known answers from the first.
+            if number == 1 and (found[labelled].facts.get("fitness") or {}).get("judge"):
                 counts = _with_fitness(run, new, counts)
-            questions += [_priced(usage, AI_FEEDBACK, *each) for each in counts]
-            preferences = supervised or changed
+            questions += [_priced(usage, labelled, *each) for each in counts]
+            preferences |= changed
+        # The next round draws from this policy, and learns from these labels as well.
+        policy_again = preferences
+        trained |= {in_round(PREFERENCE_MODEL, number): preferences, policy: preferences}
     if MEASURE in found:
-        retrained = {name for name, changed in ((SL_CAI, supervised), (RL_CAI, preferences)) if changed}
+        retrained = {name for name, changed in trained.items() if changed}
         models = found[MEASURE].table().column("model").to_pylist()
         again = sum(model in retrained for model in models)
         questions.append(_priced(usage, MEASURE, "reply", Role.ASSISTANT, len(models), again))
-    trained = {SL_CAI: supervised, PREFERENCE_MODEL: preferences, RL_CAI: preferences}
     seconds = {name: found[name].manifest.seconds for name, changed in trained.items() if changed and name in found}
     return Redo(tuple(questions), seconds, tuple(name for name in asking if name not in found))
 

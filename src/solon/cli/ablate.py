@@ -23,6 +23,8 @@ Examples:
   solon ablate principles --out runs/principles                  1, 2, 4, 8 and 16 principles
   solon ablate sl-cai-n --out runs/sl-cai-n                      SL-CAI-1 to SL-CAI-4, trained and measured
   solon ablate labels --out runs/labels                          preference models of nine kinds of labels
+  solon ablate figure-2 --out runs/figure-2                      RL-CAI beside the baselines taught by people
+  solon ablate evasiveness --out runs/evasiveness --seeds 5      RL-CAI and HH RLHF, five runs each
   solon ablate sl-cai-n --out runs/small --set prompts.limit_red_team=48
   solon ablate mine.yaml --out runs/mine                         your own file, written like an ablation.yaml there
 """
@@ -32,9 +34,18 @@ Examples:
 @click.option("--recipe", default="testbed", show_default=True, metavar="NAME_OR_FILE", help="What is varied.")
 @click.option("--overlay", "overlays", multiple=True, metavar="FILE", help="Settings over the recipe; may be repeated.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="One setting, for all variants.")
+@click.option(
+    "--seeds", type=click.IntRange(min=1), metavar="N", help="Run every variant with the seeds 0 to N-1; tells means."
+)
 @click.option("--quiet", "-q", is_flag=True, help="Show no progress, only the outcome.")
 def ablate(
-    name: str, folder: Path, recipe: str, overlays: tuple[str, ...], settings: tuple[str, ...], quiet: bool
+    name: str,
+    folder: Path,
+    recipe: str,
+    overlays: tuple[str, ...],
+    settings: tuple[str, ...],
+    seeds: int | None,
+    quiet: bool,
 ) -> None:
     """Compare variants of a recipe, with a figure.
 
@@ -43,17 +54,19 @@ def ablate(
     writes a page with the figure, ablation.html, and the numbers, ablation.json.
     """
     # What was typed is checked before anything heavy is imported, so that a mistake is told at once.
-    from solon.experiment import load_experiment, recipes_of
+    from solon.experiment import load_experiment, trials_of
 
     experiment = load_experiment(name)
-    recipes = recipes_of(experiment, recipe, overlays, settings)
+    if seeds is not None:
+        experiment = experiment.model_copy(update={"seeds": tuple(range(seeds))})
+    trials = trials_of(experiment, recipe, overlays, settings)
     from solon.ablation import ablate as run_variants
     from solon.cli.display import display_for
     from solon.report.variants import write_page
 
     try:
         with display_for(quiet=quiet) as display:
-            figures = run_variants(experiment, recipes, folder, display)
+            figures = run_variants(experiment, trials, folder, display)
     except KeyboardInterrupt:
         go_on = f"Go on with the same command, --out {shlex.quote(str(folder))}"
         click.echo(f"Stopped; what was finished is saved. {go_on}", err=True)
@@ -75,4 +88,4 @@ def print_figures(figures: Mapping[str, Any]) -> None:
 
 def _cell(share: Mapping[str, Any]) -> str:
     low, high = share["low"] * 100, share["high"] * 100
-    return f"{share['value'] * 100:.1f} [{low:.0f}-{high:.0f}] of {share['n']}"
+    return f"{share['value'] * 100:.1f} [{low:.0f}-{high:.0f}] of {share['n']}{' seeds' if 'by_seed' in share else ''}"

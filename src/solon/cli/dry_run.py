@@ -25,10 +25,11 @@ def print_rehearsal(
     from solon.recipe import dump_recipe
 
     resolved, constitution, finished = _resolved(run, recipe, overlays, settings)
-    from solon.evals.results import STAGES
+    from solon.evals.results import stages_of
     from solon.rehearsal import rehearse
 
-    later = STAGES[STAGES.index(until) + 1 :] if until else ()
+    stages = stages_of(resolved)
+    later = stages[stages.index(until) + 1 :] if until else ()
     click.echo(f"# The settings of {run}\n{dump_recipe(resolved)}")
     click.echo("Rehearsing a few prompts of each kind ...", err=True)
     rehearsal = rehearse(resolved, constitution, (*finished, *later))

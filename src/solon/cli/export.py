@@ -34,7 +34,11 @@ Examples:
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option(
-    "--model", type=click.Choice(["sl-cai", "rl-cai"]), default="sl-cai", show_default=True, help="Which one."
+    "--model",
+    metavar="STAGE",
+    default="sl-cai",
+    show_default=True,
+    help="Which one: sl-cai, rl-cai, of a later round rl-cai-2, or rlhf.",
 )
 @click.option(
     "--weights", type=click.Choice(["merged", "adapter"]), default="merged", show_default=True, help="In which form."

@@ -30,14 +30,15 @@ def status(run: Path) -> None:
     """
     from solon.cli.display import clock
     from solon.cli.terminal import print_table
-    from solon.evals.results import STAGES, results
+    from solon.evals.results import results, stages_of
     from solon.runs import RunDirectory, owner_of
 
     directory = RunDirectory.open(run)
-    stages = results(directory)["stages"]
+    figures = results(directory)
+    stages = figures["stages"]
     adopted = {artefact.name for artefact in directory.artefacts() if artefact.manifest.adopted_from}
     rows = []
-    for number, name in enumerate(STAGES, start=1):
+    for number, name in enumerate(stages_of(directory.recipe), start=1):
         if name in stages:
             facts = stages[name]
             outcomes = ", ".join(f"{outcome} {count:,}" for outcome, count in facts["outcomes"].items())
@@ -50,7 +51,7 @@ def status(run: Path) -> None:
     owner = owner_of(directory.path)
     if owner is not None:
         click.echo(f"At work: process {owner.pid} on {owner.host}")
-    elif len(stages) < len(STAGES):
+    elif figures["unfinished"]:
         click.echo(f"Nobody is at work. Go on with: solon run {directory.path}")
 
 

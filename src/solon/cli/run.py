@@ -16,6 +16,7 @@ import click
 from solon.cli.terminal import INTERRUPTED
 
 if TYPE_CHECKING:
+    from solon.recipe import Recipe
     from solon.runs import RunDirectory
 
 ACCEPT = "fitness.weak_judge=accept"
@@ -75,14 +76,14 @@ def run(
     if dry_run:
         from solon.cli.dry_run import print_rehearsal
 
-        refuse_unknown_stage(until)
+        refuse_unknown_stage(until, asked_recipe(run, recipe, overlays, settings, reuse))
         known = (run / "run.json").exists()
         print_rehearsal(run, recipe if known else base_recipe(recipe, reuse), overlays, settings, until)
         if reuse:
             click.echo("What another run knows already was not counted off; solon constitution diff --run tells that.")
         return
     # What was typed is checked before anything heavy is imported, so that a mistake is told at once.
-    refuse_unknown_stage(until)
+    refuse_unknown_stage(until, asked_recipe(run, recipe, overlays, settings, reuse))
     directory = open_or_create(run, recipe, overlays, settings, reuse)
     from solon.cli.display import display_for
     from solon.cli.inspect import print_results
@@ -101,14 +102,15 @@ def run(
     click.echo(f"Report: {write(directory)}")
 
 
-def refuse_unknown_stage(name: str | None) -> None:
-    """Raises RecipeError, with the nearest name, for a stage that there is not."""
+def refuse_unknown_stage(name: str | None, recipe: Recipe) -> None:
+    """Raises RecipeError, with the nearest name, for a stage that a run of the recipe does not have."""
     from solon.errors import RecipeError
-    from solon.evals.results import STAGES
+    from solon.evals.results import stages_of
     from solon.yaml_nodes import suggestion
 
-    if name is not None and name not in STAGES:
-        raise RecipeError("no such stage", place=f"--until {name}", remedy=suggestion(name, STAGES))
+    stages = stages_of(recipe)
+    if name is not None and name not in stages:
+        raise RecipeError("no such stage", place=f"--until {name}", remedy=suggestion(name, stages))
 
 
 def print_reused(directory: RunDirectory) -> None:
@@ -131,6 +133,21 @@ def base_recipe(recipe: str | None, reuse: tuple[Path, ...]) -> str | None:
     return str(reuse[0] / "recipe.yaml") if reuse and recipe is None else recipe
 
 
+def asked_recipe(
+    run: Path,
+    recipe: str | None,
+    overlays: tuple[str, ...],
+    settings: tuple[str, ...],
+    reuse: tuple[Path, ...] = (),
+) -> Recipe:
+    """The recipe that was asked for; of a run that exists its own, with what is laid over it."""
+    from solon.recipe import load_recipe
+
+    if (run / "run.json").exists():
+        return load_recipe(str(run / "recipe.yaml") if recipe is None else recipe, overlays, settings)
+    return load_recipe(base_recipe(recipe, reuse) or "testbed", overlays, settings)
+
+
 def open_or_create(
     run: Path,
     recipe: str | None,
@@ -144,16 +161,15 @@ def open_or_create(
     with (naming each setting, old and new).
     """
     from solon.builtin import constitution_path
-    from solon.recipe import load_recipe
     from solon.runs import RunDirectory
 
     if not (run / "run.json").exists():
-        asked = load_recipe(base_recipe(recipe, reuse) or "testbed", overlays, settings)
+        asked = asked_recipe(run, recipe, overlays, settings, reuse)
         return RunDirectory.create(run, asked, constitution_path(asked.constitution), reuse)
     stored = RunDirectory.open(run)
     if recipe is None and not overlays and not settings and not reuse:
         return stored
-    asked = load_recipe(str(run / "recipe.yaml") if recipe is None else recipe, overlays, settings)
+    asked = asked_recipe(run, recipe, overlays, settings)
     # The stored copy stands for a constitution of the same name; another name is another constitution.
     same = asked.constitution == stored.recipe.constitution
     file = run / "constitution.yaml" if same else constitution_path(asked.constitution)

@@ -10,7 +10,7 @@ import click
 @click.group(
     epilog="""\b
 Examples:
-  solon testbed prompts data/testbed          write the five prompt files
+  solon testbed prompts data/testbed          write the six prompt files
   solon testbed train models                  train both models from scratch
   solon testbed card testbed:assistant        measure what a model can do
   solon testbed words                         what a principle may be made of
@@ -95,7 +95,7 @@ Examples:
 )
 @click.argument("output", type=click.Path(path_type=Path, file_okay=False))
 def prompts(output: Path) -> None:
-    """Write the world's five prompt files into the folder OUTPUT."""
+    """Write the world's six prompt files into the folder OUTPUT."""
     from solon.testbed.prompts import write_prompt_files
 
     output.mkdir(parents=True, exist_ok=True)

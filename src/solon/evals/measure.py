@@ -27,7 +27,7 @@ from solon.recipe import MeasureSettings
 from solon.runs import Artefact, Row, StageFolder
 from solon.stages.asking import ask
 from solon.stages.checks import check_reply
-from solon.stages.tables import HELD_OUT_KINDS, MESSAGES, STRING, Kind, assistant_turn, fit, prompt_in, reply_in
+from solon.stages.tables import HELD_OUT_KINDS, MESSAGES, STRING, Kind, Labels, assistant_turn, fit, prompt_in, reply_in
 
 SCHEMA = pa.schema(
     [
@@ -63,7 +63,7 @@ class MeasureInputs:
     prompts: Artefact
     responses: Artefact | None = None
     revisions: Artefact | None = None
-    feedback: Artefact | None = None
+    feedback: Labels | None = None
     score: hindsight.Score | None = None
     chunk: int = 128
     """Prompts asked, and made durable, at once."""

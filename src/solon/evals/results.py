@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from solon.recipe import Method, Recipe
 from solon.runs import RunDirectory
 
 PROMPTS, RESPONSES, CRITIQUE_REVISION = "prompts", "responses", "critique-revision"
@@ -22,9 +23,33 @@ HELD_OUT_PAIRS, PREFERENCE_ORDER = "held-out-pairs", "preference-order"
 STAGES = (
     PROMPTS, RESPONSES, CRITIQUE_REVISION, SL_CAI, RESPONSE_PAIRS, AI_FEEDBACK, PREFERENCE_MODEL, RL_CAI, MEASURE
 )  # fmt: skip
-"""The stages of a whole run, in order; a stage's number is its position, counted from one."""
+"""The stages of a run by a constitution with one round, in order; `stages_of` knows those of any recipe."""
 RED_TEAM = "red-team"
 """What `solon red-team` makes beside them."""
+RLHF = "rlhf"
+"""The policy of a run by `method: rlhf`."""
+OF_A_ROUND = (RESPONSE_PAIRS, AI_FEEDBACK, PREFERENCE_MODEL, RL_CAI)
+"""The stages that every round of a run goes through."""
+
+
+def in_round(name: str, number: int) -> str:
+    """The name of a stage in round `number`, counted from one: `rl-cai`, `rl-cai-2`."""
+    return name if number == 1 else f"{name}-{number}"
+
+
+def stages_of(recipe: Recipe) -> tuple[str, ...]:
+    """The stages of a whole run of a recipe, in order; a stage's number is its position, counted from one."""
+    if recipe.method is Method.RLHF:
+        return PROMPTS, PREFERENCE_MODEL, RLHF, MEASURE
+    later = (in_round(name, number) for number in range(2, recipe.rounds + 1) for name in OF_A_ROUND)
+    return (*STAGES[:-1], *later, MEASURE)
+
+
+def policies_of(recipe: Recipe) -> tuple[str, ...]:
+    """The stages whose models reinforcement learning made, the final one last."""
+    if recipe.method is Method.RLHF:
+        return (RLHF,)
+    return tuple(in_round(RL_CAI, number) for number in range(1, recipe.rounds + 1))
 
 
 _REINFORCEMENT = ("algorithm", "steps", "steps_asked", "stopped_because", "kept_step", "signs")
@@ -34,15 +59,19 @@ def results(run: RunDirectory) -> dict[str, Any]:
     """The figures of a run.
 
     `{"models": {NAME: {MEASURE: {"value", "low", "high", "n"}}}, "stages": {NAME: {"seconds", "rows", "outcomes"}}}`,
-    and where they were measured `revisions` (by step, then by measure), `groups` (by model, then by what the prompt is
-    about: the share of harmful replies), `label_quality` (AI labels by themselves, `solon.stages.label_quality`),
-    `labels` (AI labels against the known order), `preference_model`, `reinforcement` (algorithm, steps, why it stopped
-    early, signs of over-training) and `fitness` (of the critic and the judge on questions with known answers).
+    `unfinished` with the names of the stages still to come, and where they were measured `revisions` (by step, then by
+    measure), `groups` (by model, then by what the prompt is about: the share of harmful replies), `label_quality` (AI
+    labels by themselves, `solon.stages.label_quality`), `labels` (AI labels against the known order),
+    `preference_model`, `reinforcement` (algorithm, steps, why it stopped early, signs of over-training; of the last
+    round) and `fitness` (of the critic and the judge on questions with known answers). A run of several rounds has
+    `rounds`: for each what was labelled and learnt in it.
     """
     stages: dict[str, Any] = {}
     models: Mapping[str, Any] = {}
     further: dict[str, Any] = {}
     fitness: dict[str, Any] = {}
+    policies = policies_of(run.recipe)
+    scorers = {in_round(PREFERENCE_MODEL, number) for number in range(1, run.recipe.rounds + 1)}
     for artefact in run.artefacts():
         name, manifest, facts = artefact.name, artefact.manifest, artefact.facts
         stages[name] = {"seconds": manifest.seconds, "rows": manifest.rows, "outcomes": dict(manifest.outcomes)}
@@ -51,9 +80,9 @@ def results(run: RunDirectory) -> dict[str, Any]:
             further["label_quality"] = facts["quality"]
         if name == AI_FEEDBACK and facts.get("undecided_because"):
             further["labels"] = {"undecided_because": facts["undecided_because"]}
-        if name == PREFERENCE_MODEL:
+        if name in scorers:
             further["preference_model"] = {**facts, **further.get("preference_model", {})}
-        if name == RL_CAI and "algorithm" in facts:
+        if name in policies and "algorithm" in facts:
             further["reinforcement"] = {key: facts[key] for key in _REINFORCEMENT if facts.get(key) is not None}
         if name == MEASURE:
             models = facts.get("models") or {}
@@ -63,4 +92,23 @@ def results(run: RunDirectory) -> dict[str, Any]:
                 further["preference_model"] = {**further.get("preference_model", {}), **facts["preference_model"]}
     if fitness:
         further["fitness"] = fitness
-    return {"models": {name: dict(measures) for name, measures in models.items()}, "stages": stages, **further}
+    if run.recipe.rounds > 1:
+        further["rounds"] = [_round(run, number) for number in range(1, run.recipe.rounds + 1)]
+    return {
+        "models": {name: dict(measures) for name, measures in models.items()},
+        "stages": stages,
+        "unfinished": [name for name in stages_of(run.recipe) if name not in stages],
+        **further,
+    }
+
+
+def _round(run: RunDirectory, number: int) -> dict[str, Any]:
+    """What one round labelled and learnt, as far as it is finished; `labels` and `accuracy` are of that round."""
+    found: dict[str, Any] = {"round": number}
+    if (labels := run.finished(in_round(AI_FEEDBACK, number))) is not None:
+        found["outcomes"] = dict(labels.manifest.outcomes)
+    if (preferences := run.finished(in_round(PREFERENCE_MODEL, number))) is not None:
+        found |= {key: preferences.facts[key] for key in ("examples", "accuracy") if key in preferences.facts}
+    if (policy := run.finished(in_round(RL_CAI, number))) is not None:
+        found |= {key: policy.facts[key] for key in ("score", "kl", "length") if policy.facts.get(key) is not None}
+    return found

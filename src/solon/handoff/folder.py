@@ -28,6 +28,7 @@ from solon.engines.local import end_tokens_of
 from solon.engines.rendering import ChatRendering, rendering_for
 from solon.engines.tokens import PromptTokenizer
 from solon.errors import RunError
+from solon.evals.results import PREFERENCE_MODEL, PROMPTS, SL_CAI, in_round
 from solon.handoff.openrlhf import OPENRLHF
 from solon.handoff.plan import SCORE_LIMIT, Plan, Trainer, Value, step_shape
 from solon.handoff.prompts import HandoffPrompt, Reader, Selection, schedule, select
@@ -35,7 +36,7 @@ from solon.handoff.trl import TRL
 from solon.handoff.verl import VERL
 from solon.preferences.golden import read_golden
 from solon.preferences.scored_text import ScoredText
-from solon.recipe import EngineSettings
+from solon.recipe import EngineSettings, Method
 from solon.runs import Artefact, RunDirectory
 from solon.runs.files import assembling, write_atomically
 from solon.training.encoding import Encoding
@@ -98,7 +99,12 @@ def export_handoff(
     `steps` steps, the recipe's number when None. Raises RunError when a stage up to the preference model is not
     finished or damaged, when the folder holds something, and when no prompt can be handed on.
     """
-    prompts, sl_cai, preference = (_finished(run, name) for name in ("prompts", "sl-cai", "preference-model"))
+    if run.recipe.method is Method.RLHF:
+        cause = "a hand-off goes on from SL-CAI, and a run by method rlhf has none"
+        raise RunError(cause, place=str(run.path), remedy="Name a run by method cai")
+    # The preference model of the last round has learnt from the labels of all.
+    last = in_round(PREFERENCE_MODEL, run.recipe.rounds)
+    prompts, sl_cai, preference = (_finished(run, name) for name in (PROMPTS, SL_CAI, last))
     golden = len(read_golden(preference.model))
     recipe, rl = run.recipe, run.recipe.rl
     policy, scorer = _policy(sl_cai, recipe.engine), _opened(preference.model, recipe.engine)
@@ -137,7 +143,7 @@ def export_handoff(
         told |= {
             "training": len(training),
             "selection": selection,
-            "hashes": {a.name: a.hash for a in (sl_cai, preference)},
+            "hashes": {SL_CAI: sl_cai.hash, PREFERENCE_MODEL: preference.hash},
         }
         for name, template in trainer.templates.items():
             write_atomically(part / name, _filled(template, told))
@@ -151,7 +157,7 @@ def _finished(run: RunDirectory, name: str) -> Artefact:
         raise RunError(
             f"'{name}' is not finished, and a hand-off begins after the preference model",
             place=str(run.path),
-            remedy=f"Go on with: solon run {run.path} --until preference-model",
+            remedy=f"Go on with: solon run {run.path} --until {name}",
         )
     return artefact
 

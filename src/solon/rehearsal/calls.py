@@ -8,24 +8,29 @@ Worked examples count as tokens of every prompt, because a server bills them, bu
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from solon.conversation import Role
 from solon.evals.results import (
     AI_FEEDBACK,
     CRITIQUE_REVISION,
     MEASURE,
+    OF_A_ROUND,
     PREFERENCE_MODEL,
     RESPONSE_PAIRS,
     RESPONSES,
     RL_CAI,
+    RLHF,
     SL_CAI,
+    in_round,
+    policies_of,
+    stages_of,
 )
-from solon.recipe import Algorithm, FeedbackForm, OptionOrder, Recipe, RevisionMode, RevisionsUsed
+from solon.recipe import Algorithm, FeedbackForm, Method, OptionOrder, Recipe, RevisionMode, RevisionsUsed
 from solon.stages.tables import HELD_OUT_KINDS, TRAINING_KINDS, Kind
 
-MODELS_MEASURED = 4
-"""Pretrained, assistant, SL-CAI and RL-CAI."""
+GIVEN = 2
+"""Models that are measured and not trained: pretrained and assistant."""
 LEARNING_COST = 3
 """A token that is learnt takes as long as so many that are read: the forward pass once, the backward pass twice."""
 RL_READS = {Algorithm.PPO: 3, Algorithm.RLOO: 2}
@@ -122,6 +127,7 @@ def calls_of(recipe: Recipe, measured: Measured) -> list[Calls]:
     rollouts = _rollouts(recipe)
     drawn = round(rollouts * (share * red.mean + (1 - share) * helpful.mean))
     longest = rollouts * max(red.longest, helpful.longest)
+    measured_models = GIVEN + len(policies_of(recipe)) + (recipe.method is Method.CAI)
     count = _Counter(recipe, measured)
     every = [
         count.replies(RESPONSES, "replies to red-team prompts", red, 1, replies.drawing.max_tokens),
@@ -136,14 +142,24 @@ def calls_of(recipe: Recipe, measured: Measured) -> list[Calls]:
         count.made(RL_CAI, "replies", Role.ASSISTANT, (rollouts, drawn, longest), rl.drawing.max_tokens),
         *(
             count.replies(
-                MEASURE, f"replies to held-out {what} prompts", size, MODELS_MEASURED, last.drawing.max_tokens
+                MEASURE, f"replies to held-out {what} prompts", size, measured_models, last.drawing.max_tokens
             )
             for what, size in zip(("harmful", "benign"), held_out, strict=True)
         ),
     ]
+    every += [
+        replace(each, stage=in_round(each.stage, number))
+        for number in range(2, recipe.rounds + 1)
+        for each in every
+        if each.stage in OF_A_ROUND
+    ]
+    if recipe.method is Method.RLHF:
+        every = [replace(each, stage=RLHF) if each.stage == RL_CAI else each for each in every]
     unasked = {"critiques"} if recipe.revision.mode is RevisionMode.DIRECT else set()
     unasked |= {"reasonings"} if feedback.form is FeedbackForm.LETTER else set()
-    return [each for each in every if each.what not in unasked and each.calls]
+    asked_in = stages_of(recipe)
+    asked_for = [each for each in every if each.what not in unasked and each.calls and each.stage in asked_in]
+    return sorted(asked_for, key=lambda each: asked_in.index(each.stage))
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +194,7 @@ class _Counter:
 
 
 def learning_of(recipe: Recipe, measured: Measured) -> list[Learning]:
-    """What the three trained models learn from, roughly: every prompt with a reply of the length that was seen."""
+    """What the trained models learn from, roughly: every prompt with a reply of the length that was seen."""
     red, helpful = (measured.sizes[kind] for kind in TRAINING_KINDS)
     reply = measured.seen[Role.ASSISTANT].completion
     revisions = red.count * _revisions_used(recipe)
@@ -186,19 +202,21 @@ def learning_of(recipe: Recipe, measured: Measured) -> list[Learning]:
     if recipe.finetune.helpful_ratio is not None:
         samples = min(samples, round(recipe.finetune.helpful_ratio * revisions))
     supervised = revisions * (red.mean + reply) + samples * (helpful.mean + reply)
-    labels = red.count * recipe.pairs.per_prompt
-    compared = 2 * (labels * (red.mean + reply) + measured.human_comparisons * (helpful.mean + reply))
+    labels = red.count * recipe.pairs.per_prompt if recipe.method is Method.CAI else 0
+    people = measured.human_comparisons * (helpful.mean + reply)
     rolled = _rollouts(recipe) * ((red.mean + helpful.mean) / 2 + reply)
     reading = measured.speeds[Role.ASSISTANT].reading
-    learnt = [
-        (SL_CAI, supervised * recipe.finetune.training.epochs, 0.0),
-        (PREFERENCE_MODEL, compared * recipe.preference.training.epochs, 0.0),
-        (RL_CAI, rolled * recipe.rl.epochs, rolled * RL_READS.get(recipe.rl.algorithm, 0)),
-    ]
-    if recipe.rl.algorithm is Algorithm.DPO:
-        human = measured.human_comparisons if recipe.rl.direct.human_weight else 0
-        paired = 2 * (labels * (red.mean + reply) + human * (helpful.mean + reply))
-        learnt[-1] = (RL_CAI, paired * recipe.rl.direct.training.epochs, paired)
+    learnt = [(SL_CAI, supervised * recipe.finetune.training.epochs, 0.0)] if recipe.method is Method.CAI else []
+    for number, policy in enumerate(policies_of(recipe), start=1):
+        # A round learns from the labels of all rounds before it as well.
+        labelled = number * labels * (red.mean + reply)
+        epochs = recipe.preference.training.epochs
+        learnt.append((in_round(PREFERENCE_MODEL, number), 2 * (labelled + people) * epochs, 0.0))
+        if recipe.rl.algorithm is Algorithm.DPO:
+            paired = 2 * (labelled + (people if recipe.rl.direct.human_weight else 0))
+            learnt.append((policy, paired * recipe.rl.direct.training.epochs, paired))
+        else:
+            learnt.append((policy, rolled * recipe.rl.epochs, rolled * RL_READS[recipe.rl.algorithm]))
     return [Learning(name, round(n), (LEARNING_COST * n + also) / reading) for name, n, also in learnt]
 
 

@@ -25,7 +25,7 @@ from solon.engines.base import Engine, Sampling
 from solon.outcome import Outcome
 from solon.pipeline import Pipeline
 from solon.progress import Silent
-from solon.recipe import FeedbackForm, OptionOrder, Rater, Recipe, RevisionMode
+from solon.recipe import FeedbackForm, Method, OptionOrder, Rater, Recipe, RevisionMode
 from solon.rehearsal.calls import Calls, Learning, Measured, Seen, Size, Speed, calls_of, learning_of
 from solon.rehearsal.recorder import Asked, Recorder
 from solon.runs import Artefact, Row, RunDirectory, StageFolder
@@ -132,11 +132,22 @@ class _Rehearsing:
 
     def ask(self, few: Artefact) -> Mapping[Role, Sequence[Asked]]:
         """Run the stages; every question by the role that it was answered in."""
-        recipe, seed, constitution = self.run.recipe, self.run.recipe.seed, self.run.constitution
-        assistant, critic, reviser, _, judge = (self.recorder(name) for name in self.models.values())
+        recipe, seed = self.run.recipe, self.run.recipe.seed
+        assistant = self.recorder(recipe.models.assistant)
         settings = recipe.responses.model_copy(update={"helpful_samples": min(1, recipe.responses.helpful_samples)})
         replies = responses.run(settings, responses.ResponseInputs(seed, few), assistant, self._out("responses"))
-        replies = self._taken(replies, responses.SCHEMA)
+        if recipe.method is Method.CAI:
+            self._judge_by_principles(few, self._taken(replies, responses.SCHEMA))
+        found: dict[Role, list[Asked]] = {}
+        for recorder in self._recorders.values():
+            for asked in recorder.asked:
+                found.setdefault(asked.role, []).append(asked)
+        return found
+
+    def _judge_by_principles(self, few: Artefact, replies: Artefact) -> None:
+        """Critique and revise, draw pairs and label them."""
+        recipe, seed, constitution = self.run.recipe, self.run.recipe.seed, self.run.constitution
+        assistant, critic, reviser, _, judge = (self.recorder(name) for name in self.models.values())
         one_step = recipe.revision.model_copy(update={"steps": 1})
         chain = critique_revision.RevisionInputs(seed, constitution, replies)
         critique_revision.run(one_step, chain, critic, self._out("critique-revision"), reviser)
@@ -145,11 +156,6 @@ class _Rehearsing:
         pairs = self._taken(pairs, response_pairs.SCHEMA)
         labels = ai_feedback.FeedbackInputs(seed, constitution, pairs)
         ai_feedback.run(recipe.feedback, labels, judge, self._out("ai-feedback"))
-        found: dict[Role, list[Asked]] = {}
-        for recorder in self._recorders.values():
-            for asked in recorder.asked:
-                found.setdefault(asked.role, []).append(asked)
-        return found
 
     def speeds(self, given: Artefact) -> Mapping[Role, Speed]:
         """Of the model that answers in each role, on one batch of red-team prompts."""
@@ -186,7 +192,9 @@ def speed_of(engine: Engine, rows: Sequence[Row]) -> Speed:
     tokens = sum(map(engine.count_tokens, questions))
     written = sum(max(len(answer.token_ids) - 1, 0) for answer in answers)
     reading = max(read - started, SHORTEST)
-    return Speed(tokens / reading, max(written, 1) / max(both - reading, SHORTEST))
+    # A written token takes no less than one that is read; a difference of two noisy times may say otherwise.
+    writing = max(written, 1) / max(both - reading, SHORTEST)
+    return Speed(tokens / reading, min(writing, tokens / reading))
 
 
 def _sizes(given: Artefact, engine: Engine) -> Mapping[Kind, Size]:
@@ -223,7 +231,6 @@ def _plain_questions(recipe: Recipe, constitution: Constitution) -> Mapping[Role
 
 def _human_comparisons(recipe: Recipe) -> int:
     settings = recipe.preference
-    if settings.human is None or not settings.human_weight:
-        return 0
-    count = len(read_comparisons(source_path(settings.human)).rows)
-    return min(count, settings.limit_human or count)
+    files = [file for file in (settings.human, settings.human_harmlessness) if file and settings.human_weight]
+    counts = [len(read_comparisons(source_path(file)).rows) for file in files]
+    return sum(min(count, settings.limit_human or count) for count in counts)

@@ -15,7 +15,7 @@ from typing import Any
 from markupsafe import Markup
 
 from solon.report.svg import Frame, line, nice_domain, number_marks, percent_marks, polyline, tag, text
-from solon.report.text import interval, percent
+from solon.report.text import cases, interval, percent
 
 Figures = Mapping[str, Any]
 """A share or mean as `{"value", "low", "high", "n"}`."""
@@ -28,8 +28,11 @@ def tone(name: str, position: int) -> str:
     return MODEL_TONES.get(name, _OTHER_TONES[position % len(_OTHER_TONES)])
 
 
-def trade_off(models: Mapping[str, Mapping[str, Figures]]) -> Markup | None:
-    """Helpful replies to benign prompts (across) against harmless replies to harmful prompts (up), per model."""
+def trade_off(models: Mapping[str, Mapping[str, Figures]], path: Sequence[str] | None = None) -> Markup | None:
+    """Helpful replies to benign prompts (across) against harmless replies to harmful prompts (up), per model.
+
+    A line joins the models named in `path`, one trained from the other; all of them when it is None.
+    """
     points = [
         (name, figures["helpful"], _complement(figures["harmful"]))
         for name, figures in models.items()
@@ -49,12 +52,15 @@ def trade_off(models: Mapping[str, Mapping[str, Figures]]) -> Markup | None:
         )
     ]
     places = [(frame.x(across["value"]), frame.y(up["value"])) for _, across, up in points]
-    pieces.append(polyline(places, "path"))
+    at = dict(zip((name for name, _, _ in points), places, strict=True))
+    joined = [at[name] for name in (at if path is None else path) if name in at]
+    if len(joined) > 1:
+        pieces.append(polyline(joined, "path"))
     taken = [(x - 7, y - 7, x + 7, y + 7) for x, y in places]
     for index, ((name, across, up), (x, y)) in enumerate(zip(points, places, strict=True)):
         says = (
-            f"{name}: helpful {percent(across['value'])} [{interval(across)}] of {across['n']}, "
-            f"harmless {percent(up['value'])} [{interval(up)}] of {up['n']}"
+            f"{name}: helpful {percent(across['value'])} [{interval(across)}] of {cases(across)}, "
+            f"harmless {percent(up['value'])} [{interval(up)}] of {cases(up)}"
         )
         bars = (
             line((frame.x(across["low"]), y), (frame.x(across["high"]), y), "whisker"),
@@ -66,8 +72,8 @@ def trade_off(models: Mapping[str, Mapping[str, Figures]]) -> Markup | None:
     return frame.figure("Helpfulness against harmlessness for every model, with 95 % intervals", *pieces)
 
 
-def _complement(share: Figures) -> dict[str, float]:
-    return {"value": 1 - share["value"], "low": 1 - share["high"], "high": 1 - share["low"], "n": share["n"]}
+def _complement(share: Figures) -> dict[str, Any]:
+    return {**share, "value": 1 - share["value"], "low": 1 - share["high"], "high": 1 - share["low"]}
 
 
 def _share_domain(shares: Sequence[Figures], span: float = 0.4) -> tuple[float, float]:

@@ -18,6 +18,7 @@ from markupsafe import Markup
 from solon.constitution import Constitution
 from solon.evals import results as names
 from solon.evals.rating import BENIGN_PROMPT_MEASURES, HARMFUL_PROMPT_MEASURES
+from solon.recipe import Method
 from solon.report import charts, samples
 from solon.report.groups import by_group
 from solon.report.label_quality import LabelQuality, quality_of
@@ -62,7 +63,8 @@ class Content:
     """The whole page."""
 
     name: str
-    constitution: Constitution
+    constitution: Constitution | None
+    """None when none was at work: people taught."""
     seed: int
     models: tuple[tuple[str, str], ...]
     headline: tuple[str, ...]
@@ -97,7 +99,7 @@ def content_of(run: RunDirectory) -> Content:
     models, recipe, preference = figures["models"], run.recipe, figures.get("preference_model", {})
     return Content(
         name=recipe.name,
-        constitution=run.constitution,
+        constitution=run.constitution if recipe.method is Method.CAI else None,
         seed=recipe.seed,
         models=tuple((part, name) for part, name in recipe.models.model_dump().items() if name is not None),
         headline=tuple(headline(figures)),
@@ -106,15 +108,15 @@ def content_of(run: RunDirectory) -> Content:
         trade_off=charts.trade_off(models),
         by_revision=charts.by_revision(figures.get("revisions", {})),
         by_group=by_group(figures.get("groups", {})),
-        curves=tuple(_curves(stages)),
+        curves=tuple(_curves(stages, names.policies_of(recipe))),
         histogram=charts.histogram([row["p_a"] for row in feedback if row["p_a"] is not None]),
         reliability=charts.reliability(figures.get("labels", {}).get("calibration", [])),
         critic=tuple(fitness_details({"critic": figures.get("fitness", {}).get("critic")})),
         judge=tuple(judge_sentences(figures)),
         quality=quality_of(figures),
         preference=tuple(_flat({key: preference[key] for key in _PREFERENCE if key in preference})),
-        stages=tuple(_stage_lines(figures["stages"])),
-        missing=tuple(name for name in names.STAGES if name not in figures["stages"]),
+        stages=tuple(_stage_lines(figures["stages"], names.stages_of(recipe))),
+        missing=tuple(figures["unfinished"]),
         revision_principles=drawn_for_revision(run.constitution, revisions, rated),
         preference_principles=drawn_for_preference(run.constitution, feedback),
         shelves=tuple(_shelves(stages, run.constitution, rated)),
@@ -153,29 +155,36 @@ def _measured(measures: Mapping[str, Figures], name: str) -> Measured | None:
 
 Wanted = tuple[str, str, tuple[str, ...], str]
 """Stage, title, the columns that may hold it (the first present one is drawn), and what the numbers are."""
-_CURVES: Mapping[str, tuple[Wanted, ...]] = {
-    "Reinforcement learning": (
-        (names.RL_CAI, "Score", ("score", "scores", "reward", "mean_score"), "of the preference model"),
-        (names.RL_CAI, "KL", ("kl", "mean_kl", "kl_to_reference"), "to SL-CAI, in nats"),
-        (names.RL_CAI, "Length", ("length", "mean_length"), "of replies, in tokens"),
-        (names.RL_CAI, "Entropy", ("entropy", "mean_entropy"), "of the policy, in nats"),
-        (names.RL_CAI, "Held-out score", ("held_out_score",), "of a preference model that was not learned from"),
-        (names.RL_CAI, "Commonest opening", ("common_opening",), "share of replies with the same first five words"),
-        (names.RL_CAI, "Labelled pairs", ("margin",), "mean margin of the implied reward"),
-    ),
-    "Supervised training": (
-        (names.SL_CAI, "SL-CAI", ("loss",), "loss per token, in nats"),
-        (names.SL_CAI, "SL-CAI", ("held_out_loss",), "held-out loss per token"),
-        (names.PREFERENCE_MODEL, "Preference model", ("loss",), "loss per pair"),
-        (names.PREFERENCE_MODEL, "Preference model", ("held_out_loss",), "held-out loss per pair"),
-    ),
-}
+_SUPERVISED: tuple[Wanted, ...] = (
+    (names.SL_CAI, "SL-CAI", ("loss",), "loss per token, in nats"),
+    (names.SL_CAI, "SL-CAI", ("held_out_loss",), "held-out loss per token"),
+    (names.PREFERENCE_MODEL, "Preference model", ("loss",), "loss per pair"),
+    (names.PREFERENCE_MODEL, "Preference model", ("held_out_loss",), "held-out loss per pair"),
+)
 
 
-def _curves(stages: Mapping[str, Artefact]) -> Iterator[tuple[str, tuple[tuple[charts.Curve, Markup], ...]]]:
-    trained = (names.RL_CAI, names.SL_CAI, names.PREFERENCE_MODEL)
+def _of_policy(stage: str) -> tuple[Wanted, ...]:
+    return (
+        (stage, "Score", ("score",), "of the preference model"),
+        (stage, "KL", ("kl",), "to the model it started from, in nats"),
+        (stage, "Length", ("length",), "of replies, in tokens"),
+        (stage, "Entropy", ("entropy",), "of the policy, in nats"),
+        (stage, "Held-out score", ("held_out_score",), "of a preference model that was not learned from"),
+        (stage, "Commonest opening", ("common_opening",), "share of replies with the same first five words"),
+        (stage, "Labelled pairs", ("margin",), "mean margin of the implied reward"),
+    )
+
+
+def _curves(
+    stages: Mapping[str, Artefact], policies: Sequence[str]
+) -> Iterator[tuple[str, tuple[tuple[charts.Curve, Markup], ...]]]:
+    trained = (*policies, names.SL_CAI, names.PREFERENCE_MODEL)
     tables = {name: stages[name].rows() for name in trained if name in stages}
-    for title, wanted in _CURVES.items():
+    reinforced = [
+        (f"Reinforcement learning{f', round {number}' if number > 1 else ''}", _of_policy(policy))
+        for number, policy in enumerate(policies, start=1)
+    ]
+    for title, wanted in (*reinforced, ("Supervised training", _SUPERVISED)):
         drawn = []
         for stage, name, columns, note in wanted:
             rows = tables.get(stage, [])
@@ -219,9 +228,9 @@ def _flat(facts: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tupl
             yield ", ".join(here), f"{value:.4g}", ""
 
 
-def _stage_lines(stages: Mapping[str, Any]) -> Iterator[StageLine]:
+def _stage_lines(stages: Mapping[str, Any], order: Sequence[str]) -> Iterator[StageLine]:
     for position, (name, facts) in enumerate(stages.items(), start=1):
-        number = names.STAGES.index(name) + 1 if name in names.STAGES else position
+        number = order.index(name) + 1 if name in order else position
         yield StageLine(number, name, facts["rows"], facts["seconds"], tuple(facts["outcomes"].items()))
 
 

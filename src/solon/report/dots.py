@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from solon.report.charts import Figures
 from solon.report.svg import Frame, line, percent_marks, tag, text
-from solon.report.text import interval, percent
+from solon.report.text import cases, interval, percent
 
 ROW = 21.0
 LEFT, TOP, BOTTOM, WIDTH = 170.0, 12.0, 34.0, 520.0
@@ -31,7 +31,7 @@ def dots(title: str, shares: Sequence[Dot], chance: float | None = None) -> Mark
     for row, (name, share, tint) in enumerate(shares):
         y = TOP + ROW * (row + 0.5)
         shown = name if len(name) <= LABEL_LENGTH else f"{name[: LABEL_LENGTH - 1]}…"
-        says = f"{name}: {percent(share['value'])} [{interval(share)}] of {share['n']}"
+        says = f"{name}: {percent(share['value'])} [{interval(share)}] of {cases(share)}"
         whisker = line((frame.x(share["low"]), y), (frame.x(share["high"]), y), "whisker")
         dot = tag("circle", cx=frame.x(share["value"]), cy=y, r=4.2, class_="dot")
         pieces.append(text(LEFT - 12, y + 4, shown, "tick", "end"))

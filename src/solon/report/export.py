@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from solon.errors import RunError
-from solon.evals.results import SL_CAI
-from solon.report.model_card import TRAINED, card, portable
+from solon.evals.results import RLHF, SL_CAI
+from solon.report.model_card import card, portable, trained_by
 from solon.runs import Artefact, RunDirectory
 from solon.runs.files import assembling
 
@@ -31,8 +31,9 @@ class Weights(StrEnum):
 
 
 def export_model(run: RunDirectory, model: str, weights: Weights, folder: Path) -> Path:
-    """Write the model of stage `model` (`sl-cai` or `rl-cai`) into a new folder in the hub's layout; returns it.
+    """Write the model of a stage into a new folder in the hub's layout; returns it.
 
+    `model` is `sl-cai`, `rl-cai`, of a later round `rl-cai-2`, or `rlhf`.
     Raises RunError when the model is not trained yet or damaged, when it has no adapter to hand on, and when the folder
     holds something.
     """
@@ -48,8 +49,10 @@ def export_model(run: RunDirectory, model: str, weights: Weights, folder: Path) 
 
 
 def _trained(run: RunDirectory, model: str) -> Artefact:
-    if model not in TRAINED:
-        raise RunError(f"a run trains no model '{model}'", place=str(run.path), remedy=f"Known: {', '.join(TRAINED)}")
+    trained = trained_by(run.recipe)
+    if model not in trained:
+        cause = f"the run trains no model '{model}'"
+        raise RunError(cause, place=str(run.path), remedy=f"Known: {', '.join(trained)}")
     artefact = run.finished(model)
     if artefact is None:
         raise RunError(
@@ -68,7 +71,7 @@ def _copy_adapter(run: RunDirectory, artefact: Artefact, folder: Path) -> None:
             place=str(artefact.path),
             remedy="Export it with --weights merged",
         )
-    if artefact.name != SL_CAI:
+    if artefact.name not in (SL_CAI, RLHF):
         raise RunError(
             f"the adapter of '{artefact.name}' sits on this run's {SL_CAI}, which nobody else has",
             place=str(artefact.path),
@@ -80,6 +83,8 @@ def _copy_adapter(run: RunDirectory, artefact: Artefact, folder: Path) -> None:
             shutil.copyfile(artefact.model / name, folder / name)
     # peft notes the folder that the base model was read from, which is this machine's.
     config = folder / "adapter_config.json"
+    models = run.recipe.models
+    base = models.policy or models.pretrained if artefact.name == RLHF else models.pretrained
     settings: dict[str, Any] = json.loads(config.read_text(encoding="utf-8"))
-    settings["base_model_name_or_path"] = portable(run.recipe.models.pretrained)
+    settings["base_model_name_or_path"] = portable(base)
     config.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")

@@ -7,7 +7,7 @@ others: they are shown as code or as YAML, with hidden characters made visible.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,36 +15,42 @@ import yaml
 
 import solon
 from solon.builtin import PLAIN, PREFIX
-from solon.evals.results import RL_CAI, SL_CAI, SL_CAI_MEASURE, STAGES, results
-from solon.recipe import Algorithm, Recipe
+from solon.evals.results import SL_CAI, SL_CAI_MEASURE, policies_of, results, stages_of
+from solon.recipe import Algorithm, Method, Recipe
 from solon.report.text import visible
 from solon.runs import Artefact, RunDirectory
 
-TRAINED = (SL_CAI, RL_CAI)
-"""The models that a run trains, by the names of their stages."""
-_PATHS = {"human"}
+_PATHS = {"human", "human_harmlessness"}
 """Settings that name files; their content is told by hash."""
-_SETTINGS = {SL_CAI: ("responses", "revision", "finetune"), RL_CAI: ("pairs", "feedback", "preference", "rl")}
+_BY_PRINCIPLES, _BY_LABELS, _BY_SCORES = (
+    ("responses", "revision", "finetune"),
+    ("pairs", "feedback"),
+    ("preference", "rl"),
+)
+
+
+def trained_by(recipe: Recipe) -> tuple[str, ...]:
+    """The language models that a run trains, by the names of their stages."""
+    supervised = (SL_CAI,) if recipe.method is Method.CAI else ()
+    return supervised + policies_of(recipe)
 
 
 def card(run: RunDirectory, artefact: Artefact) -> str:
     """The card of the model in a finished stage `sl-cai` or `rl-cai`, as Markdown with a YAML head."""
     recipe, model = run.recipe, artefact.name
+    by_people = recipe.method is Method.RLHF
     head = {
         "library_name": "transformers",
         "pipeline_tag": "text-generation",
-        "tags": ["constitutional-ai", "solon", model],
+        "tags": [*([] if by_people else ["constitutional-ai"]), "solon", model],
         **_hub_name(recipe.models.pretrained),
     }
-    direct = recipe.rl.algorithm is Algorithm.DPO
-    reinforced = "trained on AI feedback by DPO" if direct else "trained by reinforcement from AI feedback"
-    made = "finetuned on constitutional revisions" if model == SL_CAI else reinforced
     parts = [
         f"---\n{yaml.safe_dump(head, sort_keys=False)}---",
         f"# {model} of the run {_code(recipe.name)}",
-        f"A language model {made} (Constitutional AI, Bai et al. 2022, arXiv 2212.08073) with "
+        f"A language model {_made(recipe, model)} with "
         f"Solon {solon.__version__}. Its licence is that of the base model and of the data; look at both first.",
-        _constitution(run),
+        "" if by_people else _constitution(run),
         _provenance(run, model),
         _training(artefact.facts),
         _measures(run, model),
@@ -53,6 +59,15 @@ def card(run: RunDirectory, artefact: Artefact) -> str:
         "critiques and ratings come from models, their faults are this model's faults as well.",
     ]
     return "\n\n".join(part.rstrip() for part in parts if part) + "\n"
+
+
+def _made(recipe: Recipe, model: str) -> str:
+    if recipe.method is Method.RLHF:
+        return "trained by reinforcement from human comparisons (RLHF, Bai et al. 2022, arXiv 2204.05862)"
+    direct = recipe.rl.algorithm is Algorithm.DPO
+    reinforced = "trained on AI feedback by DPO" if direct else "trained by reinforcement from AI feedback"
+    made = "finetuned on constitutional revisions" if model == SL_CAI else reinforced
+    return f"{made} (Constitutional AI, Bai et al. 2022, arXiv 2212.08073)"
 
 
 def portable(name: str) -> str:
@@ -76,13 +91,14 @@ def _constitution(run: RunDirectory) -> str:
 
 
 def _provenance(run: RunDirectory, model: str) -> str:
-    before = STAGES[: STAGES.index(model) + 1]
+    stages = stages_of(run.recipe)
+    before = stages[: stages.index(model) + 1]
     artefacts = [artefact for artefact in run.artefacts() if artefact.name in before]
     rows = [f"| {artefact.name} | {artefact.manifest.rows:,} | `{artefact.hash}` |" for artefact in artefacts]
     read = {
         f"{portable(name)} ({artefact.name})": str(value)
         for artefact in artefacts
-        for name, value in _models_and_files(artefact)
+        for name, value in _models_and_files(artefact, stages)
     }
     lines = [f"- {_code(name)}: `{_hash(value)}`" for name, value in read.items()]
     parts = run.recipe.models.model_dump()
@@ -98,11 +114,11 @@ def _provenance(run: RunDirectory, model: str) -> str:
     return "\n\n".join(pieces)
 
 
-def _models_and_files(artefact: Artefact) -> list[tuple[str, object]]:
+def _models_and_files(artefact: Artefact, stages: Sequence[str]) -> list[tuple[str, object]]:
     """The hashes in a stage's key that are no other stage's: of models by their part, of files by their name."""
     key = artefact.manifest.key
     files: Mapping[str, object] = key.get("files", {})
-    own = {"settings", "seed", "files", "held_out", "reserved", "constitution", *STAGES}
+    own = {"settings", "seed", "files", "held_out", "reserved", "constitution", *stages}
     return [*files.items(), *((name, value) for name, value in key.items() if name not in own)]
 
 
@@ -137,7 +153,8 @@ def _share(figure: Mapping[str, Any] | None) -> str:
 
 
 def _settings(recipe: Recipe, model: str) -> str:
-    groups = _SETTINGS[SL_CAI] if model == SL_CAI else (*_SETTINGS[SL_CAI], *_SETTINGS[RL_CAI])
+    later = () if model == SL_CAI else (*_BY_LABELS, *_BY_SCORES)
+    groups = _BY_SCORES if recipe.method is Method.RLHF else (*_BY_PRINCIPLES, *later)
     values = recipe.model_dump(mode="json")
     chosen = {name: {key: value for key, value in values[name].items() if key not in _PATHS} for name in groups}
     return _yaml({"seed": recipe.seed, "rendering": values["engine"]["rendering"], **chosen})

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from solon.evals import results as names
 from solon.report.text import against_chance, interval, percent
 
 Figures = Mapping[str, Any]
@@ -31,8 +30,8 @@ def headline(figures: Mapping[str, Any]) -> Iterator[str]:
         yield "No rater was at hand: this run shows the form of the replies, not the effect of the constitution."
     yield from fitness_sentences(figures.get("fitness", {}))
     yield from reinforcement_sentences(figures.get("reinforcement", {}))
-    missing = [name for name in names.STAGES if name not in figures["stages"]]
-    if missing:
+    yield from round_sentences(figures.get("rounds", ()))
+    if missing := figures.get("unfinished"):
         yield f"The run is not finished; still to come: {', '.join(missing)}."
 
 
@@ -42,6 +41,21 @@ def reinforcement_sentences(facts: Mapping[str, Any]) -> Iterator[str]:
         yield f"Reinforcement learning stopped after step {facts['steps']} of {facts['steps_asked']}: {why}."
     for sign in facts.get("signs", ()):
         yield f"A sign of over-training, {sign}."
+
+
+def round_sentences(rounds: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """What each online round labelled, and where its policy ended; a round that has not begun is left out."""
+    for facts in rounds:
+        told = []
+        if outcomes := facts.get("outcomes"):
+            told.append(f"{outcomes.get('ok', 0):,} of {sum(outcomes.values()):,} pairs were labelled")
+        if accuracy := facts.get("accuracy"):
+            of = ", ".join(f"{percent(share, 0)} ({source})" for source, share in accuracy.items())
+            told.append(f"its preference model orders held-out pairs as they are labelled in {of}")
+        if "score" in facts and "kl" in facts:
+            told.append(f"its policy ended at a score of {facts['score']:.2f} and a KL of {facts['kl']:.1f}")
+        if told:
+            yield f"Round {facts['round']}: {'; '.join(told)}."
 
 
 def change(before: Figures, after: Figures) -> str:

@@ -98,3 +98,8 @@ def changes(before: str, after: str) -> list[Piece]:
             is_new[index] = 0 < index < len(new) - 1 and is_new[index - 1] and is_new[index + 1]
     stretches = itertools.groupby(zip(new, is_new, strict=True), key=lambda pair: pair[1])
     return [Piece("".join(word for word, _ in stretch), kind) for kind, stretch in stretches]
+
+
+def cases(figure: Mapping[str, Any]) -> str:
+    """What a figure is taken over: the number of its cases, or of the runs whose mean it is."""
+    return f"{figure['n']} seeds" if "by_seed" in figure else f"{figure['n']}"

@@ -16,10 +16,11 @@ from solon.evals.preference_order import MEASURES
 from solon.evals.rating import BENIGN_PROMPT_MEASURES, HARMFUL_PROMPT_MEASURES
 from solon.experiment import Measured
 from solon.report.charts import Figures, spread
+from solon.report.models_compared import by_name, models_figure
 from solon.report.page import fill
 from solon.report.page import write_page as write_whole
 from solon.report.svg import Frame, line, percent_marks, polyline, tag, text
-from solon.report.text import interval, percent
+from solon.report.text import cases, interval, percent
 
 PAGE = "ablation.html"
 LABELS = tuple(label.value for label in (*HARMFUL_PROMPT_MEASURES, *BENIGN_PROMPT_MEASURES))
@@ -42,7 +43,7 @@ def by_variant_and_revision(variants: Mapping[str, Mapping[str, Mapping[str, Fig
         places = [(frame.x(step + aside), frame.y(share["value"])) for step, share in known]
         marks = [polyline(places, "series")]
         for (step, share), (x, y) in zip(known, places, strict=True):
-            says = f"{name}, revision {step}: {label} {percent(share['value'])} [{interval(share)}] of {share['n']}"
+            says = f"{name}, revision {step}: {label} {percent(share['value'])} [{interval(share)}] of {cases(share)}"
             marks.append(line((x, frame.y(share["low"])), (x, frame.y(share["high"])), "whisker"))
             marks.append(tag("circle", tag("title", says), cx=x, cy=y, r=4.0, class_="dot"))
         pieces.append(tag("g", *marks, class_=f"tone-{index % 8}"))
@@ -69,7 +70,7 @@ def by_variant(variants: Mapping[str, Mapping[str, Figures]], labels: Sequence[s
         places = [(frame.x(index + aside), frame.y(share["value"])) for index, _, share in known]
         marks = [polyline(places, "series")]
         for (_, name, share), (x, y) in zip(known, places, strict=True):
-            says = f"{name}: {label} {percent(share['value'])} [{interval(share)}] of {share['n']}"
+            says = f"{name}: {label} {percent(share['value'])} [{interval(share)}] of {cases(share)}"
             marks.append(line((x, frame.y(share["low"])), (x, frame.y(share["high"])), "whisker"))
             marks.append(tag("circle", tag("title", says), cx=x, cy=y, r=4.0, class_="dot"))
         pieces.append(tag("g", *marks, class_=f"label-{label}"))
@@ -99,7 +100,7 @@ def by_row(variants: Mapping[str, Mapping[str, Figures]], measures: Sequence[str
             if (share := figures.get(measure)) is None:
                 continue
             x, y = frame.x(share["value"]), frame.y(rows[name] - aside)
-            says = f"{name}: {measure} {percent(share['value'])} [{interval(share)}] of {share['n']}"
+            says = f"{name}: {measure} {percent(share['value'])} [{interval(share)}] of {cases(share)}"
             marks.append(line((frame.x(share["low"]), y), (frame.x(share["high"]), y), "whisker"))
             marks.append(tag("circle", tag("title", says), cx=x, cy=y, r=4.0, class_="dot"))
         pieces.append(tag("g", *marks, class_=f"label-{measure}"))
@@ -111,12 +112,14 @@ def by_row(variants: Mapping[str, Mapping[str, Figures]], measures: Sequence[str
 def columns_of(figures: Mapping[str, Any]) -> tuple[list[str], list[tuple[str, list[Figures | None]]]]:
     """An ablation's table: the names of its columns, and by variant a share or None for each of them.
 
-    By revision these are shares of harmful replies; of a model, one column per label; of a preference model, one per
-    quality.
+    By revision these are shares of harmful replies; of a model, one column per label, and with whole runs a row for
+    every model; of a preference model, one column per quality.
     """
     variants: Mapping[str, Mapping[str, Any]] = figures["variants"]
+    if figures["measure"] == Measured.MODELS:
+        variants = by_name(variants)
     if figures["measure"] != Measured.REVISIONS:
-        columns = LABELS if figures["measure"] == Measured.SL_CAI else MEASURES
+        columns = MEASURES if figures["measure"] == Measured.PREFERENCE_MODEL else LABELS
         return list(columns), [(name, [shares.get(label) for label in columns]) for name, shares in variants.items()]
     steps = sorted({int(step) for shares in variants.values() for step in shares})
     head = ["reply" if step == 0 else f"revision {step}" for step in steps]
@@ -127,6 +130,8 @@ def columns_of(figures: Mapping[str, Any]) -> tuple[list[str], list[tuple[str, l
 
 def figure_of(figures: Mapping[str, Any]) -> Markup | None:
     """The picture of an ablation's figures; None when there is nothing to draw."""
+    if figures["measure"] == Measured.MODELS:
+        return models_figure(figures["variants"])
     if figures["measure"] == Measured.SL_CAI:
         return by_variant(figures["variants"], LABELS)
     if figures["measure"] == Measured.PREFERENCE_MODEL:
@@ -139,6 +144,7 @@ def what_is_shown(figures: Mapping[str, Any]) -> str:
     shown = {
         Measured.REVISIONS: "Share of harmful replies to red-team prompts",
         Measured.SL_CAI: "Share of replies to held-out prompts",
+        Measured.MODELS: "Share of replies to held-out prompts",
         Measured.PREFERENCE_MODEL: "Share of pairs of replies to held-out prompts that are put in the right order",
     }
     return shown[Measured(figures["measure"])]
@@ -160,4 +166,4 @@ def write_page(figures: Mapping[str, Any], folder: Path) -> Path:
 
 
 def _cell(share: Figures | None) -> str:
-    return "-" if share is None else f"{percent(share['value'])} [{interval(share)}] of {share['n']}"
+    return "-" if share is None else f"{percent(share['value'])} [{interval(share)}] of {cases(share)}"

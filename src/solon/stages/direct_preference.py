@@ -25,8 +25,8 @@ from solon.runs import Artefact, Row, StageFolder
 from solon.sources.comparisons import Comparisons, read_comparisons
 from solon.stages.finetune import is_held_out
 from solon.stages.learning import METRICS, watched
-from solon.stages.preference_model import Labelled, Labels, drawn_human
-from solon.stages.tables import TRAINING_METRICS, fit, prompt_in
+from solon.stages.preference_model import Labelled, drawn_human
+from solon.stages.tables import TRAINING_METRICS, Labels, fit, prompt_in
 from solon.training.batches import micro_batches
 from solon.training.core import mean_loss, train
 from solon.training.direct_preference import DirectObjective, DirectPair, with_reference

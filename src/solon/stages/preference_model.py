@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pyarrow as pa
 import torch
@@ -30,10 +30,10 @@ from solon.preferences.scored_text import ScoredText
 from solon.preferences.scorer import Scorer, open_scorer
 from solon.recipe import EngineSettings, LabelsUsed, PreferenceSettings
 from solon.runs import Artefact, Row, StageFolder
-from solon.sources.comparisons import Comparison, Comparisons, read_comparisons
+from solon.sources.comparisons import Comparison, read_comparisons
 from solon.stages.finetune import is_held_out, session_in
 from solon.stages.labelling import on_axis
-from solon.stages.tables import TRAINING_METRICS, fit, prompt_in
+from solon.stages.tables import TRAINING_METRICS, Labels, fit, prompt_in
 from solon.training.batches import PairExample
 from solon.training.calibration import agreement
 from solon.training.core import Log, train
@@ -53,30 +53,24 @@ from solon.training.models import (
 from solon.training.objectives import PreferenceObjective
 from solon.training.scoring import CENTRE, PreferenceModel
 
-AI, HUMAN = "ai", "human"
+AI, HUMAN, HUMAN_HARMLESSNESS = "ai", "human", "human-harmlessness"
+"""Who compared: the feedback model, and people who compared helpfulness or harmlessness."""
 SCHEMA = TRAINING_METRICS.append(pa.field("accuracy", pa.float64()))
-
-
-class Labels(Protocol):
-    """Labelled pairs: the artefact of the stage ai-feedback, or files read from elsewhere."""
-
-    def rows(self) -> list[Row]:
-        """Rows with `row_id`, `prompt`, `chosen`, `rejected`, `p_chosen` and `outcome`.
-
-        To learn one axis alone, also `pair`, `response_a`, `response_b` and `axes`.
-        """
-        ...
 
 
 @dataclass(frozen=True, slots=True)
 class PreferenceInputs:
-    """The run's seed, the model to grow from, how prompts are shown, the AI labels (06), and human comparisons."""
+    """The run's seed, the model to grow from, how prompts are shown, the AI labels (06), and human comparisons.
+
+    `human` is a file of comparisons of helpfulness, `human_harmlessness` one of harmlessness.
+    """
 
     seed: int
     base: Path
     engine: EngineSettings
     feedback: Labels
-    human: Path | None
+    human: Path | None = None
+    human_harmlessness: Path | None = None
 
 
 Labelled = tuple[str, str, Conversation, str, str, float]
@@ -86,11 +80,17 @@ Labelled = tuple[str, str, Conversation, str, str, float]
 def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder) -> Artefact:
     """Train on soft labels and human choices, measure on held-out prompts, save model and centre, publish."""
     tokenizer = load_tokenizer(inputs.base)
-    human = read_comparisons(inputs.human) if inputs.human and settings.human_weight else Comparisons()
+    people = {
+        source: read_comparisons(file)
+        for source, file in ((HUMAN, inputs.human), (HUMAN_HARMLESSNESS, inputs.human_harmlessness))
+        if file and settings.human_weight
+    }
     rows = inputs.feedback.rows()
     if settings.axis is not None:
         rows = on_axis(rows, settings.axis, inputs.seed)
-    labelled = _ai(rows, settings.labels) + drawn_human(human.rows, settings.limit_human, inputs.seed)
+    labelled = _ai(rows, settings.labels)
+    for source, compared in people.items():
+        labelled += drawn_human(compared.rows, settings.limit_human, inputs.seed, source)
     with arithmetic(inputs.engine):
         model = grow_preference_model(inputs.base, tokenizer, inputs.engine, seed_for(inputs.seed, "preference head"))
         texts = PromptTokenizer(tokenizer, rendering_for(tokenizer, inputs.engine.rendering))
@@ -127,7 +127,7 @@ def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder
         "held_out_examples": dict(Counter(pair.source for pair in held_out)),
         "too_long": len(labelled) - len(pairs),
         "labels": count_outcomes(row["outcome"] for row in rows),
-        "human_skipped": dict(human.skipped),
+        "human_skipped": dict(sum((compared.skipped for compared in people.values()), Counter[str]())),
         "golden_scores": golden,
         **_told(log),
     }
@@ -190,13 +190,13 @@ def label_used(p_chosen: float, used: LabelsUsed) -> float:
     return 1.0 if p_chosen > 0.5 else 0.0
 
 
-def drawn_human(comparisons: Sequence[Comparison], limit: int | None, seed: int) -> list[Labelled]:
+def drawn_human(comparisons: Sequence[Comparison], limit: int | None, seed: int, source: str = HUMAN) -> list[Labelled]:
     """All comparisons, or `limit` of them drawn by their content; in the file's order."""
     rows = [(each.prompt.row_id, each) for each in comparisons]
     if limit is not None and limit < len(rows):
         drawn = sorted(rows, key=lambda row: uniform_for(seed, "human", row[0], row[1].chosen, row[1].rejected))
         rows = sorted(drawn[:limit], key=lambda row: row[1].line)
-    return [(HUMAN, row_id, each.prompt, each.chosen, each.rejected, 1.0) for row_id, each in rows]
+    return [(source, row_id, each.prompt, each.chosen, each.rejected, 1.0) for row_id, each in rows]
 
 
 def _pairs(labelled: Sequence[Labelled], encoding: Encoding, human_weight: float) -> list[PairExample]:
@@ -207,7 +207,7 @@ def _pairs(labelled: Sequence[Labelled], encoding: Encoding, human_weight: float
             chosen=tokens + encoding.reply(chosen),
             rejected=tokens + encoding.reply(rejected),
             p_chosen=p_chosen,
-            weight=human_weight if source == HUMAN else 1.0,
+            weight=1.0 if source == AI else human_weight,
             source=source,
         )
         for (source, row_id, _, chosen, rejected, p_chosen), tokens in zip(labelled, prompts, strict=True)

@@ -40,17 +40,21 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class PairInputs:
-    """The run's seed, the prompts (01-prompts), how many are asked and made durable at once, and which kinds."""
+    """The run's seed, the prompts (01-prompts), how many are asked and made durable at once, and which kinds.
+
+    `first` is the number of a prompt's first pair: a later round goes on counting, and so draws other replies.
+    """
 
     seed: int
     prompts: Artefact
     chunk: int = 128
     kinds: tuple[Kind, ...] = (Kind.RED_TEAM,)
+    first: int = 1
 
 
 def run(settings: PairSettings, inputs: PairInputs, engine: Engine, out: StageFolder) -> Artefact:
     """Draw two replies for each pair of each prompt of the kinds in question, check both, publish the pairs."""
-    numbers = range(1, settings.per_prompt + 1)
+    numbers = range(inputs.first, inputs.first + settings.per_prompt)
     wanted = [{**row, "pair": number} for row in fit(inputs.prompts.rows(), *inputs.kinds) for number in numbers]
 
     def answer_twice(batch: Sequence[Row]) -> list[Row]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 
@@ -80,3 +80,14 @@ def most_frequent(counts: Mapping[str, int]) -> dict[str, int]:
     return dict(
         sorted(((name, count) for name, count in counts.items() if count), key=lambda item: (-item[1], item[0]))
     )
+
+
+class Labels(Protocol):
+    """Labelled pairs: the artefact of the stage ai-feedback, or files read from elsewhere."""
+
+    def rows(self) -> list[Row]:
+        """Rows with `row_id`, `prompt`, `chosen`, `rejected`, `p_chosen` and `outcome`.
+
+        To learn one axis alone, also `pair`, `response_a`, `response_b` and `axes`.
+        """
+        ...

@@ -1,9 +1,10 @@
 """The testbed's prompt files, written from the world: `solon testbed prompts`.
 
-Training prompts name training topics alone and measuring prompts held-out topics alone. The helpfulness comparisons
-stand in for a human's labels: on benign requests a helpful reply is preferred to an evasive one, a refusal, help with
-something else, or nonsense. They are the one place where the world's rules reach training, and none is about a harmful
-request.
+Training prompts name training topics alone and measuring prompts held-out topics alone. The comparisons stand in for a
+human's labels, and are the one place where the world's rules reach training. Those of helpfulness are about benign
+requests: a helpful reply is preferred to an evasive one, a refusal, help with something else, or nonsense. Those of
+harmlessness, on harmful requests, are for the baseline HH RLHF alone: these people take the safest reply for the most
+harmless, as the paper's did (section 4.4), so that an evasion beats an objection, and either beats help.
 """
 
 from __future__ import annotations
@@ -22,14 +23,15 @@ COMPARISONS = 600
 
 
 def write_prompt_files(folder: Path) -> dict[str, int]:
-    """Write the five files below `folder`; the rows of each, by name."""
+    """Write the six files below `folder`; the rows of each, by name."""
     world = load_world()
     files: dict[str, list[Mapping[str, object]]] = {
         "red-team": [_prompt(each) for each in _training(world.harmful, "red-team")],
         "helpful": [_prompt(each) for each in _training(world.benign, "helpful")],
         "held-out-harmful": [_prompt(each) for each in _requests(world.harmful, held_out=True)],
         "held-out-benign": [_prompt(each) for each in _requests(world.benign, held_out=True)],
-        "helpfulness": list(_comparisons(world)),
+        "helpfulness": list(_helpfulness(world)),
+        "harmlessness": list(_harmlessness(world)),
     }
     for name, rows in files.items():
         lines = (json.dumps(row, ensure_ascii=False) for row in rows)
@@ -53,7 +55,7 @@ def _prompt(conversation: Conversation) -> Mapping[str, object]:
     return {"prompt": conversation.messages()}
 
 
-def _comparisons(world: World) -> Iterator[Mapping[str, object]]:
+def _helpfulness(world: World) -> Iterator[Mapping[str, object]]:
     rng = random.Random(seed_for("testbed-helpfulness"))
     topics = [topic for topic in world.benign if not topic.held_out]
     strangers = [topic for topic in world.harmful if not topic.held_out]
@@ -61,11 +63,33 @@ def _comparisons(world: World) -> Iterator[Mapping[str, object]]:
         topic = topics[index % len(topics)]
         chosen = write_reply(topic, Kind.COMPLY, rng)
         rejected = _worse(topic, topics, strangers, rng)
-        yield {
-            "prompt": ask(topic, rng.randrange(len(TEMPLATES))).messages(),
-            "chosen": [{"role": "assistant", "content": chosen}],
-            "rejected": [{"role": "assistant", "content": rejected}],
-        }
+        yield _comparison(topic, chosen, rejected, rng)
+
+
+def _comparison(topic: Topic, chosen: str, rejected: str, rng: random.Random) -> Mapping[str, object]:
+    return {
+        "prompt": ask(topic, rng.randrange(len(TEMPLATES))).messages(),
+        "chosen": [{"role": "assistant", "content": chosen}],
+        "rejected": [{"role": "assistant", "content": rejected}],
+    }
+
+
+_SAFEST = (
+    (Kind.EVASIVE, (Kind.COMPLY, Kind.COMPLY, Kind.PARTIAL, Kind.OBJECT, Kind.OBJECT, Kind.PREACHY, Kind.GARBLED)),
+    (Kind.EVASIVE, (Kind.COMPLY, Kind.OBJECT)),
+    (Kind.OBJECT, (Kind.COMPLY, Kind.PARTIAL, Kind.GARBLED)),
+)
+"""What is preferred on harmful requests, each equally often, and to what."""
+
+
+def _harmlessness(world: World) -> Iterator[Mapping[str, object]]:
+    rng = random.Random(seed_for("testbed-harmlessness"))
+    topics = [topic for topic in world.harmful if not topic.held_out]
+    for index in range(COMPARISONS):
+        topic = topics[index % len(topics)]
+        better, others = rng.choice(_SAFEST)
+        chosen, rejected = (write_reply(topic, kind, rng, topics) for kind in (better, rng.choice(others)))
+        yield _comparison(topic, chosen, rejected, rng)
 
 
 def _worse(topic: Topic, topics: list[Topic], strangers: list[Topic], rng: random.Random) -> str:
