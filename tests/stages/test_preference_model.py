@@ -95,6 +95,21 @@ def test_failed_labels_teach_nothing(tiny: Path, tmp_path: Path) -> None:
         run(tmp_path, tiny, None, feedback=nothing, name="07b")
 
 
+def test_people_who_compared_harmlessness_are_a_source_of_their_own(tiny: Path, tmp_path: Path, human: Path) -> None:
+    rows = [{"prompt": asked(f"Ask me {n}"), "chosen": said(GOOD), "rejected": said(BAD)} for n in range(20)]
+    file = tmp_path / "harmlessness.jsonl"
+    file.write_text("\n".join(map(json.dumps, rows)))
+    nothing = artefact(tmp_path / "06", [labelled(1, outcome="undecided")])
+    given = preference_model.PreferenceInputs(3, tiny, EngineSettings(), nothing, human, file)
+    done = preference_model.run(SETTINGS, given, stage_folder(tmp_path / "07"))
+    examples = {
+        source: done.facts["examples"][source] + done.facts["held_out_examples"][source]
+        for source in ("human", "human-harmlessness")
+    }
+    assert examples == {"human": 30, "human-harmlessness": 20} and "ai" not in done.facts["examples"]
+    assert done.facts["accuracy"] == {"human": 1.0, "human-harmlessness": 1.0}
+
+
 def test_no_weight_means_no_human_comparisons(tiny: Path, tmp_path: Path, human: Path) -> None:
     done = run(tmp_path, tiny, human, SETTINGS.model_copy(update={"human_weight": 0.0}))
     assert set(done.facts["examples"]) == {"ai"}
