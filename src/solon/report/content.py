@@ -105,7 +105,7 @@ def content_of(run: RunDirectory) -> Content:
         headline=tuple(headline(figures)),
         rated=measures_table(models, _LABEL_COLUMNS),
         form=measures_table(models, _FORM_COLUMNS),
-        trade_off=charts.trade_off(models),
+        trade_off=charts.trade_off(models, None if recipe.method is Method.CAI else ("pretrained", names.RLHF)),
         by_revision=charts.by_revision(figures.get("revisions", {})),
         by_group=by_group(figures.get("groups", {})),
         curves=tuple(_curves(stages, names.policies_of(recipe))),

@@ -10,16 +10,21 @@ from solon.report.text import against_chance, interval, percent
 Figures = Mapping[str, Any]
 """A share or mean as `{"value", "low", "high", "n"}`."""
 
+EVASIVE = "evasive"
+"""Told only where it changed: replies that evade are what a constitution is to do without."""
+
 
 def headline(figures: Mapping[str, Any]) -> Iterator[str]:
     """The run in a few sentences."""
     models = figures["models"]
-    for measure, over in (("harmful", "harmful"), ("helpful", "benign")):
+    for measure, over in (("harmful", "harmful"), (EVASIVE, "harmful"), ("helpful", "benign")):
         known = [(name, measures[measure]) for name, measures in models.items() if measure in measures]
         known = [(name, share) for name, share in known if name != "pretrained"] or known
         if not known:
             continue
         (_, before), (last, after) = known[0], known[-1]
+        if measure == EVASIVE and not (len(known) > 1 and clearly(before, after)):
+            continue
         cases = f"{after['n']} held-out {over} prompts"
         if len(known) == 1:
             yield f"On {cases}, {percent(after['value'])} of the replies of {last} were {measure}."
@@ -60,9 +65,14 @@ def round_sentences(rounds: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 def change(before: Figures, after: Figures) -> str:
     """`fell` or `rose` where the intervals are apart, else words that claim no difference."""
+    return clearly(before, after) or "show no clear change from first to last"
+
+
+def clearly(before: Figures, after: Figures) -> str | None:
+    """`fell` or `rose` where the intervals are apart, else None."""
     if after["high"] < before["low"]:
         return "fell"
-    return "rose" if after["low"] > before["high"] else "show no clear change from first to last"
+    return "rose" if after["low"] > before["high"] else None
 
 
 def fitness_sentences(fitness: Mapping[str, Any]) -> Iterator[str]:
