@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from solon.errors import RecipeError
 from solon.recipe import (
     Adapter,
+    Memory,
     Recipe,
     RevisionsUsed,
     Schedule,
@@ -52,6 +53,13 @@ def test_the_published_values_are_laid_over_a_recipe() -> None:
     assert (published.kl, published.epochs, published.clip_score) == (0.001, 1, None)
     assert published.drawing.max_tokens == 128 and published.red_team_share == 0.525
     assert (published.steps, published.trace) == (plain.steps, plain.trace), "what is not published stays"
+
+
+def test_the_overlay_for_little_memory_shares_one_backbone() -> None:
+    recipe = load_recipe("real", ["shared-backbone"])
+    assert recipe.rl.memory is Memory.SHARED and recipe.rl.steps == 20
+    assert recipe.finetune.training.adapter and recipe.preference.training.adapter, "both are LoRA, as `real` says"
+    assert recipe.rl.drawing.top_p == 1, "an overlay keeps what it does not name"
 
 
 UNKNOWN = [

@@ -16,7 +16,10 @@ from solon.errors import RecipeError
 from solon.outcome import Outcome
 from solon.recipe import FeedbackForm, FeedbackSettings, OptionOrder
 from solon.stages import ai_feedback, response_pairs
-from solon.stages.ai_feedback import FeedbackInputs, Order, Why, few_shot_variants, log_odds, sigmoid
+from solon.stages.ai_feedback import FeedbackInputs
+from solon.stages.averaging import sigmoid
+from solon.stages.comparison_questions import Order, Why, few_shot_variants
+from solon.stages.letters import log_odds
 
 SEED = 11
 

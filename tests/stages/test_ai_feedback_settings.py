@@ -20,8 +20,9 @@ from solon.errors import RecipeError, StageError
 from solon.recipe import FeedbackForm, FeedbackSettings, OptionOrder
 from solon.runs import Artefact
 from solon.stages import ai_feedback, response_pairs
-from solon.stages.ai_feedback import FeedbackInputs, Why
+from solon.stages.ai_feedback import FeedbackInputs
 from solon.stages.averaging import sigmoid, votes_log_odds
+from solon.stages.comparison_questions import Why
 from solon.stages.labelling import on_axis
 
 AXES = CONSTITUTION.replace(

@@ -6,7 +6,8 @@ from solon.engines.scripted import ScriptedEngine
 from solon.outcome import Outcome
 from solon.recipe import Recipe, load_recipe
 from solon.stages import ai_feedback, critique_revision, response_pairs, responses
-from solon.stages.ai_feedback import FeedbackInputs, few_shot_variants
+from solon.stages.ai_feedback import FeedbackInputs
+from solon.stages.comparison_questions import few_shot_variants
 from solon.stages.critique_revision import RevisionInputs, worked_examples
 from solon.stages.response_pairs import PairInputs
 from solon.stages.responses import ResponseInputs

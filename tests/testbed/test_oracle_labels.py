@@ -9,8 +9,8 @@ from solon.builtin import constitution_path
 from solon.recipe import FeedbackSettings, Recipe
 from solon.runs import RunDirectory
 from solon.stages import response_pairs
-from solon.stages.ai_feedback import FeedbackInputs, Why
-from solon.stages.comparison_questions import Questionnaire
+from solon.stages.ai_feedback import FeedbackInputs
+from solon.stages.comparison_questions import Questionnaire, Why
 from solon.testbed.oracle_labels import oracle_labels
 from solon.testbed.world import Kind, ask, load_world, write_reply
 

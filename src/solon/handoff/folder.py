@@ -27,10 +27,10 @@ import solon
 from solon.engines.local import end_tokens_of
 from solon.engines.rendering import ChatRendering, rendering_for
 from solon.engines.tokens import PromptTokenizer
-from solon.errors import RunError
+from solon.errors import RecipeError, RunError
 from solon.evals.results import PREFERENCE_MODEL, PROMPTS, SL_CAI, in_round
 from solon.handoff.openrlhf import OPENRLHF
-from solon.handoff.plan import SCORE_LIMIT, Plan, Trainer, Value, step_shape
+from solon.handoff.plan import Plan, Trainer, Value, left_by_all, step_shape
 from solon.handoff.prompts import HandoffPrompt, Reader, Selection, schedule, select
 from solon.handoff.trl import TRL
 from solon.handoff.verl import VERL
@@ -39,6 +39,7 @@ from solon.preferences.scored_text import ScoredText
 from solon.recipe import EngineSettings, Method
 from solon.runs import Artefact, RunDirectory
 from solon.runs.files import assembling, write_atomically
+from solon.stages.reinforcement import check_drawing
 from solon.training.encoding import Encoding
 from solon.training.models import load_tokenizer, quietly, window_in
 from solon.training.scoring import CENTRE
@@ -97,8 +98,10 @@ def export_handoff(
 
     Rewards are from the folder's own preference model, or from the server at `url`. The training prompts are those of
     `steps` steps, the recipe's number when None. Raises RunError when a stage up to the preference model is not
-    finished or damaged, when the folder holds something, and when no prompt can be handed on.
+    finished or damaged, when the folder holds something, and when no prompt can be handed on, and RecipeError when the
+    recipe draws replies as no policy gradient can use them.
     """
+    _refuse_drawing(run)
     if run.recipe.method is Method.RLHF:
         cause = "a hand-off goes on from SL-CAI, and a run by method rlhf has none"
         raise RunError(cause, place=str(run.path), remedy="Name a run by method cai")
@@ -149,6 +152,15 @@ def export_handoff(
             write_atomically(part / name, _filled(template, told))
         (part / "launch.sh").chmod(0o755)
     return Handoff(folder, len(training), len(selection.held_out), selection.left_out)
+
+
+def _refuse_drawing(run: RunDirectory) -> None:
+    """Stage 08's own check, with what helps for a run that exists."""
+    try:
+        check_drawing(run.recipe.rl.drawing)
+    except RecipeError as error:
+        remedy = f"In a new run: solon run NEW --reuse {run.path} --set {error.place}=1 --until preference-model"
+        raise RecipeError(error.cause, place=error.place, remedy=remedy) from None
 
 
 def _finished(run: RunDirectory, name: str) -> Artefact:
@@ -208,7 +220,7 @@ def _reward_settings(plan: Plan, policy: _Model, scorer: _Model, trainer: Traine
         "device": trainer.device,
         "centre": float(getattr(scorer.config, CENTRE, 0.0)),
         "unfinished_penalty": plan.rl.unfinished_penalty,
-        "limit": SCORE_LIMIT,
+        "limit": plan.rl.clip_score,
         "max_tokens": plan.rl.drawing.max_tokens,
         "window": scorer.encoding.window,
         "lead": scorer.encoding.tokenizer.rendering.completion(""),
@@ -230,7 +242,10 @@ def _filled(template: str, told: Mapping[str, object]) -> str:
     environment.filters.update(option=option, override=override, field=field, share=lambda value: f"{value:g}")
     plan, trainer = told["plan"], told["trainer"]
     assert isinstance(plan, Plan) and isinstance(trainer, Trainer)
-    return environment.get_template(template).render(solon=solon.__version__, settings=trainer.settings(plan), **told)
+    left = [*left_by_all(plan), *trainer.left(plan)]
+    return environment.get_template(template).render(
+        solon=solon.__version__, settings=trainer.settings(plan), left=left, **told
+    )
 
 
 def option(value: Value) -> str:

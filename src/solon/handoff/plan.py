@@ -12,10 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from solon.handoff.prompts import HandoffPrompt
-from solon.recipe import ReinforcementSettings
+from solon.recipe import Algorithm, Kept, ReinforcementSettings
 
-SCORE_LIMIT = 10.0
-"""Rewards beyond plus or minus this count as this, as in stage 08."""
 UNCLIPPED = 1e6
 """Stands for a clip that is switched off."""
 ADAM_EPSILON, ADAM_BETAS = 1e-5, (0.9, 0.95)
@@ -50,6 +48,8 @@ class StepShape:
 
 def step_shape(settings: ReinforcementSettings, least_samples: int) -> StepShape:
     """The smallest step that holds the recipe's replies in whole, equal minibatches of whole groups of samples."""
+    if settings.algorithm is Algorithm.RLOO:
+        least_samples = max(least_samples, 2)
     samples = max(settings.samples_per_prompt, least_samples)
     replies = settings.prompts_per_step * settings.samples_per_prompt
     minibatch = -(-replies // (settings.minibatches * samples))
@@ -77,6 +77,16 @@ class Plan:
         return "preference-model" if self.shared_tokens else "policy"
 
     @property
+    def leaves_one_out(self) -> bool:
+        """Whether the recipe learns by RLOO, which needs no value function."""
+        return self.rl.algorithm is Algorithm.RLOO
+
+    @property
+    def updates_a_step(self) -> int:
+        """Optimiser steps in one of Solon's."""
+        return self.shape.minibatches * self.rl.epochs
+
+    @property
     def fits_recipe(self) -> bool:
         """Whether a step is exactly the recipe's."""
         rl = self.rl
@@ -93,6 +103,46 @@ class Setting:
 
 
 @dataclass(frozen=True, slots=True)
+class Left:
+    """A setting of the recipe that a trainer has no equal of: its dotted name, its value, and what happens instead."""
+
+    key: str
+    value: object
+    instead: str
+
+
+def left_by_all(plan: Plan) -> list[Left]:
+    """Settings in force that none of the trainers can be told."""
+    rl = plan.rl
+    if rl.algorithm is Algorithm.DPO:
+        instead = "the folder is for learning from rollouts; what `rl.direct` says is not used"
+        found = [Left("rl.algorithm", rl.algorithm.value, instead)]
+    else:
+        found = []
+    if rl.kl_stop is not None:
+        found.append(Left("rl.kl_stop", rl.kl_stop, "every pass over a rollout is made, however far the policy moved"))
+    rules = {name: value for name, value in rl.stop.model_dump().items() if value is not None and name != "patience"}
+    if rules:
+        told = ", ".join(f"{name} {value:g}" for name, value in rules.items())
+        found.append(Left("rl.stop", told, "nothing ends the run early: watch the trainer's own metrics"))
+    if rl.held_out_scorer is not None:
+        found.append(Left("rl.held_out_scorer", rl.held_out_scorer, "no second preference model reads the replies"))
+    if rl.keep is Kept.BEST:
+        found.append(
+            Left("rl.keep", rl.keep.value, "the last policy is what remains, beside the trainer's checkpoints")
+        )
+    return found
+
+
+def left_of_values(plan: Plan) -> list[Left]:
+    """What a trainer cannot be told that has one lambda for advantages and returns."""
+    rl = plan.rl
+    if plan.leaves_one_out or rl.trace_value in (None, rl.trace):
+        return []
+    return [Left("rl.trace_value", rl.trace_value, f"returns are made with rl.trace, {rl.trace:g}, as advantages are")]
+
+
+@dataclass(frozen=True, slots=True)
 class Trainer:
     """A trainer that a run can be handed to."""
 
@@ -106,6 +156,8 @@ class Trainer:
     device: str
     """Where its processes can hold a preference model: `auto` takes a GPU when there is one."""
     settings: Callable[[Plan], Sequence[Setting]]
+    left: Callable[[Plan], Sequence[Left]]
+    """The recipe's settings that it has no equal of, beside those of `left_by_all`."""
     write_prompts: Callable[[Sequence[HandoffPrompt], Path], None]
     suffix: str
     """Of its files of prompts."""

@@ -28,48 +28,11 @@ from solon.engines.base import Engine
 from solon.errors import StageError
 from solon.recipe import FeedbackSettings
 from solon.runs import Artefact, Row, StageFolder
-from solon.stages.averaging import sigmoid
-from solon.stages.comparison_questions import (
-    Order,
-    Questionnaire,
-    Shot,
-    Thought,
-    Why,
-    few_shot_variants,
-    orders,
-    pair_key,
-    variant_of,
-    why_not_asked,
-    worked_reasoning,
-)
+from solon.stages.comparison_questions import Questionnaire, Why
 from solon.stages.judgements import JUDGEMENT, Judge, judge_pairs
 from solon.stages.label_quality import label_quality
 from solon.stages.labelling import AXIS_LABEL, axes_in, joined, label_of
-from solon.stages.letters import ask_letters, log_odds, think
 from solon.stages.tables import MESSAGES, STRING, Assess
-
-__all__ = [
-    "SCHEMA",
-    "FeedbackInputs",
-    "Load",
-    "Order",
-    "Shot",
-    "Thought",
-    "Why",
-    "ask_letters",
-    "few_shot_variants",
-    "label_facts",
-    "label_of",
-    "log_odds",
-    "orders",
-    "pair_key",
-    "run",
-    "sigmoid",
-    "think",
-    "variant_of",
-    "why_not_asked",
-    "worked_reasoning",
-]
 
 SCHEMA = pa.schema(
     [

@@ -16,7 +16,7 @@ from typing import Any, cast
 
 import torch
 from peft import LoraConfig, PeftModel, TaskType, set_peft_model_state_dict
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import AutoConfig
@@ -50,9 +50,7 @@ class SharedBackbone:
                     self.model.add_adapter(name, _config(folder))
                 self._fill(name, folder)
         self.model.eval()
-        head = _tensors(preference / "model.safetensors").get(_HEAD)
-        if head is None:
-            raise ModelError(f"the preference model has no weight '{_HEAD}'", place=str(preference), remedy=_REMEDY)
+        head = _head_in(preference)
         device = model.device
         self._heads = {name: _linear(head, device) for name in (VALUE, PREFERENCE)}
         self._learning = [*self.parameters(POLICY).values(), *self.parameters(VALUE).values()]
@@ -120,6 +118,19 @@ def _config(folder: Path) -> LoraConfig:
         target_modules=read.target_modules,
         task_type=TaskType.CAUSAL_LM,
     )
+
+
+def _head_in(folder: Path) -> Tensor:
+    """The preference model's head alone: its other weights are the backbone's, and reading them would double it."""
+    file = folder / "model.safetensors"
+    try:
+        with safe_open(file, framework="pt") as stored:
+            names = list(stored.keys())
+            if _HEAD in names:
+                return cast(Tensor, stored.get_tensor(_HEAD))
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"cannot be read ({' '.join(str(error).split())[:200]})", place=str(file)) from error
+    raise ModelError(f"the preference model has no weight '{_HEAD}'", place=str(folder), remedy=_REMEDY)
 
 
 def _tensors(file: Path) -> Mapping[str, Tensor]:

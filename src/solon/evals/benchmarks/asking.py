@@ -24,8 +24,8 @@ from solon.evals.benchmarks.examples import Worked
 from solon.evals.benchmarks.questions import Kind, Question
 from solon.recipe import Drawing, OptionOrder
 from solon.runs import Row
-from solon.stages.ai_feedback import Why
 from solon.stages.asking import ask, has_room
+from solon.stages.comparison_questions import Why
 
 
 class Form(StrEnum):

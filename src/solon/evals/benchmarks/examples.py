@@ -22,7 +22,7 @@ from solon.digest import digest
 from solon.errors import InputError
 from solon.evals.benchmarks.questions import Kind, QuestionFile
 from solon.recipe import FeedbackForm, FeedbackSettings
-from solon.stages.ai_feedback import Shot, Thought, few_shot_variants, worked_reasoning
+from solon.stages.comparison_questions import Shot, Thought, few_shot_variants, worked_reasoning
 from solon.wording import ClassifiedExample, letters
 
 FILE = DATA / "benchmarks" / "examples.yaml"

@@ -15,7 +15,7 @@ from solon.evals.benchmarks.asking import conversations_of
 from solon.evals.benchmarks.questions import Question
 from solon.recipe import EngineSettings
 from solon.runs import Row
-from solon.stages.ai_feedback import Why
+from solon.stages.comparison_questions import Why
 
 Scores = Callable[[Sequence[Conversation]], Sequence[float | None]]
 """A score for each dialogue, or None for one that is longer than the model's window."""

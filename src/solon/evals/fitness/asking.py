@@ -19,7 +19,9 @@ from solon.engines.base import Engine
 from solon.evals.fitness.questions import JudgeQuestions, Pair
 from solon.evals.judging import JudgedPair
 from solon.recipe import FeedbackForm, FeedbackSettings, OptionOrder
-from solon.stages.ai_feedback import Order, Why, ask_letters, few_shot_variants, sigmoid, think, worked_reasoning
+from solon.stages.averaging import sigmoid
+from solon.stages.comparison_questions import Order, Why, few_shot_variants, worked_reasoning
+from solon.stages.letters import ask_letters, think
 
 CHUNK = 128
 """Questions that are asked at once, and are then in the store of answers."""

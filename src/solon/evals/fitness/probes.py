@@ -17,7 +17,8 @@ from solon.evals.fitness.asking import Judge, is_right
 from solon.evals.fitness.questions import Pair
 from solon.evals.judging import JudgedPair
 from solon.intervals import Mean, Share, mean, share
-from solon.stages.ai_feedback import Order, Why, sigmoid
+from solon.stages.averaging import sigmoid
+from solon.stages.comparison_questions import Order, Why
 
 Change = tuple[str, JudgedPair, JudgedPair]
 """The kind of an injection, and what the judge said of its comparison without the words and with them."""

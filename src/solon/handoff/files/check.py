@@ -46,13 +46,13 @@ def rewards_are_the_same(golden: Sequence[dict[str, Any]]) -> bool:
     """Whether `reward.py` gives the golden scores for the golden conversations, and takes the penalty off."""
     prompts = [row["messages"][:-1] for row in golden]
     replies = [row["messages"][-1]["content"] for row in golden]
-    limit, passed = float(reward.SETTINGS["limit"]), True
+    passed = True
     for finished, penalty in ((True, 0.0), (False, float(reward.SETTINGS["unfinished_penalty"]))):
         # A reply that speaks for somebody else is cut, and then another text is scored than the golden one.
         kept = [number for number, reply in enumerate(replies) if reward.cut(reply) == (reply.strip(), False)]
         wanted = [golden[number]["score"] - reward.SETTINGS["centre"] - penalty for number in kept]
         found = reward.rewards([prompts[n] for n in kept], [replies[n] for n in kept], [finished] * len(kept))
-        gap = furthest(found, [max(-limit, min(limit, each)) for each in wanted]) if kept else float("inf")
+        gap = furthest(found, [reward.clipped(each) for each in wanted]) if kept else float("inf")
         name = "finished" if finished else "cut at their limit"
         print(f"reward.py ({reward.SETTINGS['mode']}), {len(kept)} replies {name}: furthest {gap:.1e}")
         passed = passed and gap <= TOLERANCE

@@ -2,9 +2,9 @@
 
 OpenRLHF calls `reward_func`, verl calls `compute_score`, TRL calls `reward`; all three come to `rewards`. The reward is
 the preference model's score of the conversation, less its centre, less a penalty when the reply ran into its token
-limit, and clipped. `reward.json` beside this file says where scores are from: the folder `preference-model/`, read with
-torch and transformers, or a server that was started with `solon serve-pm`. Nothing of Solon is imported. A score that
-cannot be had is an error: none is ever made up.
+limit, clipped if the recipe clips. `reward.json` beside this file says where scores are from: the folder `preference-
+model/`, read with torch and transformers, or a server that was started with `solon serve-pm`. Nothing of Solon is
+imported. A score that cannot be had is an error: none is ever made up.
 """
 
 from __future__ import annotations
@@ -51,12 +51,18 @@ def rewards(prompts: Sequence[Messages], replies: Sequence[str], finished: Seque
     ]
     with ONE_AT_A_TIME:
         scores = scorer().scores(conversations)
-    penalty, limit = float(SETTINGS["unfinished_penalty"]), float(SETTINGS["limit"])
+    penalty = float(SETTINGS["unfinished_penalty"])
     given = [
         score if ended or stopped else score - penalty
         for score, ended, (_, stopped) in zip(scores, finished, cuts, strict=True)
     ]
-    return [max(-limit, min(limit, each)) for each in given]
+    return [clipped(each) for each in given]
+
+
+def clipped(score: float) -> float:
+    """A score within the limit of `reward.json`; any, where that names none."""
+    limit = SETTINGS["limit"]
+    return score if limit is None else max(-float(limit), min(float(limit), score))
 
 
 def reward_func(queries: Sequence[str], prompts: Sequence[str], labels: Sequence[str]) -> dict[str, Any]:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# PPO with {{ trainer.title }} {{ trainer.version }} from here. Needs a Ray cluster of NODES machines that see this folder under one path.
+# {{ "RLOO" if plan.leaves_one_out else "PPO" }} with {{ trainer.title }} {{ trainer.version }} from here. Needs a Ray cluster of NODES machines that see this folder under one path.
 # What is given after `launch.sh` comes last and so wins: ./launch.sh --actor.adam.lr 1e-6
 set -euo pipefail
 HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
