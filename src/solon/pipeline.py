@@ -28,6 +28,7 @@ from solon.evals.rating import Rater as Rates
 from solon.evals.results import (
     AI_FEEDBACK,
     CRITIQUE_REVISION,
+    HELD_OUT_MODEL,
     MEASURE,
     PREFERENCE_MODEL,
     PROMPTS,
@@ -56,6 +57,7 @@ from solon.stages import (
 )
 from solon.stages.cast import refuse_unshareable
 from solon.stages.comparison_questions import Questionnaire
+from solon.stages.preference_model import Part, Side
 from solon.stages.prompt_sources import sources
 from solon.stages.room import reserved_tokens
 from solon.testbed.fitness_questions import assess_judge_of, critic_faults
@@ -231,14 +233,24 @@ class Pipeline:
             label_quality.told,
         )
 
-    def preference_model(self, labels: Artefact) -> Artefact:
-        """Stage 07."""
+    def preference_model(self, labels: Artefact, side: Side = Side.RUN) -> Artefact:
+        """Stage 07; beside it the held-out model, where the recipe has one trained."""
         settings = self.recipe.preference
         backbone = model_path(self.recipe.models.preference or self.recipe.models.pretrained)
         human = source_path(settings.human) if settings.human else None
-        inputs = preference_model.PreferenceInputs(self.recipe.seed, backbone, self.recipe.engine, labels, human)
+        share = self._held_out_share
+        part = Part(side, share) if share is not None else None
+        inputs = preference_model.PreferenceInputs(self.recipe.seed, backbone, self.recipe.engine, labels, human, part)
         read = self.read(labels, backbone=backbone, **({"human": human} if human else {}))
-        return self.stage(PREFERENCE_MODEL, settings, read, lambda out: preference_model.run(settings, inputs, out))
+        if part is not None:
+            read |= {"part": part.side.value, "held_out_share": part.share}
+        name = HELD_OUT_MODEL if side is Side.HELD_OUT else PREFERENCE_MODEL
+        return self.stage(name, settings, read, lambda out: preference_model.run(settings, inputs, out))
+
+    @property
+    def _held_out_share(self) -> float | None:
+        """The share of the labelled prompts that a second preference model learns; DPO has no use for one."""
+        return None if self.recipe.rl.algorithm is Algorithm.DPO else self.recipe.rl.held_out_share
 
     def rl_cai(self, asked: Artefact, supervised: Artefact, labels: Artefact, preferences: Artefact) -> Artefact:
         """Stage 08: rollouts scored by the preference model, or the labelled pairs themselves."""
@@ -251,6 +263,8 @@ class Pipeline:
             read["limit_human"] = people.limit_human
             return self.stage(RL_CAI, settings, read, lambda out: direct_preference.run(settings, direct, out))
         held_out = model_path(settings.held_out_scorer) if settings.held_out_scorer else None
+        if self._held_out_share is not None:
+            held_out = self.preference_model(labels, Side.HELD_OUT).model
         backbone = self.pretrained if settings.memory is Memory.SHARED else None
         inputs = reinforcement.ReinforcementInputs(
             seed, supervised.model, preferences.model, engine, asked, held_out, backbone
@@ -347,10 +361,11 @@ class Pipeline:
         source = located(name)
         return self.hash(source) if isinstance(source, Path) else dataset_hash(source)
 
-    def scorer(self, folder: Path) -> Callable[[Sequence[Conversation]], list[float]]:
-        """The preference model of a folder: a number for each conversation, higher is better."""
+    def scorer(self, folder: Path, *, centred: bool = False) -> Callable[[Sequence[Conversation]], list[float]]:
+        """The preference model of a folder: a number for each conversation, higher is better, 0 at its centre if so."""
         scorer = preference_model.load(folder, self.recipe.engine)
-        return lambda conversations: [float(score) for score in scorer.score(conversations)]
+        zero = scorer.centre if centred else 0.0
+        return lambda conversations: [float(score) - zero for score in scorer.score(conversations)]
 
     def model(self, name: str | None) -> Path:
         """The folder of the model that plays a part; the assistant's when none is named."""

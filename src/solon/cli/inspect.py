@@ -50,7 +50,7 @@ def status(run: Path) -> None:
     owner = owner_of(directory.path)
     if owner is not None:
         click.echo(f"At work: process {owner.pid} on {owner.host}")
-    elif len(stages) < len(STAGES):
+    elif any(name not in stages for name in STAGES):
         click.echo(f"Nobody is at work. Go on with: solon run {directory.path}")
 
 

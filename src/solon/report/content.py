@@ -21,6 +21,7 @@ from solon.evals.rating import BENIGN_PROMPT_MEASURES, HARMFUL_PROMPT_MEASURES
 from solon.report import charts, samples
 from solon.report.groups import by_group
 from solon.report.label_quality import LabelQuality, quality_of
+from solon.report.policy import PolicyFigure, policy_figures
 from solon.report.principles import DrawnPrinciple, drawn_for_preference, drawn_for_revision
 from solon.report.sentences import Figures, fitness_details, headline, is_figure, judge_sentences
 from solon.report.text import interval, percent
@@ -71,6 +72,7 @@ class Content:
     trade_off: Markup | None
     by_revision: Markup | None
     by_group: Markup | None
+    policy: tuple[PolicyFigure, ...]
     curves: tuple[tuple[str, tuple[tuple[charts.Curve, Markup], ...]], ...]
     histogram: Markup | None
     reliability: Markup | None
@@ -106,6 +108,7 @@ def content_of(run: RunDirectory) -> Content:
         trade_off=charts.trade_off(models),
         by_revision=charts.by_revision(figures.get("revisions", {})),
         by_group=by_group(figures.get("groups", {})),
+        policy=tuple(policy_figures(figures, stages[names.RL_CAI].rows() if names.RL_CAI in stages else [])),
         curves=tuple(_curves(stages)),
         histogram=charts.histogram([row["p_a"] for row in feedback if row["p_a"] is not None]),
         reliability=charts.reliability(figures.get("labels", {}).get("calibration", [])),

@@ -31,6 +31,8 @@ def headline(figures: Mapping[str, Any]) -> Iterator[str]:
         yield "No rater was at hand: this run shows the form of the replies, not the effect of the constitution."
     yield from fitness_sentences(figures.get("fitness", {}))
     yield from reinforcement_sentences(figures.get("reinforcement", {}))
+    for sign in figures.get("snapshots", {}).get("signs", ()):
+        yield f"Measured over the snapshots of the policy, {sign}."
     missing = [name for name in names.STAGES if name not in figures["stages"]]
     if missing:
         yield f"The run is not finished; still to come: {', '.join(missing)}."
