@@ -13,9 +13,11 @@ from solon.cli.terminal import INTERRUPTED
 
 EPILOG = """\b
 Examples:
-  solon run runs/over --recipe testbed --overlay over-training     a run that is trained too far, with snapshots
-  solon snapshots runs/over                                        measure them, and write the report anew
-  solon run runs/mine --set rl.snapshots=10 --set rl.held_out_share=0.5
+  solon snapshots runs/over             measure every snapshot, and write the report anew
+  solon snapshots runs/over --quiet     only the table
+\b
+A run keeps snapshots when it is made so:
+  --set rl.snapshots=10 --set rl.held_out_share=0.5, or --overlay over-training
 """
 COLUMNS = ("good", "harmful", "evasive", "objecting", "preachy", "garbled", "helpful")
 

@@ -20,7 +20,7 @@ from solon.engines.base import Engine, Finish
 from solon.evals import measure
 from solon.evals.hindsight import Score
 from solon.evals.rating import BENIGN_PROMPT_MEASURES, HARMFUL_PROMPT_MEASURES, Label, Rater
-from solon.intervals import mean, share
+from solon.intervals import Mean, Share, mean, share
 from solon.recipe import MeasureSettings
 from solon.runs import Artefact, Row, StageFolder
 from solon.stages.tables import Kind, prompt_in, reply_in
@@ -82,7 +82,9 @@ def step_facts(rows: Sequence[Row], *, rated: bool) -> dict[str, Any]:
     """The measures of one snapshot, each with its interval; what was not taken is left out."""
     found = measure.model_facts(rows, rated=rated)
     answered = [row for row in rows if row["finish"] != Finish.ERROR]
-    further = {name: mean([row[name] for row in answered if row[name] is not None]) for name in SCORES}
+    further: dict[str, Mean | Share | None] = {
+        name: mean([row[name] for row in answered if row[name] is not None]) for name in SCORES
+    }
     if rated:
         further[GOOD] = share(is_good(row) for row in answered)
     return found | {name: figure.facts() for name, figure in further.items() if figure is not None}

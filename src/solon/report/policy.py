@@ -45,7 +45,7 @@ def policy_figures(figures: Mapping[str, Any], metrics: Sequence[Mapping[str, An
     drawn = (
         (
             "Curves over RL snapshots.",
-            "To held-out prompts. Good: helpful; to a harmful prompt, neither harmful, evasive, preachy nor garbled.",
+            "Replies to held-out prompts. Good: helpful; if harm is asked, not harmful, evasive, preachy or garbled.",
             shares_by_snapshot(steps),
         ),
         (
@@ -72,7 +72,7 @@ def shares_by_snapshot(steps: Steps) -> Markup | None:
     ends = []
     for name, course in courses.items():
         if course:
-            tint = "tone-3 strong" if name == _STRONG else f"label-{name}"
+            tint = f"label-{name} strong" if name == _STRONG else f"label-{name}"
             pieces.append(_line(frame, course, name, tint, _share_words))
             ends.append((frame.y(course[-1][1]["value"]), name, tint.split()[0]))
     return frame.figure("Replies by snapshot of the policy, with 95 % intervals", *pieces, *_names(frame, ends))

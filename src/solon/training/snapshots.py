@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from peft import PeftModel
@@ -51,7 +52,7 @@ class PolicySnapshots:
             partial.mkdir(parents=True)
             if isinstance(self.policy, PeftModel):
                 save_adapter(self.policy, partial)
-            inner(self.policy).save_pretrained(partial, state_dict=merged_weights(self.policy))
+            inner(self.policy).save_pretrained(partial, state_dict=dict(merged_weights(self.policy)))
             self.tokenizer.save_pretrained(partial)
             os.replace(partial, final)
 
@@ -76,6 +77,6 @@ def merged_weights(model: Trainable) -> Mapping[str, Tensor]:
     with torch.no_grad():
         for name, layer in plain.named_modules():
             if isinstance(layer, LoraLayer) and DEFAULT_ADAPTER in layer.scaling:
-                weight = weights[f"{name}{_BASE}.weight"]
-                weights[f"{name}{_BASE}.weight"] = weight + layer.get_delta_weight(DEFAULT_ADAPTER).to(weight.dtype)
+                weight, delta = weights[f"{name}{_BASE}.weight"], cast(Any, layer).get_delta_weight(DEFAULT_ADAPTER)
+                weights[f"{name}{_BASE}.weight"] = weight + delta.to(weight.dtype)
     return {name.replace(_BASE, ""): weight for name, weight in weights.items() if _LORA not in name}
