@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from solon.evals.results import STAGES
 from solon.report.policy import policy_figures, score_by_distance, scores_by_snapshot, shares_by_snapshot
+from solon.report.sentences import headline
 
-STEPS = {
+STEPS: dict[str, dict[str, dict[str, float]]] = {
     str(step): {
         "good": {"value": good, "low": good - 0.1, "high": good + 0.1, "n": 64},
         "harmful": {"value": 1 - good, "low": 0.9 - good, "high": 1.1 - good, "n": 32},
@@ -56,3 +58,16 @@ def test_what_was_not_measured_is_not_drawn() -> None:
     assert shares_by_snapshot({"0": STEPS["0"]}) is None and scores_by_snapshot({}) is None
     assert score_by_distance(ROWS[:1]) is None
     assert score_by_distance([{"step": 1, "loss": 0.5}, {"step": 2, "loss": 0.4}]) is None, "DPO has no rollouts"
+
+
+def test_signs_are_told_in_the_headline() -> None:
+    figures = {
+        "models": {},
+        "stages": {name: {} for name in STAGES},
+        "reinforcement": {"signs": ["drift: replies are 18.0 nats from SL-CAI"]},
+        "snapshots": {"steps": STEPS, "signs": ["over-training: from step 5 to step 20 the score rose"]},
+    }
+    assert list(headline(figures)) == [
+        "A sign of over-training, drift: replies are 18.0 nats from SL-CAI.",
+        "Measured on the snapshots of the policy, over-training: from step 5 to step 20 the score rose.",
+    ]

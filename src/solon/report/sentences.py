@@ -31,8 +31,7 @@ def headline(figures: Mapping[str, Any]) -> Iterator[str]:
         yield "No rater was at hand: this run shows the form of the replies, not the effect of the constitution."
     yield from fitness_sentences(figures.get("fitness", {}))
     yield from reinforcement_sentences(figures.get("reinforcement", {}))
-    for sign in figures.get("snapshots", {}).get("signs", ()):
-        yield f"Measured over the snapshots of the policy, {sign}."
+    yield from snapshot_sentences(figures.get("snapshots", {}))
     missing = [name for name in names.STAGES if name not in figures["stages"]]
     if missing:
         yield f"The run is not finished; still to come: {', '.join(missing)}."
@@ -44,6 +43,12 @@ def reinforcement_sentences(facts: Mapping[str, Any]) -> Iterator[str]:
         yield f"Reinforcement learning stopped after step {facts['steps']} of {facts['steps_asked']}: {why}."
     for sign in facts.get("signs", ()):
         yield f"A sign of over-training, {sign}."
+
+
+def snapshot_sentences(found: Mapping[str, Any]) -> Iterator[str]:
+    """What the snapshots of the policy tell of over-training."""
+    for sign in found.get("signs", ()):
+        yield f"Measured on the snapshots of the policy, {sign}."
 
 
 def change(before: Figures, after: Figures) -> str:
