@@ -12,15 +12,17 @@ from pathlib import Path
 
 import pytest
 
+from solon.beside import measure_snapshots
 from solon.builtin import constitution_path
 from solon.cli.run import open_or_create
 from solon.conversation import Conversation
 from solon.errors import RecipeError, RunError
-from solon.evals.results import STAGES, results
+from solon.evals.results import HELD_OUT_MODEL, STAGES, results
 from solon.pipeline import advance
 from solon.progress import Silent
 from solon.recipe import load_recipe
 from solon.redo import redo
+from solon.report import render
 from solon.runs import RunDirectory
 from solon.testbed.oracle import Oracle
 
@@ -172,6 +174,42 @@ def test_another_algorithm_takes_over_all_that_comes_before_it(
     assert adopted == set(STAGES[: STAGES.index("rl-cai")])
     reinforced = new.finished("rl-cai")
     assert reinforced is not None and reinforced.facts["algorithm"] == settings[0].partition("=")[2]
+
+
+def test_a_watched_policy_is_measured_on_its_way(uninterrupted: Path, tmp_path: Path) -> None:
+    settings = ("rl.held_out_share=0.5", "rl.snapshots=2")
+    run = open_or_create(tmp_path / "watched", None, (), settings, (uninterrupted,))
+    with run.lock():
+        advance(run, Silent(), until="rl-cai")
+        measured = measure_snapshots(run, Silent())
+    adopted = {artefact.name for artefact in run.artefacts() if artefact.manifest.adopted_from}
+    assert adopted == set(STAGES[: STAGES.index("preference-model")]), "the run's own model learns another part now"
+    own, held_out, reinforced = (run.finished(name) for name in ("preference-model", HELD_OUT_MODEL, "rl-cai"))
+    assert own is not None and held_out is not None and reinforced is not None
+    seen = [
+        {
+            json.dumps(json.loads(line)["messages"][:-1])
+            for line in (each.model / "golden_scores.jsonl").read_text().splitlines()
+        }
+        for each in (own, held_out)
+    ]
+    assert not seen[0] & seen[1]
+    assert all(row["held_out_score"] is not None for row in reinforced.rows())
+    assert sorted(measured.facts["snapshots"], key=int) == ["0", "2", "3"]
+    assert {"good", "harmful", "helpful", "score", "held_out_score"} <= set(measured.facts["snapshots"]["3"])
+    rows = measured.rows()
+    assert len(rows) == 3 * 12 and all(row["score"] is not None for row in rows)
+    figures = results(run)
+    assert figures["snapshots"]["steps"] == measured.facts["snapshots"]
+    assert "Curves over RL snapshots" in render(run)
+    with run.lock():
+        assert measure_snapshots(run, Silent()).hash == measured.hash, "measured once"
+
+
+def test_snapshots_that_were_not_kept_are_told_with_the_setting(uninterrupted: Path) -> None:
+    run = RunDirectory.open(uninterrupted)
+    with run.lock(), pytest.raises(RunError, match=r"no snapshots.*--set rl\.snapshots="):
+        measure_snapshots(run, Silent())
 
 
 def test_rloo_with_one_reply_to_a_prompt_is_refused_before_any_model_is_asked(tmp_path: Path) -> None:

@@ -241,3 +241,10 @@ def test_the_recipes_of_the_testbed_keep_their_labels_unclamped() -> None:
     for name in ("testbed", "without-privacy", "real"):
         settings = load_recipe(name).feedback
         assert (settings.bounds, settings.samples, settings.axes) == (None, 1, None)
+
+
+def test_a_held_out_preference_model_is_given_or_trained_not_both() -> None:
+    with pytest.raises(RecipeError, match=r"rl.*held_out_scorer.*held_out_share"):
+        load_recipe("testbed", settings=["rl.held_out_scorer=pm", "rl.held_out_share=0.5"])
+    with pytest.raises(RecipeError, match=r"rl\.held_out_share"):
+        load_recipe("testbed", settings=["rl.held_out_share=1"])

@@ -1,15 +1,19 @@
-"""Stages beside those of a run: prompts that a model writes, and what ablations measure of runs that stop early.
+"""Stages beside those of a run: prompts that a model writes, measures for ablations, the snapshots of a policy.
 
-Each is a stage of its own in the run's folder, under its own key, so that the run can still be gone on with; a run that
-reuses another takes these over as well. The caller of every function holds the run's lock.
+Ablations measure runs that stop early. Each is a stage of its own in the run's folder, under its own key, so that the
+run can still be gone on with; a run that reuses another takes these over as well. The caller of every function holds
+the run's lock.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from solon.builtin import model_path
 from solon.errors import RecipeError, RunError
-from solon.evals import measure, preference_order
+from solon.evals import measure, preference_order, snapshots
 from solon.evals.results import (
+    HELD_OUT_MODEL,
     HELD_OUT_PAIRS,
     PREFERENCE_MODEL,
     PREFERENCE_ORDER,
@@ -17,12 +21,18 @@ from solon.evals.results import (
     RED_TEAM,
     SL_CAI,
     SL_CAI_MEASURE,
+    SNAPSHOTS,
+    in_round,
+    policies_of,
 )
 from solon.pipeline import Pipeline, rater_of
 from solon.progress import Display
-from solon.runs import Artefact, RunDirectory
+from solon.recipe import Method
+from solon.runs import Artefact, RunDirectory, StageFolder
 from solon.stages import red_team, response_pairs
 from solon.stages.tables import HELD_OUT_KINDS
+from solon.training.snapshots import SNAPSHOTS as SNAPSHOT_FOLDER
+from solon.training.snapshots import snapshot_path
 
 PAIRS_MEASURED = 4
 """Pairs of replies to each held-out prompt that preference models are compared on."""
@@ -79,6 +89,44 @@ def measure_preferences(run: RunDirectory, display: Display) -> Artefact:
             work.read(asked, pairs, preferences),
             lambda out: preference_order.run(inputs, work.scorer(preferences.model), rater, out),
         )
+
+
+def measure_snapshots(run: RunDirectory, display: Display) -> Artefact:
+    """What every snapshot of the last round's policy replies to held-out prompts, from its start (step 0) on.
+
+    Raises RunError when reinforcement learning is not finished or kept no snapshots.
+    """
+    settings, rater = run.recipe.measure, rater_of(run.recipe)
+    asked, reinforced = finished(run, PROMPTS), finished(run, policies_of(run.recipe)[-1])
+    steps = reinforced.facts.get("snapshots", ())
+    if not steps:
+        remedy = f"Make a run that does: solon run NEW --reuse {run.path} --set rl.snapshots=5"
+        raise RunError("no snapshots of the policy were kept", place=str(run.path), remedy=remedy)
+    folder = reinforced.path / SNAPSHOT_FOLDER
+    scorers = [finished(run, in_round(PREFERENCE_MODEL, run.recipe.rounds)).model]
+    if (held_out := held_out_model(run)) is not None:
+        scorers.append(held_out)
+    with run.answers() as answers:
+        work = Pipeline(run, display, answers)
+        start = work.start if run.recipe.method is Method.RLHF else finished(run, SL_CAI).model
+        policies = {0: start, **{step: snapshot_path(folder, step) for step in steps}}
+        key = work.read(asked, reinforced, start=start, **{f"scorer {n}": each for n, each in enumerate(scorers)})
+
+        def measured(out: StageFolder) -> Artefact:
+            score, *held = (work.scorer(each, centred=True) for each in scorers)
+            inputs = snapshots.SnapshotInputs(
+                run.recipe.seed, asked, policies, score, held[0] if held else None, run.recipe.engine.batch
+            )
+            return snapshots.run(settings, inputs, work.engine, out, rater)
+
+        return work.stage(SNAPSHOTS, settings, key, measured, lambda facts: facts["signs"])
+
+
+def held_out_model(run: RunDirectory) -> Path | None:
+    """The folder of the preference model that the policy did not learn from: trained in the run, or brought."""
+    given = run.recipe.rl.held_out_scorer
+    trained = run.finished(in_round(HELD_OUT_MODEL, run.recipe.rounds))
+    return model_path(given) if given else trained.model if trained is not None else None
 
 
 def _held_out_pairs(work: Pipeline, asked: Artefact, supervised: Artefact) -> Artefact:

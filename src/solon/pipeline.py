@@ -28,6 +28,7 @@ from solon.evals.rating import Rater as Rates
 from solon.evals.results import (
     AI_FEEDBACK,
     CRITIQUE_REVISION,
+    HELD_OUT_MODEL,
     MEASURE,
     PREFERENCE_MODEL,
     PROMPTS,
@@ -59,6 +60,7 @@ from solon.stages import (
 from solon.stages.baselines import refuse_unteachable
 from solon.stages.cast import refuse_unshareable
 from solon.stages.comparison_questions import Questionnaire
+from solon.stages.preference_model import Part, Side
 from solon.stages.prompt_sources import sources
 from solon.stages.room import reserved_tokens
 from solon.testbed.fitness_questions import assess_judge_of, critic_faults
@@ -100,7 +102,7 @@ def _in_order(work: Pipeline) -> Iterator[Artefact]:
 def _by_people(work: Pipeline, asked: Artefact) -> Iterator[Artefact]:
     """The baselines: a preference model of human comparisons alone, and a policy that learns from it."""
     yield (preferences := work.preference_model(()))
-    yield (policy := work.reinforcement(RLHF, asked, work.start, preferences))
+    yield (policy := work.reinforcement(RLHF, asked, work.start, preferences, work.held_out(())))
     yield work.measure(asked, preferences, {RLHF: policy.model})
 
 
@@ -121,7 +123,8 @@ def _by_principles(work: Pipeline, asked: Artefact) -> Iterator[Artefact]:
         if work.recipe.rl.algorithm is Algorithm.DPO:
             yield (policy := work.direct_preference(name, supervised, labels))
         else:
-            yield (policy := work.reinforcement(name, asked, supervised, preferences))
+            held_out = work.held_out(labels, number)
+            yield (policy := work.reinforcement(name, asked, supervised, preferences, held_out))
         trained[name] = policy.model
     yield work.measure(asked, preferences, trained, Written(replies, revisions, tuple(labels)))
 
@@ -287,21 +290,29 @@ class Pipeline:
             label_quality.told,
         )
 
-    def preference_model(self, labels: Sequence[Artefact], number: int = 1) -> Artefact:
-        """Stage 07, in round `number`: from the labels of all rounds so far and from people's comparisons."""
-        settings = self.recipe.preference
+    def preference_model(self, labels: Sequence[Artefact], number: int = 1, side: Side = Side.RUN) -> Artefact:
+        """Stage 07, in round `number`: from the labels of all rounds so far and from people's comparisons.
+
+        Beside it stands the held-out model, where the recipe has one trained.
+        """
+        settings, share = self.recipe.preference, self._held_out_share
         backbone = model_path(self.recipe.models.preference or self.recipe.models.pretrained)
         files = {"human": settings.human, "human_harmlessness": settings.human_harmlessness}
         people = {name: source_path(file) for name, file in files.items() if file}
+        part = Part(side, share) if share is not None else None
         inputs = preference_model.PreferenceInputs(
-            self.recipe.seed, backbone, self.recipe.engine, AllRounds(labels), **people
+            self.recipe.seed, backbone, self.recipe.engine, AllRounds(labels), **people, part=part
         )
-        return self.stage(
-            in_round(PREFERENCE_MODEL, number),
-            settings,
-            self.read(*labels, backbone=backbone, **people),
-            lambda out: preference_model.run(settings, inputs, out),
-        )
+        read = self.read(*labels, backbone=backbone, **people)
+        if part is not None:
+            read |= {"part": part.side.value, "held_out_share": part.share}
+        name = in_round(HELD_OUT_MODEL if side is Side.HELD_OUT else PREFERENCE_MODEL, number)
+        return self.stage(name, settings, read, lambda out: preference_model.run(settings, inputs, out))
+
+    @property
+    def _held_out_share(self) -> float | None:
+        """The share of the labelled prompts that a second preference model learns; DPO has no use for one."""
+        return None if self.recipe.rl.algorithm is Algorithm.DPO else self.recipe.rl.held_out_share
 
     def direct_preference(self, name: str, supervised: Artefact, labels: Sequence[Artefact]) -> Artefact:
         """Stage 08 by DPO: SL-CAI learns from the labelled pairs themselves."""
@@ -314,10 +325,18 @@ class Pipeline:
         read["limit_human"] = people.limit_human
         return self.stage(name, settings, read, lambda out: direct_preference.run(settings, inputs, out))
 
-    def reinforcement(self, name: str, asked: Artefact, start: Artefact | Path, preferences: Artefact) -> Artefact:
+    def held_out(self, labels: Sequence[Artefact], number: int = 1) -> Path | None:
+        """The folder of a preference model that the policy does not learn from: trained now, or brought, or None."""
+        given = self.recipe.rl.held_out_scorer
+        if self._held_out_share is not None:
+            return self.preference_model(labels, number, Side.HELD_OUT).model
+        return model_path(given) if given else None
+
+    def reinforcement(
+        self, name: str, asked: Artefact, start: Artefact | Path, preferences: Artefact, held_out: Path | None
+    ) -> Artefact:
         """Stage 08: rollouts of what begins as `start`, SL-CAI or a folder, scored by the preference model."""
         settings, engine = self.recipe.rl, self.recipe.engine
-        held_out = model_path(settings.held_out_scorer) if settings.held_out_scorer else None
         backbone = self.pretrained if settings.memory is Memory.SHARED else None
         folder = start if isinstance(start, Path) else start.model
         inputs = reinforcement.ReinforcementInputs(
@@ -411,10 +430,11 @@ class Pipeline:
         source = located(name)
         return self.hash(source) if isinstance(source, Path) else dataset_hash(source)
 
-    def scorer(self, folder: Path) -> Callable[[Sequence[Conversation]], list[float]]:
-        """The preference model of a folder: a number for each conversation, higher is better."""
+    def scorer(self, folder: Path, *, centred: bool = False) -> Callable[[Sequence[Conversation]], list[float]]:
+        """The preference model of a folder: a number for each conversation, higher is better, 0 at its centre if so."""
         scorer = preference_model.load(folder, self.recipe.engine)
-        return lambda conversations: [float(score) for score in scorer.score(conversations)]
+        zero = scorer.centre if centred else 0.0
+        return lambda conversations: [float(score) - zero for score in scorer.score(conversations)]
 
     def model(self, name: str | None) -> Path:
         """The folder of the model that plays a part; the assistant's when none is named."""

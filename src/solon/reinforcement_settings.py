@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from solon.settings import Adapter, Count, Drawing, Positive, Rate, Settings, Share, Training
 
@@ -146,6 +146,12 @@ class ReinforcementSettings(Settings):
     held_out_scorer: str | None = None
     """A preference model that the policy does not learn from, best trained on other comparisons: its scores of the
     same replies tell whether the reward still means what it should."""
+    held_out_share: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Trains that model in the run: on the labelled pairs of this share of their prompts, which the preference model
+    then does not learn from; null trains none."""
+    snapshots: Positive | None = None
+    """Steps between policies that are kept as model folders, to be measured by `solon snapshots`; the last is one too.
+    Null keeps none."""
     keep: Kept = Kept.LAST
     samples_every: Positive = 10
     """Steps between those whose replies are kept in `samples.jsonl`; the first and the last are always."""
@@ -153,3 +159,11 @@ class ReinforcementSettings(Settings):
     """Replies kept of such a step."""
     trackers: tuple[Tracker, ...] = ()
     direct: DirectSettings = DirectSettings()
+
+    @model_validator(mode="after")
+    def _one_held_out(self) -> ReinforcementSettings:
+        if self.held_out_scorer is not None and self.held_out_share is not None:
+            raise ValueError(
+                "a held-out preference model is either given (held_out_scorer) or trained (held_out_share)"
+            )
+        return self

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.training.tiny import artefact, asked, row_id, said, same_files, save_tiny_model, stage_folder
 
 from solon.conversation import conversation_of
@@ -15,6 +17,7 @@ from solon.errors import StageError
 from solon.recipe import EngineSettings, LabelsUsed, PreferenceSettings, Training
 from solon.runs import Artefact
 from solon.stages import preference_model
+from solon.stages.preference_model import Part, Side
 
 SETTINGS = PreferenceSettings(
     training=Training(batch=8, epochs=6, learning_rate=3e-3, checkpoint_every=3, held_out=0.3)
@@ -50,8 +53,9 @@ def run(
 ) -> Artefact:
     feedback = more.pop("feedback", None) or artefact(folder / "06", [labelled(n) for n in range(30)])
     name = more.pop("name", "07")
-    given = preference_model.PreferenceInputs(3, model, EngineSettings(), feedback, human)
-    return preference_model.run(settings, given, stage_folder(folder / name, **more))
+    part = more.pop("part", None)
+    inputs = preference_model.PreferenceInputs(3, model, EngineSettings(), feedback, human, part)
+    return preference_model.run(settings, inputs, stage_folder(folder / name, **more))
 
 
 def test_both_sources_are_learned_and_measured_apart(tiny: Path, tmp_path: Path, human: Path) -> None:
@@ -136,3 +140,25 @@ def test_a_killed_stage_ends_with_the_same_bytes(tiny: Path, tmp_path: Path, hum
     resumed = run(tmp_path, tiny, human, name="killed", feedback=feedback)
     assert whole.rows() == resumed.rows() and whole.hash == resumed.hash
     assert same_files(whole.model, resumed.model)
+
+
+@given(prompt=st.text(), share=st.floats(0.01, 0.99), seed=st.integers(0, 5))
+def test_a_prompt_belongs_to_one_of_two_models(prompt: str, share: float, seed: int) -> None:
+    name = row_id(prompt)
+    sides = [side for side in Side if Part(side, share).holds(name, seed)]
+    assert len(sides) == 1
+
+
+def test_the_held_out_model_learns_what_the_other_does_not(tiny: Path, tmp_path: Path, human: Path) -> None:
+    both = {side: run(tmp_path, tiny, human, name=side.value, part=Part(side, 0.4)) for side in Side}
+    for source in ("ai", "human"):
+        counts = [done.facts["examples"][source] + done.facts["held_out_examples"][source] for done in both.values()]
+        assert sum(counts) == 30 and min(counts) > 5
+    scored = [
+        {
+            json.dumps(json.loads(line)["messages"][:-1])
+            for line in (done.model / "golden_scores.jsonl").read_text().splitlines()
+        }
+        for done in both.values()
+    ]
+    assert scored[0] and scored[1] and not scored[0] & scored[1], "no prompt in common"

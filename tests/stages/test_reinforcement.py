@@ -167,6 +167,36 @@ def test_a_run_that_a_rule_ends_is_published_with_the_reason(made: dict[str, Any
     AutoModelForCausalLM.from_pretrained(done.model)
 
 
+@pytest.mark.parametrize("adapter", [None, Adapter(rank=4)])
+def test_snapshots_are_kept_on_the_way_and_survive_a_kill(
+    made: dict[str, Any], tmp_path: Path, adapter: Adapter | None
+) -> None:
+    settings = SETTINGS.model_copy(update={"snapshots": 3, "adapter": adapter})
+
+    def die(progress: Any) -> None:
+        if progress.done == 3:  # the snapshot of step 3 is there, the newest checkpoint is that of step 2
+            raise Killed
+
+    whole = run(made, tmp_path / "whole", settings)
+    with pytest.raises(Killed):
+        run(made, tmp_path / "killed", settings, report_to=die)
+    resumed = run(made, tmp_path / "killed", settings)
+    assert whole.hash == resumed.hash
+    assert whole.facts["snapshots"] == [3, 4], "every third step, and the last"
+    assert same_files(whole.path / "snapshots" / "step-00004", whole.model)
+    third = AutoModelForCausalLM.from_pretrained(whole.path / "snapshots" / "step-00003")
+    assert any(
+        not one.equal(other)
+        for one, other in zip(
+            third.parameters(), AutoModelForCausalLM.from_pretrained(whole.model).parameters(), strict=True
+        )
+    )
+    without = run(made, tmp_path / "without", settings.model_copy(update={"snapshots": None}))
+    assert same_files(without.model, whole.model), "keeping them changes nothing"
+    assert "snapshots" not in without.facts and not (without.path / "snapshots").exists()
+    assert any("2 snapshots" in line for line in reinforcement.told(whole.facts))
+
+
 @pytest.fixture(scope="module")
 def adapted(made: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """SL-CAI and a preference model that are adapters of one model."""

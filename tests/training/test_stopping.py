@@ -75,3 +75,24 @@ def test_signs_name_what_changed_from_the_first_quarter_to_the_last() -> None:
     assert [line.partition(":")[0] for line in told] == ["boilerplate", "monotony", "length", "over-optimisation"]
     assert "81% of the replies" in told[0] and "(6% at first)" in told[0]
     assert "from +0.50 to +6.50" in told[3] and "from -0.50 to -6.50" in told[3]
+
+
+def test_a_held_out_score_that_rose_before_it_fell_is_compared_with_its_best() -> None:
+    def peak(step: int) -> float:
+        return 3.0 - abs(step - 8) / 4 + 0.01 * (step % 2)  # ends above where it began
+
+    (told,) = signs(steps(16, score=lambda n: n + 0.01 * (n % 2), held_out_score=peak))
+    assert told.startswith("over-optimisation") and "the held-out score fell from +2.63 to +1.63" in told
+
+
+def test_a_fall_within_the_spread_is_no_sign() -> None:
+    def noisy(step: int) -> float:
+        return (1.0 if step % 2 else -1.0) - 0.01 * step
+
+    assert signs(steps(16, score=lambda n: n + 0.01 * (n % 2), held_out_score=noisy)) == []
+
+
+def test_drift_is_a_kl_beyond_the_variety_of_the_first_replies() -> None:
+    assert signs(steps(8, entropy=0.1, length=30.0, kl=lambda n: n * 0.8)) == []  # 5.2 nats, and twice 3.0 are allowed
+    (told,) = signs(steps(8, entropy=0.1, length=30.0, kl=float))
+    assert told.startswith("drift: replies are 6.5 nats from SL-CAI, whose own replies vary by 3.0")

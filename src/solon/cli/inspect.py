@@ -110,14 +110,15 @@ def print_results(directory: RunDirectory) -> None:
     from solon.cli.terminal import plain
     from solon.evals.results import results as results_of
     from solon.report.label_quality import quality_sentences
-    from solon.report.sentences import fitness_sentences, judge_details
+    from solon.report.sentences import fitness_sentences, judge_details, reinforcement_sentences, snapshot_sentences
 
     figures = results_of(directory)
     fitness, quality = figures.get("fitness", {}), figures.get("label_quality", {})
     if figures["models"]:
         _print_models(figures["models"])
     told = (*fitness_sentences(fitness), *judge_details(fitness.get("judge") or {}), *quality_sentences(quality))
-    for sentence in told:
+    trained = reinforcement_sentences(figures.get("reinforcement", {}))
+    for sentence in (*told, *trained, *snapshot_sentences(figures.get("snapshots", {}))):
         click.echo(plain(sentence, lines=False))
     if not figures["models"]:
         yet = "No model is measured yet." if told else "Nothing is measured yet."

@@ -23,6 +23,7 @@ from solon.errors import SolonError
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "run": ("solon.cli.run:run", "Train by a constitution, or go on with a run."),
     "red-team": ("solon.cli.red_team:red_team", "Have a model write more red-team prompts."),
+    "snapshots": ("solon.cli.snapshots:snapshots", "Measure the policy's snapshots, to see over-training."),
     "status": ("solon.cli.inspect:status", "Say how far a run is."),
     "results": ("solon.cli.inspect:results", "Print what a run measured."),
     "report": ("solon.cli.inspect:report", "Write a run's HTML report."),

@@ -77,12 +77,7 @@ def run(
     rater: Rater | None = None,
 ) -> Artefact:
     """Answer, rate and publish; the facts hold every share by model, revision step, label and preference model."""
-    prompts = _held_out(inputs.prompts.rows(), settings.limit)
-    answers = [row for name in inputs.models for row in _answer(settings, inputs, prompts, name, open_engine, out)]
-    if rater is not None:
-        for row in answers:
-            row["group"] = rater.group(prompt_in(row))
-            row["labels"] = sorted(rater.rate(prompt_in(row), reply_in(row))) if row["finish"] != Finish.ERROR else []
+    answers = rated_answers(settings, inputs, open_engine, out, rater)
     facts: dict[str, Any] = {
         "rater": settings.rater.value if rater is not None else None,
         "models": {
@@ -106,6 +101,23 @@ def run(
     lines = (f"{json.dumps(rating, sort_keys=True)}\n" for rating in (*revisions, *pairs))
     (out.path / RATINGS).write_text("".join(lines), encoding="utf-8")
     return out.publish(answers, SCHEMA, facts=facts, files=(RATINGS,))
+
+
+def rated_answers(
+    settings: MeasureSettings,
+    inputs: MeasureInputs,
+    open_engine: OpenEngine,
+    out: StageFolder,
+    rater: Rater | None,
+) -> list[Row]:
+    """One reply of every model to every held-out prompt, as rows of `SCHEMA`, rated if anybody rates."""
+    prompts = _held_out(inputs.prompts.rows(), settings.limit)
+    answers = [row for name in inputs.models for row in _answer(settings, inputs, prompts, name, open_engine, out)]
+    if rater is not None:
+        for row in answers:
+            row["group"] = rater.group(prompt_in(row))
+            row["labels"] = sorted(rater.rate(prompt_in(row), reply_in(row))) if row["finish"] != Finish.ERROR else []
+    return answers
 
 
 def _held_out(rows: Iterable[Row], limit: int | None) -> list[Row]:

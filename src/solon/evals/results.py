@@ -20,6 +20,8 @@ SL_CAI_MEASURE = "sl-cai-measure"
 """Beside the stages of a whole run: what SL-CAI alone replies to held-out prompts, for ablations."""
 HELD_OUT_PAIRS, PREFERENCE_ORDER = "held-out-pairs", "preference-order"
 """Likewise: pairs of its replies to held-out prompts, and whether the preference model orders them right."""
+HELD_OUT_MODEL, SNAPSHOTS = "held-out-preference-model", "snapshots"
+"""A preference model that the policy does not learn from, and what its snapshots reply to held-out prompts."""
 STAGES = (
     PROMPTS, RESPONSES, CRITIQUE_REVISION, SL_CAI, RESPONSE_PAIRS, AI_FEEDBACK, PREFERENCE_MODEL, RL_CAI, MEASURE
 )  # fmt: skip
@@ -63,8 +65,9 @@ def results(run: RunDirectory) -> dict[str, Any]:
     measure), `groups` (by model, then by what the prompt is about: the share of harmful replies), `label_quality` (AI
     labels by themselves, `solon.stages.label_quality`), `labels` (AI labels against the known order),
     `preference_model`, `reinforcement` (algorithm, steps, why it stopped early, signs of over-training; of the last
-    round) and `fitness` (of the critic and the judge on questions with known answers). A run of several rounds has
-    `rounds`: for each what was labelled and learnt in it.
+    round), `snapshots` (of the policy: measures by step, signs of over-training) and `fitness` (of the critic and the
+    judge on questions with known answers). A run of several rounds has `rounds`: for each what was labelled and learnt
+    in it.
     """
     stages: dict[str, Any] = {}
     models: Mapping[str, Any] = {}
@@ -84,6 +87,8 @@ def results(run: RunDirectory) -> dict[str, Any]:
             further["preference_model"] = {**facts, **further.get("preference_model", {})}
         if name in policies and "algorithm" in facts:
             further["reinforcement"] = {key: facts[key] for key in _REINFORCEMENT if facts.get(key) is not None}
+        if name == SNAPSHOTS:
+            further["snapshots"] = {"steps": facts["snapshots"], "signs": facts["signs"]}
         if name == MEASURE:
             models = facts.get("models") or {}
             further |= {name: facts[name] for name in ("revisions", "groups") if facts.get(name)}

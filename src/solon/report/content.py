@@ -22,6 +22,7 @@ from solon.recipe import Method
 from solon.report import charts, samples
 from solon.report.groups import by_group
 from solon.report.label_quality import LabelQuality, quality_of
+from solon.report.policy import PolicyFigure, policy_figures
 from solon.report.principles import DrawnPrinciple, drawn_for_preference, drawn_for_revision
 from solon.report.sentences import Figures, fitness_details, headline, is_figure, judge_sentences
 from solon.report.text import interval, percent
@@ -73,6 +74,7 @@ class Content:
     trade_off: Markup | None
     by_revision: Markup | None
     by_group: Markup | None
+    policy: tuple[PolicyFigure, ...]
     curves: tuple[tuple[str, tuple[tuple[charts.Curve, Markup], ...]], ...]
     histogram: Markup | None
     reliability: Markup | None
@@ -96,6 +98,7 @@ def content_of(run: RunDirectory) -> Content:
     rated = samples.ratings(stages.get(names.MEASURE))
     feedback = stages[names.AI_FEEDBACK].rows() if names.AI_FEEDBACK in stages else []
     revisions = stages[names.CRITIQUE_REVISION].rows() if names.CRITIQUE_REVISION in stages else []
+    policy = names.policies_of(run.recipe)[-1]
     models, recipe, preference = figures["models"], run.recipe, figures.get("preference_model", {})
     return Content(
         name=recipe.name,
@@ -108,6 +111,7 @@ def content_of(run: RunDirectory) -> Content:
         trade_off=charts.trade_off(models, None if recipe.method is Method.CAI else ("pretrained", names.RLHF)),
         by_revision=charts.by_revision(figures.get("revisions", {})),
         by_group=by_group(figures.get("groups", {})),
+        policy=tuple(policy_figures(figures, stages[policy].rows() if policy in stages else [])),
         curves=tuple(_curves(stages, names.policies_of(recipe))),
         histogram=charts.histogram([row["p_a"] for row in feedback if row["p_a"] is not None]),
         reliability=charts.reliability(figures.get("labels", {}).get("calibration", [])),

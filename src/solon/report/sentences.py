@@ -35,6 +35,7 @@ def headline(figures: Mapping[str, Any]) -> Iterator[str]:
         yield "No rater was at hand: this run shows the form of the replies, not the effect of the constitution."
     yield from fitness_sentences(figures.get("fitness", {}))
     yield from reinforcement_sentences(figures.get("reinforcement", {}))
+    yield from snapshot_sentences(figures.get("snapshots", {}))
     yield from round_sentences(figures.get("rounds", ()))
     if missing := figures.get("unfinished"):
         yield f"The run is not finished; still to come: {', '.join(missing)}."
@@ -61,6 +62,12 @@ def round_sentences(rounds: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             told.append(f"its policy ended at a score of {facts['score']:.2f} and a KL of {facts['kl']:.1f}")
         if told:
             yield f"Round {facts['round']}: {'; '.join(told)}."
+
+
+def snapshot_sentences(found: Mapping[str, Any]) -> Iterator[str]:
+    """What the snapshots of the policy tell of over-training."""
+    for sign in found.get("signs", ()):
+        yield f"Measured on the snapshots of the policy, {sign}."
 
 
 def change(before: Figures, after: Figures) -> str:

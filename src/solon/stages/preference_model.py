@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +59,34 @@ AI, HUMAN, HUMAN_HARMLESSNESS = "ai", "human", "human-harmlessness"
 SCHEMA = TRAINING_METRICS.append(pa.field("accuracy", pa.float64()))
 
 
+class Side(StrEnum):
+    """Which of two preference models with no prompt in common."""
+
+    RUN = "run"
+    """The one that the policy learns from."""
+    HELD_OUT = "held-out"
+    """The one that only watches (Bai et al. 2022a, section 4.2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The part of the labelled pairs that one of two models learns: `share` of the prompts are the held-out one's."""
+
+    side: Side
+    share: float
+
+    def holds(self, row_id: str, seed: int) -> bool:
+        """Whether the pairs of a prompt belong to this side: a draw by the run's seed and the prompt's content."""
+        watched = uniform_for(seed, "held-out preference model", row_id) < self.share
+        return watched is (self.side is Side.HELD_OUT)
+
+
 @dataclass(frozen=True, slots=True)
 class PreferenceInputs:
     """The run's seed, the model to grow from, how prompts are shown, the AI labels (06), and human comparisons.
 
-    `human` is a file of comparisons of helpfulness, `human_harmlessness` one of harmlessness.
+    `human` is a file of comparisons of helpfulness, `human_harmlessness` one of harmlessness; `part` is what of all is
+    learned where a second model learns the rest, all of them when None.
     """
 
     seed: int
@@ -71,6 +95,7 @@ class PreferenceInputs:
     feedback: Labels
     human: Path | None = None
     human_harmlessness: Path | None = None
+    part: Part | None = None
 
 
 Labelled = tuple[str, str, Conversation, str, str, float]
@@ -91,8 +116,11 @@ def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder
     labelled = _ai(rows, settings.labels)
     for source, compared in people.items():
         labelled += drawn_human(compared.rows, settings.limit_human, inputs.seed, source)
+    if (part := inputs.part) is not None:
+        labelled = [pair for pair in labelled if part.holds(pair[1], inputs.seed)]
     with arithmetic(inputs.engine):
-        model = grow_preference_model(inputs.base, tokenizer, inputs.engine, seed_for(inputs.seed, "preference head"))
+        head = seed_for(inputs.seed, "preference head", *_apart(inputs.part))
+        model = grow_preference_model(inputs.base, tokenizer, inputs.engine, head)
         texts = PromptTokenizer(tokenizer, rendering_for(tokenizer, inputs.engine.rendering))
         encoding = Encoding(texts, int(tokenizer.eos_token_id), window_of(model, inputs.engine))
         pairs = [pair for pair in _pairs(labelled, encoding, settings.human_weight) if _fits(pair, encoding)]
@@ -132,6 +160,11 @@ def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder
         **_told(log),
     }
     return out.publish([_metrics(row) for row in log.rows], SCHEMA, facts=facts, files=["model"])
+
+
+def _apart(part: Part | None) -> tuple[str, ...]:
+    """What the head of the held-out model is drawn from as well, so that the two begin apart."""
+    return (part.side.value,) if part is not None and part.side is Side.HELD_OUT else ()
 
 
 def load(folder: Path, settings: EngineSettings) -> PreferenceModel:

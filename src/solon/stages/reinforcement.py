@@ -35,6 +35,7 @@ from solon.training.models import arithmetic, inner, load_tokenizer, save_model
 from solon.training.policy_gradient import Environment, Score, reinforce
 from solon.training.rollout import Reply, draw_prompts, sample_seed
 from solon.training.scoring import PreferenceModel
+from solon.training.snapshots import SNAPSHOTS, PolicySnapshots, steps_in
 from solon.training.stopping import signs
 
 _FIGURES = (
@@ -93,12 +94,14 @@ def run(settings: ReinforcementSettings, inputs: ReinforcementInputs, out: Stage
         encoding = Encoding(engine.tokens, int(tokenizer.eos_token_id), min(engine.window, scorer.encoding.window))
         questions, facts = _questions(settings, inputs, encoding)
         known = {question.row_id: question.conversation for kind in questions for question in kind}
+        snapshots = PolicySnapshots(out.path / SNAPSHOTS, policy, tokenizer)
         samples = ReplySamples(JsonLines(out.path / SAMPLES), settings, known)
         environment = Environment(
             sample=Sampler(engine, questions, settings, inputs.seed).sample,
             score=_score(scorer, known),
             held_out=_held_out(inputs, encoding.window, known),
             watch=samples.watch,
+            snapshot=snapshots.keep,
         )
         with watched(out, settings, samples) as session:
             course = reinforce(actors, environment, settings, inputs.seed, session)
@@ -111,13 +114,16 @@ def run(settings: ReinforcementSettings, inputs: ReinforcementInputs, out: Stage
         "stopped_because": course.stopped_because,
         "kept_step": course.kept_step,
         "signs": signs(rows),
+        **({"snapshots": kept} if (kept := steps_in(out.path / SNAPSHOTS)) else {}),
         "centre": actors.centre,
         "seconds": _rounded(course.watch.seconds),
         **{name: rows[-1][name] for name in ("score", "held_out_score", "kl", "length", "unfinished")},
     }
     blank = dict.fromkeys(SCHEMA.names)
     published = [{**blank, **row} for row in rows]
-    return out.publish(published, SCHEMA, facts=facts, files=["model", METRICS, SAMPLES])
+    return out.publish(
+        published, SCHEMA, facts=facts, files=["model", METRICS, SAMPLES, *([SNAPSHOTS] if kept else [])]
+    )
 
 
 def told(facts: Mapping[str, Any]) -> list[str]:
@@ -127,6 +133,8 @@ def told(facts: Mapping[str, Any]) -> list[str]:
         lines.insert(0, f"stopped after step {facts['steps']} of {facts['steps_asked']}: {why}")
     if facts.get("kept_step") != facts.get("steps") and "kept_step" in facts:
         lines.append(f"kept is the policy as it was after step {facts['kept_step']}, the best one (rl.keep)")
+    if steps := facts.get("snapshots"):
+        lines.append(f"{len(steps)} snapshots of the policy are kept; measure them with: solon snapshots RUN")
     return lines
 
 

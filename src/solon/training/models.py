@@ -175,18 +175,23 @@ def save_model(model: Trainable, tokenizer: PreTrainedTokenizerBase, folder: Pat
     with quietly(), writing(folder):
         shutil.rmtree(folder, ignore_errors=True)
         if isinstance(model, PeftModel):
-            model.save_pretrained(
-                str(folder / "adapter"),
-                safe_serialization=True,
-                selected_adapters=[DEFAULT_ADAPTER],
-                save_embedding_layers=False,
-            )
-            (folder / "adapter" / "README.md").unlink(missing_ok=True)  # a template with blanks
+            save_adapter(model, folder)
         merged = model.merge_and_unload(adapter_names=[DEFAULT_ADAPTER]) if isinstance(model, PeftModel) else model
         plain = cast(PreTrainedModel, merged)
         plain.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
     return plain
+
+
+def save_adapter(model: PeftModel, folder: Path) -> None:
+    """Write the adapter's own files to `folder/adapter`."""
+    model.save_pretrained(
+        str(folder / "adapter"),
+        safe_serialization=True,
+        selected_adapters=[DEFAULT_ADAPTER],
+        save_embedding_layers=False,
+    )
+    (folder / "adapter" / "README.md").unlink(missing_ok=True)  # a template with blanks
 
 
 def _load(

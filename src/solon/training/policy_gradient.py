@@ -48,19 +48,25 @@ def unwatched(step: int, rollout: Rollout) -> None:
     """Watch nothing."""
 
 
+def unkept(step: int) -> None:
+    """Keep nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Environment:
     """What a policy meets.
 
     `sample(step)` gives the replies of step `step` (from 0) by the present policy, and `score(replies)` the preference
     model's scores, not centred, shape (B). `held_out(replies)` gives the centred scores of one that is not learned
-    from; `watch(step, rollout)` is told of every rollout, steps counted from 1.
+    from; `watch(step, rollout)` is told of every rollout, steps counted from 1. `snapshot(step)` keeps the policy as it
+    is after so many steps; a step that is done again keeps it again.
     """
 
     sample: Sample
     score: Score
     held_out: Score | None = None
     watch: Callable[[int, Rollout], None] = unwatched
+    snapshot: Callable[[int], None] = unkept
 
 
 @dataclass(slots=True)
@@ -116,9 +122,13 @@ def reinforce(
             course.stopped_because = f"{error.place}: {error.cause}"
             break
         session.metrics.add(course.log.rows[-1])
+        if settings.snapshots and course.step % settings.snapshots == 0:
+            environment.snapshot(course.step)  # before the checkpoint, from which it would not be made again
         if session.due(course.step, settings.checkpoint_every):
             session.checkpoints.save(_snapshot(actors, course))
         session.progress(course.step, settings.steps, _note(course, settings))
+    if settings.snapshots and course.step % settings.snapshots:
+        environment.snapshot(course.step)
     if course.best is not None:
         actors.learner.restore(course.best.weights, {})
     return course

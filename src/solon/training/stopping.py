@@ -17,6 +17,8 @@ Rows = Sequence[Mapping[str, Any]]
 _CERTAIN = 2.0
 """Standard errors by which a mean must have moved before it counts as moved."""
 _OPENING_RISE, _VARIETY_LEFT, _LENGTH_GROWN = 0.2, 0.6, 1.5
+_DRIFTED = 2.0
+"""Times the entropy of the first replies, beyond which the KL says that replies are no longer the reference's."""
 
 
 def stop_reason(rows: Rows, settings: StopSettings) -> str | None:
@@ -25,7 +27,7 @@ def stop_reason(rows: Rows, settings: StopSettings) -> str | None:
     if len(last) == settings.patience:
         first_entropy = rows[0]["entropy"]
         rules: list[tuple[str, float | None, str, Callable[[float, float], bool], str]] = [
-            ("kl", settings.kl, "the KL to SL-CAI was above {limit:g} nats per reply", float.__gt__, "kl"),
+            ("kl", settings.kl, "the KL to the reference was above {limit:g} nats per reply", float.__gt__, "kl"),
             (
                 "entropy",
                 None if settings.entropy is None else settings.entropy * first_entropy,
@@ -69,7 +71,10 @@ def over_optimised(rows: Rows, window: int) -> bool:
 
 
 def signs(rows: Rows) -> list[str]:
-    """What a person should hear of how replies changed from the first quarter of the steps to the last."""
+    """What a person should hear of how replies changed from the first quarter of the steps to the last.
+
+    The held-out score is compared with the quarter in which it was best, since it may rise before it falls.
+    """
     if len(rows) < 4:
         return []
     quarter = len(rows) // 4
@@ -88,14 +93,32 @@ def signs(rows: Rows) -> list[str]:
     first, last = means("length")
     if last > _LENGTH_GROWN * first or first > _LENGTH_GROWN * last:
         told.append(f"length: replies have {last:.0f} tokens ({first:.0f} at first)")
+    variety = fmean(row["entropy"] * row["length"] for row in before)
+    _, distance = means("kl")
+    if distance > _DRIFTED * variety:
+        told.append(
+            f"drift: replies are {distance:.1f} nats from the reference, whose own replies vary by {variety:.1f} "
+            "(KL and entropy per reply)"
+        )
     if all(row.get("held_out_score") is not None for row in rows):
-        (first, last), (held_first, held_last) = means("score"), means("held_out_score")
-        if last > first and held_last < held_first:
-            told.append(
-                f"over-optimisation: the score rose from {first:+.2f} to {last:+.2f}, "
-                f"the held-out score fell from {held_first:+.2f} to {held_last:+.2f}"
-            )
+        told += _over_optimised_since_best(rows, quarter)
     return told
+
+
+def _over_optimised_since_best(rows: Rows, window: int) -> list[str]:
+    """Whether the score rose and the held-out score fell, each surely, from where that was best to the end."""
+    last = rows[-window:]
+    earlier = [rows[start : start + window] for start in range(0, len(rows) - 2 * window + 1, window)]
+    best = max(earlier, key=lambda part: fmean(row["held_out_score"] for row in part))
+    if not over_optimised([*best, *last], window):
+        return []
+    (first, end), (held_first, held_end) = (
+        tuple(fmean(row[name] for row in part) for part in (best, last)) for name in ("score", "held_out_score")
+    )
+    return [
+        f"over-optimisation: the score rose from {first:+.2f} to {end:+.2f}, "
+        f"the held-out score fell from {held_first:+.2f} to {held_end:+.2f}"
+    ]
 
 
 def _rise(values: Sequence[float], window: int) -> float:

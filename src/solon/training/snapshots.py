@@ -1,0 +1,82 @@
+"""The policy on its way: every so many steps it is kept as an ordinary model folder, `snapshots/step-00010`.
+
+The policy goes on learning, so nothing here may change it: where it is an adapter, the merged weights are computed
+beside the model instead of in it, to the same bits as merging gives, and the adapter's own files are kept as well. A
+snapshot is made under another name and renamed when it is whole; a step that is done again after a kill makes the same
+folder again.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from peft import PeftModel
+from peft.tuners.lora import LoraLayer
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from solon.training.checkpoint import PARTIAL, writing
+from solon.training.models import DEFAULT_ADAPTER, Trainable, inner, quietly, save_adapter
+
+SNAPSHOTS = "snapshots"
+"""The folder of the snapshots in the stage's own."""
+_NAME = re.compile(r"step-(\d{5,})")
+_BASE, _LORA = ".base_layer", ".lora_"
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySnapshots:
+    """Where the snapshots of a policy go, and what they are made of."""
+
+    folder: Path
+    policy: Trainable
+    tokenizer: PreTrainedTokenizerBase
+
+    def keep(self, step: int) -> None:
+        """Write the policy as it is after `step` steps, replacing what an earlier session wrote of this step.
+
+        Raises RunError when the disk refuses.
+        """
+        final = snapshot_path(self.folder, step)
+        partial = final.with_name(final.name + PARTIAL)
+        with quietly(), writing(final):
+            for stale in (partial, final):
+                shutil.rmtree(stale, ignore_errors=True)
+            partial.mkdir(parents=True)
+            if isinstance(self.policy, PeftModel):
+                save_adapter(self.policy, partial)
+            inner(self.policy).save_pretrained(partial, state_dict=dict(merged_weights(self.policy)))
+            self.tokenizer.save_pretrained(partial)
+            os.replace(partial, final)
+
+
+def snapshot_path(folder: Path, step: int) -> Path:
+    """The model folder of the policy after `step` steps."""
+    return folder / f"step-{step:05d}"
+
+
+def steps_in(folder: Path) -> list[int]:
+    """The steps of which a folder holds snapshots, in order."""
+    found = (_NAME.fullmatch(entry.name) for entry in folder.iterdir()) if folder.is_dir() else ()
+    return sorted(int(each[1]) for each in found if each is not None)
+
+
+def merged_weights(model: Trainable) -> Mapping[str, Tensor]:
+    """The weights of the plain model, by their plain names; an adapter's part is added to copies (W + s B A)."""
+    plain = inner(model)
+    weights: dict[str, Tensor] = plain.state_dict()
+    if not isinstance(model, PeftModel):
+        return weights
+    with torch.no_grad():
+        for name, layer in plain.named_modules():
+            if isinstance(layer, LoraLayer) and DEFAULT_ADAPTER in layer.scaling:
+                weight, delta = weights[f"{name}{_BASE}.weight"], cast(Any, layer).get_delta_weight(DEFAULT_ADAPTER)
+                weights[f"{name}{_BASE}.weight"] = weight + delta.to(weight.dtype)
+    return {name.replace(_BASE, ""): weight for name, weight in weights.items() if _LORA not in name}
