@@ -23,6 +23,7 @@ from solon.digest import digest_source
 from solon.engines.base import Engine
 from solon.engines.local import LocalEngine
 from solon.engines.remembering import RememberingEngine
+from solon.errors import RunError
 from solon.evals import fitness, measure
 from solon.evals.rating import Rater as Rates
 from solon.evals.results import (
@@ -34,15 +35,18 @@ from solon.evals.results import (
     PROMPTS,
     RESPONSE_PAIRS,
     RESPONSES,
+    RL_CAI,
     RLHF,
     SL_CAI,
     in_round,
+    out_of_round,
     policies_of,
     stages_of,
 )
 from solon.progress import Display
 from solon.recipe import Algorithm, Memory, Method, Rater, Recipe, Settings
 from solon.runs import Answers, Artefact, Progress, Row, RunDirectory, StageFolder
+from solon.runs.processes import ALONE, Processes
 from solon.sources.datasets_library import dataset_hash
 from solon.sources.entries import located
 from solon.stages import (
@@ -66,6 +70,11 @@ from solon.stages.room import reserved_tokens
 from solon.testbed.fitness_questions import assess_judge_of, critic_faults
 from solon.testbed.oracle import Oracle
 
+SHARED = frozenset({SL_CAI, PREFERENCE_MODEL, HELD_OUT_MODEL, RL_CAI, RLHF})
+"""The stages that train, which several processes do together; the main process does the others while the rest wait."""
+_BEGUN, _FINISHED = "begun", "finished"
+"""What the main process tells of a stage."""
+
 
 @dataclass(frozen=True, slots=True)
 class Planted:
@@ -75,17 +84,24 @@ class Planted:
     label: Callable[[Questionnaire, ai_feedback.FeedbackInputs, StageFolder], Artefact]
 
 
-def advance(run: RunDirectory, display: Display, until: str = MEASURE, planted: Planted | None = None) -> None:
+def advance(
+    run: RunDirectory,
+    display: Display,
+    until: str = MEASURE,
+    planted: Planted | None = None,
+    processes: Processes = ALONE,
+) -> None:
     """Do every stage of the run, up to the one named `until`, that is not finished; the caller holds the run's lock.
 
-    Raises the kinds of SolonError that stages raise, and Interrupted when the run was asked to stop.
+    Raises the kinds of SolonError that stages raise, and Interrupted when the run was asked to stop. Of several
+    processes all call this, the main one holding the lock.
     """
     finetune.refuse_missing_steps(run.recipe.finetune, run.recipe.revision.steps)
     reinforcement.refuse_unusable(run.recipe.rl)
     refuse_unshareable(run.recipe)
     refuse_unteachable(run.recipe)
     with run.answers() as answers:
-        for artefact in _in_order(Pipeline(run, display, answers, planted)):
+        for artefact in _in_order(Pipeline(run, display, answers, planted, processes)):
             if artefact.name == until:
                 return
 
@@ -163,6 +179,7 @@ class Pipeline:
     answers: Answers | None = None
     """What models answered before; without it every question is asked."""
     planted: Planted | None = None
+    processes: Processes = ALONE
     _stage: str = ""
     """The stage that asks now."""
     _loaded: tuple[Path, LocalEngine] | None = None
@@ -390,16 +407,41 @@ class Pipeline:
         total = max(number, len(stages))
         key = {"settings": settings.model_dump(mode="json"), "seed": self.recipe.seed, **read}
         self._stage = name
+        if self.processes.rank:
+            return self._help(number, name, key, work)
         finished = self.run.finished(name, key) or self.run.adopt(number, name, key)
         if finished is not None:
             self.display.stage_kept(number, name, total, finished.manifest.rows)
+            self.processes.tell(_FINISHED)
             return finished
         self.display.stage_started(number, name, total)
-        artefact = work(self.run.begin(number, name, key, self._report))
+        if out_of_round(name) in SHARED:
+            out = self.run.begin(number, name, key, self._report, self.processes)
+            self.processes.tell(_BEGUN)
+            artefact = work(out)
+        else:
+            artefact = work(self.run.begin(number, name, key, self._report))
+            self.processes.tell(_FINISHED)
         manifest = artefact.manifest
         self.display.stage_finished(name, manifest.rows, manifest.outcomes, manifest.seconds)
         for line in told(artefact.facts):
             self.display.remark(line)
+        return artefact
+
+    def _help(
+        self, number: int, name: str, key: Mapping[str, object], work: Callable[[StageFolder], Artefact]
+    ) -> Artefact:
+        """The artefact of a stage that the main process does, with this one's help where it trains."""
+        self._loaded = None  # only the main process asks models
+        if self.processes.tell("") == _BEGUN:
+            return work(self.run.help(number, name, key, self.processes))
+        artefact = self.run.finished(name)
+        if artefact is None:
+            raise RunError(
+                f"this process does not see the stage '{name}' that the main process finished",
+                place=str(self.run.path),
+                remedy="Put the run's folder where every machine sees it",
+            )
         return artefact
 
     def engine(self, folder: Path) -> Engine:

@@ -5,7 +5,8 @@
 
 Listing the commands imports none of them, so that help is instant. Every failure that a user can meet ends as one line
 on standard error: `Error: place: cause. remedy`, with exit code 1 (2 for a wrong command line); `--debug` shows the
-traceback instead. Ctrl-C exits with 130 and tells how to go on.
+traceback instead. Ctrl-C exits with 130 and tells how to go on. Of several processes that a launcher started, the main
+one speaks for all.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from typing import NoReturn
 import click
 
 from solon.cli.terminal import INTERRUPTED, plain
-from solon.errors import SolonError
+from solon.errors import RunError, SolonError
+from solon.launch import launched
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "run": ("solon.cli.run:run", "Train by a constitution, or go on with a run."),
@@ -86,9 +88,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     try:
+        _refuse_launching(given)
         code = cli.main(args=_debug_first(given), prog_name="solon", standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        if not launched()[0]:
+            error.show()
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
         if debug:
@@ -118,7 +122,20 @@ def _debug_first(given: list[str]) -> list[str]:
     return ["--debug", *(each for each in given if each != "--debug")] if "--debug" in given else given
 
 
+def _refuse_launching(given: Sequence[str]) -> None:
+    """Raise RunError where several processes were started for a command that one process does."""
+    command = next((each for each in given if not each.startswith("-")), "run")
+    if launched()[1] > 1 and command != "run":
+        raise RunError(
+            "several processes were started for it, and only 'solon run' shares its work among them",
+            place=f"solon {command}",
+            remedy=f"Use it without a launcher: solon {' '.join(given)}",
+        )
+
+
 def _say(line: str) -> None:
+    if launched()[0]:
+        return
     print(plain(line, lines=False).rstrip(), file=sys.stderr)
 
 

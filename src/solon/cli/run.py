@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from solon.cli.terminal import INTERRUPTED
+from solon.launch import launched
 
 if TYPE_CHECKING:
     from solon.recipe import Recipe
@@ -31,6 +32,7 @@ Examples:
   solon run runs/mine --recipe testbed --dry-run                prompts, calls, tokens and time; nothing is written
   solon run runs/mine --accept-weak-judge                       go on, though the judge is no better than chance
   solon run runs/v2 --reuse runs/demo --set constitution=new.yaml   a rule changed: only what it touches is redone
+  accelerate launch --multi_gpu --num_processes 4 -m solon.cli run runs/mine      on four GPUs: training is shared
 """
 
 
@@ -73,6 +75,10 @@ def run(
     """
     if weak_judge:
         settings = (*settings, ACCEPT)
+    if launched()[0]:
+        if not dry_run:
+            help_with(run, until)
+        return
     if dry_run:
         from solon.cli.dry_run import print_rehearsal
 
@@ -90,16 +96,33 @@ def run(
     from solon.evals.results import MEASURE
     from solon.pipeline import advance
     from solon.report import write
+    from solon.training.processes import joined
 
     try:
-        with directory.lock(), display_for(quiet=quiet) as display:
-            advance(directory, display, until or MEASURE)
+        with joined() as processes, directory.lock(), display_for(quiet=quiet) as display:
+            processes.tell(True)  # the run is there and ours
+            advance(directory, display, until or MEASURE, processes=processes)
     except KeyboardInterrupt:
         click.echo(f"Stopped; what was finished is saved. Go on with: solon run {shlex.quote(str(run))}", err=True)
         click.get_current_context().exit(INTERRUPTED)
     print_results(directory)
     print_reused(directory)
     click.echo(f"Report: {write(directory)}")
+
+
+def help_with(run: Path, until: str | None) -> None:
+    """Take this process's share of a run that the main process of the same launch makes or goes on with."""
+    from solon.evals.results import MEASURE
+    from solon.pipeline import advance
+    from solon.progress import Silent
+    from solon.runs import RunDirectory
+    from solon.training.processes import joined
+
+    with joined() as processes:
+        processes.tell(True)
+        directory = RunDirectory.open(run)
+        with directory.following():
+            advance(directory, Silent(), until or MEASURE, processes=processes)
 
 
 def refuse_unknown_stage(name: str | None, recipe: Recipe) -> None:

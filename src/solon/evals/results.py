@@ -39,6 +39,12 @@ def in_round(name: str, number: int) -> str:
     return name if number == 1 else f"{name}-{number}"
 
 
+def out_of_round(name: str) -> str:
+    """The name of a stage in the first round, whatever the round it is of."""
+    plain, _, number = name.rpartition("-")
+    return plain if number.isdecimal() else name
+
+
 def stages_of(recipe: Recipe) -> tuple[str, ...]:
     """The stages of a whole run of a recipe, in order; a stage's number is its position, counted from one."""
     if recipe.method is Method.RLHF:

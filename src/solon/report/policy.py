@@ -55,7 +55,7 @@ def policy_figures(figures: Mapping[str, Any], metrics: Sequence[Mapping[str, An
         ),
         (
             "Reward against \N{SQUARE ROOT}KL.",
-            "About a straight line while all goes well; where it bends, distance from the reference buys no more reward.",
+            "About a straight line while all goes well; where it bends, more distance buys no more reward.",
             score_by_distance(metrics),
         ),
     )

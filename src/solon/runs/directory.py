@@ -36,6 +36,7 @@ from solon.runs.interrupt import StopRequest, catching_signals
 from solon.runs.journal import Journal
 from solon.runs.lock import LOCK, locked
 from solon.runs.manifest import MANIFEST, plain, write_manifest
+from solon.runs.processes import ALONE, Processes
 from solon.runs.stage import JOURNAL, Report, StageFolder, clear_work, ignore
 
 FORMAT = 1
@@ -125,6 +126,12 @@ class RunDirectory:
                 write_atomically(self.path / RECIPE, dump_recipe(self.recipe))
             yield
 
+    @contextmanager
+    def following(self) -> Iterator[None]:
+        """Help another process of this launch, which holds the lock; signals ask the run to stop."""
+        with catching_signals(self.stop):
+            yield
+
     def finished(self, name: str, key: Mapping[str, object] | None = None) -> Artefact | None:
         """The artefact of a stage, by its name without the number; None when it is not finished.
 
@@ -169,7 +176,20 @@ class RunDirectory:
         opened = (Artefact.open(folder) for folder in self._folders())
         return [artefact for artefact in opened if artefact is not None]
 
-    def begin(self, number: int, name: str, key: Mapping[str, object], report: Report = ignore) -> StageFolder:
+    def help(self, number: int, name: str, key: Mapping[str, object], processes: Processes) -> StageFolder:
+        """A stage that the main process has begun, for one that helps: nothing is written through it."""
+        folder = self.path / f"{number:02d}-{name}"
+        journal = Journal(folder / JOURNAL)
+        return StageFolder(folder, number, name, key, journal, ignore, self.stop, processes)
+
+    def begin(
+        self,
+        number: int,
+        name: str,
+        key: Mapping[str, object],
+        report: Report = ignore,
+        processes: Processes = ALONE,
+    ) -> StageFolder:
         """Begin a stage or go on with it.
 
         `key` holds all that can change the stage's rows: its resolved settings and the hashes of its inputs. Raises
@@ -178,7 +198,9 @@ class RunDirectory:
         folder = self.path / f"{number:02d}-{name}"
         if not STAGE.fullmatch(folder.name):
             raise ValueError(f"'{folder.name}' is no name for a stage folder")
-        return begin_folder(folder, (number, name), key, report, self.stop)
+        begun = begin_folder(folder, (number, name), key, report, self.stop)
+        begun.processes = processes
+        return begun
 
     def _decide(self, recipe: Recipe) -> RunDirectory:
         """This run with what `recipe` accepts and it did not yet, stored when it is locked; nothing is taken back."""

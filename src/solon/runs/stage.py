@@ -23,6 +23,7 @@ from solon.runs.interrupt import StopRequest
 from solon.runs.journal import Chunk, Journal, Row
 from solon.runs.lazy import Lazy
 from solon.runs.manifest import ROWS, Manifest, describe_files, files_hash, plain, write_manifest
+from solon.runs.processes import ALONE, Processes
 from solon.runs.table import column_of, write_table
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ class StageFolder:
     journal: Journal
     report_to: Report = ignore
     stop: StopRequest = field(default_factory=StopRequest)
+    processes: Processes = ALONE
+    """Who else does the stage; only a stage that trains is done by several."""
     _mapped: set[str] = field(default_factory=set)
     _in_flight: bool = False
     _since: float = field(default_factory=time.monotonic)
@@ -72,7 +75,12 @@ class StageFolder:
     @property
     def stopping(self) -> bool:
         """Whether someone asked the run to stop: a trainer saves a checkpoint now, and its next report stops."""
-        return self.stop.made
+        return self.processes.any(self.stop.made)
+
+    @property
+    def follows(self) -> bool:
+        """Whether this process only helps with the stage, and another one writes and publishes it."""
+        return self.processes.rank > 0
 
     def map(
         self, phase: str, items: Sequence[T], work: Callable[[Sequence[T]], Sequence[Row]], *, chunk: int
@@ -135,9 +143,11 @@ class StageFolder:
         """Tell a person how far the work is; outside of `map` also the place at which a request to stop is obeyed."""
         self._tell("", done, total, note)
         if not self._in_flight:
-            if time.monotonic() - self._since > HEARTBEAT:
+            if not self.follows and time.monotonic() - self._since > HEARTBEAT:
                 self.journal.append_worked(self._lap())
-            self.stop.obey()
+            if self.stopping:
+                self.stop.made = True
+                self.stop.obey()
 
     def publish(
         self,
@@ -176,6 +186,21 @@ class StageFolder:
         write_manifest(self.path, manifest)
         self.journal.close()
         clear_work(self.path)
+        self.processes.tell(manifest.hash)
+        return self._published()
+
+    def follow(self) -> Artefact:
+        """The artefact that the main process publishes, once it has; what a helping process ends with.
+
+        Raises RunError when this process does not see it.
+        """
+        told = self.processes.tell("")
+        artefact = self._published()
+        if artefact.hash != told:
+            raise RunError("another artefact than the main process published", place=str(self.path))
+        return artefact
+
+    def _published(self) -> Artefact:
         artefact = Artefact.open(self.path)
         if artefact is None:
             raise RunError("the manifest is gone right after it was written", place=str(self.path))

@@ -19,6 +19,7 @@ from solon.engines.rendering import rendering_for
 from solon.engines.tokens import PromptTokenizer
 from solon.errors import RecipeError
 from solon.recipe import Algorithm, EngineSettings, Memory, Recipe, ReinforcementSettings
+from solon.runs.processes import ALONE, Processes
 from solon.stages.preference_model import load as load_scorer
 from solon.training.encoding import Encoding
 from solon.training.episodes import Actors, Critic
@@ -73,10 +74,16 @@ def refuse_unshareable(recipe: Recipe) -> None:
         )
 
 
-def load_cast(settings: ReinforcementSettings, folders: Folders, engine: EngineSettings, seed: int) -> Cast:
+def load_cast(
+    settings: ReinforcementSettings,
+    folders: Folders,
+    engine: EngineSettings,
+    seed: int,
+    processes: Processes = ALONE,
+) -> Cast:
     """Policy and reference from SL-CAI, the scorer, and for PPO the value function from the preference model."""
     if folders.backbone is not None:
-        return _shared(settings, folders, folders.backbone, engine)
+        return _shared(settings, folders, folders.backbone, engine, processes)
     scorer = load_scorer(folders.preference_model, engine)
     policy = with_adapter(load_causal_lm(folders.sl_cai, engine), settings.adapter, seed)
     token_model = TokenModel(policy)
@@ -86,11 +93,11 @@ def load_cast(settings: ReinforcementSettings, folders: Folders, engine: EngineS
     critic = None
     if settings.algorithm is Algorithm.PPO:
         value = with_adapter(load_preference_model(folders.preference_model, engine), settings.adapter, seed + 1)
-        critic = Critic(ScalarModel(value), _learner(trainable_parameters(value), settings))
+        critic = Critic(ScalarModel(value), _learner(trainable_parameters(value), settings, processes))
     actors = Actors(
         policy=token_model,
         reference=reference,
-        learner=_learner(trainable_parameters(policy), settings),
+        learner=_learner(trainable_parameters(policy), settings, processes),
         critic=critic,
         centre=scorer.centre,
         as_reference=policy.disable_adapter if isinstance(policy, PeftModel) else nullcontext,
@@ -98,7 +105,9 @@ def load_cast(settings: ReinforcementSettings, folders: Folders, engine: EngineS
     return Cast(actors, scorer)
 
 
-def _shared(settings: ReinforcementSettings, folders: Folders, backbone: Path, engine: EngineSettings) -> Cast:
+def _shared(
+    settings: ReinforcementSettings, folders: Folders, backbone: Path, engine: EngineSettings, processes: Processes
+) -> Cast:
     shared = SharedBackbone(backbone, folders.sl_cai, folders.preference_model, engine)
     tokenizer = load_tokenizer(folders.preference_model)
     texts = PromptTokenizer(tokenizer, rendering_for(tokenizer, engine.rendering))
@@ -107,11 +116,11 @@ def _shared(settings: ReinforcementSettings, folders: Folders, backbone: Path, e
     scorer = PreferenceModel(shared.preference, encoding, centre=float(getattr(config, CENTRE, 0.0)))
     critic = None
     if settings.algorithm is Algorithm.PPO:
-        critic = Critic(shared.value, _learner(shared.parameters(VALUE), settings))
+        critic = Critic(shared.value, _learner(shared.parameters(VALUE), settings, processes))
     actors = Actors(
         policy=shared.policy,
         reference=shared.policy,
-        learner=_learner(shared.parameters(POLICY), settings),
+        learner=_learner(shared.parameters(POLICY), settings, processes),
         critic=critic,
         centre=scorer.centre,
         as_reference=lambda: shared.using(REFERENCE),
@@ -119,5 +128,5 @@ def _shared(settings: ReinforcementSettings, folders: Folders, backbone: Path, e
     return Cast(actors, scorer)
 
 
-def _learner(parameters: dict[str, nn.Parameter], settings: ReinforcementSettings) -> Learner:
-    return Learner(parameters, clip=settings.clip_gradient, epsilon=EPSILON_RL)
+def _learner(parameters: dict[str, nn.Parameter], settings: ReinforcementSettings, processes: Processes) -> Learner:
+    return Learner(parameters, clip=settings.clip_gradient, epsilon=EPSILON_RL, processes=processes)

@@ -77,17 +77,23 @@ def run(settings: ReinforcementSettings, inputs: DirectInputs, out: StageFolder)
         adapted = with_adapter(model, training.adapter or settings.adapter, inputs.seed)
         policy = TokenModel(adapted)
         # An adapter begins as nothing, so this is the SL-CAI model; checkpoints are read only after it.
-        pairs = with_reference(policy, pairs, training.micro_tokens)
+        pairs = with_reference(policy, pairs, training.micro_tokens, out.processes)
         held_out = [pair for pair in pairs if is_held_out(pair.row_id, training.held_out, inputs.seed)]
         examples = [pair for pair in pairs if not is_held_out(pair.row_id, training.held_out, inputs.seed)]
         if not examples:
             raise StageError("there is no labelled pair to train on", remedy="Look at the outcomes of ai-feedback")
         learner = Learner(
-            trainable_parameters(adapted), clip=training.clip, epsilon=EPSILON, weight_decay=training.weight_decay
+            trainable_parameters(adapted),
+            clip=training.clip,
+            epsilon=EPSILON,
+            weight_decay=training.weight_decay,
+            processes=out.processes,
         )
         objective = DirectObjective(policy, settings.direct.beta)
-        before = mean_loss(objective, held_out, training.micro_tokens)
+        before = mean_loss(objective, held_out, training.micro_tokens, out.processes)
         log = train(learner, objective, examples, held_out, training, inputs.seed, session)
+        if out.follows:
+            return out.follow()
         ordered = accuracy(objective, held_out, training.micro_tokens)
         save_model(adapted, tokenizer, out.path / "model")
     last = log.rows[-1]

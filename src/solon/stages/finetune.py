@@ -24,7 +24,7 @@ from solon.recipe import EngineSettings, FinetuneSettings, RevisionsUsed
 from solon.runs import Artefact, Row, StageFolder
 from solon.stages.tables import TRAINING_METRICS, Kind, fit, prompt_in, reply_in
 from solon.training.batches import Example
-from solon.training.checkpoint import Checkpoints
+from solon.training.checkpoint import Checkpoints, ReadCheckpoints
 from solon.training.core import Log, Session, mean_loss, train
 from solon.training.encoding import Encoding
 from solon.training.forward import TokenModel
@@ -69,9 +69,10 @@ def run(settings: FinetuneSettings, inputs: FinetuneInputs, out: StageFolder) ->
             clip=settings.training.clip,
             epsilon=EPSILON,
             weight_decay=settings.training.weight_decay,
+            processes=out.processes,
         )
         objective = CompletionObjective(TokenModel(adapted))
-        before = mean_loss(objective, held_out, settings.training.micro_tokens)
+        before = mean_loss(objective, held_out, settings.training.micro_tokens, out.processes)
         log = train(
             learner,
             objective,
@@ -81,6 +82,8 @@ def run(settings: FinetuneSettings, inputs: FinetuneInputs, out: StageFolder) ->
             inputs.seed,
             session_in(out),
         )
+        if out.follows:
+            return out.follow()
         save_model(adapted, tokenizer, out.path / "model")
     told = {**mixture, **facts, "held_out_loss_before": before, **_told(log)}
     return out.publish(log.rows, TRAINING_METRICS, facts=told, files=["model"])
@@ -141,8 +144,9 @@ def is_held_out(row_id: str, share: float, seed: int) -> bool:
 
 
 def session_in(out: StageFolder) -> Session:
-    """A training session in a stage's folder."""
-    return Session(Checkpoints(out.path / "checkpoints"), out.report, lambda: out.stopping)
+    """A training session in a stage's folder; a process that only helps reads its checkpoints and writes none."""
+    kept = ReadCheckpoints if out.follows else Checkpoints
+    return Session(kept(out.path / "checkpoints"), out.report, lambda: out.stopping)
 
 
 def _examples(

@@ -25,7 +25,13 @@ _TRACKING = "tracking"
 
 @contextmanager
 def watched(out: StageFolder, settings: ReinforcementSettings, *more: Sink) -> Iterator[Session]:
-    """A session whose metrics go to a file, to the recipe's trackers, and to `more`; RecipeError for a missing one."""
+    """A session whose metrics go to a file, to the recipe's trackers, and to `more`; RecipeError for a missing one.
+
+    A process that only helps writes none of them.
+    """
+    if out.follows:
+        yield session_in(out)
+        return
     plain = settings.model_dump(mode="json")
     trackers = open_trackers(settings.trackers, out.name, out.path / _TRACKING, plain)
     sink = Several([JsonLines(out.path / METRICS), *trackers, *more])

@@ -135,9 +135,12 @@ def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder
             clip=settings.training.clip,
             epsilon=EPSILON,
             weight_decay=settings.training.weight_decay,
+            processes=out.processes,
         )
         objective = PreferenceObjective(ScalarModel(adapted))
         log = train(learner, objective, training, held_out, settings.training, inputs.seed, session_in(out))
+        if out.follows:
+            return out.follow()
         scorer = PreferenceModel(adapted, encoding)
         measured = evaluate(scorer, held_out)
         centre = _centre(scorer, held_out or training)

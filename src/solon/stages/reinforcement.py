@@ -19,11 +19,12 @@ from torch import Tensor
 
 from solon import wording
 from solon.conversation import Conversation
-from solon.engines.base import Completion, Finish, Sampling
+from solon.engines.base import Finish, Sampling
 from solon.engines.local import LocalEngine
 from solon.errors import ModelError, RecipeError, StageError
 from solon.recipe import Algorithm, Drawing, EngineSettings, Matmul, ReinforcementSettings
 from solon.runs import Artefact, StageFolder
+from solon.runs.processes import ALONE, Processes
 from solon.stages.cast import Folders, load_cast
 from solon.stages.learning import METRICS, SAMPLES, ReplySamples, watched
 from solon.stages.preference_model import load as load_scorer
@@ -32,9 +33,10 @@ from solon.training.advantage import refuse_missing_samples
 from solon.training.encoding import Encoding, Tokens
 from solon.training.metrics import JsonLines
 from solon.training.models import arithmetic, inner, load_tokenizer, save_model
-from solon.training.policy_gradient import Environment, Score, reinforce
+from solon.training.policy_gradient import Environment, Score, reinforce, unkept, unwatched
 from solon.training.rollout import Reply, draw_prompts, sample_seed
 from solon.training.scoring import PreferenceModel
+from solon.training.sharing import scores_by_share
 from solon.training.snapshots import SNAPSHOTS, PolicySnapshots, steps_in
 from solon.training.stopping import signs
 
@@ -87,7 +89,7 @@ def run(settings: ReinforcementSettings, inputs: ReinforcementInputs, out: Stage
     tokenizer = load_tokenizer(inputs.sl_cai)
     with arithmetic(inputs.engine):
         folders = Folders(inputs.sl_cai, inputs.preference_model, inputs.backbone)
-        cast = load_cast(settings, folders, inputs.engine, inputs.seed)
+        cast = load_cast(settings, folders, inputs.engine, inputs.seed, out.processes)
         actors, scorer = cast.actors, cast.scorer
         policy = actors.policy.model
         engine = LocalEngine(inner(policy), tokenizer, inputs.engine, name="policy")
@@ -97,14 +99,16 @@ def run(settings: ReinforcementSettings, inputs: ReinforcementInputs, out: Stage
         snapshots = PolicySnapshots(out.path / SNAPSHOTS, policy, tokenizer)
         samples = ReplySamples(JsonLines(out.path / SAMPLES), settings, known)
         environment = Environment(
-            sample=Sampler(engine, questions, settings, inputs.seed).sample,
-            score=_score(scorer, known),
-            held_out=_held_out(inputs, encoding.window, known),
-            watch=samples.watch,
-            snapshot=snapshots.keep,
+            sample=Sampler(engine, questions, settings, inputs.seed, out.processes).sample,
+            score=_score(scorer, known, out.processes),
+            held_out=_held_out(inputs, encoding.window, known, out.processes),
+            watch=unwatched if out.follows else samples.watch,
+            snapshot=unkept if out.follows else snapshots.keep,
         )
         with watched(out, settings, samples) as session:
             course = reinforce(actors, environment, settings, inputs.seed, session)
+        if out.follows:
+            return out.follow()
         save_model(policy, tokenizer, out.path / "model")
     rows = course.log.rows
     facts |= {
@@ -170,17 +174,33 @@ class Sampler:
     """By kind, red team first."""
     settings: ReinforcementSettings
     seed: int
+    processes: Processes = ALONE
 
     def sample(self, step: int) -> list[Reply]:
-        """The replies of one step; those without a single token are left out."""
-        settings, drawing = self.settings, self.settings.drawing
+        """The replies of one step, prompts shared by processes; those without a single token are left out."""
+        settings = self.settings
         shares = (settings.red_team_share, 1 - settings.red_team_share)
         sizes = [len(kind) for kind in self.questions]
-        drawn = [
-            (self.questions[kind][index], sample)
+        asked = [
+            self.questions[kind][index]
             for kind, index in draw_prompts(sizes, shares, settings.prompts_per_step, step, self.seed)
-            for sample in range(settings.samples_per_prompt)
         ]
+        # All samples of a prompt are one process's, so that they may share what was computed for the prompt.
+        mine = [(question, sample) for question in self.processes.share(asked) for sample in self._samples()]
+        completions = self._completions(step, mine)
+        size = settings.samples_per_prompt
+        whole = self.processes.gather([completions[at : at + size] for at in range(0, len(completions), size)])
+        replies = [_reply(question, each) for question, of_it in zip(asked, whole, strict=True) for each in of_it]
+        return [reply for reply in replies if reply.response]
+
+    def _samples(self) -> range:
+        return range(self.settings.samples_per_prompt)
+
+    def _completions(self, step: int, drawn: Sequence[tuple[Question, int]]) -> list[Written]:
+        """What the policy writes to each drawn prompt."""
+        if not drawn:  # fewer prompts than processes
+            return []
+        drawing = self.settings.drawing
         seeds = [sample_seed(self.seed, step, question.row_id, sample) for question, sample in drawn]
         stops = self.engine.rendering.stops()
         sampling = Sampling(drawing.max_tokens, drawing.temperature, drawing.top_p, stops)
@@ -189,19 +209,16 @@ class Sampler:
         # Decoding is many small products, which reduced precision makes slower: half the speed was measured.
         with arithmetic(EngineSettings(matmul=Matmul.HIGHEST)):
             completions = self.engine.generate(prompts, seeds, sampling)
-        replies = [_reply(question, each) for (question, _), each in zip(drawn, completions, strict=True)]
-        return [reply for reply in replies if reply.response]
+        return [(list(each.token_ids), each.text, each.finish in (Finish.END, Finish.STOP)) for each in completions]
 
 
-def _reply(question: Question, completion: Completion) -> Reply:
-    return Reply(
-        row_id=question.row_id,
-        kind=question.kind.value,
-        prompt=question.tokens,
-        response=completion.token_ids,
-        text=completion.text,
-        finished=completion.finish in (Finish.END, Finish.STOP),
-    )
+Written = tuple[list[int], str, bool]
+"""A reply as it passes between processes: token ids, text, whether it ended before its limit."""
+
+
+def _reply(question: Question, written: Written) -> Reply:
+    token_ids, text, finished = written
+    return Reply(question.row_id, question.kind.value, question.tokens, tuple(token_ids), text, finished)
 
 
 def _questions(
@@ -226,7 +243,9 @@ def _questions(
     return by_kind, {"prompts": counts, "too_long": len(made) - len(fitting)}
 
 
-def _held_out(inputs: ReinforcementInputs, window: int, known: Mapping[str, Conversation]) -> Score | None:
+def _held_out(
+    inputs: ReinforcementInputs, window: int, known: Mapping[str, Conversation], processes: Processes
+) -> Score | None:
     """The centred scores of a preference model that is not learned from; ModelError when its window is smaller."""
     if inputs.held_out is None:
         return None
@@ -237,15 +256,15 @@ def _held_out(inputs: ReinforcementInputs, window: int, known: Mapping[str, Conv
             place=str(inputs.held_out),
             remedy=f"Use --set engine.window={scorer.encoding.window}",
         )
-    score = _score(scorer, known)
+    score = _score(scorer, known, processes)
     return lambda replies: score(replies) - scorer.centre
 
 
-def _score(scorer: PreferenceModel, known: Mapping[str, Conversation]) -> Score:
+def _score(scorer: PreferenceModel, known: Mapping[str, Conversation], processes: Processes) -> Score:
     def score(replies: Sequence[Reply]) -> Tensor:
         return scorer.score([known[reply.row_id].with_reply(reply.text) for reply in replies])
 
-    return score
+    return lambda replies: scores_by_share(processes, replies, score)
 
 
 def _rounded(seconds: Mapping[str, float]) -> dict[str, float]:

@@ -16,8 +16,9 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from solon.errors import StageError
+from solon.errors import DivergedError, StageError
 from solon.recipe import Training
+from solon.runs.processes import ALONE, Processes
 from solon.training.batches import batch_at, micro_batches, steps_per_epoch
 from solon.training.checkpoint import Checkpoints, Snapshot
 from solon.training.learner import Learner, Totals, learning_rate_at
@@ -93,22 +94,35 @@ def accumulate(
 ) -> tuple[Totals, float]:
     """Gradients of the mean loss of `rows`, micro-batch by micro-batch; the sums, and what the loss was divided by."""
     size = objective.size(rows)
-    totals = Totals()
-    for part in micro_batches(rows, lambda row: row.length, micro_tokens, width=objective.width):
-        loss, counts = objective.loss(part)
-        totals.add(learner.backward(loss / size, place, (row.row_id for row in part)), counts)
-    return totals, size
+    totals, failure = Totals(), None
+    try:
+        for part in micro_batches(
+            shared(learner.processes, rows), lambda row: row.length, micro_tokens, width=objective.width
+        ):
+            loss, counts = objective.loss(part)
+            totals.add(learner.backward(loss / size, place, (row.row_id for row in part)), counts)
+    except DivergedError as error:  # told to all, so that no process waits for one that has ended
+        failure = error
+    return learner.together(totals, failure), size
 
 
-def mean_loss(objective: Objective[R], rows: Sequence[R], micro_tokens: int) -> float | None:
+def shared(processes: Processes, rows: Sequence[R]) -> Sequence[R]:
+    """What of `rows` is this process's to do: long ones and short ones alike."""
+    return processes.share(sorted(rows, key=lambda row: row.length, reverse=True))
+
+
+def mean_loss(
+    objective: Objective[R], rows: Sequence[R], micro_tokens: int, processes: Processes = ALONE
+) -> float | None:
     """The mean loss over `rows` without gradients; None when there are none, StageError when it is not finite."""
     if not rows:
         return None
     total = 0.0
     with torch.no_grad():
-        for part in micro_batches(rows, lambda row: row.length, micro_tokens, width=objective.width):
+        mine = shared(processes, rows)
+        for part in micro_batches(mine, lambda row: row.length, micro_tokens, width=objective.width):
             total += float(objective.loss(part)[0])
-    mean = total / objective.size(rows)
+    mean = sum(processes.gather([total])) / objective.size(rows)
     if not math.isfinite(mean):
         raise StageError(f"the held-out loss is {mean}", remedy="Lower the learning rate in a new run")
     return mean
@@ -133,6 +147,7 @@ def train(
     per_epoch = steps_per_epoch(len(examples), settings.batch)
     steps = max(1, math.ceil(settings.epochs * per_epoch))
     log, first = _resume(learner, session.checkpoints)
+    refuse_unequal(learner.processes, first)
     session.metrics.begin(first)
     lap = time.monotonic()
     for step in range(first, steps):
@@ -151,7 +166,7 @@ def train(
                 "gradient_norm": norm,
                 "rows": len(rows),
                 **totals.counts,
-                "held_out_loss": mean_loss(objective, held_out, settings.micro_tokens) if rests else None,
+                "held_out_loss": _held_out_loss(learner, objective, held_out, settings) if rests else None,
             }
         )
         session.metrics.add(log.rows[-1])
@@ -160,6 +175,22 @@ def train(
             session.checkpoints.save(_snapshot(learner, step + 1, log))
         session.progress(step + 1, steps, f"loss {totals.loss:.3f}")
     return log
+
+
+def _held_out_loss(
+    learner: Learner, objective: Objective[R], held_out: Sequence[R], settings: Training
+) -> float | None:
+    return mean_loss(objective, held_out, settings.micro_tokens, learner.processes)
+
+
+def refuse_unequal(processes: Processes, step: int) -> None:
+    """Raise StageError when the processes would not go on from the same step: they do not see the same folder."""
+    steps = processes.gather([step])
+    if len(set(steps)) > 1:
+        raise StageError(
+            f"the processes found checkpoints of different steps ({', '.join(map(str, steps))})",
+            remedy="Put the run's folder where every machine sees it",
+        )
 
 
 def _snapshot(learner: Learner, step: int, log: Log) -> Snapshot:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from solon.runs.processes import ALONE, Processes
 from solon.training.batches import Example, micro_batches, pad_right, span_mask
 from solon.training.forward import TokenModel
 from solon.training.losses import direct_preference_loss, token_logprobs
@@ -48,13 +49,16 @@ def reply_logprobs(model: TokenModel, rows: Sequence[Example]) -> Tensor:
     return zeros_BT.masked_scatter(mask_BT, logprob_N).sum(1)
 
 
-def with_reference(model: TokenModel, pairs: Sequence[DirectPair], micro_tokens: int) -> list[DirectPair]:
-    """The pairs with log-probabilities by `model` as it is now."""
+def with_reference(
+    model: TokenModel, pairs: Sequence[DirectPair], micro_tokens: int, processes: Processes = ALONE
+) -> list[DirectPair]:
+    """The pairs with log-probabilities by `model` as it is now; processes share the pairs."""
     rows = [row for pair in pairs for row in (pair.chosen, pair.rejected)]
     logprob_B = torch.zeros(len(rows))
     with torch.no_grad():
-        for part in micro_batches(range(len(rows)), lambda index: rows[index].length, micro_tokens):
+        for part in micro_batches(processes.share(range(len(rows))), lambda index: rows[index].length, micro_tokens):
             logprob_B[part] = reply_logprobs(model, [rows[index] for index in part]).cpu()
+    processes.add([logprob_B])  # zero wherever another process measured
     sides = logprob_B.reshape(-1, 2).tolist()
     return [
         replace(pair, reference_chosen=chosen, reference_rejected=rejected)

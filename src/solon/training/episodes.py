@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from solon.training.learner import Learner
 from solon.training.losses import explained_variance, kl_k1, kl_k3, token_rewards
 from solon.training.monitors import monitored
 from solon.training.rollout import Reply, measure_behaviour, measure_logprobs, measure_values, response_mask
+from solon.training.sharing import by_share
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +107,13 @@ def measure(
     """
     temperature, micro_tokens = settings.drawing.temperature, settings.micro_tokens
     mask_BT = response_mask(replies)
-    behaviour_BT, entropy_BT = measure_behaviour(actors.policy, replies, temperature, micro_tokens)
+    whole = partial(by_share, actors.learner.processes, replies)
+    behaviour_BT, entropy_BT = whole(lambda some: measure_behaviour(actors.policy, some, temperature, micro_tokens))
     with actors.as_reference():
-        reference_BT = measure_logprobs(actors.reference, replies, temperature, micro_tokens)
+        (reference_BT,) = whole(lambda some: [measure_logprobs(actors.reference, some, temperature, micro_tokens)])
     value_BT = None
-    if actors.critic is not None:
-        value_BT = measure_values(actors.critic.model, replies, actors.centre, micro_tokens)
+    if (critic := actors.critic) is not None:
+        (value_BT,) = whole(lambda some: [measure_values(critic.model, some, actors.centre, micro_tokens)])
     unfinished_B = torch.tensor([not reply.finished for reply in replies])
     reward_B = score_B - settings.unfinished_penalty * unfinished_B
     coefficient = settings.kl if kl_coefficient is None else kl_coefficient

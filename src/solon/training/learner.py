@@ -1,8 +1,9 @@
 """The optimiser's side of training: accumulate gradients token-exactly, check them, step.
 
 The loss of a batch is a sum over its rows or tokens divided by their number, counted before the batch is cut into
-micro-batches, so the gradient is the same for any micro-batch size. A loss or a gradient norm that is not finite stops
-the run before it can touch the weights, and names the step and the rows.
+micro-batches, so the gradient is the same for any micro-batch size, and for any number of processes that share the
+rows: their gradients are summed before the step, which all of them then take alike. A loss or a gradient norm that is
+not finite stops the run before it can touch the weights, and names the step and the rows.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from solon.errors import DivergedError, StageError
 from solon.recipe import Schedule
+from solon.runs.processes import ALONE, Processes
 
 BETAS = (0.9, 0.95)
 EPSILON, EPSILON_RL = 1e-8, 1e-5
@@ -57,10 +60,17 @@ class Learner:
     """AdamW over named parameters, with a clipped and checked gradient."""
 
     def __init__(
-        self, parameters: Mapping[str, nn.Parameter], *, clip: float, epsilon: float, weight_decay: float = 0.0
+        self,
+        parameters: Mapping[str, nn.Parameter],
+        *,
+        clip: float,
+        epsilon: float,
+        weight_decay: float = 0.0,
+        processes: Processes = ALONE,
     ) -> None:
         self.parameters = dict(parameters)
         self.clip = clip
+        self.processes = processes
         # Decay is for matrices: on gains and biases it only pulls away from where they belong.
         matrices = [each for each in self.parameters.values() if each.ndim > 1]
         vectors = [each for each in self.parameters.values() if each.ndim <= 1]
@@ -76,6 +86,39 @@ class Learner:
             raise _not_finite("loss", value, place, row_ids)
         loss.backward()  # type: ignore[no-untyped-call]
         return value
+
+    def together(self, totals: Totals, failure: DivergedError | None) -> Totals:
+        """The sums of all processes' `totals`; afterwards each holds the sum of all their gradients.
+
+        Raises, in every process alike, the `failure` of the first that met one.
+        """
+        failed = [failure.cause, failure.place, failure.remedy] if failure else None
+        own: dict[str, Any] = {"loss": totals.loss, "counts": dict(totals.counts), "failed": failed}
+        everyones = self.processes.gather([own])
+        for told in everyones:
+            if told["failed"]:
+                self.discard()
+                cause, place, remedy = told["failed"]
+                raise DivergedError(cause, place=place, remedy=remedy)
+        self._add_gradients()
+        summed = Totals()
+        for told in everyones:
+            summed.add(told["loss"], told["counts"])
+        return summed
+
+    def _add_gradients(self) -> None:
+        if self.processes.count == 1:
+            return
+        learning = list(self.parameters.values())
+        # A parameter that no process used stays without a gradient, so that the optimiser passes it over.
+        used = torch.tensor([int(each.grad is not None) for each in learning])
+        self.processes.add([used])
+        gradients = []
+        for each, number in zip(learning, used.tolist(), strict=True):
+            if number:
+                each.grad = torch.zeros_like(each) if each.grad is None else each.grad
+                gradients.append(each.grad)
+        self.processes.add(gradients)
 
     def step(self, learning_rate: float, place: str, row_ids: Iterable[str]) -> float:
         """Clip, check, update and clear the gradient; returns its norm before clipping."""

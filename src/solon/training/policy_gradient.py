@@ -18,7 +18,7 @@ from torch import Tensor
 from solon.errors import DivergedError, StageError
 from solon.recipe import Kept, KlControl, ReinforcementSettings
 from solon.training.checkpoint import Snapshot
-from solon.training.core import Log, Session
+from solon.training.core import Log, Session, refuse_unequal
 from solon.training.episodes import Actors, Rollout, describe, measure
 from solon.training.losses import adapted_kl
 from solon.training.policy_update import first_of_policy, update
@@ -109,6 +109,7 @@ def reinforce(
     finite in the first step; in a later one that is a reason to stop, with the policy as it was just before.
     """
     course = _resume(actors, settings, session)
+    refuse_unequal(actors.learner.processes, course.step)
     session.metrics.begin(course.step)
     while course.step < settings.steps:
         course.stopped_because = stop_reason(course.log.rows, settings.stop)

@@ -1,0 +1,157 @@
+"""What the tests of several processes run: stages that train, on a tiny model, by one process or by each of several.
+
+    python -m tests.training.launched FOLDER OUT CASE...        # under a launcher, or without one
+
+`prepare(FOLDER)` makes what the cases read. A case `kill-NAME` ends as if killed after its second step.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from solon.recipe import (
+    Adapter,
+    Algorithm,
+    DirectSettings,
+    Drawing,
+    EngineSettings,
+    FinetuneSettings,
+    PreferenceSettings,
+    ReinforcementSettings,
+    Training,
+)
+from solon.runs import Artefact, StageFolder
+from solon.runs.journal import Journal
+from solon.runs.processes import Processes
+from solon.stages import direct_preference, finetune, preference_model, reinforcement
+from solon.training.processes import joined
+from tests.training.tiny import artefact, asked, row_id, said, save_tiny_model, stage_folder
+
+TRAINING = Training(batch=8, epochs=3, held_out=0.2, checkpoint_every=1, learning_rate=1e-3, micro_tokens=96)
+LEARNING = ReinforcementSettings(
+    steps=3,
+    prompts_per_step=7,
+    value_warmup=1,
+    checkpoint_every=1,
+    learning_rate=1e-4,
+    drawing=Drawing(max_tokens=8),
+    red_team_share=0.5,
+    micro_tokens=128,
+)
+LORA = {"adapter": Adapter(rank=4)}
+RLOO = {"algorithm": Algorithm.RLOO, "samples_per_prompt": 2}
+ENGINE = EngineSettings(threads=1)
+
+
+class Killed(BaseException):
+    """Stands for `kill -9`."""
+
+
+def prepare(folder: Path) -> None:
+    """The model, revisions, replies, labels and prompts that the cases read, and a preference model."""
+    save_tiny_model(folder / "tiny")
+    texts = [f"How do I bake {'bread ' * (n % 5)}{n} ?" for n in range(19)]
+    pairs = [
+        {"row_id": row_id(text), "prompt": asked(text), "chosen": said("yes good " * (1 + n % 3)),
+         "rejected": said("no bad"), "p_chosen": (0.9, 0.6, 0.5)[n % 3], "outcome": "ok"}
+        for n, text in enumerate(texts)
+    ]  # fmt: skip
+    artefact(folder / "06", pairs)
+    revised = [
+        {"row_id": row_id(text), "step": 1, "prompt": asked(text), "completion": said("It would hurt . " * (1 + n % 4)),
+         "outcome": "ok"}
+        for n, text in enumerate(texts)
+    ]  # fmt: skip
+    artefact(folder / "03", revised)
+    artefact(folder / "02", [{**row, "kind": "helpful", "sample": 0} for row in revised[:5]])
+    prompts = [
+        {"row_id": row_id(f"{kind} {n}"), "kind": kind, "prompt": asked(f"{kind} {'please ' * n}{n} ?"),
+         "outcome": "ok"}
+        for kind in ("red_team", "helpful") for n in range(6)
+    ]  # fmt: skip
+    artefact(folder / "01", prompts)
+    sft(folder, stage_folder(folder / "04"), {})
+    pm(folder, stage_folder(folder / "07"), {})
+
+
+def opened(folder: Path) -> Artefact:
+    found = Artefact.open(folder)
+    assert found is not None
+    return found
+
+
+def sft(folder: Path, out: StageFolder, changed: Mapping[str, Any]) -> Artefact:
+    settings = FinetuneSettings(training=TRAINING.model_copy(update=changed))
+    inputs = finetune.FinetuneInputs(3, folder / "tiny", ENGINE, opened(folder / "03"), opened(folder / "02"))
+    return finetune.run(settings, inputs, out)
+
+
+def pm(folder: Path, out: StageFolder, changed: Mapping[str, Any]) -> Artefact:
+    settings = PreferenceSettings(human=None, training=TRAINING.model_copy(update=changed))
+    inputs = preference_model.PreferenceInputs(3, folder / "tiny", ENGINE, opened(folder / "06"), None)
+    return preference_model.run(settings, inputs, out)
+
+
+def rl(folder: Path, out: StageFolder, changed: Mapping[str, Any]) -> Artefact:
+    settings = LEARNING.model_copy(update=changed)
+    if settings.algorithm is Algorithm.DPO:
+        settings = settings.model_copy(update={"direct": DirectSettings(training=TRAINING)})
+        pairs = direct_preference.DirectInputs(3, folder / "tiny", ENGINE, opened(folder / "06"))
+        return direct_preference.run(settings, pairs, out)
+    inputs = reinforcement.ReinforcementInputs(
+        3, opened(folder / "04").model, opened(folder / "07").model, ENGINE, opened(folder / "01"),
+        held_out=opened(folder / "07").model,
+    )  # fmt: skip
+    return reinforcement.run(settings, inputs, out)
+
+
+CASES: Mapping[str, tuple[Callable[[Path, StageFolder, Mapping[str, Any]], Artefact], Mapping[str, Any]]] = {
+    "sft": (sft, {}),
+    "sft-lora": (sft, LORA),
+    "sft-decay": (sft, {"weight_decay": 0.1, "batch": 3}),
+    "pm": (pm, {}),
+    "pm-lora": (pm, LORA),
+    "ppo": (rl, {}),
+    "ppo-lora": (rl, LORA),
+    "rloo": (rl, RLOO),
+    "rloo-lora": (rl, {**RLOO, **LORA}),
+    "dpo": (rl, {"algorithm": Algorithm.DPO}),
+    "dpo-lora": (rl, {"algorithm": Algorithm.DPO, **LORA}),
+    # Fewer prompts than processes: one of them has nothing to do.
+    "ppo-one-prompt": (rl, {"prompts_per_step": 1, "minibatches": 1}),
+}
+
+
+def die(progress: Any) -> None:
+    if progress.done == 2:
+        raise Killed
+
+
+def stage_of(path: Path, processes: Processes, **more: Any) -> StageFolder:
+    if processes.rank:
+        return StageFolder(path, 1, path.name, {}, Journal(path / "journal.jsonl"), processes=processes, **more)
+    out = stage_folder(path, processes=processes, **more)
+    processes.tell(True)  # the folder is there
+    return out
+
+
+def run(folder: Path, out: Path, names: list[str], processes: Processes) -> None:
+    for name in names:
+        killed = name.startswith("kill-")
+        case, changed = CASES[name.removeprefix("kill-")]
+        path = out / name.removeprefix("kill-")
+        if processes.rank:
+            processes.tell(True)
+        stage = stage_of(path, processes, **({"report_to": die} if killed else {}))
+        try:
+            case(folder, stage, changed)
+        except Killed:
+            stage.journal.close()
+
+
+if __name__ == "__main__":
+    with joined() as these:
+        run(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:], these)
