@@ -29,6 +29,7 @@ from solon.pipeline import Pipeline, rater_of
 from solon.progress import Display
 from solon.recipe import Method
 from solon.runs import Artefact, RunDirectory, StageFolder
+from solon.session import Session
 from solon.stages import red_team, response_pairs
 from solon.stages.tables import HELD_OUT_KINDS
 from solon.training.snapshots import SNAPSHOTS as SNAPSHOT_FOLDER
@@ -61,7 +62,7 @@ def measure_supervised(run: RunDirectory, display: Display) -> Artefact:
     asked, supervised = finished(run, PROMPTS), finished(run, SL_CAI)
     inputs = measure.MeasureInputs(run.recipe.seed, (SL_CAI,), asked, chunk=run.recipe.engine.batch)
     with run.answers() as answers:
-        work = Pipeline(run, display, answers)
+        work = Session(run, display, answers)
         return work.stage(
             SL_CAI_MEASURE,
             settings,
@@ -80,7 +81,7 @@ def measure_preferences(run: RunDirectory, display: Display) -> Artefact:
         cause = "nobody knows which reply is better"
         raise RecipeError(cause, place="measure.rater", remedy="Use a recipe with a rater, such as testbed")
     with run.answers() as answers:
-        work = Pipeline(run, display, answers)
+        work = Session(run, display, answers)
         pairs = _held_out_pairs(work, asked, finished(run, SL_CAI))
         inputs = preference_order.OrderInputs(pairs, asked)
         return work.stage(
@@ -107,7 +108,7 @@ def measure_snapshots(run: RunDirectory, display: Display) -> Artefact:
     if (held_out := held_out_model(run)) is not None:
         scorers.append(held_out)
     with run.answers() as answers:
-        work = Pipeline(run, display, answers)
+        work = Session(run, display, answers)
         start = work.start if run.recipe.method is Method.RLHF else finished(run, SL_CAI).model
         policies = {0: start, **{step: snapshot_path(folder, step) for step in steps}}
         key = work.read(asked, reinforced, start=start, **{f"scorer {n}": each for n, each in enumerate(scorers)})
@@ -129,7 +130,7 @@ def held_out_model(run: RunDirectory) -> Path | None:
     return model_path(given) if given else trained.model if trained is not None else None
 
 
-def _held_out_pairs(work: Pipeline, asked: Artefact, supervised: Artefact) -> Artefact:
+def _held_out_pairs(work: Session, asked: Artefact, supervised: Artefact) -> Artefact:
     settings = work.recipe.pairs.model_copy(update={"per_prompt": PAIRS_MEASURED})
     inputs = response_pairs.PairInputs(work.recipe.seed, asked, work.recipe.engine.batch, HELD_OUT_KINDS)
     return work.stage(

@@ -1,29 +1,23 @@
 """The method from end to end: which stage runs when, on which inputs, with which model.
 
 `advance` goes through the stages in the paper's order and does what is not yet done, so that a new run, a resumed one
-and a finished one take the same road. A stage is begun under a key made of its settings and of the hashes of all that
-it reads; it is never done twice under one key and never mixed under two. A run that reuses another takes over what the
-other did under the same key, and every question goes through the store of answers, so that none is asked twice. This is
-also the one place where the testbed meets a run: its oracle is handed to the measure stage and to no other, and its
-world writes the questions with known answers that a judge is measured on.
+and a finished one take the same road; how a stage is done, or found done, is `solon.session`'s. This is also the one
+place where the testbed meets a run: its oracle is handed to the measure stage and to no other, and its world writes the
+questions with known answers that a judge is measured on.
 """
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from solon.builtin import model_path, source_path
-from solon.conversation import Conversation
-from solon.digest import digest_source
 from solon.engines.base import Engine
 from solon.engines.local import LocalEngine
-from solon.engines.remembering import RememberingEngine
-from solon.errors import RunError
 from solon.evals import fitness, measure
 from solon.evals.rating import Rater as Rates
 from solon.evals.results import (
@@ -35,18 +29,16 @@ from solon.evals.results import (
     PROMPTS,
     RESPONSE_PAIRS,
     RESPONSES,
-    RL_CAI,
     RLHF,
     SL_CAI,
     in_round,
-    out_of_round,
     policies_of,
-    stages_of,
 )
 from solon.progress import Display
-from solon.recipe import Algorithm, Memory, Method, Rater, Recipe, Settings
-from solon.runs import Answers, Artefact, Progress, Row, RunDirectory, StageFolder
+from solon.recipe import Algorithm, Memory, Method, Rater, Recipe
+from solon.runs import Artefact, Row, RunDirectory, StageFolder
 from solon.runs.processes import ALONE, Processes
+from solon.session import Session
 from solon.sources.datasets_library import dataset_hash
 from solon.sources.entries import located
 from solon.stages import (
@@ -69,11 +61,6 @@ from solon.stages.prompt_sources import sources
 from solon.stages.room import reserved_tokens
 from solon.testbed.fitness_questions import assess_judge_of, critic_faults
 from solon.testbed.oracle import Oracle
-
-SHARED = frozenset({SL_CAI, PREFERENCE_MODEL, HELD_OUT_MODEL, RL_CAI, RLHF})
-"""The stages that train, which several processes do together; the main process does the others while the rest wait."""
-_BEGUN, _FINISHED = "begun", "finished"
-"""What the main process tells of a stage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +88,7 @@ def advance(
     refuse_unshareable(run.recipe)
     refuse_unteachable(run.recipe)
     with run.answers() as answers:
-        for artefact in _in_order(Pipeline(run, display, answers, planted, processes)):
+        for artefact in _in_order(Pipeline(run, display, answers, processes, planted=planted)):
             if artefact.name == until:
                 return
 
@@ -171,39 +158,15 @@ def rater_of(recipe: Recipe) -> Rates | None:
 
 
 @dataclass(slots=True)
-class Pipeline:
-    """One session's way through a run; holds the one model that was asked last."""
+class Pipeline(Session):
+    """One session's way through the stages of a run."""
 
-    run: RunDirectory
-    display: Display
-    answers: Answers | None = None
-    """What models answered before; without it every question is asked."""
     planted: Planted | None = None
-    processes: Processes = ALONE
-    _stage: str = ""
-    """The stage that asks now."""
-    _loaded: tuple[Path, LocalEngine] | None = None
-    _hashes: dict[Path, str] = field(default_factory=dict)
-
-    @property
-    def recipe(self) -> Recipe:
-        """The run's settings."""
-        return self.run.recipe
-
-    @property
-    def assistant(self) -> Path:
-        """The folder of the model that answers."""
-        return model_path(self.recipe.models.assistant)
 
     @property
     def _rated(self) -> bool:
         """Whether a rater will know what revisions did; where none does, plain faults tell of the critic."""
         return self.recipe.measure.rater is not Rater.NONE
-
-    @property
-    def pretrained(self) -> Path:
-        """The folder of the model that SL-CAI starts from."""
-        return model_path(self.recipe.models.pretrained)
 
     @property
     def start(self) -> Path:
@@ -247,7 +210,7 @@ class Pipeline:
 
         def work(out: StageFolder) -> Artefact:
             # Critic and reviser take turns, so both stay loaded for the time of the stage.
-            second = self._through_answers(reviser, LocalEngine.load(reviser, self.recipe.engine)) if another else None
+            second = self.remembering(reviser, LocalEngine.load(reviser, self.recipe.engine)) if another else None
             return critique_revision.run(settings, inputs, self.engine(critic), out, second)
 
         read = self.read(replies, critic=critic, **another) | self._constitution()
@@ -390,101 +353,10 @@ class Pipeline:
         tables = (asked, written.replies, written.revisions, *written.labels) if written else (asked,)
         return self.stage(MEASURE, settings, self.read(*tables, preferences, **models), work)
 
-    def stage(
-        self,
-        name: str,
-        settings: Settings,
-        read: Mapping[str, object],
-        work: Callable[[StageFolder], Artefact],
-        told: Callable[[Mapping[str, Any]], Sequence[str]] = lambda facts: (),
-    ) -> Artefact:
-        """The artefact of a stage: the finished one when its key is unchanged, else the stage is done now.
-
-        `told` puts into words what a person should hear of a stage's facts when it is done.
-        """
-        stages = stages_of(self.recipe)
-        number = stages.index(name) + 1 if name in stages else len(stages) + 1
-        total = max(number, len(stages))
-        key = {"settings": settings.model_dump(mode="json"), "seed": self.recipe.seed, **read}
-        self._stage = name
-        if self.processes.rank:
-            return self._help(number, name, key, work)
-        finished = self.run.finished(name, key) or self.run.adopt(number, name, key)
-        if finished is not None:
-            self.display.stage_kept(number, name, total, finished.manifest.rows)
-            self.processes.tell(_FINISHED)
-            return finished
-        self.display.stage_started(number, name, total)
-        if out_of_round(name) in SHARED:
-            out = self.run.begin(number, name, key, self._report, self.processes)
-            self.processes.tell(_BEGUN)
-            artefact = work(out)
-        else:
-            artefact = work(self.run.begin(number, name, key, self._report))
-            self.processes.tell(_FINISHED)
-        manifest = artefact.manifest
-        self.display.stage_finished(name, manifest.rows, manifest.outcomes, manifest.seconds)
-        for line in told(artefact.facts):
-            self.display.remark(line)
-        return artefact
-
-    def _help(
-        self, number: int, name: str, key: Mapping[str, object], work: Callable[[StageFolder], Artefact]
-    ) -> Artefact:
-        """The artefact of a stage that the main process does, with this one's help where it trains."""
-        self._loaded = None  # only the main process asks models
-        if self.processes.tell("") == _BEGUN:
-            return work(self.run.help(number, name, key, self.processes))
-        artefact = self.run.finished(name)
-        if artefact is None:
-            raise RunError(
-                f"this process does not see the stage '{name}' that the main process finished",
-                place=str(self.run.path),
-                remedy="Put the run's folder where every machine sees it",
-            )
-        return artefact
-
-    def engine(self, folder: Path) -> Engine:
-        """The model of a folder, asked only what no run at hand knows; the last one stays loaded, others are let go."""
-        if self._loaded is None or self._loaded[0] != folder:
-            self._loaded = None
-            self._loaded = (folder, LocalEngine.load(folder, self.recipe.engine))
-        return self._through_answers(*self._loaded)
-
-    def _through_answers(self, folder: Path, engine: Engine) -> Engine:
-        if self.answers is None:
-            return engine
-        return RememberingEngine(engine, self.hash(folder), self._stage, self.answers)
-
-    def read(self, *artefacts: Artefact, **paths: Path) -> dict[str, object]:
-        """The part of a key that tells what a stage reads: hashes of artefacts, models and files by name."""
-        hashes: dict[str, object] = {artefact.name: artefact.hash for artefact in artefacts}
-        return hashes | {name: self.hash(path) for name, path in paths.items()}
-
-    def hash(self, path: Path) -> str:
-        """The hash of a file, or of a model folder's configuration, tokenizer and weights; computed once a session."""
-        if path not in self._hashes:
-            self._hashes[path] = digest_source(path)
-        return self._hashes[path]
-
     def _source_hash(self, name: str) -> str:
         """The hash of a source of prompts: of its file, or of a dataset's rows."""
         source = located(name)
         return self.hash(source) if isinstance(source, Path) else dataset_hash(source)
 
-    def scorer(self, folder: Path, *, centred: bool = False) -> Callable[[Sequence[Conversation]], list[float]]:
-        """The preference model of a folder: a number for each conversation, higher is better, 0 at its centre if so."""
-        scorer = preference_model.load(folder, self.recipe.engine)
-        zero = scorer.centre if centred else 0.0
-        return lambda conversations: [float(score) - zero for score in scorer.score(conversations)]
-
-    def model(self, name: str | None) -> Path:
-        """The folder of the model that plays a part; the assistant's when none is named."""
-        return model_path(name) if name else self.assistant
-
     def _constitution(self) -> dict[str, object]:
         return {"constitution": self.run.constitution.hash}
-
-    def _report(self, progress: Progress) -> None:
-        note = ": ".join(part for part in (progress.phase, progress.note) if part)
-        self.display.progress(progress.done, progress.total, note)

@@ -1,0 +1,155 @@
+"""One session's work on a run: doing a stage or finding it done, with one model in memory at a time.
+
+A stage is begun under a key made of its settings and of the hashes of all that it reads; it is never done twice under
+one key and never mixed under two. A run that reuses another takes over what the other did under the same key, and every
+question goes through the store of answers, so that none is asked twice. Of several processes the main one does a stage
+while the rest wait, or, where it trains, help.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from solon.builtin import model_path
+from solon.conversation import Conversation
+from solon.digest import digest_source
+from solon.engines.base import Engine
+from solon.engines.local import LocalEngine
+from solon.engines.remembering import RememberingEngine
+from solon.errors import RunError
+from solon.evals.results import HELD_OUT_MODEL, PREFERENCE_MODEL, RL_CAI, RLHF, SL_CAI, out_of_round, stages_of
+from solon.progress import Display
+from solon.recipe import Recipe, Settings
+from solon.runs import Answers, Artefact, Progress, RunDirectory, StageFolder
+from solon.runs.processes import ALONE, Processes
+from solon.stages import preference_model
+
+SHARED = frozenset({SL_CAI, PREFERENCE_MODEL, HELD_OUT_MODEL, RL_CAI, RLHF})
+"""The stages that train, which several processes do together; the main process does the others while the rest wait."""
+_BEGUN, _FINISHED = "begun", "finished"
+"""What the main process tells of a stage."""
+
+
+@dataclass(slots=True)
+class Session:
+    """One session's work on a run; holds the one model that was asked last."""
+
+    run: RunDirectory
+    display: Display
+    answers: Answers | None = None
+    """What models answered before; without it every question is asked."""
+    processes: Processes = ALONE
+    _stage: str = ""
+    """The stage that asks now."""
+    _loaded: tuple[Path, LocalEngine] | None = None
+    _hashes: dict[Path, str] = field(default_factory=dict)
+
+    @property
+    def recipe(self) -> Recipe:
+        """The run's settings."""
+        return self.run.recipe
+
+    @property
+    def assistant(self) -> Path:
+        """The folder of the model that answers."""
+        return model_path(self.recipe.models.assistant)
+
+    @property
+    def pretrained(self) -> Path:
+        """The folder of the model that SL-CAI starts from."""
+        return model_path(self.recipe.models.pretrained)
+
+    def stage(
+        self,
+        name: str,
+        settings: Settings,
+        read: Mapping[str, object],
+        work: Callable[[StageFolder], Artefact],
+        told: Callable[[Mapping[str, Any]], Sequence[str]] = lambda facts: (),
+    ) -> Artefact:
+        """The artefact of a stage: the finished one when its key is unchanged, else the stage is done now.
+
+        `told` puts into words what a person should hear of a stage's facts when it is done.
+        """
+        stages = stages_of(self.recipe)
+        number = stages.index(name) + 1 if name in stages else len(stages) + 1
+        total = max(number, len(stages))
+        key = {"settings": settings.model_dump(mode="json"), "seed": self.recipe.seed, **read}
+        self._stage = name
+        if self.processes.rank:
+            return self._help(number, name, key, work)
+        finished = self.run.finished(name, key) or self.run.adopt(number, name, key)
+        if finished is not None:
+            self.display.stage_kept(number, name, total, finished.manifest.rows)
+            self.processes.tell(_FINISHED)
+            return finished
+        self.display.stage_started(number, name, total)
+        if out_of_round(name) in SHARED:
+            out = self.run.begin(number, name, key, self._report, self.processes)
+            self.processes.tell(_BEGUN)
+            artefact = work(out)
+        else:
+            artefact = work(self.run.begin(number, name, key, self._report))
+            self.processes.tell(_FINISHED)
+        manifest = artefact.manifest
+        self.display.stage_finished(name, manifest.rows, manifest.outcomes, manifest.seconds)
+        for line in told(artefact.facts):
+            self.display.remark(line)
+        return artefact
+
+    def _help(
+        self, number: int, name: str, key: Mapping[str, object], work: Callable[[StageFolder], Artefact]
+    ) -> Artefact:
+        """The artefact of a stage that the main process does, with this one's help where it trains."""
+        self._loaded = None  # only the main process asks models
+        if self.processes.tell("") == _BEGUN:
+            return work(self.run.help(number, name, key, self.processes))
+        artefact = self.run.finished(name)
+        if artefact is None:
+            raise RunError(
+                f"this process does not see the stage '{name}' that the main process finished",
+                place=str(self.run.path),
+                remedy="Put the run's folder where every machine sees it",
+            )
+        return artefact
+
+    def engine(self, folder: Path) -> Engine:
+        """The model of a folder, asked only what no run at hand knows; the last one stays loaded, others are let go."""
+        if self._loaded is None or self._loaded[0] != folder:
+            self._loaded = None
+            self._loaded = (folder, LocalEngine.load(folder, self.recipe.engine))
+        return self.remembering(*self._loaded)
+
+    def remembering(self, folder: Path, engine: Engine) -> Engine:
+        """The engine of a model folder, asked only what no run at hand knows."""
+        if self.answers is None:
+            return engine
+        return RememberingEngine(engine, self.hash(folder), self._stage, self.answers)
+
+    def read(self, *artefacts: Artefact, **paths: Path) -> dict[str, object]:
+        """The part of a key that tells what a stage reads: hashes of artefacts, models and files by name."""
+        hashes: dict[str, object] = {artefact.name: artefact.hash for artefact in artefacts}
+        return hashes | {name: self.hash(path) for name, path in paths.items()}
+
+    def hash(self, path: Path) -> str:
+        """The hash of a file, or of a model folder's configuration, tokenizer and weights; computed once a session."""
+        if path not in self._hashes:
+            self._hashes[path] = digest_source(path)
+        return self._hashes[path]
+
+    def scorer(self, folder: Path, *, centred: bool = False) -> Callable[[Sequence[Conversation]], list[float]]:
+        """The preference model of a folder: a number for each conversation, higher is better, 0 at its centre if so."""
+        scorer = preference_model.load(folder, self.recipe.engine)
+        zero = scorer.centre if centred else 0.0
+        return lambda conversations: [float(score) - zero for score in scorer.score(conversations)]
+
+    def model(self, name: str | None) -> Path:
+        """The folder of the model that plays a part; the assistant's when none is named."""
+        return model_path(name) if name else self.assistant
+
+    def _report(self, progress: Progress) -> None:
+        note = ": ".join(part for part in (progress.phase, progress.note) if part)
+        self.display.progress(progress.done, progress.total, note)
