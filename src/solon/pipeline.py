@@ -168,11 +168,6 @@ class Pipeline(Session):
         """Whether a rater will know what revisions did; where none does, plain faults tell of the critic."""
         return self.recipe.measure.rater is not Rater.NONE
 
-    @property
-    def start(self) -> Path:
-        """The folder of the model that RLHF starts from."""
-        return self.model(self.recipe.models.policy or self.recipe.models.pretrained)
-
     def prompts(self) -> Artefact:
         """Stage 01."""
         settings, measured, constitution = self.recipe.prompts, self.recipe.measure, self.run.constitution

@@ -62,6 +62,11 @@ class Session:
         """The folder of the model that SL-CAI starts from."""
         return model_path(self.recipe.models.pretrained)
 
+    @property
+    def start(self) -> Path:
+        """The folder of the model that RLHF starts from."""
+        return self.model(self.recipe.models.policy or self.recipe.models.pretrained)
+
     def stage(
         self,
         name: str,
