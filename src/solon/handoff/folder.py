@@ -169,7 +169,7 @@ def _finished(run: RunDirectory, name: str) -> Artefact:
         raise RunError(
             f"'{name}' is not finished, and a hand-off begins after the preference model",
             place=str(run.path),
-            remedy=f"Go on with: solon run {run.path} --until {name}",
+            remedy=f"Go on with: solon run {run.path} --until {in_round(PREFERENCE_MODEL, run.recipe.rounds)}",
         )
     return artefact
 
