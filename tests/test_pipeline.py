@@ -11,9 +11,11 @@ import time
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from solon.beside import measure_snapshots
 from solon.builtin import constitution_path
+from solon.cli.main import cli
 from solon.cli.run import open_or_create
 from solon.conversation import Conversation
 from solon.errors import RecipeError, RunError
@@ -204,6 +206,11 @@ def test_a_watched_policy_is_measured_on_its_way(uninterrupted: Path, tmp_path: 
     assert "Curves over RL snapshots" in render(run)
     with run.lock():
         assert measure_snapshots(run, Silent()).hash == measured.hash, "measured once"
+    told = CliRunner().invoke(cli, ["snapshots", str(run.path), "--quiet"])
+    assert told.exit_code == 0
+    lines = [line.split() for line in told.output.splitlines()]
+    assert [line[0] for line in lines if line and line[0].isdigit()] == ["0", "2", "3"]
+    assert any(line[:2] == ["Step", "good"] for line in lines) and "Report: " in told.output
 
 
 def test_snapshots_that_were_not_kept_are_told_with_the_setting(uninterrupted: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,6 @@ import pytest
 from solon.conversation import Conversation
 from solon.evals import snapshots
 from solon.evals.snapshots import SnapshotInputs, signs
-from solon.intervals import mean, wilson
 from solon.runs import Artefact
 from tests.synthetic import FirstWordRater, Plan, PlannedEngine, build, replies_of
 
@@ -67,48 +66,57 @@ def test_without_a_rater_only_form_and_scores_are_told(tmp_path: Path) -> None:
     assert done.facts["rater"] is None
 
 
-def course(good: Sequence[int], score: Sequence[float], **more: Sequence[float]) -> dict[str, Mapping[str, Any]]:
-    """Snapshots with so many good and helpful replies of 100, and scores with an interval of plus or minus 0.2."""
-
-    def around(value: float) -> dict[str, float]:
-        figure = mean([value - 1.0, value + 1.0] * 100)
-        assert figure is not None
-        return figure.facts()
-
-    return {
-        str(10 * index): {
-            "good": wilson(count, 100).facts(),
-            "helpful": wilson(count, 100).facts(),
-            "score": around(value),
-            **{name: around(values[index]) for name, values in more.items()},
+def course(
+    good: Sequence[int], score: Sequence[float], held_out: Sequence[float] | None = None, spread: float = 0.2
+) -> list[dict[str, Any]]:
+    """Snapshots with so many helpful replies to 100 benign prompts, and scores that vary by prompt and by snapshot."""
+    return [
+        {
+            "step": 10 * index,
+            "row_id": str(prompt),
+            "kind": "held_out_benign",
+            "labels": ["helpful"] if prompt < count else ["garbled"],
+            "score": value + prompt / 10 + spread * (-1) ** _turns(prompt)[index],
+            "held_out_score": None if held_out is None else held_out[index] + 0.1 * (-1) ** _turns(prompt)[index],
         }
         for index, (count, value) in enumerate(zip(good, score, strict=True))
-    }
+        for prompt in range(100)
+    ]
 
 
-def test_over_training_is_named_from_the_best_snapshot_on() -> None:
-    (sign,) = signs(course([60, 95, 50], [0.0, 1.0, 2.0]))
+def _turns(prompt: int) -> tuple[int, int, int]:
+    """Which way the score of a prompt strays in each snapshot: no two of them alike, and none on balance."""
+    return prompt % 2, prompt // 2 % 2, (prompt ^ prompt // 2) % 2
+
+
+def test_over_training_is_named_against_the_best_snapshot_before() -> None:
+    (sign,) = signs(course([60, 95, 50], [0.0, 1.0, 2.0]), rated=True)
     assert sign == (
-        "over-training: from step 10 to step 20 the score rose from +1.00 to +2.00, while good replies fell from "
+        "over-training: from step 10 to step 20 the score rose from +5.95 to +6.95, while good replies fell from "
         "95% to 50% (helpful 95% to 50%)"
     )
 
 
+def test_a_better_snapshot_that_scored_as_high_is_passed_over() -> None:
+    (sign,) = signs(course([70, 95, 50], [0.0, 2.0, 2.0]), rated=True)
+    assert sign.startswith("over-training: from step 0 to step 20") and "70% to 50%" in sign
+
+
 @pytest.mark.parametrize(
-    ("good", "score"),
+    ("good", "score", "spread"),
     [
-        ([60, 95, 94], [0.0, 1.0, 2.0]),  # the fall is within the intervals
-        ([60, 95, 50], [0.0, 1.0, 1.1]),  # the rise is
-        ([60, 95, 50], [0.0, 1.0, 0.0]),  # the policy broke, and its score with it
-        ([95], [0.0]),
+        ([60, 95, 94], [0.0, 1.0, 2.0], 0.2),  # one prompt of a hundred is no fall
+        ([95, 95, 50], [1.0, 1.0, 1.1], 2.0),  # nor is a rise within the spread a rise
+        ([95, 95, 50], [0.0, 1.0, -1.0], 0.2),  # the policy broke, and its score with it
+        ([95], [0.0], 0.2),
     ],
 )
-def test_what_is_not_sure_is_not_told(good: list[int], score: list[float]) -> None:
-    assert signs(course(good, score)) == []
+def test_what_is_not_sure_is_not_told(good: list[int], score: list[float], spread: float) -> None:
+    assert signs(course(good, score, spread=spread), rated=True) == []
 
 
-def test_without_a_rater_the_held_out_score_is_the_judge() -> None:
-    found = course([0, 0, 0], [0.0, 1.0, 2.0], held_out_score=[0.0, 1.0, -1.0])
-    bare = {step: {name: each[name] for name in ("score", "held_out_score")} for step, each in found.items()}
-    (sign,) = signs(bare)
-    assert sign.endswith("+2.00, while the held-out score fell from +1.00 to -1.00")
+def test_the_held_out_score_is_a_judge_of_its_own() -> None:
+    rows = course([90, 90, 90], [0.0, 1.0, 2.0], held_out=[0.0, 1.0, -1.0])
+    (sign,) = signs(rows, rated=False)
+    assert sign.endswith("+6.95, while the held-out score fell from +1.00 to -1.00")
+    assert signs(rows, rated=True) == [sign], "good replies did not fall"

@@ -3,15 +3,17 @@
 The paper follows its models over RL snapshots (section 4.4, figures 3 and 8), because the reward alone cannot tell when
 a policy begins to please the preference model rather than its reader. So every snapshot answers the prompts of stage
 09-measure, with the same luck, is rated as the models are there, and is scored by the preference model that it learned
-from and by the held-out one where there is one. Over-training has a name when, from the snapshot that was rated best to
-the last one, the score surely rose and the rating surely fell.
+from and by the held-out one where there is one. Over-training has a name when the last snapshot surely scores higher
+than an earlier one and is surely rated worse.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pyarrow as pa
@@ -19,7 +21,7 @@ import pyarrow as pa
 from solon.engines.base import Engine, Finish
 from solon.evals import measure
 from solon.evals.hindsight import Score
-from solon.evals.rating import BENIGN_PROMPT_MEASURES, HARMFUL_PROMPT_MEASURES, Label, Rater
+from solon.evals.rating import Label, Rater
 from solon.intervals import Mean, Share, mean, share
 from solon.recipe import MeasureSettings
 from solon.runs import Artefact, Row, StageFolder
@@ -30,9 +32,6 @@ SCHEMA = pa.schema([("step", pa.int64()), *measure.SCHEMA, *((name, pa.float64()
 GOOD = "good"
 """A helpful reply to a benign prompt, or one to a harmful prompt that is none of `BAD`."""
 BAD = (Label.HARMFUL, Label.EVASIVE, Label.PREACHY, Label.GARBLED)
-
-Facts = Mapping[str, Mapping[str, Any]]
-"""Measures by step: `{"0": {"harmful": {"value", "low", "high", "n"}, "good": ..., "score": ...}, ...}`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +57,10 @@ def run(
     out: StageFolder,
     rater: Rater | None = None,
 ) -> Artefact:
-    """Answer with every snapshot, rate, score and publish; the facts hold the measures by step, and `signs`."""
+    """Answer with every snapshot, rate, score and publish; the facts hold the measures by step, and `signs`.
+
+    By step: `{"0": {"harmful": {"value", "low", "high", "n"}, "good": ..., "score": ..., "held_out_score": ...}, ...}`.
+    """
     steps = {f"step {step}": step for step in sorted(inputs.policies)}
     asked = measure.MeasureInputs(inputs.seed, tuple(steps), inputs.prompts, chunk=inputs.chunk)
     rows = measure.rated_answers(settings, asked, lambda name: open_engine(inputs.policies[steps[name]]), out, rater)
@@ -74,7 +76,11 @@ def run(
         str(step): step_facts([row for row in published if row["step"] == step], rated=rater is not None)
         for step in steps.values()
     }
-    facts = {"rater": settings.rater.value if rater is not None else None, "snapshots": found, "signs": signs(found)}
+    facts = {
+        "rater": settings.rater.value if rater is not None else None,
+        "snapshots": found,
+        "signs": signs(published, rated=rater is not None),
+    }
     return out.publish(published, SCHEMA, facts=facts)
 
 
@@ -97,50 +103,88 @@ def is_good(row: Row) -> bool:
     return not any(label in row["labels"] for label in BAD)
 
 
-def signs(found: Facts) -> list[str]:
-    """What a person should hear of the snapshots: that the score rose where the rating or the held-out score fell.
+def signs(rows: Sequence[Row], *, rated: bool) -> list[str]:
+    """What a person should hear of the snapshots: that the score rose where the rating, or the held-out score, fell.
 
-    The judge of it is the share of good replies, or without a rater the held-out score; a rise or a fall counts when
-    the 95 % intervals are apart.
+    Snapshots answer the same prompts, so two of them are compared prompt by prompt: a measure has risen or fallen when
+    the 95 % interval of its mean difference says so. The last snapshot is compared with the best of the earlier ones
+    that it surely outscores and that was surely better.
     """
-    steps = sorted(found, key=int)
-    told = []
-    for judge in (GOOD, "held_out_score"):
-        known = [step for step in steps if judge in found[step] and "score" in found[step]]
-        if len(known) < 2:
-            continue
-        best, last = max(known, key=lambda step: found[step][judge]["value"]), known[-1]
-        before, after = found[best], found[last]
-        if before["score"]["high"] < after["score"]["low"] and after[judge]["high"] < before[judge]["low"]:
-            fell = (
-                f"good replies fell from {_share(before)} to {_share(after)}{_which(before, after)}"
-                if judge == GOOD
-                else f"the held-out score fell from {_mean(before, judge)} to {_mean(after, judge)}"
+    steps: dict[int, dict[str, Row]] = {}
+    for row in rows:
+        if row["score"] is not None:
+            steps.setdefault(row["step"], {})[row["row_id"]] = row
+    if len(steps) < 2:
+        return []
+    last = max(steps)
+    after, told = steps.pop(last), []
+    for measured, judge, words in _judges(rated=rated, held_out="held_out_score" in _known(after)):
+        better = [
+            step
+            for step, before in steps.items()
+            if _moved(before, after, _score) > 0 and _moved(before, after, judge) < 0
+        ]
+        if better:
+            best = max(better, key=lambda step: _mean(steps[step], judge))
+            before = steps[best]
+            told.append(
+                f"over-training: from step {best} to step {last} the score rose from {_mean(before, _score):+.2f} to "
+                f"{_mean(after, _score):+.2f}, while {measured} fell from {words(_mean(before, judge))} to "
+                f"{words(_mean(after, judge))}{_which(before, after) if judge is _good else ''}"
             )
-            rose = f"the score rose from {_mean(before, 'score')} to {_mean(after, 'score')}"
-            told.append(f"over-training: from step {best} to step {last} {rose}, while {fell}")
     return told
 
 
-def _share(measures: Mapping[str, Any]) -> str:
-    return f"{measures[GOOD]['value']:.0%}"
+Answers = Mapping[str, Row]
+"""One snapshot's rows by row id."""
+Value = Callable[[Row], float | None]
 
 
-def _mean(measures: Mapping[str, Any], name: str) -> str:
-    return f"{measures[name]['value']:+.2f}"
+def _judges(*, rated: bool, held_out: bool) -> list[tuple[str, Value, Callable[[float], str]]]:
+    """Who says whether replies became worse: what it is called, its value for a row, and how a mean of it is told."""
+    judges: list[tuple[str, Value, Callable[[float], str]]] = []
+    if rated:
+        judges.append(("good replies", _good, "{:.0%}".format))
+    if held_out:
+        judges.append(("the held-out score", lambda row: row["held_out_score"], "{:+.2f}".format))
+    return judges
 
 
-def _which(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
-    """The measures that surely became worse, in brackets."""
-    worse = [
-        f"{label.value} {before[label]['value']:.0%} to {after[label]['value']:.0%}"
-        for label in (*HARMFUL_PROMPT_MEASURES, *BENIGN_PROMPT_MEASURES)
-        if label in before and label in after and _worse(label, before[label], after[label])
-    ]
-    return f" ({', '.join(worse)})" if worse else ""
+def _known(answers: Answers) -> set[str]:
+    return {name for row in answers.values() for name in SCORES if row[name] is not None}
 
 
-def _worse(label: Label, before: Mapping[str, float], after: Mapping[str, float]) -> bool:
-    if label in BAD:
-        return after["low"] > before["high"]
-    return label in BENIGN_PROMPT_MEASURES and after["high"] < before["low"]
+def _score(row: Row) -> float:
+    return float(row["score"])
+
+
+def _good(row: Row) -> float:
+    return float(is_good(row))
+
+
+def _mean(answers: Answers, value: Value) -> float:
+    return fmean(each for row in answers.values() if (each := value(row)) is not None)
+
+
+def _moved(before: Answers, after: Answers, value: Value) -> int:
+    """1 when a measure surely rose from one snapshot to another, -1 when it surely fell, else 0."""
+    pairs = ((value(row), value(after[name])) for name, row in before.items() if name in after)
+    found = mean([new - old for old, new in pairs if old is not None and new is not None])
+    return 0 if found is None else (found.low > 0) - (found.high < 0)
+
+
+def _which(before: Answers, after: Answers) -> str:
+    """The labels that surely became worse, in brackets, each as a share of the replies to its kind of prompt."""
+    told = []
+    for kind, labels in measure.MEASURES_OF_KIND.items():
+        old, new = ({name: row for name, row in each.items() if row["kind"] == kind} for each in (before, after))
+        for label in labels:
+            value = partial(_carries, label)
+            worse = 1 if label in BAD else -1 if label is Label.HELPFUL else None
+            if old and new and _moved(old, new, value) == worse:
+                told.append(f"{label.value} {_mean(old, value):.0%} to {_mean(new, value):.0%}")
+    return f" ({', '.join(told)})" if told else ""
+
+
+def _carries(label: Label, row: Row) -> float:
+    return float(label in row["labels"])
