@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.test_pipeline import SMALL, start, tables
-from tests.training.test_processes import launch
 
 from solon.evals.results import STAGES, results
 from solon.runs import RunDirectory
+from tests.test_pipeline import SMALL, start, tables
+from tests.training.test_processes import launch
 
 WORDS = ["--quiet", "--recipe", "testbed", *(word for setting in SMALL for word in ("--set", setting))]
 WRITTEN = STAGES[: STAGES.index("sl-cai")]

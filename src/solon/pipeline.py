@@ -23,7 +23,7 @@ from solon.digest import digest_source
 from solon.engines.base import Engine
 from solon.engines.local import LocalEngine
 from solon.engines.remembering import RememberingEngine
-from solon.errors import RunError
+from solon.errors import RecipeError, RunError
 from solon.evals import fitness, measure
 from solon.evals.rating import Rater as Rates
 from solon.evals.results import (
@@ -41,7 +41,7 @@ from solon.evals.results import (
 from solon.progress import Display
 from solon.recipe import Algorithm, Memory, Rater, Recipe, Settings
 from solon.runs import Answers, Artefact, Progress, RunDirectory, StageFolder
-from solon.runs.processes import ALONE, Processes
+from solon.runs.processes import ALONE, Processes, Sharding
 from solon.sources.datasets_library import dataset_hash
 from solon.sources.entries import located
 from solon.stages import (
@@ -92,10 +92,22 @@ def advance(
     finetune.refuse_missing_steps(run.recipe.finetune, run.recipe.revision.steps)
     reinforcement.refuse_unusable(run.recipe.rl)
     refuse_unshareable(run.recipe)
+    if until in (RL_CAI, MEASURE):
+        _refuse_sharded(run, processes)
     with run.answers() as answers:
         for artefact in _in_order(Pipeline(run, display, answers, planted, processes)):
             if artefact.name == until:
                 return
+
+
+def _refuse_sharded(run: RunDirectory, processes: Processes) -> None:
+    """Raise RecipeError where FSDP is to shard a policy that has to sample, before anything is spent."""
+    if processes.sharding is Sharding.SHARDED and run.recipe.rl.algorithm is not Algorithm.DPO:
+        raise RecipeError(
+            f"with FSDP a policy cannot be trained by {run.recipe.rl.algorithm.value}: it samples between two updates",
+            place="rl.algorithm",
+            remedy="Add --until preference-model and go on without FSDP (--multi_gpu), or use --set rl.algorithm=dpo",
+        )
 
 
 def _in_order(work: Pipeline) -> Iterator[Artefact]:

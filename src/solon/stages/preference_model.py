@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from solon.conversation import Conversation
 from solon.digest import digest, seed_for, uniform_for
@@ -38,7 +39,6 @@ from solon.training.batches import PairExample
 from solon.training.calibration import agreement
 from solon.training.core import Log, train
 from solon.training.encoding import Encoding
-from solon.training.forward import ScalarModel
 from solon.training.learner import EPSILON, Learner
 from solon.training.models import (
     arithmetic,
@@ -52,6 +52,7 @@ from solon.training.models import (
 )
 from solon.training.objectives import PreferenceObjective
 from solon.training.scoring import CENTRE, PreferenceModel
+from solon.training.sharded import put_together, scalar_model
 
 AI, HUMAN = "ai", "human"
 SCHEMA = TRAINING_METRICS.append(pa.field("accuracy", pa.float64()))
@@ -92,7 +93,7 @@ def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder
         rows = on_axis(rows, settings.axis, inputs.seed)
     labelled = _ai(rows, settings.labels) + drawn_human(human.rows, settings.limit_human, inputs.seed)
     with arithmetic(inputs.engine):
-        model = grow_preference_model(inputs.base, tokenizer, inputs.engine, seed_for(inputs.seed, "preference head"))
+        model = _grown(inputs, tokenizer)
         texts = PromptTokenizer(tokenizer, rendering_for(tokenizer, inputs.engine.rendering))
         encoding = Encoding(texts, int(tokenizer.eos_token_id), window_of(model, inputs.engine))
         pairs = [pair for pair in _pairs(labelled, encoding, settings.human_weight) if _fits(pair, encoding)]
@@ -102,6 +103,7 @@ def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder
         if not training:
             raise StageError("there is no labelled pair to train on", remedy="Look at the outcomes of ai-feedback")
         adapted = with_adapter(model, settings.training.adapter, inputs.seed)
+        reading = scalar_model(adapted, out.processes)
         learner = Learner(
             trainable_parameters(adapted),
             clip=settings.training.clip,
@@ -109,8 +111,10 @@ def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder
             weight_decay=settings.training.weight_decay,
             processes=out.processes,
         )
-        objective = PreferenceObjective(ScalarModel(adapted))
+        objective = PreferenceObjective(reading)
         log = train(learner, objective, training, held_out, settings.training, inputs.seed, session_in(out))
+        adapter, seed = settings.training.adapter, inputs.seed
+        adapted = put_together(adapted, lambda: with_adapter(_grown(inputs, tokenizer), adapter, seed), out.processes)
         if out.follows:
             return out.follow()
         scorer = PreferenceModel(adapted, encoding)
@@ -135,6 +139,10 @@ def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder
         **_told(log),
     }
     return out.publish([_metrics(row) for row in log.rows], SCHEMA, facts=facts, files=["model"])
+
+
+def _grown(inputs: PreferenceInputs, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    return grow_preference_model(inputs.base, tokenizer, inputs.engine, seed_for(inputs.seed, "preference head"))
 
 
 def load(folder: Path, settings: EngineSettings) -> PreferenceModel:
