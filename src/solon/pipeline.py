@@ -18,6 +18,7 @@ from typing import Any
 from solon.builtin import model_path, source_path
 from solon.engines.base import Engine
 from solon.engines.local import LocalEngine
+from solon.errors import RecipeError
 from solon.evals import fitness, measure
 from solon.evals.rating import Rater as Rates
 from solon.evals.results import (
@@ -37,7 +38,7 @@ from solon.evals.results import (
 from solon.progress import Display
 from solon.recipe import Algorithm, Memory, Method, Rater, Recipe
 from solon.runs import Artefact, Row, RunDirectory, StageFolder
-from solon.runs.processes import ALONE, Processes
+from solon.runs.processes import ALONE, Processes, Sharding
 from solon.session import Session
 from solon.sources.datasets_library import dataset_hash
 from solon.sources.entries import located
@@ -87,10 +88,22 @@ def advance(
     reinforcement.refuse_unusable(run.recipe.rl)
     refuse_unshareable(run.recipe)
     refuse_unteachable(run.recipe)
+    if until in (*policies_of(run.recipe), MEASURE):
+        _refuse_sharded(run, processes)
     with run.answers() as answers:
         for artefact in _in_order(Pipeline(run, display, answers, processes, planted=planted)):
             if artefact.name == until:
                 return
+
+
+def _refuse_sharded(run: RunDirectory, processes: Processes) -> None:
+    """Raise RecipeError where FSDP is to shard a policy that has to sample, before anything is spent."""
+    if processes.sharding is Sharding.SHARDED and run.recipe.rl.algorithm is not Algorithm.DPO:
+        raise RecipeError(
+            f"with FSDP a policy cannot be trained by {run.recipe.rl.algorithm.value}: it samples between two updates",
+            place="rl.algorithm",
+            remedy="Add --until preference-model and go on without FSDP (--multi_gpu), or use --set rl.algorithm=dpo",
+        )
 
 
 def _in_order(work: Pipeline) -> Iterator[Artefact]:

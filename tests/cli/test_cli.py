@@ -157,6 +157,19 @@ def test_a_wrong_command_line_exits_with_2(line: list[str], capsys: pytest.Captu
     assert "Traceback" not in err
 
 
+@pytest.mark.parametrize(("rank", "said"), [("0", 1), ("1", 0)])
+def test_a_launcher_is_refused_where_one_process_does_the_work(
+    rank: str, said: int, finished: RunDirectory, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", rank)
+    code, out, err = run(capsys, "results", finished.path)
+    assert code == 1 and not out
+    assert err.count("only 'solon run' shares its work among them. Use it without a launcher: solon results") == said
+    code, out, err = run(capsys, "run", finished.path, "--until", "sl-cay")
+    assert code == 1 and err.count("sl-cai") == said, "the main process speaks for all"
+
+
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     line = [sys.executable, "-m", "solon.cli", "status", str(tmp_path / "none"), "--debug"]
     done = subprocess.run(line, capture_output=True, text=True)

@@ -127,8 +127,8 @@ def test_the_page_says_how_good_the_labels_are(plain_page: str) -> None:
 def test_the_figures_are_there(plain_page: str) -> None:
     page = Page(plain_page)
     charts = [attributes for tag, attributes in page.elements if attributes.get("class") == "chart"]
-    # Trade-off, by revision, by group, four curves of RL, reward by distance, three of supervised training, histogram, calibration against
-    # the rater and on known answers, comparisons judged right, injections.
+    # Trade-off, by revision, by group, four curves of RL, reward by distance, three of supervised training, histogram,
+    # calibration against the rater and on known answers, comparisons judged right, injections.
     assert len(charts) == 16
 
 

@@ -29,13 +29,19 @@ CURVES = (
 )  # fmt: skip
 
 
-def launch(processes: int, *words: str, quiet: bool = True) -> subprocess.CompletedProcess[str]:
+REPLICATED = ("--multi_gpu",)
+SHARDED = ("--use_fsdp", "--fsdp_version", "2", "--fsdp_auto_wrap_policy", "TRANSFORMER_BASED_WRAP")
+
+
+def launch(
+    processes: int, *words: str, quiet: bool = True, options: tuple[str, ...] = REPLICATED
+) -> subprocess.CompletedProcess[str]:
     """`accelerate launch` of a module of ours, on CPUs."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [
-        sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(processes),
+        sys.executable, "-m", "accelerate.commands.launch", *options, "--num_processes", str(processes),
         "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", str(port),
         "-m", *words,
     ]  # fmt: skip
@@ -52,9 +58,9 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def both(given: Path, tmp_path: Path, *names: str) -> None:
+def both(given: Path, tmp_path: Path, *names: str, options: tuple[str, ...] = REPLICATED) -> None:
     cases.run(given, tmp_path / "one", list(names), ALONE)
-    launch(2, "tests.training.launched", str(given), str(tmp_path / "two"), *names)
+    launch(2, "tests.training.launched", str(given), str(tmp_path / "two"), *names, options=options)
     for name in names:
         assert_alike(cases.opened(tmp_path / "one" / name), cases.opened(tmp_path / "two" / name))
 
@@ -91,6 +97,24 @@ def test_two_processes_train_the_adapters_that_one_trains(given: Path, tmp_path:
 
 
 @pytest.mark.slow
+def test_shards_train_what_whole_weights_train(given: Path, tmp_path: Path) -> None:
+    both(given, tmp_path, "sft", "pm", "dpo", "sft-lora", "pm-lora", "dpo-lora", "sft-decay", options=SHARDED)
+
+
+@pytest.mark.slow
+def test_a_run_begun_in_shards_goes_on_in_one_process_and_back(given: Path, tmp_path: Path) -> None:
+    names, killed = ["sft", "pm-lora"], ["kill-sft", "kill-pm-lora"]
+    cases.run(given, tmp_path / "whole", names, ALONE)
+    launch(2, "tests.training.launched", str(given), str(tmp_path / "fewer"), *killed, options=SHARDED)
+    cases.run(given, tmp_path / "more", killed, ALONE)
+    cases.run(given, tmp_path / "fewer", names, ALONE)
+    launch(2, "tests.training.launched", str(given), str(tmp_path / "more"), *names, options=SHARDED)
+    for folder in ("fewer", "more"):
+        for name in names:
+            assert_alike(cases.opened(tmp_path / "whole" / name), cases.opened(tmp_path / folder / name))
+
+
+@pytest.mark.slow
 def test_a_run_goes_on_with_another_number_of_processes(given: Path, tmp_path: Path) -> None:
     names = ["sft", "pm", "ppo", "dpo-lora"]
     killed = [f"kill-{name}" for name in names]
@@ -120,7 +144,7 @@ def test_processes_exchange_numbers_and_words(tmp_path: Path) -> None:
         assert told[0][name] == one[name], name
     assert told[0]["unequal"] == ["x"] and told[0]["told"] == {"a": 1} and told[0]["any"] == [True, False]
     assert told[0]["own"] == [[6.0] * 3] * 2 and told[0]["sum"] == [3] and told[0]["count"] == 3
-    assert told[0]["gradient"] == [2.0] * 3 and told[0]["loss"] == 6.0 and told[0]["points"] == 5
+    assert told[0]["gradient"] == [2.0] * 3 and told[0]["loss"] == pytest.approx(6.0) and told[0]["points"] == 5
     assert told[0]["unused"] == [1.0, 1.0], "what nobody used has not even decayed"
     line, forgotten = told[0]["diverged"]
     assert "the loss is inf" in line and "Rows: bad" in line and forgotten

@@ -10,9 +10,19 @@ given, and `solon.training.processes` makes the real thing.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
+
+
+class Sharding(StrEnum):
+    """Where the weights are that processes train together."""
+
+    REPLICATED = "replicated"
+    """Each process has all of them."""
+    SHARDED = "sharded"
+    """Each process has a part of them (FSDP)."""
 
 
 class Processes(Protocol):
@@ -26,6 +36,11 @@ class Processes(Protocol):
     @property
     def count(self) -> int:
         """How many there are."""
+        ...
+
+    @property
+    def sharding(self) -> Sharding:
+        """Where the weights are."""
         ...
 
     def share(self, items: Sequence[T]) -> Sequence[T]:
@@ -54,6 +69,7 @@ class Alone:
 
     rank = 0
     count = 1
+    sharding = Sharding.REPLICATED
 
     def share(self, items: Sequence[T]) -> Sequence[T]:
         """See `Processes`: everything."""

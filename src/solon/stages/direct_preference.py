@@ -34,7 +34,9 @@ from solon.training.encoding import Encoding
 from solon.training.forward import TokenModel
 from solon.training.learner import EPSILON, Learner
 from solon.training.models import (
+    Trainable,
     arithmetic,
+    inner,
     load_causal_lm,
     load_tokenizer,
     save_model,
@@ -42,6 +44,7 @@ from solon.training.models import (
     window_of,
     with_adapter,
 )
+from solon.training.sharded import put_together, token_model
 
 SCHEMA = TRAINING_METRICS.append(pa.field("accuracy", pa.float64())).append(pa.field("margin", pa.float64()))
 
@@ -68,14 +71,19 @@ def run(settings: ReinforcementSettings, inputs: DirectInputs, out: StageFolder)
     people = drawn_human(human.rows, inputs.limit_human, inputs.seed)
     tokenizer = load_tokenizer(inputs.sl_cai)
     rows = inputs.feedback.rows()
+
+    def fresh() -> Trainable:
+        return with_adapter(
+            load_causal_lm(inputs.sl_cai, inputs.engine), training.adapter or settings.adapter, inputs.seed
+        )
+
     with arithmetic(inputs.engine), watched(out, settings) as session:
-        model = load_causal_lm(inputs.sl_cai, inputs.engine)
+        adapted = fresh()
         texts = PromptTokenizer(tokenizer, rendering_for(tokenizer, inputs.engine.rendering))
-        encoding = Encoding(texts, int(tokenizer.eos_token_id), window_of(model, inputs.engine))
+        encoding = Encoding(texts, int(tokenizer.eos_token_id), window_of(inner(adapted), inputs.engine))
         made = pairs_of(rows, people, weight, encoding)
         pairs = [pair for pair in made if encoding.fits(range(pair.length))]
-        adapted = with_adapter(model, training.adapter or settings.adapter, inputs.seed)
-        policy = TokenModel(adapted)
+        policy = token_model(adapted, out.processes)
         # An adapter begins as nothing, so this is the SL-CAI model; checkpoints are read only after it.
         pairs = with_reference(policy, pairs, training.micro_tokens, out.processes)
         held_out = [pair for pair in pairs if is_held_out(pair.row_id, training.held_out, inputs.seed)]
@@ -92,8 +100,10 @@ def run(settings: ReinforcementSettings, inputs: DirectInputs, out: StageFolder)
         objective = DirectObjective(policy, settings.direct.beta)
         before = mean_loss(objective, held_out, training.micro_tokens, out.processes)
         log = train(learner, objective, examples, held_out, training, inputs.seed, session)
+        adapted = put_together(adapted, fresh, out.processes)
         if out.follows:
             return out.follow()
+        objective = DirectObjective(TokenModel(adapted), settings.direct.beta)
         ordered = accuracy(objective, held_out, training.micro_tokens)
         save_model(adapted, tokenizer, out.path / "model")
     last = log.rows[-1]

@@ -27,10 +27,11 @@ from solon.training.batches import Example
 from solon.training.checkpoint import Checkpoints, ReadCheckpoints
 from solon.training.core import Log, Session, mean_loss, train
 from solon.training.encoding import Encoding
-from solon.training.forward import TokenModel
 from solon.training.learner import EPSILON, Learner
 from solon.training.models import (
+    Trainable,
     arithmetic,
+    inner,
     load_causal_lm,
     load_tokenizer,
     save_model,
@@ -39,6 +40,7 @@ from solon.training.models import (
     with_adapter,
 )
 from solon.training.objectives import CompletionObjective
+from solon.training.sharded import put_together, token_model
 
 _log = logging.getLogger(__name__)
 
@@ -58,12 +60,17 @@ def run(settings: FinetuneSettings, inputs: FinetuneInputs, out: StageFolder) ->
     """Train on revisions and helpful replies, save the model, publish the metrics."""
     tokenizer = load_tokenizer(inputs.pretrained)
     rows, mixture = chosen_rows(inputs.revisions.rows(), inputs.responses.rows(), settings, inputs.seed)
-    with arithmetic(inputs.engine):
+
+    def fresh() -> Trainable:
         model = load_causal_lm(inputs.pretrained, inputs.engine)
+        return with_adapter(model, settings.training.adapter, inputs.seed)
+
+    with arithmetic(inputs.engine):
+        adapted = fresh()
         texts = PromptTokenizer(tokenizer, rendering_for(tokenizer, inputs.engine.rendering))
-        encoding = Encoding(texts, int(tokenizer.eos_token_id), window_of(model, inputs.engine))
+        encoding = Encoding(texts, int(tokenizer.eos_token_id), window_of(inner(adapted), inputs.engine))
         examples, held_out, facts = _examples(rows, encoding, inputs.seed, settings.training.held_out)
-        adapted = with_adapter(model, settings.training.adapter, inputs.seed)
+        reading = token_model(adapted, out.processes)
         learner = Learner(
             trainable_parameters(adapted),
             clip=settings.training.clip,
@@ -71,7 +78,7 @@ def run(settings: FinetuneSettings, inputs: FinetuneInputs, out: StageFolder) ->
             weight_decay=settings.training.weight_decay,
             processes=out.processes,
         )
-        objective = CompletionObjective(TokenModel(adapted))
+        objective = CompletionObjective(reading)
         before = mean_loss(objective, held_out, settings.training.micro_tokens, out.processes)
         log = train(
             learner,
@@ -82,6 +89,7 @@ def run(settings: FinetuneSettings, inputs: FinetuneInputs, out: StageFolder) ->
             inputs.seed,
             session_in(out),
         )
+        adapted = put_together(adapted, fresh, out.processes)
         if out.follows:
             return out.follow()
         save_model(adapted, tokenizer, out.path / "model")

@@ -19,6 +19,7 @@ from typing import Any
 import pyarrow as pa
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from solon.conversation import Conversation
 from solon.digest import digest, seed_for, uniform_for
@@ -39,7 +40,6 @@ from solon.training.batches import PairExample
 from solon.training.calibration import agreement
 from solon.training.core import Log, train
 from solon.training.encoding import Encoding
-from solon.training.forward import ScalarModel
 from solon.training.learner import EPSILON, Learner
 from solon.training.models import (
     arithmetic,
@@ -53,6 +53,7 @@ from solon.training.models import (
 )
 from solon.training.objectives import PreferenceObjective
 from solon.training.scoring import CENTRE, PreferenceModel
+from solon.training.sharded import put_together, scalar_model
 
 AI, HUMAN, HUMAN_HARMLESSNESS = "ai", "human", "human-harmlessness"
 """Who compared: the feedback model, and people who compared helpfulness or harmlessness."""
@@ -119,8 +120,7 @@ def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder
     if (part := inputs.part) is not None:
         labelled = [pair for pair in labelled if part.holds(pair[1], inputs.seed)]
     with arithmetic(inputs.engine):
-        head = seed_for(inputs.seed, "preference head", *_apart(inputs.part))
-        model = grow_preference_model(inputs.base, tokenizer, inputs.engine, head)
+        model = _grown(inputs, tokenizer)
         texts = PromptTokenizer(tokenizer, rendering_for(tokenizer, inputs.engine.rendering))
         encoding = Encoding(texts, int(tokenizer.eos_token_id), window_of(model, inputs.engine))
         pairs = [pair for pair in _pairs(labelled, encoding, settings.human_weight) if _fits(pair, encoding)]
@@ -130,6 +130,7 @@ def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder
         if not training:
             raise StageError("there is no labelled pair to train on", remedy="Look at the outcomes of ai-feedback")
         adapted = with_adapter(model, settings.training.adapter, inputs.seed)
+        reading = scalar_model(adapted, out.processes)
         learner = Learner(
             trainable_parameters(adapted),
             clip=settings.training.clip,
@@ -137,8 +138,10 @@ def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder
             weight_decay=settings.training.weight_decay,
             processes=out.processes,
         )
-        objective = PreferenceObjective(ScalarModel(adapted))
+        objective = PreferenceObjective(reading)
         log = train(learner, objective, training, held_out, settings.training, inputs.seed, session_in(out))
+        adapter, seed = settings.training.adapter, inputs.seed
+        adapted = put_together(adapted, lambda: with_adapter(_grown(inputs, tokenizer), adapter, seed), out.processes)
         if out.follows:
             return out.follow()
         scorer = PreferenceModel(adapted, encoding)
@@ -165,9 +168,11 @@ def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder
     return out.publish([_metrics(row) for row in log.rows], SCHEMA, facts=facts, files=["model"])
 
 
-def _apart(part: Part | None) -> tuple[str, ...]:
-    """What the head of the held-out model is drawn from as well, so that the two begin apart."""
-    return (part.side.value,) if part is not None and part.side is Side.HELD_OUT else ()
+def _grown(inputs: PreferenceInputs, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    """The model with a fresh head; that of the held-out model is drawn apart, so that the two begin apart."""
+    apart = (inputs.part.side.value,) if inputs.part is not None and inputs.part.side is Side.HELD_OUT else ()
+    head = seed_for(inputs.seed, "preference head", *apart)
+    return grow_preference_model(inputs.base, tokenizer, inputs.engine, head)
 
 
 def load(folder: Path, settings: EngineSettings) -> PreferenceModel:

@@ -18,11 +18,12 @@ from torch import Tensor
 
 from solon.errors import DivergedError, StageError
 from solon.recipe import Training
-from solon.runs.processes import ALONE, Processes
+from solon.runs.processes import ALONE, Processes, Sharding
 from solon.training.batches import batch_at, micro_batches, steps_per_epoch
 from solon.training.checkpoint import Checkpoints, Snapshot
 from solon.training.learner import Learner, Totals, learning_rate_at
 from solon.training.metrics import Several, Sink
+from solon.training.sharded import in_step
 
 
 class Row(Protocol):
@@ -95,14 +96,20 @@ def accumulate(
     """Gradients of the mean loss of `rows`, micro-batch by micro-batch; the sums, and what the loss was divided by."""
     size = objective.size(rows)
     totals, failure = Totals(), None
-    try:
-        for part in micro_batches(
-            shared(learner.processes, rows), lambda row: row.length, micro_tokens, width=objective.width
-        ):
-            loss, counts = objective.loss(part)
+    mine = shared(learner.processes, rows)
+    parts = list(micro_batches(mine, lambda row: row.length, micro_tokens, width=objective.width))
+    for part, counted in in_step(learner.processes, parts, rows[:1]):
+        loss, counts = objective.loss(part)
+        if not counted or failure:
+            learner.take_part(loss)
+            continue
+        try:
             totals.add(learner.backward(loss / size, place, (row.row_id for row in part)), counts)
-    except DivergedError as error:  # told to all, so that no process waits for one that has ended
-        failure = error
+        except DivergedError as error:  # told to all, so that no process waits for one that has ended
+            failure = error
+            if learner.processes.sharding is Sharding.REPLICATED:
+                break
+            learner.take_part(loss)
     return learner.together(totals, failure), size
 
 
@@ -120,8 +127,10 @@ def mean_loss(
     total = 0.0
     with torch.no_grad():
         mine = shared(processes, rows)
-        for part in micro_batches(mine, lambda row: row.length, micro_tokens, width=objective.width):
-            total += float(objective.loss(part)[0])
+        parts = list(micro_batches(mine, lambda row: row.length, micro_tokens, width=objective.width))
+        for part, counted in in_step(processes, parts, rows[:1]):
+            loss = float(objective.loss(part)[0])
+            total += loss if counted else 0.0
     mean = sum(processes.gather([total])) / objective.size(rows)
     if not math.isfinite(mean):
         raise StageError(f"the held-out loss is {mean}", remedy="Lower the learning rate in a new run")

@@ -17,6 +17,7 @@ from solon.runs.processes import ALONE, Processes
 from solon.training.batches import Example, micro_batches, pad_right, span_mask
 from solon.training.forward import TokenModel
 from solon.training.losses import direct_preference_loss, token_logprobs
+from solon.training.sharded import in_step
 
 _FILL = 0
 """Any token id will do: nothing reads what stands to the right of a row's end."""
@@ -56,8 +57,12 @@ def with_reference(
     rows = [row for pair in pairs for row in (pair.chosen, pair.rejected)]
     logprob_B = torch.zeros(len(rows))
     with torch.no_grad():
-        for part in micro_batches(processes.share(range(len(rows))), lambda index: rows[index].length, micro_tokens):
-            logprob_B[part] = reply_logprobs(model, [rows[index] for index in part]).cpu()
+        mine = processes.share(range(len(rows)))
+        parts = list(micro_batches(mine, lambda index: rows[index].length, micro_tokens))
+        for part, counted in in_step(processes, parts, [0]):
+            part_B = reply_logprobs(model, [rows[index] for index in part]).cpu()
+            if counted:
+                logprob_B[part] = part_B
     processes.add([logprob_B])  # zero wherever another process measured
     sides = logprob_B.reshape(-1, 2).tolist()
     return [

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from solon.errors import DivergedError, StageError
 from solon.recipe import Schedule
-from solon.runs.processes import ALONE, Processes
+from solon.runs.processes import ALONE, Processes, Sharding
+from solon.training.shards import laid_out_as, whole
 
 BETAS = (0.9, 0.95)
 EPSILON, EPSILON_RL = 1e-8, 1e-5
@@ -87,6 +88,11 @@ class Learner:
         loss.backward()  # type: ignore[no-untyped-call]
         return value
 
+    @staticmethod
+    def take_part(loss: Tensor) -> None:
+        """A backward pass that counts nothing, for other processes that need this one's shards of the weights."""
+        (loss * 0).backward()  # type: ignore[no-untyped-call]
+
     def together(self, totals: Totals, failure: DivergedError | None) -> Totals:
         """The sums of all processes' `totals`; afterwards each holds the sum of all their gradients.
 
@@ -100,7 +106,8 @@ class Learner:
                 self.discard()
                 cause, place, remedy = told["failed"]
                 raise DivergedError(cause, place=place, remedy=remedy)
-        self._add_gradients()
+        if self.processes.sharding is Sharding.REPLICATED:  # else it was done as the gradients were computed
+            self._add_gradients()
         summed = Totals()
         for told in everyones:
             summed.add(told["loss"], told["counts"])
@@ -122,7 +129,7 @@ class Learner:
 
     def step(self, learning_rate: float, place: str, row_ids: Iterable[str]) -> float:
         """Clip, check, update and clear the gradient; returns its norm before clipping."""
-        norm = float(nn.utils.clip_grad_norm_(list(self.parameters.values()), self.clip))
+        norm = float(whole(nn.utils.clip_grad_norm_(list(self.parameters.values()), self.clip)))
         if not math.isfinite(norm):
             self.discard()
             raise _not_finite("gradient norm", norm, place, row_ids)
@@ -138,12 +145,12 @@ class Learner:
 
     def weights(self) -> dict[str, Tensor]:
         """The learning parameters by name."""
-        return {name: parameter.detach() for name, parameter in self.parameters.items()}
+        return {name: whole(parameter) for name, parameter in self.parameters.items()}
 
     def moments(self) -> dict[str, Tensor]:
         """The optimiser's state as `moment/parameter`; empty before the first step."""
         return {
-            f"{moment}/{name}": state[moment]
+            f"{moment}/{name}": whole(state[moment])
             for name, parameter in self.parameters.items()
             if (state := self.optimiser.state.get(parameter))
             for moment in _MOMENTS
@@ -159,12 +166,13 @@ class Learner:
             )
         with torch.no_grad():
             for name, parameter in self.parameters.items():
-                parameter.copy_(weights[name])
+                parameter.copy_(laid_out_as(weights[name], parameter))
         self.optimiser.state.clear()
         for key, tensor in moments.items():
             moment, name = key.split("/", 1)
             parameter = self.parameters[name]
-            self.optimiser.state[parameter][moment] = tensor.to(parameter.device)
+            like = parameter if tensor.shape == parameter.shape else torch.zeros(0, device=parameter.device)
+            self.optimiser.state[parameter][moment] = laid_out_as(tensor, like)
 
 
 def _not_finite(what: str, value: float, place: str, row_ids: Iterable[str]) -> DivergedError:

@@ -32,7 +32,8 @@ from torch import distributed as torch_distributed
 
 from solon.errors import RunError, SolonError, StageError
 from solon.launch import launched
-from solon.runs.processes import ALONE, Processes
+from solon.runs.processes import ALONE, Processes, Sharding
+from solon.training.sharded import refuse_other_settings
 
 T = TypeVar("T")
 
@@ -53,6 +54,7 @@ class Launched:
 
     rank: int
     count: int
+    sharding: Sharding
     control: Any
     """The gloo group through which words pass; tensors on GPUs are summed by the default group."""
 
@@ -138,6 +140,7 @@ def joined() -> Iterator[Processes]:
         yield ALONE
         return
     _refuse_other_launches()
+    sharding = _sharding()
     from accelerate import PartialState
 
     try:
@@ -150,7 +153,7 @@ def joined() -> Iterator[Processes]:
         logging.getLogger("solon").setLevel(logging.ERROR)  # the main process says it
     try:
         with _one_failure_for_all(rank):
-            yield Launched(rank, count, control)
+            yield Launched(rank, count, sharding, control)
     finally:
         torch_distributed.destroy_process_group()
 
@@ -184,6 +187,16 @@ def _what_happened(store: Any) -> StageError:
         place="accelerate launch",
         remedy="See what the launcher says of it (memory, a signal); the same command resumes",
     )
+
+
+def _sharding() -> Sharding:
+    """Whether accelerate was configured for FSDP."""
+    if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() != "true":
+        return Sharding.REPLICATED
+    refuse_other_settings()
+    # Every process reads the weights and then keeps its part; else transformers would read them in the first alone.
+    os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"
+    return Sharding.SHARDED
 
 
 def _refuse_other_launches() -> None:
