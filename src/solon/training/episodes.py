@@ -21,7 +21,14 @@ from solon.training.forward import ScalarModel, TokenModel
 from solon.training.learner import Learner
 from solon.training.losses import explained_variance, kl_k1, kl_k3, token_rewards
 from solon.training.monitors import monitored
-from solon.training.rollout import Reply, measure_behaviour, measure_logprobs, measure_values, response_mask
+from solon.training.rollout import (
+    Reply,
+    Tape,
+    measure_behaviour,
+    measure_logprobs,
+    measure_values,
+    response_mask,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +71,9 @@ class Rollout:
     return_BT: Tensor | None
     held_out_B: Tensor | None = None
     """Scores, centred, by a preference model that the policy does not learn from."""
+    logprob_tape: tuple[Tensor, ...] | None = None
+    value_tape: tuple[Tensor, ...] | None = None
+    """What was measured, with its gradient, reply by reply; None where the updates compute it themselves."""
 
     @property
     def kl_B(self) -> Tensor:
@@ -80,6 +90,9 @@ class Episode:
     advantage_T: Tensor
     value_T: Tensor | None
     return_T: Tensor | None
+    logprob_tape_T: Tensor | None = None
+    value_tape_T: Tensor | None = None
+    """The measurements with their gradient, good for one backward pass before anything was learned."""
 
     @property
     def row_id(self) -> str:
@@ -105,12 +118,15 @@ def measure(
     """
     temperature, micro_tokens = settings.drawing.temperature, settings.micro_tokens
     mask_BT = response_mask(replies)
-    behaviour_BT, entropy_BT = measure_behaviour(actors.policy, replies, temperature, micro_tokens)
+    tape = _tape(actors, replies, settings)
+    behaviour, entropy_BT = measure_behaviour(actors.policy, replies, temperature, micro_tokens, tape)
+    behaviour_BT = behaviour.figure_BT
     with actors.as_reference():
         reference_BT = measure_logprobs(actors.reference, replies, temperature, micro_tokens)
-    value_BT = None
+    value = None
     if actors.critic is not None:
-        value_BT = measure_values(actors.critic.model, replies, actors.centre, micro_tokens)
+        value = measure_values(actors.critic.model, replies, actors.centre, micro_tokens, tape)
+    value_BT = None if value is None else value.figure_BT
     unfinished_B = torch.tensor([not reply.finished for reply in replies])
     reward_B = score_B - settings.unfinished_penalty * unfinished_B
     coefficient = settings.kl if kl_coefficient is None else kl_coefficient
@@ -128,11 +144,22 @@ def measure(
         advantage_BT=estimate.advantage_BT,
         value_BT=value_BT,
         return_BT=estimate.return_BT,
+        logprob_tape=behaviour.taped,
+        value_tape=None if value is None else value.taped,
     )
 
 
-def episodes_of(rollout: Rollout) -> list[Episode]:
-    """The rollout reply by reply, without what stands behind a reply's end."""
+def _tape(actors: Actors, replies: Sequence[Reply], settings: ReinforcementSettings) -> Tape:
+    """Keep gradients where one update takes all replies and the graphs of all networks fit into one micro-batch."""
+    if settings.minibatches > 1:
+        return Tape.NONE
+    networks = 1 if actors.critic is None else 2
+    padded = len(replies) * max(reply.length for reply in replies)
+    return Tape.GRADIENT if networks * padded <= settings.micro_tokens else Tape.NONE
+
+
+def episodes_of(rollout: Rollout, tape: Tape = Tape.NONE) -> list[Episode]:
+    """The rollout reply by reply, without what stands behind a reply's end, and with what was taped if so wished."""
 
     def own(tensor_BT: Tensor | None, row: int) -> Tensor | None:
         return None if tensor_BT is None else tensor_BT[row, : len(rollout.replies[row].response)]
@@ -144,6 +171,8 @@ def episodes_of(rollout: Rollout) -> list[Episode]:
             rollout.advantage_BT[row, : len(reply.response)],
             own(rollout.value_BT, row),
             own(rollout.return_BT, row),
+            None if tape is Tape.NONE or rollout.logprob_tape is None else rollout.logprob_tape[row],
+            None if tape is Tape.NONE or rollout.value_tape is None else rollout.value_tape[row],
         )
         for row, reply in enumerate(rollout.replies)
     ]

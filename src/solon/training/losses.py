@@ -25,6 +25,11 @@ KL_ERROR_LIMIT = 0.2
 _TINY = 1e-8
 
 
+def at_temperature(logits_NV: Tensor, temperature: float) -> Tensor:
+    """Logits in float32 over the temperature."""
+    return logits_NV.float() if temperature == 1 else logits_NV.float() / temperature
+
+
 def token_logprobs(logits_NV: Tensor, targets_N: Tensor) -> Tensor:
     """The log-probability of each target token, log p(target) in float32, shape (N)."""
     return -functional.cross_entropy(logits_NV.float(), targets_N, reduction="none")
