@@ -22,8 +22,8 @@ from solon.training.core import accumulate
 from solon.training.episodes import Actors, Critic, Episode, Rollout, episodes_of
 from solon.training.forward import ScalarModel, TokenModel
 from solon.training.learner import risen
-from solon.training.losses import at_temperature, kl_k3, policy_loss, token_logprobs, value_loss
-from solon.training.rollout import Tape, batch_of
+from solon.training.losses import kl_k3, policy_loss, token_logprobs, value_loss
+from solon.training.rollout import Tape, batch_of, pieces_of
 
 RATIO_TOLERANCE, RATIO_TOLERANCE_MEDIUM = 1e-3, 3e-2
 """How far the mean ratio may be from 1 before the first update: rounding, under exact or reduced matrix products."""
@@ -72,8 +72,8 @@ class PolicyObjective:
         if taped := [row.logprob_tape_T for row in rows if row.logprob_tape_T is not None]:
             return torch.cat(taped)
         ids_BT, mask_BT = batch_of([row.reply for row in rows], self.model.device)
-        logits_NV = self.model.logits(ids_BT, mask_BT)
-        return token_logprobs(at_temperature(logits_NV, self.temperature), ids_BT[mask_BT])
+        pieces = pieces_of(self.model, ids_BT, mask_BT, self.temperature)
+        return torch.cat([token_logprobs(logits_NV, ids_N) for logits_NV, ids_N in pieces])
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,7 +114,7 @@ def measure_logprobs(model: TokenModel, replies: Sequence[Reply], temperature: f
     """Log-probabilities of all response tokens under `model` at the sampling temperature, shape (B, T)."""
 
     def logprobs(ids_BT: Tensor, mask_BT: Tensor) -> list[Tensor]:
-        pieces = _pieces(model, ids_BT, mask_BT, temperature)
+        pieces = pieces_of(model, ids_BT, mask_BT, temperature)
         return [torch.cat([token_logprobs(logits_NV, ids_N) for logits_NV, ids_N in pieces])]
 
     return _by_response(replies, logprobs, 1, model.device, micro_tokens)[0].figure_BT
@@ -129,7 +129,7 @@ def measure_behaviour(
     """
 
     def both(ids_BT: Tensor, mask_BT: Tensor) -> list[Tensor]:
-        pieces = _pieces(model, ids_BT, mask_BT, temperature)
+        pieces = pieces_of(model, ids_BT, mask_BT, temperature)
         figures = [
             (token_logprobs(logits_NV, ids_N), token_entropies(logits_NV.detach())) for logits_NV, ids_N in pieces
         ]
@@ -139,8 +139,10 @@ def measure_behaviour(
     return logprobs, entropies.figure_BT
 
 
-def _pieces(model: TokenModel, ids_BT: Tensor, mask_BT: Tensor, temperature: float) -> Iterator[tuple[Tensor, Tensor]]:
-    """Logits at the sampling temperature with the tokens that were sampled, a few tokens at a time."""
+def pieces_of(
+    model: TokenModel, ids_BT: Tensor, mask_BT: Tensor, temperature: float
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Logits at the sampling temperature (N, V) with the tokens that were sampled (N), a few tokens at a time."""
     ids = torch.split(ids_BT[mask_BT], PIECE)
     for logits_NV, ids_N in zip(model.logits_in_pieces(ids_BT, mask_BT, PIECE), ids, strict=True):
         yield at_temperature(logits_NV, temperature), ids_N
