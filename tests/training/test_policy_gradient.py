@@ -153,6 +153,26 @@ def test_values_before_updates_are_the_preference_models_minus_the_centre(tiny: 
     assert float(rollout.value_BT[0, 0]) == pytest.approx(score - acting.centre, abs=1e-5)
 
 
+@pytest.mark.parametrize("algorithm", [Algorithm.PPO, Algorithm.RLOO])
+def test_one_pass_that_measures_and_learns_is_the_same_as_two(tiny: Path, algorithm: Algorithm) -> None:
+    found = []
+    for micro_tokens in (16384, 40):  # the second has no room for the graphs of the whole rollout
+        settings = SETTINGS.model_copy(
+            update={"algorithm": algorithm, "minibatches": 1, "micro_tokens": micro_tokens, "samples_per_prompt": 2}
+        )
+        acting = actors(tiny, algorithm=algorithm)
+        replies = sampler(acting, SETTINGS)(0)
+        rollout = measure(acting, replies, planted(replies) - acting.centre, settings)
+        assert (rollout.logprob_tape is not None) == (micro_tokens == 16384)
+        said = update(acting, rollout, settings, step=1, seed=0)
+        assert said["policy_updates"] == settings.epochs
+        learners = [acting.learner] if acting.critic is None else [acting.learner, acting.critic.learner]
+        found.append((said, [learner.weights() for learner in learners]))
+    (once, weights_once), (twice, weights_twice) = found
+    assert once == pytest.approx(twice, abs=1e-4)
+    torch.testing.assert_close(weights_once, weights_twice, rtol=1e-4, atol=2e-5)
+
+
 @pytest.mark.parametrize("micro_tokens", [1, 25])
 def test_gradients_are_equal_for_any_micro_batch_size(tiny: Path, micro_tokens: int) -> None:
     acting = actors(tiny)
@@ -254,12 +274,12 @@ def test_a_run_killed_at_any_checkpoint_goes_on_to_the_same_bytes(
 def test_logits_in_pieces_measure_the_same(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     acting = actors(tiny)
     replies = sampler(acting, SETTINGS)(0)
-    whole_BT, entropy_BT = rollout_module.measure_behaviour(acting.policy, replies, 0.7, 1000)
+    whole, entropy_BT = rollout_module.measure_behaviour(acting.policy, replies, 0.7, 1000)
     monkeypatch.setattr(rollout_module, "PIECE", 3)
-    again_BT, entropy_again_BT = rollout_module.measure_behaviour(acting.policy, replies, 0.7, 50)
-    torch.testing.assert_close(whole_BT, again_BT, rtol=1e-5, atol=1e-5)
+    again, entropy_again_BT = rollout_module.measure_behaviour(acting.policy, replies, 0.7, 50)
+    torch.testing.assert_close(whole.figure_BT, again.figure_BT, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(entropy_BT, entropy_again_BT, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(rollout_module.measure_logprobs(acting.policy, replies, 0.7, 50), whole_BT)
+    torch.testing.assert_close(rollout_module.measure_logprobs(acting.policy, replies, 0.7, 50), whole.figure_BT)
 
 
 def test_log_probabilities_do_not_depend_on_padding_or_company(tiny: Path) -> None:

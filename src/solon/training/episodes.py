@@ -22,7 +22,15 @@ from solon.training.forward import ScalarModel, TokenModel
 from solon.training.learner import Learner
 from solon.training.losses import explained_variance, kl_k1, kl_k3, token_rewards
 from solon.training.monitors import monitored
-from solon.training.rollout import Reply, measure_behaviour, measure_logprobs, measure_values, response_mask
+from solon.training.rollout import (
+    Measured,
+    Reply,
+    Tape,
+    measure_behaviour,
+    measure_logprobs,
+    measure_values,
+    response_mask,
+)
 from solon.training.sharing import by_share
 
 
@@ -66,6 +74,9 @@ class Rollout:
     return_BT: Tensor | None
     held_out_B: Tensor | None = None
     """Scores, centred, by a preference model that the policy does not learn from."""
+    logprob_tape: tuple[Tensor, ...] | None = None
+    value_tape: tuple[Tensor, ...] | None = None
+    """What was measured, with its gradient, reply by reply; None where the updates compute it themselves."""
 
     @property
     def kl_B(self) -> Tensor:
@@ -82,6 +93,9 @@ class Episode:
     advantage_T: Tensor
     value_T: Tensor | None
     return_T: Tensor | None
+    logprob_tape_T: Tensor | None = None
+    value_tape_T: Tensor | None = None
+    """The measurements with their gradient, good for one backward pass before anything was learned."""
 
     @property
     def row_id(self) -> str:
@@ -107,13 +121,26 @@ def measure(
     """
     temperature, micro_tokens = settings.drawing.temperature, settings.micro_tokens
     mask_BT = response_mask(replies)
+    tape = _tape(actors, replies, settings)
     whole = partial(by_share, actors.learner.processes, replies)
-    behaviour_BT, entropy_BT = whole(lambda some: measure_behaviour(actors.policy, some, temperature, micro_tokens))
+    taped: dict[str, tuple[Tensor, ...] | None] = {}
+
+    def kept(name: str, measured: Measured) -> Tensor:
+        taped[name] = measured.taped
+        return measured.figure_BT
+
+    def behaviour(some: Sequence[Reply]) -> tuple[Tensor, ...]:
+        measured, entropy_BT = measure_behaviour(actors.policy, some, temperature, micro_tokens, tape)
+        return kept("behaviour", measured), entropy_BT
+
+    behaviour_BT, entropy_BT = whole(behaviour)
     with actors.as_reference():
         (reference_BT,) = whole(lambda some: [measure_logprobs(actors.reference, some, temperature, micro_tokens)])
     value_BT = None
     if (critic := actors.critic) is not None:
-        (value_BT,) = whole(lambda some: [measure_values(critic.model, some, actors.centre, micro_tokens)])
+        (value_BT,) = whole(
+            lambda some: [kept("value", measure_values(critic.model, some, actors.centre, micro_tokens, tape))]
+        )
     unfinished_B = torch.tensor([not reply.finished for reply in replies])
     reward_B = score_B - settings.unfinished_penalty * unfinished_B
     coefficient = settings.kl if kl_coefficient is None else kl_coefficient
@@ -131,11 +158,25 @@ def measure(
         advantage_BT=estimate.advantage_BT,
         value_BT=value_BT,
         return_BT=estimate.return_BT,
+        logprob_tape=taped.get("behaviour"),
+        value_tape=taped.get("value"),
     )
 
 
-def episodes_of(rollout: Rollout) -> list[Episode]:
-    """The rollout reply by reply, without what stands behind a reply's end."""
+def _tape(actors: Actors, replies: Sequence[Reply], settings: ReinforcementSettings) -> Tape:
+    """Keep gradients where one update takes all replies and the graphs of all networks fit into one micro-batch.
+
+    Of several processes each would hold the graph of its own share, and an update shares the replies out anew.
+    """
+    if settings.minibatches > 1 or actors.learner.processes.count > 1:
+        return Tape.NONE
+    networks = 1 if actors.critic is None else 2
+    padded = len(replies) * max(reply.length for reply in replies)
+    return Tape.GRADIENT if networks * padded <= settings.micro_tokens else Tape.NONE
+
+
+def episodes_of(rollout: Rollout, tape: Tape = Tape.NONE) -> list[Episode]:
+    """The rollout reply by reply, without what stands behind a reply's end, and with what was taped if so wished."""
 
     def own(tensor_BT: Tensor | None, row: int) -> Tensor | None:
         return None if tensor_BT is None else tensor_BT[row, : len(rollout.replies[row].response)]
@@ -147,6 +188,8 @@ def episodes_of(rollout: Rollout) -> list[Episode]:
             rollout.advantage_BT[row, : len(reply.response)],
             own(rollout.value_BT, row),
             own(rollout.return_BT, row),
+            None if tape is Tape.NONE or rollout.logprob_tape is None else rollout.logprob_tape[row],
+            None if tape is Tape.NONE or rollout.value_tape is None else rollout.value_tape[row],
         )
         for row, reply in enumerate(rollout.replies)
     ]

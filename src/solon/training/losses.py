@@ -25,16 +25,24 @@ KL_ERROR_LIMIT = 0.2
 _TINY = 1e-8
 
 
+def at_temperature(logits_NV: Tensor, temperature: float) -> Tensor:
+    """Logits in float32 over the temperature."""
+    return logits_NV.float() if temperature == 1 else logits_NV.float() / temperature
+
+
 def token_logprobs(logits_NV: Tensor, targets_N: Tensor) -> Tensor:
     """The log-probability of each target token, log p(target) in float32, shape (N)."""
     return -functional.cross_entropy(logits_NV.float(), targets_N, reduction="none")
 
 
 def token_entropies(logits_NV: Tensor) -> Tensor:
-    """H = -sum_v p log p per token, in nats, shape (N)."""
-    # `entr` is 0 at p = 0, where p log p would be 0 times minus infinity.
-    entropy_N: Tensor = torch.special.entr(logits_NV.float().softmax(-1)).sum(-1)
-    return entropy_N
+    """H = -sum_v p log p per token, in nats, shape (N); logits of minus infinity count as impossible tokens."""
+    logits_NV = logits_NV.float()
+    # With z <= 0 after subtracting the greatest, H = -log max p - sum p z: two terms that are never negative, and no
+    # logarithm for each token of the vocabulary. Minus infinity times a probability of 0 would be no number.
+    below_NV = (logits_NV - logits_NV.amax(-1, keepdim=True)).clamp_(min=torch.finfo(logits_NV.dtype).min)
+    probability_NV = below_NV.softmax(-1)
+    return -probability_NV.amax(-1).log() - torch.linalg.vecdot(probability_NV, below_NV)
 
 
 def completion_loss(logits_NV: Tensor, targets_N: Tensor) -> tuple[Tensor, int]:

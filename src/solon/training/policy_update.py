@@ -23,7 +23,7 @@ from solon.training.episodes import Actors, Critic, Episode, Rollout, episodes_o
 from solon.training.forward import ScalarModel, TokenModel
 from solon.training.learner import risen
 from solon.training.losses import kl_k3, policy_loss, token_logprobs, value_loss
-from solon.training.rollout import batch_of
+from solon.training.rollout import Tape, batch_of, pieces_of
 
 RATIO_TOLERANCE, RATIO_TOLERANCE_MEDIUM = 1e-3, 3e-2
 """How far the mean ratio may be from 1 before the first update: rounding, under exact or reduced matrix products."""
@@ -52,20 +52,28 @@ class PolicyObjective:
 
     def loss(self, rows: Sequence[Episode]) -> tuple[Tensor, Mapping[str, float]]:
         """The summed loss, and sums over tokens of what tells how far the policy has moved since it sampled."""
-        ids_BT, mask_BT = batch_of([row.reply for row in rows], self.model.device)
-        logprob_N = token_logprobs(self.model.logits(ids_BT, mask_BT) / self.temperature, ids_BT[mask_BT])
+        logprob_N = self._logprobs(rows)
         behaviour_N = torch.cat([row.behaviour_T for row in rows]).to(logprob_N.device)
         advantage_N = torch.cat([row.advantage_T for row in rows]).to(logprob_N.device)
         clipped = policy_loss(logprob_N, behaviour_N, advantage_N, self.clip, self.dual_clip)
         moved_N = kl_k3(behaviour_N, logprob_N.detach())
         loss_N = clipped.loss_N
         if self.aggregation is Aggregation.REPLIES:
-            loss_N = loss_N / mask_BT.sum(1, keepdim=True).expand_as(mask_BT)[mask_BT]
+            lengths_B = torch.tensor([len(row.reply.response) for row in rows], device=loss_N.device)
+            loss_N = loss_N / lengths_B.repeat_interleave(lengths_B)
         return loss_N.sum(), {
             "clipped": float(clipped.clipped_N.sum()),
             "ratio_error": float((clipped.ratio_N - 1).abs().sum()),
             "moved": float(moved_N.sum()),
         }
+
+    def _logprobs(self, rows: Sequence[Episode]) -> Tensor:
+        """Those that were taped when they were measured, or else computed now."""
+        if taped := [row.logprob_tape_T for row in rows if row.logprob_tape_T is not None]:
+            return torch.cat(taped)
+        ids_BT, mask_BT = batch_of([row.reply for row in rows], self.model.device)
+        pieces = pieces_of(self.model, ids_BT, mask_BT, self.temperature)
+        return torch.cat([token_logprobs(logits_NV, ids_N) for logits_NV, ids_N in pieces])
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +91,17 @@ class ValueObjective:
 
     def loss(self, rows: Sequence[Episode]) -> tuple[Tensor, Mapping[str, float]]:
         """The summed loss."""
-        ids_BT, mask_BT = batch_of([row.reply for row in rows], self.model.device)
-        value_N = self.model.values(ids_BT, mask_BT) - self.centre
+        value_N = self._values(rows)
         old_N = torch.cat([row.value_T for row in rows if row.value_T is not None]).to(value_N.device)
         return_N = torch.cat([row.return_T for row in rows if row.return_T is not None]).to(value_N.device)
         return value_loss(value_N, old_N, return_N, self.clip).sum(), {}
+
+    def _values(self, rows: Sequence[Episode]) -> Tensor:
+        """Those that were taped when they were measured, or else computed now."""
+        if taped := [row.value_tape_T for row in rows if row.value_tape_T is not None]:
+            return torch.cat(taped)
+        ids_BT, mask_BT = batch_of([row.reply for row in rows], self.model.device)
+        return self.model.values(ids_BT, mask_BT) - self.centre
 
 
 def update(
@@ -98,7 +112,7 @@ def update(
     Raises DivergedError when a loss or gradient is not finite, and StageError when training computes other
     log-probabilities than were measured.
     """
-    episodes = episodes_of(rollout)
+    taped, episodes = episodes_of(rollout, Tape.GRADIENT), episodes_of(rollout)
     met: Counter[str] = Counter()
     pupil = _Policy(actors, settings, step, met, rests=step < first_of_policy(actors, settings))
     value_updates = 0
@@ -106,6 +120,9 @@ def update(
         order = shuffled(len(episodes), seed, "minibatches", step, epoch)
         for part in _split(order, settings.minibatches):
             rows, place = [episodes[index] for index in part], f"step {step + 1}, pass {epoch + 1}"
+            if epoch == 0 and settings.minibatches == 1:
+                # In the order in which they were measured, so that micro-batches and taped graphs are the same.
+                rows = taped
             place = f"{settings.algorithm.value.upper()} {place}"
             if actors.critic is not None:
                 _value_step(actors.critic, actors.centre, rows, settings, (step, f"{place}, value"), met)

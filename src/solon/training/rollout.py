@@ -1,14 +1,16 @@
 """What a policy did in one step of reinforcement learning, and everything that is learned from it.
 
 Sampling belongs to an engine; here its replies are measured again by the passes that training uses: behaviour and
-reference log-probabilities and values, in large micro-batches sorted by length and without gradients. All of them are
-laid out by response token, shape (B, T), so that rewards and advantages are plain tensor arithmetic.
+reference log-probabilities and values, in large micro-batches sorted by length. All of them are laid out by response
+token, shape (B, T), so that rewards and advantages are plain tensor arithmetic. Where the first update is on all of the
+rollout, its forward pass is the one that measures: it happens once, and the measurement keeps its gradient.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 import torch
 from torch import Tensor
@@ -17,10 +19,17 @@ from solon.digest import seed_for
 from solon.training.batches import micro_batches, pad_right, shuffled, span_mask
 from solon.training.encoding import Tokens
 from solon.training.forward import ScalarModel, TokenModel
-from solon.training.losses import token_entropies, token_logprobs
+from solon.training.losses import at_temperature, token_entropies, token_logprobs
 
 PIECE = 1024
 """Tokens whose logits exist at the same time: with a large vocabulary they would need more memory than the model."""
+
+
+class Tape(Enum):
+    """Whether a measurement keeps the graph that its gradient needs."""
+
+    NONE = "none"
+    GRADIENT = "gradient"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,60 +101,88 @@ def batch_of(replies: Sequence[Reply], device: torch.device) -> tuple[Tensor, Te
     return ids_BT, span_mask(starts, ends, ids_BT.shape[1], device)
 
 
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One figure by response token: as plain numbers (B, T), 0 elsewhere, and reply by reply with their gradient."""
+
+    figure_BT: Tensor
+    taped: tuple[Tensor, ...] | None = None
+    """(T) over each reply's own tokens; replies of one micro-batch lead back into the same graph."""
+
+
 def measure_logprobs(model: TokenModel, replies: Sequence[Reply], temperature: float, micro_tokens: int) -> Tensor:
     """Log-probabilities of all response tokens under `model` at the sampling temperature, shape (B, T)."""
 
-    def logprobs(ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
-        pieces = _pieces(model, ids_BT, mask_BT, temperature)
-        return torch.cat([token_logprobs(logits_NV, ids_N) for logits_NV, ids_N in pieces]).unsqueeze(0)
+    def logprobs(ids_BT: Tensor, mask_BT: Tensor) -> list[Tensor]:
+        pieces = pieces_of(model, ids_BT, mask_BT, temperature)
+        return [torch.cat([token_logprobs(logits_NV, ids_N) for logits_NV, ids_N in pieces])]
 
-    return _by_response(replies, logprobs, 1, model.device, micro_tokens)[0]
+    return _by_response(replies, logprobs, 1, model.device, micro_tokens)[0].figure_BT
 
 
 def measure_behaviour(
-    model: TokenModel, replies: Sequence[Reply], temperature: float, micro_tokens: int
-) -> tuple[Tensor, Tensor]:
-    """Log-probabilities as above, and the entropies of the distributions that were sampled from, (B, T) each."""
+    model: TokenModel, replies: Sequence[Reply], temperature: float, micro_tokens: int, tape: Tape = Tape.NONE
+) -> tuple[Measured, Tensor]:
+    """Log-probabilities as above, and the entropies of the distributions that were sampled from, (B, T).
 
-    def both(ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
-        pieces = _pieces(model, ids_BT, mask_BT, temperature)
-        figures = [(token_logprobs(logits_NV, ids_N), token_entropies(logits_NV)) for logits_NV, ids_N in pieces]
-        return torch.stack([torch.cat(parts) for parts in zip(*figures, strict=True)])
+    With a tape the log-probabilities keep their gradient, so that the first update need not compute them again.
+    """
 
-    logprobs_BT, entropies_BT = _by_response(replies, both, 2, model.device, micro_tokens)
-    return logprobs_BT, entropies_BT
+    def both(ids_BT: Tensor, mask_BT: Tensor) -> list[Tensor]:
+        pieces = pieces_of(model, ids_BT, mask_BT, temperature)
+        figures = [
+            (token_logprobs(logits_NV, ids_N), token_entropies(logits_NV.detach())) for logits_NV, ids_N in pieces
+        ]
+        return [torch.cat(parts) for parts in zip(*figures, strict=True)]
+
+    logprobs, entropies = _by_response(replies, both, 2, model.device, micro_tokens, tape)
+    return logprobs, entropies.figure_BT
 
 
-def _pieces(model: TokenModel, ids_BT: Tensor, mask_BT: Tensor, temperature: float) -> Iterator[tuple[Tensor, Tensor]]:
-    """Logits at the sampling temperature with the tokens that were sampled, a few tokens at a time."""
+def pieces_of(
+    model: TokenModel, ids_BT: Tensor, mask_BT: Tensor, temperature: float
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Logits at the sampling temperature (N, V) with the tokens that were sampled (N), a few tokens at a time."""
     ids = torch.split(ids_BT[mask_BT], PIECE)
     for logits_NV, ids_N in zip(model.logits_in_pieces(ids_BT, mask_BT, PIECE), ids, strict=True):
-        yield logits_NV.float() / temperature, ids_N
+        yield at_temperature(logits_NV, temperature), ids_N
 
 
-def measure_values(model: ScalarModel, replies: Sequence[Reply], centre: float, micro_tokens: int) -> Tensor:
-    """Values of the states before all response tokens, minus `centre`, shape (B, T)."""
+def measure_values(
+    model: ScalarModel, replies: Sequence[Reply], centre: float, micro_tokens: int, tape: Tape = Tape.NONE
+) -> Measured:
+    """Values of the states before all response tokens, minus `centre`; with a tape they keep their gradient."""
 
-    def values(ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
-        return (model.values(ids_BT, mask_BT) - centre).unsqueeze(0)
+    def values(ids_BT: Tensor, mask_BT: Tensor) -> list[Tensor]:
+        return [model.values(ids_BT, mask_BT) - centre]
 
-    return _by_response(replies, values, 1, model.device, micro_tokens)[0]
+    return _by_response(replies, values, 1, model.device, micro_tokens, tape)[0]
 
 
 def _by_response(
     replies: Sequence[Reply],
-    measure: Callable[[Tensor, Tensor], Tensor],
+    measure: Callable[[Tensor, Tensor], Sequence[Tensor]],
     figures: int,
     device: torch.device,
     micro_tokens: int,
-) -> Tensor:
-    """Figures (F, N) per micro-batch, laid out as (F, B, T) by response token; 0 elsewhere. Without gradients."""
+    tape: Tape = Tape.NONE,
+) -> list[Measured]:
+    """Figures of shape (N) per micro-batch, laid out by response token."""
     mask_BT = response_mask(replies)
     laid_FBT = torch.zeros(figures, *mask_BT.shape)
-    with torch.no_grad():
+    taped: list[dict[int, Tensor]] = [{} for _ in range(figures)]
+    with torch.set_grad_enabled(tape is Tape.GRADIENT):
         for part in micro_batches(range(len(replies)), lambda row: replies[row].length, micro_tokens):
-            measured_FN = measure(*batch_of([replies[row] for row in part], device)).cpu()
-            part_FBT = torch.zeros(figures, len(part), mask_BT.shape[1])
-            part_FBT[:, mask_BT[part]] = measured_FN
-            laid_FBT[:, part] = part_FBT
-    return laid_FBT
+            measured = measure(*batch_of([replies[row] for row in part], device))
+            for number, measured_N in enumerate(measured):
+                part_BT = torch.zeros(len(part), mask_BT.shape[1])
+                part_BT[mask_BT[part]] = measured_N.detach().cpu()
+                laid_FBT[number, part] = part_BT
+                own = torch.split(measured_N, [len(replies[row].response) for row in part])
+                taped[number] |= dict(zip(part, own, strict=True))
+    if tape is Tape.NONE:
+        return [Measured(laid_BT) for laid_BT in laid_FBT]
+    return [
+        Measured(laid_BT, tuple(rows[row] for row in range(len(replies))))
+        for laid_BT, rows in zip(laid_FBT, taped, strict=True)
+    ]
