@@ -93,7 +93,7 @@ def test_two_processes_train_what_one_trains(given: Path, tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_two_processes_train_the_adapters_that_one_trains(given: Path, tmp_path: Path) -> None:
-    both(given, tmp_path, "sft-lora", "pm-lora", "ppo-lora", "rloo-lora", "dpo-lora")
+    both(given, tmp_path, "sft-lora", "pm-lora", "ppo-lora", "ppo-shared", "rloo-lora", "dpo-lora")
 
 
 @pytest.mark.slow
