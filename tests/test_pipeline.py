@@ -26,6 +26,7 @@ from solon.recipe import load_recipe
 from solon.redo import redo
 from solon.report import render
 from solon.runs import RunDirectory
+from solon.runs.processes import Alone, Sharding
 from solon.testbed.oracle import Oracle
 
 SMALL = [
@@ -138,6 +139,16 @@ def test_the_oracle_is_asked_by_the_measure_stage_alone(
     with run.lock():
         advance(run, Silent())
     assert tables(folder) == tables(uninterrupted)
+
+
+def test_a_policy_that_samples_is_not_sharded_and_says_so_before_anything_is_spent(tmp_path: Path) -> None:
+    class Sharded(Alone):
+        sharding = Sharding.SHARDED
+
+    run = RunDirectory.create(tmp_path / "run", load_recipe("testbed", settings=SMALL), constitution_path("testbed"))
+    with pytest.raises(RecipeError, match=r"rl\.algorithm.*ppo.*--until preference-model"):
+        advance(run, Silent(), processes=Sharded())
+    assert not run.artefacts()
 
 
 def test_a_run_stops_after_the_stage_it_is_told_and_goes_on_later(uninterrupted: Path, tmp_path: Path) -> None:

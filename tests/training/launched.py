@@ -19,6 +19,7 @@ from solon.recipe import (
     Drawing,
     EngineSettings,
     FinetuneSettings,
+    Memory,
     PreferenceSettings,
     ReinforcementSettings,
     Training,
@@ -75,6 +76,8 @@ def prepare(folder: Path) -> None:
     artefact(folder / "01", prompts)
     sft(folder, stage_folder(folder / "04"), {})
     pm(folder, stage_folder(folder / "07"), {})
+    sft(folder, stage_folder(folder / "04-lora"), LORA)
+    pm(folder, stage_folder(folder / "07-lora"), LORA)
 
 
 def opened(folder: Path) -> Artefact:
@@ -101,9 +104,11 @@ def rl(folder: Path, out: StageFolder, changed: Mapping[str, Any]) -> Artefact:
         settings = settings.model_copy(update={"direct": DirectSettings(training=TRAINING)})
         pairs = direct_preference.DirectInputs(3, folder / "tiny", ENGINE, opened(folder / "06"))
         return direct_preference.run(settings, pairs, out)
+    shared = settings.memory is Memory.SHARED
+    kind = "-lora" if shared else ""
     inputs = reinforcement.ReinforcementInputs(
-        3, opened(folder / "04").model, opened(folder / "07").model, ENGINE, opened(folder / "01"),
-        held_out=opened(folder / "07").model,
+        3, opened(folder / f"04{kind}").model, opened(folder / f"07{kind}").model, ENGINE, opened(folder / "01"),
+        held_out=opened(folder / "07").model, backbone=folder / "tiny" if shared else None,
     )  # fmt: skip
     return reinforcement.run(settings, inputs, out)
 
@@ -116,6 +121,7 @@ CASES: Mapping[str, tuple[Callable[[Path, StageFolder, Mapping[str, Any]], Artef
     "pm-lora": (pm, LORA),
     "ppo": (rl, {}),
     "ppo-lora": (rl, LORA),
+    "ppo-shared": (rl, {"memory": Memory.SHARED}),
     "rloo": (rl, RLOO),
     "rloo-lora": (rl, {**RLOO, **LORA}),
     "dpo": (rl, {"algorithm": Algorithm.DPO}),

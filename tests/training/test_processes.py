@@ -33,9 +33,7 @@ REPLICATED = ("--multi_gpu",)
 SHARDED = ("--use_fsdp", "--fsdp_version", "2", "--fsdp_auto_wrap_policy", "TRANSFORMER_BASED_WRAP")
 
 
-def launch(
-    processes: int, *words: str, quiet: bool = True, options: tuple[str, ...] = REPLICATED
-) -> subprocess.CompletedProcess[str]:
+def launching(processes: int, *words: str, options: tuple[str, ...] = REPLICATED) -> subprocess.Popen[str]:
     """`accelerate launch` of a module of ours, on CPUs."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -46,9 +44,19 @@ def launch(
         "-m", *words,
     ]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900, check=False)
-    assert not quiet or done.returncode == 0, done.stderr[-4000:]
-    return done
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def launch(
+    processes: int, *words: str, quiet: bool = True, options: tuple[str, ...] = REPLICATED
+) -> tuple[int, str, str]:
+    """The same, to its end: exit code, standard output and standard error."""
+    started = launching(processes, *words, options=options)
+    out, err = started.communicate(timeout=900)
+    assert not quiet or started.returncode == 0, err[-4000:]
+    return started.returncode, out, err
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +101,7 @@ def test_two_processes_train_what_one_trains(given: Path, tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_two_processes_train_the_adapters_that_one_trains(given: Path, tmp_path: Path) -> None:
-    both(given, tmp_path, "sft-lora", "pm-lora", "ppo-lora", "rloo-lora", "dpo-lora")
+    both(given, tmp_path, "sft-lora", "pm-lora", "ppo-lora", "ppo-shared", "rloo-lora", "dpo-lora")
 
 
 @pytest.mark.slow
@@ -159,9 +167,9 @@ def test_processes_exchange_numbers_and_words(tmp_path: Path) -> None:
     ],
 )
 def test_when_one_process_ends_all_end_and_one_says_why(tmp_path: Path, what: str, line: str) -> None:
-    ended = launch(2, "tests.training.exchange", str(tmp_path), what, quiet=False)
-    assert ended.returncode != 0
-    assert f"StageError: {line}" in ended.stderr
+    code, _, err = launch(2, "tests.training.exchange", str(tmp_path), what, quiet=False)
+    assert code != 0
+    assert f"StageError: {line}" in err
     assert float((tmp_path / "0.seconds").read_text()) < 60
 
 

@@ -151,11 +151,10 @@ def joined() -> Iterator[Processes]:
         raise RunError(f"the {count} processes do not find each other ({reason})", place="accelerate launch") from error
     if rank:
         logging.getLogger("solon").setLevel(logging.ERROR)  # the main process says it
-    try:
-        with _one_failure_for_all(rank):
-            yield Launched(rank, count, sharding, control)
-    finally:
-        torch_distributed.destroy_process_group()
+    with _one_failure_for_all(rank):
+        yield Launched(rank, count, sharding, control)
+    # Not after a failure: the end of the process is what tells the others, and a group that lost one may wait for it.
+    torch_distributed.destroy_process_group()
 
 
 @contextmanager
@@ -170,7 +169,9 @@ def _one_failure_for_all(rank: int) -> Iterator[None]:
     except Exception as error:
         if rank:
             line = str(error) if isinstance(error, SolonError) else f"{type(error).__name__}: {error}"
-            store.set(_LAST_WORDS, json.dumps([rank, line]))
+            store.compare_set(_LAST_WORDS, "", json.dumps([rank, line]))  # the first one's words stay
+        elif isinstance(error, RuntimeError) and store.check([_LAST_WORDS]):  # lost within a sharded model's pass
+            raise _what_happened(store) from error
         raise
 
 
