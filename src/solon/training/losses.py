@@ -42,7 +42,8 @@ def token_entropies(logits_NV: Tensor) -> Tensor:
     # logarithm for each token of the vocabulary. Minus infinity times a probability of 0 would be no number.
     below_NV = (logits_NV - logits_NV.amax(-1, keepdim=True)).clamp_(min=torch.finfo(logits_NV.dtype).min)
     probability_NV = below_NV.softmax(-1)
-    return -probability_NV.amax(-1).log() - torch.linalg.vecdot(probability_NV, below_NV)
+    entropy_N: Tensor = -probability_NV.amax(-1).log() - torch.linalg.vecdot(probability_NV, below_NV)
+    return entropy_N
 
 
 def completion_loss(logits_NV: Tensor, targets_N: Tensor) -> tuple[Tensor, int]:
