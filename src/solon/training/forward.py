@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from solon.errors import ModelError
-from solon.training import llama
 from solon.training.models import Trainable, inner
 
 
@@ -25,21 +24,6 @@ def gathered(hidden_BTH: Tensor, mask_BT: Tensor) -> Tensor:
     before_BT = torch.zeros_like(mask_BT)
     before_BT[:, :-1] = mask_BT[:, 1:]
     return hidden_BTH.flatten(0, 1).index_select(0, before_BT.flatten().nonzero().squeeze(1))
-
-
-def states_before(backbone: nn.Module, ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
-    """The backbone's hidden states before the masked tokens, shape (N, H), row by row."""
-    length = max(1, ids_BT.shape[1] - 1)  # nothing reads the state at the last token
-    wanted_N = mask_BT[:, 1:].flatten().nonzero().squeeze(1)
-    return chosen_states(backbone, ids_BT[:, :length], wanted_N)
-
-
-def chosen_states(backbone: nn.Module, ids_BT: Tensor, wanted_N: Tensor) -> Tensor:
-    """The backbone's hidden states at places of the flattened (B, T), shape (N, H); see `llama` for the quick way."""
-    if llama.is_plain(backbone):
-        return llama.hidden_states(backbone, ids_BT, wanted_N)
-    hidden_BTH: Tensor = backbone(input_ids=ids_BT, use_cache=False).last_hidden_state
-    return hidden_BTH.flatten(0, 1).index_select(0, wanted_N)
 
 
 class TokenModel:
@@ -61,7 +45,8 @@ class TokenModel:
             logits_BTV = inner(self.model)(input_ids=ids_BT, use_cache=False).logits
             yield from torch.split(gathered(logits_BTV, mask_BT), size)
             return
-        for hidden_NH in torch.split(states_before(self.backbone, ids_BT, mask_BT), size):
+        hidden_BTH = self.backbone(input_ids=ids_BT, use_cache=False).last_hidden_state
+        for hidden_NH in torch.split(gathered(hidden_BTH, mask_BT), size):
             yield self._head(hidden_NH)
 
     def _plain_head(self) -> nn.Module | None:
@@ -103,15 +88,18 @@ class ScalarModel:
 
     def scores(self, ids_BT: Tensor, lengths_B: Tensor) -> Tensor:
         """The score at the last token of each row, shape (B)."""
+        hidden_BTH = self._hidden(ids_BT)
         last_B = torch.arange(len(lengths_B), device=lengths_B.device) * ids_BT.shape[1] + lengths_B - 1
-        with self._at_work():
-            last_BH = chosen_states(self.backbone, ids_BT, last_B)
-        scores_B: Tensor = self._head(last_BH).squeeze(-1).float()
+        scores_B: Tensor = self._head(hidden_BTH.flatten(0, 1).index_select(0, last_B)).squeeze(-1).float()
         return scores_B
 
     def values(self, ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
         """The value of the state before each masked token, shape (N); it depends on earlier tokens alone."""
-        with self._at_work():
-            before_NH = states_before(self.backbone, ids_BT, mask_BT)
-        values_N: Tensor = self._head(before_NH).squeeze(-1).float()
+        hidden_BTH = self._hidden(ids_BT)
+        values_N: Tensor = self._head(gathered(hidden_BTH, mask_BT)).squeeze(-1).float()
         return values_N
+
+    def _hidden(self, ids_BT: Tensor) -> Tensor:
+        with self._at_work():
+            hidden_BTH: Tensor = self.backbone(input_ids=ids_BT, use_cache=False).last_hidden_state
+        return hidden_BTH
