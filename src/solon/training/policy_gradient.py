@@ -21,7 +21,6 @@ from solon.training.checkpoint import Snapshot
 from solon.training.core import Log, Session, refuse_unequal
 from solon.training.episodes import Actors, Rollout, describe, measure
 from solon.training.losses import adapted_kl
-from solon.training.memory import kept_memory
 from solon.training.policy_update import first_of_policy, update
 from solon.training.rollout import Reply
 from solon.training.stopping import stop_reason
@@ -100,7 +99,6 @@ class Course:
         return self.best.step if self.best else self.step
 
 
-@kept_memory()
 def reinforce(
     actors: Actors, environment: Environment, settings: ReinforcementSettings, seed: int, session: Session
 ) -> Course:
