@@ -127,8 +127,8 @@ def test_the_page_says_how_good_the_labels_are(plain_page: str) -> None:
 def test_the_figures_are_there(plain_page: str) -> None:
     page = Page(plain_page)
     charts = [attributes for tag, attributes in page.elements if attributes.get("class") == "chart"]
-    # Trade-off, by revision, by group, reward against the KL, four curves of RL, three of training, histogram, calibration by
-    # the rater and by known answers, comparisons judged right, injections.
+    # Trade-off, by revision, by group, reward against the KL, four curves of RL, three of training, histogram,
+    # calibration by the rater and by known answers, comparisons judged right, injections.
     assert len(charts) == 16
 
 
