@@ -12,7 +12,7 @@ import pytest
 
 from solon.evals.preference_order import MEASURES
 from solon.intervals import wilson
-from solon.report.variants import LABELS, columns_of, figure_of, write_page
+from solon.report.variants import LABELS, columns_of, figures_of, write_page
 
 HOSTILE = "<script>alert(1)</script>\u202e"
 
@@ -58,6 +58,13 @@ def test_the_table_of_models_has_a_column_for_every_label() -> None:
     assert [shares[0]["value"] for _, shares in rows if shares[0]] == [0.75, 0.25]
 
 
+def drawn_of(figures: dict[str, Any]) -> str:
+    """The one picture of these figures."""
+    ((caption, picture),) = figures_of(figures)
+    assert caption == ""
+    return str(picture)
+
+
 @pytest.mark.parametrize(
     ("figures", "points"),
     [
@@ -67,27 +74,27 @@ def test_the_table_of_models_has_a_column_for_every_label() -> None:
     ],
 )
 def test_the_figure_has_a_point_and_an_interval_for_every_share(figures: dict[str, Any], points: int) -> None:
-    drawn = str(figure_of(figures))
+    drawn = drawn_of(figures)
     assert drawn.count("<circle") == drawn.count('class="whisker"') == points
     assert len(re.findall(r"of 40</title>", drawn)) == points
 
 
 def test_a_lower_share_is_drawn_lower() -> None:
-    drawn = str(figure_of(by_revision({"v": [40, 20, 0]})))
+    drawn = drawn_of(by_revision({"v": [40, 20, 0]}))
     heights = [float(y) for y in re.findall(r'<circle cx="[\d.]+" cy="([\d.]+)"', drawn)]
     assert heights == sorted(heights) and len(set(heights)) == 3
 
 
 def test_every_variant_of_a_preference_model_has_a_row_of_its_own_the_first_on_top() -> None:
-    drawn = str(figure_of(by_preference_model({"soft": [30, 20], "hard": [28, 18], "oracle": [40, 20]})))
+    drawn = drawn_of(by_preference_model({"soft": [30, 20], "hard": [28, 18], "oracle": [40, 20]}))
     heights = [float(y) for y in re.findall(r'<circle cx="[\d.]+" cy="([\d.]+)"', drawn)][:3]
     assert heights == sorted(heights) and min(b - a for a, b in itertools.pairwise(heights)) > 20
 
 
 def test_nothing_measured_is_no_figure() -> None:
-    assert figure_of(by_revision({})) is None
-    assert figure_of(by_model({})) is None
-    assert figure_of(by_preference_model({})) is None
+    assert figures_of(by_revision({})) == []
+    assert figures_of(by_model({})) == []
+    assert figures_of(by_preference_model({})) == []
 
 
 def test_names_and_questions_cannot_write_the_page(tmp_path: Path) -> None:

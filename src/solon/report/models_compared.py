@@ -31,10 +31,13 @@ def by_name(variants: Mapping[str, Mapping[str, Measures]]) -> dict[str, Measure
     return earlier | final
 
 
-def models_figure(variants: Mapping[str, Mapping[str, Measures]]) -> Markup | None:
-    """Helpfulness against harmlessness, and below it the share of evasive replies, both with 95 % intervals."""
+def models_figures(variants: Mapping[str, Mapping[str, Measures]]) -> list[tuple[str, Markup]]:
+    """Helpfulness against harmlessness, and the share of evasive replies, with captions and 95 % intervals."""
     models = by_name(variants)
     shares = [(name, measures[EVASIVE], "label-evasive") for name, measures in models.items() if EVASIVE in measures]
-    pictures = [trade_off(models, ()), dots("Evasive replies to harmful prompts, with 95 % intervals", shares)]
-    drawn = [picture for picture in pictures if picture is not None]
-    return Markup("").join(drawn) if drawn else None
+    evasive = "Evasive replies to held-out harmful prompts"
+    pictures = [
+        ("Helpful and harmless on held-out prompts; up and right is better", trade_off(models, ())),
+        (evasive, dots(f"{evasive}, with 95 % intervals", shares)),
+    ]
+    return [(caption, picture) for caption, picture in pictures if picture is not None]

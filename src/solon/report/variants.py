@@ -16,7 +16,7 @@ from solon.evals.preference_order import MEASURES
 from solon.evals.rating import BENIGN_PROMPT_MEASURES, HARMFUL_PROMPT_MEASURES
 from solon.experiment import Measured
 from solon.report.charts import Figures, spread
-from solon.report.models_compared import by_name, models_figure
+from solon.report.models_compared import by_name, models_figures
 from solon.report.page import fill
 from solon.report.page import write_page as write_whole
 from solon.report.svg import Frame, line, percent_marks, polyline, tag, text
@@ -128,15 +128,18 @@ def columns_of(figures: Mapping[str, Any]) -> tuple[list[str], list[tuple[str, l
     ]
 
 
-def figure_of(figures: Mapping[str, Any]) -> Markup | None:
-    """The picture of an ablation's figures; None when there is nothing to draw."""
-    if figures["measure"] == Measured.MODELS:
-        return models_figure(figures["variants"])
-    if figures["measure"] == Measured.SL_CAI:
-        return by_variant(figures["variants"], LABELS)
-    if figures["measure"] == Measured.PREFERENCE_MODEL:
-        return by_row(figures["variants"], MEASURES)
-    return by_variant_and_revision(figures["variants"], HARMFUL)
+def figures_of(figures: Mapping[str, Any]) -> list[tuple[str, Markup]]:
+    """The pictures of an ablation's figures, each with a caption, which is empty where the axes say it all."""
+    variants, measure = figures["variants"], Measured(figures["measure"])
+    if measure is Measured.MODELS:
+        return models_figures(variants)
+    if measure is Measured.SL_CAI:
+        drawn = by_variant(variants, LABELS)
+    elif measure is Measured.PREFERENCE_MODEL:
+        drawn = by_row(variants, MEASURES)
+    else:
+        drawn = by_variant_and_revision(variants, HARMFUL)
+    return [] if drawn is None else [("", drawn)]
 
 
 def what_is_shown(figures: Mapping[str, Any]) -> str:
@@ -157,7 +160,7 @@ def write_page(figures: Mapping[str, Any], folder: Path) -> Path:
         "ablation.html",
         name=figures["name"],
         question=figures["question"],
-        figure=figure_of(figures),
+        figures=figures_of(figures),
         caption=f"{what_is_shown(figures)}, % [95 % interval] of n",
         head=head,
         rows=[(name, [_cell(share) for share in shares]) for name, shares in rows],
