@@ -134,3 +134,33 @@ def test_rloo_reads_a_rollout_once_less_and_dpo_has_none() -> None:
     assert ppo.seconds - rloo.seconds == pytest.approx(60 * 30 / 1000)
     assert dpo.tokens == 2 * 10 * (20 + 15), "both sides of every AI label, for one epoch"
     assert "rl-cai replies" not in found(with_algorithm("dpo"))
+
+
+def test_a_further_round_asks_again_and_learns_from_all_labels() -> None:
+    recipe = RECIPE.model_copy(update={"rounds": 2})
+    counts = {(each.stage, each.what): each.calls for each in calls_of(recipe, MEASURED)}
+    for stage, what in (("response-pairs", "replies"), ("ai-feedback", "letters"), ("rl-cai", "replies")):
+        assert counts[f"{stage}-2", what] == counts[stage, what]
+    # Pretrained, assistant, SL-CAI and two policies.
+    assert counts["measure", "replies to held-out harmful prompts"] == 5 * 3
+    learning = {each.stage: each.tokens for each in learning_of(recipe, MEASURED)}
+    human = 2 * 8 * (10 + 15)
+    assert learning["preference-model-2"] - human == 2 * (learning["preference-model"] - human)
+    assert learning["rl-cai-2"] == learning["rl-cai"]
+
+
+def test_a_baseline_asks_nothing_of_a_critic_or_judge() -> None:
+    recipe = Recipe.model_validate({**RECIPE.model_dump(mode="json"), "method": "rlhf"})
+    calls = calls_of(recipe, MEASURED)
+    assert [(each.stage, each.calls) for each in calls] == [("rlhf", 60), ("measure", 9), ("measure", 6)]
+    learning = {each.stage: each.tokens for each in learning_of(recipe, MEASURED)}
+    assert list(learning) == ["preference-model", "rlhf"]
+    assert learning["preference-model"] == 2 * 8 * (10 + 15) * recipe.preference.training.epochs
+
+
+def test_a_held_out_preference_model_takes_its_share_of_the_pairs() -> None:
+    rl = RECIPE.rl.model_copy(update={"held_out_share": 0.25})
+    whole = next(each.tokens for each in learning_of(RECIPE, MEASURED) if each.stage == "preference-model")
+    learning = {each.stage: each.tokens for each in learning_of(RECIPE.model_copy(update={"rl": rl}), MEASURED)}
+    assert learning["preference-model"] == round(0.75 * whole)
+    assert learning["held-out-preference-model"] == round(0.25 * whole)

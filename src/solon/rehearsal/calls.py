@@ -14,6 +14,7 @@ from solon.conversation import Role
 from solon.evals.results import (
     AI_FEEDBACK,
     CRITIQUE_REVISION,
+    HELD_OUT_MODEL,
     MEASURE,
     OF_A_ROUND,
     PREFERENCE_MODEL,
@@ -211,7 +212,10 @@ def learning_of(recipe: Recipe, measured: Measured) -> list[Learning]:
         # A round learns from the labels of all rounds before it as well.
         labelled = number * labels * (red.mean + reply)
         epochs = recipe.preference.training.epochs
-        learnt.append((in_round(PREFERENCE_MODEL, number), 2 * (labelled + people) * epochs, 0.0))
+        watched = recipe.rl.held_out_share if recipe.rl.algorithm is not Algorithm.DPO else None
+        for name, share in ((PREFERENCE_MODEL, 1 - (watched or 0.0)), (HELD_OUT_MODEL, watched or 0.0)):
+            if share:
+                learnt.append((in_round(name, number), 2 * share * (labelled + people) * epochs, 0.0))
         if recipe.rl.algorithm is Algorithm.DPO:
             paired = 2 * (labelled + (people if recipe.rl.direct.human_weight else 0))
             learnt.append((policy, paired * recipe.rl.direct.training.epochs, paired))
