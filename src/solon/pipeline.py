@@ -253,7 +253,7 @@ class Pipeline(Session):
     def ai_feedback(self, pairs: Artefact, number: int = 1) -> Artefact:
         """Stage 06, in round `number`."""
         name = in_round(AI_FEEDBACK, number)
-        settings, judges = self.recipe.feedback, [self.model(name) for name in self.recipe.models.judges]
+        settings, judges = self.recipe.feedback, [self.model(judge) for judge in self.recipe.models.judges]
         inputs = ai_feedback.FeedbackInputs(
             self.recipe.seed,
             self.run.constitution,
