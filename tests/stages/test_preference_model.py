@@ -54,7 +54,7 @@ def run(
     feedback = more.pop("feedback", None) or artefact(folder / "06", [labelled(n) for n in range(30)])
     name = more.pop("name", "07")
     part = more.pop("part", None)
-    inputs = preference_model.PreferenceInputs(3, model, EngineSettings(), feedback, human, part)
+    inputs = preference_model.PreferenceInputs(3, model, EngineSettings(), feedback, human, part=part)
     return preference_model.run(settings, inputs, stage_folder(folder / name, **more))
 
 
