@@ -35,6 +35,7 @@ from solon.evals.results import (
     in_round,
     policies_of,
 )
+from solon.preferences.remote import RemoteScorer, is_address
 from solon.progress import Display
 from solon.recipe import Algorithm, Memory, Method, Rater, Recipe
 from solon.runs import Artefact, Row, RunDirectory, StageFolder
@@ -320,19 +321,28 @@ class Pipeline(Session):
             return self.preference_model(labels, number, Side.HELD_OUT).model
         return model_path(given) if given else None
 
+    @property
+    def _scorer(self) -> Path | reinforcement.Scores | None:
+        """What scores in place of the run's preference model, if anything does."""
+        given = self.recipe.rl.scorer
+        if given is None:
+            return None
+        return RemoteScorer(given).scores if is_address(given) else model_path(given)
+
     def reinforcement(
         self, name: str, asked: Artefact, start: Artefact | Path, preferences: Artefact, held_out: Path | None
     ) -> Artefact:
         """Stage 08: rollouts of what begins as `start`, SL-CAI or a folder, scored by the preference model."""
-        settings, engine = self.recipe.rl, self.recipe.engine
+        settings, engine, scorer = self.recipe.rl, self.recipe.engine, self._scorer
         backbone = self.pretrained if settings.memory is Memory.SHARED else None
         folder = start if isinstance(start, Path) else start.model
         inputs = reinforcement.ReinforcementInputs(
-            self.recipe.seed, folder, preferences.model, engine, asked, held_out, backbone
+            self.recipe.seed, folder, preferences.model, engine, asked, held_out, backbone, scorer
         )
-        also = {"held_out": held_out, "backbone": backbone, "start": start if isinstance(start, Path) else None}
+        paths = {"held_out": held_out, "backbone": backbone, "scorer": scorer, "start": start}
+        also = {name: path for name, path in paths.items() if isinstance(path, Path)}
         made = [asked, preferences] if isinstance(start, Path) else [asked, start, preferences]
-        read = self.read(*made, **{name: path for name, path in also.items() if path})
+        read = self.read(*made, **also)
         return self.stage(
             name, settings, read, lambda out: reinforcement.run(settings, inputs, out), reinforcement.told
         )

@@ -144,6 +144,9 @@ class ReinforcementSettings(Settings):
     memory: Memory = Memory.FULL
     checkpoint_every: Positive = 10
     stop: StopSettings = StopSettings()
+    scorer: str | None = None
+    """Scores replies in place of the run's own preference model: the folder of another one, or the address of a server
+    (`http://127.0.0.1:8000`, see `solon serve-pm`). The value function starts from the run's own all the same."""
     held_out_scorer: str | None = None
     """A preference model that the policy does not learn from, best trained on other comparisons: its scores of the
     same replies tell whether the reward still means what it should."""

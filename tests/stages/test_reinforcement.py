@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,8 @@ import pytest
 from tests.training.tiny import artefact, asked, row_id, said, same_files, save_tiny_model, stage_folder
 from transformers import AutoModelForCausalLM
 
-from solon.errors import RecipeError, StageError
+from solon.conversation import Conversation
+from solon.errors import ModelError, RecipeError, StageError
 from solon.recipe import (
     Adapter,
     Algorithm,
@@ -121,6 +124,34 @@ def test_a_policy_at_another_temperature_is_still_itself(made: dict[str, Any], t
     done = run(made, tmp_path / "08", SETTINGS.model_copy(update={"drawing": drawing, "steps": 2}))
     assert done.rows()[1]["first_ratio_error"] < 1e-5
     assert done.rows()[0]["kl"] == pytest.approx(0.0, abs=1e-4)
+
+
+def test_another_scorer_stands_in_for_the_preference_model(made: dict[str, Any], tmp_path: Path) -> None:
+    settings = SETTINGS.model_copy(update={"steps": 2})
+    inputs = reinforcement.ReinforcementInputs(
+        2, made["tiny"], made["pm"].model, EngineSettings(), made["prompts"], scorer=made["pm"].model
+    )
+    own = run(made, tmp_path / "own", settings)
+    same = reinforcement.run(settings, inputs, stage_folder(tmp_path / "folder"))
+    for one, other in zip(own.rows(), same.rows(), strict=True):
+        assert one["score"] == pytest.approx(other["score"], abs=1e-5)
+    asked_of: list[Conversation] = []
+
+    def constant(conversations: Sequence[Conversation]) -> list[float]:
+        asked_of.extend(conversations)
+        return [0.25] * len(conversations)
+
+    paid = reinforcement.run(settings, replace(inputs, scorer=constant), stage_folder(tmp_path / "function"))
+    assert [row["score"] for row in paid.rows()] == pytest.approx([0.25, 0.25], abs=1e-6)
+    assert len(asked_of) == sum(row["replies"] for row in paid.rows())
+
+
+@pytest.mark.parametrize("name", ["scorer", "held_out_scorer"])
+def test_a_scorer_that_is_not_there_is_refused_before_anything_is_spent(name: str) -> None:
+    with pytest.raises(ModelError, match="no such model folder"):
+        reinforcement.refuse_unusable(SETTINGS.model_copy(update={name: "nowhere/pm"}))
+    with pytest.raises(RecipeError, match="is no address"):
+        reinforcement.refuse_unusable(SETTINGS.model_copy(update={"scorer": "http://"}))
 
 
 def test_rloo_learns_without_a_value_function(made: dict[str, Any], tmp_path: Path) -> None:

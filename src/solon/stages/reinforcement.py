@@ -9,23 +9,26 @@ begun well. RLOO learns from the same rollouts without a value function; DPO, wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import torch
 from torch import Tensor
 
 from solon import wording
+from solon.builtin import model_path
 from solon.conversation import Conversation
 from solon.engines.base import Finish, Sampling
 from solon.engines.local import LocalEngine
 from solon.errors import ModelError, RecipeError, StageError
+from solon.preferences.remote import RemoteScorer, is_address
 from solon.recipe import Algorithm, Drawing, EngineSettings, Matmul, ReinforcementSettings
 from solon.runs import Artefact, StageFolder
 from solon.runs.processes import ALONE, Processes
-from solon.stages.cast import Folders, load_cast
+from solon.stages.cast import Cast, Folders, load_cast
 from solon.stages.learning import METRICS, SAMPLES, ReplySamples, watched
 from solon.stages.preference_model import load as load_scorer
 from solon.stages.tables import TRAINING_KINDS, Kind, fit, prompt_in
@@ -35,7 +38,6 @@ from solon.training.metrics import JsonLines
 from solon.training.models import arithmetic, inner, load_tokenizer, save_model
 from solon.training.policy_gradient import Environment, Score, reinforce, unkept, unwatched
 from solon.training.rollout import Reply, draw_prompts, sample_seed
-from solon.training.scoring import PreferenceModel
 from solon.training.sharing import scores_by_share
 from solon.training.snapshots import SNAPSHOTS, PolicySnapshots, steps_in
 from solon.training.stopping import signs
@@ -56,12 +58,17 @@ SCHEMA = pa.schema(
 )
 
 
+Scores = Callable[[Sequence[Conversation]], Sequence[float]]
+"""One number for each conversation that ends on a reply, in order; higher is better, 0 an ordinary reply."""
+
+
 @dataclass(frozen=True, slots=True)
 class ReinforcementInputs:
     """The run's seed, the model to start from (04), the scorer (07), how prompts are shown, and the prompts (01).
 
     `held_out` is the folder of a preference model that the policy does not learn from; `backbone` that of the model
-    from which SL-CAI and the preference model were trained, where they share it.
+    from which SL-CAI and the preference model were trained, where they share it. `scorer` stands in for the preference
+    model: another one's folder, or any function that gives centred scores of conversations.
     """
 
     seed: int
@@ -71,6 +78,7 @@ class ReinforcementInputs:
     prompts: Artefact
     held_out: Path | None = None
     backbone: Path | None = None
+    scorer: Path | Scores | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,18 +98,20 @@ def run(settings: ReinforcementSettings, inputs: ReinforcementInputs, out: Stage
     with arithmetic(inputs.engine):
         folders = Folders(inputs.sl_cai, inputs.preference_model, inputs.backbone)
         cast = load_cast(settings, folders, inputs.engine, inputs.seed, out.processes)
-        actors, scorer = cast.actors, cast.scorer
+        actors = cast.actors
         policy = actors.policy.model
         engine = LocalEngine(inner(policy), tokenizer, inputs.engine, name="policy")
-        encoding = Encoding(engine.tokens, int(tokenizer.eos_token_id), min(engine.window, scorer.encoding.window))
+        encoding = Encoding(engine.tokens, int(tokenizer.eos_token_id), min(engine.window, cast.scorer.encoding.window))
         questions, facts = _questions(settings, inputs, encoding)
         known = {question.row_id: question.conversation for kind in questions for question in kind}
         snapshots = PolicySnapshots(out.path / SNAPSHOTS, policy, tokenizer)
         samples = ReplySamples(JsonLines(out.path / SAMPLES), settings, known)
         environment = Environment(
             sample=Sampler(engine, questions, settings, inputs.seed, out.processes).sample,
-            score=_score(scorer, known, out.processes),
-            held_out=_held_out(inputs, encoding.window, known, out.processes),
+            score=_score(_paid(inputs, cast, encoding.window), known, out.processes),
+            held_out=_score(_centred(inputs.held_out, inputs, encoding.window), known, out.processes)
+            if inputs.held_out
+            else None,
             watch=unwatched if out.follows else samples.watch,
             snapshot=unkept if out.follows else snapshots.keep,
         )
@@ -143,10 +153,19 @@ def told(facts: Mapping[str, Any]) -> list[str]:
 
 
 def refuse_unusable(settings: ReinforcementSettings) -> None:
-    """Raise RecipeError for settings that no run of the chosen algorithm can use, before anything is spent."""
-    if settings.algorithm is not Algorithm.DPO:
-        check_drawing(settings.drawing)
-        refuse_missing_samples(settings)
+    """Raise RecipeError for settings that no run of the chosen algorithm can use, before anything is spent.
+
+    Raises ModelError for a scorer's folder that is none.
+    """
+    if settings.algorithm is Algorithm.DPO:
+        return
+    check_drawing(settings.drawing)
+    refuse_missing_samples(settings)
+    for name in (settings.scorer, settings.held_out_scorer):
+        if name is not None and not is_address(name):
+            model_path(name)
+    if settings.scorer is not None and is_address(settings.scorer):
+        RemoteScorer(settings.scorer)
 
 
 def check_drawing(drawing: Drawing) -> None:
@@ -243,26 +262,30 @@ def _questions(
     return by_kind, {"prompts": counts, "too_long": len(made) - len(fitting)}
 
 
-def _held_out(
-    inputs: ReinforcementInputs, window: int, known: Mapping[str, Conversation], processes: Processes
-) -> Score | None:
-    """The centred scores of a preference model that is not learned from; ModelError when its window is smaller."""
-    if inputs.held_out is None:
-        return None
-    scorer = load_scorer(inputs.held_out, inputs.engine)
+def _paid(inputs: ReinforcementInputs, cast: Cast, window: int) -> Scores:
+    """The scores that the policy learns from, before the centre of the run's preference model is taken off."""
+    if inputs.scorer is None:
+        return lambda conversations: cast.scorer.score(conversations).tolist()
+    given = _centred(inputs.scorer, inputs, window) if isinstance(inputs.scorer, Path) else inputs.scorer
+    # They are centred as they come, and the loop takes the centre off whatever it is given.
+    return lambda conversations: [score + cast.actors.centre for score in given(conversations)]
+
+
+def _centred(folder: Path, inputs: ReinforcementInputs, window: int) -> Scores:
+    """The centred scores of another preference model; ModelError when it reads less than the policy's replies need."""
+    scorer = load_scorer(folder, inputs.engine)
     if scorer.encoding.window < window:
         raise ModelError(
-            f"the held-out preference model reads {scorer.encoding.window} tokens, the policy's replies need {window}",
-            place=str(inputs.held_out),
+            f"the preference model reads {scorer.encoding.window} tokens, the policy's replies need {window}",
+            place=str(folder),
             remedy=f"Use --set engine.window={scorer.encoding.window}",
         )
-    score = _score(scorer, known, processes)
-    return lambda replies: score(replies) - scorer.centre
+    return lambda conversations: (scorer.score(conversations) - scorer.centre).tolist()
 
 
-def _score(scorer: PreferenceModel, known: Mapping[str, Conversation], processes: Processes) -> Score:
+def _score(scores: Scores, known: Mapping[str, Conversation], processes: Processes) -> Score:
     def score(replies: Sequence[Reply]) -> Tensor:
-        return scorer.score([known[reply.row_id].with_reply(reply.text) for reply in replies])
+        return torch.tensor(scores([known[reply.row_id].with_reply(reply.text) for reply in replies]))
 
     return lambda replies: scores_by_share(processes, replies, score)
 
