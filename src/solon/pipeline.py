@@ -35,7 +35,6 @@ from solon.evals.results import (
     in_round,
     policies_of,
 )
-from solon.preferences.remote import RemoteScorer, is_address
 from solon.progress import Display
 from solon.recipe import Algorithm, Memory, Method, Rater, Recipe
 from solon.runs import Artefact, Row, RunDirectory, StageFolder
@@ -321,19 +320,12 @@ class Pipeline(Session):
             return self.preference_model(labels, number, Side.HELD_OUT).model
         return model_path(given) if given else None
 
-    @property
-    def _scorer(self) -> Path | reinforcement.Scores | None:
-        """What scores in place of the run's preference model, if anything does."""
-        given = self.recipe.rl.scorer
-        if given is None:
-            return None
-        return RemoteScorer(given).scores if is_address(given) else model_path(given)
-
     def reinforcement(
         self, name: str, asked: Artefact, start: Artefact | Path, preferences: Artefact, held_out: Path | None
     ) -> Artefact:
         """Stage 08: rollouts of what begins as `start`, SL-CAI or a folder, scored by the preference model."""
-        settings, engine, scorer = self.recipe.rl, self.recipe.engine, self._scorer
+        settings, engine = self.recipe.rl, self.recipe.engine
+        scorer = reinforcement.scorer_named(settings.scorer)
         backbone = self.pretrained if settings.memory is Memory.SHARED else None
         folder = start if isinstance(start, Path) else start.model
         inputs = reinforcement.ReinforcementInputs(

@@ -152,6 +152,8 @@ def test_a_scorer_that_is_not_there_is_refused_before_anything_is_spent(name: st
         reinforcement.refuse_unusable(SETTINGS.model_copy(update={name: "nowhere/pm"}))
     with pytest.raises(RecipeError, match="is no address"):
         reinforcement.refuse_unusable(SETTINGS.model_copy(update={"scorer": "http://"}))
+    with pytest.raises(ModelError, match="no such model folder"):
+        reinforcement.refuse_unusable(SETTINGS.model_copy(update={"held_out_scorer": "http://127.0.0.1:9"}))
 
 
 def test_rloo_learns_without_a_value_function(made: dict[str, Any], tmp_path: Path) -> None:

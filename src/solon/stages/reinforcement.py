@@ -161,11 +161,19 @@ def refuse_unusable(settings: ReinforcementSettings) -> None:
         return
     check_drawing(settings.drawing)
     refuse_missing_samples(settings)
-    for name in (settings.scorer, settings.held_out_scorer):
-        if name is not None and not is_address(name):
-            model_path(name)
-    if settings.scorer is not None and is_address(settings.scorer):
-        RemoteScorer(settings.scorer)
+    scorer_named(settings.scorer)
+    if settings.held_out_scorer is not None:
+        model_path(settings.held_out_scorer)
+
+
+def scorer_named(name: str | None) -> Path | Scores | None:
+    """What a recipe names as `rl.scorer`: a folder, or the scores of a server; None for the run's preference model.
+
+    Raises ModelError for a folder that is none, and RecipeError for an address that is none.
+    """
+    if name is None:
+        return None
+    return RemoteScorer(name).scores if is_address(name) else model_path(name)
 
 
 def check_drawing(drawing: Drawing) -> None:
