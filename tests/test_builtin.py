@@ -53,6 +53,7 @@ def test_paths_pass_through(data: Path, tmp_path: Path) -> None:
         ),
         (source_path, "nowhere.jsonl", InputError, "no such prompt file. Built in: testbed:big"),
         (model_path, "testbed:asistant", ModelError, "Did you mean 'testbed:assistant'?"),
+        (model_path, "models/smollm2", ModelError, "make smollm2"),
         (constitution_path, "huose", ConstitutionError, "Did you mean 'house'?"),
         (recipe_path, "quik", RecipeError, "Did you mean 'quick'?"),
     ],

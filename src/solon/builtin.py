@@ -17,6 +17,8 @@ DATA = Path(__file__).parent / "data"
 PREFIX = "testbed:"
 PLAIN = "plain:"
 """Marks the prompts in plain English that come with Solon, for runs on real models."""
+SMOLLM2 = "models/smollm2"
+"""The folder that the recipe `real` names; no weights come with Solon but the testbed's."""
 
 
 def source_path(name: str | Path) -> Path:
@@ -28,6 +30,12 @@ def source_path(name: str | Path) -> Path:
 
 def model_path(name: str | Path) -> Path:
     """The model folder that a recipe names; raises ModelError when it is missing or holds no model."""
+    if str(name) == SMOLLM2 and not Path(name).exists():
+        raise ModelError(
+            "no such model folder",
+            place=SMOLLM2,
+            remedy="Fetch it in a checkout with: make smollm2; or name another model",
+        )
     path = _resolve(name, DATA / "models", ("",), "model folder", ModelError)
     if not path.is_dir() or not (path / "config.json").is_file():
         raise ModelError(
