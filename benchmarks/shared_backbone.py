@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], help="settings beside the overlay's, as of `solon run`")
     given = parser.parse_args()
     if not (given.run / "run.json").exists():
-        short = given.run.with_name(f"{given.run.name}-comparisons.jsonl")
+        short = given.run.with_name("short-comparisons.jsonl")  # the same for all runs beside each other, for --reuse
         print(f"{short_comparisons(given.comparisons, short)} short comparisons")
         sources = (f"prompts.red_team={given.comparisons}", f"measure.harmful={given.comparisons}")
         settings = [*sources, f"preference.human={short}", *given.set]
