@@ -141,12 +141,14 @@ def test_the_oracle_is_asked_by_the_measure_stage_alone(
     assert tables(folder) == tables(uninterrupted)
 
 
-def test_a_policy_that_samples_is_not_sharded_and_says_so_before_anything_is_spent(tmp_path: Path) -> None:
+def test_a_shared_backbone_is_not_sharded_and_says_so_before_anything_is_spent(tmp_path: Path) -> None:
     class Sharded(Alone):
         sharding = Sharding.SHARDED
 
-    run = RunDirectory.create(tmp_path / "run", load_recipe("testbed", settings=SMALL), constitution_path("testbed"))
-    with pytest.raises(RecipeError, match=r"rl\.algorithm.*ppo.*--until preference-model"):
+    adapters = [f"{stage}.training.adapter.rank=4" for stage in ("finetune", "preference")]
+    recipe = load_recipe("testbed", settings=[*SMALL, "rl.memory=shared", *adapters])
+    run = RunDirectory.create(tmp_path / "run", recipe, constitution_path("testbed"))
+    with pytest.raises(RecipeError, match=r"rl\.memory.*FSDP.*rl\.memory=full"):
         advance(run, Silent(), processes=Sharded())
     assert not run.artefacts()
 

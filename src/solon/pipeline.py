@@ -97,12 +97,13 @@ def advance(
 
 
 def _refuse_sharded(run: RunDirectory, processes: Processes) -> None:
-    """Raise RecipeError where FSDP is to shard a policy that has to sample, before anything is spent."""
-    if processes.sharding is Sharding.SHARDED and run.recipe.rl.algorithm is not Algorithm.DPO:
+    """Raise RecipeError where FSDP is to shard a backbone that four networks share, before anything is spent."""
+    rl = run.recipe.rl
+    if processes.sharding is Sharding.SHARDED and rl.memory is Memory.SHARED and rl.algorithm is not Algorithm.DPO:
         raise RecipeError(
-            f"with FSDP a policy cannot be trained by {run.recipe.rl.algorithm.value}: it samples between two updates",
-            place="rl.algorithm",
-            remedy="Add --until preference-model and go on without FSDP (--multi_gpu), or use --set rl.algorithm=dpo",
+            "with FSDP every network lies in shards of its own, and rl.memory=shared has one backbone for all of them",
+            place="rl.memory",
+            remedy="Use --set rl.memory=full, or go on without FSDP (--multi_gpu)",
         )
 
 

@@ -19,6 +19,7 @@ from solon.recipe import (
     Drawing,
     EngineSettings,
     FinetuneSettings,
+    Kept,
     Memory,
     PreferenceSettings,
     ReinforcementSettings,
@@ -126,6 +127,7 @@ CASES: Mapping[str, tuple[Callable[[Path, StageFolder, Mapping[str, Any]], Artef
     "rloo-lora": (rl, {**RLOO, **LORA}),
     "dpo": (rl, {"algorithm": Algorithm.DPO}),
     "dpo-lora": (rl, {"algorithm": Algorithm.DPO, **LORA}),
+    "ppo-best": (rl, {"keep": Kept.BEST, "snapshots": 2}),
     # Fewer prompts than processes: one of them has nothing to do.
     "ppo-one-prompt": (rl, {"prompts_per_step": 1, "minibatches": 1}),
 }

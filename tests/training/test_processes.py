@@ -20,6 +20,7 @@ from solon.launch import launched
 from solon.runs import Artefact
 from solon.runs.processes import ALONE
 from solon.training.processes import joined
+from solon.training.snapshots import SNAPSHOTS
 from tests.training import exchange
 from tests.training import launched as cases
 
@@ -95,10 +96,11 @@ def assert_alike(one: Artefact, two: Artefact) -> None:
                     expected["step"],
                 )
     assert compared >= 2 * len(one.rows())
-    expected_weights, found_weights = (load_file(each.model / "model.safetensors") for each in (one, two))
-    assert expected_weights.keys() == found_weights.keys()
-    for name, weight in expected_weights.items():
-        torch.testing.assert_close(found_weights[name], weight, atol=2e-4, rtol=1e-3)
+    for folder in ("model", *(f"{SNAPSHOTS}/step-{step:05d}" for step in one.facts.get("snapshots", ()))):
+        expected_weights, found_weights = (load_file(each.path / folder / "model.safetensors") for each in (one, two))
+        assert expected_weights.keys() == found_weights.keys()
+        for name, weight in expected_weights.items():
+            torch.testing.assert_close(found_weights[name], weight, atol=2e-4, rtol=1e-3)
     assert one.facts.keys() == two.facts.keys()
 
 
@@ -118,8 +120,14 @@ def test_shards_train_what_whole_weights_train(given: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.slow
+def test_a_policy_in_shards_learns_what_a_whole_one_learns(given: Path, tmp_path: Path) -> None:
+    both(given, tmp_path, "ppo", "ppo-lora", "rloo", "ppo-best", "ppo-one-prompt", options=SHARDED)
+
+
+@pytest.mark.slow
 def test_a_run_begun_in_shards_goes_on_in_one_process_and_back(given: Path, tmp_path: Path) -> None:
-    names, killed = ["sft", "pm-lora"], ["kill-sft", "kill-pm-lora"]
+    names = ["sft", "pm-lora", "ppo"]
+    killed = [f"kill-{name}" for name in names]
     cases.run(given, tmp_path / "whole", names, ALONE)
     launch(2, "tests.training.launched", str(given), str(tmp_path / "fewer"), *killed, options=SHARDED)
     cases.run(given, tmp_path / "more", killed, ALONE)

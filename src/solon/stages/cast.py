@@ -19,13 +19,13 @@ from solon.engines.rendering import rendering_for
 from solon.engines.tokens import PromptTokenizer
 from solon.errors import RecipeError
 from solon.recipe import Algorithm, EngineSettings, Memory, Recipe, ReinforcementSettings
-from solon.runs.processes import ALONE, Processes
+from solon.runs.processes import ALONE, Processes, Sharding
 from solon.stages.preference_model import load as load_scorer
 from solon.training.encoding import Encoding
 from solon.training.episodes import Actors, Critic
-from solon.training.forward import ScalarModel, TokenModel
 from solon.training.learner import EPSILON_RL, Learner
 from solon.training.models import (
+    Trainable,
     load_causal_lm,
     load_preference_model,
     load_tokenizer,
@@ -34,6 +34,7 @@ from solon.training.models import (
     with_adapter,
 )
 from solon.training.scoring import CENTRE, PreferenceModel
+from solon.training.sharded import Whole, scalar_model, token_model
 from solon.training.shared import POLICY, REFERENCE, VALUE, SharedBackbone
 
 
@@ -52,6 +53,8 @@ class Cast:
 
     actors: Actors
     scorer: PreferenceModel
+    policy: Whole
+    """The policy as it samples and is saved."""
 
 
 def refuse_unshareable(recipe: Recipe) -> None:
@@ -85,24 +88,31 @@ def load_cast(
     if folders.backbone is not None:
         return _shared(settings, folders, folders.backbone, engine, processes)
     scorer = load_scorer(folders.preference_model, engine)
-    policy = with_adapter(load_causal_lm(folders.sl_cai, engine), settings.adapter, seed)
-    token_model = TokenModel(policy)
-    reference = token_model
+
+    def fresh() -> Trainable:
+        return with_adapter(load_causal_lm(folders.sl_cai, engine), settings.adapter, seed)
+
+    policy = fresh()
+    reads = token_model(policy, processes)
+    reference = reads
     if not isinstance(policy, PeftModel):
-        reference = TokenModel(load_causal_lm(folders.sl_cai, engine))
+        reference = token_model(load_causal_lm(folders.sl_cai, engine), processes)
     critic = None
     if settings.algorithm is Algorithm.PPO:
         value = with_adapter(load_preference_model(folders.preference_model, engine), settings.adapter, seed + 1)
-        critic = Critic(ScalarModel(value), _learner(trainable_parameters(value), settings, processes))
+        values = scalar_model(value, processes)  # before its parameters are named: they may come to lie in shards
+        critic = Critic(values, _learner(trainable_parameters(value), settings, processes))
+    learner = _learner(trainable_parameters(policy), settings, processes)
     actors = Actors(
-        policy=token_model,
+        policy=reads,
         reference=reference,
-        learner=_learner(trainable_parameters(policy), settings, processes),
+        learner=learner,
         critic=critic,
         centre=scorer.centre,
         as_reference=policy.disable_adapter if isinstance(policy, PeftModel) else nullcontext,
     )
-    return Cast(actors, scorer)
+    sampled = Whole(policy) if processes.sharding is Sharding.REPLICATED else Whole(fresh(), learner.weights)
+    return Cast(actors, scorer, sampled)
 
 
 def _shared(
@@ -125,7 +135,7 @@ def _shared(
         centre=scorer.centre,
         as_reference=lambda: shared.using(REFERENCE),
     )
-    return Cast(actors, scorer)
+    return Cast(actors, scorer, Whole(shared.policy.model))
 
 
 def _learner(parameters: dict[str, nn.Parameter], settings: ReinforcementSettings, processes: Processes) -> Learner:

@@ -36,7 +36,7 @@ from solon.training.advantage import refuse_missing_samples
 from solon.training.encoding import Encoding, Tokens
 from solon.training.metrics import JsonLines
 from solon.training.models import arithmetic, inner, load_tokenizer, save_model
-from solon.training.policy_gradient import Environment, Score, reinforce, unkept, unwatched
+from solon.training.policy_gradient import Environment, Score, reinforce, unwatched
 from solon.training.rollout import Reply, draw_prompts, sample_seed
 from solon.training.sharing import scores_by_share
 from solon.training.snapshots import SNAPSHOTS, PolicySnapshots, steps_in
@@ -98,28 +98,34 @@ def run(settings: ReinforcementSettings, inputs: ReinforcementInputs, out: Stage
     with arithmetic(inputs.engine):
         folders = Folders(inputs.sl_cai, inputs.preference_model, inputs.backbone)
         cast = load_cast(settings, folders, inputs.engine, inputs.seed, out.processes)
-        actors = cast.actors
-        policy = actors.policy.model
-        engine = LocalEngine(inner(policy), tokenizer, inputs.engine, name="policy")
+        actors, policy = cast.actors, cast.policy
+        engine = LocalEngine(inner(policy.model), tokenizer, inputs.engine, name="policy")
         encoding = Encoding(engine.tokens, int(tokenizer.eos_token_id), min(engine.window, cast.scorer.encoding.window))
         questions, facts = _questions(settings, inputs, encoding)
         known = {question.row_id: question.conversation for kind in questions for question in kind}
-        snapshots = PolicySnapshots(out.path / SNAPSHOTS, policy, tokenizer)
+        snapshots = PolicySnapshots(out.path / SNAPSHOTS, policy.model, tokenizer)
+
+        def keep(step: int) -> None:
+            policy.refresh()
+            if not out.follows:
+                snapshots.keep(step)
+
         samples = ReplySamples(JsonLines(out.path / SAMPLES), settings, known)
         environment = Environment(
-            sample=Sampler(engine, questions, settings, inputs.seed, out.processes).sample,
+            sample=Sampler(engine, questions, settings, inputs.seed, policy.refresh, out.processes).sample,
             score=_score(_paid(inputs, cast, encoding.window), known, out.processes),
             held_out=_score(_centred(inputs.held_out, inputs, encoding.window), known, out.processes)
             if inputs.held_out
             else None,
             watch=unwatched if out.follows else samples.watch,
-            snapshot=unkept if out.follows else snapshots.keep,
+            snapshot=keep,
         )
         with watched(out, settings, samples) as session:
             course = reinforce(actors, environment, settings, inputs.seed, session)
+        policy.refresh()
         if out.follows:
             return out.follow()
-        save_model(policy, tokenizer, out.path / "model")
+        save_model(policy.model, tokenizer, out.path / "model")
     rows = course.log.rows
     facts |= {
         "algorithm": settings.algorithm,
@@ -201,6 +207,8 @@ class Sampler:
     """By kind, red team first."""
     settings: ReinforcementSettings
     seed: int
+    refresh: Callable[[], None]
+    """Brings the engine's weights up to date."""
     processes: Processes = ALONE
 
     def sample(self, step: int) -> list[Reply]:
@@ -212,6 +220,7 @@ class Sampler:
             self.questions[kind][index]
             for kind, index in draw_prompts(sizes, shares, settings.prompts_per_step, step, self.seed)
         ]
+        self.refresh()
         # All samples of a prompt are one process's, so that they may share what was computed for the prompt.
         mine = [(question, sample) for question in self.processes.share(asked) for sample in self._samples()]
         completions = self._completions(step, mine)

@@ -122,7 +122,8 @@ def measure(
     temperature, micro_tokens = settings.drawing.temperature, settings.micro_tokens
     mask_BT = response_mask(replies)
     tape = _tape(actors, replies, settings)
-    whole = partial(by_share, actors.learner.processes, replies)
+    processes = actors.learner.processes
+    whole = partial(by_share, processes, replies)
     taped: dict[str, tuple[Tensor, ...] | None] = {}
 
     def kept(name: str, measured: Measured) -> Tensor:
@@ -130,17 +131,22 @@ def measure(
         return measured.figure_BT
 
     def behaviour(some: Sequence[Reply]) -> tuple[Tensor, ...]:
-        measured, entropy_BT = measure_behaviour(actors.policy, some, temperature, micro_tokens, tape)
+        measured, entropy_BT = measure_behaviour(actors.policy, some, temperature, micro_tokens, processes, tape)
         return kept("behaviour", measured), entropy_BT
 
     behaviour_BT, entropy_BT = whole(behaviour)
     with actors.as_reference():
-        (reference_BT,) = whole(lambda some: [measure_logprobs(actors.reference, some, temperature, micro_tokens)])
+        (reference_BT,) = whole(
+            lambda some: [measure_logprobs(actors.reference, some, temperature, micro_tokens, processes)]
+        )
     value_BT = None
     if (critic := actors.critic) is not None:
-        (value_BT,) = whole(
-            lambda some: [kept("value", measure_values(critic.model, some, actors.centre, micro_tokens, tape))]
-        )
+
+        def values(some: Sequence[Reply]) -> tuple[Tensor]:
+            measured = measure_values(critic.model, some, actors.centre, micro_tokens, processes, tape)
+            return (kept("value", measured),)
+
+        (value_BT,) = whole(values)
     unfinished_B = torch.tensor([not reply.finished for reply in replies])
     reward_B = score_B - settings.unfinished_penalty * unfinished_B
     coefficient = settings.kl if kl_coefficient is None else kl_coefficient

@@ -16,10 +16,12 @@ import torch
 from torch import Tensor
 
 from solon.digest import seed_for
+from solon.runs.processes import ALONE, Processes
 from solon.training.batches import micro_batches, pad_right, shuffled, span_mask
 from solon.training.encoding import Tokens
 from solon.training.forward import ScalarModel, TokenModel
 from solon.training.losses import at_temperature, token_entropies, token_logprobs
+from solon.training.sharded import in_step
 
 PIECE = 1024
 """Tokens whose logits exist at the same time: with a large vocabulary they would need more memory than the model."""
@@ -110,18 +112,25 @@ class Measured:
     """(T) over each reply's own tokens; replies of one micro-batch lead back into the same graph."""
 
 
-def measure_logprobs(model: TokenModel, replies: Sequence[Reply], temperature: float, micro_tokens: int) -> Tensor:
+def measure_logprobs(
+    model: TokenModel, replies: Sequence[Reply], temperature: float, micro_tokens: int, processes: Processes = ALONE
+) -> Tensor:
     """Log-probabilities of all response tokens under `model` at the sampling temperature, shape (B, T)."""
 
     def logprobs(ids_BT: Tensor, mask_BT: Tensor) -> list[Tensor]:
         pieces = pieces_of(model, ids_BT, mask_BT, temperature)
         return [torch.cat([token_logprobs(logits_NV, ids_N) for logits_NV, ids_N in pieces])]
 
-    return _by_response(replies, logprobs, 1, model.device, micro_tokens)[0].figure_BT
+    return _by_response(replies, logprobs, 1, model.device, micro_tokens, processes)[0].figure_BT
 
 
 def measure_behaviour(
-    model: TokenModel, replies: Sequence[Reply], temperature: float, micro_tokens: int, tape: Tape = Tape.NONE
+    model: TokenModel,
+    replies: Sequence[Reply],
+    temperature: float,
+    micro_tokens: int,
+    processes: Processes = ALONE,
+    tape: Tape = Tape.NONE,
 ) -> tuple[Measured, Tensor]:
     """Log-probabilities as above, and the entropies of the distributions that were sampled from, (B, T).
 
@@ -135,7 +144,7 @@ def measure_behaviour(
         ]
         return [torch.cat(parts) for parts in zip(*figures, strict=True)]
 
-    logprobs, entropies = _by_response(replies, both, 2, model.device, micro_tokens, tape)
+    logprobs, entropies = _by_response(replies, both, 2, model.device, micro_tokens, processes, tape)
     return logprobs, entropies.figure_BT
 
 
@@ -149,14 +158,19 @@ def pieces_of(
 
 
 def measure_values(
-    model: ScalarModel, replies: Sequence[Reply], centre: float, micro_tokens: int, tape: Tape = Tape.NONE
+    model: ScalarModel,
+    replies: Sequence[Reply],
+    centre: float,
+    micro_tokens: int,
+    processes: Processes = ALONE,
+    tape: Tape = Tape.NONE,
 ) -> Measured:
     """Values of the states before all response tokens, minus `centre`; with a tape they keep their gradient."""
 
     def values(ids_BT: Tensor, mask_BT: Tensor) -> list[Tensor]:
         return [model.values(ids_BT, mask_BT) - centre]
 
-    return _by_response(replies, values, 1, model.device, micro_tokens, tape)[0]
+    return _by_response(replies, values, 1, model.device, micro_tokens, processes, tape)[0]
 
 
 def _by_response(
@@ -165,16 +179,18 @@ def _by_response(
     figures: int,
     device: torch.device,
     micro_tokens: int,
+    processes: Processes,
     tape: Tape = Tape.NONE,
 ) -> list[Measured]:
-    """Figures of shape (N) per micro-batch, laid out by response token."""
+    """Figures of shape (N) per micro-batch, laid out by response token; processes measure replies of their own."""
     mask_BT = response_mask(replies)
     laid_FBT = torch.zeros(figures, *mask_BT.shape)
     taped: list[dict[int, Tensor]] = [{} for _ in range(figures)]
     with torch.set_grad_enabled(tape is Tape.GRADIENT):
-        for part in micro_batches(range(len(replies)), lambda row: replies[row].length, micro_tokens):
+        parts = list(micro_batches(range(len(replies)), lambda row: replies[row].length, micro_tokens))
+        for part, counted in in_step(processes, parts, parts[-1]):
             measured = measure(*batch_of([replies[row] for row in part], device))
-            for number, measured_N in enumerate(measured):
+            for number, measured_N in enumerate(measured if counted else ()):
                 part_BT = torch.zeros(len(part), mask_BT.shape[1])
                 part_BT[mask_BT[part]] = measured_N.detach().cpu()
                 laid_FBT[number, part] = part_BT

@@ -4,14 +4,16 @@ Where accelerate was configured for FSDP, torch's `fully_shard` takes the place 
 gathered for the length of a pass, and gradients are summed, not averaged, as they are scattered again. All reading of a
 model then goes through one root module, because only a module's own call gathers what it holds; every process makes
 the same number of passes, for the same reason. Weights are put together again for checkpoints and for the model that
-is saved, so neither shows that there were shards. Of accelerate's settings those that Solon can follow are followed,
-and others refused by name. Reinforcement learning is not sharded: its policy samples between two updates.
+is saved, so neither shows that there were shards. A policy that learns by reinforcement also samples between updates,
+as often as its replies are long, which differs between processes: a whole copy in each does it. Of accelerate's
+settings those that Solon can follow are followed, and others refused by name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar, cast
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -27,16 +29,19 @@ from solon.training.shards import whole
 T = TypeVar("T")
 
 
+Read = Callable[[Tensor, Tensor], Tensor]
+"""What is read of a model: of token ids (B, T), at the places that the second tensor tells."""
+
+
 class _Root(nn.Module):
     """The module whose call gathers the weights."""
 
-    def __init__(self, model: Trainable, read: Callable[[Tensor, Tensor], Tensor]) -> None:
+    def __init__(self, model: Trainable) -> None:
         super().__init__()
         self.model = model
-        self._read = read
 
-    def forward(self, ids_BT: Tensor, where: Tensor) -> Tensor:
-        return self._read(ids_BT, where)
+    def forward(self, read: Read, ids_BT: Tensor, where: Tensor) -> Tensor:
+        return read(ids_BT, where)
 
 
 class ShardedTokenModel(TokenModel):
@@ -44,25 +49,34 @@ class ShardedTokenModel(TokenModel):
 
     def __init__(self, model: Trainable, processes: Processes) -> None:
         super().__init__(model)  # finds out about the head while the model is whole
-        self._root = _sharded(_Root(model, TokenModel(model).logits), processes)
+        self._plain = TokenModel(model)
+        self._root = _sharded(_Root(model), processes)
 
     def logits_in_pieces(self, ids_BT: Tensor, mask_BT: Tensor, size: int) -> Iterator[Tensor]:
         """See `TokenModel`; all are computed in one pass."""
-        yield from torch.split(self._root(ids_BT, mask_BT), size)
+        yield from torch.split(self._root(self._plain.logits, ids_BT, mask_BT), size)
 
 
 class ShardedScalarModel(ScalarModel):
-    """A classifier in shards, read for its scores."""
+    """A classifier in shards, read as `ScalarModel` reads one."""
 
     def __init__(self, model: Trainable, processes: Processes) -> None:
         super().__init__(model)
-        plain = ScalarModel(model)
-        # A copy, because a module in shards may not give out a view.
-        self._root = _sharded(_Root(model, lambda ids_BT, at_B: plain.scores(ids_BT, at_B).clone()), processes)
+        self._plain = ScalarModel(model)
+        self._root = _sharded(_Root(model), processes)
 
     def scores(self, ids_BT: Tensor, lengths_B: Tensor) -> Tensor:
         """See `ScalarModel`."""
-        return cast(Tensor, self._root(ids_BT, lengths_B))
+        return self._copied(self._plain.scores, ids_BT, lengths_B)
+
+    def values(self, ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
+        """See `ScalarModel`."""
+        return self._copied(self._plain.values, ids_BT, mask_BT)
+
+    def _copied(self, read: Read, ids_BT: Tensor, where: Tensor) -> Tensor:
+        """A copy, because a module in shards may not give out a view."""
+        copied: Tensor = self._root(lambda *asked: read(*asked).clone(), ids_BT, where)
+        return copied
 
 
 def token_model(model: Trainable, processes: Processes) -> TokenModel:
@@ -93,6 +107,24 @@ def put_together(model: Trainable, fresh: Callable[[], Trainable], processes: Pr
         for name, parameter in made.named_parameters():
             parameter.copy_(weights[name])
     return made
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A model in one piece: the one that learns itself, or a copy beside one that lies in shards."""
+
+    model: Trainable
+    weights: Callable[[], Mapping[str, Tensor]] | None = None
+    """Where it is a copy: what has been learned, by name."""
+
+    def refresh(self) -> None:
+        """Take over what has been learned since; where the model is a copy all processes must do it."""
+        if self.weights is None:
+            return
+        learned, own = self.weights(), dict(self.model.named_parameters())
+        with torch.no_grad():
+            for name, weight in learned.items():
+                own[name].copy_(weight)
 
 
 def in_step(processes: Processes, parts: Sequence[T], filler: T) -> Iterator[tuple[T, bool]]:

@@ -22,11 +22,12 @@ def by_share(
     if processes.count == 1:
         return measure(replies)
     rows = _dealt(processes, replies)
-    measured = measure([replies[row] for row in rows]) if rows else []
+    # A process without a reply measures one all the same, in step with the others, and lays it nowhere.
+    measured = measure([replies[row] for row in rows] or replies[:1])
     longest = max(len(reply.response) for reply in replies)
-    laid_FBT = torch.zeros(_figures(processes, len(measured)), len(replies), longest)
-    for laid_BT, part_BT in zip(laid_FBT, measured, strict=False):
-        laid_BT[rows, : part_BT.shape[1]] = part_BT
+    laid_FBT = torch.zeros(len(measured), len(replies), longest)
+    for laid_BT, part_BT in zip(laid_FBT, measured, strict=True):
+        laid_BT[rows, : part_BT.shape[1]] = part_BT[: len(rows)]
     processes.add([laid_FBT])
     return list(laid_FBT)
 
@@ -48,8 +49,3 @@ def scores_by_share(
 def _dealt(processes: Processes, replies: Sequence[Reply]) -> list[int]:
     """The rows that are this process's: long ones and short ones alike."""
     return list(processes.share(sorted(range(len(replies)), key=lambda row: replies[row].length, reverse=True)))
-
-
-def _figures(processes: Processes, own: int) -> int:
-    """How many figures there are; a process without a reply learns it from the others."""
-    return max(processes.gather([own]))
