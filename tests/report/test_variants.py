@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from solon.ablation import over_seeds
 from solon.evals.preference_order import MEASURES
 from solon.intervals import wilson
 from solon.report.variants import LABELS, columns_of, figures_of, write_page
@@ -50,6 +51,16 @@ def test_the_table_has_a_column_for_every_revision_and_a_gap_where_nothing_was_m
     assert [(name, [share and share["value"] for share in shares]) for name, shares in rows] == [
         ("critiqued", [1.0, 0.5, 0.25]), ("direct", [1.0, 0.75, None]),
     ]  # fmt: skip
+
+
+def test_of_means_the_caption_says_over_how_many_seeds_and_no_cell_repeats_it(tmp_path: Path) -> None:
+    one, two = (by_model({"rl-cai": count})["variants"] for count in (30, 20))
+    means = {**by_model({}), "seeds": [0, 1], "variants": over_seeds([one, two])}
+    page = write_page(means, tmp_path).read_text()
+    table = page[page.index("Share of replies to held-out prompts") :]
+    assert table.count("over 2 seeds") == 1 and "of 2" not in table
+    single = write_page({**by_model({"rl-cai": 30}), "seeds": [0]}, tmp_path).read_text()
+    assert "over 1" not in single and single.count("of 40") >= len(LABELS)
 
 
 def test_the_table_of_models_has_a_column_for_every_label() -> None:

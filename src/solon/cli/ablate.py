@@ -78,14 +78,16 @@ def ablate(
 def print_figures(figures: Mapping[str, Any]) -> None:
     """An ablation's table."""
     from solon.cli.terminal import plain, print_table
-    from solon.report.variants import columns_of, what_is_shown
+    from solon.report.variants import caption_of, columns_of, is_mean
 
     head, rows = columns_of(figures)
-    shown = [[name, *("-" if share is None else _cell(share) for share in shares)] for name, shares in rows]
+
+    def cell(share: Mapping[str, Any] | None) -> str:
+        if share is None:
+            return "-"
+        low, high = share["low"] * 100, share["high"] * 100
+        return f"{share['value'] * 100:.1f} [{low:.0f}-{high:.0f}]" + ("" if is_mean(share) else f" of {share['n']}")
+
+    shown = [[name, *map(cell, shares)] for name, shares in rows]
     click.echo(plain(figures["question"], lines=False))
-    print_table(f"{what_is_shown(figures)}, % [95 % interval] of n", ("Variant", *head), shown)
-
-
-def _cell(share: Mapping[str, Any]) -> str:
-    low, high = share["low"] * 100, share["high"] * 100
-    return f"{share['value'] * 100:.1f} [{low:.0f}-{high:.0f}] of {share['n']}{' seeds' if 'by_seed' in share else ''}"
+    print_table(caption_of(figures), ("Variant", *head), shown)

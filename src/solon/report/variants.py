@@ -153,6 +153,17 @@ def what_is_shown(figures: Mapping[str, Any]) -> str:
     return shown[Measured(figures["measure"])]
 
 
+def caption_of(figures: Mapping[str, Any]) -> str:
+    """What stands over an ablation's table: what its cells are, and where all are means, of how many seeds."""
+    count = len(figures.get("seeds", ()))
+    return f"{what_is_shown(figures)}, % [95 % interval] " + (f"over {count} seeds" if count > 1 else "of n")
+
+
+def is_mean(share: Figures) -> bool:
+    """Whether a share is a mean over several seeds, of which the caption tells."""
+    return "by_seed" in share
+
+
 def write_page(figures: Mapping[str, Any], folder: Path) -> Path:
     """Write the page of an ablation into its folder, whole or not at all; returns its path."""
     head, rows = columns_of(figures)
@@ -161,7 +172,7 @@ def write_page(figures: Mapping[str, Any], folder: Path) -> Path:
         name=figures["name"],
         question=figures["question"],
         figures=figures_of(figures),
-        caption=f"{what_is_shown(figures)}, % [95 % interval] of n",
+        caption=caption_of(figures),
         head=head,
         rows=[(name, [_cell(share) for share in shares]) for name, shares in rows],
     )
@@ -169,4 +180,6 @@ def write_page(figures: Mapping[str, Any], folder: Path) -> Path:
 
 
 def _cell(share: Figures | None) -> str:
-    return "-" if share is None else f"{percent(share['value'])} [{interval(share)}] of {cases(share)}"
+    if share is None:
+        return "-"
+    return f"{percent(share['value'])} [{interval(share)}]" + ("" if is_mean(share) else f" of {cases(share)}")
