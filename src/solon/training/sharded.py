@@ -103,9 +103,7 @@ def put_together(model: Trainable, fresh: Callable[[], Trainable], processes: Pr
     if processes.rank:
         return model
     made = fresh()
-    with torch.no_grad():
-        for name, parameter in made.named_parameters():
-            parameter.copy_(weights[name])
+    _fill(made, weights)
     return made
 
 
@@ -119,12 +117,16 @@ class Whole:
 
     def refresh(self) -> None:
         """Take over what has been learned since; where the model is a copy all processes must do it."""
-        if self.weights is None:
-            return
-        learned, own = self.weights(), dict(self.model.named_parameters())
-        with torch.no_grad():
-            for name, weight in learned.items():
-                own[name].copy_(weight)
+        if self.weights is not None:
+            _fill(self.model, self.weights())
+
+
+def _fill(model: Trainable, weights: Mapping[str, Tensor]) -> None:
+    """Copy whole weights into the parameters of these names."""
+    parameters = dict(model.named_parameters())
+    with torch.no_grad():
+        for name, weight in weights.items():
+            parameters[name].copy_(weight)
 
 
 def in_step(processes: Processes, parts: Sequence[T], filler: T) -> Iterator[tuple[T, bool]]:
