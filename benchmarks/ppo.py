@@ -1,9 +1,11 @@
 """Episodes per second of PPO and RLOO against TRL's: PPO of 1.12, the last that had one, and the present RLOO.
 
-A Llama of the testbed's size with random weights (so that hardly any reply ends early) answers 64 prompts of 24 tokens
-with 64 tokens a step; a classifier of the same size scores them. All systems make as many episodes and as many updates
-(one minibatch a pass). They take turns in child processes; the first step of each warms up and is not counted.
-Run: python benchmarks/ppo.py --trl-ppo VENV/bin/python [--rounds 3] [--epochs 1 4] [--threads 2]
+A Llama of the testbed's size answers 64 prompts a step; a classifier of the same size scores them. With
+`--replies full` its weights are random, so that hardly any reply ends early: all are of 64 tokens, to prompts of 24.
+With `--replies own` it is the testbed's assistant on the testbed's prompts of up to 24 tokens, and replies end, within
+64 tokens, where it ends them. All systems make as many episodes and as many updates (one minibatch a pass). They take
+turns in child processes; the first step of each warms up and is not counted.
+Run: python benchmarks/ppo.py --trl-ppo VENV/bin/python [--replies full own] [--rounds 3] [--epochs 1 4] [--threads 2]
 where VENV holds torch==2.13.0, trl==1.12.0 and transformers==5.23.0; without it only RLOO is the peer.
 """
 
@@ -21,6 +23,10 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 EPISODES, PROMPT_TOKENS, NEW_TOKENS, STEPS = 64, 24, 64, 5
 PEERS = Path(__file__).parent / "peers"
@@ -30,6 +36,7 @@ def main() -> None:
     """Print the median of each system, and how much faster Solon is."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trl-ppo", help="the Python of the environment that holds TRL 1.12")
+    parser.add_argument("--replies", choices=["full", "own"], nargs="+", default=["full", "own"])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--epochs", type=int, nargs="+", default=[1, 4])
     parser.add_argument("--threads", type=int, default=2)
@@ -40,18 +47,19 @@ def main() -> None:
         by_solon(Path(given.child[0]), json.loads(given.child[1]), given.algorithm)
         return
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        pad = write_models(folder)
+        folders = {replies: Path(name) / replies for replies in given.replies}
+        pads = {replies: write_models(folder, replies) for replies, folder in folders.items()}
         ours = {name: [sys.executable, __file__, "--algorithm", name.lower(), "--child"] for name in ("PPO", "RLOO")}
         contestants = {"Solon PPO": ours["PPO"]}
         if given.trl_ppo:
             contestants["TRL 1.12 PPO"] = [given.trl_ppo, str(PEERS / "trl_ppo.py")]
         contestants["Solon RLOO"] = ours["RLOO"]
         contestants["TRL RLOO"] = [sys.executable, str(PEERS / "trl_rloo.py")]
-        for epochs in given.epochs:
-            sizes = {"episodes": EPISODES, "new_tokens": NEW_TOKENS, "steps": STEPS, "epochs": epochs, "pad": pad}
-            sizes["threads"] = given.threads
-            compare(contestants, folder, sizes, given.rounds)
+        for replies, epochs in itertools.product(given.replies, given.epochs):
+            sizes = {"episodes": EPISODES, "new_tokens": NEW_TOKENS, "steps": STEPS, "epochs": epochs}
+            sizes |= {"pad": pads[replies], "threads": given.threads}
+            print(f"Replies: {replies}")
+            compare(contestants, folders[replies], sizes, given.rounds)
 
 
 def compare(contestants: dict[str, list[str]], folder: Path, sizes: dict[str, int], rounds: int) -> None:
@@ -85,22 +93,53 @@ def run(command: list[str], threads: int) -> dict[str, object]:
     return told
 
 
-def write_models(folder: Path) -> int:
+def write_models(folder: Path, replies: str) -> int:
     """Policy, preference model and prompts, for all systems alike; returns the padding token's id."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
     from solon.builtin import model_path
-    from solon.conversation import Conversation, Role, Turn, transcript
     from solon.recipe import EngineSettings
-    from solon.training.models import ensure_pad, grow_preference_model, load_tokenizer, save_model
+    from solon.training.models import ensure_pad, grow_preference_model, load_causal_lm, load_tokenizer, save_model
 
-    tokenizer = load_tokenizer(model_path("testbed:pretrained"))
-    config = LlamaConfig.from_pretrained(model_path("testbed:pretrained"))
+    bundled = model_path("testbed:assistant" if replies == "own" else "testbed:pretrained")
+    tokenizer = load_tokenizer(bundled)
     torch.manual_seed(0)
-    save_model(LlamaForCausalLM(config), tokenizer, folder / "policy")
+    if replies == "own":
+        policy = load_causal_lm(bundled, EngineSettings())
+    else:
+        policy = LlamaForCausalLM(LlamaConfig.from_pretrained(bundled))
+    save_model(policy, tokenizer, folder / "policy")
     pad = ensure_pad(tokenizer)
     save_model(grow_preference_model(folder / "policy", tokenizer, EngineSettings(), 1), tokenizer, folder / "reward")
+    texts = testbed_prompts() if replies == "own" else random_prompts(tokenizer)
+    ids = [tokenizer.encode(text, add_special_tokens=False) for text in texts]
+    kept = [(text, tokens) for text, tokens in zip(texts, ids, strict=True) if len(tokens) <= PROMPT_TOKENS]
+    (folder / "prompts.json").write_text(
+        json.dumps({"texts": [text for text, _ in kept], "token_ids": [tokens for _, tokens in kept]})
+    )
+    return pad
+
+
+def testbed_prompts() -> list[str]:
+    """Red-team and helpfulness prompts of the testbed as transcripts, in a random order."""
+    from solon.builtin import source_path
+    from solon.conversation import transcript
+    from solon.sources.prompt_files import read_prompts
+
+    found = [
+        transcript(each.conversation.turns) + "\n\nAssistant:"
+        for name in ("testbed:red-team", "testbed:helpful")
+        for each in read_prompts(source_path(name)).prompts
+    ]
+    random.Random(0).shuffle(found)
+    return found
+
+
+def random_prompts(tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """Transcripts of exactly `PROMPT_TOKENS` tokens, of words drawn at random."""
+    from solon.conversation import Conversation, Role, Turn, transcript
+
     words = [word for word in tokenizer.get_vocab() if word.strip("Ġ▁ ").isalpha() and len(word) > 3]
     words = sorted({word.strip("Ġ▁ ").lower() for word in words})
     chance = random.Random(0)
@@ -112,10 +151,7 @@ def write_models(folder: Path) -> int:
             if len(tokenizer.encode(text, add_special_tokens=False)) == PROMPT_TOKENS:
                 texts.append(text)
             human = human.rpartition(" ")[0]
-    texts = list(dict.fromkeys(texts))
-    ids = [tokenizer.encode(text, add_special_tokens=False) for text in texts]
-    (folder / "prompts.json").write_text(json.dumps({"texts": texts, "token_ids": ids}))
-    return pad
+    return list(dict.fromkeys(texts))
 
 
 def by_solon(folder: Path, sizes: dict[str, int], algorithm: str) -> None:

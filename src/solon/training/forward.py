@@ -1,8 +1,9 @@
 """Forward passes that compute no more than training reads.
 
-Hidden states are gathered at the wanted positions before they meet the head, so that no prompt token ever costs a row
-of logits. Batches are padded on the right without an attention mask: under a causal mask a token never sees what
-follows it. The state before token t is the hidden state at t - 1, for its logits and for its value alike.
+Hidden states are wanted at some positions alone, so that no prompt token ever costs a row of logits; a plain Llama on a
+CPU is read by `solon.llama`, which makes use of that, anything else by its own modules. Batches are padded on the right
+without an attention mask: under a causal mask a token never sees what follows it. The state before token t is the
+hidden state at t - 1, for its logits and for its value alike.
 """
 
 from __future__ import annotations
@@ -15,15 +16,28 @@ import torch
 from torch import Tensor, nn
 
 from solon.errors import ModelError
+from solon.llama.network import plain_llama, states
 from solon.training.models import Trainable, inner
 
 
-def gathered(hidden_BTH: Tensor, mask_BT: Tensor) -> Tensor:
-    """The states before the masked tokens, shape (N, H), row by row; the mask is False at position 0."""
-    # index_select rather than boolean indexing: its backward pass is an addition of rows, and deterministic.
+def places_before(mask_BT: Tensor) -> Tensor:
+    """Where the states before masked tokens are in the flattened rows, shape (N); the mask is False at position 0."""
     before_BT = torch.zeros_like(mask_BT)
     before_BT[:, :-1] = mask_BT[:, 1:]
-    return hidden_BTH.flatten(0, 1).index_select(0, before_BT.flatten().nonzero().squeeze(1))
+    return before_BT.flatten().nonzero().squeeze(1)
+
+
+def hidden_states(backbone: nn.Module, ids_BT: Tensor, places_N: Tensor) -> Tensor:
+    """The backbone's last hidden states at these places of the flattened rows, which are in rising order, (N, H)."""
+    if (llama := plain_llama(backbone)) is not None:
+        return states(llama, ids_BT, places_N)
+    hidden_BTH: Tensor = backbone(input_ids=ids_BT, use_cache=False).last_hidden_state
+    return _at(hidden_BTH, places_N)
+
+
+def _at(states_BTX: Tensor, places_N: Tensor) -> Tensor:
+    # index_select rather than indexing: its backward pass is an addition of rows, and deterministic.
+    return states_BTX.flatten(0, 1).index_select(0, places_N)
 
 
 class TokenModel:
@@ -43,10 +57,9 @@ class TokenModel:
         """The same in pieces of at most `size` tokens, so that a large vocabulary needs little memory at a time."""
         if self._head is None:
             logits_BTV = inner(self.model)(input_ids=ids_BT, use_cache=False).logits
-            yield from torch.split(gathered(logits_BTV, mask_BT), size)
+            yield from torch.split(_at(logits_BTV, places_before(mask_BT)), size)
             return
-        hidden_BTH = self.backbone(input_ids=ids_BT, use_cache=False).last_hidden_state
-        for hidden_NH in torch.split(gathered(hidden_BTH, mask_BT), size):
+        for hidden_NH in torch.split(hidden_states(self.backbone, ids_BT, places_before(mask_BT)), size):
             yield self._head(hidden_NH)
 
     def _plain_head(self) -> nn.Module | None:
@@ -88,18 +101,15 @@ class ScalarModel:
 
     def scores(self, ids_BT: Tensor, lengths_B: Tensor) -> Tensor:
         """The score at the last token of each row, shape (B)."""
-        hidden_BTH = self._hidden(ids_BT)
         last_B = torch.arange(len(lengths_B), device=lengths_B.device) * ids_BT.shape[1] + lengths_B - 1
-        scores_B: Tensor = self._head(hidden_BTH.flatten(0, 1).index_select(0, last_B)).squeeze(-1).float()
-        return scores_B
+        return self._numbers(ids_BT, last_B)
 
     def values(self, ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
         """The value of the state before each masked token, shape (N); it depends on earlier tokens alone."""
-        hidden_BTH = self._hidden(ids_BT)
-        values_N: Tensor = self._head(gathered(hidden_BTH, mask_BT)).squeeze(-1).float()
-        return values_N
+        return self._numbers(ids_BT, places_before(mask_BT))
 
-    def _hidden(self, ids_BT: Tensor) -> Tensor:
+    def _numbers(self, ids_BT: Tensor, places_N: Tensor) -> Tensor:
         with self._at_work():
-            hidden_BTH: Tensor = self.backbone(input_ids=ids_BT, use_cache=False).last_hidden_state
-        return hidden_BTH
+            hidden_NH = hidden_states(self.backbone, ids_BT, places_N)
+        numbers_N: Tensor = self._head(hidden_NH).squeeze(-1).float()
+        return numbers_N
