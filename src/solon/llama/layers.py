@@ -183,7 +183,7 @@ def _placed(some_NX: Tensor, wanted_N: Tensor, size: int) -> Tensor:
 
 
 def feed_forward(x_NH: Tensor, weights: Weights, sizes: Sizes) -> tuple[Tensor, Kept]:
-    """What x becomes by the feed-forward part, x + down(silu(gate) up) with both of unit(x); what the gradient needs."""
+    """What x becomes by the feed-forward part, x + down(silu(gate(unit)) up(unit)); what the gradient needs."""
     unit_NH, scale_N1 = unit(x_NH, sizes.epsilon)
     both_N2F = unit_NH @ weights.gate_up.t()
     gate_NF, up_NF = both_N2F.chunk(2, -1)

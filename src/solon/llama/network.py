@@ -122,6 +122,8 @@ def states(model: LlamaModel, ids_BT: Tensor, wanted_N: Tensor) -> Tensor:
 
     Rows are padded on the right: no position sees what follows it.
     """
+    if not len(wanted_N):
+        return cast(Tensor, model.embed_tokens(ids_BT.flatten()[:0]))
     weights = folded(model)
     pieces = _pieces(ids_BT, wanted_N)
     embedded = [cast(Tensor, model.embed_tokens(piece.ids_BT)).flatten(0, 1) for piece in pieces]
@@ -165,7 +167,7 @@ class _Plan:
 
 
 def _pieces(ids_BT: Tensor, wanted_N: Tensor) -> list[_Piece]:
-    """Rows in order, as many at a time as fit into `PIECE` tokens; rows without a wanted position are left out."""
+    """Rows in order, as many at a time as fit into `PIECE` tokens; pieces without a wanted position are left out."""
     rows, time = ids_BT.shape
     fitting = max(1, PIECE // time)
     pieces = []
