@@ -94,6 +94,15 @@ def test_a_second_backward_pass_is_refused() -> None:
         loss.backward()  # type: ignore[no-untyped-call]
 
 
+def test_weights_that_change_before_the_backward_pass_are_noticed() -> None:
+    model = llama()
+    loss = by_hand(model, IDS, WANTED).sum()
+    with torch.no_grad():
+        model.model.layers[0].mlp.down_proj.weight.mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()  # type: ignore[no-untyped-call]
+
+
 def test_weights_that_are_frozen_get_no_gradient() -> None:
     model = llama()
     frozen = model.model.layers[1].mlp.down_proj.weight.requires_grad_(False)

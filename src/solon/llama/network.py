@@ -189,20 +189,20 @@ class _Layers(Function):
 
     @staticmethod
     def forward(ctx: Any, plan: _Plan, x_NH: Tensor, *tensors: Tensor) -> Tensor:
-        weights = [Weights(*tensors[at : at + 4]) for at in range(0, len(tensors), 4)]
-        ctx.plan, ctx.weights, ctx.kept = plan, weights, []
+        weights = _by_layer(tensors)
+        ctx.plan, ctx.kept = plan, []
+        ctx.save_for_backward(*tensors)  # so that weights which are written in between are noticed
         parts = torch.split(x_NH, [piece.tokens for piece in plan.pieces])
         hidden = []
         for piece, part_NH in zip(plan.pieces, parts, strict=True):
-            hidden_NH, kept = _through(plan, piece, part_NH, weights)
-            hidden.append(hidden_NH)
-            if any(ctx.needs_input_grad):
-                ctx.kept.append(kept)
+            kept: list[tuple[Kept, Kept]] | None = [] if any(ctx.needs_input_grad) else None
+            hidden.append(_through(plan, piece, part_NH, weights, kept))
+            ctx.kept.append(kept)
         return torch.cat(hidden)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
-        plan, weights = cast(_Plan, ctx.plan), cast(list[Weights], ctx.weights)
+        plan, weights = cast(_Plan, ctx.plan), _by_layer(ctx.saved_tensors)
         if not ctx.kept:
             raise RuntimeError("what these layers kept for their gradient was used up by an earlier backward pass")
         sums = zeros_like(weights)
@@ -213,17 +213,21 @@ class _Layers(Function):
         return None, torch.cat(of_x), *(tensor for layer in sums for tensor in layer.tensors())
 
 
+def _by_layer(tensors: Sequence[Tensor]) -> list[Weights]:
+    return [Weights(*tensors[at : at + 4]) for at in range(0, len(tensors), 4)]
+
+
 def _through(
-    plan: _Plan, piece: _Piece, x_NH: Tensor, weights: Sequence[Weights]
-) -> tuple[Tensor, list[tuple[Kept, Kept]]]:
-    """A piece's states at its wanted positions, and what the gradient needs of every layer."""
-    kept = []
+    plan: _Plan, piece: _Piece, x_NH: Tensor, weights: Sequence[Weights], kept: list[tuple[Kept, Kept]] | None
+) -> Tensor:
+    """A piece's states at its wanted positions; `kept`, if there is one, gets what the gradient needs of each layer."""
     for number, layer in enumerate(weights, start=1):
         wanted_N = piece.wanted_N if number == len(weights) else None
         x_NH, of_attention = attention(x_NH, layer, plan.sizes, plan.span(piece), wanted_N)
         x_NH, of_feed_forward = feed_forward(x_NH, layer, plan.sizes)
-        kept.append((of_attention, of_feed_forward))
-    return x_NH, kept
+        if kept is not None:
+            kept.append((of_attention, of_feed_forward))
+    return x_NH
 
 
 def _back(
