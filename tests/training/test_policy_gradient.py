@@ -415,8 +415,9 @@ def test_the_best_policy_is_the_one_that_replied_best(tiny: Path, tmp_path: Path
 
 PLANTED = SETTINGS.model_copy(
     update={
-        "steps": 30,
-        "learning_rate": 1e-2,
+        "steps": 40,
+        # At 1e-2 a seed in ten settles on a reply that is nearly the best, and rounding decides which one does.
+        "learning_rate": 7e-3,
         "value_learning_rate": 6e-3,
         "minibatches": 2,
         "kl": 0.0,
