@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 TORCH ?=
-export GOMP_SPINCOUNT := 1000
+export OMP_WAIT_POLICY := PASSIVE
 export TOKENIZERS_PARALLELISM := false
 
 BIN := .venv/bin

@@ -173,26 +173,6 @@ def test_a_launcher_is_refused_where_one_process_does_the_work(
     assert done.returncode == 1 and done.stderr.count("sl-cai") == said, "the main process speaks for all"
 
 
-@pytest.mark.parametrize(
-    ("set_by_user", "expected"),
-    [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, None)],
-    ids=["nothing is set", "a count is set", "a policy is set"],
-)
-def test_waiting_threads_give_their_core_back_unless_the_user_says_otherwise(
-    set_by_user: dict[str, str],
-    expected: str | None,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
-        monkeypatch.setenv(name, "")  # so that what the command sets is taken back afterwards
-        monkeypatch.delenv(name)
-    for name, value in set_by_user.items():
-        monkeypatch.setenv(name, value)
-    run(capsys, "--version")
-    assert os.environ.get("GOMP_SPINCOUNT") == expected
-
-
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     line = [sys.executable, "-m", "solon.cli", "status", str(tmp_path / "none"), "--debug"]
     done = subprocess.run(line, capture_output=True, text=True)

@@ -12,7 +12,6 @@ one speaks for all.
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import NoReturn
@@ -88,7 +87,6 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run a command line and exit: 0 done, 1 an error in one line, 2 a wrong command line, 130 interrupted."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
-    _wait_briefly()
     try:
         _refuse_launching(given)
         code = cli.main(args=_debug_first(given), prog_name="solon", standalone_mode=False)
@@ -117,16 +115,6 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         _say(f"Error: {place}{error.strerror or error}. Check the path, its permissions and the space on the disk")
         sys.exit(1)
     sys.exit(code if isinstance(code, int) else 0)
-
-
-def _wait_briefly() -> None:
-    """Have threads that wait for each other give their core back soon, unless the user has said how they are to wait.
-
-    Where another program works beside, waiting busily makes both several times slower (docs/log.md, 2026-11-27). The
-    setting is read when torch is imported.
-    """
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 def _debug_first(given: list[str]) -> list[str]:
