@@ -40,8 +40,8 @@ from solon.llama.layers import (
 )
 
 SMALL = 1 << 25
-"""Parameters up to which a model is read by hand: in larger ones products take nearly all the time, and the joined
-weights, which are a second copy, would be missed elsewhere."""
+"""Parameters up to which a model is read by hand: the larger it is, the more of its time is products, and the more the
+joined weights, which are a second copy, would be missed elsewhere."""
 PIECE = 1408
 """Tokens that go through the layers together: what stands between two products then mostly stays in the cache."""
 _STATIC_ROTATIONS = ("default", "linear", "llama3")
