@@ -1,5 +1,7 @@
 """A Llama read by hand against transformers, in float64; and what is left to transformers."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -195,3 +197,9 @@ def test_a_classifier_and_a_bare_backbone_are_read_as_well() -> None:
     classifier = LlamaForSequenceClassification(model.config)
     assert plain_llama(classifier) is classifier.model
     assert plain_llama(model.model) is model.model
+
+
+def test_the_engine_is_imported_without_any_architecture() -> None:
+    code = "import sys, solon.engines.local; print('transformers.models.llama.modeling_llama' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

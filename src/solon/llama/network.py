@@ -11,17 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function
-from transformers.models.llama.modeling_llama import (
-    LlamaDecoderLayer,
-    LlamaForCausalLM,
-    LlamaForSequenceClassification,
-    LlamaModel,
-)
 
 from solon.llama.layers import (
     Kept,
@@ -39,6 +33,9 @@ from solon.llama.layers import (
     zeros_like,
 )
 
+if TYPE_CHECKING:
+    from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaModel
+
 SMALL = 1 << 25
 """Parameters up to which a model is read by hand: the larger it is, the more of its time is products, and the more the
 joined weights, which are a second copy, would be missed elsewhere."""
@@ -50,6 +47,14 @@ _LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down
 
 def plain_llama(model: nn.Module) -> LlamaModel | None:
     """The backbone, if it is a small Llama on a CPU without adapters, biases, shards or moving rotations; else None."""
+    # Here and not above: it takes seconds, and where there is a model most of it has been loaded.
+    from transformers.models.llama.modeling_llama import (
+        LlamaDecoderLayer,
+        LlamaForCausalLM,
+        LlamaForSequenceClassification,
+        LlamaModel,
+    )
+
     if type(model) in (LlamaForCausalLM, LlamaForSequenceClassification):
         model = cast(nn.Module, model.model)
     if type(model) is not LlamaModel:
@@ -85,7 +90,7 @@ def sizes_of(model: LlamaModel) -> Sizes:
 def folded(model: LlamaModel) -> list[Weights]:
     """The layers' matrices as `layers` wants them; gradients lead back to the model's own parameters."""
     order = _neighbours(sizes_of(model))
-    return [_folded(cast(LlamaDecoderLayer, layer), order) for layer in model.layers]
+    return [_folded(cast("LlamaDecoderLayer", layer), order) for layer in model.layers]
 
 
 def _folded(layer: LlamaDecoderLayer, order: Tensor) -> Weights:
