@@ -19,7 +19,7 @@ from solon.serving.batching import Limits
 from solon.serving.preference_server import PreferenceServer, Service
 from solon.training import models
 from solon.training.scoring import CENTRE
-from tests.training.tiny import asked, save_tiny_model
+from tests.training.tiny import asked, save_tiny_model, texts_of
 
 SETTINGS = EngineSettings(threads=1)
 DIALOGUES = [conversation_of(asked(f"How do I bake {n} ?")).with_reply(f"First {n} .") for n in range(600)]
@@ -69,7 +69,7 @@ def test_a_served_folder_gives_its_own_scores_in_order(tmp_path: Path) -> None:
     tokenizer = models.load_tokenizer(save_tiny_model(tmp_path / "tiny"))
     grown = models.grow_preference_model(tmp_path / "tiny", tokenizer, SETTINGS, seed=1)
     setattr(grown.config, CENTRE, 0.75)
-    models.save_model(grown, tokenizer, tmp_path / "pm")
+    models.save_model(grown, texts_of(tokenizer), tmp_path / "pm")
     served = open_scorer(tmp_path / "pm", SETTINGS)
     server = PreferenceServer(served, Service(port=0), SETTINGS, Limits(wait=0.01))
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))

@@ -26,7 +26,7 @@ from solon.serving.batching import Limits
 from solon.serving.preference_server import PreferenceServer, Service
 from solon.training import models
 from solon.training.scoring import CENTRE
-from tests.training.tiny import asked, save_tiny_model
+from tests.training.tiny import asked, save_tiny_model, texts_of
 
 CONCURRENT = 64
 SETTINGS = EngineSettings(threads=1)
@@ -38,7 +38,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokenizer = models.load_tokenizer(save_tiny_model(folder / "tiny"))
     grown = models.grow_preference_model(folder / "tiny", tokenizer, SETTINGS, seed=1)
     setattr(grown.config, CENTRE, 0.75)
-    models.save_model(grown, tokenizer, folder / "pm")
+    models.save_model(grown, texts_of(tokenizer), folder / "pm")
     return folder / "pm"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.training.tiny import artefact, asked, row_id, said, same_files, save_tiny_model, stage_folder
+from tests.training.tiny import artefact, asked, row_id, said, same_files, save_tiny_model, stage_folder, texts_of
 from transformers import AutoModelForCausalLM
 
 from solon.conversation import Conversation
@@ -236,7 +236,7 @@ def adapted(made: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> d
     folder = tmp_path_factory.mktemp("adapted")
     tokenizer = models.load_tokenizer(made["tiny"])
     policy = models.with_adapter(models.load_causal_lm(made["tiny"], EngineSettings()), Adapter(rank=4), 1)
-    models.save_model(policy, tokenizer, folder / "sl-cai")
+    models.save_model(policy, texts_of(tokenizer), folder / "sl-cai")
     given = preference_model.PreferenceInputs(1, made["tiny"], EngineSettings(), made["labels"], None)
     training = Training(batch=8, held_out=0.2, adapter=Adapter(rank=4))
     settings = PreferenceSettings(human=None, training=training)

@@ -173,6 +173,7 @@ def _replay(folder: Path, threads: int | None) -> int:
     rows = [["transformers", f"{found.transformers:.1e}"], ["solon", f"{found.solon:.1e}"]]
     print_table(f"{found.rows} golden scores, greatest difference", ("Read by", "Off by"), rows)
     click.echo(f"{found.texts} of {found.rows} texts give the tokens that were scored")
+    click.echo(f"{found.templates} of {found.rows} conversations do through the folder's own chat template")
     click.echo(f"{'As saved' if found.passed else 'NOT as saved'}: {TOLERANCE:.0e} is allowed")
     return 0 if found.passed else 1
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from solon.conversation import Conversation
-from solon.engines.rendering import ChatRendering
 from solon.runs import Artefact
 from solon.stages.tables import HELD_OUT_KINDS, TRAINING_KINDS, Kind, fit, prompt_in
 from solon.training.batches import shuffled
@@ -60,10 +59,7 @@ class Reader:
 
     def messages(self, conversation: Conversation) -> list[dict[str, str]]:
         """A conversation as this model's chat template is to be given it."""
-        rendering = self.encoding.tokenizer.rendering
-        return (
-            rendering.messages(conversation.turns) if isinstance(rendering, ChatRendering) else conversation.messages()
-        )
+        return self.encoding.tokenizer.messages(conversation.turns)
 
     def texts(self, messages: Sequence[Sequence[Message]]) -> list[str]:
         """Prompts as the exported chat template writes them."""

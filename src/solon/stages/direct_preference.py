@@ -16,7 +16,6 @@ from typing import Any
 import pyarrow as pa
 import torch
 
-from solon.engines.rendering import rendering_for
 from solon.engines.tokens import PromptTokenizer
 from solon.errors import StageError
 from solon.outcome import count_outcomes
@@ -79,8 +78,8 @@ def run(settings: ReinforcementSettings, inputs: DirectInputs, out: StageFolder)
 
     with arithmetic(inputs.engine), watched(out, settings) as session:
         adapted = fresh()
-        texts = PromptTokenizer(tokenizer, rendering_for(tokenizer, inputs.engine.rendering))
-        encoding = Encoding(texts, int(tokenizer.eos_token_id), window_of(inner(adapted), inputs.engine))
+        texts = PromptTokenizer.of(tokenizer, inputs.engine)
+        encoding = Encoding(texts, window_of(inner(adapted), inputs.engine))
         made = pairs_of(rows, people, weight, encoding)
         pairs = [pair for pair in made if encoding.fits(range(pair.length))]
         policy = token_model(adapted, out.processes)
@@ -105,7 +104,7 @@ def run(settings: ReinforcementSettings, inputs: DirectInputs, out: StageFolder)
             return out.follow()
         objective = DirectObjective(TokenModel(adapted), settings.direct.beta)
         ordered = accuracy(objective, held_out, training.micro_tokens)
-        save_model(adapted, tokenizer, out.path / "model")
+        save_model(adapted, texts, out.path / "model")
     last = log.rows[-1]
     facts = {
         "algorithm": Algorithm.DPO,

@@ -100,10 +100,10 @@ def run(settings: ReinforcementSettings, inputs: ReinforcementInputs, out: Stage
         cast = load_cast(settings, folders, inputs.engine, inputs.seed, out.processes)
         actors, policy = cast.actors, cast.policy
         engine = LocalEngine(inner(policy.model), tokenizer, inputs.engine, name="policy")
-        encoding = Encoding(engine.tokens, int(tokenizer.eos_token_id), min(engine.window, cast.scorer.encoding.window))
+        encoding = Encoding(engine.tokens, min(engine.window, cast.scorer.encoding.window))
         questions, facts = _questions(settings, inputs, encoding)
         known = {question.row_id: question.conversation for kind in questions for question in kind}
-        snapshots = PolicySnapshots(out.path / SNAPSHOTS, policy.model, tokenizer)
+        snapshots = PolicySnapshots(out.path / SNAPSHOTS, policy.model, engine.tokens)
 
         def keep(step: int) -> None:
             policy.refresh()
@@ -125,7 +125,7 @@ def run(settings: ReinforcementSettings, inputs: ReinforcementInputs, out: Stage
         policy.refresh()
         if out.follows:
             return out.follow()
-        save_model(policy.model, tokenizer, out.path / "model")
+        save_model(policy.model, engine.tokens, out.path / "model")
     rows = course.log.rows
     facts |= {
         "algorithm": settings.algorithm,
@@ -267,7 +267,7 @@ def _questions(
         Question(row["row_id"], Kind(row["kind"]), conversation, tokens)
         for row, conversation, tokens in zip(rows, conversations, encoding.prompts(conversations), strict=True)
     ]
-    room = encoding.window - settings.drawing.max_tokens - 1  # the scorer reads one more end token
+    room = encoding.window - settings.drawing.max_tokens - encoding.frame
     fitting = [question for question in made if len(question.tokens) <= room]
     if not fitting:
         raise StageError(

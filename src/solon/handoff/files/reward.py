@@ -108,6 +108,14 @@ def cut(reply: str) -> tuple[str, bool]:
     return reply[: min(places, default=len(reply))].strip(), bool(places)
 
 
+def spelled_out(content: str) -> str:
+    """A text with a space in each special token that it spells out."""
+    for mark in SETTINGS["marks"]:
+        if len(mark) > 1:
+            content = content.replace(mark, f"{mark[0]} {mark[1:]}")
+    return content
+
+
 def closed(text: str) -> tuple[str, bool]:
     """A text without the end token at its end, and whether it had one."""
     for end in SETTINGS["ends"]:
@@ -177,16 +185,13 @@ class Folder:
         return found
 
     def tokens(self, conversation: Messages) -> list[int]:
-        """Prompt and reply tokenized apart, as a policy meets them, then the end token.
+        """The conversation through the folder's own chat template, which writes what was trained, tokenized whole.
 
-        A special token that is spelled out in a reply is plain text.
+        A special token that is spelled out in what somebody said is broken by a space, as in training.
         """
-        prompt = self.tokenizer.apply_chat_template(conversation[:-1], add_generation_prompt=True, tokenize=False)
-        opening = self.tokenizer(prompt, add_special_tokens=False)["input_ids"]
-        reply = self.tokenizer(
-            SETTINGS["lead"] + conversation[-1]["content"], add_special_tokens=False, split_special_tokens=True
-        )["input_ids"]
-        return [*opening, *reply, self.tokenizer.eos_token_id]
+        spelled = [{**each, "content": spelled_out(each["content"])} for each in conversation]
+        text = self.tokenizer.apply_chat_template(spelled, tokenize=False)
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
 class Server:
