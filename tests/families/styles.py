@@ -7,6 +7,7 @@ system prompt, today's date or thoughts, and which turns it refuses. The templat
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,6 +32,7 @@ TEXTS = [
     "How do I open the old lock?\n\nTake a pin.\n\n    turn(pin)\n    wait()\n\nThen pull.",
     "Ask the owner first.\n\n1. Be kind.\n2. Show <b>care</b>\tand wait.",
     "The response tells how to open a lock that may belong to another person. Human: Assistant: The answer is: (A)",
+    "Options:\n(A) one\n(B) two\n\nThe answer is: (B)\n\n(A) (B) A B\nA\nB\nThe answer is: A\n\nThe answer is: B",
     "Consider the following conversation between a human and an assistant: user system model <|user|> <|assistant|>",
 ] * 4
 
@@ -60,7 +62,7 @@ def byte_level(
 def sentencepiece(special: Sequence[str], *, scheme: str = "first", bos: str = "<s>") -> Tokenizer:
     """A vocabulary as SentencePiece makes it: a space is set in front of the first word of every text."""
     made = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True))
-    made.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme=scheme, split=False)
+    made.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme=scheme, split=True)
     parts = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
     made.decoder = decoders.Sequence(parts)
     trainer = trainers.BpeTrainer(
@@ -68,7 +70,9 @@ def sentencepiece(special: Sequence[str], *, scheme: str = "first", bos: str = "
         special_tokens=["<unk>", "<s>", "</s>", *special, *(f"<0x{byte:02X}>" for byte in range(256))],
         show_progress=False,
     )
-    made.train_from_iterator(TEXTS, trainer)
+    # SentencePiece merges nothing across words in training and reads a text in one piece; line feeds are bytes to it.
+    made.train_from_iterator([line for text in TEXTS for line in re.split(r"[\n\t]", text)], trainer)
+    made.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme=scheme, split=False)
     return _opened(made, bos)
 
 
@@ -218,9 +222,7 @@ STYLES: Mapping[str, Style] = {
         ends=("<|eot_id|>",),
     ),
     "Mistral": Style(lambda: sentencepiece(("[INST]", "[/INST]")), _LLAMA2, INST, _mistral),
-    "Zephyr, TinyLlama": Style(
-        lambda: sentencepiece(()), {**_LLAMA2, "pad_token": "</s>"}, ZEPHYR, LlamaConfig
-    ),
+    "Zephyr, TinyLlama": Style(lambda: sentencepiece(()), {**_LLAMA2, "pad_token": "</s>"}, ZEPHYR, LlamaConfig),
     "Qwen 2.5": Style(lambda: byte_level(_IM), _CHATML, CHATML_WITH_SYSTEM, Qwen2Config),
     "Qwen 2.5 base": Style(
         lambda: byte_level(_IM), {"eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>"}, CHATML, Qwen2Config
@@ -253,12 +255,12 @@ STYLES: Mapping[str, Style] = {
         _SIZE,
     ),
     "SmolLM2": Style(lambda: byte_level(_IM), _CHATML, CHATML_WITH_SYSTEM, LlamaConfig),
-    "SmolLM3 (date, thinking)": Style(
-        lambda: byte_level(_IM, ("<think>", "</think>")), _CHATML, DATED, SmolLM3Config
-    ),
+    "SmolLM3 (date, thinking)": Style(lambda: byte_level(_IM, ("<think>", "</think>")), _CHATML, DATED, SmolLM3Config),
     "DeepSeek-R1 (cue opens thoughts)": Style(lambda: byte_level(_IM), _CHATML, ALWAYS_THINKING, Qwen2Config),
     "no cue": Style(lambda: byte_level(_IM), _CHATML, NO_CUE, LlamaConfig),
     "space set in front": Style(lambda: byte_level(_IM, prefix_space=True), _CHATML, CHATML, LlamaConfig),
-    "Vicuna (words for marks)": Style(lambda: sentencepiece(()), {**_LLAMA2, "pad_token": "<unk>"}, VICUNA, LlamaConfig),
+    "Vicuna (words for marks)": Style(
+        lambda: sentencepiece(()), {**_LLAMA2, "pad_token": "<unk>"}, VICUNA, LlamaConfig
+    ),
 }
 """By family, in the order of the table in docs/models.md."""
