@@ -25,6 +25,7 @@ from solon.engines.base import Finish, Sampling
 from solon.engines.local import LocalEngine
 from solon.errors import ModelError, RecipeError, StageError
 from solon.preferences.remote import RemoteScorer, is_address
+from solon.preferences.token import token_given
 from solon.recipe import Algorithm, Drawing, EngineSettings, Kept, Matmul, ReinforcementSettings
 from solon.runs import Artefact, StageFolder
 from solon.runs.processes import ALONE, Processes
@@ -188,11 +189,12 @@ def refuse_unusable(settings: ReinforcementSettings) -> None:
 def scorer_named(name: str | None) -> Path | Scores | None:
     """What a recipe names as `rl.scorer`: a folder, or the scores of a server; None for the run's preference model.
 
-    Raises ModelError for a folder that is none, and RecipeError for an address that is none.
+    Raises ModelError for a folder that is none, RecipeError for an address that is none, and InputError for a token in
+    the environment that is none.
     """
     if name is None:
         return None
-    return RemoteScorer(name).scores if is_address(name) else model_path(name)
+    return RemoteScorer(name, token=token_given()).scores if is_address(name) else model_path(name)
 
 
 def check_drawing(drawing: Drawing) -> None:
