@@ -33,8 +33,8 @@ __all__ = ["AGAIN", "AT_ONCE", "LONGEST_PAUSE", "MOST", "RemoteScorer", "is_addr
 
 AGAIN = frozenset({408, 409, 429, 500, 502, 503, 504, 529})
 """Answers after which asking again may help, beside answers that are broken and connections that fail."""
-AT_ONCE = 256
-"""Conversations in one request."""
+AT_ONCE, CHARACTERS = 256, 1 << 20
+"""Conversations in one request, and the characters of all their turns; servers take a few times more."""
 MOST = 1 << 20
 """Bytes that an answer may have; 256 scores take a hundredth of it."""
 LONGEST_PAUSE = 60.0
@@ -75,10 +75,7 @@ class RemoteScorer:
 
     def scores(self, conversations: Sequence[Conversation]) -> list[float]:
         """Centred scores in order; raises EngineError when they cannot be had."""
-        found: list[float] = []
-        for start in range(0, len(conversations), AT_ONCE):
-            found += self._scores(conversations[start : start + AT_ONCE])
-        return found
+        return [score for part in _parts(conversations) for score in self._scores(part)]
 
     def _scores(self, conversations: Sequence[Conversation]) -> list[float]:
         body = json.dumps({"messages": [each.messages() for each in conversations]}).encode("ascii")
@@ -135,6 +132,21 @@ class RemoteScorer:
         if why.startswith("answered 401"):
             remedy = f"Set the environment variable {TOKEN_VARIABLE} to its token, then run the same command again"
         return EngineError(f"the scorer {why}", place=self.address, remedy=remedy)
+
+
+def _parts(conversations: Sequence[Conversation]) -> Iterator[list[Conversation]]:
+    """The conversations in order, as many at a time as one request may hold."""
+    part: list[Conversation] = []
+    held = 0
+    for each in conversations:
+        size = sum(len(turn.content) for turn in each.turns)
+        if part and (len(part) >= AT_ONCE or held + size > CHARACTERS):
+            yield part
+            part, held = [], 0
+        part.append(each)
+        held += size
+    if part:
+        yield part
 
 
 @contextmanager

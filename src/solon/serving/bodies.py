@@ -19,6 +19,8 @@ from solon.serving.admission import Refused
 TURN = 32
 """Characters that a turn counts beside its own: its label costs tokens too."""
 _PER_TOKEN, _LONGEST = 32, 1 << 20
+_BRACKETS = 500_000
+"""Opening brackets in a body, texts' own included: millions of empty lists take the parser a second, and all wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,11 @@ def longest_text(window: int) -> int:
 
 def json_object(body: bytes) -> dict[str, Any]:
     """The JSON object that a body is; raises Refused for anything else, for a key that stands twice, and for NaN."""
+    if (brackets := body.count(b"[") + body.count(b"{")) > _BRACKETS:
+        raise Refused(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            f"{brackets} opening brackets in one request. At most {_BRACKETS} are taken; send several requests",
+        )
     try:
         found = json.loads(body.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:

@@ -200,6 +200,7 @@ class Handler(BaseHTTPRequestHandler):
 
     server: PreferenceServer
     protocol_version = "HTTP/1.1"
+    default_request_version = "HTTP/1.0"  # what is told to who names none: HTTP/0.9 has no status to tell it by
     server_version, sys_version = "solon", ""
     # Head and body leave in one packet; else each answer would wait for an acknowledgement.
     wbufsize = -1
