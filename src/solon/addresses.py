@@ -14,8 +14,8 @@ SCHEMES = ("http", "https")
 TOKEN_VARIABLE = "SOLON_PM_TOKEN"
 """The environment variable that holds the token of a preference model's server, for the server and for who asks it."""
 _PRINTABLE = re.compile(r"[\x21-\x7e]+")
-_USER = re.compile(r"(\w+://)[^/?#\s]*@")
-_QUERY = re.compile(r"(https?://[^?#\s'\"]*)[?#][^\s'\"]*")
+_USER = re.compile(r"(\w+://)\S*@")
+_QUERY = re.compile(r"(https?://[^?#\s'\"]*)[?#][^\s'\"]+")
 
 
 def is_address(name: str) -> bool:

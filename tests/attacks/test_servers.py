@@ -456,6 +456,13 @@ def test_what_is_no_address_is_told(address: str) -> None:
     assert address_fault(address) == "this is no address"
 
 
+def test_a_broken_address_is_told_without_its_password() -> None:
+    for address in (f"http://user:a/{CANARY}@h", f"http://user:{CANARY}@", f"http://:@:{CANARY}@h:port"):
+        with pytest.raises(RecipeError) as caught:
+            RemoteScorer(address)
+        assert CANARY not in str(caught.value)
+
+
 @pytest.mark.parametrize("address", ["http://h", "https://h:8000/score", "http://[::1]:8000/"])
 def test_an_address_is_taken(address: str) -> None:
     assert address_fault(address) is None and without_credentials(address) == address

@@ -258,9 +258,9 @@ class Server:
 
     def answer(self, path: str, content: bytes | None) -> tuple[int, bytes, float]:
         """One try: the status, the whole body, and the seconds that the server asks for; OSError when it fails."""
-        parts = urlsplit(self.url)
-        made = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        connection = made(parts.hostname or "", parts.port, timeout=10)
+        asked = urlsplit(self.url)
+        made = http.client.HTTPSConnection if asked.scheme == "https" else http.client.HTTPConnection
+        connection = made(asked.hostname or "", asked.port, timeout=10)
         headers = {"Content-Type": "application/json"}
         if self.token:
             headers["Authorization"] = f"Bearer {self.token}"
@@ -278,7 +278,7 @@ class Server:
             connected = connection.sock
             connected.settimeout(SECONDS)
             timer.start()
-            connection.request("GET" if content is None else "POST", parts.path + path, content, headers)
+            connection.request("GET" if content is None else "POST", asked.path + path, content, headers)
             answer = connection.getresponse()
             told = answer.read(MOST + 1)
         except (OSError, http.client.HTTPException):
