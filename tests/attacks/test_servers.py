@@ -208,6 +208,24 @@ def test_a_large_text_delays_no_one(server: PreferenceServer) -> None:
     assert time.monotonic() - began < 5
 
 
+def test_a_request_of_many_texts_delays_no_one(server: PreferenceServer) -> None:
+    ended: list[str] = []
+
+    def big() -> None:
+        assert ask(server, {"query": ["bread " * 40] * 1600})[0] == 200  # six shares
+        ended.append("big")
+
+    before = server.batcher.batches
+    thread = threading.Thread(target=big)
+    thread.start()
+    while server.batcher.batches == before:
+        time.sleep(0.001)
+    assert ask(server, {"query": ["x"]})[0] == 200
+    ended.append("small")
+    thread.join()
+    assert ended == ["small", "big"]
+
+
 BEGUN = [b"POST /sco", head("Content-Length: 90") + b'{"qu', b""]
 
 
