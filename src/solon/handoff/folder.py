@@ -24,10 +24,11 @@ import jinja2
 from transformers import AutoConfig, GenerationConfig, PreTrainedConfig, PreTrainedTokenizerBase
 
 import solon
+from solon.addresses import address_fault
 from solon.engines.local import end_tokens_of
 from solon.engines.rendering import special_texts
 from solon.engines.tokens import PromptTokenizer
-from solon.errors import RecipeError, RunError
+from solon.errors import InputError, RecipeError, RunError
 from solon.evals.results import PREFERENCE_MODEL, PROMPTS, SL_CAI, in_round
 from solon.handoff.openrlhf import OPENRLHF
 from solon.handoff.plan import Plan, Trainer, Value, left_by_all, step_shape
@@ -97,9 +98,11 @@ def export_handoff(
 
     Rewards are from the folder's own preference model, or from the server at `url`. The training prompts are those of
     `steps` steps, the recipe's number when None. Raises RunError when a stage up to the preference model is not
-    finished or damaged, when the folder holds something, and when no prompt can be handed on, and RecipeError when the
-    recipe draws replies as no policy gradient can use them.
+    finished or damaged, when the folder holds something, and when no prompt can be handed on, RecipeError when the
+    recipe draws replies as no policy gradient can use them, and InputError for a `url` with a password in it.
     """
+    if url is not None and (fault := address_fault(url)):
+        raise InputError(fault, place="--url")  # it stands in several of the folder's files
     _refuse_drawing(run)
     if run.recipe.method is Method.RLHF:
         cause = "a hand-off goes on from SL-CAI, and a run by method rlhf has none"

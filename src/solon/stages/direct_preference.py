@@ -25,7 +25,7 @@ from solon.sources.comparisons import Comparisons, read_comparisons
 from solon.stages.finetune import is_held_out
 from solon.stages.learning import METRICS, watched
 from solon.stages.preference_model import Labelled, drawn_human
-from solon.stages.tables import TRAINING_METRICS, Labels, fit, prompt_in
+from solon.stages.tables import TRAINING_METRICS, Labels, comparable, fit, prompt_in
 from solon.training.batches import micro_batches
 from solon.training.core import mean_loss, train
 from solon.training.direct_preference import DirectObjective, DirectPair, with_reference
@@ -118,6 +118,7 @@ def run(settings: ReinforcementSettings, inputs: DirectInputs, out: StageFolder)
         "examples": len(examples),
         "held_out_examples": len(held_out),
         "too_long": len(made) - len(pairs),
+        "empty": len(fit(rows)) - len(comparable(rows)),
         "labels": count_outcomes(row["outcome"] for row in rows),
         "training_seconds": round(log.seconds, 3),
     }
@@ -127,12 +128,16 @@ def run(settings: ReinforcementSettings, inputs: DirectInputs, out: StageFolder)
 def pairs_of(
     rows: Sequence[Row], people: Sequence[Labelled], human_weight: float, encoding: Encoding
 ) -> list[DirectPair]:
-    """The pairs whose label is `ok`, then people's, as token ids; see `Encoding.fits` for over-long ones."""
+    """The pairs whose label is `ok`, then people's, as token ids; see `Encoding.fits` for over-long ones.
+
+    A pair with an empty reply is left out.
+    """
+    found = comparable(rows)
     good = [
         (row["row_id"], prompt_in(row), str(row["chosen"][0]["content"]), str(row["rejected"][0]["content"]))
-        for row in fit(rows)
+        for row in found
     ]
-    labels = [(float(row["p_chosen"]), 1.0) for row in fit(rows)] + [(each[-1], human_weight) for each in people]
+    labels = [(float(row["p_chosen"]), 1.0) for row in found] + [(each[-1], human_weight) for each in people]
     pairs = good + [each[1:5] for each in people]
     chosen = encoding.examples([(row_id, prompt, reply) for row_id, prompt, reply, _ in pairs])
     rejected = encoding.examples([(row_id, prompt, reply) for row_id, prompt, _, reply in pairs])

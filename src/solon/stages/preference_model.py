@@ -34,7 +34,7 @@ from solon.runs import Artefact, Row, StageFolder
 from solon.sources.comparisons import Comparison, read_comparisons
 from solon.stages.finetune import is_held_out, session_in
 from solon.stages.labelling import on_axis
-from solon.stages.tables import TRAINING_METRICS, Labels, fit, prompt_in
+from solon.stages.tables import TRAINING_METRICS, Labels, comparable, fit, prompt_in
 from solon.training.batches import PairExample
 from solon.training.calibration import agreement
 from solon.training.core import Log, train
@@ -158,6 +158,7 @@ def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder
         "examples": dict(Counter(pair.source for pair in training)),
         "held_out_examples": dict(Counter(pair.source for pair in held_out)),
         "too_long": len(labelled) - len(pairs),
+        "empty": len(fit(rows)) - len(comparable(rows)),
         "labels": count_outcomes(row["outcome"] for row in rows),
         "human_skipped": dict(sum((compared.skipped for compared in people.values()), Counter[str]())),
         "golden_scores": golden,
@@ -219,7 +220,7 @@ def _ai(rows: Sequence[Row], used: LabelsUsed) -> list[Labelled]:
             row["rejected"][0]["content"],
             label_used(row["p_chosen"], used),
         )
-        for row in fit(rows)
+        for row in comparable(rows)
     ]
 
 
