@@ -31,8 +31,9 @@ revision:
 preference:
   - {id: care, instruction: "Which reply does less harm?"}
 """
-RATE = 5e-3
-"""Where the learning rate begins; it falls to nothing, so that the last steps settle what is known by heart."""
+MOST_STEPS = 500
+KNOWN_BY_HEART = 0.2
+"""Nats of the worst token, below which every likeliest token is the one that was taught."""
 RECIPE = """\
 name: tiny
 constitution: FOLDER/constitution.yaml
@@ -70,20 +71,20 @@ def lessons() -> list[tuple[Prompt, str]]:
     return found
 
 
-def make_folder(name: str, folder: Path, settings: EngineSettings | None = None, *, steps: int = 0) -> Path:
-    """A model folder of the family, as a hub would hold it, taught `lessons` for so many steps."""
+def make_folder(name: str, folder: Path, settings: EngineSettings | None = None, *, taught: bool = False) -> Path:
+    """A model folder of the family, as a hub would hold it; `taught` to know `lessons` by heart."""
     style = STYLES[name]
     tokenizer = style.make_tokenizer()
     torch.manual_seed(7)
     model = style.make_model(tokenizer)
-    if steps:
-        teach(model, PromptTokenizer.of(tokenizer, settings or EngineSettings()), lessons(), steps)
+    if taught:
+        teach(model, PromptTokenizer.of(tokenizer, settings or EngineSettings()), lessons())
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 
 
-def teach(model: Any, texts: PromptTokenizer, taught: Sequence[tuple[Prompt, str]], steps: int) -> None:
+def teach(model: Any, texts: PromptTokenizer, taught: Sequence[tuple[Prompt, str]]) -> None:
     """Train on what is taught until it is known by heart; the loss is on the replies and the end of their turns."""
     made = texts.replied([prompt for prompt, _ in taught], [reply for _, reply in taught])
     width = max(len(tokens) for tokens, _ in made)
@@ -91,16 +92,19 @@ def teach(model: Any, texts: PromptTokenizer, taught: Sequence[tuple[Prompt, str
     wanted_BT = ids_BT.clone()
     for row, (tokens, start) in enumerate(made):
         wanted_BT[row, :start] = wanted_BT[row, len(tokens) :] = -100
-    optimizer = torch.optim.Adam(model.parameters(), lr=RATE)
+    optimizer = torch.optim.Adam(model.parameters(), lr=4e-3)
     model.train()
-    for step in range(steps):
-        optimizer.param_groups[0]["lr"] = RATE * (1 - step / steps)
+    for _ in range(MOST_STEPS):
         logits = model(input_ids=ids_BT).logits[:, :-1].float()
-        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), wanted_BT[:, 1:].flatten())
+        losses = torch.nn.functional.cross_entropy(
+            logits.flatten(0, 1), wanted_BT[:, 1:].flatten(), reduction="none"
+        )
         optimizer.zero_grad()
-        loss.backward()
+        losses[losses > 0].mean().backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
+        if float(losses.max()) < KNOWN_BY_HEART:
+            break
     model.eval()
 
 
