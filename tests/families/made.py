@@ -99,12 +99,12 @@ def teach(model: Any, texts: PromptTokenizer, taught: Sequence[tuple[Prompt, str
         losses = torch.nn.functional.cross_entropy(
             logits.flatten(0, 1), wanted_BT[:, 1:].flatten(), reduction="none"
         )
+        if float(losses.max()) < KNOWN_BY_HEART:
+            break
         optimizer.zero_grad()
         losses[losses > 0].mean().backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        if float(losses.max()) < KNOWN_BY_HEART:
-            break
     model.eval()
 
 
