@@ -94,7 +94,8 @@ def teach(model: Any, texts: PromptTokenizer, taught: Sequence[tuple[Prompt, str
         wanted_BT[row, :start] = wanted_BT[row, len(tokens) :] = -100
     optimizer = torch.optim.Adam(model.parameters(), lr=4e-3)
     model.train()
-    for _ in range(MOST_STEPS):
+    for step in range(MOST_STEPS):
+        optimizer.param_groups[0]["lr"] = 4e-3 * max(0.1, 1 - step / 200)
         logits = model(input_ids=ids_BT).logits[:, :-1].float()
         losses = torch.nn.functional.cross_entropy(
             logits.flatten(0, 1), wanted_BT[:, 1:].flatten(), reduction="none"
