@@ -23,9 +23,9 @@ from solon.engines.generation import Ending, Order, generate
 from solon.engines.rendering import rendering_for
 from solon.engines.tokens import PromptTokenizer
 from solon.errors import EngineError, ModelError
+from solon.model_folders.check import check_folder
+from solon.model_folders.load import Kind, load_model, load_tokenizer
 from solon.recipe import EngineSettings
-
-_PICKLES = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt", "consolidated*.bin")
 
 
 class LocalEngine:
@@ -74,7 +74,11 @@ class LocalEngine:
         """
         path = _resolved(folder)
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        model, tokenizer = load_model(path, device)
+        check_folder(path)
+        tokenizer = load_tokenizer(path)
+        # As it is stored on a GPU; a CPU is fastest in float32.
+        dtype = torch.float32 if device == "cpu" else "auto"
+        model = load_model(Kind.LANGUAGE_MODEL, path, dtype=dtype, device=device)
         return cls(model, tokenizer, settings, name=f"{path.name}@{folder_hash(path)}")
 
     def generate(self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: Sampling) -> list[Completion]:
@@ -203,61 +207,6 @@ def end_tokens_of(model: Any, tokenizer: Any, stops: Sequence[str]) -> frozenset
         ends |= {found} if isinstance(found, int) else set(found or ())
     added = {str(token): number for number, token in tokenizer.added_tokens_decoder.items()}
     return frozenset(ends | {added[stop] for stop in stops if stop in added})
-
-
-def load_model(path: Path, device: str) -> tuple[Any, Any]:
-    """A causal language model and its tokenizer from a Hugging Face folder; never pickle, never remote code."""
-    from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils import logging
-
-    check_folder(path)
-    had_bar = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    dtype = torch.float32 if device == "cpu" else "auto"
-    model: Any
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
-        model = AutoModelForCausalLM.from_pretrained(
-            path, dtype=dtype, use_safetensors=True, local_files_only=True, trust_remote_code=False
-        )
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-        raise ModelError(
-            f"transformers cannot load this model: {reason}",
-            place=str(path),
-            remedy="Save it again with save_pretrained, model and tokenizer",
-        ) from error
-    finally:
-        if had_bar:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
-    return model.to(device).eval(), tokenizer
-
-
-def check_folder(path: Path) -> None:
-    """Raise ModelError unless `path` is a folder with config.json and safetensors."""
-    remedy = "Give the folder that save_pretrained wrote, or testbed:assistant"
-    if not path.exists():
-        raise ModelError("no such model folder", place=str(path), remedy=remedy)
-    if not path.is_dir():
-        raise ModelError("a model is a folder, and this is a file", place=str(path), remedy=remedy)
-    if (path / "adapter_config.json").exists() and not (path / "config.json").exists():
-        raise ModelError(
-            "the folder holds a LoRA adapter without its base model",
-            place=str(path),
-            remedy="Merge it with peft's merge_and_unload and save the whole model",
-        )
-    if not (path / "config.json").exists():
-        raise ModelError("the folder holds no config.json, so it is no model", place=str(path), remedy=remedy)
-    if any(path.glob("*.safetensors")):
-        return
-    if any(file for pattern in _PICKLES for file in path.glob(pattern)):
-        raise ModelError(
-            "the weights are pickle files, which can run code when they are read",
-            place=str(path),
-            remedy="Save the model as safetensors where you trust it: model.save_pretrained(folder)",
-        )
-    raise ModelError("the folder holds no weights (*.safetensors)", place=str(path), remedy=remedy)
 
 
 def folder_hash(path: Path) -> str:

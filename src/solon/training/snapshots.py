@@ -22,8 +22,9 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from solon.model_folders.load import quietly
 from solon.training.checkpoint import PARTIAL, writing
-from solon.training.models import DEFAULT_ADAPTER, Trainable, inner, quietly, save_adapter
+from solon.training.models import DEFAULT_ADAPTER, Trainable, inner, save_adapter
 
 SNAPSHOTS = "snapshots"
 """The folder of the snapshots in the stage's own."""
