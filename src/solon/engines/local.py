@@ -18,6 +18,7 @@ from solon.digest import digest, digest_file
 from solon.engines.base import Choosing, Completion, Continuation, Sampling
 from solon.engines.batch import Prefixes
 from solon.engines.choose import choice_of, choose, common_length
+from solon.engines.faults import asking, refuse_undefined
 from solon.engines.forward import CausalModel
 from solon.engines.generation import Ending, Order, generate
 from solon.engines.rendering import rendering_for
@@ -49,6 +50,8 @@ class LocalEngine:
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
         self.name = name
+        self.place = name
+        """Where the model lies, for errors: its folder, once it was loaded from one."""
         self.choosing = Choosing.LOGPROBS
         self.model = model
         self.tokenizer = tokenizer
@@ -79,7 +82,9 @@ class LocalEngine:
         # As it is stored on a GPU; a CPU is fastest in float32.
         dtype = torch.float32 if device == "cpu" else "auto"
         model = load_model(Kind.LANGUAGE_MODEL, path, dtype=dtype, device=device)
-        return cls(model, tokenizer, settings, name=f"{path.name}@{folder_hash(path)}")
+        engine = cls(model, tokenizer, settings, name=f"{path.name}@{folder_hash(path)}")
+        engine.place = str(path)
+        return engine
 
     def generate(self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: Sampling) -> list[Completion]:
         """See `Engine.generate`; a row near the end of the window gets only what the window leaves."""
@@ -93,7 +98,7 @@ class LocalEngine:
             Order(row, seed, min(sampling.max_tokens, self.window - row.size))
             for row, seed in zip(rows, seeds, strict=True)
         ]
-        with _evaluating(self.model):
+        with asking(self.place, self._batch), _evaluating(self.model):
             return generate(self._current(), orders, sampling, self._ending(sampling.stop), self._prefixes, self._batch)
 
     def choose(self, prompts: Sequence[Prompt], options: Sequence[str]) -> list[tuple[float, ...]]:
@@ -111,8 +116,10 @@ class LocalEngine:
         ]
         self._check_room([len(choice.context) + max(map(len, choice.options)) - 1 for choice in choices], 0)
         shared = self.tokens.shared_lengths([part for part, _ in rendered], [choice.context for choice in choices])
-        with _evaluating(self.model):
-            return choose(self._current(), choices, shared, self._prefixes, self._batch)
+        with asking(self.place, self._batch), _evaluating(self.model):
+            chosen = choose(self._current(), choices, shared, self._prefixes, self._batch)
+            refuse_undefined(chosen)
+        return chosen
 
     def count_tokens(self, prompt: Prompt) -> int:
         """See `Engine.count_tokens`."""

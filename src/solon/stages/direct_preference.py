@@ -33,6 +33,7 @@ from solon.training.direct_preference import DirectObjective, DirectPair, with_r
 from solon.training.encoding import Encoding
 from solon.training.forward import TokenModel
 from solon.training.learner import EPSILON, Learner
+from solon.training.memory import within_memory
 from solon.training.models import (
     Trainable,
     arithmetic,
@@ -77,7 +78,8 @@ def run(settings: ReinforcementSettings, inputs: DirectInputs, out: StageFolder)
             load_causal_lm(inputs.sl_cai, inputs.engine), training.adapter or settings.adapter, inputs.seed
         )
 
-    with arithmetic(inputs.engine), watched(out, settings) as session:
+    told = within_memory("rl.direct.training.micro_tokens", training.micro_tokens)
+    with arithmetic(inputs.engine), told, watched(out, settings) as session:
         adapted = fresh()
         texts = PromptTokenizer(tokenizer, rendering_for(tokenizer, inputs.engine.rendering))
         encoding = Encoding(texts, int(tokenizer.eos_token_id), window_of(inner(adapted), inputs.engine))

@@ -28,6 +28,7 @@ from solon.training.checkpoint import Checkpoints, ReadCheckpoints
 from solon.training.core import Log, Session, mean_loss, train
 from solon.training.encoding import Encoding
 from solon.training.learner import EPSILON, Learner
+from solon.training.memory import within_memory
 from solon.training.models import (
     Trainable,
     arithmetic,
@@ -65,7 +66,7 @@ def run(settings: FinetuneSettings, inputs: FinetuneInputs, out: StageFolder) ->
         model = load_causal_lm(inputs.pretrained, inputs.engine)
         return with_adapter(model, settings.training.adapter, inputs.seed)
 
-    with arithmetic(inputs.engine):
+    with arithmetic(inputs.engine), within_memory("finetune.training.micro_tokens", settings.training.micro_tokens):
         adapted = fresh()
         texts = PromptTokenizer(tokenizer, rendering_for(tokenizer, inputs.engine.rendering))
         encoding = Encoding(texts, int(tokenizer.eos_token_id), window_of(inner(adapted), inputs.engine))
