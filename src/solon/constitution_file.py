@@ -49,6 +49,18 @@ def read_constitution(path: Path) -> Constitution:
     )
 
 
+def place_of(path: Path, *keys: str | int) -> str:
+    """`file:line` of an entry by its keys and positions, such as `"preference", 0`; raises ConstitutionError."""
+    file = YamlFile(path, ConstitutionError)
+    node: yaml.Node = file.root()
+    for key in keys:
+        if isinstance(key, int) and isinstance(node, yaml.SequenceNode):
+            node = node.value[key]
+        else:
+            node = file.entries(node, "the constitution")[str(key)][1]
+    return file.place(node)
+
+
 @dataclass(frozen=True, slots=True)
 class _Mapping:
     """One mapping of the file, read key by key; `what` names it in errors."""

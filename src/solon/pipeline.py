@@ -35,6 +35,7 @@ from solon.evals.results import (
     in_round,
     policies_of,
 )
+from solon.model_parts import naming_parts
 from solon.progress import Display
 from solon.recipe import Algorithm, Memory, Method, Rater, Recipe
 from solon.runs import Artefact, Row, RunDirectory, StageFolder
@@ -90,7 +91,7 @@ def advance(
     refuse_unteachable(run.recipe)
     if until in (*policies_of(run.recipe), MEASURE):
         _refuse_sharded(run, processes)
-    with run.answers() as answers:
+    with naming_parts(run.recipe), run.answers() as answers:
         for artefact in _in_order(Pipeline(run, display, answers, processes, planted=planted)):
             if artefact.name == until:
                 return
@@ -188,7 +189,9 @@ class Pipeline(Session):
         names = dict.fromkeys(name for source in sources(settings, measured) for name in source.names)
         read = {name: self._source_hash(name) for name in names}
         engine = self.engine(self.assistant)
-        inputs = prompts.PromptInputs(measured, reserved_tokens(self.recipe, constitution, engine))
+        inputs = prompts.PromptInputs(
+            measured, reserved_tokens(self.recipe, constitution, engine, self.run.path / "constitution.yaml")
+        )
         held_out = {"harmful": measured.harmful, "benign": measured.benign, "limit": measured.limit}
         key = {"files": read, "held_out": held_out, "reserved": {k.value: n for k, n in inputs.reserved.items()}}
         return self.stage(PROMPTS, settings, key, lambda out: prompts.run(settings, inputs, engine, out), prompts.told)

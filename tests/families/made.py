@@ -13,6 +13,7 @@ from solon import wording
 from solon.constitution import RevisionPrinciple
 from solon.conversation import Conversation, Prompt, Role, Turn
 from solon.engines.tokens import PromptTokenizer
+from solon.model_folders.load import load_tokenizer, quietly
 from solon.recipe import EngineSettings
 from tests.families.styles import STYLES
 
@@ -77,10 +78,13 @@ def make_folder(name: str, folder: Path, settings: EngineSettings | None = None,
     tokenizer = style.make_tokenizer()
     torch.manual_seed(7)
     model = style.make_model(tokenizer)
-    if taught:
-        teach(model, PromptTokenizer.of(tokenizer, settings or EngineSettings()), lessons())
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    with quietly():
+        tokenizer.save_pretrained(folder)
+        model.save_pretrained(folder)
+        if taught:
+            # transformers reads some families' tokenizers in a way of its own, whatever the file says.
+            teach(model, PromptTokenizer.of(load_tokenizer(folder), settings or EngineSettings()), lessons())
+            model.save_pretrained(folder)
     return folder
 
 
@@ -97,10 +101,8 @@ def teach(model: Any, texts: PromptTokenizer, taught: Sequence[tuple[Prompt, str
     for step in range(MOST_STEPS):
         optimizer.param_groups[0]["lr"] = 4e-3 * max(0.1, 1 - step / 200)
         logits = model(input_ids=ids_BT).logits[:, :-1].float()
-        losses = torch.nn.functional.cross_entropy(
-            logits.flatten(0, 1), wanted_BT[:, 1:].flatten(), reduction="none"
-        )
-        if float(losses.max()) < KNOWN_BY_HEART:
+        losses = torch.nn.functional.cross_entropy(logits.flatten(0, 1), wanted_BT[:, 1:].flatten(), reduction="none")
+        if losses.detach().max().item() < KNOWN_BY_HEART:
             break
         optimizer.zero_grad()
         losses[losses > 0].mean().backward()

@@ -32,6 +32,7 @@ from solon.training.direct_preference import DirectObjective, DirectPair, with_r
 from solon.training.encoding import Encoding
 from solon.training.forward import TokenModel
 from solon.training.learner import EPSILON, Learner
+from solon.training.memory import within_memory
 from solon.training.models import (
     Trainable,
     arithmetic,
@@ -76,7 +77,8 @@ def run(settings: ReinforcementSettings, inputs: DirectInputs, out: StageFolder)
             load_causal_lm(inputs.sl_cai, inputs.engine), training.adapter or settings.adapter, inputs.seed
         )
 
-    with arithmetic(inputs.engine), watched(out, settings) as session:
+    told = within_memory("rl.direct.training.micro_tokens", training.micro_tokens)
+    with arithmetic(inputs.engine), told, watched(out, settings) as session:
         adapted = fresh()
         texts = PromptTokenizer.of(tokenizer, inputs.engine)
         encoding = Encoding(texts, window_of(inner(adapted), inputs.engine))

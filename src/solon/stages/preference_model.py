@@ -40,6 +40,7 @@ from solon.training.calibration import agreement
 from solon.training.core import Log, train
 from solon.training.encoding import Encoding
 from solon.training.learner import EPSILON, Learner
+from solon.training.memory import within_memory
 from solon.training.models import (
     arithmetic,
     grow_preference_model,
@@ -118,7 +119,7 @@ def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder
         labelled += drawn_human(compared.rows, settings.limit_human, inputs.seed, source)
     if (part := inputs.part) is not None:
         labelled = [pair for pair in labelled if part.holds(pair[1], inputs.seed)]
-    with arithmetic(inputs.engine):
+    with arithmetic(inputs.engine), within_memory("preference.training.micro_tokens", settings.training.micro_tokens):
         model = _grown(inputs, tokenizer)
         texts = PromptTokenizer.of(tokenizer, inputs.engine)
         encoding = Encoding(texts, window_of(model, inputs.engine))
