@@ -341,6 +341,12 @@ def test_a_link_out_of_the_folder_is_refused(base: Path, tmp_path: Path, name: s
         refused(load, base, "link", name)
 
 
+def test_a_link_to_itself_is_refused(base: Path) -> None:
+    (base / WEIGHTS).unlink()
+    (base / WEIGHTS).symlink_to(WEIGHTS)
+    refused(ASKED["asked"], base, "link", WEIGHTS)
+
+
 def test_a_link_to_templates_elsewhere_is_refused(base: Path, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("a private key")
     (base / "additional_chat_templates").mkdir()
@@ -379,9 +385,14 @@ def test_a_tokenizer_file_stays_in_its_folder(base: Path, named: str) -> None:
 
 def test_a_configuration_may_not_name_another_weight_file(base: Path) -> None:
     shutil.copy(base / WEIGHTS, base.parent / "elsewhere.safetensors")
-    edit(base / CONFIG, transformers_weights="../elsewhere.safetensors")
-    for load in ASKED.values():
-        refused(load, base, "transformers_weights")
+    for changes in (
+        {"transformers_weights": "../elsewhere.safetensors"},
+        {"transformers_weights": f"{WEIGHTS}.index.json"},
+        {"transformers_weights": None, "text_config": {"transformers_weights": "other.safetensors"}},
+    ):
+        edit(base / CONFIG, **changes)
+        for load in ASKED.values():
+            refused(load, base, "transformers_weights")
 
 
 # Sizes, depth and damage.

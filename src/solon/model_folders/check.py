@@ -75,7 +75,7 @@ def check_config(path: Path) -> dict[str, Any]:
             place=str(path / CONFIG),
             remedy="Give the model as float32, bfloat16 or float16",
         )
-    if config.get("transformers_weights") not in (None, WEIGHTS, INDEX):
+    if any(each.get("transformers_weights") not in (None, WEIGHTS) for each in _parts(config)):
         raise ModelError(
             f"'transformers_weights' names another file than {WEIGHTS}",
             place=str(path / CONFIG),
@@ -94,8 +94,7 @@ def check_files(path: Path) -> None:
     blobs = home.parent.parent / "blobs" if home.parent.name == "snapshots" else None
     templates = path / "additional_chat_templates"
     for entry in [*path.iterdir(), *(templates.iterdir() if templates.is_dir() else ())]:
-        target = entry.resolve()
-        if entry.is_symlink() and not target.is_relative_to(home) and target.parent != blobs:
+        if entry.is_symlink() and not _stays(entry, home, blobs):
             raise ModelError(
                 "the file is a link that leads out of the model folder",
                 place=str(entry),
@@ -107,6 +106,15 @@ def check_files(path: Path) -> None:
             continue
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
             raise ModelError("it is no plain file", place=str(entry), remedy="Remove it from the model folder")
+
+
+def _stays(link: Path, home: Path, blobs: Path | None) -> bool:
+    """Whether a link leads to something in the folder `home`, or to one of the cache's blobs."""
+    try:
+        target = link.resolve()
+    except (OSError, RuntimeError):  # a link to itself
+        return False
+    return target.is_relative_to(home) or target.parent == blobs
 
 
 def check_tokenizer(path: Path) -> str | None:
