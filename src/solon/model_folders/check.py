@@ -75,7 +75,7 @@ def check_config(path: Path) -> dict[str, Any]:
             place=str(path / CONFIG),
             remedy="Give the model as float32, bfloat16 or float16",
         )
-    if config.get("transformers_weights") not in (None, WEIGHTS, INDEX):
+    if any(each.get("transformers_weights") not in (None, WEIGHTS) for each in _parts(config)):
         raise ModelError(
             f"'transformers_weights' names another file than {WEIGHTS}",
             place=str(path / CONFIG),
@@ -94,8 +94,7 @@ def check_files(path: Path) -> None:
     blobs = home.parent.parent / "blobs" if home.parent.name == "snapshots" else None
     templates = path / "additional_chat_templates"
     for entry in [*path.iterdir(), *(templates.iterdir() if templates.is_dir() else ())]:
-        target = entry.resolve()
-        if entry.is_symlink() and not target.is_relative_to(home) and target.parent != blobs:
+        if entry.is_symlink() and not _stays(entry, home, blobs):
             raise ModelError(
                 "the file is a link that leads out of the model folder",
                 place=str(entry),
@@ -109,8 +108,20 @@ def check_files(path: Path) -> None:
             raise ModelError("it is no plain file", place=str(entry), remedy="Remove it from the model folder")
 
 
-def check_tokenizer(path: Path) -> None:
-    """Raise ModelError when the tokenizer's files name others outside of the folder, or need code of the folder's."""
+def _stays(link: Path, home: Path, blobs: Path | None) -> bool:
+    """Whether a link leads to something in the folder `home`, or to one of the cache's blobs."""
+    try:
+        target = link.resolve()
+    except (OSError, RuntimeError):  # a link to itself
+        return False
+    return target.is_relative_to(home) or target.parent == blobs
+
+
+def check_tokenizer(path: Path) -> str | None:
+    """What code of the folder's own the tokenizer asks for, in words, or None.
+
+    Raises ModelError when its files name others outside of the folder, or when it is code alone.
+    """
     check_files(path)
     file = path / TOKENIZER_CONFIG
     config = read_json(file) if file.exists() else {}
@@ -119,17 +130,24 @@ def check_tokenizer(path: Path) -> None:
         raise ModelError(
             "'fast_tokenizer_files' names a file outside of the folder", place=str(file), remedy=SAVE_AGAIN
         )
-    if config.get("auto_map") and not (path / TOKENIZER).exists():
-        raise ModelError(
-            f"the tokenizer is code of the folder's own ({_code_in(config)}), which is never run",
-            place=str(file),
-            remedy=f"Give a folder with a {TOKENIZER}",
-        )
+    code = own_code(config)
+    if code and not (path / TOKENIZER).exists():
+        raise own_tokenizer(path, code)
+    return code
+
+
+def own_tokenizer(path: Path, code: str) -> ModelError:
+    """The refusal of a tokenizer that only code of the folder's own can make."""
+    return ModelError(
+        f"the tokenizer is code of the folder's own ({code}), which is never run",
+        place=str(path / TOKENIZER_CONFIG),
+        remedy=f"Give a folder with a {TOKENIZER}, and with a tokenizer_class that transformers itself has",
+    )
 
 
 def own_code(config: Mapping[str, Any]) -> str | None:
     """What code of the folder's own a configuration asks for, in words; None when it asks for none."""
-    return _code_in(config) if config.get("auto_map") else None
+    return f"auto_map: {json.dumps(config['auto_map'])[:120]}" if config.get("auto_map") else None
 
 
 def weight_files(path: Path) -> list[Path]:
@@ -215,10 +233,6 @@ def _parts(config: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
             waiting += part.values()
         elif isinstance(part, list):
             waiting += part
-
-
-def _code_in(config: Mapping[str, Any]) -> str:
-    return f"auto_map: {json.dumps(config['auto_map'])[:120]}"
 
 
 def _is_name(given: object) -> bool:

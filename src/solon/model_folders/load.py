@@ -3,9 +3,10 @@
 Every load is local, from safetensors, without the folder's code, and silent; a test keeps `from_pretrained` out of the
 other modules. Where config.json asks for code of the folder's own and names an architecture that transformers knows,
 the library's class is taken, as transformers itself does when code is not trusted, provided that it uses every weight;
-else the folder is refused without a question. A model is built without memory first, so that a configuration that
-describes more than the files hold is refused before anything is allocated. Weights that are missing are never made up,
-and weights that are no numbers are refused here, because later they would look like a fault of the method.
+else the folder is refused without a question. So it is with a tokenizer's class. A model is built without memory first,
+so that a configuration that describes more than the files hold is refused before anything is allocated. Weights that
+are missing are never made up, and weights that are no numbers are refused here, because later they would look like a
+fault of the method.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import copy
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -31,6 +32,7 @@ from solon.model_folders.check import (
     check_folder,
     check_tokenizer,
     own_code,
+    own_tokenizer,
     read_json,
 )
 from solon.out_of_memory import is_out_of_memory
@@ -70,12 +72,15 @@ def load_tokenizer(folder: Path, **options: object) -> PreTrainedTokenizerBase:
     """The tokenizer of a model folder; raises ModelError when there is none. `options` go to the tokenizer."""
     from transformers import AutoTokenizer
 
-    check_config(folder)
-    check_tokenizer(folder)
-    with _told(folder, "transformers cannot load the tokenizer"):
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False, **options
-        )
+    _refuse_own_code(folder, check_config(folder))
+    code = check_tokenizer(folder)
+    try:
+        with _told(folder, "transformers cannot load the tokenizer"):
+            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False, **options
+            )
+    except ModelError as error:
+        raise own_tokenizer(folder, code) if code else error from error.__cause__
     return tokenizer
 
 
@@ -132,8 +137,17 @@ def load_model(
     return cast("PreTrainedModel", model)
 
 
-def _config(folder: Path, written: Any) -> PreTrainedConfig:
+def _config(folder: Path, written: Mapping[str, Any]) -> PreTrainedConfig:
     from transformers import AutoConfig
+
+    _refuse_own_code(folder, written)
+    with _told(folder, "transformers cannot load this model"):
+        config: PreTrainedConfig = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    return config
+
+
+def _refuse_own_code(folder: Path, written: Mapping[str, Any]) -> None:
+    """Refuse a configuration that asks for code of the folder's own and names no architecture of the library's."""
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
     code, architecture = own_code(written), written.get("model_type")
@@ -143,9 +157,6 @@ def _config(folder: Path, written: Any) -> PreTrainedConfig:
             place=str(folder / CONFIG),
             remedy="Give a model of an architecture that transformers itself has",
         )
-    with _told(folder, "transformers cannot load this model"):
-        config: PreTrainedConfig = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    return config
 
 
 def _check_size(library: Any, config: PreTrainedConfig, found: ModelFolder) -> None:

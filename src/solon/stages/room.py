@@ -101,8 +101,10 @@ def _no_room(constitution: Constitution, engine: Engine, needed: int, file: Path
     where = max(sizes, key=lambda each: sizes[each])
     if sizes[where] > engine.window // 2:
         section, position, key = where
+        ids = [each.id for each in getattr(constitution, section, ())]
+        entry = f"principle '{ids[position]}'" if ids else f"entry {position + 1} of '{section}'"
         return ConstitutionError(
-            f"'{key}' of entry {position + 1} of '{section}' has {sizes[where]} tokens, "
+            f"'{key}' of {entry} has {sizes[where]} tokens, "
             f"and all of a question has to fit into the window of {engine.window}",
             place=place_of(file, *section.split("."), position) if file else f"constitution '{constitution.name}'",
             remedy="Shorten it, or take a model with a longer window",

@@ -179,7 +179,7 @@ class Learner:
         shown = ", ".join(named[:8]) + (f" and {len(named) - 8} more" if len(named) > 8 else "")
         remedy = "Look at these rows, or lower the learning rate in a new run; this run's checkpoints are kept"
         if not self.optimiser.state:
-            remedy = "Nothing was learnt yet, so the model it began with is at fault, or these rows: take another model"
+            remedy = "Nothing was learnt yet: look at these rows, or begin with another model"
         return DivergedError(
             f"the {what} is {value}; the weights are as they were before this step. Rows: {shown}",
             place=place,

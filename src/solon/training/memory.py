@@ -17,10 +17,9 @@ def within_memory(setting: str, micro_tokens: int) -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        group = setting.removesuffix(".micro_tokens")
+        fewer, adapter = max(1, micro_tokens // 2), setting.replace("micro_tokens", "adapter.rank")
         raise StageError(
             f"memory ran out while training with {setting}={micro_tokens}",
             place=setting,
-            remedy=f"In a new run: --set {setting}={max(1, micro_tokens // 2)}, LoRA by --set {group}.adapter.rank=16, "
-            "or a smaller model",
+            remedy=f"In a new run: --set {setting}={fewer}, LoRA by --set {adapter}=16, or a smaller model",
         ) from error
