@@ -10,6 +10,7 @@ of the paper continues the same transcript with `Critique Request`, `Critique`, 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -82,6 +83,15 @@ class Conversation:
     def with_reply(self, reply: str) -> Conversation:
         """This conversation with one more assistant turn."""
         return Conversation((*self.turns, Turn(Role.ASSISTANT, reply)))
+
+
+def is_blank(text: str) -> bool:
+    """Whether a text shows nothing: it is empty, white space, or characters that are invisible."""
+    return not any(unicodedata.category(each) not in _UNSEEN for each in text)
+
+
+_UNSEEN = frozenset({"Cc", "Cf", "Zs", "Zl", "Zp"})
+"""Unicode's categories of control characters, invisible marks (zero-width spaces) and separators."""
 
 
 def conversation_of(messages: Iterable[Mapping[str, str]], *, place: str = "") -> Conversation:
@@ -168,15 +178,17 @@ def transcript(turns: Sequence[Turn]) -> str:
 
 
 _SPEAKER = re.compile(r"(?:\A|\n\n)(Human|Assistant):")
+_LINE_BREAK = re.compile(r"\r\n?")
 
 
 def parse_transcript(text: str, *, place: str = "") -> Conversation:
     r"""Read a transcript in the form of hh-rlhf, `\n\nHuman: ...\n\nAssistant: ...`.
 
     Only a label after a blank line (or at the very start) opens a turn, so colons, blank lines and the words "Human:"
-    within a line stay part of what is said. Surrounding white space of a turn is dropped. Raises InputError when no
-    label opens the text.
+    within a line stay part of what is said. Surrounding white space of a turn is dropped, and every line break counts
+    as a line feed. Raises InputError when no label opens the text.
     """
+    text = _LINE_BREAK.sub("\n", text)
     marks = list(_SPEAKER.finditer(text))
     if not marks or text[: marks[0].start()].strip():
         raise InputError(
