@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from solon.conversation import Conversation, Role, Turn, is_blank
+from solon.conversation import Conversation, Role, Turn, conversation_of, is_blank
 from solon.errors import InputError
 from solon.preferences.score_file import read_scorable
 from solon.sources.columns import Columns, columns_from
@@ -38,9 +38,9 @@ def said(text: str) -> dict[str, str]:
 
 def by_label(path: Path, called: dict[str, str] | None = None) -> Read:
     return [
-        tuple(Conversation(tuple(Turn(Role.HUMAN if m["role"] == "user" else Role(m["role"]), m["content"]) for m in row["prompt"])).with_reply(row[reply]) for reply in ("response_a", "response_b"))  # type: ignore[misc]  # noqa: E501
+        tuple(conversation_of(row["prompt"]).with_reply(row[reply]) for reply in ("response_a", "response_b"))
         for row in read_pairs(path, called).pairs
-    ]  # fmt: skip
+    ]
 
 
 def by_human(path: Path, called: dict[str, str] | None = None) -> Read:
@@ -50,6 +50,11 @@ def by_human(path: Path, called: dict[str, str] | None = None) -> Read:
 
 def by_score(path: Path, called: dict[str, str] | None = None) -> Read:
     return [each.conversations for each in read_scorable(path, called)]  # type: ignore[misc]
+
+
+def raw(text: str, value: str = "") -> str:
+    """A line of JSON with the words ASK and VALUE filled in."""
+    return text.replace("ASK", json.dumps(ASK)).replace("VALUE", value)
 
 
 READERS = pytest.mark.parametrize("read", [by_label, by_human, by_score])
@@ -69,16 +74,29 @@ def jsonl(path: Path, *rows: object) -> Path:
         {"prompt": ASK, "chosen": "Mix.", "rejected": "No idea."},
         {"prompt": f"\n\nHuman: {ASK}\n\nAssistant:", "chosen": " Mix.", "rejected": " No idea."},
         {"prompt": [user(ASK)], "chosen": [user(ASK), said("Mix.")], "rejected": [user(ASK), said("No idea.")]},
-        {"prompt": ASK, "chosen": [user(ASK), said("Mix.")], "rejected": [user(f" {ASK}\n"), said("No idea.")],
-         "score_chosen": 8.0, "score_rejected": float("nan"), "messages": [user(ASK), said("Mix.")]},
-        {"prompt": ASK, "chosen": f"Human: {ASK}\n\nAssistant: Mix.", "rejected": f"Human: {ASK}\n\nAssistant: No idea."},
+        {
+            "prompt": ASK,
+            "chosen": [user(ASK), said("Mix.")],
+            "rejected": [user(f" {ASK}\n"), said("No idea.")],
+            "score_chosen": 8.0,
+            "score_rejected": float("nan"),
+            "messages": [user(ASK), said("Mix.")],
+        },
+        {
+            "prompt": ASK,
+            "chosen": f"Human: {ASK}\n\nAssistant: Mix.",
+            "rejected": f"Human: {ASK}\n\nAssistant: No idea.",
+        },
         {"prompt": ASK, "chosen": "\n\nAssistant: Mix.", "rejected": "\n\nAssistant: No idea."},
         {"chosen": f"\n\nHuman: {ASK}\n\nAssistant: Mix.", "rejected": f"\n\nHuman: {ASK}\n\nAssistant: No idea."},
-        {"chosen": f"\r\n\r\nHuman: {ASK}\r\n\r\nAssistant: Mix.", "rejected": f"\r\rHuman: {ASK}\r\rAssistant: No idea."},
+        {
+            "chosen": f"\r\n\r\nHuman: {ASK}\r\n\r\nAssistant: Mix.",
+            "rejected": f"\r\rHuman: {ASK}\r\rAssistant: No idea.",
+        },
         {"prompt": None, "chosen": [user(ASK), said("Mix.")], "rejected": [user(ASK), said("No idea.")]},
         {"prompt": None, "messages": [user(ASK)], "chosen": "Mix.", "rejected": "No idea."},
     ],
-)  # fmt: skip
+)
 def test_every_form_of_a_pair_is_read_alike(tmp_path: Path, read: Reader, row: dict[str, Any]) -> None:
     assert read(jsonl(tmp_path / "pairs.jsonl", row)) == WANTED
     (tmp_path / "pairs.json").write_text(json.dumps([row], indent=1))
@@ -89,12 +107,20 @@ def test_every_form_of_a_pair_is_read_alike(tmp_path: Path, read: Reader, row: d
 def test_turns_that_stand_twice_are_taken_once_in_longer_dialogues(tmp_path: Path, read: Reader) -> None:
     earlier, system = [user("Hi"), said("Hello")], {"role": "system", "content": "Be brief."}
     rows = [
-        {"prompt": [*earlier, user(ASK)], "chosen": [*earlier, user(ASK), said("Mix.")], "rejected": [said("No idea.")]},
+        {
+            "prompt": [*earlier, user(ASK)],
+            "chosen": [*earlier, user(ASK), said("Mix.")],
+            "rejected": [said("No idea.")],
+        },
         {"prompt": [*earlier, user(ASK)], "chosen": [user(ASK), said("Mix.")], "rejected": "No idea."},
-        {"prompt": "Hi", "chosen": [*earlier, user(ASK), said("Mix.")], "rejected": [*earlier, user(ASK), said("No idea.")]},
+        {
+            "prompt": "Hi",
+            "chosen": [*earlier, user(ASK), said("Mix.")],
+            "rejected": [*earlier, user(ASK), said("No idea.")],
+        },
         {"prompt": [system, user(ASK)], "chosen": [user(ASK), said("Mix.")], "rejected": "No idea."},
         {"prompt": ASK, "chosen": [system, user(ASK), said("Mix.")], "rejected": [system, user(ASK), said("No idea.")]},
-    ]  # fmt: skip
+    ]
     dialogue = (Turn(Role.HUMAN, "Hi"), Turn(Role.ASSISTANT, "Hello"), HUMAN)
     ruled = (Turn(Role.SYSTEM, "Be brief."), HUMAN)
     starts = [dialogue, dialogue, dialogue, ruled, ruled]
@@ -107,21 +133,24 @@ def test_turns_that_stand_twice_are_taken_once_in_longer_dialogues(tmp_path: Pat
 @pytest.mark.parametrize(
     ("row", "cause"),
     [
-        ({"prompt": ASK, "chosen": [user("Else?"), said("Mix.")], "rejected": "No."}, "a human turn that is not the prompt's"),
+        (
+            {"prompt": ASK, "chosen": [user("Else?"), said("Mix.")], "rejected": "No."},
+            "a human turn that is not the prompt's",
+        ),
         ({"prompt": ASK, "chosen": f"{ASK}\nMix.", "rejected": f"{ASK} No idea."}, "begin with the text of the prompt"),
         ({"prompt": [said("Hello"), user(ASK)], "chosen": "Mix.", "rejected": "No."}, "opens with the assistant"),
         ({"chosen": [said("Hello")] * 2, "rejected": [said("Hi")] * 2}, "opens with the assistant"),
-        ('{"prompt": "%s", "chosen": "a", "chosen": "b", "rejected": "c"}' % ASK, "the key 'chosen' stands twice"),
+        (raw('{"prompt": ASK, "chosen": "a", "chosen": "b", "rejected": "c"}'), "the key 'chosen' stands twice"),
         ('{"prompt": "\\ud83d", "chosen": "a", "rejected": "c"}', "'prompt' holds half a character"),
-        ('{"prompt": "%s", "chosen": "a \\udc00", "rejected": "c"}' % ASK, "'chosen' holds half a character"),
-        ('{"prompt": "%s", "chosen": NaN, "rejected": "c"}' % ASK, "'chosen' must be a text"),
-        ('{"prompt": "%s", "chosen": "a", "rejected": "c", "x": %s}' % (ASK, "9" * 5000), "5,000 digits is too large"),
-        ('{"prompt": "%s", "chosen": "a", "rejected": "c", "x": 1e999}' % ASK, "1e999 is too large"),
-        ('{"prompt": "%s", "chosen": "a", "rejected": "c", "x": %s}' % (ASK, "[" * 70 + "]" * 70), "nested more than"),
-        ('{"prompt": "%s", "chosen": "a", "rejected": "c", "x": %s' % (ASK, "[" * 90_000), "nested more than"),
+        (raw('{"prompt": ASK, "chosen": "a \\udc00", "rejected": "c"}'), "'chosen' holds half a character"),
+        (raw('{"prompt": ASK, "chosen": NaN, "rejected": "c"}'), "'chosen' must be a text"),
+        (raw('{"prompt": ASK, "chosen": "a", "rejected": "c", "x": VALUE}', "9" * 5000), "5,000 digits is too large"),
+        (raw('{"prompt": ASK, "chosen": "a", "rejected": "c", "x": 1e999}'), "1e999 is too large"),
+        (raw('{"prompt": ASK, "chosen": "a", "rejected": "c", "x": VALUE}', "[" * 70 + "]" * 70), "nested more than"),
+        (raw('{"prompt": ASK, "chosen": "a", "rejected": "c", "x": VALUE', "[" * 90_000), "nested more than"),
         ('{"prompt": "a"} {"prompt": "b"}', "something stands after the value"),
     ],
-)  # fmt: skip
+)
 def test_a_bad_pair_is_named_with_its_line(tmp_path: Path, read: Reader, row: object, cause: str) -> None:
     path = jsonl(tmp_path / "pairs.jsonl", {"prompt": ASK, "chosen": "a", "rejected": "b"}, row)
     with pytest.raises(InputError) as error:
@@ -189,13 +218,19 @@ def test_csv_prompts_are_read_with_the_line_on_which_each_begins(tmp_path: Path)
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("prompt,n\na,1\nb,2,3\n", r"p\.csv:3: the row has 3 cells, and the first row names 2 columns.*prompts\.bad_lines=1"),
+        (
+            "prompt,n\na,1\nb,2,3\n",
+            r"p\.csv:3: the row has 3 cells, and the first row names 2 columns.*prompts\.bad_lines=1",
+        ),
         ("prompt,n\na,1\n,2\n", r"p\.csv:3: neither 'prompt' nor 'chosen'.*prompts\.bad_lines=1"),
         ('prompt\na\n"b\nc\n', r"p\.csv:3: broken CSV"),
         ("prompt,prompt\na,b\n", r"p\.csv:1: two columns are called 'prompt'"),
-        ("question,n\na,1\nb,2\n", r"no column of prompts \(found 'question', 'n'\).*--set prompts\.columns\.prompt=NAME"),
+        (
+            "question,n\na,1\nb,2\n",
+            r"no column of prompts \(found 'question', 'n'\).*--set prompts\.columns\.prompt=NAME",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_broken_csv_is_one_clear_line(tmp_path: Path, text: str, told: str) -> None:
     path = tmp_path / "p.csv"
     path.write_text(text)
@@ -227,15 +262,21 @@ def test_prompts_of_named_columns_and_of_usual_ones_stand_side_by_side(tmp_path:
 @pytest.mark.parametrize(
     ("line", "cause"),
     [
-        ('{"messages": [{"role": "assistant", "content": "Hi"}, {"role": "user", "content": "b"}]}', "opens with the assistant"),
+        (
+            '{"messages": [{"role": "assistant", "content": "Hi"}, {"role": "user", "content": "b"}]}',
+            "opens with the assistant",
+        ),
         ('{"transcript": "Assistant: Hi\\n\\nHuman: b"}', "opens with the assistant"),
         ('{"prompt": "a", "prompt": "b"}', "the key 'prompt' stands twice"),
         ('{"prompt": "a", "x": {"y": 1, "y": 2}}', "the key 'y' stands twice"),
-        ('{"prompt": [{"role": "user", "content": "\\ud800"}]}', "'prompt' holds half a character (lone surrogate U+D800)"),
+        (
+            '{"prompt": [{"role": "user", "content": "\\ud800"}]}',
+            "'prompt' holds half a character (lone surrogate U+D800)",
+        ),
         ('{"prompt": "\\u200b\\ufeff "}', "no human turn with any text"),
         ('{"chosen": "a reply alone"}', "a transcript opens with 'Human:'"),
     ],
-)  # fmt: skip
+)
 def test_a_bad_prompt_is_named_and_may_be_skipped(tmp_path: Path, line: str, cause: str) -> None:
     path = jsonl(tmp_path / "p.jsonl", {"prompt": "good"}, line)
     with pytest.raises(InputError) as error:
@@ -271,15 +312,19 @@ def test_utf_16_is_told_by_name(tmp_path: Path) -> None:
                 read_prompts(path)
 
 
-@pytest.mark.parametrize(("text", "blank"), [("", True), (" \n", True), ("\u200b\u2060", True), ("a\u200b", False), (".", False)])  # fmt: skip  # noqa: E501
+@pytest.mark.parametrize(
+    ("text", "blank"), [("", True), (" \n", True), ("\u200b\u2060", True), ("a\u200b", False), (".", False)]
+)
 def test_blank_is_what_nobody_sees(text: str, blank: bool) -> None:
     assert is_blank(text) is blank
 
 
 def test_columns_of_the_command_line() -> None:
     assert columns_from(["prompt=question,chosen = good", "rejected=a b"]) == {
-        "prompt": "question", "chosen": "good", "rejected": "a b",
-    }  # fmt: skip
+        "prompt": "question",
+        "chosen": "good",
+        "rejected": "a b",
+    }
     for wrong in ("prompt", "prompt=", "=a", "prompt=a,prompt=b", ""):
         with pytest.raises(InputError, match=r"--columns .*Example: --columns"):
             columns_from([wrong])
@@ -314,8 +359,9 @@ class TestCases:
 
     def test_prompts(self) -> None:
         assert contents(CASES / "prompts_crlf_transcript.jsonl") == [
-            ["How are you?", "Fine.", "And now?"], ["One", "Two", "Three"],
-        ]  # fmt: skip
+            ["How are you?", "Fine.", "And now?"],
+            ["One", "Two", "Three"],
+        ]
         assert contents(CASES / "prompts_crlf.txt") == [["How are you?"], ["What is this?"]]
         assert contents(CASES / "prompts_bom.csv") == [["How, are you?"], ["Fine"]]
         roles = read_prompts(CASES / "prompts_roles.jsonl", bad_lines=8)
