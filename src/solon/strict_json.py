@@ -189,7 +189,7 @@ def _depth(value: object) -> int:
 
 
 def _too_deep(place: str) -> InputError:
-    return InputError(f"values are nested more than {DEEPEST} deep", place=place)
+    return InputError(f"values are nested too deep: more than {DEEPEST} levels", place=place)
 
 
 def _repeated(text: str, start: int) -> tuple[int, str]:

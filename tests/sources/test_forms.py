@@ -146,8 +146,8 @@ def test_turns_that_stand_twice_are_taken_once_in_longer_dialogues(tmp_path: Pat
         (raw('{"prompt": ASK, "chosen": NaN, "rejected": "c"}'), "'chosen' must be a text"),
         (raw('{"prompt": ASK, "chosen": "a", "rejected": "c", "x": VALUE}', "9" * 5000), "5,000 digits is too large"),
         (raw('{"prompt": ASK, "chosen": "a", "rejected": "c", "x": 1e999}'), "1e999 is too large"),
-        (raw('{"prompt": ASK, "chosen": "a", "rejected": "c", "x": VALUE}', "[" * 70 + "]" * 70), "nested more than"),
-        (raw('{"prompt": ASK, "chosen": "a", "rejected": "c", "x": VALUE', "[" * 90_000), "nested more than"),
+        (raw('{"prompt": ASK, "chosen": "a", "rejected": "c", "x": VALUE}', "[" * 70 + "]" * 70), "nested too deep"),
+        (raw('{"prompt": ASK, "chosen": "a", "rejected": "c", "x": VALUE', "[" * 90_000), "nested too deep"),
         ('{"prompt": "a"} {"prompt": "b"}', "something stands after the value"),
     ],
 )

@@ -27,7 +27,7 @@ import solon
 from solon.engines.local import end_tokens_of
 from solon.engines.rendering import ChatRendering, rendering_for
 from solon.engines.tokens import PromptTokenizer
-from solon.errors import RecipeError, RunError
+from solon.errors import InputError, RecipeError, RunError
 from solon.evals.results import PREFERENCE_MODEL, PROMPTS, SL_CAI, in_round
 from solon.handoff.openrlhf import OPENRLHF
 from solon.handoff.plan import Plan, Trainer, Value, left_by_all, step_shape
@@ -39,6 +39,7 @@ from solon.preferences.scored_text import ScoredText
 from solon.recipe import EngineSettings, Method
 from solon.runs import Artefact, RunDirectory
 from solon.runs.files import assembling, write_atomically
+from solon.settings import tells_more_than_an_address
 from solon.stages.reinforcement import check_drawing
 from solon.training.encoding import Encoding
 from solon.training.models import load_tokenizer, quietly, window_in
@@ -91,6 +92,16 @@ class _Model:
         return sorted(end_tokens_of(known, self.tokenizer, self.encoding.tokenizer.rendering.stops()))
 
 
+def refuse_secrets(url: str | None) -> None:
+    """Raise InputError for a server's address that holds more than may be written down."""
+    if url is not None and tells_more_than_an_address(url):
+        raise InputError(
+            "the address would stand in the exported files, with what it says beside host, port and path",
+            place="--url",
+            remedy="Give it without user, password, '?' and '#'",
+        )
+
+
 def export_handoff(
     run: RunDirectory, trainer: Trainer, folder: Path, *, url: str | None = None, steps: int | None = None
 ) -> Handoff:
@@ -101,6 +112,7 @@ def export_handoff(
     finished or damaged, when the folder holds something, and when no prompt can be handed on, and RecipeError when the
     recipe draws replies as no policy gradient can use them.
     """
+    refuse_secrets(url)
     _refuse_drawing(run)
     if run.recipe.method is Method.RLHF:
         cause = "a hand-off goes on from SL-CAI, and a run by method rlhf has none"
