@@ -112,5 +112,5 @@ def test_what_is_written_is_read_alike_by_yaml_1_1_and_here(word: str) -> None:
 
 def test_settings_in_python_are_as_strict() -> None:
     for wrong in ({"seed": True}, {"seed": "3"}, {"rl": {"kl": float("nan")}}, {"feedback": {"axes": {"a": True}}}):
-        with pytest.raises(ValueError, match="valid|finite"):
+        with pytest.raises(ValueError, match=r"valid|finite"):
             Recipe.model_validate(wrong)

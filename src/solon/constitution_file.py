@@ -34,17 +34,22 @@ T = TypeVar("T")
 
 def read_constitution(path: Path) -> Constitution:
     """The constitution in a YAML file; raises ConstitutionError with `file:line` and the key at fault."""
-    found, faults = check_constitution(path)
+    found, faults = _read(path)
     if faults:
         raise faults[0]
     return found
 
 
 def check_constitution(path: Path) -> tuple[Constitution, Sequence[SolonError]]:
-    """What a file holds, and every fault of it in the order of its keys; what is at fault is empty in the first.
+    """What a file holds, and every fault of it by line; what is at fault is empty in the former.
 
     Raises ConstitutionError for a file that is missing or no YAML, because then nothing of it can be told.
     """
+    found, faults = _read(path)
+    return found, sorted(faults, key=lambda fault: int(fault.place.rpartition(":")[2]))
+
+
+def _read(path: Path) -> tuple[Constitution, list[SolonError]]:
     file = YamlFile(path, ConstitutionError)
     reading = _Reading(file, [])
     top = _Mapping.of(reading, file.root(), "the constitution")
@@ -250,7 +255,7 @@ def _conversation(entry: _Mapping, *, ends_on: Role) -> Conversation:
         try:
             conversation = parse_transcript(written)
         except InputError as error:
-            entry.note(error.cause, "conversation", error.remedy)
+            entry.note(f"'conversation' of {entry.what}: {error.cause}", "conversation", error.remedy)
             return nothing
     else:
         conversation = Conversation(entry.each("conversation", _turn))

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from solon.cli.run import ACCEPT
-from solon.cli.terminal import COLUMNS, INTERRUPTED
+from solon.cli.terminal import COLUMNS, INTERRUPTED, plain
 
 ACCEPT_WEAK = "--accept-weak-judge"
 
@@ -50,6 +50,7 @@ def label(
     same command goes on. `solon preference --labels OUT` learns from the labels.
     """
     from solon.builtin import constitution_path, model_path
+    from solon.cli.constitution_check import unread_rules
     from solon.cli.display import display_for
     from solon.constitution import load_constitution
     from solon.recipe import load_recipe
@@ -65,9 +66,10 @@ def label(
 
     called = columns_from(columns)
     again = f"the same command and {ACCEPT_WEAK}"
-    given = ToLabel(
-        pairs, constitution, judges, assess_judge_of(chosen, load_constitution(constitution), again), columns=called
-    )
+    loaded = load_constitution(constitution)
+    for line in unread_rules([name or chosen.models.assistant for name in chosen.models.judges], loaded):
+        click.echo(plain(line, lines=False), err=True)
+    given = ToLabel(pairs, constitution, judges, assess_judge_of(chosen, loaded, again), columns=called)
     try:
         with display_for(quiet=quiet) as display:
             display.stage_started(1, NAME, 1)
@@ -87,7 +89,6 @@ def label(
 
 
 def _tell(facts: Mapping[str, Any], agreed: str | None, skipped: Mapping[str, int]) -> None:
-    from solon.cli.terminal import plain
     from solon.report.sentences import fitness_sentences
 
     quality, undecided = facts["quality"], sum(facts["undecided_because"].values())
