@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 from solon.builtin import recipe_path
 from solon.errors import RecipeError
 from solon.recipe import Recipe
-from solon.settings import NO_NUMBER, SECRET
+from solon.settings import NO_NUMBER
 from solon.yaml_nodes import DEEPEST, MAPPING, Dumper, YamlFile, nearest, node_of, suggestion
 
 Values = dict[str, Any]
@@ -121,9 +121,6 @@ def _recipe_error(error: ValidationError, places: Places, default_place: str) ->
     place = next((places[name] for name in above if name in places), default_place)
     if fault["type"] == "extra_forbidden":
         return RecipeError(f"unknown setting '{dotted:.120}'", place=place, remedy=_remedy_for_unknown(path))
-    if fault["type"] == SECRET:
-        place = place.partition("=")[0]
-        return RecipeError(f"'{dotted}' would be stored with the run", place=place, remedy=fault["msg"])
     written = fault["input"]
     shown = "a group of settings" if isinstance(written, dict) else repr(written)
     cause = f"'{dotted}' is {shown:.80}: {fault['msg'][0].lower()}{fault['msg'][1:]}"

@@ -150,14 +150,3 @@ def test_escapes_in_names_and_data_reach_no_terminal(tmp_path: Path, capsys: pyt
         code, out, err = run(capsys, *arguments)
         assert code == 1 and err, arguments
         assert not set("\x1b\x07\x9b\u202e") & set(out + err), (arguments, err)
-
-
-@pytest.mark.parametrize("url", ["http://me:secret@host:8000", "http://token@host", "https://host/?key=secret"])
-def test_no_credential_of_an_address_is_written_down(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], url: str
-) -> None:
-    code, out, err = run(
-        capsys, "export", "openrlhf", tmp_path / "run", tmp_path / "out", "--reward", "server", "--url", url
-    )
-    assert code != 0 and "stand in the exported files" in err
-    assert "secret" not in out + err and "token" not in out + err and not (tmp_path / "out").exists()

@@ -136,10 +136,9 @@ def _hand_on(name: str, run: Path, folder: Path, reward: str, url: str | None, s
         raise click.UsageError("--reward server and --url belong together")
     if url is not None and (urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc):
         raise click.BadParameter("an address begins with http:// or https://", param_hint="--url")
-    from solon.handoff.folder import TRAINERS, export_handoff, refuse_secrets
+    from solon.handoff.folder import TRAINERS, export_handoff
     from solon.runs import RunDirectory
 
-    refuse_secrets(url)
     done = export_handoff(RunDirectory.open(run), TRAINERS[name], folder, url=url, steps=steps)
     left_out = "".join(f", {count} left out ({reason})" for reason, count in done.left_out.items() if count)
     click.echo(f"Folder: {done.folder}")
