@@ -70,7 +70,7 @@ def check(file: str, recipe: str | None, settings: tuple[str, ...]) -> None:
     epilog="""\b
 Examples:
   solon constitution new my-rules.yaml
-  solon constitution check my-rules.yaml
+  solon constitution new rules/house.yaml
 """
 )
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE")

@@ -18,7 +18,7 @@ from typing import Any
 from solon.conversation import Conversation, Role
 from solon.errors import InputError
 from solon.preferences.scorer import Scorer, Zero
-from solon.sources.columns import OPTION, Columns
+from solon.sources.columns import OPTION, Columns, without_not_finite
 from solon.sources.comparisons import row_of
 from solon.sources.entries import entries
 from solon.sources.replies import PAIR, conversation_in, dialogues_in, refuse_opening_assistant
@@ -50,7 +50,8 @@ def read_scorable(path: Path, called: Mapping[str, str] | None = None) -> Iterat
             keys = ", ".join(map(repr, entry.record)) or "nothing"
             cause = f"the line holds no conversation (found {keys:.80})"
             raise InputError(cause, place=entry.place, remedy=f"{_FORM}, or say what it is called: {columns.example}")
-        yield Scorable(entry.record, _conversations(row, entry.place))
+        record = without_not_finite(dict(entry.record))  # NaN is no JSON, and says as little as null
+        yield Scorable(record, _conversations(row, entry.place))
     if empty:
         raise InputError("the file is empty", place=str(path), remedy=_FORM)
     columns.refuse_unmet(str(path))

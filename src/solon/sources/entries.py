@@ -20,7 +20,7 @@ from typing import Any
 
 from solon.builtin import source_path
 from solon.errors import InputError
-from solon.sources.columns import Columns, refuse_half_characters, without_not_finite
+from solon.sources.columns import Columns, refuse_half_characters
 from solon.sources.csv_rows import csv_rows
 from solon.strict_json import LONGEST, SPACE, Constants, decode, may_hold_half, parse, parse_at
 
@@ -35,7 +35,6 @@ LARGEST_ARRAY = 1 << 30
 _BATCH = 1024
 _DASHES = re.compile(rb"\s*-{3,}\s*")
 _SPACES = re.compile(r"[\s,]*")
-_NOT_FINITE = re.compile(r"\bNaN\b|\bInfinity\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +130,8 @@ def _entry(record: object, text: str, number: int, place: str, columns: Columns)
     values = columns.taken(record)
     if may_hold_half(text):
         refuse_half_characters(values, place)
-    # Numbers and texts that are read are checked by whoever reads them; elsewhere NaN says as little as null.
-    return Entry(number, place, values, without_not_finite(record) if _NOT_FINITE.search(text) else record)
+    # NaN where text is wanted is refused by whoever reads it; in other columns it does no harm.
+    return Entry(number, place, values, record)
 
 
 def _array(path: Path, columns: Columns) -> Iterator[Entry]:
