@@ -299,7 +299,8 @@ class Pipeline(Session):
         if part is not None:
             read |= {"part": part.side.value, "held_out_share": part.share}
         name = in_round(HELD_OUT_MODEL if side is Side.HELD_OUT else PREFERENCE_MODEL, number)
-        return self.stage(name, settings, read, lambda out: preference_model.run(settings, inputs, out))
+        work = partial(preference_model.run, settings, inputs)
+        return self.stage(name, settings, read, work, preference_model.told)
 
     @property
     def _held_out_share(self) -> float | None:
@@ -311,11 +312,18 @@ class Pipeline(Session):
         settings, people = self.recipe.rl, self.recipe.preference
         human = source_path(people.human) if people.human and settings.direct.human_weight else None
         inputs = direct_preference.DirectInputs(
-            self.recipe.seed, supervised.model, self.recipe.engine, AllRounds(labels), human, people.limit_human
+            self.recipe.seed,
+            supervised.model,
+            self.recipe.engine,
+            AllRounds(labels),
+            human,
+            people.limit_human,
+            people.columns,
         )
         read = self.read(supervised, *labels, **({"human": human} if human else {}))
-        read["limit_human"] = people.limit_human
-        return self.stage(name, settings, read, lambda out: direct_preference.run(settings, inputs, out))
+        read |= {"limit_human": people.limit_human, "columns": people.columns}
+        work = partial(direct_preference.run, settings, inputs)
+        return self.stage(name, settings, read, work, preference_model.told)
 
     def held_out(self, labels: Sequence[Artefact], number: int = 1) -> Path | None:
         """The folder of a preference model that the policy does not learn from: trained now, or brought, or None."""
@@ -370,7 +378,7 @@ class Pipeline(Session):
     def _source_hash(self, name: str) -> str:
         """The hash of a source of prompts: of its file, or of a dataset's rows."""
         source = located(name)
-        return self.hash(source) if isinstance(source, Path) else dataset_hash(source)
+        return self.hash(source) if isinstance(source, Path) else dataset_hash(source, self.recipe.prompts.columns)
 
     def _constitution(self) -> dict[str, object]:
         return {"constitution": self.run.constitution.hash}

@@ -31,7 +31,7 @@ from solon.preferences.scored_text import ScoredText
 from solon.preferences.scorer import Scorer, open_scorer
 from solon.recipe import EngineSettings, LabelsUsed, PreferenceSettings
 from solon.runs import Artefact, Row, StageFolder
-from solon.sources.comparisons import Comparison, read_comparisons
+from solon.sources.comparisons import Comparison, read_all_comparisons
 from solon.stages.finetune import is_held_out, session_in
 from solon.stages.labelling import on_axis
 from solon.stages.tables import TRAINING_METRICS, Labels, comparable, fit, prompt_in
@@ -106,11 +106,9 @@ Labelled = tuple[str, str, Conversation, str, str, float]
 def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder) -> Artefact:
     """Train on soft labels and human choices, measure on held-out prompts, save model and centre, publish."""
     tokenizer = load_tokenizer(inputs.base)
-    people = {
-        source: read_comparisons(file)
-        for source, file in ((HUMAN, inputs.human), (HUMAN_HARMLESSNESS, inputs.human_harmlessness))
-        if file and settings.human_weight
-    }
+    files = {HUMAN: inputs.human, HUMAN_HARMLESSNESS: inputs.human_harmlessness}
+    brought = {source: file for source, file in files.items() if file and settings.human_weight}
+    people = read_all_comparisons(brought, settings.columns)
     rows = inputs.feedback.rows()
     if settings.axis is not None:
         rows = on_axis(rows, settings.axis, inputs.seed)
@@ -166,6 +164,11 @@ def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder
         **_told(log),
     }
     return out.publish([_metrics(row) for row in log.rows], SCHEMA, facts=facts, files=["model"])
+
+
+def told(facts: Mapping[str, Any]) -> list[str]:
+    """What of the human comparisons was left out, in words, from the stage's facts."""
+    return [f"human comparisons skipped: {count:,} ({why})" for why, count in facts["human_skipped"].items()]
 
 
 def _grown(inputs: PreferenceInputs, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
