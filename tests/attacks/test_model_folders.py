@@ -31,7 +31,7 @@ from solon.recipe import EngineSettings
 from solon.training import models
 from tests.cli.test_cli import run
 from tests.engines.tiny import question
-from tests.training.tiny import asked, said, save_tiny_model
+from tests.training.tiny import asked, said, save_tiny_model, texts_of
 
 SETTINGS = EngineSettings()
 CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer_config.json"
@@ -62,7 +62,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("attacks")
     base = save_tiny_model(folder / "base", layers=1)
     tokenizer = models.load_tokenizer(base)
-    models.save_model(models.grow_preference_model(base, tokenizer, SETTINGS, 1), tokenizer, folder / "pm")
+    models.save_model(models.grow_preference_model(base, tokenizer, SETTINGS, 1), texts_of(tokenizer), folder / "pm")
     return folder
 
 

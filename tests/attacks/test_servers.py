@@ -31,7 +31,7 @@ from solon.stages.reinforcement import scorer_named
 from solon.training import models
 from tests.attacks.hostile import Hostile, Say, dripping, listening, raw, whole
 from tests.handoff.made import loaded
-from tests.training.tiny import asked, save_tiny_model
+from tests.training.tiny import asked, save_tiny_model, texts_of
 
 SETTINGS = EngineSettings(threads=1)
 CANARY = "canary-4711-secret"
@@ -43,7 +43,7 @@ def scorer(tmp_path_factory: pytest.TempPathFactory) -> Scorer:
     folder = tmp_path_factory.mktemp("served")
     tokenizer = models.load_tokenizer(save_tiny_model(folder / "tiny"))
     grown = models.grow_preference_model(folder / "tiny", tokenizer, SETTINGS, seed=1)
-    models.save_model(grown, tokenizer, folder / "pm")
+    models.save_model(grown, texts_of(tokenizer), folder / "pm")
     return open_scorer(folder / "pm", SETTINGS)
 
 
