@@ -22,6 +22,7 @@ from solon.wording import reply as reply_prompt
 from tests.families import checks
 from tests.families.made import human, lessons, make_folder
 from tests.families.styles import ALWAYS_THINKING, CHATML, STYLES
+from tests.families.table import BEGIN, END, PAGE
 
 REAL = Path(os.environ.get("SOLON_TOKENIZERS", "models/tokenizers"))
 """Real tokenizers, by `scripts/fetch_tokenizers.py`."""
@@ -217,3 +218,10 @@ def test_real_tokenizers_are_trained_as_they_are_read(folder: Path) -> None:
             assert (
                 reply.strip() in texts.decode(tokens[start:]) or texts.messages(dialogue.turns)[-1]["content"] != reply
             )
+
+
+def test_the_page_has_a_row_for_every_family_and_no_check_that_failed() -> None:
+    text = PAGE.read_text(encoding="utf-8").partition(BEGIN)[2].partition(END)[0]
+    rows = [line for line in text.splitlines() if line.startswith("| ")][2:]
+    assert [row.split(" | ")[0].removeprefix("| ") for row in rows] == list(STYLES)
+    assert " NO " not in text and "inf" not in text

@@ -92,7 +92,7 @@ def test_a_score_that_is_no_number_names_the_model(tiny: Path, tmp_path: Path) -
         for name, weight in grown.named_parameters():
             if name.endswith("norm.weight"):
                 weight.fill_(3e38)
-    models.save_model(grown, texts_of(tokenizer), tmp_path / "pm")
+    models.save_model(grown, PromptTokenizer(tokenizer, TranscriptRendering()), tmp_path / "pm")
     scorer = load(tmp_path / "pm")
     with pytest.raises(ModelError, match="no number") as caught:
         scorer.score_tokens([[5, 6, 0]])
