@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from click.testing import CliRunner
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from solon.cli.main import main
+from solon.cli.main import cli
 from solon.conversation import Conversation
 from solon.engines.base import Completion, Finish, Sampling
 from solon.engines.local import LocalEngine
@@ -115,6 +116,6 @@ def run_ends(folder: Path, run: Path, settings: Sequence[str] = ()) -> Mapping[s
     """Every stage of a run on the model in `folder`, by name with its number of rows; raises where the run fails."""
     recipe = write_inputs(folder)
     words = ["run", str(run), "--recipe", str(recipe), "--quiet"]
-    code = main([*words, *(word for setting in settings for word in ("--set", setting))])
-    assert code == 0, f"the run ended with {code}"
+    done = CliRunner().invoke(cli, [*words, *(word for setting in settings for word in ("--set", setting))])
+    assert done.exit_code == 0, f"the run ended with {done.exit_code}: {done.exception}"
     return {artefact.name: len(artefact.rows()) for artefact in RunDirectory.open(run).artefacts()}

@@ -52,7 +52,8 @@ class PromptTokenizer:
     def end(self) -> int:
         """The last token of `ending`, at which a reply ends and is scored; ModelError where it is no one token."""
         ids = self._ids(self.ending)
-        if not ids or self.tokenizer.convert_ids_to_tokens(ids[-1]) == self.tokenizer.unk_token:
+        last = self.decode(ids[-1:])
+        if not last or not self.ending.endswith(last):
             raise ModelError(
                 f"the end of a reply, {self.ending!r}, is no token of the vocabulary",
                 remedy="Name an eos_token that the vocabulary holds in tokenizer_config.json",
