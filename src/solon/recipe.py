@@ -126,6 +126,15 @@ class Rater(StrEnum):
     TESTBED = "testbed"
 
 
+class Dtype(StrEnum):
+    """In which numbers a model that is asked is loaded; models in training are float32 always."""
+
+    AUTO = "auto"
+    """Float32 on a CPU; as the folder stores them on a GPU."""
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+
+
 class Matmul(StrEnum):
     """How exact matrix products are while a model is trained."""
 
@@ -180,6 +189,7 @@ class EngineSettings(Settings):
     window: Positive | None = None
     """Tokens of prompt and completion; the model's own limit when null."""
     threads: Positive | None = None
+    dtype: Dtype = Dtype.AUTO
     matmul: Matmul = Matmul.HIGHEST
 
 

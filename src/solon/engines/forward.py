@@ -3,7 +3,8 @@
 `CausalModel` calls any transformers causal language model through its own `forward`, with our cache, our positions and
 our masks, so that left padding, a shared prefix and dropped rows cannot change what a row sees: a key is visible to a
 query where its position is not greater (and, for sliding layers, not too far back), and padding has a position that no
-query reaches. A small Llama on a CPU is read by `solon.llama` instead, with the same cache and masks.
+query reaches. A small Llama on a CPU is read by `solon.llama` instead, with the same cache and masks. A model in half
+precision gives float32 logits (see `head.py`).
 
 Axes: B rows, T new tokens, L cache columns, N positions whose logits are kept, V vocabulary.
 """
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 
 from solon.engines.cache import KeyValueCache, additive_mask
+from solon.engines.head import in_float32
 from solon.errors import ModelError
 from solon.llama.network import Decoder, plain_llama
 
@@ -56,8 +58,9 @@ class CausalModel:
 
     def refresh(self) -> None:
         """Take up the weights as they are now."""
-        llama, head = plain_llama(self.model), self.model.get_output_embeddings()
-        self._decoder = Decoder(llama, head) if llama is not None and head is not None else None
+        llama = plain_llama(self.model)
+        self._head = self.model.get_output_embeddings()
+        self._decoder = Decoder(llama, self._head) if llama is not None and self._head is not None else None
 
     def new_cache(self, *, limit: int, rows: int | None = None) -> KeyValueCache:
         """An empty cache for this model, of at most `limit` columns."""
@@ -68,14 +71,15 @@ class CausalModel:
         if self._decoder is not None and not isinstance(mask, dict):
             return self._decoder.logits(ids_BT, positions_BT, mask, cache.slabs, keep)
         extra = {"logits_to_keep": keep} if self._keeps_logits else {}
-        logits: Tensor = self.model(
-            input_ids=ids_BT,
-            attention_mask=mask,
-            position_ids=positions_BT,
-            past_key_values=cache,
-            use_cache=True,
-            **extra,
-        ).logits
+        with in_float32(self._head):
+            logits: Tensor = self.model(
+                input_ids=ids_BT,
+                attention_mask=mask,
+                position_ids=positions_BT,
+                past_key_values=cache,
+                use_cache=True,
+                **extra,
+            ).logits
         return logits[:, -keep:]
 
     def mask(self, query_BT: Tensor, key_BL: Tensor) -> Mask:

@@ -23,7 +23,7 @@ from solon.engines.generation import Ending, Order, generate
 from solon.engines.rendering import rendering_for
 from solon.engines.tokens import PromptTokenizer
 from solon.errors import EngineError, ModelError
-from solon.recipe import EngineSettings
+from solon.recipe import Dtype, EngineSettings
 
 _PICKLES = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt", "consolidated*.bin")
 
@@ -53,6 +53,7 @@ class LocalEngine:
         self.model = model
         self.tokenizer = tokenizer
         self.window = window_of(model, tokenizer, settings.window)
+        self.dtype = str(model.dtype).removeprefix("torch.")
         self.rendering = rendering_for(tokenizer, settings.rendering)
         self.tokens = PromptTokenizer(tokenizer, self.rendering)
         self.end_tokens = end_tokens_of(model, tokenizer, self.rendering.stops())
@@ -69,12 +70,12 @@ class LocalEngine:
     ) -> LocalEngine:
         """The engine of a model folder, or of a built-in model such as `testbed:assistant`.
 
-        `device` is `cuda` where there is one when not given. On a CPU weights are float32 however they are stored.
-        Raises ModelError with one line when the folder is none, or holds no safetensors.
+        `device` is `cuda` where there is one when not given. Weights are as `settings.dtype` says: by default
+        float32 on a CPU however they are stored. Raises ModelError when the folder is none, or holds no safetensors.
         """
         path = _resolved(folder)
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        model, tokenizer = load_model(path, device)
+        model, tokenizer = load_model(path, device, settings.dtype if settings else Dtype.AUTO)
         return cls(model, tokenizer, settings, name=f"{path.name}@{folder_hash(path)}")
 
     def generate(self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: Sampling) -> list[Completion]:
@@ -205,7 +206,7 @@ def end_tokens_of(model: Any, tokenizer: Any, stops: Sequence[str]) -> frozenset
     return frozenset(ends | {added[stop] for stop in stops if stop in added})
 
 
-def load_model(path: Path, device: str) -> tuple[Any, Any]:
+def load_model(path: Path, device: str, dtype: Dtype = Dtype.AUTO) -> tuple[Any, Any]:
     """A causal language model and its tokenizer from a Hugging Face folder; never pickle, never remote code."""
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -214,12 +215,11 @@ def load_model(path: Path, device: str) -> tuple[Any, Any]:
     check_folder(path)
     had_bar = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    dtype = torch.float32 if device == "cpu" else "auto"
     model: Any
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
         model = AutoModelForCausalLM.from_pretrained(
-            path, dtype=dtype, use_safetensors=True, local_files_only=True, trust_remote_code=False
+            path, dtype=loaded_as(dtype, device), use_safetensors=True, local_files_only=True, trust_remote_code=False
         )
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
@@ -232,6 +232,13 @@ def load_model(path: Path, device: str) -> tuple[Any, Any]:
         if had_bar:
             logging.enable_progress_bar()  # type: ignore[no-untyped-call]
     return model.to(device).eval(), tokenizer
+
+
+def loaded_as(dtype: Dtype, device: str) -> torch.dtype | str:
+    """What transformers is to make of a folder's weights."""
+    if dtype is Dtype.AUTO:
+        return torch.float32 if device == "cpu" else "auto"
+    return torch.float32 if dtype is Dtype.FLOAT32 else torch.bfloat16
 
 
 def check_folder(path: Path) -> None:
