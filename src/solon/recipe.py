@@ -185,7 +185,9 @@ class EngineSettings(Settings):
 
     rendering: RenderingKind = RenderingKind.AUTO
     batch: Positive = 128
-    """Prompts in one forward pass."""
+    """Prompts in one forward pass, at most; fewer where `memory` does not hold more."""
+    memory: Rate | None = None
+    """GiB for keys, values and logits of prompts in one pass; null: up to half of what is free at the start."""
     window: Positive | None = None
     """Tokens of prompt and completion; the model's own limit when null."""
     threads: Positive | None = None

@@ -189,17 +189,18 @@ def test_reported_logprobs_are_those_of_wide_arithmetic(kind: str) -> None:
     assert completion.logprobs == pytest.approx([float(each) for each in wide], abs=2e-5)
 
 
-def test_a_large_head_is_widened_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_large_head_is_widened_in_pieces(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("solon.engines.head._PIECE", 100)
     torch.manual_seed(0)
-    head = nn.Linear(32, 50).to(torch.bfloat16)
-    hidden = torch.randn(2, 3, 32).to(torch.bfloat16)
+    head = nn.Linear(32, 50).to(dtype)
+    hidden = torch.randn(2, 3, 32).to(dtype)
     wide = hidden.double() @ head.weight.double().t() + head.bias.double()
     with torch.no_grad(), in_float32(head):
         got = head(hidden)
     assert got.dtype == torch.float32
     assert torch.allclose(got.double(), wide, atol=1e-6, rtol=0)
-    assert head(hidden).dtype == torch.bfloat16
+    assert head(hidden).dtype == dtype
 
 
 def test_the_head_is_itself_again_after_an_error() -> None:

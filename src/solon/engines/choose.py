@@ -22,6 +22,7 @@ from torch import Tensor
 from solon.engines.batch import Batch, Prefixes, Row, Tokens, sub_batches
 from solon.engines.forward import CausalModel
 from solon.engines.head import HALVES
+from solon.engines.memory import Room
 from solon.errors import ModelError
 
 
@@ -66,7 +67,7 @@ def common_length(one: Sequence[int], other: Sequence[int]) -> int:
 
 
 def choose(
-    model: CausalModel, choices: Sequence[Choice], shared: Sequence[int], prefixes: Prefixes, batch: int
+    model: CausalModel, choices: Sequence[Choice], shared: Sequence[int], prefixes: Prefixes, room: Room
 ) -> list[tuple[float, ...]]:
     """Per choice the natural log-probability of each option.
 
@@ -85,8 +86,12 @@ def choose(
             counts.append(len(tail) + 1)
             places.append((number, None if item.single else which))
     scores = [[0.0] * len(item.options) for item in choices]
+
+    def share(numbers: Sequence[int]) -> float:
+        return room.share([rows[number] for number in numbers], 0, max(counts[number] for number in numbers))
+
     with torch.inference_mode():
-        for numbers in sub_batches(rows, batch):
+        for numbers in sub_batches(rows, room.rows, share):
             keep = max(counts[number] for number in numbers)
             logits_BNV = Batch(model, [rows[number] for number in numbers], 0).prefill(prefixes, keep)
             _refuse_halves(logits_BNV, model)

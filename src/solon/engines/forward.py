@@ -25,6 +25,8 @@ from solon.llama.network import Decoder, plain_llama
 _PREFILL_ON_CPU = 2048
 """Padded tokens read at once; more overflow the processor's cache (measured: 16384 take half as long again)."""
 _PREFILL_ON_GPU = 32768
+_COPIES = 4
+"""Of logits, while a token is drawn from them."""
 PADDING = torch.iinfo(torch.int64).max
 """The position of a key that no query may see."""
 
@@ -55,12 +57,25 @@ class CausalModel:
         self._keeps_logits = "logits_to_keep" in known
         self._decoder: Decoder | None = None
         self.refresh()
+        self.column_bytes, self.position_bytes = self._measured()
 
     def refresh(self) -> None:
         """Take up the weights as they are now."""
         llama = plain_llama(self.model)
         self._head = self.model.get_output_embeddings()
         self._decoder = Decoder(llama, self._head) if llama is not None and self._head is not None else None
+
+    def _measured(self) -> tuple[int, int]:
+        """Bytes of one column of a row's cache, and of the logits of one position, from one token."""
+        cache = self.new_cache(limit=1)
+        one_11 = torch.zeros(1, 1, dtype=torch.long, device=self.device)
+        training = self.model.training
+        self.model.eval()  # no dropout, which would draw random numbers
+        with torch.inference_mode():
+            logits = self.forward(one_11, one_11, None, cache, 1)
+        if training:
+            self.model.train()
+        return cache.bytes, logits.numel() * max(4, logits.element_size()) * _COPIES
 
     def new_cache(self, *, limit: int, rows: int | None = None) -> KeyValueCache:
         """An empty cache for this model, of at most `limit` columns."""

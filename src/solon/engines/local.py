@@ -20,6 +20,7 @@ from solon.engines.batch import Prefixes
 from solon.engines.choose import choice_of, choose, common_length
 from solon.engines.forward import CausalModel
 from solon.engines.generation import Ending, Order, generate
+from solon.engines.memory import Room
 from solon.engines.rendering import rendering_for
 from solon.engines.tokens import PromptTokenizer
 from solon.errors import EngineError, ModelError
@@ -57,11 +58,11 @@ class LocalEngine:
         self.rendering = rendering_for(tokenizer, settings.rendering)
         self.tokens = PromptTokenizer(tokenizer, self.rendering)
         self.end_tokens = end_tokens_of(model, tokenizer, self.rendering.stops())
-        self._batch = settings.batch
         self._prefixes = Prefixes()
         self._token_texts: list[str] | None = None
         self._endings: dict[tuple[tuple[str, ...], frozenset[int]], Ending] = {}
         self._forward = CausalModel(model, self.window)
+        self.room = Room.of(settings, self._forward)
         self._weights: object = None
 
     @classmethod
@@ -91,7 +92,7 @@ class LocalEngine:
             for row, seed in zip(rows, seeds, strict=True)
         ]
         with _evaluating(self.model):
-            return generate(self._current(), orders, sampling, self._ending(sampling.stop), self._prefixes, self._batch)
+            return generate(self._current(), orders, sampling, self._ending(sampling.stop), self._prefixes, self.room)
 
     def choose(self, prompts: Sequence[Prompt], options: Sequence[str]) -> list[tuple[float, ...]]:
         """See `Engine.choose`; raises ModelError when the tokenizer cannot tell two options apart."""
@@ -109,7 +110,7 @@ class LocalEngine:
         self._check_room([len(choice.context) + max(map(len, choice.options)) - 1 for choice in choices], 0)
         shared = self.tokens.shared_lengths([part for part, _ in rendered], [choice.context for choice in choices])
         with _evaluating(self.model):
-            return choose(self._current(), choices, shared, self._prefixes, self._batch)
+            return choose(self._current(), choices, shared, self._prefixes, self.room)
 
     def count_tokens(self, prompt: Prompt) -> int:
         """See `Engine.count_tokens`."""
