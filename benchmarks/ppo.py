@@ -99,6 +99,7 @@ def write_models(folder: Path, replies: str) -> int:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     from solon.builtin import model_path
+    from solon.engines.tokens import PromptTokenizer
     from solon.recipe import EngineSettings
     from solon.training.models import ensure_pad, grow_preference_model, load_causal_lm, load_tokenizer, save_model
 
@@ -109,9 +110,10 @@ def write_models(folder: Path, replies: str) -> int:
         policy = load_causal_lm(bundled, EngineSettings())
     else:
         policy = LlamaForCausalLM(LlamaConfig.from_pretrained(bundled))
-    save_model(policy, tokenizer, folder / "policy")
+    texts = PromptTokenizer.of(tokenizer, EngineSettings())
+    save_model(policy, texts, folder / "policy")
     pad = ensure_pad(tokenizer)
-    save_model(grow_preference_model(folder / "policy", tokenizer, EngineSettings(), 1), tokenizer, folder / "reward")
+    save_model(grow_preference_model(folder / "policy", tokenizer, EngineSettings(), 1), texts, folder / "reward")
     texts = testbed_prompts() if replies == "own" else random_prompts(tokenizer)
     ids = [tokenizer.encode(text, add_special_tokens=False) for text in texts]
     kept = [(text, tokens) for text, tokens in zip(texts, ids, strict=True) if len(tokens) <= PROMPT_TOKENS]

@@ -124,8 +124,8 @@ class Rendering(Protocol):
         """The shared part's text and the rest; their concatenation is what the model reads."""
         ...
 
-    def completion(self, reply: str) -> str:
-        """The text, after the rendered prompt, that stands for `reply` in training (without the end token)."""
+    def completion(self, reply: str, reply_as: Role = Role.ASSISTANT) -> str:
+        """The text, after the rendered prompt, that stands for `reply` in training (without the turn's end)."""
         ...
 
     def stops(self) -> tuple[str, ...]:
@@ -147,8 +147,8 @@ class TranscriptRendering:
         opening = f" {prompt.opening}" if prompt.opening else ""
         return shared, f"{own}\n\n{LABELS[prompt.reply_as]}:{opening}"
 
-    def completion(self, reply: str) -> str:
-        """A space, then the reply."""
+    def completion(self, reply: str, reply_as: Role = Role.ASSISTANT) -> str:
+        """A space, then the reply; every label is followed by one."""
         return f" {reply}"
 
     def stops(self) -> tuple[str, ...]:

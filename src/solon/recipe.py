@@ -6,6 +6,7 @@ nearest known one, and returns a frozen tree. Nothing here imports torch, so a r
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -52,6 +53,14 @@ class RenderingKind(StrEnum):
     """The tokenizer's chat template when it has one, else the transcript."""
     CHAT = "chat"
     TRANSCRIPT = "transcript"
+
+
+class Thinking(StrEnum):
+    """Whether a reasoning model thinks before it replies; what it thinks is cut from the reply either way."""
+
+    OFF = "off"
+    """It is told not to where its chat template knows how, and shown an empty thought where the template begins one."""
+    ON = "on"
 
 
 class TooLong(StrEnum):
@@ -144,6 +153,20 @@ class Matmul(StrEnum):
     """Factors rounded to bfloat16, sums in float32: faster where the processor has such units (AMX, TF32-like)."""
 
 
+def _thinking(given: object) -> object:
+    # YAML reads a plain `off` as false.
+    return {True: Thinking.ON, False: Thinking.OFF}.get(given, given) if isinstance(given, bool) else given
+
+
+def _date(given: object) -> str:
+    try:
+        if isinstance(given, str | datetime.date):
+            return datetime.date.fromisoformat(str(given)).isoformat()
+    except ValueError:
+        pass
+    raise ValueError("must be a date such as 2024-07-26")
+
+
 def _one_or_several(given: object) -> str | tuple[str, ...] | None:
     if given is None or isinstance(given, str):
         return given
@@ -184,6 +207,11 @@ class EngineSettings(Settings):
     """How models are asked."""
 
     rendering: RenderingKind = RenderingKind.AUTO
+    template: str | None = None
+    """The name of the chat template, for tokenizers that have several; the one named `default` when null."""
+    thinking: Annotated[Thinking, BeforeValidator(_thinking)] = Thinking.OFF
+    date: Annotated[str, BeforeValidator(_date)] = "2024-07-26"
+    """The day that a chat template is told is today, kept with every saved model: a run must not change at midnight."""
     batch: Positive = 128
     """Prompts in one forward pass, at most; fewer where `memory` does not hold more."""
     memory: Rate | None = None

@@ -19,7 +19,8 @@ Rate = Annotated[float, Field(gt=0)]
 class Settings(BaseModel):
     """A frozen group of settings that refuses keys it does not know."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # A faulty value may hold a password, so no error shows it but by ours, which leave passwords out.
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class Schedule(StrEnum):

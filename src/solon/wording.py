@@ -155,7 +155,7 @@ def letter_options(form: LetterForm, rendering: Rendering) -> tuple[str, ...]:
     if form is LetterForm.AFTER_BRACKET:
         return LETTERS
     opened = "(" if form is LetterForm.WITH_BRACKET else ""
-    return tuple(rendering.completion(f"{opened}{letter}") for letter in LETTERS)
+    return tuple(rendering.completion(f"{opened}{letter}", Role.ANSWER) for letter in LETTERS)
 
 
 def letters(count: int) -> tuple[str, ...]:

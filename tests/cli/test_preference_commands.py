@@ -65,6 +65,8 @@ def test_mistakes_are_told_in_one_line(
         (("score", tmp_path / "none.jsonl", "--model", base), "no such"),
         (("score", "--check", base), "no golden scores"),
         (("serve-pm", base), "score"),
+        (("serve-pm", base, "--token-file", tmp_path / "none"), "the token cannot be read: No such file"),
+        (("serve-pm", base, "--token-file", labels), "a token is one word of 8 or more visible ASCII characters"),
     ]:
         code, out, err = run(capsys, *arguments)
         assert (code, out, err.count("\n")) == (1, "", 1), (arguments, err)

@@ -131,7 +131,7 @@ def score(
 Examples:
   solon serve-pm runs/demo/07-preference-model
   solon serve-pm pm --port 9000 --threads 4
-  solon serve-pm pm --host 0.0.0.0                   for other machines too; there is no password
+  SOLON_PM_TOKEN=... solon serve-pm pm --host 0.0.0.0 --allow-host gpu-7 --allow-host 10.0.0.5
 """,
 )
 @click.argument("folder", type=PATH)
@@ -139,27 +139,43 @@ Examples:
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 for any free one.")
 @click.option("--wait", type=click.FloatRange(0, 1000), default=3.0, show_default=True, help="Milliseconds to gather.")
 @click.option("--max-body", type=click.IntRange(1, 1024), default=16, show_default=True, help="MiB in one request.")
+@click.option("--allow-host", multiple=True, metavar="NAME", help="Answer requests for this host too; may be repeated.")
+@click.option("--token-file", type=PATH, metavar="FILE", help="Ask for the token in FILE. [default: $SOLON_PM_TOKEN]")
 @RAW
 @THREADS
-def serve_pm(folder: Path, host: str, port: int, wait: float, max_body: int, raw: bool, threads: int | None) -> None:
+def serve_pm(folder: Path, **given: Any) -> None:
     """Serve a preference model over HTTP.
 
     POST /get_reward answers as OpenRLHF's remote reward model does, POST /score takes lists of messages, GET /health
     says what is served. Requests that come together are scored together. Ctrl-C answers what is in flight and stops.
+
+    Answered are requests for localhost, for --host and for each --allow-host: the name or address in the URL by which
+    others ask. With a token, which is never given on the command line, they have to send "Authorization: Bearer TOKEN".
     """
     from solon.preferences.scorer import Zero, open_scorer
+    from solon.preferences.token import token_given
     from solon.recipe import EngineSettings
+    from solon.serving.admission import LOOPBACK
     from solon.serving.batching import Limits
     from solon.serving.preference_server import REWARD, PreferenceServer, Service, serve_until_stopped
 
-    settings = EngineSettings(threads=threads)
+    settings = EngineSettings(threads=given["threads"])
+    service = Service(
+        host=given["host"],
+        port=given["port"],
+        max_body=given["max_body"] << 20,
+        zero=Zero.RAW if given["raw"] else Zero.CENTRE,
+        hosts=given["allow_host"],
+        token=token_given(given["token_file"]),
+    )
     scorer = open_scorer(folder, settings)
-    zero = Zero.RAW if raw else Zero.CENTRE
-    service = Service(host=host, port=port, max_body=max_body << 20, zero=zero)
-    server = PreferenceServer(scorer, service, settings, Limits(wait=wait / 1000))
+    server = PreferenceServer(scorer, service, settings, Limits(wait=given["wait"] / 1000))
     click.echo(plain(f"Serving {scorer.name} at {server.url}{REWARD}; Ctrl-C stops", lines=False))
-    if host not in ("127.0.0.1", "localhost"):
-        click.echo("Whoever reaches this address can ask it: there is no password", err=True)
+    if service.host not in LOOPBACK:
+        if service.token is None:
+            click.echo("Whoever reaches this address can ask it: no token is set (SOLON_PM_TOKEN)", err=True)
+        if not service.hosts:
+            click.echo("Requests for other names than localhost and --host are refused: see --allow-host", err=True)
     serve_until_stopped(server)
     click.echo(f"Stopped; {server.batcher.answered:,} requests answered in {server.batcher.batches:,} batches")
 
@@ -173,6 +189,7 @@ def _replay(folder: Path, threads: int | None) -> int:
     rows = [["transformers", f"{found.transformers:.1e}"], ["solon", f"{found.solon:.1e}"]]
     print_table(f"{found.rows} golden scores, greatest difference", ("Read by", "Off by"), rows)
     click.echo(f"{found.texts} of {found.rows} texts give the tokens that were scored")
+    click.echo(f"{found.templates} of {found.rows} conversations do through the folder's own chat template")
     click.echo(f"{'As saved' if found.passed else 'NOT as saved'}: {TOLERANCE:.0e} is allowed")
     return 0 if found.passed else 1
 

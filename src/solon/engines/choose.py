@@ -58,8 +58,8 @@ def choice_of(bare: Tokens, continued: Sequence[Tokens], options: Sequence[str])
     return Choice(bare[:start], cut)
 
 
-def common_length(one: Sequence[int], other: Sequence[int]) -> int:
-    """How many leading tokens two sequences share."""
+def common_length(one: Sequence[object], other: Sequence[object]) -> int:
+    """How many leading tokens, or characters, two sequences share."""
     for place, (left, right) in enumerate(zip(one, other, strict=False)):
         if left != right:
             return place

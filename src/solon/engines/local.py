@@ -7,7 +7,7 @@ speaks for the present weights.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from solon.engines.choose import choice_of, choose, common_length
 from solon.engines.forward import CausalModel
 from solon.engines.generation import Ending, Order, generate
 from solon.engines.memory import Room
-from solon.engines.rendering import rendering_for
+from solon.engines.thinking import without_thoughts
 from solon.engines.tokens import PromptTokenizer
 from solon.errors import EngineError, ModelError
 from solon.recipe import Dtype, EngineSettings
@@ -55,9 +55,9 @@ class LocalEngine:
         self.tokenizer = tokenizer
         self.window = window_of(model, tokenizer, settings.window)
         self.dtype = str(model.dtype).removeprefix("torch.")
-        self.rendering = rendering_for(tokenizer, settings.rendering)
-        self.tokens = PromptTokenizer(tokenizer, self.rendering)
-        self.end_tokens = end_tokens_of(model, tokenizer, self.rendering.stops())
+        self.tokens = PromptTokenizer.of(tokenizer, settings)
+        self.rendering = self.tokens.rendering
+        self.end_tokens = end_tokens_of(model, self.tokens.ends)
         self._prefixes = Prefixes()
         self._token_texts: list[str] | None = None
         self._endings: dict[tuple[tuple[str, ...], frozenset[int]], Ending] = {}
@@ -92,7 +92,13 @@ class LocalEngine:
             for row, seed in zip(rows, seeds, strict=True)
         ]
         with _evaluating(self.model):
-            return generate(self._current(), orders, sampling, self._ending(sampling.stop), self._prefixes, self.room)
+            written = generate(
+                self._current(), orders, sampling, self._ending(sampling.stop), self._prefixes, self.room
+            )
+        return [
+            without_thoughts(completion, self.tokens.tags, self.tokens.opened_by(prompt))
+            for prompt, completion in zip(prompts, written, strict=True)
+        ]
 
     def choose(self, prompts: Sequence[Prompt], options: Sequence[str]) -> list[tuple[float, ...]]:
         """See `Engine.choose`; raises ModelError when the tokenizer cannot tell two options apart."""
@@ -197,14 +203,13 @@ def window_of(model: Any, tokenizer: Any, wanted: int | None) -> int:
     return wanted
 
 
-def end_tokens_of(model: Any, tokenizer: Any, stops: Sequence[str]) -> frozenset[int]:
-    """Tokens that end a reply: the model's, the tokenizer's, and those of `stops` that are one special token."""
-    ends: set[int] = set()
-    for source in (getattr(model, "generation_config", None), model.config, tokenizer):
+def end_tokens_of(model: Any, own: Iterable[int]) -> frozenset[int]:
+    """Tokens that end a reply: those of the tokenizer and its rendering, and those that the model's files name."""
+    ends = set(own)
+    for source in (getattr(model, "generation_config", None), model.config):
         found = getattr(source, "eos_token_id", None)
         ends |= {found} if isinstance(found, int) else set(found or ())
-    added = {str(token): number for number, token in tokenizer.added_tokens_decoder.items()}
-    return frozenset(ends | {added[stop] for stop in stops if stop in added})
+    return frozenset(ends)
 
 
 def load_model(path: Path, device: str, dtype: Dtype = Dtype.AUTO) -> tuple[Any, Any]:

@@ -45,9 +45,12 @@ class RememberingEngine:
         fresh: dict[int, Completion] = {}
         if owed:
             written = self.inner.generate([prompts[i] for i in owed], [seeds[i] for i in owed], sampling)
-            fresh = {i: Completion(each.text, each.finish) for i, each in zip(owed, written, strict=True)}
+            fresh = {
+                i: Completion(each.text, each.finish, thinking=each.thinking)
+                for i, each in zip(owed, written, strict=True)
+            }
             self._answers.keep(
-                self._answer(keys[i], [each.text, each.finish.value], prompts[i], len(each.token_ids))
+                self._answer(keys[i], _kept(each), prompts[i], len(each.token_ids))
                 for i, each in zip(owed, written, strict=True)
                 if each.finish is not Finish.ERROR
             )
@@ -82,6 +85,11 @@ class RememberingEngine:
         return Answer(key, value, self._stage, prompt.reply_as.value, tokens, completion_tokens)
 
 
+def _kept(completion: Completion) -> list[str]:
+    thinking = [completion.thinking] if completion.thinking else []
+    return [completion.text, completion.finish.value, *thinking]
+
+
 def _completion(value: Sequence[str]) -> Completion:
-    text, finish = value
-    return Completion(text, Finish(finish))
+    text, finish, *thinking = value
+    return Completion(text, Finish(finish), thinking="".join(thinking))

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 from solon.conversation import Prompt, Rendering, TranscriptRendering
 from solon.engines.base import Choosing, Completion, Continuation, Finish, Sampling
+from solon.engines.thinking import THINK, without_thoughts
 from solon.errors import EngineError
 
 Generate = Callable[[Prompt, int], str | Completion]
@@ -62,7 +63,7 @@ class ScriptedEngine:
             if isinstance(answer, str):
                 answer = _as_sampled(answer, min(sampling.max_tokens, room), sampling.stop)
             self.completion_tokens += len(answer.text.split())
-            completions.append(answer)
+            completions.append(without_thoughts(answer, (THINK,)))
         return completions
 
     def choose(self, prompts: Sequence[Prompt], options: Sequence[str]) -> list[tuple[float, ...]]:

@@ -24,10 +24,11 @@ import jinja2
 from transformers import AutoConfig, GenerationConfig, PreTrainedConfig, PreTrainedTokenizerBase
 
 import solon
+from solon.addresses import address_fault
 from solon.engines.local import end_tokens_of
-from solon.engines.rendering import ChatRendering, rendering_for
+from solon.engines.rendering import special_texts
 from solon.engines.tokens import PromptTokenizer
-from solon.errors import RecipeError, RunError
+from solon.errors import InputError, RecipeError, RunError
 from solon.evals.results import PREFERENCE_MODEL, PROMPTS, SL_CAI, in_round
 from solon.handoff.openrlhf import OPENRLHF
 from solon.handoff.plan import Plan, Trainer, Value, left_by_all, step_shape
@@ -35,7 +36,6 @@ from solon.handoff.prompts import HandoffPrompt, Reader, Selection, schedule, se
 from solon.handoff.trl import TRL
 from solon.handoff.verl import VERL
 from solon.preferences.golden import read_golden
-from solon.preferences.scored_text import ScoredText
 from solon.recipe import EngineSettings, Method
 from solon.runs import Artefact, RunDirectory
 from solon.runs.files import assembling, write_atomically
@@ -88,7 +88,7 @@ class _Model:
         if (self.folder / "generation_config.json").is_file():
             generation = GenerationConfig.from_pretrained(self.folder, local_files_only=True)
         known = SimpleNamespace(config=self.config, generation_config=generation)
-        return sorted(end_tokens_of(known, self.tokenizer, self.encoding.tokenizer.rendering.stops()))
+        return sorted(end_tokens_of(known, self.encoding.tokenizer.ends))
 
 
 def export_handoff(
@@ -98,9 +98,11 @@ def export_handoff(
 
     Rewards are from the folder's own preference model, or from the server at `url`. The training prompts are those of
     `steps` steps, the recipe's number when None. Raises RunError when a stage up to the preference model is not
-    finished or damaged, when the folder holds something, and when no prompt can be handed on, and RecipeError when the
-    recipe draws replies as no policy gradient can use them.
+    finished or damaged, when the folder holds something, and when no prompt can be handed on, RecipeError when the
+    recipe draws replies as no policy gradient can use them, and InputError for a `url` with a password in it.
     """
+    if url is not None and (fault := address_fault(url)):
+        raise InputError(fault, place="--url")  # it stands in several of the folder's files
     _refuse_drawing(run)
     if run.recipe.method is Method.RLHF:
         cause = "a hand-off goes on from SL-CAI, and a run by method rlhf has none"
@@ -178,15 +180,14 @@ def _opened(folder: Path, settings: EngineSettings) -> _Model:
     with quietly():
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
         tokenizer = load_tokenizer(folder)
-    texts = PromptTokenizer(tokenizer, rendering_for(tokenizer, settings.rendering))
-    return _Model(folder, config, tokenizer, Encoding(texts, int(tokenizer.eos_token_id), window_in(config, settings)))
+    texts = PromptTokenizer.of(tokenizer, settings)
+    return _Model(folder, config, tokenizer, Encoding(texts, window_in(config, settings)))
 
 
 def _policy(sl_cai: Artefact, settings: EngineSettings) -> _Model:
     """SL-CAI with a chat template that shows a trainer's prompts as the model was trained to read them."""
     model = _opened(sl_cai.model, settings)
-    if not isinstance(model.encoding.tokenizer.rendering, ChatRendering):
-        model.tokenizer.chat_template = ScoredText(model.tokenizer, model.encoding).template()
+    model.tokenizer.chat_template = model.encoding.tokenizer.saved_template()
     return model
 
 
@@ -223,7 +224,7 @@ def _reward_settings(plan: Plan, policy: _Model, scorer: _Model, trainer: Traine
         "limit": plan.rl.clip_score,
         "max_tokens": plan.rl.drawing.max_tokens,
         "window": scorer.encoding.window,
-        "lead": scorer.encoding.tokenizer.rendering.completion(""),
+        "marks": special_texts(scorer.tokenizer),
         "stops": list(rendering.stops()),
         "ends": [str(policy.tokenizer.decode([end])) for end in policy.ends],
         "end_ids": policy.ends,

@@ -13,7 +13,6 @@ from enum import StrEnum
 from pathlib import Path
 
 from solon.conversation import Conversation
-from solon.engines.rendering import rendering_for
 from solon.engines.tokens import PromptTokenizer
 from solon.errors import ModelError
 from solon.preferences.scored_text import ScoredText
@@ -65,10 +64,10 @@ def open_scorer(folder: Path, settings: EngineSettings | None = None) -> Scorer:
     settings = settings or EngineSettings()
     model_folder = model_folder_in(folder)
     tokenizer = load_tokenizer(model_folder)
-    texts = PromptTokenizer(tokenizer, rendering_for(tokenizer, settings.rendering))
-    model = PreferenceModel.load(model_folder, texts, int(tokenizer.eos_token_id), settings)
+    texts = PromptTokenizer.of(tokenizer, settings)
+    model = PreferenceModel.load(model_folder, texts, settings)
     name = model_folder.parent.name if model_folder.name == "model" else model_folder.name
-    return Scorer(name, model, ScoredText(tokenizer, model.encoding))
+    return Scorer(name, model, ScoredText(texts))
 
 
 def model_folder_in(folder: Path) -> Path:

@@ -15,7 +15,6 @@ from torch import nn
 from transformers import AutoConfig
 
 from solon.builtin import model_path
-from solon.engines.rendering import rendering_for
 from solon.engines.tokens import PromptTokenizer
 from solon.errors import RecipeError
 from solon.recipe import Algorithm, EngineSettings, Memory, Recipe, ReinforcementSettings
@@ -120,8 +119,8 @@ def _shared(
 ) -> Cast:
     shared = SharedBackbone(backbone, folders.sl_cai, folders.preference_model, engine)
     tokenizer = load_tokenizer(folders.preference_model)
-    texts = PromptTokenizer(tokenizer, rendering_for(tokenizer, engine.rendering))
-    encoding = Encoding(texts, int(tokenizer.eos_token_id), window_of(shared.backbone, engine))
+    texts = PromptTokenizer.of(tokenizer, engine)
+    encoding = Encoding(texts, window_of(shared.backbone, engine))
     config = AutoConfig.from_pretrained(folders.preference_model, local_files_only=True)
     scorer = PreferenceModel(shared.preference, encoding, centre=float(getattr(config, CENTRE, 0.0)))
     critic = None

@@ -16,7 +16,6 @@ from typing import Any
 import pyarrow as pa
 import torch
 
-from solon.engines.rendering import rendering_for
 from solon.engines.tokens import PromptTokenizer
 from solon.errors import StageError
 from solon.outcome import count_outcomes
@@ -26,7 +25,7 @@ from solon.sources.comparisons import Comparisons, read_comparisons
 from solon.stages.finetune import is_held_out
 from solon.stages.learning import METRICS, watched
 from solon.stages.preference_model import Labelled, drawn_human
-from solon.stages.tables import TRAINING_METRICS, Labels, fit, prompt_in
+from solon.stages.tables import TRAINING_METRICS, Labels, comparable, fit, prompt_in
 from solon.training.batches import micro_batches
 from solon.training.core import mean_loss, train
 from solon.training.direct_preference import DirectObjective, DirectPair, with_reference
@@ -79,8 +78,8 @@ def run(settings: ReinforcementSettings, inputs: DirectInputs, out: StageFolder)
 
     with arithmetic(inputs.engine), watched(out, settings) as session:
         adapted = fresh()
-        texts = PromptTokenizer(tokenizer, rendering_for(tokenizer, inputs.engine.rendering))
-        encoding = Encoding(texts, int(tokenizer.eos_token_id), window_of(inner(adapted), inputs.engine))
+        texts = PromptTokenizer.of(tokenizer, inputs.engine)
+        encoding = Encoding(texts, window_of(inner(adapted), inputs.engine))
         made = pairs_of(rows, people, weight, encoding)
         pairs = [pair for pair in made if encoding.fits(range(pair.length))]
         policy = token_model(adapted, out.processes)
@@ -105,7 +104,7 @@ def run(settings: ReinforcementSettings, inputs: DirectInputs, out: StageFolder)
             return out.follow()
         objective = DirectObjective(TokenModel(adapted), settings.direct.beta)
         ordered = accuracy(objective, held_out, training.micro_tokens)
-        save_model(adapted, tokenizer, out.path / "model")
+        save_model(adapted, texts, out.path / "model")
     last = log.rows[-1]
     facts = {
         "algorithm": Algorithm.DPO,
@@ -119,6 +118,7 @@ def run(settings: ReinforcementSettings, inputs: DirectInputs, out: StageFolder)
         "examples": len(examples),
         "held_out_examples": len(held_out),
         "too_long": len(made) - len(pairs),
+        "empty": len(fit(rows)) - len(comparable(rows)),
         "labels": count_outcomes(row["outcome"] for row in rows),
         "training_seconds": round(log.seconds, 3),
     }
@@ -128,12 +128,16 @@ def run(settings: ReinforcementSettings, inputs: DirectInputs, out: StageFolder)
 def pairs_of(
     rows: Sequence[Row], people: Sequence[Labelled], human_weight: float, encoding: Encoding
 ) -> list[DirectPair]:
-    """The pairs whose label is `ok`, then people's, as token ids; see `Encoding.fits` for over-long ones."""
+    """The pairs whose label is `ok`, then people's, as token ids; see `Encoding.fits` for over-long ones.
+
+    A pair with an empty reply is left out.
+    """
+    found = comparable(rows)
     good = [
         (row["row_id"], prompt_in(row), str(row["chosen"][0]["content"]), str(row["rejected"][0]["content"]))
-        for row in fit(rows)
+        for row in found
     ]
-    labels = [(float(row["p_chosen"]), 1.0) for row in fit(rows)] + [(each[-1], human_weight) for each in people]
+    labels = [(float(row["p_chosen"]), 1.0) for row in found] + [(each[-1], human_weight) for each in people]
     pairs = good + [each[1:5] for each in people]
     chosen = encoding.examples([(row_id, prompt, reply) for row_id, prompt, reply, _ in pairs])
     rejected = encoding.examples([(row_id, prompt, reply) for row_id, prompt, _, reply in pairs])

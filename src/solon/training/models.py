@@ -7,6 +7,7 @@ are read: no pickle, no remote code, no hub. A LoRA adapter is merged on saving 
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import shutil
@@ -33,7 +34,9 @@ from transformers.utils import logging as transformers_logging
 from solon.digest import seed_for
 from solon.errors import ModelError
 from solon.recipe import Adapter, EngineSettings, Matmul
+from solon.runs.files import write_atomically
 from solon.training.checkpoint import writing
+from solon.training.encoding import TextTokenizer
 
 Trainable = PreTrainedModel | PeftModel
 _REMEDY = "Give a folder that save_pretrained wrote: config.json, tokenizer files and *.safetensors"
@@ -86,14 +89,16 @@ def load_preference_model(folder: Path, settings: EngineSettings) -> PreTrainedM
 
 
 def grow_preference_model(
-    folder: Path, tokenizer: PreTrainedTokenizerBase, settings: EngineSettings, seed: int
+    folder: Path, tokenizer: PreTrainedTokenizerBase, settings: EngineSettings, seed: int, end: int | None = None
 ) -> PreTrainedModel:
     """A preference model on a causal language model's backbone; `tokenizer` gets a padding token of its own if need be.
+
+    `end` is the token at which a score is read; the tokenizer's end token when None.
 
     The head is drawn from N(0, 1 / (H + 1)), so that scores begin near 0 (Huang et al. 2024, detail 11). Raises
     ModelError when the architecture has no classifier with a linear head named `score`.
     """
-    pad = ensure_pad(tokenizer)
+    pad = ensure_pad(tokenizer, end)
     model = _load(AutoModelForSequenceClassification, folder, settings, fresh=frozenset({"score.weight"}), num_labels=1)
     head = getattr(model, "score", None)
     if not isinstance(head, nn.Linear):
@@ -116,19 +121,19 @@ def grow_preference_model(
     return model
 
 
-def ensure_pad(tokenizer: PreTrainedTokenizerBase) -> int:
-    """The id of a padding token that is not the end token, choosing or adding one if need be.
+def ensure_pad(tokenizer: PreTrainedTokenizerBase, end: int | None = None) -> int:
+    """The id of a padding token that ends no reply (by `end` or the end token), choosing or adding one if need be.
 
     A classifier reads its score at the last token that is not padding; were the end token padding too, it would read
     the token before it. An unused token of the vocabulary is preferred to a new one, which needs a new embedding.
     """
-    end = tokenizer.eos_token_id
-    if tokenizer.pad_token_id is not None and tokenizer.pad_token_id != end:
+    ends = {tokenizer.eos_token_id, end}
+    if tokenizer.pad_token_id is not None and tokenizer.pad_token_id not in ends:
         return int(tokenizer.pad_token_id)
     known = tokenizer.get_vocab()
-    candidates = [name for name in _PAD_NAMES if name in known]
+    candidates = [name for name in _PAD_NAMES if name in known and known[name] not in ends]
     unknown = tokenizer.unk_token
-    if unknown is not None and tokenizer.unk_token_id not in (end, tokenizer.bos_token_id):
+    if unknown is not None and tokenizer.unk_token_id not in {*ends, tokenizer.bos_token_id}:
         candidates.append(str(unknown))
     tokenizer.add_special_tokens({"pad_token": candidates[0] if candidates else _PAD_NAMES[0]})
     return int(cast(int, tokenizer.pad_token_id))
@@ -166,8 +171,11 @@ def inner(model: Trainable) -> PreTrainedModel:
     return cast(PreTrainedModel, model.get_base_model() if isinstance(model, PeftModel) else model)
 
 
-def save_model(model: Trainable, tokenizer: PreTrainedTokenizerBase, folder: Path) -> PreTrainedModel:
+def save_model(model: Trainable, texts: TextTokenizer, folder: Path) -> PreTrainedModel:
     """Write a plain model folder with its tokenizer; an adapter is merged into it, its own files go to `adapter/`.
+
+    The folder speaks the format that the model was trained in: its chat template writes what training showed, and a
+    language model's generation settings name every token that ends a reply.
 
     Returns the plain model as it was written. Merging changes `model`: it is not to be trained further. Raises RunError
     when the disk refuses.
@@ -179,8 +187,29 @@ def save_model(model: Trainable, tokenizer: PreTrainedTokenizerBase, folder: Pat
         merged = model.merge_and_unload(adapter_names=[DEFAULT_ADAPTER]) if isinstance(model, PeftModel) else model
         plain = cast(PreTrainedModel, merged)
         plain.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
+        save_format(plain, texts, folder)
     return plain
+
+
+def save_format(model: PreTrainedModel, texts: TextTokenizer, folder: Path) -> None:
+    """Write the tokenizer with the chat template of what was trained, and a language model's generation settings.
+
+    Sampling settings are those that the model came with.
+    """
+    tokenizer = texts.tokenizer
+    tokenizer.chat_template = texts.saved_template()
+    tokenizer.save_pretrained(folder)
+    settings = getattr(model, "generation_config", None)
+    if settings is None or hasattr(model, "score"):
+        return
+    known = settings.eos_token_id if settings.eos_token_id is not None else []
+    ends = {texts.end, *texts.ends, *([known] if isinstance(known, int) else known)}
+    written = {**settings.to_diff_dict(), "eos_token_id": sorted(ends)}
+    for name in ("bos_token_id", "pad_token_id"):
+        own = getattr(tokenizer, name)
+        if written.get(name) is None and own is not None:
+            written[name] = own
+    write_atomically(folder / "generation_config.json", json.dumps(written, indent=2, sort_keys=True) + "\n")
 
 
 def save_adapter(model: PeftModel, folder: Path) -> None:

@@ -38,10 +38,10 @@ class PreferenceModel:
         self.centre = own if centre is None else centre
 
     @classmethod
-    def load(cls, folder: Path, tokenizer: TextTokenizer, end: int, settings: EngineSettings) -> PreferenceModel:
+    def load(cls, folder: Path, tokenizer: TextTokenizer, settings: EngineSettings) -> PreferenceModel:
         """The model that the stage preference-model saved; raises ModelError for a folder that holds none."""
         model = load_preference_model(folder, settings)
-        return cls(model, Encoding(tokenizer, end, window_of(model, settings)))
+        return cls(model, Encoding(tokenizer, window_of(model, settings)))
 
     def score(self, conversations: Sequence[Conversation]) -> Tensor:
         """Scores in float32 on the CPU, shape (B), in order; not centred.
