@@ -233,6 +233,8 @@ class PromptSettings(Settings):
     too_long: TooLong = TooLong.REFUSE
     bad_lines: Count = 0
     """Lines of a prompt file that may be unreadable, and are skipped and counted."""
+    columns: dict[str, str] | None = None
+    """What sources call `prompt`, `messages` and so on, e.g. {prompt: question}; those without it are read as ever."""
     near_duplicates: Annotated[float, Field(gt=0, le=1)] | None = None
     """Similarity from which on two prompts count as one (`solon.sources.near_duplicates`); null: only when equal."""
 
@@ -373,6 +375,8 @@ class PreferenceSettings(Settings):
     """Human harmlessness comparisons, likewise; null for none, as in the paper's own method."""
     limit_human: Positive | None = None
     """Comparisons drawn from each of the two; all when null."""
+    columns: dict[str, str] | None = None
+    """What these files call `prompt`, `chosen` and `rejected`, e.g. {chosen: good}."""
     human_weight: Annotated[float, Field(ge=0)] = 1.0
     labels: LabelsUsed = LabelsUsed.SOFT
     axis: str | None = None

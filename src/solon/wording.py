@@ -19,7 +19,7 @@ from solon.constitution import (
     ReasonedExample,
     RevisionPrinciple,
 )
-from solon.conversation import LABELS, Conversation, Prompt, Rendering, Role, Turn
+from solon.conversation import LABELS, Conversation, Prompt, Rendering, Role, Turn, spoken
 
 LETTERS = ("A", "B")
 
@@ -191,8 +191,10 @@ def classification_reasoning(
 
 
 def _multiple_choice(conversation: Conversation, instruction: str, *options: str) -> str:
-    dialogue = "\n\n".join(f"{LABELS[turn.role]}: {turn.content}" for turn in conversation.turns)
-    listed = "\n".join(f"({letter}) {option}" for letter, option in zip(letters(len(options)), options, strict=True))
+    dialogue = "\n\n".join(f"{LABELS[turn.role]}: {spoken(turn.content)}" for turn in conversation.turns)
+    listed = "\n".join(
+        f"({letter}) {spoken(option)}" for letter, option in zip(letters(len(options)), options, strict=True)
+    )
     return (
         f"Consider the following conversation between a human and an assistant:\n\n{dialogue}\n\n"
         f"{instruction}\nOptions:\n{listed}"

@@ -13,6 +13,7 @@ from solon import wording
 from solon.constitution import RevisionPrinciple
 from solon.conversation import Conversation, Prompt, Role, Turn
 from solon.engines.tokens import PromptTokenizer
+from solon.model_folders.load import load_tokenizer, quietly
 from solon.recipe import EngineSettings
 from tests.families.styles import STYLES
 
@@ -31,8 +32,9 @@ revision:
 preference:
   - {id: care, instruction: "Which reply does less harm?"}
 """
-RATE = 5e-3
-"""Where the learning rate begins; it falls to nothing, so that the last steps settle what is known by heart."""
+MOST_STEPS = 500
+KNOWN_BY_HEART = 0.2
+"""Nats of the worst token, below which every likeliest token is the one that was taught."""
 RECIPE = """\
 name: tiny
 constitution: FOLDER/constitution.yaml
@@ -70,20 +72,23 @@ def lessons() -> list[tuple[Prompt, str]]:
     return found
 
 
-def make_folder(name: str, folder: Path, settings: EngineSettings | None = None, *, steps: int = 0) -> Path:
-    """A model folder of the family, as a hub would hold it, taught `lessons` for so many steps."""
+def make_folder(name: str, folder: Path, settings: EngineSettings | None = None, *, taught: bool = False) -> Path:
+    """A model folder of the family, as a hub would hold it; `taught` to know `lessons` by heart."""
     style = STYLES[name]
     tokenizer = style.make_tokenizer()
     torch.manual_seed(7)
     model = style.make_model(tokenizer)
-    if steps:
-        teach(model, PromptTokenizer.of(tokenizer, settings or EngineSettings()), lessons(), steps)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    with quietly():
+        tokenizer.save_pretrained(folder)
+        model.save_pretrained(folder)
+        if taught:
+            # transformers reads some families' tokenizers in a way of its own, whatever the file says.
+            teach(model, PromptTokenizer.of(load_tokenizer(folder), settings or EngineSettings()), lessons())
+            model.save_pretrained(folder)
     return folder
 
 
-def teach(model: Any, texts: PromptTokenizer, taught: Sequence[tuple[Prompt, str]], steps: int) -> None:
+def teach(model: Any, texts: PromptTokenizer, taught: Sequence[tuple[Prompt, str]]) -> None:
     """Train on what is taught until it is known by heart; the loss is on the replies and the end of their turns."""
     made = texts.replied([prompt for prompt, _ in taught], [reply for _, reply in taught])
     width = max(len(tokens) for tokens, _ in made)
@@ -91,14 +96,16 @@ def teach(model: Any, texts: PromptTokenizer, taught: Sequence[tuple[Prompt, str
     wanted_BT = ids_BT.clone()
     for row, (tokens, start) in enumerate(made):
         wanted_BT[row, :start] = wanted_BT[row, len(tokens) :] = -100
-    optimizer = torch.optim.Adam(model.parameters(), lr=RATE)
+    optimizer = torch.optim.Adam(model.parameters(), lr=4e-3)
     model.train()
-    for step in range(steps):
-        optimizer.param_groups[0]["lr"] = RATE * (1 - step / steps)
+    for step in range(MOST_STEPS):
+        optimizer.param_groups[0]["lr"] = 4e-3 * max(0.1, 1 - step / 200)
         logits = model(input_ids=ids_BT).logits[:, :-1].float()
-        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), wanted_BT[:, 1:].flatten())
+        losses = torch.nn.functional.cross_entropy(logits.flatten(0, 1), wanted_BT[:, 1:].flatten(), reduction="none")
+        if losses.detach().max().item() < KNOWN_BY_HEART:
+            break
         optimizer.zero_grad()
-        loss.backward()
+        losses[losses > 0].mean().backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
     model.eval()

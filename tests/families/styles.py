@@ -7,6 +7,7 @@ system prompt, today's date or thoughts, and which turns it refuses. The templat
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -73,7 +74,9 @@ def sentencepiece(special: Sequence[str], *, scheme: str = "first", bos: str = "
     # SentencePiece merges nothing across words in training and reads a text in one piece; line feeds are bytes to it.
     made.train_from_iterator([line for text in TEXTS for line in re.split(r"[\n\t]", text)], trainer)
     made.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme=scheme, split=False)
-    return _opened(made, bos)
+    written = json.loads(made.to_str())
+    written["added_tokens"] = [each for each in written["added_tokens"] if not each["content"].startswith("<0x")]
+    return _opened(Tokenizer.from_str(json.dumps(written)), bos)
 
 
 def _opened(made: Tokenizer, bos: str | None) -> Tokenizer:

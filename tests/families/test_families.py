@@ -38,7 +38,7 @@ ENDINGS = {
 }
 """What ends a reply; `<|im_end|>` with all others."""
 PIECES = ("\n", "\n\n", " ", "    ", "\t", "a", "Yes.", "(A)", "<b>", "é", "<|im_end|>", "</s>")
-TAUGHT = ("Gemma 3", "Llama 2", "Phi-3", "Qwen 2.5 base", "DeepSeek-R1 (cue opens thoughts)")
+TAUGHT = ("Gemma 3", "Phi-3", "Qwen 2.5 base")
 """Families that are taught in every test run; the others in `make test-all`."""
 
 
@@ -127,7 +127,7 @@ def test_a_policys_folder_carries_what_it_was_trained_in(
     "name", [pytest.param(name, marks=() if name in TAUGHT else pytest.mark.slow) for name in STYLES]
 )
 def test_replies_of_several_lines_survive_here_and_elsewhere(name: str, tmp_path: Path) -> None:
-    folder = make_folder(name, tmp_path / "taught", steps=160)
+    folder = make_folder(name, tmp_path / "taught", taught=True)
     assert checks.survives(folder)
     assert checks.survives_elsewhere(folder, tmp_path / "saved")
 
@@ -136,7 +136,7 @@ def test_replies_of_several_lines_survive_here_and_elsewhere(name: str, tmp_path
 @pytest.mark.parametrize("adapted", [False, True], ids=["full", "LoRA"])
 @pytest.mark.parametrize("name", STYLES)
 def test_a_whole_run_ends(name: str, adapted: bool, tmp_path: Path) -> None:
-    make_folder(name, tmp_path / "model", steps=160)
+    make_folder(name, tmp_path / "model", taught=True)
     rows = checks.run_ends(tmp_path, tmp_path / "run", checks.LORA if adapted else [])
     assert len(rows) == 9 and all(rows.values())
     for stage in ("04-sl-cai", "08-rl-cai"):

@@ -7,7 +7,7 @@ import torch
 
 from solon.conversation import Conversation, Role, TranscriptRendering, Turn
 from solon.engines.tokens import PromptTokenizer
-from solon.errors import InputError
+from solon.errors import InputError, ModelError
 from solon.recipe import EngineSettings
 from solon.training import models
 from solon.training.encoding import Encoding
@@ -83,3 +83,17 @@ def test_an_example_is_the_prompt_with_its_reply_and_its_end(tiny: Path) -> None
     assert tokenizer.decode(example.token_ids[: example.start]) == "\n\nHuman: How do I bake bread ?\n\nAssistant:"
     assert tokenizer.decode(example.token_ids[example.start :]) == " First mix the flour .<|end|>"
     assert encoding.fits(example.token_ids) and not encoding.fits((0,) * 129)
+
+
+def test_a_score_that_is_no_number_names_the_model(tiny: Path, tmp_path: Path) -> None:
+    tokenizer = models.load_tokenizer(tiny)
+    grown = models.grow_preference_model(tiny, tokenizer, SETTINGS, seed=1)
+    with torch.no_grad():
+        for name, weight in grown.named_parameters():
+            if name.endswith("norm.weight"):
+                weight.fill_(3e38)
+    models.save_model(grown, tokenizer, tmp_path / "pm")
+    scorer = load(tmp_path / "pm")
+    with pytest.raises(ModelError, match="no number") as caught:
+        scorer.score_tokens([[5, 6, 0]])
+    assert caught.value.place == str(tmp_path / "pm")

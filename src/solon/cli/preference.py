@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from solon.cli.terminal import INTERRUPTED, plain, print_table
+from solon.cli.terminal import COLUMNS, INTERRUPTED, plain, print_table
 
 PATH = click.Path(path_type=Path)
 RAW = click.option("--raw", is_flag=True, help="The classifier's own numbers: the stored centre is not taken off.")
@@ -28,8 +28,13 @@ Examples:
 )
 @click.argument("out", type=PATH)
 @click.option("--base", required=True, metavar="MODEL", help="What it grows from: a model folder or testbed:NAME.")
-@click.option("--labels", multiple=True, type=PATH, help="Parquet, JSONL, RUN/06-ai-feedback or RUN; may be repeated.")
-@click.option("--human", metavar="FILE", help="Human comparisons, which count as certain: JSONL or testbed:NAME.")
+@click.option(
+    "--labels", multiple=True, type=PATH, help="Parquet, JSONL, CSV, RUN/06-ai-feedback or RUN; may be repeated."
+)
+@click.option(
+    "--human", metavar="FILE", help="Human comparisons, which count as certain: JSONL, CSV, Parquet or testbed:NAME."
+)
+@COLUMNS
 @click.option("--recipe", default="testbed", show_default=True, metavar="NAME_OR_FILE", help="Where settings are from.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="One setting, as for solon run.")
 @click.option("--quiet", "-q", is_flag=True, help="Show no progress, only the outcome.")
@@ -38,6 +43,7 @@ def preference(
     base: str,
     labels: tuple[Path, ...],
     human: str | None,
+    columns: tuple[str, ...],
     recipe: str,
     settings: tuple[str, ...],
     quiet: bool,
@@ -52,7 +58,7 @@ def preference(
     from solon.cli.display import display_for
     from solon.recipe import load_recipe
 
-    chosen = load_recipe(recipe, (), settings)
+    chosen = load_recipe(recipe, (), (*settings, *(f"preference.columns={called}" for called in _as_setting(columns))))
     base_path, human_path = model_path(base), source_path(human) if human else None
     from solon.stages.preference_alone import NAME, Sources, train_alone
 
@@ -65,6 +71,8 @@ def preference(
     except KeyboardInterrupt:
         click.echo("Stopped; what was finished is saved. The same command goes on", err=True)
         click.get_current_context().exit(INTERRUPTED)
+    for why, count in done.facts["human_skipped"].items():
+        click.echo(f"Skipped: {count:,} human comparisons ({why})")
     _print_measures(done.facts)
     click.echo(f"Model: {done.path / 'model'}")
     click.echo(f"Check it with: solon score --check {shlex.quote(str(done.path))}")
@@ -81,17 +89,24 @@ Examples:
 @click.argument("file", required=False, type=PATH)
 @click.option("--model", type=PATH, help="The preference model: its folder, or the stage folder around it.")
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write there. [default: the screen]")
+@COLUMNS
 @RAW
 @THREADS
 @click.option("--check", type=PATH, metavar="FOLDER", help="Replay a model's golden scores; exit code 1 if off.")
 def score(
-    file: Path | None, model: Path | None, output: Path | None, raw: bool, threads: int | None, check: Path | None
+    file: Path | None,
+    model: Path | None,
+    output: Path | None,
+    columns: tuple[str, ...],
+    raw: bool,
+    threads: int | None,
+    check: Path | None,
 ) -> None:
     """Score conversations by a preference model.
 
-    Each line of FILE (JSONL) holds `messages`, `prompt` with `completion`, or `chosen` and `rejected`, and comes back
-    with its scores. Differences are log-odds: P(a is better than b) = sigmoid(score a - score b). 0 is the mean reply
-    of the model's held-out prompts.
+    Each row of FILE (JSONL, CSV or Parquet) holds `messages`, `prompt` with `completion`, or `chosen` and `rejected`,
+    and comes back with its scores. Differences are log-odds: P(a is better than b) = sigmoid(score a - score b). 0 is
+    the mean reply of the model's held-out prompts.
     """
     if check is not None:
         if file is not None:
@@ -103,18 +118,20 @@ def score(
     from solon.preferences.scorer import Zero, open_scorer
     from solon.recipe import EngineSettings
     from solon.runs.files import replacing
+    from solon.sources.columns import columns_from
     from solon.training.models import arithmetic
 
-    lines = sum(1 for _ in read_scorable(file))  # a malformed line is told before the model is loaded
+    called = columns_from(columns)
+    lines = sum(1 for _ in read_scorable(file, called))  # a malformed line is told before the model is loaded
     settings = EngineSettings(threads=threads)
     scorer = open_scorer(model, settings)
     unscored = 0
 
     def told() -> Any:
         nonlocal unscored
-        for record in scored(read_scorable(file), scorer, Zero.RAW if raw else Zero.CENTRE):
+        for record in scored(read_scorable(file, called), scorer, Zero.RAW if raw else Zero.CENTRE):
             unscored += "unscored" in record
-            yield json.dumps(record) + "\n"
+            yield json.dumps(record, default=str) + "\n"
 
     with arithmetic(settings):
         if output is None:
@@ -178,6 +195,13 @@ def serve_pm(folder: Path, **given: Any) -> None:
             click.echo("Requests for other names than localhost and --host are refused: see --allow-host", err=True)
     serve_until_stopped(server)
     click.echo(f"Stopped; {server.batcher.answered:,} requests answered in {server.batcher.batches:,} batches")
+
+
+def _as_setting(columns: tuple[str, ...]) -> list[str]:
+    """The columns of the command line as the value of a setting, in a list that is empty without any."""
+    from solon.sources.columns import columns_from
+
+    return [json.dumps(columns_from(columns))] if columns else []
 
 
 def _replay(folder: Path, threads: int | None) -> int:

@@ -18,15 +18,16 @@ from solon.digest import digest, digest_file
 from solon.engines.base import Choosing, Completion, Continuation, Sampling
 from solon.engines.batch import Prefixes
 from solon.engines.choose import choice_of, choose, common_length
+from solon.engines.faults import asking, refuse_undefined
 from solon.engines.forward import CausalModel
 from solon.engines.generation import Ending, Order, generate
 from solon.engines.memory import Room
 from solon.engines.thinking import without_thoughts
 from solon.engines.tokens import PromptTokenizer
 from solon.errors import EngineError, ModelError
+from solon.model_folders.check import check_folder
+from solon.model_folders.load import Kind, load_model, load_tokenizer
 from solon.recipe import Dtype, EngineSettings
-
-_PICKLES = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt", "consolidated*.bin")
 
 
 class LocalEngine:
@@ -50,6 +51,8 @@ class LocalEngine:
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
         self.name = name
+        self.place = name
+        """Where the model lies, for errors: its folder, once it was loaded from one."""
         self.choosing = Choosing.LOGPROBS
         self.model = model
         self.tokenizer = tokenizer
@@ -76,8 +79,13 @@ class LocalEngine:
         """
         path = _resolved(folder)
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        model, tokenizer = load_model(path, device, settings.dtype if settings else Dtype.AUTO)
-        return cls(model, tokenizer, settings, name=f"{path.name}@{folder_hash(path)}")
+        check_folder(path)
+        tokenizer = load_tokenizer(path)
+        dtype = loaded_as(settings.dtype if settings else Dtype.AUTO, device)
+        model = load_model(Kind.LANGUAGE_MODEL, path, dtype=dtype, device=device)
+        engine = cls(model, tokenizer, settings, name=f"{path.name}@{folder_hash(path)}")
+        engine.place = str(path)
+        return engine
 
     def generate(self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: Sampling) -> list[Completion]:
         """See `Engine.generate`; a row near the end of the window gets only what the window leaves."""
@@ -91,7 +99,7 @@ class LocalEngine:
             Order(row, seed, min(sampling.max_tokens, self.window - row.size))
             for row, seed in zip(rows, seeds, strict=True)
         ]
-        with _evaluating(self.model):
+        with asking(self.place, self.room), _evaluating(self.model):
             written = generate(
                 self._current(), orders, sampling, self._ending(sampling.stop), self._prefixes, self.room
             )
@@ -115,8 +123,10 @@ class LocalEngine:
         ]
         self._check_room([len(choice.context) + max(map(len, choice.options)) - 1 for choice in choices], 0)
         shared = self.tokens.shared_lengths([part for part, _ in rendered], [choice.context for choice in choices])
-        with _evaluating(self.model):
-            return choose(self._current(), choices, shared, self._prefixes, self.room)
+        with asking(self.place, self.room), _evaluating(self.model):
+            chosen = choose(self._current(), choices, shared, self._prefixes, self.room)
+            refuse_undefined(chosen)
+        return chosen
 
     def count_tokens(self, prompt: Prompt) -> int:
         """See `Engine.count_tokens`."""
@@ -212,65 +222,11 @@ def end_tokens_of(model: Any, own: Iterable[int]) -> frozenset[int]:
     return frozenset(ends)
 
 
-def load_model(path: Path, device: str, dtype: Dtype = Dtype.AUTO) -> tuple[Any, Any]:
-    """A causal language model and its tokenizer from a Hugging Face folder; never pickle, never remote code."""
-    from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils import logging
-
-    check_folder(path)
-    had_bar = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    model: Any
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
-        model = AutoModelForCausalLM.from_pretrained(
-            path, dtype=loaded_as(dtype, device), use_safetensors=True, local_files_only=True, trust_remote_code=False
-        )
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-        raise ModelError(
-            f"transformers cannot load this model: {reason}",
-            place=str(path),
-            remedy="Save it again with save_pretrained, model and tokenizer",
-        ) from error
-    finally:
-        if had_bar:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
-    return model.to(device).eval(), tokenizer
-
-
 def loaded_as(dtype: Dtype, device: str) -> torch.dtype | str:
-    """What transformers is to make of a folder's weights."""
+    """What transformers is to make of a folder's weights: by default float32 on a CPU, which is fastest in it."""
     if dtype is Dtype.AUTO:
         return torch.float32 if device == "cpu" else "auto"
     return torch.float32 if dtype is Dtype.FLOAT32 else torch.bfloat16
-
-
-def check_folder(path: Path) -> None:
-    """Raise ModelError unless `path` is a folder with config.json and safetensors."""
-    remedy = "Give the folder that save_pretrained wrote, or testbed:assistant"
-    if not path.exists():
-        raise ModelError("no such model folder", place=str(path), remedy=remedy)
-    if not path.is_dir():
-        raise ModelError("a model is a folder, and this is a file", place=str(path), remedy=remedy)
-    if (path / "adapter_config.json").exists() and not (path / "config.json").exists():
-        raise ModelError(
-            "the folder holds a LoRA adapter without its base model",
-            place=str(path),
-            remedy="Merge it with peft's merge_and_unload and save the whole model",
-        )
-    if not (path / "config.json").exists():
-        raise ModelError("the folder holds no config.json, so it is no model", place=str(path), remedy=remedy)
-    if any(path.glob("*.safetensors")):
-        return
-    if any(file for pattern in _PICKLES for file in path.glob(pattern)):
-        raise ModelError(
-            "the weights are pickle files, which can run code when they are read",
-            place=str(path),
-            remedy="Save the model as safetensors where you trust it: model.save_pretrained(folder)",
-        )
-    raise ModelError("the folder holds no weights (*.safetensors)", place=str(path), remedy=remedy)
 
 
 def folder_hash(path: Path) -> str:

@@ -17,6 +17,7 @@ from solon.conversation import LABELS, MODEL_ROLES, Prompt, Rendering, Role, Tra
 from solon.engines.choose import common_length
 from solon.engines.templates import (
     AS_TRANSCRIPT,
+    EARLIER_TRANSCRIPT_TEMPLATE,
     THINKING_SWITCHES,
     TRANSCRIPT_TEMPLATE,
     Frame,
@@ -50,7 +51,7 @@ def rendering_for(tokenizer: Any, settings: EngineSettings | None = None) -> Ren
     template = template_of(tokenizer, settings.template, settings.date)
     if template is None and settings.rendering is RenderingKind.CHAT:
         raise ModelError("the tokenizer has no chat template", remedy=AS_TRANSCRIPT)
-    if template is None or template.endswith(TRANSCRIPT_TEMPLATE):
+    if template is None or template.endswith((TRANSCRIPT_TEMPLATE, EARLIER_TRANSCRIPT_TEMPLATE)):
         return TranscriptRendering()
     return ChatRendering(tokenizer, settings)
 

@@ -15,9 +15,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from solon.conversation import LABELS
 from solon.errors import ModelError
 
 TRANSCRIPT_TEMPLATE = (
+    "{%- set labels = {'user': 'Human', 'assistant': 'Assistant', 'system': 'System'} -%}"
+    "{%- for message in messages -%}"
+    "{%- set said = namespace(text=message['content']) -%}"
+    f"{{%- for label in {json.dumps(list(LABELS.values()))} -%}}"
+    "{%- set said.text = said.text.replace('\\n\\n' + label + ':', '\\n\\n ' + label + ':') -%}"
+    "{%- endfor -%}"
+    "{{ '\\n\\n' + labels[message['role']] + ': ' + said.text }}"
+    "{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{ '\\n\\nAssistant:' }}"
+    "{%- elif messages[-1]['role'] == 'assistant' -%}{{ eos_token }}{%- endif -%}"
+)
+"""The paper's transcript as a chat template, for saved models that other programs are to prompt.
+
+It shows what is said as `solon.conversation.spoken` does: no words of a message open a turn.
+"""
+EARLIER_TRANSCRIPT_TEMPLATE = (
     "{%- set labels = {'user': 'Human', 'assistant': 'Assistant', 'system': 'System'} -%}"
     "{%- for message in messages -%}"
     "{{ '\\n\\n' + labels[message['role']] + ': ' + message['content'] }}"
@@ -25,7 +42,7 @@ TRANSCRIPT_TEMPLATE = (
     "{%- if add_generation_prompt -%}{{ '\\n\\nAssistant:' }}"
     "{%- elif messages[-1]['role'] == 'assistant' -%}{{ eos_token }}{%- endif -%}"
 )
-"""The paper's transcript as a chat template, for saved models that other programs are to prompt."""
+"""What folders carry that were saved before; it differs only where a message holds a label."""
 AS_TRANSCRIPT = "Use --set engine.rendering=transcript"
 _DATE_CALL = re.compile(r"""strftime_now\(\s*(?P<quote>['"])(?P<format>[^'"]*)(?P=quote)\s*\)""")
 _ANY_DATE_CALL = re.compile(r"strftime_now\s*\(")

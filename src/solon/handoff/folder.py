@@ -21,7 +21,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import jinja2
-from transformers import AutoConfig, GenerationConfig, PreTrainedConfig, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedConfig, PreTrainedTokenizerBase
 
 import solon
 from solon.addresses import address_fault
@@ -35,13 +35,14 @@ from solon.handoff.plan import Plan, Trainer, Value, left_by_all, step_shape
 from solon.handoff.prompts import HandoffPrompt, Reader, Selection, schedule, select
 from solon.handoff.trl import TRL
 from solon.handoff.verl import VERL
+from solon.model_folders.load import load_config, load_generation_config
 from solon.preferences.golden import read_golden
 from solon.recipe import EngineSettings, Method
 from solon.runs import Artefact, RunDirectory
 from solon.runs.files import assembling, write_atomically
 from solon.stages.reinforcement import check_drawing
 from solon.training.encoding import Encoding
-from solon.training.models import load_tokenizer, quietly, window_in
+from solon.training.models import load_tokenizer, window_in
 from solon.training.scoring import CENTRE
 
 TRAINERS: Mapping[str, Trainer] = {each.name: each for each in (OPENRLHF, VERL, TRL)}
@@ -84,10 +85,7 @@ class _Model:
     @property
     def ends(self) -> list[int]:
         """The tokens that end a reply."""
-        generation = None
-        if (self.folder / "generation_config.json").is_file():
-            generation = GenerationConfig.from_pretrained(self.folder, local_files_only=True)
-        known = SimpleNamespace(config=self.config, generation_config=generation)
+        known = SimpleNamespace(config=self.config, generation_config=load_generation_config(self.folder))
         return sorted(end_tokens_of(known, self.encoding.tokenizer.ends))
 
 
@@ -177,9 +175,7 @@ def _finished(run: RunDirectory, name: str) -> Artefact:
 
 
 def _opened(folder: Path, settings: EngineSettings) -> _Model:
-    with quietly():
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
-        tokenizer = load_tokenizer(folder)
+    config, tokenizer = load_config(folder), load_tokenizer(folder)
     texts = PromptTokenizer.of(tokenizer, settings)
     return _Model(folder, config, tokenizer, Encoding(texts, window_in(config, settings)))
 

@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from solon.conversation import Conversation, conversation_of
 from solon.errors import ModelError
+from solon.model_folders.load import Kind, load_model, load_tokenizer
 from solon.preferences.scorer import Scorer, Zero, model_folder_in, open_scorer
 from solon.recipe import EngineSettings, Matmul
 from solon.runs.files import write_atomically
-from solon.training.models import arithmetic, load_tokenizer, quietly
+from solon.training.models import arithmetic
 
 GOLDEN = "golden_scores.jsonl"
 ROWS = 64
@@ -129,11 +129,8 @@ def plain_tokens(tokenizer: Any, messages: Sequence[Mapping[str, str]]) -> list[
 
 def plain_scores(folder: Path, sequences: Sequence[Sequence[int]], *, padding_side: str = "right") -> list[float]:
     """Scores as transformers alone gives them: padded batches with attention masks, in float32."""
-    with quietly():
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, padding_side=padding_side)
-        model = AutoModelForSequenceClassification.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
-        ).eval()
+    tokenizer = load_tokenizer(folder, padding_side=padding_side)
+    model = load_model(Kind.CLASSIFIER, folder, dtype=torch.float32)
     scores: list[float] = []
     for start in range(0, len(sequences), _BATCH):
         part = [{"input_ids": list(each)} for each in sequences[start : start + _BATCH]]

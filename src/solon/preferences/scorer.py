@@ -6,7 +6,6 @@ centre. So every reader of scores, the checker, `solon score` and the server, op
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -45,10 +44,7 @@ class Scorer:
         Raises InputError for one that is longer than the window, ModelError when a score is no number.
         """
         taken_off = self.model.centre if zero is Zero.CENTRE else 0.0
-        scores = [float(score) - taken_off for score in self.model.score_tokens(sequences)]
-        if not all(map(math.isfinite, scores)):
-            raise ModelError("the model gives a score that is no number", place=self.name, remedy="Train it again")
-        return scores
+        return [float(score) - taken_off for score in self.model.score_tokens(sequences)]
 
     def tokens(self, conversations: Sequence[Conversation]) -> list[Tokens]:
         """What the model reads of conversations; raises InputError for one that does not end on a reply."""

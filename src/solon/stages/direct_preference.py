@@ -21,7 +21,7 @@ from solon.errors import StageError
 from solon.outcome import count_outcomes
 from solon.recipe import Algorithm, EngineSettings, ReinforcementSettings
 from solon.runs import Artefact, Row, StageFolder
-from solon.sources.comparisons import Comparisons, read_comparisons
+from solon.sources.comparisons import Comparisons, read_all_comparisons
 from solon.stages.finetune import is_held_out
 from solon.stages.learning import METRICS, watched
 from solon.stages.preference_model import Labelled, drawn_human
@@ -32,6 +32,7 @@ from solon.training.direct_preference import DirectObjective, DirectPair, with_r
 from solon.training.encoding import Encoding
 from solon.training.forward import TokenModel
 from solon.training.learner import EPSILON, Learner
+from solon.training.memory import within_memory
 from solon.training.models import (
     Trainable,
     arithmetic,
@@ -52,7 +53,8 @@ SCHEMA = TRAINING_METRICS.append(pa.field("accuracy", pa.float64())).append(pa.f
 class DirectInputs:
     """The run's seed, the model to start from and to be compared with (04), how prompts are shown, the labels (06).
 
-    `human` is a file of comparisons, and `limit_human` how many of them are drawn, as for the preference model.
+    `human` is a file of comparisons, `limit_human` how many of them are drawn and `columns` what it calls columns, as
+    for the preference model.
     """
 
     seed: int
@@ -61,12 +63,14 @@ class DirectInputs:
     feedback: Labels
     human: Path | None = None
     limit_human: int | None = None
+    columns: Mapping[str, str] | None = None
 
 
 def run(settings: ReinforcementSettings, inputs: DirectInputs, out: StageFolder) -> Artefact:
     """Train the policy on labelled pairs, save it, publish the metrics."""
     training, weight = settings.direct.training, settings.direct.human_weight
-    human = read_comparisons(inputs.human) if inputs.human and weight else Comparisons()
+    brought = {"human": inputs.human} if inputs.human and weight else {}
+    human = read_all_comparisons(brought, inputs.columns).get("human", Comparisons())
     people = drawn_human(human.rows, inputs.limit_human, inputs.seed)
     tokenizer = load_tokenizer(inputs.sl_cai)
     rows = inputs.feedback.rows()
@@ -76,7 +80,8 @@ def run(settings: ReinforcementSettings, inputs: DirectInputs, out: StageFolder)
             load_causal_lm(inputs.sl_cai, inputs.engine), training.adapter or settings.adapter, inputs.seed
         )
 
-    with arithmetic(inputs.engine), watched(out, settings) as session:
+    told = within_memory("rl.direct.training.micro_tokens", training.micro_tokens)
+    with arithmetic(inputs.engine), told, watched(out, settings) as session:
         adapted = fresh()
         texts = PromptTokenizer.of(tokenizer, inputs.engine)
         encoding = Encoding(texts, window_of(inner(adapted), inputs.engine))

@@ -27,6 +27,7 @@ from solon.training.checkpoint import Checkpoints, ReadCheckpoints
 from solon.training.core import Log, Session, mean_loss, train
 from solon.training.encoding import Encoding
 from solon.training.learner import EPSILON, Learner
+from solon.training.memory import within_memory
 from solon.training.models import (
     Trainable,
     arithmetic,
@@ -64,7 +65,7 @@ def run(settings: FinetuneSettings, inputs: FinetuneInputs, out: StageFolder) ->
         model = load_causal_lm(inputs.pretrained, inputs.engine)
         return with_adapter(model, settings.training.adapter, inputs.seed)
 
-    with arithmetic(inputs.engine):
+    with arithmetic(inputs.engine), within_memory("finetune.training.micro_tokens", settings.training.micro_tokens):
         adapted = fresh()
         texts = PromptTokenizer.of(tokenizer, inputs.engine)
         encoding = Encoding(texts, window_of(inner(adapted), inputs.engine))

@@ -31,7 +31,7 @@ from solon.preferences.scored_text import ScoredText
 from solon.preferences.scorer import Scorer, open_scorer
 from solon.recipe import EngineSettings, LabelsUsed, PreferenceSettings
 from solon.runs import Artefact, Row, StageFolder
-from solon.sources.comparisons import Comparison, read_comparisons
+from solon.sources.comparisons import Comparison, read_all_comparisons
 from solon.stages.finetune import is_held_out, session_in
 from solon.stages.labelling import on_axis
 from solon.stages.tables import TRAINING_METRICS, Labels, comparable, fit, prompt_in
@@ -40,6 +40,7 @@ from solon.training.calibration import agreement
 from solon.training.core import Log, train
 from solon.training.encoding import Encoding
 from solon.training.learner import EPSILON, Learner
+from solon.training.memory import within_memory
 from solon.training.models import (
     arithmetic,
     grow_preference_model,
@@ -105,11 +106,9 @@ Labelled = tuple[str, str, Conversation, str, str, float]
 def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder) -> Artefact:
     """Train on soft labels and human choices, measure on held-out prompts, save model and centre, publish."""
     tokenizer = load_tokenizer(inputs.base)
-    people = {
-        source: read_comparisons(file)
-        for source, file in ((HUMAN, inputs.human), (HUMAN_HARMLESSNESS, inputs.human_harmlessness))
-        if file and settings.human_weight
-    }
+    files = {HUMAN: inputs.human, HUMAN_HARMLESSNESS: inputs.human_harmlessness}
+    brought = {source: file for source, file in files.items() if file and settings.human_weight}
+    people = read_all_comparisons(brought, settings.columns)
     rows = inputs.feedback.rows()
     if settings.axis is not None:
         rows = on_axis(rows, settings.axis, inputs.seed)
@@ -118,7 +117,7 @@ def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder
         labelled += drawn_human(compared.rows, settings.limit_human, inputs.seed, source)
     if (part := inputs.part) is not None:
         labelled = [pair for pair in labelled if part.holds(pair[1], inputs.seed)]
-    with arithmetic(inputs.engine):
+    with arithmetic(inputs.engine), within_memory("preference.training.micro_tokens", settings.training.micro_tokens):
         model = _grown(inputs, tokenizer)
         texts = PromptTokenizer.of(tokenizer, inputs.engine)
         encoding = Encoding(texts, window_of(model, inputs.engine))
@@ -165,6 +164,11 @@ def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder
         **_told(log),
     }
     return out.publish([_metrics(row) for row in log.rows], SCHEMA, facts=facts, files=["model"])
+
+
+def told(facts: Mapping[str, Any]) -> list[str]:
+    """What of the human comparisons was left out, in words, from the stage's facts."""
+    return [f"human comparisons skipped: {count:,} ({why})" for why, count in facts["human_skipped"].items()]
 
 
 def _grown(inputs: PreferenceInputs, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:

@@ -23,6 +23,7 @@ from solon.errors import InputError, ModelError, StageError
 from solon.outcome import Outcome
 from solon.recipe import MeasureSettings, PromptSettings, TooLong
 from solon.runs import Artefact, StageFolder
+from solon.sources.columns import Columns
 from solon.sources.entries import located
 from solon.sources.near_duplicates import NearDuplicates
 from solon.sources.prompt_files import FoundPrompt, PromptFile, read_prompts
@@ -83,7 +84,7 @@ def run(settings: PromptSettings, inputs: PromptInputs, engine: Engine, out: Sta
     when nothing is left of a training set once the held-out prompts are taken out.
     """
     wanted = sources(settings, inputs.held_out)
-    files = _read(wanted, settings.bad_lines)
+    files = _read(wanted, settings)
     near = _near_duplicates(settings, files)
     taken: dict[str, Kind] = {}
     rows: list[dict[str, Any]] = []
@@ -115,10 +116,13 @@ def told(facts: Mapping[str, Any]) -> list[str]:
 _TOLD = ("bad_lines", "refused", "duplicates", "near_duplicates", "too_long")
 
 
-def _read(wanted: Sequence[Source], bad_lines: int) -> dict[str, PromptFile]:
+def _read(wanted: Sequence[Source], settings: PromptSettings) -> dict[str, PromptFile]:
     """Every file or dataset that is named, by its name and read once."""
     names = dict.fromkeys(name for source in wanted for name in source.names)
-    return {name: read_prompts(located(name), bad_lines=bad_lines) for name in names}
+    columns = Columns(called=settings.columns)
+    read = {name: read_prompts(located(name), bad_lines=settings.bad_lines, columns=columns) for name in names}
+    columns.refuse_unmet(", ".join(names))
+    return read
 
 
 def _near_duplicates(settings: PromptSettings, files: Mapping[str, PromptFile]) -> NearDuplicates[str, Kind] | None:

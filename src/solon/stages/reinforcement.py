@@ -35,6 +35,7 @@ from solon.stages.preference_model import load as load_scorer
 from solon.stages.tables import TRAINING_KINDS, Kind, fit, prompt_in
 from solon.training.advantage import refuse_missing_samples
 from solon.training.encoding import Encoding, Tokens
+from solon.training.memory import within_memory
 from solon.training.metrics import JsonLines
 from solon.training.models import arithmetic, inner, load_tokenizer, save_model
 from solon.training.policy_gradient import Course, Environment, Score, reinforce, unwatched
@@ -96,7 +97,7 @@ def run(settings: ReinforcementSettings, inputs: ReinforcementInputs, out: Stage
     """Train the policy for the settings' steps, save it, publish the metrics."""
     refuse_unusable(settings)
     tokenizer = load_tokenizer(inputs.sl_cai)
-    with arithmetic(inputs.engine):
+    with arithmetic(inputs.engine), within_memory("rl.micro_tokens", settings.micro_tokens):
         folders = Folders(inputs.sl_cai, inputs.preference_model, inputs.backbone)
         cast = load_cast(settings, folders, inputs.engine, inputs.seed, out.processes)
         actors, policy = cast.actors, cast.policy

@@ -133,7 +133,9 @@ def mean_loss(
             total += loss if counted else 0.0
     mean = sum(processes.gather([total])) / objective.size(rows)
     if not math.isfinite(mean):
-        raise StageError(f"the held-out loss is {mean}", remedy="Lower the learning rate in a new run")
+        raise StageError(
+            f"the held-out loss is {mean}", place="held-out rows", remedy="Lower the learning rate in a new run"
+        )
     return mean
 
 

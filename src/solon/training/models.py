@@ -2,13 +2,12 @@
 
 Weights are float32 whatever the file holds, because updates of a millionth vanish in half precision. Models stay in
 evaluation mode while they are trained, which turns dropout off by construction. Only local folders with safetensors
-are read: no pickle, no remote code, no hub. A LoRA adapter is merged on saving and its own files kept beside.
+are read (`solon.model_folders`). A LoRA adapter is merged on saving and its own files kept beside.
 """
 
 from __future__ import annotations
 
 import json
-import logging
 import math
 import shutil
 import warnings
@@ -19,27 +18,19 @@ from typing import Any, cast
 
 import torch
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model
-from safetensors import SafetensorError
 from torch import nn
-from transformers import (
-    AutoModelForCausalLM,
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    PreTrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
-from transformers.utils import logging as transformers_logging
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from solon.digest import seed_for
 from solon.errors import ModelError
+from solon.model_folders import load
+from solon.model_folders.load import Kind, load_model, quietly
 from solon.recipe import Adapter, EngineSettings, Matmul
 from solon.runs.files import write_atomically
 from solon.training.checkpoint import writing
 from solon.training.encoding import TextTokenizer
 
 Trainable = PreTrainedModel | PeftModel
-_REMEDY = "Give a folder that save_pretrained wrote: config.json, tokenizer files and *.safetensors"
 DEFAULT_ADAPTER = "default"
 """peft's own name for the adapter of a model that has one."""
 _PAD_NAMES = ("<|pad|>", "<pad>", "[PAD]", "<|finetune_right_pad_id|>")
@@ -60,8 +51,7 @@ def arithmetic(settings: EngineSettings) -> Iterator[None]:
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """The folder's tokenizer; raises ModelError when there is none or when it has no end token."""
-    with _telling(folder, "holds no tokenizer"):
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    tokenizer = load.load_tokenizer(folder)
     if tokenizer.eos_token_id is None:
         raise ModelError(
             "the tokenizer has no end token, so no reply could ever end",
@@ -73,12 +63,12 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 def load_causal_lm(folder: Path, settings: EngineSettings) -> PreTrainedModel:
     """A causal language model in float32, on the GPU when there is one; ModelError for a folder that holds none."""
-    return _load(AutoModelForCausalLM, folder, settings, fresh=frozenset())
+    return _load(Kind.LANGUAGE_MODEL, folder, settings)
 
 
 def load_preference_model(folder: Path, settings: EngineSettings) -> PreTrainedModel:
     """A sequence classifier with one label, as `save_model` wrote it; raises ModelError for anything else."""
-    model = _load(AutoModelForSequenceClassification, folder, settings, fresh=frozenset())
+    model = _load(Kind.CLASSIFIER, folder, settings)
     if model.config.num_labels != 1:
         raise ModelError(
             f"a preference model has one score, this classifier has {model.config.num_labels}",
@@ -99,7 +89,7 @@ def grow_preference_model(
     ModelError when the architecture has no classifier with a linear head named `score`.
     """
     pad = ensure_pad(tokenizer, end)
-    model = _load(AutoModelForSequenceClassification, folder, settings, fresh=frozenset({"score.weight"}), num_labels=1)
+    model = _load(Kind.CLASSIFIER, folder, settings, fresh=frozenset({"score.weight"}), labels=1)
     head = getattr(model, "score", None)
     if not isinstance(head, nn.Linear):
         raise ModelError(
@@ -224,51 +214,17 @@ def save_adapter(model: PeftModel, folder: Path) -> None:
 
 
 def _load(
-    kind: Any, folder: Path, settings: EngineSettings, *, fresh: frozenset[str], **options: object
+    kind: Kind,
+    folder: Path,
+    settings: EngineSettings,
+    *,
+    fresh: frozenset[str] = frozenset(),
+    labels: int | None = None,
 ) -> PreTrainedModel:
-    if not (folder / "config.json").is_file():
-        raise ModelError("no model folder: it lacks config.json", place=str(folder), remedy=_REMEDY)
     # Under reduced precision the fused attention kernel for CPUs is several times slower than plain products.
-    attention = "eager" if settings.matmul is Matmul.MEDIUM and not torch.cuda.is_available() else "sdpa"
-    with quietly(), _telling(folder, "cannot be read as a model"):
-        model, report = kind.from_pretrained(
-            folder,
-            dtype=torch.float32,
-            local_files_only=True,
-            use_safetensors=True,
-            attn_implementation=attention,
-            output_loading_info=True,
-            **options,
-        )
-    missing = sorted(set(report["missing_keys"]) - fresh)
-    if missing:
-        raise ModelError(f"the model lacks the weights {', '.join(missing[:3])}", place=str(folder), remedy=_REMEDY)
-    return cast(PreTrainedModel, model.eval().to("cuda" if torch.cuda.is_available() else "cpu"))
-
-
-@contextmanager
-def _telling(folder: Path, what: str) -> Iterator[None]:
-    """Turn a library's refusal to load into one ModelError line."""
-    try:
-        yield
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError) as error:
-        reason = " ".join(str(error).split())
-        raise ModelError(f"{what} ({reason[:200]})", place=str(folder), remedy=_REMEDY) from error
-
-
-@contextmanager
-def quietly() -> Iterator[None]:
-    """Without the library's own progress bars, and its remark that a preference model's head is new."""
-    library = cast(Any, transformers_logging)
-    level, bars = library.get_verbosity(), library.is_progress_bar_enabled()
-    library.set_verbosity(logging.ERROR)
-    library.disable_progress_bar()
-    try:
-        yield
-    finally:
-        library.set_verbosity(level)
-        if bars:
-            library.enable_progress_bar()
+    attention = "eager" if settings.matmul is Matmul.MEDIUM and not torch.cuda.is_available() else None
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return load_model(kind, folder, dtype=torch.float32, device=device, attention=attention, fresh=fresh, labels=labels)
 
 
 def window_of(model: PreTrainedModel, settings: EngineSettings) -> int:

@@ -21,9 +21,10 @@ from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 from torch import Tensor
 
+from solon.model_folders.load import quietly
 from solon.training.checkpoint import PARTIAL, writing
 from solon.training.encoding import TextTokenizer
-from solon.training.models import DEFAULT_ADAPTER, Trainable, inner, quietly, save_adapter, save_format
+from solon.training.models import DEFAULT_ADAPTER, Trainable, inner, save_adapter, save_format
 
 SNAPSHOTS = "snapshots"
 """The folder of the snapshots in the stage's own."""

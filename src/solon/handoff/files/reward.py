@@ -156,7 +156,7 @@ def policy_tokenizer() -> Any:
     """The policy's tokenizer."""
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(HERE / "policy", local_files_only=True)
+    return AutoTokenizer.from_pretrained(HERE / "policy", local_files_only=True, trust_remote_code=False)
 
 
 class Folder:
@@ -166,9 +166,9 @@ class Folder:
         import torch
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-        self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         model: Any = AutoModelForSequenceClassification.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
+            folder, local_files_only=True, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
         )
         self.device = "cuda" if SETTINGS["device"] == "auto" and torch.cuda.is_available() else "cpu"
         self.model = model.eval().to(self.device)
