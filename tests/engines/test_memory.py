@@ -21,7 +21,7 @@ from solon.engines.batch import Row, sub_batches
 from solon.engines.cache import KeyValueCache
 from solon.engines.forward import CausalModel
 from solon.engines.local import LocalEngine
-from solon.engines.memory import GIB, Room, default_memory, free_on_system
+from solon.engines.memory import GIB, Room, default_memory, free_memory, free_on_system
 from solon.recipe import EngineSettings
 from tests.engines.tiny import WINDOW, byte_tokenizer, model_of, questions, with_example
 
@@ -221,9 +221,19 @@ def test_a_system_that_tells_its_size_alone_is_taken_as_half_free(tmp_path: Path
     assert (free_on_system(tmp_path) or 0) > 0
 
 
+def test_processes_on_one_machine_share_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("solon.engines.memory.free_on_system", lambda: 12 * GIB)
+    for size, free in (("4", 3 * GIB), ("", 12 * GIB), ("0", 12 * GIB)):
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", size)
+        assert free_memory(torch.device("cpu")) == free
+
+
 def test_an_engine_takes_the_setting_or_finds_its_memory() -> None:
     model = model_of("llama")
     assert LocalEngine(model, byte_tokenizer(), EngineSettings(memory=0.25, batch=3)).room.bytes == GIB // 4
+    for absurd in (1e-12, float("inf")):
+        settings = EngineSettings.model_construct(**{**EngineSettings().__dict__, "memory": absurd})
+        assert LocalEngine(model, byte_tokenizer(), settings).room.bytes > 0
     found = LocalEngine(model, byte_tokenizer()).room
     assert found.bytes == 1 << (found.bytes.bit_length() - 1)
     assert found.rows == 128

@@ -25,6 +25,9 @@ _SHARE = 0.5
 _UNKNOWN = 8 * GIB
 """Taken for free where the system does not tell."""
 _UNLIMITED = 1 << 60
+"""Control groups write a number beyond this for no limit."""
+_MOST = 1 << 20
+"""GiB that any machine has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +43,8 @@ class Room:
     def of(cls, settings: EngineSettings, model: CausalModel) -> Room:
         """The bounds that the settings name, or that the memory free now allows."""
         given = settings.memory
-        size = default_memory(free_memory(model.device)) if given is None else int(given * GIB)
-        return cls(settings.batch, size, model.column_bytes, model.position_bytes)
+        size = default_memory(free_memory(model.device)) if given is None else int(min(given, _MOST) * GIB)
+        return cls(settings.batch, max(1, size), model.column_bytes, model.position_bytes)
 
     def share(self, rows: Sequence[Row], steps: int, keep: int) -> float:
         """The part of the memory that these rows take together, each with up to `steps` further tokens.
@@ -73,7 +76,9 @@ def free_memory(device: torch.device) -> int | None:
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return int(free) + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return free_on_system()
+    free_here = free_on_system()
+    beside = os.environ.get("LOCAL_WORLD_SIZE", "")  # processes that a launcher started on this machine
+    return free_here // int(beside) if free_here is not None and beside.isdecimal() and int(beside) else free_here
 
 
 def free_on_system(root: Path = Path("/")) -> int | None:
