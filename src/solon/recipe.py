@@ -135,6 +135,15 @@ class Rater(StrEnum):
     TESTBED = "testbed"
 
 
+class Dtype(StrEnum):
+    """In which numbers a model that is asked is loaded; models in training are float32 always."""
+
+    AUTO = "auto"
+    """Float32 on a CPU; as the folder stores them on a GPU."""
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+
+
 class Matmul(StrEnum):
     """How exact matrix products are while a model is trained."""
 
@@ -204,10 +213,13 @@ class EngineSettings(Settings):
     date: Annotated[str, BeforeValidator(_date)] = "2024-07-26"
     """The day that a chat template is told is today, kept with every saved model: a run must not change at midnight."""
     batch: Positive = 128
-    """Prompts in one forward pass."""
+    """Prompts in one forward pass, at most; fewer where `memory` does not hold more."""
+    memory: Rate | None = None
+    """GiB for keys, values and logits of prompts in one pass; null: up to half of what is free at the start."""
     window: Positive | None = None
     """Tokens of prompt and completion; the model's own limit when null."""
     threads: Positive | None = None
+    dtype: Dtype = Dtype.AUTO
     matmul: Matmul = Matmul.HIGHEST
 
 

@@ -89,6 +89,8 @@ class Engine(Protocol):
     """What the manifest records: a model folder's name and hash, or an address."""
     window: int
     """Prompt and completion tokens together."""
+    dtype: str
+    """The numbers that the model computes in, such as `float32`; empty where an engine cannot tell."""
     rendering: Rendering
     choosing: Choosing
     """With `VOTES`, `choose` and `continuation` raise EngineError."""

@@ -9,12 +9,13 @@ from contextlib import contextmanager
 import numpy as np
 from numpy.typing import NDArray
 
+from solon.engines.memory import GIB, Room
 from solon.errors import EngineError, ModelError
 from solon.out_of_memory import is_out_of_memory
 
 
 @contextmanager
-def asking(place: str, batch: int) -> Iterator[None]:
+def asking(place: str, room: Room) -> Iterator[None]:
     """Name the model at `place` in what is raised within, and turn a lack of memory into an EngineError."""
     try:
         yield
@@ -25,11 +26,12 @@ def asking(place: str, batch: int) -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        fewer = f"--set engine.batch={batch // 2}" if batch > 1 else "--set engine.window=N"
+        memory = room.bytes / GIB
+        fewer = f"--set engine.batch={room.rows // 2}" if room.rows > 1 else "--set engine.window=N"
         raise EngineError(
-            f"memory ran out while the model was asked with engine.batch={batch}",
+            f"memory ran out while the model was asked with engine.batch={room.rows} and engine.memory={memory:.3g}",
             place=place,
-            remedy=f"Use {fewer} in a new run, or a smaller model",
+            remedy=f"Use --set engine.memory={memory / 2:.3g} or {fewer} in a new run, or a smaller model",
         ) from error
 
 
@@ -45,5 +47,5 @@ def refuse_undefined(logprobs: NDArray[np.float32] | Sequence[Sequence[float]]) 
     if not sound:
         raise ModelError(
             "the model's probabilities of the next token are no numbers",
-            remedy="Its weights are finite but too large for its precision: take another model, or one in float32",
+            remedy="Weights too large for their precision do this: use --set engine.dtype=float32, or another model",
         )

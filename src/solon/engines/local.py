@@ -21,12 +21,13 @@ from solon.engines.choose import choice_of, choose, common_length
 from solon.engines.faults import asking, refuse_undefined
 from solon.engines.forward import CausalModel
 from solon.engines.generation import Ending, Order, generate
+from solon.engines.memory import Room
 from solon.engines.thinking import without_thoughts
 from solon.engines.tokens import PromptTokenizer
 from solon.errors import EngineError, ModelError
 from solon.model_folders.check import check_folder
 from solon.model_folders.load import Kind, load_model, load_tokenizer
-from solon.recipe import EngineSettings
+from solon.recipe import Dtype, EngineSettings
 
 
 class LocalEngine:
@@ -56,14 +57,15 @@ class LocalEngine:
         self.model = model
         self.tokenizer = tokenizer
         self.window = window_of(model, tokenizer, settings.window)
+        self.dtype = str(model.dtype).removeprefix("torch.")
         self.tokens = PromptTokenizer.of(tokenizer, settings)
         self.rendering = self.tokens.rendering
         self.end_tokens = end_tokens_of(model, self.tokens.ends)
-        self._batch = settings.batch
         self._prefixes = Prefixes()
         self._token_texts: list[str] | None = None
         self._endings: dict[tuple[tuple[str, ...], frozenset[int]], Ending] = {}
         self._forward = CausalModel(model, self.window)
+        self.room = Room.of(settings, self._forward)
         self._weights: object = None
 
     @classmethod
@@ -72,15 +74,14 @@ class LocalEngine:
     ) -> LocalEngine:
         """The engine of a model folder, or of a built-in model such as `testbed:assistant`.
 
-        `device` is `cuda` where there is one when not given. On a CPU weights are float32 however they are stored.
-        Raises ModelError with one line when the folder is none, or holds no safetensors.
+        `device` is `cuda` where there is one when not given. Weights are as `settings.dtype` says: by default
+        float32 on a CPU however they are stored. Raises ModelError when the folder is none, or holds no safetensors.
         """
         path = _resolved(folder)
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         check_folder(path)
         tokenizer = load_tokenizer(path)
-        # As it is stored on a GPU; a CPU is fastest in float32.
-        dtype = torch.float32 if device == "cpu" else "auto"
+        dtype = loaded_as(settings.dtype if settings else Dtype.AUTO, device)
         model = load_model(Kind.LANGUAGE_MODEL, path, dtype=dtype, device=device)
         engine = cls(model, tokenizer, settings, name=f"{path.name}@{folder_hash(path)}")
         engine.place = str(path)
@@ -98,9 +99,9 @@ class LocalEngine:
             Order(row, seed, min(sampling.max_tokens, self.window - row.size))
             for row, seed in zip(rows, seeds, strict=True)
         ]
-        with asking(self.place, self._batch), _evaluating(self.model):
+        with asking(self.place, self.room), _evaluating(self.model):
             written = generate(
-                self._current(), orders, sampling, self._ending(sampling.stop), self._prefixes, self._batch
+                self._current(), orders, sampling, self._ending(sampling.stop), self._prefixes, self.room
             )
         return [
             without_thoughts(completion, self.tokens.tags, self.tokens.opened_by(prompt))
@@ -122,8 +123,8 @@ class LocalEngine:
         ]
         self._check_room([len(choice.context) + max(map(len, choice.options)) - 1 for choice in choices], 0)
         shared = self.tokens.shared_lengths([part for part, _ in rendered], [choice.context for choice in choices])
-        with asking(self.place, self._batch), _evaluating(self.model):
-            chosen = choose(self._current(), choices, shared, self._prefixes, self._batch)
+        with asking(self.place, self.room), _evaluating(self.model):
+            chosen = choose(self._current(), choices, shared, self._prefixes, self.room)
             refuse_undefined(chosen)
         return chosen
 
@@ -219,6 +220,13 @@ def end_tokens_of(model: Any, own: Iterable[int]) -> frozenset[int]:
         found = getattr(source, "eos_token_id", None)
         ends |= {found} if isinstance(found, int) else set(found or ())
     return frozenset(ends)
+
+
+def loaded_as(dtype: Dtype, device: str) -> torch.dtype | str:
+    """What transformers is to make of a folder's weights: by default float32 on a CPU, which is fastest in it."""
+    if dtype is Dtype.AUTO:
+        return torch.float32 if device == "cpu" else "auto"
+    return torch.float32 if dtype is Dtype.FLOAT32 else torch.bfloat16
 
 
 def folder_hash(path: Path) -> str:

@@ -1,10 +1,11 @@
 """An engine that asks a model only what it has not been asked before.
 
 It stands around any engine. A question's key is the digest of all that can change its answer: the model's weights, the
-text as it is rendered, the seed, how tokens are drawn, and the window (DESIGN section 4). Known answers are taken from
-the run's store, the others are asked in one call and are durable before anyone sees them. Stages do not notice. A
-failed call is no answer and is asked again next time. Answers hold texts and log-probabilities of options; the tokens
-of a completion are not kept, and are not handed out for new ones either, so that both kinds look the same.
+text as it is rendered, the seed, how tokens are drawn, the window (DESIGN section 4), and the numbers that the model
+computes in. Known answers are taken from the run's store, the others are asked in one call and are durable before
+anyone sees them. Stages do not notice. A failed call is no answer and is asked again next time. Answers hold texts and
+log-probabilities of options; the tokens of a completion are not kept, and are not handed out for new ones either, so
+that both kinds look the same.
 """
 
 from __future__ import annotations
@@ -25,9 +26,10 @@ class RememberingEngine:
         self.inner = inner
         self.name = inner.name
         self.window = inner.window
+        self.dtype = inner.dtype
         self.rendering: Rendering = inner.rendering
         self.choosing = inner.choosing
-        self._asked_of = (model, inner.rendering.name, inner.window)
+        self._asked_of = (model, inner.rendering.name, inner.window, inner.dtype)
         self._stage = stage
         self._answers = answers
 

@@ -37,6 +37,7 @@ class ScriptedEngine:
         self.name = name
         self.choosing = choosing
         self.window = window
+        self.dtype = ""
         self.rendering: Rendering = rendering or TranscriptRendering()
         self._generate = generate
         self._choose = choose
