@@ -39,7 +39,14 @@ def row(name: str, folder: Path) -> tuple[str, ...]:
     lines = checks.survives(folder / "model"), checks.survives_elsewhere(folder / "model", folder / "saved")
     runs = [_ends(folder, kind, words) for kind, words in (("full", []), ("lora", checks.LORA))]
     end = PromptTokenizer.of(checks.load_tokenizer(folder / "model"), EngineSettings()).ending
-    return name, f"`{end}`".replace("|", r"\|"), _yes(same), f"{off:.0e}", " / ".join(map(_yes, lines)), " / ".join(map(_yes, runs))
+    return (
+        name,
+        f"`{end}`".replace("|", r"\|"),
+        _yes(same),
+        f"{off:.0e}",
+        " / ".join(map(_yes, lines)),
+        " / ".join(map(_yes, runs)),
+    )
 
 
 def _ends(folder: Path, kind: str, words: list[str]) -> bool:
@@ -56,7 +63,7 @@ def table(names: Iterable[str]) -> str:
     rows = [HEAD, ("---",) * len(HEAD)]
     with tempfile.TemporaryDirectory() as made:
         rows += [row(name, Path(made) / str(number)) for number, name in enumerate(names)]
-X
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in rows)
 
 
 def _yes(met: bool) -> str:
