@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from solon.intervals import Z95, mean, share, wilson
+from solon.intervals import Z95, interval, mean, per_cent, percent, share, wilson
 
 
 @pytest.mark.parametrize(
@@ -74,3 +74,15 @@ def test_mean_has_the_normal_interval() -> None:
 def test_a_half_right_answer_counts_as_half():
     assert wilson(2.5, 5).value == 0.5
     assert wilson(2, 5).low < wilson(2.5, 5).low < wilson(3, 5).low
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(0.0, "0.0"), (0.034, "3.4"), (0.5, "50.0"), (0.9375, "93.8"), (0.945, "94.5"), (1.0, "100.0")]
+)
+def test_every_share_is_told_with_one_decimal_wherever_it_stands(value: float, shown: str) -> None:
+    assert per_cent(value) == shown
+    assert percent(value) == f"{shown} %"
+
+
+def test_an_interval_has_whole_numbers_and_a_hyphen() -> None:
+    assert interval(wilson(7, 8).facts()) == "53-98"

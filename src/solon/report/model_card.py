@@ -15,7 +15,8 @@ import yaml
 
 import solon
 from solon.builtin import PLAIN, PREFIX
-from solon.evals.results import SL_CAI, SL_CAI_MEASURE, policies_of, results, stages_of
+from solon.evals.results import SL_CAI, SL_CAI_MEASURE, counted, policies_of, results, stages_of
+from solon.intervals import interval, per_cent
 from solon.recipe import Algorithm, Method, Recipe
 from solon.report.text import visible
 from solon.runs import Artefact, RunDirectory
@@ -94,7 +95,8 @@ def _provenance(run: RunDirectory, model: str) -> str:
     stages = stages_of(run.recipe)
     before = stages[: stages.index(model) + 1]
     artefacts = [artefact for artefact in run.artefacts() if artefact.name in before]
-    rows = [f"| {artefact.name} | {artefact.manifest.rows:,} | `{artefact.hash}` |" for artefact in artefacts]
+    held = {each.name: counted(each.name, each.manifest.rows) for each in artefacts}
+    rows = [f"| {each.name} | {held[each.name]} | `{each.hash}` |" for each in artefacts]
     read = {
         f"{portable(name)} ({artefact.name})": str(value)
         for artefact in artefacts
@@ -109,7 +111,7 @@ def _provenance(run: RunDirectory, model: str) -> str:
         "\n".join(named),
         "Hashes of the models and files that were read:",
         "\n".join(lines),
-        "\n".join(["| stage | rows | hash |", "| --- | ---: | --- |", *rows]),
+        "\n".join(["| stage | holds | hash |", "| --- | ---: | --- |", *rows]),
     ]
     return "\n\n".join(pieces)
 
@@ -149,7 +151,7 @@ def _measures(run: RunDirectory, model: str) -> str:
 def _share(figure: Mapping[str, Any] | None) -> str:
     if figure is None:
         return "-"
-    return f"{figure['value'] * 100:.1f} [{figure['low'] * 100:.0f}-{figure['high'] * 100:.0f}] of {figure['n']}"
+    return f"{per_cent(figure['value'])} [{interval(figure)}] of {figure['n']}"
 
 
 def _settings(recipe: Recipe, model: str) -> str:
