@@ -23,6 +23,7 @@ from solon.errors import RunError, SolonError
 from solon.launch import launched
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
+    "demo": ("solon.cli.demo:demo", "Run the whole method on the bundled micro world."),
     "run": ("solon.cli.run:run", "Train by a constitution, or go on with a run."),
     "red-team": ("solon.cli.red_team:red_team", "Have a model write more red-team prompts."),
     "snapshots": ("solon.cli.snapshots:snapshots", "Measure the policy's snapshots, to see over-training."),
@@ -69,8 +70,9 @@ class LazyGroup(click.Group):
 
 EPILOG = """\b
 Examples:
-  solon run runs/demo --recipe testbed     a whole run on the bundled micro world
+  solon demo                               a whole run on the bundled micro world, in runs/demo
   solon run runs/demo                      go on where it stopped
+  solon run runs/mine --recipe own --set model=FOLDER     the same on a model of your own
   solon results runs/demo                  what was measured
   solon show prompt critique               what a model is asked, before a token is spent
 """
