@@ -118,5 +118,5 @@ _REMEDIES = {
 
 
 def gigabytes(count: int) -> str:
-    """Bytes for a person: `2.7 GB`."""
-    return f"{count / 1e9:.1f} GB"
+    """Bytes for a person: `2.7 GB`, or below a tenth of that `34 MB`."""
+    return f"{count / 1e9:,.1f} GB" if count >= 1e8 else f"{max(1, round(count / 1e6))} MB"

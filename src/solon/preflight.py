@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from solon import wording
-from solon.builtin import model_path, source_path
+from solon.builtin import PREFIX, model_path, source_path
 from solon.constitution import Constitution, load_constitution, revision_principles
 from solon.conversation import Conversation, Role, Turn
 from solon.engines.local import check_folder
@@ -127,14 +127,16 @@ class _Models:
     """The models of a run, each folder looked at once."""
 
     recipe: Recipe
-    found: dict[Path, ModelFiles] = field(default_factory=dict)
+    named: dict[str | None, ModelFiles] = field(default_factory=dict)
+    """By the name that the recipe has for them."""
+    _found: dict[Path, ModelFiles] = field(default_factory=dict)
     _opened: set[tuple[Path, str]] = field(default_factory=set)
 
     def check(self, part: str, name: str) -> None:
         """Raise ModelError, naming the setting, for a model that cannot play a part."""
         try:
             folder = model_path(name)
-            files = self._files(folder)
+            files = self.named[name] = self._files(folder)
             does = "scores" if part.startswith("rl.") else "grows" if part == "models.preference" else "writes"
             if (folder, does) not in self._opened:
                 self._open(folder, files, does)
@@ -147,14 +149,13 @@ class _Models:
 
     def size(self, name: str | None) -> int:
         """The parameters of a model that was checked; 0 of one that nobody needs."""
-        folder = model_path(name) if name and not is_address(name) else None
-        return self.found[folder].parameters if folder in self.found else 0
+        return self.named[name].parameters if name in self.named else 0
 
     def _files(self, folder: Path) -> ModelFiles:
-        if folder not in self.found:
+        if folder not in self._found:
             check_folder(folder)
-            self.found[folder] = read_model_files(folder)
-        return self.found[folder]
+            self._found[folder] = read_model_files(folder)
+        return self._found[folder]
 
     def _open(self, folder: Path, files: ModelFiles, does: str) -> None:
         _refuse_unknown(folder, files, does)
@@ -229,8 +230,8 @@ def _told(recipe: Recipe, coming: frozenset[str], parts: Mapping[str, str], mode
     yield f"Models: {_cast(parts)}."
     trained = (recipe.models.pretrained, recipe.models.preference, recipe.models.policy)
     for name in dict.fromkeys(named for named in trained if named is not None):
-        files = models.found.get(model_path(name))
-        if files is not None and files.dtype in ("bfloat16", "float16"):
+        files = models.named.get(name)
+        if files is not None and not name.startswith(PREFIX) and files.dtype in ("bfloat16", "float16"):
             each = gigabytes(4 * files.parameters)
             yield f"{name} is stored in {files.dtype}; each model trained from it is saved in float32 ({each})."
     if recipe.fitness.weak_judge is WeakJudge.ACCEPT and any(part.startswith("models.feedback") for part in parts):
