@@ -12,6 +12,7 @@ one speaks for all.
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import NoReturn
@@ -89,6 +90,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run a command line and exit: 0 done, 1 an error in one line, 2 a wrong command line, 130 interrupted."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
+    # Solon tells how far it is in its own words; transformers would draw a bar for each file that it reads or writes.
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
         _refuse_launching(given)
         code = cli.main(args=_debug_first(given), prog_name="solon", standalone_mode=False)
