@@ -121,7 +121,8 @@ def _resolve(
     known = built_in(folder, suffixes)
     bare = written.removeprefix(prefix)
     # With a prefix only that marks a name; without one a bare word does, and a user's own file is written as a path.
-    path = Path(written).expanduser() if written.startswith("~") else Path(written)
+    at_home = written.startswith("~/") and not Path(written).exists()
+    path = Path(written).expanduser() if at_home else Path(written)
     names_built_in = written.startswith(prefix) if prefix else isinstance(name, str) and Path(written).name == written
     if names_built_in and bare in known:
         return known[bare]

@@ -123,3 +123,25 @@ def test_the_demo_is_the_run_of_the_testbed_in_a_folder_of_its_own(
     assert run(capsys, "run", "runs/other", *short, "--set", "seed=4")[0] == 0
     code, _, err = run(capsys, "demo", "runs/other")
     assert code == 1 and "seed: 4 -> 0" in err
+
+
+@pytest.mark.parametrize("name", ["http://127.0.0.1:9", "~nobody/run", "a:b", "ünïcode and spaces"])
+def test_a_folder_of_any_name_is_a_path(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    line = ["run", name, "--recipe", "testbed", "--until", "prompts", "--quiet", *words(*SMALL)]
+    code, _, err = run(capsys, *line)
+    assert (code, err) == (0, "")
+    assert (Path(name) / "01-prompts" / "rows.parquet").is_file()
+    assert run(capsys, "report", name)[0] == 0
+
+
+def test_words_that_are_no_text_and_files_without_a_name_are_wrong_command_lines(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = run(capsys, "run", str(tmp_path / "\udcff"), "--recipe", "testbed")
+    assert code == 2 and "is not written in UTF-8" in err and "Traceback" not in err
+    finished = build(tmp_path / "run", Plan(red=2, held_out=2))
+    code, _, err = run(capsys, "report", finished.path, "--output", "")
+    assert code == 2 and "a file is needed" in err

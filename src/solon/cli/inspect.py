@@ -104,6 +104,8 @@ def report(run: Path, output: Path | None) -> None:
     from solon.report import write
     from solon.runs import RunDirectory
 
+    if output is not None and not output.name:
+        raise click.BadParameter("a file is needed, such as report.html", param_hint="--output")
     click.echo(f"Report: {write(RunDirectory.open(run), output)}")
 
 

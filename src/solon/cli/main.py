@@ -93,6 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     # Solon tells how far it is in its own words; transformers would draw a bar for each file that it reads or writes.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
+        _refuse_unreadable(given)
         _refuse_launching(given)
         code = cli.main(args=_debug_first(given), prog_name="solon", standalone_mode=False)
     except click.ClickException as error:
@@ -125,6 +126,13 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 def _debug_first(given: list[str]) -> list[str]:
     """`--debug` may stand anywhere on the line."""
     return ["--debug", *(each for each in given if each != "--debug")] if "--debug" in given else given
+
+
+def _refuse_unreadable(given: Sequence[str]) -> None:
+    """Raise UsageError for a word that is no UTF-8 text, such as a name of a file in an older encoding."""
+    for each in given:
+        if any("\ud800" <= character <= "\udfff" for character in each):
+            raise click.UsageError(f"'{plain(each, lines=False)}' is not written in UTF-8; rename what it names")
 
 
 def _refuse_launching(given: Sequence[str]) -> None:

@@ -186,7 +186,7 @@ def _parquet(path: Path, columns: Sequence[str]) -> Iterator[Entry]:
     if not path.exists():
         raise InputError("no such prompt file", place=str(path), remedy="Check the name in the recipe")
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path.absolute()) as file:
             found = list(file.schema_arrow.names)
             known = [name for name in columns if name in found]
             if not known:

@@ -82,7 +82,7 @@ def _parquet(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
 
     number = 0
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path.absolute()) as file:
             wanted = [name for name in file.schema_arrow.names if name in _COLUMNS]
             for batch in file.iter_batches(columns=wanted):
                 for record in batch.to_pylist():
