@@ -96,10 +96,11 @@ def test_the_vocabulary_and_run_directories_import_no_heavy_library() -> None:
 
 
 def test_a_path_that_is_misspelt_beside_other_models_is_not_taken_for_a_hub_name(data: Path, tmp_path: Path) -> None:
-    (tmp_path / "models").mkdir()
-    with pytest.raises(ModelError) as told:
-        model_path("models/mien")
-    assert "hf download" not in str(told.value)
+    (tmp_path / "mine").mkdir()
+    for name in ("mine/modle", "models/mien"):
+        with pytest.raises(ModelError) as told:
+            model_path(name)
+        assert "hf download" not in str(told.value)
 
 
 def test_a_tilde_is_the_home_folder(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

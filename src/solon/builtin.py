@@ -63,7 +63,8 @@ def _refuse_elsewhere(name: str) -> None:
             remedy="Download its weights and name their folder",
         )
     organisation, _, bare = name.rpartition("/")
-    meant_here = Path(name).exists() or (Path(organisation).is_dir() if organisation else bool(_near_a_model(name)))
+    here = organisation == "models" or Path(organisation).is_dir() if organisation else bool(_near_a_model(name))
+    meant_here = Path(name).exists() or here
     if _HUB_NAME.fullmatch(name) and not meant_here:
         raise ModelError(
             "no such model folder, and nothing is fetched from a hub by itself",
