@@ -10,8 +10,9 @@ from tests.synthetic import Plan, build
 from solon.builtin import constitution_path
 from solon.errors import ModelError, RunError
 from solon.recipe import load_recipe
-from solon.runs import RunDirectory
-from solon.runs.answers import Answer
+from solon.runs import Artefact, RunDirectory, StageFolder
+from solon.runs.alone import do_alone
+from solon.runs.answers import Answer, answers_in
 from solon.runs.withdrawal import holding
 
 
@@ -87,3 +88,31 @@ def test_a_run_that_another_process_holds_is_not_removed(tmp_path: Path) -> None
     with run.lock(), pytest.raises(RunError, match="works on this run"), holding(run, new=True):
         pass
     assert (run.path / "run.json").exists()
+
+
+def test_a_stage_outside_of_a_run_that_is_refused_before_anything_was_done_is_gone(tmp_path: Path) -> None:
+    def refused(out: StageFolder) -> Artefact:
+        (out.path / "recipe.yaml").write_text("name: x\n")
+        raise ModelError("refused")
+
+    with pytest.raises(ModelError):
+        do_alone(tmp_path / "labels", "ai-feedback", {"settings": 1}, refused)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("done", ["answer", "checkpoint", "journal"])
+def test_a_stage_outside_of_a_run_in_which_something_was_done_stays(done: str, tmp_path: Path) -> None:
+    def refused(out: StageFolder) -> Artefact:
+        if done == "answer":
+            with answers_in(out.path) as answers:
+                answers.keep([Answer("key", ["text"], "ai-feedback", "answer", 1, 1)])
+        elif done == "checkpoint":
+            (out.path / "checkpoints" / "step-1").mkdir(parents=True)
+        else:
+            out.map("asked", [{"row_id": "a"}], lambda items: [{"row_id": "a"}], chunk=1)
+        raise ModelError("refused")
+
+    with pytest.raises(ModelError):
+        do_alone(tmp_path / "labels", "ai-feedback", {"settings": 1}, refused)
+    with pytest.raises(RunError, match=r"made with other settings.*or name a new folder"):
+        do_alone(tmp_path / "labels", "ai-feedback", {"settings": 2}, refused)

@@ -13,9 +13,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from solon.errors import SolonError
-from solon.runs.answers import ANSWERS
+from solon.runs.answers import ANSWERS, answers_in
 from solon.runs.directory import CONSTITUTION, RECIPE, RUN, STAGE, RunDirectory
 from solon.runs.lock import LOCK
+from solon.runs.stage import JOURNAL
 
 _READ = "01-"
 """How the folder of the stage begins that reads the prompts."""
@@ -39,17 +40,47 @@ def holding(run: RunDirectory, *, new: bool) -> Iterator[None]:
                 raise
     finally:
         if removed:
-            with suppress(OSError):
-                (run.path / LOCK).unlink()
-                run.path.rmdir()  # fails where somebody keeps files of their own
+            let_go(run.path)
 
 
 def _nothing_done(run: RunDirectory) -> bool:
     """Whether no model answered and no stage but that of the prompts is finished."""
-    with run.answers() as answers:
-        if any(usage.answers for usage in answers.usage().values()):
-            return False
+    if _answered(run.path):
+        return False
     return all(artefact.path.name.startswith(_READ) for artefact in run.artefacts())
+
+
+def _answered(folder: Path) -> bool:
+    with answers_in(folder) as answers:
+        return any(usage.answers for usage in answers.usage().values())
+
+
+@contextmanager
+def withdrawing(folder: Path, *, new: bool) -> Iterator[None]:
+    """The same for the folder of a stage outside any run, whose lock is held; the lock's own file stays.
+
+    What counts as done is an answer, a line in the journal or a checkpoint.
+    """
+    try:
+        yield
+    except SolonError:
+        journal = folder / JOURNAL
+        begun = (journal.exists() and journal.stat().st_size > 0) or any(folder.glob("checkpoints/*"))
+        if new and not begun and not _answered(folder):
+            for entry in folder.iterdir():
+                if entry.is_dir() and not entry.is_symlink():
+                    shutil.rmtree(entry, ignore_errors=True)
+                elif entry.name != LOCK:
+                    entry.unlink()
+        raise
+
+
+def let_go(folder: Path) -> None:
+    """Remove a folder that holds nothing but the file of a lock which nobody holds."""
+    with suppress(OSError):
+        if [entry.name for entry in folder.iterdir()] == [LOCK]:
+            (folder / LOCK).unlink()
+            folder.rmdir()
 
 
 def _remove(folder: Path) -> None:
