@@ -114,7 +114,10 @@ def test_a_tilde_is_the_home_folder(data: Path, tmp_path: Path, monkeypatch: pyt
     ("name", "told"),
     [
         ("your-model", "model: the recipe names no model yet. Name yours: --set model=FOLDER"),
-        ("http://127.0.0.1:8000/v1", "http://127.0.0.1:8000/v1: a model is a folder on this machine; models behind"),
+        (
+            "http://127.0.0.1:8000/v1",
+            "http://127.0.0.1:8000/v1: no such model folder; this is an address, and",
+        ),
         ("", "'': no such model folder"),
     ],
 )

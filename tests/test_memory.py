@@ -19,7 +19,7 @@ from solon.memory import (
 )
 from solon.recipe import Recipe, load_recipe
 
-SEVEN = Parameters(asked=7, pretrained=7, preference=7, policy=7)
+SEVEN = Parameters(asked=28, pretrained=7, preference=7, policy=7)
 
 
 def of(*settings: str) -> Recipe:
@@ -43,7 +43,7 @@ def test_adapters_leave_the_weights_alone() -> None:
 
 
 def test_scorers_count() -> None:
-    brought = Parameters(asked=7, pretrained=7, preference=7, policy=7, scorers=5)
+    brought = Parameters(asked=28, pretrained=7, preference=7, policy=7, scorers=5)
     assert needs(of(), brought)[REINFORCEMENT] == 280 + 20
     assert needs(of("rl.held_out_share=0.5"), SEVEN)[REINFORCEMENT] == 280 + 28
 

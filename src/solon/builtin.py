@@ -58,7 +58,7 @@ def _refuse_elsewhere(name: str) -> None:
     """Raise ModelError, with what to do, for what is no folder but an address or a name on a model hub."""
     if urlsplit(name).scheme in ("http", "https"):
         raise ModelError(
-            "a model is a folder on this machine; models behind a server cannot be asked yet",
+            "no such model folder; this is an address, and models behind a server cannot be asked yet",
             place=name,
             remedy="Download its weights and name their folder",
         )

@@ -31,7 +31,7 @@ class Parameters:
     """How many parameters the models of a run have, by the part that they play."""
 
     asked: int
-    """The largest model that is asked, or critic and reviser together, which take turns."""
+    """Bytes, not parameters, of the largest model that is asked, or of critic and reviser, which take turns."""
     pretrained: int
     preference: int
     policy: int
@@ -44,7 +44,7 @@ def needs(recipe: Recipe, sizes: Parameters) -> Mapping[str, int]:
     """Bytes that must be in memory at once, at least, by what they are for."""
     tuned, preferences = recipe.finetune.training.adapter, recipe.preference.training.adapter
     return {
-        ASKING: READ * sizes.asked,
+        ASKING: sizes.asked,
         FINETUNING: _trained(sizes.pretrained, tuned),
         PREFERENCES: _trained(sizes.preference, preferences),
         REINFORCEMENT: _reinforced(recipe, sizes),

@@ -11,6 +11,8 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
+
 from solon import wording
 from solon.builtin import PREFIX, model_path, source_path
 from solon.constitution import Constitution, load_constitution, revision_principles
@@ -34,8 +36,10 @@ from solon.memory import (
     ASKING,
     FINETUNING,
     PREFERENCES,
+    READ,
     REINFORCEMENT,
     Parameters,
+    Room,
     gigabytes,
     needs,
     refuse_too_large,
@@ -150,6 +154,10 @@ class _Models:
     def size(self, name: str | None) -> int:
         """The parameters of a model that was checked; 0 of one that nobody needs."""
         return self.named[name].parameters if name in self.named else 0
+
+    def asked(self, name: str) -> int:
+        """Bytes of a model that is asked: as it is stored on a GPU, in float32 on a CPU."""
+        return self.named[name].stored if torch.cuda.is_available() and name in self.named else READ * self.size(name)
 
     def _files(self, folder: Path) -> ModelFiles:
         if folder not in self._found:
@@ -271,10 +279,10 @@ def _memory(recipe: Recipe, coming: frozenset[str], models: _Models) -> str | No
     critic = names.critic or names.assistant
     reviser = names.reviser or critic
     asked = [names.assistant, names.pretrained, *(judge or names.assistant for judge in names.judges)]
-    together = size(critic) + (size(reviser) if reviser != critic else 0)
+    together = models.asked(critic) + (models.asked(reviser) if reviser != critic else 0)
     rl = recipe.rl
     sizes = Parameters(
-        asked=max(together, *map(size, asked)),
+        asked=max(together, *map(models.asked, asked)),
         pretrained=size(names.pretrained),
         preference=size(names.preference or names.pretrained),
         policy=size(names.policy or names.pretrained) if recipe.method is Method.RLHF else size(names.pretrained),
@@ -283,4 +291,12 @@ def _memory(recipe: Recipe, coming: frozenset[str], models: _Models) -> str | No
     needed = needs(recipe, sizes)
     does = {SL_CAI: FINETUNING, PREFERENCE_MODEL: PREFERENCES, RL_CAI: REINFORCEMENT, RLHF: REINFORCEMENT}
     wanted = {ASKING, *(does[stage] for stage in coming if stage in does)}
-    return refuse_too_large({what: needed[what] for what in needed if what in wanted}, room())
+    return refuse_too_large({what: needed[what] for what in needed if what in wanted}, _room())
+
+
+def _room() -> Room | None:
+    """The memory that models are loaded into: the GPU's where there is one."""
+    if not torch.cuda.is_available():
+        return room()
+    free, total = torch.cuda.mem_get_info()
+    return Room(total, free)

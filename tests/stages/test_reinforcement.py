@@ -196,7 +196,7 @@ def test_a_run_that_a_rule_ends_is_published_with_the_reason(made: dict[str, Any
     assert len(done.rows()) == done.facts["steps"] == 2 and done.facts["steps_asked"] == 4
     assert "rl.stop.opening" in done.facts["stopped_because"]
     (line,) = reinforcement.told(done.facts)
-    assert line.startswith("stopped after step 2 of 4: more than 1% of the replies opened")
+    assert line.startswith("stopped after step 2 of 4: more than 1.0 % of the replies opened")
     AutoModelForCausalLM.from_pretrained(done.model)
 
 
