@@ -1,5 +1,5 @@
 # Everything sets itself up: `make demo` and `make test` work in a fresh clone with Python >= 3.11.
-#   make venv TORCH=torch==2.13.0    another build of torch (the default is the CPU build, without CUDA packages)
+#   make venv TORCH=torch==2.13.0    another build of torch (the default is a CPU build, where pip finds one)
 
 PYTHON ?= python3
 TORCH ?=
@@ -15,7 +15,7 @@ help:  ## What can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1: /'
 
 demo: $(STAMP)  ## The whole method on the testbed, in minutes; a second time resumes or reports
-	$(BIN)/solon run runs/demo --recipe testbed
+	$(BIN)/solon demo
 
 demo-without-privacy: $(STAMP)  ## The second act: no principle covers privacy, and the model follows
 	$(BIN)/solon run runs/without-privacy --recipe without-privacy

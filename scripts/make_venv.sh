@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Make the virtual environment: exact versions, a CPU build of torch first, then Solon itself.
-#   PYTHON  which interpreter (python3)     TORCH  which torch (a CPU build of the version in constraints.txt)
+#   PYTHON  which interpreter (python3)     TORCH  which torch (of the version in constraints.txt, a CPU build where pip finds one)
 set -euo pipefail
 venv=${1:-.venv}
 python=${PYTHON:-python3}
@@ -22,16 +22,18 @@ if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1 && ! "$python" -m venv 
 fi
 install() { "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "$@" -c constraints.txt; }
 
-# Elsewhere than on Linux the plain build is the CPU build. On Linux it would pull gigabytes of CUDA packages, so the
-# CPU build is asked for by name, wherever pip is set up to look.
+# Elsewhere than on Linux the plain build is the CPU build. On Linux it brings gigabytes of CUDA packages, so the CPU
+# build is asked for by name first, wherever pip is set up to look. The plain one runs on CPUs as well.
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
 if [ -n "${TORCH:-}" ]; then
     install "$TORCH"
 elif [ "$(uname -s)" != Linux ]; then
     install "torch==$version"
-elif ! install "torch==$version+cpu"; then
-    echo "pip found no CPU build of torch $version. Tell it where one is, an index or a folder of wheels, and try again:" >&2
-    echo "  PIP_EXTRA_INDEX_URL=INDEX make venv      or      PIP_FIND_LINKS=FOLDER make venv" >&2
-    echo "or take the build with CUDA packages: make venv TORCH=torch==$version" >&2
-    exit 1
+elif ! install "torch==$version+cpu" >"$log" 2>&1; then
+    echo "pip finds no CPU build of torch $version and now fetches the ordinary one, which runs on CPUs too but brings" \
+        "gigabytes of CUDA packages; to avoid them, stop this and type" \
+        "PIP_EXTRA_INDEX_URL=INDEX make venv, where INDEX is the address of PyTorch's CPU builds" >&2
+    install "torch==$version"
 fi
 install -e '.[dev]'

@@ -54,6 +54,13 @@ def test_paths_pass_through(data: Path, tmp_path: Path) -> None:
         (source_path, "nowhere.jsonl", InputError, "no such prompt file. Built in: testbed:big"),
         (model_path, "testbed:asistant", ModelError, "Did you mean 'testbed:assistant'?"),
         (model_path, "models/smollm2", ModelError, "make smollm2"),
+        (
+            model_path,
+            "Some-Org/model-1.5B",
+            ModelError,
+            "hf download Some-Org/model-1.5B --local-dir models/model-1.5B",
+        ),
+        (model_path, "gpt2", ModelError, "hf download gpt2 --local-dir models/gpt2"),
         (constitution_path, "huose", ConstitutionError, "Did you mean 'house'?"),
         (recipe_path, "quik", RecipeError, "Did you mean 'quick'?"),
     ],
@@ -86,3 +93,35 @@ def test_the_vocabulary_and_run_directories_import_no_heavy_library() -> None:
     )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert printed.stdout.strip() == "[]"
+
+
+def test_a_path_that_is_misspelt_beside_other_models_is_not_taken_for_a_hub_name(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    for name in ("mine/modle", "models/mien"):
+        with pytest.raises(ModelError) as told:
+            model_path(name)
+        assert "hf download" not in str(told.value)
+
+
+def test_a_tilde_is_the_home_folder(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "config.json").write_text("{}")
+    assert model_path("~/mine") == tmp_path / "mine"
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("your-model", "model: the recipe names no model yet. Name yours: --set model=FOLDER"),
+        (
+            "http://127.0.0.1:8000/v1",
+            "http://127.0.0.1:8000/v1: no such model folder; this is an address, and",
+        ),
+        ("", "'': no such model folder"),
+    ],
+)
+def test_what_is_no_path_to_a_model_is_told_with_what_to_do(data: Path, name: str, told: str) -> None:
+    with pytest.raises(ModelError) as refused:
+        model_path(name)
+    assert str(refused.value).startswith(told)

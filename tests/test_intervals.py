@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from solon.intervals import Z95, mean, mean_of_few, share, wilson
+from solon.intervals import Z95, interval, mean, mean_of_few, per_cent, percent, share, wilson
 
 
 @pytest.mark.parametrize(
@@ -123,3 +123,15 @@ def test_intervals_load_scipy_only_when_it_is_asked() -> None:
         "assert 'scipy' in sys.modules"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(0.0, "0.0"), (0.034, "3.4"), (0.5, "50.0"), (0.9375, "93.8"), (0.945, "94.5"), (1.0, "100.0")]
+)
+def test_every_share_is_told_with_one_decimal_wherever_it_stands(value: float, shown: str) -> None:
+    assert per_cent(value) == shown
+    assert percent(value) == f"{shown} %"
+
+
+def test_an_interval_has_whole_numbers_and_a_hyphen() -> None:
+    assert interval(wilson(7, 8).facts()) == "53-98"

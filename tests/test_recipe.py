@@ -4,19 +4,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from solon.errors import RecipeError
+from solon.builtin import model_path, source_path
+from solon.errors import ModelError, RecipeError
 from solon.recipe import (
     Adapter,
     Memory,
+    Models,
     Recipe,
     RevisionsUsed,
     Schedule,
     Training,
+    WeakJudge,
     differences,
     dump_recipe,
     load_recipe,
 )
-from solon.recipe_file import differences_between
+from solon.recipe_file import differences_between, refuse_half_a_change
 
 
 @pytest.fixture
@@ -248,3 +251,67 @@ def test_a_held_out_preference_model_is_given_or_trained_not_both() -> None:
         load_recipe("testbed", settings=["rl.held_out_scorer=pm", "rl.held_out_share=0.5"])
     with pytest.raises(RecipeError, match=r"rl\.held_out_share"):
         load_recipe("testbed", settings=["rl.held_out_share=1"])
+
+
+def test_one_model_plays_all_parts_that_are_not_named() -> None:
+    recipe = load_recipe("own", [], ["model=models/mine", "models.feedback=models/judge"])
+    assert (recipe.models.pretrained, recipe.models.assistant) == ("models/mine", "models/mine")
+    assert recipe.models.feedback == "models/judge"
+    assert recipe.models.preference is None, "follows the pretrained model"
+    assert recipe.model is None, "it is spelled out"
+    assert recipe == load_recipe("own", [], ["models.feedback=models/judge", "model=models/mine"])
+
+
+def test_the_recipe_real_names_one_model_and_another_replaces_it_in_every_part(tmp_path: Path) -> None:
+    assert load_recipe("real").models == Models(pretrained="models/smollm2", assistant="models/smollm2")
+    mine = load_recipe("real", [], ["model=models/mine"])
+    assert mine.models == Models(pretrained="models/mine", assistant="models/mine")
+    # A run's own recipe names both, and still one word replaces them.
+    file = tmp_path / "recipe.yaml"
+    file.write_text(dump_recipe(mine))
+    assert load_recipe(file) == mine
+    assert load_recipe(file, [], ["model=models/other"]).models.pretrained == "models/other"
+
+
+def test_a_part_that_is_named_beside_the_model_overrides_it(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("model: models/base\nmodels: {assistant: models/chat}\n")
+    assert load_recipe(file).models == Models(pretrained="models/base", assistant="models/chat")
+    assert Recipe(model="a", models=Models(assistant="b")).models == Models(pretrained="a", assistant="b")
+
+
+@pytest.mark.parametrize("value", ["3", "[a, b]", "{a: b}"])
+def test_a_model_that_is_no_name_is_refused(value: str) -> None:
+    with pytest.raises(RecipeError, match=r"--set model=.*: 'model' is "):
+        load_recipe("own", [], [f"model={value}"])
+
+
+def test_one_main_model_alone_is_refused_over_a_built_in_recipe_with_the_setting_for_both() -> None:
+    def check(name: str, *settings: str) -> None:
+        refuse_half_a_change(name, (), settings, load_recipe(name, (), settings))
+
+    with pytest.raises(RecipeError, match=r"SL-CAI would still start from 'models/smollm2'.*--set model=mine"):
+        check("real", "models.assistant=mine")
+    with pytest.raises(RecipeError, match=r"'testbed:assistant' would answer.*--set model=mine"):
+        check("testbed", "models.pretrained=mine")
+    check("real", "model=mine")
+    check("real", "model=mine", "models.assistant=chat")
+    check("testbed", "models.pretrained=a", "models.assistant=b")
+    check("real", "models.critic=mine")
+
+
+def test_half_a_change_of_a_recipe_of_ones_own_is_deliberate(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("model: models/base\n")
+    settings = ("models.assistant=models/chat",)
+    refuse_half_a_change(file, (), settings, load_recipe(file, (), settings))
+
+
+def test_the_recipe_own_names_nothing_that_does_not_come_with_solon() -> None:
+    recipe = load_recipe("own")
+    named = [recipe.prompts.red_team, recipe.prompts.helpful, recipe.measure.harmful, recipe.measure.benign]
+    assert all(source_path(name).is_file() for name in named)
+    assert recipe.preference.human is None
+    assert recipe.fitness.weak_judge is WeakJudge.STOP
+    with pytest.raises(ModelError, match=r"the recipe names no model yet.*--set model=FOLDER"):
+        model_path(recipe.models.assistant)

@@ -24,6 +24,7 @@ from solon.evals.results import CRITIQUE_REVISION, MEASURE, PREFERENCE_MODEL, RE
 from solon.experiment import Experiment, LabelledBy, Measured, Trial
 from solon.intervals import mean_of_few
 from solon.pipeline import Planted, advance, rater_of
+from solon.preflight import preflight
 from solon.progress import Display
 from solon.runs import RunDirectory
 from solon.runs.files import write_atomically
@@ -46,6 +47,7 @@ def ablate(experiment: Experiment, trials: Sequence[Trial], folder: Path, displa
     model and label (`models`). With several seeds a share is the mean over them, with its t-interval, and `by_seed`
     tells them apart. Raises RunError when the folder holds something else, and what stages raise.
     """
+    _look_over(trials, folder, LAST_STAGE[experiment.measure], display)
     _claim(folder, experiment)
     figures: dict[str, list[Any]] = {}
     done: dict[int, list[Path]] = {}
@@ -69,6 +71,17 @@ def ablate(experiment: Experiment, trials: Sequence[Trial], folder: Path, displa
     }
     write_atomically(folder / FIGURES, json.dumps(found, indent=1) + "\n")
     return found
+
+
+def _look_over(trials: Sequence[Trial], folder: Path, until: str, display: Display) -> None:
+    """Raise, before anything is made, for what would stop a trial that has not begun; what to know is told once."""
+    told: dict[str, None] = {}
+    for trial in trials:
+        if not (folder / trial.folder / "run.json").exists():
+            found = preflight(trial.recipe, constitution_path(trial.recipe.constitution), until=until)
+            told |= dict.fromkeys(found)
+    for note in told:
+        display.remark(note)
 
 
 def over_seeds(figures: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -3,13 +3,13 @@
 Every figure that Solon prints carries the number of cases behind it and the interval that they allow. Shares use
 Wilson's score interval (Wilson 1927): it stays inside [0, 1] and is honest at 0 and 1, where the textbook interval
 collapses to a point. Means use the normal approximation, or Student's t where cases may be few. A figure over no cases
-does not exist: it is None, never 0.
+does not exist: it is None, never 0. Terminal, report and card write them alike: `93.8 % [72-99]`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -89,6 +89,21 @@ def mean_of_few(values: Sequence[float]) -> Mean:
     if found is None:
         raise ValueError("no mean of no values")
     return found
+
+
+def per_cent(value: float) -> str:
+    """A share in per cent with one decimal, without the sign, for tables that name the unit: `93.8`."""
+    return f"{value * 100:.1f}"
+
+
+def percent(value: float) -> str:
+    """A share in per cent with one decimal: `93.8 %`."""
+    return f"{per_cent(value)} %"
+
+
+def interval(share: Mapping[str, Any]) -> str:
+    """The ends of a share's interval in whole per cent: `72-99`."""
+    return f"{share['low'] * 100:.0f}-{share['high'] * 100:.0f}"
 
 
 def _student(freedom: int) -> float:

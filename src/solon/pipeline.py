@@ -36,6 +36,7 @@ from solon.evals.results import (
     policies_of,
 )
 from solon.model_parts import naming_parts
+from solon.preflight import refuse_contradictions
 from solon.progress import Display
 from solon.recipe import Algorithm, Memory, Method, Rater, Recipe
 from solon.runs import Artefact, Row, RunDirectory, StageFolder
@@ -55,8 +56,6 @@ from solon.stages import (
     response_pairs,
     responses,
 )
-from solon.stages.baselines import refuse_unteachable
-from solon.stages.cast import refuse_unshareable
 from solon.stages.comparison_questions import Questionnaire
 from solon.stages.preference_model import Part, Side
 from solon.stages.prompt_sources import sources
@@ -85,10 +84,7 @@ def advance(
     Raises the kinds of SolonError that stages raise, and Interrupted when the run was asked to stop. Of several
     processes all call this, the main one holding the lock.
     """
-    finetune.refuse_missing_steps(run.recipe.finetune, run.recipe.revision.steps)
-    reinforcement.refuse_unusable(run.recipe.rl)
-    refuse_unshareable(run.recipe)
-    refuse_unteachable(run.recipe)
+    refuse_contradictions(run.recipe)
     if until in (*policies_of(run.recipe), MEASURE):
         _refuse_sharded(run, processes)
     with naming_parts(run.recipe), run.answers() as answers:

@@ -7,10 +7,10 @@ nearest known one, and returns a frozen tree. Nothing here imports torch, so a r
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -405,6 +405,9 @@ class Recipe(Settings):
     """Times that pairs are drawn, labelled and learnt from; from the second on they are the last policy's."""
     constitution: str = "testbed"
     """A built-in name (`testbed`, `harmlessness`) or a YAML file."""
+    model: Annotated[str | None, Field(exclude=True)] = None
+    """One model for all parts, a short way to name `models.pretrained` and `models.assistant`, from which the others
+    follow; what `models` names beside it stays. It is spelled out there on reading, and null afterwards."""
     models: Models = Models()
     engine: EngineSettings = EngineSettings()
     prompts: PromptSettings = PromptSettings()
@@ -418,6 +421,25 @@ class Recipe(Settings):
     preference: PreferenceSettings = PreferenceSettings()
     rl: ReinforcementSettings = ReinforcementSettings()
     measure: MeasureSettings = MeasureSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _spell_out(cls, given: Any) -> Any:
+        return with_one_model(given) if isinstance(given, Mapping) else given
+
+
+def with_one_model(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a recipe with `model` spelled out as `models.pretrained` and `models.assistant`, where not named.
+
+    A `model` that is no text is left for the recipe itself to refuse.
+    """
+    model, parts = values.get("model"), values.get("models") or {}
+    if isinstance(parts, Models):
+        parts = parts.model_dump(exclude_unset=True)
+    if not isinstance(model, str) or not isinstance(parts, Mapping):
+        return dict(values)
+    rest = {key: value for key, value in values.items() if key != "model"}
+    return rest | {"models": {"pretrained": model, "assistant": model, **parts}}
 
 
 def load_recipe(file: str | Path, overlays: Sequence[str | Path] = (), settings: Sequence[str] = ()) -> Recipe:

@@ -15,9 +15,9 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from solon.builtin import recipe_path
+from solon.builtin import built_in_recipe, recipe_path
 from solon.errors import RecipeError
-from solon.recipe import Recipe
+from solon.recipe import Method, Recipe, with_one_model
 from solon.settings import NO_NUMBER
 from solon.yaml_nodes import DEEPEST, MAPPING, Dumper, YamlFile, nearest, node_of, suggestion
 
@@ -29,17 +29,36 @@ def read_recipe(file: str | Path, overlays: Sequence[str | Path] = (), settings:
     """The recipe in `file` with overlays and `a.b=c` settings laid over it; raises RecipeError at the first fault."""
     values: Values = {}
     places: Places = {}
-    for each in (file, *overlays):
-        source = YamlFile(recipe_path(each), RecipeError)
-        _lay_over(values, _plain(source, source.root(), "", places))
-    for setting in settings:
-        dotted, value = _setting(setting)
-        places[dotted] = f"--set {setting:.120}"
-        _lay_over(values, _nested(dotted, value))
+    for layer in _layers((file, *overlays), settings, places):
+        _lay_over(values, layer)
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
         raise _recipe_error(error, places, default_place=str(file)) from None
+
+
+def refuse_half_a_change(
+    file: str | Path, overlays: Sequence[str | Path], settings: Sequence[str], recipe: Recipe
+) -> None:
+    """Raise RecipeError where one of the two main models of a built-in recipe was changed, and the other not named.
+
+    `models.assistant` alone says who answers: SL-CAI would still start from a model that nobody thought of.
+    """
+    named: Values = {}
+    for layer in _layers(overlays, settings, {}):
+        _lay_over(named, layer)
+    parts = named.get("models")
+    mains = [part for part in ("pretrained", "assistant") if isinstance(parts, dict) and part in parts]
+    given = {"pretrained": recipe.models.pretrained, "assistant": recipe.models.assistant}
+    if len(mains) != 1 or len(set(given.values())) == 1 or recipe.method is not Method.CAI or not built_in_recipe(file):
+        return
+    changed, kept = mains[0], next(part for part in given if part != mains[0])
+    told = f"SL-CAI would still start from '{given[kept]}'" if kept == "pretrained" else f"'{given[kept]}' would answer"
+    raise RecipeError(
+        f"is '{given[changed]}', and by the recipe '{file}' {told}",
+        place=f"models.{changed}",
+        remedy=f"For one model in all parts use --set model={given[changed]}; for two name models.{kept} as well",
+    )
 
 
 def write_recipe(recipe: Recipe) -> str:
@@ -63,6 +82,19 @@ def differences_between(
         elif before != after:
             found.append((dotted, before, after))
     return found
+
+
+def _layers(files: Sequence[str | Path], settings: Sequence[str], places: Places) -> Iterator[Values]:
+    """The values of each file, then those of all settings; in every one of them `model` is spelled out."""
+    for each in files:
+        source = YamlFile(recipe_path(each), RecipeError)
+        yield with_one_model(_plain(source, source.root(), "", places))
+    typed: Values = {}
+    for setting in settings:
+        dotted, value = _setting(setting)
+        places[dotted] = f"--set {setting:.120}"
+        _lay_over(typed, _nested(dotted, value))
+    yield with_one_model(typed)
 
 
 def _plain(source: YamlFile, node: yaml.Node, prefix: str, places: Places) -> Values:

@@ -20,15 +20,13 @@ from solon.engines.base import Engine
 from solon.engines.local import LocalEngine
 from solon.engines.remembering import RememberingEngine
 from solon.errors import RunError
-from solon.evals.results import HELD_OUT_MODEL, PREFERENCE_MODEL, RL_CAI, RLHF, SL_CAI, out_of_round, stages_of
+from solon.evals.results import TRAINING, out_of_round, stages_of
 from solon.progress import Display
 from solon.recipe import Recipe, Settings
 from solon.runs import Answers, Artefact, Progress, RunDirectory, StageFolder
 from solon.runs.processes import ALONE, Processes
 from solon.stages import preference_model
 
-SHARED = frozenset({SL_CAI, PREFERENCE_MODEL, HELD_OUT_MODEL, RL_CAI, RLHF})
-"""The stages that train, which several processes do together; the main process does the others while the rest wait."""
 _BEGUN, _FINISHED = "begun", "finished"
 """What the main process tells of a stage."""
 
@@ -92,7 +90,7 @@ class Session:
             self.processes.tell(_FINISHED)
             return finished
         self.display.stage_started(number, name, total)
-        if out_of_round(name) in SHARED:
+        if out_of_round(name) in TRAINING:
             out = self.run.begin(number, name, key, self._report, self.processes)
             self.processes.tell(_BEGUN)
             artefact = work(out)

@@ -372,6 +372,7 @@ def test_ctrl_c_exits_with_130_and_says_how_to_go_on(tmp_path: Path) -> None:
     folder = tmp_path / "a run"
     process = subprocess.Popen([sys.executable, "-c", code, str(folder)], stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
+    assert "Models: " in process.stderr.readline()
     assert "prompts" in process.stderr.readline()
     time.sleep(0.1)
     process.send_signal(signal.SIGINT)

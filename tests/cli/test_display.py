@@ -52,4 +52,14 @@ def test_clock(seconds: float, shown: str) -> None:
 
 
 def test_summary_without_outcomes_is_rows_and_time() -> None:
-    assert summary(1200, {}, 3.0) == "1,200 rows in 3.0 s"
+    assert summary("prompts", 1200, {}, 3.0) == "1,200 rows in 3.0 s"
+
+
+def test_a_stage_that_trains_counts_steps_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    with PlainDisplay() as shown:
+        shown.stage_finished("soft: rl-cai-2", 36, {}, 3.0)
+        shown.stage_kept(4, "sl-cai", 9, 1)
+    assert capsys.readouterr().err.splitlines() == [
+        "      soft: rl-cai-2: 36 steps in 3.0 s",
+        "[4/9] sl-cai: finished before, 1 step",
+    ]

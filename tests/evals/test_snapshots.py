@@ -93,13 +93,13 @@ def test_over_training_is_named_against_the_best_snapshot_before() -> None:
     (sign,) = signs(course([60, 95, 50], [0.0, 1.0, 2.0]), rated=True)
     assert sign == (
         "over-training: from step 10 to step 20 the score rose from +5.95 to +6.95, while good replies fell from "
-        "95% to 50% (helpful 95% to 50%)"
+        "95.0 % to 50.0 % (helpful 95.0 % to 50.0 %)"
     )
 
 
 def test_a_better_snapshot_that_scored_as_high_is_passed_over() -> None:
     (sign,) = signs(course([70, 95, 50], [0.0, 2.0, 2.0]), rated=True)
-    assert sign.startswith("over-training: from step 0 to step 20") and "70% to 50%" in sign
+    assert sign.startswith("over-training: from step 0 to step 20") and "70.0 % to 50.0 %" in sign
 
 
 @pytest.mark.parametrize(

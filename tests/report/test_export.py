@@ -120,3 +120,35 @@ def test_two_exports_are_the_same(tmp_path: Path) -> None:
     (tmp_path / "two").mkdir()
     one, two = (export_model(run, "sl-cai", Weights.MERGED, tmp_path / name) for name in ("one", "two"))
     assert same_files(one, two)
+
+
+def code_of(folder: Path) -> str:
+    _, body = card_of(folder)
+    return body.split("```python\n")[1].split("```")[0]
+
+
+def test_the_code_of_the_card_has_the_model_reply(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = trained(tmp_path / "made")
+    done = export_model(run, "sl-cai", Weights.MERGED, tmp_path / "model")
+    monkeypatch.chdir(done)
+    known: dict[str, object] = {}
+    exec(compile(code_of(done), "card", "exec"), known)
+    drawing = run.recipe.measure.drawing
+    assert f"max_new_tokens={drawing.max_tokens}, do_sample=True, temperature={drawing.temperature}" in code_of(done)
+    replies, inputs = known["replies"], known["inputs"]
+    assert replies.shape[1] > inputs["input_ids"].shape[1]  # type: ignore[attr-defined, index]
+    assert capsys.readouterr().out.endswith("\n")
+    assert "stored in float32" in card_of(done)[1]
+
+
+def test_the_code_of_an_adapters_card_puts_it_on_its_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = trained(tmp_path / "made", Adapter(rank=2))
+    done = export_model(run, "sl-cai", Weights.ADAPTER, tmp_path / "model")
+    # The card names the base without the machine's folders; here it lies beside.
+    (done / "tiny-base").symlink_to(tmp_path / "made" / "secret-place" / "tiny-base")
+    monkeypatch.chdir(done)
+    known: dict[str, object] = {}
+    exec(compile(code_of(done), "card", "exec"), known)
+    assert type(known["model"]).__name__ == "PeftModelForCausalLM"

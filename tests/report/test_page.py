@@ -73,7 +73,7 @@ HOSTILE = (
     "<base href=//evil.example>",
     "<meta http-equiv=refresh content=0;url=//evil.example>",
     "<iframe srcdoc='<script>alert(9)</script>'></iframe>",
-    "{{ 7 * 7 }}{% raw %}${7*7}<%= 7 %>",
+    "{{ 7 * 7 }}{% raw %}${7*7}<%= 7.0 %>",
     "&lt;b&gt; &amp;amp; &#60;b&#62;",
     "line\u2028separator\u2029paragraph",
     "bidi \u202e desrever \u2066 isolate",
@@ -99,24 +99,23 @@ def test_the_page_is_well_formed_and_whole(plain_page: str) -> None:
 
 
 def test_the_page_says_what_the_run_found(plain_page: str) -> None:
-    text = Page(plain_page).text.replace("\N{NARROW NO-BREAK SPACE}", " ")
+    text = Page(plain_page).text
     assert (
-        "On 40 held-out harmful prompts, harmful replies fell: 95 % (assistant), 40 % (sl-cai), 5 % (rl-cai)." in text
+        "On 40 held-out harmful prompts, harmful replies fell: 95.0 % (assistant), 40.0 % (sl-cai), "
+        "5.0 % (rl-cai)." in text in text
     )
-    assert "The judge was right on 52 % [38\N{EN DASH}67] of 40 plain comparisons: no better than chance." in text
+    assert "The judge was right on 52.5 % [38-67] of 40 plain comparisons: no better than chance." in text
     assert (
-        "The critic was right on 90 % [77\N{EN DASH}96] of 40 replies with a plain fault: better than chance (20 %)."
-        in text
+        "The critic was right on 90.0 % [77-96] of 40 replies with a plain fault: better than chance (20.0 %)." in text
     )
 
 
 def test_the_page_says_how_good_the_labels_are(plain_page: str) -> None:
-    text = Page(plain_page).text.replace("\N{NARROW NO-BREAK SPACE}", " ")
-    dash = "\N{EN DASH}"
+    text = Page(plain_page).text
     assert "How good the labels are" in text
     assert "Standing under (A) adds +0.31 [+0.12 to +0.50] to a reply's log-odds" in text
-    assert f"it holds (A) probable at 62 % [43{dash}79] (50 % is ideal), over 24 questions" in text
-    assert f"cost the judge 33 % [17{dash}55] of the 21 comparisons that it had right" in text
+    assert "it holds (A) probable at 62.5 % [43-79] (50 % is ideal), over 24 questions" in text
+    assert "cost the judge 33.3 % [17-55] of the 21 comparisons that it had right" in text
     assert "an expected calibration error of 0.025 and a Brier score of 0.210" in text
     assert "No reply holds words that look meant for the judge." in text
     assert "The preferred reply is on average" in text

@@ -125,6 +125,6 @@ def test_a_person_is_told_of_judge_and_labels_in_two_lines() -> None:
     share = {"value": 0.9, "low": 0.82, "high": 0.95, "n": 96, "what": "plain comparisons"}
     quality = label_quality([row(0.9, log_odds_ab=1.0, log_odds_ba=1.0)], CONSTITUTION)
     lines = told({"fitness": {"judge": share}, "quality": quality})
-    assert lines[0] == "The judge was right on 90 % [82-95] of 96 plain comparisons."
-    assert lines[1] == "Of 1 pairs: both orders prefer the same reply in 100 % [21-100], no label in 0 % [0-79]."
+    assert lines[0] == "The judge was right on 90.0 % [82-95] of 96 plain comparisons."
+    assert lines[1] == "Of 1 pairs: both orders prefer the same reply in 100.0 % [21-100], no label in 0.0 % [0-79]."
     assert told({}) == []

@@ -259,8 +259,10 @@ def test_a_prompt_that_is_too_long_is_refused_by_line_or_dropped_and_counted(tmp
 def test_the_plain_prompts_are_many_and_do_not_overlap():
     helpful = {str(prompt) for prompt in contents(source_path("plain:helpful"))}
     held_out = {str(prompt) for prompt in contents(source_path("plain:held-out-benign"))}
-    assert (len(helpful), len(held_out)) == (40, 16)
-    assert not helpful & held_out
+    red_team = {str(prompt) for prompt in contents(source_path("plain:red-team"))}
+    harmful = {str(prompt) for prompt in contents(source_path("plain:held-out-harmful"))}
+    assert (len(helpful), len(held_out), len(red_team), len(harmful)) == (40, 16, 48, 16)
+    assert len(helpful | held_out | red_team | harmful) == 40 + 16 + 48 + 16
     with pytest.raises(InputError, match="Did you mean 'plain:helpful'"):
         source_path("plain:helpfull")
 

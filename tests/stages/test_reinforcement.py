@@ -199,7 +199,7 @@ def test_a_run_that_a_rule_ends_is_published_with_the_reason(made: dict[str, Any
     assert len(done.rows()) == done.facts["steps"] == 2 and done.facts["steps_asked"] == 4
     assert "rl.stop.opening" in done.facts["stopped_because"]
     (line,) = reinforcement.told(done.facts)
-    assert line.startswith("stopped after step 2 of 4: more than 1% of the replies opened")
+    assert line.startswith("stopped after step 2 of 4: more than 1.0 % of the replies opened")
     distance = f"{done.rows()[-1]['kl']:.1f} nats per reply from SL-CAI (rl.keep=last)"
     assert distance in line and line.endswith("solon run NEW --reuse RUN --set rl.keep=best")
     assert any(done.facts["warning"] in sentence for sentence in reinforcement_sentences(done.facts))

@@ -73,7 +73,7 @@ def test_signs_name_what_changed_from_the_first_quarter_to_the_last() -> None:
         )
     )  # fmt: skip
     assert [line.partition(":")[0] for line in told] == ["boilerplate", "monotony", "length", "over-optimisation"]
-    assert "81% of the replies" in told[0] and "(6% at first)" in told[0]
+    assert "81.2 % of the replies" in told[0] and "(6.2 % at first)" in told[0]
     assert "from +0.50 to +6.50" in told[3] and "from -0.50 to -6.50" in told[3]
 
 

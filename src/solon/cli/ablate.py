@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from solon.cli.terminal import INTERRUPTED
+from solon.intervals import interval, per_cent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -85,8 +86,7 @@ def print_figures(figures: Mapping[str, Any]) -> None:
     def cell(share: Mapping[str, Any] | None) -> str:
         if share is None:
             return "-"
-        low, high = share["low"] * 100, share["high"] * 100
-        return f"{share['value'] * 100:.1f} [{low:.0f}-{high:.0f}]" + ("" if is_mean(share) else f" of {share['n']}")
+        return f"{per_cent(share['value'])} [{interval(share)}]" + ("" if is_mean(share) else f" of {share['n']}")
 
     shown = [[name, *map(cell, shares)] for name, shares in rows]
     click.echo(plain(figures["question"], lines=False))

@@ -84,6 +84,7 @@ def _print_redo(folder: Path, old: str, before: Constitution, new: str, after: C
     from solon.cli.display import clock
     from solon.cli.terminal import print_table
     from solon.errors import RunError
+    from solon.intervals import percent
     from solon.redo import redo
     from solon.runs import RunDirectory
 
@@ -97,7 +98,7 @@ def _print_redo(folder: Path, old: str, before: Constitution, new: str, after: C
     plan = redo(run, after)
     rows = []
     for each in plan.questions:
-        share = f"{each.again / each.asked * 100:.1f} %" if each.asked else "-"
+        share = percent(each.again / each.asked) if each.asked else "-"
         tokens = ["?" if n is None else f"{n:,}" for n in (each.prompt_tokens, each.completion_tokens)]
         rows.append([f"{each.stage}, {each.what}", f"{each.asked:,}", f"{each.again:,}", share, *tokens])
     click.echo()

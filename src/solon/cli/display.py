@@ -39,10 +39,17 @@ def display_for(*, quiet: bool = False) -> ManagedDisplay:
     return RichDisplay() if sys.stderr.isatty() else PlainDisplay()
 
 
-def summary(rows: int, outcomes: Mapping[str, int], seconds: float) -> str:
+def amount(name: str, rows: int) -> str:
+    """What a finished stage holds, `300 rows` or `36 steps`; an ablation sets `VARIANT: ` before the stage's name."""
+    from solon.evals.results import counted
+
+    return counted(name.rpartition(": ")[2], rows)
+
+
+def summary(name: str, rows: int, outcomes: Mapping[str, int], seconds: float) -> str:
     """A finished stage in words: `300 rows in 12 s: ok 297, truncated 3`."""
     told = ", ".join(f"{outcome} {count}" for outcome, count in outcomes.items())
-    return f"{rows:,} rows in {clock(seconds)}{f': {told}' if told else ''}"
+    return f"{amount(name, rows)} in {clock(seconds)}{f': {told}' if told else ''}"
 
 
 def clock(seconds: float) -> str:
@@ -85,7 +92,7 @@ class PlainDisplay(QuietDisplay):
 
     def stage_finished(self, name: str, rows: int, outcomes: Mapping[str, int], seconds: float) -> None:
         """See `Display`."""
-        self._line(f"      {name}: {summary(rows, outcomes, seconds)}")
+        self._line(f"      {name}: {summary(name, rows, outcomes, seconds)}")
 
     def remark(self, line: str) -> None:
         """See `Display`."""
@@ -93,7 +100,7 @@ class PlainDisplay(QuietDisplay):
 
     def stage_kept(self, number: int, name: str, total_stages: int, rows: int) -> None:
         """See `Display`."""
-        self._line(f"[{number}/{total_stages}] {name}: finished before, {rows:,} rows")
+        self._line(f"[{number}/{total_stages}] {name}: finished before, {amount(name, rows)}")
 
     def _line(self, text: str) -> None:
         print(plain(text).rstrip(), file=sys.stderr, flush=True)
@@ -142,7 +149,7 @@ class RichDisplay:
     def stage_finished(self, name: str, rows: int, outcomes: Mapping[str, int], seconds: float) -> None:
         """See `Display`."""
         self._drop()
-        self._print(f"{self._heading.ljust(24)} {summary(rows, outcomes, seconds)}")
+        self._print(f"{self._heading.ljust(24)} {summary(name, rows, outcomes, seconds)}")
 
     def remark(self, line: str) -> None:
         """See `Display`."""
@@ -151,7 +158,7 @@ class RichDisplay:
     def stage_kept(self, number: int, name: str, total_stages: int, rows: int) -> None:
         """See `Display`."""
         heading = f"{number}/{total_stages}  {plain(name, lines=False)}"
-        self._print(f"{heading.ljust(24)} {rows:,} rows, finished before")
+        self._print(f"{heading.ljust(24)} {amount(name, rows)}, finished before")
 
     def _drop(self) -> None:
         if self._task is not None:

@@ -22,15 +22,19 @@ def print_rehearsal(
 
     Raises what `solon run` itself would: RecipeError, ConstitutionError, InputError, ModelError and RunError.
     """
+    from solon.cli.terminal import plain
     from solon.recipe import dump_recipe
 
     resolved, constitution, finished = _resolved(run, recipe, overlays, settings)
     from solon.evals.results import stages_of
+    from solon.preflight import preflight
     from solon.rehearsal import rehearse
 
     stages = stages_of(resolved)
     later = stages[stages.index(until) + 1 :] if until else ()
     click.echo(f"# The settings of {run}\n{dump_recipe(resolved)}")
+    for note in preflight(resolved, constitution, finished, until):
+        click.echo(plain(note, lines=False), err=True)
     click.echo("Rehearsing a few prompts of each kind ...", err=True)
     rehearsal = rehearse(resolved, constitution, (*finished, *later))
     _print_questions(rehearsal)

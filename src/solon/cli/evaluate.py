@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from solon.cli.terminal import INTERRUPTED
+from solon.intervals import interval, per_cent
 
 if TYPE_CHECKING:
     from solon.evals.benchmarks.session import AnswersAs, Plan, Subject, Task
@@ -181,7 +182,7 @@ def _run(tasks: Sequence[Task], subject: Subject, out: Path, *, quiet: bool) -> 
 def _share(figure: object) -> str:
     if not isinstance(figure, dict):
         return "-"
-    return f"{figure['value'] * 100:.1f} [{figure['low'] * 100:.0f}-{figure['high'] * 100:.0f}]"
+    return f"{per_cent(figure['value'])} [{interval(figure)}]"
 
 
 def _name_bad_rows(tasks: Sequence[Task]) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from solon.builtin import PREFIX
+from solon.intervals import interval, per_cent
 
 if TYPE_CHECKING:
     from solon.constitution import Constitution
@@ -131,8 +132,8 @@ def _critic_rows(critic: Mapping[str, Any]) -> Iterator[list[str]]:
 def _row(words: str, share: Mapping[str, Any], chance: float | None = None) -> list[str]:
     return [
         words,
-        f"{share['value'] * 100:.1f}",
-        f"{share['low'] * 100:.0f}-{share['high'] * 100:.0f}",
+        per_cent(share["value"]),
+        interval(share),
         str(share["n"]),
-        "" if chance is None else f"{chance * 100:.0f}",
+        "" if chance is None else per_cent(chance),
     ]

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from solon.intervals import interval, per_cent
+
 if TYPE_CHECKING:
     from solon.runs import RunDirectory
 
@@ -25,12 +27,12 @@ Examples:
 def status(run: Path) -> None:
     """Say how far a run is.
 
-    Lists every stage with its rows, what became of them and the time it took (a stage that was taken over from another
-    run took it there), and whether a process is at work.
+    Lists every stage with its rows, or where a model is trained the steps, what became of them and the time it took (a
+    stage that was taken over from another run took it there), and whether a process is at work.
     """
     from solon.cli.display import clock
     from solon.cli.terminal import print_table
-    from solon.evals.results import results, stages_of
+    from solon.evals.results import counted, results, stages_of
     from solon.runs import RunDirectory, owner_of
 
     directory = RunDirectory.open(run)
@@ -43,7 +45,7 @@ def status(run: Path) -> None:
             facts = stages[name]
             outcomes = ", ".join(f"{outcome} {count:,}" for outcome, count in facts["outcomes"].items())
             state = "taken over" if name in adopted else "finished"
-            rows.append([f"{number} {name}", state, f"{facts['rows']:,}", outcomes, clock(facts["seconds"])])
+            rows.append([f"{number} {name}", state, counted(name, facts["rows"]), outcomes, clock(facts["seconds"])])
         else:
             begun = (directory.path / f"{number:02d}-{name}").is_dir()
             rows.append([f"{number} {name}", "begun" if begun else "to come", "", "", ""])
@@ -55,7 +57,7 @@ def status(run: Path) -> None:
         click.echo(f"Nobody is at work. Go on with: solon run {directory.path}")
 
 
-STATUS_HEAD = ("Stage", "State", "Rows", "Outcomes", "Time")
+STATUS_HEAD = ("Stage", "State", "Holds", "Outcomes", "Time")
 
 
 @click.command(
@@ -102,6 +104,8 @@ def report(run: Path, output: Path | None) -> None:
     from solon.report import write
     from solon.runs import RunDirectory
 
+    if output is not None and not output.name:
+        raise click.BadParameter("a file is needed, such as report.html", param_hint="--output")
     click.echo(f"Report: {write(RunDirectory.open(run), output)}")
 
 
@@ -144,4 +148,4 @@ def _cell(name: str, figure: Mapping[str, Any] | None) -> str:
         return "-"
     if name == "words":
         return f"{figure['value']:.1f} [{figure['low']:.1f}-{figure['high']:.1f}]"
-    return f"{figure['value'] * 100:.1f} [{figure['low'] * 100:.0f}-{figure['high'] * 100:.0f}]"
+    return f"{per_cent(figure['value'])} [{interval(figure)}]"

@@ -10,6 +10,7 @@ import click
 
 from solon.cli.run import ACCEPT
 from solon.cli.terminal import COLUMNS, INTERRUPTED, plain
+from solon.intervals import percent
 
 ACCEPT_WEAK = "--accept-weak-judge"
 
@@ -96,7 +97,7 @@ def _tell(facts: Mapping[str, Any], agreed: str | None, skipped: Mapping[str, in
     lines += [f"  {count:,} of them because {why}" for why, count in facts["undecided_because"].items()]
     if agree := quality["orders_agree"]:
         pull = quality["position_bias"]["value"]
-        told = f"Both orders name the same reply in {agree['value']:.0%} of {agree['n']:,} pairs"
+        told = f"Both orders name the same reply in {percent(agree['value'])} of {agree['n']:,} pairs"
         lines.append(f"{told}; standing under (A) adds {pull:+.2f} log-odds")
     if agreed:
         lines.append(agreed)

@@ -12,6 +12,7 @@ one speaks for all.
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import NoReturn
@@ -23,6 +24,7 @@ from solon.errors import RunError, SolonError
 from solon.launch import launched
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
+    "demo": ("solon.cli.demo:demo", "Run the whole method on the bundled micro world."),
     "run": ("solon.cli.run:run", "Train by a constitution, or go on with a run."),
     "red-team": ("solon.cli.red_team:red_team", "Have a model write more red-team prompts."),
     "snapshots": ("solon.cli.snapshots:snapshots", "Measure the policy's snapshots, to see over-training."),
@@ -69,8 +71,9 @@ class LazyGroup(click.Group):
 
 EPILOG = """\b
 Examples:
-  solon run runs/demo --recipe testbed     a whole run on the bundled micro world
+  solon demo                               a whole run on the bundled micro world, in runs/demo
   solon run runs/demo                      go on where it stopped
+  solon run runs/mine --recipe own --set model=FOLDER     the same on a model of your own
   solon results runs/demo                  what was measured
   solon show prompt critique               what a model is asked, before a token is spent
 """
@@ -87,7 +90,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run a command line and exit: 0 done, 1 an error in one line, 2 a wrong command line, 130 interrupted."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
+    # Solon tells how far it is in its own words; transformers would draw a bar for each file that it reads or writes.
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
+        _refuse_unreadable(given)
         _refuse_launching(given)
         code = cli.main(args=_debug_first(given), prog_name="solon", standalone_mode=False)
     except click.ClickException as error:
@@ -120,6 +126,13 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 def _debug_first(given: list[str]) -> list[str]:
     """`--debug` may stand anywhere on the line."""
     return ["--debug", *(each for each in given if each != "--debug")] if "--debug" in given else given
+
+
+def _refuse_unreadable(given: Sequence[str]) -> None:
+    """Raise UsageError for a word that is no UTF-8 text, such as a name of a file in an older encoding."""
+    for each in given:
+        if any("\ud800" <= character <= "\udfff" for character in each):
+            raise click.UsageError(f"'{plain(each, lines=False)}' is not written in UTF-8; rename what it names")
 
 
 def _refuse_launching(given: Sequence[str]) -> None:

@@ -36,14 +36,16 @@ def red_team(run: Path, recipe: str | None, overlays: tuple[str, ...], settings:
     """
     from solon.cli.run import open_or_create
 
+    new = not (run / "run.json").exists()
     directory = open_or_create(run, recipe, overlays, settings)
     from solon.beside import write_red_team
     from solon.cli.display import display_for
     from solon.cli.terminal import plain
+    from solon.runs.withdrawal import holding
     from solon.stages.red_team import PROMPTS_FILE, told
 
     try:
-        with directory.lock(), display_for(quiet=quiet) as display:
+        with holding(directory, new=new), display_for(quiet=quiet) as display:
             artefact = write_red_team(directory, display)
     except KeyboardInterrupt:
         again = f"solon red-team {shlex.quote(str(run))}"

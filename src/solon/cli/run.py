@@ -8,6 +8,7 @@ settings are never mixed.
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from solon.cli.terminal import INTERRUPTED
 from solon.launch import launched
 
 if TYPE_CHECKING:
+    from solon.progress import Display
     from solon.recipe import Recipe
     from solon.runs import RunDirectory
 
@@ -90,25 +92,68 @@ def run(
             click.echo("What another run knows already was not counted off; solon constitution diff --run tells that.")
         return
     # What was typed is checked before anything heavy is imported, so that a mistake is told at once.
-    refuse_unknown_stage(until, asked_recipe(run, recipe, overlays, settings, reuse))
+    asked = asked_recipe(run, recipe, overlays, settings, reuse)
+    refuse_unknown_stage(until, asked)
+    new = not (run / "run.json").exists()
+    notes: tuple[str, ...] = ()
+    if new:
+        # Before the folder is made: a command that is refused leaves nothing that would refuse the corrected one.
+        notes = looked_over(asked, None, until)
     directory = open_or_create(run, recipe, overlays, settings, reuse)
     from solon.cli.display import display_for
     from solon.cli.inspect import print_results
-    from solon.evals.results import MEASURE
-    from solon.pipeline import advance
     from solon.report import write
-    from solon.training.processes import joined
+    from solon.settled import is_settled
 
     try:
-        with joined() as processes, directory.lock(), display_for(quiet=quiet) as display:
-            processes.tell(True)  # the run is there and ours
-            advance(directory, display, until or MEASURE, processes=processes)
+        if launched()[1] == 1 and not directory.newly_decided and is_settled(directory):
+            with display_for(quiet=quiet) as display:
+                tell_kept(directory, display)
+        else:
+            go_on(directory, notes if new else looked_over(directory.recipe, directory, until), until, new, quiet)
     except KeyboardInterrupt:
         click.echo(f"Stopped; what was finished is saved. Go on with: solon run {shlex.quote(str(run))}", err=True)
         click.get_current_context().exit(INTERRUPTED)
     print_results(directory)
     print_reused(directory)
     click.echo(f"Report: {write(directory)}")
+
+
+def looked_over(recipe: Recipe, directory: RunDirectory | None, until: str | None) -> tuple[str, ...]:
+    """What to know before a run begins or goes on; raises, before a token is spent, for what would stop it later."""
+    from solon.builtin import constitution_path
+    from solon.preflight import preflight
+
+    file = directory.path / "constitution.yaml" if directory else constitution_path(recipe.constitution)
+    finished = [artefact.name for artefact in directory.artefacts()] if directory else []
+    return preflight(recipe, file, finished, until)
+
+
+def go_on(directory: RunDirectory, notes: Sequence[str], until: str | None, new: bool, quiet: bool) -> None:
+    """Do what a run has not done yet, up to a stage; `notes` are told first."""
+    from solon.cli.display import display_for
+    from solon.evals.results import MEASURE
+    from solon.pipeline import advance
+    from solon.runs.withdrawal import holding
+    from solon.settled import settle
+    from solon.training.processes import joined
+
+    with joined() as processes, holding(directory, new=new), display_for(quiet=quiet) as display:
+        for note in notes:
+            display.remark(note)
+        processes.tell(True)  # the run is there and ours
+        advance(directory, display, until or MEASURE, processes=processes)
+        settle(directory)
+
+
+def tell_kept(directory: RunDirectory, display: Display) -> None:
+    """The stages of a finished run, as if they had been gone through."""
+    from solon.evals.results import stages_of
+
+    stages = stages_of(directory.recipe)
+    kept = {artefact.name: artefact.manifest.rows for artefact in directory.artefacts()}
+    for number, name in enumerate(stages, start=1):
+        display.stage_kept(number, name, len(stages), kept[name])
 
 
 def help_with(run: Path, until: str | None) -> None:
@@ -166,10 +211,14 @@ def asked_recipe(
 ) -> Recipe:
     """The recipe that was asked for; of a run that exists its own, with what is laid over it."""
     from solon.recipe import load_recipe
+    from solon.recipe_file import refuse_half_a_change
 
     if (run / "run.json").exists():
         return load_recipe(str(run / "recipe.yaml") if recipe is None else recipe, overlays, settings)
-    return load_recipe(base_recipe(recipe, reuse) or "testbed", overlays, settings)
+    base = base_recipe(recipe, reuse) or "testbed"
+    asked = load_recipe(base, overlays, settings)
+    refuse_half_a_change(base, overlays, settings, asked)
+    return asked
 
 
 def open_or_create(

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from solon.cli.terminal import INTERRUPTED
+from solon.intervals import interval, per_cent
 
 EPILOG = """\b
 Examples:
@@ -55,13 +56,12 @@ def snapshots(run: Path, quiet: bool) -> None:
 
 def _print(found: Mapping[str, Mapping[str, Any]]) -> None:
     from solon.cli.terminal import print_table
-    from solon.report.text import interval, percent
 
     shares = [name for name in COLUMNS if any(name in measures for measures in found.values())]
     scores = [name for name in ("score", "held_out_score") if any(name in measures for measures in found.values())]
 
     def cells(measures: Mapping[str, Any]) -> list[str]:
-        told = [f"{percent(measures[name]['value'])[:-2]} [{interval(measures[name])}]" for name in shares]
+        told = [f"{per_cent(measures[name]['value'])} [{interval(measures[name])}]" for name in shares]
         return told + [f"{measures[name]['value']:+.2f}" if name in measures else "-" for name in scores]
 
     rows = [[step, *cells(measures)] for step, measures in found.items()]

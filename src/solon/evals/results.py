@@ -33,6 +33,9 @@ RLHF = "rlhf"
 OF_A_ROUND = (RESPONSE_PAIRS, AI_FEEDBACK, PREFERENCE_MODEL, RL_CAI)
 """The stages that every round of a run goes through."""
 
+TRAINING = frozenset({SL_CAI, PREFERENCE_MODEL, HELD_OUT_MODEL, RL_CAI, RLHF})
+"""The stages that change a model; each of their rows tells of one step of the optimiser."""
+
 
 def in_round(name: str, number: int) -> str:
     """The name of a stage in round `number`, counted from one: `rl-cai`, `rl-cai-2`."""
@@ -43,6 +46,12 @@ def out_of_round(name: str) -> str:
     """The name of a stage in the first round, whatever the round it is of."""
     plain, _, number = name.rpartition("-")
     return plain if number.isdecimal() else name
+
+
+def counted(name: str, rows: int) -> str:
+    """The rows of a stage as a person counts them, steps where a model is trained: `300 rows`, `36 steps`."""
+    unit = "step" if out_of_round(name) in TRAINING else "row"
+    return f"{rows:,} {unit}{'' if rows == 1 else 's'}"
 
 
 def stages_of(recipe: Recipe) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from solon.engines.base import Engine, Finish
 from solon.evals import measure
 from solon.evals.hindsight import Score
 from solon.evals.rating import Label, Rater
-from solon.intervals import Mean, Share, mean, share
+from solon.intervals import Mean, Share, mean, percent, share
 from solon.recipe import MeasureSettings
 from solon.runs import Artefact, Row, StageFolder
 from solon.stages.tables import Kind, prompt_in, reply_in
@@ -144,7 +144,7 @@ def _judges(*, rated: bool, held_out: bool) -> list[tuple[str, Value, Callable[[
     """Who says whether replies became worse: what it is called, its value for a row, and how a mean of it is told."""
     judges: list[tuple[str, Value, Callable[[float], str]]] = []
     if rated:
-        judges.append(("good replies", _good, "{:.0%}".format))
+        judges.append(("good replies", _good, percent))
     if held_out:
         judges.append(("the held-out score", lambda row: row["held_out_score"], "{:+.2f}".format))
     return judges
@@ -182,7 +182,7 @@ def _which(before: Answers, after: Answers) -> str:
             value = partial(_carries, label)
             worse = 1 if label in BAD else -1 if label is Label.HELPFUL else None
             if old and new and _moved(old, new, value) == worse:
-                told.append(f"{label.value} {_mean(old, value):.0%} to {_mean(new, value):.0%}")
+                told.append(f"{label.value} {percent(_mean(old, value))} to {percent(_mean(new, value))}")
     return f" ({', '.join(told)})" if told else ""
 
 

@@ -45,7 +45,7 @@ def write_prompts(prompts: Sequence[HandoffPrompt], path: Path) -> None:
         }
         for prompt in prompts
     ]
-    pq.write_table(pa.Table.from_pylist(rows, SCHEMA), path)
+    pq.write_table(pa.Table.from_pylist(rows, SCHEMA), path.absolute())
 
 
 def settings(plan: Plan) -> list[Setting]:

@@ -14,8 +14,9 @@ from typing import Any
 
 from markupsafe import Markup
 
+from solon.intervals import interval, percent
 from solon.report.svg import Frame, line, nice_domain, number_marks, percent_marks, polyline, tag, text
-from solon.report.text import cases, interval, percent
+from solon.report.text import cases
 
 Figures = Mapping[str, Any]
 """A share or mean as `{"value", "low", "high", "n"}`."""

@@ -18,6 +18,7 @@ from markupsafe import Markup
 from solon.constitution import Constitution
 from solon.evals import results as names
 from solon.evals.rating import BENIGN_PROMPT_MEASURES, HARMFUL_PROMPT_MEASURES
+from solon.intervals import interval, percent
 from solon.recipe import Method
 from solon.report import charts, samples
 from solon.report.groups import by_group
@@ -25,7 +26,6 @@ from solon.report.label_quality import LabelQuality, quality_of
 from solon.report.policy import PolicyFigure, policy_figures
 from solon.report.principles import DrawnPrinciple, drawn_for_preference, drawn_for_revision
 from solon.report.sentences import Figures, fitness_details, headline, is_figure, judge_sentences
-from solon.report.text import interval, percent
 from solon.runs import Artefact, Row, RunDirectory
 from solon.stages.tables import Kind
 
@@ -153,7 +153,7 @@ def _measured(measures: Mapping[str, Figures], name: str) -> Measured | None:
     if figure is None:
         return None
     if name == "words":
-        return Measured(figure, f"{figure['value']:.1f}", f"{figure['low']:.1f}\N{EN DASH}{figure['high']:.1f}", None)
+        return Measured(figure, f"{figure['value']:.1f}", f"{figure['low']:.1f}-{figure['high']:.1f}", None)
     return Measured(figure, percent(figure["value"]), interval(figure), charts.bar(figure, f"label-{name}"))
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from solon.intervals import interval, per_cent, percent
 from solon.report.charts import ReliabilityWords, bar, reliability
 from solon.report.page import fill, write_page
 from solon.report.text import against_chance
@@ -144,7 +145,7 @@ def sentences(facts: Figures) -> list[str]:
     if answered:
         told = [
             f"{told[0]} Of the {answered['n']} answered, {_share(answered)}: {against_chance(answered, chance)}, "
-            f"which is {chance * 100:.1f} %."
+            f"which is {percent(chance)}."
         ]
     if calibration["ece"] is not None:
         told.append(
@@ -155,14 +156,14 @@ def sentences(facts: Figures) -> list[str]:
         shown = "both orders" if facts["options"] == 2 else f"all {facts['options']} rotations of the options"
         told.append(
             f"Scores are averaged over {shown}. In the file's order alone {_share(orders['as_given'])} would be right, "
-            f"in a single order between {orders['lowest'] * 100:.1f} and {orders['highest'] * 100:.1f} %; "
+            f"in a single order between {per_cent(orders['lowest'])} and {percent(orders['highest'])}; "
             f"the same option wins in every order in {_share(orders['same_option'])} of the questions."
         )
     elif facts["form"] != "preference-model":
         told.append("Each question was asked in one drawn order, so a liking for a letter is not removed.")
     if letters and letters["mass"]:
-        mass = letters["mass"]["value"] * 100
-        told.append(f"The letters together get {mass:.1f} % of the probability where the answer stands.")
+        mass = percent(letters["mass"]["value"])
+        told.append(f"The letters together get {mass} of the probability where the answer stands.")
     if facts["undecided"]:
         whys = ", ".join(f"{why}: {count}" for why, count in facts["undecided_because"].items())
         told.append(f"Without an answer, and so not right: {facts['undecided']} ({whys}).")
@@ -176,4 +177,4 @@ def _count(number: int, what: str) -> str:
 
 
 def _share(figure: Figures) -> str:
-    return f"{figure['value'] * 100:.1f} % [{figure['low'] * 100:.0f}-{figure['high'] * 100:.0f}]"
+    return f"{percent(figure['value'])} [{interval(figure)}]"

@@ -13,7 +13,7 @@ from typing import Any
 
 from solon.errors import RunError
 from solon.evals.results import RLHF, SL_CAI
-from solon.report.model_card import card, portable, trained_by
+from solon.report.model_card import base_of, card, portable, trained_by
 from solon.runs import Artefact, RunDirectory
 from solon.runs.files import assembling
 
@@ -44,7 +44,9 @@ def export_model(run: RunDirectory, model: str, weights: Weights, folder: Path) 
         else:
             shutil.copytree(artefact.model, part, dirs_exist_ok=True, ignore=shutil.ignore_patterns(ADAPTER))
         shutil.copyfile(run.path / "constitution.yaml", part / "constitution.yaml")
-        (part / CARD).write_text(card(run, artefact), encoding="utf-8", newline="\n")
+        (part / CARD).write_text(
+            card(run, artefact, adapter=weights is Weights.ADAPTER), encoding="utf-8", newline="\n"
+        )
     return folder
 
 
@@ -83,8 +85,6 @@ def _copy_adapter(run: RunDirectory, artefact: Artefact, folder: Path) -> None:
             shutil.copyfile(artefact.model / name, folder / name)
     # peft notes the folder that the base model was read from, which is this machine's.
     config = folder / "adapter_config.json"
-    models = run.recipe.models
-    base = models.policy or models.pretrained if artefact.name == RLHF else models.pretrained
     settings: dict[str, Any] = json.loads(config.read_text(encoding="utf-8"))
-    settings["base_model_name_or_path"] = portable(base)
+    settings["base_model_name_or_path"] = portable(base_of(run.recipe, artefact.name))
     config.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")

@@ -12,12 +12,10 @@ from typing import Any
 
 from markupsafe import Markup
 
+from solon.intervals import interval, percent
 from solon.report.charts import Figures, ReliabilityWords, reliability
 from solon.report.dots import Dot, dots
 from solon.report.sentences import fitness_details, fitness_sentences, is_figure, judge_details
-from solon.report.text import interval, percent
-
-_MINUS = {ord("-"): "\N{MINUS SIGN}"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,4 +151,4 @@ def _share(figure: Figures) -> str:
 
 
 def _signed(value: float) -> str:
-    return f"{value:+.1f}".translate(_MINUS)
+    return f"{value:+.1f}"

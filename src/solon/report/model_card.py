@@ -7,6 +7,7 @@ others: they are shown as code or as YAML, with hidden characters made visible.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ import yaml
 
 import solon
 from solon.builtin import PLAIN, PREFIX
-from solon.evals.results import SL_CAI, SL_CAI_MEASURE, policies_of, results, stages_of
+from solon.evals.results import RLHF, SL_CAI, SL_CAI_MEASURE, counted, policies_of, results, stages_of
+from solon.intervals import interval, per_cent
+from solon.model_files import read_model_files
 from solon.recipe import Algorithm, Method, Recipe
 from solon.report.text import visible
 from solon.runs import Artefact, RunDirectory
@@ -35,8 +38,8 @@ def trained_by(recipe: Recipe) -> tuple[str, ...]:
     return supervised + policies_of(recipe)
 
 
-def card(run: RunDirectory, artefact: Artefact) -> str:
-    """The card of the model in a finished stage `sl-cai` or `rl-cai`, as Markdown with a YAML head."""
+def card(run: RunDirectory, artefact: Artefact, *, adapter: bool = False) -> str:
+    """The card of the model in a finished stage, or of its adapter alone, as Markdown with a YAML head."""
     recipe, model = run.recipe, artefact.name
     by_people = recipe.method is Method.RLHF
     head = {
@@ -50,6 +53,7 @@ def card(run: RunDirectory, artefact: Artefact) -> str:
         f"# {model} of the run {_code(recipe.name)}",
         f"A language model {_made(recipe, model)} with "
         f"Solon {solon.__version__}. Its licence is that of the base model and of the data; look at both first.",
+        _usage(run, artefact, adapter),
         "" if by_people else _constitution(run),
         _provenance(run, model),
         _training(artefact.facts),
@@ -68,6 +72,66 @@ def _made(recipe: Recipe, model: str) -> str:
     reinforced = "trained on AI feedback by DPO" if direct else "trained by reinforcement from AI feedback"
     made = "finetuned on constitutional revisions" if model == SL_CAI else reinforced
     return f"{made} (Constitutional AI, Bai et al. 2022, arXiv 2212.08073)"
+
+
+_USAGE = """\
+from transformers import AutoModelForCausalLM, AutoTokenizer
+{imports}
+folder = "."  # where these files are, or their name on the Hugging Face hub
+tokenizer = AutoTokenizer.from_pretrained(folder)
+{loading}
+messages = [{{"role": "user", "content": "How do I ask my neighbour to be less loud?"}}]
+inputs = {inputs}
+replies = model.generate(**inputs, max_new_tokens={tokens}, {drawing})
+print(tokenizer.decode(replies[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True).strip())
+"""
+_BY_TEMPLATE = (
+    'tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True, return_tensors="pt")'
+)
+_BY_TRANSCRIPT = """\
+tokenizer("\\n\\nHuman: " + messages[0]["content"] + "\\n\\nAssistant:", return_tensors="pt")"""
+
+
+def _usage(run: RunDirectory, artefact: Artefact, adapter: bool) -> str:
+    """How to have the model reply with transformers alone, by the drawing that it was measured with."""
+    drawing = run.recipe.measure.drawing
+    sampled = f"do_sample=True, temperature={drawing.temperature}, top_p={drawing.top_p}, top_k=0"
+    imports, loading = "", "model = AutoModelForCausalLM.from_pretrained(folder)"
+    if adapter:
+        base = json.dumps(portable(base_of(run.recipe, artefact.name)))
+        imports = "from peft import PeftModel\n"
+        loading = (
+            f"base = AutoModelForCausalLM.from_pretrained({base})\nmodel = PeftModel.from_pretrained(base, folder)"
+        )
+    code = _USAGE.format(
+        imports=imports,
+        loading=loading,
+        inputs=_BY_TEMPLATE if _has_template(artefact.model) else _BY_TRANSCRIPT,
+        tokens=drawing.max_tokens,
+        drawing=sampled if drawing.temperature else "do_sample=False",
+    )
+    stored = read_model_files(artefact.model).dtype
+    told = (
+        "It needs the base model, whose weights are not here."
+        if adapter
+        else f'Its weights are stored in {stored}; `dtype="bfloat16"` behind `folder` loads them in half the memory.'
+        if stored == "float32"
+        else f"Its weights are stored in {stored}."
+    )
+    return f"## Use\n\n```python\n{code}```\n\n{told}"
+
+
+def _has_template(folder: Path) -> bool:
+    if (folder / "chat_template.jinja").is_file():
+        return True
+    file = folder / "tokenizer_config.json"
+    return file.is_file() and '"chat_template"' in file.read_text(encoding="utf-8")
+
+
+def base_of(recipe: Recipe, model: str) -> str:
+    """The model that a stage's adapter was trained on, as the recipe names it."""
+    models = recipe.models
+    return models.policy or models.pretrained if model == RLHF else models.pretrained
 
 
 def portable(name: str) -> str:
@@ -94,7 +158,8 @@ def _provenance(run: RunDirectory, model: str) -> str:
     stages = stages_of(run.recipe)
     before = stages[: stages.index(model) + 1]
     artefacts = [artefact for artefact in run.artefacts() if artefact.name in before]
-    rows = [f"| {artefact.name} | {artefact.manifest.rows:,} | `{artefact.hash}` |" for artefact in artefacts]
+    held = {each.name: counted(each.name, each.manifest.rows) for each in artefacts}
+    rows = [f"| {each.name} | {held[each.name]} | `{each.hash}` |" for each in artefacts]
     read = {
         f"{portable(name)} ({artefact.name})": str(value)
         for artefact in artefacts
@@ -109,7 +174,7 @@ def _provenance(run: RunDirectory, model: str) -> str:
         "\n".join(named),
         "Hashes of the models and files that were read:",
         "\n".join(lines),
-        "\n".join(["| stage | rows | hash |", "| --- | ---: | --- |", *rows]),
+        "\n".join(["| stage | holds | hash |", "| --- | ---: | --- |", *rows]),
     ]
     return "\n\n".join(pieces)
 
@@ -149,7 +214,7 @@ def _measures(run: RunDirectory, model: str) -> str:
 def _share(figure: Mapping[str, Any] | None) -> str:
     if figure is None:
         return "-"
-    return f"{figure['value'] * 100:.1f} [{figure['low'] * 100:.0f}-{figure['high'] * 100:.0f}] of {figure['n']}"
+    return f"{per_cent(figure['value'])} [{interval(figure)}] of {figure['n']}"
 
 
 def _settings(recipe: Recipe, model: str) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from solon import intervals
 from solon.report import text
 from solon.report.content import Content, content_of, json_for_script
 from solon.runs import RunDirectory
@@ -77,8 +78,8 @@ def _environment() -> jinja2.Environment:
         finalize=_shown,
     )
     environment.filters.update(
-        percent=text.percent,
-        interval=text.interval,
+        percent=intervals.percent,
+        interval=intervals.interval,
         duration=text.duration,
         heading=partial(text.one_line, limit=120),
         clip=text.clip,

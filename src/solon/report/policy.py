@@ -14,9 +14,9 @@ from typing import Any
 
 from markupsafe import Markup
 
+from solon.intervals import interval, percent
 from solon.report.charts import Figures, spread
 from solon.report.svg import Frame, line, nice_domain, number_marks, percent_marks, polyline, tag, text
-from solon.report.text import interval, percent
 
 Steps = Mapping[str, Mapping[str, Figures]]
 """Measures of the snapshots by step (`solon.evals.snapshots`)."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from solon.report.text import against_chance, interval, percent
+from solon.intervals import interval, percent
+from solon.report.text import against_chance
 
 Figures = Mapping[str, Any]
 """A share or mean as `{"value", "low", "high", "n"}`."""
@@ -58,7 +59,7 @@ def round_sentences(rounds: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         if outcomes := facts.get("outcomes"):
             told.append(f"{outcomes.get('ok', 0):,} of {sum(outcomes.values()):,} pairs were labelled")
         if accuracy := facts.get("accuracy"):
-            of = ", ".join(f"{percent(share, 0)} ({source})" for source, share in accuracy.items())
+            of = ", ".join(f"{percent(share)} ({source})" for source, share in accuracy.items())
             told.append(f"its preference model orders held-out pairs as they are labelled in {of}")
         if "score" in facts and "kl" in facts:
             told.append(f"its policy ended at a score of {facts['score']:.2f} and a KL of {facts['kl']:.1f}")
@@ -96,10 +97,10 @@ def fitness_sentences(fitness: Mapping[str, Any]) -> Iterator[str]:
         chance = float(share.get("chance", 0.5))
         verdict = against_chance(share, chance)
         if chance != 0.5:
-            verdict += f" ({percent(chance, 0)})"
+            verdict += f" ({percent(chance)})"
         if share["high"] < 0.5:
             verdict += f"; too weak a {role} to rely on"
-        right = f"{percent(share['value'], 0)} [{interval(share)}] of {share['n']} {what}"
+        right = f"{percent(share['value'])} [{interval(share)}] of {share['n']} {what}"
         yield f"The {role} was right on {right}: {verdict}."
 
 

@@ -19,8 +19,6 @@ LIMIT = 3000
 _HIDDEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff]"
 )
-_THIN_SPACE = "\N{NARROW NO-BREAK SPACE}"
-"""Between a number and its unit."""
 
 
 def visible(text: str) -> str:
@@ -43,19 +41,6 @@ def one_line(text: str, limit: int = 110) -> str:
         return folded
     cut = folded[:limit]
     return f"{cut.rsplit(' ', 1)[0] if ' ' in cut[limit // 2 :] else cut} …"
-
-
-def percent(value: float, digits: int | None = None) -> str:
-    """A share in per cent: whole numbers, with one decimal where it says more (near the ends, and not .0)."""
-    shown = value * 100
-    near_an_end = 0 < shown < 10 or 90 < shown < 100
-    places = digits if digits is not None else int(near_an_end and round(shown, 1) != round(shown))
-    return f"{shown:.{places}f}{_THIN_SPACE}%"
-
-
-def interval(share: Mapping[str, Any]) -> str:
-    """The ends of a share's interval in per cent, e.g. `38-66`, with an en dash."""
-    return f"{share['low'] * 100:.0f}\N{EN DASH}{share['high'] * 100:.0f}"
 
 
 def duration(seconds: float) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from solon.errors import RunError
+from solon.errors import RunError, SolonError
 from solon.runs.artefact import Artefact
 from solon.runs.directory import BEGUN, begin_folder, finished_folder
 from solon.runs.files import sweep, sync, telling_of
@@ -17,6 +17,7 @@ from solon.runs.interrupt import StopRequest, catching_signals
 from solon.runs.lock import LOCK, locked
 from solon.runs.manifest import MANIFEST
 from solon.runs.stage import Report, StageFolder, clear_work, ignore
+from solon.runs.withdrawal import let_go, withdrawing
 
 
 def do_alone(
@@ -35,14 +36,20 @@ def do_alone(
     with telling_of(folder):
         folder.mkdir(parents=True, exist_ok=True)
         sync(folder.parent)
-    stop = StopRequest()
-    with locked(folder), catching_signals(stop):
-        sweep(folder)
-        finished = finished_folder(folder, key)
-        if finished is None:
-            return work(begin_folder(folder, (1, name), key, report, stop))
-        clear_work(folder)
-        return finished
+    stop, new = StopRequest(), not any((folder / each).exists() for each in (BEGUN, MANIFEST))
+    try:
+        with locked(folder), catching_signals(stop):
+            sweep(folder)
+            finished = finished_folder(folder, key)
+            if finished is None:
+                with withdrawing(folder, new=new):
+                    return work(begin_folder(folder, (1, name), key, report, stop))
+            clear_work(folder)
+            return finished
+    except SolonError:
+        if new:
+            let_go(folder)
+        raise
 
 
 def _is_ours(folder: Path) -> bool:

@@ -64,7 +64,7 @@ class Artefact:
         import pyarrow.parquet as pq
 
         self.verify(ROWS)
-        return pq.read_table(self.path / ROWS)
+        return pq.read_table((self.path / ROWS).absolute())
 
     def rows(self) -> list[Row]:
         """All rows as plain dicts, in order; raises RunError when the file is not what was published."""

@@ -282,5 +282,5 @@ def _other_settings(place: Path, changes: list[str]) -> SolonError:
     return RunError(
         f"made with other settings ({'; '.join(changes)})",
         place=str(place),
-        remedy="Put the old values back, or start a new run in another folder",
+        remedy="Put the old values back, or name a new folder",
     )

@@ -33,7 +33,8 @@ def write_table(path: Path, rows: Iterable[Row], schema: pa.Schema) -> int:
     import pyarrow.parquet as pq
 
     written, rest = 0, iter(rows)
-    with replacing(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+    # Absolute, here and below: Arrow would take `a:b` for an address and `~` for somebody's home.
+    with replacing(path) as temporary, pq.ParquetWriter(temporary.absolute(), schema, compression="zstd") as writer:
         while group := list(islice(rest, GROUP)):
             writer.write_table(to_table(group, schema, str(path), written + 1), row_group_size=GROUP)
             written += len(group)
@@ -46,7 +47,7 @@ def column_of(path: Path, name: str) -> list[Any]:
     """One column of a Parquet file, in order."""
     import pyarrow.parquet as pq
 
-    values: list[Any] = pq.read_table(path, columns=[name])[name].to_pylist()
+    values: list[Any] = pq.read_table(path.absolute(), columns=[name])[name].to_pylist()
     return values
 
 
@@ -57,7 +58,7 @@ def rows_of(path: Path, numbers: Sequence[int] | None = None) -> Lazy[Row]:
     """
     import pyarrow.parquet as pq
 
-    file = pq.ParquetFile(path)
+    file = pq.ParquetFile(path.absolute())
     sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
     starts = list(accumulate(sizes, initial=0))
     chosen = range(starts[-1]) if numbers is None else numbers

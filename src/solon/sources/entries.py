@@ -232,7 +232,7 @@ def _parquet(path: Path, columns: Columns) -> Iterator[Entry]:
     if not path.exists():
         raise InputError(f"no such {columns.what}", place=str(path), remedy="Check the name")
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path.absolute()) as file:
             known = columns.of_table(list(file.schema_arrow.names), str(path))
             number = 0
             for batch in file.iter_batches(_BATCH, columns=known):

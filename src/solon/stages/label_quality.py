@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Any
 
 from solon.constitution import Constitution
-from solon.intervals import Mean, Share, mean, share
+from solon.intervals import Mean, Share, interval, mean, percent, share
 from solon.runs import Row
 from solon.stages.checks import declines_to_judge
 
@@ -166,4 +166,4 @@ def _facts(figure: Share | Mean | None) -> dict[str, Any] | None:
 
 
 def _percent(figure: Mapping[str, Any]) -> str:
-    return f"{figure['value'] * 100:.0f} % [{figure['low'] * 100:.0f}-{figure['high'] * 100:.0f}]"
+    return f"{percent(figure['value'])} [{interval(figure)}]"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from solon.intervals import Share
+from solon.intervals import Share, interval, percent
 from solon.testbed.abilities import Abilities
 
 _HEAD = """---
@@ -55,4 +55,4 @@ def _row(cells: Sequence[str]) -> str:
 def _share(share: Share | None) -> str:
     if share is None:
         return ""
-    return f"{share.value * 100:.1f} % [{share.low * 100:.0f}-{share.high * 100:.0f}] of {share.n}"
+    return f"{percent(share.value)} [{interval(share.facts())}] of {share.n}"

@@ -119,16 +119,11 @@ class Several:
 def open_trackers(wanted: Sequence[Tracker], run_name: str, folder: Path, settings: Mapping[str, Any]) -> list[Tracked]:
     """The trackers of a recipe, told the settings that are plain values; files go into `folder`.
 
-    Raises RecipeError for one whose package is not installed, naming the command that installs it.
+    Raises RecipeError as `refuse_missing_trackers` does.
     """
+    refuse_missing_trackers(wanted)
     found = []
     for each in wanted:
-        if not any(importlib.util.find_spec(package) for package in _packages(each)):
-            raise RecipeError(
-                f"the tracker '{each.value}' is not installed",
-                place="rl.trackers",
-                remedy=f"Install it with: pip install 'solon[{each.value}]'",
-            )
         from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
         kind = LOGGER_TYPE_TO_CLASS[each.value]
@@ -138,6 +133,17 @@ def open_trackers(wanted: Sequence[Tracker], run_name: str, folder: Path, settin
         tracker.store_init_configuration({k: v for k, v in settings.items() if isinstance(v, int | float | str)})
         found.append(Tracked(tracker))
     return found
+
+
+def refuse_missing_trackers(wanted: Sequence[Tracker]) -> None:
+    """Raise RecipeError for a tracker whose package is not installed, naming the command that installs it."""
+    for each in wanted:
+        if not any(importlib.util.find_spec(package) for package in _packages(each)):
+            raise RecipeError(
+                f"the tracker '{each.value}' is not installed",
+                place="rl.trackers",
+                remedy=f"Install it with: pip install 'solon[{each.value}]'",
+            )
 
 
 def _packages(tracker: Tracker) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean, variance
 from typing import Any
 
+from solon.intervals import percent
 from solon.recipe import StopSettings
 
 Rows = Sequence[Mapping[str, Any]]
@@ -41,7 +42,7 @@ def stop_reason(rows: Rows, settings: StopSettings) -> str | None:
             (
                 "common_opening",
                 settings.opening,
-                "more than {limit:.0%} of the replies opened with the same words",
+                f"more than {percent(settings.opening or 0.0)} of the replies opened with the same words",
                 float.__gt__,
                 "opening",
             ),
@@ -89,10 +90,10 @@ def signs(rows: Rows) -> list[str]:
     told = silent
     first, last = means("common_opening")
     if last - first > _OPENING_RISE:
-        told.append(f"boilerplate: {last:.0%} of the replies open with the same words ({first:.0%} at first)")
+        told.append(f"boilerplate: {percent(last)} of the replies open with the same words ({percent(first)} at first)")
     first, last = means("distinct_trigrams")
     if last < _VARIETY_LEFT * first:
-        told.append(f"monotony: {last:.0%} of the replies' trigrams differ ({first:.0%} at first)")
+        told.append(f"monotony: {percent(last)} of the replies' trigrams differ ({percent(first)} at first)")
     first, last = means("length")
     if last > _LENGTH_GROWN * first or first > _LENGTH_GROWN * last:
         told.append(f"length: replies have {last:.0f} tokens ({first:.0f} at first)")

@@ -175,7 +175,8 @@ def test_a_weak_judge_stops_with_its_accuracy_and_the_way_on(quality: float, say
 def test_the_verdict_is_one_clause() -> None:
     found = judge_fitness(judge(2), FeedbackSettings(), CONSTITUTION, 0, ALONE)
     assert (
-        verdict(found) == f"right on 100 % [96-100] of {len(plain_comparisons())} plain comparisons, better than chance"
+        verdict(found)
+        == f"right on 100.0 % [96-100] of {len(plain_comparisons())} plain comparisons, better than chance"
     )
 
 

@@ -18,7 +18,7 @@ from solon.evals.fitness.asking import Judge, Manner, is_right, judged_pair
 from solon.evals.fitness.probes import Injected, LetterPrior, injected, letter_prior
 from solon.evals.fitness.questions import JudgeQuestions, PlainComparison, plain_questions
 from solon.evals.judging import JudgedPair, brier_score, calibration, calibration_error
-from solon.intervals import Mean, Share, mean, share, wilson
+from solon.intervals import Mean, Share, interval, mean, percent, share, wilson
 from solon.recipe import FeedbackForm, FeedbackSettings, WeakJudge
 from solon.stages.tables import Assess
 
@@ -89,7 +89,7 @@ def assess_judge(
             raise StageError(
                 f"the judge was {verdict(found)}, so its labels would teach noise",
                 place=engine.name,
-                remedy=f"Start a run with a better one (--set models.feedback=MODEL), or go on with: {go_on}",
+                remedy=f"Name a better judge for a new folder (--set models.feedback=MODEL), or go on with: {go_on}",
             )
         return found.facts()
 
@@ -100,7 +100,7 @@ def verdict(found: JudgeFitness) -> str:
     """The accuracy in words: `right on 53 % [44-62] of 104 plain comparisons, no better than chance`."""
     one = found.accuracy
     than = "better than" if not found.is_weak else "worse than" if one.high < CHANCE else "no better than"
-    shown = f"{one.value * 100:.0f} % [{one.low * 100:.0f}-{one.high * 100:.0f}]"
+    shown = f"{percent(one.value)} [{interval(one.facts())}]"
     return f"right on {shown} of {one.n} {found.what}, {than} chance"
 
 

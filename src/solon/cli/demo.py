@@ -1,0 +1,32 @@
+"""`solon demo`: the whole method on the bundled micro world, wherever Solon is installed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from solon.cli.run import run as run_command
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  solon demo                  in the folder runs/demo, made here
+  solon demo runs/again       in another folder
+"""
+)
+@click.argument("run", type=click.Path(path_type=Path), default=Path("runs/demo"))
+@click.option("--quiet", "-q", is_flag=True, help="Show no progress, only the outcome.")
+@click.pass_context
+def demo(context: click.Context, run: Path, quiet: bool) -> None:
+    """Run the whole method on the bundled micro world.
+
+    It takes minutes on two CPU cores, needs no GPU, key or download, and is what solon run RUN --recipe testbed does. A
+    second time it reports the finished run, or goes on with an interrupted one.
+    """
+    # Read when torch is loaded: threads that wait for work leave their core to others.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    context.invoke(run_command, run=run, recipe="testbed", quiet=quiet)
