@@ -79,7 +79,7 @@ def test_every_model_is_looked_at_that_the_stages_to_come_will_open(
     damaged = changed(model, tmp_path / "damaged")
     weights = damaged / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
-    with pytest.raises(ModelError, match="damaged or cut off") as told:
+    with pytest.raises(ModelError, match="may be cut off") as told:
         look(f"{setting}={damaged}")
     assert str(told.value).startswith(f"{setting}: {weights}: ")
     # Stages that are not wanted need no model, though a scorer's folder must be one.
@@ -96,7 +96,7 @@ def test_a_model_without_tokenizer_is_refused(model: Path, tmp_path: Path) -> No
     bare = changed(model, tmp_path / "bare")
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (bare / name).unlink()
-    with pytest.raises(ModelError, match=r"^model: .*holds no tokenizer"):
+    with pytest.raises(ModelError, match=r"^model: .*cannot load the tokenizer"):
         look(f"model={bare}", recipe="own")
 
 

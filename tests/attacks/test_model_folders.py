@@ -218,7 +218,7 @@ def test_commands_refuse_code_in_one_line(
         ("serve-pm", pm, "--port", "0"),
         ("score", labels, "--model", pm),
         ("label", tmp_path / "labelled", pairs, "--set", f"models.feedback={base}", "-q"),
-        ("run", tmp_path / "run", "--set", f"models.assistant={base}", "-q"),
+        ("run", tmp_path / "run", "--set", f"models.critic={base}", "-q"),
     ):
         code, out, err = run(capsys, *command)
         assert (code, out, err.count("\n")) == (1, "", 1), (command, out, err)
@@ -230,8 +230,8 @@ def test_a_run_names_the_part_that_the_folder_plays(
     base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     spoil(base, float("nan"))
-    code, _, err = run(capsys, "run", tmp_path / "run", "--set", f"models.assistant={base}", "-q")
-    assert code == 1 and f"{base} (models.assistant): the weight" in err, err
+    code, _, err = run(capsys, "run", tmp_path / "run", "--set", f"models.critic={base}", "-q")
+    assert code == 1 and f"{base} (models.critic): the weight" in err, err
 
 
 # Pickles, and other ways to the hub.

@@ -19,6 +19,9 @@ SOURCES = [path for part in ("src", "benchmarks", "scripts") for path in sorted(
 UNPICKLING = {"pickle", "joblib", "dill", "cloudpickle", "shelve", "marshal"}
 BY_CODE = {"torch.load", "torch.hub", "numpy.load", "np.load"}
 
+CARD = "src/solon/report/model_card.py"
+"""Prints code for its reader, and runs none."""
+
 
 def name(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
@@ -34,7 +37,7 @@ def loads(path: Path) -> Iterator[ast.Call]:
 
 def test_only_the_loader_loads() -> None:
     found = {name(path) for path in SOURCES if "from_pretrained" in path.read_text(encoding="utf-8")}
-    assert found == {LOADER, *ALONE}
+    assert found == {LOADER, *ALONE, CARD}
 
 
 @pytest.mark.parametrize("file", [LOADER, *sorted(ALONE)])
