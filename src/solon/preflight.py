@@ -44,8 +44,7 @@ from solon.memory import (
     refuse_too_large,
     room,
 )
-from solon.model_files import ModelFiles, read_model_files
-from solon.model_folders.check import check_folder
+from solon.model_folders.check import ModelFolder, check_folder
 from solon.preferences.remote import RemoteScorer, is_address
 from solon.recipe import Algorithm, Method, Recipe, WeakJudge
 from solon.sources.comparisons import read_comparisons
@@ -131,9 +130,9 @@ class _Models:
     """The models of a run, each folder looked at once."""
 
     recipe: Recipe
-    named: dict[str | None, ModelFiles] = field(default_factory=dict)
+    named: dict[str | None, ModelFolder] = field(default_factory=dict)
     """By the name that the recipe has for them."""
-    _found: dict[Path, ModelFiles] = field(default_factory=dict)
+    _found: dict[Path, ModelFolder] = field(default_factory=dict)
     _opened: set[tuple[Path, str]] = field(default_factory=set)
 
     def check(self, part: str, name: str) -> None:
@@ -156,19 +155,22 @@ class _Models:
 
     def size(self, name: str | None) -> int:
         """The parameters of a model that was checked; 0 of one that nobody needs."""
-        return self.named[name].parameters if name in self.named else 0
+        return self.named[name].contents.elements if name in self.named else 0
 
     def asked(self, name: str) -> int:
         """Bytes of a model that is asked: as it is stored on a GPU, in float32 on a CPU."""
-        return self.named[name].stored if torch.cuda.is_available() and name in self.named else READ * self.size(name)
+        return (
+            self.named[name].contents.size
+            if torch.cuda.is_available() and name in self.named
+            else READ * self.size(name)
+        )
 
-    def _files(self, folder: Path) -> ModelFiles:
+    def _files(self, folder: Path) -> ModelFolder:
         if folder not in self._found:
-            check_folder(folder)
-            self._found[folder] = read_model_files(folder)
+            self._found[folder] = check_folder(folder)
         return self._found[folder]
 
-    def _open(self, folder: Path, files: ModelFiles, does: str) -> None:
+    def _open(self, folder: Path, files: ModelFolder, does: str) -> None:
         _refuse_unknown(folder, files, does)
         tokenizer = load_tokenizer(folder)
         if does == "scores":
@@ -183,7 +185,7 @@ class _Models:
             texts.saved_template()
 
 
-def _refuse_unknown(folder: Path, files: ModelFiles, does: str) -> None:
+def _refuse_unknown(folder: Path, files: ModelFolder, does: str) -> None:
     """Raise ModelError for an architecture that transformers cannot use for a task."""
     from transformers.models.auto import modeling_auto
 
@@ -246,9 +248,9 @@ def _told(recipe: Recipe, coming: frozenset[str], parts: Mapping[str, str], mode
     trained = (recipe.models.pretrained, recipe.models.preference, recipe.models.policy)
     for name in dict.fromkeys(named for named in trained if named is not None):
         files = models.named.get(name)
-        if files is not None and not name.startswith(PREFIX) and files.dtype in ("bfloat16", "float16"):
-            each = gigabytes(4 * files.parameters)
-            yield f"{name} is stored in {files.dtype}; each model trained from it is saved in float32 ({each})."
+        if files is not None and not name.startswith(PREFIX) and files.contents.dtype in ("bfloat16", "float16"):
+            each, dtype = gigabytes(4 * files.contents.elements), files.contents.dtype
+            yield f"{name} is stored in {dtype}; each model trained from it is saved in float32 ({each})."
     if recipe.fitness.weak_judge is WeakJudge.ACCEPT and any(part.startswith("models.feedback") for part in parts):
         yield (
             "A judge that is no better than chance is accepted (fitness.weak_judge=accept): then labels, preference "

@@ -41,6 +41,11 @@ class ModelFolder:
     config: Mapping[str, Any]
     contents: Contents
 
+    @property
+    def kind(self) -> str:
+        """The `model_type` of the configuration, which names the architecture; empty when there is none."""
+        return str(self.config.get("model_type") or "")
+
 
 def check_folder(path: Path) -> ModelFolder:
     """The model folder at `path`; raises ModelError, naming the file, for one that may not be loaded."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,31 +24,44 @@ BITS: Mapping[str, int] = {
     "U32": 32, "I32": 32, "F32": 32, "U64": 64, "I64": 64, "F64": 64,
 }  # fmt: skip
 """Bits of an element, by the format's name of its type."""
+_NAMES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+_POINTER = b"version https://git-lfs"
+"""How a file begins that stands for weights which Git LFS has not fetched."""
 _REMEDY = "Restore the file from a copy, or save the model again with save_pretrained"
 
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """Tensors in some files: how many, their elements in all, and the longest side of any."""
+    """Tensors in some files: how many, their elements and bytes in all, the longest side of any, and their type."""
 
     tensors: int
     elements: int
     longest: int
+    size: int
+    dtype: str
+    """How most elements are stored, such as `bfloat16`; empty where there are none."""
 
 
 def contents_of(files: Iterable[Path]) -> Contents:
     """What safetensors files hold; raises ModelError naming the file that is damaged."""
-    shapes = [shape for file in files for shape in _shapes(file)]
+    tensors = [tensor for file in files for tensor in _tensors(file)]
+    stored = Counter[str]()
+    for shape, dtype, _ in tensors:
+        stored[dtype] += math.prod(shape)
+    ((most, _),) = stored.most_common(1) or [("", 0)]
     return Contents(
-        tensors=len(shapes),
-        elements=sum(map(math.prod, shapes)),
-        longest=max((side for shape in shapes for side in shape), default=0),
+        tensors=len(tensors),
+        elements=stored.total(),
+        longest=max((side for shape, _, _ in tensors for side in shape), default=0),
+        size=sum(size for _, _, size in tensors),
+        dtype=_NAMES.get(most, most),
     )
 
 
-def _shapes(file: Path) -> list[list[int]]:
+def _tensors(file: Path) -> list[tuple[list[int], str, int]]:
+    """Shape, type and bytes of each tensor in a file."""
     header, data = _header(file)
-    shapes = []
+    tensors: list[tuple[list[int], str, int]] = []
     spans = []
     for name, tensor in header.items():
         if name == "__metadata__":
@@ -55,7 +69,7 @@ def _shapes(file: Path) -> list[list[int]]:
         shape, span = _tensor(tensor)
         if shape is None:
             raise _damaged(file, f"its header describes the tensor {name[:60]!r} wrongly")
-        shapes.append(shape)
+        tensors.append((shape, str(tensor["dtype"]), span[1] - span[0]))
         spans.append(span)
     end = 0
     for start, stop in sorted(spans):
@@ -64,7 +78,7 @@ def _shapes(file: Path) -> list[list[int]]:
         end = stop
     if end != data:
         raise _damaged(file, f"its tensors have {end} bytes and the file has {data}; it may be cut off")
-    return shapes
+    return tensors
 
 
 def _header(file: Path) -> tuple[dict[str, Any], int]:
@@ -72,7 +86,14 @@ def _header(file: Path) -> tuple[dict[str, Any], int]:
     try:
         size = file.stat().st_size
         with file.open("rb") as stream:
-            length = int.from_bytes(stream.read(8), "little")
+            start = stream.read(8)
+            if len(start) == 8 and _POINTER.startswith(start) and size < 1024:
+                raise ModelError(
+                    "the file only stands for weights that Git LFS has not fetched",
+                    place=str(file),
+                    remedy="Type in that folder: git lfs pull",
+                )
+            length = int.from_bytes(start, "little")
             if size < 8 or length > min(size - 8, LONGEST):
                 raise _damaged(file, "it is no safetensors file, or cut off")
             header = json.loads(stream.read(length))

@@ -18,7 +18,7 @@ import solon
 from solon.builtin import PLAIN, PREFIX
 from solon.evals.results import RLHF, SL_CAI, SL_CAI_MEASURE, counted, policies_of, results, stages_of
 from solon.intervals import interval, per_cent
-from solon.model_files import read_model_files
+from solon.model_folders.check import check_folder
 from solon.recipe import Algorithm, Method, Recipe
 from solon.report.text import visible
 from solon.runs import Artefact, RunDirectory
@@ -110,7 +110,7 @@ def _usage(run: RunDirectory, artefact: Artefact, adapter: bool) -> str:
         tokens=drawing.max_tokens,
         drawing=sampled if drawing.temperature else "do_sample=False",
     )
-    stored = read_model_files(artefact.model).dtype
+    stored = check_folder(artefact.model).contents.dtype
     told = (
         "It needs the base model, whose weights are not here."
         if adapter
