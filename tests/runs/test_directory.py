@@ -96,7 +96,7 @@ def test_a_bad_constitution_leaves_no_folder(tmp_path: Path, constitution: Path)
     ("content", "cause"),
     [
         (None, "the folder is no run: it lacks run.json. Start one with: solon run"),
-        ("{", "run.json is damaged"),
+        ("{", "run.json: the file is damaged"),
         ('{"format": 99, "solon": "9.9"}', "the run was made by solon 9.9"),
     ],
 )

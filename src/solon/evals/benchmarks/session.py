@@ -36,7 +36,7 @@ from solon.outcome import Outcome
 from solon.progress import Display
 from solon.recipe import FeedbackForm
 from solon.runs import Artefact, Progress, Row, begin_folder, finished_folder
-from solon.runs.files import sweep, telling_of, write_atomically
+from solon.runs.files import refuse_odd_entries, sweep, telling_of, write_atomically
 from solon.runs.interrupt import StopRequest, catching_signals
 from solon.runs.lock import LOCK, locked
 from solon.runs.manifest import MANIFEST
@@ -279,6 +279,7 @@ def _working_in(out: Path, stop: StopRequest) -> Iterator[None]:
         )
     with telling_of(out):
         out.mkdir(parents=True, exist_ok=True)
+    refuse_odd_entries(out)
     with locked(out), catching_signals(stop):
         for folder in (out, *(each for each in out.iterdir() if each.is_dir())):
             sweep(folder)
