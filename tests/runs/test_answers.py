@@ -146,7 +146,9 @@ def test_a_byte_that_flipped_in_an_answer_is_told_and_the_others_are_kept(
     keys = [str(number) for number in range(9)]
     with answers_in(file.parent) as answers, pytest.raises(RunError) as caught:
         answers.find(keys, "s")
-    assert f"{ANSWERS}: the kept answer" in str(caught.value) and "is damaged. Run the same command" in str(caught.value)
+    assert f"{ANSWERS}: the kept answer" in str(caught.value) and "is damaged. Run the same command" in str(
+        caught.value
+    )
     with answers_in(file.parent) as answers:
         assert len(answers.find(keys, "s")) == 8
 

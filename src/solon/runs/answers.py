@@ -4,9 +4,9 @@ A journal remembers chunks of one stage under one key and is gone when the stage
 that starts from an edited constitution looks its questions up here and in the runs that it was told to reuse, and only
 new questions reach a model. They are kept in an SQLite file, `answers.sqlite`, because a lookup by key must not hold a
 hundred thousand texts in memory and a killed process must leave either a whole batch or none of it. Each row carries a
-checksum over all of it, and a value must have the shape that its reader expects: SQLite would hand out a changed byte as
-it is, and it would become a training row. The file is an aid: no artefact depends on it, and without it, or without a
-row of it, a run goes on, asking again.
+checksum over all of it, and a value must have the shape that its reader expects: SQLite would hand out a changed byte
+as it is, and it would become a training row. The file is an aid: no artefact depends on it, and without it, or without
+a row of it, a run goes on, asking again.
 """
 
 from __future__ import annotations

@@ -10,9 +10,9 @@
         02-responses/        an unfinished one: begun.json, journal.jsonl, perhaps checkpoints/
 
 A stage folder remembers the key under which it was begun, settings and input hashes, and is refused under any other,
-naming what changed; results of different settings are never mixed (promise P4), and recipe and constitution are
-refused when they were edited in the folder. Nothing is read or written through a link there. A run that was made to reuse others
-takes over their finished stages whose key is its own, and their answers to questions that it would ask again.
+naming what changed; results of different settings are never mixed (promise P4), and recipe and constitution are refused
+when they were edited in the folder. Nothing is written through a link there. A run that was made to reuse others takes
+over their finished stages whose key is its own, and their answers to questions that it would ask again.
 """
 
 from __future__ import annotations

@@ -11,7 +11,6 @@ import errno
 import logging
 import os
 import signal
-import sys
 import termios
 import threading
 from collections.abc import Iterator
@@ -72,15 +71,12 @@ def catching_signals(request: StopRequest) -> Iterator[None]:
 
 def _leave_terminal() -> None:
     """Point output that went to a closed terminal nowhere, so that telling of progress fails no work."""
-    for stream in (sys.__stdout__, sys.__stderr__):
+    for descriptor in (1, 2):
         try:
-            if stream is not None:
-                termios.tcgetattr(stream.fileno())
+            termios.tcgetattr(descriptor)
         except termios.error as error:
             # A terminal that was closed answers so; a file or a pipe has no settings at all (ENOTTY).
             if error.args[0] == errno.EIO:
                 nowhere = os.open(os.devnull, os.O_WRONLY)
-                os.dup2(nowhere, stream.fileno())
+                os.dup2(nowhere, descriptor)
                 os.close(nowhere)
-        except (OSError, ValueError):
-            continue

@@ -62,6 +62,10 @@ def ignore(progress: Progress) -> None:
     """Report to nobody."""
 
 
+def nothing() -> None:
+    """Do nothing."""
+
+
 @dataclass(slots=True)
 class StageFolder:
     """An unfinished stage; made by `RunDirectory.begin`."""
@@ -77,6 +81,8 @@ class StageFolder:
     """Who else does the stage; only a stage that trains is done by several."""
     made_with: Sequence[Mapping[str, object]] = ()
     """What moves rows by rounding alone, in each session that worked on the stage."""
+    before_publishing: Callable[[], None] = nothing
+    """Called before the stage is published; raises where what it was made of is other now."""
     _mapped: set[str] = field(default_factory=set)
     _in_flight: bool = False
     _since: float = field(default_factory=time.monotonic)
@@ -172,6 +178,7 @@ class StageFolder:
         (folders are walked) that belong to the artefact. Raises StageError for a row that does not fit `schema` or a
         file that is missing.
         """
+        self.before_publishing()
         count = write_table(self.path / ROWS, rows, schema)
         outcomes = column_of(self.path / ROWS, "outcome") if "outcome" in schema.names else []
         found = describe_files(self.path, [ROWS, *files])

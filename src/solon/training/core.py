@@ -25,6 +25,9 @@ from solon.training.learner import Learner, Totals, learning_rate_at
 from solon.training.metrics import Several, Sink
 from solon.training.sharded import in_step
 
+CODE = 1
+"""The version of how models are trained; raised with every change that makes other weights of the same examples."""
+
 
 class Row(Protocol):
     """What the loop needs to know of an example."""

@@ -25,6 +25,7 @@ import pyarrow as pa
 
 from solon.constitution import Constitution
 from solon.digest import digest, digest_file, uniform_for
+from solon.engines import rounding
 from solon.engines.base import Engine
 from solon.errors import InputError, ModelError, RunError
 from solon.evals.benchmarks.asking import Form, Manner, ask_choices
@@ -43,6 +44,8 @@ from solon.runs.manifest import MANIFEST
 from solon.runs.stage import clear_work
 
 RESULTS = "results.json"
+CODE = 1
+"""The version of this code; raised with every change that gives other answers or figures to the same questions."""
 CHUNK = 16
 """Questions that are made durable together."""
 SCHEMA = pa.schema(
@@ -223,10 +226,11 @@ def _judged_row(row: Row) -> Row:
 
 def _key(task: Task, subject: Subject) -> dict[str, object]:
     lines = [question.line for question in task.file.questions]
-    about = {"file": digest_file(task.file.path), "questions": len(lines), "lines": digest(lines)}
+    about: dict[str, object] = {"file": digest_file(task.file.path), "questions": len(lines), "lines": digest(lines)}
     manner = {name: value for name, value in asdict(task.manner).items() if name != "drawing"}
     if task.manner.form is Form.REASONED:
         manner["drawing"] = task.manner.drawing
+    about["code"] = {"stage": CODE, "asking": rounding.CODE}
     return {**about, "model": subject.name, **subject.settings, **manner, "examples": digest(repr(task.worked))}
 
 
