@@ -330,7 +330,7 @@ def test_seconds_are_summed_over_sessions(run: RunDirectory) -> None:
 # Stopping -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_first_signal_finishes_what_is_in_flight(run: RunDirectory, number: signal.Signals) -> None:
     asked: list[int] = []
 

@@ -233,6 +233,11 @@ class RunDirectory:
         """What is wrong with the finished stages that cannot be used, by their names."""
         return {name: found for name, found in self._surveyed(verified=True) if isinstance(found, RunError)}
 
+    def remarks(self) -> list[str]:
+        """What whoever looks at the run has to know first: what was edited, and which stages are damaged."""
+        damaged = [f"Stage '{name}' is damaged and left out: {error}" for name, error in self.damaged().items()]
+        return [*(f"{edit}; what is shown is not what was used" for edit in self.edits()), *damaged]
+
     def _surveyed(self, *, verified: bool) -> Iterator[tuple[str, Artefact | RunError]]:
         for folder in self._folders():
             try:
