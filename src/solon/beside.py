@@ -109,6 +109,7 @@ def measure_snapshots(run: RunDirectory, display: Display) -> Artefact:
     if not steps:
         remedy = f"Make a run that does: solon run NEW --reuse {run.path} --set rl.snapshots=5"
         raise RunError("no snapshots of the policy were kept", place=str(run.path), remedy=remedy)
+    reinforced.verify(f"{SNAPSHOT_FOLDER}/")
     folder = reinforced.path / SNAPSHOT_FOLDER
     scorers = [finished(run, in_round(PREFERENCE_MODEL, run.recipe.rounds)).model]
     if (held_out := held_out_model(run)) is not None:

@@ -61,7 +61,7 @@ def label_alone(folder: Path, recipe: Recipe, given: ToLabel, report: Report = i
         "seed": recipe.seed,
         "engine": keyed(recipe.engine),
         "code": {"stage": CODE, "asking": rounding.CODE},
-        "fitness": recipe.fitness.model_dump(mode="json", include={"limit"}),
+        "fitness": {"limit": recipe.fitness.limit, "rater": recipe.measure.rater.value},
         "pairs": digest_source(given.pairs),
         "constitution": constitution.hash,
         "judges": list(hashes.values()),
