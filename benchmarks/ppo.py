@@ -96,22 +96,23 @@ def run(command: list[str], threads: int) -> dict[str, object]:
 def write_models(folder: Path, replies: str) -> int:
     """Policy, preference model and prompts, for all systems alike; returns the padding token's id."""
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers import LlamaForCausalLM
 
     from solon.builtin import model_path
+    from solon.engines.tokens import PromptTokenizer
+    from solon.model_folders.load import load_config
     from solon.recipe import EngineSettings
     from solon.training.models import ensure_pad, grow_preference_model, load_causal_lm, load_tokenizer, save_model
 
     bundled = model_path("testbed:assistant" if replies == "own" else "testbed:pretrained")
     tokenizer = load_tokenizer(bundled)
     torch.manual_seed(0)
-    if replies == "own":
-        policy = load_causal_lm(bundled, EngineSettings())
-    else:
-        policy = LlamaForCausalLM(LlamaConfig.from_pretrained(bundled))
-    save_model(policy, tokenizer, folder / "policy")
+    own = replies == "own"
+    policy = load_causal_lm(bundled, EngineSettings()) if own else LlamaForCausalLM(load_config(bundled))
+    texts = PromptTokenizer.of(tokenizer, EngineSettings())
+    save_model(policy, texts, folder / "policy")
     pad = ensure_pad(tokenizer)
-    save_model(grow_preference_model(folder / "policy", tokenizer, EngineSettings(), 1), tokenizer, folder / "reward")
+    save_model(grow_preference_model(folder / "policy", tokenizer, EngineSettings(), 1), texts, folder / "reward")
     texts = testbed_prompts() if replies == "own" else random_prompts(tokenizer)
     ids = [tokenizer.encode(text, add_special_tokens=False) for text in texts]
     kept = [(text, tokens) for text, tokens in zip(texts, ids, strict=True) if len(tokens) <= PROMPT_TOKENS]

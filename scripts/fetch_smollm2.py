@@ -81,14 +81,18 @@ def convert(gguf: Path, folder: Path) -> None:
 
     print("Converting to float32 safetensors ...", flush=True)
     logging.disable_progress_bar()
-    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    tokenizer = AutoTokenizer.from_pretrained(
+        gguf.parent, gguf_file=gguf.name, local_files_only=True, trust_remote_code=False
+    )
     tokenizer.save_pretrained(folder)
-    widened = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+    widened = AutoModelForCausalLM.from_pretrained(
+        gguf.parent, gguf_file=gguf.name, dtype=torch.float32, local_files_only=True, trust_remote_code=False
+    )
     # The loaded model still counts as quantized and refuses to be saved, so its weights move into a plain one.
     config = widened.config
     del config.quantization_config
     config._name_or_path = ""
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
     model.load_state_dict(widened.state_dict())
     model.generation_config = widened.generation_config
     model.save_pretrained(folder)
@@ -99,12 +103,14 @@ def check(folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     messages = [{"role": "user", "content": "What is the capital of France?"}]
     text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     if not text.endswith("<|im_start|>assistant\n") or messages[0]["content"] not in text:
         sys.exit(f"{folder}: the chat template renders wrongly: {text!r}")
-    model = AutoModelForCausalLM.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, local_files_only=True, use_safetensors=True, trust_remote_code=False
+    )
     inputs = tokenizer(text, return_tensors="pt")
     with torch.no_grad():
         output = model.generate(**inputs, max_new_tokens=12, do_sample=False)

@@ -105,7 +105,7 @@ def test_with_several_seeds_every_variant_runs_with_each_and_means_are_told(tmp_
 def test_the_mean_over_seeds_has_a_t_interval_inside_what_a_share_can_be() -> None:
     runs = [{"rl-cai": {"harmful": {"value": value, "low": 0.0, "high": 1.0, "n": 10}}} for value in (0.2, 0.4, 0.6)]
     told = over_seeds(runs)["rl-cai"]["harmful"]
-    half = 4.303 * 0.2 / 3**0.5
+    half = 4.3026527 * 0.2 / 3**0.5
     assert told["value"] == pytest.approx(0.4) and told["by_seed"] == [0.2, 0.4, 0.6] and told["n"] == 3
     assert (told["low"], told["high"]) == (0.0, pytest.approx(0.4 + half))
     assert over_seeds(runs[:1]) == runs[0]

@@ -1,12 +1,16 @@
 """Intervals against published values and by their properties."""
 
 import math
+import subprocess
+import sys
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
-from solon.intervals import Z95, mean, share, wilson
+from solon.intervals import Z95, mean, mean_of_few, share, wilson
 
 
 @pytest.mark.parametrize(
@@ -74,3 +78,48 @@ def test_mean_has_the_normal_interval() -> None:
 def test_a_half_right_answer_counts_as_half():
     assert wilson(2.5, 5).value == 0.5
     assert wilson(2, 5).low < wilson(2.5, 5).low < wilson(3, 5).low
+
+
+@given(st.integers(1, 10_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_wilson_is_scipys(case: tuple[int, int]) -> None:
+    count, n = case
+    expected = stats.binomtest(count, n).proportion_ci(0.95, method="wilson")
+    found = wilson(count, n)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+VALUES = st.lists(st.integers(-1000, 1000).map(lambda tenths: tenths / 10), min_size=2, max_size=60)
+
+
+@given(VALUES.filter(lambda values: len(set(values)) > 1))
+def test_means_have_scipys_intervals(values: list[float]) -> None:
+    centre, error, freedom = float(np.mean(values)), float(stats.sem(values)), len(values) - 1
+    for found, expected in (
+        (mean(values), stats.norm.interval(0.95, centre, error)),
+        (mean_of_few(values), stats.t.interval(0.95, freedom, centre, error)),
+    ):
+        assert found is not None and found.n == len(values)
+        assert (found.low, found.high) == pytest.approx(expected, rel=1e-9, abs=1e-9)
+
+
+@pytest.mark.parametrize(("n", "point"), [(2, 12.706), (16, 2.131), (17, 2.120), (31, 2.042), (121, 1.980)])
+def test_few_cases_have_students_interval_whatever_their_number(n: int, point: float) -> None:
+    values = [float(number % 2) for number in range(n)]
+    found = mean_of_few(values)
+    half = point * stats.sem(values)
+    assert found.high - found.value == pytest.approx(half, rel=3e-4)
+
+
+def test_a_mean_of_one_case_has_no_width_and_of_none_does_not_exist() -> None:
+    assert mean_of_few([2.0]).facts() == {"value": 2.0, "low": 2.0, "high": 2.0, "n": 1}
+    with pytest.raises(ValueError, match="no values"):
+        mean_of_few([])
+
+
+def test_intervals_load_scipy_only_when_it_is_asked() -> None:
+    script = (
+        "import sys, solon.cli.main, solon.intervals as found; found.wilson(1, 2), found.mean([1.0, 2.0]);"
+        "assert not {'scipy', 'numpy'} & set(sys.modules), 'loaded'; found.mean_of_few([1.0, 2.0]);"
+        "assert 'scipy' in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)

@@ -12,12 +12,8 @@ from pathlib import Path
 import torch
 from clock import Clock, tell
 from datasets import Dataset
-from transformers import (
-    AutoModelForCausalLM,
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    DataCollatorWithPadding,
-)
+from models import classifier_in, language_model_in, tokenizer_in
+from transformers import DataCollatorWithPadding
 from trl.experimental.ppo import PPOConfig, PPOTrainer
 
 
@@ -26,7 +22,7 @@ def main() -> None:
     folder, sizes = Path(sys.argv[1]), json.loads(sys.argv[2])
     torch.set_num_threads(sizes["threads"])
     torch.manual_seed(0)
-    tokenizer = AutoTokenizer.from_pretrained(folder / "policy", padding_side="left")
+    tokenizer = tokenizer_in(folder / "policy", padding_side="left")
     tokenizer.pad_token_id = sizes["pad"]
     prompts = json.loads((folder / "prompts.json").read_text())["token_ids"]
     config = PPOConfig(
@@ -52,10 +48,10 @@ def main() -> None:
     trainer = PPOTrainer(
         args=config,
         processing_class=tokenizer,
-        model=AutoModelForCausalLM.from_pretrained(folder / "policy", dtype=torch.float32),
-        ref_model=AutoModelForCausalLM.from_pretrained(folder / "policy", dtype=torch.float32),
-        reward_model=AutoModelForSequenceClassification.from_pretrained(folder / "reward", dtype=torch.float32),
-        value_model=AutoModelForSequenceClassification.from_pretrained(folder / "reward", dtype=torch.float32),
+        model=language_model_in(folder / "policy"),
+        ref_model=language_model_in(folder / "policy"),
+        reward_model=classifier_in(folder / "reward"),
+        value_model=classifier_in(folder / "reward"),
         train_dataset=Dataset.from_dict({"input_ids": prompts}),
         data_collator=DataCollatorWithPadding(tokenizer),
         callbacks=[clock],

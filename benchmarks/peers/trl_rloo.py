@@ -9,11 +9,7 @@ from pathlib import Path
 import torch
 from clock import Clock, tell
 from datasets import Dataset
-from transformers import (
-    AutoModelForCausalLM,
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-)
+from models import classifier_in, language_model_in, tokenizer_in
 from trl import RLOOConfig, RLOOTrainer
 
 
@@ -22,9 +18,9 @@ def main() -> None:
     folder, sizes = Path(sys.argv[1]), json.loads(sys.argv[2])
     torch.set_num_threads(sizes["threads"])
     torch.manual_seed(0)
-    tokenizer = AutoTokenizer.from_pretrained(folder / "policy", padding_side="left")
+    tokenizer = tokenizer_in(folder / "policy", padding_side="left")
     tokenizer.pad_token_id = sizes["pad"]
-    reward_tokenizer = AutoTokenizer.from_pretrained(folder / "reward")
+    reward_tokenizer = tokenizer_in(folder / "reward")
     reward_tokenizer.pad_token_id = sizes["pad"]
     prompts = json.loads((folder / "prompts.json").read_text())["texts"]
     config = RLOOConfig(
@@ -45,8 +41,8 @@ def main() -> None:
     )
     clock = Clock()
     trainer = RLOOTrainer(
-        model=AutoModelForCausalLM.from_pretrained(folder / "policy", dtype=torch.float32),
-        reward_funcs=AutoModelForSequenceClassification.from_pretrained(folder / "reward", dtype=torch.float32),
+        model=language_model_in(folder / "policy"),
+        reward_funcs=classifier_in(folder / "reward"),
         args=config,
         train_dataset=Dataset.from_dict({"prompt": prompts}),
         processing_class=tokenizer,

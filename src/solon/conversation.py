@@ -10,6 +10,7 @@ of the paper continues the same transcript with `Critique Request`, `Critique`, 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -84,6 +85,15 @@ class Conversation:
         return Conversation((*self.turns, Turn(Role.ASSISTANT, reply)))
 
 
+def is_blank(text: str) -> bool:
+    """Whether a text shows nothing: it is empty, white space, or characters that are invisible."""
+    return not any(unicodedata.category(each) not in _UNSEEN for each in text)
+
+
+_UNSEEN = frozenset({"Cc", "Cf", "Zs", "Zl", "Zp"})
+"""Unicode's categories of control characters, invisible marks (zero-width spaces) and separators."""
+
+
 def conversation_of(messages: Iterable[Mapping[str, str]], *, place: str = "") -> Conversation:
     """A conversation from trainer-style messages; raises InputError (naming `place`) on an unknown role or no text."""
     turns = []
@@ -124,8 +134,8 @@ class Rendering(Protocol):
         """The shared part's text and the rest; their concatenation is what the model reads."""
         ...
 
-    def completion(self, reply: str) -> str:
-        """The text, after the rendered prompt, that stands for `reply` in training (without the end token)."""
+    def completion(self, reply: str, reply_as: Role = Role.ASSISTANT) -> str:
+        """The text, after the rendered prompt, that stands for `reply` in training (without the turn's end)."""
         ...
 
     def stops(self) -> tuple[str, ...]:
@@ -147,9 +157,9 @@ class TranscriptRendering:
         opening = f" {prompt.opening}" if prompt.opening else ""
         return shared, f"{own}\n\n{LABELS[prompt.reply_as]}:{opening}"
 
-    def completion(self, reply: str) -> str:
-        """A space, then the reply."""
-        return f" {reply}"
+    def completion(self, reply: str, reply_as: Role = Role.ASSISTANT) -> str:
+        """A space, then the reply; every label is followed by one."""
+        return f" {spoken(reply)}"
 
     def stops(self) -> tuple[str, ...]:
         """Every label that opens a turn."""
@@ -159,7 +169,18 @@ class TranscriptRendering:
 def _transcript_turn(turn: Turn) -> str:
     if turn.role is Role.QUESTION:
         return f"\n\n{turn.content}"
-    return f"\n\n{LABELS[turn.role]}: {turn.content}"
+    return f"\n\n{LABELS[turn.role]}: {spoken(turn.content)}"
+
+
+def spoken(text: str) -> str:
+    r"""What somebody says as a transcript shows it: a label after a blank line gets a space in front and opens no turn.
+
+    Whoever writes "\n\nHuman: ..." or "\n\nThe answer is: ..." into a prompt or reply would else speak for others. The
+    conversation itself, and with it the row id, keeps the words as they were given.
+    """
+    for label in LABELS.values():
+        text = text.replace(f"\n\n{label}:", f"\n\n {label}:")
+    return text
 
 
 def transcript(turns: Sequence[Turn]) -> str:
@@ -168,15 +189,17 @@ def transcript(turns: Sequence[Turn]) -> str:
 
 
 _SPEAKER = re.compile(r"(?:\A|\n\n)(Human|Assistant):")
+_LINE_BREAK = re.compile(r"\r\n?")
 
 
 def parse_transcript(text: str, *, place: str = "") -> Conversation:
     r"""Read a transcript in the form of hh-rlhf, `\n\nHuman: ...\n\nAssistant: ...`.
 
     Only a label after a blank line (or at the very start) opens a turn, so colons, blank lines and the words "Human:"
-    within a line stay part of what is said. Surrounding white space of a turn is dropped. Raises InputError when no
-    label opens the text.
+    within a line stay part of what is said. Surrounding white space of a turn is dropped, and every line break counts
+    as a line feed. Raises InputError when no label opens the text.
     """
+    text = _LINE_BREAK.sub("\n", text)
     marks = list(_SPEAKER.finditer(text))
     if not marks or text[: marks[0].start()].strip():
         raise InputError(

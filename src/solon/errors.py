@@ -17,6 +17,8 @@ catch `SolonError` or one of its kinds:
 
 from __future__ import annotations
 
+from solon.addresses import without_credentials
+
 
 class SolonError(Exception):
     """A failure with cause, place and remedy; `str()` is the line that a user reads."""
@@ -29,7 +31,8 @@ class SolonError(Exception):
 
     def __str__(self) -> str:
         line = f"{self.place}: {self.cause}" if self.place else self.cause
-        return f"{line}. {self.remedy}" if self.remedy else line
+        # Whatever a message quotes, a setting or an address, no password of it is told.
+        return without_credentials(f"{line}. {self.remedy}" if self.remedy else line)
 
     def __reduce__(self) -> tuple[object, ...]:
         return (_rebuild, (type(self), self.cause, self.place, self.remedy))

@@ -85,13 +85,11 @@ def load_experiment(name: str | Path) -> Experiment:
     source = YamlFile(ablation_path(name), RecipeError)
     root = source.root()
     try:
-        return Experiment.model_validate(yaml.SafeLoader("").construct_document(root))
+        return Experiment.model_validate(source.value(root, "the ablation"))
     except ValidationError as error:
         fault = error.errors()[0]
         dotted = ".".join(str(part) for part in fault["loc"])
         raise source.fault(f"'{dotted}': {fault['msg']}", _node_at(root, fault["loc"])) from None
-    except (yaml.YAMLError, ValueError, RecursionError):
-        raise source.fault("a value cannot be read") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 Every figure that Solon prints carries the number of cases behind it and the interval that they allow. Shares use
 Wilson's score interval (Wilson 1927): it stays inside [0, 1] and is honest at 0 and 1, where the textbook interval
-collapses to a point. Means use the normal approximation, and Student's t where cases are few. A figure over no cases
+collapses to a point. Means use the normal approximation, or Student's t where cases may be few. A figure over no cases
 does not exist: it is None, never 0.
 """
 
@@ -80,17 +80,20 @@ def mean(values: Sequence[float], z: float = Z95) -> Mean | None:
     return Mean(centre, centre - half, centre + half, n)
 
 
-_T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131)
-"""The 97.5 % points of Student's t distribution with 1 to 15 degrees of freedom."""
-
-
 def mean_of_few(values: Sequence[float]) -> Mean:
-    """The mean of a few measured cases, such as training runs, with Student's t interval.
+    """The mean of measured cases, such as training runs, with Student's t interval, which is right for any number.
 
-    From seventeen on it is the normal approximation; raises ValueError for no values.
+    Raises ValueError for no values.
     """
-    freedom = len(values) - 1
-    found = mean(values, _T95[freedom - 1] if 1 <= freedom <= len(_T95) else Z95)
+    found = mean(values, _student(len(values) - 1) if len(values) > 1 else Z95)
     if found is None:
         raise ValueError("no mean of no values")
     return found
+
+
+def _student(freedom: int) -> float:
+    """The 97.5 % point of Student's t distribution."""
+    # Imported here: no other figure of this module needs it, and the command line's help is not to wait for it.
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, 0.975))

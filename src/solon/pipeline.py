@@ -35,6 +35,7 @@ from solon.evals.results import (
     in_round,
     policies_of,
 )
+from solon.model_parts import naming_parts
 from solon.progress import Display
 from solon.recipe import Algorithm, Memory, Method, Rater, Recipe
 from solon.runs import Artefact, Row, RunDirectory, StageFolder
@@ -91,7 +92,7 @@ def advance(
     refuse_unteachable(run.recipe)
     if until in (*policies_of(run.recipe), MEASURE):
         _refuse_sharded(run, processes)
-    with run.answers() as answers:
+    with naming_parts(run.recipe), run.answers() as answers:
         for artefact in _in_order(Pipeline(run, display, answers, processes, planted=planted)):
             if artefact.name == until:
                 return
@@ -189,7 +190,9 @@ class Pipeline(Session):
         names = dict.fromkeys(name for source in sources(settings, measured) for name in source.names)
         read = {name: self._source_hash(name) for name in names}
         engine = self.engine(self.assistant)
-        inputs = prompts.PromptInputs(measured, reserved_tokens(self.recipe, constitution, engine))
+        inputs = prompts.PromptInputs(
+            measured, reserved_tokens(self.recipe, constitution, engine, self.run.path / "constitution.yaml")
+        )
         held_out = {"harmful": measured.harmful, "benign": measured.benign, "limit": measured.limit}
         reserved = {kind.value: count for kind, count in inputs.reserved.items()}
         # The assistant's tokenizer says which prompts are too long.
@@ -313,7 +316,7 @@ class Pipeline(Session):
             read |= {"part": part.side.value, "held_out_share": part.share}
         name = in_round(HELD_OUT_MODEL if side is Side.HELD_OUT else PREFERENCE_MODEL, number)
         work = partial(preference_model.run, settings, inputs)
-        return self.stage(name, settings, read, work, code=preference_model.CODE)
+        return self.stage(name, settings, read, work, preference_model.told, code=preference_model.CODE)
 
     @property
     def _held_out_share(self) -> float | None:
@@ -325,12 +328,18 @@ class Pipeline(Session):
         settings, people = self.recipe.rl, self.recipe.preference
         human = source_path(people.human) if people.human and settings.direct.human_weight else None
         inputs = direct_preference.DirectInputs(
-            self.recipe.seed, supervised.model, self.recipe.engine, AllRounds(labels), human, people.limit_human
+            self.recipe.seed,
+            supervised.model,
+            self.recipe.engine,
+            AllRounds(labels),
+            human,
+            people.limit_human,
+            people.columns,
         )
         read = self.read(supervised, *labels, **({"human": human} if human else {}))
-        read["limit_human"] = people.limit_human
+        read |= {"limit_human": people.limit_human, "columns": people.columns}
         work = partial(direct_preference.run, settings, inputs)
-        return self.stage(name, settings, read, work, code=direct_preference.CODE)
+        return self.stage(name, settings, read, work, preference_model.told, code=direct_preference.CODE)
 
     def held_out(self, labels: Sequence[Artefact], number: int = 1) -> Path | None:
         """The folder of a preference model that the policy does not learn from: trained now, or brought, or None."""
@@ -384,7 +393,7 @@ class Pipeline(Session):
     def _source_hash(self, name: str) -> str:
         """The hash of a source of prompts: of its file, or of a dataset's rows."""
         source = located(name)
-        return self.hash(source) if isinstance(source, Path) else dataset_hash(source)
+        return self.hash(source) if isinstance(source, Path) else dataset_hash(source, self.recipe.prompts.columns)
 
     def _fitness(self) -> dict[str, object]:
         """What critic and judge are measured on: their questions are kept in the same stage as what they wrote."""

@@ -6,6 +6,7 @@ nearest known one, and returns a frozen tree. Nothing here imports torch, so a r
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -52,6 +53,14 @@ class RenderingKind(StrEnum):
     """The tokenizer's chat template when it has one, else the transcript."""
     CHAT = "chat"
     TRANSCRIPT = "transcript"
+
+
+class Thinking(StrEnum):
+    """Whether a reasoning model thinks before it replies; what it thinks is cut from the reply either way."""
+
+    OFF = "off"
+    """It is told not to where its chat template knows how, and shown an empty thought where the template begins one."""
+    ON = "on"
 
 
 class TooLong(StrEnum):
@@ -126,6 +135,15 @@ class Rater(StrEnum):
     TESTBED = "testbed"
 
 
+class Dtype(StrEnum):
+    """In which numbers a model that is asked is loaded; models in training are float32 always."""
+
+    AUTO = "auto"
+    """Float32 on a CPU; as the folder stores them on a GPU."""
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+
+
 class Matmul(StrEnum):
     """How exact matrix products are while a model is trained."""
 
@@ -133,6 +151,20 @@ class Matmul(StrEnum):
     """Float32 throughout."""
     MEDIUM = "medium"
     """Factors rounded to bfloat16, sums in float32: faster where the processor has such units (AMX, TF32-like)."""
+
+
+def _thinking(given: object) -> object:
+    # YAML reads a plain `off` as false.
+    return {True: Thinking.ON, False: Thinking.OFF}.get(given, given) if isinstance(given, bool) else given
+
+
+def _date(given: object) -> str:
+    try:
+        if isinstance(given, str | datetime.date):
+            return datetime.date.fromisoformat(str(given)).isoformat()
+    except ValueError:
+        pass
+    raise ValueError("must be a date such as 2024-07-26")
 
 
 def _one_or_several(given: object) -> str | tuple[str, ...] | None:
@@ -175,11 +207,19 @@ class EngineSettings(Settings):
     """How models are asked."""
 
     rendering: RenderingKind = RenderingKind.AUTO
+    template: str | None = None
+    """The name of the chat template, for tokenizers that have several; the one named `default` when null."""
+    thinking: Annotated[Thinking, BeforeValidator(_thinking)] = Thinking.OFF
+    date: Annotated[str, BeforeValidator(_date)] = "2024-07-26"
+    """The day that a chat template is told is today, kept with every saved model: a run must not change at midnight."""
     batch: Positive = 128
-    """Prompts in one forward pass."""
+    """Prompts in one forward pass, at most; fewer where `memory` does not hold more."""
+    memory: Rate | None = None
+    """GiB for keys, values and logits of prompts in one pass; null: up to half of what is free at the start."""
     window: Positive | None = None
     """Tokens of prompt and completion; the model's own limit when null."""
     threads: Positive | None = None
+    dtype: Dtype = Dtype.AUTO
     matmul: Matmul = Matmul.HIGHEST
 
 
@@ -193,6 +233,8 @@ class PromptSettings(Settings):
     too_long: TooLong = TooLong.REFUSE
     bad_lines: Count = 0
     """Lines of a prompt file that may be unreadable, and are skipped and counted."""
+    columns: dict[str, str] | None = None
+    """What sources call `prompt`, `messages` and so on, e.g. {prompt: question}; those without it are read as ever."""
     near_duplicates: Annotated[float, Field(gt=0, le=1)] | None = None
     """Similarity from which on two prompts count as one (`solon.sources.near_duplicates`); null: only when equal."""
 
@@ -333,6 +375,8 @@ class PreferenceSettings(Settings):
     """Human harmlessness comparisons, likewise; null for none, as in the paper's own method."""
     limit_human: Positive | None = None
     """Comparisons drawn from each of the two; all when null."""
+    columns: dict[str, str] | None = None
+    """What these files call `prompt`, `chosen` and `rejected`, e.g. {chosen: good}."""
     human_weight: Annotated[float, Field(ge=0)] = 1.0
     labels: LabelsUsed = LabelsUsed.SOFT
     axis: str | None = None

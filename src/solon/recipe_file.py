@@ -8,6 +8,7 @@ setting, which is how a run says what was changed.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from enum import Enum
 from pathlib import Path
 from typing import Any, get_args
 
@@ -17,7 +18,8 @@ from pydantic import BaseModel, ValidationError
 from solon.builtin import recipe_path
 from solon.errors import RecipeError
 from solon.recipe import Recipe
-from solon.yaml_nodes import DEEPEST, YamlFile, nearest, suggestion
+from solon.settings import NO_NUMBER
+from solon.yaml_nodes import DEEPEST, MAPPING, Dumper, YamlFile, nearest, node_of, suggestion
 
 Values = dict[str, Any]
 Places = dict[str, str]
@@ -32,7 +34,7 @@ def read_recipe(file: str | Path, overlays: Sequence[str | Path] = (), settings:
         _lay_over(values, _plain(source, source.root(), "", places))
     for setting in settings:
         dotted, value = _setting(setting)
-        places[dotted] = f"--set {setting}"
+        places[dotted] = f"--set {setting:.120}"
         _lay_over(values, _nested(dotted, value))
     try:
         return Recipe.model_validate(values)
@@ -43,9 +45,10 @@ def read_recipe(file: str | Path, overlays: Sequence[str | Path] = (), settings:
 def write_recipe(recipe: Recipe) -> str:
     """The whole recipe as YAML, every default spelled out; `read_recipe` gives the same recipe back."""
     values = recipe.model_dump(mode="json")
-    text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100)
+    text = yaml.dump(values, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=100)
     # Unescaped, YAML folds the rarer line breaks of Unicode (U+0085, U+2028) into ordinary ones.
-    return text if yaml.safe_load(text) == values else yaml.safe_dump(values, sort_keys=False, width=100)
+    same = yaml.safe_load(text) == values
+    return text if same else yaml.dump(values, Dumper=Dumper, sort_keys=False, width=100)
 
 
 def differences_between(
@@ -62,35 +65,34 @@ def differences_between(
     return found
 
 
-def _plain(source: YamlFile, node: yaml.Node, prefix: str, places: Places, depth: int = 0) -> Values:
+def _plain(source: YamlFile, node: yaml.Node, prefix: str, places: Places) -> Values:
     """A mapping node as a dict; notes the place of every key under its dotted name."""
-    if depth > DEEPEST:
-        raise source.fault("values are nested too deep", node)
     values: Values = {}
     for key, (key_node, value) in source.entries(node, f"'{prefix[:-1]}'" if prefix else "the recipe").items():
         dotted = f"{prefix}{key}"
         places[dotted] = source.place(key_node)
-        if isinstance(value, yaml.MappingNode):
-            values[key] = _plain(source, value, f"{dotted}.", places, depth + 1)
-            continue
-        try:
-            values[key] = yaml.SafeLoader("").construct_object(value, deep=True)
-        except (yaml.YAMLError, ValueError, RecursionError):
-            raise source.fault(f"the value of '{dotted}' cannot be read", value) from None
+        if isinstance(value, yaml.MappingNode) and value.tag == MAPPING:
+            values[key] = _plain(source, value, f"{dotted}.", places)
+        else:
+            values[key] = source.value(value, f"'{dotted}'")
     return values
 
 
 def _setting(setting: str) -> tuple[str, object]:
     dotted, equals, written = setting.partition("=")
     dotted = dotted.strip()
+    place = f"--set {setting:.120}"
     if not equals or not all(dotted.split(".")):
-        raise RecipeError(
-            "a setting is written key=value", place=f"--set {setting}", remedy="Example: --set rl.steps=20"
-        )
+        raise RecipeError("a setting is written key=value", place=place, remedy="Example: --set rl.steps=20")
+    if len(dotted.split(".")) > DEEPEST:
+        raise RecipeError("the setting's name has too many parts", place=place)
     try:
-        return dotted, yaml.safe_load(written)
-    except (yaml.YAMLError, ValueError):
-        raise RecipeError(f"the value of '{dotted}' is broken YAML", place=f"--set {setting}") from None
+        node = node_of(written, place, RecipeError)
+        return dotted, None if node is None else YamlFile(Path(place), RecipeError).value(node, f"'{dotted}'")
+    except RecipeError as error:
+        cause = error.cause if not error.cause.startswith("broken YAML") else "broken YAML"
+        told = f"the value of '{dotted}' is {cause}" if cause == "broken YAML" else cause
+        raise RecipeError(told, place=place, remedy=error.remedy) from None
 
 
 def _nested(dotted: str, value: object) -> Values:
@@ -118,10 +120,30 @@ def _recipe_error(error: ValidationError, places: Places, default_place: str) ->
     above = [".".join(path[:length]) for length in range(len(path), 0, -1)]
     place = next((places[name] for name in above if name in places), default_place)
     if fault["type"] == "extra_forbidden":
-        return RecipeError(f"unknown setting '{dotted}'", place=place, remedy=_remedy_for_unknown(path))
+        return RecipeError(f"unknown setting '{dotted:.120}'", place=place, remedy=_remedy_for_unknown(path))
     written = fault["input"]
     shown = "a group of settings" if isinstance(written, dict) else repr(written)
-    return RecipeError(f"'{dotted}' is {shown}: {fault['msg'][0].lower()}{fault['msg'][1:]}", place=place)
+    cause = f"'{dotted}' is {shown:.80}: {fault['msg'][0].lower()}{fault['msg'][1:]}"
+    return RecipeError(cause, place=place, remedy=_remedy_for_value(fault["type"], path))
+
+
+def _remedy_for_value(kind: str, path: Sequence[str]) -> str:
+    """How the value is to be written, and which one the setting has by default."""
+    if kind == NO_NUMBER:
+        return f"Write digits alone, without quotes, colons or leading zeros{_default(path)}"
+    if kind == "string_type":
+        return f"Put text that looks like something else into quotes{_default(path)}"
+    return _default(path).removeprefix("; ").capitalize()
+
+
+def _default(path: Sequence[str]) -> str:
+    """The default of a setting in words, where it has one that fits into a line."""
+    found: object = Recipe()
+    for part in path:
+        found = getattr(found, part, None)
+    if isinstance(found, BaseModel) or found is None:
+        return ""
+    return f"; the default is {found.value if isinstance(found, Enum) else found}"
 
 
 def _remedy_for_unknown(path: Sequence[str]) -> str:

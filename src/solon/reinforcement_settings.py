@@ -9,8 +9,9 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from solon.addresses import address_fault, is_address
 from solon.settings import Adapter, Count, Drawing, Positive, Rate, Settings, Share, Training
 
 
@@ -163,6 +164,14 @@ class ReinforcementSettings(Settings):
     """Replies kept of such a step."""
     trackers: tuple[Tracker, ...] = ()
     direct: DirectSettings = DirectSettings()
+
+    @field_validator("scorer")
+    @classmethod
+    def _no_secrets(cls, scorer: str | None) -> str | None:
+        # A recipe is written into run directories and reports.
+        if scorer is not None and is_address(scorer) and (fault := address_fault(scorer)):
+            raise ValueError(fault)
+        return scorer
 
     @model_validator(mode="after")
     def _one_held_out(self) -> ReinforcementSettings:

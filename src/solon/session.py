@@ -144,8 +144,11 @@ class Session:
         """The model of a folder, asked only what no run at hand knows; the last one stays loaded, others are let go."""
         if self._loaded is None or self._loaded[0] != folder:
             self._loaded = None
-            self._loaded = (folder, LocalEngine.load(folder, self.recipe.engine))
+            engine = LocalEngine.load(folder, self.recipe.engine)
+            self._loaded = (folder, engine)
             self.hash(folder)  # what was loaded is what the stage's key tells of
+            if line := engine.room.told(engine.window):
+                self.display.remark(line)
         return self.remembering(*self._loaded)
 
     def remembering(self, folder: Path, engine: Engine) -> Engine:

@@ -5,10 +5,12 @@ A group is frozen and refuses keys that it does not know. Nothing here imports t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
@@ -16,10 +18,40 @@ Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0)]
 
 
-class Settings(BaseModel):
-    """A frozen group of settings that refuses keys it does not know."""
+NO_NUMBER = "no_number"
+"""The type of the error for a word where a number is wanted."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+
+class Settings(BaseModel):
+    """A frozen group of settings that refuses keys it does not know, and numbers that are none.
+
+    A number is written as a number: no text, no truth value, nothing infinite, and no fraction for a whole one.
+    """
+
+    # A faulty value may hold a password, so no error shows it but by ours, which leave passwords out.
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_words_for_numbers(cls, given: object, info: ValidationInfo) -> object:
+        kinds = _kinds(cls.model_fields[str(info.field_name)].annotation)
+        if not kinds & {int, float} or any(issubclass(kind, str) for kind in kinds):
+            return given  # no number, or a number or words, which such a field tells apart by itself
+        for each in given.values() if isinstance(given, dict) else given if isinstance(given, list) else (given,):
+            word = isinstance(each, str) or (isinstance(each, bool) and bool not in kinds)
+            if word or (isinstance(each, float) and float not in kinds and each.is_integer()):
+                what = "number" if float in kinds else "integer"
+                raise PydanticCustomError(NO_NUMBER, "Input should be a valid {what}", {"what": what})
+        return given
+
+
+def _kinds(annotation: object) -> set[type]:
+    """The classes that an annotation is made of; of a mapping those of its values."""
+    inner = get_args(annotation)
+    if inner:
+        of_values = inner[1:] if get_origin(annotation) in (dict, Mapping) else inner
+        return {kind for each in of_values for kind in _kinds(each)}
+    return {annotation} if isinstance(annotation, type) else set()
 
 
 class Schedule(StrEnum):

@@ -19,7 +19,7 @@ from solon.constitution import (
     ReasonedExample,
     RevisionPrinciple,
 )
-from solon.conversation import LABELS, Conversation, Prompt, Rendering, Role, Turn
+from solon.conversation import LABELS, Conversation, Prompt, Rendering, Role, Turn, spoken
 
 LETTERS = ("A", "B")
 
@@ -155,7 +155,7 @@ def letter_options(form: LetterForm, rendering: Rendering) -> tuple[str, ...]:
     if form is LetterForm.AFTER_BRACKET:
         return LETTERS
     opened = "(" if form is LetterForm.WITH_BRACKET else ""
-    return tuple(rendering.completion(f"{opened}{letter}") for letter in LETTERS)
+    return tuple(rendering.completion(f"{opened}{letter}", Role.ANSWER) for letter in LETTERS)
 
 
 def letters(count: int) -> tuple[str, ...]:
@@ -191,8 +191,10 @@ def classification_reasoning(
 
 
 def _multiple_choice(conversation: Conversation, instruction: str, *options: str) -> str:
-    dialogue = "\n\n".join(f"{LABELS[turn.role]}: {turn.content}" for turn in conversation.turns)
-    listed = "\n".join(f"({letter}) {option}" for letter, option in zip(letters(len(options)), options, strict=True))
+    dialogue = "\n\n".join(f"{LABELS[turn.role]}: {spoken(turn.content)}" for turn in conversation.turns)
+    listed = "\n".join(
+        f"({letter}) {spoken(option)}" for letter, option in zip(letters(len(options)), options, strict=True)
+    )
     return (
         f"Consider the following conversation between a human and an assistant:\n\n{dialogue}\n\n"
         f"{instruction}\nOptions:\n{listed}"

@@ -9,6 +9,7 @@ import pytest
 from solon.builtin import model_path
 from solon.cli.main import main
 from solon.engines.local import folder_hash
+from solon.engines.tokens import PromptTokenizer
 from solon.recipe import EngineSettings
 from solon.training.models import grow_preference_model, load_tokenizer, save_model
 from tests.evals.benchmarks.rows import BEHAVIOUR, classifications, comparisons, write
@@ -58,7 +59,8 @@ def test_chains_of_thought_of_the_bundled_model(files, tmp_path, capsys):
 def test_a_preference_model_is_recognised_and_scores(files, tmp_path, capsys):
     base, settings = model_path("testbed:pretrained"), EngineSettings()
     tokenizer = load_tokenizer(base)
-    save_model(grow_preference_model(base, tokenizer, settings, 0), tokenizer, tmp_path / "pm")
+    texts = PromptTokenizer.of(tokenizer, settings)
+    save_model(grow_preference_model(base, tokenizer, settings, 0), texts, tmp_path / "pm")
     code, out, _ = run(capsys, files[0], "--engine", tmp_path / "pm", "--out", tmp_path / "out", "-q")
     assert code == 0
     assert re.search(r"^pm@[0-9a-f]{12}: share", out)

@@ -65,9 +65,31 @@ def test_mistakes_are_told_in_one_line(
         (("score", tmp_path / "none.jsonl", "--model", base), "no such"),
         (("score", "--check", base), "no golden scores"),
         (("serve-pm", base), "score"),
+        (("serve-pm", base, "--token-file", tmp_path / "none"), "the token cannot be read: No such file"),
+        (("serve-pm", base, "--token-file", labels), "a token is one word of 8 or more visible ASCII characters"),
     ]:
         code, out, err = run(capsys, *arguments)
         assert (code, out, err.count("\n")) == (1, "", 1), (arguments, err)
         assert err.startswith("Error: ") and told in err, err
     assert run(capsys, "score", labels)[0] == run(capsys, "score", labels, "--check", base)[0] == 2
+    named = tmp_path / "human.csv"
+    named.write_text("question,good,bad\nHow 1 ?,good,bad\n")
+    code, _, err = run(capsys, "preference", tmp_path / "pm", "--base", base, "--human", named, "-q")
+    assert code == 1 and "say what it is called" in err
     assert not (tmp_path / "pm").exists(), "nothing is made for a command line that is wrong"
+
+
+def test_columns_of_a_csv_are_named_and_what_compares_nothing_is_told(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, pm = tmp_path / "human.csv", tmp_path / "pm"
+    rows = [f"How {n} ?,good,bad" for n in range(12)]
+    file.write_text("\n".join(["question,better,worse", *rows, "How 13 ?,same,same", "How 14 ?,good,\u200b", ""]))
+    columns = ("--columns", "prompt=question,chosen=better", "--columns", "rejected=worse")
+    code, out, err = run(capsys, "preference", pm, "--base", base, "--human", file, *columns, *FAST)
+    assert code == 0, err
+    assert "Skipped: 1 human comparisons (equal replies)" in out
+    assert "Skipped: 1 human comparisons (empty reply)" in out
+    code, out, err = run(capsys, "score", file, "--model", pm, *columns)
+    scored = [json.loads(line) for line in out.splitlines()]
+    assert code == 0 and len(scored) == 14 and scored[0]["question"] == "How 0 ?" and "p_chosen_scored" in scored[0]

@@ -47,8 +47,8 @@ def test_the_hash_names_the_weights(tmp_path: Path) -> None:
         ({}, "no config.json"),
         ({"config.json": "{}"}, "no weights"),
         ({"config.json": "{}", "pytorch_model.bin": ""}, "pickle"),
-        ({"config.json": "{}", "model.safetensors": ""}, "cannot load"),
-        ({"config.json": "no json", "model.safetensors": ""}, "cannot load"),
+        ({"config.json": "{}", "model.safetensors": ""}, "cannot be read"),
+        ({"config.json": "no json", "model.safetensors": ""}, "broken JSON"),
         ({"adapter_config.json": "{}", "adapter_model.safetensors": ""}, "LoRA adapter"),
     ],
 )
@@ -57,7 +57,7 @@ def test_a_folder_that_is_no_model_gives_one_line(tmp_path: Path, files: dict[st
         (tmp_path / name).write_text(text)
     with pytest.raises(ModelError, match=cause) as caught:
         LocalEngine.load(tmp_path)
-    assert caught.value.place == str(tmp_path)
+    assert Path(caught.value.place) in (tmp_path, *tmp_path.iterdir())
     assert caught.value.remedy
     assert "\n" not in str(caught.value)
 

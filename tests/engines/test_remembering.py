@@ -45,7 +45,7 @@ def test_known_questions_are_not_asked_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", ["weights", "window", "text", "seed", "max_tokens", "temperature", "top_p", "stop", "question"]
+    "change", ["weights", "window", "dtype", "text", "seed", "max_tokens", "temperature", "top_p", "stop", "question"]
 )
 def test_whatever_can_change_an_answer_makes_another_question(tmp_path: Path, change: str) -> None:
     sampling = {"max_tokens": 16, "temperature": 1.0, "top_p": 1.0, "stop": ("\n\nHuman:",)}
@@ -55,6 +55,8 @@ def test_whatever_can_change_an_answer_makes_another_question(tmp_path: Path, ch
         inner = engine()
         if change == "window":
             inner.window = 65
+        if change == "dtype":
+            inner.dtype = "bfloat16"
         second = RememberingEngine(inner, "other" if change == "weights" else "weights", "s", answers)
         if change in other:
             sampling[change] = other[change]

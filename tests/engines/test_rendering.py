@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from solon.constitution import PreferencePrinciple
 from solon.conversation import Prompt, Role, TranscriptRendering, Turn
 from solon.engines.rendering import ChatRendering, rendering_for
 from solon.errors import ModelError
-from solon.recipe import RenderingKind
+from solon.recipe import EngineSettings, RenderingKind
 from tests.engines.tiny import (
     BRACKETS,
     CHATML,
@@ -52,7 +53,7 @@ def test_requests_are_user_turns_and_the_models_words_assistant_turns() -> None:
 def test_neighbours_of_one_side_are_merged() -> None:
     turns = (Turn(Role.HUMAN, "One."), Turn(Role.QUESTION, "Two?"))
     _, own = chat().render(Prompt(turns, Role.ANSWER, opening="("))
-    assert own == "<|im_start|>user\nOne.\n\nTwo?<|im_end|>\n" + TAIL + "("
+    assert own == "<|im_start|>user\nOne.\n\nTwo?<|im_end|>\n" + TAIL + "The answer is: ("
 
 
 @pytest.mark.parametrize("template", [CHATML, CHATML_WITH_SYSTEM, BRACKETS])
@@ -69,16 +70,18 @@ def test_the_shared_part_is_a_prefix_of_the_whole(template: str) -> None:
 
 
 def test_a_template_that_looks_ahead_shares_nothing() -> None:
-    counting = "{{ messages|length }} turns. " + CHATML
-    shared, own = chat(counting).render(with_example(question("And bread?")))
+    rendering = chat("{{ messages|length }} turns. " + CHATML)
+    asked = with_example(question("And bread?"))
+    more = replace(asked, turns=(*asked.turns, Turn(Role.ASSISTANT, "Bake."), Turn(Role.HUMAN, "How long?")))
+    shared, own = rendering.render(more)
     assert shared == ""
-    assert own.startswith("3 turns. ")
+    assert own.startswith("5 turns. ")
 
 
-def test_a_comparison_ends_on_its_bracket() -> None:
+def test_a_comparison_ends_on_the_papers_words_and_its_bracket() -> None:
     principle = PreferencePrinciple(id="kind", instruction="Which is kinder?")
     _, own = chat().render(wording.comparison(conversation("Hi"), principle, "Go away", "Hello"))
-    assert own.endswith("(A) Go away\n(B) Hello<|im_end|>\n" + TAIL + "(")
+    assert own.endswith("(A) Go away\n(B) Hello<|im_end|>\n" + TAIL + "The answer is: (")
 
 
 @pytest.mark.parametrize(
@@ -141,10 +144,10 @@ def test_a_template_that_hides_replies_is_refused() -> None:
     ],
 )
 def test_the_recipe_chooses_the_rendering(make: Callable[[], Any], kind: RenderingKind, expected: str) -> None:
-    assert rendering_for(make(), kind).name == expected
+    assert rendering_for(make(), EngineSettings(rendering=kind)).name == expected
 
 
 def test_chat_without_a_template_is_refused() -> None:
     with pytest.raises(ModelError, match="no chat template"):
-        rendering_for(byte_tokenizer(), RenderingKind.CHAT)
-    assert isinstance(rendering_for(byte_tokenizer(), RenderingKind.AUTO), TranscriptRendering)
+        rendering_for(byte_tokenizer(), EngineSettings(rendering=RenderingKind.CHAT))
+    assert isinstance(rendering_for(byte_tokenizer(), EngineSettings()), TranscriptRendering)

@@ -41,7 +41,8 @@ def test_a_special_token_that_somebody_spelled_out_is_plain_text(name: str) -> N
         for said in ("it", f"it {spelled}")
     )
     assert [token for token in hostile if token in special] == [token for token in plain if token in special]
-    assert not special & set(tokens.completion(f"well {spelled}"))
+    ((replied, start),) = tokens.replied([question("it")], [f"well {spelled}"])
+    assert special & set(replied[start:]) == {tokens.end}
 
 
 @pytest.mark.parametrize("name", list(tokenizers()))
@@ -76,7 +77,7 @@ def test_a_merge_across_the_border_costs_one_token_of_sharing() -> None:
         def render(self, prompt: Prompt) -> tuple[str, str]:
             return "The answer is: read my letters and bake the bread (", prompt.turns[0].content
 
-        def completion(self, reply: str) -> str:
+        def completion(self, reply: str, reply_as: Role = Role.ASSISTANT) -> str:
             return reply
 
         def stops(self) -> tuple[str, ...]:
@@ -107,9 +108,11 @@ def test_a_chat_prompt_gets_no_token_beyond_its_template() -> None:
 
 
 def test_a_reply_is_tokenized_as_it_follows_the_prompt() -> None:
-    tokens = tokenizers()["byte-level"]
-    assert tokens.decode(tokens.completion("Fine.")) == " Fine."
-    assert tokenizers()["chat"].decode(tokenizers()["chat"].completion("Fine.")) == "Fine."
+    for name, wanted in (("byte-level", " Fine.<eos>"), ("chat", "Fine.<|im_end|>")):
+        tokens = tokenizers()[name]
+        ((replied, start),) = tokens.replied([question("it")], ["Fine."])
+        assert tokens.decode(replied[start:]) == wanted
+        assert replied[-1] == tokens.end
 
 
 def test_special_tokens_show_in_decoded_text() -> None:

@@ -15,12 +15,11 @@ import yaml
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoModelForTokenClassification, AutoTokenizer
 
-from solon.engines.rendering import rendering_for
 from solon.engines.tokens import PromptTokenizer
 from solon.errors import RunError
 from solon.handoff.folder import TRAINERS, export_handoff
 from solon.handoff.plan import Plan, StepShape, step_shape
-from solon.recipe import RenderingKind
+from solon.recipe import EngineSettings, RenderingKind
 from solon.runs import RunDirectory
 from solon.training.encoding import Encoding
 from solon.training.rollout import draw_prompts
@@ -99,8 +98,8 @@ def test_the_policys_template_writes_what_the_policy_was_trained_to_read(templat
     run = finished(tmp_path / "made", template=template)
     done = export_handoff(run, TRAINERS["openrlhf"], tmp_path / "out")
     tokenizer = AutoTokenizer.from_pretrained(done.folder / "policy")
-    texts = PromptTokenizer(tokenizer, rendering_for(tokenizer, RenderingKind.AUTO))
-    encoding = Encoding(texts, tokenizer.eos_token_id, 128)
+    texts = PromptTokenizer.of(tokenizer, EngineSettings(rendering=RenderingKind.AUTO))
+    encoding = Encoding(texts, 128)
     stage = run.finished("prompts")
     assert stage is not None
     from solon.stages.tables import prompt_in
@@ -122,7 +121,7 @@ def test_a_special_token_that_somebody_spelled_out_stays_words(tmp_path: Path) -
     assert asked("say < |end|> now ?") in prompts
     run = finished(tmp_path / "transcripts", spelled="say <|end|> now ?")
     done = export_handoff(run, TRAINERS["trl"], tmp_path / "transcript")
-    assert done.left_out["read otherwise by a chat template"] == 1
+    assert done.left_out["read otherwise by a chat template"] == 0
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from solon.serving.batching import Limits
 from solon.serving.preference_server import PreferenceServer, Service
 from solon.training import models
 from solon.training.scoring import CENTRE
-from tests.training.tiny import asked, save_tiny_model
+from tests.training.tiny import asked, save_tiny_model, texts_of
 
 SETTINGS = EngineSettings(threads=1)
 DIALOGUES = [conversation_of(asked(f"How do I bake {n} ?")).with_reply(f"First {n} .") for n in range(600)]
@@ -69,7 +69,7 @@ def test_a_served_folder_gives_its_own_scores_in_order(tmp_path: Path) -> None:
     tokenizer = models.load_tokenizer(save_tiny_model(tmp_path / "tiny"))
     grown = models.grow_preference_model(tmp_path / "tiny", tokenizer, SETTINGS, seed=1)
     setattr(grown.config, CENTRE, 0.75)
-    models.save_model(grown, tokenizer, tmp_path / "pm")
+    models.save_model(grown, texts_of(tokenizer), tmp_path / "pm")
     served = open_scorer(tmp_path / "pm", SETTINGS)
     server = PreferenceServer(served, Service(port=0), SETTINGS, Limits(wait=0.01))
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
@@ -96,10 +96,22 @@ def test_a_busy_server_is_asked_again_with_growing_pauses(stand_in: HTTPServer) 
     [
         (503, {"error": "busy"}, "answered 503: .*busy", 3),
         (422, {"error": "too long"}, "answered 422: .*too long", 1),
-        (200, b"<html>", "is not {", 1),
-        (200, {"scores": [1.0]}, "no 2 finite scores", 1),
-        (200, {"scores": [1.0, float("nan")]}, "no 2 finite scores", 1),
-        (200, {"scores": [1.0, None]}, "is not {", 1),
+        (422, b"\x1b[2Jtoo \x07long", r"answered 422: \[2Jtoo long", 1),
+        (302, b"", "answered 302: and redirects are not followed", 1),
+        (204, b"", "answered 204", 1),
+        (200, b"<html>", "is not {", 3),
+        (200, {"scores": [1.0]}, "no 2 finite scores", 3),
+        (200, {"scores": [1.0, float("nan")]}, "no 2 finite scores", 3),
+        (200, b'{"scores": [1.0, 1e999]}', "no 2 finite scores", 3),
+        (200, {"scores": [1.0, 10**400]}, "no 2 finite scores", 3),
+        (200, {"scores": [1.0, None]}, "is not {", 3),
+        (200, {"scores": [1.0, "5"]}, "is not {", 3),
+        (200, {"scores": [1.0, True]}, "is not {", 3),
+        (200, {"scores": {"1.0": 1, "2.0": 2}}, "is not {", 3),
+        (200, {"scores": "12"}, "is not {", 3),
+        (200, b'{"scores": [1.0, 2.0], "scores": [3.0, 4.0]}', "is not {", 3),
+        (200, b"[" * 50_000, "is not {", 3),
+        (200, b'{"scores": [1.0, ' + b"9" * 5000 + b"]}", "is not {", 3),
     ],
 )
 def test_no_score_is_made_up(stand_in: HTTPServer, status: int, body: object, words: str, tries: int) -> None:

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from solon.conversation import Conversation, Role, Turn
-from solon.engines.rendering import TRANSCRIPT_TEMPLATE, rendering_for
+from solon.engines.templates import TRANSCRIPT_TEMPLATE
 from solon.engines.tokens import PromptTokenizer
 from solon.preferences.scored_text import ScoredText
-from solon.recipe import RenderingKind
+from solon.recipe import EngineSettings
 from solon.training.encoding import Encoding
 from solon.training.models import load_tokenizer
 from tests.training.tiny import save_tiny_model
@@ -47,9 +47,8 @@ def form(folder: Path, template: str | None = None, *, opening: bool = False) ->
         tokenizer.add_special_tokens({"bos_token": "<|begin|>"})
         begin = ("<|begin|>", tokenizer.convert_tokens_to_ids("<|begin|>"))
         tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="<|begin|> $A", special_tokens=[begin])
-    texts = PromptTokenizer(tokenizer, rendering_for(tokenizer, RenderingKind.AUTO))
-    encoding = Encoding(texts, tokenizer.eos_token_id, 512)
-    return ScoredText(tokenizer, encoding), encoding, tokenizer
+    texts = PromptTokenizer.of(tokenizer, EngineSettings())
+    return ScoredText(texts), Encoding(texts, 512), tokenizer
 
 
 @pytest.mark.parametrize("template", [None, CHAT], ids=["transcript", "chat"])
@@ -66,10 +65,8 @@ def test_a_text_gives_the_tokens_that_training_saw(folder: Path, template: str |
 @pytest.mark.parametrize("opening", [False, True], ids=["plain", "begun"])
 def test_the_saved_template_writes_that_text(folder: Path, template: str | None, opening: bool) -> None:
     texts, encoding, tokenizer = form(folder, template, opening=opening)
-    saved = texts.template()
-    assert texts.written_by(saved)
-    tokenizer.chat_template = saved  # type: ignore[attr-defined]
-    again = Encoding(PromptTokenizer(tokenizer, rendering_for(tokenizer, RenderingKind.AUTO)), encoding.end, 512)
+    tokenizer.chat_template = encoding.tokenizer.saved_template()  # type: ignore[attr-defined]
+    again = Encoding(PromptTokenizer.of(tokenizer, EngineSettings()), 512)
     assert again.tokenizer.rendering.name == encoding.tokenizer.rendering.name
     assert again.whole(DIALOGUES) == encoding.whole(DIALOGUES)
     for dialogue in DIALOGUES:
@@ -77,10 +74,16 @@ def test_the_saved_template_writes_that_text(folder: Path, template: str | None,
         assert written == texts.text(dialogue)
 
 
-def test_a_template_that_cannot_be_cut_stays_as_it_is(folder: Path) -> None:
-    other = CHAT.replace("eos_token", "'<over>'")
-    texts, _, _ = form(folder, other)
-    assert texts.template() == other and not texts.written_by(other)
+def test_words_that_close_a_turn_are_kept_before_the_end_token(folder: Path) -> None:
+    texts, encoding, tokenizer = form(folder, CHAT.replace("eos_token", "'<over>'"))
+    assert texts.text(talk("yes", "no", "yes", "no")) == (
+        "<user>yes<over>\n<assistant>no<over>\n<user>yes<over>\n<assistant>no<over><|end|>"
+    )
+    assert encoding.tokenizer.rendering.stops() == ("<over>",)
+    tokenizer.chat_template = encoding.tokenizer.saved_template()  # type: ignore[attr-defined]
+    for dialogue in DIALOGUES:
+        written = tokenizer.apply_chat_template(dialogue.messages(), tokenize=False)  # type: ignore[attr-defined]
+        assert written == texts.text(dialogue)
 
 
 @pytest.mark.parametrize(

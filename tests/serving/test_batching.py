@@ -105,3 +105,42 @@ def test_a_full_queue_turns_away(doubler: Doubler) -> None:
     doubler.go.set()
     assert [each.result(30) for each in (first, *waiting)] == [[2.0], [4.0], [6.0]]
     batcher.close()
+
+
+def test_a_small_request_is_answered_between_two_shares_of_a_big_one(doubler: Doubler) -> None:
+    batcher = Batcher(doubler.prepare, doubler.score, Limits(wait=0, share=10, round=20))
+    doubler.go.clear()
+    big = batcher.submit(list(range(1000, 2000)))
+    assert doubler.entered.wait(30)
+    others = [batcher.submit(list(range(number, number + 30))) for number in (100, 200, 300)]
+    small = batcher.submit([5])
+    small.add_done_callback(lambda _: finished.append((big.done(), *(each.done() for each in others))))
+    finished: list[tuple[bool, ...]] = []
+    doubler.go.set()
+    assert small.result(30) == [10.0]
+    assert big.result(30) == [2.0 * number for number in range(1000, 2000)]
+    assert [each.result(30) for each in others] == [
+        [2.0 * number for number in range(start, start + 30)] for start in (100, 200, 300)
+    ]
+    batcher.close()
+    assert finished == [(False,) * 4]
+    assert max(map(len, doubler.batches)) <= 20 and batcher.answered == 5
+    first = next(number for number, batch in enumerate(doubler.batches) if 1999 in batch)
+    assert first < 105, "the oldest goes on in every round"
+
+
+def test_a_share_weighs_what_its_items_do_and_a_heavy_item_goes_alone(doubler: Doubler) -> None:
+    batcher = Batcher(doubler.prepare, doubler.score, Limits(share=10), weigh=lambda item: item)
+    assert batcher.submit([4, 4, 4, 50, 1, 9]).result(30) == [8.0, 8.0, 8.0, 100.0, 2.0, 18.0]
+    batcher.close()
+    assert doubler.batches == [[4, 4], [4], [50], [1, 9]]
+
+
+def test_a_big_request_that_fails_in_a_later_share_fails_whole_and_alone(doubler: Doubler) -> None:
+    batcher = Batcher(doubler.prepare, doubler.score, Limits(share=2))
+    bad, good = batcher.submit([1, 2, 3, -1, 5, 6]), batcher.submit([1, 2, 3, 4])
+    with pytest.raises(ValueError, match="minus one"):
+        bad.result(30)
+    assert good.result(30) == [2.0, 4.0, 6.0, 8.0]
+    batcher.close()
+    assert batcher.answered == 1

@@ -20,13 +20,14 @@ import pytest
 
 from solon.conversation import Conversation, conversation_of
 from solon.errors import EngineError
+from solon.preferences.remote import RemoteScorer
 from solon.preferences.scorer import Scorer, Zero, open_scorer
 from solon.recipe import EngineSettings
 from solon.serving.batching import Limits
 from solon.serving.preference_server import PreferenceServer, Service
 from solon.training import models
 from solon.training.scoring import CENTRE
-from tests.training.tiny import asked, save_tiny_model
+from tests.training.tiny import asked, save_tiny_model, texts_of
 
 CONCURRENT = 64
 SETTINGS = EngineSettings(threads=1)
@@ -38,7 +39,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokenizer = models.load_tokenizer(save_tiny_model(folder / "tiny"))
     grown = models.grow_preference_model(folder / "tiny", tokenizer, SETTINGS, seed=1)
     setattr(grown.config, CENTRE, 0.75)
-    models.save_model(grown, tokenizer, folder / "pm")
+    models.save_model(grown, texts_of(tokenizer), folder / "pm")
     return folder / "pm"
 
 
@@ -182,8 +183,26 @@ def test_a_taken_port_is_told_in_one_line(server: PreferenceServer, scorer: Scor
         PreferenceServer(scorer, Service(port=server.server_address[1]), SETTINGS)
 
 
-def test_ctrl_c_answers_what_is_in_flight_and_ends_well(model: Path, scorer: Scorer) -> None:
-    command = [sys.executable, "-m", "solon.cli", "serve-pm", str(model), "--port", "0", "--wait", "1000", "--raw"]
+def test_an_address_of_the_new_kind_is_served_too(scorer: Scorer) -> None:
+    try:
+        server = PreferenceServer(scorer, Service(host="::1", port=0), SETTINGS)
+    except EngineError:
+        pytest.skip("this machine has no IPv6")
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    assert server.url.startswith("http://[::1]:")
+    try:
+        assert len(RemoteScorer(server.url).scores([dialogue(1)])) == 1
+    finally:
+        server.shutdown()
+        server.drain()
+        thread.join()
+
+
+def test_ctrl_c_answers_what_is_in_flight_and_ends_well(model: Path, scorer: Scorer, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("a-long-token\n")
+    command = [sys.executable, "-m", "solon.cli", "serve-pm", str(model), "--port", "0", "--wait", "1000", "--raw",
+               "--allow-host", "gpu-7", "--token-file", str(tmp_path / "token")]  # fmt: skip
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}
     )
@@ -191,7 +210,8 @@ def test_ctrl_c_answers_what_is_in_flight_and_ends_well(model: Path, scorer: Sco
         assert process.stdout is not None
         port = int(re.search(r"http://127\.0\.0\.1:(\d+)/get_reward", process.stdout.readline())[1])  # type: ignore[index]
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-        connection.request("POST", "/score", json.dumps({"messages": [dialogue(3).messages()]}))
+        body = json.dumps({"messages": [dialogue(3).messages()]})
+        connection.request("POST", "/score", body, {"Host": "gpu-7", "Authorization": "Bearer a-long-token"})
         threading.Event().wait(0.4)  # it was taken, and waits for others
         process.send_signal(signal.SIGINT)
         (score,) = json.loads(connection.getresponse().read())["scores"]

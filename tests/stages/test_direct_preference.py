@@ -57,6 +57,17 @@ def test_a_run_learns_from_labels_alone(made: dict[str, Any], tmp_path: Path, ad
     AutoModelForCausalLM.from_pretrained(done.model)
 
 
+@pytest.mark.parametrize("side", ["chosen", "rejected"])
+def test_a_pair_with_an_empty_reply_is_not_learned_from(made: dict[str, Any], tmp_path: Path, side: str) -> None:
+    rows = made["labels"].rows()
+    empty = [{**row, side: said(text)} for row, text in zip(rows[:2], ("", " \n"), strict=True)]
+    with_empty = {**made, "labels": artefact(tmp_path / "06", [*empty, *rows[2:]])}
+    without = {**made, "labels": artefact(tmp_path / "absent", rows[2:])}
+    one, other = run(with_empty, tmp_path / "one"), run(without, tmp_path / "other")
+    assert (one.facts["empty"], other.facts["empty"]) == (2, 0)
+    assert one.rows() == other.rows() and same_files(one.model, other.model)
+
+
 def test_a_killed_stage_ends_with_the_same_bytes(made: dict[str, Any], tmp_path: Path) -> None:
     def killing(at: int) -> Any:
         def die(progress: Any) -> None:

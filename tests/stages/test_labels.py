@@ -99,7 +99,7 @@ def test_a_bad_row_of_a_table_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="row 2: 'p_chosen'"):
         read_labels([path])
     path.write_bytes(b"PAR1 no table")
-    with pytest.raises(InputError, match="no readable Parquet table"):
+    with pytest.raises(InputError, match="no whole Parquet file"):
         read_labels([path])
     with pytest.raises(InputError, match="no such label file"):
         read_labels([tmp_path / "none.parquet"])

@@ -73,6 +73,15 @@ def test_both_sources_are_learned_and_measured_apart(tiny: Path, tmp_path: Path,
     assert done.rows()[-1]["accuracy"] == 1.0
 
 
+def test_a_pair_with_an_empty_reply_is_not_learned_from(tiny: Path, tmp_path: Path) -> None:
+    empty = [{**labelled(40), "chosen": said("")}, {**labelled(41), "rejected": said(" \n")}]
+    pairs = [labelled(n) for n in range(30)]
+    one = run(tmp_path, tiny, None, feedback=artefact(tmp_path / "with", [*pairs, *empty]), name="one")
+    other = run(tmp_path, tiny, None, feedback=artefact(tmp_path / "without", pairs), name="other")
+    assert (one.facts["empty"], other.facts["empty"]) == (2, 0)
+    assert one.rows() == other.rows()
+
+
 def test_the_centre_is_the_mean_over_held_out_replies(tiny: Path, tmp_path: Path) -> None:
     done = run(tmp_path, tiny, None)
     scorer = preference_model.load(done.model, EngineSettings())

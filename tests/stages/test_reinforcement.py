@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.training.tiny import artefact, asked, row_id, said, same_files, save_tiny_model, stage_folder
+from tests.training.tiny import artefact, asked, row_id, said, same_files, save_tiny_model, stage_folder, texts_of
 from transformers import AutoModelForCausalLM
 
 from solon.conversation import Conversation
@@ -19,6 +20,7 @@ from solon.recipe import (
     Algorithm,
     Drawing,
     EngineSettings,
+    Kept,
     Memory,
     PreferenceSettings,
     Recipe,
@@ -26,6 +28,7 @@ from solon.recipe import (
     StopSettings,
     Training,
 )
+from solon.report.sentences import reinforcement_sentences
 from solon.runs import Artefact
 from solon.stages import preference_model, reinforcement
 from solon.stages.cast import refuse_unshareable
@@ -197,7 +200,54 @@ def test_a_run_that_a_rule_ends_is_published_with_the_reason(made: dict[str, Any
     assert "rl.stop.opening" in done.facts["stopped_because"]
     (line,) = reinforcement.told(done.facts)
     assert line.startswith("stopped after step 2 of 4: more than 1% of the replies opened")
+    distance = f"{done.rows()[-1]['kl']:.1f} nats per reply from SL-CAI (rl.keep=last)"
+    assert distance in line and line.endswith("solon run NEW --reuse RUN --set rl.keep=best")
+    assert any(done.facts["warning"] in sentence for sentence in reinforcement_sentences(done.facts))
     AutoModelForCausalLM.from_pretrained(done.model)
+    best = run(made, tmp_path / "best", SETTINGS.model_copy(update={"stop": stop, "keep": Kept.BEST}))
+    assert best.facts["stopped_because"] and "warning" not in best.facts
+
+
+def test_a_prompt_that_a_step_draws_twice_gets_other_replies(made: dict[str, Any], tmp_path: Path) -> None:
+    settings = SETTINGS.model_copy(
+        update={"prompts_per_step": 40, "samples_per_prompt": 2, "steps": 1, "samples": 80, "algorithm": Algorithm.RLOO}
+    )
+    done = run(made, tmp_path / "08", settings)
+    lines = [json.loads(line) for line in (done.path / "samples.jsonl").read_text().splitlines()]
+    by_prompt = Counter(line["row_id"] for line in lines)
+    assert len(by_prompt) == 10 and min(by_prompt.values()) >= 6, "five prompts of each kind, drawn four times"
+    texts = {(line["row_id"], line["reply"]) for line in lines}
+    assert len(texts) > 70, "a few short ones may come twice by chance, and each came four times from one seed"
+
+
+def test_an_empty_reply_reaches_no_scorer(
+    made: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = reinforcement.Sampler._completions
+
+    def some_end_at_once(self: Any, step: int, drawn: Any) -> Any:
+        return [
+            ([int(end)], "", True) if number % 3 == 0 else each
+            for number, each in enumerate(written(self, step, drawn))
+        ]
+
+    end = models.load_tokenizer(made["tiny"]).eos_token_id
+    monkeypatch.setattr(reinforcement.Sampler, "_completions", some_end_at_once)
+    asked_of: list[Conversation] = []
+
+    def constant(conversations: Sequence[Conversation]) -> list[float]:
+        asked_of.extend(conversations)
+        return [0.25] * len(conversations)
+
+    inputs = reinforcement.ReinforcementInputs(
+        2, made["tiny"], made["pm"].model, EngineSettings(), made["prompts"], scorer=constant
+    )
+    done = reinforcement.run(SETTINGS, inputs, stage_folder(tmp_path / "08"))
+    assert len(asked_of) == sum(row["replies"] for row in done.rows()) <= 4 * 4
+    assert all(each.turns[-1].content.strip() for each in asked_of)
+    assert all(row["empty"] == pytest.approx(1 - row["replies"] / 6) for row in done.rows())
+    assert done.facts["empty"] == done.rows()[-1]["empty"] >= 1 / 3
+    assert any(line.startswith("silence: ") for line in reinforcement.told(done.facts))
 
 
 @pytest.mark.parametrize("adapter", [None, Adapter(rank=4)])
@@ -236,7 +286,7 @@ def adapted(made: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> d
     folder = tmp_path_factory.mktemp("adapted")
     tokenizer = models.load_tokenizer(made["tiny"])
     policy = models.with_adapter(models.load_causal_lm(made["tiny"], EngineSettings()), Adapter(rank=4), 1)
-    models.save_model(policy, tokenizer, folder / "sl-cai")
+    models.save_model(policy, texts_of(tokenizer), folder / "sl-cai")
     given = preference_model.PreferenceInputs(1, made["tiny"], EngineSettings(), made["labels"], None)
     training = Training(batch=8, held_out=0.2, adapter=Adapter(rank=4))
     settings = PreferenceSettings(human=None, training=training)

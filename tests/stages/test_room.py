@@ -1,8 +1,11 @@
+import pytest
 from tests.stages.workbench import Bench
 
 from solon.builtin import constitution_path, source_path
 from solon.constitution import load_constitution
+from solon.constitution_file import place_of
 from solon.engines.scripted import ScriptedEngine
+from solon.errors import ConstitutionError, RecipeError
 from solon.outcome import Outcome
 from solon.recipe import Recipe, load_recipe
 from solon.stages import ai_feedback, critique_revision, response_pairs, responses
@@ -24,6 +27,9 @@ RECIPE = Recipe.model_validate(
         "measure": {"drawing": {"max_tokens": 15}},
     }
 )
+
+
+BARE = {"revision": {"few_shot": 0}, "feedback": {"few_shot": 0}}
 
 
 def longest(prompt, seed: int) -> str:
@@ -65,3 +71,27 @@ def test_the_real_recipe_has_the_worked_examples_and_prompts_that_it_asks_for():
     assert recipe.preference.human is None, "hh-rlhf's harmlessness comparisons must not teach harmlessness"
     reserved = reserved_tokens(recipe, constitution, ScriptedEngine())
     assert reserved[Kind.RED_TEAM] * 1.4 < recipe.engine.window
+
+
+@pytest.mark.parametrize(
+    ("section", "key"),
+    [("revision", "critique_request"), ("revision", "revision_request"), ("preference", "instruction")],
+)
+def test_a_principle_that_leaves_no_room_is_named_with_file_and_line(tmp_path, section, key):
+    file = tmp_path / "mine.yaml"
+    lines = constitution_path("testbed").read_text().splitlines(keepends=True)
+    start = next(number for number, line in enumerate(lines) if line.startswith(f"{section}:"))
+    number = next(number for number in range(start, len(lines)) if f"{key}:" in lines[number])
+    lines[number] = f"{lines[number].split(key)[0]}{key}: {'word ' * 5000}\n"
+    file.write_text("".join(lines))
+    constitution = load_constitution(file)
+    with pytest.raises(ConstitutionError) as caught:
+        reserved_tokens(Recipe.model_validate(BARE), constitution, ScriptedEngine(window=400), file)
+    named = getattr(constitution, section)[0].id
+    assert f"'{key}' of principle '{named}' has 4999 tokens" in str(caught.value)
+    assert caught.value.place == place_of(file, section, 0) and caught.value.place.startswith(f"{file}:")
+
+
+def test_questions_that_leave_no_room_together_are_told_as_such(tmp_path):
+    with pytest.raises(RecipeError, match=r"engine\.window: questions about a prompt need .* the window is 60"):
+        reserved_tokens(RECIPE, Bench(tmp_path).constitution, ScriptedEngine(window=60))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from solon.errors import StageError
+from solon.errors import DivergedError, StageError
 from solon.recipe import Adapter, EngineSettings, Schedule, Training
 from solon.training import models
 from solon.training.batches import Example, PairExample
@@ -188,3 +188,14 @@ def test_the_preference_model_learns_a_planted_preference(tiny: Path, tmp_path: 
     # soft labels are met, not overshot: sigmoid(d) is near 0.9
     assert float((chosen_B - rejected_B).sigmoid().mean()) == pytest.approx(0.9, abs=0.05)
     assert log.rows[-1]["held_out_loss"] == pytest.approx(0.325, abs=0.03)  # the entropy of a 0.9 coin
+
+
+def test_the_learning_rate_is_not_blamed_before_anything_was_learnt(tiny: Path) -> None:
+    learner, objective = sft(tiny)
+    with pytest.raises(DivergedError, match="begin with another model") as early:
+        learner.backward(torch.tensor(float("nan")), "training step 1", ["row1"])
+    assert "rate" not in early.value.remedy and early.value.place == "training step 1"
+    accumulate(learner, objective, EXAMPLES[:2], 100, "training step 1")
+    learner.step(1e-3, "training step 1", [])
+    with pytest.raises(DivergedError, match="lower the learning rate"):
+        learner.backward(torch.tensor(float("nan")), "training step 2", ["row1"])

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 from solon.errors import ModelError
 from solon.recipe import Adapter, EngineSettings, Matmul
 from solon.training import models
-from tests.training.tiny import save_tiny_model
+from tests.training.tiny import save_tiny_model, texts_of
 
 SETTINGS = EngineSettings()
 IDS = torch.tensor([[5, 6, 7, 8, 9, 0]])
@@ -33,7 +33,7 @@ def test_half_precision_files_are_loaded_as_float32(tiny: Path, tmp_path: Path) 
 @pytest.mark.parametrize("loader", [models.load_causal_lm, models.load_preference_model])
 def test_a_folder_that_is_no_model_is_told_in_one_line(loader: object, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no model")
-    with pytest.raises(ModelError, match=r"lacks config\.json") as error:
+    with pytest.raises(ModelError, match=r"no config\.json") as error:
         loader(tmp_path, SETTINGS)  # type: ignore[operator]
     assert str(tmp_path) in str(error.value) and "\n" not in str(error.value)
 
@@ -41,7 +41,7 @@ def test_a_folder_that_is_no_model_is_told_in_one_line(loader: object, tmp_path:
 @pytest.mark.parametrize("content", [b"", b"not safetensors at all", b"\x00" * 64])
 def test_damaged_weights_are_told_in_one_line(copy: Path, content: bytes) -> None:
     (copy / "model.safetensors").write_bytes(content)
-    with pytest.raises(ModelError, match="cannot be read as a model") as error:
+    with pytest.raises(ModelError, match="the weights cannot be read") as error:
         models.load_causal_lm(copy, SETTINGS)
     assert "\n" not in str(error.value)
 
@@ -81,7 +81,7 @@ def test_a_preference_model_has_padding_of_its_own(tmp_path: Path, pad: str | No
     folder = save_tiny_model(tmp_path / "model", pad=pad)
     tokenizer = models.load_tokenizer(folder)
     model = models.grow_preference_model(folder, tokenizer, SETTINGS, seed=1)
-    models.save_model(model, tokenizer, tmp_path / "saved")
+    models.save_model(model, texts_of(tokenizer), tmp_path / "saved")
     config = json.loads((tmp_path / "saved" / "config.json").read_text())
     read = AutoTokenizer.from_pretrained(tmp_path / "saved")
     assert config["pad_token_id"] == read.pad_token_id != read.eos_token_id
@@ -106,7 +106,7 @@ def test_a_merged_adapter_is_the_same_model_for_anyone(tiny: Path, tmp_path: Pat
         for parameter in models.trainable_parameters(adapted).values():
             parameter += 0.05
         expected = adapted(IDS).logits
-    models.save_model(adapted, tokenizer, tmp_path / "model")
+    models.save_model(adapted, texts_of(tokenizer), tmp_path / "model")
     with torch.no_grad():
         plain = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
         torch.testing.assert_close(plain(IDS).logits, expected, rtol=1e-4, atol=1e-4)
@@ -114,7 +114,7 @@ def test_a_merged_adapter_is_the_same_model_for_anyone(tiny: Path, tmp_path: Pat
         apart = PeftModel.from_pretrained(base, tmp_path / "model" / "adapter")
         torch.testing.assert_close(apart(IDS).logits, expected, rtol=1e-4, atol=1e-4)
     suffixes = {file.suffix for file in (tmp_path / "model").rglob("*") if file.is_file()}
-    assert suffixes == {".json", ".safetensors"}
+    assert suffixes == {".json", ".safetensors", ".jinja"}
 
 
 def test_a_preference_models_head_is_trained_and_saved_with_an_adapter(tiny: Path, tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_a_preference_models_head_is_trained_and_saved_with_an_adapter(tiny: Pat
         for parameter in models.trainable_parameters(adapted).values():
             parameter += 0.05
         expected = adapted(IDS).logits
-    models.save_model(adapted, tokenizer, tmp_path / "model")
+    models.save_model(adapted, texts_of(tokenizer), tmp_path / "model")
     plain = AutoModelForSequenceClassification.from_pretrained(tmp_path / "model")
     with torch.no_grad():
         torch.testing.assert_close(plain(IDS).logits, expected, rtol=1e-4, atol=1e-4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -302,6 +303,68 @@ def test_rloo_compares_replies_to_one_prompt_and_has_no_critic(tiny: Path) -> No
     assert rollout.value_BT is None and describe(rollout)["explained_variance"] is None
     found = update(acting, rollout, settings, step=0, seed=0)
     assert found["value_loss"] is None and found["policy_updates"] == 8, "it learns from the first step on"
+
+
+def test_a_prompt_drawn_twice_in_a_step_is_two_groups(tiny: Path) -> None:
+    settings = SETTINGS.model_copy(update={"algorithm": Algorithm.RLOO, "samples_per_prompt": 2, "kl": 0.0})
+    replies = [Reply("a", "helpful", (5, 9), (7, 0), "x", True, again) for again in (0, 0, 1, 1)]
+    rollout = measure(actors(tiny, algorithm=Algorithm.RLOO), replies, torch.tensor([3.0, 1.0, -1.0, 5.0]), settings)
+    assert rollout.advantage_BT[:, 0].tolist() == [2.0, -2.0, -6.0, 6.0]
+
+
+def silenced(replies: Sequence[Reply], numbers: Sequence[int]) -> list[Reply]:
+    """Replies of which some are the end token alone, without a text, or white space."""
+    blank = itertools.cycle([((0,), ""), ((), ""), ((7, 0), " \n")])
+    return [
+        replace(reply, response=given[0], text=given[1]) if number in numbers and (given := next(blank)) else reply
+        for number, reply in enumerate(replies)
+    ]
+
+
+@pytest.mark.parametrize("algorithm", [Algorithm.PPO, Algorithm.RLOO])
+def test_an_empty_reply_gets_no_score_and_teaches_nothing(tiny: Path, tmp_path: Path, algorithm: Algorithm) -> None:
+    settings = SETTINGS.model_copy(
+        update={"algorithm": algorithm, "samples_per_prompt": 3, "steps": 3, "kl_control": KlControl.ADAPTIVE}
+    )
+    empty = (1, 4, 7, 8, 20)
+    scored: list[Reply] = []
+
+    def run(name: str, choose: Callable[[list[Reply]], list[Reply]]) -> tuple[Actors, Course]:
+        acting = actors(tiny, algorithm=algorithm)
+        drawn = sampler(acting, settings)
+
+        def score(replies: Sequence[Reply]) -> Tensor:
+            scored.extend(replies)
+            return planted(replies)
+
+        more = {"sample": lambda step: choose(drawn(step)), "score": score, "held_out": score}
+        return acting, trained(acting, settings, Session(Checkpoints(tmp_path / name)), **more)
+
+    masked, course = run("masked", lambda replies: silenced(replies, empty))
+    assert all(reply.text.strip() and reply.response for reply in scored)
+    left_out, other = run("absent", lambda replies: [each for n, each in enumerate(replies) if n not in empty])
+    assert all(
+        torch.equal(weight, left_out.learner.weights()[name]) for name, weight in masked.learner.weights().items()
+    )
+    for row, without in zip(course.log.rows, other.log.rows, strict=True):
+        assert (row["replies"], row["empty"]) == (24 - len(empty), len(empty) / 24)
+        assert {**row, "empty": 0.0} == without
+
+
+def test_replies_that_are_all_empty_end_a_run_that_has_learned_and_refuse_one_that_has_not(
+    tiny: Path, tmp_path: Path
+) -> None:
+    acting = actors(tiny)
+    drawn = sampler(acting, SETTINGS)
+
+    def sample(from_step: int) -> Callable[[int], list[Reply]]:
+        return lambda step: silenced(drawn(step), range(8 if step >= from_step else 0))
+
+    with pytest.raises(StageError, match=r"PPO step 1: no reply of this step can be scored: all are empty. See what"):
+        trained(acting, SETTINGS, Session(Checkpoints(tmp_path / "first")), sample=sample(0))
+    course = trained(acting, SETTINGS, Session(Checkpoints(tmp_path / "later")), sample=sample(2))
+    assert course.step == 2
+    assert course.stopped_because == "PPO step 3: no reply of this step can be scored: all are empty"
 
 
 def test_a_loss_over_replies_weighs_long_and_short_ones_alike(tiny: Path) -> None:

@@ -7,7 +7,7 @@ import torch
 
 from solon.conversation import Conversation, Role, TranscriptRendering, Turn
 from solon.engines.tokens import PromptTokenizer
-from solon.errors import InputError
+from solon.errors import InputError, ModelError
 from solon.recipe import EngineSettings
 from solon.training import models
 from solon.training.encoding import Encoding
@@ -33,15 +33,13 @@ def saved(tiny: Path, tmp_path: Path) -> Path:
     tokenizer = models.load_tokenizer(tiny)
     model = models.grow_preference_model(tiny, tokenizer, SETTINGS, seed=1)
     setattr(model.config, CENTRE, 0.75)
-    models.save_model(model, tokenizer, tmp_path / "model")
+    models.save_model(model, PromptTokenizer(tokenizer, TranscriptRendering()), tmp_path / "model")
     return tmp_path / "model"
 
 
 def load(folder: Path, settings: EngineSettings = SETTINGS) -> PreferenceModel:
     tokenizer = models.load_tokenizer(folder)
-    return PreferenceModel.load(
-        folder, PromptTokenizer(tokenizer, TranscriptRendering()), tokenizer.eos_token_id, settings
-    )
+    return PreferenceModel.load(folder, PromptTokenizer(tokenizer, TranscriptRendering()), settings)
 
 
 def test_scores_are_float32_in_order_and_do_not_depend_on_company(saved: Path) -> None:
@@ -78,10 +76,24 @@ def test_what_is_longer_than_the_window_is_refused_not_cut(saved: Path) -> None:
         load(saved, EngineSettings(window=16)).score(CONVERSATIONS)
 
 
-def test_prompt_and_reply_are_tokenized_apart_as_generation_meets_them(tiny: Path) -> None:
+def test_an_example_is_the_prompt_with_its_reply_and_its_end(tiny: Path) -> None:
     tokenizer = models.load_tokenizer(tiny)
-    encoding = Encoding(PromptTokenizer(tokenizer, TranscriptRendering()), tokenizer.eos_token_id, 128)
+    encoding = Encoding(PromptTokenizer(tokenizer, TranscriptRendering()), 128)
     (example,) = encoding.examples([("row", conversation("How do I bake bread ?"), "First mix the flour .")])
     assert tokenizer.decode(example.token_ids[: example.start]) == "\n\nHuman: How do I bake bread ?\n\nAssistant:"
     assert tokenizer.decode(example.token_ids[example.start :]) == " First mix the flour .<|end|>"
     assert encoding.fits(example.token_ids) and not encoding.fits((0,) * 129)
+
+
+def test_a_score_that_is_no_number_names_the_model(tiny: Path, tmp_path: Path) -> None:
+    tokenizer = models.load_tokenizer(tiny)
+    grown = models.grow_preference_model(tiny, tokenizer, SETTINGS, seed=1)
+    with torch.no_grad():
+        for name, weight in grown.named_parameters():
+            if name.endswith("norm.weight"):
+                weight.fill_(3e38)
+    models.save_model(grown, PromptTokenizer(tokenizer, TranscriptRendering()), tmp_path / "pm")
+    scorer = load(tmp_path / "pm")
+    with pytest.raises(ModelError, match="no number") as caught:
+        scorer.score_tokens([[5, 6, 0]])
+    assert caught.value.place == str(tmp_path / "pm")

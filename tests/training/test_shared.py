@@ -15,7 +15,7 @@ from solon.training import models
 from solon.training.forward import ScalarModel, TokenModel
 from solon.training.learner import EPSILON_RL, Learner
 from solon.training.shared import POLICY, PREFERENCE, REFERENCE, VALUE, SharedBackbone
-from tests.training.tiny import save_tiny_model
+from tests.training.tiny import save_tiny_model, texts_of
 
 ENGINE = EngineSettings()
 IDS_BT = torch.tensor([[5, 6, 7, 8, 9, 0]])
@@ -45,9 +45,9 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
     folder = tmp_path_factory.mktemp("shared")
     base = save_tiny_model(folder / "base")
     tokenizer = models.load_tokenizer(base)
-    models.save_model(trained(models.load_causal_lm(base, ENGINE), 4, 1), tokenizer, folder / "sl-cai")
+    models.save_model(trained(models.load_causal_lm(base, ENGINE), 4, 1), texts_of(tokenizer), folder / "sl-cai")
     grown = models.grow_preference_model(base, tokenizer, ENGINE, seed=2)
-    models.save_model(trained(grown, 8, 3), tokenizer, folder / "preference")
+    models.save_model(trained(grown, 8, 3), texts_of(tokenizer), folder / "preference")
     return Folders(base, folder / "sl-cai", folder / "preference")
 
 
@@ -96,7 +96,7 @@ def test_the_policy_is_saved_as_an_ordinary_model(folders: Folders, tmp_path: Pa
         for parameter in shared.parameters(POLICY).values():
             parameter.add_(0.05)
         expected_NV = shared.policy.logits(IDS_BT, MASK_BT)
-    models.save_model(shared.model, models.load_tokenizer(folders.base), tmp_path / "model")
+    models.save_model(shared.model, texts_of(models.load_tokenizer(folders.base)), tmp_path / "model")
     assert (tmp_path / "model" / "adapter" / "adapter_model.safetensors").is_file()
     with torch.no_grad():
         found_NV = TokenModel(models.load_causal_lm(tmp_path / "model", ENGINE)).logits(IDS_BT, MASK_BT)
@@ -105,7 +105,7 @@ def test_the_policy_is_saved_as_an_ordinary_model(folders: Folders, tmp_path: Pa
 
 def test_a_model_that_is_no_adapter_of_the_backbone_is_refused(folders: Folders, tmp_path: Path) -> None:
     whole = models.load_causal_lm(folders.base, ENGINE)
-    models.save_model(whole, models.load_tokenizer(folders.base), tmp_path / "whole")
+    models.save_model(whole, texts_of(models.load_tokenizer(folders.base)), tmp_path / "whole")
     with pytest.raises(ModelError, match=r"not trained as an adapter.*rl\.memory=full"):
         SharedBackbone(folders.base, tmp_path / "whole", folders.preference, ENGINE)
     deeper = save_tiny_model(tmp_path / "deeper", layers=3)

@@ -11,7 +11,7 @@ from solon.recipe import Adapter, EngineSettings
 from solon.training import models
 from solon.training.shared import SharedBackbone
 from solon.training.snapshots import PolicySnapshots, snapshot_path, steps_in
-from tests.training.tiny import same_files, save_tiny_model
+from tests.training.tiny import same_files, save_tiny_model, texts_of
 
 ENGINE = EngineSettings()
 
@@ -37,9 +37,9 @@ def policy(tiny: Path, kind: str, folder: Path) -> models.Trainable:
         return moved(models.with_adapter(models.load_causal_lm(tiny, ENGINE), adapter, 1))
     tokenizer = models.load_tokenizer(tiny)
     sl_cai = moved(models.with_adapter(models.load_causal_lm(tiny, ENGINE), Adapter(rank=4), 1))
-    models.save_model(sl_cai, tokenizer, folder / "sl-cai")
+    models.save_model(sl_cai, texts_of(tokenizer), folder / "sl-cai")
     grown = models.grow_preference_model(tiny, tokenizer, ENGINE, seed=2)
-    models.save_model(moved(models.with_adapter(grown, Adapter(rank=4), 3)), tokenizer, folder / "preference")
+    models.save_model(moved(models.with_adapter(grown, Adapter(rank=4), 3)), texts_of(tokenizer), folder / "preference")
     return moved(SharedBackbone(tiny, folder / "sl-cai", folder / "preference", ENGINE).model)
 
 
@@ -47,10 +47,10 @@ def policy(tiny: Path, kind: str, folder: Path) -> models.Trainable:
 def test_a_snapshot_is_what_saving_the_policy_would_write(tiny: Path, tmp_path: Path, kind: str) -> None:
     acting, tokenizer = policy(tiny, kind, tmp_path), models.load_tokenizer(tiny)
     before = {name: weight.clone() for name, weight in acting.state_dict().items()}
-    PolicySnapshots(tmp_path / "snapshots", acting, tokenizer).keep(10)
+    PolicySnapshots(tmp_path / "snapshots", acting, texts_of(tokenizer)).keep(10)
     after = acting.state_dict()
     assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
-    models.save_model(acting, tokenizer, tmp_path / "model")  # which merges, so it comes last
+    models.save_model(acting, texts_of(tokenizer), tmp_path / "model")  # which merges, so it comes last
     assert same_files(snapshot_path(tmp_path / "snapshots", 10), tmp_path / "model")
     assert (tmp_path / "model" / "adapter").is_dir() is (kind != "whole")
 
@@ -63,7 +63,7 @@ def test_a_step_that_is_done_again_is_kept_again_whole(tiny: Path, tmp_path: Pat
     stale = snapshot_path(tmp_path / "snapshots", 2)
     stale.mkdir()
     (stale / "of-another-session").touch()
-    keeper = PolicySnapshots(tmp_path / "snapshots", acting, tokenizer)
+    keeper = PolicySnapshots(tmp_path / "snapshots", acting, texts_of(tokenizer))
     for step in (2, 12):
         keeper.keep(step)
     assert steps_in(tmp_path / "snapshots") == [2, 12]

@@ -77,6 +77,14 @@ def test_signs_name_what_changed_from_the_first_quarter_to_the_last() -> None:
     assert "from +0.50 to +6.50" in told[3] and "from -0.50 to -6.50" in told[3]
 
 
+def test_empty_replies_are_named_when_they_are_many() -> None:
+    assert signs(steps(8, empty=0.1)) == []
+    (told,) = signs(steps(8, empty=lambda n: n / 10))
+    assert told == "silence: 65% of the replies are empty (5% at first), and nothing is learned from those"
+    assert len(signs(steps(2, empty=0.5))) == 1, "in a short run too"
+    assert signs([]) == []
+
+
 def test_a_held_out_score_that_rose_before_it_fell_is_compared_with_its_best() -> None:
     def peak(step: int) -> float:
         return 3.0 - abs(step - 8) / 4 + 0.01 * (step % 2)  # ends above where it began

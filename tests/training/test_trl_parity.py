@@ -15,7 +15,6 @@ import pytest
 import torch
 
 from solon.conversation import Conversation, Role, Turn
-from solon.engines.rendering import rendering_for
 from solon.engines.tokens import PromptTokenizer
 from solon.recipe import EngineSettings, RenderingKind
 from solon.training.batches import Example
@@ -48,8 +47,8 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def encoding_of(folder: Path) -> Encoding:
     tokenizer = load_tokenizer(folder)
-    texts = PromptTokenizer(tokenizer, rendering_for(tokenizer, RenderingKind.TRANSCRIPT))
-    return Encoding(texts, int(tokenizer.eos_token_id), 128)
+    texts = PromptTokenizer.of(tokenizer, EngineSettings(rendering=RenderingKind.TRANSCRIPT))
+    return Encoding(texts, 128)
 
 
 def ours(folder: Path, examples: Sequence[Example], micro_tokens: int) -> tuple[float, dict[str, torch.Tensor]]:

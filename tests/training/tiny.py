@@ -12,6 +12,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from solon.digest import digest
+from solon.engines.tokens import PromptTokenizer
+from solon.recipe import EngineSettings
 from solon.runs import Artefact, StageFolder
 from solon.runs.journal import Journal
 
@@ -19,6 +21,13 @@ WORDS = (
     "How do I bake bread ? Tell me how to repair a flat tyre please . First mix the flour , then wait . "
     "It would hurt people to steal ; ask for help instead . Human : Assistant : yes no good bad one two three"
 )
+
+
+def texts_of(tokenizer: Any) -> PromptTokenizer:
+    """A tokenizer with the rendering that an ordinary recipe gives it."""
+    return PromptTokenizer.of(tokenizer, EngineSettings())
+
+
 MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 
 

@@ -1,11 +1,14 @@
-"""`solon constitution`: check, show and compare constitutions, and read and write the formats of others."""
+"""`solon constitution`: begin, check, show and compare constitutions, and read and write the formats of others."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from solon.cli.constitution_check import check, new
 
 if TYPE_CHECKING:
     from solon.constitution import Constitution
@@ -15,35 +18,17 @@ if TYPE_CHECKING:
 @click.group(
     epilog="""\b
 Examples:
-  solon constitution check my-rules.yaml
+  solon constitution new my-rules.yaml
+  solon constitution check my-rules.yaml --recipe real
   solon constitution diff old.yaml new.yaml --run runs/demo
 """
 )
 def constitution() -> None:
-    """Check, show, compare and convert constitutions."""
+    """Begin, check, show, compare and convert constitutions."""
 
 
-@constitution.command(
-    epilog="""\b
-Examples:
-  solon constitution check my-rules.yaml
-  solon constitution check testbed
-"""
-)
-@click.argument("file", metavar="FILE")
-def check(file: str) -> None:
-    """Read FILE and say what it holds; a mistake is named with its line and key."""
-    from solon.cli.terminal import plain
-
-    loaded = load(file)
-    examples = len(loaded.critique_examples) + len(loaded.comparison_examples) + len(loaded.reasoned_examples)
-    click.echo(
-        plain(
-            f"{file}: constitution '{loaded.name}' is well formed: {len(loaded.revision)} revision and "
-            f"{len(loaded.preference)} preference principles, {examples} worked examples",
-            lines=False,
-        )
-    )
+constitution.add_command(check)
+constitution.add_command(new)
 
 
 @constitution.command(
@@ -173,21 +158,33 @@ def import_(files: tuple[Path, ...], output: Path, name: str | None, other: str 
 Examples:
   solon constitution export harmlessness --format llm-swarm --output exported
   solon constitution export house.yaml --format paper --output exported/prompts
+  solon constitution export testbed --format yaml --output rules
 """
 )
 @click.argument("name", metavar="NAME_OR_FILE")
-@click.option("--format", "form", required=True, type=click.Choice(["paper", "llm-swarm", "langchain"]), help="Whose.")
+@click.option(
+    "--format",
+    "form",
+    required=True,
+    type=click.Choice(["yaml", "paper", "llm-swarm", "langchain"]),
+    help="Whose; yaml is Solon's own.",
+)
 @click.option("--output", required=True, type=click.Path(path_type=Path, file_okay=False), help="The folder to fill.")
 def export(name: str, form: str, output: Path) -> None:
-    """Write a constitution in another system's format.
+    """Write a constitution in another system's format, or as the YAML that it is, with its remarks.
 
-    What that format has no place for is named. Existing files are not overwritten.
+    What a format has no place for is named. Existing files are not overwritten.
     """
+    from solon.builtin import constitution_path
     from solon.errors import InputError
     from solon.formats.catalogue import Format, write_constitution_as
     from solon.runs.files import telling_of, write_atomically
 
-    files, losses = write_constitution_as(Format(form), load(name))
+    source, loaded = constitution_path(name), load(name)
+    files: Mapping[str, str] = {f"{source.stem}.yaml": source.read_text(encoding="utf-8-sig")}
+    losses: list[str] = []
+    if form != "yaml":
+        files, losses = write_constitution_as(Format(form), loaded)
     for file in files:
         if (output / file).exists():
             raise InputError("the file exists", place=str(output / file), remedy="Name another folder with --output")

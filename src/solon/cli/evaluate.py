@@ -137,10 +137,11 @@ def _plan(files: Sequence[Path], options: Options) -> Plan:
 
 
 def _subject(folder: Path, answers_as: AnswersAs, settings: EngineSettings) -> Subject:
-    from solon.engines.local import LocalEngine, check_folder, folder_hash
+    from solon.engines.local import LocalEngine, folder_hash
     from solon.engines.rounding import keyed
     from solon.evals.benchmarks.scoring import scores_of
     from solon.evals.benchmarks.session import Subject
+    from solon.model_folders.check import check_folder
 
     check_folder(folder)
     return Subject(

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from solon.cli.run import ACCEPT
-from solon.cli.terminal import INTERRUPTED
+from solon.cli.terminal import COLUMNS, INTERRUPTED, plain
 
 ACCEPT_WEAK = "--accept-weak-judge"
 
@@ -17,6 +17,7 @@ EPILOG = """\b
 Examples:
   solon label labels pairs.jsonl --recipe testbed
   solon label labels pairs.jsonl --recipe real --set models.feedback=models/judge --set constitution=mine.yaml
+  solon label labels pairs.csv --columns prompt=question,chosen=good,rejected=bad
   solon label labels harmless-base.jsonl.gz --recipe real --set feedback.form=reasoned --set feedback.samples=5
   solon label labels runs/demo/05-response-pairs/rows.parquet --set 'models.feedback=[models/one,models/two]'
 """
@@ -28,6 +29,7 @@ Examples:
 @click.option("--recipe", default="testbed", show_default=True, metavar="NAME_OR_FILE", help="Where settings are from.")
 @click.option("--overlay", "overlays", multiple=True, metavar="FILE", help="Settings over the recipe; may be repeated.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="One setting, e.g. feedback.few_shot=4.")
+@COLUMNS
 @click.option(ACCEPT_WEAK, is_flag=True, help="Label although the judge is no better than chance.")
 @click.option("--quiet", "-q", is_flag=True, help="Show no progress, only the outcome.")
 def label(
@@ -36,17 +38,19 @@ def label(
     recipe: str,
     overlays: tuple[str, ...],
     settings: tuple[str, ...],
+    columns: tuple[str, ...],
     accept_weak_judge: bool,
     quiet: bool,
 ) -> None:
     """Have a model say which of two replies is better, by a constitution.
 
-    PAIRS is JSONL or Parquet; a row holds `prompt` or `messages` and the replies as response_a and response_b, or
+    PAIRS is JSONL, CSV or Parquet; a row holds `prompt` or `messages` and the replies as response_a and response_b, or
     hh-rlhf's chosen and rejected. OUT is a new folder, or one where the same command was interrupted. Of the recipe
     `feedback`, `constitution`, `models.feedback` (or the assistant), `engine` and `seed` are used. Ctrl-C saves; the
     same command goes on. `solon preference --labels OUT` learns from the labels.
     """
     from solon.builtin import constitution_path, model_path
+    from solon.cli.constitution_check import unread_rules
     from solon.cli.display import display_for
     from solon.constitution import load_constitution
     from solon.recipe import load_recipe
@@ -55,12 +59,17 @@ def label(
     chosen = load_recipe(recipe, overlays, (*settings, *accepted))
     constitution = constitution_path(chosen.constitution)
     judges = tuple(model_path(name or chosen.models.assistant) for name in chosen.models.judges)
+    from solon.sources.columns import columns_from
     from solon.sources.pair_files import read_pairs
     from solon.stages.label_alone import NAME, ToLabel, agreement, label_alone
     from solon.testbed.fitness_questions import assess_judge_of
 
+    called = columns_from(columns)
     again = f"the same command and {ACCEPT_WEAK}"
-    given = ToLabel(pairs, constitution, judges, assess_judge_of(chosen, load_constitution(constitution), again))
+    loaded = load_constitution(constitution)
+    for line in unread_rules([name or chosen.models.assistant for name in chosen.models.judges], loaded):
+        click.echo(plain(line, lines=False), err=True)
+    given = ToLabel(pairs, constitution, judges, assess_judge_of(chosen, loaded, again), columns=called)
     try:
         with display_for(quiet=quiet) as display:
             display.stage_started(1, NAME, 1)
@@ -71,7 +80,7 @@ def label(
         click.get_current_context().exit(INTERRUPTED)
     from solon.report.labels import write
 
-    file = read_pairs(pairs)
+    file = read_pairs(pairs, called)
     right, asked = agreement(done.rows(), file)
     agreed = f"The labels side with the file's own choice on {right:,} of {asked:,} pairs" if asked else None
     _tell(done.facts, agreed, file.skipped)
@@ -80,7 +89,6 @@ def label(
 
 
 def _tell(facts: Mapping[str, Any], agreed: str | None, skipped: Mapping[str, int]) -> None:
-    from solon.cli.terminal import plain
     from solon.report.sentences import fitness_sentences
 
     quality, undecided = facts["quality"], sum(facts["undecided_because"].values())

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from solon.cli.terminal import INTERRUPTED, plain, print_table
+from solon.cli.terminal import COLUMNS, INTERRUPTED, plain, print_table
 
 PATH = click.Path(path_type=Path)
 RAW = click.option("--raw", is_flag=True, help="The classifier's own numbers: the stored centre is not taken off.")
@@ -28,8 +28,13 @@ Examples:
 )
 @click.argument("out", type=PATH)
 @click.option("--base", required=True, metavar="MODEL", help="What it grows from: a model folder or testbed:NAME.")
-@click.option("--labels", multiple=True, type=PATH, help="Parquet, JSONL, RUN/06-ai-feedback or RUN; may be repeated.")
-@click.option("--human", metavar="FILE", help="Human comparisons, which count as certain: JSONL or testbed:NAME.")
+@click.option(
+    "--labels", multiple=True, type=PATH, help="Parquet, JSONL, CSV, RUN/06-ai-feedback or RUN; may be repeated."
+)
+@click.option(
+    "--human", metavar="FILE", help="Human comparisons, which count as certain: JSONL, CSV, Parquet or testbed:NAME."
+)
+@COLUMNS
 @click.option("--recipe", default="testbed", show_default=True, metavar="NAME_OR_FILE", help="Where settings are from.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="One setting, as for solon run.")
 @click.option("--quiet", "-q", is_flag=True, help="Show no progress, only the outcome.")
@@ -38,6 +43,7 @@ def preference(
     base: str,
     labels: tuple[Path, ...],
     human: str | None,
+    columns: tuple[str, ...],
     recipe: str,
     settings: tuple[str, ...],
     quiet: bool,
@@ -52,7 +58,7 @@ def preference(
     from solon.cli.display import display_for
     from solon.recipe import load_recipe
 
-    chosen = load_recipe(recipe, (), settings)
+    chosen = load_recipe(recipe, (), (*settings, *(f"preference.columns={called}" for called in _as_setting(columns))))
     base_path, human_path = model_path(base), source_path(human) if human else None
     from solon.stages.preference_alone import NAME, Sources, train_alone
 
@@ -65,6 +71,8 @@ def preference(
     except KeyboardInterrupt:
         click.echo("Stopped; what was finished is saved. The same command goes on", err=True)
         click.get_current_context().exit(INTERRUPTED)
+    for why, count in done.facts["human_skipped"].items():
+        click.echo(f"Skipped: {count:,} human comparisons ({why})")
     _print_measures(done.facts)
     click.echo(f"Model: {done.path / 'model'}")
     click.echo(f"Check it with: solon score --check {shlex.quote(str(done.path))}")
@@ -81,17 +89,24 @@ Examples:
 @click.argument("file", required=False, type=PATH)
 @click.option("--model", type=PATH, help="The preference model: its folder, or the stage folder around it.")
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write there. [default: the screen]")
+@COLUMNS
 @RAW
 @THREADS
 @click.option("--check", type=PATH, metavar="FOLDER", help="Replay a model's golden scores; exit code 1 if off.")
 def score(
-    file: Path | None, model: Path | None, output: Path | None, raw: bool, threads: int | None, check: Path | None
+    file: Path | None,
+    model: Path | None,
+    output: Path | None,
+    columns: tuple[str, ...],
+    raw: bool,
+    threads: int | None,
+    check: Path | None,
 ) -> None:
     """Score conversations by a preference model.
 
-    Each line of FILE (JSONL) holds `messages`, `prompt` with `completion`, or `chosen` and `rejected`, and comes back
-    with its scores. Differences are log-odds: P(a is better than b) = sigmoid(score a - score b). 0 is the mean reply
-    of the model's held-out prompts.
+    Each row of FILE (JSONL, CSV or Parquet) holds `messages`, `prompt` with `completion`, or `chosen` and `rejected`,
+    and comes back with its scores. Differences are log-odds: P(a is better than b) = sigmoid(score a - score b). 0 is
+    the mean reply of the model's held-out prompts.
     """
     if check is not None:
         if file is not None:
@@ -103,18 +118,20 @@ def score(
     from solon.preferences.scorer import Zero, open_scorer
     from solon.recipe import EngineSettings
     from solon.runs.files import replacing
+    from solon.sources.columns import columns_from
     from solon.training.models import arithmetic
 
-    lines = sum(1 for _ in read_scorable(file))  # a malformed line is told before the model is loaded
+    called = columns_from(columns)
+    lines = sum(1 for _ in read_scorable(file, called))  # a malformed line is told before the model is loaded
     settings = EngineSettings(threads=threads)
     scorer = open_scorer(model, settings)
     unscored = 0
 
     def told() -> Any:
         nonlocal unscored
-        for record in scored(read_scorable(file), scorer, Zero.RAW if raw else Zero.CENTRE):
+        for record in scored(read_scorable(file, called), scorer, Zero.RAW if raw else Zero.CENTRE):
             unscored += "unscored" in record
-            yield json.dumps(record) + "\n"
+            yield json.dumps(record, default=str) + "\n"
 
     with arithmetic(settings):
         if output is None:
@@ -131,7 +148,7 @@ def score(
 Examples:
   solon serve-pm runs/demo/07-preference-model
   solon serve-pm pm --port 9000 --threads 4
-  solon serve-pm pm --host 0.0.0.0                   for other machines too; there is no password
+  SOLON_PM_TOKEN=... solon serve-pm pm --host 0.0.0.0 --allow-host gpu-7 --allow-host 10.0.0.5
 """,
 )
 @click.argument("folder", type=PATH)
@@ -139,29 +156,52 @@ Examples:
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 for any free one.")
 @click.option("--wait", type=click.FloatRange(0, 1000), default=3.0, show_default=True, help="Milliseconds to gather.")
 @click.option("--max-body", type=click.IntRange(1, 1024), default=16, show_default=True, help="MiB in one request.")
+@click.option("--allow-host", multiple=True, metavar="NAME", help="Answer requests for this host too; may be repeated.")
+@click.option("--token-file", type=PATH, metavar="FILE", help="Ask for the token in FILE. [default: $SOLON_PM_TOKEN]")
 @RAW
 @THREADS
-def serve_pm(folder: Path, host: str, port: int, wait: float, max_body: int, raw: bool, threads: int | None) -> None:
+def serve_pm(folder: Path, **given: Any) -> None:
     """Serve a preference model over HTTP.
 
     POST /get_reward answers as OpenRLHF's remote reward model does, POST /score takes lists of messages, GET /health
     says what is served. Requests that come together are scored together. Ctrl-C answers what is in flight and stops.
+
+    Answered are requests for localhost, for --host and for each --allow-host: the name or address in the URL by which
+    others ask. With a token, which is never given on the command line, they have to send "Authorization: Bearer TOKEN".
     """
     from solon.preferences.scorer import Zero, open_scorer
+    from solon.preferences.token import token_given
     from solon.recipe import EngineSettings
+    from solon.serving.admission import LOOPBACK
     from solon.serving.batching import Limits
     from solon.serving.preference_server import REWARD, PreferenceServer, Service, serve_until_stopped
 
-    settings = EngineSettings(threads=threads)
+    settings = EngineSettings(threads=given["threads"])
+    service = Service(
+        host=given["host"],
+        port=given["port"],
+        max_body=given["max_body"] << 20,
+        zero=Zero.RAW if given["raw"] else Zero.CENTRE,
+        hosts=given["allow_host"],
+        token=token_given(given["token_file"]),
+    )
     scorer = open_scorer(folder, settings)
-    zero = Zero.RAW if raw else Zero.CENTRE
-    service = Service(host=host, port=port, max_body=max_body << 20, zero=zero)
-    server = PreferenceServer(scorer, service, settings, Limits(wait=wait / 1000))
+    server = PreferenceServer(scorer, service, settings, Limits(wait=given["wait"] / 1000))
     click.echo(plain(f"Serving {scorer.name} at {server.url}{REWARD}; Ctrl-C stops", lines=False))
-    if host not in ("127.0.0.1", "localhost"):
-        click.echo("Whoever reaches this address can ask it: there is no password", err=True)
+    if service.host not in LOOPBACK:
+        if service.token is None:
+            click.echo("Whoever reaches this address can ask it: no token is set (SOLON_PM_TOKEN)", err=True)
+        if not service.hosts:
+            click.echo("Requests for other names than localhost and --host are refused: see --allow-host", err=True)
     serve_until_stopped(server)
     click.echo(f"Stopped; {server.batcher.answered:,} requests answered in {server.batcher.batches:,} batches")
+
+
+def _as_setting(columns: tuple[str, ...]) -> list[str]:
+    """The columns of the command line as the value of a setting, in a list that is empty without any."""
+    from solon.sources.columns import columns_from
+
+    return [json.dumps(columns_from(columns))] if columns else []
 
 
 def _replay(folder: Path, threads: int | None) -> int:
@@ -173,6 +213,7 @@ def _replay(folder: Path, threads: int | None) -> int:
     rows = [["transformers", f"{found.transformers:.1e}"], ["solon", f"{found.solon:.1e}"]]
     print_table(f"{found.rows} golden scores, greatest difference", ("Read by", "Off by"), rows)
     click.echo(f"{found.texts} of {found.rows} texts give the tokens that were scored")
+    click.echo(f"{found.templates} of {found.rows} conversations do through the folder's own chat template")
     click.echo(f"{'As saved' if found.passed else 'NOT as saved'}: {TOLERANCE:.0e} is allowed")
     return 0 if found.passed else 1
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from solon.cli.constitution_check import look_at_rules
 from solon.cli.terminal import INTERRUPTED
 from solon.launch import launched
 
@@ -188,7 +189,9 @@ def open_or_create(
 
     if not (run / "run.json").exists():
         asked = asked_recipe(run, recipe, overlays, settings, reuse)
-        return RunDirectory.create(run, asked, constitution_path(asked.constitution), reuse)
+        file = constitution_path(asked.constitution)
+        look_at_rules(asked, file)
+        return RunDirectory.create(run, asked, file, reuse)
     stored = RunDirectory.open(run)
     if recipe is None and not overlays and not settings and not reuse:
         return stored

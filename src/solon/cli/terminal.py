@@ -10,8 +10,13 @@ import re
 import sys
 from collections.abc import Sequence
 
+import click
+
 INTERRUPTED = 130
 """The exit code after Ctrl-C."""
+COLUMNS = click.option(
+    "--columns", multiple=True, metavar="NAME=COLUMN", help="What files call columns: prompt=question,chosen=good."
+)
 _ESCAPES = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]"  # control sequences: colours, cursor
     r"|(?:\x1b\]|\x9d)[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"  # operating system commands: titles, links

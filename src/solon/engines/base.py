@@ -44,13 +44,15 @@ class Completion:
     """A text, stripped of surrounding white space, with its tokens and their log-probabilities.
 
     `token_ids` are the sampled ids as the model wrote them, the end token included when there was one; `logprobs` are
-    their natural log-probabilities under the sampling temperature, or None where an engine cannot tell.
+    their natural log-probabilities under the sampling temperature, or None where an engine cannot tell. `thinking` is
+    what a reasoning model wrote to itself before the text (`solon.engines.thinking`).
     """
 
     text: str
     finish: Finish
     token_ids: tuple[int, ...] = ()
     logprobs: tuple[float, ...] | None = None
+    thinking: str = ""
 
 
 class Choosing(StrEnum):
@@ -87,6 +89,8 @@ class Engine(Protocol):
     """What the manifest records: a model folder's name and hash, or an address."""
     window: int
     """Prompt and completion tokens together."""
+    dtype: str
+    """The numbers that the model computes in, such as `float32`; empty where an engine cannot tell."""
     rendering: Rendering
     choosing: Choosing
     """With `VOTES`, `choose` and `continuation` raise EngineError."""

@@ -10,9 +10,10 @@ Axes: B rows, U distinct rows, T new tokens, L columns, V vocabulary.
 
 from __future__ import annotations
 
+import bisect
 import itertools
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -179,12 +180,27 @@ class Batch:
             self._step_mask = self._step_mask.index_select(0, rows_B)
 
 
-def sub_batches(rows: Sequence[Row], size: int) -> list[list[int]]:
-    """Row numbers in sub-batches of at most `size`, evenly filled, rows of like length and equal rows side by side."""
+Share = Callable[[Sequence[int]], float]
+"""The part of the memory that rows of these numbers take together."""
+
+
+def sub_batches(rows: Sequence[Row], size: int, share: Share = lambda numbers: 0.0) -> list[list[int]]:
+    """Row numbers in sub-batches of at most `size`, evenly filled, rows of like length and equal rows side by side.
+
+    One whose `share` is above 1 is split further, unless it is a single row.
+    """
     order = sorted(
         range(len(rows)),
         key=lambda number: (len(rows[number].prefix), len(rows[number].own), rows[number].prefix, rows[number].own),
     )
     count = -(-len(order) // size)
     edges = [len(order) * part // count for part in range(count + 1)] if count else [0]
-    return [order[start:end] for start, end in itertools.pairwise(edges)]
+    return [part for start, end in itertools.pairwise(edges) for part in _within(order[start:end], share)]
+
+
+def _within(numbers: list[int], share: Share) -> Iterator[list[int]]:
+    """As many at a time as fit; a share only grows with every row."""
+    while numbers:
+        fitting = bisect.bisect_right(range(1, len(numbers) + 1), 1.0, key=lambda count: share(numbers[:count]))
+        yield numbers[: max(1, fitting)]
+        numbers = numbers[max(1, fitting) :]

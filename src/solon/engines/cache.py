@@ -108,6 +108,11 @@ class KeyValueCache(Cache):
             layer.select(rows)
         self.rows = len(rows)
 
+    @property
+    def bytes(self) -> int:
+        """What is reserved for keys and values now."""
+        return sum(slab.keys.nbytes + slab.values.nbytes for slab in self.slabs)
+
     def read(self) -> list[tuple[Tensor, Tensor]]:
         """Copies of what was written, per layer: keys and values (B, K, filled, D)."""
         return [

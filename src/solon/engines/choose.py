@@ -5,6 +5,9 @@ and option are tokenized together, and an option's tokens are those from the fir
 the bare prompt. When every option is one token there, as letters are, a single forward pass per prompt serves them all;
 otherwise each option is a row of its own and its tokens' log-probabilities are summed.
 
+A log-probability is a float32 logit less a float32 log-sum-exp, subtracted in float64: the difference of two options is
+that of their logits to the last bit.
+
 Axes: B rows, N positions, V vocabulary.
 """
 
@@ -14,9 +17,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from solon.engines.batch import Batch, Prefixes, Row, Tokens, sub_batches
 from solon.engines.forward import CausalModel
+from solon.engines.head import HALVES
+from solon.engines.memory import Room
 from solon.errors import ModelError
 
 
@@ -52,8 +58,8 @@ def choice_of(bare: Tokens, continued: Sequence[Tokens], options: Sequence[str])
     return Choice(bare[:start], cut)
 
 
-def common_length(one: Sequence[int], other: Sequence[int]) -> int:
-    """How many leading tokens two sequences share."""
+def common_length(one: Sequence[object], other: Sequence[object]) -> int:
+    """How many leading tokens, or characters, two sequences share."""
     for place, (left, right) in enumerate(zip(one, other, strict=False)):
         if left != right:
             return place
@@ -61,11 +67,12 @@ def common_length(one: Sequence[int], other: Sequence[int]) -> int:
 
 
 def choose(
-    model: CausalModel, choices: Sequence[Choice], shared: Sequence[int], prefixes: Prefixes, batch: int
+    model: CausalModel, choices: Sequence[Choice], shared: Sequence[int], prefixes: Prefixes, room: Room
 ) -> list[tuple[float, ...]]:
-    """Per choice the natural log-probability of each option, in float32.
+    """Per choice the natural log-probability of each option.
 
-    `shared[i]` counts the leading tokens of choice i's context whose keys other rows can use too.
+    `shared[i]` counts the leading tokens of choice i's context whose keys other rows can use too. Raises ModelError for
+    a model whose logits come in half precision all the same.
     """
     rows: list[Row] = []
     counts: list[int] = []
@@ -79,17 +86,36 @@ def choose(
             counts.append(len(tail) + 1)
             places.append((number, None if item.single else which))
     scores = [[0.0] * len(item.options) for item in choices]
+
+    def share(numbers: Sequence[int]) -> float:
+        return room.share([rows[number] for number in numbers], 0, max(counts[number] for number in numbers))
+
     with torch.inference_mode():
-        for numbers in sub_batches(rows, batch):
+        for numbers in sub_batches(rows, room.rows, share):
             keep = max(counts[number] for number in numbers)
             logits_BNV = Batch(model, [rows[number] for number in numbers], 0).prefill(prefixes, keep)
+            _refuse_halves(logits_BNV, model)
             for place, number in enumerate(numbers):
                 choice, option = places[number]
-                logprob_NV = logits_BNV[place, -counts[number] :].float().log_softmax(-1)
+                logits_NV = logits_BNV[place, -counts[number] :]
                 if option is None:
                     ids = [tokens[0] for tokens in choices[choice].options]
-                    scores[choice] = logprob_NV[0, ids].tolist()
+                    scores[choice] = _logprobs(logits_NV, ids).tolist()
                 else:
-                    ids = list(choices[choice].options[option])
-                    scores[choice][option] = float(logprob_NV[range(len(ids)), ids].sum())
+                    scores[choice][option] = float(_logprobs(logits_NV, choices[choice].options[option]).sum())
     return [tuple(values) for values in scores]
+
+
+def _logprobs(logits_NV: Tensor, ids: Sequence[int]) -> Tensor:
+    """Natural log-probabilities in float64: of one token at each position, or of several at the only one."""
+    places_N = torch.arange(len(logits_NV), device=logits_NV.device)
+    return logits_NV[places_N, list(ids)].double() - logits_NV.logsumexp(-1).double()
+
+
+def _refuse_halves(logits: Tensor, model: CausalModel) -> None:
+    if logits.dtype in HALVES:
+        raise ModelError(
+            f"a {type(model.model).__name__} rounds its logits to {str(logits.dtype).removeprefix('torch.')}, "
+            "in which nearly equal options tie",
+            remedy="Use --set engine.dtype=float32, or another feedback model",
+        )

@@ -3,7 +3,8 @@
 `CausalModel` calls any transformers causal language model through its own `forward`, with our cache, our positions and
 our masks, so that left padding, a shared prefix and dropped rows cannot change what a row sees: a key is visible to a
 query where its position is not greater (and, for sliding layers, not too far back), and padding has a position that no
-query reaches. A small Llama on a CPU is read by `solon.llama` instead, with the same cache and masks.
+query reaches. A small Llama on a CPU is read by `solon.llama` instead, with the same cache and masks. A model in half
+precision gives float32 logits (see `head.py`).
 
 Axes: B rows, T new tokens, L cache columns, N positions whose logits are kept, V vocabulary.
 """
@@ -17,12 +18,15 @@ import torch
 from torch import Tensor
 
 from solon.engines.cache import KeyValueCache, additive_mask
+from solon.engines.head import in_float32
 from solon.errors import ModelError
 from solon.llama.network import Decoder, plain_llama
 
 _PREFILL_ON_CPU = 2048
 """Padded tokens read at once; more overflow the processor's cache (measured: 16384 take half as long again)."""
 _PREFILL_ON_GPU = 32768
+_COPIES = 4
+"""Of logits, while a token is drawn from them."""
 PADDING = torch.iinfo(torch.int64).max
 """The position of a key that no query may see."""
 
@@ -53,11 +57,25 @@ class CausalModel:
         self._keeps_logits = "logits_to_keep" in known
         self._decoder: Decoder | None = None
         self.refresh()
+        self.column_bytes, self.position_bytes = self._measured()
 
     def refresh(self) -> None:
         """Take up the weights as they are now."""
-        llama, head = plain_llama(self.model), self.model.get_output_embeddings()
-        self._decoder = Decoder(llama, head) if llama is not None and head is not None else None
+        llama = plain_llama(self.model)
+        self._head = self.model.get_output_embeddings()
+        self._decoder = Decoder(llama, self._head) if llama is not None and self._head is not None else None
+
+    def _measured(self) -> tuple[int, int]:
+        """Bytes of one column of a row's cache, and of the logits of one position, from one token."""
+        cache = self.new_cache(limit=1)
+        one_11 = torch.zeros(1, 1, dtype=torch.long, device=self.device)
+        training = self.model.training
+        self.model.eval()  # no dropout, which would draw random numbers
+        with torch.inference_mode():
+            logits = self.forward(one_11, one_11, None, cache, 1)
+        if training:
+            self.model.train()
+        return cache.bytes, logits.numel() * max(4, logits.element_size()) * _COPIES
 
     def new_cache(self, *, limit: int, rows: int | None = None) -> KeyValueCache:
         """An empty cache for this model, of at most `limit` columns."""
@@ -68,14 +86,15 @@ class CausalModel:
         if self._decoder is not None and not isinstance(mask, dict):
             return self._decoder.logits(ids_BT, positions_BT, mask, cache.slabs, keep)
         extra = {"logits_to_keep": keep} if self._keeps_logits else {}
-        logits: Tensor = self.model(
-            input_ids=ids_BT,
-            attention_mask=mask,
-            position_ids=positions_BT,
-            past_key_values=cache,
-            use_cache=True,
-            **extra,
-        ).logits
+        with in_float32(self._head):
+            logits: Tensor = self.model(
+                input_ids=ids_BT,
+                attention_mask=mask,
+                position_ids=positions_BT,
+                past_key_values=cache,
+                use_cache=True,
+                **extra,
+            ).logits
         return logits[:, -keep:]
 
     def mask(self, query_BT: Tensor, key_BL: Tensor) -> Mask:

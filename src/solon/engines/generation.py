@@ -20,7 +20,9 @@ from torch import Tensor
 
 from solon.engines.base import Completion, Finish, Sampling
 from solon.engines.batch import Batch, Prefixes, Row, sub_batches
+from solon.engines.faults import refuse_undefined
 from solon.engines.forward import CausalModel
+from solon.engines.memory import Room
 from solon.engines.sampling import sampler_for, uniforms
 
 KEEP_SHARE = 0.8
@@ -93,11 +95,19 @@ class Order:
 
 
 def generate(
-    model: CausalModel, orders: Sequence[Order], sampling: Sampling, ending: Ending, prefixes: Prefixes, batch: int
+    model: CausalModel, orders: Sequence[Order], sampling: Sampling, ending: Ending, prefixes: Prefixes, room: Room
 ) -> list[Completion]:
-    """One completion per order, in order; at most `batch` rows go through the model together."""
+    """One completion per order, in order; no more rows go through the model together than `room` allows.
+
+    Raises ModelError when the model gives probabilities that are no numbers.
+    """
     completions: list[Completion | None] = [None] * len(orders)
-    for numbers in sub_batches([order.row for order in orders], batch):
+
+    def share(numbers: Sequence[int]) -> float:
+        part = [orders[number] for number in numbers]
+        return room.share([order.row for order in part], max(order.limit for order in part), 1)
+
+    for numbers in sub_batches([order.row for order in orders], room.rows, share):
         part = [orders[number] for number in numbers]
         for number, completion in zip(numbers, _complete(model, part, sampling, ending, prefixes), strict=True):
             completions[number] = completion
@@ -156,9 +166,11 @@ class _Record:
         """By place in the batch: whether the row's text goes on."""
 
     def add(self, step: int, token_B: Tensor, logprob_B: Tensor) -> None:
+        drawn_B = logprob_B.cpu().numpy()
+        refuse_undefined(drawn_B)
         self.newest = token_B.cpu().numpy()
         self.token_BS[self.flying, step] = self.newest
-        self.logprob_BS[self.flying, step] = logprob_B.cpu().numpy()
+        self.logprob_BS[self.flying, step] = drawn_B
 
     def close(self, step: int, limits: NDArray[np.int64], ending: Ending) -> None:
         """Close the rows that end with the token of this step."""

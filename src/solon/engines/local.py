@@ -7,7 +7,7 @@ speaks for the present weights.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,16 @@ from solon.digest import digest_model
 from solon.engines.base import Choosing, Completion, Continuation, Sampling
 from solon.engines.batch import Prefixes
 from solon.engines.choose import choice_of, choose, common_length
+from solon.engines.faults import asking, refuse_undefined
 from solon.engines.forward import CausalModel
 from solon.engines.generation import Ending, Order, generate
-from solon.engines.rendering import rendering_for
+from solon.engines.memory import Room
+from solon.engines.thinking import without_thoughts
 from solon.engines.tokens import PromptTokenizer
 from solon.errors import EngineError, ModelError
-from solon.recipe import EngineSettings
-
-_PICKLES = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt", "consolidated*.bin")
+from solon.model_folders.check import check_folder
+from solon.model_folders.load import Kind, load_model, load_tokenizer
+from solon.recipe import Dtype, EngineSettings
 
 
 class LocalEngine:
@@ -49,18 +51,21 @@ class LocalEngine:
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
         self.name = name
+        self.place = name
+        """Where the model lies, for errors: its folder, once it was loaded from one."""
         self.choosing = Choosing.LOGPROBS
         self.model = model
         self.tokenizer = tokenizer
         self.window = window_of(model, tokenizer, settings.window)
-        self.rendering = rendering_for(tokenizer, settings.rendering)
-        self.tokens = PromptTokenizer(tokenizer, self.rendering)
-        self.end_tokens = end_tokens_of(model, tokenizer, self.rendering.stops())
-        self._batch = settings.batch
+        self.dtype = str(model.dtype).removeprefix("torch.")
+        self.tokens = PromptTokenizer.of(tokenizer, settings)
+        self.rendering = self.tokens.rendering
+        self.end_tokens = end_tokens_of(model, self.tokens.ends)
         self._prefixes = Prefixes()
         self._token_texts: list[str] | None = None
         self._endings: dict[tuple[tuple[str, ...], frozenset[int]], Ending] = {}
         self._forward = CausalModel(model, self.window)
+        self.room = Room.of(settings, self._forward)
         self._weights: object = None
 
     @classmethod
@@ -69,13 +74,18 @@ class LocalEngine:
     ) -> LocalEngine:
         """The engine of a model folder, or of a built-in model such as `testbed:assistant`.
 
-        `device` is `cuda` where there is one when not given. On a CPU weights are float32 however they are stored.
-        Raises ModelError with one line when the folder is none, or holds no safetensors.
+        `device` is `cuda` where there is one when not given. Weights are as `settings.dtype` says: by default
+        float32 on a CPU however they are stored. Raises ModelError when the folder is none, or holds no safetensors.
         """
         path = _resolved(folder)
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        model, tokenizer = load_model(path, device)
-        return cls(model, tokenizer, settings, name=f"{path.name}@{folder_hash(path)}")
+        check_folder(path)
+        tokenizer = load_tokenizer(path)
+        dtype = loaded_as(settings.dtype if settings else Dtype.AUTO, device)
+        model = load_model(Kind.LANGUAGE_MODEL, path, dtype=dtype, device=device)
+        engine = cls(model, tokenizer, settings, name=f"{path.name}@{folder_hash(path)}")
+        engine.place = str(path)
+        return engine
 
     def generate(self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: Sampling) -> list[Completion]:
         """See `Engine.generate`; a row near the end of the window gets only what the window leaves."""
@@ -89,8 +99,14 @@ class LocalEngine:
             Order(row, seed, min(sampling.max_tokens, self.window - row.size))
             for row, seed in zip(rows, seeds, strict=True)
         ]
-        with _evaluating(self.model):
-            return generate(self._current(), orders, sampling, self._ending(sampling.stop), self._prefixes, self._batch)
+        with asking(self.place, self.room), _evaluating(self.model):
+            written = generate(
+                self._current(), orders, sampling, self._ending(sampling.stop), self._prefixes, self.room
+            )
+        return [
+            without_thoughts(completion, self.tokens.tags, self.tokens.opened_by(prompt))
+            for prompt, completion in zip(prompts, written, strict=True)
+        ]
 
     def choose(self, prompts: Sequence[Prompt], options: Sequence[str]) -> list[tuple[float, ...]]:
         """See `Engine.choose`; raises ModelError when the tokenizer cannot tell two options apart."""
@@ -107,8 +123,10 @@ class LocalEngine:
         ]
         self._check_room([len(choice.context) + max(map(len, choice.options)) - 1 for choice in choices], 0)
         shared = self.tokens.shared_lengths([part for part, _ in rendered], [choice.context for choice in choices])
-        with _evaluating(self.model):
-            return choose(self._current(), choices, shared, self._prefixes, self._batch)
+        with asking(self.place, self.room), _evaluating(self.model):
+            chosen = choose(self._current(), choices, shared, self._prefixes, self.room)
+            refuse_undefined(chosen)
+        return chosen
 
     def count_tokens(self, prompt: Prompt) -> int:
         """See `Engine.count_tokens`."""
@@ -195,69 +213,20 @@ def window_of(model: Any, tokenizer: Any, wanted: int | None) -> int:
     return wanted
 
 
-def end_tokens_of(model: Any, tokenizer: Any, stops: Sequence[str]) -> frozenset[int]:
-    """Tokens that end a reply: the model's, the tokenizer's, and those of `stops` that are one special token."""
-    ends: set[int] = set()
-    for source in (getattr(model, "generation_config", None), model.config, tokenizer):
+def end_tokens_of(model: Any, own: Iterable[int]) -> frozenset[int]:
+    """Tokens that end a reply: those of the tokenizer and its rendering, and those that the model's files name."""
+    ends = set(own)
+    for source in (getattr(model, "generation_config", None), model.config):
         found = getattr(source, "eos_token_id", None)
         ends |= {found} if isinstance(found, int) else set(found or ())
-    added = {str(token): number for number, token in tokenizer.added_tokens_decoder.items()}
-    return frozenset(ends | {added[stop] for stop in stops if stop in added})
+    return frozenset(ends)
 
 
-def load_model(path: Path, device: str) -> tuple[Any, Any]:
-    """A causal language model and its tokenizer from a Hugging Face folder; never pickle, never remote code."""
-    from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils import logging
-
-    check_folder(path)
-    had_bar = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    dtype = torch.float32 if device == "cpu" else "auto"
-    model: Any
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
-        model = AutoModelForCausalLM.from_pretrained(
-            path, dtype=dtype, use_safetensors=True, local_files_only=True, trust_remote_code=False
-        )
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-        raise ModelError(
-            f"transformers cannot load this model: {reason}",
-            place=str(path),
-            remedy="Save it again with save_pretrained, model and tokenizer",
-        ) from error
-    finally:
-        if had_bar:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
-    return model.to(device).eval(), tokenizer
-
-
-def check_folder(path: Path) -> None:
-    """Raise ModelError unless `path` is a folder with config.json and safetensors."""
-    remedy = "Give the folder that save_pretrained wrote, or testbed:assistant"
-    if not path.exists():
-        raise ModelError("no such model folder", place=str(path), remedy=remedy)
-    if not path.is_dir():
-        raise ModelError("a model is a folder, and this is a file", place=str(path), remedy=remedy)
-    if (path / "adapter_config.json").exists() and not (path / "config.json").exists():
-        raise ModelError(
-            "the folder holds a LoRA adapter without its base model",
-            place=str(path),
-            remedy="Merge it with peft's merge_and_unload and save the whole model",
-        )
-    if not (path / "config.json").exists():
-        raise ModelError("the folder holds no config.json, so it is no model", place=str(path), remedy=remedy)
-    if any(path.glob("*.safetensors")):
-        return
-    if any(file for pattern in _PICKLES for file in path.glob(pattern)):
-        raise ModelError(
-            "the weights are pickle files, which can run code when they are read",
-            place=str(path),
-            remedy="Save the model as safetensors where you trust it: model.save_pretrained(folder)",
-        )
-    raise ModelError("the folder holds no weights (*.safetensors)", place=str(path), remedy=remedy)
+def loaded_as(dtype: Dtype, device: str) -> torch.dtype | str:
+    """What transformers is to make of a folder's weights: by default float32 on a CPU, which is fastest in it."""
+    if dtype is Dtype.AUTO:
+        return torch.float32 if device == "cpu" else "auto"
+    return torch.float32 if dtype is Dtype.FLOAT32 else torch.bfloat16
 
 
 def folder_hash(path: Path) -> str:

@@ -1,12 +1,12 @@
 """An engine that asks a model only what it has not been asked before.
 
 It stands around any engine. A question's key is the digest of all that can change its answer: the model's folder, the
-text as it is rendered, the seed, how tokens are drawn, the window, the engine's settings and the version of the code
-that asks (DESIGN section 4). Known answers are taken from
-the run's store, the others are asked in one call and are durable before anyone sees them. Stages do not notice. A
-failed call is no answer and is asked again next time. Answers hold texts and log-probabilities of options; the tokens
-of a completion are not kept, and are not handed out for new ones either, so that both kinds look the same. A kept
-value of another shape than an answer's is refused by the store, as damage is.
+text as it is rendered, the seed, how tokens are drawn, the window, the numbers that the model computes in, the engine's
+settings and the version of the code that asks (DESIGN section 4). Known answers are taken from the run's store, the
+others are asked in one call and are durable before anyone sees them. Stages do not notice. A failed call is no answer
+and is asked again next time. Answers hold texts and log-probabilities of options; the tokens of a completion are not
+kept, and are not handed out for new ones either, so that both kinds look the same. A kept value of another shape than
+an answer's is refused by the store, as damage is.
 """
 
 from __future__ import annotations
@@ -32,9 +32,11 @@ class RememberingEngine:
         self.inner = inner
         self.name = inner.name
         self.window = inner.window
+        self.dtype = inner.dtype
         self.rendering: Rendering = inner.rendering
         self.choosing = inner.choosing
-        self._asked_of = (model, inner.rendering.name, inner.window, CODE, keyed(settings or EngineSettings()))
+        settings = settings or EngineSettings()
+        self._asked_of = (model, inner.rendering.name, inner.window, inner.dtype, CODE, keyed(settings))
         self._stage = stage
         self._answers = answers
 
@@ -50,9 +52,12 @@ class RememberingEngine:
         fresh: dict[int, Completion] = {}
         if owed:
             written = self.inner.generate([prompts[i] for i in owed], [seeds[i] for i in owed], sampling)
-            fresh = {i: Completion(each.text, each.finish) for i, each in zip(owed, written, strict=True)}
+            fresh = {
+                i: Completion(each.text, each.finish, thinking=each.thinking)
+                for i, each in zip(owed, written, strict=True)
+            }
             self._answers.keep(
-                self._answer(keys[i], [each.text, each.finish.value], prompts[i], len(each.token_ids))
+                self._answer(keys[i], _kept(each), prompts[i], len(each.token_ids))
                 for i, each in zip(owed, written, strict=True)
                 if each.finish is not Finish.ERROR
             )
@@ -87,9 +92,14 @@ class RememberingEngine:
         return Answer(key, value, self._stage, prompt.reply_as.value, tokens, completion_tokens)
 
 
+def _kept(completion: Completion) -> list[str]:
+    thinking = [completion.thinking] if completion.thinking else []
+    return [completion.text, completion.finish.value, *thinking]
+
+
 def _completion(value: Sequence[str]) -> Completion:
-    text, finish = value
-    return Completion(text, Finish(finish))
+    text, finish, *thinking = value
+    return Completion(text, Finish(finish), thinking="".join(thinking))
 
 
 def _is_completion(value: Any) -> bool:

@@ -111,4 +111,6 @@ def _invert(cumulated_BV: Tensor, uniform_B: Tensor, mass_B1: Tensor) -> Tensor:
     """
     target_B1 = uniform_B.to(cumulated_BV.dtype).unsqueeze(-1) * mass_B1
     below_B1 = torch.nextafter(mass_B1, torch.zeros_like(mass_B1))
-    return torch.searchsorted(cumulated_BV, torch.minimum(target_B1, below_B1), right=True)
+    # A mass that is no number leads past the end; the token's log-probability then tells (`faults`).
+    found_B1 = torch.searchsorted(cumulated_BV, torch.minimum(target_B1, below_B1), right=True)
+    return found_B1.clamp_(max=cumulated_BV.shape[-1] - 1)

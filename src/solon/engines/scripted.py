@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 from solon.conversation import Prompt, Rendering, TranscriptRendering
 from solon.engines.base import Choosing, Completion, Continuation, Finish, Sampling
+from solon.engines.thinking import THINK, without_thoughts
 from solon.errors import EngineError
 
 Generate = Callable[[Prompt, int], str | Completion]
@@ -36,6 +37,7 @@ class ScriptedEngine:
         self.name = name
         self.choosing = choosing
         self.window = window
+        self.dtype = ""
         self.rendering: Rendering = rendering or TranscriptRendering()
         self._generate = generate
         self._choose = choose
@@ -61,7 +63,7 @@ class ScriptedEngine:
             if isinstance(answer, str):
                 answer = _as_sampled(answer, min(sampling.max_tokens, room), sampling.stop)
             self.completion_tokens += len(answer.text.split())
-            completions.append(answer)
+            completions.append(without_thoughts(answer, (THINK,)))
         return completions
 
     def choose(self, prompts: Sequence[Prompt], options: Sequence[str]) -> list[tuple[float, ...]]:

@@ -60,7 +60,7 @@ def policies_of(recipe: Recipe) -> tuple[str, ...]:
     return tuple(in_round(RL_CAI, number) for number in range(1, recipe.rounds + 1))
 
 
-_REINFORCEMENT = ("algorithm", "steps", "steps_asked", "stopped_because", "kept_step", "signs")
+_REINFORCEMENT = ("algorithm", "steps", "steps_asked", "stopped_because", "kept_step", "warning", "signs")
 
 
 def results(run: RunDirectory) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from solon.conversation import Conversation, transcript
 from solon.errors import InputError
 from solon.formats.json_file import Node, parse_json
 from solon.formats.paper import CRITIQUE_FRAME, CUE, REVISION_FRAME, framed, prompt_of, unframed
+from solon.strict_json import LONGEST, decode
 
 _CHAIN_KEYS = ("rl_prompt", "comparison_dataset", "cst", "initial_response")
 _STEP_KEYS = ("cst_key", "cst_value", "critique", "revision")
@@ -81,7 +82,7 @@ def read_chains(path: Path) -> list[Chain]:
 
 def parse_chain(line: str, place: str, number: int) -> Chain:
     """The chain in one line of JSON; raises InputError naming `place:number` and the key at fault."""
-    node = parse_json(line, place, line=number)
+    node = parse_json(line, place, number)
     dataset = node.at("comparison_dataset") if node.has("comparison_dataset") else None
     first = node.at("initial_response").only()
     first.mapping()
@@ -176,14 +177,13 @@ def chain_line(chain: Chain) -> str:
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     try:
         with path.open("rb") as file:
-            for number, raw in enumerate(file, start=1):
-                if not raw.strip():
-                    continue
-                try:
-                    yield number, raw.decode("utf-8-sig" if number == 1 else "utf-8")
-                except UnicodeDecodeError as error:
-                    cause = f"not UTF-8 text: {error.reason} at byte {error.start + 1}"
-                    raise InputError(cause, place=f"{path}:{number}") from None
+            number = 0
+            while raw := file.readline(LONGEST + 1):
+                number += 1
+                if len(raw) > LONGEST:
+                    raise InputError(f"the line has more than {LONGEST >> 20} MiB", place=f"{path}:{number}")
+                if raw.strip():
+                    yield number, decode(raw, f"{path}:{number}")
     except FileNotFoundError:
         raise InputError("no such file", place=str(path)) from None
     except OSError as error:

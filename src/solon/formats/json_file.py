@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from solon import strict_json
 from solon.errors import InputError
+from solon.strict_json import LONGEST
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,30 +69,24 @@ class Node:
 def read_json(path: Path) -> Node:
     """The content of a JSON file; raises InputError with `file:line` for one that is missing, unreadable or broken."""
     try:
-        content = path.read_text(encoding="utf-8-sig")
+        with path.open("rb") as file:
+            content = file.read(LONGEST + 1)
     except FileNotFoundError:
         raise InputError("no such file", place=str(path)) from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"not UTF-8 text: {error.reason} at byte {error.start + 1}", place=str(path)) from None
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror or error}", place=str(path)) from None
-    return parse_json(content, str(path))
+    if len(content) > LONGEST:
+        raise InputError(f"the file has more than {LONGEST >> 20} MiB", place=str(path), remedy="Is it the right file?")
+    return Node(strict_json.parse_file(strict_json.decode(content, str(path)), str(path)), str(path))
 
 
-def parse_json(content: str, place: str, *, line: int | None = None) -> Node:
-    """JSON text as a node; a broken one is an InputError with its line, or with `line` when that is given."""
-    where = place if line is None else f"{place}:{line}"
-    try:
-        return Node(json.loads(content, object_pairs_hook=_unique), where)
-    except json.JSONDecodeError as error:
-        raise InputError(
-            f"broken JSON: {error.msg} at column {error.colno}",
-            place=where if line is not None else f"{place}:{error.lineno}",
-        ) from None
-    except _Twice as error:
-        raise InputError(f"the key '{error}' stands twice in one object", place=where) from None
-    except RecursionError:
-        raise InputError("values are nested too deep", place=where) from None
+def parse_json(content: str, place: str, line: int) -> Node:
+    """A line of JSON as a node; a broken one is an InputError at `place:line`."""
+    where = f"{place}:{line}"
+    value = strict_json.parse(content, where)
+    if (half := strict_json.half_character(value)) is not None:
+        raise InputError(strict_json.told_half(half), place=where, remedy="Write it as UTF-8")
+    return Node(value, where)
 
 
 def differing(read: object, written: object, place: str = "") -> Iterator[str]:
@@ -128,19 +123,6 @@ def _glimpse(read: str, written: str) -> str:
     pairs: Sequence[tuple[str, str]] = list(zip(read, written, strict=False))
     start = next((place for place, (a, b) in enumerate(pairs) if a != b), len(pairs))
     return repr(f"…{written[max(0, start - 20) : start + 20]}…")
-
-
-class _Twice(Exception):
-    pass
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found:
-            raise _Twice(key)
-        found[key] = value
-    return found
 
 
 def _kind(value: object) -> str:

@@ -21,27 +21,28 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import jinja2
-from transformers import AutoConfig, GenerationConfig, PreTrainedConfig, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedConfig, PreTrainedTokenizerBase
 
 import solon
+from solon.addresses import address_fault
 from solon.engines.local import end_tokens_of
-from solon.engines.rendering import ChatRendering, rendering_for
+from solon.engines.rendering import special_texts
 from solon.engines.tokens import PromptTokenizer
-from solon.errors import RecipeError, RunError
+from solon.errors import InputError, RecipeError, RunError
 from solon.evals.results import PREFERENCE_MODEL, PROMPTS, SL_CAI, in_round
 from solon.handoff.openrlhf import OPENRLHF
 from solon.handoff.plan import Plan, Trainer, Value, left_by_all, step_shape
 from solon.handoff.prompts import HandoffPrompt, Reader, Selection, schedule, select
 from solon.handoff.trl import TRL
 from solon.handoff.verl import VERL
+from solon.model_folders.load import load_config, load_generation_config
 from solon.preferences.golden import read_golden
-from solon.preferences.scored_text import ScoredText
 from solon.recipe import EngineSettings, Method
 from solon.runs import Artefact, RunDirectory
 from solon.runs.files import assembling, write_atomically
 from solon.stages.reinforcement import check_drawing
 from solon.training.encoding import Encoding
-from solon.training.models import load_tokenizer, quietly, window_in
+from solon.training.models import load_tokenizer, window_in
 from solon.training.scoring import CENTRE
 
 TRAINERS: Mapping[str, Trainer] = {each.name: each for each in (OPENRLHF, VERL, TRL)}
@@ -84,11 +85,8 @@ class _Model:
     @property
     def ends(self) -> list[int]:
         """The tokens that end a reply."""
-        generation = None
-        if (self.folder / "generation_config.json").is_file():
-            generation = GenerationConfig.from_pretrained(self.folder, local_files_only=True)
-        known = SimpleNamespace(config=self.config, generation_config=generation)
-        return sorted(end_tokens_of(known, self.tokenizer, self.encoding.tokenizer.rendering.stops()))
+        known = SimpleNamespace(config=self.config, generation_config=load_generation_config(self.folder))
+        return sorted(end_tokens_of(known, self.encoding.tokenizer.ends))
 
 
 def export_handoff(
@@ -99,8 +97,11 @@ def export_handoff(
     Rewards are from the folder's own preference model, or from the server at `url`. The training prompts are those of
     `steps` steps, the recipe's number when None. Raises RunError when a stage up to the preference model is not
     finished or damaged, when recipe or constitution were edited since, when the folder holds something, and when no
-    prompt can be handed on, and RecipeError when the recipe draws replies as no policy gradient can use them.
+    prompt can be handed on, RecipeError when the recipe draws replies as no policy gradient can use them, and
+    InputError for a `url` with a password in it.
     """
+    if url is not None and (fault := address_fault(url)):
+        raise InputError(fault, place="--url")  # it stands in several of the folder's files
     run.refuse_edits()  # its settings go into the folder as those that its models were made with
     _refuse_drawing(run)
     if run.recipe.method is Method.RLHF:
@@ -176,18 +177,15 @@ def _finished(run: RunDirectory, name: str) -> Artefact:
 
 
 def _opened(folder: Path, settings: EngineSettings) -> _Model:
-    with quietly():
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
-        tokenizer = load_tokenizer(folder)
-    texts = PromptTokenizer(tokenizer, rendering_for(tokenizer, settings.rendering))
-    return _Model(folder, config, tokenizer, Encoding(texts, int(tokenizer.eos_token_id), window_in(config, settings)))
+    config, tokenizer = load_config(folder), load_tokenizer(folder)
+    texts = PromptTokenizer.of(tokenizer, settings)
+    return _Model(folder, config, tokenizer, Encoding(texts, window_in(config, settings)))
 
 
 def _policy(sl_cai: Artefact, settings: EngineSettings) -> _Model:
     """SL-CAI with a chat template that shows a trainer's prompts as the model was trained to read them."""
     model = _opened(sl_cai.model, settings)
-    if not isinstance(model.encoding.tokenizer.rendering, ChatRendering):
-        model.tokenizer.chat_template = ScoredText(model.tokenizer, model.encoding).template()
+    model.tokenizer.chat_template = model.encoding.tokenizer.saved_template()
     return model
 
 
@@ -224,7 +222,7 @@ def _reward_settings(plan: Plan, policy: _Model, scorer: _Model, trainer: Traine
         "limit": plan.rl.clip_score,
         "max_tokens": plan.rl.drawing.max_tokens,
         "window": scorer.encoding.window,
-        "lead": scorer.encoding.tokenizer.rendering.completion(""),
+        "marks": special_texts(scorer.tokenizer),
         "stops": list(rendering.stops()),
         "ends": [str(policy.tokenizer.decode([end])) for end in policy.ends],
         "end_ids": policy.ends,

@@ -13,12 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from solon.conversation import Conversation
-from solon.engines.rendering import ChatRendering
 from solon.runs import Artefact
 from solon.stages.tables import HELD_OUT_KINDS, TRAINING_KINDS, Kind, fit, prompt_in
-from solon.training.batches import shuffled
 from solon.training.encoding import Encoding, Tokens
-from solon.training.rollout import draw_prompts
+from solon.training.rollout import PromptDraws
 
 Message = Mapping[str, str]
 
@@ -60,10 +58,7 @@ class Reader:
 
     def messages(self, conversation: Conversation) -> list[dict[str, str]]:
         """A conversation as this model's chat template is to be given it."""
-        rendering = self.encoding.tokenizer.rendering
-        return (
-            rendering.messages(conversation.turns) if isinstance(rendering, ChatRendering) else conversation.messages()
-        )
+        return self.encoding.tokenizer.messages(conversation.turns)
 
     def texts(self, messages: Sequence[Sequence[Message]]) -> list[str]:
         """Prompts as the exported chat template writes them."""
@@ -105,26 +100,8 @@ def select(prompts: Artefact, policy: Reader, preference: Reader, max_tokens: in
 
 
 def schedule(selection: Selection, red_team_share: float, per_step: int, steps: int, seed: int) -> list[HandoffPrompt]:
-    """The prompts of `steps` steps in order, as `solon.training.rollout.draw_prompts` draws them step by step."""
+    """The prompts of `steps` steps in order, as stage 08 draws them step by step."""
     kinds = [selection.of(kind) for kind in TRAINING_KINDS]
     sizes, shares = [len(kind) for kind in kinds], (red_team_share, 1 - red_team_share)
-    first = [kind for kind, _ in draw_prompts(sizes, shares, per_step, 0, seed)]
-    counts = [first.count(number) for number in range(len(kinds))]
-    drawn = [
-        _in_laps(kind, count * steps, seed, number)
-        for number, (kind, count) in enumerate(zip(kinds, counts, strict=True))
-    ]
-    return [
-        prompt
-        for step in range(steps)
-        for count, prompts in zip(counts, drawn, strict=True)
-        for prompt in prompts[step * count : (step + 1) * count]
-    ]
-
-
-def _in_laps(prompts: Sequence[HandoffPrompt], count: int, seed: int, kind: int) -> list[HandoffPrompt]:
-    """The first `count` prompts of one kind: all of them in shuffled order, then shuffled anew."""
-    # draw_prompts shuffles for each prompt that it draws, which is nothing beside sampling a reply, and much here.
-    laps = -(-count // len(prompts)) if prompts else 0
-    order = [index for lap in range(laps) for index in shuffled(len(prompts), seed, "prompts", kind, lap)]
-    return [prompts[index] for index in order[:count]]
+    draws = PromptDraws(sizes, shares, per_step, seed)
+    return [kinds[kind][index] for step in range(steps) for kind, index in draws.at(step)]

@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from solon.conversation import Conversation, conversation_of
 from solon.errors import ModelError
+from solon.model_folders.load import Kind, load_model, load_tokenizer
 from solon.preferences.scorer import Scorer, Zero, model_folder_in, open_scorer
 from solon.recipe import EngineSettings, Matmul
 from solon.runs.files import write_atomically
-from solon.training.models import arithmetic, quietly
+from solon.training.models import arithmetic
 
 GOLDEN = "golden_scores.jsonl"
 ROWS = 64
@@ -34,17 +34,22 @@ _REMEDY = "Train it again, or restore the folder from a copy"
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """The greatest differences from the golden scores, and how many texts gave the tokens that were scored."""
+    """The greatest differences from the golden scores, and how many rows gave the tokens that were scored.
+
+    `texts` counts those whose text did, `templates` those whose messages did through the folder's own chat template.
+    """
 
     rows: int
     transformers: float
     solon: float
     texts: int
+    templates: int
 
     @property
     def passed(self) -> bool:
-        """Whether every score was met."""
-        return max(self.transformers, self.solon) <= TOLERANCE
+        """Whether every score was met, and every conversation was read as it was scored."""
+        read = min(self.texts, self.templates) == self.rows
+        return read and max(self.transformers, self.solon) <= TOLERANCE
 
 
 def exact(settings: EngineSettings) -> EngineSettings:
@@ -57,17 +62,21 @@ def write_golden(folder: Path, scorer: Scorer, conversations: Sequence[Conversat
 
     Those whose text tokenizes to what is scored come first, so that programs which send texts can be checked too.
     """
-    made = list(zip(conversations, scorer.tokens(conversations), strict=True))
-    texts = [scorer.texts.text(each) for each in conversations]
-    rows = [(*row, text) for row, text in zip(made, texts, strict=True) if scorer.fits(row[1])]
-    rows = sorted(rows, key=lambda row: scorer.texts.tokens(row[2]) != row[1])[:ROWS]
+    made = [(each, tokens) for each, tokens in zip(conversations, scorer.tokens(conversations), strict=True)]
+    rows = [(each, tokens) for each, tokens in made if scorer.fits(tokens)][:ROWS]
     with arithmetic(exact(settings)):
-        scores = scorer.score([tokens for _, tokens, _ in rows], Zero.RAW)
+        scores = scorer.score([tokens for _, tokens in rows], Zero.RAW)
     lines = [
         json.dumps(
-            {"messages": conversation.messages(), "text": text, "input_ids": tokens, "score": score}, allow_nan=False
+            {
+                "messages": scorer.texts.messages(conversation),
+                "text": scorer.texts.text(conversation),
+                "input_ids": tokens,
+                "score": score,
+            },
+            allow_nan=False,
         )
-        for (conversation, tokens, text), score in zip(rows, scores, strict=True)
+        for (conversation, tokens), score in zip(rows, scores, strict=True)
     ]
     write_atomically(folder / GOLDEN, "".join(f"{line}\n" for line in lines))
     return len(rows)
@@ -99,16 +108,29 @@ def check(folder: Path, settings: EngineSettings | None = None) -> Replay:
         ours = scorer.score(scorer.tokens(conversations), Zero.RAW)
         texts = sum(list(scorer.texts.tokens(row["text"])) == row["input_ids"] for row in rows)
         theirs = plain_scores(folder, [row["input_ids"] for row in rows])
-    return Replay(len(rows), furthest(theirs, golden), furthest(ours, golden), texts)
+    tokenizer = load_tokenizer(folder)
+    written = [plain_tokens(tokenizer, row["messages"]) for row in rows]
+    templates = sum(tokens == row["input_ids"] for tokens, row in zip(written, rows, strict=True))
+    return Replay(len(rows), furthest(theirs, golden), furthest(ours, golden), texts, templates)
+
+
+def plain_tokens(tokenizer: Any, messages: Sequence[Mapping[str, str]]) -> list[int]:
+    """What transformers alone makes of a conversation: the folder's chat template, tokenized; empty where it refuses.
+
+    The template is applied without any setting, as whoever finds the folder would.
+    """
+    from jinja2.exceptions import TemplateError
+
+    try:
+        return list(tokenizer.apply_chat_template(list(messages), tokenize=True, return_dict=False))
+    except (TemplateError, ValueError, TypeError, KeyError):
+        return []
 
 
 def plain_scores(folder: Path, sequences: Sequence[Sequence[int]], *, padding_side: str = "right") -> list[float]:
     """Scores as transformers alone gives them: padded batches with attention masks, in float32."""
-    with quietly():
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, padding_side=padding_side)
-        model = AutoModelForSequenceClassification.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
-        ).eval()
+    tokenizer = load_tokenizer(folder, padding_side=padding_side)
+    model = load_model(Kind.CLASSIFIER, folder, dtype=torch.float32)
     scores: list[float] = []
     for start in range(0, len(sequences), _BATCH):
         part = [{"input_ids": list(each)} for each in sequences[start : start + _BATCH]]

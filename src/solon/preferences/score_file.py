@@ -1,9 +1,9 @@
 """Scores for a file of conversations, line by line.
 
-A line is a JSON object that holds one conversation (`messages`, or `prompt` with `completion`) or two to compare
-(`chosen` and `rejected`, with or without `prompt`), each as messages or as a transcript. It comes back with its scores
-added. A conversation that is longer than the model's window is not cut: its scores are null, and `unscored` says why.
-The whole file is read before the model is, so that a malformed line costs no time.
+A row of JSONL, CSV or Parquet holds two replies to compare (`chosen` and `rejected`, with or without `prompt`) or one
+conversation (`messages`, or `prompt` with `completion`), in every form that `solon.sources.replies` reads. It comes
+back with its scores added. A conversation that is longer than the model's window is not cut: its scores are null, and
+`unscored` says why. The whole file is read before the model is, so that a malformed line costs no time.
 """
 
 from __future__ import annotations
@@ -18,13 +18,15 @@ from typing import Any
 from solon.conversation import Conversation, Role
 from solon.errors import InputError
 from solon.preferences.scorer import Scorer, Zero
-from solon.sources.comparisons import continued, conversation_from, record_in
-from solon.sources.entries import read_lines
+from solon.sources.columns import OPTION, Columns, without_not_finite
+from solon.sources.comparisons import row_of
+from solon.sources.entries import entries
+from solon.sources.replies import PAIR, conversation_in, dialogues_in, refuse_opening_assistant
 from solon.training.encoding import Tokens
 
 CHUNK = 256
 _FORM = 'Write {"messages": [...]}, {"prompt": [...], "completion": [...]} or {"chosen": ..., "rejected": ...}'
-PAIR = ("chosen", "rejected")
+COLUMNS = ("prompt", "messages", "completion", *PAIR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +37,24 @@ class Scorable:
     conversations: tuple[Conversation, ...]
 
 
-def read_scorable(path: Path) -> Iterator[Scorable]:
-    """The lines of a file in order; raises InputError naming file and line, and for a file without any."""
-    empty = True
-    for number, line in read_lines(path):
+def read_scorable(path: Path, called: Mapping[str, str] | None = None) -> Iterator[Scorable]:
+    """The lines of a file in order; `called` says what it calls columns.
+
+    Raises InputError naming file and line, for a file without any line, and for a column in `called` that none has.
+    """
+    empty, columns = True, Columns(COLUMNS, called, option=OPTION, what="file of conversations", whole=True)
+    for entry in entries(path, columns):
         empty = False
-        place = f"{path}:{number}"
-        record = record_in(line, place)
-        yield Scorable(record, _conversations(record, place))
+        row = row_of(entry.value, entry.place, _FORM)
+        if not row:
+            keys = ", ".join(map(repr, entry.record)) or "nothing"
+            cause = f"the line holds no conversation (found {keys:.80})"
+            raise InputError(cause, place=entry.place, remedy=f"{_FORM}, or say what it is called: {columns.example}")
+        record = without_not_finite(dict(entry.record))  # NaN is no JSON, and says as little as null
+        yield Scorable(record, _conversations(row, entry.place))
     if empty:
         raise InputError("the file is empty", place=str(path), remedy=_FORM)
+    columns.refuse_unmet(str(path))
 
 
 def scored(scorables: Iterable[Scorable], scorer: Scorer, zero: Zero) -> Iterator[dict[str, Any]]:
@@ -74,18 +84,19 @@ def _too_long(tokens: Sequence[Tokens], scorer: Scorer) -> str:
     return f"{max(map(len, tokens))} tokens, and the window is {scorer.model.encoding.window}"
 
 
-def _conversations(record: Mapping[str, Any], place: str) -> tuple[Conversation, ...]:
-    if "messages" in record:
-        found: tuple[Conversation, ...] = (conversation_from(record["messages"], place),)
-    elif all(name in record for name in PAIR):
-        prompt = conversation_from(record["prompt"], place) if "prompt" in record else Conversation(())
-        found = tuple(continued(prompt, record[name], place) for name in PAIR)
-    elif "prompt" in record and "completion" in record:
-        found = (continued(conversation_from(record["prompt"], place), record["completion"], place),)
+def _conversations(row: Mapping[str, Any], place: str) -> tuple[Conversation, ...]:
+    if all(name in row for name in PAIR):
+        found = dialogues_in(row, {name: row[name] for name in PAIR}, place, _FORM)
+    elif "prompt" in row and "completion" in row:
+        found = dialogues_in(row, {"completion": row["completion"]}, place, _FORM)
+    elif "messages" in row:
+        found = (conversation_in(row["messages"], "messages", place, _FORM),)
     else:
-        keys = ", ".join(map(repr, record)) or "nothing"
+        keys = ", ".join(map(repr, row))
         raise InputError(f"the line holds no conversation (found {keys:.80})", place=place, remedy=_FORM)
     for conversation in found:
         if len(conversation.turns) < 2 or conversation.turns[-1].role is not Role.ASSISTANT:
-            raise InputError("a conversation is scored by its last reply, and this one has none", place=place)
+            cause = "a conversation is scored by its last reply, and this one has none"
+            raise InputError(cause, place=place, remedy=_FORM)
+        refuse_opening_assistant(conversation, place)
     return found

@@ -6,14 +6,12 @@ centre. So every reader of scores, the checker, `solon score` and the server, op
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from solon.conversation import Conversation
-from solon.engines.rendering import rendering_for
 from solon.engines.tokens import PromptTokenizer
 from solon.errors import ModelError
 from solon.preferences.scored_text import ScoredText
@@ -46,10 +44,7 @@ class Scorer:
         Raises InputError for one that is longer than the window, ModelError when a score is no number.
         """
         taken_off = self.model.centre if zero is Zero.CENTRE else 0.0
-        scores = [float(score) - taken_off for score in self.model.score_tokens(sequences)]
-        if not all(map(math.isfinite, scores)):
-            raise ModelError("the model gives a score that is no number", place=self.name, remedy="Train it again")
-        return scores
+        return [float(score) - taken_off for score in self.model.score_tokens(sequences)]
 
     def tokens(self, conversations: Sequence[Conversation]) -> list[Tokens]:
         """What the model reads of conversations; raises InputError for one that does not end on a reply."""
@@ -65,10 +60,10 @@ def open_scorer(folder: Path, settings: EngineSettings | None = None) -> Scorer:
     settings = settings or EngineSettings()
     model_folder = model_folder_in(folder)
     tokenizer = load_tokenizer(model_folder)
-    texts = PromptTokenizer(tokenizer, rendering_for(tokenizer, settings.rendering))
-    model = PreferenceModel.load(model_folder, texts, int(tokenizer.eos_token_id), settings)
+    texts = PromptTokenizer.of(tokenizer, settings)
+    model = PreferenceModel.load(model_folder, texts, settings)
     name = model_folder.parent.name if model_folder.name == "model" else model_folder.name
-    return Scorer(name, model, ScoredText(tokenizer, model.encoding))
+    return Scorer(name, model, ScoredText(texts))
 
 
 def model_folder_in(folder: Path) -> Path:

@@ -30,6 +30,7 @@ class Recorder:
         self.engine = engine
         self.name = engine.name
         self.window = engine.window
+        self.dtype = engine.dtype
         self.rendering = engine.rendering
         self.choosing = engine.choosing
         self.asked: list[Asked] = []

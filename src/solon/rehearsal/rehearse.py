@@ -29,7 +29,7 @@ from solon.recipe import FeedbackForm, Method, OptionOrder, Rater, Recipe, Revis
 from solon.rehearsal.calls import Calls, Learning, Measured, Seen, Size, Speed, calls_of, learning_of
 from solon.rehearsal.recorder import Asked, Recorder
 from solon.runs import Artefact, Row, RunDirectory, StageFolder
-from solon.sources.comparisons import read_comparisons
+from solon.sources.comparisons import read_all_comparisons
 from solon.stages import ai_feedback, critique_revision, prompts, response_pairs, responses
 from solon.stages.room import tokens_beside
 from solon.stages.tables import Kind, assistant_turn, prompt_in, reply_in
@@ -232,5 +232,6 @@ def _plain_questions(recipe: Recipe, constitution: Constitution) -> Mapping[Role
 def _human_comparisons(recipe: Recipe) -> int:
     settings = recipe.preference
     files = [file for file in (settings.human, settings.human_harmlessness) if file and settings.human_weight]
-    counts = [len(read_comparisons(source_path(file)).rows) for file in files]
+    read = read_all_comparisons({file: source_path(file) for file in files}, settings.columns)
+    counts = [len(read[file].rows) for file in files]
     return sum(min(count, settings.limit_human or count) for count in counts)

@@ -45,6 +45,8 @@ def reinforcement_sentences(facts: Mapping[str, Any]) -> Iterator[str]:
     """Why reinforcement learning ended before its last step, and what changed in the replies that should not."""
     if why := facts.get("stopped_because"):
         yield f"Reinforcement learning stopped after step {facts['steps']} of {facts['steps_asked']}: {why}."
+    if warning := facts.get("warning"):
+        yield f"{warning}."
     for sign in facts.get("signs", ()):
         yield f"A sign of over-training, {sign}."
 

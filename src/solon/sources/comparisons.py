@@ -1,24 +1,28 @@
 r"""Human comparisons from a file: which of two replies to one prompt a person preferred.
 
-One JSON object per line, in a `.jsonl` or `.jsonl.gz` file: {"prompt": messages, "chosen": messages, "rejected":
-messages} with one reply each, or the transcripts of hh-rlhf, {"chosen": "\n\nHuman: ...", "rejected": ...}, whose
-common turns are the prompt. A line of another form is an error that names file and line. A line that is well-formed
-and yet compares nothing (other prompts, an empty or an equal reply) is skipped and counted by reason.
+A row holds `chosen` and `rejected`, with the prompt as `prompt` or `messages`, or as the common turns of two whole
+dialogues such as hh-rlhf's transcripts, {"chosen": "\n\nHuman: ...", "rejected": ...}; every form of `replies` is read,
+from JSONL, a JSON array, CSV and Parquet. A row of another form is an error that names file and line. A row that is
+well-formed and yet compares nothing (other prompts, an empty or an equal reply) is skipped and counted by reason.
 """
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from solon.conversation import Conversation, Role, conversation_of, parse_transcript
+from solon.conversation import Conversation, Role, is_blank
 from solon.errors import InputError
-from solon.sources.entries import read_lines
+from solon.sources.columns import Columns
+from solon.sources.entries import entries
+from solon.sources.replies import PAIR, dialogues_in
 
+COLUMNS = ("prompt", "messages", *PAIR)
+OF_LABELS = ("p_chosen", "outcome")
+"""What files of labels have beside."""
 _FORM = 'Write {"prompt": messages, "chosen": messages, "rejected": messages}, or hh-rlhf\'s two transcripts'
 
 
@@ -40,60 +44,58 @@ class Comparisons:
     skipped: Counter[str] = field(default_factory=Counter)
 
 
-def read_comparisons(path: Path) -> Comparisons:
-    """All comparisons of a file, in order; raises InputError for a missing or empty file or a malformed line."""
+def read_comparisons(path: Path, columns: Columns | None = None) -> Comparisons:
+    """All comparisons of a file, in order; raises InputError for a missing or empty file or a malformed row."""
     found = Comparisons()
-    for number, line in read_lines(path):
-        _add(found, line, number, f"{path}:{number}")
+    for entry in entries(path, columns or comparison_columns()):
+        compared = comparison_in(row_of(entry.value, entry.place), entry.number, entry.place)
+        if isinstance(compared, Comparison):
+            found.rows.append(compared)
+        else:
+            found.skipped[compared] += 1
     if not found.rows:
-        raise InputError("the file holds no usable comparison", place=str(path), remedy=_FORM)
+        told = ", ".join(f"{count} skipped: {why}" for why, count in found.skipped.items())
+        cause = f"the file holds no usable comparison{f' ({told})' if told else ''}"
+        raise InputError(cause, place=str(path), remedy=_FORM)
     return found
 
 
-def _add(found: Comparisons, line: bytes, number: int, place: str) -> None:
-    compared = comparison_in(record_in(line, place), number, place)
-    if isinstance(compared, Comparison):
-        found.rows.append(compared)
-    else:
-        found.skipped[compared] += 1
+def read_all_comparisons(files: Mapping[str, Path], called: Mapping[str, str] | None) -> dict[str, Comparisons]:
+    """The comparisons of files by name; `called` is what they call columns, those of labels aside.
+
+    Raises what `read_comparisons` raises, and InputError for a column in `called` that no file has.
+    """
+    columns = comparison_columns({name: word for name, word in (called or {}).items() if name not in OF_LABELS})
+    found = {name: read_comparisons(file, columns) for name, file in files.items()}
+    if files:
+        columns.refuse_unmet(", ".join(map(str, files.values())))
+    return found
+
+
+def comparison_columns(called: Mapping[str, str] | None = None) -> Columns:
+    """The columns that comparisons are read from; raises InputError for an unknown name in `called`."""
+    return Columns(COLUMNS, called, option="--set preference.columns.", what="file of comparisons")
+
+
+def row_of(value: str | Mapping[str, Any] | InputError, place: str, remedy: str = _FORM) -> Mapping[str, Any]:
+    """The row in an entry; raises the complaint about a bad one, and InputError for a text."""
+    if isinstance(value, InputError):
+        raise InputError(value.cause, place=value.place, remedy=value.remedy)
+    if isinstance(value, str):
+        raise InputError("a line of text is no pair of replies", place=place, remedy=remedy)
+    return value
 
 
 def comparison_in(row: Mapping[str, Any], number: int, place: str) -> Comparison | str:
-    """The comparison in a record, or in a few words why it compares nothing; InputError for another form."""
-    if any(row.get(key) is None for key in ("chosen", "rejected")):
+    """The comparison in a row, or in a few words why it compares nothing; InputError for another form."""
+    if any(row.get(key) is None for key in PAIR):
         raise InputError("the line lacks 'chosen' and 'rejected'", place=place, remedy=_FORM)
-    prompt = conversation_from(row["prompt"], place) if row.get("prompt") is not None else Conversation(())
-    chosen, rejected = (continued(prompt, row[key], place) for key in ("chosen", "rejected"))
+    chosen, rejected = dialogues_in(row, {key: row[key] for key in PAIR}, place, _FORM)
     reason = _unusable(chosen, rejected)
     if reason is not None:
         return reason
     better, worse = (each.turns[-1].content.strip() for each in (chosen, rejected))
     return Comparison(Conversation(chosen.turns[:-1]), better, worse, number)
-
-
-def record_in(line: bytes, place: str) -> dict[str, Any]:
-    """The JSON object in a line; raises InputError naming `place` when there is none."""
-    try:
-        row = json.loads(line.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"broken JSON: {error}", place=place, remedy=_FORM) from None
-    if not isinstance(row, dict):
-        raise InputError("a line must be one JSON object", place=place, remedy=_FORM)
-    return row
-
-
-def continued(prompt: Conversation, value: object, place: str) -> Conversation:
-    """A prompt with what a field adds to it."""
-    return Conversation(prompt.turns + conversation_from(value, place).turns)
-
-
-def conversation_from(value: object, place: str) -> Conversation:
-    """The conversation in a field, as messages or as a transcript; raises InputError for anything else."""
-    if isinstance(value, str):
-        return parse_transcript(value, place=place)
-    if isinstance(value, list) and all(isinstance(message, dict) for message in value):
-        return conversation_of(value, place=place)
-    raise InputError("a conversation is a list of messages or a transcript", place=place, remedy=_FORM)
 
 
 def _unusable(chosen: Conversation, rejected: Conversation) -> str | None:
@@ -103,6 +105,6 @@ def _unusable(chosen: Conversation, rejected: Conversation) -> str | None:
     ends = (chosen.turns[-1], rejected.turns[-1])
     if any(turn.role is not Role.ASSISTANT for turn in ends):
         return "no reply"
-    if any(not turn.content.strip() for turn in ends):
+    if any(is_blank(turn.content) for turn in ends):
         return "empty reply"
-    return "equal replies" if ends[0].content == ends[1].content else None
+    return "equal replies" if ends[0].content.strip() == ends[1].content.strip() else None

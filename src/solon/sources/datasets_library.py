@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from solon.errors import InputError
-from solon.sources.entries import COLUMNS, no_column, without_nulls
+from solon.sources.columns import Columns
 
 _NAME = re.compile(r"hf:(?P<path>[^:]+)(?::(?P<split>.+))?")
 _SAVED = ("state.json", "dataset_dict.json")
@@ -24,26 +24,24 @@ _SAVED = ("state.json", "dataset_dict.json")
 _BATCH = 1024
 
 
-def dataset_rows(name: str) -> Iterator[Mapping[str, Any]]:
-    """The rows of a dataset in order, of the columns that prompts are read from.
+def dataset_rows(name: str, columns: Columns) -> Iterator[Mapping[str, Any]]:
+    """The rows of a dataset in order, with those of its columns that are read.
 
     Raises InputError when the name is malformed, the library is not installed, or dataset, split or columns are not
     there.
     """
     dataset = _load(name)
-    known = [column for column in COLUMNS if column in dataset.column_names]
-    if not known:
-        raise no_column(list(dataset.column_names), name)
+    known = columns.of_table(list(dataset.column_names), name)
     for batch in dataset.select_columns(known).iter(_BATCH):
         for values in zip(*(batch[column] for column in known), strict=True):
-            yield without_nulls(dict(zip(known, values, strict=True)))
+            yield dict(zip(known, values, strict=True))
 
 
-def dataset_hash(name: str) -> str:
+def dataset_hash(name: str, called: Mapping[str, str] | None = None) -> str:
     """SHA-256 over the rows that are read of a dataset: what a stage's key says of it, wherever it was cached."""
-    state = hashlib.sha256()
-    for row in dataset_rows(name):
-        state.update(json.dumps(row, sort_keys=True, default=str).encode() + b"\n")
+    state, columns = hashlib.sha256(), Columns(called=called)
+    for row in dataset_rows(name, columns):
+        state.update(json.dumps(columns.taken(row), sort_keys=True, default=str).encode() + b"\n")
     return state.hexdigest()
 
 

@@ -12,12 +12,11 @@ from pathlib import Path
 
 from peft import PeftModel
 from torch import nn
-from transformers import AutoConfig
 
 from solon.builtin import model_path
-from solon.engines.rendering import rendering_for
 from solon.engines.tokens import PromptTokenizer
 from solon.errors import RecipeError
+from solon.model_folders.load import load_config
 from solon.recipe import Algorithm, EngineSettings, Memory, Recipe, ReinforcementSettings
 from solon.runs.processes import ALONE, Processes, Sharding
 from solon.stages.preference_model import load as load_scorer
@@ -120,9 +119,9 @@ def _shared(
 ) -> Cast:
     shared = SharedBackbone(backbone, folders.sl_cai, folders.preference_model, engine)
     tokenizer = load_tokenizer(folders.preference_model)
-    texts = PromptTokenizer(tokenizer, rendering_for(tokenizer, engine.rendering))
-    encoding = Encoding(texts, int(tokenizer.eos_token_id), window_of(shared.backbone, engine))
-    config = AutoConfig.from_pretrained(folders.preference_model, local_files_only=True)
+    texts = PromptTokenizer.of(tokenizer, engine)
+    encoding = Encoding(texts, window_of(shared.backbone, engine))
+    config = load_config(folders.preference_model)
     scorer = PreferenceModel(shared.preference, encoding, centre=float(getattr(config, CENTRE, 0.0)))
     critic = None
     if settings.algorithm is Algorithm.PPO:

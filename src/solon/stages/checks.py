@@ -174,6 +174,7 @@ def _judge(
     """The text with its outcome; `kept` are the rules whose meeting leaves it fit: repairs, and what is only noted."""
     if completion.finish is Finish.ERROR:
         return Checked("", Outcome.PROVIDER_ERROR)
+    kept = [*([Defect.THOUGHTS_CUT] if completion.thinking else []), *kept]
     if completion.finish is Finish.LENGTH:
         return Checked(completion.text, Outcome.TRUNCATED)
     if not text:

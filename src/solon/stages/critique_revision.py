@@ -52,11 +52,13 @@ SCHEMA = pa.schema(
         ("before", STRING),
         ("principle_id", STRING),
         ("critique", STRING),
+        ("critique_thinking", STRING),
         ("critique_seed", pa.int64()),
         ("critique_finish", STRING),
         ("critique_outcome", STRING),
         ("critique_defects", DEFECTS),
         ("completion", MESSAGES),
+        ("thinking", STRING),
         ("finish", STRING),
         ("seed", pa.int64()),
         ("critic", STRING),
@@ -73,6 +75,7 @@ AssessCritic = Callable[[Engine, Engine], Mapping[str, Any]]
 
 NO_CRITIQUE: Row = {
     "critique": None,
+    "critique_thinking": None,
     "critique_seed": None,
     "critique_finish": None,
     "critique_outcome": None,
@@ -257,6 +260,7 @@ def _critique_failed(link: Link) -> Outcome | None:
 def _critique_columns(critique: Completion, checked: Checked) -> Row:
     return {
         "critique": checked.text,
+        "critique_thinking": critique.thinking or None,
         "critique_finish": critique.finish.value,
         "critique_outcome": checked.outcome.value,
         "critique_defects": [defect.value for defect in checked.defects],
@@ -276,6 +280,7 @@ def _row(link: Link, revision: Completion | None, worked: Sequence[str]) -> Row:
         "principle_id": link.principle.id,
         **critique,
         "completion": assistant_turn(checked.text),
+        "thinking": None if revision is None else revision.thinking or None,
         "finish": None if revision is None else revision.finish.value,
         "outcome": checked.outcome.value,
         "defects": [defect.value for defect in checked.defects],

@@ -16,23 +16,23 @@ from typing import Any
 import pyarrow as pa
 import torch
 
-from solon.engines.rendering import rendering_for
 from solon.engines.tokens import PromptTokenizer
 from solon.errors import StageError
 from solon.outcome import count_outcomes
 from solon.recipe import Algorithm, EngineSettings, ReinforcementSettings
 from solon.runs import Artefact, Row, StageFolder
-from solon.sources.comparisons import Comparisons, read_comparisons
+from solon.sources.comparisons import Comparisons, read_all_comparisons
 from solon.stages.finetune import is_held_out
 from solon.stages.learning import METRICS, watched
 from solon.stages.preference_model import Labelled, drawn_human
-from solon.stages.tables import TRAINING_METRICS, Labels, fit, prompt_in
+from solon.stages.tables import TRAINING_METRICS, Labels, comparable, fit, prompt_in
 from solon.training.batches import micro_batches
 from solon.training.core import mean_loss, train
 from solon.training.direct_preference import DirectObjective, DirectPair, with_reference
 from solon.training.encoding import Encoding
 from solon.training.forward import TokenModel
 from solon.training.learner import EPSILON, Learner
+from solon.training.memory import within_memory
 from solon.training.models import (
     Trainable,
     arithmetic,
@@ -55,7 +55,8 @@ SCHEMA = TRAINING_METRICS.append(pa.field("accuracy", pa.float64())).append(pa.f
 class DirectInputs:
     """The run's seed, the model to start from and to be compared with (04), how prompts are shown, the labels (06).
 
-    `human` is a file of comparisons, and `limit_human` how many of them are drawn, as for the preference model.
+    `human` is a file of comparisons, `limit_human` how many of them are drawn and `columns` what it calls columns, as
+    for the preference model.
     """
 
     seed: int
@@ -64,12 +65,14 @@ class DirectInputs:
     feedback: Labels
     human: Path | None = None
     limit_human: int | None = None
+    columns: Mapping[str, str] | None = None
 
 
 def run(settings: ReinforcementSettings, inputs: DirectInputs, out: StageFolder) -> Artefact:
     """Train the policy on labelled pairs, save it, publish the metrics."""
     training, weight = settings.direct.training, settings.direct.human_weight
-    human = read_comparisons(inputs.human) if inputs.human and weight else Comparisons()
+    brought = {"human": inputs.human} if inputs.human and weight else {}
+    human = read_all_comparisons(brought, inputs.columns).get("human", Comparisons())
     people = drawn_human(human.rows, inputs.limit_human, inputs.seed)
     tokenizer = load_tokenizer(inputs.sl_cai)
     rows = inputs.feedback.rows()
@@ -79,10 +82,11 @@ def run(settings: ReinforcementSettings, inputs: DirectInputs, out: StageFolder)
             load_causal_lm(inputs.sl_cai, inputs.engine), training.adapter or settings.adapter, inputs.seed
         )
 
-    with arithmetic(inputs.engine), watched(out, settings) as session:
+    told = within_memory("rl.direct.training.micro_tokens", training.micro_tokens)
+    with arithmetic(inputs.engine), told, watched(out, settings) as session:
         adapted = fresh()
-        texts = PromptTokenizer(tokenizer, rendering_for(tokenizer, inputs.engine.rendering))
-        encoding = Encoding(texts, int(tokenizer.eos_token_id), window_of(inner(adapted), inputs.engine))
+        texts = PromptTokenizer.of(tokenizer, inputs.engine)
+        encoding = Encoding(texts, window_of(inner(adapted), inputs.engine))
         made = pairs_of(rows, people, weight, encoding)
         pairs = [pair for pair in made if encoding.fits(range(pair.length))]
         policy = token_model(adapted, out.processes)
@@ -107,7 +111,7 @@ def run(settings: ReinforcementSettings, inputs: DirectInputs, out: StageFolder)
             return out.follow()
         objective = DirectObjective(TokenModel(adapted), settings.direct.beta)
         ordered = accuracy(objective, held_out, training.micro_tokens)
-        save_model(adapted, tokenizer, out.path / "model")
+        save_model(adapted, texts, out.path / "model")
     last = log.rows[-1]
     facts = {
         "algorithm": Algorithm.DPO,
@@ -121,6 +125,7 @@ def run(settings: ReinforcementSettings, inputs: DirectInputs, out: StageFolder)
         "examples": len(examples),
         "held_out_examples": len(held_out),
         "too_long": len(made) - len(pairs),
+        "empty": len(fit(rows)) - len(comparable(rows)),
         "labels": count_outcomes(row["outcome"] for row in rows),
         "training_seconds": round(log.seconds, 3),
     }
@@ -130,12 +135,16 @@ def run(settings: ReinforcementSettings, inputs: DirectInputs, out: StageFolder)
 def pairs_of(
     rows: Sequence[Row], people: Sequence[Labelled], human_weight: float, encoding: Encoding
 ) -> list[DirectPair]:
-    """The pairs whose label is `ok`, then people's, as token ids; see `Encoding.fits` for over-long ones."""
+    """The pairs whose label is `ok`, then people's, as token ids; see `Encoding.fits` for over-long ones.
+
+    A pair with an empty reply is left out.
+    """
+    found = comparable(rows)
     good = [
         (row["row_id"], prompt_in(row), str(row["chosen"][0]["content"]), str(row["rejected"][0]["content"]))
-        for row in fit(rows)
+        for row in found
     ]
-    labels = [(float(row["p_chosen"]), 1.0) for row in fit(rows)] + [(each[-1], human_weight) for each in people]
+    labels = [(float(row["p_chosen"]), 1.0) for row in found] + [(each[-1], human_weight) for each in people]
     pairs = good + [each[1:5] for each in people]
     chosen = encoding.examples([(row_id, prompt, reply) for row_id, prompt, reply, _ in pairs])
     rejected = encoding.examples([(row_id, prompt, reply) for row_id, prompt, _, reply in pairs])

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from solon.digest import seed_for, uniform_for
-from solon.engines.rendering import rendering_for
 from solon.engines.tokens import PromptTokenizer
 from solon.errors import RecipeError, StageError
 from solon.recipe import EngineSettings, FinetuneSettings, RevisionsUsed
@@ -28,6 +27,7 @@ from solon.training.checkpoint import Checkpoints, ReadCheckpoints
 from solon.training.core import Log, Session, mean_loss, train
 from solon.training.encoding import Encoding
 from solon.training.learner import EPSILON, Learner
+from solon.training.memory import within_memory
 from solon.training.models import (
     Trainable,
     arithmetic,
@@ -67,10 +67,10 @@ def run(settings: FinetuneSettings, inputs: FinetuneInputs, out: StageFolder) ->
         model = load_causal_lm(inputs.pretrained, inputs.engine)
         return with_adapter(model, settings.training.adapter, inputs.seed)
 
-    with arithmetic(inputs.engine):
+    with arithmetic(inputs.engine), within_memory("finetune.training.micro_tokens", settings.training.micro_tokens):
         adapted = fresh()
-        texts = PromptTokenizer(tokenizer, rendering_for(tokenizer, inputs.engine.rendering))
-        encoding = Encoding(texts, int(tokenizer.eos_token_id), window_of(inner(adapted), inputs.engine))
+        texts = PromptTokenizer.of(tokenizer, inputs.engine)
+        encoding = Encoding(texts, window_of(inner(adapted), inputs.engine))
         examples, held_out, facts = _examples(rows, encoding, inputs.seed, settings.training.held_out)
         reading = token_model(adapted, out.processes)
         learner = Learner(
@@ -94,7 +94,7 @@ def run(settings: FinetuneSettings, inputs: FinetuneInputs, out: StageFolder) ->
         adapted = put_together(adapted, fresh, out.processes)
         if out.follows:
             return out.follow()
-        save_model(adapted, tokenizer, out.path / "model")
+        save_model(adapted, texts, out.path / "model")
     told = {**mixture, **facts, "held_out_loss_before": before, **_told(log)}
     return out.publish(log.rows, TRAINING_METRICS, facts=told, files=["model"])
 

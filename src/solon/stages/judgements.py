@@ -20,7 +20,17 @@ from solon.engines.base import Choosing, Engine
 from solon.runs import Row
 from solon.stages.averaging import log_odds_of_mean, sigmoid, votes_log_odds
 from solon.stages.comparison_questions import Ask, Drawn, Order, Questionnaire, Why, why_not_asked
-from solon.stages.letters import Read, Votes, count_votes, letter_form, log_odds, read_letters, seen_from_a, think
+from solon.stages.letters import (
+    Read,
+    Reasoned,
+    Votes,
+    count_votes,
+    letter_form,
+    log_odds,
+    read_letters,
+    seen_from_a,
+    think,
+)
 from solon.stages.tables import STRING
 from solon.wording import LetterForm
 
@@ -40,6 +50,8 @@ JUDGEMENT = pa.struct(
         ("votes_ba", pa.list_(pa.int64())),
         ("reasoning_ab", STRINGS),
         ("reasoning_ba", STRINGS),
+        ("thinking_ab", STRINGS),
+        ("thinking_ba", STRINGS),
         ("undecided_because", STRING),
     ]
 )
@@ -73,25 +85,32 @@ def judge_pairs(pairs: Sequence[Row], questionnaire: Questionnaire, judge: Judge
     questions: dict[Ask, Prompt] = {}
     for number, pair in enumerate(pairs):
         questions |= questionnaire.questions(number, pair)
-    thoughts: dict[Ask, str] = {}
+    reasoned: dict[Ask, Reasoned] = {}
     if questionnaire.reasoned is not None:
         seeds = {key: questionnaire.seed_of("reasoning", pairs[key.number], key) for key in questions}
-        thoughts = think(judge.engine, questions, seeds, questionnaire.settings.reasoning)
-        questions = {key: wording.verdict(prompt, thoughts[key]) for key, prompt in questions.items()}
+        reasoned = think(judge.engine, questions, seeds, questionnaire.settings.reasoning)
+        questions = {key: wording.verdict(prompt, reasoned[key].text) for key, prompt in questions.items()}
     answers = _answers(pairs, questions, questionnaire, judge)
-    answers |= {key: Why.UNREASONED for key, thought in thoughts.items() if not thought}
+    answers |= {key: Why.UNREASONED for key, each in reasoned.items() if not each.text}
     rows: list[Row] = []
     for number, pair in enumerate(pairs):
         judgements = []
         for axis, drawn in enumerate(questionnaire.draws(pair)):
             of = (number, axis, questionnaire.settings.samples)
-            written = _of(thoughts, *of)
+            written = _of(reasoned, *of)
             judgements.append(
                 _judgement(pair, drawn, judge, _of(answers, *of), questionnaire.settings.least_letter_mass)
-                | {f"reasoning_{order.value}": written[order] or None for order in Order}
+                | {f"reasoning_{order.value}": [each.text for each in written[order]] or None for order in Order}
+                | {f"thinking_{order.value}": _thinking(written[order]) for order in Order}
             )
         rows.append({"judgements": judgements})
     return rows
+
+
+def _thinking(written: Sequence[Reasoned]) -> list[str] | None:
+    """What a reasoning model wrote to itself before each reasoning; None where it wrote nothing at all."""
+    thinking = [each.thinking for each in written]
+    return thinking if any(thinking) else None
 
 
 def _answers(

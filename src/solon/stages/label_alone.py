@@ -11,7 +11,7 @@ The same settings, the same bookkeeping, the same promises when it is killed or 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -38,13 +38,17 @@ LoadModel = Callable[[Path, EngineSettings], Engine]
 
 @dataclass(frozen=True, slots=True)
 class ToLabel:
-    """The file of pairs, the constitution's file, the folders of the judges, and how they are measured, if at all."""
+    """The file of pairs, the constitution's file, the folders of the judges, and how they are measured, if at all.
+
+    `columns` is what the file of pairs calls columns.
+    """
 
     pairs: Path
     constitution: Path
     judges: tuple[Path, ...]
     assess: Assess | None = None
     load: LoadModel = LocalEngine.load
+    columns: Mapping[str, str] | None = None
 
 
 def label_alone(folder: Path, recipe: Recipe, given: ToLabel, report: Report = ignore) -> Artefact:
@@ -54,7 +58,7 @@ def label_alone(folder: Path, recipe: Recipe, given: ToLabel, report: Report = i
     with something else.
     """
     constitution = load_constitution(given.constitution)
-    pairs = read_pairs(given.pairs)
+    pairs = read_pairs(given.pairs, given.columns)
     hashes = {judge: digest_source(judge) for judge in given.judges}
     key: dict[str, object] = {
         "settings": recipe.feedback.model_dump(mode="json"),
@@ -65,6 +69,7 @@ def label_alone(folder: Path, recipe: Recipe, given: ToLabel, report: Report = i
         "pairs": digest_source(given.pairs),
         "constitution": constitution.hash,
         "judges": list(hashes.values()),
+        **({"columns": dict(given.columns)} if given.columns else {}),
     }
     inputs = FeedbackInputs(recipe.seed, constitution, pairs, recipe.engine.batch, given.assess)
 

@@ -1,6 +1,6 @@
 """Labelled pairs from files: what a preference model learns outside a run that made its own labels.
 
-Read are Parquet tables and JSONL files (`.gz` too) whose rows hold `prompt`, `chosen` and `rejected` as the tables of a
+Read are Parquet, CSV and JSONL files (`.gz` too) whose rows hold `prompt`, `chosen` and `rejected` as the tables of a
 run hold them, or two transcripts, and `p_chosen`, the probability that the chosen reply is the better one. A finished
 stage ai-feedback is read with its hashes checked. A row whose `outcome` is not `ok`, or which compares nothing, keeps
 that outcome and teaches nothing; a row without a probability is an error that names it, never a label of one half.
@@ -16,8 +16,9 @@ from typing import Any
 from solon.errors import InputError, RunError
 from solon.outcome import Outcome
 from solon.runs import Artefact, Row, RunDirectory
-from solon.sources.comparisons import Comparison, comparison_in, record_in
-from solon.sources.entries import read_lines
+from solon.sources.columns import Columns
+from solon.sources.comparisons import Comparison, comparison_in, row_of
+from solon.sources.entries import entries
 from solon.stages.tables import assistant_turn
 
 AI_FEEDBACK = "ai-feedback"
@@ -36,15 +37,20 @@ class LabelFiles:
         return list(self.found)
 
 
-def read_labels(sources: Sequence[Path]) -> LabelFiles:
+def read_labels(sources: Sequence[Path], columns: Columns | None = None) -> LabelFiles:
     """The pairs of label files, stage folders and run folders.
 
     Raises InputError naming file and row for what is missing or malformed, and when no pair is usable at all.
     """
-    rows = [row for source in sources for row in _rows(source)]
+    rows = [row for source in sources for row in _rows(source, columns or label_columns())]
     if sources and not any(row["outcome"] == Outcome.OK for row in rows):
         raise InputError("no usable labelled pair", place=", ".join(map(str, sources)), remedy=_FORM)
     return LabelFiles(tuple(rows))
+
+
+def label_columns(called: Mapping[str, str] | None = None) -> Columns:
+    """The columns that labels are read from; raises InputError for an unknown name in `called`."""
+    return Columns(_COLUMNS, called, option="--set preference.columns.", what="label file")
 
 
 def label_file_of(source: Path) -> Path:
@@ -52,16 +58,26 @@ def label_file_of(source: Path) -> Path:
     return _artefact(source).path / "rows.parquet" if source.is_dir() else source
 
 
-def _rows(source: Path) -> Iterator[Row]:
+def _rows(source: Path, columns: Columns) -> Iterator[Row]:
     if source.is_dir():
         records: Iterator[tuple[int, Mapping[str, Any]]] = enumerate(_artefact(source).rows(), start=1)
-        yield from (_row(record, f"{source}: row {number}", number) for number, record in records)
-    elif source.suffix == ".parquet":
-        yield from (_row(record, f"{source}: row {number}", number) for number, record in _parquet(source))
-    else:
-        for number, line in read_lines(source):
-            place = f"{source}:{number}"
-            yield _row(record_in(line, place), place, number)
+        for number, record in records:
+            told = {name: value for name, value in record.items() if value is not None}
+            yield _row(told, f"{source}: row {number}", number)
+        return
+    for entry in entries(source, columns):
+        record = dict(row_of(entry.value, entry.place, _FORM))
+        if source.name.removesuffix(".gz").endswith((".csv", ".tsv")):
+            record |= {"p_chosen": _number(record.get("p_chosen"))}
+        yield _row(record, entry.place, entry.number)
+
+
+def _number(cell: Any) -> Any:
+    """A cell of CSV, which holds texts alone, as the number that it spells."""
+    try:
+        return float(cell)
+    except (TypeError, ValueError):
+        return cell
 
 
 def _artefact(folder: Path) -> Artefact:
@@ -76,27 +92,9 @@ def _artefact(folder: Path) -> Artefact:
     return artefact
 
 
-def _parquet(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    number = 0
-    try:
-        with pq.ParquetFile(path) as file:
-            wanted = [name for name in file.schema_arrow.names if name in _COLUMNS]
-            for batch in file.iter_batches(columns=wanted):
-                for record in batch.to_pylist():
-                    number += 1
-                    yield number, record
-    except FileNotFoundError:
-        raise InputError("no such label file", place=str(path), remedy="Check the name") from None
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"no readable Parquet table: {error}", place=str(path), remedy=_FORM) from None
-
-
 _OF_AXES = ("row_id", "pair", "prompt", "response_a", "response_b", "axes")
 """What labels by axis hang on; taken over as it is where a table of our own has it."""
-_COLUMNS = frozenset({"prompt", "chosen", "rejected", "p_chosen", "outcome", *_OF_AXES})
+_COLUMNS = tuple(dict.fromkeys(("prompt", "messages", "chosen", "rejected", "p_chosen", "outcome", *_OF_AXES)))
 
 
 def _row(record: Mapping[str, Any], place: str, number: int) -> Row:

@@ -14,7 +14,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 from solon import wording
-from solon.conversation import Prompt, Role, Turn
+from solon.conversation import LABELS, Prompt, Role, Turn
 from solon.digest import seed_for
 from solon.engines.base import Choosing, Completion, Continuation, Engine, Finish
 from solon.errors import StageError
@@ -31,6 +31,7 @@ VOTES = 8
 _AT_VOTE = Drawing(max_tokens=VOTE_TOKENS, temperature=1.0, top_p=1.0)
 """At temperature 1, where the share of votes estimates the letter's probability."""
 _ALONE = re.compile(r"\(?([AB])(?:\)|[.:]|\)[.:])?")
+_ANSWERED = re.compile(rf"(?:\A|\n\s*){LABELS[Role.ANSWER]}\b[^\n]*\s*\Z")
 _BRACKETED = re.compile(r"\(([A-Z])\)")
 
 K = TypeVar("K", bound=Hashable)
@@ -46,6 +47,13 @@ class Read(NamedTuple):
     def mass(self) -> float:
         """P(A) + P(B): how much of the answer is a letter at all."""
         return math.exp(self.first) + math.exp(self.second)
+
+
+class Reasoned(NamedTuple):
+    """What a judge wrote before its letter; `thinking` is what a reasoning model wrote to itself before that."""
+
+    text: str
+    thinking: str = ""
 
 
 class Votes(NamedTuple):
@@ -136,14 +144,24 @@ def letter_in(text: str) -> str | None:
     return opens[1] if opens and opens[1] in wording.LETTERS and len(set(named)) == 1 else None
 
 
-def think(engine: Engine, questions: Mapping[K, Prompt], seeds: Mapping[K, int], drawing: Drawing) -> dict[K, str]:
+def think(engine: Engine, questions: Mapping[K, Prompt], seeds: Mapping[K, int], drawing: Drawing) -> dict[K, Reasoned]:
     """What the judge writes before its letter, per question; empty where it wrote nothing or did not come to an end."""
     written = ask(engine, list(questions.values()), [seeds[key] for key in questions], drawing)
-    return {key: _finished(completion) for key, completion in zip(questions, written, strict=True)}
+    return {
+        key: Reasoned(reasoning_in(completion), completion.thinking)
+        for key, completion in zip(questions, written, strict=True)
+    }
 
 
-def _finished(completion: Completion) -> str:
-    return completion.text if completion.finish in (Finish.END, Finish.STOP) else ""
+def reasoning_in(completion: Completion) -> str:
+    """The reasoning without the label and the answer that a judge may write with it; empty where it was cut off.
+
+    The letter is asked for after the reasoning, so what a judge says of it there would be said twice.
+    """
+    if completion.finish not in (Finish.END, Finish.STOP):
+        return ""
+    text = completion.text.removeprefix(f"{LABELS[Role.REASONING]}:").strip()
+    return _ANSWERED.sub("", text).strip()
 
 
 def ask_letters(

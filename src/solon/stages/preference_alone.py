@@ -18,8 +18,9 @@ from solon.errors import StageError
 from solon.recipe import Recipe
 from solon.runs import Artefact, Report, ignore
 from solon.runs.alone import do_alone
-from solon.stages.labels import label_file_of, read_labels
-from solon.stages.preference_model import CODE, PreferenceInputs, run
+from solon.sources.comparisons import read_all_comparisons
+from solon.stages.labels import label_columns, label_file_of, read_labels
+from solon.stages.preference_model import CODE, HUMAN, PreferenceInputs, run
 from solon.training import core as training
 
 NAME = "preference-model"
@@ -41,7 +42,13 @@ def train_alone(folder: Path, recipe: Recipe, sources: Sources, report: Report =
     """
     if not sources.labels and sources.human is None:
         raise StageError("there is nothing to learn from", remedy="Give --labels FILE, --human FILE or both")
-    labels = read_labels(sources.labels)
+    columns = label_columns(recipe.preference.columns)
+    labels = read_labels(sources.labels, columns)
+    if sources.human is not None:
+        # Read before the folder is made, so that a faulty file leaves none behind.
+        read_all_comparisons({HUMAN: sources.human}, recipe.preference.columns)
+    else:
+        columns.refuse_unmet(", ".join(map(str, sources.labels)))
     inputs = PreferenceInputs(recipe.seed, sources.base, recipe.engine, labels, sources.human)
     key: dict[str, object] = {
         "settings": recipe.preference.model_dump(mode="json"),

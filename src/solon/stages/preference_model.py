@@ -23,7 +23,6 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from solon.conversation import Conversation
 from solon.digest import digest, seed_for, uniform_for
-from solon.engines.rendering import rendering_for
 from solon.engines.tokens import PromptTokenizer
 from solon.errors import StageError
 from solon.outcome import count_outcomes
@@ -32,15 +31,16 @@ from solon.preferences.scored_text import ScoredText
 from solon.preferences.scorer import Scorer, open_scorer
 from solon.recipe import EngineSettings, LabelsUsed, PreferenceSettings
 from solon.runs import Artefact, Row, StageFolder
-from solon.sources.comparisons import Comparison, read_comparisons
+from solon.sources.comparisons import Comparison, read_all_comparisons
 from solon.stages.finetune import is_held_out, session_in
 from solon.stages.labelling import on_axis
-from solon.stages.tables import TRAINING_METRICS, Labels, fit, prompt_in
+from solon.stages.tables import TRAINING_METRICS, Labels, comparable, fit, prompt_in
 from solon.training.batches import PairExample
 from solon.training.calibration import agreement
 from solon.training.core import Log, train
 from solon.training.encoding import Encoding
 from solon.training.learner import EPSILON, Learner
+from solon.training.memory import within_memory
 from solon.training.models import (
     arithmetic,
     grow_preference_model,
@@ -110,11 +110,9 @@ Labelled = tuple[str, str, Conversation, str, str, float]
 def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder) -> Artefact:
     """Train on soft labels and human choices, measure on held-out prompts, save model and centre, publish."""
     tokenizer = load_tokenizer(inputs.base)
-    people = {
-        source: read_comparisons(file)
-        for source, file in ((HUMAN, inputs.human), (HUMAN_HARMLESSNESS, inputs.human_harmlessness))
-        if file and settings.human_weight
-    }
+    files = {HUMAN: inputs.human, HUMAN_HARMLESSNESS: inputs.human_harmlessness}
+    brought = {source: file for source, file in files.items() if file and settings.human_weight}
+    people = read_all_comparisons(brought, settings.columns)
     rows = inputs.feedback.rows()
     if settings.axis is not None:
         rows = on_axis(rows, settings.axis, inputs.seed)
@@ -123,10 +121,10 @@ def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder
         labelled += drawn_human(compared.rows, settings.limit_human, inputs.seed, source)
     if (part := inputs.part) is not None:
         labelled = [pair for pair in labelled if part.holds(pair[1], inputs.seed)]
-    with arithmetic(inputs.engine):
+    with arithmetic(inputs.engine), within_memory("preference.training.micro_tokens", settings.training.micro_tokens):
         model = _grown(inputs, tokenizer)
-        texts = PromptTokenizer(tokenizer, rendering_for(tokenizer, inputs.engine.rendering))
-        encoding = Encoding(texts, int(tokenizer.eos_token_id), window_of(model, inputs.engine))
+        texts = PromptTokenizer.of(tokenizer, inputs.engine)
+        encoding = Encoding(texts, window_of(model, inputs.engine))
         pairs = [pair for pair in _pairs(labelled, encoding, settings.human_weight) if _fits(pair, encoding)]
         share = settings.training.held_out
         held_out = [pair for pair in pairs if is_held_out(pair.row_id, share, inputs.seed)]
@@ -152,9 +150,8 @@ def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder
         measured = evaluate(scorer, held_out)
         centre = _centre(scorer, held_out or training)
         setattr(inner(adapted).config, CENTRE, centre)
-        form = ScoredText(tokenizer, encoding)
-        tokenizer.chat_template = form.template()
-        saved = PreferenceModel(save_model(adapted, tokenizer, out.path / "model"), encoding)
+        form = ScoredText(texts)
+        saved = PreferenceModel(save_model(adapted, texts, out.path / "model"), encoding)
         examples = _for_golden(labelled, share, inputs.seed)
         golden = write_golden(out.path / "model", Scorer(out.name, saved, form), examples, inputs.engine)
     facts = {
@@ -164,6 +161,7 @@ def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder
         "examples": dict(Counter(pair.source for pair in training)),
         "held_out_examples": dict(Counter(pair.source for pair in held_out)),
         "too_long": len(labelled) - len(pairs),
+        "empty": len(fit(rows)) - len(comparable(rows)),
         "labels": count_outcomes(row["outcome"] for row in rows),
         "human_skipped": dict(sum((compared.skipped for compared in people.values()), Counter[str]())),
         "golden_scores": golden,
@@ -172,11 +170,17 @@ def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder
     return out.publish([_metrics(row) for row in log.rows], SCHEMA, facts=facts, files=["model"])
 
 
+def told(facts: Mapping[str, Any]) -> list[str]:
+    """What of the human comparisons was left out, in words, from the stage's facts."""
+    return [f"human comparisons skipped: {count:,} ({why})" for why, count in facts["human_skipped"].items()]
+
+
 def _grown(inputs: PreferenceInputs, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
     """The model with a fresh head; that of the held-out model is drawn apart, so that the two begin apart."""
     apart = (inputs.part.side.value,) if inputs.part is not None and inputs.part.side is Side.HELD_OUT else ()
     head = seed_for(inputs.seed, "preference head", *apart)
-    return grow_preference_model(inputs.base, tokenizer, inputs.engine, head)
+    end = PromptTokenizer.of(tokenizer, inputs.engine).end
+    return grow_preference_model(inputs.base, tokenizer, inputs.engine, head, end)
 
 
 def load(folder: Path, settings: EngineSettings) -> PreferenceModel:
@@ -224,7 +228,7 @@ def _ai(rows: Sequence[Row], used: LabelsUsed) -> list[Labelled]:
             row["rejected"][0]["content"],
             label_used(row["p_chosen"], used),
         )
-        for row in fit(rows)
+        for row in comparable(rows)
     ]
 
 
@@ -245,17 +249,18 @@ def drawn_human(comparisons: Sequence[Comparison], limit: int | None, seed: int,
 
 
 def _pairs(labelled: Sequence[Labelled], encoding: Encoding, human_weight: float) -> list[PairExample]:
-    prompts = encoding.prompts([prompt for _, _, prompt, *_ in labelled])
+    better = encoding.examples([(row_id, prompt, chosen) for _, row_id, prompt, chosen, _, _ in labelled])
+    worse = encoding.examples([(row_id, prompt, rejected) for _, row_id, prompt, _, rejected, _ in labelled])
     return [
         PairExample(
             row_id=row_id,
-            chosen=tokens + encoding.reply(chosen),
-            rejected=tokens + encoding.reply(rejected),
+            chosen=chosen.token_ids,
+            rejected=rejected.token_ids,
             p_chosen=p_chosen,
             weight=1.0 if source == AI else human_weight,
             source=source,
         )
-        for (source, row_id, _, chosen, rejected, p_chosen), tokens in zip(labelled, prompts, strict=True)
+        for (source, row_id, _, _, _, p_chosen), chosen, rejected in zip(labelled, better, worse, strict=True)
     ]
 
 

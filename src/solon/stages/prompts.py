@@ -19,10 +19,11 @@ import pyarrow as pa
 
 from solon import wording
 from solon.engines.base import Engine
-from solon.errors import InputError, StageError
+from solon.errors import InputError, ModelError, StageError
 from solon.outcome import Outcome
 from solon.recipe import MeasureSettings, PromptSettings, TooLong
 from solon.runs import Artefact, StageFolder
+from solon.sources.columns import Columns
 from solon.sources.entries import located
 from solon.sources.near_duplicates import NearDuplicates
 from solon.sources.prompt_files import FoundPrompt, PromptFile, read_prompts
@@ -63,13 +64,17 @@ class Found:
     too_long: int = 0
     overlaps: Counter[str] = field(default_factory=Counter)
     """Prompts of this source that are of another kind already, by that kind."""
+    refused: int = 0
+    """Prompts that the assistant's chat template refuses."""
     near_duplicates: int = 0
     near_overlaps: Counter[str] = field(default_factory=Counter)
     """Prompts that nearly repeat one of another kind, by that kind."""
 
     def facts(self, of: int, kept: int) -> dict[str, Any]:
         """What the manifest says of the source: `of` prompts could be drawn, `kept` were."""
-        counts = {name: getattr(self, name) for name in ("lines", "bad_lines", "duplicates", "near_duplicates")}
+        counts = {
+            name: getattr(self, name) for name in ("lines", "bad_lines", "refused", "duplicates", "near_duplicates")
+        }
         overlaps = {"overlaps": dict(self.overlaps), "near_overlaps": dict(self.near_overlaps)}
         return {"source": self.source.name, **counts, **overlaps, "of": of, "too_long": self.too_long, "kept": kept}
 
@@ -81,7 +86,7 @@ def run(settings: PromptSettings, inputs: PromptInputs, engine: Engine, out: Sta
     when nothing is left of a training set once the held-out prompts are taken out.
     """
     wanted = sources(settings, inputs.held_out)
-    files = _read(wanted, settings.bad_lines)
+    files = _read(wanted, settings)
     near = _near_duplicates(settings, files)
     taken: dict[str, Kind] = {}
     rows: list[dict[str, Any]] = []
@@ -110,13 +115,16 @@ def told(facts: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-_TOLD = ("bad_lines", "duplicates", "near_duplicates", "too_long")
+_TOLD = ("bad_lines", "refused", "duplicates", "near_duplicates", "too_long")
 
 
-def _read(wanted: Sequence[Source], bad_lines: int) -> dict[str, PromptFile]:
+def _read(wanted: Sequence[Source], settings: PromptSettings) -> dict[str, PromptFile]:
     """Every file or dataset that is named, by its name and read once."""
     names = dict.fromkeys(name for source in wanted for name in source.names)
-    return {name: read_prompts(located(name), bad_lines=bad_lines) for name in names}
+    columns = Columns(called=settings.columns)
+    read = {name: read_prompts(located(name), bad_lines=settings.bad_lines, columns=columns) for name in names}
+    columns.refuse_unmet(", ".join(names))
+    return read
 
 
 def _near_duplicates(settings: PromptSettings, files: Mapping[str, PromptFile]) -> NearDuplicates[str, Kind] | None:
@@ -158,7 +166,9 @@ def _draw(
             found.near_duplicates += 1
         elif twin is not None:
             found.near_overlaps[twin.value] += 1
-        elif _fits(settings, found.prompts[row_id][0], engine, reserved):
+        elif (tokens := _tokens(settings, found, row_id, engine)) is None:
+            found.refused += 1
+        elif _fits(settings, found.prompts[row_id][0], tokens, reserved, engine.window):
             drawn.append(row_id)
             if near:
                 near.keep(row_id, kind)
@@ -167,14 +177,32 @@ def _draw(
     return drawn
 
 
-def _fits(settings: PromptSettings, prompt: FoundPrompt, engine: Engine, reserved: int) -> bool:
+def _tokens(settings: PromptSettings, found: Found, row_id: str, engine: Engine) -> int | None:
+    """A prompt's tokens; None for one that the chat template refuses where so many bad lines are allowed.
+
+    Templates may demand that turns alternate, or that a human opens. Raises InputError beyond the lines allowed.
+    """
+    prompt, _ = found.prompts[row_id]
+    try:
+        return engine.count_tokens(wording.reply(prompt.conversation))
+    except ModelError as error:
+        bad = found.bad_lines + found.refused + 1
+        if bad <= settings.bad_lines:
+            return None
+        raise InputError(
+            error.cause,
+            place=prompt.place,
+            remedy=f"{error.remedy}, or leave out such prompts: --set prompts.bad_lines={bad}",
+        ) from error
+
+
+def _fits(settings: PromptSettings, prompt: FoundPrompt, tokens: int, reserved: int, window: int) -> bool:
     """Whether a prompt leaves room in the window; raises InputError when it does not and is not to be dropped."""
-    tokens = engine.count_tokens(wording.reply(prompt.conversation))
-    if tokens + reserved <= engine.window:
+    if tokens + reserved <= window:
         return True
     if settings.too_long is TooLong.DROP:
         return False
-    raise _too_long(prompt.place, tokens, reserved, engine.window)
+    raise _too_long(prompt.place, tokens, reserved, window)
 
 
 def _row(row_id: str, prompt: FoundPrompt, file: str, kind: Kind) -> dict[str, Any]:
@@ -200,6 +228,7 @@ def _too_long(place: str, tokens: int, reserved: int, window: int) -> InputError
 def _nothing_left(found: Found) -> StageError:
     source = found.source
     reasons = [f"{found.too_long} are too long"] if found.too_long else []
+    reasons += [f"{found.refused} are refused by the chat template"] if found.refused else []
     reasons += [f"{count} are {kind} prompts too" for kind, count in found.overlaps.items()]
     reasons += [f"{count} nearly repeat {kind} prompts" for kind, count in found.near_overlaps.items()]
     reasons = reasons or ["none of them fell into this part of the split"]

@@ -10,7 +10,7 @@ begun well. RLOO learns from the same rollouts without a value function; DPO, wh
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,8 @@ from solon.engines.base import Finish, Sampling
 from solon.engines.local import LocalEngine
 from solon.errors import ModelError, RecipeError, StageError
 from solon.preferences.remote import RemoteScorer, is_address
-from solon.recipe import Algorithm, Drawing, EngineSettings, Matmul, ReinforcementSettings
+from solon.preferences.token import token_given
+from solon.recipe import Algorithm, Drawing, EngineSettings, Kept, Matmul, ReinforcementSettings
 from solon.runs import Artefact, StageFolder
 from solon.runs.processes import ALONE, Processes
 from solon.stages.cast import Cast, Folders, load_cast
@@ -34,10 +35,11 @@ from solon.stages.preference_model import load as load_scorer
 from solon.stages.tables import TRAINING_KINDS, Kind, fit, prompt_in
 from solon.training.advantage import refuse_missing_samples
 from solon.training.encoding import Encoding, Tokens
+from solon.training.memory import within_memory
 from solon.training.metrics import JsonLines
 from solon.training.models import arithmetic, inner, load_tokenizer, save_model
-from solon.training.policy_gradient import Environment, Score, reinforce, unwatched
-from solon.training.rollout import Reply, draw_prompts, sample_seed
+from solon.training.policy_gradient import Course, Environment, Score, reinforce, unwatched
+from solon.training.rollout import PromptDraws, Reply, occurrences, sample_seed
 from solon.training.sharing import scores_by_share
 from solon.training.snapshots import SNAPSHOTS, PolicySnapshots, steps_in
 from solon.training.stopping import signs
@@ -97,15 +99,15 @@ def run(settings: ReinforcementSettings, inputs: ReinforcementInputs, out: Stage
     """Train the policy for the settings' steps, save it, publish the metrics."""
     refuse_unusable(settings)
     tokenizer = load_tokenizer(inputs.sl_cai)
-    with arithmetic(inputs.engine):
+    with arithmetic(inputs.engine), within_memory("rl.micro_tokens", settings.micro_tokens):
         folders = Folders(inputs.sl_cai, inputs.preference_model, inputs.backbone)
         cast = load_cast(settings, folders, inputs.engine, inputs.seed, out.processes)
         actors, policy = cast.actors, cast.policy
         engine = LocalEngine(inner(policy.model), tokenizer, inputs.engine, name="policy")
-        encoding = Encoding(engine.tokens, int(tokenizer.eos_token_id), min(engine.window, cast.scorer.encoding.window))
+        encoding = Encoding(engine.tokens, min(engine.window, cast.scorer.encoding.window))
         questions, facts = _questions(settings, inputs, encoding)
         known = {question.row_id: question.conversation for kind in questions for question in kind}
-        snapshots = PolicySnapshots(out.path / SNAPSHOTS, policy.model, tokenizer)
+        snapshots = PolicySnapshots(out.path / SNAPSHOTS, policy.model, engine.tokens)
 
         def keep(step: int) -> None:
             policy.refresh()
@@ -127,7 +129,7 @@ def run(settings: ReinforcementSettings, inputs: ReinforcementInputs, out: Stage
         policy.refresh()
         if out.follows:
             return out.follow()
-        save_model(policy.model, tokenizer, out.path / "model")
+        save_model(policy.model, engine.tokens, out.path / "model")
     rows = course.log.rows
     facts |= {
         "algorithm": settings.algorithm,
@@ -135,11 +137,12 @@ def run(settings: ReinforcementSettings, inputs: ReinforcementInputs, out: Stage
         "steps_asked": settings.steps,
         "stopped_because": course.stopped_because,
         "kept_step": course.kept_step,
+        **({"warning": warning} if (warning := _warning(course, settings)) else {}),
         "signs": signs(rows),
         **({"snapshots": kept} if (kept := steps_in(out.path / SNAPSHOTS)) else {}),
         "centre": actors.centre,
         "seconds": _rounded(course.watch.seconds),
-        **{name: rows[-1][name] for name in ("score", "held_out_score", "kl", "length", "unfinished")},
+        **{name: rows[-1][name] for name in ("score", "held_out_score", "kl", "length", "unfinished", "empty")},
     }
     blank = dict.fromkeys(SCHEMA.names)
     published = [{**blank, **row} for row in rows]
@@ -152,12 +155,24 @@ def told(facts: Mapping[str, Any]) -> list[str]:
     """What a person should hear of the finished stage: why it stopped early, which policy it kept, and what changed."""
     lines = list(facts.get("signs", ()))
     if why := facts.get("stopped_because"):
-        lines.insert(0, f"stopped after step {facts['steps']} of {facts['steps_asked']}: {why}")
+        warning = f". {facts['warning']}" if facts.get("warning") else ""
+        lines.insert(0, f"stopped after step {facts['steps']} of {facts['steps_asked']}: {why}{warning}")
     if facts.get("kept_step") != facts.get("steps") and "kept_step" in facts:
         lines.append(f"kept is the policy as it was after step {facts['kept_step']}, the best one (rl.keep)")
     if steps := facts.get("snapshots"):
         lines.append(f"{len(steps)} snapshots of the policy are kept; measure them with: solon snapshots RUN")
     return lines
+
+
+def _warning(course: Course, settings: ReinforcementSettings) -> str | None:
+    """What is to be said of a policy that is published although a rule had to stop it."""
+    if course.stopped_because is None or settings.keep is Kept.BEST:
+        return None
+    distance = course.log.rows[-1]["kl"]
+    return (
+        f"The published policy is the one that was stopped, {distance:.1f} nats per reply from SL-CAI (rl.keep=last). "
+        "To publish the best one: solon run NEW --reuse RUN --set rl.keep=best"
+    )
 
 
 def refuse_unusable(settings: ReinforcementSettings) -> None:
@@ -177,11 +192,12 @@ def refuse_unusable(settings: ReinforcementSettings) -> None:
 def scorer_named(name: str | None) -> Path | Scores | None:
     """What a recipe names as `rl.scorer`: a folder, or the scores of a server; None for the run's preference model.
 
-    Raises ModelError for a folder that is none, and RecipeError for an address that is none.
+    Raises ModelError for a folder that is none, RecipeError for an address that is none, and InputError for a token in
+    the environment that is none.
     """
     if name is None:
         return None
-    return RemoteScorer(name).scores if is_address(name) else model_path(name)
+    return RemoteScorer(name, token=token_given()).scores if is_address(name) else model_path(name)
 
 
 def check_drawing(drawing: Drawing) -> None:
@@ -212,37 +228,37 @@ class Sampler:
     refresh: Callable[[], None]
     """Brings the engine's weights up to date."""
     processes: Processes = ALONE
+    draws: PromptDraws = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Prepare the draws of prompts."""
+        shares = (self.settings.red_team_share, 1 - self.settings.red_team_share)
+        sizes = [len(kind) for kind in self.questions]
+        draws = PromptDraws(sizes, shares, self.settings.prompts_per_step, self.seed)
+        object.__setattr__(self, "draws", draws)  # the class is frozen
 
     def sample(self, step: int) -> list[Reply]:
-        """The replies of one step, prompts shared by processes; those without a single token are left out."""
-        settings = self.settings
-        shares = (settings.red_team_share, 1 - settings.red_team_share)
-        sizes = [len(kind) for kind in self.questions]
-        asked = [
-            self.questions[kind][index]
-            for kind, index in draw_prompts(sizes, shares, settings.prompts_per_step, step, self.seed)
-        ]
+        """All replies of one step, empty ones too; prompts are shared by processes."""
+        questions = [self.questions[kind][index] for kind, index in self.draws.at(step)]
+        asked = list(zip(questions, occurrences(each.row_id for each in questions), strict=True))
         self.refresh()
         # All samples of a prompt are one process's, so that they may share what was computed for the prompt.
-        mine = [(question, sample) for question in self.processes.share(asked) for sample in self._samples()]
+        samples = range(self.settings.samples_per_prompt)
+        mine = [(*each, sample) for each in self.processes.share(asked) for sample in samples]
         completions = self._completions(step, mine)
-        size = settings.samples_per_prompt
+        size = len(samples)
         whole = self.processes.gather([completions[at : at + size] for at in range(0, len(completions), size)])
-        replies = [_reply(question, each) for question, of_it in zip(asked, whole, strict=True) for each in of_it]
-        return [reply for reply in replies if reply.response]
+        return [_reply(*draw, each) for draw, of_it in zip(asked, whole, strict=True) for each in of_it]
 
-    def _samples(self) -> range:
-        return range(self.settings.samples_per_prompt)
-
-    def _completions(self, step: int, drawn: Sequence[tuple[Question, int]]) -> list[Written]:
-        """What the policy writes to each drawn prompt."""
+    def _completions(self, step: int, drawn: Sequence[tuple[Question, int, int]]) -> list[Written]:
+        """What the policy writes to each drawn prompt, which comes with its occurrence and the sample's number."""
         if not drawn:  # fewer prompts than processes
             return []
         drawing = self.settings.drawing
-        seeds = [sample_seed(self.seed, step, question.row_id, sample) for question, sample in drawn]
+        seeds = [sample_seed(self.seed, step, asked.row_id, sample, again) for asked, again, sample in drawn]
         stops = self.engine.rendering.stops()
         sampling = Sampling(drawing.max_tokens, drawing.temperature, drawing.top_p, stops)
-        prompts = [wording.reply(question.conversation) for question, _ in drawn]
+        prompts = [wording.reply(question.conversation) for question, _, _ in drawn]
         self.engine.refresh()  # the weights have moved since the last step
         # Decoding is many small products, which reduced precision makes slower: half the speed was measured.
         with arithmetic(EngineSettings(matmul=Matmul.HIGHEST)):
@@ -254,9 +270,9 @@ Written = tuple[list[int], str, bool]
 """A reply as it passes between processes: token ids, text, whether it ended before its limit."""
 
 
-def _reply(question: Question, written: Written) -> Reply:
+def _reply(question: Question, occurrence: int, written: Written) -> Reply:
     token_ids, text, finished = written
-    return Reply(question.row_id, question.kind.value, question.tokens, tuple(token_ids), text, finished)
+    return Reply(question.row_id, question.kind.value, question.tokens, tuple(token_ids), text, finished, occurrence)
 
 
 def _questions(
@@ -269,7 +285,7 @@ def _questions(
         Question(row["row_id"], Kind(row["kind"]), conversation, tokens)
         for row, conversation, tokens in zip(rows, conversations, encoding.prompts(conversations), strict=True)
     ]
-    room = encoding.window - settings.drawing.max_tokens - 1  # the scorer reads one more end token
+    room = encoding.window - settings.drawing.max_tokens - encoding.frame
     fitting = [question for question in made if len(question.tokens) <= room]
     if not fitting:
         raise StageError(

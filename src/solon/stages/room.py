@@ -6,12 +6,17 @@ token limits, and the answer itself. The largest sum over all questions of a kin
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, cast
 
 from solon import wording
 from solon.constitution import Constitution, revision_principles
-from solon.conversation import Conversation, Role, Turn
+from solon.constitution_file import place_of
+from solon.conversation import Conversation, Prompt, Role, Turn
 from solon.engines.base import Engine
+from solon.errors import ConstitutionError, RecipeError, SolonError
 from solon.recipe import Recipe, RevisionMode
 from solon.stages.comparison_questions import few_shot_variants, worked_reasoning
 from solon.stages.critique_revision import worked_examples
@@ -23,16 +28,22 @@ SLACK = 8
 _STUB = Conversation((Turn(Role.HUMAN, "Hello?"),))
 
 
-def reserved_tokens(recipe: Recipe, constitution: Constitution, engine: Engine) -> Mapping[Kind, int]:
+def reserved_tokens(
+    recipe: Recipe, constitution: Constitution, engine: Engine, file: Path | None = None
+) -> Mapping[Kind, int]:
     """Tokens to be kept free beside a prompt, by its kind, in the tokens of `engine`.
 
-    Raises RecipeError when the recipe asks for more worked examples or other principles than the constitution has.
+    Raises RecipeError when the recipe asks for more worked examples or other principles than the constitution has, and
+    when its questions leave no room for any prompt; ConstitutionError when that is the fault of one text of the
+    constitution, which lies in `file`.
     """
     reply = max(recipe.responses.drawing.max_tokens, recipe.rl.drawing.max_tokens)
     beside = tokens_beside(recipe, constitution, engine)
     red_team = max(
         reply, beside[Role.REVISION] + recipe.revision.revision.max_tokens, beside[Role.ANSWER] + letter_tokens(engine)
     )
+    if red_team + SLACK + _bare(engine) > engine.window:
+        raise _no_room(constitution, engine, red_team + SLACK, file)
     measured = recipe.measure.drawing.max_tokens
     return {
         Kind.RED_TEAM: red_team + SLACK,
@@ -82,6 +93,51 @@ def _comparison(recipe: Recipe, constitution: Constitution, engine: Engine) -> d
         for examples in variants
     )
     return {Role.ANSWER: words + replies}
+
+
+def _no_room(constitution: Constitution, engine: Engine, needed: int, file: Path | None) -> SolonError:
+    """Whose fault it is that not even an empty prompt has room: one long text's, or that of all that is asked for."""
+    sizes = {where: engine.count_tokens(_alone(text)) - _bare(engine) for where, text in _texts(constitution)}
+    where = max(sizes, key=lambda each: sizes[each])
+    if sizes[where] > engine.window // 2:
+        section, position, key = where
+        ids = [each.id for each in getattr(constitution, section, ())]
+        entry = f"principle '{ids[position]}'" if ids else f"entry {position + 1} of '{section}'"
+        return ConstitutionError(
+            f"'{key}' of {entry} has {sizes[where]} tokens, "
+            f"and all of a question has to fit into the window of {engine.window}",
+            place=place_of(file, *section.split("."), position) if file else f"constitution '{constitution.name}'",
+            remedy="Shorten it, or take a model with a longer window",
+        )
+    return RecipeError(
+        f"questions about a prompt need {needed} tokens beside it, and the window is {engine.window}",
+        place="engine.window",
+        remedy="Use fewer worked examples (revision.few_shot, feedback.few_shot), lower max_tokens of responses, "
+        "revision, pairs and rl, or a model with a longer window",
+    )
+
+
+def _texts(constitution: Constitution) -> Iterator[tuple[tuple[str, int, str], str]]:
+    """Every text that goes into questions, by section, position and key."""
+    sections = {
+        "revision": constitution.revision,
+        "preference": constitution.preference,
+        "examples.critique": constitution.critique_examples,
+        "examples.comparison": constitution.comparison_examples,
+        "examples.reasoned": constitution.reasoned_examples,
+    }
+    for section, entries in sections.items():
+        for position, entry in enumerate(entries):
+            for field in fields(cast(Any, entry)):
+                value = getattr(entry, field.name)
+                if isinstance(value, Conversation):
+                    value = "\n\n".join(turn.content for turn in value.turns)
+                if isinstance(value, str):
+                    yield (section, position, field.name), value
+
+
+def _alone(text: str) -> Prompt:
+    return wording.reply(Conversation((Turn(Role.HUMAN, text),)))
 
 
 def _bare(engine: Engine) -> int:

@@ -24,6 +24,7 @@ class Text(StrEnum):
 class Defect(StrEnum):
     """A rule that a text met."""
 
+    THOUGHTS_CUT = "thoughts_cut"
     OWN_LABEL_REMOVED = "own_label_removed"
     LEAD_IN_REMOVED = "lead_in_removed"
     DECLINED_TASK = "declined_task"
@@ -58,6 +59,14 @@ class Rule:
 _ALL = tuple(Text)
 _JUDGED = (Text.CRITIQUE, Text.REVISION)
 RULES = (
+    Rule(
+        Defect.THOUGHTS_CUT,
+        _ALL,
+        Effect.REPAIRED,
+        "The text holds what a reasoning model writes to itself, between '<think>' and '</think>' or other tags that "
+        "its chat template names; the template may open it. It is cut, and kept in a column of its own. Where it is "
+        "never closed, the text is cut off.",
+    ),
     Rule("engine_failed", _ALL, Outcome.PROVIDER_ERROR, "The engine gave no answer; there is no text."),
     Rule("cut_off", _ALL, Outcome.TRUNCATED, "The text reached its token limit, or the prompt left no room for one."),
     Rule("nothing_said", _ALL, Outcome.EMPTY, "Nothing but white space is left after the repairs."),

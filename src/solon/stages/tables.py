@@ -70,6 +70,11 @@ def fit(rows: Iterable[Row], *kinds: Kind) -> list[Row]:
     return [row for row in rows if row["outcome"] == Outcome.OK and (not kinds or row["kind"] in kinds)]
 
 
+def comparable(rows: Iterable[Row]) -> list[Row]:
+    """The labelled pairs that are `ok` and whose replies both have a text: an empty one is never learned from."""
+    return [row for row in fit(rows) if all(row[side][0]["content"].strip() for side in ("chosen", "rejected"))]
+
+
 def count_defects(rows: Iterable[Row], column: str = "defects") -> dict[str, int]:
     """How often each rule was met in a column of defects, most frequent first."""
     return most_frequent(Counter(defect for row in rows for defect in row[column]))

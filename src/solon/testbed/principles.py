@@ -121,6 +121,25 @@ def is_held_out(part: str) -> bool:
     return uniform_for("testbed-held-out", part) < _HELD_OUT_SHARE
 
 
+def is_readable(kind: str, text: str) -> bool:
+    """Whether a rule of one kind (`critique`, `revision` or `comparison`) is such a sentence, made of known terms.
+
+    Case and white space do not count, and terms may stand in any order and number.
+    """
+    said = " ".join(text.lower().split())
+    for wording in wordings(kind):
+        before, _, after = wording.lower().partition("{terms}")
+        inner = said[len(before) : len(said) - len(after)]
+        if said.startswith(before) and said.endswith(after) and _are_terms(inner):
+            return True
+    return False
+
+
+def _are_terms(text: str) -> bool:
+    known = {term for terms in TERMS.values() for term in terms}
+    return bool(text) and all(each.strip() in known for each in text.replace(" or ", ", ").split(","))
+
+
 def join_terms(terms: Sequence[str]) -> str:
     """`a`, `a or b`, `a, b or c`."""
     return terms[0] if len(terms) == 1 else f"{', '.join(terms[:-1])} or {terms[-1]}"

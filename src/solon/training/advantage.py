@@ -19,7 +19,7 @@ from solon.training.losses import advantages, leave_one_out, whiten
 
 @dataclass(frozen=True, slots=True)
 class Paid:
-    """What replies were paid, token by token: tensors (B, T); `groups` names each reply's prompt."""
+    """What replies were paid, token by token: tensors (B, T); `groups` names the draw that each reply answers."""
 
     reward_BT: Tensor
     mask_BT: Tensor

@@ -9,7 +9,7 @@ on the right: under a causal mask no token sees what follows it, so no attention
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -62,11 +62,32 @@ def shuffled(size: int, *parts: object) -> list[int]:
     return order
 
 
-def batch_at(step: int, size: int, batch: int, seed: int) -> list[int]:
-    """Which of `size` examples make up the optimiser's batch number `step` (from 0); epochs follow each other."""
+class Orders:
+    """Permutations as `shuffled` gives them; the last few are kept, so that a step costs what it uses of them."""
+
+    def __init__(self, kept: int = 4) -> None:
+        self._kept = kept
+        self._known: dict[tuple[object, ...], list[int]] = {}
+
+    def of(self, size: int, *parts: Hashable) -> Sequence[int]:
+        """The permutation of range(size) that depends on `parts` alone."""
+        key = (size, *parts)
+        if key not in self._known:
+            while len(self._known) >= self._kept:
+                del self._known[next(iter(self._known))]
+            self._known[key] = shuffled(size, *parts)
+        return self._known[key]
+
+
+def batch_at(step: int, size: int, batch: int, seed: int, orders: Orders | None = None) -> list[int]:
+    """Which of `size` examples make up the optimiser's batch number `step` (from 0); epochs follow each other.
+
+    A loop over many steps gives `orders`, so that each epoch is shuffled once.
+    """
     per_epoch = steps_per_epoch(size, batch)
     epoch, position = divmod(step, per_epoch)
-    return shuffled(size, seed, "epoch", epoch)[position * batch : (position + 1) * batch]
+    order = (orders or Orders()).of(size, seed, "epoch", epoch)
+    return list(order[position * batch : (position + 1) * batch])
 
 
 def steps_per_epoch(size: int, batch: int) -> int:

@@ -19,7 +19,7 @@ from torch import Tensor
 from solon.errors import DivergedError, StageError
 from solon.recipe import Training
 from solon.runs.processes import ALONE, Processes, Sharding
-from solon.training.batches import batch_at, micro_batches, steps_per_epoch
+from solon.training.batches import Orders, batch_at, micro_batches, steps_per_epoch
 from solon.training.checkpoint import Checkpoints, Snapshot, restoring
 from solon.training.learner import Learner, Totals, learning_rate_at
 from solon.training.metrics import Several, Sink
@@ -136,7 +136,9 @@ def mean_loss(
             total += loss if counted else 0.0
     mean = sum(processes.gather([total])) / objective.size(rows)
     if not math.isfinite(mean):
-        raise StageError(f"the held-out loss is {mean}", remedy="Lower the learning rate in a new run")
+        raise StageError(
+            f"the held-out loss is {mean}", place="held-out rows", remedy="Lower the learning rate in a new run"
+        )
     return mean
 
 
@@ -161,9 +163,9 @@ def train(
     log, first = _resume(learner, session.checkpoints)
     refuse_unequal(learner.processes, first)
     session.metrics.begin(first)
-    lap = time.monotonic()
+    lap, orders = time.monotonic(), Orders()
     for step in range(first, steps):
-        rows = [examples[index] for index in batch_at(step, len(examples), settings.batch, seed)]
+        rows = [examples[index] for index in batch_at(step, len(examples), settings.batch, seed, orders)]
         place = f"training step {step + 1}"
         rate = learning_rate_at(step, steps, settings.learning_rate, settings.schedule, settings.warmup)
         totals, _ = accumulate(learner, objective, rows, settings.micro_tokens, place)

@@ -1,17 +1,18 @@
 """Conversations as token ids, in the one form that generation, finetuning and scoring share.
 
-A prompt is tokenized as the engine tokenizes it, a reply apart from it (as a model that generates meets it), and the
-end token closes the sequence. The preference model reads its score at that end token (Askell et al. 2021, section A.2:
-the end-of-context token), whether or not the policy wrote one.
+Prompt and reply are one text with the end of the reply's turn, and are tokenized together; what of it is the reply is
+found by comparing with the prompt alone. The preference model reads its score at the last token, the end of the turn
+(Askell et al. 2021, section A.2: the end-of-context token), whether or not the policy wrote one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from functools import cached_property
+from typing import Any, Protocol
 
-from solon.conversation import Conversation, Rendering, Role
+from solon.conversation import Conversation, Prompt, Rendering, Role, Turn
 from solon.errors import InputError
 from solon.training.batches import Example
 from solon.wording import reply as reply_prompt
@@ -22,44 +23,69 @@ Tokens = tuple[int, ...]
 class TextTokenizer(Protocol):
     """What is asked of a tokenizer with its rendering; the local engine has one."""
 
+    tokenizer: Any
     rendering: Rendering
 
+    @property
+    def end(self) -> int:
+        """The token that ends a reply."""
+        ...
+
+    @property
+    def ends(self) -> frozenset[int]:
+        """Every token at which a reply may end."""
+        ...
+
+    def messages(self, turns: Sequence[Turn]) -> list[dict[str, str]]:
+        """Turns as the saved chat template is to be given them."""
+        ...
+
     def encode(self, texts: Sequence[str]) -> list[Tokens]:
-        """Token ids of whole prompt texts."""
+        """Token ids of rendered prompts."""
         ...
 
-    def completion(self, reply: str) -> Tokens:
-        """Token ids of a reply as it follows a rendered prompt."""
+    def replied(self, prompts: Sequence[Prompt], replies: Sequence[str]) -> list[tuple[Tokens, int]]:
+        """For each prompt the tokens of prompt, reply and turn's end, and how many of them are the prompt's own."""
+        ...
+
+    def saved_template(self) -> str:
+        """The chat template that a model carries which is trained in this form."""
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Encoding:
-    """Makes examples; `end` is the end token, `window` the most tokens that the model reads."""
+    """Makes examples; `window` is the most tokens that the model reads."""
 
     tokenizer: TextTokenizer
-    end: int
     window: int
+
+    @cached_property
+    def end(self) -> int:
+        """The token that closes every example, at which a score is read."""
+        return self.tokenizer.end
+
+    @cached_property
+    def frame(self) -> int:
+        """How many tokens an example has beside its prompt's and its reply's words."""
+        prompt = reply_prompt(Conversation((Turn(Role.HUMAN, "a"),)))
+        ((tokens, own),) = self.tokenizer.replied([prompt], [""])
+        return len(tokens) - own
 
     def prompts(self, conversations: Sequence[Conversation]) -> list[Tokens]:
         """Prompts that end where the assistant's reply begins."""
         rendering = self.tokenizer.rendering
         return self.tokenizer.encode(["".join(rendering.render(reply_prompt(each))) for each in conversations])
 
-    def reply(self, text: str) -> Tokens:
-        """A reply with its end token."""
-        return (*self.tokenizer.completion(text), self.end)
-
     def examples(self, rows: Sequence[tuple[str, Conversation, str]]) -> list[Example]:
         """(row id, prompt, reply) as examples whose replies carry loss, in order; see `fits` for over-long ones."""
-        prompts = self.prompts([conversation for _, conversation, _ in rows])
-        return [
-            Example(row_id, prompt + self.reply(text), len(prompt))
-            for (row_id, _, text), prompt in zip(rows, prompts, strict=True)
-        ]
+        replied = self.tokenizer.replied(
+            [reply_prompt(conversation) for _, conversation, _ in rows], [reply for _, _, reply in rows]
+        )
+        return [Example(row_id, tokens, start) for (row_id, _, _), (tokens, start) in zip(rows, replied, strict=True)]
 
     def whole(self, conversations: Sequence[Conversation]) -> list[Tokens]:
-        """Conversations that end on a reply, end token included; raises InputError for one that does not."""
+        """Conversations that end on a reply, the end of its turn included; InputError for one that does not."""
         for conversation in conversations:
             if not conversation.turns or conversation.turns[-1].role is not Role.ASSISTANT:
                 raise InputError(

@@ -58,7 +58,11 @@ class Actors:
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """Replies with all that was measured on them; tensors are (B, T) by response token, or (B)."""
+    """Replies with all that was measured on them; tensors are (B, T) by response token, or (B).
+
+    Every reply has a text. `empty` counts those of the step that have none: they are scored by no one, stand in no
+    baseline and no mean, and nothing is learned from them.
+    """
 
     replies: Sequence[Reply]
     mask_BT: Tensor
@@ -77,6 +81,7 @@ class Rollout:
     logprob_tape: tuple[Tensor, ...] | None = None
     value_tape: tuple[Tensor, ...] | None = None
     """What was measured, with its gradient, reply by reply; None where the updates compute it themselves."""
+    empty: int = 0
 
     @property
     def kl_B(self) -> Tensor:
@@ -151,7 +156,7 @@ def measure(
     reward_B = score_B - settings.unfinished_penalty * unfinished_B
     coefficient = settings.kl if kl_coefficient is None else kl_coefficient
     reward_BT = token_rewards(reward_B, behaviour_BT, reference_BT, mask_BT, coefficient, settings.clip_score)
-    paid = Paid(reward_BT, mask_BT, [reply.row_id for reply in replies], value_BT)
+    paid = Paid(reward_BT, mask_BT, [reply.group for reply in replies], value_BT)
     estimate = ESTIMATORS[settings.algorithm](paid, settings)
     return Rollout(
         replies=replies,
@@ -223,7 +228,7 @@ def describe(rollout: Rollout) -> dict[str, float | int | None]:
         "entropy": float(rollout.entropy_BT[mask_BT].mean()),
         "length": float(mask_BT.sum(1).float().mean()),
         "unfinished": sum(not reply.finished for reply in replies) / len(replies),
-        "empty": sum(not reply.text for reply in replies) / len(replies),
+        "empty": rollout.empty / (len(replies) + rollout.empty),
         "replies": len(replies),
         "explained_variance": explained,
         **monitored([reply.text for reply in replies], mask_BT.sum(1).float(), rollout.score_B),

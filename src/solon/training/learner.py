@@ -84,7 +84,7 @@ class Learner:
         """Add the loss's gradient; raises DivergedError when the loss is not finite. Returns the loss."""
         value = float(loss.detach())
         if not math.isfinite(value):
-            raise _not_finite("loss", value, place, row_ids)
+            raise self._not_finite("loss", value, place, row_ids)
         loss.backward()  # type: ignore[no-untyped-call]
         return value
 
@@ -132,7 +132,7 @@ class Learner:
         norm = float(whole(nn.utils.clip_grad_norm_(list(self.parameters.values()), self.clip)))
         if not math.isfinite(norm):
             self.discard()
-            raise _not_finite("gradient norm", norm, place, row_ids)
+            raise self._not_finite("gradient norm", norm, place, row_ids)
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate
         self.optimiser.step()
@@ -174,12 +174,14 @@ class Learner:
             like = parameter if tensor.shape == parameter.shape else torch.zeros(0, device=parameter.device)
             self.optimiser.state[parameter][moment] = laid_out_as(tensor, like)
 
-
-def _not_finite(what: str, value: float, place: str, row_ids: Iterable[str]) -> DivergedError:
-    named: Sequence[str] = sorted(set(row_ids))
-    shown = ", ".join(named[:8]) + (f" and {len(named) - 8} more" if len(named) > 8 else "")
-    return DivergedError(
-        f"the {what} is {value}; the weights are as they were before this step. Rows: {shown}",
-        place=place,
-        remedy="Look at these rows, or lower the learning rate in a new run; this run's checkpoints are kept",
-    )
+    def _not_finite(self, what: str, value: float, place: str, row_ids: Iterable[str]) -> DivergedError:
+        named: Sequence[str] = sorted(set(row_ids))
+        shown = ", ".join(named[:8]) + (f" and {len(named) - 8} more" if len(named) > 8 else "")
+        remedy = "Look at these rows, or lower the learning rate in a new run; this run's checkpoints are kept"
+        if not self.optimiser.state:
+            remedy = "Nothing was learnt yet: look at these rows, or begin with another model"
+        return DivergedError(
+            f"the {what} is {value}; the weights are as they were before this step. Rows: {shown}",
+            place=place,
+            remedy=remedy,
+        )

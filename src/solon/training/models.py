@@ -2,12 +2,12 @@
 
 Weights are float32 whatever the file holds, because updates of a millionth vanish in half precision. Models stay in
 evaluation mode while they are trained, which turns dropout off by construction. Only local folders with safetensors
-are read: no pickle, no remote code, no hub. A LoRA adapter is merged on saving and its own files kept beside.
+are read (`solon.model_folders`). A LoRA adapter is merged on saving and its own files kept beside.
 """
 
 from __future__ import annotations
 
-import logging
+import json
 import math
 import shutil
 import warnings
@@ -18,25 +18,19 @@ from typing import Any, cast
 
 import torch
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model
-from safetensors import SafetensorError
 from torch import nn
-from transformers import (
-    AutoModelForCausalLM,
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    PreTrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
-from transformers.utils import logging as transformers_logging
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from solon.digest import seed_for
 from solon.errors import ModelError
+from solon.model_folders import load
+from solon.model_folders.load import Kind, load_model, quietly
 from solon.recipe import Adapter, EngineSettings, Matmul
+from solon.runs.files import write_atomically
 from solon.training.checkpoint import writing
+from solon.training.encoding import TextTokenizer
 
 Trainable = PreTrainedModel | PeftModel
-_REMEDY = "Give a folder that save_pretrained wrote: config.json, tokenizer files and *.safetensors"
 DEFAULT_ADAPTER = "default"
 """peft's own name for the adapter of a model that has one."""
 _PAD_NAMES = ("<|pad|>", "<pad>", "[PAD]", "<|finetune_right_pad_id|>")
@@ -57,8 +51,7 @@ def arithmetic(settings: EngineSettings) -> Iterator[None]:
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """The folder's tokenizer; raises ModelError when there is none or when it has no end token."""
-    with _telling(folder, "holds no tokenizer"):
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    tokenizer = load.load_tokenizer(folder)
     if tokenizer.eos_token_id is None:
         raise ModelError(
             "the tokenizer has no end token, so no reply could ever end",
@@ -70,12 +63,12 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 def load_causal_lm(folder: Path, settings: EngineSettings) -> PreTrainedModel:
     """A causal language model in float32, on the GPU when there is one; ModelError for a folder that holds none."""
-    return _load(AutoModelForCausalLM, folder, settings, fresh=frozenset())
+    return _load(Kind.LANGUAGE_MODEL, folder, settings)
 
 
 def load_preference_model(folder: Path, settings: EngineSettings) -> PreTrainedModel:
     """A sequence classifier with one label, as `save_model` wrote it; raises ModelError for anything else."""
-    model = _load(AutoModelForSequenceClassification, folder, settings, fresh=frozenset())
+    model = _load(Kind.CLASSIFIER, folder, settings)
     if model.config.num_labels != 1:
         raise ModelError(
             f"a preference model has one score, this classifier has {model.config.num_labels}",
@@ -86,15 +79,17 @@ def load_preference_model(folder: Path, settings: EngineSettings) -> PreTrainedM
 
 
 def grow_preference_model(
-    folder: Path, tokenizer: PreTrainedTokenizerBase, settings: EngineSettings, seed: int
+    folder: Path, tokenizer: PreTrainedTokenizerBase, settings: EngineSettings, seed: int, end: int | None = None
 ) -> PreTrainedModel:
     """A preference model on a causal language model's backbone; `tokenizer` gets a padding token of its own if need be.
+
+    `end` is the token at which a score is read; the tokenizer's end token when None.
 
     The head is drawn from N(0, 1 / (H + 1)), so that scores begin near 0 (Huang et al. 2024, detail 11). Raises
     ModelError when the architecture has no classifier with a linear head named `score`.
     """
-    pad = ensure_pad(tokenizer)
-    model = _load(AutoModelForSequenceClassification, folder, settings, fresh=frozenset({"score.weight"}), num_labels=1)
+    pad = ensure_pad(tokenizer, end)
+    model = _load(Kind.CLASSIFIER, folder, settings, fresh=frozenset({"score.weight"}), labels=1)
     head = getattr(model, "score", None)
     if not isinstance(head, nn.Linear):
         raise ModelError(
@@ -116,19 +111,19 @@ def grow_preference_model(
     return model
 
 
-def ensure_pad(tokenizer: PreTrainedTokenizerBase) -> int:
-    """The id of a padding token that is not the end token, choosing or adding one if need be.
+def ensure_pad(tokenizer: PreTrainedTokenizerBase, end: int | None = None) -> int:
+    """The id of a padding token that ends no reply (by `end` or the end token), choosing or adding one if need be.
 
     A classifier reads its score at the last token that is not padding; were the end token padding too, it would read
     the token before it. An unused token of the vocabulary is preferred to a new one, which needs a new embedding.
     """
-    end = tokenizer.eos_token_id
-    if tokenizer.pad_token_id is not None and tokenizer.pad_token_id != end:
+    ends = {tokenizer.eos_token_id, end}
+    if tokenizer.pad_token_id is not None and tokenizer.pad_token_id not in ends:
         return int(tokenizer.pad_token_id)
     known = tokenizer.get_vocab()
-    candidates = [name for name in _PAD_NAMES if name in known]
+    candidates = [name for name in _PAD_NAMES if name in known and known[name] not in ends]
     unknown = tokenizer.unk_token
-    if unknown is not None and tokenizer.unk_token_id not in (end, tokenizer.bos_token_id):
+    if unknown is not None and tokenizer.unk_token_id not in {*ends, tokenizer.bos_token_id}:
         candidates.append(str(unknown))
     tokenizer.add_special_tokens({"pad_token": candidates[0] if candidates else _PAD_NAMES[0]})
     return int(cast(int, tokenizer.pad_token_id))
@@ -166,8 +161,11 @@ def inner(model: Trainable) -> PreTrainedModel:
     return cast(PreTrainedModel, model.get_base_model() if isinstance(model, PeftModel) else model)
 
 
-def save_model(model: Trainable, tokenizer: PreTrainedTokenizerBase, folder: Path) -> PreTrainedModel:
+def save_model(model: Trainable, texts: TextTokenizer, folder: Path) -> PreTrainedModel:
     """Write a plain model folder with its tokenizer; an adapter is merged into it, its own files go to `adapter/`.
+
+    The folder speaks the format that the model was trained in: its chat template writes what training showed, and a
+    language model's generation settings name every token that ends a reply.
 
     Returns the plain model as it was written. Merging changes `model`: it is not to be trained further. Raises RunError
     when the disk refuses.
@@ -179,8 +177,29 @@ def save_model(model: Trainable, tokenizer: PreTrainedTokenizerBase, folder: Pat
         merged = model.merge_and_unload(adapter_names=[DEFAULT_ADAPTER]) if isinstance(model, PeftModel) else model
         plain = cast(PreTrainedModel, merged)
         plain.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
+        save_format(plain, texts, folder)
     return plain
+
+
+def save_format(model: PreTrainedModel, texts: TextTokenizer, folder: Path) -> None:
+    """Write the tokenizer with the chat template of what was trained, and a language model's generation settings.
+
+    Sampling settings are those that the model came with.
+    """
+    tokenizer = texts.tokenizer
+    tokenizer.chat_template = texts.saved_template()
+    tokenizer.save_pretrained(folder)
+    settings = getattr(model, "generation_config", None)
+    if settings is None or hasattr(model, "score"):
+        return
+    known = settings.eos_token_id if settings.eos_token_id is not None else []
+    ends = {texts.end, *texts.ends, *([known] if isinstance(known, int) else known)}
+    written = {**settings.to_diff_dict(), "eos_token_id": sorted(ends)}
+    for name in ("bos_token_id", "pad_token_id"):
+        own = getattr(tokenizer, name)
+        if written.get(name) is None and own is not None:
+            written[name] = own
+    write_atomically(folder / "generation_config.json", json.dumps(written, indent=2, sort_keys=True) + "\n")
 
 
 def save_adapter(model: PeftModel, folder: Path) -> None:
@@ -195,51 +214,17 @@ def save_adapter(model: PeftModel, folder: Path) -> None:
 
 
 def _load(
-    kind: Any, folder: Path, settings: EngineSettings, *, fresh: frozenset[str], **options: object
+    kind: Kind,
+    folder: Path,
+    settings: EngineSettings,
+    *,
+    fresh: frozenset[str] = frozenset(),
+    labels: int | None = None,
 ) -> PreTrainedModel:
-    if not (folder / "config.json").is_file():
-        raise ModelError("no model folder: it lacks config.json", place=str(folder), remedy=_REMEDY)
     # Under reduced precision the fused attention kernel for CPUs is several times slower than plain products.
-    attention = "eager" if settings.matmul is Matmul.MEDIUM and not torch.cuda.is_available() else "sdpa"
-    with quietly(), _telling(folder, "cannot be read as a model"):
-        model, report = kind.from_pretrained(
-            folder,
-            dtype=torch.float32,
-            local_files_only=True,
-            use_safetensors=True,
-            attn_implementation=attention,
-            output_loading_info=True,
-            **options,
-        )
-    missing = sorted(set(report["missing_keys"]) - fresh)
-    if missing:
-        raise ModelError(f"the model lacks the weights {', '.join(missing[:3])}", place=str(folder), remedy=_REMEDY)
-    return cast(PreTrainedModel, model.eval().to("cuda" if torch.cuda.is_available() else "cpu"))
-
-
-@contextmanager
-def _telling(folder: Path, what: str) -> Iterator[None]:
-    """Turn a library's refusal to load into one ModelError line."""
-    try:
-        yield
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError) as error:
-        reason = " ".join(str(error).split())
-        raise ModelError(f"{what} ({reason[:200]})", place=str(folder), remedy=_REMEDY) from error
-
-
-@contextmanager
-def quietly() -> Iterator[None]:
-    """Without the library's own progress bars, and its remark that a preference model's head is new."""
-    library = cast(Any, transformers_logging)
-    level, bars = library.get_verbosity(), library.is_progress_bar_enabled()
-    library.set_verbosity(logging.ERROR)
-    library.disable_progress_bar()
-    try:
-        yield
-    finally:
-        library.set_verbosity(level)
-        if bars:
-            library.enable_progress_bar()
+    attention = "eager" if settings.matmul is Matmul.MEDIUM and not torch.cuda.is_available() else None
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return load_model(kind, folder, dtype=torch.float32, device=device, attention=attention, fresh=fresh, labels=labels)
 
 
 def window_of(model: PreTrainedModel, settings: EngineSettings) -> int:

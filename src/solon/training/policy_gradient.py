@@ -57,9 +57,9 @@ class Environment:
     """What a policy meets.
 
     `sample(step)` gives the replies of step `step` (from 0) by the present policy, and `score(replies)` the preference
-    model's scores, not centred, shape (B). `held_out(replies)` gives the centred scores of one that is not learned
-    from; `watch(step, rollout)` is told of every rollout, steps counted from 1. `snapshot(step)` keeps the policy as it
-    is after so many steps; a step that is done again keeps it again.
+    model's scores of those that have a text, not centred, shape (B). `held_out(replies)` gives the centred scores of
+    one that is not learned from; `watch(step, rollout)` is told of every rollout, steps counted from 1.
+    `snapshot(step)` keeps the policy as it is after so many steps; a step that is done again keeps it again.
     """
 
     sample: Sample
@@ -99,14 +99,18 @@ class Course:
         return self.best.step if self.best else self.step
 
 
+class _AllEmpty(StageError):
+    """A step without a single reply that has a text."""
+
+
 def reinforce(
     actors: Actors, environment: Environment, settings: ReinforcementSettings, seed: int, session: Session
 ) -> Course:
     """Train the policy, going on from the newest checkpoint; at the end it is the one that `settings.keep` asks for.
 
-    A run that a rule ends before its last step says why in `stopped_because`. Raises StageError when a step has no
-    replies or when training computes other log-probabilities than were measured, and DivergedError when a number is not
-    finite in the first step; in a later one that is a reason to stop, with the policy as it was just before.
+    A run that a rule ends before its last step says why in `stopped_because`. Raises StageError when training computes
+    other log-probabilities than were measured, or in the first step when every reply is empty, and DivergedError when a
+    number is not finite there; in a later step both are reasons to stop, with the policy as it was just before.
     """
     course = _resume(actors, settings, session)
     refuse_unequal(actors.learner.processes, course.step)
@@ -117,7 +121,7 @@ def reinforce(
             break
         try:
             _step(actors, environment, settings, course, seed)
-        except DivergedError as error:
+        except (DivergedError, _AllEmpty) as error:
             if not course.step:
                 raise
             course.stopped_because = f"{error.place}: {error.cause}"
@@ -138,15 +142,19 @@ def reinforce(
 def _step(actors: Actors, environment: Environment, settings: ReinforcementSettings, course: Course, seed: int) -> None:
     """One step; adds its row to the log."""
     step, watch = course.step, course.watch
-    replies = environment.sample(step)
+    drawn = environment.sample(step)
     watch.lap("sample")
+    # An empty text says nothing that could be scored: it never gets a score, and never teaches by one.
+    replies = [reply for reply in drawn if reply.text.strip()]
     if not replies:
         place = f"{settings.algorithm.value.upper()} step {step + 1}"
-        raise StageError("no reply of this step can be scored: all are empty", place=place)
+        remedy = "" if step else "See what the SL-CAI model writes: it has to answer before it can be trained further"
+        raise _AllEmpty("no reply of this step can be scored: all are empty", place=place, remedy=remedy)
     score_B = environment.score(replies) - actors.centre
     held_out_B = environment.held_out(replies) if environment.held_out else None
     watch.lap("score")
-    rollout = replace(measure(actors, replies, score_B, settings, course.kl_coefficient), held_out_B=held_out_B)
+    measured = measure(actors, replies, score_B, settings, course.kl_coefficient)
+    rollout = replace(measured, held_out_B=held_out_B, empty=len(drawn) - len(replies))
     environment.watch(step + 1, rollout)
     watch.lap("measure")
     row: dict[str, Any] = {"step": step + 1, "kl_coefficient": course.kl_coefficient, **describe(rollout)}

@@ -8,7 +8,8 @@ rollout, its forward pass is the one that measures: it happens once, and the mea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from solon.digest import seed_for
 from solon.runs.processes import ALONE, Processes
-from solon.training.batches import micro_batches, pad_right, shuffled, span_mask
+from solon.training.batches import Orders, micro_batches, pad_right, span_mask
 from solon.training.encoding import Tokens
 from solon.training.forward import ScalarModel, TokenModel
 from solon.training.losses import at_temperature, token_entropies, token_logprobs
@@ -38,7 +39,8 @@ class Tape(Enum):
 class Reply:
     """A sampled reply: its row and kind of prompt, tokens, text, and whether it ended before its token limit.
 
-    `response` holds the sampled ids up to the cut, the end token included when the policy wrote one; never empty.
+    `response` holds the sampled ids up to the cut, the end token included when the policy wrote one. `occurrence` tells
+    how often the step had drawn the same prompt before.
     """
 
     row_id: str
@@ -47,28 +49,48 @@ class Reply:
     response: Tokens
     text: str
     finished: bool
+    occurrence: int = 0
 
     @property
     def length(self) -> int:
         """Tokens of prompt and response."""
         return len(self.prompt) + len(self.response)
 
+    @property
+    def group(self) -> str:
+        """The draw that the reply answers: its prompt, and which of the step's draws of that prompt."""
+        return f"{self.row_id}/{self.occurrence}"
+
+
+class PromptDraws:
+    """Which prompts each step uses; a function of (seed, step) alone, so that a resumed run draws the same.
+
+    Kind k has `sizes[k]` prompts and gets its share of every step, rounded; kinds without prompts leave theirs to the
+    others. Each kind's prompts are gone through in shuffled order, and shuffled anew when all were used. A shuffled
+    order is kept until its lap is over, so that a step costs as much as it draws.
+    """
+
+    def __init__(self, sizes: Sequence[int], shares: Sequence[float], count: int, seed: int) -> None:
+        self._sizes = sizes
+        self._counts = _counts(sizes, shares, count)
+        self._seed = seed
+        self._orders = [Orders(kept=2) for _ in sizes]
+
+    def at(self, step: int) -> list[tuple[int, int]]:
+        """The pairs (kind, index) of step `step` (from 0)."""
+        drawn = []
+        for kind, (size, wanted) in enumerate(zip(self._sizes, self._counts, strict=True)):
+            for place in range(step * wanted, (step + 1) * wanted):
+                lap, position = divmod(place, size)
+                drawn.append((kind, self._orders[kind].of(size, self._seed, "prompts", kind, lap)[position]))
+        return drawn
+
 
 def draw_prompts(
     sizes: Sequence[int], shares: Sequence[float], count: int, step: int, seed: int
 ) -> list[tuple[int, int]]:
-    """Which prompts step `step` (from 0) uses: `count` pairs (kind, index), a function of (seed, step) alone.
-
-    Kind k has `sizes[k]` prompts and gets its share of every step, rounded; kinds without prompts leave theirs to the
-    others. Each kind's prompts are gone through in shuffled order, and shuffled anew when all were used.
-    """
-    counts = _counts(sizes, shares, count)
-    drawn = []
-    for kind, (size, wanted) in enumerate(zip(sizes, counts, strict=True)):
-        for place in range(step * wanted, (step + 1) * wanted):
-            lap, position = divmod(place, size)
-            drawn.append((kind, _order(size, seed, kind, lap)[position]))
-    return drawn
+    """The pairs (kind, index) of one step by itself; see `PromptDraws`."""
+    return PromptDraws(sizes, shares, count, seed).at(step)
 
 
 def _counts(sizes: Sequence[int], shares: Sequence[float], count: int) -> list[int]:
@@ -77,17 +99,25 @@ def _counts(sizes: Sequence[int], shares: Sequence[float], count: int) -> list[i
     if not total:  # the wanted kinds have no prompts: take those that are there
         held = [float(size > 0) for size in sizes]
         total = sum(held)
+    if not total:
+        return [0] * len(held)
     edges = [round(count * sum(held[: end + 1]) / total) for end in range(len(held))]
     return [end - start for start, end in zip([0, *edges], edges, strict=False)]
 
 
-def _order(size: int, seed: int, kind: int, lap: int) -> list[int]:
-    return shuffled(size, seed, "prompts", kind, lap)
+def occurrences(row_ids: Iterable[str]) -> list[int]:
+    """How often each row stands earlier in the sequence."""
+    met: Counter[str] = Counter()
+    found = []
+    for row_id in row_ids:
+        found.append(met[row_id])
+        met[row_id] += 1
+    return found
 
 
-def sample_seed(seed: int, step: int, row_id: str, sample: int) -> int:
-    """The seed of one reply."""
-    return seed_for(seed, "rollout", step, row_id, sample)
+def sample_seed(seed: int, step: int, row_id: str, sample: int, occurrence: int = 0) -> int:
+    """The seed of one reply; a prompt that a step draws again gets other replies than before."""
+    return seed_for(seed, "rollout", step, row_id, sample, *((occurrence,) if occurrence else ()))
 
 
 def response_mask(replies: Sequence[Reply]) -> Tensor:

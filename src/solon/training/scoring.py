@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from solon.conversation import Conversation
-from solon.errors import InputError
+from solon.errors import InputError, ModelError
 from solon.recipe import EngineSettings
 from solon.training.batches import micro_batches, pad_right
 from solon.training.encoding import Encoding, TextTokenizer
@@ -31,6 +31,8 @@ class PreferenceModel:
     def __init__(
         self, model: Trainable | ScalarModel, encoding: Encoding, micro_tokens: int = 16384, centre: float | None = None
     ) -> None:
+        self.place = "preference model"
+        """Where the model lies, for errors: its folder, once it was loaded from one."""
         self.encoding = encoding
         self.micro_tokens = micro_tokens
         self._scalar = model if isinstance(model, ScalarModel) else ScalarModel(model)
@@ -38,10 +40,12 @@ class PreferenceModel:
         self.centre = own if centre is None else centre
 
     @classmethod
-    def load(cls, folder: Path, tokenizer: TextTokenizer, end: int, settings: EngineSettings) -> PreferenceModel:
+    def load(cls, folder: Path, tokenizer: TextTokenizer, settings: EngineSettings) -> PreferenceModel:
         """The model that the stage preference-model saved; raises ModelError for a folder that holds none."""
         model = load_preference_model(folder, settings)
-        return cls(model, Encoding(tokenizer, end, window_of(model, settings)))
+        made = cls(model, Encoding(tokenizer, window_of(model, settings)))
+        made.place = str(folder)
+        return made
 
     def score(self, conversations: Sequence[Conversation]) -> Tensor:
         """Scores in float32 on the CPU, shape (B), in order; not centred.
@@ -51,12 +55,15 @@ class PreferenceModel:
         return self.score_tokens(self.encoding.whole(conversations))
 
     def score_tokens(self, sequences: Sequence[Sequence[int]]) -> Tensor:
-        """Scores of token sequences that end on the end token, shape (B); they depend on nothing but themselves."""
+        """Scores of token sequences that end on the end token, shape (B); they depend on nothing but themselves.
+
+        Raises InputError for one that is longer than the window, and ModelError when a score is no finite number.
+        """
         longest = max(map(len, sequences), default=0)
         if longest > self.encoding.window:
             raise InputError(
                 f"a conversation of {longest} tokens is longer than the window of {self.encoding.window}",
-                place="preference model",
+                place=self.place,
                 remedy="Leave it out, or raise engine.window if the model allows it",
             )
         scores_B = torch.empty(len(sequences))
@@ -65,4 +72,6 @@ class PreferenceModel:
                 ids_BT = pad_right([sequences[row] for row in part], 0, self._scalar.device)
                 lengths_B = torch.tensor([len(sequences[row]) for row in part], device=ids_BT.device)
                 scores_B[part] = self._scalar.scores(ids_BT, lengths_B).cpu()
+        if not scores_B.isfinite().all():
+            raise ModelError("the model gives a score that is no number", place=self.place, remedy="Train it again")
         return scores_B

@@ -19,9 +19,9 @@ from peft import LoraConfig, PeftModel, TaskType, set_peft_model_state_dict
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from transformers import AutoConfig
 
 from solon.errors import ModelError
+from solon.model_folders.load import adapter_settings, load_config
 from solon.recipe import EngineSettings
 from solon.training.forward import ScalarModel, TokenModel
 from solon.training.models import DEFAULT_ADAPTER, load_causal_lm
@@ -98,7 +98,7 @@ class SharedBackbone:
 
     def _same_shape(self, folder: Path) -> bool:
         """Whether a model has the backbone's architecture and sizes; its vocabulary may have grown by padding."""
-        own, other = self.backbone.config.get_text_config(), AutoConfig.from_pretrained(folder, local_files_only=True)
+        own, other = self.backbone.config.get_text_config(), load_config(folder)
         other = other.get_text_config()
         return all(getattr(own, name, None) == getattr(other, name, None) for name in _SHAPE)
 
@@ -110,12 +110,12 @@ _REMEDY = "Train SL-CAI and the preference model with LoRA from one model, or us
 def _config(folder: Path) -> LoraConfig:
     if not (folder / "adapter" / "adapter_config.json").is_file():
         raise ModelError("the model was not trained as an adapter", place=str(folder), remedy=_REMEDY)
-    read = cast(LoraConfig, LoraConfig.from_pretrained(str(folder / "adapter")))
+    read = adapter_settings(folder / "adapter")
     return LoraConfig(
-        r=read.r,
-        lora_alpha=read.lora_alpha,
+        r=read.rank,
+        lora_alpha=cast(int, read.alpha),  # a float serves as well
         lora_dropout=0.0,
-        target_modules=read.target_modules,
+        target_modules=list(read.targets),
         task_type=TaskType.CAUSAL_LM,
     )
 

@@ -20,10 +20,11 @@ import torch
 from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
+from solon.model_folders.load import quietly
 from solon.training.checkpoint import PARTIAL, writing
-from solon.training.models import DEFAULT_ADAPTER, Trainable, inner, quietly, save_adapter
+from solon.training.encoding import TextTokenizer
+from solon.training.models import DEFAULT_ADAPTER, Trainable, inner, save_adapter, save_format
 
 SNAPSHOTS = "snapshots"
 """The folder of the snapshots in the stage's own."""
@@ -37,7 +38,7 @@ class PolicySnapshots:
 
     folder: Path
     policy: Trainable
-    tokenizer: PreTrainedTokenizerBase
+    texts: TextTokenizer
 
     def keep(self, step: int) -> None:
         """Write the policy as it is after `step` steps, replacing what an earlier session wrote of this step.
@@ -53,7 +54,7 @@ class PolicySnapshots:
             if isinstance(self.policy, PeftModel):
                 save_adapter(self.policy, partial)
             inner(self.policy).save_pretrained(partial, state_dict=dict(merged_weights(self.policy)))
-            self.tokenizer.save_pretrained(partial)
+            save_format(inner(self.policy), self.texts, partial)
             os.replace(partial, final)
 
 

@@ -17,6 +17,8 @@ Rows = Sequence[Mapping[str, Any]]
 _CERTAIN = 2.0
 """Standard errors by which a mean must have moved before it counts as moved."""
 _OPENING_RISE, _VARIETY_LEFT, _LENGTH_GROWN = 0.2, 0.6, 1.5
+_SILENT = 0.1
+"""Share of empty replies beyond which a person should hear of them."""
 _DRIFTED = 2.0
 """Times the entropy of the first replies, beyond which the KL says that replies are no longer the reference's."""
 
@@ -75,15 +77,16 @@ def signs(rows: Rows) -> list[str]:
 
     The held-out score is compared with the quarter in which it was best, since it may rise before it falls.
     """
+    quarter = max(1, len(rows) // 4)
+    silent = _silence(rows[:quarter], rows[-quarter:])
     if len(rows) < 4:
-        return []
-    quarter = len(rows) // 4
+        return silent
     before, after = rows[:quarter], rows[-quarter:]
 
     def means(name: str) -> tuple[float, float]:
         return fmean(row[name] for row in before), fmean(row[name] for row in after)
 
-    told = []
+    told = silent
     first, last = means("common_opening")
     if last - first > _OPENING_RISE:
         told.append(f"boilerplate: {last:.0%} of the replies open with the same words ({first:.0%} at first)")
@@ -103,6 +106,14 @@ def signs(rows: Rows) -> list[str]:
     if all(row.get("held_out_score") is not None for row in rows):
         told += _over_optimised_since_best(rows, quarter)
     return told
+
+
+def _silence(before: Rows, after: Rows) -> list[str]:
+    """Whether many of the last replies have no text; they are never learned from, so few are left to learn from."""
+    first, last = (fmean([row.get("empty") or 0.0 for row in rows] or [0.0]) for rows in (before, after))
+    if last <= _SILENT:
+        return []
+    return [f"silence: {last:.0%} of the replies are empty ({first:.0%} at first), and nothing is learned from those"]
 
 
 def _over_optimised_since_best(rows: Rows, window: int) -> list[str]:

@@ -19,13 +19,14 @@ from solon import wording
 from solon.constitution import PreferencePrinciple
 from solon.conversation import Conversation, Prompt
 from solon.digest import digest, seed_for, uniform_for
-from solon.engines.base import Engine, Finish
+from solon.engines.base import Engine
 from solon.evals.benchmarks.examples import Worked
 from solon.evals.benchmarks.questions import Kind, Question
 from solon.recipe import Drawing, OptionOrder
 from solon.runs import Row
 from solon.stages.asking import ask, has_room
 from solon.stages.comparison_questions import Why
+from solon.stages.letters import reasoning_in
 
 
 class Form(StrEnum):
@@ -70,9 +71,7 @@ def ask_choices(engine: Engine, questions: Sequence[Question], manner: Manner, w
     if manner.form is Form.REASONED:
         seeds = [seed_for(manner.seed, "chain", _key(questions[n]), r, s) for n, r, s in asked]
         written = ask(engine, list(asked.values()), seeds, manner.drawing)
-        ended = (Finish.END, Finish.STOP)
-        texts = [each.text if each.finish in ended else "" for each in written]
-        thoughts = dict(zip(asked, texts, strict=True))
+        thoughts = {key: reasoning_in(each) for key, each in zip(asked, written, strict=True)}
         asked = {key: wording.verdict(prompt, thoughts[key]) for key, prompt in asked.items() if thoughts[key]}
     answers: dict[Key, tuple[float, ...] | Why] = dict.fromkeys(thoughts, Why.UNREASONED)
     answers |= _read_letters(engine, asked, len(questions[0].options) if questions else 0)

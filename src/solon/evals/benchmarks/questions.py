@@ -10,7 +10,6 @@ is guessed: a row that does not come apart in exactly one way is a bad row, name
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from solon import strict_json
 from solon.conversation import Conversation, parse_transcript
 from solon.errors import InputError
 from solon.sources.entries import read_lines
@@ -219,13 +219,7 @@ def _listed(row: Mapping[str, Any], key: str, place: str) -> list[object]:
 
 
 def _row(raw: bytes, place: str) -> dict[str, Any]:
-    try:
-        row = json.loads(raw.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise InputError(f"not UTF-8 text: {error.reason} at byte {error.start + 1}", place=place) from None
-    except (ValueError, RecursionError) as error:
-        why = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
-        raise _bad(f"broken JSON: {why}", place) from None
+    row = strict_json.parse(strict_json.decode(raw, place), place, remedy=REMEDY)
     if not isinstance(row, dict):
         raise _bad("a row must be one JSON object", place)
     return row
@@ -242,11 +236,8 @@ def _refuse_other_kind(first: Sequence[Question], question: Question, place: str
 
 
 def _refuse_half_characters(text: str, place: str) -> None:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        code = f"U+{ord(text[error.start]):04X}"
-        raise _bad(f"half a character (lone surrogate {code})", place, "Write it as UTF-8, or drop the row") from None
+    if (half := strict_json.half_character(text)) is not None:
+        raise _bad(strict_json.told_half(half), place, "Write it as UTF-8, or drop the row")
 
 
 def _places(text: str, words: str, start: int = 0) -> Iterator[int]:

@@ -94,8 +94,8 @@ class Judge:
             return ask_letters(self.engine, prompts)
         seeds = {(number, order): self.manner.reasoning_seed(pairs[number], order) for number, order in prompts}
         thoughts = think(self.engine, prompts, seeds, self.manner.settings.reasoning)
-        verdicts = {key: wording.verdict(prompt, thoughts[key]) for key, prompt in prompts.items()}
-        return ask_letters(self.engine, verdicts) | {key: Why.UNREASONED for key in thoughts if not thoughts[key]}
+        verdicts = {key: wording.verdict(prompt, thoughts[key].text) for key, prompt in prompts.items()}
+        return ask_letters(self.engine, verdicts) | {key: Why.UNREASONED for key in thoughts if not thoughts[key].text}
 
 
 def prompts_of(manner: Manner, questions: JudgeQuestions) -> frozenset[Prompt]:

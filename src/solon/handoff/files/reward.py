@@ -9,22 +9,31 @@ imported. A score that cannot be had is an error: none is ever made up.
 
 from __future__ import annotations
 
+import email.utils
+import http.client
 import json
+import math
+import os
+import socket
 import threading
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 HERE = Path(__file__).resolve().parent
 SETTINGS: dict[str, Any] = json.loads((HERE / "reward.json").read_text(encoding="utf-8"))
 BATCH = 16
 """Conversations in one forward pass."""
 TRIES = 6
-"""How often a server that is busy or away is asked, with pauses of 1, 2, 4 ... seconds between."""
+"""How often a server that is busy, away or broken is asked, with pauses of 1, 2, 4 ... seconds between."""
+AGAIN = frozenset({408, 409, 429, 500, 502, 503, 504, 529})
+"""Answers after which asking again may help."""
+SECONDS, MOST = 600.0, 1 << 20
+"""For one try, and bytes of an answer."""
 ONE_AT_A_TIME = threading.Lock()
 """Trainers call from several threads, and neither a model nor its tokenizer may be shared."""
 
@@ -108,6 +117,14 @@ def cut(reply: str) -> tuple[str, bool]:
     return reply[: min(places, default=len(reply))].strip(), bool(places)
 
 
+def spelled_out(content: str) -> str:
+    """A text with a space in each special token that it spells out."""
+    for mark in SETTINGS["marks"]:
+        if len(mark) > 1:
+            content = content.replace(mark, f"{mark[0]} {mark[1:]}")
+    return content
+
+
 def closed(text: str) -> tuple[str, bool]:
     """A text without the end token at its end, and whether it had one."""
     for end in SETTINGS["ends"]:
@@ -139,7 +156,7 @@ def policy_tokenizer() -> Any:
     """The policy's tokenizer."""
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(HERE / "policy", local_files_only=True)
+    return AutoTokenizer.from_pretrained(HERE / "policy", local_files_only=True, trust_remote_code=False)
 
 
 class Folder:
@@ -149,9 +166,9 @@ class Folder:
         import torch
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-        self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         model: Any = AutoModelForSequenceClassification.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
+            folder, local_files_only=True, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
         )
         self.device = "cuda" if SETTINGS["device"] == "auto" and torch.cuda.is_available() else "cpu"
         self.model = model.eval().to(self.device)
@@ -177,52 +194,156 @@ class Folder:
         return found
 
     def tokens(self, conversation: Messages) -> list[int]:
-        """Prompt and reply tokenized apart, as a policy meets them, then the end token.
+        """The conversation through the folder's own chat template, which writes what was trained, tokenized whole.
 
-        A special token that is spelled out in a reply is plain text.
+        A special token that is spelled out in what somebody said is broken by a space, as in training.
         """
-        prompt = self.tokenizer.apply_chat_template(conversation[:-1], add_generation_prompt=True, tokenize=False)
-        opening = self.tokenizer(prompt, add_special_tokens=False)["input_ids"]
-        reply = self.tokenizer(
-            SETTINGS["lead"] + conversation[-1]["content"], add_special_tokens=False, split_special_tokens=True
-        )["input_ids"]
-        return [*opening, *reply, self.tokenizer.eos_token_id]
+        spelled = [{**each, "content": spelled_out(each["content"])} for each in conversation]
+        text = self.tokenizer.apply_chat_template(spelled, tokenize=False)
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
 class Server:
-    """A preference model behind `solon serve-pm`."""
+    """A preference model behind `solon serve-pm`.
+
+    An answer counts when it is whole, in time, and of the right types. Redirects are not followed, and the token of
+    `SOLON_PM_TOKEN`, where that is set, goes to the server and into no message.
+    """
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
+        if "@" in urlsplit(url).netloc:
+            raise RuntimeError("the address in reward.json holds a password. Set SOLON_PM_TOKEN instead")
+        self.token = os.environ.get("SOLON_PM_TOKEN", "").strip()
         health = self.ask("/health")
-        if abs(health["centre"] - SETTINGS["centre"]) > 1e-6:
+        centre, zero = health.get("centre"), health.get("zero")
+        if not is_number(centre) or zero not in ("centre", "raw"):
+            raise RuntimeError(f"{self.url}/health is not the answer of `solon serve-pm`")
+        if abs(centre - SETTINGS["centre"]) > 1e-6:
             raise RuntimeError(
-                f"{self.url} serves another preference model than this folder's: its centre is {health['centre']}, "
+                f"{self.url} serves another preference model than this folder's: its centre is {centre}, "
                 f"not {SETTINGS['centre']}. Start it with: solon serve-pm preference-model"
             )
-        self.taken_off = 0.0 if health["zero"] == "centre" else float(SETTINGS["centre"])
+        self.taken_off = 0.0 if zero == "centre" else float(SETTINGS["centre"])
 
     def scores(self, conversations: Sequence[Messages]) -> list[float]:
         """See `Scorer`; raises RuntimeError when the server refuses or stays away."""
-        answer = self.ask("/score", {"messages": [list(each) for each in conversations]})
-        return [float(score) - self.taken_off for score in answer["scores"]]
+        found: list[float] = []
+        for part in parts(conversations):
+            asked = {"messages": [list(each) for each in part]}
 
-    def ask(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        """The server's answer; one that is busy or away is asked again."""
+            def are_scores(answer: dict[str, Any], count: int = len(part)) -> bool:
+                scores = answer.get("scores")
+                return isinstance(scores, list) and len(scores) == count and all(map(is_number, scores))
+
+            found += self.ask("/score", asked, are_scores)["scores"]
+        return [float(score) - self.taken_off for score in found]
+
+    def ask(
+        self, path: str, body: dict[str, Any] | None = None, right: Callable[[dict[str, Any]], bool] = bool
+    ) -> dict[str, Any]:
+        """The server's answer, an object that is `right`; one that is busy, away or broken is asked again."""
         content = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, content, {"Content-Type": "application/json"})
-        why = ""
+        why, wait = "", 0.0
         for number in range(TRIES):
             if number:
-                time.sleep(2 ** (number - 1))
+                time.sleep(max(2.0 ** (number - 1), wait))
             try:
-                with urllib.request.urlopen(request, timeout=600) as answer:
-                    return dict(json.load(answer))
-            except urllib.error.HTTPError as error:
-                with error:
-                    why = error.read().decode(errors="replace")
-                if error.code != 503:
-                    raise RuntimeError(f"{self.url}{path} refuses: {why}") from None
-            except OSError as error:
-                why = str(error)
+                status, told, wait = self.answer(path, content)
+            except (OSError, http.client.HTTPException) as error:
+                why, wait = self.shown(str(error)), 0.0
+                continue
+            why = f"{status}: {self.shown(told)}"
+            answer = object_in(told) if status == 200 else None
+            if answer is not None and right(answer):
+                return answer
+            if status != 200 and status not in AGAIN:
+                raise RuntimeError(f"{self.url}{path} refuses: {why}")
         raise RuntimeError(f"{self.url}{path} gave no answer in {TRIES} tries: {why}")
+
+    def answer(self, path: str, content: bytes | None) -> tuple[int, bytes, float]:
+        """One try: the status, the whole body, and the seconds that the server asks for; OSError when it fails."""
+        asked = urlsplit(self.url)
+        made = http.client.HTTPSConnection if asked.scheme == "https" else http.client.HTTPConnection
+        connection = made(asked.hostname or "", asked.port, timeout=10)
+        headers = {"Content-Type": "application/json"}
+        if self.token:
+            headers["Authorization"] = f"Bearer {self.token}"
+        late = threading.Event()
+
+        def cut() -> None:
+            late.set()
+            with suppress(OSError):
+                connected.shutdown(socket.SHUT_RDWR)
+
+        timer = threading.Timer(SECONDS, cut)  # for all bytes together: a socket's own limit is for each
+        timer.daemon = True
+        try:
+            connection.connect()
+            connected = connection.sock
+            connected.settimeout(SECONDS)
+            timer.start()
+            connection.request("GET" if content is None else "POST", asked.path + path, content, headers)
+            answer = connection.getresponse()
+            told = answer.read(MOST + 1)
+        except (OSError, http.client.HTTPException):
+            if late.is_set():
+                raise TimeoutError(f"no whole answer within {SECONDS:g} s") from None
+            raise
+        finally:
+            timer.cancel()
+            connection.close()
+        if late.is_set():
+            raise TimeoutError(f"no whole answer within {SECONDS:g} s")
+        if answer.length or len(told) > MOST:
+            raise ConnectionError("the answer is broken off, or too long")
+        return answer.status, told, pause_in(answer.headers.get("Retry-After") or "")
+
+    def shown(self, told: bytes | str) -> str:
+        """The beginning of what the server says, on one line, without control characters and the token."""
+        text = told[:2000].decode("utf-8", "replace") if isinstance(told, bytes) else told
+        text = text.replace(self.token, "***") if self.token else text
+        return "".join(each for each in " ".join(text.split()) if each.isprintable())[:500]
+
+
+def parts(conversations: Sequence[Messages]) -> Iterator[list[Messages]]:
+    """The conversations in order, as many at a time as one request may hold."""
+    part: list[Messages] = []
+    held = 0
+    for each in conversations:
+        size = sum(len(message["content"]) for message in each)
+        if part and (len(part) >= 256 or held + size > 1 << 20):
+            yield part
+            part, held = [], 0
+        part.append(each)
+        held += size
+    if part:
+        yield part
+
+
+def is_number(value: object) -> bool:
+    """Whether a value of JSON is a finite number; True is none, and neither is a text."""
+    try:
+        return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
+    except OverflowError:
+        return False
+
+
+def object_in(told: bytes) -> dict[str, Any] | None:
+    """The JSON object that an answer is; None when it is none."""
+    try:
+        found = json.loads(told)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def pause_in(given: str) -> float:
+    """The seconds of a `Retry-After`, a number or a date, at most a minute; 0 for what is neither."""
+    if given.strip().isascii() and given.strip().isdecimal():
+        return min(float(given.strip()[:9]), 60.0)
+    try:
+        moment = email.utils.parsedate_to_datetime(given).timestamp()
+    except (TypeError, ValueError, OverflowError):
+        return 0.0
+    return min(max(moment - time.time(), 0.0), 60.0)

@@ -21,8 +21,12 @@ import reward  # noqa: E402  # stands beside this file
 def main() -> None:
     """Train and save the policy."""
     (settings,) = TrlParser(RLOOConfig).parse_args_and_config()
-    tokenizer = AutoTokenizer.from_pretrained(HERE / "policy", local_files_only=True, padding_side="left")
-    model = AutoModelForCausalLM.from_pretrained(HERE / "policy", local_files_only=True, use_safetensors=True)
+    tokenizer = AutoTokenizer.from_pretrained(
+        HERE / "policy", local_files_only=True, trust_remote_code=False, padding_side="left"
+    )
+    model = AutoModelForCausalLM.from_pretrained(
+        HERE / "policy", local_files_only=True, use_safetensors=True, trust_remote_code=False
+    )
     # TRL asks with every end token that the model's generation settings name; reward.py knows the same ones.
     model.generation_config.eos_token_id = reward.SETTINGS["end_ids"]
     prompts = load_dataset("json", data_files=str(HERE / "prompts" / "train.jsonl"), split="train")

@@ -1,0 +1,51 @@
+"""What can go wrong while a model is asked, told with the model's folder: numbers that are none, and no more memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+from numpy.typing import NDArray
+
+from solon.engines.memory import GIB, Room
+from solon.errors import EngineError, ModelError
+from solon.out_of_memory import is_out_of_memory
+
+
+@contextmanager
+def asking(place: str, room: Room) -> Iterator[None]:
+    """Name the model at `place` in what is raised within, and turn a lack of memory into an EngineError."""
+    try:
+        yield
+    except ModelError as error:
+        if error.place:
+            raise
+        raise ModelError(error.cause, place=place, remedy=error.remedy) from error
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        memory = room.bytes / GIB
+        fewer = f"--set engine.batch={room.rows // 2}" if room.rows > 1 else "--set engine.window=N"
+        raise EngineError(
+            f"memory ran out while the model was asked with engine.batch={room.rows} and engine.memory={memory:.3g}",
+            place=place,
+            remedy=f"Use --set engine.memory={memory / 2:.3g} or {fewer} in a new run, or a smaller model",
+        ) from error
+
+
+def refuse_undefined(logprobs: NDArray[np.float32] | Sequence[Sequence[float]]) -> None:
+    """Raise ModelError when a log-probability is no number, or that of a drawn token is infinite.
+
+    Weights are checked when they are loaded, so what is left is arithmetic that overflows, and training that diverged.
+    """
+    if isinstance(logprobs, np.ndarray):
+        sound = bool(np.isfinite(logprobs).all())
+    else:
+        sound = not any(math.isnan(value) for values in logprobs for value in values)
+    if not sound:
+        raise ModelError(
+            "the model's probabilities of the next token are no numbers",
+            remedy="Weights too large for their precision do this: use --set engine.dtype=float32, or another model",
+        )

@@ -1,0 +1,148 @@
+"""Chat templates as texts: which of several counts, which day it is for them, and what a saved model needs around one.
+
+A chat template is a Jinja program that a tokenizer brings. Three things about it are settled here once, so that a run
+and every folder that it saves agree: the template itself where a tokenizer has several, the date where a template
+writes today's (a run that passes midnight would read other prompts), and a program around the template where the
+template alone does not write what a model was trained on.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from solon.conversation import LABELS
+from solon.errors import ModelError
+
+TRANSCRIPT_TEMPLATE = (
+    "{%- set labels = {'user': 'Human', 'assistant': 'Assistant', 'system': 'System'} -%}"
+    "{%- for message in messages -%}"
+    "{%- set said = namespace(text=message['content']) -%}"
+    f"{{%- for label in {json.dumps(list(LABELS.values()))} -%}}"
+    "{%- set said.text = said.text.replace('\\n\\n' + label + ':', '\\n\\n ' + label + ':') -%}"
+    "{%- endfor -%}"
+    "{{ '\\n\\n' + labels[message['role']] + ': ' + said.text }}"
+    "{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{ '\\n\\nAssistant:' }}"
+    "{%- elif messages[-1]['role'] == 'assistant' -%}{{ eos_token }}{%- endif -%}"
+)
+"""The paper's transcript as a chat template, for saved models that other programs are to prompt.
+
+It shows what is said as `solon.conversation.spoken` does: no words of a message open a turn.
+"""
+EARLIER_TRANSCRIPT_TEMPLATE = (
+    "{%- set labels = {'user': 'Human', 'assistant': 'Assistant', 'system': 'System'} -%}"
+    "{%- for message in messages -%}"
+    "{{ '\\n\\n' + labels[message['role']] + ': ' + message['content'] }}"
+    "{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{ '\\n\\nAssistant:' }}"
+    "{%- elif messages[-1]['role'] == 'assistant' -%}{{ eos_token }}{%- endif -%}"
+)
+"""What folders carry that were saved before; it differs only where a message holds a label."""
+AS_TRANSCRIPT = "Use --set engine.rendering=transcript"
+_DATE_CALL = re.compile(r"""strftime_now\(\s*(?P<quote>['"])(?P<format>[^'"]*)(?P=quote)\s*\)""")
+_ANY_DATE_CALL = re.compile(r"strftime_now\s*\(")
+THINKING_SWITCHES = ("enable_thinking", "thinking")
+"""The variables by which templates are told whether the model is to think (Qwen3 and SmolLM3; Granite and DeepSeek)."""
+_FAULTS = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError, RuntimeError)
+"""What a template may raise besides Jinja's own errors: templates compute."""
+
+Message = Mapping[str, str]
+
+
+def template_of(tokenizer: Any, name: str | None, date: str) -> str | None:
+    """The chat template that counts, with `date` (YYYY-MM-DD) in place of today's; None where there is none.
+
+    `name` picks one of several. Raises ModelError where there are several, none of them named or the default, and
+    where a template computes the date in a way that cannot be fixed.
+    """
+    found = getattr(tokenizer, "chat_template", None)
+    if isinstance(found, Mapping):
+        found = _named(found, name)
+    if not found:
+        return None
+    return _dated(str(found), datetime.date.fromisoformat(date))
+
+
+def _named(templates: Mapping[str, str], name: str | None) -> str:
+    picked = templates.get(name or "default")
+    if picked is None:
+        known = ", ".join(sorted(templates)) or "none"
+        cause = "the tokenizer has several chat templates and no default"
+        if name is not None:
+            cause = f"the tokenizer has no chat template named '{name}'"
+        example = next(iter(sorted(templates)), "NAME")
+        raise ModelError(f"{cause} ({known})", remedy=f"Name one: --set engine.template={example}")
+    return picked
+
+
+def _dated(template: str, date: datetime.date) -> str:
+    dated = _DATE_CALL.sub(lambda call: json.dumps(date.strftime(call["format"]), ensure_ascii=False), template)
+    if _ANY_DATE_CALL.search(dated):
+        raise ModelError("the chat template computes today's date, which differs from day to day", remedy=AS_TRANSCRIPT)
+    return dated
+
+
+def transcript_template(opening: str) -> str:
+    """`TRANSCRIPT_TEMPLATE` with the text of the tokens that the tokenizer sets in front."""
+    return (f"{{{{ {json.dumps(opening, ensure_ascii=False)} }}}}" if opening else "") + TRANSCRIPT_TEMPLATE
+
+
+def applied(tokenizer: Any, template: str, messages: Sequence[Message], *, cue: bool, **variables: object) -> str:
+    """What a template writes for messages; `cue` asks for the words that open a reply.
+
+    Raises ModelError with one line for whatever the template raises.
+    """
+    from jinja2.exceptions import TemplateError
+
+    try:
+        return str(
+            tokenizer.apply_chat_template(
+                list(messages), chat_template=template, tokenize=False, add_generation_prompt=cue, **variables
+            )
+        )
+    except (TemplateError, *_FAULTS) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ModelError(f"the chat template refuses these turns ({reason:.200})", remedy=AS_TRANSCRIPT) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What stands around a reply beyond what a template writes itself: all are texts."""
+
+    cue: str
+    """Behind the template's own words that open a reply."""
+    lead: str
+    """Before the reply's first word."""
+    ending: str
+    """Behind the reply's last word; the end of the turn."""
+
+
+def candidates(template: str, frame: Frame, *, thinking: bool) -> list[str]:
+    """Templates that may write what a model is trained on, the plainest first; whoever asks tries them in order.
+
+    The template as it is; the template cut behind the last turn's end; and the template for all but the last reply,
+    with the frame around that. Where a template can be told whether to think, that is settled as in training.
+    """
+    body = template.removesuffix("\n")
+    cut = f"{{%- set shown -%}}{body}{{%- endset -%}}{{{{ shown if add_generation_prompt else shown.rstrip() }}}}"
+    named = [name for name in THINKING_SWITCHES if re.search(rf"\b{name}\b", template)]
+    switch = "".join(f"{{% set {name} = {str(thinking).lower()} %}}" for name in named) + ("{{ '' }}" if named else "")
+    return [f"{switch}{each}" for each in (template, cut, _framed(body, frame))]
+
+
+def _framed(body: str, frame: Frame) -> str:
+    cue, lead, ending = (json.dumps(text, ensure_ascii=False) for text in (frame.cue, frame.lead, frame.ending))
+    # The empty expressions keep Jinja from trimming the template's own white space next to a statement.
+    return (
+        "{% if messages and messages[-1]['role'] == 'assistant' and not add_generation_prompt %}"
+        "{% set solon_reply = messages[-1]['content'] %}{% set messages = messages[:-1] %}"
+        "{% set add_generation_prompt = true %}{% endif %}{{ '' }}"
+        f"{body}"
+        f"{{{{ {cue} if add_generation_prompt else '' }}}}"
+        f"{{{{ {lead} ~ solon_reply ~ {ending} if solon_reply is defined else '' }}}}"
+    )

@@ -1,0 +1,240 @@
+"""The only place that loads what a model folder holds: configuration, tokenizer, weights, generation settings, adapter.
+
+Every load is local, from safetensors, without the folder's code, and silent; a test keeps `from_pretrained` out of the
+other modules. Where config.json asks for code of the folder's own and names an architecture that transformers knows,
+the library's class is taken, as transformers itself does when code is not trusted, provided that it uses every weight;
+else the folder is refused without a question. So it is with a tokenizer's class. A model is built without memory first,
+so that a configuration that describes more than the files hold is refused before anything is allocated. Weights that
+are missing are never made up, and weights that are no numbers are refused here, because later they would look like a
+fault of the method.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+
+from solon.errors import ModelError, SolonError
+from solon.model_folders.adapter import AdapterSettings, adapter_settings
+from solon.model_folders.check import (
+    CONFIG,
+    SAVE_AGAIN,
+    ModelFolder,
+    check_config,
+    check_folder,
+    check_tokenizer,
+    own_code,
+    own_tokenizer,
+    read_json,
+)
+from solon.out_of_memory import is_out_of_memory
+
+if TYPE_CHECKING:
+    from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+__all__ = [
+    "AdapterSettings",
+    "Kind",
+    "adapter_settings",
+    "load_config",
+    "load_generation_config",
+    "load_model",
+    "load_tokenizer",
+    "quietly",
+]
+_HEADS = ("lm_head.", "score.")
+"""What a model of one kind may leave unused of a folder of the other."""
+_SPARE = 1 << 24
+"""Elements that a model may have beyond its files: a new head, tables of positions."""
+
+
+class Kind(StrEnum):
+    """What is to be made of a folder's weights."""
+
+    LANGUAGE_MODEL = "AutoModelForCausalLM"
+    CLASSIFIER = "AutoModelForSequenceClassification"
+
+
+def load_config(folder: Path) -> PreTrainedConfig:
+    """The configuration of a model folder; raises ModelError when it has none that transformers knows."""
+    return _config(folder, check_config(folder))
+
+
+def load_tokenizer(folder: Path, **options: object) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model folder; raises ModelError when there is none. `options` go to the tokenizer."""
+    from transformers import AutoTokenizer
+
+    _refuse_own_code(folder, check_config(folder))
+    code = check_tokenizer(folder)
+    try:
+        with _told(folder, "transformers cannot load the tokenizer"):
+            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False, **options
+            )
+    except ModelError as error:
+        raise own_tokenizer(folder, code) if code else error from error.__cause__
+    return tokenizer
+
+
+def load_generation_config(folder: Path) -> GenerationConfig | None:
+    """The generation settings beside a model, or None; raises ModelError when the file is damaged."""
+    from transformers import GenerationConfig
+
+    file = folder / "generation_config.json"
+    if not file.is_file():
+        return None
+    with _told(file, "the generation settings cannot be read"):
+        settings: GenerationConfig = cast(Any, GenerationConfig).from_dict(read_json(file))
+    return settings
+
+
+def load_model(
+    kind: Kind,
+    folder: Path,
+    *,
+    dtype: torch.dtype | str,
+    device: str | torch.device = "cpu",
+    attention: str | None = None,
+    fresh: frozenset[str] = frozenset(),
+    labels: int | None = None,
+) -> PreTrainedModel:
+    """The model in a folder, in evaluation mode on `device`; `dtype` may be "auto", which is how it is stored.
+
+    `attention` names the implementation, None leaves it to transformers. `fresh` are weights that the folder may lack,
+    and `labels` the width of a classifier's head. Raises ModelError, naming the folder or its file, when the folder
+    cannot be loaded, lacks a weight, holds one that is no number, or does not fit into memory.
+    """
+    import transformers
+
+    found = check_folder(folder)
+    config = _config(folder, found.config)
+    config._attn_implementation = attention  # whatever the folder asks for: it may name code on the hub
+    config._experts_implementation = None
+    if labels is not None:
+        config.num_labels = labels
+    library = getattr(transformers, kind.value)
+    with _told(folder, "transformers cannot load this model"):
+        _check_size(library, config, found)
+        model, report = library.from_pretrained(
+            folder,
+            config=config,
+            dtype=dtype,
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+        model = model.eval().to(device)
+    _check_weights(model, report, found, fresh)
+    return cast("PreTrainedModel", model)
+
+
+def _config(folder: Path, written: Mapping[str, Any]) -> PreTrainedConfig:
+    from transformers import AutoConfig
+
+    _refuse_own_code(folder, written)
+    with _told(folder, "transformers cannot load this model"):
+        config: PreTrainedConfig = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    return config
+
+
+def _refuse_own_code(folder: Path, written: Mapping[str, Any]) -> None:
+    """Refuse a configuration that asks for code of the folder's own and names no architecture of the library's."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    code, architecture = own_code(written), written.get("model_type")
+    if code and (not isinstance(architecture, str) or architecture not in CONFIG_MAPPING):
+        raise ModelError(
+            f"the model is code of the folder's own ({code}), which is never run",
+            place=str(folder / CONFIG),
+            remedy="Give a model of an architecture that transformers itself has",
+        )
+
+
+def _check_size(library: Any, config: PreTrainedConfig, found: ModelFolder) -> None:
+    """Refuse a configuration that describes more than the folder's files hold, before memory is taken for it."""
+    with torch.device("meta"):
+        shell = library.from_config(copy.deepcopy(config), trust_remote_code=False)
+    described = sum(each.numel() for each in (*shell.parameters(), *shell.buffers()))
+    if described > 2 * found.contents.elements + _SPARE:
+        raise ModelError(
+            f"the configuration describes {described:,} numbers, the weights beside it hold "
+            f"{found.contents.elements:,}",
+            place=str(found.path / CONFIG),
+            remedy="Restore config.json from a copy",
+        )
+
+
+def _check_weights(model: Any, report: Any, found: ModelFolder, fresh: frozenset[str]) -> None:
+    missing = sorted(set(report["missing_keys"]) - fresh)
+    if missing:
+        raise ModelError(
+            f"the model lacks the weights {', '.join(missing[:3])}", place=str(found.path), remedy=SAVE_AGAIN
+        )
+    unused = sorted(name for name in report["unexpected_keys"] if not name.startswith(_HEADS))
+    if unused and own_code(found.config):
+        raise ModelError(
+            f"without the folder's own code, which is never run, the weights {', '.join(unused[:3])} have no use",
+            place=str(found.path),
+            remedy="Give a model of an architecture that transformers itself has",
+        )
+    for name, weight in model.named_parameters():
+        # The extremes tell in one pass and without memory: a number that is none is an extreme.
+        if weight.numel() and not all(math.isfinite(float(each)) for each in weight.detach().aminmax()):
+            raise ModelError(
+                f"the weight '{name}' holds a number that is not finite",
+                place=str(found.path),
+                remedy="Restore the folder from a copy, or save the model again; half precision may have overflowed",
+            )
+
+
+@contextmanager
+def _told(place: Path, what: str) -> Iterator[None]:
+    """Turn whatever a library raises over a folder into one ModelError line, and keep the library silent."""
+    try:
+        with quietly():
+            yield
+    except SolonError:
+        raise
+    except Exception as error:  # a folder can make a library fail in any way
+        if is_out_of_memory(error):
+            raise ModelError(
+                "the model does not fit into memory",
+                place=str(place),
+                remedy="Take a smaller model, or free memory: other programs may hold it",
+            ) from error
+        raise _refusal(place, what, error) from error
+    except BaseException as error:  # what the tokenizers library raises when it meets the unforeseen
+        if type(error).__name__ != "PanicException":
+            raise
+        raise _refusal(place, what, error) from error
+
+
+def _refusal(place: Path, what: str, error: BaseException) -> ModelError:
+    reason = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
+    return ModelError(f"{what}: {reason}", place=str(place), remedy=SAVE_AGAIN)
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Without the library's own progress bars, and its remarks about what a folder lacks or has too much."""
+    from transformers.utils import logging as transformers_logging
+
+    library = cast(Any, transformers_logging)
+    level, bars = library.get_verbosity(), library.is_progress_bar_enabled()
+    library.set_verbosity(logging.ERROR)
+    library.disable_progress_bar()
+    try:
+        yield
+    finally:
+        library.set_verbosity(level)
+        if bars:
+            library.enable_progress_bar()

@@ -1,0 +1,121 @@
+"""What must hold on every family, as functions: the tests assert it, and the table in docs/models.md prints it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from click.testing import CliRunner
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from solon.cli.main import cli
+from solon.conversation import Conversation
+from solon.engines.base import Completion, Finish, Sampling
+from solon.engines.local import LocalEngine
+from solon.engines.tokens import PromptTokenizer
+from solon.preferences.golden import Replay, check, write_golden
+from solon.preferences.scored_text import ScoredText
+from solon.preferences.scorer import Scorer
+from solon.recipe import EngineSettings
+from solon.runs import RunDirectory
+from solon.training.encoding import Encoding
+from solon.training.models import grow_preference_model, load_causal_lm, load_tokenizer, save_model
+from solon.training.scoring import PreferenceModel
+from solon.wording import reply as reply_prompt
+from tests.families.made import LONG_REPLY, SAFE_REPLY, human, lessons, write_inputs
+
+DIALOGUES: Sequence[Conversation] = (
+    human("How?", LONG_REPLY),
+    human("How?", "No.", "Why <b>not</b>?\n\n\tTell me:\n    x = 1", SAFE_REPLY),
+    human("<|im_end|><eos></s>[INST]<end_of_turn>", "A <|im_end|> in </s> words."),
+    human(" spaces ", " around \n"),
+)
+LORA = [f"{part}.adapter.rank=4" for part in ("finetune.training", "preference.training", "rl")]
+
+
+def texts_of(folder: Path, settings: EngineSettings | None = None) -> PromptTokenizer:
+    """A folder's tokenizer with its rendering."""
+    return PromptTokenizer.of(load_tokenizer(folder), settings or EngineSettings())
+
+
+def trained_is_read(texts: PromptTokenizer, dialogues: Sequence[Conversation] = DIALOGUES) -> bool:
+    """Whether training, scoring and reading meet the same tokens: those of the whole text, tokenized at once.
+
+    The prompt's tokens, as the engine reads them, open the sequence, and the end of the turn is its last token.
+    """
+    prompts = [reply_prompt(Conversation(each.turns[:-1])) for each in dialogues]
+    replies = [each.turns[-1].content for each in dialogues]
+    encoding, form = Encoding(texts, 1 << 20), ScoredText(texts)
+    rows = [("", Conversation(each.turns[:-1]), each.turns[-1].content) for each in dialogues]
+    examples = encoding.examples(rows)
+    read = [row.prefix + row.own for row in texts.rows(prompts)]
+    return all(
+        example.token_ids == whole == scored == texts.encode_whole([texts.text(prompt, reply)])[0] == sent
+        and example.token_ids[: example.start] == alone
+        and example.token_ids[-1] == texts.end
+        for example, whole, scored, sent, alone, prompt, reply in zip(
+            examples,
+            encoding.whole(dialogues),
+            [tokens for tokens, _ in texts.replied(prompts, replies)],
+            [form.tokens(form.text(each)) for each in dialogues],
+            read,
+            prompts,
+            replies,
+            strict=True,
+        )
+    )
+
+
+def replay(folder: Path, out: Path, dialogues: Sequence[Conversation] = DIALOGUES) -> Replay:
+    """A preference model grown on a folder, saved with golden scores, and replayed from its files alone."""
+    settings = EngineSettings()
+    tokenizer = load_tokenizer(folder)
+    end = PromptTokenizer.of(tokenizer, settings).end
+    model = grow_preference_model(folder, tokenizer, settings, 3, end)
+    texts = PromptTokenizer.of(tokenizer, settings)
+    saved = PreferenceModel(save_model(model, texts, out), Encoding(texts, 2048))
+    write_golden(out, Scorer("tiny", saved, ScoredText(texts)), dialogues, settings)
+    return check(out)
+
+
+def recited(engine: LocalEngine, stops: Sequence[str] | None = None) -> list[Completion]:
+    """What a taught model writes to everything that it was taught, at temperature 0."""
+    prompts = [prompt for prompt, _ in lessons()]
+    sampling = Sampling(128, 0.0, 1.0, tuple(engine.rendering.stops() if stops is None else stops))
+    return engine.generate(prompts, list(range(len(prompts))), sampling)
+
+
+def survives(folder: Path) -> bool:
+    """Whether every text of several lines comes back as it was taught, ended by the end of the turn."""
+    wanted = [reply for _, reply in lessons()]
+    found = recited(LocalEngine.load(folder))
+    return [each.text for each in found] == wanted and {each.finish for each in found} == {Finish.END}
+
+
+def survives_elsewhere(folder: Path, out: Path) -> bool:
+    """The same through plain transformers: the saved folder's own chat template and generation settings."""
+    texts = texts_of(folder)
+    save_model(load_causal_lm(folder, EngineSettings()), texts, out)
+    tokenizer: Any = AutoTokenizer.from_pretrained(out)
+    model: Any = AutoModelForCausalLM.from_pretrained(out)
+    for prompt, reply in lessons()[::3]:
+        messages = texts.messages(prompt.turns)
+        ids = tokenizer.apply_chat_template(
+            messages, add_generation_prompt=True, return_dict=False, return_tensors="pt"
+        )
+        with torch.no_grad():
+            written = model.generate(ids, do_sample=False, max_new_tokens=128)[0, ids.shape[1] :]
+        if tokenizer.decode(written, skip_special_tokens=True).strip() != reply:
+            return False
+    return True
+
+
+def run_ends(folder: Path, run: Path, settings: Sequence[str] = ()) -> Mapping[str, int]:
+    """Every stage of a run on the model in `folder`, by name with its number of rows; raises where the run fails."""
+    recipe = write_inputs(folder)
+    words = ["run", str(run), "--recipe", str(recipe), "--quiet"]
+    done = CliRunner().invoke(cli, [*words, *(word for setting in settings for word in ("--set", setting))])
+    assert done.exit_code == 0, f"the run ended with {done.exit_code}: {done.exception}"
+    return {artefact.name: len(artefact.rows()) for artefact in RunDirectory.open(run).artefacts()}
