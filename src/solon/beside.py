@@ -52,7 +52,11 @@ def write_red_team(run: RunDirectory, display: Display) -> Artefact:
         inputs = red_team.RedTeamInputs(seed, asked, run.recipe.engine.batch)
         read = work.read(asked, writer=writer)
         return work.stage(
-            RED_TEAM, settings, read, lambda out: red_team.run(settings, inputs, work.engine(writer), out)
+            RED_TEAM,
+            settings,
+            read,
+            lambda out: red_team.run(settings, inputs, work.engine(writer), out),
+            code=red_team.CODE,
         )
 
 
@@ -68,6 +72,7 @@ def measure_supervised(run: RunDirectory, display: Display) -> Artefact:
             settings,
             work.read(asked, supervised),
             lambda out: measure.run(settings, inputs, lambda _: work.engine(supervised.model), out, rater),
+            code=measure.CODE,
         )
 
 
@@ -89,6 +94,7 @@ def measure_preferences(run: RunDirectory, display: Display) -> Artefact:
             run.recipe.measure,
             work.read(asked, pairs, preferences),
             lambda out: preference_order.run(inputs, work.scorer(preferences.model), rater, out),
+            code=preference_order.CODE,
         )
 
 
@@ -103,6 +109,7 @@ def measure_snapshots(run: RunDirectory, display: Display) -> Artefact:
     if not steps:
         remedy = f"Make a run that does: solon run NEW --reuse {run.path} --set rl.snapshots=5"
         raise RunError("no snapshots of the policy were kept", place=str(run.path), remedy=remedy)
+    reinforced.verify(f"{SNAPSHOT_FOLDER}/")
     folder = reinforced.path / SNAPSHOT_FOLDER
     scorers = [finished(run, in_round(PREFERENCE_MODEL, run.recipe.rounds)).model]
     if (held_out := held_out_model(run)) is not None:
@@ -120,7 +127,7 @@ def measure_snapshots(run: RunDirectory, display: Display) -> Artefact:
             )
             return snapshots.run(settings, inputs, work.engine, out, rater)
 
-        return work.stage(SNAPSHOTS, settings, key, measured, lambda facts: facts["signs"])
+        return work.stage(SNAPSHOTS, settings, key, measured, lambda facts: facts["signs"], code=snapshots.CODE)
 
 
 def held_out_model(run: RunDirectory) -> Path | None:
@@ -138,6 +145,7 @@ def _held_out_pairs(work: Session, asked: Artefact, supervised: Artefact) -> Art
         settings,
         work.read(asked, supervised),
         lambda out: response_pairs.run(settings, inputs, work.engine(supervised.model), out),
+        code=response_pairs.CODE,
     )
 
 

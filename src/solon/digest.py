@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 
@@ -39,6 +40,55 @@ def digest_file(path: Path) -> str:
 
 
 def digest_source(path: Path) -> str:
-    """The digest of a file, or of a model folder's configuration, tokenizer and weights."""
-    files = sorted([*path.glob("*.json"), *path.glob("*.safetensors")]) if path.is_dir() else [path]
-    return digest([(each.name if path.is_dir() else "", digest_file(each)) for each in files])
+    """The digest of a file, or of everything in a model folder that can change what the model does."""
+    return digest_model(path) if path.is_dir() else digest([("", digest_file(path))])
+
+
+def digest_model(folder: Path, above: tuple[Path, ...] = ()) -> str:
+    """The digest of a model folder: names and contents of all its files but those that `says_nothing` names.
+
+    Every kind of file counts (configuration, weights, tokenizer, chat templates, adapters), because new kinds come up
+    and one that is left out changes rows unseen. Where the folder is an adapter of another folder, that one counts too;
+    `above` are the folders that led to this one.
+    """
+    found = [(name, digest_file(file)) for name, file in model_files(folder).items()]
+    base = _base_of(folder)
+    if base is not None and base not in (*above, folder.resolve()):
+        found.append(("the base model", digest_model(base, (*above, folder.resolve()))))
+    return digest(found)
+
+
+def model_files(folder: Path) -> dict[str, Path]:
+    """The files of a model folder that count, in all folders below it, by name with forward slashes, sorted.
+
+    Links are followed, as by the libraries that read the folder; each folder is walked once.
+    """
+    found: dict[str, Path] = {}
+    walked: set[str] = set()
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        walked.add(os.path.realpath(parent))
+        folders[:] = [
+            each
+            for each in folders
+            if not says_nothing(each) and os.path.realpath(os.path.join(parent, each)) not in walked
+        ]
+        for file in (Path(parent) / each for each in files if not says_nothing(each)):
+            if file.is_file():
+                found[file.relative_to(folder).as_posix()] = file
+    return dict(sorted(found.items()))
+
+
+def says_nothing(name: str) -> bool:
+    """Whether a file or folder of that name cannot change what a model does: hidden, or written for people alone."""
+    plain = name.upper().removesuffix(".TXT")
+    return name.startswith(".") or plain.endswith(".MD") or plain in ("LICENSE", "NOTICE", "README")
+
+
+def _base_of(folder: Path) -> Path | None:
+    """The folder of the base model that an adapter's configuration names, if it names one of this machine."""
+    try:
+        named = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
+        base = Path(named)
+        return base.resolve() if base.is_dir() else None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None

@@ -40,6 +40,7 @@ from solon.preflight import refuse_contradictions
 from solon.progress import Display
 from solon.recipe import Algorithm, Memory, Method, Rater, Recipe
 from solon.runs import Artefact, Row, RunDirectory, StageFolder
+from solon.runs.edits import DECIDABLE
 from solon.runs.processes import ALONE, Processes, Sharding
 from solon.session import Session
 from solon.sources.datasets_library import dataset_hash
@@ -189,8 +190,17 @@ class Pipeline(Session):
             measured, reserved_tokens(self.recipe, constitution, engine, self.run.path / "constitution.yaml")
         )
         held_out = {"harmful": measured.harmful, "benign": measured.benign, "limit": measured.limit}
-        key = {"files": read, "held_out": held_out, "reserved": {k.value: n for k, n in inputs.reserved.items()}}
-        return self.stage(PROMPTS, settings, key, lambda out: prompts.run(settings, inputs, engine, out), prompts.told)
+        reserved = {kind.value: count for kind, count in inputs.reserved.items()}
+        # The assistant's tokenizer says which prompts are too long.
+        key = {"files": read, "held_out": held_out, "reserved": reserved} | self.read(assistant=self.assistant)
+        return self.stage(
+            PROMPTS,
+            settings,
+            key,
+            lambda out: prompts.run(settings, inputs, engine, out),
+            prompts.told,
+            code=prompts.CODE,
+        )
 
     def responses(self, asked: Artefact) -> Artefact:
         """Stage 02."""
@@ -201,6 +211,7 @@ class Pipeline(Session):
             settings,
             self.read(asked, assistant=self.assistant),
             lambda out: responses.run(settings, inputs, self.engine(self.assistant), out),
+            code=responses.CODE,
         )
 
     def critique_revision(self, replies: Artefact) -> Artefact:
@@ -222,7 +233,9 @@ class Pipeline(Session):
             return critique_revision.run(settings, inputs, self.engine(critic), out, second)
 
         read = self.read(replies, critic=critic, **another) | self._constitution()
-        return self.stage(CRITIQUE_REVISION, settings, read, work)
+        if inputs.assess is not None:
+            read |= self._fitness()
+        return self.stage(CRITIQUE_REVISION, settings, read, work, code=critique_revision.CODE)
 
     def _assess_critic(self, critic: Engine, reviser: Engine) -> Mapping[str, Any]:
         faults = critic_faults(self.recipe, self.run.constitution)
@@ -235,7 +248,7 @@ class Pipeline(Session):
         settings = self.recipe.finetune
         inputs = finetune.FinetuneInputs(self.recipe.seed, self.pretrained, self.recipe.engine, revisions, replies)
         read = self.read(replies, revisions, pretrained=self.pretrained)
-        return self.stage(SL_CAI, settings, read, lambda out: finetune.run(settings, inputs, out))
+        return self.stage(SL_CAI, settings, read, lambda out: finetune.run(settings, inputs, out), code=finetune.CODE)
 
     def response_pairs(self, asked: Artefact, policy: Artefact, number: int = 1) -> Artefact:
         """Stage 05, in round `number`: replies of SL-CAI, or of the policy of the round before."""
@@ -248,6 +261,7 @@ class Pipeline(Session):
             settings,
             self.read(asked, policy),
             lambda out: response_pairs.run(settings, inputs, self.engine(policy.model), out),
+            code=response_pairs.CODE,
         )
 
     def ai_feedback(self, pairs: Artefact, number: int = 1) -> Artefact:
@@ -268,14 +282,16 @@ class Pipeline(Session):
         if planted := self.planted:
             questionnaire = Questionnaire.of(settings, self.run.constitution, self.recipe.seed)
             read = self.read(pairs) | self._constitution() | {"labels": planted.name}
-            return self.stage(name, settings, read, lambda out: planted.label(questionnaire, inputs, out))
+            plant = partial(planted.label, questionnaire, inputs)
+            return self.stage(name, settings, read, plant, code=ai_feedback.CODE)
         named = {f"judge {n}" if n > 1 else "judge": judge for n, judge in enumerate(judges, start=1)}
         return self.stage(
             name,
             settings,
-            self.read(pairs, **named) | self._constitution(),
+            self.read(pairs, **named) | self._constitution() | self._fitness(),
             lambda out: ai_feedback.run(settings, inputs, [partial(self.engine, judge) for judge in judges], out),
             label_quality.told,
+            code=ai_feedback.CODE,
         )
 
     def preference_model(self, labels: Sequence[Artefact], number: int = 1, side: Side = Side.RUN) -> Artefact:
@@ -296,7 +312,7 @@ class Pipeline(Session):
             read |= {"part": part.side.value, "held_out_share": part.share}
         name = in_round(HELD_OUT_MODEL if side is Side.HELD_OUT else PREFERENCE_MODEL, number)
         work = partial(preference_model.run, settings, inputs)
-        return self.stage(name, settings, read, work, preference_model.told)
+        return self.stage(name, settings, read, work, preference_model.told, code=preference_model.CODE)
 
     @property
     def _held_out_share(self) -> float | None:
@@ -319,7 +335,7 @@ class Pipeline(Session):
         read = self.read(supervised, *labels, **({"human": human} if human else {}))
         read |= {"limit_human": people.limit_human, "columns": people.columns}
         work = partial(direct_preference.run, settings, inputs)
-        return self.stage(name, settings, read, work, preference_model.told)
+        return self.stage(name, settings, read, work, preference_model.told, code=direct_preference.CODE)
 
     def held_out(self, labels: Sequence[Artefact], number: int = 1) -> Path | None:
         """The folder of a preference model that the policy does not learn from: trained now, or brought, or None."""
@@ -343,9 +359,8 @@ class Pipeline(Session):
         also = {name: path for name, path in paths.items() if isinstance(path, Path)}
         made = [asked, preferences] if isinstance(start, Path) else [asked, start, preferences]
         read = self.read(*made, **also)
-        return self.stage(
-            name, settings, read, lambda out: reinforcement.run(settings, inputs, out), reinforcement.told
-        )
+        work = partial(reinforcement.run, settings, inputs)
+        return self.stage(name, settings, read, work, reinforcement.told, code=reinforcement.CODE)
 
     def measure(
         self, asked: Artefact, preferences: Artefact, trained: Mapping[str, Path], written: Written | None = None
@@ -369,12 +384,18 @@ class Pipeline(Session):
             return measure.run(settings, inputs, lambda name: self.engine(models[name]), out, rater)
 
         tables = (asked, written.replies, written.revisions, *written.labels) if written else (asked,)
-        return self.stage(MEASURE, settings, self.read(*tables, preferences, **models), work)
+        return self.stage(MEASURE, settings, self.read(*tables, preferences, **models), work, code=measure.CODE)
 
     def _source_hash(self, name: str) -> str:
         """The hash of a source of prompts: of its file, or of a dataset's rows."""
         source = located(name)
         return self.hash(source) if isinstance(source, Path) else dataset_hash(source, self.recipe.prompts.columns)
+
+    def _fitness(self) -> dict[str, object]:
+        """What critic and judge are measured on: their questions are kept in the same stage as what they wrote."""
+        given = self.recipe.fitness.model_dump(mode="json")
+        asked = {name: value for name, value in given.items() if f"fitness.{name}" not in DECIDABLE}
+        return {"fitness": {**asked, "rater": self.recipe.measure.rater.value}}
 
     def _constitution(self) -> dict[str, object]:
         return {"constitution": self.run.constitution.hash}

@@ -62,11 +62,13 @@ class Redo:
 def redo(run: RunDirectory, new: Constitution) -> Redo:
     """What `run`'s recipe would ask again under `new`.
 
-    Raises RecipeError when `new` has too few worked examples, and RunError for a run without a constitution at work.
+    Raises RecipeError when `new` has too few worked examples, and RunError for a run without a constitution at work,
+    or with one that was edited since.
     """
     if run.recipe.method is Method.RLHF:
         cause = "the run learns from human comparisons, and its constitution asks nothing of any model"
         raise RunError(cause, place=str(run.path), remedy="Name a run by method cai")
+    run.refuse_edits()
     found = {artefact.name: artefact for artefact in run.artefacts()}
     asking = (CRITIQUE_REVISION, RESPONSE_PAIRS, AI_FEEDBACK, MEASURE)
     questions: list[Questions] = []

@@ -1,5 +1,7 @@
 """An engine with a memory answers as the engine alone would, and asks nothing twice."""
 
+import math
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -8,8 +10,9 @@ from solon.conversation import Conversation, Prompt, Role, Turn
 from solon.engines.base import Completion, Finish, Sampling
 from solon.engines.remembering import RememberingEngine
 from solon.engines.scripted import ScriptedEngine
-from solon.errors import EngineError
-from solon.runs.answers import Usage, answers_in
+from solon.errors import EngineError, RunError
+from solon.recipe import EngineSettings, Matmul
+from solon.runs.answers import Answer, Usage, answers_in
 
 SAMPLING = Sampling(16, 1.0, 1.0, ("\n\nHuman:",))
 
@@ -90,3 +93,50 @@ def test_tokens_are_counted_for_the_foresight_and_not_handed_out(tmp_path: Path)
         (given,) = RememberingEngine(whole, "weights", "s", answers).generate([prompt("hello there")], [1], SAMPLING)
         assert given == Completion("two words", Finish.END)
         assert answers.usage()["s", "assistant"] == Usage(1, 0, whole.count_tokens(prompt("hello there")), 3)
+
+
+SHAPES = ["text", ["text"], ["text", "no finish"], ["text", "error"], [1, "end"], {"text": "end"}, None, [0.5, 0.5]]
+
+
+@pytest.mark.parametrize("value", SHAPES)
+def test_a_kept_value_that_is_no_completion_is_told_and_asked_again(tmp_path: Path, value: object) -> None:
+    """Whole by its checksum and of another shape, as only another program writes it."""
+    with answers_in(tmp_path) as answers:
+        remembering = RememberingEngine(engine(), "weights", "s", answers)
+        right = remembering.generate([prompt("a")], [1], SAMPLING)
+        replace_all(tmp_path, value)
+        with pytest.raises(RunError, match=r"answers\.sqlite: the kept answer .* is damaged"):
+            remembering.generate([prompt("a")], [1], SAMPLING)
+        assert remembering.generate([prompt("a")], [1], SAMPLING) == right
+
+
+@pytest.mark.parametrize("value", [[-1.0], [-1.0, -2.0, -3.0], [-1.0, "x"], [-1.0, math.nan], [-1.0, True], "ab", None])
+def test_a_kept_value_that_is_no_choice_is_told(tmp_path: Path, value: object) -> None:
+    with answers_in(tmp_path) as answers:
+        remembering = RememberingEngine(engine(), "weights", "s", answers)
+        remembering.choose([prompt("a")], ["A", "B"])
+        replace_all(tmp_path, value)
+        with pytest.raises(RunError, match="is damaged"):
+            remembering.choose([prompt("a")], ["A", "B"])
+
+
+@pytest.mark.parametrize("settings", [EngineSettings(matmul=Matmul.MEDIUM), EngineSettings(window=32)])
+def test_answers_under_other_settings_are_not_taken(tmp_path: Path, settings: EngineSettings) -> None:
+    inner = engine()
+    with answers_in(tmp_path) as answers:
+        for each in (EngineSettings(), EngineSettings(batch=3), settings):
+            RememberingEngine(inner, "weights", "s", answers, each).generate([prompt("a")], [1], SAMPLING)
+    assert len(inner.prompts) == 2
+
+
+def replace_all(folder: Path, value: object) -> None:
+    """Every kept value by another, with the checksum that its row then has."""
+    with answers_in(folder) as answers:
+        connection = sqlite3.connect(answers.path)
+        rows = connection.execute(
+            "SELECT key, stage, reply_as, prompt_tokens, completion_tokens FROM answers"
+        ).fetchall()
+        with connection:
+            connection.execute("DELETE FROM answers")
+        connection.close()
+        answers.keep(Answer(key, value, *rest) for key, *rest in rows)

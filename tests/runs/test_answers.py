@@ -114,3 +114,90 @@ def test_a_kill_leaves_whole_batches(tmp_path: Path) -> None:
         kept = [len(answers.find([f"{batch}-{n}" for n in range(20)], "s")) for batch in range(100)]
     assert kept[:7] == [20] * 7
     assert set(kept) <= {0, 20}
+
+
+# Damage ---------------------------------------------------------------------------------------------------------------
+
+
+def change(file: Path, statement: str, *values: object) -> None:
+    connection = sqlite3.connect(file)
+    with connection:
+        connection.execute(statement, values)
+    connection.close()
+
+
+def kept(folder: Path) -> Path:
+    folder.mkdir()
+    with answers_in(folder) as answers:
+        answers.keep(answer(str(number), ["The same long text of an answer", "end"]) for number in range(9))
+    return folder / ANSWERS
+
+
+@pytest.mark.parametrize("place", range(0, 31, 5))
+@pytest.mark.parametrize("to", [b"X", b"\xff", b"\0"])
+def test_a_byte_that_flipped_in_an_answer_is_told_and_the_others_are_kept(
+    tmp_path: Path, place: int, to: bytes
+) -> None:
+    file = kept(tmp_path / "run")
+    content = bytearray(file.read_bytes())
+    start = content.index(b"The same long text")
+    content[start + place : start + place + 1] = to
+    file.write_bytes(content)
+    keys = [str(number) for number in range(9)]
+    with answers_in(file.parent) as answers, pytest.raises(RunError) as caught:
+        answers.find(keys, "s")
+    assert f"{ANSWERS}: the kept answer" in str(caught.value) and "is damaged. Run the same command" in str(
+        caught.value
+    )
+    with answers_in(file.parent) as answers:
+        assert len(answers.find(keys, "s")) == 8
+
+
+@pytest.mark.parametrize(
+    "column", ["value = '[\"other\", \"end\"]'", "value = '{'", "value = x'00'", "stage = 't'", "prompt_tokens = 'x'",
+               "checksum = ''", "reply_as = 'revision'"]
+)  # fmt: skip
+def test_every_column_is_covered(tmp_path: Path, column: str) -> None:
+    file = kept(tmp_path / "run")
+    change(file, f"UPDATE answers SET {column} WHERE key = '3'")
+    with answers_in(file.parent) as answers:
+        assert len(answers.find(["2"], "s")) == 1
+        with pytest.raises(RunError, match="the kept answer 3 is damaged"):
+            answers.find(["2", "3"], "s")
+
+
+def test_many_damaged_answers_are_told_and_removed_at_once(tmp_path: Path) -> None:
+    file = kept(tmp_path / "run")
+    change(file, "UPDATE answers SET value = '[]' WHERE key < '4'")
+    with answers_in(file.parent) as answers:
+        with pytest.raises(RunError, match="the kept answer 1 is damaged, and 3 more"):
+            answers.find(["1"], "s")
+        assert len(answers.find([str(number) for number in range(9)], "s")) == 5
+
+
+def test_an_answer_of_another_shape_is_told(tmp_path: Path) -> None:
+    with answers_in(tmp_path) as answers:
+        answers.keep([answer("a", {"text": 1}), answer("b", [1.5])])
+        assert answers.find(["b"], "s", lambda value: isinstance(value, list)) == {"b": [1.5]}
+        with pytest.raises(RunError, match="the kept answer a is damaged"):
+            answers.find(["a", "b"], "s", lambda value: isinstance(value, list))
+        assert answers.find(["a"], "s") == {}
+
+
+def test_what_is_damaged_in_an_earlier_run_is_asked_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = kept(tmp_path / "old")
+    change(file, "UPDATE answers SET value = '[1]' WHERE key = '3'")
+    before = file.read_bytes()
+    (tmp_path / "new").mkdir()
+    with answers_in(tmp_path / "new", [file.parent]) as answers:
+        assert set(answers.find(["2", "3"], "s")) == {"2"}
+    assert "the answer 3 is damaged there and is asked again" in caplog.text
+    assert file.read_bytes() == before
+
+
+def test_no_link_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").write_bytes(b"")
+    (tmp_path / ANSWERS).symlink_to(tmp_path / "elsewhere")
+    with answers_in(tmp_path) as answers, pytest.raises(RunError, match="it is a link"):
+        answers.keep([answer("a")])
+    assert (tmp_path / "elsewhere").read_bytes() == b""

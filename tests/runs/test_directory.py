@@ -96,7 +96,7 @@ def test_a_bad_constitution_leaves_no_folder(tmp_path: Path, constitution: Path)
     ("content", "cause"),
     [
         (None, "the folder is no run: it lacks run.json. Start one with: solon run"),
-        ("{", "run.json is damaged"),
+        ("{", "run.json: the file is damaged"),
         ('{"format": 99, "solon": "9.9"}', "the run was made by solon 9.9"),
     ],
 )
@@ -330,7 +330,7 @@ def test_seconds_are_summed_over_sessions(run: RunDirectory) -> None:
 # Stopping -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_first_signal_finishes_what_is_in_flight(run: RunDirectory, number: signal.Signals) -> None:
     asked: list[int] = []
 

@@ -163,7 +163,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(
 
     with monkeypatch.context() as patched:
         patched.setattr(os, operation, full)
-        with pytest.raises(RunError, match=r"j: cannot write: No space left on device\. Make room"):
+        with pytest.raises(RunError, match=r"j: cannot write: No space left on device \(.* are needed\)\. Make room"):
             journal.append(Chunk("a", 2, 2, 6), [{}], 0)
     assert path.read_bytes() == before
     journal.append(Chunk("a", 2, 2, 6), [{}], 0)

@@ -1,15 +1,27 @@
-import json
+import errno
+import fcntl
 import os
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from solon.errors import RunError
-from solon.runs.lock import Owner, locked, owner_of, process_start
+from solon.runs.interrupt import Interrupted
+from solon.runs.lock import (
+    End,
+    Owner,
+    SessionRecord,
+    last_session,
+    locked,
+    owner_of,
+    process_start,
+    write_record,
+)
 
 HOLD = """
 import sys
@@ -36,7 +48,7 @@ def test_a_second_process_is_refused_with_pid_and_host(tmp_path: Path, holder: s
     with pytest.raises(RunError) as caught, locked(tmp_path):
         pass
     assert f"process {holder.pid} on {socket.gethostname()} works on this run" in str(caught.value)
-    assert f"delete {tmp_path / 'lock'}" in str(caught.value)
+    assert "Wait for it or stop it" in str(caught.value)
     owner = owner_of(tmp_path)
     assert owner is not None and owner.pid == holder.pid
 
@@ -57,7 +69,8 @@ def test_a_killed_owner_leaves_a_stale_lock_that_is_reclaimed_with_a_notice(
     holder.wait()
     assert owner_of(tmp_path) is None
     with locked(tmp_path):
-        assert f"a stale lock of process {holder.pid}, which is gone, was reclaimed" in caplog.text
+        told = f"the session of process {holder.pid} on {socket.gethostname()} was interrupted and recorded no end"
+        assert told in caplog.text
 
 
 def test_a_dead_owner_that_nobody_waited_for_is_gone_too(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
@@ -71,26 +84,75 @@ def test_the_same_process_cannot_lock_twice(tmp_path: Path) -> None:
         pass
 
 
-def test_a_recycled_process_id_is_not_mistaken_for_the_owner(tmp_path: Path) -> None:
-    recycled = Owner(pid=os.getpid(), host=socket.gethostname(), started="another boot/12345")
-    (tmp_path / "lock").write_text(recycled.model_dump_json())
-    with locked(tmp_path):
-        owner = owner_of(tmp_path)
-        assert owner is not None and owner.started == process_start(os.getpid())
+LIES = [
+    Owner(pid=os.getpid(), host=socket.gethostname(), started=""),
+    Owner(pid=2**22 + 1, host=socket.gethostname(), started="another boot/12345"),
+    Owner(pid=1, host="a container that was made anew", started="x"),
+]
 
 
-def test_another_host_is_believed(tmp_path: Path) -> None:
-    (tmp_path / "lock").write_text(Owner(pid=1, host="elsewhere", started="x").model_dump_json())
-    with pytest.raises(RunError, match="process 1 on elsewhere works on this run"), locked(tmp_path):
+@pytest.mark.parametrize("owner", LIES)
+def test_whatever_the_record_says_a_living_owner_keeps_everybody_out(
+    tmp_path: Path, holder: subprocess.Popen[str], owner: Owner
+) -> None:
+    """As from another container: the number is not known here, or another process has it."""
+    write_record(tmp_path, SessionRecord(owner=owner))
+    with pytest.raises(RunError, match="works on this run"), locked(tmp_path):
         pass
-    assert json.loads((tmp_path / "lock").read_text())["host"] == "elsewhere"
+    assert owner_of(tmp_path) is not None
+    (tmp_path / "session.json").unlink()
+    with pytest.raises(RunError, match="works on this run"), locked(tmp_path):
+        pass
 
 
-@pytest.mark.parametrize("content", [b'{"pid": 1', b"\0\0\0", b"[]", b"{}"])
-def test_a_lock_torn_by_a_crash_is_reclaimed(tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture) -> None:
-    (tmp_path / "lock").write_bytes(content)
+@pytest.mark.parametrize("owner", [*LIES, Owner.this_process()])
+def test_whatever_the_record_says_a_dead_owner_keeps_nobody_out(
+    tmp_path: Path, owner: Owner, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The record of a container that is gone, or of a process whose number this one got."""
+    write_record(tmp_path, SessionRecord(owner=owner))
+    (tmp_path / "lock").touch()
+    assert owner_of(tmp_path) is None
     with locked(tmp_path):
-        assert "that a crash left unreadable, was reclaimed" in caplog.text
+        assert f"the session of {owner} was interrupted and recorded no end" in caplog.text
+        assert owner_of(tmp_path) == Owner.this_process()
+
+
+@pytest.mark.parametrize("content", [b'{"pid": 1', b"\0\0\0", b"[]", b"[" * 9999, b'{"end": "unheard of"}'])
+def test_a_record_torn_by_a_crash_keeps_nobody_out(
+    tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "session.json").write_bytes(content)
+    assert last_session(tmp_path) is None
+    with locked(tmp_path):
+        assert "the last session was interrupted" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("error", "record"),
+    [
+        (None, SessionRecord(end=End.DONE)),
+        (Interrupted("as asked"), SessionRecord(end=End.STOPPED)),
+        (KeyboardInterrupt(), SessionRecord(end=End.STOPPED)),
+        (RunError("no room", place="x"), SessionRecord(end=End.FAILED, why="x: no room")),
+        (ZeroDivisionError(), SessionRecord(end=End.FAILED, why="ZeroDivisionError")),
+    ],
+)
+def test_how_a_session_ended_is_kept(tmp_path: Path, error: BaseException | None, record: SessionRecord) -> None:
+    with suppress(BaseException), locked(tmp_path):
+        assert last_session(tmp_path) == SessionRecord(owner=Owner.this_process())
+        if error:
+            raise error
+    assert last_session(tmp_path) == record
+
+
+def test_a_file_system_without_locks_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(RunError, match=r"cannot lock files \(Function not implemented\).*local disk"), locked(tmp_path):
+        pass
 
 
 def test_a_lock_is_given_back_after_an_error(tmp_path: Path) -> None:

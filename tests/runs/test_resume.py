@@ -20,6 +20,7 @@ FILES = [
     "constitution.yaml",
     "recipe.yaml",
     "run.json",
+    "session.json",
 ]
 
 

@@ -80,6 +80,7 @@ def export(run: Path, output: Path) -> None:
     artefact = directory.finished(CRITIQUE_REVISION)
     if artefact is None:
         raise RunError("the run has no chains yet", place=str(run), remedy=f"Go on with: solon run {run}")
+    directory.refuse_edits()  # a chain shows the requests of the principles that were used
     found, left_out = chains_of_rows(artefact.rows(), directory.constitution, directory.recipe.name)
     write_atomically(output, "".join(chain_line(chain) for chain in found))
     click.echo(plain(f"Wrote {len(found)} chains to {output}; {left_out} with a failed step left out", lines=False))

@@ -139,6 +139,7 @@ def _plan(files: Sequence[Path], options: Options) -> Plan:
 
 def _subject(folder: Path, answers_as: AnswersAs, settings: EngineSettings) -> Subject:
     from solon.engines.local import LocalEngine, folder_hash
+    from solon.engines.rounding import keyed
     from solon.evals.benchmarks.scoring import scores_of
     from solon.evals.benchmarks.session import Subject
     from solon.model_folders.check import check_folder
@@ -149,7 +150,7 @@ def _subject(folder: Path, answers_as: AnswersAs, settings: EngineSettings) -> S
         answers_as,
         load_engine=lambda: LocalEngine.load(folder, settings),
         load_scores=lambda: scores_of(folder, settings),
-        settings={"rendering": settings.rendering},
+        settings=keyed(settings),
     )
 
 

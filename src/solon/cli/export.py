@@ -49,10 +49,14 @@ def model(run: Path, folder: Path, model: str, weights: str) -> None:
     It holds weights and tokenizer, the constitution, and a model card that names constitution, data and base model by
     hash, the settings, and what was measured. Nothing is sent anywhere.
     """
+    from solon.cli.terminal import plain
     from solon.report.export import Weights, export_model
     from solon.runs import RunDirectory
 
-    done = export_model(RunDirectory.open(run), model, Weights(weights), folder)
+    directory = RunDirectory.open(run)
+    done = export_model(directory, model, Weights(weights), folder)
+    for edit in directory.edits():
+        click.echo(plain(f"Mind this: {edit}; the model card says so", lines=False), err=True)
     click.echo(f"Model: {done}")
     click.echo(f"To put it on the Hugging Face hub: hf upload NAME/{model} {shlex.quote(str(done))}")
 

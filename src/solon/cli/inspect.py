@@ -13,6 +13,7 @@ from solon.intervals import interval, per_cent
 
 if TYPE_CHECKING:
     from solon.runs import RunDirectory
+    from solon.runs.lock import SessionRecord
 
 RUN = click.argument("run", type=click.Path(path_type=Path))
 
@@ -28,20 +29,25 @@ def status(run: Path) -> None:
     """Say how far a run is.
 
     Lists every stage with its rows, or where a model is trained the steps, what became of them and the time it took (a
-    stage that was taken over from another run took it there), and whether a process is at work.
+    stage that was taken over from another run took it there), whether a process is at work, and if none is, how the
+    last one ended.
     """
     from solon.cli.display import clock
-    from solon.cli.terminal import print_table
+    from solon.cli.terminal import plain, print_table
     from solon.evals.results import counted, results, stages_of
     from solon.runs import RunDirectory, owner_of
+    from solon.runs.lock import last_session
 
     directory = RunDirectory.open(run)
     figures = results(directory)
     stages = figures["stages"]
+    damaged = directory.damaged()
     adopted = {artefact.name for artefact in directory.artefacts() if artefact.manifest.adopted_from}
     rows = []
     for number, name in enumerate(stages_of(directory.recipe), start=1):
-        if name in stages:
+        if name in damaged:
+            rows.append([f"{number} {name}", "damaged", "", "", ""])
+        elif name in stages:
             facts = stages[name]
             outcomes = ", ".join(f"{outcome} {count:,}" for outcome, count in facts["outcomes"].items())
             state = "taken over" if name in adopted else "finished"
@@ -50,11 +56,27 @@ def status(run: Path) -> None:
             begun = (directory.path / f"{number:02d}-{name}").is_dir()
             rows.append([f"{number} {name}", "begun" if begun else "to come", "", "", ""])
     print_table(f"Run {directory.path}, recipe '{directory.recipe.name}'", STATUS_HEAD, rows)
+    for remark in figures.get("remarks", ()):
+        click.echo(plain(remark, lines=False))
     owner = owner_of(directory.path)
     if owner is not None:
-        click.echo(f"At work: process {owner.pid} on {owner.host}")
+        click.echo(plain(f"At work: {owner}", lines=False))
     elif figures["unfinished"]:
-        click.echo(f"Nobody is at work. Go on with: solon run {directory.path}")
+        ended = plain(how_it_ended(last_session(directory.path)), lines=False)
+        click.echo(f"Nobody is at work. {ended}Go on with: solon run {directory.path}")
+
+
+def how_it_ended(session: SessionRecord | None) -> str:
+    """A sentence on the session before, where it did not do what it was asked; else nothing."""
+    from solon.runs.lock import End
+
+    if session is None or session.end is End.DONE:
+        return ""
+    if session.end is End.STOPPED:
+        return "The last session was interrupted, as it was asked to stop. "
+    if session.end is End.FAILED:
+        return f"The last session failed: {session.why.rstrip('.')}. "
+    return "The last session was interrupted (no end recorded: it was killed, or the machine stopped). "
 
 
 STATUS_HEAD = ("Stage", "State", "Holds", "Outcomes", "Time")
@@ -117,6 +139,8 @@ def print_results(directory: RunDirectory) -> None:
     from solon.report.sentences import fitness_sentences, judge_details, reinforcement_sentences, snapshot_sentences
 
     figures = results_of(directory)
+    for remark in figures.get("remarks", ()):
+        click.echo(plain(remark, lines=False))
     fitness, quality = figures.get("fitness", {}), figures.get("label_quality", {})
     if figures["models"]:
         _print_models(figures["models"])

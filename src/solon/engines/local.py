@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from solon.conversation import Prompt
-from solon.digest import digest, digest_file
+from solon.digest import digest_model
 from solon.engines.base import Choosing, Completion, Continuation, Sampling
 from solon.engines.batch import Prefixes
 from solon.engines.choose import choice_of, choose, common_length
@@ -230,9 +230,8 @@ def loaded_as(dtype: Dtype, device: str) -> torch.dtype | str:
 
 
 def folder_hash(path: Path) -> str:
-    """12 hexadecimal digits over a model folder's configuration, tokenizer and weights."""
-    files = sorted(file for file in path.iterdir() if file.suffix in {".json", ".safetensors", ".jinja", ".model"})
-    return digest([(file.name, digest_file(file)) for file in files])[:12]
+    """12 hexadecimal digits over all of a model folder that can change what the model does."""
+    return digest_model(path)[:12]
 
 
 def _resolved(folder: str | Path) -> Path:

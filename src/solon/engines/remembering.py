@@ -1,35 +1,42 @@
 """An engine that asks a model only what it has not been asked before.
 
-It stands around any engine. A question's key is the digest of all that can change its answer: the model's weights, the
-text as it is rendered, the seed, how tokens are drawn, the window (DESIGN section 4), and the numbers that the model
-computes in. Known answers are taken from the run's store, the others are asked in one call and are durable before
-anyone sees them. Stages do not notice. A failed call is no answer and is asked again next time. Answers hold texts and
-log-probabilities of options; the tokens of a completion are not kept, and are not handed out for new ones either, so
-that both kinds look the same.
+It stands around any engine. A question's key is the digest of all that can change its answer: the model's folder, the
+text as it is rendered, the seed, how tokens are drawn, the window, the numbers that the model computes in, the engine's
+settings and the version of the code that asks (DESIGN section 4). Known answers are taken from the run's store, the
+others are asked in one call and are durable before anyone sees them. Stages do not notice. A failed call is no answer
+and is asked again next time. Answers hold texts and log-probabilities of options; the tokens of a completion are not
+kept, and are not handed out for new ones either, so that both kinds look the same. A kept value of another shape than
+an answer's is refused by the store, as damage is.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from solon.conversation import Prompt, Rendering
 from solon.digest import digest
 from solon.engines.base import Completion, Continuation, Engine, Finish, Sampling
+from solon.engines.rounding import CODE, keyed
+from solon.recipe import EngineSettings
 from solon.runs.answers import Answer, Answers
 
 
 class RememberingEngine:
-    """`inner`, whose weights have the hash `model`, asked for `stage` through a store of answers."""
+    """`inner`, whose folder has the hash `model`, asked for `stage` through a store of answers."""
 
-    def __init__(self, inner: Engine, model: str, stage: str, answers: Answers) -> None:
+    def __init__(
+        self, inner: Engine, model: str, stage: str, answers: Answers, settings: EngineSettings | None = None
+    ) -> None:
         self.inner = inner
         self.name = inner.name
         self.window = inner.window
         self.dtype = inner.dtype
         self.rendering: Rendering = inner.rendering
         self.choosing = inner.choosing
-        self._asked_of = (model, inner.rendering.name, inner.window, inner.dtype)
+        settings = settings or EngineSettings()
+        self._asked_of = (model, inner.rendering.name, inner.window, inner.dtype, CODE, keyed(settings))
         self._stage = stage
         self._answers = answers
 
@@ -40,7 +47,7 @@ class RememberingEngine:
             digest("generate", *self._asked_of, self._text(prompt), seed, *drawing)
             for prompt, seed in zip(prompts, seeds, strict=True)
         ]
-        known = self._answers.find(keys, self._stage)
+        known = self._answers.find(keys, self._stage, _is_completion)
         owed = [index for index, key in enumerate(keys) if key not in known]
         fresh: dict[int, Completion] = {}
         if owed:
@@ -59,7 +66,7 @@ class RememberingEngine:
     def choose(self, prompts: Sequence[Prompt], options: Sequence[str]) -> list[tuple[float, ...]]:
         """See `Engine.choose`."""
         keys = [digest("choose", *self._asked_of, self._text(prompt), list(options)) for prompt in prompts]
-        known = self._answers.find(keys, self._stage)
+        known = self._answers.find(keys, self._stage, lambda value: _is_choice(value, len(options)))
         owed = [index for index, key in enumerate(keys) if key not in known]
         fresh: dict[int, tuple[float, ...]] = {}
         if owed:
@@ -93,3 +100,15 @@ def _kept(completion: Completion) -> list[str]:
 def _completion(value: Sequence[str]) -> Completion:
     text, finish, *thinking = value
     return Completion(text, Finish(finish), thinking="".join(thinking))
+
+
+def _is_completion(value: Any) -> bool:
+    """Whether a kept value is text, finish and perhaps further texts; a failed call is never kept."""
+    texts = isinstance(value, list) and len(value) >= 2 and all(isinstance(each, str) for each in value)
+    return texts and value[1] in {finish.value for finish in Finish if finish is not Finish.ERROR}
+
+
+def _is_choice(value: Any, count: int) -> bool:
+    """Whether a kept value is a log-probability for each of `count` options; one of minus infinity is possible."""
+    numbers = isinstance(value, list) and len(value) == count
+    return numbers and all(type(each) is float and not math.isnan(each) and each < math.inf for each in value)

@@ -29,6 +29,8 @@ from solon.stages.asking import ask
 from solon.stages.checks import check_reply
 from solon.stages.tables import HELD_OUT_KINDS, MESSAGES, STRING, Kind, Labels, assistant_turn, fit, prompt_in, reply_in
 
+CODE = 1
+"""The version of this stage's code; raised with every change that makes other rows of the same inputs."""
 SCHEMA = pa.schema(
     [
         ("model", STRING),

@@ -20,6 +20,8 @@ from solon.outcome import Outcome
 from solon.runs import Artefact, Row, StageFolder
 from solon.stages.tables import MESSAGES, STRING, Kind, prompt_in
 
+CODE = 1
+"""The version of this stage's code; raised with every change that makes other rows of the same inputs."""
 SCHEMA = pa.schema(
     [
         ("row_id", STRING),

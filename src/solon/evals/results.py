@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from solon.recipe import Method, Recipe
-from solon.runs import RunDirectory
+from solon.runs import Artefact, RunDirectory
 
 PROMPTS, RESPONSES, CRITIQUE_REVISION = "prompts", "responses", "critique-revision"
 SL_CAI, RESPONSE_PAIRS, AI_FEEDBACK = "sl-cai", "response-pairs", "ai-feedback"
@@ -81,8 +81,8 @@ def results(run: RunDirectory) -> dict[str, Any]:
     labels by themselves, `solon.stages.label_quality`), `labels` (AI labels against the known order),
     `preference_model`, `reinforcement` (algorithm, steps, why it stopped early, signs of over-training; of the last
     round), `snapshots` (of the policy: measures by step, signs of over-training) and `fitness` (of the critic and the
-    judge on questions with known answers). A run of several rounds has `rounds`: for each what was labelled and learnt
-    in it.
+    judge on questions with known answers), and `remarks` where something was edited or is damaged. A run of several
+    rounds has `rounds`: for each what was labelled and learnt in it.
     """
     stages: dict[str, Any] = {}
     models: Mapping[str, Any] = {}
@@ -90,7 +90,8 @@ def results(run: RunDirectory) -> dict[str, Any]:
     fitness: dict[str, Any] = {}
     policies = policies_of(run.recipe)
     scorers = {in_round(PREFERENCE_MODEL, number) for number in range(1, run.recipe.rounds + 1)}
-    for artefact in run.artefacts():
+    artefacts = {artefact.name: artefact for artefact in run.artefacts()}
+    for artefact in artefacts.values():
         name, manifest, facts = artefact.name, artefact.manifest, artefact.facts
         stages[name] = {"seconds": manifest.seconds, "rows": manifest.rows, "outcomes": dict(manifest.outcomes)}
         fitness |= facts.get("fitness") or {}
@@ -112,8 +113,10 @@ def results(run: RunDirectory) -> dict[str, Any]:
                 further["preference_model"] = {**further.get("preference_model", {}), **facts["preference_model"]}
     if fitness:
         further["fitness"] = fitness
+    if remarks := run.remarks():
+        further["remarks"] = remarks
     if run.recipe.rounds > 1:
-        further["rounds"] = [_round(run, number) for number in range(1, run.recipe.rounds + 1)]
+        further["rounds"] = [_round(artefacts, number) for number in range(1, run.recipe.rounds + 1)]
     return {
         "models": {name: dict(measures) for name, measures in models.items()},
         "stages": stages,
@@ -122,13 +125,13 @@ def results(run: RunDirectory) -> dict[str, Any]:
     }
 
 
-def _round(run: RunDirectory, number: int) -> dict[str, Any]:
+def _round(found_in: Mapping[str, Artefact], number: int) -> dict[str, Any]:
     """What one round labelled and learnt, as far as it is finished; `labels` and `accuracy` are of that round."""
     found: dict[str, Any] = {"round": number}
-    if (labels := run.finished(in_round(AI_FEEDBACK, number))) is not None:
+    if (labels := found_in.get(in_round(AI_FEEDBACK, number))) is not None:
         found["outcomes"] = dict(labels.manifest.outcomes)
-    if (preferences := run.finished(in_round(PREFERENCE_MODEL, number))) is not None:
+    if (preferences := found_in.get(in_round(PREFERENCE_MODEL, number))) is not None:
         found |= {key: preferences.facts[key] for key in ("examples", "accuracy") if key in preferences.facts}
-    if (policy := run.finished(in_round(RL_CAI, number))) is not None:
+    if (policy := found_in.get(in_round(RL_CAI, number))) is not None:
         found |= {key: policy.facts[key] for key in ("score", "kl", "length") if policy.facts.get(key) is not None}
     return found

@@ -27,6 +27,8 @@ from solon.recipe import MeasureSettings
 from solon.runs import Artefact, Row, StageFolder
 from solon.stages.tables import Kind, prompt_in, reply_in
 
+CODE = 1
+"""The version of this stage's code; raised with every change that makes other rows of the same inputs."""
 SCORES = ("score", "held_out_score")
 SCHEMA = pa.schema([("step", pa.int64()), *measure.SCHEMA, *((name, pa.float64()) for name in SCORES)])
 GOOD = "good"

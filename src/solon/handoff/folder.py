@@ -96,11 +96,13 @@ def export_handoff(
 
     Rewards are from the folder's own preference model, or from the server at `url`. The training prompts are those of
     `steps` steps, the recipe's number when None. Raises RunError when a stage up to the preference model is not
-    finished or damaged, when the folder holds something, and when no prompt can be handed on, RecipeError when the
-    recipe draws replies as no policy gradient can use them, and InputError for a `url` with a password in it.
+    finished or damaged, when recipe or constitution were edited since, when the folder holds something, and when no
+    prompt can be handed on, RecipeError when the recipe draws replies as no policy gradient can use them, and
+    InputError for a `url` with a password in it.
     """
     if url is not None and (fault := address_fault(url)):
         raise InputError(fault, place="--url")  # it stands in several of the folder's files
+    run.refuse_edits()  # its settings go into the folder as those that its models were made with
     _refuse_drawing(run)
     if run.recipe.method is Method.RLHF:
         cause = "a hand-off goes on from SL-CAI, and a run by method rlhf has none"

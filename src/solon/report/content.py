@@ -68,6 +68,8 @@ class Content:
     """None when none was at work: people taught."""
     seed: int
     models: tuple[tuple[str, str], ...]
+    remarks: tuple[str, ...]
+    """What was edited or is damaged, to be known before anything is believed."""
     headline: tuple[str, ...]
     rated: Table | None
     form: Table | None
@@ -94,7 +96,7 @@ class Content:
 def content_of(run: RunDirectory) -> Content:
     """Read a run directory, finished or not."""
     figures = names.results(run)
-    stages = {artefact.name: artefact for artefact in run.artefacts()}
+    stages = {artefact.name: artefact for artefact in run.artefacts(verified=True)}
     rated = samples.ratings(stages.get(names.MEASURE))
     feedback = stages[names.AI_FEEDBACK].rows() if names.AI_FEEDBACK in stages else []
     revisions = stages[names.CRITIQUE_REVISION].rows() if names.CRITIQUE_REVISION in stages else []
@@ -105,6 +107,7 @@ def content_of(run: RunDirectory) -> Content:
         constitution=run.constitution if recipe.method is Method.CAI else None,
         seed=recipe.seed,
         models=tuple((part, name) for part, name in recipe.models.model_dump().items() if name is not None),
+        remarks=tuple(figures.get("remarks", ())),
         headline=tuple(headline(figures)),
         rated=measures_table(models, _LABEL_COLUMNS),
         form=measures_table(models, _FORM_COLUMNS),

@@ -53,6 +53,7 @@ def card(run: RunDirectory, artefact: Artefact, *, adapter: bool = False) -> str
         f"# {model} of the run {_code(recipe.name)}",
         f"A language model {_made(recipe, model)} with "
         f"Solon {solon.__version__}. Its licence is that of the base model and of the data; look at both first.",
+        "\n\n".join(f"**Mind this:** {_code(remark)}" for remark in run.edits()),
         _usage(run, artefact, adapter),
         "" if by_people else _constitution(run),
         _provenance(run, model),
@@ -183,7 +184,7 @@ def _models_and_files(artefact: Artefact, stages: Sequence[str]) -> list[tuple[s
     """The hashes in a stage's key that are no other stage's: of models by their part, of files by their name."""
     key = artefact.manifest.key
     files: Mapping[str, object] = key.get("files", {})
-    own = {"settings", "seed", "files", "held_out", "reserved", "constitution", *stages}
+    own = {"settings", "seed", "engine", "code", "fitness", "files", "held_out", "reserved", "constitution", *stages}
     return [*files.items(), *((name, value) for name, value in key.items() if name not in own)]
 
 
@@ -194,7 +195,7 @@ def _training(facts: Mapping[str, Any]) -> str:
 
 def _measures(run: RunDirectory, model: str) -> str:
     models: dict[str, Any] = dict(results(run)["models"])
-    alone = run.finished(SL_CAI_MEASURE)
+    alone = next((artefact for artefact in run.artefacts() if artefact.name == SL_CAI_MEASURE), None)
     if not models and alone is not None:
         models = dict(alone.facts.get("models", {}))
     if model not in models:

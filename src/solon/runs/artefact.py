@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from solon.digest import digest_file
+from solon.digest import digest_file, model_files
 from solon.errors import RunError
+from solon.runs.files import refuse_odd
 from solon.runs.journal import Row
 from solon.runs.lazy import Lazy
 from solon.runs.manifest import ROWS, Manifest, read_manifest
@@ -32,10 +33,17 @@ class Artefact:
 
     @classmethod
     def open(cls, folder: Path) -> Artefact | None:
-        """The artefact in a stage's folder; None when unfinished, RunError when a file is missing or cut short."""
+        """The artefact in a stage's folder; None when unfinished.
+
+        Raises RunError when a file is missing or cut short, when the manifest is none that a stage here can have
+        written, and when a link lies where the stage's own folders and files should.
+        """
+        refuse_odd(folder)
         manifest = read_manifest(folder)
         if manifest is None:
             return None
+        for place in {place for name in manifest.files for place in (name, *_above(name))}:
+            refuse_odd(folder / place)
         for name, facts in manifest.files.items():
             path = folder / name
             if not path.is_file() or path.stat().st_size != facts.bytes:
@@ -86,19 +94,38 @@ class Artefact:
 
     @property
     def model(self) -> Path:
-        """The folder of the stage's model, hashes checked; raises RunError when the stage made none."""
+        """The folder of the stage's model, hashes checked; raises RunError when the stage made none.
+
+        A file that was put there since is refused as well: it could change what the model does.
+        """
         if not any(name.startswith("model/") for name in self.manifest.files):
             raise RunError(f"stage '{self.name}' made no model", place=str(self.path))
         self.verify("model/")
+        for name in model_files(self.path / "model"):
+            if f"model/{name}" not in self.manifest.files:
+                raise RunError(
+                    "the file was put into the model's folder after it was published",
+                    place=str(self.path / "model" / name),
+                    remedy="Remove it, or copy the model elsewhere and change it there",
+                )
         return self.path / "model"
 
-    def verify(self, prefix: str = "") -> None:
-        """Compare the hashes of all files whose name starts with `prefix`; raises RunError at the first mismatch."""
-        for name, facts in self.manifest.files.items():
-            if name.startswith(prefix) and name not in self._verified:
+    def verify(self, prefix: str | None = "") -> None:
+        """Compare the hashes of all files whose name starts with `prefix`, of none when None.
+
+        Raises RunError at the first mismatch.
+        """
+        for name, facts in self.manifest.files.items() if prefix is not None else ():
+            if name.startswith(prefix or "") and name not in self._verified:
                 if digest_file(self.path / name) != facts.sha256:
                     raise _damaged(self.path / name, self.path, "has other content than when published")
                 self._verified.add(name)
+
+
+def _above(name: str) -> list[str]:
+    """The folders that a file lies in, by their names."""
+    parts = name.split("/")
+    return ["/".join(parts[:length]) for length in range(1, len(parts))]
 
 
 def _damaged(path: Path, folder: Path, how: str) -> RunError:

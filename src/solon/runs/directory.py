@@ -4,14 +4,15 @@
         run.json             this folder is a run, and of which format
         recipe.yaml          every setting, resolved
         constitution.yaml    the constitution, copied
-        lock                 who works here
+        lock, session.json   held while a session works here; who it is, and how the last one ended
         answers.sqlite       what models answered, to be used again
         01-prompts/          a finished stage: rows.parquet, manifest.json, perhaps model/
         02-responses/        an unfinished one: begun.json, journal.jsonl, perhaps checkpoints/
 
 A stage folder remembers the key under which it was begun, settings and input hashes, and is refused under any other,
-naming what changed; results of different settings are never mixed (promise P4). A run that was made to reuse others
-takes over their finished stages whose key is its own, and their answers to questions that it would ask again.
+naming what changed; results of different settings are never mixed (promise P4), and recipe and constitution are refused
+when they were edited in the folder. Nothing is written through a link there. A run that was made to reuse others takes
+over their finished stages whose key is its own, and their answers to questions that it would ask again.
 """
 
 from __future__ import annotations
@@ -23,28 +24,38 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import solon
 from solon.constitution import Constitution, load_constitution, revision_principles
 from solon.errors import RunError, SolonError
 from solon.recipe import Recipe, WeakJudge, differences, dump_recipe, load_recipe
 from solon.recipe_file import differences_between
-from solon.runs.answers import Answers, answers_in
+from solon.runs.answers import ANSWERS, Answers, answers_in
 from solon.runs.artefact import Artefact
-from solon.runs.files import link_or_copy, sweep, sync, telling_of, write_atomically
+from solon.runs.edits import DECIDABLE, edited_constitution, edited_settings
+from solon.runs.files import (
+    link_or_copy,
+    read_object,
+    refuse_odd,
+    refuse_odd_entries,
+    sweep,
+    sync,
+    telling_of,
+    write_atomically,
+)
 from solon.runs.interrupt import StopRequest, catching_signals
 from solon.runs.journal import Journal
-from solon.runs.lock import LOCK, locked
-from solon.runs.manifest import MANIFEST, plain, write_manifest
+from solon.runs.lock import LOCK, SESSION, locked
+from solon.runs.manifest import BEGUN, JOURNAL, MANIFEST, ROWS, plain, write_manifest
 from solon.runs.processes import ALONE, Processes
-from solon.runs.stage import JOURNAL, Report, StageFolder, clear_work, ignore
+from solon.runs.stage import Report, StageFolder, clear_work, ignore
 
-FORMAT = 1
-RUN, RECIPE, CONSTITUTION, BEGUN = "run.json", "recipe.yaml", "constitution.yaml", "begun.json"
+FORMAT = 2
+RUN, RECIPE, CONSTITUTION = "run.json", "recipe.yaml", "constitution.yaml"
+OWN = frozenset({RUN, RECIPE, CONSTITUTION, LOCK, SESSION})
 ADOPTING = ".adopting"
 """Where the files of a stage of another run are gathered before it becomes this run's."""
-DECIDABLE = frozenset({"fitness.weak_judge"})
-"""Settings that say whether a run goes on and change no row of it, so that they may be decided under way."""
 STAGE = re.compile(r"(\d\d)-([a-z0-9]+(?:-[a-z0-9]+)*)")
 
 
@@ -57,6 +68,10 @@ class RunDirectory:
     constitution: Constitution
     reuses: tuple[Path, ...] = ()
     """The folders of earlier runs whose stages and answers this one takes over where they are the same."""
+    changed: tuple[str, ...] = field(default=(), compare=False, repr=False)
+    """Settings that were edited in the run's recipe.yaml since it was made, old and new."""
+    made_by: str | None = field(default=None, compare=False, repr=False)
+    """The hash of the constitution that the run was made with."""
     newly_decided: bool = field(default=False, compare=False, repr=False)
     """Whether the recipe accepts what the stored one does not."""
     stop: StopRequest = field(default_factory=StopRequest, compare=False, repr=False)
@@ -81,7 +96,8 @@ class RunDirectory:
             return run._decide(recipe)
         earlier = tuple(cls.open(each).path.resolve() for each in reuse)
         # A start that was killed half-way leaves these, and no run.json; it is simply begun again.
-        ours = {RECIPE, CONSTITUTION, LOCK, *(f".{name}.partial" for name in (RECIPE, CONSTITUTION, RUN))}
+        files = (RECIPE, CONSTITUTION, RUN, SESSION)
+        ours = {RECIPE, CONSTITUTION, LOCK, SESSION, *(f".{name}.partial" for name in files)}
         if path.exists() and (not path.is_dir() or any(entry.name not in ours for entry in path.iterdir())):
             raise RunError(
                 "the folder is not empty and is no run", place=str(path), remedy="Name a new folder for the run"
@@ -94,8 +110,9 @@ class RunDirectory:
         about: dict[str, object] = {"format": FORMAT, "name": recipe.name, "solon": solon.__version__}
         if earlier:
             about["reuses"] = [str(each) for each in earlier]
+        about |= {"constitution": constitution.hash, "recipe": recipe.model_dump(mode="json")}
         write_atomically(path / RUN, json.dumps(about, indent=1) + "\n")
-        return cls(path, recipe, constitution, earlier)
+        return cls(path, recipe, constitution, earlier, made_by=constitution.hash)
 
     @classmethod
     def open(cls, path: Path | str) -> RunDirectory:
@@ -104,23 +121,55 @@ class RunDirectory:
         start = f"Start one with: solon run {path} --recipe testbed"
         if not path.is_dir():
             raise RunError("no such run", place=str(path), remedy=start)
+        restore = "Restore it from a copy"
+        for name in (RUN, RECIPE, CONSTITUTION):
+            refuse_odd(path / name)
         try:
-            about = json.loads((path / RUN).read_text(encoding="utf-8"))
-            number = int(about["format"])
-            reuses = tuple(Path(str(each)) for each in about.get("reuses", ()))
+            about = read_object(path / RUN, restore)
+            number, reuses, made_by = about["format"], about.get("reuses", []), about.get("constitution")
+            if type(number) is not int or not isinstance(reuses, list):
+                raise TypeError
+            earlier = tuple(Path(each) for each in reuses)
         except FileNotFoundError:
             raise RunError("the folder is no run: it lacks run.json", place=str(path), remedy=start) from None
-        except (OSError, ValueError, KeyError, TypeError):
-            raise RunError("run.json is damaged", place=str(path / RUN), remedy="Restore it from a copy") from None
+        except (KeyError, TypeError):
+            raise RunError("the file is damaged", place=str(path / RUN), remedy=restore) from None
         if number > FORMAT:
-            made_by = about.get("solon", "a newer version")
-            raise RunError(f"the run was made by solon {made_by}", place=str(path), remedy="Install that version")
-        return cls(path, load_recipe(path / RECIPE), load_constitution(path / CONSTITUTION), reuses)
+            by = about.get("solon", "a newer version")
+            raise RunError(f"the run was made by solon {by}", place=str(path), remedy="Install that version")
+        recipe, constitution = load_recipe(path / RECIPE), load_constitution(path / CONSTITUTION)
+        changed = tuple(edited_settings(about, recipe, path / RUN))
+        return cls(path, recipe, constitution, earlier, changed, made_by if isinstance(made_by, str) else None)
+
+    def edits(self) -> list[str]:
+        """What was edited in the folder since the run was made, for a person: recipe, constitution, or nothing."""
+        told = []
+        if self.changed:
+            told.append(f"{RECIPE} was edited since the run was made ({'; '.join(self.changed)})")
+        if change := edited_constitution(self.made_by, self.constitution, self.artefacts()):
+            told.append(f"{CONSTITUTION} was edited since the run was made (its hash: {change})")
+        return told
+
+    def refuse_edits(self) -> None:
+        """Raise RunError when recipe or constitution are not what the run was made with."""
+        if edits := self.edits():
+            setting = "" if self.changed else f" --set constitution={self.path / CONSTITUTION}"
+            raise RunError(
+                " and ".join(edits),
+                place=str(self.path),
+                remedy=f"Put the old text back, or start a new run: solon run NEW --reuse {self.path}{setting}",
+            )
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Work here alone: raises RunError naming the owner when another process does; signals ask the run to stop."""
+        """Work here alone; signals ask the run to stop.
+
+        Raises RunError naming the owner when another process works here, when a link lies where the run would write,
+        and when recipe or constitution were edited.
+        """
+        self._refuse_odd_entries()
         with locked(self.path), catching_signals(self.stop):
+            self.refuse_edits()
             self._tidy()
             if self.newly_decided:
                 write_atomically(self.path / RECIPE, dump_recipe(self.recipe))
@@ -138,7 +187,9 @@ class RunDirectory:
         Raises RunError when it is damaged, or when a `key` is given and the stage was made under another one.
         """
         for folder in self._folders():
-            if folder.name[3:] == name and (artefact := finished_folder(folder, key)) is not None:
+            if folder.name[3:] == name and (artefact := _opened(folder)) is not None:
+                if key is not None:
+                    _refuse_other_key(folder, artefact.manifest.key, plain(key, str(folder)))
                 return artefact
         return None
 
@@ -151,7 +202,7 @@ class RunDirectory:
         folder = self.path / f"{number:02d}-{name}"
         wanted = plain(key, str(folder))
         for earlier in self.reuses if not folder.exists() else ():
-            found = Artefact.open(earlier / folder.name)
+            found = _opened(earlier / folder.name)
             if found is None or found.manifest.key != wanted:
                 continue
             found.verify()
@@ -171,10 +222,30 @@ class RunDirectory:
         """The answers that models gave in this run, and behind them those of the runs that it reuses."""
         return answers_in(self.path, self.reuses)
 
-    def artefacts(self) -> list[Artefact]:
-        """All finished stages in order."""
-        opened = (Artefact.open(folder) for folder in self._folders())
-        return [artefact for artefact in opened if artefact is not None]
+    def artefacts(self, *, verified: bool = False) -> list[Artefact]:
+        """All finished stages in order, but for damaged ones, which `damaged` names.
+
+        With `verified` a stage whose table has other content than when published is among the damaged, too.
+        """
+        return [found for _, found in self._surveyed(verified=verified) if isinstance(found, Artefact)]
+
+    def damaged(self) -> dict[str, RunError]:
+        """What is wrong with the finished stages that cannot be used, by their names."""
+        return {name: found for name, found in self._surveyed(verified=True) if isinstance(found, RunError)}
+
+    def remarks(self) -> list[str]:
+        """What whoever looks at the run has to know first: what was edited, and which stages are damaged."""
+        damaged = [f"Stage '{name}' is damaged and left out: {error}" for name, error in self.damaged().items()]
+        return [*(f"{edit}; what is shown is not what was used" for edit in self.edits()), *damaged]
+
+    def _surveyed(self, *, verified: bool) -> Iterator[tuple[str, Artefact | RunError]]:
+        for folder in self._folders():
+            try:
+                if (artefact := _opened(folder)) is not None:
+                    artefact.verify(ROWS if verified else None)
+                    yield folder.name[3:], artefact
+            except RunError as error:
+                yield folder.name[3:], error
 
     def help(self, number: int, name: str, key: Mapping[str, object], processes: Processes) -> StageFolder:
         """A stage that the main process has begun, for one that helps: nothing is written through it."""
@@ -189,16 +260,18 @@ class RunDirectory:
         key: Mapping[str, object],
         report: Report = ignore,
         processes: Processes = ALONE,
+        made_with: Mapping[str, object] | None = None,
     ) -> StageFolder:
         """Begin a stage or go on with it.
 
-        `key` holds all that can change the stage's rows: its resolved settings and the hashes of its inputs. Raises
-        RunError when the stage is finished, or was begun under another key (naming what changed, old and new).
+        `key` holds all that can change the stage's rows: its resolved settings and the hashes of its inputs.
+        `made_with` is what moves them by rounding alone, and is noted. Raises RunError when the stage is finished, or
+        was begun under another key (naming what changed, old and new).
         """
         folder = self.path / f"{number:02d}-{name}"
         if not STAGE.fullmatch(folder.name):
             raise ValueError(f"'{folder.name}' is no name for a stage folder")
-        begun = begin_folder(folder, (number, name), key, report, self.stop)
+        begun = begin_folder(folder, (number, name), key, report, self.stop, made_with)
         begun.processes = processes
         return begun
 
@@ -224,6 +297,15 @@ class RunDirectory:
     def _folders(self) -> list[Path]:
         return sorted(entry for entry in self.path.iterdir() if STAGE.fullmatch(entry.name) and entry.is_dir())
 
+    def _refuse_odd_entries(self) -> None:
+        """Raise RunError for a link among the run's own files and folders, or anywhere in a stage's folder."""
+        for entry in self.path.iterdir():
+            if STAGE.fullmatch(entry.name) or entry.name == ADOPTING:
+                refuse_odd(entry)
+                refuse_odd_entries(entry)
+            elif entry.name in OWN or entry.name.startswith(ANSWERS):
+                refuse_odd(entry)
+
     def _tidy(self) -> None:
         """Remove what a kill left behind: half-written files, and the journal of a stage that is finished."""
         shutil.rmtree(self.path / ADOPTING, ignore_errors=True)
@@ -241,34 +323,56 @@ def finished_folder(folder: Path, key: Mapping[str, object] | None = None) -> Ar
     return artefact
 
 
+def _opened(folder: Path) -> Artefact | None:
+    """The artefact in the folder of a run's stage; RunError, too, when it is another stage's."""
+    artefact = Artefact.open(folder)
+    if artefact is not None and artefact.name != folder.name[3:]:
+        raise RunError(
+            f"the folder holds the stage '{artefact.name}'",
+            place=str(folder),
+            remedy=f"Put that stage's own folder back, or delete {folder} to do the stage again",
+        )
+    return artefact
+
+
 def begin_folder(
-    folder: Path, stage: tuple[int, str], key: Mapping[str, object], report: Report, stop: StopRequest
+    folder: Path,
+    stage: tuple[int, str],
+    key: Mapping[str, object],
+    report: Report,
+    stop: StopRequest,
+    made_with: Mapping[str, object] | None = None,
 ) -> StageFolder:
     """Begin the stage of that number and name in a folder, of a run or not, or go on; see `RunDirectory.begin`."""
     now = plain(key, str(folder))
     if (artefact := Artefact.open(folder)) is not None:
         _refuse_other_key(folder, artefact.manifest.key, now)
         raise RunError("the stage is finished", place=str(folder), remedy=f"To do it again, delete {folder}")
+    refuse_odd_entries(folder)
     with telling_of(folder):
         folder.mkdir(exist_ok=True)
         sync(folder.parent)
+    sessions = [] if made_with is None else [plain(made_with, str(folder))]
     if (folder / BEGUN).exists():
-        _refuse_other_key(folder, _begun_key(folder), now)
+        begun = _begun(folder)
+        _refuse_other_key(folder, begun["key"], now)
+        before = [each for each in begun.get("made_with", ()) if isinstance(each, dict)]
+        sessions = before + [each for each in sessions if each not in before]
+        written = begun
     else:
-        write_atomically(folder / BEGUN, json.dumps({"key": now}, indent=1) + "\n")
-    return StageFolder(folder, *stage, now, Journal.open(folder / JOURNAL), report, stop)
+        written = {}
+    told = {"key": now, "made_with": sessions}
+    if written != told:
+        write_atomically(folder / BEGUN, json.dumps(told, indent=1) + "\n")
+    return StageFolder(folder, *stage, now, Journal.open(folder / JOURNAL), report, stop, made_with=sessions)
 
 
-def _begun_key(folder: Path) -> Mapping[str, object]:
-    try:
-        key = json.loads((folder / BEGUN).read_text(encoding="utf-8"))["key"]
-    except (OSError, ValueError, KeyError, TypeError):
-        key = None
-    if not isinstance(key, dict):
-        raise RunError(
-            "the file is damaged", place=str(folder / BEGUN), remedy=f"Delete {folder} to do the stage again"
-        )
-    return key
+def _begun(folder: Path) -> dict[str, Any]:
+    remedy = f"Delete {folder} to do the stage again"
+    begun = read_object(folder / BEGUN, remedy)
+    if not isinstance(begun.get("key"), dict) or not isinstance(begun.get("made_with", []), list):
+        raise RunError("the file is damaged", place=str(folder / BEGUN), remedy=remedy)
+    return begun
 
 
 def _refuse_other_key(folder: Path, old: Mapping[str, object], new: Mapping[str, object]) -> None:

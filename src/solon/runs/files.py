@@ -2,29 +2,41 @@
 
 A file is written beside its place under a temporary name, flushed to the disk, renamed over its place, and the folder
 flushed after it. A process killed in between leaves the old file and a leftover with a fixed name, which the next
-write replaces and `sweep` removes. A full disk or a read-only folder becomes one RunError line.
+write replaces and `sweep` removes. A full disk or a read-only folder becomes one RunError line. Nothing is written
+through a link: a run directory may come from somebody else, and a link in it may lead anywhere.
 """
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from solon.errors import RunError
 
 PARTIAL = ".partial"
 """Suffix of a file that is still being written."""
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path to write; on success it becomes `path` durably, on failure it is removed."""
+def replacing(path: Path, needed: int | None = None) -> Iterator[Path]:
+    """Yield a temporary path to write; on success it becomes `path` durably, on failure it is removed.
+
+    `needed` is how many bytes are to be written, where that is known, for the message of a full disk.
+    """
     temporary = path.with_name(f".{path.name}{PARTIAL}")
     try:
-        with telling_of(path):
+        with telling_of(path, needed):
+            # What lies there may be a link that somebody planted; it is removed, and nothing is opened through it.
+            temporary.unlink(missing_ok=True)
+            os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666))
             yield temporary
             sync(temporary)
             os.replace(temporary, path)
@@ -37,8 +49,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def write_atomically(path: Path, text: str) -> None:
     """Make `text` (UTF-8) the content of `path`, durably and all at once."""
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+    content = text.encode("utf-8")
+    with replacing(path, len(content)) as temporary:
+        temporary.write_bytes(content)
 
 
 @contextmanager
@@ -72,8 +85,9 @@ def link_or_copy(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError:
-        shutil.copyfile(source, target)
-        sync(target)
+        with telling_of(target, source.stat().st_size):
+            shutil.copyfile(source, target)
+            sync(target)
     sync(target.parent)
 
 
@@ -89,17 +103,80 @@ def sync(path: Path) -> None:
 def sweep(folder: Path) -> None:
     """Remove what interrupted writes left in a folder."""
     for leftover in folder.glob(f".*{PARTIAL}"):
-        leftover.unlink(missing_ok=True)
+        if leftover.is_dir() and not leftover.is_symlink():
+            shutil.rmtree(leftover)
+        else:
+            leftover.unlink(missing_ok=True)
+
+
+def refuse_odd_entries(folder: Path) -> None:
+    """Raise RunError when a folder holds, at any depth, what is neither a file nor a folder of its own.
+
+    A link would lead reads and writes elsewhere, and a pipe would hold up whoever opens it. The folder itself may be
+    reached through a link.
+    """
+    for parent, folders, files in os.walk(folder):
+        for path in (Path(parent) / name for name in (*folders, *files)):
+            refuse_odd(path)
+
+
+def refuse_odd(path: Path) -> None:
+    """Raise RunError when something is at `path` that is neither a file nor a folder of its own."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        what = "a link" if stat.S_ISLNK(mode) else "neither a file nor a folder"
+        raise RunError(
+            f"a run directory may not hold this: it is {what}",
+            place=str(path),
+            remedy="Put the file or folder itself there, or remove it",
+        )
+
+
+def read_object(path: Path, remedy: str) -> dict[str, Any]:
+    """The JSON object in a file; FileNotFoundError when there is none, RunError for anything else in it."""
+    try:
+        found = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise RunError("the file is damaged", place=str(path), remedy=remedy)
+    return found
 
 
 @contextmanager
-def telling_of(path: Path) -> Iterator[None]:
-    """Turn an operating system's refusal to write into a RunError that names the file."""
+def telling_of(path: Path, needed: int | None = None) -> Iterator[None]:
+    """Turn an operating system's refusal to write into a RunError that names the file, and on a full disk the room."""
     try:
         yield
     except OSError as error:
         raise RunError(
-            f"cannot write: {error.strerror or error}",
+            f"cannot write: {error.strerror or error}{room_told(path, needed) if is_full(error) else ''}",
             place=str(path),
             remedy="Make room or give the right to write there, then resume: nothing finished is lost",
         ) from error
+
+
+def is_full(error: OSError) -> bool:
+    """Whether the disk, or the user's share of it, was full."""
+    # The tensor library's error has no number, only the system's words.
+    return error.errno in _FULL or os.strerror(errno.ENOSPC) in str(error)
+
+
+def room_told(path: Path, needed: int | None = None) -> str:
+    """How much room the disk of a path has, in brackets, and how much was needed where that is known; else empty."""
+    place = next((each for each in (path, *path.absolute().parents) if each.exists()), Path("/"))
+    try:
+        found = os.statvfs(place)
+    except OSError:
+        return ""
+    told = [f"{found.f_bavail * found.f_frsize:,} bytes are free"]
+    if found.f_files and not found.f_favail:
+        told.append("no further file can be made (inodes)")
+    if needed is not None:
+        told.append(f"{needed:,} are needed")
+    return f" ({', '.join(told)})"

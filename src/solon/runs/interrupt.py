@@ -1,13 +1,17 @@
 """Ctrl-C once finishes what is in flight and saves; twice stops now (promise P9).
 
-The first SIGINT or SIGTERM only raises a flag, which a stage looks at between two chunks and a trainer between two
-checkpoints. The second one interrupts wherever the program is; the journal makes that as safe as a power cut.
+The first SIGINT, SIGTERM or SIGHUP (the terminal was closed) only raises a flag, which a stage looks at between two
+chunks and a trainer between two checkpoints. A second SIGINT or SIGTERM interrupts wherever the program is; the journal
+makes that as safe as a power cut. A second SIGHUP does nothing, since shell and kernel both send one.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import signal
+import termios
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,12 +39,17 @@ class StopRequest:
 
 @contextmanager
 def catching_signals(request: StopRequest) -> Iterator[None]:
-    """Let the first SIGINT or SIGTERM make the request, and the second interrupt at once.
+    """Let the first SIGINT, SIGTERM or SIGHUP make the request, and a second one interrupt at once.
 
-    Only the main thread can catch signals; elsewhere this does nothing, and the program's own handlers stay.
+    Only the main thread can catch signals; elsewhere this does nothing, and the program's own handlers stay. A SIGHUP
+    that is ignored (`nohup`) stays so.
     """
 
     def handle(number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGHUP:
+            _leave_terminal()
+            if request.made:
+                return
         if request.made:
             raise Interrupted("stopped at once; the same command resumes")
         request.made = True
@@ -49,9 +58,25 @@ def catching_signals(request: StopRequest) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    caught = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        caught.append(signal.SIGHUP)
+    before = {number: signal.signal(number, handle) for number in caught}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _leave_terminal() -> None:
+    """Point output that went to a closed terminal nowhere, so that telling of progress fails no work."""
+    for descriptor in (1, 2):
+        try:
+            termios.tcgetattr(descriptor)
+        except termios.error as error:
+            # A terminal that was closed answers so; a file or a pipe has no settings at all (ENOTTY).
+            if error.args[0] == errno.EIO:
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, descriptor)
+                os.close(nowhere)

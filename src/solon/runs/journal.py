@@ -75,9 +75,15 @@ class Journal:
         journal = cls(path)
         length = 0
         with telling_of(path):
-            journal._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            journal._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
             with open(os.dup(journal._descriptor), "rb") as file:
-                for line in read_lines(file, str(path)):
+                for number, line in enumerate(read_lines(file, str(path)), start=1):
+                    if not _is_record(line.record):
+                        raise RunError(
+                            "the line is whole and holds no record of a journal",
+                            place=f"{path}:{number}",
+                            remedy=f"Restore the file from a copy, or delete {path.parent} to do the stage again",
+                        )
                     journal._take(line)
                     length = line.end
             if length < os.fstat(journal._descriptor).st_size:
@@ -118,7 +124,13 @@ class Journal:
                 place=str(self.path),
                 remedy="Look at the disk's health, then run again: what is whole is kept",
             )
-        rows: list[Row] = json.loads(body)["rows"]
+        rows: list[Row] = json.loads(body).get("rows")
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise RunError(
+                f"chunk {chunk.number} of phase '{chunk.phase}' holds no rows",
+                place=str(self.path),
+                remedy=f"Delete the folder {self.path.parent} to do the stage again",
+            )
         return rows
 
     def append(self, chunk: Chunk, rows: Sequence[Row], seconds: float) -> list[Row]:
@@ -160,7 +172,7 @@ class Journal:
         start = os.lseek(self._descriptor, 0, os.SEEK_CUR)
         whole = journal_line(body)
         rest = memoryview(whole)
-        with telling_of(self.path):
+        with telling_of(self.path, len(whole)):
             try:
                 while rest:
                     rest = rest[os.write(self._descriptor, rest) :]
@@ -210,8 +222,21 @@ def _body(line: bytes) -> bytes | None:
 def _without_rows(body: bytes) -> Row:
     """A record as decoded, but for its rows, which would cost time and memory."""
     head, found, _ = body.partition(_ROWS)
-    record: Row = json.loads(head + b"}" if found else body)
+    try:
+        record: Row = json.loads(head + b"}" if found else body)
+    except (ValueError, RecursionError):
+        return {}
     return record
+
+
+def _is_record(record: object) -> bool:
+    """Whether a line's record, which proved to be what somebody wrote, is one that a journal here writes."""
+    if not isinstance(record, dict) or type(record.get("seconds")) not in (int, float):
+        return False
+    counts = [record.get(name) for name in ("chunk", "items", "total")]
+    return record.get("kind") == WORKED or (
+        isinstance(record.get("phase"), str) and all(type(count) is int for count in counts)
+    )
 
 
 def _says_more(file: BinaryIO) -> bool:

@@ -22,7 +22,16 @@ from solon.runs.files import sync, telling_of
 from solon.runs.interrupt import StopRequest
 from solon.runs.journal import Chunk, Journal, Row
 from solon.runs.lazy import Lazy
-from solon.runs.manifest import ROWS, Manifest, describe_files, files_hash, plain, write_manifest
+from solon.runs.manifest import (
+    CHECKPOINTS,
+    JOURNAL,
+    ROWS,
+    Manifest,
+    describe_files,
+    files_hash,
+    plain,
+    write_manifest,
+)
 from solon.runs.processes import ALONE, Processes
 from solon.runs.table import column_of, write_table
 
@@ -31,8 +40,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-JOURNAL = "journal.jsonl"
-CHECKPOINTS = "checkpoints"
 HEARTBEAT = 10.0
 """Seconds after which `report` makes the time worked durable."""
 
@@ -55,6 +62,10 @@ def ignore(progress: Progress) -> None:
     """Report to nobody."""
 
 
+def nothing() -> None:
+    """Do nothing."""
+
+
 @dataclass(slots=True)
 class StageFolder:
     """An unfinished stage; made by `RunDirectory.begin`."""
@@ -68,6 +79,10 @@ class StageFolder:
     stop: StopRequest = field(default_factory=StopRequest)
     processes: Processes = ALONE
     """Who else does the stage; only a stage that trains is done by several."""
+    made_with: Sequence[Mapping[str, object]] = ()
+    """What moves rows by rounding alone, in each session that worked on the stage."""
+    before_publishing: Callable[[], None] = nothing
+    """Called before the stage is published; raises where what it was made of is other now."""
     _mapped: set[str] = field(default_factory=set)
     _in_flight: bool = False
     _since: float = field(default_factory=time.monotonic)
@@ -163,6 +178,7 @@ class StageFolder:
         (folders are walked) that belong to the artefact. Raises StageError for a row that does not fit `schema` or a
         file that is missing.
         """
+        self.before_publishing()
         count = write_table(self.path / ROWS, rows, schema)
         outcomes = column_of(self.path / ROWS, "outcome") if "outcome" in schema.names else []
         found = describe_files(self.path, [ROWS, *files])
@@ -175,6 +191,7 @@ class StageFolder:
             outcomes=count_outcomes(outcomes),
             seconds=round(self.journal.seconds + time.monotonic() - self._since, 3),
             key=dict(self.key),
+            made_with=[dict(each) for each in self.made_with],
             facts=plain(facts or {}, str(self.path)),
             files=found,
         )
@@ -223,5 +240,7 @@ def _chunk(phase: str, number: int, size: int, chunk: int) -> Chunk:
 def clear_work(folder: Path) -> None:
     """Remove what a finished stage no longer needs; does nothing the second time."""
     (folder / JOURNAL).unlink(missing_ok=True)
-    if (folder / CHECKPOINTS).is_dir():
+    if (folder / CHECKPOINTS).is_symlink():
+        (folder / CHECKPOINTS).unlink()
+    elif (folder / CHECKPOINTS).is_dir():
         shutil.rmtree(folder / CHECKPOINTS)

@@ -15,8 +15,8 @@ from pathlib import Path
 from solon.errors import SolonError
 from solon.runs.answers import ANSWERS, answers_in
 from solon.runs.directory import CONSTITUTION, RECIPE, RUN, STAGE, RunDirectory
-from solon.runs.lock import LOCK
-from solon.runs.stage import JOURNAL
+from solon.runs.lock import LOCK, SESSION
+from solon.runs.manifest import JOURNAL
 
 _READ = "01-"
 """How the folder of the stage begins that reads the prompts."""
@@ -85,7 +85,7 @@ def let_go(folder: Path) -> None:
 
 def _remove(folder: Path) -> None:
     """Remove the files of a run, all but the lock that is held; `run.json` goes first: then it is no run any more."""
-    for name in (RUN, RECIPE, CONSTITUTION, ANSWERS):
+    for name in (RUN, RECIPE, CONSTITUTION, ANSWERS, SESSION):
         (folder / name).unlink(missing_ok=True)
     for entry in folder.iterdir():
         if STAGE.fullmatch(entry.name) and entry.is_dir() and not entry.is_symlink():

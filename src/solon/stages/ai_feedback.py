@@ -34,6 +34,8 @@ from solon.stages.label_quality import label_quality
 from solon.stages.labelling import AXIS_LABEL, axes_in, joined, label_of
 from solon.stages.tables import MESSAGES, STRING, Assess
 
+CODE = 1
+"""The version of this stage's code; raised with every change that makes other rows of the same inputs."""
 SCHEMA = pa.schema(
     [
         ("row_id", STRING),

@@ -42,6 +42,8 @@ from solon.stages.tables import (
     reply_in,
 )
 
+CODE = 1
+"""The version of this stage's code; raised with every change that makes other rows of the same inputs."""
 SCHEMA = pa.schema(
     [
         ("row_id", STRING),

@@ -42,6 +42,8 @@ from solon.training.models import (
 from solon.training.objectives import CompletionObjective
 from solon.training.sharded import put_together, token_model
 
+CODE = 1
+"""The version of this stage's code; raised with every change that makes other rows of the same inputs."""
 _log = logging.getLogger(__name__)
 
 

@@ -18,16 +18,18 @@ from pathlib import Path
 
 from solon.constitution import load_constitution
 from solon.digest import digest_source
+from solon.engines import rounding
 from solon.engines.base import Engine
 from solon.engines.local import LocalEngine
 from solon.engines.remembering import RememberingEngine
+from solon.engines.rounding import keyed, made_with
 from solon.recipe import EngineSettings, Recipe, dump_recipe
 from solon.runs import Artefact, Report, Row, StageFolder, ignore
 from solon.runs.alone import do_alone
 from solon.runs.answers import Answers, answers_in
 from solon.runs.files import write_atomically
 from solon.sources.pair_files import PairFile, read_pairs
-from solon.stages.ai_feedback import FeedbackInputs, run
+from solon.stages.ai_feedback import CODE, FeedbackInputs, run
 from solon.stages.tables import Assess
 
 NAME = "ai-feedback"
@@ -61,7 +63,9 @@ def label_alone(folder: Path, recipe: Recipe, given: ToLabel, report: Report = i
     key: dict[str, object] = {
         "settings": recipe.feedback.model_dump(mode="json"),
         "seed": recipe.seed,
-        "engine": recipe.engine.model_dump(mode="json", include={"rendering", "window", "matmul"}),
+        "engine": keyed(recipe.engine),
+        "code": {"stage": CODE, "asking": rounding.CODE},
+        "fitness": {"limit": recipe.fitness.limit, "rater": recipe.measure.rater.value},
         "pairs": digest_source(given.pairs),
         "constitution": constitution.hash,
         "judges": list(hashes.values()),
@@ -76,7 +80,7 @@ def label_alone(folder: Path, recipe: Recipe, given: ToLabel, report: Report = i
             judges = [partial(_judge, each, hashes[each], recipe.engine, answers, given.load) for each in given.judges]
             return run(recipe.feedback, inputs, judges, out)
 
-    return do_alone(folder, NAME, key, work, report)
+    return do_alone(folder, NAME, key, work, report, made_with(recipe.engine))
 
 
 def agreement(labels: Sequence[Row], pairs: PairFile) -> tuple[int, int]:
@@ -89,4 +93,4 @@ def agreement(labels: Sequence[Row], pairs: PairFile) -> tuple[int, int]:
 
 
 def _judge(folder: Path, weights: str, settings: EngineSettings, answers: Answers, load: LoadModel) -> Engine:
-    return RememberingEngine(load(folder, settings), weights, NAME, answers)
+    return RememberingEngine(load(folder, settings), weights, NAME, answers, settings)

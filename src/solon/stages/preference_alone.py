@@ -8,16 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from solon.digest import digest_source
+from solon.engines import rounding
+from solon.engines.rounding import keyed, made_with
 from solon.errors import StageError
 from solon.recipe import Recipe
 from solon.runs import Artefact, Report, ignore
 from solon.runs.alone import do_alone
 from solon.sources.comparisons import read_all_comparisons
 from solon.stages.labels import label_columns, label_file_of, read_labels
-from solon.stages.preference_model import HUMAN, PreferenceInputs, run
+from solon.stages.preference_model import CODE, HUMAN, PreferenceInputs, run
+from solon.training import core as training
 
 NAME = "preference-model"
 
@@ -49,12 +53,13 @@ def train_alone(folder: Path, recipe: Recipe, sources: Sources, report: Report =
     key: dict[str, object] = {
         "settings": recipe.preference.model_dump(mode="json"),
         "seed": recipe.seed,
-        "engine": recipe.engine.model_dump(mode="json", include={"rendering", "window", "matmul"}),
+        "engine": keyed(recipe.engine),
+        "code": {"stage": CODE, "asking": rounding.CODE, "training": training.CODE},
         "base": digest_source(sources.base),
         "labels": _hashes([label_file_of(source) for source in sources.labels]),
         "human": _hashes([sources.human] if sources.human else []),
     }
-    return do_alone(folder, NAME, key, lambda out: run(recipe.preference, inputs, out), report)
+    return do_alone(folder, NAME, key, partial(run, recipe.preference, inputs), report, made_with(recipe.engine))
 
 
 def _hashes(files: Sequence[Path]) -> list[str]:

@@ -55,6 +55,10 @@ from solon.training.objectives import PreferenceObjective
 from solon.training.scoring import CENTRE, PreferenceModel
 from solon.training.sharded import put_together, scalar_model
 
+CODE = 1
+"""The version of this stage's code; raised with every change that makes other rows of the same inputs."""
+
+
 AI, HUMAN, HUMAN_HARMLESSNESS = "ai", "human", "human-harmlessness"
 """Who compared: the feedback model, and people who compared helpfulness or harmlessness."""
 SCHEMA = TRAINING_METRICS.append(pa.field("accuracy", pa.float64()))

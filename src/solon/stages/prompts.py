@@ -30,6 +30,8 @@ from solon.sources.prompt_files import FoundPrompt, PromptFile, read_prompts
 from solon.stages.prompt_sources import Source, sources
 from solon.stages.tables import MESSAGES, STRING, Kind
 
+CODE = 1
+"""The version of this stage's code; raised with every change that makes other rows of the same inputs."""
 SCHEMA = pa.schema(
     [
         ("row_id", STRING),

@@ -33,6 +33,8 @@ from solon.stages.asking import ask
 from solon.stages.red_team_rules import Item, asks, items_of, judge, prompt_of_text, without_repeats
 from solon.stages.tables import DEFECTS, MESSAGES, STRING, Kind, fit, prompt_in
 
+CODE = 1
+"""The version of this stage's code; raised with every change that makes other rows of the same inputs."""
 PROMPTS_FILE = "prompts.jsonl"
 LIST_ENDS = ("\n\n",)
 """A blank line ends a list."""

@@ -44,6 +44,8 @@ from solon.training.sharing import scores_by_share
 from solon.training.snapshots import SNAPSHOTS, PolicySnapshots, steps_in
 from solon.training.stopping import signs
 
+CODE = 1
+"""The version of this stage's code; raised with every change that makes other rows of the same inputs."""
 _FIGURES = (
     "score", "score_deviation", "score_red_team", "score_helpful", "held_out_score", "reward", "kl", "kl_k3",
     "kl_coefficient", "entropy", "length", "unfinished", "empty", "common_opening", "distinct_trigrams",

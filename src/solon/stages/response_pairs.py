@@ -21,6 +21,8 @@ from solon.stages.asking import ask
 from solon.stages.checks import check_reply
 from solon.stages.tables import DEFECTS, MESSAGES, STRING, Kind, count_defects, fit, prompt_in
 
+CODE = 1
+"""The version of this stage's code; raised with every change that makes other rows of the same inputs."""
 SCHEMA = pa.schema(
     [
         ("row_id", STRING),

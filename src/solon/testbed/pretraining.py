@@ -30,7 +30,7 @@ from solon.errors import ModelError
 from solon.testbed.documents import Part, Writer
 from solon.testbed.examples import IGNORED, Example, windows
 from solon.testbed.world import load_world
-from solon.training.checkpoint import Checkpoints, Snapshot
+from solon.training.checkpoint import Checkpoints, Snapshot, restoring
 
 END, PAD = "<|end|>", "<|pad|>"
 WINDOWS_PER_CHECKPOINT = 8
@@ -238,9 +238,10 @@ def _restore(checkpoints: Checkpoints, model: LlamaForCausalLM, optimisers: Opti
     snapshot = checkpoints.newest()
     if snapshot is None:
         return _Course()
-    model.load_state_dict(dict(snapshot.tensors["weights"]), strict=False)
-    optimisers.restore(snapshot.tensors["moments"])
-    return _Course(int(snapshot.state["window"]), snapshot.step, int(snapshot.state["seen"]))
+    with restoring(checkpoints.folder):
+        model.load_state_dict(dict(snapshot.tensors["weights"]), strict=False)
+        optimisers.restore(snapshot.tensors["moments"])
+        return _Course(int(snapshot.state["window"]), snapshot.step, int(snapshot.state["seen"]))
 
 
 def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:

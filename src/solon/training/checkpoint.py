@@ -25,6 +25,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from solon.digest import digest_file
+from solon.errors import RunError
 from solon.runs.files import sync, telling_of
 
 _log = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ _log = logging.getLogger(__name__)
 KEPT = 2
 MANIFEST, STATE, PARTIAL = "manifest.json", "state.json", ".partial"
 _NAME = re.compile(r"step_(\d{6,})")
+_FILE = re.compile(r"state\.json|[a-z_]+\.safetensors")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +50,29 @@ class Damaged(Exception):
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turn a disk's refusal into one RunError line; the tensor library has an error of its own for it."""
-    with telling_of(path):
+def writing(path: Path, needed: int | None = None) -> Iterator[None]:
+    """Turn a disk's refusal into one RunError line; the tensor library has an error of its own for it.
+
+    `needed` is how many bytes are to be written, where that is known.
+    """
+    with telling_of(path, needed):
         try:
             yield
         except SafetensorError as error:
             raise OSError(f"{error}") from error
+
+
+@contextmanager
+def restoring(folder: Path) -> Iterator[None]:
+    """Turn what a checkpoint lacks into one RunError line: it is whole, and not what this code wrote."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
+        raise RunError(
+            f"the newest checkpoint is whole and lacks what training goes on from ({type(error).__name__}: {error})",
+            place=str(folder),
+            remedy=f"Delete {folder} to train this stage anew",
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +85,8 @@ class Checkpoints:
         """Make a snapshot durable, then remove all but the newest two; RunError when the disk refuses."""
         final = self.folder / f"step_{snapshot.step:06d}"
         partial = final.with_name(final.name + PARTIAL)
-        with writing(final):
+        needed = sum(tensor.nbytes for tensors in snapshot.tensors.values() for tensor in tensors.values())
+        with writing(final, needed):
             self.folder.mkdir(parents=True, exist_ok=True)
             for leftover in self.folder.glob(f"*{PARTIAL}"):
                 shutil.rmtree(leftover)
@@ -125,6 +144,8 @@ def _read(folder: Path) -> Snapshot:
     try:
         files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
         for name, sha256 in files.items():
+            if not _FILE.fullmatch(name):
+                raise Damaged(f"it names {name!r}, which no checkpoint holds")
             if digest_file(folder / name) != sha256:
                 raise Damaged(f"{name} has other content than when written")
         written = json.loads((folder / STATE).read_text(encoding="utf-8"))
@@ -133,6 +154,8 @@ def _read(folder: Path) -> Snapshot:
             for name in files
             if name.endswith(".safetensors")
         }
-        return Snapshot(int(written["step"]), tensors, written["state"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        if type(written["step"]) is not int or not isinstance(written["state"], dict):
+            raise Damaged(f"{STATE} holds no step, or no state")
+        return Snapshot(written["step"], tensors, written["state"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError) as error:
         raise Damaged(f"{type(error).__name__}: {error}") from error

@@ -20,10 +20,13 @@ from solon.errors import DivergedError, StageError
 from solon.recipe import Training
 from solon.runs.processes import ALONE, Processes, Sharding
 from solon.training.batches import Orders, batch_at, micro_batches, steps_per_epoch
-from solon.training.checkpoint import Checkpoints, Snapshot
+from solon.training.checkpoint import Checkpoints, Snapshot, restoring
 from solon.training.learner import Learner, Totals, learning_rate_at
 from solon.training.metrics import Several, Sink
 from solon.training.sharded import in_step
+
+CODE = 1
+"""The version of how models are trained; raised with every change that makes other weights of the same examples."""
 
 
 class Row(Protocol):
@@ -213,5 +216,6 @@ def _resume(learner: Learner, checkpoints: Checkpoints) -> tuple[Log, int]:
     snapshot = checkpoints.newest()
     if snapshot is None:
         return Log(), 0
-    learner.restore(snapshot.tensors["weights"], snapshot.tensors["moments"])
-    return Log(list(snapshot.state["metrics"]), float(snapshot.state["seconds"])), snapshot.step
+    with restoring(checkpoints.folder):
+        learner.restore(snapshot.tensors["weights"], snapshot.tensors["moments"])
+        return Log(list(snapshot.state["metrics"]), float(snapshot.state["seconds"])), snapshot.step

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from solon.errors import DivergedError, StageError
 from solon.recipe import Kept, KlControl, ReinforcementSettings
-from solon.training.checkpoint import Snapshot
+from solon.training.checkpoint import Snapshot, restoring
 from solon.training.core import Log, Session, refuse_unequal
 from solon.training.episodes import Actors, Rollout, describe, measure
 from solon.training.losses import adapted_kl
@@ -205,11 +205,12 @@ def _resume(actors: Actors, settings: ReinforcementSettings, session: Session) -
     snapshot = session.checkpoints.newest()
     if snapshot is None:
         return Course(settings.kl)
-    actors.learner.restore(snapshot.tensors["policy"], snapshot.tensors["policy_moments"])
-    if actors.critic is not None:
-        actors.critic.learner.restore(snapshot.tensors["value"], snapshot.tensors["value_moments"])
-    state = snapshot.state
-    watch = Stopwatch(dict(state["seconds"]))
-    best = Best(**state["best"], weights=snapshot.tensors["best"]) if "best" in state else None
-    log = Log(list(state["metrics"]), sum(watch.seconds.values()))
-    return Course(float(state["kl_coefficient"]), log, watch, best)
+    with restoring(session.checkpoints.folder):
+        actors.learner.restore(snapshot.tensors["policy"], snapshot.tensors["policy_moments"])
+        if actors.critic is not None:
+            actors.critic.learner.restore(snapshot.tensors["value"], snapshot.tensors["value_moments"])
+        state = snapshot.state
+        watch = Stopwatch(dict(state["seconds"]))
+        best = Best(**state["best"], weights=snapshot.tensors["best"]) if "best" in state else None
+        log = Log(list(state["metrics"]), sum(watch.seconds.values()))
+        return Course(float(state["kl_coefficient"]), log, watch, best)

@@ -25,6 +25,7 @@ import pyarrow as pa
 
 from solon.constitution import Constitution
 from solon.digest import digest, digest_file, uniform_for
+from solon.engines import rounding
 from solon.engines.base import Engine
 from solon.errors import InputError, ModelError, RunError
 from solon.evals.benchmarks.asking import Form, Manner, ask_choices
@@ -36,13 +37,15 @@ from solon.outcome import Outcome
 from solon.progress import Display
 from solon.recipe import FeedbackForm
 from solon.runs import Artefact, Progress, Row, begin_folder, finished_folder
-from solon.runs.files import sweep, telling_of, write_atomically
+from solon.runs.files import refuse_odd_entries, sweep, telling_of, write_atomically
 from solon.runs.interrupt import StopRequest, catching_signals
 from solon.runs.lock import LOCK, locked
 from solon.runs.manifest import MANIFEST
 from solon.runs.stage import clear_work
 
 RESULTS = "results.json"
+CODE = 1
+"""The version of this code; raised with every change that gives other answers or figures to the same questions."""
 CHUNK = 16
 """Questions that are made durable together."""
 SCHEMA = pa.schema(
@@ -223,10 +226,11 @@ def _judged_row(row: Row) -> Row:
 
 def _key(task: Task, subject: Subject) -> dict[str, object]:
     lines = [question.line for question in task.file.questions]
-    about = {"file": digest_file(task.file.path), "questions": len(lines), "lines": digest(lines)}
+    about: dict[str, object] = {"file": digest_file(task.file.path), "questions": len(lines), "lines": digest(lines)}
     manner = {name: value for name, value in asdict(task.manner).items() if name != "drawing"}
     if task.manner.form is Form.REASONED:
         manner["drawing"] = task.manner.drawing
+    about["code"] = {"stage": CODE, "asking": rounding.CODE}
     return {**about, "model": subject.name, **subject.settings, **manner, "examples": digest(repr(task.worked))}
 
 
@@ -279,6 +283,7 @@ def _working_in(out: Path, stop: StopRequest) -> Iterator[None]:
         )
     with telling_of(out):
         out.mkdir(parents=True, exist_ok=True)
+    refuse_odd_entries(out)
     with locked(out), catching_signals(stop):
         for folder in (out, *(each for each in out.iterdir() if each.is_dir())):
             sweep(folder)
