@@ -21,7 +21,6 @@ from solon.errors import RunError
 from solon.progress import Silent
 from solon.recipe import EngineSettings, Recipe, load_recipe
 from solon.report import render
-from solon.report.model_card import card
 from solon.runs import RunDirectory, StageFolder
 from solon.runs.artefact import Artefact
 from solon.session import Session
@@ -257,7 +256,6 @@ SHOWN: list[Callable[[RunDirectory], str]] = [
     lambda run: render(run),
     lambda run: CliRunner().invoke(cli, ["results", str(run.path)]).output,
     lambda run: CliRunner().invoke(cli, ["status", str(run.path)]).output,
-    lambda run: card(run, run.artefacts()[3]),
 ]
 
 
