@@ -157,6 +157,6 @@ def test_the_code_of_an_adapters_card_puts_it_on_its_base(tmp_path: Path, monkey
 def test_the_card_of_a_run_whose_constitution_was_edited_says_so(tmp_path: Path) -> None:
     run = trained(tmp_path / "made")
     file = run.path / "constitution.yaml"
-    file.write_text(file.read_text(encoding="utf-8") + "# later\n", encoding="utf-8")
+    file.write_text(file.read_text(encoding="utf-8").replace("harm", "charm"), encoding="utf-8")
     done = export_model(RunDirectory.open(run.path), "sl-cai", Weights.MERGED, tmp_path / "out")
     assert "constitution.yaml was edited since the run was made" in card_of(done)[1]
