@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from solon import wording
-from solon.constitution import PreferencePrinciple
+from solon.constitution import ComparisonExample, PreferencePrinciple, ReasonedExample
 from solon.conversation import Prompt, Role, TranscriptRendering, Turn
 from solon.engines.rendering import ChatRendering, rendering_for
 from solon.errors import ModelError
@@ -151,3 +151,33 @@ def test_chat_without_a_template_is_refused() -> None:
     with pytest.raises(ModelError, match="no chat template"):
         rendering_for(byte_tokenizer(), EngineSettings(rendering=RenderingKind.CHAT))
     assert isinstance(rendering_for(byte_tokenizer(), EngineSettings()), TranscriptRendering)
+
+
+def test_worked_reasoning_and_the_question_have_one_shape() -> None:
+    """Each is one assistant turn: the paper's opening, the reasoning, "The answer is" and the letter."""
+    better = PreferencePrinciple(id="kind", instruction="Which is kinder?")
+    example = ReasonedExample(conversation("Hi"), "Hello", "Go away", "Greetings are kind.", "A")
+    asked = wording.reasoning(conversation("Bye"), better, "Stay away", "See you", [(example, better)])
+    rendering = chat()
+    reasoning = "".join(rendering.render(asked))
+    verdict = "".join(rendering.render(wording.verdict(asked, "Farewells are kind.")))
+    worked, question = verdict.split("<|im_start|>assistant\n")[1:]
+    shape = "Let's think step by step: {}\n\nThe answer is: ("
+    assert worked.startswith(shape.format("Greetings are kind.") + "A)<|im_end|>")
+    assert question == shape.format("Farewells are kind.")
+    assert reasoning.endswith(TAIL + "Let's think step by step:") and verdict.startswith(reasoning)
+
+
+def test_a_plain_answer_has_the_papers_words_in_examples_and_question() -> None:
+    better = PreferencePrinciple(id="kind", instruction="Which is kinder?")
+    example = (ComparisonExample(conversation("Hi"), "Hello", "Go away"), better, "B")
+    shown = "".join(chat().render(wording.comparison(conversation("Bye"), better, "a", "b", [example])))
+    assert shown.count("The answer is: (") == 2
+    assert TAIL + "The answer is: (B)<|im_end|>" in shown and shown.endswith(TAIL + "The answer is: (")
+
+
+def test_a_letter_without_an_opening_follows_its_label() -> None:
+    rendering = chat(BRACKETS)
+    bare = Prompt((Turn(Role.QUESTION, "Which?"),), Role.ANSWER)
+    assert "".join(rendering.render(bare)) == "<s>[INST] Which? [/INST] The answer is:"
+    assert rendering.completion("(A", Role.ANSWER) == " (A"

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from tests.stages.workbench import Bench
 
 from solon.builtin import source_path
-from solon.conversation import Role, Turn, parse_transcript, transcript
+from solon.conversation import Role, TranscriptRendering, Turn, parse_transcript, transcript
 from solon.engines.scripted import ScriptedEngine
-from solon.errors import InputError, RecipeError, StageError
+from solon.errors import InputError, ModelError, RecipeError, StageError
 from solon.recipe import MeasureSettings, PromptSettings, TooLong
 from solon.sources.prompt_files import cut_to_human, read_prompts
 from solon.stages import prompts
@@ -282,3 +282,31 @@ def test_real_red_team_dialogues_keep_all_their_turns():
         assert whole[: len(found.conversation.turns)] == found.conversation.turns
         if transcript(whole[:-1]) == transcript(parse_transcript(row["rejected"]).turns[:-1]):
             assert all(turn.role is Role.ASSISTANT for turn in whole[len(found.conversation.turns) :] if turn.content)
+
+
+class Strict(TranscriptRendering):
+    """Refuses some prompts, as a chat template may."""
+
+    def render(self, prompt):
+        if "refuse" in prompt.turns[-1].content:
+            raise ModelError("the chat template refuses these turns", remedy="Use --set engine.rendering=transcript")
+        return super().render(prompt)
+
+
+def strictly(tmp_path: Path, settings: PromptSettings, held_out: MeasureSettings, name: str):
+    engine = ScriptedEngine(rendering=Strict())
+    return prompts.run(settings, PromptInputs(held_out, NO_RESERVE), engine, Bench(tmp_path / name).out("prompts"))
+
+
+def test_prompts_that_a_chat_template_refuses_are_told_by_line_or_left_out(tmp_path):
+    settings, held_out = settings_of(tmp_path, red_team=["a", "refuse this", "b", "refuse that"])
+    with pytest.raises(InputError, match="refuses these turns") as caught:
+        strictly(tmp_path, settings, held_out, "none")
+    assert caught.value.place in {f"{settings.red_team}:{line}" for line in (2, 4)}
+    assert "prompts.bad_lines=1" in caught.value.remedy
+    with pytest.raises(InputError, match="refuses these turns"):
+        strictly(tmp_path, settings.model_copy(update={"bad_lines": 1}), held_out, "one")
+    done = strictly(tmp_path, settings.model_copy(update={"bad_lines": 2}), held_out, "two")
+    assert sorted(texts(done, Kind.RED_TEAM)) == ["a", "b"]
+    assert done.facts["red_team"]["refused"] == 2
+    assert any("2 refused" in line for line in prompts.told(done.facts))
