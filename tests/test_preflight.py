@@ -12,9 +12,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from solon import preflight as module
 from solon.builtin import constitution_path
 from solon.errors import EngineError, InputError, ModelError, RecipeError, SolonError
-from solon.memory import Room
 from solon.preflight import preflight
 from solon.recipe import load_recipe
+from solon.system_memory import SystemMemory
 from tests.training.tiny import save_tiny_model
 
 
@@ -158,11 +158,11 @@ def test_a_model_that_does_not_fit_is_refused_for_the_stages_that_need_it(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The tiny model has some 27,000 parameters: 0.1 MB to read, 0.4 MB to train in full.
-    monkeypatch.setattr(module, "room", lambda: Room(total=300_000, free=300_000))
+    monkeypatch.setattr(module, "system_memory", lambda: SystemMemory(total=300_000, free=300_000))
     with pytest.raises(RecipeError, match=r"^memory: reinforcement learning needs .*--set rl\.memory=shared"):
         look(f"model={model}", recipe="own")
     look(f"model={model}", recipe="own", until="preference-model")
-    monkeypatch.setattr(module, "room", lambda: Room(total=10**9, free=300_000))
+    monkeypatch.setattr(module, "system_memory", lambda: SystemMemory(total=10**9, free=300_000))
     assert any("close other programs" in line for line in look(f"model={model}", recipe="own"))
 
 

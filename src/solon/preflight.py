@@ -31,18 +31,16 @@ from solon.evals.results import (
     stages_of,
 )
 from solon.launch import launched
-from solon.memory import (
+from solon.memory_needs import (
     ASKING,
     FINETUNING,
     PREFERENCES,
     READ,
     REINFORCEMENT,
     Parameters,
-    Room,
     gigabytes,
     needs,
     refuse_too_large,
-    room,
 )
 from solon.model_folders.check import ModelFolder, check_folder
 from solon.preferences.remote import RemoteScorer, is_address
@@ -55,6 +53,7 @@ from solon.stages.cast import refuse_unshareable
 from solon.stages.comparison_questions import Questionnaire
 from solon.stages.critique_revision import worked_examples
 from solon.stages.prompt_sources import sources
+from solon.system_memory import SystemMemory, system_memory
 from solon.training.metrics import refuse_missing_trackers
 from solon.training.models import load_tokenizer
 
@@ -303,9 +302,9 @@ def _memory(recipe: Recipe, coming: frozenset[str], models: _Models) -> str | No
     return refuse_too_large({what: needed[what] for what in needed if what in wanted}, _room())
 
 
-def _room() -> Room | None:
+def _room() -> SystemMemory | None:
     """The memory that models are loaded into: the GPU's where there is one."""
     if not torch.cuda.is_available():
-        return room()
+        return system_memory()
     free, total = torch.cuda.mem_get_info()
-    return Room(total, free)
+    return SystemMemory(total, free)

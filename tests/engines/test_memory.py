@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,8 +20,9 @@ from solon.engines.batch import Row, sub_batches
 from solon.engines.cache import KeyValueCache
 from solon.engines.forward import CausalModel
 from solon.engines.local import LocalEngine
-from solon.engines.memory import GIB, Room, default_memory, free_memory, free_on_system
+from solon.engines.memory import GIB, Room, default_memory, free_memory
 from solon.recipe import EngineSettings
+from solon.system_memory import SystemMemory
 from tests.engines.tiny import WINDOW, byte_tokenizer, model_of, questions, with_example
 
 MIB = 1 << 20
@@ -166,63 +166,9 @@ def test_the_default_is_a_power_of_two_within_half_of_what_is_free(free: int | N
     assert default_memory(free) == taken
 
 
-def machine(root: Path, files: dict[str, str]) -> Path:
-    for name, text in files.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(text)
-    return root
-
-
-MEMINFO = {"proc/meminfo": f"MemTotal: {32 * GIB // 1024} kB\nMemAvailable:   {20 * GIB // 1024} kB\n"}
-V2 = "sys/fs/cgroup/"
-V1 = "sys/fs/cgroup/memory/"
-
-
-@pytest.mark.parametrize(
-    ("files", "free"),
-    [
-        ({}, 20 * GIB),
-        ({"proc/self/cgroup": "0::/\n", f"{V2}memory.max": "max\n", f"{V2}memory.current": "5\n"}, 20 * GIB),
-        (
-            {
-                "proc/self/cgroup": "0::/a/b\n",
-                f"{V2}a/memory.max": f"{8 * GIB}\n",
-                f"{V2}a/memory.current": f"{5 * GIB}\n",
-                f"{V2}a/memory.stat": f"anon 5\ninactive_file {2 * GIB}\n",
-                f"{V2}a/b/memory.max": "max\n",
-                f"{V2}a/b/memory.current": f"{GIB}\n",
-            },
-            5 * GIB,
-        ),
-        (
-            {
-                "proc/self/cgroup": "5:cpu:/x\n4:memory:/docker/of-the-host\n0::/\n",
-                f"{V1}memory.limit_in_bytes": f"{4 * GIB}\n",
-                f"{V1}memory.usage_in_bytes": f"{GIB}\n",
-            },
-            3 * GIB,
-        ),
-        (
-            {
-                "proc/self/cgroup": "4:memory:/\n",
-                f"{V1}memory.limit_in_bytes": "9223372036854771712\n",
-                f"{V1}memory.usage_in_bytes": f"{GIB}\n",
-            },
-            20 * GIB,
-        ),
-        ({"proc/self/cgroup": "damaged\n\n:\n"}, 20 * GIB),
-    ],
-)
-def test_free_memory_minds_the_limits_of_containers(tmp_path: Path, files: dict[str, str], free: int) -> None:
-    assert free_on_system(machine(tmp_path, MEMINFO | files)) == free
-
-
-def test_a_system_that_tells_its_size_alone_is_taken_as_half_free(tmp_path: Path) -> None:
-    assert (free_on_system(tmp_path) or 0) > 0
-
-
 def test_processes_on_one_machine_share_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("solon.engines.memory.free_on_system", lambda: 12 * GIB)
+    found = SystemMemory(total=32 * GIB, free=12 * GIB)
+    monkeypatch.setattr("solon.engines.memory.system_memory", lambda: found)
     for size, free in (("4", 3 * GIB), ("", 12 * GIB), ("0", 12 * GIB)):
         monkeypatch.setenv("LOCAL_WORLD_SIZE", size)
         assert free_memory(torch.device("cpu")) == free

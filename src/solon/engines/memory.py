@@ -9,23 +9,21 @@ two, so that it rarely differs from one session to the next.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
 from solon.engines.batch import Row
 from solon.engines.forward import CausalModel
 from solon.recipe import EngineSettings
+from solon.system_memory import system_memory
 
 GIB = 1 << 30
 _SHARE = 0.5
 """Of the free memory, by default: the pass itself needs room too, and other programs grow."""
 _UNKNOWN = 8 * GIB
 """Taken for free where the system does not tell."""
-_UNLIMITED = 1 << 60
-"""Control groups write a number beyond this for no limit."""
 _MOST = 1 << 20
 """GiB that any machine has."""
 
@@ -76,57 +74,7 @@ def free_memory(device: torch.device) -> int | None:
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return int(free) + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    free_here = free_on_system()
+    found = system_memory()
+    free_here = None if found is None else found.free
     beside = os.environ.get("LOCAL_WORLD_SIZE", "")  # processes that a launcher started on this machine
     return free_here // int(beside) if free_here is not None and beside.isdecimal() and int(beside) else free_here
-
-
-def free_on_system(root: Path = Path("/")) -> int | None:
-    """Bytes that this process can still have: what the machine has available, or less where a container says so."""
-    told = [*_available(root / "proc" / "meminfo"), *_left_in_groups(root)]
-    return min(told) if told else None
-
-
-def _available(meminfo: Path) -> Iterator[int]:
-    fields = _fields(meminfo)
-    if "MemAvailable:" in fields:
-        yield fields["MemAvailable:"] * 1024
-        return
-    try:  # macOS tells its size alone
-        yield os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-    except (ValueError, OSError, AttributeError):
-        return
-
-
-def _left_in_groups(root: Path) -> Iterator[int]:
-    """What is left under the limits of this process's control groups and those above them, in version 1 and 2."""
-    for line in _text(root / "proc" / "self" / "cgroup").splitlines():
-        number, controllers, own = [*line.split(":", 2), "", ""][:3]
-        if number == "0" and not controllers:
-            base, names = root / "sys/fs/cgroup", ("memory.max", "memory.current", "inactive_file")
-        elif "memory" in controllers.split(","):
-            base = root / "sys/fs/cgroup/memory"
-            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
-        else:
-            continue
-        folder = base / own.strip("/")
-        # In a container the path may be the host's; the group that is seen at the base is then its own.
-        for group in (folder, *folder.parents):
-            limit, used = (_text(group / name).strip() for name in names[:2])
-            if limit.isdecimal() and used.isdecimal() and int(limit) < _UNLIMITED:
-                cached = _fields(group / "memory.stat").get(names[2], 0)  # given back when it is needed
-                yield max(0, int(limit) - int(used) + cached)
-            if group == base:
-                break
-
-
-def _fields(file: Path) -> dict[str, int]:
-    words = [line.split() for line in _text(file).splitlines()]
-    return {line[0]: int(line[1]) for line in words if len(line) > 1 and line[1].isdecimal()}
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text(errors="replace")
-    except OSError:
-        return ""

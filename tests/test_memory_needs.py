@@ -1,23 +1,20 @@
 """The memory that a run needs at least, by hand, and what is said where there is less."""
 
-import os
-
 import pytest
 
 from solon.errors import RecipeError
-from solon.memory import (
+from solon.memory_needs import (
     ASKING,
     FINETUNING,
     PREFERENCES,
     REINFORCEMENT,
     Parameters,
-    Room,
     gigabytes,
     needs,
     refuse_too_large,
-    room,
 )
 from solon.recipe import Recipe, load_recipe
+from solon.system_memory import SystemMemory
 
 SEVEN = Parameters(asked=28, pretrained=7, preference=7, policy=7)
 
@@ -50,23 +47,17 @@ def test_scorers_count() -> None:
 
 def test_what_cannot_fit_is_refused_and_what_is_tight_is_said() -> None:
     needed = {ASKING: 2 * 10**9, REINFORCEMENT: 30 * 10**9}
-    assert refuse_too_large(needed, Room(total=64 * 10**9, free=40 * 10**9)) is None
+    assert refuse_too_large(needed, SystemMemory(total=64 * 10**9, free=40 * 10**9)) is None
     assert refuse_too_large(needed, None) is None
-    told = refuse_too_large(needed, Room(total=64 * 10**9, free=8 * 10**9))
+    told = refuse_too_large(needed, SystemMemory(total=64 * 10**9, free=8 * 10**9))
     assert told == (
         "Reinforcement learning needs 30.0 GB of memory at least, and only 8.0 GB are free now; close other programs"
     )
     with pytest.raises(RecipeError) as refused:
-        refuse_too_large(needed, Room(total=16 * 10**9, free=8 * 10**9))
+        refuse_too_large(needed, SystemMemory(total=16 * 10**9, free=8 * 10**9))
     line = str(refused.value)
     assert line.startswith("memory: reinforcement learning needs 30.0 GB of memory at least, and this machine has 16.0")
     assert "--set rl.memory=shared" in line
-
-
-def test_the_machine_tells_what_it_has() -> None:
-    found = room()
-    assert found is not None
-    assert 0 < found.free <= found.total <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 @pytest.mark.parametrize(("count", "shown"), [(2_700_000_000, "2.7 GB"), (34_000_000, "34 MB"), (1000, "1 MB")])

@@ -1,4 +1,4 @@
-"""How much memory a run needs at least, and how much there is.
+"""How much memory a run needs at least, held against what there is.
 
 The estimate counts what is sure: every network of a stage at once, 4 bytes a parameter where it is only read in
 float32, 16 where all of it learns (weight, gradient and Adam's two moments; Kingma and Ba 2015), and 4 with LoRA, whose
@@ -8,22 +8,18 @@ surely fails.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from solon.errors import RecipeError
 from solon.recipe import Adapter, Algorithm, Memory, Recipe
+from solon.system_memory import SystemMemory
 
 READ, LEARNT = 4, 16
 """Bytes for a parameter that is read, and for one that learns."""
 ASKING, FINETUNING = "asking models", "finetuning"
 PREFERENCES, REINFORCEMENT = "the preference model", "reinforcement learning"
 """What memory is needed for."""
-_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
-"""Where a container's limit stands."""
-_MEMINFO = Path("/proc/meminfo")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,29 +66,7 @@ def _reinforced(recipe: Recipe, sizes: Parameters) -> int:
     return policy + value + scorers
 
 
-@dataclass(frozen=True, slots=True)
-class Room:
-    """The memory of a machine, or of the container that it runs in, in bytes."""
-
-    total: int
-    free: int
-
-
-def room() -> Room | None:
-    """The memory that this process may have; None where the system does not tell."""
-    try:
-        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (ValueError, OSError, AttributeError):
-        return None
-    for file in _LIMITS:
-        told = file.read_text().strip() if file.is_file() else "max"
-        total = min(total, int(told)) if told.isdecimal() else total
-    lines = _MEMINFO.read_text().splitlines() if _MEMINFO.is_file() else []
-    available = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
-    return Room(total, min(total, *available) if available else total)
-
-
-def refuse_too_large(needed: Mapping[str, int], there: Room | None) -> str | None:
+def refuse_too_large(needed: Mapping[str, int], there: SystemMemory | None) -> str | None:
     """Raise RecipeError for more than the machine has; a line to say where it only has not enough of it free now."""
     most = max(needed, key=lambda what: needed[what])
     if there is None or needed[most] <= there.free:

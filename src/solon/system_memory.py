@@ -1,0 +1,72 @@
+"""How much memory this process may have: what the machine tells, or less where a container says so."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+_UNLIMITED = 1 << 60
+"""Control groups write a number beyond this for no limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class SystemMemory:
+    """Bytes that there are, and bytes that are free now."""
+
+    total: int
+    free: int
+
+
+def system_memory(root: Path = Path("/")) -> SystemMemory | None:
+    """The memory of the machine, or of the container that the process runs in; None where the system does not tell.
+
+    Where free memory is not told, half of all counts as free.
+    """
+    fields = _fields(root / "proc" / "meminfo")
+    if "MemTotal:" in fields and "MemAvailable:" in fields:
+        total, free = fields["MemTotal:"] * 1024, fields["MemAvailable:"] * 1024
+    else:
+        try:  # macOS tells its size alone
+            total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        except (ValueError, OSError, AttributeError):
+            return None
+        free = total // 2
+    for limit, left in _groups(root):
+        total, free = min(total, limit), min(free, left)
+    return SystemMemory(total, free)
+
+
+def _groups(root: Path) -> Iterator[tuple[int, int]]:
+    """Limit and what is left of it, for this process's control groups and those above them, in version 1 and 2."""
+    for line in _text(root / "proc" / "self" / "cgroup").splitlines():
+        number, controllers, own = [*line.split(":", 2), "", ""][:3]
+        if number == "0" and not controllers:
+            base, names = root / "sys/fs/cgroup", ("memory.max", "memory.current", "inactive_file")
+        elif "memory" in controllers.split(","):
+            base = root / "sys/fs/cgroup/memory"
+            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+        else:
+            continue
+        folder = base / own.strip("/")
+        # In a container the path may be the host's; the group that is seen at the base is then its own.
+        for group in (folder, *folder.parents):
+            limit, used = (_text(group / name).strip() for name in names[:2])
+            if limit.isdecimal() and used.isdecimal() and int(limit) < _UNLIMITED:
+                cached = _fields(group / "memory.stat").get(names[2], 0)  # given back when it is needed
+                yield int(limit), max(0, int(limit) - int(used) + cached)
+            if group == base:
+                break
+
+
+def _fields(file: Path) -> dict[str, int]:
+    words = [line.split() for line in _text(file).splitlines()]
+    return {line[0]: int(line[1]) for line in words if len(line) > 1 and line[1].isdecimal()}
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(errors="replace")
+    except OSError:
+        return ""
