@@ -22,8 +22,8 @@ THREADS = click.option("--threads", type=click.IntRange(min=1), help="Threads of
     epilog="""\b
 Examples:
   solon preference pm --base testbed:pretrained --labels runs/demo --human testbed:helpfulness
-  solon preference pm --base models/smollm2 --recipe real --labels labels.jsonl
-  solon preference pm --base models/smollm2 --recipe real --human helpful.jsonl.gz --set preference.training.epochs=2
+  solon preference pm --base models/mine --labels labels.jsonl
+  solon preference pm --base models/mine --human helpful.jsonl.gz --set preference.training.epochs=2
 """
 )
 @click.argument("out", type=PATH)
@@ -35,7 +35,11 @@ Examples:
     "--human", metavar="FILE", help="Human comparisons, which count as certain: JSONL, CSV, Parquet or testbed:NAME."
 )
 @COLUMNS
-@click.option("--recipe", default="testbed", show_default=True, metavar="NAME_OR_FILE", help="Where settings are from.")
+@click.option(
+    "--recipe",
+    metavar="NAME_OR_FILE",
+    help="Where settings are from. [default: testbed for the bundled models, else own]",
+)
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="One setting, as for solon run.")
 @click.option("--quiet", "-q", is_flag=True, help="Show no progress, only the outcome.")
 def preference(
@@ -44,7 +48,7 @@ def preference(
     labels: tuple[Path, ...],
     human: str | None,
     columns: tuple[str, ...],
-    recipe: str,
+    recipe: str | None,
     settings: tuple[str, ...],
     quiet: bool,
 ) -> None:
@@ -54,10 +58,11 @@ def preference(
     rejected reply, and p_chosen, the probability that the chosen one is better. Of the recipe only `preference`,
     `engine` and `seed` are used. The model is written to OUT/model.
     """
-    from solon.builtin import model_path, source_path
+    from solon.builtin import PREFIX, model_path, source_path
     from solon.cli.display import display_for
     from solon.recipe import load_recipe
 
+    recipe = recipe or ("testbed" if base.startswith(PREFIX) else "own")
     chosen = load_recipe(recipe, (), (*settings, *(f"preference.columns={called}" for called in _as_setting(columns))))
     base_path, human_path = model_path(base), source_path(human) if human else None
     from solon.stages.preference_alone import NAME, Sources, train_alone
