@@ -112,4 +112,5 @@ def test_any_probability_and_text_survive(tmp_path_factory: pytest.TempPathFacto
     path = tmp_path_factory.mktemp("labels") / "labels.jsonl"
     row = {**PAIR, "prompt": asked(text), "p_chosen": p_chosen}
     (found,) = read_labels([write(path, row)]).rows()
-    assert found["p_chosen"] == p_chosen and found["prompt"] == asked(text)
+    # White space around a turn is no part of it, as in the prompts of a run.
+    assert found["p_chosen"] == p_chosen and found["prompt"] == asked(text.strip())
