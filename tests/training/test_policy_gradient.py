@@ -1,4 +1,4 @@
-"""PPO and RLOO on a tiny model: what must hold before the first update, resume, control, and a planted reward."""
+"""PPO and RLOO on a tiny model: what must hold before the first update, resume, and control."""
 
 from __future__ import annotations
 
@@ -37,7 +37,6 @@ from solon.training.metrics import JsonLines
 from solon.training.policy_gradient import Course, Environment, reinforce
 from solon.training.policy_update import PolicyObjective, ValueObjective, update
 from solon.training.rollout import Reply
-from tests.training.tiny import save_tiny_model
 
 SETTINGS = ReinforcementSettings(
     steps=4, prompts_per_step=8, value_warmup=1, checkpoint_every=2, learning_rate=1e-3, drawing=Drawing(max_tokens=6)
@@ -474,36 +473,3 @@ def test_the_best_policy_is_the_one_that_replied_best(tiny: Path, tmp_path: Path
     assert [row["held_out_score"] for row in course.log.rows] == [9.0, 9.0, 1.0, 3.0, 2.0]
     assert course.step == 5 and course.kept_step == 3, "the policy of step 4, as it was after 3 steps"
     assert all(torch.equal(weight, seen[3][name]) for name, weight in acting.learner.weights().items())
-
-
-PLANTED = SETTINGS.model_copy(
-    update={
-        "steps": 40,
-        # At 1e-2 a seed in ten settles on a reply that is nearly the best, and rounding decides which one does.
-        "learning_rate": 7e-3,
-        "value_learning_rate": 6e-3,
-        "minibatches": 2,
-        "kl": 0.0,
-        "kl_stop": None,
-        "unfinished_penalty": 0.0,
-        "stop": StopSettings(kl=None, entropy=None),
-    }
-)
-SEEDS = [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 5))]
-
-
-@pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize(("algorithm", "prompts", "samples"), [(Algorithm.PPO, 32, 1), (Algorithm.RLOO, 16, 2)])
-def test_a_planted_reward_is_learned_to_near_its_maximum(
-    tmp_path: Path, algorithm: Algorithm, prompts: int, samples: int, seed: int
-) -> None:
-    settings = PLANTED.model_copy(
-        update={"algorithm": algorithm, "prompts_per_step": prompts, "samples_per_prompt": samples}
-    )
-    acting = actors(save_tiny_model(tmp_path / "tiny", seed=seed), algorithm=algorithm)
-    session = Session(Checkpoints(tmp_path / "checkpoints"))
-    course = trained(acting, settings, session, seed, sample=sampler(acting, settings, seed))
-    scores = [row["score"] for row in course.log.rows]
-    assert scores[0] < 0.3
-    most = settings.drawing.max_tokens  # every token is the wanted one
-    assert sum(scores[-3:]) / 3 > 0.9 * most
