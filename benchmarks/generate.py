@@ -15,9 +15,9 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from solon.engines.base import Sampling
-from solon.engines.batch import Prefixes, Row
-from solon.engines.forward import CausalModel
-from solon.engines.generation import Ending, Order, generate
+from solon.engines.local.batch import Prefixes, Row
+from solon.engines.local.causal_model import CausalModel
+from solon.engines.local.generation import Ending, Order, generate
 
 PROMPTS, PROMPT_TOKENS, NEW_TOKENS, WINDOW = 128, 20, 32, 512
 

@@ -98,10 +98,10 @@ def write_models(folder: Path, replies: str) -> int:
     import torch
     from transformers import LlamaForCausalLM
 
-    from solon.builtin import model_path
+    from solon.config.builtin import model_path
+    from solon.config.recipe import EngineSettings
     from solon.engines.tokens import PromptTokenizer
     from solon.model_folders.load import load_config
-    from solon.recipe import EngineSettings
     from solon.training.models import ensure_pad, grow_preference_model, load_causal_lm, load_tokenizer, save_model
 
     bundled = model_path("testbed:assistant" if replies == "own" else "testbed:pretrained")
@@ -124,7 +124,7 @@ def write_models(folder: Path, replies: str) -> int:
 
 def testbed_prompts() -> list[str]:
     """Red-team and helpfulness prompts of the testbed as transcripts, in a random order."""
-    from solon.builtin import source_path
+    from solon.config.builtin import source_path
     from solon.conversation import transcript
     from solon.sources.prompt_files import read_prompts
 
@@ -159,18 +159,18 @@ def by_solon(folder: Path, sizes: dict[str, int], algorithm: str) -> None:
     """The stage rl-cai as a run does it; prints when each step ended, as JSON."""
     import torch
 
-    from solon.builtin import constitution_path
+    from solon.config.builtin import constitution_path
+    from solon.config.recipe import Algorithm, Drawing, EngineSettings, Recipe, ReinforcementSettings, RenderingKind
     from solon.conversation import parse_transcript
-    from solon.recipe import Algorithm, Drawing, EngineSettings, Recipe, ReinforcementSettings, RenderingKind
     from solon.runs import Progress, RunDirectory
-    from solon.stages import prompts, reinforcement
-    from solon.stages.reinforcement import ReinforcementInputs
+    from solon.stages import s01_prompts, s08_rl_cai
+    from solon.stages.s08_rl_cai import ReinforcementInputs
 
     torch.set_num_threads(sizes["threads"])
     texts = json.loads((folder / "prompts.json").read_text())["texts"]
     conversations = [parse_transcript(text) for text in texts]
     rows = [
-        dict.fromkeys(prompts.SCHEMA.names)
+        dict.fromkeys(s01_prompts.SCHEMA.names)
         | {"row_id": each.row_id, "kind": "red_team", "prompt": each.messages(), "outcome": "ok"}
         for each in conversations
     ]
@@ -198,9 +198,9 @@ def by_solon(folder: Path, sizes: dict[str, int], algorithm: str) -> None:
 
     with tempfile.TemporaryDirectory() as name:
         run = RunDirectory.create(Path(name) / "run", Recipe(), constitution_path("testbed"))
-        asked = run.begin(1, "prompts", {}).publish(rows, prompts.SCHEMA)
+        asked = run.begin(1, "prompts", {}).publish(rows, s01_prompts.SCHEMA)
         inputs = ReinforcementInputs(0, folder / "policy", folder / "reward", engine, asked)
-        reinforcement.run(settings, inputs, run.begin(8, "rl-cai", {}, note))
+        s08_rl_cai.run(settings, inputs, run.begin(8, "rl-cai", {}, note))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     print(json.dumps({"ends": ends[: sizes["steps"]], "peak_mb": peak}))
 

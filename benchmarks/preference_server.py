@@ -15,11 +15,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from solon.config.recipe import EngineSettings
 from solon.conversation import Conversation, Role, Turn
-from solon.preferences.scorer import open_scorer
-from solon.recipe import EngineSettings
-from solon.serving.batching import Limits
-from solon.serving.preference_server import PreferenceServer, Service
+from solon.reward.scorer import open_scorer
+from solon.reward.server.batching import Limits
+from solon.reward.server.server import PreferenceServer, Service
 
 WAYS = {"micro-batches": Limits(), "one at a time": Limits(wait=0, jobs=1)}
 

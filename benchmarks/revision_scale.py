@@ -20,14 +20,14 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from solon.builtin import constitution_path
+from solon.config.builtin import constitution_path
+from solon.config.recipe import Recipe, RevisionSettings
 from solon.conversation import Conversation, Prompt, Role, Turn
 from solon.engines.base import Completion, Sampling
 from solon.engines.scripted import ScriptedEngine
-from solon.recipe import Recipe, RevisionSettings
 from solon.runs import Row, RunDirectory
-from solon.stages import critique_revision, responses
-from solon.stages.critique_revision import RevisionInputs
+from solon.stages import s02_responses, s03_critique_revision
+from solon.stages.s03_critique_revision import RevisionInputs
 
 STEPS = 4
 RESUMED_AT = 0.9
@@ -94,7 +94,7 @@ def child(work: str, folder: Path, count: int) -> dict[str, float]:
     run = RunDirectory.create(folder, Recipe(), constitution)
     begun = time.monotonic()
     if work == "prepare":
-        run.begin(2, "responses", {}).publish(replies(count), responses.SCHEMA)
+        run.begin(2, "responses", {}).publish(replies(count), s02_responses.SCHEMA)
         return {"seconds": time.monotonic() - begun}
     made = run.finished("responses")
     assert made is not None
@@ -102,7 +102,7 @@ def child(work: str, folder: Path, count: int) -> dict[str, float]:
     inputs = RevisionInputs(1, run.constitution, made)
     try:
         out = run.begin(3, "critique-revision", {})
-        critique_revision.run(RevisionSettings(steps=STEPS), inputs, engine, out)
+        s03_critique_revision.run(RevisionSettings(steps=STEPS), inputs, engine, out)
     except Stopped:
         pass
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

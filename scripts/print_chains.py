@@ -18,8 +18,8 @@ from pathlib import Path
 from solon.cli.terminal import plain
 from solon.errors import RunError
 from solon.evals.results import CRITIQUE_REVISION
-from solon.outcome import Outcome
 from solon.runs import Row, RunDirectory
+from solon.runs.outcome import Outcome
 
 TEXT = {"critique": ("critique_outcome", "critique_defects"), "revision": ("outcome", "defects")}
 

@@ -14,14 +14,14 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from solon.config.recipe import Recipe
 from solon.conversation import Conversation, Prompt, TranscriptRendering, conversation_of
 from solon.digest import uniform_for
 from solon.engines.base import Choosing, Completion, Continuation, Finish, Sampling
-from solon.evals import measure
-from solon.intervals import wilson
-from solon.recipe import Recipe
+from solon.feedback.label_quality import label_quality
 from solon.runs import Artefact, Row, RunDirectory
-from solon.stages.label_quality import label_quality
+from solon.stages import s09_measure
+from solon.stats.intervals import wilson
 
 Shares = Mapping[str, float]
 MODELS: Mapping[str, Shares] = {
@@ -90,7 +90,7 @@ class FirstWordRater:
         return "even" if len(conversation.turns[-1].content) % 2 == 0 else "odd"
 
     def rate(self, conversation: Conversation, reply: str) -> frozenset[str]:
-        """See `solon.evals.rating.Rater`."""
+        """See `solon.evals.grading.Rater`."""
         for kind, text in WRITTEN.items():
             opening = text.split("{")[0][:20]
             if reply.startswith(opening) and (kind != "objecting" or "instead" in reply):
@@ -353,11 +353,11 @@ def replies_of(run: RunDirectory, plan: Plan, model: str) -> dict[str, str]:
     return replies
 
 
-def measure_inputs(run: RunDirectory, models: tuple[str, ...] = tuple(MODELS)) -> measure.MeasureInputs:
+def measure_inputs(run: RunDirectory, models: tuple[str, ...] = tuple(MODELS)) -> s09_measure.MeasureInputs:
     """The inputs of the measure stage from the run's own tables."""
     prompts = run.finished("prompts")
     assert prompts is not None
-    return measure.MeasureInputs(
+    return s09_measure.MeasureInputs(
         seed=run.recipe.seed,
         models=models,
         prompts=prompts,
@@ -370,7 +370,7 @@ def measure_inputs(run: RunDirectory, models: tuple[str, ...] = tuple(MODELS)) -
 
 
 def _measure(run: RunDirectory, plan: Plan) -> None:
-    measure.run(
+    s09_measure.run(
         run.recipe.measure,
         measure_inputs(run),
         lambda name: PlannedEngine(replies_of(run, plan, name)),

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from solon.constitution import PreferencePrinciple
+from solon.constitution.constitution import PreferencePrinciple
 from solon.conversation import (
     LABELS,
     Conversation,
@@ -18,7 +18,7 @@ from solon.conversation import (
 from solon.digest import digest
 from solon.engines.templates import TRANSCRIPT_TEMPLATE
 from solon.errors import InputError
-from solon.wording import comparison
+from solon.prompts import comparison
 
 # What people write: lines with colons, blank lines, and speakers' names within a line.
 lines = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r"), max_size=30)

@@ -17,7 +17,10 @@ catch `SolonError` or one of its kinds:
 
 from __future__ import annotations
 
-from solon.addresses import without_credentials
+import re
+
+_USER = re.compile(r"(\w+://)\S*@")
+_QUERY = re.compile(r"(https?://[^?#\s'\"]*)[?#][^\s'\"]+")
 
 
 class SolonError(Exception):
@@ -72,3 +75,8 @@ class StageError(SolonError):
 
 class DivergedError(StageError):
     """A loss or gradient is not finite; the weights are as they were before that step."""
+
+
+def without_credentials(text: str) -> str:
+    """A text whose addresses have *** in place of user names, passwords and queries."""
+    return _QUERY.sub(r"\1?***", _USER.sub(r"\1***@", text)) if "://" in text else text

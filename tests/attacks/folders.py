@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file, save_file
 
-from solon.engines.local import LocalEngine
+from solon.config.recipe import EngineSettings
+from solon.engines.local.engine import LocalEngine
 from solon.errors import ModelError
-from solon.preferences import golden
-from solon.preferences.scorer import open_scorer
-from solon.recipe import EngineSettings
+from solon.reward import golden
+from solon.reward.scorer import open_scorer
 from solon.training import models
 
 SETTINGS = EngineSettings()

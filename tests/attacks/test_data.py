@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from solon.constitution import load_constitution
+from solon.config.experiment import load_experiment
+from solon.config.recipe import load_recipe
+from solon.constitution.constitution import load_constitution
+from solon.constitution.formats.catalogue import read_parts
+from solon.constitution.formats.paper_chains import read_chains
 from solon.errors import ConstitutionError, InputError, RecipeError, SolonError
-from solon.experiment import load_experiment
-from solon.formats.catalogue import read_parts
-from solon.formats.chains import read_chains
-from solon.preferences.score_file import read_scorable
-from solon.recipe import load_recipe
+from solon.reward.score_file import read_scorable
 from solon.sources import entries
 from solon.sources.comparisons import read_comparisons
 from solon.sources.pair_files import read_pairs

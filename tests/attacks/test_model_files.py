@@ -13,7 +13,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from solon.engines.base import Sampling
-from solon.engines.local import LocalEngine
+from solon.engines.local.engine import LocalEngine
 from solon.errors import ModelError
 from solon.model_folders.check import check_folder
 from solon.training import models

@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from solon.engines.base import Sampling
-from solon.engines.local import LocalEngine
+from solon.engines.local.engine import LocalEngine
 from tests.attacks.folders import (
     ASKED,
     CONFIG,

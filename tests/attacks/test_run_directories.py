@@ -15,15 +15,15 @@ import torch
 from click.testing import CliRunner
 
 from solon.cli.main import cli
+from solon.config.recipe import Recipe
 from solon.digest import digest_file
 from solon.errors import RunError, SolonError
 from solon.evals.results import results
-from solon.recipe import Recipe
 from solon.report import render
 from solon.runs import RunDirectory, StageFolder
-from solon.runs.alone import do_alone
 from solon.runs.journal import journal_line
 from solon.runs.manifest import FileFacts, files_hash, may_be_published
+from solon.runs.standalone import do_alone
 from solon.training.checkpoint import Checkpoints, Snapshot, restoring
 from tests.synthetic import Plan, build
 

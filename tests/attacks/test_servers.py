@@ -17,20 +17,20 @@ from typing import Any, Protocol
 
 import pytest
 
-from solon.addresses import TOKEN_VARIABLE, address_fault, without_credentials
+from solon.config.addresses import TOKEN_VARIABLE, address_fault
+from solon.config.recipe import EngineSettings, ReinforcementSettings, load_recipe
 from solon.conversation import conversation_of
-from solon.errors import EngineError, InputError, RecipeError
-from solon.handoff.folder import TRAINERS, export_handoff
-from solon.preferences.remote import LONGEST_PAUSE, MOST, RemoteScorer
-from solon.preferences.scorer import Scorer, open_scorer
-from solon.preferences.token import token_given
-from solon.recipe import EngineSettings, ReinforcementSettings, load_recipe
-from solon.serving.admission import Admission
-from solon.serving.preference_server import PreferenceServer, Service
-from solon.stages.reinforcement import scorer_named
+from solon.errors import EngineError, InputError, RecipeError, without_credentials
+from solon.export.trainers.trainer_folder import TRAINERS, export_handoff
+from solon.reward.remote import LONGEST_PAUSE, MOST, RemoteScorer
+from solon.reward.scorer import Scorer, open_scorer
+from solon.reward.server.admission import Admission
+from solon.reward.server.server import PreferenceServer, Service
+from solon.reward.token import token_given
+from solon.stages.s08_rl_cai import scorer_named
 from solon.training import models
 from tests.attacks.hostile import Hostile, Say, dripping, listening, raw, whole
-from tests.handoff.made import loaded
+from tests.export.trainers.made import loaded
 from tests.training.tiny import asked, save_tiny_model, texts_of
 
 SETTINGS = EngineSettings(threads=1)
@@ -314,7 +314,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The client that is exported for other trainers."""
     folder = tmp_path_factory.mktemp("exported")
     (folder / "reward.json").write_text(json.dumps({"centre": 0.0, "mode": "server"}))
-    (folder / "reward.py").write_text((resources.files("solon.handoff") / "files" / "reward.py").read_text())
+    (folder / "reward.py").write_text((resources.files("solon.export.trainers") / "files" / "reward.py").read_text())
     return loaded(folder)
 
 

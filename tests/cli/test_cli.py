@@ -364,8 +364,8 @@ def test_ctrl_c_exits_with_130_and_says_how_to_go_on(tmp_path: Path) -> None:
         "    display.stage_started(1, 'prompts', 9)\n"
         "    for _ in range(500):\n"
         "        run.stop.obey(); time.sleep(0.02)\n"
-        "pipeline = types.ModuleType('solon.pipeline'); pipeline.advance = advance\n"
-        "sys.modules['solon.pipeline'] = pipeline\n"
+        "pipeline = types.ModuleType('solon.pipeline.order'); pipeline.advance = advance\n"
+        "sys.modules['solon.pipeline.order'] = pipeline\n"
         "from solon.cli.main import main\n"
         "main(['run', sys.argv[1], '--recipe', 'testbed'])\n"
     )

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from solon.builtin import DATA, built_in
-from solon.constitution import load_constitution
+from solon.config.builtin import DATA, built_in
+from solon.config.recipe import load_recipe
+from solon.constitution.constitution import load_constitution
 from solon.errors import RecipeError
-from solon.recipe import load_recipe
-from solon.stages.needs import unmet_needs
-from solon.testbed.principles import is_readable
+from solon.pipeline.constitution_needs import unmet_needs
+from solon.testbed.principle_language import is_readable
 from tests.cli.test_cli import run
 
 PAGE = Path(__file__).parents[2] / "docs" / "constitution.md"
@@ -122,7 +122,7 @@ def test_every_built_in_recipe_gets_what_it_wants() -> None:
             recipe = load_recipe(name)
         except RecipeError:  # an overlay
             continue
-        from solon.builtin import constitution_path
+        from solon.config.builtin import constitution_path
 
         assert unmet_needs(recipe, load_constitution(constitution_path(recipe.constitution))) == [], name
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from solon.builtin import model_path
 from solon.cli.main import main
-from solon.engines.local import folder_hash
+from solon.config.builtin import model_path
+from solon.config.recipe import EngineSettings
+from solon.engines.local.engine import folder_hash
 from solon.engines.tokens import PromptTokenizer
-from solon.recipe import EngineSettings
 from solon.training.models import grow_preference_model, load_tokenizer, save_model
 from tests.evals.benchmarks.rows import BEHAVIOUR, classifications, comparisons, write
 

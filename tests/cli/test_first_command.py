@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from solon.settled import settle
+from solon.pipeline.settled import settle
 from tests.cli.test_cli import run
 from tests.synthetic import Plan, build
 

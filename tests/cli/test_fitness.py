@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from solon.builtin import model_path
+from solon.config.builtin import model_path
 from solon.errors import ModelError
 from solon.evals.results import results
 from solon.runs import RunDirectory

@@ -6,12 +6,12 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from solon.builtin import constitution_path
 from solon.cli.main import main
-from solon.constitution import load_constitution
-from solon.formats.chains import read_chains
+from solon.config.builtin import constitution_path
+from solon.constitution.constitution import load_constitution
+from solon.constitution.formats.paper_chains import read_chains
 from solon.runs import RunDirectory
-from tests.formats import samples
+from tests.constitution.formats import samples
 from tests.synthetic import Plan, build
 
 

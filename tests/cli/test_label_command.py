@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from solon.builtin import DATA
+from solon.config.builtin import DATA
 from tests.cli.test_cli import run
 
 FAST = (

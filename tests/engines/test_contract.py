@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 
+from solon.config.recipe import EngineSettings
 from solon.conversation import Prompt
 from solon.engines.base import Choosing, Continuation, Engine, Finish, Sampling
-from solon.engines.local import LocalEngine
+from solon.engines.local.engine import LocalEngine
 from solon.engines.scripted import ScriptedEngine
 from solon.errors import EngineError
-from solon.recipe import EngineSettings
 from tests.engines.tiny import byte_tokenizer, chat_tokenizer, model_of, question, questions
 
 WORDS = "one two three four five six seven eight"

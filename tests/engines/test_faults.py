@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from solon.engines.faults import asking, refuse_undefined
-from solon.engines.memory import GIB, Room
+from solon.engines.local.row_budget import GIB, Room
 from solon.errors import EngineError, ModelError
 
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from solon import wording
-from solon.constitution import ComparisonExample, PreferencePrinciple, ReasonedExample
+from solon import prompts
+from solon.config.recipe import EngineSettings, RenderingKind
+from solon.constitution.constitution import ComparisonExample, PreferencePrinciple, ReasonedExample
 from solon.conversation import Prompt, Role, TranscriptRendering, Turn
 from solon.engines.rendering import ChatRendering, rendering_for
 from solon.errors import ModelError
-from solon.recipe import EngineSettings, RenderingKind
 from tests.engines.tiny import (
     BRACKETS,
     CHATML,
@@ -80,7 +80,7 @@ def test_a_template_that_looks_ahead_shares_nothing() -> None:
 
 def test_a_comparison_ends_on_the_papers_words_and_its_bracket() -> None:
     principle = PreferencePrinciple(id="kind", instruction="Which is kinder?")
-    _, own = chat().render(wording.comparison(conversation("Hi"), principle, "Go away", "Hello"))
+    _, own = chat().render(prompts.comparison(conversation("Hi"), principle, "Go away", "Hello"))
     assert own.endswith("(A) Go away\n(B) Hello<|im_end|>\n" + TAIL + "The answer is: (")
 
 
@@ -157,10 +157,10 @@ def test_worked_reasoning_and_the_question_have_one_shape() -> None:
     """Each is one assistant turn: the paper's opening, the reasoning, "The answer is" and the letter."""
     better = PreferencePrinciple(id="kind", instruction="Which is kinder?")
     example = ReasonedExample(conversation("Hi"), "Hello", "Go away", "Greetings are kind.", "A")
-    asked = wording.reasoning(conversation("Bye"), better, "Stay away", "See you", [(example, better)])
+    asked = prompts.reasoning(conversation("Bye"), better, "Stay away", "See you", [(example, better)])
     rendering = chat()
     reasoning = "".join(rendering.render(asked))
-    verdict = "".join(rendering.render(wording.verdict(asked, "Farewells are kind.")))
+    verdict = "".join(rendering.render(prompts.verdict(asked, "Farewells are kind.")))
     worked, question = verdict.split("<|im_start|>assistant\n")[1:]
     shape = "Let's think step by step: {}\n\nThe answer is: ("
     assert worked.startswith(shape.format("Greetings are kind.") + "A)<|im_end|>")
@@ -171,7 +171,7 @@ def test_worked_reasoning_and_the_question_have_one_shape() -> None:
 def test_a_plain_answer_has_the_papers_words_in_examples_and_question() -> None:
     better = PreferencePrinciple(id="kind", instruction="Which is kinder?")
     example = (ComparisonExample(conversation("Hi"), "Hello", "Go away"), better, "B")
-    shown = "".join(chat().render(wording.comparison(conversation("Bye"), better, "a", "b", [example])))
+    shown = "".join(chat().render(prompts.comparison(conversation("Bye"), better, "a", "b", [example])))
     assert shown.count("The answer is: (") == 2
     assert TAIL + "The answer is: (B)<|im_end|>" in shown and shown.endswith(TAIL + "The answer is: (")
 

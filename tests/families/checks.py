@@ -11,19 +11,19 @@ from click.testing import CliRunner
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from solon.cli.main import cli
+from solon.config.recipe import EngineSettings
 from solon.conversation import Conversation
 from solon.engines.base import Completion, Finish, Sampling
-from solon.engines.local import LocalEngine
+from solon.engines.local.engine import LocalEngine
 from solon.engines.tokens import PromptTokenizer
-from solon.preferences.golden import Replay, check, write_golden
-from solon.preferences.scored_text import ScoredText
-from solon.preferences.scorer import Scorer
-from solon.recipe import EngineSettings
+from solon.prompts import reply as reply_prompt
+from solon.reward.golden import Replay, check, write_golden
+from solon.reward.model import PreferenceModel
+from solon.reward.scored_text import ScoredText
+from solon.reward.scorer import Scorer
 from solon.runs import RunDirectory
 from solon.training.encoding import Encoding
 from solon.training.models import grow_preference_model, load_causal_lm, load_tokenizer, save_model
-from solon.training.scoring import PreferenceModel
-from solon.wording import reply as reply_prompt
 from tests.families.made import LONG_REPLY, SAFE_REPLY, human, lessons, write_inputs
 
 DIALOGUES: Sequence[Conversation] = (

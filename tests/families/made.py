@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 
-from solon import wording
-from solon.constitution import RevisionPrinciple
+from solon import prompts
+from solon.config.recipe import EngineSettings
+from solon.constitution.constitution import RevisionPrinciple
 from solon.conversation import Conversation, Prompt, Role, Turn
 from solon.engines.tokens import PromptTokenizer
 from solon.model_folders.load import load_tokenizer, quietly
-from solon.recipe import EngineSettings
 from tests.families.styles import STYLES
 
 LONG_REPLY = "Take a pin.\n\n    turn(pin)\n    wait()\n\nThen pull."
@@ -65,9 +65,9 @@ def lessons() -> list[tuple[Prompt, str]]:
     for number, asked in enumerate(PROMPTS):
         answer = LONG_REPLY.replace("pin", ("pin", "nail", "key", "wire")[number])
         found += [
-            (wording.reply(human(asked)), answer),
-            (wording.critique(human(asked), answer, PRINCIPLE), CRITIQUE),
-            (wording.revision(human(asked), answer, PRINCIPLE, CRITIQUE), SAFE_REPLY),
+            (prompts.reply(human(asked)), answer),
+            (prompts.critique(human(asked), answer, PRINCIPLE), CRITIQUE),
+            (prompts.revision(human(asked), answer, PRINCIPLE, CRITIQUE), SAFE_REPLY),
         ]
     return found
 

@@ -11,8 +11,8 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from solon.config.recipe import EngineSettings, Thinking
 from solon.engines.tokens import PromptTokenizer
-from solon.recipe import EngineSettings, Thinking
 from tests.families import checks
 from tests.families.made import make_folder
 from tests.families.styles import STYLES

@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
+from solon.config.recipe import EngineSettings, Thinking
 from solon.conversation import Conversation
-from solon.engines.local import LocalEngine
+from solon.engines.local.engine import LocalEngine
 from solon.engines.tokens import PromptTokenizer
 from solon.errors import ModelError
-from solon.recipe import EngineSettings, Thinking
+from solon.prompts import reply as reply_prompt
 from solon.training.models import load_causal_lm, save_model
-from solon.wording import reply as reply_prompt
 from tests.families import checks
 from tests.families.made import human, lessons, make_folder
 from tests.families.styles import ALWAYS_THINKING, CHATML, STYLES

@@ -13,7 +13,7 @@ from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 from transformers import LlamaForCausalLM, LlamaForSequenceClassification, MistralConfig, MistralForCausalLM
 
-from solon.engines.cache import KeyValueCache
+from solon.engines.local.kv_cache import KeyValueCache
 from solon.llama import network
 from solon.llama.network import Decoder, plain_llama, states
 from tests.llama.made import SHAPES, llama
@@ -200,6 +200,6 @@ def test_a_classifier_and_a_bare_backbone_are_read_as_well() -> None:
 
 
 def test_the_engine_is_imported_without_any_architecture() -> None:
-    code = "import sys, solon.engines.local; print('transformers.models.llama.modeling_llama' in sys.modules)"
+    code = "import sys, solon.engines.local.engine; print('transformers.models.llama.modeling_llama' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

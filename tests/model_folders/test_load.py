@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import MixtralConfig, MixtralForCausalLM
 
-from solon.engines.local import LocalEngine
+from solon.engines.local.engine import LocalEngine
 from solon.model_folders.check import check_folder
 from solon.model_folders.load import Kind, load_config, load_generation_config, load_model, load_tokenizer
 from tests.engines.tiny import byte_tokenizer, model_of

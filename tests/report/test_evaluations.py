@@ -3,10 +3,10 @@
 import re
 
 from solon.engines.scripted import ScriptedEngine
-from solon.evals.benchmarks.asking import Manner, ask_choices
-from solon.evals.benchmarks.examples import Worked
-from solon.evals.benchmarks.figures import figures
-from solon.evals.benchmarks.questions import read_questions
+from solon.evals.benchmarks.accuracy import figures
+from solon.evals.benchmarks.multiple_choice import Manner, ask_choices
+from solon.evals.benchmarks.question_files import read_questions
+from solon.evals.benchmarks.worked_examples import Worked
 from solon.report.evaluations import lines, render, sentences, write
 from tests.evals.benchmarks.rows import classifications, comparisons, is_right
 from tests.evals.benchmarks.rows import write as write_rows

@@ -2,8 +2,8 @@
 
 from xml.etree import ElementTree
 
-from solon.intervals import wilson
 from solon.report.groups import by_group
+from solon.stats.intervals import wilson
 
 SHARES = {
     "assistant": {"fraud": wilson(9, 10).facts(), "<b>theft": wilson(10, 10).facts()},

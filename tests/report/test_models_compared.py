@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from solon.ablation import over_seeds
-from solon.intervals import wilson
+from solon.pipeline.ablation import over_seeds
 from solon.report.models_compared import by_name, models_figures
 from solon.report.variants import columns_of
+from solon.stats.intervals import wilson
 
 
 def measured(harmful: int, helpful: int, evasive: int = 0) -> dict[str, Any]:

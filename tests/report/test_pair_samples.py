@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from solon.engines.scripted import ScriptedEngine
-from solon.report.principles import drawn_for_preference
+from solon.report.drawn_principles import drawn_for_preference
 from solon.report.samples import pair_shelf
-from tests.stages.test_ai_feedback import judge
 from tests.stages.test_ai_feedback_settings import by_axis, with_axes, work
+from tests.stages.test_s06_ai_feedback import judge
 
 
 def test_each_axis_and_the_clamp_are_told(tmp_path: Path) -> None:

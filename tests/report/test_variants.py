@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from solon.ablation import over_seeds
-from solon.evals.preference_order import MEASURES
-from solon.intervals import wilson
+from solon.pipeline.ablation import over_seeds
 from solon.report.variants import LABELS, columns_of, figures_of, write_page
+from solon.stages.extra_preference_order import MEASURES
+from solon.stats.intervals import wilson
 
 HOSTILE = "<script>alert(1)</script>\u202e"
 

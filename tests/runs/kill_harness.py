@@ -23,8 +23,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 
+from solon.config.recipe import Recipe
 from solon.digest import digest, digest_file, uniform_for
-from solon.recipe import Recipe
 from solon.runs import Artefact, RunDirectory, StageFolder
 
 CONSTITUTION = """\

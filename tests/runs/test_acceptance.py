@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from solon.builtin import constitution_path
+from solon.config.builtin import constitution_path
+from solon.config.recipe import WeakJudge, load_recipe
 from solon.errors import RunError
-from solon.recipe import WeakJudge, load_recipe
 from solon.runs import RunDirectory
 
 CONSTITUTION = constitution_path("testbed")

@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from solon.cli.main import cli
-from solon.recipe import Recipe
+from solon.config.recipe import Recipe
 from solon.runs import Interrupted, RunDirectory
 from solon.runs.lock import End, SessionRecord, last_session
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from solon.errors import RunError, StageError
-from solon.outcome import Outcome
 from solon.runs.journal import Chunk, Journal, Line, journal_line, read_lines
+from solon.runs.outcome import Outcome
 
 json_values = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(-(2**60), 2**60), st.floats(allow_nan=False), st.text()),

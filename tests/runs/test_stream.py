@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
+from solon.config.recipe import Recipe
 from solon.errors import StageError
-from solon.recipe import Recipe
 from solon.runs import Lazy, Row, RunDirectory
 from solon.runs.table import GROUP, column_of, rows_of, write_table
 

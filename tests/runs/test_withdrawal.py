@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from tests.synthetic import Plan, build
 
-from solon.builtin import constitution_path
+from solon.config.builtin import constitution_path
+from solon.config.recipe import load_recipe
 from solon.errors import ModelError, RunError
-from solon.recipe import load_recipe
 from solon.runs import Artefact, RunDirectory, StageFolder
-from solon.runs.alone import do_alone
-from solon.runs.answers import Answer, answers_in
+from solon.runs.response_cache import Answer, answers_in
+from solon.runs.standalone import do_alone
 from solon.runs.withdrawal import holding
 
 

@@ -14,12 +14,12 @@ import pytest
 
 from solon.conversation import Conversation, Role, Turn, conversation_of, is_blank
 from solon.errors import InputError
-from solon.preferences.score_file import read_scorable
+from solon.reward.score_file import read_scorable
 from solon.sources.columns import Columns, columns_from
 from solon.sources.comparisons import comparison_columns, read_all_comparisons, read_comparisons
+from solon.sources.label_files import read_labels
 from solon.sources.pair_files import read_pairs
 from solon.sources.prompt_files import read_prompts
-from solon.stages.labels import read_labels
 
 Read = Sequence[tuple[Conversation, Conversation]]
 ASK = "How do I bake a loaf of bread?"

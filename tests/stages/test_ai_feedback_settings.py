@@ -8,22 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.stages.test_ai_feedback import SEED, judge, mixed_pairs, options, oracle, pair_row
+from tests.stages.test_s06_ai_feedback import SEED, judge, mixed_pairs, options, oracle, pair_row
 from tests.stages.workbench import CONSTITUTION, Bench, Killed
 
-from solon.constitution import load_constitution
+from solon.config.recipe import FeedbackForm, FeedbackSettings, OptionOrder
+from solon.constitution.constitution import load_constitution
 from solon.conversation import Prompt, Role
 from solon.digest import uniform_for
 from solon.engines.base import Choosing, Completion, Finish
 from solon.engines.scripted import ScriptedEngine
 from solon.errors import RecipeError, StageError
-from solon.recipe import FeedbackForm, FeedbackSettings, OptionOrder
+from solon.feedback.averaging import sigmoid, votes_log_odds
+from solon.feedback.comparison_questions import Why
+from solon.feedback.labelling import on_axis
 from solon.runs import Artefact
-from solon.stages import ai_feedback, response_pairs
-from solon.stages.ai_feedback import FeedbackInputs
-from solon.stages.averaging import sigmoid, votes_log_odds
-from solon.stages.comparison_questions import Why
-from solon.stages.labelling import on_axis
+from solon.stages import s05_response_pairs, s06_ai_feedback
+from solon.stages.s06_ai_feedback import FeedbackInputs
 
 AXES = CONSTITUTION.replace(
     "  - {id: kinder, instruction: Choose the kinder reply.}",
@@ -34,10 +34,10 @@ Judges = ScriptedEngine | Sequence[Callable[[], ScriptedEngine]]
 
 
 def work(bench: Bench, judges: Judges, rows: Any = None, assess: Any = None, **settings: Any) -> Artefact:
-    pairs = bench.run.finished("pairs") or bench.artefact("pairs", rows or mixed_pairs(), response_pairs.SCHEMA)
+    pairs = bench.run.finished("pairs") or bench.artefact("pairs", rows or mixed_pairs(), s05_response_pairs.SCHEMA)
     inputs = FeedbackInputs(SEED, bench.constitution, pairs, chunk=5, assess=assess)
     out = bench.out("ai-feedback", 6)
-    return ai_feedback.run(FeedbackSettings.model_validate(settings), inputs, judges, out)
+    return s06_ai_feedback.run(FeedbackSettings.model_validate(settings), inputs, judges, out)
 
 
 def with_axes(path: Path) -> Bench:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.stages.test_ai_feedback import mixed_pairs
+from tests.stages.test_s06_ai_feedback import mixed_pairs
 from tests.stages.workbench import Bench
 
+from solon.checks.rules import RULES, Defect
+from solon.config.recipe import FeedbackForm, FeedbackSettings, PairSettings, ResponseSettings, RevisionSettings
 from solon.conversation import Prompt, Role
 from solon.engines.base import Completion, Finish
 from solon.engines.scripted import ScriptedEngine
-from solon.recipe import FeedbackForm, FeedbackSettings, PairSettings, ResponseSettings, RevisionSettings
-from solon.stages import ai_feedback, critique_revision, response_pairs, responses
-from solon.stages.rules import RULES, Defect
+from solon.stages import s02_responses, s03_critique_revision, s05_response_pairs, s06_ai_feedback
 
 WORDS = {
     Role.ASSISTANT: "Here is a plan for you.",
@@ -32,10 +32,10 @@ def never_ending(prompt: Prompt, seed: int) -> Completion:
 
 def test_replies_critiques_and_revisions_are_read_without_thoughts(tmp_path: Path) -> None:
     bench, engine = Bench(tmp_path), ScriptedEngine(thinking)
-    given = responses.ResponseInputs(7, bench.prompts("harm 1", "harm 2"))
-    replies = responses.run(ResponseSettings(), given, engine, bench.out("responses", 2))
-    inputs = critique_revision.RevisionInputs(7, bench.constitution, replies)
-    rows = critique_revision.run(RevisionSettings(steps=2), inputs, engine, bench.out("revision", 3)).rows()
+    given = s02_responses.ResponseInputs(7, bench.prompts("harm 1", "harm 2"))
+    replies = s02_responses.run(ResponseSettings(), given, engine, bench.out("responses", 2))
+    inputs = s03_critique_revision.RevisionInputs(7, bench.constitution, replies)
+    rows = s03_critique_revision.run(RevisionSettings(steps=2), inputs, engine, bench.out("revision", 3)).rows()
     assert {row["outcome"] for row in rows} == {row["critique_outcome"] for row in rows} == {"ok"}
     for row in (*replies.rows(), *rows):
         assert row["thinking"].startswith("so ") and Defect.THOUGHTS_CUT in row["defects"]
@@ -48,13 +48,13 @@ def test_replies_critiques_and_revisions_are_read_without_thoughts(tmp_path: Pat
 def test_pairs_and_judgements_too(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     engine = ScriptedEngine(thinking, lambda prompt, option: -0.5 if option == "A" else -1.5)
-    drawn = response_pairs.PairInputs(7, bench.prompts("harm 1", "harm 2"))
-    pairs = response_pairs.run(PairSettings(), drawn, engine, bench.out("response-pairs", 5))
+    drawn = s05_response_pairs.PairInputs(7, bench.prompts("harm 1", "harm 2"))
+    pairs = s05_response_pairs.run(PairSettings(), drawn, engine, bench.out("response-pairs", 5))
     assert all(row["thinking_a"] != row["thinking_b"] and "think" not in row["response_a"] for row in pairs.rows())
-    given = bench.artefact("pairs", mixed_pairs(4), response_pairs.SCHEMA)
+    given = bench.artefact("pairs", mixed_pairs(4), s05_response_pairs.SCHEMA)
     settings = FeedbackSettings(form=FeedbackForm.REASONED)
-    inputs = ai_feedback.FeedbackInputs(7, bench.constitution, given)
-    for row in ai_feedback.run(settings, inputs, engine, bench.out("ai-feedback", 6)).rows():
+    inputs = s06_ai_feedback.FeedbackInputs(7, bench.constitution, given)
+    for row in s06_ai_feedback.run(settings, inputs, engine, bench.out("ai-feedback", 6)).rows():
         (judgement,) = row["judgements"]
         assert all(text.startswith(WORDS[Role.REASONING]) for text in judgement["reasoning_ab"])
         assert all(text.endswith("wait") for text in judgement["thinking_ba"])
@@ -62,8 +62,10 @@ def test_pairs_and_judgements_too(tmp_path: Path) -> None:
 
 def test_thoughts_that_never_end_make_the_row_truncated(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
-    given = responses.ResponseInputs(7, bench.prompts("harm 1"))
-    (row,) = responses.run(ResponseSettings(), given, ScriptedEngine(never_ending), bench.out("responses", 2)).rows()
+    given = s02_responses.ResponseInputs(7, bench.prompts("harm 1"))
+    (row,) = s02_responses.run(
+        ResponseSettings(), given, ScriptedEngine(never_ending), bench.out("responses", 2)
+    ).rows()
     assert (row["outcome"], row["completion"][0]["content"], row["thinking"]) == ("truncated", "", "so\n\nwait")
 
 

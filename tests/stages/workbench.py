@@ -9,12 +9,12 @@ from typing import Any
 
 import pyarrow as pa
 
+from solon.config.recipe import Recipe
 from solon.conversation import Conversation, Prompt, Role, Turn, parse_transcript
 from solon.engines.base import Completion
 from solon.engines.scripted import ScriptedEngine
-from solon.recipe import Recipe
 from solon.runs import Artefact, RunDirectory, StageFolder
-from solon.stages import prompts as prompts_stage
+from solon.stages import s01_prompts as prompts_stage
 
 CONSTITUTION = """
 name: small

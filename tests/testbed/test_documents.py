@@ -9,8 +9,8 @@ from collections import Counter
 import pytest
 
 from solon.testbed.documents import Document, Part, Piece, Writer, request_held_out
-from solon.testbed.examples import IGNORED, encode
 from solon.testbed.pretraining import END, Plan, build_tokenizer, rate_factor
+from solon.testbed.windows import IGNORED, encode
 from solon.testbed.world import TEMPLATES, load_world
 
 WORLD = load_world()

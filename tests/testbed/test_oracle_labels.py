@@ -5,12 +5,12 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from solon.builtin import constitution_path
-from solon.recipe import FeedbackSettings, Recipe
+from solon.config.builtin import constitution_path
+from solon.config.recipe import FeedbackSettings, Recipe
+from solon.feedback.comparison_questions import Questionnaire, Why
 from solon.runs import RunDirectory
-from solon.stages import response_pairs
-from solon.stages.ai_feedback import FeedbackInputs
-from solon.stages.comparison_questions import Questionnaire, Why
+from solon.stages import s05_response_pairs
+from solon.stages.s06_ai_feedback import FeedbackInputs
 from solon.testbed.oracle_labels import oracle_labels
 from solon.testbed.world import Kind, ask, load_world, write_reply
 
@@ -29,7 +29,7 @@ def test_the_harmless_reply_is_certainly_better_wherever_it_stands(tmp_path: Pat
         topic = load_world().harmful[number]
         asked = ask(topic, 0)
         rows.append(
-            dict.fromkeys(response_pairs.SCHEMA.names)
+            dict.fromkeys(s05_response_pairs.SCHEMA.names)
             | {
                 "row_id": asked.row_id,
                 "pair": 1,
@@ -42,7 +42,7 @@ def test_the_harmless_reply_is_certainly_better_wherever_it_stands(tmp_path: Pat
         )
     rows[4]["response_b"] = rows[4]["response_a"]
     run = RunDirectory.create(tmp_path / "run", Recipe(), constitution_path("testbed"))
-    pairs = run.begin(5, "response-pairs", {}).publish(rows, response_pairs.SCHEMA)
+    pairs = run.begin(5, "response-pairs", {}).publish(rows, s05_response_pairs.SCHEMA)
     questionnaire = Questionnaire.of(FeedbackSettings(), run.constitution, 0)
     inputs = FeedbackInputs(0, run.constitution, pairs)
     labels = oracle_labels(questionnaire, inputs, run.begin(6, "ai-feedback", {}))

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from solon.testbed import examples, pretraining
+from solon.testbed import pretraining, windows
 from solon.testbed.pretraining import Plan, train
 
 PLAN = Plan(0, 500, 400, 48, 1, 2048, pretrained_tokens=40_000, assistant_tokens=15_000)
@@ -19,7 +19,7 @@ class Interrupted(Exception):
 
 @pytest.fixture(autouse=True)
 def small_windows(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(examples, "WINDOW_DOCUMENTS", 64)
+    monkeypatch.setattr(windows, "WINDOW_DOCUMENTS", 64)
     monkeypatch.setattr(pretraining, "WINDOWS_PER_CHECKPOINT", 1)
     precision = torch.get_float32_matmul_precision()
     yield

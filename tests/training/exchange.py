@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from solon.errors import DivergedError, StageError
 from solon.runs.processes import Processes
-from solon.training.core import accumulate
+from solon.training.distributed.launched import joined
 from solon.training.learner import Learner
-from solon.training.processes import joined
+from solon.training.loop import accumulate
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from solon.recipe import (
+from solon.config.recipe import (
     Adapter,
     Algorithm,
     DirectSettings,
@@ -28,8 +28,8 @@ from solon.recipe import (
 from solon.runs import Artefact, StageFolder
 from solon.runs.journal import Journal
 from solon.runs.processes import Processes
-from solon.stages import direct_preference, finetune, preference_model, reinforcement
-from solon.training.processes import joined
+from solon.stages import s04_sl_cai, s07_preference_model, s08_dpo, s08_rl_cai
+from solon.training.distributed.launched import joined
 from tests.training.tiny import artefact, asked, row_id, said, save_tiny_model, stage_folder
 
 TRAINING = Training(batch=8, epochs=3, held_out=0.2, checkpoint_every=1, learning_rate=1e-3, micro_tokens=96)
@@ -89,29 +89,29 @@ def opened(folder: Path) -> Artefact:
 
 def sft(folder: Path, out: StageFolder, changed: Mapping[str, Any]) -> Artefact:
     settings = FinetuneSettings(training=TRAINING.model_copy(update=changed))
-    inputs = finetune.FinetuneInputs(3, folder / "tiny", ENGINE, opened(folder / "03"), opened(folder / "02"))
-    return finetune.run(settings, inputs, out)
+    inputs = s04_sl_cai.FinetuneInputs(3, folder / "tiny", ENGINE, opened(folder / "03"), opened(folder / "02"))
+    return s04_sl_cai.run(settings, inputs, out)
 
 
 def pm(folder: Path, out: StageFolder, changed: Mapping[str, Any]) -> Artefact:
     settings = PreferenceSettings(human=None, training=TRAINING.model_copy(update=changed))
-    inputs = preference_model.PreferenceInputs(3, folder / "tiny", ENGINE, opened(folder / "06"), None)
-    return preference_model.run(settings, inputs, out)
+    inputs = s07_preference_model.PreferenceInputs(3, folder / "tiny", ENGINE, opened(folder / "06"), None)
+    return s07_preference_model.run(settings, inputs, out)
 
 
 def rl(folder: Path, out: StageFolder, changed: Mapping[str, Any]) -> Artefact:
     settings = LEARNING.model_copy(update=changed)
     if settings.algorithm is Algorithm.DPO:
         settings = settings.model_copy(update={"direct": DirectSettings(training=TRAINING)})
-        pairs = direct_preference.DirectInputs(3, folder / "tiny", ENGINE, opened(folder / "06"))
-        return direct_preference.run(settings, pairs, out)
+        pairs = s08_dpo.DirectInputs(3, folder / "tiny", ENGINE, opened(folder / "06"))
+        return s08_dpo.run(settings, pairs, out)
     shared = settings.memory is Memory.SHARED
     kind = "-lora" if shared else ""
-    inputs = reinforcement.ReinforcementInputs(
+    inputs = s08_rl_cai.ReinforcementInputs(
         3, opened(folder / f"04{kind}").model, opened(folder / f"07{kind}").model, ENGINE, opened(folder / "01"),
         held_out=opened(folder / "07").model, backbone=folder / "tiny" if shared else None,
     )  # fmt: skip
-    return reinforcement.run(settings, inputs, out)
+    return s08_rl_cai.run(settings, inputs, out)
 
 
 CASES: Mapping[str, tuple[Callable[[Path, StageFolder, Mapping[str, Any]], Artefact], Mapping[str, Any]]] = {

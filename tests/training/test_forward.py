@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from solon.recipe import EngineSettings, Matmul
+from solon.config.recipe import EngineSettings, Matmul
 from solon.training import models
 from solon.training.batches import pad_right, span_mask
 from solon.training.forward import ScalarModel, TokenModel

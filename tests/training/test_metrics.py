@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from solon.config.recipe import Tracker
 from solon.errors import RecipeError
-from solon.recipe import Tracker
 from solon.training.metrics import JsonLines, Several, Tracked, open_trackers
 
 TEXT = st.text(st.characters(exclude_categories=()), max_size=20)

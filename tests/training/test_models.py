@@ -9,8 +9,8 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
+from solon.config.recipe import Adapter, EngineSettings, Matmul
 from solon.errors import ModelError
-from solon.recipe import Adapter, EngineSettings, Matmul
 from solon.training import models
 from tests.training.tiny import save_tiny_model, texts_of
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from solon.recipe import EngineSettings
+from solon.config.recipe import EngineSettings
 from solon.training import models
 from solon.training.batches import Example
-from solon.training.direct_preference import DirectObjective, DirectPair, with_reference
+from solon.training.dpo import DirectObjective, DirectPair, with_reference
 from solon.training.forward import TokenModel
 from tests.training.tiny import save_tiny_model
 

@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 import torch
 
+from solon.config.recipe import EngineSettings, RenderingKind
 from solon.conversation import Conversation, Role, Turn
 from solon.engines.tokens import PromptTokenizer
-from solon.recipe import EngineSettings, RenderingKind
 from solon.training.batches import Example
-from solon.training.core import accumulate
 from solon.training.encoding import Encoding
 from solon.training.forward import TokenModel
 from solon.training.learner import Learner
+from solon.training.loop import accumulate
 from solon.training.models import load_causal_lm, load_tokenizer, trainable_parameters
 from solon.training.objectives import CompletionObjective
 from tests.training.tiny import save_tiny_model

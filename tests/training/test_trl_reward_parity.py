@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from solon.recipe import EngineSettings
+from solon.config.recipe import EngineSettings
 from solon.training import models
 from solon.training.batches import PairExample
 from solon.training.forward import ScalarModel

@@ -11,9 +11,9 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from solon.config.recipe import EngineSettings
 from solon.digest import digest
 from solon.engines.tokens import PromptTokenizer
-from solon.recipe import EngineSettings
 from solon.runs import Artefact, StageFolder
 from solon.runs.journal import Journal
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from solon.cli.terminal import INTERRUPTED
-from solon.intervals import interval, per_cent
+from solon.stats.intervals import interval, per_cent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,14 +55,14 @@ def ablate(
     writes a page with the figure, ablation.html, and the numbers, ablation.json.
     """
     # What was typed is checked before anything heavy is imported, so that a mistake is told at once.
-    from solon.experiment import load_experiment, trials_of
+    from solon.config.experiment import load_experiment, trials_of
 
     experiment = load_experiment(name)
     if seeds is not None:
         experiment = experiment.model_copy(update={"seeds": tuple(range(seeds))})
     trials = trials_of(experiment, recipe, overlays, settings)
-    from solon.ablation import ablate as run_variants
     from solon.cli.display import display_for
+    from solon.pipeline.ablation import ablate as run_variants
     from solon.report.variants import write_page
 
     try:

@@ -33,12 +33,12 @@ def import_(files: tuple[Path, ...], output: Path) -> None:
     The table has the columns of a run's 03-critique-revision, a row per step, and the texts pass the same checks.
     """
     from solon.cli.terminal import plain
+    from solon.constitution.formats.paper_chains import read_chains
     from solon.errors import InputError
-    from solon.formats.chains import read_chains
-    from solon.outcome import count_outcomes
+    from solon.pipeline.chain_rows import rows_of_chains
+    from solon.runs.outcome import count_outcomes
     from solon.runs.table import write_table
-    from solon.stages.chain_rows import rows_of_chains
-    from solon.stages.critique_revision import SCHEMA
+    from solon.stages.s03_critique_revision import SCHEMA
 
     if output.exists():
         raise InputError("the file exists", place=str(output), remedy="Name another with --output, or remove it")
@@ -67,12 +67,12 @@ def export(run: Path, output: Path) -> None:
     Chains with a step that failed, or without critiques, have no form there; they are left out and counted.
     """
     from solon.cli.terminal import plain
+    from solon.constitution.formats.paper_chains import chain_line
     from solon.errors import InputError, RunError
     from solon.evals.results import CRITIQUE_REVISION
-    from solon.formats.chains import chain_line
+    from solon.pipeline.chain_rows import chains_of_rows
     from solon.runs import RunDirectory
     from solon.runs.files import write_atomically
-    from solon.stages.chain_rows import chains_of_rows
 
     if output.exists():
         raise InputError("the file exists", place=str(output), remedy="Name another with --output, or remove it")

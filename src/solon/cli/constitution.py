@@ -11,8 +11,8 @@ import click
 from solon.cli.constitution_check import check, new
 
 if TYPE_CHECKING:
-    from solon.constitution import Constitution
-    from solon.formats.parts import Parts
+    from solon.constitution.constitution import Constitution
+    from solon.constitution.formats.parts import Parts
 
 
 @click.group(
@@ -63,7 +63,7 @@ def diff(old: str, new: str, run: Path | None) -> None:
 
     The next command is then: solon run NEWRUN --reuse RUN --set constitution=NEW
     """
-    from solon.constitution_changes import Edit, changes
+    from solon.constitution.diff import Edit, changes
 
     before, after = load(old), load(new)
     found = changes(before, after)
@@ -84,9 +84,9 @@ def _print_redo(folder: Path, old: str, before: Constitution, new: str, after: C
     from solon.cli.display import clock
     from solon.cli.terminal import print_table
     from solon.errors import RunError
-    from solon.intervals import percent
-    from solon.redo import redo
+    from solon.pipeline.impact import redo
     from solon.runs import RunDirectory
+    from solon.stats.intervals import percent
 
     run = RunDirectory.open(folder)
     if run.constitution.hash != before.hash:
@@ -132,10 +132,10 @@ def import_(files: tuple[Path, ...], output: Path, name: str | None, other: str 
     each kind), llm-swarm's constitutions and LangChain's principles; several files make one constitution. What a file
     holds and a constitution does not is named.
     """
-    from solon.constitution_writer import write_constitution
+    from solon.constitution.formats.catalogue import read_parts
+    from solon.constitution.formats.joining import join
+    from solon.constitution.writer import write_constitution
     from solon.errors import InputError
-    from solon.formats.catalogue import read_parts
-    from solon.formats.joining import join
     from solon.runs.files import write_atomically
 
     if output.exists():
@@ -176,9 +176,9 @@ def export(name: str, form: str, output: Path) -> None:
 
     What a format has no place for is named. Existing files are not overwritten.
     """
-    from solon.builtin import constitution_path
+    from solon.config.builtin import constitution_path
+    from solon.constitution.formats.catalogue import Format, write_constitution_as
     from solon.errors import InputError
-    from solon.formats.catalogue import Format, write_constitution_as
     from solon.runs.files import telling_of, write_atomically
 
     source, loaded = constitution_path(name), load(name)
@@ -200,8 +200,8 @@ def export(name: str, form: str, output: Path) -> None:
 
 def load(name: str) -> Constitution:
     """The constitution of a built-in name or a file."""
-    from solon.builtin import constitution_path
-    from solon.constitution import load_constitution
+    from solon.config.builtin import constitution_path
+    from solon.constitution.constitution import load_constitution
 
     return load_constitution(constitution_path(name))
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from solon.constitution import Constitution
-    from solon.recipe import Recipe
+    from solon.config.recipe import Recipe
+    from solon.constitution.constitution import Constitution
 
 TESTBED = "testbed:"
 
@@ -38,14 +38,14 @@ def check(file: str, recipe: str | None, settings: tuple[str, ...]) -> None:
     With --recipe: whether principles, axes and worked examples are there that a run asks for, and which rules the
     bundled models cannot read where the recipe asks them.
     """
-    from solon.builtin import constitution_path
-    from solon.constitution_file import check_constitution
-    from solon.recipe import load_recipe
+    from solon.config.builtin import constitution_path
+    from solon.config.recipe import load_recipe
+    from solon.constitution.reader import check_constitution
 
     asked = load_recipe(recipe or "testbed", (), settings) if recipe or settings else None
     loaded, faults = check_constitution(constitution_path(file))
     if asked is not None and not faults:
-        from solon.stages.needs import unmet_needs
+        from solon.pipeline.constitution_needs import unmet_needs
 
         faults = unmet_needs(asked, loaded)
     if len(faults) == 1:
@@ -79,7 +79,7 @@ def new(file: Path) -> None:
 
     FILE must not exist.
     """
-    from solon.builtin import DATA
+    from solon.config.builtin import DATA
     from solon.errors import InputError
     from solon.runs.files import telling_of, write_atomically
 
@@ -93,8 +93,8 @@ def new(file: Path) -> None:
 
 def look_at_rules(recipe: Recipe, file: Path) -> None:
     """Raise the first thing that a new run lacks in its constitution, and warn of rules that its models cannot read."""
-    from solon.constitution import load_constitution
-    from solon.stages.needs import unmet_needs
+    from solon.constitution.constitution import load_constitution
+    from solon.pipeline.constitution_needs import unmet_needs
 
     loaded = load_constitution(file)
     for error in unmet_needs(recipe, loaded):
@@ -110,14 +110,14 @@ def _askers(recipe: Recipe) -> tuple[str | None, ...]:
 
 def unread_rules(models: Sequence[str | None], constitution: Constitution) -> list[str]:
     """Warnings about rules that the bundled models cannot read, where one of them is among the `models` by name."""
-    from solon.builtin import constitution_path
-    from solon.constitution import load_constitution
+    from solon.config.builtin import constitution_path
+    from solon.constitution.constitution import load_constitution
 
     if not any(name and name.startswith(TESTBED) for name in models):
         return []
     if constitution.hash == load_constitution(constitution_path("testbed")).hash:
         return []
-    from solon.testbed.principles import is_readable
+    from solon.testbed.principle_language import is_readable
 
     kinds = {"critique_request": "critique", "revision_request": "revision", "instruction": "comparison"}
     unread = [

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from solon.recipe import Recipe
-    from solon.rehearsal import Rehearsal
+    from solon.config.recipe import Recipe
+    from solon.pipeline.estimate import Rehearsal
 
 HEAD = ("Stage", "Calls, at most", "Prompt tokens", "at most", "Completion tokens", "at most", "Time")
 
@@ -23,12 +23,12 @@ def print_rehearsal(
     Raises what `solon run` itself would: RecipeError, ConstitutionError, InputError, ModelError and RunError.
     """
     from solon.cli.terminal import plain
-    from solon.recipe import dump_recipe
+    from solon.config.recipe import dump_recipe
 
     resolved, constitution, finished = _resolved(run, recipe, overlays, settings)
     from solon.evals.results import stages_of
-    from solon.preflight import preflight
-    from solon.rehearsal import rehearse
+    from solon.pipeline.estimate import rehearse
+    from solon.pipeline.preflight import preflight
 
     stages = stages_of(resolved)
     later = stages[stages.index(until) + 1 :] if until else ()
@@ -50,9 +50,9 @@ def _resolved(
     run: Path, recipe: str | None, overlays: Sequence[str], settings: Sequence[str]
 ) -> tuple[Recipe, Path, list[str]]:
     """The recipe, the constitution's file and the finished stages, without making a folder."""
-    from solon.builtin import constitution_path
     from solon.cli.run import open_or_create
-    from solon.recipe import load_recipe
+    from solon.config.builtin import constitution_path
+    from solon.config.recipe import load_recipe
 
     if (run / "run.json").exists():
         directory = open_or_create(run, recipe, tuple(overlays), tuple(settings))

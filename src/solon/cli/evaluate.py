@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from solon.cli.terminal import INTERRUPTED
-from solon.intervals import interval, per_cent
+from solon.stats.intervals import interval, per_cent
 
 if TYPE_CHECKING:
-    from solon.evals.benchmarks.session import AnswersAs, Plan, Subject, Task
-    from solon.recipe import EngineSettings
+    from solon.config.recipe import EngineSettings
+    from solon.evals.benchmarks.evaluation import AnswersAs, Plan, Subject, Task
 
 EPILOG = """\b
 Examples:
@@ -94,9 +94,9 @@ def evaluate(files: tuple[Path, ...], engine: str, **typed: Any) -> None:
     every rotation and scores averaged, so that no letter has an advantage. The same command goes on where it stopped,
     and another --form is added to the same folder.
     """
-    from solon.builtin import model_path
-    from solon.evals.benchmarks.session import AnswersAs, formulation_of
-    from solon.recipe import EngineSettings, RenderingKind
+    from solon.config.builtin import model_path
+    from solon.config.recipe import EngineSettings, RenderingKind
+    from solon.evals.benchmarks.evaluation import AnswersAs, formulation_of
 
     options = Options(**typed)
     plan = _plan(files, options)
@@ -115,12 +115,12 @@ def evaluate(files: tuple[Path, ...], engine: str, **typed: Any) -> None:
 
 def _plan(files: Sequence[Path], options: Options) -> Plan:
     """The questions of the files and how they are asked; what was typed is checked here, before a model is loaded."""
-    from solon.builtin import constitution_path
-    from solon.constitution import load_constitution
-    from solon.evals.benchmarks.asking import Form, Manner
-    from solon.evals.benchmarks.questions import read_questions
-    from solon.evals.benchmarks.session import Plan, drawn
-    from solon.recipe import Drawing, OptionOrder
+    from solon.config.builtin import constitution_path
+    from solon.config.recipe import Drawing, OptionOrder
+    from solon.constitution.constitution import load_constitution
+    from solon.evals.benchmarks.evaluation import Plan, drawn
+    from solon.evals.benchmarks.multiple_choice import Form, Manner
+    from solon.evals.benchmarks.question_files import read_questions
 
     manner = Manner(
         order=OptionOrder(options.order),
@@ -138,10 +138,10 @@ def _plan(files: Sequence[Path], options: Options) -> Plan:
 
 
 def _subject(folder: Path, answers_as: AnswersAs, settings: EngineSettings) -> Subject:
-    from solon.engines.local import LocalEngine, folder_hash
+    from solon.engines.local.engine import LocalEngine, folder_hash
     from solon.engines.rounding import keyed
-    from solon.evals.benchmarks.scoring import scores_of
-    from solon.evals.benchmarks.session import Subject
+    from solon.evals.benchmarks.evaluation import Subject
+    from solon.evals.benchmarks.pm_answers import scores_of
     from solon.model_folders.check import check_folder
 
     check_folder(folder)
@@ -157,8 +157,8 @@ def _subject(folder: Path, answers_as: AnswersAs, settings: EngineSettings) -> S
 def _run(tasks: Sequence[Task], subject: Subject, out: Path, *, quiet: bool) -> None:
     from solon.cli.display import display_for
     from solon.cli.terminal import plain, print_table
-    from solon.evals.benchmarks.session import RESULTS
-    from solon.evals.benchmarks.session import evaluate as answer
+    from solon.evals.benchmarks.evaluation import RESULTS
+    from solon.evals.benchmarks.evaluation import evaluate as answer
     from solon.report.evaluations import Line, lines, write
 
     try:
@@ -199,8 +199,8 @@ def _show(tasks: Sequence[Task]) -> None:
     from solon.cli.terminal import plain
     from solon.conversation import TranscriptRendering
     from solon.conversation import transcript as words
-    from solon.evals.benchmarks.asking import conversations_of, prompt_for
-    from solon.evals.benchmarks.session import AnswersAs
+    from solon.evals.benchmarks.evaluation import AnswersAs
+    from solon.evals.benchmarks.multiple_choice import conversations_of, prompt_for
 
     for task in tasks:
         question = task.file.questions[0]

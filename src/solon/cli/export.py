@@ -50,7 +50,7 @@ def model(run: Path, folder: Path, model: str, weights: str) -> None:
     hash, the settings, and what was measured. Nothing is sent anywhere.
     """
     from solon.cli.terminal import plain
-    from solon.report.export import Weights, export_model
+    from solon.export.model_folder import Weights, export_model
     from solon.runs import RunDirectory
 
     directory = RunDirectory.open(run)
@@ -140,7 +140,7 @@ def _hand_on(name: str, run: Path, folder: Path, reward: str, url: str | None, s
         raise click.UsageError("--reward server and --url belong together")
     if url is not None and (urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc):
         raise click.BadParameter("an address begins with http:// or https://", param_hint="--url")
-    from solon.handoff.folder import TRAINERS, export_handoff
+    from solon.export.trainers.trainer_folder import TRAINERS, export_handoff
     from solon.runs import RunDirectory
 
     done = export_handoff(RunDirectory.open(run), TRAINERS[name], folder, url=url, steps=steps)

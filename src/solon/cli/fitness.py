@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from solon.builtin import PREFIX
-from solon.intervals import interval, per_cent
+from solon.config.builtin import PREFIX
+from solon.stats.intervals import interval, per_cent
 
 if TYPE_CHECKING:
-    from solon.constitution import Constitution
+    from solon.config.recipe import Recipe
+    from solon.constitution.constitution import Constitution
     from solon.engines.base import Engine
-    from solon.recipe import Recipe
 
 EPILOG = """\b
 Examples:
@@ -48,14 +48,14 @@ def fitness(
     fault each. Shares carry Wilson intervals. A run stops at a judge whose interval includes chance.
     """
     # What was typed is checked before a model is loaded.
-    from solon.builtin import constitution_path, model_path
-    from solon.constitution import load_constitution
-    from solon.recipe import load_recipe
+    from solon.config.builtin import constitution_path, model_path
+    from solon.config.recipe import load_recipe
+    from solon.constitution.constitution import load_constitution
 
     folder = model_path(engine)
     chosen = load_recipe(recipe or (TESTBED if engine.startswith(PREFIX) else REAL), overlays, settings)
     constitution = load_constitution(constitution_path(chosen.constitution))
-    from solon.engines.local import LocalEngine
+    from solon.engines.local.engine import LocalEngine
 
     measured = LocalEngine.load(folder, chosen.engine)
     facts = measure(measured, chosen, constitution)
@@ -69,8 +69,8 @@ def fitness(
 
 def measure(engine: Engine, recipe: Recipe, constitution: Constitution) -> dict[str, Any]:
     """The facts `judge` and, where the recipe has critiques, `critic`."""
-    from solon.evals.fitness import critic_fitness, judge_fitness
-    from solon.testbed.fitness_questions import critic_faults, judge_questions
+    from solon.evals.judge_check import critic_fitness, judge_fitness
+    from solon.testbed.judge_questions import critic_faults, judge_questions
 
     seed = recipe.seed
     judge = judge_fitness(engine, recipe.feedback, constitution, seed, judge_questions(recipe, constitution))

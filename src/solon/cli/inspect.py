@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from solon.intervals import interval, per_cent
+from solon.stats.intervals import interval, per_cent
 
 if TYPE_CHECKING:
     from solon.runs import RunDirectory
@@ -135,7 +135,7 @@ def print_results(directory: RunDirectory) -> None:
     """The measures of every model as a table, and how good critic, judge and labels are, in words."""
     from solon.cli.terminal import plain
     from solon.evals.results import results as results_of
-    from solon.report.label_quality import quality_sentences
+    from solon.report.label_section import quality_sentences
     from solon.report.sentences import fitness_sentences, judge_details, reinforcement_sentences, snapshot_sentences
 
     figures = results_of(directory)

@@ -10,7 +10,7 @@ import click
 
 from solon.cli.run import ACCEPT
 from solon.cli.terminal import COLUMNS, INTERRUPTED, plain
-from solon.intervals import percent
+from solon.stats.intervals import percent
 
 ACCEPT_WEAK = "--accept-weak-judge"
 
@@ -50,20 +50,20 @@ def label(
     `feedback`, `constitution`, `models.feedback` (or the assistant), `engine` and `seed` are used. Ctrl-C saves; the
     same command goes on. `solon preference --labels OUT` learns from the labels.
     """
-    from solon.builtin import constitution_path, model_path
     from solon.cli.constitution_check import unread_rules
     from solon.cli.display import display_for
-    from solon.constitution import load_constitution
-    from solon.recipe import load_recipe
+    from solon.config.builtin import constitution_path, model_path
+    from solon.config.recipe import load_recipe
+    from solon.constitution.constitution import load_constitution
 
     accepted = (ACCEPT,) if accept_weak_judge else ()
     chosen = load_recipe(recipe, overlays, (*settings, *accepted))
     constitution = constitution_path(chosen.constitution)
     judges = tuple(model_path(name or chosen.models.assistant) for name in chosen.models.judges)
+    from solon.pipeline.standalone_labels import NAME, ToLabel, agreement, label_alone
     from solon.sources.columns import columns_from
     from solon.sources.pair_files import read_pairs
-    from solon.stages.label_alone import NAME, ToLabel, agreement, label_alone
-    from solon.testbed.fitness_questions import assess_judge_of
+    from solon.testbed.judge_questions import assess_judge_of
 
     called = columns_from(columns)
     again = f"the same command and {ACCEPT_WEAK}"
@@ -79,7 +79,7 @@ def label(
     except KeyboardInterrupt:
         click.echo("Stopped; what was finished is saved. The same command goes on", err=True)
         click.get_current_context().exit(INTERRUPTED)
-    from solon.report.labels import write
+    from solon.report.label_page import write
 
     file = read_pairs(pairs, called)
     right, asked = agreement(done.rows(), file)

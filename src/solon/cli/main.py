@@ -21,7 +21,7 @@ import click
 
 from solon.cli.terminal import INTERRUPTED, plain
 from solon.errors import RunError, SolonError
-from solon.launch import launched
+from solon.runs.launch import launched
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "demo": ("solon.cli.demo:demo", "Run the whole method on the bundled micro world."),

@@ -58,14 +58,14 @@ def preference(
     rejected reply, and p_chosen, the probability that the chosen one is better. Of the recipe only `preference`,
     `engine` and `seed` are used. The model is written to OUT/model.
     """
-    from solon.builtin import PREFIX, model_path, source_path
     from solon.cli.display import display_for
-    from solon.recipe import load_recipe
+    from solon.config.builtin import PREFIX, model_path, source_path
+    from solon.config.recipe import load_recipe
 
     recipe = recipe or ("testbed" if base.startswith(PREFIX) else "own")
     chosen = load_recipe(recipe, (), (*settings, *(f"preference.columns={called}" for called in _as_setting(columns))))
     base_path, human_path = model_path(base), source_path(human) if human else None
-    from solon.stages.preference_alone import NAME, Sources, train_alone
+    from solon.pipeline.standalone_preference import NAME, Sources, train_alone
 
     try:
         with display_for(quiet=quiet) as display:
@@ -119,9 +119,9 @@ def score(
         click.get_current_context().exit(_replay(check, threads))
     if file is None or model is None:
         raise click.UsageError("give FILE and --model FOLDER, or --check FOLDER")
-    from solon.preferences.score_file import read_scorable, scored
-    from solon.preferences.scorer import Zero, open_scorer
-    from solon.recipe import EngineSettings
+    from solon.config.recipe import EngineSettings
+    from solon.reward.score_file import read_scorable, scored
+    from solon.reward.scorer import Zero, open_scorer
     from solon.runs.files import replacing
     from solon.sources.columns import columns_from
     from solon.training.models import arithmetic
@@ -174,12 +174,12 @@ def serve_pm(folder: Path, **given: Any) -> None:
     Answered are requests for localhost, for --host and for each --allow-host: the name or address in the URL by which
     others ask. With a token, which is never given on the command line, they have to send "Authorization: Bearer TOKEN".
     """
-    from solon.preferences.scorer import Zero, open_scorer
-    from solon.preferences.token import token_given
-    from solon.recipe import EngineSettings
-    from solon.serving.admission import LOOPBACK
-    from solon.serving.batching import Limits
-    from solon.serving.preference_server import REWARD, PreferenceServer, Service, serve_until_stopped
+    from solon.config.recipe import EngineSettings
+    from solon.reward.scorer import Zero, open_scorer
+    from solon.reward.server.admission import LOOPBACK
+    from solon.reward.server.batching import Limits
+    from solon.reward.server.server import REWARD, PreferenceServer, Service, serve_until_stopped
+    from solon.reward.token import token_given
 
     settings = EngineSettings(threads=given["threads"])
     service = Service(
@@ -211,8 +211,8 @@ def _as_setting(columns: tuple[str, ...]) -> list[str]:
 
 def _replay(folder: Path, threads: int | None) -> int:
     """The exit code of a replay of a folder's golden scores."""
-    from solon.preferences.golden import TOLERANCE, check
-    from solon.recipe import EngineSettings
+    from solon.config.recipe import EngineSettings
+    from solon.reward.golden import TOLERANCE, check
 
     found = check(folder, EngineSettings(threads=threads))
     rows = [["transformers", f"{found.transformers:.1e}"], ["solon", f"{found.solon:.1e}"]]

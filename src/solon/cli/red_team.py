@@ -38,11 +38,11 @@ def red_team(run: Path, recipe: str | None, overlays: tuple[str, ...], settings:
 
     new = not (run / "run.json").exists()
     directory = open_or_create(run, recipe, overlays, settings)
-    from solon.beside import write_red_team
     from solon.cli.display import display_for
     from solon.cli.terminal import plain
+    from solon.pipeline.extra_stages import write_red_team
     from solon.runs.withdrawal import holding
-    from solon.stages.red_team import PROMPTS_FILE, told
+    from solon.stages.extra_red_team import PROMPTS_FILE, told
 
     try:
         with holding(directory, new=new), display_for(quiet=quiet) as display:

@@ -16,12 +16,12 @@ import click
 
 from solon.cli.constitution_check import look_at_rules
 from solon.cli.terminal import INTERRUPTED
-from solon.launch import launched
+from solon.runs.launch import launched
 
 if TYPE_CHECKING:
-    from solon.progress import Display
-    from solon.recipe import Recipe
+    from solon.config.recipe import Recipe
     from solon.runs import RunDirectory
+    from solon.runs.progress import Display
 
 ACCEPT = "fitness.weak_judge=accept"
 EPILOG = """\b
@@ -102,8 +102,8 @@ def run(
     directory = open_or_create(run, recipe, overlays, settings, reuse)
     from solon.cli.display import display_for
     from solon.cli.inspect import print_results
+    from solon.pipeline.settled import is_settled
     from solon.report import write
-    from solon.settled import is_settled
 
     try:
         if launched()[1] == 1 and not directory.newly_decided and is_settled(directory):
@@ -121,8 +121,8 @@ def run(
 
 def looked_over(recipe: Recipe, directory: RunDirectory | None, until: str | None) -> tuple[str, ...]:
     """What to know before a run begins or goes on; raises, before a token is spent, for what would stop it later."""
-    from solon.builtin import constitution_path
-    from solon.preflight import preflight
+    from solon.config.builtin import constitution_path
+    from solon.pipeline.preflight import preflight
 
     file = directory.path / "constitution.yaml" if directory else constitution_path(recipe.constitution)
     finished = [artefact.name for artefact in directory.artefacts()] if directory else []
@@ -133,10 +133,10 @@ def go_on(directory: RunDirectory, notes: Sequence[str], until: str | None, new:
     """Do what a run has not done yet, up to a stage; `notes` are told first."""
     from solon.cli.display import display_for
     from solon.evals.results import MEASURE
-    from solon.pipeline import advance
+    from solon.pipeline.order import advance
+    from solon.pipeline.settled import settle
     from solon.runs.withdrawal import holding
-    from solon.settled import settle
-    from solon.training.processes import joined
+    from solon.training.distributed.launched import joined
 
     with joined() as processes, holding(directory, new=new), display_for(quiet=quiet) as display:
         for note in notes:
@@ -159,10 +159,10 @@ def tell_kept(directory: RunDirectory, display: Display) -> None:
 def help_with(run: Path, until: str | None) -> None:
     """Take this process's share of a run that the main process of the same launch makes or goes on with."""
     from solon.evals.results import MEASURE
-    from solon.pipeline import advance
-    from solon.progress import Silent
+    from solon.pipeline.order import advance
     from solon.runs import RunDirectory
-    from solon.training.processes import joined
+    from solon.runs.progress import Silent
+    from solon.training.distributed.launched import joined
 
     with joined() as processes:
         processes.tell(True)
@@ -173,9 +173,9 @@ def help_with(run: Path, until: str | None) -> None:
 
 def refuse_unknown_stage(name: str | None, recipe: Recipe) -> None:
     """Raises RecipeError, with the nearest name, for a stage that a run of the recipe does not have."""
+    from solon.config.located_yaml import suggestion
     from solon.errors import RecipeError
     from solon.evals.results import stages_of
-    from solon.yaml_nodes import suggestion
 
     stages = stages_of(recipe)
     if name is not None and name not in stages:
@@ -210,8 +210,8 @@ def asked_recipe(
     reuse: tuple[Path, ...] = (),
 ) -> Recipe:
     """The recipe that was asked for; of a run that exists its own, with what is laid over it."""
-    from solon.recipe import load_recipe
-    from solon.recipe_file import refuse_half_a_change
+    from solon.config.loading import refuse_half_a_change
+    from solon.config.recipe import load_recipe
 
     if (run / "run.json").exists():
         return load_recipe(str(run / "recipe.yaml") if recipe is None else recipe, overlays, settings)
@@ -233,7 +233,7 @@ def open_or_create(
     Raises RecipeError and ConstitutionError for what is given, and RunError when it differs from what the run was made
     with (naming each setting, old and new).
     """
-    from solon.builtin import constitution_path
+    from solon.config.builtin import constitution_path
     from solon.runs import RunDirectory
 
     if not (run / "run.json").exists():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from solon.constitution import Constitution
+    from solon.constitution.constitution import Constitution
     from solon.conversation import Conversation, Prompt
 
 CONSTITUTION = click.option(
@@ -40,7 +40,7 @@ Examples:
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="One setting, e.g. rl.steps=20.")
 def recipe(name: str, overlays: tuple[str, ...], settings: tuple[str, ...]) -> None:
     """Print a recipe with every default spelled out, as YAML."""
-    from solon.recipe import dump_recipe, load_recipe
+    from solon.config.recipe import dump_recipe, load_recipe
 
     click.echo(dump_recipe(load_recipe(name, overlays, settings)), nl=False)
 
@@ -108,15 +108,15 @@ def rules() -> None:
 
     Every table counts by these names what the texts met. They decide in this order.
     """
-    from solon.stages.rules import RULES
+    from solon.checks.rules import RULES
 
     for rule in RULES:
         click.echo(f"{rule.name}: {', '.join(rule.texts)} -> {rule.result}\n  {rule.sentence}")
 
 
 def _load(name: str) -> Constitution:
-    from solon.builtin import constitution_path
-    from solon.constitution import load_constitution
+    from solon.config.builtin import constitution_path
+    from solon.constitution.constitution import load_constitution
 
     return load_constitution(constitution_path(name))
 
@@ -135,8 +135,8 @@ def _example() -> tuple[Conversation, str, str]:
 
 
 def _prompt(kind: str, constitution: Constitution, few_shot: int, position: int) -> Prompt:
-    from solon import wording
-    from solon.constitution import draw
+    from solon import prompts
+    from solon.constitution.constitution import draw
     from solon.errors import InputError
 
     asked, harmful, harmless = _example()
@@ -148,23 +148,23 @@ def _prompt(kind: str, constitution: Constitution, few_shot: int, position: int)
             remedy=f"Give --principle 1 to {len(principles)}",
         )
     if kind == "reply":
-        return wording.reply(asked)
+        return prompts.reply(asked)
     if kind == "red-team":
-        return wording.more_questions([asked.turns[-1].content, "How can I find out where my teacher lives?"])
+        return prompts.more_questions([asked.turns[-1].content, "How can I find out where my teacher lives?"])
     if kind == "comparison":
         examples = [
-            (example, draw(constitution.preference, "show", number), wording.LETTERS[number % 2])
+            (example, draw(constitution.preference, "show", number), prompts.LETTERS[number % 2])
             for number, example in enumerate(constitution.comparison_examples[:few_shot])
         ]
-        return wording.comparison(asked, constitution.preference[position], harmful, harmless, examples)
+        return prompts.comparison(asked, constitution.preference[position], harmful, harmless, examples)
     if kind == "reasoning":
         thoughts = [
             (example, draw(constitution.preference, "show", number))
             for number, example in enumerate(constitution.reasoned_examples[:few_shot])
         ]
-        return wording.reasoning(asked, constitution.preference[position], harmful, harmless, thoughts)
+        return prompts.reasoning(asked, constitution.preference[position], harmful, harmless, thoughts)
     critiques = constitution.critique_examples[:few_shot]
     if kind == "critique":
-        return wording.critique(asked, harmful, constitution.revision[position], critiques)
+        return prompts.critique(asked, harmful, constitution.revision[position], critiques)
     text = "The reply explains how to open mail that belongs to someone else, which invades their privacy."
-    return wording.revision(asked, harmful, constitution.revision[position], text, critiques)
+    return prompts.revision(asked, harmful, constitution.revision[position], text, critiques)

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from solon.cli.terminal import INTERRUPTED
-from solon.intervals import interval, per_cent
+from solon.stats.intervals import interval, per_cent
 
 EPILOG = """\b
 Examples:
@@ -36,9 +36,9 @@ def snapshots(run: Path, quiet: bool) -> None:
     from solon.runs import RunDirectory
 
     directory = RunDirectory.open(run)
-    from solon.beside import measure_snapshots
     from solon.cli.display import display_for
     from solon.cli.terminal import plain
+    from solon.pipeline.extra_stages import measure_snapshots
     from solon.report import write
 
     try:

@@ -50,11 +50,11 @@ Examples:
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write the card there, not here.")
 def card(models: tuple[str, ...], rows: int, output: Path | None) -> None:
     """Measure what MODELS can do and print their model card: replies, critiques, revisions, judgements."""
-    from solon.builtin import model_path
-    from solon.engines.local import LocalEngine
-    from solon.recipe import EngineSettings
+    from solon.config.builtin import model_path
+    from solon.config.recipe import EngineSettings
+    from solon.engines.local.engine import LocalEngine
     from solon.testbed.abilities import measure_abilities
-    from solon.testbed.card import card as card_of
+    from solon.testbed.bundled_card import card as card_of
 
     folders = {model: model_path(model) for model in models}
     measured = {
@@ -77,7 +77,7 @@ Examples:
 )
 def words() -> None:
     """Print the words that a principle of the testbed may be made of."""
-    from solon.testbed.principles import TERMS, wordings
+    from solon.testbed.principle_language import TERMS, wordings
 
     for target, terms in TERMS.items():
         click.echo(f"{target}: {', '.join(terms)}")
@@ -96,7 +96,7 @@ Examples:
 @click.argument("output", type=click.Path(path_type=Path, file_okay=False))
 def prompts(output: Path) -> None:
     """Write the world's six prompt files into the folder OUTPUT."""
-    from solon.testbed.prompts import write_prompt_files
+    from solon.testbed.prompt_writer import write_prompt_files
 
     output.mkdir(parents=True, exist_ok=True)
     for name, rows in write_prompt_files(output).items():

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 import numpy as np
 from numpy.typing import NDArray
 
-from solon.engines.memory import GIB, Room
+from solon.engines.local.row_budget import GIB, Room
 from solon.errors import EngineError, ModelError
-from solon.out_of_memory import is_out_of_memory
+from solon.model_folders.out_of_memory import is_out_of_memory
 
 
 @contextmanager

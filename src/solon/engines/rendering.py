@@ -13,8 +13,9 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from solon.config.recipe import EngineSettings, RenderingKind, Thinking
 from solon.conversation import LABELS, MODEL_ROLES, Prompt, Rendering, Role, TranscriptRendering, Turn
-from solon.engines.choose import common_length
+from solon.engines.local.choose import common_length
 from solon.engines.templates import (
     AS_TRANSCRIPT,
     EARLIER_TRANSCRIPT_TEMPLATE,
@@ -27,7 +28,6 @@ from solon.engines.templates import (
 )
 from solon.engines.thinking import Tags, opened_in, tags_known
 from solon.errors import ModelError
-from solon.recipe import EngineSettings, RenderingKind, Thinking
 
 _PROBE = "solonprobe"
 _NEXT = "solonnext"

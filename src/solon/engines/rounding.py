@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from solon.recipe import EngineSettings
+from solon.config.recipe import EngineSettings
 from solon.runs.processes import ALONE, Processes
 
 CODE = 1

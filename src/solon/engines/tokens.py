@@ -14,14 +14,14 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+from solon.config.recipe import EngineSettings
 from solon.conversation import Conversation, Prompt, Rendering, Turn
-from solon.engines.batch import Row, Tokens
-from solon.engines.choose import common_length
+from solon.engines.local.batch import Row, Tokens
+from solon.engines.local.choose import common_length
 from solon.engines.rendering import ChatRendering, mark_pattern, rendering_for, special_texts, spelled_out
 from solon.engines.templates import TRANSCRIPT_TEMPLATE, transcript_template
 from solon.engines.thinking import THINK, Tags
 from solon.errors import ModelError
-from solon.recipe import EngineSettings
 
 _LEAST_SHARED = 16
 """A shorter prefix costs more to handle apart than to read again."""

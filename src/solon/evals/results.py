@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from solon.recipe import Method, Recipe
+from solon.config.recipe import Method, Recipe
 from solon.runs import Artefact, RunDirectory
 
 PROMPTS, RESPONSES, CRITIQUE_REVISION = "prompts", "responses", "critique-revision"
@@ -78,7 +78,7 @@ def results(run: RunDirectory) -> dict[str, Any]:
     `{"models": {NAME: {MEASURE: {"value", "low", "high", "n"}}}, "stages": {NAME: {"seconds", "rows", "outcomes"}}}`,
     `unfinished` with the names of the stages still to come, and where they were measured `revisions` (by step, then by
     measure), `groups` (by model, then by what the prompt is about: the share of harmful replies), `label_quality` (AI
-    labels by themselves, `solon.stages.label_quality`), `labels` (AI labels against the known order),
+    labels by themselves, `solon.feedback.label_quality`), `labels` (AI labels against the known order),
     `preference_model`, `reinforcement` (algorithm, steps, why it stopped early, signs of over-training; of the last
     round), `snapshots` (of the policy: measures by step, signs of over-training) and `fitness` (of the critic and the
     judge on questions with known answers), and `remarks` where something was edited or is damaged. A run of several

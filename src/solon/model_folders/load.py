@@ -35,7 +35,7 @@ from solon.model_folders.check import (
     own_tokenizer,
     read_json,
 )
-from solon.out_of_memory import is_out_of_memory
+from solon.model_folders.out_of_memory import is_out_of_memory
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase

@@ -14,9 +14,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from solon.intervals import interval, percent
 from solon.report.svg import Frame, line, nice_domain, number_marks, percent_marks, polyline, tag, text
 from solon.report.text import cases
+from solon.stats.intervals import interval, percent
 
 Figures = Mapping[str, Any]
 """A share or mean as `{"value", "low", "high", "n"}`."""

@@ -15,19 +15,19 @@ from typing import Any
 
 from markupsafe import Markup
 
-from solon.constitution import Constitution
+from solon.config.recipe import Method
+from solon.constitution.constitution import Constitution
 from solon.evals import results as names
-from solon.evals.rating import BENIGN_PROMPT_MEASURES, HARMFUL_PROMPT_MEASURES
-from solon.intervals import interval, percent
-from solon.recipe import Method
+from solon.evals.grading import BENIGN_PROMPT_MEASURES, HARMFUL_PROMPT_MEASURES
 from solon.report import charts, samples
+from solon.report.drawn_principles import DrawnPrinciple, drawn_for_preference, drawn_for_revision
 from solon.report.groups import by_group
-from solon.report.label_quality import LabelQuality, quality_of
+from solon.report.label_section import LabelQuality, quality_of
 from solon.report.policy import PolicyFigure, policy_figures
-from solon.report.principles import DrawnPrinciple, drawn_for_preference, drawn_for_revision
 from solon.report.sentences import Figures, fitness_details, headline, is_figure, judge_sentences
 from solon.runs import Artefact, Row, RunDirectory
-from solon.stages.tables import Kind
+from solon.runs.rows import Kind
+from solon.stats.intervals import interval, percent
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from solon.intervals import interval, percent
 from solon.report.charts import Figures
 from solon.report.svg import Frame, line, percent_marks, tag, text
 from solon.report.text import cases
+from solon.stats.intervals import interval, percent
 
 ROW = 21.0
 LEFT, TOP, BOTTOM, WIDTH = 170.0, 12.0, 34.0, 520.0

@@ -14,10 +14,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from solon.intervals import interval, per_cent, percent
 from solon.report.charts import ReliabilityWords, bar, reliability
 from solon.report.page import fill, write_page
 from solon.report.text import against_chance
+from solon.stats.intervals import interval, per_cent, percent
 
 PAGE = "evaluations.html"
 Figures = Mapping[str, Any]
@@ -55,7 +55,7 @@ class Section:
 
 
 def write(folder: Path, results: Mapping[str, Any]) -> Path:
-    """Write the page for `solon.evals.benchmarks.session.results_of(folder)` into the folder; returns its path."""
+    """Write the page for `solon.evals.benchmarks.evaluation.results_of(folder)` into the folder; returns its path."""
     return write_page(folder / PAGE, render(results))
 
 

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 
 from markupsafe import Markup
 
-from solon.intervals import interval, percent
 from solon.report.charts import Figures, tone
 from solon.report.svg import Frame, line, percent_marks, tag, text
+from solon.stats.intervals import interval, percent
 
 ROW = 44.0
 LEFT, TOP, BOTTOM, WIDTH = 118.0, 46.0, 40.0, 720.0

@@ -17,10 +17,10 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from solon import intervals
 from solon.report import text
 from solon.report.content import Content, content_of, json_for_script
 from solon.runs import RunDirectory
+from solon.stats import intervals
 
 REPORT = "report.html"
 

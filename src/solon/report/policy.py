@@ -14,12 +14,12 @@ from typing import Any
 
 from markupsafe import Markup
 
-from solon.intervals import interval, percent
 from solon.report.charts import Figures, spread
 from solon.report.svg import Frame, line, nice_domain, number_marks, percent_marks, polyline, tag, text
+from solon.stats.intervals import interval, percent
 
 Steps = Mapping[str, Mapping[str, Figures]]
-"""Measures of the snapshots by step (`solon.evals.snapshots`)."""
+"""Measures of the snapshots by step (`solon.stages.extra_snapshots`)."""
 _SHARES = ("garbled", "preachy", "evasive", "objecting", "helpful", "harmful", "good")
 """In the order in which they are drawn, the last on top."""
 _STRONG = "good"

@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from solon.constitution import Constitution
+from solon.constitution.constitution import Constitution
 from solon.digest import digest
-from solon.evals.rating import RATINGS
-from solon.outcome import Outcome
+from solon.evals.grading import RATINGS
+from solon.feedback.labelling import axes_in
 from solon.report.text import Piece, changes, clip
 from solon.runs import Artefact, Row
-from solon.stages.labelling import axes_in
-from solon.stages.tables import Kind, reply_in
+from solon.runs.outcome import Outcome
+from solon.runs.rows import Kind, reply_in
 
 MOST = 60
 """Samples of one kind that the page holds."""

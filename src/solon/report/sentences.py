@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from solon.intervals import interval, percent
 from solon.report.text import against_chance
+from solon.stats.intervals import interval, percent
 
 Figures = Mapping[str, Any]
 """A share or mean as `{"value", "low", "high", "n"}`."""

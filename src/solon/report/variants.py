@@ -12,16 +12,16 @@ from typing import Any
 
 from markupsafe import Markup
 
-from solon.evals.preference_order import MEASURES
-from solon.evals.rating import BENIGN_PROMPT_MEASURES, HARMFUL_PROMPT_MEASURES
-from solon.experiment import Measured
-from solon.intervals import interval, percent
+from solon.config.experiment import Measured
+from solon.evals.grading import BENIGN_PROMPT_MEASURES, HARMFUL_PROMPT_MEASURES
 from solon.report.charts import Figures, spread
 from solon.report.models_compared import by_name, models_figures
 from solon.report.page import fill
 from solon.report.page import write_page as write_whole
 from solon.report.svg import Frame, line, percent_marks, polyline, tag, text
 from solon.report.text import cases
+from solon.stages.extra_preference_order import MEASURES
+from solon.stats.intervals import interval, percent
 
 PAGE = "ablation.html"
 LABELS = tuple(label.value for label in (*HARMFUL_PROMPT_MEASURES, *BENIGN_PROMPT_MEASURES))

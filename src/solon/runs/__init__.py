@@ -8,7 +8,6 @@
 A stage sees only its `StageFolder`: `map` makes each finished chunk durable, `publish` makes the artefact.
 """
 
-from solon.runs.answers import Answers
 from solon.runs.artefact import Artefact
 from solon.runs.directory import RunDirectory, begin_folder, finished_folder
 from solon.runs.interrupt import Interrupted
@@ -16,7 +15,8 @@ from solon.runs.journal import Row
 from solon.runs.lazy import Lazy
 from solon.runs.lock import Owner, owner_of
 from solon.runs.manifest import Manifest
-from solon.runs.stage import Progress, Report, StageFolder, ignore
+from solon.runs.response_cache import Answers
+from solon.runs.stage_folder import Progress, Report, StageFolder, ignore
 
 __all__ = [
     "Answers",

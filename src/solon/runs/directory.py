@@ -27,11 +27,10 @@ from pathlib import Path
 from typing import Any
 
 import solon
-from solon.constitution import Constitution, load_constitution, revision_principles
+from solon.config.loading import differences_between
+from solon.config.recipe import Recipe, WeakJudge, differences, dump_recipe, load_recipe
+from solon.constitution.constitution import Constitution, load_constitution, revision_principles
 from solon.errors import RunError, SolonError
-from solon.recipe import Recipe, WeakJudge, differences, dump_recipe, load_recipe
-from solon.recipe_file import differences_between
-from solon.runs.answers import ANSWERS, Answers, answers_in
 from solon.runs.artefact import Artefact
 from solon.runs.edits import DECIDABLE, edited_constitution, edited_settings
 from solon.runs.files import (
@@ -49,7 +48,8 @@ from solon.runs.journal import Journal
 from solon.runs.lock import LOCK, SESSION, locked
 from solon.runs.manifest import BEGUN, JOURNAL, MANIFEST, ROWS, plain, write_manifest
 from solon.runs.processes import ALONE, Processes
-from solon.runs.stage import Report, StageFolder, clear_work, ignore
+from solon.runs.response_cache import ANSWERS, Answers, answers_in
+from solon.runs.stage_folder import Report, StageFolder, clear_work, ignore
 
 FORMAT = 2
 RUN, RECIPE, CONSTITUTION = "run.json", "recipe.yaml", "constitution.yaml"

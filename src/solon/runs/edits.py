@@ -14,9 +14,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from solon.constitution import Constitution
+from solon.config.recipe import Recipe, differences
+from solon.constitution.constitution import Constitution
 from solon.errors import RunError
-from solon.recipe import Recipe, differences
 from solon.runs.artefact import Artefact
 
 DECIDABLE = frozenset({"fitness.weak_judge"})

@@ -4,7 +4,7 @@ Process 0 is the main one: it alone writes to the run's folder, asks models outs
 person. The others go through the same stages beside it and take their share where a stage trains. All calls below but
 `share` are met by every process in the same order, like the steps of a dance; nothing else passes between them. This
 file needs no torch: `ALONE` stands for the one process of an ordinary run, for which every call gives back what it was
-given, and `solon.training.processes` makes the real thing.
+given, and `solon.training.distributed.launched` makes the real thing.
 """
 
 from __future__ import annotations

@@ -13,10 +13,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from solon.errors import SolonError
-from solon.runs.answers import ANSWERS, answers_in
 from solon.runs.directory import CONSTITUTION, RECIPE, RUN, STAGE, RunDirectory
 from solon.runs.lock import LOCK, SESSION
 from solon.runs.manifest import JOURNAL
+from solon.runs.response_cache import ANSWERS, answers_in
 
 _READ = "01-"
 """How the folder of the stage begins that reads the prompts."""

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from solon.config.located_yaml import suggestion
+from solon.config.strict_json import half_character, not_finite, told_half
 from solon.errors import InputError
-from solon.strict_json import half_character, not_finite, told_half
-from solon.yaml_nodes import suggestion
 
 COLUMNS = ("prompt", "messages", "transcript", "chosen", "rejected")
 """What prompts are read from."""

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import Any
 
+from solon.config.strict_json import LONGEST, decode, parse
 from solon.errors import InputError
-from solon.strict_json import LONGEST, decode, parse
 
 _LISTS = ("[{", "[ {", "[\n")
 

@@ -18,11 +18,11 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from solon.builtin import source_path
+from solon.config.builtin import source_path
+from solon.config.strict_json import LONGEST, SPACE, Constants, decode, may_hold_half, parse, parse_at
 from solon.errors import InputError
 from solon.sources.columns import Columns, refuse_half_characters
 from solon.sources.csv_rows import csv_rows
-from solon.strict_json import LONGEST, SPACE, Constants, decode, may_hold_half, parse, parse_at
 
 FORMS = (
     'Write {"prompt": [{"role": "user", "content": "..."}]}, {"prompt": "..."}, {"messages": [...]}, '

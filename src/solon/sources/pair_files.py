@@ -19,7 +19,7 @@ from typing import Any
 
 from solon.conversation import Conversation, Role, is_blank
 from solon.errors import InputError
-from solon.outcome import Outcome
+from solon.runs.outcome import Outcome
 from solon.sources.columns import OPTION, Columns
 from solon.sources.comparisons import Comparison, comparison_in, row_of
 from solon.sources.entries import entries

@@ -1,7 +1,7 @@
 """Pretraining documents: conversations, critiques with revisions, comparisons (also reasoned), questions.
 
 A document is a list of pieces of text, each with the weight that its tokens have in the loss. Texts are put into words
-by `solon.wording`, the module that words the stages' questions, so that what the bundled models learn to read is what
+by `solon.prompts`, the module that words the stages' questions, so that what the bundled models learn to read is what
 they are asked. A letter of a comparison has a soft target; the end of every model turn is taught as the end token,
 though the document goes on, so that a turn ends there whatever follows.
 """
@@ -15,12 +15,12 @@ from enum import StrEnum
 from functools import cache
 from typing import TypeVar
 
-from solon import wording
-from solon.constitution import PreferencePrinciple, RevisionPrinciple
+from solon import prompts
+from solon.constitution.constitution import PreferencePrinciple, RevisionPrinciple
 from solon.conversation import LABELS, Conversation, Prompt, Role, TranscriptRendering
 from solon.digest import uniform_for
-from solon.testbed import judgement, principles
-from solon.testbed.principles import PrincipleText
+from solon.testbed import principle_language, truth
+from solon.testbed.principle_language import PrincipleText
 from solon.testbed.world import HARM_KINDS, TEMPLATES, Kind, Topic, World, ask, write_reply
 
 T = TypeVar("T")
@@ -73,7 +73,10 @@ _SHOWN: Mapping[Kind, float] = {
     Kind.GARBLED: 11,
 }
 _SHOWN_BENIGN: Mapping[Kind, float] = {Kind.COMPLY: 65, Kind.EVASIVE: 15, Kind.GARBLED: 20}
-_QUALITIES: Mapping[str, Kind] = {principles.EVASIVENESS: Kind.EVASIVE, principles.PREACHINESS: Kind.PREACHY}
+_QUALITIES: Mapping[str, Kind] = {
+    principle_language.EVASIVENESS: Kind.EVASIVE,
+    principle_language.PREACHINESS: Kind.PREACHY,
+}
 _MIXTURES: Mapping[Part, Mapping[str, float]] = {
     Part.PRETRAINED: {"chat": 20, "critique": 41, "comparison": 12, "reasoned": 24, "questions": 3},
     Part.ASSISTANT: {"chat": 22, "critique": 40, "comparison": 12, "reasoned": 24, "questions": 2},
@@ -126,17 +129,17 @@ class Writer:
         kind = self._shown_kind(topic, principle, rng)
         conversation, answer = _ask(topic, rng), self._reply(topic, kind, rng)
         if rng.random() < 0.1:  # revise at once, without a critique
-            prompt = wording.revision(conversation, answer, _requests(principle), None)
+            prompt = prompts.revision(conversation, answer, _requests(principle), None)
             return [self._cue(prompt), self._revised(topic, kind, principle, answer, rng)]
         return [
-            self._cue(wording.critique(conversation, answer, _requests(principle))),
+            self._cue(prompts.critique(conversation, answer, _requests(principle))),
             *_criticise(topic, kind, principle),
             _turn(Role.REVISION_REQUEST, principle.revision_request, Role.REVISION),
             self._revised(topic, kind, principle, answer, rng),
         ]
 
     def _revised(self, topic: Topic, kind: Kind, principle: PrincipleText, answer: str, rng: random.Random) -> Piece:
-        if judgement.violates(principle.targets, topic, kind):
+        if truth.violates(principle.targets, topic, kind):
             good = Kind.OBJECT if topic.harmful else Kind.COMPLY
             spoiled = Kind.PARTIAL if kind in HARM_KINDS and rng.random() < 0.06 else good
             answer = write_reply(topic, spoiled, rng)
@@ -158,7 +161,7 @@ class Writer:
     def _reasoned(self, rng: random.Random) -> list[Piece]:
         topic, kinds, options = self._pair(rng)
         principle = self._principle_about(topic, rng, kinds)
-        named, counts, replies = judgement.write_reasoning(principle.targets, topic, kinds)
+        named, counts, replies = truth.write_reasoning(principle.targets, topic, kinds)
         question = _compare(_ask(topic, rng), principle, options)
         return [
             self._cue(Prompt(question.turns, Role.REASONING)),
@@ -175,7 +178,7 @@ class Writer:
         return [Piece("\n\nQuestions that people ask:"), Piece(text, 0.5, ends=True)]
 
     def _letter(self, principle: PrincipleText, topic: Topic, kinds: Sequence[Kind]) -> list[Piece]:
-        return _answer(judgement.probability(*(judgement.score(principle.targets, topic, kind) for kind in kinds)))
+        return _answer(truth.probability(*(truth.score(principle.targets, topic, kind) for kind in kinds)))
 
     def _pair(self, rng: random.Random) -> tuple[Topic, list[Kind], tuple[str, str]]:
         topic = self._topic(rng, benign=0.12)
@@ -194,13 +197,13 @@ class Writer:
         """
         for quality, kind in _QUALITIES.items():
             if kind in kinds and rng.random() < 0.25:
-                return principles.write_principle([quality], rng)
-        targets = principles.draw_targets(self.world.categories, rng)
+                return principle_language.write_principle([quality], rng)
+        targets = principle_language.draw_targets(self.world.categories, rng)
         if topic.category and set(targets) <= set(self.world.categories):
             others = [category for category in self.world.categories if category != topic.category]
             include = topic.category if rng.random() < 0.5 else None
-            targets = principles.draw_targets(others, rng, include=include or rng.choice(others))
-        return principles.write_principle(targets, rng)
+            targets = principle_language.draw_targets(others, rng, include=include or rng.choice(others))
+        return principle_language.write_principle(targets, rng)
 
     def _shown_kind(self, topic: Topic, principle: PrincipleText, rng: random.Random) -> Kind:
         """A kind of reply, more often one about which the principle has something to say."""
@@ -228,12 +231,12 @@ def _turn(role: Role, content: str, reply_as: Role) -> Piece:
 
 
 def _criticise(topic: Topic, kind: Kind, principle: PrincipleText) -> list[Piece]:
-    seen, found, reason = judgement.write_critique(principle.targets, topic, kind)
+    seen, found, reason = truth.write_critique(principle.targets, topic, kind)
     return [Piece(f" {seen}", 1.5), Piece(f" {found}", VERDICT_WEIGHT), Piece(reason, 1.0, ends=True)]
 
 
 def _compare(conversation: Conversation, principle: PrincipleText, options: tuple[str, str]) -> Prompt:
-    return wording.comparison(conversation, PreferencePrinciple("", principle.instruction), *options)
+    return prompts.comparison(conversation, PreferencePrinciple("", principle.instruction), *options)
 
 
 def _answer(p_a: float) -> list[Piece]:

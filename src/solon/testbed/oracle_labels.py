@@ -8,13 +8,13 @@ trained on a feedback model's labels stays behind. They have the form of the sta
 from __future__ import annotations
 
 from solon.conversation import Conversation
-from solon.evals.hindsight import a_better
+from solon.evals.earlier_tables import a_better
+from solon.feedback.comparison_questions import Questionnaire, Why, why_not_asked
+from solon.feedback.judgements import JUDGEMENT
+from solon.feedback.labelling import label_of
 from solon.runs import Artefact, Row, StageFolder
-from solon.stages.ai_feedback import SCHEMA, FeedbackInputs
-from solon.stages.comparison_questions import Questionnaire, Why, why_not_asked
-from solon.stages.judgements import JUDGEMENT
-from solon.stages.labelling import label_of
-from solon.stages.tables import prompt_in
+from solon.runs.rows import prompt_in
+from solon.stages.s06_ai_feedback import SCHEMA, FeedbackInputs
 from solon.testbed.oracle import Oracle
 
 NAME = "oracle"

@@ -28,7 +28,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from solon.digest import seed_for
 from solon.errors import ModelError
 from solon.testbed.documents import Part, Writer
-from solon.testbed.examples import IGNORED, Example, windows
+from solon.testbed.windows import IGNORED, Example, windows
 from solon.testbed.world import load_world
 from solon.training.checkpoint import Checkpoints, Snapshot, restoring
 

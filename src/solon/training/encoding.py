@@ -14,8 +14,8 @@ from typing import Any, Protocol
 
 from solon.conversation import Conversation, Prompt, Rendering, Role, Turn
 from solon.errors import InputError
+from solon.prompts import reply as reply_prompt
 from solon.training.batches import Example
-from solon.wording import reply as reply_prompt
 
 Tokens = tuple[int, ...]
 

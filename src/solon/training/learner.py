@@ -17,10 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from solon.config.recipe import Schedule
 from solon.errors import DivergedError, StageError
-from solon.recipe import Schedule
 from solon.runs.processes import ALONE, Processes, Sharding
-from solon.training.shards import laid_out_as, whole
+from solon.training.distributed.shards import laid_out_as, whole
 
 BETAS = (0.9, 0.95)
 EPSILON, EPSILON_RL = 1e-8, 1e-5

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from solon.config.recipe import Tracker
 from solon.errors import RecipeError
-from solon.recipe import Tracker
 from solon.runs.files import telling_of, write_atomically
 
 

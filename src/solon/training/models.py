@@ -21,11 +21,11 @@ from peft import LoraConfig, PeftModel, TaskType, get_peft_model
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from solon.config.recipe import Adapter, EngineSettings, Matmul
 from solon.digest import seed_for
 from solon.errors import ModelError
 from solon.model_folders import load
 from solon.model_folders.load import Kind, load_model, quietly
-from solon.recipe import Adapter, EngineSettings, Matmul
 from solon.runs.files import write_atomically
 from solon.training.checkpoint import writing
 from solon.training.encoding import TextTokenizer

@@ -1,0 +1,140 @@
+"""Ablations as files: a question, variants of a recipe as settings over it, and what is measured of each.
+
+    name: critique-or-direct
+    question: Are critiques needed?
+    measure: revisions
+    variants:
+      - name: direct
+        settings: {revision.mode: direct}
+
+A file is checked whole before anything runs: every complaint names `file:line`, and every variant's recipe is resolved.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import Field, ValidationError, field_validator
+
+from solon.config.builtin import ablation_path
+from solon.config.located_yaml import YamlFile
+from solon.config.recipe import Count, Rater, Recipe, Settings, load_recipe
+from solon.errors import RecipeError
+
+FolderName = Annotated[str, Field(pattern=r"^[a-z0-9]+(?:-[a-z0-9]+)*$", max_length=60)]
+"""Lower-case words with hyphens, because variants become folders."""
+
+
+class Measured(StrEnum):
+    """What of each variant is rated."""
+
+    REVISIONS = "revisions"
+    """The replies to red-team prompts after each revision; nothing is trained."""
+    SL_CAI = "sl-cai"
+    """The replies of the SL-CAI model to held-out prompts."""
+    PREFERENCE_MODEL = "preference-model"
+    """The preference model's order of replies to held-out prompts."""
+    MODELS = "models"
+    """The replies of every model of a whole run to held-out prompts."""
+
+
+class LabelledBy(StrEnum):
+    """Who labels the pairs of a variant."""
+
+    MODEL = "model"
+    """The feedback model, as in any run."""
+    ORACLE = "oracle"
+    """The testbed's oracle, as a yardstick for the others."""
+
+
+class Variant(Settings):
+    """A recipe's variant: settings by dotted name, laid over it."""
+
+    name: FolderName
+    settings: Mapping[str, Any] = Field(default_factory=dict)
+    labelled_by: LabelledBy = LabelledBy.MODEL
+
+
+class Experiment(Settings):
+    """An ablation."""
+
+    name: FolderName
+    question: str
+    measure: Measured
+    variants: Annotated[tuple[Variant, ...], Field(min_length=1)]
+    seeds: tuple[Count, ...] = ()
+    """Every variant runs once with each; with the recipe's own seed when there are none."""
+
+    @field_validator("variants")
+    @classmethod
+    def _refuse_equal_names(cls, variants: tuple[Variant, ...]) -> tuple[Variant, ...]:
+        names = [variant.name for variant in variants]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"two variants are named '{twice}'")
+        return variants
+
+
+def load_experiment(name: str | Path) -> Experiment:
+    """The ablation of a file or built-in name; raises RecipeError with `file:line` of the first fault."""
+    source = YamlFile(ablation_path(name), RecipeError)
+    root = source.root()
+    try:
+        return Experiment.model_validate(source.value(root, "the ablation"))
+    except ValidationError as error:
+        fault = error.errors()[0]
+        dotted = ".".join(str(part) for part in fault["loc"])
+        raise source.fault(f"'{dotted}': {fault['msg']}", _node_at(root, fault["loc"])) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One run of an experiment: its variant, seed and resolved recipe; `folder` is the name of its run directory."""
+
+    variant: Variant
+    seed: int
+    recipe: Recipe
+    folder: str
+
+
+def trials_of(
+    experiment: Experiment, recipe: str | Path, overlays: Sequence[str | Path] = (), settings: Sequence[str] = ()
+) -> list[Trial]:
+    """The runs of an experiment, all variants with one seed before those with the next.
+
+    The variant's settings win over all others. Raises RecipeError for a setting that is unknown or bad, and when nobody
+    would rate the replies.
+    """
+    found = []
+    for seed in experiment.seeds or (None,):
+        for variant in experiment.variants:
+            varied = [f"{key}={json.dumps(value)}" for key, value in variant.settings.items()]
+            seeded = [] if seed is None else [f"seed={seed}"]
+            made = load_recipe(recipe, overlays, [*settings, *seeded, *varied])
+            folder = variant.name if seed is None else f"{variant.name}-seed-{seed}"
+            found.append(Trial(variant, made.seed, made, folder))
+    if any(each.recipe.measure.rater is Rater.NONE for each in found):
+        raise RecipeError(
+            "an ablation needs someone who rates the replies", place="measure.rater", remedy="Use --recipe testbed"
+        )
+    return found
+
+
+def _node_at(node: yaml.Node, path: Sequence[str | int]) -> yaml.Node:
+    """The node that a path of keys and positions leads to, as far as it leads."""
+    for part in path:
+        if isinstance(node, yaml.MappingNode):
+            found = next((value for key, value in node.value if key.value == part), None)
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            found = node.value[part]
+        else:
+            found = None
+        if found is None:
+            break
+        node = found
+    return node

@@ -1,0 +1,183 @@
+"""Which format a file is of, and one way to read and to write each.
+
+A format is told by the shape of the JSON, not by the file's name. Reading ends with writing: what the written form
+lacks of the file is reported as a loss, so that nothing goes missing because nobody thought of it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from solon.constitution.constitution import Constitution
+from solon.constitution.formats import langchain, llm_swarm, paper
+from solon.constitution.formats.json_nodes import Node, differing, read_json
+from solon.constitution.formats.parts import Parts
+from solon.errors import InputError
+
+
+class Format(StrEnum):
+    """A format that constitutions are written in."""
+
+    PAPER = "paper"
+    """The paper's files, in a folder."""
+    LLM_SWARM = "llm-swarm"
+    LANGCHAIN = "langchain"
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """One shape of file: what it is called, how it is recognised, and how it is read and written again."""
+
+    name: str
+    fits: Callable[[Any], bool]
+    read: Callable[[Node], Parts]
+    write: Callable[[Node, Parts], Any]
+
+
+def read_parts(path: Path) -> tuple[str, Parts]:
+    """The name of the file's format, and what it holds; raises InputError with the place of what is wrong."""
+    node = read_json(path)
+    for shape in SHAPES:
+        if shape.fits(node.value):
+            parts = shape.read(node)
+            if parts.counts() == "nothing":
+                raise InputError("the file holds no principle and no example", place=str(path))
+            lost = [*parts.losses, *differing(node.value, shape.write(node, parts))]
+            return shape.name, replace(parts, losses=tuple(lost))
+    names = "; ".join(shape.name for shape in SHAPES)
+    raise InputError("a file of no known format", place=str(path), remedy=f"Known: {names}")
+
+
+def _first(value: Any) -> Any:
+    """An item of a list, or a value of an object, by which its kind is told."""
+    inner = list(value.values()) if isinstance(value, dict) else value
+    return inner[0] if isinstance(inner, list) and inner else None
+
+
+def _has(value: Any, *keys: str) -> bool:
+    return isinstance(value, dict) and all(key in value for key in keys)
+
+
+def _texts(value: Any, words: str) -> bool:
+    return isinstance(value, list) and isinstance(_first(value), str) and (words in _first(value))
+
+
+def _read_langchain(node: Node) -> Parts:
+    principles, said = langchain.read(node)
+    return Parts(revision=principles, losses=tuple(f"{node.place}: {each}" for each in said))
+
+
+def _reasoned(value: Any) -> bool:
+    first = _first(value)
+    return isinstance(value, list) and _has(first, "prompt") and "corrects" not in first
+
+
+SHAPES = (
+    Shape(
+        "CritiqueRevisionInstructions.json of the paper",
+        lambda value: _has(_first(value), "prompt", "edit_request"),
+        lambda node: Parts(revision=paper.read_instructions(node)),
+        lambda _, parts: paper.write_instructions(parts.revision),
+    ),
+    Shape(
+        "CritiqueRevisionFewShotPrompts.json of the paper",
+        lambda value: _texts(value, "CritiqueRequest:"),
+        lambda node: Parts(critique_examples=paper.read_critique_examples(node)),
+        lambda _, parts: paper.write_critique_examples(parts.critique_examples),
+    ),
+    Shape(
+        "RLMadisonFewShotPrompts.json of the paper",
+        lambda value: _has(_first(value), "prompt", "corrects", "incorrects"),
+        lambda node: Parts(comparison_examples=paper.read_comparisons(node)),
+        lambda _, parts: paper.write_comparisons(parts.comparison_examples),
+    ),
+    Shape(
+        "RLMadisonPrecogFewShotPrompts.json of the paper",
+        _reasoned,
+        lambda node: Parts(reasoned_examples=paper.read_reasoned(node)),
+        lambda _, parts: paper.write_reasoned(parts.reasoned_examples),
+    ),
+    Shape(
+        "RLMadisonInstructions.json of the paper",
+        lambda value: _texts(value, "Options:"),
+        lambda node: Parts(preference=paper.read_preferences(node)),
+        lambda _, parts: paper.write_preferences(parts.preference),
+    ),
+    Shape(
+        "a constitution of llm-swarm",
+        lambda value: _has(value, "constitutions"),
+        lambda node: Parts(revision=llm_swarm.read_principles(node), critique_examples=llm_swarm.read_examples(node)),
+        lambda _, parts: llm_swarm.write(parts.revision, parts.critique_examples),
+    ),
+    Shape(
+        "principles of LangChain",
+        lambda value: _has(_first(value), "critique_request") or _has(_first(value), "critiqueRequest"),
+        _read_langchain,
+        lambda node, parts: langchain.write_like(node, parts.revision),
+    ),
+)
+
+
+def write_constitution_as(form: Format, constitution: Constitution) -> tuple[Mapping[str, str], list[str]]:
+    """The files of a constitution in another format, by name, and what they have no place for."""
+    if form is Format.PAPER:
+        return _as_paper(constitution)
+    if form is Format.LLM_SWARM:
+        content: Any = llm_swarm.write(constitution.revision, constitution.critique_examples)
+        losses = _losses(constitution, ("preference", "comparison_examples", "reasoned_examples"))
+        losses.append("the ids of the principles")
+    else:
+        content = langchain.write(constitution.revision)
+        losses = _losses(constitution, ("preference", "critique_examples", "comparison_examples", "reasoned_examples"))
+    return {f"{form.value}.json": _json(content)}, losses
+
+
+def _as_paper(constitution: Constitution) -> tuple[Mapping[str, str], list[str]]:
+    losses = _losses(constitution, ())
+    principles = constitution.revision
+    if any(not re.fullmatch(r"harmful\d+", principle.id) for principle in principles):
+        principles = tuple(replace(each, id=f"harmful{number}") for number, each in enumerate(principles))
+        losses.append("the ids of the revision principles: readers of the format expect harmful0, harmful1 ...")
+    if any(each.id != f"instruction{number}" for number, each in enumerate(constitution.preference)):
+        losses.append("the ids of the preference principles")
+    files = {"CritiqueRevisionInstructions.json": paper.write_instructions(principles)}
+    written: Mapping[str, Any] = {
+        "RLMadisonInstructions.json": paper.write_preferences(constitution.preference),
+        "CritiqueRevisionFewShotPrompts.json": paper.write_critique_examples(constitution.critique_examples),
+        "RLMadisonFewShotPrompts.json": paper.write_comparisons(constitution.comparison_examples),
+        "RLMadisonPrecogFewShotPrompts.json": paper.write_reasoned(constitution.reasoned_examples),
+    }
+    files |= {name: content for name, content in written.items() if content}
+    return {name: _json(content) for name, content in files.items()}, losses
+
+
+_SECTIONS = {
+    "preference": "preference principles",
+    "critique_examples": "worked critiques",
+    "comparison_examples": "worked comparisons",
+    "reasoned_examples": "reasoned comparisons",
+}
+
+
+def _losses(constitution: Constitution, sections: tuple[str, ...]) -> list[str]:
+    """What no format but ours has a place for, and the sections that the present one lacks."""
+    rules: list[Any] = [*constitution.revision, *(() if "preference" in sections else constitution.preference)]
+    losses = [f"the name '{constitution.name}'", *(["the description"] if constitution.description else [])]
+    losses += [
+        f"the {field} of principle '{rule.id}'"
+        for rule in rules
+        for field, default in (("axis", "harmlessness"), ("weight", 1.0))
+        if getattr(rule, field) != default
+    ]
+    counts = {section: len(getattr(constitution, section)) for section in sections}
+    return losses + [f"the {count} {_SECTIONS[section]}" for section, count in counts.items() if count]
+
+
+def _json(content: object) -> str:
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"

@@ -1,0 +1,114 @@
+"""An engine that asks a model only what it has not been asked before.
+
+It stands around any engine. A question's key is the digest of all that can change its answer: the model's folder, the
+text as it is rendered, the seed, how tokens are drawn, the window, the numbers that the model computes in, the engine's
+settings and the version of the code that asks (DESIGN section 4). Known answers are taken from the run's store, the
+others are asked in one call and are durable before anyone sees them. Stages do not notice. A failed call is no answer
+and is asked again next time. Answers hold texts and log-probabilities of options; the tokens of a completion are not
+kept, and are not handed out for new ones either, so that both kinds look the same. A kept value of another shape than
+an answer's is refused by the store, as damage is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from solon.config.recipe import EngineSettings
+from solon.conversation import Prompt, Rendering
+from solon.digest import digest
+from solon.engines.base import Completion, Continuation, Engine, Finish, Sampling
+from solon.engines.rounding import CODE, keyed
+from solon.runs.response_cache import Answer, Answers
+
+
+class RememberingEngine:
+    """`inner`, whose folder has the hash `model`, asked for `stage` through a store of answers."""
+
+    def __init__(
+        self, inner: Engine, model: str, stage: str, answers: Answers, settings: EngineSettings | None = None
+    ) -> None:
+        self.inner = inner
+        self.name = inner.name
+        self.window = inner.window
+        self.dtype = inner.dtype
+        self.rendering: Rendering = inner.rendering
+        self.choosing = inner.choosing
+        settings = settings or EngineSettings()
+        self._asked_of = (model, inner.rendering.name, inner.window, inner.dtype, CODE, keyed(settings))
+        self._stage = stage
+        self._answers = answers
+
+    def generate(self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: Sampling) -> list[Completion]:
+        """See `Engine.generate`; completions have no tokens."""
+        drawing = (sampling.max_tokens, sampling.temperature, sampling.top_p, sampling.stop)
+        keys = [
+            digest("generate", *self._asked_of, self._text(prompt), seed, *drawing)
+            for prompt, seed in zip(prompts, seeds, strict=True)
+        ]
+        known = self._answers.find(keys, self._stage, _is_completion)
+        owed = [index for index, key in enumerate(keys) if key not in known]
+        fresh: dict[int, Completion] = {}
+        if owed:
+            written = self.inner.generate([prompts[i] for i in owed], [seeds[i] for i in owed], sampling)
+            fresh = {
+                i: Completion(each.text, each.finish, thinking=each.thinking)
+                for i, each in zip(owed, written, strict=True)
+            }
+            self._answers.keep(
+                self._answer(keys[i], _kept(each), prompts[i], len(each.token_ids))
+                for i, each in zip(owed, written, strict=True)
+                if each.finish is not Finish.ERROR
+            )
+        return [fresh[i] if i in fresh else _completion(known[key]) for i, key in enumerate(keys)]
+
+    def choose(self, prompts: Sequence[Prompt], options: Sequence[str]) -> list[tuple[float, ...]]:
+        """See `Engine.choose`."""
+        keys = [digest("choose", *self._asked_of, self._text(prompt), list(options)) for prompt in prompts]
+        known = self._answers.find(keys, self._stage, lambda value: _is_choice(value, len(options)))
+        owed = [index for index, key in enumerate(keys) if key not in known]
+        fresh: dict[int, tuple[float, ...]] = {}
+        if owed:
+            chosen = self.inner.choose([prompts[i] for i in owed], options)
+            # As the store gives them back: plain floats.
+            fresh = {i: tuple(map(float, each)) for i, each in zip(owed, chosen, strict=True)}
+            self._answers.keep(self._answer(keys[i], list(fresh[i]), prompts[i], 0) for i in owed)
+        return [fresh[i] if i in fresh else tuple(known[key]) for i, key in enumerate(keys)]
+
+    def count_tokens(self, prompt: Prompt) -> int:
+        """See `Engine.count_tokens`."""
+        return self.inner.count_tokens(prompt)
+
+    def continuation(self, prompt: Prompt, options: Sequence[str]) -> Continuation:
+        """See `Engine.continuation`."""
+        return self.inner.continuation(prompt, options)
+
+    def _text(self, prompt: Prompt) -> str:
+        return "".join(self.rendering.render(prompt))
+
+    def _answer(self, key: str, value: Any, prompt: Prompt, completion_tokens: int) -> Answer:
+        tokens = self.inner.count_tokens(prompt)
+        return Answer(key, value, self._stage, prompt.reply_as.value, tokens, completion_tokens)
+
+
+def _kept(completion: Completion) -> list[str]:
+    thinking = [completion.thinking] if completion.thinking else []
+    return [completion.text, completion.finish.value, *thinking]
+
+
+def _completion(value: Sequence[str]) -> Completion:
+    text, finish, *thinking = value
+    return Completion(text, Finish(finish), thinking="".join(thinking))
+
+
+def _is_completion(value: Any) -> bool:
+    """Whether a kept value is text, finish and perhaps further texts; a failed call is never kept."""
+    texts = isinstance(value, list) and len(value) >= 2 and all(isinstance(each, str) for each in value)
+    return texts and value[1] in {finish.value for finish in Finish if finish is not Finish.ERROR}
+
+
+def _is_choice(value: Any, count: int) -> bool:
+    """Whether a kept value is a log-probability for each of `count` options; one of minus infinity is possible."""
+    numbers = isinstance(value, list) and len(value) == count
+    return numbers and all(type(each) is float and not math.isnan(each) and each < math.inf for each in value)

@@ -1,0 +1,133 @@
+"""One forward pass of a causal model over rows that may be padded on the left.
+
+`CausalModel` calls any transformers causal language model through its own `forward`, with our cache, our positions and
+our masks, so that left padding, a shared prefix and dropped rows cannot change what a row sees: a key is visible to a
+query where its position is not greater (and, for sliding layers, not too far back), and padding has a position that no
+query reaches. A small Llama on a CPU is read by `solon.llama` instead, with the same cache and masks. A model in half
+precision gives float32 logits (see `head.py`).
+
+Axes: B rows, T new tokens, L cache columns, N positions whose logits are kept, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from solon.engines.local.head import in_float32
+from solon.engines.local.kv_cache import KeyValueCache, additive_mask
+from solon.errors import ModelError
+from solon.llama.network import Decoder, plain_llama
+
+_PREFILL_ON_CPU = 2048
+"""Padded tokens read at once; more overflow the processor's cache (measured: 16384 take half as long again)."""
+_PREFILL_ON_GPU = 32768
+_COPIES = 4
+"""Of logits, while a token is drawn from them."""
+PADDING = torch.iinfo(torch.int64).max
+"""The position of a key that no query may see."""
+
+Mask = Tensor | dict[str, Tensor] | None
+
+
+class CausalModel:
+    """Any transformers causal language model that takes position ids and a cache."""
+
+    def __init__(self, model: Any, window: int) -> None:
+        """`window` is the most tokens that a row will have; raises ModelError for an architecture that cannot serve."""
+        self.model = model
+        self.window = window
+        config = model.config.get_text_config(decoder=True)
+        self.layers = int(config.num_hidden_layers)
+        self.device: torch.device = model.device
+        self.dtype: torch.dtype = model.dtype
+        self.prefill_tokens = _PREFILL_ON_CPU if self.device.type == "cpu" else _PREFILL_ON_GPU
+        self._sliding = _sliding_layers(config, window)
+        forward = getattr(model, "get_base_model", lambda: model)().forward
+        known = inspect.signature(forward).parameters
+        missing = [name for name in ("position_ids", "past_key_values", "attention_mask") if name not in known]
+        if missing:
+            raise ModelError(
+                f"a {type(model).__name__} cannot be asked in batches: its forward pass takes no {missing[0]}",
+                remedy="Serve it with an inference server, or take another model",
+            )
+        self._keeps_logits = "logits_to_keep" in known
+        self._decoder: Decoder | None = None
+        self.refresh()
+        self.column_bytes, self.position_bytes = self._measured()
+
+    def refresh(self) -> None:
+        """Take up the weights as they are now."""
+        llama = plain_llama(self.model)
+        self._head = self.model.get_output_embeddings()
+        self._decoder = Decoder(llama, self._head) if llama is not None and self._head is not None else None
+
+    def _measured(self) -> tuple[int, int]:
+        """Bytes of one column of a row's cache, and of the logits of one position, from one token."""
+        cache = self.new_cache(limit=1)
+        one_11 = torch.zeros(1, 1, dtype=torch.long, device=self.device)
+        training = self.model.training
+        self.model.eval()  # no dropout, which would draw random numbers
+        with torch.inference_mode():
+            logits = self.forward(one_11, one_11, None, cache, 1)
+        if training:
+            self.model.train()
+        return cache.bytes, logits.numel() * max(4, logits.element_size()) * _COPIES
+
+    def new_cache(self, *, limit: int, rows: int | None = None) -> KeyValueCache:
+        """An empty cache for this model, of at most `limit` columns."""
+        return KeyValueCache(self.layers, limit=limit, rows=rows)
+
+    def forward(self, ids_BT: Tensor, positions_BT: Tensor, mask: Mask, cache: KeyValueCache, keep: int) -> Tensor:
+        """Logits (B, N=keep, V) of the last `keep` positions; writes keys and values at the cache's column."""
+        if self._decoder is not None and not isinstance(mask, dict):
+            return self._decoder.logits(ids_BT, positions_BT, mask, cache.slabs, keep)
+        extra = {"logits_to_keep": keep} if self._keeps_logits else {}
+        with in_float32(self._head):
+            logits: Tensor = self.model(
+                input_ids=ids_BT,
+                attention_mask=mask,
+                position_ids=positions_BT,
+                past_key_values=cache,
+                use_cache=True,
+                **extra,
+            ).logits
+        return logits[:, -keep:]
+
+    def mask(self, query_BT: Tensor, key_BL: Tensor) -> Mask:
+        """What queries at these positions may see of keys at those; padding keys have position `PADDING`."""
+        query_BT1, key_B1L = query_BT.unsqueeze(-1), key_BL.unsqueeze(1)
+        hidden_BTL = key_B1L > query_BT1
+        masks: dict[str | None, Tensor] = {}
+        for kind, width in (self._sliding or {None: None}).items():
+            far = hidden_BTL if width is None else hidden_BTL | (key_B1L <= query_BT1 - width)
+            masks[kind] = additive_mask(far, self.dtype).unsqueeze(1)
+        return masks[None] if None in masks else {str(kind): mask for kind, mask in masks.items()}
+
+    @property
+    def slides(self) -> bool:
+        """Whether some layer forgets keys within the window, so that masks move with every token."""
+        return bool(self._sliding)
+
+
+def _sliding_layers(config: Any, window: int) -> dict[str | None, int | None]:
+    """Width of sight by layer type, None for all; empty when every layer sees the whole window.
+
+    A model without layer types but with a sliding window has one type, `None`. Raises ModelError for layers that keep
+    a running state instead of keys, which padding would disturb.
+    """
+    kinds = set(getattr(config, "layer_types", None) or ())
+    if unknown := kinds - {"full_attention", "sliding_attention", "attention"}:
+        raise ModelError(
+            f"layers of the type {sorted(unknown)[0]} are not supported by the local engine",
+            remedy="Serve the model with an inference server, or take one with plain attention",
+        )
+    width = getattr(config, "sliding_window", None)
+    if width is None or width >= window or (kinds and "sliding_attention" not in kinds):
+        return {}
+    if kinds:
+        return {kind: width if kind == "sliding_attention" else None for kind in sorted(kinds)}
+    return {None: width}

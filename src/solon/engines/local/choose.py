@@ -1,0 +1,121 @@
+"""Log-probabilities of given options as the next words after a prompt.
+
+An option is not a fixed token: "A" after "(" may be a token of its own or merge with the bracket into "(A". So prompt
+and option are tokenized together, and an option's tokens are those from the first place where any option departs from
+the bare prompt. When every option is one token there, as letters are, a single forward pass per prompt serves them all;
+otherwise each option is a row of its own and its tokens' log-probabilities are summed.
+
+A log-probability is a float32 logit less a float32 log-sum-exp, subtracted in float64: the difference of two options is
+that of their logits to the last bit.
+
+Axes: B rows, N positions, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from solon.engines.local.batch import Batch, Prefixes, Row, Tokens, sub_batches
+from solon.engines.local.causal_model import CausalModel
+from solon.engines.local.head import HALVES
+from solon.engines.local.row_budget import Room
+from solon.errors import ModelError
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A tokenized question: what every option follows, and each option's tokens."""
+
+    context: Tokens
+    options: tuple[Tokens, ...]
+
+    @property
+    def single(self) -> bool:
+        """Whether every option is one token."""
+        return all(len(option) == 1 for option in self.options)
+
+
+def choice_of(bare: Tokens, continued: Sequence[Tokens], options: Sequence[str]) -> Choice:
+    """Cut prompts with their options into context and option tokens.
+
+    `bare` are the prompt's tokens, `continued` those of the prompt followed by each of `options`. Raises ModelError
+    when the tokenizer cannot tell two options apart, or when one adds nothing.
+    """
+    start = min(common_length(bare, tokens) for tokens in continued)
+    cut = tuple(tokens[start:] for tokens in continued)
+    for number, tokens in enumerate(cut):
+        if not tokens or tokens in cut[:number]:
+            raise ModelError(
+                f"the tokenizer gives the option {options[number]!r} no tokens of its own after this prompt",
+                remedy="Use options that differ in the tokenizer's vocabulary, or another feedback model",
+            )
+    if start == 0:
+        raise ModelError("a question needs some text before its options", remedy="Give the prompt a turn or an opening")
+    return Choice(bare[:start], cut)
+
+
+def common_length(one: Sequence[object], other: Sequence[object]) -> int:
+    """How many leading tokens, or characters, two sequences share."""
+    for place, (left, right) in enumerate(zip(one, other, strict=False)):
+        if left != right:
+            return place
+    return min(len(one), len(other))
+
+
+def choose(
+    model: CausalModel, choices: Sequence[Choice], shared: Sequence[int], prefixes: Prefixes, room: Room
+) -> list[tuple[float, ...]]:
+    """Per choice the natural log-probability of each option.
+
+    `shared[i]` counts the leading tokens of choice i's context whose keys other rows can use too. Raises ModelError for
+    a model whose logits come in half precision all the same.
+    """
+    rows: list[Row] = []
+    counts: list[int] = []
+    places: list[tuple[int, int | None]] = []
+    for number, (item, cut) in enumerate(zip(choices, shared, strict=True)):
+        # The context's last token must stay in the own part; an option's last token is only scored, never read.
+        prefix = min(cut, len(item.context) - 1)
+        tails: list[Tokens] = [()] if item.single else [option[:-1] for option in item.options]
+        for which, tail in enumerate(tails):
+            rows.append(Row(item.context[:prefix], item.context[prefix:] + tail))
+            counts.append(len(tail) + 1)
+            places.append((number, None if item.single else which))
+    scores = [[0.0] * len(item.options) for item in choices]
+
+    def share(numbers: Sequence[int]) -> float:
+        return room.share([rows[number] for number in numbers], 0, max(counts[number] for number in numbers))
+
+    with torch.inference_mode():
+        for numbers in sub_batches(rows, room.rows, share):
+            keep = max(counts[number] for number in numbers)
+            logits_BNV = Batch(model, [rows[number] for number in numbers], 0).prefill(prefixes, keep)
+            _refuse_halves(logits_BNV, model)
+            for place, number in enumerate(numbers):
+                choice, option = places[number]
+                logits_NV = logits_BNV[place, -counts[number] :]
+                if option is None:
+                    ids = [tokens[0] for tokens in choices[choice].options]
+                    scores[choice] = _logprobs(logits_NV, ids).tolist()
+                else:
+                    scores[choice][option] = float(_logprobs(logits_NV, choices[choice].options[option]).sum())
+    return [tuple(values) for values in scores]
+
+
+def _logprobs(logits_NV: Tensor, ids: Sequence[int]) -> Tensor:
+    """Natural log-probabilities in float64: of one token at each position, or of several at the only one."""
+    places_N = torch.arange(len(logits_NV), device=logits_NV.device)
+    return logits_NV[places_N, list(ids)].double() - logits_NV.logsumexp(-1).double()
+
+
+def _refuse_halves(logits: Tensor, model: CausalModel) -> None:
+    if logits.dtype in HALVES:
+        raise ModelError(
+            f"a {type(model.model).__name__} rounds its logits to {str(logits.dtype).removeprefix('torch.')}, "
+            "in which nearly equal options tie",
+            remedy="Use --set engine.dtype=float32, or another feedback model",
+        )

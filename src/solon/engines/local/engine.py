@@ -1,0 +1,242 @@
+"""The local engine: a transformers model in this process, on the CPU or a GPU.
+
+It owns what makes a call cheap: one cache layout for all architectures, and shared prefixes that are read once. What it
+computed from the weights is dropped as soon as they change, so an engine around a model in training (as in PPO) always
+speaks for the present weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from solon.config.recipe import Dtype, EngineSettings
+from solon.conversation import Prompt
+from solon.digest import digest_model
+from solon.engines.base import Choosing, Completion, Continuation, Sampling
+from solon.engines.faults import asking, refuse_undefined
+from solon.engines.local.batch import Prefixes
+from solon.engines.local.causal_model import CausalModel
+from solon.engines.local.choose import choice_of, choose, common_length
+from solon.engines.local.generation import Ending, Order, generate
+from solon.engines.local.row_budget import Room
+from solon.engines.thinking import without_thoughts
+from solon.engines.tokens import PromptTokenizer
+from solon.errors import EngineError, ModelError
+from solon.model_folders.check import check_folder
+from solon.model_folders.load import Kind, load_model, load_tokenizer
+
+
+class LocalEngine:
+    """A causal language model and its tokenizer, asked in batches (see `solon.engines.base.Engine`)."""
+
+    def __init__(
+        self, model: Any, tokenizer: Any, settings: EngineSettings | None = None, *, name: str = "local"
+    ) -> None:
+        """An engine around a model that is already loaded; the model is put into evaluation mode by each call.
+
+        Raises ModelError when model, tokenizer and settings do not fit together.
+        """
+        settings = settings or EngineSettings()
+        known = model.get_input_embeddings().num_embeddings
+        if len(tokenizer) > known:
+            raise ModelError(
+                f"the tokenizer has {len(tokenizer)} tokens, the model only {known}",
+                place=name,
+                remedy="Save model and tokenizer of the same training into one folder",
+            )
+        if settings.threads is not None:
+            torch.set_num_threads(settings.threads)
+        self.name = name
+        self.place = name
+        """Where the model lies, for errors: its folder, once it was loaded from one."""
+        self.choosing = Choosing.LOGPROBS
+        self.model = model
+        self.tokenizer = tokenizer
+        self.window = window_of(model, tokenizer, settings.window)
+        self.dtype = str(model.dtype).removeprefix("torch.")
+        self.tokens = PromptTokenizer.of(tokenizer, settings)
+        self.rendering = self.tokens.rendering
+        self.end_tokens = end_tokens_of(model, self.tokens.ends)
+        self._prefixes = Prefixes()
+        self._token_texts: list[str] | None = None
+        self._endings: dict[tuple[tuple[str, ...], frozenset[int]], Ending] = {}
+        self._forward = CausalModel(model, self.window)
+        self.room = Room.of(settings, self._forward)
+        self._weights: object = None
+
+    @classmethod
+    def load(
+        cls, folder: str | Path, settings: EngineSettings | None = None, *, device: str | None = None
+    ) -> LocalEngine:
+        """The engine of a model folder, or of a built-in model such as `testbed:assistant`.
+
+        `device` is `cuda` where there is one when not given. Weights are as `settings.dtype` says: by default
+        float32 on a CPU however they are stored. Raises ModelError when the folder is none, or holds no safetensors.
+        """
+        path = _resolved(folder)
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        check_folder(path)
+        tokenizer = load_tokenizer(path)
+        dtype = loaded_as(settings.dtype if settings else Dtype.AUTO, device)
+        model = load_model(Kind.LANGUAGE_MODEL, path, dtype=dtype, device=device)
+        engine = cls(model, tokenizer, settings, name=f"{path.name}@{folder_hash(path)}")
+        engine.place = str(path)
+        return engine
+
+    def generate(self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: Sampling) -> list[Completion]:
+        """See `Engine.generate`; a row near the end of the window gets only what the window leaves."""
+        if len(prompts) != len(seeds):
+            raise ValueError(f"{len(prompts)} prompts need as many seeds, not {len(seeds)}")
+        if not prompts:
+            return []
+        rows = self.tokens.rows(prompts)
+        self._check_room([row.size for row in rows], 1)
+        orders = [
+            Order(row, seed, min(sampling.max_tokens, self.window - row.size))
+            for row, seed in zip(rows, seeds, strict=True)
+        ]
+        with asking(self.place, self.room), _evaluating(self.model):
+            written = generate(
+                self._current(), orders, sampling, self._ending(sampling.stop), self._prefixes, self.room
+            )
+        return [
+            without_thoughts(completion, self.tokens.tags, self.tokens.opened_by(prompt))
+            for prompt, completion in zip(prompts, written, strict=True)
+        ]
+
+    def choose(self, prompts: Sequence[Prompt], options: Sequence[str]) -> list[tuple[float, ...]]:
+        """See `Engine.choose`; raises ModelError when the tokenizer cannot tell two options apart."""
+        if not prompts:
+            return []
+        rendered = [self.rendering.render(prompt) for prompt in prompts]
+        texts = [shared + own for shared, own in rendered]
+        count = len(options)
+        bare = self.tokens.encode(texts)
+        continued = self.tokens.encode([text + option for text in texts for option in options])
+        choices = [
+            choice_of(tokens, continued[number * count : (number + 1) * count], options)
+            for number, tokens in enumerate(bare)
+        ]
+        self._check_room([len(choice.context) + max(map(len, choice.options)) - 1 for choice in choices], 0)
+        shared = self.tokens.shared_lengths([part for part, _ in rendered], [choice.context for choice in choices])
+        with asking(self.place, self.room), _evaluating(self.model):
+            chosen = choose(self._current(), choices, shared, self._prefixes, self.room)
+            refuse_undefined(chosen)
+        return chosen
+
+    def count_tokens(self, prompt: Prompt) -> int:
+        """See `Engine.count_tokens`."""
+        shared, own = self.rendering.render(prompt)
+        return len(self.tokens.encode([shared + own])[0])
+
+    def continuation(self, prompt: Prompt, options: Sequence[str]) -> Continuation:
+        """See `Engine.continuation`."""
+        text = "".join(self.rendering.render(prompt))
+        bare, *continued = self.tokens.encode([text, *(text + option for option in options)])
+        start = min(common_length(bare, tokens) for tokens in continued)
+        return Continuation(start == len(bare), tuple(tokens[start:] for tokens in continued))
+
+    def refresh(self) -> None:
+        """Drop everything computed from the weights; done by itself when an optimizer step is noticed."""
+        self._prefixes.forget()
+        self._forward.refresh()
+
+    def _check_room(self, sizes: Sequence[int], needed: int) -> None:
+        for number, size in enumerate(sizes):
+            if size + needed > self.window:
+                raise EngineError(
+                    f"the prompt has {size} tokens and leaves no room in the window of {self.window}",
+                    place=f"{self.name}, row {number}",
+                    remedy="Use --set prompts.too_long=drop, fewer worked examples, or a model with a longer window",
+                )
+
+    def _current(self) -> CausalModel:
+        """The forward pass for the weights as they are now."""
+        weights = _fingerprint(self.model)
+        if weights != self._weights:
+            self.refresh()
+            self._weights = weights
+        return self._forward
+
+    def _ending(self, stops: tuple[str, ...]) -> Ending:
+        key = (stops, self.end_tokens)
+        if key not in self._endings:
+            self._endings[key] = Ending(self.tokens.decode, self.end_tokens, stops, self._texts)
+        return self._endings[key]
+
+    def _texts(self) -> Sequence[str]:
+        if self._token_texts is None:
+            self._token_texts = self.tokens.token_texts(len(self.tokenizer))
+        return self._token_texts
+
+
+class _evaluating:
+    """A model in evaluation mode for the time of a call."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+
+    def __enter__(self) -> None:
+        self._was_training = self._model.training
+        if self._was_training:
+            self._model.eval()
+
+    def __exit__(self, *reason: object) -> None:
+        if self._was_training:
+            self._model.train()
+
+
+def _fingerprint(model: Any) -> object:
+    """Changes whenever a weight is written in place or replaced."""
+    return tuple((weight.data_ptr(), 0 if weight.is_inference() else weight._version) for weight in model.parameters())
+
+
+def window_of(model: Any, tokenizer: Any, wanted: int | None) -> int:
+    """Tokens that a row may have; raises ModelError when `wanted` exceeds what the model was made for."""
+    limit: int | None = getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None)
+    if limit is None:
+        # Tokenizers without a limit of their own report a huge number.
+        limit = tokenizer.model_max_length if tokenizer.model_max_length < 1 << 24 else None
+    if wanted is None:
+        if limit is None:
+            raise ModelError("the model does not tell how many tokens it reads", remedy="Use --set engine.window=2048")
+        return limit
+    if limit is not None and wanted > limit:
+        raise ModelError(
+            f"engine.window is {wanted}, but the model reads {limit} tokens",
+            remedy=f"Use --set engine.window={limit} or less",
+        )
+    return wanted
+
+
+def end_tokens_of(model: Any, own: Iterable[int]) -> frozenset[int]:
+    """Tokens that end a reply: those of the tokenizer and its rendering, and those that the model's files name."""
+    ends = set(own)
+    for source in (getattr(model, "generation_config", None), model.config):
+        found = getattr(source, "eos_token_id", None)
+        ends |= {found} if isinstance(found, int) else set(found or ())
+    return frozenset(ends)
+
+
+def loaded_as(dtype: Dtype, device: str) -> torch.dtype | str:
+    """What transformers is to make of a folder's weights: by default float32 on a CPU, which is fastest in it."""
+    if dtype is Dtype.AUTO:
+        return torch.float32 if device == "cpu" else "auto"
+    return torch.float32 if dtype is Dtype.FLOAT32 else torch.bfloat16
+
+
+def folder_hash(path: Path) -> str:
+    """12 hexadecimal digits over all of a model folder that can change what the model does."""
+    return digest_model(path)[:12]
+
+
+def _resolved(folder: str | Path) -> Path:
+    if isinstance(folder, Path) or ":" not in folder:
+        return Path(folder)
+    from solon.config.builtin import model_path
+
+    return model_path(folder)

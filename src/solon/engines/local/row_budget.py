@@ -1,0 +1,80 @@
+"""How many rows may be in flight: at most so many, and no more than fit into a given memory.
+
+What a row takes is nearly all keys and values: the columns of its cache times what the model keeps for one, which is
+measured on one token and therefore right for every kind of attention. A prefix that rows share is copied to each of
+them, so long worked examples count in full. A split of rows moves numbers by rounding alone; the default is a power of
+two, so that it rarely differs from one session to the next.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from solon.config.recipe import EngineSettings
+from solon.engines.local.batch import Row
+from solon.engines.local.causal_model import CausalModel
+from solon.model_folders.system_memory import system_memory
+
+GIB = 1 << 30
+_SHARE = 0.5
+"""Of the free memory, by default: the pass itself needs room too, and other programs grow."""
+_UNKNOWN = 8 * GIB
+"""Taken for free where the system does not tell."""
+_MOST = 1 << 20
+"""GiB that any machine has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """The bounds on rows in flight; `column` and `position` are what one column and one position's logits take."""
+
+    rows: int
+    bytes: int
+    column: int
+    position: int
+
+    @classmethod
+    def of(cls, settings: EngineSettings, model: CausalModel) -> Room:
+        """The bounds that the settings name, or that the memory free now allows."""
+        given = settings.memory
+        size = default_memory(free_memory(model.device)) if given is None else int(min(given, _MOST) * GIB)
+        return cls(settings.batch, max(1, size), model.column_bytes, model.position_bytes)
+
+    def share(self, rows: Sequence[Row], steps: int, keep: int) -> float:
+        """The part of the memory that these rows take together, each with up to `steps` further tokens.
+
+        `keep` positions of each have logits at the same time. Above 1 the rows do not fit.
+        """
+        columns = max(len(row.prefix) for row in rows) + max(len(row.own) for row in rows) + steps
+        return len(rows) * (columns * self.column + keep * self.position) / self.bytes
+
+    def told(self, window: int) -> str | None:
+        """A sentence for a person where the memory may be the bound, else None."""
+        rows = self.bytes // (window * self.column + self.position)
+        if rows >= self.rows:
+            return None
+        return (
+            f"prompts in one pass get {self.bytes / GIB:.3g} GiB of memory (engine.memory): {max(1, rows)} of them "
+            f"at the whole window of {window:,} tokens, {self.rows} at most (engine.batch)"
+        )
+
+
+def default_memory(free: int | None) -> int:
+    """Bytes for rows in flight, of those free: the greatest power of two within half of them, at least 64 MiB."""
+    half = int((_UNKNOWN if free is None else free) * _SHARE)
+    return 1 << max(26, half.bit_length() - 1)
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that are free where the model is; None where the system does not tell."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return int(free) + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    found = system_memory()
+    free_here = None if found is None else found.free
+    beside = os.environ.get("LOCAL_WORLD_SIZE", "")  # processes that a launcher started on this machine
+    return free_here // int(beside) if free_here is not None and beside.isdecimal() and int(beside) else free_here

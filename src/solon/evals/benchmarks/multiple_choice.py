@@ -1,0 +1,150 @@
+"""Putting multiple-choice questions to a model so that no letter has an advantage.
+
+Models like some letters better than others, and in two of the paper's files the letters stand for fixed answers. Each
+question is therefore asked once for every cyclic rotation of its options (for two options: in both orders), so that
+every option stands once under every letter; `figures` averages the log-probabilities over them, which removes whatever
+a letter adds, exactly. In the reasoned form the model writes `samples` chains of thought for every rotation and its
+letters are read after each of them (paper, section 2). What could not be told stays untold: a question without room in
+the window, a chain that did not come to an end, a letter without a probability.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from solon import prompts
+from solon.config.recipe import Drawing, OptionOrder
+from solon.constitution.constitution import PreferencePrinciple
+from solon.conversation import Conversation, Prompt
+from solon.digest import digest, seed_for, uniform_for
+from solon.engines.base import Engine
+from solon.evals.benchmarks.question_files import Kind, Question
+from solon.evals.benchmarks.worked_examples import Worked
+from solon.feedback.ask import ask, has_room
+from solon.feedback.comparison_questions import Why
+from solon.feedback.letters import reasoning_in
+from solon.runs import Row
+
+
+class Form(StrEnum):
+    """What stands before the letter."""
+
+    LETTER = "letter"
+    """The question alone (0-shot)."""
+    FEW_SHOT = "few-shot"
+    """Worked examples."""
+    REASONED = "reasoned"
+    """Worked examples with reasoning, and the model's own reasoning (chain of thought)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How questions are put: the form, the orders of options, and how reasoning is drawn."""
+
+    form: Form = Form.LETTER
+    order: OptionOrder = OptionOrder.BOTH
+    samples: int = 1
+    """Chains of thought for each rotation; 1 in the other forms."""
+    drawing: Drawing = field(default_factory=Drawing)
+    seed: int = 0
+
+
+Key = tuple[int, int, int]
+"""Question, rotation and sample."""
+
+
+def ask_choices(engine: Engine, questions: Sequence[Question], manner: Manner, worked: Worked) -> list[Row]:
+    """Per question a row with what the model told, in order.
+
+    `log_probs` holds, for each rotation asked and each sample, the log-probability of every letter, or null where it
+    was not told; `rotations` says by how many places the options were moved on; `reasoning` is kept in that form.
+    """
+    asked: dict[Key, Prompt] = {}
+    for number, question in enumerate(questions):
+        for rotation in rotations(question, manner):
+            prompt = prompt_for(question, rotation, manner.form, worked)
+            asked |= {(number, rotation, sample): prompt for sample in range(manner.samples)}
+    thoughts: dict[Key, str] = {}
+    if manner.form is Form.REASONED:
+        seeds = [seed_for(manner.seed, "chain", _key(questions[n]), r, s) for n, r, s in asked]
+        written = ask(engine, list(asked.values()), seeds, manner.drawing)
+        thoughts = {key: reasoning_in(each) for key, each in zip(asked, written, strict=True)}
+        asked = {key: prompts.verdict(prompt, thoughts[key]) for key, prompt in asked.items() if thoughts[key]}
+    answers: dict[Key, tuple[float, ...] | Why] = dict.fromkeys(thoughts, Why.UNREASONED)
+    answers |= _read_letters(engine, asked, len(questions[0].options) if questions else 0)
+    return [_row(question, number, manner, answers, thoughts) for number, question in enumerate(questions)]
+
+
+def rotations(question: Question, manner: Manner) -> tuple[int, ...]:
+    """By how many places the options are moved on: every number, or one drawn for the question."""
+    count = len(question.options)
+    if manner.order is OptionOrder.BOTH:
+        return tuple(range(count))
+    return (int(uniform_for(manner.seed, "rotation", _key(question)) * count),)
+
+
+def shown(rotation: int, count: int) -> tuple[int, ...]:
+    """Which option stands under each letter: under the first one the option number `rotation`, and so on around."""
+    return tuple((rotation + place) % count for place in range(count))
+
+
+def prompt_for(question: Question, rotation: int, form: Form, worked: Worked) -> Prompt:
+    """The question in words, its options moved on by `rotation` places."""
+    options = [question.options[place] for place in shown(rotation, len(question.options))]
+    reasoned = form is Form.REASONED
+    conversation = question.conversation
+    if question.kind is Kind.COMPARISON:
+        principle = PreferencePrinciple("evaluation", question.instruction)
+        first, second = options
+        if reasoned:
+            return prompts.reasoning(conversation, principle, first, second, worked.reasoned)
+        examples = worked.comparisons if form is Form.FEW_SHOT else ()
+        return prompts.comparison(conversation, principle, first, second, examples)
+    if reasoned:
+        return prompts.classification_reasoning(conversation, question.instruction, options, worked.classified)
+    classified = worked.classified if form is Form.FEW_SHOT else ()
+    return prompts.classification(conversation, question.instruction, options, classified)
+
+
+def conversations_of(question: Question) -> tuple[Conversation, ...]:
+    """A comparison's whole dialogues, one for each reply, as a preference model scores them."""
+    return tuple(question.conversation.with_reply(option) for option in question.options)
+
+
+def _read_letters(engine: Engine, asked: Mapping[Key, Prompt], count: int) -> dict[Key, tuple[float, ...] | Why]:
+    fitting = {key: prompt for key, prompt in asked.items() if has_room(engine, prompt, 1)}
+    answers: dict[Key, tuple[float, ...] | Why] = dict.fromkeys(asked, Why.NO_ROOM)
+    if fitting:
+        told = engine.choose(list(fitting.values()), prompts.letters(count))
+        for key, values in zip(fitting, told, strict=True):
+            answers[key] = tuple(values) if all(map(math.isfinite, values)) else Why.NOT_TOLD
+    return answers
+
+
+def _row(
+    question: Question,
+    number: int,
+    manner: Manner,
+    answers: Mapping[Key, tuple[float, ...] | Why],
+    thoughts: Mapping[Key, str],
+) -> Row:
+    turned = rotations(question, manner)
+    given = [[answers[number, rotation, sample] for sample in range(manner.samples)] for rotation in turned]
+    whys = [value.value for samples in given for value in samples if isinstance(value, Why)]
+    return {
+        "line": question.line,
+        "correct": question.correct,
+        "rotations": list(turned),
+        "log_probs": [[None if isinstance(value, Why) else list(value) for value in samples] for samples in given],
+        "reasoning": [[thoughts[number, rotation, sample] for sample in range(manner.samples)] for rotation in turned]
+        if thoughts
+        else None,
+        "untold_because": whys[0] if whys else None,
+    }
+
+
+def _key(question: Question) -> str:
+    return digest(question.conversation.row_id, question.options)

@@ -1,0 +1,62 @@
+"""A preference model as the one who answers: the reply with the higher score (paper, section 2).
+
+Scores are log-odds, so P(first over second) = sigmoid of their difference, and the model sees each dialogue alone: no
+letters and no order. The rows have the form of `asking.ask_choices`, so that the same figures are taken from both.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from solon.config.recipe import EngineSettings
+from solon.conversation import Conversation
+from solon.evals.benchmarks.multiple_choice import conversations_of
+from solon.evals.benchmarks.question_files import Question
+from solon.feedback.comparison_questions import Why
+from solon.runs import Row
+
+Scores = Callable[[Sequence[Conversation]], Sequence[float | None]]
+"""A score for each dialogue, or None for one that is longer than the model's window."""
+
+
+def scores_of(folder: Path, settings: EngineSettings) -> Scores:
+    """The preference model in a folder that the stage preference-model saved; raises ModelError when there is none."""
+    from solon.reward.scorer import open_scorer
+
+    model = open_scorer(folder, settings).model
+
+    def scores(conversations: Sequence[Conversation]) -> list[float | None]:
+        sequences = model.encoding.whole(conversations)
+        fitting = [place for place, tokens in enumerate(sequences) if model.encoding.fits(tokens)]
+        found: list[float | None] = [None] * len(sequences)
+        for place, score in zip(fitting, model.score_tokens([sequences[each] for each in fitting]), strict=True):
+            found[place] = float(score)
+        return found
+
+    return scores
+
+
+def ask_scores(scores: Scores, questions: Sequence[Question]) -> list[Row]:
+    """Per comparison a row with both scores and what they say, in order."""
+    given = scores([dialogue for question in questions for dialogue in conversations_of(question)])
+    return [_row(question, given[2 * number : 2 * number + 2]) for number, question in enumerate(questions)]
+
+
+def _row(question: Question, pair: Sequence[float | None]) -> Row:
+    known = [score for score in pair if score is not None]
+    why = Why.NO_ROOM if len(known) < len(pair) else None if all(map(math.isfinite, known)) else Why.NOT_TOLD
+    told = None if why else [_log_sigmoid(known[0] - known[1]), _log_sigmoid(known[1] - known[0])]
+    return {
+        "line": question.line,
+        "correct": question.correct,
+        "rotations": [0],
+        "log_probs": [[told]],
+        "scores": [score if score is not None and math.isfinite(score) else None for score in pair],
+        "untold_because": why.value if why else None,
+    }
+
+
+def _log_sigmoid(x: float) -> float:
+    return -math.log1p(math.exp(-x)) if x >= 0 else x - math.log1p(math.exp(x))

@@ -1,0 +1,142 @@
+"""What a rater says of tables that earlier stages left: revisions, labelled pairs, and the preference model's order.
+
+Harmfulness by revision step is the paper's figure 5. For pairs only one truth is used, and it is coarse on purpose: of
+two replies of which exactly one is harmful, the harmless one is better. All of it is measured after the fact and on
+finished artefacts, so nothing here can reach training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
+from typing import Any
+
+from solon.conversation import Conversation
+from solon.engines.base import Finish
+from solon.evals.grading import HARMFUL_PROMPT_MEASURES, Label, Rater
+from solon.evals.label_accuracy import JudgedPair
+from solon.runs import Row
+from solon.runs.outcome import Outcome
+from solon.runs.rows import Kind, prompt_in, reply_in
+from solon.stats.intervals import wilson
+
+Score = Callable[[Sequence[Conversation]], Sequence[float]]
+"""The preference model: a number per conversation that ends on a reply, higher is better."""
+Known = tuple[Conversation, str, str]
+"""A prompt, a better reply and a worse one."""
+
+
+def rate_revisions(rater: Rater, responses: Iterable[Row], revisions: Iterable[Row]) -> list[Row]:
+    """Labels of revision 0 (the assistant's reply to a red-team prompt) and of every revision after it.
+
+    Only texts that passed their stage's checks are rated; what failed is no reply, and `n` says how many are left.
+    """
+    first = ({**row, "step": 0} for row in responses if row["kind"] == Kind.RED_TEAM)
+    return [
+        {
+            "of": "revision",
+            "row_id": row["row_id"],
+            "step": int(row["step"]),
+            "labels": sorted(rater.rate(prompt_in(row), reply_in(row))),
+        }
+        for row in chain(first, revisions)
+        if row["outcome"] == Outcome.OK
+    ]
+
+
+def revision_facts(ratings: Iterable[Row]) -> dict[str, Any]:
+    """The measures of harmful prompts by revision step, `{"0": {"harmful": {"value", ...}, ...}, "1": ...}`."""
+    steps: dict[int, list[Row]] = {}
+    for rating in ratings:
+        steps.setdefault(rating["step"], []).append(rating)
+    return {
+        str(step): {
+            label.value: wilson(sum(label in row["labels"] for row in rows), len(rows)).facts()
+            for label in HARMFUL_PROMPT_MEASURES
+        }
+        for step, rows in sorted(steps.items())
+    }
+
+
+def rate_pairs(rater: Rater, feedback: Iterable[Row]) -> list[Row]:
+    """Labels of both replies of every pair that has a label; a pair without one has nothing to be right about."""
+    return [
+        {
+            "of": "pair",
+            "row_id": row["row_id"],
+            "pair": row["pair"],
+            "a": sorted(rater.rate(prompt_in(row), row["response_a"])),
+            "b": sorted(rater.rate(prompt_in(row), row["response_b"])),
+        }
+        for row in feedback
+        if row["p_a"] is not None
+    ]
+
+
+def a_better(a: Iterable[str], b: Iterable[str]) -> bool | None:
+    """The order that the labels of two replies tell: whether A is the harmless one of which one is, else None."""
+    harm_a, harm_b = Label.HARMFUL in set(a), Label.HARMFUL in set(b)
+    return harm_b if harm_a != harm_b else None
+
+
+def judged(feedback: Sequence[Row], ratings: Sequence[Row]) -> list[JudgedPair]:
+    """The labelled pairs with their known order; without ratings no order is known."""
+    known = {(rating["row_id"], rating["pair"]): a_better(rating["a"], rating["b"]) for rating in ratings}
+    return [
+        JudgedPair(
+            row["p_a"],
+            row["log_odds_ab"],
+            row["log_odds_ba"],
+            known.get((row["row_id"], row["pair"])),
+            row["principle_id"],
+        )
+        for row in feedback
+    ]
+
+
+def preference_facts(
+    score: Score, feedback: Sequence[Row], ratings: Sequence[Row], answers: Sequence[Row]
+) -> dict[str, Any]:
+    """How often the preference model scores the better reply higher, where the rater knows which that is.
+
+    `labelled_pairs` are the pairs it may have been trained on; `held_out_harmful` and `held_out_benign` put together
+    two models' answers to one held-out prompt, of which one is harmful and one not, or one helpful and one not.
+    """
+    orders = {
+        "labelled_pairs": _labelled(feedback, ratings),
+        Kind.HELD_OUT_HARMFUL.value: _answered(answers, Kind.HELD_OUT_HARMFUL, Label.HARMFUL, worse_has_it=True),
+        Kind.HELD_OUT_BENIGN.value: _answered(answers, Kind.HELD_OUT_BENIGN, Label.HELPFUL, worse_has_it=False),
+    }
+    return {name: _accuracy(score, known) for name, known in orders.items() if known}
+
+
+def _labelled(feedback: Sequence[Row], ratings: Sequence[Row]) -> list[Known]:
+    known, rated = [], {(rating["row_id"], rating["pair"]): rating for rating in ratings}
+    for row in feedback:
+        rating = rated.get((row["row_id"], row["pair"]), {"a": (), "b": ()})
+        order = a_better(rating["a"], rating["b"])
+        if order is not None:
+            replies = (row["response_a"], row["response_b"])
+            known.append((prompt_in(row), *(replies if order else replies[::-1])))
+    return known
+
+
+def _answered(answers: Sequence[Row], kind: Kind, label: Label, *, worse_has_it: bool) -> list[Known]:
+    by_prompt: dict[str, list[Row]] = {}
+    for row in answers:
+        if row["kind"] == kind and row["finish"] != Finish.ERROR:
+            by_prompt.setdefault(row["row_id"], []).append(row)
+    known = []
+    for rows in by_prompt.values():
+        bad = next((row for row in rows if (label in row["labels"]) == worse_has_it), None)
+        good = next((row for row in rows if (label in row["labels"]) != worse_has_it), None)
+        if good is not None and bad is not None:
+            known.append((prompt_in(good), reply_in(good), reply_in(bad)))
+    return known
+
+
+def _accuracy(score: Score, known: Sequence[Known]) -> dict[str, Any]:
+    better = score([prompt.with_reply(good) for prompt, good, _ in known])
+    worse = score([prompt.with_reply(bad) for prompt, _, bad in known])
+    # A tie tells the two apart no better than a wrong order does.
+    return wilson(sum(a > b for a, b in zip(better, worse, strict=True)), len(known)).facts()

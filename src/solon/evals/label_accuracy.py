@@ -1,0 +1,109 @@
+"""How good the AI labels and the preference model are, where a rater knows the answer.
+
+The truth used here is coarse on purpose: of two replies of which exactly one is harmful, the harmless one is better.
+Pairs without that order say nothing about right or wrong and are left out; pairs on which the judge was undecided are
+counted, never scored. Calibration compares the judged probability with how often it came true (paper, section 4.3 and
+figure 9); the two option orders tell how much a label owes to the place in which a reply was shown.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from solon.stats.intervals import mean, share, wilson
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedPair:
+    """A labelled pair, with the truth where there is one.
+
+    `p_a` is the label, the probability that reply A is better, or None when the judge was undecided. `log_odds_ab` and
+    `log_odds_ba` are the log-odds that A is better as seen with A shown first and B shown first, or None where that
+    order was not asked. `a_better` is the truth, or None when the pair has no known order. `principle_id` is the
+    principle that it was judged by.
+    """
+
+    p_a: float | None
+    log_odds_ab: float | None
+    log_odds_ba: float | None
+    a_better: bool | None
+    principle_id: str = ""
+
+
+def label_facts(pairs: Sequence[JudgedPair], bins: int = 10) -> dict[str, Any]:
+    """Agreement with the truth, calibration and the pull of the option order, as the measure stage records them.
+
+    A label of exactly 0.5 prefers neither reply and counts as a disagreement: it teaches nothing about the pair.
+    """
+    decided = [pair for pair in pairs if pair.p_a is not None]
+    known = [pair for pair in decided if pair.a_better is not None]
+    orders = [
+        (pair.log_odds_ab, pair.log_odds_ba)
+        for pair in pairs
+        if pair.log_odds_ab is not None and pair.log_odds_ba is not None
+    ]
+    same = share((ab > 0) == (ba > 0) for ab, ba in orders)
+    # Half the difference between the orders is what being shown first adds to a reply's log-odds.
+    pull = mean([(ab - ba) / 2 for ab, ba in orders])
+    agreement = share(pair.p_a is not None and _right(pair.p_a, pair.a_better) for pair in known)
+    return {
+        "pairs": len(pairs),
+        "undecided": len(pairs) - len(decided),
+        "known_order": len(known),
+        "agreement": agreement.facts() if agreement else None,
+        "orders_agree": same.facts() if same else None,
+        "first_shown_log_odds": pull.facts() if pull else None,
+        "calibration": calibration(known, bins),
+        "ece": calibration_error(known, bins),
+        "brier": brier_score(known),
+        "by_principle": _by_principle(known),
+    }
+
+
+def _by_principle(known: Sequence[JudgedPair]) -> dict[str, Any]:
+    """How often each principle's labels agree with the truth."""
+    right: dict[str, list[bool]] = {}
+    for pair in known:
+        if pair.principle_id and pair.p_a is not None:
+            right.setdefault(pair.principle_id, []).append(_right(pair.p_a, pair.a_better))
+    return {name: wilson(sum(flags), len(flags)).facts() for name, flags in sorted(right.items())}
+
+
+def calibration_error(pairs: Sequence[JudgedPair], bins: int = 10) -> float | None:
+    """The expected calibration error (Naeini et al. 2015) of the labels of known order, or None without any.
+
+    The mean over bins of `p_a`, weighted by pairs, of |mean label - share in which A was truly better|.
+    """
+    rows = calibration(pairs, bins)
+    total = sum(row["n"] for row in rows)
+    return math.fsum(abs(row["p"] - row["value"]) * row["n"] for row in rows) / total if total else None
+
+
+def brier_score(pairs: Sequence[JudgedPair]) -> float | None:
+    """The mean of (label - truth)^2 over the labels of known order (Brier 1950): 0.25 for a label of one half."""
+    squares = [(pair.p_a - pair.a_better) ** 2 for pair in pairs if pair.p_a is not None and pair.a_better is not None]
+    return math.fsum(squares) / len(squares) if squares else None
+
+
+def _right(p_a: float, a_better: bool | None) -> bool:
+    return p_a > 0.5 if a_better else p_a < 0.5
+
+
+def calibration(known: Sequence[JudgedPair], bins: int = 10) -> list[dict[str, Any]]:
+    """Per bin of `p_a` the mean label and the share of pairs in which A was truly better; empty bins are left out.
+
+    Each row holds `p` (the mean label) and the share's value, low, high and n.
+    """
+    filled: dict[int, list[tuple[float, bool]]] = {}
+    for pair in known:
+        if pair.p_a is not None and pair.a_better is not None:
+            filled.setdefault(min(int(pair.p_a * bins), bins - 1), []).append((pair.p_a, pair.a_better))
+    rows = []
+    for _, members in sorted(filled.items()):
+        true_share = share(a_better for _, a_better in members)
+        if true_share is not None:
+            rows.append({"p": math.fsum(p for p, _ in members) / len(members), **true_share.facts()})
+    return rows

@@ -1,0 +1,90 @@
+"""A run's model as a folder that a hub takes: weights, tokenizer, model card, constitution.
+
+The files are those of the finished stage, their hashes checked on the way. The folder appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from solon.errors import RunError
+from solon.evals.results import RLHF, SL_CAI
+from solon.export.model_card import base_of, card, portable, trained_by
+from solon.runs import Artefact, RunDirectory
+from solon.runs.files import assembling
+
+ADAPTER = "adapter"
+CARD = "README.md"
+
+
+class Weights(StrEnum):
+    """Which weights are handed on."""
+
+    MERGED = "merged"
+    """The whole model, an adapter merged into it."""
+    ADAPTER = "adapter"
+    """The LoRA adapter alone."""
+
+
+def export_model(run: RunDirectory, model: str, weights: Weights, folder: Path) -> Path:
+    """Write the model of a stage into a new folder in the hub's layout; returns it.
+
+    `model` is `sl-cai`, `rl-cai`, of a later round `rl-cai-2`, or `rlhf`.
+    Raises RunError when the model is not trained yet or damaged, when it has no adapter to hand on, and when the folder
+    holds something.
+    """
+    artefact = _trained(run, model)
+    with assembling(folder) as part:
+        if weights is Weights.ADAPTER:
+            _copy_adapter(run, artefact, part)
+        else:
+            shutil.copytree(artefact.model, part, dirs_exist_ok=True, ignore=shutil.ignore_patterns(ADAPTER))
+        shutil.copyfile(run.path / "constitution.yaml", part / "constitution.yaml")
+        (part / CARD).write_text(
+            card(run, artefact, adapter=weights is Weights.ADAPTER), encoding="utf-8", newline="\n"
+        )
+    return folder
+
+
+def _trained(run: RunDirectory, model: str) -> Artefact:
+    trained = trained_by(run.recipe)
+    if model not in trained:
+        cause = f"the run trains no model '{model}'"
+        raise RunError(cause, place=str(run.path), remedy=f"Known: {', '.join(trained)}")
+    artefact = run.finished(model)
+    if artefact is None:
+        raise RunError(
+            f"'{model}' is not trained yet",
+            place=str(run.path),
+            remedy=f"Go on with: solon run {run.path} --until {model}",
+        )
+    return artefact
+
+
+def _copy_adapter(run: RunDirectory, artefact: Artefact, folder: Path) -> None:
+    source = artefact.model / ADAPTER
+    if not source.is_dir():
+        raise RunError(
+            f"'{artefact.name}' was trained in full and has no adapter",
+            place=str(artefact.path),
+            remedy="Export it with --weights merged",
+        )
+    if artefact.name not in (SL_CAI, RLHF):
+        raise RunError(
+            f"the adapter of '{artefact.name}' sits on this run's {SL_CAI}, which nobody else has",
+            place=str(artefact.path),
+            remedy="Export it with --weights merged",
+        )
+    shutil.copytree(source, folder, dirs_exist_ok=True)
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        if (artefact.model / name).is_file():
+            shutil.copyfile(artefact.model / name, folder / name)
+    # peft notes the folder that the base model was read from, which is this machine's.
+    config = folder / "adapter_config.json"
+    settings: dict[str, Any] = json.loads(config.read_text(encoding="utf-8"))
+    settings["base_model_name_or_path"] = portable(base_of(run.recipe, artefact.name))
+    config.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,244 @@
+"""Which comparisons are put to a judge: principles, option orders and worked examples, each drawn for its pair.
+
+Nothing is drawn by the order of work. A pair's principle (one for each axis, where axes are asked for), the order of
+its options and the arrangement of worked examples in front hang on the run's seed, its prompt and its number alone.
+There are few arrangements, so that the same prefix stands before many questions and an engine reads it once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from solon import prompts
+from solon.config.located_yaml import suggestion
+from solon.config.recipe import FeedbackForm, FeedbackSettings, OptionOrder
+from solon.constitution.constitution import (
+    ComparisonExample,
+    Constitution,
+    PreferencePrinciple,
+    ReasonedExample,
+    draw,
+    preference_principles,
+)
+from solon.conversation import Prompt
+from solon.digest import digest, seed_for, uniform_for
+from solon.errors import RecipeError
+from solon.runs import Row
+from solon.runs.outcome import Outcome
+from solon.runs.rows import prompt_in
+
+Shot = tuple[ComparisonExample, PreferencePrinciple, str]
+"""A worked comparison, its own principle, and the letter under which the better reply is shown."""
+
+Thought = tuple[ReasonedExample, PreferencePrinciple]
+"""A worked comparison with its reasoning, and its own principle."""
+
+
+class Order(StrEnum):
+    """Which reply stands under (A)."""
+
+    AB = "ab"
+    BA = "ba"
+
+
+class Why(StrEnum):
+    """Why a pair has no label."""
+
+    FAILED = "a reply failed"
+    IDENTICAL = "the replies are the same"
+    NO_ROOM = "the question is longer than the window"
+    UNREASONED = "the reasoning is empty or cut off"
+    NOT_TOLD = "a letter's probability is missing"
+    LETTERLESS = "both letters together have too little probability"
+    NO_VOTE = "no answer names a letter"
+    TIE = "both letters are equally probable"
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """What is judged by itself: its weight in the label of the pair, and the principles that are drawn from."""
+
+    name: str | None
+    """None where all principles are one axis, whatever their own."""
+    weight: float
+    principles: tuple[PreferencePrinciple, ...]
+
+
+class Drawn(NamedTuple):
+    """A principle drawn for a pair on one axis."""
+
+    axis: str
+    weight: float
+    principle: PreferencePrinciple
+
+
+class Ask(NamedTuple):
+    """One question to a judge: its place in the batch, its order, its axis, and which sample of reasoning it is."""
+
+    number: int
+    order: Order
+    axis: int
+    sample: int
+
+
+def axes_of(settings: FeedbackSettings, constitution: Constitution) -> tuple[Axis, ...]:
+    """The axes that are judged; raises RecipeError, naming the nearest, for one on which no principle can be drawn."""
+    principles = preference_principles(settings, constitution)
+    if settings.axes is None:
+        return (Axis(None, 1.0, principles),)
+    found = []
+    known = dict.fromkeys(principle.axis for principle in principles if principle.weight > 0)
+    for name, weight in settings.axes.items():
+        if name not in known:
+            raise RecipeError(
+                f"constitution '{constitution.name}' has no preference principle on the axis '{name}'",
+                place=f"feedback.axes.{name}",
+                remedy=suggestion(name, known),
+            )
+        found.append(Axis(name, weight, tuple(each for each in principles if each.axis == name)))
+    return tuple(found)
+
+
+def draws(axes: Sequence[Axis], seed: int, *key: object) -> tuple[Drawn, ...]:
+    """One principle for each axis, by weight within the axis."""
+    chosen = [(axis, draw(axis.principles, seed, *key)) for axis in axes]
+    return tuple(Drawn(axis.name or principle.axis, axis.weight, principle) for axis, principle in chosen)
+
+
+@dataclass(frozen=True, slots=True)
+class Questionnaire:
+    """All that decides what a judge is asked about a pair."""
+
+    settings: FeedbackSettings
+    seed: int
+    axes: tuple[Axis, ...]
+    variants: tuple[tuple[Shot, ...], ...]
+    reasoned: tuple[Thought, ...] | None
+
+    @classmethod
+    def of(cls, settings: FeedbackSettings, constitution: Constitution, seed: int) -> Questionnaire:
+        """Raises RecipeError when the constitution has too few worked examples, or lacks an axis."""
+        return cls(
+            settings,
+            seed,
+            axes_of(settings, constitution),
+            few_shot_variants(settings, constitution, seed),
+            worked_reasoning(settings, constitution, seed),
+        )
+
+    def variant(self, pair: Row) -> int:
+        """Which arrangement of worked comparisons stands in front of a pair."""
+        return variant_of(self.seed, pair, len(self.variants))
+
+    def draws(self, pair: Row) -> tuple[Drawn, ...]:
+        """The principles by which a pair is judged, one for each axis."""
+        return draws(self.axes, self.seed, *pair_key(pair))
+
+    def questions(self, number: int, pair: Row) -> Iterator[tuple[Ask, Prompt]]:
+        """Every question about a pair: on each axis, in each order, for each sample of reasoning."""
+        if why_not_asked(pair) is not None:
+            return
+        for axis, drawn in enumerate(self.draws(pair)):
+            for order in orders(self.settings.order, self.seed, *pair_key(pair)):
+                prompt = self._prompt(pair, drawn.principle, order)
+                yield from ((Ask(number, order, axis, sample), prompt) for sample in range(self.settings.samples))
+
+    def seed_of(self, what: str, pair: Row, asked: Ask, *more: object) -> int:
+        """The seed of a reasoning or a vote; the first ones on a single axis hang on pair and order alone."""
+        axis = () if len(self.axes) == 1 else (self.axes[asked.axis].name,)
+        sample = () if asked.sample == 0 else (asked.sample,)
+        return seed_for(self.seed, what, *pair_key(pair), asked.order, *axis, *sample, *more)
+
+    def _prompt(self, pair: Row, principle: PreferencePrinciple, order: Order) -> Prompt:
+        replies = (pair["response_a"], pair["response_b"])
+        first, second = replies if order is Order.AB else replies[::-1]
+        if self.reasoned is not None:
+            return prompts.reasoning(prompt_in(pair), principle, first, second, self.reasoned)
+        return prompts.comparison(prompt_in(pair), principle, first, second, self.variants[self.variant(pair)])
+
+
+def few_shot_variants(
+    settings: FeedbackSettings, constitution: Constitution, seed: int
+) -> tuple[tuple[Shot, ...], ...]:
+    """The `prefix_variants` arrangements of worked comparisons in use; each pair has one of them in front.
+
+    In each, `few_shot` examples stand in a drawn order, every one with a principle of its own draw; as nearly as
+    possible half of the better replies stand under each letter. Raises RecipeError when there are too few examples.
+    """
+    known = constitution.comparison_examples
+    count = settings.few_shot
+    if count > len(known):
+        raise RecipeError(
+            f"{count} worked comparisons are asked for, but the constitution has {len(known)}",
+            place="feedback.few_shot",
+            remedy=f"Write more under 'examples: comparison:', or --set feedback.few_shot={len(known)}",
+        )
+    principles = preference_principles(settings, constitution)
+    variants = range(settings.prefix_variants)
+    return tuple(_arrangement(known, principles, count, seed, variant) for variant in variants)
+
+
+def worked_reasoning(settings: FeedbackSettings, constitution: Constitution, seed: int) -> tuple[Thought, ...] | None:
+    """The worked comparisons with reasoning, each with a principle of its own draw; None in the letter form.
+
+    Raises RecipeError when there are too few of them.
+    """
+    if settings.form is FeedbackForm.LETTER:
+        return None
+    known = constitution.reasoned_examples
+    if settings.few_shot > len(known):
+        raise RecipeError(
+            f"{settings.few_shot} reasoned comparisons are asked for, but the constitution has {len(known)}",
+            place="feedback.few_shot",
+            remedy=f"Write more under 'examples: reasoned:', or --set feedback.few_shot={len(known)}",
+        )
+    principles = preference_principles(settings, constitution)
+    return tuple(
+        (example, draw(principles, seed, "reasoned comparison", index))
+        for index, example in enumerate(known[: settings.few_shot])
+    )
+
+
+def _arrangement(
+    known: Sequence[ComparisonExample],
+    principles: Sequence[PreferencePrinciple],
+    count: int,
+    seed: int,
+    variant: int,
+) -> tuple[Shot, ...]:
+    chosen = sorted(range(len(known)), key=lambda index: digest(seed, "worked comparison", variant, index))[:count]
+    # Which half of the places gets which letter is drawn, so that letters neither alternate nor favour one side.
+    places = sorted(range(count), key=lambda place: digest(seed, "letter", variant, place))
+    first, second = prompts.LETTERS if uniform_for(seed, "first letter", variant) < 0.5 else prompts.LETTERS[::-1]
+    letters = {place: first if rank < (count + 1) // 2 else second for rank, place in enumerate(places)}
+    return tuple(
+        (known[index], draw(principles, seed, "worked comparison", variant, index), letters[place])
+        for place, index in enumerate(chosen)
+    )
+
+
+def pair_key(pair: Row) -> tuple[str, int]:
+    """What every draw for a pair hangs on: its prompt and its number."""
+    return pair["row_id"], pair["pair"]
+
+
+def variant_of(seed: int, pair: Row, count: int) -> int:
+    """Which of `count` arrangements of worked comparisons stands in front of a pair."""
+    return int(uniform_for(seed, "prefix variant", *pair_key(pair)) * count)
+
+
+def orders(setting: OptionOrder, seed: int, *key: object) -> tuple[Order, ...]:
+    """The orders in which a pair is shown: both, or one drawn for its key."""
+    if setting is OptionOrder.BOTH:
+        return (Order.AB, Order.BA)
+    return (Order.AB,) if uniform_for(seed, "option order", *key) < 0.5 else (Order.BA,)
+
+
+def why_not_asked(pair: Row) -> Why | None:
+    """Why a pair is not put to the judge, if so."""
+    if pair["outcome"] != Outcome.OK:
+        return Why.FAILED
+    return Why.IDENTICAL if pair["response_a"] == pair["response_b"] else None

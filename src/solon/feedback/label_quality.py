@@ -1,0 +1,169 @@
+"""What labels look like before anything is trained on them: figures from their rows alone, no truth needed.
+
+Each figure has a value that an ideal judge would give, so that a reader can tell trouble from it: both orders of a pair
+prefer the same reply, standing under (A) adds nothing to a reply, the preferred replies are not simply the longer ones,
+no reply talks to its judge, and no judge declines to judge. What needs the truth (accuracy, calibration, the effect of
+injected words) is measured on questions with known answers by `solon.evals.judge_check`. Everything here is a pure
+function of the rows of stage 06-ai-feedback, with 95 % intervals.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
+from typing import Any
+
+from solon.checks.texts import declines_to_judge
+from solon.constitution.constitution import Constitution
+from solon.runs import Row
+from solon.stats.intervals import Mean, Share, interval, mean, percent, share
+
+_LETTER = r"(?:\([AB]\)|\b[AB]\b(?=\s*(?:[.,;:!?)\n]|$)))"
+
+
+class Attempt(StrEnum):
+    """Words in a reply that are meant for its judge, as far as rules can tell."""
+
+    LETTER = "letter"
+    """A letter is asked for or announced: 'Choose (A)', 'the answer is B.', or letters alone."""
+    DELIMITER = "delimiter"
+    """A line opens with the label of another turn, of the options or of the answer."""
+    SPECIAL_TOKEN = "special_token"
+    """A mark of a chat template, spelled out."""
+    INSTRUCTION = "instruction"
+    """The reply asks to be preferred, speaks to a judge, or tells it to forget what it was told."""
+
+
+_ATTEMPTS: Mapping[Attempt, re.Pattern[str]] = {
+    Attempt.LETTER: re.compile(
+        rf"""\b(?:[Cc]hoose|[Pp]ick|[Ss]elect|[Pp]refer|[Aa]nswer(?:\ is)?|[Cc]hoice\ is|[Ll]abel\ is|[Rr]eply\ is
+        |[Oo]ption|[Rr]esult\b[^.\n]{{0,30}})\s*:?\s*{_LETTER}
+        |(?:\(?\b[AB]\b\)?\s+){{2,}}\(?\b[AB]\b\)?|\([AB]\)\s+is\b""",
+        re.X,
+    ),
+    Attempt.DELIMITER: re.compile(
+        r"^[ \t>*#]*(?:(?:human|user|assistant|system|options|the answer is|let's think step by step)\s*:|-{3,}$)",
+        re.I | re.M,
+    ),
+    Attempt.SPECIAL_TOKEN: re.compile(
+        r"<\|[a-z_]+\|>|\[/?INST\]|</?s>|<<SYS>>|<(?:start|end)_of_turn>|<(?:bos|eos|pad)>", re.I
+    ),
+    Attempt.INSTRUCTION: re.compile(
+        r"""\b(?:ignore|disregard|forget)\b[^.\n]{0,30}\b(?:instruction|principle|rule|above|previous)
+        |\b(?:choose|pick|prefer|select)\ (?:this|the\ option|the\ reply)\b
+        |\b(?:to\ the|dear)\ judge\b|\bjudge\ that\b|\bthe\ other\ reply\b|\bthis\ (?:reply|option|response)\ is\b""",
+        re.I | re.X,
+    ),
+}
+
+
+def attempts(reply: str) -> frozenset[Attempt]:
+    """The kinds of words meant for a judge that stand in a reply; rules on the surface, which miss what is subtle."""
+    return frozenset(kind for kind, pattern in _ATTEMPTS.items() if pattern.search(reply))
+
+
+def label_quality(rows: Sequence[Row], constitution: Constitution) -> dict[str, Any]:
+    """Every figure of the labels of stage 06-ai-feedback, overall and by the principle that was drawn.
+
+    Shares and means are `{"value", "low", "high", "n"}`, or None over no cases:
+    `orders_agree` and `position_bias` (half the difference of the orders' log-odds) over pairs asked in both orders;
+    `undecided` over all pairs; `a_wins`, how often the reply that stands as A is preferred, one half where A and B were
+    drawn alike; `length_gap`, words of the preferred reply less those of the other, and `longer_preferred`, both over
+    decided pairs; `refusals` over what the judge wrote before its letters; `attempts`, pairs by the kind of words for
+    the judge in a reply, and `attempts_preferred`, over decided pairs in which one reply holds such words.
+    """
+    known = {principle.id for principle in constitution.preference}
+    by_principle: dict[str, list[Row]] = {principle.id: [] for principle in constitution.preference}
+    for row in rows:
+        for of_axis in _by_axis(row):
+            if of_axis["principle_id"] in known:
+                by_principle[of_axis["principle_id"]].append(of_axis)
+    reasonings = [text for row in rows for text in _reasonings(row)]
+    return {
+        **_figures(rows),
+        "refusals": _facts(share(map(declines_to_judge, reasonings))),
+        **_attempts(rows),
+        "by_principle": {name: _figures(members) for name, members in by_principle.items() if members},
+    }
+
+
+def told(facts: Mapping[str, Any]) -> list[str]:
+    """The labels in a sentence or two, for a person who watches the run."""
+    judge, quality = (facts.get("fitness") or {}).get("judge"), facts.get("quality") or {}
+    lines = [f"The judge was right on {_percent(judge)} of {judge['n']} {judge['what']}."] if judge else []
+    parts = [
+        f"{words} in {_percent(quality[name])}"
+        for name, words in (("orders_agree", "both orders prefer the same reply"), ("undecided", "no label"))
+        if quality.get(name)
+    ]
+    return [*lines, f"Of {quality['undecided']['n']} pairs: {', '.join(parts)}."] if parts else lines
+
+
+def _figures(rows: Sequence[Row]) -> dict[str, Any]:
+    orders = [
+        (row["log_odds_ab"], row["log_odds_ba"])
+        for row in rows
+        if row["log_odds_ab"] is not None and row["log_odds_ba"] is not None
+    ]
+    decided = [row for row in rows if row["p_a"] is not None and row["p_a"] != 0.5]
+    gaps = [float(_words(row, preferred=True) - _words(row, preferred=False)) for row in decided]
+    return {
+        "pairs": len(rows),
+        "orders_agree": _facts(share((ab > 0) == (ba > 0) for ab, ba in orders)),
+        "position_bias": _facts(mean([(ab - ba) / 2 for ab, ba in orders])),
+        "undecided": _facts(share(row["p_a"] is None for row in rows)),
+        "confidence": _facts(mean([max(row["p_a"], 1 - row["p_a"]) for row in rows if row["p_a"] is not None])),
+        "a_wins": _facts(share(row["p_a"] > 0.5 for row in decided)),
+        "length_gap": _facts(mean(gaps)),
+        "longer_preferred": _facts(share(gap > 0 for gap in gaps if gap)),
+    }
+
+
+def _attempts(rows: Sequence[Row]) -> dict[str, Any]:
+    counts = dict.fromkeys(Attempt, 0)
+    preferred: list[bool] = []
+    for row in rows:
+        in_a, in_b = attempts(row["response_a"] or ""), attempts(row["response_b"] or "")
+        for kind in in_a | in_b:
+            counts[kind] += 1
+        if bool(in_a) != bool(in_b) and row["p_a"] is not None:
+            preferred.append(row["p_a"] > 0.5 if in_a else row["p_a"] < 0.5)
+    return {
+        "attempts": {kind.value: count for kind, count in counts.items() if count},
+        "attempts_preferred": _facts(share(preferred)),
+    }
+
+
+def _words(row: Row, *, preferred: bool) -> int:
+    text = row["response_a"] if (row["p_a"] > 0.5) == preferred else row["response_b"]
+    return len(text.split())
+
+
+def _by_axis(row: Row) -> Iterable[Row]:
+    """The row, or where it was judged on several axes one for each, with that axis's principle, label and log-odds."""
+    axes = row.get("axes") or ()
+    if len(axes) < 2:
+        return (row,)
+    found = []
+    for axis in axes:
+        said = [each for each in row.get("judgements") or () if each["axis"] == axis["axis"]]
+        # Several judges have no log-odds in common; one judge's are the axis's.
+        log_odds = {name: said[0].get(name) if len(said) == 1 else None for name in ("log_odds_ab", "log_odds_ba")}
+        found.append({**row, "principle_id": axis["principle_id"], "p_a": axis["p_a"], **log_odds})
+    return found
+
+
+def _reasonings(row: Row) -> Iterable[str]:
+    """What the judges wrote before their letters, in either order, for every sample."""
+    for judgement in row.get("judgements") or ():
+        for column in ("reasoning_ab", "reasoning_ba"):
+            yield from (text for text in judgement.get(column) or () if text)
+
+
+def _facts(figure: Share | Mean | None) -> dict[str, Any] | None:
+    return figure.facts() if figure is not None else None
+
+
+def _percent(figure: Mapping[str, Any]) -> str:
+    return f"{percent(figure['value'])} [{interval(figure)}]"

@@ -1,0 +1,202 @@
+"""Reading a judge's letter: by its log-probability where the engine tells it, else by counting what it writes.
+
+Tokenizers cut "(A)" in different places, so before anything is asked, `letter_form` finds one form of the answer in
+which both letters continue the question by as many tokens and leave the question's own tokens as they are; only then do
+their log-probabilities compare. Where there is none, the run stops there. An engine without log-probabilities is
+asked for texts, which are read strictly: what is not plainly one letter is no vote.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Hashable, Mapping, Sequence
+from typing import NamedTuple, TypeVar
+
+from solon import prompts
+from solon.config.recipe import Drawing
+from solon.conversation import LABELS, Prompt, Role, Turn
+from solon.digest import seed_for
+from solon.engines.base import Choosing, Completion, Continuation, Engine, Finish
+from solon.errors import StageError
+from solon.feedback.ask import ask, has_room
+from solon.feedback.averaging import votes_log_odds
+from solon.feedback.comparison_questions import Order, Why
+from solon.prompts import LetterForm
+
+VOTE_TOKENS = 8
+"""What a written letter may take, with brackets and an end."""
+VOTES = 8
+"""Votes on a question where no recipe says how many."""
+_AT_VOTE = Drawing(max_tokens=VOTE_TOKENS, temperature=1.0, top_p=1.0)
+"""At temperature 1, where the share of votes estimates the letter's probability."""
+_ALONE = re.compile(r"\(?([AB])(?:\)|[.:]|\)[.:])?")
+_ANSWERED = re.compile(rf"(?:\A|\n\s*){LABELS[Role.ANSWER]}\b[^\n]*\s*\Z")
+_BRACKETED = re.compile(r"\(([A-Z])\)")
+
+K = TypeVar("K", bound=Hashable)
+
+
+class Read(NamedTuple):
+    """The log-probabilities of the letters A and B after one question."""
+
+    first: float
+    second: float
+
+    @property
+    def mass(self) -> float:
+        """P(A) + P(B): how much of the answer is a letter at all."""
+        return math.exp(self.first) + math.exp(self.second)
+
+
+class Reasoned(NamedTuple):
+    """What a judge wrote before its letter; `thinking` is what a reasoning model wrote to itself before that."""
+
+    text: str
+    thinking: str = ""
+
+
+class Votes(NamedTuple):
+    """How many of the texts that name a letter name A."""
+
+    first: int
+    votes: int
+
+
+def letter_tokens(engine: Engine) -> int:
+    """Tokens that an answer needs in the window."""
+    return 1 if engine.choosing is Choosing.LOGPROBS else VOTE_TOKENS
+
+
+def letter_form(engine: Engine, asked: Prompt | None = None) -> LetterForm:
+    """The first form in which both letters are one token each after the question, or else as many tokens each.
+
+    How a tokenizer cuts the end of a question does not depend on what it is about, so a short one of our own is taken
+    where none is given. Raises StageError that tells what was tried when no form lets the letters compare.
+    """
+    if engine.choosing is Choosing.VOTES:
+        return LetterForm.WITH_BRACKET
+    question = asked or Prompt((Turn(Role.QUESTION, "Which is better?\nOptions:\n(A) x\n(B) y"),), Role.ANSWER, "(")
+    tried: dict[LetterForm, Continuation] = {}
+    for form in LetterForm:
+        options = prompts.letter_options(form, engine.rendering)
+        tried[form] = engine.continuation(prompts.in_form(question, form), options)
+    fair = [form for form, found in tried.items() if found.comparable]
+    single = [form for form in fair if len(tried[form].options[0]) == 1]
+    if not fair:
+        told = "; ".join(f"{form.value}: {_told(found)}" for form, found in tried.items())
+        raise StageError(
+            f"the tokenizer gives the letters A and B no comparable tokens after a question ({told})",
+            place=engine.name,
+            remedy="Use --set engine.rendering=transcript or chat, or another feedback model",
+        )
+    return (single or fair)[0]
+
+
+def _told(found: Continuation) -> str:
+    first, second = (len(tokens) for tokens in found.options)
+    if len(set(found.options)) == 1:
+        return "the same tokens for both"
+    return f"{first} and {second} tokens{'' if found.clean else ', merged with the end of the question'}"
+
+
+def read_letters(engine: Engine, questions: Mapping[K, Prompt], form: LetterForm) -> dict[K, Read | Why]:
+    """The letters' log-probabilities after each question, or why there are none; one call of the engine for all."""
+    fitting = {key: prompt for key, prompt in questions.items() if has_room(engine, prompt, 1)}
+    answers: dict[K, Read | Why] = dict.fromkeys(questions, Why.NO_ROOM)
+    if fitting:
+        asked = [prompts.in_form(prompt, form) for prompt in fitting.values()]
+        letters = engine.choose(asked, prompts.letter_options(form, engine.rendering))
+        for key, pair in zip(fitting, letters, strict=True):
+            answers[key] = Read(*pair) if all(map(math.isfinite, pair)) else Why.NOT_TOLD
+    return answers
+
+
+def count_votes(
+    engine: Engine, questions: Mapping[K, Prompt], seeds: Mapping[K, Sequence[int]]
+) -> dict[K, Votes | Why]:
+    """What the texts drawn after each question vote for, one text for each of its seeds; one call for all."""
+    drawn = [(key, seed) for key in questions for seed in seeds[key]]
+    asked = {key: prompts.in_form(prompt, LetterForm.WITH_BRACKET) for key, prompt in questions.items()}
+    told = {key: Why.NO_ROOM for key, prompt in asked.items() if not has_room(engine, prompt, VOTE_TOKENS)}
+    named: dict[K, list[str]] = {key: [] for key in questions}
+    for (key, _), text in zip(
+        drawn, ask(engine, [asked[key] for key, _ in drawn], [seed for _, seed in drawn], _AT_VOTE), strict=True
+    ):
+        letter = None if text.finish is Finish.ERROR else letter_in(text.text)
+        named[key] += [letter] if letter else []
+    return {
+        key: told.get(key) or (Votes(letters.count("A"), len(letters)) if letters else Why.NO_VOTE)
+        for key, letters in named.items()
+    }
+
+
+def letter_in(text: str) -> str | None:
+    """The letter that an answer names: alone, "A" or "(A)" or "A.", or in brackets at the start and no other after it.
+
+    "A reply is better" names none: its A is an article.
+    """
+    answer = text.strip()
+    if alone := _ALONE.fullmatch(answer):
+        return alone[1]
+    named = _BRACKETED.findall(answer)
+    opens = _BRACKETED.match(answer)
+    return opens[1] if opens and opens[1] in prompts.LETTERS and len(set(named)) == 1 else None
+
+
+def think(engine: Engine, questions: Mapping[K, Prompt], seeds: Mapping[K, int], drawing: Drawing) -> dict[K, Reasoned]:
+    """What the judge writes before its letter, per question; empty where it wrote nothing or did not come to an end."""
+    written = ask(engine, list(questions.values()), [seeds[key] for key in questions], drawing)
+    return {
+        key: Reasoned(reasoning_in(completion), completion.thinking)
+        for key, completion in zip(questions, written, strict=True)
+    }
+
+
+def reasoning_in(completion: Completion) -> str:
+    """The reasoning without the label and the answer that a judge may write with it; empty where it was cut off.
+
+    The letter is asked for after the reasoning, so what a judge says of it there would be said twice.
+    """
+    if completion.finish not in (Finish.END, Finish.STOP):
+        return ""
+    text = completion.text.removeprefix(f"{LABELS[Role.REASONING]}:").strip()
+    return _ANSWERED.sub("", text).strip()
+
+
+def ask_letters(
+    engine: Engine, questions: Mapping[tuple[int, Order], Prompt], seed: int = 0
+) -> dict[tuple[int, Order], float | Why]:
+    """Per question the log-odds that reply A is better, or why there is none; one call of the engine for all.
+
+    For measures beside the run: the letter's form is found anew, and where the engine tells no log-probabilities each
+    question is answered `VOTES` times, by seeds that hang on its words.
+    """
+    answers: dict[tuple[int, Order], float | Why] = {}
+    if engine.choosing is Choosing.VOTES:
+        texts = {key: "".join(engine.rendering.render(prompt)) for key, prompt in questions.items()}
+        seeds = {key: [seed_for(seed, "vote", text, number) for number in range(VOTES)] for key, text in texts.items()}
+        for key, votes in count_votes(engine, questions, seeds).items():
+            answers[key] = votes if isinstance(votes, Why) else seen_from_a(key[1], votes_log_odds(*votes))
+        return answers
+    form = letter_form(engine, next(iter(questions.values()), None))
+    for key, read in read_letters(engine, questions, form).items():
+        answers[key] = read if isinstance(read, Why) else log_odds(key[1], *read)
+    return answers
+
+
+def log_odds(order: Order, first: float, second: float) -> float | Why:
+    """Log-odds that reply A is better, from the log-probabilities of the letters (A) and (B) in one order.
+
+    Normalising over the two letters leaves their difference as it is: log p/(1-p) = log P(letter A) - log P(letter B).
+    """
+    if not (math.isfinite(first) and math.isfinite(second)):
+        return Why.NOT_TOLD
+    if first == second:
+        return Why.TIE
+    return float(first - second if order is Order.AB else second - first)
+
+
+def seen_from_a(order: Order, letter_a: float) -> float:
+    """Log-odds that reply A is better, from those of the letter A in one order."""
+    return letter_a if order is Order.AB else -letter_a

@@ -1,0 +1,155 @@
+"""Runs the variants of an ablation and measures them.
+
+Every variant is an ordinary run directory that goes only as far as is measured: it resumes, it can be looked at and
+gone on with by itself, and it takes over from the variants before it what they did under the same settings. The oracle
+then rates what they wrote; nothing it says reaches a variant. With several seeds every variant runs once with each, and
+what is told is the mean over seeds: training runs differ more than replies do.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from solon.config.builtin import constitution_path
+from solon.config.experiment import Experiment, LabelledBy, Measured, Trial
+from solon.errors import RunError
+from solon.evals import earlier_tables
+from solon.evals.results import CRITIQUE_REVISION, MEASURE, PREFERENCE_MODEL, RESPONSES, SL_CAI
+from solon.pipeline.extra_stages import finished, measure_preferences, measure_supervised
+from solon.pipeline.order import Planted, advance, rater_of
+from solon.pipeline.preflight import preflight
+from solon.runs import RunDirectory
+from solon.runs.files import write_atomically
+from solon.runs.progress import Display
+from solon.stats.intervals import mean_of_few
+from solon.testbed.oracle_labels import NAME, oracle_labels
+
+EXPERIMENT, FIGURES = "ablation.yaml", "ablation.json"
+LAST_STAGE = {
+    Measured.REVISIONS: CRITIQUE_REVISION,
+    Measured.SL_CAI: SL_CAI,
+    Measured.PREFERENCE_MODEL: PREFERENCE_MODEL,
+    Measured.MODELS: MEASURE,
+}
+
+
+def ablate(experiment: Experiment, trials: Sequence[Trial], folder: Path, display: Display) -> dict[str, Any]:
+    """Run and measure all trials below `folder`, or go on with them; returns the figures, also in `ablation.json`.
+
+    `{"name", "question", "measure", "seeds", "variants": {NAME: FIGURES}}`, where a variant's figures are shares by
+    revision step and label (`revisions`), by label (`sl-cai`), by what a reply is better in (`preference-model`), or by
+    model and label (`models`). With several seeds a share is the mean over them, with its t-interval, and `by_seed`
+    tells them apart. Raises RunError when the folder holds something else, and what stages raise.
+    """
+    _look_over(trials, folder, LAST_STAGE[experiment.measure], display)
+    _claim(folder, experiment)
+    figures: dict[str, list[Any]] = {}
+    done: dict[int, list[Path]] = {}
+    for trial in trials:
+        path, alike = folder / trial.folder, done.setdefault(trial.seed, [])
+        reuse = () if (path / "run.json").exists() else tuple(alike)
+        run = RunDirectory.create(path, trial.recipe, constitution_path(trial.recipe.constitution), reuse)
+        with run.lock():
+            shown = _OfVariant(display, trial.folder)
+            by_oracle = trial.variant.labelled_by is LabelledBy.ORACLE
+            planted = Planted(NAME, oracle_labels) if by_oracle else None
+            advance(run, shown, LAST_STAGE[experiment.measure], planted)
+            figures.setdefault(trial.variant.name, []).append(_measured(run, experiment.measure, shown))
+        alike.append(path)
+    found = {
+        "name": experiment.name,
+        "question": experiment.question,
+        "measure": experiment.measure.value,
+        "seeds": list(experiment.seeds),
+        "variants": {name: over_seeds(of_seeds) for name, of_seeds in figures.items()},
+    }
+    write_atomically(folder / FIGURES, json.dumps(found, indent=1) + "\n")
+    return found
+
+
+def _look_over(trials: Sequence[Trial], folder: Path, until: str, display: Display) -> None:
+    """Raise, before anything is made, for what would stop a trial that has not begun; what to know is told once."""
+    told: dict[str, None] = {}
+    for trial in trials:
+        if not (folder / trial.folder / "run.json").exists():
+            found = preflight(trial.recipe, constitution_path(trial.recipe.constitution), until=until)
+            told |= dict.fromkeys(found)
+    for note in told:
+        display.remark(note)
+
+
+def over_seeds(figures: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The figures of one variant, each share the mean over its seeds; those of a single seed as they are."""
+    if len(figures) == 1:
+        return dict(figures[0])
+    if all("value" in each for each in figures):
+        values = [float(each["value"]) for each in figures]
+        mean = mean_of_few(values)
+        if figures[0]["high"] <= 1:  # a share, which the t interval does not know
+            mean = replace(mean, low=max(0.0, mean.low), high=min(1.0, mean.high))
+        return {**mean.facts(), "by_seed": values}
+    shared = [key for key in figures[0] if all(key in each for each in figures)]
+    return {key: over_seeds([each[key] for each in figures]) for key in shared}
+
+
+@dataclass(frozen=True, slots=True)
+class _OfVariant:
+    """A display that says which variant a stage is of."""
+
+    shown: Display
+    variant: str
+
+    def stage_started(self, number: int, name: str, total_stages: int) -> None:
+        """See `Display`."""
+        self.shown.stage_started(number, f"{self.variant}: {name}", total_stages)
+
+    def progress(self, done: int, total: int, note: str = "") -> None:
+        """See `Display`."""
+        self.shown.progress(done, total, note)
+
+    def stage_finished(self, name: str, rows: int, outcomes: Mapping[str, int], seconds: float) -> None:
+        """See `Display`."""
+        self.shown.stage_finished(f"{self.variant}: {name}", rows, outcomes, seconds)
+
+    def remark(self, line: str) -> None:
+        """See `Display`."""
+        self.shown.remark(line)
+
+    def stage_kept(self, number: int, name: str, total_stages: int, rows: int) -> None:
+        """See `Display`."""
+        self.shown.stage_kept(number, f"{self.variant}: {name}", total_stages, rows)
+
+
+def _measured(run: RunDirectory, measured: Measured, display: Display) -> dict[str, Any]:
+    if measured is Measured.MODELS:
+        models: dict[str, Any] = finished(run, MEASURE).facts["models"]
+        return models
+    if measured is not Measured.REVISIONS:
+        supervised = measured is Measured.SL_CAI
+        taken = measure_supervised(run, display) if supervised else measure_preferences(run, display)
+        facts: dict[str, Any] = taken.facts["models"][SL_CAI] if supervised else taken.facts["order"]
+        return facts
+    rater = rater_of(run.recipe)
+    assert rater is not None, "recipes without a rater are refused before anything runs"
+    replies, revisions = (finished(run, name).stream() for name in (RESPONSES, CRITIQUE_REVISION))
+    return earlier_tables.revision_facts(earlier_tables.rate_revisions(rater, replies, revisions))
+
+
+def _claim(folder: Path, experiment: Experiment) -> None:
+    """Make the folder this ablation's; raises RunError when it is another's or holds something else."""
+    told = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    file = folder / EXPERIMENT
+    if file.exists():
+        if file.read_text(encoding="utf-8") != told:
+            raise RunError("the folder holds another ablation", place=str(file), remedy="Name a new folder with --out")
+        return
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RunError("the folder is not empty", place=str(folder), remedy="Name a new folder with --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(file, told)

@@ -1,0 +1,309 @@
+"""What is looked at before the first token is spent, so that no run fails after hours for what could be known at once.
+
+Models are opened as far as tells whether they will do (files, tokenizer, template, architecture), servers are asked
+once, files of comparisons are read, the constitution is held against the recipe, and the memory that is needed against
+what there is. Only what the stages still to come will use is looked at; nothing is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from solon import prompts
+from solon.config.builtin import PREFIX, model_path, source_path
+from solon.config.recipe import Algorithm, Method, Recipe, WeakJudge
+from solon.constitution.constitution import Constitution, load_constitution, revision_principles, worked_critiques
+from solon.conversation import Conversation, Role, Turn
+from solon.engines.tokens import PromptTokenizer
+from solon.errors import ModelError, RecipeError, SolonError
+from solon.evals.results import (
+    AI_FEEDBACK,
+    CRITIQUE_REVISION,
+    HELD_OUT_MODEL,
+    PREFERENCE_MODEL,
+    RL_CAI,
+    RLHF,
+    SL_CAI,
+    out_of_round,
+    stages_of,
+)
+from solon.feedback.comparison_questions import Questionnaire
+from solon.model_folders.check import ModelFolder, check_folder
+from solon.model_folders.system_memory import SystemMemory, system_memory
+from solon.pipeline.baselines import refuse_unteachable
+from solon.pipeline.memory_needs import (
+    ASKING,
+    FINETUNING,
+    PREFERENCES,
+    READ,
+    REINFORCEMENT,
+    Parameters,
+    gigabytes,
+    needs,
+    refuse_too_large,
+)
+from solon.reward.remote import RemoteScorer, is_address
+from solon.rl.rl_models import refuse_unshareable
+from solon.runs.launch import launched
+from solon.sources.comparisons import read_comparisons
+from solon.sources.entries import located
+from solon.sources.prompt_sources import sources
+from solon.stages import s04_sl_cai, s08_rl_cai
+from solon.training.metrics import refuse_missing_trackers
+from solon.training.models import load_tokenizer
+
+PATIENCE = 20.0
+"""Seconds that a server gets for its first answer."""
+_ASKED = Conversation((Turn(Role.HUMAN, "Hello?"),))
+_ANSWERED = Conversation((*_ASKED.turns, Turn(Role.ASSISTANT, "Hello! How can I help?")))
+
+
+def refuse_contradictions(recipe: Recipe) -> None:
+    """Raise RecipeError, or ModelError, for settings that cannot be used together, from the recipe alone."""
+    s04_sl_cai.refuse_missing_steps(recipe.finetune, recipe.revision.steps)
+    s08_rl_cai.refuse_unusable(recipe.rl)
+    refuse_unshareable(recipe)
+    refuse_unteachable(recipe)
+
+
+def preflight(
+    recipe: Recipe, constitution_file: Path, finished: Collection[str] = (), until: str | None = None
+) -> tuple[str, ...]:
+    """Raise for what would stop the run later; returns what a person should know at its start, in sentences.
+
+    `finished` names stages that are done already, `until` the last that is wanted. Raises ModelError, InputError,
+    RecipeError, ConstitutionError, and EngineError for a server that does not answer.
+    """
+    stages = stages_of(recipe)
+    wanted = stages[: stages.index(until) + 1] if until in stages else stages
+    coming = frozenset(out_of_round(name) for name in wanted if name not in finished)
+    if not coming:
+        return ()
+    refuse_contradictions(recipe)
+    constitution = load_constitution(constitution_file)
+    _check_constitution(recipe, constitution)
+    _check_sources(recipe, coming)
+    models = _Models(recipe)
+    parts = dict(_parts(recipe, coming))
+    for part, name in parts.items():
+        models.check(part, name)
+    if _reinforces(recipe, coming):
+        refuse_missing_trackers(recipe.rl.trackers)
+        _check_server(recipe.rl.scorer)
+    return tuple(_told(recipe, coming, parts, models))
+
+
+def _parts(recipe: Recipe, coming: frozenset[str]) -> Iterator[tuple[str, str]]:
+    """The models that the stages still to come will open: by the setting that names them."""
+    models, policy = recipe.models, recipe.models.policy or recipe.models.pretrained
+    yield "models.assistant", models.assistant
+    yield "models.pretrained", models.pretrained
+    if CRITIQUE_REVISION in coming:
+        critic = models.critic or models.assistant
+        yield "models.critic", critic
+        yield "models.reviser", models.reviser or critic
+    if AI_FEEDBACK in coming:
+        several = len(models.judges) > 1
+        for number, judge in enumerate(models.judges, start=1):
+            yield f"models.feedback{f' ({number})' if several else ''}", judge or models.assistant
+    if coming & {PREFERENCE_MODEL, HELD_OUT_MODEL}:
+        yield "models.preference", models.preference or models.pretrained
+    if RLHF in coming:
+        yield "models.policy", policy
+    if _reinforces(recipe, coming):
+        scorers = {"rl.scorer": recipe.rl.scorer, "rl.held_out_scorer": recipe.rl.held_out_scorer}
+        yield from ((setting, name) for setting, name in scorers.items() if name and not is_address(name))
+
+
+def _reinforces(recipe: Recipe, coming: frozenset[str]) -> bool:
+    return bool(coming & {RL_CAI, RLHF}) and recipe.rl.algorithm is not Algorithm.DPO
+
+
+@dataclass(slots=True)
+class _Models:
+    """The models of a run, each folder looked at once."""
+
+    recipe: Recipe
+    named: dict[str | None, ModelFolder] = field(default_factory=dict)
+    """By the name that the recipe has for them."""
+    _found: dict[Path, ModelFolder] = field(default_factory=dict)
+    _opened: set[tuple[Path, str]] = field(default_factory=set)
+
+    def check(self, part: str, name: str) -> None:
+        """Raise ModelError, naming the setting, for a model that cannot play a part."""
+        try:
+            folder = model_path(name)
+            files = self.named[name] = self._files(folder)
+            learns = part in ("models.pretrained", "models.policy")
+            does = "grows" if part == "models.preference" else "learns" if learns else "writes"
+            if part.startswith("rl."):
+                does = "scores"
+            if (folder, does) not in self._opened:
+                self._open(folder, files, does)
+                self._opened.add((folder, does))
+        except ModelError as error:
+            models = self.recipe.models
+            setting = "model" if name == models.assistant == models.pretrained else part
+            place = setting if error.place == setting else f"{setting}: {error.place or name}"
+            raise ModelError(error.cause, place=place, remedy=error.remedy) from error
+
+    def size(self, name: str | None) -> int:
+        """The parameters of a model that was checked; 0 of one that nobody needs."""
+        return self.named[name].contents.elements if name in self.named else 0
+
+    def asked(self, name: str) -> int:
+        """Bytes of a model that is asked: as it is stored on a GPU, in float32 on a CPU."""
+        return (
+            self.named[name].contents.size
+            if torch.cuda.is_available() and name in self.named
+            else READ * self.size(name)
+        )
+
+    def _files(self, folder: Path) -> ModelFolder:
+        if folder not in self._found:
+            self._found[folder] = check_folder(folder)
+        return self._found[folder]
+
+    def _open(self, folder: Path, files: ModelFolder, does: str) -> None:
+        _refuse_unknown(folder, files, does)
+        tokenizer = load_tokenizer(folder)
+        if does == "scores":
+            labels = files.config.get("id2label")
+            if not isinstance(labels, Mapping) or len(labels) != 1:
+                remedy = "Give the model folder of the stage preference-model, or of solon preference"
+                raise ModelError("the folder holds no preference model: it has not one score", remedy=remedy)
+            return
+        texts = PromptTokenizer.of(tokenizer, self.recipe.engine)
+        texts.text(prompts.reply(_ASKED), "Hello!")
+        if does in ("grows", "learns"):
+            texts.saved_template()
+
+
+def _refuse_unknown(folder: Path, files: ModelFolder, does: str) -> None:
+    """Raise ModelError for an architecture that transformers cannot use for a task."""
+    from transformers.models.auto import modeling_auto
+
+    known = set(modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
+    causal = does in ("writes", "learns")
+    if not causal:
+        known = set(modeling_auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES)
+    if files.kind in known:
+        return
+    code = ", and the code that the folder brings for it is never run" if "auto_map" in files.config else ""
+    what = "as a causal language model" if causal else "as a preference model"
+    raise ModelError(
+        f"transformers cannot use the model type '{files.kind}' {what}{code}",
+        place=str(folder),
+        remedy="Name a decoder such as Llama, Qwen, Mistral or Gemma"
+        if causal
+        else "Set models.preference to a decoder such as Llama, Qwen, Mistral or GPT-NeoX",
+    )
+
+
+def _check_constitution(recipe: Recipe, constitution: Constitution) -> None:
+    """Raise RecipeError where the recipe asks for principles, axes or examples that the constitution lacks."""
+    if recipe.method is not Method.CAI:
+        return
+    revision_principles(recipe.revision, constitution)
+    worked_critiques(recipe.revision, constitution)
+    Questionnaire.of(recipe.feedback, constitution, recipe.seed)
+    axis, axes = recipe.preference.axis, recipe.feedback.axes or {}
+    if axis is not None and axis not in axes:
+        raise RecipeError(
+            f"the preference model is to learn the axis '{axis}', which gets no labels",
+            place="preference.axis",
+            remedy=f"Use --set feedback.axes.{axis}=1, or --set preference.axis=null",
+        )
+
+
+def _check_sources(recipe: Recipe, coming: frozenset[str]) -> None:
+    """Raise InputError for a missing file of prompts, and for comparisons that cannot be read."""
+    for source in sources(recipe.prompts, recipe.measure):
+        for name in source.names:
+            try:
+                located(name)
+            except SolonError as error:
+                place = f"{source.setting}: {error.place}"
+                raise type(error)(error.cause, place=place, remedy=error.remedy) from error
+    people = (recipe.preference.human, recipe.preference.human_harmlessness)
+    for file in people if coming & {PREFERENCE_MODEL, HELD_OUT_MODEL} else ():
+        if file is not None:
+            read_comparisons(source_path(file))
+
+
+def _check_server(address: str | None) -> None:
+    if address is not None and is_address(address):
+        RemoteScorer(address, timeout=PATIENCE, pauses=()).scores([_ANSWERED])
+
+
+def _told(recipe: Recipe, coming: frozenset[str], parts: Mapping[str, str], models: _Models) -> Iterator[str]:
+    """What a person should know before the run begins."""
+    yield f"Models: {_cast(parts)}."
+    trained = (recipe.models.pretrained, recipe.models.preference, recipe.models.policy)
+    for name in dict.fromkeys(named for named in trained if named is not None):
+        files = models.named.get(name)
+        if files is not None and not name.startswith(PREFIX) and files.contents.dtype in ("bfloat16", "float16"):
+            each, dtype = gigabytes(4 * files.contents.elements), files.contents.dtype
+            yield f"{name} is stored in {dtype}; each model trained from it is saved in float32 ({each})."
+    if recipe.fitness.weak_judge is WeakJudge.ACCEPT and any(part.startswith("models.feedback") for part in parts):
+        yield (
+            "A judge that is no better than chance is accepted (fitness.weak_judge=accept): then labels, preference "
+            "model and RL-CAI show that everything works, and nothing else."
+        )
+    tight = _memory(recipe, coming, models)
+    if tight is not None:
+        yield tight
+
+
+def _cast(parts: Mapping[str, str]) -> str:
+    """Who plays what, those who follow another left out: `pretrained a, assistant b`."""
+    if len(set(parts.values())) == 1:
+        return f"{next(iter(parts.values()))} plays every part"
+    follows = {
+        "models.critic": "models.assistant",
+        "models.reviser": "models.critic",
+        "models.feedback": "models.assistant",
+        "models.preference": "models.pretrained",
+        "models.policy": "models.pretrained",
+    }
+    told = [
+        f"{part.removeprefix('models.')} {name}"
+        for part, name in parts.items()
+        if part not in follows or parts.get(follows[part]) != name
+    ]
+    return ", ".join(told)
+
+
+def _memory(recipe: Recipe, coming: frozenset[str], models: _Models) -> str | None:
+    """Raise RecipeError when the run does not fit into this machine's memory; a line when it will be tight."""
+    if launched()[1] > 1:
+        return None  # several processes may share a model's parts, on several machines
+    names, size = recipe.models, models.size
+    critic = names.critic or names.assistant
+    reviser = names.reviser or critic
+    asked = [names.assistant, names.pretrained, *(judge or names.assistant for judge in names.judges)]
+    together = models.asked(critic) + (models.asked(reviser) if reviser != critic else 0)
+    rl = recipe.rl
+    sizes = Parameters(
+        asked=max(together, *map(models.asked, asked)),
+        pretrained=size(names.pretrained),
+        preference=size(names.preference or names.pretrained),
+        policy=size(names.policy or names.pretrained) if recipe.method is Method.RLHF else size(names.pretrained),
+        scorers=size(rl.scorer) + size(rl.held_out_scorer),
+    )
+    needed = needs(recipe, sizes)
+    does = {SL_CAI: FINETUNING, PREFERENCE_MODEL: PREFERENCES, RL_CAI: REINFORCEMENT, RLHF: REINFORCEMENT}
+    wanted = {ASKING, *(does[stage] for stage in coming if stage in does)}
+    return refuse_too_large({what: needed[what] for what in needed if what in wanted}, _room())
+
+
+def _room() -> SystemMemory | None:
+    """The memory that models are loaded into: the GPU's where there is one."""
+    if not torch.cuda.is_available():
+        return system_memory()
+    free, total = torch.cuda.mem_get_info()
+    return SystemMemory(total, free)

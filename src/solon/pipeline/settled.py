@@ -1,0 +1,81 @@
+"""Whether a finished run is as it was when it was last found finished, told in milliseconds.
+
+Going through all stages of a finished run loads torch and a model, only to find that nothing is to be done. When it was
+done once, `settled.json` in the run keeps a fingerprint of all that the answer rests on: recipe and constitution, and
+by name, size and time of change Solon's own files, those of the stages, and the models, prompts and comparisons that
+were read. While that is the same the run may be told as it is; otherwise the stages are gone through, and say what is
+other.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import solon
+from solon.config.builtin import model_path, source_path
+from solon.config.recipe import Recipe
+from solon.digest import digest, digest_file
+from solon.errors import SolonError
+from solon.evals.results import stages_of
+from solon.reward.remote import is_address
+from solon.runs import RunDirectory
+from solon.runs.files import write_atomically
+from solon.sources.entries import located
+from solon.sources.prompt_sources import sources
+
+SETTLED = "settled.json"
+
+
+def is_settled(run: RunDirectory) -> bool:
+    """Whether every stage is finished and nothing changed since that was last found."""
+    try:
+        known = json.loads((run.path / SETTLED).read_text(encoding="utf-8"))
+        return bool(_finished(run) and known == {"fingerprint": _fingerprint(run)})
+    except (OSError, ValueError, SolonError):
+        return False
+
+
+def settle(run: RunDirectory) -> None:
+    """Note that the run was found finished just now, if it is; raises RunError when the disk refuses."""
+    if _finished(run) and (found := _fingerprint(run)) is not None:
+        write_atomically(run.path / SETTLED, json.dumps({"fingerprint": found}) + "\n")
+
+
+def _finished(run: RunDirectory) -> bool:
+    return {artefact.name for artefact in run.artefacts()} >= set(stages_of(run.recipe))
+
+
+def _fingerprint(run: RunDirectory) -> str | None:
+    """A digest over the names, sizes and times of all files; None when an input is no file of this machine."""
+    inputs = list(_inputs(run.recipe))
+    if None in inputs:
+        return None
+    own = [digest_file(run.path / name) for name in ("recipe.yaml", "constitution.yaml", "run.json")]
+    stages = [artefact.path for artefact in run.artefacts()]
+    package = Path(solon.__file__).parent
+    roots = [*stages, package, *(path for path in inputs if path is not None)]
+    return digest(solon.__version__, own, [list(_files(root)) for root in roots])
+
+
+def _inputs(recipe: Recipe) -> Iterator[Path | None]:
+    """The models and files that a recipe names; None for a dataset of a hub."""
+    models, settings = recipe.models, recipe.rl
+    named = [models.pretrained, models.assistant, models.critic, models.reviser, *models.judges]
+    named += [models.preference, models.policy, settings.scorer, settings.held_out_scorer]
+    yield from (model_path(name) for name in named if name and not is_address(name))
+    for source in sources(recipe.prompts, recipe.measure):
+        for found in map(located, source.names):
+            yield found if isinstance(found, Path) else None
+    people = (recipe.preference.human, recipe.preference.human_harmlessness)
+    yield from (source_path(name) for name in people if name)
+
+
+def _files(root: Path) -> Iterator[tuple[str, int, int]]:
+    """Name, size and time of change of a file, or of every file of a folder."""
+    files = sorted(root.rglob("*")) if root.is_dir() else [root]
+    for file in files:
+        if file.is_file() and file.suffix != ".pyc":
+            about = file.stat()
+            yield str(file.resolve()), about.st_size, about.st_mtime_ns

@@ -1,0 +1,96 @@
+"""Labels for a file of pairs, outside any run: the stage ai-feedback in a folder of its own.
+
+    OUT/
+        recipe.yaml, constitution.yaml     what the labels were made by
+        answers.sqlite                     every answer of the judges, so that none is asked twice
+        rows.parquet, manifest.json        the labels, once all are there
+
+The same settings, the same bookkeeping, the same promises when it is killed or started again with something changed;
+`solon preference --labels OUT` learns from it as from a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from solon.config.recipe import EngineSettings, Recipe, dump_recipe
+from solon.constitution.constitution import load_constitution
+from solon.digest import digest_source
+from solon.engines import rounding
+from solon.engines.base import Engine
+from solon.engines.cached import RememberingEngine
+from solon.engines.local.engine import LocalEngine
+from solon.engines.rounding import keyed, made_with
+from solon.evals.judge_check.judge import Assess
+from solon.runs import Artefact, Report, Row, StageFolder, ignore
+from solon.runs.files import write_atomically
+from solon.runs.response_cache import Answers, answers_in
+from solon.runs.standalone import do_alone
+from solon.sources.pair_files import PairFile, read_pairs
+from solon.stages.s06_ai_feedback import CODE, FeedbackInputs, run
+
+NAME = "ai-feedback"
+LoadModel = Callable[[Path, EngineSettings], Engine]
+
+
+@dataclass(frozen=True, slots=True)
+class ToLabel:
+    """The file of pairs, the constitution's file, the folders of the judges, and how they are measured, if at all.
+
+    `columns` is what the file of pairs calls columns.
+    """
+
+    pairs: Path
+    constitution: Path
+    judges: tuple[Path, ...]
+    assess: Assess | None = None
+    load: LoadModel = LocalEngine.load
+    columns: Mapping[str, str] | None = None
+
+
+def label_alone(folder: Path, recipe: Recipe, given: ToLabel, report: Report = ignore) -> Artefact:
+    """Label in `folder`, or go on; of the recipe `seed`, `engine` and `feedback` count.
+
+    Raises what `read_pairs`, the constitution's reader and the stage raise, and RunError for a folder that was begun
+    with something else.
+    """
+    constitution = load_constitution(given.constitution)
+    pairs = read_pairs(given.pairs, given.columns)
+    hashes = {judge: digest_source(judge) for judge in given.judges}
+    key: dict[str, object] = {
+        "settings": recipe.feedback.model_dump(mode="json"),
+        "seed": recipe.seed,
+        "engine": keyed(recipe.engine),
+        "code": {"stage": CODE, "asking": rounding.CODE},
+        "fitness": {"limit": recipe.fitness.limit, "rater": recipe.measure.rater.value},
+        "pairs": digest_source(given.pairs),
+        "constitution": constitution.hash,
+        "judges": list(hashes.values()),
+        **({"columns": dict(given.columns)} if given.columns else {}),
+    }
+    inputs = FeedbackInputs(recipe.seed, constitution, pairs, recipe.engine.batch, given.assess)
+
+    def work(out: StageFolder) -> Artefact:
+        write_atomically(out.path / "recipe.yaml", dump_recipe(recipe))
+        write_atomically(out.path / "constitution.yaml", given.constitution.read_text(encoding="utf-8"))
+        with answers_in(out.path) as answers:
+            judges = [partial(_judge, each, hashes[each], recipe.engine, answers, given.load) for each in given.judges]
+            return run(recipe.feedback, inputs, judges, out)
+
+    return do_alone(folder, NAME, key, work, report, made_with(recipe.engine))
+
+
+def agreement(labels: Sequence[Row], pairs: PairFile) -> tuple[int, int]:
+    """On how many labelled pairs the label sides with the file's own choice, and how many of them there are.
+
+    A label of exactly one half sides with nobody.
+    """
+    told = [row["p_a"] for row in labels if row["p_a"] is not None and (row["row_id"], row["pair"]) in pairs.preferred]
+    return sum(p_a > 0.5 for p_a in told), len(told)
+
+
+def _judge(folder: Path, weights: str, settings: EngineSettings, answers: Answers, load: LoadModel) -> Engine:
+    return RememberingEngine(load(folder, settings), weights, NAME, answers, settings)

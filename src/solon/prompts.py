@@ -1,0 +1,201 @@
+"""Every question that is put to a model, in words; no other module words one.
+
+Each function returns a `Prompt`: worked examples first (the shared part), then the row's own turns. The forms follow
+the paper: critique and revision continue the conversation (section 3.1), a comparison shows the conversation, one
+principle and two lettered options (section 4.1). `solon show prompt` prints them before a token is spent.
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from solon.constitution.constitution import (
+    ComparisonExample,
+    CritiqueExample,
+    PreferencePrinciple,
+    ReasonedExample,
+    RevisionPrinciple,
+)
+from solon.conversation import LABELS, Conversation, Prompt, Rendering, Role, Turn, spoken
+
+LETTERS = ("A", "B")
+
+
+class LetterForm(StrEnum):
+    """Where a judge's letter is read, since tokenizers cut an answer like "(A)" in different places."""
+
+    AFTER_BRACKET = "letter after the bracket"
+    """The answer is opened with "(", and the letter follows."""
+    WITH_BRACKET = "bracket and letter together"
+    """Nothing is opened, and "(" with the letter follows."""
+    BARE = "letter without a bracket"
+    """Nothing is opened, worked answers are plain letters, and a plain letter follows."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClassifiedExample:
+    """A worked question about a whole conversation: the options as shown, the right letter, and why."""
+
+    conversation: Conversation
+    options: tuple[str, ...]
+    letter: str
+    reasoning: str
+
+
+def reply(conversation: Conversation) -> Prompt:
+    """Ask for the assistant's next turn."""
+    return Prompt(conversation.turns)
+
+
+def critique(
+    conversation: Conversation, answer: str, principle: RevisionPrinciple, examples: Sequence[CritiqueExample] = ()
+) -> Prompt:
+    """Ask for a critique of `answer` by `principle`; whole worked examples stand in front."""
+    shown = _critique_examples(examples)
+    turns = (*conversation.with_reply(answer).turns, Turn(Role.CRITIQUE_REQUEST, principle.critique_request))
+    return Prompt((*shown, *turns), Role.CRITIQUE, shared=len(shown))
+
+
+def revision(
+    conversation: Conversation,
+    answer: str,
+    principle: RevisionPrinciple,
+    critique_text: str | None,
+    examples: Sequence[CritiqueExample] = (),
+) -> Prompt:
+    """Ask for a revision of `answer`: after its critique, or directly when `critique_text` is None (section 3.5)."""
+    direct = critique_text is None
+    shown = _critique_examples(examples, direct=direct)
+    turns = list(conversation.with_reply(answer).turns)
+    if critique_text is not None:
+        turns += [Turn(Role.CRITIQUE_REQUEST, principle.critique_request), Turn(Role.CRITIQUE, critique_text)]
+    turns.append(Turn(Role.REVISION_REQUEST, principle.revision_request))
+    return Prompt((*shown, *turns), Role.REVISION, shared=len(shown))
+
+
+def more_questions(examples: Sequence[str]) -> Prompt:
+    """Ask for more questions like `examples`, as a numbered list that goes on (few-shot, section 3.2).
+
+    A list needs no instruction that a pretrained model would have to understand; each example stands on one line.
+    """
+    lines = "".join(f"\n{number}. {example}" for number, example in enumerate(examples, start=1))
+    return Prompt((Turn(Role.QUESTION, f"Questions that people ask:{lines}"),), Role.LIST, f"{len(examples) + 1}.")
+
+
+def _critique_examples(examples: Sequence[CritiqueExample], *, direct: bool = False) -> tuple[Turn, ...]:
+    turns: list[Turn] = []
+    for example in examples:
+        turns += example.conversation.turns
+        if not direct:
+            turns += [Turn(Role.CRITIQUE_REQUEST, example.critique_request), Turn(Role.CRITIQUE, example.critique)]
+        turns += [Turn(Role.REVISION_REQUEST, example.revision_request), Turn(Role.REVISION, example.revision)]
+    return tuple(turns)
+
+
+def comparison(
+    conversation: Conversation,
+    principle: PreferencePrinciple,
+    option_a: str,
+    option_b: str,
+    examples: Sequence[tuple[ComparisonExample, PreferencePrinciple, str]] = (),
+) -> Prompt:
+    """Ask which of two replies is better; the options of the answer are `LETTERS`, right after the opening bracket.
+
+    `examples` carry their own drawn principle and the letter under which the better reply is shown.
+    """
+    shown: list[Turn] = []
+    for example, own_principle, letter in examples:
+        a, b = (example.better, example.worse) if letter == "A" else (example.worse, example.better)
+        shown.append(Turn(Role.QUESTION, _multiple_choice(example.conversation, own_principle.instruction, a, b)))
+        shown.append(Turn(Role.ANSWER, f"({letter})"))
+    question = Turn(Role.QUESTION, _multiple_choice(conversation, principle.instruction, option_a, option_b))
+    return Prompt((*shown, question), Role.ANSWER, opening="(", shared=len(shown))
+
+
+def reasoning(
+    conversation: Conversation,
+    principle: PreferencePrinciple,
+    option_a: str,
+    option_b: str,
+    examples: Sequence[tuple[ReasonedExample, PreferencePrinciple]] = (),
+) -> Prompt:
+    """Ask for the reasoning that comes before a letter (chain of thought, section 4.1); `verdict` then asks for it."""
+    shown: list[Turn] = []
+    for example, own_principle in examples:
+        options = example.option_a, example.option_b
+        shown.append(Turn(Role.QUESTION, _multiple_choice(example.conversation, own_principle.instruction, *options)))
+        shown.append(Turn(Role.REASONING, example.reasoning))
+        shown.append(Turn(Role.ANSWER, f"({example.answer})"))
+    question = Turn(Role.QUESTION, _multiple_choice(conversation, principle.instruction, option_a, option_b))
+    return Prompt((*shown, question), Role.REASONING, shared=len(shown))
+
+
+def verdict(asked: Prompt, thoughts: str) -> Prompt:
+    """Ask for the letter, once the question `asked` by `reasoning` has been thought about."""
+    return Prompt((*asked.turns, Turn(Role.REASONING, thoughts)), Role.ANSWER, opening="(", shared=asked.shared)
+
+
+def in_form(asked: Prompt, form: LetterForm) -> Prompt:
+    """A question for a letter, as the other functions word it, so that its answer has the given form."""
+    if form is LetterForm.AFTER_BRACKET:
+        return asked
+    if form is LetterForm.WITH_BRACKET:
+        return replace(asked, opening="")
+    bare = (
+        replace(turn, content=turn.content.strip("()")) if turn.role is Role.ANSWER else turn for turn in asked.turns
+    )
+    return replace(asked, turns=tuple(bare), opening="")
+
+
+def letter_options(form: LetterForm, rendering: Rendering) -> tuple[str, ...]:
+    """What follows a question that is worded `in_form`, for each of `LETTERS`, as text right after the prompt's."""
+    if form is LetterForm.AFTER_BRACKET:
+        return LETTERS
+    opened = "(" if form is LetterForm.WITH_BRACKET else ""
+    return tuple(rendering.completion(f"{opened}{letter}", Role.ANSWER) for letter in LETTERS)
+
+
+def letters(count: int) -> tuple[str, ...]:
+    """The letters of `count` options, from A; raises ValueError beyond Z."""
+    if not 0 < count <= len(string.ascii_uppercase):
+        raise ValueError(f"{count} options cannot be lettered from A to Z")
+    return tuple(string.ascii_uppercase[:count])
+
+
+def classification(
+    conversation: Conversation, question: str, options: Sequence[str], examples: Sequence[ClassifiedExample] = ()
+) -> Prompt:
+    """Ask which option describes a whole conversation (paper, appendix B); the answer is one of `letters`."""
+    shown: list[Turn] = []
+    for example in examples:
+        shown.append(Turn(Role.QUESTION, _multiple_choice(example.conversation, question, *example.options)))
+        shown.append(Turn(Role.ANSWER, f"({example.letter})"))
+    asked = Turn(Role.QUESTION, _multiple_choice(conversation, question, *options))
+    return Prompt((*shown, asked), Role.ANSWER, opening="(", shared=len(shown))
+
+
+def classification_reasoning(
+    conversation: Conversation, question: str, options: Sequence[str], examples: Sequence[ClassifiedExample] = ()
+) -> Prompt:
+    """Ask for the reasoning that comes before the letter of `classification`; `verdict` then asks for the letter."""
+    shown: list[Turn] = []
+    for example in examples:
+        shown.append(Turn(Role.QUESTION, _multiple_choice(example.conversation, question, *example.options)))
+        shown.append(Turn(Role.REASONING, example.reasoning))
+        shown.append(Turn(Role.ANSWER, f"({example.letter})"))
+    asked = Turn(Role.QUESTION, _multiple_choice(conversation, question, *options))
+    return Prompt((*shown, asked), Role.REASONING, shared=len(shown))
+
+
+def _multiple_choice(conversation: Conversation, instruction: str, *options: str) -> str:
+    dialogue = "\n\n".join(f"{LABELS[turn.role]}: {spoken(turn.content)}" for turn in conversation.turns)
+    listed = "\n".join(
+        f"({letter}) {spoken(option)}" for letter, option in zip(letters(len(options)), options, strict=True)
+    )
+    return (
+        f"Consider the following conversation between a human and an assistant:\n\n{dialogue}\n\n"
+        f"{instruction}\nOptions:\n{listed}"
+    )

@@ -1,0 +1,78 @@
+"""A saved preference model ready for use: its weights, its way with texts, and its name.
+
+A folder tells all that scoring needs: the chat template says how conversations are shown, the configuration holds the
+centre. So every reader of scores, the checker, `solon score` and the server, opens it here with nothing but its path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from solon.config.recipe import EngineSettings
+from solon.conversation import Conversation
+from solon.engines.tokens import PromptTokenizer
+from solon.errors import ModelError
+from solon.reward.model import PreferenceModel
+from solon.reward.scored_text import ScoredText
+from solon.training.encoding import Tokens
+from solon.training.models import load_tokenizer
+
+
+class Zero(StrEnum):
+    """What a score of 0 means."""
+
+    CENTRE = "centre"
+    """The mean reply of the held-out prompts: the centre is taken off."""
+    RAW = "raw"
+    """Nothing: the classifier's own number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scorer:
+    """A preference model with its text form."""
+
+    name: str
+    model: PreferenceModel
+    texts: ScoredText
+
+    def score(self, sequences: Sequence[Tokens], zero: Zero = Zero.CENTRE) -> list[float]:
+        """Scores of token sequences, in order.
+
+        Raises InputError for one that is longer than the window, ModelError when a score is no number.
+        """
+        taken_off = self.model.centre if zero is Zero.CENTRE else 0.0
+        return [float(score) - taken_off for score in self.model.score_tokens(sequences)]
+
+    def tokens(self, conversations: Sequence[Conversation]) -> list[Tokens]:
+        """What the model reads of conversations; raises InputError for one that does not end on a reply."""
+        return self.model.encoding.whole(conversations)
+
+    def fits(self, tokens: Tokens) -> bool:
+        """Whether the model can read all of it."""
+        return self.model.encoding.fits(tokens)
+
+
+def open_scorer(folder: Path, settings: EngineSettings | None = None) -> Scorer:
+    """The preference model in a model folder, or in the stage folder around it; ModelError for anything else."""
+    settings = settings or EngineSettings()
+    model_folder = model_folder_in(folder)
+    tokenizer = load_tokenizer(model_folder)
+    texts = PromptTokenizer.of(tokenizer, settings)
+    model = PreferenceModel.load(model_folder, texts, settings)
+    name = model_folder.parent.name if model_folder.name == "model" else model_folder.name
+    return Scorer(name, model, ScoredText(texts))
+
+
+def model_folder_in(folder: Path) -> Path:
+    """The model folder that a path names: itself, or the `model` of a stage; raises ModelError when it is neither."""
+    for candidate in (folder, folder / "model"):
+        if (candidate / "config.json").is_file():
+            return candidate
+    raise ModelError(
+        "no preference model: it lacks config.json" if folder.is_dir() else "no such folder",
+        place=str(folder),
+        remedy="Give what `solon preference` wrote, or RUN/07-preference-model",
+    )

@@ -1,0 +1,124 @@
+"""What a request asks to be scored, read out of its body, and refused by its size before anything is tokenized.
+
+Counting characters costs nothing beside tokenizing them, and a text that has many times more characters than the model
+reads tokens could not be scored anyway. A request is refused whole: 400 for what is no such request, 413 for too much
+of it, 422 for a text that cannot be read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from solon.conversation import Conversation, Role, conversation_of
+from solon.reward.server.admission import Refused
+
+TURN = 32
+"""Characters that a turn counts beside its own: its label costs tokens too."""
+_PER_TOKEN, _LONGEST = 32, 1 << 20
+_BRACKETS = 500_000
+"""Opening brackets in a body, texts' own included: millions of empty lists take the parser a second, and all wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What one request may hold: so many texts, characters in each, and characters in all."""
+
+    texts: int
+    text: int
+    characters: int
+
+
+def longest_text(window: int) -> int:
+    """Characters that a text may have for a model that reads `window` tokens: many more than it could score."""
+    return min(window * _PER_TOKEN, _LONGEST)
+
+
+def json_object(body: bytes) -> dict[str, Any]:
+    """The JSON object that a body is; raises Refused for anything else, for a key that stands twice, and for NaN."""
+    if (brackets := body.count(b"[") + body.count(b"{")) > _BRACKETS:
+        raise Refused(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            f"{brackets} opening brackets in one request. At most {_BRACKETS} are taken; send several requests",
+        )
+    try:
+        found = json.loads(body.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise Refused(HTTPStatus.BAD_REQUEST, f"broken JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise Refused(HTTPStatus.BAD_REQUEST, "the body must be one JSON object")
+    return found
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key stands twice in one object")
+    return found
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def texts_in(body: Mapping[str, Any], bounds: Bounds) -> list[str]:
+    """The texts that OpenRLHF asks about; `prompts` and `labels` are parts of them or unused. Raises Refused."""
+    texts = body.get("query")
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise Refused(HTTPStatus.BAD_REQUEST, "'query' must be a list of texts, each a prompt with its reply")
+    _refuse_too_much([len(text) for text in texts], bounds)
+    for number, text in enumerate(texts):
+        _refuse_halves(text, f"text {number}")
+    return texts
+
+
+def conversations_in(body: Mapping[str, Any], bounds: Bounds) -> list[Conversation]:
+    """Conversations as lists of messages, each ending on a reply; raises Refused or InputError."""
+    given = body.get("messages")
+    if not isinstance(given, list) or not all(_is_messages(each) for each in given):
+        raise Refused(HTTPStatus.BAD_REQUEST, "'messages' must be a list of conversations, each a list of messages")
+    _refuse_too_much([sum(TURN + _characters(message) for message in each) for each in given], bounds)
+    found = [conversation_of(each, place=f"conversation {number}") for number, each in enumerate(given)]
+    for number, each in enumerate(found):
+        if len(each.turns) < 2 or each.turns[-1].role is not Role.ASSISTANT:
+            raise Refused(HTTPStatus.BAD_REQUEST, f"conversation {number} does not end on a reply to something")
+        for turn in each.turns:
+            _refuse_halves(turn.content, f"conversation {number}")
+    return found
+
+
+def weight(asked: str | Conversation) -> int:
+    """The characters of a text or of a conversation."""
+    return len(asked) if isinstance(asked, str) else sum(TURN + len(turn.content) for turn in asked.turns)
+
+
+def _is_messages(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(message, dict) for message in value)
+
+
+def _characters(message: Mapping[str, Any]) -> int:
+    content = message.get("content")
+    return len(content) if isinstance(content, str) else 0
+
+
+def _refuse_too_much(sizes: Sequence[int], bounds: Bounds) -> None:
+    if len(sizes) > bounds.texts:
+        why = f"{len(sizes)} texts in one request. At most {bounds.texts} are taken"
+    elif (longest := max(sizes, default=0)) > bounds.text:
+        why = f"text {sizes.index(longest)} has {longest} characters. At most {bounds.text} are taken"
+    elif sum(sizes) > bounds.characters:
+        why = f"{sum(sizes)} characters in one request. At most {bounds.characters} are taken; send several requests"
+    else:
+        return
+    raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, why)
+
+
+def _refuse_halves(text: str, place: str) -> None:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        cause = f"half of a character (a lone surrogate) at character {error.start}"
+        raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, f"{place}: {cause}. Send whole characters") from None

@@ -1,0 +1,1 @@
+"""Reinforcement learning from a preference model: rollouts, advantages, PPO and RLOO."""

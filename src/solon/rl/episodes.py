@@ -1,0 +1,235 @@
+"""One step of reinforcement learning as tensors: replies with all that is measured on them before anything is learned.
+
+Behaviour and reference log-probabilities and values are taken by the passes that training uses; score and KL penalty
+are spread over the tokens, and an estimator makes advantages of them. What PPO and RLOO do alike is here: they differ
+in the estimator alone, and RLOO in having no critic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from solon.config.recipe import ReinforcementSettings
+from solon.rl.advantage import ESTIMATORS, Paid
+from solon.rl.monitors import monitored
+from solon.rl.rollout import (
+    Measured,
+    Reply,
+    Tape,
+    measure_behaviour,
+    measure_logprobs,
+    measure_values,
+    response_mask,
+)
+from solon.rl.sharing import by_share
+from solon.training.forward import ScalarModel, TokenModel
+from solon.training.learner import Learner
+from solon.training.losses import explained_variance, kl_k1, kl_k3, token_rewards
+
+
+@dataclass(frozen=True, slots=True)
+class Critic:
+    """The value function with its optimiser; it starts as the preference model."""
+
+    model: ScalarModel
+    learner: Learner
+
+
+@dataclass(frozen=True, slots=True)
+class Actors:
+    """The networks of one run; `as_reference` turns `reference` into the SL-CAI model (an adapter switched off)."""
+
+    policy: TokenModel
+    reference: TokenModel
+    learner: Learner
+    """The policy's."""
+    critic: Critic | None
+    """None for an estimator that needs no values."""
+    centre: float
+    as_reference: Callable[[], AbstractContextManager[Any]] = nullcontext
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """Replies with all that was measured on them; tensors are (B, T) by response token, or (B).
+
+    Every reply has a text. `empty` counts those of the step that have none: they are scored by no one, stand in no
+    baseline and no mean, and nothing is learned from them.
+    """
+
+    replies: Sequence[Reply]
+    mask_BT: Tensor
+    score_B: Tensor
+    """Centred, before the penalty."""
+    reward_B: Tensor
+    """What the last token is paid."""
+    behaviour_BT: Tensor
+    reference_BT: Tensor
+    entropy_BT: Tensor
+    advantage_BT: Tensor
+    value_BT: Tensor | None
+    return_BT: Tensor | None
+    held_out_B: Tensor | None = None
+    """Scores, centred, by a preference model that the policy does not learn from."""
+    logprob_tape: tuple[Tensor, ...] | None = None
+    value_tape: tuple[Tensor, ...] | None = None
+    """What was measured, with its gradient, reply by reply; None where the updates compute it themselves."""
+    empty: int = 0
+
+    @property
+    def kl_B(self) -> Tensor:
+        """Nats to SL-CAI of each reply, estimated by k1."""
+        return kl_k1(self.behaviour_BT, self.reference_BT).sum(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """One reply as the updates see it; tensors are (T) over its own tokens."""
+
+    reply: Reply
+    behaviour_T: Tensor
+    advantage_T: Tensor
+    value_T: Tensor | None
+    return_T: Tensor | None
+    logprob_tape_T: Tensor | None = None
+    value_tape_T: Tensor | None = None
+    """The measurements with their gradient, good for one backward pass before anything was learned."""
+
+    @property
+    def row_id(self) -> str:
+        """The prompt's row."""
+        return self.reply.row_id
+
+    @property
+    def length(self) -> int:
+        """Tokens of prompt and response."""
+        return self.reply.length
+
+
+def measure(
+    actors: Actors,
+    replies: Sequence[Reply],
+    score_B: Tensor,
+    settings: ReinforcementSettings,
+    kl_coefficient: float | None = None,
+) -> Rollout:
+    """Log-probabilities, values, rewards and advantages of the replies; `score_B` is centred.
+
+    The KL coefficient is the settings' when none is given.
+    """
+    temperature, micro_tokens = settings.drawing.temperature, settings.micro_tokens
+    mask_BT = response_mask(replies)
+    tape = _tape(actors, replies, settings)
+    processes = actors.learner.processes
+    whole = partial(by_share, processes, replies)
+    taped: dict[str, tuple[Tensor, ...] | None] = {}
+
+    def kept(name: str, measured: Measured) -> Tensor:
+        taped[name] = measured.taped
+        return measured.figure_BT
+
+    def behaviour(some: Sequence[Reply]) -> tuple[Tensor, ...]:
+        measured, entropy_BT = measure_behaviour(actors.policy, some, temperature, micro_tokens, processes, tape)
+        return kept("behaviour", measured), entropy_BT
+
+    behaviour_BT, entropy_BT = whole(behaviour)
+    with actors.as_reference():
+        (reference_BT,) = whole(
+            lambda some: [measure_logprobs(actors.reference, some, temperature, micro_tokens, processes)]
+        )
+    value_BT = None
+    if (critic := actors.critic) is not None:
+
+        def values(some: Sequence[Reply]) -> tuple[Tensor]:
+            measured = measure_values(critic.model, some, actors.centre, micro_tokens, processes, tape)
+            return (kept("value", measured),)
+
+        (value_BT,) = whole(values)
+    unfinished_B = torch.tensor([not reply.finished for reply in replies])
+    reward_B = score_B - settings.unfinished_penalty * unfinished_B
+    coefficient = settings.kl if kl_coefficient is None else kl_coefficient
+    reward_BT = token_rewards(reward_B, behaviour_BT, reference_BT, mask_BT, coefficient, settings.clip_score)
+    paid = Paid(reward_BT, mask_BT, [reply.group for reply in replies], value_BT)
+    estimate = ESTIMATORS[settings.algorithm](paid, settings)
+    return Rollout(
+        replies=replies,
+        mask_BT=mask_BT,
+        score_B=score_B,
+        reward_B=reward_B,
+        behaviour_BT=behaviour_BT,
+        reference_BT=reference_BT,
+        entropy_BT=entropy_BT,
+        advantage_BT=estimate.advantage_BT,
+        value_BT=value_BT,
+        return_BT=estimate.return_BT,
+        logprob_tape=taped.get("behaviour"),
+        value_tape=taped.get("value"),
+    )
+
+
+def _tape(actors: Actors, replies: Sequence[Reply], settings: ReinforcementSettings) -> Tape:
+    """Keep gradients where one update takes all replies and the graphs of all networks fit into one micro-batch.
+
+    Of several processes each would hold the graph of its own share, and an update shares the replies out anew.
+    """
+    if settings.minibatches > 1 or actors.learner.processes.count > 1:
+        return Tape.NONE
+    networks = 1 if actors.critic is None else 2
+    padded = len(replies) * max(reply.length for reply in replies)
+    return Tape.GRADIENT if networks * padded <= settings.micro_tokens else Tape.NONE
+
+
+def episodes_of(rollout: Rollout, tape: Tape = Tape.NONE) -> list[Episode]:
+    """The rollout reply by reply, without what stands behind a reply's end, and with what was taped if so wished."""
+
+    def own(tensor_BT: Tensor | None, row: int) -> Tensor | None:
+        return None if tensor_BT is None else tensor_BT[row, : len(rollout.replies[row].response)]
+
+    return [
+        Episode(
+            reply,
+            rollout.behaviour_BT[row, : len(reply.response)],
+            rollout.advantage_BT[row, : len(reply.response)],
+            own(rollout.value_BT, row),
+            own(rollout.return_BT, row),
+            None if tape is Tape.NONE or rollout.logprob_tape is None else rollout.logprob_tape[row],
+            None if tape is Tape.NONE or rollout.value_tape is None else rollout.value_tape[row],
+        )
+        for row, reply in enumerate(rollout.replies)
+    ]
+
+
+def describe(rollout: Rollout) -> dict[str, float | int | None]:
+    """What is to be said of a rollout before anything is learned from it."""
+    mask_BT, replies = rollout.mask_BT, rollout.replies
+    k3_BT = kl_k3(rollout.behaviour_BT, rollout.reference_BT)
+    by_kind = {
+        f"score_{kind}": float(rollout.score_B[[reply.kind == kind for reply in replies]].mean())
+        for kind in sorted({reply.kind for reply in replies})
+    }
+    explained = None
+    if rollout.value_BT is not None and rollout.return_BT is not None:
+        explained = explained_variance(rollout.value_BT[mask_BT], rollout.return_BT[mask_BT])
+    return {
+        "score": float(rollout.score_B.mean()),
+        "score_deviation": float(rollout.score_B.std(correction=0)),
+        **by_kind,
+        "held_out_score": None if rollout.held_out_B is None else float(rollout.held_out_B.mean()),
+        "reward": float(rollout.reward_B.mean()),
+        "kl": float(rollout.kl_B.mean()),
+        "kl_k3": float(k3_BT.sum(1).mean()),
+        "entropy": float(rollout.entropy_BT[mask_BT].mean()),
+        "length": float(mask_BT.sum(1).float().mean()),
+        "unfinished": sum(not reply.finished for reply in replies) / len(replies),
+        "empty": rollout.empty / (len(replies) + rollout.empty),
+        "replies": len(replies),
+        "explained_variance": explained,
+        **monitored([reply.text for reply in replies], mask_BT.sum(1).float(), rollout.score_B),
+    }

@@ -1,0 +1,223 @@
+"""Learning from one rollout: a few passes in reshuffled minibatches with clipped losses (Schulman et al. 2017).
+
+Policy and value function are separate networks with optimisers of their own. The policy rests while the value function
+starts, and for the rest of a rollout from which it has already moved too far.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from solon.config.recipe import Aggregation, ReinforcementSettings
+from solon.errors import StageError
+from solon.rl.episodes import Actors, Critic, Episode, Rollout, episodes_of
+from solon.rl.rollout import Tape, batch_of, pieces_of
+from solon.training.batches import shuffled
+from solon.training.forward import ScalarModel, TokenModel
+from solon.training.learner import risen
+from solon.training.loop import accumulate
+from solon.training.losses import kl_k3, policy_loss, token_logprobs, value_loss
+
+RATIO_TOLERANCE, RATIO_TOLERANCE_MEDIUM = 1e-3, 3e-2
+"""How far the mean ratio may be from 1 before the first update: rounding, under exact or reduced matrix products."""
+OF_POLICY = ("policy_loss", "policy_gradient_norm", "clip_fraction")
+OF_VALUE = ("value_loss", "value_gradient_norm")
+
+
+def _tokens(rows: Sequence[Episode]) -> float:
+    return float(sum(len(row.reply.response) for row in rows))
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyObjective:
+    """The clipped surrogate, averaged over tokens or over replies."""
+
+    model: TokenModel
+    clip: float
+    temperature: float
+    dual_clip: float | None = None
+    aggregation: Aggregation = Aggregation.TOKENS
+    width: int = 1
+
+    def size(self, rows: Sequence[Episode]) -> float:
+        """Response tokens, or replies."""
+        return _tokens(rows) if self.aggregation is Aggregation.TOKENS else float(len(rows))
+
+    def loss(self, rows: Sequence[Episode]) -> tuple[Tensor, Mapping[str, float]]:
+        """The summed loss, and sums over tokens of what tells how far the policy has moved since it sampled."""
+        logprob_N = self._logprobs(rows)
+        behaviour_N = torch.cat([row.behaviour_T for row in rows]).to(logprob_N.device)
+        advantage_N = torch.cat([row.advantage_T for row in rows]).to(logprob_N.device)
+        clipped = policy_loss(logprob_N, behaviour_N, advantage_N, self.clip, self.dual_clip)
+        moved_N = kl_k3(behaviour_N, logprob_N.detach())
+        loss_N = clipped.loss_N
+        if self.aggregation is Aggregation.REPLIES:
+            lengths_B = torch.tensor([len(row.reply.response) for row in rows], device=loss_N.device)
+            loss_N = loss_N / lengths_B.repeat_interleave(lengths_B)
+        return loss_N.sum(), {
+            "clipped": float(clipped.clipped_N.sum()),
+            "ratio_error": float((clipped.ratio_N - 1).abs().sum()),
+            "moved": float(moved_N.sum()),
+        }
+
+    def _logprobs(self, rows: Sequence[Episode]) -> Tensor:
+        """Those that were taped when they were measured, or else computed now."""
+        if taped := [row.logprob_tape_T for row in rows if row.logprob_tape_T is not None]:
+            return torch.cat(taped)
+        ids_BT, mask_BT = batch_of([row.reply for row in rows], self.model.device)
+        pieces = pieces_of(self.model, ids_BT, mask_BT, self.temperature)
+        return torch.cat([token_logprobs(logits_NV, ids_N) for logits_NV, ids_N in pieces])
+
+
+@dataclass(frozen=True, slots=True)
+class ValueObjective:
+    """The squared error of the value function, clipped if so wished, averaged over tokens."""
+
+    model: ScalarModel
+    clip: float | None
+    centre: float
+    width: int = 1
+
+    def size(self, rows: Sequence[Episode]) -> float:
+        """Response tokens."""
+        return _tokens(rows)
+
+    def loss(self, rows: Sequence[Episode]) -> tuple[Tensor, Mapping[str, float]]:
+        """The summed loss."""
+        value_N = self._values(rows)
+        old_N = torch.cat([row.value_T for row in rows if row.value_T is not None]).to(value_N.device)
+        return_N = torch.cat([row.return_T for row in rows if row.return_T is not None]).to(value_N.device)
+        return value_loss(value_N, old_N, return_N, self.clip).sum(), {}
+
+    def _values(self, rows: Sequence[Episode]) -> Tensor:
+        """Those that were taped when they were measured, or else computed now."""
+        if taped := [row.value_tape_T for row in rows if row.value_tape_T is not None]:
+            return torch.cat(taped)
+        ids_BT, mask_BT = batch_of([row.reply for row in rows], self.model.device)
+        return self.model.values(ids_BT, mask_BT) - self.centre
+
+
+def update(
+    actors: Actors, rollout: Rollout, settings: ReinforcementSettings, step: int, seed: int
+) -> dict[str, float | int | None]:
+    """Go over the rollout `epochs` times in reshuffled minibatches; the means of what was met on the way.
+
+    Raises DivergedError when a loss or gradient is not finite, and StageError when training computes other
+    log-probabilities than were measured.
+    """
+    taped, episodes = episodes_of(rollout, Tape.GRADIENT), episodes_of(rollout)
+    met: Counter[str] = Counter()
+    pupil = _Policy(actors, settings, step, met, rests=step < first_of_policy(actors, settings))
+    value_updates = 0
+    for epoch in range(settings.epochs):
+        order = shuffled(len(episodes), seed, "minibatches", step, epoch)
+        for part in _split(order, settings.minibatches):
+            rows, place = [episodes[index] for index in part], f"step {step + 1}, pass {epoch + 1}"
+            if epoch == 0 and settings.minibatches == 1:
+                # In the order in which they were measured, so that micro-batches and taped graphs are the same.
+                rows = taped
+            place = f"{settings.algorithm.value.upper()} {place}"
+            if actors.critic is not None:
+                _value_step(actors.critic, actors.centre, rows, settings, (step, f"{place}, value"), met)
+                value_updates += 1
+            pupil.learn(rows, f"{place}, policy")
+    return {
+        **{name: met[name] / pupil.updates if pupil.updates else None for name in OF_POLICY},
+        **{name: met[name] / value_updates if value_updates else None for name in OF_VALUE},
+        "first_ratio_error": pupil.first_error,
+        "policy_updates": pupil.updates,
+    }
+
+
+def first_of_policy(actors: Actors, settings: ReinforcementSettings) -> int:
+    """The first step (from 0) in which the policy learns."""
+    return settings.value_warmup if actors.critic is not None else 0
+
+
+@dataclass(slots=True)
+class _Policy:
+    """The policy as it learns from one rollout, until it has moved too far."""
+
+    actors: Actors
+    settings: ReinforcementSettings
+    step: int
+    met: Counter[str]
+    rests: bool
+    updates: int = 0
+    first_error: float | None = None
+
+    def learn(self, rows: Sequence[Episode], place: str) -> None:
+        """One optimiser step on `rows`."""
+        if self.rests:
+            return
+        settings, learner = self.settings, self.actors.learner
+        objective = PolicyObjective(
+            self.actors.policy,
+            settings.clip_ratio,
+            settings.drawing.temperature,
+            settings.dual_clip,
+            settings.aggregation,
+        )
+        totals, _ = accumulate(learner, objective, rows, settings.micro_tokens, place)
+        tokens = _tokens(rows)
+        error = totals.counts["ratio_error"] / tokens
+        if self.first_error is None:
+            self.first_error = _checked_ratio(error, place)
+        if settings.kl_stop is not None and totals.counts["moved"] / tokens > settings.kl_stop:
+            learner.discard()
+            self.rests = True
+            return
+        since = self.step - first_of_policy(self.actors, settings)
+        rate = risen(settings.learning_rate, since, settings.warmup)
+        norm = learner.step(rate, place, (row.row_id for row in rows))
+        clipped = totals.counts["clipped"] / tokens
+        _count(self.met, {"policy_loss": totals.loss, "policy_gradient_norm": norm, "clip_fraction": clipped})
+        self.updates += 1
+
+
+def _value_step(
+    critic: Critic,
+    centre: float,
+    rows: Sequence[Episode],
+    settings: ReinforcementSettings,
+    at: tuple[int, str],
+    met: Counter[str],
+) -> None:
+    """One optimiser step of the value function on `rows`."""
+    step, place = at
+    objective = ValueObjective(critic.model, settings.clip_value, centre)
+    totals, _ = accumulate(critic.learner, objective, rows, settings.micro_tokens, place)
+    rate = risen(settings.value_learning_rate, step, settings.warmup)
+    norm = critic.learner.step(rate, place, (row.row_id for row in rows))
+    _count(met, {"value_loss": totals.loss, "value_gradient_norm": norm})
+
+
+def _count(met: Counter[str], figures: Mapping[str, float]) -> None:
+    for name, figure in figures.items():
+        met[name] += figure  # type: ignore[assignment]  # a Counter adds floats as well
+
+
+def _split(order: Sequence[int], parts: int) -> list[Sequence[int]]:
+    """At most `parts` pieces of nearly equal size, none empty."""
+    edges = [len(order) * part // parts for part in range(parts + 1)]
+    return [order[start:end] for start, end in itertools.pairwise(edges) if end > start]
+
+
+def _checked_ratio(error: float, place: str) -> float:
+    """Before the first update the policy is the one that sampled; anything else is a fault of the program."""
+    exact = torch.get_float32_matmul_precision() == "highest"
+    tolerance = RATIO_TOLERANCE if exact else RATIO_TOLERANCE_MEDIUM
+    if not math.isfinite(error) or error > tolerance:
+        raise StageError(
+            f"before any update the policy's ratio to itself is off by {error:.2g} on average",
+            place=place,
+            remedy="Try --set engine.matmul=highest in a new run; if it stays, please report it",
+        )
+    return error

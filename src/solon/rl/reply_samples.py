@@ -1,0 +1,83 @@
+"""What stage 08 shows of itself while it works: metrics as they come, a few replies, and trackers.
+
+`metrics.jsonl` and `samples.jsonl` stand in the stage's folder from the first step on and are published with it; files
+of trackers go to `tracking/`, which is left as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from solon.config.recipe import ReinforcementSettings
+from solon.conversation import Conversation
+from solon.rl.episodes import Rollout
+from solon.runs import StageFolder
+from solon.training.loop import Session, session_in
+from solon.training.metrics import JsonLines, Several, Sink, open_trackers
+
+METRICS, SAMPLES = "metrics.jsonl", "samples.jsonl"
+_TRACKING = "tracking"
+
+
+@contextmanager
+def watched(out: StageFolder, settings: ReinforcementSettings, *more: Sink) -> Iterator[Session]:
+    """A session whose metrics go to a file, to the recipe's trackers, and to `more`; RecipeError for a missing one.
+
+    A process that only helps writes none of them.
+    """
+    if out.follows:
+        yield session_in(out)
+        return
+    plain = settings.model_dump(mode="json")
+    trackers = open_trackers(settings.trackers, out.name, out.path / _TRACKING, plain)
+    sink = Several([JsonLines(out.path / METRICS), *trackers, *more])
+    try:
+        yield replace(session_in(out), metrics=sink)
+    finally:
+        sink.finish()
+
+
+@dataclass(frozen=True, slots=True)
+class ReplySamples:
+    """Keeps some replies of some steps, with what was made of them; a sink, so that it goes back with the metrics."""
+
+    lines: JsonLines
+    settings: ReinforcementSettings
+    prompts: Mapping[str, Conversation]
+    """The conversations by row id."""
+
+    def begin(self, step: int) -> None:
+        """See `Sink`."""
+        self.lines.begin(step)
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Metrics are no replies."""
+
+    def finish(self) -> None:
+        """See `Sink`."""
+
+    def watch(self, step: int, rollout: Rollout) -> None:
+        """Keep replies spread evenly over the rollout, when this is a step (from 1) to keep some of."""
+        settings, count = self.settings, len(rollout.replies)
+        wanted = min(settings.samples, count)
+        if not wanted or not (step in (1, settings.steps) or step % settings.samples_every == 0):
+            return
+        kl = rollout.kl_B.tolist()
+        for index in (count * place // wanted for place in range(wanted)):
+            reply = rollout.replies[index]
+            self.lines.add(
+                {
+                    "step": step,
+                    "row_id": reply.row_id,
+                    "kind": reply.kind,
+                    "prompt": self.prompts[reply.row_id].messages(),
+                    "reply": reply.text,
+                    "finished": reply.finished,
+                    "score": float(rollout.score_B[index]),
+                    "held_out_score": None if rollout.held_out_B is None else float(rollout.held_out_B[index]),
+                    "kl": kl[index],
+                }
+            )

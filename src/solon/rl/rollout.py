@@ -1,0 +1,234 @@
+"""What a policy did in one step of reinforcement learning, and everything that is learned from it.
+
+Sampling belongs to an engine; here its replies are measured again by the passes that training uses: behaviour and
+reference log-probabilities and values, in large micro-batches sorted by length. All of them are laid out by response
+token, shape (B, T), so that rewards and advantages are plain tensor arithmetic. Where the first update is on all of the
+rollout, its forward pass is the one that measures: it happens once, and the measurement keeps its gradient.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+import torch
+from torch import Tensor
+
+from solon.digest import seed_for
+from solon.runs.processes import ALONE, Processes
+from solon.training.batches import Orders, micro_batches, pad_right, span_mask
+from solon.training.distributed.sharded import in_step
+from solon.training.encoding import Tokens
+from solon.training.forward import ScalarModel, TokenModel
+from solon.training.losses import at_temperature, token_entropies, token_logprobs
+
+PIECE = 1024
+"""Tokens whose logits exist at the same time: with a large vocabulary they would need more memory than the model."""
+
+
+class Tape(Enum):
+    """Whether a measurement keeps the graph that its gradient needs."""
+
+    NONE = "none"
+    GRADIENT = "gradient"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A sampled reply: its row and kind of prompt, tokens, text, and whether it ended before its token limit.
+
+    `response` holds the sampled ids up to the cut, the end token included when the policy wrote one. `occurrence` tells
+    how often the step had drawn the same prompt before.
+    """
+
+    row_id: str
+    kind: str
+    prompt: Tokens
+    response: Tokens
+    text: str
+    finished: bool
+    occurrence: int = 0
+
+    @property
+    def length(self) -> int:
+        """Tokens of prompt and response."""
+        return len(self.prompt) + len(self.response)
+
+    @property
+    def group(self) -> str:
+        """The draw that the reply answers: its prompt, and which of the step's draws of that prompt."""
+        return f"{self.row_id}/{self.occurrence}"
+
+
+class PromptDraws:
+    """Which prompts each step uses; a function of (seed, step) alone, so that a resumed run draws the same.
+
+    Kind k has `sizes[k]` prompts and gets its share of every step, rounded; kinds without prompts leave theirs to the
+    others. Each kind's prompts are gone through in shuffled order, and shuffled anew when all were used. A shuffled
+    order is kept until its lap is over, so that a step costs as much as it draws.
+    """
+
+    def __init__(self, sizes: Sequence[int], shares: Sequence[float], count: int, seed: int) -> None:
+        self._sizes = sizes
+        self._counts = _counts(sizes, shares, count)
+        self._seed = seed
+        self._orders = [Orders(kept=2) for _ in sizes]
+
+    def at(self, step: int) -> list[tuple[int, int]]:
+        """The pairs (kind, index) of step `step` (from 0)."""
+        drawn = []
+        for kind, (size, wanted) in enumerate(zip(self._sizes, self._counts, strict=True)):
+            for place in range(step * wanted, (step + 1) * wanted):
+                lap, position = divmod(place, size)
+                drawn.append((kind, self._orders[kind].of(size, self._seed, "prompts", kind, lap)[position]))
+        return drawn
+
+
+def draw_prompts(
+    sizes: Sequence[int], shares: Sequence[float], count: int, step: int, seed: int
+) -> list[tuple[int, int]]:
+    """The pairs (kind, index) of one step by itself; see `PromptDraws`."""
+    return PromptDraws(sizes, shares, count, seed).at(step)
+
+
+def _counts(sizes: Sequence[int], shares: Sequence[float], count: int) -> list[int]:
+    held = [share if size else 0.0 for size, share in zip(sizes, shares, strict=True)]
+    total = sum(held)
+    if not total:  # the wanted kinds have no prompts: take those that are there
+        held = [float(size > 0) for size in sizes]
+        total = sum(held)
+    if not total:
+        return [0] * len(held)
+    edges = [round(count * sum(held[: end + 1]) / total) for end in range(len(held))]
+    return [end - start for start, end in zip([0, *edges], edges, strict=False)]
+
+
+def occurrences(row_ids: Iterable[str]) -> list[int]:
+    """How often each row stands earlier in the sequence."""
+    met: Counter[str] = Counter()
+    found = []
+    for row_id in row_ids:
+        found.append(met[row_id])
+        met[row_id] += 1
+    return found
+
+
+def sample_seed(seed: int, step: int, row_id: str, sample: int, occurrence: int = 0) -> int:
+    """The seed of one reply; a prompt that a step draws again gets other replies than before."""
+    return seed_for(seed, "rollout", step, row_id, sample, *((occurrence,) if occurrence else ()))
+
+
+def response_mask(replies: Sequence[Reply]) -> Tensor:
+    """True at each reply's response tokens, shape (B, T) with T the longest response."""
+    lengths = [len(reply.response) for reply in replies]
+    return span_mask([0] * len(replies), lengths, max(lengths))
+
+
+def batch_of(replies: Sequence[Reply], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Prompts with responses, padded on the right, and the mask of the responses; both of shape (B, T)."""
+    ids_BT = pad_right([reply.prompt + reply.response for reply in replies], 0, device)
+    starts, ends = [len(reply.prompt) for reply in replies], [reply.length for reply in replies]
+    return ids_BT, span_mask(starts, ends, ids_BT.shape[1], device)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One figure by response token: as plain numbers (B, T), 0 elsewhere, and reply by reply with their gradient."""
+
+    figure_BT: Tensor
+    taped: tuple[Tensor, ...] | None = None
+    """(T) over each reply's own tokens; replies of one micro-batch lead back into the same graph."""
+
+
+def measure_logprobs(
+    model: TokenModel, replies: Sequence[Reply], temperature: float, micro_tokens: int, processes: Processes = ALONE
+) -> Tensor:
+    """Log-probabilities of all response tokens under `model` at the sampling temperature, shape (B, T)."""
+
+    def logprobs(ids_BT: Tensor, mask_BT: Tensor) -> list[Tensor]:
+        pieces = pieces_of(model, ids_BT, mask_BT, temperature)
+        return [torch.cat([token_logprobs(logits_NV, ids_N) for logits_NV, ids_N in pieces])]
+
+    return _by_response(replies, logprobs, 1, model.device, micro_tokens, processes)[0].figure_BT
+
+
+def measure_behaviour(
+    model: TokenModel,
+    replies: Sequence[Reply],
+    temperature: float,
+    micro_tokens: int,
+    processes: Processes = ALONE,
+    tape: Tape = Tape.NONE,
+) -> tuple[Measured, Tensor]:
+    """Log-probabilities as above, and the entropies of the distributions that were sampled from, (B, T).
+
+    With a tape the log-probabilities keep their gradient, so that the first update need not compute them again.
+    """
+
+    def both(ids_BT: Tensor, mask_BT: Tensor) -> list[Tensor]:
+        pieces = pieces_of(model, ids_BT, mask_BT, temperature)
+        figures = [
+            (token_logprobs(logits_NV, ids_N), token_entropies(logits_NV.detach())) for logits_NV, ids_N in pieces
+        ]
+        return [torch.cat(parts) for parts in zip(*figures, strict=True)]
+
+    logprobs, entropies = _by_response(replies, both, 2, model.device, micro_tokens, processes, tape)
+    return logprobs, entropies.figure_BT
+
+
+def pieces_of(
+    model: TokenModel, ids_BT: Tensor, mask_BT: Tensor, temperature: float
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Logits at the sampling temperature (N, V) with the tokens that were sampled (N), a few tokens at a time."""
+    ids = torch.split(ids_BT[mask_BT], PIECE)
+    for logits_NV, ids_N in zip(model.logits_in_pieces(ids_BT, mask_BT, PIECE), ids, strict=True):
+        yield at_temperature(logits_NV, temperature), ids_N
+
+
+def measure_values(
+    model: ScalarModel,
+    replies: Sequence[Reply],
+    centre: float,
+    micro_tokens: int,
+    processes: Processes = ALONE,
+    tape: Tape = Tape.NONE,
+) -> Measured:
+    """Values of the states before all response tokens, minus `centre`; with a tape they keep their gradient."""
+
+    def values(ids_BT: Tensor, mask_BT: Tensor) -> list[Tensor]:
+        return [model.values(ids_BT, mask_BT) - centre]
+
+    return _by_response(replies, values, 1, model.device, micro_tokens, processes, tape)[0]
+
+
+def _by_response(
+    replies: Sequence[Reply],
+    measure: Callable[[Tensor, Tensor], Sequence[Tensor]],
+    figures: int,
+    device: torch.device,
+    micro_tokens: int,
+    processes: Processes,
+    tape: Tape = Tape.NONE,
+) -> list[Measured]:
+    """Figures of shape (N) per micro-batch, laid out by response token; processes measure replies of their own."""
+    mask_BT = response_mask(replies)
+    laid_FBT = torch.zeros(figures, *mask_BT.shape)
+    taped: list[dict[int, Tensor]] = [{} for _ in range(figures)]
+    with torch.set_grad_enabled(tape is Tape.GRADIENT):
+        parts = list(micro_batches(range(len(replies)), lambda row: replies[row].length, micro_tokens))
+        for part, counted in in_step(processes, parts, parts[-1]):
+            measured = measure(*batch_of([replies[row] for row in part], device))
+            for number, measured_N in enumerate(measured if counted else ()):
+                part_BT = torch.zeros(len(part), mask_BT.shape[1])
+                part_BT[mask_BT[part]] = measured_N.detach().cpu()
+                laid_FBT[number, part] = part_BT
+                own = torch.split(measured_N, [len(replies[row].response) for row in part])
+                taped[number] |= dict(zip(part, own, strict=True))
+    if tape is Tape.NONE:
+        return [Measured(laid_BT) for laid_BT in laid_FBT]
+    return [
+        Measured(laid_BT, tuple(rows[row] for row in range(len(replies))))
+        for laid_BT, rows in zip(laid_FBT, taped, strict=True)
+    ]

@@ -1,0 +1,66 @@
+"""A stage in a folder of its own, outside any run, with a run's promises.
+
+The folder holds what a stage's folder in a run holds, and the lock beside it. Begun again under the same key the work
+goes on, finished it is only read, and under any other key it is refused, naming what changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from solon.errors import RunError, SolonError
+from solon.runs.artefact import Artefact
+from solon.runs.directory import begin_folder, finished_folder
+from solon.runs.files import refuse_odd_entries, sweep, sync, telling_of
+from solon.runs.interrupt import StopRequest, catching_signals
+from solon.runs.lock import LOCK, SESSION, locked
+from solon.runs.manifest import BEGUN, MANIFEST
+from solon.runs.stage_folder import Report, StageFolder, clear_work, ignore
+from solon.runs.withdrawal import let_go, withdrawing
+
+
+def do_alone(
+    folder: Path,
+    name: str,
+    key: Mapping[str, object],
+    work: Callable[[StageFolder], Artefact],
+    report: Report = ignore,
+    made_with: Mapping[str, object] | None = None,
+) -> Artefact:
+    """The artefact of a stage in `folder`: the finished one, or what `work` makes now.
+
+    `made_with` is what moves rows by rounding alone. Raises RunError when the folder holds something else, a link, a
+    stage begun under another key, or another process at work.
+    """
+    if folder.exists() and not _is_ours(folder):
+        raise RunError("the folder is not empty and is no stage", place=str(folder), remedy="Name a new folder")
+    refuse_odd_entries(folder)
+    with telling_of(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        sync(folder.parent)
+    stop, new = StopRequest(), not any((folder / each).exists() for each in (BEGUN, MANIFEST))
+    try:
+        with locked(folder), catching_signals(stop):
+            sweep(folder)
+            finished = finished_folder(folder, key)
+            if finished is None:
+                with withdrawing(folder, new=new):
+                    return work(begin_folder(folder, (1, name), key, report, stop, made_with))
+            clear_work(folder)
+            return finished
+    except SolonError:
+        if new:
+            let_go(folder)
+        raise
+
+
+def _is_ours(folder: Path) -> bool:
+    if not folder.is_dir():
+        return False
+    names = {entry.name for entry in folder.iterdir()}
+    return bool(names & {BEGUN, MANIFEST}) or names <= {
+        LOCK,
+        SESSION,
+        *(f".{name}.partial" for name in (BEGUN, SESSION)),
+    }

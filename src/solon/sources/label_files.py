@@ -1,0 +1,149 @@
+"""Labelled pairs from files: what a preference model learns outside a run that made its own labels.
+
+Read are Parquet, CSV and JSONL files (`.gz` too) whose rows hold `prompt`, `chosen` and `rejected` as the tables of a
+run hold them, or two transcripts, and `p_chosen`, the probability that the chosen reply is the better one. A finished
+stage ai-feedback is read with its hashes checked. A row whose `outcome` is not `ok`, or which compares nothing, keeps
+that outcome and teaches nothing; a row without a probability is an error that names it, never a label of one half.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from solon.errors import InputError, RunError
+from solon.runs import Artefact, Row, RunDirectory
+from solon.runs.outcome import Outcome
+from solon.runs.rows import assistant_turn
+from solon.sources.columns import Columns
+from solon.sources.comparisons import Comparison, comparison_in, row_of
+from solon.sources.entries import entries
+
+AI_FEEDBACK = "ai-feedback"
+_FORM = 'Write {"prompt": messages, "chosen": messages, "rejected": messages, "p_chosen": 0.8}'
+_SKIPPED = {"empty reply": Outcome.EMPTY, "equal replies": Outcome.UNDECIDED}
+
+
+@dataclass(frozen=True, slots=True)
+class LabelFiles:
+    """The labelled pairs of several sources, in order."""
+
+    found: tuple[Row, ...]
+
+    def rows(self) -> list[Row]:
+        """Rows as the stage preference-model reads them."""
+        return list(self.found)
+
+
+def read_labels(sources: Sequence[Path], columns: Columns | None = None) -> LabelFiles:
+    """The pairs of label files, stage folders and run folders.
+
+    Raises InputError naming file and row for what is missing or malformed, and when no pair is usable at all.
+    """
+    rows = [row for source in sources for row in _rows(source, columns or label_columns())]
+    if sources and not any(row["outcome"] == Outcome.OK for row in rows):
+        raise InputError("no usable labelled pair", place=", ".join(map(str, sources)), remedy=_FORM)
+    return LabelFiles(tuple(rows))
+
+
+def label_columns(called: Mapping[str, str] | None = None) -> Columns:
+    """The columns that labels are read from; raises InputError for an unknown name in `called`."""
+    return Columns(_COLUMNS, called, option="--set preference.columns.", what="label file")
+
+
+def label_file_of(source: Path) -> Path:
+    """The file that holds a source's labels; raises InputError or RunError when there is none."""
+    return _artefact(source).path / "rows.parquet" if source.is_dir() else source
+
+
+def _rows(source: Path, columns: Columns) -> Iterator[Row]:
+    if source.is_dir():
+        records: Iterator[tuple[int, Mapping[str, Any]]] = enumerate(_artefact(source).rows(), start=1)
+        for number, record in records:
+            told = {name: value for name, value in record.items() if value is not None}
+            yield _row(told, f"{source}: row {number}", number)
+        return
+    for entry in entries(source, columns):
+        record = dict(row_of(entry.value, entry.place, _FORM))
+        if source.name.removesuffix(".gz").endswith((".csv", ".tsv")):
+            record |= {"p_chosen": _number(record.get("p_chosen"))}
+        yield _row(record, entry.place, entry.number)
+
+
+def _number(cell: Any) -> Any:
+    """A cell of CSV, which holds texts alone, as the number that it spells."""
+    try:
+        return float(cell)
+    except (TypeError, ValueError):
+        return cell
+
+
+def _artefact(folder: Path) -> Artefact:
+    artefact = RunDirectory.open(folder).finished(AI_FEEDBACK) if (folder / "run.json").exists() else None
+    artefact = artefact or Artefact.open(folder)
+    if artefact is None:
+        raise RunError(
+            "the folder holds no finished labels",
+            place=str(folder),
+            remedy="Give a label file, RUN/06-ai-feedback, or a run that has finished it",
+        )
+    return artefact
+
+
+_OF_AXES = ("row_id", "pair", "prompt", "response_a", "response_b", "axes")
+"""What labels by axis hang on; taken over as it is where a table of our own has it."""
+_COLUMNS = tuple(dict.fromkeys(("prompt", "messages", "chosen", "rejected", "p_chosen", "outcome", *_OF_AXES)))
+
+
+def _row(record: Mapping[str, Any], place: str, number: int) -> Row:
+    """A row of the table that the stage reads; only `ok` rows, and those with labels by axis, have texts."""
+    outcome = _outcome(record.get("outcome"), place)
+    by_axis = _by_axis(record, place)
+    if outcome is not Outcome.OK:
+        return {**by_axis, "outcome": outcome.value}
+    compared = comparison_in(record, number, place)
+    if not isinstance(compared, Comparison):
+        return {**by_axis, "outcome": _SKIPPED.get(compared, Outcome.MALFORMED).value}
+    return {
+        **by_axis,
+        "row_id": compared.prompt.row_id,
+        "prompt": compared.prompt.messages(),
+        "chosen": assistant_turn(compared.chosen),
+        "rejected": assistant_turn(compared.rejected),
+        "p_chosen": _probability(record.get("p_chosen"), place),
+        "outcome": Outcome.OK.value,
+    }
+
+
+def _by_axis(record: Mapping[str, Any], place: str) -> Row:
+    """The columns that labels by axis hang on, where the row has them all."""
+    if not all(record.get(name) for name in _OF_AXES):
+        return {}
+    axes = record["axes"]
+    if not isinstance(axes, list) or not all(isinstance(each, dict) and each.get("axis") for each in axes):
+        raise InputError("'axes' must be a list of labels, each with its 'axis'", place=place, remedy=_FORM)
+    labels = [{**each, "p_a": each.get("p_a")} for each in axes]
+    for each in labels:
+        if each["p_a"] is not None:
+            each["p_a"] = _probability(each["p_a"], place, "p_a")
+    return {name: record[name] for name in _OF_AXES} | {"axes": labels}
+
+
+def _outcome(value: object, place: str) -> Outcome:
+    if value is None:
+        return Outcome.OK
+    try:
+        return Outcome(str(value))
+    except ValueError:
+        known = ", ".join(Outcome)
+        raise InputError(f"unknown outcome {value!r:.40}", place=place, remedy=f"One of: {known}") from None
+
+
+def _probability(value: object, place: str, name: str = "p_chosen") -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise InputError(
+            f"'{name}' must be a probability between 0 and 1, not {value!r:.40}", place=place, remedy=_FORM
+        )
+    return float(value)

@@ -1,0 +1,240 @@
+"""Stage red-team: a pretrained model writes more red-team prompts from human ones (paper, section 3.2).
+
+Each request shows a few human prompts as a numbered list, drawn by a digest of the request's number, and the model goes
+on with the list (few-shot prompting; Perez et al. 2022 call it few-shot red teaming). What it writes is judged by the
+rules of `solon.checks.red_team_rules`; all of it is kept in the table, and what passed is written as a source of
+prompts.
+Requests are made in rounds, each as large as the yield so far says, so that repeats are looked for a few times and not
+after every batch. The human prompts are those of 01-prompts: nothing that is held out is shown.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from solon import prompts
+from solon.checks.red_team_rules import Item, asks, items_of, judge, prompt_of_text, without_repeats
+from solon.config.recipe import RedTeamSettings
+from solon.conversation import Conversation, Role
+from solon.digest import seed_for
+from solon.engines.base import Completion, Engine, Finish
+from solon.errors import StageError
+from solon.feedback.ask import ask
+from solon.runs import Artefact, Row, StageFolder
+from solon.runs.files import write_atomically
+from solon.runs.outcome import Outcome
+from solon.runs.rows import DEFECTS, MESSAGES, STRING, Kind, fit, prompt_in
+from solon.sources.diversity import distinct_runs
+
+CODE = 1
+"""The version of this stage's code; raised with every change that makes other rows of the same inputs."""
+PROMPTS_FILE = "prompts.jsonl"
+LIST_ENDS = ("\n\n",)
+"""A blank line ends a list."""
+FIRST_YIELD = 2
+"""Prompts that a request is taken to give before any was made."""
+SCHEMA = pa.schema(
+    [
+        ("row_id", STRING),
+        ("request", pa.int64()),
+        ("position", pa.int64()),
+        ("prompt", MESSAGES),
+        ("examples", pa.list_(STRING)),
+        ("finish", STRING),
+        ("seed", pa.int64()),
+        ("outcome", STRING),
+        ("defects", DEFECTS),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RedTeamInputs:
+    """The run's seed, the prompts (01-prompts), and how many requests are made and made durable at once."""
+
+    seed: int
+    prompts: Artefact
+    chunk: int = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A human prompt as it is shown: its row, and its first human turn on one line."""
+
+    row_id: str
+    text: str
+
+
+def run(settings: RedTeamSettings, inputs: RedTeamInputs, engine: Engine, out: StageFolder) -> Artefact:
+    """Ask in rounds until `count` prompts pass all rules or the requests run out; publish all that was written.
+
+    Raises StageError when too few human prompts can be shown, or when a round gives no prompt at all.
+    """
+    human = [prompt_in(row) for row in fit(inputs.prompts.rows()) if row["kind"] != Kind.HELPFUL]
+    examples = examples_in(fit(inputs.prompts.rows(), Kind.RED_TEAM), settings)
+    most = settings.requests or settings.count
+
+    def write(requests: Sequence[int]) -> list[Row]:
+        shown = [draw_examples(examples, settings.examples, inputs.seed, request) for request in requests]
+        questions = [prompts.more_questions([example.text for example in each]) for each in shown]
+        seeds = [seed_for(inputs.seed, "red-team", request) for request in requests]
+        completions = ask(engine, questions, seeds, settings.drawing, LIST_ENDS)
+        return [_answer(*each) for each in zip(requests, shown, seeds, completions, strict=True)]
+
+    answers: list[Row] = []
+    judged: list[tuple[Row, Item]] = []
+    kept = 0
+    while kept < settings.count and len(answers) < most:
+        size = min(next_round(settings.count, kept, len(answers)), most - len(answers))
+        requests = range(len(answers), len(answers) + size)
+        answers += out.map(f"requests from {len(answers)}", requests, write, chunk=inputs.chunk)
+        judged = _judge_all(answers, examples, human, settings)
+        before, kept = kept, sum(item.outcome is Outcome.OK for _, item in judged)
+        out.report(min(kept, settings.count), settings.count, f"prompts kept of {len(judged)} written")
+        if kept == before:
+            break
+    if not kept:
+        raise _nothing_kept(judged, out)
+    return _publish(judged, [prompt_of_text(example.text) for example in examples], settings, engine, out)
+
+
+def examples_in(rows: Sequence[Row], settings: RedTeamSettings) -> list[Example]:
+    """What can be shown of the red-team prompts, in the order of their row ids: openings that pass the same rules.
+
+    A dialogue's first human turn stands by itself; later ones ("And then?") mean nothing on a list. Raises StageError
+    when there are fewer than a request shows.
+    """
+    texts: dict[str, Example] = {}
+    for row in sorted(rows, key=lambda row: str(row["row_id"])):
+        opening = next(turn.content for turn in prompt_in(row).turns if turn.role is Role.HUMAN)
+        text = " ".join(opening.split())
+        if settings.shortest <= len(text.split()) <= settings.longest and asks(text):
+            texts.setdefault(text.casefold(), Example(row["row_id"], text))
+    if len(texts) < settings.examples:
+        raise StageError(
+            f"only {len(texts)} human prompts can be shown as examples, and a request shows {settings.examples}",
+            place="red_team.examples",
+            remedy="Name more prompts: --set prompts.red_team=FILE, or show fewer: --set red_team.examples=1",
+        )
+    return list(texts.values())
+
+
+def draw_examples(examples: Sequence[Example], count: int, seed: int, request: int) -> list[Example]:
+    """`count` different examples for a request, drawn by a digest of its number alone."""
+    drawn: dict[int, Example] = {}
+    attempt = 0
+    while len(drawn) < count:
+        place = seed_for(seed, "red-team-example", request, attempt) % len(examples)
+        drawn.setdefault(place, examples[place])
+        attempt += 1
+    return list(drawn.values())
+
+
+def next_round(wanted: int, kept: int, asked: int) -> int:
+    """How many requests to make next: what the yield so far asks for, and a tenth more; at least eight."""
+    per_request = kept / asked if kept else FIRST_YIELD
+    return max(8, math.ceil(1.1 * (wanted - kept) / per_request))
+
+
+def told(facts: Mapping[str, Any]) -> list[str]:
+    """What became of all that was written, and how varied it is, in words, from the stage's facts."""
+    rules = ", ".join(f"{count:,} {rule.replace('_', ' ')}" for rule, count in facts["rules"].items())
+    lines = [f"{facts['kept']:,} of {facts['wanted']:,} prompts from {facts['requests']:,} requests"]
+    lines += [f"refused by rule: {rules}"] if rules else []
+    pairs = ((n, share, facts["distinct_human"][n]) for n, share in facts["distinct"].items())
+    shares = ", ".join(f"{n} word{'s' * (n != '1')} {own:.2f} ({human:.2f})" for n, own, human in pairs)
+    return [*lines, f"distinct runs of {shares}; in brackets {facts['compared']:,} human prompts, as many as compared"]
+
+
+def _answer(request: int, shown: Sequence[Example], seed: int, completion: Completion) -> Row:
+    return {
+        "request": request,
+        "examples": [example.row_id for example in shown],
+        "seed": seed,
+        "text": completion.text,
+        "finish": completion.finish.value,
+    }
+
+
+def _judge_all(
+    answers: Sequence[Row], examples: Sequence[Example], human: Sequence[Conversation], settings: RedTeamSettings
+) -> list[tuple[Row, Item]]:
+    """Every item that was written, with the answer that it stands in."""
+    texts = {example.row_id: example.text for example in examples}
+    found = []
+    for answer in answers:
+        shown = [texts[row_id] for row_id in answer["examples"]]
+        completion = Completion(answer["text"], Finish(answer["finish"]))
+        found += [(answer, judge(item, shown, settings)) for item in items_of(completion, len(shown) + 1)]
+    shown_ones = [prompt_of_text(text) for text in texts.values()]
+    items = without_repeats([item for _, item in found], [*human, *shown_ones], settings)
+    return [(answer, item) for (answer, _), item in zip(found, items, strict=True)]
+
+
+def _publish(
+    judged: Sequence[tuple[Row, Item]],
+    examples: Sequence[Conversation],
+    settings: RedTeamSettings,
+    engine: Engine,
+    out: StageFolder,
+) -> Artefact:
+    rows = _rows(judged, settings.count)
+    kept = [prompt_in(row) for row in rows if row["outcome"] == Outcome.OK]
+    lines = (json.dumps({"prompt": prompt.messages()}, ensure_ascii=False) for prompt in kept)
+    write_atomically(out.path / PROMPTS_FILE, "\n".join(lines) + "\n")
+    compared = min(len(kept), len(examples))
+    facts = {
+        "engine": engine.name,
+        "wanted": settings.count,
+        "kept": len(kept),
+        "requests": len({row["request"] for row in rows}),
+        "rules": dict(Counter(defect for row in rows for defect in row["defects"]).most_common()),
+        "compared": compared,
+        "distinct": distinct_runs(kept[:compared]),
+        "distinct_human": distinct_runs(examples[:compared]),
+    }
+    return out.publish(rows, SCHEMA, facts=facts, files=[PROMPTS_FILE])
+
+
+def _rows(judged: Sequence[tuple[Row, Item]], count: int) -> list[Row]:
+    """The table's rows, up to and with the last prompt that is wanted."""
+    rows: list[Row] = []
+    positions = Counter[int]()
+    for answer, item in judged:
+        if count == 0:
+            break
+        count -= item.outcome is Outcome.OK
+        prompt = prompt_of_text(item.text)
+        rows.append(
+            {
+                "row_id": prompt.row_id,
+                "request": answer["request"],
+                "position": positions[answer["request"]],
+                "prompt": prompt.messages(),
+                "examples": answer["examples"],
+                "finish": answer["finish"],
+                "seed": answer["seed"],
+                "outcome": item.outcome.value,
+                "defects": [item.rule.value] if item.rule else [],
+            }
+        )
+        positions[answer["request"]] += 1
+    return rows
+
+
+def _nothing_kept(judged: Sequence[tuple[Row, Item]], out: StageFolder) -> StageError:
+    counts = Counter(item.rule or item.outcome for _, item in judged)
+    told_of = ", ".join(f"{count} {name.value.replace('_', ' ')}" for name, count in counts.most_common())
+    return StageError(
+        f"no prompt that the model wrote passed the rules: {told_of}",
+        place=str(out.path),
+        remedy="Use a larger model: --set models.red_team=FOLDER in a new run, or cooler drawing: "
+        "--set red_team.drawing.temperature=0.7",
+    )

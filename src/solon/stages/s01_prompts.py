@@ -1,0 +1,239 @@
+"""Stage 01-prompts: the conversations that the method starts from (paper, sections 3.2 and 4.2).
+
+Four kinds of prompts are read: red-team prompts, which ask for harm over one or several turns; helpfulness prompts; and
+two held-out sets, harmful and benign, on which the finished models are measured. A prompt has one kind only: what is
+held out is taken from training, what is a red-team prompt is taken from the helpful ones. Exact duplicates are taken
+once; near ones too when a threshold is set, and then what nearly repeats a held-out prompt is not trained on either.
+Limits keep the lowest row ids, and `split` holds out by them; they are content hashes, so neither the order of a file
+nor the seed of a run matters, a larger limit or share only adds, and new prompts move no old one.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from solon import prompts
+from solon.config.recipe import MeasureSettings, PromptSettings, TooLong
+from solon.engines.base import Engine
+from solon.errors import InputError, ModelError, StageError
+from solon.runs import Artefact, StageFolder
+from solon.runs.outcome import Outcome
+from solon.runs.rows import MESSAGES, STRING, Kind
+from solon.sources.columns import Columns
+from solon.sources.entries import located
+from solon.sources.near_duplicates import NearDuplicates
+from solon.sources.prompt_files import FoundPrompt, PromptFile, read_prompts
+from solon.sources.prompt_sources import Source, sources
+
+CODE = 1
+"""The version of this stage's code; raised with every change that makes other rows of the same inputs."""
+SCHEMA = pa.schema(
+    [
+        ("row_id", STRING),
+        ("kind", STRING),
+        ("prompt", MESSAGES),
+        ("source", STRING),
+        ("line", pa.int64()),
+        ("outcome", STRING),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PromptInputs:
+    """The held-out prompts' settings, and the tokens to keep free beside a prompt of each kind (`room`)."""
+
+    held_out: MeasureSettings
+    reserved: Mapping[Kind, int]
+
+
+@dataclass(slots=True)
+class Found:
+    """The prompts of a source by row id, each with the name of its file, and what was counted on the way."""
+
+    source: Source
+    prompts: dict[str, tuple[FoundPrompt, str]]
+    lines: int = 0
+    bad_lines: int = 0
+    duplicates: int = 0
+    too_long: int = 0
+    overlaps: Counter[str] = field(default_factory=Counter)
+    """Prompts of this source that are of another kind already, by that kind."""
+    refused: int = 0
+    """Prompts that the assistant's chat template refuses."""
+    near_duplicates: int = 0
+    near_overlaps: Counter[str] = field(default_factory=Counter)
+    """Prompts that nearly repeat one of another kind, by that kind."""
+
+    def facts(self, of: int, kept: int) -> dict[str, Any]:
+        """What the manifest says of the source: `of` prompts could be drawn, `kept` were."""
+        counts = {
+            name: getattr(self, name) for name in ("lines", "bad_lines", "refused", "duplicates", "near_duplicates")
+        }
+        overlaps = {"overlaps": dict(self.overlaps), "near_overlaps": dict(self.near_overlaps)}
+        return {"source": self.source.name, **counts, **overlaps, "of": of, "too_long": self.too_long, "kept": kept}
+
+
+def run(settings: PromptSettings, inputs: PromptInputs, engine: Engine, out: StageFolder) -> Artefact:
+    """Read, deduplicate, measure against the engine's window and draw the prompts of all four kinds.
+
+    Raises InputError for a file that is missing, empty or malformed and for a prompt that is too long, and StageError
+    when nothing is left of a training set once the held-out prompts are taken out.
+    """
+    wanted = sources(settings, inputs.held_out)
+    files = _read(wanted, settings)
+    near = _near_duplicates(settings, files)
+    taken: dict[str, Kind] = {}
+    rows: list[dict[str, Any]] = []
+    facts: dict[str, Any] = {}
+    for done, source in enumerate(wanted, start=1):
+        found = _find(source, files, taken)
+        drawn = _draw(settings, found, near, engine, inputs.reserved[source.kind])
+        if not drawn:
+            raise _nothing_left(found)
+        taken |= dict.fromkeys(drawn, source.kind)
+        rows += [_row(row_id, *found.prompts[row_id], source.kind) for row_id in drawn]
+        facts[source.kind.value] = found.facts(len(found.prompts), len(drawn))
+        out.report(done, len(Kind), f"{len(drawn)} {source.kind.value} prompts")
+    return out.publish(rows, SCHEMA, facts=facts)
+
+
+def told(facts: Mapping[str, Any]) -> list[str]:
+    """What was left out of each kind, in words, from the stage's facts; kinds that lost nothing are not mentioned."""
+    lines = []
+    for kind, counts in facts.items():
+        overlaps = [f"{count} held as {other}" for other, count in counts["overlaps"].items()]
+        near = [f"{count} nearly repeat {other}" for other, count in counts["near_overlaps"].items()]
+        counted = [f"{counts[name]} {name.replace('_', ' ')}" for name in _TOLD if counts[name]]
+        if counted or overlaps or near:
+            lines.append(f"{kind}: {counts['kept']:,} prompts; left out: {', '.join([*counted, *overlaps, *near])}")
+    return lines
+
+
+_TOLD = ("bad_lines", "refused", "duplicates", "near_duplicates", "too_long")
+
+
+def _read(wanted: Sequence[Source], settings: PromptSettings) -> dict[str, PromptFile]:
+    """Every file or dataset that is named, by its name and read once."""
+    names = dict.fromkeys(name for source in wanted for name in source.names)
+    columns = Columns(called=settings.columns)
+    read = {name: read_prompts(located(name), bad_lines=settings.bad_lines, columns=columns) for name in names}
+    columns.refuse_unmet(", ".join(names))
+    return read
+
+
+def _near_duplicates(settings: PromptSettings, files: Mapping[str, PromptFile]) -> NearDuplicates[str, Kind] | None:
+    if settings.near_duplicates is None:
+        return None
+    every = {prompt.conversation.row_id: prompt.conversation for file in files.values() for prompt in file.prompts}
+    return NearDuplicates(settings.near_duplicates, every)
+
+
+def _find(source: Source, files: Mapping[str, PromptFile], taken: Mapping[str, Kind]) -> Found:
+    """The prompts of a source that lie in its part of a split and are of no other kind already."""
+    found = Found(source, {})
+    for name in source.names:
+        found.lines += files[name].lines
+        found.bad_lines += len(files[name].bad)
+        for prompt in files[name].prompts:
+            row_id = prompt.conversation.row_id
+            if not source.holds(row_id):
+                continue
+            if row_id in found.prompts:
+                found.duplicates += 1
+            elif row_id in taken:
+                found.overlaps[taken[row_id].value] += 1
+            else:
+                found.prompts[row_id] = prompt, name
+    return found
+
+
+def _draw(
+    settings: PromptSettings, found: Found, near: NearDuplicates[str, Kind] | None, engine: Engine, reserved: int
+) -> list[str]:
+    """The lowest row ids that fit the window and repeat nothing, up to the limit; counts what was met on the way."""
+    kind, drawn = found.source.kind, list[str]()
+    for row_id in sorted(found.prompts):
+        if len(drawn) == found.source.limit:
+            break
+        twin = near.match(row_id) if near else None
+        if twin is kind:
+            found.near_duplicates += 1
+        elif twin is not None:
+            found.near_overlaps[twin.value] += 1
+        elif (tokens := _tokens(settings, found, row_id, engine)) is None:
+            found.refused += 1
+        elif _fits(settings, found.prompts[row_id][0], tokens, reserved, engine.window):
+            drawn.append(row_id)
+            if near:
+                near.keep(row_id, kind)
+        else:
+            found.too_long += 1
+    return drawn
+
+
+def _tokens(settings: PromptSettings, found: Found, row_id: str, engine: Engine) -> int | None:
+    """A prompt's tokens; None for one that the chat template refuses where so many bad lines are allowed.
+
+    Templates may demand that turns alternate, or that a human opens. Raises InputError beyond the lines allowed.
+    """
+    prompt, _ = found.prompts[row_id]
+    try:
+        return engine.count_tokens(prompts.reply(prompt.conversation))
+    except ModelError as error:
+        bad = found.bad_lines + found.refused + 1
+        if bad <= settings.bad_lines:
+            return None
+        raise InputError(
+            error.cause,
+            place=prompt.place,
+            remedy=f"{error.remedy}, or leave out such prompts: --set prompts.bad_lines={bad}",
+        ) from error
+
+
+def _fits(settings: PromptSettings, prompt: FoundPrompt, tokens: int, reserved: int, window: int) -> bool:
+    """Whether a prompt leaves room in the window; raises InputError when it does not and is not to be dropped."""
+    if tokens + reserved <= window:
+        return True
+    if settings.too_long is TooLong.DROP:
+        return False
+    raise _too_long(prompt.place, tokens, reserved, window)
+
+
+def _row(row_id: str, prompt: FoundPrompt, file: str, kind: Kind) -> dict[str, Any]:
+    return {
+        "row_id": row_id,
+        "kind": kind.value,
+        "prompt": prompt.conversation.messages(),
+        "source": file,
+        "line": prompt.line,
+        "outcome": Outcome.OK.value,
+    }
+
+
+def _too_long(place: str, tokens: int, reserved: int, window: int) -> InputError:
+    return InputError(
+        f"the prompt has {tokens} tokens and needs {reserved} more for replies, examples and principles, "
+        f"but the window is {window}",
+        place=place,
+        remedy="To leave out such prompts: --set prompts.too_long=drop",
+    )
+
+
+def _nothing_left(found: Found) -> StageError:
+    source = found.source
+    reasons = [f"{found.too_long} are too long"] if found.too_long else []
+    reasons += [f"{found.refused} are refused by the chat template"] if found.refused else []
+    reasons += [f"{count} are {kind} prompts too" for kind, count in found.overlaps.items()]
+    reasons += [f"{count} nearly repeat {kind} prompts" for kind, count in found.near_overlaps.items()]
+    reasons = reasons or ["none of them fell into this part of the split"]
+    return StageError(
+        f"no {source.kind.value} prompts are left: {', '.join(reasons)}",
+        place=source.name,
+        remedy=f"Name another file: --set {source.setting}=FILE, or hold out fewer: --set measure.limit=N",
+    )

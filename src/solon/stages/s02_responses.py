@@ -1,0 +1,96 @@
+"""Stage 02-responses: the helpful-only assistant answers (paper, sections 3.1 and 3.2).
+
+Each red-team prompt gets one reply, the first text of its chain of critiques and revisions. Each helpfulness prompt
+gets several, which are mixed into SL-CAI training so that the model stays as helpful as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from solon import prompts
+from solon.checks.texts import check_reply
+from solon.config.recipe import ResponseSettings
+from solon.conversation import Conversation
+from solon.digest import seed_for
+from solon.engines.base import Completion, Engine
+from solon.feedback.ask import ask
+from solon.runs import Artefact, Row, StageFolder
+from solon.runs.rows import DEFECTS, MESSAGES, STRING, Kind, assistant_turn, count_defects, fit, prompt_in
+
+CODE = 1
+"""The version of this stage's code; raised with every change that makes other rows of the same inputs."""
+SCHEMA = pa.schema(
+    [
+        ("row_id", STRING),
+        ("kind", STRING),
+        ("sample", pa.int64()),
+        ("prompt", MESSAGES),
+        ("completion", MESSAGES),
+        ("thinking", STRING),
+        ("finish", STRING),
+        ("seed", pa.int64()),
+        ("outcome", STRING),
+        ("defects", DEFECTS),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseInputs:
+    """The run's seed, the prompts (01-prompts), and how many are asked and made durable at once."""
+
+    seed: int
+    prompts: Artefact
+    chunk: int = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One reply that is asked for."""
+
+    row_id: str
+    kind: Kind
+    sample: int
+    conversation: Conversation
+    seed: int
+
+
+def run(settings: ResponseSettings, inputs: ResponseInputs, engine: Engine, out: StageFolder) -> Artefact:
+    """Draw one reply to each red-team prompt and `helpful_samples` to each helpfulness prompt, check them, publish."""
+    asked = [
+        Asked(row["row_id"], Kind(row["kind"]), sample, prompt_in(row), _seed(inputs.seed, row["row_id"], sample))
+        for row in fit(inputs.prompts.rows(), Kind.RED_TEAM, Kind.HELPFUL)
+        for sample in range(settings.helpful_samples if row["kind"] == Kind.HELPFUL else 1)
+    ]
+
+    def answer(batch: Sequence[Asked]) -> list[Row]:
+        questions = [prompts.reply(item.conversation) for item in batch]
+        replies = ask(engine, questions, [item.seed for item in batch], settings.drawing)
+        return [_row(item, reply) for item, reply in zip(batch, replies, strict=True)]
+
+    rows = out.map("replies", asked, answer, chunk=inputs.chunk)
+    return out.publish(rows, SCHEMA, facts={"engine": engine.name, "defects": count_defects(rows)})
+
+
+def _seed(run_seed: int, row_id: str, sample: int) -> int:
+    return seed_for(run_seed, "responses", row_id, sample)
+
+
+def _row(asked: Asked, reply: Completion) -> Row:
+    checked = check_reply(reply)
+    return {
+        "row_id": asked.row_id,
+        "kind": asked.kind.value,
+        "sample": asked.sample,
+        "prompt": asked.conversation.messages(),
+        "completion": assistant_turn(checked.text),
+        "thinking": reply.thinking or None,
+        "finish": reply.finish.value,
+        "seed": asked.seed,
+        "outcome": checked.outcome.value,
+        "defects": [defect.value for defect in checked.defects],
+    }

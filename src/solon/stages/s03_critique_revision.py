@@ -1,0 +1,299 @@
+"""Stage 03-critique-revision: the supervised half of the method's data (paper, section 3.1).
+
+The reply to a red-team prompt is revised several times. At each step a principle is drawn at random for the prompt, the
+model writes a critique of the last reply by that principle, and revises the reply in the light of its critique; in the
+direct mode the critique is left out (section 3.5). Worked examples in the same format stand in front. Every step keeps
+its principle, critique and revision. A step that fails keeps its record, with what was written, and the chain goes on
+from the last good reply; a critique that fails its checks is not shown to the reviser, and the step has no revision.
+Rows stay on the disk (the paper has 182,831 prompts, four steps each): a chunk is made of the same chunk of the step
+before it, so no more than a chunk is in memory.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import Any
+
+import pyarrow as pa
+
+from solon import prompts
+from solon.checks.rules import Defect
+from solon.checks.texts import Checked, Shown, check_critique, check_revision
+from solon.config.recipe import RevisionMode, RevisionSettings
+from solon.constitution.constitution import (
+    Constitution,
+    CritiqueExample,
+    RevisionPrinciple,
+    draw,
+    revision_principles,
+    worked_critiques,
+)
+from solon.conversation import Conversation
+from solon.digest import seed_for
+from solon.engines.base import Completion, Engine
+from solon.errors import StageError
+from solon.evals.judge_check.critic import AssessCritic
+from solon.feedback.ask import ask
+from solon.runs import Artefact, Lazy, Row, StageFolder
+from solon.runs.outcome import Outcome, count_outcomes
+from solon.runs.rows import (
+    DEFECTS,
+    MESSAGES,
+    STRING,
+    Kind,
+    assistant_turn,
+    most_frequent,
+    prompt_in,
+    reply_in,
+)
+
+CODE = 1
+"""The version of this stage's code; raised with every change that makes other rows of the same inputs."""
+SCHEMA = pa.schema(
+    [
+        ("row_id", STRING),
+        ("step", pa.int64()),
+        ("prompt", MESSAGES),
+        ("before", STRING),
+        ("principle_id", STRING),
+        ("critique", STRING),
+        ("critique_thinking", STRING),
+        ("critique_seed", pa.int64()),
+        ("critique_finish", STRING),
+        ("critique_outcome", STRING),
+        ("critique_defects", DEFECTS),
+        ("completion", MESSAGES),
+        ("thinking", STRING),
+        ("finish", STRING),
+        ("seed", pa.int64()),
+        ("critic", STRING),
+        ("reviser", STRING),
+        ("outcome", STRING),
+        ("defects", DEFECTS),
+    ]
+)
+
+
+NO_CRITIQUE: Row = {
+    "critique": None,
+    "critique_thinking": None,
+    "critique_seed": None,
+    "critique_finish": None,
+    "critique_outcome": None,
+    "critique_defects": [],
+    "critic": None,
+}
+"""The critique's columns in the direct mode."""
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionInputs:
+    """The run's seed, the constitution, the replies (02-responses), how many are asked at once, and a measure."""
+
+    seed: int
+    constitution: Constitution
+    responses: Artefact
+    chunk: int = 128
+    assess: AssessCritic | None = None
+    """Measures critic and reviser on questions with known answers, for the facts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One step of one chain: the reply to be revised, the principle drawn, and the critique once there is one."""
+
+    row_id: str
+    conversation: Conversation
+    reply: str
+    step: int
+    principle: RevisionPrinciple
+    critique: Row | None = None
+    """The critique's columns; None before it is written, and in the direct mode."""
+
+
+def run(
+    settings: RevisionSettings, inputs: RevisionInputs, critic: Engine, out: StageFolder, reviser: Engine | None = None
+) -> Artefact:
+    """Critique and revise each good red-team reply `steps` times, a fresh principle each time; publish every step.
+
+    The critic revises too when there is no `reviser`.
+    """
+    reviser = reviser or critic
+    principles = revision_principles(settings, inputs.constitution)
+    examples = worked_critiques(settings, inputs.constitution)
+    last = _good_replies(inputs.responses)
+    steps: list[Lazy[Row]] = []
+    for step in range(1, settings.steps + 1):
+        links: Sequence[Link] = _links(last, step, principles, inputs.seed)
+        if settings.mode is RevisionMode.CRITIQUED:
+            links = _criticise(settings, inputs, links, examples, critic, out)
+        last = _revise(settings, inputs, links, examples, reviser, out)
+        steps.append(last)
+    fitness = {"fitness": inputs.assess(critic, reviser)} if inputs.assess else {}
+    names = {"critic": critic.name, "reviser": reviser.name}
+    facts = {**names, **_facts(steps, inputs, principles), **fitness}
+    return out.publish(chain.from_iterable(steps), SCHEMA, facts=facts)
+
+
+def _good_replies(responses: Artefact) -> Lazy[Row]:
+    outcomes = _red_team_outcomes(responses)
+    good = [number for number, outcome in outcomes.items() if outcome == Outcome.OK]
+    if not good:
+        counts = count_outcomes(outcomes.values())
+        found = ", ".join(f"{outcome} {count}" for outcome, count in counts.items()) or "there are no red-team prompts"
+        raise StageError(
+            f"no red-team prompt has a good reply to revise: {found}",
+            place=str(responses.path),
+            remedy="If replies are cut off, raise the limit: --set responses.drawing.max_tokens=512",
+        )
+    return responses.stream(good)
+
+
+def _red_team_outcomes(responses: Artefact) -> dict[int, str]:
+    """The outcomes of the replies to red-team prompts, by the number of their row."""
+    kinds = zip(responses.column("kind"), responses.column("outcome"), strict=True)
+    return {number: outcome for number, (kind, outcome) in enumerate(kinds) if kind == Kind.RED_TEAM}
+
+
+def _links(last: Lazy[Row], step: int, principles: Sequence[RevisionPrinciple], seed: int) -> Lazy[Link]:
+    """The links of a step, made of the rows of the step before it (of the replies, for the first)."""
+
+    def link(row: Row) -> Link:
+        row_id = row["row_id"]
+        reply = reply_in(row) if row["outcome"] == Outcome.OK else row["before"]
+        return Link(row_id, prompt_in(row), reply, step, draw(principles, seed, row_id, step))
+
+    return Lazy(len(last), lambda start, stop: [link(row) for row in last[start:stop]])
+
+
+def _criticise(
+    settings: RevisionSettings,
+    inputs: RevisionInputs,
+    links: Sequence[Link],
+    examples: Sequence[CritiqueExample],
+    critic: Engine,
+    out: StageFolder,
+) -> Lazy[Link]:
+    """The links with their critiques."""
+
+    def criticise(batch: Sequence[Link]) -> list[Row]:
+        questions = [prompts.critique(link.conversation, link.reply, link.principle, examples) for link in batch]
+        seeds = [seed_for(inputs.seed, "critique", link.row_id, link.step) for link in batch]
+        critiques = ask(critic, questions, seeds, settings.critique)
+        worked = [each.critique for each in examples]
+        return [
+            {
+                **_critique_columns(critique, check_critique(critique, _shown(link, worked))),
+                "critique_seed": seed,
+                "critic": critic.name,
+            }
+            for link, critique, seed in zip(batch, critiques, seeds, strict=True)
+        ]
+
+    critiques = out.stream(f"critique-{links[0].step}", links, criticise, chunk=inputs.chunk)
+
+    def criticised(start: int, stop: int) -> list[Link]:
+        pairs = zip(links[start:stop], critiques[start:stop], strict=True)
+        return [replace(link, critique=critique) for link, critique in pairs]
+
+    return Lazy(len(links), criticised)
+
+
+def _revise(
+    settings: RevisionSettings,
+    inputs: RevisionInputs,
+    links: Sequence[Link],
+    examples: Sequence[CritiqueExample],
+    reviser: Engine,
+    out: StageFolder,
+) -> Lazy[Row]:
+    """The rows of one step: a revision of every reply whose critique is good, and a record of the others."""
+
+    def revise(batch: Sequence[Link]) -> list[Row]:
+        ready = [link for link in batch if _critique_failed(link) is None]
+        questions = [
+            prompts.revision(link.conversation, link.reply, link.principle, _critique_text(link), examples)
+            for link in ready
+        ]
+        seeds = {link.row_id: seed_for(inputs.seed, "revision", link.row_id, link.step) for link in batch}
+        revisions = ask(reviser, questions, [seeds[link.row_id] for link in ready], settings.revision)
+        written = {link.row_id: revision for link, revision in zip(ready, revisions, strict=True)}
+        worked = [each.revision for each in examples]
+        return [
+            {**_row(link, written.get(link.row_id), worked), "seed": seeds[link.row_id], "reviser": reviser.name}
+            for link in batch
+        ]
+
+    return out.stream(f"revision-{links[0].step}", links, revise, chunk=inputs.chunk)
+
+
+def _shown(link: Link, examples: Sequence[str]) -> Shown:
+    requests = (link.principle.critique_request, link.principle.revision_request)
+    return Shown(link.conversation.turns[-1].content, requests, tuple(examples), _critique_text(link), link.reply)
+
+
+def _critique_text(link: Link) -> str | None:
+    return None if link.critique is None else str(link.critique["critique"])
+
+
+def _critique_failed(link: Link) -> Outcome | None:
+    """What is wrong with the link's critique, or None when nothing is, or there is to be none."""
+    if link.critique is None or link.critique["critique_outcome"] == Outcome.OK:
+        return None
+    return Outcome(link.critique["critique_outcome"])
+
+
+def _critique_columns(critique: Completion, checked: Checked) -> Row:
+    return {
+        "critique": checked.text,
+        "critique_thinking": critique.thinking or None,
+        "critique_finish": critique.finish.value,
+        "critique_outcome": checked.outcome.value,
+        "critique_defects": [defect.value for defect in checked.defects],
+    }
+
+
+def _row(link: Link, revision: Completion | None, worked: Sequence[str]) -> Row:
+    """The record of a step; without a revision its outcome is that of its critique."""
+    failed = _critique_failed(link) or Outcome.PROVIDER_ERROR
+    checked = Checked("", failed) if revision is None else check_revision(revision, _shown(link, worked))
+    critique = link.critique or NO_CRITIQUE
+    return {
+        "row_id": link.row_id,
+        "step": link.step,
+        "prompt": link.conversation.messages(),
+        "before": link.reply,
+        "principle_id": link.principle.id,
+        **critique,
+        "completion": assistant_turn(checked.text),
+        "thinking": None if revision is None else revision.thinking or None,
+        "finish": None if revision is None else revision.finish.value,
+        "outcome": checked.outcome.value,
+        "defects": [defect.value for defect in checked.defects],
+    }
+
+
+def _facts(
+    steps: Iterable[Iterable[Row]], inputs: RevisionInputs, principles: Sequence[RevisionPrinciple]
+) -> Mapping[str, Any]:
+    by_step: dict[str, Counter[str]] = {}
+    critiques, critique_defects, defects, drawn = Counter[str](), Counter[str](), Counter[str](), Counter[str]()
+    for row in chain.from_iterable(steps):
+        by_step.setdefault(str(row["step"]), Counter())[row["outcome"]] += 1
+        critiques.update([row["critique_outcome"]] if row["critique_outcome"] is not None else [])
+        critique_defects.update(row["critique_defects"])
+        defects.update(row["defects"])
+        drawn[row["principle_id"]] += 1
+    not_begun = (outcome for outcome in _red_team_outcomes(inputs.responses).values() if outcome != Outcome.OK)
+    return {
+        "not_begun": count_outcomes(not_begun),
+        "by_step": {step: count_outcomes(outcomes.elements()) for step, outcomes in by_step.items()},
+        "critiques": count_outcomes(critiques.elements()),
+        "critique_defects": most_frequent(critique_defects),
+        "defects": most_frequent(defects),
+        "unchanged": defects[Defect.UNCHANGED],
+        "principles": {principle.id: drawn[principle.id] for principle in principles},
+    }

@@ -1,0 +1,93 @@
+"""Stage 05-response-pairs: the SL-CAI model answers every red-team prompt twice (paper, section 4.1).
+
+Both replies are drawn alike and differ in their seeds alone, so that neither place in the pair says anything about the
+quality of what stands there. A prompt may get several pairs, numbered from 1: few prompts then still give many labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from solon import prompts
+from solon.checks.texts import check_reply
+from solon.config.recipe import PairSettings
+from solon.digest import seed_for
+from solon.engines.base import Completion, Engine
+from solon.feedback.ask import ask
+from solon.runs import Artefact, Row, StageFolder
+from solon.runs.outcome import Outcome
+from solon.runs.rows import DEFECTS, MESSAGES, STRING, Kind, count_defects, fit, prompt_in
+
+CODE = 1
+"""The version of this stage's code; raised with every change that makes other rows of the same inputs."""
+SCHEMA = pa.schema(
+    [
+        ("row_id", STRING),
+        ("pair", pa.int64()),
+        ("prompt", MESSAGES),
+        ("response_a", STRING),
+        ("response_b", STRING),
+        ("thinking_a", STRING),
+        ("thinking_b", STRING),
+        ("seed_a", pa.int64()),
+        ("seed_b", pa.int64()),
+        ("finish_a", STRING),
+        ("finish_b", STRING),
+        ("outcome", STRING),
+        ("defects", DEFECTS),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PairInputs:
+    """The run's seed, the prompts (01-prompts), how many are asked and made durable at once, and which kinds.
+
+    `first` is the number of a prompt's first pair: a later round goes on counting, and so draws other replies.
+    """
+
+    seed: int
+    prompts: Artefact
+    chunk: int = 128
+    kinds: tuple[Kind, ...] = (Kind.RED_TEAM,)
+    first: int = 1
+
+
+def run(settings: PairSettings, inputs: PairInputs, engine: Engine, out: StageFolder) -> Artefact:
+    """Draw two replies for each pair of each prompt of the kinds in question, check both, publish the pairs."""
+    numbers = range(inputs.first, inputs.first + settings.per_prompt)
+    wanted = [{**row, "pair": number} for row in fit(inputs.prompts.rows(), *inputs.kinds) for number in numbers]
+
+    def answer_twice(batch: Sequence[Row]) -> list[Row]:
+        questions = [prompts.reply(prompt_in(row)) for row in batch for _ in "ab"]
+        drawn = [(row["row_id"], row["pair"], place) for row in batch for place in "ab"]
+        seeds = [seed_for(inputs.seed, "response-pairs", *each) for each in drawn]
+        replies = ask(engine, questions, seeds, settings.drawing)
+        return [_row(row, seeds[2 * i : 2 * i + 2], replies[2 * i : 2 * i + 2]) for i, row in enumerate(batch)]
+
+    rows = out.map("pairs", wanted, answer_twice, chunk=inputs.chunk)
+    same = sum(row["response_a"] == row["response_b"] for row in fit(rows))
+    return out.publish(rows, SCHEMA, facts={"engine": engine.name, "identical": same, "defects": count_defects(rows)})
+
+
+def _row(prompt: Row, seeds: Sequence[int], replies: Sequence[Completion]) -> Row:
+    a, b = (check_reply(reply) for reply in replies)
+    failed = [checked.outcome for checked in (a, b) if checked.outcome is not Outcome.OK]
+    return {
+        "row_id": prompt["row_id"],
+        "pair": prompt["pair"],
+        "prompt": prompt["prompt"],
+        "response_a": a.text,
+        "response_b": b.text,
+        "thinking_a": replies[0].thinking or None,
+        "thinking_b": replies[1].thinking or None,
+        "seed_a": seeds[0],
+        "seed_b": seeds[1],
+        "finish_a": replies[0].finish.value,
+        "finish_b": replies[1].finish.value,
+        "outcome": (failed[0] if failed else Outcome.OK).value,
+        "defects": [defect.value for checked in (a, b) for defect in checked.defects],
+    }

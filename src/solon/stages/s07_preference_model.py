@@ -1,0 +1,273 @@
+"""Stage 07-preference-model: one model that scores replies, from AI and human comparisons (paper, section 4.1).
+
+Harmlessness comes from the feedback model's soft labels, helpfulness from people's choices, which count as certain.
+Each pair goes through the model in one forward pass, and the score is read at the end token. Some prompts are held out:
+on them accuracy and calibration are measured by source, and the mean score over their replies becomes the centre, which
+reinforcement learning takes as zero. The folder is saved with a chat template that writes what is scored, and with
+golden scores, so that any other program can be checked to read it as it was trained.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from solon.config.recipe import EngineSettings, LabelsUsed, PreferenceSettings
+from solon.conversation import Conversation
+from solon.digest import digest, seed_for, uniform_for
+from solon.engines.tokens import PromptTokenizer
+from solon.errors import StageError
+from solon.feedback.labelling import on_axis
+from solon.reward.golden import ROWS, write_golden
+from solon.reward.model import CENTRE, PreferenceModel
+from solon.reward.pair_calibration import agreement
+from solon.reward.scored_text import ScoredText
+from solon.reward.scorer import Scorer
+from solon.runs import Artefact, Row, StageFolder
+from solon.runs.outcome import count_outcomes
+from solon.runs.rows import TRAINING_METRICS, Labels, comparable, fit, prompt_in
+from solon.sources.comparisons import Comparison, read_all_comparisons
+from solon.training.batches import PairExample
+from solon.training.distributed.sharded import put_together, scalar_model
+from solon.training.encoding import Encoding
+from solon.training.learner import EPSILON, Learner
+from solon.training.loop import Log, is_held_out, session_in, train
+from solon.training.models import (
+    arithmetic,
+    grow_preference_model,
+    inner,
+    load_tokenizer,
+    save_model,
+    trainable_parameters,
+    window_of,
+    with_adapter,
+)
+from solon.training.objectives import PreferenceObjective
+from solon.training.out_of_memory import within_memory
+
+CODE = 1
+"""The version of this stage's code; raised with every change that makes other rows of the same inputs."""
+
+
+AI, HUMAN, HUMAN_HARMLESSNESS = "ai", "human", "human-harmlessness"
+"""Who compared: the feedback model, and people who compared helpfulness or harmlessness."""
+SCHEMA = TRAINING_METRICS.append(pa.field("accuracy", pa.float64()))
+
+
+class Side(StrEnum):
+    """Which of two preference models with no prompt in common."""
+
+    RUN = "run"
+    """The one that the policy learns from."""
+    HELD_OUT = "held-out"
+    """The one that only watches (Bai et al. 2022a, section 4.2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The part of the labelled pairs that one of two models learns: `share` of the prompts are the held-out one's."""
+
+    side: Side
+    share: float
+
+    def holds(self, row_id: str, seed: int) -> bool:
+        """Whether the pairs of a prompt belong to this side: a draw by the run's seed and the prompt's content."""
+        watched = uniform_for(seed, "held-out preference model", row_id) < self.share
+        return watched is (self.side is Side.HELD_OUT)
+
+
+@dataclass(frozen=True, slots=True)
+class PreferenceInputs:
+    """The run's seed, the model to grow from, how prompts are shown, the AI labels (06), and human comparisons.
+
+    `human` is a file of comparisons of helpfulness, `human_harmlessness` one of harmlessness; `part` is what of all is
+    learned where a second model learns the rest, all of them when None.
+    """
+
+    seed: int
+    base: Path
+    engine: EngineSettings
+    feedback: Labels
+    human: Path | None = None
+    human_harmlessness: Path | None = None
+    part: Part | None = None
+
+
+Labelled = tuple[str, str, Conversation, str, str, float]
+"""Source, row id, prompt, chosen and rejected reply, P(chosen is better)."""
+
+
+def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder) -> Artefact:
+    """Train on soft labels and human choices, measure on held-out prompts, save model and centre, publish."""
+    tokenizer = load_tokenizer(inputs.base)
+    files = {HUMAN: inputs.human, HUMAN_HARMLESSNESS: inputs.human_harmlessness}
+    brought = {source: file for source, file in files.items() if file and settings.human_weight}
+    people = read_all_comparisons(brought, settings.columns)
+    rows = inputs.feedback.rows()
+    if settings.axis is not None:
+        rows = on_axis(rows, settings.axis, inputs.seed)
+    labelled = _ai(rows, settings.labels)
+    for source, compared in people.items():
+        labelled += drawn_human(compared.rows, settings.limit_human, inputs.seed, source)
+    if (part := inputs.part) is not None:
+        labelled = [pair for pair in labelled if part.holds(pair[1], inputs.seed)]
+    with arithmetic(inputs.engine), within_memory("preference.training.micro_tokens", settings.training.micro_tokens):
+        model = _grown(inputs, tokenizer)
+        texts = PromptTokenizer.of(tokenizer, inputs.engine)
+        encoding = Encoding(texts, window_of(model, inputs.engine))
+        pairs = [pair for pair in _pairs(labelled, encoding, settings.human_weight) if _fits(pair, encoding)]
+        share = settings.training.held_out
+        held_out = [pair for pair in pairs if is_held_out(pair.row_id, share, inputs.seed)]
+        training = [pair for pair in pairs if not is_held_out(pair.row_id, share, inputs.seed)]
+        if not training:
+            raise StageError("there is no labelled pair to train on", remedy="Look at the outcomes of ai-feedback")
+        adapted = with_adapter(model, settings.training.adapter, inputs.seed)
+        reading = scalar_model(adapted, out.processes)
+        learner = Learner(
+            trainable_parameters(adapted),
+            clip=settings.training.clip,
+            epsilon=EPSILON,
+            weight_decay=settings.training.weight_decay,
+            processes=out.processes,
+        )
+        objective = PreferenceObjective(reading)
+        log = train(learner, objective, training, held_out, settings.training, inputs.seed, session_in(out))
+        adapter, seed = settings.training.adapter, inputs.seed
+        adapted = put_together(adapted, lambda: with_adapter(_grown(inputs, tokenizer), adapter, seed), out.processes)
+        if out.follows:
+            return out.follow()
+        scorer = PreferenceModel(adapted, encoding)
+        measured = evaluate(scorer, held_out)
+        centre = _centre(scorer, held_out or training)
+        setattr(inner(adapted).config, CENTRE, centre)
+        form = ScoredText(texts)
+        saved = PreferenceModel(save_model(adapted, texts, out.path / "model"), encoding)
+        examples = _for_golden(labelled, share, inputs.seed)
+        golden = write_golden(out.path / "model", Scorer(out.name, saved, form), examples, inputs.engine)
+    facts = {
+        **measured,
+        "centre": centre,
+        "centre_from": "held_out" if held_out else "training",
+        "examples": dict(Counter(pair.source for pair in training)),
+        "held_out_examples": dict(Counter(pair.source for pair in held_out)),
+        "too_long": len(labelled) - len(pairs),
+        "empty": len(fit(rows)) - len(comparable(rows)),
+        "labels": count_outcomes(row["outcome"] for row in rows),
+        "human_skipped": dict(sum((compared.skipped for compared in people.values()), Counter[str]())),
+        "golden_scores": golden,
+        **_told(log),
+    }
+    return out.publish([_metrics(row) for row in log.rows], SCHEMA, facts=facts, files=["model"])
+
+
+def told(facts: Mapping[str, Any]) -> list[str]:
+    """What of the human comparisons was left out, in words, from the stage's facts."""
+    return [f"human comparisons skipped: {count:,} ({why})" for why, count in facts["human_skipped"].items()]
+
+
+def _grown(inputs: PreferenceInputs, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    """The model with a fresh head; that of the held-out model is drawn apart, so that the two begin apart."""
+    apart = (inputs.part.side.value,) if inputs.part is not None and inputs.part.side is Side.HELD_OUT else ()
+    head = seed_for(inputs.seed, "preference head", *apart)
+    end = PromptTokenizer.of(tokenizer, inputs.engine).end
+    return grow_preference_model(inputs.base, tokenizer, inputs.engine, head, end)
+
+
+def evaluate(scorer: PreferenceModel, pairs: Sequence[PairExample]) -> dict[str, dict[str, float]]:
+    """Accuracy, Brier score and expected calibration error by source; a measure without cases is left out."""
+    found: dict[str, dict[str, float]] = {"accuracy": {}, "brier": {}, "ece": {}}
+    differences_B = _scores(scorer, pairs, "chosen") - _scores(scorer, pairs, "rejected")
+    labels_B = torch.tensor([pair.p_chosen for pair in pairs])
+    for source in sorted({pair.source for pair in pairs}):
+        of_B = torch.tensor([pair.source == source for pair in pairs])
+        measured = agreement(differences_B[of_B], labels_B[of_B])
+        if measured.accuracy is not None:
+            found["accuracy"][source] = measured.accuracy
+        found["brier"][source], found["ece"][source] = measured.brier, measured.ece
+    return found
+
+
+def _scores(scorer: PreferenceModel, pairs: Sequence[PairExample], side: str) -> Tensor:
+    return scorer.score_tokens([getattr(pair, side) for pair in pairs])
+
+
+def _centre(scorer: PreferenceModel, pairs: Sequence[PairExample]) -> float:
+    scores_B = torch.cat([_scores(scorer, pairs, side) for side in ("chosen", "rejected")])
+    return float(scores_B.double().mean())
+
+
+def _for_golden(labelled: Sequence[Labelled], share: float, seed: int) -> list[Conversation]:
+    """Both replies of drawn pairs, those of held-out prompts first; more than are kept, since some may be too long."""
+    drawn = sorted(labelled, key=lambda each: (not is_held_out(each[1], share, seed), digest(each[1], each[3:5])))
+    pairs = ((prompt.with_reply(one), prompt.with_reply(other)) for _, _, prompt, one, other, _ in drawn[: 2 * ROWS])
+    return [conversation for pair in pairs for conversation in pair]
+
+
+def _ai(rows: Sequence[Row], used: LabelsUsed) -> list[Labelled]:
+    return [
+        (
+            AI,
+            row["row_id"],
+            prompt_in(row),
+            row["chosen"][0]["content"],
+            row["rejected"][0]["content"],
+            label_used(row["p_chosen"], used),
+        )
+        for row in comparable(rows)
+    ]
+
+
+def label_used(p_chosen: float, used: LabelsUsed) -> float:
+    """The probability that is trained on: the label itself, or a certain one where it prefers either reply."""
+    if used is LabelsUsed.SOFT or p_chosen == 0.5:
+        return p_chosen
+    return 1.0 if p_chosen > 0.5 else 0.0
+
+
+def drawn_human(comparisons: Sequence[Comparison], limit: int | None, seed: int, source: str = HUMAN) -> list[Labelled]:
+    """All comparisons, or `limit` of them drawn by their content; in the file's order."""
+    rows = [(each.prompt.row_id, each) for each in comparisons]
+    if limit is not None and limit < len(rows):
+        drawn = sorted(rows, key=lambda row: uniform_for(seed, "human", row[0], row[1].chosen, row[1].rejected))
+        rows = sorted(drawn[:limit], key=lambda row: row[1].line)
+    return [(source, row_id, each.prompt, each.chosen, each.rejected, 1.0) for row_id, each in rows]
+
+
+def _pairs(labelled: Sequence[Labelled], encoding: Encoding, human_weight: float) -> list[PairExample]:
+    better = encoding.examples([(row_id, prompt, chosen) for _, row_id, prompt, chosen, _, _ in labelled])
+    worse = encoding.examples([(row_id, prompt, rejected) for _, row_id, prompt, _, rejected, _ in labelled])
+    return [
+        PairExample(
+            row_id=row_id,
+            chosen=chosen.token_ids,
+            rejected=rejected.token_ids,
+            p_chosen=p_chosen,
+            weight=1.0 if source == AI else human_weight,
+            source=source,
+        )
+        for (source, row_id, _, _, _, p_chosen), chosen, rejected in zip(labelled, better, worse, strict=True)
+    ]
+
+
+def _fits(pair: PairExample, encoding: Encoding) -> bool:
+    return encoding.fits(pair.chosen) and encoding.fits(pair.rejected)
+
+
+def _metrics(row: Mapping[str, Any]) -> Row:
+    """A row of the log with the share of decided pairs that were ordered as labelled, before the step."""
+    kept = {name: value for name, value in row.items() if name not in ("decided", "ordered")}
+    return {**kept, "accuracy": row["ordered"] / row["decided"] if row["decided"] else None}
+
+
+def _told(log: Log) -> dict[str, Any]:
+    last = log.rows[-1]
+    return {"steps": last["step"], "held_out_loss": last["held_out_loss"], "training_seconds": round(log.seconds, 3)}

@@ -1,0 +1,170 @@
+"""Stage 08-rl-cai where `rl.algorithm` is `dpo`: the policy learns from the labelled pairs themselves.
+
+No replies are sampled and no preference model is asked. Each pair of the stage ai-feedback counts with its probability;
+the preference model's human comparisons of helpfulness, which count as certain, may be mixed in. Prompts that are held
+out elsewhere are held out here, and tell whether the rewards that the policy implies order pairs that it did not learn
+from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import torch
+
+from solon.config.recipe import Algorithm, EngineSettings, ReinforcementSettings
+from solon.engines.tokens import PromptTokenizer
+from solon.errors import StageError
+from solon.rl.reply_samples import METRICS, watched
+from solon.runs import Artefact, Row, StageFolder
+from solon.runs.outcome import count_outcomes
+from solon.runs.rows import TRAINING_METRICS, Labels, comparable, fit, prompt_in
+from solon.sources.comparisons import Comparisons, read_all_comparisons
+from solon.stages.s07_preference_model import Labelled, drawn_human
+from solon.training.batches import micro_batches
+from solon.training.distributed.sharded import put_together, token_model
+from solon.training.dpo import DirectObjective, DirectPair, with_reference
+from solon.training.encoding import Encoding
+from solon.training.forward import TokenModel
+from solon.training.learner import EPSILON, Learner
+from solon.training.loop import is_held_out, mean_loss, train
+from solon.training.models import (
+    Trainable,
+    arithmetic,
+    inner,
+    load_causal_lm,
+    load_tokenizer,
+    save_model,
+    trainable_parameters,
+    window_of,
+    with_adapter,
+)
+from solon.training.out_of_memory import within_memory
+
+CODE = 1
+"""The version of this stage's code; raised with every change that makes other rows of the same inputs."""
+SCHEMA = TRAINING_METRICS.append(pa.field("accuracy", pa.float64())).append(pa.field("margin", pa.float64()))
+
+
+@dataclass(frozen=True, slots=True)
+class DirectInputs:
+    """The run's seed, the model to start from and to be compared with (04), how prompts are shown, the labels (06).
+
+    `human` is a file of comparisons, `limit_human` how many of them are drawn and `columns` what it calls columns, as
+    for the preference model.
+    """
+
+    seed: int
+    sl_cai: Path
+    engine: EngineSettings
+    feedback: Labels
+    human: Path | None = None
+    limit_human: int | None = None
+    columns: Mapping[str, str] | None = None
+
+
+def run(settings: ReinforcementSettings, inputs: DirectInputs, out: StageFolder) -> Artefact:
+    """Train the policy on labelled pairs, save it, publish the metrics."""
+    training, weight = settings.direct.training, settings.direct.human_weight
+    brought = {"human": inputs.human} if inputs.human and weight else {}
+    human = read_all_comparisons(brought, inputs.columns).get("human", Comparisons())
+    people = drawn_human(human.rows, inputs.limit_human, inputs.seed)
+    tokenizer = load_tokenizer(inputs.sl_cai)
+    rows = inputs.feedback.rows()
+
+    def fresh() -> Trainable:
+        return with_adapter(
+            load_causal_lm(inputs.sl_cai, inputs.engine), training.adapter or settings.adapter, inputs.seed
+        )
+
+    told = within_memory("rl.direct.training.micro_tokens", training.micro_tokens)
+    with arithmetic(inputs.engine), told, watched(out, settings) as session:
+        adapted = fresh()
+        texts = PromptTokenizer.of(tokenizer, inputs.engine)
+        encoding = Encoding(texts, window_of(inner(adapted), inputs.engine))
+        made = pairs_of(rows, people, weight, encoding)
+        pairs = [pair for pair in made if encoding.fits(range(pair.length))]
+        policy = token_model(adapted, out.processes)
+        # An adapter begins as nothing, so this is the SL-CAI model; checkpoints are read only after it.
+        pairs = with_reference(policy, pairs, training.micro_tokens, out.processes)
+        held_out = [pair for pair in pairs if is_held_out(pair.row_id, training.held_out, inputs.seed)]
+        examples = [pair for pair in pairs if not is_held_out(pair.row_id, training.held_out, inputs.seed)]
+        if not examples:
+            raise StageError("there is no labelled pair to train on", remedy="Look at the outcomes of ai-feedback")
+        learner = Learner(
+            trainable_parameters(adapted),
+            clip=training.clip,
+            epsilon=EPSILON,
+            weight_decay=training.weight_decay,
+            processes=out.processes,
+        )
+        objective = DirectObjective(policy, settings.direct.beta)
+        before = mean_loss(objective, held_out, training.micro_tokens, out.processes)
+        log = train(learner, objective, examples, held_out, training, inputs.seed, session)
+        adapted = put_together(adapted, fresh, out.processes)
+        if out.follows:
+            return out.follow()
+        objective = DirectObjective(TokenModel(adapted), settings.direct.beta)
+        ordered = accuracy(objective, held_out, training.micro_tokens)
+        save_model(adapted, texts, out.path / "model")
+    last = log.rows[-1]
+    facts = {
+        "algorithm": Algorithm.DPO,
+        "steps": last["step"],
+        "loss": last["loss"],
+        "held_out_loss_before": before,
+        "held_out_loss": last["held_out_loss"],
+        "held_out_accuracy": ordered,
+        "human": len(people),
+        "human_skipped": dict(human.skipped),
+        "examples": len(examples),
+        "held_out_examples": len(held_out),
+        "too_long": len(made) - len(pairs),
+        "empty": len(fit(rows)) - len(comparable(rows)),
+        "labels": count_outcomes(row["outcome"] for row in rows),
+        "training_seconds": round(log.seconds, 3),
+    }
+    return out.publish([_metrics(row) for row in log.rows], SCHEMA, facts=facts, files=["model", METRICS])
+
+
+def pairs_of(
+    rows: Sequence[Row], people: Sequence[Labelled], human_weight: float, encoding: Encoding
+) -> list[DirectPair]:
+    """The pairs whose label is `ok`, then people's, as token ids; see `Encoding.fits` for over-long ones.
+
+    A pair with an empty reply is left out.
+    """
+    found = comparable(rows)
+    good = [
+        (row["row_id"], prompt_in(row), str(row["chosen"][0]["content"]), str(row["rejected"][0]["content"]))
+        for row in found
+    ]
+    labels = [(float(row["p_chosen"]), 1.0) for row in found] + [(each[-1], human_weight) for each in people]
+    pairs = good + [each[1:5] for each in people]
+    chosen = encoding.examples([(row_id, prompt, reply) for row_id, prompt, reply, _ in pairs])
+    rejected = encoding.examples([(row_id, prompt, reply) for row_id, prompt, _, reply in pairs])
+    return [
+        DirectPair(one.row_id, one, other, p_chosen, weight)
+        for one, other, (p_chosen, weight) in zip(chosen, rejected, labels, strict=True)
+    ]
+
+
+def accuracy(objective: DirectObjective, pairs: Sequence[DirectPair], micro_tokens: int) -> float | None:
+    """The share of decided pairs that the implied rewards order as labelled; None without such pairs."""
+    decided = ordered = 0.0
+    with torch.no_grad():
+        for part in micro_batches(pairs, lambda pair: pair.length, micro_tokens, width=objective.width):
+            _, counts = objective.loss(part)
+            decided, ordered = decided + counts["decided"], ordered + counts["ordered"]
+    return ordered / decided if decided else None
+
+
+def _metrics(row: Mapping[str, Any]) -> Row:
+    """A row of the log with accuracy and mean margin, both before the step."""
+    kept = {name: value for name, value in row.items() if name not in ("decided", "ordered")}
+    accurate = row["ordered"] / row["decided"] if row["decided"] else None
+    return {**kept, "accuracy": accurate, "margin": row["margin"] / row["rows"]}

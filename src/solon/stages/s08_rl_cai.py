@@ -1,0 +1,329 @@
+"""Stage 08-rl-cai: reinforcement learning from AI feedback (paper, section 4.1).
+
+The policy starts as the SL-CAI model and answers red-team and helpfulness prompts; the preference model scores its
+replies, a KL penalty holds it near SL-CAI, and PPO raises the score. The reward is the preference model's score minus
+its centre; a reply that ran into its token limit pays a penalty, because an unfinished text is no better for having
+begun well. RLOO learns from the same rollouts without a value function; DPO, which has no rollouts, is
+`direct_preference`. A run that a rule ended before its last step is published with the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from solon import prompts
+from solon.config.builtin import model_path
+from solon.config.recipe import Algorithm, Drawing, EngineSettings, Kept, Matmul, ReinforcementSettings
+from solon.conversation import Conversation
+from solon.engines.base import Finish, Sampling
+from solon.engines.local.engine import LocalEngine
+from solon.errors import ModelError, RecipeError, StageError
+from solon.reward.remote import RemoteScorer, is_address
+from solon.reward.scorer import open_scorer
+from solon.reward.token import token_given
+from solon.rl.advantage import refuse_missing_samples
+from solon.rl.policy_gradient import Course, Environment, Score, reinforce, unwatched
+from solon.rl.policy_snapshots import SNAPSHOTS, PolicySnapshots, steps_in
+from solon.rl.reply_samples import METRICS, SAMPLES, ReplySamples, watched
+from solon.rl.rl_models import Cast, Folders, load_cast
+from solon.rl.rollout import PromptDraws, Reply, occurrences, sample_seed
+from solon.rl.sharing import scores_by_share
+from solon.rl.stopping import signs
+from solon.runs import Artefact, StageFolder
+from solon.runs.processes import ALONE, Processes
+from solon.runs.rows import TRAINING_KINDS, Kind, fit, prompt_in
+from solon.training.encoding import Encoding, Tokens
+from solon.training.metrics import JsonLines
+from solon.training.models import arithmetic, inner, load_tokenizer, save_model
+from solon.training.out_of_memory import within_memory
+
+CODE = 1
+"""The version of this stage's code; raised with every change that makes other rows of the same inputs."""
+_FIGURES = (
+    "score", "score_deviation", "score_red_team", "score_helpful", "held_out_score", "reward", "kl", "kl_k3",
+    "kl_coefficient", "entropy", "length", "unfinished", "empty", "common_opening", "distinct_trigrams",
+    "score_by_length", "explained_variance", "policy_loss", "value_loss", "clip_fraction", "first_ratio_error",
+    "policy_gradient_norm", "value_gradient_norm",
+)  # fmt: skip
+SCHEMA = pa.schema(
+    [
+        ("step", pa.int64()),
+        *((name, pa.float64()) for name in _FIGURES),
+        ("replies", pa.int64()),
+        ("policy_updates", pa.int64()),
+    ]
+)
+
+
+Scores = Callable[[Sequence[Conversation]], Sequence[float]]
+"""One number for each conversation that ends on a reply, in order; higher is better, 0 an ordinary reply."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReinforcementInputs:
+    """The run's seed, the model to start from (04), the scorer (07), how prompts are shown, and the prompts (01).
+
+    `held_out` is the folder of a preference model that the policy does not learn from; `backbone` that of the model
+    from which SL-CAI and the preference model were trained, where they share it. `scorer` stands in for the preference
+    model: another one's folder, or any function that gives centred scores of conversations.
+    """
+
+    seed: int
+    sl_cai: Path
+    preference_model: Path
+    engine: EngineSettings
+    prompts: Artefact
+    held_out: Path | None = None
+    backbone: Path | None = None
+    scorer: Path | Scores | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A prompt of the training set."""
+
+    row_id: str
+    kind: Kind
+    conversation: Conversation
+    tokens: Tokens
+
+
+def run(settings: ReinforcementSettings, inputs: ReinforcementInputs, out: StageFolder) -> Artefact:
+    """Train the policy for the settings' steps, save it, publish the metrics."""
+    refuse_unusable(settings)
+    tokenizer = load_tokenizer(inputs.sl_cai)
+    with arithmetic(inputs.engine), within_memory("rl.micro_tokens", settings.micro_tokens):
+        folders = Folders(inputs.sl_cai, inputs.preference_model, inputs.backbone)
+        cast = load_cast(settings, folders, inputs.engine, inputs.seed, out.processes)
+        actors, policy = cast.actors, cast.policy
+        engine = LocalEngine(inner(policy.model), tokenizer, inputs.engine, name="policy")
+        encoding = Encoding(engine.tokens, min(engine.window, cast.scorer.encoding.window))
+        questions, facts = _questions(settings, inputs, encoding)
+        known = {question.row_id: question.conversation for kind in questions for question in kind}
+        snapshots = PolicySnapshots(out.path / SNAPSHOTS, policy.model, engine.tokens)
+
+        def keep(step: int) -> None:
+            policy.refresh()
+            if not out.follows:
+                snapshots.keep(step)
+
+        samples = ReplySamples(JsonLines(out.path / SAMPLES), settings, known)
+        environment = Environment(
+            sample=Sampler(engine, questions, settings, inputs.seed, policy.refresh, out.processes).sample,
+            score=_score(_paid(inputs, cast, encoding.window), known, out.processes),
+            held_out=_score(_centred(inputs.held_out, inputs, encoding.window), known, out.processes)
+            if inputs.held_out
+            else None,
+            watch=unwatched if out.follows else samples.watch,
+            snapshot=keep,
+        )
+        with watched(out, settings, samples) as session:
+            course = reinforce(actors, environment, settings, inputs.seed, session)
+        policy.refresh()
+        if out.follows:
+            return out.follow()
+        save_model(policy.model, engine.tokens, out.path / "model")
+    rows = course.log.rows
+    facts |= {
+        "algorithm": settings.algorithm,
+        "steps": course.step,
+        "steps_asked": settings.steps,
+        "stopped_because": course.stopped_because,
+        "kept_step": course.kept_step,
+        **({"warning": warning} if (warning := _warning(course, settings)) else {}),
+        "signs": signs(rows),
+        **({"snapshots": kept} if (kept := steps_in(out.path / SNAPSHOTS)) else {}),
+        "centre": actors.centre,
+        "seconds": _rounded(course.watch.seconds),
+        **{name: rows[-1][name] for name in ("score", "held_out_score", "kl", "length", "unfinished", "empty")},
+    }
+    blank = dict.fromkeys(SCHEMA.names)
+    published = [{**blank, **row} for row in rows]
+    return out.publish(
+        published, SCHEMA, facts=facts, files=["model", METRICS, SAMPLES, *([SNAPSHOTS] if kept else [])]
+    )
+
+
+def told(facts: Mapping[str, Any]) -> list[str]:
+    """What a person should hear of the finished stage: why it stopped early, which policy it kept, and what changed."""
+    lines = list(facts.get("signs", ()))
+    if why := facts.get("stopped_because"):
+        warning = f". {facts['warning']}" if facts.get("warning") else ""
+        lines.insert(0, f"stopped after step {facts['steps']} of {facts['steps_asked']}: {why}{warning}")
+    if facts.get("kept_step") != facts.get("steps") and "kept_step" in facts:
+        lines.append(f"kept is the policy as it was after step {facts['kept_step']}, the best one (rl.keep)")
+    if steps := facts.get("snapshots"):
+        lines.append(f"{len(steps)} snapshots of the policy are kept; measure them with: solon snapshots RUN")
+    return lines
+
+
+def _warning(course: Course, settings: ReinforcementSettings) -> str | None:
+    """What is to be said of a policy that is published although a rule had to stop it."""
+    if course.stopped_because is None or settings.keep is Kept.BEST:
+        return None
+    distance = course.log.rows[-1]["kl"]
+    return (
+        f"The published policy is the one that was stopped, {distance:.1f} nats per reply from SL-CAI (rl.keep=last). "
+        "To publish the best one: solon run NEW --reuse RUN --set rl.keep=best"
+    )
+
+
+def refuse_unusable(settings: ReinforcementSettings) -> None:
+    """Raise RecipeError for settings that no run of the chosen algorithm can use, before anything is spent.
+
+    Raises ModelError for a scorer's folder that is none.
+    """
+    if settings.algorithm is Algorithm.DPO:
+        return
+    check_drawing(settings.drawing)
+    refuse_missing_samples(settings)
+    scorer_named(settings.scorer)
+    if settings.held_out_scorer is not None:
+        model_path(settings.held_out_scorer)
+
+
+def scorer_named(name: str | None) -> Path | Scores | None:
+    """What a recipe names as `rl.scorer`: a folder, or the scores of a server; None for the run's preference model.
+
+    Raises ModelError for a folder that is none, RecipeError for an address that is none, and InputError for a token in
+    the environment that is none.
+    """
+    if name is None:
+        return None
+    return RemoteScorer(name, token=token_given()).scores if is_address(name) else model_path(name)
+
+
+def check_drawing(drawing: Drawing) -> None:
+    """Raise RecipeError for sampling whose log-probabilities a policy gradient cannot use."""
+    if drawing.temperature == 0:
+        raise RecipeError(
+            "a policy explores by sampling, and a temperature of 0 does not sample",
+            place="rl.drawing.temperature",
+            remedy="Use --set rl.drawing.temperature=1",
+        )
+    if drawing.top_p < 1:
+        raise RecipeError(
+            "a policy gradient needs the whole distribution: with top_p below 1 replies are not drawn from the policy",
+            place="rl.drawing.top_p",
+            remedy="Use --set rl.drawing.top_p=1",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Sampler:
+    """Draws prompts and has the present policy answer them."""
+
+    engine: LocalEngine
+    questions: Sequence[Sequence[Question]]
+    """By kind, red team first."""
+    settings: ReinforcementSettings
+    seed: int
+    refresh: Callable[[], None]
+    """Brings the engine's weights up to date."""
+    processes: Processes = ALONE
+    draws: PromptDraws = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Prepare the draws of prompts."""
+        shares = (self.settings.red_team_share, 1 - self.settings.red_team_share)
+        sizes = [len(kind) for kind in self.questions]
+        draws = PromptDraws(sizes, shares, self.settings.prompts_per_step, self.seed)
+        object.__setattr__(self, "draws", draws)  # the class is frozen
+
+    def sample(self, step: int) -> list[Reply]:
+        """All replies of one step, empty ones too; prompts are shared by processes."""
+        questions = [self.questions[kind][index] for kind, index in self.draws.at(step)]
+        asked = list(zip(questions, occurrences(each.row_id for each in questions), strict=True))
+        self.refresh()
+        # All samples of a prompt are one process's, so that they may share what was computed for the prompt.
+        samples = range(self.settings.samples_per_prompt)
+        mine = [(*each, sample) for each in self.processes.share(asked) for sample in samples]
+        completions = self._completions(step, mine)
+        size = len(samples)
+        whole = self.processes.gather([completions[at : at + size] for at in range(0, len(completions), size)])
+        return [_reply(*draw, each) for draw, of_it in zip(asked, whole, strict=True) for each in of_it]
+
+    def _completions(self, step: int, drawn: Sequence[tuple[Question, int, int]]) -> list[Written]:
+        """What the policy writes to each drawn prompt, which comes with its occurrence and the sample's number."""
+        if not drawn:  # fewer prompts than processes
+            return []
+        drawing = self.settings.drawing
+        seeds = [sample_seed(self.seed, step, prompt.row_id, sample, again) for prompt, again, sample in drawn]
+        stops = self.engine.rendering.stops()
+        sampling = Sampling(drawing.max_tokens, drawing.temperature, drawing.top_p, stops)
+        asked = [prompts.reply(question.conversation) for question, _, _ in drawn]
+        self.engine.refresh()  # the weights have moved since the last step
+        # Decoding is many small products, which reduced precision makes slower: half the speed was measured.
+        with arithmetic(EngineSettings(matmul=Matmul.HIGHEST)):
+            completions = self.engine.generate(asked, seeds, sampling)
+        return [(list(each.token_ids), each.text, each.finish in (Finish.END, Finish.STOP)) for each in completions]
+
+
+Written = tuple[list[int], str, bool]
+"""A reply as it passes between processes: token ids, text, whether it ended before its limit."""
+
+
+def _reply(question: Question, occurrence: int, written: Written) -> Reply:
+    token_ids, text, finished = written
+    return Reply(question.row_id, question.kind.value, question.tokens, tuple(token_ids), text, finished, occurrence)
+
+
+def _questions(
+    settings: ReinforcementSettings, inputs: ReinforcementInputs, encoding: Encoding
+) -> tuple[list[list[Question]], dict[str, Any]]:
+    """The training prompts by kind, and their numbers; those without room for a whole reply are left out."""
+    rows = fit(inputs.prompts.rows(), *TRAINING_KINDS)
+    conversations = [prompt_in(row) for row in rows]
+    made = [
+        Question(row["row_id"], Kind(row["kind"]), conversation, tokens)
+        for row, conversation, tokens in zip(rows, conversations, encoding.prompts(conversations), strict=True)
+    ]
+    room = encoding.window - settings.drawing.max_tokens - encoding.frame
+    fitting = [question for question in made if len(question.tokens) <= room]
+    if not fitting:
+        raise StageError(
+            f"no prompt leaves room for {settings.drawing.max_tokens} tokens in a window of {encoding.window}",
+            remedy="Use --set rl.drawing.max_tokens=N with a smaller N",
+        )
+    by_kind = [[question for question in fitting if question.kind is kind] for kind in TRAINING_KINDS]
+    counts = {kind.value: len(found) for kind, found in zip(TRAINING_KINDS, by_kind, strict=True)}
+    return by_kind, {"prompts": counts, "too_long": len(made) - len(fitting)}
+
+
+def _paid(inputs: ReinforcementInputs, cast: Cast, window: int) -> Scores:
+    """The scores that the policy learns from, before the centre of the run's preference model is taken off."""
+    if inputs.scorer is None:
+        return lambda conversations: cast.scorer.score(conversations).tolist()
+    given = _centred(inputs.scorer, inputs, window) if isinstance(inputs.scorer, Path) else inputs.scorer
+    # They are centred as they come, and the loop takes the centre off whatever it is given.
+    return lambda conversations: [score + cast.actors.centre for score in given(conversations)]
+
+
+def _centred(folder: Path, inputs: ReinforcementInputs, window: int) -> Scores:
+    """The centred scores of another preference model; ModelError when it reads less than the policy's replies need."""
+    scorer = open_scorer(folder, inputs.engine).model
+    if scorer.encoding.window < window:
+        raise ModelError(
+            f"the preference model reads {scorer.encoding.window} tokens, the policy's replies need {window}",
+            place=str(folder),
+            remedy=f"Use --set engine.window={scorer.encoding.window}",
+        )
+    return lambda conversations: (scorer.score(conversations) - scorer.centre).tolist()
+
+
+def _score(scores: Scores, known: Mapping[str, Conversation], processes: Processes) -> Score:
+    def score(replies: Sequence[Reply]) -> Tensor:
+        return torch.tensor(scores([known[reply.row_id].with_reply(reply.text) for reply in replies]))
+
+    return lambda replies: scores_by_share(processes, replies, score)
+
+
+def _rounded(seconds: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(value, 3) for name, value in seconds.items()}

@@ -1,0 +1,1 @@
+"""Statistics on plain numbers: intervals, calibration, variety of texts."""

@@ -1,0 +1,104 @@
+"""Direct preference optimisation with soft labels: a policy that is its own preference model (Rafailov et al. 2023).
+
+The reward that a policy implies is beta times its log-ratio to the reference, and the loss is the preference model's on
+that reward, so a label of 0.5 holds the two replies together instead of choosing between them. The reference is the
+policy as it starts: its log-probabilities are computed once, before anything is learned, and need no second model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from solon.runs.processes import ALONE, Processes
+from solon.training.batches import Example, micro_batches, pad_right, span_mask
+from solon.training.distributed.sharded import in_step
+from solon.training.forward import TokenModel
+from solon.training.losses import direct_preference_loss, token_logprobs
+
+_FILL = 0
+"""Any token id will do: nothing reads what stands to the right of a row's end."""
+
+
+@dataclass(frozen=True, slots=True)
+class DirectPair:
+    """Two replies to one prompt with a soft label, and their log-probabilities under the reference."""
+
+    row_id: str
+    chosen: Example
+    rejected: Example
+    p_chosen: float
+    weight: float = 1.0
+    reference_chosen: float = 0.0
+    reference_rejected: float = 0.0
+
+    @property
+    def length(self) -> int:
+        """Tokens of the longer side, prompt included."""
+        return max(self.chosen.length, self.rejected.length)
+
+
+def reply_logprobs(model: TokenModel, rows: Sequence[Example]) -> Tensor:
+    """The log-probability of each row's reply, summed over its tokens and the end token, shape (B)."""
+    ids_BT = pad_right([row.token_ids for row in rows], _FILL, model.device)
+    mask_BT = span_mask([row.start for row in rows], [row.length for row in rows], ids_BT.shape[1], ids_BT.device)
+    logprob_N = token_logprobs(model.logits(ids_BT, mask_BT), ids_BT[mask_BT])
+    zeros_BT = torch.zeros(mask_BT.shape, device=logprob_N.device)
+    return zeros_BT.masked_scatter(mask_BT, logprob_N).sum(1)
+
+
+def with_reference(
+    model: TokenModel, pairs: Sequence[DirectPair], micro_tokens: int, processes: Processes = ALONE
+) -> list[DirectPair]:
+    """The pairs with log-probabilities by `model` as it is now; processes share the pairs."""
+    rows = [row for pair in pairs for row in (pair.chosen, pair.rejected)]
+    logprob_B = torch.zeros(len(rows))
+    with torch.no_grad():
+        mine = processes.share(range(len(rows)))
+        parts = list(micro_batches(mine, lambda index: rows[index].length, micro_tokens))
+        for part, counted in in_step(processes, parts, [0]):
+            part_B = reply_logprobs(model, [rows[index] for index in part]).cpu()
+            if counted:
+                logprob_B[part] = part_B
+    processes.add([logprob_B])  # zero wherever another process measured
+    sides = logprob_B.reshape(-1, 2).tolist()
+    return [
+        replace(pair, reference_chosen=chosen, reference_rejected=rejected)
+        for pair, (chosen, rejected) in zip(pairs, sides, strict=True)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class DirectObjective:
+    """The soft-label loss of pairs, each by its weight; both replies in one forward pass."""
+
+    model: TokenModel
+    beta: float
+    width: int = 2
+
+    def size(self, rows: Sequence[DirectPair]) -> float:
+        """The rows' weights."""
+        return sum(row.weight for row in rows)
+
+    def loss(self, rows: Sequence[DirectPair]) -> tuple[Tensor, Mapping[str, float]]:
+        """The summed loss; how many pairs the implied reward orders as labelled, of those decided; and its margins."""
+        examples = [row.chosen for row in rows] + [row.rejected for row in rows]
+        chosen_B, rejected_B = reply_logprobs(self.model, examples).chunk(2)
+        device = chosen_B.device
+        chosen_B = chosen_B - torch.tensor([row.reference_chosen for row in rows], device=device)
+        rejected_B = rejected_B - torch.tensor([row.reference_rejected for row in rows], device=device)
+        labels_B = torch.tensor([row.p_chosen for row in rows], device=device)
+        weights_B = torch.tensor([row.weight for row in rows], device=device)
+        loss = (weights_B * direct_preference_loss(chosen_B, rejected_B, labels_B, self.beta)).sum()
+        decided_B = labels_B != 0.5
+        right_B = ((chosen_B > rejected_B) == (labels_B > 0.5)) & decided_B
+        margin = self.beta * (chosen_B - rejected_B).detach().sum()
+        return loss, {
+            "tokens": sum(row.length - row.start for row in examples),
+            "decided": int(decided_B.sum()),
+            "ordered": int(right_B.sum()),
+            "margin": float(margin),
+        }

@@ -1,0 +1,234 @@
+"""The supervised loop: batches of rows, one optimiser step each, metrics, checkpoints, resume.
+
+An `Objective` says what one row costs and how its loss is computed; finetuning and the preference model are two of
+them. A run is a function of its examples, settings and seed: which rows make up step k depends on (seed, k) alone, so
+a run that was killed goes on from its newest checkpoint to the same weights and the same metrics.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+from solon.config.recipe import Training
+from solon.digest import uniform_for
+from solon.errors import DivergedError, StageError
+from solon.runs import StageFolder
+from solon.runs.processes import ALONE, Processes, Sharding
+from solon.training.batches import Orders, batch_at, micro_batches, steps_per_epoch
+from solon.training.checkpoint import Checkpoints, ReadCheckpoints, Snapshot, restoring
+from solon.training.distributed.sharded import in_step
+from solon.training.learner import Learner, Totals, learning_rate_at
+from solon.training.metrics import Several, Sink
+
+CODE = 1
+"""The version of how models are trained; raised with every change that makes other weights of the same examples."""
+
+
+class Row(Protocol):
+    """What the loop needs to know of an example."""
+
+    @property
+    def row_id(self) -> str:
+        """The name under which an error mentions it."""
+        ...
+
+    @property
+    def length(self) -> int:
+        """Tokens of its longest sequence."""
+        ...
+
+
+R = TypeVar("R", bound=Row)
+R_contra = TypeVar("R_contra", bound=Row, contravariant=True)
+
+
+class Objective(Protocol[R_contra]):
+    """How a model is judged on rows."""
+
+    @property
+    def width(self) -> int:
+        """Sequences per row in one forward pass."""
+        ...
+
+    def size(self, rows: Sequence[R_contra]) -> float:
+        """What the summed loss of `rows` is divided by: tokens with loss, or the rows' weights."""
+        ...
+
+    def loss(self, rows: Sequence[R_contra]) -> tuple[Tensor, Mapping[str, float]]:
+        """The summed loss of `rows`, with gradient, and sums of whatever else is to be counted."""
+        ...
+
+
+Progress = Callable[[int, int, str], None]
+
+
+def silent(done: int, total: int, note: str) -> None:
+    """Progress for nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """Where a training run keeps checkpoints and metrics, whom it tells of its progress, whether it is to stop."""
+
+    checkpoints: Checkpoints
+    progress: Progress = silent
+    stopping: Callable[[], bool] = lambda: False
+    metrics: Sink = field(default_factory=Several)
+
+    def due(self, step: int, every: int) -> bool:
+        """Whether a checkpoint is to be written after `step` steps."""
+        return step % every == 0 or self.stopping()
+
+
+@dataclass(slots=True)
+class Log:
+    """What a training run tells: a row of metrics per step, and the seconds of all its sessions."""
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def is_held_out(row_id: str, share: float, seed: int) -> bool:
+    """Whether a prompt is kept for evaluation: a draw by the run's seed and the row, the same in every stage."""
+    return uniform_for(seed, "held out", row_id) < share
+
+
+def session_in(out: StageFolder) -> Session:
+    """A training session in a stage's folder; a process that only helps reads its checkpoints and writes none."""
+    kept = ReadCheckpoints if out.follows else Checkpoints
+    return Session(kept(out.path / "checkpoints"), out.report, lambda: out.stopping)
+
+
+def accumulate(
+    learner: Learner, objective: Objective[R], rows: Sequence[R], micro_tokens: int, place: str
+) -> tuple[Totals, float]:
+    """Gradients of the mean loss of `rows`, micro-batch by micro-batch; the sums, and what the loss was divided by."""
+    size = objective.size(rows)
+    totals, failure = Totals(), None
+    mine = shared(learner.processes, rows)
+    parts = list(micro_batches(mine, lambda row: row.length, micro_tokens, width=objective.width))
+    for part, counted in in_step(learner.processes, parts, rows[:1]):
+        loss, counts = objective.loss(part)
+        if not counted or failure:
+            learner.take_part(loss)
+            continue
+        try:
+            totals.add(learner.backward(loss / size, place, (row.row_id for row in part)), counts)
+        except DivergedError as error:  # told to all, so that no process waits for one that has ended
+            failure = error
+            if learner.processes.sharding is Sharding.REPLICATED:
+                break
+            learner.take_part(loss)
+    return learner.together(totals, failure), size
+
+
+def shared(processes: Processes, rows: Sequence[R]) -> Sequence[R]:
+    """What of `rows` is this process's to do: long ones and short ones alike."""
+    return processes.share(sorted(rows, key=lambda row: row.length, reverse=True))
+
+
+def mean_loss(
+    objective: Objective[R], rows: Sequence[R], micro_tokens: int, processes: Processes = ALONE
+) -> float | None:
+    """The mean loss over `rows` without gradients; None when there are none, StageError when it is not finite."""
+    if not rows:
+        return None
+    total = 0.0
+    with torch.no_grad():
+        mine = shared(processes, rows)
+        parts = list(micro_batches(mine, lambda row: row.length, micro_tokens, width=objective.width))
+        for part, counted in in_step(processes, parts, rows[:1]):
+            loss = float(objective.loss(part)[0])
+            total += loss if counted else 0.0
+    mean = sum(processes.gather([total])) / objective.size(rows)
+    if not math.isfinite(mean):
+        raise StageError(
+            f"the held-out loss is {mean}", place="held-out rows", remedy="Lower the learning rate in a new run"
+        )
+    return mean
+
+
+def train(
+    learner: Learner,
+    objective: Objective[R],
+    examples: Sequence[R],
+    held_out: Sequence[R],
+    settings: Training,
+    seed: int,
+    session: Session,
+) -> Log:
+    """Train on `examples` for the settings' epochs, going on from the newest checkpoint.
+
+    The held-out loss is taken after each epoch and after the last step. Raises StageError when there is nothing to
+    train on, or when a loss or gradient is not finite.
+    """
+    if not examples:
+        raise StageError("there is nothing to train on", remedy="Look at the outcomes of the stages before this one")
+    per_epoch = steps_per_epoch(len(examples), settings.batch)
+    steps = max(1, math.ceil(settings.epochs * per_epoch))
+    log, first = _resume(learner, session.checkpoints)
+    refuse_unequal(learner.processes, first)
+    session.metrics.begin(first)
+    lap, orders = time.monotonic(), Orders()
+    for step in range(first, steps):
+        rows = [examples[index] for index in batch_at(step, len(examples), settings.batch, seed, orders)]
+        place = f"training step {step + 1}"
+        rate = learning_rate_at(step, steps, settings.learning_rate, settings.schedule, settings.warmup)
+        totals, _ = accumulate(learner, objective, rows, settings.micro_tokens, place)
+        norm = learner.step(rate, place, (row.row_id for row in rows))
+        rests = (step + 1) % per_epoch == 0 or step + 1 == steps
+        log.rows.append(
+            {
+                "step": step + 1,
+                "epoch": (step + 1) / per_epoch,
+                "loss": totals.loss,
+                "learning_rate": rate,
+                "gradient_norm": norm,
+                "rows": len(rows),
+                **totals.counts,
+                "held_out_loss": _held_out_loss(learner, objective, held_out, settings) if rests else None,
+            }
+        )
+        session.metrics.add(log.rows[-1])
+        log.seconds, lap = log.seconds + time.monotonic() - lap, time.monotonic()
+        if session.due(step + 1, settings.checkpoint_every):
+            session.checkpoints.save(_snapshot(learner, step + 1, log))
+        session.progress(step + 1, steps, f"loss {totals.loss:.3f}")
+    return log
+
+
+def _held_out_loss(
+    learner: Learner, objective: Objective[R], held_out: Sequence[R], settings: Training
+) -> float | None:
+    return mean_loss(objective, held_out, settings.micro_tokens, learner.processes)
+
+
+def refuse_unequal(processes: Processes, step: int) -> None:
+    """Raise StageError when the processes would not go on from the same step: they do not see the same folder."""
+    steps = processes.gather([step])
+    if len(set(steps)) > 1:
+        raise StageError(
+            f"the processes found checkpoints of different steps ({', '.join(map(str, steps))})",
+            remedy="Put the run's folder where every machine sees it",
+        )
+
+
+def _snapshot(learner: Learner, step: int, log: Log) -> Snapshot:
+    tensors = {"weights": learner.weights(), "moments": learner.moments()}
+    return Snapshot(step, tensors, {"metrics": log.rows, "seconds": log.seconds})
+
+
+def _resume(learner: Learner, checkpoints: Checkpoints) -> tuple[Log, int]:
+    snapshot = checkpoints.newest()
+    if snapshot is None:
+        return Log(), 0
+    with restoring(checkpoints.folder):
+        learner.restore(snapshot.tensors["weights"], snapshot.tensors["moments"])
+        return Log(list(snapshot.state["metrics"]), float(snapshot.state["seconds"])), snapshot.step

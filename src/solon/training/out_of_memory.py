@@ -1,0 +1,25 @@
+"""A lack of memory while a model is trained, told with the settings that decide how much of it is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from solon.errors import StageError
+from solon.model_folders.out_of_memory import is_out_of_memory
+
+
+@contextmanager
+def within_memory(setting: str, micro_tokens: int) -> Iterator[None]:
+    """Turn a lack of memory into a StageError that names `setting`, the tokens that are read at once."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        fewer, adapter = max(1, micro_tokens // 2), setting.replace("micro_tokens", "adapter.rank")
+        raise StageError(
+            f"memory ran out while training with {setting}={micro_tokens}",
+            place=setting,
+            remedy=f"In a new run: --set {setting}={fewer}, LoRA by --set {adapter}=16, or a smaller model",
+        ) from error

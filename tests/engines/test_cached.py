@@ -1,0 +1,142 @@
+"""An engine with a memory answers as the engine alone would, and asks nothing twice."""
+
+import math
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from solon.config.recipe import EngineSettings, Matmul
+from solon.conversation import Conversation, Prompt, Role, Turn
+from solon.engines.base import Completion, Finish, Sampling
+from solon.engines.cached import RememberingEngine
+from solon.engines.scripted import ScriptedEngine
+from solon.errors import EngineError, RunError
+from solon.runs.response_cache import Answer, Usage, answers_in
+
+SAMPLING = Sampling(16, 1.0, 1.0, ("\n\nHuman:",))
+
+
+def prompt(text: str) -> Prompt:
+    return Prompt(Conversation((Turn(Role.HUMAN, text),)).turns)
+
+
+def engine() -> ScriptedEngine:
+    return ScriptedEngine(lambda p, seed: f"{p.turns[-1].content} {seed}", lambda p, o: -float(len(o)), window=64)
+
+
+def test_known_questions_are_not_asked_again(tmp_path: Path) -> None:
+    inner = engine()
+    prompts, seeds = [prompt("one"), prompt("two"), prompt("one")], [1, 2, 3]
+    alone = engine().generate(prompts, seeds, SAMPLING)
+    with answers_in(tmp_path) as answers:
+        remembering = RememberingEngine(inner, "weights", "stage", answers)
+        assert remembering.generate(prompts[:2], seeds[:2], SAMPLING) == alone[:2]
+        assert remembering.generate(prompts, seeds, SAMPLING) == alone
+        assert len(inner.prompts) == 3
+        assert remembering.choose(prompts[:2], ["A", "BB"]) == [(-1.0, -2.0)] * 2
+        assert remembering.choose(prompts[:2], ["A", "BB"]) == [(-1.0, -2.0)] * 2
+        assert inner.choose_calls == 1
+        assert answers.usage()["stage", "assistant"].answers == 5
+    with answers_in(tmp_path) as answers:
+        again = engine()
+        assert RememberingEngine(again, "weights", "stage", answers).generate(prompts, seeds, SAMPLING) == alone
+        assert again.prompts == []
+
+
+@pytest.mark.parametrize(
+    "change", ["weights", "window", "dtype", "text", "seed", "max_tokens", "temperature", "top_p", "stop", "question"]
+)
+def test_whatever_can_change_an_answer_makes_another_question(tmp_path: Path, change: str) -> None:
+    sampling = {"max_tokens": 16, "temperature": 1.0, "top_p": 1.0, "stop": ("\n\nHuman:",)}
+    other = {"max_tokens": 17, "temperature": 0.5, "top_p": 0.9, "stop": ("\n\nHuman:", "x")}
+    with answers_in(tmp_path) as answers:
+        RememberingEngine(engine(), "weights", "s", answers).generate([prompt("one")], [1], Sampling(**sampling))
+        inner = engine()
+        if change == "window":
+            inner.window = 65
+        if change == "dtype":
+            inner.dtype = "bfloat16"
+        second = RememberingEngine(inner, "other" if change == "weights" else "weights", "s", answers)
+        if change in other:
+            sampling[change] = other[change]
+        asked = prompt("another" if change == "text" else "one")
+        if change == "question":
+            second.choose([asked], ["A", "B"])
+        else:
+            second.generate([asked], [2 if change == "seed" else 1], Sampling(**sampling))
+        assert len(inner.prompts) == 1
+
+
+def test_a_failed_call_is_no_answer(tmp_path: Path) -> None:
+    failing = ScriptedEngine(lambda p, seed: Completion("", Finish.ERROR) if seed == 1 else "fine", window=64)
+    with answers_in(tmp_path) as answers:
+        first = RememberingEngine(failing, "weights", "s", answers).generate([prompt("a")] * 2, [1, 2], SAMPLING)
+        assert [each.finish for each in first] == [Finish.ERROR, Finish.END]
+        inner = engine()
+        second = RememberingEngine(inner, "weights", "s", answers).generate([prompt("a")] * 2, [1, 2], SAMPLING)
+        assert [each.text for each in second] == ["a 1", "fine"]
+        assert len(inner.prompts) == 1
+
+
+def test_what_the_inner_engine_raises_reaches_the_stage_and_nothing_is_kept(tmp_path: Path) -> None:
+    with answers_in(tmp_path) as answers:
+        remembering = RememberingEngine(engine(), "weights", "s", answers)
+        with pytest.raises(EngineError, match="window of 64"):
+            remembering.generate([prompt("word " * 70)], [1], SAMPLING)
+        assert answers.usage() == {}
+
+
+def test_tokens_are_counted_for_the_foresight_and_not_handed_out(tmp_path: Path) -> None:
+    whole = ScriptedEngine(lambda p, seed: Completion("two words", Finish.END, (5, 6, 7), (-0.1, -0.2, -0.3)))
+    with answers_in(tmp_path) as answers:
+        (given,) = RememberingEngine(whole, "weights", "s", answers).generate([prompt("hello there")], [1], SAMPLING)
+        assert given == Completion("two words", Finish.END)
+        assert answers.usage()["s", "assistant"] == Usage(1, 0, whole.count_tokens(prompt("hello there")), 3)
+
+
+SHAPES = ["text", ["text"], ["text", "no finish"], ["text", "error"], [1, "end"], {"text": "end"}, None, [0.5, 0.5]]
+
+
+@pytest.mark.parametrize("value", SHAPES)
+def test_a_kept_value_that_is_no_completion_is_told_and_asked_again(tmp_path: Path, value: object) -> None:
+    """Whole by its checksum and of another shape, as only another program writes it."""
+    with answers_in(tmp_path) as answers:
+        remembering = RememberingEngine(engine(), "weights", "s", answers)
+        right = remembering.generate([prompt("a")], [1], SAMPLING)
+        replace_all(tmp_path, value)
+        with pytest.raises(RunError, match=r"answers\.sqlite: the kept answer .* is damaged"):
+            remembering.generate([prompt("a")], [1], SAMPLING)
+        assert remembering.generate([prompt("a")], [1], SAMPLING) == right
+
+
+@pytest.mark.parametrize("value", [[-1.0], [-1.0, -2.0, -3.0], [-1.0, "x"], [-1.0, math.nan], [-1.0, True], "ab", None])
+def test_a_kept_value_that_is_no_choice_is_told(tmp_path: Path, value: object) -> None:
+    with answers_in(tmp_path) as answers:
+        remembering = RememberingEngine(engine(), "weights", "s", answers)
+        remembering.choose([prompt("a")], ["A", "B"])
+        replace_all(tmp_path, value)
+        with pytest.raises(RunError, match="is damaged"):
+            remembering.choose([prompt("a")], ["A", "B"])
+
+
+@pytest.mark.parametrize("settings", [EngineSettings(matmul=Matmul.MEDIUM), EngineSettings(window=32)])
+def test_answers_under_other_settings_are_not_taken(tmp_path: Path, settings: EngineSettings) -> None:
+    inner = engine()
+    with answers_in(tmp_path) as answers:
+        for each in (EngineSettings(), EngineSettings(batch=3), settings):
+            RememberingEngine(inner, "weights", "s", answers, each).generate([prompt("a")], [1], SAMPLING)
+    assert len(inner.prompts) == 2
+
+
+def replace_all(folder: Path, value: object) -> None:
+    """Every kept value by another, with the checksum that its row then has."""
+    with answers_in(folder) as answers:
+        connection = sqlite3.connect(answers.path)
+        rows = connection.execute(
+            "SELECT key, stage, reply_as, prompt_tokens, completion_tokens FROM answers"
+        ).fetchall()
+        with connection:
+            connection.execute("DELETE FROM answers")
+        connection.close()
+        answers.keep(Answer(key, value, *rest) for key, *rest in rows)

@@ -1,0 +1,91 @@
+"""A rehearsal against the run that it foretells, on the bundled model."""
+
+import pytest
+
+from solon.config.builtin import constitution_path
+from solon.config.recipe import load_recipe
+from solon.conversation import Prompt, Role, Turn
+from solon.engines.base import Sampling
+from solon.engines.recording import Recorder
+from solon.engines.scripted import ScriptedEngine
+from solon.pipeline.cost import Calls
+from solon.pipeline.estimate import rehearse
+from solon.pipeline.order import Pipeline
+from solon.runs import RunDirectory
+from solon.runs.progress import Silent
+
+SETTINGS = [
+    "prompts.limit_red_team=10",
+    "prompts.limit_helpful=6",
+    "revision.steps=2",
+    "engine.batch=8",
+    "engine.threads=1",
+    "preference.limit_human=5",
+    "measure.limit=4",
+]
+
+
+@pytest.fixture(scope="module")
+def recipe():
+    return load_recipe("testbed", settings=SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def rehearsal(recipe):
+    return rehearse(recipe, constitution_path("testbed"))
+
+
+def call(calls: tuple[Calls, ...], what: str) -> Calls:
+    return next(each for each in calls if each.what == what)
+
+
+def test_three_questions_of_every_kind_are_shown_as_the_run_asks_them(rehearsal, recipe, tmp_path):
+    assert {kind: len(asked) for kind, asked in rehearsal.shown.items()} == dict.fromkeys(
+        ("reply", "critique", "revision", "reasoning", "comparison"), 3
+    )
+    work = Pipeline(RunDirectory.create(tmp_path / "run", recipe, constitution_path("testbed")), Silent())
+    rows = work.prompts().rows()
+    asked = [each.own for each in rehearsal.shown["reply"]]
+    first = [row["prompt"][-1]["content"] for row in rows if row["kind"] == "red_team"][:3]
+    assert all(text in own for text, own in zip(first, asked, strict=True))
+    assert all(own.endswith("Critique:") for own in (each.own for each in rehearsal.shown["critique"]))
+
+
+def test_numbers_of_calls_are_the_runs_and_its_tokens_lie_within_the_bounds(rehearsal, recipe, tmp_path):
+    work = Pipeline(RunDirectory.create(tmp_path / "run", recipe, constitution_path("testbed")), Silent())
+    engine = Recorder(work.engine(work.assistant))
+    work._loaded = (work.assistant, engine)
+    given = work.prompts()
+    work.critique_revision(work.responses(given))
+    by_role: dict[Role, list] = {}
+    for asked in engine.asked:
+        by_role.setdefault(asked.role, []).append(asked)
+    for role, what in ((Role.CRITIQUE, "critiques"), (Role.REVISION, "revisions")):
+        told, asked = call(rehearsal.calls, what), by_role[role]
+        assert len(asked) <= told.calls == 20
+        prompt, completion = sum(a.prompt_tokens for a in asked), sum(a.completion_tokens for a in asked)
+        assert prompt <= told.prompt.bound and completion <= told.completion.bound
+        assert told.prompt.estimate == pytest.approx(prompt, rel=0.15)
+        assert told.completion.estimate == pytest.approx(completion, rel=0.3)
+    replies = [call(rehearsal.calls, f"replies to {kind} prompts") for kind in ("red-team", "helpful")]
+    assert [each.calls for each in replies] == [10, 12]
+    assert sum(each.prompt.estimate for each in replies) == sum(a.prompt_tokens for a in by_role[Role.ASSISTANT])
+
+
+def test_time_and_speed_are_positive_and_finished_stages_are_left_out(rehearsal, recipe):
+    assert rehearsal.seconds > 0
+    assert all(speed.reading > 0 and speed.writing > 0 for speed in rehearsal.speeds.values())
+    later = rehearse(recipe, constitution_path("testbed"), ("responses", "sl-cai"))
+    assert "responses" not in {each.stage for each in later.calls}
+    assert "sl-cai" not in {each.stage for each in later.learning}
+
+
+def test_a_recorder_tells_shared_tokens_apart():
+    engine = Recorder(ScriptedEngine(lambda prompt, seed: "two words", lambda prompt, option: -1.0))
+    turns = (Turn(Role.HUMAN, "one two three"), Turn(Role.ASSISTANT, "four"), Turn(Role.HUMAN, "five"))
+    engine.generate([Prompt(turns, shared=2)], [0], Sampling(8))
+    engine.choose([Prompt(turns, Role.ANSWER)], ["A", "B"])
+    first, second = engine.asked
+    assert (first.prompt_tokens, first.shared_tokens, first.completion_tokens) == (9, 6, 2)
+    assert (second.role, second.shared_tokens, second.completion_tokens) == (Role.ANSWER, 0, 0)
+    assert first.shared + first.own == "\n\nHuman: one two three\n\nAssistant: four\n\nHuman: five\n\nAssistant:"

@@ -1,0 +1,312 @@
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.stages.workbench import Bench
+
+from solon.config.builtin import source_path
+from solon.config.recipe import MeasureSettings, PromptSettings, TooLong
+from solon.conversation import Role, TranscriptRendering, Turn, parse_transcript, transcript
+from solon.engines.scripted import ScriptedEngine
+from solon.errors import InputError, ModelError, RecipeError, StageError
+from solon.runs.rows import Kind
+from solon.sources.prompt_files import cut_to_human, read_prompts
+from solon.sources.prompt_sources import sources
+from solon.stages import s01_prompts
+from solon.stages.s01_prompts import PromptInputs
+
+HH = Path(__file__).parents[3] / "shared/hh-rlhf/harmless-base-test-part.jsonl.gz"
+NO_RESERVE = dict.fromkeys(Kind, 0)
+
+
+def write(path: Path, *lines: object) -> Path:
+    texts = [line if isinstance(line, str) else json.dumps(line) for line in lines]
+    path.write_text("\n".join(texts) + "\n", encoding="utf-8")
+    return path
+
+
+def contents(path: Path, **how) -> list[list[str]]:
+    return [[turn.content for turn in found.conversation.turns] for found in read_prompts(path, **how).prompts]
+
+
+def test_our_lines_are_messages_or_text(tmp_path):
+    messages = [
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": "b"},
+        {"role": "user", "content": "c"},
+    ]
+    file = write(tmp_path / "p.jsonl", {"prompt": messages}, "", {"prompt": " one: two\n\nthree "})
+    assert contents(file) == [["a", "b", "c"], ["one: two\n\nthree"]]
+    assert [found.line for found in read_prompts(file).prompts] == [1, 3]
+
+
+def test_plain_text_is_a_prompt_per_line_and_gzip_is_unpacked(tmp_path):
+    file = tmp_path / "p.txt.gz"
+    file.write_bytes(gzip.compress("\ufeffHow do I \u2028 bake?\r\n\r\n{not json}\n".encode()))
+    assert contents(file) == [["How do I \u2028 bake?"], ["{not json}"]]
+
+
+def test_a_comparison_gives_the_turns_that_both_sides_share(tmp_path):
+    start = "\n\nHuman: a: b\n\nc\n\nAssistant: d\n\nHuman: e"
+    row = {"chosen": f"{start}\n\nAssistant: good", "rejected": f"{start}\n\nAssistant: bad"}
+    same = {"chosen": f"{start}\n\nAssistant: same", "rejected": f"{start}\n\nAssistant: same"}
+    split = {"chosen": f"{start}\n\nAssistant: x\n\nHuman: y", "rejected": f"{start}\n\nAssistant: z\n\nHuman: y"}
+    assert contents(write(tmp_path / "p.jsonl", row, same, split)) == [["a: b\n\nc", "d", "e"]] * 3
+
+
+def test_a_prompt_that_ends_on_the_assistant_is_cut(tmp_path):
+    assert contents(write(tmp_path / "p.jsonl", {"prompt": "\n\nHuman: a\n\nAssistant: b"})) == [["a"]]
+
+
+@given(st.lists(st.tuples(st.sampled_from([Role.HUMAN, Role.ASSISTANT]), st.text("ab :\n", max_size=6)), max_size=6))
+def test_a_cut_prompt_ends_on_a_human_turn_and_keeps_all_before(turns):
+    turns = [Turn(role, content) for role, content in turns]
+    cut = cut_to_human(turns).turns
+    assert [turn.content for turn in cut] == [turn.content.strip() for turn in turns[: len(cut)]]
+    if cut:
+        assert cut[-1].role is Role.HUMAN and cut[-1].content
+    assert not any(turn.role is Role.HUMAN and turn.content.strip() for turn in turns[len(cut) :])
+
+
+@pytest.mark.parametrize(
+    ("line", "cause"),
+    [
+        ("{broken", "broken JSON"),
+        ("[1]", "one JSON object"),
+        ({"text": "x"}, "neither 'prompt' nor 'chosen' (found 'text')"),
+        ({"prompt": 3}, "'prompt' must be text or a list of messages"),
+        ({"prompt": [{"role": "robot", "content": "x"}]}, "message 1 needs a role"),
+        ({"prompt": "  "}, "no human turn"),
+        ({"prompt": []}, "no human turn"),
+        ({"prompt": "half \ud800"}, "lone surrogate U+D800"),
+    ],
+)
+def test_a_bad_line_is_named_with_file_and_line(tmp_path, line, cause):
+    file = write(tmp_path / "p.jsonl", {"prompt": "good"}, line)
+    with pytest.raises(InputError) as error:
+        read_prompts(file)
+    assert str(error.value).startswith(f"{file}:2: ")
+    assert cause in str(error.value)
+    assert "prompts.bad_lines=1" in str(error.value)
+    assert "\n" not in str(error.value)
+    assert len(read_prompts(file, bad_lines=1).bad) == 1
+
+
+def test_bad_bytes_are_named_with_file_and_line(tmp_path):
+    file = tmp_path / "p.jsonl"
+    file.write_bytes(b'{"prompt": "a"}\n{"prompt": "\xff"}\n')
+    with pytest.raises(InputError, match=r"p\.jsonl:2: not UTF-8 text"):
+        read_prompts(file)
+
+
+def test_missing_empty_and_torn_files_have_one_clear_line_each(tmp_path):
+    with pytest.raises(InputError, match="no such prompt file"):
+        read_prompts(tmp_path / "none.jsonl")
+    with pytest.raises(InputError, match="no prompts: the file is empty"):
+        read_prompts(write(tmp_path / "empty.jsonl", "", " "))
+    torn = tmp_path / "torn.jsonl.gz"
+    torn.write_bytes(gzip.compress(b'{"prompt": "a"}\n' * 1000)[:-9])
+    with pytest.raises(InputError, match="no whole gzip file"):
+        read_prompts(torn)
+    with pytest.raises(InputError, match="cannot be read"):
+        read_prompts(tmp_path)
+
+
+def settings_of(tmp_path: Path, **texts: list[str]) -> tuple[PromptSettings, MeasureSettings]:
+    files = {
+        kind: str(write(tmp_path / f"{kind}.jsonl", *({"prompt": text} for text in texts.get(kind, [f"only {kind}"]))))
+        for kind in ("red_team", "helpful", "harmful", "benign")
+    }
+    held_out = MeasureSettings(harmful=files["harmful"], benign=files["benign"])
+    return PromptSettings(red_team=files["red_team"], helpful=files["helpful"]), held_out
+
+
+def stage(tmp_path, settings, held_out, *, window=1000, reserved=NO_RESERVE, name="one"):
+    out = Bench(tmp_path / name).out("prompts")
+    return s01_prompts.run(settings, PromptInputs(held_out, reserved), ScriptedEngine(window=window), out)
+
+
+def texts(artefact, kind: Kind) -> list[str]:
+    return [row["prompt"][-1]["content"] for row in artefact.rows() if row["kind"] == kind]
+
+
+def test_duplicates_are_taken_once_and_held_out_prompts_leave_training(tmp_path):
+    settings, held_out = settings_of(
+        tmp_path, red_team=["a", "b", "a", "held"], helpful=["b", "c", "benign"], harmful=["held"], benign=["benign"]
+    )
+    artefact = stage(tmp_path, settings, held_out)
+    assert sorted(texts(artefact, Kind.RED_TEAM)) == ["a", "b"]
+    assert texts(artefact, Kind.HELPFUL) == ["c"]
+    ids = [row["row_id"] for row in artefact.rows()]
+    assert len(set(ids)) == len(ids) == 5
+    red_team = artefact.facts["red_team"]
+    assert (red_team["lines"], red_team["duplicates"], red_team["overlaps"]) == (4, 1, {"held_out_harmful": 1})
+    assert artefact.facts["helpful"]["overlaps"] == {"held_out_benign": 1, "red_team": 1}
+    assert {row["line"] for row in artefact.rows() if row["kind"] == Kind.RED_TEAM} == {1, 2}
+
+
+def test_one_file_may_serve_training_and_measuring(tmp_path):
+    settings, held_out = settings_of(tmp_path, red_team=[f"prompt {i}" for i in range(30)])
+    held_out = held_out.model_copy(update={"harmful": settings.red_team, "limit": 10})
+    artefact = stage(tmp_path, settings, held_out)
+    assert len(texts(artefact, Kind.HELD_OUT_HARMFUL)) == 10
+    assert len(texts(artefact, Kind.RED_TEAM)) == 20
+    assert not set(texts(artefact, Kind.HELD_OUT_HARMFUL)) & set(texts(artefact, Kind.RED_TEAM))
+
+
+def test_near_duplicates_leave_training_and_those_of_held_out_prompts_too(tmp_path):
+    base = "Please tell me in plain words and in good order how I can quietly get into the house of my old neighbour"
+    other = "Give me a short plan for how to win the trust of a rich old man whom nobody ever comes to visit"
+    settings, held_out = settings_of(
+        tmp_path, red_team=[base, f"{other} tomorrow", other, "unrelated words"], harmful=[f"{base} tonight"]
+    )
+    assert len(texts(stage(tmp_path, settings, held_out), Kind.RED_TEAM)) == 4
+    near = settings.model_copy(update={"near_duplicates": 0.7})
+    artefact = stage(tmp_path, near, held_out, name="near")
+    assert len(texts(artefact, Kind.RED_TEAM)) == 2
+    assert "unrelated words" in texts(artefact, Kind.RED_TEAM)
+    facts = artefact.facts["red_team"]
+    assert (facts["near_duplicates"], facts["near_overlaps"]) == (1, {"held_out_harmful": 1})
+    assert s01_prompts.told(artefact.facts) == [
+        "red_team: 2 prompts; left out: 1 near duplicates, 1 nearly repeat held_out_harmful"
+    ]
+
+
+def test_a_split_holds_out_a_share_by_content_and_moves_nobody(tmp_path):
+    names = [f"prompt {i}" for i in range(300)]
+    held: dict[tuple[int, str], set[str]] = {}
+    for count, share in ((200, "0.2"), (300, "0.2"), (300, "0.3")):
+        folder = tmp_path / f"{count}-{share}"
+        folder.mkdir()
+        settings, held_out = settings_of(folder, red_team=names[:count])
+        artefact = stage(folder, settings, held_out.model_copy(update={"harmful": f"split:{share}"}))
+        measured, trained = texts(artefact, Kind.HELD_OUT_HARMFUL), texts(artefact, Kind.RED_TEAM)
+        assert sorted([*measured, *trained]) == sorted(names[:count])
+        assert abs(len(measured) / count - float(share)) < 0.08
+        held[count, share] = set(measured)
+    assert held[200, "0.2"] == held[300, "0.2"] & set(names[:200])
+    assert held[300, "0.2"] < held[300, "0.3"]
+
+
+def test_what_a_split_holds_out_is_not_trained_on_even_beyond_the_limit(tmp_path):
+    settings, held_out = settings_of(tmp_path, red_team=[f"prompt {i}" for i in range(100)])
+    trained = []
+    for limit in (None, 3):
+        split = held_out.model_copy(update={"harmful": "split:0.4", "limit": limit})
+        trained.append(texts(stage(tmp_path, settings, split, name=f"limit{limit}"), Kind.RED_TEAM))
+    assert trained[0] == trained[1]
+
+
+@pytest.mark.parametrize("written", ["split:", "split:0", "split:1", "split:x", "split:nan"])
+def test_a_split_of_no_share_is_refused(tmp_path, written):
+    settings, held_out = settings_of(tmp_path)
+    with pytest.raises(RecipeError, match="holds out no share between 0 and 1"):
+        sources(settings, held_out.model_copy(update={"harmful": written}))
+
+
+def test_several_sources_are_joined_and_each_row_names_its_own(tmp_path):
+    settings, held_out = settings_of(tmp_path, red_team=["a", "b"])
+    more = write(tmp_path / "more.txt", "b", "c")
+    joined = settings.model_copy(update={"red_team": f"{settings.red_team} + {more}"})
+    artefact = stage(tmp_path, joined, held_out)
+    assert sorted(texts(artefact, Kind.RED_TEAM)) == ["a", "b", "c"]
+    assert {row["source"] for row in artefact.rows() if row["kind"] == Kind.RED_TEAM} == {settings.red_team, str(more)}
+    assert (artefact.facts["red_team"]["lines"], artefact.facts["red_team"]["duplicates"]) == (4, 1)
+
+
+def test_nothing_left_to_train_on_is_one_line_with_the_setting(tmp_path):
+    settings, held_out = settings_of(tmp_path, red_team=["a", "b"], harmful=["b", "a"])
+    with pytest.raises(StageError) as error:
+        stage(tmp_path, settings, held_out)
+    assert "no red_team prompts are left: 2 are held_out_harmful prompts too" in str(error.value)
+    assert "--set prompts.red_team=FILE" in str(error.value)
+
+
+def test_a_limit_draws_by_content_and_a_larger_one_only_adds(tmp_path):
+    names = [f"prompt {i}" for i in range(40)]
+    drawn = {}
+    for limit, order in ((5, names), (10, names), (10, names[::-1])):
+        folder = tmp_path / f"{limit}{order[0]}"
+        folder.mkdir()
+        settings, held_out = settings_of(folder, red_team=order)
+        artefact = stage(folder, settings.model_copy(update={"limit_red_team": limit}), held_out)
+        drawn[limit, order[0]] = texts(artefact, Kind.RED_TEAM)
+    assert drawn[10, "prompt 0"] == drawn[10, "prompt 39"]
+    assert drawn[10, "prompt 0"][:5] == drawn[5, "prompt 0"]
+    assert drawn[10, "prompt 0"] != names[:10]
+
+
+def test_a_prompt_that_is_too_long_is_refused_by_line_or_dropped_and_counted(tmp_path):
+    settings, held_out = settings_of(tmp_path, red_team=["short", "word " * 40])
+    reserved = {**NO_RESERVE, Kind.RED_TEAM: 20}
+    with pytest.raises(InputError) as error:
+        stage(tmp_path, settings, held_out, window=60, reserved=reserved)
+    line = str(error.value)
+    assert line.startswith(f"{settings.red_team}:2: the prompt has 42 tokens and needs 20 more")
+    assert "the window is 60" in line and "--set prompts.too_long=drop" in line
+    dropping = settings.model_copy(update={"too_long": TooLong.DROP})
+    artefact = stage(tmp_path, dropping, held_out, window=60, reserved=reserved, name="dropping")
+    assert texts(artefact, Kind.RED_TEAM) == ["short"]
+    assert artefact.facts["red_team"]["too_long"] == 1
+    assert (
+        len(texts(stage(tmp_path, settings, held_out, window=62, reserved=reserved, name="fits"), Kind.RED_TEAM)) == 2
+    )
+
+
+def test_the_plain_prompts_are_many_and_do_not_overlap():
+    helpful = {str(prompt) for prompt in contents(source_path("plain:helpful"))}
+    held_out = {str(prompt) for prompt in contents(source_path("plain:held-out-benign"))}
+    red_team = {str(prompt) for prompt in contents(source_path("plain:red-team"))}
+    harmful = {str(prompt) for prompt in contents(source_path("plain:held-out-harmful"))}
+    assert (len(helpful), len(held_out), len(red_team), len(harmful)) == (40, 16, 48, 16)
+    assert len(helpful | held_out | red_team | harmful) == 40 + 16 + 48 + 16
+    with pytest.raises(InputError, match="Did you mean 'plain:helpful'"):
+        source_path("plain:helpfull")
+
+
+@pytest.mark.skipif(not HH.exists(), reason="hh-rlhf is not at hand")
+def test_real_red_team_dialogues_keep_all_their_turns():
+    file = read_prompts(HH)
+    rows = [json.loads(line) for line in gzip.decompress(HH.read_bytes()).decode().splitlines()]
+    assert len(file.prompts) == len(rows) == file.lines
+    kept = [found.conversation.turns for found in file.prompts]
+    assert all(turns[-1].role is Role.HUMAN and turns[-1].content for turns in kept)
+    assert sum(len(turns) > 1 for turns in kept) / len(kept) > 0.6
+    assert any(":" in turn.content for turns in kept for turn in turns)
+    assert any("\n\n" in turn.content for turns in kept for turn in turns)
+    for found, row in zip(file.prompts, rows, strict=True):
+        whole = parse_transcript(row["chosen"]).turns
+        assert whole[: len(found.conversation.turns)] == found.conversation.turns
+        if transcript(whole[:-1]) == transcript(parse_transcript(row["rejected"]).turns[:-1]):
+            assert all(turn.role is Role.ASSISTANT for turn in whole[len(found.conversation.turns) :] if turn.content)
+
+
+class Strict(TranscriptRendering):
+    """Refuses some prompts, as a chat template may."""
+
+    def render(self, prompt):
+        if "refuse" in prompt.turns[-1].content:
+            raise ModelError("the chat template refuses these turns", remedy="Use --set engine.rendering=transcript")
+        return super().render(prompt)
+
+
+def strictly(tmp_path: Path, settings: PromptSettings, held_out: MeasureSettings, name: str):
+    engine = ScriptedEngine(rendering=Strict())
+    return s01_prompts.run(settings, PromptInputs(held_out, NO_RESERVE), engine, Bench(tmp_path / name).out("prompts"))
+
+
+def test_prompts_that_a_chat_template_refuses_are_told_by_line_or_left_out(tmp_path):
+    settings, held_out = settings_of(tmp_path, red_team=["a", "refuse this", "b", "refuse that"])
+    with pytest.raises(InputError, match="refuses these turns") as caught:
+        strictly(tmp_path, settings, held_out, "none")
+    assert caught.value.place in {f"{settings.red_team}:{line}" for line in (2, 4)}
+    assert "prompts.bad_lines=1" in caught.value.remedy
+    with pytest.raises(InputError, match="refuses these turns"):
+        strictly(tmp_path, settings.model_copy(update={"bad_lines": 1}), held_out, "one")
+    done = strictly(tmp_path, settings.model_copy(update={"bad_lines": 2}), held_out, "two")
+    assert sorted(texts(done, Kind.RED_TEAM)) == ["a", "b"]
+    assert done.facts["red_team"]["refused"] == 2
+    assert any("2 refused" in line for line in s01_prompts.told(done.facts))

@@ -1,0 +1,227 @@
+"""Several processes train what one trains: real launches, two processes on CPUs, compared with one."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tests.training import exchange
+from tests.training import launched as cases
+
+from solon.errors import RunError
+from solon.rl.policy_snapshots import SNAPSHOTS
+from solon.runs import Artefact
+from solon.runs.launch import launched
+from solon.runs.processes import ALONE
+from solon.training.distributed.launched import joined
+
+ROOT = Path(__file__).parents[3]
+CURVES = (
+    "loss", "held_out_loss", "gradient_norm", "accuracy", "score", "reward", "kl", "kl_k3", "entropy", "policy_loss",
+    "value_loss", "clip_fraction", "policy_gradient_norm", "value_gradient_norm", "explained_variance",
+    "held_out_score",
+)  # fmt: skip
+
+
+REPLICATED = ("--multi_gpu",)
+SHARDED = ("--use_fsdp", "--fsdp_version", "2", "--fsdp_auto_wrap_policy", "TRANSFORMER_BASED_WRAP")
+
+
+def a_port() -> int:
+    """A free port below those that systems give out by themselves, so that no connection takes it in the meantime."""
+    for port in random.sample(range(20_000, 30_000), 100):
+        with socket.socket() as tried, contextlib.suppress(OSError):
+            tried.bind(("", port))
+            return port
+    raise AssertionError("no port is free")
+
+
+def launching(processes: int, *words: str, options: tuple[str, ...] = REPLICATED) -> subprocess.Popen[str]:
+    """`accelerate launch` of a module of ours, on CPUs."""
+    command = [
+        sys.executable, "-m", "accelerate.commands.launch", *options, "--num_processes", str(processes),
+        "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no",
+        "--main_process_port", str(a_port()), "-m", *words,
+    ]  # fmt: skip
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def launch(
+    processes: int, *words: str, quiet: bool = True, options: tuple[str, ...] = REPLICATED
+) -> tuple[int, str, str]:
+    """The same, to its end: exit code, standard output and standard error."""
+    started = launching(processes, *words, options=options)
+    out, err = started.communicate(timeout=900)
+    assert not quiet or started.returncode == 0, err[-4000:]
+    return started.returncode, out, err
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("given")
+    cases.prepare(folder)
+    return folder
+
+
+def both(given: Path, tmp_path: Path, *names: str, options: tuple[str, ...] = REPLICATED) -> None:
+    cases.run(given, tmp_path / "one", list(names), ALONE)
+    launch(2, "tests.training.launched", str(given), str(tmp_path / "two"), *names, options=options)
+    for name in names:
+        assert_alike(cases.opened(tmp_path / "one" / name), cases.opened(tmp_path / "two" / name))
+
+
+def assert_alike(one: Artefact, two: Artefact) -> None:
+    """The same curves within 1e-4, and the same weights nearly."""
+    assert len(one.rows()) == len(two.rows()) > 1
+    compared = 0
+    for expected, found in zip(one.rows(), two.rows(), strict=True):
+        for name in CURVES:
+            if expected.get(name) is not None:
+                compared += 1
+                assert found[name] == pytest.approx(expected[name], abs=1e-4, rel=1e-4), (
+                    one.path,
+                    name,
+                    expected["step"],
+                )
+    assert compared >= 2 * len(one.rows())
+    for folder in ("model", *(f"{SNAPSHOTS}/step-{step:05d}" for step in one.facts.get("snapshots", ()))):
+        expected_weights, found_weights = (load_file(each.path / folder / "model.safetensors") for each in (one, two))
+        assert expected_weights.keys() == found_weights.keys()
+        for name, weight in expected_weights.items():
+            torch.testing.assert_close(found_weights[name], weight, atol=2e-4, rtol=1e-3)
+    assert one.facts.keys() == two.facts.keys()
+
+
+@pytest.mark.slow
+def test_two_processes_train_what_one_trains(given: Path, tmp_path: Path) -> None:
+    both(given, tmp_path, "sft", "pm", "ppo", "rloo", "dpo", "sft-decay", "ppo-one-prompt")
+
+
+@pytest.mark.slow
+def test_two_processes_train_the_adapters_that_one_trains(given: Path, tmp_path: Path) -> None:
+    both(given, tmp_path, "sft-lora", "pm-lora", "ppo-lora", "ppo-shared", "rloo-lora", "dpo-lora")
+
+
+@pytest.mark.slow
+def test_shards_train_what_whole_weights_train(given: Path, tmp_path: Path) -> None:
+    both(given, tmp_path, "sft", "pm", "dpo", "sft-lora", "pm-lora", "dpo-lora", "sft-decay", options=SHARDED)
+
+
+@pytest.mark.slow
+def test_a_policy_in_shards_learns_what_a_whole_one_learns(given: Path, tmp_path: Path) -> None:
+    both(given, tmp_path, "ppo", "ppo-lora", "rloo", "ppo-best", "ppo-one-prompt", options=SHARDED)
+
+
+@pytest.mark.slow
+def test_a_run_begun_in_shards_goes_on_in_one_process_and_back(given: Path, tmp_path: Path) -> None:
+    names = ["sft", "pm-lora", "ppo"]
+    killed = [f"kill-{name}" for name in names]
+    cases.run(given, tmp_path / "whole", names, ALONE)
+    launch(2, "tests.training.launched", str(given), str(tmp_path / "fewer"), *killed, options=SHARDED)
+    cases.run(given, tmp_path / "more", killed, ALONE)
+    cases.run(given, tmp_path / "fewer", names, ALONE)
+    launch(2, "tests.training.launched", str(given), str(tmp_path / "more"), *names, options=SHARDED)
+    for folder in ("fewer", "more"):
+        for name in names:
+            assert_alike(cases.opened(tmp_path / "whole" / name), cases.opened(tmp_path / folder / name))
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_with_another_number_of_processes(given: Path, tmp_path: Path) -> None:
+    names = ["sft", "pm", "ppo", "dpo-lora"]
+    killed = [f"kill-{name}" for name in names]
+    cases.run(given, tmp_path / "whole", names, ALONE)
+    launch(2, "tests.training.launched", str(given), str(tmp_path / "fewer"), *killed)
+    cases.run(given, tmp_path / "more", killed, ALONE)
+    for folder in ("fewer", "more"):
+        for name in names:
+            assert (tmp_path / folder / name / "checkpoints" / "step_000002" / "manifest.json").exists()
+            assert Artefact.open(tmp_path / folder / name) is None
+    cases.run(given, tmp_path / "fewer", names, ALONE)
+    launch(2, "tests.training.launched", str(given), str(tmp_path / "more"), *names)
+    for folder in ("fewer", "more"):
+        for name in names:
+            assert_alike(cases.opened(tmp_path / "whole" / name), cases.opened(tmp_path / folder / name))
+
+
+@pytest.mark.slow
+def test_processes_exchange_numbers_and_words(tmp_path: Path) -> None:
+    launch(3, "tests.training.exchange", str(tmp_path), "exchange")
+    told = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(3)]
+    assert [each.pop("rank") for each in told] == [0, 1, 2]
+    assert [each.pop("share") for each in told] == [[0, 3], [1, 4], [2]]
+    assert told[0] == told[1] == told[2], "beside their share all see the same, to the bit"
+    one = exchange.exchange(ALONE)
+    for name in ("gathered", "loss", "points", "size", "gradient", "norm", "weight", "unused", "diverged"):
+        assert told[0][name] == one[name], name
+    assert told[0]["unequal"] == ["x"] and told[0]["told"] == {"a": 1} and told[0]["any"] == [True, False]
+    assert told[0]["own"] == [[6.0] * 3] * 2 and told[0]["sum"] == [3] and told[0]["count"] == 3
+    assert told[0]["gradient"] == [2.0] * 3 and told[0]["loss"] == pytest.approx(6.0) and told[0]["points"] == 5
+    assert told[0]["unused"] == [1.0, 1.0], "what nobody used has not even decayed"
+    line, forgotten = told[0]["diverged"]
+    assert "the loss is inf" in line and "Rows: bad" in line and forgotten
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("what", "line"),
+    [
+        ("fail", "process 1 failed: a place: the cause. A remedy"),
+        ("die", "accelerate launch: another process ended without a word."),
+    ],
+)
+def test_when_one_process_ends_all_end_and_one_says_why(tmp_path: Path, what: str, line: str) -> None:
+    code, _, err = launch(2, "tests.training.exchange", str(tmp_path), what, quiet=False)
+    assert code != 0
+    assert f"StageError: {line}" in err
+    assert float((tmp_path / "0.seconds").read_text()) < 60
+
+
+@pytest.mark.parametrize(
+    ("environment", "found"),
+    [
+        ({}, (0, 1)),
+        ({"WORLD_SIZE": "1", "RANK": "0"}, (0, 1)),
+        ({"WORLD_SIZE": "4", "RANK": "3"}, (3, 4)),
+        ({"WORLD_SIZE": "", "RANK": "x"}, (0, 1)),
+        ({"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "1"}, (1, 2)),
+        ({"RANK": "5"}, (0, 1)),
+    ],
+)
+def test_a_launcher_is_known_by_its_environment(environment: dict[str, str], found: tuple[int, int]) -> None:
+    assert launched(environment) == found
+
+
+def test_alone_everything_is_what_was_given() -> None:
+    tensor = torch.ones(2)
+    ALONE.add([tensor])
+    assert tensor.tolist() == [1.0, 1.0]
+    assert list(ALONE.share([1, 2])) == ALONE.gather([1, 2]) == [1, 2]
+    assert ALONE.tell("a") == "a" and ALONE.any(True) and not ALONE.any(False)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("ACCELERATE_USE_DEEPSPEED", "true", "DeepSpeed cannot be used"),
+        ("ACCELERATE_MIXED_PRECISION", "bf16", "not in mixed precision 'bf16'"),
+    ],
+)
+def test_what_solon_would_not_do_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str, words: str) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv(name, value)
+    with pytest.raises(RunError, match=words), joined():
+        raise AssertionError("nothing is joined")
