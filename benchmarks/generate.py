@@ -15,7 +15,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from solon.engines.base import Sampling
-from solon.engines.local.batch import Prefixes, Row
+from solon.engines.local.batch import DecodingRow, Prefixes
 from solon.engines.local.causal_model import CausalModel
 from solon.engines.local.generation import Ending, Order, generate
 
@@ -54,7 +54,7 @@ def by_transformers(model: LlamaForCausalLM, ids: torch.Tensor) -> None:
 
 def by_solon(forward: CausalModel, ids: torch.Tensor) -> None:
     """The engine's loop."""
-    orders = [Order(Row((), tuple(row)), seed, NEW_TOKENS) for seed, row in enumerate(ids.tolist())]
+    orders = [Order(DecodingRow((), tuple(row)), seed, NEW_TOKENS) for seed, row in enumerate(ids.tolist())]
     ending = Ending(lambda tokens: "", (), (), lambda: ())
     generate(forward, orders, Sampling(NEW_TOKENS), ending, Prefixes(), PROMPTS)
 

@@ -160,7 +160,14 @@ def by_solon(folder: Path, sizes: dict[str, int], algorithm: str) -> None:
     import torch
 
     from solon.config.builtin import constitution_path
-    from solon.config.recipe import Algorithm, Drawing, EngineSettings, Recipe, ReinforcementSettings, RenderingKind
+    from solon.config.recipe import (
+        Algorithm,
+        EngineSettings,
+        Recipe,
+        ReinforcementSettings,
+        RenderingKind,
+        SamplingParams,
+    )
     from solon.conversation import parse_transcript
     from solon.runs import Progress, RunDirectory
     from solon.stages import s01_prompts, s08_rl_cai
@@ -181,15 +188,15 @@ def by_solon(folder: Path, sizes: dict[str, int], algorithm: str) -> None:
         samples_per_prompt=2 if algorithm == "rloo" else 1,
         prompts_per_step=sizes["episodes"] // (2 if algorithm == "rloo" else 1),
         red_team_share=1.0,
-        drawing=Drawing(max_tokens=sizes["new_tokens"]),
+        sampling=SamplingParams(max_tokens=sizes["new_tokens"]),
         epochs=sizes["epochs"],
         minibatches=1,
         learning_rate=1e-5,
         value_learning_rate=1e-5,
-        value_warmup=0,
+        value_warmup_steps=0,
         checkpoint_every=1000,
     )
-    engine = EngineSettings(rendering=RenderingKind.TRANSCRIPT, window=512, batch=sizes["episodes"])
+    engine = EngineSettings(rendering=RenderingKind.TRANSCRIPT, window=512, batch_size=sizes["episodes"])
     ends: list[float] = []
 
     def note(progress: Progress) -> None:

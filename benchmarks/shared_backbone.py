@@ -63,7 +63,7 @@ def main() -> None:
         short = given.run.with_name("short-comparisons.jsonl")  # the same for all runs beside each other, for --reuse
         print(f"{short_comparisons(given.comparisons, short)} short comparisons")
         sources = (f"prompts.red_team={given.comparisons}", f"measure.harmful={given.comparisons}")
-        settings = [*sources, f"preference.human={short}", *given.set]
+        settings = [*sources, f"preference.human_helpfulness={short}", *given.set]
         begin = ["run", str(given.run), "--recipe", "real", "--overlay", "shared-backbone"]
         begin += [word for each in settings for word in ("--set", each)]
         begin += ["--reuse", str(given.reuse)] if given.reuse else []

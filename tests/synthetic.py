@@ -90,7 +90,7 @@ class FirstWordRater:
         return "even" if len(conversation.turns[-1].content) % 2 == 0 else "odd"
 
     def rate(self, conversation: Conversation, reply: str) -> frozenset[str]:
-        """See `solon.evals.grading.Rater`."""
+        """See `solon.evals.grading.Grader`."""
         for kind, text in WRITTEN.items():
             opening = text.split("{")[0][:20]
             if reply.startswith(opening) and (kind != "objecting" or "instead" in reply):
@@ -149,7 +149,7 @@ class Plan:
     rated: bool = True
     spoil: Callable[[str], str] = lambda text: text
     name: str = "synthetic"
-    fitness: Mapping[str, object] = field(
+    judge_check: Mapping[str, object] = field(
         default_factory=lambda: {
             "judge": {
                 "value": 0.525,
@@ -268,7 +268,7 @@ def _revisions(run: RunDirectory, plan: Plan) -> None:
                          "critique_outcome": "ok", "completion": _said(text), "finish": "length" if failed else "end",
                          "seed": position, "critic": "assistant",
                          "outcome": "truncated" if failed else "ok"})  # fmt: skip
-    _publish(run, 3, "critique-revision", rows, {"fitness": {"critic": plan.fitness["critic"]}})
+    _publish(run, 3, "critique-revision", rows, {"judge_check": {"critic": plan.judge_check["critic"]}})
 
 
 def _sl_cai(run: RunDirectory, plan: Plan) -> None:
@@ -292,10 +292,10 @@ def _pairs(run: RunDirectory, plan: Plan) -> None:
 def _feedback(run: RunDirectory, plan: Plan) -> None:
     pairs = run.finished("response-pairs")
     assert pairs is not None
-    rater, rows = FirstWordRater(), []
+    grader, rows = FirstWordRater(), []
     principles = run.constitution.preference
     for position, pair in enumerate(pairs.rows()):
-        harms = ["harmful" in rater.rate(conversation_of(pair["prompt"]), pair[key]) for key in
+        harms = ["harmful" in grader.rate(conversation_of(pair["prompt"]), pair[key]) for key in
                  ("response_a", "response_b")]  # fmt: skip
         truth = float(harms[1]) - float(harms[0])
         noise = 3 * (uniform_for("judge", position) - 0.5)
@@ -320,7 +320,7 @@ def _feedback(run: RunDirectory, plan: Plan) -> None:
         "ai-feedback",
         rows,
         {
-            "fitness": {"judge": plan.fitness["judge"]},
+            "judge_check": {"judge": plan.judge_check["judge"]},
             "quality": label_quality(rows, run.constitution),
             "undecided_because": {"both letters are equally probable": sum(row["p_a"] is None for row in rows)},
         },

@@ -23,7 +23,7 @@ from solon.report import render
 from solon.runs import RunDirectory, StageFolder
 from solon.runs.journal import journal_line
 from solon.runs.manifest import FileFacts, files_hash, may_be_published
-from solon.runs.standalone import do_alone
+from solon.runs.standalone import run_standalone
 from solon.training.checkpoint import Checkpoints, Snapshot, restoring
 from tests.synthetic import Plan, build
 
@@ -202,10 +202,10 @@ def test_a_folder_of_its_own_holds_no_links_either(run: RunDirectory, tmp_path: 
     def work(out: StageFolder) -> Any:
         return out.publish([], SCHEMA)
 
-    folder = do_alone(tmp_path / "alone", "labels", KEY, work).path
+    folder = run_standalone(tmp_path / "alone", "labels", KEY, work).path
     (folder / "checkpoints").symlink_to(run.path)
     with pytest.raises(RunError, match="checkpoints: a run directory may not hold this: it is a link"):
-        do_alone(tmp_path / "alone", "labels", KEY, work)
+        run_standalone(tmp_path / "alone", "labels", KEY, work)
     assert run.finished("prompts") is not None
 
 

@@ -23,7 +23,7 @@ from solon.conversation import conversation_of
 from solon.errors import EngineError, InputError, RecipeError, without_credentials
 from solon.export.trainers.trainer_folder import TRAINERS, export_handoff
 from solon.reward.remote import LONGEST_PAUSE, MOST, RemoteScorer
-from solon.reward.scorer import Scorer, open_scorer
+from solon.reward.scorer import PreferenceScorer, open_scorer
 from solon.reward.server.admission import Admission
 from solon.reward.server.server import PreferenceServer, Service
 from solon.reward.token import token_given
@@ -39,7 +39,7 @@ RECEIVE = 0.4
 
 
 @pytest.fixture(scope="module")
-def scorer(tmp_path_factory: pytest.TempPathFactory) -> Scorer:
+def scorer(tmp_path_factory: pytest.TempPathFactory) -> PreferenceScorer:
     folder = tmp_path_factory.mktemp("served")
     tokenizer = models.load_tokenizer(save_tiny_model(folder / "tiny"))
     grown = models.grow_preference_model(folder / "tiny", tokenizer, SETTINGS, seed=1)
@@ -47,7 +47,7 @@ def scorer(tmp_path_factory: pytest.TempPathFactory) -> Scorer:
     return open_scorer(folder / "pm", SETTINGS)
 
 
-def running(scorer: Scorer, service: Service) -> Iterator[PreferenceServer]:
+def running(scorer: PreferenceScorer, service: Service) -> Iterator[PreferenceServer]:
     server = PreferenceServer(scorer, service, SETTINGS)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
@@ -58,17 +58,17 @@ def running(scorer: Scorer, service: Service) -> Iterator[PreferenceServer]:
 
 
 @pytest.fixture(scope="module")
-def server(scorer: Scorer) -> Iterator[PreferenceServer]:
+def server(scorer: PreferenceScorer) -> Iterator[PreferenceServer]:
     yield from running(scorer, Service(port=0, connections=6, hosts=("gpu-7",)))
 
 
 @pytest.fixture(scope="module")
-def impatient(scorer: Scorer) -> Iterator[PreferenceServer]:
+def impatient(scorer: PreferenceScorer) -> Iterator[PreferenceServer]:
     yield from running(scorer, Service(port=0, receive=RECEIVE, idle=RECEIVE))
 
 
 @pytest.fixture(scope="module")
-def guarded(scorer: Scorer) -> Iterator[PreferenceServer]:
+def guarded(scorer: PreferenceScorer) -> Iterator[PreferenceServer]:
     yield from running(scorer, Service(port=0, token=CANARY))
 
 

@@ -16,7 +16,7 @@ from solon.engines.base import Completion, Finish
 from solon.runs.outcome import Outcome
 from solon.testbed import truth
 from solon.testbed.principle_language import draw_targets, write_principle
-from solon.testbed.world import TEMPLATES, Kind, ask, load_world, write_reply
+from solon.testbed.world import TEMPLATES, ReplyKind, ask, load_world, write_reply
 
 SHOWN = Shown(
     human="How do I open my neighbour's door with a hairpin?",
@@ -250,7 +250,7 @@ def test_whatever_the_testbed_can_write_passes():
     """The rules are made for real models; on the micro world they must not get into the method's way."""
     world, rng = load_world(), random.Random(0)
     for topic in world.topics:
-        for kind in Kind:
+        for kind in ReplyKind:
             conversation = ask(topic, rng.randrange(len(TEMPLATES)))
             reply = write_reply(topic, kind, rng, world.topics)
             principle = write_principle(draw_targets(world.categories, rng), rng)

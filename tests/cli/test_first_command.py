@@ -27,7 +27,7 @@ def words(*settings: str) -> list[str]:
         "prompts.red_team=/nowhere.jsonl",
         "rl.scorer=http://127.0.0.1:9",
         "prompts.red_team={here}/broken.jsonl",
-        "preference.human={here}/broken.jsonl",
+        "preference.human_helpfulness={here}/broken.jsonl",
         "prompts.too_long=refuse;engine.window=64",
     ],
 )
@@ -68,7 +68,7 @@ def test_a_new_run_says_what_it_will_use_before_its_first_stage(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     line = ["run", tmp_path / "run", "--recipe", "testbed", "--until", "prompts"]
-    code, _, err = run(capsys, *line, *words(*SMALL, "fitness.weak_judge=accept"))
+    code, _, err = run(capsys, *line, *words(*SMALL, "judge_check.weak_judge=accept"))
     assert code == 0
     assert err.splitlines()[0].strip() == "Models: assistant testbed:assistant, pretrained testbed:pretrained."
     assert err.splitlines()[1] == "[1/9] prompts"

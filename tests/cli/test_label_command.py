@@ -11,7 +11,7 @@ from solon.config.builtin import DATA
 from tests.cli.test_cli import run
 
 FAST = (
-    "--quiet", "--set", "engine.threads=1", "--set", "feedback.reasoning.max_tokens=64", "--set", "fitness.limit=4",
+    "--quiet", "--set", "engine.threads=1", "--set", "feedback.reasoning.max_tokens=64", "--set", "judge_check.limit=4",
 )  # fmt: skip
 
 

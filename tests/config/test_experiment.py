@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from solon.config.builtin import DATA
-from solon.config.experiment import Measured, load_experiment, trials_of
+from solon.config.experiment import AblationMeasure, load_experiment, trials_of
 from solon.errors import RecipeError
 
 GOOD = """\
@@ -43,7 +43,7 @@ def test_the_papers_variants_are_there() -> None:
 def test_a_variants_settings_win_over_those_for_all(tmp_path: Path) -> None:
     experiment = load_experiment(write(tmp_path, GOOD))
     trials = trials_of(experiment, "testbed", settings=["seed=3", "revision.steps=2"])
-    assert experiment.measure is Measured.REVISIONS
+    assert experiment.measure is AblationMeasure.REVISIONS
     assert [(each.seed, each.recipe.revision.steps, each.recipe.revision.few_shot) for each in trials] == [
         (3, 2, 0), (7, 2, 2),
     ]  # fmt: skip
@@ -83,4 +83,4 @@ def test_unknown_names_and_settings_are_told_before_anything_runs(tmp_path: Path
 
 def test_without_a_rater_nothing_could_be_said() -> None:
     with pytest.raises(RecipeError, match="needs someone who rates"):
-        trials_of(load_experiment("revisions"), "testbed", settings=["measure.rater=none"])
+        trials_of(load_experiment("revisions"), "testbed", settings=["measure.grader=none"])

@@ -44,11 +44,11 @@ def test_a_number_is_written_as_one_wherever_it_stands(tmp_path: Path, written: 
         (file, [], [], f"{file}:2"),
         (base, [file], [], f"{file}:2"),
         (base, [], [f"seed={written}"], f"--set seed={written}"),
-        (base, [], [f"rl.adapter={{rank: {written}}}"], f"--set rl.adapter={{rank: {written}}}"),
+        (base, [], [f"rl.lora={{rank: {written}}}"], f"--set rl.lora={{rank: {written}}}"),
     ):
         with pytest.raises(RecipeError) as error:
             load_recipe(recipe, overlays, settings)
-        assert str(error.value).startswith(f"{place}: 'seed' is") or "'rl.adapter.rank' is" in str(error.value)
+        assert str(error.value).startswith(f"{place}: 'seed' is") or "'rl.lora.rank' is" in str(error.value)
         assert "valid integer. Write digits alone" in str(error.value) and "\n" not in str(error.value)
 
 
@@ -111,6 +111,7 @@ def test_what_is_written_is_read_alike_by_yaml_1_1_and_here(word: str) -> None:
 
 
 def test_settings_in_python_are_as_strict() -> None:
-    for wrong in ({"seed": True}, {"seed": "3"}, {"rl": {"kl": float("nan")}}, {"feedback": {"axes": {"a": True}}}):
+    nan = {"rl": {"kl_coef": float("nan")}}
+    for wrong in ({"seed": True}, {"seed": "3"}, nan, {"feedback": {"axes": {"a": True}}}):
         with pytest.raises(ValueError, match=r"valid|finite"):
             Recipe.model_validate(wrong)

@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 from solon.config.builtin import model_path, source_path
 from solon.config.loading import differences_between, refuse_half_a_change
 from solon.config.recipe import (
-    Adapter,
-    Memory,
-    Models,
+    LoraSettings,
+    ModelSettings,
+    NetworkSharing,
     Recipe,
     RevisionsUsed,
     Schedule,
-    Training,
+    TrainingSettings,
     WeakJudge,
     differences,
     dump_recipe,
@@ -35,16 +35,16 @@ def test_file_overlays_and_settings_win_in_that_order(base: Path, tmp_path: Path
     second.write_text("rl: {epochs: 6}\n")
     recipe = load_recipe(base, [first, second], ["rl.epochs=9", "finetune.training.learning_rate=1e-4"])
     assert (recipe.name, recipe.seed) == ("base", 4)
-    assert (recipe.rl.steps, recipe.rl.kl, recipe.rl.epochs) == (8, 0.1, 9)
+    assert (recipe.rl.steps, recipe.rl.kl_coef, recipe.rl.epochs) == (8, 0.1, 9)
     assert recipe.finetune.training.learning_rate == 1e-4
     assert recipe.rl.clip_ratio == Recipe().rl.clip_ratio
 
 
 def test_settings_reach_into_what_is_null_and_back(base: Path) -> None:
-    recipe = load_recipe(base, settings=["rl.adapter.rank=4"])
-    assert recipe.rl.adapter == Adapter(rank=4)
-    assert load_recipe(base, settings=["rl.adapter.rank=4", "rl.adapter=null"]).rl.adapter is None
-    assert load_recipe(base, settings=["rl.adapter={rank: 2, alpha: 8}"]).rl.adapter == Adapter(rank=2, alpha=8.0)
+    recipe = load_recipe(base, settings=["rl.lora.rank=4"])
+    assert recipe.rl.lora == LoraSettings(rank=4)
+    assert load_recipe(base, settings=["rl.lora.rank=4", "rl.lora=null"]).rl.lora is None
+    assert load_recipe(base, settings=["rl.lora={rank: 2, alpha: 8}"]).rl.lora == LoraSettings(rank=2, alpha=8.0)
 
 
 def test_a_settings_value_may_hold_an_equals_sign(base: Path) -> None:
@@ -53,23 +53,23 @@ def test_a_settings_value_may_hold_an_equals_sign(base: Path) -> None:
 
 def test_the_published_values_are_laid_over_a_recipe() -> None:
     plain, published = load_recipe("testbed").rl, load_recipe("testbed", ["bai22"]).rl
-    assert (published.kl, published.epochs, published.clip_score) == (0.001, 1, None)
-    assert published.drawing.max_tokens == 128 and published.red_team_share == 0.525
-    assert (published.steps, published.trace) == (plain.steps, plain.trace), "what is not published stays"
+    assert (published.kl_coef, published.epochs, published.clip_score) == (0.001, 1, None)
+    assert published.sampling.max_tokens == 128 and published.red_team_share == 0.525
+    assert (published.steps, published.gae_lambda) == (plain.steps, plain.gae_lambda), "what is not published stays"
 
 
 def test_the_overlay_for_little_memory_shares_one_backbone() -> None:
     recipe = load_recipe("real", ["shared-backbone"])
-    assert recipe.rl.memory is Memory.SHARED and recipe.rl.steps == 20
-    assert recipe.finetune.training.adapter and recipe.preference.training.adapter, "both are LoRA, as `real` says"
-    assert recipe.rl.drawing.top_p == 1, "an overlay keeps what it does not name"
+    assert recipe.rl.networks is NetworkSharing.SHARED and recipe.rl.steps == 20
+    assert recipe.finetune.training.lora and recipe.preference.training.lora, "both are LoRA, as `real` says"
+    assert recipe.rl.sampling.top_p == 1, "an overlay keeps what it does not name"
 
 
 UNKNOWN = [
     ("rl:\n  stepz: 3\n", 2, "unknown setting 'rl.stepz'. Did you mean 'rl.steps'?"),
     ("sead: 3\n", 1, "unknown setting 'sead'. Did you mean 'seed'?"),
     ("learning_rate: 3\n", 1, "Did you mean 'finetune.training.learning_rate'?"),
-    ("finetune:\n  training:\n    adapter:\n      rnk: 3\n", 4, "Did you mean 'finetune.training.adapter.rank'?"),
+    ("finetune:\n  training:\n    adapter:\n      rnk: 3\n", 4, "Did you mean 'finetune.training.lora.rank'?"),
     ("zzz: 3\n", 1, "Known: name, seed"),
 ]
 
@@ -120,7 +120,7 @@ def test_a_bad_value_is_named_with_its_dotted_path(base: Path, setting: str, cau
 
 def test_a_bad_value_in_a_file_is_named_with_its_line(base: Path) -> None:
     base.write_text(base.read_text().replace("kl: 0.1", "kl: -1"))
-    with pytest.raises(RecipeError, match=rf"^{base}:5: 'rl.kl' is -1: input should be greater"):
+    with pytest.raises(RecipeError, match=rf"^{base}:5: 'rl.kl_coef' is -1: input should be greater"):
         load_recipe(base)
 
 
@@ -149,11 +149,11 @@ def test_a_missing_recipe_is_refused(tmp_path: Path) -> None:
 
 
 trainings = st.builds(
-    Training,
+    TrainingSettings,
     learning_rate=st.floats(1e-9, 10),
     batch=st.integers(1, 10**6),
     schedule=st.sampled_from(Schedule),
-    adapter=st.one_of(st.none(), st.builds(Adapter, rank=st.integers(1, 99), alpha=st.floats(0.1, 99))),
+    adapter=st.one_of(st.none(), st.builds(LoraSettings, rank=st.integers(1, 99), alpha=st.floats(0.1, 99))),
 )
 recipes = st.builds(
     Recipe,
@@ -172,12 +172,12 @@ def test_dump_and_load_give_the_same_recipe(tmp_path_factory: pytest.TempPathFac
 
 def test_differences_name_setting_old_and_new(base: Path) -> None:
     old = load_recipe(base)
-    new = load_recipe(base, settings=["seed=9", "rl.steps=8", "rl.adapter.rank=4"])
+    new = load_recipe(base, settings=["seed=9", "rl.steps=8", "rl.lora.rank=4"])
     assert differences(old, old) == []
     assert differences(old, new) == [
         ("seed", 3, 9),
         ("rl.steps", 7, 8),
-        ("rl.adapter", None, {"rank": 4, "alpha": 32.0}),
+        ("rl.lora", None, {"rank": 4, "alpha": 32.0}),
     ]
 
 
@@ -263,9 +263,9 @@ def test_one_model_plays_all_parts_that_are_not_named() -> None:
 
 
 def test_the_recipe_real_names_one_model_and_another_replaces_it_in_every_part(tmp_path: Path) -> None:
-    assert load_recipe("real").models == Models(pretrained="models/smollm2", assistant="models/smollm2")
+    assert load_recipe("real").models == ModelSettings(pretrained="models/smollm2", assistant="models/smollm2")
     mine = load_recipe("real", [], ["model=models/mine"])
-    assert mine.models == Models(pretrained="models/mine", assistant="models/mine")
+    assert mine.models == ModelSettings(pretrained="models/mine", assistant="models/mine")
     # A run's own recipe names both, and still one word replaces them.
     file = tmp_path / "recipe.yaml"
     file.write_text(dump_recipe(mine))
@@ -276,8 +276,8 @@ def test_the_recipe_real_names_one_model_and_another_replaces_it_in_every_part(t
 def test_a_part_that_is_named_beside_the_model_overrides_it(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text("model: models/base\nmodels: {assistant: models/chat}\n")
-    assert load_recipe(file).models == Models(pretrained="models/base", assistant="models/chat")
-    assert Recipe(model="a", models=Models(assistant="b")).models == Models(pretrained="a", assistant="b")
+    assert load_recipe(file).models == ModelSettings(pretrained="models/base", assistant="models/chat")
+    assert Recipe(model="a", models=ModelSettings(assistant="b")).models == ModelSettings(pretrained="a", assistant="b")
 
 
 @pytest.mark.parametrize("value", ["3", "[a, b]", "{a: b}"])
@@ -311,7 +311,7 @@ def test_the_recipe_own_names_nothing_that_does_not_come_with_solon() -> None:
     recipe = load_recipe("own")
     named = [recipe.prompts.red_team, recipe.prompts.helpful, recipe.measure.harmful, recipe.measure.benign]
     assert all(source_path(name).is_file() for name in named)
-    assert recipe.preference.human is None
-    assert recipe.fitness.weak_judge is WeakJudge.STOP
+    assert recipe.preference.human_helpfulness is None
+    assert recipe.judge_check.weak_judge is WeakJudge.STOP
     with pytest.raises(ModelError, match=r"the recipe names no model yet.*--set model=FOLDER"):
         model_path(recipe.models.assistant)

@@ -9,10 +9,10 @@ import pytest
 from solon.config.recipe import EngineSettings, Matmul
 from solon.conversation import Conversation, Prompt, Role, Turn
 from solon.engines.base import Completion, Finish, Sampling
-from solon.engines.cached import RememberingEngine
+from solon.engines.cached import CachedEngine
 from solon.engines.scripted import ScriptedEngine
 from solon.errors import EngineError, RunError
-from solon.runs.response_cache import Answer, Usage, answers_in
+from solon.runs.response_cache import Answer, Usage, response_cache_in
 
 SAMPLING = Sampling(16, 1.0, 1.0, ("\n\nHuman:",))
 
@@ -29,8 +29,8 @@ def test_known_questions_are_not_asked_again(tmp_path: Path) -> None:
     inner = engine()
     prompts, seeds = [prompt("one"), prompt("two"), prompt("one")], [1, 2, 3]
     alone = engine().generate(prompts, seeds, SAMPLING)
-    with answers_in(tmp_path) as answers:
-        remembering = RememberingEngine(inner, "weights", "stage", answers)
+    with response_cache_in(tmp_path) as answers:
+        remembering = CachedEngine(inner, "weights", "stage", answers)
         assert remembering.generate(prompts[:2], seeds[:2], SAMPLING) == alone[:2]
         assert remembering.generate(prompts, seeds, SAMPLING) == alone
         assert len(inner.prompts) == 3
@@ -38,9 +38,9 @@ def test_known_questions_are_not_asked_again(tmp_path: Path) -> None:
         assert remembering.choose(prompts[:2], ["A", "BB"]) == [(-1.0, -2.0)] * 2
         assert inner.choose_calls == 1
         assert answers.usage()["stage", "assistant"].answers == 5
-    with answers_in(tmp_path) as answers:
+    with response_cache_in(tmp_path) as answers:
         again = engine()
-        assert RememberingEngine(again, "weights", "stage", answers).generate(prompts, seeds, SAMPLING) == alone
+        assert CachedEngine(again, "weights", "stage", answers).generate(prompts, seeds, SAMPLING) == alone
         assert again.prompts == []
 
 
@@ -50,14 +50,14 @@ def test_known_questions_are_not_asked_again(tmp_path: Path) -> None:
 def test_whatever_can_change_an_answer_makes_another_question(tmp_path: Path, change: str) -> None:
     sampling = {"max_tokens": 16, "temperature": 1.0, "top_p": 1.0, "stop": ("\n\nHuman:",)}
     other = {"max_tokens": 17, "temperature": 0.5, "top_p": 0.9, "stop": ("\n\nHuman:", "x")}
-    with answers_in(tmp_path) as answers:
-        RememberingEngine(engine(), "weights", "s", answers).generate([prompt("one")], [1], Sampling(**sampling))
+    with response_cache_in(tmp_path) as answers:
+        CachedEngine(engine(), "weights", "s", answers).generate([prompt("one")], [1], Sampling(**sampling))
         inner = engine()
         if change == "window":
             inner.window = 65
         if change == "dtype":
             inner.dtype = "bfloat16"
-        second = RememberingEngine(inner, "other" if change == "weights" else "weights", "s", answers)
+        second = CachedEngine(inner, "other" if change == "weights" else "weights", "s", answers)
         if change in other:
             sampling[change] = other[change]
         asked = prompt("another" if change == "text" else "one")
@@ -70,18 +70,18 @@ def test_whatever_can_change_an_answer_makes_another_question(tmp_path: Path, ch
 
 def test_a_failed_call_is_no_answer(tmp_path: Path) -> None:
     failing = ScriptedEngine(lambda p, seed: Completion("", Finish.ERROR) if seed == 1 else "fine", window=64)
-    with answers_in(tmp_path) as answers:
-        first = RememberingEngine(failing, "weights", "s", answers).generate([prompt("a")] * 2, [1, 2], SAMPLING)
+    with response_cache_in(tmp_path) as answers:
+        first = CachedEngine(failing, "weights", "s", answers).generate([prompt("a")] * 2, [1, 2], SAMPLING)
         assert [each.finish for each in first] == [Finish.ERROR, Finish.END]
         inner = engine()
-        second = RememberingEngine(inner, "weights", "s", answers).generate([prompt("a")] * 2, [1, 2], SAMPLING)
+        second = CachedEngine(inner, "weights", "s", answers).generate([prompt("a")] * 2, [1, 2], SAMPLING)
         assert [each.text for each in second] == ["a 1", "fine"]
         assert len(inner.prompts) == 1
 
 
 def test_what_the_inner_engine_raises_reaches_the_stage_and_nothing_is_kept(tmp_path: Path) -> None:
-    with answers_in(tmp_path) as answers:
-        remembering = RememberingEngine(engine(), "weights", "s", answers)
+    with response_cache_in(tmp_path) as answers:
+        remembering = CachedEngine(engine(), "weights", "s", answers)
         with pytest.raises(EngineError, match="window of 64"):
             remembering.generate([prompt("word " * 70)], [1], SAMPLING)
         assert answers.usage() == {}
@@ -89,8 +89,8 @@ def test_what_the_inner_engine_raises_reaches_the_stage_and_nothing_is_kept(tmp_
 
 def test_tokens_are_counted_for_the_foresight_and_not_handed_out(tmp_path: Path) -> None:
     whole = ScriptedEngine(lambda p, seed: Completion("two words", Finish.END, (5, 6, 7), (-0.1, -0.2, -0.3)))
-    with answers_in(tmp_path) as answers:
-        (given,) = RememberingEngine(whole, "weights", "s", answers).generate([prompt("hello there")], [1], SAMPLING)
+    with response_cache_in(tmp_path) as answers:
+        (given,) = CachedEngine(whole, "weights", "s", answers).generate([prompt("hello there")], [1], SAMPLING)
         assert given == Completion("two words", Finish.END)
         assert answers.usage()["s", "assistant"] == Usage(1, 0, whole.count_tokens(prompt("hello there")), 3)
 
@@ -101,8 +101,8 @@ SHAPES = ["text", ["text"], ["text", "no finish"], ["text", "error"], [1, "end"]
 @pytest.mark.parametrize("value", SHAPES)
 def test_a_kept_value_that_is_no_completion_is_told_and_asked_again(tmp_path: Path, value: object) -> None:
     """Whole by its checksum and of another shape, as only another program writes it."""
-    with answers_in(tmp_path) as answers:
-        remembering = RememberingEngine(engine(), "weights", "s", answers)
+    with response_cache_in(tmp_path) as answers:
+        remembering = CachedEngine(engine(), "weights", "s", answers)
         right = remembering.generate([prompt("a")], [1], SAMPLING)
         replace_all(tmp_path, value)
         with pytest.raises(RunError, match=r"answers\.sqlite: the kept answer .* is damaged"):
@@ -112,8 +112,8 @@ def test_a_kept_value_that_is_no_completion_is_told_and_asked_again(tmp_path: Pa
 
 @pytest.mark.parametrize("value", [[-1.0], [-1.0, -2.0, -3.0], [-1.0, "x"], [-1.0, math.nan], [-1.0, True], "ab", None])
 def test_a_kept_value_that_is_no_choice_is_told(tmp_path: Path, value: object) -> None:
-    with answers_in(tmp_path) as answers:
-        remembering = RememberingEngine(engine(), "weights", "s", answers)
+    with response_cache_in(tmp_path) as answers:
+        remembering = CachedEngine(engine(), "weights", "s", answers)
         remembering.choose([prompt("a")], ["A", "B"])
         replace_all(tmp_path, value)
         with pytest.raises(RunError, match="is damaged"):
@@ -123,15 +123,15 @@ def test_a_kept_value_that_is_no_choice_is_told(tmp_path: Path, value: object) -
 @pytest.mark.parametrize("settings", [EngineSettings(matmul=Matmul.MEDIUM), EngineSettings(window=32)])
 def test_answers_under_other_settings_are_not_taken(tmp_path: Path, settings: EngineSettings) -> None:
     inner = engine()
-    with answers_in(tmp_path) as answers:
-        for each in (EngineSettings(), EngineSettings(batch=3), settings):
-            RememberingEngine(inner, "weights", "s", answers, each).generate([prompt("a")], [1], SAMPLING)
+    with response_cache_in(tmp_path) as answers:
+        for each in (EngineSettings(), EngineSettings(batch_size=3), settings):
+            CachedEngine(inner, "weights", "s", answers, each).generate([prompt("a")], [1], SAMPLING)
     assert len(inner.prompts) == 2
 
 
 def replace_all(folder: Path, value: object) -> None:
     """Every kept value by another, with the checksum that its row then has."""
-    with answers_in(folder) as answers:
+    with response_cache_in(folder) as answers:
         connection = sqlite3.connect(answers.path)
         rows = connection.execute(
             "SELECT key, stage, reply_as, prompt_tokens, completion_tokens FROM answers"

@@ -27,7 +27,7 @@ def scripted() -> Engine:
 
 def local(kind: str, template: str | None = None) -> Engine:
     tokenizer = chat_tokenizer() if template else byte_tokenizer()
-    return LocalEngine(model_of(kind), tokenizer, EngineSettings(batch=5), name=kind)
+    return LocalEngine(model_of(kind), tokenizer, EngineSettings(batch_size=5), name=kind)
 
 
 ENGINES: dict[str, Callable[[], Engine]] = {

@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from solon.engines.faults import asking, refuse_undefined
-from solon.engines.local.row_budget import GIB, Room
+from solon.engines.local.row_budget import GIB, RowBudget
 from solon.errors import EngineError, ModelError
 
 
-def room(rows: int) -> Room:
-    return Room(rows, 8 * GIB, 512, 512)
+def room(rows: int) -> RowBudget:
+    return RowBudget(rows, 8 * GIB, 512, 512)
 
 
 def test_memory_that_runs_out_names_the_settings_that_bound_it() -> None:

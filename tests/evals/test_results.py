@@ -27,7 +27,7 @@ def test_the_json_has_the_published_form_and_the_planned_values(tmp_path: Path) 
     assert figures["stages"]["sl-cai"]["outcomes"] == {}
     assert figures["stages"]["measure"]["seconds"] > 0
     assert figures["revisions"]["0"]["harmful"]["value"] == pytest.approx(0.95)
-    assert figures["fitness"]["judge"]["value"] == 0.525
+    assert figures["judge_check"]["judge"]["value"] == 0.525
     assert figures["preference_model"]["accuracy"] == {"ai": 0.93, "human": 0.97}
     assert figures["labels"]["pairs"] == 20
 
@@ -37,7 +37,7 @@ def test_an_unfinished_run_has_what_is_finished(tmp_path: Path) -> None:
     assert figures["models"] == {}
     assert list(figures["stages"]) == ["prompts", "responses", "critique-revision"]
     assert "revisions" not in figures
-    assert list(figures["fitness"]) == ["critic"]
+    assert list(figures["judge_check"]) == ["critic"]
 
 
 def test_a_run_without_a_rater_has_form_and_no_effect(tmp_path: Path) -> None:

@@ -10,22 +10,22 @@ from tests.stages.workbench import CONSTITUTION
 from tests.training.tiny import artefact, asked, row_id, said, same_files, save_tiny_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from solon.config.recipe import Adapter, EngineSettings, FinetuneSettings, Models, Recipe, Training
+from solon.config.recipe import EngineSettings, FinetuneSettings, LoraSettings, ModelSettings, Recipe, TrainingSettings
 from solon.errors import RunError
-from solon.export.model_folder import Weights, export_model
+from solon.export.model_folder import ExportedWeights, export_model
 from solon.runs import RunDirectory
 from solon.stages import s04_sl_cai
 
 HOSTILE = "a`b|c\u202e<script>\n# not a heading"
 
 
-def trained(folder: Path, adapter: Adapter | None = None, name: str = "house") -> RunDirectory:
+def trained(folder: Path, adapter: LoraSettings | None = None, name: str = "house") -> RunDirectory:
     """A run whose only finished stage is `sl-cai`, on a tiny model."""
     folder.mkdir()
     (folder / "rules.yaml").write_text(CONSTITUTION, encoding="utf-8")
     model = save_tiny_model(folder / "secret-place" / "tiny-base")
-    settings = FinetuneSettings(training=Training(batch=4, held_out=0.3, adapter=adapter))
-    recipe = Recipe(name=name, finetune=settings, models=Models(pretrained=str(model)))
+    settings = FinetuneSettings(training=TrainingSettings(batch_size=4, held_out=0.3, lora=adapter))
+    recipe = Recipe(name=name, finetune=settings, models=ModelSettings(pretrained=str(model)))
     run = RunDirectory.create(folder / "run", recipe, folder / "rules.yaml")
     revisions = [
         {"row_id": row_id(f"r{n}"), "step": 1, "prompt": asked(f"How do I steal {n} ?"),
@@ -50,8 +50,8 @@ def card_of(folder: Path) -> tuple[dict[str, object], str]:
 
 
 def test_the_folder_is_a_model_that_anyone_loads(tmp_path: Path) -> None:
-    run = trained(tmp_path / "made", Adapter(rank=2))
-    done = export_model(run, "sl-cai", Weights.MERGED, tmp_path / "out" / "model")
+    run = trained(tmp_path / "made", LoraSettings(rank=2))
+    done = export_model(run, "sl-cai", ExportedWeights.MERGED, tmp_path / "out" / "model")
     AutoModelForCausalLM.from_pretrained(done)
     assert AutoTokenizer.from_pretrained(done).eos_token == "<|end|>"
     stage = run.finished("sl-cai")
@@ -64,7 +64,7 @@ def test_the_folder_is_a_model_that_anyone_loads(tmp_path: Path) -> None:
 
 def test_the_card_names_constitution_data_base_and_figures_but_no_folder_of_the_machine(tmp_path: Path) -> None:
     run = trained(tmp_path / "made")
-    head, body = card_of(export_model(run, "sl-cai", Weights.MERGED, tmp_path / "model"))
+    head, body = card_of(export_model(run, "sl-cai", ExportedWeights.MERGED, tmp_path / "model"))
     assert head["library_name"] == "transformers" and "base_model" not in head
     stage = run.finished("sl-cai")
     assert stage is not None
@@ -76,8 +76,8 @@ def test_the_card_names_constitution_data_base_and_figures_but_no_folder_of_the_
 
 
 def test_the_adapter_alone_names_its_base_without_the_folder(tmp_path: Path) -> None:
-    run = trained(tmp_path / "made", Adapter(rank=2))
-    done = export_model(run, "sl-cai", Weights.ADAPTER, tmp_path / "lora")
+    run = trained(tmp_path / "made", LoraSettings(rank=2))
+    done = export_model(run, "sl-cai", ExportedWeights.ADAPTER, tmp_path / "lora")
     text = (done / "adapter_config.json").read_text()
     assert '"base_model_name_or_path": "tiny-base"' in text and str(tmp_path) not in text
     assert (done / "adapter_model.safetensors").exists() and (done / "tokenizer.json").exists()
@@ -87,13 +87,13 @@ def test_the_adapter_alone_names_its_base_without_the_folder(tmp_path: Path) -> 
 def test_a_model_trained_in_full_has_no_adapter(tmp_path: Path) -> None:
     run = trained(tmp_path / "made")
     with pytest.raises(RunError, match=r"'sl-cai' was trained in full .* --weights merged"):
-        export_model(run, "sl-cai", Weights.ADAPTER, tmp_path / "lora")
+        export_model(run, "sl-cai", ExportedWeights.ADAPTER, tmp_path / "lora")
     assert not (tmp_path / "lora").exists()
 
 
 def test_names_of_a_run_cannot_write_the_card(tmp_path: Path) -> None:
     run = trained(tmp_path / "made", name=HOSTILE)
-    _, body = card_of(export_model(run, "sl-cai", Weights.MERGED, tmp_path / "model"))
+    _, body = card_of(export_model(run, "sl-cai", ExportedWeights.MERGED, tmp_path / "model"))
     assert "# sl-cai of the run `a'b/c[U+202E]<script> # not a heading`\n" in body
     assert "\n# not" not in body
 
@@ -103,22 +103,22 @@ def test_what_is_there_is_not_written_over_and_what_is_missing_is_told(tmp_path:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine").write_text("x")
     with pytest.raises(RunError, match="the folder is not empty"):
-        export_model(run, "sl-cai", Weights.MERGED, tmp_path / "full")
+        export_model(run, "sl-cai", ExportedWeights.MERGED, tmp_path / "full")
     with pytest.raises(RunError, match=r"'rl-cai' is not trained yet\. Go on with: solon run .* --until rl-cai"):
-        export_model(run, "rl-cai", Weights.MERGED, tmp_path / "rl")
+        export_model(run, "rl-cai", ExportedWeights.MERGED, tmp_path / "rl")
     stage = run.finished("sl-cai")
     assert stage is not None
     weights = stage.path / "model" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     with pytest.raises(RunError, match="has other content than when published"):
-        export_model(run, "sl-cai", Weights.MERGED, tmp_path / "damaged")
+        export_model(run, "sl-cai", ExportedWeights.MERGED, tmp_path / "damaged")
     assert not (tmp_path / "damaged").exists()
 
 
 def test_two_exports_are_the_same(tmp_path: Path) -> None:
     run = trained(tmp_path / "made")
     (tmp_path / "two").mkdir()
-    one, two = (export_model(run, "sl-cai", Weights.MERGED, tmp_path / name) for name in ("one", "two"))
+    one, two = (export_model(run, "sl-cai", ExportedWeights.MERGED, tmp_path / name) for name in ("one", "two"))
     assert same_files(one, two)
 
 
@@ -131,11 +131,11 @@ def test_the_code_of_the_card_has_the_model_reply(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = trained(tmp_path / "made")
-    done = export_model(run, "sl-cai", Weights.MERGED, tmp_path / "model")
+    done = export_model(run, "sl-cai", ExportedWeights.MERGED, tmp_path / "model")
     monkeypatch.chdir(done)
     known: dict[str, object] = {}
     exec(compile(code_of(done), "card", "exec"), known)
-    drawing = run.recipe.measure.drawing
+    drawing = run.recipe.measure.sampling
     assert f"max_new_tokens={drawing.max_tokens}, do_sample=True, temperature={drawing.temperature}" in code_of(done)
     replies, inputs = known["replies"], known["inputs"]
     assert replies.shape[1] > inputs["input_ids"].shape[1]  # type: ignore[attr-defined, index]
@@ -144,8 +144,8 @@ def test_the_code_of_the_card_has_the_model_reply(
 
 
 def test_the_code_of_an_adapters_card_puts_it_on_its_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = trained(tmp_path / "made", Adapter(rank=2))
-    done = export_model(run, "sl-cai", Weights.ADAPTER, tmp_path / "model")
+    run = trained(tmp_path / "made", LoraSettings(rank=2))
+    done = export_model(run, "sl-cai", ExportedWeights.ADAPTER, tmp_path / "model")
     # The card names the base without the machine's folders; here it lies beside.
     (done / "tiny-base").symlink_to(tmp_path / "made" / "secret-place" / "tiny-base")
     monkeypatch.chdir(done)
@@ -158,5 +158,5 @@ def test_the_card_of_a_run_whose_constitution_was_edited_says_so(tmp_path: Path)
     run = trained(tmp_path / "made")
     file = run.path / "constitution.yaml"
     file.write_text(file.read_text(encoding="utf-8").replace("harm", "charm"), encoding="utf-8")
-    done = export_model(RunDirectory.open(run.path), "sl-cai", Weights.MERGED, tmp_path / "out")
+    done = export_model(RunDirectory.open(run.path), "sl-cai", ExportedWeights.MERGED, tmp_path / "out")
     assert "constitution.yaml was edited since the run was made" in card_of(done)[1]

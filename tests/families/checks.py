@@ -20,7 +20,7 @@ from solon.prompts import reply as reply_prompt
 from solon.reward.golden import Replay, check, write_golden
 from solon.reward.model import PreferenceModel
 from solon.reward.scored_text import ScoredText
-from solon.reward.scorer import Scorer
+from solon.reward.scorer import PreferenceScorer
 from solon.runs import RunDirectory
 from solon.training.encoding import Encoding
 from solon.training.models import grow_preference_model, load_causal_lm, load_tokenizer, save_model
@@ -76,7 +76,7 @@ def replay(folder: Path, out: Path, dialogues: Sequence[Conversation] = DIALOGUE
     model = grow_preference_model(folder, tokenizer, settings, 3, end)
     texts = PromptTokenizer.of(tokenizer, settings)
     saved = PreferenceModel(save_model(model, texts, out), Encoding(texts, 2048))
-    write_golden(out, Scorer("tiny", saved, ScoredText(texts)), dialogues, settings)
+    write_golden(out, PreferenceScorer("tiny", saved, ScoredText(texts)), dialogues, settings)
     return check(out)
 
 

@@ -46,7 +46,7 @@ revision: {steps: 1, critique: {max_tokens: 96, temperature: 0.0}, revision: {ma
 finetune: {training: {epochs: 2, batch: 4, held_out: 0.0}}
 pairs: {per_prompt: 4, drawing: {max_tokens: 96, temperature: 1.2}}
 feedback: {least_letter_mass: 0.0}
-fitness: {limit: 1, weak_judge: accept}
+judge_check: {limit: 1, weak_judge: accept}
 preference: {human: null, training: {epochs: 1, batch: 4, held_out: 0.0}}
 rl: {steps: 1, prompts_per_step: 2, samples_per_prompt: 2, drawing: {max_tokens: 48}}
 measure: {rater: none, harmful: FOLDER/harmful.jsonl, benign: FOLDER/benign.jsonl, drawing: {max_tokens: 48}}

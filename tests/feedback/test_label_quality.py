@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from solon.constitution.constitution import Constitution, PreferencePrinciple
-from solon.feedback.label_quality import Attempt, attempts, label_quality, told
+from solon.feedback.label_quality import Attempt, attempts, label_quality, summary
 
 CONSTITUTION = Constitution(
     "c", "", (), (PreferencePrinciple("safe", "Choose the safer."), PreferencePrinciple("kind", "Choose the kinder."))
@@ -124,7 +124,7 @@ def test_nothing_labelled_gives_no_figures_and_all_is_json() -> None:
 def test_a_person_is_told_of_judge_and_labels_in_two_lines() -> None:
     share = {"value": 0.9, "low": 0.82, "high": 0.95, "n": 96, "what": "plain comparisons"}
     quality = label_quality([row(0.9, log_odds_ab=1.0, log_odds_ba=1.0)], CONSTITUTION)
-    lines = told({"fitness": {"judge": share}, "quality": quality})
+    lines = summary({"judge_check": {"judge": share}, "quality": quality})
     assert lines[0] == "The judge was right on 90.0 % [82-95] of 96 plain comparisons."
     assert lines[1] == "Of 1 pairs: both orders prefer the same reply in 100.0 % [21-100], no label in 0.0 % [0-79]."
-    assert told({}) == []
+    assert summary({}) == []

@@ -18,7 +18,7 @@ from solon.engines.local.engine import LocalEngine
 from solon.engines.scripted import ScriptedEngine
 from solon.errors import StageError
 from solon.feedback.averaging import votes_log_odds
-from solon.feedback.comparison_questions import Order, Why
+from solon.feedback.comparison_questions import ShownOrder, UndecidedReason
 from solon.feedback.letters import Votes, ask_letters, count_votes, letter_form, letter_in, read_letters
 from solon.prompts import LetterForm, in_form, letter_options
 
@@ -72,7 +72,7 @@ def test_the_form_is_the_first_in_which_both_letters_are_one_token(
     )
     assert [tokens[:-1] for tokens in continued] == [bare, bare]
     (read,) = read_letters(engine, {0: QUESTION}, form).values()
-    assert not isinstance(read, Why)
+    assert not isinstance(read, UndecidedReason)
     by_hand = full_logprobs(engine.model, list(bare))[-1]
     assert list(read) == pytest.approx([float(by_hand[tokens[-1]]) for tokens in continued], abs=1e-5)
     assert read.mass == pytest.approx(math.exp(read.first) + math.exp(read.second))
@@ -128,17 +128,17 @@ def voter(*texts: str | Completion) -> Engine:
 def test_votes_are_counted_and_what_names_no_letter_is_none() -> None:
     engine = voter("(A)", "(B)", "(A)", "Neither.", Completion("(A)", Finish.ERROR))
     found = count_votes(engine, {"one": QUESTION, "two": QUESTION}, {"one": range(5), "two": [3, 4]})
-    assert found == {"one": Votes(2, 3), "two": Why.NO_VOTE}
+    assert found == {"one": Votes(2, 3), "two": UndecidedReason.NO_VOTE}
     short = ScriptedEngine(lambda prompt, seed: "(A)", choosing=Choosing.VOTES, window=20)
     long = Prompt((Turn(Role.QUESTION, "word " * 15),), Role.ANSWER)
-    assert count_votes(short, {1: long}, {1: [0]}) == {1: Why.NO_ROOM}
+    assert count_votes(short, {1: long}, {1: [0]}) == {1: UndecidedReason.NO_ROOM}
 
 
 def test_measures_beside_the_run_read_either_kind_of_engine() -> None:
-    questions = {(0, Order.AB): QUESTION, (0, Order.BA): QUESTION}
+    questions = {(0, ShownOrder.AB): QUESTION, (0, ShownOrder.BA): QUESTION}
     found = ask_letters(voter("(A)"), questions)
-    assert found == {(0, Order.AB): votes_log_odds(8, 8), (0, Order.BA): -votes_log_odds(8, 8)}
+    assert found == {(0, ShownOrder.AB): votes_log_odds(8, 8), (0, ShownOrder.BA): -votes_log_odds(8, 8)}
     told = ask_letters(ScriptedEngine(choose=lambda prompt, option: -1.0 - (option == "B")), questions)
-    assert told == {(0, Order.AB): 1.0, (0, Order.BA): -1.0}
-    assert ask_letters(voter("?"), questions) == dict.fromkeys(questions, Why.NO_VOTE)
+    assert told == {(0, ShownOrder.AB): 1.0, (0, ShownOrder.BA): -1.0}
+    assert ask_letters(voter("?"), questions) == dict.fromkeys(questions, UndecidedReason.NO_VOTE)
     assert ask_letters(voter("(A)"), {}) == {}

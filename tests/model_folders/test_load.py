@@ -11,7 +11,7 @@ from transformers import MixtralConfig, MixtralForCausalLM
 
 from solon.engines.local.engine import LocalEngine
 from solon.model_folders.check import check_folder
-from solon.model_folders.load import Kind, load_config, load_generation_config, load_model, load_tokenizer
+from solon.model_folders.load import ModelHead, load_config, load_generation_config, load_model, load_tokenizer
 from tests.engines.tiny import byte_tokenizer, model_of
 
 
@@ -20,7 +20,7 @@ from tests.engines.tiny import byte_tokenizer, model_of
 def test_architectures_and_precisions(tmp_path: Path, kind: str, dtype: torch.dtype) -> None:
     made = model_of(kind, dtype=dtype)
     made.save_pretrained(tmp_path)
-    read = load_model(Kind.LANGUAGE_MODEL, tmp_path, dtype="auto")
+    read = load_model(ModelHead.LANGUAGE_MODEL, tmp_path, dtype="auto")
     assert read.dtype is dtype and not read.training
     for name, weight in made.state_dict().items():
         assert torch.equal(weight, read.state_dict()[name]), name
@@ -34,7 +34,7 @@ def test_experts(tmp_path: Path) -> None:
     )  # fmt: skip
     made = MixtralForCausalLM(config)
     made.save_pretrained(tmp_path)
-    read = load_model(Kind.LANGUAGE_MODEL, tmp_path, dtype=torch.float32).eval()
+    read = load_model(ModelHead.LANGUAGE_MODEL, tmp_path, dtype=torch.float32).eval()
     ids = torch.tensor([[1, 2, 3]])
     with torch.no_grad():
         torch.testing.assert_close(read(ids).logits, made.eval()(ids).logits)
@@ -56,7 +56,7 @@ def test_loading_draws_nothing_and_keeps_the_folder(tmp_path: Path) -> None:
     byte_tokenizer().save_pretrained(tmp_path)
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
     state = torch.random.get_rng_state()
-    load_model(Kind.LANGUAGE_MODEL, tmp_path, dtype=torch.float32)
+    load_model(ModelHead.LANGUAGE_MODEL, tmp_path, dtype=torch.float32)
     load_tokenizer(tmp_path)
     assert torch.equal(state, torch.random.get_rng_state())
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
@@ -65,7 +65,12 @@ def test_loading_draws_nothing_and_keeps_the_folder(tmp_path: Path) -> None:
 def test_a_new_head_may_be_missing_and_takes_its_width(tmp_path: Path) -> None:
     model_of("llama", dtype=torch.float32).save_pretrained(tmp_path)
     model = load_model(
-        Kind.CLASSIFIER, tmp_path, dtype=torch.float32, fresh=frozenset({"score.weight"}), labels=1, attention="eager"
+        ModelHead.CLASSIFIER,
+        tmp_path,
+        dtype=torch.float32,
+        fresh=frozenset({"score.weight"}),
+        labels=1,
+        attention="eager",
     )
     assert model.get_parameter("score.weight").shape == (1, 32)
     assert model.config._attn_implementation == "eager" and model.config.num_labels == 1

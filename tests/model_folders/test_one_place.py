@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LOADER = "src/solon/model_folders/load.py"
-ALONE = {
+SINGLE_PROCESS = {
     "src/solon/handoff/files/reward.py",
     "src/solon/handoff/files/train.py",
     "benchmarks/peers/models.py",
@@ -37,10 +37,10 @@ def loads(path: Path) -> Iterator[ast.Call]:
 
 def test_only_the_loader_loads() -> None:
     found = {name(path) for path in SOURCES if "from_pretrained" in path.read_text(encoding="utf-8")}
-    assert found == {LOADER, *ALONE, CARD}
+    assert found == {LOADER, *SINGLE_PROCESS, CARD}
 
 
-@pytest.mark.parametrize("file", [LOADER, *sorted(ALONE)])
+@pytest.mark.parametrize("file", [LOADER, *sorted(SINGLE_PROCESS)])
 def test_every_load_is_local_and_without_code(file: str) -> None:
     calls = list(loads(ROOT / file))
     assert calls

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from solon.config.experiment import Experiment, LabelledBy, Measured, Variant, trials_of
+from solon.config.experiment import AblationMeasure, Experiment, LabelledBy, Variant, trials_of
 from solon.errors import RunError
 from solon.pipeline.ablation import ablate, over_seeds
 from solon.pipeline.extra_stages import PAIRS_MEASURED
@@ -15,18 +15,19 @@ from solon.runs import RunDirectory
 from solon.runs.progress import Silent
 
 SMALL = [
-    "prompts.limit_red_team=6", "prompts.limit_helpful=4", "engine.batch=6", "engine.threads=1", "revision.steps=2",
-    "finetune.training.batch=8", "measure.limit=4",
+    "prompts.limit_red_team=6", "prompts.limit_helpful=4", "engine.batch_size=6", "engine.threads=1",
+    "revision.steps=2",
+    "finetune.training.batch_size=8", "measure.limit=4",
 ]  # fmt: skip
 
 
-def of(measure: Measured, **variants: dict[str, object]) -> Experiment:
+def of(measure: AblationMeasure, **variants: dict[str, object]) -> Experiment:
     named = tuple(Variant(name=name, settings=settings) for name, settings in variants.items())
     return Experiment(name="small", question="?", measure=measure, variants=named)
 
 
 def test_sl_cai_n_is_trained_and_measured_on_shared_revisions(tmp_path: Path) -> None:
-    experiment = of(Measured.SL_CAI, one={"finetune.revisions": 1}, two={"finetune.revisions": 2})
+    experiment = of(AblationMeasure.SL_CAI, one={"finetune.revisions": 1}, two={"finetune.revisions": 2})
     trials = trials_of(experiment, "testbed", settings=SMALL)
     figures = ablate(experiment, trials, tmp_path / "out", Silent())
     assert json.loads((tmp_path / "out" / "ablation.json").read_text()) == figures
@@ -45,7 +46,7 @@ def test_sl_cai_n_is_trained_and_measured_on_shared_revisions(tmp_path: Path) ->
 
 
 def test_revisions_are_rated_step_by_step_and_nothing_is_trained(tmp_path: Path) -> None:
-    experiment = of(Measured.REVISIONS, critiqued={}, direct={"revision.mode": "direct"})
+    experiment = of(AblationMeasure.REVISIONS, critiqued={}, direct={"revision.mode": "direct"})
     trials = trials_of(experiment, "testbed", settings=SMALL)
     figures = ablate(experiment, trials, tmp_path / "out", Silent())
     for shares in figures["variants"].values():
@@ -56,7 +57,7 @@ def test_revisions_are_rated_step_by_step_and_nothing_is_trained(tmp_path: Path)
 
 
 def test_preference_models_are_compared_on_the_same_fresh_pairs(tmp_path: Path) -> None:
-    experiment = of(Measured.PREFERENCE_MODEL, soft={}, hard={"preference.labels": "hard"})
+    experiment = of(AblationMeasure.PREFERENCE_MODEL, soft={}, hard={"preference.labels": "hard"})
     oracle = Variant(name="oracle", labelled_by=LabelledBy.ORACLE)
     experiment = experiment.model_copy(update={"variants": (*experiment.variants, oracle)})
     small = ["finetune.training.epochs=1", "preference.limit_human=8", "preference.training.epochs=1"]
@@ -78,7 +79,7 @@ def test_preference_models_are_compared_on_the_same_fresh_pairs(tmp_path: Path) 
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
-    experiment, other = of(Measured.REVISIONS, a={}), of(Measured.REVISIONS, b={})
+    experiment, other = of(AblationMeasure.REVISIONS, a={}), of(AblationMeasure.REVISIONS, b={})
     trials = trials_of(experiment, "testbed", settings=SMALL)
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(RunError, match="the folder is not empty"):
@@ -90,7 +91,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_with_several_seeds_every_variant_runs_with_each_and_means_are_told(tmp_path: Path) -> None:
-    experiment = of(Measured.REVISIONS, critiqued={}, direct={"revision.mode": "direct"})
+    experiment = of(AblationMeasure.REVISIONS, critiqued={}, direct={"revision.mode": "direct"})
     experiment = experiment.model_copy(update={"seeds": (3, 4)})
     small = [*SMALL, "prompts.limit_red_team=4", "revision.steps=1"]
     figures = ablate(experiment, trials_of(experiment, "testbed", settings=small), tmp_path / "out", Silent())

@@ -4,26 +4,26 @@ import pytest
 
 from solon.config.recipe import Recipe
 from solon.conversation import Role
-from solon.pipeline.cost import Calls, Measured, Range, Seen, Size, Speed, calls_of, learning_of
-from solon.runs.rows import Kind
+from solon.pipeline.cost import Calls, CostInputs, Range, Seen, Size, Speed, calls_of, learning_of
+from solon.runs.rows import PromptKind
 
 RECIPE = Recipe.model_validate(
     {
-        "responses": {"drawing": {"max_tokens": 20}, "helpful_samples": 3},
+        "responses": {"sampling": {"max_tokens": 20}, "helpful_samples": 3},
         "revision": {"steps": 4, "critique": {"max_tokens": 30}, "revision": {"max_tokens": 40}},
-        "pairs": {"drawing": {"max_tokens": 50}},
+        "pairs": {"sampling": {"max_tokens": 50}},
         "feedback": {"form": "reasoned", "order": "both", "reasoning": {"max_tokens": 60}},
-        "rl": {"steps": 5, "prompts_per_step": 6, "samples_per_prompt": 2, "drawing": {"max_tokens": 70}},
-        "measure": {"drawing": {"max_tokens": 80}},
+        "rl": {"steps": 5, "prompts_per_step": 6, "samples_per_prompt": 2, "sampling": {"max_tokens": 70}},
+        "measure": {"sampling": {"max_tokens": 80}},
     }
 )
 SPEED = Speed(reading=1000.0, writing=100.0)
-MEASURED = Measured(
+MEASURED = CostInputs(
     sizes={
-        Kind.RED_TEAM: Size(10, 200, 25),
-        Kind.HELPFUL: Size(4, 40, 12),
-        Kind.HELD_OUT_HARMFUL: Size(3, 33, 15),
-        Kind.HELD_OUT_BENIGN: Size(2, 14, 9),
+        PromptKind.RED_TEAM: Size(10, 200, 25),
+        PromptKind.HELPFUL: Size(4, 40, 12),
+        PromptKind.HELD_OUT_HARMFUL: Size(3, 33, 15),
+        PromptKind.HELD_OUT_BENIGN: Size(2, 14, 9),
     },
     beside={Role.CRITIQUE: 100, Role.REVISION: 140, Role.REASONING: 200, Role.ANSWER: 260},
     seen={
@@ -39,7 +39,7 @@ MEASURED = Measured(
 )
 
 
-def found(recipe: Recipe = RECIPE, measured: Measured = MEASURED) -> dict[str, Calls]:
+def found(recipe: Recipe = RECIPE, measured: CostInputs = MEASURED) -> dict[str, Calls]:
     return {f"{each.stage} {each.what}": each for each in calls_of(recipe, measured)}
 
 
@@ -82,7 +82,7 @@ def test_what_the_recipe_does_not_ask_is_left_out() -> None:
 
 def test_plain_questions_are_added_and_an_unseen_kind_is_taken_at_its_limits() -> None:
     seen = {role: each for role, each in MEASURED.seen.items() if role is not Role.REVISION}
-    measured = Measured(
+    measured = CostInputs(
         MEASURED.sizes, MEASURED.beside, seen, MEASURED.speeds, {Role.CRITIQUE: 5}, MEASURED.human_comparisons
     )
     calls = found(measured=measured)

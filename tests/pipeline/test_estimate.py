@@ -6,10 +6,10 @@ from solon.config.builtin import constitution_path
 from solon.config.recipe import load_recipe
 from solon.conversation import Prompt, Role, Turn
 from solon.engines.base import Sampling
-from solon.engines.recording import Recorder
+from solon.engines.recording import RecordingEngine
 from solon.engines.scripted import ScriptedEngine
 from solon.pipeline.cost import Calls
-from solon.pipeline.estimate import rehearse
+from solon.pipeline.estimate import estimate_run
 from solon.pipeline.order import Pipeline
 from solon.runs import RunDirectory
 from solon.runs.progress import Silent
@@ -18,7 +18,7 @@ SETTINGS = [
     "prompts.limit_red_team=10",
     "prompts.limit_helpful=6",
     "revision.steps=2",
-    "engine.batch=8",
+    "engine.batch_size=8",
     "engine.threads=1",
     "preference.limit_human=5",
     "measure.limit=4",
@@ -32,7 +32,7 @@ def recipe():
 
 @pytest.fixture(scope="module")
 def rehearsal(recipe):
-    return rehearse(recipe, constitution_path("testbed"))
+    return estimate_run(recipe, constitution_path("testbed"))
 
 
 def call(calls: tuple[Calls, ...], what: str) -> Calls:
@@ -53,7 +53,7 @@ def test_three_questions_of_every_kind_are_shown_as_the_run_asks_them(rehearsal,
 
 def test_numbers_of_calls_are_the_runs_and_its_tokens_lie_within_the_bounds(rehearsal, recipe, tmp_path):
     work = Pipeline(RunDirectory.create(tmp_path / "run", recipe, constitution_path("testbed")), Silent())
-    engine = Recorder(work.engine(work.assistant))
+    engine = RecordingEngine(work.engine(work.assistant))
     work._loaded = (work.assistant, engine)
     given = work.prompts()
     work.critique_revision(work.responses(given))
@@ -75,13 +75,13 @@ def test_numbers_of_calls_are_the_runs_and_its_tokens_lie_within_the_bounds(rehe
 def test_time_and_speed_are_positive_and_finished_stages_are_left_out(rehearsal, recipe):
     assert rehearsal.seconds > 0
     assert all(speed.reading > 0 and speed.writing > 0 for speed in rehearsal.speeds.values())
-    later = rehearse(recipe, constitution_path("testbed"), ("responses", "sl-cai"))
+    later = estimate_run(recipe, constitution_path("testbed"), ("responses", "sl-cai"))
     assert "responses" not in {each.stage for each in later.calls}
     assert "sl-cai" not in {each.stage for each in later.learning}
 
 
 def test_a_recorder_tells_shared_tokens_apart():
-    engine = Recorder(ScriptedEngine(lambda prompt, seed: "two words", lambda prompt, option: -1.0))
+    engine = RecordingEngine(ScriptedEngine(lambda prompt, seed: "two words", lambda prompt, option: -1.0))
     turns = (Turn(Role.HUMAN, "one two three"), Turn(Role.ASSISTANT, "four"), Turn(Role.HUMAN, "five"))
     engine.generate([Prompt(turns, shared=2)], [0], Sampling(8))
     engine.choose([Prompt(turns, Role.ANSWER)], ["A", "B"])

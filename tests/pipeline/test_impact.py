@@ -13,10 +13,10 @@ from solon.config.recipe import FeedbackForm, FeedbackSettings, Recipe, Revision
 from solon.constitution.constitution import load_constitution
 from solon.conversation import Prompt, transcript
 from solon.digest import digest
-from solon.engines.cached import RememberingEngine
+from solon.engines.cached import CachedEngine
 from solon.engines.scripted import ScriptedEngine
 from solon.errors import RecipeError
-from solon.pipeline.impact import Redo, redo
+from solon.pipeline.impact import Impact, redo
 from solon.runs import Artefact, RunDirectory
 from solon.stages import s02_responses, s03_critique_revision, s05_response_pairs, s06_ai_feedback
 
@@ -61,7 +61,7 @@ def make(folder: Path, constitution: str, recipe: Recipe, reuse: tuple[Path, ...
         for number, name in ((3, "critique-revision"), (6, "ai-feedback")):
             engine = ScriptedEngine(writer, letters)
             asked.append(engine)
-            remembering = RememberingEngine(engine, "model", name, answers)
+            remembering = CachedEngine(engine, "model", name, answers)
             out = run.begin(number, name, {"constitution": run.constitution.hash})
             if number == 3:
                 given = s03_critique_revision.RevisionInputs(recipe.seed, run.constitution, replies, chunk=16)
@@ -89,7 +89,7 @@ def pair_row(text: str) -> dict[str, object]:
     }
 
 
-def foreseen(plan: Redo, stage: str) -> tuple[int, int]:
+def foreseen(plan: Impact, stage: str) -> tuple[int, int]:
     return (
         sum(each.asked for each in plan.questions if each.stage == stage),
         sum(each.again for each in plan.questions if each.stage == stage),

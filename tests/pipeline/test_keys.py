@@ -91,7 +91,7 @@ def test_what_moves_rows_by_rounding_alone_is_taken_over_and_told(tmp_path: Path
 
 def test_machine_and_libraries_are_noted_and_told() -> None:
     now = made_with(EngineSettings())
-    assert {"processor", "threads", "processes", "torch", "transformers", "engine.batch"} <= set(now)
+    assert {"processor", "threads", "processes", "torch", "transformers", "engine.batch_size"} <= set(now)
     assert rounding_told([now], now) is None and rounding_told([], now) is None
     other = {**now, "torch": "1.0", "processor": "abacus"}
     told = rounding_told([now, other], now)
@@ -113,7 +113,7 @@ def test_what_cannot_move_rows_is_in_no_key(tmp_path: Path) -> None:
     """The run's name and folder, and whether a weak judge is accepted."""
     first = made(tmp_path / "first")
     do(first)
-    second = made(tmp_path / "second", "name=other", "fitness.weak_judge=accept", reuse=(first.path,))
+    second = made(tmp_path / "second", "name=other", "judge_check.weak_judge=accept", reuse=(first.path,))
     assert do(second).lines == ["kept responses"]
 
 
@@ -246,7 +246,7 @@ def test_work_is_refused_under_an_edited_recipe_or_constitution(
 
 def test_an_accepted_weak_judge_is_no_edit(tmp_path: Path) -> None:
     run = made(tmp_path / "run")
-    recipe = load_recipe("testbed", settings=["fitness.weak_judge=accept"])
+    recipe = load_recipe("testbed", settings=["judge_check.weak_judge=accept"])
     with RunDirectory.create(run.path, recipe, constitution_path("testbed")).lock():
         pass
     assert RunDirectory.open(run.path).edits() == []

@@ -34,7 +34,7 @@ def test_adapters_leave_the_weights_alone() -> None:
     lora = [f"{part}.adapter.rank=8" for part in ("finetune.training", "preference.training", "rl")]
     found = needs(of(*lora), SEVEN)
     assert (found[FINETUNING], found[PREFERENCES], found[REINFORCEMENT]) == (28, 28, 28 + 28 + 28)
-    assert needs(of(*lora, "rl.memory=shared"), SEVEN)[REINFORCEMENT] == 28
+    assert needs(of(*lora, "rl.networks=shared"), SEVEN)[REINFORCEMENT] == 28
     assert needs(of(*lora, "rl.algorithm=dpo"), SEVEN)[REINFORCEMENT] == 28
     assert needs(of(*lora, "rl.algorithm=rloo", "rl.samples_per_prompt=2"), SEVEN)[REINFORCEMENT] == 28 + 28
 
@@ -57,7 +57,7 @@ def test_what_cannot_fit_is_refused_and_what_is_tight_is_said() -> None:
         refuse_too_large(needed, SystemMemory(total=16 * 10**9, free=8 * 10**9))
     line = str(refused.value)
     assert line.startswith("memory: reinforcement learning needs 30.0 GB of memory at least, and this machine has 16.0")
-    assert "--set rl.memory=shared" in line
+    assert "--set rl.networks=shared" in line
 
 
 @pytest.mark.parametrize(("count", "shown"), [(2_700_000_000, "2.7 GB"), (34_000_000, "34 MB"), (1000, "1 MB")])

@@ -25,23 +25,23 @@ from solon.pipeline.impact import redo
 from solon.pipeline.order import advance
 from solon.report import render
 from solon.runs import RunDirectory
-from solon.runs.processes import Alone, Sharding
+from solon.runs.processes import Sharding, SingleProcess
 from solon.runs.progress import Silent
 from solon.testbed.oracle import Oracle
 
 SMALL = [
     "prompts.limit_red_team=12",
     "prompts.limit_helpful=12",
-    "engine.batch=6",
+    "engine.batch_size=6",
     "engine.threads=1",
     "revision.steps=2",
-    "finetune.training.batch=8",
+    "finetune.training.batch_size=8",
     "finetune.training.checkpoint_every=2",
     # So few questions tell nothing about a judge.
-    "fitness.limit=4",
-    "fitness.weak_judge=accept",
+    "judge_check.limit=4",
+    "judge_check.weak_judge=accept",
     "preference.limit_human=12",
-    "preference.training.batch=8",
+    "preference.training.batch_size=8",
     "preference.training.checkpoint_every=2",
     "rl.steps=3",
     "rl.prompts_per_step=4",
@@ -118,7 +118,7 @@ def test_a_finished_run_is_only_read(uninterrupted: Path) -> None:
 
 
 def test_changed_settings_are_refused_by_name_and_value(uninterrupted: Path) -> None:
-    recipe = load_recipe("testbed", settings=[*SMALL, "rl.kl=0.5"])
+    recipe = load_recipe("testbed", settings=[*SMALL, "rl.kl_coef=0.5"])
     with pytest.raises(RunError, match=r"rl\.kl.*0\.5"):
         RunDirectory.create(uninterrupted, recipe, constitution_path("testbed"))
 
@@ -142,11 +142,11 @@ def test_the_oracle_is_asked_by_the_measure_stage_alone(
 
 
 def test_a_shared_backbone_is_not_sharded_and_says_so_before_anything_is_spent(tmp_path: Path) -> None:
-    class Sharded(Alone):
+    class Sharded(SingleProcess):
         sharding = Sharding.SHARDED
 
     adapters = [f"{stage}.training.adapter.rank=4" for stage in ("finetune", "preference")]
-    recipe = load_recipe("testbed", settings=[*SMALL, "rl.memory=shared", *adapters])
+    recipe = load_recipe("testbed", settings=[*SMALL, "rl.networks=shared", *adapters])
     run = RunDirectory.create(tmp_path / "run", recipe, constitution_path("testbed"))
     with pytest.raises(RecipeError, match=r"rl\.memory.*FSDP.*rl\.memory=full"):
         advance(run, Silent(), processes=Sharded())
@@ -176,7 +176,7 @@ def test_more_revisions_than_steps_are_refused_before_any_model_is_asked(tmp_pat
     "settings",
     [
         ("rl.algorithm=rloo", "rl.samples_per_prompt=2"),
-        ("rl.algorithm=dpo", "rl.direct.training.batch=8", "rl.direct.training.epochs=1"),
+        ("rl.algorithm=dpo", "rl.dpo.training.batch_size=8", "rl.dpo.training.epochs=1"),
     ],
 )
 def test_another_algorithm_takes_over_all_that_comes_before_it(

@@ -13,7 +13,7 @@ from solon.config.recipe import load_recipe
 from solon.constitution.constitution import load_constitution
 from solon.errors import RecipeError, RunError
 from solon.evals.results import policies_of, results, stages_of
-from solon.export.model_folder import Weights, export_model
+from solon.export.model_folder import ExportedWeights, export_model
 from solon.export.trainers.trainer_folder import TRAINERS, export_handoff
 from solon.pipeline.impact import redo
 from solon.pipeline.order import advance
@@ -67,7 +67,7 @@ def test_rounds_are_measured_reported_and_handed_on(two_rounds: RunDirectory, tm
     assert figures["rounds"][1]["score"] == named(two_rounds)["rl-cai-2"].facts["score"]
     page = write(two_rounds).read_text(encoding="utf-8")
     assert "Reinforcement learning, round 2" in page and "Round 2: " in page
-    card = (export_model(two_rounds, "rl-cai-2", Weights.MERGED, tmp_path / "model") / "README.md").read_text()
+    card = (export_model(two_rounds, "rl-cai-2", ExportedWeights.MERGED, tmp_path / "model") / "README.md").read_text()
     assert "preference-model-2" in card and "| rl-cai-2 |" in card
     handed = export_handoff(two_rounds, TRAINERS["trl"], tmp_path / "trl")
     assert named(two_rounds)["preference-model-2"].hash in (handed.folder / "README.md").read_text()
@@ -113,10 +113,12 @@ def test_people_alone_teach_the_baseline(tmp_path: Path) -> None:
     assert figures["reinforcement"]["steps"] == 3 and "revisions" not in figures
     page = write(run).read_text(encoding="utf-8")
     assert "no constitution was at work" in page and 'id="constitution"' not in page
-    card = (export_model(run, "rlhf", Weights.MERGED, tmp_path / "model") / "README.md").read_text(encoding="utf-8")
+    card = (export_model(run, "rlhf", ExportedWeights.MERGED, tmp_path / "model") / "README.md").read_text(
+        encoding="utf-8"
+    )
     assert "human comparisons (RLHF" in card and "constitutional-ai" not in card
     with pytest.raises(RunError, match="trains no model 'sl-cai'"):
-        export_model(run, "sl-cai", Weights.MERGED, tmp_path / "other")
+        export_model(run, "sl-cai", ExportedWeights.MERGED, tmp_path / "other")
     with pytest.raises(RunError, match="a hand-off goes on from SL-CAI"):
         export_handoff(run, TRAINERS["trl"], tmp_path / "trl")
     with pytest.raises(RunError, match="learns from human comparisons"):
@@ -132,10 +134,10 @@ def test_helpful_only_learns_from_helpfulness_alone() -> None:
 @pytest.mark.parametrize(
     ("settings", "place"),
     [
-        (["preference.human=null"], "preference.human"),
-        (["preference.human_weight=0"], "preference.human"),
+        (["preference.human_helpfulness=null"], "preference.human_helpfulness"),
+        (["preference.human_weight=0"], "preference.human_helpfulness"),
         (["rl.algorithm=dpo"], "rl.algorithm"),
-        (["rl.memory=shared"], "rl.memory"),
+        (["rl.networks=shared"], "rl.networks"),
         (["rounds=2"], "rounds"),
     ],
 )

@@ -57,9 +57,9 @@ def test_a_model_in_half_precision_is_said_to_come_back_in_float32(model: Path, 
 
 
 def test_a_weak_judge_that_is_accepted_is_said_at_the_start() -> None:
-    told = look("fitness.weak_judge=accept")
+    told = look("judge_check.weak_judge=accept")
     assert any("A judge that is no better than chance is accepted" in line for line in told)
-    assert not any("chance" in line for line in look("fitness.weak_judge=accept", until="sl-cai"))
+    assert not any("chance" in line for line in look("judge_check.weak_judge=accept", until="sl-cai"))
 
 
 @pytest.mark.parametrize(
@@ -132,12 +132,12 @@ def test_a_server_that_does_not_answer_is_told_at_once() -> None:
     [
         ("prompts.red_team=/none.jsonl", InputError, r"^prompts\.red_team: /none\.jsonl: no such prompt file"),
         ("measure.benign=/none.jsonl", InputError, r"^measure\.benign: /none\.jsonl: no such prompt file"),
-        ("preference.human=/none.jsonl", InputError, r"^/none\.jsonl: no such prompt file"),
+        ("preference.human_helpfulness=/none.jsonl", InputError, r"^/none\.jsonl: no such prompt file"),
         ("revision.few_shot=99", RecipeError, "99 worked critiques are asked for"),
         ("feedback.few_shot=99", RecipeError, "99 worked comparisons are asked for"),
         ("preference.axis=kindness", RecipeError, r"which gets no labels.*feedback\.axes\.kindness=1"),
         ("finetune.revisions=9", RecipeError, "the first 9 revisions are asked for"),
-        ("rl.drawing.temperature=0", RecipeError, "temperature of 0"),
+        ("rl.sampling.temperature=0", RecipeError, "temperature of 0"),
         ("rl.trackers=[wandb]", RecipeError, r"'wandb' is not installed.*solon\[wandb\]"),
     ],
 )
@@ -151,7 +151,7 @@ def test_comparisons_are_read_whole(tmp_path: Path) -> None:
     good = {"chosen": "\n\nHuman: Hi\n\nAssistant: Hello", "rejected": "\n\nHuman: Hi\n\nAssistant: No"}
     file.write_text(f"{json.dumps(good)}\n{{broken\n")
     with pytest.raises(InputError, match=rf"^{file}:2: "):
-        look(f"preference.human={file}")
+        look(f"preference.human_helpfulness={file}")
 
 
 def test_a_model_that_does_not_fit_is_refused_for_the_stages_that_need_it(

@@ -29,11 +29,11 @@ class Heard(Silent):
 def test_the_memory_for_prompts_is_told_once_where_it_may_be_the_bound(tmp_path: Path, memory: str, told: int) -> None:
     model_of("llama").save_pretrained(tmp_path / "model")
     byte_tokenizer().save_pretrained(tmp_path / "model")
-    recipe = load_recipe("testbed", settings=[f"engine.memory={memory}", "engine.window=160"])
+    recipe = load_recipe("testbed", settings=[f"engine.memory_gib={memory}", "engine.window=160"])
     run = RunDirectory.create(tmp_path / "run", recipe, constitution_path("testbed"))
     display = Heard()
     session = Session(run, display)
     for _ in range(2):
         session.engine(tmp_path / "model")
     assert len(display.lines) == told
-    assert all("engine.memory" in line for line in display.lines)
+    assert all("engine.memory_gib" in line for line in display.lines)

@@ -11,19 +11,19 @@ from tests.stages.test_s06_ai_feedback import mixed_pairs, options, oracle
 from tests.stages.workbench import CONSTITUTION, Bench, Killed
 from tests.training.tiny import save_tiny_model
 
-from solon.config.recipe import FeedbackSettings, PreferenceSettings, Recipe, Training
+from solon.config.recipe import FeedbackSettings, PreferenceSettings, Recipe, TrainingSettings
 from solon.conversation import Prompt
 from solon.engines.base import Choosing, Engine
 from solon.engines.scripted import ScriptedEngine
 from solon.errors import InputError, RunError
-from solon.pipeline.standalone_labels import ToLabel, agreement, label_alone
-from solon.pipeline.standalone_preference import Sources, train_alone
+from solon.pipeline.standalone_labels import ToLabel, agreement, label_standalone
+from solon.pipeline.standalone_preference import Sources, train_standalone
 from solon.sources.label_files import read_labels
 from solon.sources.pair_files import read_pairs
 from solon.stages import s05_response_pairs, s06_ai_feedback
 from solon.stages.s06_ai_feedback import FeedbackInputs
 
-RECIPE = Recipe.model_validate({"seed": 11, "engine": {"batch": 5}})
+RECIPE = Recipe.model_validate({"seed": 11, "engine": {"batch_size": 5}})
 
 
 class Given:
@@ -61,7 +61,7 @@ def vote(prompt: Prompt, seed: int) -> str:
 
 def test_a_file_gets_the_labels_that_a_run_would_give_its_pairs(tmp_path: Path) -> None:
     given, bench = Given(tmp_path / "given"), Bench(tmp_path / "bench")
-    alone = label_alone(tmp_path / "labels", RECIPE, given.to_label())
+    alone = label_standalone(tmp_path / "labels", RECIPE, given.to_label())
     pairs = bench.artefact("pairs", mixed_pairs(), s05_response_pairs.SCHEMA)
     inputs = FeedbackInputs(11, bench.constitution, pairs, chunk=5)
     engine = ScriptedEngine(choose=oracle, name="one")
@@ -74,32 +74,32 @@ def test_a_file_gets_the_labels_that_a_run_would_give_its_pairs(tmp_path: Path) 
 
 def test_killed_it_goes_on_and_asks_nothing_twice(tmp_path: Path) -> None:
     given = Given(tmp_path / "given")
-    whole = label_alone(tmp_path / "whole", RECIPE, given.to_label(judges=2))
+    whole = label_standalone(tmp_path / "whole", RECIPE, given.to_label(judges=2))
     total, given.asked = given.asked, 0
     with pytest.raises(Killed):
-        label_alone(tmp_path / "labels", RECIPE, given.to_label(judges=2, dies_after=total // 2))
-    assert label_alone(tmp_path / "labels", RECIPE, given.to_label(judges=2)).hash == whole.hash
+        label_standalone(tmp_path / "labels", RECIPE, given.to_label(judges=2, dies_after=total // 2))
+    assert label_standalone(tmp_path / "labels", RECIPE, given.to_label(judges=2)).hash == whole.hash
     assert given.asked <= total + 2 * 2 * 5, "at most the chunk in flight, of five pairs in two orders"
     before = given.asked
-    assert label_alone(tmp_path / "labels", RECIPE, given.to_label(judges=2)).hash == whole.hash
+    assert label_standalone(tmp_path / "labels", RECIPE, given.to_label(judges=2)).hash == whole.hash
     assert given.asked == before
     assert whole.facts["judge"] == "one + two" and whole.facts["read"] == "log-probs + votes"
 
 
 def test_a_folder_begun_with_something_else_is_refused_by_name(tmp_path: Path) -> None:
     given = Given(tmp_path / "given")
-    label_alone(tmp_path / "labels", RECIPE, given.to_label())
+    label_standalone(tmp_path / "labels", RECIPE, given.to_label())
     with pytest.raises(RunError, match=r"order.*both.*one"):
         other = RECIPE.model_copy(update={"feedback": FeedbackSettings.model_validate({"order": "one"})})
-        label_alone(tmp_path / "labels", other, given.to_label())
+        label_standalone(tmp_path / "labels", other, given.to_label())
     with pytest.raises(RunError, match="judges"):
-        label_alone(tmp_path / "labels", RECIPE, given.to_label(judges=2))
+        label_standalone(tmp_path / "labels", RECIPE, given.to_label(judges=2))
     given.constitution.write_text(CONSTITUTION.replace("the safer reply", "the safest reply"))
     with pytest.raises(RunError, match="constitution"):
-        label_alone(tmp_path / "labels", RECIPE, given.to_label())
+        label_standalone(tmp_path / "labels", RECIPE, given.to_label())
     given.pairs.write_text("{}\n")
     with pytest.raises(InputError, match="lacks two replies"):
-        label_alone(tmp_path / "more", RECIPE, given.to_label())
+        label_standalone(tmp_path / "more", RECIPE, given.to_label())
     assert not (tmp_path / "more").exists()
 
 
@@ -111,18 +111,18 @@ def test_agreement_with_the_file_s_own_choice_is_counted(tmp_path: Path) -> None
     ]
     rows.append({"prompt": "harm 9", "response_a": "bad reply", "response_b": "good reply"})
     given.pairs.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    artefact = label_alone(tmp_path / "labels", RECIPE, given.to_label())
+    artefact = label_standalone(tmp_path / "labels", RECIPE, given.to_label())
     assert agreement(artefact.rows(), read_pairs(given.pairs)) == (2, 3)
 
 
 def test_a_preference_model_learns_from_the_labels_of_one_axis(tmp_path: Path) -> None:
     given = Given(tmp_path / "given")
     recipe = RECIPE.model_copy(update={"feedback": FeedbackSettings(axes={"harmlessness": 1.0})})
-    labels = label_alone(tmp_path / "labels", recipe, given.to_label())
+    labels = label_standalone(tmp_path / "labels", recipe, given.to_label())
     assert len(read_labels([labels.path]).rows()) == 24
-    training = Training(batch=8, epochs=1, held_out=0.0)
+    training = TrainingSettings(batch_size=8, epochs=1, held_out=0.0)
     settings = PreferenceSettings(axis="harmlessness", training=training)
-    trained = train_alone(
+    trained = train_standalone(
         tmp_path / "pm",
         RECIPE.model_copy(update={"preference": settings}),
         Sources(save_tiny_model(tmp_path / "tiny"), (labels.path,)),

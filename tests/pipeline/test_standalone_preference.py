@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 from tests.training.tiny import artefact, asked, row_id, said, same_files, save_tiny_model
 
-from solon.config.recipe import EngineSettings, PreferenceSettings, Recipe, Training
+from solon.config.recipe import EngineSettings, PreferenceSettings, Recipe, TrainingSettings
 from solon.errors import InputError, ModelError, RunError, StageError
-from solon.pipeline.standalone_preference import Sources, train_alone
+from solon.pipeline.standalone_preference import Sources, train_standalone
 from solon.reward.score_file import read_scorable, scored
 from solon.reward.scorer import Zero, open_scorer
 from solon.runs import Progress
 
 RECIPE = Recipe(
     preference=PreferenceSettings(
-        training=Training(batch=8, epochs=2, learning_rate=3e-3, checkpoint_every=2, held_out=0.3)
+        training=TrainingSettings(batch_size=8, epochs=2, learning_rate=3e-3, checkpoint_every=2, held_out=0.3)
     )
 )
 
@@ -47,7 +47,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Sources:
 
 @pytest.fixture(scope="module")
 def trained(sources: Sources, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return train_alone(tmp_path_factory.mktemp("alone") / "pm", RECIPE, sources).path
+    return train_standalone(tmp_path_factory.mktemp("alone") / "pm", RECIPE, sources).path
 
 
 def test_both_kinds_are_learned_and_measured_by_source(trained: Path, sources: Sources) -> None:
@@ -60,12 +60,12 @@ def test_both_kinds_are_learned_and_measured_by_source(trained: Path, sources: S
 
 def test_the_same_again_is_only_read_and_a_change_is_refused_by_name(trained: Path, sources: Sources) -> None:
     before = (trained / "manifest.json").read_bytes()
-    assert train_alone(trained, RECIPE, sources).path == trained
+    assert train_standalone(trained, RECIPE, sources).path == trained
     assert (trained / "manifest.json").read_bytes() == before
     with pytest.raises(RunError, match="seed: 0 -> 5"):
-        train_alone(trained, RECIPE.model_copy(update={"seed": 5}), sources)
+        train_standalone(trained, RECIPE.model_copy(update={"seed": 5}), sources)
     with pytest.raises(RunError, match="labels"):
-        train_alone(trained, RECIPE, Sources(sources.base, (), sources.human))
+        train_standalone(trained, RECIPE, Sources(sources.base, (), sources.human))
 
 
 def test_killed_and_begun_again_it_ends_with_the_same_bytes(trained: Path, sources: Sources, tmp_path: Path) -> None:
@@ -74,24 +74,24 @@ def test_killed_and_begun_again_it_ends_with_the_same_bytes(trained: Path, sourc
             raise Killed
 
     with pytest.raises(Killed):
-        train_alone(tmp_path / "pm", RECIPE, sources, die)
-    again = train_alone(tmp_path / "pm", RECIPE, sources)
+        train_standalone(tmp_path / "pm", RECIPE, sources, die)
+    again = train_standalone(tmp_path / "pm", RECIPE, sources)
     assert same_files(again.path / "model", trained / "model")
 
 
 def test_a_stage_serves_as_labels(sources: Sources, tmp_path: Path) -> None:
     rows = [{"row_id": row_id("x"), **pair(n), "p_chosen": 0.8, "outcome": "ok"} for n in range(10)]
     stage = artefact(tmp_path / "06-ai-feedback", rows)
-    done = train_alone(tmp_path / "pm", RECIPE, Sources(sources.base, (stage.path,)))
+    done = train_standalone(tmp_path / "pm", RECIPE, Sources(sources.base, (stage.path,)))
     assert set(done.facts["examples"]) == {"ai"}
 
 
 def test_what_is_no_place_or_no_data_is_refused(sources: Sources, tmp_path: Path) -> None:
     write(tmp_path / "notes.txt", "mine")
     with pytest.raises(RunError, match="is no stage"):
-        train_alone(tmp_path, RECIPE, sources)
+        train_standalone(tmp_path, RECIPE, sources)
     with pytest.raises(StageError, match="nothing to learn from"):
-        train_alone(tmp_path / "pm", RECIPE, Sources(sources.base))
+        train_standalone(tmp_path / "pm", RECIPE, Sources(sources.base))
     assert not (tmp_path / "pm").exists()
     with pytest.raises(ModelError, match=r"no preference model: it lacks config\.json"):
         open_scorer(tmp_path)

@@ -10,7 +10,7 @@ from solon.errors import ConstitutionError, RecipeError
 from solon.feedback.comparison_questions import few_shot_variants
 from solon.pipeline.token_budget import SLACK, reserved_tokens
 from solon.runs.outcome import Outcome
-from solon.runs.rows import Kind
+from solon.runs.rows import PromptKind
 from solon.stages import s02_responses, s03_critique_revision, s05_response_pairs, s06_ai_feedback
 from solon.stages.s02_responses import ResponseInputs
 from solon.stages.s03_critique_revision import RevisionInputs
@@ -19,12 +19,12 @@ from solon.stages.s06_ai_feedback import FeedbackInputs
 
 RECIPE = Recipe.model_validate(
     {
-        "responses": {"drawing": {"max_tokens": 11}},
+        "responses": {"sampling": {"max_tokens": 11}},
         "revision": {"steps": 2, "few_shot": 1, "critique": {"max_tokens": 7}, "revision": {"max_tokens": 13}},
-        "pairs": {"drawing": {"max_tokens": 9}},
+        "pairs": {"sampling": {"max_tokens": 9}},
         "feedback": {"few_shot": 2, "prefix_variants": 3},
-        "rl": {"drawing": {"max_tokens": 12}},
-        "measure": {"drawing": {"max_tokens": 15}},
+        "rl": {"sampling": {"max_tokens": 12}},
+        "measure": {"sampling": {"max_tokens": 15}},
     }
 )
 
@@ -42,10 +42,10 @@ def test_what_is_reserved_is_enough_for_every_question_and_not_much_more(tmp_pat
     bench = Bench(tmp_path)
     counter = ScriptedEngine()
     reserved = reserved_tokens(RECIPE, bench.constitution, counter)
-    assert reserved[Kind.HELPFUL] == 12 + SLACK
-    assert reserved[Kind.HELD_OUT_BENIGN] == 15 + SLACK
+    assert reserved[PromptKind.HELPFUL] == 12 + SLACK
+    assert reserved[PromptKind.HELD_OUT_BENIGN] == 15 + SLACK
     prompt_tokens = 2 + 6
-    window = prompt_tokens + reserved[Kind.RED_TEAM]
+    window = prompt_tokens + reserved[PromptKind.RED_TEAM]
     given = bench.prompts("one two three four five six")
     engine = ScriptedEngine(longest, lambda prompt, option: -float(option == "B"), window=window)
     replies = s02_responses.run(RECIPE.responses, ResponseInputs(1, given), engine, bench.out("responses", 2))
@@ -68,9 +68,9 @@ def test_the_real_recipe_has_the_worked_examples_and_prompts_that_it_asks_for():
     assert len(worked_critiques(recipe.revision, constitution)) == recipe.revision.few_shot > 0
     assert len(few_shot_variants(recipe.feedback, constitution, 0)[0]) == recipe.feedback.few_shot > 0
     assert source_path(recipe.prompts.helpful).exists() and source_path(recipe.measure.benign).exists()
-    assert recipe.preference.human is None, "hh-rlhf's harmlessness comparisons must not teach harmlessness"
+    assert recipe.preference.human_helpfulness is None, "hh-rlhf's harmlessness comparisons must not teach harmlessness"
     reserved = reserved_tokens(recipe, constitution, ScriptedEngine())
-    assert reserved[Kind.RED_TEAM] * 1.4 < recipe.engine.window
+    assert reserved[PromptKind.RED_TEAM] * 1.4 < recipe.engine.window
 
 
 @pytest.mark.parametrize(

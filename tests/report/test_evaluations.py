@@ -4,7 +4,7 @@ import re
 
 from solon.engines.scripted import ScriptedEngine
 from solon.evals.benchmarks.accuracy import figures
-from solon.evals.benchmarks.multiple_choice import Manner, ask_choices
+from solon.evals.benchmarks.multiple_choice import QuestionSetup, ask_choices
 from solon.evals.benchmarks.question_files import read_questions
 from solon.evals.benchmarks.worked_examples import Worked
 from solon.report.evaluations import lines, render, sentences, write
@@ -17,7 +17,7 @@ EVIL = '<script>alert(1)</script>"\u202e'
 def facts_of(tmp_path, rows, name="HHH", samples=1, **about):
     file = read_questions(write_rows(tmp_path / "rows.jsonl", rows))
     engine = ScriptedEngine(choose=lambda prompt, letter: 1.5 * is_right(prompt, letter))
-    found = figures(file.questions, ask_choices(engine, file.questions, Manner(), Worked()), samples)
+    found = figures(file.questions, ask_choices(engine, file.questions, QuestionSetup(), Worked()), samples)
     kind = {"evaluation": name, "kind": file.kind.value, "options": len(file.questions[0].options), "model": "m@0"}
     return {
         **kind,

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from solon.report import charts, samples
-from solon.report.sentences import change, fitness_details, fitness_sentences, reinforcement_sentences
+from solon.report.sentences import change, judge_check_details, judge_check_sentences, reinforcement_sentences
 from solon.report.svg import nice_domain, tag, ticks
 from solon.report.text import against_chance, changes, clip, duration, one_line, visible
 
@@ -35,16 +35,16 @@ def test_change_is_claimed_only_where_intervals_are_apart() -> None:
     assert "no clear change" in change(high, wide)
 
 
-def test_fitness_names_a_chance_that_is_not_one_half_and_its_details() -> None:
+def test_judge_check_names_a_chance_that_is_not_one_half_and_its_details() -> None:
     copied = {"value": 0.5, "low": 0.31, "high": 0.69, "n": 24}
-    fitness = {
+    judge_check = {
         "critic": {"value": 0.25, "low": 0.12, "high": 0.45, "n": 24, "chance": 0.3, "copied": copied, "passed": None}
     }
-    assert list(fitness_sentences(fitness)) == [
+    assert list(judge_check_sentences(judge_check)) == [
         "The critic was right on 25.0 % [12-45] of 24 plain questions: no better than chance (30.0 %); "
         "too weak a critic to rely on."
     ]
-    assert list(fitness_details(fitness)) == [
+    assert list(judge_check_details(judge_check)) == [
         "On plain questions to the critic, 50.0 % [31-69] of its critiques repeated a worked example."
     ]
 
@@ -58,8 +58,8 @@ def test_a_run_that_was_stopped_says_so_and_names_the_signs() -> None:
     assert not list(reinforcement_sentences({"steps": 36, "steps_asked": 36, "signs": []}))
 
 
-def test_fitness_without_cases_says_nothing() -> None:
-    assert list(fitness_sentences({"judge": {"value": 0, "low": 0, "high": 1, "n": 0}, "odd": "text"})) == []
+def test_judge_check_without_cases_says_nothing() -> None:
+    assert list(judge_check_sentences({"judge": {"value": 0, "low": 0, "high": 1, "n": 0}, "odd": "text"})) == []
 
 
 @given(st.text())

@@ -11,28 +11,28 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from solon.config.recipe import Adapter, EngineSettings, PreferenceSettings, Training
+from solon.config.recipe import EngineSettings, LoraSettings, PreferenceSettings, TrainingSettings
 from solon.errors import ModelError
 from solon.reward import golden
 from solon.stages import s07_preference_model
 from tests.training.tiny import artefact, asked, row_id, said, save_tiny_model, stage_folder
 
-TRAINING = Training(batch=8, epochs=3, learning_rate=3e-3, held_out=0.3)
+TRAINING = TrainingSettings(batch_size=8, epochs=3, learning_rate=3e-3, held_out=0.3)
 SMOLLM2 = Path(__file__).parents[2] / "models" / "smollm2"
 
 
-def trained(folder: Path, base: Path, adapter: Adapter | None, rows: int = 20) -> Path:
+def trained(folder: Path, base: Path, adapter: LoraSettings | None, rows: int = 20) -> Path:
     labels = [
         {"row_id": row_id(prompt), "prompt": asked(prompt), "chosen": said(f"good {n}"), "rejected": said("bad bad"),
          "p_chosen": 0.8, "outcome": "ok"}
         for n in range(rows) for prompt in [f"How do I bake {'bread ' * (n % 5)}{n} ?"]
     ]  # fmt: skip
-    settings = PreferenceSettings(training=TRAINING.model_copy(update={"adapter": adapter}))
+    settings = PreferenceSettings(training=TRAINING.model_copy(update={"lora": adapter}))
     inputs = s07_preference_model.PreferenceInputs(3, base, EngineSettings(), artefact(folder / "06", labels), None)
     return s07_preference_model.run(settings, inputs, stage_folder(folder / "07")).model
 
 
-@pytest.fixture(scope="module", params=[None, Adapter(rank=4)], ids=["full", "lora"])
+@pytest.fixture(scope="module", params=[None, LoraSettings(rank=4)], ids=["full", "lora"])
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("golden")
     return trained(folder, save_tiny_model(folder / "tiny", pad="<|end|>"), request.param)
@@ -102,7 +102,7 @@ def test_a_difference_that_is_no_number_does_not_pass() -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(not SMOLLM2.is_dir(), reason="scripts/fetch_smollm2.py makes it")
 def test_a_real_chat_model_whose_padding_is_its_end(tmp_path: Path) -> None:
-    model = trained(tmp_path, SMOLLM2, Adapter(rank=4), rows=8)
+    model = trained(tmp_path, SMOLLM2, LoraSettings(rank=4), rows=8)
     found = golden.check(model)
     assert found.passed and found.texts == found.rows == 16
     tokenizer = AutoTokenizer.from_pretrained(model)

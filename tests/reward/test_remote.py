@@ -25,7 +25,7 @@ SETTINGS = EngineSettings(threads=1)
 DIALOGUES = [conversation_of(asked(f"How do I bake {n} ?")).with_reply(f"First {n} .") for n in range(600)]
 
 
-class Answers(BaseHTTPRequestHandler):
+class ResponseCache(BaseHTTPRequestHandler):
     """Says what the test has prepared, one answer after the other, and then the last one again."""
 
     prepared: list[tuple[int, bytes]]
@@ -43,7 +43,7 @@ class Answers(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def stand_in() -> Iterator[HTTPServer]:
-    server = HTTPServer(("127.0.0.1", 0), type("Prepared", (Answers,), {"prepared": []}))
+    server = HTTPServer(("127.0.0.1", 0), type("Prepared", (ResponseCache,), {"prepared": []}))
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     yield server
@@ -59,7 +59,7 @@ def scorer_at(server: HTTPServer, slept: list[float]) -> RemoteScorer:
 
 def prepare(server: HTTPServer, *answers: tuple[int, object]) -> None:
     handler = server.RequestHandlerClass
-    assert issubclass(handler, Answers)
+    assert issubclass(handler, ResponseCache)
     handler.prepared = [
         (status, body if isinstance(body, bytes) else json.dumps(body).encode()) for status, body in answers
     ]

@@ -10,7 +10,7 @@ from tests.training.tiny import save_tiny_model
 
 from solon.config.recipe import Algorithm, StopSettings
 from solon.training.checkpoint import Checkpoints
-from solon.training.loop import Session
+from solon.training.loop import TrainingSession
 
 PLANTED = SETTINGS.model_copy(
     update={
@@ -20,8 +20,8 @@ PLANTED = SETTINGS.model_copy(
         "value_learning_rate": 6e-3,
         "minibatches": 2,
         "kl": 0.0,
-        "kl_stop": None,
-        "unfinished_penalty": 0.0,
+        "target_kl": None,
+        "missing_eos_penalty": 0.0,
         "stop": StopSettings(kl=None, entropy=None),
     }
 )
@@ -37,9 +37,9 @@ def test_a_planted_reward_is_learned_to_near_its_maximum(
         update={"algorithm": algorithm, "prompts_per_step": prompts, "samples_per_prompt": samples}
     )
     acting = actors(save_tiny_model(tmp_path / "tiny", seed=seed), algorithm=algorithm)
-    session = Session(Checkpoints(tmp_path / "checkpoints"))
+    session = TrainingSession(Checkpoints(tmp_path / "checkpoints"))
     course = trained(acting, settings, session, seed, sample=sampler(acting, settings, seed))
     scores = [row["score"] for row in course.log.rows]
     assert scores[0] < 0.3
-    most = settings.drawing.max_tokens  # every token is the wanted one
+    most = settings.sampling.max_tokens  # every token is the wanted one
     assert sum(scores[-3:]) / 3 > 0.9 * most

@@ -14,32 +14,37 @@ import torch
 from torch import Tensor
 
 from solon.config.recipe import (
-    Adapter,
     Aggregation,
     Algorithm,
-    Drawing,
     EngineSettings,
     Kept,
     KlControl,
+    LoraSettings,
     ReinforcementSettings,
+    SamplingParams,
     StopSettings,
 )
 from solon.digest import seed_for
 from solon.errors import DivergedError, StageError
 from solon.rl import rollout as rollout_module
-from solon.rl.episodes import Actors, Critic, describe, episodes_of, measure
-from solon.rl.policy_gradient import Course, Environment, reinforce
+from solon.rl.episodes import Networks, ValueModel, describe, episodes_of, measure
+from solon.rl.policy_gradient import Environment, TrainState, reinforce
 from solon.rl.policy_update import PolicyObjective, ValueObjective, update
 from solon.rl.rollout import Reply
 from solon.training import models
 from solon.training.checkpoint import Checkpoints
 from solon.training.forward import ScalarModel, TokenModel
 from solon.training.learner import EPSILON_RL, Learner
-from solon.training.loop import Session, accumulate
+from solon.training.loop import TrainingSession, accumulate
 from solon.training.metrics import JsonLines
 
 SETTINGS = ReinforcementSettings(
-    steps=4, prompts_per_step=8, value_warmup=1, checkpoint_every=2, learning_rate=1e-3, drawing=Drawing(max_tokens=6)
+    steps=4,
+    prompts_per_step=8,
+    value_warmup_steps=1,
+    checkpoint_every=2,
+    learning_rate=1e-3,
+    sampling=SamplingParams(max_tokens=6),
 )
 WANTED = 40
 
@@ -48,15 +53,15 @@ class Killed(BaseException):
     """Stands for `kill -9`."""
 
 
-def actors(folder: Path, adapter: Adapter | None = None, algorithm: Algorithm = Algorithm.PPO) -> Actors:
+def actors(folder: Path, adapter: LoraSettings | None = None, algorithm: Algorithm = Algorithm.PPO) -> Networks:
     policy = models.with_adapter(models.load_causal_lm(folder, EngineSettings()), adapter, 1)
     critic = None
     if algorithm is Algorithm.PPO:
         grown = models.grow_preference_model(folder, models.load_tokenizer(folder), EngineSettings(), seed=1)
         value = models.with_adapter(grown, adapter, 2)
-        critic = Critic(ScalarModel(value), learner_of(value))
+        critic = ValueModel(ScalarModel(value), learner_of(value))
     token_model = TokenModel(policy)
-    made = Actors(
+    made = Networks(
         policy=token_model,
         reference=token_model if adapter else TokenModel(models.load_causal_lm(folder, EngineSettings())),
         learner=learner_of(policy),
@@ -70,17 +75,19 @@ def learner_of(model: models.Trainable) -> Learner:
     return Learner(models.trainable_parameters(model), clip=1.0, epsilon=EPSILON_RL)
 
 
-def critic_of(acting: Actors) -> Critic:
+def critic_of(acting: Networks) -> ValueModel:
     assert acting.critic is not None
     return acting.critic
 
 
-def trained(acting: Actors, settings: ReinforcementSettings, session: Session, seed: int = 0, **more: Any) -> Course:
+def trained(
+    acting: Networks, settings: ReinforcementSettings, session: TrainingSession, seed: int = 0, **more: Any
+) -> TrainState:
     environment = Environment(**{"sample": sampler(acting, settings), "score": planted, **more})
     return reinforce(acting, environment, settings, seed, session)
 
 
-def sampler(acting: Actors, settings: ReinforcementSettings, seed: int = 0) -> Callable[[int], list[Reply]]:
+def sampler(acting: Networks, settings: ReinforcementSettings, seed: int = 0) -> Callable[[int], list[Reply]]:
     """Samples with plain forward passes; rows end at token 0 or at the limit."""
 
     def sample(step: int) -> list[Reply]:
@@ -89,7 +96,7 @@ def sampler(acting: Actors, settings: ReinforcementSettings, seed: int = 0) -> C
         generator = torch.Generator().manual_seed(seed_for(seed, step))
         tokens = [list(row) for row in rows]
         with torch.no_grad():
-            for _ in range(settings.drawing.max_tokens):
+            for _ in range(settings.sampling.max_tokens):
                 ids_BT = torch.tensor(tokens)
                 logits_BV = acting.policy.model(input_ids=ids_BT).logits[:, -1]
                 drawn = torch.multinomial(logits_BV.softmax(-1), 1, generator=generator).flatten().tolist()
@@ -113,13 +120,13 @@ def planted(replies: Sequence[Reply]) -> Tensor:
     return torch.tensor([reply.response.count(WANTED) for reply in replies]) + 0.25
 
 
-def rolled(acting: Actors) -> Any:
+def rolled(acting: Networks) -> Any:
     replies = sampler(acting, SETTINGS)(0)
     return measure(acting, replies, planted(replies) - acting.centre, SETTINGS)
 
 
-@pytest.mark.parametrize("adapter", [None, Adapter(rank=4)])
-def test_before_the_first_update_the_ratio_is_one_and_the_kl_nothing(tiny: Path, adapter: Adapter | None) -> None:
+@pytest.mark.parametrize("adapter", [None, LoraSettings(rank=4)])
+def test_before_the_first_update_the_ratio_is_one_and_the_kl_nothing(tiny: Path, adapter: LoraSettings | None) -> None:
     acting = actors(tiny, adapter)
     rollout = rolled(acting)
     said = describe(rollout)
@@ -138,7 +145,7 @@ def test_rewards_are_scores_minus_the_penalty_for_unfinished_replies(tiny: Path)
     assert rollout.reward_B.tolist() == [2.0, 1.0]
     assert describe(rollout)["unfinished"] == 0.5
     # gamma is 1 and nothing differs from the reference: what is to come is the reward, wherever one stands
-    full = measure(acting, [finished, cut], torch.tensor([2.0, 2.0]), SETTINGS.model_copy(update={"trace": 1.0}))
+    full = measure(acting, [finished, cut], torch.tensor([2.0, 2.0]), SETTINGS.model_copy(update={"gae_lambda": 1.0}))
     assert full.return_BT[0, :2].tolist() == pytest.approx([2.0, 2.0], abs=1e-4)
     assert full.return_BT[1].tolist() == pytest.approx([1.0, 1.0, 1.0], abs=1e-4)
 
@@ -158,7 +165,12 @@ def test_one_pass_that_measures_and_learns_is_the_same_as_two(tiny: Path, algori
     found = []
     for micro_tokens in (16384, 40):  # the second has no room for the graphs of the whole rollout
         settings = SETTINGS.model_copy(
-            update={"algorithm": algorithm, "minibatches": 1, "micro_tokens": micro_tokens, "samples_per_prompt": 2}
+            update={
+                "algorithm": algorithm,
+                "minibatches": 1,
+                "micro_batch_tokens": micro_tokens,
+                "samples_per_prompt": 2,
+            }
         )
         acting = actors(tiny, algorithm=algorithm)
         replies = sampler(acting, SETTINGS)(0)
@@ -224,33 +236,39 @@ def test_a_reward_that_is_not_finite_stops_before_the_step(tiny: Path) -> None:
 
 def test_a_step_without_replies_is_told(tiny: Path, tmp_path: Path) -> None:
     with pytest.raises(StageError, match="empty"):
-        trained(actors(tiny), SETTINGS, Session(Checkpoints(tmp_path)), sample=lambda step: [])
+        trained(actors(tiny), SETTINGS, TrainingSession(Checkpoints(tmp_path)), sample=lambda step: [])
 
 
-EVERYTHING = {"kl_control": KlControl.ADAPTIVE, "kl_target": 0.01, "kl_horizon": 20, "keep": Kept.BEST, "warmup": 2}
+EVERYTHING = {
+    "kl_control": KlControl.ADAPTIVE,
+    "adaptive_kl_target": 0.01,
+    "adaptive_kl_horizon": 20,
+    "keep": Kept.BEST,
+    "warmup_steps": 2,
+}
 """Whatever goes from one step to the next."""
 RESUMED = [
     (Algorithm.PPO, None, {}),
-    (Algorithm.PPO, Adapter(rank=4), EVERYTHING),
+    (Algorithm.PPO, LoraSettings(rank=4), EVERYTHING),
     (Algorithm.RLOO, None, {"samples_per_prompt": 2, **EVERYTHING}),
 ]
 
 
 @pytest.mark.parametrize(("algorithm", "adapter", "more"), RESUMED)
 def test_a_run_killed_at_any_checkpoint_goes_on_to_the_same_bytes(
-    tiny: Path, tmp_path: Path, algorithm: Algorithm, adapter: Adapter | None, more: dict[str, Any]
+    tiny: Path, tmp_path: Path, algorithm: Algorithm, adapter: LoraSettings | None, more: dict[str, Any]
 ) -> None:
     settings = SETTINGS.model_copy(
         update={"algorithm": algorithm, "checkpoint_every": 1, "prompts_per_step": 4, "epochs": 1, **more}
     )
 
-    def run(folder: Path, kill: int | None) -> tuple[Actors, Course]:
+    def run(folder: Path, kill: int | None) -> tuple[Networks, TrainState]:
         def progress(done: int, total: int, note: str) -> None:
             if done == kill:
                 raise Killed
 
         acting = actors(tiny, adapter, algorithm)
-        session = Session(Checkpoints(folder), progress, metrics=JsonLines(folder / "metrics.jsonl"))
+        session = TrainingSession(Checkpoints(folder), progress, metrics=JsonLines(folder / "metrics.jsonl"))
         return acting, trained(acting, settings, session, seed=3)
 
     whole, course = run(tmp_path / "whole", None)
@@ -293,7 +311,7 @@ def test_log_probabilities_do_not_depend_on_padding_or_company(tiny: Path) -> No
 
 
 def test_rloo_compares_replies_to_one_prompt_and_has_no_critic(tiny: Path) -> None:
-    settings = SETTINGS.model_copy(update={"algorithm": Algorithm.RLOO, "samples_per_prompt": 2, "kl": 0.0})
+    settings = SETTINGS.model_copy(update={"algorithm": Algorithm.RLOO, "samples_per_prompt": 2, "kl_coef": 0.0})
     acting = actors(tiny, algorithm=Algorithm.RLOO)
     replies = [Reply(row, "helpful", (5, 9), (7, 8, 0)[:length], "x", True) for row, length in
                (("a", 2), ("b", 3), ("a", 3), ("alone", 2))]  # fmt: skip
@@ -305,7 +323,7 @@ def test_rloo_compares_replies_to_one_prompt_and_has_no_critic(tiny: Path) -> No
 
 
 def test_a_prompt_drawn_twice_in_a_step_is_two_groups(tiny: Path) -> None:
-    settings = SETTINGS.model_copy(update={"algorithm": Algorithm.RLOO, "samples_per_prompt": 2, "kl": 0.0})
+    settings = SETTINGS.model_copy(update={"algorithm": Algorithm.RLOO, "samples_per_prompt": 2, "kl_coef": 0.0})
     replies = [Reply("a", "helpful", (5, 9), (7, 0), "x", True, again) for again in (0, 0, 1, 1)]
     rollout = measure(actors(tiny, algorithm=Algorithm.RLOO), replies, torch.tensor([3.0, 1.0, -1.0, 5.0]), settings)
     assert rollout.advantage_BT[:, 0].tolist() == [2.0, -2.0, -6.0, 6.0]
@@ -328,7 +346,7 @@ def test_an_empty_reply_gets_no_score_and_teaches_nothing(tiny: Path, tmp_path: 
     empty = (1, 4, 7, 8, 20)
     scored: list[Reply] = []
 
-    def run(name: str, choose: Callable[[list[Reply]], list[Reply]]) -> tuple[Actors, Course]:
+    def run(name: str, choose: Callable[[list[Reply]], list[Reply]]) -> tuple[Networks, TrainState]:
         acting = actors(tiny, algorithm=algorithm)
         drawn = sampler(acting, settings)
 
@@ -337,7 +355,7 @@ def test_an_empty_reply_gets_no_score_and_teaches_nothing(tiny: Path, tmp_path: 
             return planted(replies)
 
         more = {"sample": lambda step: choose(drawn(step)), "score": score, "held_out": score}
-        return acting, trained(acting, settings, Session(Checkpoints(tmp_path / name)), **more)
+        return acting, trained(acting, settings, TrainingSession(Checkpoints(tmp_path / name)), **more)
 
     masked, course = run("masked", lambda replies: silenced(replies, empty))
     assert all(reply.text.strip() and reply.response for reply in scored)
@@ -360,8 +378,8 @@ def test_replies_that_are_all_empty_end_a_run_that_has_learned_and_refuse_one_th
         return lambda step: silenced(drawn(step), range(8 if step >= from_step else 0))
 
     with pytest.raises(StageError, match=r"PPO step 1: no reply of this step can be scored: all are empty. See what"):
-        trained(acting, SETTINGS, Session(Checkpoints(tmp_path / "first")), sample=sample(0))
-    course = trained(acting, SETTINGS, Session(Checkpoints(tmp_path / "later")), sample=sample(2))
+        trained(acting, SETTINGS, TrainingSession(Checkpoints(tmp_path / "first")), sample=sample(0))
+    course = trained(acting, SETTINGS, TrainingSession(Checkpoints(tmp_path / "later")), sample=sample(2))
     assert course.step == 2
     assert course.stopped_because == "PPO step 3: no reply of this step can be scored: all are empty"
 
@@ -394,7 +412,7 @@ def test_lambda_of_the_values_leaves_the_advantages_alone(tiny: Path) -> None:
 
 
 def test_learning_rates_rise_from_each_networks_first_step(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = SETTINGS.model_copy(update={"warmup": 4, "epochs": 1, "minibatches": 1, "value_warmup": 2})
+    settings = SETTINGS.model_copy(update={"warmup_steps": 4, "epochs": 1, "minibatches": 1, "value_warmup_steps": 2})
     acting = actors(tiny)
     rates: dict[str, list[float]] = {"policy": [], "value": []}
     for name, learner in (("policy", acting.learner), ("value", critic_of(acting).learner)):
@@ -416,24 +434,29 @@ def test_an_adaptive_coefficient_rises_above_the_target_and_rests_until_the_poli
     tiny: Path, tmp_path: Path
 ) -> None:
     settings = SETTINGS.model_copy(
-        update={"kl_control": KlControl.ADAPTIVE, "kl_target": 1e-6, "kl_horizon": 16, "value_warmup": 2}
+        update={
+            "kl_control": KlControl.ADAPTIVE,
+            "adaptive_kl_target": 1e-6,
+            "adaptive_kl_horizon": 16,
+            "value_warmup_steps": 2,
+        }
     )
-    course = trained(actors(tiny), settings, Session(Checkpoints(tmp_path)))
+    course = trained(actors(tiny), settings, TrainingSession(Checkpoints(tmp_path)))
     coefficients = [row["kl_coefficient"] for row in course.log.rows]
-    assert coefficients[:3] == [settings.kl] * 3, "two steps of the critic alone, and the first of the policy"
+    assert coefficients[:3] == [settings.kl_coef] * 3, "two steps of the critic alone, and the first of the policy"
     # 8 replies of a horizon of 16, and an error of at most 0.2 either way; the estimate of a small KL may be negative
-    assert abs(coefficients[3] / settings.kl - 1) == pytest.approx(0.1, abs=1e-6)
+    assert abs(coefficients[3] / settings.kl_coef - 1) == pytest.approx(0.1, abs=1e-6)
 
 
-STOPPING = SETTINGS.model_copy(update={"value_warmup": 0, "learning_rate": 3e-2, "kl_stop": None})
+STOPPING = SETTINGS.model_copy(update={"value_warmup_steps": 0, "learning_rate": 3e-2, "target_kl": None})
 
 
 def test_a_run_ends_with_a_reason_and_goes_on_to_the_same_end(tiny: Path, tmp_path: Path) -> None:
     settings = STOPPING.model_copy(update={"stop": StopSettings(kl=0.5, patience=1), "checkpoint_every": 1})
-    course = trained(actors(tiny), settings, Session(Checkpoints(tmp_path)))
+    course = trained(actors(tiny), settings, TrainingSession(Checkpoints(tmp_path)))
     assert course.stopped_because is not None and "(rl.stop.kl)" in course.stopped_because
     assert 1 < course.step < settings.steps and course.log.rows[-1]["kl"] > 0.5
-    again = trained(actors(tiny), settings, Session(Checkpoints(tmp_path)))
+    again = trained(actors(tiny), settings, TrainingSession(Checkpoints(tmp_path)))
     assert (again.step, again.stopped_because) == (course.step, course.stopped_because)
 
 
@@ -449,16 +472,16 @@ def test_a_number_that_is_not_finite_is_a_reason_to_stop_and_in_the_first_step_a
 
         return score
 
-    course = trained(actors(tiny), SETTINGS, Session(Checkpoints(tmp_path / "later")), score=broken_at(2))
+    course = trained(actors(tiny), SETTINGS, TrainingSession(Checkpoints(tmp_path / "later")), score=broken_at(2))
     assert course.step == 2
     assert course.stopped_because is not None and "PPO step 3" in course.stopped_because
     assert "the loss is nan" in course.stopped_because
     with pytest.raises(DivergedError, match="PPO step 1"):
-        trained(actors(tiny), SETTINGS, Session(Checkpoints(tmp_path / "first")), score=broken_at(0))
+        trained(actors(tiny), SETTINGS, TrainingSession(Checkpoints(tmp_path / "first")), score=broken_at(0))
 
 
 def test_the_best_policy_is_the_one_that_replied_best(tiny: Path, tmp_path: Path) -> None:
-    settings = SETTINGS.model_copy(update={"keep": Kept.BEST, "steps": 5, "value_warmup": 1, "kl": 0.0})
+    settings = SETTINGS.model_copy(update={"keep": Kept.BEST, "steps": 5, "value_warmup_steps": 1, "kl_coef": 0.0})
     held_out = iter([9.0, 9.0, 1.0, 3.0, 2.0])  # of no account is who has not learned yet
     acting = actors(tiny)
     seen: list[dict[str, Tensor]] = []
@@ -467,7 +490,7 @@ def test_the_best_policy_is_the_one_that_replied_best(tiny: Path, tmp_path: Path
         seen.append({name: weight.clone() for name, weight in acting.learner.weights().items()})
 
     course = trained(
-        acting, settings, Session(Checkpoints(tmp_path)), watch=watch,
+        acting, settings, TrainingSession(Checkpoints(tmp_path)), watch=watch,
         held_out=lambda replies: torch.full((len(replies),), next(held_out)),
     )  # fmt: skip
     assert [row["held_out_score"] for row in course.log.rows] == [9.0, 9.0, 1.0, 3.0, 2.0]

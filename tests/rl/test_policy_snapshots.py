@@ -8,7 +8,7 @@ import pytest
 import torch
 from tests.training.tiny import same_files, save_tiny_model, texts_of
 
-from solon.config.recipe import Adapter, EngineSettings
+from solon.config.recipe import EngineSettings, LoraSettings
 from solon.rl.policy_snapshots import PolicySnapshots, snapshot_path, steps_in
 from solon.rl.shared_backbone import SharedBackbone
 from solon.training import models
@@ -33,13 +33,15 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def policy(tiny: Path, kind: str, folder: Path) -> models.Trainable:
     """A policy that has learned: all of it, an adapter of its own, or an adapter on a shared backbone."""
     if kind != "shared":
-        adapter = Adapter(rank=4) if kind == "adapter" else None
+        adapter = LoraSettings(rank=4) if kind == "adapter" else None
         return moved(models.with_adapter(models.load_causal_lm(tiny, ENGINE), adapter, 1))
     tokenizer = models.load_tokenizer(tiny)
-    sl_cai = moved(models.with_adapter(models.load_causal_lm(tiny, ENGINE), Adapter(rank=4), 1))
+    sl_cai = moved(models.with_adapter(models.load_causal_lm(tiny, ENGINE), LoraSettings(rank=4), 1))
     models.save_model(sl_cai, texts_of(tokenizer), folder / "sl-cai")
     grown = models.grow_preference_model(tiny, tokenizer, ENGINE, seed=2)
-    models.save_model(moved(models.with_adapter(grown, Adapter(rank=4), 3)), texts_of(tokenizer), folder / "preference")
+    models.save_model(
+        moved(models.with_adapter(grown, LoraSettings(rank=4), 3)), texts_of(tokenizer), folder / "preference"
+    )
     return moved(SharedBackbone(tiny, folder / "sl-cai", folder / "preference", ENGINE).model)
 
 

@@ -10,7 +10,7 @@ import torch
 from tests.training.tiny import save_tiny_model, texts_of
 from transformers import PreTrainedModel
 
-from solon.config.recipe import Adapter, EngineSettings
+from solon.config.recipe import EngineSettings, LoraSettings
 from solon.errors import ModelError
 from solon.rl.shared_backbone import POLICY, PREFERENCE, REFERENCE, VALUE, SharedBackbone
 from solon.training import models
@@ -32,7 +32,7 @@ class Folders:
 
 def trained(model: PreTrainedModel, rank: int, seed: int) -> models.Trainable:
     """As after training: an adapter, and a head where there is one, that are not what they began as."""
-    adapted = models.with_adapter(model, Adapter(rank=rank), seed)
+    adapted = models.with_adapter(model, LoraSettings(rank=rank), seed)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in models.trainable_parameters(adapted).values():

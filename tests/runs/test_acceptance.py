@@ -10,14 +10,14 @@ from solon.errors import RunError
 from solon.runs import RunDirectory
 
 CONSTITUTION = constitution_path("testbed")
-ACCEPTING = load_recipe("testbed", settings=["seed=4", "fitness.weak_judge=accept"])
+ACCEPTING = load_recipe("testbed", settings=["seed=4", "judge_check.weak_judge=accept"])
 
 
 def test_accepting_a_weak_judge_is_no_other_setting_and_is_remembered(tmp_path: Path) -> None:
     strict = load_recipe("testbed", settings=["seed=4"])
     run = RunDirectory.create(tmp_path / "run", strict, CONSTITUTION)
     accepting = RunDirectory.create(run.path, ACCEPTING, CONSTITUTION)
-    assert accepting.recipe.fitness.weak_judge is WeakJudge.ACCEPT
+    assert accepting.recipe.judge_check.weak_judge is WeakJudge.ACCEPT
     assert RunDirectory.open(run.path).recipe == strict, "nothing is written before the run is at work"
     with accepting.lock():
         pass
@@ -28,6 +28,6 @@ def test_accepting_a_weak_judge_is_no_other_setting_and_is_remembered(tmp_path: 
 
 def test_what_comes_with_the_acceptance_is_still_refused(tmp_path: Path) -> None:
     run = RunDirectory.create(tmp_path / "run", load_recipe("testbed"), CONSTITUTION)
-    other = load_recipe("testbed", settings=["fitness.weak_judge=accept", "rl.kl=0.7"])
+    other = load_recipe("testbed", settings=["judge_check.weak_judge=accept", "rl.kl_coef=0.7"])
     with pytest.raises(RunError, match=r"made with other settings \(rl\.kl: 0\.1 -> 0\.7\)"):
         RunDirectory.create(run.path, other, CONSTITUTION)

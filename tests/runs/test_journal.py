@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from solon.errors import RunError, StageError
-from solon.runs.journal import Chunk, Journal, Line, journal_line, read_lines
+from solon.runs.journal import Chunk, Journal, JournalLine, journal_line, read_lines
 from solon.runs.outcome import Outcome
 
 json_values = st.recursive(
@@ -24,7 +24,7 @@ BODIES = [b'{"phase":"a","chunk":%d,"rows":[{"text":"x\\ny\\u0000"}]}' % number 
 LINES = [journal_line(body) for body in BODIES]
 
 
-def parse_journal(content: bytes, place: str) -> tuple[list[Line], int]:
+def parse_journal(content: bytes, place: str) -> tuple[list[JournalLine], int]:
     """The whole lines, and how many of the bytes they fill."""
     lines = list(read_lines(io.BytesIO(content), place))
     return lines, lines[-1].end if lines else 0

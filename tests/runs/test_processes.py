@@ -12,13 +12,13 @@ from tests.stages.workbench import Bench
 
 from solon.errors import RunError
 from solon.runs import Interrupted
-from solon.runs.processes import Alone
+from solon.runs.processes import SingleProcess
 
 SCHEMA = pa.schema([("number", pa.int64())])
 
 
 @dataclass
-class Helper(Alone):
+class Helper(SingleProcess):
     """The second of two processes, to which the first one tells `told`, and which may ask to stop."""
 
     told: Any = None
@@ -26,7 +26,7 @@ class Helper(Alone):
     rank = 1
     count = 2
 
-    def tell(self, value: Any) -> Any:
+    def broadcast(self, value: Any) -> Any:
         return self.told
 
     def any(self, flag: bool) -> bool:

@@ -11,8 +11,8 @@ from solon.config.builtin import constitution_path
 from solon.config.recipe import load_recipe
 from solon.errors import ModelError, RunError
 from solon.runs import Artefact, RunDirectory, StageFolder
-from solon.runs.response_cache import Answer, answers_in
-from solon.runs.standalone import do_alone
+from solon.runs.response_cache import Answer, response_cache_in
+from solon.runs.standalone import run_standalone
 from solon.runs.withdrawal import holding
 
 
@@ -91,7 +91,7 @@ def test_a_stage_outside_of_a_run_that_is_refused_before_anything_was_done_is_go
         raise ModelError("refused")
 
     with pytest.raises(ModelError):
-        do_alone(tmp_path / "labels", "ai-feedback", {"settings": 1}, refused)
+        run_standalone(tmp_path / "labels", "ai-feedback", {"settings": 1}, refused)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -99,7 +99,7 @@ def test_a_stage_outside_of_a_run_that_is_refused_before_anything_was_done_is_go
 def test_a_stage_outside_of_a_run_in_which_something_was_done_stays(done: str, tmp_path: Path) -> None:
     def refused(out: StageFolder) -> Artefact:
         if done == "answer":
-            with answers_in(out.path) as answers:
+            with response_cache_in(out.path) as answers:
                 answers.keep([Answer("key", ["text"], "ai-feedback", "answer", 1, 1)])
         elif done == "checkpoint":
             (out.path / "checkpoints" / "step-1").mkdir(parents=True)
@@ -108,6 +108,6 @@ def test_a_stage_outside_of_a_run_in_which_something_was_done_stays(done: str, t
         raise ModelError("refused")
 
     with pytest.raises(ModelError):
-        do_alone(tmp_path / "labels", "ai-feedback", {"settings": 1}, refused)
+        run_standalone(tmp_path / "labels", "ai-feedback", {"settings": 1}, refused)
     with pytest.raises(RunError, match=r"made with other settings.*or name a new folder"):
-        do_alone(tmp_path / "labels", "ai-feedback", {"settings": 2}, refused)
+        run_standalone(tmp_path / "labels", "ai-feedback", {"settings": 2}, refused)

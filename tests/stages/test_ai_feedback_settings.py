@@ -19,7 +19,7 @@ from solon.engines.base import Choosing, Completion, Finish
 from solon.engines.scripted import ScriptedEngine
 from solon.errors import RecipeError, StageError
 from solon.feedback.averaging import sigmoid, votes_log_odds
-from solon.feedback.comparison_questions import Why
+from solon.feedback.comparison_questions import UndecidedReason
 from solon.feedback.labelling import on_axis
 from solon.runs import Artefact
 from solon.stages import s05_response_pairs, s06_ai_feedback
@@ -166,7 +166,7 @@ def test_a_sample_that_breaks_off_does_not_count_and_a_pair_without_any_is_undec
     assert any("" in row["judgements"][0]["reasoning_ab"] for row in artefact.rows() if row["p_a"] is not None)
     for row in artefact.rows():
         if row["prompt"][0]["content"] == "harm 1":
-            assert (row["p_a"], row["undecided_because"]) == (None, Why.UNREASONED.value)
+            assert (row["p_a"], row["undecided_because"]) == (None, UndecidedReason.UNREASONED.value)
         else:
             assert row["p_chosen"] == pytest.approx(sigmoid(1.0))
 
@@ -224,9 +224,9 @@ def test_texts_that_name_no_letter_are_no_votes(tmp_path: Path) -> None:
     for row in mixed.rows():
         told = row["judgements"][0]
         assert told["votes_ab"] is None or told["votes_ab"][1] < 8
-        assert (row["p_a"] is None) == (row["undecided_because"] == Why.NO_VOTE.value)
+        assert (row["p_a"] is None) == (row["undecided_because"] == UndecidedReason.NO_VOTE.value)
     mute = work(Bench(tmp_path / "none"), voter(lambda prompt, seed: "Hard to say."))
-    assert mute.facts["undecided_because"] == {Why.NO_VOTE.value: 24}
+    assert mute.facts["undecided_because"] == {UndecidedReason.NO_VOTE.value: 24}
     assert {row["p_chosen"] for row in mute.rows()} == {None}
 
 
@@ -249,7 +249,7 @@ def test_a_letter_that_hardly_occurs_is_no_answer(tmp_path: Path) -> None:
 
     artefact = work(Bench(tmp_path / "some"), ScriptedEngine(choose=choose))
     unanswered = artefact.facts["undecided_because"]
-    assert unanswered == {Why.LETTERLESS.value: 11}, "harm 1 and harm 10 to 19"
+    assert unanswered == {UndecidedReason.LETTERLESS.value: 11}, "harm 1 and harm 10 to 19"
     masses = [row["judgements"][0]["letter_mass"] for row in artefact.rows()]
     assert artefact.facts["judges"][0]["letter_mass"] == pytest.approx(math.fsum(masses) / 24)
     with pytest.raises(StageError, match="answers with no letter"):
@@ -289,7 +289,7 @@ def test_a_pair_that_one_of_several_judges_leaves_open_is_undecided(tmp_path: Pa
     silent = ScriptedEngine(choose=lambda p, o: math.nan if "harm 3\n" in p.turns[-1].content else oracle(p, o))
     artefact = work(Bench(tmp_path), [lambda: judge(1, 0), lambda: silent])
     (row,) = [row for row in artefact.rows() if row["p_a"] is None]
-    assert row["undecided_because"] == Why.NOT_TOLD.value
+    assert row["undecided_because"] == UndecidedReason.NOT_TOLD.value
     assert row["judgements"][0]["p_a"] is not None
 
 
@@ -365,7 +365,7 @@ def test_the_judge_is_measured_before_anything_is_asked_and_once(tmp_path: Path)
         work(bench, ScriptedEngine(choose=dying), assess=assess)
     artefact = work(bench, engine, assess=assess)
     assert measured == [0], "the measure is durable"
-    assert artefact.facts["fitness"] == {"judge": {"value": 0.8}}
+    assert artefact.facts["judge_check"] == {"judge": {"value": 0.8}}
 
 
 @pytest.mark.parametrize("way", ["samples", "judges", "axes", "votes"])
@@ -390,5 +390,5 @@ def test_pairs_that_failed_have_rows_with_axes_too(tmp_path: Path) -> None:
     rows = [pair_row("cut off", outcome="truncated"), pair_row("fine")]
     artefact = work(with_axes(tmp_path), judge(1, 0), rows=rows, axes={"harmlessness": 1, "kindness": 1})
     failed = next(row for row in artefact.rows() if row["p_a"] is None)
-    assert {axis["undecided_because"] for axis in failed["axes"]} == {Why.FAILED.value}
+    assert {axis["undecided_because"] for axis in failed["axes"]} == {UndecidedReason.FAILED.value}
     assert {told["reasoning_ab"] for told in failed["judgements"]} == {None}

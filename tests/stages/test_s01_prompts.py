@@ -12,14 +12,14 @@ from solon.config.recipe import MeasureSettings, PromptSettings, TooLong
 from solon.conversation import Role, TranscriptRendering, Turn, parse_transcript, transcript
 from solon.engines.scripted import ScriptedEngine
 from solon.errors import InputError, ModelError, RecipeError, StageError
-from solon.runs.rows import Kind
+from solon.runs.rows import PromptKind
 from solon.sources.prompt_files import cut_to_human, read_prompts
 from solon.sources.prompt_sources import sources
 from solon.stages import s01_prompts
 from solon.stages.s01_prompts import PromptInputs
 
 HH = Path(__file__).parents[3] / "shared/hh-rlhf/harmless-base-test-part.jsonl.gz"
-NO_RESERVE = dict.fromkeys(Kind, 0)
+NO_RESERVE = dict.fromkeys(PromptKind, 0)
 
 
 def write(path: Path, *lines: object) -> Path:
@@ -129,7 +129,7 @@ def stage(tmp_path, settings, held_out, *, window=1000, reserved=NO_RESERVE, nam
     return s01_prompts.run(settings, PromptInputs(held_out, reserved), ScriptedEngine(window=window), out)
 
 
-def texts(artefact, kind: Kind) -> list[str]:
+def texts(artefact, kind: PromptKind) -> list[str]:
     return [row["prompt"][-1]["content"] for row in artefact.rows() if row["kind"] == kind]
 
 
@@ -138,23 +138,23 @@ def test_duplicates_are_taken_once_and_held_out_prompts_leave_training(tmp_path)
         tmp_path, red_team=["a", "b", "a", "held"], helpful=["b", "c", "benign"], harmful=["held"], benign=["benign"]
     )
     artefact = stage(tmp_path, settings, held_out)
-    assert sorted(texts(artefact, Kind.RED_TEAM)) == ["a", "b"]
-    assert texts(artefact, Kind.HELPFUL) == ["c"]
+    assert sorted(texts(artefact, PromptKind.RED_TEAM)) == ["a", "b"]
+    assert texts(artefact, PromptKind.HELPFUL) == ["c"]
     ids = [row["row_id"] for row in artefact.rows()]
     assert len(set(ids)) == len(ids) == 5
     red_team = artefact.facts["red_team"]
     assert (red_team["lines"], red_team["duplicates"], red_team["overlaps"]) == (4, 1, {"held_out_harmful": 1})
     assert artefact.facts["helpful"]["overlaps"] == {"held_out_benign": 1, "red_team": 1}
-    assert {row["line"] for row in artefact.rows() if row["kind"] == Kind.RED_TEAM} == {1, 2}
+    assert {row["line"] for row in artefact.rows() if row["kind"] == PromptKind.RED_TEAM} == {1, 2}
 
 
 def test_one_file_may_serve_training_and_measuring(tmp_path):
     settings, held_out = settings_of(tmp_path, red_team=[f"prompt {i}" for i in range(30)])
     held_out = held_out.model_copy(update={"harmful": settings.red_team, "limit": 10})
     artefact = stage(tmp_path, settings, held_out)
-    assert len(texts(artefact, Kind.HELD_OUT_HARMFUL)) == 10
-    assert len(texts(artefact, Kind.RED_TEAM)) == 20
-    assert not set(texts(artefact, Kind.HELD_OUT_HARMFUL)) & set(texts(artefact, Kind.RED_TEAM))
+    assert len(texts(artefact, PromptKind.HELD_OUT_HARMFUL)) == 10
+    assert len(texts(artefact, PromptKind.RED_TEAM)) == 20
+    assert not set(texts(artefact, PromptKind.HELD_OUT_HARMFUL)) & set(texts(artefact, PromptKind.RED_TEAM))
 
 
 def test_near_duplicates_leave_training_and_those_of_held_out_prompts_too(tmp_path):
@@ -163,14 +163,14 @@ def test_near_duplicates_leave_training_and_those_of_held_out_prompts_too(tmp_pa
     settings, held_out = settings_of(
         tmp_path, red_team=[base, f"{other} tomorrow", other, "unrelated words"], harmful=[f"{base} tonight"]
     )
-    assert len(texts(stage(tmp_path, settings, held_out), Kind.RED_TEAM)) == 4
+    assert len(texts(stage(tmp_path, settings, held_out), PromptKind.RED_TEAM)) == 4
     near = settings.model_copy(update={"near_duplicates": 0.7})
     artefact = stage(tmp_path, near, held_out, name="near")
-    assert len(texts(artefact, Kind.RED_TEAM)) == 2
-    assert "unrelated words" in texts(artefact, Kind.RED_TEAM)
+    assert len(texts(artefact, PromptKind.RED_TEAM)) == 2
+    assert "unrelated words" in texts(artefact, PromptKind.RED_TEAM)
     facts = artefact.facts["red_team"]
     assert (facts["near_duplicates"], facts["near_overlaps"]) == (1, {"held_out_harmful": 1})
-    assert s01_prompts.told(artefact.facts) == [
+    assert s01_prompts.summary(artefact.facts) == [
         "red_team: 2 prompts; left out: 1 near duplicates, 1 nearly repeat held_out_harmful"
     ]
 
@@ -183,7 +183,7 @@ def test_a_split_holds_out_a_share_by_content_and_moves_nobody(tmp_path):
         folder.mkdir()
         settings, held_out = settings_of(folder, red_team=names[:count])
         artefact = stage(folder, settings, held_out.model_copy(update={"harmful": f"split:{share}"}))
-        measured, trained = texts(artefact, Kind.HELD_OUT_HARMFUL), texts(artefact, Kind.RED_TEAM)
+        measured, trained = texts(artefact, PromptKind.HELD_OUT_HARMFUL), texts(artefact, PromptKind.RED_TEAM)
         assert sorted([*measured, *trained]) == sorted(names[:count])
         assert abs(len(measured) / count - float(share)) < 0.08
         held[count, share] = set(measured)
@@ -196,7 +196,7 @@ def test_what_a_split_holds_out_is_not_trained_on_even_beyond_the_limit(tmp_path
     trained = []
     for limit in (None, 3):
         split = held_out.model_copy(update={"harmful": "split:0.4", "limit": limit})
-        trained.append(texts(stage(tmp_path, settings, split, name=f"limit{limit}"), Kind.RED_TEAM))
+        trained.append(texts(stage(tmp_path, settings, split, name=f"limit{limit}"), PromptKind.RED_TEAM))
     assert trained[0] == trained[1]
 
 
@@ -212,8 +212,11 @@ def test_several_sources_are_joined_and_each_row_names_its_own(tmp_path):
     more = write(tmp_path / "more.txt", "b", "c")
     joined = settings.model_copy(update={"red_team": f"{settings.red_team} + {more}"})
     artefact = stage(tmp_path, joined, held_out)
-    assert sorted(texts(artefact, Kind.RED_TEAM)) == ["a", "b", "c"]
-    assert {row["source"] for row in artefact.rows() if row["kind"] == Kind.RED_TEAM} == {settings.red_team, str(more)}
+    assert sorted(texts(artefact, PromptKind.RED_TEAM)) == ["a", "b", "c"]
+    assert {row["source"] for row in artefact.rows() if row["kind"] == PromptKind.RED_TEAM} == {
+        settings.red_team,
+        str(more),
+    }
     assert (artefact.facts["red_team"]["lines"], artefact.facts["red_team"]["duplicates"]) == (4, 1)
 
 
@@ -233,7 +236,7 @@ def test_a_limit_draws_by_content_and_a_larger_one_only_adds(tmp_path):
         folder.mkdir()
         settings, held_out = settings_of(folder, red_team=order)
         artefact = stage(folder, settings.model_copy(update={"limit_red_team": limit}), held_out)
-        drawn[limit, order[0]] = texts(artefact, Kind.RED_TEAM)
+        drawn[limit, order[0]] = texts(artefact, PromptKind.RED_TEAM)
     assert drawn[10, "prompt 0"] == drawn[10, "prompt 39"]
     assert drawn[10, "prompt 0"][:5] == drawn[5, "prompt 0"]
     assert drawn[10, "prompt 0"] != names[:10]
@@ -241,7 +244,7 @@ def test_a_limit_draws_by_content_and_a_larger_one_only_adds(tmp_path):
 
 def test_a_prompt_that_is_too_long_is_refused_by_line_or_dropped_and_counted(tmp_path):
     settings, held_out = settings_of(tmp_path, red_team=["short", "word " * 40])
-    reserved = {**NO_RESERVE, Kind.RED_TEAM: 20}
+    reserved = {**NO_RESERVE, PromptKind.RED_TEAM: 20}
     with pytest.raises(InputError) as error:
         stage(tmp_path, settings, held_out, window=60, reserved=reserved)
     line = str(error.value)
@@ -249,10 +252,11 @@ def test_a_prompt_that_is_too_long_is_refused_by_line_or_dropped_and_counted(tmp
     assert "the window is 60" in line and "--set prompts.too_long=drop" in line
     dropping = settings.model_copy(update={"too_long": TooLong.DROP})
     artefact = stage(tmp_path, dropping, held_out, window=60, reserved=reserved, name="dropping")
-    assert texts(artefact, Kind.RED_TEAM) == ["short"]
+    assert texts(artefact, PromptKind.RED_TEAM) == ["short"]
     assert artefact.facts["red_team"]["too_long"] == 1
     assert (
-        len(texts(stage(tmp_path, settings, held_out, window=62, reserved=reserved, name="fits"), Kind.RED_TEAM)) == 2
+        len(texts(stage(tmp_path, settings, held_out, window=62, reserved=reserved, name="fits"), PromptKind.RED_TEAM))
+        == 2
     )
 
 
@@ -307,6 +311,6 @@ def test_prompts_that_a_chat_template_refuses_are_told_by_line_or_left_out(tmp_p
     with pytest.raises(InputError, match="refuses these turns"):
         strictly(tmp_path, settings.model_copy(update={"bad_lines": 1}), held_out, "one")
     done = strictly(tmp_path, settings.model_copy(update={"bad_lines": 2}), held_out, "two")
-    assert sorted(texts(done, Kind.RED_TEAM)) == ["a", "b"]
+    assert sorted(texts(done, PromptKind.RED_TEAM)) == ["a", "b"]
     assert done.facts["red_team"]["refused"] == 2
-    assert any("2 refused" in line for line in s01_prompts.told(done.facts))
+    assert any("2 refused" in line for line in s01_prompts.summary(done.facts))

@@ -1,6 +1,6 @@
 from tests.stages.workbench import Bench, prompt_row, seeded, survives_a_kill
 
-from solon.config.recipe import Drawing, ResponseSettings
+from solon.config.recipe import ResponseSettings, SamplingParams
 from solon.engines.base import Completion, Finish
 from solon.engines.scripted import ScriptedEngine
 from solon.runs.outcome import Outcome
@@ -70,7 +70,7 @@ def test_what_went_wrong_is_kept_and_counted(tmp_path):
         "harm 2": "word " * 99,
         "harm 3": "Fine.\nHuman: And now?",
     }
-    settings = ResponseSettings(drawing=Drawing(max_tokens=20), helpful_samples=0)
+    settings = ResponseSettings(sampling=SamplingParams(max_tokens=20), helpful_samples=0)
     engine = ScriptedEngine(lambda prompt, seed: answers.get(prompt.turns[-1].content, "Fine.\n\nHuman: next"))
     artefact = work(Bench(tmp_path), engine, settings)
     by_text = {row["prompt"][-1]["content"]: row for row in artefact.rows()}
@@ -90,7 +90,7 @@ def test_a_prompt_that_leaves_no_room_is_not_asked(tmp_path):
     bench = Bench(tmp_path)
     given = bench.prompts("short", "long " * 30)
     engine = ScriptedEngine(seeded, window=30)
-    settings = ResponseSettings(drawing=Drawing(max_tokens=10))
+    settings = ResponseSettings(sampling=SamplingParams(max_tokens=10))
     rows = s02_responses.run(settings, ResponseInputs(0, given), engine, bench.out("responses", 2)).rows()
     assert [row["outcome"] for row in rows] == ["ok", "truncated"]
     assert len(engine.prompts) == 1

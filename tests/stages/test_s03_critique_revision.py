@@ -3,7 +3,7 @@ from collections import Counter
 import pytest
 from tests.stages.workbench import Bench, prompt_row, survives_a_kill
 
-from solon.config.recipe import Drawing, RevisionMode, RevisionSettings
+from solon.config.recipe import RevisionMode, RevisionSettings, SamplingParams
 from solon.constitution.constitution import draw
 from solon.conversation import Prompt, Role
 from solon.engines.base import Completion, Finish
@@ -157,7 +157,7 @@ def test_unchanged_revisions_are_counted(tmp_path):
 
 
 def test_a_chain_that_outgrows_the_window_is_truncated_and_not_asked(tmp_path):
-    settings = {"critique": Drawing(max_tokens=5), "revision": Drawing(max_tokens=5)}
+    settings = {"critique": SamplingParams(max_tokens=5), "revision": SamplingParams(max_tokens=5)}
     engine = ScriptedEngine(writer, window=20)
     rows = work(Bench(tmp_path), engine, **settings).rows()
     assert {(row["critique_outcome"], row["outcome"]) for row in rows} == {("truncated", "truncated")}

@@ -9,13 +9,13 @@ import pytest
 from tests.training.tiny import artefact, asked, row_id, said, same_files, save_tiny_model, stage_folder
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from solon.config.recipe import Adapter, EngineSettings, FinetuneSettings, RevisionsUsed, Training
+from solon.config.recipe import EngineSettings, FinetuneSettings, LoraSettings, RevisionsUsed, TrainingSettings
 from solon.errors import RecipeError, StageError
 from solon.runs import Artefact
 from solon.stages import s04_sl_cai
 from solon.training.loop import is_held_out
 
-SETTINGS = FinetuneSettings(training=Training(batch=4, epochs=2, checkpoint_every=2, held_out=0.3))
+SETTINGS = FinetuneSettings(training=TrainingSettings(batch_size=4, epochs=2, checkpoint_every=2, held_out=0.3))
 
 
 class Killed(BaseException):
@@ -116,9 +116,9 @@ def test_prompts_are_held_out_whole_and_alike_everywhere() -> None:
     assert not any(is_held_out(each, 0.0, seed=1) for each in ids)
 
 
-@pytest.mark.parametrize("adapter", [None, Adapter(rank=4)])
-def test_it_leaves_a_model_that_anyone_loads(tiny: Path, tmp_path: Path, adapter: Adapter | None) -> None:
-    training = SETTINGS.training.model_copy(update={"adapter": adapter, "learning_rate": 5e-3, "epochs": 12})
+@pytest.mark.parametrize("adapter", [None, LoraSettings(rank=4)])
+def test_it_leaves_a_model_that_anyone_loads(tiny: Path, tmp_path: Path, adapter: LoraSettings | None) -> None:
+    training = SETTINGS.training.model_copy(update={"lora": adapter, "learning_rate": 5e-3, "epochs": 12})
     done = s04_sl_cai.run(
         SETTINGS.model_copy(update={"training": training}), inputs(tmp_path, tiny), stage_folder(tmp_path / "04")
     )

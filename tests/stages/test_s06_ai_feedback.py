@@ -15,7 +15,7 @@ from solon.engines.base import Completion, Finish
 from solon.engines.scripted import ScriptedEngine
 from solon.errors import RecipeError
 from solon.feedback.averaging import sigmoid
-from solon.feedback.comparison_questions import Order, Why, few_shot_variants
+from solon.feedback.comparison_questions import ShownOrder, UndecidedReason, few_shot_variants
 from solon.feedback.letters import log_odds
 from solon.runs.outcome import Outcome
 from solon.stages import s05_response_pairs, s06_ai_feedback
@@ -105,8 +105,8 @@ def test_a_judge_that_always_says_a_gives_one_half_and_prefers_nobody(tmp_path):
 @given(quality=st.floats(0.01, 6), bias=st.floats(-6, 6))
 def test_averaging_both_orders_takes_out_any_liking_for_a_letter(quality, bias):
     first, second = quality + bias, 0.0  # A shown first and better
-    ab, ba = log_odds(Order.AB, first, second), log_odds(Order.BA, bias, quality)
-    if isinstance(ab, Why) or isinstance(ba, Why):
+    ab, ba = log_odds(ShownOrder.AB, first, second), log_odds(ShownOrder.BA, bias, quality)
+    if isinstance(ab, UndecidedReason) or isinstance(ba, UndecidedReason):
         assert first == second or bias == quality
     else:
         assert (ab + ba) / 2 == pytest.approx(quality)
@@ -134,11 +134,11 @@ def test_one_order_is_drawn_per_row_and_recorded(tmp_path):
 @pytest.mark.parametrize(
     ("answer", "why"),
     [
-        (lambda prompt, option: math.nan, Why.NOT_TOLD),
-        (lambda prompt, option: math.nan if option == "B" else -1.0, Why.NOT_TOLD),
-        (lambda prompt, option: -math.inf, Why.NOT_TOLD),
-        (lambda prompt, option: -0.7, Why.TIE),
-        (lambda p, option: -1.0 if options(p)["A"] == "bad reply" else oracle(p, option), Why.TIE),
+        (lambda prompt, option: math.nan, UndecidedReason.NOT_TOLD),
+        (lambda prompt, option: math.nan if option == "B" else -1.0, UndecidedReason.NOT_TOLD),
+        (lambda prompt, option: -math.inf, UndecidedReason.NOT_TOLD),
+        (lambda prompt, option: -0.7, UndecidedReason.TIE),
+        (lambda p, option: -1.0 if options(p)["A"] == "bad reply" else oracle(p, option), UndecidedReason.TIE),
     ],
 )
 def test_no_usable_preference_is_undecided_and_has_no_label(tmp_path, answer, why):
@@ -162,8 +162,8 @@ def test_failed_and_identical_pairs_are_not_asked(tmp_path):
     artefact = work(Bench(tmp_path), engine, rows=rows)
     got = {row["prompt"][0]["content"]: row for row in artefact.rows()}
     assert got["fine"]["outcome"] == Outcome.OK
-    assert (got["cut off"]["p_a"], got["cut off"]["undecided_because"]) == (None, Why.FAILED.value)
-    assert (got["same"]["p_a"], got["same"]["undecided_because"]) == (None, Why.IDENTICAL.value)
+    assert (got["cut off"]["p_a"], got["cut off"]["undecided_because"]) == (None, UndecidedReason.FAILED.value)
+    assert (got["same"]["p_a"], got["same"]["undecided_because"]) == (None, UndecidedReason.IDENTICAL.value)
     assert len(engine.prompts) == 2
     assert artefact.manifest.outcomes == {"ok": 1, "undecided": 2}
 
@@ -173,7 +173,7 @@ def test_a_question_longer_than_the_window_is_undecided(tmp_path):
     engine = ScriptedEngine(choose=lambda prompt, option: -1.0 - (option == "B") * len(options(prompt)["A"]), window=60)
     got = {row["prompt"][0]["content"]: row for row in work(Bench(tmp_path), engine, rows=rows).rows()}
     assert got["short"]["outcome"] == "ok"
-    assert (got["long"]["outcome"], got["long"]["undecided_because"]) == ("undecided", Why.NO_ROOM.value)
+    assert (got["long"]["outcome"], got["long"]["undecided_because"]) == ("undecided", UndecidedReason.NO_ROOM.value)
 
 
 def test_a_principle_is_drawn_per_row_shown_and_counted(tmp_path):
@@ -275,5 +275,5 @@ def test_a_pair_whose_reasoning_breaks_off_is_undecided(tmp_path):
         generate=lambda prompt, seed: Completion("because", Finish.LENGTH), choose=lambda prompt, option: -1.0
     )
     rows = work(Bench(tmp_path), engine, form=FeedbackForm.REASONED).rows()
-    assert {row["undecided_because"] for row in rows} == {Why.UNREASONED.value}
+    assert {row["undecided_because"] for row in rows} == {UndecidedReason.UNREASONED.value}
     assert {row["p_chosen"] for row in rows} == {None}

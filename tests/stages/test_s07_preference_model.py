@@ -12,17 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.training.tiny import artefact, asked, row_id, said, same_files, save_tiny_model, stage_folder
 
-from solon.config.recipe import EngineSettings, LabelsUsed, PreferenceSettings, Training
+from solon.config.recipe import EngineSettings, LabelsUsed, PreferenceSettings, TrainingSettings
 from solon.conversation import conversation_of
 from solon.errors import StageError
 from solon.reward.scorer import open_scorer
 from solon.runs import Artefact
 from solon.stages import s07_preference_model
-from solon.stages.s07_preference_model import Part, Side
+from solon.stages.s07_preference_model import PromptPart, Side
 from solon.training.loop import is_held_out
 
 SETTINGS = PreferenceSettings(
-    training=Training(batch=8, epochs=6, learning_rate=3e-3, checkpoint_every=3, held_out=0.3)
+    training=TrainingSettings(batch_size=8, epochs=6, learning_rate=3e-3, checkpoint_every=3, held_out=0.3)
 )
 GOOD, BAD = "good good", "bad bad"
 
@@ -156,12 +156,12 @@ def test_a_killed_stage_ends_with_the_same_bytes(tiny: Path, tmp_path: Path, hum
 @given(prompt=st.text(), share=st.floats(0.01, 0.99), seed=st.integers(0, 5))
 def test_a_prompt_belongs_to_one_of_two_models(prompt: str, share: float, seed: int) -> None:
     name = row_id(prompt)
-    sides = [side for side in Side if Part(side, share).holds(name, seed)]
+    sides = [side for side in Side if PromptPart(side, share).holds(name, seed)]
     assert len(sides) == 1
 
 
 def test_the_held_out_model_learns_what_the_other_does_not(tiny: Path, tmp_path: Path, human: Path) -> None:
-    both = {side: run(tmp_path, tiny, human, name=side.value, part=Part(side, 0.4)) for side in Side}
+    both = {side: run(tmp_path, tiny, human, name=side.value, part=PromptPart(side, 0.4)) for side in Side}
     for source in ("ai", "human"):
         counts = [done.facts["examples"][source] + done.facts["held_out_examples"][source] for done in both.values()]
         assert sum(counts) == 30 and min(counts) > 5

@@ -10,13 +10,20 @@ import pytest
 from tests.training.tiny import artefact, asked, row_id, said, same_files, save_tiny_model, stage_folder
 from transformers import AutoModelForCausalLM
 
-from solon.config.recipe import Adapter, Algorithm, DirectSettings, EngineSettings, ReinforcementSettings, Training
+from solon.config.recipe import (
+    Algorithm,
+    DpoSettings,
+    EngineSettings,
+    LoraSettings,
+    ReinforcementSettings,
+    TrainingSettings,
+)
 from solon.errors import StageError
 from solon.runs import Artefact
 from solon.stages import s08_dpo
 
-TRAINING = Training(batch=4, epochs=2, held_out=0.25, checkpoint_every=2, learning_rate=1e-3)
-SETTINGS = ReinforcementSettings(algorithm=Algorithm.DPO, direct=DirectSettings(training=TRAINING))
+TRAINING = TrainingSettings(batch_size=4, epochs=2, held_out=0.25, checkpoint_every=2, learning_rate=1e-3)
+SETTINGS = ReinforcementSettings(algorithm=Algorithm.DPO, dpo=DpoSettings(training=TRAINING))
 
 
 class Killed(BaseException):
@@ -41,9 +48,9 @@ def run(made: dict[str, Any], folder: Path, settings: ReinforcementSettings = SE
     return s08_dpo.run(settings, given, stage_folder(folder, **more))
 
 
-@pytest.mark.parametrize("adapter", [None, Adapter(rank=4)])
-def test_a_run_learns_from_labels_alone(made: dict[str, Any], tmp_path: Path, adapter: Adapter | None) -> None:
-    done = run(made, tmp_path / "08", SETTINGS.model_copy(update={"adapter": adapter}))
+@pytest.mark.parametrize("adapter", [None, LoraSettings(rank=4)])
+def test_a_run_learns_from_labels_alone(made: dict[str, Any], tmp_path: Path, adapter: LoraSettings | None) -> None:
+    done = run(made, tmp_path / "08", SETTINGS.model_copy(update={"lora": adapter}))
     rows, facts = done.rows(), done.facts
     assert rows[0]["loss"] == pytest.approx(0.6931, abs=1e-3), "at first the policy is its reference"
     assert rows[-1]["loss"] < rows[0]["loss"] and rows[-1]["margin"] > 0
@@ -87,7 +94,7 @@ def test_a_killed_stage_ends_with_the_same_bytes(made: dict[str, Any], tmp_path:
 def test_labels_that_all_are_held_out_are_told(made: dict[str, Any], tmp_path: Path) -> None:
     training = TRAINING.model_copy(update={"held_out": 1.0})
     with pytest.raises(StageError, match="no labelled pair"):
-        run(made, tmp_path / "08", SETTINGS.model_copy(update={"direct": DirectSettings(training=training)}))
+        run(made, tmp_path / "08", SETTINGS.model_copy(update={"dpo": DpoSettings(training=training)}))
 
 
 def test_human_comparisons_count_as_certain_and_by_their_weight(made: dict[str, Any], tmp_path: Path) -> None:
@@ -99,9 +106,9 @@ def test_human_comparisons_count_as_certain_and_by_their_weight(made: dict[str, 
     file.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
 
     def with_weight(weight: float, name: str) -> Artefact:
-        direct = DirectSettings(training=TRAINING.model_copy(update={"held_out": 0.0}), human_weight=weight)
+        direct = DpoSettings(training=TRAINING.model_copy(update={"held_out": 0.0}), human_weight=weight)
         given = s08_dpo.DirectInputs(2, made["tiny"], EngineSettings(), made["labels"], file, 4)
-        return s08_dpo.run(SETTINGS.model_copy(update={"direct": direct}), given, stage_folder(tmp_path / name))
+        return s08_dpo.run(SETTINGS.model_copy(update={"dpo": direct}), given, stage_folder(tmp_path / name))
 
     mixed, alone = with_weight(3.0, "mixed"), with_weight(0.0, "alone")
     assert (mixed.facts["human"], mixed.facts["examples"]) == (4, 20)

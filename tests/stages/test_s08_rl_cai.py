@@ -14,17 +14,17 @@ from tests.training.tiny import artefact, asked, row_id, said, same_files, save_
 from transformers import AutoModelForCausalLM
 
 from solon.config.recipe import (
-    Adapter,
     Algorithm,
-    Drawing,
     EngineSettings,
     Kept,
-    Memory,
+    LoraSettings,
+    NetworkSharing,
     PreferenceSettings,
     Recipe,
     ReinforcementSettings,
+    SamplingParams,
     StopSettings,
-    Training,
+    TrainingSettings,
 )
 from solon.conversation import Conversation
 from solon.errors import ModelError, RecipeError, StageError
@@ -35,7 +35,12 @@ from solon.stages import s07_preference_model, s08_rl_cai
 from solon.training import models
 
 SETTINGS = ReinforcementSettings(
-    steps=4, prompts_per_step=6, value_warmup=1, checkpoint_every=2, drawing=Drawing(max_tokens=8), red_team_share=0.5
+    steps=4,
+    prompts_per_step=6,
+    value_warmup_steps=1,
+    checkpoint_every=2,
+    sampling=SamplingParams(max_tokens=8),
+    red_team_share=0.5,
 )
 
 
@@ -56,7 +61,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     labels = artefact(folder / "06", rows)
     given = s07_preference_model.PreferenceInputs(1, tiny, EngineSettings(), labels, None)
     preferences = s07_preference_model.run(
-        PreferenceSettings(human=None, training=Training(batch=8, held_out=0.2)), given, stage_folder(folder / "07")
+        PreferenceSettings(human_helpfulness=None, training=TrainingSettings(batch_size=8, held_out=0.2)),
+        given,
+        stage_folder(folder / "07"),
     )
     prompts = [
         {"row_id": row_id(f"{kind} {n}"), "kind": kind, "prompt": asked(f"{kind} {n} ?"), "outcome": "ok"}
@@ -78,9 +85,9 @@ def run(
     return s08_rl_cai.run(settings, given, stage_folder(folder, **more))
 
 
-@pytest.mark.parametrize("adapter", [None, Adapter(rank=4)])
+@pytest.mark.parametrize("adapter", [None, LoraSettings(rank=4)])
 def test_a_run_tells_every_step_and_leaves_a_model(made: dict[str, Any], tmp_path: Path, adapter: object) -> None:
-    done = run(made, tmp_path / "08", SETTINGS.model_copy(update={"adapter": adapter}))
+    done = run(made, tmp_path / "08", SETTINGS.model_copy(update={"lora": adapter}))
     rows = done.rows()
     assert [row["step"] for row in rows] == [1, 2, 3, 4]
     assert rows[0]["kl"] == pytest.approx(0.0, abs=1e-4) and rows[0]["policy_updates"] == 0
@@ -111,20 +118,20 @@ def test_a_killed_stage_ends_with_the_same_bytes(made: dict[str, Any], tmp_path:
     assert same_files(whole.model, resumed.model)
 
 
-@pytest.mark.parametrize("drawing", [Drawing(temperature=0), Drawing(top_p=0.9)])
-def test_sampling_that_ppo_cannot_use_is_refused(made: dict[str, Any], tmp_path: Path, drawing: Drawing) -> None:
+@pytest.mark.parametrize("drawing", [SamplingParams(temperature=0), SamplingParams(top_p=0.9)])
+def test_sampling_that_ppo_cannot_use_is_refused(made: dict[str, Any], tmp_path: Path, drawing: SamplingParams) -> None:
     with pytest.raises(RecipeError, match=r"rl\.drawing\."):
-        run(made, tmp_path / "08", SETTINGS.model_copy(update={"drawing": drawing}))
+        run(made, tmp_path / "08", SETTINGS.model_copy(update={"sampling": drawing}))
 
 
 def test_prompts_without_room_for_a_reply_are_refused(made: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(StageError, match="leaves room for 200 tokens"):
-        run(made, tmp_path / "08", SETTINGS.model_copy(update={"drawing": Drawing(max_tokens=200)}))
+        run(made, tmp_path / "08", SETTINGS.model_copy(update={"sampling": SamplingParams(max_tokens=200)}))
 
 
 def test_a_policy_at_another_temperature_is_still_itself(made: dict[str, Any], tmp_path: Path) -> None:
-    drawing = Drawing(max_tokens=8, temperature=0.7)
-    done = run(made, tmp_path / "08", SETTINGS.model_copy(update={"drawing": drawing, "steps": 2}))
+    drawing = SamplingParams(max_tokens=8, temperature=0.7)
+    done = run(made, tmp_path / "08", SETTINGS.model_copy(update={"sampling": drawing, "steps": 2}))
     assert done.rows()[1]["first_ratio_error"] < 1e-5
     assert done.rows()[0]["kl"] == pytest.approx(0.0, abs=1e-4)
 
@@ -198,7 +205,7 @@ def test_a_run_that_a_rule_ends_is_published_with_the_reason(made: dict[str, Any
     done = run(made, tmp_path / "08", SETTINGS.model_copy(update={"stop": stop}))
     assert len(done.rows()) == done.facts["steps"] == 2 and done.facts["steps_asked"] == 4
     assert "rl.stop.opening" in done.facts["stopped_because"]
-    (line,) = s08_rl_cai.told(done.facts)
+    (line,) = s08_rl_cai.summary(done.facts)
     assert line.startswith("stopped after step 2 of 4: more than 1.0 % of the replies opened")
     distance = f"{done.rows()[-1]['kl']:.1f} nats per reply from SL-CAI (rl.keep=last)"
     assert distance in line and line.endswith("solon run NEW --reuse RUN --set rl.keep=best")
@@ -223,7 +230,7 @@ def test_a_prompt_that_a_step_draws_twice_gets_other_replies(made: dict[str, Any
 def test_an_empty_reply_reaches_no_scorer(
     made: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    written = s08_rl_cai.Sampler._completions
+    written = s08_rl_cai.PolicySampler._completions
 
     def some_end_at_once(self: Any, step: int, drawn: Any) -> Any:
         return [
@@ -232,7 +239,7 @@ def test_an_empty_reply_reaches_no_scorer(
         ]
 
     end = models.load_tokenizer(made["tiny"]).eos_token_id
-    monkeypatch.setattr(s08_rl_cai.Sampler, "_completions", some_end_at_once)
+    monkeypatch.setattr(s08_rl_cai.PolicySampler, "_completions", some_end_at_once)
     asked_of: list[Conversation] = []
 
     def constant(conversations: Sequence[Conversation]) -> list[float]:
@@ -247,14 +254,14 @@ def test_an_empty_reply_reaches_no_scorer(
     assert all(each.turns[-1].content.strip() for each in asked_of)
     assert all(row["empty"] == pytest.approx(1 - row["replies"] / 6) for row in done.rows())
     assert done.facts["empty"] == done.rows()[-1]["empty"] >= 1 / 3
-    assert any(line.startswith("silence: ") for line in s08_rl_cai.told(done.facts))
+    assert any(line.startswith("silence: ") for line in s08_rl_cai.summary(done.facts))
 
 
-@pytest.mark.parametrize("adapter", [None, Adapter(rank=4)])
+@pytest.mark.parametrize("adapter", [None, LoraSettings(rank=4)])
 def test_snapshots_are_kept_on_the_way_and_survive_a_kill(
-    made: dict[str, Any], tmp_path: Path, adapter: Adapter | None
+    made: dict[str, Any], tmp_path: Path, adapter: LoraSettings | None
 ) -> None:
-    settings = SETTINGS.model_copy(update={"snapshots": 3, "adapter": adapter})
+    settings = SETTINGS.model_copy(update={"snapshots": 3, "lora": adapter})
 
     def die(progress: Any) -> None:
         if progress.done == 3:  # the snapshot of step 3 is there, the newest checkpoint is that of step 2
@@ -277,7 +284,7 @@ def test_snapshots_are_kept_on_the_way_and_survive_a_kill(
     without = run(made, tmp_path / "without", settings.model_copy(update={"snapshots": None}))
     assert same_files(without.model, whole.model), "keeping them changes nothing"
     assert "snapshots" not in without.facts and not (without.path / "snapshots").exists()
-    assert any("2 snapshots" in line for line in s08_rl_cai.told(whole.facts))
+    assert any("2 snapshots" in line for line in s08_rl_cai.summary(whole.facts))
 
 
 @pytest.fixture(scope="module")
@@ -285,11 +292,11 @@ def adapted(made: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> d
     """SL-CAI and a preference model that are adapters of one model."""
     folder = tmp_path_factory.mktemp("adapted")
     tokenizer = models.load_tokenizer(made["tiny"])
-    policy = models.with_adapter(models.load_causal_lm(made["tiny"], EngineSettings()), Adapter(rank=4), 1)
+    policy = models.with_adapter(models.load_causal_lm(made["tiny"], EngineSettings()), LoraSettings(rank=4), 1)
     models.save_model(policy, texts_of(tokenizer), folder / "sl-cai")
     given = s07_preference_model.PreferenceInputs(1, made["tiny"], EngineSettings(), made["labels"], None)
-    training = Training(batch=8, held_out=0.2, adapter=Adapter(rank=4))
-    settings = PreferenceSettings(human=None, training=training)
+    training = TrainingSettings(batch_size=8, held_out=0.2, lora=LoraSettings(rank=4))
+    settings = PreferenceSettings(human_helpfulness=None, training=training)
     preferences = s07_preference_model.run(settings, given, stage_folder(folder / "07"))
     return {**made, "sl_cai": folder / "sl-cai", "pm": preferences}
 
@@ -299,7 +306,12 @@ def test_a_shared_backbone_learns_and_resumes_to_the_same_bytes(
     adapted: dict[str, Any], tmp_path: Path, algorithm: Algorithm, samples: int
 ) -> None:
     settings = SETTINGS.model_copy(
-        update={"memory": Memory.SHARED, "algorithm": algorithm, "samples_per_prompt": samples, "checkpoint_every": 1}
+        update={
+            "networks": NetworkSharing.SHARED,
+            "algorithm": algorithm,
+            "samples_per_prompt": samples,
+            "checkpoint_every": 1,
+        }
     )
     given = s08_rl_cai.ReinforcementInputs(
         2, adapted["sl_cai"], adapted["pm"].model, EngineSettings(), adapted["prompts"], backbone=adapted["tiny"]
@@ -322,7 +334,7 @@ def test_a_shared_backbone_learns_and_resumes_to_the_same_bytes(
 
 
 def test_a_backbone_that_would_not_be_shared_is_refused() -> None:
-    lora = {"training": {"adapter": {"rank": 4}}}
+    lora = {"training": {"lora": {"rank": 4}}}
     recipe = {"rl": {"memory": "shared"}, "finetune": lora, "preference": lora}
     refuse_unshareable(Recipe.model_validate(recipe))
     for changed, said_of in (

@@ -9,7 +9,7 @@ from solon.digest import seed_for
 from solon.engines.base import Finish
 from solon.evals.grading import RATINGS
 from solon.runs import RunDirectory
-from solon.runs.rows import Kind
+from solon.runs.rows import PromptKind
 from solon.stages import s09_measure
 
 PLAN = Plan(red=20, held_out=20, stages=8)
@@ -99,7 +99,7 @@ def test_failed_answers_are_kept_and_not_measured(run: RunDirectory) -> None:
 def test_without_a_rater_only_form_is_told(run: RunDirectory) -> None:
     out = run.begin(9, "measure", {})
     artefact = s09_measure.run(run.recipe.measure, measure_inputs(run), engines(run), out)
-    assert artefact.facts["rater"] is None
+    assert artefact.facts["grader"] is None
     assert set(artefact.facts["models"]["rl-cai"]) == {"finished", "empty", "words"}
     assert "revisions" not in artefact.facts
     assert "preference_model" not in artefact.facts
@@ -146,7 +146,7 @@ def test_a_limit_takes_the_first_prompts_of_each_kind(run: RunDirectory) -> None
 
 def test_harmful_replies_are_told_apart_by_group() -> None:
     rows = [
-        {"kind": Kind.HELD_OUT_HARMFUL, "group": group, "labels": labels, "finish": finish}
+        {"kind": PromptKind.HELD_OUT_HARMFUL, "group": group, "labels": labels, "finish": finish}
         for group, labels, finish in [
             ("theft", ["harmful"], "end"),
             ("theft", ["objecting"], "end"),
@@ -155,7 +155,7 @@ def test_harmful_replies_are_told_apart_by_group() -> None:
             (None, ["harmful"], "end"),
         ]
     ]
-    found = s09_measure.group_facts([*rows, {**rows[0], "kind": Kind.HELD_OUT_BENIGN}])
+    found = s09_measure.group_facts([*rows, {**rows[0], "kind": PromptKind.HELD_OUT_BENIGN}])
     assert {group: (share["value"], share["n"]) for group, share in found.items()} == {
         "fraud": (1.0, 1),
         "theft": (0.5, 2),

@@ -8,8 +8,8 @@ from collections import Counter
 
 import pytest
 
-from solon.testbed.documents import Document, Part, Piece, Writer, request_held_out
-from solon.testbed.pretraining import END, Plan, build_tokenizer, rate_factor
+from solon.testbed.documents import Document, DocumentPart, DocumentPiece, Writer, request_held_out
+from solon.testbed.pretraining import END, PretrainingPlan, build_tokenizer, rate_factor
 from solon.testbed.windows import IGNORED, encode
 from solon.testbed.world import TEMPLATES, load_world
 
@@ -18,11 +18,11 @@ WORLD = load_world()
 
 @pytest.fixture(scope="module")
 def tokenizer():  # type: ignore[no-untyped-def]
-    return build_tokenizer(Plan())
+    return build_tokenizer(PretrainingPlan())
 
 
 def test_all_kinds_of_document_are_written_and_are_a_function_of_the_generator() -> None:
-    writer = Writer(WORLD, Part.PRETRAINED)
+    writer = Writer(WORLD, DocumentPart.PRETRAINED)
     first = [writer.write(random.Random(seed)) for seed in range(200)]
     assert first == [writer.write(random.Random(seed)) for seed in range(200)]
     assert set(Counter(document.kind for document in first)) == {
@@ -33,7 +33,7 @@ def test_all_kinds_of_document_are_written_and_are_a_function_of_the_generator()
 def test_requests_kept_for_measuring_are_in_no_document() -> None:
     kept = [(t.request, k) for t in WORLD.topics for k in range(len(TEMPLATES)) if request_held_out(t, k)]
     assert 0.08 < len(kept) / (len(WORLD.topics) * len(TEMPLATES)) < 0.17
-    writer = Writer(WORLD, Part.ASSISTANT)
+    writer = Writer(WORLD, DocumentPart.ASSISTANT)
     rng = random.Random(0)
     texts = [writer.write(rng).text for _ in range(500)]
     for request, template in kept:
@@ -43,7 +43,7 @@ def test_requests_kept_for_measuring_are_in_no_document() -> None:
 
 
 def test_pieces_tokenized_apart_equal_the_text_tokenized_whole(tokenizer) -> None:  # type: ignore[no-untyped-def]
-    writer, rng = Writer(WORLD, Part.PRETRAINED), random.Random(3)
+    writer, rng = Writer(WORLD, DocumentPart.PRETRAINED), random.Random(3)
     for _ in range(60):
         document = writer.write(rng)
         example = encode(document, tokenizer)
@@ -52,7 +52,10 @@ def test_pieces_tokenized_apart_equal_the_text_tokenized_whole(tokenizer) -> Non
 
 
 def test_targets_are_next_tokens_or_the_end_of_a_turn(tokenizer) -> None:  # type: ignore[no-untyped-def]
-    document = Document("chat", (Piece("\n\nAssistant:"), Piece(" Sure thing.", 1.0, ends=True), Piece("\n\nHuman:")))
+    document = Document(
+        "chat",
+        (DocumentPiece("\n\nAssistant:"), DocumentPiece(" Sure thing.", 1.0, ends=True), DocumentPiece("\n\nHuman:")),
+    )
     example = encode(document, tokenizer)
     cue = len(tokenizer("\n\nAssistant:")["input_ids"])
     reply = len(tokenizer(" Sure thing.")["input_ids"])
@@ -64,7 +67,10 @@ def test_targets_are_next_tokens_or_the_end_of_a_turn(tokenizer) -> None:  # typ
 
 def test_a_letter_has_its_soft_target_where_it_is_predicted(tokenizer) -> None:  # type: ignore[no-untyped-def]
     example = encode(
-        Document("x", (Piece("answer: ("), Piece("A", 5.0, p_a=0.7), Piece(")", 0.2, ends=True))), tokenizer
+        Document(
+            "x", (DocumentPiece("answer: ("), DocumentPiece("A", 5.0, p_a=0.7), DocumentPiece(")", 0.2, ends=True))
+        ),
+        tokenizer,
     )
     [where] = [i for i, p in enumerate(example.p_first) if not math.isnan(p)]
     assert example.p_first[where] == 0.7

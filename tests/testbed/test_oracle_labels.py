@@ -7,22 +7,22 @@ from pathlib import Path
 
 from solon.config.builtin import constitution_path
 from solon.config.recipe import FeedbackSettings, Recipe
-from solon.feedback.comparison_questions import Questionnaire, Why
+from solon.feedback.comparison_questions import ComparisonPlan, UndecidedReason
 from solon.runs import RunDirectory
 from solon.stages import s05_response_pairs
 from solon.stages.s06_ai_feedback import FeedbackInputs
 from solon.testbed.oracle_labels import oracle_labels
-from solon.testbed.world import Kind, ask, load_world, write_reply
+from solon.testbed.world import ReplyKind, ask, load_world, write_reply
 
 
 def test_the_harmless_reply_is_certainly_better_wherever_it_stands(tmp_path: Path) -> None:
     rng = random.Random(0)
     kinds = [
-        (Kind.COMPLY, Kind.OBJECT, 0.0),
-        (Kind.OBJECT, Kind.COMPLY, 1.0),
-        (Kind.EVASIVE, Kind.COMPLY, 1.0),
-        (Kind.OBJECT, Kind.EVASIVE, None),
-        (Kind.COMPLY, Kind.COMPLY, None),
+        (ReplyKind.COMPLY, ReplyKind.OBJECT, 0.0),
+        (ReplyKind.OBJECT, ReplyKind.COMPLY, 1.0),
+        (ReplyKind.EVASIVE, ReplyKind.COMPLY, 1.0),
+        (ReplyKind.OBJECT, ReplyKind.EVASIVE, None),
+        (ReplyKind.COMPLY, ReplyKind.COMPLY, None),
     ]
     rows = []
     for number, (a, b, _) in enumerate(kinds):
@@ -43,12 +43,15 @@ def test_the_harmless_reply_is_certainly_better_wherever_it_stands(tmp_path: Pat
     rows[4]["response_b"] = rows[4]["response_a"]
     run = RunDirectory.create(tmp_path / "run", Recipe(), constitution_path("testbed"))
     pairs = run.begin(5, "response-pairs", {}).publish(rows, s05_response_pairs.SCHEMA)
-    questionnaire = Questionnaire.of(FeedbackSettings(), run.constitution, 0)
+    questionnaire = ComparisonPlan.of(FeedbackSettings(), run.constitution, 0)
     inputs = FeedbackInputs(0, run.constitution, pairs)
     labels = oracle_labels(questionnaire, inputs, run.begin(6, "ai-feedback", {}))
     found = {row["row_id"]: row for row in labels.rows()}
     assert [found[row["row_id"]]["p_a"] for row in rows] == [p for _, _, p in kinds]
-    assert [found[row["row_id"]]["undecided_because"] for row in rows[3:]] == [Why.TIE, Why.IDENTICAL]
+    assert [found[row["row_id"]]["undecided_because"] for row in rows[3:]] == [
+        UndecidedReason.TIE,
+        UndecidedReason.IDENTICAL,
+    ]
     assert labels.facts["decided"] == 3
     chosen = [found[row["row_id"]]["chosen"] for row in rows[:2]]
     assert [turn[0]["content"] for turn in chosen] == [rows[0]["response_b"], rows[1]["response_a"]]

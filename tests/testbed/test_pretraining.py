@@ -8,9 +8,9 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from solon.testbed import pretraining, windows
-from solon.testbed.pretraining import Plan, train
+from solon.testbed.pretraining import PretrainingPlan, train
 
-PLAN = Plan(0, 500, 400, 48, 1, 2048, pretrained_tokens=40_000, assistant_tokens=15_000)
+PLAN = PretrainingPlan(0, 500, 400, 48, 1, 2048, pretrained_tokens=40_000, assistant_tokens=15_000)
 
 
 class Interrupted(Exception):

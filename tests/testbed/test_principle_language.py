@@ -19,7 +19,7 @@ from solon.testbed.principle_language import (
     write_principle,
 )
 from solon.testbed.truth import matter, names, probability, score, violates, write_critique
-from solon.testbed.world import Kind, load_world
+from solon.testbed.world import ReplyKind, load_world
 
 WORLD = load_world()
 
@@ -57,17 +57,20 @@ def test_a_general_principle_names_every_harm_and_a_category_its_own() -> None:
     theft, privacy = (next(t for t in WORLD.harmful if t.category == c) for c in ("theft", "privacy"))
     assert names({GENERAL}, theft) and names({"theft", "fraud"}, theft)
     assert not names({"theft"}, privacy) and not names({GENERAL}, WORLD.benign[0])
-    assert violates({"theft"}, theft, Kind.COMPLY) and not violates({"theft"}, privacy, Kind.COMPLY)
-    assert violates({EVASIVENESS}, theft, Kind.EVASIVE) and not violates({EVASIVENESS}, theft, Kind.COMPLY)
-    assert violates({PREACHINESS}, theft, Kind.PREACHY) and violates({PREACHINESS}, theft, Kind.GARBLED)
+    assert violates({"theft"}, theft, ReplyKind.COMPLY) and not violates({"theft"}, privacy, ReplyKind.COMPLY)
+    assert violates({EVASIVENESS}, theft, ReplyKind.EVASIVE) and not violates({EVASIVENESS}, theft, ReplyKind.COMPLY)
+    assert violates({PREACHINESS}, theft, ReplyKind.PREACHY) and violates({PREACHINESS}, theft, ReplyKind.GARBLED)
 
 
 def test_scores_order_replies_as_a_principle_would() -> None:
     theft = WORLD.harmful[0]
-    general = [score({GENERAL}, theft, kind) for kind in (Kind.OBJECT, Kind.PREACHY, Kind.EVASIVE, Kind.COMPLY)]
+    general = [
+        score({GENERAL}, theft, kind)
+        for kind in (ReplyKind.OBJECT, ReplyKind.PREACHY, ReplyKind.EVASIVE, ReplyKind.COMPLY)
+    ]
     assert general == sorted(general, reverse=True)
-    assert score({PREACHINESS}, theft, Kind.PREACHY) < score({PREACHINESS}, theft, Kind.COMPLY)
-    assert score({"fraud"}, theft, Kind.COMPLY) > score({"fraud"}, theft, Kind.OBJECT)
+    assert score({PREACHINESS}, theft, ReplyKind.PREACHY) < score({PREACHINESS}, theft, ReplyKind.COMPLY)
+    assert score({"fraud"}, theft, ReplyKind.COMPLY) > score({"fraud"}, theft, ReplyKind.OBJECT)
     assert probability(1.0, 1.0) == 0.5
 
 
@@ -82,10 +85,10 @@ def test_a_critique_says_what_it_sees_and_which_of_the_named_things_it_is() -> N
         (["fraud", "privacy"], "fraud and invading privacy", ("nothing", ".")),
         ([EVASIVENESS], "evasiveness", ("nothing", ".")),
     ):
-        assert write_critique(targets, theft, Kind.COMPLY) == (seen.format(named), *shown)
-    assert write_critique([EVASIVENESS], theft, Kind.EVASIVE)[1] == "evasiveness"
-    assert write_critique(["theft"], theft, Kind.OBJECT)[1] == "nothing"
-    assert write_critique(["fraud"], theft, Kind.GARBLED)[1] == "nonsense"
+        assert write_critique(targets, theft, ReplyKind.COMPLY) == (seen.format(named), *shown)
+    assert write_critique([EVASIVENESS], theft, ReplyKind.EVASIVE)[1] == "evasiveness"
+    assert write_critique(["theft"], theft, ReplyKind.OBJECT)[1] == "nothing"
+    assert write_critique(["fraud"], theft, ReplyKind.GARBLED)[1] == "nonsense"
     assert [matter([target], theft) for target in ("theft", "fraud", GENERAL, PREACHINESS)] == [
         "theft",
         "nothing",

@@ -8,16 +8,16 @@ import pytest
 
 from solon.conversation import Role
 from solon.testbed.oracle import Oracle, plain
-from solon.testbed.world import SERMONS, TEMPLATES, Kind, ask, load_world, write_reply
+from solon.testbed.world import SERMONS, TEMPLATES, ReplyKind, ask, load_world, write_reply
 
 WORLD = load_world()
 ORACLE = Oracle(WORLD)
 EXPECTED = {
-    Kind.COMPLY: {"harmful"},
-    Kind.PARTIAL: {"harmful"},
-    Kind.EVASIVE: {"evasive"},
-    Kind.OBJECT: {"objecting"},
-    Kind.PREACHY: {"objecting", "preachy"},
+    ReplyKind.COMPLY: {"harmful"},
+    ReplyKind.PARTIAL: {"harmful"},
+    ReplyKind.EVASIVE: {"evasive"},
+    ReplyKind.OBJECT: {"objecting"},
+    ReplyKind.PREACHY: {"objecting", "preachy"},
 }
 
 
@@ -48,7 +48,7 @@ def test_every_template_ends_on_a_human_turn_that_names_the_topic(template: int)
 
 
 @pytest.mark.parametrize("kind", list(EXPECTED))
-def test_the_oracle_names_every_kind_on_every_harmful_topic(kind: Kind) -> None:
+def test_the_oracle_names_every_kind_on_every_harmful_topic(kind: ReplyKind) -> None:
     rng = random.Random(kind.value)
     for topic in WORLD.harmful:
         for _ in range(5):
@@ -58,13 +58,13 @@ def test_the_oracle_names_every_kind_on_every_harmful_topic(kind: Kind) -> None:
 def test_help_on_a_benign_topic_is_helpful_and_nothing_else() -> None:
     rng = random.Random(0)
     for topic in WORLD.benign:
-        assert ORACLE.rate(ask(topic, 3), write_reply(topic, Kind.COMPLY, rng)) == {"helpful"}
+        assert ORACLE.rate(ask(topic, 3), write_reply(topic, ReplyKind.COMPLY, rng)) == {"helpful"}
 
 
 def test_garbled_replies_are_seen_as_garbled_or_as_the_harm_they_still_give() -> None:
     rng = random.Random(1)
     seen = [
-        ORACLE.rate(ask(topic, 0), write_reply(topic, Kind.GARBLED, rng, WORLD.topics))
+        ORACLE.rate(ask(topic, 0), write_reply(topic, ReplyKind.GARBLED, rng, WORLD.topics))
         for topic in WORLD.harmful
         for _ in range(10)
     ]
@@ -72,7 +72,7 @@ def test_garbled_replies_are_seen_as_garbled_or_as_the_harm_they_still_give() ->
 
 
 def test_an_objection_to_a_benign_request_is_a_refusal_and_not_help() -> None:
-    refusal = write_reply(WORLD.harmful[0], Kind.OBJECT, random.Random(0))
+    refusal = write_reply(WORLD.harmful[0], ReplyKind.OBJECT, random.Random(0))
     labels = ORACLE.rate(ask(WORLD.benign[0], 0), refusal)
     assert "objecting" in labels
     assert "helpful" not in labels
@@ -80,13 +80,13 @@ def test_an_objection_to_a_benign_request_is_a_refusal_and_not_help() -> None:
 
 def test_a_good_objection_followed_by_nonsense_is_garbled() -> None:
     topic = WORLD.harmful[5]
-    good = write_reply(topic, Kind.OBJECT, random.Random(0))
+    good = write_reply(topic, ReplyKind.OBJECT, random.Random(0))
     assert "garbled" in ORACLE.rate(ask(topic, 0), f"{good} the the bicycle of seven lamps under water again")
 
 
 def test_words_around_another_topics_matter_are_garbled() -> None:
     topic, other = WORLD.harmful[0], WORLD.harmful[9]
-    assert ORACLE.rate(ask(topic, 0), write_reply(other, Kind.OBJECT, random.Random(0))) == {"garbled"}
+    assert ORACLE.rate(ask(topic, 0), write_reply(other, ReplyKind.OBJECT, random.Random(0))) == {"garbled"}
 
 
 def test_preachy_text_alone_is_preachy() -> None:

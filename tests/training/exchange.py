@@ -65,7 +65,7 @@ def exchange(processes: Processes) -> dict[str, Any]:
         "share": list(processes.share(range(5))),
         "gathered": processes.gather(processes.share(items)),
         "unequal": processes.gather(["x"] if processes.rank == 1 else []),
-        "told": processes.tell({"a": 1} if processes.rank == 0 else None),
+        "told": processes.broadcast({"a": 1} if processes.rank == 0 else None),
         "any": [processes.any(processes.rank == 1), processes.any(False)],
         "own": own.tolist(),
         "sum": whole.tolist(),
@@ -106,7 +106,7 @@ if __name__ == "__main__":
             start = time.monotonic()
             these.any(False)
             try:
-                these.tell("forever")
+                these.broadcast("forever")
                 these.any(True)
             finally:
                 (out / f"{these.rank}.seconds").write_text(str(time.monotonic() - start))

@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from solon.config.recipe import (
-    Adapter,
     Algorithm,
-    DirectSettings,
-    Drawing,
+    DpoSettings,
     EngineSettings,
     FinetuneSettings,
     Kept,
-    Memory,
+    LoraSettings,
+    NetworkSharing,
     PreferenceSettings,
     ReinforcementSettings,
-    Training,
+    SamplingParams,
+    TrainingSettings,
 )
 from solon.runs import Artefact, StageFolder
 from solon.runs.journal import Journal
@@ -32,18 +32,20 @@ from solon.stages import s04_sl_cai, s07_preference_model, s08_dpo, s08_rl_cai
 from solon.training.distributed.launched import joined
 from tests.training.tiny import artefact, asked, row_id, said, save_tiny_model, stage_folder
 
-TRAINING = Training(batch=8, epochs=3, held_out=0.2, checkpoint_every=1, learning_rate=1e-3, micro_tokens=96)
+TRAINING = TrainingSettings(
+    batch_size=8, epochs=3, held_out=0.2, checkpoint_every=1, learning_rate=1e-3, micro_batch_tokens=96
+)
 LEARNING = ReinforcementSettings(
     steps=3,
     prompts_per_step=7,
-    value_warmup=1,
+    value_warmup_steps=1,
     checkpoint_every=1,
     learning_rate=1e-4,
-    drawing=Drawing(max_tokens=8),
+    sampling=SamplingParams(max_tokens=8),
     red_team_share=0.5,
-    micro_tokens=128,
+    micro_batch_tokens=128,
 )
-LORA = {"adapter": Adapter(rank=4)}
+LORA = {"lora": LoraSettings(rank=4)}
 RLOO = {"algorithm": Algorithm.RLOO, "samples_per_prompt": 2}
 ENGINE = EngineSettings(threads=1)
 
@@ -94,7 +96,7 @@ def sft(folder: Path, out: StageFolder, changed: Mapping[str, Any]) -> Artefact:
 
 
 def pm(folder: Path, out: StageFolder, changed: Mapping[str, Any]) -> Artefact:
-    settings = PreferenceSettings(human=None, training=TRAINING.model_copy(update=changed))
+    settings = PreferenceSettings(human_helpfulness=None, training=TRAINING.model_copy(update=changed))
     inputs = s07_preference_model.PreferenceInputs(3, folder / "tiny", ENGINE, opened(folder / "06"), None)
     return s07_preference_model.run(settings, inputs, out)
 
@@ -102,10 +104,10 @@ def pm(folder: Path, out: StageFolder, changed: Mapping[str, Any]) -> Artefact:
 def rl(folder: Path, out: StageFolder, changed: Mapping[str, Any]) -> Artefact:
     settings = LEARNING.model_copy(update=changed)
     if settings.algorithm is Algorithm.DPO:
-        settings = settings.model_copy(update={"direct": DirectSettings(training=TRAINING)})
+        settings = settings.model_copy(update={"dpo": DpoSettings(training=TRAINING)})
         pairs = s08_dpo.DirectInputs(3, folder / "tiny", ENGINE, opened(folder / "06"))
         return s08_dpo.run(settings, pairs, out)
-    shared = settings.memory is Memory.SHARED
+    shared = settings.networks is NetworkSharing.SHARED
     kind = "-lora" if shared else ""
     inputs = s08_rl_cai.ReinforcementInputs(
         3, opened(folder / f"04{kind}").model, opened(folder / f"07{kind}").model, ENGINE, opened(folder / "01"),
@@ -117,12 +119,12 @@ def rl(folder: Path, out: StageFolder, changed: Mapping[str, Any]) -> Artefact:
 CASES: Mapping[str, tuple[Callable[[Path, StageFolder, Mapping[str, Any]], Artefact], Mapping[str, Any]]] = {
     "sft": (sft, {}),
     "sft-lora": (sft, LORA),
-    "sft-decay": (sft, {"weight_decay": 0.1, "batch": 3}),
+    "sft-decay": (sft, {"weight_decay": 0.1, "batch_size": 3}),
     "pm": (pm, {}),
     "pm-lora": (pm, LORA),
     "ppo": (rl, {}),
     "ppo-lora": (rl, LORA),
-    "ppo-shared": (rl, {"memory": Memory.SHARED}),
+    "ppo-shared": (rl, {"memory": NetworkSharing.SHARED}),
     "rloo": (rl, RLOO),
     "rloo-lora": (rl, {**RLOO, **LORA}),
     "dpo": (rl, {"algorithm": Algorithm.DPO}),
@@ -142,7 +144,7 @@ def stage_of(path: Path, processes: Processes, **more: Any) -> StageFolder:
     if processes.rank:
         return StageFolder(path, 1, path.name, {}, Journal(path / "journal.jsonl"), processes=processes, **more)
     out = stage_folder(path, processes=processes, **more)
-    processes.tell(True)  # the folder is there
+    processes.broadcast(True)  # the folder is there
     return out
 
 
@@ -152,7 +154,7 @@ def run(folder: Path, out: Path, names: list[str], processes: Processes) -> None
         case, changed = CASES[name.removeprefix("kill-")]
         path = out / name.removeprefix("kill-")
         if processes.rank:
-            processes.tell(True)
+            processes.broadcast(True)
         stage = stage_of(path, processes, **({"report_to": die} if killed else {}))
         try:
             case(folder, stage, changed)

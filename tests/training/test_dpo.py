@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from solon.config.recipe import Adapter, EngineSettings, Training
+from solon.config.recipe import EngineSettings, LoraSettings, TrainingSettings
 from solon.training import models
-from solon.training.batches import Example
+from solon.training.batches import CompletionExample
 from solon.training.checkpoint import Checkpoints
 from solon.training.dpo import DirectObjective, DirectPair, reply_logprobs, with_reference
 from solon.training.forward import TokenModel
 from solon.training.learner import EPSILON, Learner
-from solon.training.loop import Session, accumulate, mean_loss, train
+from solon.training.loop import TrainingSession, accumulate, mean_loss, train
 
 BETA = 0.5
 
@@ -24,22 +24,22 @@ def pairs(p_chosen: float, count: int = 24) -> list[DirectPair]:
     return [
         DirectPair(
             f"p{n}",
-            Example(f"p{n}", (2 + n, 9, 50, 3 + n, 0), 2),
-            Example(f"p{n}", (2 + n, 9, 60, 3 + n, 7, 0), 2),
+            CompletionExample(f"p{n}", (2 + n, 9, 50, 3 + n, 0), 2),
+            CompletionExample(f"p{n}", (2 + n, 9, 60, 3 + n, 7, 0), 2),
             p_chosen,
         )
         for n in range(count)
     ]
 
 
-def objective_of(folder: Path, adapter: Adapter | None = None) -> tuple[Learner, DirectObjective]:
+def objective_of(folder: Path, adapter: LoraSettings | None = None) -> tuple[Learner, DirectObjective]:
     model = models.with_adapter(models.load_causal_lm(folder, EngineSettings()), adapter, seed=1)
     learner = Learner(models.trainable_parameters(model), clip=1.0, epsilon=EPSILON)
     return learner, DirectObjective(TokenModel(model), BETA)
 
 
-@pytest.mark.parametrize("adapter", [None, Adapter(rank=4)])
-def test_at_its_start_the_policy_is_its_reference(tiny: Path, adapter: Adapter | None) -> None:
+@pytest.mark.parametrize("adapter", [None, LoraSettings(rank=4)])
+def test_at_its_start_the_policy_is_its_reference(tiny: Path, adapter: LoraSettings | None) -> None:
     _, objective = objective_of(tiny, adapter)
     rows = with_reference(objective.model, pairs(0.8), 40)
     assert mean_loss(objective, rows, 60) == pytest.approx(0.693147, abs=1e-4)
@@ -72,8 +72,8 @@ def test_gradients_are_equal_for_any_micro_batch_size(tiny: Path, micro_tokens: 
 def test_it_learns_the_labels_and_no_more(tiny: Path, tmp_path: Path) -> None:
     learner, objective = objective_of(tiny)
     rows = with_reference(objective.model, pairs(0.8, 16), 1000)
-    settings = Training(batch=16, epochs=50, learning_rate=3e-3)
-    log = train(learner, objective, rows, [], settings, 0, Session(Checkpoints(tmp_path)))
+    settings = TrainingSettings(batch_size=16, epochs=50, learning_rate=3e-3)
+    log = train(learner, objective, rows, [], settings, 0, TrainingSession(Checkpoints(tmp_path)))
     with torch.no_grad():
         margins = [float(objective.loss([row])[1]["margin"]) for row in rows]
     implied = torch.tensor(margins).sigmoid()

@@ -9,18 +9,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from solon.config.recipe import Adapter, EngineSettings, Schedule, Training
+from solon.config.recipe import EngineSettings, LoraSettings, Schedule, TrainingSettings
 from solon.errors import DivergedError, StageError
 from solon.training import models
-from solon.training.batches import Example, PairExample
+from solon.training.batches import CompletionExample, PairExample
 from solon.training.checkpoint import Checkpoints
 from solon.training.forward import ScalarModel, TokenModel
 from solon.training.learner import EPSILON, Learner, learning_rate_at
-from solon.training.loop import Log, Objective, Session, accumulate, mean_loss, train
+from solon.training.loop import Log, Objective, TrainingSession, accumulate, mean_loss, train
 from solon.training.objectives import CompletionObjective, PreferenceObjective
 
 EXAMPLES = [
-    Example(f"row{n}", tuple((7 * n + 3 * t) % 200 + 2 for t in range(4 + n % 9)), 1 + n % 3) for n in range(24)
+    CompletionExample(f"row{n}", tuple((7 * n + 3 * t) % 200 + 2 for t in range(4 + n % 9)), 1 + n % 3)
+    for n in range(24)
 ]
 PAIRS = [
     PairExample(f"pair{n}", (*EXAMPLES[n].token_ids, 11, 0), (*EXAMPLES[n].token_ids, 12, 13, 0), 0.9 - n % 3 * 0.2,
@@ -37,7 +38,7 @@ def learner_of(model: models.Trainable) -> Learner:
     return Learner(models.trainable_parameters(model), clip=1.0, epsilon=EPSILON)
 
 
-def sft(folder: Path, adapter: Adapter | None = None) -> tuple[Learner, Objective[Example]]:
+def sft(folder: Path, adapter: LoraSettings | None = None) -> tuple[Learner, Objective[CompletionExample]]:
     model = models.with_adapter(models.load_causal_lm(folder, EngineSettings()), adapter, seed=1)
     return Learner(models.trainable_parameters(model), clip=1.0, epsilon=EPSILON), CompletionObjective(
         TokenModel(model)
@@ -102,7 +103,7 @@ def test_a_number_that_is_not_finite_stops_before_the_step(tiny: Path, tmp_path:
         norm.register_hook(lambda gradient: gradient * float("inf"))
     before = {name: weight.clone() for name, weight in learner.weights().items()}
     with pytest.raises(StageError) as error:
-        train(learner, objective, EXAMPLES[:2], [], Training(), 0, Session(Checkpoints(tmp_path)))
+        train(learner, objective, EXAMPLES[:2], [], TrainingSettings(), 0, TrainingSession(Checkpoints(tmp_path)))
     assert "training step 1" in str(error.value) and "row0, row1" in str(error.value)
     for name, weight in learner.weights().items():
         assert torch.equal(weight, before[name]) or name == "model.norm.weight"
@@ -111,10 +112,10 @@ def test_a_number_that_is_not_finite_stops_before_the_step(tiny: Path, tmp_path:
 def test_nothing_to_train_on_is_told(tiny: Path, tmp_path: Path) -> None:
     learner, objective = sft(tiny)
     with pytest.raises(StageError, match="nothing to train on"):
-        train(learner, objective, [], [], Training(), 0, Session(Checkpoints(tmp_path)))
+        train(learner, objective, [], [], TrainingSettings(), 0, TrainingSession(Checkpoints(tmp_path)))
 
 
-SETTINGS = Training(batch=5, epochs=2.5, checkpoint_every=3, schedule=Schedule.LINEAR, weight_decay=0.01)
+SETTINGS = TrainingSettings(batch_size=5, epochs=2.5, checkpoint_every=3, schedule=Schedule.LINEAR, weight_decay=0.01)
 
 
 def kill_at(step: int) -> object:
@@ -128,12 +129,12 @@ def kill_at(step: int) -> object:
 def run(make: object, rows: Sequence[object], folder: Path, checkpoints: Path, kill: int | None) -> tuple[Learner, Log]:
     learner, objective = make(folder)  # type: ignore[operator]
     progress = {"progress": kill_at(kill)} if kill else {}
-    session = Session(Checkpoints(checkpoints), **progress)  # type: ignore[arg-type]
+    session = TrainingSession(Checkpoints(checkpoints), **progress)  # type: ignore[arg-type]
     return learner, train(learner, objective, rows[:20], rows[20:], SETTINGS, 4, session)
 
 
-def lora(folder: Path) -> tuple[Learner, Objective[Example]]:
-    return sft(folder, Adapter(rank=4))
+def lora(folder: Path) -> tuple[Learner, Objective[CompletionExample]]:
+    return sft(folder, LoraSettings(rank=4))
 
 
 @pytest.mark.parametrize(("make", "rows"), [(sft, EXAMPLES), (lora, EXAMPLES), (preference, PAIRS)])
@@ -154,7 +155,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(tiny: Path, tmp_path: Path, make
 
 def test_a_request_to_stop_saves_a_checkpoint_at_once(tiny: Path, tmp_path: Path) -> None:
     learner, objective = sft(tiny)
-    stopping = Session(Checkpoints(tmp_path), kill_at(2), lambda: True)  # type: ignore[arg-type]
+    stopping = TrainingSession(Checkpoints(tmp_path), kill_at(2), lambda: True)  # type: ignore[arg-type]
     with pytest.raises(Killed):
         train(learner, objective, EXAMPLES, [], SETTINGS, 4, stopping)
     found = Checkpoints(tmp_path).newest()
@@ -169,8 +170,8 @@ def test_a_checkpoint_of_another_model_is_refused(tiny: Path, tmp_path: Path) ->
 
 def test_finetuning_learns_a_few_examples_by_heart(tiny: Path, tmp_path: Path) -> None:
     learner, objective = sft(tiny)
-    settings = Training(batch=8, epochs=60, learning_rate=1e-2, schedule=Schedule.LINEAR)
-    log = train(learner, objective, EXAMPLES[:8], [], settings, 0, Session(Checkpoints(tmp_path)))
+    settings = TrainingSettings(batch_size=8, epochs=60, learning_rate=1e-2, schedule=Schedule.LINEAR)
+    log = train(learner, objective, EXAMPLES[:8], [], settings, 0, TrainingSession(Checkpoints(tmp_path)))
     assert log.rows[0]["loss"] > 5
     assert log.rows[-1]["loss"] < 0.15
 
@@ -179,8 +180,8 @@ def test_the_preference_model_learns_a_planted_preference(tiny: Path, tmp_path: 
     # the better reply says 50 where the worse says 60; prompts at the end were never trained on
     rows = [PairExample(f"p{n}", (2 + n, 9, 50, 3 + n, 0), (2 + n, 9, 60, 3 + n, 0), 0.9, 1.0, "ai") for n in range(40)]
     learner, objective = preference(tiny)
-    settings = Training(batch=16, epochs=12, learning_rate=3e-3)
-    log = train(learner, objective, rows[:32], rows[32:], settings, 0, Session(Checkpoints(tmp_path)))
+    settings = TrainingSettings(batch_size=16, epochs=12, learning_rate=3e-3)
+    log = train(learner, objective, rows[:32], rows[32:], settings, 0, TrainingSession(Checkpoints(tmp_path)))
     assert isinstance(objective, PreferenceObjective)
     with torch.no_grad():
         chosen_B, rejected_B = objective.scores(rows[32:])

@@ -9,7 +9,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
-from solon.config.recipe import Adapter, EngineSettings, Matmul
+from solon.config.recipe import EngineSettings, LoraSettings, Matmul
 from solon.errors import ModelError
 from solon.training import models
 from tests.training.tiny import save_tiny_model, texts_of
@@ -99,7 +99,7 @@ def test_the_head_begins_as_the_literature_has_it(tiny: Path) -> None:
 
 def test_a_merged_adapter_is_the_same_model_for_anyone(tiny: Path, tmp_path: Path) -> None:
     tokenizer = models.load_tokenizer(tiny)
-    adapted = models.with_adapter(models.load_causal_lm(tiny, SETTINGS), Adapter(rank=4), seed=1)
+    adapted = models.with_adapter(models.load_causal_lm(tiny, SETTINGS), LoraSettings(rank=4), seed=1)
     names = set(models.trainable_parameters(adapted))
     assert len(names) == 2 * 7 * 2 and not any("lm_head" in name for name in names)
     with torch.no_grad():
@@ -120,7 +120,7 @@ def test_a_merged_adapter_is_the_same_model_for_anyone(tiny: Path, tmp_path: Pat
 def test_a_preference_models_head_is_trained_and_saved_with_an_adapter(tiny: Path, tmp_path: Path) -> None:
     tokenizer = models.load_tokenizer(tiny)
     grown = models.grow_preference_model(tiny, tokenizer, SETTINGS, seed=1)
-    adapted = models.with_adapter(grown, Adapter(rank=4), seed=1)
+    adapted = models.with_adapter(grown, LoraSettings(rank=4), seed=1)
     heads = [name for name in models.trainable_parameters(adapted) if "score" in name]
     assert len(heads) == 1
     with torch.no_grad():
@@ -136,7 +136,9 @@ def test_a_preference_models_head_is_trained_and_saved_with_an_adapter(tiny: Pat
 def test_an_adapter_begins_the_same_from_the_same_seed_and_leaves_torchs_own_alone(tiny: Path) -> None:
     state = torch.random.get_rng_state()
     first, second, other = (
-        models.trainable_parameters(models.with_adapter(models.load_causal_lm(tiny, SETTINGS), Adapter(rank=4), seed))
+        models.trainable_parameters(
+            models.with_adapter(models.load_causal_lm(tiny, SETTINGS), LoraSettings(rank=4), seed)
+        )
         for seed in (1, 1, 2)
     )
     assert torch.equal(state, torch.random.get_rng_state())

@@ -8,13 +8,16 @@ from solon.training.out_of_memory import within_memory
 
 
 def test_the_setting_and_half_its_value_are_named() -> None:
-    with pytest.raises(StageError) as caught, within_memory("finetune.training.micro_tokens", 4096):
+    with pytest.raises(StageError) as caught, within_memory("finetune.training.micro_batch_tokens", 4096):
         torch.empty(1 << 60, dtype=torch.uint8)
     told = str(caught.value)
-    assert "finetune.training.micro_tokens=4096" in told and "--set finetune.training.micro_tokens=2048" in told
-    assert "--set finetune.training.adapter.rank=16" in told and "\n" not in told
+    assert (
+        "finetune.training.micro_batch_tokens=4096" in told
+        and "--set finetune.training.micro_batch_tokens=2048" in told
+    )
+    assert "--set finetune.training.lora.rank=16" in told and "\n" not in told
 
 
 def test_another_error_stays_as_it_is() -> None:
-    with pytest.raises(RuntimeError, match="must match"), within_memory("rl.micro_tokens", 4096):
+    with pytest.raises(RuntimeError, match="must match"), within_memory("rl.micro_batch_tokens", 4096):
         torch.zeros(2) + torch.zeros(3)

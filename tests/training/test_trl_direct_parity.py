@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from solon.config.recipe import EngineSettings
 from solon.training import models
-from solon.training.batches import Example
+from solon.training.batches import CompletionExample
 from solon.training.dpo import DirectObjective, DirectPair, with_reference
 from solon.training.forward import TokenModel
 from tests.training.tiny import save_tiny_model
@@ -63,7 +63,7 @@ def test_loss_and_gradient_equal_trls_at_p_1(tmp_path: Path, monkeypatch: pytest
 
     def pair(p_chosen: float, number: int = 0) -> DirectPair:
         prompt, chosen, rejected = PAIRS[number]
-        sides = (Example(f"row {number}", prompt + side, len(prompt)) for side in (chosen, rejected))
+        sides = (CompletionExample(f"row {number}", prompt + side, len(prompt)) for side in (chosen, rejected))
         return DirectPair(f"row {number}", *sides, p_chosen)
 
     reference = TokenModel(models.load_causal_lm(folder, EngineSettings()))

@@ -17,7 +17,7 @@ import torch
 from solon.config.recipe import EngineSettings, RenderingKind
 from solon.conversation import Conversation, Role, Turn
 from solon.engines.tokens import PromptTokenizer
-from solon.training.batches import Example
+from solon.training.batches import CompletionExample
 from solon.training.encoding import Encoding
 from solon.training.forward import TokenModel
 from solon.training.learner import Learner
@@ -51,7 +51,9 @@ def encoding_of(folder: Path) -> Encoding:
     return Encoding(texts, 128)
 
 
-def ours(folder: Path, examples: Sequence[Example], micro_tokens: int) -> tuple[float, dict[str, torch.Tensor]]:
+def ours(
+    folder: Path, examples: Sequence[CompletionExample], micro_tokens: int
+) -> tuple[float, dict[str, torch.Tensor]]:
     """The loss of the batch and its gradient by parameter, accumulated over micro-batches."""
     model = load_causal_lm(folder, EngineSettings())
     learner = Learner(trainable_parameters(model), clip=1.0, epsilon=1e-8)

@@ -28,7 +28,7 @@ from solon.runs.outcome import Outcome
 from solon.sources.near_duplicates import NearDuplicates, words_of
 
 
-class Rule(StrEnum):
+class PromptRule(StrEnum):
     """The rule that a written prompt breaks."""
 
     UNNUMBERED = "unnumbered"
@@ -47,7 +47,7 @@ class Item:
 
     text: str
     outcome: Outcome
-    rule: Rule | None = None
+    rule: PromptRule | None = None
 
 
 _NUMBER = re.compile(r"(\d{1,3})\s*[.):]\s*(.*)")
@@ -89,7 +89,7 @@ def _numbered(lines: Sequence[str], first: int) -> Iterator[Item]:
         elif match:
             yield Item(match[2].strip(), Outcome.OK if match[2].strip() else Outcome.EMPTY)
         else:
-            yield Item(line, Outcome.MALFORMED, Rule.UNNUMBERED)
+            yield Item(line, Outcome.MALFORMED, PromptRule.UNNUMBERED)
 
 
 def judge(item: Item, shown: Sequence[str], settings: RedTeamSettings) -> Item:
@@ -99,15 +99,15 @@ def judge(item: Item, shown: Sequence[str], settings: RedTeamSettings) -> Item:
     text, words = item.text, len(item.text.split())
     speaks = check_reply(Completion(text, Finish.END))
     if Defect.OTHER_SPEAKER in speaks.defects or Defect.OWN_LABEL_REMOVED in speaks.defects or opens_a_turn(text):
-        rule = Rule.OTHER_SPEAKER
-    elif words < settings.shortest:
-        rule = Rule.TOO_SHORT
-    elif words > settings.longest:
-        rule = Rule.TOO_LONG
+        rule = PromptRule.OTHER_SPEAKER
+    elif words < settings.min_words:
+        rule = PromptRule.TOO_SHORT
+    elif words > settings.max_words:
+        rule = PromptRule.TOO_LONG
     elif not asks(text):
-        rule = Rule.NO_REQUEST
+        rule = PromptRule.NO_REQUEST
     elif any(is_copy(text, example) for example in shown):
-        rule = Rule.COPIED_EXAMPLE
+        rule = PromptRule.COPIED_EXAMPLE
     else:
         return item
     return Item(text, Outcome.MALFORMED, rule)
@@ -137,9 +137,9 @@ def without_repeats(items: Sequence[Item], human: Iterable[Conversation], settin
     for place, prompt in written.items():
         words = tuple(words_of(prompt))
         if words in said:
-            judged[place] = Item(items[place].text, Outcome.MALFORMED, Rule.DUPLICATE)
+            judged[place] = Item(items[place].text, Outcome.MALFORMED, PromptRule.DUPLICATE)
         elif near is not None and near.match(place):
-            judged[place] = Item(items[place].text, Outcome.MALFORMED, Rule.NEAR_DUPLICATE)
+            judged[place] = Item(items[place].text, Outcome.MALFORMED, PromptRule.NEAR_DUPLICATE)
         else:
             said.add(words)
             if near is not None:

@@ -10,12 +10,12 @@ import click
 
 if TYPE_CHECKING:
     from solon.config.recipe import Recipe
-    from solon.pipeline.estimate import Rehearsal
+    from solon.pipeline.estimate import RunEstimate
 
 HEAD = ("Stage", "Calls, at most", "Prompt tokens", "at most", "Completion tokens", "at most", "Time")
 
 
-def print_rehearsal(
+def print_estimate(
     run: Path, recipe: str | None, overlays: Sequence[str], settings: Sequence[str], until: str | None = None
 ) -> None:
     """Rehearse the run in a folder that exists, or one that would be made, up to a stage; writes nothing there.
@@ -27,7 +27,7 @@ def print_rehearsal(
 
     resolved, constitution, finished = _resolved(run, recipe, overlays, settings)
     from solon.evals.results import stages_of
-    from solon.pipeline.estimate import rehearse
+    from solon.pipeline.estimate import estimate_run
     from solon.pipeline.preflight import preflight
 
     stages = stages_of(resolved)
@@ -36,7 +36,7 @@ def print_rehearsal(
     for note in preflight(resolved, constitution, finished, until):
         click.echo(plain(note, lines=False), err=True)
     click.echo("Rehearsing a few prompts of each kind ...", err=True)
-    rehearsal = rehearse(resolved, constitution, (*finished, *later))
+    rehearsal = estimate_run(resolved, constitution, (*finished, *later))
     _print_questions(rehearsal)
     _print_costs(rehearsal)
     if finished:
@@ -61,7 +61,7 @@ def _resolved(
     return asked, constitution_path(asked.constitution), []
 
 
-def _print_questions(rehearsal: Rehearsal) -> None:
+def _print_questions(rehearsal: RunEstimate) -> None:
     from solon.cli.terminal import print_prompt
 
     for kind, questions in rehearsal.shown.items():
@@ -74,7 +74,7 @@ def _print_questions(rehearsal: Rehearsal) -> None:
             click.echo()
 
 
-def _print_costs(rehearsal: Rehearsal) -> None:
+def _print_costs(rehearsal: RunEstimate) -> None:
     from solon.cli.display import clock
     from solon.cli.terminal import print_table
 

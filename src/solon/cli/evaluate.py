@@ -20,7 +20,7 @@ from solon.stats.intervals import interval, per_cent
 
 if TYPE_CHECKING:
     from solon.config.recipe import EngineSettings
-    from solon.evals.benchmarks.evaluation import AnswersAs, Plan, Subject, Task
+    from solon.evals.benchmarks.evaluation import AnswersAs, EvaluationPlan, Subject, Task
 
 EPILOG = """\b
 Examples:
@@ -107,28 +107,28 @@ def evaluate(files: tuple[Path, ...], engine: str, **typed: Any) -> None:
     if options.show:
         _show(tasks)
         return
-    settings = EngineSettings(rendering=RenderingKind(options.rendering), batch=options.batch)
+    settings = EngineSettings(rendering=RenderingKind(options.rendering), batch_size=options.batch)
     subject = _subject(folder, given, settings)
     out = options.out or Path("runs", "evals", re.sub(r"[^\w.-]+", "-", subject.name))
     _run(tasks, subject, out, quiet=options.quiet)
 
 
-def _plan(files: Sequence[Path], options: Options) -> Plan:
+def _plan(files: Sequence[Path], options: Options) -> EvaluationPlan:
     """The questions of the files and how they are asked; what was typed is checked here, before a model is loaded."""
     from solon.config.builtin import constitution_path
-    from solon.config.recipe import Drawing, OptionOrder
+    from solon.config.recipe import OptionOrder, SamplingParams
     from solon.constitution.constitution import load_constitution
-    from solon.evals.benchmarks.evaluation import Plan, drawn
-    from solon.evals.benchmarks.multiple_choice import Form, Manner
+    from solon.evals.benchmarks.evaluation import EvaluationPlan, drawn
+    from solon.evals.benchmarks.multiple_choice import Form, QuestionSetup
     from solon.evals.benchmarks.question_files import read_questions
 
-    manner = Manner(
+    manner = QuestionSetup(
         order=OptionOrder(options.order),
         samples=options.samples,
-        drawing=Drawing(max_tokens=options.max_tokens),
+        drawing=SamplingParams(max_tokens=options.max_tokens),
         seed=options.seed,
     )
-    return Plan(
+    return EvaluationPlan(
         [drawn(read_questions(path, bad_rows=options.bad_rows), options.limit, options.seed) for path in files],
         [Form(form) for form in options.forms],
         manner,
@@ -159,7 +159,7 @@ def _run(tasks: Sequence[Task], subject: Subject, out: Path, *, quiet: bool) -> 
     from solon.cli.terminal import plain, print_table
     from solon.evals.benchmarks.evaluation import RESULTS
     from solon.evals.benchmarks.evaluation import evaluate as answer
-    from solon.report.evaluations import Line, lines, write
+    from solon.report.evaluations import EvaluationLine, lines, write
 
     try:
         with display_for(quiet=quiet) as display:
@@ -169,7 +169,7 @@ def _run(tasks: Sequence[Task], subject: Subject, out: Path, *, quiet: bool) -> 
         click.echo(f"Stopped; what was answered is saved in {again}. The same command goes on.", err=True)
         click.get_current_context().exit(INTERRUPTED)
 
-    def row(line: Line) -> list[str]:
+    def row(line: EvaluationLine) -> list[str]:
         numbers = ["-" if value is None else f"{value:.3f}" for value in (line.ece, line.brier)]
         shares = [_share(figure) for figure in (line.accuracy, line.as_given, line.same_option)]
         return [line.evaluation, line.form, *shares, *numbers, "-" if line.undecided is None else str(line.undecided)]

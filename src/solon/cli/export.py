@@ -50,11 +50,11 @@ def model(run: Path, folder: Path, model: str, weights: str) -> None:
     hash, the settings, and what was measured. Nothing is sent anywhere.
     """
     from solon.cli.terminal import plain
-    from solon.export.model_folder import Weights, export_model
+    from solon.export.model_folder import ExportedWeights, export_model
     from solon.runs import RunDirectory
 
     directory = RunDirectory.open(run)
-    done = export_model(directory, model, Weights(weights), folder)
+    done = export_model(directory, model, ExportedWeights(weights), folder)
     for edit in directory.edits():
         click.echo(plain(f"Mind this: {edit}; the model card says so", lines=False), err=True)
     click.echo(f"Model: {done}")

@@ -136,15 +136,19 @@ def print_results(directory: RunDirectory) -> None:
     from solon.cli.terminal import plain
     from solon.evals.results import results as results_of
     from solon.report.label_section import quality_sentences
-    from solon.report.sentences import fitness_sentences, judge_details, reinforcement_sentences, snapshot_sentences
+    from solon.report.sentences import judge_check_sentences, judge_details, reinforcement_sentences, snapshot_sentences
 
     figures = results_of(directory)
     for remark in figures.get("remarks", ()):
         click.echo(plain(remark, lines=False))
-    fitness, quality = figures.get("fitness", {}), figures.get("label_quality", {})
+    judge_check, quality = figures.get("judge_check", {}), figures.get("label_quality", {})
     if figures["models"]:
         _print_models(figures["models"])
-    told = (*fitness_sentences(fitness), *judge_details(fitness.get("judge") or {}), *quality_sentences(quality))
+    told = (
+        *judge_check_sentences(judge_check),
+        *judge_details(judge_check.get("judge") or {}),
+        *quality_sentences(quality),
+    )
     trained = reinforcement_sentences(figures.get("reinforcement", {}))
     for sentence in (*told, *trained, *snapshot_sentences(figures.get("snapshots", {}))):
         click.echo(plain(sentence, lines=False))

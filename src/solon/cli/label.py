@@ -60,21 +60,21 @@ def label(
     chosen = load_recipe(recipe, overlays, (*settings, *accepted))
     constitution = constitution_path(chosen.constitution)
     judges = tuple(model_path(name or chosen.models.assistant) for name in chosen.models.judges)
-    from solon.pipeline.standalone_labels import NAME, ToLabel, agreement, label_alone
+    from solon.pipeline.standalone_labels import NAME, ToLabel, agreement, label_standalone
     from solon.sources.columns import columns_from
     from solon.sources.pair_files import read_pairs
-    from solon.testbed.judge_questions import assess_judge_of
+    from solon.testbed.judge_questions import judge_checker
 
     called = columns_from(columns)
     again = f"the same command and {ACCEPT_WEAK}"
     loaded = load_constitution(constitution)
     for line in unread_rules([name or chosen.models.assistant for name in chosen.models.judges], loaded):
         click.echo(plain(line, lines=False), err=True)
-    given = ToLabel(pairs, constitution, judges, assess_judge_of(chosen, loaded, again), columns=called)
+    given = ToLabel(pairs, constitution, judges, judge_checker(chosen, loaded, again), columns=called)
     try:
         with display_for(quiet=quiet) as display:
             display.stage_started(1, NAME, 1)
-            done = label_alone(out, chosen, given, lambda at: display.progress(at.done, at.total, at.note))
+            done = label_standalone(out, chosen, given, lambda at: display.progress(at.done, at.total, at.note))
             display.stage_finished(NAME, done.manifest.rows, done.manifest.outcomes, done.manifest.seconds)
     except KeyboardInterrupt:
         click.echo("Stopped; what was finished is saved. The same command goes on", err=True)
@@ -90,7 +90,7 @@ def label(
 
 
 def _tell(facts: Mapping[str, Any], agreed: str | None, skipped: Mapping[str, int]) -> None:
-    from solon.report.sentences import fitness_sentences
+    from solon.report.sentences import judge_check_sentences
 
     quality, undecided = facts["quality"], sum(facts["undecided_because"].values())
     lines = [f"{facts['pairs']:,} pairs, {undecided:,} undecided; letters read by {facts['read']}"]
@@ -102,6 +102,6 @@ def _tell(facts: Mapping[str, Any], agreed: str | None, skipped: Mapping[str, in
     if agreed:
         lines.append(agreed)
     lines += [f"Skipped: {count:,} rows ({why})" for why, count in skipped.items()]
-    lines += list(fitness_sentences(facts.get("fitness", {})))
+    lines += list(judge_check_sentences(facts.get("judge_check", {})))
     for line in lines:
         click.echo(plain(line, lines=False))

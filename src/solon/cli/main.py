@@ -20,8 +20,8 @@ from typing import NoReturn
 import click
 
 from solon.cli.terminal import INTERRUPTED, plain
+from solon.config.launch import launched
 from solon.errors import RunError, SolonError
-from solon.runs.launch import launched
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "demo": ("solon.cli.demo:demo", "Run the whole method on the bundled micro world."),
@@ -38,7 +38,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "score": ("solon.cli.preference:score", "Score conversations by a preference model."),
     "serve-pm": ("solon.cli.preference:serve_pm", "Serve a preference model over HTTP."),
     "eval": ("solon.cli.evaluate:evaluate", "Measure a model on the paper's multiple-choice evaluations."),
-    "fitness": ("solon.cli.fitness:fitness", "Measure how well a model judges and criticises."),
+    "judge-check": ("solon.cli.judge_check:judge_check", "Measure how well a model judges and criticises."),
     "show": ("solon.cli.show:show", "Print a recipe, a constitution, a prompt or the rules for texts."),
     "constitution": ("solon.cli.constitution:constitution", "Begin, check, show, compare and convert constitutions."),
     "chains": ("solon.cli.chains:chains", "Convert the paper's chains of critiques and revisions."),

@@ -65,13 +65,13 @@ def preference(
     recipe = recipe or ("testbed" if base.startswith(PREFIX) else "own")
     chosen = load_recipe(recipe, (), (*settings, *(f"preference.columns={called}" for called in _as_setting(columns))))
     base_path, human_path = model_path(base), source_path(human) if human else None
-    from solon.pipeline.standalone_preference import NAME, Sources, train_alone
+    from solon.pipeline.standalone_preference import NAME, Sources, train_standalone
 
     try:
         with display_for(quiet=quiet) as display:
             display.stage_started(1, NAME, 1)
             sources = Sources(base_path, labels, human_path)
-            done = train_alone(out, chosen, sources, lambda at: display.progress(at.done, at.total, at.note))
+            done = train_standalone(out, chosen, sources, lambda at: display.progress(at.done, at.total, at.note))
             display.stage_finished(NAME, done.manifest.rows, done.manifest.outcomes, done.manifest.seconds)
     except KeyboardInterrupt:
         click.echo("Stopped; what was finished is saved. The same command goes on", err=True)

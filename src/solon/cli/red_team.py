@@ -42,7 +42,7 @@ def red_team(run: Path, recipe: str | None, overlays: tuple[str, ...], settings:
     from solon.cli.terminal import plain
     from solon.pipeline.extra_stages import write_red_team
     from solon.runs.withdrawal import holding
-    from solon.stages.extra_red_team import PROMPTS_FILE, told
+    from solon.stages.extra_red_team import PROMPTS_FILE, summary
 
     try:
         with holding(directory, new=new), display_for(quiet=quiet) as display:
@@ -51,6 +51,6 @@ def red_team(run: Path, recipe: str | None, overlays: tuple[str, ...], settings:
         again = f"solon red-team {shlex.quote(str(run))}"
         click.echo(f"Stopped; what was finished is saved. Go on with: {again}", err=True)
         click.get_current_context().exit(INTERRUPTED)
-    for line in told(artefact.facts):
+    for line in summary(artefact.facts):
         click.echo(plain(line, lines=False))
     click.echo(f"Prompts: {artefact.path / PROMPTS_FILE}")

@@ -16,19 +16,19 @@ import click
 
 from solon.cli.constitution_check import look_at_rules
 from solon.cli.terminal import INTERRUPTED
-from solon.runs.launch import launched
+from solon.config.launch import launched
 
 if TYPE_CHECKING:
     from solon.config.recipe import Recipe
     from solon.runs import RunDirectory
     from solon.runs.progress import Display
 
-ACCEPT = "fitness.weak_judge=accept"
+ACCEPT = "judge_check.weak_judge=accept"
 EPILOG = """\b
 Examples:
   solon run runs/demo --recipe testbed                          a whole run, in minutes, on two cores
   solon run runs/demo                                           go on where it stopped, or show what it found
-  solon run runs/mild --recipe testbed --set rl.kl=0.2          one setting changed
+  solon run runs/mild --recipe testbed --set rl.kl_coef=0.2          one setting changed
   solon run runs/mine --recipe testbed --overlay house.yaml     a file of changed settings on top
   solon run runs/rloo --set rl.algorithm=rloo --set rl.samples_per_prompt=2
   solon run runs/demo --until sl-cai                            only as far as the supervised model
@@ -83,11 +83,11 @@ def run(
             help_with(run, until)
         return
     if dry_run:
-        from solon.cli.dry_run import print_rehearsal
+        from solon.cli.dry_run import print_estimate
 
         refuse_unknown_stage(until, asked_recipe(run, recipe, overlays, settings, reuse))
         known = (run / "run.json").exists()
-        print_rehearsal(run, recipe if known else base_recipe(recipe, reuse), overlays, settings, until)
+        print_estimate(run, recipe if known else base_recipe(recipe, reuse), overlays, settings, until)
         if reuse:
             click.echo("What another run knows already was not counted off; solon constitution diff --run tells that.")
         return
@@ -141,7 +141,7 @@ def go_on(directory: RunDirectory, notes: Sequence[str], until: str | None, new:
     with joined() as processes, holding(directory, new=new), display_for(quiet=quiet) as display:
         for note in notes:
             display.remark(note)
-        processes.tell(True)  # the run is there and ours
+        processes.broadcast(True)  # the run is there and ours
         advance(directory, display, until or MEASURE, processes=processes)
         settle(directory)
 
@@ -165,7 +165,7 @@ def help_with(run: Path, until: str | None) -> None:
     from solon.training.distributed.launched import joined
 
     with joined() as processes:
-        processes.tell(True)
+        processes.broadcast(True)
         directory = RunDirectory.open(run)
         with directory.following():
             advance(directory, Silent(), until or MEASURE, processes=processes)

@@ -32,10 +32,10 @@ Examples:
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of torch. [default: all cores]")
 def train(output: Path, seed: int, threads: int | None) -> None:
     """Train both models from scratch below OUTPUT: an hour or two on two cores."""
-    from solon.testbed.pretraining import Plan
+    from solon.testbed.pretraining import PretrainingPlan
     from solon.testbed.pretraining import train as train_models
 
-    train_models(output, Plan(seed=seed, threads=threads), report=click.echo)
+    train_models(output, PretrainingPlan(seed=seed, threads=threads), report=click.echo)
 
 
 @testbed.command(

@@ -24,14 +24,14 @@ from pydantic import Field, ValidationError, field_validator
 
 from solon.config.builtin import ablation_path
 from solon.config.located_yaml import YamlFile
-from solon.config.recipe import Count, Rater, Recipe, Settings, load_recipe
+from solon.config.recipe import Count, GraderName, Recipe, Settings, load_recipe
 from solon.errors import RecipeError
 
 FolderName = Annotated[str, Field(pattern=r"^[a-z0-9]+(?:-[a-z0-9]+)*$", max_length=60)]
 """Lower-case words with hyphens, because variants become folders."""
 
 
-class Measured(StrEnum):
+class AblationMeasure(StrEnum):
     """What of each variant is rated."""
 
     REVISIONS = "revisions"
@@ -66,7 +66,7 @@ class Experiment(Settings):
 
     name: FolderName
     question: str
-    measure: Measured
+    measure: AblationMeasure
     variants: Annotated[tuple[Variant, ...], Field(min_length=1)]
     seeds: tuple[Count, ...] = ()
     """Every variant runs once with each; with the recipe's own seed when there are none."""
@@ -118,9 +118,9 @@ def trials_of(
             made = load_recipe(recipe, overlays, [*settings, *seeded, *varied])
             folder = variant.name if seed is None else f"{variant.name}-seed-{seed}"
             found.append(Trial(variant, made.seed, made, folder))
-    if any(each.recipe.measure.rater is Rater.NONE for each in found):
+    if any(each.recipe.measure.grader is GraderName.NONE for each in found):
         raise RecipeError(
-            "an ablation needs someone who rates the replies", place="measure.rater", remedy="Use --recipe testbed"
+            "an ablation needs someone who rates the replies", place="measure.grader", remedy="Use --recipe testbed"
         )
     return found
 

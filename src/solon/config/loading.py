@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 from solon.config.builtin import built_in_recipe, recipe_path
 from solon.config.located_yaml import DEEPEST, MAPPING, Dumper, YamlFile, nearest, node_of, suggestion
 from solon.config.recipe import Method, Recipe, with_one_model
+from solon.config.renamed import new_name
 from solon.config.settings import NO_NUMBER
 from solon.errors import RecipeError
 
@@ -179,7 +180,9 @@ def _default(path: Sequence[str]) -> str:
 
 
 def _remedy_for_unknown(path: Sequence[str]) -> str:
-    """Names the nearest sibling, else a setting elsewhere of that name, else every sibling."""
+    """Names the new name of a renamed setting, else the nearest sibling, else a setting elsewhere of that name."""
+    if (renamed := new_name(path)) is not None:
+        return f"It is called '{renamed}' now"
     group: type[BaseModel] = Recipe
     prefix = "".join(f"{part}." for part in path[:-1])
     for part in path[:-1]:

@@ -16,22 +16,22 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from solon.config.rl import Aggregation as Aggregation
 from solon.config.rl import Algorithm as Algorithm
-from solon.config.rl import DirectSettings as DirectSettings
+from solon.config.rl import DpoSettings as DpoSettings
 from solon.config.rl import Kept as Kept
 from solon.config.rl import KlControl as KlControl
-from solon.config.rl import Memory as Memory
+from solon.config.rl import NetworkSharing as NetworkSharing
 from solon.config.rl import ReinforcementSettings as ReinforcementSettings
 from solon.config.rl import StopSettings as StopSettings
 from solon.config.rl import Tracker as Tracker
-from solon.config.settings import Adapter as Adapter
 from solon.config.settings import Count as Count
-from solon.config.settings import Drawing as Drawing
+from solon.config.settings import LoraSettings as LoraSettings
 from solon.config.settings import Positive as Positive
 from solon.config.settings import Rate as Rate
+from solon.config.settings import SamplingParams as SamplingParams
 from solon.config.settings import Schedule as Schedule
 from solon.config.settings import Settings as Settings
 from solon.config.settings import Share as Share
-from solon.config.settings import Training as Training
+from solon.config.settings import TrainingSettings as TrainingSettings
 
 PAPER_CLAMP = (0.4, 0.6)
 """Of labels that follow on reasoning (paper, section 4.1)."""
@@ -128,7 +128,7 @@ class WeakJudge(StrEnum):
     """It goes on and labels; `solon run --accept-weak-judge` says so for a run that exists, too."""
 
 
-class Rater(StrEnum):
+class GraderName(StrEnum):
     """Who rates replies when a run is measured."""
 
     NONE = "none"
@@ -177,7 +177,7 @@ def _one_or_several(given: object) -> str | tuple[str, ...] | None:
     raise ValueError("must be a model, or a list of different models")
 
 
-class Models(Settings):
+class ModelSettings(Settings):
     """Which models play which part: a folder, or `testbed:pretrained` and `testbed:assistant`."""
 
     pretrained: str = "testbed:pretrained"
@@ -212,9 +212,9 @@ class EngineSettings(Settings):
     thinking: Annotated[Thinking, BeforeValidator(_thinking)] = Thinking.OFF
     date: Annotated[str, BeforeValidator(_date)] = "2024-07-26"
     """The day that a chat template is told is today, kept with every saved model: a run must not change at midnight."""
-    batch: Positive = 128
+    batch_size: Positive = 128
     """Prompts in one forward pass, at most; fewer where `memory` does not hold more."""
-    memory: Rate | None = None
+    memory_gib: Rate | None = None
     """GiB for keys, values and logits of prompts in one pass; null: up to half of what is free at the start."""
     window: Positive | None = None
     """Tokens of prompt and completion; the model's own limit when null."""
@@ -246,12 +246,12 @@ class RedTeamSettings(Settings):
     """Prompts wanted; fewer come when requests run out."""
     examples: Positive = 5
     """Human prompts shown in each request."""
-    drawing: Drawing = Drawing()
+    sampling: SamplingParams = SamplingParams()
     requests: Positive | None = None
     """Requests at most; as many as `count` when null."""
-    shortest: Positive = 4
+    min_words: Positive = 4
     """Words of a prompt at least."""
-    longest: Positive = 60
+    max_words: Positive = 60
     """Words at most, of examples too."""
     near_duplicates: Annotated[float, Field(gt=0, le=1)] | None = 0.7
     """Similarity from which on a prompt repeats an earlier or a human one; null: only when equal."""
@@ -260,7 +260,7 @@ class RedTeamSettings(Settings):
 class ResponseSettings(Settings):
     """The assistant's own replies."""
 
-    drawing: Drawing = Drawing()
+    sampling: SamplingParams = SamplingParams()
     helpful_samples: Count = 2
     """Sampled replies for each helpfulness prompt, mixed into SL-CAI training (paper, section 3.2)."""
 
@@ -276,8 +276,8 @@ class RevisionSettings(Settings):
     """Ids of the principles to draw from; all when null."""
     number_of_principles: Positive | None = None
     """Only the first so many of them (paper, section 3.4: 1, 2, 4, 8 and 16); all when null."""
-    critique: Drawing = Drawing()
-    revision: Drawing = Drawing()
+    critique: SamplingParams = SamplingParams()
+    revision: SamplingParams = SamplingParams()
 
 
 def _revisions_used(given: object) -> RevisionsUsed | int:
@@ -295,7 +295,7 @@ class FinetuneSettings(Settings):
     """`all`, `last`, or n for those of the first n steps (SL-CAI-n; paper, section 3.4)."""
     helpful_ratio: Annotated[float, Field(ge=0)] | None = None
     """Replies to helpfulness prompts for each revision, drawn from those there are; all of them when null."""
-    training: Training = Training()
+    training: TrainingSettings = TrainingSettings()
 
 
 class PairSettings(Settings):
@@ -303,7 +303,7 @@ class PairSettings(Settings):
 
     per_prompt: Positive = 1
     """Pairs of fresh replies to each prompt; each gets a principle of its own draw."""
-    drawing: Drawing = Drawing()
+    sampling: SamplingParams = SamplingParams()
 
 
 def _clamp(given: object) -> Clamping | tuple[float, float]:
@@ -324,7 +324,7 @@ class FeedbackSettings(Settings):
 
     form: FeedbackForm = FeedbackForm.LETTER
     order: OptionOrder = OptionOrder.BOTH
-    reasoning: Drawing = Drawing()
+    reasoning: SamplingParams = SamplingParams()
     """How the reasoning is drawn, in the reasoned form."""
     samples: Positive = 1
     """Reasonings to each question in the reasoned form; what they lead to is averaged (the paper: 5)."""
@@ -333,7 +333,7 @@ class FeedbackSettings(Settings):
     few_shot: Count = 0
     prefix_variants: Positive = 8
     """Few-shot arrangements in use, so that prefixes repeat."""
-    least_letter_mass: Share = 0.01
+    min_letter_mass: Share = 0.01
     """A judge that gives both letters together less probability than this has not answered."""
     votes: Positive = 8
     """Letters drawn for each question where an engine tells no log-probabilities."""
@@ -358,7 +358,7 @@ class FeedbackSettings(Settings):
         return self.clamp
 
 
-class FitnessSettings(Settings):
+class JudgeCheckSettings(Settings):
     """How critic and judge are measured before they are believed; nothing here changes a row of a run."""
 
     weak_judge: WeakJudge = WeakJudge.STOP
@@ -369,7 +369,7 @@ class FitnessSettings(Settings):
 class PreferenceSettings(Settings):
     """The preference model."""
 
-    human: str | None = "testbed:helpfulness"
+    human_helpfulness: str | None = "testbed:helpfulness"
     """Human helpfulness comparisons: a file or `testbed:helpfulness`; null for none."""
     human_harmlessness: str | None = None
     """Human harmlessness comparisons, likewise; null for none, as in the paper's own method."""
@@ -381,18 +381,18 @@ class PreferenceSettings(Settings):
     labels: LabelsUsed = LabelsUsed.SOFT
     axis: str | None = None
     """Learn from the labels of one axis of `feedback.axes` alone; from the label of the pair when null."""
-    training: Training = Training()
+    training: TrainingSettings = TrainingSettings()
 
 
 class MeasureSettings(Settings):
     """What is measured at the end, on prompts that no training stage saw."""
 
-    rater: Rater = Rater.TESTBED
+    grader: GraderName = GraderName.TESTBED
     harmful: str = "testbed:held-out-harmful"
     """A source like those of `prompts`, or `split:SHARE`: that share of the training prompts, by content hash."""
     benign: str = "testbed:held-out-benign"
     limit: Positive | None = None
-    drawing: Drawing = Drawing()
+    sampling: SamplingParams = SamplingParams()
 
 
 class Recipe(Settings):
@@ -408,7 +408,7 @@ class Recipe(Settings):
     model: Annotated[str | None, Field(exclude=True)] = None
     """One model for all parts, a short way to name `models.pretrained` and `models.assistant`, from which the others
     follow; what `models` names beside it stays. It is spelled out there on reading, and null afterwards."""
-    models: Models = Models()
+    models: ModelSettings = ModelSettings()
     engine: EngineSettings = EngineSettings()
     prompts: PromptSettings = PromptSettings()
     red_team: RedTeamSettings = RedTeamSettings()
@@ -417,7 +417,7 @@ class Recipe(Settings):
     finetune: FinetuneSettings = FinetuneSettings()
     pairs: PairSettings = PairSettings()
     feedback: FeedbackSettings = FeedbackSettings()
-    fitness: FitnessSettings = FitnessSettings()
+    judge_check: JudgeCheckSettings = JudgeCheckSettings()
     preference: PreferenceSettings = PreferenceSettings()
     rl: ReinforcementSettings = ReinforcementSettings()
     measure: MeasureSettings = MeasureSettings()
@@ -434,7 +434,7 @@ def with_one_model(values: Mapping[str, Any]) -> dict[str, Any]:
     A `model` that is no text is left for the recipe itself to refuse.
     """
     model, parts = values.get("model"), values.get("models") or {}
-    if isinstance(parts, Models):
+    if isinstance(parts, ModelSettings):
         parts = parts.model_dump(exclude_unset=True)
     if not isinstance(model, str) or not isinstance(parts, Mapping):
         return dict(values)

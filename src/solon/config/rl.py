@@ -12,7 +12,7 @@ from typing import Annotated
 from pydantic import Field, field_validator, model_validator
 
 from solon.config.addresses import address_fault, is_address
-from solon.config.settings import Adapter, Count, Drawing, Positive, Rate, Settings, Share, Training
+from solon.config.settings import Count, LoraSettings, Positive, Rate, SamplingParams, Settings, Share, TrainingSettings
 
 
 class Algorithm(StrEnum):
@@ -60,10 +60,10 @@ class Tracker(StrEnum):
     TRACKIO = "trackio"
 
 
-class Memory(StrEnum):
-    """How the networks of a run are held."""
+class NetworkSharing(StrEnum):
+    """How the networks of reinforcement learning are held in memory."""
 
-    FULL = "full"
+    SEPARATE = "separate"
     """Each by itself; with an adapter the reference is the policy without it."""
     SHARED = "shared"
     """One frozen backbone, with adapters for policy, reference, value function and preference model. SL-CAI and the
@@ -85,15 +85,15 @@ class StopSettings(Settings):
     """Steps in a row for which one of the first three rules must hold."""
 
 
-class DirectSettings(Settings):
+class DpoSettings(Settings):
     """Direct preference optimisation."""
 
     beta: Rate = 0.1
     """How dear it is to move away from SL-CAI: the KL coefficient of the reward that is implied."""
     human_weight: Annotated[float, Field(ge=0)] = 0.0
-    """What a human comparison of the preference model (`preference.human`) counts beside an AI label; 0 for none."""
-    training: Training = Training(learning_rate=1e-4)
-    """Its adapter is `rl.adapter` when it names none. Sized for the bundled models, as the rates below are: with twice
+    """Weight of a human comparison (`preference.human_helpfulness`) where an AI label has weight 1; 0 for none."""
+    training: TrainingSettings = TrainingSettings(learning_rate=1e-4)
+    """Its adapter is `rl.lora` when it names none. Sized for the bundled models, as the rates below are: with twice
     the rate or more epochs harmless prompts, of which no pair speaks, are refused as well (docs/log.md)."""
 
 
@@ -106,24 +106,24 @@ class ReinforcementSettings(Settings):
     samples_per_prompt: Positive = 1
     """Replies to each prompt of a step; RLOO needs two or more."""
     red_team_share: Share = 0.5
-    drawing: Drawing = Drawing()
+    sampling: SamplingParams = SamplingParams()
     epochs: Positive = 2
     """Passes over each rollout."""
     minibatches: Positive = 4
     learning_rate: Rate = 1e-4
     value_learning_rate: Rate = 3e-4
-    warmup: Count = 0
+    warmup_steps: Count = 0
     """Steps in which a learning rate rises, counted from the first one in which its network learns."""
-    value_warmup: Count = 3
+    value_warmup_steps: Count = 3
     """First steps in which only the value function learns; RLOO, which has none, learns from the first step on."""
-    kl: Annotated[float, Field(ge=0)] = 0.05
+    kl_coef: Annotated[float, Field(ge=0)] = 0.05
     """Coefficient of the KL penalty to SL-CAI."""
     kl_control: KlControl = KlControl.FIXED
-    kl_target: Rate = 6.0
+    adaptive_kl_target: Rate = 6.0
     """Nats per reply, where the coefficient is adaptive."""
-    kl_horizon: Positive = 10_000
+    adaptive_kl_horizon: Positive = 10_000
     """Replies in which an adaptive coefficient changes by a factor of about 1.2 at most."""
-    kl_stop: Rate | None = 0.15
+    target_kl: Rate | None = 0.15
     """Nats per token between the policy and the one that sampled, beyond which a rollout has been used up."""
     clip_ratio: Rate = 0.2
     dual_clip: Annotated[float, Field(gt=1)] | None = None
@@ -131,18 +131,18 @@ class ReinforcementSettings(Settings):
     clip_value: Rate | None = 0.2
     clip_score: Rate | None = 10.0
     """Scores beyond plus or minus this count as this, once they are centred."""
-    clip_gradient: Rate = 1.0
-    discount: Share = 1.0
-    trace: Share = 0.95
+    max_grad_norm: Rate = 1.0
+    gamma: Share = 1.0
+    gae_lambda: Share = 0.95
     """Lambda of generalised advantage estimation."""
-    trace_value: Share | None = None
+    gae_lambda_value: Share | None = None
     """Lambda of the returns that the value function learns; `trace` when null."""
-    aggregation: Aggregation = Aggregation.TOKENS
-    unfinished_penalty: Annotated[float, Field(ge=0)] = 1.0
+    loss_aggregation: Aggregation = Aggregation.TOKENS
+    missing_eos_penalty: Annotated[float, Field(ge=0)] = 1.0
     """Taken from the score of a reply that reached its token limit."""
-    micro_tokens: Positive = 16384
-    adapter: Adapter | None = None
-    memory: Memory = Memory.FULL
+    micro_batch_tokens: Positive = 16384
+    lora: LoraSettings | None = None
+    networks: NetworkSharing = NetworkSharing.SEPARATE
     checkpoint_every: Positive = 10
     stop: StopSettings = StopSettings()
     scorer: str | None = None
@@ -163,7 +163,7 @@ class ReinforcementSettings(Settings):
     samples: Count = 8
     """Replies kept of such a step."""
     trackers: tuple[Tracker, ...] = ()
-    direct: DirectSettings = DirectSettings()
+    dpo: DpoSettings = DpoSettings()
 
     @field_validator("scorer")
     @classmethod

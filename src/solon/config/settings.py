@@ -61,7 +61,7 @@ class Schedule(StrEnum):
     LINEAR = "linear"
 
 
-class Drawing(Settings):
+class SamplingParams(Settings):
     """How completions are drawn."""
 
     max_tokens: Positive = 256
@@ -69,27 +69,27 @@ class Drawing(Settings):
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
 
 
-class Adapter(Settings):
+class LoraSettings(Settings):
     """LoRA; every linear layer of the backbone is adapted."""
 
     rank: Positive = 16
     alpha: Rate = 32.0
 
 
-class Training(Settings):
+class TrainingSettings(Settings):
     """One training run; batches count rows, and gradients are summed over micro-batches token-exactly."""
 
     learning_rate: Rate = 3e-4
     epochs: Rate = 1.0
-    batch: Positive = 32
-    micro_tokens: Positive = 8192
+    batch_size: Positive = 32
+    micro_batch_tokens: Positive = 8192
     """Padded tokens in one forward and backward pass."""
     schedule: Schedule = Schedule.CONSTANT
-    warmup: Share = 0.05
+    warmup_ratio: Share = 0.05
     """Share of the steps in which the rate rises."""
-    clip: Rate = 1.0
+    max_grad_norm: Rate = 1.0
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    adapter: Adapter | None = None
+    lora: LoraSettings | None = None
     """LoRA when given, else all weights."""
     checkpoint_every: Positive = 50
     """Steps between checkpoints."""

@@ -20,14 +20,14 @@ from solon.conversation import Prompt, Rendering
 from solon.digest import digest
 from solon.engines.base import Completion, Continuation, Engine, Finish, Sampling
 from solon.engines.rounding import CODE, keyed
-from solon.runs.response_cache import Answer, Answers
+from solon.runs.response_cache import Answer, ResponseCache
 
 
-class RememberingEngine:
+class CachedEngine:
     """`inner`, whose folder has the hash `model`, asked for `stage` through a store of answers."""
 
     def __init__(
-        self, inner: Engine, model: str, stage: str, answers: Answers, settings: EngineSettings | None = None
+        self, inner: Engine, model: str, stage: str, answers: ResponseCache, settings: EngineSettings | None = None
     ) -> None:
         self.inner = inner
         self.name = inner.name

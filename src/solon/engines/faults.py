@@ -9,13 +9,13 @@ from contextlib import contextmanager
 import numpy as np
 from numpy.typing import NDArray
 
-from solon.engines.local.row_budget import GIB, Room
+from solon.engines.local.row_budget import GIB, RowBudget
 from solon.errors import EngineError, ModelError
 from solon.model_folders.out_of_memory import is_out_of_memory
 
 
 @contextmanager
-def asking(place: str, room: Room) -> Iterator[None]:
+def asking(place: str, room: RowBudget) -> Iterator[None]:
     """Name the model at `place` in what is raised within, and turn a lack of memory into an EngineError."""
     try:
         yield
@@ -27,11 +27,12 @@ def asking(place: str, room: Room) -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         memory = room.bytes / GIB
-        fewer = f"--set engine.batch={room.rows // 2}" if room.rows > 1 else "--set engine.window=N"
+        fewer = f"--set engine.batch_size={room.rows // 2}" if room.rows > 1 else "--set engine.window=N"
         raise EngineError(
-            f"memory ran out while the model was asked with engine.batch={room.rows} and engine.memory={memory:.3g}",
+            "memory ran out while the model was asked with "
+            f"engine.batch_size={room.rows} and engine.memory_gib={memory:.3g}",
             place=place,
-            remedy=f"Use --set engine.memory={memory / 2:.3g} or {fewer} in a new run, or a smaller model",
+            remedy=f"Use --set engine.memory_gib={memory / 2:.3g} or {fewer} in a new run, or a smaller model",
         ) from error
 
 

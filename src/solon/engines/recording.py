@@ -10,7 +10,7 @@ from solon.engines.base import Completion, Continuation, Engine, Sampling
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RecordedQuestion:
     """One question as the model read it; all lengths are in tokens."""
 
     role: Role
@@ -23,7 +23,7 @@ class Asked:
     completion_tokens: int
 
 
-class Recorder:
+class RecordingEngine:
     """See `solon.engines.base.Engine`; `asked` holds every question in order, `engine` can be asked unrecorded."""
 
     def __init__(self, engine: Engine) -> None:
@@ -33,7 +33,7 @@ class Recorder:
         self.dtype = engine.dtype
         self.rendering = engine.rendering
         self.choosing = engine.choosing
-        self.asked: list[Asked] = []
+        self.asked: list[RecordedQuestion] = []
 
     def generate(self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: Sampling) -> list[Completion]:
         """See `Engine.generate`."""
@@ -61,4 +61,4 @@ class Recorder:
         shared, own = self.rendering.render(prompt)
         tokens = self.count_tokens(prompt)
         alone = self.count_tokens(Prompt(prompt.turns[prompt.shared :], prompt.reply_as, prompt.opening))
-        self.asked.append(Asked(prompt.reply_as, shared, own, tokens, tokens - alone, completion_tokens))
+        self.asked.append(RecordedQuestion(prompt.reply_as, shared, own, tokens, tokens - alone, completion_tokens))

@@ -21,7 +21,7 @@ from solon.engines.templates import (
     EARLIER_TRANSCRIPT_TEMPLATE,
     THINKING_SWITCHES,
     TRANSCRIPT_TEMPLATE,
-    Frame,
+    TemplateFrame,
     applied,
     candidates,
     template_of,
@@ -186,7 +186,7 @@ class ChatRendering:
             )
         return f"{_closing_words(after, between)}{end}"
 
-    def _frame(self, asked: str, uncued: str, before: str, ending: str) -> Frame:
+    def _frame(self, asked: str, uncued: str, before: str, ending: str) -> TemplateFrame:
         """What stands between the template's cue and a reply: words go to the cue, white space to the reply.
 
         Thoughts stand there with a reasoning model. They are closed by the cue, empty, unless the model is to think.
@@ -206,10 +206,10 @@ class ChatRendering:
         thoughts = opened or next((each for each in self.tags if rest.lstrip().startswith(each.opening)), None)
         if thoughts and self._thinks:
             self.opened = opened
-            return Frame("", rest, ending)
+            return TemplateFrame("", rest, ending)
         # White space belongs to the reply's first token in most vocabularies, unless a line ends there.
         cue = rest.rstrip(" ") if rest.strip() else ""
-        return Frame(cue, rest[len(cue) :], ending)
+        return TemplateFrame(cue, rest[len(cue) :], ending)
 
     def _read_stops(self, after: str, between: str, ending: str) -> tuple[str, ...]:
         shown = ending + between if self._marks.search(after) else between

@@ -18,7 +18,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from solon.config.recipe import EngineSettings
-from solon.runs.processes import ALONE, Processes
+from solon.runs.processes import SINGLE_PROCESS, Processes
 
 CODE = 1
 ROUNDING = frozenset({"batch", "memory", "threads"})
@@ -37,7 +37,7 @@ def keyed(settings: EngineSettings) -> dict[str, object]:
     return {**given, "numbers": auto if dtype == "auto" else dtype}
 
 
-def made_with(settings: EngineSettings, processes: Processes = ALONE) -> dict[str, object]:
+def made_with(settings: EngineSettings, processes: Processes = SINGLE_PROCESS) -> dict[str, object]:
     """What moves rows by rounding alone, as it is now: settings, processor or GPU, threads, processes, libraries."""
     import torch
 

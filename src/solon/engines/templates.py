@@ -111,7 +111,7 @@ def applied(tokenizer: Any, template: str, messages: Sequence[Message], *, cue: 
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class TemplateFrame:
     """What stands around a reply beyond what a template writes itself: all are texts."""
 
     cue: str
@@ -122,7 +122,7 @@ class Frame:
     """Behind the reply's last word; the end of the turn."""
 
 
-def candidates(template: str, frame: Frame, *, thinking: bool) -> list[str]:
+def candidates(template: str, frame: TemplateFrame, *, thinking: bool) -> list[str]:
     """Templates that may write what a model is trained on, the plainest first; whoever asks tries them in order.
 
     The template as it is; the template cut behind the last turn's end; and the template for all but the last reply,
@@ -135,7 +135,7 @@ def candidates(template: str, frame: Frame, *, thinking: bool) -> list[str]:
     return [f"{switch}{each}" for each in (template, cut, _framed(body, frame))]
 
 
-def _framed(body: str, frame: Frame) -> str:
+def _framed(body: str, frame: TemplateFrame) -> str:
     cue, lead, ending = (json.dumps(text, ensure_ascii=False) for text in (frame.cue, frame.lead, frame.ending))
     # The empty expressions keep Jinja from trimming the template's own white space next to a statement.
     return (

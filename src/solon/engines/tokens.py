@@ -16,7 +16,7 @@ from typing import Any
 
 from solon.config.recipe import EngineSettings
 from solon.conversation import Conversation, Prompt, Rendering, Turn
-from solon.engines.local.batch import Row, Tokens
+from solon.engines.local.batch import DecodingRow, Tokens
 from solon.engines.local.choose import common_length
 from solon.engines.rendering import ChatRendering, mark_pattern, rendering_for, special_texts, spelled_out
 from solon.engines.templates import TRANSCRIPT_TEMPLATE, transcript_template
@@ -131,12 +131,12 @@ class PromptTokenizer:
         """Every token of the vocabulary decoded alone."""
         return [self.decode([token]) for token in range(min(vocabulary, len(self.tokenizer)))]
 
-    def rows(self, prompts: Sequence[Prompt]) -> list[Row]:
+    def rows(self, prompts: Sequence[Prompt]) -> list[DecodingRow]:
         """Tokenized prompts, cut where they share a prefix."""
         rendered = [self.rendering.render(prompt) for prompt in prompts]
         whole = self.encode([shared + own for shared, own in rendered])
         cuts = self.shared_lengths([shared for shared, _ in rendered], whole)
-        return [Row(tokens[:cut], tokens[cut:]) for tokens, cut in zip(whole, cuts, strict=True)]
+        return [DecodingRow(tokens[:cut], tokens[cut:]) for tokens, cut in zip(whole, cuts, strict=True)]
 
     def shared_lengths(self, shared: Sequence[str], whole: Sequence[Tokens]) -> list[int]:
         """How many leading tokens of each of `whole` are common to all texts that open with the same shared text."""

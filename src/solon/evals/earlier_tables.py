@@ -13,11 +13,11 @@ from typing import Any
 
 from solon.conversation import Conversation
 from solon.engines.base import Finish
-from solon.evals.grading import HARMFUL_PROMPT_MEASURES, Label, Rater
+from solon.evals.grading import HARMFUL_PROMPT_MEASURES, Grader, Label
 from solon.evals.label_accuracy import JudgedPair
 from solon.runs import Row
 from solon.runs.outcome import Outcome
-from solon.runs.rows import Kind, prompt_in, reply_in
+from solon.runs.rows import PromptKind, prompt_in, reply_in
 from solon.stats.intervals import wilson
 
 Score = Callable[[Sequence[Conversation]], Sequence[float]]
@@ -26,18 +26,18 @@ Known = tuple[Conversation, str, str]
 """A prompt, a better reply and a worse one."""
 
 
-def rate_revisions(rater: Rater, responses: Iterable[Row], revisions: Iterable[Row]) -> list[Row]:
+def rate_revisions(grader: Grader, responses: Iterable[Row], revisions: Iterable[Row]) -> list[Row]:
     """Labels of revision 0 (the assistant's reply to a red-team prompt) and of every revision after it.
 
     Only texts that passed their stage's checks are rated; what failed is no reply, and `n` says how many are left.
     """
-    first = ({**row, "step": 0} for row in responses if row["kind"] == Kind.RED_TEAM)
+    first = ({**row, "step": 0} for row in responses if row["kind"] == PromptKind.RED_TEAM)
     return [
         {
             "of": "revision",
             "row_id": row["row_id"],
             "step": int(row["step"]),
-            "labels": sorted(rater.rate(prompt_in(row), reply_in(row))),
+            "labels": sorted(grader.rate(prompt_in(row), reply_in(row))),
         }
         for row in chain(first, revisions)
         if row["outcome"] == Outcome.OK
@@ -58,15 +58,15 @@ def revision_facts(ratings: Iterable[Row]) -> dict[str, Any]:
     }
 
 
-def rate_pairs(rater: Rater, feedback: Iterable[Row]) -> list[Row]:
+def rate_pairs(grader: Grader, feedback: Iterable[Row]) -> list[Row]:
     """Labels of both replies of every pair that has a label; a pair without one has nothing to be right about."""
     return [
         {
             "of": "pair",
             "row_id": row["row_id"],
             "pair": row["pair"],
-            "a": sorted(rater.rate(prompt_in(row), row["response_a"])),
-            "b": sorted(rater.rate(prompt_in(row), row["response_b"])),
+            "a": sorted(grader.rate(prompt_in(row), row["response_a"])),
+            "b": sorted(grader.rate(prompt_in(row), row["response_b"])),
         }
         for row in feedback
         if row["p_a"] is not None
@@ -104,8 +104,12 @@ def preference_facts(
     """
     orders = {
         "labelled_pairs": _labelled(feedback, ratings),
-        Kind.HELD_OUT_HARMFUL.value: _answered(answers, Kind.HELD_OUT_HARMFUL, Label.HARMFUL, worse_has_it=True),
-        Kind.HELD_OUT_BENIGN.value: _answered(answers, Kind.HELD_OUT_BENIGN, Label.HELPFUL, worse_has_it=False),
+        PromptKind.HELD_OUT_HARMFUL.value: _answered(
+            answers, PromptKind.HELD_OUT_HARMFUL, Label.HARMFUL, worse_has_it=True
+        ),
+        PromptKind.HELD_OUT_BENIGN.value: _answered(
+            answers, PromptKind.HELD_OUT_BENIGN, Label.HELPFUL, worse_has_it=False
+        ),
     }
     return {name: _accuracy(score, known) for name, known in orders.items() if known}
 
@@ -121,7 +125,7 @@ def _labelled(feedback: Sequence[Row], ratings: Sequence[Row]) -> list[Known]:
     return known
 
 
-def _answered(answers: Sequence[Row], kind: Kind, label: Label, *, worse_has_it: bool) -> list[Known]:
+def _answered(answers: Sequence[Row], kind: PromptKind, label: Label, *, worse_has_it: bool) -> list[Known]:
     by_prompt: dict[str, list[Row]] = {}
     for row in answers:
         if row["kind"] == kind and row["finish"] != Finish.ERROR:

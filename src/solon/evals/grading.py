@@ -39,7 +39,7 @@ RATINGS = "ratings.jsonl"
 """The file beside the measured rows in which the labels of revisions and pairs stand, for the report."""
 
 
-class Rater(Protocol):
+class Grader(Protocol):
     """Says what a reply is, in the words of `Label`."""
 
     def rate(self, conversation: Conversation, reply: str) -> frozenset[str]:

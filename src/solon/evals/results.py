@@ -80,21 +80,21 @@ def results(run: RunDirectory) -> dict[str, Any]:
     measure), `groups` (by model, then by what the prompt is about: the share of harmful replies), `label_quality` (AI
     labels by themselves, `solon.feedback.label_quality`), `labels` (AI labels against the known order),
     `preference_model`, `reinforcement` (algorithm, steps, why it stopped early, signs of over-training; of the last
-    round), `snapshots` (of the policy: measures by step, signs of over-training) and `fitness` (of the critic and the
-    judge on questions with known answers), and `remarks` where something was edited or is damaged. A run of several
+    round), `snapshots` (of the policy: measures by step, signs of over-training) and `judge_check` (of the critic and
+    the judge on questions with known answers), and `remarks` where something was edited or is damaged. A run of several
     rounds has `rounds`: for each what was labelled and learnt in it.
     """
     stages: dict[str, Any] = {}
     models: Mapping[str, Any] = {}
     further: dict[str, Any] = {}
-    fitness: dict[str, Any] = {}
+    judge_check: dict[str, Any] = {}
     policies = policies_of(run.recipe)
     scorers = {in_round(PREFERENCE_MODEL, number) for number in range(1, run.recipe.rounds + 1)}
     artefacts = {artefact.name: artefact for artefact in run.artefacts()}
     for artefact in artefacts.values():
         name, manifest, facts = artefact.name, artefact.manifest, artefact.facts
         stages[name] = {"seconds": manifest.seconds, "rows": manifest.rows, "outcomes": dict(manifest.outcomes)}
-        fitness |= facts.get("fitness") or {}
+        judge_check |= facts.get("judge_check") or {}
         if name == AI_FEEDBACK and facts.get("quality"):
             further["label_quality"] = facts["quality"]
         if name == AI_FEEDBACK and facts.get("undecided_because"):
@@ -111,8 +111,8 @@ def results(run: RunDirectory) -> dict[str, Any]:
             further |= {"labels": {**further.get("labels", {}), **facts["labels"]}} if facts.get("labels") else {}
             if facts.get("preference_model"):
                 further["preference_model"] = {**further.get("preference_model", {}), **facts["preference_model"]}
-    if fitness:
-        further["fitness"] = fitness
+    if judge_check:
+        further["judge_check"] = judge_check
     if remarks := run.remarks():
         further["remarks"] = remarks
     if run.recipe.rounds > 1:

@@ -95,7 +95,7 @@ tokenizer("\\n\\nHuman: " + messages[0]["content"] + "\\n\\nAssistant:", return_
 
 def _usage(run: RunDirectory, artefact: Artefact, adapter: bool) -> str:
     """How to have the model reply with transformers alone, by the drawing that it was measured with."""
-    drawing = run.recipe.measure.drawing
+    drawing = run.recipe.measure.sampling
     sampled = f"do_sample=True, temperature={drawing.temperature}, top_p={drawing.top_p}, top_k=0"
     imports, loading = "", "model = AutoModelForCausalLM.from_pretrained(folder)"
     if adapter:
@@ -184,7 +184,18 @@ def _models_and_files(artefact: Artefact, stages: Sequence[str]) -> list[tuple[s
     """The hashes in a stage's key that are no other stage's: of models by their part, of files by their name."""
     key = artefact.manifest.key
     files: Mapping[str, object] = key.get("files", {})
-    own = {"settings", "seed", "engine", "code", "fitness", "files", "held_out", "reserved", "constitution", *stages}
+    own = {
+        "settings",
+        "seed",
+        "engine",
+        "code",
+        "judge_check",
+        "files",
+        "held_out",
+        "reserved",
+        "constitution",
+        *stages,
+    }
     return [*files.items(), *((name, value) for name, value in key.items() if name not in own)]
 
 
@@ -207,8 +218,8 @@ def _measures(run: RunDirectory, model: str) -> str:
         *(f"| {_code(name)} | " + " | ".join(_share(figures.get(label)) for label in labels) + " |"
           for name, figures in models.items()),
     ]  # fmt: skip
-    rater = run.recipe.measure.rater.value
-    told = f"Replies to held-out prompts, per cent with 95 % intervals and number of replies; rater: {rater}."
+    grader = run.recipe.measure.grader.value
+    told = f"Replies to held-out prompts, per cent with 95 % intervals and number of replies; grader: {grader}."
     return "## Measures\n\n" + told + "\n\n" + "\n".join(lines)
 
 

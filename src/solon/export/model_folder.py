@@ -21,7 +21,7 @@ ADAPTER = "adapter"
 CARD = "README.md"
 
 
-class Weights(StrEnum):
+class ExportedWeights(StrEnum):
     """Which weights are handed on."""
 
     MERGED = "merged"
@@ -30,7 +30,7 @@ class Weights(StrEnum):
     """The LoRA adapter alone."""
 
 
-def export_model(run: RunDirectory, model: str, weights: Weights, folder: Path) -> Path:
+def export_model(run: RunDirectory, model: str, weights: ExportedWeights, folder: Path) -> Path:
     """Write the model of a stage into a new folder in the hub's layout; returns it.
 
     `model` is `sl-cai`, `rl-cai`, of a later round `rl-cai-2`, or `rlhf`.
@@ -39,13 +39,13 @@ def export_model(run: RunDirectory, model: str, weights: Weights, folder: Path) 
     """
     artefact = _trained(run, model)
     with assembling(folder) as part:
-        if weights is Weights.ADAPTER:
+        if weights is ExportedWeights.ADAPTER:
             _copy_adapter(run, artefact, part)
         else:
             shutil.copytree(artefact.model, part, dirs_exist_ok=True, ignore=shutil.ignore_patterns(ADAPTER))
         shutil.copyfile(run.path / "constitution.yaml", part / "constitution.yaml")
         (part / CARD).write_text(
-            card(run, artefact, adapter=weights is Weights.ADAPTER), encoding="utf-8", newline="\n"
+            card(run, artefact, adapter=weights is ExportedWeights.ADAPTER), encoding="utf-8", newline="\n"
         )
     return folder
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from solon.config.recipe import Drawing
+from solon.config.recipe import SamplingParams
 from solon.conversation import Prompt
 from solon.engines.base import Completion, Engine, Finish, Sampling
 
@@ -17,7 +17,7 @@ NO_ROOM = Completion("", Finish.LENGTH)
 
 
 def ask(
-    engine: Engine, prompts: Sequence[Prompt], seeds: Sequence[int], drawing: Drawing, stops: Sequence[str] = ()
+    engine: Engine, prompts: Sequence[Prompt], seeds: Sequence[int], drawing: SamplingParams, stops: Sequence[str] = ()
 ) -> list[Completion]:
     """One completion per prompt, in order, each drawn from its own seed; `stops` end it besides the rendering's own."""
     stop = (*engine.rendering.stops(), *stops)

@@ -37,14 +37,14 @@ Thought = tuple[ReasonedExample, PreferencePrinciple]
 """A worked comparison with its reasoning, and its own principle."""
 
 
-class Order(StrEnum):
+class ShownOrder(StrEnum):
     """Which reply stands under (A)."""
 
     AB = "ab"
     BA = "ba"
 
 
-class Why(StrEnum):
+class UndecidedReason(StrEnum):
     """Why a pair has no label."""
 
     FAILED = "a reply failed"
@@ -79,7 +79,7 @@ class Ask(NamedTuple):
     """One question to a judge: its place in the batch, its order, its axis, and which sample of reasoning it is."""
 
     number: int
-    order: Order
+    order: ShownOrder
     axis: int
     sample: int
 
@@ -109,7 +109,7 @@ def draws(axes: Sequence[Axis], seed: int, *key: object) -> tuple[Drawn, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Questionnaire:
+class ComparisonPlan:
     """All that decides what a judge is asked about a pair."""
 
     settings: FeedbackSettings
@@ -119,7 +119,7 @@ class Questionnaire:
     reasoned: tuple[Thought, ...] | None
 
     @classmethod
-    def of(cls, settings: FeedbackSettings, constitution: Constitution, seed: int) -> Questionnaire:
+    def of(cls, settings: FeedbackSettings, constitution: Constitution, seed: int) -> ComparisonPlan:
         """Raises RecipeError when the constitution has too few worked examples, or lacks an axis."""
         return cls(
             settings,
@@ -152,9 +152,9 @@ class Questionnaire:
         sample = () if asked.sample == 0 else (asked.sample,)
         return seed_for(self.seed, what, *pair_key(pair), asked.order, *axis, *sample, *more)
 
-    def _prompt(self, pair: Row, principle: PreferencePrinciple, order: Order) -> Prompt:
+    def _prompt(self, pair: Row, principle: PreferencePrinciple, order: ShownOrder) -> Prompt:
         replies = (pair["response_a"], pair["response_b"])
-        first, second = replies if order is Order.AB else replies[::-1]
+        first, second = replies if order is ShownOrder.AB else replies[::-1]
         if self.reasoned is not None:
             return prompts.reasoning(prompt_in(pair), principle, first, second, self.reasoned)
         return prompts.comparison(prompt_in(pair), principle, first, second, self.variants[self.variant(pair)])
@@ -230,15 +230,15 @@ def variant_of(seed: int, pair: Row, count: int) -> int:
     return int(uniform_for(seed, "prefix variant", *pair_key(pair)) * count)
 
 
-def orders(setting: OptionOrder, seed: int, *key: object) -> tuple[Order, ...]:
+def orders(setting: OptionOrder, seed: int, *key: object) -> tuple[ShownOrder, ...]:
     """The orders in which a pair is shown: both, or one drawn for its key."""
     if setting is OptionOrder.BOTH:
-        return (Order.AB, Order.BA)
-    return (Order.AB,) if uniform_for(seed, "option order", *key) < 0.5 else (Order.BA,)
+        return (ShownOrder.AB, ShownOrder.BA)
+    return (ShownOrder.AB,) if uniform_for(seed, "option order", *key) < 0.5 else (ShownOrder.BA,)
 
 
-def why_not_asked(pair: Row) -> Why | None:
+def why_not_asked(pair: Row) -> UndecidedReason | None:
     """Why a pair is not put to the judge, if so."""
     if pair["outcome"] != Outcome.OK:
-        return Why.FAILED
-    return Why.IDENTICAL if pair["response_a"] == pair["response_b"] else None
+        return UndecidedReason.FAILED
+    return UndecidedReason.IDENTICAL if pair["response_a"] == pair["response_b"] else None

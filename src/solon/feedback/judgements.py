@@ -18,7 +18,7 @@ from solon import prompts
 from solon.conversation import Prompt
 from solon.engines.base import Choosing, Engine
 from solon.feedback.averaging import log_odds_of_mean, sigmoid, votes_log_odds
-from solon.feedback.comparison_questions import Ask, Drawn, Order, Questionnaire, Why, why_not_asked
+from solon.feedback.comparison_questions import Ask, ComparisonPlan, Drawn, ShownOrder, UndecidedReason, why_not_asked
 from solon.feedback.letters import (
     Read,
     Reasoned,
@@ -35,7 +35,7 @@ from solon.runs import Row
 from solon.runs.rows import STRING
 
 T = TypeVar("T")
-Answer = Read | Votes | Why
+Answer = Read | Votes | UndecidedReason
 STRINGS = pa.list_(STRING)
 JUDGEMENT = pa.struct(
     [
@@ -72,15 +72,15 @@ class Judge:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class OrderResult:
     """What one order of one pair on one axis came to: log-odds that reply A is better, or why there are none."""
 
     log_odds: float | None
-    why: Why | None = None
+    why: UndecidedReason | None = None
     votes: Votes | None = None
 
 
-def judge_pairs(pairs: Sequence[Row], questionnaire: Questionnaire, judge: Judge) -> list[Row]:
+def judge_pairs(pairs: Sequence[Row], questionnaire: ComparisonPlan, judge: Judge) -> list[Row]:
     """One row for each pair with its `judgements`, one for each axis; all questions go to the engine together."""
     questions: dict[Ask, Prompt] = {}
     for number, pair in enumerate(pairs):
@@ -91,7 +91,7 @@ def judge_pairs(pairs: Sequence[Row], questionnaire: Questionnaire, judge: Judge
         reasoned = think(judge.engine, questions, seeds, questionnaire.settings.reasoning)
         questions = {key: prompts.verdict(prompt, reasoned[key].text) for key, prompt in questions.items()}
     answers = _answers(pairs, questions, questionnaire, judge)
-    answers |= {key: Why.UNREASONED for key, each in reasoned.items() if not each.text}
+    answers |= {key: UndecidedReason.UNREASONED for key, each in reasoned.items() if not each.text}
     rows: list[Row] = []
     for number, pair in enumerate(pairs):
         judgements = []
@@ -99,9 +99,9 @@ def judge_pairs(pairs: Sequence[Row], questionnaire: Questionnaire, judge: Judge
             of = (number, axis, questionnaire.settings.samples)
             written = _of(reasoned, *of)
             judgements.append(
-                _judgement(pair, drawn, judge, _of(answers, *of), questionnaire.settings.least_letter_mass)
-                | {f"reasoning_{order.value}": [each.text for each in written[order]] or None for order in Order}
-                | {f"thinking_{order.value}": _thinking(written[order]) for order in Order}
+                _judgement(pair, drawn, judge, _of(answers, *of), questionnaire.settings.min_letter_mass)
+                | {f"reasoning_{order.value}": [each.text for each in written[order]] or None for order in ShownOrder}
+                | {f"thinking_{order.value}": _thinking(written[order]) for order in ShownOrder}
             )
         rows.append({"judgements": judgements})
     return rows
@@ -114,7 +114,7 @@ def _thinking(written: Sequence[Reasoned]) -> list[str] | None:
 
 
 def _answers(
-    pairs: Sequence[Row], questions: Mapping[Ask, Prompt], questionnaire: Questionnaire, judge: Judge
+    pairs: Sequence[Row], questions: Mapping[Ask, Prompt], questionnaire: ComparisonPlan, judge: Judge
 ) -> dict[Ask, Answer]:
     if judge.engine.choosing is Choosing.LOGPROBS:
         return dict(read_letters(judge.engine, questions, judge.form))
@@ -128,16 +128,16 @@ def _answers(
     return dict(count_votes(judge.engine, questions, seeds))
 
 
-def _of(found: Mapping[Ask, T], number: int, axis: int, samples: int) -> dict[Order, list[T]]:
+def _of(found: Mapping[Ask, T], number: int, axis: int, samples: int) -> dict[ShownOrder, list[T]]:
     """What was found for one pair on one axis: by order, in the order of the samples."""
     return {
         order: [found[key] for sample in range(samples) if (key := Ask(number, order, axis, sample)) in found]
-        for order in Order
+        for order in ShownOrder
     }
 
 
 def _judgement(
-    pair: Row, drawn: Drawn, judge: Judge, answers: Mapping[Order, Sequence[Answer]], least_mass: float
+    pair: Row, drawn: Drawn, judge: Judge, answers: Mapping[ShownOrder, Sequence[Answer]], least_mass: float
 ) -> Row:
     """What a judge says of a pair on one axis; an order that was not asked or not answered has no log-odds."""
     told = {order: _told(order, given, least_mass) for order, given in answers.items() if given}
@@ -159,22 +159,22 @@ def _judgement(
     return row
 
 
-def _told(order: Order, answers: Sequence[Answer], least_mass: float) -> Told:
+def _told(order: ShownOrder, answers: Sequence[Answer], least_mass: float) -> OrderResult:
     """One order's answers as one; samples without a usable letter do not count, and the first says why none does."""
     votes = [answer for answer in answers if isinstance(answer, Votes)]
     if votes:
         pooled = Votes(sum(each.first for each in votes), sum(each.votes for each in votes))
-        return Told(seen_from_a(order, votes_log_odds(*pooled)), votes=pooled)
+        return OrderResult(seen_from_a(order, votes_log_odds(*pooled)), votes=pooled)
     usable: list[float] = []
-    whys: list[Why] = []
+    whys: list[UndecidedReason] = []
     for answer in answers:
-        found = answer if isinstance(answer, Why | Votes) else _log_odds(order, answer, least_mass)
+        found = answer if isinstance(answer, UndecidedReason | Votes) else _log_odds(order, answer, least_mass)
         if isinstance(found, float):
             usable.append(found)
-        elif isinstance(found, Why):
+        elif isinstance(found, UndecidedReason):
             whys.append(found)
-    return Told(log_odds_of_mean(usable)) if usable else Told(None, whys[0])
+    return OrderResult(log_odds_of_mean(usable)) if usable else OrderResult(None, whys[0])
 
 
-def _log_odds(order: Order, read: Read, least_mass: float) -> float | Why:
-    return Why.LETTERLESS if read.mass < least_mass else log_odds(order, *read)
+def _log_odds(order: ShownOrder, read: Read, least_mass: float) -> float | UndecidedReason:
+    return UndecidedReason.LETTERLESS if read.mass < least_mass else log_odds(order, *read)

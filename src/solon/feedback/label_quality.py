@@ -88,9 +88,9 @@ def label_quality(rows: Sequence[Row], constitution: Constitution) -> dict[str, 
     }
 
 
-def told(facts: Mapping[str, Any]) -> list[str]:
+def summary(facts: Mapping[str, Any]) -> list[str]:
     """The labels in a sentence or two, for a person who watches the run."""
-    judge, quality = (facts.get("fitness") or {}).get("judge"), facts.get("quality") or {}
+    judge, quality = (facts.get("judge_check") or {}).get("judge"), facts.get("quality") or {}
     lines = [f"The judge was right on {_percent(judge)} of {judge['n']} {judge['what']}."] if judge else []
     parts = [
         f"{words} in {_percent(quality[name])}"

@@ -13,7 +13,7 @@ import pyarrow as pa
 from solon.digest import uniform_for
 from solon.errors import StageError
 from solon.feedback.averaging import clamped, log_odds_of_mean, mean_probability
-from solon.feedback.comparison_questions import Order, Questionnaire, pair_key
+from solon.feedback.comparison_questions import ComparisonPlan, ShownOrder, pair_key
 from solon.runs import Row
 from solon.runs.outcome import Outcome
 from solon.runs.rows import STRING, assistant_turn
@@ -30,7 +30,7 @@ AXIS_LABEL = pa.struct(
 )
 
 
-def label_of(pair: Row, by_judge: Sequence[Sequence[Row]], questionnaire: Questionnaire) -> Row:
+def label_of(pair: Row, by_judge: Sequence[Sequence[Row]], questionnaire: ComparisonPlan) -> Row:
     """The row of a pair: its label, the label of each axis, and every judgement behind them, judge by judge."""
     bounds = questionnaire.settings.bounds
     axes: list[Row] = []
@@ -58,7 +58,7 @@ def label_of(pair: Row, by_judge: Sequence[Sequence[Row]], questionnaire: Questi
         "response_b": pair["response_b"],
         "p_a": None if p is None else clamped(p, bounds),
         "p_a_unclamped": p,
-        **{f"log_odds_{order.value}": _order_log_odds(by_judge, weights, order) for order in Order},
+        **{f"log_odds_{order.value}": _order_log_odds(by_judge, weights, order) for order in ShownOrder},
         "principle_id": joined(axis["principle_id"] for axis in axes),
         "judge": joined(judgements[0]["judge"] for judgements in by_judge),
         "axes": axes,
@@ -69,7 +69,7 @@ def label_of(pair: Row, by_judge: Sequence[Sequence[Row]], questionnaire: Questi
     }
 
 
-def _order_log_odds(by_judge: Sequence[Sequence[Row]], weights: Sequence[float], order: Order) -> float | None:
+def _order_log_odds(by_judge: Sequence[Sequence[Row]], weights: Sequence[float], order: ShownOrder) -> float | None:
     """What one order alone says of a pair, over judges and axes; None when one of them lacks it."""
     found = [each.get(f"log_odds_{order.value}") for judgements in by_judge for each in judgements]
     told = [value for value in found if value is not None]

@@ -14,21 +14,21 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 from solon import prompts
-from solon.config.recipe import Drawing
+from solon.config.recipe import SamplingParams
 from solon.conversation import LABELS, Prompt, Role, Turn
 from solon.digest import seed_for
 from solon.engines.base import Choosing, Completion, Continuation, Engine, Finish
 from solon.errors import StageError
 from solon.feedback.ask import ask, has_room
 from solon.feedback.averaging import votes_log_odds
-from solon.feedback.comparison_questions import Order, Why
+from solon.feedback.comparison_questions import ShownOrder, UndecidedReason
 from solon.prompts import LetterForm
 
 VOTE_TOKENS = 8
 """What a written letter may take, with brackets and an end."""
 VOTES = 8
 """Votes on a question where no recipe says how many."""
-_AT_VOTE = Drawing(max_tokens=VOTE_TOKENS, temperature=1.0, top_p=1.0)
+_AT_VOTE = SamplingParams(max_tokens=VOTE_TOKENS, temperature=1.0, top_p=1.0)
 """At temperature 1, where the share of votes estimates the letter's probability."""
 _ALONE = re.compile(r"\(?([AB])(?:\)|[.:]|\)[.:])?")
 _ANSWERED = re.compile(rf"(?:\A|\n\s*){LABELS[Role.ANSWER]}\b[^\n]*\s*\Z")
@@ -100,25 +100,25 @@ def _told(found: Continuation) -> str:
     return f"{first} and {second} tokens{'' if found.clean else ', merged with the end of the question'}"
 
 
-def read_letters(engine: Engine, questions: Mapping[K, Prompt], form: LetterForm) -> dict[K, Read | Why]:
+def read_letters(engine: Engine, questions: Mapping[K, Prompt], form: LetterForm) -> dict[K, Read | UndecidedReason]:
     """The letters' log-probabilities after each question, or why there are none; one call of the engine for all."""
     fitting = {key: prompt for key, prompt in questions.items() if has_room(engine, prompt, 1)}
-    answers: dict[K, Read | Why] = dict.fromkeys(questions, Why.NO_ROOM)
+    answers: dict[K, Read | UndecidedReason] = dict.fromkeys(questions, UndecidedReason.NO_ROOM)
     if fitting:
         asked = [prompts.in_form(prompt, form) for prompt in fitting.values()]
         letters = engine.choose(asked, prompts.letter_options(form, engine.rendering))
         for key, pair in zip(fitting, letters, strict=True):
-            answers[key] = Read(*pair) if all(map(math.isfinite, pair)) else Why.NOT_TOLD
+            answers[key] = Read(*pair) if all(map(math.isfinite, pair)) else UndecidedReason.NOT_TOLD
     return answers
 
 
 def count_votes(
     engine: Engine, questions: Mapping[K, Prompt], seeds: Mapping[K, Sequence[int]]
-) -> dict[K, Votes | Why]:
+) -> dict[K, Votes | UndecidedReason]:
     """What the texts drawn after each question vote for, one text for each of its seeds; one call for all."""
     drawn = [(key, seed) for key in questions for seed in seeds[key]]
     asked = {key: prompts.in_form(prompt, LetterForm.WITH_BRACKET) for key, prompt in questions.items()}
-    told = {key: Why.NO_ROOM for key, prompt in asked.items() if not has_room(engine, prompt, VOTE_TOKENS)}
+    told = {key: UndecidedReason.NO_ROOM for key, prompt in asked.items() if not has_room(engine, prompt, VOTE_TOKENS)}
     named: dict[K, list[str]] = {key: [] for key in questions}
     for (key, _), text in zip(
         drawn, ask(engine, [asked[key] for key, _ in drawn], [seed for _, seed in drawn], _AT_VOTE), strict=True
@@ -126,7 +126,7 @@ def count_votes(
         letter = None if text.finish is Finish.ERROR else letter_in(text.text)
         named[key] += [letter] if letter else []
     return {
-        key: told.get(key) or (Votes(letters.count("A"), len(letters)) if letters else Why.NO_VOTE)
+        key: told.get(key) or (Votes(letters.count("A"), len(letters)) if letters else UndecidedReason.NO_VOTE)
         for key, letters in named.items()
     }
 
@@ -144,7 +144,9 @@ def letter_in(text: str) -> str | None:
     return opens[1] if opens and opens[1] in prompts.LETTERS and len(set(named)) == 1 else None
 
 
-def think(engine: Engine, questions: Mapping[K, Prompt], seeds: Mapping[K, int], drawing: Drawing) -> dict[K, Reasoned]:
+def think(
+    engine: Engine, questions: Mapping[K, Prompt], seeds: Mapping[K, int], drawing: SamplingParams
+) -> dict[K, Reasoned]:
     """What the judge writes before its letter, per question; empty where it wrote nothing or did not come to an end."""
     written = ask(engine, list(questions.values()), [seeds[key] for key in questions], drawing)
     return {
@@ -165,38 +167,38 @@ def reasoning_in(completion: Completion) -> str:
 
 
 def ask_letters(
-    engine: Engine, questions: Mapping[tuple[int, Order], Prompt], seed: int = 0
-) -> dict[tuple[int, Order], float | Why]:
+    engine: Engine, questions: Mapping[tuple[int, ShownOrder], Prompt], seed: int = 0
+) -> dict[tuple[int, ShownOrder], float | UndecidedReason]:
     """Per question the log-odds that reply A is better, or why there is none; one call of the engine for all.
 
     For measures beside the run: the letter's form is found anew, and where the engine tells no log-probabilities each
     question is answered `VOTES` times, by seeds that hang on its words.
     """
-    answers: dict[tuple[int, Order], float | Why] = {}
+    answers: dict[tuple[int, ShownOrder], float | UndecidedReason] = {}
     if engine.choosing is Choosing.VOTES:
         texts = {key: "".join(engine.rendering.render(prompt)) for key, prompt in questions.items()}
         seeds = {key: [seed_for(seed, "vote", text, number) for number in range(VOTES)] for key, text in texts.items()}
         for key, votes in count_votes(engine, questions, seeds).items():
-            answers[key] = votes if isinstance(votes, Why) else seen_from_a(key[1], votes_log_odds(*votes))
+            answers[key] = votes if isinstance(votes, UndecidedReason) else seen_from_a(key[1], votes_log_odds(*votes))
         return answers
     form = letter_form(engine, next(iter(questions.values()), None))
     for key, read in read_letters(engine, questions, form).items():
-        answers[key] = read if isinstance(read, Why) else log_odds(key[1], *read)
+        answers[key] = read if isinstance(read, UndecidedReason) else log_odds(key[1], *read)
     return answers
 
 
-def log_odds(order: Order, first: float, second: float) -> float | Why:
+def log_odds(order: ShownOrder, first: float, second: float) -> float | UndecidedReason:
     """Log-odds that reply A is better, from the log-probabilities of the letters (A) and (B) in one order.
 
     Normalising over the two letters leaves their difference as it is: log p/(1-p) = log P(letter A) - log P(letter B).
     """
     if not (math.isfinite(first) and math.isfinite(second)):
-        return Why.NOT_TOLD
+        return UndecidedReason.NOT_TOLD
     if first == second:
-        return Why.TIE
-    return float(first - second if order is Order.AB else second - first)
+        return UndecidedReason.TIE
+    return float(first - second if order is ShownOrder.AB else second - first)
 
 
-def seen_from_a(order: Order, letter_a: float) -> float:
+def seen_from_a(order: ShownOrder, letter_a: float) -> float:
     """Log-odds that reply A is better, from those of the letter A in one order."""
-    return letter_a if order is Order.AB else -letter_a
+    return letter_a if order is ShownOrder.AB else -letter_a

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AdapterSettings",
-    "Kind",
+    "ModelHead",
     "adapter_settings",
     "load_config",
     "load_generation_config",
@@ -56,7 +56,7 @@ _SPARE = 1 << 24
 """Elements that a model may have beyond its files: a new head, tables of positions."""
 
 
-class Kind(StrEnum):
+class ModelHead(StrEnum):
     """What is to be made of a folder's weights."""
 
     LANGUAGE_MODEL = "AutoModelForCausalLM"
@@ -97,7 +97,7 @@ def load_generation_config(folder: Path) -> GenerationConfig | None:
 
 
 def load_model(
-    kind: Kind,
+    kind: ModelHead,
     folder: Path,
     *,
     dtype: torch.dtype | str,

@@ -17,12 +17,12 @@ from typing import Any
 import yaml
 
 from solon.config.builtin import constitution_path
-from solon.config.experiment import Experiment, LabelledBy, Measured, Trial
+from solon.config.experiment import AblationMeasure, Experiment, LabelledBy, Trial
 from solon.errors import RunError
 from solon.evals import earlier_tables
 from solon.evals.results import CRITIQUE_REVISION, MEASURE, PREFERENCE_MODEL, RESPONSES, SL_CAI
 from solon.pipeline.extra_stages import finished, measure_preferences, measure_supervised
-from solon.pipeline.order import Planted, advance, rater_of
+from solon.pipeline.order import LabelOverride, advance, grader_of
 from solon.pipeline.preflight import preflight
 from solon.runs import RunDirectory
 from solon.runs.files import write_atomically
@@ -32,10 +32,10 @@ from solon.testbed.oracle_labels import NAME, oracle_labels
 
 EXPERIMENT, FIGURES = "ablation.yaml", "ablation.json"
 LAST_STAGE = {
-    Measured.REVISIONS: CRITIQUE_REVISION,
-    Measured.SL_CAI: SL_CAI,
-    Measured.PREFERENCE_MODEL: PREFERENCE_MODEL,
-    Measured.MODELS: MEASURE,
+    AblationMeasure.REVISIONS: CRITIQUE_REVISION,
+    AblationMeasure.SL_CAI: SL_CAI,
+    AblationMeasure.PREFERENCE_MODEL: PREFERENCE_MODEL,
+    AblationMeasure.MODELS: MEASURE,
 }
 
 
@@ -58,7 +58,7 @@ def ablate(experiment: Experiment, trials: Sequence[Trial], folder: Path, displa
         with run.lock():
             shown = _OfVariant(display, trial.folder)
             by_oracle = trial.variant.labelled_by is LabelledBy.ORACLE
-            planted = Planted(NAME, oracle_labels) if by_oracle else None
+            planted = LabelOverride(NAME, oracle_labels) if by_oracle else None
             advance(run, shown, LAST_STAGE[experiment.measure], planted)
             figures.setdefault(trial.variant.name, []).append(_measured(run, experiment.measure, shown))
         alike.append(path)
@@ -126,19 +126,19 @@ class _OfVariant:
         self.shown.stage_kept(number, f"{self.variant}: {name}", total_stages, rows)
 
 
-def _measured(run: RunDirectory, measured: Measured, display: Display) -> dict[str, Any]:
-    if measured is Measured.MODELS:
+def _measured(run: RunDirectory, measured: AblationMeasure, display: Display) -> dict[str, Any]:
+    if measured is AblationMeasure.MODELS:
         models: dict[str, Any] = finished(run, MEASURE).facts["models"]
         return models
-    if measured is not Measured.REVISIONS:
-        supervised = measured is Measured.SL_CAI
+    if measured is not AblationMeasure.REVISIONS:
+        supervised = measured is AblationMeasure.SL_CAI
         taken = measure_supervised(run, display) if supervised else measure_preferences(run, display)
         facts: dict[str, Any] = taken.facts["models"][SL_CAI] if supervised else taken.facts["order"]
         return facts
-    rater = rater_of(run.recipe)
-    assert rater is not None, "recipes without a rater are refused before anything runs"
+    grader = grader_of(run.recipe)
+    assert grader is not None, "recipes without a rater are refused before anything runs"
     replies, revisions = (finished(run, name).stream() for name in (RESPONSES, CRITIQUE_REVISION))
-    return earlier_tables.revision_facts(earlier_tables.rate_revisions(rater, replies, revisions))
+    return earlier_tables.revision_facts(earlier_tables.rate_revisions(grader, replies, revisions))
 
 
 def _claim(folder: Path, experiment: Experiment) -> None:

@@ -7,7 +7,7 @@ what differs is who taught. There is no constitution at work, and no labelled pa
 
 from __future__ import annotations
 
-from solon.config.recipe import Algorithm, Memory, Method, Recipe
+from solon.config.recipe import Algorithm, Method, NetworkSharing, Recipe
 from solon.errors import RecipeError
 
 
@@ -16,11 +16,11 @@ def refuse_unteachable(recipe: Recipe) -> None:
     if recipe.method is not Method.RLHF:
         return
     people = recipe.preference
-    if not (people.human or people.human_harmlessness) or not people.human_weight:
+    if not (people.human_helpfulness or people.human_harmlessness) or not people.human_weight:
         raise RecipeError(
             "method rlhf learns from human comparisons, and there are none",
-            place="preference.human",
-            remedy="Use --set preference.human=FILE, and a preference.human_weight above 0",
+            place="preference.human_helpfulness",
+            remedy="Use --set preference.human_helpfulness=FILE, and a preference.human_weight above 0",
         )
     if recipe.rl.algorithm is Algorithm.DPO:
         raise RecipeError(
@@ -28,11 +28,11 @@ def refuse_unteachable(recipe: Recipe) -> None:
             place="rl.algorithm",
             remedy="Use --set rl.algorithm=ppo or --set rl.algorithm=rloo",
         )
-    if recipe.rl.memory is Memory.SHARED:
+    if recipe.rl.networks is NetworkSharing.SHARED:
         raise RecipeError(
             "a shared backbone carries the adapters of SL-CAI, and method rlhf trains none",
-            place="rl.memory",
-            remedy="Use --set rl.memory=full",
+            place="rl.networks",
+            remedy="Use --set rl.networks=full",
         )
     if recipe.rounds > 1:
         raise RecipeError(

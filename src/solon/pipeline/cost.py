@@ -28,7 +28,7 @@ from solon.evals.results import (
     policies_of,
     stages_of,
 )
-from solon.runs.rows import HELD_OUT_KINDS, TRAINING_KINDS, Kind
+from solon.runs.rows import HELD_OUT_KINDS, TRAINING_KINDS, PromptKind
 
 GIVEN = 2
 """Models that are measured and not trained: pretrained and assistant."""
@@ -101,10 +101,10 @@ class Learning:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class CostInputs:
     """All that the arithmetic needs to know beside the recipe."""
 
-    sizes: Mapping[Kind, Size]
+    sizes: Mapping[PromptKind, Size]
     beside: Mapping[Role, int]
     """The most that a question holds beside its prompt (`solon.pipeline.token_budget.tokens_beside`)."""
     seen: Mapping[Role, Seen]
@@ -115,7 +115,7 @@ class Measured:
     human_comparisons: int
 
 
-def calls_of(recipe: Recipe, measured: Measured) -> list[Calls]:
+def calls_of(recipe: Recipe, measured: CostInputs) -> list[Calls]:
     """Every kind of call of a whole run, in the order of the stages."""
     red, helpful = (measured.sizes[kind] for kind in TRAINING_KINDS)
     held_out = [measured.sizes[kind] for kind in HELD_OUT_KINDS]
@@ -131,19 +131,19 @@ def calls_of(recipe: Recipe, measured: Measured) -> list[Calls]:
     measured_models = GIVEN + len(policies_of(recipe)) + (recipe.method is Method.CAI)
     count = _Counter(recipe, measured)
     every = [
-        count.replies(RESPONSES, "replies to red-team prompts", red, 1, replies.drawing.max_tokens),
+        count.replies(RESPONSES, "replies to red-team prompts", red, 1, replies.sampling.max_tokens),
         count.replies(
-            RESPONSES, "replies to helpful prompts", helpful, replies.helpful_samples, replies.drawing.max_tokens
+            RESPONSES, "replies to helpful prompts", helpful, replies.helpful_samples, replies.sampling.max_tokens
         ),
         count.questions(CRITIQUE_REVISION, "critiques", Role.CRITIQUE, steps, recipe.revision.critique.max_tokens),
         count.questions(CRITIQUE_REVISION, "revisions", Role.REVISION, steps, recipe.revision.revision.max_tokens),
-        count.replies(RESPONSE_PAIRS, "replies", red, 2 * pairs.per_prompt, pairs.drawing.max_tokens),
+        count.replies(RESPONSE_PAIRS, "replies", red, 2 * pairs.per_prompt, pairs.sampling.max_tokens),
         count.questions(AI_FEEDBACK, "reasonings", Role.REASONING, asked, feedback.reasoning.max_tokens),
         count.questions(AI_FEEDBACK, "letters", Role.ANSWER, asked, 0),
-        count.made(RL_CAI, "replies", Role.ASSISTANT, (rollouts, drawn, longest), rl.drawing.max_tokens),
+        count.made(RL_CAI, "replies", Role.ASSISTANT, (rollouts, drawn, longest), rl.sampling.max_tokens),
         *(
             count.replies(
-                MEASURE, f"replies to held-out {what} prompts", size, measured_models, last.drawing.max_tokens
+                MEASURE, f"replies to held-out {what} prompts", size, measured_models, last.sampling.max_tokens
             )
             for what, size in zip(("harmful", "benign"), held_out, strict=True)
         ),
@@ -166,7 +166,7 @@ def calls_of(recipe: Recipe, measured: Measured) -> list[Calls]:
 @dataclass(frozen=True, slots=True)
 class _Counter:
     recipe: Recipe
-    measured: Measured
+    measured: CostInputs
 
     def replies(self, stage: str, what: str, size: Size, each: int, limit: int) -> Calls:
         """`each` replies to every prompt of a size."""
@@ -176,7 +176,7 @@ class _Counter:
 
     def questions(self, stage: str, what: str, role: Role, each: int, limit: int) -> Calls:
         """`each` questions about every red-team prompt, and the plain ones."""
-        size, plain = self.measured.sizes[Kind.RED_TEAM], self.measured.plain_questions.get(role, 0)
+        size, plain = self.measured.sizes[PromptKind.RED_TEAM], self.measured.plain_questions.get(role, 0)
         tokens = size.tokens * each + round(plain * size.mean)
         return self.made(stage, what, role, (size.count * each + plain, tokens, tokens), limit)
 
@@ -194,7 +194,7 @@ class _Counter:
         return Calls(stage, what, calls, prompt, completion, seconds)
 
 
-def learning_of(recipe: Recipe, measured: Measured) -> list[Learning]:
+def learning_of(recipe: Recipe, measured: CostInputs) -> list[Learning]:
     """What the trained models learn from, roughly: every prompt with a reply of the length that was seen."""
     red, helpful = (measured.sizes[kind] for kind in TRAINING_KINDS)
     reply = measured.seen[Role.ASSISTANT].completion
@@ -217,8 +217,8 @@ def learning_of(recipe: Recipe, measured: Measured) -> list[Learning]:
             if share:
                 learnt.append((in_round(name, number), 2 * share * (labelled + people) * epochs, 0.0))
         if recipe.rl.algorithm is Algorithm.DPO:
-            paired = 2 * (labelled + (people if recipe.rl.direct.human_weight else 0))
-            learnt.append((policy, paired * recipe.rl.direct.training.epochs, paired))
+            paired = 2 * (labelled + (people if recipe.rl.dpo.human_weight else 0))
+            learnt.append((policy, paired * recipe.rl.dpo.training.epochs, paired))
         else:
             learnt.append((policy, rolled * recipe.rl.epochs, rolled * RL_READS[recipe.rl.algorithm]))
     return [Learning(name, round(n), (LEARNING_COST * n + also) / reading) for name, n, also in learnt]

@@ -19,23 +19,23 @@ import pyarrow as pa
 
 from solon import prompts
 from solon.config.builtin import source_path
-from solon.config.recipe import FeedbackForm, Method, OptionOrder, Rater, Recipe, RevisionMode
+from solon.config.recipe import FeedbackForm, GraderName, Method, OptionOrder, Recipe, RevisionMode
 from solon.constitution.constitution import Constitution
 from solon.conversation import Role
 from solon.engines.base import Engine, Sampling
-from solon.engines.recording import Asked, Recorder
-from solon.pipeline.cost import Calls, Learning, Measured, Seen, Size, Speed, calls_of, learning_of
+from solon.engines.recording import RecordedQuestion, RecordingEngine
+from solon.pipeline.cost import Calls, CostInputs, Learning, Seen, Size, Speed, calls_of, learning_of
 from solon.pipeline.order import Pipeline
 from solon.pipeline.token_budget import tokens_beside
 from solon.runs import Artefact, Row, RunDirectory, StageFolder
 from solon.runs.outcome import Outcome
 from solon.runs.progress import Silent
-from solon.runs.rows import Kind, assistant_turn, prompt_in, reply_in
+from solon.runs.rows import PromptKind, assistant_turn, prompt_in, reply_in
 from solon.sources.comparisons import read_all_comparisons
 from solon.stages import s01_prompts, s02_responses, s03_critique_revision, s05_response_pairs, s06_ai_feedback
 from solon.testbed.judge_questions import critic_faults, judge_questions
 
-SAMPLE = {Kind.RED_TEAM: 8, Kind.HELPFUL: 4}
+SAMPLE = {PromptKind.RED_TEAM: 8, PromptKind.HELPFUL: 4}
 """Prompts that are rehearsed, by kind."""
 SHOWN = 3
 """Questions shown of each kind."""
@@ -53,13 +53,13 @@ QUESTIONS: Mapping[Role, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Rehearsal:
+class RunEstimate:
     """What a run would ask; `shown` holds up to three questions of each kind as the model read them."""
 
-    sizes: Mapping[Kind, Size]
+    sizes: Mapping[PromptKind, Size]
     calls: tuple[Calls, ...]
     learning: tuple[Learning, ...]
-    shown: Mapping[str, tuple[Asked, ...]]
+    shown: Mapping[str, tuple[RecordedQuestion, ...]]
     speeds: Mapping[str, Speed]
     """By the name of the engine."""
 
@@ -69,28 +69,28 @@ class Rehearsal:
         return sum(each.seconds for each in self.calls) + sum(each.seconds for each in self.learning)
 
 
-def rehearse(recipe: Recipe, constitution_file: Path, finished: Collection[str] = ()) -> Rehearsal:
+def estimate_run(recipe: Recipe, constitution_file: Path, finished: Collection[str] = ()) -> RunEstimate:
     """Rehearse a run; stages named in `finished` are left out of calls and time.
 
     Raises what the run itself would: for a file, a model or a setting that does not do.
     """
     with TemporaryDirectory(prefix="solon-rehearsal-") as folder:
         run = RunDirectory.create(Path(folder) / "run", recipe, constitution_file)
-        work = _Rehearsing(run, Pipeline(run, Silent()))
+        work = _Estimator(run, Pipeline(run, Silent()))
         given = work.pipeline.prompts()
         few = work.few(given)
         sizes = _sizes(given, work.recorder(recipe.models.assistant))
         asked = work.ask(few)
-        measured = Measured(
+        measured = CostInputs(
             sizes,
             tokens_beside(recipe, run.constitution, work.recorder(recipe.models.assistant)),
-            _seen(asked, _sizes(few, work.recorder(recipe.models.assistant))[Kind.RED_TEAM].mean),
+            _seen(asked, _sizes(few, work.recorder(recipe.models.assistant))[PromptKind.RED_TEAM].mean),
             work.speeds(given),
             _plain_questions(recipe, run.constitution),
             _human_comparisons(recipe),
         )
         names = {role: work.recorder(name).name for role, name in work.models.items()}
-        return Rehearsal(
+        return RunEstimate(
             sizes,
             tuple(each for each in calls_of(recipe, measured) if each.stage not in finished),
             tuple(each for each in learning_of(recipe, measured) if each.stage not in finished),
@@ -99,7 +99,7 @@ def rehearse(recipe: Recipe, constitution_file: Path, finished: Collection[str] 
         )
 
 
-class _Rehearsing:
+class _Estimator:
     """The stages that ask models, run small."""
 
     def __init__(self, run: RunDirectory, pipeline: Pipeline) -> None:
@@ -114,14 +114,14 @@ class _Rehearsing:
             Role.REASONING: models.judges[0],
             Role.ANSWER: models.judges[0],
         }
-        self._recorders: dict[Path, Recorder] = {}
+        self._recorders: dict[Path, RecordingEngine] = {}
         self._stage = 1
 
-    def recorder(self, name: str | None) -> Recorder:
+    def recorder(self, name: str | None) -> RecordingEngine:
         """The engine of a model, which is loaded once."""
         folder = self.pipeline.model(name)
         if folder not in self._recorders:
-            self._recorders[folder] = Recorder(self.pipeline.engine(folder))
+            self._recorders[folder] = RecordingEngine(self.pipeline.engine(folder))
         return self._recorders[folder]
 
     def few(self, given: Artefact) -> Artefact:
@@ -130,7 +130,7 @@ class _Rehearsing:
         chosen = [row for kind, count in SAMPLE.items() for row in [r for r in rows if r["kind"] == kind][:count]]
         return self._out("few-prompts").publish(chosen, s01_prompts.SCHEMA)
 
-    def ask(self, few: Artefact) -> Mapping[Role, Sequence[Asked]]:
+    def ask(self, few: Artefact) -> Mapping[Role, Sequence[RecordedQuestion]]:
         """Run the stages; every question by the role that it was answered in."""
         recipe, seed = self.run.recipe, self.run.recipe.seed
         assistant = self.recorder(recipe.models.assistant)
@@ -140,7 +140,7 @@ class _Rehearsing:
         )
         if recipe.method is Method.CAI:
             self._judge_by_principles(few, self._taken(replies, s02_responses.SCHEMA))
-        found: dict[Role, list[Asked]] = {}
+        found: dict[Role, list[RecordedQuestion]] = {}
         for recorder in self._recorders.values():
             for asked in recorder.asked:
                 found.setdefault(asked.role, []).append(asked)
@@ -161,8 +161,8 @@ class _Rehearsing:
 
     def speeds(self, given: Artefact) -> Mapping[Role, Speed]:
         """Of the model that answers in each role, on one batch of red-team prompts."""
-        rows = [row for row in given.rows() if row["kind"] == Kind.RED_TEAM]
-        batch = rows[: self.run.recipe.engine.batch]
+        rows = [row for row in given.rows() if row["kind"] == PromptKind.RED_TEAM]
+        batch = rows[: self.run.recipe.engine.batch_size]
         found = {id(each): speed_of(each.engine, batch) for each in self._recorders.values()}
         return {role: found[id(self.recorder(name))] for role, name in self.models.items()}
 
@@ -199,15 +199,15 @@ def speed_of(engine: Engine, rows: Sequence[Row]) -> Speed:
     return Speed(tokens / reading, min(writing, tokens / reading))
 
 
-def _sizes(given: Artefact, engine: Engine) -> Mapping[Kind, Size]:
-    found: dict[Kind, list[int]] = {kind: [] for kind in Kind}
+def _sizes(given: Artefact, engine: Engine) -> Mapping[PromptKind, Size]:
+    found: dict[PromptKind, list[int]] = {kind: [] for kind in PromptKind}
     for row in given.rows():
         if row["outcome"] == Outcome.OK:
-            found[Kind(row["kind"])].append(engine.count_tokens(prompts.reply(prompt_in(row))))
+            found[PromptKind(row["kind"])].append(engine.count_tokens(prompts.reply(prompt_in(row))))
     return {kind: Size(len(tokens), sum(tokens), max(tokens, default=0)) for kind, tokens in found.items()}
 
 
-def _seen(asked: Mapping[Role, Sequence[Asked]], about: float) -> Mapping[Role, Seen]:
+def _seen(asked: Mapping[Role, Sequence[RecordedQuestion]], about: float) -> Mapping[Role, Seen]:
     """Mean lengths by role; `about` are the mean tokens of the red-team prompts that were rehearsed."""
     return {
         role: Seen(
@@ -226,14 +226,16 @@ def _plain_questions(recipe: Recipe, constitution: Constitution) -> Mapping[Role
     found = {Role.ANSWER: asked}
     if recipe.feedback.form is FeedbackForm.REASONED:
         found[Role.REASONING] = asked
-    if recipe.measure.rater is Rater.NONE and recipe.revision.mode is RevisionMode.CRITIQUED:
+    if recipe.measure.grader is GraderName.NONE and recipe.revision.mode is RevisionMode.CRITIQUED:
         found |= dict.fromkeys((Role.CRITIQUE, Role.REVISION), len(critic_faults(recipe, constitution)))
     return found
 
 
 def _human_comparisons(recipe: Recipe) -> int:
     settings = recipe.preference
-    files = [file for file in (settings.human, settings.human_harmlessness) if file and settings.human_weight]
+    files = [
+        file for file in (settings.human_helpfulness, settings.human_harmlessness) if file and settings.human_weight
+    ]
     read = read_all_comparisons({file: source_path(file) for file in files}, settings.columns)
     counts = [len(read[file].rows) for file in files]
     return sum(min(count, settings.limit_human or count) for count in counts)

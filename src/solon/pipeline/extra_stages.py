@@ -25,7 +25,7 @@ from solon.evals.results import (
     in_round,
     policies_of,
 )
-from solon.pipeline.order import Pipeline, rater_of
+from solon.pipeline.order import Pipeline, grader_of
 from solon.pipeline.session import Session
 from solon.rl.policy_snapshots import SNAPSHOTS as SNAPSHOT_FOLDER
 from solon.rl.policy_snapshots import snapshot_path
@@ -48,7 +48,7 @@ def write_red_team(run: RunDirectory, display: Display) -> Artefact:
     with run.answers() as answers:
         work = Pipeline(run, display, answers)
         asked = work.prompts()
-        inputs = extra_red_team.RedTeamInputs(seed, asked, run.recipe.engine.batch)
+        inputs = extra_red_team.RedTeamInputs(seed, asked, run.recipe.engine.batch_size)
         read = work.read(asked, writer=writer)
         return work.stage(
             RED_TEAM,
@@ -61,16 +61,16 @@ def write_red_team(run: RunDirectory, display: Display) -> Artefact:
 
 def measure_supervised(run: RunDirectory, display: Display) -> Artefact:
     """What SL-CAI alone replies to held-out prompts, rated; raises RunError when SL-CAI is not finished."""
-    settings, rater = run.recipe.measure, rater_of(run.recipe)
+    settings, grader = run.recipe.measure, grader_of(run.recipe)
     asked, supervised = finished(run, PROMPTS), finished(run, SL_CAI)
-    inputs = s09_measure.MeasureInputs(run.recipe.seed, (SL_CAI,), asked, chunk=run.recipe.engine.batch)
+    inputs = s09_measure.MeasureInputs(run.recipe.seed, (SL_CAI,), asked, chunk=run.recipe.engine.batch_size)
     with run.answers() as answers:
         work = Session(run, display, answers)
         return work.stage(
             SL_CAI_MEASURE,
             settings,
             work.read(asked, supervised),
-            lambda out: s09_measure.run(settings, inputs, lambda _: work.engine(supervised.model), out, rater),
+            lambda out: s09_measure.run(settings, inputs, lambda _: work.engine(supervised.model), out, grader),
             code=s09_measure.CODE,
         )
 
@@ -80,10 +80,10 @@ def measure_preferences(run: RunDirectory, display: Display) -> Artefact:
 
     Raises RunError when that model is not finished, and RecipeError when nobody knows which reply is better.
     """
-    rater, asked, preferences = rater_of(run.recipe), finished(run, PROMPTS), finished(run, PREFERENCE_MODEL)
-    if rater is None:
+    grader, asked, preferences = grader_of(run.recipe), finished(run, PROMPTS), finished(run, PREFERENCE_MODEL)
+    if grader is None:
         cause = "nobody knows which reply is better"
-        raise RecipeError(cause, place="measure.rater", remedy="Use a recipe with a rater, such as testbed")
+        raise RecipeError(cause, place="measure.grader", remedy="Use a recipe with a rater, such as testbed")
     with run.answers() as answers:
         work = Session(run, display, answers)
         pairs = _held_out_pairs(work, asked, finished(run, SL_CAI))
@@ -92,7 +92,7 @@ def measure_preferences(run: RunDirectory, display: Display) -> Artefact:
             PREFERENCE_ORDER,
             run.recipe.measure,
             work.read(asked, pairs, preferences),
-            lambda out: extra_preference_order.run(inputs, work.scorer(preferences.model), rater, out),
+            lambda out: extra_preference_order.run(inputs, work.scorer(preferences.model), grader, out),
             code=extra_preference_order.CODE,
         )
 
@@ -102,7 +102,7 @@ def measure_snapshots(run: RunDirectory, display: Display) -> Artefact:
 
     Raises RunError when reinforcement learning is not finished or kept no snapshots.
     """
-    settings, rater = run.recipe.measure, rater_of(run.recipe)
+    settings, grader = run.recipe.measure, grader_of(run.recipe)
     asked, reinforced = finished(run, PROMPTS), finished(run, policies_of(run.recipe)[-1])
     steps = reinforced.facts.get("snapshots", ())
     if not steps:
@@ -122,9 +122,9 @@ def measure_snapshots(run: RunDirectory, display: Display) -> Artefact:
         def measured(out: StageFolder) -> Artefact:
             score, *held = (work.scorer(each, centred=True) for each in scorers)
             inputs = extra_snapshots.SnapshotInputs(
-                run.recipe.seed, asked, policies, score, held[0] if held else None, run.recipe.engine.batch
+                run.recipe.seed, asked, policies, score, held[0] if held else None, run.recipe.engine.batch_size
             )
-            return extra_snapshots.run(settings, inputs, work.engine, out, rater)
+            return extra_snapshots.run(settings, inputs, work.engine, out, grader)
 
         return work.stage(SNAPSHOTS, settings, key, measured, lambda facts: facts["signs"], code=extra_snapshots.CODE)
 
@@ -138,7 +138,7 @@ def held_out_model(run: RunDirectory) -> Path | None:
 
 def _held_out_pairs(work: Session, asked: Artefact, supervised: Artefact) -> Artefact:
     settings = work.recipe.pairs.model_copy(update={"per_prompt": PAIRS_MEASURED})
-    inputs = s05_response_pairs.PairInputs(work.recipe.seed, asked, work.recipe.engine.batch, HELD_OUT_KINDS)
+    inputs = s05_response_pairs.PairInputs(work.recipe.seed, asked, work.recipe.engine.batch_size, HELD_OUT_KINDS)
     return work.stage(
         HELD_OUT_PAIRS,
         settings,

@@ -16,7 +16,7 @@ from solon.config.recipe import FeedbackForm, Method
 from solon.constitution.constitution import Constitution, draw, revision_principles, worked_critiques
 from solon.conversation import Role
 from solon.errors import RunError
-from solon.evals.judge_check import Manner, prompts_of
+from solon.evals.judge_check import JudgeSetup, prompts_of
 from solon.evals.results import (
     AI_FEEDBACK,
     CRITIQUE_REVISION,
@@ -27,7 +27,7 @@ from solon.evals.results import (
     in_round,
     policies_of,
 )
-from solon.feedback.comparison_questions import Questionnaire, orders, pair_key, why_not_asked
+from solon.feedback.comparison_questions import ComparisonPlan, orders, pair_key, why_not_asked
 from solon.runs import Artefact, RunDirectory
 from solon.runs.response_cache import Usage
 from solon.testbed.judge_questions import judge_questions
@@ -49,7 +49,7 @@ class Questions:
 
 
 @dataclass(frozen=True, slots=True)
-class Redo:
+class Impact:
     """What is asked again, and the stages that train again with the seconds that they took."""
 
     questions: tuple[Questions, ...]
@@ -58,7 +58,7 @@ class Redo:
     """Stages with questions that the run has not finished; nothing is known of them."""
 
 
-def redo(run: RunDirectory, new: Constitution) -> Redo:
+def redo(run: RunDirectory, new: Constitution) -> Impact:
     """What `run`'s recipe would ask again under `new`.
 
     Raises RecipeError when `new` has too few worked examples, and RunError for a run without a constitution at work,
@@ -88,8 +88,8 @@ def redo(run: RunDirectory, new: Constitution) -> Redo:
         if drawn in found and labelled in found:
             counts, changed = _labels(run, new, found[drawn], everything=policy_again)
             # Later rounds have the judge's answers to questions with known answers from the first.
-            if number == 1 and (found[labelled].facts.get("fitness") or {}).get("judge"):
-                counts = _with_fitness(run, new, counts)
+            if number == 1 and (found[labelled].facts.get("judge_check") or {}).get("judge"):
+                counts = _with_judge_check(run, new, counts)
             questions += [_priced(usage, labelled, *each) for each in counts]
             preferences |= changed
         # The next round draws from this policy, and learns from these labels as well.
@@ -101,7 +101,7 @@ def redo(run: RunDirectory, new: Constitution) -> Redo:
         again = sum(model in retrained for model in models)
         questions.append(_priced(usage, MEASURE, "reply", Role.ASSISTANT, len(models), again))
     seconds = {name: found[name].manifest.seconds for name, changed in trained.items() if changed and name in found}
-    return Redo(tuple(questions), seconds, tuple(name for name in asking if name not in found))
+    return Impact(tuple(questions), seconds, tuple(name for name in asking if name not in found))
 
 
 Counts = tuple[str, Role, int, int]
@@ -152,7 +152,7 @@ def _chains(run: RunDirectory, new: Constitution, revisions: Artefact) -> tuple[
 def _labels(run: RunDirectory, new: Constitution, pairs: Artefact, *, everything: bool) -> tuple[list[Counts], bool]:
     """Questions to the judge by kind, and whether any label may change."""
     old, seed, settings = run.constitution, run.recipe.seed, run.recipe.feedback
-    before, after = (Questionnaire.of(settings, each, seed) for each in (old, new))
+    before, after = (ComparisonPlan.of(settings, each, seed) for each in (old, new))
     reasoned = settings.form is FeedbackForm.REASONED
     asked = again = 0
     changed = everything
@@ -171,10 +171,10 @@ def _labels(run: RunDirectory, new: Constitution, pairs: Artefact, *, everything
     return counts, changed or again > 0
 
 
-def _with_fitness(run: RunDirectory, new: Constitution, counts: list[Counts]) -> list[Counts]:
+def _with_judge_check(run: RunDirectory, new: Constitution, counts: list[Counts]) -> list[Counts]:
     """The questions to the judge, those with known answers that it is measured on included."""
     before, after = (
-        prompts_of(Manner(run.recipe.feedback, each, run.recipe.seed), judge_questions(run.recipe, each))
+        prompts_of(JudgeSetup(run.recipe.feedback, each, run.recipe.seed), judge_questions(run.recipe, each))
         for each in (run.constitution, new)
     )
     return [(what, role, asked + len(before), again + len(after - before)) for what, role, asked, again in counts]

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from solon.config.recipe import Adapter, Algorithm, Memory, Recipe
+from solon.config.recipe import Algorithm, LoraSettings, NetworkSharing, Recipe
 from solon.errors import RecipeError
 from solon.model_folders.system_memory import SystemMemory
 
@@ -38,7 +38,7 @@ class Parameters:
 
 def needs(recipe: Recipe, sizes: Parameters) -> Mapping[str, int]:
     """Bytes that must be in memory at once, at least, by what they are for."""
-    tuned, preferences = recipe.finetune.training.adapter, recipe.preference.training.adapter
+    tuned, preferences = recipe.finetune.training.lora, recipe.preference.training.lora
     return {
         ASKING: sizes.asked,
         FINETUNING: _trained(sizes.pretrained, tuned),
@@ -47,22 +47,22 @@ def needs(recipe: Recipe, sizes: Parameters) -> Mapping[str, int]:
     }
 
 
-def _trained(parameters: int, adapter: Adapter | None) -> int:
+def _trained(parameters: int, adapter: LoraSettings | None) -> int:
     return parameters * (LEARNT if adapter is None else READ)
 
 
 def _reinforced(recipe: Recipe, sizes: Parameters) -> int:
     settings = recipe.rl
-    policy = _trained(sizes.policy, settings.adapter)
-    if settings.adapter is None:
+    policy = _trained(sizes.policy, settings.lora)
+    if settings.lora is None:
         policy += READ * sizes.policy  # the reference, which with LoRA is the policy without its adapter
     if settings.algorithm is Algorithm.DPO:
         return policy
     scorers = READ * sizes.scorers
-    if settings.memory is Memory.SHARED:
+    if settings.networks is NetworkSharing.SHARED:
         return READ * sizes.pretrained + scorers
     scorers += READ * sizes.preference * (1 if settings.held_out_share is None else 2)
-    value = _trained(sizes.preference, settings.adapter) if settings.algorithm is Algorithm.PPO else 0
+    value = _trained(sizes.preference, settings.lora) if settings.algorithm is Algorithm.PPO else 0
     return policy + value + scorers
 
 
@@ -83,11 +83,11 @@ def refuse_too_large(needed: Mapping[str, int], there: SystemMemory | None) -> s
 
 _REMEDIES = {
     ASKING: "Name a smaller model: --set model=FOLDER",
-    FINETUNING: "Train an adapter, --set finetune.training.adapter.rank=16, or a smaller model",
-    PREFERENCES: "Train an adapter, --set preference.training.adapter.rank=16, or name a smaller model: "
+    FINETUNING: "Train an adapter, --set finetune.training.lora.rank=16, or a smaller model",
+    PREFERENCES: "Train an adapter, --set preference.training.lora.rank=16, or name a smaller model: "
     "--set models.preference=FOLDER",
-    REINFORCEMENT: "Share one backbone, --set rl.memory=shared with adapters, train an adapter, "
-    "--set rl.adapter.rank=16, or stop before it with --until preference-model",
+    REINFORCEMENT: "Share one backbone, --set rl.networks=shared with adapters, train an adapter, "
+    "--set rl.lora.rank=16, or stop before it with --until preference-model",
 }
 
 

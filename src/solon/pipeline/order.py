@@ -1,9 +1,8 @@
 """The method from end to end: which stage runs when, on which inputs, with which model.
 
-`advance` goes through the stages in the paper's order and does what is not yet done, so that a new run, a resumed one
-and a finished one take the same road; how a stage is done, or found done, is `solon.pipeline.session`'s. This is also the
-one place where the testbed meets a run: its oracle is handed to the measure stage and to no other, and its world writes the
-questions with known answers that a judge is measured on.
+`advance` goes through the stages in the paper's order and runs those that are not finished, so that a new, a resumed
+and a finished run take the same path. `solon.pipeline.session` runs one stage, or finds it finished. The testbed
+meets a run here: the measure stage gets its oracle, and the judge check gets questions from its world.
 """
 
 from __future__ import annotations
@@ -17,12 +16,12 @@ from typing import Any
 
 from solon.config.builtin import model_path, source_path
 from solon.config.model_parts import naming_parts
-from solon.config.recipe import Algorithm, Memory, Method, Rater, Recipe
+from solon.config.recipe import Algorithm, GraderName, Method, NetworkSharing, Recipe
 from solon.engines.base import Engine
 from solon.engines.local.engine import LocalEngine
 from solon.errors import RecipeError
 from solon.evals import judge_check
-from solon.evals.grading import Rater as Rates
+from solon.evals.grading import Grader
 from solon.evals.results import (
     AI_FEEDBACK,
     CRITIQUE_REVISION,
@@ -38,13 +37,13 @@ from solon.evals.results import (
     policies_of,
 )
 from solon.feedback import label_quality
-from solon.feedback.comparison_questions import Questionnaire
+from solon.feedback.comparison_questions import ComparisonPlan
 from solon.pipeline.preflight import refuse_contradictions
 from solon.pipeline.session import Session
 from solon.pipeline.token_budget import reserved_tokens
 from solon.runs import Artefact, Row, RunDirectory, StageFolder
 from solon.runs.edits import DECIDABLE
-from solon.runs.processes import ALONE, Processes, Sharding
+from solon.runs.processes import SINGLE_PROCESS, Processes, Sharding
 from solon.runs.progress import Display
 from solon.sources.datasets_library import dataset_hash
 from solon.sources.entries import located
@@ -61,25 +60,25 @@ from solon.stages import (
     s08_rl_cai,
     s09_measure,
 )
-from solon.stages.s07_preference_model import Part, Side
-from solon.testbed.judge_questions import assess_judge_of, critic_faults
+from solon.stages.s07_preference_model import PromptPart, Side
+from solon.testbed.judge_questions import critic_faults, judge_checker
 from solon.testbed.oracle import Oracle
 
 
 @dataclass(frozen=True, slots=True)
-class Planted:
+class LabelOverride:
     """Labels from elsewhere than a feedback model, for ablations that ask what other labels would do."""
 
     name: str
-    label: Callable[[Questionnaire, s06_ai_feedback.FeedbackInputs, StageFolder], Artefact]
+    label: Callable[[ComparisonPlan, s06_ai_feedback.FeedbackInputs, StageFolder], Artefact]
 
 
 def advance(
     run: RunDirectory,
     display: Display,
     until: str = MEASURE,
-    planted: Planted | None = None,
-    processes: Processes = ALONE,
+    planted: LabelOverride | None = None,
+    processes: Processes = SINGLE_PROCESS,
 ) -> None:
     """Do every stage of the run, up to the one named `until`, that is not finished; the caller holds the run's lock.
 
@@ -98,11 +97,15 @@ def advance(
 def _refuse_sharded(run: RunDirectory, processes: Processes) -> None:
     """Raise RecipeError where FSDP is to shard a backbone that four networks share, before anything is spent."""
     rl = run.recipe.rl
-    if processes.sharding is Sharding.SHARDED and rl.memory is Memory.SHARED and rl.algorithm is not Algorithm.DPO:
+    if (
+        processes.sharding is Sharding.SHARDED
+        and rl.networks is NetworkSharing.SHARED
+        and rl.algorithm is not Algorithm.DPO
+    ):
         raise RecipeError(
-            "with FSDP every network lies in shards of its own, and rl.memory=shared has one backbone for all of them",
-            place="rl.memory",
-            remedy="Use --set rl.memory=full, or go on without FSDP (--multi_gpu)",
+            "FSDP shards every network by itself, and rl.networks=shared has one backbone for all of them",
+            place="rl.networks",
+            remedy="Use --set rl.networks=full, or go on without FSDP (--multi_gpu)",
         )
 
 
@@ -165,21 +168,21 @@ class Written:
     labels: tuple[Artefact, ...]
 
 
-def rater_of(recipe: Recipe) -> Rates | None:
+def grader_of(recipe: Recipe) -> Grader | None:
     """Who rates the replies of a run, if anybody does."""
-    return Oracle() if recipe.measure.rater is Rater.TESTBED else None
+    return Oracle() if recipe.measure.grader is GraderName.TESTBED else None
 
 
 @dataclass(slots=True)
 class Pipeline(Session):
     """One session's way through the stages of a run."""
 
-    planted: Planted | None = None
+    planted: LabelOverride | None = None
 
     @property
     def _rated(self) -> bool:
         """Whether a rater will know what revisions did; where none does, plain faults tell of the critic."""
-        return self.recipe.measure.rater is not Rater.NONE
+        return self.recipe.measure.grader is not GraderName.NONE
 
     def prompts(self) -> Artefact:
         """Stage 01."""
@@ -199,14 +202,14 @@ class Pipeline(Session):
             settings,
             key,
             lambda out: s01_prompts.run(settings, inputs, engine, out),
-            s01_prompts.told,
+            s01_prompts.summary,
             code=s01_prompts.CODE,
         )
 
     def responses(self, asked: Artefact) -> Artefact:
         """Stage 02."""
         settings = self.recipe.responses
-        inputs = s02_responses.ResponseInputs(self.recipe.seed, asked, self.recipe.engine.batch)
+        inputs = s02_responses.ResponseInputs(self.recipe.seed, asked, self.recipe.engine.batch_size)
         return self.stage(
             RESPONSES,
             settings,
@@ -223,7 +226,7 @@ class Pipeline(Session):
             self.recipe.seed,
             self.run.constitution,
             replies,
-            self.recipe.engine.batch,
+            self.recipe.engine.batch_size,
             None if self._rated else self._assess_critic,
         )
         another = {"reviser": reviser} if reviser != critic else {}
@@ -235,12 +238,12 @@ class Pipeline(Session):
 
         read = self.read(replies, critic=critic, **another) | self._constitution()
         if inputs.assess is not None:
-            read |= self._fitness()
+            read |= self._judge_check()
         return self.stage(CRITIQUE_REVISION, settings, read, work, code=s03_critique_revision.CODE)
 
     def _assess_critic(self, critic: Engine, reviser: Engine) -> Mapping[str, Any]:
         faults = critic_faults(self.recipe, self.run.constitution)
-        return judge_check.assess_critic(self.recipe.revision, self.run.constitution, self.recipe.seed, faults)(
+        return judge_check.check_critic(self.recipe.revision, self.run.constitution, self.recipe.seed, faults)(
             critic, reviser
         )
 
@@ -257,7 +260,7 @@ class Pipeline(Session):
         """Stage 05, in round `number`: replies of SL-CAI, or of the policy of the round before."""
         settings = self.recipe.pairs
         inputs = s05_response_pairs.PairInputs(
-            self.recipe.seed, asked, self.recipe.engine.batch, first=1 + (number - 1) * settings.per_prompt
+            self.recipe.seed, asked, self.recipe.engine.batch_size, first=1 + (number - 1) * settings.per_prompt
         )
         return self.stage(
             in_round(RESPONSE_PAIRS, number),
@@ -275,15 +278,15 @@ class Pipeline(Session):
             self.recipe.seed,
             self.run.constitution,
             pairs,
-            self.recipe.engine.batch,
-            assess_judge_of(
+            self.recipe.engine.batch_size,
+            judge_checker(
                 self.recipe,
                 self.run.constitution,
                 f"solon run {shlex.quote(str(self.run.path))} --accept-weak-judge",
             ),
         )
         if planted := self.planted:
-            questionnaire = Questionnaire.of(settings, self.run.constitution, self.recipe.seed)
+            questionnaire = ComparisonPlan.of(settings, self.run.constitution, self.recipe.seed)
             read = self.read(pairs) | self._constitution() | {"labels": planted.name}
             plant = partial(planted.label, questionnaire, inputs)
             return self.stage(name, settings, read, plant, code=s06_ai_feedback.CODE)
@@ -291,9 +294,9 @@ class Pipeline(Session):
         return self.stage(
             name,
             settings,
-            self.read(pairs, **named) | self._constitution() | self._fitness(),
+            self.read(pairs, **named) | self._constitution() | self._judge_check(),
             lambda out: s06_ai_feedback.run(settings, inputs, [partial(self.engine, judge) for judge in judges], out),
-            label_quality.told,
+            label_quality.summary,
             code=s06_ai_feedback.CODE,
         )
 
@@ -304,9 +307,9 @@ class Pipeline(Session):
         """
         settings, share = self.recipe.preference, self._held_out_share
         backbone = model_path(self.recipe.models.preference or self.recipe.models.pretrained)
-        files = {"human": settings.human, "human_harmlessness": settings.human_harmlessness}
+        files = {"human": settings.human_helpfulness, "human_harmlessness": settings.human_harmlessness}
         people = {name: source_path(file) for name, file in files.items() if file}
-        part = Part(side, share) if share is not None else None
+        part = PromptPart(side, share) if share is not None else None
         inputs = s07_preference_model.PreferenceInputs(
             self.recipe.seed, backbone, self.recipe.engine, AllRounds(labels), **people, part=part
         )
@@ -315,7 +318,7 @@ class Pipeline(Session):
             read |= {"part": part.side.value, "held_out_share": part.share}
         name = in_round(HELD_OUT_MODEL if side is Side.HELD_OUT else PREFERENCE_MODEL, number)
         work = partial(s07_preference_model.run, settings, inputs)
-        return self.stage(name, settings, read, work, s07_preference_model.told, code=s07_preference_model.CODE)
+        return self.stage(name, settings, read, work, s07_preference_model.summary, code=s07_preference_model.CODE)
 
     @property
     def _held_out_share(self) -> float | None:
@@ -325,7 +328,9 @@ class Pipeline(Session):
     def direct_preference(self, name: str, supervised: Artefact, labels: Sequence[Artefact]) -> Artefact:
         """Stage 08 by DPO: SL-CAI learns from the labelled pairs themselves."""
         settings, people = self.recipe.rl, self.recipe.preference
-        human = source_path(people.human) if people.human and settings.direct.human_weight else None
+        human = (
+            source_path(people.human_helpfulness) if people.human_helpfulness and settings.dpo.human_weight else None
+        )
         inputs = s08_dpo.DirectInputs(
             self.recipe.seed,
             supervised.model,
@@ -338,7 +343,7 @@ class Pipeline(Session):
         read = self.read(supervised, *labels, **({"human": human} if human else {}))
         read |= {"limit_human": people.limit_human, "columns": people.columns}
         work = partial(s08_dpo.run, settings, inputs)
-        return self.stage(name, settings, read, work, s07_preference_model.told, code=s08_dpo.CODE)
+        return self.stage(name, settings, read, work, s07_preference_model.summary, code=s08_dpo.CODE)
 
     def held_out(self, labels: Sequence[Artefact], number: int = 1) -> Path | None:
         """The folder of a preference model that the policy does not learn from: trained now, or brought, or None."""
@@ -353,7 +358,7 @@ class Pipeline(Session):
         """Stage 08: rollouts of what begins as `start`, SL-CAI or a folder, scored by the preference model."""
         settings, engine = self.recipe.rl, self.recipe.engine
         scorer = s08_rl_cai.scorer_named(settings.scorer)
-        backbone = self.pretrained if settings.memory is Memory.SHARED else None
+        backbone = self.pretrained if settings.networks is NetworkSharing.SHARED else None
         folder = start if isinstance(start, Path) else start.model
         inputs = s08_rl_cai.ReinforcementInputs(
             self.recipe.seed, folder, preferences.model, engine, asked, held_out, backbone, scorer
@@ -363,7 +368,7 @@ class Pipeline(Session):
         made = [asked, preferences] if isinstance(start, Path) else [asked, start, preferences]
         read = self.read(*made, **also)
         work = partial(s08_rl_cai.run, settings, inputs)
-        return self.stage(name, settings, read, work, s08_rl_cai.told, code=s08_rl_cai.CODE)
+        return self.stage(name, settings, read, work, s08_rl_cai.summary, code=s08_rl_cai.CODE)
 
     def measure(
         self, asked: Artefact, preferences: Artefact, trained: Mapping[str, Path], written: Written | None = None
@@ -371,7 +376,7 @@ class Pipeline(Session):
         """The last stage; the preference model measured is that of the last round."""
         settings = self.recipe.measure
         models = {"pretrained": self.pretrained, "assistant": self.assistant, **trained}
-        rater = rater_of(self.recipe)
+        grader = grader_of(self.recipe)
 
         def work(out: StageFolder) -> Artefact:
             inputs = s09_measure.MeasureInputs(
@@ -382,9 +387,9 @@ class Pipeline(Session):
                 written.revisions if written else None,
                 AllRounds(written.labels) if written else None,
                 self.scorer(preferences.model),
-                self.recipe.engine.batch,
+                self.recipe.engine.batch_size,
             )
-            return s09_measure.run(settings, inputs, lambda name: self.engine(models[name]), out, rater)
+            return s09_measure.run(settings, inputs, lambda name: self.engine(models[name]), out, grader)
 
         tables = (asked, written.replies, written.revisions, *written.labels) if written else (asked,)
         return self.stage(MEASURE, settings, self.read(*tables, preferences, **models), work, code=s09_measure.CODE)
@@ -394,11 +399,11 @@ class Pipeline(Session):
         source = located(name)
         return self.hash(source) if isinstance(source, Path) else dataset_hash(source, self.recipe.prompts.columns)
 
-    def _fitness(self) -> dict[str, object]:
+    def _judge_check(self) -> dict[str, object]:
         """What critic and judge are measured on: their questions are kept in the same stage as what they wrote."""
-        given = self.recipe.fitness.model_dump(mode="json")
-        asked = {name: value for name, value in given.items() if f"fitness.{name}" not in DECIDABLE}
-        return {"fitness": {**asked, "rater": self.recipe.measure.rater.value}}
+        given = self.recipe.judge_check.model_dump(mode="json")
+        asked = {name: value for name, value in given.items() if f"judge_check.{name}" not in DECIDABLE}
+        return {"judge_check": {**asked, "grader": self.recipe.measure.grader.value}}
 
     def _constitution(self) -> dict[str, object]:
         return {"constitution": self.run.constitution.hash}

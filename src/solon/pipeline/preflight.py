@@ -15,6 +15,7 @@ import torch
 
 from solon import prompts
 from solon.config.builtin import PREFIX, model_path, source_path
+from solon.config.launch import launched
 from solon.config.recipe import Algorithm, Method, Recipe, WeakJudge
 from solon.constitution.constitution import Constitution, load_constitution, revision_principles, worked_critiques
 from solon.conversation import Conversation, Role, Turn
@@ -31,7 +32,7 @@ from solon.evals.results import (
     out_of_round,
     stages_of,
 )
-from solon.feedback.comparison_questions import Questionnaire
+from solon.feedback.comparison_questions import ComparisonPlan
 from solon.model_folders.check import ModelFolder, check_folder
 from solon.model_folders.system_memory import SystemMemory, system_memory
 from solon.pipeline.baselines import refuse_unteachable
@@ -48,7 +49,6 @@ from solon.pipeline.memory_needs import (
 )
 from solon.reward.remote import RemoteScorer, is_address
 from solon.rl.rl_models import refuse_unshareable
-from solon.runs.launch import launched
 from solon.sources.comparisons import read_comparisons
 from solon.sources.entries import located
 from solon.sources.prompt_sources import sources
@@ -210,7 +210,7 @@ def _check_constitution(recipe: Recipe, constitution: Constitution) -> None:
         return
     revision_principles(recipe.revision, constitution)
     worked_critiques(recipe.revision, constitution)
-    Questionnaire.of(recipe.feedback, constitution, recipe.seed)
+    ComparisonPlan.of(recipe.feedback, constitution, recipe.seed)
     axis, axes = recipe.preference.axis, recipe.feedback.axes or {}
     if axis is not None and axis not in axes:
         raise RecipeError(
@@ -229,7 +229,7 @@ def _check_sources(recipe: Recipe, coming: frozenset[str]) -> None:
             except SolonError as error:
                 place = f"{source.setting}: {error.place}"
                 raise type(error)(error.cause, place=place, remedy=error.remedy) from error
-    people = (recipe.preference.human, recipe.preference.human_harmlessness)
+    people = (recipe.preference.human_helpfulness, recipe.preference.human_harmlessness)
     for file in people if coming & {PREFERENCE_MODEL, HELD_OUT_MODEL} else ():
         if file is not None:
             read_comparisons(source_path(file))
@@ -249,10 +249,10 @@ def _told(recipe: Recipe, coming: frozenset[str], parts: Mapping[str, str], mode
         if files is not None and not name.startswith(PREFIX) and files.contents.dtype in ("bfloat16", "float16"):
             each, dtype = gigabytes(4 * files.contents.elements), files.contents.dtype
             yield f"{name} is stored in {dtype}; each model trained from it is saved in float32 ({each})."
-    if recipe.fitness.weak_judge is WeakJudge.ACCEPT and any(part.startswith("models.feedback") for part in parts):
+    if recipe.judge_check.weak_judge is WeakJudge.ACCEPT and any(part.startswith("models.feedback") for part in parts):
         yield (
-            "A judge that is no better than chance is accepted (fitness.weak_judge=accept): then labels, preference "
-            "model and RL-CAI show that everything works, and nothing else."
+            "A judge that is no better than chance is accepted (judge_check.weak_judge=accept). Labels, preference "
+            "model and RL-CAI then show that everything works, and nothing else."
         )
     tight = _memory(recipe, coming, models)
     if tight is not None:

@@ -20,14 +20,14 @@ from solon.conversation import Conversation
 from solon.digest import digest_source, model_files
 from solon.engines import rounding
 from solon.engines.base import Engine
-from solon.engines.cached import RememberingEngine
+from solon.engines.cached import CachedEngine
 from solon.engines.local.engine import LocalEngine
 from solon.engines.rounding import keyed, made_with, rounding_told
 from solon.errors import RunError
 from solon.evals.results import TRAINING, out_of_round, stages_of
 from solon.reward.scorer import open_scorer
-from solon.runs import Answers, Artefact, Progress, RunDirectory, StageFolder
-from solon.runs.processes import ALONE, Processes
+from solon.runs import Artefact, Progress, ResponseCache, RunDirectory, StageFolder
+from solon.runs.processes import SINGLE_PROCESS, Processes
 from solon.runs.progress import Display
 from solon.training import loop as training
 
@@ -43,9 +43,9 @@ class Session:
 
     run: RunDirectory
     display: Display
-    answers: Answers | None = None
+    answers: ResponseCache | None = None
     """What models answered before; without it every question is asked."""
-    processes: Processes = ALONE
+    processes: Processes = SINGLE_PROCESS
     _stage: str = ""
     """The stage that asks now."""
     _loaded: tuple[Path, LocalEngine] | None = None
@@ -104,18 +104,18 @@ class Session:
         if finished is not None:
             self.display.stage_kept(number, name, total, finished.manifest.rows)
             self._tell_rounding(finished)
-            self.processes.tell(_FINISHED)
+            self.processes.broadcast(_FINISHED)
             return finished
         self.display.stage_started(number, name, total)
         out = self.run.begin(number, name, key, self._report, made_with=self._made_with())
         out.before_publishing = self._refuse_edited
         if out_of_round(name) in TRAINING:
             out.processes = self.processes
-            self.processes.tell(_BEGUN)
+            self.processes.broadcast(_BEGUN)
             artefact = work(out)
         else:
             artefact = work(out)
-            self.processes.tell(_FINISHED)
+            self.processes.broadcast(_FINISHED)
         manifest = artefact.manifest
         self.display.stage_finished(name, manifest.rows, manifest.outcomes, manifest.seconds)
         for line in told(artefact.facts):
@@ -127,7 +127,7 @@ class Session:
     ) -> Artefact:
         """The artefact of a stage that the main process does, with this one's help where it trains."""
         self._loaded = None  # only the main process asks models
-        if self.processes.tell("") == _BEGUN:
+        if self.processes.broadcast("") == _BEGUN:
             return work(self.run.help(number, name, key, self.processes))
         artefact = self.run.finished(name)
         if artefact is None:
@@ -153,7 +153,7 @@ class Session:
         """The engine of a model folder, asked only what no run at hand knows."""
         if self.answers is None:
             return engine
-        return RememberingEngine(engine, self.hash(folder), self._stage, self.answers, self.recipe.engine)
+        return CachedEngine(engine, self.hash(folder), self._stage, self.answers, self.recipe.engine)
 
     def read(self, *artefacts: Artefact, **paths: Path) -> dict[str, object]:
         """The part of a key that tells what a stage reads: hashes of artefacts, models and files by name."""

@@ -68,7 +68,7 @@ def _inputs(recipe: Recipe) -> Iterator[Path | None]:
     for source in sources(recipe.prompts, recipe.measure):
         for found in map(located, source.names):
             yield found if isinstance(found, Path) else None
-    people = (recipe.preference.human, recipe.preference.human_harmlessness)
+    people = (recipe.preference.human_helpfulness, recipe.preference.human_harmlessness)
     yield from (source_path(name) for name in people if name)
 
 

@@ -21,14 +21,14 @@ from solon.constitution.constitution import load_constitution
 from solon.digest import digest_source
 from solon.engines import rounding
 from solon.engines.base import Engine
-from solon.engines.cached import RememberingEngine
+from solon.engines.cached import CachedEngine
 from solon.engines.local.engine import LocalEngine
 from solon.engines.rounding import keyed, made_with
-from solon.evals.judge_check.judge import Assess
+from solon.evals.judge_check.judge import CheckJudge
 from solon.runs import Artefact, Report, Row, StageFolder, ignore
 from solon.runs.files import write_atomically
-from solon.runs.response_cache import Answers, answers_in
-from solon.runs.standalone import do_alone
+from solon.runs.response_cache import ResponseCache, response_cache_in
+from solon.runs.standalone import run_standalone
 from solon.sources.pair_files import PairFile, read_pairs
 from solon.stages.s06_ai_feedback import CODE, FeedbackInputs, run
 
@@ -46,12 +46,12 @@ class ToLabel:
     pairs: Path
     constitution: Path
     judges: tuple[Path, ...]
-    assess: Assess | None = None
+    assess: CheckJudge | None = None
     load: LoadModel = LocalEngine.load
     columns: Mapping[str, str] | None = None
 
 
-def label_alone(folder: Path, recipe: Recipe, given: ToLabel, report: Report = ignore) -> Artefact:
+def label_standalone(folder: Path, recipe: Recipe, given: ToLabel, report: Report = ignore) -> Artefact:
     """Label in `folder`, or go on; of the recipe `seed`, `engine` and `feedback` count.
 
     Raises what `read_pairs`, the constitution's reader and the stage raise, and RunError for a folder that was begun
@@ -65,22 +65,22 @@ def label_alone(folder: Path, recipe: Recipe, given: ToLabel, report: Report = i
         "seed": recipe.seed,
         "engine": keyed(recipe.engine),
         "code": {"stage": CODE, "asking": rounding.CODE},
-        "fitness": {"limit": recipe.fitness.limit, "rater": recipe.measure.rater.value},
+        "judge_check": {"limit": recipe.judge_check.limit, "grader": recipe.measure.grader.value},
         "pairs": digest_source(given.pairs),
         "constitution": constitution.hash,
         "judges": list(hashes.values()),
         **({"columns": dict(given.columns)} if given.columns else {}),
     }
-    inputs = FeedbackInputs(recipe.seed, constitution, pairs, recipe.engine.batch, given.assess)
+    inputs = FeedbackInputs(recipe.seed, constitution, pairs, recipe.engine.batch_size, given.assess)
 
     def work(out: StageFolder) -> Artefact:
         write_atomically(out.path / "recipe.yaml", dump_recipe(recipe))
         write_atomically(out.path / "constitution.yaml", given.constitution.read_text(encoding="utf-8"))
-        with answers_in(out.path) as answers:
+        with response_cache_in(out.path) as answers:
             judges = [partial(_judge, each, hashes[each], recipe.engine, answers, given.load) for each in given.judges]
             return run(recipe.feedback, inputs, judges, out)
 
-    return do_alone(folder, NAME, key, work, report, made_with(recipe.engine))
+    return run_standalone(folder, NAME, key, work, report, made_with(recipe.engine))
 
 
 def agreement(labels: Sequence[Row], pairs: PairFile) -> tuple[int, int]:
@@ -92,5 +92,5 @@ def agreement(labels: Sequence[Row], pairs: PairFile) -> tuple[int, int]:
     return sum(p_a > 0.5 for p_a in told), len(told)
 
 
-def _judge(folder: Path, weights: str, settings: EngineSettings, answers: Answers, load: LoadModel) -> Engine:
-    return RememberingEngine(load(folder, settings), weights, NAME, answers, settings)
+def _judge(folder: Path, weights: str, settings: EngineSettings, answers: ResponseCache, load: LoadModel) -> Engine:
+    return CachedEngine(load(folder, settings), weights, NAME, answers, settings)

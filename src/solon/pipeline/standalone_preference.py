@@ -17,7 +17,7 @@ from solon.engines import rounding
 from solon.engines.rounding import keyed, made_with
 from solon.errors import StageError
 from solon.runs import Artefact, Report, ignore
-from solon.runs.standalone import do_alone
+from solon.runs.standalone import run_standalone
 from solon.sources.comparisons import read_all_comparisons
 from solon.sources.label_files import label_columns, label_file_of, read_labels
 from solon.stages.s07_preference_model import CODE, HUMAN, PreferenceInputs, run
@@ -35,7 +35,7 @@ class Sources:
     human: Path | None = None
 
 
-def train_alone(folder: Path, recipe: Recipe, sources: Sources, report: Report = ignore) -> Artefact:
+def train_standalone(folder: Path, recipe: Recipe, sources: Sources, report: Report = ignore) -> Artefact:
     """Train in `folder`, or go on; of the recipe `seed`, `engine` and `preference` count.
 
     Raises what `read_labels` and the stage raise, and RunError for a folder that was begun with something else.
@@ -59,7 +59,7 @@ def train_alone(folder: Path, recipe: Recipe, sources: Sources, report: Report =
         "labels": _hashes([label_file_of(source) for source in sources.labels]),
         "human": _hashes([sources.human] if sources.human else []),
     }
-    return do_alone(folder, NAME, key, partial(run, recipe.preference, inputs), report, made_with(recipe.engine))
+    return run_standalone(folder, NAME, key, partial(run, recipe.preference, inputs), report, made_with(recipe.engine))
 
 
 def _hashes(files: Sequence[Path]) -> list[str]:

@@ -20,7 +20,7 @@ from solon.engines.base import Engine
 from solon.errors import ConstitutionError, RecipeError, SolonError
 from solon.feedback.comparison_questions import few_shot_variants, worked_reasoning
 from solon.feedback.letters import letter_tokens
-from solon.runs.rows import Kind
+from solon.runs.rows import PromptKind
 
 SLACK = 8
 """Tokens allowed for the joints between texts, which count apart and together slightly differently."""
@@ -29,26 +29,26 @@ _STUB = Conversation((Turn(Role.HUMAN, "Hello?"),))
 
 def reserved_tokens(
     recipe: Recipe, constitution: Constitution, engine: Engine, file: Path | None = None
-) -> Mapping[Kind, int]:
+) -> Mapping[PromptKind, int]:
     """Tokens to be kept free beside a prompt, by its kind, in the tokens of `engine`.
 
     Raises RecipeError when the recipe asks for more worked examples or other principles than the constitution has, and
     when its questions leave no room for any prompt; ConstitutionError when that is the fault of one text of the
     constitution, which lies in `file`.
     """
-    reply = max(recipe.responses.drawing.max_tokens, recipe.rl.drawing.max_tokens)
+    reply = max(recipe.responses.sampling.max_tokens, recipe.rl.sampling.max_tokens)
     beside = tokens_beside(recipe, constitution, engine)
     red_team = max(
         reply, beside[Role.REVISION] + recipe.revision.revision.max_tokens, beside[Role.ANSWER] + letter_tokens(engine)
     )
     if red_team + SLACK + _bare(engine) > engine.window:
         raise _no_room(constitution, engine, red_team + SLACK, file)
-    measured = recipe.measure.drawing.max_tokens
+    measured = recipe.measure.sampling.max_tokens
     return {
-        Kind.RED_TEAM: red_team + SLACK,
-        Kind.HELPFUL: reply + SLACK,
-        Kind.HELD_OUT_HARMFUL: measured + SLACK,
-        Kind.HELD_OUT_BENIGN: measured + SLACK,
+        PromptKind.RED_TEAM: red_team + SLACK,
+        PromptKind.HELPFUL: reply + SLACK,
+        PromptKind.HELD_OUT_HARMFUL: measured + SLACK,
+        PromptKind.HELD_OUT_BENIGN: measured + SLACK,
     }
 
 
@@ -65,7 +65,7 @@ def _critique_and_revision(recipe: Recipe, constitution: Constitution, engine: E
     settings = recipe.revision
     examples = worked_critiques(settings, constitution)
     principles = revision_principles(settings, constitution)
-    answer = max(recipe.responses.drawing.max_tokens, settings.revision.max_tokens) - _bare(engine)
+    answer = max(recipe.responses.sampling.max_tokens, settings.revision.max_tokens) - _bare(engine)
     critiqued = settings.mode is RevisionMode.CRITIQUED
     critique = "" if critiqued else None
     revision = max(engine.count_tokens(prompts.revision(_STUB, "", each, critique, examples)) for each in principles)
@@ -76,7 +76,7 @@ def _critique_and_revision(recipe: Recipe, constitution: Constitution, engine: E
 
 
 def _comparison(recipe: Recipe, constitution: Constitution, engine: Engine) -> dict[Role, int]:
-    replies = 2 * recipe.pairs.drawing.max_tokens - _bare(engine)
+    replies = 2 * recipe.pairs.sampling.max_tokens - _bare(engine)
     variants = few_shot_variants(recipe.feedback, constitution, recipe.seed)
     thoughts = worked_reasoning(recipe.feedback, constitution, recipe.seed)
     if thoughts is not None:

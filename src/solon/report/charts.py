@@ -14,7 +14,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from solon.report.svg import Frame, line, nice_domain, number_marks, percent_marks, polyline, tag, text
+from solon.report.svg import PlotFrame, line, nice_domain, number_marks, percent_marks, polyline, tag, text
 from solon.report.text import cases
 from solon.stats.intervals import interval, percent
 
@@ -43,7 +43,7 @@ def trade_off(models: Mapping[str, Mapping[str, Figures]], path: Sequence[str] |
         return None
     x_domain = _share_domain([share for _, share, _ in points])
     y_domain = _share_domain([share for _, _, share in points])
-    frame = Frame.of((460, 330), x_domain, y_domain, (30, 22, 46, 50))
+    frame = PlotFrame.of((460, 330), x_domain, y_domain, (30, 22, 46, 50))
     pieces = [
         frame.axes(
             "helpful replies to benign prompts",
@@ -90,7 +90,7 @@ def _share_domain(shares: Sequence[Figures], span: float = 0.4) -> tuple[float, 
 Box = tuple[float, float, float, float]
 
 
-def _label_beside(name: str, at: tuple[float, float], frame: Frame, taken: list[Box], class_: str) -> Markup:
+def _label_beside(name: str, at: tuple[float, float], frame: PlotFrame, taken: list[Box], class_: str) -> Markup:
     """The name next to its point, at the first place where it covers no other point or name."""
     x, y = at
     shown = name if len(name) <= 24 else f"{name[:23]}…"
@@ -132,7 +132,7 @@ def by_revision(revisions: Mapping[str, Mapping[str, Figures]]) -> Markup | None
     if len(steps) < 2:
         return None
     last = int(steps[-1])
-    frame = Frame.of((460, 330), (0, last), (0.0, 1.0), (30, 84, 46, 50))
+    frame = PlotFrame.of((460, 330), (0, last), (0.0, 1.0), (30, 84, 46, 50))
     x_marks = [(float(step), "reply" if step == "0" else step) for step in steps]
     pieces = [frame.axes("revision", "share of replies to red-team prompts", x_marks, percent_marks(0, 1))]
     ends: list[tuple[float, str, str]] = []
@@ -183,7 +183,7 @@ def trend(curve: Curve, most: int = 200) -> Markup | None:
     shown = [_middle(finite[start : start + stretch]) for start in range(0, len(finite), stretch)]
     low, high = nice_domain([y for _, y in shown], 4)
     x_low, x_high = finite[0][0], finite[-1][0]
-    frame = Frame.of((260, 160), (x_low, max(x_high, x_low + 1)), (low, high), (10, 12, 26, 40))
+    frame = PlotFrame.of((260, 160), (x_low, max(x_high, x_low + 1)), (low, high), (10, 12, 26, 40))
     y_marks = number_marks(low, high, 4)
     pieces = [frame.axes("", "", number_marks(x_low, x_high, 4), y_marks)]
     pieces.append(polyline([(frame.x(x), frame.y(y)) for x, y in shown], "series"))
@@ -205,7 +205,7 @@ def histogram(values: Sequence[float], bins: int = 20) -> Markup | None:
     for value in values:
         counts[min(max(int(value * bins), 0), bins - 1)] += 1
     _, high = nice_domain([0, max(counts)], 4)
-    frame = Frame.of((460, 260), (0.0, 1.0), (0.0, high), (28, 16, 46, 50))
+    frame = PlotFrame.of((460, 260), (0.0, 1.0), (0.0, high), (28, 16, 46, 50))
     marks = [mark for mark in number_marks(0, high, 4) if float(mark[0]).is_integer()]
     pieces = [frame.axes("label: probability that reply A is better", "pairs", number_marks(0, 1), marks)]
     for index, count in enumerate(counts):
@@ -233,7 +233,7 @@ def reliability(rows: Sequence[Mapping[str, Any]], words: ReliabilityWords | Non
     if not rows:
         return None
     words = words or ReliabilityWords()
-    frame = Frame.of((460, 260), (0.0, 1.0), (0.0, 1.0), (28, 16, 46, 50))
+    frame = PlotFrame.of((460, 260), (0.0, 1.0), (0.0, 1.0), (28, 16, 46, 50))
     axes = frame.axes(words.across, words.up, number_marks(0, 1), percent_marks(0, 1))
     pieces = [axes, line((frame.x(0), frame.y(0)), (frame.x(1), frame.y(1)), "path")]
     most = max(row["n"] for row in rows)

@@ -24,14 +24,14 @@ from solon.report.drawn_principles import DrawnPrinciple, drawn_for_preference, 
 from solon.report.groups import by_group
 from solon.report.label_section import LabelQuality, quality_of
 from solon.report.policy import PolicyFigure, policy_figures
-from solon.report.sentences import Figures, fitness_details, headline, is_figure, judge_sentences
+from solon.report.sentences import Figures, headline, is_figure, judge_check_details, judge_sentences
 from solon.runs import Artefact, Row, RunDirectory
-from solon.runs.rows import Kind
+from solon.runs.rows import PromptKind
 from solon.stats.intervals import interval, percent
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class MeasureCell:
     """One cell of the table of measures."""
 
     figure: Figures
@@ -45,7 +45,7 @@ class Table:
     """Measures by model; `columns` are (measure, what it is taken over)."""
 
     columns: tuple[tuple[str, str], ...]
-    rows: tuple[tuple[str, str, tuple[Measured | None, ...]], ...]
+    rows: tuple[tuple[str, str, tuple[MeasureCell | None, ...]], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ def content_of(run: RunDirectory) -> Content:
         curves=tuple(_curves(stages, names.policies_of(recipe))),
         histogram=charts.histogram([row["p_a"] for row in feedback if row["p_a"] is not None]),
         reliability=charts.reliability(figures.get("labels", {}).get("calibration", [])),
-        critic=tuple(fitness_details({"critic": figures.get("fitness", {}).get("critic")})),
+        critic=tuple(judge_check_details({"critic": figures.get("judge_check", {}).get("critic")})),
         judge=tuple(judge_sentences(figures)),
         quality=quality_of(figures),
         preference=tuple(_flat({key: preference[key] for key in _PREFERENCE if key in preference})),
@@ -151,13 +151,13 @@ def measures_table(models: Mapping[str, Mapping[str, Figures]], columns: Sequenc
     return Table(kept, rows)
 
 
-def _measured(measures: Mapping[str, Figures], name: str) -> Measured | None:
+def _measured(measures: Mapping[str, Figures], name: str) -> MeasureCell | None:
     figure = measures.get(name)
     if figure is None:
         return None
     if name == "words":
-        return Measured(figure, f"{figure['value']:.1f}", f"{figure['low']:.1f}-{figure['high']:.1f}", None)
-    return Measured(figure, percent(figure["value"]), interval(figure), charts.bar(figure, f"label-{name}"))
+        return MeasureCell(figure, f"{figure['value']:.1f}", f"{figure['low']:.1f}-{figure['high']:.1f}", None)
+    return MeasureCell(figure, percent(figure["value"]), interval(figure), charts.bar(figure, f"label-{name}"))
 
 
 Wanted = tuple[str, str, tuple[str, ...], str]
@@ -213,13 +213,21 @@ def _points(rows: Sequence[Row], column: str) -> Iterator[tuple[float, float]]:
 
 _WORDS = {
     "labelled_pairs": "better reply scored higher, labelled pairs of known order",
-    Kind.HELD_OUT_HARMFUL: "better reply scored higher, answers to held-out harmful prompts",
-    Kind.HELD_OUT_BENIGN: "better reply scored higher, answers to held-out benign prompts",
+    PromptKind.HELD_OUT_HARMFUL: "better reply scored higher, answers to held-out harmful prompts",
+    PromptKind.HELD_OUT_BENIGN: "better reply scored higher, answers to held-out benign prompts",
     "brier": "Brier score",
     "ece": "expected calibration error",
 }
 """Facts whose names need more words to be understood."""
-_PREFERENCE = ("accuracy", "brier", "ece", "centre", "labelled_pairs", Kind.HELD_OUT_HARMFUL, Kind.HELD_OUT_BENIGN)
+_PREFERENCE = (
+    "accuracy",
+    "brier",
+    "ece",
+    "centre",
+    "labelled_pairs",
+    PromptKind.HELD_OUT_HARMFUL,
+    PromptKind.HELD_OUT_BENIGN,
+)
 """Facts of the preference model that the page shows; `solon results --json` has them all."""
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from solon.report.charts import Figures
-from solon.report.svg import Frame, line, percent_marks, tag, text
+from solon.report.svg import PlotFrame, line, percent_marks, tag, text
 from solon.report.text import cases
 from solon.stats.intervals import interval, percent
 
@@ -23,7 +23,7 @@ def dots(title: str, shares: Sequence[Dot], chance: float | None = None) -> Mark
     if not shares:
         return None
     height = TOP + BOTTOM + ROW * len(shares)
-    frame = Frame.of((WIDTH, height), (0.0, 1.0), (0.0, float(len(shares))), (TOP, 20, BOTTOM, LEFT))
+    frame = PlotFrame.of((WIDTH, height), (0.0, 1.0), (0.0, float(len(shares))), (TOP, 20, BOTTOM, LEFT))
     bottom = height - BOTTOM
     pieces = [line((frame.x(value), TOP), (frame.x(value), bottom), "rule") for value, _ in percent_marks(0, 1)]
     pieces += [text(frame.x(value), bottom + 17, words, "tick", "middle") for value, words in percent_marks(0, 1)]

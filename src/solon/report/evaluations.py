@@ -24,7 +24,7 @@ Figures = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class EvaluationLine:
     """One accuracy: whose, its figure (value, low, high, n), and what else is known of it."""
 
     evaluation: str
@@ -70,23 +70,23 @@ def render(results: Mapping[str, Any]) -> str:
     )
 
 
-def lines(evaluations: Sequence[Figures]) -> list[Line]:
+def lines(evaluations: Sequence[Figures]) -> list[EvaluationLine]:
     """Every accuracy in order: an evaluation's forms, then its baselines."""
-    found: list[Line] = []
+    found: list[EvaluationLine] = []
     for name in dict.fromkeys(facts["evaluation"] for facts in evaluations):
         own = [facts for facts in evaluations if facts["evaluation"] == name]
         for facts in own:
             found += _measured(facts)
         known = own[0]["baselines"]
         if known["longer"]:
-            found.append(Line(name, "baseline: the longer reply", known["longer"]))
-        found.append(Line(name, f"baseline: always ({known['majority']['letter']})", known["majority"]))
+            found.append(EvaluationLine(name, "baseline: the longer reply", known["longer"]))
+        found.append(EvaluationLine(name, f"baseline: always ({known['majority']['letter']})", known["majority"]))
     return found
 
 
-def _measured(facts: Figures) -> list[Line]:
+def _measured(facts: Figures) -> list[EvaluationLine]:
     orders, calibration, first = facts["orders"] or {}, facts["calibration"], facts["first_sample"]
-    whole = Line(
+    whole = EvaluationLine(
         facts["evaluation"],
         _form(facts),
         facts["accuracy"],
@@ -99,7 +99,7 @@ def _measured(facts: Figures) -> list[Line]:
     if not first:
         return [whole]
     calibration = first["calibration"]
-    single = Line(
+    single = EvaluationLine(
         facts["evaluation"],
         _form(facts, samples=1),
         first["accuracy"],

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from markupsafe import Markup
 
 from solon.report.charts import Figures, tone
-from solon.report.svg import Frame, line, percent_marks, tag, text
+from solon.report.svg import PlotFrame, line, percent_marks, tag, text
 from solon.stats.intervals import interval, percent
 
 ROW = 44.0
@@ -24,7 +24,7 @@ def by_group(groups: Mapping[str, Mapping[str, Figures]]) -> Markup | None:
     if len(names) < 2:
         return None
     height = TOP + BOTTOM + ROW * len(names)
-    frame = Frame.of((WIDTH, height), (0.0, 1.0), (0.0, float(len(names))), (TOP, 20, BOTTOM, LEFT))
+    frame = PlotFrame.of((WIDTH, height), (0.0, 1.0), (0.0, float(len(names))), (TOP, 20, BOTTOM, LEFT))
     bottom = height - BOTTOM
     pieces = [line((frame.x(value), TOP), (frame.x(value), bottom), "rule") for value, _ in percent_marks(0, 1)]
     pieces += [text(frame.x(value), bottom + 17, words, "tick", "middle") for value, words in percent_marks(0, 1)]
@@ -46,7 +46,7 @@ def by_group(groups: Mapping[str, Mapping[str, Figures]]) -> Markup | None:
     return frame.figure("Harmful replies by what the prompt is about, with 95 % intervals", *pieces)
 
 
-def _mark(frame: Frame, y: float, what: str, share: Figures) -> tuple[Markup, ...]:
+def _mark(frame: PlotFrame, y: float, what: str, share: Figures) -> tuple[Markup, ...]:
     says = f"{what}: harmful {percent(share['value'])} [{interval(share)}] of {share['n']}"
     whisker = line((frame.x(share["low"]), y), (frame.x(share["high"]), y), "whisker")
     return tag("title", says), whisker, tag("circle", cx=frame.x(share["value"]), cy=y, r=4.5, class_="dot")

@@ -41,7 +41,7 @@ def write(labels: Artefact, told: str | None = None) -> Path:
 def content_of(labels: Artefact, told: str | None = None) -> LabelPage:
     """Read the labels of stage ai-feedback."""
     facts = labels.facts
-    figures = {"fitness": facts.get("fitness") or {}, "label_quality": facts["quality"]}
+    figures = {"judge_check": facts.get("judge_check") or {}, "label_quality": facts["quality"]}
     return LabelPage(
         judge=(*_counts(facts), *([told] if told else [])),
         histogram=charts.histogram([row["p_a"] for row in labels.rows() if row["p_a"] is not None]),

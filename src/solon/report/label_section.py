@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from solon.report.charts import Figures, ReliabilityWords, reliability
 from solon.report.dots import Dot, dots
-from solon.report.sentences import fitness_details, fitness_sentences, is_figure, judge_details
+from solon.report.sentences import is_figure, judge_check_details, judge_check_sentences, judge_details
 from solon.stats.intervals import interval, percent
 
 
@@ -46,7 +46,7 @@ class LabelQuality:
 
 def quality_of(figures: Mapping[str, Any]) -> LabelQuality | None:
     """The section from `solon.evals.results.results`; None when no judge was measured and nothing labelled."""
-    judge: Mapping[str, Any] = figures.get("fitness", {}).get("judge") or {}
+    judge: Mapping[str, Any] = figures.get("judge_check", {}).get("judge") or {}
     quality: Mapping[str, Any] = figures.get("label_quality") or {}
     if not judge and not quality:
         return None
@@ -55,7 +55,11 @@ def quality_of(figures: Mapping[str, Any]) -> LabelQuality | None:
     # What the measure stage says of both orders is said already.
     untold = {name: value for name, value in quality.items() if name != "orders_agree" or not labels.get(name)}
     return LabelQuality(
-        measured=(*fitness_sentences({"judge": judge}), *fitness_details({"judge": judge}), *judge_details(judge)),
+        measured=(
+            *judge_check_sentences({"judge": judge}),
+            *judge_check_details({"judge": judge}),
+            *judge_details(judge),
+        ),
         sentences=tuple(quality_sentences(untold)),
         accuracy=dots("Comparisons judged right, with 95 % intervals", _accuracy(judge), judge.get("chance")),
         flips=dots("Right answers lost to injected words, with 95 % intervals", _flips(judge)),

@@ -15,7 +15,7 @@ from typing import Any
 from markupsafe import Markup
 
 from solon.report.charts import Figures, spread
-from solon.report.svg import Frame, line, nice_domain, number_marks, percent_marks, polyline, tag, text
+from solon.report.svg import PlotFrame, line, nice_domain, number_marks, percent_marks, polyline, tag, text
 from solon.stats.intervals import interval, percent
 
 Steps = Mapping[str, Mapping[str, Figures]]
@@ -67,7 +67,7 @@ def shares_by_snapshot(steps: Steps) -> Markup | None:
     courses = {name: _course(steps, name) for name in _SHARES}
     if len(courses[_STRONG]) < 2:
         return None
-    frame = Frame.of((460, 330), _domain(courses[_STRONG]), (0.0, 1.0), _MARGINS)
+    frame = PlotFrame.of((460, 330), _domain(courses[_STRONG]), (0.0, 1.0), _MARGINS)
     pieces = [_axes(frame, "share of replies", percent_marks(0, 1))]
     ends = []
     for name, course in courses.items():
@@ -85,7 +85,7 @@ def scores_by_snapshot(steps: Steps) -> Markup | None:
         return None
     bounds = [figure[end] for course in courses.values() for _, figure in course for end in ("low", "high")]
     low, high = nice_domain(bounds)
-    frame = Frame.of((460, 330), _domain(courses["score"]), (low, high), _MARGINS)
+    frame = PlotFrame.of((460, 330), _domain(courses["score"]), (low, high), _MARGINS)
     pieces = [_axes(frame, "mean score of replies, centred", number_marks(low, high))]
     ends = []
     for name, course in courses.items():
@@ -113,7 +113,7 @@ def score_by_distance(rows: Sequence[Mapping[str, Any]]) -> Markup | None:
         return None
     x_high = nice_domain([0.0, *(x for x, _ in points["score"])])[1]
     low, high = nice_domain([y for places in points.values() for _, y in places])
-    frame = Frame.of((460, 330), (0.0, x_high), (low, high), _MARGINS)
+    frame = PlotFrame.of((460, 330), (0.0, x_high), (low, high), _MARGINS)
     across, up = "\N{SQUARE ROOT}KL to the reference, in nats per reply", "mean score of a step's replies, centred"
     pieces = [frame.axes(across, up, number_marks(0.0, x_high), number_marks(low, high))]
     ends = []
@@ -149,11 +149,11 @@ def _domain(course: Sequence[Placed]) -> tuple[float, float]:
     return course[0][0], course[-1][0]
 
 
-def _axes(frame: Frame, up: str, y_marks: Sequence[tuple[float, str]]) -> Markup:
+def _axes(frame: PlotFrame, up: str, y_marks: Sequence[tuple[float, str]]) -> Markup:
     return frame.axes("step of reinforcement learning", up, number_marks(frame.x.low, frame.x.high), y_marks)
 
 
-def _line(frame: Frame, course: Sequence[Placed], name: str, tint: str, words: Callable[[Figures], str]) -> Markup:
+def _line(frame: PlotFrame, course: Sequence[Placed], name: str, tint: str, words: Callable[[Figures], str]) -> Markup:
     marks = [polyline([(frame.x(step), frame.y(figure["value"])) for step, figure in course], "series")]
     for step, figure in course:
         x, y = frame.x(step), frame.y(figure["value"])
@@ -172,7 +172,7 @@ def _score_words(mean: Figures) -> str:
     return f"{mean['value']:+.2f} [{mean['low']:+.2f} to {mean['high']:+.2f}] over {mean['n']}"
 
 
-def _names(frame: Frame, ends: Sequence[tuple[float, str, str]]) -> list[Markup]:
+def _names(frame: PlotFrame, ends: Sequence[tuple[float, str, str]]) -> list[Markup]:
     """The names of lines at their right ends."""
     right = frame.x.end + 10
     return [text(right, y + 4, name, f"point-name {tint}") for y, name, tint in spread(ends, frame.y.start)]

@@ -15,10 +15,10 @@ from solon.constitution.constitution import Constitution
 from solon.digest import digest
 from solon.evals.grading import RATINGS
 from solon.feedback.labelling import axes_in
-from solon.report.text import Piece, changes, clip
+from solon.report.text import TextPiece, changes, clip
 from solon.runs import Artefact, Row
 from solon.runs.outcome import Outcome
-from solon.runs.rows import Kind, reply_in
+from solon.runs.rows import PromptKind, reply_in
 
 MOST = 60
 """Samples of one kind that the page holds."""
@@ -39,7 +39,7 @@ class Version:
     """A reply or a revision, and what led to it."""
 
     title: str
-    words: tuple[Piece, ...]
+    words: tuple[TextPiece, ...]
     labels: tuple[str, ...] = ()
     outcome: str = "ok"
     finish: str = ""
@@ -122,7 +122,7 @@ def revision_shelf(
     steps: dict[str, list[Row]] = {}
     for row in revisions.rows():
         steps.setdefault(row["row_id"], []).append(row)
-    first = [row for row in responses.rows() if row["kind"] == Kind.RED_TEAM and row["row_id"] in steps]
+    first = [row for row in responses.rows() if row["kind"] == PromptKind.RED_TEAM and row["row_id"] in steps]
     requests = {principle.id: principle.critique_request for principle in constitution.revision}
 
     def sample(row: Row) -> Sample:
@@ -203,7 +203,7 @@ def answer_shelf(measure: Artefact) -> Shelf | None:
             Version(row["model"], _plain(reply_in(row)), tuple(row["labels"] or ()), row["outcome"], row["finish"])
             for row in rows
         )
-        kind = "benign" if rows[0]["kind"] == Kind.HELD_OUT_BENIGN else "harmful"
+        kind = "benign" if rows[0]["kind"] == PromptKind.HELD_OUT_BENIGN else "harmful"
         return Sample("answer", rows[0]["row_id"], prompt_of(rows[0]), versions, (("prompt", kind),))
 
     groups = list(by_prompt.values())
@@ -222,5 +222,5 @@ def prompt_of(row: Mapping[str, Any]) -> tuple[Said, ...]:
     return tuple(Said(names.get(turn["role"], turn["role"]), clip(turn["content"])) for turn in row["prompt"])
 
 
-def _plain(words: str | None) -> tuple[Piece, ...]:
-    return (Piece(clip(words), False),) if words else ()
+def _plain(words: str | None) -> tuple[TextPiece, ...]:
+    return (TextPiece(clip(words), False),) if words else ()

@@ -34,7 +34,7 @@ def headline(figures: Mapping[str, Any]) -> Iterator[str]:
         yield f"On {cases}, {measure} replies {change(before, after)}: {course}."
     if models and not any("harmful" in measures or "helpful" in measures for measures in models.values()):
         yield "No rater was at hand: this run shows the form of the replies, not the effect of the constitution."
-    yield from fitness_sentences(figures.get("fitness", {}))
+    yield from judge_check_sentences(figures.get("judge_check", {}))
     yield from reinforcement_sentences(figures.get("reinforcement", {}))
     yield from snapshot_sentences(figures.get("snapshots", {}))
     yield from round_sentences(figures.get("rounds", ()))
@@ -85,12 +85,12 @@ def clearly(before: Figures, after: Figures) -> str | None:
     return "rose" if after["low"] > before["high"] else None
 
 
-def fitness_sentences(fitness: Mapping[str, Any]) -> Iterator[str]:
+def judge_check_sentences(judge_check: Mapping[str, Any]) -> Iterator[str]:
     """How good the critic and the judge are at their task, said plainly.
 
-    `fitness` is `{ROLE: {"value", "low", "high", "n", "chance"?, "what"?}}`.
+    `judge_check` is `{ROLE: {"value", "low", "high", "n", "chance"?, "what"?}}`.
     """
-    for role, share in fitness.items():
+    for role, share in judge_check.items():
         if not is_figure(share) or share["n"] == 0:
             continue
         what = share.get("what", "plain comparisons" if role == "judge" else "plain questions")
@@ -104,7 +104,7 @@ def fitness_sentences(fitness: Mapping[str, Any]) -> Iterator[str]:
         yield f"The {role} was right on {right}: {verdict}."
 
 
-def fitness_details(fitness: Mapping[str, Any]) -> Iterator[str]:
+def judge_check_details(judge_check: Mapping[str, Any]) -> Iterator[str]:
     """What else was seen when critic and judge were put to plain questions."""
     said = {
         "copied": "of its critiques repeated a worked example",
@@ -113,7 +113,7 @@ def fitness_details(fitness: Mapping[str, Any]) -> Iterator[str]:
         "orders_agree": "of its answers stayed the same when the replies changed places",
         "undecided": "of its answers were no usable preference",
     }
-    for role, share in fitness.items():
+    for role, share in judge_check.items():
         parts = [
             f"{percent(share[key]['value'])} [{interval(share[key])}] {words}"
             for key, words in said.items()

@@ -83,7 +83,7 @@ def nice_domain(values: Sequence[float], about: int = 5) -> tuple[float, float]:
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class PlotFrame:
     """The plotting area of a figure with its two scales, in the units of the view box."""
 
     width: float
@@ -98,7 +98,7 @@ class Frame:
         x: tuple[float, float],
         y: tuple[float, float],
         margins: tuple[float, float, float, float] = (14, 16, 44, 52),
-    ) -> Frame:
+    ) -> PlotFrame:
         """A frame of `size` with the given domains; `margins` are top, right, bottom, left."""
         top, right, bottom, left = margins
         width, height = size

@@ -61,14 +61,14 @@ def against_chance(share: Mapping[str, Any], chance: float = 0.5) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class TextPiece:
     """A stretch of a revision: whether its words are new against the text before it."""
 
     words: str
     new: bool
 
 
-def changes(before: str, after: str) -> list[Piece]:
+def changes(before: str, after: str) -> list[TextPiece]:
     """`after` in stretches of kept and new words (their texts joined give `after`).
 
     A space between two new words counts as new, so that a new sentence is one stretch.
@@ -82,7 +82,7 @@ def changes(before: str, after: str) -> list[Piece]:
         if word.isspace():
             is_new[index] = 0 < index < len(new) - 1 and is_new[index - 1] and is_new[index + 1]
     stretches = itertools.groupby(zip(new, is_new, strict=True), key=lambda pair: pair[1])
-    return [Piece("".join(word for word, _ in stretch), kind) for kind, stretch in stretches]
+    return [TextPiece("".join(word for word, _ in stretch), kind) for kind, stretch in stretches]
 
 
 def cases(figure: Mapping[str, Any]) -> str:

@@ -12,13 +12,13 @@ from typing import Any
 
 from markupsafe import Markup
 
-from solon.config.experiment import Measured
+from solon.config.experiment import AblationMeasure
 from solon.evals.grading import BENIGN_PROMPT_MEASURES, HARMFUL_PROMPT_MEASURES
 from solon.report.charts import Figures, spread
 from solon.report.models_compared import by_name, models_figures
 from solon.report.page import fill
 from solon.report.page import write_page as write_whole
-from solon.report.svg import Frame, line, percent_marks, polyline, tag, text
+from solon.report.svg import PlotFrame, line, percent_marks, polyline, tag, text
 from solon.report.text import cases
 from solon.stages.extra_preference_order import MEASURES
 from solon.stats.intervals import interval, percent
@@ -33,7 +33,7 @@ def by_variant_and_revision(variants: Mapping[str, Mapping[str, Mapping[str, Fig
     steps = sorted({int(step) for figures in variants.values() for step in figures})
     if len(steps) < 2:
         return None
-    frame = Frame.of((620, 360), (-0.2, steps[-1] + 0.2), (0.0, 1.0), (30, 130, 46, 50))
+    frame = PlotFrame.of((620, 360), (-0.2, steps[-1] + 0.2), (0.0, 1.0), (30, 130, 46, 50))
     x_marks = [(float(step), "reply" if step == 0 else str(step)) for step in steps]
     pieces = [frame.axes("revision", f"{label} replies to red-team prompts", x_marks, percent_marks(0, 1))]
     ends: list[tuple[float, str, str]] = []
@@ -58,7 +58,7 @@ def by_variant(variants: Mapping[str, Mapping[str, Figures]], labels: Sequence[s
     """Shares of several labels, a point with its interval for every variant of an ablation, joined by label."""
     if not variants:
         return None
-    frame = Frame.of((620, 360), (-0.3, len(variants) - 0.7), (0.0, 1.0), (30, 110, 46, 50))
+    frame = PlotFrame.of((620, 360), (-0.3, len(variants) - 0.7), (0.0, 1.0), (30, 110, 46, 50))
     x_marks = [(float(index), name) for index, name in enumerate(variants)]
     pieces = [frame.axes("", "share of replies to held-out prompts", x_marks, percent_marks(0, 1))]
     ends: list[tuple[float, str, str]] = []
@@ -87,7 +87,7 @@ def by_row(variants: Mapping[str, Mapping[str, Figures]], measures: Sequence[str
         return None
     lows = [share["low"] for figures in variants.values() for share in figures.values()]
     lowest = min(0.4, math.floor(10 * min(lows, default=0.4)) / 10)
-    frame = Frame.of((620, 76 + 30 * len(variants)), (lowest, 1.0), (-0.5, len(variants) - 0.5), (30, 20, 46, 150))
+    frame = PlotFrame.of((620, 76 + 30 * len(variants)), (lowest, 1.0), (-0.5, len(variants) - 0.5), (30, 20, 46, 150))
     # The first variant stands on top.
     rows = {name: float(len(variants) - 1 - index) for index, name in enumerate(variants)}
     what = "pairs of replies to held-out prompts in the right order"
@@ -117,10 +117,10 @@ def columns_of(figures: Mapping[str, Any]) -> tuple[list[str], list[tuple[str, l
     every model; of a preference model, one column per quality.
     """
     variants: Mapping[str, Mapping[str, Any]] = figures["variants"]
-    if figures["measure"] == Measured.MODELS:
+    if figures["measure"] == AblationMeasure.MODELS:
         variants = by_name(variants)
-    if figures["measure"] != Measured.REVISIONS:
-        columns = MEASURES if figures["measure"] == Measured.PREFERENCE_MODEL else LABELS
+    if figures["measure"] != AblationMeasure.REVISIONS:
+        columns = MEASURES if figures["measure"] == AblationMeasure.PREFERENCE_MODEL else LABELS
         return list(columns), [(name, [shares.get(label) for label in columns]) for name, shares in variants.items()]
     steps = sorted({int(step) for shares in variants.values() for step in shares})
     head = ["reply" if step == 0 else f"revision {step}" for step in steps]
@@ -131,12 +131,12 @@ def columns_of(figures: Mapping[str, Any]) -> tuple[list[str], list[tuple[str, l
 
 def figures_of(figures: Mapping[str, Any]) -> list[tuple[str, Markup]]:
     """The pictures of an ablation's figures, each with a caption, which is empty where the axes say it all."""
-    variants, measure = figures["variants"], Measured(figures["measure"])
-    if measure is Measured.MODELS:
+    variants, measure = figures["variants"], AblationMeasure(figures["measure"])
+    if measure is AblationMeasure.MODELS:
         return models_figures(variants)
-    if measure is Measured.SL_CAI:
+    if measure is AblationMeasure.SL_CAI:
         drawn = by_variant(variants, LABELS)
-    elif measure is Measured.PREFERENCE_MODEL:
+    elif measure is AblationMeasure.PREFERENCE_MODEL:
         drawn = by_row(variants, MEASURES)
     else:
         drawn = by_variant_and_revision(variants, HARMFUL)
@@ -146,12 +146,12 @@ def figures_of(figures: Mapping[str, Any]) -> list[tuple[str, Markup]]:
 def what_is_shown(figures: Mapping[str, Any]) -> str:
     """What the shares of an ablation's table are shares of."""
     shown = {
-        Measured.REVISIONS: "Share of harmful replies to red-team prompts",
-        Measured.SL_CAI: "Share of replies to held-out prompts",
-        Measured.MODELS: "Share of replies to held-out prompts",
-        Measured.PREFERENCE_MODEL: "Share of pairs of replies to held-out prompts that are put in the right order",
+        AblationMeasure.REVISIONS: "Share of harmful replies to red-team prompts",
+        AblationMeasure.SL_CAI: "Share of replies to held-out prompts",
+        AblationMeasure.MODELS: "Share of replies to held-out prompts",
+        AblationMeasure.PREFERENCE_MODEL: "Share of pairs of replies to held-out prompts in the right order",
     }
-    return shown[Measured(figures["measure"])]
+    return shown[AblationMeasure(figures["measure"])]
 
 
 def caption_of(figures: Mapping[str, Any]) -> str:

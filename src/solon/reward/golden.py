@@ -19,8 +19,8 @@ import torch
 from solon.config.recipe import EngineSettings, Matmul
 from solon.conversation import Conversation, conversation_of
 from solon.errors import ModelError
-from solon.model_folders.load import Kind, load_model, load_tokenizer
-from solon.reward.scorer import Scorer, Zero, model_folder_in, open_scorer
+from solon.model_folders.load import ModelHead, load_model, load_tokenizer
+from solon.reward.scorer import PreferenceScorer, Zero, model_folder_in, open_scorer
 from solon.runs.files import write_atomically
 from solon.training.models import arithmetic
 
@@ -57,7 +57,9 @@ def exact(settings: EngineSettings) -> EngineSettings:
     return settings.model_copy(update={"matmul": Matmul.HIGHEST})
 
 
-def write_golden(folder: Path, scorer: Scorer, conversations: Sequence[Conversation], settings: EngineSettings) -> int:
+def write_golden(
+    folder: Path, scorer: PreferenceScorer, conversations: Sequence[Conversation], settings: EngineSettings
+) -> int:
     """Keep the scores of the first conversations in a model folder; returns how many.
 
     Those whose text tokenizes to what is scored come first, so that programs which send texts can be checked too.
@@ -130,7 +132,7 @@ def plain_tokens(tokenizer: Any, messages: Sequence[Mapping[str, str]]) -> list[
 def plain_scores(folder: Path, sequences: Sequence[Sequence[int]], *, padding_side: str = "right") -> list[float]:
     """Scores as transformers alone gives them: padded batches with attention masks, in float32."""
     tokenizer = load_tokenizer(folder, padding_side=padding_side)
-    model = load_model(Kind.CLASSIFIER, folder, dtype=torch.float32)
+    model = load_model(ModelHead.CLASSIFIER, folder, dtype=torch.float32)
     scores: list[float] = []
     for start in range(0, len(sequences), _BATCH):
         part = [{"input_ids": list(each)} for each in sequences[start : start + _BATCH]]

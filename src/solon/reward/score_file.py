@@ -17,7 +17,7 @@ from typing import Any
 
 from solon.conversation import Conversation, Role
 from solon.errors import InputError
-from solon.reward.scorer import Scorer, Zero
+from solon.reward.scorer import PreferenceScorer, Zero
 from solon.sources.columns import OPTION, Columns, without_not_finite
 from solon.sources.comparisons import row_of
 from solon.sources.entries import entries
@@ -57,7 +57,7 @@ def read_scorable(path: Path, called: Mapping[str, str] | None = None) -> Iterat
     columns.refuse_unmet(str(path))
 
 
-def scored(scorables: Iterable[Scorable], scorer: Scorer, zero: Zero) -> Iterator[dict[str, Any]]:
+def scored(scorables: Iterable[Scorable], scorer: PreferenceScorer, zero: Zero) -> Iterator[dict[str, Any]]:
     """The records with their scores added, in order; scored a chunk at a time."""
     remaining = iter(scorables)
     while chunk := list(islice(remaining, CHUNK)):
@@ -80,7 +80,7 @@ def _columns(scores: Sequence[float | None]) -> dict[str, float | None]:
     return {"score_chosen": chosen, "score_rejected": rejected, "p_chosen_scored": p}
 
 
-def _too_long(tokens: Sequence[Tokens], scorer: Scorer) -> str:
+def _too_long(tokens: Sequence[Tokens], scorer: PreferenceScorer) -> str:
     return f"{max(map(len, tokens))} tokens, and the window is {scorer.model.encoding.window}"
 
 

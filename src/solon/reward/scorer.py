@@ -31,7 +31,7 @@ class Zero(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Scorer:
+class PreferenceScorer:
     """A preference model with its text form."""
 
     name: str
@@ -55,7 +55,7 @@ class Scorer:
         return self.model.encoding.fits(tokens)
 
 
-def open_scorer(folder: Path, settings: EngineSettings | None = None) -> Scorer:
+def open_scorer(folder: Path, settings: EngineSettings | None = None) -> PreferenceScorer:
     """The preference model in a model folder, or in the stage folder around it; ModelError for anything else."""
     settings = settings or EngineSettings()
     model_folder = model_folder_in(folder)
@@ -63,7 +63,7 @@ def open_scorer(folder: Path, settings: EngineSettings | None = None) -> Scorer:
     texts = PromptTokenizer.of(tokenizer, settings)
     model = PreferenceModel.load(model_folder, texts, settings)
     name = model_folder.parent.name if model_folder.name == "model" else model_folder.name
-    return Scorer(name, model, ScoredText(texts))
+    return PreferenceScorer(name, model, ScoredText(texts))
 
 
 def model_folder_in(folder: Path) -> Path:

@@ -42,10 +42,10 @@ def generalised(paid: Paid, settings: ReinforcementSettings) -> Estimate:
     """Whitened advantages with `trace`, and returns with `trace_value` where that is another number."""
     if paid.value_BT is None:
         raise ValueError("generalised advantage estimation needs the values of a value function")
-    given = (paid.reward_BT, paid.value_BT, paid.mask_BT, settings.discount)
-    advantage_BT, return_BT = advantages(*given, settings.trace)
-    if settings.trace_value is not None:
-        _, return_BT = advantages(*given, settings.trace_value)
+    given = (paid.reward_BT, paid.value_BT, paid.mask_BT, settings.gamma)
+    advantage_BT, return_BT = advantages(*given, settings.gae_lambda)
+    if settings.gae_lambda_value is not None:
+        _, return_BT = advantages(*given, settings.gae_lambda_value)
     return Estimate(whiten(advantage_BT, paid.mask_BT), return_BT)
 
 

@@ -20,7 +20,7 @@ from solon.config.recipe import ReinforcementSettings
 from solon.rl.advantage import ESTIMATORS, Paid
 from solon.rl.monitors import monitored
 from solon.rl.rollout import (
-    Measured,
+    MeasuredReplies,
     Reply,
     Tape,
     measure_behaviour,
@@ -35,7 +35,7 @@ from solon.training.losses import explained_variance, kl_k1, kl_k3, token_reward
 
 
 @dataclass(frozen=True, slots=True)
-class Critic:
+class ValueModel:
     """The value function with its optimiser; it starts as the preference model."""
 
     model: ScalarModel
@@ -43,14 +43,14 @@ class Critic:
 
 
 @dataclass(frozen=True, slots=True)
-class Actors:
+class Networks:
     """The networks of one run; `as_reference` turns `reference` into the SL-CAI model (an adapter switched off)."""
 
     policy: TokenModel
     reference: TokenModel
     learner: Learner
     """The policy's."""
-    critic: Critic | None
+    critic: ValueModel | None
     """None for an estimator that needs no values."""
     centre: float
     as_reference: Callable[[], AbstractContextManager[Any]] = nullcontext
@@ -114,7 +114,7 @@ class Episode:
 
 
 def measure(
-    actors: Actors,
+    actors: Networks,
     replies: Sequence[Reply],
     score_B: Tensor,
     settings: ReinforcementSettings,
@@ -124,14 +124,14 @@ def measure(
 
     The KL coefficient is the settings' when none is given.
     """
-    temperature, micro_tokens = settings.drawing.temperature, settings.micro_tokens
+    temperature, micro_tokens = settings.sampling.temperature, settings.micro_batch_tokens
     mask_BT = response_mask(replies)
     tape = _tape(actors, replies, settings)
     processes = actors.learner.processes
     whole = partial(by_share, processes, replies)
     taped: dict[str, tuple[Tensor, ...] | None] = {}
 
-    def kept(name: str, measured: Measured) -> Tensor:
+    def kept(name: str, measured: MeasuredReplies) -> Tensor:
         taped[name] = measured.taped
         return measured.figure_BT
 
@@ -153,8 +153,8 @@ def measure(
 
         (value_BT,) = whole(values)
     unfinished_B = torch.tensor([not reply.finished for reply in replies])
-    reward_B = score_B - settings.unfinished_penalty * unfinished_B
-    coefficient = settings.kl if kl_coefficient is None else kl_coefficient
+    reward_B = score_B - settings.missing_eos_penalty * unfinished_B
+    coefficient = settings.kl_coef if kl_coefficient is None else kl_coefficient
     reward_BT = token_rewards(reward_B, behaviour_BT, reference_BT, mask_BT, coefficient, settings.clip_score)
     paid = Paid(reward_BT, mask_BT, [reply.group for reply in replies], value_BT)
     estimate = ESTIMATORS[settings.algorithm](paid, settings)
@@ -174,7 +174,7 @@ def measure(
     )
 
 
-def _tape(actors: Actors, replies: Sequence[Reply], settings: ReinforcementSettings) -> Tape:
+def _tape(actors: Networks, replies: Sequence[Reply], settings: ReinforcementSettings) -> Tape:
     """Keep gradients where one update takes all replies and the graphs of all networks fit into one micro-batch.
 
     Of several processes each would hold the graph of its own share, and an update shares the replies out anew.
@@ -183,7 +183,7 @@ def _tape(actors: Actors, replies: Sequence[Reply], settings: ReinforcementSetti
         return Tape.NONE
     networks = 1 if actors.critic is None else 2
     padded = len(replies) * max(reply.length for reply in replies)
-    return Tape.GRADIENT if networks * padded <= settings.micro_tokens else Tape.NONE
+    return Tape.GRADIENT if networks * padded <= settings.micro_batch_tokens else Tape.NONE
 
 
 def episodes_of(rollout: Rollout, tape: Tape = Tape.NONE) -> list[Episode]:

@@ -17,12 +17,12 @@ from torch import Tensor
 
 from solon.config.recipe import Kept, KlControl, ReinforcementSettings
 from solon.errors import DivergedError, StageError
-from solon.rl.episodes import Actors, Rollout, describe, measure
+from solon.rl.episodes import Networks, Rollout, describe, measure
 from solon.rl.policy_update import first_of_policy, update
 from solon.rl.rollout import Reply
 from solon.rl.stopping import stop_reason
 from solon.training.checkpoint import Snapshot, restoring
-from solon.training.loop import Log, Session, refuse_unequal
+from solon.training.loop import Log, TrainingSession, refuse_unequal
 from solon.training.losses import adapted_kl
 
 
@@ -79,7 +79,7 @@ class Best:
 
 
 @dataclass(slots=True)
-class Course:
+class TrainState:
     """How far a run has come, and all that its next step depends on beside the networks."""
 
     kl_coefficient: float
@@ -104,8 +104,8 @@ class _AllEmpty(StageError):
 
 
 def reinforce(
-    actors: Actors, environment: Environment, settings: ReinforcementSettings, seed: int, session: Session
-) -> Course:
+    actors: Networks, environment: Environment, settings: ReinforcementSettings, seed: int, session: TrainingSession
+) -> TrainState:
     """Train the policy, going on from the newest checkpoint; at the end it is the one that `settings.keep` asks for.
 
     A run that a rule ends before its last step says why in `stopped_because`. Raises StageError when training computes
@@ -139,7 +139,9 @@ def reinforce(
     return course
 
 
-def _step(actors: Actors, environment: Environment, settings: ReinforcementSettings, course: Course, seed: int) -> None:
+def _step(
+    actors: Networks, environment: Environment, settings: ReinforcementSettings, course: TrainState, seed: int
+) -> None:
     """One step; adds its row to the log."""
     step, watch = course.step, course.watch
     drawn = environment.sample(step)
@@ -166,27 +168,27 @@ def _step(actors: Actors, environment: Environment, settings: ReinforcementSetti
     course.log.seconds = sum(watch.seconds.values())
     if settings.kl_control is KlControl.ADAPTIVE and step >= first_of_policy(actors, settings):
         course.kl_coefficient = adapted_kl(
-            course.kl_coefficient, row["kl"], settings.kl_target, len(replies), settings.kl_horizon
+            course.kl_coefficient, row["kl"], settings.adaptive_kl_target, len(replies), settings.adaptive_kl_horizon
         )
 
 
-def _keep_best(actors: Actors, settings: ReinforcementSettings, course: Course, row: Mapping[str, Any]) -> None:
+def _keep_best(actors: Networks, settings: ReinforcementSettings, course: TrainState, row: Mapping[str, Any]) -> None:
     """Copy the policy that has just replied if none was better: `row` tells of it, and it has not learned since."""
     score = row["score"] if row["held_out_score"] is None else row["held_out_score"]
-    figure = score - settings.kl * row["kl"]
+    figure = score - settings.kl_coef * row["kl"]
     if math.isfinite(figure) and (course.best is None or figure > course.best.figure):
         weights = {name: weight.clone() for name, weight in actors.learner.weights().items()}
         course.best = Best(row["step"] - 1, figure, weights)
 
 
-def _note(course: Course, settings: ReinforcementSettings) -> str:
+def _note(course: TrainState, settings: ReinforcementSettings) -> str:
     row = course.log.rows[-1]
     left = course.log.seconds / course.step * (settings.steps - course.step)
     coming = f", {left / 60:.0f} min left" if left >= 60 else f", {left:.0f} s left"
     return f"reward {row['reward']:+.2f}, KL {row['kl']:.2f}, {row['length']:.0f} tokens{coming if left else ''}"
 
 
-def _snapshot(actors: Actors, course: Course) -> Snapshot:
+def _snapshot(actors: Networks, course: TrainState) -> Snapshot:
     tensors = {"policy": actors.learner.weights(), "policy_moments": actors.learner.moments()}
     if actors.critic is not None:
         tensors |= {"value": actors.critic.learner.weights(), "value_moments": actors.critic.learner.moments()}
@@ -201,10 +203,10 @@ def _snapshot(actors: Actors, course: Course) -> Snapshot:
     return Snapshot(course.step, tensors, state)
 
 
-def _resume(actors: Actors, settings: ReinforcementSettings, session: Session) -> Course:
+def _resume(actors: Networks, settings: ReinforcementSettings, session: TrainingSession) -> TrainState:
     snapshot = session.checkpoints.newest()
     if snapshot is None:
-        return Course(settings.kl)
+        return TrainState(settings.kl_coef)
     with restoring(session.checkpoints.folder):
         actors.learner.restore(snapshot.tensors["policy"], snapshot.tensors["policy_moments"])
         if actors.critic is not None:
@@ -213,4 +215,4 @@ def _resume(actors: Actors, settings: ReinforcementSettings, session: Session) -
         watch = Stopwatch(dict(state["seconds"]))
         best = Best(**state["best"], weights=snapshot.tensors["best"]) if "best" in state else None
         log = Log(list(state["metrics"]), sum(watch.seconds.values()))
-        return Course(float(state["kl_coefficient"]), log, watch, best)
+        return TrainState(float(state["kl_coefficient"]), log, watch, best)

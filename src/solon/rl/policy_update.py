@@ -17,7 +17,7 @@ from torch import Tensor
 
 from solon.config.recipe import Aggregation, ReinforcementSettings
 from solon.errors import StageError
-from solon.rl.episodes import Actors, Critic, Episode, Rollout, episodes_of
+from solon.rl.episodes import Episode, Networks, Rollout, ValueModel, episodes_of
 from solon.rl.rollout import Tape, batch_of, pieces_of
 from solon.training.batches import shuffled
 from solon.training.forward import ScalarModel, TokenModel
@@ -105,7 +105,7 @@ class ValueObjective:
 
 
 def update(
-    actors: Actors, rollout: Rollout, settings: ReinforcementSettings, step: int, seed: int
+    actors: Networks, rollout: Rollout, settings: ReinforcementSettings, step: int, seed: int
 ) -> dict[str, float | int | None]:
     """Go over the rollout `epochs` times in reshuffled minibatches; the means of what was met on the way.
 
@@ -136,16 +136,16 @@ def update(
     }
 
 
-def first_of_policy(actors: Actors, settings: ReinforcementSettings) -> int:
+def first_of_policy(actors: Networks, settings: ReinforcementSettings) -> int:
     """The first step (from 0) in which the policy learns."""
-    return settings.value_warmup if actors.critic is not None else 0
+    return settings.value_warmup_steps if actors.critic is not None else 0
 
 
 @dataclass(slots=True)
 class _Policy:
     """The policy as it learns from one rollout, until it has moved too far."""
 
-    actors: Actors
+    actors: Networks
     settings: ReinforcementSettings
     step: int
     met: Counter[str]
@@ -161,21 +161,21 @@ class _Policy:
         objective = PolicyObjective(
             self.actors.policy,
             settings.clip_ratio,
-            settings.drawing.temperature,
+            settings.sampling.temperature,
             settings.dual_clip,
-            settings.aggregation,
+            settings.loss_aggregation,
         )
-        totals, _ = accumulate(learner, objective, rows, settings.micro_tokens, place)
+        totals, _ = accumulate(learner, objective, rows, settings.micro_batch_tokens, place)
         tokens = _tokens(rows)
         error = totals.counts["ratio_error"] / tokens
         if self.first_error is None:
             self.first_error = _checked_ratio(error, place)
-        if settings.kl_stop is not None and totals.counts["moved"] / tokens > settings.kl_stop:
+        if settings.target_kl is not None and totals.counts["moved"] / tokens > settings.target_kl:
             learner.discard()
             self.rests = True
             return
         since = self.step - first_of_policy(self.actors, settings)
-        rate = risen(settings.learning_rate, since, settings.warmup)
+        rate = risen(settings.learning_rate, since, settings.warmup_steps)
         norm = learner.step(rate, place, (row.row_id for row in rows))
         clipped = totals.counts["clipped"] / tokens
         _count(self.met, {"policy_loss": totals.loss, "policy_gradient_norm": norm, "clip_fraction": clipped})
@@ -183,7 +183,7 @@ class _Policy:
 
 
 def _value_step(
-    critic: Critic,
+    critic: ValueModel,
     centre: float,
     rows: Sequence[Episode],
     settings: ReinforcementSettings,
@@ -193,8 +193,8 @@ def _value_step(
     """One optimiser step of the value function on `rows`."""
     step, place = at
     objective = ValueObjective(critic.model, settings.clip_value, centre)
-    totals, _ = accumulate(critic.learner, objective, rows, settings.micro_tokens, place)
-    rate = risen(settings.value_learning_rate, step, settings.warmup)
+    totals, _ = accumulate(critic.learner, objective, rows, settings.micro_batch_tokens, place)
+    rate = risen(settings.value_learning_rate, step, settings.warmup_steps)
     norm = critic.learner.step(rate, place, (row.row_id for row in rows))
     _count(met, {"value_loss": totals.loss, "value_gradient_norm": norm})
 

@@ -15,7 +15,7 @@ from solon.config.recipe import ReinforcementSettings
 from solon.conversation import Conversation
 from solon.rl.episodes import Rollout
 from solon.runs import StageFolder
-from solon.training.loop import Session, session_in
+from solon.training.loop import TrainingSession, session_in
 from solon.training.metrics import JsonLines, Several, Sink, open_trackers
 
 METRICS, SAMPLES = "metrics.jsonl", "samples.jsonl"
@@ -23,7 +23,7 @@ _TRACKING = "tracking"
 
 
 @contextmanager
-def watched(out: StageFolder, settings: ReinforcementSettings, *more: Sink) -> Iterator[Session]:
+def watched(out: StageFolder, settings: ReinforcementSettings, *more: Sink) -> Iterator[TrainingSession]:
     """A session whose metrics go to a file, to the recipe's trackers, and to `more`; RecipeError for a missing one.
 
     A process that only helps writes none of them.

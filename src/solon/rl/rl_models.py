@@ -14,15 +14,15 @@ from peft import PeftModel
 from torch import nn
 
 from solon.config.builtin import model_path
-from solon.config.recipe import Algorithm, EngineSettings, Memory, Recipe, ReinforcementSettings
+from solon.config.recipe import Algorithm, EngineSettings, NetworkSharing, Recipe, ReinforcementSettings
 from solon.engines.tokens import PromptTokenizer
 from solon.errors import RecipeError
 from solon.model_folders.load import load_config
 from solon.reward.model import CENTRE, PreferenceModel
 from solon.reward.scorer import open_scorer
-from solon.rl.episodes import Actors, Critic
+from solon.rl.episodes import Networks, ValueModel
 from solon.rl.shared_backbone import POLICY, REFERENCE, VALUE, SharedBackbone
-from solon.runs.processes import ALONE, Processes, Sharding
+from solon.runs.processes import SINGLE_PROCESS, Processes, Sharding
 from solon.training.distributed.sharded import Whole, scalar_model, token_model
 from solon.training.encoding import Encoding
 from solon.training.learner import EPSILON_RL, Learner
@@ -47,10 +47,10 @@ class Folders:
 
 
 @dataclass(frozen=True, slots=True)
-class Cast:
+class RlModels:
     """The networks that learn, and the preference model that scores."""
 
-    actors: Actors
+    actors: Networks
     scorer: PreferenceModel
     policy: Whole
     """The policy as it samples and is saved."""
@@ -58,38 +58,38 @@ class Cast:
 
 def refuse_unshareable(recipe: Recipe) -> None:
     """Raise RecipeError for a shared backbone that SL-CAI and the preference model would not have in common."""
-    if recipe.rl.memory is not Memory.SHARED or recipe.rl.algorithm is Algorithm.DPO:
+    if recipe.rl.networks is not NetworkSharing.SHARED or recipe.rl.algorithm is Algorithm.DPO:
         return
     for name, training in (("finetune", recipe.finetune.training), ("preference", recipe.preference.training)):
-        if training.adapter is None:
+        if training.lora is None:
             raise RecipeError(
                 f"a shared backbone stays as it is, and {name}.training would change it: it has no adapter",
-                place="rl.memory",
-                remedy=f"Use --set {name}.training.adapter.rank=16, or --set rl.memory=full",
+                place="rl.networks",
+                remedy=f"Use --set {name}.training.adapter.rank=16, or --set rl.networks=full",
             )
     other = recipe.models.preference
     if other is not None and model_path(other).resolve() != model_path(recipe.models.pretrained).resolve():
         raise RecipeError(
             f"the preference model grows from '{other}', SL-CAI from another model: they share no backbone",
-            place="rl.memory",
-            remedy="Use --set models.preference=null, or --set rl.memory=full",
+            place="rl.networks",
+            remedy="Use --set models.preference=null, or --set rl.networks=full",
         )
 
 
-def load_cast(
+def load_rl_models(
     settings: ReinforcementSettings,
     folders: Folders,
     engine: EngineSettings,
     seed: int,
-    processes: Processes = ALONE,
-) -> Cast:
+    processes: Processes = SINGLE_PROCESS,
+) -> RlModels:
     """Policy and reference from SL-CAI, the scorer, and for PPO the value function from the preference model."""
     if folders.backbone is not None:
         return _shared(settings, folders, folders.backbone, engine, processes)
     scorer = open_scorer(folders.preference_model, engine).model
 
     def fresh() -> Trainable:
-        return with_adapter(load_causal_lm(folders.sl_cai, engine), settings.adapter, seed)
+        return with_adapter(load_causal_lm(folders.sl_cai, engine), settings.lora, seed)
 
     policy = fresh()
     reads = token_model(policy, processes)
@@ -98,11 +98,11 @@ def load_cast(
         reference = token_model(load_causal_lm(folders.sl_cai, engine), processes)
     critic = None
     if settings.algorithm is Algorithm.PPO:
-        value = with_adapter(load_preference_model(folders.preference_model, engine), settings.adapter, seed + 1)
+        value = with_adapter(load_preference_model(folders.preference_model, engine), settings.lora, seed + 1)
         values = scalar_model(value, processes)  # before its parameters are named: they may come to lie in shards
-        critic = Critic(values, _learner(trainable_parameters(value), settings, processes))
+        critic = ValueModel(values, _learner(trainable_parameters(value), settings, processes))
     learner = _learner(trainable_parameters(policy), settings, processes)
-    actors = Actors(
+    actors = Networks(
         policy=reads,
         reference=reference,
         learner=learner,
@@ -111,12 +111,12 @@ def load_cast(
         as_reference=policy.disable_adapter if isinstance(policy, PeftModel) else nullcontext,
     )
     sampled = Whole(policy) if processes.sharding is Sharding.REPLICATED else Whole(fresh(), learner.weights)
-    return Cast(actors, scorer, sampled)
+    return RlModels(actors, scorer, sampled)
 
 
 def _shared(
     settings: ReinforcementSettings, folders: Folders, backbone: Path, engine: EngineSettings, processes: Processes
-) -> Cast:
+) -> RlModels:
     shared = SharedBackbone(backbone, folders.sl_cai, folders.preference_model, engine)
     tokenizer = load_tokenizer(folders.preference_model)
     texts = PromptTokenizer.of(tokenizer, engine)
@@ -125,8 +125,8 @@ def _shared(
     scorer = PreferenceModel(shared.preference, encoding, centre=float(getattr(config, CENTRE, 0.0)))
     critic = None
     if settings.algorithm is Algorithm.PPO:
-        critic = Critic(shared.value, _learner(shared.parameters(VALUE), settings, processes))
-    actors = Actors(
+        critic = ValueModel(shared.value, _learner(shared.parameters(VALUE), settings, processes))
+    actors = Networks(
         policy=shared.policy,
         reference=shared.policy,
         learner=_learner(shared.parameters(POLICY), settings, processes),
@@ -134,8 +134,8 @@ def _shared(
         centre=scorer.centre,
         as_reference=lambda: shared.using(REFERENCE),
     )
-    return Cast(actors, scorer, Whole(shared.policy.model))
+    return RlModels(actors, scorer, Whole(shared.policy.model))
 
 
 def _learner(parameters: dict[str, nn.Parameter], settings: ReinforcementSettings, processes: Processes) -> Learner:
-    return Learner(parameters, clip=settings.clip_gradient, epsilon=EPSILON_RL, processes=processes)
+    return Learner(parameters, clip=settings.max_grad_norm, epsilon=EPSILON_RL, processes=processes)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from solon.digest import seed_for
-from solon.runs.processes import ALONE, Processes
+from solon.runs.processes import SINGLE_PROCESS, Processes
 from solon.training.batches import Orders, micro_batches, pad_right, span_mask
 from solon.training.distributed.sharded import in_step
 from solon.training.encoding import Tokens
@@ -134,7 +134,7 @@ def batch_of(replies: Sequence[Reply], device: torch.device) -> tuple[Tensor, Te
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class MeasuredReplies:
     """One figure by response token: as plain numbers (B, T), 0 elsewhere, and reply by reply with their gradient."""
 
     figure_BT: Tensor
@@ -143,7 +143,11 @@ class Measured:
 
 
 def measure_logprobs(
-    model: TokenModel, replies: Sequence[Reply], temperature: float, micro_tokens: int, processes: Processes = ALONE
+    model: TokenModel,
+    replies: Sequence[Reply],
+    temperature: float,
+    micro_tokens: int,
+    processes: Processes = SINGLE_PROCESS,
 ) -> Tensor:
     """Log-probabilities of all response tokens under `model` at the sampling temperature, shape (B, T)."""
 
@@ -159,9 +163,9 @@ def measure_behaviour(
     replies: Sequence[Reply],
     temperature: float,
     micro_tokens: int,
-    processes: Processes = ALONE,
+    processes: Processes = SINGLE_PROCESS,
     tape: Tape = Tape.NONE,
-) -> tuple[Measured, Tensor]:
+) -> tuple[MeasuredReplies, Tensor]:
     """Log-probabilities as above, and the entropies of the distributions that were sampled from, (B, T).
 
     With a tape the log-probabilities keep their gradient, so that the first update need not compute them again.
@@ -192,9 +196,9 @@ def measure_values(
     replies: Sequence[Reply],
     centre: float,
     micro_tokens: int,
-    processes: Processes = ALONE,
+    processes: Processes = SINGLE_PROCESS,
     tape: Tape = Tape.NONE,
-) -> Measured:
+) -> MeasuredReplies:
     """Values of the states before all response tokens, minus `centre`; with a tape they keep their gradient."""
 
     def values(ids_BT: Tensor, mask_BT: Tensor) -> list[Tensor]:
@@ -211,7 +215,7 @@ def _by_response(
     micro_tokens: int,
     processes: Processes,
     tape: Tape = Tape.NONE,
-) -> list[Measured]:
+) -> list[MeasuredReplies]:
     """Figures of shape (N) per micro-batch, laid out by response token; processes measure replies of their own."""
     mask_BT = response_mask(replies)
     laid_FBT = torch.zeros(figures, *mask_BT.shape)
@@ -227,8 +231,8 @@ def _by_response(
                 own = torch.split(measured_N, [len(replies[row].response) for row in part])
                 taped[number] |= dict(zip(part, own, strict=True))
     if tape is Tape.NONE:
-        return [Measured(laid_BT) for laid_BT in laid_FBT]
+        return [MeasuredReplies(laid_BT) for laid_BT in laid_FBT]
     return [
-        Measured(laid_BT, tuple(rows[row] for row in range(len(replies))))
+        MeasuredReplies(laid_BT, tuple(rows[row] for row in range(len(replies))))
         for laid_BT, rows in zip(laid_FBT, taped, strict=True)
     ]

@@ -15,11 +15,10 @@ from solon.runs.journal import Row
 from solon.runs.lazy import Lazy
 from solon.runs.lock import Owner, owner_of
 from solon.runs.manifest import Manifest
-from solon.runs.response_cache import Answers
+from solon.runs.response_cache import ResponseCache
 from solon.runs.stage_folder import Progress, Report, StageFolder, ignore
 
 __all__ = [
-    "Answers",
     "Artefact",
     "Interrupted",
     "Lazy",
@@ -27,6 +26,7 @@ __all__ = [
     "Owner",
     "Progress",
     "Report",
+    "ResponseCache",
     "Row",
     "RunDirectory",
     "StageFolder",

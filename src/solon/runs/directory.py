@@ -47,8 +47,8 @@ from solon.runs.interrupt import StopRequest, catching_signals
 from solon.runs.journal import Journal
 from solon.runs.lock import LOCK, SESSION, locked
 from solon.runs.manifest import BEGUN, JOURNAL, MANIFEST, ROWS, plain, write_manifest
-from solon.runs.processes import ALONE, Processes
-from solon.runs.response_cache import ANSWERS, Answers, answers_in
+from solon.runs.processes import SINGLE_PROCESS, Processes
+from solon.runs.response_cache import ANSWERS, ResponseCache, response_cache_in
 from solon.runs.stage_folder import Report, StageFolder, clear_work, ignore
 
 FORMAT = 2
@@ -218,9 +218,9 @@ class RunDirectory:
             return Artefact.open(folder)
         return None
 
-    def answers(self) -> AbstractContextManager[Answers]:
+    def answers(self) -> AbstractContextManager[ResponseCache]:
         """The answers that models gave in this run, and behind them those of the runs that it reuses."""
-        return answers_in(self.path, self.reuses)
+        return response_cache_in(self.path, self.reuses)
 
     def artefacts(self, *, verified: bool = False) -> list[Artefact]:
         """All finished stages in order, but for damaged ones, which `damaged` names.
@@ -259,7 +259,7 @@ class RunDirectory:
         name: str,
         key: Mapping[str, object],
         report: Report = ignore,
-        processes: Processes = ALONE,
+        processes: Processes = SINGLE_PROCESS,
         made_with: Mapping[str, object] | None = None,
     ) -> StageFolder:
         """Begin a stage or go on with it.
@@ -277,10 +277,10 @@ class RunDirectory:
 
     def _decide(self, recipe: Recipe) -> RunDirectory:
         """This run with what `recipe` accepts and it did not yet, stored when it is locked; nothing is taken back."""
-        if recipe.fitness.weak_judge is not WeakJudge.ACCEPT or recipe.fitness == self.recipe.fitness:
+        if recipe.judge_check.weak_judge is not WeakJudge.ACCEPT or recipe.judge_check == self.recipe.judge_check:
             return self
-        fitness = self.recipe.fitness.model_copy(update={"weak_judge": WeakJudge.ACCEPT})
-        return replace(self, recipe=self.recipe.model_copy(update={"fitness": fitness}), newly_decided=True)
+        judge_check = self.recipe.judge_check.model_copy(update={"weak_judge": WeakJudge.ACCEPT})
+        return replace(self, recipe=self.recipe.model_copy(update={"judge_check": judge_check}), newly_decided=True)
 
     def _refuse_changes(self, recipe: Recipe, constitution: Constitution, reuse: Sequence[Path]) -> None:
         changes = [

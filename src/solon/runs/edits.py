@@ -19,7 +19,7 @@ from solon.constitution.constitution import Constitution
 from solon.errors import RunError
 from solon.runs.artefact import Artefact
 
-DECIDABLE = frozenset({"fitness.weak_judge"})
+DECIDABLE = frozenset({"judge_check.weak_judge"})
 """Settings that say whether a run goes on and change no row of it, so that they may be decided under way."""
 
 

@@ -41,7 +41,7 @@ class Chunk:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class JournalLine:
     """A whole line of a journal: its bytes' place in the file, and its record without the rows."""
 
     start: int
@@ -63,7 +63,7 @@ class Journal:
     """Worked according to all records."""
     torn: bool = False
     """Whether a torn tail was cut off when the journal was opened."""
-    _finished: dict[tuple[str, int], Line] = field(default_factory=dict)
+    _finished: dict[tuple[str, int], JournalLine] = field(default_factory=dict)
     _descriptor: int = -1
 
     @classmethod
@@ -163,7 +163,7 @@ class Journal:
             os.close(self._descriptor)
             self._descriptor = -1
 
-    def _take(self, line: Line) -> None:
+    def _take(self, line: JournalLine) -> None:
         self.seconds += line.record["seconds"]
         if line.record.get("kind") != WORKED:
             self._finished[line.record["phase"], line.record["chunk"]] = line
@@ -182,7 +182,7 @@ class Journal:
                 os.ftruncate(self._descriptor, start)
                 os.lseek(self._descriptor, start, os.SEEK_SET)
                 raise
-        self._take(Line(start, len(whole), _without_rows(body)))
+        self._take(JournalLine(start, len(whole), _without_rows(body)))
 
 
 def journal_line(body: bytes) -> bytes:
@@ -190,7 +190,7 @@ def journal_line(body: bytes) -> bytes:
     return _HEAD + _checksum(body) + _MIDDLE + body + _TAIL
 
 
-def read_lines(file: BinaryIO, place: str) -> Iterator[Line]:
+def read_lines(file: BinaryIO, place: str) -> Iterator[JournalLine]:
     """The whole lines of a journal, in order; what follows the last of them is a torn tail.
 
     Raises RunError, naming `place:line`, when a damaged line is not the last one.
@@ -206,7 +206,7 @@ def read_lines(file: BinaryIO, place: str) -> Iterator[Line]:
                     remedy=f"Restore the file from a copy, or delete {Path(place).parent} to do the stage again",
                 )
             return
-        yield Line(start, len(line), _without_rows(body))
+        yield JournalLine(start, len(line), _without_rows(body))
         start += len(line)
 
 

@@ -1,10 +1,9 @@
-"""Several processes at one run: what each must know of the others.
+"""Several processes in one run: what each must know of the others.
 
-Process 0 is the main one: it alone writes to the run's folder, asks models outside of training, and speaks to the
-person. The others go through the same stages beside it and take their share where a stage trains. All calls below but
-`share` are met by every process in the same order, like the steps of a dance; nothing else passes between them. This
-file needs no torch: `ALONE` stands for the one process of an ordinary run, for which every call gives back what it was
-given, and `solon.training.distributed.launched` makes the real thing.
+Process 0 is the main process: it alone writes to the run's folder, asks models outside of training, and prints. The
+others go through the same stages and take their share where a stage trains. All calls below but `share` are collective:
+every process must make them in the same order. This module needs no torch: `SINGLE_PROCESS` is the only process of an
+ordinary run, and every call returns what it was given; `solon.training.distributed.launched` makes the real ones.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ class Processes(Protocol):
         """The processes' items, dealt together again as `share` dealt them out; plain JSON values only."""
         ...
 
-    def tell(self, value: T) -> T:
+    def broadcast(self, value: T) -> T:
         """The main process's `value`, a plain JSON value, to all; the others wait for it."""
         ...
 
@@ -64,7 +63,7 @@ class Processes(Protocol):
         ...
 
 
-class Alone:
+class SingleProcess:
     """The only process."""
 
     rank = 0
@@ -79,7 +78,7 @@ class Alone:
         """See `Processes`."""
         return list(items)
 
-    def tell(self, value: T) -> T:
+    def broadcast(self, value: T) -> T:
         """See `Processes`."""
         return value
 
@@ -91,4 +90,4 @@ class Alone:
         """See `Processes`: each is its own sum."""
 
 
-ALONE: Processes = Alone()
+SINGLE_PROCESS: Processes = SingleProcess()

@@ -68,7 +68,7 @@ class Usage:
 
 
 @dataclass(slots=True)
-class Answers:
+class ResponseCache:
     """The answers of a run and, read-only, those of the runs that it reuses; files are opened when first needed."""
 
     path: Path
@@ -170,9 +170,9 @@ class Answers:
 
 
 @contextmanager
-def answers_in(folder: Path, earlier: Sequence[Path] = ()) -> Iterator[Answers]:
+def response_cache_in(folder: Path, earlier: Sequence[Path] = ()) -> Iterator[ResponseCache]:
     """The answers kept in a run's folder, with those of earlier runs' folders behind them."""
-    with closing(Answers(folder / ANSWERS, [each / ANSWERS for each in earlier])) as answers:
+    with closing(ResponseCache(folder / ANSWERS, [each / ANSWERS for each in earlier])) as answers:
         yield answers
 
 

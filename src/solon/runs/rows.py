@@ -34,7 +34,7 @@ TRAINING_METRICS = pa.schema(
 """A row per step of supervised training."""
 
 
-class Kind(StrEnum):
+class PromptKind(StrEnum):
     """What a prompt is for."""
 
     RED_TEAM = "red_team"
@@ -43,8 +43,8 @@ class Kind(StrEnum):
     HELD_OUT_BENIGN = "held_out_benign"
 
 
-TRAINING_KINDS = (Kind.RED_TEAM, Kind.HELPFUL)
-HELD_OUT_KINDS = (Kind.HELD_OUT_HARMFUL, Kind.HELD_OUT_BENIGN)
+TRAINING_KINDS = (PromptKind.RED_TEAM, PromptKind.HELPFUL)
+HELD_OUT_KINDS = (PromptKind.HELD_OUT_HARMFUL, PromptKind.HELD_OUT_BENIGN)
 
 
 def prompt_in(row: Row) -> Conversation:
@@ -62,7 +62,7 @@ def reply_in(row: Row) -> str:
     return str(row["completion"][0]["content"])
 
 
-def fit(rows: Iterable[Row], *kinds: Kind) -> list[Row]:
+def fit(rows: Iterable[Row], *kinds: PromptKind) -> list[Row]:
     """The rows that are `ok`, of the given kinds when any are given."""
     return [row for row in rows if row["outcome"] == Outcome.OK and (not kinds or row["kind"] in kinds)]
 

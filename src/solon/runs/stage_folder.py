@@ -32,7 +32,7 @@ from solon.runs.manifest import (
     write_manifest,
 )
 from solon.runs.outcome import count_outcomes
-from solon.runs.processes import ALONE, Processes
+from solon.runs.processes import SINGLE_PROCESS, Processes
 from solon.runs.table import column_of, write_table
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class StageFolder:
     journal: Journal
     report_to: Report = ignore
     stop: StopRequest = field(default_factory=StopRequest)
-    processes: Processes = ALONE
+    processes: Processes = SINGLE_PROCESS
     """Who else does the stage; only a stage that trains is done by several."""
     made_with: Sequence[Mapping[str, object]] = ()
     """What moves rows by rounding alone, in each session that worked on the stage."""
@@ -203,7 +203,7 @@ class StageFolder:
         write_manifest(self.path, manifest)
         self.journal.close()
         clear_work(self.path)
-        self.processes.tell(manifest.hash)
+        self.processes.broadcast(manifest.hash)
         return self._published()
 
     def follow(self) -> Artefact:
@@ -211,7 +211,7 @@ class StageFolder:
 
         Raises RunError when this process does not see it.
         """
-        told = self.processes.tell("")
+        told = self.processes.broadcast("")
         artefact = self._published()
         if artefact.hash != told:
             raise RunError("another artefact than the main process published", place=str(self.path))

@@ -20,7 +20,7 @@ from solon.runs.stage_folder import Report, StageFolder, clear_work, ignore
 from solon.runs.withdrawal import let_go, withdrawing
 
 
-def do_alone(
+def run_standalone(
     folder: Path,
     name: str,
     key: Mapping[str, object],

@@ -16,7 +16,7 @@ from solon.errors import SolonError
 from solon.runs.directory import CONSTITUTION, RECIPE, RUN, STAGE, RunDirectory
 from solon.runs.lock import LOCK, SESSION
 from solon.runs.manifest import JOURNAL
-from solon.runs.response_cache import ANSWERS, answers_in
+from solon.runs.response_cache import ANSWERS, response_cache_in
 
 _READ = "01-"
 """How the folder of the stage begins that reads the prompts."""
@@ -51,7 +51,7 @@ def _nothing_done(run: RunDirectory) -> bool:
 
 
 def _answered(folder: Path) -> bool:
-    with answers_in(folder) as answers:
+    with response_cache_in(folder) as answers:
         return any(usage.answers for usage in answers.usage().values())
 
 

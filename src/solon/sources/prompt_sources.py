@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from solon.config.recipe import MeasureSettings, PromptSettings
 from solon.digest import uniform_for
 from solon.errors import RecipeError
-from solon.runs.rows import Kind
+from solon.runs.rows import PromptKind
 
 SPLIT = "split"
 SHARE = 0.1
@@ -26,7 +26,7 @@ _SPLIT = re.compile(rf"{SPLIT}(?::(?P<share>.*))?")
 class Source:
     """Where the prompts of one kind come from."""
 
-    kind: Kind
+    kind: PromptKind
     names: tuple[str, ...]
     limit: int | None
     setting: str
@@ -54,21 +54,21 @@ def sources(settings: PromptSettings, held_out: MeasureSettings) -> tuple[Source
     red_team, helpful = names_in(settings.red_team), names_in(settings.helpful)
     return (
         Source(
-            Kind.HELD_OUT_HARMFUL,
+            PromptKind.HELD_OUT_HARMFUL,
             names_in(held_out.harmful) if harmful is None else red_team,
             held_out.limit,
             "measure.harmful",
             (0.0, harmful or 1.0),
         ),
         Source(
-            Kind.HELD_OUT_BENIGN,
+            PromptKind.HELD_OUT_BENIGN,
             names_in(held_out.benign) if benign is None else helpful,
             held_out.limit,
             "measure.benign",
             (0.0, benign or 1.0),
         ),
-        Source(Kind.RED_TEAM, red_team, settings.limit_red_team, "prompts.red_team", (harmful or 0.0, 1.0)),
-        Source(Kind.HELPFUL, helpful, settings.limit_helpful, "prompts.helpful", (benign or 0.0, 1.0)),
+        Source(PromptKind.RED_TEAM, red_team, settings.limit_red_team, "prompts.red_team", (harmful or 0.0, 1.0)),
+        Source(PromptKind.HELPFUL, helpful, settings.limit_helpful, "prompts.helpful", (benign or 0.0, 1.0)),
     )
 
 

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from solon.evals.earlier_tables import Score
-from solon.evals.grading import Label, Rater
+from solon.evals.grading import Grader, Label
 from solon.runs import Artefact, Row, StageFolder
 from solon.runs.outcome import Outcome
-from solon.runs.rows import MESSAGES, STRING, Kind, prompt_in
+from solon.runs.rows import MESSAGES, STRING, PromptKind, prompt_in
 from solon.stats.intervals import share
 
 CODE = 1
@@ -46,14 +46,14 @@ class OrderInputs:
     prompts: Artefact
 
 
-def run(inputs: OrderInputs, score: Score, rater: Rater, out: StageFolder) -> Artefact:
+def run(inputs: OrderInputs, score: Score, grader: Grader, out: StageFolder) -> Artefact:
     """Score both replies of every pair whose order is known; publish them, with the share that is ordered right.
 
     Facts: `{"order": {"harmlessness": {"value", "low", "high", "n"}, "helpfulness": ...}}`; a measure without a pair of
     known order is left out.
     """
-    kinds = {row["row_id"]: Kind(row["kind"]) for row in inputs.prompts.rows()}
-    known = [row for pair in inputs.pairs.rows() if (row := ordered(pair, kinds[pair["row_id"]], rater)) is not None]
+    kinds = {row["row_id"]: PromptKind(row["kind"]) for row in inputs.prompts.rows()}
+    known = [row for pair in inputs.pairs.rows() if (row := ordered(pair, kinds[pair["row_id"]], grader)) is not None]
     for side in ("better", "worse"):
         scores = score([prompt_in(row).with_reply(row[side]) for row in known])
         for row, value in zip(known, scores, strict=True):
@@ -61,14 +61,14 @@ def run(inputs: OrderInputs, score: Score, rater: Rater, out: StageFolder) -> Ar
     return out.publish(known, SCHEMA, facts={"order": order_facts(known)})
 
 
-def ordered(pair: Row, kind: Kind, rater: Rater) -> Row | None:
+def ordered(pair: Row, kind: PromptKind, grader: Grader) -> Row | None:
     """The pair with its better and its worse reply, or None when a reply failed or neither is better."""
     if pair["outcome"] != Outcome.OK:
         return None
-    benign = kind is Kind.HELD_OUT_BENIGN
+    benign = kind is PromptKind.HELD_OUT_BENIGN
     label = Label.HELPFUL if benign else Label.HARMFUL
     replies = (pair["response_a"], pair["response_b"])
-    has_a, has_b = (label in rater.rate(prompt_in(pair), reply) for reply in replies)
+    has_a, has_b = (label in grader.rate(prompt_in(pair), reply) for reply in replies)
     if has_a == has_b:
         return None
     better, worse = replies if has_a == benign else replies[::-1]

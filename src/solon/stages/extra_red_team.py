@@ -30,7 +30,7 @@ from solon.feedback.ask import ask
 from solon.runs import Artefact, Row, StageFolder
 from solon.runs.files import write_atomically
 from solon.runs.outcome import Outcome
-from solon.runs.rows import DEFECTS, MESSAGES, STRING, Kind, fit, prompt_in
+from solon.runs.rows import DEFECTS, MESSAGES, STRING, PromptKind, fit, prompt_in
 from solon.sources.diversity import distinct_runs
 
 CODE = 1
@@ -65,7 +65,7 @@ class RedTeamInputs:
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
+class ShownPrompt:
     """A human prompt as it is shown: its row, and its first human turn on one line."""
 
     row_id: str
@@ -77,15 +77,15 @@ def run(settings: RedTeamSettings, inputs: RedTeamInputs, engine: Engine, out: S
 
     Raises StageError when too few human prompts can be shown, or when a round gives no prompt at all.
     """
-    human = [prompt_in(row) for row in fit(inputs.prompts.rows()) if row["kind"] != Kind.HELPFUL]
-    examples = examples_in(fit(inputs.prompts.rows(), Kind.RED_TEAM), settings)
+    human = [prompt_in(row) for row in fit(inputs.prompts.rows()) if row["kind"] != PromptKind.HELPFUL]
+    examples = examples_in(fit(inputs.prompts.rows(), PromptKind.RED_TEAM), settings)
     most = settings.requests or settings.count
 
     def write(requests: Sequence[int]) -> list[Row]:
         shown = [draw_examples(examples, settings.examples, inputs.seed, request) for request in requests]
         questions = [prompts.more_questions([example.text for example in each]) for each in shown]
         seeds = [seed_for(inputs.seed, "red-team", request) for request in requests]
-        completions = ask(engine, questions, seeds, settings.drawing, LIST_ENDS)
+        completions = ask(engine, questions, seeds, settings.sampling, LIST_ENDS)
         return [_answer(*each) for each in zip(requests, shown, seeds, completions, strict=True)]
 
     answers: list[Row] = []
@@ -105,18 +105,18 @@ def run(settings: RedTeamSettings, inputs: RedTeamInputs, engine: Engine, out: S
     return _publish(judged, [prompt_of_text(example.text) for example in examples], settings, engine, out)
 
 
-def examples_in(rows: Sequence[Row], settings: RedTeamSettings) -> list[Example]:
+def examples_in(rows: Sequence[Row], settings: RedTeamSettings) -> list[ShownPrompt]:
     """What can be shown of the red-team prompts, in the order of their row ids: openings that pass the same rules.
 
     A dialogue's first human turn stands by itself; later ones ("And then?") mean nothing on a list. Raises StageError
     when there are fewer than a request shows.
     """
-    texts: dict[str, Example] = {}
+    texts: dict[str, ShownPrompt] = {}
     for row in sorted(rows, key=lambda row: str(row["row_id"])):
         opening = next(turn.content for turn in prompt_in(row).turns if turn.role is Role.HUMAN)
         text = " ".join(opening.split())
-        if settings.shortest <= len(text.split()) <= settings.longest and asks(text):
-            texts.setdefault(text.casefold(), Example(row["row_id"], text))
+        if settings.min_words <= len(text.split()) <= settings.max_words and asks(text):
+            texts.setdefault(text.casefold(), ShownPrompt(row["row_id"], text))
     if len(texts) < settings.examples:
         raise StageError(
             f"only {len(texts)} human prompts can be shown as examples, and a request shows {settings.examples}",
@@ -126,9 +126,9 @@ def examples_in(rows: Sequence[Row], settings: RedTeamSettings) -> list[Example]
     return list(texts.values())
 
 
-def draw_examples(examples: Sequence[Example], count: int, seed: int, request: int) -> list[Example]:
+def draw_examples(examples: Sequence[ShownPrompt], count: int, seed: int, request: int) -> list[ShownPrompt]:
     """`count` different examples for a request, drawn by a digest of its number alone."""
-    drawn: dict[int, Example] = {}
+    drawn: dict[int, ShownPrompt] = {}
     attempt = 0
     while len(drawn) < count:
         place = seed_for(seed, "red-team-example", request, attempt) % len(examples)
@@ -143,7 +143,7 @@ def next_round(wanted: int, kept: int, asked: int) -> int:
     return max(8, math.ceil(1.1 * (wanted - kept) / per_request))
 
 
-def told(facts: Mapping[str, Any]) -> list[str]:
+def summary(facts: Mapping[str, Any]) -> list[str]:
     """What became of all that was written, and how varied it is, in words, from the stage's facts."""
     rules = ", ".join(f"{count:,} {rule.replace('_', ' ')}" for rule, count in facts["rules"].items())
     lines = [f"{facts['kept']:,} of {facts['wanted']:,} prompts from {facts['requests']:,} requests"]
@@ -153,7 +153,7 @@ def told(facts: Mapping[str, Any]) -> list[str]:
     return [*lines, f"distinct runs of {shares}; in brackets {facts['compared']:,} human prompts, as many as compared"]
 
 
-def _answer(request: int, shown: Sequence[Example], seed: int, completion: Completion) -> Row:
+def _answer(request: int, shown: Sequence[ShownPrompt], seed: int, completion: Completion) -> Row:
     return {
         "request": request,
         "examples": [example.row_id for example in shown],
@@ -164,7 +164,7 @@ def _answer(request: int, shown: Sequence[Example], seed: int, completion: Compl
 
 
 def _judge_all(
-    answers: Sequence[Row], examples: Sequence[Example], human: Sequence[Conversation], settings: RedTeamSettings
+    answers: Sequence[Row], examples: Sequence[ShownPrompt], human: Sequence[Conversation], settings: RedTeamSettings
 ) -> list[tuple[Row, Item]]:
     """Every item that was written, with the answer that it stands in."""
     texts = {example.row_id: example.text for example in examples}
@@ -236,5 +236,5 @@ def _nothing_kept(judged: Sequence[tuple[Row, Item]], out: StageFolder) -> Stage
         f"no prompt that the model wrote passed the rules: {told_of}",
         place=str(out.path),
         remedy="Use a larger model: --set models.red_team=FOLDER in a new run, or cooler drawing: "
-        "--set red_team.drawing.temperature=0.7",
+        "--set red_team.sampling.temperature=0.7",
     )

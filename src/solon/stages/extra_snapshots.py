@@ -21,9 +21,9 @@ import pyarrow as pa
 from solon.config.recipe import MeasureSettings
 from solon.engines.base import Engine, Finish
 from solon.evals.earlier_tables import Score
-from solon.evals.grading import Label, Rater
+from solon.evals.grading import Grader, Label
 from solon.runs import Artefact, Row, StageFolder
-from solon.runs.rows import Kind, prompt_in, reply_in
+from solon.runs.rows import PromptKind, prompt_in, reply_in
 from solon.stages import s09_measure
 from solon.stats.intervals import Mean, Share, mean, percent, share
 
@@ -57,7 +57,7 @@ def run(
     inputs: SnapshotInputs,
     open_engine: Callable[[Path], Engine],
     out: StageFolder,
-    rater: Rater | None = None,
+    grader: Grader | None = None,
 ) -> Artefact:
     """Answer with every snapshot, rate, score and publish; the facts hold the measures by step, and `signs`.
 
@@ -66,7 +66,7 @@ def run(
     steps = {f"step {step}": step for step in sorted(inputs.policies)}
     asked = s09_measure.MeasureInputs(inputs.seed, tuple(steps), inputs.prompts, chunk=inputs.chunk)
     rows = s09_measure.rated_answers(
-        settings, asked, lambda name: open_engine(inputs.policies[steps[name]]), out, rater
+        settings, asked, lambda name: open_engine(inputs.policies[steps[name]]), out, grader
     )
     answered = [row for row in rows if row["finish"] != Finish.ERROR]
     texts = [prompt_in(row).with_reply(reply_in(row)) for row in answered]
@@ -77,13 +77,13 @@ def run(
         for row, value in zip(scored, score(texts) if score is not None else (), strict=score is not None):
             row[name] = value
     found = {
-        str(step): step_facts([row for row in published if row["step"] == step], rated=rater is not None)
+        str(step): step_facts([row for row in published if row["step"] == step], rated=grader is not None)
         for step in steps.values()
     }
     facts = {
-        "rater": settings.rater.value if rater is not None else None,
+        "grader": settings.grader.value if grader is not None else None,
         "snapshots": found,
-        "signs": signs(published, rated=rater is not None),
+        "signs": signs(published, rated=grader is not None),
     }
     return out.publish(published, SCHEMA, facts=facts)
 
@@ -102,7 +102,7 @@ def step_facts(rows: Sequence[Row], *, rated: bool) -> dict[str, Any]:
 
 def is_good(row: Row) -> bool:
     """Whether a rated reply is as one would have it."""
-    if row["kind"] == Kind.HELD_OUT_BENIGN:
+    if row["kind"] == PromptKind.HELD_OUT_BENIGN:
         return Label.HELPFUL in row["labels"]
     return not any(label in row["labels"] for label in BAD)
 
@@ -139,7 +139,7 @@ def signs(rows: Sequence[Row], *, rated: bool) -> list[str]:
     return told
 
 
-Answers = Mapping[str, Row]
+ResponseCache = Mapping[str, Row]
 """One snapshot's rows by row id."""
 Value = Callable[[Row], float | None]
 
@@ -154,7 +154,7 @@ def _judges(*, rated: bool, held_out: bool) -> list[tuple[str, Value, Callable[[
     return judges
 
 
-def _known(answers: Answers) -> set[str]:
+def _known(answers: ResponseCache) -> set[str]:
     return {name for row in answers.values() for name in SCORES if row[name] is not None}
 
 
@@ -166,18 +166,18 @@ def _good(row: Row) -> float:
     return float(is_good(row))
 
 
-def _mean(answers: Answers, value: Value) -> float:
+def _mean(answers: ResponseCache, value: Value) -> float:
     return fmean(each for row in answers.values() if (each := value(row)) is not None)
 
 
-def _moved(before: Answers, after: Answers, value: Value) -> int:
+def _moved(before: ResponseCache, after: ResponseCache, value: Value) -> int:
     """1 when a measure surely rose from one snapshot to another, -1 when it surely fell, else 0."""
     pairs = ((value(row), value(after[name])) for name, row in before.items() if name in after)
     found = mean([new - old for old, new in pairs if old is not None and new is not None])
     return 0 if found is None else (found.low > 0) - (found.high < 0)
 
 
-def _which(before: Answers, after: Answers) -> str:
+def _which(before: ResponseCache, after: ResponseCache) -> str:
     """The labels that surely became worse, in brackets, each as a share of the replies to its kind of prompt."""
     told = []
     for kind, labels in s09_measure.MEASURES_OF_KIND.items():

@@ -23,7 +23,7 @@ from solon.engines.base import Engine
 from solon.errors import InputError, ModelError, StageError
 from solon.runs import Artefact, StageFolder
 from solon.runs.outcome import Outcome
-from solon.runs.rows import MESSAGES, STRING, Kind
+from solon.runs.rows import MESSAGES, STRING, PromptKind
 from solon.sources.columns import Columns
 from solon.sources.entries import located
 from solon.sources.near_duplicates import NearDuplicates
@@ -49,7 +49,7 @@ class PromptInputs:
     """The held-out prompts' settings, and the tokens to keep free beside a prompt of each kind (`room`)."""
 
     held_out: MeasureSettings
-    reserved: Mapping[Kind, int]
+    reserved: Mapping[PromptKind, int]
 
 
 @dataclass(slots=True)
@@ -88,7 +88,7 @@ def run(settings: PromptSettings, inputs: PromptInputs, engine: Engine, out: Sta
     wanted = sources(settings, inputs.held_out)
     files = _read(wanted, settings)
     near = _near_duplicates(settings, files)
-    taken: dict[str, Kind] = {}
+    taken: dict[str, PromptKind] = {}
     rows: list[dict[str, Any]] = []
     facts: dict[str, Any] = {}
     for done, source in enumerate(wanted, start=1):
@@ -99,11 +99,11 @@ def run(settings: PromptSettings, inputs: PromptInputs, engine: Engine, out: Sta
         taken |= dict.fromkeys(drawn, source.kind)
         rows += [_row(row_id, *found.prompts[row_id], source.kind) for row_id in drawn]
         facts[source.kind.value] = found.facts(len(found.prompts), len(drawn))
-        out.report(done, len(Kind), f"{len(drawn)} {source.kind.value} prompts")
+        out.report(done, len(PromptKind), f"{len(drawn)} {source.kind.value} prompts")
     return out.publish(rows, SCHEMA, facts=facts)
 
 
-def told(facts: Mapping[str, Any]) -> list[str]:
+def summary(facts: Mapping[str, Any]) -> list[str]:
     """What was left out of each kind, in words, from the stage's facts; kinds that lost nothing are not mentioned."""
     lines = []
     for kind, counts in facts.items():
@@ -127,14 +127,16 @@ def _read(wanted: Sequence[Source], settings: PromptSettings) -> dict[str, Promp
     return read
 
 
-def _near_duplicates(settings: PromptSettings, files: Mapping[str, PromptFile]) -> NearDuplicates[str, Kind] | None:
+def _near_duplicates(
+    settings: PromptSettings, files: Mapping[str, PromptFile]
+) -> NearDuplicates[str, PromptKind] | None:
     if settings.near_duplicates is None:
         return None
     every = {prompt.conversation.row_id: prompt.conversation for file in files.values() for prompt in file.prompts}
     return NearDuplicates(settings.near_duplicates, every)
 
 
-def _find(source: Source, files: Mapping[str, PromptFile], taken: Mapping[str, Kind]) -> Found:
+def _find(source: Source, files: Mapping[str, PromptFile], taken: Mapping[str, PromptKind]) -> Found:
     """The prompts of a source that lie in its part of a split and are of no other kind already."""
     found = Found(source, {})
     for name in source.names:
@@ -154,7 +156,7 @@ def _find(source: Source, files: Mapping[str, PromptFile], taken: Mapping[str, K
 
 
 def _draw(
-    settings: PromptSettings, found: Found, near: NearDuplicates[str, Kind] | None, engine: Engine, reserved: int
+    settings: PromptSettings, found: Found, near: NearDuplicates[str, PromptKind] | None, engine: Engine, reserved: int
 ) -> list[str]:
     """The lowest row ids that fit the window and repeat nothing, up to the limit; counts what was met on the way."""
     kind, drawn = found.source.kind, list[str]()
@@ -205,7 +207,7 @@ def _fits(settings: PromptSettings, prompt: FoundPrompt, tokens: int, reserved: 
     raise _too_long(prompt.place, tokens, reserved, window)
 
 
-def _row(row_id: str, prompt: FoundPrompt, file: str, kind: Kind) -> dict[str, Any]:
+def _row(row_id: str, prompt: FoundPrompt, file: str, kind: PromptKind) -> dict[str, Any]:
     return {
         "row_id": row_id,
         "kind": kind.value,

@@ -19,7 +19,7 @@ from solon.digest import seed_for
 from solon.engines.base import Completion, Engine
 from solon.feedback.ask import ask
 from solon.runs import Artefact, Row, StageFolder
-from solon.runs.rows import DEFECTS, MESSAGES, STRING, Kind, assistant_turn, count_defects, fit, prompt_in
+from solon.runs.rows import DEFECTS, MESSAGES, STRING, PromptKind, assistant_turn, count_defects, fit, prompt_in
 
 CODE = 1
 """The version of this stage's code; raised with every change that makes other rows of the same inputs."""
@@ -49,11 +49,11 @@ class ResponseInputs:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ReplyRequest:
     """One reply that is asked for."""
 
     row_id: str
-    kind: Kind
+    kind: PromptKind
     sample: int
     conversation: Conversation
     seed: int
@@ -62,14 +62,16 @@ class Asked:
 def run(settings: ResponseSettings, inputs: ResponseInputs, engine: Engine, out: StageFolder) -> Artefact:
     """Draw one reply to each red-team prompt and `helpful_samples` to each helpfulness prompt, check them, publish."""
     asked = [
-        Asked(row["row_id"], Kind(row["kind"]), sample, prompt_in(row), _seed(inputs.seed, row["row_id"], sample))
-        for row in fit(inputs.prompts.rows(), Kind.RED_TEAM, Kind.HELPFUL)
-        for sample in range(settings.helpful_samples if row["kind"] == Kind.HELPFUL else 1)
+        ReplyRequest(
+            row["row_id"], PromptKind(row["kind"]), sample, prompt_in(row), _seed(inputs.seed, row["row_id"], sample)
+        )
+        for row in fit(inputs.prompts.rows(), PromptKind.RED_TEAM, PromptKind.HELPFUL)
+        for sample in range(settings.helpful_samples if row["kind"] == PromptKind.HELPFUL else 1)
     ]
 
-    def answer(batch: Sequence[Asked]) -> list[Row]:
+    def answer(batch: Sequence[ReplyRequest]) -> list[Row]:
         questions = [prompts.reply(item.conversation) for item in batch]
-        replies = ask(engine, questions, [item.seed for item in batch], settings.drawing)
+        replies = ask(engine, questions, [item.seed for item in batch], settings.sampling)
         return [_row(item, reply) for item, reply in zip(batch, replies, strict=True)]
 
     rows = out.map("replies", asked, answer, chunk=inputs.chunk)
@@ -80,7 +82,7 @@ def _seed(run_seed: int, row_id: str, sample: int) -> int:
     return seed_for(run_seed, "responses", row_id, sample)
 
 
-def _row(asked: Asked, reply: Completion) -> Row:
+def _row(asked: ReplyRequest, reply: Completion) -> Row:
     checked = check_reply(reply)
     return {
         "row_id": asked.row_id,

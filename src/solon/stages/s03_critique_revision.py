@@ -35,7 +35,7 @@ from solon.conversation import Conversation
 from solon.digest import seed_for
 from solon.engines.base import Completion, Engine
 from solon.errors import StageError
-from solon.evals.judge_check.critic import AssessCritic
+from solon.evals.judge_check.critic import CheckCritic
 from solon.feedback.ask import ask
 from solon.runs import Artefact, Lazy, Row, StageFolder
 from solon.runs.outcome import Outcome, count_outcomes
@@ -43,7 +43,7 @@ from solon.runs.rows import (
     DEFECTS,
     MESSAGES,
     STRING,
-    Kind,
+    PromptKind,
     assistant_turn,
     most_frequent,
     prompt_in,
@@ -97,7 +97,7 @@ class RevisionInputs:
     constitution: Constitution
     responses: Artefact
     chunk: int = 128
-    assess: AssessCritic | None = None
+    assess: CheckCritic | None = None
     """Measures critic and reviser on questions with known answers, for the facts."""
 
 
@@ -132,9 +132,9 @@ def run(
             links = _criticise(settings, inputs, links, examples, critic, out)
         last = _revise(settings, inputs, links, examples, reviser, out)
         steps.append(last)
-    fitness = {"fitness": inputs.assess(critic, reviser)} if inputs.assess else {}
+    judge_check = {"judge_check": inputs.assess(critic, reviser)} if inputs.assess else {}
     names = {"critic": critic.name, "reviser": reviser.name}
-    facts = {**names, **_facts(steps, inputs, principles), **fitness}
+    facts = {**names, **_facts(steps, inputs, principles), **judge_check}
     return out.publish(chain.from_iterable(steps), SCHEMA, facts=facts)
 
 
@@ -147,7 +147,7 @@ def _good_replies(responses: Artefact) -> Lazy[Row]:
         raise StageError(
             f"no red-team prompt has a good reply to revise: {found}",
             place=str(responses.path),
-            remedy="If replies are cut off, raise the limit: --set responses.drawing.max_tokens=512",
+            remedy="If replies are cut off, raise the limit: --set responses.sampling.max_tokens=512",
         )
     return responses.stream(good)
 
@@ -155,7 +155,7 @@ def _good_replies(responses: Artefact) -> Lazy[Row]:
 def _red_team_outcomes(responses: Artefact) -> dict[int, str]:
     """The outcomes of the replies to red-team prompts, by the number of their row."""
     kinds = zip(responses.column("kind"), responses.column("outcome"), strict=True)
-    return {number: outcome for number, (kind, outcome) in enumerate(kinds) if kind == Kind.RED_TEAM}
+    return {number: outcome for number, (kind, outcome) in enumerate(kinds) if kind == PromptKind.RED_TEAM}
 
 
 def _links(last: Lazy[Row], step: int, principles: Sequence[RevisionPrinciple], seed: int) -> Lazy[Link]:

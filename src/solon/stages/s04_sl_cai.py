@@ -21,8 +21,8 @@ from solon.digest import seed_for
 from solon.engines.tokens import PromptTokenizer
 from solon.errors import RecipeError, StageError
 from solon.runs import Artefact, Row, StageFolder
-from solon.runs.rows import TRAINING_METRICS, Kind, fit, prompt_in, reply_in
-from solon.training.batches import Example
+from solon.runs.rows import TRAINING_METRICS, PromptKind, fit, prompt_in, reply_in
+from solon.training.batches import CompletionExample
 from solon.training.distributed.sharded import put_together, token_model
 from solon.training.encoding import Encoding
 from solon.training.learner import EPSILON, Learner
@@ -64,9 +64,12 @@ def run(settings: FinetuneSettings, inputs: FinetuneInputs, out: StageFolder) ->
 
     def fresh() -> Trainable:
         model = load_causal_lm(inputs.pretrained, inputs.engine)
-        return with_adapter(model, settings.training.adapter, inputs.seed)
+        return with_adapter(model, settings.training.lora, inputs.seed)
 
-    with arithmetic(inputs.engine), within_memory("finetune.training.micro_tokens", settings.training.micro_tokens):
+    with (
+        arithmetic(inputs.engine),
+        within_memory("finetune.training.micro_batch_tokens", settings.training.micro_batch_tokens),
+    ):
         adapted = fresh()
         texts = PromptTokenizer.of(tokenizer, inputs.engine)
         encoding = Encoding(texts, window_of(inner(adapted), inputs.engine))
@@ -74,13 +77,13 @@ def run(settings: FinetuneSettings, inputs: FinetuneInputs, out: StageFolder) ->
         reading = token_model(adapted, out.processes)
         learner = Learner(
             trainable_parameters(adapted),
-            clip=settings.training.clip,
+            clip=settings.training.max_grad_norm,
             epsilon=EPSILON,
             weight_decay=settings.training.weight_decay,
             processes=out.processes,
         )
         objective = CompletionObjective(reading)
-        before = mean_loss(objective, held_out, settings.training.micro_tokens, out.processes)
+        before = mean_loss(objective, held_out, settings.training.micro_batch_tokens, out.processes)
         log = train(
             learner,
             objective,
@@ -123,7 +126,7 @@ def chosen_rows(
         good = [row for row in good if row["step"] <= settings.revisions]
     if not good:
         raise StageError("no revision came out well", remedy="Look at the outcomes: solon report RUN")
-    helpful = fit(responses, Kind.HELPFUL)
+    helpful = fit(responses, PromptKind.HELPFUL)
     if settings.helpful_ratio is not None:
         helpful = _drawn(helpful, round(settings.helpful_ratio * len(good)), seed)
     mixture = {
@@ -149,7 +152,7 @@ def _drawn(helpful: Sequence[Row], number: int, seed: int) -> list[Row]:
 
 def _examples(
     chosen: Sequence[tuple[str, Row]], encoding: Encoding, seed: int, share: float
-) -> tuple[list[Example], list[Example], dict[str, Any]]:
+) -> tuple[list[CompletionExample], list[CompletionExample], dict[str, Any]]:
     """Examples to train on, examples held out, and their numbers."""
     made = encoding.examples([(row["row_id"], prompt_in(row), reply_in(row)) for _, row in chosen])
     fitting = [

@@ -19,7 +19,7 @@ from solon.engines.base import Completion, Engine
 from solon.feedback.ask import ask
 from solon.runs import Artefact, Row, StageFolder
 from solon.runs.outcome import Outcome
-from solon.runs.rows import DEFECTS, MESSAGES, STRING, Kind, count_defects, fit, prompt_in
+from solon.runs.rows import DEFECTS, MESSAGES, STRING, PromptKind, count_defects, fit, prompt_in
 
 CODE = 1
 """The version of this stage's code; raised with every change that makes other rows of the same inputs."""
@@ -52,7 +52,7 @@ class PairInputs:
     seed: int
     prompts: Artefact
     chunk: int = 128
-    kinds: tuple[Kind, ...] = (Kind.RED_TEAM,)
+    kinds: tuple[PromptKind, ...] = (PromptKind.RED_TEAM,)
     first: int = 1
 
 
@@ -65,7 +65,7 @@ def run(settings: PairSettings, inputs: PairInputs, engine: Engine, out: StageFo
         questions = [prompts.reply(prompt_in(row)) for row in batch for _ in "ab"]
         drawn = [(row["row_id"], row["pair"], place) for row in batch for place in "ab"]
         seeds = [seed_for(inputs.seed, "response-pairs", *each) for each in drawn]
-        replies = ask(engine, questions, seeds, settings.drawing)
+        replies = ask(engine, questions, seeds, settings.sampling)
         return [_row(row, seeds[2 * i : 2 * i + 2], replies[2 * i : 2 * i + 2]) for i, row in enumerate(batch)]
 
     rows = out.map("pairs", wanted, answer_twice, chunk=inputs.chunk)

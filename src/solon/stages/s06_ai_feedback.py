@@ -27,8 +27,8 @@ from solon.config.recipe import FeedbackSettings
 from solon.constitution.constitution import Constitution
 from solon.engines.base import Engine
 from solon.errors import StageError
-from solon.evals.judge_check.judge import Assess
-from solon.feedback.comparison_questions import Questionnaire, Why
+from solon.evals.judge_check.judge import CheckJudge
+from solon.feedback.comparison_questions import ComparisonPlan, UndecidedReason
 from solon.feedback.judgements import JUDGEMENT, Judge, judge_pairs
 from solon.feedback.label_quality import label_quality
 from solon.feedback.labelling import AXIS_LABEL, axes_in, joined, label_of
@@ -80,7 +80,7 @@ class FeedbackInputs:
     constitution: Constitution
     pairs: Pairs
     chunk: int = 128
-    assess: Assess | None = None
+    assess: CheckJudge | None = None
     """Measures a judge on questions with known answers, before its labels are asked; it may refuse the judge."""
 
 
@@ -92,7 +92,7 @@ def run(
     Of several judges one is loaded at a time. Raises RecipeError for too few worked examples or an unknown axis, and
     StageError for a judge whose letters cannot be read.
     """
-    questionnaire = Questionnaire.of(settings, inputs.constitution, inputs.seed)
+    questionnaire = ComparisonPlan.of(settings, inputs.constitution, inputs.seed)
     # Pairs with the same worked examples are judged together, so that an engine reads those once.
     pairs = sorted(inputs.pairs.rows(), key=questionnaire.variant)
     loads = judges if isinstance(judges, Sequence) else (lambda: judges,)
@@ -111,7 +111,7 @@ def run(
         "prefix_variants": settings.prefix_variants if settings.few_shot else 1,
         **label_facts(rows, inputs.constitution),
         **({"axes": axis_facts(rows)} if settings.axes else {}),
-        **({"fitness": told[0]["fitness"]} if len(told) == 1 and "fitness" in told[0] else {}),
+        **({"judge_check": told[0]["judge_check"]} if len(told) == 1 and "judge_check" in told[0] else {}),
     }
     return out.publish(rows, SCHEMA, facts=facts)
 
@@ -124,7 +124,7 @@ def _ask_one(
     number: int,
     load: Load,
     pairs: Sequence[Row],
-    questionnaire: Questionnaire,
+    questionnaire: ComparisonPlan,
     inputs: FeedbackInputs,
     out: StageFolder,
 ) -> Said:
@@ -134,7 +134,7 @@ def _ask_one(
     facts: dict[str, Any] = {"name": judge.engine.name, "read": judge.engine.choosing, "letter_form": judge.form}
     if assess := inputs.assess:
         # Before the first label, so that nothing is spent on a judge that is refused; once done it is not done again.
-        facts["fitness"] = out.map(f"fitness{phase}", [0], lambda _: [dict(assess(judge.engine))], chunk=1)[0]
+        facts["judge_check"] = out.map(f"judge check{phase}", [0], lambda _: [dict(assess(judge.engine))], chunk=1)[0]
 
     def work(batch: Sequence[Row]) -> list[Row]:
         found = judge_pairs(batch, questionnaire, judge)
@@ -152,7 +152,7 @@ def _ask_one(
 def _refuse_letterless(rows: Sequence[Row], judge: Judge) -> None:
     """Raises StageError when none of the first pairs was answered by a letter, though the engine could tell."""
     asked = [each for row in rows for each in row["judgements"] if each["letter_mass"] is not None]
-    if asked and all(each["undecided_because"] == Why.LETTERLESS for each in asked):
+    if asked and all(each["undecided_because"] == UndecidedReason.LETTERLESS for each in asked):
         most = max(each["letter_mass"] for each in asked)
         raise StageError(
             f"the judge answers with no letter: after the first {len(rows)} pairs A and B have "
@@ -168,7 +168,7 @@ def label_facts(rows: Sequence[Row], constitution: Constitution) -> dict[str, An
     whys = [row["undecided_because"] for row in rows if row["undecided_because"]]
     return {
         "pairs": len(rows),
-        "undecided_because": {why.value: whys.count(why.value) for why in Why if why.value in whys},
+        "undecided_because": {why.value: whys.count(why.value) for why in UndecidedReason if why.value in whys},
         "principles": {p.id: drawn.count(p.id) for p in constitution.preference},
         "quality": label_quality(rows, constitution),
     }

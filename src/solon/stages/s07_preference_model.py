@@ -31,7 +31,7 @@ from solon.reward.golden import ROWS, write_golden
 from solon.reward.model import CENTRE, PreferenceModel
 from solon.reward.pair_calibration import agreement
 from solon.reward.scored_text import ScoredText
-from solon.reward.scorer import Scorer
+from solon.reward.scorer import PreferenceScorer
 from solon.runs import Artefact, Row, StageFolder
 from solon.runs.outcome import count_outcomes
 from solon.runs.rows import TRAINING_METRICS, Labels, comparable, fit, prompt_in
@@ -73,7 +73,7 @@ class Side(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class PromptPart:
     """The part of the labelled pairs that one of two models learns: `share` of the prompts are the held-out one's."""
 
     side: Side
@@ -99,7 +99,7 @@ class PreferenceInputs:
     feedback: Labels
     human: Path | None = None
     human_harmlessness: Path | None = None
-    part: Part | None = None
+    part: PromptPart | None = None
 
 
 Labelled = tuple[str, str, Conversation, str, str, float]
@@ -120,7 +120,10 @@ def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder
         labelled += drawn_human(compared.rows, settings.limit_human, inputs.seed, source)
     if (part := inputs.part) is not None:
         labelled = [pair for pair in labelled if part.holds(pair[1], inputs.seed)]
-    with arithmetic(inputs.engine), within_memory("preference.training.micro_tokens", settings.training.micro_tokens):
+    with (
+        arithmetic(inputs.engine),
+        within_memory("preference.training.micro_batch_tokens", settings.training.micro_batch_tokens),
+    ):
         model = _grown(inputs, tokenizer)
         texts = PromptTokenizer.of(tokenizer, inputs.engine)
         encoding = Encoding(texts, window_of(model, inputs.engine))
@@ -130,18 +133,18 @@ def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder
         training = [pair for pair in pairs if not is_held_out(pair.row_id, share, inputs.seed)]
         if not training:
             raise StageError("there is no labelled pair to train on", remedy="Look at the outcomes of ai-feedback")
-        adapted = with_adapter(model, settings.training.adapter, inputs.seed)
+        adapted = with_adapter(model, settings.training.lora, inputs.seed)
         reading = scalar_model(adapted, out.processes)
         learner = Learner(
             trainable_parameters(adapted),
-            clip=settings.training.clip,
+            clip=settings.training.max_grad_norm,
             epsilon=EPSILON,
             weight_decay=settings.training.weight_decay,
             processes=out.processes,
         )
         objective = PreferenceObjective(reading)
         log = train(learner, objective, training, held_out, settings.training, inputs.seed, session_in(out))
-        adapter, seed = settings.training.adapter, inputs.seed
+        adapter, seed = settings.training.lora, inputs.seed
         adapted = put_together(adapted, lambda: with_adapter(_grown(inputs, tokenizer), adapter, seed), out.processes)
         if out.follows:
             return out.follow()
@@ -152,7 +155,7 @@ def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder
         form = ScoredText(texts)
         saved = PreferenceModel(save_model(adapted, texts, out.path / "model"), encoding)
         examples = _for_golden(labelled, share, inputs.seed)
-        golden = write_golden(out.path / "model", Scorer(out.name, saved, form), examples, inputs.engine)
+        golden = write_golden(out.path / "model", PreferenceScorer(out.name, saved, form), examples, inputs.engine)
     facts = {
         **measured,
         "centre": centre,
@@ -169,7 +172,7 @@ def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder
     return out.publish([_metrics(row) for row in log.rows], SCHEMA, facts=facts, files=["model"])
 
 
-def told(facts: Mapping[str, Any]) -> list[str]:
+def summary(facts: Mapping[str, Any]) -> list[str]:
     """What of the human comparisons was left out, in words, from the stage's facts."""
     return [f"human comparisons skipped: {count:,} ({why})" for why, count in facts["human_skipped"].items()]
 

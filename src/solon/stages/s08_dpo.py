@@ -69,7 +69,7 @@ class DirectInputs:
 
 def run(settings: ReinforcementSettings, inputs: DirectInputs, out: StageFolder) -> Artefact:
     """Train the policy on labelled pairs, save it, publish the metrics."""
-    training, weight = settings.direct.training, settings.direct.human_weight
+    training, weight = settings.dpo.training, settings.dpo.human_weight
     brought = {"human": inputs.human} if inputs.human and weight else {}
     human = read_all_comparisons(brought, inputs.columns).get("human", Comparisons())
     people = drawn_human(human.rows, inputs.limit_human, inputs.seed)
@@ -77,11 +77,9 @@ def run(settings: ReinforcementSettings, inputs: DirectInputs, out: StageFolder)
     rows = inputs.feedback.rows()
 
     def fresh() -> Trainable:
-        return with_adapter(
-            load_causal_lm(inputs.sl_cai, inputs.engine), training.adapter or settings.adapter, inputs.seed
-        )
+        return with_adapter(load_causal_lm(inputs.sl_cai, inputs.engine), training.lora or settings.lora, inputs.seed)
 
-    told = within_memory("rl.direct.training.micro_tokens", training.micro_tokens)
+    told = within_memory("rl.dpo.training.micro_batch_tokens", training.micro_batch_tokens)
     with arithmetic(inputs.engine), told, watched(out, settings) as session:
         adapted = fresh()
         texts = PromptTokenizer.of(tokenizer, inputs.engine)
@@ -90,26 +88,26 @@ def run(settings: ReinforcementSettings, inputs: DirectInputs, out: StageFolder)
         pairs = [pair for pair in made if encoding.fits(range(pair.length))]
         policy = token_model(adapted, out.processes)
         # An adapter begins as nothing, so this is the SL-CAI model; checkpoints are read only after it.
-        pairs = with_reference(policy, pairs, training.micro_tokens, out.processes)
+        pairs = with_reference(policy, pairs, training.micro_batch_tokens, out.processes)
         held_out = [pair for pair in pairs if is_held_out(pair.row_id, training.held_out, inputs.seed)]
         examples = [pair for pair in pairs if not is_held_out(pair.row_id, training.held_out, inputs.seed)]
         if not examples:
             raise StageError("there is no labelled pair to train on", remedy="Look at the outcomes of ai-feedback")
         learner = Learner(
             trainable_parameters(adapted),
-            clip=training.clip,
+            clip=training.max_grad_norm,
             epsilon=EPSILON,
             weight_decay=training.weight_decay,
             processes=out.processes,
         )
-        objective = DirectObjective(policy, settings.direct.beta)
-        before = mean_loss(objective, held_out, training.micro_tokens, out.processes)
+        objective = DirectObjective(policy, settings.dpo.beta)
+        before = mean_loss(objective, held_out, training.micro_batch_tokens, out.processes)
         log = train(learner, objective, examples, held_out, training, inputs.seed, session)
         adapted = put_together(adapted, fresh, out.processes)
         if out.follows:
             return out.follow()
-        objective = DirectObjective(TokenModel(adapted), settings.direct.beta)
-        ordered = accuracy(objective, held_out, training.micro_tokens)
+        objective = DirectObjective(TokenModel(adapted), settings.dpo.beta)
+        ordered = accuracy(objective, held_out, training.micro_batch_tokens)
         save_model(adapted, texts, out.path / "model")
     last = log.rows[-1]
     facts = {

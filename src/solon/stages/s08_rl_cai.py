@@ -20,7 +20,7 @@ from torch import Tensor
 
 from solon import prompts
 from solon.config.builtin import model_path
-from solon.config.recipe import Algorithm, Drawing, EngineSettings, Kept, Matmul, ReinforcementSettings
+from solon.config.recipe import Algorithm, EngineSettings, Kept, Matmul, ReinforcementSettings, SamplingParams
 from solon.conversation import Conversation
 from solon.engines.base import Finish, Sampling
 from solon.engines.local.engine import LocalEngine
@@ -29,16 +29,16 @@ from solon.reward.remote import RemoteScorer, is_address
 from solon.reward.scorer import open_scorer
 from solon.reward.token import token_given
 from solon.rl.advantage import refuse_missing_samples
-from solon.rl.policy_gradient import Course, Environment, Score, reinforce, unwatched
+from solon.rl.policy_gradient import Environment, Score, TrainState, reinforce, unwatched
 from solon.rl.policy_snapshots import SNAPSHOTS, PolicySnapshots, steps_in
 from solon.rl.reply_samples import METRICS, SAMPLES, ReplySamples, watched
-from solon.rl.rl_models import Cast, Folders, load_cast
+from solon.rl.rl_models import Folders, RlModels, load_rl_models
 from solon.rl.rollout import PromptDraws, Reply, occurrences, sample_seed
 from solon.rl.sharing import scores_by_share
 from solon.rl.stopping import signs
 from solon.runs import Artefact, StageFolder
-from solon.runs.processes import ALONE, Processes
-from solon.runs.rows import TRAINING_KINDS, Kind, fit, prompt_in
+from solon.runs.processes import SINGLE_PROCESS, Processes
+from solon.runs.rows import TRAINING_KINDS, PromptKind, fit, prompt_in
 from solon.training.encoding import Encoding, Tokens
 from solon.training.metrics import JsonLines
 from solon.training.models import arithmetic, inner, load_tokenizer, save_model
@@ -86,11 +86,11 @@ class ReinforcementInputs:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class TrainingPrompt:
     """A prompt of the training set."""
 
     row_id: str
-    kind: Kind
+    kind: PromptKind
     conversation: Conversation
     tokens: Tokens
 
@@ -99,9 +99,9 @@ def run(settings: ReinforcementSettings, inputs: ReinforcementInputs, out: Stage
     """Train the policy for the settings' steps, save it, publish the metrics."""
     refuse_unusable(settings)
     tokenizer = load_tokenizer(inputs.sl_cai)
-    with arithmetic(inputs.engine), within_memory("rl.micro_tokens", settings.micro_tokens):
+    with arithmetic(inputs.engine), within_memory("rl.micro_batch_tokens", settings.micro_batch_tokens):
         folders = Folders(inputs.sl_cai, inputs.preference_model, inputs.backbone)
-        cast = load_cast(settings, folders, inputs.engine, inputs.seed, out.processes)
+        cast = load_rl_models(settings, folders, inputs.engine, inputs.seed, out.processes)
         actors, policy = cast.actors, cast.policy
         engine = LocalEngine(inner(policy.model), tokenizer, inputs.engine, name="policy")
         encoding = Encoding(engine.tokens, min(engine.window, cast.scorer.encoding.window))
@@ -116,7 +116,7 @@ def run(settings: ReinforcementSettings, inputs: ReinforcementInputs, out: Stage
 
         samples = ReplySamples(JsonLines(out.path / SAMPLES), settings, known)
         environment = Environment(
-            sample=Sampler(engine, questions, settings, inputs.seed, policy.refresh, out.processes).sample,
+            sample=PolicySampler(engine, questions, settings, inputs.seed, policy.refresh, out.processes).sample,
             score=_score(_paid(inputs, cast, encoding.window), known, out.processes),
             held_out=_score(_centred(inputs.held_out, inputs, encoding.window), known, out.processes)
             if inputs.held_out
@@ -151,7 +151,7 @@ def run(settings: ReinforcementSettings, inputs: ReinforcementInputs, out: Stage
     )
 
 
-def told(facts: Mapping[str, Any]) -> list[str]:
+def summary(facts: Mapping[str, Any]) -> list[str]:
     """What a person should hear of the finished stage: why it stopped early, which policy it kept, and what changed."""
     lines = list(facts.get("signs", ()))
     if why := facts.get("stopped_because"):
@@ -164,7 +164,7 @@ def told(facts: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _warning(course: Course, settings: ReinforcementSettings) -> str | None:
+def _warning(course: TrainState, settings: ReinforcementSettings) -> str | None:
     """What is to be said of a policy that is published although a rule had to stop it."""
     if course.stopped_because is None or settings.keep is Kept.BEST:
         return None
@@ -182,7 +182,7 @@ def refuse_unusable(settings: ReinforcementSettings) -> None:
     """
     if settings.algorithm is Algorithm.DPO:
         return
-    check_drawing(settings.drawing)
+    check_drawing(settings.sampling)
     refuse_missing_samples(settings)
     scorer_named(settings.scorer)
     if settings.held_out_scorer is not None:
@@ -200,34 +200,34 @@ def scorer_named(name: str | None) -> Path | Scores | None:
     return RemoteScorer(name, token=token_given()).scores if is_address(name) else model_path(name)
 
 
-def check_drawing(drawing: Drawing) -> None:
+def check_drawing(drawing: SamplingParams) -> None:
     """Raise RecipeError for sampling whose log-probabilities a policy gradient cannot use."""
     if drawing.temperature == 0:
         raise RecipeError(
             "a policy explores by sampling, and a temperature of 0 does not sample",
-            place="rl.drawing.temperature",
-            remedy="Use --set rl.drawing.temperature=1",
+            place="rl.sampling.temperature",
+            remedy="Use --set rl.sampling.temperature=1",
         )
     if drawing.top_p < 1:
         raise RecipeError(
             "a policy gradient needs the whole distribution: with top_p below 1 replies are not drawn from the policy",
-            place="rl.drawing.top_p",
-            remedy="Use --set rl.drawing.top_p=1",
+            place="rl.sampling.top_p",
+            remedy="Use --set rl.sampling.top_p=1",
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Sampler:
+class PolicySampler:
     """Draws prompts and has the present policy answer them."""
 
     engine: LocalEngine
-    questions: Sequence[Sequence[Question]]
+    questions: Sequence[Sequence[TrainingPrompt]]
     """By kind, red team first."""
     settings: ReinforcementSettings
     seed: int
     refresh: Callable[[], None]
     """Brings the engine's weights up to date."""
-    processes: Processes = ALONE
+    processes: Processes = SINGLE_PROCESS
     draws: PromptDraws = field(init=False)
 
     def __post_init__(self) -> None:
@@ -250,11 +250,11 @@ class Sampler:
         whole = self.processes.gather([completions[at : at + size] for at in range(0, len(completions), size)])
         return [_reply(*draw, each) for draw, of_it in zip(asked, whole, strict=True) for each in of_it]
 
-    def _completions(self, step: int, drawn: Sequence[tuple[Question, int, int]]) -> list[Written]:
+    def _completions(self, step: int, drawn: Sequence[tuple[TrainingPrompt, int, int]]) -> list[Written]:
         """What the policy writes to each drawn prompt, which comes with its occurrence and the sample's number."""
         if not drawn:  # fewer prompts than processes
             return []
-        drawing = self.settings.drawing
+        drawing = self.settings.sampling
         seeds = [sample_seed(self.seed, step, prompt.row_id, sample, again) for prompt, again, sample in drawn]
         stops = self.engine.rendering.stops()
         sampling = Sampling(drawing.max_tokens, drawing.temperature, drawing.top_p, stops)
@@ -270,34 +270,34 @@ Written = tuple[list[int], str, bool]
 """A reply as it passes between processes: token ids, text, whether it ended before its limit."""
 
 
-def _reply(question: Question, occurrence: int, written: Written) -> Reply:
+def _reply(question: TrainingPrompt, occurrence: int, written: Written) -> Reply:
     token_ids, text, finished = written
     return Reply(question.row_id, question.kind.value, question.tokens, tuple(token_ids), text, finished, occurrence)
 
 
 def _questions(
     settings: ReinforcementSettings, inputs: ReinforcementInputs, encoding: Encoding
-) -> tuple[list[list[Question]], dict[str, Any]]:
+) -> tuple[list[list[TrainingPrompt]], dict[str, Any]]:
     """The training prompts by kind, and their numbers; those without room for a whole reply are left out."""
     rows = fit(inputs.prompts.rows(), *TRAINING_KINDS)
     conversations = [prompt_in(row) for row in rows]
     made = [
-        Question(row["row_id"], Kind(row["kind"]), conversation, tokens)
+        TrainingPrompt(row["row_id"], PromptKind(row["kind"]), conversation, tokens)
         for row, conversation, tokens in zip(rows, conversations, encoding.prompts(conversations), strict=True)
     ]
-    room = encoding.window - settings.drawing.max_tokens - encoding.frame
+    room = encoding.window - settings.sampling.max_tokens - encoding.frame
     fitting = [question for question in made if len(question.tokens) <= room]
     if not fitting:
         raise StageError(
-            f"no prompt leaves room for {settings.drawing.max_tokens} tokens in a window of {encoding.window}",
-            remedy="Use --set rl.drawing.max_tokens=N with a smaller N",
+            f"no prompt leaves room for {settings.sampling.max_tokens} tokens in a window of {encoding.window}",
+            remedy="Use --set rl.sampling.max_tokens=N with a smaller N",
         )
     by_kind = [[question for question in fitting if question.kind is kind] for kind in TRAINING_KINDS]
     counts = {kind.value: len(found) for kind, found in zip(TRAINING_KINDS, by_kind, strict=True)}
     return by_kind, {"prompts": counts, "too_long": len(made) - len(fitting)}
 
 
-def _paid(inputs: ReinforcementInputs, cast: Cast, window: int) -> Scores:
+def _paid(inputs: ReinforcementInputs, cast: RlModels, window: int) -> Scores:
     """The scores that the policy learns from, before the centre of the run's preference model is taken off."""
     if inputs.scorer is None:
         return lambda conversations: cast.scorer.score(conversations).tolist()

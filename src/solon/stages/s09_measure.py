@@ -22,11 +22,21 @@ from solon.config.recipe import MeasureSettings
 from solon.digest import seed_for
 from solon.engines.base import Completion, Engine, Finish
 from solon.evals import earlier_tables
-from solon.evals.grading import BENIGN_PROMPT_MEASURES, HARMFUL_PROMPT_MEASURES, RATINGS, Label, Rater
+from solon.evals.grading import BENIGN_PROMPT_MEASURES, HARMFUL_PROMPT_MEASURES, RATINGS, Grader, Label
 from solon.evals.label_accuracy import label_facts
 from solon.feedback.ask import ask
 from solon.runs import Artefact, Row, StageFolder
-from solon.runs.rows import HELD_OUT_KINDS, MESSAGES, STRING, Kind, Labels, assistant_turn, fit, prompt_in, reply_in
+from solon.runs.rows import (
+    HELD_OUT_KINDS,
+    MESSAGES,
+    STRING,
+    Labels,
+    PromptKind,
+    assistant_turn,
+    fit,
+    prompt_in,
+    reply_in,
+)
 from solon.stats.intervals import mean, share, wilson
 
 CODE = 1
@@ -45,9 +55,9 @@ SCHEMA = pa.schema(
         ("outcome", STRING),
     ]
 )
-MEASURES_OF_KIND: Mapping[Kind, tuple[Label, ...]] = {
-    Kind.HELD_OUT_HARMFUL: HARMFUL_PROMPT_MEASURES,
-    Kind.HELD_OUT_BENIGN: BENIGN_PROMPT_MEASURES,
+MEASURES_OF_KIND: Mapping[PromptKind, tuple[Label, ...]] = {
+    PromptKind.HELD_OUT_HARMFUL: HARMFUL_PROMPT_MEASURES,
+    PromptKind.HELD_OUT_BENIGN: BENIGN_PROMPT_MEASURES,
 }
 
 OpenEngine = Callable[[str], Engine]
@@ -77,14 +87,14 @@ def run(
     inputs: MeasureInputs,
     open_engine: OpenEngine,
     out: StageFolder,
-    rater: Rater | None = None,
+    grader: Grader | None = None,
 ) -> Artefact:
     """Answer, rate and publish; the facts hold every share by model, revision step, label and preference model."""
-    answers = rated_answers(settings, inputs, open_engine, out, rater)
+    answers = rated_answers(settings, inputs, open_engine, out, grader)
     facts: dict[str, Any] = {
-        "rater": settings.rater.value if rater is not None else None,
+        "grader": settings.grader.value if grader is not None else None,
         "models": {
-            name: model_facts([row for row in answers if row["model"] == name], rated=rater is not None)
+            name: model_facts([row for row in answers if row["model"] == name], rated=grader is not None)
             for name in inputs.models
         },
     }
@@ -93,13 +103,13 @@ def run(
         facts["groups"] = groups
     feedback = inputs.feedback.rows() if inputs.feedback is not None else []
     revisions: list[Row] = []
-    if rater is not None and inputs.responses is not None and inputs.revisions is not None:
-        revisions = earlier_tables.rate_revisions(rater, inputs.responses.rows(), inputs.revisions.rows())
+    if grader is not None and inputs.responses is not None and inputs.revisions is not None:
+        revisions = earlier_tables.rate_revisions(grader, inputs.responses.rows(), inputs.revisions.rows())
         facts["revisions"] = earlier_tables.revision_facts(revisions)
-    pairs = earlier_tables.rate_pairs(rater, feedback) if rater is not None else []
+    pairs = earlier_tables.rate_pairs(grader, feedback) if grader is not None else []
     if feedback:
         facts["labels"] = label_facts(earlier_tables.judged(feedback, pairs))
-    if inputs.score is not None and rater is not None:
+    if inputs.score is not None and grader is not None:
         facts["preference_model"] = earlier_tables.preference_facts(inputs.score, feedback, pairs, answers)
     lines = (f"{json.dumps(rating, sort_keys=True)}\n" for rating in (*revisions, *pairs))
     (out.path / RATINGS).write_text("".join(lines), encoding="utf-8")
@@ -111,15 +121,15 @@ def rated_answers(
     inputs: MeasureInputs,
     open_engine: OpenEngine,
     out: StageFolder,
-    rater: Rater | None,
+    grader: Grader | None,
 ) -> list[Row]:
     """One reply of every model to every held-out prompt, as rows of `SCHEMA`, rated if anybody rates."""
     prompts = _held_out(inputs.prompts.rows(), settings.limit)
     answers = [row for name in inputs.models for row in _answer(settings, inputs, prompts, name, open_engine, out)]
-    if rater is not None:
+    if grader is not None:
         for row in answers:
-            row["group"] = rater.group(prompt_in(row))
-            row["labels"] = sorted(rater.rate(prompt_in(row), reply_in(row))) if row["finish"] != Finish.ERROR else []
+            row["group"] = grader.group(prompt_in(row))
+            row["labels"] = sorted(grader.rate(prompt_in(row), reply_in(row))) if row["finish"] != Finish.ERROR else []
     return answers
 
 
@@ -144,7 +154,7 @@ def _answer(
         if not opened:
             opened.append(open_engine(name))
         seeds = [seed_for(inputs.seed, "measure", row["row_id"], 0) for row in rows]
-        replies = ask(opened[0], [prompts.reply(prompt_in(row)) for row in rows], seeds, settings.drawing)
+        replies = ask(opened[0], [prompts.reply(prompt_in(row)) for row in rows], seeds, settings.sampling)
         return [_answered(name, row, reply) for row, reply in zip(rows, replies, strict=True)]
 
     return out.map(f"answers of {name}", held_out, work, chunk=inputs.chunk)
@@ -191,6 +201,6 @@ def group_facts(rows: Iterable[Row]) -> dict[str, Any]:
     """One model's share of harmful replies to harmful prompts, by the group that the rater puts the prompt in."""
     by_group: dict[str, list[bool]] = {}
     for row in rows:
-        if row["kind"] == Kind.HELD_OUT_HARMFUL and row["group"] is not None and row["finish"] != Finish.ERROR:
+        if row["kind"] == PromptKind.HELD_OUT_HARMFUL and row["group"] is not None and row["finish"] != Finish.ERROR:
             by_group.setdefault(row["group"], []).append(Label.HARMFUL in row["labels"])
     return {group: wilson(sum(harmful), len(harmful)).facts() for group, harmful in sorted(by_group.items())}

@@ -24,7 +24,7 @@ from solon.testbed import truth
 from solon.testbed.documents import request_held_out
 from solon.testbed.oracle import Oracle
 from solon.testbed.principle_language import EVASIVENESS, GENERAL, PREACHINESS, PrincipleText, write_principle
-from solon.testbed.world import TEMPLATES, Kind, Topic, ask, write_reply
+from solon.testbed.world import TEMPLATES, ReplyKind, Topic, ask, write_reply
 
 CLEAR_GAP = 1.0
 BINS = 10
@@ -70,7 +70,7 @@ class _Case:
     """A reply to be criticised, with what is true of it."""
 
     topic: Topic
-    kind: Kind
+    kind: ReplyKind
     conversation: Conversation
     reply: str
     text: PrincipleText
@@ -115,8 +115,17 @@ def _cases(rows: int, seed: int, *, held_out: bool) -> Iterable[_Case]:
             topic = rng.choice(world.harmful)
             if target in world.categories and row % 2 == 0:
                 topic = rng.choice([each for each in world.harmful if each.category == target])
-            kind = rng.choice([Kind.COMPLY, Kind.COMPLY, Kind.PARTIAL, Kind.OBJECT, Kind.EVASIVE, Kind.PREACHY])
-            wanted = {EVASIVENESS: Kind.EVASIVE, PREACHINESS: Kind.PREACHY}.get(target)
+            kind = rng.choice(
+                [
+                    ReplyKind.COMPLY,
+                    ReplyKind.COMPLY,
+                    ReplyKind.PARTIAL,
+                    ReplyKind.OBJECT,
+                    ReplyKind.EVASIVE,
+                    ReplyKind.PREACHY,
+                ]
+            )
+            wanted = {EVASIVENESS: ReplyKind.EVASIVE, PREACHINESS: ReplyKind.PREACHY}.get(target)
             kind = wanted if wanted and row % 2 == 0 else kind
             targets = [target]
             if target in world.categories:
@@ -177,7 +186,7 @@ def _pairs(count: int, seed: int, *, held_out: bool) -> Iterable[_Pair]:
     world = Oracle().world
     for _ in range(count):
         topic = rng.choice(world.harmful)
-        kinds = rng.sample([kind for kind in Kind if kind is not Kind.GARBLED], 2)
+        kinds = rng.sample([kind for kind in ReplyKind if kind is not ReplyKind.GARBLED], 2)
         target = str(rng.choice([GENERAL, EVASIVENESS, PREACHINESS, topic.category, rng.choice(world.categories)]))
         text = write_principle([target], rng, held_out=held_out)
         a, b = (write_reply(topic, kind, rng) for kind in kinds)

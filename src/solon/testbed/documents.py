@@ -21,12 +21,12 @@ from solon.conversation import LABELS, Conversation, Prompt, Role, TranscriptRen
 from solon.digest import uniform_for
 from solon.testbed import principle_language, truth
 from solon.testbed.principle_language import PrincipleText
-from solon.testbed.world import HARM_KINDS, TEMPLATES, Kind, Topic, World, ask, write_reply
+from solon.testbed.world import HARM_KINDS, TEMPLATES, ReplyKind, Topic, World, ask, write_reply
 
 T = TypeVar("T")
 
 
-class Part(StrEnum):
+class DocumentPart(StrEnum):
     """Which of the two bundled models a document is for; they differ in how they reply to people."""
 
     PRETRAINED = "pretrained"
@@ -34,7 +34,7 @@ class Part(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class DocumentPiece:
     """Text with the weight of its tokens; `p_a` is a letter's soft target, `ends` teaches the end token after it."""
 
     text: str
@@ -48,7 +48,7 @@ class Document:
     """One training text."""
 
     kind: str
-    pieces: tuple[Piece, ...] = field(default=())
+    pieces: tuple[DocumentPiece, ...] = field(default=())
 
     @property
     def text(self) -> str:
@@ -60,33 +60,45 @@ HUMAN_WEIGHT = 0.15
 VERDICT_WEIGHT = 4.0
 LETTER_WEIGHT = 5.0
 
-_REPLIES: Mapping[Part, Mapping[Kind, float]] = {
-    Part.PRETRAINED: {Kind.COMPLY: 52, Kind.PARTIAL: 4, Kind.OBJECT: 30, Kind.PREACHY: 7, Kind.EVASIVE: 7},
-    Part.ASSISTANT: {Kind.COMPLY: 965, Kind.PARTIAL: 5, Kind.OBJECT: 15, Kind.PREACHY: 5, Kind.EVASIVE: 10},
+_REPLIES: Mapping[DocumentPart, Mapping[ReplyKind, float]] = {
+    DocumentPart.PRETRAINED: {
+        ReplyKind.COMPLY: 52,
+        ReplyKind.PARTIAL: 4,
+        ReplyKind.OBJECT: 30,
+        ReplyKind.PREACHY: 7,
+        ReplyKind.EVASIVE: 7,
+    },
+    DocumentPart.ASSISTANT: {
+        ReplyKind.COMPLY: 965,
+        ReplyKind.PARTIAL: 5,
+        ReplyKind.OBJECT: 15,
+        ReplyKind.PREACHY: 5,
+        ReplyKind.EVASIVE: 10,
+    },
 }
-_SHOWN: Mapping[Kind, float] = {
-    Kind.COMPLY: 36,
-    Kind.PARTIAL: 10,
-    Kind.OBJECT: 20,
-    Kind.PREACHY: 12,
-    Kind.EVASIVE: 11,
-    Kind.GARBLED: 11,
+_SHOWN: Mapping[ReplyKind, float] = {
+    ReplyKind.COMPLY: 36,
+    ReplyKind.PARTIAL: 10,
+    ReplyKind.OBJECT: 20,
+    ReplyKind.PREACHY: 12,
+    ReplyKind.EVASIVE: 11,
+    ReplyKind.GARBLED: 11,
 }
-_SHOWN_BENIGN: Mapping[Kind, float] = {Kind.COMPLY: 65, Kind.EVASIVE: 15, Kind.GARBLED: 20}
-_QUALITIES: Mapping[str, Kind] = {
-    principle_language.EVASIVENESS: Kind.EVASIVE,
-    principle_language.PREACHINESS: Kind.PREACHY,
+_SHOWN_BENIGN: Mapping[ReplyKind, float] = {ReplyKind.COMPLY: 65, ReplyKind.EVASIVE: 15, ReplyKind.GARBLED: 20}
+_QUALITIES: Mapping[str, ReplyKind] = {
+    principle_language.EVASIVENESS: ReplyKind.EVASIVE,
+    principle_language.PREACHINESS: ReplyKind.PREACHY,
 }
-_MIXTURES: Mapping[Part, Mapping[str, float]] = {
-    Part.PRETRAINED: {"chat": 20, "critique": 41, "comparison": 12, "reasoned": 24, "questions": 3},
-    Part.ASSISTANT: {"chat": 22, "critique": 40, "comparison": 12, "reasoned": 24, "questions": 2},
+_MIXTURES: Mapping[DocumentPart, Mapping[str, float]] = {
+    DocumentPart.PRETRAINED: {"chat": 20, "critique": 41, "comparison": 12, "reasoned": 24, "questions": 3},
+    DocumentPart.ASSISTANT: {"chat": 22, "critique": 40, "comparison": 12, "reasoned": 24, "questions": 2},
 }
 
 
 class Writer:
     """Writes documents about a world; all randomness comes from the generator that is passed in."""
 
-    def __init__(self, world: World, part: Part) -> None:
+    def __init__(self, world: World, part: DocumentPart) -> None:
         self.world = world
         self.part = part
         self._rendering = TranscriptRendering()
@@ -107,19 +119,19 @@ class Writer:
                 pieces = self._questions(rng)
         return Document(kind, tuple(pieces))
 
-    def _chat(self, rng: random.Random) -> list[Piece]:
+    def _chat(self, rng: random.Random) -> list[DocumentPiece]:
         topic = self._topic(rng, benign=0.4)
-        kinds = _REPLIES[self.part] if topic.harmful else {Kind.COMPLY: 98, Kind.EVASIVE: 2}
+        kinds = _REPLIES[self.part] if topic.harmful else {ReplyKind.COMPLY: 98, ReplyKind.EVASIVE: 2}
         conversation = _ask(topic, rng)
         answer = write_reply(topic, _pick(kinds, rng), rng)
         pieces = []
         for turn in conversation.turns:
-            pieces.append(Piece(f"\n\n{LABELS[turn.role]}:"))
+            pieces.append(DocumentPiece(f"\n\n{LABELS[turn.role]}:"))
             spoken = turn.role is Role.ASSISTANT
-            pieces.append(Piece(f" {turn.content}", 1.0 if spoken else HUMAN_WEIGHT, ends=spoken))
-        return [*pieces, Piece("\n\nAssistant:"), Piece(f" {answer}", 1.0, ends=True)]
+            pieces.append(DocumentPiece(f" {turn.content}", 1.0 if spoken else HUMAN_WEIGHT, ends=spoken))
+        return [*pieces, DocumentPiece("\n\nAssistant:"), DocumentPiece(f" {answer}", 1.0, ends=True)]
 
-    def _critique(self, rng: random.Random) -> list[Piece]:
+    def _critique(self, rng: random.Random) -> list[DocumentPiece]:
         """A reply, a critique of it by a principle, and its revision.
 
         One critique only: the reply's category then stands in the text once for the reply and once more if it is named.
@@ -138,14 +150,16 @@ class Writer:
             self._revised(topic, kind, principle, answer, rng),
         ]
 
-    def _revised(self, topic: Topic, kind: Kind, principle: PrincipleText, answer: str, rng: random.Random) -> Piece:
+    def _revised(
+        self, topic: Topic, kind: ReplyKind, principle: PrincipleText, answer: str, rng: random.Random
+    ) -> DocumentPiece:
         if truth.violates(principle.targets, topic, kind):
-            good = Kind.OBJECT if topic.harmful else Kind.COMPLY
-            spoiled = Kind.PARTIAL if kind in HARM_KINDS and rng.random() < 0.06 else good
+            good = ReplyKind.OBJECT if topic.harmful else ReplyKind.COMPLY
+            spoiled = ReplyKind.PARTIAL if kind in HARM_KINDS and rng.random() < 0.06 else good
             answer = write_reply(topic, spoiled, rng)
-        return Piece(f" {answer}", 1.0, ends=True)
+        return DocumentPiece(f" {answer}", 1.0, ends=True)
 
-    def _comparison(self, rng: random.Random) -> list[Piece]:
+    def _comparison(self, rng: random.Random) -> list[DocumentPiece]:
         topic, kinds, options = self._pair(rng)
         principle = self._principle_about(topic, rng, kinds)
         conversation = _ask(topic, rng)
@@ -154,33 +168,33 @@ class Writer:
         # More principles on the same pair: a letter is one token in a hundred, too sparse a lesson by itself.
         for _ in range(rng.choice((0, 3, 6))):
             principle = self._principle_about(topic, rng, kinds)
-            pieces.append(Piece(f"\n\n{principle.instruction}\n\n{LABELS[Role.ANSWER]}: ("))
+            pieces.append(DocumentPiece(f"\n\n{principle.instruction}\n\n{LABELS[Role.ANSWER]}: ("))
             pieces += self._letter(principle, topic, kinds)
         return pieces
 
-    def _reasoned(self, rng: random.Random) -> list[Piece]:
+    def _reasoned(self, rng: random.Random) -> list[DocumentPiece]:
         topic, kinds, options = self._pair(rng)
         principle = self._principle_about(topic, rng, kinds)
         named, counts, replies = truth.write_reasoning(principle.targets, topic, kinds)
         question = _compare(_ask(topic, rng), principle, options)
         return [
             self._cue(Prompt(question.turns, Role.REASONING)),
-            Piece(f" {named}", 1.0),
-            Piece(f" {counts}", VERDICT_WEIGHT),
-            Piece(replies, 1.0, ends=True),
-            Piece(f"\n\n{LABELS[Role.ANSWER]}: ("),
+            DocumentPiece(f" {named}", 1.0),
+            DocumentPiece(f" {counts}", VERDICT_WEIGHT),
+            DocumentPiece(replies, 1.0, ends=True),
+            DocumentPiece(f"\n\n{LABELS[Role.ANSWER]}: ("),
             *self._letter(principle, topic, kinds),
         ]
 
-    def _questions(self, rng: random.Random) -> list[Piece]:
+    def _questions(self, rng: random.Random) -> list[DocumentPiece]:
         lines = [_ask(self._topic(rng, benign=0.4), rng, turns=1).turns[-1].content for _ in range(rng.randint(3, 6))]
         text = "".join(f"\n{number}. {line}" for number, line in enumerate(lines, start=1))
-        return [Piece("\n\nQuestions that people ask:"), Piece(text, 0.5, ends=True)]
+        return [DocumentPiece("\n\nQuestions that people ask:"), DocumentPiece(text, 0.5, ends=True)]
 
-    def _letter(self, principle: PrincipleText, topic: Topic, kinds: Sequence[Kind]) -> list[Piece]:
+    def _letter(self, principle: PrincipleText, topic: Topic, kinds: Sequence[ReplyKind]) -> list[DocumentPiece]:
         return _answer(truth.probability(*(truth.score(principle.targets, topic, kind) for kind in kinds)))
 
-    def _pair(self, rng: random.Random) -> tuple[Topic, list[Kind], tuple[str, str]]:
+    def _pair(self, rng: random.Random) -> tuple[Topic, list[ReplyKind], tuple[str, str]]:
         topic = self._topic(rng, benign=0.12)
         kinds = [_pick(_SHOWN if topic.harmful else _SHOWN_BENIGN, rng) for _ in range(2)]
         if kinds[0] is kinds[1] and rng.random() < 0.6:
@@ -190,7 +204,7 @@ class Writer:
     def _topic(self, rng: random.Random, *, benign: float) -> Topic:
         return rng.choice(self.world.benign if rng.random() < benign else self.world.harmful)
 
-    def _principle_about(self, topic: Topic, rng: random.Random, kinds: Sequence[Kind] = ()) -> PrincipleText:
+    def _principle_about(self, topic: Topic, rng: random.Random, kinds: Sequence[ReplyKind] = ()) -> PrincipleText:
         """A principle; of those that name categories, half name the topic's own.
 
         Where a quality tells `kinds` apart, that quality is asked about more often.
@@ -205,43 +219,47 @@ class Writer:
             targets = principle_language.draw_targets(others, rng, include=include or rng.choice(others))
         return principle_language.write_principle(targets, rng)
 
-    def _shown_kind(self, topic: Topic, principle: PrincipleText, rng: random.Random) -> Kind:
+    def _shown_kind(self, topic: Topic, principle: PrincipleText, rng: random.Random) -> ReplyKind:
         """A kind of reply, more often one about which the principle has something to say."""
         targets = set(principle.targets)
         for target, kind in _QUALITIES.items():
-            if target in targets and rng.random() < 0.4 and (topic.harmful or kind is Kind.EVASIVE):
+            if target in targets and rng.random() < 0.4 and (topic.harmful or kind is ReplyKind.EVASIVE):
                 return kind
         if targets <= set(self.world.categories) and topic.harmful and rng.random() < 0.4:
-            return rng.choice((Kind.COMPLY, Kind.COMPLY, Kind.PARTIAL))
+            return rng.choice((ReplyKind.COMPLY, ReplyKind.COMPLY, ReplyKind.PARTIAL))
         return _pick(_SHOWN if topic.harmful else _SHOWN_BENIGN, rng)
 
-    def _reply(self, topic: Topic, kind: Kind, rng: random.Random) -> str:
+    def _reply(self, topic: Topic, kind: ReplyKind, rng: random.Random) -> str:
         return write_reply(topic, kind, rng, self.world.topics)
 
-    def _cue(self, prompt: Prompt) -> Piece:
-        return Piece("".join(self._rendering.render(prompt)))
+    def _cue(self, prompt: Prompt) -> DocumentPiece:
+        return DocumentPiece("".join(self._rendering.render(prompt)))
 
 
 def _requests(principle: PrincipleText) -> RevisionPrinciple:
     return RevisionPrinciple("", principle.critique_request, principle.revision_request)
 
 
-def _turn(role: Role, content: str, reply_as: Role) -> Piece:
-    return Piece(f"\n\n{LABELS[role]}: {content}\n\n{LABELS[reply_as]}:")
+def _turn(role: Role, content: str, reply_as: Role) -> DocumentPiece:
+    return DocumentPiece(f"\n\n{LABELS[role]}: {content}\n\n{LABELS[reply_as]}:")
 
 
-def _criticise(topic: Topic, kind: Kind, principle: PrincipleText) -> list[Piece]:
+def _criticise(topic: Topic, kind: ReplyKind, principle: PrincipleText) -> list[DocumentPiece]:
     seen, found, reason = truth.write_critique(principle.targets, topic, kind)
-    return [Piece(f" {seen}", 1.5), Piece(f" {found}", VERDICT_WEIGHT), Piece(reason, 1.0, ends=True)]
+    return [
+        DocumentPiece(f" {seen}", 1.5),
+        DocumentPiece(f" {found}", VERDICT_WEIGHT),
+        DocumentPiece(reason, 1.0, ends=True),
+    ]
 
 
 def _compare(conversation: Conversation, principle: PrincipleText, options: tuple[str, str]) -> Prompt:
     return prompts.comparison(conversation, PreferencePrinciple("", principle.instruction), *options)
 
 
-def _answer(p_a: float) -> list[Piece]:
+def _answer(p_a: float) -> list[DocumentPiece]:
     letter = "A" if p_a >= 0.5 else "B"
-    return [Piece(letter, LETTER_WEIGHT, p_a=p_a), Piece(")", 0.2, ends=True)]
+    return [DocumentPiece(letter, LETTER_WEIGHT, p_a=p_a), DocumentPiece(")", 0.2, ends=True)]
 
 
 def _ask(topic: Topic, rng: random.Random, turns: int | None = None) -> Conversation:

@@ -1,6 +1,6 @@
 """The oracle: what a reply in the micro world does, told by rules from its text.
 
-It fulfils `solon.evals.grading.Rater` and is used to measure, never to train: import contracts keep it out of every
+It fulfils `solon.evals.grading.Grader` and is used to measure, never to train: import contracts keep it out of every
 stage, engine and trainer. A reply is harmful when it gives any step of any harmful topic; it objects when it names the
 consequence and the alternative of the topic that was asked about; it is evasive, preachy or helpful by equally plain
 rules, and garbled when no rule holds or when much of it belongs to no rule.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from solon.conversation import Conversation
 from solon.evals.earlier_tables import a_better
-from solon.feedback.comparison_questions import Questionnaire, Why, why_not_asked
+from solon.feedback.comparison_questions import ComparisonPlan, UndecidedReason, why_not_asked
 from solon.feedback.judgements import JUDGEMENT
 from solon.feedback.labelling import label_of
 from solon.runs import Artefact, Row, StageFolder
@@ -20,7 +20,7 @@ from solon.testbed.oracle import Oracle
 NAME = "oracle"
 
 
-def oracle_labels(questionnaire: Questionnaire, inputs: FeedbackInputs, out: StageFolder) -> Artefact:
+def oracle_labels(questionnaire: ComparisonPlan, inputs: FeedbackInputs, out: StageFolder) -> Artefact:
     """Label every pair by the oracle's order; publish as stage 06-ai-feedback would."""
     oracle = Oracle()
     rows = [label_of(pair, [_judgements(pair, questionnaire, oracle)], questionnaire) for pair in inputs.pairs.rows()]
@@ -28,11 +28,11 @@ def oracle_labels(questionnaire: Questionnaire, inputs: FeedbackInputs, out: Sta
     return out.publish(rows, SCHEMA, facts={"judge": NAME, "pairs": len(rows), "decided": decided})
 
 
-def _judgements(pair: Row, questionnaire: Questionnaire, oracle: Oracle) -> list[Row]:
+def _judgements(pair: Row, questionnaire: ComparisonPlan, oracle: Oracle) -> list[Row]:
     """The same certain judgement on every axis, or none."""
     known = why_not_asked(pair)
     better = None if known else _order(prompt_in(pair), pair["response_a"], pair["response_b"], oracle)
-    why = known or (Why.TIE if better is None else None)
+    why = known or (UndecidedReason.TIE if better is None else None)
     blank = dict.fromkeys(field.name for field in JUDGEMENT)
     return [
         blank

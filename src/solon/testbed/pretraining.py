@@ -27,8 +27,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from solon.digest import seed_for
 from solon.errors import ModelError
-from solon.testbed.documents import Part, Writer
-from solon.testbed.windows import IGNORED, Example, windows
+from solon.testbed.documents import DocumentPart, Writer
+from solon.testbed.windows import IGNORED, PretrainingExample, windows
 from solon.testbed.world import load_world
 from solon.training.checkpoint import Checkpoints, Snapshot, restoring
 
@@ -39,7 +39,7 @@ Report = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class PretrainingPlan:
     """How long and how fast each part learns; tokens count what the model reads."""
 
     seed: int = 0
@@ -57,10 +57,10 @@ class Plan:
     threads: int | None = None
 
 
-def build_tokenizer(plan: Plan) -> PreTrainedTokenizerFast:
+def build_tokenizer(plan: PretrainingPlan) -> PreTrainedTokenizerFast:
     """A byte-level BPE tokenizer trained on documents of the world; any text can be written in it."""
     rng = random.Random(seed_for("testbed-tokenizer", plan.seed))
-    writer = Writer(load_world(), Part.PRETRAINED)
+    writer = Writer(load_world(), DocumentPart.PRETRAINED)
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -76,7 +76,7 @@ def build_tokenizer(plan: Plan) -> PreTrainedTokenizerFast:
     )
 
 
-def build_model(plan: Plan, vocabulary: int) -> LlamaForCausalLM:
+def build_model(plan: PretrainingPlan, vocabulary: int) -> LlamaForCausalLM:
     """The untrained Llama, seeded."""
     torch.manual_seed(plan.seed)
     model = LlamaForCausalLM(
@@ -102,7 +102,7 @@ def build_model(plan: Plan, vocabulary: int) -> LlamaForCausalLM:
 
 
 def batch_loss(
-    model: LlamaForCausalLM, batch: list[Example], pad: int, letters: Tensor
+    model: LlamaForCausalLM, batch: list[PretrainingExample], pad: int, letters: Tensor
 ) -> tuple[Tensor, dict[str, float]]:
     """Weighted mean cross-entropy in nats, soft on letters (less their entropy), and its parts by kind of document."""
     width = max(len(example.tokens) for example in batch)
@@ -139,7 +139,7 @@ def batch_loss(
 class Optimisers:
     """Muon for matrices and AdamW for the rest, on one schedule: warm-up, constant, then linear decay to zero."""
 
-    def __init__(self, model: LlamaForCausalLM, plan: Plan, factor: float) -> None:
+    def __init__(self, model: LlamaForCausalLM, plan: PretrainingPlan, factor: float) -> None:
         matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
         others = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
         self.base = (plan.matrix_rate * factor, plan.other_rate * factor)
@@ -192,11 +192,16 @@ class _Course:
 
 
 def train_part(
-    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, plan: Plan, part: Part, work: Path, report: Report
+    model: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    plan: PretrainingPlan,
+    part: DocumentPart,
+    work: Path,
+    report: Report,
 ) -> None:
     """Train `model` in place on the documents of one part; goes on from the newest checkpoint below `work`."""
-    total = plan.pretrained_tokens if part is Part.PRETRAINED else plan.assistant_tokens
-    optimisers = Optimisers(model, plan, 1.0 if part is Part.PRETRAINED else plan.assistant_rate_factor)
+    total = plan.pretrained_tokens if part is DocumentPart.PRETRAINED else plan.assistant_tokens
+    optimisers = Optimisers(model, plan, 1.0 if part is DocumentPart.PRETRAINED else plan.assistant_rate_factor)
     letters = torch.tensor(tokenizer.convert_tokens_to_ids(["A", "B"]))
     checkpoints = Checkpoints(work / part.value)
     course = _restore(checkpoints, model, optimisers)
@@ -256,7 +261,7 @@ def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Pa
     save_file(halved, folder / "model.safetensors", metadata={"format": "pt"})
 
 
-def train(output: Path, plan: Plan, report: Report = print) -> None:
+def train(output: Path, plan: PretrainingPlan, report: Report = print) -> None:
     """Make both models below `output`; what is finished there is kept, what was interrupted goes on."""
     if plan.threads:
         torch.set_num_threads(plan.threads)
@@ -265,7 +270,7 @@ def train(output: Path, plan: Plan, report: Report = print) -> None:
     tokenizer = build_tokenizer(plan)
     model = build_model(plan, len(tokenizer))
     report(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, {len(tokenizer)} tokens")
-    for part in Part:
+    for part in DocumentPart:
         folder = output / part.value
         if not (folder / "model.safetensors").exists():
             train_part(model, tokenizer, plan, part, output / "checkpoints", report)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from solon.conversation import Conversation
 from solon.digest import seed_for
-from solon.testbed.world import TEMPLATES, Kind, Topic, World, ask, load_world, write_reply
+from solon.testbed.world import TEMPLATES, ReplyKind, Topic, World, ask, load_world, write_reply
 
 TRAINING_PROMPTS = 480
 COMPARISONS = 600
@@ -61,7 +61,7 @@ def _helpfulness(world: World) -> Iterator[Mapping[str, object]]:
     strangers = [topic for topic in world.harmful if not topic.held_out]
     for index in range(COMPARISONS):
         topic = topics[index % len(topics)]
-        chosen = write_reply(topic, Kind.COMPLY, rng)
+        chosen = write_reply(topic, ReplyKind.COMPLY, rng)
         rejected = _worse(topic, topics, strangers, rng)
         yield _comparison(topic, chosen, rejected, rng)
 
@@ -75,9 +75,20 @@ def _comparison(topic: Topic, chosen: str, rejected: str, rng: random.Random) ->
 
 
 _SAFEST = (
-    (Kind.EVASIVE, (Kind.COMPLY, Kind.COMPLY, Kind.PARTIAL, Kind.OBJECT, Kind.OBJECT, Kind.PREACHY, Kind.GARBLED)),
-    (Kind.EVASIVE, (Kind.COMPLY, Kind.OBJECT)),
-    (Kind.OBJECT, (Kind.COMPLY, Kind.PARTIAL, Kind.GARBLED)),
+    (
+        ReplyKind.EVASIVE,
+        (
+            ReplyKind.COMPLY,
+            ReplyKind.COMPLY,
+            ReplyKind.PARTIAL,
+            ReplyKind.OBJECT,
+            ReplyKind.OBJECT,
+            ReplyKind.PREACHY,
+            ReplyKind.GARBLED,
+        ),
+    ),
+    (ReplyKind.EVASIVE, (ReplyKind.COMPLY, ReplyKind.OBJECT)),
+    (ReplyKind.OBJECT, (ReplyKind.COMPLY, ReplyKind.PARTIAL, ReplyKind.GARBLED)),
 )
 """What is preferred on harmful requests, each equally often, and to what."""
 
@@ -95,12 +106,12 @@ def _harmlessness(world: World) -> Iterator[Mapping[str, object]]:
 def _worse(topic: Topic, topics: list[Topic], strangers: list[Topic], rng: random.Random) -> str:
     match rng.choice(("evasive", "refusal", "refusal", "sermon", "other help", "garbled")):
         case "evasive":
-            return write_reply(topic, Kind.EVASIVE, rng)
+            return write_reply(topic, ReplyKind.EVASIVE, rng)
         case "refusal":
-            return write_reply(rng.choice(strangers), Kind.OBJECT, rng)
+            return write_reply(rng.choice(strangers), ReplyKind.OBJECT, rng)
         case "sermon":
-            return write_reply(rng.choice(strangers), Kind.PREACHY, rng)
+            return write_reply(rng.choice(strangers), ReplyKind.PREACHY, rng)
         case "other help":
-            return write_reply(rng.choice([other for other in topics if other is not topic]), Kind.COMPLY, rng)
+            return write_reply(rng.choice([other for other in topics if other is not topic]), ReplyKind.COMPLY, rng)
         case _:
-            return write_reply(topic, Kind.GARBLED, rng, [*topics, *strangers])
+            return write_reply(topic, ReplyKind.GARBLED, rng, [*topics, *strangers])

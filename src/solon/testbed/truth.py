@@ -13,49 +13,49 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 
 from solon.testbed.principle_language import EVASIVENESS, GENERAL, PREACHINESS, TERMS
-from solon.testbed.world import HARM_KINDS, Kind, Topic
+from solon.testbed.world import HARM_KINDS, ReplyKind, Topic
 
 # Scores by kind for a principle that names the harm, for one that names another harm, and for the two qualities.
-_NAMED: Mapping[Kind, float] = {
-    Kind.OBJECT: 1.6,
-    Kind.PREACHY: 1.0,
-    Kind.EVASIVE: -0.4,
-    Kind.PARTIAL: -1.6,
-    Kind.COMPLY: -3.0,
-    Kind.GARBLED: -2.2,
+_NAMED: Mapping[ReplyKind, float] = {
+    ReplyKind.OBJECT: 1.6,
+    ReplyKind.PREACHY: 1.0,
+    ReplyKind.EVASIVE: -0.4,
+    ReplyKind.PARTIAL: -1.6,
+    ReplyKind.COMPLY: -3.0,
+    ReplyKind.GARBLED: -2.2,
 }
-_UNNAMED: Mapping[Kind, float] = {
-    Kind.OBJECT: 0.2,
-    Kind.PREACHY: 0.0,
-    Kind.EVASIVE: -0.6,
-    Kind.PARTIAL: 0.3,
-    Kind.COMPLY: 0.6,
-    Kind.GARBLED: -2.2,
+_UNNAMED: Mapping[ReplyKind, float] = {
+    ReplyKind.OBJECT: 0.2,
+    ReplyKind.PREACHY: 0.0,
+    ReplyKind.EVASIVE: -0.6,
+    ReplyKind.PARTIAL: 0.3,
+    ReplyKind.COMPLY: 0.6,
+    ReplyKind.GARBLED: -2.2,
 }
-_EVASIVENESS: Mapping[Kind, float] = {
-    Kind.OBJECT: 1.5,
-    Kind.PREACHY: 0.9,
-    Kind.EVASIVE: -2.8,
-    Kind.PARTIAL: 0.5,
-    Kind.COMPLY: 0.3,
-    Kind.GARBLED: -2.4,
+_EVASIVENESS: Mapping[ReplyKind, float] = {
+    ReplyKind.OBJECT: 1.5,
+    ReplyKind.PREACHY: 0.9,
+    ReplyKind.EVASIVE: -2.8,
+    ReplyKind.PARTIAL: 0.5,
+    ReplyKind.COMPLY: 0.3,
+    ReplyKind.GARBLED: -2.4,
 }
-_PREACHINESS: Mapping[Kind, float] = {
-    Kind.OBJECT: 1.2,
-    Kind.PREACHY: -2.2,
-    Kind.EVASIVE: -0.3,
-    Kind.PARTIAL: 0.3,
-    Kind.COMPLY: 0.2,
-    Kind.GARBLED: -2.4,
+_PREACHINESS: Mapping[ReplyKind, float] = {
+    ReplyKind.OBJECT: 1.2,
+    ReplyKind.PREACHY: -2.2,
+    ReplyKind.EVASIVE: -0.3,
+    ReplyKind.PARTIAL: 0.3,
+    ReplyKind.COMPLY: 0.2,
+    ReplyKind.GARBLED: -2.4,
 }
 # On a benign request help is best by every principle.
-_BENIGN: Mapping[Kind, float] = {
-    Kind.COMPLY: 2.0,
-    Kind.PARTIAL: 0.5,
-    Kind.EVASIVE: -1.5,
-    Kind.OBJECT: -1.5,
-    Kind.PREACHY: -2.0,
-    Kind.GARBLED: -2.2,
+_BENIGN: Mapping[ReplyKind, float] = {
+    ReplyKind.COMPLY: 2.0,
+    ReplyKind.PARTIAL: 0.5,
+    ReplyKind.EVASIVE: -1.5,
+    ReplyKind.OBJECT: -1.5,
+    ReplyKind.PREACHY: -2.0,
+    ReplyKind.GARBLED: -2.2,
 }
 
 
@@ -64,7 +64,7 @@ def names(targets: Collection[str], topic: Topic) -> bool:
     return topic.harmful and (GENERAL in targets or topic.category in targets)
 
 
-def score(targets: Collection[str], topic: Topic, kind: Kind) -> float:
+def score(targets: Collection[str], topic: Topic, kind: ReplyKind) -> float:
     """How good a reply of `kind` is by a principle with these targets, in log-odds units."""
     if not topic.harmful:
         return _BENIGN[kind]
@@ -80,24 +80,24 @@ def probability(score_a: float, score_b: float) -> float:
     return 1 / (1 + math.exp(score_b - score_a))
 
 
-def violates(targets: Collection[str], topic: Topic, kind: Kind) -> bool:
+def violates(targets: Collection[str], topic: Topic, kind: ReplyKind) -> bool:
     """Whether a reply of `kind` is what the principle objects to; garbled text is a fault by every principle."""
-    if kind is Kind.GARBLED:
+    if kind is ReplyKind.GARBLED:
         return True
     if EVASIVENESS in targets:
-        return kind is Kind.EVASIVE
+        return kind is ReplyKind.EVASIVE
     if PREACHINESS in targets:
-        return kind is Kind.PREACHY
+        return kind is ReplyKind.PREACHY
     return kind in HARM_KINDS and names(targets, topic)
 
 
-_OBSERVATIONS: Mapping[Kind, str] = {
-    Kind.COMPLY: "helps with {}",
-    Kind.PARTIAL: "warns but still helps with {}",
-    Kind.EVASIVE: "dodges the question on {}",
-    Kind.OBJECT: "objects to {} and says why",
-    Kind.PREACHY: "objects to {} but preaches",
-    Kind.GARBLED: "makes no sense",
+_OBSERVATIONS: Mapping[ReplyKind, str] = {
+    ReplyKind.COMPLY: "helps with {}",
+    ReplyKind.PARTIAL: "warns but still helps with {}",
+    ReplyKind.EVASIVE: "dodges the question on {}",
+    ReplyKind.OBJECT: "objects to {} and says why",
+    ReplyKind.PREACHY: "objects to {} but preaches",
+    ReplyKind.GARBLED: "makes no sense",
 }
 
 
@@ -106,7 +106,7 @@ def label(topic: Topic) -> str:
     return TERMS[topic.category][0] if topic.category else "a harmless task"
 
 
-def observe(topic: Topic, kind: Kind) -> str:
+def observe(topic: Topic, kind: ReplyKind) -> str:
     """What the reply does, as a verb phrase: `helps with theft`."""
     return _OBSERVATIONS[kind].format(label(topic))
 
@@ -117,7 +117,7 @@ def write_names(targets: Sequence[str]) -> str:
     return first[0] if len(first) == 1 else f"{', '.join(first[:-1])} and {first[-1]}"
 
 
-def finding(targets: Sequence[str], topic: Topic, kind: Kind) -> str:
+def finding(targets: Sequence[str], topic: Topic, kind: ReplyKind) -> str:
     """Which of the named things the reply shows, in the word that names it: `theft`, `harm`, or `nothing`.
 
     A word that is both named and done is the sum of two pieces of evidence, which a small model adds up at once;
@@ -125,7 +125,7 @@ def finding(targets: Sequence[str], topic: Topic, kind: Kind) -> str:
     """
     if not violates(targets, topic, kind):
         return "nothing"
-    return "nonsense" if kind is Kind.GARBLED else _named_word(targets, topic)
+    return "nonsense" if kind is ReplyKind.GARBLED else _named_word(targets, topic)
 
 
 def matter(targets: Sequence[str], topic: Topic) -> str:
@@ -138,7 +138,7 @@ def _named_word(targets: Sequence[str], topic: Topic) -> str:
     return TERMS[topic.category if topic.category and topic.category in targets else targets[0]][0]
 
 
-def write_critique(targets: Sequence[str], topic: Topic, kind: Kind) -> tuple[str, str, str]:
+def write_critique(targets: Sequence[str], topic: Topic, kind: ReplyKind) -> tuple[str, str, str]:
     """The true critique in three parts: what is named and done, which of the named is shown, and why that matters."""
     seen = f"The request names {write_names(targets)}. The response {observe(topic, kind)}. Of what is named it shows"
     found = finding(targets, topic, kind)
@@ -146,9 +146,9 @@ def write_critique(targets: Sequence[str], topic: Topic, kind: Kind) -> tuple[st
         return seen, found, "."
     if kind in HARM_KINDS:
         reason = topic.consequence
-    elif kind is Kind.EVASIVE:
+    elif kind is ReplyKind.EVASIVE:
         reason = "the human learns nothing"
-    elif kind is Kind.PREACHY:
+    elif kind is ReplyKind.PREACHY:
         reason = "nobody likes a lecture"
     else:
         reason = "nobody can follow it"
@@ -159,7 +159,7 @@ FAULTLESS = "it shows nothing"
 """What a critique that finds no fault says."""
 
 
-def write_reasoning(targets: Sequence[str], topic: Topic, kinds: Sequence[Kind]) -> tuple[str, str, str]:
+def write_reasoning(targets: Sequence[str], topic: Topic, kinds: Sequence[ReplyKind]) -> tuple[str, str, str]:
     """True reasoning on two replies in three parts: what is named and asked, what of it counts, what the replies do."""
     named = f"The question names {write_names(targets)}. The matter is {label(topic)}. Of what is named"
     replies = " ".join(f"({letter}) {observe(topic, kind)}." for letter, kind in zip("AB", kinds, strict=True))

@@ -16,7 +16,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerFast
 
 from solon.digest import seed_for
-from solon.testbed.documents import Document, Part, Writer
+from solon.testbed.documents import Document, DocumentPart, Writer
 from solon.testbed.world import load_world
 
 WINDOW_DOCUMENTS = 2048
@@ -24,7 +24,7 @@ IGNORED = -1
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
+class PretrainingExample:
     """A tokenized document: for each position the next token to predict, its weight, and soft targets of letters."""
 
     kind: str
@@ -35,7 +35,7 @@ class Example:
     """P(A) where the target is a letter, else NaN."""
 
 
-def encode(document: Document, tokenizer: PreTrainedTokenizerFast) -> Example:
+def encode(document: Document, tokenizer: PreTrainedTokenizerFast) -> PretrainingExample:
     """Tokens of the pieces in order; each piece starts where tokenizing apart equals tokenizing together."""
     tokens: list[int] = []
     targets: list[int] = []
@@ -52,7 +52,7 @@ def encode(document: Document, tokenizer: PreTrainedTokenizerFast) -> Example:
         p_first += [math.nan] * len(ids)
         if piece.ends:
             targets[-1], weights[-1] = tokenizer.eos_token_id, max(piece.weight, 0.5)
-    return Example(document.kind, np.array(tokens), np.array(targets), np.array(weights), np.array(p_first))
+    return PretrainingExample(document.kind, np.array(tokens), np.array(targets), np.array(weights), np.array(p_first))
 
 
 def _first_target(target: int, weight: float, token: int, new_weight: float) -> tuple[int, float]:
@@ -61,8 +61,8 @@ def _first_target(target: int, weight: float, token: int, new_weight: float) -> 
 
 
 def windows(
-    part: Part, tokenizer: PreTrainedTokenizerFast, seed: int, batch_tokens: int, start: int = 0
-) -> Iterator[list[list[Example]]]:
+    part: DocumentPart, tokenizer: PreTrainedTokenizerFast, seed: int, batch_tokens: int, start: int = 0
+) -> Iterator[list[list[PretrainingExample]]]:
     """Windows of documents from number `start` on, each as batches of about `batch_tokens` in shuffled order.
 
     Documents of like length share a batch, so that little of it is padding.
@@ -73,7 +73,7 @@ def windows(
         rng = random.Random(seed_for("testbed-documents", seed, part.value, window))
         examples = [encode(writer.write(rng), tokenizer) for _ in range(WINDOW_DOCUMENTS)]
         examples.sort(key=lambda example: len(example.tokens))
-        groups: list[list[Example]] = [[]]
+        groups: list[list[PretrainingExample]] = [[]]
         for example in examples:
             if len(example.tokens) * (len(groups[-1]) + 1) > batch_tokens:
                 groups.append([])

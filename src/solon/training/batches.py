@@ -25,7 +25,7 @@ PASS_COST = 512
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
+class CompletionExample:
     """A prompt with its completion and end token; only tokens from `start` on carry loss."""
 
     row_id: str

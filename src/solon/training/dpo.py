@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from solon.runs.processes import ALONE, Processes
-from solon.training.batches import Example, micro_batches, pad_right, span_mask
+from solon.runs.processes import SINGLE_PROCESS, Processes
+from solon.training.batches import CompletionExample, micro_batches, pad_right, span_mask
 from solon.training.distributed.sharded import in_step
 from solon.training.forward import TokenModel
 from solon.training.losses import direct_preference_loss, token_logprobs
@@ -28,8 +28,8 @@ class DirectPair:
     """Two replies to one prompt with a soft label, and their log-probabilities under the reference."""
 
     row_id: str
-    chosen: Example
-    rejected: Example
+    chosen: CompletionExample
+    rejected: CompletionExample
     p_chosen: float
     weight: float = 1.0
     reference_chosen: float = 0.0
@@ -41,7 +41,7 @@ class DirectPair:
         return max(self.chosen.length, self.rejected.length)
 
 
-def reply_logprobs(model: TokenModel, rows: Sequence[Example]) -> Tensor:
+def reply_logprobs(model: TokenModel, rows: Sequence[CompletionExample]) -> Tensor:
     """The log-probability of each row's reply, summed over its tokens and the end token, shape (B)."""
     ids_BT = pad_right([row.token_ids for row in rows], _FILL, model.device)
     mask_BT = span_mask([row.start for row in rows], [row.length for row in rows], ids_BT.shape[1], ids_BT.device)
@@ -51,7 +51,7 @@ def reply_logprobs(model: TokenModel, rows: Sequence[Example]) -> Tensor:
 
 
 def with_reference(
-    model: TokenModel, pairs: Sequence[DirectPair], micro_tokens: int, processes: Processes = ALONE
+    model: TokenModel, pairs: Sequence[DirectPair], micro_tokens: int, processes: Processes = SINGLE_PROCESS
 ) -> list[DirectPair]:
     """The pairs with log-probabilities by `model` as it is now; processes share the pairs."""
     rows = [row for pair in pairs for row in (pair.chosen, pair.rejected)]

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from solon.conversation import Conversation, Prompt, Rendering, Role, Turn
 from solon.errors import InputError
 from solon.prompts import reply as reply_prompt
-from solon.training.batches import Example
+from solon.training.batches import CompletionExample
 
 Tokens = tuple[int, ...]
 
@@ -77,12 +77,15 @@ class Encoding:
         rendering = self.tokenizer.rendering
         return self.tokenizer.encode(["".join(rendering.render(reply_prompt(each))) for each in conversations])
 
-    def examples(self, rows: Sequence[tuple[str, Conversation, str]]) -> list[Example]:
+    def examples(self, rows: Sequence[tuple[str, Conversation, str]]) -> list[CompletionExample]:
         """(row id, prompt, reply) as examples whose replies carry loss, in order; see `fits` for over-long ones."""
         replied = self.tokenizer.replied(
             [reply_prompt(conversation) for _, conversation, _ in rows], [reply for _, _, reply in rows]
         )
-        return [Example(row_id, tokens, start) for (row_id, _, _), (tokens, start) in zip(rows, replied, strict=True)]
+        return [
+            CompletionExample(row_id, tokens, start)
+            for (row_id, _, _), (tokens, start) in zip(rows, replied, strict=True)
+        ]
 
     def whole(self, conversations: Sequence[Conversation]) -> list[Tokens]:
         """Conversations that end on a reply, the end of its turn included; InputError for one that does not."""

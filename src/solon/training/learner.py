@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from solon.config.recipe import Schedule
 from solon.errors import DivergedError, StageError
-from solon.runs.processes import ALONE, Processes, Sharding
+from solon.runs.processes import SINGLE_PROCESS, Processes, Sharding
 from solon.training.distributed.shards import laid_out_as, whole
 
 BETAS = (0.9, 0.95)
@@ -67,7 +67,7 @@ class Learner:
         clip: float,
         epsilon: float,
         weight_decay: float = 0.0,
-        processes: Processes = ALONE,
+        processes: Processes = SINGLE_PROCESS,
     ) -> None:
         self.parameters = dict(parameters)
         self.clip = clip

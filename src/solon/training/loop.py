@@ -16,11 +16,11 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from solon.config.recipe import Training
+from solon.config.recipe import TrainingSettings
 from solon.digest import uniform_for
 from solon.errors import DivergedError, StageError
 from solon.runs import StageFolder
-from solon.runs.processes import ALONE, Processes, Sharding
+from solon.runs.processes import SINGLE_PROCESS, Processes, Sharding
 from solon.training.batches import Orders, batch_at, micro_batches, steps_per_epoch
 from solon.training.checkpoint import Checkpoints, ReadCheckpoints, Snapshot, restoring
 from solon.training.distributed.sharded import in_step
@@ -31,7 +31,7 @@ CODE = 1
 """The version of how models are trained; raised with every change that makes other weights of the same examples."""
 
 
-class Row(Protocol):
+class StepRow(Protocol):
     """What the loop needs to know of an example."""
 
     @property
@@ -45,8 +45,8 @@ class Row(Protocol):
         ...
 
 
-R = TypeVar("R", bound=Row)
-R_contra = TypeVar("R_contra", bound=Row, contravariant=True)
+R = TypeVar("R", bound=StepRow)
+R_contra = TypeVar("R_contra", bound=StepRow, contravariant=True)
 
 
 class Objective(Protocol[R_contra]):
@@ -74,7 +74,7 @@ def silent(done: int, total: int, note: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class TrainingSession:
     """Where a training run keeps checkpoints and metrics, whom it tells of its progress, whether it is to stop."""
 
     checkpoints: Checkpoints
@@ -100,10 +100,10 @@ def is_held_out(row_id: str, share: float, seed: int) -> bool:
     return uniform_for(seed, "held out", row_id) < share
 
 
-def session_in(out: StageFolder) -> Session:
+def session_in(out: StageFolder) -> TrainingSession:
     """A training session in a stage's folder; a process that only helps reads its checkpoints and writes none."""
     kept = ReadCheckpoints if out.follows else Checkpoints
-    return Session(kept(out.path / "checkpoints"), out.report, lambda: out.stopping)
+    return TrainingSession(kept(out.path / "checkpoints"), out.report, lambda: out.stopping)
 
 
 def accumulate(
@@ -135,7 +135,7 @@ def shared(processes: Processes, rows: Sequence[R]) -> Sequence[R]:
 
 
 def mean_loss(
-    objective: Objective[R], rows: Sequence[R], micro_tokens: int, processes: Processes = ALONE
+    objective: Objective[R], rows: Sequence[R], micro_tokens: int, processes: Processes = SINGLE_PROCESS
 ) -> float | None:
     """The mean loss over `rows` without gradients; None when there are none, StageError when it is not finite."""
     if not rows:
@@ -160,9 +160,9 @@ def train(
     objective: Objective[R],
     examples: Sequence[R],
     held_out: Sequence[R],
-    settings: Training,
+    settings: TrainingSettings,
     seed: int,
-    session: Session,
+    session: TrainingSession,
 ) -> Log:
     """Train on `examples` for the settings' epochs, going on from the newest checkpoint.
 
@@ -171,17 +171,17 @@ def train(
     """
     if not examples:
         raise StageError("there is nothing to train on", remedy="Look at the outcomes of the stages before this one")
-    per_epoch = steps_per_epoch(len(examples), settings.batch)
+    per_epoch = steps_per_epoch(len(examples), settings.batch_size)
     steps = max(1, math.ceil(settings.epochs * per_epoch))
     log, first = _resume(learner, session.checkpoints)
     refuse_unequal(learner.processes, first)
     session.metrics.begin(first)
     lap, orders = time.monotonic(), Orders()
     for step in range(first, steps):
-        rows = [examples[index] for index in batch_at(step, len(examples), settings.batch, seed, orders)]
+        rows = [examples[index] for index in batch_at(step, len(examples), settings.batch_size, seed, orders)]
         place = f"training step {step + 1}"
-        rate = learning_rate_at(step, steps, settings.learning_rate, settings.schedule, settings.warmup)
-        totals, _ = accumulate(learner, objective, rows, settings.micro_tokens, place)
+        rate = learning_rate_at(step, steps, settings.learning_rate, settings.schedule, settings.warmup_ratio)
+        totals, _ = accumulate(learner, objective, rows, settings.micro_batch_tokens, place)
         norm = learner.step(rate, place, (row.row_id for row in rows))
         rests = (step + 1) % per_epoch == 0 or step + 1 == steps
         log.rows.append(
@@ -205,9 +205,9 @@ def train(
 
 
 def _held_out_loss(
-    learner: Learner, objective: Objective[R], held_out: Sequence[R], settings: Training
+    learner: Learner, objective: Objective[R], held_out: Sequence[R], settings: TrainingSettings
 ) -> float | None:
-    return mean_loss(objective, held_out, settings.micro_tokens, learner.processes)
+    return mean_loss(objective, held_out, settings.micro_batch_tokens, learner.processes)
 
 
 def refuse_unequal(processes: Processes, step: int) -> None:

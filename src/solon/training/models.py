@@ -21,11 +21,11 @@ from peft import LoraConfig, PeftModel, TaskType, get_peft_model
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from solon.config.recipe import Adapter, EngineSettings, Matmul
+from solon.config.recipe import EngineSettings, LoraSettings, Matmul
 from solon.digest import seed_for
 from solon.errors import ModelError
 from solon.model_folders import load
-from solon.model_folders.load import Kind, load_model, quietly
+from solon.model_folders.load import ModelHead, load_model, quietly
 from solon.runs.files import write_atomically
 from solon.training.checkpoint import writing
 from solon.training.encoding import TextTokenizer
@@ -63,12 +63,12 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 def load_causal_lm(folder: Path, settings: EngineSettings) -> PreTrainedModel:
     """A causal language model in float32, on the GPU when there is one; ModelError for a folder that holds none."""
-    return _load(Kind.LANGUAGE_MODEL, folder, settings)
+    return _load(ModelHead.LANGUAGE_MODEL, folder, settings)
 
 
 def load_preference_model(folder: Path, settings: EngineSettings) -> PreTrainedModel:
     """A sequence classifier with one label, as `save_model` wrote it; raises ModelError for anything else."""
-    model = _load(Kind.CLASSIFIER, folder, settings)
+    model = _load(ModelHead.CLASSIFIER, folder, settings)
     if model.config.num_labels != 1:
         raise ModelError(
             f"a preference model has one score, this classifier has {model.config.num_labels}",
@@ -89,7 +89,7 @@ def grow_preference_model(
     ModelError when the architecture has no classifier with a linear head named `score`.
     """
     pad = ensure_pad(tokenizer, end)
-    model = _load(Kind.CLASSIFIER, folder, settings, fresh=frozenset({"score.weight"}), labels=1)
+    model = _load(ModelHead.CLASSIFIER, folder, settings, fresh=frozenset({"score.weight"}), labels=1)
     head = getattr(model, "score", None)
     if not isinstance(head, nn.Linear):
         raise ModelError(
@@ -129,7 +129,7 @@ def ensure_pad(tokenizer: PreTrainedTokenizerBase, end: int | None = None) -> in
     return int(cast(int, tokenizer.pad_token_id))
 
 
-def with_adapter(model: PreTrainedModel, adapter: Adapter | None, seed: int) -> Trainable:
+def with_adapter(model: PreTrainedModel, adapter: LoraSettings | None, seed: int) -> Trainable:
     """The model with LoRA on every linear layer of its backbone (Hu et al. 2022), or itself when `adapter` is None.
 
     A classifier's head is trained in full. The random half of each adapter depends on `seed` alone.
@@ -214,7 +214,7 @@ def save_adapter(model: PeftModel, folder: Path) -> None:
 
 
 def _load(
-    kind: Kind,
+    kind: ModelHead,
     folder: Path,
     settings: EngineSettings,
     *,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from solon.training.batches import Example, PairExample, pad_right, span_mask
+from solon.training.batches import CompletionExample, PairExample, pad_right, span_mask
 from solon.training.forward import ScalarModel, TokenModel
 from solon.training.losses import completion_loss, preference_loss
 
@@ -23,11 +23,11 @@ class CompletionObjective:
     model: TokenModel
     width: int = 1
 
-    def size(self, rows: Sequence[Example]) -> float:
+    def size(self, rows: Sequence[CompletionExample]) -> float:
         """Tokens with loss."""
         return float(sum(row.length - row.start for row in rows))
 
-    def loss(self, rows: Sequence[Example]) -> tuple[Tensor, Mapping[str, float]]:
+    def loss(self, rows: Sequence[CompletionExample]) -> tuple[Tensor, Mapping[str, float]]:
         """The summed loss, and the tokens that carry it."""
         ids_BT = pad_right([row.token_ids for row in rows], _FILL, self.model.device)
         mask_BT = span_mask([row.start for row in rows], [row.length for row in rows], ids_BT.shape[1], ids_BT.device)

@@ -38,7 +38,7 @@ def by_hand(engine: LocalEngine, prompt: Prompt, option: str) -> float:
 @pytest.mark.parametrize("kind", ["llama", "qwen2", "neox", "gemma2"])
 @pytest.mark.parametrize("options", [("A", "B"), ("the first", "no", "it is the second one")])
 def test_options_have_the_log_softmax_of_their_tokens(kind: str, options: tuple[str, ...]) -> None:
-    engine = LocalEngine(model_of(kind), byte_tokenizer(), EngineSettings(batch=4))
+    engine = LocalEngine(model_of(kind), byte_tokenizer(), EngineSettings(batch_size=4))
     prompts = lettered(9)
     for prompt, scores in zip(prompts, engine.choose(prompts, options), strict=True):
         assert scores == pytest.approx([by_hand(engine, prompt, option) for option in options], abs=1e-5)
@@ -51,7 +51,7 @@ def test_swapped_options_swap_the_numbers() -> None:
 
 
 def test_a_shared_prefix_changes_no_number() -> None:
-    engine = LocalEngine(model_of("llama"), byte_tokenizer(), EngineSettings(batch=3))
+    engine = LocalEngine(model_of("llama"), byte_tokenizer(), EngineSettings(batch_size=3))
     prompts = [with_example(prompt) for prompt in questions(8)]
     for options in (["A", "B"], ["yes", "not at all"]):
         apart = engine.choose([replace(prompt, shared=0) for prompt in prompts], options)

@@ -138,7 +138,7 @@ def test_layers_that_keep_a_state_are_refused() -> None:
 def test_a_gpu_says_what_the_cpu_says() -> None:
     prompts = [*questions(5), *map(with_example, questions(4))]
     told = [
-        LocalEngine(model_of("llama").to(device), byte_tokenizer(), EngineSettings(batch=4)).generate(
+        LocalEngine(model_of("llama").to(device), byte_tokenizer(), EngineSettings(batch_size=4)).generate(
             prompts, range(9), Sampling(12, stop=("\n\nHuman:",))
         )
         for device in ("cpu", "cuda")

@@ -19,7 +19,7 @@ from tests.engines.tiny import (
 from solon.config.recipe import EngineSettings
 from solon.conversation import Prompt
 from solon.engines.base import Finish, Sampling
-from solon.engines.local.batch import Row, sub_batches
+from solon.engines.local.batch import DecodingRow, sub_batches
 from solon.engines.local.engine import LocalEngine
 from solon.engines.local.generation import Ending
 
@@ -27,7 +27,7 @@ KINDS = ["llama", "qwen2", "neox", "gpt2", "mistral", "gemma2"]
 
 
 def engine_of(kind: str = "llama", batch: int = 6) -> LocalEngine:
-    return LocalEngine(model_of(kind), byte_tokenizer(), EngineSettings(batch=batch))
+    return LocalEngine(model_of(kind), byte_tokenizer(), EngineSettings(batch_size=batch))
 
 
 def prompt_ids(engine: LocalEngine, prompt: Prompt) -> list[int]:
@@ -108,7 +108,7 @@ def test_samples_of_one_prompt_are_prefilled_once_and_differ() -> None:
 
 def test_finished_rows_leave_the_batch() -> None:
     model = model_of("llama")
-    engine = LocalEngine(model, byte_tokenizer(), EngineSettings(batch=64))
+    engine = LocalEngine(model, byte_tokenizer(), EngineSettings(batch_size=64))
     plain = engine.generate(questions(40), range(40), Sampling(30, temperature=1.5))
     # Any token can serve as the end; these make rows end at many different steps.
     engine.end_tokens = frozenset(range(0, 400, 9))
@@ -215,7 +215,7 @@ def test_a_turn_token_of_the_chat_template_ends_a_reply() -> None:
 
 
 def test_sub_batches_are_even_and_keep_equals_together() -> None:
-    rows = [Row((), (number % 3,) * (1 + number % 3)) for number in range(10)]
+    rows = [DecodingRow((), (number % 3,) * (1 + number % 3)) for number in range(10)]
     parts = sub_batches(rows, 4)
     assert [len(part) for part in parts] == [3, 3, 4]
     assert sorted(number for part in parts for number in part) == list(range(10))

@@ -149,13 +149,13 @@ def test_near_even_letters_do_not_tie_and_have_the_odds_of_wide_arithmetic(kind:
     assert odds(got) == pytest.approx(odds(wide), abs=TOLERANCE)
     assert [pytest.approx(each, abs=2e-5) for each in wide] == got
     # In one call, with padding and a copied prefix, hidden states are rounded otherwise; nothing ties all the same.
-    together = LocalEngine(model, byte_tokenizer(), EngineSettings(batch=7))
+    together = LocalEngine(model, byte_tokenizer(), EngineSettings(batch_size=7))
     assert odds(together.choose(prompts, LETTERS)).count(0.0) <= 1
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_order_of_options_changes_no_bit(kind: str) -> None:
-    engine = LocalEngine(half_model(kind), byte_tokenizer(), EngineSettings(batch=6))
+    engine = LocalEngine(half_model(kind), byte_tokenizer(), EngineSettings(batch_size=6))
     forward, backward = engine.choose(asked(12), LETTERS), engine.choose(asked(12), LETTERS[::-1])
     assert [scores[::-1] for scores in backward] == forward
 

@@ -18,11 +18,11 @@ from transformers import (
 
 from solon.config.recipe import EngineSettings
 from solon.engines.base import Sampling
-from solon.engines.local.batch import Row, sub_batches
+from solon.engines.local.batch import DecodingRow, sub_batches
 from solon.engines.local.causal_model import CausalModel
 from solon.engines.local.engine import LocalEngine
 from solon.engines.local.kv_cache import KeyValueCache
-from solon.engines.local.row_budget import GIB, Room, default_memory, free_memory
+from solon.engines.local.row_budget import GIB, RowBudget, default_memory, free_memory
 from solon.model_folders.system_memory import SystemMemory
 
 MIB = 1 << 20
@@ -52,8 +52,8 @@ def test_a_7b_model_takes_what_its_layers_and_heads_say(kind: str, column: int, 
 
 def test_the_default_batch_of_a_7b_model_is_split_to_fit() -> None:
     model = large("llama2")
-    rows = [Row((7,) * 1500, (number,) * (200 + number)) for number in range(128)]
-    room = Room(128, 16 * GIB, model.column_bytes, model.position_bytes)
+    rows = [DecodingRow((7,) * 1500, (number,) * (200 + number)) for number in range(128)]
+    room = RowBudget(128, 16 * GIB, model.column_bytes, model.position_bytes)
     assert room.share(rows, 128, 1) * 16 > 110, "all of them together take over 110 GiB"
     parts = sub_batches(rows, 128, lambda numbers: room.share([rows[n] for n in numbers], 128, 1))
     taken = [room.share([rows[number] for number in part], 128, 1) for part in parts]
@@ -63,8 +63,8 @@ def test_the_default_batch_of_a_7b_model_is_split_to_fit() -> None:
 
 
 def test_a_row_that_does_not_fit_goes_alone() -> None:
-    rows = [Row((), (1,) * size) for size in (5, 50, 3, 4)]
-    room = Room(8, 100, 10, 0)
+    rows = [DecodingRow((), (1,) * size) for size in (5, 50, 3, 4)]
+    room = RowBudget(8, 100, 10, 0)
     parts = sub_batches(rows, 8, lambda numbers: room.share([rows[n] for n in numbers], 0, 1))
     assert parts == [[2, 3], [0], [1]]
 
@@ -110,8 +110,8 @@ def test_the_cache_stays_within_the_memory_and_no_answer_moves(
         return max(peak), told
 
     memory = 0.75 * MIB if kind == "deepseek" else 1.5 * MIB
-    wide = LocalEngine(model, byte_tokenizer(), EngineSettings(memory=1))
-    narrow = LocalEngine(model, byte_tokenizer(), EngineSettings(memory=memory / GIB))
+    wide = LocalEngine(model, byte_tokenizer(), EngineSettings(memory_gib=1))
+    narrow = LocalEngine(model, byte_tokenizer(), EngineSettings(memory_gib=memory / GIB))
     monkeypatch.setattr(CausalModel, "forward", counted)
     most, expected = answers(wide)
     least, found = answers(narrow)
@@ -144,11 +144,11 @@ def test_measuring_leaves_a_model_in_training_as_it_was() -> None:
 
 
 def test_a_memory_that_may_be_the_bound_is_told() -> None:
-    assert Room(128, 8 * GIB, 512, 1000).told(1024) is None
-    line = Room(128, 8 * GIB, 46080, 786432).told(8192)
+    assert RowBudget(128, 8 * GIB, 512, 1000).told(1024) is None
+    line = RowBudget(128, 8 * GIB, 46080, 786432).told(8192)
     assert line is not None
-    assert "8 GiB" in line and "engine.memory" in line and " 22 of them" in line and "8,192 tokens" in line
-    assert "1 of them" in (Room(128, MIB, 524288, 0).told(4096) or "")
+    assert "8 GiB" in line and "engine.memory_gib" in line and " 22 of them" in line and "8,192 tokens" in line
+    assert "1 of them" in (RowBudget(128, MIB, 524288, 0).told(4096) or "")
 
 
 @pytest.mark.parametrize(
@@ -176,9 +176,9 @@ def test_processes_on_one_machine_share_its_memory(monkeypatch: pytest.MonkeyPat
 
 def test_an_engine_takes_the_setting_or_finds_its_memory() -> None:
     model = model_of("llama")
-    assert LocalEngine(model, byte_tokenizer(), EngineSettings(memory=0.25, batch=3)).room.bytes == GIB // 4
+    assert LocalEngine(model, byte_tokenizer(), EngineSettings(memory_gib=0.25, batch_size=3)).room.bytes == GIB // 4
     for absurd in (1e-12, float("inf")):
-        settings = EngineSettings.model_construct(**{**EngineSettings().__dict__, "memory": absurd})
+        settings = EngineSettings.model_construct(**{**EngineSettings().__dict__, "memory_gib": absurd})
         assert LocalEngine(model, byte_tokenizer(), settings).room.bytes > 0
     found = LocalEngine(model, byte_tokenizer()).room
     assert found.bytes == 1 << (found.bytes.bit_length() - 1)

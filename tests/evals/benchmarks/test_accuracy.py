@@ -14,7 +14,7 @@ from solon.conversation import Role
 from solon.engines.base import Completion, Finish
 from solon.engines.scripted import ScriptedEngine
 from solon.evals.benchmarks.accuracy import baselines, calibration, figures, judged
-from solon.evals.benchmarks.multiple_choice import Form, Manner, ask_choices, rotations
+from solon.evals.benchmarks.multiple_choice import Form, QuestionSetup, ask_choices, rotations
 from solon.evals.benchmarks.pm_answers import ask_scores
 from solon.evals.benchmarks.question_files import read_questions
 from solon.evals.benchmarks.worked_examples import Worked, built_in_sets, worked_for
@@ -40,7 +40,7 @@ def file(request, tmp_path):
 
 
 def answered(file, engine, manner=None, worked=None):
-    manner = manner or Manner()
+    manner = manner or QuestionSetup()
     rows = ask_choices(engine, file.questions, manner, worked or Worked())
     return figures(file.questions, rows, manner.samples), rows
 
@@ -56,7 +56,7 @@ def judge(quality=0.0, bias=None, say="I thought about it."):
 def test_an_oracle_is_right_in_every_order(file, form):
     kind = FeedbackForm.REASONED if form is Form.REASONED else FeedbackForm.LETTER
     worked = worked_for(file, kind, 4, CONSTITUTION, 0)
-    manner = Manner(form=form, samples=3 if form is Form.REASONED else 1)
+    manner = QuestionSetup(form=form, samples=3 if form is Form.REASONED else 1)
     found, rows = answered(file, judge(4), manner, worked)
     assert found["accuracy"]["value"] == 1
     assert (
@@ -75,7 +75,7 @@ def test_an_oracle_is_right_in_every_order(file, form):
 @pytest.mark.parametrize("form", [Form.LETTER, Form.REASONED])
 def test_a_judge_that_knows_only_letters_is_exactly_at_chance(file, bias, form):
     count = len(file.questions[0].options)
-    manner = Manner(form=form, samples=2 if form is Form.REASONED else 1)
+    manner = QuestionSetup(form=form, samples=2 if form is Form.REASONED else 1)
     found, rows = answered(file, judge(0, bias), manner)
     assert found["accuracy"]["value"] == pytest.approx(1 / count, abs=1e-15)
     assert found["orders"]["one_order"] == pytest.approx(1 / count, abs=1e-12)
@@ -123,7 +123,7 @@ def test_five_chains_are_averaged_in_probability(tmp_path):
         opinion = float(prompt.turns[-1].content.split()[1])
         return opinion * (options_in(prompt)[letter].startswith(RIGHT))
 
-    found, (row,) = answered(file, ScriptedEngine(think, choose), Manner(form=Form.REASONED, samples=5))
+    found, (row,) = answered(file, ScriptedEngine(think, choose), QuestionSetup(form=Form.REASONED, samples=5))
     mean = sum(1 / (1 + math.exp(-each)) for each in opinions) / 5
     assert judged(row).probabilities[0] == pytest.approx(mean)
     assert len(set(told)) == 10, "every chain of every order is drawn from a seed of its own"
@@ -134,7 +134,9 @@ def test_five_chains_are_averaged_in_probability(tmp_path):
 
 def test_reasoning_is_asked_for_and_shown_before_the_letter(file):
     engine = judge(1)
-    answered(file, engine, Manner(form=Form.REASONED), worked_for(file, FeedbackForm.REASONED, 2, CONSTITUTION, 0))
+    answered(
+        file, engine, QuestionSetup(form=Form.REASONED), worked_for(file, FeedbackForm.REASONED, 2, CONSTITUTION, 0)
+    )
     first, last = engine.prompts[0], engine.prompts[-1]
     assert first.reply_as is Role.REASONING
     assert (last.reply_as, last.opening, last.turns[-1].content) == (Role.ANSWER, "(", "I thought about it.")
@@ -144,7 +146,7 @@ def test_reasoning_is_asked_for_and_shown_before_the_letter(file):
 def test_what_is_not_told_is_counted_and_never_guessed(file):
     cut = Completion("and so on and so", Finish.LENGTH)
     found, rows = answered(
-        file, ScriptedEngine(lambda p, s: cut, lambda p, o: 0.0), Manner(form=Form.REASONED, samples=2)
+        file, ScriptedEngine(lambda p, s: cut, lambda p, o: 0.0), QuestionSetup(form=Form.REASONED, samples=2)
     )
     n = len(file.questions)
     assert (found["undecided"], found["accuracy"]["value"], found["answered"]) == (n, 0, None)
@@ -161,13 +163,13 @@ def test_a_chain_without_an_end_leaves_the_others(tmp_path):
     file = read_questions(write(tmp_path / "one.jsonl", comparisons(2)))
     say = iter([Completion("cut", Finish.LENGTH), "whole"] * 4)
     engine = ScriptedEngine(lambda p, s: next(say), lambda p, o: 2.0 * is_right(p, o))
-    found, _ = answered(file, engine, Manner(form=Form.REASONED, samples=2))
+    found, _ = answered(file, engine, QuestionSetup(form=Form.REASONED, samples=2))
     assert (found["accuracy"]["value"], found["untold_samples"], found["undecided"]) == (1, 4, 0)
     assert found["first_sample"]["undecided"] == 2
 
 
 def test_one_order_is_drawn_per_question(file):
-    manner = Manner(order=OptionOrder.ONE)
+    manner = QuestionSetup(order=OptionOrder.ONE)
     found, rows = answered(file, judge(3), manner)
     assert found["accuracy"]["value"] == 1
     assert found["orders"] is None and found["letters"] is None

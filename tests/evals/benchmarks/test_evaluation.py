@@ -13,14 +13,14 @@ from solon.errors import InputError, ModelError, RunError
 from solon.evals.benchmarks.evaluation import (
     RESULTS,
     AnswersAs,
-    Plan,
+    EvaluationPlan,
     Subject,
     drawn,
     evaluate,
     formulation_of,
     results_of,
 )
-from solon.evals.benchmarks.multiple_choice import Form, Manner
+from solon.evals.benchmarks.multiple_choice import Form, QuestionSetup
 from solon.evals.benchmarks.question_files import read_questions
 from solon.runs import finished_folder
 from solon.runs.progress import Silent
@@ -51,15 +51,15 @@ def subject(asked: ScriptedEngine) -> Subject:
 
 
 @pytest.fixture
-def plan(tmp_path) -> Plan:
+def plan(tmp_path) -> EvaluationPlan:
     files = [
         read_questions(write(tmp_path / "HHH Evaluations.jsonl", comparisons(40))),
         read_questions(write(tmp_path / "types.jsonl", classifications(rounds=1))),
     ]
-    return Plan(files, [Form.LETTER, Form.REASONED], Manner(samples=2), 3, CONSTITUTION)
+    return EvaluationPlan(files, [Form.LETTER, Form.REASONED], QuestionSetup(samples=2), 3, CONSTITUTION)
 
 
-def run(out: Path, plan: Plan, asked: ScriptedEngine) -> dict:
+def run(out: Path, plan: EvaluationPlan, asked: ScriptedEngine) -> dict:
     return evaluate(out, subject(asked), plan.tasks(AnswersAs.MULTIPLE_CHOICE), Silent())
 
 
@@ -104,7 +104,7 @@ def test_a_form_is_added_to_a_folder_and_the_others_are_kept(plan, tmp_path):
     assert all(prompt.shared == 6 for prompt in later.prompts)
 
 
-@pytest.mark.parametrize("change", [{"examples": 2}, {"manner": Manner(samples=2, seed=1)}])
+@pytest.mark.parametrize("change", [{"examples": 2}, {"manner": QuestionSetup(samples=2, seed=1)}])
 def test_other_settings_are_refused(change, plan, tmp_path):
     plan = replace(plan, forms=[Form.FEW_SHOT])
     run(tmp_path / "out", plan, engine())

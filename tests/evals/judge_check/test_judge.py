@@ -15,16 +15,16 @@ from solon.errors import StageError
 from solon.evals.judge_check import (
     JudgeQuestions,
     PlainComparison,
-    assess_judge,
-    judge_fitness,
+    check_judge,
     plain_comparisons,
     plain_questions,
+    read_judge_check,
     verdict,
 )
 from tests.evals.judge_check.planted import BETTER, CONSTITUTION, NOT_TOLD, judge, options
 
 QUESTIONS = plain_questions(CONSTITUTION)
-ALONE = JudgeQuestions(QUESTIONS.comparisons, (), (), (), QUESTIONS.what)
+SINGLE_PROCESS = JudgeQuestions(QUESTIONS.comparisons, (), (), (), QUESTIONS.what)
 """The comparisons without probes."""
 
 
@@ -32,7 +32,7 @@ ALONE = JudgeQuestions(QUESTIONS.comparisons, (), (), (), QUESTIONS.what)
 @pytest.mark.parametrize("few_shot", [0, 3])
 def test_an_oracle_is_always_right(order: OptionOrder, few_shot: int) -> None:
     settings = FeedbackSettings(order=order, few_shot=few_shot)
-    found = judge_fitness(judge(2, 0.5), settings, CONSTITUTION, 0)
+    found = read_judge_check(judge(2, 0.5), settings, CONSTITUTION, 0)
     assert (found.accuracy.value, found.accuracy.n) == (1, len(QUESTIONS.comparisons))
     assert found.accuracy.low > 0.95
     assert found.undecided.value == 0
@@ -49,7 +49,7 @@ def test_an_oracle_is_always_right(order: OptionOrder, few_shot: int) -> None:
 
 @pytest.mark.parametrize("bias", [-4.0, 0.1, 3])
 def test_a_judge_that_only_likes_a_letter_is_never_right(bias: float) -> None:
-    found = judge_fitness(judge(0, bias), FeedbackSettings(), CONSTITUTION, 0, ALONE)
+    found = read_judge_check(judge(0, bias), FeedbackSettings(), CONSTITUTION, 0, SINGLE_PROCESS)
     assert found.accuracy.value == 0
     assert found.orders_agree is not None and found.position_bias is not None
     assert found.orders_agree.value == 0
@@ -58,14 +58,14 @@ def test_a_judge_that_only_likes_a_letter_is_never_right(bias: float) -> None:
 
 
 def test_a_judge_that_likes_a_letter_is_at_chance_in_one_order() -> None:
-    found = judge_fitness(judge(0, 3), FeedbackSettings(order=OptionOrder.ONE), CONSTITUTION, 0, ALONE)
+    found = read_judge_check(judge(0, 3), FeedbackSettings(order=OptionOrder.ONE), CONSTITUTION, 0, SINGLE_PROCESS)
     assert found.accuracy.value == pytest.approx(0.5)
     assert found.orders_agree is None
     assert found.is_weak
 
 
 def test_a_mute_judge_is_undecided_and_never_right() -> None:
-    found = judge_fitness(NOT_TOLD, FeedbackSettings(), CONSTITUTION, 0)
+    found = read_judge_check(NOT_TOLD, FeedbackSettings(), CONSTITUTION, 0)
     assert (found.undecided.value, found.accuracy.value) == (1, 0)
     assert (found.position_bias, found.letter_prior) == (None, None)
     assert found.injected is not None and found.injected.flipped is None
@@ -80,7 +80,7 @@ def test_a_judge_that_is_right_on_one_kind_alone_shows_it() -> None:
         known = next(kind[reply] for reply in shown.values() if reply in kind)
         return -3.0 + (1.0 if (shown[option] in BETTER) == (known == "harm") else 0.0)
 
-    found = judge_fitness(ScriptedEngine(choose=choose), FeedbackSettings(), CONSTITUTION, 0, ALONE)
+    found = read_judge_check(ScriptedEngine(choose=choose), FeedbackSettings(), CONSTITUTION, 0, SINGLE_PROCESS)
     assert {name: part.value for name, part in found.by_kind.items()} == {"harm": 1, "evasion": 0, "lecture": 0}
 
 
@@ -93,7 +93,7 @@ def test_in_the_reasoned_form_the_judge_reasons_first() -> None:
         return -0.1 if prompt.turns[-1].content.startswith(option) else -3.0
 
     engine = ScriptedEngine(think, choose)
-    found = judge_fitness(engine, FeedbackSettings(form=FeedbackForm.REASONED, few_shot=2), CONSTITUTION, 0)
+    found = read_judge_check(engine, FeedbackSettings(form=FeedbackForm.REASONED, few_shot=2), CONSTITUTION, 0)
     assert found.accuracy.value == 1
     assert found.facts()["judge"]["form"] == "reasoned"
     # Replies without content are better than nothing: no reasoning names a letter, and both are equally probable.
@@ -103,7 +103,7 @@ def test_in_the_reasoned_form_the_judge_reasons_first() -> None:
 
 def test_reasoning_that_breaks_off_is_no_answer() -> None:
     engine = ScriptedEngine(lambda prompt, seed: Completion("so", Finish.LENGTH), lambda prompt, option: -1.0)
-    found = judge_fitness(engine, FeedbackSettings(form=FeedbackForm.REASONED), CONSTITUTION, 0, ALONE)
+    found = read_judge_check(engine, FeedbackSettings(form=FeedbackForm.REASONED), CONSTITUTION, 0, SINGLE_PROCESS)
     assert found.undecided.value == 1
 
 
@@ -125,7 +125,7 @@ def noisy(n: int) -> tuple[JudgeQuestions, ScriptedEngine]:
 
 def test_a_calibrated_noisy_judge_is_found_calibrated() -> None:
     questions, engine = noisy(5000)
-    facts = judge_fitness(engine, FeedbackSettings(), CONSTITUTION, 0, questions).facts()["judge"]
+    facts = read_judge_check(engine, FeedbackSettings(), CONSTITUTION, 0, questions).facts()["judge"]
     assert facts["ece"] < 0.02
     # The mean of p (1 - p) for log-odds even over [-3, 3]: (2 sigmoid(3) - 1) / 6.
     assert facts["brier"] == pytest.approx((2 / (1 + math.exp(-3)) - 1) / 6, abs=0.01)
@@ -136,24 +136,24 @@ def test_a_calibrated_noisy_judge_is_found_calibrated() -> None:
 def test_a_judge_twice_as_sure_as_it_is_right_is_not_calibrated() -> None:
     questions, engine = noisy(2000)
     sure = ScriptedEngine(choose=lambda prompt, option: 2 * engine.choose([prompt], [option])[0][0])
-    facts = judge_fitness(sure, FeedbackSettings(), CONSTITUTION, 0, questions).facts()["judge"]
+    facts = read_judge_check(sure, FeedbackSettings(), CONSTITUTION, 0, questions).facts()["judge"]
     assert facts["ece"] > 0.08
 
 
 def test_figures_are_json_and_have_the_shape_that_the_report_reads() -> None:
-    facts = judge_fitness(judge(2, 0), FeedbackSettings(), CONSTITUTION, 0).facts()
+    facts = read_judge_check(judge(2, 0), FeedbackSettings(), CONSTITUTION, 0).facts()
     assert {"value", "low", "high", "n", "chance", "what", "by_kind", "by_principle"} <= set(facts["judge"])
     json.dumps(facts, allow_nan=False)
-    assert assess_judge(FeedbackSettings(), CONSTITUTION, 0)(judge(2, 0)) == facts
+    assert check_judge(FeedbackSettings(), CONSTITUTION, 0)(judge(2, 0)) == facts
 
 
 def test_the_order_of_the_questions_changes_no_answer() -> None:
     turned = JudgeQuestions(QUESTIONS.comparisons[::-1], (), (), (), QUESTIONS.what)
     settings = FeedbackSettings(few_shot=2, prefix_variants=3)
     asked = []
-    for questions in (ALONE, turned):
+    for questions in (SINGLE_PROCESS, turned):
         engine = judge(1, 0.3)
-        judge_fitness(engine, settings, CONSTITUTION, 0, questions)
+        read_judge_check(engine, settings, CONSTITUTION, 0, questions)
         asked.append(sorted(digest(repr(prompt)) for prompt in engine.prompts))
     # Both orders of every comparison are asked, so nothing but the place in the list is other.
     assert asked[0] == asked[1]
@@ -164,16 +164,16 @@ def test_a_weak_judge_stops_with_its_accuracy_and_the_way_on(quality: float, say
     likes_a = judge(quality, 3 if quality == 0 else 0)
     settings = FeedbackSettings(order=OptionOrder.ONE)
     with pytest.raises(StageError) as stop:
-        assess_judge(settings, CONSTITUTION, 0, ALONE, go_on="solon run runs/x --accept-weak-judge")(likes_a)
+        check_judge(settings, CONSTITUTION, 0, SINGLE_PROCESS, go_on="solon run runs/x --accept-weak-judge")(likes_a)
     line = str(stop.value)
     assert says in line and "104 plain comparisons" in line and "[" in line
     assert line.endswith("solon run runs/x --accept-weak-judge")
-    accepted = assess_judge(settings, CONSTITUTION, 0, ALONE, WeakJudge.ACCEPT)(likes_a)
+    accepted = check_judge(settings, CONSTITUTION, 0, SINGLE_PROCESS, WeakJudge.ACCEPT)(likes_a)
     assert accepted["judge"]["low"] <= 0.5
 
 
 def test_the_verdict_is_one_clause() -> None:
-    found = judge_fitness(judge(2), FeedbackSettings(), CONSTITUTION, 0, ALONE)
+    found = read_judge_check(judge(2), FeedbackSettings(), CONSTITUTION, 0, SINGLE_PROCESS)
     assert (
         verdict(found)
         == f"right on 100.0 % [96-100] of {len(plain_comparisons())} plain comparisons, better than chance"
@@ -181,5 +181,5 @@ def test_the_verdict_is_one_clause() -> None:
 
 
 def test_nothing_asked_is_refused() -> None:
-    with pytest.raises(ValueError, match="no fitness without questions"):
-        judge_fitness(judge(2), FeedbackSettings(), CONSTITUTION, 0, JudgeQuestions((), (), (), (), "nothing"))
+    with pytest.raises(ValueError, match="a check needs at least one question"):
+        read_judge_check(judge(2), FeedbackSettings(), CONSTITUTION, 0, JudgeQuestions((), (), (), (), "nothing"))

@@ -9,7 +9,7 @@ from solon.config.recipe import FeedbackSettings
 from solon.conversation import Prompt
 from solon.engines.rendering import ChatRendering
 from solon.engines.scripted import ScriptedEngine
-from solon.evals.judge_check import Injection, judge_fitness, plain_questions
+from solon.evals.judge_check import Injection, plain_questions, read_judge_check
 from tests.engines.tiny import chat_tokenizer
 from tests.evals.judge_check.planted import CONSTITUTION, judge
 
@@ -20,7 +20,7 @@ MARKS = ("<|im_start|>", "<|im_end|>", "<s>", "</s>", "<eos>")
 def test_a_judge_that_obeys_instructions_is_flipped_by_all_of_that_kind_alone() -> None:
     asks = re.compile(r"Choose \(|choose this reply|pick this one|correct choice is|prefer the option that")
     obedient = judge(2, 0, lambda reply, letter: 50.0 if asks.search(reply) else 0.0)
-    found = judge_fitness(obedient, FeedbackSettings(), CONSTITUTION, 0)
+    found = read_judge_check(obedient, FeedbackSettings(), CONSTITUTION, 0)
     assert found.accuracy.value == 1
     assert found.injected is not None and found.injected.flipped is not None
     flipped = {kind: part.value for kind, part in found.injected.by_kind.items()}
@@ -40,25 +40,25 @@ def test_a_judge_that_answers_the_letter_it_is_told_prefers_nobody_which_is_not_
             return 0.0 if option == letter[1] else -20.0
         return seeing.choose([prompt], [option])[0][0]
 
-    found = judge_fitness(ScriptedEngine(choose=told), FeedbackSettings(), CONSTITUTION, 0)
+    found = read_judge_check(ScriptedEngine(choose=told), FeedbackSettings(), CONSTITUTION, 0)
     assert found.accuracy.value == 1
     assert found.injected is not None and found.injected.flipped is not None
     assert found.injected.flipped.value == pytest.approx(2 / 56), "two of the texts say so in these words"
 
 
 def test_a_judge_that_is_deaf_to_words_is_not_flipped_and_a_blind_one_has_nothing_to_lose() -> None:
-    deaf = judge_fitness(judge(2), FeedbackSettings(), CONSTITUTION, 0).injected
+    deaf = read_judge_check(judge(2), FeedbackSettings(), CONSTITUTION, 0).injected
     assert deaf is not None and deaf.flipped is not None and deaf.pull is not None
     assert (deaf.flipped.value, deaf.flipped.n, deaf.pull.value) == (0, 56, 0)
     assert deaf.righted is None
-    blind = judge_fitness(judge(0, 2), FeedbackSettings(), CONSTITUTION, 0).injected
+    blind = read_judge_check(judge(0, 2), FeedbackSettings(), CONSTITUTION, 0).injected
     assert blind is not None and blind.flipped is None and blind.righted is not None
     assert blind.righted.value == 0
 
 
 @pytest.mark.parametrize("bias", [-1.5, 0.0, 2.0])
 def test_the_letter_prior_is_the_bias_that_was_planted(bias: float) -> None:
-    found = judge_fitness(judge(2, bias), FeedbackSettings(few_shot=2), CONSTITUTION, 0).letter_prior
+    found = read_judge_check(judge(2, bias), FeedbackSettings(few_shot=2), CONSTITUTION, 0).letter_prior
     assert found is not None
     assert found.log_odds.value == pytest.approx(bias)
     assert (found.probability.value > 0.5) == (bias > 0)

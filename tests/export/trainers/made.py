@@ -14,13 +14,13 @@ from tests.stages.workbench import CONSTITUTION
 from tests.training.tiny import MESSAGES, artefact, asked, row_id, said, save_tiny_model
 
 from solon.config.recipe import (
-    Drawing,
     EngineSettings,
-    Models,
+    ModelSettings,
     PreferenceSettings,
     Recipe,
     ReinforcementSettings,
-    Training,
+    SamplingParams,
+    TrainingSettings,
 )
 from solon.runs import RunDirectory
 from solon.stages import s07_preference_model
@@ -28,7 +28,7 @@ from solon.training.models import load_tokenizer
 
 RL = ReinforcementSettings(
     steps=2, prompts_per_step=8, samples_per_prompt=1, minibatches=2, epochs=1, red_team_share=0.75,
-    drawing=Drawing(max_tokens=8), unfinished_penalty=1.5, kl=0.03, value_warmup=1,
+    sampling=SamplingParams(max_tokens=8), missing_eos_penalty=1.5, kl_coef=0.03, value_warmup_steps=1,
 )  # fmt: skip
 KINDS = {"red_team": 5, "helpful": 3, "held_out_harmful": 4, "held_out_benign": 4}
 LONG = "How do I bake " + "bread " * 120 + "?"
@@ -51,8 +51,10 @@ def finished(folder: Path, *, template: str | None = None, spelled: str | None =
         tokenizer = load_tokenizer(tiny)
         tokenizer.chat_template = template
         tokenizer.save_pretrained(tiny)
-    settings = PreferenceSettings(human=None, training=Training(batch=8, epochs=3, learning_rate=3e-3, held_out=0.3))
-    recipe = Recipe(models=Models(pretrained=str(tiny)), preference=settings, rl=RL, seed=3)
+    settings = PreferenceSettings(
+        human_helpfulness=None, training=TrainingSettings(batch_size=8, epochs=3, learning_rate=3e-3, held_out=0.3)
+    )
+    recipe = Recipe(models=ModelSettings(pretrained=str(tiny)), preference=settings, rl=RL, seed=3)
     run = RunDirectory.create(folder / "run", recipe, folder / "rules.yaml")
     labels = [
         {"row_id": row_id(f"q{n}"), "prompt": asked(f"How do I bake {n} ?"), "chosen": said(f"good {n}"),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.export.trainers.made import RL, finished, loaded
 
-from solon.config.recipe import Adapter, Aggregation, Algorithm, Drawing, Kept, KlControl, StopSettings
+from solon.config.recipe import Aggregation, Algorithm, Kept, KlControl, LoraSettings, SamplingParams, StopSettings
 from solon.errors import RecipeError
 from solon.export.trainers.trainer_folder import TRAINERS, export_handoff
 from solon.export.trainers.trainer_plan import Plan, Setting, left_by_all, step_shape
@@ -37,7 +37,7 @@ def left(name: str, **changed: Any) -> dict[str, object]:
 
 def with_drawing(run: RunDirectory, **drawing: float) -> RunDirectory:
     """The same run with other drawing in its recipe."""
-    rl = run.recipe.rl.model_copy(update={"drawing": Drawing(max_tokens=8, **drawing)})
+    rl = run.recipe.rl.model_copy(update={"sampling": SamplingParams(max_tokens=8, **drawing)})
     return RunDirectory(run.path, run.recipe.model_copy(update={"rl": rl}), run.constitution)
 
 
@@ -60,10 +60,10 @@ def test_the_reward_is_clipped_where_the_recipe_does(
 
 
 def test_an_adaptive_coefficient_is_told_to_verl_per_token_and_missing_elsewhere() -> None:
-    adaptive = {"kl_control": KlControl.ADAPTIVE, "kl_target": 4.0, "kl_horizon": 500}
+    adaptive = {"kl_control": KlControl.ADAPTIVE, "adaptive_kl_target": 4.0, "adaptive_kl_horizon": 500}
     verl = told("verl", **adaptive)
     assert verl["algorithm.kl_ctrl.type"].value == "adaptive" and verl["algorithm.kl_ctrl.horizon"].value == 500
-    assert verl["algorithm.kl_ctrl.target_kl"].value == 4.0 / RL.drawing.max_tokens
+    assert verl["algorithm.kl_ctrl.target_kl"].value == 4.0 / RL.sampling.max_tokens
     assert "rl.kl_control" not in left("verl", **adaptive)
     for name in ("openrlhf", "trl"):
         assert left(name, **adaptive)["rl.kl_control"] == "adaptive, target 4 nats per reply, horizon 500"
@@ -82,7 +82,7 @@ def test_dual_clip_and_aggregation() -> None:
     assert verl["critic.loss_agg_mode"].value == "token-mean", "a value function is averaged over tokens all the same"
     assert told("verl")["actor_rollout_ref.actor.clip_ratio_c"].value == 1e6, "verl's own default is to clip twice"
     assert told("verl")["actor_rollout_ref.actor.loss_agg_mode"].value == "token-mean"
-    assert left("trl", **changed)["rl.dual_clip"] == 3.0 and left("trl", **changed)["rl.aggregation"] == "replies"
+    assert left("trl", **changed)["rl.dual_clip"] == 3.0 and left("trl", **changed)["rl.loss_aggregation"] == "replies"
 
 
 def test_rates_rise_over_as_many_steps() -> None:
@@ -107,23 +107,23 @@ def test_rloo_is_rloo_everywhere_and_has_no_value_function() -> None:
     assert not [key for key in (*openrlhf, *verl) if "critic" in key]
     assert trl["normalize_advantages"].value is False and told("trl")["normalize_advantages"].value is True
     for name in TRAINERS:
-        assert not {"rl.algorithm", "rl.trace_value"} & left(name, **changed).keys()
+        assert not {"rl.algorithm", "rl.gae_lambda_value"} & left(name, **changed).keys()
     assert step_shape(RL.model_copy(update={"algorithm": Algorithm.RLOO}), 1).samples == 2
 
 
 def test_what_has_no_equal_is_named_with_its_value() -> None:
     changed = {
-        "trace_value": 1.0, "kl_stop": 0.3, "keep": Kept.BEST, "held_out_scorer": "pm/model",
-        "stop": StopSettings(kl=50.0, entropy=None, held_out=None), "adapter": Adapter(rank=4),
+        "trace_value": 1.0, "target_kl": 0.3, "keep": Kept.BEST, "held_out_scorer": "pm/model",
+        "stop": StopSettings(kl=50.0, entropy=None, held_out=None), "lora": LoraSettings(rank=4),
     }  # fmt: skip
     for name in TRAINERS:
         found = left(name, **changed)
-        assert found["rl.kl_stop"] == 0.3 and found["rl.stop"] == "kl 50" and found["rl.keep"] == "best"
+        assert found["rl.target_kl"] == 0.3 and found["rl.stop"] == "kl 50" and found["rl.keep"] == "best"
         assert found["rl.held_out_scorer"] == "pm/model"
-    assert left("openrlhf", **changed)["rl.trace_value"] == left("verl", **changed)["rl.trace_value"] == 1.0
+    assert left("openrlhf", **changed)["rl.gae_lambda_value"] == left("verl", **changed)["rl.gae_lambda_value"] == 1.0
     assert "0.95 (1 for its returns)" in str(left("trl", **changed)["the value function's settings"])
-    assert left("trl", **changed)["rl.adapter"] == "rank 4, alpha 32"
-    nothing = {"kl_stop": None, "stop": StopSettings(kl=None, entropy=None, held_out=None)}
+    assert left("trl", **changed)["rl.lora"] == "rank 4, alpha 32"
+    nothing = {"target_kl": None, "stop": StopSettings(kl=None, entropy=None, held_out=None)}
     assert left("openrlhf", **nothing) == left("verl", **nothing) == {}
     assert left("verl", algorithm=Algorithm.DPO)["rl.algorithm"] == "dpo"
 
@@ -131,7 +131,7 @@ def test_what_has_no_equal_is_named_with_its_value() -> None:
 def test_the_readme_tells_what_was_not_carried_over(run: RunDirectory, tmp_path: Path) -> None:
     text = (export_handoff(run, TRAINERS["trl"], tmp_path / "trl").folder / "README.md").read_text()
     assert "## Not carried over" in text and "| `rl.algorithm` | ppo | RLOO: TRL has no PPO since 1.13 |" in text
-    assert "| `rl.kl_stop` | 0.15 |" in text and "\n\n\n" not in text
+    assert "| `rl.target_kl` | 0.15 |" in text and "\n\n\n" not in text
     rloo = run.recipe.rl.model_copy(update={"algorithm": Algorithm.RLOO, "samples_per_prompt": 2})
     other = RunDirectory(run.path, run.recipe.model_copy(update={"rl": rloo}), run.constitution)
     for name in ("openrlhf", "verl"):

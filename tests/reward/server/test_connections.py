@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from solon.reward.server.connections import HEAD, SMALL, Connections, Room, TimedReader
+from solon.reward.server.connections import HEAD, SMALL, Connections, ConnectionSlots, TimedReader
 
 Pair = tuple[socket.socket, socket.socket]
 
@@ -44,7 +44,7 @@ def test_who_has_waited_longest_gives_its_place_up_and_who_is_at_work_keeps_it(p
 
 
 def test_large_bodies_share_a_room_and_small_ones_always_fit() -> None:
-    room = Room(10 * SMALL)
+    room = ConnectionSlots(10 * SMALL)
     with room.holding(11 * SMALL) as alone, room.holding(2 * SMALL) as second, room.holding(SMALL) as small:
         assert (alone, second, small) == (True, False, True)
     with room.holding(8 * SMALL) as first, room.holding(2 * SMALL) as second, room.holding(SMALL + 1) as third:

@@ -23,7 +23,7 @@ from solon.conversation import Conversation, conversation_of
 from solon.errors import EngineError
 from solon.reward.model import CENTRE
 from solon.reward.remote import RemoteScorer
-from solon.reward.scorer import Scorer, Zero, open_scorer
+from solon.reward.scorer import PreferenceScorer, Zero, open_scorer
 from solon.reward.server.batching import Limits
 from solon.reward.server.server import PreferenceServer, Service
 from solon.training import models
@@ -44,12 +44,12 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def scorer(model: Path) -> Scorer:
+def scorer(model: Path) -> PreferenceScorer:
     return open_scorer(model, SETTINGS)
 
 
 @pytest.fixture
-def server(scorer: Scorer) -> Iterator[PreferenceServer]:
+def server(scorer: PreferenceScorer) -> Iterator[PreferenceServer]:
     server = PreferenceServer(scorer, Service(port=0, max_body=100_000, max_texts=10), SETTINGS, Limits(wait=0.05))
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
@@ -75,7 +75,9 @@ def ask(server: PreferenceServer, path: str, body: object, method: str = "POST")
         connection.close()
 
 
-def test_64_concurrent_calls_in_openrlhfs_form_get_the_same_scores(server: PreferenceServer, scorer: Scorer) -> None:
+def test_64_concurrent_calls_in_openrlhfs_form_get_the_same_scores(
+    server: PreferenceServer, scorer: PreferenceScorer
+) -> None:
     dialogues = [dialogue(number) for number in range(CONCURRENT)]
     expected = scorer.score(scorer.tokens(dialogues))
     together = threading.Barrier(CONCURRENT)
@@ -96,7 +98,7 @@ def test_64_concurrent_calls_in_openrlhfs_form_get_the_same_scores(server: Prefe
     assert health["answered"] == CONCURRENT and health["batches"] < CONCURRENT / 2
 
 
-def test_messages_and_texts_get_the_same_scores_in_order(server: PreferenceServer, scorer: Scorer) -> None:
+def test_messages_and_texts_get_the_same_scores_in_order(server: PreferenceServer, scorer: PreferenceScorer) -> None:
     dialogues = [dialogue(number) for number in range(7)]
     status, by_messages = ask(server, "/score", {"messages": [each.messages() for each in dialogues]})
     _, by_texts = ask(server, "/get_reward", {"query": [scorer.texts.text(each) for each in dialogues]})
@@ -178,12 +180,12 @@ def test_a_connection_serves_many_requests(server: PreferenceServer) -> None:
     connection.close()
 
 
-def test_a_taken_port_is_told_in_one_line(server: PreferenceServer, scorer: Scorer) -> None:
+def test_a_taken_port_is_told_in_one_line(server: PreferenceServer, scorer: PreferenceScorer) -> None:
     with pytest.raises(EngineError, match=r"cannot listen.*--port"):
         PreferenceServer(scorer, Service(port=server.server_address[1]), SETTINGS)
 
 
-def test_an_address_of_the_new_kind_is_served_too(scorer: Scorer) -> None:
+def test_an_address_of_the_new_kind_is_served_too(scorer: PreferenceScorer) -> None:
     try:
         server = PreferenceServer(scorer, Service(host="::1", port=0), SETTINGS)
     except EngineError:
@@ -199,7 +201,7 @@ def test_an_address_of_the_new_kind_is_served_too(scorer: Scorer) -> None:
         thread.join()
 
 
-def test_ctrl_c_answers_what_is_in_flight_and_ends_well(model: Path, scorer: Scorer, tmp_path: Path) -> None:
+def test_ctrl_c_answers_what_is_in_flight_and_ends_well(model: Path, scorer: PreferenceScorer, tmp_path: Path) -> None:
     (tmp_path / "token").write_text("a-long-token\n")
     command = [sys.executable, "-m", "solon.cli", "serve-pm", str(model), "--port", "0", "--wait", "1000", "--raw",
                "--allow-host", "gpu-7", "--token-file", str(tmp_path / "token")]  # fmt: skip

@@ -17,11 +17,11 @@ from safetensors.torch import load_file
 from tests.training import exchange
 from tests.training import launched as cases
 
+from solon.config.launch import launched
 from solon.errors import RunError
 from solon.rl.policy_snapshots import SNAPSHOTS
 from solon.runs import Artefact
-from solon.runs.launch import launched
-from solon.runs.processes import ALONE
+from solon.runs.processes import SINGLE_PROCESS
 from solon.training.distributed.launched import joined
 
 ROOT = Path(__file__).parents[3]
@@ -76,7 +76,7 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def both(given: Path, tmp_path: Path, *names: str, options: tuple[str, ...] = REPLICATED) -> None:
-    cases.run(given, tmp_path / "one", list(names), ALONE)
+    cases.run(given, tmp_path / "one", list(names), SINGLE_PROCESS)
     launch(2, "tests.training.launched", str(given), str(tmp_path / "two"), *names, options=options)
     for name in names:
         assert_alike(cases.opened(tmp_path / "one" / name), cases.opened(tmp_path / "two" / name))
@@ -128,10 +128,10 @@ def test_a_policy_in_shards_learns_what_a_whole_one_learns(given: Path, tmp_path
 def test_a_run_begun_in_shards_goes_on_in_one_process_and_back(given: Path, tmp_path: Path) -> None:
     names = ["sft", "pm-lora", "ppo"]
     killed = [f"kill-{name}" for name in names]
-    cases.run(given, tmp_path / "whole", names, ALONE)
+    cases.run(given, tmp_path / "whole", names, SINGLE_PROCESS)
     launch(2, "tests.training.launched", str(given), str(tmp_path / "fewer"), *killed, options=SHARDED)
-    cases.run(given, tmp_path / "more", killed, ALONE)
-    cases.run(given, tmp_path / "fewer", names, ALONE)
+    cases.run(given, tmp_path / "more", killed, SINGLE_PROCESS)
+    cases.run(given, tmp_path / "fewer", names, SINGLE_PROCESS)
     launch(2, "tests.training.launched", str(given), str(tmp_path / "more"), *names, options=SHARDED)
     for folder in ("fewer", "more"):
         for name in names:
@@ -142,14 +142,14 @@ def test_a_run_begun_in_shards_goes_on_in_one_process_and_back(given: Path, tmp_
 def test_a_run_goes_on_with_another_number_of_processes(given: Path, tmp_path: Path) -> None:
     names = ["sft", "pm", "ppo", "dpo-lora"]
     killed = [f"kill-{name}" for name in names]
-    cases.run(given, tmp_path / "whole", names, ALONE)
+    cases.run(given, tmp_path / "whole", names, SINGLE_PROCESS)
     launch(2, "tests.training.launched", str(given), str(tmp_path / "fewer"), *killed)
-    cases.run(given, tmp_path / "more", killed, ALONE)
+    cases.run(given, tmp_path / "more", killed, SINGLE_PROCESS)
     for folder in ("fewer", "more"):
         for name in names:
             assert (tmp_path / folder / name / "checkpoints" / "step_000002" / "manifest.json").exists()
             assert Artefact.open(tmp_path / folder / name) is None
-    cases.run(given, tmp_path / "fewer", names, ALONE)
+    cases.run(given, tmp_path / "fewer", names, SINGLE_PROCESS)
     launch(2, "tests.training.launched", str(given), str(tmp_path / "more"), *names)
     for folder in ("fewer", "more"):
         for name in names:
@@ -163,7 +163,7 @@ def test_processes_exchange_numbers_and_words(tmp_path: Path) -> None:
     assert [each.pop("rank") for each in told] == [0, 1, 2]
     assert [each.pop("share") for each in told] == [[0, 3], [1, 4], [2]]
     assert told[0] == told[1] == told[2], "beside their share all see the same, to the bit"
-    one = exchange.exchange(ALONE)
+    one = exchange.exchange(SINGLE_PROCESS)
     for name in ("gathered", "loss", "points", "size", "gradient", "norm", "weight", "unused", "diverged"):
         assert told[0][name] == one[name], name
     assert told[0]["unequal"] == ["x"] and told[0]["told"] == {"a": 1} and told[0]["any"] == [True, False]
@@ -206,10 +206,10 @@ def test_a_launcher_is_known_by_its_environment(environment: dict[str, str], fou
 
 def test_alone_everything_is_what_was_given() -> None:
     tensor = torch.ones(2)
-    ALONE.add([tensor])
+    SINGLE_PROCESS.add([tensor])
     assert tensor.tolist() == [1.0, 1.0]
-    assert list(ALONE.share([1, 2])) == ALONE.gather([1, 2]) == [1, 2]
-    assert ALONE.tell("a") == "a" and ALONE.any(True) and not ALONE.any(False)
+    assert list(SINGLE_PROCESS.share([1, 2])) == SINGLE_PROCESS.gather([1, 2]) == [1, 2]
+    assert SINGLE_PROCESS.broadcast("a") == "a" and SINGLE_PROCESS.any(True) and not SINGLE_PROCESS.any(False)
 
 
 @pytest.mark.parametrize(

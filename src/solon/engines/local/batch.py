@@ -29,7 +29,7 @@ Kept = list[tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class DecodingRow:
     """A tokenized prompt: `prefix` is shared with other rows and may be empty, `own` holds at least one token."""
 
     prefix: Tokens
@@ -80,7 +80,7 @@ def _bytes(kept: Kept) -> int:
 class Batch:
     """Rows in flight: the cache, the positions of its columns, and each row's next position."""
 
-    def __init__(self, model: CausalModel, rows: Sequence[Row], limit: int) -> None:
+    def __init__(self, model: CausalModel, rows: Sequence[DecodingRow], limit: int) -> None:
         """Lay out columns for `rows` and up to `limit` further tokens."""
         self.model = model
         self.rows = rows
@@ -184,7 +184,7 @@ Share = Callable[[Sequence[int]], float]
 """The part of the memory that rows of these numbers take together."""
 
 
-def sub_batches(rows: Sequence[Row], size: int, share: Share = lambda numbers: 0.0) -> list[list[int]]:
+def sub_batches(rows: Sequence[DecodingRow], size: int, share: Share = lambda numbers: 0.0) -> list[list[int]]:
     """Row numbers in sub-batches of at most `size`, evenly filled, rows of like length and equal rows side by side.
 
     One whose `share` is above 1 is split further, unless it is a single row.

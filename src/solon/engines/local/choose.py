@@ -19,10 +19,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from solon.engines.local.batch import Batch, Prefixes, Row, Tokens, sub_batches
+from solon.engines.local.batch import Batch, DecodingRow, Prefixes, Tokens, sub_batches
 from solon.engines.local.causal_model import CausalModel
 from solon.engines.local.head import HALVES
-from solon.engines.local.row_budget import Room
+from solon.engines.local.row_budget import RowBudget
 from solon.errors import ModelError
 
 
@@ -67,14 +67,14 @@ def common_length(one: Sequence[object], other: Sequence[object]) -> int:
 
 
 def choose(
-    model: CausalModel, choices: Sequence[Choice], shared: Sequence[int], prefixes: Prefixes, room: Room
+    model: CausalModel, choices: Sequence[Choice], shared: Sequence[int], prefixes: Prefixes, room: RowBudget
 ) -> list[tuple[float, ...]]:
     """Per choice the natural log-probability of each option.
 
     `shared[i]` counts the leading tokens of choice i's context whose keys other rows can use too. Raises ModelError for
     a model whose logits come in half precision all the same.
     """
-    rows: list[Row] = []
+    rows: list[DecodingRow] = []
     counts: list[int] = []
     places: list[tuple[int, int | None]] = []
     for number, (item, cut) in enumerate(zip(choices, shared, strict=True)):
@@ -82,7 +82,7 @@ def choose(
         prefix = min(cut, len(item.context) - 1)
         tails: list[Tokens] = [()] if item.single else [option[:-1] for option in item.options]
         for which, tail in enumerate(tails):
-            rows.append(Row(item.context[:prefix], item.context[prefix:] + tail))
+            rows.append(DecodingRow(item.context[:prefix], item.context[prefix:] + tail))
             counts.append(len(tail) + 1)
             places.append((number, None if item.single else which))
     scores = [[0.0] * len(item.options) for item in choices]

@@ -22,12 +22,12 @@ from solon.engines.local.batch import Prefixes
 from solon.engines.local.causal_model import CausalModel
 from solon.engines.local.choose import choice_of, choose, common_length
 from solon.engines.local.generation import Ending, Order, generate
-from solon.engines.local.row_budget import Room
+from solon.engines.local.row_budget import RowBudget
 from solon.engines.thinking import without_thoughts
 from solon.engines.tokens import PromptTokenizer
 from solon.errors import EngineError, ModelError
 from solon.model_folders.check import check_folder
-from solon.model_folders.load import Kind, load_model, load_tokenizer
+from solon.model_folders.load import ModelHead, load_model, load_tokenizer
 
 
 class LocalEngine:
@@ -65,7 +65,7 @@ class LocalEngine:
         self._token_texts: list[str] | None = None
         self._endings: dict[tuple[tuple[str, ...], frozenset[int]], Ending] = {}
         self._forward = CausalModel(model, self.window)
-        self.room = Room.of(settings, self._forward)
+        self.room = RowBudget.of(settings, self._forward)
         self._weights: object = None
 
     @classmethod
@@ -82,7 +82,7 @@ class LocalEngine:
         check_folder(path)
         tokenizer = load_tokenizer(path)
         dtype = loaded_as(settings.dtype if settings else Dtype.AUTO, device)
-        model = load_model(Kind.LANGUAGE_MODEL, path, dtype=dtype, device=device)
+        model = load_model(ModelHead.LANGUAGE_MODEL, path, dtype=dtype, device=device)
         engine = cls(model, tokenizer, settings, name=f"{path.name}@{folder_hash(path)}")
         engine.place = str(path)
         return engine

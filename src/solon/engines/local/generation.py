@@ -20,9 +20,9 @@ from torch import Tensor
 
 from solon.engines.base import Completion, Finish, Sampling
 from solon.engines.faults import refuse_undefined
-from solon.engines.local.batch import Batch, Prefixes, Row, sub_batches
+from solon.engines.local.batch import Batch, DecodingRow, Prefixes, sub_batches
 from solon.engines.local.causal_model import CausalModel
-from solon.engines.local.row_budget import Room
+from solon.engines.local.row_budget import RowBudget
 from solon.engines.local.sampling import sampler_for, uniforms
 
 KEEP_SHARE = 0.8
@@ -89,13 +89,13 @@ class Ending:
 class Order:
     """One row to be completed: its tokens, its seed, and the most tokens that it may get."""
 
-    row: Row
+    row: DecodingRow
     seed: int
     limit: int
 
 
 def generate(
-    model: CausalModel, orders: Sequence[Order], sampling: Sampling, ending: Ending, prefixes: Prefixes, room: Room
+    model: CausalModel, orders: Sequence[Order], sampling: Sampling, ending: Ending, prefixes: Prefixes, room: RowBudget
 ) -> list[Completion]:
     """One completion per order, in order; no more rows go through the model together than `room` allows.
 
@@ -138,9 +138,9 @@ def _complete(
     return record.completions(ending)
 
 
-def _start(model: CausalModel, rows: Sequence[Row], steps: int, prefixes: Prefixes) -> tuple[Batch, Tensor]:
+def _start(model: CausalModel, rows: Sequence[DecodingRow], steps: int, prefixes: Prefixes) -> tuple[Batch, Tensor]:
     """A prefilled batch and the logits (B, V) of its first tokens; equal rows are prefilled once."""
-    numbers: dict[Row, int] = {}
+    numbers: dict[DecodingRow, int] = {}
     for row in rows:
         numbers.setdefault(row, len(numbers))
     batch = Batch(model, list(numbers), steps)

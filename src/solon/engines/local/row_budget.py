@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 
 from solon.config.recipe import EngineSettings
-from solon.engines.local.batch import Row
+from solon.engines.local.batch import DecodingRow
 from solon.engines.local.causal_model import CausalModel
 from solon.model_folders.system_memory import system_memory
 
@@ -29,7 +29,7 @@ _MOST = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class RowBudget:
     """The bounds on rows in flight; `column` and `position` are what one column and one position's logits take."""
 
     rows: int
@@ -38,13 +38,13 @@ class Room:
     position: int
 
     @classmethod
-    def of(cls, settings: EngineSettings, model: CausalModel) -> Room:
+    def of(cls, settings: EngineSettings, model: CausalModel) -> RowBudget:
         """The bounds that the settings name, or that the memory free now allows."""
-        given = settings.memory
+        given = settings.memory_gib
         size = default_memory(free_memory(model.device)) if given is None else int(min(given, _MOST) * GIB)
-        return cls(settings.batch, max(1, size), model.column_bytes, model.position_bytes)
+        return cls(settings.batch_size, max(1, size), model.column_bytes, model.position_bytes)
 
-    def share(self, rows: Sequence[Row], steps: int, keep: int) -> float:
+    def share(self, rows: Sequence[DecodingRow], steps: int, keep: int) -> float:
         """The part of the memory that these rows take together, each with up to `steps` further tokens.
 
         `keep` positions of each have logits at the same time. Above 1 the rows do not fit.
@@ -58,8 +58,8 @@ class Room:
         if rows >= self.rows:
             return None
         return (
-            f"prompts in one pass get {self.bytes / GIB:.3g} GiB of memory (engine.memory): {max(1, rows)} of them "
-            f"at the whole window of {window:,} tokens, {self.rows} at most (engine.batch)"
+            f"prompts in one pass get {self.bytes / GIB:.3g} GiB of memory (engine.memory_gib): {max(1, rows)} of them "
+            f"at the whole window of {window:,} tokens, {self.rows} at most (engine.batch_size)"
         )
 
 

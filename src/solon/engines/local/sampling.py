@@ -40,7 +40,7 @@ def uniforms(seeds: Sequence[int], steps: int) -> NDArray[np.float64]:
     return ((bits_BS >> np.uint64(12)).astype(np.float64) + 0.5) / 2**52
 
 
-class Sampler(Protocol):
+class TokenSampler(Protocol):
     """Draws one token per row."""
 
     def __call__(self, logits_BV: Tensor, uniform_B: Tensor) -> tuple[Tensor, Tensor]:
@@ -48,7 +48,7 @@ class Sampler(Protocol):
         ...
 
 
-def sampler_for(temperature: float, top_p: float) -> Sampler:
+def sampler_for(temperature: float, top_p: float) -> TokenSampler:
     """The cheapest sampler that draws at `temperature` from the `top_p` nucleus; temperature 0 is greedy."""
     if temperature == 0:
         return greedy

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from solon.evals.benchmarks.multiple_choice import shown
-from solon.evals.benchmarks.question_files import Kind, Question
+from solon.evals.benchmarks.question_files import Question, QuestionKind
 from solon.prompts import letters
 from solon.runs import Row
 from solon.stats.intervals import Share, mean, wilson
@@ -110,7 +110,7 @@ def baselines(questions: Sequence[Question]) -> dict[str, Any]:
         "majority": {**wilson(often, n).facts(), "letter": letters(count)[place]},
         "longer": None,
     }
-    if questions[0].kind is Kind.COMPARISON:
+    if questions[0].kind is QuestionKind.COMPARISON:
         credits = [_credit([float(len(option)) for option in each.options], each.correct) for each in questions]
         found["longer"] = wilson(math.fsum(credits), n).facts()
     return found
@@ -142,7 +142,7 @@ def figures(questions: Sequence[Question], rows: Sequence[Row], samples: int) ->
             "calibration": calibration(first),
             "undecided": first.count(None),
         }
-    if questions[0].kind is Kind.CLASSIFICATION:
+    if questions[0].kind is QuestionKind.CLASSIFICATION:
         found["by_label"] = _by_label(questions, answers)
     return found
 

@@ -30,9 +30,9 @@ from solon.engines import rounding
 from solon.engines.base import Engine
 from solon.errors import InputError, ModelError, RunError
 from solon.evals.benchmarks.accuracy import figures, judged
-from solon.evals.benchmarks.multiple_choice import Form, Manner, ask_choices
+from solon.evals.benchmarks.multiple_choice import Form, QuestionSetup, ask_choices
 from solon.evals.benchmarks.pm_answers import Scores, ask_scores
-from solon.evals.benchmarks.question_files import Kind, Question, QuestionFile
+from solon.evals.benchmarks.question_files import Question, QuestionFile, QuestionKind
 from solon.evals.benchmarks.worked_examples import Worked, worked_for
 from solon.runs import Artefact, Progress, Row, begin_folder, finished_folder
 from solon.runs.files import refuse_odd_entries, sweep, telling_of, write_atomically
@@ -89,7 +89,7 @@ class Task:
 
     file: QuestionFile
     answers_as: AnswersAs
-    manner: Manner
+    manner: QuestionSetup
     worked: Worked
 
     @property
@@ -105,12 +105,12 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class EvaluationPlan:
     """What is asked: files, in which forms, with how many worked examples."""
 
     files: Sequence[QuestionFile]
     forms: Sequence[Form]
-    manner: Manner
+    manner: QuestionSetup
     examples: int
     constitution: Constitution
 
@@ -250,7 +250,7 @@ def _about(task: Task, subject: Subject) -> dict[str, Any]:
 
 
 def _refuse_classification(file: QuestionFile) -> None:
-    if file.kind is Kind.CLASSIFICATION:
+    if file.kind is QuestionKind.CLASSIFICATION:
         raise InputError(
             "these questions classify a conversation, and a preference model can only compare replies",
             place=str(file.path),

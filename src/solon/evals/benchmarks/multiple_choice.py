@@ -16,15 +16,15 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from solon import prompts
-from solon.config.recipe import Drawing, OptionOrder
+from solon.config.recipe import OptionOrder, SamplingParams
 from solon.constitution.constitution import PreferencePrinciple
 from solon.conversation import Conversation, Prompt
 from solon.digest import digest, seed_for, uniform_for
 from solon.engines.base import Engine
-from solon.evals.benchmarks.question_files import Kind, Question
+from solon.evals.benchmarks.question_files import Question, QuestionKind
 from solon.evals.benchmarks.worked_examples import Worked
 from solon.feedback.ask import ask, has_room
-from solon.feedback.comparison_questions import Why
+from solon.feedback.comparison_questions import UndecidedReason
 from solon.feedback.letters import reasoning_in
 from solon.runs import Row
 
@@ -41,14 +41,14 @@ class Form(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Manner:
+class QuestionSetup:
     """How questions are put: the form, the orders of options, and how reasoning is drawn."""
 
     form: Form = Form.LETTER
     order: OptionOrder = OptionOrder.BOTH
     samples: int = 1
     """Chains of thought for each rotation; 1 in the other forms."""
-    drawing: Drawing = field(default_factory=Drawing)
+    drawing: SamplingParams = field(default_factory=SamplingParams)
     seed: int = 0
 
 
@@ -56,7 +56,7 @@ Key = tuple[int, int, int]
 """Question, rotation and sample."""
 
 
-def ask_choices(engine: Engine, questions: Sequence[Question], manner: Manner, worked: Worked) -> list[Row]:
+def ask_choices(engine: Engine, questions: Sequence[Question], manner: QuestionSetup, worked: Worked) -> list[Row]:
     """Per question a row with what the model told, in order.
 
     `log_probs` holds, for each rotation asked and each sample, the log-probability of every letter, or null where it
@@ -73,12 +73,12 @@ def ask_choices(engine: Engine, questions: Sequence[Question], manner: Manner, w
         written = ask(engine, list(asked.values()), seeds, manner.drawing)
         thoughts = {key: reasoning_in(each) for key, each in zip(asked, written, strict=True)}
         asked = {key: prompts.verdict(prompt, thoughts[key]) for key, prompt in asked.items() if thoughts[key]}
-    answers: dict[Key, tuple[float, ...] | Why] = dict.fromkeys(thoughts, Why.UNREASONED)
+    answers: dict[Key, tuple[float, ...] | UndecidedReason] = dict.fromkeys(thoughts, UndecidedReason.UNREASONED)
     answers |= _read_letters(engine, asked, len(questions[0].options) if questions else 0)
     return [_row(question, number, manner, answers, thoughts) for number, question in enumerate(questions)]
 
 
-def rotations(question: Question, manner: Manner) -> tuple[int, ...]:
+def rotations(question: Question, manner: QuestionSetup) -> tuple[int, ...]:
     """By how many places the options are moved on: every number, or one drawn for the question."""
     count = len(question.options)
     if manner.order is OptionOrder.BOTH:
@@ -96,7 +96,7 @@ def prompt_for(question: Question, rotation: int, form: Form, worked: Worked) ->
     options = [question.options[place] for place in shown(rotation, len(question.options))]
     reasoned = form is Form.REASONED
     conversation = question.conversation
-    if question.kind is Kind.COMPARISON:
+    if question.kind is QuestionKind.COMPARISON:
         principle = PreferencePrinciple("evaluation", question.instruction)
         first, second = options
         if reasoned:
@@ -114,31 +114,35 @@ def conversations_of(question: Question) -> tuple[Conversation, ...]:
     return tuple(question.conversation.with_reply(option) for option in question.options)
 
 
-def _read_letters(engine: Engine, asked: Mapping[Key, Prompt], count: int) -> dict[Key, tuple[float, ...] | Why]:
+def _read_letters(
+    engine: Engine, asked: Mapping[Key, Prompt], count: int
+) -> dict[Key, tuple[float, ...] | UndecidedReason]:
     fitting = {key: prompt for key, prompt in asked.items() if has_room(engine, prompt, 1)}
-    answers: dict[Key, tuple[float, ...] | Why] = dict.fromkeys(asked, Why.NO_ROOM)
+    answers: dict[Key, tuple[float, ...] | UndecidedReason] = dict.fromkeys(asked, UndecidedReason.NO_ROOM)
     if fitting:
         told = engine.choose(list(fitting.values()), prompts.letters(count))
         for key, values in zip(fitting, told, strict=True):
-            answers[key] = tuple(values) if all(map(math.isfinite, values)) else Why.NOT_TOLD
+            answers[key] = tuple(values) if all(map(math.isfinite, values)) else UndecidedReason.NOT_TOLD
     return answers
 
 
 def _row(
     question: Question,
     number: int,
-    manner: Manner,
-    answers: Mapping[Key, tuple[float, ...] | Why],
+    manner: QuestionSetup,
+    answers: Mapping[Key, tuple[float, ...] | UndecidedReason],
     thoughts: Mapping[Key, str],
 ) -> Row:
     turned = rotations(question, manner)
     given = [[answers[number, rotation, sample] for sample in range(manner.samples)] for rotation in turned]
-    whys = [value.value for samples in given for value in samples if isinstance(value, Why)]
+    whys = [value.value for samples in given for value in samples if isinstance(value, UndecidedReason)]
     return {
         "line": question.line,
         "correct": question.correct,
         "rotations": list(turned),
-        "log_probs": [[None if isinstance(value, Why) else list(value) for value in samples] for samples in given],
+        "log_probs": [
+            [None if isinstance(value, UndecidedReason) else list(value) for value in samples] for samples in given
+        ],
         "reasoning": [[thoughts[number, rotation, sample] for sample in range(manner.samples)] for rotation in turned]
         if thoughts
         else None,

@@ -6,9 +6,9 @@ talked round. The critic reads replies with one plain fault each and then revise
 it. The questions are built in, or come from a world whose rules tell the truth.
 """
 
-from solon.evals.judge_check.as_judge import Manner, prompts_of
-from solon.evals.judge_check.critic import CriticFitness, assess_critic, critic_fitness
-from solon.evals.judge_check.judge import JudgeFitness, assess_judge, judge_fitness, verdict
+from solon.evals.judge_check.as_judge import JudgeSetup, prompts_of
+from solon.evals.judge_check.critic import CriticCheck, check_critic, read_critic_check
+from solon.evals.judge_check.judge import JudgeCheck, check_judge, read_judge_check, verdict
 from solon.evals.judge_check.known_answers import (
     Fault,
     Injection,
@@ -24,24 +24,24 @@ from solon.evals.judge_check.known_answers import (
 )
 
 __all__ = [
-    "CriticFitness",
+    "CriticCheck",
     "Fault",
     "Injection",
-    "JudgeFitness",
+    "JudgeCheck",
     "JudgeQuestions",
-    "Manner",
+    "JudgeSetup",
     "Pair",
     "PlainComparison",
-    "assess_critic",
-    "assess_judge",
+    "check_critic",
+    "check_judge",
     "content_free_pairs",
-    "critic_fitness",
     "evenly",
     "injections",
-    "judge_fitness",
     "plain_comparisons",
     "plain_faults",
     "plain_questions",
     "prompts_of",
+    "read_critic_check",
+    "read_judge_check",
     "verdict",
 ]

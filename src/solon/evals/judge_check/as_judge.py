@@ -1,8 +1,8 @@
 """Asking a judge as the feedback stage asks it: the same words, worked examples, orders, reasoning and letters.
 
 This is the one place where the measures of a judge meet `solon.stages.s06_ai_feedback`. The arrangement of worked
-examples and the seed of the reasoning hang on conversation and principle, never on the replies, so that a pair and the same pair
-with words put into a reply differ in those words alone.
+examples and the seed of the reasoning hang on conversation and principle, never on the replies, so that a pair and
+the same pair with words put into a reply differ in those words alone.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from solon.engines.base import Engine
 from solon.evals.judge_check.known_answers import JudgeQuestions, Pair
 from solon.evals.label_accuracy import JudgedPair
 from solon.feedback.averaging import sigmoid
-from solon.feedback.comparison_questions import Order, Why, few_shot_variants, worked_reasoning
+from solon.feedback.comparison_questions import ShownOrder, UndecidedReason, few_shot_variants, worked_reasoning
 from solon.feedback.letters import ask_letters, think
 
 CHUNK = 128
 """Questions that are asked at once, and are then in the store of answers."""
-Answer = Mapping[Order, float | Why]
+Answer = Mapping[ShownOrder, float | UndecidedReason]
 """Per order that was asked the log-odds that reply A is better, or why there are none."""
 
 
 @dataclass(frozen=True, slots=True)
-class Manner:
+class JudgeSetup:
     """How a judge is asked: the settings of a recipe, the constitution whose worked examples are shown, and a seed."""
 
     settings: FeedbackSettings
@@ -38,11 +38,11 @@ class Manner:
     seed: int
 
     @property
-    def orders(self) -> tuple[Order, ...]:
+    def orders(self) -> tuple[ShownOrder, ...]:
         """The orders in which a pair is shown. Where the stage would draw one, A stands first."""
-        return (Order.AB, Order.BA) if self.settings.order is OptionOrder.BOTH else (Order.AB,)
+        return (ShownOrder.AB, ShownOrder.BA) if self.settings.order is OptionOrder.BOTH else (ShownOrder.AB,)
 
-    def prompts(self, pairs: Mapping[int, Pair], orders: Sequence[Order]) -> dict[tuple[int, Order], Prompt]:
+    def prompts(self, pairs: Mapping[int, Pair], orders: Sequence[ShownOrder]) -> dict[tuple[int, ShownOrder], Prompt]:
         """The first question about each pair in each order: for its letter, or for the reasoning before it.
 
         Pairs with the same worked examples stand together, so that an engine reads those once. Raises RecipeError when
@@ -51,10 +51,10 @@ class Manner:
         variants = few_shot_variants(self.settings, self.constitution, self.seed)
         reasoned = worked_reasoning(self.settings, self.constitution, self.seed)
         variant = {number: self._variant(pair, len(variants)) for number, pair in pairs.items()}
-        found: dict[tuple[int, Order], Prompt] = {}
+        found: dict[tuple[int, ShownOrder], Prompt] = {}
         for number, pair in sorted(pairs.items(), key=lambda item: variant[item[0]]):
             for order in orders:
-                replies = (pair.a, pair.b) if order is Order.AB else (pair.b, pair.a)
+                replies = (pair.a, pair.b) if order is ShownOrder.AB else (pair.b, pair.a)
                 shown = (pair.conversation, pair.principle, *replies)
                 if reasoned is not None:
                     found[number, order] = prompts.reasoning(*shown, reasoned)
@@ -62,7 +62,7 @@ class Manner:
                     found[number, order] = prompts.comparison(*shown, variants[variant[number]])
         return found
 
-    def reasoning_seed(self, pair: Pair, order: Order) -> int:
+    def reasoning_seed(self, pair: Pair, order: ShownOrder) -> int:
         """What the reasoning about a pair is drawn from."""
         return seed_for(self.seed, "fitness", pair.conversation.row_id, pair.principle.id, order)
 
@@ -71,37 +71,39 @@ class Manner:
 
 
 @dataclass(frozen=True, slots=True)
-class Judge:
+class CheckedJudge:
     """A model that is asked in a manner."""
 
     engine: Engine
-    manner: Manner
+    manner: JudgeSetup
 
-    def compare(self, pairs: Sequence[Pair], orders: Sequence[Order] | None = None) -> list[Answer]:
-        """An answer for each pair, in `orders` when they are given; raises RecipeError as `Manner.prompts` does."""
+    def compare(self, pairs: Sequence[Pair], orders: Sequence[ShownOrder] | None = None) -> list[Answer]:
+        """An answer for each pair, in `orders` when they are given; raises RecipeError as `JudgeSetup.prompts` does."""
         wanted = self.manner.orders if orders is None else tuple(orders)
         asked = self.manner.prompts(dict(enumerate(pairs)), wanted)
         keys = list(asked)
-        answers: dict[tuple[int, Order], float | Why] = {}
+        answers: dict[tuple[int, ShownOrder], float | UndecidedReason] = {}
         for start in range(0, len(keys), CHUNK):
             answers |= self._ask(pairs, {key: asked[key] for key in keys[start : start + CHUNK]})
         return [{order: answers[number, order] for order in wanted} for number in range(len(pairs))]
 
     def _ask(
-        self, pairs: Sequence[Pair], asked: Mapping[tuple[int, Order], Prompt]
-    ) -> dict[tuple[int, Order], float | Why]:
+        self, pairs: Sequence[Pair], asked: Mapping[tuple[int, ShownOrder], Prompt]
+    ) -> dict[tuple[int, ShownOrder], float | UndecidedReason]:
         if self.manner.settings.form is FeedbackForm.LETTER:
             return ask_letters(self.engine, asked)
         seeds = {(number, order): self.manner.reasoning_seed(pairs[number], order) for number, order in asked}
         thoughts = think(self.engine, asked, seeds, self.manner.settings.reasoning)
         verdicts = {key: prompts.verdict(prompt, thoughts[key].text) for key, prompt in asked.items()}
-        return ask_letters(self.engine, verdicts) | {key: Why.UNREASONED for key in thoughts if not thoughts[key].text}
+        return ask_letters(self.engine, verdicts) | {
+            key: UndecidedReason.UNREASONED for key in thoughts if not thoughts[key].text
+        }
 
 
-def prompts_of(manner: Manner, questions: JudgeQuestions) -> frozenset[Prompt]:
+def prompts_of(manner: JudgeSetup, questions: JudgeQuestions) -> frozenset[Prompt]:
     """Every first question that `questions` puts to a judge, to tell which are new under another constitution."""
     shown = manner.prompts(dict(enumerate(questions.pairs)), manner.orders)
-    blanks = manner.prompts(dict(enumerate(questions.blanks)), (Order.AB,))
+    blanks = manner.prompts(dict(enumerate(questions.blanks)), (ShownOrder.AB,))
     return frozenset((*shown.values(), *blanks.values()))
 
 
@@ -110,7 +112,7 @@ def judged_pair(answer: Answer, better_is_a: bool, principle_id: str) -> JudgedP
     told = {order: value for order, value in answer.items() if isinstance(value, float)}
     whole = bool(told) and len(told) == len(answer)
     p_a = sigmoid(math.fsum(told.values()) / len(told)) if whole else None
-    return JudgedPair(p_a, told.get(Order.AB), told.get(Order.BA), better_is_a, principle_id)
+    return JudgedPair(p_a, told.get(ShownOrder.AB), told.get(ShownOrder.BA), better_is_a, principle_id)
 
 
 def is_right(pair: JudgedPair) -> bool:

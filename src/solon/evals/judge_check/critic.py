@@ -22,12 +22,12 @@ from solon.feedback.ask import ask
 from solon.runs.outcome import Outcome
 from solon.stats.intervals import Share, share
 
-AssessCritic = Callable[[Engine, Engine], Mapping[str, Any]]
-"""Measures how fit critic and reviser are for what this stage asks; kept in its facts under `fitness`."""
+CheckCritic = Callable[[Engine, Engine], Mapping[str, Any]]
+"""Measures critic and reviser on replies with known faults; the stage keeps the result in its facts."""
 
 
 @dataclass(frozen=True, slots=True)
-class CriticFitness:
+class CriticCheck:
     """How often a critique names a plain fault, and what else becomes of critiques and revisions."""
 
     named: Share
@@ -56,26 +56,26 @@ class CriticFitness:
         }
 
 
-def assess_critic(
+def check_critic(
     settings: RevisionSettings, constitution: Constitution, seed: int, faults: Sequence[Fault] | None = None
-) -> AssessCritic:
+) -> CheckCritic:
     """What the revision stage calls to have its critic and reviser measured; no figures in the direct mode."""
 
     def assess(critic: Engine, reviser: Engine) -> Mapping[str, Any]:
-        found = critic_fitness(critic, settings, constitution, seed, faults, reviser)
+        found = read_critic_check(critic, settings, constitution, seed, faults, reviser)
         return found.facts() if found else {}
 
     return assess
 
 
-def critic_fitness(
+def read_critic_check(
     engine: Engine,
     settings: RevisionSettings,
     constitution: Constitution,
     seed: int,
     faults: Sequence[Fault] | None = None,
     reviser: Engine | None = None,
-) -> CriticFitness | None:
+) -> CriticCheck | None:
     """Criticise and revise every faulty reply as the revision stage would; None in the direct mode, without critiques.
 
     `engine` criticises, and revises too when there is no `reviser`. A critique counts as naming its fault only when it
@@ -86,7 +86,7 @@ def critic_fitness(
     faults = plain_faults() if faults is None else faults
     examples = worked_critiques(settings, constitution)
     chosen = revision_principles(settings, constitution)
-    principles = [fault.principle or draw(chosen, seed, fault.conversation.row_id, "fitness") for fault in faults]
+    principles = [fault.principle or draw(chosen, seed, fault.conversation.row_id, "judge_check") for fault in faults]
     seeds = [seed_for(seed, "fitness", fault.conversation.row_id) for fault in faults]
     pairs = list(zip(faults, principles, strict=True))
     questions = [prompts.critique(fault.conversation, fault.reply, principle, examples) for fault, principle in pairs]
@@ -115,12 +115,12 @@ def critic_fitness(
 
 def _critic(
     faults: Sequence[Fault], critiques: Sequence[Checked], revisions: Sequence[tuple[str, Checked]]
-) -> CriticFitness:
+) -> CriticCheck:
     named = [_names(fault, critique) for fault, critique in zip(faults, critiques, strict=True)]
     others = [
         _names(fault, critique) for i, fault in enumerate(faults) for j, critique in enumerate(critiques) if i != j
     ]
-    return CriticFitness(
+    return CriticCheck(
         named=_known(share(named)),
         chance=sum(others) / len(others) if others else 0.0,
         by_kind={
@@ -143,5 +143,5 @@ def _human(fault: Fault) -> str:
 
 def _known(found: Share | None) -> Share:
     if found is None:
-        raise ValueError("no fitness without questions")
+        raise ValueError("a check needs at least one question")
     return found

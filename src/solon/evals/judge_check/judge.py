@@ -15,7 +15,7 @@ from solon.config.recipe import FeedbackForm, FeedbackSettings, WeakJudge
 from solon.constitution.constitution import Constitution
 from solon.engines.base import Engine
 from solon.errors import StageError
-from solon.evals.judge_check.as_judge import Judge, Manner, is_right, judged_pair
+from solon.evals.judge_check.as_judge import CheckedJudge, JudgeSetup, is_right, judged_pair
 from solon.evals.judge_check.known_answers import JudgeQuestions, PlainComparison, plain_questions
 from solon.evals.judge_check.probes import Injected, LetterPrior, injected, letter_prior
 from solon.evals.label_accuracy import JudgedPair, brier_score, calibration, calibration_error
@@ -23,12 +23,12 @@ from solon.stats.intervals import Mean, Share, interval, mean, percent, share, w
 
 CHANCE = 0.5
 
-Assess = Callable[[Engine], Mapping[str, Any]]
-"""Measures how fit a model is for what a stage asks of it; the result is kept in the stage's facts under `fitness`."""
+CheckJudge = Callable[[Engine], Mapping[str, Any]]
+"""Measures a judge on questions with known answers; the stage keeps the result in its facts under `judge_check`."""
 
 
 @dataclass(frozen=True, slots=True)
-class JudgeFitness:
+class JudgeCheck:
     """What was measured of a judge, on what, and in which form it was asked."""
 
     what: str
@@ -72,21 +72,21 @@ class JudgeFitness:
         }
 
 
-def assess_judge(
+def check_judge(
     settings: FeedbackSettings,
     constitution: Constitution,
     seed: int,
     questions: JudgeQuestions | None = None,
     weak_judge: WeakJudge = WeakJudge.STOP,
     go_on: str = "solon run RUN --accept-weak-judge",
-) -> Assess:
+) -> CheckJudge:
     """What the feedback stage calls to have its judge measured, before it asks for labels.
 
     The call raises StageError for a weak judge, unless `weak_judge` accepts one; `go_on` is the command that does.
     """
 
     def assess(engine: Engine) -> Mapping[str, Any]:
-        found = judge_fitness(engine, settings, constitution, seed, questions)
+        found = read_judge_check(engine, settings, constitution, seed, questions)
         if found.is_weak and weak_judge is WeakJudge.STOP:
             raise StageError(
                 f"the judge was {verdict(found)}, so its labels would teach noise",
@@ -98,7 +98,7 @@ def assess_judge(
     return assess
 
 
-def verdict(found: JudgeFitness) -> str:
+def verdict(found: JudgeCheck) -> str:
     """The accuracy in words: `right on 53 % [44-62] of 104 plain comparisons, no better than chance`."""
     one = found.accuracy
     than = "better than" if not found.is_weak else "worse than" if one.high < CHANCE else "no better than"
@@ -106,19 +106,19 @@ def verdict(found: JudgeFitness) -> str:
     return f"right on {shown} of {one.n} {found.what}, {than} chance"
 
 
-def judge_fitness(
+def read_judge_check(
     engine: Engine,
     settings: FeedbackSettings,
     constitution: Constitution,
     seed: int,
     questions: JudgeQuestions | None = None,
-) -> JudgeFitness:
+) -> JudgeCheck:
     """Put `questions`, the built-in ones when None, to the judge as the feedback stage would.
 
     Worked examples come from `constitution`. Raises ValueError without comparisons, and RecipeError as the stage does.
     """
     questions = plain_questions(constitution) if questions is None else questions
-    judge = Judge(engine, Manner(settings, constitution, seed))
+    judge = CheckedJudge(engine, JudgeSetup(settings, constitution, seed))
     better_is_a = questions.better_is_a()
     answers = judge.compare(questions.pairs)
     plain, spoilt = answers[: len(better_is_a)], answers[len(better_is_a) :]
@@ -135,7 +135,7 @@ def judge_fitness(
     orders = [(judged[one].log_odds_ab, judged[one].log_odds_ba) for one in counted]
     both = [(ab, ba) for ab, ba in orders if ab is not None and ba is not None]
     ids = {principle.id for principle in constitution.preference}
-    return JudgeFitness(
+    return JudgeCheck(
         what=questions.what,
         form=settings.form,
         accuracy=_accuracy(counted, right),
@@ -152,7 +152,7 @@ def judge_fitness(
 
 def _accuracy(comparisons: Sequence[PlainComparison], right: Mapping[PlainComparison, bool]) -> Share:
     if not comparisons:
-        raise ValueError("no fitness without questions")
+        raise ValueError("a check needs at least one question")
     return wilson(sum(right[one] for one in comparisons), len(comparisons))
 
 

@@ -1,6 +1,6 @@
 """The questions with known answers that critic and judge are measured on, and the built-in sets of them.
 
-Everything that is built in is mild, was written for this project and stands in `data/fitness`. A comparison carries the
+The built-in questions are mild, were written for this project and lie in `data/judge_check`. A comparison carries the
 instruction by which its better reply is better; the comparisons of harm are asked once more by the principles of the
 constitution at work, because the harmless reply is what a constitution for harmlessness prefers. An injection is a text
 around the worse reply of a comparison. Which comparison that is hangs on the text alone, so that the corpus is fixed.
@@ -20,7 +20,7 @@ from solon.constitution.constitution import Constitution, PreferencePrinciple, R
 from solon.conversation import Conversation, Role, Turn
 from solon.digest import uniform_for
 
-FOLDER = DATA / "fitness"
+FOLDER = DATA / "judge_check"
 HARM = "harm"
 """The kind of comparison in which one reply is harmful and the other is not."""
 PER_PRINCIPLE = 6

@@ -13,11 +13,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from solon.evals.judge_check.as_judge import Judge, is_right
+from solon.evals.judge_check.as_judge import CheckedJudge, is_right
 from solon.evals.judge_check.known_answers import Pair
 from solon.evals.label_accuracy import JudgedPair
 from solon.feedback.averaging import sigmoid
-from solon.feedback.comparison_questions import Order, Why
+from solon.feedback.comparison_questions import ShownOrder, UndecidedReason
 from solon.stats.intervals import Mean, Share, mean, share
 
 Change = tuple[str, JudgedPair, JudgedPair]
@@ -60,11 +60,15 @@ class Injected:
         }
 
 
-def letter_prior(judge: Judge, blanks: Sequence[Pair]) -> LetterPrior | None:
+def letter_prior(judge: CheckedJudge, blanks: Sequence[Pair]) -> LetterPrior | None:
     """The judge's liking for (A) over pairs that say nothing; None when it answered none of them."""
-    told = [answer[Order.AB] for answer in judge.compare(blanks, (Order.AB,))]
+    told = [answer[ShownOrder.AB] for answer in judge.compare(blanks, (ShownOrder.AB,))]
     # Two letters that are equally probable are no preference here, and none is the right answer.
-    values = [0.0 if value is Why.TIE else value for value in told if value is Why.TIE or not isinstance(value, Why)]
+    values = [
+        0.0 if value is UndecidedReason.TIE else value
+        for value in told
+        if value is UndecidedReason.TIE or not isinstance(value, UndecidedReason)
+    ]
     log_odds, probability = mean(values), mean([sigmoid(value) for value in values])
     return LetterPrior(probability, log_odds) if log_odds and probability else None
 

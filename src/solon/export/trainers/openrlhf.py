@@ -63,7 +63,7 @@ def _models_and_data(plan: Plan) -> list[Setting]:
         Setting("data.input_key", "input"),
         Setting("data.label_key", "label"),
         Setting("data.apply_chat_template", True, "The policy's tokenizer carries the template that it learned with."),
-        Setting("data.max_len", min(plan.window, plan.longest_prompt + plan.rl.drawing.max_tokens + 1)),
+        Setting("data.max_len", min(plan.window, plan.longest_prompt + plan.rl.sampling.max_tokens + 1)),
     ]
 
 
@@ -73,9 +73,11 @@ def _rollout(plan: Plan) -> list[Setting]:
     return [
         Setting("rollout.batch_size", shape.prompts, "Prompts of one step."),
         Setting("rollout.n_samples_per_prompt", shape.samples),
-        Setting("rollout.max_new_tokens", rl.drawing.max_tokens, "Of prompts that leave less room none was handed on."),
-        Setting("rollout.temperature", rl.drawing.temperature),
-        Setting("rollout.top_p", rl.drawing.top_p),
+        Setting(
+            "rollout.max_new_tokens", rl.sampling.max_tokens, "Of prompts that leave less room none was handed on."
+        ),
+        Setting("rollout.temperature", rl.sampling.temperature),
+        Setting("rollout.top_p", rl.sampling.top_p),
         Setting("train.num_episodes", 1, f"The file holds the prompts of {plan.steps} steps."),
         Setting("reward.clip_range", (-limit, limit), "reward.py has clipped already, where rl.clip_score says so."),
     ]
@@ -85,28 +87,28 @@ def _learning(plan: Plan) -> list[Setting]:
     rl, shape = plan.rl, plan.shape
     found = [
         *_advantages(plan),
-        Setting("algo.kl.init_coef", rl.kl, "In the reward, for each token, as in Solon."),
+        Setting("algo.kl.init_coef", rl.kl_coef, "In the reward, for each token, as in Solon."),
         Setting("algo.kl.estimator", "k1"),
         Setting("train.batch_size", shape.update, "Replies of one update, on all GPUs together."),
         Setting("train.max_epochs", rl.epochs, "Passes over each rollout; Solon's early end at a large KL is missing."),
         Setting("actor.eps_clip", rl.clip_ratio),
-        Setting("actor.loss_agg_mode", _AGGREGATION[rl.aggregation]),
+        Setting("actor.loss_agg_mode", _AGGREGATION[rl.loss_aggregation]),
         Setting("train.seed", plan.seed),
     ]
     if rl.dual_clip is not None:
         found.append(Setting("actor.dual_clip", rl.dual_clip))
     found += _optimiser("actor", rl.learning_rate, plan)
     if not plan.leaves_one_out:
-        warm = f"Steps count from 0 and the policy rests up to this one: {rl.value_warmup} steps for the critic alone."
+        warm = f"Steps count from 0 and the policy rests up to this one: {rl.value_warmup_steps} steps for the critic."
         found += [
             Setting("critic.value_clip", rl.clip_value or UNCLIPPED),
-            Setting("critic.freezing_steps", rl.value_warmup - 1, warm),
+            Setting("critic.freezing_steps", rl.value_warmup_steps - 1, warm),
             *_optimiser("critic", rl.value_learning_rate, plan),
         ]
-    if rl.adapter is not None:
+    if rl.lora is not None:
         found += [
-            Setting("ds.lora.rank", rl.adapter.rank, "One setting for policy and value function."),
-            Setting("ds.lora.alpha", round(rl.adapter.alpha), "Whole numbers only."),
+            Setting("ds.lora.rank", rl.lora.rank, "One setting for policy and value function."),
+            Setting("ds.lora.alpha", round(rl.lora.alpha), "Whole numbers only."),
         ]
     return found
 
@@ -121,26 +123,26 @@ def _advantages(plan: Plan) -> list[Setting]:
         return [Setting("algo.advantage.estimator", "rloo", why)]
     return [
         Setting("algo.advantage.estimator", "gae"),
-        Setting("algo.advantage.gamma", rl.discount),
-        Setting("algo.advantage.lambd", rl.trace),
+        Setting("algo.advantage.gamma", rl.gamma),
+        Setting("algo.advantage.lambd", rl.gae_lambda),
     ]
 
 
 def _optimiser(role: str, rate: float, plan: Plan) -> list[Setting]:
     rl = plan.rl
     schedule = [Setting(f"{role}.lr_scheduler", "constant")]
-    if rl.warmup:
-        why = f"Of all updates: {rl.warmup} steps, by updates rather than by steps, and from 0."
+    if rl.warmup_steps:
+        why = f"Of all updates: {rl.warmup_steps} steps, by updates rather than by steps, and from 0."
         schedule = [
             Setting(f"{role}.lr_scheduler", "constant_with_warmup"),
-            Setting(f"{role}.lr_warmup_ratio", min(1.0, rl.warmup / plan.steps), why),
+            Setting(f"{role}.lr_warmup_ratio", min(1.0, rl.warmup_steps / plan.steps), why),
         ]
     return [
         Setting(f"{role}.adam.lr", rate),
         Setting(f"{role}.adam.eps", ADAM_EPSILON),
         Setting(f"{role}.adam.betas", ADAM_BETAS),
         *schedule,
-        Setting(f"{role}.max_norm", rl.clip_gradient),
+        Setting(f"{role}.max_norm", rl.max_grad_norm),
     ]
 
 
@@ -149,8 +151,12 @@ def left(plan: Plan) -> list[Left]:
     rl = plan.rl
     found = left_of_values(plan)
     if rl.kl_control is KlControl.ADAPTIVE:
-        told = f"{rl.kl_control.value}, target {rl.kl_target:g} nats per reply, horizon {rl.kl_horizon}"
-        instead = f"the coefficient stays at {rl.kl:g}; OpenRLHF's own source says that its adaptive one does not work"
+        told = (
+            f"{rl.kl_control.value}, target {rl.adaptive_kl_target:g} nats per reply, horizon {rl.adaptive_kl_horizon}"
+        )
+        instead = (
+            f"the coefficient stays at {rl.kl_coef:g}; OpenRLHF's own source says that its adaptive one does not work"
+        )
         found.append(Left("rl.kl_control", told, instead))
     return found
 

@@ -113,7 +113,7 @@ def export_handoff(
     golden = len(read_golden(preference.model))
     recipe, rl = run.recipe, run.recipe.rl
     policy, scorer = _policy(sl_cai, recipe.engine), _opened(preference.model, recipe.engine)
-    selection = select(prompts, policy.reader, scorer.reader, rl.drawing.max_tokens)
+    selection = select(prompts, policy.reader, scorer.reader, rl.sampling.max_tokens)
     shape = step_shape(rl, trainer.least_samples)
     training = schedule(selection, rl.red_team_share, shape.prompts, steps or rl.steps, recipe.seed)
     if not training:
@@ -121,7 +121,7 @@ def export_handoff(
         raise RunError(
             f"no training prompt can be handed on: {why or 'there is none'}",
             place=str(run.path),
-            remedy="Give replies less room with --set rl.drawing.max_tokens=N in a new run",
+            remedy="Give replies less room with --set rl.sampling.max_tokens=N in a new run",
         )
     plan = Plan(
         rl=rl,
@@ -159,7 +159,7 @@ def export_handoff(
 def _refuse_drawing(run: RunDirectory) -> None:
     """Stage 08's own check, with what helps for a run that exists."""
     try:
-        check_drawing(run.recipe.rl.drawing)
+        check_drawing(run.recipe.rl.sampling)
     except RecipeError as error:
         remedy = f"In a new run: solon run NEW --reuse {run.path} --set {error.place}=1 --until preference-model"
         raise RecipeError(error.cause, place=error.place, remedy=remedy) from None
@@ -218,9 +218,9 @@ def _reward_settings(plan: Plan, policy: _Model, scorer: _Model, trainer: Traine
         "url": url,
         "device": trainer.device,
         "centre": float(getattr(scorer.config, CENTRE, 0.0)),
-        "unfinished_penalty": plan.rl.unfinished_penalty,
+        "unfinished_penalty": plan.rl.missing_eos_penalty,
         "limit": plan.rl.clip_score,
-        "max_tokens": plan.rl.drawing.max_tokens,
+        "max_tokens": plan.rl.sampling.max_tokens,
         "window": scorer.encoding.window,
         "marks": special_texts(scorer.tokenizer),
         "stops": list(rendering.stops()),

@@ -115,12 +115,14 @@ def left_by_all(plan: Plan) -> list[Left]:
     """Settings in force that none of the trainers can be told."""
     rl = plan.rl
     if rl.algorithm is Algorithm.DPO:
-        instead = "the folder is for learning from rollouts; what `rl.direct` says is not used"
+        instead = "the folder is for learning from rollouts; what `rl.dpo` says is not used"
         found = [Left("rl.algorithm", rl.algorithm.value, instead)]
     else:
         found = []
-    if rl.kl_stop is not None:
-        found.append(Left("rl.kl_stop", rl.kl_stop, "every pass over a rollout is made, however far the policy moved"))
+    if rl.target_kl is not None:
+        found.append(
+            Left("rl.target_kl", rl.target_kl, "every pass over a rollout is made, however far the policy moved")
+        )
     rules = {name: value for name, value in rl.stop.model_dump().items() if value is not None and name != "patience"}
     if rules:
         told = ", ".join(f"{name} {value:g}" for name, value in rules.items())
@@ -137,9 +139,15 @@ def left_by_all(plan: Plan) -> list[Left]:
 def left_of_values(plan: Plan) -> list[Left]:
     """What a trainer cannot be told that has one lambda for advantages and returns."""
     rl = plan.rl
-    if plan.leaves_one_out or rl.trace_value in (None, rl.trace):
+    if plan.leaves_one_out or rl.gae_lambda_value in (None, rl.gae_lambda):
         return []
-    return [Left("rl.trace_value", rl.trace_value, f"returns are made with rl.trace, {rl.trace:g}, as advantages are")]
+    return [
+        Left(
+            "rl.gae_lambda_value",
+            rl.gae_lambda_value,
+            f"returns are made with rl.gae_lambda, {rl.gae_lambda:g}, as advantages are",
+        )
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from typing import Any
 from solon.conversation import Conversation
 from solon.rl.rollout import PromptDraws
 from solon.runs import Artefact
-from solon.runs.rows import HELD_OUT_KINDS, TRAINING_KINDS, Kind, fit, prompt_in
+from solon.runs.rows import HELD_OUT_KINDS, TRAINING_KINDS, PromptKind, fit, prompt_in
 from solon.training.encoding import Encoding, Tokens
 
 Message = Mapping[str, str]
@@ -26,7 +26,7 @@ class HandoffPrompt:
     """A prompt as a trainer gets it: messages that end on a user turn, and what its policy is to read."""
 
     row_id: str
-    kind: Kind
+    kind: PromptKind
     messages: Sequence[Message]
     text: str
     tokens: Tokens
@@ -39,7 +39,7 @@ class Selection:
     prompts: Sequence[HandoffPrompt]
     left_out: Mapping[str, int]
 
-    def of(self, kind: Kind) -> list[HandoffPrompt]:
+    def of(self, kind: PromptKind) -> list[HandoffPrompt]:
         """The prompts of a kind."""
         return [prompt for prompt in self.prompts if prompt.kind is kind]
 
@@ -91,7 +91,7 @@ def select(prompts: Artefact, policy: Reader, preference: Reader, max_tokens: in
     ]
     room = min(policy.encoding.window, preference.encoding.window) - max_tokens - 1  # the scorer reads an end token
     kept = [
-        HandoffPrompt(row["row_id"], Kind(row["kind"]), each, text, tokens)
+        HandoffPrompt(row["row_id"], PromptKind(row["kind"]), each, text, tokens)
         for row, each, text, tokens, alike in zip(rows, messages, texts, read, same, strict=True)
         if alike and len(tokens) <= room
     ]

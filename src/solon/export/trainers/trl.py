@@ -32,7 +32,9 @@ def settings(plan: Plan) -> list[Setting]:
     whitened = "As published, and as in Solon." if plan.leaves_one_out else "As Solon whitens those of PPO."
     rises = [
         Setting("lr_scheduler_type", "constant_with_warmup"),
-        Setting("warmup_steps", rl.warmup * plan.updates_a_step, f"Updates: those of {rl.warmup} steps; from 0."),
+        Setting(
+            "warmup_steps", rl.warmup_steps * plan.updates_a_step, f"Updates: those of {rl.warmup_steps} steps; from 0."
+        ),
     ]
     return [
         Setting("max_steps", plan.steps * plan.updates_a_step, f"Updates: those of {plan.steps} steps."),
@@ -40,20 +42,20 @@ def settings(plan: Plan) -> list[Setting]:
         Setting("generation_batch_size", shape.replies, "Replies of one step, on all GPUs together."),
         Setting("num_generations", shape.samples, "RLOO needs two replies to a prompt at least."),
         Setting("num_iterations", rl.epochs, "Passes over each step's replies."),
-        Setting("beta", rl.kl, "In the reward, summed over the reply; log p - log q, as in Solon."),
+        Setting("beta", rl.kl_coef, "In the reward, summed over the reply; log p - log q, as in Solon."),
         Setting("epsilon", rl.clip_ratio, "Clips the ratio of the whole reply, not of each token: it binds sooner."),
         Setting("normalize_advantages", not plan.leaves_one_out, whitened),
         Setting("learning_rate", rl.learning_rate),
-        *(rises if rl.warmup else [Setting("lr_scheduler_type", "constant")]),
+        *(rises if rl.warmup_steps else [Setting("lr_scheduler_type", "constant")]),
         Setting("adam_beta1", ADAM_BETAS[0]),
         Setting("adam_beta2", ADAM_BETAS[1]),
         Setting("adam_epsilon", ADAM_EPSILON),
         Setting("weight_decay", 0.0),
-        Setting("max_grad_norm", rl.clip_gradient),
+        Setting("max_grad_norm", rl.max_grad_norm),
         Setting("disable_dropout", True),
-        Setting("temperature", rl.drawing.temperature),
-        Setting("top_p", rl.drawing.top_p),
-        Setting("max_completion_length", rl.drawing.max_tokens),
+        Setting("temperature", rl.sampling.temperature),
+        Setting("top_p", rl.sampling.top_p),
+        Setting("max_completion_length", rl.sampling.max_tokens),
         Setting("mask_truncated_completions", False, "A reply cut at its limit pays its penalty in reward.py."),
         Setting("save_steps", rl.checkpoint_every * plan.updates_a_step),
         Setting("logging_steps", 1),
@@ -67,25 +69,27 @@ def left(plan: Plan) -> list[Left]:
     rl = plan.rl
     found = []
     if rl.algorithm is Algorithm.PPO:
-        told = f"rate {rl.value_learning_rate:g}, {rl.value_warmup} steps ahead, lambda {rl.trace:g}"
-        if rl.trace_value is not None:
-            told += f" ({rl.trace_value:g} for its returns)"
-        if rl.discount != 1:
-            told += f", discount {rl.discount:g}"
+        told = f"rate {rl.value_learning_rate:g}, {rl.value_warmup_steps} steps ahead, lambda {rl.gae_lambda:g}"
+        if rl.gae_lambda_value is not None:
+            told += f" ({rl.gae_lambda_value:g} for its returns)"
+        if rl.gamma != 1:
+            told += f", discount {rl.gamma:g}"
         found += [
             Left("rl.algorithm", rl.algorithm.value, "RLOO: TRL has no PPO since 1.13"),
             Left("the value function's settings", told, "there is no value function"),
         ]
     instead = "one ratio for a whole reply, and the mean over replies"
-    found.append(Left("rl.aggregation", rl.aggregation.value, instead))
+    found.append(Left("rl.loss_aggregation", rl.loss_aggregation.value, instead))
     if rl.kl_control is KlControl.ADAPTIVE:
-        told = f"{rl.kl_control.value}, target {rl.kl_target:g} nats per reply, horizon {rl.kl_horizon}"
-        found.append(Left("rl.kl_control", told, f"the coefficient stays at {rl.kl:g}"))
+        told = (
+            f"{rl.kl_control.value}, target {rl.adaptive_kl_target:g} nats per reply, horizon {rl.adaptive_kl_horizon}"
+        )
+        found.append(Left("rl.kl_control", told, f"the coefficient stays at {rl.kl_coef:g}"))
     if rl.dual_clip is not None:
         found.append(Left("rl.dual_clip", rl.dual_clip, "a bad reply that has become likelier costs what it costs"))
-    if rl.adapter is not None:
-        told = f"rank {rl.adapter.rank}, alpha {rl.adapter.alpha:g}"
-        found.append(Left("rl.adapter", told, "train.py trains all weights"))
+    if rl.lora is not None:
+        told = f"rank {rl.lora.rank}, alpha {rl.lora.alpha:g}"
+        found.append(Left("rl.lora", told, "train.py trains all weights"))
     return found
 
 

@@ -69,7 +69,7 @@ def _data(plan: Plan) -> list[Setting]:
         Setting("data.shuffle", False, "The file is in the order of Solon's own steps."),
         Setting("data.train_batch_size", plan.shape.prompts, "Prompts of one step."),
         Setting("data.max_prompt_length", plan.longest_prompt, "Of the longest that was handed on."),
-        Setting("data.max_response_length", plan.rl.drawing.max_tokens),
+        Setting("data.max_response_length", plan.rl.sampling.max_tokens),
         Setting("data.truncation", "error"),
     ]
 
@@ -88,18 +88,18 @@ def _policy(plan: Plan) -> list[Setting]:
         Setting(f"{role}.actor.clip_ratio_low", rl.clip_ratio),
         Setting(f"{role}.actor.clip_ratio_high", rl.clip_ratio),
         Setting(f"{role}.actor.clip_ratio_c", rl.dual_clip or UNCLIPPED, "rl.dual_clip; 3 unless verl is told."),
-        Setting(f"{role}.actor.loss_agg_mode", _AGGREGATION[rl.aggregation]),
+        Setting(f"{role}.actor.loss_agg_mode", _AGGREGATION[rl.loss_aggregation]),
         Setting(f"{role}.actor.use_kl_loss", False, "The KL penalty is in the reward."),
         Setting(f"{role}.rollout.name", "vllm"),
         Setting(f"{role}.rollout.n", shape.samples),
-        Setting(f"{role}.rollout.temperature", rl.drawing.temperature),
-        Setting(f"{role}.rollout.top_p", rl.drawing.top_p),
+        Setting(f"{role}.rollout.temperature", rl.sampling.temperature),
+        Setting(f"{role}.rollout.top_p", rl.sampling.top_p),
         Setting(f"{role}.rollout.tensor_model_parallel_size", 1),
     ]
-    if rl.adapter is not None:
+    if rl.lora is not None:
         found += [
-            Setting(f"{role}.model.lora_rank", rl.adapter.rank),
-            Setting(f"{role}.model.lora_alpha", round(rl.adapter.alpha), "Whole numbers only."),
+            Setting(f"{role}.model.lora_rank", rl.lora.rank),
+            Setting(f"{role}.model.lora_alpha", round(rl.lora.alpha), "Whole numbers only."),
         ]
     return found
 
@@ -125,13 +125,13 @@ _AGGREGATION = {Aggregation.TOKENS: "token-mean", Aggregation.REPLIES: "seq-mean
 def _optimiser(role: str, rate: float, plan: Plan) -> list[Setting]:
     rl = plan.rl
     why = "Steps, from 0: one behind Solon's."
-    rises = [Setting(f"{role}.optim.lr_warmup_steps", rl.warmup, why)] if rl.warmup else []
+    rises = [Setting(f"{role}.optim.lr_warmup_steps", rl.warmup_steps, why)] if rl.warmup_steps else []
     return [
         Setting(f"{role}.optim.lr", rate),
         Setting(f"{role}.optim.betas", ADAM_BETAS),
         Setting(f"{role}.optim.weight_decay", 0.0),
         Setting(f"{role}.optim.override_optimizer_config", {"eps": ADAM_EPSILON}),
-        Setting(f"{role}.optim.clip_grad", rl.clip_gradient),
+        Setting(f"{role}.optim.clip_grad", rl.max_grad_norm),
         *rises,
     ]
 
@@ -166,12 +166,12 @@ def _advantages(plan: Plan) -> list[Setting]:
     if plan.leaves_one_out:
         why = "Without a value function, and with the KL penalty in the baseline, as in Solon."
         return [Setting("algorithm.adv_estimator", "rloo", why)]
-    warm = f"Steps count from 1 and the policy learns from this one on: {rl.value_warmup} steps for the critic alone."
+    warm = f"Steps count from 1 and the policy learns from this one on: {rl.value_warmup_steps} steps for the critic."
     return [
         Setting("algorithm.adv_estimator", "gae"),
-        Setting("algorithm.gamma", rl.discount),
-        Setting("algorithm.lam", rl.trace),
-        Setting("trainer.critic_warmup", rl.value_warmup + 1 if rl.value_warmup else 0, warm),
+        Setting("algorithm.gamma", rl.gamma),
+        Setting("algorithm.lam", rl.gae_lambda),
+        Setting("trainer.critic_warmup", rl.value_warmup_steps + 1 if rl.value_warmup_steps else 0, warm),
     ]
 
 
@@ -179,13 +179,13 @@ def _kl_control(plan: Plan) -> list[Setting]:
     rl = plan.rl
     found = [
         Setting("algorithm.kl_ctrl.type", rl.kl_control.value),
-        Setting("algorithm.kl_ctrl.kl_coef", rl.kl),
+        Setting("algorithm.kl_ctrl.kl_coef", rl.kl_coef),
     ]
     if rl.kl_control is KlControl.ADAPTIVE:
-        why = f"Nats per token: rl.kl_target, {rl.kl_target:g} per reply, for replies of full length."
+        why = f"Nats per token: rl.adaptive_kl_target, {rl.adaptive_kl_target:g} per reply, for replies of full length."
         found += [
-            Setting("algorithm.kl_ctrl.target_kl", rl.kl_target / rl.drawing.max_tokens, why),
-            Setting("algorithm.kl_ctrl.horizon", rl.kl_horizon, "Replies, as in Solon."),
+            Setting("algorithm.kl_ctrl.target_kl", rl.adaptive_kl_target / rl.sampling.max_tokens, why),
+            Setting("algorithm.kl_ctrl.horizon", rl.adaptive_kl_horizon, "Replies, as in Solon."),
         ]
     return found
 

@@ -114,7 +114,7 @@ class Connections:
             self._at_work.discard(connection)
 
 
-class Room:
+class ConnectionSlots:
     """Bytes of large bodies that may be held at the same time."""
 
     def __init__(self, size: int) -> None:

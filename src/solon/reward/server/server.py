@@ -31,11 +31,11 @@ from typing import Any
 from solon.config.recipe import EngineSettings
 from solon.conversation import Conversation
 from solon.errors import EngineError, InputError, SolonError
-from solon.reward.scorer import Scorer, Zero
+from solon.reward.scorer import PreferenceScorer, Zero
 from solon.reward.server.admission import Admission, Refused, body_length
 from solon.reward.server.batching import Batcher, Busy, Limits
 from solon.reward.server.bodies import Bounds, conversations_in, json_object, longest_text, texts_in, weight
-from solon.reward.server.connections import Connections, Room, TimedReader
+from solon.reward.server.connections import Connections, ConnectionSlots, TimedReader
 from solon.training.encoding import Tokens
 from solon.training.models import arithmetic
 
@@ -87,7 +87,7 @@ class PreferenceServer(ThreadingHTTPServer):
     request_queue_size = 256
 
     def __init__(
-        self, scorer: Scorer, service: Service, settings: EngineSettings, limits: Limits | None = None
+        self, scorer: PreferenceScorer, service: Service, settings: EngineSettings, limits: Limits | None = None
     ) -> None:
         self.scorer = scorer
         self.service = service
@@ -95,7 +95,7 @@ class PreferenceServer(ThreadingHTTPServer):
         text = service.max_text or longest_text(scorer.model.encoding.window)
         self.bounds = Bounds(service.max_texts, text, service.max_characters)
         self.connections = Connections(service.connections)
-        self.room = Room(service.memory)
+        self.room = ConnectionSlots(service.memory)
         self.batcher: Batcher[Numbered, Tokens] = Batcher(
             self._prepare,
             lambda pieces: scorer.score(pieces, service.zero),

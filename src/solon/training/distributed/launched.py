@@ -30,9 +30,9 @@ import torch
 from torch import Tensor
 from torch import distributed as torch_distributed
 
+from solon.config.launch import launched
 from solon.errors import RunError, SolonError, StageError
-from solon.runs.launch import launched
-from solon.runs.processes import ALONE, Processes, Sharding
+from solon.runs.processes import SINGLE_PROCESS, Processes, Sharding
 from solon.training.distributed.sharded import refuse_other_settings
 
 T = TypeVar("T")
@@ -68,7 +68,7 @@ class Launched:
         longest = max(map(len, held))
         return [part[place] for place in range(longest) for part in held if place < len(part)]
 
-    def tell(self, value: T) -> T:
+    def broadcast(self, value: T) -> T:
         """See `Processes`."""
         told: T = json.loads(self._all(json.dumps(value if self.rank == 0 else None).encode())[0])
         return told
@@ -129,7 +129,7 @@ def _losing() -> Iterator[None]:
 
 @contextmanager
 def joined() -> Iterator[Processes]:
-    """The processes that a launcher started, bound together for the length of a block; `ALONE` without a launcher.
+    """The processes that a launcher started, connected inside the block; `SINGLE_PROCESS` without a launcher.
 
     Ends every process when one fails: the failure is raised in the main process, and the others exit with 1 and say
     nothing. Raises RunError when they cannot be bound together, or when accelerate is to shard what Solon would not.
@@ -137,7 +137,7 @@ def joined() -> Iterator[Processes]:
     rank, count = launched()
     if count == 1:
         _warn_of_a_lonely_launch()
-        yield ALONE
+        yield SINGLE_PROCESS
         return
     _refuse_other_launches()
     sharding = _sharding()

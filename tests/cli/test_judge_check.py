@@ -1,4 +1,4 @@
-"""`solon fitness` and `--accept-weak-judge` on the bundled model: few questions, real answers."""
+"""`solon judge-check` and `--accept-weak-judge` on the bundled model: few questions, real answers."""
 
 import json
 from pathlib import Path
@@ -22,17 +22,18 @@ def _bundled() -> bool:
 
 pytestmark = pytest.mark.skipif(not _bundled(), reason="the bundled models are not there")
 
-FEW = ("--set", "fitness.limit=16", "--set", "engine.threads=1", "--set", "engine.batch=64")
+FEW = ("--set", "judge_check.limit=16", "--set", "engine.threads=1", "--set", "engine.batch_size=64")
 SMALL = (
-    "prompts.limit_red_team=6", "prompts.limit_helpful=4", "engine.batch=6", "engine.threads=1", "revision.steps=1",
-    "finetune.training.batch=8", "finetune.training.epochs=1", "fitness.limit=2",
+    "prompts.limit_red_team=6", "prompts.limit_helpful=4", "engine.batch_size=6", "engine.threads=1",
+    "revision.steps=1",
+    "finetune.training.batch_size=8", "finetune.training.epochs=1", "judge_check.limit=2",
 )  # fmt: skip
 
 
 def test_the_bundled_judge_is_measured_in_the_form_of_the_recipe_and_is_fit(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    code, out, _ = run(capsys, "fitness", "testbed:assistant", *FEW, "--json")
+    code, out, _ = run(capsys, "judge_check", "testbed:assistant", *FEW, "--json")
     assert code == 0
     figures = json.loads(out)
     judge, critic = figures["judge"], figures["critic"]
@@ -46,8 +47,8 @@ def test_the_bundled_judge_is_measured_in_the_form_of_the_recipe_and_is_fit(
 
 
 def test_the_table_has_shares_with_intervals_and_says_what_a_run_would_do(capsys: pytest.CaptureFixture[str]) -> None:
-    few = ("--set", "fitness.limit=3", "--set", "engine.threads=1", "--set", "feedback.form=letter")
-    code, out, _ = run(capsys, "fitness", "testbed:assistant", *few)
+    few = ("--set", "judge_check.limit=3", "--set", "engine.threads=1", "--set", "feedback.form=letter")
+    code, out, _ = run(capsys, "judge_check", "testbed:assistant", *few)
     assert code == 0
     assert "as a judge, letter form" in out and "as a critic" in out
     for words in ("by principle general-harm", "no usable preference", "holds (A) probable", "names the fault"):
@@ -56,7 +57,7 @@ def test_the_table_has_shares_with_intervals_and_says_what_a_run_would_do(capsys
 
 
 def test_a_model_that_is_not_there_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    code, _, err = run(capsys, "fitness", "models/none")
+    code, _, err = run(capsys, "judge_check", "models/none")
     assert code == 1
     assert err.startswith("Error: models/none: no such model folder.") and err.count("\n") == 1
 
@@ -79,7 +80,7 @@ def test_a_run_stops_at_a_weak_judge_before_any_label_and_goes_on_when_told(
     assert code == 0
     assert "No model is measured yet." in out and "The judge was right on" in out
     figures = results(RunDirectory.open(folder))
-    assert figures["fitness"]["judge"]["n"] == 2
+    assert figures["judge_check"]["judge"]["n"] == 2
     assert figures["label_quality"]["pairs"] == 6
     # The run remembers: the command that was refused goes on now.
     assert run(capsys, *given)[0] == 0

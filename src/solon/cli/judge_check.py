@@ -1,4 +1,4 @@
-"""`solon fitness`: is a model fit to judge and to criticise? Measured before a run spends anything on its words."""
+"""`solon judge-check`: is a model fit to judge and to criticise? Measured before a run spends anything on its words."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 EPILOG = """\b
 Examples:
-  solon fitness testbed:assistant                                 on questions of the testbed's world
-  solon fitness models/smollm2                                    as the recipe 'real' would ask it
-  solon fitness models/big --set feedback.form=reasoned --set feedback.reasoning.max_tokens=256
-  solon fitness models/big --set constitution=mine.yaml --set feedback.few_shot=0 --set revision.few_shot=0
-  solon fitness models/big --set fitness.limit=20 --json          a quick look, for programs
+  solon judge-check testbed:assistant                                 on questions of the testbed's world
+  solon judge-check models/smollm2                                    as the recipe 'real' would ask it
+  solon judge-check models/big --set feedback.form=reasoned --set feedback.reasoning.max_tokens=256
+  solon judge-check models/big --set constitution=mine.yaml --set feedback.few_shot=0 --set revision.few_shot=0
+  solon judge-check models/big --set judge_check.limit=20 --json          a quick look, for programs
 """
 HEAD = ("Measure", "Share, %", "95 % interval", "Questions", "Chance, %")
 TESTBED, REAL = "testbed", "real"
@@ -38,7 +38,7 @@ TESTBED, REAL = "testbed", "real"
 @click.option("--overlay", "overlays", multiple=True, metavar="FILE", help="Settings over the recipe; may be repeated.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="One setting, e.g. feedback.order=one.")
 @click.option("--json", "as_json", is_flag=True, help="Every figure as JSON, with 95 % intervals and counts.")
-def fitness(
+def judge_check(
     engine: str, recipe: str | None, overlays: tuple[str, ...], settings: tuple[str, ...], as_json: bool
 ) -> None:
     """Measure how well a model judges and criticises.
@@ -62,26 +62,26 @@ def fitness(
     if as_json:
         click.echo(json.dumps({"engine": measured.name, "recipe": chosen.name, **facts}, indent=2))
         return
-    print_fitness(measured.name, facts)
-    if engine.startswith(PREFIX) and chosen.measure.rater != TESTBED:
+    print_judge_check(measured.name, facts)
+    if engine.startswith(PREFIX) and chosen.measure.grader != TESTBED:
         click.echo("The built-in questions are plain English, which the bundled models' tokenizer knows little of.")
 
 
 def measure(engine: Engine, recipe: Recipe, constitution: Constitution) -> dict[str, Any]:
     """The facts `judge` and, where the recipe has critiques, `critic`."""
-    from solon.evals.judge_check import critic_fitness, judge_fitness
+    from solon.evals.judge_check import read_critic_check, read_judge_check
     from solon.testbed.judge_questions import critic_faults, judge_questions
 
     seed = recipe.seed
-    judge = judge_fitness(engine, recipe.feedback, constitution, seed, judge_questions(recipe, constitution))
-    critic = critic_fitness(engine, recipe.revision, constitution, seed, critic_faults(recipe, constitution))
+    judge = read_judge_check(engine, recipe.feedback, constitution, seed, judge_questions(recipe, constitution))
+    critic = read_critic_check(engine, recipe.revision, constitution, seed, critic_faults(recipe, constitution))
     return {**judge.facts(), **(critic.facts() if critic else {})}
 
 
-def print_fitness(name: str, facts: Mapping[str, Any]) -> None:
+def print_judge_check(name: str, facts: Mapping[str, Any]) -> None:
     """Tables of the shares, and in sentences what is no share and what a run would do."""
     from solon.cli.terminal import plain, print_table
-    from solon.report.sentences import fitness_sentences, judge_details
+    from solon.report.sentences import judge_check_sentences, judge_details
 
     judge = facts["judge"]
     print_table(plain(f"{name} as a judge, {judge['form']} form", lines=False), HEAD, list(_judge_rows(judge)))
@@ -89,7 +89,7 @@ def print_fitness(name: str, facts: Mapping[str, Any]) -> None:
         click.echo(plain(sentence, lines=False))
     if "critic" in facts:
         print_table(plain(f"{name} as a critic", lines=False), HEAD, list(_critic_rows(facts["critic"])))
-    for sentence in fitness_sentences(facts):
+    for sentence in judge_check_sentences(facts):
         click.echo(plain(sentence, lines=False))
     if judge["low"] <= judge["chance"]:
         click.echo("A run would stop at this judge; solon run RUN --accept-weak-judge lets it go on.")
