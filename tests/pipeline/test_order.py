@@ -19,14 +19,15 @@ from solon.config.builtin import constitution_path
 from solon.config.recipe import load_recipe
 from solon.conversation import Conversation
 from solon.errors import RecipeError, RunError
-from solon.evals.results import HELD_OUT_MODEL, STAGES, results
 from solon.pipeline.extra_stages import measure_snapshots
 from solon.pipeline.impact import redo
 from solon.pipeline.order import advance
 from solon.report import render
+from solon.report.results import results
 from solon.runs import RunDirectory
 from solon.runs.processes import Sharding, SingleProcess
 from solon.runs.progress import Silent
+from solon.stages.registry import HELD_OUT_MODEL, STAGES
 from solon.testbed.oracle import Oracle
 
 SMALL = [

@@ -12,14 +12,15 @@ from solon.config.builtin import constitution_path
 from solon.config.recipe import load_recipe
 from solon.constitution.constitution import load_constitution
 from solon.errors import RecipeError, RunError
-from solon.evals.results import policies_of, results, stages_of
 from solon.export.model_folder import ExportedWeights, export_model
 from solon.export.trainers.trainer_folder import TRAINERS, export_handoff
 from solon.pipeline.impact import redo
 from solon.pipeline.order import advance
 from solon.report import write
+from solon.report.results import results
 from solon.runs import Artefact, RunDirectory
 from solon.runs.progress import Silent
+from solon.stages.registry import names_of, policies_of
 
 
 def done(
@@ -75,7 +76,7 @@ def test_rounds_are_measured_reported_and_handed_on(two_rounds: RunDirectory, tm
 
 def test_a_run_of_one_round_lends_its_stages_to_one_of_two(two_rounds: RunDirectory, tmp_path: Path) -> None:
     one = done(tmp_path / "one", ["pairs.per_prompt=2"], reuse=[two_rounds.path])
-    for name in stages_of(one.recipe)[:-1]:
+    for name in names_of(one.recipe)[:-1]:
         assert named(one)[name].manifest.adopted_from and named(one)[name].hash == named(two_rounds)[name].hash
 
 
@@ -128,7 +129,7 @@ def test_people_alone_teach_the_baseline(tmp_path: Path) -> None:
 def test_helpful_only_learns_from_helpfulness_alone() -> None:
     recipe = load_recipe("testbed", ["helpful-rlhf"])
     assert recipe.rl.red_team_share == 0 and recipe.preference.human_harmlessness is None
-    assert policies_of(recipe) == ("rlhf",) and stages_of(recipe)[-1] == "measure"
+    assert policies_of(recipe) == ("rlhf",) and names_of(recipe)[-1] == "measure"
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 The template only lays out what stands here. Every sentence is made from a figure with its interval, and says no more
 than the interval allows; a stage that has not finished, or a figure that was never taken, leaves its part of the page
-out. Nothing here measures: numbers come from `solon.evals.results` and from the stages' tables.
+out. Nothing here measures: numbers come from `solon.report.results` and from the stages' tables.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ from markupsafe import Markup
 
 from solon.config.recipe import Method
 from solon.constitution.constitution import Constitution
-from solon.evals import results as names
 from solon.evals.grading import BENIGN_PROMPT_MEASURES, HARMFUL_PROMPT_MEASURES
 from solon.report import charts, samples
 from solon.report.drawn_principles import DrawnPrinciple, drawn_for_preference, drawn_for_revision
 from solon.report.groups import by_group
 from solon.report.label_section import LabelQuality, quality_of
 from solon.report.policy import PolicyFigure, policy_figures
+from solon.report.results import results
 from solon.report.sentences import Figures, headline, is_figure, judge_check_details, judge_sentences
 from solon.runs import Artefact, Row, RunDirectory
 from solon.runs.rows import PromptKind
+from solon.stages import registry as names
 from solon.stats.intervals import interval, percent
 
 
@@ -95,7 +96,7 @@ class Content:
 
 def content_of(run: RunDirectory) -> Content:
     """Read a run directory, finished or not."""
-    figures = names.results(run)
+    figures = results(run)
     stages = {artefact.name: artefact for artefact in run.artefacts(verified=True)}
     rated = samples.ratings(stages.get(names.MEASURE))
     feedback = stages[names.AI_FEEDBACK].rows() if names.AI_FEEDBACK in stages else []
@@ -122,7 +123,7 @@ def content_of(run: RunDirectory) -> Content:
         judge=tuple(judge_sentences(figures)),
         quality=quality_of(figures),
         preference=tuple(_flat({key: preference[key] for key in _PREFERENCE if key in preference})),
-        stages=tuple(_stage_lines(figures["stages"], names.stages_of(recipe))),
+        stages=tuple(_stage_lines(figures["stages"], names.names_of(recipe))),
         missing=tuple(figures["unfinished"]),
         revision_principles=drawn_for_revision(run.constitution, revisions, rated),
         preference_principles=drawn_for_preference(run.constitution, feedback),

@@ -30,7 +30,6 @@ from solon.engines.local.engine import end_tokens_of
 from solon.engines.rendering import special_texts
 from solon.engines.tokens import PromptTokenizer
 from solon.errors import InputError, RecipeError, RunError
-from solon.evals.results import PREFERENCE_MODEL, PROMPTS, SL_CAI, in_round
 from solon.export.trainers.openrlhf import OPENRLHF
 from solon.export.trainers.trainer_plan import Plan, Trainer, Value, left_by_all, step_shape
 from solon.export.trainers.trainer_prompts import HandoffPrompt, Reader, Selection, schedule, select
@@ -41,6 +40,7 @@ from solon.reward.golden import read_golden
 from solon.reward.model import CENTRE
 from solon.runs import Artefact, RunDirectory
 from solon.runs.files import assembling, write_atomically
+from solon.stages.registry import PREFERENCE_MODEL, PROMPTS, SL_CAI, in_round
 from solon.stages.s08_rl_cai import check_drawing
 from solon.training.encoding import Encoding
 from solon.training.models import load_tokenizer, window_in
