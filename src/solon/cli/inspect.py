@@ -53,15 +53,8 @@ def status(run: Path) -> None:
             facts = stages[name]
             outcomes = ", ".join(f"{outcome} {count:,}" for outcome, count in facts["outcomes"].items())
             state = "taken over" if name in adopted else "finished"
-            rows.append(
-                [
-                    f"{number} {name}",
-                    state,
-                    counted(name, facts["rows"], kinds.get(name)),
-                    outcomes,
-                    clock(facts["seconds"]),
-                ]
-            )
+            holds = counted(name, facts["rows"], kinds.get(name))
+            rows.append([f"{number} {name}", state, holds, outcomes, clock(facts["seconds"])])
         else:
             begun = (directory.path / f"{number:02d}-{name}").is_dir()
             rows.append([f"{number} {name}", "begun" if begun else "to come", "", "", ""])

@@ -421,7 +421,7 @@ class Recipe(Settings):
     preference: PreferenceSettings = PreferenceSettings()
     rl: ReinforcementSettings = ReinforcementSettings()
     measure: MeasureSettings = MeasureSettings()
-    plugins: dict[str, dict[str, JsonValue]] = {}
+    plugins: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
     """Stages of other packages that the run has as well, by name, each with its own settings; see the guide."""
 
     @model_validator(mode="before")

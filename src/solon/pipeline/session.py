@@ -4,8 +4,9 @@ A session is the `Work` that a stage is given (`solon.stages.stage`). A stage is
 the engine's (all but those that `solon.engines.rounding` names), the hashes of all that it reads and the versions of
 its code; it is never done twice under one key and never mixed under two. What a session reads must stay as it is: a
 model folder that is edited under way is refused. A run that reuses another takes over what the other did under the same
-key, and every question goes through the store of answers, so that none is asked twice. Of several processes the main one does a stage while the rest wait, or, where it trains, help. The
-testbed meets a run here: the grader is its oracle, and the judge check gets questions from its world.
+key, and every question goes through the store of answers, so that none is asked twice. Of several processes the main
+one does a stage while the rest wait, or, where it trains, help. The testbed meets a run here: the grader is its oracle,
+and the judge check gets questions from its world.
 """
 
 from __future__ import annotations

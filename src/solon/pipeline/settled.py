@@ -1,10 +1,10 @@
-"""Whether a finished run is as it was when it was last found finished, told in milliseconds.
+"""Whether a finished run is as it was when it was last found finished, known in milliseconds.
 
 Going through all stages of a finished run loads torch and a model, only to find that nothing is to be done. When it was
 done once, `settled.json` in the run keeps a fingerprint of all that the answer rests on: recipe and constitution, and
 by name, size and time of change Solon's own files, those of plug-ins and of the stages, and the models, prompts and
-comparisons that were read. While that is the same the run may be told as it is; otherwise the stages are gone through, and say what is
-other.
+comparisons that were read. While that is the same the run may be shown as it is; otherwise the stages are gone through,
+and say what is other.
 """
 
 from __future__ import annotations

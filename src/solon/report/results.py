@@ -67,10 +67,9 @@ def results(run: RunDirectory) -> dict[str, Any]:
                 further["preference_model"] = {**further.get("preference_model", {}), **facts["preference_model"]}
     if judge_check:
         further["judge_check"] = judge_check
-    if of_plugins := {
-        each.name: dict(artefacts[each.name].facts) for each in plugins_of(run.recipe) if each.name in artefacts
-    }:
-        further["plugins"] = of_plugins
+    plugins = [each.name for each in plugins_of(run.recipe) if each.name in artefacts]
+    if plugins:
+        further["plugins"] = {name: dict(artefacts[name].facts) for name in plugins}
     if remarks := run.remarks():
         further["remarks"] = remarks
     if run.recipe.rounds > 1:
