@@ -97,7 +97,7 @@ def _calls(stage: str, kind: QuestionKind, measured: CostInputs) -> Calls:
     seen = measured.seen.get(kind.name) or Seen(overhead, 0.0, limit)
     prompt = Range(round(asked.tokens + more + calls * seen.overhead), asked.bound + more + calls * overhead)
     completion = Range(round(calls * min(seen.completion, limit)), calls * limit)
-    speed = measured.speeds.get(kind.name)
+    speed = measured.speeds.get(kind.name, measured.speeds.get(REPLY))
     seconds = 0.0
     if speed is not None:
         seconds = (prompt.estimate - calls * seen.shared) / speed.reading + completion.estimate / speed.writing

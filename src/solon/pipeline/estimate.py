@@ -18,6 +18,7 @@ from tempfile import TemporaryDirectory
 from solon import prompts
 from solon.config.builtin import source_path
 from solon.config.recipe import Recipe
+from solon.constitution.constitution import Constitution
 from solon.engines.base import Engine, Sampling
 from solon.engines.recording import RecordedQuestion, RecordingEngine
 from solon.pipeline.cost import Calls, CostInputs, Learning, Seen, Speed, calls_of, learning_of
@@ -80,7 +81,7 @@ def estimate_run(recipe: Recipe, constitution_file: Path, finished: Collection[s
         speeds = _speeds(engines, given.rows(), recipe.engine.batch_size)
         measured = CostInputs(
             sizes,
-            {name: kind.overhead(run.constitution, assistant) for name, kind in kinds.items() if kind.overhead},
+            _overheads(recipe, run.constitution, assistant),
             {name: _seen(kinds[name], found, mean) for name, found in asked.items() if found},
             speeds,
             {name: count for of_stage in known for name, count in of_stage.items()},
@@ -208,6 +209,11 @@ def _seen(kind: QuestionKind, questions: Sequence[RecordedQuestion], about: floa
         fmean(each.shared_tokens for each in questions),
         fmean(each.completion_tokens for each in questions),
     )
+
+
+def _overheads(recipe: Recipe, constitution: Constitution, engine: Engine) -> dict[str, int]:
+    kinds = (kind for stage in stages_of(recipe) for kind in stage.questions(recipe))
+    return {kind.name: kind.overhead(constitution, engine) for kind in kinds if kind.overhead is not None}
 
 
 def _human_comparisons(recipe: Recipe) -> int:

@@ -86,6 +86,8 @@ class Content:
     quality: LabelQuality | None
     preference: tuple[tuple[str, str, str], ...]
     stages: tuple[StageLine, ...]
+    plugins: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
+    """The facts of each plug-in's stage, as (what, value)."""
     missing: tuple[str, ...]
     revision_principles: tuple[DrawnPrinciple, ...]
     preference_principles: tuple[DrawnPrinciple, ...]
@@ -124,6 +126,7 @@ def content_of(run: RunDirectory) -> Content:
         quality=quality_of(figures),
         preference=tuple(_flat({key: preference[key] for key in _PREFERENCE if key in preference})),
         stages=tuple(_stage_lines(figures["stages"], names.names_of(recipe))),
+        plugins=tuple((name, tuple(_listed(facts))) for name, facts in figures.get("plugins", {}).items()),
         missing=tuple(figures["unfinished"]),
         revision_principles=drawn_for_revision(run.constitution, revisions, rated),
         preference_principles=drawn_for_preference(run.constitution, feedback),
@@ -242,6 +245,16 @@ def _flat(facts: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tupl
             yield from _flat(value, here)
         elif isinstance(value, int | float) and not isinstance(value, bool):
             yield ", ".join(here), f"{value:.4g}", ""
+
+
+def _listed(facts: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
+    """Every value among the nested facts of a stage that this page knows nothing about."""
+    for key, value in facts.items():
+        here = (*path, str(key).replace("_", " "))
+        if isinstance(value, Mapping):
+            yield from _listed(value, here)
+        else:
+            yield ", ".join(here), f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _stage_lines(stages: Mapping[str, Any], order: Sequence[str]) -> Iterator[StageLine]:
