@@ -176,7 +176,7 @@ def language_models_of(recipe: Recipe) -> tuple[str, ...]:
 
 
 def labels_of(recipe: Recipe, rounds: int) -> tuple[str, ...]:
-    """The stages that label pairs, up to a round; none where people alone teach."""
+    """The stages that label pairs, up to a round; none by method rlhf."""
     return tuple(in_round(AI_FEEDBACK, number) for number in range(1, rounds + 1)) if _by_principles(recipe) else ()
 
 

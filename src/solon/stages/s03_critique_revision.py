@@ -336,7 +336,7 @@ class CritiqueRevision(Stage):
         return run(recipe.revision, inputs, work.engine(critic), out, second)
 
     def questions(self, recipe: Recipe) -> tuple[QuestionKind, ...]:
-        """A critique and a revision at each step; in the direct mode a revision alone."""
+        """A critique and a revision at each step; in the direct mode only a revision."""
         settings, (critic, reviser), about = recipe.revision, _models(recipe), (PromptKind.RED_TEAM,)
         revision = QuestionKind(
             "revision",
@@ -373,7 +373,7 @@ class CritiqueRevision(Stage):
         return recipe.model_copy(update={"revision": recipe.revision.model_copy(update={"steps": 1})})
 
     def asked_again(self, edit: Edit) -> Again:
-        """Each step whose words change, and all steps of its chain behind it; raises RunError for a foreign row."""
+        """Each step whose words change, and all steps of its chain behind it; raises RunError for a row of another run."""
         return _chains_again(edit, edit.finished[self.name])
 
 
