@@ -145,6 +145,6 @@ def test_replies_that_no_policy_gradient_can_use_are_refused(
     run: RunDirectory, tmp_path: Path, drawing: dict[str, float]
 ) -> None:
     name = next(iter(drawing))
-    with pytest.raises(RecipeError, match=rf"rl\.drawing\.{name}: .* --set rl\.drawing\.{name}=1") as caught:
+    with pytest.raises(RecipeError, match=rf"rl\.sampling\.{name}: .* --set rl\.sampling\.{name}=1") as caught:
         export_handoff(with_drawing(run, **drawing), TRAINERS["verl"], tmp_path / "out")
     assert "solon run NEW --reuse" in str(caught.value) and not (tmp_path / "out").exists()
