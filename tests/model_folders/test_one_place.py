@@ -9,8 +9,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 LOADER = "src/solon/model_folders/load.py"
 ALONE = {
-    "src/solon/handoff/files/reward.py",
-    "src/solon/handoff/files/train.py",
+    "src/solon/export/trainers/files/check_folder.py",
+    "src/solon/export/trainers/files/reward.py",
+    "src/solon/export/trainers/files/train.py",
     "benchmarks/peers/models.py",
     "scripts/fetch_smollm2.py",
 }
