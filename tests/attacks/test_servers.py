@@ -337,7 +337,8 @@ def client(
         monkeypatch.setattr(exported, "TRIES", 3)
         monkeypatch.setattr(exported, "time", SimpleNamespace(sleep=slept.append, time=time.time))
         monkeypatch.setenv(TOKEN_VARIABLE, CANARY)
-        found: list[float] = exported.ServerScorer(url).scores([[*asked("x"), {"role": "assistant", "content": "y"}]] * count)
+        scorer = exported.ServerScorer(url)
+        found: list[float] = scorer.scores([[*asked("x"), {"role": "assistant", "content": "y"}]] * count)
         return found
 
     return solon if request.param == "solon" else abroad

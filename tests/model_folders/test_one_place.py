@@ -20,7 +20,7 @@ SOURCES = [path for part in ("src", "benchmarks", "scripts") for path in sorted(
 UNPICKLING = {"pickle", "joblib", "dill", "cloudpickle", "shelve", "marshal"}
 BY_CODE = {"torch.load", "torch.hub", "numpy.load", "np.load"}
 
-CARD = "src/solon/report/model_card.py"
+CARD = "src/solon/export/model_card.py"
 """Prints code for its reader, and runs none."""
 
 
