@@ -52,7 +52,11 @@ Examples:
     help="Which one: sl-cai, rl-cai, of a later round rl-cai-2, or rlhf.",
 )
 @click.option(
-    "--weights", type=click.Choice(["merged", "adapter"]), default="merged", show_default=True, help="In which form."
+    "--weights",
+    type=click.Choice(["merged", "adapter"]),
+    default="merged",
+    show_default=True,
+    help="Merge the adapter, or export it alone.",
 )
 def model(run: Path, folder: Path, model: str, weights: str) -> None:
     """Write a trained model of RUN into the new folder FOLDER, as a model hub lays it out.
