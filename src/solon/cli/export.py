@@ -17,7 +17,8 @@ class _ExportGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """See `click.Group`."""
         if args and args[0] in ("openrlhf", "verl"):
-            ctx.fail(f"'{args[0]}' is not exported. Export with trl, and see docs/trainers.md for OpenRLHF and verl")
+            cause = f"there is no export to {args[0]}"
+            raise click.UsageError(f"{cause}. docs/trainers.md describes how to use the folder of: solon export trl")
         return super().resolve_command(ctx, args)
 
 

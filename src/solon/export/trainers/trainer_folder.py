@@ -145,7 +145,6 @@ def _reward_settings(export: _Export, url: str | None) -> dict[str, Any]:
         "centre": float(getattr(scorer.config, CENTRE, 0.0)),
         "unfinished_penalty": rl.unfinished_penalty,
         "limit": rl.clip_score,
-        "max_tokens": rl.drawing.max_tokens,
         "window": scorer.encoding.window,
         "marks": special_texts(scorer.tokenizer),
         "stops": list(policy.encoding.tokenizer.rendering.stops()),
