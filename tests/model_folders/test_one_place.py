@@ -9,6 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 LOADER = "src/solon/model_folders/load.py"
 STANDALONE = {
+    "src/solon/export/trainers/files/check_folder.py",
     "src/solon/export/trainers/files/reward.py",
     "src/solon/export/trainers/files/train.py",
     "benchmarks/peers/models.py",
