@@ -36,7 +36,7 @@ def missing(**changed: Any) -> dict[str, object]:
 
 def with_drawing(run: RunDirectory, **drawing: float) -> RunDirectory:
     """The same run with other drawing in its recipe."""
-    rl = run.recipe.rl.model_copy(update={"drawing": SamplingParams(max_tokens=8, **drawing)})
+    rl = run.recipe.rl.model_copy(update={"sampling": SamplingParams(max_tokens=8, **drawing)})
     return RunDirectory(run.path, run.recipe.model_copy(update={"rl": rl}), run.constitution)
 
 
@@ -102,6 +102,6 @@ def test_replies_that_no_policy_gradient_can_use_are_refused(
     run: RunDirectory, tmp_path: Path, drawing: dict[str, float]
 ) -> None:
     name = next(iter(drawing))
-    with pytest.raises(RecipeError, match=rf"rl\.drawing\.{name}: .* --set rl\.drawing\.{name}=1") as caught:
+    with pytest.raises(RecipeError, match=rf"rl\.sampling\.{name}: .* --set rl\.sampling\.{name}=1") as caught:
         export_for_trl(with_drawing(run, **drawing), tmp_path / "out")
     assert "solon run NEW --reuse" in str(caught.value) and not (tmp_path / "out").exists()
