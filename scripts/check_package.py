@@ -1,10 +1,10 @@
 """Build the wheel and the sdist, and check that they hold the right files and that the wheel is enough to run Solon.
 
 Both are built in a copy of the files that git tracks, to which files are added as a used checkout has them: models,
-runs, byte code. Then three things must hold. The sdist has each tracked file and no other. The wheel has each tracked file of
-`src/solon` and no other, and the wheel that is built from the sdist has the same bytes. Installed in an empty virtual
-environment, outside the checkout and without access to models on the hub, each module can be imported and a small run
-goes through all stages.
+runs, byte code. Then three things must hold. The sdist has each tracked file and no other. The wheel has each tracked
+file of `src/solon` and no other, and the wheel that is built from the sdist has the same bytes. When the wheel is
+installed in an empty virtual environment, outside the checkout and without the model hub, each module can be imported
+and a small run goes through all stages.
 
     python scripts/check_package.py [--out dist]
 """
