@@ -152,7 +152,7 @@ def wheel_faults(tracked: Iterable[str], packed: Iterable[str]) -> list[str]:
     names = list(packed)
     wanted = {name.removeprefix("src/") for name in tracked if name.startswith("src/solon/")}
     metadata = {name for name in names if name.partition("/")[0].endswith(".dist-info")}
-    faults = _compared("wheel", wanted, set(names) - metadata, "Change package-data in pyproject.toml")
+    faults = _compared("wheel", wanted, set(names) - metadata, "Change MANIFEST.in, or package-data in pyproject.toml")
     if not any(name.endswith(".dist-info/licenses/LICENSE") for name in metadata):
         faults.append("the wheel lacks LICENSE. Change license-files in pyproject.toml")
     return faults
@@ -199,10 +199,11 @@ def exercise(programs: Path, version: str, elsewhere: Path) -> None:
 
 
 def execute(command: Sequence[str], folder: Path, environment: Mapping[str, str] | None = None) -> str:
-    """What a command prints; when it fails, all that it printed is shown, and that is the end."""
+    """What a command prints; when it fails, show all of it and exit."""
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     if done.returncode:
-        fail(f"{done.stdout}{done.stderr}{' '.join(command)} fails with exit code {done.returncode}")
+        shown = " ".join(word for word in command if "\n" not in word)
+        fail(f"{shown} fails with exit code {done.returncode}\n{done.stdout}{done.stderr}".rstrip())
     return done.stdout
 
 
