@@ -19,7 +19,7 @@ from solon.cli.main import cli
 from solon.cli.run import open_or_create
 from solon.config.recipe import load_recipe
 from solon.errors import RecipeError
-from solon.pipeline.impact import redo
+from solon.pipeline.impact import impact_of
 from solon.pipeline.order import advance
 from solon.runs import RunDirectory
 from solon.runs.progress import Silent
@@ -95,7 +95,7 @@ def test_a_stage_of_one_file_and_one_line_is_everywhere(tmp_path: Path, installe
     with whole.lock():
         advance(whole, Silent(), "toy")
     assert {each.name for each in whole.artefacts() if each.manifest.adopted_from} == {"prompts", "responses", "toy"}
-    assert redo(run, run.constitution).unfinished[0] == "critique-revision", "an edit does not reach the toy"
+    assert impact_of(run, run.constitution).unfinished[0] == "critique-revision", "an edit does not reach the toy"
 
 
 def test_interrupted_or_not_it_makes_the_same_rows_and_shifts_no_other_stage(tmp_path: Path, installed: Path) -> None:

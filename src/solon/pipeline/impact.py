@@ -46,7 +46,7 @@ class Impact:
     """Stages with questions that the run has not finished; nothing is known of them."""
 
 
-def redo(run: RunDirectory, new: Constitution) -> Impact:
+def impact_of(run: RunDirectory, new: Constitution) -> Impact:
     """What `run`'s recipe would ask again under `new`.
 
     Raises RecipeError when `new` has too few worked examples, and RunError for a run without a constitution at work,

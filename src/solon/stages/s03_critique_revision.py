@@ -373,7 +373,7 @@ class CritiqueRevision(Stage):
         return recipe.model_copy(update={"revision": recipe.revision.model_copy(update={"steps": 1})})
 
     def asked_again(self, edit: Edit) -> Again:
-        """Each step whose words change, and all steps of its chain behind it; raises RunError for a row of another run."""
+        """Each step whose words change, and all steps of its chain behind it."""
         return _chains_again(edit, edit.finished[self.name])
 
 
