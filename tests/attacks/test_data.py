@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from solon.config.experiment import load_experiment
-from solon.config.recipe import load_recipe
-from solon.constitution.constitution import load_constitution
+from solon.config.loading import load_recipe
 from solon.constitution.formats.catalogue import read_parts
 from solon.constitution.formats.paper_chains import read_chains
+from solon.constitution.reader import load_constitution
 from solon.errors import ConstitutionError, InputError, RecipeError, SolonError
 from solon.reward.score_file import read_scorable
 from solon.sources import entries

@@ -18,7 +18,8 @@ from typing import Any, Protocol
 import pytest
 
 from solon.config.addresses import TOKEN_VARIABLE, address_fault
-from solon.config.recipe import EngineSettings, ReinforcementSettings, load_recipe
+from solon.config.loading import load_recipe
+from solon.config.recipe import EngineSettings, ReinforcementSettings
 from solon.conversation import conversation_of
 from solon.errors import EngineError, InputError, RecipeError, without_credentials
 from solon.export.trainers.trainer_folder import TRAINERS, export_handoff

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from solon.config.builtin import model_path, source_path
-from solon.config.loading import differences_between, refuse_half_a_change
+from solon.config.loading import differences, differences_between, dump_recipe, load_recipe, refuse_half_a_change
 from solon.config.recipe import (
     LoraSettings,
     ModelSettings,
@@ -15,9 +15,6 @@ from solon.config.recipe import (
     Schedule,
     TrainingSettings,
     WeakJudge,
-    differences,
-    dump_recipe,
-    load_recipe,
 )
 from solon.errors import ModelError, RecipeError
 
@@ -25,7 +22,7 @@ from solon.errors import ModelError, RecipeError
 @pytest.fixture
 def base(tmp_path: Path) -> Path:
     path = tmp_path / "base.yaml"
-    path.write_text("name: base\nseed: 3\nrl:\n  steps: 7\n  kl: 0.1\n")
+    path.write_text("name: base\nseed: 3\nrl:\n  steps: 7\n  kl_coef: 0.1\n")
     return path
 
 
@@ -69,7 +66,7 @@ UNKNOWN = [
     ("rl:\n  stepz: 3\n", 2, "unknown setting 'rl.stepz'. Did you mean 'rl.steps'?"),
     ("sead: 3\n", 1, "unknown setting 'sead'. Did you mean 'seed'?"),
     ("learning_rate: 3\n", 1, "Did you mean 'finetune.training.learning_rate'?"),
-    ("finetune:\n  training:\n    adapter:\n      rnk: 3\n", 4, "Did you mean 'finetune.training.lora.rank'?"),
+    ("finetune:\n  training:\n    lora:\n      rnk: 3\n", 4, "Did you mean 'finetune.training.lora.rank'?"),
     ("zzz: 3\n", 1, "Known: name, seed"),
 ]
 
@@ -91,8 +88,10 @@ def test_an_unknown_key_of_an_overlay_or_setting_names_that_one(base: Path, tmp_
     overlay.write_text("\n\npairs: {drawin: {}}\n")
     with pytest.raises(RecipeError, match=rf"^{overlay}:3: unknown setting 'pairs\.drawin'\. Did you mean 'pairs\."):
         load_recipe(base, [overlay])
-    with pytest.raises(RecipeError, match=r"^--set rl\.kk=1: unknown setting 'rl\.kk'\. Did you mean 'rl\.kl'\?"):
-        load_recipe(base, settings=["rl.kk=1"])
+    with pytest.raises(
+        RecipeError, match=r"^--set rl\.kl_cof=1: unknown setting 'rl\.kl_cof'\. Did you mean 'rl\.kl_coef'\?"
+    ):
+        load_recipe(base, settings=["rl.kl_cof=1"])
 
 
 BAD = [
@@ -119,7 +118,7 @@ def test_a_bad_value_is_named_with_its_dotted_path(base: Path, setting: str, cau
 
 
 def test_a_bad_value_in_a_file_is_named_with_its_line(base: Path) -> None:
-    base.write_text(base.read_text().replace("kl: 0.1", "kl: -1"))
+    base.write_text(base.read_text().replace("kl_coef: 0.1", "kl_coef: -1"))
     with pytest.raises(RecipeError, match=rf"^{base}:5: 'rl.kl_coef' is -1: input should be greater"):
         load_recipe(base)
 
@@ -131,7 +130,7 @@ def test_a_bad_value_in_a_file_is_named_with_its_line(base: Path) -> None:
         ("seed: 1\nseed: 2\n", 2, "key 'seed' stands twice in the recipe, first in line 1"),
         ("rl:\n  ? [a]\n  : 1\n", 2, "a key of 'rl' is no plain word"),
         ("name: !!python/name:os.system\n", 1, "the value of 'name' cannot be read"),
-        ("rl: &loop\n  adapter: *loop\n", 1, "nested too deep"),
+        ("rl: &loop\n  lora: *loop\n", 1, "nested too deep"),
     ],
 )
 def test_a_broken_file_is_named_with_its_line(tmp_path: Path, text: str, line: int, cause: str) -> None:
@@ -151,9 +150,9 @@ def test_a_missing_recipe_is_refused(tmp_path: Path) -> None:
 trainings = st.builds(
     TrainingSettings,
     learning_rate=st.floats(1e-9, 10),
-    batch=st.integers(1, 10**6),
+    batch_size=st.integers(1, 10**6),
     schedule=st.sampled_from(Schedule),
-    adapter=st.one_of(st.none(), st.builds(LoraSettings, rank=st.integers(1, 99), alpha=st.floats(0.1, 99))),
+    lora=st.one_of(st.none(), st.builds(LoraSettings, rank=st.integers(1, 99), alpha=st.floats(0.1, 99))),
 )
 recipes = st.builds(
     Recipe,

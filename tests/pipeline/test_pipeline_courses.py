@@ -9,8 +9,8 @@ import pytest
 from tests.pipeline.test_order import SMALL
 
 from solon.config.builtin import constitution_path
-from solon.config.recipe import load_recipe
-from solon.constitution.constitution import load_constitution
+from solon.config.loading import load_recipe
+from solon.constitution.reader import load_constitution
 from solon.errors import RecipeError, RunError
 from solon.evals.results import policies_of, results, stages_of
 from solon.export.model_folder import ExportedWeights, export_model

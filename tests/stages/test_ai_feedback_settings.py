@@ -12,7 +12,7 @@ from tests.stages.test_s06_ai_feedback import SEED, judge, mixed_pairs, options,
 from tests.stages.workbench import CONSTITUTION, Bench, Killed
 
 from solon.config.recipe import FeedbackForm, FeedbackSettings, OptionOrder
-from solon.constitution.constitution import load_constitution
+from solon.constitution.reader import load_constitution
 from solon.conversation import Prompt, Role
 from solon.digest import uniform_for
 from solon.engines.base import Choosing, Completion, Finish

@@ -60,7 +60,7 @@ def preference(
     """
     from solon.cli.display import display_for
     from solon.config.builtin import PREFIX, model_path, source_path
-    from solon.config.recipe import load_recipe
+    from solon.config.loading import load_recipe
 
     recipe = recipe or ("testbed" if base.startswith(PREFIX) else "own")
     chosen = load_recipe(recipe, (), (*settings, *(f"preference.columns={called}" for called in _as_setting(columns))))

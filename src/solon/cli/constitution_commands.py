@@ -201,7 +201,7 @@ def export(name: str, form: str, output: Path) -> None:
 def load(name: str) -> Constitution:
     """The constitution of a built-in name or a file."""
     from solon.config.builtin import constitution_path
-    from solon.constitution.constitution import load_constitution
+    from solon.constitution.reader import load_constitution
 
     return load_constitution(constitution_path(name))
 
