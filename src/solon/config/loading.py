@@ -1,8 +1,8 @@
 """Reads and writes recipes: a YAML file, overlays over it, then `--set a.b=c` values, the later ones winning.
 
 Every value remembers where it was written, so that an unknown key or a bad value is refused with `file:line` (or the
-`--set` as typed), its dotted name, and the nearest name that exists (`solon.config.validation`). `differences` tells two recipes apart setting by
-setting, which is how a run says what was changed.
+`--set` as typed), its dotted name, and the nearest name that exists (`solon.config.validation`). `differences` tells
+two recipes apart setting by setting, which is how a run says what was changed.
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
 A file is first read as a tree of nodes, which know their lines, and then turned into values together with the place of
 each. A pydantic model says what is wrong with the values, and `Places` says where that was written, so that every
-complaint can say `file:line`: of a recipe, an ablation or a constitution alike. What is read is small and plain: no tag builds an object, a key that stands
-twice is refused, and so are values that contain themselves, nest beyond reason, or grow without end through aliases.
-Plain words mean what YAML 1.2 says: `no`, `yes`, `off`, `190:20:30`, `0777` and `2026-01-01` are texts, and whoever
-wants a number refuses them.
+complaint can say `file:line`: of a recipe, an ablation or a constitution alike. What is read is small and plain: no tag
+builds an object, a key that stands twice is refused, and so are values that contain themselves, nest beyond reason, or
+grow without end through aliases. Plain words mean what YAML 1.2 says: `no`, `yes`, `off`, `190:20:30`, `0777` and
+`2026-01-01` are texts, and whoever wants a number refuses them.
 """
 
 from __future__ import annotations
