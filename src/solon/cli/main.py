@@ -32,7 +32,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "results": ("solon.cli.inspect:results", "Print what a run measured."),
     "report": ("solon.cli.inspect:report", "Write a run's HTML report."),
     "ablate": ("solon.cli.ablate:ablate", "Compare variants of a recipe, with a figure."),
-    "export": ("solon.cli.export:export", "Hand a run's model on, or the run itself to another trainer."),
+    "export": ("solon.cli.export:export", "Export a run's model, or its RL stage to TRL."),
     "label": ("solon.cli.label:label", "Have a model say which of two replies is better, by a constitution."),
     "preference": ("solon.cli.preference:preference", "Train a preference model from files of labels."),
     "score": ("solon.cli.preference:score", "Score conversations by a preference model."),
