@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from solon import prompts
+from solon.config.addresses import token_given
 from solon.config.builtin import model_path
 from solon.config.recipe import Algorithm, EngineSettings, Kept, Matmul, ReinforcementSettings, SamplingParams
 from solon.conversation import Conversation
@@ -27,14 +28,12 @@ from solon.engines.local.engine import LocalEngine
 from solon.errors import ModelError, RecipeError, StageError
 from solon.reward.remote import RemoteScorer, is_address
 from solon.reward.scorer import open_scorer
-from solon.reward.token import token_given
 from solon.rl.advantage import refuse_missing_samples
 from solon.rl.policy_gradient import Environment, Score, TrainState, reinforce, unwatched
 from solon.rl.policy_snapshots import SNAPSHOTS, PolicySnapshots, steps_in
 from solon.rl.reply_samples import METRICS, SAMPLES, ReplySamples, watched
 from solon.rl.rl_models import Folders, RlModels, load_rl_models
-from solon.rl.rollout import PromptDraws, Reply, occurrences, sample_seed
-from solon.rl.sharing import scores_by_share
+from solon.rl.rollout import PromptDraws, Reply, occurrences, sample_seed, scores_by_share
 from solon.rl.stopping import signs
 from solon.runs import Artefact, StageFolder
 from solon.runs.processes import SINGLE_PROCESS, Processes
