@@ -53,6 +53,7 @@ class Networks:
     critic: ValueModel | None
     """None for an estimator that needs no values."""
     centre: float
+    """What is taken off the value function's values, which starts as a preference model that is not centred."""
     as_reference: Callable[[], AbstractContextManager[Any]] = nullcontext
 
 
