@@ -85,8 +85,8 @@ def test_an_unknown_key_is_refused_with_place_and_nearest_name(
 
 def test_an_unknown_key_of_an_overlay_or_setting_names_that_one(base: Path, tmp_path: Path) -> None:
     overlay = tmp_path / "overlay.yaml"
-    overlay.write_text("\n\npairs: {drawin: {}}\n")
-    with pytest.raises(RecipeError, match=rf"^{overlay}:3: unknown setting 'pairs\.drawin'\. Did you mean 'pairs\."):
+    overlay.write_text("\n\npairs: {samplin: {}}\n")
+    with pytest.raises(RecipeError, match=rf"^{overlay}:3: unknown setting 'pairs\.samplin'\. Did you mean 'pairs\."):
         load_recipe(base, [overlay])
     with pytest.raises(
         RecipeError, match=r"^--set rl\.kl_cof=1: unknown setting 'rl\.kl_cof'\. Did you mean 'rl\.kl_coef'\?"

@@ -17,7 +17,7 @@ from tests.training.tiny import asked
 from solon.config.recipe import EngineSettings
 from solon.conversation import Conversation, conversation_of
 from solon.export.trainers.trainer_folder import export_for_trl
-from solon.reward.scorer import Scorer, Zero, open_scorer
+from solon.reward.scorer import PreferenceScorer, Zero, open_scorer
 from solon.reward.server.server import PreferenceServer, Service
 from solon.runs import RunDirectory
 
@@ -39,7 +39,7 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.fixture(scope="module")
-def scorer(run: RunDirectory) -> Scorer:
+def scorer(run: RunDirectory) -> PreferenceScorer:
     stage = run.finished("preference-model")
     assert stage is not None
     return open_scorer(stage.path, SETTINGS)
@@ -57,7 +57,10 @@ def reward(exported: Path) -> ModuleType:
 
 @pytest.fixture(scope="module", params=[Zero.CENTRE, Zero.RAW], ids=["centred", "raw"])
 def served(
-    request: pytest.FixtureRequest, run: RunDirectory, scorer: Scorer, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    run: RunDirectory,
+    scorer: PreferenceScorer,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Path]:
     """A folder whose rewards are from a server that runs."""
     server = PreferenceServer(scorer, Service(port=0, zero=request.param), SETTINGS)
@@ -75,7 +78,7 @@ def dialogues() -> list[Conversation]:
     return [conversation_of(each) for each in turns]
 
 
-def scores(scorer: Scorer) -> list[float]:
+def scores(scorer: PreferenceScorer) -> list[float]:
     return scorer.score(scorer.tokens([p.with_reply(r.strip()) for p, r in zip(dialogues(), REPLIES, strict=True)]))
 
 
@@ -83,18 +86,18 @@ def prompts() -> list[list[dict[str, str]]]:
     return [each.messages() for each in dialogues()]
 
 
-def test_rewards_are_the_scores_that_solon_gives(reward: ModuleType, scorer: Scorer) -> None:
+def test_rewards_are_the_scores_that_solon_gives(reward: ModuleType, scorer: PreferenceScorer) -> None:
     found = reward.rewards(prompts(), REPLIES, [True] * len(REPLIES))
     assert found == pytest.approx(scores(scorer), abs=1e-5)
     assert len({round(each, 4) for each in found}) > 3
 
 
-def test_a_reply_that_was_cut_at_its_limit_pays_the_penalty(reward: ModuleType, scorer: Scorer) -> None:
+def test_a_reply_that_was_cut_at_its_limit_pays_the_penalty(reward: ModuleType, scorer: PreferenceScorer) -> None:
     found = reward.rewards(prompts(), REPLIES, [False] * len(REPLIES))
     assert found == pytest.approx([each - RL.missing_eos_penalty for each in scores(scorer)], abs=1e-5)
 
 
-def test_a_running_server_gives_the_same_rewards(served: Path, scorer: Scorer) -> None:
+def test_a_running_server_gives_the_same_rewards(served: Path, scorer: PreferenceScorer) -> None:
     reward = loaded(served)
     assert reward.SETTINGS["mode"] == "server"
     found = reward.rewards(prompts(), REPLIES, [True, False] * 3)
@@ -122,7 +125,7 @@ def test_a_conversation_beyond_the_window_is_an_error_and_no_number(reward: Modu
         loaded(served).rewards([asked("bread " * 150)], ["yes"], [True])
 
 
-def test_rewards_are_clipped(exported: Path, scorer: Scorer, tmp_path: Path) -> None:
+def test_rewards_are_clipped(exported: Path, scorer: PreferenceScorer, tmp_path: Path) -> None:
     settings = json.loads((exported / "reward.json").read_text())
     (tmp_path / "reward.py").write_text((exported / "reward.py").read_text())
     (tmp_path / "preference-model").symlink_to(exported / "preference-model")
@@ -130,7 +133,7 @@ def test_rewards_are_clipped(exported: Path, scorer: Scorer, tmp_path: Path) -> 
     assert all(abs(each) <= 0.01 for each in loaded(tmp_path).rewards(prompts(), REPLIES, [True] * 6))
 
 
-def test_trl_passes_messages_and_token_ids(reward: ModuleType, scorer: Scorer) -> None:
+def test_trl_passes_messages_and_token_ids(reward: ModuleType, scorer: PreferenceScorer) -> None:
     completions = [[{"role": "assistant", "content": reply}] for reply in REPLIES]
     end = reward.SETTINGS["end_ids"][0]
     ids = [[5, 6, end], [5, 6], [end], [], [5, end], [7]]
@@ -139,7 +142,7 @@ def test_trl_passes_messages_and_token_ids(reward: ModuleType, scorer: Scorer) -
     assert found == pytest.approx([s - p for s, p in zip(scores(scorer), penalties, strict=True)], abs=1e-5)
 
 
-def test_a_reply_is_cut_where_it_speaks_for_somebody_else(reward: ModuleType, scorer: Scorer) -> None:
+def test_a_reply_is_cut_where_it_speaks_for_somebody_else(reward: ModuleType, scorer: PreferenceScorer) -> None:
     stop = reward.SETTINGS["stops"][0]
     text, stopped = reward.cut(f" yes good {stop} how do I steal ?")
     assert (text, stopped) == ("yes good", True) and reward.cut(" yes ") == ("yes", False)
@@ -159,7 +162,7 @@ def test_a_cut_reply_is_the_beginning_of_the_reply_and_has_no_stop(reward: Modul
     assert reward.cut(text) == (text, False)
 
 
-def test_an_end_token_that_a_reply_spells_out_is_words_or_its_end(reward: ModuleType, scorer: Scorer) -> None:
+def test_an_end_token_that_a_reply_spells_out_is_words_or_its_end(reward: ModuleType, scorer: PreferenceScorer) -> None:
     spelled = f"yes {END} good"
     read = "yes" if END in reward.SETTINGS["stops"] else spelled
     transcript = any("Human:" in stop for stop in reward.SETTINGS["stops"])

@@ -19,7 +19,7 @@ from tests.export.trainers.made import CHAT, RL, finished, loaded, without_solon
 from solon.config.recipe import EngineSettings
 from solon.conversation import conversation_of
 from solon.export.trainers.trainer_folder import export_for_trl
-from solon.reward.scorer import Scorer, open_scorer
+from solon.reward.scorer import PreferenceScorer, open_scorer
 from solon.reward.server.server import PreferenceServer, Service
 
 PAGE = Path(__file__).parents[3] / "docs" / "trainers.md"
@@ -27,7 +27,9 @@ REPLY, END = "First mix the flour , then wait .", "<|end|>"
 
 
 @pytest.fixture(scope="module", params=[None, CHAT], ids=["transcript", "chat"])
-def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Scorer]]:
+def served(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Path, PreferenceScorer]]:
     """An exported folder with the page's files in it, and the scorer that the server asks."""
     run = finished(tmp_path_factory.mktemp("page") / "made", template=request.param)
     stage = run.finished("preference-model")
@@ -59,12 +61,12 @@ def own_reward_module() -> Iterator[None]:
     sys.path[:] = path
 
 
-def reward_of(scorer: Scorer, messages: list[dict[str, str]], finished: bool) -> float:
+def reward_of(scorer: PreferenceScorer, messages: list[dict[str, str]], finished: bool) -> float:
     score = scorer.score(scorer.tokens([conversation_of(messages).with_reply(REPLY)]))[0]
     return score if finished else score - RL.missing_eos_penalty
 
 
-def test_prompts_are_converted_for_both_trainers(served: tuple[Path, Scorer]) -> None:
+def test_prompts_are_converted_for_both_trainers(served: tuple[Path, PreferenceScorer]) -> None:
     folder = served[0] / "prompts"
     for name in ("train", "held-out"):
         rows = [json.loads(line) for line in (folder / f"{name}.jsonl").read_text().splitlines()]
@@ -78,7 +80,7 @@ def test_prompts_are_converted_for_both_trainers(served: tuple[Path, Scorer]) ->
 
 
 @pytest.mark.parametrize("ended", [True, False])
-def test_openrlhfs_reward_function_reads_whole_texts(served: tuple[Path, Scorer], ended: bool) -> None:
+def test_openrlhfs_reward_function_reads_whole_texts(served: tuple[Path, PreferenceScorer], ended: bool) -> None:
     folder, scorer = served
     module = loaded(folder, "reward_openrlhf.py")
     line = json.loads((folder / "prompts" / "openrlhf-train.jsonl").read_text().splitlines()[0])
@@ -93,7 +95,7 @@ def test_openrlhfs_reward_function_reads_whole_texts(served: tuple[Path, Scorer]
 
 
 @pytest.mark.parametrize("ended", [True, False])
-def test_verls_reward_function_reads_decoded_replies(served: tuple[Path, Scorer], ended: bool) -> None:
+def test_verls_reward_function_reads_decoded_replies(served: tuple[Path, PreferenceScorer], ended: bool) -> None:
     folder, scorer = served
     row = pq.read_table(folder / "prompts" / "verl-train.parquet").to_pylist()[0]
     information = {**row["extra_info"], "finished": ended}

@@ -36,7 +36,7 @@ def missing(**changed: Any) -> dict[str, object]:
 
 def with_drawing(run: RunDirectory, **drawing: float) -> RunDirectory:
     """The same run with other drawing in its recipe."""
-    rl = run.recipe.rl.model_copy(update={"drawing": SamplingParams(max_tokens=8, **drawing)})
+    rl = run.recipe.rl.model_copy(update={"sampling": SamplingParams(max_tokens=8, **drawing)})
     return RunDirectory(run.path, run.recipe.model_copy(update={"rl": rl}), run.constitution)
 
 
@@ -54,18 +54,18 @@ def test_the_reward_is_clipped_where_the_recipe_does(
 
 
 def test_the_config_file_reads_back_as_the_fields() -> None:
-    read = yaml.safe_load(config_yaml(plan_with(learning_rate=1e-6, warmup=3)))
-    assert read == fields(learning_rate=1e-6, warmup=3), "YAML takes 1e-06 for a word"
+    read = yaml.safe_load(config_yaml(plan_with(learning_rate=1e-6, warmup_steps=3)))
+    assert read == fields(learning_rate=1e-6, warmup_steps=3), "YAML takes 1e-06 for a word"
 
 
 def test_every_field_is_one_of_trls() -> None:
     trl = pytest.importorskip("trl", reason="TRL is not installed")
-    assert fields(warmup=1).keys() <= {each.name for each in dataclasses.fields(trl.RLOOConfig)}
+    assert fields(warmup_steps=1).keys() <= {each.name for each in dataclasses.fields(trl.RLOOConfig)}
 
 
 def test_rates_rise_over_as_many_steps() -> None:
     # Two minibatches and two passes: four updates a step.
-    risen = fields(warmup=3, epochs=2)
+    risen = fields(warmup_steps=3, epochs=2)
     assert risen["lr_scheduler_type"] == "constant_with_warmup" and risen["warmup_steps"] == 12
     assert fields()["lr_scheduler_type"] == "constant" and "warmup_steps" not in fields()
 
@@ -77,17 +77,18 @@ def test_advantages_are_whitened_as_in_the_recipes_algorithm() -> None:
 
 def test_what_has_no_equal_is_named_with_its_value() -> None:
     found = missing(
-        trace_value=1.0, kl_stop=0.3, keep=Kept.BEST, held_out_scorer="pm/model", dual_clip=3.0,
-        stop=StopSettings(kl=50.0, entropy=None, held_out=None), adapter=LoraSettings(rank=4),
-        aggregation=Aggregation.REPLIES, kl_control=KlControl.ADAPTIVE, kl_target=4.0, kl_horizon=500,
+        gae_lambda_value=1.0, target_kl=0.3, keep=Kept.BEST, held_out_scorer="pm/model", dual_clip=3.0,
+        stop=StopSettings(kl=50.0, entropy=None, held_out=None), lora=LoraSettings(rank=4),
+        loss_aggregation=Aggregation.REPLIES, kl_control=KlControl.ADAPTIVE, adaptive_kl_target=4.0,
+        adaptive_kl_horizon=500,
     )  # fmt: skip
     assert found["rl.target_kl"] == 0.3 and found["rl.stop"] == "kl 50" and found["rl.keep"] == "best"
     assert found["rl.held_out_scorer"] == "pm/model" and found["rl.dual_clip"] == 3.0
     assert found["rl.kl_control"] == "adaptive, target 4 nats per reply, horizon 500"
     assert found["rl.lora"] == "rank 4, alpha 32" and found["rl.loss_aggregation"] == "replies"
     assert "0.95 (1 for its returns)" in str(found["the value function's settings"])
-    nothing = {"kl_stop": None, "stop": StopSettings(kl=None, entropy=None, held_out=None)}
-    assert missing(algorithm=Algorithm.RLOO, trace_value=0.5, **nothing).keys() == {"rl.loss_aggregation"}
+    nothing = {"target_kl": None, "stop": StopSettings(kl=None, entropy=None, held_out=None)}
+    assert missing(algorithm=Algorithm.RLOO, gae_lambda_value=0.5, **nothing).keys() == {"rl.loss_aggregation"}
     assert missing(algorithm=Algorithm.DPO)["rl.algorithm"] == "dpo"
 
 
@@ -102,6 +103,6 @@ def test_replies_that_no_policy_gradient_can_use_are_refused(
     run: RunDirectory, tmp_path: Path, drawing: dict[str, float]
 ) -> None:
     name = next(iter(drawing))
-    with pytest.raises(RecipeError, match=rf"rl\.drawing\.{name}: .* --set rl\.drawing\.{name}=1") as caught:
+    with pytest.raises(RecipeError, match=rf"rl\.sampling\.{name}: .* --set rl\.sampling\.{name}=1") as caught:
         export_for_trl(with_drawing(run, **drawing), tmp_path / "out")
     assert "solon run NEW --reuse" in str(caught.value) and not (tmp_path / "out").exists()

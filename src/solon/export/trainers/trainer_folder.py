@@ -143,7 +143,7 @@ def _reward_settings(export: _Export, url: str | None) -> dict[str, Any]:
         "mode": "server" if url else "folder",
         "url": url,
         "centre": float(getattr(scorer.config, CENTRE, 0.0)),
-        "unfinished_penalty": rl.missing_eos_penalty,
+        "missing_eos_penalty": rl.missing_eos_penalty,
         "limit": rl.clip_score,
         "window": scorer.encoding.window,
         "marks": special_texts(scorer.tokenizer),

@@ -49,7 +49,7 @@ def rewards_are_the_same(golden: Sequence[dict[str, Any]]) -> bool:
     prompts = [row["messages"][:-1] for row in golden]
     replies = [row["messages"][-1]["content"] for row in golden]
     passed = True
-    for finished, penalty in ((True, 0.0), (False, float(reward.SETTINGS["unfinished_penalty"]))):
+    for finished, penalty in ((True, 0.0), (False, float(reward.SETTINGS["missing_eos_penalty"]))):
         # A reply that writes another speaker's turn is cut, and then another text is scored than the golden one.
         kept = [number for number, reply in enumerate(replies) if reward.cut(reply) == (reply.strip(), False)]
         wanted = [golden[number]["score"] - reward.SETTINGS["centre"] - penalty for number in kept]

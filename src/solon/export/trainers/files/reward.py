@@ -60,7 +60,7 @@ def rewards(prompts: Sequence[Messages], replies: Sequence[str], finished: Seque
     ]
     with ONE_AT_A_TIME:
         scores = scorer().scores(conversations)
-    penalty = float(SETTINGS["unfinished_penalty"])
+    penalty = float(SETTINGS["missing_eos_penalty"])
     given = [
         score if ended or stopped else score - penalty
         for score, ended, (_, stopped) in zip(scores, finished, cuts, strict=True)
