@@ -8,8 +8,8 @@ import pytest
 
 from solon.cli.main import main
 from solon.config.builtin import constitution_path
-from solon.constitution.constitution import load_constitution
 from solon.constitution.formats.paper_chains import read_chains
+from solon.constitution.reader import load_constitution
 from solon.runs import RunDirectory
 from tests.constitution.formats import samples
 from tests.synthetic import Plan, build

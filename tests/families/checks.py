@@ -17,8 +17,8 @@ from solon.engines.base import Completion, Finish, Sampling
 from solon.engines.local.engine import LocalEngine
 from solon.engines.tokens import PromptTokenizer
 from solon.prompts import reply as reply_prompt
+from solon.reward.conversation_scorer import PreferenceModel
 from solon.reward.golden import Replay, check, write_golden
-from solon.reward.model import PreferenceModel
 from solon.reward.scored_text import ScoredText
 from solon.reward.scorer import PreferenceScorer
 from solon.runs import RunDirectory

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from solon.cli.main import cli
 from solon.cli.run import open_or_create
 from solon.config.builtin import constitution_path
-from solon.config.recipe import load_recipe
+from solon.config.loading import load_recipe
 from solon.conversation import Conversation
 from solon.errors import RecipeError, RunError
 from solon.pipeline.extra_stages import measure_snapshots

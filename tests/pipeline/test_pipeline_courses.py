@@ -9,8 +9,8 @@ import pytest
 from tests.pipeline.test_order import SMALL
 
 from solon.config.builtin import constitution_path
-from solon.config.recipe import load_recipe
-from solon.constitution.constitution import load_constitution
+from solon.config.loading import load_recipe
+from solon.constitution.reader import load_constitution
 from solon.errors import RecipeError, RunError
 from solon.export.model_folder import ExportedWeights, export_model
 from solon.export.trainers.trainer_folder import export_for_trl

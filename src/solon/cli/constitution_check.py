@@ -15,6 +15,7 @@ import click
 if TYPE_CHECKING:
     from solon.config.recipe import Recipe
     from solon.constitution.constitution import Constitution
+    from solon.errors import SolonError
 
 TESTBED = "testbed:"
 
@@ -39,22 +40,17 @@ def check(file: str, recipe: str | None, settings: tuple[str, ...]) -> None:
     bundled models cannot read where the recipe asks them.
     """
     from solon.config.builtin import constitution_path
-    from solon.config.recipe import load_recipe
-    from solon.constitution.reader import check_constitution
+    from solon.config.loading import load_recipe
+    from solon.constitution.reader import check_constitution, load_constitution
 
     asked = load_recipe(recipe or "testbed", (), settings) if recipe or settings else None
-    loaded, faults = check_constitution(constitution_path(file))
-    if asked is not None and not faults:
+    path = constitution_path(file)
+    _refuse(check_constitution(path), file)
+    loaded = load_constitution(path)
+    if asked is not None:
         from solon.pipeline.constitution_needs import unmet_needs
 
-        faults = unmet_needs(asked, loaded)
-    if len(faults) == 1:
-        raise faults[0]
-    if faults:
-        for fault in faults:
-            _say(f"Error: {fault}", err=True)
-        _say(f"{len(faults)} faults in {file}", err=True)
-        click.get_current_context().exit(1)
+        _refuse(unmet_needs(asked, loaded), file)
     examples = len(loaded.critique_examples) + len(loaded.comparison_examples) + len(loaded.reasoned_examples)
     _say(
         f"{file}: constitution '{loaded.name}' is well formed: {len(loaded.revision)} revision and "
@@ -64,6 +60,17 @@ def check(file: str, recipe: str | None, settings: tuple[str, ...]) -> None:
         _say("It has all that the recipe asks for")
         for line in unread_rules(_askers(asked), loaded):
             _say(line, err=True)
+
+
+def _refuse(faults: Sequence[SolonError], file: str) -> None:
+    """Raise the one fault there is, or print them all and exit."""
+    if len(faults) == 1:
+        raise faults[0]
+    if faults:
+        for fault in faults:
+            _say(f"Error: {fault}", err=True)
+        _say(f"{len(faults)} faults in {file}", err=True)
+        click.get_current_context().exit(1)
 
 
 @click.command(
@@ -93,7 +100,7 @@ def new(file: Path) -> None:
 
 def look_at_rules(recipe: Recipe, file: Path) -> None:
     """Raise the first thing that a new run lacks in its constitution, and warn of rules that its models cannot read."""
-    from solon.constitution.constitution import load_constitution
+    from solon.constitution.reader import load_constitution
     from solon.pipeline.constitution_needs import unmet_needs
 
     loaded = load_constitution(file)
@@ -111,7 +118,7 @@ def _askers(recipe: Recipe) -> tuple[str | None, ...]:
 def unread_rules(models: Sequence[str | None], constitution: Constitution) -> list[str]:
     """Warnings about rules that the bundled models cannot read, where one of them is among the `models` by name."""
     from solon.config.builtin import constitution_path
-    from solon.constitution.constitution import load_constitution
+    from solon.constitution.reader import load_constitution
 
     if not any(name and name.startswith(TESTBED) for name in models):
         return []

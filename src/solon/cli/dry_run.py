@@ -23,7 +23,7 @@ def print_estimate(
     Raises what `solon run` itself would: RecipeError, ConstitutionError, InputError, ModelError and RunError.
     """
     from solon.cli.terminal import plain
-    from solon.config.recipe import dump_recipe
+    from solon.config.loading import dump_recipe
 
     resolved, constitution, finished = _resolved(run, recipe, overlays, settings)
     from solon.pipeline.estimate import estimate_run
@@ -52,7 +52,7 @@ def _resolved(
     """The recipe, the constitution's file and the finished stages, without making a folder."""
     from solon.cli.run import open_or_create
     from solon.config.builtin import constitution_path
-    from solon.config.recipe import load_recipe
+    from solon.config.loading import load_recipe
 
     if (run / "run.json").exists():
         directory = open_or_create(run, recipe, tuple(overlays), tuple(settings))

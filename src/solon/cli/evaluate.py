@@ -117,7 +117,7 @@ def _plan(files: Sequence[Path], options: Options) -> EvaluationPlan:
     """The questions of the files and how they are asked; what was typed is checked here, before a model is loaded."""
     from solon.config.builtin import constitution_path
     from solon.config.recipe import OptionOrder, SamplingParams
-    from solon.constitution.constitution import load_constitution
+    from solon.constitution.reader import load_constitution
     from solon.evals.benchmarks.evaluation import EvaluationPlan, drawn
     from solon.evals.benchmarks.multiple_choice import Form, QuestionSetup
     from solon.evals.benchmarks.question_files import read_questions
@@ -142,7 +142,7 @@ def _subject(folder: Path, answers_as: AnswersAs, settings: EngineSettings) -> S
     from solon.engines.rounding import keyed
     from solon.evals.benchmarks.evaluation import Subject
     from solon.evals.benchmarks.pm_answers import scores_of
-    from solon.model_folders.check import check_folder
+    from solon.model_folders.folder_check import check_folder
 
     check_folder(folder)
     return Subject(
@@ -159,7 +159,7 @@ def _run(tasks: Sequence[Task], subject: Subject, out: Path, *, quiet: bool) -> 
     from solon.cli.terminal import plain, print_table
     from solon.evals.benchmarks.evaluation import RESULTS
     from solon.evals.benchmarks.evaluation import evaluate as answer
-    from solon.report.evaluations import EvaluationLine, lines, write
+    from solon.report.benchmark_section import EvaluationLine, lines, write
 
     try:
         with display_for(quiet=quiet) as display:

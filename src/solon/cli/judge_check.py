@@ -49,8 +49,8 @@ def judge_check(
     """
     # What was typed is checked before a model is loaded.
     from solon.config.builtin import constitution_path, model_path
-    from solon.config.recipe import load_recipe
-    from solon.constitution.constitution import load_constitution
+    from solon.config.loading import load_recipe
+    from solon.constitution.reader import load_constitution
 
     folder = model_path(engine)
     chosen = load_recipe(recipe or (TESTBED if engine.startswith(PREFIX) else REAL), overlays, settings)

@@ -53,8 +53,8 @@ def label(
     from solon.cli.constitution_check import unread_rules
     from solon.cli.display import display_for
     from solon.config.builtin import constitution_path, model_path
-    from solon.config.recipe import load_recipe
-    from solon.constitution.constitution import load_constitution
+    from solon.config.loading import load_recipe
+    from solon.constitution.reader import load_constitution
 
     accepted = (ACCEPT,) if accept_weak_judge else ()
     chosen = load_recipe(recipe, overlays, (*settings, *accepted))

@@ -60,7 +60,7 @@ def preference(
     """
     from solon.cli.display import display_for
     from solon.config.builtin import PREFIX, model_path, source_path
-    from solon.config.recipe import load_recipe
+    from solon.config.loading import load_recipe
 
     recipe = recipe or ("testbed" if base.startswith(PREFIX) else "own")
     chosen = load_recipe(recipe, (), (*settings, *(f"preference.columns={called}" for called in _as_setting(columns))))
@@ -174,12 +174,12 @@ def serve_pm(folder: Path, **given: Any) -> None:
     Answered are requests for localhost, for --host and for each --allow-host: the name or address in the URL by which
     others ask. With a token, which is never given on the command line, they have to send "Authorization: Bearer TOKEN".
     """
+    from solon.config.addresses import token_given
     from solon.config.recipe import EngineSettings
     from solon.reward.scorer import Zero, open_scorer
     from solon.reward.server.admission import LOOPBACK
     from solon.reward.server.batching import Limits
     from solon.reward.server.server import REWARD, PreferenceServer, Service, serve_until_stopped
-    from solon.reward.token import token_given
 
     settings = EngineSettings(threads=given["threads"])
     service = Service(

@@ -210,8 +210,7 @@ def asked_recipe(
     reuse: tuple[Path, ...] = (),
 ) -> Recipe:
     """The recipe that was asked for; of a run that exists its own, with what is laid over it."""
-    from solon.config.loading import refuse_half_a_change
-    from solon.config.recipe import load_recipe
+    from solon.config.loading import load_recipe, refuse_half_a_change
 
     if (run / "run.json").exists():
         return load_recipe(str(run / "recipe.yaml") if recipe is None else recipe, overlays, settings)

@@ -20,11 +20,11 @@ from solon.constitution.constitution import Constitution
 from solon.evals.grading import BENIGN_PROMPT_MEASURES, HARMFUL_PROMPT_MEASURES
 from solon.report import charts, samples
 from solon.report.drawn_principles import DrawnPrinciple, drawn_for_preference, drawn_for_revision
-from solon.report.groups import by_group
 from solon.report.label_section import LabelQuality, quality_of
 from solon.report.policy import PolicyFigure, policy_figures
 from solon.report.results import results
 from solon.report.sentences import Figures, headline, is_figure, judge_check_details, judge_sentences
+from solon.report.share_figures import by_group
 from solon.runs import Artefact, Row, RunDirectory
 from solon.runs.rows import PromptKind
 from solon.stages import registry as names

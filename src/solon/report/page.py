@@ -1,8 +1,9 @@
 """Lays the content out as one HTML file that trusts nothing in it.
 
-Autoescape is always on, and every string of a run is first made visible (`text.visible`), so data can add neither an
-element nor an attribute nor a hidden character. As a second wall the page forbids itself everything: its content
-security policy is `default-src 'none'` and admits only the one style sheet and the one script that it carries, by hash.
+Autoescape is always on, and every string of a run is first made visible (`visible_text.visible`), so data can add
+neither an element nor an attribute nor a hidden character. As a second wall the page forbids itself everything: its
+content security policy is `default-src 'none'` and admits only the one style sheet and the one script that it carries,
+by hash.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from solon.report import text
+from solon.report import visible_text
 from solon.report.content import Content, content_of, json_for_script
 from solon.runs import RunDirectory
 from solon.stats import intervals
@@ -80,16 +81,16 @@ def _environment() -> jinja2.Environment:
     environment.filters.update(
         percent=intervals.percent,
         interval=intervals.interval,
-        duration=text.duration,
-        heading=partial(text.one_line, limit=120),
-        clip=text.clip,
+        duration=visible_text.duration,
+        heading=partial(visible_text.one_line, limit=120),
+        clip=visible_text.clip,
     )
     return environment
 
 
 def _shown(value: Any) -> Any:
     """What the template prints for a value: strings with their hidden characters written out."""
-    return text.visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    return visible_text.visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _asset(name: str) -> str:

@@ -14,18 +14,20 @@ from markupsafe import Markup
 
 from solon.config.experiment import AblationMeasure
 from solon.evals.grading import BENIGN_PROMPT_MEASURES, HARMFUL_PROMPT_MEASURES
-from solon.report.charts import Figures, spread
-from solon.report.models_compared import by_name, models_figures
+from solon.report.charts import Figures, spread, trade_off
 from solon.report.page import fill
 from solon.report.page import write_page as write_whole
+from solon.report.share_figures import dots
 from solon.report.svg import PlotFrame, line, percent_marks, polyline, tag, text
-from solon.report.text import cases
+from solon.report.visible_text import cases
 from solon.stages.extra_preference_order import MEASURES
 from solon.stats.intervals import interval, percent
 
 PAGE = "ablation.html"
 LABELS = tuple(label.value for label in (*HARMFUL_PROMPT_MEASURES, *BENIGN_PROMPT_MEASURES))
 HARMFUL = "harmful"
+EVASIVE = "evasive"
+Measures = Mapping[str, Figures]
 
 
 def by_variant_and_revision(variants: Mapping[str, Mapping[str, Mapping[str, Figures]]], label: str) -> Markup | None:
@@ -184,3 +186,33 @@ def _cell(share: Figures | None) -> str:
     if share is None:
         return "-"
     return f"{percent(share['value'])} [{interval(share)}]" + ("" if is_mean(share) else f" of {cases(share)}")
+
+
+def by_name(variants: Mapping[str, Mapping[str, Measures]]) -> dict[str, Measures]:
+    """All models once, by the names that they are shown under, those that are no run's final policy first.
+
+    Runs of one comparison share the models that they start from, so each of those is shown once; a run's final policy
+    goes by the name of its variant, which is what tells it from the others.
+    """
+    earlier: dict[str, Measures] = {}
+    final: dict[str, Measures] = {}
+    for variant, models in variants.items():
+        *before, policy = models
+        for name in before:
+            same = earlier.setdefault(name, models[name]) == models[name]
+            if not same:
+                earlier[f"{variant}: {name}"] = models[name]
+        final[variant] = models[policy]
+    return earlier | final
+
+
+def models_figures(variants: Mapping[str, Mapping[str, Measures]]) -> list[tuple[str, Markup]]:
+    """Helpfulness against harmlessness, and the share of evasive replies, with captions and 95 % intervals."""
+    models = by_name(variants)
+    shares = [(name, measures[EVASIVE], "label-evasive") for name, measures in models.items() if EVASIVE in measures]
+    evasive = "Evasive replies to held-out harmful prompts"
+    pictures = [
+        ("Helpful and harmless on held-out prompts; up and right is better", trade_off(models, ())),
+        (evasive, dots(f"{evasive}, with 95 % intervals", shares)),
+    ]
+    return [(caption, picture) for caption, picture in pictures if picture is not None]

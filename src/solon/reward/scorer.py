@@ -15,7 +15,7 @@ from solon.config.recipe import EngineSettings
 from solon.conversation import Conversation
 from solon.engines.tokens import PromptTokenizer
 from solon.errors import ModelError
-from solon.reward.model import PreferenceModel
+from solon.reward.conversation_scorer import PreferenceModel
 from solon.reward.scored_text import ScoredText
 from solon.training.encoding import Tokens
 from solon.training.models import load_tokenizer

@@ -18,7 +18,7 @@ from solon.config.recipe import Algorithm, EngineSettings, NetworkSharing, Recip
 from solon.engines.tokens import PromptTokenizer
 from solon.errors import RecipeError
 from solon.model_folders.load import load_config
-from solon.reward.model import CENTRE, PreferenceModel
+from solon.reward.conversation_scorer import CENTRE, PreferenceModel
 from solon.reward.scorer import open_scorer
 from solon.rl.episodes import Networks, ValueModel
 from solon.rl.shared_backbone import POLICY, REFERENCE, VALUE, SharedBackbone

@@ -28,8 +28,8 @@ from solon.digest import digest, seed_for, uniform_for
 from solon.engines.tokens import PromptTokenizer
 from solon.errors import StageError
 from solon.feedback.labelling import on_axis
+from solon.reward.conversation_scorer import CENTRE, PreferenceModel
 from solon.reward.golden import ROWS, write_golden
-from solon.reward.model import CENTRE, PreferenceModel
 from solon.reward.pair_calibration import agreement
 from solon.reward.scored_text import ScoredText
 from solon.reward.scorer import PreferenceScorer

@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from solon.report.charts import ReliabilityWords, bar, reliability
 from solon.report.page import fill, write_page
-from solon.report.text import against_chance
+from solon.report.visible_text import against_chance
 from solon.stats.intervals import interval, per_cent, percent
 
 PAGE = "evaluations.html"

@@ -54,6 +54,10 @@ class PreferenceModel:
         """
         return self.score_tokens(self.encoding.whole(conversations))
 
+    def centred(self, conversations: Sequence[Conversation]) -> list[float]:
+        """Scores as reinforcement learning takes them: 0 is the centre. Raises as `score` does."""
+        return (self.score(conversations) - self.centre).tolist()
+
     def score_tokens(self, sequences: Sequence[Sequence[int]]) -> Tensor:
         """Scores of token sequences that end on the end token, shape (B); they depend on nothing but themselves.
 

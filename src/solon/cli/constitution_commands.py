@@ -133,7 +133,7 @@ def import_(files: tuple[Path, ...], output: Path, name: str | None, other: str 
     holds and a constitution does not is named.
     """
     from solon.constitution.formats.catalogue import read_parts
-    from solon.constitution.formats.joining import join
+    from solon.constitution.formats.parts import join
     from solon.constitution.writer import write_constitution
     from solon.errors import InputError
     from solon.runs.files import write_atomically
@@ -201,7 +201,7 @@ def export(name: str, form: str, output: Path) -> None:
 def load(name: str) -> Constitution:
     """The constitution of a built-in name or a file."""
     from solon.config.builtin import constitution_path
-    from solon.constitution.constitution import load_constitution
+    from solon.constitution.reader import load_constitution
 
     return load_constitution(constitution_path(name))
 

@@ -9,7 +9,7 @@ from solon.config.recipe import EngineSettings
 from solon.conversation import Conversation, Role, TranscriptRendering, Turn
 from solon.engines.tokens import PromptTokenizer
 from solon.errors import InputError, ModelError
-from solon.reward.model import CENTRE, PreferenceModel
+from solon.reward.conversation_scorer import CENTRE, PreferenceModel
 from solon.training import models
 from solon.training.encoding import Encoding
 
