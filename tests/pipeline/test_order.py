@@ -22,8 +22,8 @@ from solon.errors import RecipeError, RunError
 from solon.pipeline.extra_stages import measure_snapshots
 from solon.pipeline.impact import impact_of
 from solon.pipeline.order import advance
-from solon.report import render
-from solon.report.results import results
+from solon.reporting import render
+from solon.reporting.results import results
 from solon.runs import RunDirectory
 from solon.runs.processes import Sharding, SingleProcess
 from solon.runs.progress import Silent

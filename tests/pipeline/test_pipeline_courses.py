@@ -16,8 +16,8 @@ from solon.export.model_folder import ExportedWeights, export_model
 from solon.export.trainers.trainer_folder import export_for_trl
 from solon.pipeline.impact import impact_of
 from solon.pipeline.order import advance
-from solon.report import write
-from solon.report.results import results
+from solon.reporting import write
+from solon.reporting.results import results
 from solon.runs import Artefact, RunDirectory
 from solon.runs.progress import Silent
 from solon.stages.registry import names_of, policies_of

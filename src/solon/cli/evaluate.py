@@ -159,7 +159,7 @@ def _run(tasks: Sequence[Task], subject: Subject, out: Path, *, quiet: bool) -> 
     from solon.cli.terminal import plain, print_table
     from solon.evals.benchmarks.evaluation import RESULTS
     from solon.evals.benchmarks.evaluation import evaluate as answer
-    from solon.report.benchmark_section import EvaluationLine, lines, write
+    from solon.reporting.benchmark_section import EvaluationLine, lines, write
 
     try:
         with display_for(quiet=quiet) as display:

@@ -79,7 +79,7 @@ def label(
     except KeyboardInterrupt:
         click.echo("Stopped; what was finished is saved. The same command goes on", err=True)
         click.get_current_context().exit(INTERRUPTED)
-    from solon.report.label_page import write
+    from solon.reporting.label_page import write
 
     file = read_pairs(pairs, called)
     right, asked = agreement(done.rows(), file)
@@ -90,7 +90,7 @@ def label(
 
 
 def _tell(facts: Mapping[str, Any], agreed: str | None, skipped: Mapping[str, int]) -> None:
-    from solon.report.sentences import judge_check_sentences
+    from solon.reporting.sentences import judge_check_sentences
 
     quality, undecided = facts["quality"], sum(facts["undecided_because"].values())
     lines = [f"{facts['pairs']:,} pairs, {undecided:,} undecided; letters read by {facts['read']}"]

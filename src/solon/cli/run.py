@@ -103,7 +103,7 @@ def run(
     from solon.cli.display import display_for
     from solon.cli.inspect import print_results
     from solon.pipeline.settled import is_settled
-    from solon.report import write
+    from solon.reporting import write
 
     try:
         if launched()[1] == 1 and not directory.newly_decided and is_settled(directory):

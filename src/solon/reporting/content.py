@@ -2,7 +2,7 @@
 
 The template only lays out what stands here. Every sentence is made from a figure with its interval, and says no more
 than the interval allows; a stage that has not finished, or a figure that was never taken, leaves its part of the page
-out. Nothing here measures: numbers come from `solon.report.results` and from the stages' tables.
+out. Nothing here measures: numbers come from `solon.reporting.results` and from the stages' tables.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from markupsafe import Markup
 from solon.config.recipe import Method
 from solon.constitution.constitution import Constitution
 from solon.evals.grading import BENIGN_PROMPT_MEASURES, HARMFUL_PROMPT_MEASURES
-from solon.report import charts, samples
-from solon.report.drawn_principles import DrawnPrinciple, drawn_for_preference, drawn_for_revision
-from solon.report.label_section import LabelQuality, quality_of
-from solon.report.policy import PolicyFigure, policy_figures
-from solon.report.results import results
-from solon.report.sentences import Figures, headline, is_figure, judge_check_details, judge_sentences
-from solon.report.share_figures import by_group
+from solon.reporting import charts, samples
+from solon.reporting.drawn_principles import DrawnPrinciple, drawn_for_preference, drawn_for_revision
+from solon.reporting.label_section import LabelQuality, quality_of
+from solon.reporting.policy import PolicyFigure, policy_figures
+from solon.reporting.results import results
+from solon.reporting.sentences import Figures, headline, is_figure, judge_check_details, judge_sentences
+from solon.reporting.share_figures import by_group
 from solon.runs import Artefact, Row, RunDirectory
 from solon.runs.rows import PromptKind
 from solon.stages import registry as names

@@ -2,7 +2,7 @@
 
 from xml.etree import ElementTree
 
-from solon.report.share_figures import by_group
+from solon.reporting.share_figures import by_group
 from solon.stats.intervals import wilson
 
 SHARES = {

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from solon.report.charts import Figures, tone
-from solon.report.svg import PlotFrame, line, percent_marks, tag, text
-from solon.report.visible_text import cases
+from solon.reporting.charts import Figures, tone
+from solon.reporting.svg import PlotFrame, line, percent_marks, tag, text
+from solon.reporting.visible_text import cases
 from solon.stats.intervals import interval, percent
 
 Dot = tuple[str, Figures, str]

@@ -12,9 +12,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from solon.report.charts import Figures, ReliabilityWords, reliability
-from solon.report.sentences import is_figure, judge_check_details, judge_check_sentences, judge_details
-from solon.report.share_figures import Dot, dots
+from solon.reporting.charts import Figures, ReliabilityWords, reliability
+from solon.reporting.sentences import is_figure, judge_check_details, judge_check_sentences, judge_details
+from solon.reporting.share_figures import Dot, dots
 from solon.stats.intervals import interval, percent
 
 
@@ -45,7 +45,7 @@ class LabelQuality:
 
 
 def quality_of(figures: Mapping[str, Any]) -> LabelQuality | None:
-    """The section from `solon.report.results.results`; None when no judge was measured and nothing labelled."""
+    """The section from `solon.reporting.results.results`; None when no judge was measured and nothing labelled."""
     judge: Mapping[str, Any] = figures.get("judge_check", {}).get("judge") or {}
     quality: Mapping[str, Any] = figures.get("label_quality") or {}
     if not judge and not quality:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from solon.report.results import results
+from solon.reporting.results import results
 from solon.stages.registry import STAGES
 from tests.synthetic import Plan, build
 

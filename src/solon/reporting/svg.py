@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from solon.report.visible_text import visible
+from solon.reporting.visible_text import visible
 
 Point = tuple[float, float]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from solon.pipeline.ablation import over_seeds
-from solon.report.variants import by_name, columns_of, models_figures
+from solon.reporting.variants import by_name, columns_of, models_figures
 from solon.stats.intervals import wilson
 
 
