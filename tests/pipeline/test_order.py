@@ -14,7 +14,6 @@ import pytest
 from click.testing import CliRunner
 
 from solon.cli.main import cli
-from solon.cli.run import open_or_create
 from solon.config.builtin import constitution_path
 from solon.config.recipe import load_recipe
 from solon.conversation import Conversation
@@ -22,6 +21,7 @@ from solon.errors import RecipeError, RunError
 from solon.evals.results import HELD_OUT_MODEL, STAGES, results
 from solon.pipeline.extra_stages import measure_snapshots
 from solon.pipeline.impact import redo
+from solon.pipeline.open_run import open_or_create
 from solon.pipeline.order import advance
 from solon.report import render
 from solon.runs import RunDirectory

@@ -50,9 +50,9 @@ def _resolved(
     run: Path, recipe: str | None, overlays: Sequence[str], settings: Sequence[str]
 ) -> tuple[Recipe, Path, list[str]]:
     """The recipe, the constitution's file and the finished stages, without making a folder."""
-    from solon.cli.run import open_or_create
     from solon.config.builtin import constitution_path
     from solon.config.recipe import load_recipe
+    from solon.pipeline.open_run import open_or_create
 
     if (run / "run.json").exists():
         directory = open_or_create(run, recipe, tuple(overlays), tuple(settings))
