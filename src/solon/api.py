@@ -73,7 +73,7 @@ class Run:
 
     def report(self, output: str | Path | None = None) -> Path:
         """Write the HTML report, RUN/report.html unless `output` says otherwise; returns its path."""
-        from solon.report import write
+        from solon.reporting import write
 
         return write(self.directory, None if output is None else Path(output))
 

@@ -21,7 +21,7 @@ from solon.digest import digest_model, digest_source
 from solon.engines.rounding import ROUNDING, keyed, made_with, rounding_told
 from solon.errors import RunError
 from solon.pipeline.session import Session
-from solon.report import render
+from solon.reporting import render
 from solon.runs import RunDirectory, StageFolder
 from solon.runs.artefact import Artefact
 from solon.runs.progress import Silent

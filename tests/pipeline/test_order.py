@@ -23,7 +23,7 @@ from solon.pipeline.extra_stages import measure_snapshots
 from solon.pipeline.impact import redo
 from solon.pipeline.open_run import open_or_create
 from solon.pipeline.order import advance
-from solon.report import render
+from solon.reporting import render
 from solon.runs import RunDirectory
 from solon.runs.processes import Sharding, SingleProcess
 from solon.runs.progress import Silent

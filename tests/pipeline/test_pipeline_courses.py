@@ -17,7 +17,7 @@ from solon.export.model_folder import ExportedWeights, export_model
 from solon.export.trainers.trainer_folder import TRAINERS, export_handoff
 from solon.pipeline.impact import redo
 from solon.pipeline.order import advance
-from solon.report import write
+from solon.reporting import write
 from solon.runs import Artefact, RunDirectory
 from solon.runs.progress import Silent
 

@@ -131,7 +131,7 @@ def _run(engine: str, files: tuple[Path, ...], settings: EvaluationSettings, opt
     from solon import api
     from solon.cli.display import display_for
     from solon.cli.terminal import plain, print_table
-    from solon.report.evaluations import EvaluationLine, lines, write
+    from solon.reporting.evaluations import EvaluationLine, lines, write
 
     try:
         with display_for(quiet=options.quiet) as display:

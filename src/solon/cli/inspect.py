@@ -133,8 +133,13 @@ def print_results(directory: RunDirectory) -> None:
     """The measures of every model as a table, and how good critic, judge and labels are, in words."""
     from solon.cli.terminal import plain
     from solon.evals.results import results as results_of
-    from solon.report.label_section import quality_sentences
-    from solon.report.sentences import judge_check_sentences, judge_details, reinforcement_sentences, snapshot_sentences
+    from solon.reporting.label_section import quality_sentences
+    from solon.reporting.sentences import (
+        judge_check_sentences,
+        judge_details,
+        reinforcement_sentences,
+        snapshot_sentences,
+    )
 
     figures = results_of(directory)
     for remark in figures.get("remarks", ()):

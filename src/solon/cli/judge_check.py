@@ -61,7 +61,7 @@ def judge_check(
 def print_judge_check(name: str, facts: Mapping[str, Any]) -> None:
     """Tables of the shares, and in sentences what is no share and what a run would do."""
     from solon.cli.terminal import plain, print_table
-    from solon.report.sentences import judge_check_sentences, judge_details
+    from solon.reporting.sentences import judge_check_sentences, judge_details
 
     judge = facts["judge"]
     print_table(plain(f"{name} as a judge, {judge['form']} form", lines=False), HEAD, list(_judge_rows(judge)))

@@ -59,7 +59,7 @@ def label(
     judges = [name or chosen.models.assistant for name in chosen.models.judges]
     for line in unread_rules(judges, api.load_constitution(chosen.constitution)):
         click.echo(plain(line, lines=False), err=True)
-    from solon.report.label_page import write
+    from solon.reporting.label_page import write
     from solon.sources.columns import columns_from
 
     called = columns_from(columns)
@@ -75,7 +75,7 @@ def label(
 
 
 def _tell(facts: Mapping[str, Any], agreed: str | None, skipped: Mapping[str, int]) -> None:
-    from solon.report.sentences import judge_check_sentences
+    from solon.reporting.sentences import judge_check_sentences
 
     quality, undecided = facts["quality"], sum(facts["undecided_because"].values())
     lines = [f"{facts['pairs']:,} pairs, {undecided:,} undecided; letters read by {facts['read']}"]

@@ -19,7 +19,7 @@ from solon.config.builtin import PLAIN, PREFIX
 from solon.config.recipe import Algorithm, Method, Recipe
 from solon.evals.results import RLHF, SL_CAI, SL_CAI_MEASURE, counted, policies_of, results, stages_of
 from solon.model_folders.check import check_folder
-from solon.report.text import visible
+from solon.reporting.text import visible
 from solon.runs import Artefact, RunDirectory
 from solon.stats.intervals import interval, per_cent
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from solon.report import render, write
-from solon.report.content import json_for_script
+from solon.reporting import render, write
+from solon.reporting.content import json_for_script
 from tests.synthetic import Plan, build
 
 VOID = {"meta", "br", "input", "img", "link", "hr"}

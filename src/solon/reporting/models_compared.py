@@ -10,8 +10,8 @@ from collections.abc import Mapping
 
 from markupsafe import Markup
 
-from solon.report.charts import Figures, trade_off
-from solon.report.dots import dots
+from solon.reporting.charts import Figures, trade_off
+from solon.reporting.dots import dots
 
 Measures = Mapping[str, Figures]
 EVASIVE = "evasive"

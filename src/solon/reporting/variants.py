@@ -14,12 +14,12 @@ from markupsafe import Markup
 
 from solon.config.experiment import AblationMeasure
 from solon.evals.grading import BENIGN_PROMPT_MEASURES, HARMFUL_PROMPT_MEASURES
-from solon.report.charts import Figures, spread
-from solon.report.models_compared import by_name, models_figures
-from solon.report.page import fill
-from solon.report.page import write_page as write_whole
-from solon.report.svg import PlotFrame, line, percent_marks, polyline, tag, text
-from solon.report.text import cases
+from solon.reporting.charts import Figures, spread
+from solon.reporting.models_compared import by_name, models_figures
+from solon.reporting.page import fill
+from solon.reporting.page import write_page as write_whole
+from solon.reporting.svg import PlotFrame, line, percent_marks, polyline, tag, text
+from solon.reporting.text import cases
 from solon.stages.extra_preference_order import MEASURES
 from solon.stats.intervals import interval, percent
 

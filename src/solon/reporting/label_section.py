@@ -12,9 +12,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from solon.report.charts import Figures, ReliabilityWords, reliability
-from solon.report.dots import Dot, dots
-from solon.report.sentences import is_figure, judge_check_details, judge_check_sentences, judge_details
+from solon.reporting.charts import Figures, ReliabilityWords, reliability
+from solon.reporting.dots import Dot, dots
+from solon.reporting.sentences import is_figure, judge_check_details, judge_check_sentences, judge_details
 from solon.stats.intervals import interval, percent
 
 

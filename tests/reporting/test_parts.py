@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from solon.report import charts, samples
-from solon.report.sentences import change, judge_check_details, judge_check_sentences, reinforcement_sentences
-from solon.report.svg import nice_domain, tag, ticks
-from solon.report.text import against_chance, changes, clip, duration, one_line, visible
+from solon.reporting import charts, samples
+from solon.reporting.sentences import change, judge_check_details, judge_check_sentences, reinforcement_sentences
+from solon.reporting.svg import nice_domain, tag, ticks
+from solon.reporting.text import against_chance, changes, clip, duration, one_line, visible
 
 
 @pytest.mark.parametrize(

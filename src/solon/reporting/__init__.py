@@ -5,6 +5,6 @@ The page loads nothing from anywhere, works without JavaScript, and treats every
 constitution as hostile (see `page`).
 """
 
-from solon.report.page import render, write
+from solon.reporting.page import render, write
 
 __all__ = ["render", "write"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from solon.report.text import against_chance
+from solon.reporting.text import against_chance
 from solon.stats.intervals import interval, percent
 
 Figures = Mapping[str, Any]

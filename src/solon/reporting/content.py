@@ -19,12 +19,12 @@ from solon.config.recipe import Method
 from solon.constitution.constitution import Constitution
 from solon.evals import results as names
 from solon.evals.grading import BENIGN_PROMPT_MEASURES, HARMFUL_PROMPT_MEASURES
-from solon.report import charts, samples
-from solon.report.drawn_principles import DrawnPrinciple, drawn_for_preference, drawn_for_revision
-from solon.report.groups import by_group
-from solon.report.label_section import LabelQuality, quality_of
-from solon.report.policy import PolicyFigure, policy_figures
-from solon.report.sentences import Figures, headline, is_figure, judge_check_details, judge_sentences
+from solon.reporting import charts, samples
+from solon.reporting.drawn_principles import DrawnPrinciple, drawn_for_preference, drawn_for_revision
+from solon.reporting.groups import by_group
+from solon.reporting.label_section import LabelQuality, quality_of
+from solon.reporting.policy import PolicyFigure, policy_figures
+from solon.reporting.sentences import Figures, headline, is_figure, judge_check_details, judge_sentences
 from solon.runs import Artefact, Row, RunDirectory
 from solon.runs.rows import PromptKind
 from solon.stats.intervals import interval, percent

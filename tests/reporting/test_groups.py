@@ -2,7 +2,7 @@
 
 from xml.etree import ElementTree
 
-from solon.report.groups import by_group
+from solon.reporting.groups import by_group
 from solon.stats.intervals import wilson
 
 SHARES = {

@@ -17,8 +17,8 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from solon.report import text
-from solon.report.content import Content, content_of, json_for_script
+from solon.reporting import text
+from solon.reporting.content import Content, content_of, json_for_script
 from solon.runs import RunDirectory
 from solon.stats import intervals
 
@@ -94,7 +94,7 @@ def _shown(value: Any) -> Any:
 
 def _asset(name: str) -> str:
     """One of the report's own files: template, style or script."""
-    return (resources.files("solon.report") / "templates" / name).read_text(encoding="utf-8")
+    return (resources.files("solon.reporting") / "templates" / name).read_text(encoding="utf-8")
 
 
 def _hash(content: str) -> str:

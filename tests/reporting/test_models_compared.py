@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from solon.pipeline.ablation import over_seeds
-from solon.report.models_compared import by_name, models_figures
-from solon.report.variants import columns_of
+from solon.reporting.models_compared import by_name, models_figures
+from solon.reporting.variants import columns_of
 from solon.stats.intervals import wilson
 
 

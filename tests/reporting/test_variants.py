@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from solon.pipeline.ablation import over_seeds
-from solon.report.variants import LABELS, columns_of, figures_of, write_page
+from solon.reporting.variants import LABELS, columns_of, figures_of, write_page
 from solon.stages.extra_preference_order import MEASURES
 from solon.stats.intervals import wilson
 

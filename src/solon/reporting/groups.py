@@ -9,8 +9,8 @@ from collections.abc import Mapping
 
 from markupsafe import Markup
 
-from solon.report.charts import Figures, tone
-from solon.report.svg import PlotFrame, line, percent_marks, tag, text
+from solon.reporting.charts import Figures, tone
+from solon.reporting.svg import PlotFrame, line, percent_marks, tag, text
 from solon.stats.intervals import interval, percent
 
 ROW = 44.0

@@ -14,8 +14,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from solon.report.svg import PlotFrame, line, nice_domain, number_marks, percent_marks, polyline, tag, text
-from solon.report.text import cases
+from solon.reporting.svg import PlotFrame, line, nice_domain, number_marks, percent_marks, polyline, tag, text
+from solon.reporting.text import cases
 from solon.stats.intervals import interval, percent
 
 Figures = Mapping[str, Any]

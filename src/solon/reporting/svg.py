@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from solon.report.text import visible
+from solon.reporting.text import visible
 
 Point = tuple[float, float]
 

@@ -14,9 +14,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from solon.report.charts import ReliabilityWords, bar, reliability
-from solon.report.page import fill, write_page
-from solon.report.text import against_chance
+from solon.reporting.charts import ReliabilityWords, bar, reliability
+from solon.reporting.page import fill, write_page
+from solon.reporting.text import against_chance
 from solon.stats.intervals import interval, per_cent, percent
 
 PAGE = "evaluations.html"

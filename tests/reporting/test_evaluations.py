@@ -7,7 +7,7 @@ from solon.evals.benchmarks.accuracy import figures
 from solon.evals.benchmarks.multiple_choice import QuestionSetup, ask_choices
 from solon.evals.benchmarks.question_files import read_questions
 from solon.evals.benchmarks.worked_examples import Worked
-from solon.report.evaluations import lines, render, sentences, write
+from solon.reporting.evaluations import lines, render, sentences, write
 from tests.evals.benchmarks.rows import classifications, comparisons, is_right
 from tests.evals.benchmarks.rows import write as write_rows
 

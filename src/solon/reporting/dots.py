@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from solon.report.charts import Figures
-from solon.report.svg import PlotFrame, line, percent_marks, tag, text
-from solon.report.text import cases
+from solon.reporting.charts import Figures
+from solon.reporting.svg import PlotFrame, line, percent_marks, tag, text
+from solon.reporting.text import cases
 from solon.stats.intervals import interval, percent
 
 ROW = 21.0

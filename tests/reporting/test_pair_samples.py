@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from solon.engines.scripted import ScriptedEngine
-from solon.report.drawn_principles import drawn_for_preference
-from solon.report.samples import pair_shelf
+from solon.reporting.drawn_principles import drawn_for_preference
+from solon.reporting.samples import pair_shelf
 from tests.stages.test_ai_feedback_settings import by_axis, with_axes, work
 from tests.stages.test_s06_ai_feedback import judge
 

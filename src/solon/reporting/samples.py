@@ -15,7 +15,7 @@ from solon.constitution.constitution import Constitution
 from solon.digest import digest
 from solon.evals.grading import RATINGS
 from solon.feedback.labelling import axes_in
-from solon.report.text import TextPiece, changes, clip
+from solon.reporting.text import TextPiece, changes, clip
 from solon.runs import Artefact, Row
 from solon.runs.outcome import Outcome
 from solon.runs.rows import PromptKind, reply_in

@@ -14,8 +14,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from solon.report.charts import Figures, spread
-from solon.report.svg import PlotFrame, line, nice_domain, number_marks, percent_marks, polyline, tag, text
+from solon.reporting.charts import Figures, spread
+from solon.reporting.svg import PlotFrame, line, nice_domain, number_marks, percent_marks, polyline, tag, text
 from solon.stats.intervals import interval, percent
 
 Steps = Mapping[str, Mapping[str, Figures]]

@@ -12,9 +12,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from solon.report import charts
-from solon.report.label_section import LabelQuality, quality_of
-from solon.report.page import fill, write_page
+from solon.reporting import charts
+from solon.reporting.label_section import LabelQuality, quality_of
+from solon.reporting.page import fill, write_page
 from solon.runs import Artefact
 
 PAGE = "labels.html"
