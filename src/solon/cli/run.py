@@ -83,9 +83,12 @@ def run(
     from solon.cli.inspect import print_results
 
     if not helps and not (run / "run.json").exists():
-        from solon.pipeline.open_run import asked_recipe
+        from solon.pipeline.open_run import asked_recipe, refuse_unknown_stage
 
-        warn_of_unread_rules(asked_recipe(run, recipe, overlays, settings, reuse))
+        # A mistake in what was typed is reported before anything heavy is imported.
+        asked = asked_recipe(run, recipe, overlays, settings, reuse)
+        refuse_unknown_stage(until, asked)
+        warn_of_unread_rules(asked)
     try:
         with display_for(quiet=quiet) as display:
             done = api.run(recipe, run, overlays=overlays, settings=settings, until=until, reuse=reuse, display=display)
