@@ -121,7 +121,8 @@ def test_chains_go_into_a_table_and_out_of_a_run(
 def test_reuse_starts_from_the_recipe_of_the_other_run(
     tmp_path: Path, finished: RunDirectory, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from solon.cli.run import open_or_create, print_reused
+    from solon.cli.run import print_reused
+    from solon.pipeline.open_run import open_or_create
 
     file = Path(finished.recipe.constitution)
     edited = tmp_path / "edited.yaml"

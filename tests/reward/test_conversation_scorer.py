@@ -9,7 +9,7 @@ from solon.config.recipe import EngineSettings
 from solon.conversation import Conversation, Role, TranscriptRendering, Turn
 from solon.engines.tokens import PromptTokenizer
 from solon.errors import InputError, ModelError
-from solon.reward.conversation_scorer import CENTRE, PreferenceModel
+from solon.reward.conversation_scorer import CENTRE, ConversationScorer
 from solon.training import models
 from solon.training.encoding import Encoding
 
@@ -37,9 +37,9 @@ def saved(tiny: Path, tmp_path: Path) -> Path:
     return tmp_path / "model"
 
 
-def load(folder: Path, settings: EngineSettings = SETTINGS) -> PreferenceModel:
+def load(folder: Path, settings: EngineSettings = SETTINGS) -> ConversationScorer:
     tokenizer = models.load_tokenizer(folder)
-    return PreferenceModel.load(folder, PromptTokenizer(tokenizer, TranscriptRendering()), settings)
+    return ConversationScorer.load(folder, PromptTokenizer(tokenizer, TranscriptRendering()), settings)
 
 
 def test_scores_are_float32_in_order_and_do_not_depend_on_company(saved: Path) -> None:

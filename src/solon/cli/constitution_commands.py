@@ -167,8 +167,8 @@ Examples:
     "--format",
     "form",
     required=True,
-    type=click.Choice(["yaml", "paper", "llm-swarm", "langchain"]),
-    help="Whose; yaml is Solon's own.",
+    metavar="FORMAT",
+    help="yaml, which is Solon's own, paper, llm-swarm, langchain, or one that another package registers.",
 )
 @click.option("--output", required=True, type=click.Path(path_type=Path, file_okay=False), help="The folder to fill.")
 def export(name: str, form: str, output: Path) -> None:
@@ -177,15 +177,18 @@ def export(name: str, form: str, output: Path) -> None:
     What a format has no place for is named. Existing files are not overwritten.
     """
     from solon.config.builtin import constitution_path
-    from solon.constitution.formats.catalogue import Format, write_constitution_as
+    from solon.constitution.formats.catalogue import export_formats, write_constitution_as
     from solon.errors import InputError
     from solon.runs.files import telling_of, write_atomically
 
+    known = ("yaml", *export_formats())
+    if form not in known:
+        raise click.BadParameter(f"'{form}' is not one of {', '.join(known)}", param_hint="--format")
     source, loaded = constitution_path(name), load(name)
     files: Mapping[str, str] = {f"{source.stem}.yaml": source.read_text(encoding="utf-8-sig")}
     losses: list[str] = []
     if form != "yaml":
-        files, losses = write_constitution_as(Format(form), loaded)
+        files, losses = write_constitution_as(form, loaded)
     for file in files:
         if (output / file).exists():
             raise InputError("the file exists", place=str(output / file), remedy="Name another folder with --output")

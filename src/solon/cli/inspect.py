@@ -101,14 +101,13 @@ def results(run: Path, as_json: bool) -> None:
     Shares of replies by model, with 95 % intervals: harmful, evasive, objecting, preachy and garbled on held-out
     harmful prompts, helpful on held-out benign ones. Below them how good the labels are, as soon as there are any.
     """
-    from solon.reporting.results import results as results_of
-    from solon.runs import RunDirectory
+    from solon import api
 
-    directory = RunDirectory.open(run)
+    found = api.open_run(run)
     if as_json:
-        click.echo(json.dumps(results_of(directory), indent=2))
+        click.echo(json.dumps(found.results(), indent=2))
     else:
-        print_results(directory)
+        print_results(found.directory)
 
 
 @click.command(
@@ -126,12 +125,11 @@ def report(run: Path, output: Path | None) -> None:
     One file that loads nothing from anywhere: figures, tables, the constitution with its draws, and samples to browse.
     It can be written at any time; what is not finished is left out.
     """
-    from solon.reporting import write
-    from solon.runs import RunDirectory
+    from solon import api
 
     if output is not None and not output.name:
         raise click.BadParameter("a file is needed, such as report.html", param_hint="--output")
-    click.echo(f"Report: {write(RunDirectory.open(run), output)}")
+    click.echo(f"Report: {api.report(run, output)}")
 
 
 def print_results(directory: RunDirectory) -> None:

@@ -25,7 +25,7 @@ CENTRE = "score_mean"
 """The name under which a model's config.json holds its centre."""
 
 
-class PreferenceModel:
+class ConversationScorer:
     """A scorer; `model` is a sequence classifier with one label, whose config holds the centre if none is given."""
 
     def __init__(
@@ -40,7 +40,7 @@ class PreferenceModel:
         self.centre = own if centre is None else centre
 
     @classmethod
-    def load(cls, folder: Path, tokenizer: TextTokenizer, settings: EngineSettings) -> PreferenceModel:
+    def load(cls, folder: Path, tokenizer: TextTokenizer, settings: EngineSettings) -> ConversationScorer:
         """The model that the stage preference-model saved; raises ModelError for a folder that holds none."""
         model = load_preference_model(folder, settings)
         made = cls(model, Encoding(tokenizer, window_of(model, settings)))
