@@ -16,10 +16,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from solon.cli.main import cli
-from solon.cli.run import open_or_create
 from solon.config.loading import load_recipe
 from solon.errors import RecipeError
 from solon.pipeline.impact import impact_of
+from solon.pipeline.open_run import open_or_create
 from solon.pipeline.order import advance
 from solon.runs import RunDirectory
 from solon.runs.progress import Silent
