@@ -120,7 +120,7 @@ def test_a_killed_stage_ends_with_the_same_bytes(made: dict[str, Any], tmp_path:
 
 @pytest.mark.parametrize("drawing", [SamplingParams(temperature=0), SamplingParams(top_p=0.9)])
 def test_sampling_that_ppo_cannot_use_is_refused(made: dict[str, Any], tmp_path: Path, drawing: SamplingParams) -> None:
-    with pytest.raises(RecipeError, match=r"rl\.drawing\."):
+    with pytest.raises(RecipeError, match=r"rl\.sampling\."):
         run(made, tmp_path / "08", SETTINGS.model_copy(update={"sampling": drawing}))
 
 

@@ -125,7 +125,7 @@ def _plan(files: Sequence[Path], options: Options) -> EvaluationPlan:
     manner = QuestionSetup(
         order=OptionOrder(options.order),
         samples=options.samples,
-        drawing=SamplingParams(max_tokens=options.max_tokens),
+        sampling=SamplingParams(max_tokens=options.max_tokens),
         seed=options.seed,
     )
     return EvaluationPlan(

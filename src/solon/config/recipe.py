@@ -213,7 +213,7 @@ class EngineSettings(Settings):
     date: Annotated[str, BeforeValidator(_date)] = "2024-07-26"
     """The day that a chat template is told is today, kept with every saved model: a run must not change at midnight."""
     batch_size: Positive = 128
-    """Prompts in one forward pass, at most; fewer where `memory` does not hold more."""
+    """Prompts in one forward pass, at most; fewer where `memory_gib` does not hold more."""
     memory_gib: Rate | None = None
     """GiB for keys, values and logits of prompts in one pass; null: up to half of what is free at the start."""
     window: Positive | None = None

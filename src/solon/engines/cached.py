@@ -15,10 +15,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from solon.config.recipe import EngineSettings
+from solon.config.recipe import EngineSettings, SamplingParams
 from solon.conversation import Prompt, Rendering
 from solon.digest import digest
-from solon.engines.base import Completion, Continuation, Engine, Finish, Sampling
+from solon.engines.base import Completion, Continuation, Engine, Finish
 from solon.engines.rounding import CODE, keyed
 from solon.runs.response_cache import Answer, ResponseCache
 
@@ -40,18 +40,20 @@ class CachedEngine:
         self._stage = stage
         self._answers = answers
 
-    def generate(self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: Sampling) -> list[Completion]:
+    def generate(
+        self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: SamplingParams, stop: Sequence[str] = ()
+    ) -> list[Completion]:
         """See `Engine.generate`; completions have no tokens."""
-        drawing = (sampling.max_tokens, sampling.temperature, sampling.top_p, sampling.stop)
+        drawn = (sampling.max_tokens, sampling.temperature, sampling.top_p, tuple(stop))
         keys = [
-            digest("generate", *self._asked_of, self._text(prompt), seed, *drawing)
+            digest("generate", *self._asked_of, self._text(prompt), seed, *drawn)
             for prompt, seed in zip(prompts, seeds, strict=True)
         ]
         known = self._answers.find(keys, self._stage, _is_completion)
         owed = [index for index, key in enumerate(keys) if key not in known]
         fresh: dict[int, Completion] = {}
         if owed:
-            written = self.inner.generate([prompts[i] for i in owed], [seeds[i] for i in owed], sampling)
+            written = self.inner.generate([prompts[i] for i in owed], [seeds[i] for i in owed], sampling, stop)
             fresh = {
                 i: Completion(each.text, each.finish, thinking=each.thinking)
                 for i, each in zip(owed, written, strict=True)

@@ -19,10 +19,10 @@ import pyarrow as pa
 
 from solon import prompts
 from solon.config.builtin import source_path
-from solon.config.recipe import FeedbackForm, GraderName, Method, OptionOrder, Recipe, RevisionMode
+from solon.config.recipe import FeedbackForm, GraderName, Method, OptionOrder, Recipe, RevisionMode, SamplingParams
 from solon.constitution.constitution import Constitution
 from solon.conversation import Role
-from solon.engines.base import Engine, Sampling
+from solon.engines.base import Engine
 from solon.engines.recording import RecordedQuestion, RecordingEngine
 from solon.pipeline.cost import Calls, CostInputs, Learning, Seen, Size, Speed, calls_of, learning_of
 from solon.pipeline.order import Pipeline
@@ -185,11 +185,11 @@ def speed_of(engine: Engine, rows: Sequence[Row]) -> Speed:
     """Tokens per second when the prompts of `rows` are read, and when each is answered with a few tokens."""
     questions = [prompts.reply(prompt_in(row)) for row in rows]
     seeds = list(range(len(questions)))
-    engine.generate(questions[:1], seeds[:1], Sampling(1))  # The first call of a process is slow.
+    engine.generate(questions[:1], seeds[:1], SamplingParams(max_tokens=1))  # The first call of a process is slow.
     started = time.perf_counter()
-    engine.generate(questions, seeds, Sampling(1))
+    engine.generate(questions, seeds, SamplingParams(max_tokens=1))
     read = time.perf_counter()
-    answers = engine.generate(questions, seeds, Sampling(1 + WRITTEN))
+    answers = engine.generate(questions, seeds, SamplingParams(max_tokens=1 + WRITTEN))
     both = time.perf_counter() - read
     tokens = sum(map(engine.count_tokens, questions))
     written = sum(max(len(answer.token_ids) - 1, 0) for answer in answers)

@@ -22,7 +22,7 @@ from solon.engines import rounding
 from solon.engines.base import Engine
 from solon.engines.cached import CachedEngine
 from solon.engines.local.engine import LocalEngine
-from solon.engines.rounding import keyed, made_with, rounding_told
+from solon.engines.rounding import keyed, made_with, rounding_summary
 from solon.errors import RunError
 from solon.evals.results import TRAINING, out_of_round, stages_of
 from solon.reward.scorer import open_scorer
@@ -145,7 +145,7 @@ class Session:
             engine = LocalEngine.load(folder, self.recipe.engine)
             self._loaded = (folder, engine)
             self.hash(folder)  # what was loaded is what the stage's key tells of
-            if line := engine.room.told(engine.window):
+            if line := engine.budget.summary(engine.window):
                 self.display.remark(line)
         return self.remembering(*self._loaded)
 
@@ -197,7 +197,7 @@ class Session:
 
     def _tell_rounding(self, finished: Artefact) -> None:
         """Say once in a session how finished rows were made otherwise than they would be now, by rounding alone."""
-        line = rounding_told(finished.manifest.made_with, self._made_with())
+        line = rounding_summary(finished.manifest.made_with, self._made_with())
         if line is not None and line not in self._told:
             self._told.add(line)
             self.display.remark(line)

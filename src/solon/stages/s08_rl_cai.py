@@ -22,7 +22,7 @@ from solon import prompts
 from solon.config.builtin import model_path
 from solon.config.recipe import Algorithm, EngineSettings, Kept, Matmul, ReinforcementSettings, SamplingParams
 from solon.conversation import Conversation
-from solon.engines.base import Finish, Sampling
+from solon.engines.base import Finish
 from solon.engines.local.engine import LocalEngine
 from solon.errors import ModelError, RecipeError, StageError
 from solon.reward.remote import RemoteScorer, is_address
@@ -254,15 +254,12 @@ class PolicySampler:
         """What the policy writes to each drawn prompt, which comes with its occurrence and the sample's number."""
         if not drawn:  # fewer prompts than processes
             return []
-        drawing = self.settings.sampling
         seeds = [sample_seed(self.seed, step, prompt.row_id, sample, again) for prompt, again, sample in drawn]
-        stops = self.engine.rendering.stops()
-        sampling = Sampling(drawing.max_tokens, drawing.temperature, drawing.top_p, stops)
         asked = [prompts.reply(question.conversation) for question, _, _ in drawn]
         self.engine.refresh()  # the weights have moved since the last step
         # Decoding is many small products, which reduced precision makes slower: half the speed was measured.
         with arithmetic(EngineSettings(matmul=Matmul.HIGHEST)):
-            completions = self.engine.generate(asked, seeds, sampling)
+            completions = self.engine.generate(asked, seeds, self.settings.sampling, self.engine.rendering.stops())
         return [(list(each.token_ids), each.text, each.finish in (Finish.END, Finish.STOP)) for each in completions]
 
 

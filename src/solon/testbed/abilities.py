@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from statistics import fmean
 
 from solon import prompts
-from solon.config.recipe import FeedbackForm
+from solon.config.recipe import FeedbackForm, SamplingParams
 from solon.constitution.constitution import PreferencePrinciple, RevisionPrinciple
 from solon.conversation import Conversation, Prompt
 from solon.digest import seed_for
-from solon.engines.base import Engine, Sampling
+from solon.engines.base import Engine
 from solon.stats.intervals import Share, wilson
 from solon.testbed import truth
 from solon.testbed.documents import request_held_out
@@ -208,4 +208,4 @@ def calibration_error(predicted: Sequence[float], true: Sequence[float]) -> floa
 
 def _generate(engine: Engine, asked: Sequence[Prompt], seed: int, max_tokens: int) -> list[str]:
     seeds = [seed_for("testbed-abilities", seed, index) for index in range(len(asked))]
-    return [each.text for each in engine.generate(asked, seeds, Sampling(max_tokens))]
+    return [each.text for each in engine.generate(asked, seeds, SamplingParams(max_tokens=max_tokens))]

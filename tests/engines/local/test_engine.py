@@ -8,8 +8,7 @@ import pytest
 import torch
 from tests.engines.tiny import WINDOW, byte_tokenizer, chat_tokenizer, model_of, question, questions, with_example
 
-from solon.config.recipe import EngineSettings
-from solon.engines.base import Sampling
+from solon.config.recipe import EngineSettings, SamplingParams
 from solon.engines.local.engine import LocalEngine, folder_hash
 from solon.errors import ModelError
 
@@ -26,7 +25,9 @@ def test_a_saved_model_answers_as_the_one_in_memory(tmp_path: Path) -> None:
     assert engine.window == WINDOW
     assert engine.name == f"model@{folder_hash(tmp_path / 'model')}"
     prompts = questions(5)
-    assert engine.generate(prompts, range(5), Sampling(8)) == here.generate(prompts, range(5), Sampling(8))
+    assert engine.generate(prompts, range(5), SamplingParams(max_tokens=8)) == here.generate(
+        prompts, range(5), SamplingParams(max_tokens=8)
+    )
 
 
 def test_half_precision_files_are_loaded_as_float32_on_a_cpu(tmp_path: Path) -> None:
@@ -113,7 +114,7 @@ def test_changed_weights_are_noticed() -> None:
 
 def test_a_model_in_training_stays_so() -> None:
     model = model_of("llama").train()
-    LocalEngine(model, byte_tokenizer()).generate([question("bread")], [0], Sampling(2))
+    LocalEngine(model, byte_tokenizer()).generate([question("bread")], [0], SamplingParams(max_tokens=2))
     assert model.training
     model(input_ids=torch.tensor([[1, 2, 3]])).logits.sum().backward()
     assert all(weight.grad is not None for weight in model.parameters())
@@ -139,7 +140,7 @@ def test_a_gpu_says_what_the_cpu_says() -> None:
     prompts = [*questions(5), *map(with_example, questions(4))]
     told = [
         LocalEngine(model_of("llama").to(device), byte_tokenizer(), EngineSettings(batch_size=4)).generate(
-            prompts, range(9), Sampling(12, stop=("\n\nHuman:",))
+            prompts, range(9), SamplingParams(max_tokens=12), ("\n\nHuman:",)
         )
         for device in ("cpu", "cuda")
     ]

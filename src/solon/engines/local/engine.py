@@ -13,15 +13,15 @@ from typing import Any
 
 import torch
 
-from solon.config.recipe import Dtype, EngineSettings
+from solon.config.recipe import Dtype, EngineSettings, SamplingParams
 from solon.conversation import Prompt
 from solon.digest import digest_model
-from solon.engines.base import Choosing, Completion, Continuation, Sampling
+from solon.engines.base import Choosing, Completion, Continuation
 from solon.engines.faults import asking, refuse_undefined
 from solon.engines.local.batch import Prefixes
 from solon.engines.local.causal_model import CausalModel
 from solon.engines.local.choose import choice_of, choose, common_length
-from solon.engines.local.generation import Ending, Order, generate
+from solon.engines.local.generation import Ending, GenerationRequest, generate
 from solon.engines.local.row_budget import RowBudget
 from solon.engines.thinking import without_thoughts
 from solon.engines.tokens import PromptTokenizer
@@ -65,7 +65,7 @@ class LocalEngine:
         self._token_texts: list[str] | None = None
         self._endings: dict[tuple[tuple[str, ...], frozenset[int]], Ending] = {}
         self._forward = CausalModel(model, self.window)
-        self.room = RowBudget.of(settings, self._forward)
+        self.budget = RowBudget.of(settings, self._forward)
         self._weights: object = None
 
     @classmethod
@@ -87,21 +87,23 @@ class LocalEngine:
         engine.place = str(path)
         return engine
 
-    def generate(self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: Sampling) -> list[Completion]:
+    def generate(
+        self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: SamplingParams, stop: Sequence[str] = ()
+    ) -> list[Completion]:
         """See `Engine.generate`; a row near the end of the window gets only what the window leaves."""
         if len(prompts) != len(seeds):
             raise ValueError(f"{len(prompts)} prompts need as many seeds, not {len(seeds)}")
         if not prompts:
             return []
         rows = self.tokens.rows(prompts)
-        self._check_room([row.size for row in rows], 1)
-        orders = [
-            Order(row, seed, min(sampling.max_tokens, self.window - row.size))
+        self._refuse_too_long([row.size for row in rows], 1)
+        requests = [
+            GenerationRequest(row, seed, min(sampling.max_tokens, self.window - row.size))
             for row, seed in zip(rows, seeds, strict=True)
         ]
-        with asking(self.place, self.room), _evaluating(self.model):
+        with asking(self.place, self.budget), _evaluating(self.model):
             written = generate(
-                self._current(), orders, sampling, self._ending(sampling.stop), self._prefixes, self.room
+                self._current(), requests, sampling, self._ending(tuple(stop)), self._prefixes, self.budget
             )
         return [
             without_thoughts(completion, self.tokens.tags, self.tokens.opened_by(prompt))
@@ -121,10 +123,10 @@ class LocalEngine:
             choice_of(tokens, continued[number * count : (number + 1) * count], options)
             for number, tokens in enumerate(bare)
         ]
-        self._check_room([len(choice.context) + max(map(len, choice.options)) - 1 for choice in choices], 0)
+        self._refuse_too_long([len(choice.context) + max(map(len, choice.options)) - 1 for choice in choices], 0)
         shared = self.tokens.shared_lengths([part for part, _ in rendered], [choice.context for choice in choices])
-        with asking(self.place, self.room), _evaluating(self.model):
-            chosen = choose(self._current(), choices, shared, self._prefixes, self.room)
+        with asking(self.place, self.budget), _evaluating(self.model):
+            chosen = choose(self._current(), choices, shared, self._prefixes, self.budget)
             refuse_undefined(chosen)
         return chosen
 
@@ -145,7 +147,7 @@ class LocalEngine:
         self._prefixes.forget()
         self._forward.refresh()
 
-    def _check_room(self, sizes: Sequence[int], needed: int) -> None:
+    def _refuse_too_long(self, sizes: Sequence[int], needed: int) -> None:
         for number, size in enumerate(sizes):
             if size + needed > self.window:
                 raise EngineError(

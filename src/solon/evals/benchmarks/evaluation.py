@@ -227,9 +227,9 @@ def _judged_row(row: Row) -> Row:
 def _key(task: Task, subject: Subject) -> dict[str, object]:
     lines = [question.line for question in task.file.questions]
     about: dict[str, object] = {"file": digest_file(task.file.path), "questions": len(lines), "lines": digest(lines)}
-    manner = {name: value for name, value in asdict(task.manner).items() if name != "drawing"}
+    manner = {name: value for name, value in asdict(task.manner).items() if name != "sampling"}
     if task.manner.form is Form.REASONED:
-        manner["drawing"] = task.manner.drawing
+        manner["drawing"] = task.manner.sampling
     about["code"] = {"stage": CODE, "asking": rounding.CODE}
     return {**about, "model": subject.name, **subject.settings, **manner, "examples": digest(repr(task.worked))}
 
