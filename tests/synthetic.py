@@ -107,6 +107,7 @@ class PlannedEngine:
     window: int = 4096
     rendering: TranscriptRendering = field(default_factory=TranscriptRendering)
     choosing: Choosing = Choosing.LOGPROBS
+    remarks: Sequence[str] = ()
     asked: list[str] = field(default_factory=list)
 
     def generate(

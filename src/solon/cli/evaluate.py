@@ -19,6 +19,7 @@ from solon.cli.terminal import INTERRUPTED
 from solon.stats.intervals import interval, per_cent
 
 if TYPE_CHECKING:
+    from solon.config.model_spec import ModelSpec
     from solon.config.recipe import EngineSettings
     from solon.evals.benchmarks.evaluation import AnswersAs, EvaluationPlan, Subject, Task
 
@@ -94,13 +95,14 @@ def evaluate(files: tuple[Path, ...], engine: str, **typed: Any) -> None:
     every rotation and scores averaged, so that no letter has an advantage. The same command goes on where it stopped,
     and another --form is added to the same folder.
     """
-    from solon.config.builtin import model_path
+    from solon.config.model_spec import ModelSpec, folder_of, located
     from solon.config.recipe import EngineSettings, RenderingKind
     from solon.evals.benchmarks.evaluation import AnswersAs, formulation_of
 
     options = Options(**typed)
     plan = _plan(files, options)
-    folder = model_path(engine)
+    model = located(ModelSpec.parse(engine))
+    folder = folder_of(model)
     given = AnswersAs(options.answers_as) if options.answers_as else formulation_of(folder)
     tasks = plan.tasks(given)
     _name_bad_rows(tasks)
@@ -108,7 +110,7 @@ def evaluate(files: tuple[Path, ...], engine: str, **typed: Any) -> None:
         _show(tasks)
         return
     settings = EngineSettings(rendering=RenderingKind(options.rendering), batch_size=options.batch)
-    subject = _subject(folder, given, settings)
+    subject = _subject(model, given, settings)
     out = options.out or Path("runs", "evals", re.sub(r"[^\w.-]+", "-", subject.name))
     _run(tasks, subject, out, quiet=options.quiet)
 
@@ -137,19 +139,22 @@ def _plan(files: Sequence[Path], options: Options) -> EvaluationPlan:
     )
 
 
-def _subject(folder: Path, answers_as: AnswersAs, settings: EngineSettings) -> Subject:
-    from solon.engines.local.engine import LocalEngine, folder_hash
+def _subject(model: ModelSpec, answers_as: AnswersAs, settings: EngineSettings) -> Subject:
+    from solon.config.model_spec import folder_of
+    from solon.engines.registry import name_of, open_engine
     from solon.engines.rounding import keyed
     from solon.evals.benchmarks.evaluation import Subject
     from solon.evals.benchmarks.pm_answers import scores_of
     from solon.model_folders.check import check_folder
 
-    check_folder(folder)
+    folder = folder_of(model)
+    if folder is not None:
+        check_folder(folder)
     return Subject(
-        f"{folder.resolve().name}@{folder_hash(folder)}",
+        name_of(model),
         answers_as,
-        load_engine=lambda: LocalEngine.load(folder, settings),
-        load_scores=lambda: scores_of(folder, settings),
+        load_engine=lambda: open_engine(model, settings),
+        load_scores=None if folder is None else lambda: scores_of(folder, settings),
         settings=keyed(settings),
     )
 

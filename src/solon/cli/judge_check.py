@@ -48,16 +48,17 @@ def judge_check(
     fault each. Shares carry Wilson intervals. A run stops at a judge whose interval includes chance.
     """
     # What was typed is checked before a model is loaded.
-    from solon.config.builtin import constitution_path, model_path
+    from solon.config.builtin import constitution_path
+    from solon.config.model_spec import ModelSpec, located
     from solon.config.recipe import load_recipe
     from solon.constitution.constitution import load_constitution
 
-    folder = model_path(engine)
+    model = located(ModelSpec.parse(engine))
     chosen = load_recipe(recipe or (TESTBED if engine.startswith(PREFIX) else REAL), overlays, settings)
     constitution = load_constitution(constitution_path(chosen.constitution))
-    from solon.engines.local.engine import LocalEngine
+    from solon.engines.registry import open_engine
 
-    measured = LocalEngine.load(folder, chosen.engine)
+    measured = open_engine(model, chosen.engine)
     facts = measure(measured, chosen, constitution)
     if as_json:
         click.echo(json.dumps({"engine": measured.name, "recipe": chosen.name, **facts}, indent=2))

@@ -52,14 +52,15 @@ def label(
     """
     from solon.cli.constitution_check import unread_rules
     from solon.cli.display import display_for
-    from solon.config.builtin import constitution_path, model_path
+    from solon.config.builtin import constitution_path
+    from solon.config.model_spec import ModelSpec, located
     from solon.config.recipe import load_recipe
     from solon.constitution.constitution import load_constitution
 
     accepted = (ACCEPT,) if accept_weak_judge else ()
     chosen = load_recipe(recipe, overlays, (*settings, *accepted))
     constitution = constitution_path(chosen.constitution)
-    judges = tuple(model_path(name or chosen.models.assistant) for name in chosen.models.judges)
+    judges = tuple(located(ModelSpec.parse(name or chosen.models.assistant)) for name in chosen.models.judges)
     from solon.pipeline.standalone_labels import NAME, ToLabel, agreement, label_standalone
     from solon.sources.columns import columns_from
     from solon.sources.pair_files import read_pairs

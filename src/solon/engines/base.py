@@ -85,6 +85,8 @@ class Engine(Protocol):
     rendering: Rendering
     choosing: Choosing
     """With `VOTES`, `choose` and `continuation` raise EngineError."""
+    remarks: Sequence[str]
+    """Lines for the console about how this engine will ask, such as how many prompts fit into memory together."""
 
     def generate(
         self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: SamplingParams, stop: Sequence[str] = ()

@@ -35,6 +35,7 @@ class CachedEngine:
         self.dtype = inner.dtype
         self.rendering: Rendering = inner.rendering
         self.choosing = inner.choosing
+        self.remarks = inner.remarks
         settings = settings or EngineSettings()
         self._asked_of = (model, inner.rendering.name, inner.window, inner.dtype, CODE, keyed(settings))
         self._stage = stage

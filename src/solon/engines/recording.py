@@ -34,6 +34,7 @@ class RecordingEngine:
         self.dtype = engine.dtype
         self.rendering = engine.rendering
         self.choosing = engine.choosing
+        self.remarks = engine.remarks
         self.asked: list[RecordedQuestion] = []
 
     def generate(

@@ -37,6 +37,7 @@ class ScriptedEngine:
         """With `Choosing.VOTES` it plays an engine that tells no log-probabilities: `generate` answers everything."""
         self.name = name
         self.choosing = choosing
+        self.remarks: Sequence[str] = ()
         self.window = window
         self.dtype = ""
         self.rendering: Rendering = rendering or TranscriptRendering()

@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from solon import prompts
 from solon.config.builtin import source_path
+from solon.config.model_spec import ModelSpec
 from solon.config.recipe import FeedbackForm, GraderName, Method, OptionOrder, Recipe, RevisionMode, SamplingParams
 from solon.constitution.constitution import Constitution
 from solon.conversation import Role
@@ -114,15 +115,15 @@ class _Estimator:
             Role.REASONING: models.judges[0],
             Role.ANSWER: models.judges[0],
         }
-        self._recorders: dict[Path, RecordingEngine] = {}
+        self._recorders: dict[ModelSpec, RecordingEngine] = {}
         self._stage = 1
 
     def recorder(self, name: str | None) -> RecordingEngine:
         """The engine of a model, which is loaded once."""
-        folder = self.pipeline.model(name)
-        if folder not in self._recorders:
-            self._recorders[folder] = RecordingEngine(self.pipeline.engine(folder))
-        return self._recorders[folder]
+        model = self.pipeline.model(name)
+        if model not in self._recorders:
+            self._recorders[model] = RecordingEngine(self.pipeline.engine(model))
+        return self._recorders[model]
 
     def few(self, given: Artefact) -> Artefact:
         """The first prompts of each kind that training uses."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from solon.config.builtin import model_path
+from solon.config.model_spec import ModelSpec, located
 from solon.config.recipe import Method
 from solon.errors import RecipeError, RunError
 from solon.evals.results import (
@@ -44,7 +45,7 @@ def write_red_team(run: RunDirectory, display: Display) -> Artefact:
     The run's prompts are read first when that stage is not finished. Raises as `solon.pipeline.order.advance` does.
     """
     settings, models, seed = run.recipe.red_team, run.recipe.models, run.recipe.seed
-    writer = model_path(models.red_team or models.pretrained)
+    writer = located(ModelSpec.parse(models.red_team or models.pretrained))
     with run.answers() as answers:
         work = Pipeline(run, display, answers)
         asked = work.prompts()

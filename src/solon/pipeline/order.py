@@ -16,9 +16,10 @@ from typing import Any
 
 from solon.config.builtin import model_path, source_path
 from solon.config.model_parts import naming_parts
+from solon.config.model_spec import ModelSpec
 from solon.config.recipe import Algorithm, GraderName, Method, NetworkSharing, Recipe
 from solon.engines.base import Engine
-from solon.engines.local.engine import LocalEngine
+from solon.engines.registry import open_engine
 from solon.errors import RecipeError
 from solon.evals import judge_check
 from solon.evals.grading import Grader
@@ -233,7 +234,7 @@ class Pipeline(Session):
 
         def work(out: StageFolder) -> Artefact:
             # Critic and reviser take turns, so both stay loaded for the time of the stage.
-            second = self.remembering(reviser, LocalEngine.load(reviser, self.recipe.engine)) if another else None
+            second = self.cached(reviser, open_engine(reviser, self.recipe.engine)) if another else None
             return s03_critique_revision.run(settings, inputs, self.engine(critic), out, second)
 
         read = self.read(replies, critic=critic, **another) | self._constitution()
@@ -375,7 +376,7 @@ class Pipeline(Session):
     ) -> Artefact:
         """The last stage; the preference model measured is that of the last round."""
         settings = self.recipe.measure
-        models = {"pretrained": self.pretrained, "assistant": self.assistant, **trained}
+        models: dict[str, ModelSpec | Path] = {"pretrained": self.pretrained, "assistant": self.assistant, **trained}
         grader = grader_of(self.recipe)
 
         def work(out: StageFolder) -> Artefact:

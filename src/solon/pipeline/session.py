@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from solon.config.builtin import model_path
+from solon.config.model_spec import ModelSpec, folder_of, located
 from solon.config.recipe import Recipe, Settings
 from solon.conversation import Conversation
 from solon.digest import digest_source, model_files
 from solon.engines import rounding
 from solon.engines.base import Engine
 from solon.engines.cached import CachedEngine
-from solon.engines.local.engine import LocalEngine
+from solon.engines.registry import identity_of, open_engine
 from solon.engines.rounding import keyed, made_with, rounding_summary
 from solon.errors import RunError
 from solon.evals.results import TRAINING, out_of_round, stages_of
@@ -48,8 +49,10 @@ class Session:
     processes: Processes = SINGLE_PROCESS
     _stage: str = ""
     """The stage that asks now."""
-    _loaded: tuple[Path, LocalEngine] | None = None
+    _loaded: tuple[ModelSpec, Engine] | None = None
     _hashes: dict[Path, tuple[Stamp, str]] = field(default_factory=dict)
+    _identities: dict[ModelSpec, str] = field(default_factory=dict)
+    """Of models that are no folders here."""
     _told: set[str] = field(default_factory=set)
 
     @property
@@ -58,9 +61,9 @@ class Session:
         return self.run.recipe
 
     @property
-    def assistant(self) -> Path:
-        """The folder of the model that answers."""
-        return model_path(self.recipe.models.assistant)
+    def assistant(self) -> ModelSpec:
+        """The model that answers."""
+        return self.model(None)
 
     @property
     def pretrained(self) -> Path:
@@ -70,7 +73,7 @@ class Session:
     @property
     def start(self) -> Path:
         """The folder of the model that RLHF starts from."""
-        return self.model(self.recipe.models.policy or self.recipe.models.pretrained)
+        return model_path(self.recipe.models.policy or self.recipe.models.pretrained)
 
     def stage(
         self,
@@ -138,33 +141,44 @@ class Session:
             )
         return artefact
 
-    def engine(self, folder: Path) -> Engine:
-        """The model of a folder, asked only what no run at hand knows; the last one stays loaded, others are let go."""
-        if self._loaded is None or self._loaded[0] != folder:
+    def engine(self, model: ModelSpec | Path) -> Engine:
+        """A model, asked only what no run at hand knows; the last one stays loaded, others are let go."""
+        spec = model if isinstance(model, ModelSpec) else ModelSpec.parse(model)
+        if self._loaded is None or self._loaded[0] != spec:
             self._loaded = None
-            engine = LocalEngine.load(folder, self.recipe.engine)
-            self._loaded = (folder, engine)
-            self.hash(folder)  # what was loaded is what the stage's key tells of
-            if line := engine.budget.summary(engine.window):
+            engine = open_engine(spec, self.recipe.engine)
+            self._loaded = (spec, engine)
+            self.hash(spec)  # what was loaded is what the stage's key tells of
+            for line in engine.remarks:
                 self.display.remark(line)
-        return self.remembering(*self._loaded)
+        return self.cached(*self._loaded)
 
-    def remembering(self, folder: Path, engine: Engine) -> Engine:
-        """The engine of a model folder, asked only what no run at hand knows."""
+    def cached(self, model: ModelSpec, engine: Engine) -> Engine:
+        """The engine of a model, asked only what no run at hand knows."""
         if self.answers is None:
             return engine
-        return CachedEngine(engine, self.hash(folder), self._stage, self.answers, self.recipe.engine)
+        return CachedEngine(engine, self.hash(model), self._stage, self.answers, self.recipe.engine)
 
-    def read(self, *artefacts: Artefact, **paths: Path) -> dict[str, object]:
+    def read(self, *artefacts: Artefact, **paths: Path | ModelSpec) -> dict[str, object]:
         """The part of a key that tells what a stage reads: hashes of artefacts, models and files by name."""
         hashes: dict[str, object] = {artefact.name: artefact.hash for artefact in artefacts}
         return hashes | {name: self.hash(path) for name, path in paths.items()}
 
-    def hash(self, path: Path) -> str:
-        """The hash of a file, or of all in a model folder that can change the model; computed once a session.
+    def hash(self, source: Path | ModelSpec) -> str:
+        """The hash of a file, or of all that can change a model; computed once a session.
 
         Raises RunError when the file or folder was edited since.
         """
+        if isinstance(source, ModelSpec):
+            folder = folder_of(source)
+            if folder is None:
+                if source not in self._identities:
+                    self._identities[source] = identity_of(source)
+                return self._identities[source]
+            source = folder
+        return self._file_hash(source)
+
+    def _file_hash(self, path: Path) -> str:
         if path not in self._hashes:
             stamp = _stamp(path)
             self._hashes[path] = stamp, digest_source(path)
@@ -208,9 +222,9 @@ class Session:
         zero = scorer.centre if centred else 0.0
         return lambda conversations: [float(score) - zero for score in scorer.score(conversations)]
 
-    def model(self, name: str | None) -> Path:
-        """The folder of the model that plays a part; the assistant's when none is named."""
-        return model_path(name) if name else self.assistant
+    def model(self, name: str | None) -> ModelSpec:
+        """The model of a part; the assistant when none is named. Raises ModelError for a folder that holds no model."""
+        return located(ModelSpec.parse(name or self.recipe.models.assistant))
 
     def _report(self, progress: Progress) -> None:
         note = ": ".join(part for part in (progress.phase, progress.note) if part)

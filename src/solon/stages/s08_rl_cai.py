@@ -23,7 +23,7 @@ from solon.config.builtin import model_path
 from solon.config.recipe import Algorithm, EngineSettings, Kept, Matmul, ReinforcementSettings, SamplingParams
 from solon.conversation import Conversation
 from solon.engines.base import Finish
-from solon.engines.local.engine import LocalEngine
+from solon.engines.registry import ModelInMemory, engine_of
 from solon.errors import ModelError, RecipeError, StageError
 from solon.reward.remote import RemoteScorer, is_address
 from solon.reward.scorer import open_scorer
@@ -103,7 +103,7 @@ def run(settings: ReinforcementSettings, inputs: ReinforcementInputs, out: Stage
         folders = Folders(inputs.sl_cai, inputs.preference_model, inputs.backbone)
         cast = load_rl_models(settings, folders, inputs.engine, inputs.seed, out.processes)
         actors, policy = cast.actors, cast.policy
-        engine = LocalEngine(inner(policy.model), tokenizer, inputs.engine, name="policy")
+        engine = engine_of(inner(policy.model), tokenizer, inputs.engine, name="policy")
         encoding = Encoding(engine.tokens, min(engine.window, cast.scorer.encoding.window))
         questions, facts = _questions(settings, inputs, encoding)
         known = {question.row_id: question.conversation for kind in questions for question in kind}
@@ -220,7 +220,7 @@ def check_drawing(drawing: SamplingParams) -> None:
 class PolicySampler:
     """Draws prompts and has the present policy answer them."""
 
-    engine: LocalEngine
+    engine: ModelInMemory
     questions: Sequence[Sequence[TrainingPrompt]]
     """By kind, red team first."""
     settings: ReinforcementSettings

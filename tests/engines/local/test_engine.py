@@ -8,8 +8,10 @@ import pytest
 import torch
 from tests.engines.tiny import WINDOW, byte_tokenizer, chat_tokenizer, model_of, question, questions, with_example
 
+from solon.config.model_spec import ModelSpec
 from solon.config.recipe import EngineSettings, SamplingParams
-from solon.engines.local.engine import LocalEngine, folder_hash
+from solon.engines.local.engine import LocalEngine
+from solon.engines.registry import identity_of, name_of, open_engine
 from solon.errors import ModelError
 
 
@@ -23,7 +25,7 @@ def test_a_saved_model_answers_as_the_one_in_memory(tmp_path: Path) -> None:
     engine = LocalEngine.load(save(tmp_path / "model"), EngineSettings(), device="cpu")
     here = LocalEngine(model_of("llama", dtype=torch.float32), byte_tokenizer())
     assert engine.window == WINDOW
-    assert engine.name == f"model@{folder_hash(tmp_path / 'model')}"
+    assert engine.name == name_of(ModelSpec.parse(tmp_path / "model"))
     prompts = questions(5)
     assert engine.generate(prompts, range(5), SamplingParams(max_tokens=8)) == here.generate(
         prompts, range(5), SamplingParams(max_tokens=8)
@@ -31,15 +33,15 @@ def test_a_saved_model_answers_as_the_one_in_memory(tmp_path: Path) -> None:
 
 
 def test_half_precision_files_are_loaded_as_float32_on_a_cpu(tmp_path: Path) -> None:
-    engine = LocalEngine.load(str(save(tmp_path / "half", torch.float16)), device="cpu")
+    engine = LocalEngine.load(save(tmp_path / "half", torch.float16), device="cpu")
     assert {weight.dtype for weight in engine.model.parameters()} == {torch.float32}
 
 
 def test_the_hash_names_the_weights(tmp_path: Path) -> None:
-    one, two = save(tmp_path / "one"), save(tmp_path / "two")
-    assert folder_hash(one) == folder_hash(two)
-    save(two, torch.float16)
-    assert folder_hash(one) != folder_hash(two)
+    one, two = (ModelSpec.parse(save(tmp_path / name)) for name in ("one", "two"))
+    assert identity_of(one) == identity_of(two)
+    save(tmp_path / "two", torch.float16)
+    assert identity_of(one) != identity_of(two) and name_of(two) == f"two@{identity_of(two)[:12]}"
 
 
 @pytest.mark.parametrize(
@@ -67,7 +69,7 @@ def test_a_missing_folder_a_file_and_an_unknown_name_give_one_line(tmp_path: Pat
     (tmp_path / "file").write_text("")
     for name in (tmp_path / "none", tmp_path / "file", "testbed:nobody"):
         with pytest.raises(ModelError) as caught:
-            LocalEngine.load(name)
+            open_engine(ModelSpec.parse(name))
         assert "\n" not in str(caught.value)
 
 

@@ -66,25 +66,24 @@ class LocalEngine:
         self._endings: dict[tuple[tuple[str, ...], frozenset[int]], Ending] = {}
         self._forward = CausalModel(model, self.window)
         self.budget = RowBudget.of(settings, self._forward)
+        summary = self.budget.summary(self.window)
+        self.remarks: Sequence[str] = (summary,) if summary else ()
         self._weights: object = None
 
     @classmethod
-    def load(
-        cls, folder: str | Path, settings: EngineSettings | None = None, *, device: str | None = None
-    ) -> LocalEngine:
-        """The engine of a model folder, or of a built-in model such as `testbed:assistant`.
+    def load(cls, folder: Path, settings: EngineSettings | None = None, *, device: str | None = None) -> LocalEngine:
+        """The engine of a model folder.
 
         `device` is `cuda` where there is one when not given. Weights are as `settings.dtype` says: by default
         float32 on a CPU however they are stored. Raises ModelError when the folder is none, or holds no safetensors.
         """
-        path = _resolved(folder)
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        check_folder(path)
-        tokenizer = load_tokenizer(path)
+        check_folder(folder)
+        tokenizer = load_tokenizer(folder)
         dtype = loaded_as(settings.dtype if settings else Dtype.AUTO, device)
-        model = load_model(ModelHead.LANGUAGE_MODEL, path, dtype=dtype, device=device)
-        engine = cls(model, tokenizer, settings, name=f"{path.name}@{folder_hash(path)}")
-        engine.place = str(path)
+        model = load_model(ModelHead.LANGUAGE_MODEL, folder, dtype=dtype, device=device)
+        engine = cls(model, tokenizer, settings, name=f"{folder.name}@{digest_model(folder)[:12]}")
+        engine.place = str(folder)
         return engine
 
     def generate(
@@ -229,16 +228,3 @@ def loaded_as(dtype: Dtype, device: str) -> torch.dtype | str:
     if dtype is Dtype.AUTO:
         return torch.float32 if device == "cpu" else "auto"
     return torch.float32 if dtype is Dtype.FLOAT32 else torch.bfloat16
-
-
-def folder_hash(path: Path) -> str:
-    """12 hexadecimal digits over all of a model folder that can change what the model does."""
-    return digest_model(path)[:12]
-
-
-def _resolved(folder: str | Path) -> Path:
-    if isinstance(folder, Path) or ":" not in folder:
-        return Path(folder)
-    from solon.config.builtin import model_path
-
-    return model_path(folder)

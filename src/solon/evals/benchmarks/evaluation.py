@@ -189,8 +189,10 @@ def drawn(file: QuestionFile, limit: int | None, seed: int) -> QuestionFile:
     return replace(file, questions=tuple(sorted(kept, key=lambda question: question.line)))
 
 
-def formulation_of(folder: Path) -> AnswersAs:
-    """How a model folder can answer, by its configuration: a sequence classifier scores, anything else chooses."""
+def formulation_of(folder: Path | None) -> AnswersAs:
+    """How a model can answer, by its folder's configuration: a sequence classifier scores, anything else chooses."""
+    if folder is None:
+        return AnswersAs.MULTIPLE_CHOICE
     try:
         kinds = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("architectures") or []
     except (OSError, ValueError, AttributeError):
