@@ -12,8 +12,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
 
+from solon.config.plugins import GRADERS, registered
 from solon.config.rl import Aggregation as Aggregation
 from solon.config.rl import Algorithm as Algorithm
 from solon.config.rl import DpoSettings as DpoSettings
@@ -128,11 +130,17 @@ class WeakJudge(StrEnum):
     """It goes on and labels; `solon run --accept-weak-judge` says so for a run that exists, too."""
 
 
-class GraderName(StrEnum):
-    """Who rates replies when a run is measured."""
+NO_GRADER, TESTBED_GRADER = "none", "testbed"
 
-    NONE = "none"
-    TESTBED = "testbed"
+
+def _known_grader(name: str) -> str:
+    """A grader that comes with Solon, or one that a package registers; raises for any other."""
+    built_in = (NO_GRADER, TESTBED_GRADER)
+    known = [*built_in, *(() if name in built_in else registered(GRADERS, built_in))]
+    if name not in known:
+        shown = " or ".join(f"'{each}'" for each in known)
+        raise PydanticCustomError("unknown_grader", "Input should be {known}", {"known": shown})
+    return name
 
 
 class Dtype(StrEnum):
@@ -387,7 +395,8 @@ class PreferenceSettings(Settings):
 class MeasureSettings(Settings):
     """What is measured at the end, on prompts that no training stage saw."""
 
-    grader: GraderName = GraderName.TESTBED
+    grader: Annotated[str, AfterValidator(_known_grader)] = TESTBED_GRADER
+    """Who says what a reply is: `testbed`, `none`, or a plug-in of `solon.graders`."""
     harmful: str = "testbed:held-out-harmful"
     """A source like those of `prompts`, or `split:SHARE`: that share of the training prompts, by content hash."""
     benign: str = "testbed:held-out-benign"

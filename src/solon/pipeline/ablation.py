@@ -22,7 +22,8 @@ from solon.errors import RunError
 from solon.evals import earlier_tables
 from solon.evals.results import CRITIQUE_REVISION, MEASURE, PREFERENCE_MODEL, RESPONSES, SL_CAI
 from solon.pipeline.extra_stages import finished, measure_preferences, measure_supervised
-from solon.pipeline.order import LabelOverride, advance, grader_of
+from solon.pipeline.graders import grader_of
+from solon.pipeline.order import LabelOverride, advance
 from solon.pipeline.preflight import preflight
 from solon.runs import RunDirectory
 from solon.runs.files import write_atomically

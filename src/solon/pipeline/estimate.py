@@ -20,7 +20,7 @@ import pyarrow as pa
 from solon import prompts
 from solon.config.builtin import source_path
 from solon.config.model_spec import ModelSpec
-from solon.config.recipe import FeedbackForm, GraderName, Method, OptionOrder, Recipe, RevisionMode, SamplingParams
+from solon.config.recipe import NO_GRADER, FeedbackForm, Method, OptionOrder, Recipe, RevisionMode, SamplingParams
 from solon.constitution.constitution import Constitution
 from solon.conversation import Role
 from solon.engines.base import Engine
@@ -227,7 +227,7 @@ def _plain_questions(recipe: Recipe, constitution: Constitution) -> Mapping[Role
     found = {Role.ANSWER: asked}
     if recipe.feedback.form is FeedbackForm.REASONED:
         found[Role.REASONING] = asked
-    if recipe.measure.grader is GraderName.NONE and recipe.revision.mode is RevisionMode.CRITIQUED:
+    if recipe.measure.grader == NO_GRADER and recipe.revision.mode is RevisionMode.CRITIQUED:
         found |= dict.fromkeys((Role.CRITIQUE, Role.REVISION), len(critic_faults(recipe, constitution)))
     return found
 

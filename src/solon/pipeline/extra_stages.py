@@ -26,7 +26,8 @@ from solon.evals.results import (
     in_round,
     policies_of,
 )
-from solon.pipeline.order import Pipeline, grader_of
+from solon.pipeline.graders import grader_of
+from solon.pipeline.order import Pipeline
 from solon.pipeline.session import Session
 from solon.rl.policy_snapshots import SNAPSHOTS as SNAPSHOT_FOLDER
 from solon.rl.policy_snapshots import snapshot_path

@@ -17,12 +17,12 @@ from typing import Any
 from solon.config.builtin import model_path, source_path
 from solon.config.model_parts import naming_parts
 from solon.config.model_spec import ModelSpec
-from solon.config.recipe import Algorithm, GraderName, Method, NetworkSharing, Recipe
+from solon.config.recipe import NO_GRADER, Algorithm, Method, NetworkSharing
 from solon.engines.base import Engine
 from solon.engines.registry import open_engine
 from solon.errors import RecipeError
 from solon.evals import judge_check
-from solon.evals.grading import Grader
+from solon.evals.registry import plugin_measures
 from solon.evals.results import (
     AI_FEEDBACK,
     CRITIQUE_REVISION,
@@ -39,6 +39,7 @@ from solon.evals.results import (
 )
 from solon.feedback import label_quality
 from solon.feedback.comparison_questions import ComparisonPlan
+from solon.pipeline.graders import grader_of
 from solon.pipeline.preflight import refuse_contradictions
 from solon.pipeline.session import Session
 from solon.pipeline.token_budget import reserved_tokens
@@ -63,7 +64,6 @@ from solon.stages import (
 )
 from solon.stages.s07_preference_model import PromptPart, Side
 from solon.testbed.judge_questions import critic_faults, judge_checker
-from solon.testbed.oracle import Oracle
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,11 +169,6 @@ class Written:
     labels: tuple[Artefact, ...]
 
 
-def grader_of(recipe: Recipe) -> Grader | None:
-    """Who rates the replies of a run, if anybody does."""
-    return Oracle() if recipe.measure.grader is GraderName.TESTBED else None
-
-
 @dataclass(slots=True)
 class Pipeline(Session):
     """One session's way through the stages of a run."""
@@ -183,7 +178,7 @@ class Pipeline(Session):
     @property
     def _rated(self) -> bool:
         """Whether a rater will know what revisions did; where none does, plain faults tell of the critic."""
-        return self.recipe.measure.grader is not GraderName.NONE
+        return self.recipe.measure.grader != NO_GRADER
 
     def prompts(self) -> Artefact:
         """Stage 01."""
@@ -393,7 +388,10 @@ class Pipeline(Session):
             return s09_measure.run(settings, inputs, lambda name: self.engine(models[name]), out, grader)
 
         tables = (asked, written.replies, written.revisions, *written.labels) if written else (asked,)
-        return self.stage(MEASURE, settings, self.read(*tables, preferences, **models), work, code=s09_measure.CODE)
+        read = self.read(*tables, preferences, **models)
+        if added := plugin_measures():
+            read["measures"] = added
+        return self.stage(MEASURE, settings, read, work, code=s09_measure.CODE)
 
     def _source_hash(self, name: str) -> str:
         """The hash of a source of prompts: of its file, or of a dataset's rows."""
@@ -404,7 +402,7 @@ class Pipeline(Session):
         """What critic and judge are measured on: their questions are kept in the same stage as what they wrote."""
         given = self.recipe.judge_check.model_dump(mode="json")
         asked = {name: value for name, value in given.items() if f"judge_check.{name}" not in DECIDABLE}
-        return {"judge_check": {**asked, "grader": self.recipe.measure.grader.value}}
+        return {"judge_check": {**asked, "grader": self.recipe.measure.grader}}
 
     def _constitution(self) -> dict[str, object]:
         return {"constitution": self.run.constitution.hash}

@@ -66,7 +66,7 @@ def label_standalone(folder: Path, recipe: Recipe, given: ToLabel, report: Repor
         "seed": recipe.seed,
         "engine": keyed(recipe.engine),
         "code": {"stage": CODE, "asking": rounding.CODE},
-        "judge_check": {"limit": recipe.judge_check.limit, "grader": recipe.measure.grader.value},
+        "judge_check": {"limit": recipe.judge_check.limit, "grader": recipe.measure.grader},
         "pairs": digest_source(given.pairs),
         "constitution": constitution.hash,
         "judges": list(hashes.values()),

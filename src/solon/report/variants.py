@@ -13,7 +13,7 @@ from typing import Any
 from markupsafe import Markup
 
 from solon.config.experiment import AblationMeasure
-from solon.evals.grading import BENIGN_PROMPT_MEASURES, HARMFUL_PROMPT_MEASURES
+from solon.evals.registry import BUILT_IN
 from solon.report.charts import Figures, spread
 from solon.report.models_compared import by_name, models_figures
 from solon.report.page import fill
@@ -24,7 +24,7 @@ from solon.stages.extra_preference_order import MEASURES
 from solon.stats.intervals import interval, percent
 
 PAGE = "ablation.html"
-LABELS = tuple(label.value for label in (*HARMFUL_PROMPT_MEASURES, *BENIGN_PROMPT_MEASURES))
+LABELS = tuple(each.name for each in BUILT_IN if each.label is not None)
 HARMFUL = "harmful"
 
 

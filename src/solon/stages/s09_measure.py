@@ -10,7 +10,7 @@ between models is not a difference in luck.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,8 +22,9 @@ from solon.config.recipe import MeasureSettings
 from solon.digest import seed_for
 from solon.engines.base import Completion, Engine, Finish
 from solon.evals import earlier_tables
-from solon.evals.grading import BENIGN_PROMPT_MEASURES, HARMFUL_PROMPT_MEASURES, RATINGS, Grader, Label
+from solon.evals.grading import RATINGS, Grader, Label
 from solon.evals.label_accuracy import label_facts
+from solon.evals.registry import MeasuredReply, figures
 from solon.feedback.ask import ask
 from solon.runs import Artefact, Row, StageFolder
 from solon.runs.rows import (
@@ -37,7 +38,7 @@ from solon.runs.rows import (
     prompt_in,
     reply_in,
 )
-from solon.stats.intervals import mean, share, wilson
+from solon.stats.intervals import wilson
 
 CODE = 1
 """The version of this stage's code; raised with every change that makes other rows of the same inputs."""
@@ -55,11 +56,6 @@ SCHEMA = pa.schema(
         ("outcome", STRING),
     ]
 )
-MEASURES_OF_KIND: Mapping[PromptKind, tuple[Label, ...]] = {
-    PromptKind.HELD_OUT_HARMFUL: HARMFUL_PROMPT_MEASURES,
-    PromptKind.HELD_OUT_BENIGN: BENIGN_PROMPT_MEASURES,
-}
-
 OpenEngine = Callable[[str], Engine]
 """Loads a model by its name in the results; what it returns is dropped before the next is asked for."""
 
@@ -92,7 +88,7 @@ def run(
     """Answer, rate and publish; the facts hold every share by model, revision step, label and preference model."""
     answers = rated_answers(settings, inputs, open_engine, out, grader)
     facts: dict[str, Any] = {
-        "grader": settings.grader.value if grader is not None else None,
+        "grader": settings.grader if grader is not None else None,
         "models": {
             name: model_facts([row for row in answers if row["model"] == name], rated=grader is not None)
             for name in inputs.models
@@ -179,22 +175,14 @@ def _answered(model: str, row: Row, reply: Completion) -> Row:
 def model_facts(rows: Sequence[Row], *, rated: bool) -> dict[str, Any]:
     """The measures of one model's answers, each with its interval; rows that the engine failed to answer are left out.
 
-    Without a rating only the form is told: `finished` (ended by itself), `empty`, and the mean length in `words`.
+    Which measures there are stands in `solon.evals.registry`; without a grader only those of the form are taken.
     """
-    answered = [row for row in rows if row["finish"] != Finish.ERROR]
-    measured: dict[str, Any] = {}
-    for kind, labels in MEASURES_OF_KIND.items():
-        of_kind = [row for row in answered if row["kind"] == kind]
-        if rated and of_kind:
-            for label in labels:
-                measured[label.value] = wilson(sum(label in row["labels"] for row in of_kind), len(of_kind)).facts()
-    texts = [reply_in(row) for row in answered]
-    form = {
-        "finished": share(row["finish"] != Finish.LENGTH for row in answered),
-        "empty": share(not text.strip() for text in texts),
-        "words": mean([float(len(text.split())) for text in texts]),
-    }
-    return measured | {name: figure.facts() for name, figure in form.items() if figure is not None}
+    replies = [
+        MeasuredReply(PromptKind(row["kind"]), reply_in(row), frozenset(row["labels"]), row["finish"] != Finish.LENGTH)
+        for row in rows
+        if row["finish"] != Finish.ERROR
+    ]
+    return figures(replies, graded=rated)
 
 
 def group_facts(rows: Iterable[Row]) -> dict[str, Any]:
