@@ -144,7 +144,6 @@ class LocalEngine:
     def refresh(self) -> None:
         """Drop everything computed from the weights; done by itself when an optimizer step is noticed."""
         self._prefixes.forget()
-        self._forward.refresh()
 
     def _refuse_too_long(self, sizes: Sequence[int], needed: int) -> None:
         for number, size in enumerate(sizes):
