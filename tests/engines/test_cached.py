@@ -1,4 +1,4 @@
-"""An engine with a memory answers as the engine alone would, and asks nothing twice."""
+"""A cached engine answers as the engine alone would, and asks nothing twice."""
 
 import math
 import sqlite3
@@ -31,12 +31,12 @@ def test_known_questions_are_not_asked_again(tmp_path: Path) -> None:
     prompts, seeds = [prompt("one"), prompt("two"), prompt("one")], [1, 2, 3]
     alone = engine().generate(prompts, seeds, SAMPLING, STOP)
     with response_cache_in(tmp_path) as answers:
-        remembering = CachedEngine(inner, "weights", "stage", answers)
-        assert remembering.generate(prompts[:2], seeds[:2], SAMPLING, STOP) == alone[:2]
-        assert remembering.generate(prompts, seeds, SAMPLING, STOP) == alone
+        cached = CachedEngine(inner, "weights", "stage", answers)
+        assert cached.generate(prompts[:2], seeds[:2], SAMPLING, STOP) == alone[:2]
+        assert cached.generate(prompts, seeds, SAMPLING, STOP) == alone
         assert len(inner.prompts) == 3
-        assert remembering.choose(prompts[:2], ["A", "BB"]) == [(-1.0, -2.0)] * 2
-        assert remembering.choose(prompts[:2], ["A", "BB"]) == [(-1.0, -2.0)] * 2
+        assert cached.choose(prompts[:2], ["A", "BB"]) == [(-1.0, -2.0)] * 2
+        assert cached.choose(prompts[:2], ["A", "BB"]) == [(-1.0, -2.0)] * 2
         assert inner.choose_calls == 1
         assert answers.usage()["stage", "assistant"].answers == 5
     with response_cache_in(tmp_path) as answers:
@@ -81,9 +81,9 @@ def test_a_failed_call_is_no_answer(tmp_path: Path) -> None:
 
 def test_what_the_inner_engine_raises_reaches_the_stage_and_nothing_is_kept(tmp_path: Path) -> None:
     with response_cache_in(tmp_path) as answers:
-        remembering = CachedEngine(engine(), "weights", "s", answers)
+        cached = CachedEngine(engine(), "weights", "s", answers)
         with pytest.raises(EngineError, match="window of 64"):
-            remembering.generate([prompt("word " * 70)], [1], SAMPLING, STOP)
+            cached.generate([prompt("word " * 70)], [1], SAMPLING, STOP)
         assert answers.usage() == {}
 
 
@@ -102,22 +102,22 @@ SHAPES = ["text", ["text"], ["text", "no finish"], ["text", "error"], [1, "end"]
 def test_a_kept_value_that_is_no_completion_is_told_and_asked_again(tmp_path: Path, value: object) -> None:
     """Whole by its checksum and of another shape, as only another program writes it."""
     with response_cache_in(tmp_path) as answers:
-        remembering = CachedEngine(engine(), "weights", "s", answers)
-        right = remembering.generate([prompt("a")], [1], SAMPLING, STOP)
+        cached = CachedEngine(engine(), "weights", "s", answers)
+        right = cached.generate([prompt("a")], [1], SAMPLING, STOP)
         replace_all(tmp_path, value)
         with pytest.raises(RunError, match=r"answers\.sqlite: the kept answer .* is damaged"):
-            remembering.generate([prompt("a")], [1], SAMPLING, STOP)
-        assert remembering.generate([prompt("a")], [1], SAMPLING, STOP) == right
+            cached.generate([prompt("a")], [1], SAMPLING, STOP)
+        assert cached.generate([prompt("a")], [1], SAMPLING, STOP) == right
 
 
 @pytest.mark.parametrize("value", [[-1.0], [-1.0, -2.0, -3.0], [-1.0, "x"], [-1.0, math.nan], [-1.0, True], "ab", None])
 def test_a_kept_value_that_is_no_choice_is_told(tmp_path: Path, value: object) -> None:
     with response_cache_in(tmp_path) as answers:
-        remembering = CachedEngine(engine(), "weights", "s", answers)
-        remembering.choose([prompt("a")], ["A", "B"])
+        cached = CachedEngine(engine(), "weights", "s", answers)
+        cached.choose([prompt("a")], ["A", "B"])
         replace_all(tmp_path, value)
         with pytest.raises(RunError, match="is damaged"):
-            remembering.choose([prompt("a")], ["A", "B"])
+            cached.choose([prompt("a")], ["A", "B"])
 
 
 @pytest.mark.parametrize("settings", [EngineSettings(matmul=Matmul.MEDIUM), EngineSettings(window=32)])

@@ -1,12 +1,12 @@
-"""An engine that asks a model only what it has not been asked before.
+"""An engine that takes answers from the run's response cache and asks a model only for the others.
 
-It stands around any engine. A question's key is the digest of all that can change its answer: the model's folder, the
-text as it is rendered, the seed, how tokens are drawn, the window, the numbers that the model computes in, the engine's
-settings and the version of the code that asks (DESIGN section 4). Known answers are taken from the run's store, the
-others are asked in one call and are durable before anyone sees them. Stages do not notice. A failed call is no answer
-and is asked again next time. Answers hold texts and log-probabilities of options; the tokens of a completion are not
-kept, and are not handed out for new ones either, so that both kinds look the same. A kept value of another shape than
-an answer's is refused by the store, as damage is.
+It wraps any engine. A question's key is the digest of all that can change its answer: the model, the text as it is
+rendered, the seed, the sampling parameters, the window, the numbers that the model computes in, the engine's settings
+and the version of the code that asks (DESIGN section 4). Known answers come from the cache; the others are asked in one
+call and are durable before anyone sees them. Stages do not notice. A failed call is not cached and is asked again next
+time. The cache holds texts and log-probabilities of options; the tokens of a completion are not kept, and new
+completions come without them too, so that both kinds look the same. A cached value of another shape is refused as
+damage.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from solon.runs.response_cache import Answer, ResponseCache
 
 
 class CachedEngine:
-    """`inner`, whose folder has the hash `model`, asked for `stage` through a store of answers."""
+    """`inner`, a model of the identity `model`, asked for `stage` through the cache `answers`."""
 
     def __init__(
         self, inner: Engine, model: str, stage: str, answers: ResponseCache, settings: EngineSettings | None = None
@@ -74,7 +74,7 @@ class CachedEngine:
         fresh: dict[int, tuple[float, ...]] = {}
         if owed:
             chosen = self.inner.choose([prompts[i] for i in owed], options)
-            # As the store gives them back: plain floats.
+            # Plain floats, as the cache returns them.
             fresh = {i: tuple(map(float, each)) for i, each in zip(owed, chosen, strict=True)}
             self._answers.keep(self._answer(keys[i], list(fresh[i]), prompts[i], 0) for i in owed)
         return [fresh[i] if i in fresh else tuple(known[key]) for i, key in enumerate(keys)]
@@ -106,12 +106,12 @@ def _completion(value: Sequence[str]) -> Completion:
 
 
 def _is_completion(value: Any) -> bool:
-    """Whether a kept value is text, finish and perhaps further texts; a failed call is never kept."""
+    """Whether a cached value is text, finish and perhaps further texts; a failed call is never cached."""
     texts = isinstance(value, list) and len(value) >= 2 and all(isinstance(each, str) for each in value)
     return texts and value[1] in {finish.value for finish in Finish if finish is not Finish.ERROR}
 
 
 def _is_choice(value: Any, count: int) -> bool:
-    """Whether a kept value is a log-probability for each of `count` options; one of minus infinity is possible."""
+    """Whether a cached value is a log-probability for each of `count` options; one of minus infinity is possible."""
     numbers = isinstance(value, list) and len(value) == count
     return numbers and all(type(each) is float and not math.isnan(each) and each < math.inf for each in value)
