@@ -335,7 +335,7 @@ def test_a_shared_backbone_learns_and_resumes_to_the_same_bytes(
 
 def test_a_backbone_that_would_not_be_shared_is_refused() -> None:
     lora = {"training": {"lora": {"rank": 4}}}
-    recipe = {"rl": {"memory": "shared"}, "finetune": lora, "preference": lora}
+    recipe = {"rl": {"networks": "shared"}, "finetune": lora, "preference": lora}
     refuse_unshareable(Recipe.model_validate(recipe))
     for changed, said_of in (
         ({"finetune": {}}, "finetune.training would change it"),
