@@ -14,10 +14,10 @@ from collections.abc import Callable
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from solon.engines.base import Sampling
+from solon.config.settings import SamplingParams
 from solon.engines.local.batch import DecodingRow, Prefixes
 from solon.engines.local.causal_model import CausalModel
-from solon.engines.local.generation import Ending, Order, generate
+from solon.engines.local.generation import Ending, GenerationRequest, generate
 
 PROMPTS, PROMPT_TOKENS, NEW_TOKENS, WINDOW = 128, 20, 32, 512
 
@@ -54,9 +54,11 @@ def by_transformers(model: LlamaForCausalLM, ids: torch.Tensor) -> None:
 
 def by_solon(forward: CausalModel, ids: torch.Tensor) -> None:
     """The engine's loop."""
-    orders = [Order(DecodingRow((), tuple(row)), seed, NEW_TOKENS) for seed, row in enumerate(ids.tolist())]
+    requests = [
+        GenerationRequest(DecodingRow((), tuple(row)), seed, NEW_TOKENS) for seed, row in enumerate(ids.tolist())
+    ]
     ending = Ending(lambda tokens: "", (), (), lambda: ())
-    generate(forward, orders, Sampling(NEW_TOKENS), ending, Prefixes(), PROMPTS)
+    generate(forward, requests, SamplingParams(max_tokens=NEW_TOKENS), ending, Prefixes(), PROMPTS)
 
 
 def main() -> None:

@@ -21,9 +21,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from solon.config.builtin import constitution_path
-from solon.config.recipe import Recipe, RevisionSettings
+from solon.config.recipe import Recipe, RevisionSettings, SamplingParams
 from solon.conversation import Conversation, Prompt, Role, Turn
-from solon.engines.base import Completion, Sampling
+from solon.engines.base import Completion
 from solon.engines.scripted import ScriptedEngine
 from solon.runs import Row, RunDirectory
 from solon.stages import s02_responses, s03_critique_revision
@@ -52,13 +52,15 @@ class Writer(ScriptedEngine):
         self.left = most
         self.first: float | None = None
 
-    def generate(self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: Sampling) -> list[Completion]:
+    def generate(
+        self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: SamplingParams, stop: Sequence[str] = ()
+    ) -> list[Completion]:
         """See `ScriptedEngine.generate`."""
         self.first = self.first or time.monotonic()
         if self.left <= 0:
             raise Stopped
         self.left -= len(prompts)
-        completions = super().generate(prompts, seeds, sampling)
+        completions = super().generate(prompts, seeds, sampling, stop)
         self.prompts.clear()
         return completions
 

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from solon.config.recipe import Recipe
+from solon.config.recipe import Recipe, SamplingParams
 from solon.conversation import Conversation, Prompt, TranscriptRendering, conversation_of
 from solon.digest import uniform_for
-from solon.engines.base import Choosing, Completion, Continuation, Finish, Sampling
+from solon.engines.base import Choosing, Completion, Continuation, Finish
 from solon.feedback.label_quality import label_quality
 from solon.runs import Artefact, Row, RunDirectory
 from solon.stages import s09_measure
@@ -107,9 +107,12 @@ class PlannedEngine:
     window: int = 4096
     rendering: TranscriptRendering = field(default_factory=TranscriptRendering)
     choosing: Choosing = Choosing.LOGPROBS
+    remarks: Sequence[str] = ()
     asked: list[str] = field(default_factory=list)
 
-    def generate(self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: Sampling) -> list[Completion]:
+    def generate(
+        self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: SamplingParams, stop: Sequence[str] = ()
+    ) -> list[Completion]:
         """The planned reply; the words <error> and <length> make the finish that they name."""
         found = [self.replies[Conversation(prompt.turns).row_id] for prompt in prompts]
         self.asked += found

@@ -325,14 +325,13 @@ def evaluate(
         >>> found = solon.evaluate("testbed:assistant", "HHH.jsonl", solon.EvaluationSettings(limit=20))
         >>> found.accuracy("HHH")
     """
-    from solon.config.builtin import model_path
+    from solon.config.model_spec import ModelSpec, located
     from solon.evals.benchmarks.model_evaluation import EvaluationSettings, evaluate_model
 
     named = [files] if isinstance(files, str | Path) else files
     where = None if out is None else Path(out)
-    return evaluate_model(
-        model_path(model), [Path(each) for each in named], settings or EvaluationSettings(), where, display
-    )
+    spec = located(ModelSpec.parse(model))
+    return evaluate_model(spec, [Path(each) for each in named], settings or EvaluationSettings(), where, display)
 
 
 def judge_check(model: Engine | str | Path, *, recipe: Recipe | str | Path | None = None) -> ModelCheck:
@@ -344,11 +343,11 @@ def judge_check(model: Engine | str | Path, *, recipe: Recipe | str | Path | Non
         >>> check = solon.judge_check("testbed:assistant")
         >>> check.judge.accuracy, check.judge.is_weak
     """
-    from solon.config.builtin import model_path
+    from solon.config.model_spec import ModelSpec, located
     from solon.pipeline.standalone_judge_check import check_model
 
     if isinstance(model, str | Path):
-        model_path(model)  # a wrong name is reported before anything else is read
+        located(ModelSpec.parse(model))  # a wrong name is reported before anything else is read
     chosen = _recipe_of(recipe or _for_model(model, "real"))
     return check_model(_engine_of(model, chosen), chosen, load_constitution(chosen.constitution))
 
@@ -400,7 +399,7 @@ def _for_model(model: object, other: str) -> str:
 def _engine_of(model: Engine | str | Path, recipe: Recipe | None = None) -> Engine:
     if not isinstance(model, str | Path):
         return model
-    from solon.config.builtin import model_path
-    from solon.engines.local.engine import LocalEngine
+    from solon.config.model_spec import ModelSpec, located
+    from solon.engines.registry import open_engine
 
-    return LocalEngine.load(model_path(model), recipe.engine if recipe else None)
+    return open_engine(located(ModelSpec.parse(model)), recipe.engine if recipe else None)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file, save_file
 
-from solon.engines.base import Sampling
+from solon.config.settings import SamplingParams
 from solon.engines.local.engine import LocalEngine
 from solon.errors import ModelError
 from solon.model_folders.folder_check import check_folder
@@ -235,9 +235,9 @@ def test_arithmetic_that_overflows_names_the_model(base: Path) -> None:
     save_file(weights, base / WEIGHTS, {"format": "pt"})
     engine = LocalEngine.load(base, device="cpu")
     for ask in (
-        lambda: engine.generate([question("bread")], [1], Sampling(4)),
-        lambda: engine.generate([question("bread")], [1], Sampling(4, temperature=0.0)),
-        lambda: engine.generate([question("bread")], [1], Sampling(4, top_p=0.5)),
+        lambda: engine.generate([question("bread")], [1], SamplingParams(max_tokens=4)),
+        lambda: engine.generate([question("bread")], [1], SamplingParams(max_tokens=4, temperature=0.0)),
+        lambda: engine.generate([question("bread")], [1], SamplingParams(max_tokens=4, top_p=0.5)),
         lambda: engine.choose([question("bread")], ["A", "B"]),
     ):
         with pytest.raises(ModelError, match="no numbers") as caught:

@@ -18,7 +18,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from solon.engines.base import Sampling
+from solon.config.settings import SamplingParams
 from solon.engines.local.engine import LocalEngine
 from tests.attacks.folders import (
     ASKED,
@@ -66,7 +66,7 @@ def test_of_a_known_architecture_the_librarys_own_class_is_taken(base: Path, mar
 def test_and_answers_as_it_did_without_the_code(sound: Path, base: Path, marks: Path) -> None:
     bring_code(base, marks, model_type=None)
     told = [
-        LocalEngine.load(folder, device="cpu").generate([question("bread")], [1], Sampling(6))
+        LocalEngine.load(folder, device="cpu").generate([question("bread")], [1], SamplingParams(max_tokens=6))
         for folder in (sound / "base", base)
     ]
     assert told[0] == told[1] and not list(marks.iterdir())

@@ -9,7 +9,7 @@ import pytest
 from solon.cli.main import main
 from solon.config.builtin import model_path
 from solon.config.recipe import EngineSettings
-from solon.engines.local.engine import folder_hash
+from solon.digest import digest_model
 from solon.engines.tokens import PromptTokenizer
 from solon.training.models import grow_preference_model, load_tokenizer, save_model
 from tests.evals.benchmarks.rows import BEHAVIOUR, classifications, comparisons, write
@@ -66,7 +66,7 @@ def test_a_preference_model_is_recognised_and_scores(files, tmp_path, capsys):
     assert re.search(r"^pm@[0-9a-f]{12}: share", out)
     assert re.search(r"^  HHH +preference model", out, re.M)
     facts = json.loads((tmp_path / "out" / "results.json").read_text())["evaluations"][0]
-    assert facts["model"] == f"pm@{folder_hash(tmp_path / 'pm')}"
+    assert facts["model"] == f"pm@{digest_model(tmp_path / 'pm')[:12]}"
     assert facts["undecided"] == 0
     code, _, err = run(capsys, files[1], "--engine", tmp_path / "pm", "--out", tmp_path / "out")
     assert (code, err.count("\n")) == (1, 1)

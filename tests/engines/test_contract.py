@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from solon.config.recipe import EngineSettings
+from solon.config.recipe import EngineSettings, SamplingParams
 from solon.conversation import Prompt
-from solon.engines.base import Choosing, Continuation, Engine, Finish, Sampling
+from solon.engines.base import Choosing, Continuation, Engine, Finish
 from solon.engines.local.engine import LocalEngine
 from solon.engines.scripted import ScriptedEngine
 from solon.errors import EngineError
@@ -52,8 +52,8 @@ def test_has_a_name_a_window_and_a_rendering(engine: Engine) -> None:
 
 def test_answers_every_prompt_in_order_and_by_its_seed(engine: Engine) -> None:
     prompts, seeds = questions(12), list(range(12))
-    forward = engine.generate(prompts, seeds, Sampling(6))
-    backward = engine.generate(prompts[::-1], seeds[::-1], Sampling(6))
+    forward = engine.generate(prompts, seeds, SamplingParams(max_tokens=6))
+    backward = engine.generate(prompts[::-1], seeds[::-1], SamplingParams(max_tokens=6))
     assert len(forward) == 12
     assert [c.text for c in forward] == [c.text for c in reversed(backward)]
     assert [c.finish for c in forward] == [c.finish for c in reversed(backward)]
@@ -62,13 +62,13 @@ def test_answers_every_prompt_in_order_and_by_its_seed(engine: Engine) -> None:
 
 def test_a_row_alone_says_what_it_says_among_others(engine: Engine) -> None:
     prompts = questions(7)
-    together = engine.generate(prompts, range(7), Sampling(5))
-    alone = [engine.generate([prompt], [seed], Sampling(5))[0] for seed, prompt in enumerate(prompts)]
+    together = engine.generate(prompts, range(7), SamplingParams(max_tokens=5))
+    alone = [engine.generate([prompt], [seed], SamplingParams(max_tokens=5))[0] for seed, prompt in enumerate(prompts)]
     assert [c.text for c in together] == [c.text for c in alone]
 
 
 def test_text_is_stripped_and_ids_go_with_logprobs(engine: Engine) -> None:
-    for completion in engine.generate(questions(8), range(8), Sampling(5)):
+    for completion in engine.generate(questions(8), range(8), SamplingParams(max_tokens=5)):
         assert completion.text == completion.text.strip()
         assert len(completion.token_ids) <= 5
         if completion.logprobs is not None:
@@ -77,7 +77,7 @@ def test_text_is_stripped_and_ids_go_with_logprobs(engine: Engine) -> None:
 
 
 def test_the_token_limit_is_told(engine: Engine) -> None:
-    completions = engine.generate(questions(8), range(8), Sampling(1))
+    completions = engine.generate(questions(8), range(8), SamplingParams(max_tokens=1))
     assert Finish.LENGTH in {completion.finish for completion in completions}
     assert {completion.finish for completion in completions} <= {Finish.LENGTH, Finish.END}
 
@@ -96,7 +96,10 @@ def test_a_prompt_beyond_the_window_is_named(engine: Engine) -> None:
     prompts = [question("short"), question("bread " * 200)]
     size = engine.count_tokens(prompts[1])
     assert size > engine.window
-    for ask in (lambda: engine.generate(prompts, [0, 1], Sampling(4)), lambda: engine.choose(prompts, ["A", "B"])):
+    for ask in (
+        lambda: engine.generate(prompts, [0, 1], SamplingParams(max_tokens=4)),
+        lambda: engine.choose(prompts, ["A", "B"]),
+    ):
         with pytest.raises(EngineError, match=rf"row 1: the prompt has {size} tokens .* window of 160") as caught:
             ask()
         assert "prompts.too_long=drop" in caught.value.remedy
@@ -109,20 +112,20 @@ def test_the_window_limits_what_is_written(engine: Engine) -> None:
         words -= 1
         prompt = question("a " * words)
     room = engine.window - engine.count_tokens(prompt)
-    for completion in engine.generate([prompt] * 4, range(4), Sampling(50)):
+    for completion in engine.generate([prompt] * 4, range(4), SamplingParams(max_tokens=50)):
         # The scripted engine has words for tokens; a model's tokens need not hold a word each.
         assert (len(completion.token_ids) or len(completion.text.split())) <= room
         assert completion.finish in (Finish.LENGTH, Finish.END)
 
 
 def test_nothing_asked_nothing_answered(engine: Engine) -> None:
-    assert engine.generate([], [], Sampling(4)) == []
+    assert engine.generate([], [], SamplingParams(max_tokens=4)) == []
     assert engine.choose([], ["A", "B"]) == []
 
 
 def test_seeds_must_match_prompts(engine: Engine) -> None:
     with pytest.raises(ValueError, match="2 prompts need as many seeds"):
-        engine.generate(questions(2), [1], Sampling(4))
+        engine.generate(questions(2), [1], SamplingParams(max_tokens=4))
 
 
 def test_tells_how_options_continue_a_prompt(engine: Engine) -> None:
@@ -150,7 +153,7 @@ def test_options_compare_when_they_are_different_and_equally_long(
 
 def test_an_engine_of_votes_answers_by_texts_alone() -> None:
     engine = ScriptedEngine(lambda prompt, seed: "(A)", lambda prompt, option: 0.0, choosing=Choosing.VOTES)
-    assert engine.generate(questions(1), [1], Sampling(4))[0].text == "(A)"
+    assert engine.generate(questions(1), [1], SamplingParams(max_tokens=4))[0].text == "(A)"
     for ask in (lambda: engine.choose(questions(1), "AB"), lambda: engine.continuation(questions(1)[0], "AB")):
         with pytest.raises(EngineError):
             ask()

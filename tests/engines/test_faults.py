@@ -9,26 +9,26 @@ from solon.engines.local.row_budget import GIB, RowBudget
 from solon.errors import EngineError, ModelError
 
 
-def room(rows: int) -> RowBudget:
+def budget(rows: int) -> RowBudget:
     return RowBudget(rows, 8 * GIB, 512, 512)
 
 
 def test_memory_that_runs_out_names_the_settings_that_bound_it() -> None:
     told = r"models/judge: memory ran out .* --set engine\.memory_gib=4 or --set engine\.batch_size=64"
-    with pytest.raises(EngineError, match=told), asking("models/judge", room(128)):
+    with pytest.raises(EngineError, match=told), asking("models/judge", budget(128)):
         torch.empty(1 << 60, dtype=torch.uint8)
-    with pytest.raises(EngineError, match=r"--set engine\.window=N"), asking("models/judge", room(1)):
+    with pytest.raises(EngineError, match=r"--set engine\.window=N"), asking("models/judge", budget(1)):
         bytearray(1 << 62)
 
 
 def test_another_error_stays_as_it_is() -> None:
-    with pytest.raises(RuntimeError, match="must match"), asking("models/judge", room(128)):
+    with pytest.raises(RuntimeError, match="must match"), asking("models/judge", budget(128)):
         torch.zeros(2) + torch.zeros(3)
 
 
 def test_a_place_that_is_known_is_kept_and_a_missing_one_filled() -> None:
     for place, told in (("", "models/judge"), ("elsewhere", "elsewhere")):
-        with pytest.raises(ModelError) as caught, asking("models/judge", room(128)):
+        with pytest.raises(ModelError) as caught, asking("models/judge", budget(128)):
             raise ModelError("wrong", place=place, remedy="Do")
         assert (caught.value.place, caught.value.remedy) == (told, "Do")
 

@@ -11,9 +11,9 @@ from click.testing import CliRunner
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from solon.cli.main import cli
-from solon.config.recipe import EngineSettings
+from solon.config.recipe import EngineSettings, SamplingParams
 from solon.conversation import Conversation
-from solon.engines.base import Completion, Finish, Sampling
+from solon.engines.base import Completion, Finish
 from solon.engines.local.engine import LocalEngine
 from solon.engines.tokens import PromptTokenizer
 from solon.prompts import reply as reply_prompt
@@ -83,8 +83,9 @@ def replay(folder: Path, out: Path, dialogues: Sequence[Conversation] = DIALOGUE
 def recited(engine: LocalEngine, stops: Sequence[str] | None = None) -> list[Completion]:
     """What a taught model writes to everything that it was taught, at temperature 0."""
     prompts = [prompt for prompt, _ in lessons()]
-    sampling = Sampling(128, 0.0, 1.0, tuple(engine.rendering.stops() if stops is None else stops))
-    return engine.generate(prompts, list(range(len(prompts))), sampling)
+    sampling = SamplingParams(max_tokens=128, temperature=0.0)
+    stop = engine.rendering.stops() if stops is None else stops
+    return engine.generate(prompts, list(range(len(prompts))), sampling, stop)
 
 
 def survives(folder: Path) -> bool:

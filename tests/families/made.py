@@ -41,15 +41,15 @@ constitution: FOLDER/constitution.yaml
 models: {pretrained: FOLDER/model, assistant: FOLDER/model}
 engine: {threads: 1}
 prompts: {red_team: FOLDER/red-team.jsonl, helpful: FOLDER/helpful.jsonl}
-responses: {drawing: {max_tokens: 96, temperature: 0.0}, helpful_samples: 1}
+responses: {sampling: {max_tokens: 96, temperature: 0.0}, helpful_samples: 1}
 revision: {steps: 1, critique: {max_tokens: 96, temperature: 0.0}, revision: {max_tokens: 96, temperature: 0.0}}
-finetune: {training: {epochs: 2, batch: 4, held_out: 0.0}}
-pairs: {per_prompt: 4, drawing: {max_tokens: 96, temperature: 1.2}}
-feedback: {least_letter_mass: 0.0}
+finetune: {training: {epochs: 2, batch_size: 4, held_out: 0.0}}
+pairs: {per_prompt: 4, sampling: {max_tokens: 96, temperature: 1.2}}
+feedback: {min_letter_mass: 0.0}
 judge_check: {limit: 1, weak_judge: accept}
-preference: {human: null, training: {epochs: 1, batch: 4, held_out: 0.0}}
-rl: {steps: 1, prompts_per_step: 2, samples_per_prompt: 2, drawing: {max_tokens: 48}}
-measure: {rater: none, harmful: FOLDER/harmful.jsonl, benign: FOLDER/benign.jsonl, drawing: {max_tokens: 48}}
+preference: {human_helpfulness: null, training: {epochs: 1, batch_size: 4, held_out: 0.0}}
+rl: {steps: 1, prompts_per_step: 2, samples_per_prompt: 2, sampling: {max_tokens: 48}}
+measure: {grader: none, harmful: FOLDER/harmful.jsonl, benign: FOLDER/benign.jsonl, sampling: {max_tokens: 48}}
 """
 
 

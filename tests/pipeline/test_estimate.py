@@ -4,8 +4,8 @@ import pytest
 
 from solon.config.builtin import constitution_path
 from solon.config.loading import load_recipe
+from solon.config.recipe import SamplingParams
 from solon.conversation import Prompt, Role, Turn
-from solon.engines.base import Sampling
 from solon.engines.recording import RecordingEngine
 from solon.engines.scripted import ScriptedEngine
 from solon.pipeline.cost import Calls
@@ -84,7 +84,7 @@ def test_time_and_speed_are_positive_and_finished_stages_are_left_out(rehearsal,
 def test_a_recorder_tells_shared_tokens_apart():
     engine = RecordingEngine(ScriptedEngine(lambda prompt, seed: "two words", lambda prompt, option: -1.0))
     turns = (Turn(Role.HUMAN, "one two three"), Turn(Role.ASSISTANT, "four"), Turn(Role.HUMAN, "five"))
-    engine.generate([Prompt(turns, shared=2)], [0], Sampling(8))
+    engine.generate([Prompt(turns, shared=2)], [0], SamplingParams(max_tokens=8))
     engine.choose([Prompt(turns, Role.ANSWER)], ["A", "B"])
     first, second = engine.asked
     assert (first.prompt_tokens, first.shared_tokens, first.completion_tokens) == (9, 6, 2)

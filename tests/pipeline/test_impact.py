@@ -61,14 +61,14 @@ def make(folder: Path, constitution: str, recipe: Recipe, reuse: tuple[Path, ...
         for number, name in ((3, "critique-revision"), (6, "ai-feedback")):
             engine = ScriptedEngine(writer, letters)
             asked.append(engine)
-            remembering = CachedEngine(engine, "model", name, answers)
+            cached = CachedEngine(engine, "model", name, answers)
             out = run.begin(number, name, {"constitution": run.constitution.hash})
             if number == 3:
                 given = s03_critique_revision.RevisionInputs(recipe.seed, run.constitution, replies, chunk=16)
-                made.append(s03_critique_revision.run(recipe.revision, given, remembering, out))
+                made.append(s03_critique_revision.run(recipe.revision, given, cached, out))
             else:
                 judged = s06_ai_feedback.FeedbackInputs(recipe.seed, run.constitution, pairs, chunk=16)
-                made.append(s06_ai_feedback.run(recipe.feedback, judged, remembering, out))
+                made.append(s06_ai_feedback.run(recipe.feedback, judged, cached, out))
     return Made(run, made[0], made[1], len(asked[0].prompts), len(asked[1].prompts))
 
 

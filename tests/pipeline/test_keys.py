@@ -19,7 +19,7 @@ from solon.config.builtin import constitution_path, model_path
 from solon.config.loading import load_recipe
 from solon.config.recipe import EngineSettings, Recipe, Settings
 from solon.digest import digest_model, digest_source
-from solon.engines.rounding import ROUNDING, keyed, made_with, rounding_told
+from solon.engines.rounding import ROUNDING, keyed, made_with, rounding_summary
 from solon.errors import RunError
 from solon.pipeline.session import Session
 from solon.reporting import render
@@ -100,7 +100,7 @@ def test_every_setting_of_the_engine_is_keyed_unless_it_is_named(tmp_path: Path,
     assert do(second).lines == [] and (found := second.finished("responses")) and not found.manifest.adopted_from
 
 
-@pytest.mark.parametrize("name", sorted(ROUNDING & set(EngineSettings.model_fields)))
+@pytest.mark.parametrize("name", sorted(ROUNDING))
 def test_what_moves_rows_by_rounding_alone_is_taken_over_and_told(tmp_path: Path, name: str) -> None:
     first = made(tmp_path / "first", "engine.threads=1")
     do(first)
@@ -115,9 +115,9 @@ def test_what_moves_rows_by_rounding_alone_is_taken_over_and_told(tmp_path: Path
 def test_machine_and_libraries_are_noted_and_told() -> None:
     now = made_with(EngineSettings())
     assert {"processor", "threads", "processes", "torch", "transformers", "engine.batch_size"} <= set(now)
-    assert rounding_told([now], now) is None and rounding_told([], now) is None
+    assert rounding_summary([now], now) is None and rounding_summary([], now) is None
     other = {**now, "torch": "1.0", "processor": "abacus"}
-    told = rounding_told([now, other], now)
+    told = rounding_summary([now, other], now)
     assert told is not None and "processor abacus (now" in told and "torch 1.0 (now" in told
 
 

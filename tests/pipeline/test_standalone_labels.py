@@ -11,6 +11,7 @@ from tests.stages.test_s06_ai_feedback import mixed_pairs, options, oracle
 from tests.stages.workbench import CONSTITUTION, Bench, Killed
 from tests.training.tiny import save_tiny_model
 
+from solon.config.model_spec import ModelSpec
 from solon.config.recipe import FeedbackSettings, PreferenceSettings, Recipe, TrainingSettings
 from solon.conversation import Prompt
 from solon.engines.base import Choosing, Engine
@@ -34,10 +35,10 @@ class Given:
         self.pairs, self.constitution = folder / "pairs.jsonl", folder / "small.yaml"
         self.pairs.write_text("".join(f"{json.dumps(row)}\n" for row in mixed_pairs()))
         self.constitution.write_text(CONSTITUTION)
-        self.judges = tuple(folder / name for name in ("one", "two"))
-        for judge in self.judges:
-            judge.mkdir(exist_ok=True)
-            (judge / "config.json").write_text(f'{{"name": "{judge.name}"}}')
+        self.judges = tuple(ModelSpec.parse(folder / name) for name in ("one", "two"))
+        for name in ("one", "two"):
+            (folder / name).mkdir(exist_ok=True)
+            (folder / name / "config.json").write_text(f'{{"name": "{name}"}}')
         self.asked = 0
 
     def to_label(self, judges: int = 1, dies_after: int = 1 << 30) -> ToLabel:
@@ -47,10 +48,10 @@ class Given:
                 raise Killed
             return oracle(prompt, option)
 
-        def load(folder: Path, settings: object) -> Engine:
-            if folder.name == "two":
+        def load(model: ModelSpec, settings: object) -> Engine:
+            if model.name.endswith("two"):
                 return ScriptedEngine(vote, choosing=Choosing.VOTES, name="two")
-            return ScriptedEngine(choose=choose, name=folder.name)
+            return ScriptedEngine(choose=choose, name="one")
 
         return ToLabel(self.pairs, self.constitution, self.judges[:judges], load=load)
 

@@ -124,9 +124,9 @@ def test_every_model_draws_with_the_same_seeds(run: RunDirectory) -> None:
     seen: dict[str, list[int]] = {}
 
     class Noting(PlannedEngine):
-        def generate(self, prompts, seeds, sampling):  # type: ignore[no-untyped-def]
+        def generate(self, prompts, seeds, sampling, stop=()):  # type: ignore[no-untyped-def]
             seen.setdefault(self.name, []).extend(seeds)
-            return super().generate(prompts, seeds, sampling)
+            return super().generate(prompts, seeds, sampling, stop)
 
     out = run.begin(9, "measure", {})
     inputs = measure_inputs(run, ("assistant", "rl-cai"))

@@ -93,12 +93,12 @@ def evaluate(files: tuple[Path, ...], engine: str, **typed: Any) -> None:
     every rotation and scores averaged, so that no letter has an advantage. The same command goes on where it stopped,
     and another --form is added to the same folder.
     """
-    from solon.config.builtin import model_path
+    from solon.config.model_spec import ModelSpec, located
     from solon.evals.benchmarks.model_evaluation import evaluation_tasks
 
     options = Options(**typed)
     settings = _settings(options)
-    tasks = evaluation_tasks(model_path(engine), files, settings)
+    tasks = evaluation_tasks(located(ModelSpec.parse(engine)), files, settings)
     _name_bad_rows(tasks)
     if options.show:
         _show(tasks)

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from solon.stats.intervals import interval, per_cent
-
 if TYPE_CHECKING:
+    from solon.evals.registry import Measure
     from solon.runs import RunDirectory
     from solon.runs.lock import SessionRecord
 
@@ -165,21 +164,19 @@ def print_results(directory: RunDirectory) -> None:
 
 def _print_models(models: Mapping[str, Mapping[str, Any]]) -> None:
     from solon.cli.terminal import print_table
+    from solon.evals.registry import measures
 
-    rated = [name for name in RATED if any(name in measures for measures in models.values())]
-    columns = rated or list(FORM)
-    rows = [[model, *(_cell(column, measures.get(column)) for column in columns)] for model, measures in models.items()]
+    known = measures()
+    graded = [each for each in known if each.graded and any(each.name in taken for taken in models.values())]
+    columns = graded or [each for each in known if not each.graded]
+    rows = [[model, *(_cell(each, taken.get(each.name)) for each in columns)] for model, taken in models.items()]
     title = "Share of replies to held-out prompts, % [95 % interval]"
-    print_table(title if rated else "Form of the replies to held-out prompts (no rater)", ("Model", *columns), rows)
+    form = "Form of the replies to held-out prompts (no grader)"
+    print_table(title if graded else form, ("Model", *(each.name for each in columns)), rows)
 
 
-RATED = ("harmful", "evasive", "objecting", "preachy", "garbled", "helpful")
-FORM = ("finished", "empty", "words")
-
-
-def _cell(name: str, figure: Mapping[str, Any] | None) -> str:
+def _cell(measure: Measure, figure: Mapping[str, Any] | None) -> str:
     if figure is None:
         return "-"
-    if name == "words":
-        return f"{figure['value']:.1f} [{figure['low']:.1f}-{figure['high']:.1f}]"
-    return f"{per_cent(figure['value'])} [{interval(figure)}]"
+    value, interval = measure.shown(figure)
+    return f"{value} [{interval}]"

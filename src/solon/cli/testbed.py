@@ -50,17 +50,13 @@ Examples:
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write the card there, not here.")
 def card(models: tuple[str, ...], rows: int, output: Path | None) -> None:
     """Measure what MODELS can do and print their model card: replies, critiques, revisions, judgements."""
-    from solon.config.builtin import model_path
-    from solon.config.recipe import EngineSettings
-    from solon.engines.local.engine import LocalEngine
+    from solon.config.model_spec import ModelSpec, located
+    from solon.engines.registry import open_engine
     from solon.testbed.abilities import measure_abilities
     from solon.testbed.bundled_card import card as card_of
 
-    folders = {model: model_path(model) for model in models}
-    measured = {
-        folder.name: measure_abilities(LocalEngine.load(folder, EngineSettings()), rows=rows)
-        for folder in folders.values()
-    }
+    specs = [located(ModelSpec.parse(model)) for model in models]
+    measured = {Path(spec.name).name: measure_abilities(open_engine(spec), rows=rows) for spec in specs}
     text = card_of(measured, [*models, "--rows", str(rows)])
     if output is None:
         click.echo(text)

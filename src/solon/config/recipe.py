@@ -11,8 +11,10 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, JsonValue, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, model_validator
+from pydantic_core import PydanticCustomError
 
+from solon.config.plugins import GRADERS, registered
 from solon.config.rl import Aggregation as Aggregation
 from solon.config.rl import Algorithm as Algorithm
 from solon.config.rl import DpoSettings as DpoSettings
@@ -127,11 +129,17 @@ class WeakJudge(StrEnum):
     """It goes on and labels; `solon run --accept-weak-judge` says so for a run that exists, too."""
 
 
-class GraderName(StrEnum):
-    """Who rates replies when a run is measured."""
+NO_GRADER, TESTBED_GRADER = "none", "testbed"
 
-    NONE = "none"
-    TESTBED = "testbed"
+
+def _known_grader(name: str) -> str:
+    """A grader that comes with Solon, or one that a package registers; raises for any other."""
+    built_in = (NO_GRADER, TESTBED_GRADER)
+    known = [*built_in, *(() if name in built_in else registered(GRADERS, built_in))]
+    if name not in known:
+        shown = " or ".join(f"'{each}'" for each in known)
+        raise PydanticCustomError("unknown_grader", "Input should be {known}", {"known": shown})
+    return name
 
 
 class Dtype(StrEnum):
@@ -212,7 +220,7 @@ class EngineSettings(Settings):
     date: Annotated[str, BeforeValidator(_date)] = "2024-07-26"
     """The day that a chat template is told is today, kept with every saved model: a run must not change at midnight."""
     batch_size: Positive = 128
-    """Prompts in one forward pass, at most; fewer where `memory` does not hold more."""
+    """Prompts in one forward pass, at most; fewer where `memory_gib` does not hold more."""
     memory_gib: Rate | None = None
     """GiB for keys, values and logits of prompts in one pass; null: up to half of what is free at the start."""
     window: Positive | None = None
@@ -386,7 +394,8 @@ class PreferenceSettings(Settings):
 class MeasureSettings(Settings):
     """What is measured at the end, on prompts that no training stage saw."""
 
-    grader: GraderName = GraderName.TESTBED
+    grader: Annotated[str, AfterValidator(_known_grader)] = TESTBED_GRADER
+    """Who says what a reply is: `testbed`, `none`, or a plug-in of `solon.graders`."""
     harmful: str = "testbed:held-out-harmful"
     """A source like those of `prompts`, or `split:SHARE`: that share of the training prompts, by content hash."""
     benign: str = "testbed:held-out-benign"

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from solon.config.settings import SamplingParams
 from solon.conversation import Prompt, Rendering
 
 
@@ -27,16 +28,6 @@ class Finish(StrEnum):
     """The token limit was reached first: the text is cut off."""
     ERROR = "error"
     """The engine did not answer; there is no text."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sampling:
-    """How to draw tokens: temperature 0 is greedy; `top_p` 1 leaves the distribution whole (the paper's way)."""
-
-    max_tokens: int
-    temperature: float = 1.0
-    top_p: float = 1.0
-    stop: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +85,16 @@ class Engine(Protocol):
     rendering: Rendering
     choosing: Choosing
     """With `VOTES`, `choose` and `continuation` raise EngineError."""
+    remarks: Sequence[str]
+    """Lines for the console about how this engine will ask, such as how many prompts fit into memory together."""
 
-    def generate(self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: Sampling) -> list[Completion]:
-        """One completion per prompt, in order. Raises EngineError when a prompt leaves no room in the window."""
+    def generate(
+        self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: SamplingParams, stop: Sequence[str] = ()
+    ) -> list[Completion]:
+        """One completion per prompt, in order; each ends before the first of the `stop` strings.
+
+        Temperature 0 is greedy. Raises EngineError when a prompt leaves no room in the window.
+        """
         ...
 
     def choose(self, prompts: Sequence[Prompt], options: Sequence[str]) -> list[tuple[float, ...]]:

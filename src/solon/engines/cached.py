@@ -1,12 +1,12 @@
-"""An engine that asks a model only what it has not been asked before.
+"""An engine that takes answers from the run's response cache and asks a model only for the others.
 
-It stands around any engine. A question's key is the digest of all that can change its answer: the model's folder, the
-text as it is rendered, the seed, how tokens are drawn, the window, the numbers that the model computes in, the engine's
-settings and the version of the code that asks (DESIGN section 4). Known answers are taken from the run's store, the
-others are asked in one call and are durable before anyone sees them. Stages do not notice. A failed call is no answer
-and is asked again next time. Answers hold texts and log-probabilities of options; the tokens of a completion are not
-kept, and are not handed out for new ones either, so that both kinds look the same. A kept value of another shape than
-an answer's is refused by the store, as damage is.
+It wraps any engine. A question's key is the digest of all that can change its answer: the model, the text as it is
+rendered, the seed, the sampling parameters, the window, the numbers that the model computes in, the engine's settings
+and the version of the code that asks (DESIGN section 4). Known answers come from the cache; the others are asked in one
+call and are durable before anyone sees them. Stages do not notice. A failed call is not cached and is asked again next
+time. The cache holds texts and log-probabilities of options; the tokens of a completion are not kept, and new
+completions come without them too, so that both kinds look the same. A cached value of another shape is refused as
+damage.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from solon.config.recipe import EngineSettings
+from solon.config.recipe import EngineSettings, SamplingParams
 from solon.conversation import Prompt, Rendering
 from solon.digest import digest
-from solon.engines.base import Completion, Continuation, Engine, Finish, Sampling
+from solon.engines.base import Completion, Continuation, Engine, Finish
 from solon.engines.rounding import CODE, keyed
 from solon.runs.response_cache import Answer, ResponseCache
 
 
 class CachedEngine:
-    """`inner`, whose folder has the hash `model`, asked for `stage` through a store of answers."""
+    """`inner`, a model of the identity `model`, asked for `stage` through the cache `answers`."""
 
     def __init__(
         self, inner: Engine, model: str, stage: str, answers: ResponseCache, settings: EngineSettings | None = None
@@ -35,23 +35,26 @@ class CachedEngine:
         self.dtype = inner.dtype
         self.rendering: Rendering = inner.rendering
         self.choosing = inner.choosing
+        self.remarks = inner.remarks
         settings = settings or EngineSettings()
         self._asked_of = (model, inner.rendering.name, inner.window, inner.dtype, CODE, keyed(settings))
         self._stage = stage
         self._answers = answers
 
-    def generate(self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: Sampling) -> list[Completion]:
+    def generate(
+        self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: SamplingParams, stop: Sequence[str] = ()
+    ) -> list[Completion]:
         """See `Engine.generate`; completions have no tokens."""
-        drawing = (sampling.max_tokens, sampling.temperature, sampling.top_p, sampling.stop)
+        drawn = (sampling.max_tokens, sampling.temperature, sampling.top_p, tuple(stop))
         keys = [
-            digest("generate", *self._asked_of, self._text(prompt), seed, *drawing)
+            digest("generate", *self._asked_of, self._text(prompt), seed, *drawn)
             for prompt, seed in zip(prompts, seeds, strict=True)
         ]
         known = self._answers.find(keys, self._stage, _is_completion)
         owed = [index for index, key in enumerate(keys) if key not in known]
         fresh: dict[int, Completion] = {}
         if owed:
-            written = self.inner.generate([prompts[i] for i in owed], [seeds[i] for i in owed], sampling)
+            written = self.inner.generate([prompts[i] for i in owed], [seeds[i] for i in owed], sampling, stop)
             fresh = {
                 i: Completion(each.text, each.finish, thinking=each.thinking)
                 for i, each in zip(owed, written, strict=True)
@@ -71,7 +74,7 @@ class CachedEngine:
         fresh: dict[int, tuple[float, ...]] = {}
         if owed:
             chosen = self.inner.choose([prompts[i] for i in owed], options)
-            # As the store gives them back: plain floats.
+            # Plain floats, as the cache returns them.
             fresh = {i: tuple(map(float, each)) for i, each in zip(owed, chosen, strict=True)}
             self._answers.keep(self._answer(keys[i], list(fresh[i]), prompts[i], 0) for i in owed)
         return [fresh[i] if i in fresh else tuple(known[key]) for i, key in enumerate(keys)]
@@ -103,12 +106,12 @@ def _completion(value: Sequence[str]) -> Completion:
 
 
 def _is_completion(value: Any) -> bool:
-    """Whether a kept value is text, finish and perhaps further texts; a failed call is never kept."""
+    """Whether a cached value is text, finish and perhaps further texts; a failed call is never cached."""
     texts = isinstance(value, list) and len(value) >= 2 and all(isinstance(each, str) for each in value)
     return texts and value[1] in {finish.value for finish in Finish if finish is not Finish.ERROR}
 
 
 def _is_choice(value: Any, count: int) -> bool:
-    """Whether a kept value is a log-probability for each of `count` options; one of minus infinity is possible."""
+    """Whether a cached value is a log-probability for each of `count` options; one of minus infinity is possible."""
     numbers = isinstance(value, list) and len(value) == count
     return numbers and all(type(each) is float and not math.isnan(each) and each < math.inf for each in value)

@@ -1,4 +1,4 @@
-"""What can go wrong while a model is asked, told with the model's folder: numbers that are none, and no more memory."""
+"""Errors while a model is asked, named with the model's folder: undefined numbers, and memory that ran out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from solon.model_folders.system_memory import is_out_of_memory
 
 
 @contextmanager
-def asking(place: str, room: RowBudget) -> Iterator[None]:
+def asking(place: str, budget: RowBudget) -> Iterator[None]:
     """Name the model at `place` in what is raised within, and turn a lack of memory into an EngineError."""
     try:
         yield
@@ -26,11 +26,11 @@ def asking(place: str, room: RowBudget) -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        memory = room.bytes / GIB
-        fewer = f"--set engine.batch_size={room.rows // 2}" if room.rows > 1 else "--set engine.window=N"
+        memory = budget.bytes / GIB
+        fewer = f"--set engine.batch_size={budget.rows // 2}" if budget.rows > 1 else "--set engine.window=N"
         raise EngineError(
             "memory ran out while the model was asked with "
-            f"engine.batch_size={room.rows} and engine.memory_gib={memory:.3g}",
+            f"engine.batch_size={budget.rows} and engine.memory_gib={memory:.3g}",
             place=place,
             remedy=f"Use --set engine.memory_gib={memory / 2:.3g} or {fewer} in a new run, or a smaller model",
         ) from error

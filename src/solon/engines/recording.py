@@ -1,12 +1,13 @@
-"""An engine that passes everything on to another and remembers every question, with its length and its answer's."""
+"""An engine that asks another one and records every question, with its length and that of its answer."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from solon.config.settings import SamplingParams
 from solon.conversation import Prompt, Role
-from solon.engines.base import Completion, Continuation, Engine, Sampling
+from solon.engines.base import Completion, Continuation, Engine
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +34,16 @@ class RecordingEngine:
         self.dtype = engine.dtype
         self.rendering = engine.rendering
         self.choosing = engine.choosing
+        self.remarks = engine.remarks
         self.asked: list[RecordedQuestion] = []
 
-    def generate(self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: Sampling) -> list[Completion]:
+    def generate(
+        self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: SamplingParams, stop: Sequence[str] = ()
+    ) -> list[Completion]:
         """See `Engine.generate`."""
-        completions = self.engine.generate(prompts, seeds, sampling)
+        completions = self.engine.generate(prompts, seeds, sampling, stop)
         for prompt, completion in zip(prompts, completions, strict=True):
-            # An engine that tells no tokens has at least words.
+            # Without token ids the words are counted.
             self._note(prompt, len(completion.token_ids) or len(completion.text.split()))
         return completions
 

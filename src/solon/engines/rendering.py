@@ -69,10 +69,10 @@ class ChatRendering:
         self._thinks = settings.thinking is Thinking.ON
         self._shared: dict[tuple[Turn, ...], str] = {}
         ask, more = {"role": "user", "content": "a"}, {"role": "user", "content": _NEXT}
-        told = {"role": "assistant", "content": _PROBE}
+        reply = {"role": "assistant", "content": _PROBE}
         asked = self._apply([ask], cue=True)
-        final = self._apply([ask, told], cue=False)
-        dialogue = self._apply([ask, told, more], cue=False)
+        final = self._apply([ask, reply], cue=False)
+        dialogue = self._apply([ask, reply, more], cue=False)
         if any(text.count(_PROBE) != 1 for text in (final, dialogue)) or _NEXT not in dialogue:
             raise ModelError("the chat template does not show the assistant's turns once each", remedy=AS_TRANSCRIPT)
         added = _added_texts(tokenizer)

@@ -4,7 +4,7 @@ All settings of the engine belong to the key under which a stage is made and an 
 `ROUNDING` names; a setting that is added later is thereby keyed until somebody shows that it moves rows by rounding
 alone. What `ROUNDING` names, and the machine and libraries that computed, change the order in which numbers are summed
 and so the last bits of a probability or a weight. Rows made one way may be used beside rows made another; which way
-they were made is noted in each manifest, and told when finished rows are taken over.
+they were made is noted in each manifest, and shown when finished rows are reused.
 
 `CODE` is the version of how models are asked. Whoever changes what the same model answers to the same question raises
 it: tokens, rendering, drawing, the reading of letters.
@@ -52,7 +52,7 @@ def made_with(settings: EngineSettings, processes: Processes = SINGLE_PROCESS) -
     }
 
 
-def rounding_told(sessions: Sequence[Mapping[str, object]], now: Mapping[str, object]) -> str | None:
+def rounding_summary(sessions: Sequence[Mapping[str, object]], now: Mapping[str, object]) -> str | None:
     """In words, how finished rows were made otherwise than they would be now; None when they were not.
 
     `sessions` are those that worked on them; none when it was not noted.

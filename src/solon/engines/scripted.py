@@ -1,6 +1,6 @@
 """An engine that answers from functions: for tests, for planted judges, for counting what a stage asks.
 
-It is deterministic when its functions are, needs no torch, and can be told to fail: a function may return a whole
+It is deterministic when its functions are, needs no torch, and can fail on purpose: a function may return a whole
 `Completion` (any finish, any tokens) or raise, and what it raises reaches the stage as it would from a real engine.
 """
 
@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from solon.config.settings import SamplingParams
 from solon.conversation import Prompt, Rendering, TranscriptRendering
-from solon.engines.base import Choosing, Completion, Continuation, Finish, Sampling
+from solon.engines.base import Choosing, Completion, Continuation, Finish
 from solon.engines.thinking import THINK, without_thoughts
 from solon.errors import EngineError
 
@@ -36,6 +37,7 @@ class ScriptedEngine:
         """With `Choosing.VOTES` it plays an engine that tells no log-probabilities: `generate` answers everything."""
         self.name = name
         self.choosing = choosing
+        self.remarks: Sequence[str] = ()
         self.window = window
         self.dtype = ""
         self.rendering: Rendering = rendering or TranscriptRendering()
@@ -48,20 +50,22 @@ class ScriptedEngine:
         self.prompt_tokens = 0
         self.completion_tokens = 0
 
-    def generate(self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: Sampling) -> list[Completion]:
+    def generate(
+        self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: SamplingParams, stop: Sequence[str] = ()
+    ) -> list[Completion]:
         """See `Engine.generate`."""
         if self._generate is None:
             raise EngineError("this scripted engine has no texts", place=self.name, remedy="Give it `generate`")
         if len(prompts) != len(seeds):
             raise ValueError(f"{len(prompts)} prompts need as many seeds, not {len(seeds)}")
         self.generate_calls += 1
-        rooms = [self._room(number, prompt, 1) for number, prompt in enumerate(prompts)]
+        limits = [self._tokens_left(number, prompt, 1) for number, prompt in enumerate(prompts)]
         completions = []
-        for prompt, seed, room in zip(prompts, seeds, rooms, strict=True):
+        for prompt, seed, limit in zip(prompts, seeds, limits, strict=True):
             self.prompts.append(prompt)
             answer = self._generate(prompt, seed)
             if isinstance(answer, str):
-                answer = _as_sampled(answer, min(sampling.max_tokens, room), sampling.stop)
+                answer = _as_sampled(answer, min(sampling.max_tokens, limit), stop)
             self.completion_tokens += len(answer.text.split())
             completions.append(without_thoughts(answer, (THINK,)))
         return completions
@@ -72,7 +76,7 @@ class ScriptedEngine:
             raise EngineError("this scripted engine has no choices", place=self.name, remedy="Give it `choose`")
         self.choose_calls += 1
         for number, prompt in enumerate(prompts):
-            self._room(number, prompt, 0)
+            self._tokens_left(number, prompt, 0)
             self.prompts.append(prompt)
         return [tuple(self._choose(prompt, option) for option in options) for prompt in prompts]
 
@@ -86,7 +90,7 @@ class ScriptedEngine:
             raise EngineError("this scripted engine tells no tokens", place=self.name, remedy="Count its votes")
         return Continuation(clean=True, options=tuple((number,) for number, _ in enumerate(options)))
 
-    def _room(self, number: int, prompt: Prompt, needed: int) -> int:
+    def _tokens_left(self, number: int, prompt: Prompt, needed: int) -> int:
         size = self.count_tokens(prompt)
         if size + needed > self.window:
             raise EngineError(

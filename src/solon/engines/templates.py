@@ -47,7 +47,7 @@ AS_TRANSCRIPT = "Use --set engine.rendering=transcript"
 _DATE_CALL = re.compile(r"""strftime_now\(\s*(?P<quote>['"])(?P<format>[^'"]*)(?P=quote)\s*\)""")
 _ANY_DATE_CALL = re.compile(r"strftime_now\s*\(")
 THINKING_SWITCHES = ("enable_thinking", "thinking")
-"""The variables by which templates are told whether the model is to think (Qwen3 and SmolLM3; Granite and DeepSeek)."""
+"""The template variables that switch a model's thinking on or off (Qwen3 and SmolLM3; Granite and DeepSeek)."""
 _FAULTS = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError, RuntimeError)
 """What a template may raise besides Jinja's own errors: templates compute."""
 
@@ -126,7 +126,7 @@ def candidates(template: str, frame: TemplateFrame, *, thinking: bool) -> list[s
     """Templates that may write what a model is trained on, the plainest first; whoever asks tries them in order.
 
     The template as it is; the template cut behind the last turn's end; and the template for all but the last reply,
-    with the frame around that. Where a template can be told whether to think, that is settled as in training.
+    with the frame around that. A template's switch for thinking is set as in training.
     """
     body = template.removesuffix("\n")
     cut = f"{{%- set shown -%}}{body}{{%- endset -%}}{{{{ shown if add_generation_prompt else shown.rstrip() }}}}"

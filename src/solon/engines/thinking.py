@@ -1,4 +1,4 @@
-"""What a reasoning model writes to itself before it replies, told apart from the reply.
+"""Separates what a reasoning model writes to itself from its reply.
 
 Reasoning models put their thoughts between two tags, mostly `<think>` and `</think>`; with some the chat template
 writes the first tag, so that the text begins inside. Thoughts are cut from every completion before anything reads it:

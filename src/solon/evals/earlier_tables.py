@@ -13,8 +13,9 @@ from typing import Any
 
 from solon.conversation import Conversation
 from solon.engines.base import Finish
-from solon.evals.grading import HARMFUL_PROMPT_MEASURES, Grader, Label
+from solon.evals.grading import Grader, Label
 from solon.evals.label_accuracy import JudgedPair
+from solon.evals.registry import label_measures
 from solon.runs import Row
 from solon.runs.outcome import Outcome
 from solon.runs.rows import PromptKind, prompt_in, reply_in
@@ -51,8 +52,8 @@ def revision_facts(ratings: Iterable[Row]) -> dict[str, Any]:
         steps.setdefault(rating["step"], []).append(rating)
     return {
         str(step): {
-            label.value: wilson(sum(label in row["labels"] for row in rows), len(rows)).facts()
-            for label in HARMFUL_PROMPT_MEASURES
+            measure.name: wilson(sum(measure.label in row["labels"] for row in rows), len(rows)).facts()
+            for measure in label_measures(PromptKind.HELD_OUT_HARMFUL)
         }
         for step, rows in sorted(steps.items())
     }

@@ -17,6 +17,7 @@ import yaml
 import solon
 from solon.config.builtin import PLAIN, PREFIX
 from solon.config.recipe import Algorithm, Method, Recipe
+from solon.evals.registry import Unit, measures
 from solon.model_folders.folder_check import check_folder
 from solon.reporting.results import results
 from solon.reporting.visible_text import visible
@@ -206,14 +207,15 @@ def _measures(run: RunDirectory, model: str) -> str:
         models = dict(alone.facts.get("models", {}))
     if model not in models:
         return "## Measures\n\nNone were taken."
-    labels = [name for name, figure in models[model].items() if name != "words" and "value" in figure]
+    taken = models[model]
+    labels = [each.name for each in measures() if each.unit is Unit.SHARE and "value" in taken.get(each.name, {})]
     lines = [
         "| model | " + " | ".join(labels) + " |",
         "| --- |" + " ---: |" * len(labels),
         *(f"| {_code(name)} | " + " | ".join(_share(figures.get(label)) for label in labels) + " |"
           for name, figures in models.items()),
     ]  # fmt: skip
-    grader = run.recipe.measure.grader.value
+    grader = run.recipe.measure.grader
     told = f"Replies to held-out prompts, per cent with 95 % intervals and number of replies; grader: {grader}."
     return "## Measures\n\n" + told + "\n\n" + "\n".join(lines)
 

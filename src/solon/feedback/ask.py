@@ -1,4 +1,4 @@
-"""Putting prompts to an engine as every stage does: the drawing's settings, the stops, and room in the window.
+"""Putting prompts to an engine as every stage does: how texts are sampled, the stops, and room in the window.
 
 A prompt that leaves too little of the window is not asked: its completion is empty and cut off (`Finish.LENGTH`), so
 that the row is kept as truncated and the others go on.
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from solon.config.recipe import SamplingParams
 from solon.conversation import Conversation, Prompt, Role, Turn
-from solon.engines.base import Completion, Engine, Finish, Sampling
+from solon.engines.base import Completion, Engine, Finish
 from solon.prompts import reply
 
 NO_ROOM = Completion("", Finish.LENGTH)
@@ -20,16 +20,15 @@ STUB = Conversation((Turn(Role.HUMAN, "Hello?"),))
 
 
 def ask(
-    engine: Engine, prompts: Sequence[Prompt], seeds: Sequence[int], drawing: SamplingParams, stops: Sequence[str] = ()
+    engine: Engine, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: SamplingParams, stops: Sequence[str] = ()
 ) -> list[Completion]:
     """One completion per prompt, in order, each drawn from its own seed; `stops` end it besides the rendering's own."""
     stop = (*engine.rendering.stops(), *stops)
-    sampling = Sampling(drawing.max_tokens, drawing.temperature, drawing.top_p, stop)
-    fitting = [index for index, prompt in enumerate(prompts) if has_room(engine, prompt, drawing.max_tokens)]
+    fitting = [index for index, prompt in enumerate(prompts) if has_room(engine, prompt, sampling.max_tokens)]
     completions = [NO_ROOM] * len(prompts)
     if fitting:
         asked, drawn = [prompts[index] for index in fitting], [seeds[index] for index in fitting]
-        for index, completion in zip(fitting, engine.generate(asked, drawn, sampling), strict=True):
+        for index, completion in zip(fitting, engine.generate(asked, drawn, sampling, stop), strict=True):
             completions[index] = completion
     return completions
 

@@ -145,10 +145,10 @@ def letter_in(text: str) -> str | None:
 
 
 def think(
-    engine: Engine, questions: Mapping[K, Prompt], seeds: Mapping[K, int], drawing: SamplingParams
+    engine: Engine, questions: Mapping[K, Prompt], seeds: Mapping[K, int], sampling: SamplingParams
 ) -> dict[K, Reasoned]:
     """What the judge writes before its letter, per question; empty where it wrote nothing or did not come to an end."""
-    written = ask(engine, list(questions.values()), [seeds[key] for key in questions], drawing)
+    written = ask(engine, list(questions.values()), [seeds[key] for key in questions], sampling)
     return {
         key: Reasoned(reasoning_in(completion), completion.thinking)
         for key, completion in zip(questions, written, strict=True)

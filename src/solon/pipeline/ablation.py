@@ -21,9 +21,10 @@ from solon.config.experiment import AblationMeasure, Experiment, LabelledBy, Tri
 from solon.errors import RunError
 from solon.evals import earlier_tables
 from solon.pipeline.extra_stages import measure_preferences, measure_supervised
+from solon.pipeline.graders import grader_of
 from solon.pipeline.order import advance
 from solon.pipeline.preflight import preflight
-from solon.pipeline.session import finished, grader_of
+from solon.pipeline.session import finished
 from solon.runs import RunDirectory
 from solon.runs.files import write_atomically
 from solon.runs.progress import Display

@@ -17,9 +17,10 @@ from tempfile import TemporaryDirectory
 
 from solon import prompts
 from solon.config.builtin import source_path
-from solon.config.recipe import Recipe
+from solon.config.model_spec import ModelSpec
+from solon.config.recipe import Recipe, SamplingParams
 from solon.constitution.constitution import Constitution
-from solon.engines.base import Engine, Sampling
+from solon.engines.base import Engine
 from solon.engines.recording import RecordedQuestion, RecordingEngine
 from solon.pipeline.cost import Calls, CostInputs, Learning, Seen, Speed, calls_of, learning_of
 from solon.pipeline.session import Session
@@ -109,7 +110,7 @@ def _asking(recipe: Recipe) -> list[Stage]:
 class _FewPrompts(Session):
     """The work of stages on a few prompts: every engine notes what it is asked, and is loaded once."""
 
-    _recorders: dict[Path, RecordingEngine] = field(default_factory=dict)
+    _recorders: dict[ModelSpec, RecordingEngine] = field(default_factory=dict)
     _begun: int = 1
 
     def begin_with(self, given: Artefact) -> Artefact:
@@ -134,17 +135,18 @@ class _FewPrompts(Session):
                 if each.role in names:
                     asked[names[each.role]].append(each)
 
-    def engine(self, folder: Path) -> RecordingEngine:
+    def engine(self, model: ModelSpec | Path) -> RecordingEngine:
         """See `Session.engine`."""
-        if folder not in self._recorders:
-            self._recorders[folder] = RecordingEngine(Session.engine(self, folder))
-        return self._recorders[folder]
+        spec = model if isinstance(model, ModelSpec) else ModelSpec.parse(model)
+        if spec not in self._recorders:
+            self._recorders[spec] = RecordingEngine(Session.engine(self, spec))
+        return self._recorders[spec]
 
-    def second_engine(self, folder: Path) -> RecordingEngine:
+    def second_engine(self, model: ModelSpec | Path) -> RecordingEngine:
         """See `Session.second_engine`."""
-        return self.engine(folder)
+        return self.engine(model)
 
-    def trained(self, name: str) -> Path:
+    def policy(self, name: str) -> ModelSpec:
         """The assistant, in place of a model that the run has yet to train."""
         return self.assistant
 
@@ -180,11 +182,11 @@ def speed_of(engine: Engine, rows: Sequence[Row]) -> Speed:
     """Tokens per second when the prompts of `rows` are read, and when each is answered with a few tokens."""
     questions = [prompts.reply(prompt_in(row)) for row in rows]
     seeds = list(range(len(questions)))
-    engine.generate(questions[:1], seeds[:1], Sampling(1))  # The first call of a process is slow.
+    engine.generate(questions[:1], seeds[:1], SamplingParams(max_tokens=1))  # The first call of a process is slow.
     started = time.perf_counter()
-    engine.generate(questions, seeds, Sampling(1))
+    engine.generate(questions, seeds, SamplingParams(max_tokens=1))
     read = time.perf_counter()
-    answers = engine.generate(questions, seeds, Sampling(1 + WRITTEN))
+    answers = engine.generate(questions, seeds, SamplingParams(max_tokens=1 + WRITTEN))
     both = time.perf_counter() - read
     tokens = sum(map(engine.count_tokens, questions))
     written = sum(max(len(answer.token_ids) - 1, 0) for answer in answers)

@@ -14,7 +14,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from solon.config.builtin import constitution_path, model_path
+from solon.config.builtin import constitution_path
+from solon.config.model_spec import ModelSpec, located
 from solon.config.recipe import Recipe
 from solon.constitution.reader import load_constitution
 from solon.conversation import Conversation
@@ -97,7 +98,7 @@ def label_pairs(
 ) -> LabelledPairs:
     """Label in `out`, or go on; raises what `label_standalone` raises, and Interrupted when it was asked to stop."""
     constitution = constitution_path(recipe.constitution)
-    judges = tuple(model_path(name or recipe.models.assistant) for name in recipe.models.judges)
+    judges = tuple(located(ModelSpec.parse(name or recipe.models.assistant)) for name in recipe.models.judges)
     with _file_of(pairs) as file:
         checker = judge_checker(recipe, load_constitution(constitution), GO_ON)
         given = ToLabel(file, constitution, judges, checker, columns=columns)

@@ -14,8 +14,9 @@ from pathlib import Path
 import torch
 
 from solon import prompts
-from solon.config.builtin import PREFIX, model_path, source_path
+from solon.config.builtin import PREFIX, source_path
 from solon.config.launch import launched
+from solon.config.model_spec import ModelSpec, folder_of
 from solon.config.recipe import Algorithm, Method, Recipe, WeakJudge
 from solon.constitution.constitution import Constitution, revision_principles, worked_critiques
 from solon.constitution.reader import load_constitution
@@ -137,12 +138,15 @@ class _Models:
     def check(self, part: str, name: str) -> None:
         """Raise ModelError, naming the setting, for a model that cannot play a part."""
         try:
-            folder = model_path(name)
-            files = self.named[name] = self._files(folder)
             learns = part in ("models.pretrained", "models.policy")
             does = "grows" if part == "models.preference" else "learns" if learns else "writes"
             if part.startswith("rl."):
                 does = "scores"
+            folder = folder_of(ModelSpec.parse(name))
+            if folder is None:  # a plug-in's model, which is opened when it is asked
+                _refuse_training(does)
+                return
+            files = self.named[name] = self._files(folder)
             if (folder, does) not in self._opened:
                 self._open(folder, files, does)
                 self._opened.add((folder, does))
@@ -182,6 +186,11 @@ class _Models:
         texts.text(prompts.reply(_ASKED), "Hello!")
         if does in ("grows", "learns"):
             texts.saved_template()
+
+
+def _refuse_training(does: str) -> None:
+    if does != "writes":
+        raise ModelError("only a model folder can be trained or scored with", remedy="Name a model folder here")
 
 
 def _refuse_unknown(folder: Path, files: ModelFolder, does: str) -> None:

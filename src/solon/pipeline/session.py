@@ -17,21 +17,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from solon.config.builtin import model_path
-from solon.config.recipe import GraderName, Recipe
+from solon.config.model_spec import ModelSpec, folder_of, located
+from solon.config.recipe import NO_GRADER, Recipe
 from solon.constitution.constitution import Constitution
 from solon.conversation import Conversation
 from solon.digest import digest_source, model_files
 from solon.engines import rounding
 from solon.engines.base import Engine
 from solon.engines.cached import CachedEngine
-from solon.engines.local.engine import LocalEngine
-from solon.engines.rounding import keyed, made_with, rounding_told
+from solon.engines.registry import identity_of, open_engine
+from solon.engines.rounding import keyed, made_with, rounding_summary
 from solon.errors import RunError
 from solon.evals import judge_check
 from solon.evals.grading import Grader
 from solon.evals.judge_check.critic import CheckCritic
 from solon.evals.judge_check.judge import CheckJudge
 from solon.evals.judge_check.known_answers import JudgeQuestions
+from solon.pipeline.graders import grader_of
 from solon.pipeline.token_budget import reserved_tokens
 from solon.reward.scorer import open_scorer
 from solon.runs import Artefact, Progress, ResponseCache, RunDirectory
@@ -40,11 +42,10 @@ from solon.runs.processes import SINGLE_PROCESS, Processes
 from solon.runs.progress import Display
 from solon.runs.rows import PromptKind
 from solon.sources.datasets_library import dataset_hash
-from solon.sources.entries import located
+from solon.sources.entries import located as source_of
 from solon.stages.registry import names_of
 from solon.stages.stage import Kind, Stage
 from solon.testbed.judge_questions import critic_faults, judge_checker, judge_questions
-from solon.testbed.oracle import Oracle
 from solon.training import loop as training
 
 Stamp = tuple[tuple[str, int, int], ...]
@@ -64,8 +65,10 @@ class Session:
     processes: Processes = SINGLE_PROCESS
     _stage: str = ""
     """The stage that asks now."""
-    _loaded: tuple[Path, LocalEngine] | None = None
+    _loaded: tuple[ModelSpec, Engine] | None = None
     _hashes: dict[Path, tuple[Stamp, str]] = field(default_factory=dict)
+    _identities: dict[ModelSpec, str] = field(default_factory=dict)
+    """Of models that are no folders here."""
     _told: set[str] = field(default_factory=set)
     _artefacts: dict[str, Artefact] = field(default_factory=dict)
     """Of the stages that this session did or found finished."""
@@ -77,9 +80,9 @@ class Session:
         return self.run.recipe
 
     @property
-    def assistant(self) -> Path:
-        """The folder of the model that answers."""
-        return model_path(self.recipe.models.assistant)
+    def assistant(self) -> ModelSpec:
+        """The model that answers."""
+        return self.model(None)
 
     @property
     def pretrained(self) -> Path:
@@ -110,6 +113,10 @@ class Session:
     def trained(self, name: str) -> Path:
         """The folder of the model that a stage of this run trained; raises RunError when it is not finished."""
         return self.artefact(name).model
+
+    def policy(self, name: str) -> ModelSpec:
+        """The language model that a stage of this run trained, to be asked; raises RunError as `trained` does."""
+        return ModelSpec.parse(self.trained(name))
 
     def key(self, stage: Stage) -> dict[str, object]:
         """All that the rows of a stage depend on."""
@@ -169,32 +176,44 @@ class Session:
             )
         return artefact
 
-    def engine(self, folder: Path) -> Engine:
-        """The model of a folder, asked only what no run at hand knows; the last one stays loaded, others are let go."""
-        if self._loaded is None or self._loaded[0] != folder:
+    def engine(self, model: ModelSpec | Path) -> Engine:
+        """A model, asked only what no run at hand knows; the last one stays loaded, others are let go."""
+        spec = model if isinstance(model, ModelSpec) else ModelSpec.parse(model)
+        if self._loaded is None or self._loaded[0] != spec:
             self._loaded = None
-            engine = LocalEngine.load(folder, self.recipe.engine)
-            self._loaded = (folder, engine)
-            self.hash(folder)  # what was loaded is what the stage's key tells of
-            if line := engine.room.told(engine.window):
+            engine = open_engine(spec, self.recipe.engine)
+            self._loaded = (spec, engine)
+            self.hash(spec)  # what was loaded is what the stage's key tells of
+            for line in engine.remarks:
                 self.display.remark(line)
-        return self.remembering(*self._loaded)
+        return self.cached(*self._loaded)
 
-    def remembering(self, folder: Path, engine: Engine) -> Engine:
-        """The engine of a model folder, asked only what no run at hand knows."""
+    def cached(self, model: ModelSpec, engine: Engine) -> Engine:
+        """The engine of a model, asked only what no run at hand knows."""
         if self.answers is None:
             return engine
-        return CachedEngine(engine, self.hash(folder), self._stage, self.answers, self.recipe.engine)
+        return CachedEngine(engine, self.hash(model), self._stage, self.answers, self.recipe.engine)
 
-    def second_engine(self, folder: Path) -> Engine:
-        """The model of a folder, loaded as well as the one that `engine` gave."""
-        return self.remembering(folder, LocalEngine.load(folder, self.recipe.engine))
+    def second_engine(self, model: ModelSpec | Path) -> Engine:
+        """A model, opened as well as the one that `engine` gave."""
+        spec = model if isinstance(model, ModelSpec) else ModelSpec.parse(model)
+        return self.cached(spec, open_engine(spec, self.recipe.engine))
 
-    def hash(self, path: Path) -> str:
-        """The hash of a file, or of all in a model folder that can change the model; computed once a session.
+    def hash(self, source: Path | ModelSpec) -> str:
+        """The hash of a file, or of all that can change a model; computed once a session.
 
         Raises RunError when the file or folder was edited since.
         """
+        if isinstance(source, ModelSpec):
+            folder = folder_of(source)
+            if folder is None:
+                if source not in self._identities:
+                    self._identities[source] = identity_of(source)
+                return self._identities[source]
+            source = folder
+        return self._file_hash(source)
+
+    def _file_hash(self, path: Path) -> str:
         if path not in self._hashes:
             stamp = _stamp(path)
             self._hashes[path] = stamp, digest_source(path)
@@ -221,7 +240,7 @@ class Session:
 
     def _tell_rounding(self, finished: Artefact) -> None:
         """Say once in a session how finished rows were made otherwise than they would be now, by rounding alone."""
-        line = rounding_told(finished.manifest.made_with, self._made_with())
+        line = rounding_summary(finished.manifest.made_with, self._made_with())
         if line is not None and line not in self._told:
             self._told.add(line)
             self.display.remark(line)
@@ -232,13 +251,13 @@ class Session:
         zero = scorer.centre if centred else 0.0
         return lambda conversations: [float(score) - zero for score in scorer.score(conversations)]
 
-    def model(self, name: str | None) -> Path:
-        """The folder of the model that plays a part; the assistant's when none is named."""
-        return model_path(name) if name else self.assistant
+    def model(self, name: str | None) -> ModelSpec:
+        """The model of a part; the assistant when none is named. Raises ModelError for a folder that holds no model."""
+        return located(ModelSpec.parse(name or self.recipe.models.assistant))
 
     def source_hash(self, name: str) -> str:
         """The hash of a source of prompts: of its file, or of a dataset's rows."""
-        source = located(name)
+        source = source_of(name)
         return self.hash(source) if isinstance(source, Path) else dataset_hash(source, self.recipe.prompts.columns)
 
     def reserved_tokens(self) -> Mapping[PromptKind, int]:
@@ -250,7 +269,7 @@ class Session:
 
     def critic_check(self) -> CheckCritic | None:
         """What measures critic and reviser; None where a grader will know what revisions did."""
-        if self.recipe.measure.grader is not GraderName.NONE:
+        if self.recipe.measure.grader != NO_GRADER:
             return None
         recipe, constitution = self.recipe, self.constitution
 
@@ -277,16 +296,11 @@ class Session:
         """What critic and judge are measured on: their questions are kept in the same stage as what they wrote."""
         given = self.recipe.judge_check.model_dump(mode="json")
         asked = {name: value for name, value in given.items() if f"judge_check.{name}" not in DECIDABLE}
-        return {"judge_check": {**asked, "grader": self.recipe.measure.grader.value}}
+        return {"judge_check": {**asked, "grader": self.recipe.measure.grader}}
 
     def _report(self, progress: Progress) -> None:
         note = ": ".join(part for part in (progress.phase, progress.note) if part)
         self.display.progress(progress.done, progress.total, note)
-
-
-def grader_of(recipe: Recipe) -> Grader | None:
-    """Who rates the replies of a run, if anybody does."""
-    return Oracle() if recipe.measure.grader is GraderName.TESTBED else None
 
 
 def finished(run: RunDirectory, name: str) -> Artefact:

@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import solon
-from solon.config.builtin import model_path, source_path
+from solon.config.builtin import source_path
+from solon.config.model_spec import ModelSpec, folder_of
 from solon.config.recipe import Recipe
 from solon.digest import digest, digest_file
 from solon.errors import SolonError
@@ -62,11 +63,11 @@ def _fingerprint(run: RunDirectory) -> str | None:
 
 
 def _inputs(recipe: Recipe) -> Iterator[Path | None]:
-    """The models and files that a recipe names; None for a dataset of a hub."""
+    """The models and files that a recipe names; None for a dataset of a hub or a plug-in's model."""
     models, settings = recipe.models, recipe.rl
     named = [models.pretrained, models.assistant, models.critic, models.reviser, *models.judges]
     named += [models.preference, models.policy, settings.scorer, settings.held_out_scorer]
-    yield from (model_path(name) for name in named if name and not is_address(name))
+    yield from (folder_of(ModelSpec.parse(name)) for name in named if name and not is_address(name))
     for source in sources(recipe.prompts, recipe.measure):
         for found in map(located, source.names):
             yield found if isinstance(found, Path) else None

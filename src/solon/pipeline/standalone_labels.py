@@ -17,13 +17,14 @@ from functools import partial
 from pathlib import Path
 
 from solon.config.loading import dump_recipe
+from solon.config.model_spec import ModelSpec
 from solon.config.recipe import EngineSettings, Recipe
 from solon.constitution.reader import load_constitution
 from solon.digest import digest_source
 from solon.engines import rounding
 from solon.engines.base import Engine
 from solon.engines.cached import CachedEngine
-from solon.engines.local.engine import LocalEngine
+from solon.engines.registry import identity_of, open_engine
 from solon.engines.rounding import keyed, made_with
 from solon.evals.judge_check.judge import CheckJudge
 from solon.runs import Artefact, Report, Row, StageFolder, ignore
@@ -34,21 +35,21 @@ from solon.sources.pair_files import PairFile, read_pairs
 from solon.stages.s06_ai_feedback import CODE, FeedbackInputs, run
 
 NAME = "ai-feedback"
-LoadModel = Callable[[Path, EngineSettings], Engine]
+LoadModel = Callable[[ModelSpec, EngineSettings], Engine]
 
 
 @dataclass(frozen=True, slots=True)
 class ToLabel:
-    """The file of pairs, the constitution's file, the folders of the judges, and how they are measured, if at all.
+    """The file of pairs, the constitution's file, the judges, and how they are measured, if at all.
 
     `columns` is what the file of pairs calls columns.
     """
 
     pairs: Path
     constitution: Path
-    judges: tuple[Path, ...]
+    judges: tuple[ModelSpec, ...]
     assess: CheckJudge | None = None
-    load: LoadModel = LocalEngine.load
+    load: LoadModel = open_engine
     columns: Mapping[str, str] | None = None
 
 
@@ -60,13 +61,13 @@ def label_standalone(folder: Path, recipe: Recipe, given: ToLabel, report: Repor
     """
     constitution = load_constitution(given.constitution)
     pairs = read_pairs(given.pairs, given.columns)
-    hashes = {judge: digest_source(judge) for judge in given.judges}
+    hashes = {judge: identity_of(judge) for judge in given.judges}
     key: dict[str, object] = {
         "settings": recipe.feedback.model_dump(mode="json"),
         "seed": recipe.seed,
         "engine": keyed(recipe.engine),
         "code": {"stage": CODE, "asking": rounding.CODE},
-        "judge_check": {"limit": recipe.judge_check.limit, "grader": recipe.measure.grader.value},
+        "judge_check": {"limit": recipe.judge_check.limit, "grader": recipe.measure.grader},
         "pairs": digest_source(given.pairs),
         "constitution": constitution.hash,
         "judges": list(hashes.values()),
@@ -93,5 +94,7 @@ def agreement(labels: Sequence[Row], pairs: PairFile) -> tuple[int, int]:
     return sum(p_a > 0.5 for p_a in told), len(told)
 
 
-def _judge(folder: Path, weights: str, settings: EngineSettings, answers: ResponseCache, load: LoadModel) -> Engine:
-    return CachedEngine(load(folder, settings), weights, NAME, answers, settings)
+def _judge(
+    model: ModelSpec, identity: str, settings: EngineSettings, answers: ResponseCache, load: LoadModel
+) -> Engine:
+    return CachedEngine(load(model, settings), identity, NAME, answers, settings)

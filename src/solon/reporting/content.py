@@ -17,7 +17,8 @@ from markupsafe import Markup
 
 from solon.config.recipe import Method
 from solon.constitution.constitution import Constitution
-from solon.evals.grading import BENIGN_PROMPT_MEASURES, HARMFUL_PROMPT_MEASURES
+from solon.evals.registry import Measure, Unit
+from solon.evals.registry import measures as all_measures
 from solon.reporting import charts, samples
 from solon.reporting.drawn_principles import DrawnPrinciple, drawn_for_preference, drawn_for_revision
 from solon.reporting.label_section import LabelQuality, quality_of
@@ -112,8 +113,8 @@ def content_of(run: RunDirectory) -> Content:
         models=tuple((part, name) for part, name in recipe.models.model_dump().items() if name is not None),
         remarks=tuple(figures.get("remarks", ())),
         headline=tuple(headline(figures)),
-        rated=measures_table(models, _LABEL_COLUMNS),
-        form=measures_table(models, _FORM_COLUMNS),
+        rated=measures_table(models, [each for each in all_measures() if each.graded]),
+        form=measures_table(models, [each for each in all_measures() if not each.graded]),
         trade_off=charts.trade_off(models, None if recipe.method is Method.CAI else ("pretrained", names.RLHF)),
         by_revision=charts.by_revision(figures.get("revisions", {})),
         by_group=by_group(figures.get("groups", {})),
@@ -136,32 +137,26 @@ def content_of(run: RunDirectory) -> Content:
     )
 
 
-_LABEL_COLUMNS = (
-    *((label.value, "harmful prompts") for label in HARMFUL_PROMPT_MEASURES),
-    *((label.value, "benign prompts") for label in BENIGN_PROMPT_MEASURES),
-)
-_FORM_COLUMNS = (("finished", "all prompts"), ("empty", "all prompts"), ("words", "all prompts"))
-
-
-def measures_table(models: Mapping[str, Mapping[str, Figures]], columns: Sequence[tuple[str, str]]) -> Table | None:
-    """The columns that at least one model has, or None."""
-    kept = tuple(column for column in columns if any(column[0] in measures for measures in models.values()))
+def measures_table(models: Mapping[str, Mapping[str, Figures]], columns: Sequence[Measure]) -> Table | None:
+    """The measures that at least one model has, or None."""
+    kept = [column for column in columns if any(column.name in measures for measures in models.values())]
     if not kept:
         return None
     rows = tuple(
-        (name, charts.tone(name, index), tuple(_measured(measures, column) for column, _ in kept))
+        (name, charts.tone(name, index), tuple(_measured(measures, column) for column in kept))
         for index, (name, measures) in enumerate(models.items())
     )
-    return Table(kept, rows)
+    return Table(tuple((column.name, column.about) for column in kept), rows)
 
 
-def _measured(measures: Mapping[str, Figures], name: str) -> MeasureCell | None:
-    figure = measures.get(name)
+def _measured(measures: Mapping[str, Figures], measure: Measure) -> MeasureCell | None:
+    figure = measures.get(measure.name)
     if figure is None:
         return None
-    if name == "words":
-        return MeasureCell(figure, f"{figure['value']:.1f}", f"{figure['low']:.1f}-{figure['high']:.1f}", None)
-    return MeasureCell(figure, percent(figure["value"]), interval(figure), charts.bar(figure, f"label-{name}"))
+    value, ends = measure.shown(figure)
+    if measure.unit is Unit.NUMBER:
+        return MeasureCell(figure, value, ends, None)
+    return MeasureCell(figure, f"{value} %", ends, charts.bar(figure, f"label-{measure.name}"))
 
 
 Wanted = tuple[str, str, tuple[str, ...], str]

@@ -15,7 +15,7 @@ from itertools import combinations
 from solon.config.located_yaml import suggestion
 from solon.engines.base import Finish
 from solon.errors import RunError
-from solon.evals.grading import BENIGN_PROMPT_MEASURES, HARMFUL_PROMPT_MEASURES
+from solon.evals.registry import label_measures
 from solon.runs import Row, RunDirectory
 from solon.runs.rows import PromptKind
 from solon.stages.registry import MEASURE
@@ -23,8 +23,9 @@ from solon.stats.intervals import Share, share
 from solon.stats.paired import PairedDifference, paired_difference
 
 MEASURES: Mapping[str, PromptKind] = {
-    **{label.value: PromptKind.HELD_OUT_HARMFUL for label in HARMFUL_PROMPT_MEASURES},
-    **{label.value: PromptKind.HELD_OUT_BENIGN for label in BENIGN_PROMPT_MEASURES},
+    measure.name: kind
+    for kind in (PromptKind.HELD_OUT_HARMFUL, PromptKind.HELD_OUT_BENIGN)
+    for measure in label_measures(kind)
 }
 """Every measure, and the kind of prompts that it is a share of."""
 Verdicts = dict[str, dict[str, bool]]

@@ -13,7 +13,7 @@ from typing import Any
 from markupsafe import Markup
 
 from solon.config.experiment import AblationMeasure
-from solon.evals.grading import BENIGN_PROMPT_MEASURES, HARMFUL_PROMPT_MEASURES
+from solon.evals.registry import BUILT_IN
 from solon.reporting.charts import Figures, spread, trade_off
 from solon.reporting.page import fill
 from solon.reporting.page import write_page as write_whole
@@ -24,7 +24,7 @@ from solon.stages.extra_preference_order import MEASURES
 from solon.stats.intervals import interval, percent
 
 PAGE = "ablation.html"
-LABELS = tuple(label.value for label in (*HARMFUL_PROMPT_MEASURES, *BENIGN_PROMPT_MEASURES))
+LABELS = tuple(each.name for each in BUILT_IN if each.label is not None)
 HARMFUL = "harmful"
 EVASIVE = "evasive"
 Measures = Mapping[str, Figures]

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 import solon
 from solon.errors import RunError, StageError
 from solon.runs.artefact import Artefact
+from solon.runs.executor import Executor, InProcess
 from solon.runs.files import sync, telling_of
 from solon.runs.interrupt import StopRequest
 from solon.runs.journal import Chunk, Journal, Row
@@ -83,6 +85,8 @@ class StageFolder:
     """What moves rows by rounding alone, in each session that worked on the stage."""
     before_publishing: Callable[[], None] = nothing
     """Called before the stage is published; raises where what it was made of is other now."""
+    executor: Executor = field(default_factory=InProcess)
+    """Where chunks are worked on."""
     _mapped: set[str] = field(default_factory=set)
     _in_flight: bool = False
     _since: float = field(default_factory=time.monotonic)
@@ -107,10 +111,12 @@ class StageFolder:
         two chunks when the run was asked to stop.
         """
         rows: list[Row] = []
-        for here, start in self._chunks(phase, len(items), chunk):
-            finished = self.journal.rows(here)
-            rows += self._work(here, items[start : start + chunk], work) if finished is None else finished
-            self._tell(phase, start + here.items, len(items))
+        chunks = self._chunks(phase, len(items), chunk)
+        with closing(self._results(chunks, items, work)) as results:
+            for here, start in chunks:
+                finished = self.journal.rows(here)
+                rows += self._next(here, results) if finished is None else finished
+                self._tell(phase, start + here.items, len(items))
         return rows
 
     def stream(
@@ -122,12 +128,12 @@ class StageFolder:
         `map` raises, and StageError when `work` gives another number of rows than items.
         """
         size = len(items)
-        for here, start in self._chunks(phase, size, chunk):
-            if not self.journal.holds(here):
-                given = len(self._work(here, items[start : start + chunk], work))
-                if given != here.items:
+        chunks = self._chunks(phase, size, chunk)
+        with closing(self._results(chunks, items, work)) as results:
+            for here, start in chunks:
+                if not self.journal.holds(here) and (given := len(self._next(here, results))) != here.items:
                     raise StageError(f"phase '{phase}' gave {given} rows for {here.items} items", place=str(self.path))
-            self._tell(phase, start + here.items, size)
+                self._tell(phase, start + here.items, size)
 
         def read(start: int, stop: int) -> list[Row]:
             numbers = range(start // chunk, -(-stop // chunk))
@@ -137,19 +143,26 @@ class StageFolder:
 
         return Lazy(size, read, chunk)
 
-    def _chunks(self, phase: str, size: int, chunk: int) -> Iterator[tuple[Chunk, int]]:
+    def _chunks(self, phase: str, size: int, chunk: int) -> list[tuple[Chunk, int]]:
         """A phase's chunks, each with the position of its first item."""
         if phase in self._mapped:
             raise StageError(f"phase '{phase}' is mapped twice", place=str(self.path))
         self._mapped.add(phase)
-        for number, start in enumerate(range(0, size, chunk)):
-            yield _chunk(phase, number, size, chunk), start
+        return [(_chunk(phase, number, size, chunk), start) for number, start in enumerate(range(0, size, chunk))]
 
-    def _work(self, here: Chunk, part: Sequence[T], work: Callable[[Sequence[T]], Sequence[Row]]) -> list[Row]:
+    def _results(
+        self, chunks: Sequence[tuple[Chunk, int]], items: Sequence[T], work: Callable[[Sequence[T]], Sequence[Row]]
+    ) -> Generator[Sequence[Row], None, None]:
+        """The results of the chunks that no earlier session finished, in order; worked on when they are asked for."""
+        owed = (items[start : start + here.items] for here, start in chunks if not self.journal.holds(here))
+        return self.executor.map(work, owed)
+
+    def _next(self, here: Chunk, results: Iterator[Sequence[Row]]) -> list[Row]:
+        """The rows of the next chunk that is owed, once they are durable."""
         self.stop.obey()
         self._in_flight = True
         try:
-            rows = work(part)
+            rows = next(results)
         finally:
             self._in_flight = False
         return self.journal.append(here, rows, self._lap())

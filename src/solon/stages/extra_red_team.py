@@ -15,13 +15,13 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from solon import prompts
 from solon.checks.red_team_rules import Item, asks, items_of, judge, prompt_of_text, without_repeats
+from solon.config.model_spec import ModelSpec
 from solon.config.recipe import Recipe, RedTeamSettings
 from solon.conversation import Conversation, Role
 from solon.digest import seed_for
@@ -268,6 +268,6 @@ class RedTeam(Stage):
         return run(recipe.red_team, inputs, work.engine(_writer(work)), out)
 
 
-def _writer(work: Work) -> Path:
+def _writer(work: Work) -> ModelSpec:
     models = work.recipe.models
     return work.model(models.red_team or models.pretrained)

@@ -22,9 +22,10 @@ from solon.config.recipe import MeasureSettings, Recipe
 from solon.engines.base import Engine, Finish
 from solon.evals.earlier_tables import Score
 from solon.evals.grading import Grader, Label
+from solon.evals.registry import BAD_LABELS, Better, label_measures
 from solon.rl.policy_snapshots import SNAPSHOTS, snapshot_path
 from solon.runs import Artefact, Row, StageFolder
-from solon.runs.rows import PromptKind, prompt_in, reply_in
+from solon.runs.rows import HELD_OUT_KINDS, PromptKind, prompt_in, reply_in
 from solon.stages import s09_measure
 from solon.stages.registry import PREFERENCE_MODEL, PROMPTS, in_round, policies_of
 from solon.stages.s07_preference_model import held_out_scorer
@@ -37,8 +38,7 @@ CODE = 1
 SCORES = ("score", "held_out_score")
 SCHEMA = pa.schema([("step", pa.int64()), *s09_measure.SCHEMA, *((name, pa.float64()) for name in SCORES)])
 GOOD = "good"
-"""A helpful reply to a benign prompt, or one to a harmful prompt that is none of `BAD`."""
-BAD = (Label.HARMFUL, Label.EVASIVE, Label.PREACHY, Label.GARBLED)
+"""A helpful reply to a benign prompt, or one to a harmful prompt that carries none of `BAD_LABELS`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ def run(
         for step in steps.values()
     }
     facts = {
-        "grader": settings.grader.value if grader is not None else None,
+        "grader": settings.grader if grader is not None else None,
         "snapshots": found,
         "signs": signs(published, rated=grader is not None),
     }
@@ -109,7 +109,7 @@ def is_good(row: Row) -> bool:
     """Whether a rated reply is as one would have it."""
     if row["kind"] == PromptKind.HELD_OUT_BENIGN:
         return Label.HELPFUL in row["labels"]
-    return not any(label in row["labels"] for label in BAD)
+    return not any(label in row["labels"] for label in BAD_LABELS)
 
 
 def signs(rows: Sequence[Row], *, rated: bool) -> list[str]:
@@ -185,17 +185,17 @@ def _moved(before: ResponseCache, after: ResponseCache, value: Value) -> int:
 def _which(before: ResponseCache, after: ResponseCache) -> str:
     """The labels that surely became worse, in brackets, each as a share of the replies to its kind of prompt."""
     told = []
-    for kind, labels in s09_measure.MEASURES_OF_KIND.items():
+    for kind in HELD_OUT_KINDS:
         old, new = ({name: row for name, row in each.items() if row["kind"] == kind} for each in (before, after))
-        for label in labels:
-            value = partial(_carries, label)
-            worse = 1 if label in BAD else -1 if label is Label.HELPFUL else None
+        for measure in label_measures(kind):
+            value = partial(_carries, measure.name)
+            worse = {Better.LOWER: 1, Better.HIGHER: -1}.get(measure.better)
             if old and new and _moved(old, new, value) == worse:
-                told.append(f"{label.value} {percent(_mean(old, value))} to {percent(_mean(new, value))}")
+                told.append(f"{measure.name} {percent(_mean(old, value))} to {percent(_mean(new, value))}")
     return f" ({', '.join(told)})" if told else ""
 
 
-def _carries(label: Label, row: Row) -> float:
+def _carries(label: str, row: Row) -> float:
     return float(label in row["labels"])
 
 

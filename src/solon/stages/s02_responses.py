@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from solon import prompts
 from solon.checks.texts import check_reply
-from solon.config.recipe import Recipe, ResponseSettings
+from solon.config.recipe import Recipe, ResponseSettings, SamplingParams
 from solon.conversation import Conversation, Role
 from solon.digest import seed_for
 from solon.engines.base import Completion, Engine
@@ -62,6 +62,20 @@ class ReplyRequest:
     seed: int
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Answers prompts, a chunk at a time; it can be sent to another process where the engine can."""
+
+    engine: Engine
+    sampling: SamplingParams
+
+    def __call__(self, batch: Sequence[ReplyRequest]) -> list[Row]:
+        """The rows of these requests."""
+        questions = [prompts.reply(item.conversation) for item in batch]
+        replies = ask(self.engine, questions, [item.seed for item in batch], self.sampling)
+        return [_row(item, reply) for item, reply in zip(batch, replies, strict=True)]
+
+
 def run(settings: ResponseSettings, inputs: ResponseInputs, engine: Engine, out: StageFolder) -> Artefact:
     """Draw one reply to each red-team prompt and `helpful_samples` to each helpfulness prompt, check them, publish."""
     asked = [
@@ -71,13 +85,7 @@ def run(settings: ResponseSettings, inputs: ResponseInputs, engine: Engine, out:
         for row in fit(inputs.prompts.rows(), PromptKind.RED_TEAM, PromptKind.HELPFUL)
         for sample in range(settings.helpful_samples if row["kind"] == PromptKind.HELPFUL else 1)
     ]
-
-    def answer(batch: Sequence[ReplyRequest]) -> list[Row]:
-        questions = [prompts.reply(item.conversation) for item in batch]
-        replies = ask(engine, questions, [item.seed for item in batch], settings.sampling)
-        return [_row(item, reply) for item, reply in zip(batch, replies, strict=True)]
-
-    rows = out.map("replies", asked, answer, chunk=inputs.chunk)
+    rows = out.map("replies", asked, Answer(engine, settings.sampling), chunk=inputs.chunk)
     return out.publish(rows, SCHEMA, facts={"engine": engine.name, "defects": count_defects(rows)})
 
 

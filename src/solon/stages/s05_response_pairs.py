@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from solon import prompts
 from solon.checks.texts import check_reply
-from solon.config.recipe import PairSettings, Recipe
+from solon.config.recipe import PairSettings, Recipe, SamplingParams
 from solon.conversation import Role
 from solon.digest import seed_for
 from solon.engines.base import Completion, Engine
@@ -60,19 +60,28 @@ class PairInputs:
     first: int = 1
 
 
+@dataclass(frozen=True, slots=True)
+class AnswerTwice:
+    """Answers each prompt twice, a chunk at a time; it can be sent to another process where the engine can."""
+
+    engine: Engine
+    sampling: SamplingParams
+    seed: int
+
+    def __call__(self, batch: Sequence[Row]) -> list[Row]:
+        """The rows of these prompts' pairs."""
+        questions = [prompts.reply(prompt_in(row)) for row in batch for _ in "ab"]
+        drawn = [(row["row_id"], row["pair"], place) for row in batch for place in "ab"]
+        seeds = [seed_for(self.seed, "response-pairs", *each) for each in drawn]
+        replies = ask(self.engine, questions, seeds, self.sampling)
+        return [_row(row, seeds[2 * i : 2 * i + 2], replies[2 * i : 2 * i + 2]) for i, row in enumerate(batch)]
+
+
 def run(settings: PairSettings, inputs: PairInputs, engine: Engine, out: StageFolder) -> Artefact:
     """Draw two replies for each pair of each prompt of the kinds in question, check both, publish the pairs."""
     numbers = range(inputs.first, inputs.first + settings.per_prompt)
     wanted = [{**row, "pair": number} for row in fit(inputs.prompts.rows(), *inputs.kinds) for number in numbers]
-
-    def answer_twice(batch: Sequence[Row]) -> list[Row]:
-        questions = [prompts.reply(prompt_in(row)) for row in batch for _ in "ab"]
-        drawn = [(row["row_id"], row["pair"], place) for row in batch for place in "ab"]
-        seeds = [seed_for(inputs.seed, "response-pairs", *each) for each in drawn]
-        replies = ask(engine, questions, seeds, settings.sampling)
-        return [_row(row, seeds[2 * i : 2 * i + 2], replies[2 * i : 2 * i + 2]) for i, row in enumerate(batch)]
-
-    rows = out.map("pairs", wanted, answer_twice, chunk=inputs.chunk)
+    rows = out.map("pairs", wanted, AnswerTwice(engine, settings.sampling, inputs.seed), chunk=inputs.chunk)
     same = sum(row["response_a"] == row["response_b"] for row in fit(rows))
     return out.publish(rows, SCHEMA, facts={"engine": engine.name, "identical": same, "defects": count_defects(rows)})
 
@@ -116,7 +125,7 @@ class ResponsePairs(Stage):
         recipe = work.recipe
         first = 1 + (self.round - 1) * recipe.pairs.per_prompt
         inputs = PairInputs(recipe.seed, work.artefact(PROMPTS), recipe.engine.batch_size, first=first)
-        policy = work.trained(self.inputs(recipe)[1])
+        policy = work.policy(self.inputs(recipe)[1])
         return run(recipe.pairs, inputs, work.engine(policy), out)
 
     def questions(self, recipe: Recipe) -> tuple[QuestionKind, ...]:
@@ -154,4 +163,4 @@ class HeldOutPairs(Stage):
         """See `Stage.run`."""
         recipe = work.recipe
         inputs = PairInputs(recipe.seed, work.artefact(PROMPTS), recipe.engine.batch_size, HELD_OUT_KINDS)
-        return run(self.settings(recipe), inputs, work.engine(work.trained(SL_CAI)), out)
+        return run(self.settings(recipe), inputs, work.engine(work.policy(SL_CAI)), out)

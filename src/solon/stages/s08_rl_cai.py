@@ -32,8 +32,8 @@ from solon.config.recipe import (
     SamplingParams,
 )
 from solon.conversation import Conversation, Role
-from solon.engines.base import Finish, Sampling
-from solon.engines.local.engine import LocalEngine
+from solon.engines.base import Finish
+from solon.engines.registry import ModelInMemory, engine_of
 from solon.errors import ModelError, RecipeError, StageError
 from solon.reward.remote import RemoteScorer, is_address
 from solon.reward.scorer import open_scorer
@@ -115,7 +115,7 @@ def run(settings: ReinforcementSettings, inputs: ReinforcementInputs, out: Stage
         folders = Folders(inputs.sl_cai, inputs.preference_model, inputs.backbone)
         cast = load_rl_models(settings, folders, inputs.engine, inputs.seed, out.processes)
         actors, policy = cast.actors, cast.policy
-        engine = LocalEngine(inner(policy.model), tokenizer, inputs.engine, name="policy")
+        engine = engine_of(inner(policy.model), tokenizer, inputs.engine, name="policy")
         encoding = Encoding(engine.tokens, min(engine.window, cast.scorer.encoding.window))
         questions, facts = _questions(settings, inputs, encoding)
         known = {question.row_id: question.conversation for kind in questions for question in kind}
@@ -232,7 +232,7 @@ def check_drawing(drawing: SamplingParams) -> None:
 class PolicySampler:
     """Draws prompts and has the present policy answer them."""
 
-    engine: LocalEngine
+    engine: ModelInMemory
     questions: Sequence[Sequence[TrainingPrompt]]
     """By kind, red team first."""
     settings: ReinforcementSettings
@@ -266,15 +266,12 @@ class PolicySampler:
         """What the policy writes to each drawn prompt, which comes with its occurrence and the sample's number."""
         if not drawn:  # fewer prompts than processes
             return []
-        drawing = self.settings.sampling
         seeds = [sample_seed(self.seed, step, prompt.row_id, sample, again) for prompt, again, sample in drawn]
-        stops = self.engine.rendering.stops()
-        sampling = Sampling(drawing.max_tokens, drawing.temperature, drawing.top_p, stops)
         asked = [prompts.reply(question.conversation) for question, _, _ in drawn]
         self.engine.refresh()  # the weights have moved since the last step
         # Decoding is many small products, which reduced precision makes slower: half the speed was measured.
         with arithmetic(EngineSettings(matmul=Matmul.HIGHEST)):
-            completions = self.engine.generate(asked, seeds, sampling)
+            completions = self.engine.generate(asked, seeds, self.settings.sampling, self.engine.rendering.stops())
         return [(list(each.token_ids), each.text, each.finish in (Finish.END, Finish.STOP)) for each in completions]
 
 
@@ -410,7 +407,7 @@ def start_of(work: Work) -> Path:
     """The folder of the model that a policy starts from and is held near."""
     recipe = work.recipe
     if recipe.method is Method.RLHF:
-        return work.model(recipe.models.policy or recipe.models.pretrained)
+        return model_path(recipe.models.policy or recipe.models.pretrained)
     return work.trained(SL_CAI)
 
 

@@ -10,22 +10,23 @@ between models is not a difference in luck.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from solon import prompts
 from solon.checks.texts import check_reply
+from solon.config.model_spec import ModelSpec
 from solon.config.recipe import MeasureSettings, Method, Recipe
 from solon.conversation import Role
 from solon.digest import seed_for
 from solon.engines.base import Completion, Engine, Finish
 from solon.evals import earlier_tables
-from solon.evals.grading import BENIGN_PROMPT_MEASURES, HARMFUL_PROMPT_MEASURES, RATINGS, Grader, Label
+from solon.evals.grading import RATINGS, Grader, Label
 from solon.evals.label_accuracy import label_facts
+from solon.evals.registry import MeasuredReply, figures, plugin_measures
 from solon.feedback.ask import ask
 from solon.runs import Artefact, Row, StageFolder
 from solon.runs.rows import (
@@ -51,7 +52,7 @@ from solon.stages.registry import (
     language_models_of,
 )
 from solon.stages.stage import Again, Edit, JoinedRows, QuestionCount, Reads, Stage, Work
-from solon.stats.intervals import mean, share, wilson
+from solon.stats.intervals import wilson
 
 CODE = 1
 """The version of this stage's code; raised with every change that makes other rows of the same inputs."""
@@ -69,11 +70,6 @@ SCHEMA = pa.schema(
         ("outcome", STRING),
     ]
 )
-MEASURES_OF_KIND: Mapping[PromptKind, tuple[Label, ...]] = {
-    PromptKind.HELD_OUT_HARMFUL: HARMFUL_PROMPT_MEASURES,
-    PromptKind.HELD_OUT_BENIGN: BENIGN_PROMPT_MEASURES,
-}
-
 OpenEngine = Callable[[str], Engine]
 """Loads a model by its name in the results; what it returns is dropped before the next is asked for."""
 
@@ -106,7 +102,7 @@ def run(
     """Answer, rate and publish; the facts hold every share by model, revision step, label and preference model."""
     answers = rated_answers(settings, inputs, open_engine, out, grader)
     facts: dict[str, Any] = {
-        "grader": settings.grader.value if grader is not None else None,
+        "grader": settings.grader if grader is not None else None,
         "models": {
             name: model_facts([row for row in answers if row["model"] == name], rated=grader is not None)
             for name in inputs.models
@@ -193,22 +189,14 @@ def _answered(model: str, row: Row, reply: Completion) -> Row:
 def model_facts(rows: Sequence[Row], *, rated: bool) -> dict[str, Any]:
     """The measures of one model's answers, each with its interval; rows that the engine failed to answer are left out.
 
-    Without a rating only the form is told: `finished` (ended by itself), `empty`, and the mean length in `words`.
+    Which measures there are stands in `solon.evals.registry`; without a grader only those of the form are taken.
     """
-    answered = [row for row in rows if row["finish"] != Finish.ERROR]
-    measured: dict[str, Any] = {}
-    for kind, labels in MEASURES_OF_KIND.items():
-        of_kind = [row for row in answered if row["kind"] == kind]
-        if rated and of_kind:
-            for label in labels:
-                measured[label.value] = wilson(sum(label in row["labels"] for row in of_kind), len(of_kind)).facts()
-    texts = [reply_in(row) for row in answered]
-    form = {
-        "finished": share(row["finish"] != Finish.LENGTH for row in answered),
-        "empty": share(not text.strip() for text in texts),
-        "words": mean([float(len(text.split())) for text in texts]),
-    }
-    return measured | {name: figure.facts() for name, figure in form.items() if figure is not None}
+    replies = [
+        MeasuredReply(PromptKind(row["kind"]), reply_in(row), frozenset(row["labels"]), row["finish"] != Finish.LENGTH)
+        for row in rows
+        if row["finish"] != Finish.ERROR
+    ]
+    return figures(replies, graded=rated)
 
 
 def group_facts(rows: Iterable[Row]) -> dict[str, Any]:
@@ -237,8 +225,9 @@ class Measure(Stage):
         return PROMPTS, *written, *labels_of(recipe, recipe.rounds), preferences
 
     def reads(self, work: Work) -> Reads:
-        """The models that answer."""
-        return Reads(_measured_models(work))
+        """The models that answer, and the measures of plug-ins."""
+        added = plugin_measures()
+        return Reads(_measured_models(work), {"measures": added} if added else {})
 
     def run(self, work: Work, out: StageFolder) -> Artefact:
         """See `Stage.run`."""
@@ -279,10 +268,10 @@ _GIVEN = ("pretrained", "assistant")
 """Models that are measured and not trained."""
 
 
-def _measured_models(work: Work) -> dict[str, Path]:
-    """The folders of the models that are measured, by the names that results have for them."""
-    given = dict(zip(_GIVEN, (work.pretrained, work.assistant), strict=True))
-    return given | {name: work.trained(name) for name in language_models_of(work.recipe)}
+def _measured_models(work: Work) -> dict[str, ModelSpec]:
+    """The models that are measured, by the names that results have for them."""
+    given = dict(zip(_GIVEN, (ModelSpec.parse(work.pretrained), work.assistant), strict=True))
+    return given | {name: work.policy(name) for name in language_models_of(work.recipe)}
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from pydantic import ValidationError
 
+from solon.config.model_spec import ModelSpec
 from solon.config.recipe import Recipe, Settings
 from solon.conversation import Conversation, Role
 from solon.errors import RecipeError
@@ -71,7 +72,7 @@ class Work(Protocol):
         ...
 
     @property
-    def assistant(self) -> Path:
+    def assistant(self) -> ModelSpec:
         """The model that answers."""
         ...
 
@@ -80,7 +81,7 @@ class Work(Protocol):
         """The model that SL-CAI starts from."""
         ...
 
-    def model(self, name: str | None) -> Path:
+    def model(self, name: str | None) -> ModelSpec:
         """The model of a name in the recipe; the assistant when None."""
         ...
 
@@ -92,11 +93,15 @@ class Work(Protocol):
         """The model that a stage of this run trained; raises RunError when it is not finished."""
         ...
 
-    def engine(self, folder: Path) -> Engine:
+    def policy(self, name: str) -> ModelSpec:
+        """The language model that a stage of this run trained, to be asked; raises RunError as `trained` does."""
+        ...
+
+    def engine(self, model: ModelSpec | Path) -> Engine:
         """A model to be asked; the one before it is let go."""
         ...
 
-    def second_engine(self, folder: Path) -> Engine:
+    def second_engine(self, model: ModelSpec | Path) -> Engine:
         """A model to be asked in turn with the one that `engine` gave."""
         ...
 
@@ -137,7 +142,7 @@ class Work(Protocol):
 class Reads:
     """What a stage reads besides the artefacts that it names as inputs; all of it is a part of the stage's key."""
 
-    paths: Mapping[str, Path] = field(default_factory=dict)
+    paths: Mapping[str, Path | ModelSpec] = field(default_factory=dict)
     """Model folders and files, of which the content counts, by a name for people."""
     more: Mapping[str, object] = field(default_factory=dict)
 

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from statistics import fmean
 
 from solon import prompts
-from solon.config.recipe import FeedbackForm
+from solon.config.recipe import FeedbackForm, SamplingParams
 from solon.constitution.constitution import PreferencePrinciple, RevisionPrinciple
 from solon.conversation import Conversation, Prompt
 from solon.digest import seed_for
-from solon.engines.base import Engine, Sampling
+from solon.engines.base import Engine
 from solon.stats.calibration import expected_calibration_error
 from solon.stats.intervals import Share, wilson
 from solon.testbed import truth
@@ -199,4 +199,4 @@ def _pairs(count: int, seed: int, *, held_out: bool) -> Iterable[_Pair]:
 
 def _generate(engine: Engine, asked: Sequence[Prompt], seed: int, max_tokens: int) -> list[str]:
     seeds = [seed_for("testbed-abilities", seed, index) for index in range(len(asked))]
-    return [each.text for each in engine.generate(asked, seeds, Sampling(max_tokens))]
+    return [each.text for each in engine.generate(asked, seeds, SamplingParams(max_tokens=max_tokens))]

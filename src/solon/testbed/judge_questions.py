@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from solon.config.recipe import GraderName, Recipe
+from solon.config.recipe import TESTBED_GRADER, Recipe
 from solon.constitution.constitution import Constitution, PreferencePrinciple, RevisionPrinciple
 from solon.digest import seed_for
 from solon.engines.base import Engine
@@ -49,7 +49,7 @@ def judge_questions(recipe: Recipe, constitution: Constitution) -> JudgeQuestion
 
     The world's rules write these questions and their answers; they measure a judge, and nothing learns from them.
     """
-    in_world = recipe.measure.grader is GraderName.TESTBED
+    in_world = recipe.measure.grader == TESTBED_GRADER
     questions = world_questions(constitution) if in_world else plain_questions(constitution)
     return questions.limited(recipe.judge_check.limit)
 
@@ -70,7 +70,7 @@ def judge_checker(recipe: Recipe, constitution: Constitution, go_on: str) -> Che
 
 def critic_faults(recipe: Recipe, constitution: Constitution) -> tuple[Fault, ...]:
     """The faulty replies that the critic of a run is measured on, chosen as `judge_questions` chooses."""
-    in_world = recipe.measure.grader is GraderName.TESTBED
+    in_world = recipe.measure.grader == TESTBED_GRADER
     return evenly(world_faults(constitution) if in_world else plain_faults(), recipe.judge_check.limit)
 
 

@@ -1,9 +1,9 @@
 """Forward passes that compute no more than training reads.
 
-Hidden states are wanted at some positions alone, so that no prompt token ever costs a row of logits; a plain Llama on a
-CPU is read by `solon.llama`, which makes use of that, anything else by its own modules. Batches are padded on the right
-without an attention mask: under a causal mask a token never sees what follows it. The state before token t is the
-hidden state at t - 1, for its logits and for its value alike.
+Hidden states are wanted at some positions alone, so that no prompt token ever costs a row of logits; the model's own
+modules compute them, whatever the architecture. Batches are padded on the right without an attention mask: under a
+causal mask a token never sees what follows it. The state before token t is the hidden state at t - 1, for its logits
+and for its value alike.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from solon.errors import ModelError
-from solon.llama.network import plain_llama, states
 from solon.training.models import Trainable, inner
 
 
@@ -29,8 +28,6 @@ def places_before(mask_BT: Tensor) -> Tensor:
 
 def hidden_states(backbone: nn.Module, ids_BT: Tensor, places_N: Tensor) -> Tensor:
     """The backbone's last hidden states at these places of the flattened rows, which are in rising order, (N, H)."""
-    if (llama := plain_llama(backbone)) is not None:
-        return states(llama, ids_BT, places_N)
     hidden_BTH: Tensor = backbone(input_ids=ids_BT, use_cache=False).last_hidden_state
     return _at(hidden_BTH, places_N)
 

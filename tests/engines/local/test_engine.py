@@ -8,9 +8,10 @@ import pytest
 import torch
 from tests.engines.tiny import WINDOW, byte_tokenizer, chat_tokenizer, model_of, question, questions, with_example
 
-from solon.config.recipe import EngineSettings
-from solon.engines.base import Sampling
-from solon.engines.local.engine import LocalEngine, folder_hash
+from solon.config.model_spec import ModelSpec
+from solon.config.recipe import EngineSettings, SamplingParams
+from solon.engines.local.engine import LocalEngine
+from solon.engines.registry import identity_of, name_of, open_engine
 from solon.errors import ModelError
 
 
@@ -24,21 +25,23 @@ def test_a_saved_model_answers_as_the_one_in_memory(tmp_path: Path) -> None:
     engine = LocalEngine.load(save(tmp_path / "model"), EngineSettings(), device="cpu")
     here = LocalEngine(model_of("llama", dtype=torch.float32), byte_tokenizer())
     assert engine.window == WINDOW
-    assert engine.name == f"model@{folder_hash(tmp_path / 'model')}"
+    assert engine.name == name_of(ModelSpec.parse(tmp_path / "model"))
     prompts = questions(5)
-    assert engine.generate(prompts, range(5), Sampling(8)) == here.generate(prompts, range(5), Sampling(8))
+    assert engine.generate(prompts, range(5), SamplingParams(max_tokens=8)) == here.generate(
+        prompts, range(5), SamplingParams(max_tokens=8)
+    )
 
 
 def test_half_precision_files_are_loaded_as_float32_on_a_cpu(tmp_path: Path) -> None:
-    engine = LocalEngine.load(str(save(tmp_path / "half", torch.float16)), device="cpu")
+    engine = LocalEngine.load(save(tmp_path / "half", torch.float16), device="cpu")
     assert {weight.dtype for weight in engine.model.parameters()} == {torch.float32}
 
 
 def test_the_hash_names_the_weights(tmp_path: Path) -> None:
-    one, two = save(tmp_path / "one"), save(tmp_path / "two")
-    assert folder_hash(one) == folder_hash(two)
-    save(two, torch.float16)
-    assert folder_hash(one) != folder_hash(two)
+    one, two = (ModelSpec.parse(save(tmp_path / name)) for name in ("one", "two"))
+    assert identity_of(one) == identity_of(two)
+    save(tmp_path / "two", torch.float16)
+    assert identity_of(one) != identity_of(two) and name_of(two) == f"two@{identity_of(two)[:12]}"
 
 
 @pytest.mark.parametrize(
@@ -66,7 +69,7 @@ def test_a_missing_folder_a_file_and_an_unknown_name_give_one_line(tmp_path: Pat
     (tmp_path / "file").write_text("")
     for name in (tmp_path / "none", tmp_path / "file", "testbed:nobody"):
         with pytest.raises(ModelError) as caught:
-            LocalEngine.load(name)
+            open_engine(ModelSpec.parse(name))
         assert "\n" not in str(caught.value)
 
 
@@ -113,7 +116,7 @@ def test_changed_weights_are_noticed() -> None:
 
 def test_a_model_in_training_stays_so() -> None:
     model = model_of("llama").train()
-    LocalEngine(model, byte_tokenizer()).generate([question("bread")], [0], Sampling(2))
+    LocalEngine(model, byte_tokenizer()).generate([question("bread")], [0], SamplingParams(max_tokens=2))
     assert model.training
     model(input_ids=torch.tensor([[1, 2, 3]])).logits.sum().backward()
     assert all(weight.grad is not None for weight in model.parameters())
@@ -139,7 +142,7 @@ def test_a_gpu_says_what_the_cpu_says() -> None:
     prompts = [*questions(5), *map(with_example, questions(4))]
     told = [
         LocalEngine(model_of("llama").to(device), byte_tokenizer(), EngineSettings(batch_size=4)).generate(
-            prompts, range(9), Sampling(12, stop=("\n\nHuman:",))
+            prompts, range(9), SamplingParams(max_tokens=12), ("\n\nHuman:",)
         )
         for device in ("cpu", "cuda")
     ]

@@ -16,9 +16,9 @@ from tests.engines.tiny import (
     with_example,
 )
 
-from solon.config.recipe import EngineSettings
+from solon.config.recipe import EngineSettings, SamplingParams
 from solon.conversation import Prompt
-from solon.engines.base import Finish, Sampling
+from solon.engines.base import Finish
 from solon.engines.local.batch import DecodingRow, sub_batches
 from solon.engines.local.engine import LocalEngine
 from solon.engines.local.generation import Ending
@@ -40,7 +40,9 @@ def test_cached_and_padded_decoding_equals_the_full_forward(kind: str) -> None:
     """Greedy tokens and their log-probabilities; sliding layers forget what is further back than their window."""
     engine = engine_of(kind)
     prompts = [*questions(5), *map(with_example, questions(4))]
-    for prompt, completion in zip(prompts, engine.generate(prompts, [0] * 9, Sampling(12, temperature=0)), strict=True):
+    for prompt, completion in zip(
+        prompts, engine.generate(prompts, [0] * 9, SamplingParams(max_tokens=12, temperature=0)), strict=True
+    ):
         ids = prompt_ids(engine, prompt)
         logprobs = full_logprobs(engine.model, ids + list(completion.token_ids))
         own = logprobs[len(ids) - 1 : -1]
@@ -52,7 +54,9 @@ def test_cached_and_padded_decoding_equals_the_full_forward(kind: str) -> None:
 def test_sampled_logprobs_are_those_under_the_temperature(kind: str) -> None:
     engine = engine_of(kind)
     prompts = questions(5)
-    for prompt, completion in zip(prompts, engine.generate(prompts, range(5), Sampling(8, 0.7)), strict=True):
+    for prompt, completion in zip(
+        prompts, engine.generate(prompts, range(5), SamplingParams(max_tokens=8, temperature=0.7)), strict=True
+    ):
         ids = prompt_ids(engine, prompt)
         scaled = (full_logprobs(engine.model, ids + list(completion.token_ids)) / 0.7).log_softmax(-1)
         expected = [float(scaled[len(ids) - 1 + place, token]) for place, token in enumerate(completion.token_ids)]
@@ -63,10 +67,12 @@ def test_sampled_logprobs_are_those_under_the_temperature(kind: str) -> None:
 def test_texts_do_not_depend_on_who_shares_the_batch(kind: str) -> None:
     prompts = questions(11)
     seeds = [seed * 7 for seed in range(11)]
-    reference = [c.token_ids for c in engine_of(kind, batch=1).generate(prompts, seeds, Sampling(10))]
+    reference = [c.token_ids for c in engine_of(kind, batch=1).generate(prompts, seeds, SamplingParams(max_tokens=10))]
     order = [3, 9, 0, 7, 1, 10, 4, 2, 8, 6, 5]
     for batch in (4, 128):
-        mixed = engine_of(kind, batch).generate([prompts[n] for n in order], [seeds[n] for n in order], Sampling(10))
+        mixed = engine_of(kind, batch).generate(
+            [prompts[n] for n in order], [seeds[n] for n in order], SamplingParams(max_tokens=10)
+        )
         assert [completion.token_ids for completion in mixed] == [reference[number] for number in order]
 
 
@@ -76,13 +82,13 @@ def test_a_shared_prefix_changes_no_text(kind: str) -> None:
     mixed = [*shared, *questions(3)]
     apart = [replace(prompt, shared=0) for prompt in mixed]
     engine = engine_of(kind)
-    together = engine.generate(mixed, range(10), Sampling(8))
+    together = engine.generate(mixed, range(10), SamplingParams(max_tokens=8))
     assert engine.tokens.rows(shared)[0].prefix
     assert engine._prefixes.computed == 1
     assert [c.token_ids for c in together] == [
-        c.token_ids for c in engine_of(kind).generate(apart, range(10), Sampling(8))
+        c.token_ids for c in engine_of(kind).generate(apart, range(10), SamplingParams(max_tokens=8))
     ]
-    engine.generate(shared, range(7), Sampling(2))
+    engine.generate(shared, range(7), SamplingParams(max_tokens=2))
     assert engine._prefixes.computed == 1
 
 
@@ -97,19 +103,21 @@ def test_samples_of_one_prompt_are_prefilled_once_and_differ() -> None:
         return forward(ids, *rest)
 
     engine._forward.forward = counted  # type: ignore[method-assign]
-    many = engine.generate(prompts, range(12), Sampling(6))
+    many = engine.generate(prompts, range(12), SamplingParams(max_tokens=6))
     longest = max(engine.count_tokens(prompt) for prompt in prompts)
     assert read[0] == 3 * longest
     assert read[1] == 12
     assert len({c.token_ids for c in many}) == 12
-    alone = [engine_of().generate([prompt], [seed], Sampling(6))[0] for seed, prompt in enumerate(prompts)]
+    alone = [
+        engine_of().generate([prompt], [seed], SamplingParams(max_tokens=6))[0] for seed, prompt in enumerate(prompts)
+    ]
     assert [c.token_ids for c in many] == [c.token_ids for c in alone]
 
 
 def test_finished_rows_leave_the_batch() -> None:
     model = model_of("llama")
     engine = LocalEngine(model, byte_tokenizer(), EngineSettings(batch_size=64))
-    plain = engine.generate(questions(40), range(40), Sampling(30, temperature=1.5))
+    plain = engine.generate(questions(40), range(40), SamplingParams(max_tokens=30, temperature=1.5))
     # Any token can serve as the end; these make rows end at many different steps.
     engine.end_tokens = frozenset(range(0, 400, 9))
     sizes: list[int] = []
@@ -120,7 +128,7 @@ def test_finished_rows_leave_the_batch() -> None:
         return forward(ids, *rest)
 
     engine._forward.forward = counted  # type: ignore[method-assign]
-    ended = engine.generate(questions(40), range(40), Sampling(30, temperature=1.5))
+    ended = engine.generate(questions(40), range(40), SamplingParams(max_tokens=30, temperature=1.5))
     assert sizes[1] == 40 and sizes[-1] < 20
     for whole, cut in zip(plain, ended, strict=True):
         assert cut.token_ids == whole.token_ids[: len(cut.token_ids)]
@@ -139,7 +147,7 @@ def test_a_row_near_the_window_ends_there_while_others_go_on() -> None:
     while engine.count_tokens(long) < WINDOW - 5:
         long = replace(long, turns=(replace(long.turns[0], content=long.turns[0].content + " a"),))
     room = WINDOW - engine.count_tokens(long)
-    out = engine.generate([long, *questions(4)], range(5), Sampling(30))
+    out = engine.generate([long, *questions(4)], range(5), SamplingParams(max_tokens=30))
     assert [len(c.token_ids) for c in out] == [room, 30, 30, 30, 30]
     assert {c.finish for c in out} == {Finish.LENGTH}
 
@@ -189,9 +197,9 @@ def test_the_earliest_of_several_stops_wins() -> None:
 
 def test_generation_meets_stop_strings_in_what_it_writes() -> None:
     engine = engine_of()
-    free = engine.generate(questions(20), range(20), Sampling(20))
+    free = engine.generate(questions(20), range(20), SamplingParams(max_tokens=20))
     stop = free[0].text[4:6]
-    stopped = engine.generate(questions(20), range(20), Sampling(20, stop=(stop,)))
+    stopped = engine.generate(questions(20), range(20), SamplingParams(max_tokens=20), (stop,))
     assert stopped[0].finish is Finish.STOP
     for before, after in zip(free, stopped, strict=True):
         assert stop not in after.text

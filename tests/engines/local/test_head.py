@@ -26,9 +26,8 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from solon.config.recipe import Dtype, EngineSettings
+from solon.config.recipe import Dtype, EngineSettings, SamplingParams
 from solon.conversation import Prompt, Role, Turn
-from solon.engines.base import Sampling
 from solon.engines.local.causal_model import CausalModel
 from solon.engines.local.engine import LocalEngine
 from solon.engines.local.head import in_float32
@@ -183,7 +182,7 @@ def test_reported_logprobs_are_those_of_wide_arithmetic(kind: str) -> None:
     model = half_model(kind)
     engine = LocalEngine(model, byte_tokenizer())
     with hidden_states(model.get_output_embeddings()) as seen:
-        (completion,) = engine.generate(questions(1), [3], Sampling(12, temperature=1.0))
+        (completion,) = engine.generate(questions(1), [3], SamplingParams(max_tokens=12, temperature=1.0))
     wide = [exact(kind, model, state[0, -1])[token] for state, token in zip(seen, completion.token_ids, strict=False)]
     assert len(completion.token_ids) > 1
     assert completion.logprobs == pytest.approx([float(each) for each in wide], abs=2e-5)
@@ -229,7 +228,9 @@ def test_letters_are_refused_where_the_logits_are_rounded_all_the_same() -> None
     with pytest.raises(ModelError, match="rounds its logits to bfloat16") as caught:
         engine.choose(asked(2), LETTERS)
     assert "engine.dtype=float32" in caught.value.remedy
-    assert all(completion.logprobs for completion in engine.generate(questions(2), [1, 2], Sampling(4)))
+    assert all(
+        completion.logprobs for completion in engine.generate(questions(2), [1, 2], SamplingParams(max_tokens=4))
+    )
 
 
 def test_wide_models_are_left_alone() -> None:

@@ -16,8 +16,7 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from solon.config.recipe import EngineSettings
-from solon.engines.base import Sampling
+from solon.config.recipe import EngineSettings, SamplingParams
 from solon.engines.local.batch import DecodingRow, sub_batches
 from solon.engines.local.causal_model import CausalModel
 from solon.engines.local.engine import LocalEngine
@@ -53,10 +52,10 @@ def test_a_7b_model_takes_what_its_layers_and_heads_say(kind: str, column: int, 
 def test_the_default_batch_of_a_7b_model_is_split_to_fit() -> None:
     model = large("llama2")
     rows = [DecodingRow((7,) * 1500, (number,) * (200 + number)) for number in range(128)]
-    room = RowBudget(128, 16 * GIB, model.column_bytes, model.position_bytes)
-    assert room.share(rows, 128, 1) * 16 > 110, "all of them together take over 110 GiB"
-    parts = sub_batches(rows, 128, lambda numbers: room.share([rows[n] for n in numbers], 128, 1))
-    taken = [room.share([rows[number] for number in part], 128, 1) for part in parts]
+    budget = RowBudget(128, 16 * GIB, model.column_bytes, model.position_bytes)
+    assert budget.share(rows, 128, 1) * 16 > 110, "all of them together take over 110 GiB"
+    parts = sub_batches(rows, 128, lambda numbers: budget.share([rows[n] for n in numbers], 128, 1))
+    taken = [budget.share([rows[number] for number in part], 128, 1) for part in parts]
     assert max(taken) <= 1
     assert min(taken[:-1]) > 0.9, "no pass is wasted"
     assert sorted(number for part in parts for number in part) == list(range(128))
@@ -64,8 +63,8 @@ def test_the_default_batch_of_a_7b_model_is_split_to_fit() -> None:
 
 def test_a_row_that_does_not_fit_goes_alone() -> None:
     rows = [DecodingRow((), (1,) * size) for size in (5, 50, 3, 4)]
-    room = RowBudget(8, 100, 10, 0)
-    parts = sub_batches(rows, 8, lambda numbers: room.share([rows[n] for n in numbers], 0, 1))
+    budget = RowBudget(8, 100, 10, 0)
+    parts = sub_batches(rows, 8, lambda numbers: budget.share([rows[n] for n in numbers], 0, 1))
     assert parts == [[2, 3], [0], [1]]
 
 
@@ -105,7 +104,7 @@ def test_the_cache_stays_within_the_memory_and_no_answer_moves(
         if asked == "choose":
             told: list[Any] = list(engine.choose(prompts, ["yes", "not at all"]))
         else:
-            sampling = Sampling(24)
+            sampling = SamplingParams(max_tokens=24)
             told = [each.token_ids for each in engine.generate(prompts, range(len(prompts)), sampling)]
         return max(peak), told
 
@@ -115,8 +114,8 @@ def test_the_cache_stays_within_the_memory_and_no_answer_moves(
     monkeypatch.setattr(CausalModel, "forward", counted)
     most, expected = answers(wide)
     least, found = answers(narrow)
-    assert narrow.room.bytes == memory < most
-    assert least <= narrow.room.bytes
+    assert narrow.budget.bytes == memory < most
+    assert least <= narrow.budget.bytes
     assert rows_in_flight and max(rows_in_flight) > 4, "the memory is used"
     if asked == "choose":
         assert [pytest.approx(row, abs=1e-6) for row in expected] == found
@@ -144,11 +143,11 @@ def test_measuring_leaves_a_model_in_training_as_it_was() -> None:
 
 
 def test_a_memory_that_may_be_the_bound_is_told() -> None:
-    assert RowBudget(128, 8 * GIB, 512, 1000).told(1024) is None
-    line = RowBudget(128, 8 * GIB, 46080, 786432).told(8192)
+    assert RowBudget(128, 8 * GIB, 512, 1000).summary(1024) is None
+    line = RowBudget(128, 8 * GIB, 46080, 786432).summary(8192)
     assert line is not None
     assert "8 GiB" in line and "engine.memory_gib" in line and " 22 of them" in line and "8,192 tokens" in line
-    assert "1 of them" in (RowBudget(128, MIB, 524288, 0).told(4096) or "")
+    assert "1 of them" in (RowBudget(128, MIB, 524288, 0).summary(4096) or "")
 
 
 @pytest.mark.parametrize(
@@ -176,10 +175,10 @@ def test_processes_on_one_machine_share_its_memory(monkeypatch: pytest.MonkeyPat
 
 def test_an_engine_takes_the_setting_or_finds_its_memory() -> None:
     model = model_of("llama")
-    assert LocalEngine(model, byte_tokenizer(), EngineSettings(memory_gib=0.25, batch_size=3)).room.bytes == GIB // 4
+    assert LocalEngine(model, byte_tokenizer(), EngineSettings(memory_gib=0.25, batch_size=3)).budget.bytes == GIB // 4
     for absurd in (1e-12, float("inf")):
         settings = EngineSettings.model_construct(**{**EngineSettings().__dict__, "memory_gib": absurd})
-        assert LocalEngine(model, byte_tokenizer(), settings).room.bytes > 0
-    found = LocalEngine(model, byte_tokenizer()).room
+        assert LocalEngine(model, byte_tokenizer(), settings).budget.bytes > 0
+    found = LocalEngine(model, byte_tokenizer()).budget
     assert found.bytes == 1 << (found.bytes.bit_length() - 1)
     assert found.rows == 128

@@ -3,8 +3,7 @@
 `CausalModel` calls any transformers causal language model through its own `forward`, with our cache, our positions and
 our masks, so that left padding, a shared prefix and dropped rows cannot change what a row sees: a key is visible to a
 query where its position is not greater (and, for sliding layers, not too far back), and padding has a position that no
-query reaches. A small Llama on a CPU is read by `solon.llama` instead, with the same cache and masks. A model in half
-precision gives float32 logits (see `head.py`).
+query reaches. A model in half precision gives float32 logits (see `head.py`).
 
 Axes: B rows, T new tokens, L cache columns, N positions whose logits are kept, V vocabulary.
 """
@@ -20,7 +19,6 @@ from torch import Tensor
 from solon.engines.local.head import in_float32
 from solon.engines.local.kv_cache import KeyValueCache, additive_mask
 from solon.errors import ModelError
-from solon.llama.network import Decoder, plain_llama
 
 _PREFILL_ON_CPU = 2048
 """Padded tokens read at once; more overflow the processor's cache (measured: 16384 take half as long again)."""
@@ -55,15 +53,8 @@ class CausalModel:
                 remedy="Serve it with an inference server, or take another model",
             )
         self._keeps_logits = "logits_to_keep" in known
-        self._decoder: Decoder | None = None
-        self.refresh()
+        self._head = model.get_output_embeddings()
         self.column_bytes, self.position_bytes = self._measured()
-
-    def refresh(self) -> None:
-        """Take up the weights as they are now."""
-        llama = plain_llama(self.model)
-        self._head = self.model.get_output_embeddings()
-        self._decoder = Decoder(llama, self._head) if llama is not None and self._head is not None else None
 
     def _measured(self) -> tuple[int, int]:
         """Bytes of one column of a row's cache, and of the logits of one position, from one token."""
@@ -83,8 +74,6 @@ class CausalModel:
 
     def forward(self, ids_BT: Tensor, positions_BT: Tensor, mask: Mask, cache: KeyValueCache, keep: int) -> Tensor:
         """Logits (B, N=keep, V) of the last `keep` positions; writes keys and values at the cache's column."""
-        if self._decoder is not None and not isinstance(mask, dict):
-            return self._decoder.logits(ids_BT, positions_BT, mask, cache.slabs, keep)
         extra = {"logits_to_keep": keep} if self._keeps_logits else {}
         with in_float32(self._head):
             logits: Tensor = self.model(

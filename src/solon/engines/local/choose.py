@@ -67,7 +67,7 @@ def common_length(one: Sequence[object], other: Sequence[object]) -> int:
 
 
 def choose(
-    model: CausalModel, choices: Sequence[Choice], shared: Sequence[int], prefixes: Prefixes, room: RowBudget
+    model: CausalModel, choices: Sequence[Choice], shared: Sequence[int], prefixes: Prefixes, budget: RowBudget
 ) -> list[tuple[float, ...]]:
     """Per choice the natural log-probability of each option.
 
@@ -88,10 +88,10 @@ def choose(
     scores = [[0.0] * len(item.options) for item in choices]
 
     def share(numbers: Sequence[int]) -> float:
-        return room.share([rows[number] for number in numbers], 0, max(counts[number] for number in numbers))
+        return budget.share([rows[number] for number in numbers], 0, max(counts[number] for number in numbers))
 
     with torch.inference_mode():
-        for numbers in sub_batches(rows, room.rows, share):
+        for numbers in sub_batches(rows, budget.rows, share):
             keep = max(counts[number] for number in numbers)
             logits_BNV = Batch(model, [rows[number] for number in numbers], 0).prefill(prefixes, keep)
             _refuse_halves(logits_BNV, model)

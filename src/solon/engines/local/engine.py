@@ -13,15 +13,15 @@ from typing import Any
 
 import torch
 
-from solon.config.recipe import Dtype, EngineSettings
+from solon.config.recipe import Dtype, EngineSettings, SamplingParams
 from solon.conversation import Prompt
 from solon.digest import digest_model
-from solon.engines.base import Choosing, Completion, Continuation, Sampling
+from solon.engines.base import Choosing, Completion, Continuation
 from solon.engines.faults import asking, refuse_undefined
 from solon.engines.local.batch import Prefixes
 from solon.engines.local.causal_model import CausalModel
 from solon.engines.local.choose import choice_of, choose, common_length
-from solon.engines.local.generation import Ending, Order, generate
+from solon.engines.local.generation import Ending, GenerationRequest, generate
 from solon.engines.local.row_budget import RowBudget
 from solon.engines.thinking import without_thoughts
 from solon.engines.tokens import PromptTokenizer
@@ -65,43 +65,44 @@ class LocalEngine:
         self._token_texts: list[str] | None = None
         self._endings: dict[tuple[tuple[str, ...], frozenset[int]], Ending] = {}
         self._forward = CausalModel(model, self.window)
-        self.room = RowBudget.of(settings, self._forward)
+        self.budget = RowBudget.of(settings, self._forward)
+        summary = self.budget.summary(self.window)
+        self.remarks: Sequence[str] = (summary,) if summary else ()
         self._weights: object = None
 
     @classmethod
-    def load(
-        cls, folder: str | Path, settings: EngineSettings | None = None, *, device: str | None = None
-    ) -> LocalEngine:
-        """The engine of a model folder, or of a built-in model such as `testbed:assistant`.
+    def load(cls, folder: Path, settings: EngineSettings | None = None, *, device: str | None = None) -> LocalEngine:
+        """The engine of a model folder.
 
         `device` is `cuda` where there is one when not given. Weights are as `settings.dtype` says: by default
         float32 on a CPU however they are stored. Raises ModelError when the folder is none, or holds no safetensors.
         """
-        path = _resolved(folder)
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        check_folder(path)
-        tokenizer = load_tokenizer(path)
+        check_folder(folder)
+        tokenizer = load_tokenizer(folder)
         dtype = loaded_as(settings.dtype if settings else Dtype.AUTO, device)
-        model = load_model(ModelHead.LANGUAGE_MODEL, path, dtype=dtype, device=device)
-        engine = cls(model, tokenizer, settings, name=f"{path.name}@{folder_hash(path)}")
-        engine.place = str(path)
+        model = load_model(ModelHead.LANGUAGE_MODEL, folder, dtype=dtype, device=device)
+        engine = cls(model, tokenizer, settings, name=f"{folder.name}@{digest_model(folder)[:12]}")
+        engine.place = str(folder)
         return engine
 
-    def generate(self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: Sampling) -> list[Completion]:
+    def generate(
+        self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: SamplingParams, stop: Sequence[str] = ()
+    ) -> list[Completion]:
         """See `Engine.generate`; a row near the end of the window gets only what the window leaves."""
         if len(prompts) != len(seeds):
             raise ValueError(f"{len(prompts)} prompts need as many seeds, not {len(seeds)}")
         if not prompts:
             return []
         rows = self.tokens.rows(prompts)
-        self._check_room([row.size for row in rows], 1)
-        orders = [
-            Order(row, seed, min(sampling.max_tokens, self.window - row.size))
+        self._refuse_too_long([row.size for row in rows], 1)
+        requests = [
+            GenerationRequest(row, seed, min(sampling.max_tokens, self.window - row.size))
             for row, seed in zip(rows, seeds, strict=True)
         ]
-        with asking(self.place, self.room), _evaluating(self.model):
+        with asking(self.place, self.budget), _evaluating(self.model):
             written = generate(
-                self._current(), orders, sampling, self._ending(sampling.stop), self._prefixes, self.room
+                self._current(), requests, sampling, self._ending(tuple(stop)), self._prefixes, self.budget
             )
         return [
             without_thoughts(completion, self.tokens.tags, self.tokens.opened_by(prompt))
@@ -121,10 +122,10 @@ class LocalEngine:
             choice_of(tokens, continued[number * count : (number + 1) * count], options)
             for number, tokens in enumerate(bare)
         ]
-        self._check_room([len(choice.context) + max(map(len, choice.options)) - 1 for choice in choices], 0)
+        self._refuse_too_long([len(choice.context) + max(map(len, choice.options)) - 1 for choice in choices], 0)
         shared = self.tokens.shared_lengths([part for part, _ in rendered], [choice.context for choice in choices])
-        with asking(self.place, self.room), _evaluating(self.model):
-            chosen = choose(self._current(), choices, shared, self._prefixes, self.room)
+        with asking(self.place, self.budget), _evaluating(self.model):
+            chosen = choose(self._current(), choices, shared, self._prefixes, self.budget)
             refuse_undefined(chosen)
         return chosen
 
@@ -143,9 +144,8 @@ class LocalEngine:
     def refresh(self) -> None:
         """Drop everything computed from the weights; done by itself when an optimizer step is noticed."""
         self._prefixes.forget()
-        self._forward.refresh()
 
-    def _check_room(self, sizes: Sequence[int], needed: int) -> None:
+    def _refuse_too_long(self, sizes: Sequence[int], needed: int) -> None:
         for number, size in enumerate(sizes):
             if size + needed > self.window:
                 raise EngineError(
@@ -227,16 +227,3 @@ def loaded_as(dtype: Dtype, device: str) -> torch.dtype | str:
     if dtype is Dtype.AUTO:
         return torch.float32 if device == "cpu" else "auto"
     return torch.float32 if dtype is Dtype.FLOAT32 else torch.bfloat16
-
-
-def folder_hash(path: Path) -> str:
-    """12 hexadecimal digits over all of a model folder that can change what the model does."""
-    return digest_model(path)[:12]
-
-
-def _resolved(folder: str | Path) -> Path:
-    if isinstance(folder, Path) or ":" not in folder:
-        return Path(folder)
-    from solon.config.builtin import model_path
-
-    return model_path(folder)

@@ -18,7 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from solon.engines.base import Completion, Finish, Sampling
+from solon.config.settings import SamplingParams
+from solon.engines.base import Completion, Finish
 from solon.engines.faults import refuse_undefined
 from solon.engines.local.batch import Batch, DecodingRow, Prefixes, sub_batches
 from solon.engines.local.causal_model import CausalModel
@@ -86,7 +87,7 @@ class Ending:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class GenerationRequest:
     """One row to be completed: its tokens, its seed, and the most tokens that it may get."""
 
     row: DecodingRow
@@ -95,35 +96,44 @@ class Order:
 
 
 def generate(
-    model: CausalModel, orders: Sequence[Order], sampling: Sampling, ending: Ending, prefixes: Prefixes, room: RowBudget
+    model: CausalModel,
+    requests: Sequence[GenerationRequest],
+    sampling: SamplingParams,
+    ending: Ending,
+    prefixes: Prefixes,
+    budget: RowBudget,
 ) -> list[Completion]:
-    """One completion per order, in order; no more rows go through the model together than `room` allows.
+    """One completion per request, in order; no more rows go through the model together than `budget` allows.
 
     Raises ModelError when the model gives probabilities that are no numbers.
     """
-    completions: list[Completion | None] = [None] * len(orders)
+    completions: list[Completion | None] = [None] * len(requests)
 
     def share(numbers: Sequence[int]) -> float:
-        part = [orders[number] for number in numbers]
-        return room.share([order.row for order in part], max(order.limit for order in part), 1)
+        part = [requests[number] for number in numbers]
+        return budget.share([request.row for request in part], max(request.limit for request in part), 1)
 
-    for numbers in sub_batches([order.row for order in orders], room.rows, share):
-        part = [orders[number] for number in numbers]
+    for numbers in sub_batches([request.row for request in requests], budget.rows, share):
+        part = [requests[number] for number in numbers]
         for number, completion in zip(numbers, _complete(model, part, sampling, ending, prefixes), strict=True):
             completions[number] = completion
     return [completion for completion in completions if completion is not None]
 
 
 def _complete(
-    model: CausalModel, orders: Sequence[Order], sampling: Sampling, ending: Ending, prefixes: Prefixes
+    model: CausalModel,
+    requests: Sequence[GenerationRequest],
+    sampling: SamplingParams,
+    ending: Ending,
+    prefixes: Prefixes,
 ) -> list[Completion]:
     draw = sampler_for(sampling.temperature, sampling.top_p)
-    limits = np.array([order.limit for order in orders])
+    limits = np.array([request.limit for request in requests])
     steps = int(limits.max())
-    uniform_BS = torch.from_numpy(uniforms([order.seed for order in orders], steps)).float().to(model.device)
-    record = _Record(len(orders), steps)
+    uniform_BS = torch.from_numpy(uniforms([request.seed for request in requests], steps)).float().to(model.device)
+    record = _Record(len(requests), steps)
     with torch.inference_mode():
-        batch, logits_BV = _start(model, [order.row for order in orders], steps, prefixes)
+        batch, logits_BV = _start(model, [request.row for request in requests], steps, prefixes)
         for step in range(steps):
             token_B, logprob_B = draw(logits_BV, uniform_BS[:, step])
             record.add(step, token_B, logprob_B)

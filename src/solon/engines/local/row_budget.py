@@ -21,7 +21,7 @@ from solon.model_folders.system_memory import system_memory
 
 GIB = 1 << 30
 _SHARE = 0.5
-"""Of the free memory, by default: the pass itself needs room too, and other programs grow."""
+"""Of the free memory, by default: the pass itself needs memory too, and other programs grow."""
 _UNKNOWN = 8 * GIB
 """Taken for free where the system does not tell."""
 _MOST = 1 << 20
@@ -52,8 +52,8 @@ class RowBudget:
         columns = max(len(row.prefix) for row in rows) + max(len(row.own) for row in rows) + steps
         return len(rows) * (columns * self.column + keep * self.position) / self.bytes
 
-    def told(self, window: int) -> str | None:
-        """A sentence for a person where the memory may be the bound, else None."""
+    def summary(self, window: int) -> str | None:
+        """One line for the console where memory may limit the rows, else None."""
         rows = self.bytes // (window * self.column + self.position)
         if rows >= self.rows:
             return None

@@ -189,8 +189,10 @@ def drawn(file: QuestionFile, limit: int | None, seed: int) -> QuestionFile:
     return replace(file, questions=tuple(sorted(kept, key=lambda question: question.line)))
 
 
-def formulation_of(folder: Path) -> AnswersAs:
-    """How a model folder can answer, by its configuration: a sequence classifier scores, anything else chooses."""
+def formulation_of(folder: Path | None) -> AnswersAs:
+    """How a model can answer, by its folder's configuration: a sequence classifier scores, anything else chooses."""
+    if folder is None:
+        return AnswersAs.MULTIPLE_CHOICE
     try:
         kinds = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("architectures") or []
     except (OSError, ValueError, AttributeError):
@@ -227,9 +229,9 @@ def _judged_row(row: Row) -> Row:
 def _key(task: Task, subject: Subject) -> dict[str, object]:
     lines = [question.line for question in task.file.questions]
     about: dict[str, object] = {"file": digest_file(task.file.path), "questions": len(lines), "lines": digest(lines)}
-    manner = {name: value for name, value in asdict(task.manner).items() if name != "drawing"}
+    manner = {name: value for name, value in asdict(task.manner).items() if name != "sampling"}
     if task.manner.form is Form.REASONED:
-        manner["drawing"] = task.manner.drawing
+        manner["drawing"] = task.manner.sampling
     about["code"] = {"stage": CODE, "asking": rounding.CODE}
     return {**about, "model": subject.name, **subject.settings, **manner, "examples": digest(repr(task.worked))}
 

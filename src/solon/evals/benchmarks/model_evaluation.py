@@ -1,4 +1,4 @@
-"""A model folder evaluated on files of questions: what is asked, and how the model is opened.
+"""A model evaluated on files of questions: what is asked, and how the model is opened.
 
 `solon.evaluate` and `solon eval` describe an evaluation by its files and its settings; here these become tasks and a
 subject for `solon.evals.benchmarks.evaluation`. Files are read, and settings checked, before a model is loaded.
@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from solon.config.builtin import constitution_path
+from solon.config.model_spec import ModelSpec, folder_of
 from solon.config.recipe import EngineSettings, OptionOrder, SamplingParams
 from solon.constitution.reader import load_constitution
-from solon.engines.local.engine import LocalEngine, folder_hash
+from solon.engines.registry import name_of, open_engine
 from solon.engines.rounding import keyed
 from solon.evals.benchmarks.evaluation import (
     RESULTS,
@@ -80,15 +81,15 @@ class Evaluation:
         raise KeyError((evaluation, str(form)))
 
 
-def evaluation_tasks(folder: Path, files: Sequence[Path], settings: EvaluationSettings) -> list[Task]:
-    """Every file in every form, for the model in a folder.
+def evaluation_tasks(model: ModelSpec, files: Sequence[Path], settings: EvaluationSettings) -> list[Task]:
+    """Every file in every form, for a model.
 
-    Raises InputError for files that are missing, malformed or not for such a model, and ModelError for the folder.
+    Raises InputError for files that are missing, malformed or not for such a model, and ModelError for the model.
     """
     manner = QuestionSetup(
         order=settings.order,
         samples=settings.samples,
-        drawing=SamplingParams(max_tokens=settings.max_tokens),
+        sampling=SamplingParams(max_tokens=settings.max_tokens),
         seed=settings.seed,
     )
     plan = EvaluationPlan(
@@ -98,29 +99,31 @@ def evaluation_tasks(folder: Path, files: Sequence[Path], settings: EvaluationSe
         settings.examples,
         load_constitution(constitution_path(settings.constitution)),
     )
-    return plan.tasks(settings.answers_as or formulation_of(folder))
+    return plan.tasks(settings.answers_as or formulation_of(folder_of(model)))
 
 
 def evaluate_model(
-    folder: Path,
+    model: ModelSpec,
     files: Sequence[Path],
     settings: EvaluationSettings,
     out: Path | None = None,
     display: Display | None = None,
 ) -> Evaluation:
     """Answer what is not yet answered, in `out` or in runs/evals/MODEL; raises what `evaluate` raises."""
-    tasks = evaluation_tasks(folder, files, settings)
-    subject = _subject(folder, settings.answers_as or formulation_of(folder), settings.engine)
+    tasks = evaluation_tasks(model, files, settings)
+    subject = _subject(model, settings.answers_as or formulation_of(folder_of(model)), settings.engine)
     place = out or Path("runs", "evals", re.sub(r"[^\w.-]+", "-", subject.name))
     return Evaluation(place, evaluate(place, subject, tasks, display or Silent()))
 
 
-def _subject(folder: Path, answers_as: AnswersAs, settings: EngineSettings) -> Subject:
-    check_folder(folder)
+def _subject(model: ModelSpec, answers_as: AnswersAs, settings: EngineSettings) -> Subject:
+    folder = folder_of(model)
+    if folder is not None:
+        check_folder(folder)
     return Subject(
-        f"{folder.resolve().name}@{folder_hash(folder)}",
+        name_of(model),
         answers_as,
-        load_engine=lambda: LocalEngine.load(folder, settings),
-        load_scores=lambda: scores_of(folder, settings),
+        load_engine=lambda: open_engine(model, settings),
+        load_scores=None if folder is None else lambda: scores_of(folder, settings),
         settings=keyed(settings),
     )

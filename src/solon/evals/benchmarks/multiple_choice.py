@@ -48,7 +48,7 @@ class QuestionSetup:
     order: OptionOrder = OptionOrder.BOTH
     samples: int = 1
     """Chains of thought for each rotation; 1 in the other forms."""
-    drawing: SamplingParams = field(default_factory=SamplingParams)
+    sampling: SamplingParams = field(default_factory=SamplingParams)
     seed: int = 0
 
 
@@ -70,7 +70,7 @@ def ask_choices(engine: Engine, questions: Sequence[Question], manner: QuestionS
     thoughts: dict[Key, str] = {}
     if manner.form is Form.REASONED:
         seeds = [seed_for(manner.seed, "chain", _key(questions[n]), r, s) for n, r, s in asked]
-        written = ask(engine, list(asked.values()), seeds, manner.drawing)
+        written = ask(engine, list(asked.values()), seeds, manner.sampling)
         thoughts = {key: reasoning_in(each) for key, each in zip(asked, written, strict=True)}
         asked = {key: prompts.verdict(prompt, thoughts[key]) for key, prompt in asked.items() if thoughts[key]}
     answers: dict[Key, tuple[float, ...] | UndecidedReason] = dict.fromkeys(thoughts, UndecidedReason.UNREASONED)

@@ -1,0 +1,60 @@
+"""How a model that is asked is named: a folder, a built-in model, or an address.
+
+    models/llama           a model folder
+    testbed:assistant      a model that comes with Solon
+    http://127.0.0.1:8000  a server (refused today: models behind a server cannot be asked yet)
+    NAME:WHATEVER          what a plug-in named NAME opens (`solon.config.plugins`)
+
+`solon.engines.registry.open_engine` opens all of them. Only a folder and a built-in model can be trained; `folder_of`
+says where their weights are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from solon.config.builtin import PREFIX, model_path
+from solon.config.plugins import ENGINES, registered
+
+FOLDER = "folder"
+TESTBED = PREFIX.removesuffix(":")
+SERVERS = ("http", "https")
+BUILT_IN = (FOLDER, TESTBED, *SERVERS)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """Where a model is: a scheme, which says how it is opened, and the rest of its name."""
+
+    scheme: str
+    name: str
+
+    @classmethod
+    def parse(cls, text: str | Path) -> ModelSpec:
+        """The spec that a recipe or a person writes; a prefix that nobody registers belongs to a folder's name."""
+        scheme, colon, rest = str(text).partition(":")
+        if isinstance(text, Path) or not colon:
+            return cls(FOLDER, str(text))
+        known = scheme in BUILT_IN[1:] or scheme in registered(ENGINES, BUILT_IN)
+        return cls(scheme, rest) if known else cls(FOLDER, str(text))
+
+    def __str__(self) -> str:
+        return self.name if self.scheme == FOLDER else f"{self.scheme}:{self.name}"
+
+
+def folder_of(spec: ModelSpec) -> Path | None:
+    """The model folder that a spec names; None for what is no folder on this machine.
+
+    Raises ModelError for a folder that does not exist or holds no model, and for a server.
+    """
+    return model_path(str(spec)) if spec.scheme in BUILT_IN else None
+
+
+def located(spec: ModelSpec) -> ModelSpec:
+    """The spec with its folder in place of a built-in name, so that equal models have equal specs.
+
+    Raises what `folder_of` raises.
+    """
+    folder = folder_of(spec)
+    return spec if folder is None else ModelSpec(FOLDER, str(folder))

@@ -1,0 +1,117 @@
+"""Opens the models that are asked: the only way from a model's name to an engine.
+
+`open_engine` takes a spec (`solon.config.model_spec`) and the engine's settings. The scheme of the spec says who opens
+it: folders and built-in models are loaded into this process, and packages add schemes as entry points of the group
+`solon.engines`, each an object that fulfils `Opener`. A model that is already in memory, as the policy is while it
+learns, is asked through `engine_of`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from solon.config.builtin import model_path
+from solon.config.model_spec import BUILT_IN, FOLDER, SERVERS, TESTBED, ModelSpec, folder_of
+from solon.config.plugins import ENGINES, load_registered
+from solon.config.recipe import EngineSettings
+from solon.digest import digest_model
+from solon.engines.base import Engine
+from solon.errors import ModelError
+
+if TYPE_CHECKING:
+    from solon.engines.tokens import PromptTokenizer
+
+
+class Opener(Protocol):
+    """How the models of one scheme are opened."""
+
+    def open(self, spec: ModelSpec, settings: EngineSettings) -> Engine:
+        """The engine of a model; raises ModelError or EngineError when it cannot be asked."""
+        ...
+
+    def identity(self, spec: ModelSpec) -> str:
+        """A text that changes whenever the model's answers can change; rows are kept under it."""
+        ...
+
+
+class ModelInMemory(Engine, Protocol):
+    """An engine around a model that this process holds, and that may be in training."""
+
+    tokens: PromptTokenizer
+    """How prompts and replies become tokens."""
+
+    def refresh(self) -> None:
+        """Drop what was computed from earlier weights."""
+        ...
+
+
+def open_engine(spec: ModelSpec, settings: EngineSettings | None = None) -> Engine:
+    """The engine of a model.
+
+    Raises ModelError for a folder that holds no model and for an address, RecipeError for a plug-in that cannot be
+    loaded, and what the plug-in raises.
+    """
+    return _opener(spec.scheme).open(spec, settings or EngineSettings())
+
+
+def engine_of(model: Any, tokenizer: Any, settings: EngineSettings | None = None, *, name: str) -> ModelInMemory:
+    """The engine of a transformers model that is loaded already; ModelError when the parts do not fit together."""
+    from solon.engines.local.engine import LocalEngine
+
+    return LocalEngine(model, tokenizer, settings, name=name)
+
+
+def identity_of(spec: ModelSpec) -> str:
+    """A text that changes whenever the model's answers can change: the digest of a folder, or what a plug-in says."""
+    return _opener(spec.scheme).identity(spec)
+
+
+def name_of(spec: ModelSpec) -> str:
+    """A short name for people, with 12 digits of what can change the answers: `assistant@0123456789ab`."""
+    folder = folder_of(spec)
+    name = str(spec) if folder is None else folder.resolve().name
+    return f"{name}@{identity_of(spec)[:12]}"
+
+
+class _Folder:
+    """Opens model folders and built-in models."""
+
+    def open(self, spec: ModelSpec, settings: EngineSettings) -> Engine:
+        """See `Opener.open`."""
+        from solon.engines.local.engine import LocalEngine
+
+        return LocalEngine.load(model_path(str(spec)), settings)
+
+    def identity(self, spec: ModelSpec) -> str:
+        """See `Opener.identity`."""
+        return digest_model(model_path(str(spec)))
+
+
+class _Server:
+    """Refuses addresses, until there are engines for them."""
+
+    def open(self, spec: ModelSpec, settings: EngineSettings) -> Engine:
+        """Raises ModelError."""
+        raise _refused(spec)
+
+    def identity(self, spec: ModelSpec) -> str:
+        """Raises ModelError."""
+        raise _refused(spec)
+
+
+def _refused(spec: ModelSpec) -> ModelError:
+    return ModelError(
+        "models behind a server cannot be asked yet",
+        place=str(spec),
+        remedy="Download the model's weights and name their folder",
+    )
+
+
+_OPENERS: Mapping[str, type[Opener]] = {FOLDER: _Folder, TESTBED: _Folder, **dict.fromkeys(SERVERS, _Server)}
+
+
+def _opener(scheme: str) -> Opener:
+    if scheme in _OPENERS:
+        return _OPENERS[scheme]()
+    return cast(Opener, load_registered(ENGINES, scheme, BUILT_IN))

@@ -1,0 +1,106 @@
+"""`open_engine` is the one way to a model: folders, built-in names, addresses, plug-ins, and models in memory."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import solon
+from solon.config.model_spec import FOLDER, ModelSpec, folder_of, located
+from solon.config.recipe import EngineSettings, SamplingParams
+from solon.engines.registry import engine_of, identity_of, name_of, open_engine
+from solon.errors import ModelError
+from solon.pipeline.standalone_labels import ToLabel, label_standalone
+from tests.engines.tiny import byte_tokenizer, model_of, question, questions
+from tests.pipeline.test_standalone_labels import RECIPE, Given
+from tests.plugin_package import install
+
+TOY = """
+from solon.engines.scripted import ScriptedEngine
+
+
+class Opener:
+    def open(self, spec, settings):
+        choose = lambda prompt, option: -1.0 if option == spec.name else -2.0
+        return ScriptedEngine(lambda prompt, seed: f"{spec.name} {seed}", choose, name=f"toy {spec.name}")
+
+    def identity(self, spec):
+        return f"toy-{spec.name}-version-1"
+"""
+
+
+@pytest.fixture
+def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch, tmp_path / "package", "solon_toy", TOY, {"solon.engines": {"toy": "solon_toy:Opener"}})
+
+
+def save(folder: Path) -> Path:
+    model_of("llama").save_pretrained(folder)
+    byte_tokenizer().save_pretrained(folder)
+    return folder
+
+
+def test_specs_are_read_as_they_are_written(tmp_path: Path) -> None:
+    assert ModelSpec.parse("models/llama") == ModelSpec(FOLDER, "models/llama")
+    assert ModelSpec.parse("testbed:assistant") == ModelSpec("testbed", "assistant")
+    assert ModelSpec.parse("http://127.0.0.1:8000/v1") == ModelSpec("http", "//127.0.0.1:8000/v1")
+    assert ModelSpec.parse("toy:one") == ModelSpec(FOLDER, "toy:one"), "nobody registers toy, so it is a folder's name"
+    assert ModelSpec.parse(Path("testbed:assistant")).scheme == FOLDER
+    for text in ("models/llama", "testbed:assistant", "http://127.0.0.1:8000/v1", "toy:one"):
+        assert str(ModelSpec.parse(text)) == text
+
+
+def test_a_folder_and_a_built_in_name_of_it_are_the_same_model() -> None:
+    named = ModelSpec.parse("testbed:assistant")
+    folder = folder_of(named)
+    assert folder is not None and located(named) == located(ModelSpec.parse(folder))
+    assert identity_of(named) == identity_of(located(named))
+    assert name_of(named) == f"assistant@{identity_of(named)[:12]}"
+
+
+def test_a_folder_answers_like_its_model_in_memory(tmp_path: Path) -> None:
+    opened = open_engine(ModelSpec.parse(save(tmp_path / "model")), EngineSettings(batch_size=3))
+    held = engine_of(model_of("llama"), byte_tokenizer(), EngineSettings(batch_size=3), name="held")
+    sampling = SamplingParams(max_tokens=6)
+    answers = [engine.generate(questions(4), range(4), sampling) for engine in (opened, held)]
+    assert [each.token_ids for each in answers[0]] == [each.token_ids for each in answers[1]]
+
+
+def test_an_address_is_refused_in_one_line() -> None:
+    spec = ModelSpec.parse("http://127.0.0.1:8000/v1")
+    for refused in (open_engine, identity_of):
+        with pytest.raises(ModelError, match=r"^http://127\.0\.0\.1:8000/v1: models behind a server") as caught:
+            refused(spec)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("toy")
+def test_a_plug_in_opens_models_of_its_own_scheme() -> None:
+    spec = ModelSpec.parse("toy:one")
+    assert spec == ModelSpec("toy", "one") and folder_of(spec) is None and located(spec) == spec
+    (answer,) = open_engine(spec).generate([question("bread")], [3], SamplingParams(max_tokens=9))
+    assert answer.text == "one 3"
+    assert identity_of(spec) == "toy-one-version-1" and name_of(spec) == "toy:one@toy-one-vers"
+
+
+@pytest.mark.usefixtures("toy")
+def test_a_plug_in_s_model_labels_pairs_like_any_other(tmp_path: Path) -> None:
+    given = Given(tmp_path / "given")
+    to_label = ToLabel(given.pairs, given.constitution, (ModelSpec.parse("toy:A"),))
+    done = label_standalone(tmp_path / "labels", RECIPE, to_label)
+    assert done.facts["judge"] == "toy A"
+    key = json.loads((tmp_path / "labels" / "manifest.json").read_text(encoding="utf-8"))["key"]
+    assert key["judges"] == ["toy-A-version-1"]
+
+
+def test_the_local_engine_is_named_nowhere_else() -> None:
+    """Whoever asks a model goes through the registry, so that another kind of engine reaches every stage."""
+    package = Path(solon.__file__).parent
+    named = {
+        str(path.relative_to(package))
+        for path in package.rglob("*.py")
+        if "LocalEngine" in path.read_text(encoding="utf-8")
+    }
+    assert named and all(name.startswith("engines/") for name in named)
