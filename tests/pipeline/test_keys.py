@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
 from click.testing import CliRunner
+from tests.row_types import IdRow
 from tests.synthetic import Plan, build
 
 from solon.cli.main import cli
@@ -25,8 +25,6 @@ from solon.report import render
 from solon.runs import RunDirectory, StageFolder
 from solon.runs.artefact import Artefact
 from solon.runs.progress import Silent
-
-SCHEMA = pa.schema([("row_id", pa.string())])
 
 
 @dataclass
@@ -57,7 +55,7 @@ def do(run: RunDirectory, name: str = "responses", code: int = 1, model: Path | 
 
 
 def publish(out: StageFolder) -> Artefact:
-    return out.publish([{"row_id": "a"}], SCHEMA)
+    return out.publish([IdRow("a")], IdRow)
 
 
 # Settings -------------------------------------------------------------------------------------------------------------

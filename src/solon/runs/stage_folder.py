@@ -12,14 +12,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import solon
 from solon.errors import RunError, StageError
 from solon.runs.artefact import Artefact
 from solon.runs.files import sync, telling_of
 from solon.runs.interrupt import StopRequest
-from solon.runs.journal import Chunk, Journal, Row
+from solon.runs.journal import Chunk, Journal
 from solon.runs.lazy import Lazy
 from solon.runs.manifest import (
     CHECKPOINTS,
@@ -33,12 +33,11 @@ from solon.runs.manifest import (
 )
 from solon.runs.outcome import count_outcomes
 from solon.runs.processes import SINGLE_PROCESS, Processes
+from solon.runs.records import from_record, schema_of, to_record
 from solon.runs.table import column_of, write_table
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 T = TypeVar("T")
+R = TypeVar("R")
 
 HEARTBEAT = 10.0
 """Seconds after which `report` makes the time worked durable."""
@@ -98,24 +97,24 @@ class StageFolder:
         return self.processes.rank > 0
 
     def map(
-        self, phase: str, items: Sequence[T], work: Callable[[Sequence[T]], Sequence[Row]], *, chunk: int
-    ) -> list[Row]:
-        """The rows that `work` gives for all `items`, asked in fixed chunks and in order.
+        self, phase: str, items: Sequence[T], work: Callable[[Sequence[T]], Sequence[R]], *, row: type[R], chunk: int
+    ) -> list[R]:
+        """The rows that `work` gives for all `items`, asked in fixed chunks and in order; `row` is their type.
 
         Chunks that an earlier session finished are read back. Raises StageError when a phase is mapped twice or a row
         is not JSON-able, RunError when the items are other than those of the earlier session, and Interrupted between
         two chunks when the run was asked to stop.
         """
-        rows: list[Row] = []
+        rows: list[R] = []
         for here, start in self._chunks(phase, len(items), chunk):
-            finished = self.journal.rows(here)
-            rows += self._work(here, items[start : start + chunk], work) if finished is None else finished
+            finished = self._read(here, row)
+            rows += self._work(here, items[start : start + chunk], work, row) if finished is None else finished
             self._tell(phase, start + here.items, len(items))
         return rows
 
     def stream(
-        self, phase: str, items: Sequence[T], work: Callable[[Sequence[T]], Sequence[Row]], *, chunk: int
-    ) -> Lazy[Row]:
+        self, phase: str, items: Sequence[T], work: Callable[[Sequence[T]], Sequence[R]], *, row: type[R], chunk: int
+    ) -> Lazy[R]:
         """As `map`, for one row per item and more of them than memory holds: what it returns reads them when asked.
 
         `items` may be lazy as well; of chunks that an earlier session finished they are not looked at. Raises what
@@ -124,14 +123,14 @@ class StageFolder:
         size = len(items)
         for here, start in self._chunks(phase, size, chunk):
             if not self.journal.holds(here):
-                given = len(self._work(here, items[start : start + chunk], work))
+                given = len(self._work(here, items[start : start + chunk], work, row))
                 if given != here.items:
                     raise StageError(f"phase '{phase}' gave {given} rows for {here.items} items", place=str(self.path))
             self._tell(phase, start + here.items, size)
 
-        def read(start: int, stop: int) -> list[Row]:
+        def read(start: int, stop: int) -> list[R]:
             numbers = range(start // chunk, -(-stop // chunk))
-            rows = [row for number in numbers for row in self.journal.rows(_chunk(phase, number, size, chunk)) or ()]
+            rows = [each for number in numbers for each in self._read(_chunk(phase, number, size, chunk), row) or ()]
             skipped = numbers.start * chunk
             return rows[start - skipped : stop - skipped]
 
@@ -145,14 +144,23 @@ class StageFolder:
         for number, start in enumerate(range(0, size, chunk)):
             yield _chunk(phase, number, size, chunk), start
 
-    def _work(self, here: Chunk, part: Sequence[T], work: Callable[[Sequence[T]], Sequence[Row]]) -> list[Row]:
+    def _read(self, here: Chunk, row: type[R]) -> list[R] | None:
+        """The rows of a finished chunk; None when it is owed."""
+        records = self.journal.rows(here)
+        place = f"{self.journal.path}, phase '{here.phase}', chunk {here.number}"
+        return None if records is None else [from_record(row, record, place) for record in records]
+
+    def _work(
+        self, here: Chunk, part: Sequence[T], work: Callable[[Sequence[T]], Sequence[R]], row: type[R]
+    ) -> list[R]:
         self.stop.obey()
         self._in_flight = True
         try:
             rows = work(part)
         finally:
             self._in_flight = False
-        return self.journal.append(here, rows, self._lap())
+        records = self.journal.append(here, [to_record(each) for each in rows], self._lap())
+        return [from_record(row, record) for record in records]
 
     def report(self, done: int, total: int, note: str = "") -> None:
         """Tell a person how far the work is; outside of `map` also the place at which a request to stop is obeyed."""
@@ -166,21 +174,21 @@ class StageFolder:
 
     def publish(
         self,
-        rows: Iterable[Row],
-        schema: pa.Schema,
+        rows: Iterable[R],
+        row: type[R],
         *,
         facts: Mapping[str, object] | None = None,
         files: Sequence[str] = (),
     ) -> Artefact:
         """Finish the stage: write the table, then the manifest, then remove journal and checkpoints.
 
-        Rows are written as they come, so they may be more than memory holds. `files` are names in the stage's folder
-        (folders are walked) that belong to the artefact. Raises StageError for a row that does not fit `schema` or a
-        file that is missing.
+        Rows, of the type `row`, are written as they come, so they may be more than memory holds. `files` are names in
+        the stage's folder (folders are walked) that belong to the artefact. Raises StageError for a row with a value
+        that does not fit its column, or a file that is missing.
         """
         self.before_publishing()
-        count = write_table(self.path / ROWS, rows, schema)
-        outcomes = column_of(self.path / ROWS, "outcome") if "outcome" in schema.names else []
+        count = write_table(self.path / ROWS, rows, row)
+        outcomes = column_of(self.path / ROWS, "outcome") if "outcome" in schema_of(row).names else []
         found = describe_files(self.path, [ROWS, *files])
         manifest = Manifest(
             stage=self.name,
