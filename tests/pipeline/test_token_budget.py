@@ -7,7 +7,7 @@ from solon.constitution.constitution import load_constitution, worked_critiques
 from solon.constitution.reader import place_of
 from solon.engines.scripted import ScriptedEngine
 from solon.errors import ConstitutionError, RecipeError
-from solon.feedback.comparison_questions import few_shot_variants
+from solon.feedback.comparisons import few_shot_variants
 from solon.pipeline.token_budget import SLACK, reserved_tokens
 from solon.runs.outcome import Outcome
 from solon.runs.rows import PromptKind

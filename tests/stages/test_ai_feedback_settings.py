@@ -18,9 +18,9 @@ from solon.digest import uniform_for
 from solon.engines.base import Choosing, Completion, Finish
 from solon.engines.scripted import ScriptedEngine
 from solon.errors import RecipeError, StageError
-from solon.feedback.averaging import sigmoid, votes_log_odds
-from solon.feedback.comparison_questions import UndecidedReason
-from solon.feedback.labelling import on_axis
+from solon.feedback.labels import sigmoid, votes_log_odds
+from solon.feedback.comparisons import UndecidedReason
+from solon.feedback.labels import on_axis
 from solon.runs import Artefact
 from solon.stages import s05_response_pairs, s06_ai_feedback
 from solon.stages.s06_ai_feedback import FeedbackInputs
@@ -289,7 +289,7 @@ def test_a_pair_that_one_of_several_judges_leaves_open_is_undecided(tmp_path: Pa
     silent = ScriptedEngine(choose=lambda p, o: math.nan if "harm 3\n" in p.turns[-1].content else oracle(p, o))
     artefact = work(Bench(tmp_path), [lambda: judge(1, 0), lambda: silent])
     (row,) = [row for row in artefact.rows() if row["p_a"] is None]
-    assert row["undecided_because"] == UndecidedReason.NOT_TOLD.value
+    assert row["undecided_because"] == UndecidedReason.NO_LOGPROB.value
     assert row["judgements"][0]["p_a"] is not None
 
 

@@ -14,8 +14,8 @@ from solon.digest import uniform_for
 from solon.engines.base import Completion, Finish
 from solon.engines.scripted import ScriptedEngine
 from solon.errors import RecipeError
-from solon.feedback.averaging import sigmoid
-from solon.feedback.comparison_questions import ShownOrder, UndecidedReason, few_shot_variants
+from solon.feedback.labels import sigmoid
+from solon.feedback.comparisons import ShownOrder, UndecidedReason, few_shot_variants
 from solon.feedback.letters import log_odds
 from solon.runs.outcome import Outcome
 from solon.stages import s05_response_pairs, s06_ai_feedback
@@ -134,9 +134,9 @@ def test_one_order_is_drawn_per_row_and_recorded(tmp_path):
 @pytest.mark.parametrize(
     ("answer", "why"),
     [
-        (lambda prompt, option: math.nan, UndecidedReason.NOT_TOLD),
-        (lambda prompt, option: math.nan if option == "B" else -1.0, UndecidedReason.NOT_TOLD),
-        (lambda prompt, option: -math.inf, UndecidedReason.NOT_TOLD),
+        (lambda prompt, option: math.nan, UndecidedReason.NO_LOGPROB),
+        (lambda prompt, option: math.nan if option == "B" else -1.0, UndecidedReason.NO_LOGPROB),
+        (lambda prompt, option: -math.inf, UndecidedReason.NO_LOGPROB),
         (lambda prompt, option: -0.7, UndecidedReason.TIE),
         (lambda p, option: -1.0 if options(p)["A"] == "bad reply" else oracle(p, option), UndecidedReason.TIE),
     ],

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from solon.config.builtin import constitution_path
 from solon.config.recipe import FeedbackSettings, Recipe
-from solon.feedback.comparison_questions import ComparisonPlan, UndecidedReason
+from solon.feedback.comparisons import ComparisonPlan, UndecidedReason
 from solon.runs import RunDirectory
 from solon.stages import s05_response_pairs
 from solon.stages.s06_ai_feedback import FeedbackInputs

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from enum import StrEnum
 from typing import Any
 
 from solon.checks.texts import declines_to_judge
 from solon.constitution.constitution import Constitution
-from solon.runs import Row
+from solon.runs.rows import LabelRow
 from solon.stats.intervals import Mean, Share, interval, mean, percent, share
 
 _LETTER = r"(?:\([AB]\)|\b[AB]\b(?=\s*(?:[.,;:!?)\n]|$)))"
@@ -63,7 +64,7 @@ def attempts(reply: str) -> frozenset[Attempt]:
     return frozenset(kind for kind, pattern in _ATTEMPTS.items() if pattern.search(reply))
 
 
-def label_quality(rows: Sequence[Row], constitution: Constitution) -> dict[str, Any]:
+def label_quality(rows: Sequence[LabelRow], constitution: Constitution) -> dict[str, Any]:
     """Every figure of the labels of stage 06-ai-feedback, overall and by the principle that was drawn.
 
     Shares and means are `{"value", "low", "high", "n"}`, or None over no cases:
@@ -74,11 +75,11 @@ def label_quality(rows: Sequence[Row], constitution: Constitution) -> dict[str, 
     the judge in a reply, and `attempts_preferred`, over decided pairs in which one reply holds such words.
     """
     known = {principle.id for principle in constitution.preference}
-    by_principle: dict[str, list[Row]] = {principle.id: [] for principle in constitution.preference}
+    by_principle: dict[str, list[LabelRow]] = {principle.id: [] for principle in constitution.preference}
     for row in rows:
         for of_axis in _by_axis(row):
-            if of_axis["principle_id"] in known:
-                by_principle[of_axis["principle_id"]].append(of_axis)
+            if of_axis.principle_id in known:
+                by_principle[of_axis.principle_id].append(of_axis)
     reasonings = [text for row in rows for text in _reasonings(row)]
     return {
         **_figures(rows),
@@ -100,65 +101,65 @@ def summary(facts: Mapping[str, Any]) -> list[str]:
     return [*lines, f"Of {quality['undecided']['n']} pairs: {', '.join(parts)}."] if parts else lines
 
 
-def _figures(rows: Sequence[Row]) -> dict[str, Any]:
+def _figures(rows: Sequence[LabelRow]) -> dict[str, Any]:
     orders = [
-        (row["log_odds_ab"], row["log_odds_ba"])
+        (row.log_odds_ab, row.log_odds_ba)
         for row in rows
-        if row["log_odds_ab"] is not None and row["log_odds_ba"] is not None
+        if row.log_odds_ab is not None and row.log_odds_ba is not None
     ]
-    decided = [row for row in rows if row["p_a"] is not None and row["p_a"] != 0.5]
-    gaps = [float(_words(row, preferred=True) - _words(row, preferred=False)) for row in decided]
+    labels = [row.p_a for row in rows if row.p_a is not None]
+    gaps = [_gap(row, row.p_a > 0.5) for row in rows if row.p_a is not None and row.p_a != 0.5]
     return {
         "pairs": len(rows),
         "orders_agree": _facts(share((ab > 0) == (ba > 0) for ab, ba in orders)),
         "position_bias": _facts(mean([(ab - ba) / 2 for ab, ba in orders])),
-        "undecided": _facts(share(row["p_a"] is None for row in rows)),
-        "confidence": _facts(mean([max(row["p_a"], 1 - row["p_a"]) for row in rows if row["p_a"] is not None])),
-        "a_wins": _facts(share(row["p_a"] > 0.5 for row in decided)),
+        "undecided": _facts(share(row.p_a is None for row in rows)),
+        "confidence": _facts(mean([max(p_a, 1 - p_a) for p_a in labels])),
+        "a_wins": _facts(share(p_a > 0.5 for p_a in labels if p_a != 0.5)),
         "length_gap": _facts(mean(gaps)),
         "longer_preferred": _facts(share(gap > 0 for gap in gaps if gap)),
     }
 
 
-def _attempts(rows: Sequence[Row]) -> dict[str, Any]:
+def _attempts(rows: Sequence[LabelRow]) -> dict[str, Any]:
     counts = dict.fromkeys(Attempt, 0)
     preferred: list[bool] = []
     for row in rows:
-        in_a, in_b = attempts(row["response_a"] or ""), attempts(row["response_b"] or "")
+        in_a, in_b = attempts(row.response_a), attempts(row.response_b)
         for kind in in_a | in_b:
             counts[kind] += 1
-        if bool(in_a) != bool(in_b) and row["p_a"] is not None:
-            preferred.append(row["p_a"] > 0.5 if in_a else row["p_a"] < 0.5)
+        if bool(in_a) != bool(in_b) and row.p_a is not None:
+            preferred.append(row.p_a > 0.5 if in_a else row.p_a < 0.5)
     return {
         "attempts": {kind.value: count for kind, count in counts.items() if count},
         "attempts_preferred": _facts(share(preferred)),
     }
 
 
-def _words(row: Row, *, preferred: bool) -> int:
-    text = row["response_a"] if (row["p_a"] > 0.5) == preferred else row["response_b"]
-    return len(text.split())
+def _gap(row: LabelRow, a_preferred: bool) -> float:
+    """Words of the preferred reply less those of the other."""
+    gap = len(row.response_a.split()) - len(row.response_b.split())
+    return float(gap if a_preferred else -gap)
 
 
-def _by_axis(row: Row) -> Iterable[Row]:
+def _by_axis(row: LabelRow) -> Iterable[LabelRow]:
     """The row, or where it was judged on several axes one for each, with that axis's principle, label and log-odds."""
-    axes = row.get("axes") or ()
-    if len(axes) < 2:
+    if len(row.axes) < 2:
         return (row,)
     found = []
-    for axis in axes:
-        said = [each for each in row.get("judgements") or () if each["axis"] == axis["axis"]]
+    for axis in row.axes:
+        said = [each for each in row.judgements if each.axis == axis.axis]
         # Several judges have no log-odds in common; one judge's are the axis's.
-        log_odds = {name: said[0].get(name) if len(said) == 1 else None for name in ("log_odds_ab", "log_odds_ba")}
-        found.append({**row, "principle_id": axis["principle_id"], "p_a": axis["p_a"], **log_odds})
+        ab, ba = (said[0].log_odds_ab, said[0].log_odds_ba) if len(said) == 1 else (None, None)
+        found.append(replace(row, principle_id=axis.principle_id, p_a=axis.p_a, log_odds_ab=ab, log_odds_ba=ba))
     return found
 
 
-def _reasonings(row: Row) -> Iterable[str]:
+def _reasonings(row: LabelRow) -> Iterable[str]:
     """What the judges wrote before their letters, in either order, for every sample."""
-    for judgement in row.get("judgements") or ():
-        for column in ("reasoning_ab", "reasoning_ba"):
-            yield from (text for text in judgement.get(column) or () if text)
+    for judgement in row.judgements:
+        for texts in (judgement.reasoning_ab, judgement.reasoning_ba):
+            yield from (text for text in texts or () if text)
 
 
 def _facts(figure: Share | Mean | None) -> dict[str, Any] | None:

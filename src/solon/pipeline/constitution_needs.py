@@ -12,7 +12,7 @@ from solon.config.located_yaml import suggestion
 from solon.config.recipe import FeedbackForm, Method, Recipe
 from solon.constitution.constitution import Constitution, preference_principles, revision_principles, worked_critiques
 from solon.errors import RecipeError
-from solon.feedback.comparison_questions import axes_of, few_shot_variants, worked_reasoning
+from solon.feedback.comparisons import axes_of, few_shot_variants, worked_reasoning
 
 
 def unmet_needs(recipe: Recipe, constitution: Constitution) -> list[RecipeError]:

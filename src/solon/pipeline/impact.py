@@ -27,7 +27,7 @@ from solon.evals.results import (
     in_round,
     policies_of,
 )
-from solon.feedback.comparison_questions import ComparisonPlan, orders, pair_key, why_not_asked
+from solon.feedback.comparisons import ComparisonPlan, orders, pair_key, why_not_asked
 from solon.runs import Artefact, RunDirectory
 from solon.runs.response_cache import Usage
 from solon.testbed.judge_questions import judge_questions

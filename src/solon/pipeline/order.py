@@ -37,7 +37,7 @@ from solon.evals.results import (
     policies_of,
 )
 from solon.feedback import label_quality
-from solon.feedback.comparison_questions import ComparisonPlan
+from solon.feedback.comparisons import ComparisonPlan
 from solon.pipeline.preflight import refuse_contradictions
 from solon.pipeline.session import Session
 from solon.pipeline.token_budget import reserved_tokens

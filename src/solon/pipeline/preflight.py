@@ -32,7 +32,7 @@ from solon.evals.results import (
     out_of_round,
     stages_of,
 )
-from solon.feedback.comparison_questions import ComparisonPlan
+from solon.feedback.comparisons import ComparisonPlan
 from solon.model_folders.check import ModelFolder, check_folder
 from solon.model_folders.system_memory import SystemMemory, system_memory
 from solon.pipeline.baselines import refuse_unteachable

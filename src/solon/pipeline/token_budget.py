@@ -18,7 +18,7 @@ from solon.constitution.reader import place_of
 from solon.conversation import Conversation, Prompt, Role, Turn
 from solon.engines.base import Engine
 from solon.errors import ConstitutionError, RecipeError, SolonError
-from solon.feedback.comparison_questions import few_shot_variants, worked_reasoning
+from solon.feedback.comparisons import few_shot_variants, worked_reasoning
 from solon.feedback.letters import letter_tokens
 from solon.runs.rows import PromptKind
 

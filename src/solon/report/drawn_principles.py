@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from solon.constitution.constitution import Constitution
-from solon.feedback.labelling import axes_in
+from solon.feedback.labels import axes_in
 from solon.runs import Row
 from solon.stats.intervals import wilson
 

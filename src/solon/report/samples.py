@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from solon.constitution.constitution import Constitution
 from solon.digest import digest
 from solon.evals.grading import RATINGS
-from solon.feedback.labelling import axes_in
+from solon.feedback.labels import axes_in
 from solon.report.text import TextPiece, changes, clip
 from solon.runs import Artefact, Row
 from solon.runs.outcome import Outcome

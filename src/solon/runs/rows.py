@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from solon.conversation import Conversation
 from solon.runs.outcome import Outcome
@@ -171,6 +171,17 @@ class Judgement:
     thinking_ab: tuple[str, ...] | None = None
     thinking_ba: tuple[str, ...] | None = None
     undecided_because: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeCheckRow:
+    """What was measured of a judge before it labelled, as the journal of 06 keeps it."""
+
+    judge: Mapping[str, Any] | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """As the stage's facts hold it."""
+        return {} if self.judge is None else {"judge": dict(self.judge)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ The examples are the revisions that came out well, of all steps, of the first n 
 the assistant's own good replies to helpfulness prompts, so that harmlessness is not learned at the price of help: all
 of them, or as many for each revision as the recipe says. Prompts are shown as the engine shows them; only the reply and
 its end token carry loss. Some prompts are held out, with all that was written to them, to tell when training begins to
-learn by heart.
+learn by heart. The examples themselves are a table of the stage, each with the row and the principle that it comes from.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ from solon.config.recipe import EngineSettings, FinetuneSettings, RevisionsUsed
 from solon.digest import seed_for
 from solon.engines.tokens import PromptTokenizer
 from solon.errors import RecipeError, StageError
-from solon.runs import Artefact, Row, StageFolder
-from solon.runs.rows import TRAINING_METRICS, PromptKind, fit, prompt_in, reply_in
+from solon.runs import Artefact, StageFolder
+from solon.runs.records import from_record
+from solon.runs.rows import PromptKind, ReplyRow, RevisionRow, SftExampleRow, TrainingStepRow, good, good_of
+from solon.runs.table import write_table
 from solon.training.batches import CompletionExample
 from solon.training.distributed.sharded import put_together, token_model
 from solon.training.encoding import Encoding
@@ -43,6 +45,8 @@ from solon.training.out_of_memory import within_memory
 
 CODE = 1
 """The version of this stage's code; raised with every change that makes other rows of the same inputs."""
+EXAMPLES = "examples.parquet"
+"""What SL-CAI was trained on, a row for each example."""
 _log = logging.getLogger(__name__)
 
 
@@ -60,7 +64,9 @@ class FinetuneInputs:
 def run(settings: FinetuneSettings, inputs: FinetuneInputs, out: StageFolder) -> Artefact:
     """Train on revisions and helpful replies, save the model, publish the metrics."""
     tokenizer = load_tokenizer(inputs.pretrained)
-    rows, mixture = chosen_rows(inputs.revisions.rows(), inputs.responses.rows(), settings, inputs.seed)
+    rows, mixture = chosen_rows(
+        inputs.revisions.rows(RevisionRow), inputs.responses.rows(ReplyRow), settings, inputs.seed
+    )
 
     def fresh() -> Trainable:
         model = load_causal_lm(inputs.pretrained, inputs.engine)
@@ -73,7 +79,8 @@ def run(settings: FinetuneSettings, inputs: FinetuneInputs, out: StageFolder) ->
         adapted = fresh()
         texts = PromptTokenizer.of(tokenizer, inputs.engine)
         encoding = Encoding(texts, window_of(inner(adapted), inputs.engine))
-        examples, held_out, facts = _examples(rows, encoding, inputs.seed, settings.training.held_out)
+        chosen, facts = _examples(rows, encoding, inputs.seed, settings.training.held_out)
+        examples, held_out = _tokens(chosen, held_out=False), _tokens(chosen, held_out=True)
         reading = token_model(adapted, out.processes)
         learner = Learner(
             trainable_parameters(adapted),
@@ -97,8 +104,10 @@ def run(settings: FinetuneSettings, inputs: FinetuneInputs, out: StageFolder) ->
         if out.follows:
             return out.follow()
         save_model(adapted, texts, out.path / "model")
-    told = {**mixture, **facts, "held_out_loss_before": before, **_told(log)}
-    return out.publish(log.rows, TRAINING_METRICS, facts=told, files=["model"])
+    write_table(out.path / EXAMPLES, [each.row() for each in chosen], SftExampleRow)
+    steps = [from_record(TrainingStepRow, row, str(out.path)) for row in log.rows]
+    facts = {**mixture, **facts, "held_out_loss_before": before, **_last(steps[-1], log)}
+    return out.publish(steps, TrainingStepRow, facts=facts, files=["model", EXAMPLES])
 
 
 def refuse_missing_steps(settings: FinetuneSettings, steps: int) -> None:
@@ -111,32 +120,57 @@ def refuse_missing_steps(settings: FinetuneSettings, steps: int) -> None:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class SftExample:
+    """An example with the row that it is made of, and whether it is held out."""
+
+    of: RevisionRow | ReplyRow
+    tokens: CompletionExample
+    held_out: bool
+
+    def row(self) -> SftExampleRow:
+        """The example as its table holds it."""
+        revision = self.of if isinstance(self.of, RevisionRow) else None
+        return SftExampleRow(
+            row_id=self.of.row_id,
+            stage="critique-revision" if revision else "responses",
+            step=revision.step if revision else None,
+            sample=self.of.sample if isinstance(self.of, ReplyRow) else None,
+            principle_id=revision.principle_id if revision else None,
+            prompt=self.of.prompt,
+            completion=self.of.completion,
+            weight=1.0,
+            held_out=self.held_out,
+            tokens=self.tokens.length,
+        )
+
+
 def chosen_rows(
-    revisions: Sequence[Row], responses: Sequence[Row], settings: FinetuneSettings, seed: int
-) -> tuple[list[tuple[str, Row]], dict[str, Any]]:
-    """What is trained on, with its source, and the mixture: good revisions, and good replies to helpfulness prompts.
+    revisions: Sequence[RevisionRow], responses: Sequence[ReplyRow], settings: FinetuneSettings, seed: int
+) -> tuple[list[RevisionRow | ReplyRow], dict[str, Any]]:
+    """What is trained on, and the mixture: good revisions, and good replies to helpfulness prompts.
 
     With `last`, each prompt gives its last good revision; a prompt whose revisions all failed gives nothing. Raises
     StageError when no revision came out well.
     """
-    good = sorted(fit(revisions), key=lambda row: (row["row_id"], row["step"]))
+    used = sorted(good(revisions), key=lambda row: (row.row_id, row.step))
     if settings.revisions is RevisionsUsed.LAST:
-        good = list({row["row_id"]: row for row in good}.values())
+        used = list({row.row_id: row for row in used}.values())
     elif isinstance(settings.revisions, int):
-        good = [row for row in good if row["step"] <= settings.revisions]
-    if not good:
+        used = [row for row in used if row.step <= settings.revisions]
+    if not used:
         raise StageError("no revision came out well", remedy="Look at the outcomes: solon report RUN")
-    helpful = fit(responses, PromptKind.HELPFUL)
+    helpful = good_of(responses, PromptKind.HELPFUL)
     if settings.helpful_ratio is not None:
-        helpful = _drawn(helpful, round(settings.helpful_ratio * len(good)), seed)
+        helpful = _drawn(helpful, round(settings.helpful_ratio * len(used)), seed)
     mixture = {
-        "revisions_by_step": dict(sorted(Counter(str(row["step"]) for row in good).items())),
-        "helpful_ratio": round(len(helpful) / len(good), 4),
+        "revisions_by_step": dict(sorted(Counter(str(row.step) for row in used).items())),
+        "helpful_ratio": round(len(helpful) / len(used), 4),
     }
-    return [("revisions", row) for row in good] + [("helpful", row) for row in helpful], mixture
+    return [*used, *helpful], mixture
 
 
-def _drawn(helpful: Sequence[Row], number: int, seed: int) -> list[Row]:
+def _drawn(helpful: Sequence[ReplyRow], number: int, seed: int) -> list[ReplyRow]:
     """`number` of the replies in their order, drawn by seed and row, so that a larger number only adds."""
     if number > len(helpful):
         _log.warning(
@@ -145,37 +179,41 @@ def _drawn(helpful: Sequence[Row], number: int, seed: int) -> list[Row]:
             number,
             len(helpful),
         )
-    keys = [seed_for(seed, "helpful mixture", row["row_id"], row["sample"]) for row in helpful]
+    keys = [seed_for(seed, "helpful mixture", row.row_id, row.sample) for row in helpful]
     drawn = set(sorted(range(len(helpful)), key=keys.__getitem__)[:number])
     return [row for index, row in enumerate(helpful) if index in drawn]
 
 
 def _examples(
-    chosen: Sequence[tuple[str, Row]], encoding: Encoding, seed: int, share: float
-) -> tuple[list[CompletionExample], list[CompletionExample], dict[str, Any]]:
-    """Examples to train on, examples held out, and their numbers."""
-    made = encoding.examples([(row["row_id"], prompt_in(row), reply_in(row)) for _, row in chosen])
+    chosen: Sequence[RevisionRow | ReplyRow], encoding: Encoding, seed: int, share: float
+) -> tuple[list[SftExample], dict[str, Any]]:
+    """The examples that fit the window, and their numbers."""
+    made = encoding.examples([(row.row_id, row.prompt, row.completion) for row in chosen])
     fitting = [
-        (source, example) for (source, _), example in zip(chosen, made, strict=True) if encoding.fits(example.token_ids)
+        SftExample(row, tokens, is_held_out(row.row_id, share, seed))
+        for row, tokens in zip(chosen, made, strict=True)
+        if encoding.fits(tokens.token_ids)
     ]
-    training = [(source, each) for source, each in fitting if not is_held_out(each.row_id, share, seed)]
-    held_out = [each for _, each in fitting if is_held_out(each.row_id, share, seed)]
+    training = [each for each in fitting if not each.held_out]
     if not training:
         raise StageError("every example is held out or too long", remedy="Give more prompts, or a longer window")
-    facts = {
-        "examples": dict(Counter(source for source, _ in training)),
-        "held_out_examples": len(held_out),
+    sources = ("revisions" if isinstance(each.of, RevisionRow) else "helpful" for each in training)
+    return fitting, {
+        "examples": dict(Counter(sources)),
+        "held_out_examples": len(fitting) - len(training),
         "too_long": len(made) - len(fitting),
-        "tokens_with_loss": sum(each.length - each.start for _, each in training),
+        "tokens_with_loss": sum(each.tokens.length - each.tokens.start for each in training),
     }
-    return [each for _, each in training], held_out, facts
 
 
-def _told(log: Log) -> dict[str, Any]:
-    last = log.rows[-1]
+def _tokens(examples: Sequence[SftExample], *, held_out: bool) -> list[CompletionExample]:
+    return [each.tokens for each in examples if each.held_out is held_out]
+
+
+def _last(step: TrainingStepRow, log: Log) -> dict[str, Any]:
     return {
-        "steps": last["step"],
-        "loss": last["loss"],
-        "held_out_loss": last["held_out_loss"],
+        "steps": step.step,
+        "loss": step.loss,
+        "held_out_loss": step.held_out_loss,
         "training_seconds": round(log.seconds, 3),
     }

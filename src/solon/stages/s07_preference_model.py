@@ -26,7 +26,7 @@ from solon.conversation import Conversation
 from solon.digest import digest, seed_for, uniform_for
 from solon.engines.tokens import PromptTokenizer
 from solon.errors import StageError
-from solon.feedback.labelling import on_axis
+from solon.feedback.labels import on_axis
 from solon.reward.golden import ROWS, write_golden
 from solon.reward.model import CENTRE, PreferenceModel
 from solon.reward.pair_calibration import agreement

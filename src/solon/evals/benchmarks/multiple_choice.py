@@ -24,7 +24,7 @@ from solon.engines.base import Engine
 from solon.evals.benchmarks.question_files import Question, QuestionKind
 from solon.evals.benchmarks.worked_examples import Worked
 from solon.feedback.ask import ask, has_room
-from solon.feedback.comparison_questions import UndecidedReason
+from solon.feedback.comparisons import UndecidedReason
 from solon.feedback.letters import reasoning_in
 from solon.runs import Row
 
@@ -122,7 +122,7 @@ def _read_letters(
     if fitting:
         told = engine.choose(list(fitting.values()), prompts.letters(count))
         for key, values in zip(fitting, told, strict=True):
-            answers[key] = tuple(values) if all(map(math.isfinite, values)) else UndecidedReason.NOT_TOLD
+            answers[key] = tuple(values) if all(map(math.isfinite, values)) else UndecidedReason.NO_LOGPROB
     return answers
 
 

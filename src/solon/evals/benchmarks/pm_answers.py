@@ -14,7 +14,7 @@ from solon.config.recipe import EngineSettings
 from solon.conversation import Conversation
 from solon.evals.benchmarks.multiple_choice import conversations_of
 from solon.evals.benchmarks.question_files import Question
-from solon.feedback.comparison_questions import UndecidedReason
+from solon.feedback.comparisons import UndecidedReason
 from solon.runs import Row
 
 Scores = Callable[[Sequence[Conversation]], Sequence[float | None]]
@@ -51,7 +51,7 @@ def _row(question: Question, pair: Sequence[float | None]) -> Row:
         if len(known) < len(pair)
         else None
         if all(map(math.isfinite, known))
-        else UndecidedReason.NOT_TOLD
+        else UndecidedReason.NO_LOGPROB
     )
     told = None if why else [_log_sigmoid(known[0] - known[1]), _log_sigmoid(known[1] - known[0])]
     return {
