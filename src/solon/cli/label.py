@@ -80,9 +80,10 @@ def label(
         click.echo("Stopped; what was finished is saved. The same command goes on", err=True)
         click.get_current_context().exit(INTERRUPTED)
     from solon.report.label_page import write
+    from solon.runs.rows import LabelRow
 
     file = read_pairs(pairs, called)
-    right, asked = agreement(done.rows(), file)
+    right, asked = agreement(done.rows(LabelRow), file)
     agreed = f"The labels side with the file's own choice on {right:,} of {asked:,} pairs" if asked else None
     _tell(done.facts, agreed, file.skipped)
     click.echo(f"Labels: {done.path / 'rows.parquet'}")

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
-
-import pyarrow as pa
 
 from solon import prompts
 from solon.config.builtin import source_path
@@ -27,12 +25,12 @@ from solon.engines.recording import RecordedQuestion, RecordingEngine
 from solon.pipeline.cost import Calls, CostInputs, Learning, Seen, Size, Speed, calls_of, learning_of
 from solon.pipeline.order import Pipeline
 from solon.pipeline.token_budget import tokens_beside
-from solon.runs import Artefact, Row, RunDirectory, StageFolder
+from solon.runs import Artefact, RunDirectory, StageFolder
 from solon.runs.outcome import Outcome
 from solon.runs.progress import Silent
-from solon.runs.rows import PromptKind, assistant_turn, prompt_in, reply_in
+from solon.runs.rows import PairRow, PromptKind, PromptRow, ReplyRow, good
 from solon.sources.comparisons import read_all_comparisons
-from solon.stages import s01_prompts, s02_responses, s03_critique_revision, s05_response_pairs, s06_ai_feedback
+from solon.stages import s02_responses, s03_critique_revision, s05_response_pairs, s06_ai_feedback
 from solon.testbed.judge_questions import critic_faults, judge_questions
 
 SAMPLE = {PromptKind.RED_TEAM: 8, PromptKind.HELPFUL: 4}
@@ -126,9 +124,9 @@ class _Estimator:
 
     def few(self, given: Artefact) -> Artefact:
         """The first prompts of each kind that training uses."""
-        rows = given.rows()
-        chosen = [row for kind, count in SAMPLE.items() for row in [r for r in rows if r["kind"] == kind][:count]]
-        return self._out("few-prompts").publish(chosen, s01_prompts.SCHEMA)
+        rows = given.rows(PromptRow)
+        chosen = [row for kind, count in SAMPLE.items() for row in [r for r in rows if r.kind is kind][:count]]
+        return self._out("few-prompts").publish(chosen, PromptRow)
 
     def ask(self, few: Artefact) -> Mapping[Role, Sequence[RecordedQuestion]]:
         """Run the stages; every question by the role that it was answered in."""
@@ -139,7 +137,7 @@ class _Estimator:
             settings, s02_responses.ResponseInputs(seed, few), assistant, self._out("responses")
         )
         if recipe.method is Method.CAI:
-            self._judge_by_principles(few, self._taken(replies, s02_responses.SCHEMA))
+            self._judge_by_principles(few, self._passed_replies(replies))
         found: dict[Role, list[RecordedQuestion]] = {}
         for recorder in self._recorders.values():
             for asked in recorder.asked:
@@ -155,35 +153,38 @@ class _Estimator:
         s03_critique_revision.run(one_step, chain, critic, self._out("critique-revision"), reviser)
         twice = s05_response_pairs.PairInputs(seed, few)
         pairs = s05_response_pairs.run(recipe.pairs, twice, assistant, self._out("response-pairs"))
-        pairs = self._taken(pairs, s05_response_pairs.SCHEMA)
+        pairs = self._passed_pairs(pairs)
         labels = s06_ai_feedback.FeedbackInputs(seed, constitution, pairs)
         s06_ai_feedback.run(recipe.feedback, labels, judge, self._out("ai-feedback"))
 
     def speeds(self, given: Artefact) -> Mapping[Role, Speed]:
         """Of the model that answers in each role, on one batch of red-team prompts."""
-        rows = [row for row in given.rows() if row["kind"] == PromptKind.RED_TEAM]
+        rows = [row for row in given.rows(PromptRow) if row.kind is PromptKind.RED_TEAM]
         batch = rows[: self.run.recipe.engine.batch_size]
         found = {id(each): speed_of(each.engine, batch) for each in self._recorders.values()}
         return {role: found[id(self.recorder(name))] for role, name in self.models.items()}
 
-    def _taken(self, artefact: Artefact, schema: pa.Schema) -> Artefact:
-        """The same rows as if all had passed; a text that is empty becomes an ellipsis."""
-        rows = [{**row, "outcome": Outcome.OK.value} for row in artefact.rows()]
-        for row in rows:
-            if "completion" in row:
-                row["completion"] = assistant_turn(reply_in(row) or "...")
-            else:
-                row |= {place: row[place] or "..." for place in ("response_a", "response_b")}
-        return self._out(f"{artefact.name}-taken").publish(rows, schema)
+    def _passed_replies(self, artefact: Artefact) -> Artefact:
+        """The same replies as if all had passed; a text that is empty becomes an ellipsis."""
+        rows = [replace(row, outcome=Outcome.OK, completion=row.completion or "...") for row in artefact.rows(ReplyRow)]
+        return self._out(f"{artefact.name}-taken").publish(rows, ReplyRow)
+
+    def _passed_pairs(self, artefact: Artefact) -> Artefact:
+        """The same pairs as if all had passed; a text that is empty becomes an ellipsis."""
+        rows = [
+            replace(row, outcome=Outcome.OK, response_a=row.response_a or "...", response_b=row.response_b or "...")
+            for row in artefact.rows(PairRow)
+        ]
+        return self._out(f"{artefact.name}-taken").publish(rows, PairRow)
 
     def _out(self, name: str) -> StageFolder:
         self._stage += 1
         return self.run.begin(self._stage, name, {})
 
 
-def speed_of(engine: Engine, rows: Sequence[Row]) -> Speed:
+def speed_of(engine: Engine, rows: Sequence[PromptRow]) -> Speed:
     """Tokens per second when the prompts of `rows` are read, and when each is answered with a few tokens."""
-    questions = [prompts.reply(prompt_in(row)) for row in rows]
+    questions = [prompts.reply(row.prompt) for row in rows]
     seeds = list(range(len(questions)))
     engine.generate(questions[:1], seeds[:1], Sampling(1))  # The first call of a process is slow.
     started = time.perf_counter()
@@ -201,9 +202,8 @@ def speed_of(engine: Engine, rows: Sequence[Row]) -> Speed:
 
 def _sizes(given: Artefact, engine: Engine) -> Mapping[PromptKind, Size]:
     found: dict[PromptKind, list[int]] = {kind: [] for kind in PromptKind}
-    for row in given.rows():
-        if row["outcome"] == Outcome.OK:
-            found[PromptKind(row["kind"])].append(engine.count_tokens(prompts.reply(prompt_in(row))))
+    for row in good(given.rows(PromptRow)):
+        found[row.kind].append(engine.count_tokens(prompts.reply(row.prompt)))
     return {kind: Size(len(tokens), sum(tokens), max(tokens, default=0)) for kind, tokens in found.items()}
 
 

@@ -27,9 +27,10 @@ from solon.evals.results import (
     in_round,
     policies_of,
 )
-from solon.feedback.comparisons import ComparisonPlan, orders, pair_key, why_not_asked
+from solon.feedback.comparisons import ComparisonPlan
 from solon.runs import Artefact, RunDirectory
 from solon.runs.response_cache import Usage
+from solon.runs.rows import AnswerRow, PairRow, RevisionRow
 from solon.testbed.judge_questions import judge_questions
 
 
@@ -97,7 +98,7 @@ def redo(run: RunDirectory, new: Constitution) -> Impact:
         trained |= {in_round(PREFERENCE_MODEL, number): preferences, policy: preferences}
     if MEASURE in found:
         retrained = {name for name, changed in trained.items() if changed}
-        models = found[MEASURE].table().column("model").to_pylist()
+        models = [row.model for row in found[MEASURE].rows(AnswerRow)]
         again = sum(model in retrained for model in models)
         questions.append(_priced(usage, MEASURE, "reply", Role.ASSISTANT, len(models), again))
     seconds = {name: found[name].manifest.seconds for name, changed in trained.items() if changed and name in found}
@@ -117,20 +118,20 @@ def _chains(run: RunDirectory, new: Constitution, revisions: Artefact) -> tuple[
     counts: dict[tuple[int, Role], list[int]] = {}
     touched: set[str] = set()
     renamed = False
-    for row in sorted(revisions.rows(), key=lambda row: int(row["step"])):
-        row_id, step = row["row_id"], row["step"]
-        before = principles.get(row["principle_id"])
+    for row in sorted(revisions.rows(RevisionRow), key=lambda row: row.step):
+        row_id, step = row.row_id, row.step
+        before = principles.get(row.principle_id)
         if before is None:
-            cause = f"row {row_id} names the principle '{row['principle_id']}', which the run's constitution lacks"
+            cause = f"row {row_id} names the principle '{row.principle_id}', which the run's constitution lacks"
             raise RunError(cause, place=str(revisions.path))
         now = draw(candidates, seed, row_id, step)
         renamed |= now.id != before.id
         earlier = row_id in touched or examples_changed
-        criticised = row["critique_outcome"] is not None
+        criticised = row.critique_outcome is not None
         critique_again = criticised and (earlier or now.critique_request != before.critique_request)
         revision_again = earlier or critique_again or now.revision_request != before.revision_request
         # A step whose critique failed had no revision; a new critique may have one.
-        revised = row["finish"] is not None
+        revised = row.finish is not None
         revision_again &= revised or critique_again
         for role, asked, again in (
             (Role.CRITIQUE, criticised, critique_again),
@@ -156,13 +157,14 @@ def _labels(run: RunDirectory, new: Constitution, pairs: Artefact, *, everything
     reasoned = settings.form is FeedbackForm.REASONED
     asked = again = 0
     changed = everything
-    for pair in pairs.rows():
-        variant = before.variant(pair)
+    for pair in pairs.rows(PairRow):
+        old_pair, new_pair = before.planned(pair), after.planned(pair)
+        variant = old_pair.variant
         shown = before.reasoned != after.reasoned if reasoned else before.variants[variant] != after.variants[variant]
-        count = len(orders(settings.order, seed, *pair_key(pair))) * settings.samples * len(run.recipe.models.judges)
-        for drawn, now in zip(before.draws(pair), after.draws(pair), strict=True):
+        count = len(old_pair.orders) * settings.samples * len(run.recipe.models.judges)
+        for drawn, now in zip(old_pair.draws, new_pair.draws, strict=True):
             changed |= drawn.principle.id != now.principle.id
-            if why_not_asked(pair) is None:
+            if old_pair.undecided is None:
                 asked += count
                 again += count if everything or shown or drawn.principle.instruction != now.principle.instruction else 0
     counts: list[Counts] = [("letter", Role.ANSWER, asked, again)]

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from solon.config.builtin import model_path, source_path
 from solon.config.model_parts import naming_parts
@@ -41,7 +41,7 @@ from solon.feedback.comparisons import ComparisonPlan
 from solon.pipeline.preflight import refuse_contradictions
 from solon.pipeline.session import Session
 from solon.pipeline.token_budget import reserved_tokens
-from solon.runs import Artefact, Row, RunDirectory, StageFolder
+from solon.runs import Artefact, RunDirectory, StageFolder
 from solon.runs.edits import DECIDABLE
 from solon.runs.processes import SINGLE_PROCESS, Processes, Sharding
 from solon.runs.progress import Display
@@ -63,6 +63,8 @@ from solon.stages import (
 from solon.stages.s07_preference_model import PromptPart, Side
 from solon.testbed.judge_questions import critic_faults, judge_checker
 from solon.testbed.oracle import Oracle
+
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,9 +156,9 @@ class AllRounds:
 
     rounds: Sequence[Artefact]
 
-    def rows(self) -> list[Row]:
+    def rows(self, row: type[R]) -> list[R]:
         """Those of the first round first."""
-        return [row for labels in self.rounds for row in labels.rows()]
+        return [each for labels in self.rounds for each in labels.rows(row)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from solon.report import charts
 from solon.report.label_section import LabelQuality, quality_of
 from solon.report.page import fill, write_page
 from solon.runs import Artefact
+from solon.runs.rows import LabelRow
 
 PAGE = "labels.html"
 
@@ -44,7 +45,7 @@ def content_of(labels: Artefact, told: str | None = None) -> LabelPage:
     figures = {"judge_check": facts.get("judge_check") or {}, "label_quality": facts["quality"]}
     return LabelPage(
         judge=(*_counts(facts), *([told] if told else [])),
-        histogram=charts.histogram([row["p_a"] for row in labels.rows() if row["p_a"] is not None]),
+        histogram=charts.histogram([row.p_a for row in labels.rows(LabelRow) if row.p_a is not None]),
         quality=quality_of(figures),
     )
 

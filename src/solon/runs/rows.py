@@ -298,6 +298,42 @@ class RlStepRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SampleRow:
+    """08-rl-cai, samples.jsonl: one reply of the policy while it learns, with what was made of it."""
+
+    step: int
+    row_id: str
+    kind: PromptKind
+    prompt: Conversation
+    reply: str
+    finished: bool
+    score: float
+    held_out_score: float | None = None
+    kl: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevisionRating:
+    """09-measure, ratings.jsonl: the grader's labels of a reply (step 0) or of a revision."""
+
+    of: str = "revision"
+    row_id: str
+    step: int
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairRating:
+    """09-measure, ratings.jsonl: the grader's labels of both replies of a labelled pair."""
+
+    of: str = "pair"
+    row_id: str
+    pair: int
+    a: tuple[str, ...] = ()
+    b: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerRow:
     """09-measure: one model's reply to a held-out prompt, with the grader's labels."""
 
@@ -420,6 +456,35 @@ class OfKind(HasOutcome, Protocol):
     @property
     def kind(self) -> PromptKind:
         """What the prompt is for."""
+        ...
+
+
+class GradedReply(OfKind, Protocol):
+    """A reply to a held-out prompt with the grader's labels: a row of 09-measure, or of snapshots."""
+
+    @property
+    def row_id(self) -> str:
+        """The prompt's."""
+        ...
+
+    @property
+    def group(self) -> str | None:
+        """What the prompt is about."""
+        ...
+
+    @property
+    def completion(self) -> str:
+        """The reply."""
+        ...
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What the grader says of it."""
+        ...
+
+    @property
+    def finish(self) -> str:
+        """Why it ended."""
         ...
 
 

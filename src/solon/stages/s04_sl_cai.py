@@ -4,7 +4,8 @@ The examples are the revisions that came out well, of all steps, of the first n 
 the assistant's own good replies to helpfulness prompts, so that harmlessness is not learned at the price of help: all
 of them, or as many for each revision as the recipe says. Prompts are shown as the engine shows them; only the reply and
 its end token carry loss. Some prompts are held out, with all that was written to them, to tell when training begins to
-learn by heart. The examples themselves are a table of the stage, each with the row and the principle that it comes from.
+learn by heart. The examples themselves are a table of the stage, each with the row and the principle that it is made
+of.
 """
 
 from __future__ import annotations

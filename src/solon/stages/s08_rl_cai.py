@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import torch
 from torch import Tensor
 
@@ -38,7 +37,8 @@ from solon.rl.sharing import scores_by_share
 from solon.rl.stopping import signs
 from solon.runs import Artefact, StageFolder
 from solon.runs.processes import SINGLE_PROCESS, Processes
-from solon.runs.rows import TRAINING_KINDS, PromptKind, fit, prompt_in
+from solon.runs.records import from_record
+from solon.runs.rows import TRAINING_KINDS, PromptKind, PromptRow, RlStepRow, good_of
 from solon.training.encoding import Encoding, Tokens
 from solon.training.metrics import JsonLines
 from solon.training.models import arithmetic, inner, load_tokenizer, save_model
@@ -46,20 +46,6 @@ from solon.training.out_of_memory import within_memory
 
 CODE = 1
 """The version of this stage's code; raised with every change that makes other rows of the same inputs."""
-_FIGURES = (
-    "score", "score_deviation", "score_red_team", "score_helpful", "held_out_score", "reward", "kl", "kl_k3",
-    "kl_coefficient", "entropy", "length", "unfinished", "empty", "common_opening", "distinct_trigrams",
-    "score_by_length", "explained_variance", "policy_loss", "value_loss", "clip_fraction", "first_ratio_error",
-    "policy_gradient_norm", "value_gradient_norm",
-)  # fmt: skip
-SCHEMA = pa.schema(
-    [
-        ("step", pa.int64()),
-        *((name, pa.float64()) for name in _FIGURES),
-        ("replies", pa.int64()),
-        ("policy_updates", pa.int64()),
-    ]
-)
 
 
 Scores = Callable[[Sequence[Conversation]], Sequence[float]]
@@ -130,7 +116,8 @@ def run(settings: ReinforcementSettings, inputs: ReinforcementInputs, out: Stage
         if out.follows:
             return out.follow()
         save_model(policy.model, engine.tokens, out.path / "model")
-    rows = course.log.rows
+    rows = [from_record(RlStepRow, row, str(out.path)) for row in course.log.rows]
+    last = rows[-1]
     facts |= {
         "algorithm": settings.algorithm,
         "steps": course.step,
@@ -138,17 +125,19 @@ def run(settings: ReinforcementSettings, inputs: ReinforcementInputs, out: Stage
         "stopped_because": course.stopped_because,
         "kept_step": course.kept_step,
         **({"warning": warning} if (warning := _warning(course, settings)) else {}),
-        "signs": signs(rows),
+        "signs": signs(course.log.rows),
         **({"snapshots": kept} if (kept := steps_in(out.path / SNAPSHOTS)) else {}),
         "centre": actors.centre,
         "seconds": _rounded(course.watch.seconds),
-        **{name: rows[-1][name] for name in ("score", "held_out_score", "kl", "length", "unfinished", "empty")},
+        "score": last.score,
+        "held_out_score": last.held_out_score,
+        "kl": last.kl,
+        "length": last.length,
+        "unfinished": last.unfinished,
+        "empty": last.empty,
     }
-    blank = dict.fromkeys(SCHEMA.names)
-    published = [{**blank, **row} for row in rows]
-    return out.publish(
-        published, SCHEMA, facts=facts, files=["model", METRICS, SAMPLES, *([SNAPSHOTS] if kept else [])]
-    )
+    files = ["model", METRICS, SAMPLES, *([SNAPSHOTS] if kept else [])]
+    return out.publish(rows, RlStepRow, facts=facts, files=files)
 
 
 def summary(facts: Mapping[str, Any]) -> list[str]:
@@ -279,11 +268,10 @@ def _questions(
     settings: ReinforcementSettings, inputs: ReinforcementInputs, encoding: Encoding
 ) -> tuple[list[list[TrainingPrompt]], dict[str, Any]]:
     """The training prompts by kind, and their numbers; those without room for a whole reply are left out."""
-    rows = fit(inputs.prompts.rows(), *TRAINING_KINDS)
-    conversations = [prompt_in(row) for row in rows]
+    rows = good_of(inputs.prompts.rows(PromptRow), *TRAINING_KINDS)
     made = [
-        TrainingPrompt(row["row_id"], PromptKind(row["kind"]), conversation, tokens)
-        for row, conversation, tokens in zip(rows, conversations, encoding.prompts(conversations), strict=True)
+        TrainingPrompt(row.row_id, row.kind, row.prompt, tokens)
+        for row, tokens in zip(rows, encoding.prompts([row.prompt for row in rows]), strict=True)
     ]
     room = encoding.window - settings.sampling.max_tokens - encoding.frame
     fitting = [question for question in made if len(question.tokens) <= room]

@@ -1,4 +1,4 @@
-"""From what a model told to accuracies, calibration and the letters' pull.
+"""From what a model answered to accuracies, calibration and the letters' pull.
 
 An option's log-probability is normalised over the letters, averaged in probability over the chains of thought of one
 rotation (paper, section 2) and then in log space over the rotations; softmax turns the averages into probabilities. For
@@ -22,7 +22,7 @@ from typing import Any
 from solon.evals.benchmarks.multiple_choice import shown
 from solon.evals.benchmarks.question_files import Question, QuestionKind
 from solon.prompts import letters
-from solon.runs import Row
+from solon.runs.rows import ChoiceAnswer
 from solon.stats.intervals import Share, mean, wilson
 
 BINS = 10
@@ -53,22 +53,22 @@ class Judged:
         return math.fsum((p - t) ** 2 for p, t in zip(self.probabilities, truth, strict=True)) / 2
 
 
-def judged(row: Row, samples: int | None = None) -> Judged | None:
-    """The answer in a row, from its first `samples` chains of thought (all when None); None when one was not told.
+def judged(row: ChoiceAnswer, samples: int | None = None) -> Judged | None:
+    """The answer in a row, from its first `samples` chains of thought (all when None); None when one is missing.
 
     Chains that did not come to an end are left out; the answer is missing when a rotation has none left.
     """
-    told = []
-    for given in row["log_probs"]:
+    answers = []
+    for given in row.log_probs:
         known = [_normalised(values) for values in given[:samples] if values is not None]
         if not known:
             return None
-        told.append([_log_sum_exp(column) - math.log(len(known)) for column in zip(*known, strict=True)])
-    count, correct = len(told[0]), row["correct"]
+        answers.append([_log_sum_exp(column) - math.log(len(known)) for column in zip(*known, strict=True)])
+    count, correct = len(answers[0]), row.correct
     by_option: list[list[float]] = [[] for _ in range(count)]
     by_rotation: dict[int, float] = {}
     chosen: set[int] = set()
-    for rotation, values in zip(row["rotations"], told, strict=True):
+    for rotation, values in zip(row.rotations, answers, strict=True):
         places = shown(rotation, count)
         for place, value in zip(places, values, strict=True):
             by_option[place].append(value)
@@ -116,16 +116,16 @@ def baselines(questions: Sequence[Question]) -> dict[str, Any]:
     return found
 
 
-def figures(questions: Sequence[Question], rows: Sequence[Row], samples: int) -> dict[str, Any]:
+def figures(questions: Sequence[Question], rows: Sequence[ChoiceAnswer], samples: int) -> dict[str, Any]:
     """Every figure of one evaluation: `rows` are the answers to `questions`, in order."""
     answers = [judged(row) for row in rows]
     known = [each for each in answers if each]
-    whys = Counter(row["untold_because"] for row, answer in zip(rows, answers, strict=True) if answer is None)
+    whys = Counter(row.untold_because or "" for row, answer in zip(rows, answers, strict=True) if answer is None)
     found: dict[str, Any] = {
         "questions": len(rows),
         "undecided": sum(whys.values()),
         "undecided_because": dict(sorted(whys.items())),
-        "untold_samples": sum(values is None for row in rows for given in row["log_probs"] for values in given),
+        "untold_samples": sum(values is None for row in rows for given in row.log_probs for values in given),
         "accuracy": accuracy(answers).facts(),
         "answered": accuracy(known).facts() if known else None,
         "calibration": calibration(answers),
@@ -165,13 +165,13 @@ def _orders(answers: Sequence[Judged | None]) -> dict[str, Any] | None:
     }
 
 
-def _letters(rows: Sequence[Row]) -> dict[str, Any] | None:
+def _letters(rows: Sequence[ChoiceAnswer]) -> dict[str, Any] | None:
     """The letters' own pull, `prior`, and how much probability all letters together get, `mass`.
 
     As every option stands once under every letter, the mean log-probability of a letter owes nothing to the options.
     """
-    raw = [values for row in rows for given in row["log_probs"] for values in given if values is not None]
-    if not raw or any(len(row["rotations"]) < 2 for row in rows):
+    raw = [values for row in rows for given in row.log_probs for values in given if values is not None]
+    if not raw or any(len(row.rotations) < 2 for row in rows):
         return None
     columns = zip(*map(_normalised, raw), strict=True)
     prior = _normalised([math.fsum(column) / len(raw) for column in columns])

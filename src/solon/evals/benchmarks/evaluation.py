@@ -21,8 +21,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from solon.config.recipe import FeedbackForm
 from solon.constitution.constitution import Constitution
 from solon.digest import digest, digest_file, uniform_for
@@ -34,13 +32,14 @@ from solon.evals.benchmarks.multiple_choice import Form, QuestionSetup, ask_choi
 from solon.evals.benchmarks.pm_answers import Scores, ask_scores
 from solon.evals.benchmarks.question_files import Question, QuestionFile, QuestionKind
 from solon.evals.benchmarks.worked_examples import Worked, worked_for
-from solon.runs import Artefact, Progress, Row, begin_folder, finished_folder
+from solon.runs import Artefact, Progress, begin_folder, finished_folder
 from solon.runs.files import refuse_odd_entries, sweep, telling_of, write_atomically
 from solon.runs.interrupt import StopRequest, catching_signals
 from solon.runs.lock import LOCK, locked
 from solon.runs.manifest import MANIFEST
 from solon.runs.outcome import Outcome
 from solon.runs.progress import Display
+from solon.runs.rows import ChoiceAnswer, EvaluationRow
 from solon.runs.stage_folder import clear_work
 
 RESULTS = "results.json"
@@ -48,20 +47,6 @@ CODE = 1
 """The version of this code; raised with every change that gives other answers or figures to the same questions."""
 CHUNK = 16
 """Questions that are made durable together."""
-SCHEMA = pa.schema(
-    [
-        ("line", pa.int64()),
-        ("correct", pa.int64()),
-        ("probabilities", pa.list_(pa.float64())),
-        ("credit", pa.float64()),
-        ("rotations", pa.list_(pa.int64())),
-        ("log_probs", pa.list_(pa.list_(pa.list_(pa.float64())))),
-        ("reasoning", pa.list_(pa.list_(pa.string()))),
-        ("scores", pa.list_(pa.float64())),
-        ("outcome", pa.string()),
-        ("untold_because", pa.string()),
-    ]
-)
 
 
 class AnswersAs(StrEnum):
@@ -160,9 +145,9 @@ def evaluate(out: Path, subject: Subject, tasks: Sequence[Task], display: Displa
             if not loaded:
                 loaded.append(_loaded(subject))
             stage = begin_folder(out / task.name, (number, task.name), key, _told_to(display), stop)
-            rows = stage.map("answers", task.file.questions, _asks(task, loaded[0]), chunk=CHUNK)
+            rows = stage.map("answers", task.file.questions, _asks(task, loaded[0]), row=ChoiceAnswer, chunk=CHUNK)
             facts = {**_about(task, subject), **figures(task.file.questions, rows, task.manner.samples)}
-            manifest = stage.publish([_judged_row(row) for row in rows], SCHEMA, facts=facts).manifest
+            manifest = stage.publish([_judged_row(row) for row in rows], EvaluationRow, facts=facts).manifest
             display.stage_finished(task.name, manifest.rows, manifest.outcomes, manifest.seconds)
         results = results_of(out)
         write_atomically(out / RESULTS, json.dumps(results, indent=1) + "\n")
@@ -208,20 +193,26 @@ def _loaded(subject: Subject) -> Engine | Scores:
     return load()
 
 
-def _asks(task: Task, loaded: Any) -> Callable[[Sequence[Question]], list[Row]]:
+def _asks(task: Task, loaded: Any) -> Callable[[Sequence[Question]], list[ChoiceAnswer]]:
     if task.answers_as is AnswersAs.PREFERENCE_MODEL:
         return lambda questions: ask_scores(loaded, questions)
     return lambda questions: ask_choices(loaded, questions, task.manner, task.worked)
 
 
-def _judged_row(row: Row) -> Row:
+def _judged_row(row: ChoiceAnswer) -> EvaluationRow:
     answer = judged(row)
-    return {
-        **row,
-        "probabilities": list(answer.probabilities) if answer else None,
-        "credit": answer.credit if answer else None,
-        "outcome": (Outcome.OK if answer else Outcome.UNDECIDED).value,
-    }
+    return EvaluationRow(
+        line=row.line,
+        correct=row.correct,
+        probabilities=answer.probabilities if answer else None,
+        credit=answer.credit if answer else None,
+        rotations=row.rotations,
+        log_probs=row.log_probs,
+        reasoning=row.reasoning,
+        scores=row.scores,
+        outcome=Outcome.OK if answer else Outcome.UNDECIDED,
+        untold_because=row.untold_because,
+    )
 
 
 def _key(task: Task, subject: Subject) -> dict[str, object]:

@@ -19,8 +19,8 @@ from solon.digest import seed_for, uniform_for
 from solon.engines.base import Engine
 from solon.evals.judge_check.known_answers import JudgeQuestions, Pair
 from solon.evals.label_accuracy import JudgedPair
-from solon.feedback.labels import sigmoid
 from solon.feedback.comparisons import ShownOrder, UndecidedReason, few_shot_variants, worked_reasoning
+from solon.feedback.labels import sigmoid
 from solon.feedback.letters import ask_letters, think
 
 CHUNK = 128

@@ -16,8 +16,8 @@ from typing import Any
 from solon.evals.judge_check.as_judge import CheckedJudge, is_right
 from solon.evals.judge_check.known_answers import Pair
 from solon.evals.label_accuracy import JudgedPair
-from solon.feedback.labels import sigmoid
 from solon.feedback.comparisons import ShownOrder, UndecidedReason
+from solon.feedback.labels import sigmoid
 from solon.stats.intervals import Mean, Share, mean, share
 
 Change = tuple[str, JudgedPair, JudgedPair]

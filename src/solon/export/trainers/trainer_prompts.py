@@ -15,7 +15,7 @@ from typing import Any
 from solon.conversation import Conversation
 from solon.rl.rollout import PromptDraws
 from solon.runs import Artefact
-from solon.runs.rows import HELD_OUT_KINDS, TRAINING_KINDS, PromptKind, fit, prompt_in
+from solon.runs.rows import HELD_OUT_KINDS, TRAINING_KINDS, PromptKind, PromptRow, good_of
 from solon.training.encoding import Encoding, Tokens
 
 Message = Mapping[str, str]
@@ -74,8 +74,8 @@ class Reader:
 
 def select(prompts: Artefact, policy: Reader, preference: Reader, max_tokens: int) -> Selection:
     """The `ok` prompts of stage 01 that leave room for a reply of `max_tokens` and are read by others as by Solon."""
-    rows = fit(prompts.rows(), *TRAINING_KINDS, *HELD_OUT_KINDS)
-    conversations = [prompt_in(row) for row in rows]
+    rows = good_of(prompts.rows(PromptRow), *TRAINING_KINDS, *HELD_OUT_KINDS)
+    conversations = [row.prompt for row in rows]
     messages = [policy.messages(each) for each in conversations]
     texts = policy.texts(messages)
     read = policy.tokens(texts)
@@ -91,7 +91,7 @@ def select(prompts: Artefact, policy: Reader, preference: Reader, max_tokens: in
     ]
     room = min(policy.encoding.window, preference.encoding.window) - max_tokens - 1  # the scorer reads an end token
     kept = [
-        HandoffPrompt(row["row_id"], PromptKind(row["kind"]), each, text, tokens)
+        HandoffPrompt(row.row_id, row.kind, each, text, tokens)
         for row, each, text, tokens, alike in zip(rows, messages, texts, read, same, strict=True)
         if alike and len(tokens) <= room
     ]

@@ -26,8 +26,9 @@ from solon.export.trainers.trainer_plan import (
     left_of_values,
 )
 from solon.export.trainers.trainer_prompts import HandoffPrompt
-from solon.runs.rows import MESSAGES, STRING
 
+STRING = pa.string()
+MESSAGES = pa.list_(pa.struct([("role", STRING), ("content", STRING)]))
 SCHEMA = pa.schema(
     [
         ("prompt", MESSAGES),
