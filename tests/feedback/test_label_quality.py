@@ -6,18 +6,22 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.row_types import filled
 
 from solon.constitution.constitution import Constitution, PreferencePrinciple
 from solon.feedback.label_quality import Attempt, attempts, label_quality, summary
+from solon.runs.rows import LabelRow
 
 CONSTITUTION = Constitution(
     "c", "", (), (PreferencePrinciple("safe", "Choose the safer."), PreferencePrinciple("kind", "Choose the kinder."))
 )
 
 
-def row(p_a: float | None, a: str = "one two three", b: str = "one", **other: Any) -> dict[str, Any]:
-    values = {"log_odds_ab": None, "log_odds_ba": None, "principle_id": "safe", "judgements": []}
-    return {"p_a": p_a, "response_a": a, "response_b": b, **values, **other}
+def row(p_a: float | None, a: str = "one two three", b: str = "one", **other: Any) -> LabelRow:
+    other["axes"] = [{"weight": 1.0, **each} for each in other.get("axes", ())]
+    judgements = ({"judge": "j", "axis": "", "principle_id": "safe", **each} for each in other.get("judgements", ()))
+    other["judgements"] = list(judgements)
+    return filled(LabelRow, {"p_a": p_a, "response_a": a, "response_b": b, "principle_id": "safe", **other})
 
 
 def test_orders_and_the_pull_of_the_place_are_read_off_the_log_odds() -> None:

@@ -189,7 +189,7 @@ def test_a_named_column_that_no_row_has_is_told(tmp_path: Path, read: Reader) ->
 def test_labels_are_read_from_csv(tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
     path.write_text("prompt,chosen,rejected,p_chosen\nWhy?,Because.,No.,0.75\n")
-    (row,) = read_labels([path]).rows()
+    (row,) = read_labels([path]).table().to_pylist()
     assert (row["p_chosen"], row["chosen"]) == (0.75, [said("Because.")])
     path.write_text("prompt,chosen,rejected,p_chosen\nWhy?,Because.,No.,likely\n")
     with pytest.raises(InputError, match=r"labels\.csv:2: 'p_chosen' must be a probability"):

@@ -72,7 +72,7 @@ def test_both_sources_are_learned_and_measured_apart(tiny: Path, tmp_path: Path,
     good, bad = (conversation_of(asked("How do I bake 7 ?")).with_reply(text) for text in (GOOD, BAD))
     difference = float(torch.sub(*scorer.score([good, bad])))
     assert 1 / (1 + torch.tensor(-difference).exp()) == pytest.approx(0.8, abs=0.1)
-    assert done.rows()[-1]["accuracy"] == 1.0
+    assert done.table().to_pylist()[-1]["accuracy"] == 1.0
 
 
 def test_a_pair_with_an_empty_reply_is_not_learned_from(tiny: Path, tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_a_pair_with_an_empty_reply_is_not_learned_from(tiny: Path, tmp_path: Pa
     one = run(tmp_path, tiny, None, feedback=artefact(tmp_path / "with", [*pairs, *empty]), name="one")
     other = run(tmp_path, tiny, None, feedback=artefact(tmp_path / "without", pairs), name="other")
     assert (one.facts["empty"], other.facts["empty"]) == (2, 0)
-    assert one.rows() == other.rows()
+    assert one.table().to_pylist() == other.table().to_pylist()
 
 
 def test_the_centre_is_the_mean_over_held_out_replies(tiny: Path, tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_a_killed_stage_ends_with_the_same_bytes(tiny: Path, tmp_path: Path, hum
         with pytest.raises(Killed):
             run(tmp_path, tiny, human, name="killed", feedback=feedback, report_to=killing(at))
     resumed = run(tmp_path, tiny, human, name="killed", feedback=feedback)
-    assert whole.rows() == resumed.rows() and whole.hash == resumed.hash
+    assert whole.table().to_pylist() == resumed.table().to_pylist() and whole.hash == resumed.hash
     assert same_files(whole.model, resumed.model)
 
 

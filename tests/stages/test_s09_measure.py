@@ -51,7 +51,7 @@ def test_rows_hold_every_answer_with_its_labels(run: RunDirectory) -> None:
     artefact = s09_measure.run(
         run.recipe.measure, measure_inputs(run, ("rl-cai",)), engines(run), out, FirstWordRater()
     )
-    rows = artefact.rows()
+    rows = artefact.table().to_pylist()
     assert len(rows) == 40
     assert {row["kind"] for row in rows} == {"held_out_harmful", "held_out_benign"}
     assert sum("objecting" in row["labels"] for row in rows) == 19
@@ -132,7 +132,7 @@ def test_every_model_draws_with_the_same_seeds(run: RunDirectory) -> None:
     inputs = measure_inputs(run, ("assistant", "rl-cai"))
     s09_measure.run(run.recipe.measure, inputs, lambda name: Noting(replies_of(run, PLAN, name), name), out)
     assert seen["assistant"] == seen["rl-cai"]
-    first = next(row for row in inputs.prompts.rows() if row["kind"] == "held_out_harmful")
+    first = next(row for row in inputs.prompts.table().to_pylist() if row["kind"] == "held_out_harmful")
     assert seen["assistant"][0] == seed_for(run.recipe.seed, "measure", first["row_id"], 0)
 
 

@@ -188,27 +188,25 @@ class CurveOf(Generic[S]):
     note: str
 
 
-_SUPERVISED = (
-    CurveOf[TrainingStepRow]("SL-CAI", lambda row: row.loss, "loss per token, in nats"),
-    CurveOf[TrainingStepRow]("SL-CAI", lambda row: row.held_out_loss, "held-out loss per token"),
+_SUPERVISED: tuple[CurveOf[TrainingStepRow], ...] = (
+    CurveOf("SL-CAI", lambda row: row.loss, "loss per token, in nats"),
+    CurveOf("SL-CAI", lambda row: row.held_out_loss, "held-out loss per token"),
 )
-_PREFERENCES = (
-    CurveOf[PreferenceStepRow]("Preference model", lambda row: row.loss, "loss per pair"),
-    CurveOf[PreferenceStepRow]("Preference model", lambda row: row.held_out_loss, "held-out loss per pair"),
+_PREFERENCES: tuple[CurveOf[PreferenceStepRow], ...] = (
+    CurveOf("Preference model", lambda row: row.loss, "loss per pair"),
+    CurveOf("Preference model", lambda row: row.held_out_loss, "held-out loss per pair"),
 )
-_REINFORCED = (
-    CurveOf[RlStepRow]("Score", lambda row: row.score, "of the preference model"),
-    CurveOf[RlStepRow]("KL", lambda row: row.kl, "to the model it started from, in nats"),
-    CurveOf[RlStepRow]("Length", lambda row: row.length, "of replies, in tokens"),
-    CurveOf[RlStepRow]("Entropy", lambda row: row.entropy, "of the policy, in nats"),
-    CurveOf[RlStepRow](
-        "Held-out score", lambda row: row.held_out_score, "of a preference model that was not learned from"
-    ),
-    CurveOf[RlStepRow](
-        "Commonest opening", lambda row: row.common_opening, "share of replies with the same first five words"
-    ),
+_REINFORCED: tuple[CurveOf[RlStepRow], ...] = (
+    CurveOf("Score", lambda row: row.score, "of the preference model"),
+    CurveOf("KL", lambda row: row.kl, "to the model it started from, in nats"),
+    CurveOf("Length", lambda row: row.length, "of replies, in tokens"),
+    CurveOf("Entropy", lambda row: row.entropy, "of the policy, in nats"),
+    CurveOf("Held-out score", lambda row: row.held_out_score, "of a preference model that was not learned from"),
+    CurveOf("Commonest opening", lambda row: row.common_opening, "share of replies with the same first five words"),
 )
-_DIRECT = (CurveOf[DpoStepRow]("Labelled pairs", lambda row: row.margin, "mean margin of the implied reward"),)
+_DIRECT: tuple[CurveOf[DpoStepRow], ...] = (
+    CurveOf("Labelled pairs", lambda row: row.margin, "mean margin of the implied reward"),
+)
 Drawn = tuple[charts.Curve, Markup]
 
 

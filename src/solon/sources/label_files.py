@@ -17,7 +17,7 @@ from solon.conversation import Conversation
 from solon.errors import InputError, RunError
 from solon.runs import Artefact, RunDirectory
 from solon.runs.outcome import Outcome
-from solon.runs.records import Record, from_record, to_record
+from solon.runs.records import Record, from_record
 from solon.runs.rows import LabelRow
 from solon.sources.columns import Columns
 from solon.sources.comparisons import Comparison, comparison_in, row_of
@@ -62,9 +62,11 @@ def label_file_of(source: Path) -> Path:
 
 def _rows(source: Path, columns: Columns) -> Iterator[LabelRow]:
     if source.is_dir():
-        for number, label in enumerate(_artefact(source).rows(LabelRow), start=1):
-            record = {name: value for name, value in to_record(label).items() if value is not None}
-            yield _row(record, f"{source}: row {number}", number)
+        records: list[Record] = _artefact(source).table().to_pylist()
+        for number, record in enumerate(records, start=1):
+            yield _row(
+                {name: value for name, value in record.items() if value is not None}, f"{source}: row {number}", number
+            )
         return
     for entry in entries(source, columns):
         record = dict(row_of(entry.value, entry.place, _FORM))
