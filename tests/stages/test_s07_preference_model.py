@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from solon.conversation import conversation_of
 from solon.errors import StageError
 from solon.reward.scorer import open_scorer
 from solon.runs import Artefact
+from solon.runs.rows import LabelRow, PreferenceExampleRow
 from solon.stages import s07_preference_model
 from solon.stages.s07_preference_model import PromptPart, Side
 from solon.training.loop import is_held_out
@@ -99,6 +101,32 @@ def test_the_centre_is_the_mean_over_held_out_replies(tiny: Path, tmp_path: Path
 )
 def test_a_hard_label_is_certain_and_a_tie_stays_a_tie(p_chosen: float, used: str, learnt: float) -> None:
     assert s07_preference_model.label_used(p_chosen, LabelsUsed(used)) == learnt
+
+
+def test_every_example_leads_back_to_its_label_or_its_line(tiny: Path, tmp_path: Path, human: Path) -> None:
+    rows = [{**labelled(n), "pair": 1 + n % 3, "principle_id": f"principle {n}"} for n in range(30)]
+    feedback = artefact(tmp_path / "06", rows)
+    done = run(tmp_path, tiny, human, feedback=feedback)
+    examples = done.rows(PreferenceExampleRow, file=s07_preference_model.EXAMPLES)
+    assert s07_preference_model.EXAMPLES in done.manifest.files
+    labels = {(row.row_id, row.pair): row for row in feedback.rows(LabelRow)}
+    lines = human.read_text().splitlines()
+    for example in examples:
+        if example.source == "ai":
+            assert example.pair is not None and example.line is None
+            label = labels.pop((example.row_id, example.pair))
+            assert (example.principle_id, example.p_chosen) == (label.principle_id, label.p_chosen)
+            assert (example.prompt, example.chosen, example.rejected) == (label.prompt, label.chosen, label.rejected)
+        else:
+            assert example.line is not None and (example.pair, example.principle_id) == (None, None)
+            assert json.loads(lines[example.line - 1])["prompt"] == example.prompt.messages()
+            assert (example.p_chosen, example.weight) == (1.0, SETTINGS.human_weight)
+        assert example.held_out is is_held_out(example.row_id, 0.3, 3)
+    assert not labels, "each label was learned from, or is held out"
+    counted = Counter((example.source, example.held_out) for example in examples)
+    for source in ("ai", "human"):
+        assert counted[source, False] == done.facts["examples"][source]
+        assert counted[source, True] == done.facts["held_out_examples"][source]
 
 
 def test_failed_labels_teach_nothing(tiny: Path, tmp_path: Path) -> None:
