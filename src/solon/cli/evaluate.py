@@ -159,7 +159,7 @@ def _run(tasks: Sequence[Task], subject: Subject, out: Path, *, quiet: bool) -> 
     from solon.cli.terminal import plain, print_table
     from solon.evals.benchmarks.evaluation import RESULTS
     from solon.evals.benchmarks.evaluation import evaluate as answer
-    from solon.report.evaluations import EvaluationLine, lines, write
+    from solon.report.evaluations import EvaluationLine, evaluations_in, lines, write
 
     try:
         with display_for(quiet=quiet) as display:
@@ -175,7 +175,7 @@ def _run(tasks: Sequence[Task], subject: Subject, out: Path, *, quiet: bool) -> 
         return [line.evaluation, line.form, *shares, *numbers, "-" if line.undecided is None else str(line.undecided)]
 
     title = f"{results['model']}: share of questions answered right, % [95 % interval]"
-    print_table(plain(title, lines=False), HEAD, [row(line) for line in lines(results["evaluations"])])
+    print_table(plain(title, lines=False), HEAD, [row(line) for line in lines(evaluations_in(results))])
     click.echo(f"Figures: {out / RESULTS}")
     click.echo(f"Page: {write(out, results)}")
 

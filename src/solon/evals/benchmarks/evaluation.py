@@ -33,6 +33,7 @@ from solon.evals.benchmarks.pm_answers import Scores, ask_scores
 from solon.evals.benchmarks.question_files import Question, QuestionFile, QuestionKind
 from solon.evals.benchmarks.worked_examples import Worked, worked_for
 from solon.runs import Artefact, Progress, begin_folder, finished_folder
+from solon.runs.facts import EvaluationFacts, EvaluationSetup, read_facts
 from solon.runs.files import refuse_odd_entries, sweep, telling_of, write_atomically
 from solon.runs.interrupt import StopRequest, catching_signals
 from solon.runs.lock import LOCK, locked
@@ -146,8 +147,8 @@ def evaluate(out: Path, subject: Subject, tasks: Sequence[Task], display: Displa
                 loaded.append(_loaded(subject))
             stage = begin_folder(out / task.name, (number, task.name), key, _told_to(display), stop)
             rows = stage.map("answers", task.file.questions, _asks(task, loaded[0]), row=ChoiceAnswer, chunk=CHUNK)
-            facts = {**_about(task, subject), **figures(task.file.questions, rows, task.manner.samples)}
-            manifest = stage.publish([_judged_row(row) for row in rows], EvaluationRow, facts=facts).manifest
+            facts = EvaluationFacts(_setup(task, subject), figures(task.file.questions, rows, task.manner.samples))
+            manifest = stage.publish([_judged_row(row) for row in rows], EvaluationRow, facts=facts.record()).manifest
             display.stage_finished(task.name, manifest.rows, manifest.outcomes, manifest.seconds)
         results = results_of(out)
         write_atomically(out / RESULTS, json.dumps(results, indent=1) + "\n")
@@ -156,10 +157,10 @@ def evaluate(out: Path, subject: Subject, tasks: Sequence[Task], display: Displa
 
 def results_of(out: Path) -> dict[str, Any]:
     """`{"model": NAME, "evaluations": [FIGURES, ...]}` of all that is finished in a folder, in a fixed order."""
-    found = [dict(artefact.facts) for artefact in _finished(out)]
+    found = [EvaluationFacts.read(artefact.facts, str(artefact.path)) for artefact in _finished(out)]
     order = [*(form.value for form in Form), AnswersAs.PREFERENCE_MODEL.value]
-    found.sort(key=lambda facts: (facts["evaluation"], order.index(facts["form"])))
-    return {"model": found[0]["model"] if found else None, "evaluations": found}
+    found.sort(key=lambda each: (each.setup.evaluation, order.index(each.setup.form)))
+    return {"model": found[0].setup.model if found else None, "evaluations": [each.record() for each in found]}
 
 
 def drawn(file: QuestionFile, limit: int | None, seed: int) -> QuestionFile:
@@ -225,19 +226,19 @@ def _key(task: Task, subject: Subject) -> dict[str, object]:
     return {**about, "model": subject.name, **subject.settings, **manner, "examples": digest(repr(task.worked))}
 
 
-def _about(task: Task, subject: Subject) -> dict[str, Any]:
+def _setup(task: Task, subject: Subject) -> EvaluationSetup:
     worked = task.worked
-    return {
-        "evaluation": task.file.name,
-        "kind": task.file.kind.value,
-        "options": len(task.file.questions[0].options),
-        "model": subject.name,
-        "form": task.form,
-        "order": task.manner.order.value,
-        "samples": task.manner.samples,
-        "examples": len(worked.classified or worked.reasoned or worked.comparisons),
-        "bad_rows": [str(error) for error in task.file.bad],
-    }
+    return EvaluationSetup(
+        evaluation=task.file.name,
+        kind=task.file.kind.value,
+        options=len(task.file.questions[0].options),
+        model=subject.name,
+        form=task.form,
+        order=task.manner.order.value,
+        samples=task.manner.samples,
+        examples=len(worked.classified or worked.reasoned or worked.comparisons),
+        bad_rows=tuple(str(error) for error in task.file.bad),
+    )
 
 
 def _refuse_classification(file: QuestionFile) -> None:
@@ -251,9 +252,10 @@ def _refuse_classification(file: QuestionFile) -> None:
 
 def _refuse_other_model(out: Path, name: str) -> None:
     for artefact in _finished(out):
-        if artefact.facts["model"] != name:
+        model = read_facts(EvaluationSetup, artefact.facts, str(artefact.path)).model
+        if model != name:
             raise RunError(
-                f"the folder holds evaluations of another model ({artefact.facts['model']}, now {name})",
+                f"the folder holds evaluations of another model ({model}, now {name})",
                 place=str(out),
                 remedy="Give another folder with --out",
             )
