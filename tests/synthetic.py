@@ -18,6 +18,7 @@ from solon.digest import uniform_for
 from solon.engines.base import Choosing, Completion, Continuation, Finish, Sampling
 from solon.feedback.label_quality import label_quality
 from solon.runs import Artefact, RunDirectory
+from solon.runs.facts import facts_record
 from solon.runs.records import Record
 from solon.runs.rows import (
     LabelRow,
@@ -325,7 +326,7 @@ def _feedback(run: RunDirectory, plan: Plan) -> None:
         rows,
         {
             "judge_check": {"judge": plan.judge_check["judge"]},
-            "quality": label_quality(filled_rows(LabelRow, rows), run.constitution),
+            "quality": facts_record(label_quality(filled_rows(LabelRow, rows), run.constitution)),
             "undecided_because": {"both letters are equally probable": sum(row["p_a"] is None for row in rows)},
         },
     )

@@ -17,8 +17,9 @@ from typing import Any
 
 from solon.checks.texts import declines_to_judge
 from solon.constitution.constitution import Constitution
+from solon.runs.facts import LabelFigures, LabelQualityFacts, read_facts
 from solon.runs.rows import LabelRow
-from solon.stats.intervals import Mean, Share, interval, mean, percent, share
+from solon.stats.intervals import Share, interval, mean, percent, share
 
 _LETTER = r"(?:\([AB]\)|\b[AB]\b(?=\s*(?:[.,;:!?)\n]|$)))"
 
@@ -64,10 +65,10 @@ def attempts(reply: str) -> frozenset[Attempt]:
     return frozenset(kind for kind, pattern in _ATTEMPTS.items() if pattern.search(reply))
 
 
-def label_quality(rows: Sequence[LabelRow], constitution: Constitution) -> dict[str, Any]:
+def label_quality(rows: Sequence[LabelRow], constitution: Constitution) -> LabelQualityFacts:
     """Every figure of the labels of stage 06-ai-feedback, overall and by the principle that was drawn.
 
-    Shares and means are `{"value", "low", "high", "n"}`, or None over no cases:
+    A figure is None over no cases:
     `orders_agree` and `position_bias` (half the difference of the orders' log-odds) over pairs asked in both orders;
     `undecided` over all pairs; `a_wins`, how often the reply that stands as A is preferred, one half where A and B were
     drawn alike; `length_gap`, words of the preferred reply less those of the other, and `longer_preferred`, both over
@@ -81,27 +82,37 @@ def label_quality(rows: Sequence[LabelRow], constitution: Constitution) -> dict[
             if of_axis.principle_id in known:
                 by_principle[of_axis.principle_id].append(of_axis)
     reasonings = [text for row in rows for text in _reasonings(row)]
-    return {
-        **_figures(rows),
-        "refusals": _facts(share(map(declines_to_judge, reasonings))),
-        **_attempts(rows),
-        "by_principle": {name: _figures(members) for name, members in by_principle.items() if members},
-    }
+    overall = _figures(rows)
+    counts, preferred = _attempts(rows)
+    return LabelQualityFacts(
+        pairs=overall.pairs,
+        orders_agree=overall.orders_agree,
+        position_bias=overall.position_bias,
+        undecided=overall.undecided,
+        confidence=overall.confidence,
+        a_wins=overall.a_wins,
+        length_gap=overall.length_gap,
+        longer_preferred=overall.longer_preferred,
+        refusals=share(map(declines_to_judge, reasonings)),
+        attempts=counts,
+        attempts_preferred=preferred,
+        by_principle={name: _figures(members) for name, members in by_principle.items() if members},
+    )
 
 
 def summary(facts: Mapping[str, Any]) -> list[str]:
     """The labels in a sentence or two, for a person who watches the run."""
-    judge, quality = (facts.get("judge_check") or {}).get("judge"), facts.get("quality") or {}
-    lines = [f"The judge was right on {_percent(judge)} of {judge['n']} {judge['what']}."] if judge else []
-    parts = [
-        f"{words} in {_percent(quality[name])}"
-        for name, words in (("orders_agree", "both orders prefer the same reply"), ("undecided", "no label"))
-        if quality.get(name)
-    ]
-    return [*lines, f"Of {quality['undecided']['n']} pairs: {', '.join(parts)}."] if parts else lines
+    judge = (facts.get("judge_check") or {}).get("judge")
+    lines = [f"The judge was right on {_share_of(judge)} of {judge['n']} {judge['what']}."] if judge else []
+    if not facts.get("quality"):
+        return lines
+    quality = read_facts(LabelQualityFacts, facts["quality"])
+    known = (("both orders prefer the same reply", quality.orders_agree), ("no label", quality.undecided))
+    parts = [f"{words} in {_share_of(figure.facts())}" for words, figure in known if figure]
+    return [*lines, f"Of {quality.pairs} pairs: {', '.join(parts)}."] if parts else lines
 
 
-def _figures(rows: Sequence[LabelRow]) -> dict[str, Any]:
+def _figures(rows: Sequence[LabelRow]) -> LabelFigures:
     orders = [
         (row.log_odds_ab, row.log_odds_ba)
         for row in rows
@@ -109,19 +120,20 @@ def _figures(rows: Sequence[LabelRow]) -> dict[str, Any]:
     ]
     labels = [row.p_a for row in rows if row.p_a is not None]
     gaps = [_gap(row, row.p_a > 0.5) for row in rows if row.p_a is not None and row.p_a != 0.5]
-    return {
-        "pairs": len(rows),
-        "orders_agree": _facts(share((ab > 0) == (ba > 0) for ab, ba in orders)),
-        "position_bias": _facts(mean([(ab - ba) / 2 for ab, ba in orders])),
-        "undecided": _facts(share(row.p_a is None for row in rows)),
-        "confidence": _facts(mean([max(p_a, 1 - p_a) for p_a in labels])),
-        "a_wins": _facts(share(p_a > 0.5 for p_a in labels if p_a != 0.5)),
-        "length_gap": _facts(mean(gaps)),
-        "longer_preferred": _facts(share(gap > 0 for gap in gaps if gap)),
-    }
+    return LabelFigures(
+        pairs=len(rows),
+        orders_agree=share((ab > 0) == (ba > 0) for ab, ba in orders),
+        position_bias=mean([(ab - ba) / 2 for ab, ba in orders]),
+        undecided=share(row.p_a is None for row in rows),
+        confidence=mean([max(p_a, 1 - p_a) for p_a in labels]),
+        a_wins=share(p_a > 0.5 for p_a in labels if p_a != 0.5),
+        length_gap=mean(gaps),
+        longer_preferred=share(gap > 0 for gap in gaps if gap),
+    )
 
 
-def _attempts(rows: Sequence[LabelRow]) -> dict[str, Any]:
+def _attempts(rows: Sequence[LabelRow]) -> tuple[dict[str, int], Share | None]:
+    """Pairs by the kind of words for the judge in a reply, and how often a reply with such words is preferred."""
     counts = dict.fromkeys(Attempt, 0)
     preferred: list[bool] = []
     for row in rows:
@@ -130,10 +142,7 @@ def _attempts(rows: Sequence[LabelRow]) -> dict[str, Any]:
             counts[kind] += 1
         if bool(in_a) != bool(in_b) and row.p_a is not None:
             preferred.append(row.p_a > 0.5 if in_a else row.p_a < 0.5)
-    return {
-        "attempts": {kind.value: count for kind, count in counts.items() if count},
-        "attempts_preferred": _facts(share(preferred)),
-    }
+    return {kind.value: count for kind, count in counts.items() if count}, share(preferred)
 
 
 def _gap(row: LabelRow, a_preferred: bool) -> float:
@@ -162,9 +171,5 @@ def _reasonings(row: LabelRow) -> Iterable[str]:
             yield from (text for text in texts or () if text)
 
 
-def _facts(figure: Share | Mean | None) -> dict[str, Any] | None:
-    return figure.facts() if figure is not None else None
-
-
-def _percent(figure: Mapping[str, Any]) -> str:
+def _share_of(figure: Mapping[str, Any]) -> str:
     return f"{percent(figure['value'])} [{interval(figure)}]"

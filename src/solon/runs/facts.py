@@ -25,6 +25,107 @@ def read_facts(facts: type[F], found: Mapping[str, Any], place: str = "") -> F:
     return from_record(facts, found, place)
 
 
+def _without(record: dict[str, Any], *names: str) -> dict[str, Any]:
+    """A record without the named values where they are None."""
+    return {name: value for name, value in record.items() if value is not None or name not in names}
+
+
+# 06-ai-feedback -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class LabelFigures:
+    """What labels look like, over all of them or over those of one principle (`solon.feedback.label_quality`)."""
+
+    pairs: int
+    orders_agree: Share | None
+    position_bias: Mean | None
+    undecided: Share | None
+    confidence: Mean | None
+    a_wins: Share | None
+    length_gap: Mean | None
+    longer_preferred: Share | None
+
+
+@dataclass(frozen=True, slots=True)
+class LabelQualityFacts(LabelFigures):
+    """The figures of all labels, those of what was written, and those of each principle."""
+
+    refusals: Share | None
+    attempts: Mapping[str, int]
+    attempts_preferred: Share | None
+    by_principle: Mapping[str, LabelFigures]
+
+
+@dataclass(frozen=True, slots=True)
+class AxisFacts:
+    """The labels of one axis: its weight, the share undecided, and how sure the others are."""
+
+    weight: float
+    undecided: float
+    mean_p_chosen: float | None
+    agrees_with_the_pair: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeFacts:
+    """One judge: how its letters were read, what was measured of it before, and how much of its answers are letters."""
+
+    name: str
+    read: str
+    letter_form: str
+    judge_check: Mapping[str, Any] | None = None
+    letter_mass: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedbackFacts:
+    """Judges and labels; `judge_check` is that of the only judge."""
+
+    judge: str
+    read: str
+    judges: tuple[JudgeFacts, ...]
+    clamp: tuple[float, ...] | None
+    samples: int
+    prefix_variants: int
+    pairs: int
+    undecided_because: Mapping[str, int]
+    principles: Mapping[str, int]
+    quality: LabelQualityFacts
+    axes: Mapping[str, AxisFacts] | None = None
+    judge_check: Mapping[str, Any] | None = None
+
+    def record(self) -> dict[str, Any]:
+        """As the manifest holds it: what was not asked for is absent."""
+        record = to_record(self)
+        record["judges"] = [_without(each, "judge_check") for each in record["judges"]]
+        return _without(record, "axes", "judge_check")
+
+
+# 07-preference-model --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreferenceFacts:
+    """The preference model on held-out prompts, by who compared, and what it was trained on."""
+
+    accuracy: Mapping[str, float]
+    brier: Mapping[str, float]
+    ece: Mapping[str, float]
+    centre: float
+    centre_from: str
+    examples: Mapping[str, int]
+    held_out_examples: Mapping[str, int]
+    too_long: int
+    empty: int
+    labels: Mapping[str, int]
+    human_skipped: Mapping[str, int]
+    golden_scores: int
+    steps: int
+    held_out_loss: float | None
+    training_seconds: float
+
+
 # Evaluations (`solon eval`) -------------------------------------------------------------------------------------------
 
 

@@ -17,7 +17,8 @@ What is asked is built in `solon.feedback.comparisons`, letters are read in `sol
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +31,7 @@ from solon.feedback.comparisons import ComparisonPlan, PlannedPair, UndecidedRea
 from solon.feedback.label_quality import label_quality
 from solon.feedback.labels import Judge, axes_in, joined, judge_pairs, label_of
 from solon.runs import Artefact, StageFolder
+from solon.runs.facts import AxisFacts, FeedbackFacts, JudgeFacts
 from solon.runs.records import from_record
 from solon.runs.rows import JudgeCheckRow, JudgedRow, Judgement, LabelRow, PairRow, Rows
 
@@ -69,22 +71,31 @@ def run(
     rows = [
         label_of(planned, [judgements[number] for judgements, _ in asked], plan) for number, planned in enumerate(pairs)
     ]
-    by_judge = [facts for _, facts in asked]
-    facts = {
-        "judge": joined(each["name"] for each in by_judge),
-        "read": joined(each["read"] for each in by_judge),
-        "judges": by_judge,
-        "clamp": settings.bounds,
-        "samples": settings.samples,
-        "prefix_variants": settings.prefix_variants if settings.few_shot else 1,
-        **label_facts(rows, inputs.constitution),
-        **({"axes": axis_facts(rows)} if settings.axes else {}),
-        **({"judge_check": by_judge[0]["judge_check"]} if len(by_judge) == 1 and "judge_check" in by_judge[0] else {}),
-    }
-    return out.publish(rows, LabelRow, facts=facts)
+    return out.publish(rows, LabelRow, facts=_facts(settings, rows, [each for _, each in asked], inputs).record())
 
 
-JudgedPairs = tuple[list[tuple[Judgement, ...]], dict[str, Any]]
+def _facts(
+    settings: FeedbackSettings, rows: Sequence[LabelRow], judges: Sequence[JudgeFacts], inputs: FeedbackInputs
+) -> FeedbackFacts:
+    drawn = Counter(axis.principle_id for row in rows for axis in axes_in(row))
+    whys = Counter(row.undecided_because for row in rows if row.undecided_because)
+    return FeedbackFacts(
+        judge=joined(each.name for each in judges),
+        read=joined(each.read for each in judges),
+        judges=tuple(judges),
+        clamp=settings.bounds,
+        samples=settings.samples,
+        prefix_variants=settings.prefix_variants if settings.few_shot else 1,
+        pairs=len(rows),
+        undecided_because={why.value: whys[why.value] for why in UndecidedReason if whys[why.value]},
+        principles={principle.id: drawn[principle.id] for principle in inputs.constitution.preference},
+        quality=label_quality(rows, inputs.constitution),
+        axes=axis_facts(rows) if settings.axes else None,
+        judge_check=judges[0].judge_check if len(judges) == 1 else None,
+    )
+
+
+JudgedPairs = tuple[list[tuple[Judgement, ...]], JudgeFacts]
 """A judge's judgements of every pair, one for each axis, and what is to be known of the judge."""
 
 
@@ -99,13 +110,13 @@ def _ask_one(
     """Have one judge measured, then asked about all pairs; both are durable."""
     judge = Judge.of(load())
     phase = "" if number == 0 else f" {number + 1}"
-    facts: dict[str, Any] = {"name": judge.engine.name, "read": judge.engine.choosing, "letter_form": judge.form}
+    checked: Mapping[str, Any] | None = None
     if assess := inputs.assess:
         # Before the first label, so that nothing is spent on a judge that is refused; once done it is not done again.
         def check(_: Sequence[int]) -> list[JudgeCheckRow]:
             return [from_record(JudgeCheckRow, assess(judge.engine))]
 
-        facts["judge_check"] = out.map(f"judge check{phase}", [0], check, row=JudgeCheckRow, chunk=1)[0].facts()
+        checked = out.map(f"judge check{phase}", [0], check, row=JudgeCheckRow, chunk=1)[0].facts()
 
     def work(batch: Sequence[PlannedPair]) -> list[JudgedRow]:
         found = judge_pairs(batch, plan, judge)
@@ -116,8 +127,13 @@ def _ask_one(
     rows = out.map(f"labels{phase}", pairs, work, row=JudgedRow, chunk=inputs.chunk)
     judgements = [row.judgements for row in rows]
     masses = [each.letter_mass for of_pair in judgements for each in of_pair]
-    facts["letter_mass"] = _mean([mass for mass in masses if mass is not None])
-    return judgements, facts
+    return judgements, JudgeFacts(
+        name=judge.engine.name,
+        read=judge.engine.choosing.value,
+        letter_form=judge.form.value,
+        judge_check=checked,
+        letter_mass=_mean([mass for mass in masses if mass is not None]),
+    )
 
 
 def _refuse_letterless(rows: Sequence[JudgedRow], judge: Judge) -> None:
@@ -132,30 +148,18 @@ def _refuse_letterless(rows: Sequence[JudgedRow], judge: Judge) -> None:
         )
 
 
-def label_facts(rows: Sequence[LabelRow], constitution: Constitution) -> dict[str, Any]:
-    """Counts of labels: by why there is none, and by principle; `quality` says how good they look."""
-    drawn = [axis.principle_id for row in rows for axis in axes_in(row)]
-    whys = [row.undecided_because for row in rows if row.undecided_because]
-    return {
-        "pairs": len(rows),
-        "undecided_because": {why.value: whys.count(why.value) for why in UndecidedReason if why.value in whys},
-        "principles": {p.id: drawn.count(p.id) for p in constitution.preference},
-        "quality": label_quality(rows, constitution),
-    }
-
-
-def axis_facts(rows: Sequence[LabelRow]) -> dict[str, Any]:
+def axis_facts(rows: Sequence[LabelRow]) -> dict[str, AxisFacts]:
     """By axis: weight, how sure its labels are, the share undecided, how often it agrees with the pair's label."""
-    found: dict[str, Any] = {}
+    found: dict[str, AxisFacts] = {}
     for name in dict.fromkeys(axis.axis for row in rows for axis in row.axes):
         labels = [(axis, row.p_a) for row in rows for axis in row.axes if axis.axis == name]
         known = [(axis.p_a, p) for axis, p in labels if axis.p_a is not None]
-        found[name] = {
-            "weight": labels[0][0].weight,
-            "undecided": 1 - len(known) / len(labels),
-            "mean_p_chosen": _mean([max(own, 1 - own) for own, _ in known]),
-            "agrees_with_the_pair": _mean([float((own > 0.5) == (p > 0.5)) for own, p in known if p is not None]),
-        }
+        found[name] = AxisFacts(
+            weight=labels[0][0].weight,
+            undecided=1 - len(known) / len(labels),
+            mean_p_chosen=_mean([max(own, 1 - own) for own, _ in known]),
+            agrees_with_the_pair=_mean([float((own > 0.5) == (p > 0.5)) for own, p in known if p is not None]),
+        )
     return found
 
 

@@ -33,6 +33,7 @@ from solon.reward.pair_calibration import agreement
 from solon.reward.scored_text import ScoredText
 from solon.reward.scorer import PreferenceScorer
 from solon.runs import Artefact, StageFolder
+from solon.runs.facts import PreferenceFacts, facts_record
 from solon.runs.outcome import count_outcomes
 from solon.runs.records import from_record
 from solon.runs.rows import LabelRow, PreferenceExampleRow, PreferenceStepRow, Rows, comparable, good
@@ -42,7 +43,7 @@ from solon.training.batches import PairExample
 from solon.training.distributed.sharded import put_together, scalar_model
 from solon.training.encoding import Encoding
 from solon.training.learner import EPSILON, Learner
-from solon.training.loop import Log, is_held_out, session_in, train
+from solon.training.loop import is_held_out, session_in, train
 from solon.training.models import (
     arithmetic,
     grow_preference_model,
@@ -201,25 +202,39 @@ def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder
         golden = write_golden(out.path / "model", PreferenceScorer(out.name, saved, form), dialogues, inputs.engine)
     write_table(out.path / EXAMPLES, [example.row() for example in examples], PreferenceExampleRow)
     steps = [_step_row(row, out.path) for row in log.rows]
-    facts = {
-        **measured,
-        "centre": centre,
-        "centre_from": "held_out" if held_out else "training",
-        "examples": dict(Counter(pair.source for pair in training)),
-        "held_out_examples": dict(Counter(pair.source for pair in held_out)),
-        "too_long": len(labelled) - len(examples),
-        "empty": len(good(rows)) - len(comparable(rows)),
-        "labels": count_outcomes(row.outcome for row in rows),
-        "human_skipped": dict(sum((compared.skipped for compared in people.values()), Counter[str]())),
-        "golden_scores": golden,
-        **_last(steps[-1], log),
-    }
-    return out.publish(steps, PreferenceStepRow, facts=facts, files=["model", EXAMPLES])
+    facts = PreferenceFacts(
+        accuracy=measured.accuracy,
+        brier=measured.brier,
+        ece=measured.ece,
+        centre=centre,
+        centre_from="held_out" if held_out else "training",
+        examples=dict(Counter(pair.source for pair in training)),
+        held_out_examples=dict(Counter(pair.source for pair in held_out)),
+        too_long=len(labelled) - len(examples),
+        empty=len(good(rows)) - len(comparable(rows)),
+        labels=count_outcomes(row.outcome for row in rows),
+        human_skipped=dict(sum((compared.skipped for compared in people.values()), Counter[str]())),
+        golden_scores=golden,
+        steps=steps[-1].step,
+        held_out_loss=steps[-1].held_out_loss,
+        training_seconds=round(log.seconds, 3),
+    )
+    return out.publish(steps, PreferenceStepRow, facts=facts_record(facts), files=["model", EXAMPLES])
 
 
 def summary(facts: Mapping[str, Any]) -> list[str]:
     """What of the human comparisons was left out, in words, from the stage's facts."""
-    return [f"human comparisons skipped: {count:,} ({why})" for why, count in facts["human_skipped"].items()]
+    skipped: Mapping[str, int] = facts["human_skipped"]
+    return [f"human comparisons skipped: {count:,} ({why})" for why, count in skipped.items()]
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOutMeasures:
+    """Measures on held-out pairs by who compared; one without cases is left out."""
+
+    accuracy: Mapping[str, float]
+    brier: Mapping[str, float]
+    ece: Mapping[str, float]
 
 
 def _grown(inputs: PreferenceInputs, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
@@ -230,18 +245,20 @@ def _grown(inputs: PreferenceInputs, tokenizer: PreTrainedTokenizerBase) -> PreT
     return grow_preference_model(inputs.base, tokenizer, inputs.engine, head, end)
 
 
-def evaluate(scorer: PreferenceModel, pairs: Sequence[PairExample]) -> dict[str, dict[str, float]]:
-    """Accuracy, Brier score and expected calibration error by source; a measure without cases is left out."""
-    found: dict[str, dict[str, float]] = {"accuracy": {}, "brier": {}, "ece": {}}
+def evaluate(scorer: PreferenceModel, pairs: Sequence[PairExample]) -> HeldOutMeasures:
+    """Accuracy, Brier score and expected calibration error by source."""
     differences_B = _scores(scorer, pairs, "chosen") - _scores(scorer, pairs, "rejected")
     labels_B = torch.tensor([pair.p_chosen for pair in pairs])
+    accuracy: dict[str, float] = {}
+    brier: dict[str, float] = {}
+    ece: dict[str, float] = {}
     for source in sorted({pair.source for pair in pairs}):
         of_B = torch.tensor([pair.source == source for pair in pairs])
         measured = agreement(differences_B[of_B], labels_B[of_B])
         if measured.accuracy is not None:
-            found["accuracy"][source] = measured.accuracy
-        found["brier"][source], found["ece"][source] = measured.brier, measured.ece
-    return found
+            accuracy[source] = measured.accuracy
+        brier[source], ece[source] = measured.brier, measured.ece
+    return HeldOutMeasures(accuracy, brier, ece)
 
 
 def _scores(scorer: PreferenceModel, pairs: Sequence[PairExample], side: str) -> Tensor:
@@ -322,11 +339,3 @@ def _step_row(row: Mapping[str, Any], folder: Path) -> PreferenceStepRow:
     """A step of the log, with the share of decided pairs that were ordered as labelled before the step."""
     accuracy = row["ordered"] / row["decided"] if row["decided"] else None
     return replace(from_record(PreferenceStepRow, row, str(folder)), accuracy=accuracy)
-
-
-def _last(step: PreferenceStepRow, log: Log) -> dict[str, Any]:
-    return {
-        "steps": step.step,
-        "held_out_loss": step.held_out_loss,
-        "training_seconds": round(log.seconds, 3),
-    }
