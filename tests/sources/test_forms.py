@@ -16,7 +16,7 @@ from solon.conversation import Conversation, Role, Turn, is_blank
 from solon.errors import InputError
 from solon.reward.score_file import read_scorable
 from solon.sources.columns import Columns, columns_from
-from solon.sources.comparisons import comparison_columns, read_all_comparisons, read_comparisons
+from solon.sources.comparison_files import comparison_columns, read_all_comparisons, read_comparisons
 from solon.sources.label_files import read_labels
 from solon.sources.pair_files import read_pairs
 from solon.sources.prompt_files import read_prompts

@@ -29,7 +29,7 @@ from solon.runs import Artefact, RunDirectory, StageFolder
 from solon.runs.outcome import Outcome
 from solon.runs.progress import Silent
 from solon.runs.rows import PairRow, PromptKind, PromptRow, ReplyRow, good
-from solon.sources.comparisons import read_all_comparisons
+from solon.sources.comparison_files import read_all_comparisons
 from solon.stages import s02_responses, s03_critique_revision, s05_response_pairs, s06_ai_feedback
 from solon.testbed.judge_questions import critic_faults, judge_questions
 

@@ -49,7 +49,7 @@ from solon.pipeline.memory_needs import (
 )
 from solon.reward.remote import RemoteScorer, is_address
 from solon.rl.rl_models import refuse_unshareable
-from solon.sources.comparisons import read_comparisons
+from solon.sources.comparison_files import read_comparisons
 from solon.sources.entries import located
 from solon.sources.prompt_sources import sources
 from solon.stages import s04_sl_cai, s08_rl_cai

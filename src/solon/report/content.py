@@ -167,7 +167,7 @@ def _measured(measures: Mapping[str, Figures], name: str) -> MeasureCell | None:
     return MeasureCell(figure, percent(figure["value"]), interval(figure), charts.bar(figure, f"label-{name}"))
 
 
-class StepRow(Protocol):
+class HasStep(Protocol):
     """One step of any training."""
 
     @property
@@ -176,7 +176,7 @@ class StepRow(Protocol):
         ...
 
 
-S = TypeVar("S", bound=StepRow)
+S = TypeVar("S", bound=HasStep)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from solon.runs.outcome import Outcome
 from solon.runs.records import Record, from_record
 from solon.runs.rows import LabelRow
 from solon.sources.columns import Columns
-from solon.sources.comparisons import Comparison, comparison_in, row_of
+from solon.sources.comparison_files import Comparison, comparison_in, row_of
 from solon.sources.entries import entries
 
 AI_FEEDBACK = "ai-feedback"

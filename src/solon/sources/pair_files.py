@@ -22,7 +22,7 @@ from solon.errors import InputError
 from solon.runs.outcome import Outcome
 from solon.runs.rows import PairRow
 from solon.sources.columns import OPTION, Columns
-from solon.sources.comparisons import Comparison, comparison_in, row_of
+from solon.sources.comparison_files import Comparison, comparison_in, row_of
 from solon.sources.entries import entries
 from solon.sources.replies import PAIR, PROMPT, dialogues_in
 

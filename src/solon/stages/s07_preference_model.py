@@ -38,7 +38,7 @@ from solon.runs.outcome import count_outcomes
 from solon.runs.records import from_record
 from solon.runs.rows import LabelRow, PreferenceExampleRow, PreferenceStepRow, Rows, comparable, good
 from solon.runs.table import write_table
-from solon.sources.comparisons import Comparison, read_all_comparisons
+from solon.sources.comparison_files import Comparison, read_all_comparisons
 from solon.training.batches import PairExample
 from solon.training.distributed.sharded import put_together, scalar_model
 from solon.training.encoding import Encoding

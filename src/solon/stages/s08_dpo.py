@@ -23,7 +23,7 @@ from solon.runs import Artefact, StageFolder
 from solon.runs.outcome import count_outcomes
 from solon.runs.records import from_record
 from solon.runs.rows import DpoStepRow, LabelRow, Rows, comparable, good
-from solon.sources.comparisons import Comparisons, read_all_comparisons
+from solon.sources.comparison_files import Comparisons, read_all_comparisons
 from solon.stages.s07_preference_model import Labelled, ai_labels, drawn_human
 from solon.training.batches import micro_batches
 from solon.training.distributed.sharded import put_together, token_model
