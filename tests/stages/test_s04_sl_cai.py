@@ -69,7 +69,7 @@ def test_failed_rows_and_red_team_replies_are_no_examples() -> None:
     assert sorted((words(row), place(row)[1]) for row in chosen if isinstance(row, RevisionRow)) == [
         ("a", 1), ("c", 1), ("c", 2),
     ]  # fmt: skip
-    assert mixture == {"revisions_by_step": {"1": 2, "2": 1}, "helpful_ratio": 0.3333}
+    assert mixture == s04_sl_cai.Mixture({"1": 2, "2": 1}, 0.3333)
 
 
 def test_last_is_the_last_good_revision_of_each_prompt() -> None:
@@ -88,7 +88,7 @@ def test_sl_cai_n_is_made_of_the_first_n_steps(n: int, steps: list[int]) -> None
     revisions = [revision("a", 1), revision("a", 2), revision("a", 3), revision("b", 1, "empty"), revision("b", 2)]
     chosen, mixture = s04_sl_cai.chosen_rows(revisions, [], FinetuneSettings(revisions=n), 1)
     assert sorted(place(row)[1] for row in chosen) == steps
-    assert mixture["revisions_by_step"] == {str(step): steps.count(step) for step in sorted(set(steps))}
+    assert mixture.revisions_by_step == {str(step): steps.count(step) for step in sorted(set(steps))}
 
 
 def test_more_steps_than_there_are_is_refused_before_anything_is_asked() -> None:
@@ -105,14 +105,14 @@ def test_helpful_replies_are_drawn_at_the_stated_ratio(caplog: pytest.LogCapture
         settings = FinetuneSettings(helpful_ratio=ratio)
         chosen, mixture = s04_sl_cai.chosen_rows(REVISIONS, responses, settings, 1)
         drawn[ratio] = [place(row) for row in chosen if isinstance(row, ReplyRow)]
-        assert len(drawn[ratio]) == ratio * len(REVISIONS) and mixture["helpful_ratio"] == ratio
+        assert len(drawn[ratio]) == ratio * len(REVISIONS) and mixture.helpful_ratio == ratio
         assert chosen == s04_sl_cai.chosen_rows(REVISIONS, responses, settings, 1)[0]
     assert set(drawn[0.5]) < set(drawn[1.0])
     other = s04_sl_cai.chosen_rows(REVISIONS, responses, FinetuneSettings(helpful_ratio=0.5), 2)[0]
     assert drawn[0.5] != [place(row) for row in other if isinstance(row, ReplyRow)]
     assert not caplog.records
     chosen, mixture = s04_sl_cai.chosen_rows(REVISIONS, responses, FinetuneSettings(helpful_ratio=9), 1)
-    assert len(chosen) == len(REVISIONS) + len(responses) and mixture["helpful_ratio"] == 2.5
+    assert len(chosen) == len(REVISIONS) + len(responses) and mixture.helpful_ratio == 2.5
     assert "asks for 144 replies to helpfulness prompts, but 40 came out well" in caplog.text
 
 

@@ -102,6 +102,74 @@ class FeedbackFacts:
         return _without(record, "axes", "judge_check")
 
 
+# 04-sl-cai, 08-rl-cai -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SftFacts:
+    """What SL-CAI was trained on, and the loss that it came to."""
+
+    revisions_by_step: Mapping[str, int]
+    helpful_ratio: float
+    examples: Mapping[str, int]
+    held_out_examples: int
+    too_long: int
+    tokens_with_loss: int
+    held_out_loss_before: float | None
+    steps: int
+    loss: float
+    held_out_loss: float | None
+    training_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DpoFacts:
+    """What the policy learned from by DPO, and how it orders pairs that it did not learn from."""
+
+    algorithm: str
+    steps: int
+    loss: float
+    held_out_loss_before: float | None
+    held_out_loss: float | None
+    held_out_accuracy: float | None
+    human: int
+    human_skipped: Mapping[str, int]
+    examples: int
+    held_out_examples: int
+    too_long: int
+    empty: int
+    labels: Mapping[str, int]
+    training_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RlFacts:
+    """How reinforcement learning went: its prompts, why it stopped, which policy it kept, and its last figures."""
+
+    prompts: Mapping[str, int]
+    too_long: int
+    algorithm: str
+    steps: int
+    steps_asked: int
+    stopped_because: str | None = None
+    kept_step: int
+    warning: str | None = None
+    signs: tuple[str, ...] = ()
+    snapshots: tuple[int, ...] | None = None
+    centre: float
+    seconds: Mapping[str, float]
+    score: float | None = None
+    held_out_score: float | None = None
+    kl: float | None = None
+    length: float | None = None
+    unfinished: float | None = None
+    empty: float | None = None
+
+    def record(self) -> dict[str, Any]:
+        """As the manifest holds it: a warning that there is none of, and snapshots that were not kept, are absent."""
+        return _without(to_record(self), "warning", "snapshots")
+
+
 # 07-preference-model --------------------------------------------------------------------------------------------------
 
 

@@ -12,16 +12,16 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from solon.config.recipe import EngineSettings, FinetuneSettings, RevisionsUsed
 from solon.digest import seed_for
 from solon.engines.tokens import PromptTokenizer
 from solon.errors import RecipeError, StageError
 from solon.runs import Artefact, StageFolder
+from solon.runs.facts import SftFacts, facts_record
 from solon.runs.records import from_record
 from solon.runs.rows import PromptKind, ReplyRow, RevisionRow, SftExampleRow, TrainingStepRow, good, good_of
 from solon.runs.table import write_table
@@ -29,7 +29,7 @@ from solon.training.batches import CompletionExample
 from solon.training.distributed.sharded import put_together, token_model
 from solon.training.encoding import Encoding
 from solon.training.learner import EPSILON, Learner
-from solon.training.loop import Log, is_held_out, mean_loss, session_in, train
+from solon.training.loop import is_held_out, mean_loss, session_in, train
 from solon.training.models import (
     Trainable,
     arithmetic,
@@ -80,7 +80,7 @@ def run(settings: FinetuneSettings, inputs: FinetuneInputs, out: StageFolder) ->
         adapted = fresh()
         texts = PromptTokenizer.of(tokenizer, inputs.engine)
         encoding = Encoding(texts, window_of(inner(adapted), inputs.engine))
-        chosen, facts = _examples(rows, encoding, inputs.seed, settings.training.held_out)
+        chosen = _examples(rows, encoding, inputs.seed, settings.training.held_out)
         examples, held_out = _tokens(chosen, held_out=False), _tokens(chosen, held_out=True)
         reading = token_model(adapted, out.processes)
         learner = Learner(
@@ -107,8 +107,20 @@ def run(settings: FinetuneSettings, inputs: FinetuneInputs, out: StageFolder) ->
         save_model(adapted, texts, out.path / "model")
     write_table(out.path / EXAMPLES, [each.row() for each in chosen], SftExampleRow)
     steps = [from_record(TrainingStepRow, row, str(out.path)) for row in log.rows]
-    facts = {**mixture, **facts, "held_out_loss_before": before, **_last(steps[-1], log)}
-    return out.publish(steps, TrainingStepRow, facts=facts, files=["model", EXAMPLES])
+    facts = SftFacts(
+        revisions_by_step=mixture.revisions_by_step,
+        helpful_ratio=mixture.helpful_ratio,
+        examples=dict(Counter(each.source for each in chosen if not each.held_out)),
+        held_out_examples=len(held_out),
+        too_long=len(rows) - len(chosen),
+        tokens_with_loss=sum(each.length - each.start for each in examples),
+        held_out_loss_before=before,
+        steps=steps[-1].step,
+        loss=steps[-1].loss,
+        held_out_loss=steps[-1].held_out_loss,
+        training_seconds=round(log.seconds, 3),
+    )
+    return out.publish(steps, TrainingStepRow, facts=facts_record(facts), files=["model", EXAMPLES])
 
 
 def refuse_missing_steps(settings: FinetuneSettings, steps: int) -> None:
@@ -129,6 +141,11 @@ class SftExample:
     tokens: CompletionExample
     held_out: bool
 
+    @property
+    def source(self) -> str:
+        """What it is: one of the revisions, or a helpful reply."""
+        return "revisions" if isinstance(self.of, RevisionRow) else "helpful"
+
     def row(self) -> SftExampleRow:
         """The example as its table holds it."""
         revision = self.of if isinstance(self.of, RevisionRow) else None
@@ -146,9 +163,17 @@ class SftExample:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """How many revisions of each step are trained on, and how many helpful replies for each revision."""
+
+    revisions_by_step: Mapping[str, int]
+    helpful_ratio: float
+
+
 def chosen_rows(
     revisions: Sequence[RevisionRow], responses: Sequence[ReplyRow], settings: FinetuneSettings, seed: int
-) -> tuple[list[RevisionRow | ReplyRow], dict[str, Any]]:
+) -> tuple[list[RevisionRow | ReplyRow], Mixture]:
     """What is trained on, and the mixture: good revisions, and good replies to helpfulness prompts.
 
     With `last`, each prompt gives its last good revision; a prompt whose revisions all failed gives nothing. Raises
@@ -164,10 +189,7 @@ def chosen_rows(
     helpful = good_of(responses, PromptKind.HELPFUL)
     if settings.helpful_ratio is not None:
         helpful = _drawn(helpful, round(settings.helpful_ratio * len(used)), seed)
-    mixture = {
-        "revisions_by_step": dict(sorted(Counter(str(row.step) for row in used).items())),
-        "helpful_ratio": round(len(helpful) / len(used), 4),
-    }
+    mixture = Mixture(dict(sorted(Counter(str(row.step) for row in used).items())), round(len(helpful) / len(used), 4))
     return [*used, *helpful], mixture
 
 
@@ -187,34 +209,18 @@ def _drawn(helpful: Sequence[ReplyRow], number: int, seed: int) -> list[ReplyRow
 
 def _examples(
     chosen: Sequence[RevisionRow | ReplyRow], encoding: Encoding, seed: int, share: float
-) -> tuple[list[SftExample], dict[str, Any]]:
-    """The examples that fit the window, and their numbers."""
+) -> list[SftExample]:
+    """The examples that fit the window; raises StageError when none of them is left to train on."""
     made = encoding.examples([(row.row_id, row.prompt, row.completion) for row in chosen])
     fitting = [
         SftExample(row, tokens, is_held_out(row.row_id, share, seed))
         for row, tokens in zip(chosen, made, strict=True)
         if encoding.fits(tokens.token_ids)
     ]
-    training = [each for each in fitting if not each.held_out]
-    if not training:
+    if all(each.held_out for each in fitting):
         raise StageError("every example is held out or too long", remedy="Give more prompts, or a longer window")
-    sources = ("revisions" if isinstance(each.of, RevisionRow) else "helpful" for each in training)
-    return fitting, {
-        "examples": dict(Counter(sources)),
-        "held_out_examples": len(fitting) - len(training),
-        "too_long": len(made) - len(fitting),
-        "tokens_with_loss": sum(each.tokens.length - each.tokens.start for each in training),
-    }
+    return fitting
 
 
 def _tokens(examples: Sequence[SftExample], *, held_out: bool) -> list[CompletionExample]:
     return [each.tokens for each in examples if each.held_out is held_out]
-
-
-def _last(step: TrainingStepRow, log: Log) -> dict[str, Any]:
-    return {
-        "steps": step.step,
-        "loss": step.loss,
-        "held_out_loss": step.held_out_loss,
-        "training_seconds": round(log.seconds, 3),
-    }

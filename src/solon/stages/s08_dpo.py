@@ -20,6 +20,7 @@ from solon.engines.tokens import PromptTokenizer
 from solon.errors import StageError
 from solon.rl.reply_samples import METRICS, watched
 from solon.runs import Artefact, StageFolder
+from solon.runs.facts import DpoFacts, facts_record
 from solon.runs.outcome import count_outcomes
 from solon.runs.records import from_record
 from solon.runs.rows import DpoStepRow, LabelRow, Rows, comparable, good
@@ -109,23 +110,23 @@ def run(settings: ReinforcementSettings, inputs: DirectInputs, out: StageFolder)
         ordered = accuracy(objective, held_out, training.micro_batch_tokens)
         save_model(adapted, texts, out.path / "model")
     steps = [_step_row(row, out.path) for row in log.rows]
-    facts = {
-        "algorithm": Algorithm.DPO,
-        "steps": steps[-1].step,
-        "loss": steps[-1].loss,
-        "held_out_loss_before": before,
-        "held_out_loss": steps[-1].held_out_loss,
-        "held_out_accuracy": ordered,
-        "human": len(people),
-        "human_skipped": dict(human.skipped),
-        "examples": len(examples),
-        "held_out_examples": len(held_out),
-        "too_long": len(made) - len(pairs),
-        "empty": len(good(rows)) - len(comparable(rows)),
-        "labels": count_outcomes(row.outcome for row in rows),
-        "training_seconds": round(log.seconds, 3),
-    }
-    return out.publish(steps, DpoStepRow, facts=facts, files=["model", METRICS])
+    facts = DpoFacts(
+        algorithm=Algorithm.DPO.value,
+        steps=steps[-1].step,
+        loss=steps[-1].loss,
+        held_out_loss_before=before,
+        held_out_loss=steps[-1].held_out_loss,
+        held_out_accuracy=ordered,
+        human=len(people),
+        human_skipped=dict(human.skipped),
+        examples=len(examples),
+        held_out_examples=len(held_out),
+        too_long=len(made) - len(pairs),
+        empty=len(good(rows)) - len(comparable(rows)),
+        labels=count_outcomes(row.outcome for row in rows),
+        training_seconds=round(log.seconds, 3),
+    )
+    return out.publish(steps, DpoStepRow, facts=facts_record(facts), files=["model", METRICS])
 
 
 def pairs_of(

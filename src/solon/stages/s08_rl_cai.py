@@ -36,6 +36,7 @@ from solon.rl.rollout import PromptDraws, Reply, occurrences, sample_seed
 from solon.rl.sharing import scores_by_share
 from solon.rl.stopping import signs
 from solon.runs import Artefact, StageFolder
+from solon.runs.facts import RlFacts
 from solon.runs.processes import SINGLE_PROCESS, Processes
 from solon.runs.records import from_record
 from solon.runs.rows import TRAINING_KINDS, PromptKind, PromptRow, RlStepRow, good_of
@@ -91,7 +92,7 @@ def run(settings: ReinforcementSettings, inputs: ReinforcementInputs, out: Stage
         actors, policy = cast.actors, cast.policy
         engine = LocalEngine(inner(policy.model), tokenizer, inputs.engine, name="policy")
         encoding = Encoding(engine.tokens, min(engine.window, cast.scorer.encoding.window))
-        questions, facts = _questions(settings, inputs, encoding)
+        questions, counts = _questions(settings, inputs, encoding)
         known = {question.row_id: question.conversation for kind in questions for question in kind}
         snapshots = PolicySnapshots(out.path / SNAPSHOTS, policy.model, engine.tokens)
 
@@ -118,26 +119,29 @@ def run(settings: ReinforcementSettings, inputs: ReinforcementInputs, out: Stage
         save_model(policy.model, engine.tokens, out.path / "model")
     rows = [from_record(RlStepRow, row, str(out.path)) for row in course.log.rows]
     last = rows[-1]
-    facts |= {
-        "algorithm": settings.algorithm,
-        "steps": course.step,
-        "steps_asked": settings.steps,
-        "stopped_because": course.stopped_because,
-        "kept_step": course.kept_step,
-        **({"warning": warning} if (warning := _warning(course, settings)) else {}),
-        "signs": signs(course.log.rows),
-        **({"snapshots": kept} if (kept := steps_in(out.path / SNAPSHOTS)) else {}),
-        "centre": actors.centre,
-        "seconds": _rounded(course.watch.seconds),
-        "score": last.score,
-        "held_out_score": last.held_out_score,
-        "kl": last.kl,
-        "length": last.length,
-        "unfinished": last.unfinished,
-        "empty": last.empty,
-    }
+    kept = steps_in(out.path / SNAPSHOTS)
+    facts = RlFacts(
+        prompts=counts.by_kind,
+        too_long=counts.too_long,
+        algorithm=settings.algorithm.value,
+        steps=course.step,
+        steps_asked=settings.steps,
+        stopped_because=course.stopped_because,
+        kept_step=course.kept_step,
+        warning=_warning(course, settings),
+        signs=tuple(signs(course.log.rows)),
+        snapshots=tuple(kept) or None,
+        centre=actors.centre,
+        seconds=_rounded(course.watch.seconds),
+        score=last.score,
+        held_out_score=last.held_out_score,
+        kl=last.kl,
+        length=last.length,
+        unfinished=last.unfinished,
+        empty=last.empty,
+    )
     files = ["model", METRICS, SAMPLES, *([SNAPSHOTS] if kept else [])]
-    return out.publish(rows, RlStepRow, facts=facts, files=files)
+    return out.publish(rows, RlStepRow, facts=facts.record(), files=files)
 
 
 def summary(facts: Mapping[str, Any]) -> list[str]:
@@ -264,9 +268,17 @@ def _reply(question: TrainingPrompt, occurrence: int, written: Written) -> Reply
     return Reply(question.row_id, question.kind.value, question.tokens, tuple(token_ids), text, finished, occurrence)
 
 
+@dataclass(frozen=True, slots=True)
+class PromptCounts:
+    """The training prompts by kind, and how many leave too few tokens for a whole reply."""
+
+    by_kind: Mapping[str, int]
+    too_long: int
+
+
 def _questions(
     settings: ReinforcementSettings, inputs: ReinforcementInputs, encoding: Encoding
-) -> tuple[list[list[TrainingPrompt]], dict[str, Any]]:
+) -> tuple[list[list[TrainingPrompt]], PromptCounts]:
     """The training prompts by kind, and their numbers; those without room for a whole reply are left out."""
     rows = good_of(inputs.prompts.rows(PromptRow), *TRAINING_KINDS)
     made = [
@@ -282,7 +294,7 @@ def _questions(
         )
     by_kind = [[question for question in fitting if question.kind is kind] for kind in TRAINING_KINDS]
     counts = {kind.value: len(found) for kind, found in zip(TRAINING_KINDS, by_kind, strict=True)}
-    return by_kind, {"prompts": counts, "too_long": len(made) - len(fitting)}
+    return by_kind, PromptCounts(counts, len(made) - len(fitting))
 
 
 def _paid(inputs: ReinforcementInputs, cast: RlModels, window: int) -> Scores:
