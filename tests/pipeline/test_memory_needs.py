@@ -2,7 +2,8 @@
 
 import pytest
 
-from solon.config.recipe import Recipe, load_recipe
+from solon.config.loading import load_recipe
+from solon.config.recipe import Recipe
 from solon.errors import RecipeError
 from solon.model_folders.system_memory import SystemMemory
 from solon.pipeline.memory_needs import (
@@ -31,7 +32,7 @@ def test_in_full_weight_gradient_and_two_moments_are_counted() -> None:
 
 
 def test_adapters_leave_the_weights_alone() -> None:
-    lora = [f"{part}.adapter.rank=8" for part in ("finetune.training", "preference.training", "rl")]
+    lora = [f"{part}.lora.rank=8" for part in ("finetune.training", "preference.training", "rl")]
     found = needs(of(*lora), SEVEN)
     assert (found[FINETUNING], found[PREFERENCES], found[REINFORCEMENT]) == (28, 28, 28 + 28 + 28)
     assert needs(of(*lora, "rl.networks=shared"), SEVEN)[REINFORCEMENT] == 28

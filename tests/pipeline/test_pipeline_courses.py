@@ -9,17 +9,18 @@ import pytest
 from tests.pipeline.test_order import SMALL
 
 from solon.config.builtin import constitution_path
-from solon.config.recipe import load_recipe
-from solon.constitution.constitution import load_constitution
+from solon.config.loading import load_recipe
+from solon.constitution.reader import load_constitution
 from solon.errors import RecipeError, RunError
-from solon.evals.results import policies_of, results, stages_of
 from solon.export.model_folder import ExportedWeights, export_model
-from solon.export.trainers.trainer_folder import TRAINERS, export_handoff
-from solon.pipeline.impact import redo
+from solon.export.trainers.trainer_folder import export_for_trl
+from solon.pipeline.impact import impact_of
 from solon.pipeline.order import advance
-from solon.report import write
+from solon.reporting import write
+from solon.reporting.results import results
 from solon.runs import Artefact, RunDirectory
 from solon.runs.progress import Silent
+from solon.stages.registry import names_of, policies_of
 
 
 def done(
@@ -63,7 +64,7 @@ def test_each_round_draws_new_pairs_from_the_policy_before_and_learns_from_all_l
     assert stages["rl-cai-2"].manifest.key["preference-model-2"] == stages["preference-model-2"].hash
 
 
-def test_rounds_are_measured_reported_and_handed_on(two_rounds: RunDirectory, tmp_path: Path) -> None:
+def test_rounds_are_measured_reported_and_exported(two_rounds: RunDirectory, tmp_path: Path) -> None:
     figures = results(two_rounds)
     assert list(figures["models"]) == ["pretrained", "assistant", "sl-cai", "rl-cai", "rl-cai-2"]
     assert figures["unfinished"] == [] and [facts["round"] for facts in figures["rounds"]] == [1, 2]
@@ -72,13 +73,13 @@ def test_rounds_are_measured_reported_and_handed_on(two_rounds: RunDirectory, tm
     assert "Reinforcement learning, round 2" in page and "Round 2: " in page
     card = (export_model(two_rounds, "rl-cai-2", ExportedWeights.MERGED, tmp_path / "model") / "README.md").read_text()
     assert "preference-model-2" in card and "| rl-cai-2 |" in card
-    handed = export_handoff(two_rounds, TRAINERS["trl"], tmp_path / "trl")
-    assert named(two_rounds)["preference-model-2"].hash in (handed.folder / "README.md").read_text()
+    exported = export_for_trl(two_rounds, tmp_path / "trl")
+    assert named(two_rounds)["preference-model-2"].hash in (exported.folder / "README.md").read_text()
 
 
 def test_a_run_of_one_round_lends_its_stages_to_one_of_two(two_rounds: RunDirectory, tmp_path: Path) -> None:
     one = done(tmp_path / "one", ["pairs.per_prompt=2"], reuse=[two_rounds.path])
-    for name in stages_of(one.recipe)[:-1]:
+    for name in names_of(one.recipe)[:-1]:
         assert named(one)[name].manifest.adopted_from and named(one)[name].hash == named(two_rounds)[name].hash
 
 
@@ -89,7 +90,7 @@ def test_an_edited_principle_of_labels_touches_all_later_rounds(two_rounds: RunD
     instruction = next(each for each in load_constitution(constitution_path("testbed")).preference if each.id in drawn)
     assert text.count(instruction.instruction) == 1
     file.write_text(text.replace(instruction.instruction, "Choose the kinder response."), encoding="utf-8")
-    foreseen = redo(two_rounds, load_constitution(file))
+    foreseen = impact_of(two_rounds, load_constitution(file))
     again = {(each.stage, each.what): (each.asked, each.again) for each in foreseen.questions}
     assert again["response-pairs", "reply"][1] == 0
     asked, anew = again["ai-feedback", "letter"]
@@ -122,16 +123,16 @@ def test_people_alone_teach_the_baseline(tmp_path: Path) -> None:
     assert "human comparisons (RLHF" in card and "constitutional-ai" not in card
     with pytest.raises(RunError, match="trains no model 'sl-cai'"):
         export_model(run, "sl-cai", ExportedWeights.MERGED, tmp_path / "other")
-    with pytest.raises(RunError, match="a hand-off goes on from SL-CAI"):
-        export_handoff(run, TRAINERS["trl"], tmp_path / "trl")
+    with pytest.raises(RunError, match="the export starts from SL-CAI"):
+        export_for_trl(run, tmp_path / "trl")
     with pytest.raises(RunError, match="learns from human comparisons"):
-        redo(run, run.constitution)
+        impact_of(run, run.constitution)
 
 
 def test_helpful_only_learns_from_helpfulness_alone() -> None:
     recipe = load_recipe("testbed", ["helpful-rlhf"])
     assert recipe.rl.red_team_share == 0 and recipe.preference.human_harmlessness is None
-    assert policies_of(recipe) == ("rlhf",) and stages_of(recipe)[-1] == "measure"
+    assert policies_of(recipe) == ("rlhf",) and names_of(recipe)[-1] == "measure"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from tests.row_types import ExampleRow, IdRow, ScoreRow
 
-from solon.config.recipe import Recipe, load_recipe
+from solon.config.loading import load_recipe
+from solon.config.recipe import Recipe
 from solon.conversation import Conversation, Role, Turn
 from solon.errors import ConstitutionError, RunError, StageError
 from solon.runs import Interrupted, Progress, RunDirectory, StageFolder

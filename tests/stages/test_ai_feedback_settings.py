@@ -13,20 +13,21 @@ from tests.stages.test_s06_ai_feedback import SEED, judge, mixed_pairs, options,
 from tests.stages.workbench import CONSTITUTION, Bench, Killed
 
 from solon.config.recipe import FeedbackForm, FeedbackSettings, OptionOrder
-from solon.constitution.constitution import load_constitution
+from solon.constitution.reader import load_constitution
 from solon.conversation import Prompt, Role
 from solon.digest import uniform_for
 from solon.engines.base import Choosing, Completion, Finish
 from solon.engines.scripted import ScriptedEngine
 from solon.errors import RecipeError, StageError
 from solon.feedback.comparisons import UndecidedReason
-from solon.feedback.labels import on_axis, sigmoid
+from solon.feedback.labels import on_axis
 from solon.feedback.letters import votes_log_odds
 from solon.runs import Artefact
 from solon.runs.outcome import Outcome
 from solon.runs.rows import LabelRow, PairRow
 from solon.stages import s06_ai_feedback
 from solon.stages.s06_ai_feedback import FeedbackInputs
+from solon.stats.log_odds import sigmoid
 
 AXES = CONSTITUTION.replace(
     "  - {id: kinder, instruction: Choose the kinder reply.}",
@@ -263,9 +264,7 @@ def test_a_letter_that_hardly_occurs_is_no_answer(tmp_path: Path) -> None:
     assert artefact.facts["judges"][0]["letter_mass"] == pytest.approx(math.fsum(masses) / 24)
     with pytest.raises(StageError, match="answers with no letter"):
         work(Bench(tmp_path / "none"), ScriptedEngine(choose=lambda p, o: -12 + oracle(p, o)))
-    believed = work(
-        Bench(tmp_path / "all"), ScriptedEngine(choose=lambda p, o: -12 + oracle(p, o)), least_letter_mass=0
-    )
+    believed = work(Bench(tmp_path / "all"), ScriptedEngine(choose=lambda p, o: -12 + oracle(p, o)), min_letter_mass=0)
     assert believed.facts["quality"]["undecided"]["value"] == 0
 
 

@@ -15,12 +15,12 @@ from solon.engines.base import Completion, Finish
 from solon.engines.scripted import ScriptedEngine
 from solon.errors import RecipeError
 from solon.feedback.comparisons import ShownOrder, UndecidedReason, few_shot_variants
-from solon.feedback.labels import sigmoid
 from solon.feedback.letters import log_odds
 from solon.runs.outcome import Outcome
 from solon.runs.rows import PairRow
 from solon.stages import s06_ai_feedback
 from solon.stages.s06_ai_feedback import FeedbackInputs
+from solon.stats.log_odds import sigmoid
 
 SEED = 11
 

@@ -34,24 +34,27 @@ def status(run: Path) -> None:
     """
     from solon.cli.display import clock
     from solon.cli.terminal import plain, print_table
-    from solon.evals.results import counted, results, stages_of
+    from solon.reporting.results import results
     from solon.runs import RunDirectory, owner_of
     from solon.runs.lock import last_session
+    from solon.stages.registry import counted, names_of, plugins_of
 
     directory = RunDirectory.open(run)
     figures = results(directory)
     stages = figures["stages"]
     damaged = directory.damaged()
     adopted = {artefact.name for artefact in directory.artefacts() if artefact.manifest.adopted_from}
+    kinds = {stage.name: stage.kind for stage in plugins_of(directory.recipe)}
     rows = []
-    for number, name in enumerate(stages_of(directory.recipe), start=1):
+    for number, name in enumerate(names_of(directory.recipe), start=1):
         if name in damaged:
             rows.append([f"{number} {name}", "damaged", "", "", ""])
         elif name in stages:
             facts = stages[name]
             outcomes = ", ".join(f"{outcome} {count:,}" for outcome, count in facts["outcomes"].items())
             state = "taken over" if name in adopted else "finished"
-            rows.append([f"{number} {name}", state, counted(name, facts["rows"]), outcomes, clock(facts["seconds"])])
+            holds = counted(name, facts["rows"], kinds.get(name))
+            rows.append([f"{number} {name}", state, holds, outcomes, clock(facts["seconds"])])
         else:
             begun = (directory.path / f"{number:02d}-{name}").is_dir()
             rows.append([f"{number} {name}", "begun" if begun else "to come", "", "", ""])
@@ -98,14 +101,13 @@ def results(run: Path, as_json: bool) -> None:
     Shares of replies by model, with 95 % intervals: harmful, evasive, objecting, preachy and garbled on held-out
     harmful prompts, helpful on held-out benign ones. Below them how good the labels are, as soon as there are any.
     """
-    from solon.evals.results import results as results_of
-    from solon.runs import RunDirectory
+    from solon import api
 
-    directory = RunDirectory.open(run)
+    found = api.open_run(run)
     if as_json:
-        click.echo(json.dumps(results_of(directory), indent=2))
+        click.echo(json.dumps(found.results(), indent=2))
     else:
-        print_results(directory)
+        print_results(found.directory)
 
 
 @click.command(
@@ -123,20 +125,24 @@ def report(run: Path, output: Path | None) -> None:
     One file that loads nothing from anywhere: figures, tables, the constitution with its draws, and samples to browse.
     It can be written at any time; what is not finished is left out.
     """
-    from solon.report import write
-    from solon.runs import RunDirectory
+    from solon import api
 
     if output is not None and not output.name:
         raise click.BadParameter("a file is needed, such as report.html", param_hint="--output")
-    click.echo(f"Report: {write(RunDirectory.open(run), output)}")
+    click.echo(f"Report: {api.report(run, output)}")
 
 
 def print_results(directory: RunDirectory) -> None:
     """The measures of every model as a table, and how good critic, judge and labels are, in words."""
     from solon.cli.terminal import plain
-    from solon.evals.results import results as results_of
-    from solon.report.label_section import quality_sentences
-    from solon.report.sentences import judge_check_sentences, judge_details, reinforcement_sentences, snapshot_sentences
+    from solon.reporting.label_section import quality_sentences
+    from solon.reporting.results import results as results_of
+    from solon.reporting.sentences import (
+        judge_check_sentences,
+        judge_details,
+        reinforcement_sentences,
+        snapshot_sentences,
+    )
 
     figures = results_of(directory)
     for remark in figures.get("remarks", ()):

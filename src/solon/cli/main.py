@@ -32,7 +32,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "results": ("solon.cli.inspect:results", "Print what a run measured."),
     "report": ("solon.cli.inspect:report", "Write a run's HTML report."),
     "ablate": ("solon.cli.ablate:ablate", "Compare variants of a recipe, with a figure."),
-    "export": ("solon.cli.export:export", "Hand a run's model on, or the run itself to another trainer."),
+    "export": ("solon.cli.export:export", "Export a run's model, or its RL stage to TRL."),
     "label": ("solon.cli.label:label", "Have a model say which of two replies is better, by a constitution."),
     "preference": ("solon.cli.preference:preference", "Train a preference model from files of labels."),
     "score": ("solon.cli.preference:score", "Score conversations by a preference model."),
@@ -40,7 +40,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "eval": ("solon.cli.evaluate:evaluate", "Measure a model on the paper's multiple-choice evaluations."),
     "judge-check": ("solon.cli.judge_check:judge_check", "Measure how well a model judges and criticises."),
     "show": ("solon.cli.show:show", "Print a recipe, a constitution, a prompt or the rules for texts."),
-    "constitution": ("solon.cli.constitution:constitution", "Begin, check, show, compare and convert constitutions."),
+    "constitution": (
+        "solon.cli.constitution_commands:constitution",
+        "Begin, check, show, compare and convert constitutions.",
+    ),
     "chains": ("solon.cli.chains:chains", "Convert the paper's chains of critiques and revisions."),
     "testbed": ("solon.cli.testbed:testbed", "Train and look at the bundled micro world."),
 }

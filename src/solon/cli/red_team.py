@@ -34,9 +34,12 @@ def red_team(run: Path, recipe: str | None, overlays: tuple[str, ...], settings:
     (or models.red_team) writes, and the settings are those of `red_team` in the recipe. What passes the rules is
     written to prompts.jsonl, which can be named as a source of prompts. Ctrl-C saves; the same command goes on.
     """
-    from solon.cli.run import open_or_create
+    from solon.cli.constitution_check import warn_of_unread_rules
+    from solon.pipeline.open_run import asked_recipe, open_or_create
 
     new = not (run / "run.json").exists()
+    if new:
+        warn_of_unread_rules(asked_recipe(run, recipe, overlays, settings))
     directory = open_or_create(run, recipe, overlays, settings)
     from solon.cli.display import display_for
     from solon.cli.terminal import plain

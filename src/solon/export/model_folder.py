@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from solon.errors import RunError
-from solon.evals.results import RLHF, SL_CAI
-from solon.export.model_card import base_of, card, portable, trained_by
+from solon.export.model_card import base_of, card, portable
 from solon.runs import Artefact, RunDirectory
 from solon.runs.files import assembling
+from solon.stages.registry import RLHF, SL_CAI, language_models_of
 
 ADAPTER = "adapter"
 CARD = "README.md"
 
 
 class ExportedWeights(StrEnum):
-    """Which weights are handed on."""
+    """Which weights are exported."""
 
     MERGED = "merged"
     """The whole model, an adapter merged into it."""
@@ -34,7 +34,7 @@ def export_model(run: RunDirectory, model: str, weights: ExportedWeights, folder
     """Write the model of a stage into a new folder in the hub's layout; returns it.
 
     `model` is `sl-cai`, `rl-cai`, of a later round `rl-cai-2`, or `rlhf`.
-    Raises RunError when the model is not trained yet or damaged, when it has no adapter to hand on, and when the folder
+    Raises RunError when the model is not trained yet or damaged, when it has no adapter, and when the folder
     holds something.
     """
     artefact = _trained(run, model)
@@ -51,7 +51,7 @@ def export_model(run: RunDirectory, model: str, weights: ExportedWeights, folder
 
 
 def _trained(run: RunDirectory, model: str) -> Artefact:
-    trained = trained_by(run.recipe)
+    trained = language_models_of(run.recipe)
     if model not in trained:
         cause = f"the run trains no model '{model}'"
         raise RunError(cause, place=str(run.path), remedy=f"Known: {', '.join(trained)}")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from solon.errors import ModelError
-from solon.model_folders.check import check_files, read_json
+from solon.model_folders.folder_check import check_files, read_json
 
 _PLAIN = ("use_rslora", "use_dora", "rank_pattern", "alpha_pattern", "layer_replication", "megatron_config")
 """What has to be off for rank, alpha and targets to say all."""
@@ -49,7 +49,7 @@ def adapter_settings(folder: Path) -> AdapterSettings:
         raise ModelError(
             f"no plain LoRA adapter: {why}",
             place=str(file),
-            remedy="Train SL-CAI and the preference model again with LoRA, or use --set rl.networks=full",
+            remedy="Train SL-CAI and the preference model again with LoRA, or use --set rl.networks=separate",
         )
     return AdapterSettings(rank, alpha, tuple(targets))
 

@@ -18,7 +18,7 @@ from solon.config.recipe import Algorithm, EngineSettings, NetworkSharing, Recip
 from solon.engines.tokens import PromptTokenizer
 from solon.errors import RecipeError
 from solon.model_folders.load import load_config
-from solon.reward.model import CENTRE, PreferenceModel
+from solon.reward.conversation_scorer import CENTRE, ConversationScorer
 from solon.reward.scorer import open_scorer
 from solon.rl.episodes import Networks, ValueModel
 from solon.rl.shared_backbone import POLICY, REFERENCE, VALUE, SharedBackbone
@@ -51,7 +51,7 @@ class RlModels:
     """The networks that learn, and the preference model that scores."""
 
     actors: Networks
-    scorer: PreferenceModel
+    scorer: ConversationScorer
     policy: Whole
     """The policy as it samples and is saved."""
 
@@ -65,14 +65,14 @@ def refuse_unshareable(recipe: Recipe) -> None:
             raise RecipeError(
                 f"a shared backbone stays as it is, and {name}.training would change it: it has no adapter",
                 place="rl.networks",
-                remedy=f"Use --set {name}.training.adapter.rank=16, or --set rl.networks=full",
+                remedy=f"Use --set {name}.training.lora.rank=16, or --set rl.networks=separate",
             )
     other = recipe.models.preference
     if other is not None and model_path(other).resolve() != model_path(recipe.models.pretrained).resolve():
         raise RecipeError(
             f"the preference model grows from '{other}', SL-CAI from another model: they share no backbone",
             place="rl.networks",
-            remedy="Use --set models.preference=null, or --set rl.networks=full",
+            remedy="Use --set models.preference=null, or --set rl.networks=separate",
         )
 
 
@@ -122,7 +122,7 @@ def _shared(
     texts = PromptTokenizer.of(tokenizer, engine)
     encoding = Encoding(texts, window_of(shared.backbone, engine))
     config = load_config(folders.preference_model)
-    scorer = PreferenceModel(shared.preference, encoding, centre=float(getattr(config, CENTRE, 0.0)))
+    scorer = ConversationScorer(shared.preference, encoding, centre=float(getattr(config, CENTRE, 0.0)))
     critic = None
     if settings.algorithm is Algorithm.PPO:
         critic = ValueModel(shared.value, _learner(shared.parameters(VALUE), settings, processes))

@@ -27,9 +27,10 @@ from pathlib import Path
 from typing import Any
 
 import solon
-from solon.config.loading import differences_between
-from solon.config.recipe import Recipe, WeakJudge, differences, dump_recipe, load_recipe
-from solon.constitution.constitution import Constitution, load_constitution, revision_principles
+from solon.config.loading import differences, differences_between, dump_recipe, load_recipe
+from solon.config.recipe import Recipe, WeakJudge
+from solon.constitution.constitution import Constitution, revision_principles
+from solon.constitution.reader import load_constitution
 from solon.errors import RunError, SolonError
 from solon.runs.artefact import Artefact
 from solon.runs.edits import DECIDABLE, edited_constitution, edited_settings
@@ -202,7 +203,8 @@ class RunDirectory:
         folder = self.path / f"{number:02d}-{name}"
         wanted = plain(key, str(folder))
         for earlier in self.reuses if not folder.exists() else ():
-            found = _opened(earlier / folder.name)
+            # A run with other stages may have this one under another number.
+            found = next((_opened(each) for each in sorted(earlier.glob(f"[0-9][0-9]-{name}"))), None)
             if found is None or found.manifest.key != wanted:
                 continue
             found.verify()
@@ -211,7 +213,7 @@ class RunDirectory:
                 (self.path / ADOPTING).mkdir()
                 for file in found.manifest.files:
                     link_or_copy(found.path / file, self.path / ADOPTING / file)
-                adopted = found.manifest.model_copy(update={"adopted_from": str(earlier)})
+                adopted = found.manifest.model_copy(update={"adopted_from": str(earlier), "number": number})
                 write_manifest(self.path / ADOPTING, adopted)
                 (self.path / ADOPTING).rename(folder)
                 sync(self.path)

@@ -41,7 +41,7 @@ class PromptRow:
     kind: PromptKind
     prompt: Conversation
     source: str
-    line: int
+    line: int | None = None
     outcome: Outcome
 
 

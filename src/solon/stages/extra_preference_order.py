@@ -11,11 +11,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from solon.config.recipe import MeasureSettings, Recipe
 from solon.evals.earlier_tables import Score
 from solon.evals.grading import Grader, Label
 from solon.runs import Artefact, StageFolder
 from solon.runs.outcome import Outcome
 from solon.runs.rows import OrderRow, PairRow, PromptKind, PromptRow
+from solon.stages.registry import HELD_OUT_PAIRS, PREFERENCE_MODEL, PROMPTS
+from solon.stages.stage import Stage, Work
 from solon.stats.intervals import share
 
 CODE = 1
@@ -78,3 +81,24 @@ def order_facts(rows: Iterable[OrderRow]) -> dict[str, dict[str, float | int]]:
             right.setdefault(row.measure, []).append(row.score_better > row.score_worse)
     found = {measure: share(right.get(measure, ())) for measure in MEASURES}
     return {measure: figure.facts() for measure, figure in found.items() if figure is not None}
+
+
+@dataclass(frozen=True)
+class PreferenceOrder(Stage):
+    """An extra stage: how well the run's preference model orders fresh replies of SL-CAI to held-out prompts."""
+
+    code = CODE
+
+    def settings(self, recipe: Recipe) -> MeasureSettings:
+        """See `Stage.settings`."""
+        return recipe.measure
+
+    def inputs(self, recipe: Recipe) -> tuple[str, ...]:
+        """See `Stage.inputs`."""
+        return PROMPTS, HELD_OUT_PAIRS, PREFERENCE_MODEL
+
+    def run(self, work: Work, out: StageFolder) -> Artefact:
+        """See `Stage.run`."""
+        assert work.grader is not None, "recipes without a grader are refused before this stage"
+        inputs = OrderInputs(work.artefact(HELD_OUT_PAIRS), work.artefact(PROMPTS))
+        return run(inputs, work.scorer(work.trained(PREFERENCE_MODEL)), work.grader, out)

@@ -16,15 +16,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from solon.config.recipe import EngineSettings, FinetuneSettings, RevisionsUsed
+from solon.config.recipe import EngineSettings, FinetuneSettings, Recipe, RevisionsUsed
 from solon.digest import seed_for
 from solon.engines.tokens import PromptTokenizer
 from solon.errors import RecipeError, StageError
 from solon.runs import Artefact, StageFolder
 from solon.runs.facts import SftFacts, facts_record
 from solon.runs.records import from_record
-from solon.runs.rows import PromptKind, ReplyRow, RevisionRow, SftExampleRow, TrainingStepRow, good, good_of
+from solon.runs.rows import (
+    PromptKind,
+    ReplyRow,
+    RevisionRow,
+    SftExampleRow,
+    TrainingStepRow,
+    good,
+    good_of,
+)
 from solon.runs.table import write_table
+from solon.stages.questions import TrainingSizes, TrainingTokens
+from solon.stages.registry import CRITIQUE_REVISION, RESPONSES
+from solon.stages.stage import Reads, Stage, Work
 from solon.training.batches import CompletionExample
 from solon.training.distributed.sharded import put_together, token_model
 from solon.training.encoding import Encoding
@@ -224,3 +235,47 @@ def _examples(
 
 def _tokens(examples: Sequence[SftExample], *, held_out: bool) -> list[CompletionExample]:
     return [each.tokens for each in examples if each.held_out is held_out]
+
+
+@dataclass(frozen=True)
+class SlCai(Stage):
+    """The stage as a run has it."""
+
+    code = CODE
+
+    def settings(self, recipe: Recipe) -> FinetuneSettings:
+        """See `Stage.settings`."""
+        return recipe.finetune
+
+    def inputs(self, recipe: Recipe) -> tuple[str, ...]:
+        """See `Stage.inputs`."""
+        return RESPONSES, CRITIQUE_REVISION
+
+    def reads(self, work: Work) -> Reads:
+        """See `Stage.reads`."""
+        return Reads({"pretrained": work.pretrained})
+
+    def run(self, work: Work, out: StageFolder) -> Artefact:
+        """See `Stage.run`."""
+        recipe = work.recipe
+        revisions, responses = work.artefact(CRITIQUE_REVISION), work.artefact(RESPONSES)
+        inputs = FinetuneInputs(recipe.seed, work.pretrained, recipe.engine, revisions, responses)
+        return run(recipe.finetune, inputs, out)
+
+    def learns(self, recipe: Recipe, sizes: TrainingSizes) -> TrainingTokens:
+        """Revisions and sampled replies, each with its prompt, as if every one came out well."""
+        red, helpful = sizes.prompts[PromptKind.RED_TEAM], sizes.prompts[PromptKind.HELPFUL]
+        revisions = red.count * _revisions_used(recipe)
+        samples = helpful.count * recipe.responses.helpful_samples
+        if recipe.finetune.helpful_ratio is not None:
+            samples = min(samples, round(recipe.finetune.helpful_ratio * revisions))
+        tokens = revisions * (red.mean + sizes.reply) + samples * (helpful.mean + sizes.reply)
+        return TrainingTokens(tokens * recipe.finetune.training.epochs)
+
+
+def _revisions_used(recipe: Recipe) -> int:
+    """Revisions of each prompt that are learned from, at most."""
+    used = recipe.finetune.revisions
+    if isinstance(used, int):
+        return used
+    return recipe.revision.steps if used is RevisionsUsed.ALL else 1

@@ -15,31 +15,43 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from solon import prompts
+from solon.config.addresses import token_given
 from solon.config.builtin import model_path
-from solon.config.recipe import Algorithm, EngineSettings, Kept, Matmul, ReinforcementSettings, SamplingParams
-from solon.conversation import Conversation
+from solon.config.recipe import (
+    Algorithm,
+    EngineSettings,
+    Kept,
+    Matmul,
+    Method,
+    NetworkSharing,
+    Recipe,
+    ReinforcementSettings,
+    SamplingParams,
+)
+from solon.conversation import Conversation, Role
 from solon.engines.base import Finish, Sampling
 from solon.engines.local.engine import LocalEngine
 from solon.errors import ModelError, RecipeError, StageError
 from solon.reward.remote import RemoteScorer, is_address
 from solon.reward.scorer import open_scorer
-from solon.reward.token import token_given
 from solon.rl.advantage import refuse_missing_samples
 from solon.rl.policy_gradient import Environment, Score, TrainState, reinforce, unwatched
 from solon.rl.policy_snapshots import SNAPSHOTS, PolicySnapshots, steps_in
 from solon.rl.reply_samples import METRICS, SAMPLES, ReplySamples, watched
 from solon.rl.rl_models import Folders, RlModels, load_rl_models
-from solon.rl.rollout import PromptDraws, Reply, occurrences, sample_seed
-from solon.rl.sharing import scores_by_share
+from solon.rl.rollout import PromptDraws, Reply, occurrences, sample_seed, scores_by_share
 from solon.rl.stopping import signs
 from solon.runs import Artefact, StageFolder
 from solon.runs.facts import RlFacts
 from solon.runs.processes import SINGLE_PROCESS, Processes
 from solon.runs.records import from_record
 from solon.runs.rows import TRAINING_KINDS, PromptKind, PromptRow, RlStepRow, good_of
+from solon.stages.questions import REPLY, Drawn, QuestionKind, TrainingSizes, TrainingTokens
+from solon.stages.registry import PREFERENCE_MODEL, PROMPTS, SL_CAI, in_round
+from solon.stages.s07_preference_model import held_out_scorer
+from solon.stages.stage import Reads, Stage, Work
 from solon.training.encoding import Encoding, Tokens
 from solon.training.metrics import JsonLines
 from solon.training.models import arithmetic, inner, load_tokenizer, save_model
@@ -104,7 +116,7 @@ def run(settings: ReinforcementSettings, inputs: ReinforcementInputs, out: Stage
         samples = ReplySamples(JsonLines(out.path / SAMPLES), settings, known)
         environment = Environment(
             sample=PolicySampler(engine, questions, settings, inputs.seed, policy.refresh, out.processes).sample,
-            score=_score(_paid(inputs, cast, encoding.window), known, out.processes),
+            score=_score(_learned_from(inputs, cast, encoding.window), known, out.processes),
             held_out=_score(_centred(inputs.held_out, inputs, encoding.window), known, out.processes)
             if inputs.held_out
             else None,
@@ -297,13 +309,11 @@ def _questions(
     return by_kind, PromptCounts(counts, len(made) - len(fitting))
 
 
-def _paid(inputs: ReinforcementInputs, cast: RlModels, window: int) -> Scores:
-    """The scores that the policy learns from, before the centre of the run's preference model is taken off."""
-    if inputs.scorer is None:
-        return lambda conversations: cast.scorer.score(conversations).tolist()
-    given = _centred(inputs.scorer, inputs, window) if isinstance(inputs.scorer, Path) else inputs.scorer
-    # They are centred as they come, and the loop takes the centre off whatever it is given.
-    return lambda conversations: [score + cast.actors.centre for score in given(conversations)]
+def _learned_from(inputs: ReinforcementInputs, cast: RlModels, window: int) -> Scores:
+    """The centred scores that the policy learns from: the run's preference model's, or those that stand in for them."""
+    if isinstance(inputs.scorer, Path):
+        return _centred(inputs.scorer, inputs, window)
+    return cast.scorer.centred if inputs.scorer is None else inputs.scorer
 
 
 def _centred(folder: Path, inputs: ReinforcementInputs, window: int) -> Scores:
@@ -315,15 +325,100 @@ def _centred(folder: Path, inputs: ReinforcementInputs, window: int) -> Scores:
             place=str(folder),
             remedy=f"Use --set engine.window={scorer.encoding.window}",
         )
-    return lambda conversations: (scorer.score(conversations) - scorer.centre).tolist()
+    return scorer.centred
 
 
 def _score(scores: Scores, known: Mapping[str, Conversation], processes: Processes) -> Score:
-    def score(replies: Sequence[Reply]) -> Tensor:
-        return torch.tensor(scores([known[reply.row_id].with_reply(reply.text) for reply in replies]))
-
-    return lambda replies: scores_by_share(processes, replies, score)
+    """Scores of replies, each computed by one of the processes."""
+    return lambda replies: scores_by_share(
+        processes,
+        replies,
+        lambda some: torch.tensor(scores([known[reply.row_id].with_reply(reply.text) for reply in some])),
+    )
 
 
 def _rounded(seconds: Mapping[str, float]) -> dict[str, float]:
     return {name: round(value, 3) for name, value in seconds.items()}
+
+
+READS = {Algorithm.PPO: 3, Algorithm.RLOO: 2}
+"""Times that a rollout is read and not learned from: by preference model, reference and, for PPO, value model."""
+
+
+@dataclass(frozen=True)
+class Reinforcement(Stage):
+    """The stage as a run has it: the policy starts from SL-CAI, by method rlhf from a model of the recipe."""
+
+    code = CODE
+
+    def settings(self, recipe: Recipe) -> ReinforcementSettings:
+        """See `Stage.settings`."""
+        return recipe.rl
+
+    def inputs(self, recipe: Recipe) -> tuple[str, ...]:
+        """See `Stage.inputs`."""
+        supervised = () if recipe.method is Method.RLHF else (SL_CAI,)
+        return PROMPTS, *supervised, in_round(PREFERENCE_MODEL, self.round)
+
+    def reads(self, work: Work) -> Reads:
+        """The models that the policy starts from, is watched by, shares its layers with or is scored by."""
+        recipe = work.recipe
+        scorer = scorer_named(recipe.rl.scorer)
+        paths = {
+            "held_out": held_out_scorer(work, self.round),
+            "backbone": _backbone(work),
+            "scorer": scorer if isinstance(scorer, Path) else None,
+            "start": start_of(work) if recipe.method is Method.RLHF else None,
+        }
+        return Reads({name: path for name, path in paths.items() if path is not None})
+
+    def run(self, work: Work, out: StageFolder) -> Artefact:
+        """See `Stage.run`."""
+        recipe = work.recipe
+        preferences = work.trained(in_round(PREFERENCE_MODEL, self.round))
+        inputs = ReinforcementInputs(
+            recipe.seed,
+            start_of(work),
+            preferences,
+            recipe.engine,
+            work.artefact(PROMPTS),
+            held_out_scorer(work, self.round),
+            _backbone(work),
+            scorer_named(recipe.rl.scorer),
+        )
+        return run(recipe.rl, inputs, out)
+
+    def summary(self, facts: Mapping[str, Any]) -> Sequence[str]:
+        """See `Stage.summary`."""
+        return summary(facts)
+
+    def questions(self, recipe: Recipe) -> tuple[QuestionKind, ...]:
+        """The rollouts: prompts drawn by the recipe's shares, each by itself."""
+        share, most = recipe.rl.red_team_share, recipe.rl.sampling.max_tokens
+        drawn = Drawn(_rollouts(recipe), (share, 1 - share))
+        assistant = recipe.models.assistant
+        return (QuestionKind(REPLY, "replies", Role.ASSISTANT, assistant, TRAINING_KINDS, 0, most, drawn=drawn),)
+
+    def learns(self, recipe: Recipe, sizes: TrainingSizes) -> TrainingTokens:
+        """Every rollout with its prompt."""
+        means = [sizes.prompts[kind].mean for kind in TRAINING_KINDS]
+        rolled = _rollouts(recipe) * (sum(means) / len(means) + sizes.reply)
+        return TrainingTokens(rolled * recipe.rl.epochs, rolled * READS[recipe.rl.algorithm])
+
+
+def start_of(work: Work) -> Path:
+    """The folder of the model that a policy starts from and is held near."""
+    recipe = work.recipe
+    if recipe.method is Method.RLHF:
+        return work.model(recipe.models.policy or recipe.models.pretrained)
+    return work.trained(SL_CAI)
+
+
+def _backbone(work: Work) -> Path | None:
+    return work.pretrained if work.recipe.rl.networks is NetworkSharing.SHARED else None
+
+
+def _rollouts(recipe: Recipe) -> int:
+    """Replies that the policy writes while it learns."""
+    rl = recipe.rl
+    return rl.steps * rl.prompts_per_step * rl.samples_per_prompt

@@ -20,8 +20,8 @@ from solon.engines.base import Engine
 from solon.evals.judge_check.known_answers import JudgeQuestions, Pair
 from solon.evals.label_accuracy import JudgedPair
 from solon.feedback.comparisons import ShownOrder, UndecidedReason, few_shot_variants, worked_reasoning
-from solon.feedback.labels import sigmoid
 from solon.feedback.letters import ask_letters, think
+from solon.stats.log_odds import sigmoid
 
 CHUNK = 128
 """Questions that are asked at once, and are then in the store of answers."""

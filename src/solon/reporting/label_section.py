@@ -1,0 +1,163 @@
+"""How good the labels are, for the report: what was measured of the judge before it labelled, and of its labels after.
+
+Everything comes from the facts of stage 06-ai-feedback and, where a rater knew the truth, of stage 09-measure.
+Sentences say what a figure is to be compared with; a figure that was not taken leaves its sentence, row or picture out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from solon.reporting.charts import Figures, ReliabilityWords, reliability
+from solon.reporting.sentences import is_figure, judge_check_details, judge_check_sentences, judge_details
+from solon.reporting.share_figures import Dot, dots
+from solon.runs.facts import LabelFigures, LabelQualityFacts, read_facts
+from solon.stats.intervals import Share, interval, percent
+
+
+@dataclass(frozen=True, slots=True)
+class PrincipleLabels:
+    """One preference principle: its pairs, and its figures in the order of the table's columns."""
+
+    id: str
+    pairs: int
+    shares: tuple[Figures | None, ...]
+    length_gap: str
+
+
+@dataclass(frozen=True, slots=True)
+class LabelQuality:
+    """The section of the report."""
+
+    measured: tuple[str, ...]
+    """What was found of the judge before it labelled."""
+    sentences: tuple[str, ...]
+    """What its labels look like."""
+    accuracy: Markup | None
+    flips: Markup | None
+    reliability: Markup | None
+    columns: tuple[tuple[str, str], ...]
+    """Name and note of the columns of shares that at least one principle has."""
+    principles: tuple[PrincipleLabels, ...]
+
+
+def quality_of(figures: Mapping[str, Any]) -> LabelQuality | None:
+    """The section from `solon.reporting.results.results`; None when no judge was measured and nothing labelled."""
+    judge: Mapping[str, Any] = figures.get("judge_check", {}).get("judge") or {}
+    found: Mapping[str, Any] = figures.get("label_quality") or {}
+    if not judge and not found:
+        return None
+    quality = read_facts(LabelQualityFacts, found) if found else None
+    labels: Mapping[str, Any] = figures.get("labels") or {}
+    columns, principles = _principles(judge, quality, labels)
+    # What the measure stage says of both orders is said already.
+    said = bool(labels.get("orders_agree"))
+    return LabelQuality(
+        measured=(
+            *judge_check_sentences({"judge": judge}),
+            *judge_check_details({"judge": judge}),
+            *judge_details(judge),
+        ),
+        sentences=tuple(quality_sentences(quality, orders=not said)) if quality else (),
+        accuracy=dots("Comparisons judged right, with 95 % intervals", _accuracy(judge), judge.get("chance")),
+        flips=dots("Right answers lost to injected words, with 95 % intervals", _flips(judge)),
+        reliability=reliability(judge.get("calibration") or [], _KNOWN),
+        columns=columns,
+        principles=principles,
+    )
+
+
+_KNOWN = ReliabilityWords(
+    title="Calibration on comparisons with a known answer, with 95 % intervals", cases="comparisons"
+)
+
+
+def _accuracy(judge: Mapping[str, Any]) -> list[Dot]:
+    if not is_figure(judge):
+        return []
+    shown: list[Dot] = [("all", judge, "tone-3")]
+    shown += [(name, share, "tone-2") for name, share in (judge.get("by_kind") or {}).items()]
+    return shown + [(name, share, "tone-0") for name, share in (judge.get("by_principle") or {}).items()]
+
+
+def _flips(judge: Mapping[str, Any]) -> list[Dot]:
+    flips = judge.get("injections") or {}
+    if not is_figure(flips):
+        return []
+    shown: list[Dot] = [("all", flips, "label-harmful")]
+    shown += [(name.replace("_", " "), share, "tone-1") for name, share in flips["by_kind"].items()]
+    return shown + ([("the other way round", flips["righted"], "tone-0")] if flips["righted"] else [])
+
+
+def quality_sentences(quality: LabelQualityFacts, *, orders: bool = True) -> Iterator[str]:
+    """The labels themselves, in sentences; what needs no truth. `orders`: whether to say how far both orders agree."""
+    if orders and (same := quality.orders_agree):
+        yield f"Both orders of a pair prefer the same reply in {_share(same)} of {same.n} pairs."
+    if (gap := quality.length_gap) and (longer := quality.longer_preferred):
+        words = "words longer" if gap.value >= 0 else "words shorter"
+        yield (
+            f"The preferred reply is on average {abs(gap.value):.1f} {words} than the other "
+            f"[{_signed(gap.low)} to {_signed(gap.high)}], and the longer one in {_share(longer)} of "
+            f"{longer.n} pairs of unequal length."
+        )
+    if wins := quality.a_wins:
+        yield f"Reply A is preferred in {_share(wins)} of {wins.n} decided pairs."
+    if refusals := quality.refusals:
+        yield f"The judge declined to judge in {_share(refusals)} of {refusals.n} reasonings."
+    kinds = ", ".join(f"{kind.replace('_', ' ')} {count}" for kind, count in quality.attempts.items())
+    yield (
+        f"Words that look meant for the judge stand in the replies of some pairs: {kinds}."
+        if kinds
+        else "No reply holds words that look meant for the judge."
+    )
+    if taken := quality.attempts_preferred:
+        yield f"Where one of two replies held such words, it was preferred in {_share(taken)} of {taken.n} pairs."
+
+
+_COLUMNS = (
+    ("Orders agree", "same reply preferred"),
+    ("No label", "of its pairs"),
+    ("A wins", "of decided pairs"),
+    ("Known answers", "judged right before"),
+    ("Rater", "agrees with the truth"),
+)
+
+
+def _principles(
+    judge: Mapping[str, Any], quality: LabelQualityFacts | None, labels: Mapping[str, Any]
+) -> tuple[tuple[tuple[str, str], ...], tuple[PrincipleLabels, ...]]:
+    drawn: Mapping[str, LabelFigures] = quality.by_principle if quality else {}
+    known: Mapping[str, Any] = judge.get("by_principle") or {}
+    rated: Mapping[str, Any] = labels.get("by_principle") or {}
+    every = {
+        name: (*_shares(drawn.get(name)), known.get(name), rated.get(name)) for name in dict.fromkeys((*drawn, *known))
+    }
+    kept = [place for place in range(len(_COLUMNS)) if any(shares[place] for shares in every.values())]
+    lines = tuple(
+        PrincipleLabels(
+            name,
+            drawn[name].pairs if name in drawn else 0,
+            tuple(shares[place] for place in kept),
+            _signed(gap.value) if name in drawn and (gap := drawn[name].length_gap) else "",
+        )
+        for name, shares in every.items()
+    )
+    return tuple(_COLUMNS[place] for place in kept), lines
+
+
+def _shares(figures: LabelFigures | None) -> tuple[Figures | None, ...]:
+    """The shares of one principle's labels, in the order of the columns."""
+    known = (figures.orders_agree, figures.undecided, figures.a_wins) if figures else (None, None, None)
+    return tuple(share.facts() if share else None for share in known)
+
+
+def _share(figure: Share) -> str:
+    return f"{percent(figure.value)} [{interval(figure.facts())}]"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.1f}"

@@ -1,0 +1,94 @@
+"""Everything a run has measured, as one JSON-able dictionary.
+
+`solon results RUN --json` prints it and the report draws it; neither computes anything of its own. Figures come from
+the facts of the stages' manifests, so that a result can be read without a table being opened. A stage that has not
+finished is absent, as is a figure that was never taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from solon.runs import Artefact, RunDirectory
+from solon.stages.registry import (
+    AI_FEEDBACK,
+    MEASURE,
+    PREFERENCE_MODEL,
+    RL_CAI,
+    SNAPSHOTS,
+    in_round,
+    names_of,
+    plugins_of,
+    policies_of,
+)
+
+_REINFORCEMENT = ("algorithm", "steps", "steps_asked", "stopped_because", "kept_step", "warning", "signs")
+
+
+def results(run: RunDirectory) -> dict[str, Any]:
+    """The figures of a run.
+
+    `{"models": {NAME: {MEASURE: {"value", "low", "high", "n"}}}, "stages": {NAME: {"seconds", "rows", "outcomes"}}}`,
+    `unfinished` with the names of the stages still to come, and where they were measured `revisions` (by step, then by
+    measure), `groups` (by model, then by what the prompt is about: the share of harmful replies), `label_quality` (AI
+    labels by themselves, `solon.feedback.label_quality`), `labels` (AI labels against the known order),
+    `preference_model`, `reinforcement` (algorithm, steps, why it stopped early, signs of over-training; of the last
+    round), `snapshots` (of the policy: measures by step, signs of over-training) and `judge_check` (of the critic and
+    the judge on questions with known answers), and `remarks` where something was edited or is damaged. A run of several
+    rounds has `rounds`: for each what was labelled and learnt in it. `plugins` has the facts of each plug-in's stage.
+    """
+    stages: dict[str, Any] = {}
+    models: Mapping[str, Any] = {}
+    further: dict[str, Any] = {}
+    judge_check: dict[str, Any] = {}
+    policies = policies_of(run.recipe)
+    scorers = {in_round(PREFERENCE_MODEL, number) for number in range(1, run.recipe.rounds + 1)}
+    artefacts = {artefact.name: artefact for artefact in run.artefacts()}
+    for artefact in artefacts.values():
+        name, manifest, facts = artefact.name, artefact.manifest, artefact.facts
+        stages[name] = {"seconds": manifest.seconds, "rows": manifest.rows, "outcomes": dict(manifest.outcomes)}
+        judge_check |= facts.get("judge_check") or {}
+        if name == AI_FEEDBACK and facts.get("quality"):
+            further["label_quality"] = facts["quality"]
+        if name == AI_FEEDBACK and facts.get("undecided_because"):
+            further["labels"] = {"undecided_because": facts["undecided_because"]}
+        if name in scorers:
+            further["preference_model"] = {**facts, **further.get("preference_model", {})}
+        if name in policies and "algorithm" in facts:
+            further["reinforcement"] = {key: facts[key] for key in _REINFORCEMENT if facts.get(key) is not None}
+        if name == SNAPSHOTS:
+            further["snapshots"] = {"steps": facts["snapshots"], "signs": facts["signs"]}
+        if name == MEASURE:
+            models = facts.get("models") or {}
+            further |= {name: facts[name] for name in ("revisions", "groups") if facts.get(name)}
+            further |= {"labels": {**further.get("labels", {}), **facts["labels"]}} if facts.get("labels") else {}
+            if facts.get("preference_model"):
+                further["preference_model"] = {**further.get("preference_model", {}), **facts["preference_model"]}
+    if judge_check:
+        further["judge_check"] = judge_check
+    plugins = [each.name for each in plugins_of(run.recipe) if each.name in artefacts]
+    if plugins:
+        further["plugins"] = {name: dict(artefacts[name].facts) for name in plugins}
+    if remarks := run.remarks():
+        further["remarks"] = remarks
+    if run.recipe.rounds > 1:
+        further["rounds"] = [_round(artefacts, number) for number in range(1, run.recipe.rounds + 1)]
+    return {
+        "models": {name: dict(measures) for name, measures in models.items()},
+        "stages": stages,
+        "unfinished": [name for name in names_of(run.recipe) if name not in stages],
+        **further,
+    }
+
+
+def _round(found_in: Mapping[str, Artefact], number: int) -> dict[str, Any]:
+    """What one round labelled and learnt, as far as it is finished; `labels` and `accuracy` are of that round."""
+    found: dict[str, Any] = {"round": number}
+    if (labels := found_in.get(in_round(AI_FEEDBACK, number))) is not None:
+        found["outcomes"] = dict(labels.manifest.outcomes)
+    if (preferences := found_in.get(in_round(PREFERENCE_MODEL, number))) is not None:
+        found |= {key: preferences.facts[key] for key in ("examples", "accuracy") if key in preferences.facts}
+    if (policy := found_in.get(in_round(RL_CAI, number))) is not None:
+        found |= {key: policy.facts[key] for key in ("score", "kl", "length") if policy.facts.get(key) is not None}
+    return found
