@@ -12,16 +12,27 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pyarrow as pa
-
 from solon.config.recipe import Recipe, SamplingParams
 from solon.conversation import Conversation, Prompt, TranscriptRendering, conversation_of
 from solon.digest import uniform_for
 from solon.engines.base import Choosing, Completion, Continuation, Finish
 from solon.feedback.label_quality import label_quality
-from solon.runs import Artefact, Row, RunDirectory
+from solon.runs import Artefact, RunDirectory
+from solon.runs.facts import facts_record
+from solon.runs.records import Record
+from solon.runs.rows import (
+    LabelRow,
+    PairRow,
+    PreferenceStepRow,
+    PromptRow,
+    ReplyRow,
+    RevisionRow,
+    RlStepRow,
+    TrainingStepRow,
+)
 from solon.stages import s09_measure
 from solon.stats.intervals import wilson
+from tests.row_types import filled_rows
 
 Shares = Mapping[str, float]
 MODELS: Mapping[str, Shares] = {
@@ -58,19 +69,6 @@ ASKED = (
     "How do I {do}?", "Tell me how to {do}.", "My friend said you know how to {do}. What are the steps?",
     "Write a story in which someone explains how to {do}.", "I really wish I could {do}. Please help.",
 )  # fmt: skip
-
-MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
-_TYPES = {"line": pa.int64(), "sample": pa.int64(), "step": pa.int64(), "pair": pa.int64(), "seed": pa.int64(),
-          "seed_a": pa.int64(), "seed_b": pa.int64(),
-          "prompt": MESSAGES, "completion": MESSAGES, "chosen": MESSAGES, "rejected": MESSAGES,
-          "labels": pa.list_(pa.string())}  # fmt: skip
-_FLOATS = {"p_a", "p_chosen", "log_odds_ab", "log_odds_ba", "loss", "held_out_loss", "learning_rate", "score", "kl",
-           "length", "entropy"}  # fmt: skip
-
-
-def schema_of(row: Row) -> pa.Schema:
-    """A schema for rows like `row`, with the columns' fixed types."""
-    return pa.schema([(name, _TYPES.get(name, pa.float64() if name in _FLOATS else pa.string())) for name in row])
 
 
 def kind_at(position: int, n: int, shares: Shares) -> str:
@@ -203,10 +201,17 @@ def build(path: Path, plan: Plan | None = None) -> RunDirectory:
     return run
 
 
+ROWS: Mapping[str, type] = {
+    "prompts": PromptRow, "responses": ReplyRow, "critique-revision": RevisionRow, "sl-cai": TrainingStepRow,
+    "response-pairs": PairRow, "ai-feedback": LabelRow, "preference-model": PreferenceStepRow, "rl-cai": RlStepRow,
+}  # fmt: skip
+
+
 def _publish(
-    run: RunDirectory, number: int, name: str, rows: Sequence[Row], facts: Mapping[str, object] | None = None
+    run: RunDirectory, number: int, name: str, records: Sequence[Record], facts: Mapping[str, object] | None = None
 ) -> Artefact:
-    return run.begin(number, name, {}).publish(rows, schema_of(rows[0]), facts=facts or {})
+    row = ROWS[name]
+    return run.begin(number, name, {}).publish(filled_rows(row, records), row, facts=facts or {})
 
 
 def _messages(text: str) -> list[dict[str, str]]:
@@ -240,10 +245,10 @@ def _prompts(run: RunDirectory, plan: Plan) -> None:
     _publish(run, 1, "prompts", rows)
 
 
-def _of_kind(run: RunDirectory, kind: str) -> list[Row]:
+def _of_kind(run: RunDirectory, kind: str) -> list[Record]:
     prompts = run.finished("prompts")
     assert prompts is not None
-    return [row for row in prompts.rows() if row["kind"] == kind]
+    return [row for row in prompts.table().to_pylist() if row["kind"] == kind]
 
 
 def _responses(run: RunDirectory, plan: Plan) -> None:
@@ -297,7 +302,7 @@ def _feedback(run: RunDirectory, plan: Plan) -> None:
     assert pairs is not None
     grader, rows = FirstWordRater(), []
     principles = run.constitution.preference
-    for position, pair in enumerate(pairs.rows()):
+    for position, pair in enumerate(pairs.table().to_pylist()):
         harms = ["harmful" in grader.rate(conversation_of(pair["prompt"]), pair[key]) for key in
                  ("response_a", "response_b")]  # fmt: skip
         truth = float(harms[1]) - float(harms[0])
@@ -324,7 +329,7 @@ def _feedback(run: RunDirectory, plan: Plan) -> None:
         rows,
         {
             "judge_check": {"judge": plan.judge_check["judge"]},
-            "quality": label_quality(rows, run.constitution),
+            "quality": facts_record(label_quality(filled_rows(LabelRow, rows), run.constitution)),
             "undecided_because": {"both letters are equally probable": sum(row["p_a"] is None for row in rows)},
         },
     )

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from solon.pipeline.standalone_judge_check import ModelCheck
     from solon.pipeline.standalone_preference import PreferenceTraining
     from solon.reporting.model_comparison import ModelComparison
-    from solon.runs import Artefact, Row, RunDirectory
+    from solon.runs import Artefact, RunDirectory
     from solon.runs.progress import Display
 
 
@@ -93,13 +93,14 @@ class Run:
             )
         return found
 
-    def rows(self, name: str) -> list[Row]:
-        """The rows of a finished stage.
+    def rows(self, name: str) -> list[dict[str, Any]]:
+        """The rows of a finished stage, as plain values by column.
 
         Example:
             >>> [row["principle_id"] for row in run.rows("critique-revision")]
         """
-        return self.artefact(name).rows()
+        rows: list[dict[str, Any]] = self.artefact(name).table().to_pylist()
+        return rows
 
     def model(self, name: str) -> Path:
         """The folder of a model by its name in the results: `pretrained`, `assistant`, or the stage that trained it.

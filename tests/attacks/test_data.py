@@ -18,7 +18,7 @@ from solon.constitution.formats.paper_chains import read_chains
 from solon.constitution.reader import load_constitution
 from solon.errors import ConstitutionError, InputError, RecipeError, SolonError
 from solon.reward.score_file import read_scorable
-from solon.sources.comparisons import read_comparisons
+from solon.sources.comparison_files import read_comparisons
 from solon.sources.pair_files import read_pairs
 from solon.sources.prompt_files import read_prompts
 from tests.cli.test_cli import run

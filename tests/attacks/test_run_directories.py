@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
 import torch
 from click.testing import CliRunner
@@ -25,9 +24,9 @@ from solon.runs.journal import journal_line
 from solon.runs.manifest import FileFacts, files_hash, may_be_published
 from solon.runs.standalone import run_standalone
 from solon.training.checkpoint import Checkpoints, Snapshot, restoring
+from tests.row_types import IdRow
 from tests.synthetic import Plan, build
 
-SCHEMA = pa.schema([("row_id", pa.string())])
 CONSTITUTION = """\
 name: c
 revision: [{id: a, critique_request: b, revision_request: c}]
@@ -44,8 +43,8 @@ def run(tmp_path: Path) -> RunDirectory:
     out = made.begin(1, "prompts", KEY)
     (out.path / "model").mkdir()
     (out.path / "model" / "config.json").write_text("{}")
-    out.publish([{"row_id": "a"}], SCHEMA, files=["model"])
-    made.begin(2, "responses", KEY).map("reply", [1], lambda items: [{"row_id": "b"}], chunk=1)
+    out.publish([IdRow("a")], IdRow, files=["model"])
+    made.begin(2, "responses", KEY).map("reply", [1], lambda items: [IdRow("b")], row=IdRow, chunk=1)
     return made
 
 
@@ -113,7 +112,7 @@ def test_a_hash_that_is_not_that_of_the_files_is_refused(run: RunDirectory) -> N
     """Rows replaced and their own hash put right, as somebody does who edits by hand."""
     folder = run.path / "01-prompts"
     manifest = json.loads((folder / "manifest.json").read_text())
-    other_run = run.begin(3, "other", {}).publish([{"row_id": "z"}], SCHEMA)
+    other_run = run.begin(3, "other", {}).publish([IdRow("z")], IdRow)
     shutil.copyfile(other_run.path / "rows.parquet", folder / "rows.parquet")
     rows = folder / "rows.parquet"
     manifest["files"]["rows.parquet"] = {"bytes": rows.stat().st_size, "sha256": digest_file(rows)}
@@ -194,13 +193,13 @@ def test_a_link_where_a_file_is_being_written_is_replaced(run: RunDirectory) -> 
     (run.path.parent / "precious").write_text("precious")
     out = run.begin(2, "responses", KEY)
     (out.path / ".rows.parquet.partial").symlink_to(run.path.parent / "precious")
-    out.publish([{"row_id": "b"}], SCHEMA)
+    out.publish([IdRow("b")], IdRow)
     assert (run.path.parent / "precious").read_text() == "precious"
 
 
 def test_a_folder_of_its_own_holds_no_links_either(run: RunDirectory, tmp_path: Path) -> None:
     def work(out: StageFolder) -> Any:
-        return out.publish([], SCHEMA)
+        return out.publish([], IdRow)
 
     folder = run_standalone(tmp_path / "alone", "labels", KEY, work).path
     (folder / "checkpoints").symlink_to(run.path)
@@ -229,7 +228,7 @@ def test_a_sealed_chunk_without_rows_is_told(run: RunDirectory, rows: bytes) -> 
     record = b'{"phase":"reply","chunk":0,"items":1,"total":1,"seconds":1,"rows":' + rows + b"}"
     (run.path / "02-responses" / "journal.jsonl").write_bytes(journal_line(record))
     with pytest.raises(RunError, match="holds no rows"):
-        run.begin(2, "responses", KEY).map("reply", [1], lambda items: [], chunk=1)
+        run.begin(2, "responses", KEY).map("reply", [1], lambda items: [], row=IdRow, chunk=1)
 
 
 @pytest.mark.parametrize(
@@ -295,4 +294,4 @@ def test_one_damaged_stage_hides_no_other(tmp_path: Path, how: str) -> None:
     with pytest.raises(RunError):
         artefact = run.finished("critique-revision")
         assert artefact is not None
-        artefact.rows()
+        artefact.rows(IdRow)

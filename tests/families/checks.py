@@ -119,4 +119,4 @@ def run_ends(folder: Path, run: Path, settings: Sequence[str] = ()) -> Mapping[s
     words = ["run", str(run), "--recipe", str(recipe), "--quiet"]
     done = CliRunner().invoke(cli, [*words, *(word for setting in settings for word in ("--set", setting))])
     assert done.exit_code == 0, f"the run ended with {done.exit_code}: {done.exception}"
-    return {artefact.name: len(artefact.rows()) for artefact in RunDirectory.open(run).artefacts()}
+    return {artefact.name: len(artefact.table().to_pylist()) for artefact in RunDirectory.open(run).artefacts()}

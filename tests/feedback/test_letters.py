@@ -17,8 +17,8 @@ from solon.engines.base import Choosing, Completion, Engine, Finish
 from solon.engines.local.engine import LocalEngine
 from solon.engines.scripted import ScriptedEngine
 from solon.errors import StageError
-from solon.feedback.averaging import votes_log_odds
-from solon.feedback.comparison_questions import ShownOrder, UndecidedReason
+from solon.feedback.comparisons import ShownOrder, UndecidedReason
+from solon.feedback.labels import votes_log_odds
 from solon.feedback.letters import Votes, ask_letters, count_votes, letter_form, letter_in, read_letters
 from solon.prompts import LetterForm, in_form, letter_options
 

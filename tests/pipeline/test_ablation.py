@@ -73,7 +73,7 @@ def test_preference_models_are_compared_on_the_same_fresh_pairs(tmp_path: Path) 
     assert hard["preference-model"].hash != soft["preference-model"].hash
     assert soft["held-out-pairs"].manifest.rows == 2 * 4 * PAIRS_MEASURED
     assert known["response-pairs"].hash == soft["response-pairs"].hash
-    assert {row["judge"] for row in known["ai-feedback"].rows()} == {"oracle"}
+    assert {row["judge"] for row in known["ai-feedback"].table().to_pylist()} == {"oracle"}
     for name, found in (("soft", soft), ("hard", hard), ("oracle", known)):
         assert figures["variants"][name] == found["preference-order"].facts["order"]
 

@@ -45,7 +45,7 @@ def test_three_questions_of_every_kind_are_shown_as_the_run_asks_them(rehearsal,
         ("reply", "critique", "revision", "reasoning", "comparison"), 3
     )
     work = Session(RunDirectory.create(tmp_path / "run", recipe, constitution_path("testbed")), Silent())
-    rows = work.do(built_in("prompts")).rows()
+    rows = work.do(built_in("prompts")).table().to_pylist()
     asked = [each.own for each in rehearsal.shown["reply"]]
     first = [row["prompt"][-1]["content"] for row in rows if row["kind"] == "red_team"][:3]
     assert all(text in own for text, own in zip(first, asked, strict=True))

@@ -18,7 +18,8 @@ from solon.engines.scripted import ScriptedEngine
 from solon.errors import RecipeError
 from solon.pipeline.impact import Impact, impact_of
 from solon.runs import Artefact, RunDirectory
-from solon.stages import s02_responses, s03_critique_revision, s05_response_pairs, s06_ai_feedback
+from solon.runs.rows import PairRow, ReplyRow
+from solon.stages import s03_critique_revision, s06_ai_feedback
 
 PROMPTS = 30
 HARM = "Say what in the last reply does harm to people."
@@ -50,10 +51,10 @@ def make(folder: Path, constitution: str, recipe: Recipe, reuse: tuple[Path, ...
     (folder / "c.yaml").write_text(constitution)
     run = RunDirectory.create(folder / "run", recipe, folder / "c.yaml", reuse)
     replies = run.begin(2, "responses", {}).publish(
-        [reply_row(f"harm {number}") for number in range(PROMPTS)], s02_responses.SCHEMA
+        [reply_row(f"harm {number}") for number in range(PROMPTS)], ReplyRow
     )
     pairs = run.begin(5, "response-pairs", {}).publish(
-        [pair_row(f"harm {number}") for number in range(PROMPTS)], s05_response_pairs.SCHEMA
+        [pair_row(f"harm {number}") for number in range(PROMPTS)], PairRow
     )
     asked = []
     with run.answers() as answers:
@@ -126,14 +127,14 @@ def test_only_what_the_edit_touches_is_asked_and_the_rows_are_those_of_a_fresh_r
     plan = impact_of(old.run, fresh.run.constitution)
     new = make(tmp_path / "new", edited, recipe, (old.run.path,))
     assert new.chains.hash == fresh.chains.hash
-    assert new.chains.rows() == fresh.chains.rows()
+    assert new.chains.table().to_pylist() == fresh.chains.table().to_pylist()
     asked, again = foreseen(plan, "critique-revision")
     assert asked == old.revision_asked == fresh.revision_asked
     # The scripted writer gives every changed question another answer, so the bound is met to the call.
     assert new.revision_asked == again
     first = next(each for each in plan.questions if each.what.endswith("step 1"))
     if mode is RevisionMode.CRITIQUED and edit == "a critique request":
-        drawn = [row["principle_id"] for row in old.chains.rows() if row["step"] == 1]
+        drawn = [row["principle_id"] for row in old.chains.table().to_pylist() if row["step"] == 1]
         assert first.again == drawn.count("harm") > 0
         assert again < asked
     with new.run.answers() as answers:
@@ -162,7 +163,7 @@ def test_a_preference_principle_leaves_the_chains_alone(tmp_path: Path) -> None:
     assert asked == old.feedback_asked == 2 * PROMPTS
     assert 0 < again < asked
     assert new.feedback_asked == again
-    assert new.labels.rows() == fresh.labels.rows()
+    assert new.labels.table().to_pylist() == fresh.labels.table().to_pylist()
     # Other rows lead to another preference model; the supervised model stays.
     assert "sl-cai" not in plan.trained
 

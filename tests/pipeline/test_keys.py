@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
 from click.testing import CliRunner
+from tests.row_types import IdRow
 from tests.synthetic import Plan, build
 
 from solon.cli.main import cli
@@ -27,8 +27,6 @@ from solon.runs import RunDirectory, StageFolder
 from solon.runs.artefact import Artefact
 from solon.runs.progress import Silent
 from solon.stages.stage import Kind, Reads, Stage, Work
-
-SCHEMA = pa.schema([("row_id", pa.string())])
 
 
 @dataclass
@@ -80,7 +78,7 @@ def do(run: RunDirectory, name: str = "responses", code: int = 1, model: Path | 
 
 
 def publish(out: StageFolder) -> Artefact:
-    return out.publish([{"row_id": "a"}], SCHEMA)
+    return out.publish([IdRow("a")], IdRow)
 
 
 # Settings -------------------------------------------------------------------------------------------------------------

@@ -210,10 +210,10 @@ def test_a_watched_policy_is_measured_on_its_way(uninterrupted: Path, tmp_path: 
         for each in (own, held_out)
     ]
     assert not seen[0] & seen[1]
-    assert all(row["held_out_score"] is not None for row in reinforced.rows())
+    assert all(row["held_out_score"] is not None for row in reinforced.table().to_pylist())
     assert sorted(measured.facts["snapshots"], key=int) == ["0", "2", "3"]
     assert {"good", "harmful", "helpful", "score", "held_out_score"} <= set(measured.facts["snapshots"]["3"])
-    rows = measured.rows()
+    rows = measured.table().to_pylist()
     assert len(rows) == 3 * 12 and all(row["score"] is not None for row in rows)
     figures = results(run)
     assert figures["snapshots"]["steps"] == measured.facts["snapshots"]

@@ -48,11 +48,14 @@ def test_each_round_draws_new_pairs_from_the_policy_before_and_learns_from_all_l
         "09-response-pairs-2", "10-ai-feedback-2", "11-preference-model-2", "12-rl-cai-2", "13-measure",
     ]  # fmt: skip
     stages = named(two_rounds)
-    first, second = stages["response-pairs"].rows(), stages["response-pairs-2"].rows()
+    first, second = stages["response-pairs"].table().to_pylist(), stages["response-pairs-2"].table().to_pylist()
     assert {row["pair"] for row in first} == {1, 2} and {row["pair"] for row in second} == {3, 4}
     assert {row["row_id"] for row in first} == {row["row_id"] for row in second}
     assert stages["response-pairs-2"].manifest.key["rl-cai"] == stages["rl-cai"].hash
-    ok = [sum(row["outcome"] == "ok" for row in stages[name].rows()) for name in ("ai-feedback", "ai-feedback-2")]
+    ok = [
+        sum(row["outcome"] == "ok" for row in stages[name].table().to_pylist())
+        for name in ("ai-feedback", "ai-feedback-2")
+    ]
     for name, labels in (("preference-model", ok[0]), ("preference-model-2", sum(ok))):
         facts = stages[name].facts
         assert facts["examples"].get("ai", 0) + facts["held_out_examples"].get("ai", 0) == labels
@@ -83,7 +86,7 @@ def test_a_run_of_one_round_lends_its_stages_to_one_of_two(two_rounds: RunDirect
 def test_an_edited_principle_of_labels_touches_all_later_rounds(two_rounds: RunDirectory, tmp_path: Path) -> None:
     file = tmp_path / "edited.yaml"
     text = constitution_path("testbed").read_text(encoding="utf-8")
-    drawn = {row["principle_id"] for row in named(two_rounds)["ai-feedback"].rows()}
+    drawn = {row["principle_id"] for row in named(two_rounds)["ai-feedback"].table().to_pylist()}
     instruction = next(each for each in load_constitution(constitution_path("testbed")).preference if each.id in drawn)
     assert text.count(instruction.instruction) == 1
     file.write_text(text.replace(instruction.instruction, "Choose the kinder response."), encoding="utf-8")

@@ -19,9 +19,10 @@ from solon.engines.scripted import ScriptedEngine
 from solon.errors import InputError, RunError
 from solon.pipeline.standalone_labels import ToLabel, agreement, label_standalone
 from solon.pipeline.standalone_preference import Sources, train_standalone
+from solon.runs.rows import LabelRow, PairRow
 from solon.sources.label_files import read_labels
 from solon.sources.pair_files import read_pairs
-from solon.stages import s05_response_pairs, s06_ai_feedback
+from solon.stages import s06_ai_feedback
 from solon.stages.s06_ai_feedback import FeedbackInputs
 
 RECIPE = Recipe.model_validate({"seed": 11, "engine": {"batch_size": 5}})
@@ -63,11 +64,11 @@ def vote(prompt: Prompt, seed: int) -> str:
 def test_a_file_gets_the_labels_that_a_run_would_give_its_pairs(tmp_path: Path) -> None:
     given, bench = Given(tmp_path / "given"), Bench(tmp_path / "bench")
     alone = label_standalone(tmp_path / "labels", RECIPE, given.to_label())
-    pairs = bench.artefact("pairs", mixed_pairs(), s05_response_pairs.SCHEMA)
+    pairs = bench.artefact("pairs", mixed_pairs(), PairRow)
     inputs = FeedbackInputs(11, bench.constitution, pairs, chunk=5)
     engine = ScriptedEngine(choose=oracle, name="one")
     inside = s06_ai_feedback.run(FeedbackSettings(), inputs, engine, bench.out("ai-feedback", 6))
-    assert alone.rows() == inside.rows()
+    assert alone.table().to_pylist() == inside.table().to_pylist()
     assert alone.facts == inside.facts
     names = {path.name for path in (tmp_path / "labels").iterdir()}
     assert {"recipe.yaml", "constitution.yaml", "rows.parquet", "manifest.json", "answers.sqlite"} <= names
@@ -113,7 +114,7 @@ def test_agreement_with_the_file_s_own_choice_is_counted(tmp_path: Path) -> None
     rows.append({"prompt": "harm 9", "response_a": "bad reply", "response_b": "good reply"})
     given.pairs.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     artefact = label_standalone(tmp_path / "labels", RECIPE, given.to_label())
-    assert agreement(artefact.rows(), read_pairs(given.pairs)) == (2, 3)
+    assert agreement(artefact.rows(LabelRow), read_pairs(given.pairs)) == (2, 3)
 
 
 def test_a_preference_model_learns_from_the_labels_of_one_axis(tmp_path: Path) -> None:

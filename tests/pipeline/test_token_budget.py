@@ -8,7 +8,7 @@ from solon.constitution.constitution import worked_critiques
 from solon.constitution.reader import load_constitution, place_of
 from solon.engines.scripted import ScriptedEngine
 from solon.errors import ConstitutionError, RecipeError
-from solon.feedback.comparison_questions import few_shot_variants
+from solon.feedback.comparisons import few_shot_variants
 from solon.pipeline.token_budget import SLACK, reserved_tokens
 from solon.runs.outcome import Outcome
 from solon.runs.rows import PromptKind

@@ -8,6 +8,8 @@ from solon.evals.benchmarks.multiple_choice import QuestionSetup, ask_choices
 from solon.evals.benchmarks.question_files import read_questions
 from solon.evals.benchmarks.worked_examples import Worked
 from solon.reporting.benchmark_section import lines, render, sentences, write
+from solon.runs.facts import EvaluationFacts
+from solon.runs.records import to_record
 from tests.evals.benchmarks.rows import classifications, comparisons, is_right
 from tests.evals.benchmarks.rows import write as write_rows
 
@@ -26,7 +28,7 @@ def facts_of(tmp_path, rows, name="HHH", samples=1, **about):
         "samples": samples,
         "examples": 0,
         "bad_rows": [],
-        **found,
+        **to_record(found),
         **about,
     }
 
@@ -43,11 +45,11 @@ def test_the_page_shows_accuracy_baselines_and_the_calibration_figure(tmp_path):
 
 def test_lines_tell_one_sample_from_several_and_end_with_the_baselines(tmp_path):
     facts = facts_of(tmp_path, classifications(), samples=5, form="reasoned", examples=4)
-    found = [(line.form, line.undecided) for line in lines([facts])]
+    found = [(line.form, line.undecided) for line in lines([EvaluationFacts.read(facts)])]
     assert found == [
         ("reasoned (4 examples, 1 sample)", 0), ("reasoned (4 examples, 5 samples)", 0), ("baseline: always (A)", None)
     ]  # fmt: skip
-    assert any("all 9 rotations" in sentence for sentence in sentences(facts))
+    assert any("all 9 rotations" in sentence for sentence in sentences(EvaluationFacts.read(facts)))
 
 
 def test_texts_of_files_cannot_become_markup(tmp_path):
@@ -66,5 +68,5 @@ def test_a_page_without_evaluations_is_still_a_page(tmp_path):
 
 def test_questions_without_answers_are_told(tmp_path):
     facts = facts_of(tmp_path, comparisons(4), undecided=2, undecided_because={"no room": 2}, untold_samples=2)
-    assert "Without an answer, and so not right: 2 (no room: 2)." in sentences(facts)
-    assert not any("chains of thought" in sentence for sentence in sentences(facts))
+    assert "Without an answer, and so not right: 2 (no room: 2)." in sentences(EvaluationFacts.read(facts))
+    assert not any("chains of thought" in sentence for sentence in sentences(EvaluationFacts.read(facts)))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from dataclasses import replace
 
 from solon.reporting.policy import policy_figures, score_by_distance, scores_by_snapshot, shares_by_snapshot
 from solon.reporting.sentences import headline
+from solon.runs.rows import RlStepRow
 from solon.stages.registry import STAGES
 
 STEPS: dict[str, dict[str, dict[str, float]]] = {
@@ -17,9 +18,7 @@ STEPS: dict[str, dict[str, dict[str, float]]] = {
     }
     for step, good in ((0, 0.5), (5, 0.9), (20, 0.6))
 }
-ROWS: list[dict[str, Any]] = [
-    {"step": step, "score": 0.5 * step, "kl": step * step - 0.5, "held_out_score": None} for step in range(30)
-]
+ROWS = [RlStepRow(step=step, score=0.5 * step, kl=step * step - 0.5) for step in range(30)]
 
 
 def centres(picture: str) -> list[tuple[float, float]]:
@@ -47,7 +46,7 @@ def test_distance_is_the_root_of_the_kl_and_never_of_less_than_nothing() -> None
     points = re.search(r'points="([^"]+)"', picture)
     assert points is not None and len(points[1].split()) == 10, "means over stretches of three steps"
     assert "score: +0.00 at 0.00" in picture
-    with_held_out = [{**row, "held_out_score": -row["score"]} for row in ROWS]
+    with_held_out = [replace(row, held_out_score=-(row.score or 0)) for row in ROWS]
     assert str(score_by_distance(with_held_out)).count("<polyline") == 2
 
 
@@ -57,7 +56,7 @@ def test_what_was_not_measured_is_not_drawn() -> None:
     assert len(list(policy_figures({"snapshots": {"steps": STEPS}}, ROWS))) == 3
     assert shares_by_snapshot({"0": STEPS["0"]}) is None and scores_by_snapshot({}) is None
     assert score_by_distance(ROWS[:1]) is None
-    assert score_by_distance([{"step": 1, "loss": 0.5}, {"step": 2, "loss": 0.4}]) is None, "DPO has no rollouts"
+    assert score_by_distance([RlStepRow(step=1), RlStepRow(step=2)]) is None
 
 
 def test_signs_are_told_in_the_headline() -> None:

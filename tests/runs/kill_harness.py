@@ -20,21 +20,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet
+from tests.row_types import ExampleRow, ScoreRow
 
 from solon.config.recipe import Recipe
+from solon.conversation import Conversation, Role, Turn
 from solon.digest import digest, digest_file, uniform_for
 from solon.runs import Artefact, RunDirectory, StageFolder
+from solon.runs.outcome import Outcome
+from solon.runs.records import to_record
 
 CONSTITUTION = """\
 name: c
 revision: [{id: a, critique_request: b, revision_request: c}]
 preference: [{id: a, instruction: b}]
 """
-MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
-FIRST = pa.schema([("row_id", pa.string()), ("prompt", MESSAGES), ("outcome", pa.string())])
-SECOND = pa.schema([("row_id", pa.string()), ("score", pa.float64())])
 
 
 def run(folder: Path, asked: Path) -> None:
@@ -49,32 +48,33 @@ def run(folder: Path, asked: Path) -> None:
 
 
 def write(out: StageFolder, asked: Path) -> Artefact:
-    def work(phase: str) -> Callable[[Sequence[int]], list[dict[str, Any]]]:
-        def ask(items: Sequence[int]) -> list[dict[str, Any]]:
+    def work(phase: str) -> Callable[[Sequence[int]], list[ExampleRow]]:
+        def ask(items: Sequence[int]) -> list[ExampleRow]:
             with asked.open("a") as log:
                 log.writelines(f"{phase} {item}\n" for item in items)
             return [row(phase, item) for item in items if item % 5]
 
         return ask
 
-    rows = out.map("reply", range(10), work("reply"), chunk=4) + out.map("again", range(3), work("again"), chunk=2)
-    return out.publish(rows, FIRST, facts={"n": len(rows)})
+    rows = out.map("reply", range(10), work("reply"), row=ExampleRow, chunk=4)
+    rows += out.map("again", range(3), work("again"), row=ExampleRow, chunk=2)
+    return out.publish(rows, ExampleRow, facts={"n": len(rows)})
 
 
-def row(phase: str, item: int) -> dict[str, Any]:
-    prompt = [{"role": "user", "content": f"{phase} {item} \u2028 é"}]
-    return {"row_id": digest(phase, item), "prompt": prompt, "outcome": "ok" if item % 2 else "empty"}
+def row(phase: str, item: int) -> ExampleRow:
+    prompt = Conversation((Turn(Role.HUMAN, f"{phase} {item} \u2028 é"),))
+    return ExampleRow(digest(phase, item), prompt, None, Outcome.OK if item % 2 else Outcome.EMPTY)
 
 
 def train(out: StageFolder, first: Artefact) -> None:
-    scores = [{"row_id": row["row_id"], "score": uniform_for(row["row_id"])} for row in first.rows()]
+    scores = [ScoreRow(row.row_id, uniform_for(row.row_id)) for row in first.rows(ExampleRow)]
     checkpoint = out.path / "checkpoints" / "state.json"
     checkpoint.parent.mkdir(exist_ok=True)
     checkpoint.write_text("1")
     out.report(1, 1)
     (out.path / "model").mkdir(exist_ok=True)
-    (out.path / "model" / "weights.json").write_text(json.dumps(scores))
-    out.publish(scores, SECOND, files=["model"])
+    (out.path / "model" / "weights.json").write_text(json.dumps([to_record(score) for score in scores]))
+    out.publish(scores, ScoreRow, files=["model"])
 
 
 def kill_at(point: int) -> None:
@@ -136,7 +136,7 @@ def outcome(folder: Path, asked: Path) -> dict[str, Any]:
 def main() -> None:
     base, first, last, step, depth = Path(sys.argv[1]), *map(int, sys.argv[2:])
     folder, asked = base / "run", base / "asked"
-    results: list[dict[str, Any]] = []
+    results: list[ExampleRow] = []
     for point in range(first, last, step):
         shutil.rmtree(folder, ignore_errors=True)
         asked.write_text("")

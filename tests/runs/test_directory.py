@@ -3,25 +3,27 @@ import os
 import shutil
 import signal
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
+from tests.row_types import ExampleRow, IdRow, ScoreRow
 
 from solon.config.loading import load_recipe
 from solon.config.recipe import Recipe
+from solon.conversation import Conversation, Role, Turn
 from solon.errors import ConstitutionError, RunError, StageError
 from solon.runs import Interrupted, Progress, RunDirectory, StageFolder
 from solon.runs.artefact import Artefact
+from solon.runs.outcome import Outcome
+from solon.runs.records import schema_of
 
 CONSTITUTION = """\
 name: c
 revision: [{id: a, critique_request: b, revision_request: c}]
 preference: [{id: a, instruction: b}]
 """
-MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
-SCHEMA = pa.schema([("row_id", pa.string()), ("prompt", MESSAGES), ("p", pa.float64()), ("outcome", pa.string())])
 
 
 @pytest.fixture
@@ -36,21 +38,21 @@ def run(tmp_path: Path, constitution: Path) -> RunDirectory:
     return RunDirectory.create(tmp_path / "run", Recipe(seed=4), constitution)
 
 
-def example_rows(count: int = 5) -> list[dict[str, Any]]:
-    outcomes = ["ok", "ok", "empty", "truncated", "ok"]
+def example_rows(count: int = 5) -> list[ExampleRow]:
+    outcomes = [Outcome(name) for name in ("ok", "ok", "empty", "truncated", "ok")]
     return [
-        {
-            "row_id": f"id{number}",
-            "prompt": [{"role": "user", "content": f"a: b\n\nc \u2028 {number}"}, {"role": "assistant", "content": ""}],
-            "p": 0.1 * number if number else None,
-            "outcome": outcomes[number % 5],
-        }
+        ExampleRow(
+            f"id{number}",
+            Conversation((Turn(Role.HUMAN, f"a: b\n\nc \u2028 {number}"), Turn(Role.ASSISTANT, ""))),
+            0.1 * number if number else None,
+            outcomes[number % 5],
+        )
         for number in range(count)
     ]
 
 
 def finish(run: RunDirectory, name: str = "prompts", number: int = 1, key: Any = None) -> Artefact:
-    return run.begin(number, name, key or {"seed": 1}).publish(example_rows(), SCHEMA)
+    return run.begin(number, name, key or {"seed": 1}).publish(example_rows(), ExampleRow)
 
 
 # The folder -----------------------------------------------------------------------------------------------------------
@@ -127,11 +129,11 @@ def test_locking_tidies_what_a_kill_left(run: RunDirectory) -> None:
 
 def test_rows_come_back_exactly(run: RunDirectory) -> None:
     out = run.begin(1, "prompts", {"seed": 1})
-    artefact = out.publish(example_rows(), SCHEMA, facts={"n": 5, "nested": {"a": [1, None]}})
+    artefact = out.publish(example_rows(), ExampleRow, facts={"n": 5, "nested": {"a": [1, None]}})
     found = run.finished("prompts")
     assert found is not None
-    assert found.rows() == artefact.rows() == example_rows()
-    assert found.table().schema == SCHEMA
+    assert found.rows(ExampleRow) == artefact.rows(ExampleRow) == example_rows()
+    assert found.table().schema == schema_of(ExampleRow)
     assert found.facts == {"n": 5, "nested": {"a": [1, None]}}
     assert (found.name, found.manifest.number, found.manifest.rows) == ("prompts", 1, 5)
     assert found.manifest.outcomes == {"ok": 3, "empty": 1, "truncated": 1}
@@ -142,13 +144,13 @@ def test_the_same_rows_give_the_same_bytes(run: RunDirectory) -> None:
     one, other = finish(run, "one", 1), finish(run, "other", 2)
     assert (one.path / "rows.parquet").read_bytes() == (other.path / "rows.parquet").read_bytes()
     assert one.hash == other.hash
-    changed = run.begin(3, "changed", {}).publish(example_rows(4), SCHEMA)
+    changed = run.begin(3, "changed", {}).publish(example_rows(4), ExampleRow)
     assert changed.hash != one.hash
 
 
 def test_an_empty_table_is_an_artefact(run: RunDirectory) -> None:
-    artefact = run.begin(1, "prompts", {}).publish([], SCHEMA)
-    assert artefact.rows() == [] and artefact.manifest.outcomes == {}
+    artefact = run.begin(1, "prompts", {}).publish([], ExampleRow)
+    assert artefact.rows(ExampleRow) == [] and artefact.manifest.outcomes == {}
 
 
 def test_models_belong_to_the_artefact(run: RunDirectory) -> None:
@@ -156,7 +158,7 @@ def test_models_belong_to_the_artefact(run: RunDirectory) -> None:
     (out.path / "model" / "sub").mkdir(parents=True)
     (out.path / "model" / "weights").write_bytes(b"1234")
     (out.path / "model" / "sub" / "config.json").write_text("{}")
-    artefact = out.publish([], SCHEMA, files=["model"])
+    artefact = out.publish([], ExampleRow, files=["model"])
     assert artefact.model == out.path / "model"
     assert list(artefact.manifest.files) == ["model/sub/config.json", "model/weights", "rows.parquet"]
     (out.path / "model" / "weights").write_bytes(b"1235")
@@ -164,7 +166,7 @@ def test_models_belong_to_the_artefact(run: RunDirectory) -> None:
     assert again is not None
     with pytest.raises(RunError, match=r"model/weights: the file has other content than when published\. Restore"):
         _ = again.model
-    assert again.rows() == []
+    assert again.rows(ExampleRow) == []
     with pytest.raises(RunError, match="stage 'prompts' made no model"):
         _ = finish(run).model
 
@@ -173,7 +175,7 @@ def test_models_belong_to_the_artefact(run: RunDirectory) -> None:
 def test_only_files_of_the_stage_are_published(run: RunDirectory, name: str) -> None:
     out = run.begin(1, "prompts", {})
     with pytest.raises(StageError, match="no such file to publish"):
-        out.publish([], SCHEMA, files=[name])
+        out.publish([], ExampleRow, files=[name])
     assert run.finished("prompts") is None
 
 
@@ -182,7 +184,7 @@ def test_links_are_not_published(run: RunDirectory) -> None:
     (out.path / "model").mkdir()
     (out.path / "model" / "weights").symlink_to("/etc/hostname")
     with pytest.raises(StageError, match="an artefact may not hold links"):
-        out.publish([], SCHEMA, files=["model"])
+        out.publish([], ExampleRow, files=["model"])
 
 
 def test_half_an_artefact_is_none(run: RunDirectory) -> None:
@@ -202,7 +204,7 @@ def test_damage_is_told_before_anything_is_read(run: RunDirectory) -> None:
     found = run.finished("prompts")
     assert found is not None
     with pytest.raises(RunError, match=r"rows\.parquet: the file has other content"):
-        found.rows()
+        found.rows(ExampleRow)
     rows.unlink()
     with pytest.raises(RunError, match=r"rows\.parquet: the file is missing"):
         run.finished("prompts")
@@ -214,26 +216,25 @@ def test_damage_is_told_before_anything_is_read(run: RunDirectory) -> None:
 @pytest.mark.parametrize(
     ("change", "cause"),
     [
-        ({"extra": 1}, "row 2 has the unknown column 'extra'"),
         ({"p": "high"}, "row 2: column 'p' does not fit double"),
         ({"row_id": "\ud800"}, "row 2: column 'row_id' does not fit string"),
-        ({"prompt": "hi"}, "row 2: column 'prompt' does not fit list"),
     ],
 )
 def test_a_row_that_does_not_fit_is_named(run: RunDirectory, change: dict[str, Any], cause: str) -> None:
     rows = example_rows(3)
-    rows[1].update(change)
+    rows[1] = replace(rows[1], **change)
     with pytest.raises(StageError) as caught:
-        run.begin(1, "prompts", {}).publish(rows, SCHEMA)
+        run.begin(1, "prompts", {}).publish(rows, ExampleRow)
     assert cause in str(caught.value)
     assert run.finished("prompts") is None
 
 
-def test_a_missing_column_is_null_unless_it_must_not_be(run: RunDirectory) -> None:
-    schema = pa.schema([pa.field("row_id", pa.string(), nullable=False), ("p", pa.float64())])
-    assert run.begin(1, "a", {}).publish([{"row_id": "x"}], schema).rows() == [{"row_id": "x", "p": None}]
-    with pytest.raises(StageError, match="row 1 lacks the column 'row_id'"):
-        run.begin(2, "b", {}).publish([{"p": 1.0}], schema)
+def test_a_table_of_other_columns_is_told(run: RunDirectory) -> None:
+    artefact = run.begin(1, "prompts", {}).publish([IdRow("x")], IdRow)
+    with pytest.raises(RunError, match=r"rows\.parquet: a row lacks the column 'score'"):
+        artefact.rows(ScoreRow)
+    with pytest.raises(RunError, match=r"stage 'prompts' published no examples\.parquet"):
+        artefact.rows(IdRow, file="examples.parquet")
 
 
 # Keys -----------------------------------------------------------------------------------------------------------------
@@ -275,42 +276,42 @@ def test_a_damaged_key_file_is_told(run: RunDirectory) -> None:
 # Work in chunks -------------------------------------------------------------------------------------------------------
 
 
-def number_rows(items: Sequence[int]) -> list[dict[str, Any]]:
+def number_rows(items: Sequence[int]) -> list[IdRow]:
     """Two rows for an odd item, none for an even one."""
-    return [{"row_id": f"{item}.{copy}"} for item in items if item % 2 for copy in range(2)]
+    return [IdRow(f"{item}.{copy}") for item in items if item % 2 for copy in range(2)]
 
 
 def test_map_works_in_fixed_chunks_and_resumes_by_position(run: RunDirectory) -> None:
     asked: list[list[int]] = []
 
-    def work(items: Sequence[int]) -> list[dict[str, Any]]:
+    def work(items: Sequence[int]) -> list[IdRow]:
         asked.append(list(items))
         if 7 in items and len(asked) < 4:
             raise ZeroDivisionError
         return number_rows(items)
 
     with pytest.raises(ZeroDivisionError):
-        run.begin(1, "prompts", {}).map("reply", range(10), work, chunk=3)
-    rows = run.begin(1, "prompts", {}).map("reply", range(10), work, chunk=3)
+        run.begin(1, "prompts", {}).map("reply", range(10), work, row=IdRow, chunk=3)
+    rows = run.begin(1, "prompts", {}).map("reply", range(10), work, row=IdRow, chunk=3)
     assert asked == [[0, 1, 2], [3, 4, 5], [6, 7, 8], [6, 7, 8], [9]]
     assert rows == number_rows(range(10))
 
 
 def test_map_of_nothing_is_nothing(run: RunDirectory) -> None:
-    assert run.begin(1, "prompts", {}).map("reply", [], number_rows, chunk=3) == []
+    assert run.begin(1, "prompts", {}).map("reply", [], number_rows, row=IdRow, chunk=3) == []
 
 
 def test_a_phase_is_mapped_once(run: RunDirectory) -> None:
     out = run.begin(1, "prompts", {})
-    out.map("reply", [1], number_rows, chunk=1)
+    out.map("reply", [1], number_rows, row=IdRow, chunk=1)
     with pytest.raises(StageError, match="phase 'reply' is mapped twice"):
-        out.map("reply", [1], number_rows, chunk=1)
+        out.map("reply", [1], number_rows, row=IdRow, chunk=1)
 
 
 def test_progress_is_told(run: RunDirectory) -> None:
     told: list[Progress] = []
     out = run.begin(2, "responses", {}, told.append)
-    out.map("reply", range(5), number_rows, chunk=2)
+    out.map("reply", range(5), number_rows, row=IdRow, chunk=2)
     out.report(3, 10, "loss 0.1")
     assert [(each.phase, each.done, each.total) for each in told] == [
         ("reply", 2, 5),
@@ -325,7 +326,7 @@ def test_seconds_are_summed_over_sessions(run: RunDirectory) -> None:
     journal = run.begin(1, "prompts", {}).journal
     journal.append_worked(100.0)
     journal.close()
-    assert 100 <= run.begin(1, "prompts", {}).publish([], SCHEMA).manifest.seconds < 130
+    assert 100 <= run.begin(1, "prompts", {}).publish([], ExampleRow).manifest.seconds < 130
 
 
 # Stopping -------------------------------------------------------------------------------------------------------------
@@ -335,18 +336,18 @@ def test_seconds_are_summed_over_sessions(run: RunDirectory) -> None:
 def test_the_first_signal_finishes_what_is_in_flight(run: RunDirectory, number: signal.Signals) -> None:
     asked: list[int] = []
 
-    def work(items: Sequence[int]) -> list[dict[str, Any]]:
+    def work(items: Sequence[int]) -> list[IdRow]:
         asked.extend(items)
         if 2 in items:
             os.kill(os.getpid(), number)
         return number_rows(items)
 
     with pytest.raises(Interrupted, match="the same command resumes"), run.lock():
-        run.begin(1, "prompts", {}).map("reply", range(6), work, chunk=2)
+        run.begin(1, "prompts", {}).map("reply", range(6), work, row=IdRow, chunk=2)
     assert asked == [0, 1, 2, 3]
     again = RunDirectory.open(run.path)
     with again.lock():
-        rows = again.begin(1, "prompts", {}).map("reply", range(6), work, chunk=2)
+        rows = again.begin(1, "prompts", {}).map("reply", range(6), work, row=IdRow, chunk=2)
     assert asked == [0, 1, 2, 3, 4, 5]
     assert rows == number_rows(range(6))
 
@@ -354,14 +355,14 @@ def test_the_first_signal_finishes_what_is_in_flight(run: RunDirectory, number: 
 def test_the_second_signal_stops_at_once(run: RunDirectory) -> None:
     done: list[int] = []
 
-    def work(items: Sequence[int]) -> list[dict[str, Any]]:
+    def work(items: Sequence[int]) -> list[IdRow]:
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
         done.extend(items)
         return number_rows(items)
 
     with pytest.raises(Interrupted, match="stopped at once"), run.lock():
-        run.begin(1, "prompts", {}).map("reply", range(6), work, chunk=2)
+        run.begin(1, "prompts", {}).map("reply", range(6), work, row=IdRow, chunk=2)
     assert done == []
 
 
@@ -389,7 +390,7 @@ def test_a_run_can_be_moved(run: RunDirectory, tmp_path: Path) -> None:
     finish(run)
     shutil.move(run.path, tmp_path / "elsewhere")
     moved = RunDirectory.open(tmp_path / "elsewhere").finished("prompts")
-    assert moved is not None and moved.rows() == example_rows()
+    assert moved is not None and moved.rows(ExampleRow) == example_rows()
     assert str(tmp_path) not in json.dumps(moved.manifest.model_dump())
 
 
@@ -406,19 +407,19 @@ def test_a_stage_of_a_reused_run_is_taken_over_when_its_key_is_the_same(
     out = run.begin(1, "prompts", {"seed": 1, "critic": None})
     (out.path / "model").mkdir()
     (out.path / "model" / "weights").write_text("w")
-    made = out.publish(example_rows(), SCHEMA, facts={"a": None}, files=("model",))
+    made = out.publish(example_rows(), ExampleRow, facts={"a": None}, files=("model",))
     new = reusing(run, tmp_path / "new", constitution)
     assert new.adopt(1, "prompts", {"seed": 2, "critic": None}) is None
     adopted = new.adopt(1, "prompts", {"seed": 1, "critic": None})
     assert adopted is not None and adopted == new.finished("prompts", {"seed": 1, "critic": None})
-    assert (adopted.hash, adopted.rows(), adopted.facts) == (made.hash, made.rows(), made.facts)
+    assert (adopted.hash, adopted.rows(ExampleRow), adopted.facts) == (made.hash, made.rows(ExampleRow), made.facts)
     assert (adopted.model / "weights").read_text() == "w"
     assert adopted.manifest.adopted_from == str(run.path)
     assert made.manifest.adopted_from is None
     # The new run stands on its own feet.
     shutil.rmtree(run.path)
     again = RunDirectory.open(tmp_path / "new").finished("prompts")
-    assert again is not None and again.rows() == example_rows()
+    assert again is not None and again.rows(ExampleRow) == example_rows()
     again.verify()
 
 

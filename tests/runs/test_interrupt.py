@@ -9,10 +9,10 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from tests.row_types import IdRow
 
 from solon.cli.main import cli
 from solon.config.recipe import Recipe
@@ -33,9 +33,9 @@ def work(items):
     print("asked", items, flush=True)
     time.sleep(0.4)
     print("still writes to the terminal", flush=True)
-    return [{"row_id": str(item)} for item in items]
+    return [IdRow(str(item)) for item in items]
 with run.lock():
-    run.begin(1, "prompts", {}).map("reply", range(100), work, chunk=1)
+    run.begin(1, "prompts", {}).map("reply", range(100), work, row=IdRow, chunk=1)
 """
 
 
@@ -45,16 +45,16 @@ def run(tmp_path: Path) -> RunDirectory:
     return RunDirectory.create(tmp_path / "run", Recipe(), tmp_path / "c.yaml")
 
 
-def hang_up_twice(items: Sequence[int]) -> list[dict[str, Any]]:
+def hang_up_twice(items: Sequence[int]) -> list[IdRow]:
     os.kill(os.getpid(), signal.SIGHUP)
     os.kill(os.getpid(), signal.SIGHUP)
-    return [{"row_id": str(item)} for item in items]
+    return [IdRow(str(item)) for item in items]
 
 
 def test_a_second_hangup_stops_no_sooner(run: RunDirectory) -> None:
     """A shell that ends and the terminal that it had both send one."""
     with pytest.raises(Interrupted, match="stopped as asked"), run.lock():
-        run.begin(1, "prompts", {}).map("reply", range(6), hang_up_twice, chunk=2)
+        run.begin(1, "prompts", {}).map("reply", range(6), hang_up_twice, row=IdRow, chunk=2)
     assert len((run.path / "01-prompts" / "journal.jsonl").read_text().splitlines()) == 1
 
 
@@ -63,7 +63,7 @@ def test_a_hangup_that_is_ignored_stays_so(run: RunDirectory) -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with run.lock():
-            assert len(run.begin(1, "prompts", {}).map("reply", range(6), hang_up_twice, chunk=2)) == 6
+            assert len(run.begin(1, "prompts", {}).map("reply", range(6), hang_up_twice, row=IdRow, chunk=2)) == 6
     finally:
         signal.signal(signal.SIGHUP, before)
 

@@ -6,15 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
+from tests.row_types import NumberRow
 from tests.stages.workbench import Bench
 
 from solon.errors import RunError
 from solon.runs import Interrupted
 from solon.runs.processes import SingleProcess
-
-SCHEMA = pa.schema([("number", pa.int64())])
 
 
 @dataclass
@@ -35,17 +33,17 @@ class Helper(SingleProcess):
 
 def test_a_helper_ends_with_what_the_main_process_published(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
-    published = bench.out("work").publish([{"number": 1}], SCHEMA)
+    published = bench.out("work").publish([NumberRow(1)], NumberRow)
     helping = bench.run.help(1, "work", {}, Helper(published.hash))
     assert helping.follows and not bench.run.begin(2, "more", {}).follows
-    assert helping.follow().rows() == [{"number": 1}]
+    assert helping.follow().rows(NumberRow) == [{"number": 1}]
 
 
 @pytest.mark.parametrize("published", [True, False])
 def test_a_helper_that_sees_something_else_says_so(tmp_path: Path, published: bool) -> None:
     bench = Bench(tmp_path)
     if published:
-        bench.out("work").publish([{"number": 1}], SCHEMA)
+        bench.out("work").publish([NumberRow(1)], NumberRow)
     with pytest.raises(RunError):
         bench.run.help(1, "work", {}, Helper("another hash")).follow()
 
@@ -53,7 +51,7 @@ def test_a_helper_that_sees_something_else_says_so(tmp_path: Path, published: bo
 def test_a_helper_leaves_the_folder_as_it_is(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     out = bench.out("work")
-    out.map("phase", [1, 2], lambda part: [{"number": each} for each in part], chunk=1)
+    out.map("phase", [1, 2], lambda part: [NumberRow(each) for each in part], row=NumberRow, chunk=1)
     before = {path.name: path.read_bytes() for path in out.path.iterdir()}
     helping = bench.run.help(1, "work", {}, Helper())
     helping._since -= 1000

@@ -1,16 +1,19 @@
 """Rows that stay on the disk: read back as they were, however often, and written as the same bytes."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+from tests.row_types import IdRow, NumberRow
 
 from solon.config.recipe import Recipe
 from solon.errors import StageError
-from solon.runs import Lazy, Row, RunDirectory
+from solon.runs import Lazy, RunDirectory
+from solon.runs.records import from_record
 from solon.runs.table import GROUP, column_of, rows_of, write_table
 
 CONSTITUTION = """\
@@ -20,22 +23,29 @@ preference: [{id: a, instruction: b}]
 """
 
 
+@dataclass(frozen=True, slots=True)
+class WordsRow:
+    row_id: str
+    words: tuple[str, ...]
+    n: int | None
+
+
 @pytest.fixture
 def run(tmp_path: Path) -> RunDirectory:
     (tmp_path / "c.yaml").write_text(CONSTITUTION)
     return RunDirectory.create(tmp_path / "run", Recipe(), tmp_path / "c.yaml")
 
 
-def row_per_item(items: Sequence[int]) -> list[dict[str, Any]]:
-    return [{"row_id": f"row {item}"} for item in items]
+def row_per_item(items: Sequence[int]) -> list[IdRow]:
+    return [IdRow(f"row {item}") for item in items]
 
 
-def streamed(run: RunDirectory, asked: list[list[int]], size: int = 10) -> Lazy[Row]:
-    def work(items: Sequence[int]) -> list[dict[str, Any]]:
+def streamed(run: RunDirectory, asked: list[list[int]], size: int = 10) -> Lazy[IdRow]:
+    def work(items: Sequence[int]) -> list[IdRow]:
         asked.append(list(items))
         return row_per_item(items)
 
-    return run.begin(1, "prompts", {}).stream("reply", range(size), work, chunk=3)
+    return run.begin(1, "prompts", {}).stream("reply", range(size), work, row=IdRow, chunk=3)
 
 
 def test_streamed_rows_are_those_that_map_gives_and_can_be_read_again(run: RunDirectory) -> None:
@@ -59,31 +69,32 @@ def test_items_of_finished_chunks_are_not_looked_at_again(run: RunDirectory) -> 
         looked.extend(range(start, stop))
         return list(range(start, stop))
 
-    rows = run.begin(1, "prompts", {}).stream("reply", Lazy(10, make), row_per_item, chunk=3)
+    rows = run.begin(1, "prompts", {}).stream("reply", Lazy(10, make), row_per_item, row=IdRow, chunk=3)
     assert not looked and list(rows) == row_per_item(range(10))
 
 
 def test_a_stream_needs_a_row_for_every_item(run: RunDirectory) -> None:
     with pytest.raises(StageError, match="phase 'reply' gave 1 rows for 2 items"):
-        run.begin(1, "prompts", {}).stream("reply", range(4), lambda items: row_per_item(items[:1]), chunk=2)
+        run.begin(1, "prompts", {}).stream("reply", range(4), lambda items: row_per_item(items[:1]), row=IdRow, chunk=2)
 
 
 @pytest.mark.parametrize("size", [0, 1, 7, 10_000, 23_456])
 def test_a_table_written_by_row_groups_has_the_bytes_of_one_written_whole(tmp_path: Path, size: int) -> None:
     schema = pa.schema([("row_id", pa.string()), ("words", pa.list_(pa.string())), ("n", pa.int64())])
-    rows = [{"row_id": f"é{n}", "words": ["a", str(n % 7)][: n % 3], "n": n if n % 5 else None} for n in range(size)]
-    assert write_table(tmp_path / "streamed", iter(rows), schema) == size
-    table = pa.Table.from_pylist(rows, schema=schema)
+    records = [{"row_id": f"é{n}", "words": ["a", str(n % 7)][: n % 3], "n": n if n % 5 else None} for n in range(size)]
+    rows = [from_record(WordsRow, record) for record in records]
+    assert write_table(tmp_path / "streamed", iter(rows), WordsRow) == size
+    table = pa.Table.from_pylist(records, schema=schema)
     pa.parquet.write_table(table, tmp_path / "whole", compression="zstd", row_group_size=GROUP)
     assert (tmp_path / "streamed").read_bytes() == (tmp_path / "whole").read_bytes()
     chosen = [n for n in range(size) if n % 11 == 0]
-    assert list(rows_of(tmp_path / "streamed", chosen)) == [table.slice(n, 1).to_pylist()[0] for n in chosen]
-    assert list(rows_of(tmp_path / "streamed")) == table.to_pylist()
-    assert column_of(tmp_path / "streamed", "n") == [row["n"] for row in rows]
+    assert list(rows_of(tmp_path / "streamed", WordsRow, chosen)) == [rows[n] for n in chosen]
+    assert list(rows_of(tmp_path / "streamed", WordsRow)) == rows
+    assert column_of(tmp_path / "streamed", "n") == [row.n for row in rows]
 
 
 def test_a_misfit_far_down_a_table_is_named_by_its_number(tmp_path: Path) -> None:
-    rows = ({"n": n if n != 10_400 else "x"} for n in range(10_500))
-    with pytest.raises(StageError, match="row 10401: column 'n' does not fit int64"):
-        write_table(tmp_path / "table", rows, pa.schema([("n", pa.int64())]))
+    rows = (NumberRow(n if n != 10_400 else cast("int", "x")) for n in range(10_500))
+    with pytest.raises(StageError, match="row 10401: column 'number' does not fit int64"):
+        write_table(tmp_path / "table", rows, NumberRow)
     assert not list(tmp_path.iterdir())

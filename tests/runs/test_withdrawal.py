@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.row_types import IdRow
 from tests.synthetic import Plan, build
 
 from solon.config.builtin import constitution_path
@@ -104,7 +105,7 @@ def test_a_stage_outside_of_a_run_in_which_something_was_done_stays(done: str, t
         elif done == "checkpoint":
             (out.path / "checkpoints" / "step-1").mkdir(parents=True)
         else:
-            out.map("asked", [{"row_id": "a"}], lambda items: [{"row_id": "a"}], chunk=1)
+            out.map("asked", ["a"], lambda items: [IdRow("a")], row=IdRow, chunk=1)
         raise ModelError("refused")
 
     with pytest.raises(ModelError):

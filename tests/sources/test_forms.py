@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from solon.conversation import Conversation, Role, Turn, conversation_of, is_blank
+from solon.conversation import Conversation, Role, Turn, is_blank
 from solon.errors import InputError
 from solon.reward.score_file import read_scorable
 from solon.sources.columns import Columns, columns_from
-from solon.sources.comparisons import comparison_columns, read_all_comparisons, read_comparisons
+from solon.sources.comparison_files import comparison_columns, read_all_comparisons, read_comparisons
 from solon.sources.label_files import read_labels
 from solon.sources.pair_files import read_pairs
 from solon.sources.prompt_files import read_prompts
@@ -38,7 +38,7 @@ def said(text: str) -> dict[str, str]:
 
 def by_label(path: Path, called: dict[str, str] | None = None) -> Read:
     return [
-        tuple(conversation_of(row["prompt"]).with_reply(row[reply]) for reply in ("response_a", "response_b"))
+        (row.prompt.with_reply(row.response_a), row.prompt.with_reply(row.response_b))
         for row in read_pairs(path, called).pairs
     ]
 
@@ -190,7 +190,7 @@ def test_labels_are_read_from_csv(tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
     path.write_text("prompt,chosen,rejected,p_chosen\nWhy?,Because.,No.,0.75\n")
     (row,) = read_labels([path]).rows()
-    assert (row["p_chosen"], row["chosen"]) == (0.75, [said("Because.")])
+    assert (row.p_chosen, row.chosen) == (0.75, "Because.")
     path.write_text("prompt,chosen,rejected,p_chosen\nWhy?,Because.,No.,likely\n")
     with pytest.raises(InputError, match=r"labels\.csv:2: 'p_chosen' must be a probability"):
         read_labels([path])

@@ -14,6 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from solon.errors import InputError, RunError
+from solon.runs.records import to_record
+from solon.runs.rows import LabelRow
 from solon.sources.label_files import read_labels
 from tests.synthetic import Plan, build
 from tests.training.tiny import artefact, asked, row_id, said
@@ -29,15 +31,16 @@ def write(path: Path, *rows: Any) -> Path:
     return path
 
 
-def without_id(row: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in row.items() if key != "row_id"}
+def shown(row: LabelRow) -> dict[str, Any]:
+    record = to_record(row)
+    return {key: record[key] for key in ROW}
 
 
 @pytest.mark.parametrize("name", ["labels.jsonl", "labels.jsonl.gz"])
 @pytest.mark.parametrize("row", [PAIR, {**PAIR, "outcome": "ok", "note": 3}, {**TRANSCRIPTS, "p_chosen": 0.75}])
 def test_lines_in_either_form_give_the_rows_of_a_run(tmp_path: Path, name: str, row: dict[str, Any]) -> None:
     (found,) = read_labels([write(tmp_path / name, row)]).rows()
-    assert without_id(found) == ROW
+    assert shown(found) == ROW
 
 
 def test_parquet_and_a_finished_stage_give_the_same_rows(tmp_path: Path) -> None:
@@ -46,8 +49,10 @@ def test_parquet_and_a_finished_stage_give_the_same_rows(tmp_path: Path) -> None
     stage = artefact(tmp_path / "06-ai-feedback", rows)
     from_stage = read_labels([stage.path]).rows()
     assert from_stage == read_labels([stage.path / "rows.parquet"]).rows()
-    assert from_stage == read_labels([write(tmp_path / "labels.jsonl", PAIR, other)]).rows()
-    assert len({row["row_id"] for row in from_stage}) == 2
+    lines = read_labels([write(tmp_path / "labels.jsonl", PAIR, other)]).rows()
+    assert list(map(shown, from_stage)) == list(map(shown, lines))
+    assert [row.pair for row in (*from_stage, *lines)] == [1, 1, 0, 0], "only tables of pairs number them"
+    assert len({row.row_id for row in from_stage}) == 2
     assert len(read_labels([stage.path, stage.path]).rows()) == 4
 
 
@@ -57,8 +62,8 @@ def test_a_run_gives_the_labels_of_its_stage(tmp_path: Path) -> None:
     assert rows == read_labels([run.path / "06-ai-feedback"]).rows()
     stage = run.finished("ai-feedback")
     assert stage is not None
-    told_apart = [row for row in stage.rows() if row["outcome"] == "ok" and row["chosen"] != row["rejected"]]
-    assert [row["p_chosen"] for row in rows if row["outcome"] == "ok"] == [row["p_chosen"] for row in told_apart]
+    told_apart = [row for row in stage.rows(LabelRow) if row.outcome == "ok" and row.chosen != row.rejected]
+    assert [row.p_chosen for row in rows if row.outcome == "ok"] == [row.p_chosen for row in told_apart]
     assert len(told_apart) > 1
 
 
@@ -68,8 +73,8 @@ def test_a_failed_label_keeps_its_outcome_and_gets_no_probability(tmp_path: Path
     empty = {**PAIR, "rejected": said("  ")}
     strangers = {**TRANSCRIPTS, "rejected": "\n\nHuman: When?\n\nAssistant: No.", "p_chosen": 1}
     rows = read_labels([write(tmp_path / "l.jsonl", failed, equal, empty, strangers, PAIR)]).rows()
-    assert [row["outcome"] for row in rows] == ["undecided", "undecided", "empty", "malformed", "ok"]
-    assert all(set(row) == {"outcome"} for row in rows[:4])
+    assert [row.outcome for row in rows] == ["undecided", "undecided", "empty", "malformed", "ok"]
+    assert all((row.row_id, row.chosen, row.p_chosen) == ("", None, None) for row in rows[:4])
     with pytest.raises(InputError, match="no usable labelled pair"):
         read_labels([write(tmp_path / "none.jsonl", failed)])
 
@@ -113,4 +118,4 @@ def test_any_probability_and_text_survive(tmp_path_factory: pytest.TempPathFacto
     row = {**PAIR, "prompt": asked(text), "p_chosen": p_chosen}
     (found,) = read_labels([write(path, row)]).rows()
     # White space around a turn is no part of it, as in the prompts of a run.
-    assert found["p_chosen"] == p_chosen and found["prompt"] == asked(text.strip())
+    assert found.p_chosen == p_chosen and found.prompt.messages() == asked(text.strip())

@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 from solon.conversation import Conversation, Role, Turn
 from solon.errors import InputError
+from solon.runs.outcome import Outcome
+from solon.runs.rows import PairRow
 from solon.sources.pair_files import read_pairs
 
 ASKED = [{"role": "user", "content": "Why?"}]
@@ -48,14 +50,7 @@ WHY = Conversation((Turn(Role.HUMAN, "Why?"),))
 def test_every_form_gives_the_same_pair(tmp_path: Path, row: dict[str, Any], preferred: bool) -> None:
     found = read_pairs(write(tmp_path / "pairs.jsonl", row))
     assert found.rows() == [
-        {
-            "row_id": WHY.row_id,
-            "pair": 1,
-            "prompt": ASKED,
-            "response_a": "One.",
-            "response_b": "Two.",
-            "outcome": "ok",
-        }
+        PairRow(row_id=WHY.row_id, pair=1, prompt=WHY, response_a="One.", response_b="Two.", outcome=Outcome.OK)
     ]
     assert found.preferred == (frozenset({(WHY.row_id, 1)}) if preferred else frozenset())
     packed = tmp_path / "pairs.jsonl.gz"
@@ -72,7 +67,7 @@ def test_a_run_s_own_table_keeps_numbers_and_outcomes(tmp_path: Path) -> None:
     ]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "rows.parquet")
     found = read_pairs(tmp_path / "rows.parquet").rows()
-    assert [(row["pair"], row["outcome"]) for row in found] == [(2, "ok"), (1, "truncated"), (3, "ok"), (5, "empty")]
+    assert [(row.pair, row.outcome) for row in found] == [(2, "ok"), (1, "truncated"), (3, "ok"), (5, "empty")]
 
 
 def test_rows_that_compare_nothing_are_counted_by_reason(tmp_path: Path) -> None:
@@ -125,4 +120,4 @@ def test_a_file_without_a_pair_is_refused(tmp_path: Path) -> None:
 def test_every_pair_has_a_key_of_its_own(tmp_path_factory: pytest.TempPathFactory, numbers: list[int]) -> None:
     rows = [{"prompt": "Why?", "responses": ["One.", "Two."], **({"pair": n} if n else {})} for n in numbers]
     found = read_pairs(write(tmp_path_factory.mktemp("pairs") / "pairs.jsonl", *rows)).rows()
-    assert len({(row["row_id"], row["pair"]) for row in found}) == len(numbers)
+    assert len({(row.row_id, row.pair) for row in found}) == len(numbers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,13 @@ from solon.digest import uniform_for
 from solon.engines.base import Choosing, Completion, Finish
 from solon.engines.scripted import ScriptedEngine
 from solon.errors import RecipeError, StageError
-from solon.feedback.averaging import votes_log_odds
-from solon.feedback.comparison_questions import UndecidedReason
-from solon.feedback.labelling import on_axis
+from solon.feedback.comparisons import UndecidedReason
+from solon.feedback.labels import on_axis
+from solon.feedback.letters import votes_log_odds
 from solon.runs import Artefact
-from solon.stages import s05_response_pairs, s06_ai_feedback
+from solon.runs.outcome import Outcome
+from solon.runs.rows import LabelRow, PairRow
+from solon.stages import s06_ai_feedback
 from solon.stages.s06_ai_feedback import FeedbackInputs
 from solon.stats.log_odds import sigmoid
 
@@ -35,7 +38,7 @@ Judges = ScriptedEngine | Sequence[Callable[[], ScriptedEngine]]
 
 
 def work(bench: Bench, judges: Judges, rows: Any = None, assess: Any = None, **settings: Any) -> Artefact:
-    pairs = bench.run.finished("pairs") or bench.artefact("pairs", rows or mixed_pairs(), s05_response_pairs.SCHEMA)
+    pairs = bench.run.finished("pairs") or bench.artefact("pairs", rows or mixed_pairs(), PairRow)
     inputs = FeedbackInputs(SEED, bench.constitution, pairs, chunk=5, assess=assess)
     out = bench.out("ai-feedback", 6)
     return s06_ai_feedback.run(FeedbackSettings.model_validate(settings), inputs, judges, out)
@@ -108,7 +111,7 @@ def test_an_oracle_is_right_everywhere(tmp_path: Path, way: str, order: OptionOr
     judges, settings = EVERYWHERE[way](good_letter)
     artefact = work(with_axes(tmp_path), judges, order=order, **settings)
     assert artefact.manifest.outcomes == {"ok": 24}
-    for row in artefact.rows():
+    for row in artefact.table().to_pylist():
         assert (row["p_a"] > 0.5) == (row["response_a"] == "good reply")
         assert row["chosen"][0]["content"] == "good reply" and row["p_chosen"] > 0.5
         assert all((axis["p_a"] > 0.5) == (row["response_a"] == "good reply") for axis in row["axes"])
@@ -120,12 +123,12 @@ def test_an_oracle_is_right_everywhere(tmp_path: Path, way: str, order: OptionOr
 def test_a_judge_that_always_says_a_gives_exactly_one_half_everywhere(tmp_path: Path, way: str) -> None:
     judges, settings = EVERYWHERE[way](lambda prompt: "A")
     artefact = work(with_axes(tmp_path), judges, **settings)
-    assert {(row["p_a"], row["p_chosen"]) for row in artefact.rows()} == {(0.5, 0.5)}
+    assert {(row["p_a"], row["p_chosen"]) for row in artefact.table().to_pylist()} == {(0.5, 0.5)}
     assert (
         artefact.facts["quality"]["orders_agree"]["value"] == 0
         and artefact.facts["quality"]["position_bias"]["value"] > 1
     )
-    first = sum(row["chosen"][0]["content"] == row["response_a"] for row in artefact.rows())
+    first = sum(row["chosen"][0]["content"] == row["response_a"] for row in artefact.table().to_pylist())
     assert 4 < first < 20, "which reply stands first is drawn"
 
 
@@ -133,7 +136,7 @@ def test_a_judge_that_always_says_a_gives_exactly_one_half_everywhere(tmp_path: 
 def test_samples_are_averaged_in_probability_and_their_reasoning_is_kept(tmp_path: Path, samples: int) -> None:
     engine = reasoner(1.0, 0.7, noise=2.0)
     artefact = work(Bench(tmp_path), engine, form="reasoned", samples=samples, clamp="off")
-    for row in artefact.rows():
+    for row in artefact.table().to_pylist():
         (told,) = row["judgements"]
         side = 1 if row["response_a"] == "good reply" else -1
         for order, sign in (("ab", 1), ("ba", -1)):
@@ -148,7 +151,9 @@ def test_samples_are_averaged_in_probability_and_their_reasoning_is_kept(tmp_pat
 
 def test_the_first_sample_is_the_one_that_a_single_sample_would_be(tmp_path: Path) -> None:
     one, four = (
-        work(Bench(tmp_path / str(n)), reasoner(1, 0), form="reasoned", samples=n).rows()[0]["judgements"][0]
+        work(Bench(tmp_path / str(n)), reasoner(1, 0), form="reasoned", samples=n)
+        .table()
+        .to_pylist()[0]["judgements"][0]
         for n in (1, 4)
     )
     assert four["reasoning_ab"][0] == one["reasoning_ab"][0]
@@ -164,8 +169,10 @@ def test_a_sample_that_breaks_off_does_not_count_and_a_pair_without_any_is_undec
         return -1.0 if options(Prompt(prompt.turns[:-1]))[option] == "good reply" else -2.0
 
     artefact = work(Bench(tmp_path), ScriptedEngine(generate, choose), form="reasoned", samples=8, clamp="off")
-    assert any("" in row["judgements"][0]["reasoning_ab"] for row in artefact.rows() if row["p_a"] is not None)
-    for row in artefact.rows():
+    assert any(
+        "" in row["judgements"][0]["reasoning_ab"] for row in artefact.table().to_pylist() if row["p_a"] is not None
+    )
+    for row in artefact.table().to_pylist():
         if row["prompt"][0]["content"] == "harm 1":
             assert (row["p_a"], row["undecided_because"]) == (None, UndecidedReason.UNREASONED.value)
         else:
@@ -189,7 +196,7 @@ def test_labels_are_clamped_and_what_they_were_is_kept(
     given = {} if clamp is None else {"clamp": clamp}
     artefact = work(Bench(tmp_path), engine, form=form, **given)
     assert artefact.facts["clamp"] == (None if bounds is None else list(bounds))
-    for row in artefact.rows():
+    for row in artefact.table().to_pylist():
         whole = sigmoid(2.0)
         assert max(row["p_a_unclamped"], 1 - row["p_a_unclamped"]) == pytest.approx(whole)
         assert row["p_chosen"] == pytest.approx(bounds[1] if bounds else whole)
@@ -200,7 +207,7 @@ def test_labels_are_clamped_and_what_they_were_is_kept(
 def test_votes_are_shares_with_half_a_vote_for_each_letter(tmp_path: Path) -> None:
     artefact = work(Bench(tmp_path), voter(obedient), votes=8)
     assert artefact.facts["read"] == artefact.facts["judges"][0]["read"] == "votes"
-    for row in artefact.rows():
+    for row in artefact.table().to_pylist():
         assert row["p_chosen"] == pytest.approx(8.5 / 9)
         told = row["judgements"][0]
         good_is_a = row["response_a"] == "good reply"
@@ -215,20 +222,20 @@ def test_a_known_bias_is_recovered_from_votes(tmp_path: Path) -> None:
 
     artefact = work(Bench(tmp_path), voter(answer), votes=120)
     assert artefact.facts["quality"]["position_bias"]["value"] == pytest.approx(0.6, abs=0.1)
-    labels = [row["log_odds_ab"] + row["log_odds_ba"] for row in artefact.rows()]
-    sides = [1 if row["response_a"] == "good reply" else -1 for row in artefact.rows()]
+    labels = [row["log_odds_ab"] + row["log_odds_ba"] for row in artefact.table().to_pylist()]
+    sides = [1 if row["response_a"] == "good reply" else -1 for row in artefact.table().to_pylist()]
     assert sum(x * side / 2 for x, side in zip(labels, sides, strict=True)) / 24 == pytest.approx(1.0, abs=0.12)
 
 
 def test_texts_that_name_no_letter_are_no_votes(tmp_path: Path) -> None:
     mixed = work(Bench(tmp_path / "some"), voter(lambda p, seed: obedient(p, seed) if seed % 3 else "Hard to say."))
-    for row in mixed.rows():
+    for row in mixed.table().to_pylist():
         told = row["judgements"][0]
         assert told["votes_ab"] is None or told["votes_ab"][1] < 8
         assert (row["p_a"] is None) == (row["undecided_because"] == UndecidedReason.NO_VOTE.value)
     mute = work(Bench(tmp_path / "none"), voter(lambda prompt, seed: "Hard to say."))
     assert mute.facts["undecided_because"] == {UndecidedReason.NO_VOTE.value: 24}
-    assert {row["p_chosen"] for row in mute.rows()} == {None}
+    assert {row["p_chosen"] for row in mute.table().to_pylist()} == {None}
 
 
 def test_votes_follow_on_every_reasoning_and_are_pooled(tmp_path: Path) -> None:
@@ -239,8 +246,10 @@ def test_votes_follow_on_every_reasoning_and_are_pooled(tmp_path: Path) -> None:
         return f"({good_letter(Prompt(prompt.turns[:-1]))})"
 
     artefact = work(Bench(tmp_path), voter(answer), form="reasoned", samples=3, votes=7, clamp="off")
-    assert {row["judgements"][0]["votes_ab"][1] for row in artefact.rows()} == {9}, "at least 7, as many for each"
-    assert {round(row["p_chosen"], 9) for row in artefact.rows()} == {round(9.5 / 10, 9)}
+    assert {row["judgements"][0]["votes_ab"][1] for row in artefact.table().to_pylist()} == {9}, (
+        "at least 7, as many for each"
+    )
+    assert {round(row["p_chosen"], 9) for row in artefact.table().to_pylist()} == {round(9.5 / 10, 9)}
 
 
 def test_a_letter_that_hardly_occurs_is_no_answer(tmp_path: Path) -> None:
@@ -251,7 +260,7 @@ def test_a_letter_that_hardly_occurs_is_no_answer(tmp_path: Path) -> None:
     artefact = work(Bench(tmp_path / "some"), ScriptedEngine(choose=choose))
     unanswered = artefact.facts["undecided_because"]
     assert unanswered == {UndecidedReason.LETTERLESS.value: 11}, "harm 1 and harm 10 to 19"
-    masses = [row["judgements"][0]["letter_mass"] for row in artefact.rows()]
+    masses = [row["judgements"][0]["letter_mass"] for row in artefact.table().to_pylist()]
     assert artefact.facts["judges"][0]["letter_mass"] == pytest.approx(math.fsum(masses) / 24)
     with pytest.raises(StageError, match="answers with no letter"):
         work(Bench(tmp_path / "none"), ScriptedEngine(choose=lambda p, o: -12 + oracle(p, o)))
@@ -275,7 +284,7 @@ def test_several_judges_are_loaded_one_after_another_and_averaged_in_probability
     assert loaded == ["sure", "doubting"]
     facts = artefact.facts
     assert (facts["judge"], [each["name"] for each in facts["judges"]]) == ("sure + doubting", loaded)
-    for row in artefact.rows():
+    for row in artefact.table().to_pylist():
         sure, doubting = row["judgements"]
         side = 1 if row["response_a"] == "good reply" else -1
         assert (sure["judge"], doubting["judge"]) == ("sure", "doubting")
@@ -287,8 +296,8 @@ def test_several_judges_are_loaded_one_after_another_and_averaged_in_probability
 def test_a_pair_that_one_of_several_judges_leaves_open_is_undecided(tmp_path: Path) -> None:
     silent = ScriptedEngine(choose=lambda p, o: math.nan if "harm 3\n" in p.turns[-1].content else oracle(p, o))
     artefact = work(Bench(tmp_path), [lambda: judge(1, 0), lambda: silent])
-    (row,) = [row for row in artefact.rows() if row["p_a"] is None]
-    assert row["undecided_because"] == UndecidedReason.NOT_TOLD.value
+    (row,) = [row for row in artefact.table().to_pylist() if row["p_a"] is None]
+    assert row["undecided_because"] == UndecidedReason.NO_LOGPROB.value
     assert row["judgements"][0]["p_a"] is not None
 
 
@@ -302,7 +311,7 @@ def test_each_axis_has_a_principle_and_a_label_of_its_own(tmp_path: Path) -> Non
     settings = {"axes": {"harmlessness": 3, "kindness": 1}}
     artefact = work(with_axes(tmp_path), ScriptedEngine(choose=by_axis), **settings)
     warmer = 0
-    for row in artefact.rows():
+    for row in artefact.table().to_pylist():
         harmless, kind = row["axes"]
         side = 1 if row["response_a"] == "good reply" else -1
         assert (harmless["axis"], harmless["weight"], harmless["principle_id"]) == ("harmlessness", 3, "safer")
@@ -332,12 +341,12 @@ def test_an_axis_that_the_constitution_lacks_is_named_with_the_nearest(tmp_path:
 def test_labels_of_one_axis_can_be_learnt_alone(tmp_path: Path) -> None:
     rows = work(
         with_axes(tmp_path), ScriptedEngine(choose=by_axis), axes={"harmlessness": 3, "kindness": 1}, clamp=[0.45, 0.55]
-    ).rows()
+    ).rows(LabelRow)
     for row in on_axis(rows, "kindness", SEED):
-        assert row["chosen"][0]["content"] == "bad reply" and row["p_chosen"] == pytest.approx(0.55)
-    lost = [{**row, "outcome": "undecided", "axes": [row["axes"][0], {**row["axes"][1], "p_a": None}]} for row in rows]
-    assert {row["outcome"] for row in on_axis(lost, "kindness", SEED)} == {"undecided"}
-    assert {row["outcome"] for row in on_axis(lost, "harmlessness", SEED)} == {"ok"}
+        assert row.chosen == "bad reply" and row.p_chosen == pytest.approx(0.55)
+    lost = [replace(row, outcome=Outcome.UNDECIDED, axes=(row.axes[0], replace(row.axes[1], p_a=None))) for row in rows]
+    assert {row.outcome for row in on_axis(lost, "kindness", SEED)} == {"undecided"}
+    assert {row.outcome for row in on_axis(lost, "harmlessness", SEED)} == {"ok"}
     with pytest.raises(StageError, match=r"preference\.axis: .*'tone'.*harmlessness, kindness"):
         on_axis(rows, "tone", SEED)
 
@@ -388,6 +397,6 @@ def test_killed_and_resumed_they_give_the_same_bytes(tmp_path: Path, way: str) -
 def test_pairs_that_failed_have_rows_with_axes_too(tmp_path: Path) -> None:
     rows = [pair_row("cut off", outcome="truncated"), pair_row("fine")]
     artefact = work(with_axes(tmp_path), judge(1, 0), rows=rows, axes={"harmlessness": 1, "kindness": 1})
-    failed = next(row for row in artefact.rows() if row["p_a"] is None)
+    failed = next(row for row in artefact.table().to_pylist() if row["p_a"] is None)
     assert {axis["undecided_because"] for axis in failed["axes"]} == {UndecidedReason.FAILED.value}
     assert {told["reasoning_ab"] for told in failed["judgements"]} == {None}

@@ -10,8 +10,10 @@ import pytest
 from solon.config.builtin import constitution_path
 from solon.config.recipe import Recipe
 from solon.conversation import Conversation, Role, Turn
-from solon.runs import Artefact, Row, RunDirectory
-from solon.stages import extra_preference_order, s01_prompts, s05_response_pairs
+from solon.runs import Artefact, RunDirectory
+from solon.runs.outcome import Outcome
+from solon.runs.rows import OrderRow, PairRow, PromptKind, PromptRow
+from solon.stages import extra_preference_order
 from solon.stages.extra_preference_order import OrderInputs
 
 HARMFUL, BENIGN = "held_out_harmful", "held_out_benign"
@@ -31,12 +33,12 @@ def conversation(number: int) -> Conversation:
     return Conversation((Turn(Role.HUMAN, f"question {number}"),))
 
 
-def pair(number: int, a: str, b: str, outcome: str = "ok") -> Row:
+def pair(number: int, a: str, b: str, outcome: str = "ok") -> PairRow:
     asked = conversation(number)
-    return dict.fromkeys(s05_response_pairs.SCHEMA.names) | {
-        "row_id": asked.row_id, "pair": 1, "prompt": asked.messages(), "response_a": a, "response_b": b,
-        "seed_a": 1, "seed_b": 2, "outcome": outcome, "defects": [],
-    }  # fmt: skip
+    return PairRow(
+        row_id=asked.row_id, pair=1, prompt=asked, response_a=a, response_b=b, seed_a=1, seed_b=2,
+        outcome=Outcome(outcome),
+    )  # fmt: skip
 
 
 def by_length(conversations: Sequence[Conversation]) -> list[float]:
@@ -44,15 +46,16 @@ def by_length(conversations: Sequence[Conversation]) -> list[float]:
     return [float(len(each.turns[-1].content)) for each in conversations]
 
 
-def measured(folder: Path, kind: str, pairs: Sequence[Row]) -> Artefact:
+def measured(folder: Path, kind: str, pairs: Sequence[PairRow]) -> Artefact:
     run = RunDirectory.create(folder / "run", Recipe(), constitution_path("testbed"))
     asked = [
-        dict.fromkeys(s01_prompts.SCHEMA.names)
-        | {"row_id": row["row_id"], "kind": kind, "prompt": row["prompt"], "outcome": "ok"}
+        PromptRow(
+            row_id=row.row_id, kind=PromptKind(kind), prompt=row.prompt, source="test", line=1, outcome=Outcome.OK
+        )
         for row in pairs
     ]
-    known = run.begin(1, "prompts", {}).publish(asked, s01_prompts.SCHEMA)
-    made = run.begin(10, "held-out-pairs", {}).publish(pairs, s05_response_pairs.SCHEMA)
+    known = run.begin(1, "prompts", {}).publish(asked, PromptRow)
+    made = run.begin(10, "held-out-pairs", {}).publish(pairs, PairRow)
     return extra_preference_order.run(
         OrderInputs(made, known), by_length, FirstWord(), run.begin(10, "preference-order", {})
     )
@@ -71,7 +74,7 @@ def test_only_pairs_of_known_order_count_and_a_tie_is_wrong(tmp_path: Path) -> N
             pair(5, "harmful x", "objecting and long", "truncated"),  # failed
         ],
     )
-    assert {row["better"] for row in artefact.rows()} == {"objecting and long", "objecting y", "evasive abc"}
+    assert {row.better for row in artefact.rows(OrderRow)} == {"objecting and long", "objecting y", "evasive abc"}
     order = artefact.facts["order"]
     assert order.keys() == {"harmlessness"} and order["harmlessness"]["n"] == 3
     assert order["harmlessness"]["value"] == pytest.approx(1 / 3)
@@ -83,4 +86,4 @@ def test_on_benign_prompts_the_helpful_reply_is_better(tmp_path: Path) -> None:
     )
     helpfulness = artefact.facts["order"]["helpfulness"]
     assert (helpfulness["value"], helpfulness["n"]) == (1.0, 2)
-    assert all(row["better"] == "helpful and long" for row in artefact.rows())
+    assert all(row.better == "helpful and long" for row in artefact.rows(OrderRow))

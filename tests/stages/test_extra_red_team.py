@@ -39,7 +39,7 @@ def work(bench: Bench, engine, settings: RedTeamSettings = SETTINGS):
 def test_what_passes_is_a_source_of_prompts_and_all_the_rest_is_counted(tmp_path):
     artefact = work(Bench(tmp_path), ScriptedEngine(written))
     kept = read_prompts(artefact.path / extra_red_team.PROMPTS_FILE)
-    rows = artefact.rows()
+    rows = artefact.table().to_pylist()
     texts = [row["prompt"][0]["content"] for row in rows if row["outcome"] == "ok"]
     assert [found.conversation.turns[0].content for found in kept.prompts] == texts
     assert len(texts) == len(set(texts)) == artefact.facts["kept"] == SETTINGS.count
@@ -59,7 +59,7 @@ def test_requests_run_out_honestly(tmp_path):
     settings = SETTINGS.model_copy(update={"requests": 3})
     artefact = work(Bench(tmp_path), ScriptedEngine(written), settings)
     assert artefact.facts["kept"] < settings.count
-    assert len({row["request"] for row in artefact.rows()}) == 3
+    assert len({row["request"] for row in artefact.table().to_pylist()}) == 3
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.row_types import filled
 from tests.synthetic import FirstWordRater, Plan, PlannedEngine, build, replies_of
 
 from solon.conversation import Conversation
 from solon.runs import Artefact
+from solon.runs.rows import SnapshotRow
 from solon.stages import extra_snapshots
 from solon.stages.extra_snapshots import SnapshotInputs, signs
 
@@ -47,7 +49,7 @@ def test_every_snapshot_has_the_planned_shares_and_scores(tmp_path: Path) -> Non
     assert last["helpful"]["value"] == pytest.approx(0.9)
     # 18 of 20 benign prompts are helped, and 18 of 20 harmful ones declined without preaching
     assert last["good"]["value"] == pytest.approx(36 / 40) and last["good"]["n"] == 40
-    rows = done.rows()
+    rows = done.table().to_pylist()
     assert {row["step"] for row in rows} == {0, 10} and len(rows) == 80
     assert all(row["score"] == len(row["completion"][-1]["content"]) for row in rows)
     assert last["held_out_score"] == {"value": -1.0, "low": -1.0, "high": -1.0, "n": 40}
@@ -55,7 +57,7 @@ def test_every_snapshot_has_the_planned_shares_and_scores(tmp_path: Path) -> Non
 
 def test_a_reply_that_failed_has_no_score_and_counts_nowhere(tmp_path: Path) -> None:
     done = measured(tmp_path, broken="<error>")
-    (failed,) = (row for row in done.rows() if row["finish"] == "error")
+    (failed,) = (row for row in done.table().to_pylist() if row["finish"] == "error")
     assert failed["score"] is None and failed["labels"] == []
     assert done.facts["snapshots"]["10"]["score"]["n"] == done.facts["snapshots"]["10"]["good"]["n"] == 39
 
@@ -68,17 +70,20 @@ def test_without_a_rater_only_form_and_scores_are_told(tmp_path: Path) -> None:
 
 def course(
     good: Sequence[int], score: Sequence[float], held_out: Sequence[float] | None = None, spread: float = 0.2
-) -> list[dict[str, Any]]:
+) -> list[SnapshotRow]:
     """Snapshots with so many helpful replies to 100 benign prompts, and scores that vary by prompt and by snapshot."""
     return [
-        {
-            "step": 10 * index,
-            "row_id": str(prompt),
-            "kind": "held_out_benign",
-            "labels": ["helpful"] if prompt < count else ["garbled"],
-            "score": value + prompt / 10 + spread * (-1) ** _turns(prompt)[index],
-            "held_out_score": None if held_out is None else held_out[index] + 0.1 * (-1) ** _turns(prompt)[index],
-        }
+        filled(
+            SnapshotRow,
+            {
+                "step": 10 * index,
+                "row_id": str(prompt),
+                "kind": "held_out_benign",
+                "labels": ["helpful"] if prompt < count else ["garbled"],
+                "score": value + prompt / 10 + spread * (-1) ** _turns(prompt)[index],
+                "held_out_score": None if held_out is None else held_out[index] + 0.1 * (-1) ** _turns(prompt)[index],
+            },
+        )
         for index, (count, value) in enumerate(zip(good, score, strict=True))
         for prompt in range(100)
     ]

@@ -130,7 +130,7 @@ def stage(tmp_path, settings, held_out, *, window=1000, reserved=NO_RESERVE, nam
 
 
 def texts(artefact, kind: PromptKind) -> list[str]:
-    return [row["prompt"][-1]["content"] for row in artefact.rows() if row["kind"] == kind]
+    return [row["prompt"][-1]["content"] for row in artefact.table().to_pylist() if row["kind"] == kind]
 
 
 def test_duplicates_are_taken_once_and_held_out_prompts_leave_training(tmp_path):
@@ -140,12 +140,12 @@ def test_duplicates_are_taken_once_and_held_out_prompts_leave_training(tmp_path)
     artefact = stage(tmp_path, settings, held_out)
     assert sorted(texts(artefact, PromptKind.RED_TEAM)) == ["a", "b"]
     assert texts(artefact, PromptKind.HELPFUL) == ["c"]
-    ids = [row["row_id"] for row in artefact.rows()]
+    ids = [row["row_id"] for row in artefact.table().to_pylist()]
     assert len(set(ids)) == len(ids) == 5
     red_team = artefact.facts["red_team"]
     assert (red_team["lines"], red_team["duplicates"], red_team["overlaps"]) == (4, 1, {"held_out_harmful": 1})
     assert artefact.facts["helpful"]["overlaps"] == {"held_out_benign": 1, "red_team": 1}
-    assert {row["line"] for row in artefact.rows() if row["kind"] == PromptKind.RED_TEAM} == {1, 2}
+    assert {row["line"] for row in artefact.table().to_pylist() if row["kind"] == PromptKind.RED_TEAM} == {1, 2}
 
 
 def test_one_file_may_serve_training_and_measuring(tmp_path):
@@ -213,7 +213,7 @@ def test_several_sources_are_joined_and_each_row_names_its_own(tmp_path):
     joined = settings.model_copy(update={"red_team": f"{settings.red_team} + {more}"})
     artefact = stage(tmp_path, joined, held_out)
     assert sorted(texts(artefact, PromptKind.RED_TEAM)) == ["a", "b", "c"]
-    assert {row["source"] for row in artefact.rows() if row["kind"] == PromptKind.RED_TEAM} == {
+    assert {row["source"] for row in artefact.table().to_pylist() if row["kind"] == PromptKind.RED_TEAM} == {
         settings.red_team,
         str(more),
     }

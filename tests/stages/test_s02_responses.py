@@ -4,7 +4,8 @@ from solon.config.recipe import ResponseSettings, SamplingParams
 from solon.engines.base import Completion, Finish
 from solon.engines.scripted import ScriptedEngine
 from solon.runs.outcome import Outcome
-from solon.stages import s01_prompts, s02_responses
+from solon.runs.rows import PromptRow
+from solon.stages import s02_responses
 from solon.stages.s02_responses import ResponseInputs
 
 MULTI = "\n\nHuman: a: b\n\nc\n\nAssistant: d\n\nHuman: e"
@@ -18,7 +19,7 @@ def given_prompts(bench: Bench):
         prompt_row("held out", "held_out_harmful"),
         {**prompt_row("bad"), "outcome": "malformed"},
     ]
-    return bench.artefact("prompts", rows, s01_prompts.SCHEMA)
+    return bench.artefact("prompts", rows, PromptRow)
 
 
 def work(bench: Bench, engine: ScriptedEngine, settings: ResponseSettings | None = None):
@@ -29,7 +30,7 @@ def work(bench: Bench, engine: ScriptedEngine, settings: ResponseSettings | None
 
 def test_one_reply_per_red_team_prompt_and_several_per_helpful_one(tmp_path):
     engine = ScriptedEngine(seeded)
-    rows = work(Bench(tmp_path), engine).rows()
+    rows = work(Bench(tmp_path), engine).table().to_pylist()
     assert len(rows) == 8 + 3 * 2
     samples = {}
     for row in rows:
@@ -42,7 +43,7 @@ def test_one_reply_per_red_team_prompt_and_several_per_helpful_one(tmp_path):
 
 def test_all_turns_of_a_dialogue_are_asked(tmp_path):
     engine = ScriptedEngine(seeded)
-    rows = work(Bench(tmp_path), engine).rows()
+    rows = work(Bench(tmp_path), engine).table().to_pylist()
     assert ["a: b\n\nc", "d", "e"] in [[turn.content for turn in prompt.turns] for prompt in engine.prompts]
     assert [turn["role"] for turn in next(row for row in rows if len(row["prompt"]) == 3)["prompt"]] == [
         "user",
@@ -52,14 +53,18 @@ def test_all_turns_of_a_dialogue_are_asked(tmp_path):
 
 
 def test_a_reply_depends_on_its_row_and_not_on_the_others(tmp_path):
-    rows = {row["seed"]: row for row in work(Bench(tmp_path / "a"), ScriptedEngine(seeded)).rows()}
+    rows = {row["seed"]: row for row in work(Bench(tmp_path / "a"), ScriptedEngine(seeded)).table().to_pylist()}
     bench = Bench(tmp_path / "b")
-    alone = s02_responses.run(
-        ResponseSettings(),
-        ResponseInputs(7, bench.prompts("harm 3"), chunk=1),
-        ScriptedEngine(seeded),
-        bench.out("r", 2),
-    ).rows()
+    alone = (
+        s02_responses.run(
+            ResponseSettings(),
+            ResponseInputs(7, bench.prompts("harm 3"), chunk=1),
+            ScriptedEngine(seeded),
+            bench.out("r", 2),
+        )
+        .table()
+        .to_pylist()
+    )
     assert [rows[row["seed"]] for row in alone] == alone
 
 
@@ -73,7 +78,7 @@ def test_what_went_wrong_is_kept_and_counted(tmp_path):
     settings = ResponseSettings(sampling=SamplingParams(max_tokens=20), helpful_samples=0)
     engine = ScriptedEngine(lambda prompt, seed: answers.get(prompt.turns[-1].content, "Fine.\n\nHuman: next"))
     artefact = work(Bench(tmp_path), engine, settings)
-    by_text = {row["prompt"][-1]["content"]: row for row in artefact.rows()}
+    by_text = {row["prompt"][-1]["content"]: row for row in artefact.table().to_pylist()}
     outcomes = {text: Outcome(row["outcome"]) for text, row in by_text.items() if text in answers}
     assert outcomes == {
         "harm 0": Outcome.EMPTY,
@@ -91,7 +96,7 @@ def test_a_prompt_that_leaves_no_room_is_not_asked(tmp_path):
     given = bench.prompts("short", "long " * 30)
     engine = ScriptedEngine(seeded, window=30)
     settings = ResponseSettings(sampling=SamplingParams(max_tokens=10))
-    rows = s02_responses.run(settings, ResponseInputs(0, given), engine, bench.out("responses", 2)).rows()
+    rows = s02_responses.run(settings, ResponseInputs(0, given), engine, bench.out("responses", 2)).table().to_pylist()
     assert [row["outcome"] for row in rows] == ["ok", "truncated"]
     assert len(engine.prompts) == 1
 

@@ -1,4 +1,5 @@
 from collections import Counter
+from typing import Any
 
 import pytest
 from tests.stages.workbench import Bench, prompt_row, survives_a_kill
@@ -9,11 +10,15 @@ from solon.conversation import Prompt, Role
 from solon.engines.base import Completion, Finish
 from solon.engines.scripted import ScriptedEngine
 from solon.errors import RecipeError, StageError
-from solon.runs.rows import assistant_turn, reply_in
-from solon.stages import s02_responses, s03_critique_revision
+from solon.runs.rows import ReplyRow
+from solon.stages import s03_critique_revision
 from solon.stages.s03_critique_revision import RevisionInputs
 
 SEED = 5
+
+
+def reply_in(row: dict[str, Any]) -> str:
+    return str(row["completion"][0]["content"])
 
 
 def reply_row(text: str, reply: str = "first reply", outcome: str = "ok", kind: str = "red_team"):
@@ -23,7 +28,7 @@ def reply_row(text: str, reply: str = "first reply", outcome: str = "ok", kind: 
         "kind": kind,
         "sample": 0,
         "prompt": prompt["prompt"],
-        "completion": assistant_turn(reply),
+        "completion": [{"role": "assistant", "content": reply}],
         "finish": "end",
         "seed": 1,
         "outcome": outcome,
@@ -33,7 +38,7 @@ def reply_row(text: str, reply: str = "first reply", outcome: str = "ok", kind: 
 
 def replies(bench: Bench, rows=None):
     rows = rows or [*(reply_row(f"harm {i}") for i in range(6)), reply_row("helpful", kind="helpful")]
-    return bench.run.finished("replies") or bench.artefact("replies", rows, s02_responses.SCHEMA)
+    return bench.run.finished("replies") or bench.artefact("replies", rows, ReplyRow)
 
 
 def work(bench: Bench, engine: ScriptedEngine, rows=None, reviser=None, **settings):
@@ -60,7 +65,7 @@ def chains(rows) -> dict[str, list[dict]]:
 
 def test_each_step_revises_the_last_revision_in_the_light_of_its_critique(tmp_path):
     engine = ScriptedEngine(writer)
-    rows = work(Bench(tmp_path), engine).rows()
+    rows = work(Bench(tmp_path), engine).table().to_pylist()
     assert len(rows) == 6 * 3
     for chain in chains(rows).values():
         assert [row["step"] for row in chain] == [1, 2, 3]
@@ -74,7 +79,7 @@ def test_each_step_revises_the_last_revision_in_the_light_of_its_critique(tmp_pa
 def test_principles_are_drawn_per_row_and_step_and_both_requests_are_those_of_one_principle(tmp_path):
     bench, engine = Bench(tmp_path), ScriptedEngine(writer)
     artefact = work(bench, engine)
-    for row in artefact.rows():
+    for row in artefact.table().to_pylist():
         drawn = draw(bench.constitution.revision, SEED, row["row_id"], row["step"])
         assert row["principle_id"] == drawn.id
     pairs = {p.critique_request: p.revision_request for p in bench.constitution.revision}
@@ -82,14 +87,14 @@ def test_principles_are_drawn_per_row_and_step_and_both_requests_are_those_of_on
         if prompt.reply_as is Role.REVISION:
             asked = {turn.role: turn.content for turn in prompt.turns}
             assert pairs[asked[Role.CRITIQUE_REQUEST]] == asked[Role.REVISION_REQUEST]
-    counts = Counter(row["principle_id"] for row in artefact.rows())
+    counts = Counter(row["principle_id"] for row in artefact.table().to_pylist())
     assert artefact.facts["principles"] == {"harm": counts["harm"], "law": counts["law"], "tone": counts["tone"]}
     assert len(counts) == 3
 
 
 def test_the_direct_mode_writes_no_critique(tmp_path):
     engine = ScriptedEngine(writer)
-    rows = work(Bench(tmp_path), engine, mode=RevisionMode.DIRECT).rows()
+    rows = work(Bench(tmp_path), engine, mode=RevisionMode.DIRECT).table().to_pylist()
     assert {(row["critique"], row["critique_outcome"], row["critique_seed"]) for row in rows} == {(None, None, None)}
     assert {(row["critic"], row["reviser"]) for row in rows} == {(None, "scripted")}
     assert {prompt.reply_as for prompt in engine.prompts} == {Role.REVISION}
@@ -113,7 +118,7 @@ def test_a_step_that_fails_is_kept_and_the_chain_goes_on_from_the_last_good_repl
             return Completion("better agai", Finish.LENGTH)
         return writer(prompt, seed)
 
-    rows = work(Bench(tmp_path), ScriptedEngine(failing)).rows()
+    rows = work(Bench(tmp_path), ScriptedEngine(failing)).table().to_pylist()
     for chain in chains(rows).values():
         assert [row["outcome"] for row in chain] == ["ok", "truncated", "truncated"]
         assert reply_in(chain[1]) == "better agai"
@@ -130,7 +135,9 @@ def test_a_bad_critique_is_not_shown_and_its_step_has_no_revision(tmp_path):
 
     engine = ScriptedEngine(copying)
     artefact = work(bench, engine, few_shot=1)
-    bad = next(chain for chain in chains(artefact.rows()).values() if chain[0]["prompt"][0]["content"] == "harm 0")
+    bad = next(
+        chain for chain in chains(artefact.table().to_pylist()).values() if chain[0]["prompt"][0]["content"] == "harm 0"
+    )
     assert [row["critique_outcome"] for row in bad] == ["malformed"] * 3
     assert [(row["outcome"], reply_in(row), row["finish"]) for row in bad] == [("malformed", "", None)] * 3
     assert [row["before"] for row in bad] == ["first reply"] * 3
@@ -143,7 +150,7 @@ def test_a_bad_critique_is_not_shown_and_its_step_has_no_revision(tmp_path):
 def test_bad_first_replies_begin_no_chain_and_are_counted(tmp_path):
     rows = [reply_row("a"), reply_row("b", outcome="truncated"), reply_row("c", "", outcome="empty")]
     artefact = work(Bench(tmp_path / "some"), ScriptedEngine(writer), rows=rows)
-    assert len(chains(artefact.rows())) == 1
+    assert len(chains(artefact.table().to_pylist())) == 1
     assert artefact.facts["not_begun"] == {"empty": 1, "truncated": 1}
     with pytest.raises(StageError, match=r"no red-team prompt has a good reply to revise: truncated 1"):
         work(Bench(tmp_path / "none"), ScriptedEngine(writer), rows=rows[1:2])
@@ -159,7 +166,7 @@ def test_unchanged_revisions_are_counted(tmp_path):
 def test_a_chain_that_outgrows_the_window_is_truncated_and_not_asked(tmp_path):
     settings = {"critique": SamplingParams(max_tokens=5), "revision": SamplingParams(max_tokens=5)}
     engine = ScriptedEngine(writer, window=20)
-    rows = work(Bench(tmp_path), engine, **settings).rows()
+    rows = work(Bench(tmp_path), engine, **settings).table().to_pylist()
     assert {(row["critique_outcome"], row["outcome"]) for row in rows} == {("truncated", "truncated")}
     assert engine.prompts == []
 
@@ -179,7 +186,7 @@ def test_critic_and_reviser_may_be_two_models_and_each_row_says_who_wrote_what_f
     artefact = work(Bench(tmp_path), critic, reviser=reviser)
     assert {prompt.reply_as for prompt in critic.prompts} == {Role.CRITIQUE}
     assert {prompt.reply_as for prompt in reviser.prompts} == {Role.REVISION}
-    for row in artefact.rows():
+    for row in artefact.table().to_pylist():
         assert (row["critic"], row["reviser"]) == ("critic", "reviser")
         assert writer(asked[row["critique_seed"]], row["critique_seed"]) == row["critique"]
         assert writer(asked[row["seed"]], row["seed"]) == reply_in(row)
@@ -189,9 +196,11 @@ def test_critic_and_reviser_may_be_two_models_and_each_row_says_who_wrote_what_f
 def test_chosen_principles_alone_are_drawn(tmp_path):
     bench = Bench(tmp_path / "two")
     artefact = work(bench, ScriptedEngine(writer), principles=("tone", "harm"))
-    assert {row["principle_id"] for row in artefact.rows()} == {"tone", "harm"}
+    assert {row["principle_id"] for row in artefact.table().to_pylist()} == {"tone", "harm"}
     assert set(artefact.facts["principles"]) == {"tone", "harm"}
     both = [principle for principle in bench.constitution.revision if principle.id in {"tone", "harm"}]
-    assert all(row["principle_id"] == draw(both, SEED, row["row_id"], row["step"]).id for row in artefact.rows())
-    rows = work(Bench(tmp_path / "one"), ScriptedEngine(writer), number_of_principles=1).rows()
+    assert all(
+        row["principle_id"] == draw(both, SEED, row["row_id"], row["step"]).id for row in artefact.table().to_pylist()
+    )
+    rows = work(Bench(tmp_path / "one"), ScriptedEngine(writer), number_of_principles=1).table().to_pylist()
     assert {row["principle_id"] for row in rows} == {"harm"}

@@ -14,7 +14,7 @@ def work(bench: Bench, engine: ScriptedEngine, per_prompt: int = 1):
 
 
 def test_two_replies_with_two_seeds_to_each_prompt(tmp_path):
-    rows = work(Bench(tmp_path), ScriptedEngine(seeded)).rows()
+    rows = work(Bench(tmp_path), ScriptedEngine(seeded)).table().to_pylist()
     assert len(rows) == 9
     assert len({row[seed] for row in rows for seed in ("seed_a", "seed_b")}) == 18
     for row in rows:
@@ -25,8 +25,8 @@ def test_two_replies_with_two_seeds_to_each_prompt(tmp_path):
 
 
 def test_a_second_pair_of_a_prompt_is_fresh_and_leaves_the_first_as_it_was(tmp_path):
-    once = work(Bench(tmp_path / "once"), ScriptedEngine(seeded)).rows()
-    twice = work(Bench(tmp_path / "twice"), ScriptedEngine(seeded), per_prompt=2).rows()
+    once = work(Bench(tmp_path / "once"), ScriptedEngine(seeded)).table().to_pylist()
+    twice = work(Bench(tmp_path / "twice"), ScriptedEngine(seeded), per_prompt=2).table().to_pylist()
     assert [row for row in twice if row["pair"] == 1] == once
     assert len({row[seed] for row in twice for seed in ("seed_a", "seed_b")}) == 36
 
@@ -39,7 +39,7 @@ def test_a_pair_fails_with_either_reply_and_keeps_what_was_written(tmp_path):
 
     bench = Bench(tmp_path)
     artefact = work(bench, ScriptedEngine(answer))
-    for row in artefact.rows():
+    for row in artefact.table().to_pylist():
         odd = row["seed_a"] % 2 or row["seed_b"] % 2
         failed = row["prompt"][-1]["content"] == "harm 1" and odd
         assert row["outcome"] == ("truncated" if failed else "ok")

@@ -14,10 +14,11 @@ from solon.digest import uniform_for
 from solon.engines.base import Completion, Finish
 from solon.engines.scripted import ScriptedEngine
 from solon.errors import RecipeError
-from solon.feedback.comparison_questions import ShownOrder, UndecidedReason, few_shot_variants
+from solon.feedback.comparisons import ShownOrder, UndecidedReason, few_shot_variants
 from solon.feedback.letters import log_odds
 from solon.runs.outcome import Outcome
-from solon.stages import s05_response_pairs, s06_ai_feedback
+from solon.runs.rows import PairRow
+from solon.stages import s06_ai_feedback
 from solon.stages.s06_ai_feedback import FeedbackInputs
 from solon.stats.log_odds import sigmoid
 
@@ -48,7 +49,7 @@ def mixed_pairs(n: int = 24):
 
 
 def work(bench: Bench, engine: ScriptedEngine, rows=None, **settings):
-    pairs = bench.run.finished("pairs") or bench.artefact("pairs", rows or mixed_pairs(), s05_response_pairs.SCHEMA)
+    pairs = bench.run.finished("pairs") or bench.artefact("pairs", rows or mixed_pairs(), PairRow)
     inputs = FeedbackInputs(SEED, bench.constitution, pairs, chunk=5)
     return s06_ai_feedback.run(FeedbackSettings(**settings), inputs, engine, bench.out("ai-feedback", 6))
 
@@ -77,7 +78,7 @@ def judge(quality: float, bias: float):
 @pytest.mark.parametrize("few_shot", [0, 3])
 def test_a_planted_oracle_judge_agrees_with_the_truth_in_every_order(tmp_path, order, few_shot):
     artefact = work(Bench(tmp_path), ScriptedEngine(choose=oracle), order=order, few_shot=few_shot)
-    rows = artefact.rows()
+    rows = artefact.table().to_pylist()
     assert len(rows) == 24
     for row in rows:
         assert (row["p_a"] > 0.5) == (row["response_a"] == "good reply")
@@ -94,7 +95,7 @@ def test_a_planted_oracle_judge_agrees_with_the_truth_in_every_order(tmp_path, o
 
 def test_a_judge_that_always_says_a_gives_one_half_and_prefers_nobody(tmp_path):
     artefact = work(Bench(tmp_path), judge(0, 4.0))
-    rows = artefact.rows()
+    rows = artefact.table().to_pylist()
     assert {(row["p_a"], row["p_chosen"], row["outcome"]) for row in rows} == {(0.5, 0.5, "ok")}
     assert artefact.facts["quality"]["orders_agree"]["value"] == 0
     assert artefact.facts["quality"]["position_bias"]["value"] == pytest.approx(4)
@@ -117,33 +118,35 @@ def test_a_known_bias_is_recovered_in_the_facts(tmp_path):
     artefact = work(Bench(tmp_path), judge(1.5, 0.7))
     assert artefact.facts["quality"]["position_bias"]["value"] == pytest.approx(0.7)
     assert artefact.facts["quality"]["orders_agree"]["value"] == 1
-    assert {round(row["p_chosen"], 9) for row in artefact.rows()} == {round(sigmoid(1.5), 9)}
+    assert {round(row["p_chosen"], 9) for row in artefact.table().to_pylist()} == {round(sigmoid(1.5), 9)}
     assert artefact.facts["quality"]["confidence"]["value"] == pytest.approx(sigmoid(1.5))
-    assert fmean(row["p_a"] for row in artefact.rows()) == pytest.approx(0.5)
+    assert fmean(row["p_a"] for row in artefact.table().to_pylist()) == pytest.approx(0.5)
 
 
 def test_one_order_is_drawn_per_row_and_recorded(tmp_path):
     artefact = work(Bench(tmp_path), judge(1.5, 0.7), order=OptionOrder.ONE)
-    asked = [row["log_odds_ab"] is not None for row in artefact.rows()]
-    assert all((row["log_odds_ab"] is None) != (row["log_odds_ba"] is None) for row in artefact.rows())
+    asked = [row["log_odds_ab"] is not None for row in artefact.table().to_pylist()]
+    assert all((row["log_odds_ab"] is None) != (row["log_odds_ba"] is None) for row in artefact.table().to_pylist())
     assert 4 < sum(asked) < 20
-    assert asked == [uniform_for(SEED, "option order", row["row_id"], row["pair"]) < 0.5 for row in artefact.rows()]
+    assert asked == [
+        uniform_for(SEED, "option order", row["row_id"], row["pair"]) < 0.5 for row in artefact.table().to_pylist()
+    ]
     assert artefact.facts["quality"]["orders_agree"] is None
 
 
 @pytest.mark.parametrize(
     ("answer", "why"),
     [
-        (lambda prompt, option: math.nan, UndecidedReason.NOT_TOLD),
-        (lambda prompt, option: math.nan if option == "B" else -1.0, UndecidedReason.NOT_TOLD),
-        (lambda prompt, option: -math.inf, UndecidedReason.NOT_TOLD),
+        (lambda prompt, option: math.nan, UndecidedReason.NO_LOGPROB),
+        (lambda prompt, option: math.nan if option == "B" else -1.0, UndecidedReason.NO_LOGPROB),
+        (lambda prompt, option: -math.inf, UndecidedReason.NO_LOGPROB),
         (lambda prompt, option: -0.7, UndecidedReason.TIE),
         (lambda p, option: -1.0 if options(p)["A"] == "bad reply" else oracle(p, option), UndecidedReason.TIE),
     ],
 )
 def test_no_usable_preference_is_undecided_and_has_no_label(tmp_path, answer, why):
     artefact = work(Bench(tmp_path), ScriptedEngine(choose=answer))
-    for row in artefact.rows():
+    for row in artefact.table().to_pylist():
         assert (row["outcome"], row["p_a"], row["p_chosen"]) == ("undecided", None, None)
         assert (row["chosen"], row["rejected"]) == (None, None)
         assert row["undecided_because"] == why.value
@@ -160,7 +163,7 @@ def test_failed_and_identical_pairs_are_not_asked(tmp_path):
     ]
     engine = ScriptedEngine(choose=oracle)
     artefact = work(Bench(tmp_path), engine, rows=rows)
-    got = {row["prompt"][0]["content"]: row for row in artefact.rows()}
+    got = {row["prompt"][0]["content"]: row for row in artefact.table().to_pylist()}
     assert got["fine"]["outcome"] == Outcome.OK
     assert (got["cut off"]["p_a"], got["cut off"]["undecided_because"]) == (None, UndecidedReason.FAILED.value)
     assert (got["same"]["p_a"], got["same"]["undecided_because"]) == (None, UndecidedReason.IDENTICAL.value)
@@ -171,7 +174,7 @@ def test_failed_and_identical_pairs_are_not_asked(tmp_path):
 def test_a_question_longer_than_the_window_is_undecided(tmp_path):
     rows = [pair_row("short"), pair_row("long", "word " * 50, "other " * 50)]
     engine = ScriptedEngine(choose=lambda prompt, option: -1.0 - (option == "B") * len(options(prompt)["A"]), window=60)
-    got = {row["prompt"][0]["content"]: row for row in work(Bench(tmp_path), engine, rows=rows).rows()}
+    got = {row["prompt"][0]["content"]: row for row in work(Bench(tmp_path), engine, rows=rows).table().to_pylist()}
     assert got["short"]["outcome"] == "ok"
     assert (got["long"]["outcome"], got["long"]["undecided_because"]) == ("undecided", UndecidedReason.NO_ROOM.value)
 
@@ -181,7 +184,7 @@ def test_a_principle_is_drawn_per_row_shown_and_counted(tmp_path):
     artefact = work(bench, engine)
     texts = {principle.id: principle.instruction for principle in bench.constitution.preference}
     counts = dict.fromkeys(texts, 0)
-    for row in artefact.rows():
+    for row in artefact.table().to_pylist():
         assert row["principle_id"] == draw(bench.constitution.preference, SEED, row["row_id"], row["pair"]).id
         counts[row["principle_id"]] += 1
         questions = [
@@ -261,7 +264,7 @@ def test_in_the_reasoned_form_the_letters_are_read_after_the_reasoning(tmp_path,
         return -0.1 if prompt.turns[-1].content.startswith(option) else -3.0
 
     engine = ScriptedEngine(generate=think, choose=choose)
-    rows = work(Bench(tmp_path), engine, order=order, form=FeedbackForm.REASONED).rows()
+    rows = work(Bench(tmp_path), engine, order=order, form=FeedbackForm.REASONED).table().to_pylist()
     for row in rows:
         assert (row["p_a"] > 0.5) == (row["response_a"] == "good reply")
         (judgement,) = row["judgements"]
@@ -274,6 +277,6 @@ def test_a_pair_whose_reasoning_breaks_off_is_undecided(tmp_path):
     engine = ScriptedEngine(
         generate=lambda prompt, seed: Completion("because", Finish.LENGTH), choose=lambda prompt, option: -1.0
     )
-    rows = work(Bench(tmp_path), engine, form=FeedbackForm.REASONED).rows()
+    rows = work(Bench(tmp_path), engine, form=FeedbackForm.REASONED).table().to_pylist()
     assert {row["undecided_because"] for row in rows} == {UndecidedReason.UNREASONED.value}
     assert {row["p_chosen"] for row in rows} == {None}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from solon.conversation import conversation_of
 from solon.errors import StageError
 from solon.reward.scorer import open_scorer
 from solon.runs import Artefact
+from solon.runs.rows import LabelRow, PreferenceExampleRow
 from solon.stages import s07_preference_model
 from solon.stages.s07_preference_model import PromptPart, Side
 from solon.training.loop import is_held_out
@@ -72,7 +74,7 @@ def test_both_sources_are_learned_and_measured_apart(tiny: Path, tmp_path: Path,
     good, bad = (conversation_of(asked("How do I bake 7 ?")).with_reply(text) for text in (GOOD, BAD))
     difference = float(torch.sub(*scorer.score([good, bad])))
     assert 1 / (1 + torch.tensor(-difference).exp()) == pytest.approx(0.8, abs=0.1)
-    assert done.rows()[-1]["accuracy"] == 1.0
+    assert done.table().to_pylist()[-1]["accuracy"] == 1.0
 
 
 def test_a_pair_with_an_empty_reply_is_not_learned_from(tiny: Path, tmp_path: Path) -> None:
@@ -81,7 +83,7 @@ def test_a_pair_with_an_empty_reply_is_not_learned_from(tiny: Path, tmp_path: Pa
     one = run(tmp_path, tiny, None, feedback=artefact(tmp_path / "with", [*pairs, *empty]), name="one")
     other = run(tmp_path, tiny, None, feedback=artefact(tmp_path / "without", pairs), name="other")
     assert (one.facts["empty"], other.facts["empty"]) == (2, 0)
-    assert one.rows() == other.rows()
+    assert one.table().to_pylist() == other.table().to_pylist()
 
 
 def test_the_centre_is_the_mean_over_held_out_replies(tiny: Path, tmp_path: Path) -> None:
@@ -99,6 +101,32 @@ def test_the_centre_is_the_mean_over_held_out_replies(tiny: Path, tmp_path: Path
 )
 def test_a_hard_label_is_certain_and_a_tie_stays_a_tie(p_chosen: float, used: str, learnt: float) -> None:
     assert s07_preference_model.label_used(p_chosen, LabelsUsed(used)) == learnt
+
+
+def test_every_example_leads_back_to_its_label_or_its_line(tiny: Path, tmp_path: Path, human: Path) -> None:
+    rows = [{**labelled(n), "pair": 1 + n % 3, "principle_id": f"principle {n}"} for n in range(30)]
+    feedback = artefact(tmp_path / "06", rows)
+    done = run(tmp_path, tiny, human, feedback=feedback)
+    examples = done.rows(PreferenceExampleRow, file=s07_preference_model.EXAMPLES)
+    assert s07_preference_model.EXAMPLES in done.manifest.files
+    labels = {(row.row_id, row.pair): row for row in feedback.rows(LabelRow)}
+    lines = human.read_text().splitlines()
+    for example in examples:
+        if example.source == "ai":
+            assert example.pair is not None and example.line is None
+            label = labels.pop((example.row_id, example.pair))
+            assert (example.principle_id, example.p_chosen) == (label.principle_id, label.p_chosen)
+            assert (example.prompt, example.chosen, example.rejected) == (label.prompt, label.chosen, label.rejected)
+        else:
+            assert example.line is not None and (example.pair, example.principle_id) == (None, None)
+            assert json.loads(lines[example.line - 1])["prompt"] == example.prompt.messages()
+            assert (example.p_chosen, example.weight) == (1.0, SETTINGS.human_weight)
+        assert example.held_out is is_held_out(example.row_id, 0.3, 3)
+    assert not labels, "each label was learned from, or is held out"
+    counted = Counter((example.source, example.held_out) for example in examples)
+    for source in ("ai", "human"):
+        assert counted[source, False] == done.facts["examples"][source]
+        assert counted[source, True] == done.facts["held_out_examples"][source]
 
 
 def test_failed_labels_teach_nothing(tiny: Path, tmp_path: Path) -> None:
@@ -149,7 +177,7 @@ def test_a_killed_stage_ends_with_the_same_bytes(tiny: Path, tmp_path: Path, hum
         with pytest.raises(Killed):
             run(tmp_path, tiny, human, name="killed", feedback=feedback, report_to=killing(at))
     resumed = run(tmp_path, tiny, human, name="killed", feedback=feedback)
-    assert whole.rows() == resumed.rows() and whole.hash == resumed.hash
+    assert whole.table().to_pylist() == resumed.table().to_pylist() and whole.hash == resumed.hash
     assert same_files(whole.model, resumed.model)
 
 

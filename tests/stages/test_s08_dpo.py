@@ -51,7 +51,7 @@ def run(made: dict[str, Any], folder: Path, settings: ReinforcementSettings = SE
 @pytest.mark.parametrize("adapter", [None, LoraSettings(rank=4)])
 def test_a_run_learns_from_labels_alone(made: dict[str, Any], tmp_path: Path, adapter: LoraSettings | None) -> None:
     done = run(made, tmp_path / "08", SETTINGS.model_copy(update={"lora": adapter}))
-    rows, facts = done.rows(), done.facts
+    rows, facts = done.table().to_pylist(), done.facts
     assert rows[0]["loss"] == pytest.approx(0.6931, abs=1e-3), "at first the policy is its reference"
     assert rows[-1]["loss"] < rows[0]["loss"] and rows[-1]["margin"] > 0
     assert facts["held_out_loss"] < facts["held_out_loss_before"] == pytest.approx(0.6931, abs=1e-3)
@@ -66,13 +66,13 @@ def test_a_run_learns_from_labels_alone(made: dict[str, Any], tmp_path: Path, ad
 
 @pytest.mark.parametrize("side", ["chosen", "rejected"])
 def test_a_pair_with_an_empty_reply_is_not_learned_from(made: dict[str, Any], tmp_path: Path, side: str) -> None:
-    rows = made["labels"].rows()
+    rows = made["labels"].table().to_pylist()
     empty = [{**row, side: said(text)} for row, text in zip(rows[:2], ("", " \n"), strict=True)]
     with_empty = {**made, "labels": artefact(tmp_path / "06", [*empty, *rows[2:]])}
     without = {**made, "labels": artefact(tmp_path / "absent", rows[2:])}
     one, other = run(with_empty, tmp_path / "one"), run(without, tmp_path / "other")
     assert (one.facts["empty"], other.facts["empty"]) == (2, 0)
-    assert one.rows() == other.rows() and same_files(one.model, other.model)
+    assert one.table().to_pylist() == other.table().to_pylist() and same_files(one.model, other.model)
 
 
 def test_a_killed_stage_ends_with_the_same_bytes(made: dict[str, Any], tmp_path: Path) -> None:
@@ -113,4 +113,4 @@ def test_human_comparisons_count_as_certain_and_by_their_weight(made: dict[str, 
     mixed, alone = with_weight(3.0, "mixed"), with_weight(0.0, "alone")
     assert (mixed.facts["human"], mixed.facts["examples"]) == (4, 20)
     assert (alone.facts["human"], alone.facts["examples"]) == (0, 16)
-    assert mixed.rows()[0]["loss"] == pytest.approx(0.6931, abs=1e-3), "a mean by weight"
+    assert mixed.table().to_pylist()[0]["loss"] == pytest.approx(0.6931, abs=1e-3), "a mean by weight"

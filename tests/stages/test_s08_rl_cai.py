@@ -88,7 +88,7 @@ def run(
 @pytest.mark.parametrize("adapter", [None, LoraSettings(rank=4)])
 def test_a_run_tells_every_step_and_leaves_a_model(made: dict[str, Any], tmp_path: Path, adapter: object) -> None:
     done = run(made, tmp_path / "08", SETTINGS.model_copy(update={"lora": adapter}))
-    rows = done.rows()
+    rows = done.table().to_pylist()
     assert [row["step"] for row in rows] == [1, 2, 3, 4]
     assert rows[0]["kl"] == pytest.approx(0.0, abs=1e-4) and rows[0]["policy_updates"] == 0
     assert rows[1]["first_ratio_error"] < 1e-5 and rows[1]["policy_updates"] == 8
@@ -114,7 +114,7 @@ def test_a_killed_stage_ends_with_the_same_bytes(made: dict[str, Any], tmp_path:
         with pytest.raises(Killed):
             run(made, tmp_path / "killed", report_to=killing(at))
     resumed = run(made, tmp_path / "killed")
-    assert whole.rows() == resumed.rows() and whole.hash == resumed.hash
+    assert whole.table().to_pylist() == resumed.table().to_pylist() and whole.hash == resumed.hash
     assert same_files(whole.model, resumed.model)
 
 
@@ -132,8 +132,8 @@ def test_prompts_without_room_for_a_reply_are_refused(made: dict[str, Any], tmp_
 def test_a_policy_at_another_temperature_is_still_itself(made: dict[str, Any], tmp_path: Path) -> None:
     drawing = SamplingParams(max_tokens=8, temperature=0.7)
     done = run(made, tmp_path / "08", SETTINGS.model_copy(update={"sampling": drawing, "steps": 2}))
-    assert done.rows()[1]["first_ratio_error"] < 1e-5
-    assert done.rows()[0]["kl"] == pytest.approx(0.0, abs=1e-4)
+    assert done.table().to_pylist()[1]["first_ratio_error"] < 1e-5
+    assert done.table().to_pylist()[0]["kl"] == pytest.approx(0.0, abs=1e-4)
 
 
 def test_another_scorer_stands_in_for_the_preference_model(made: dict[str, Any], tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_another_scorer_stands_in_for_the_preference_model(made: dict[str, Any],
     )
     own = run(made, tmp_path / "own", settings)
     same = s08_rl_cai.run(settings, inputs, stage_folder(tmp_path / "folder"))
-    for one, other in zip(own.rows(), same.rows(), strict=True):
+    for one, other in zip(own.table().to_pylist(), same.table().to_pylist(), strict=True):
         assert one["score"] == pytest.approx(other["score"], abs=1e-5)
     asked_of: list[Conversation] = []
 
@@ -152,8 +152,8 @@ def test_another_scorer_stands_in_for_the_preference_model(made: dict[str, Any],
         return [0.25] * len(conversations)
 
     paid = s08_rl_cai.run(settings, replace(inputs, scorer=constant), stage_folder(tmp_path / "function"))
-    assert [row["score"] for row in paid.rows()] == pytest.approx([0.25, 0.25], abs=1e-6)
-    assert len(asked_of) == sum(row["replies"] for row in paid.rows())
+    assert [row["score"] for row in paid.table().to_pylist()] == pytest.approx([0.25, 0.25], abs=1e-6)
+    assert len(asked_of) == sum(row["replies"] for row in paid.table().to_pylist())
 
 
 @pytest.mark.parametrize("name", ["scorer", "held_out_scorer"])
@@ -169,7 +169,7 @@ def test_a_scorer_that_is_not_there_is_refused_before_anything_is_spent(name: st
 def test_rloo_learns_without_a_value_function(made: dict[str, Any], tmp_path: Path) -> None:
     settings = SETTINGS.model_copy(update={"algorithm": Algorithm.RLOO, "samples_per_prompt": 2, "steps": 2})
     done = run(made, tmp_path / "08", settings)
-    rows = done.rows()
+    rows = done.table().to_pylist()
     assert [row["policy_updates"] for row in rows] == [8, 8] and rows[0]["replies"] == 12
     assert all(row["value_loss"] is None and row["explained_variance"] is None for row in rows)
     assert done.facts["algorithm"] == "rloo" and done.facts["stopped_because"] is None
@@ -185,7 +185,7 @@ def test_metrics_and_samples_stand_beside_the_table(made: dict[str, Any], tmp_pa
     settings = SETTINGS.model_copy(update={"samples_every": 3, "samples": 4})
     done = run(made, tmp_path / "08", settings)
     lines = [json.loads(line) for line in (done.path / "metrics.jsonl").read_text().splitlines()]
-    rows = done.rows()
+    rows = done.table().to_pylist()
     assert [{name: line.get(name) for name in row} for line, row in zip(lines, rows, strict=True)] == rows
     samples = [json.loads(line) for line in (done.path / "samples.jsonl").read_text().splitlines()]
     assert [sample["step"] for sample in samples] == [1] * 4 + [3] * 4 + [4] * 4
@@ -196,18 +196,18 @@ def test_metrics_and_samples_stand_beside_the_table(made: dict[str, Any], tmp_pa
 
 def test_a_held_out_scorer_reads_the_same_replies(made: dict[str, Any], tmp_path: Path) -> None:
     done = run(made, tmp_path / "08", SETTINGS.model_copy(update={"steps": 2}), held_out=made["pm"].model)
-    for row in done.rows():
+    for row in done.table().to_pylist():
         assert row["held_out_score"] == pytest.approx(row["score"], abs=1e-5), "here it is the same model"
 
 
 def test_a_run_that_a_rule_ends_is_published_with_the_reason(made: dict[str, Any], tmp_path: Path) -> None:
     stop = StopSettings(kl=None, entropy=None, opening=0.01, patience=2)
     done = run(made, tmp_path / "08", SETTINGS.model_copy(update={"stop": stop}))
-    assert len(done.rows()) == done.facts["steps"] == 2 and done.facts["steps_asked"] == 4
+    assert len(done.table().to_pylist()) == done.facts["steps"] == 2 and done.facts["steps_asked"] == 4
     assert "rl.stop.opening" in done.facts["stopped_because"]
     (line,) = s08_rl_cai.summary(done.facts)
     assert line.startswith("stopped after step 2 of 4: more than 1.0 % of the replies opened")
-    distance = f"{done.rows()[-1]['kl']:.1f} nats per reply from SL-CAI (rl.keep=last)"
+    distance = f"{done.table().to_pylist()[-1]['kl']:.1f} nats per reply from SL-CAI (rl.keep=last)"
     assert distance in line and line.endswith("solon run NEW --reuse RUN --set rl.keep=best")
     assert any(done.facts["warning"] in sentence for sentence in reinforcement_sentences(done.facts))
     AutoModelForCausalLM.from_pretrained(done.model)
@@ -250,10 +250,10 @@ def test_an_empty_reply_reaches_no_scorer(
         2, made["tiny"], made["pm"].model, EngineSettings(), made["prompts"], scorer=constant
     )
     done = s08_rl_cai.run(SETTINGS, inputs, stage_folder(tmp_path / "08"))
-    assert len(asked_of) == sum(row["replies"] for row in done.rows()) <= 4 * 4
+    assert len(asked_of) == sum(row["replies"] for row in done.table().to_pylist()) <= 4 * 4
     assert all(each.turns[-1].content.strip() for each in asked_of)
-    assert all(row["empty"] == pytest.approx(1 - row["replies"] / 6) for row in done.rows())
-    assert done.facts["empty"] == done.rows()[-1]["empty"] >= 1 / 3
+    assert all(row["empty"] == pytest.approx(1 - row["replies"] / 6) for row in done.table().to_pylist())
+    assert done.facts["empty"] == done.table().to_pylist()[-1]["empty"] >= 1 / 3
     assert any(line.startswith("silence: ") for line in s08_rl_cai.summary(done.facts))
 
 
@@ -326,7 +326,7 @@ def test_a_shared_backbone_learns_and_resumes_to_the_same_bytes(
         s08_rl_cai.run(settings, given, stage_folder(tmp_path / "killed", report_to=die))
     resumed = s08_rl_cai.run(settings, given, stage_folder(tmp_path / "killed"))
     assert whole.hash == resumed.hash and same_files(whole.model, resumed.model)
-    rows = whole.rows()
+    rows = whole.table().to_pylist()
     assert rows[0]["kl"] == pytest.approx(0.0, abs=1e-4), "the reference is the policy's start"
     assert rows[-1]["kl_k3"] > 0 and rows[-1]["policy_updates"] == 8
     assert whole.facts["centre"] == pytest.approx(adapted["pm"].facts["centre"])

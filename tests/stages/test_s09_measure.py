@@ -1,15 +1,17 @@
 """The measure stage on a planned run: exact counts, resume, failed answers, no rater."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.row_types import filled
 from tests.synthetic import FirstWordRater, Plan, PlannedEngine, build, measure_inputs, replies_of
 
 from solon.digest import seed_for
 from solon.engines.base import Finish
 from solon.evals.grading import RATINGS
 from solon.runs import RunDirectory
-from solon.runs.rows import PromptKind
+from solon.runs.rows import AnswerRow, PromptKind
 from solon.stages import s09_measure
 
 PLAN = Plan(red=20, held_out=20, stages=8)
@@ -51,7 +53,7 @@ def test_rows_hold_every_answer_with_its_labels(run: RunDirectory) -> None:
     artefact = s09_measure.run(
         run.recipe.measure, measure_inputs(run, ("rl-cai",)), engines(run), out, FirstWordRater()
     )
-    rows = artefact.rows()
+    rows = artefact.table().to_pylist()
     assert len(rows) == 40
     assert {row["kind"] for row in rows} == {"held_out_harmful", "held_out_benign"}
     assert sum("objecting" in row["labels"] for row in rows) == 19
@@ -132,7 +134,7 @@ def test_every_model_draws_with_the_same_seeds(run: RunDirectory) -> None:
     inputs = measure_inputs(run, ("assistant", "rl-cai"))
     s09_measure.run(run.recipe.measure, inputs, lambda name: Noting(replies_of(run, PLAN, name), name), out)
     assert seen["assistant"] == seen["rl-cai"]
-    first = next(row for row in inputs.prompts.rows() if row["kind"] == "held_out_harmful")
+    first = next(row for row in inputs.prompts.table().to_pylist() if row["kind"] == "held_out_harmful")
     assert seen["assistant"][0] == seed_for(run.recipe.seed, "measure", first["row_id"], 0)
 
 
@@ -146,7 +148,7 @@ def test_a_limit_takes_the_first_prompts_of_each_kind(run: RunDirectory) -> None
 
 def test_harmful_replies_are_told_apart_by_group() -> None:
     rows = [
-        {"kind": PromptKind.HELD_OUT_HARMFUL, "group": group, "labels": labels, "finish": finish}
+        filled(AnswerRow, {"kind": "held_out_harmful", "group": group, "labels": labels, "finish": finish})
         for group, labels, finish in [
             ("theft", ["harmful"], "end"),
             ("theft", ["objecting"], "end"),
@@ -155,7 +157,7 @@ def test_harmful_replies_are_told_apart_by_group() -> None:
             (None, ["harmful"], "end"),
         ]
     ]
-    found = s09_measure.group_facts([*rows, {**rows[0], "kind": PromptKind.HELD_OUT_BENIGN}])
+    found = s09_measure.group_facts([*rows, replace(rows[0], kind=PromptKind.HELD_OUT_BENIGN)])
     assert {group: (share["value"], share["n"]) for group, share in found.items()} == {
         "fraud": (1.0, 1),
         "theft": (0.5, 2),

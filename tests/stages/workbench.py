@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
+from typing import Any, TypeVar
 
 from solon.config.recipe import Recipe
 from solon.conversation import Conversation, Prompt, Role, Turn, parse_transcript
 from solon.engines.base import Completion
 from solon.engines.scripted import ScriptedEngine
 from solon.runs import Artefact, RunDirectory, StageFolder
-from solon.stages import s01_prompts as prompts_stage
+from solon.runs.records import from_record
+from solon.runs.rows import PromptRow
 
+R = TypeVar("R")
 CONSTITUTION = """
 name: small
 revision:
@@ -72,12 +72,12 @@ class Bench:
     def out(self, name: str, number: int = 1) -> StageFolder:
         return self.run.begin(number, name, {"stage": name})
 
-    def artefact(self, name: str, rows: Sequence[dict[str, Any]], schema: pa.Schema, number: int = 1) -> Artefact:
-        return self.out(name, number).publish(rows, schema)
+    def artefact(self, name: str, records: Sequence[dict[str, Any]], row: type[R], number: int = 1) -> Artefact:
+        return self.out(name, number).publish([from_record(row, record) for record in records], row)
 
     def prompts(self, *texts: str, kind: str = "red_team", name: str = "given-prompts") -> Artefact:
         rows = [prompt_row(text, kind) for text in texts]
-        return self.artefact(name, rows, prompts_stage.SCHEMA)
+        return self.artefact(name, rows, PromptRow)
 
 
 def human(text: str) -> Conversation:
@@ -135,5 +135,5 @@ def survives_a_kill(
     last = ScriptedEngine(answer)
     resumed = work(bench, last)
     assert len(last.prompts) < total
-    assert resumed.rows() == whole.rows()
+    assert resumed.table().to_pylist() == whole.table().to_pylist()
     assert resumed.hash == whole.hash

@@ -5,11 +5,13 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+from tests.row_types import filled_rows
+
 from solon.config.builtin import constitution_path
 from solon.config.recipe import FeedbackSettings, Recipe
-from solon.feedback.comparison_questions import ComparisonPlan, UndecidedReason
+from solon.feedback.comparisons import ComparisonPlan, UndecidedReason
 from solon.runs import RunDirectory
-from solon.stages import s05_response_pairs
+from solon.runs.rows import PairRow
 from solon.stages.s06_ai_feedback import FeedbackInputs
 from solon.testbed.oracle_labels import oracle_labels
 from solon.testbed.world import ReplyKind, ask, load_world, write_reply
@@ -29,8 +31,7 @@ def test_the_harmless_reply_is_certainly_better_wherever_it_stands(tmp_path: Pat
         topic = load_world().harmful[number]
         asked = ask(topic, 0)
         rows.append(
-            dict.fromkeys(s05_response_pairs.SCHEMA.names)
-            | {
+            {
                 "row_id": asked.row_id,
                 "pair": 1,
                 "prompt": asked.messages(),
@@ -42,11 +43,11 @@ def test_the_harmless_reply_is_certainly_better_wherever_it_stands(tmp_path: Pat
         )
     rows[4]["response_b"] = rows[4]["response_a"]
     run = RunDirectory.create(tmp_path / "run", Recipe(), constitution_path("testbed"))
-    pairs = run.begin(5, "response-pairs", {}).publish(rows, s05_response_pairs.SCHEMA)
+    pairs = run.begin(5, "response-pairs", {}).publish(filled_rows(PairRow, rows), PairRow)
     questionnaire = ComparisonPlan.of(FeedbackSettings(), run.constitution, 0)
     inputs = FeedbackInputs(0, run.constitution, pairs)
     labels = oracle_labels(questionnaire, inputs, run.begin(6, "ai-feedback", {}))
-    found = {row["row_id"]: row for row in labels.rows()}
+    found = {row["row_id"]: row for row in labels.table().to_pylist()}
     assert [found[row["row_id"]]["p_a"] for row in rows] == [p for _, _, p in kinds]
     assert [found[row["row_id"]]["undecided_because"] for row in rows[3:]] == [
         UndecidedReason.TIE,

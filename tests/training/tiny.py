@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -16,6 +15,8 @@ from solon.digest import digest
 from solon.engines.tokens import PromptTokenizer
 from solon.runs import Artefact, StageFolder
 from solon.runs.journal import Journal
+from solon.runs.rows import LabelRow, PromptRow, ReplyRow, RevisionRow
+from tests.row_types import filled_rows
 
 WORDS = (
     "How do I bake bread ? Tell me how to repair a flat tyre please . First mix the flour , then wait . "
@@ -26,9 +27,6 @@ WORDS = (
 def texts_of(tokenizer: Any) -> PromptTokenizer:
     """A tokenizer with the rendering that an ordinary recipe gives it."""
     return PromptTokenizer.of(tokenizer, EngineSettings())
-
-
-MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 
 
 def save_tiny_model(folder: Path, *, pad: str | None = "<|pad|>", layers: int = 2, seed: int = 0) -> Path:
@@ -64,11 +62,10 @@ def stage_folder(path: Path, **more: Any) -> StageFolder:
 
 
 def artefact(path: Path, rows: Sequence[dict[str, Any]]) -> Artefact:
-    """Rows as a finished stage; columns get their types from what they hold."""
-    messages = {"prompt", "completion", "chosen", "rejected"}
-    names = list(rows[0])
-    fields = [(name, MESSAGES if name in messages else pa.array([row[name] for row in rows]).type) for name in names]
-    return stage_folder(path).publish(rows, pa.schema(fields))
+    """Rows as a finished stage: of 06 when they have a label, of 03 when they have a step, of 02 or of 01."""
+    kinds: dict[str, type] = {"p_chosen": LabelRow, "step": RevisionRow, "completion": ReplyRow}
+    row = next((row for column, row in kinds.items() if column in rows[0]), PromptRow)
+    return stage_folder(path).publish(filled_rows(row, rows), row)
 
 
 def asked(text: str) -> list[dict[str, str]]:

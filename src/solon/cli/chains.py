@@ -37,8 +37,8 @@ def import_(files: tuple[Path, ...], output: Path) -> None:
     from solon.errors import InputError
     from solon.pipeline.chain_rows import rows_of_chains
     from solon.runs.outcome import count_outcomes
+    from solon.runs.rows import RevisionRow
     from solon.runs.table import write_table
-    from solon.stages.s03_critique_revision import SCHEMA
 
     if output.exists():
         raise InputError("the file exists", place=str(output), remedy="Name another with --output, or remove it")
@@ -46,10 +46,10 @@ def import_(files: tuple[Path, ...], output: Path) -> None:
     for file in files:
         found = read_chains(file)
         made = rows_of_chains(found, critic=file.stem)
-        outcomes = ", ".join(f"{name} {count}" for name, count in count_outcomes(r["outcome"] for r in made).items())
+        outcomes = ", ".join(f"{name} {count}" for name, count in count_outcomes(row.outcome for row in made).items())
         click.echo(plain(f"{file}: {len(found)} chains, {len(made)} steps: {outcomes}", lines=False))
         rows += made
-    write_table(output, rows, SCHEMA)
+    write_table(output, rows, RevisionRow)
     click.echo(plain(f"Wrote {output}", lines=False))
 
 
@@ -72,6 +72,7 @@ def export(run: Path, output: Path) -> None:
     from solon.pipeline.chain_rows import chains_of_rows
     from solon.runs import RunDirectory
     from solon.runs.files import write_atomically
+    from solon.runs.rows import RevisionRow
     from solon.stages.registry import CRITIQUE_REVISION
 
     if output.exists():
@@ -81,6 +82,6 @@ def export(run: Path, output: Path) -> None:
     if artefact is None:
         raise RunError("the run has no chains yet", place=str(run), remedy=f"Go on with: solon run {run}")
     directory.refuse_edits()  # a chain shows the requests of the principles that were used
-    found, left_out = chains_of_rows(artefact.rows(), directory.constitution, directory.recipe.name)
+    found, left_out = chains_of_rows(artefact.rows(RevisionRow), directory.constitution, directory.recipe.name)
     write_atomically(output, "".join(chain_line(chain) for chain in found))
     click.echo(plain(f"Wrote {len(found)} chains to {output}; {left_out} with a failed step left out", lines=False))

@@ -131,7 +131,7 @@ def _run(engine: str, files: tuple[Path, ...], settings: EvaluationSettings, opt
     from solon import api
     from solon.cli.display import display_for
     from solon.cli.terminal import plain, print_table
-    from solon.reporting.benchmark_section import EvaluationLine, lines, write
+    from solon.reporting.benchmark_section import EvaluationLine, evaluations_in, lines, write
 
     try:
         with display_for(quiet=options.quiet) as display:
@@ -148,7 +148,7 @@ def _run(engine: str, files: tuple[Path, ...], settings: EvaluationSettings, opt
         return [line.evaluation, line.form, *shares, *numbers, "-" if line.undecided is None else str(line.undecided)]
 
     title = f"{results['model']}: share of questions answered right, % [95 % interval]"
-    print_table(plain(title, lines=False), HEAD, [row(line) for line in lines(results["evaluations"])])
+    print_table(plain(title, lines=False), HEAD, [row(line) for line in lines(evaluations_in(results))])
     click.echo(f"Figures: {done.results_file}")
     click.echo(f"Page: {write(done.path, results)}")
 

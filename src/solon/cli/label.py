@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from solon.cli.run import ACCEPT
 from solon.cli.terminal import COLUMNS, INTERRUPTED, plain
 from solon.stats.intervals import percent
+
+if TYPE_CHECKING:
+    from solon.runs.facts import FeedbackFacts
 
 ACCEPT_WEAK = "--accept-weak-judge"
 
@@ -69,24 +72,25 @@ def label(
     except KeyboardInterrupt:
         click.echo("Stopped; what was finished is saved. The same command goes on", err=True)
         click.get_current_context().exit(INTERRUPTED)
-    _tell(done.facts, done.agreement, done.skipped)
+    from solon.runs.facts import FeedbackFacts, read_facts
+
+    _tell(read_facts(FeedbackFacts, done.facts), done.agreement, done.skipped)
     click.echo(f"Labels: {done.path / 'rows.parquet'}")
     click.echo(f"Page: {write(done.artefact, done.agreement and f'{done.agreement}.')}")
 
 
-def _tell(facts: Mapping[str, Any], agreed: str | None, skipped: Mapping[str, int]) -> None:
+def _tell(facts: FeedbackFacts, agreed: str | None, skipped: Mapping[str, int]) -> None:
     from solon.reporting.sentences import judge_check_sentences
 
-    quality, undecided = facts["quality"], sum(facts["undecided_because"].values())
-    lines = [f"{facts['pairs']:,} pairs, {undecided:,} undecided; letters read by {facts['read']}"]
-    lines += [f"  {count:,} of them because {why}" for why, count in facts["undecided_because"].items()]
-    if agree := quality["orders_agree"]:
-        pull = quality["position_bias"]["value"]
-        told = f"Both orders name the same reply in {percent(agree['value'])} of {agree['n']:,} pairs"
-        lines.append(f"{told}; standing under (A) adds {pull:+.2f} log-odds")
+    quality, undecided = facts.quality, sum(facts.undecided_because.values())
+    lines = [f"{facts.pairs:,} pairs, {undecided:,} undecided; letters read by {facts.read}"]
+    lines += [f"  {count:,} of them because {why}" for why, count in facts.undecided_because.items()]
+    if (agree := quality.orders_agree) and (pull := quality.position_bias):
+        same = f"Both orders name the same reply in {percent(agree.value)} of {agree.n:,} pairs"
+        lines.append(f"{same}; standing under (A) adds {pull.value:+.2f} log-odds")
     if agreed:
         lines.append(agreed)
     lines += [f"Skipped: {count:,} rows ({why})" for why, count in skipped.items()]
-    lines += list(judge_check_sentences(facts.get("judge_check", {})))
+    lines += list(judge_check_sentences(facts.judge_check or {}))
     for line in lines:
         click.echo(plain(line, lines=False))

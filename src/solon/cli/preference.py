@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from solon.cli.terminal import COLUMNS, INTERRUPTED, plain, print_table
+
+if TYPE_CHECKING:
+    from solon.runs.facts import PreferenceFacts
 
 PATH = click.Path(path_type=Path)
 RAW = click.option("--raw", is_flag=True, help="The classifier's own numbers: the stored centre is not taken off.")
@@ -63,6 +66,8 @@ def preference(
     from solon.config.builtin import PREFIX
 
     recipe = recipe or ("testbed" if base.startswith(PREFIX) else "own")
+    from solon.runs.facts import PreferenceFacts, read_facts
+
     chosen = api.load_recipe(
         recipe, (), (*settings, *(f"preference.columns={called}" for called in _as_setting(columns)))
     )
@@ -72,9 +77,10 @@ def preference(
     except KeyboardInterrupt:
         click.echo("Stopped; what was finished is saved. The same command goes on", err=True)
         click.get_current_context().exit(INTERRUPTED)
-    for why, count in done.facts["human_skipped"].items():
+    facts = read_facts(PreferenceFacts, done.facts, str(done.path))
+    for why, count in facts.human_skipped.items():
         click.echo(f"Skipped: {count:,} human comparisons ({why})")
-    _print_measures(done.facts)
+    _print_measures(facts)
     click.echo(f"Model: {done.path / 'model'}")
     click.echo(f"Check it with: solon score --check {shlex.quote(str(done.path))}")
 
@@ -217,13 +223,13 @@ def _replay(folder: Path, threads: int | None) -> int:
     return 0 if found.passed else 1
 
 
-def _print_measures(facts: Mapping[str, Any]) -> None:
-    measures = ("accuracy", "brier", "ece")
+def _print_measures(facts: PreferenceFacts) -> None:
+    measures = (facts.accuracy, facts.brier, facts.ece)
     rows = [
-        [source, str(pairs), *(f"{facts[name][source]:.3f}" if source in facts[name] else "-" for name in measures)]
-        for source, pairs in facts["held_out_examples"].items()
+        [source, str(pairs), *(f"{each[source]:.3f}" if source in each else "-" for each in measures)]
+        for source, pairs in facts.held_out_examples.items()
     ]
     if rows:
-        print_table("On held-out prompts", ("Source", "pairs", *measures), rows)
+        print_table("On held-out prompts", ("Source", "pairs", "accuracy", "brier", "ece"), rows)
     else:
         click.echo("No prompt was held out, so nothing was measured")

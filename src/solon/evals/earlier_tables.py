@@ -8,7 +8,6 @@ finished artefacts, so nothing here can reach training.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from itertools import chain
 from typing import Any
 
 from solon.conversation import Conversation
@@ -16,9 +15,16 @@ from solon.engines.base import Finish
 from solon.evals.grading import Grader, Label
 from solon.evals.label_accuracy import JudgedPair
 from solon.evals.registry import label_measures
-from solon.runs import Row
 from solon.runs.outcome import Outcome
-from solon.runs.rows import PromptKind, prompt_in, reply_in
+from solon.runs.rows import (
+    AnswerRow,
+    LabelRow,
+    PairRating,
+    PromptKind,
+    ReplyRow,
+    RevisionRating,
+    RevisionRow,
+)
 from solon.stats.intervals import wilson
 
 Score = Callable[[Sequence[Conversation]], Sequence[float]]
@@ -27,76 +33,67 @@ Known = tuple[Conversation, str, str]
 """A prompt, a better reply and a worse one."""
 
 
-def rate_revisions(grader: Grader, responses: Iterable[Row], revisions: Iterable[Row]) -> list[Row]:
+def rate_revisions(
+    grader: Grader, responses: Iterable[ReplyRow], revisions: Iterable[RevisionRow]
+) -> list[RevisionRating]:
     """Labels of revision 0 (the assistant's reply to a red-team prompt) and of every revision after it.
 
     Only texts that passed their stage's checks are rated; what failed is no reply, and `n` says how many are left.
     """
-    first = ({**row, "step": 0} for row in responses if row["kind"] == PromptKind.RED_TEAM)
-    return [
-        {
-            "of": "revision",
-            "row_id": row["row_id"],
-            "step": int(row["step"]),
-            "labels": sorted(grader.rate(prompt_in(row), reply_in(row))),
-        }
-        for row in chain(first, revisions)
-        if row["outcome"] == Outcome.OK
-    ]
+
+    def rating(row: ReplyRow | RevisionRow, step: int) -> RevisionRating:
+        labels = tuple(sorted(grader.rate(row.prompt, row.completion)))
+        return RevisionRating(row_id=row.row_id, step=step, labels=labels)
+
+    first = [rating(row, 0) for row in responses if row.kind is PromptKind.RED_TEAM and row.outcome is Outcome.OK]
+    return first + [rating(row, row.step) for row in revisions if row.outcome is Outcome.OK]
 
 
-def revision_facts(ratings: Iterable[Row]) -> dict[str, Any]:
+def revision_facts(ratings: Iterable[RevisionRating]) -> dict[str, Any]:
     """The measures of harmful prompts by revision step, `{"0": {"harmful": {"value", ...}, ...}, "1": ...}`."""
-    steps: dict[int, list[Row]] = {}
+    steps: dict[int, list[RevisionRating]] = {}
     for rating in ratings:
-        steps.setdefault(rating["step"], []).append(rating)
+        steps.setdefault(rating.step, []).append(rating)
     return {
         str(step): {
-            measure.name: wilson(sum(measure.label in row["labels"] for row in rows), len(rows)).facts()
+            measure.name: wilson(sum(measure.label in row.labels for row in rows), len(rows)).facts()
             for measure in label_measures(PromptKind.HELD_OUT_HARMFUL)
         }
         for step, rows in sorted(steps.items())
     }
 
 
-def rate_pairs(grader: Grader, feedback: Iterable[Row]) -> list[Row]:
+def rate_pairs(grader: Grader, feedback: Iterable[LabelRow]) -> list[PairRating]:
     """Labels of both replies of every pair that has a label; a pair without one has nothing to be right about."""
     return [
-        {
-            "of": "pair",
-            "row_id": row["row_id"],
-            "pair": row["pair"],
-            "a": sorted(grader.rate(prompt_in(row), row["response_a"])),
-            "b": sorted(grader.rate(prompt_in(row), row["response_b"])),
-        }
+        PairRating(
+            row_id=row.row_id,
+            pair=row.pair,
+            a=tuple(sorted(grader.rate(row.prompt, row.response_a))),
+            b=tuple(sorted(grader.rate(row.prompt, row.response_b))),
+        )
         for row in feedback
-        if row["p_a"] is not None
+        if row.p_a is not None
     ]
 
 
 def a_better(a: Iterable[str], b: Iterable[str]) -> bool | None:
-    """The order that the labels of two replies tell: whether A is the harmless one of which one is, else None."""
+    """The order that the labels of two replies give: whether A is the harmless one of which one is, else None."""
     harm_a, harm_b = Label.HARMFUL in set(a), Label.HARMFUL in set(b)
     return harm_b if harm_a != harm_b else None
 
 
-def judged(feedback: Sequence[Row], ratings: Sequence[Row]) -> list[JudgedPair]:
+def judged(feedback: Sequence[LabelRow], ratings: Sequence[PairRating]) -> list[JudgedPair]:
     """The labelled pairs with their known order; without ratings no order is known."""
-    known = {(rating["row_id"], rating["pair"]): a_better(rating["a"], rating["b"]) for rating in ratings}
+    known = {(rating.row_id, rating.pair): a_better(rating.a, rating.b) for rating in ratings}
     return [
-        JudgedPair(
-            row["p_a"],
-            row["log_odds_ab"],
-            row["log_odds_ba"],
-            known.get((row["row_id"], row["pair"])),
-            row["principle_id"],
-        )
+        JudgedPair(row.p_a, row.log_odds_ab, row.log_odds_ba, known.get((row.row_id, row.pair)), row.principle_id)
         for row in feedback
     ]
 
 
 def preference_facts(
-    score: Score, feedback: Sequence[Row], ratings: Sequence[Row], answers: Sequence[Row]
+    score: Score, feedback: Sequence[LabelRow], ratings: Sequence[PairRating], answers: Sequence[AnswerRow]
 ) -> dict[str, Any]:
     """How often the preference model scores the better reply higher, where the rater knows which that is.
 
@@ -115,28 +112,27 @@ def preference_facts(
     return {name: _accuracy(score, known) for name, known in orders.items() if known}
 
 
-def _labelled(feedback: Sequence[Row], ratings: Sequence[Row]) -> list[Known]:
-    known, rated = [], {(rating["row_id"], rating["pair"]): rating for rating in ratings}
+def _labelled(feedback: Sequence[LabelRow], ratings: Sequence[PairRating]) -> list[Known]:
+    known, orders = [], {(rating.row_id, rating.pair): a_better(rating.a, rating.b) for rating in ratings}
     for row in feedback:
-        rating = rated.get((row["row_id"], row["pair"]), {"a": (), "b": ()})
-        order = a_better(rating["a"], rating["b"])
+        order = orders.get((row.row_id, row.pair))
         if order is not None:
-            replies = (row["response_a"], row["response_b"])
-            known.append((prompt_in(row), *(replies if order else replies[::-1])))
+            better, worse = (row.response_a, row.response_b) if order else (row.response_b, row.response_a)
+            known.append((row.prompt, better, worse))
     return known
 
 
-def _answered(answers: Sequence[Row], kind: PromptKind, label: Label, *, worse_has_it: bool) -> list[Known]:
-    by_prompt: dict[str, list[Row]] = {}
+def _answered(answers: Sequence[AnswerRow], kind: PromptKind, label: Label, *, worse_has_it: bool) -> list[Known]:
+    by_prompt: dict[str, list[AnswerRow]] = {}
     for row in answers:
-        if row["kind"] == kind and row["finish"] != Finish.ERROR:
-            by_prompt.setdefault(row["row_id"], []).append(row)
+        if row.kind is kind and row.finish != Finish.ERROR:
+            by_prompt.setdefault(row.row_id, []).append(row)
     known = []
     for rows in by_prompt.values():
-        bad = next((row for row in rows if (label in row["labels"]) == worse_has_it), None)
-        good = next((row for row in rows if (label in row["labels"]) != worse_has_it), None)
-        if good is not None and bad is not None:
-            known.append((prompt_in(good), reply_in(good), reply_in(bad)))
+        worse = next((row for row in rows if (label in row.labels) == worse_has_it), None)
+        better = next((row for row in rows if (label in row.labels) != worse_has_it), None)
+        if better is not None and worse is not None:
+            known.append((better.prompt, better.completion, worse.completion))
     return known
 
 

@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from enum import StrEnum
 from typing import Any
 
 from solon.checks.texts import declines_to_judge
 from solon.constitution.constitution import Constitution
-from solon.runs import Row
-from solon.stats.intervals import Mean, Share, interval, mean, percent, share
+from solon.runs.facts import LabelFigures, LabelQualityFacts, read_facts
+from solon.runs.rows import LabelRow
+from solon.stats.intervals import Share, interval, mean, percent, share
 
 _LETTER = r"(?:\([AB]\)|\b[AB]\b(?=\s*(?:[.,;:!?)\n]|$)))"
 
@@ -63,10 +65,10 @@ def attempts(reply: str) -> frozenset[Attempt]:
     return frozenset(kind for kind, pattern in _ATTEMPTS.items() if pattern.search(reply))
 
 
-def label_quality(rows: Sequence[Row], constitution: Constitution) -> dict[str, Any]:
+def label_quality(rows: Sequence[LabelRow], constitution: Constitution) -> LabelQualityFacts:
     """Every figure of the labels of stage 06-ai-feedback, overall and by the principle that was drawn.
 
-    Shares and means are `{"value", "low", "high", "n"}`, or None over no cases:
+    A figure is None over no cases:
     `orders_agree` and `position_bias` (half the difference of the orders' log-odds) over pairs asked in both orders;
     `undecided` over all pairs; `a_wins`, how often the reply that stands as A is preferred, one half where A and B were
     drawn alike; `length_gap`, words of the preferred reply less those of the other, and `longer_preferred`, both over
@@ -74,96 +76,100 @@ def label_quality(rows: Sequence[Row], constitution: Constitution) -> dict[str, 
     the judge in a reply, and `attempts_preferred`, over decided pairs in which one reply holds such words.
     """
     known = {principle.id for principle in constitution.preference}
-    by_principle: dict[str, list[Row]] = {principle.id: [] for principle in constitution.preference}
+    by_principle: dict[str, list[LabelRow]] = {principle.id: [] for principle in constitution.preference}
     for row in rows:
         for of_axis in _by_axis(row):
-            if of_axis["principle_id"] in known:
-                by_principle[of_axis["principle_id"]].append(of_axis)
+            if of_axis.principle_id in known:
+                by_principle[of_axis.principle_id].append(of_axis)
     reasonings = [text for row in rows for text in _reasonings(row)]
-    return {
-        **_figures(rows),
-        "refusals": _facts(share(map(declines_to_judge, reasonings))),
-        **_attempts(rows),
-        "by_principle": {name: _figures(members) for name, members in by_principle.items() if members},
-    }
+    overall = _figures(rows)
+    counts, preferred = _attempts(rows)
+    return LabelQualityFacts(
+        pairs=overall.pairs,
+        orders_agree=overall.orders_agree,
+        position_bias=overall.position_bias,
+        undecided=overall.undecided,
+        confidence=overall.confidence,
+        a_wins=overall.a_wins,
+        length_gap=overall.length_gap,
+        longer_preferred=overall.longer_preferred,
+        refusals=share(map(declines_to_judge, reasonings)),
+        attempts=counts,
+        attempts_preferred=preferred,
+        by_principle={name: _figures(members) for name, members in by_principle.items() if members},
+    )
 
 
 def summary(facts: Mapping[str, Any]) -> list[str]:
     """The labels in a sentence or two, for a person who watches the run."""
-    judge, quality = (facts.get("judge_check") or {}).get("judge"), facts.get("quality") or {}
-    lines = [f"The judge was right on {_percent(judge)} of {judge['n']} {judge['what']}."] if judge else []
-    parts = [
-        f"{words} in {_percent(quality[name])}"
-        for name, words in (("orders_agree", "both orders prefer the same reply"), ("undecided", "no label"))
-        if quality.get(name)
-    ]
-    return [*lines, f"Of {quality['undecided']['n']} pairs: {', '.join(parts)}."] if parts else lines
+    judge = (facts.get("judge_check") or {}).get("judge")
+    lines = [f"The judge was right on {_share_of(judge)} of {judge['n']} {judge['what']}."] if judge else []
+    if not facts.get("quality"):
+        return lines
+    quality = read_facts(LabelQualityFacts, facts["quality"])
+    known = (("both orders prefer the same reply", quality.orders_agree), ("no label", quality.undecided))
+    parts = [f"{words} in {_share_of(figure.facts())}" for words, figure in known if figure]
+    return [*lines, f"Of {quality.pairs} pairs: {', '.join(parts)}."] if parts else lines
 
 
-def _figures(rows: Sequence[Row]) -> dict[str, Any]:
+def _figures(rows: Sequence[LabelRow]) -> LabelFigures:
     orders = [
-        (row["log_odds_ab"], row["log_odds_ba"])
+        (row.log_odds_ab, row.log_odds_ba)
         for row in rows
-        if row["log_odds_ab"] is not None and row["log_odds_ba"] is not None
+        if row.log_odds_ab is not None and row.log_odds_ba is not None
     ]
-    decided = [row for row in rows if row["p_a"] is not None and row["p_a"] != 0.5]
-    gaps = [float(_words(row, preferred=True) - _words(row, preferred=False)) for row in decided]
-    return {
-        "pairs": len(rows),
-        "orders_agree": _facts(share((ab > 0) == (ba > 0) for ab, ba in orders)),
-        "position_bias": _facts(mean([(ab - ba) / 2 for ab, ba in orders])),
-        "undecided": _facts(share(row["p_a"] is None for row in rows)),
-        "confidence": _facts(mean([max(row["p_a"], 1 - row["p_a"]) for row in rows if row["p_a"] is not None])),
-        "a_wins": _facts(share(row["p_a"] > 0.5 for row in decided)),
-        "length_gap": _facts(mean(gaps)),
-        "longer_preferred": _facts(share(gap > 0 for gap in gaps if gap)),
-    }
+    labels = [row.p_a for row in rows if row.p_a is not None]
+    gaps = [_gap(row, row.p_a > 0.5) for row in rows if row.p_a is not None and row.p_a != 0.5]
+    return LabelFigures(
+        pairs=len(rows),
+        orders_agree=share((ab > 0) == (ba > 0) for ab, ba in orders),
+        position_bias=mean([(ab - ba) / 2 for ab, ba in orders]),
+        undecided=share(row.p_a is None for row in rows),
+        confidence=mean([max(p_a, 1 - p_a) for p_a in labels]),
+        a_wins=share(p_a > 0.5 for p_a in labels if p_a != 0.5),
+        length_gap=mean(gaps),
+        longer_preferred=share(gap > 0 for gap in gaps if gap),
+    )
 
 
-def _attempts(rows: Sequence[Row]) -> dict[str, Any]:
+def _attempts(rows: Sequence[LabelRow]) -> tuple[dict[str, int], Share | None]:
+    """Pairs by the kind of words for the judge in a reply, and how often a reply with such words is preferred."""
     counts = dict.fromkeys(Attempt, 0)
     preferred: list[bool] = []
     for row in rows:
-        in_a, in_b = attempts(row["response_a"] or ""), attempts(row["response_b"] or "")
+        in_a, in_b = attempts(row.response_a), attempts(row.response_b)
         for kind in in_a | in_b:
             counts[kind] += 1
-        if bool(in_a) != bool(in_b) and row["p_a"] is not None:
-            preferred.append(row["p_a"] > 0.5 if in_a else row["p_a"] < 0.5)
-    return {
-        "attempts": {kind.value: count for kind, count in counts.items() if count},
-        "attempts_preferred": _facts(share(preferred)),
-    }
+        if bool(in_a) != bool(in_b) and row.p_a is not None:
+            preferred.append(row.p_a > 0.5 if in_a else row.p_a < 0.5)
+    return {kind.value: count for kind, count in counts.items() if count}, share(preferred)
 
 
-def _words(row: Row, *, preferred: bool) -> int:
-    text = row["response_a"] if (row["p_a"] > 0.5) == preferred else row["response_b"]
-    return len(text.split())
+def _gap(row: LabelRow, a_preferred: bool) -> float:
+    """Words of the preferred reply less those of the other."""
+    gap = len(row.response_a.split()) - len(row.response_b.split())
+    return float(gap if a_preferred else -gap)
 
 
-def _by_axis(row: Row) -> Iterable[Row]:
+def _by_axis(row: LabelRow) -> Iterable[LabelRow]:
     """The row, or where it was judged on several axes one for each, with that axis's principle, label and log-odds."""
-    axes = row.get("axes") or ()
-    if len(axes) < 2:
+    if len(row.axes) < 2:
         return (row,)
     found = []
-    for axis in axes:
-        said = [each for each in row.get("judgements") or () if each["axis"] == axis["axis"]]
+    for axis in row.axes:
+        said = [each for each in row.judgements if each.axis == axis.axis]
         # Several judges have no log-odds in common; one judge's are the axis's.
-        log_odds = {name: said[0].get(name) if len(said) == 1 else None for name in ("log_odds_ab", "log_odds_ba")}
-        found.append({**row, "principle_id": axis["principle_id"], "p_a": axis["p_a"], **log_odds})
+        ab, ba = (said[0].log_odds_ab, said[0].log_odds_ba) if len(said) == 1 else (None, None)
+        found.append(replace(row, principle_id=axis.principle_id, p_a=axis.p_a, log_odds_ab=ab, log_odds_ba=ba))
     return found
 
 
-def _reasonings(row: Row) -> Iterable[str]:
+def _reasonings(row: LabelRow) -> Iterable[str]:
     """What the judges wrote before their letters, in either order, for every sample."""
-    for judgement in row.get("judgements") or ():
-        for column in ("reasoning_ab", "reasoning_ba"):
-            yield from (text for text in judgement.get(column) or () if text)
+    for judgement in row.judgements:
+        for texts in (judgement.reasoning_ab, judgement.reasoning_ba):
+            yield from (text for text in texts or () if text)
 
 
-def _facts(figure: Share | Mean | None) -> dict[str, Any] | None:
-    return figure.facts() if figure is not None else None
-
-
-def _percent(figure: Mapping[str, Any]) -> str:
+def _share_of(figure: Mapping[str, Any]) -> str:
     return f"{percent(figure['value'])} [{interval(figure)}]"

@@ -1,4 +1,4 @@
-"""Reading a judge's letter: by its log-probability where the engine tells it, else by counting what it writes.
+"""Reading a judge's letter: by its log-probability where the engine has it, else by counting what it writes.
 
 Tokenizers cut "(A)" in different places, so before anything is asked, `letter_form` finds one form of the answer in
 which both letters continue the question by as many tokens and leave the question's own tokens as they are; only then do
@@ -20,12 +20,13 @@ from solon.digest import seed_for
 from solon.engines.base import Choosing, Completion, Continuation, Engine, Finish
 from solon.errors import StageError
 from solon.feedback.ask import ask, has_room
-from solon.feedback.averaging import votes_log_odds
-from solon.feedback.comparison_questions import ShownOrder, UndecidedReason
+from solon.feedback.comparisons import ShownOrder, UndecidedReason
 from solon.prompts import LetterForm
 
 VOTE_TOKENS = 8
 """What a written letter may take, with brackets and an end."""
+PRIOR_VOTES = 0.5
+"""Votes that each letter has before any is counted."""
 VOTES = 8
 """Votes on a question where no recipe says how many."""
 _AT_VOTE = SamplingParams(max_tokens=VOTE_TOKENS, temperature=1.0, top_p=1.0)
@@ -72,7 +73,7 @@ def letter_form(engine: Engine, asked: Prompt | None = None) -> LetterForm:
     """The first form in which both letters are one token each after the question, or else as many tokens each.
 
     How a tokenizer cuts the end of a question does not depend on what it is about, so a short one of our own is taken
-    where none is given. Raises StageError that tells what was tried when no form lets the letters compare.
+    where none is given. Raises StageError that names what was tried when no form lets the letters compare.
     """
     if engine.choosing is Choosing.VOTES:
         return LetterForm.WITH_BRACKET
@@ -84,16 +85,16 @@ def letter_form(engine: Engine, asked: Prompt | None = None) -> LetterForm:
     fair = [form for form, found in tried.items() if found.comparable]
     single = [form for form in fair if len(tried[form].options[0]) == 1]
     if not fair:
-        told = "; ".join(f"{form.value}: {_told(found)}" for form, found in tried.items())
+        why = "; ".join(f"{form.value}: {_incomparable(found)}" for form, found in tried.items())
         raise StageError(
-            f"the tokenizer gives the letters A and B no comparable tokens after a question ({told})",
+            f"the tokenizer gives the letters A and B no comparable tokens after a question ({why})",
             place=engine.name,
             remedy="Use --set engine.rendering=transcript or chat, or another feedback model",
         )
     return (single or fair)[0]
 
 
-def _told(found: Continuation) -> str:
+def _incomparable(found: Continuation) -> str:
     first, second = (len(tokens) for tokens in found.options)
     if len(set(found.options)) == 1:
         return "the same tokens for both"
@@ -108,7 +109,7 @@ def read_letters(engine: Engine, questions: Mapping[K, Prompt], form: LetterForm
         asked = [prompts.in_form(prompt, form) for prompt in fitting.values()]
         letters = engine.choose(asked, prompts.letter_options(form, engine.rendering))
         for key, pair in zip(fitting, letters, strict=True):
-            answers[key] = Read(*pair) if all(map(math.isfinite, pair)) else UndecidedReason.NOT_TOLD
+            answers[key] = Read(*pair) if all(map(math.isfinite, pair)) else UndecidedReason.NO_LOGPROB
     return answers
 
 
@@ -118,7 +119,9 @@ def count_votes(
     """What the texts drawn after each question vote for, one text for each of its seeds; one call for all."""
     drawn = [(key, seed) for key in questions for seed in seeds[key]]
     asked = {key: prompts.in_form(prompt, LetterForm.WITH_BRACKET) for key, prompt in questions.items()}
-    told = {key: UndecidedReason.NO_ROOM for key, prompt in asked.items() if not has_room(engine, prompt, VOTE_TOKENS)}
+    too_long = {
+        key: UndecidedReason.NO_ROOM for key, prompt in asked.items() if not has_room(engine, prompt, VOTE_TOKENS)
+    }
     named: dict[K, list[str]] = {key: [] for key in questions}
     for (key, _), text in zip(
         drawn, ask(engine, [asked[key] for key, _ in drawn], [seed for _, seed in drawn], _AT_VOTE), strict=True
@@ -126,7 +129,7 @@ def count_votes(
         letter = None if text.finish is Finish.ERROR else letter_in(text.text)
         named[key] += [letter] if letter else []
     return {
-        key: told.get(key) or (Votes(letters.count("A"), len(letters)) if letters else UndecidedReason.NO_VOTE)
+        key: too_long.get(key) or (Votes(letters.count("A"), len(letters)) if letters else UndecidedReason.NO_VOTE)
         for key, letters in named.items()
     }
 
@@ -171,7 +174,7 @@ def ask_letters(
 ) -> dict[tuple[int, ShownOrder], float | UndecidedReason]:
     """Per question the log-odds that reply A is better, or why there is none; one call of the engine for all.
 
-    For measures beside the run: the letter's form is found anew, and where the engine tells no log-probabilities each
+    For measures outside the stage: the letter's form is found anew, and where the engine has no log-probabilities each
     question is answered `VOTES` times, by seeds that hang on its words.
     """
     answers: dict[tuple[int, ShownOrder], float | UndecidedReason] = {}
@@ -193,7 +196,7 @@ def log_odds(order: ShownOrder, first: float, second: float) -> float | Undecide
     Normalising over the two letters leaves their difference as it is: log p/(1-p) = log P(letter A) - log P(letter B).
     """
     if not (math.isfinite(first) and math.isfinite(second)):
-        return UndecidedReason.NOT_TOLD
+        return UndecidedReason.NO_LOGPROB
     if first == second:
         return UndecidedReason.TIE
     return float(first - second if order is ShownOrder.AB else second - first)
@@ -202,3 +205,16 @@ def log_odds(order: ShownOrder, first: float, second: float) -> float | Undecide
 def seen_from_a(order: ShownOrder, letter_a: float) -> float:
     """Log-odds that reply A is better, from those of the letter A in one order."""
     return letter_a if order is ShownOrder.AB else -letter_a
+
+
+def votes_log_odds(for_it: int, votes: int) -> float:
+    """The log-odds behind `for_it` of `votes` votes: (k + 1/2) / (n + 1), the estimate of Krichevsky and Trofimov.
+
+    The share itself would make unanimous votes certain, with infinite log-odds that no other order or judge could
+    balance. Half a vote for each letter beforehand (Jeffreys' prior) is the estimate whose log-loss on the next vote is
+    within a constant of the best for every true share, also near 0 and 1, and it treats the two letters alike. Raises
+    ValueError when nobody voted.
+    """
+    if not 0 <= for_it <= votes or votes == 0:
+        raise ValueError(f"{for_it} of {votes} votes give no estimate")
+    return math.log(for_it + PRIOR_VOTES) - math.log(votes - for_it + PRIOR_VOTES)

@@ -28,6 +28,7 @@ from solon.pipeline.session import finished
 from solon.runs import RunDirectory
 from solon.runs.files import write_atomically
 from solon.runs.progress import Display
+from solon.runs.rows import ReplyRow, RevisionRow
 from solon.stages.registry import CRITIQUE_REVISION, MEASURE, PREFERENCE_MODEL, RESPONSES, SL_CAI
 from solon.stages.s06_ai_feedback import LabelOverride
 from solon.stats.intervals import mean_of_few
@@ -140,7 +141,8 @@ def _measured(run: RunDirectory, measured: AblationMeasure, display: Display) ->
         return facts
     grader = grader_of(run.recipe)
     assert grader is not None, "recipes without a rater are refused before anything runs"
-    replies, revisions = (finished(run, name).stream() for name in (RESPONSES, CRITIQUE_REVISION))
+    replies = finished(run, RESPONSES).stream(ReplyRow)
+    revisions = finished(run, CRITIQUE_REVISION).stream(RevisionRow)
     return earlier_tables.revision_facts(earlier_tables.rate_revisions(grader, replies, revisions))
 
 

@@ -14,15 +14,10 @@ from pathlib import Path
 from solon.config.builtin import PREFIX, constitution_path
 from solon.config.located_yaml import suggestion
 from solon.config.recipe import FeedbackForm, Method, Recipe
-from solon.constitution.constitution import (
-    Constitution,
-    preference_principles,
-    revision_principles,
-    worked_critiques,
-)
+from solon.constitution.constitution import Constitution, preference_principles, revision_principles, worked_critiques
 from solon.constitution.reader import check_constitution, load_constitution
 from solon.errors import RecipeError, SolonError
-from solon.feedback.comparison_questions import axes_of, few_shot_variants, worked_reasoning
+from solon.feedback.comparisons import axes_of, few_shot_variants, worked_reasoning
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,13 +24,13 @@ from solon.engines.base import Engine
 from solon.engines.recording import RecordedQuestion, RecordingEngine
 from solon.pipeline.cost import Calls, CostInputs, Learning, Seen, Speed, calls_of, learning_of
 from solon.pipeline.session import Session
-from solon.runs import Artefact, Row, RunDirectory, StageFolder
+from solon.runs import Artefact, RunDirectory, StageFolder
 from solon.runs.outcome import Outcome
 from solon.runs.progress import Silent
-from solon.runs.rows import PromptKind, assistant_turn, prompt_in, reply_in
-from solon.sources.comparisons import read_all_comparisons
+from solon.runs.rows import PairRow, PromptKind, PromptRow, ReplyRow, good
+from solon.sources.comparison_files import read_all_comparisons
 from solon.stages.questions import QuestionKind, Size
-from solon.stages.registry import PROMPTS, RESPONSES, built_in, stages_of
+from solon.stages.registry import PROMPTS, RESPONSE_PAIRS, RESPONSES, built_in, stages_of
 from solon.stages.stage import Kind, Stage
 
 SAMPLE = {PromptKind.RED_TEAM: 8, PromptKind.HELPFUL: 4}
@@ -79,7 +79,7 @@ def estimate_run(recipe: Recipe, constitution_file: Path, finished: Collection[s
         sizes, mean = _sizes(given, assistant), _sizes(few, assistant)[PromptKind.RED_TEAM].mean
         known = [stage.known_answers(work) for stage in asking]
         engines = {name: work.engine(work.model(kind.model)) for name, kind in kinds.items()}
-        speeds = _speeds(engines, given.rows(), recipe.engine.batch_size)
+        speeds = _speeds(engines, given.rows(PromptRow), recipe.engine.batch_size)
         measured = CostInputs(
             sizes,
             _overheads(recipe, run.constitution, assistant),
@@ -115,9 +115,9 @@ class _FewPrompts(Session):
 
     def begin_with(self, given: Artefact) -> Artefact:
         """Go on with the first prompts of each kind that training uses, of those given."""
-        rows, schema = given.rows(), given.table().schema
-        chosen = [row for kind, count in SAMPLE.items() for row in [r for r in rows if r["kind"] == kind][:count]]
-        few = self._artefacts[PROMPTS] = self._out("few-prompts").publish(chosen, schema)
+        rows = given.rows(PromptRow)
+        chosen = [row for kind, count in SAMPLE.items() for row in [r for r in rows if r.kind is kind][:count]]
+        few = self._artefacts[PROMPTS] = self._out("few-prompts").publish(chosen, PromptRow)
         return few
 
     def ask(self, stage: Stage, asked: Mapping[str, list[RecordedQuestion]]) -> None:
@@ -157,30 +157,34 @@ class _FewPrompts(Session):
         """Measure no judge."""
 
     def _passed(self, artefact: Artefact) -> Artefact:
-        """The same rows as if all had passed; a text that is empty becomes an ellipsis."""
-        rows, schema = artefact.rows(), artefact.table().schema
-        for row in rows if "outcome" in schema.names else ():
-            row["outcome"] = Outcome.OK.value
-            if row.get("completion"):
-                row["completion"] = assistant_turn(reply_in(row) or "...")
-            row |= {place: row[place] or "..." for place in ("response_a", "response_b") if place in row}
-        return self._out(f"{artefact.name}-passed").publish(rows, schema)
+        """Replies and pairs as if all had passed; a text that is empty becomes an ellipsis."""
+        if artefact.name == RESPONSES:
+            replies = artefact.rows(ReplyRow)
+            passed = [replace(row, outcome=Outcome.OK, completion=row.completion or "...") for row in replies]
+            return self._out(f"{artefact.name}-passed").publish(passed, ReplyRow)
+        if artefact.name == RESPONSE_PAIRS:
+            pairs = [
+                replace(row, outcome=Outcome.OK, response_a=row.response_a or "...", response_b=row.response_b or "...")
+                for row in artefact.rows(PairRow)
+            ]
+            return self._out(f"{artefact.name}-passed").publish(pairs, PairRow)
+        return artefact
 
     def _out(self, name: str) -> StageFolder:
         self._begun += 1
         return self.run.begin(self._begun, name, {})
 
 
-def _speeds(engines: Mapping[str, RecordingEngine], rows: Sequence[Row], size: int) -> dict[str, Speed]:
+def _speeds(engines: Mapping[str, RecordingEngine], rows: Sequence[PromptRow], size: int) -> dict[str, Speed]:
     """Of the model that answers each kind of question, on one batch of red-team prompts."""
-    batch = [row for row in rows if row["kind"] == PromptKind.RED_TEAM][:size]
+    batch = [row for row in rows if row.kind is PromptKind.RED_TEAM][:size]
     found = {id(engine): speed_of(engine.engine, batch) for engine in {id(e): e for e in engines.values()}.values()}
     return {name: found[id(engine)] for name, engine in engines.items()}
 
 
-def speed_of(engine: Engine, rows: Sequence[Row]) -> Speed:
+def speed_of(engine: Engine, rows: Sequence[PromptRow]) -> Speed:
     """Tokens per second when the prompts of `rows` are read, and when each is answered with a few tokens."""
-    questions = [prompts.reply(prompt_in(row)) for row in rows]
+    questions = [prompts.reply(row.prompt) for row in rows]
     seeds = list(range(len(questions)))
     engine.generate(questions[:1], seeds[:1], SamplingParams(max_tokens=1))  # The first call of a process is slow.
     started = time.perf_counter()
@@ -198,9 +202,8 @@ def speed_of(engine: Engine, rows: Sequence[Row]) -> Speed:
 
 def _sizes(given: Artefact, engine: Engine) -> Mapping[PromptKind, Size]:
     found: dict[PromptKind, list[int]] = {kind: [] for kind in PromptKind}
-    for row in given.rows():
-        if row["outcome"] == Outcome.OK:
-            found[PromptKind(row["kind"])].append(engine.count_tokens(prompts.reply(prompt_in(row))))
+    for row in good(given.rows(PromptRow)):
+        found[row.kind].append(engine.count_tokens(prompts.reply(row.prompt)))
     return {kind: Size(len(tokens), sum(tokens), max(tokens, default=0)) for kind, tokens in found.items()}
 
 

@@ -20,10 +20,10 @@ from solon.config.recipe import Recipe
 from solon.constitution.reader import load_constitution
 from solon.conversation import Conversation
 from solon.pipeline.standalone_labels import NAME, ToLabel, agreement, label_standalone
-from solon.runs import Artefact, Row
+from solon.runs import Artefact
 from solon.runs.outcome import Outcome
 from solon.runs.progress import Display
-from solon.runs.rows import prompt_in
+from solon.runs.rows import LabelRow
 from solon.sources.pair_files import PairFile, read_pairs
 from solon.testbed.judge_questions import judge_checker
 
@@ -86,7 +86,7 @@ class LabelledPairs:
 
     def labels(self) -> list[PairLabel]:
         """Every pair with its label, in the order in which they were judged."""
-        return [_label(row) for row in self.artefact.rows()]
+        return [_label(row) for row in self.artefact.rows(LabelRow)]
 
 
 def label_pairs(
@@ -106,7 +106,7 @@ def label_pairs(
         done = label_standalone(out, recipe, given, lambda at: display.progress(at.done, at.total, at.note))
         display.stage_finished(NAME, done.manifest.rows, done.manifest.outcomes, done.manifest.seconds)
         read: PairFile = read_pairs(file, columns)
-    right, asked = agreement(done.rows(), read)
+    right, asked = agreement(done.rows(LabelRow), read)
     return LabelledPairs(done, read.skipped, right, asked)
 
 
@@ -130,15 +130,15 @@ def _file_of(pairs: Path | Sequence[ReplyPair]) -> Iterator[Path]:
         yield path
 
 
-def _label(row: Row) -> PairLabel:
+def _label(row: LabelRow) -> PairLabel:
     return PairLabel(
-        row_id=row["row_id"],
-        pair=row["pair"],
-        prompt=prompt_in(row),
-        response_a=row["response_a"],
-        response_b=row["response_b"],
-        p_a=row["p_a"],
-        principle_id=row["principle_id"],
-        outcome=Outcome(row["outcome"]),
-        undecided_because=row["undecided_because"],
+        row_id=row.row_id,
+        pair=row.pair,
+        prompt=row.prompt,
+        response_a=row.response_a,
+        response_b=row.response_b,
+        p_a=row.p_a,
+        principle_id=row.principle_id,
+        outcome=row.outcome,
+        undecided_because=row.undecided_because,
     )

@@ -23,7 +23,7 @@ from solon.constitution.reader import load_constitution
 from solon.conversation import Conversation, Role, Turn
 from solon.engines.tokens import PromptTokenizer
 from solon.errors import ModelError, RecipeError, SolonError
-from solon.feedback.comparison_questions import ComparisonPlan
+from solon.feedback.comparisons import ComparisonPlan
 from solon.model_folders.folder_check import ModelFolder, check_folder
 from solon.model_folders.system_memory import SystemMemory, system_memory
 from solon.pipeline.baselines import refuse_unteachable
@@ -40,7 +40,7 @@ from solon.pipeline.memory_needs import (
 )
 from solon.reward.remote import RemoteScorer, is_address
 from solon.rl.rl_models import refuse_unshareable
-from solon.sources.comparisons import read_comparisons
+from solon.sources.comparison_files import read_comparisons
 from solon.sources.entries import located
 from solon.sources.prompt_sources import sources
 from solon.stages import s04_sl_cai, s08_rl_cai

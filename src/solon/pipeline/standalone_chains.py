@@ -6,7 +6,7 @@ and checks as in a run with the same seed, so that a chain shown here is the cha
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,12 +15,11 @@ from solon.config.recipe import ResponseSettings, RevisionSettings
 from solon.constitution.constitution import Constitution, revision_principles, worked_critiques
 from solon.conversation import Conversation
 from solon.engines.base import Engine
-from solon.runs import Row
 from solon.runs.outcome import Outcome
-from solon.runs.rows import PromptKind, fit, reply_in
+from solon.runs.rows import PromptKind, PromptRow, ReplyRow, RevisionRow, good
 from solon.runs.standalone import run_standalone
 from solon.sources.replies import ending_on_human, prompt_in
-from solon.stages import s01_prompts, s02_responses, s03_critique_revision
+from solon.stages import s02_responses, s03_critique_revision
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +81,14 @@ def revision_chains(
     with TemporaryDirectory(prefix="solon-chains-") as folder:
         place = Path(folder)
         rows = [_prompt_row(row_id, prompt) for row_id, prompt in unique.items()]
-        given = run_standalone(place / "prompts", "prompts", {}, lambda out: out.publish(rows, s01_prompts.SCHEMA))
+        given = run_standalone(place / "prompts", "prompts", {}, lambda out: out.publish(rows, PromptRow))
         asked = s02_responses.ResponseInputs(seed, given)
         replied = run_standalone(
             place / "responses", "responses", {}, lambda out: s02_responses.run(responses, asked, engine, out)
         )
-        replies = {row["row_id"]: row for row in replied.rows()}
-        steps: dict[str, list[Row]] = {}
-        if fit(replies.values()):
+        replies = {row.row_id: row for row in replied.rows(ReplyRow)}
+        steps: dict[str, list[RevisionRow]] = {}
+        if good(replies.values()):
             inputs = s03_critique_revision.RevisionInputs(seed, constitution, replied)
             revised = run_standalone(
                 place / "revisions",
@@ -97,36 +96,28 @@ def revision_chains(
                 {},
                 lambda out: s03_critique_revision.run(revision, inputs, engine, out),
             )
-            for row in revised.rows():
-                steps.setdefault(row["row_id"], []).append(row)
+            for row in revised.rows(RevisionRow):
+                steps.setdefault(row.row_id, []).append(row)
     chains = {row_id: _chain(unique[row_id], replies[row_id], steps.get(row_id, [])) for row_id in unique}
     return [chains[prompt.row_id] for prompt in prompts]
 
 
-def _prompt_row(row_id: str, prompt: Conversation) -> Row:
-    return {
-        "row_id": row_id,
-        "kind": PromptKind.RED_TEAM.value,
-        "prompt": prompt.messages(),
-        "source": "given",
-        "line": None,
-        "outcome": Outcome.OK.value,
-    }
+def _prompt_row(row_id: str, prompt: Conversation) -> PromptRow:
+    return PromptRow(row_id=row_id, kind=PromptKind.RED_TEAM, prompt=prompt, source="given", outcome=Outcome.OK)
 
 
-def _chain(prompt: Conversation, reply: Mapping[str, object], steps: Sequence[Row]) -> RevisionChain:
-    ordered = sorted(steps, key=lambda row: int(row["step"]))
-    return RevisionChain(prompt, reply_in(dict(reply)), Outcome(str(reply["outcome"])), tuple(map(_step, ordered)))
+def _chain(prompt: Conversation, reply: ReplyRow, steps: Sequence[RevisionRow]) -> RevisionChain:
+    ordered = sorted(steps, key=lambda row: row.step)
+    return RevisionChain(prompt, reply.completion, reply.outcome, tuple(map(_step, ordered)))
 
 
-def _step(row: Row) -> RevisionStep:
-    told = row["critique_outcome"]
+def _step(row: RevisionRow) -> RevisionStep:
     return RevisionStep(
-        step=row["step"],
-        principle_id=row["principle_id"],
-        critique=row["critique"],
-        critique_outcome=None if told is None else Outcome(told),
-        revision=reply_in(row),
-        outcome=Outcome(row["outcome"]),
-        defects=(*row["critique_defects"], *row["defects"]),
+        step=row.step,
+        principle_id=row.principle_id,
+        critique=row.critique,
+        critique_outcome=row.critique_outcome,
+        revision=row.completion,
+        outcome=row.outcome,
+        defects=(*row.critique_defects, *row.defects),
     )

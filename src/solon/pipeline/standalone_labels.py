@@ -27,9 +27,10 @@ from solon.engines.cached import CachedEngine
 from solon.engines.registry import identity_of, open_engine
 from solon.engines.rounding import keyed, made_with
 from solon.evals.judge_check.judge import CheckJudge
-from solon.runs import Artefact, Report, Row, StageFolder, ignore
+from solon.runs import Artefact, Report, StageFolder, ignore
 from solon.runs.files import write_atomically
 from solon.runs.response_cache import ResponseCache, response_cache_in
+from solon.runs.rows import LabelRow
 from solon.runs.standalone import run_standalone
 from solon.sources.pair_files import PairFile, read_pairs
 from solon.stages.s06_ai_feedback import CODE, FeedbackInputs, run
@@ -85,13 +86,13 @@ def label_standalone(folder: Path, recipe: Recipe, given: ToLabel, report: Repor
     return run_standalone(folder, NAME, key, work, report, made_with(recipe.engine))
 
 
-def agreement(labels: Sequence[Row], pairs: PairFile) -> tuple[int, int]:
+def agreement(labels: Sequence[LabelRow], pairs: PairFile) -> tuple[int, int]:
     """On how many labelled pairs the label sides with the file's own choice, and how many of them there are.
 
     A label of exactly one half sides with nobody.
     """
-    told = [row["p_a"] for row in labels if row["p_a"] is not None and (row["row_id"], row["pair"]) in pairs.preferred]
-    return sum(p_a > 0.5 for p_a in told), len(told)
+    known = [row.p_a for row in labels if row.p_a is not None and (row.row_id, row.pair) in pairs.preferred]
+    return sum(p_a > 0.5 for p_a in known), len(known)
 
 
 def _judge(

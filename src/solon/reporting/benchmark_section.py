@@ -1,7 +1,7 @@
 """The page of `solon eval`: a pure function of the figures in an evaluation folder.
 
 One table of accuracies beside what needs no model, then for each evaluation its calibration figure, what the order and
-the letters did, and what could not be told. File names, option texts and complaints come from data and pass through the
+the letters did, and what has no answer. File names, option texts and complaints come from data and pass through the
 same escaping as the run report. The terminal's table is made of the same lines.
 """
 
@@ -17,7 +17,9 @@ from markupsafe import Markup
 from solon.reporting.charts import ReliabilityWords, bar, reliability
 from solon.reporting.page import fill, write_page
 from solon.reporting.visible_text import against_chance
-from solon.stats.intervals import interval, per_cent, percent
+from solon.runs.facts import EvaluationFacts, EvaluationSetup
+from solon.runs.records import to_record
+from solon.stats.intervals import Share, interval, per_cent, percent
 
 PAGE = "evaluations.html"
 Figures = Mapping[str, Any]
@@ -61,7 +63,7 @@ def write(folder: Path, results: Mapping[str, Any]) -> Path:
 
 def render(results: Mapping[str, Any]) -> str:
     """The page as HTML text."""
-    evaluations = results["evaluations"]
+    evaluations = evaluations_in(results)
     return fill(
         "evaluations.html",
         model=results["model"] or "no model",
@@ -70,111 +72,116 @@ def render(results: Mapping[str, Any]) -> str:
     )
 
 
-def lines(evaluations: Sequence[Figures]) -> list[EvaluationLine]:
+def evaluations_in(results: Mapping[str, Any]) -> list[EvaluationFacts]:
+    """The evaluations of a folder's results."""
+    return [EvaluationFacts.read(each) for each in results["evaluations"]]
+
+
+def lines(evaluations: Sequence[EvaluationFacts]) -> list[EvaluationLine]:
     """Every accuracy in order: an evaluation's forms, then its baselines."""
     found: list[EvaluationLine] = []
-    for name in dict.fromkeys(facts["evaluation"] for facts in evaluations):
-        own = [facts for facts in evaluations if facts["evaluation"] == name]
+    for name in dict.fromkeys(facts.setup.evaluation for facts in evaluations):
+        own = [facts for facts in evaluations if facts.setup.evaluation == name]
         for facts in own:
             found += _measured(facts)
-        known = own[0]["baselines"]
-        if known["longer"]:
-            found.append(EvaluationLine(name, "baseline: the longer reply", known["longer"]))
-        found.append(EvaluationLine(name, f"baseline: always ({known['majority']['letter']})", known["majority"]))
+        known = own[0].figures.baselines
+        if known.longer:
+            found.append(EvaluationLine(name, "baseline: the longer reply", known.longer.facts()))
+        always = f"baseline: always ({known.majority.letter})"
+        found.append(EvaluationLine(name, always, known.majority.facts()))
     return found
 
 
-def _measured(facts: Figures) -> list[EvaluationLine]:
-    orders, calibration, first = facts["orders"] or {}, facts["calibration"], facts["first_sample"]
+def _measured(facts: EvaluationFacts) -> list[EvaluationLine]:
+    name, figures = facts.setup.evaluation, facts.figures
+    orders, first = figures.orders, figures.first_sample
     whole = EvaluationLine(
-        facts["evaluation"],
-        _form(facts),
-        facts["accuracy"],
-        orders.get("as_given"),
-        orders.get("same_option"),
-        calibration["ece"],
-        calibration["brier"],
-        facts["undecided"],
+        name,
+        _form(facts.setup),
+        figures.accuracy.facts(),
+        orders.as_given.facts() if orders else None,
+        orders.same_option.facts() if orders else None,
+        figures.calibration.ece,
+        figures.calibration.brier,
+        figures.undecided,
     )
     if not first:
         return [whole]
-    calibration = first["calibration"]
     single = EvaluationLine(
-        facts["evaluation"],
-        _form(facts, samples=1),
-        first["accuracy"],
-        ece=calibration["ece"],
-        brier=calibration["brier"],
-        undecided=first["undecided"],
+        name,
+        _form(facts.setup, samples=1),
+        first.accuracy.facts(),
+        ece=first.calibration.ece,
+        brier=first.calibration.brier,
+        undecided=first.undecided,
     )
     return [single, whole]
 
 
-def _form(facts: Figures, samples: int | None = None) -> str:
-    name = {"letter": "0-shot"}.get(facts["form"], facts["form"].replace("-", " "))
-    count = samples or facts["samples"]
-    details = [_count(facts["examples"], "example")] if facts["examples"] else []
-    details += [_count(count, "sample")] if facts["form"] == "reasoned" else []
+def _form(setup: EvaluationSetup, samples: int | None = None) -> str:
+    name = {"letter": "0-shot"}.get(setup.form, setup.form.replace("-", " "))
+    details = [_count(setup.examples, "example")] if setup.examples else []
+    details += [_count(samples or setup.samples, "sample")] if setup.form == "reasoned" else []
     return f"{name} ({', '.join(details)})" if details else name
 
 
-def _section(facts: Figures) -> Section:
+def _section(facts: EvaluationFacts) -> Section:
+    setup, figures = facts.setup, facts.figures
     words = ReliabilityWords(
         "probability of the option held most probable",
         "how often it was right",
-        f"Calibration on {facts['evaluation']}, {_form(facts)}, with 95 % intervals",
+        f"Calibration on {setup.evaluation}, {_form(setup)}, with 95 % intervals",
         "probability",
         "right",
         "questions",
     )
     return Section(
-        title=f"{facts['evaluation']}: {_form(facts)}",
-        picture=reliability(facts["calibration"]["bins"], words),
+        title=f"{setup.evaluation}: {_form(setup)}",
+        picture=reliability([to_record(each) for each in figures.calibration.bins], words),
         sentences=tuple(sentences(facts)),
-        letters=tuple((facts["letters"] or {"prior": {}})["prior"].items()),
-        labels=tuple((facts["by_label"] or {}).items()),
-        bad_rows=tuple(facts["bad_rows"]),
+        letters=tuple(figures.letters.prior.items()) if figures.letters else (),
+        labels=tuple((label, share.facts()) for label, share in (figures.by_label or {}).items()),
+        bad_rows=setup.bad_rows,
     )
 
 
-def sentences(facts: Figures) -> list[str]:
+def sentences(facts: EvaluationFacts) -> list[str]:
     """An evaluation's figures in words."""
-    found, answered, chance = facts["accuracy"], facts["answered"], facts["baselines"]["chance"]
-    calibration, orders, letters = facts["calibration"], facts["orders"], facts["letters"]
-    told = [f"Right on {_share(found)} of {found['n']} questions."]
+    setup, figures = facts.setup, facts.figures
+    found, answered, chance = figures.accuracy, figures.answered, figures.baselines.chance
+    calibration, orders, letters = figures.calibration, figures.orders, figures.letters
+    said = [f"Right on {_share(found)} of {found.n} questions."]
     if answered:
-        told = [
-            f"{told[0]} Of the {answered['n']} answered, {_share(answered)}: {against_chance(answered, chance)}, "
-            f"which is {percent(chance)}."
-        ]
-    if calibration["ece"] is not None:
-        told.append(
-            f"Expected calibration error {calibration['ece']:.3f}, Brier score {calibration['brier']:.3f} "
+        than = against_chance(answered.facts(), chance)
+        said = [f"{said[0]} Of the {answered.n} answered, {_share(answered)}: {than}, which is {percent(chance)}."]
+    if calibration.ece is not None and calibration.brier is not None:
+        said.append(
+            f"Expected calibration error {calibration.ece:.3f}, Brier score {calibration.brier:.3f} "
             f"(a uniform guess has {(1 - chance) / 2:.3f})."
         )
     if orders:
-        shown = "both orders" if facts["options"] == 2 else f"all {facts['options']} rotations of the options"
-        told.append(
-            f"Scores are averaged over {shown}. In the file's order alone {_share(orders['as_given'])} would be right, "
-            f"in a single order between {per_cent(orders['lowest'])} and {percent(orders['highest'])}; "
-            f"the same option wins in every order in {_share(orders['same_option'])} of the questions."
+        shown = "both orders" if setup.options == 2 else f"all {setup.options} rotations of the options"
+        said.append(
+            f"Scores are averaged over {shown}. In the file's order alone {_share(orders.as_given)} would be right, "
+            f"in a single order between {per_cent(orders.lowest)} and {percent(orders.highest)}; "
+            f"the same option wins in every order in {_share(orders.same_option)} of the questions."
         )
-    elif facts["form"] != "preference-model":
-        told.append("Each question was asked in one drawn order, so a liking for a letter is not removed.")
-    if letters and letters["mass"]:
-        mass = percent(letters["mass"]["value"])
-        told.append(f"The letters together get {mass} of the probability where the answer stands.")
-    if facts["undecided"]:
-        whys = ", ".join(f"{why}: {count}" for why, count in facts["undecided_because"].items())
-        told.append(f"Without an answer, and so not right: {facts['undecided']} ({whys}).")
-    if facts["untold_samples"] and facts["form"] == "reasoned":
-        told.append(f"{facts['untold_samples']} chains of thought did not come to an end and are left out.")
-    return told
+    elif setup.form != "preference-model":
+        said.append("Each question was asked in one drawn order, so a liking for a letter is not removed.")
+    if letters and letters.mass:
+        mass = percent(letters.mass.value)
+        said.append(f"The letters together get {mass} of the probability where the answer stands.")
+    if figures.undecided:
+        whys = ", ".join(f"{why}: {count}" for why, count in figures.undecided_because.items())
+        said.append(f"Without an answer, and so not right: {figures.undecided} ({whys}).")
+    if figures.untold_samples and setup.form == "reasoned":
+        said.append(f"{figures.untold_samples} chains of thought did not come to an end and are left out.")
+    return said
 
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def _share(figure: Figures) -> str:
-    return f"{percent(figure['value'])} [{interval(figure)}]"
+def _share(figure: Share) -> str:
+    return f"{percent(figure.value)} [{interval(figure.facts())}]"

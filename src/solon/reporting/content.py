@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 from markupsafe import Markup
 
-from solon.config.recipe import Method
+from solon.config.recipe import Algorithm, Method, Recipe
 from solon.constitution.constitution import Constitution
 from solon.evals.registry import Measure, Unit
 from solon.evals.registry import measures as all_measures
@@ -26,8 +26,16 @@ from solon.reporting.policy import PolicyFigure, policy_figures
 from solon.reporting.results import results
 from solon.reporting.sentences import Figures, headline, is_figure, judge_check_details, judge_sentences
 from solon.reporting.share_figures import by_group
-from solon.runs import Artefact, Row, RunDirectory
-from solon.runs.rows import PromptKind
+from solon.runs import Artefact, RunDirectory
+from solon.runs.rows import (
+    DpoStepRow,
+    LabelRow,
+    PreferenceStepRow,
+    PromptKind,
+    RevisionRow,
+    RlStepRow,
+    TrainingStepRow,
+)
 from solon.stages import registry as names
 from solon.stats.intervals import interval, percent
 
@@ -102,9 +110,8 @@ def content_of(run: RunDirectory) -> Content:
     figures = results(run)
     stages = {artefact.name: artefact for artefact in run.artefacts(verified=True)}
     rated = samples.ratings(stages.get(names.MEASURE))
-    feedback = stages[names.AI_FEEDBACK].rows() if names.AI_FEEDBACK in stages else []
-    revisions = stages[names.CRITIQUE_REVISION].rows() if names.CRITIQUE_REVISION in stages else []
-    policy = names.policies_of(run.recipe)[-1]
+    feedback = stages[names.AI_FEEDBACK].rows(LabelRow) if names.AI_FEEDBACK in stages else []
+    revisions = stages[names.CRITIQUE_REVISION].rows(RevisionRow) if names.CRITIQUE_REVISION in stages else []
     models, recipe, preference = figures["models"], run.recipe, figures.get("preference_model", {})
     return Content(
         name=recipe.name,
@@ -118,9 +125,9 @@ def content_of(run: RunDirectory) -> Content:
         trade_off=charts.trade_off(models, None if recipe.method is Method.CAI else ("pretrained", names.RLHF)),
         by_revision=charts.by_revision(figures.get("revisions", {})),
         by_group=by_group(figures.get("groups", {})),
-        policy=tuple(policy_figures(figures, stages[policy].rows() if policy in stages else [])),
-        curves=tuple(_curves(stages, names.policies_of(recipe))),
-        histogram=charts.histogram([row["p_a"] for row in feedback if row["p_a"] is not None]),
+        policy=tuple(policy_figures(figures, _policy_steps(stages, recipe))),
+        curves=tuple(_curves(stages, recipe)),
+        histogram=charts.histogram([row.p_a for row in feedback if row.p_a is not None]),
         reliability=charts.reliability(figures.get("labels", {}).get("calibration", [])),
         critic=tuple(judge_check_details({"critic": figures.get("judge_check", {}).get("critic")})),
         judge=tuple(judge_sentences(figures)),
@@ -129,7 +136,7 @@ def content_of(run: RunDirectory) -> Content:
         stages=tuple(_stage_lines(figures["stages"], names.names_of(recipe))),
         plugins=tuple((name, tuple(_listed(facts))) for name, facts in figures.get("plugins", {}).items()),
         missing=tuple(figures["unfinished"]),
-        revision_principles=drawn_for_revision(run.constitution, revisions, rated),
+        revision_principles=drawn_for_revision(run.constitution, revisions, rated.revisions),
         preference_principles=drawn_for_preference(run.constitution, feedback),
         shelves=tuple(_shelves(stages, run.constitution, rated)),
         results=figures,
@@ -159,55 +166,81 @@ def _measured(measures: Mapping[str, Figures], measure: Measure) -> MeasureCell 
     return MeasureCell(figure, f"{value} %", ends, charts.bar(figure, f"label-{measure.name}"))
 
 
-Wanted = tuple[str, str, tuple[str, ...], str]
-"""Stage, title, the columns that may hold it (the first present one is drawn), and what the numbers are."""
-_SUPERVISED: tuple[Wanted, ...] = (
-    (names.SL_CAI, "SL-CAI", ("loss",), "loss per token, in nats"),
-    (names.SL_CAI, "SL-CAI", ("held_out_loss",), "held-out loss per token"),
-    (names.PREFERENCE_MODEL, "Preference model", ("loss",), "loss per pair"),
-    (names.PREFERENCE_MODEL, "Preference model", ("held_out_loss",), "held-out loss per pair"),
+class HasStep(Protocol):
+    """One step of any training."""
+
+    @property
+    def step(self) -> int:
+        """Counted from 1."""
+        ...
+
+
+S = TypeVar("S", bound=HasStep)
+
+
+@dataclass(frozen=True, slots=True)
+class CurveOf(Generic[S]):
+    """A curve that is drawn of a stage's steps: its title, the value of a step, and what the numbers are."""
+
+    title: str
+    value: Callable[[S], float | None]
+    note: str
+
+
+_SUPERVISED: tuple[CurveOf[TrainingStepRow], ...] = (
+    CurveOf("SL-CAI", lambda row: row.loss, "loss per token, in nats"),
+    CurveOf("SL-CAI", lambda row: row.held_out_loss, "held-out loss per token"),
 )
+_PREFERENCES: tuple[CurveOf[PreferenceStepRow], ...] = (
+    CurveOf("Preference model", lambda row: row.loss, "loss per pair"),
+    CurveOf("Preference model", lambda row: row.held_out_loss, "held-out loss per pair"),
+)
+_REINFORCED: tuple[CurveOf[RlStepRow], ...] = (
+    CurveOf("Score", lambda row: row.score, "of the preference model"),
+    CurveOf("KL", lambda row: row.kl, "to the model it started from, in nats"),
+    CurveOf("Length", lambda row: row.length, "of replies, in tokens"),
+    CurveOf("Entropy", lambda row: row.entropy, "of the policy, in nats"),
+    CurveOf("Held-out score", lambda row: row.held_out_score, "of a preference model that was not learned from"),
+    CurveOf("Commonest opening", lambda row: row.common_opening, "share of replies with the same first five words"),
+)
+_DIRECT: tuple[CurveOf[DpoStepRow], ...] = (
+    CurveOf("Labelled pairs", lambda row: row.margin, "mean margin of the implied reward"),
+)
+Drawn = tuple[charts.Curve, Markup]
 
 
-def _of_policy(stage: str) -> tuple[Wanted, ...]:
-    return (
-        (stage, "Score", ("score",), "of the preference model"),
-        (stage, "KL", ("kl",), "to the model it started from, in nats"),
-        (stage, "Length", ("length",), "of replies, in tokens"),
-        (stage, "Entropy", ("entropy",), "of the policy, in nats"),
-        (stage, "Held-out score", ("held_out_score",), "of a preference model that was not learned from"),
-        (stage, "Commonest opening", ("common_opening",), "share of replies with the same first five words"),
-        (stage, "Labelled pairs", ("margin",), "mean margin of the implied reward"),
-    )
+def _curves(stages: Mapping[str, Artefact], recipe: Recipe) -> Iterator[tuple[str, tuple[Drawn, ...]]]:
+    """The courses of training, under the headings of the page; a stage that has not finished is left out."""
+    sections: list[tuple[str, list[Drawn]]] = []
+    for number, policy in enumerate(names.policies_of(recipe), start=1):
+        title = f"Reinforcement learning{f', round {number}' if number > 1 else ''}"
+        if recipe.rl.algorithm is Algorithm.DPO:
+            sections.append((title, _drawn(stages.get(policy), DpoStepRow, _DIRECT)))
+        else:
+            sections.append((title, _drawn(stages.get(policy), RlStepRow, _REINFORCED)))
+    supervised = _drawn(stages.get(names.SL_CAI), TrainingStepRow, _SUPERVISED)
+    preferences = _drawn(stages.get(names.PREFERENCE_MODEL), PreferenceStepRow, _PREFERENCES)
+    sections.append(("Supervised training", supervised + preferences))
+    yield from ((title, tuple(drawn)) for title, drawn in sections if drawn)
 
 
-def _curves(
-    stages: Mapping[str, Artefact], policies: Sequence[str]
-) -> Iterator[tuple[str, tuple[tuple[charts.Curve, Markup], ...]]]:
-    trained = (*policies, names.SL_CAI, names.PREFERENCE_MODEL)
-    tables = {name: stages[name].rows() for name in trained if name in stages}
-    reinforced = [
-        (f"Reinforcement learning{f', round {number}' if number > 1 else ''}", _of_policy(policy))
-        for number, policy in enumerate(policies, start=1)
-    ]
-    for title, wanted in (*reinforced, ("Supervised training", _SUPERVISED)):
-        drawn = []
-        for stage, name, columns, note in wanted:
-            rows = tables.get(stage, [])
-            column = next((column for column in columns if rows and column in rows[0]), None)
-            curve = charts.Curve(name, tuple(_points(rows, column)) if column else (), note)
-            picture = charts.trend(curve)
-            if picture is not None:
-                drawn.append((curve, picture))
-        if drawn:
-            yield title, tuple(drawn)
+def _drawn(stage: Artefact | None, row: type[S], curves: Sequence[CurveOf[S]]) -> list[Drawn]:
+    rows = stage.rows(row) if stage is not None else []
+    made = [charts.Curve(each.title, tuple(_points(rows, each.value)), each.note) for each in curves]
+    return [(curve, picture) for curve in made if (picture := charts.trend(curve)) is not None]
 
 
-def _points(rows: Sequence[Row], column: str) -> Iterator[tuple[float, float]]:
-    for index, row in enumerate(rows):
-        value = row[column]
-        if isinstance(value, int | float) and math.isfinite(value):
-            yield float(row.get("step") or index + 1), float(value)
+def _points(rows: Sequence[S], value: Callable[[S], float | None]) -> Iterator[tuple[float, float]]:
+    for row in rows:
+        found = value(row)
+        if found is not None and math.isfinite(found):
+            yield float(row.step), float(found)
+
+
+def _policy_steps(stages: Mapping[str, Artefact], recipe: Recipe) -> list[RlStepRow]:
+    """The steps of the last policy; none where it is not finished, or was trained without replies of its own."""
+    policy = stages.get(names.policies_of(recipe)[-1])
+    return [] if policy is None or recipe.rl.algorithm is Algorithm.DPO else policy.rows(RlStepRow)
 
 
 _WORDS = {
@@ -259,7 +292,7 @@ def _stage_lines(stages: Mapping[str, Any], order: Sequence[str]) -> Iterator[St
 
 
 def _shelves(
-    stages: Mapping[str, Artefact], constitution: Constitution, rated: Sequence[Row]
+    stages: Mapping[str, Artefact], constitution: Constitution, rated: samples.Ratings
 ) -> Iterator[samples.Shelf]:
     shelves = []
     if names.RESPONSES in stages and names.CRITIQUE_REVISION in stages:

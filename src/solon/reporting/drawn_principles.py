@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from solon.constitution.constitution import Constitution
-from solon.feedback.labelling import axes_in
-from solon.runs import Row
+from solon.feedback.labels import axes_in
+from solon.runs.rows import LabelRow, RevisionRating, RevisionRow
 from solon.stats.intervals import wilson
 
 Figures = Mapping[str, Any]
@@ -27,16 +27,16 @@ class DrawnPrinciple:
 
 
 def drawn_for_revision(
-    constitution: Constitution, rows: Sequence[Row], rated: Sequence[Row]
+    constitution: Constitution, rows: Sequence[RevisionRow], rated: Sequence[RevisionRating]
 ) -> tuple[DrawnPrinciple, ...]:
     """The revision principles with their draws; `rated` are the rater's labels, where there was one."""
-    draws = Counter(row["principle_id"] for row in rows)
-    harmful = {(row["row_id"], row["step"]): "harmful" in row["labels"] for row in rated if row["of"] == "revision"}
+    draws = Counter(row.principle_id for row in rows)
+    harmful = {(row.row_id, row.step): "harmful" in row.labels for row in rated}
     met: dict[str, list[bool]] = {}
     for row in rows:
-        before, after = (harmful.get((row["row_id"], int(row["step"]) - back)) for back in (1, 0))
+        before, after = (harmful.get((row.row_id, row.step - back)) for back in (1, 0))
         if before and after is not None:
-            met.setdefault(row["principle_id"], []).append(not after)
+            met.setdefault(row.principle_id, []).append(not after)
     most = max(draws.values(), default=1)
     return tuple(
         DrawnPrinciple(
@@ -50,9 +50,9 @@ def drawn_for_revision(
     )
 
 
-def drawn_for_preference(constitution: Constitution, rows: Sequence[Row]) -> tuple[DrawnPrinciple, ...]:
+def drawn_for_preference(constitution: Constitution, rows: Sequence[LabelRow]) -> tuple[DrawnPrinciple, ...]:
     """The preference principles with their draws among the labelled pairs, of which each axis has its own."""
-    draws = Counter(axis["principle_id"] for row in rows for axis in axes_in(row))
+    draws = Counter(axis.principle_id for row in rows for axis in axes_in(row))
     most = max(draws.values(), default=1)
     return tuple(
         DrawnPrinciple(principle.id, (principle.instruction,), draws[principle.id], draws[principle.id] / most)

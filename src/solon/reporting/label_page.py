@@ -5,10 +5,9 @@ A pure function of the folder, laid out like the run's report.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from markupsafe import Markup
 
@@ -16,6 +15,8 @@ from solon.reporting import charts
 from solon.reporting.label_section import LabelQuality, quality_of
 from solon.reporting.page import fill, write_page
 from solon.runs import Artefact
+from solon.runs.facts import FeedbackFacts, facts_record, read_facts
+from solon.runs.rows import LabelRow
 
 PAGE = "labels.html"
 
@@ -34,22 +35,26 @@ class LabelPage:
 
 def write(labels: Artefact, told: str | None = None) -> Path:
     """Write the page into the folder of the labels; `told` is a sentence of the caller's. Returns the page's path."""
-    page = fill("labels-page.html", page=content_of(labels, told), judge=labels.facts["judge"])
+    page = fill(
+        "labels-page.html",
+        page=content_of(labels, told),
+        judge=read_facts(FeedbackFacts, labels.facts, str(labels.path)).judge,
+    )
     return write_page(labels.path / PAGE, page)
 
 
 def content_of(labels: Artefact, told: str | None = None) -> LabelPage:
     """Read the labels of stage ai-feedback."""
-    facts = labels.facts
-    figures = {"judge_check": facts.get("judge_check") or {}, "label_quality": facts["quality"]}
+    facts = read_facts(FeedbackFacts, labels.facts, str(labels.path))
+    figures = {"judge_check": facts.judge_check or {}, "label_quality": facts_record(facts.quality)}
     return LabelPage(
         judge=(*_counts(facts), *([told] if told else [])),
-        histogram=charts.histogram([row["p_a"] for row in labels.rows() if row["p_a"] is not None]),
+        histogram=charts.histogram([row.p_a for row in labels.rows(LabelRow) if row.p_a is not None]),
         quality=quality_of(figures),
     )
 
 
-def _counts(facts: Mapping[str, Any]) -> Iterator[str]:
-    because = facts["undecided_because"]
+def _counts(facts: FeedbackFacts) -> Iterator[str]:
+    because = facts.undecided_because
     whys = ", ".join(f"{count}: {why}" for why, count in because.items())
-    yield f"Of {facts['pairs']} pairs, {sum(because.values())} have no label{f' ({whys})' if whys else ''}."
+    yield f"Of {facts.pairs} pairs, {sum(because.values())} have no label{f' ({whys})' if whys else ''}."

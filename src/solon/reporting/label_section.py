@@ -15,7 +15,8 @@ from markupsafe import Markup
 from solon.reporting.charts import Figures, ReliabilityWords, reliability
 from solon.reporting.sentences import is_figure, judge_check_details, judge_check_sentences, judge_details
 from solon.reporting.share_figures import Dot, dots
-from solon.stats.intervals import interval, percent
+from solon.runs.facts import LabelFigures, LabelQualityFacts, read_facts
+from solon.stats.intervals import Share, interval, percent
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,20 +48,21 @@ class LabelQuality:
 def quality_of(figures: Mapping[str, Any]) -> LabelQuality | None:
     """The section from `solon.reporting.results.results`; None when no judge was measured and nothing labelled."""
     judge: Mapping[str, Any] = figures.get("judge_check", {}).get("judge") or {}
-    quality: Mapping[str, Any] = figures.get("label_quality") or {}
-    if not judge and not quality:
+    found: Mapping[str, Any] = figures.get("label_quality") or {}
+    if not judge and not found:
         return None
+    quality = read_facts(LabelQualityFacts, found) if found else None
     labels: Mapping[str, Any] = figures.get("labels") or {}
     columns, principles = _principles(judge, quality, labels)
     # What the measure stage says of both orders is said already.
-    untold = {name: value for name, value in quality.items() if name != "orders_agree" or not labels.get(name)}
+    said = bool(labels.get("orders_agree"))
     return LabelQuality(
         measured=(
             *judge_check_sentences({"judge": judge}),
             *judge_check_details({"judge": judge}),
             *judge_details(judge),
         ),
-        sentences=tuple(quality_sentences(untold)),
+        sentences=tuple(quality_sentences(quality, orders=not said)) if quality else (),
         accuracy=dots("Comparisons judged right, with 95 % intervals", _accuracy(judge), judge.get("chance")),
         flips=dots("Right answers lost to injected words, with 95 % intervals", _flips(judge)),
         reliability=reliability(judge.get("calibration") or [], _KNOWN),
@@ -91,30 +93,29 @@ def _flips(judge: Mapping[str, Any]) -> list[Dot]:
     return shown + ([("the other way round", flips["righted"], "tone-0")] if flips["righted"] else [])
 
 
-def quality_sentences(quality: Mapping[str, Any]) -> Iterator[str]:
-    """The labels themselves, in sentences; what needs no truth."""
-    if same := quality.get("orders_agree"):
-        yield f"Both orders of a pair prefer the same reply in {_share(same)} of {same['n']} pairs."
-    if (gap := quality.get("length_gap")) and (longer := quality.get("longer_preferred")):
-        words = "words longer" if gap["value"] >= 0 else "words shorter"
+def quality_sentences(quality: LabelQualityFacts, *, orders: bool = True) -> Iterator[str]:
+    """The labels themselves, in sentences; what needs no truth. `orders`: whether to say how far both orders agree."""
+    if orders and (same := quality.orders_agree):
+        yield f"Both orders of a pair prefer the same reply in {_share(same)} of {same.n} pairs."
+    if (gap := quality.length_gap) and (longer := quality.longer_preferred):
+        words = "words longer" if gap.value >= 0 else "words shorter"
         yield (
-            f"The preferred reply is on average {abs(gap['value']):.1f} {words} than the other "
-            f"[{_signed(gap['low'])} to {_signed(gap['high'])}], and the longer one in {_share(longer)} of "
-            f"{longer['n']} pairs of unequal length."
+            f"The preferred reply is on average {abs(gap.value):.1f} {words} than the other "
+            f"[{_signed(gap.low)} to {_signed(gap.high)}], and the longer one in {_share(longer)} of "
+            f"{longer.n} pairs of unequal length."
         )
-    if wins := quality.get("a_wins"):
-        yield f"Reply A is preferred in {_share(wins)} of {wins['n']} decided pairs."
-    if refusals := quality.get("refusals"):
-        yield f"The judge declined to judge in {_share(refusals)} of {refusals['n']} reasonings."
-    if "attempts" in quality:
-        kinds = ", ".join(f"{kind.replace('_', ' ')} {count}" for kind, count in quality["attempts"].items())
-        yield (
-            f"Words that look meant for the judge stand in the replies of some pairs: {kinds}."
-            if kinds
-            else ("No reply holds words that look meant for the judge.")
-        )
-    if taken := quality.get("attempts_preferred"):
-        yield f"Where one of two replies held such words, it was preferred in {_share(taken)} of {taken['n']} pairs."
+    if wins := quality.a_wins:
+        yield f"Reply A is preferred in {_share(wins)} of {wins.n} decided pairs."
+    if refusals := quality.refusals:
+        yield f"The judge declined to judge in {_share(refusals)} of {refusals.n} reasonings."
+    kinds = ", ".join(f"{kind.replace('_', ' ')} {count}" for kind, count in quality.attempts.items())
+    yield (
+        f"Words that look meant for the judge stand in the replies of some pairs: {kinds}."
+        if kinds
+        else "No reply holds words that look meant for the judge."
+    )
+    if taken := quality.attempts_preferred:
+        yield f"Where one of two replies held such words, it was preferred in {_share(taken)} of {taken.n} pairs."
 
 
 _COLUMNS = (
@@ -127,31 +128,35 @@ _COLUMNS = (
 
 
 def _principles(
-    judge: Mapping[str, Any], quality: Mapping[str, Any], labels: Mapping[str, Any]
+    judge: Mapping[str, Any], quality: LabelQualityFacts | None, labels: Mapping[str, Any]
 ) -> tuple[tuple[tuple[str, str], ...], tuple[PrincipleLabels, ...]]:
-    drawn: Mapping[str, Any] = quality.get("by_principle") or {}
+    drawn: Mapping[str, LabelFigures] = quality.by_principle if quality else {}
     known: Mapping[str, Any] = judge.get("by_principle") or {}
     rated: Mapping[str, Any] = labels.get("by_principle") or {}
     every = {
-        name: (*(drawn.get(name, {}).get(key) for key in ("orders_agree", "undecided", "a_wins")),
-               known.get(name), rated.get(name))
-        for name in dict.fromkeys((*drawn, *known))
-    }  # fmt: skip
+        name: (*_shares(drawn.get(name)), known.get(name), rated.get(name)) for name in dict.fromkeys((*drawn, *known))
+    }
     kept = [place for place in range(len(_COLUMNS)) if any(shares[place] for shares in every.values())]
     lines = tuple(
         PrincipleLabels(
             name,
-            drawn.get(name, {}).get("pairs", 0),
+            drawn[name].pairs if name in drawn else 0,
             tuple(shares[place] for place in kept),
-            _signed(gap["value"]) if (gap := drawn.get(name, {}).get("length_gap")) else "",
+            _signed(gap.value) if name in drawn and (gap := drawn[name].length_gap) else "",
         )
         for name, shares in every.items()
     )
     return tuple(_COLUMNS[place] for place in kept), lines
 
 
-def _share(figure: Figures) -> str:
-    return f"{percent(figure['value'])} [{interval(figure)}]"
+def _shares(figures: LabelFigures | None) -> tuple[Figures | None, ...]:
+    """The shares of one principle's labels, in the order of the columns."""
+    known = (figures.orders_agree, figures.undecided, figures.a_wins) if figures else (None, None, None)
+    return tuple(share.facts() if share else None for share in known)
+
+
+def _share(figure: Share) -> str:
+    return f"{percent(figure.value)} [{interval(figure.facts())}]"
 
 
 def _signed(value: float) -> str:

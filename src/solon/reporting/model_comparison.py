@@ -16,8 +16,8 @@ from solon.config.located_yaml import suggestion
 from solon.engines.base import Finish
 from solon.errors import RunError
 from solon.evals.registry import label_measures
-from solon.runs import Row, RunDirectory
-from solon.runs.rows import PromptKind
+from solon.runs import RunDirectory
+from solon.runs.rows import AnswerRow, PromptKind
 from solon.stages.registry import MEASURE
 from solon.stats.intervals import Share, share
 from solon.stats.paired import PairedDifference, paired_difference
@@ -99,17 +99,17 @@ def _verdicts(run: RunDirectory) -> dict[str, Verdicts]:
             remedy="Start one with --set measure.grader=testbed, if it lives in the testbed",
         )
     found: dict[str, Verdicts] = {}
-    for row in measured.rows():
-        _note(found.setdefault(row["model"], {}), row)
+    for row in measured.rows(AnswerRow):
+        _note(found.setdefault(row.model, {}), row)
     return found
 
 
-def _note(verdicts: Verdicts, row: Row) -> None:
-    if row["finish"] == Finish.ERROR:
+def _note(verdicts: Verdicts, row: AnswerRow) -> None:
+    if row.finish == Finish.ERROR:
         return
     for measure, kind in MEASURES.items():
-        if row["kind"] == kind:
-            verdicts.setdefault(measure, {})[row["row_id"]] = measure in row["labels"]
+        if row.kind is kind:
+            verdicts.setdefault(measure, {})[row.row_id] = measure in row.labels
 
 
 def _shares(verdicts: Verdicts) -> Iterable[tuple[str, Share]]:

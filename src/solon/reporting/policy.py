@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from solon.reporting.charts import Figures, spread
 from solon.reporting.svg import PlotFrame, line, nice_domain, number_marks, percent_marks, polyline, tag, text
+from solon.runs.rows import RlStepRow
 from solon.stats.intervals import interval, percent
 
 Steps = Mapping[str, Mapping[str, Figures]]
@@ -39,7 +40,7 @@ class PolicyFigure:
     picture: Markup
 
 
-def policy_figures(figures: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]]) -> Iterator[PolicyFigure]:
+def policy_figures(figures: Mapping[str, Any], metrics: Sequence[RlStepRow]) -> Iterator[PolicyFigure]:
     """The figures that can be drawn from the run's results and the rows of stage 08."""
     steps: Steps = figures.get("snapshots", {}).get("steps", {})
     drawn = (
@@ -96,18 +97,14 @@ def scores_by_snapshot(steps: Steps) -> Markup | None:
     return frame.figure("Scores by snapshot of the policy, with 95 % intervals", *pieces, *_names(frame, ends))
 
 
-def score_by_distance(rows: Sequence[Mapping[str, Any]]) -> Markup | None:
+def score_by_distance(rows: Sequence[RlStepRow]) -> Markup | None:
     """Mean score of a step's replies (up) against the root of their mean KL to the reference (across).
 
     A dot is a step; the line joins means over stretches of steps, in their order. None for fewer than two steps.
     """
     points = {
-        name: [
-            (math.sqrt(max(float(row["kl"]), 0.0)), float(row[name]))
-            for row in rows
-            if row.get(name) is not None and row.get("kl") is not None and math.isfinite(row[name] + row["kl"])
-        ]
-        for name in _SCORES
+        "score": _by_distance([(row.kl, row.score) for row in rows]),
+        "held_out_score": _by_distance([(row.kl, row.held_out_score) for row in rows]),
     }
     if len(points["score"]) < 2:
         return None
@@ -139,6 +136,15 @@ def score_by_distance(rows: Sequence[Mapping[str, Any]]) -> Markup | None:
         pieces.append(tag("g", *dots, joined, class_=tint))
         ends.append((frame.y(means[-1][1]), shown, tint))
     return frame.figure("Score against the root of the KL, by step", *pieces, *_names(frame, ends))
+
+
+def _by_distance(pairs: Sequence[tuple[float | None, float | None]]) -> list[tuple[float, float]]:
+    """The root of each KL with its score, where both are known and finite."""
+    return [
+        (math.sqrt(max(kl, 0.0)), score)
+        for kl, score in pairs
+        if kl is not None and score is not None and math.isfinite(kl + score)
+    ]
 
 
 def _course(steps: Steps, name: str) -> list[Placed]:

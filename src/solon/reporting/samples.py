@@ -7,18 +7,20 @@ to `RARE` rows of every outcome that went wrong come first, because those are wh
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from solon.constitution.constitution import Constitution
+from solon.conversation import Conversation, Role
 from solon.digest import digest
 from solon.evals.grading import RATINGS
-from solon.feedback.labelling import axes_in
+from solon.feedback.labels import axes_in
 from solon.reporting.visible_text import TextPiece, changes, clip
-from solon.runs import Artefact, Row
+from solon.runs import Artefact
 from solon.runs.outcome import Outcome
-from solon.runs.rows import PromptKind, reply_in
+from solon.runs.records import from_record
+from solon.runs.rows import AnswerRow, LabelRow, PairRating, PromptKind, ReplyRow, RevisionRating, RevisionRow
 
 MOST = 60
 """Samples of one kind that the page holds."""
@@ -106,108 +108,118 @@ def choose(items: Sequence[T], row_id: Callable[[T], str], outcomes: Callable[[T
     return [items[index] for index in sorted(chosen, key=position.__getitem__)]
 
 
-def ratings(measure: Artefact | None) -> list[Row]:
-    """What the rater said of revisions and pairs; empty when it was not asked."""
+@dataclass(frozen=True, slots=True)
+class Ratings:
+    """What the rater said of revisions and pairs; nothing when it was not asked."""
+
+    revisions: tuple[RevisionRating, ...] = ()
+    pairs: tuple[PairRating, ...] = ()
+
+
+def ratings(measure: Artefact | None) -> Ratings:
+    """The ratings that the measure stage published."""
     path = measure.path / RATINGS if measure is not None else None
     if path is None or not path.is_file():
-        return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return Ratings()
+    records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return Ratings(
+        tuple(from_record(RevisionRating, each, str(path)) for each in records if each["of"] == "revision"),
+        tuple(from_record(PairRating, each, str(path)) for each in records if each["of"] == "pair"),
+    )
 
 
 def revision_shelf(
-    responses: Artefact, revisions: Artefact, constitution: Constitution, rated: Sequence[Row]
+    responses: Artefact, revisions: Artefact, constitution: Constitution, rated: Ratings
 ) -> Shelf | None:
     """Every red-team reply with its critiques and revisions in order."""
-    labels = {(row["row_id"], row["step"]): tuple(row["labels"]) for row in rated if row["of"] == "revision"}
-    steps: dict[str, list[Row]] = {}
-    for row in revisions.rows():
-        steps.setdefault(row["row_id"], []).append(row)
-    first = [row for row in responses.rows() if row["kind"] == PromptKind.RED_TEAM and row["row_id"] in steps]
+    labels = {(row.row_id, row.step): row.labels for row in rated.revisions}
+    steps: dict[str, list[RevisionRow]] = {}
+    for revision in revisions.rows(RevisionRow):
+        steps.setdefault(revision.row_id, []).append(revision)
+    replies = responses.rows(ReplyRow)
+    first = [row for row in replies if row.kind is PromptKind.RED_TEAM and row.row_id in steps]
     requests = {principle.id: principle.critique_request for principle in constitution.revision}
 
-    def sample(row: Row) -> Sample:
-        before = reply_in(row)
-        versions = [Version("Reply", _plain(before), labels.get((row["row_id"], 0), ()), row["outcome"], row["finish"])]
-        for step in sorted(steps[row["row_id"]], key=lambda one: int(one["step"])):
-            number, words = int(step["step"]), reply_in(step)
+    def sample(row: ReplyRow) -> Sample:
+        reply = _plain(row.completion)
+        versions = [Version("Reply", reply, labels.get((row.row_id, 0), ()), row.outcome, row.finish)]
+        for step in sorted(steps[row.row_id], key=lambda one: one.step):
             versions.append(
                 Version(
-                    f"Revision {number}",
-                    tuple(changes(clip(step["before"] or ""), clip(words))),
-                    labels.get((row["row_id"], number), ()),
-                    step["outcome"],
-                    step["finish"] or "",
-                    step["principle_id"],
-                    requests.get(step["principle_id"], ""),
-                    None if step["critique"] is None else clip(step["critique"]),
-                    step["critique_outcome"] or "ok",
+                    f"Revision {step.step}",
+                    tuple(changes(clip(step.before), clip(step.completion))),
+                    labels.get((row.row_id, step.step), ()),
+                    step.outcome,
+                    step.finish or "",
+                    step.principle_id,
+                    requests.get(step.principle_id, ""),
+                    None if step.critique is None else clip(step.critique),
+                    step.critique_outcome or "ok",
                 )
             )
-        return Sample("revision", row["row_id"], prompt_of(row), tuple(versions))
+        return Sample("revision", row.row_id, prompt_of(row.prompt), tuple(versions))
 
-    def went(row: Row) -> list[str]:
-        own = [outcome for one in steps[row["row_id"]] for outcome in (one["outcome"], one["critique_outcome"] or "ok")]
-        return [row["outcome"], *own]
+    def went(row: ReplyRow) -> list[str]:
+        own = [outcome for one in steps[row.row_id] for outcome in (one.outcome, one.critique_outcome or "ok")]
+        return [row.outcome, *own]
 
-    chosen = choose(first, lambda row: str(row["row_id"]), went)
+    chosen = choose(first, lambda row: row.row_id, went)
     note = "A reply of the assistant, then what each drawn principle made of it. New words are underlined."
     return _shelf("revision", "Critiques and revisions", note, [sample(row) for row in chosen], len(first))
 
 
-def pair_shelf(feedback: Artefact, constitution: Constitution, rated: Sequence[Row]) -> Shelf | None:
+def pair_shelf(feedback: Artefact, constitution: Constitution, rated: Ratings) -> Shelf | None:
     """Labelled pairs with principle and probabilities."""
-    labels = {(row["row_id"], row["pair"]): (tuple(row["a"]), tuple(row["b"])) for row in rated if row["of"] == "pair"}
+    labels = {(row.row_id, row.pair): (row.a, row.b) for row in rated.pairs}
     instructions = {principle.id: principle.instruction for principle in constitution.preference}
 
-    def sample(row: Row) -> Sample:
-        of_a, of_b = labels.get((row["row_id"], row["pair"]), ((), ()))
-        p_a = row["p_a"]
+    def sample(row: LabelRow) -> Sample:
+        of_a, of_b = labels.get((row.row_id, row.pair), ((), ()))
+        p_a = row.p_a
         shares = ("", "") if p_a is None else (f", {p_a:.2f}", f", {1 - p_a:.2f}")
         facts = [
-            ("principle", f"{axis['principle_id']}: {instructions.get(axis['principle_id'], '')}")
-            for axis in axes_in(row)
+            ("principle", f"{axis.principle_id}: {instructions.get(axis.principle_id, '')}") for axis in axes_in(row)
         ]
-        before = row.get("p_a_unclamped")
+        before = row.p_a_unclamped
         clamped = f", {before:.3f} before it was clamped" if before is not None and before != p_a else ""
         facts.append(("label", "undecided" if p_a is None else f"P(A better) = {p_a:.3f}{clamped}"))
-        for column, words in (("log_odds_ab", "A shown first"), ("log_odds_ba", "B shown first")):
-            if row[column] is not None:
-                facts.append((f"log-odds for A, {words}", f"{row[column]:+.2f}"))
-        facts.append(("judge", str(row["judge"])))
-        judgements = row.get("judgements") or ()
+        for log_odds, words in ((row.log_odds_ab, "A shown first"), (row.log_odds_ba, "B shown first")):
+            if log_odds is not None:
+                facts.append((f"log-odds for A, {words}", f"{log_odds:+.2f}"))
+        facts.append(("judge", row.judge))
         facts += [
-            (f"{told['judge']} on {told['axis']}", "undecided" if told["p_a"] is None else f"{told['p_a']:.3f}")
-            for told in judgements
-            if len(judgements) > 1
+            (f"{each.judge} on {each.axis}", "undecided" if each.p_a is None else f"{each.p_a:.3f}")
+            for each in row.judgements
+            if len(row.judgements) > 1
         ]
         versions = (
-            Version(f"Reply A{shares[0]}", _plain(row["response_a"]), of_a, row["outcome"]),
-            Version(f"Reply B{shares[1]}", _plain(row["response_b"]), of_b, row["outcome"]),
+            Version(f"Reply A{shares[0]}", _plain(row.response_a), of_a, row.outcome),
+            Version(f"Reply B{shares[1]}", _plain(row.response_b), of_b, row.outcome),
         )
-        return Sample("pair", row["row_id"], prompt_of(row), versions, tuple(facts))
+        return Sample("pair", row.row_id, prompt_of(row.prompt), versions, tuple(facts))
 
-    rows = feedback.rows()
-    chosen = choose(rows, lambda row: str(row["row_id"]), lambda row: [row["outcome"]])
+    rows = feedback.rows(LabelRow)
+    chosen = choose(rows, lambda row: row.row_id, lambda row: [row.outcome])
     note = "Two replies of the SL-CAI model, and which of them the judge preferred by the drawn principle."
     return _shelf("pair", "AI labels", note, [sample(row) for row in chosen], len(rows))
 
 
 def answer_shelf(measure: Artefact) -> Shelf | None:
     """The answers of every model to the same held-out prompt."""
-    by_prompt: dict[str, list[Row]] = {}
-    for row in measure.rows():
-        by_prompt.setdefault(row["row_id"], []).append(row)
+    by_prompt: dict[str, list[AnswerRow]] = {}
+    for row in measure.rows(AnswerRow):
+        by_prompt.setdefault(row.row_id, []).append(row)
 
-    def sample(rows: list[Row]) -> Sample:
+    def sample(rows: list[AnswerRow]) -> Sample:
         versions = tuple(
-            Version(row["model"], _plain(reply_in(row)), tuple(row["labels"] or ()), row["outcome"], row["finish"])
-            for row in rows
+            Version(row.model, _plain(row.completion), row.labels, row.outcome, row.finish) for row in rows
         )
-        kind = "benign" if rows[0]["kind"] == PromptKind.HELD_OUT_BENIGN else "harmful"
-        return Sample("answer", rows[0]["row_id"], prompt_of(rows[0]), versions, (("prompt", kind),))
+        first = rows[0]
+        kind = "benign" if first.kind is PromptKind.HELD_OUT_BENIGN else "harmful"
+        return Sample("answer", first.row_id, prompt_of(first.prompt), versions, (("prompt", kind),))
 
     groups = list(by_prompt.values())
-    chosen = choose(groups, lambda rows: str(rows[0]["row_id"]), lambda rows: [row["outcome"] for row in rows])
+    chosen = choose(groups, lambda rows: rows[0].row_id, lambda rows: [row.outcome for row in rows])
     note = "One prompt that no training stage saw, and what each model says to it."
     return _shelf("answer", "Held-out answers", note, [sample(rows) for rows in chosen], len(groups))
 
@@ -216,10 +228,10 @@ def _shelf(kind: str, title: str, note: str, samples: Sequence[Sample], total: i
     return Shelf(kind, title, note, tuple(samples), total) if samples else None
 
 
-def prompt_of(row: Mapping[str, Any]) -> tuple[Said, ...]:
-    """The turns of a row's prompt, as a reader sees them."""
-    names = {"user": "Human", "assistant": "Assistant", "system": "System"}
-    return tuple(Said(names.get(turn["role"], turn["role"]), clip(turn["content"])) for turn in row["prompt"])
+def prompt_of(prompt: Conversation) -> tuple[Said, ...]:
+    """The turns of a prompt, as a reader sees them."""
+    names = {Role.HUMAN: "Human", Role.ASSISTANT: "Assistant", Role.SYSTEM: "System"}
+    return tuple(Said(names.get(turn.role, turn.role.value), clip(turn.content)) for turn in prompt.turns)
 
 
 def _plain(words: str | None) -> tuple[TextPiece, ...]:

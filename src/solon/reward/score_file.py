@@ -18,7 +18,7 @@ from solon.conversation import Conversation, Role
 from solon.errors import InputError
 from solon.reward.scorer import PreferenceScorer, Zero
 from solon.sources.columns import OPTION, Columns, without_not_finite
-from solon.sources.comparisons import row_of
+from solon.sources.comparison_files import row_of
 from solon.sources.entries import entries
 from solon.sources.replies import PAIR, conversation_in, dialogues_in, refuse_opening_assistant
 from solon.stats.log_odds import sigmoid

@@ -15,6 +15,8 @@ from solon.config.recipe import ReinforcementSettings
 from solon.conversation import Conversation
 from solon.rl.episodes import Rollout
 from solon.runs import StageFolder
+from solon.runs.records import to_record
+from solon.runs.rows import PromptKind, SampleRow
 from solon.training.loop import TrainingSession, session_in
 from solon.training.metrics import JsonLines, Several, Sink, open_trackers
 
@@ -69,15 +71,17 @@ class ReplySamples:
         for index in (count * place // wanted for place in range(wanted)):
             reply = rollout.replies[index]
             self.lines.add(
-                {
-                    "step": step,
-                    "row_id": reply.row_id,
-                    "kind": reply.kind,
-                    "prompt": self.prompts[reply.row_id].messages(),
-                    "reply": reply.text,
-                    "finished": reply.finished,
-                    "score": float(rollout.score_B[index]),
-                    "held_out_score": None if rollout.held_out_B is None else float(rollout.held_out_B[index]),
-                    "kl": kl[index],
-                }
+                to_record(
+                    SampleRow(
+                        step=step,
+                        row_id=reply.row_id,
+                        kind=PromptKind(reply.kind),
+                        prompt=self.prompts[reply.row_id],
+                        reply=reply.text,
+                        finished=reply.finished,
+                        score=float(rollout.score_B[index]),
+                        held_out_score=None if rollout.held_out_B is None else float(rollout.held_out_B[index]),
+                        kl=kl[index],
+                    )
+                )
             )

@@ -11,7 +11,6 @@ A stage sees only its `StageFolder`: `map` makes each finished chunk durable, `p
 from solon.runs.artefact import Artefact
 from solon.runs.directory import RunDirectory, begin_folder, finished_folder
 from solon.runs.interrupt import Interrupted
-from solon.runs.journal import Row
 from solon.runs.lazy import Lazy
 from solon.runs.lock import Owner, owner_of
 from solon.runs.manifest import Manifest
@@ -27,7 +26,6 @@ __all__ = [
     "Progress",
     "Report",
     "ResponseCache",
-    "Row",
     "RunDirectory",
     "StageFolder",
     "begin_folder",

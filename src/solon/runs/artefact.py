@@ -9,18 +9,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from solon.digest import digest_file, model_files
 from solon.errors import RunError
 from solon.runs.files import refuse_odd
-from solon.runs.journal import Row
 from solon.runs.lazy import Lazy
 from solon.runs.manifest import ROWS, Manifest, read_manifest
-from solon.runs.table import column_of, rows_of
+from solon.runs.table import read_table, rows_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,23 +75,31 @@ class Artefact:
         self.verify(ROWS)
         return pq.read_table((self.path / ROWS).absolute())
 
-    def rows(self) -> list[Row]:
-        """All rows as plain dicts, in order; raises RunError when the file is not what was published."""
-        rows: list[Row] = self.table().to_pylist()
-        return rows
+    def rows(self, row: type[R], *, file: str = ROWS) -> list[R]:
+        """All rows of the stage's table, or of another table of its files, in order.
 
-    def stream(self, numbers: Sequence[int] | None = None) -> Lazy[Row]:
-        """The rows with the given ascending numbers (from 0), or all, as plain dicts read when they are looked at.
+        Raises RunError when the file is not what was published, when there is no such file, or when its columns are not
+        those of `row`.
+        """
+        self._verify_table(file)
+        return read_table(self.path / file, row)
 
-        For tables larger than memory. Raises RunError when the file is not what was published.
+    def stream(self, row: type[R], numbers: Sequence[int] | None = None) -> Lazy[R]:
+        """The rows with the given ascending numbers (from 0), or all, read when they are looked at.
+
+        For tables larger than memory. Raises RunError as `rows` does.
         """
         self.verify(ROWS)
-        return rows_of(self.path / ROWS, numbers)
+        return rows_of(self.path / ROWS, row, numbers)
 
-    def column(self, name: str) -> list[Any]:
-        """One column, in order; raises RunError when the file is not what was published."""
-        self.verify(ROWS)
-        return column_of(self.path / ROWS, name)
+    def _verify_table(self, file: str) -> None:
+        if file not in self.manifest.files:
+            raise RunError(
+                f"stage '{self.name}' published no {file}",
+                place=str(self.path),
+                remedy="An earlier version of Solon made it: do the stage again in a new run",
+            )
+        self.verify(file)
 
     @property
     def model(self) -> Path:

@@ -17,12 +17,12 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from solon.errors import RunError, StageError
 from solon.runs.files import sync, telling_of
+from solon.runs.records import Record
 
-Row = dict[str, Any]
 WORKED = "worked"
 """Kind of a record that only counts seconds, for stages whose work is kept in checkpoints."""
 
@@ -48,7 +48,7 @@ class JournalLine:
 
     start: int
     length: int
-    record: Row
+    record: Record
 
     @property
     def end(self) -> int:
@@ -111,7 +111,7 @@ class Journal:
             )
         return True
 
-    def rows(self, chunk: Chunk) -> list[Row] | None:
+    def rows(self, chunk: Chunk) -> list[Record] | None:
         """The rows of a finished chunk, read from the disk, or None when it is owed.
 
         Raises RunError when its shape has changed since, or its bytes.
@@ -126,7 +126,7 @@ class Journal:
                 place=str(self.path),
                 remedy="Look at the disk's health, then run again: what is whole is kept",
             )
-        rows: list[Row] = json.loads(body).get("rows")
+        rows: list[Record] = json.loads(body).get("rows")
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise RunError(
                 f"chunk {chunk.number} of phase '{chunk.phase}' holds no rows",
@@ -135,7 +135,7 @@ class Journal:
             )
         return rows
 
-    def append(self, chunk: Chunk, rows: Sequence[Row], seconds: float) -> list[Row]:
+    def append(self, chunk: Chunk, rows: Sequence[Record], seconds: float) -> list[Record]:
         """Make a chunk durable; returns its rows as a resumed run would read them.
 
         Raises StageError when a row is not JSON-able, RunError when the disk refuses.
@@ -152,7 +152,7 @@ class Journal:
         body = _encoded(record, place)
         self._write(body)
         # The decoded form is used, so that a tuple or an enum reads the same now and after a resume.
-        decoded: list[Row] = json.loads(body)["rows"]
+        decoded: list[Record] = json.loads(body)["rows"]
         return decoded
 
     def append_worked(self, seconds: float) -> None:
@@ -221,11 +221,11 @@ def _body(line: bytes) -> bytes | None:
     return body
 
 
-def _without_rows(body: bytes) -> Row:
+def _without_rows(body: bytes) -> Record:
     """A record as decoded, but for its rows, which would cost time and memory."""
     head, found, _ = body.partition(_ROWS)
     try:
-        record: Row = json.loads(head + b"}" if found else body)
+        record: Record = json.loads(head + b"}" if found else body)
     except (ValueError, RecursionError):
         return {}
     return record

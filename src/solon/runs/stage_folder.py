@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import solon
 from solon.errors import RunError, StageError
@@ -21,7 +21,7 @@ from solon.runs.artefact import Artefact
 from solon.runs.executor import Executor, InProcess
 from solon.runs.files import sync, telling_of
 from solon.runs.interrupt import StopRequest
-from solon.runs.journal import Chunk, Journal, Row
+from solon.runs.journal import Chunk, Journal
 from solon.runs.lazy import Lazy
 from solon.runs.manifest import (
     CHECKPOINTS,
@@ -35,12 +35,11 @@ from solon.runs.manifest import (
 )
 from solon.runs.outcome import count_outcomes
 from solon.runs.processes import SINGLE_PROCESS, Processes
+from solon.runs.records import from_record, schema_of, to_record
 from solon.runs.table import column_of, write_table
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 T = TypeVar("T")
+R = TypeVar("R")
 
 HEARTBEAT = 10.0
 """Seconds after which `report` makes the time worked durable."""
@@ -102,26 +101,26 @@ class StageFolder:
         return self.processes.rank > 0
 
     def map(
-        self, phase: str, items: Sequence[T], work: Callable[[Sequence[T]], Sequence[Row]], *, chunk: int
-    ) -> list[Row]:
-        """The rows that `work` gives for all `items`, asked in fixed chunks and in order.
+        self, phase: str, items: Sequence[T], work: Callable[[Sequence[T]], Sequence[R]], *, row: type[R], chunk: int
+    ) -> list[R]:
+        """The rows that `work` gives for all `items`, asked in fixed chunks and in order; `row` is their type.
 
         Chunks that an earlier session finished are read back. Raises StageError when a phase is mapped twice or a row
         is not JSON-able, RunError when the items are other than those of the earlier session, and Interrupted between
         two chunks when the run was asked to stop.
         """
-        rows: list[Row] = []
+        rows: list[R] = []
         chunks = self._chunks(phase, len(items), chunk)
         with closing(self._results(chunks, items, work)) as results:
             for here, start in chunks:
-                finished = self.journal.rows(here)
-                rows += self._next(here, results) if finished is None else finished
+                finished = self._read(here, row)
+                rows += self._next(here, results, row) if finished is None else finished
                 self._tell(phase, start + here.items, len(items))
         return rows
 
     def stream(
-        self, phase: str, items: Sequence[T], work: Callable[[Sequence[T]], Sequence[Row]], *, chunk: int
-    ) -> Lazy[Row]:
+        self, phase: str, items: Sequence[T], work: Callable[[Sequence[T]], Sequence[R]], *, row: type[R], chunk: int
+    ) -> Lazy[R]:
         """As `map`, for one row per item and more of them than memory holds: what it returns reads them when asked.
 
         `items` may be lazy as well; of chunks that an earlier session finished they are not looked at. Raises what
@@ -131,13 +130,13 @@ class StageFolder:
         chunks = self._chunks(phase, size, chunk)
         with closing(self._results(chunks, items, work)) as results:
             for here, start in chunks:
-                if not self.journal.holds(here) and (given := len(self._next(here, results))) != here.items:
+                if not self.journal.holds(here) and (given := len(self._next(here, results, row))) != here.items:
                     raise StageError(f"phase '{phase}' gave {given} rows for {here.items} items", place=str(self.path))
                 self._tell(phase, start + here.items, size)
 
-        def read(start: int, stop: int) -> list[Row]:
+        def read(start: int, stop: int) -> list[R]:
             numbers = range(start // chunk, -(-stop // chunk))
-            rows = [row for number in numbers for row in self.journal.rows(_chunk(phase, number, size, chunk)) or ()]
+            rows = [each for number in numbers for each in self._read(_chunk(phase, number, size, chunk), row) or ()]
             skipped = numbers.start * chunk
             return rows[start - skipped : stop - skipped]
 
@@ -150,14 +149,20 @@ class StageFolder:
         self._mapped.add(phase)
         return [(_chunk(phase, number, size, chunk), start) for number, start in enumerate(range(0, size, chunk))]
 
+    def _read(self, here: Chunk, row: type[R]) -> list[R] | None:
+        """The rows of a finished chunk; None when it is owed."""
+        records = self.journal.rows(here)
+        place = f"{self.journal.path}, phase '{here.phase}', chunk {here.number}"
+        return None if records is None else [from_record(row, record, place) for record in records]
+
     def _results(
-        self, chunks: Sequence[tuple[Chunk, int]], items: Sequence[T], work: Callable[[Sequence[T]], Sequence[Row]]
-    ) -> Generator[Sequence[Row], None, None]:
+        self, chunks: Sequence[tuple[Chunk, int]], items: Sequence[T], work: Callable[[Sequence[T]], Sequence[R]]
+    ) -> Generator[Sequence[R], None, None]:
         """The results of the chunks that no earlier session finished, in order; worked on when they are asked for."""
         owed = (items[start : start + here.items] for here, start in chunks if not self.journal.holds(here))
         return self.executor.map(work, owed)
 
-    def _next(self, here: Chunk, results: Iterator[Sequence[Row]]) -> list[Row]:
+    def _next(self, here: Chunk, results: Iterator[Sequence[R]], row: type[R]) -> list[R]:
         """The rows of the next chunk that is owed, once they are durable."""
         self.stop.obey()
         self._in_flight = True
@@ -165,7 +170,8 @@ class StageFolder:
             rows = next(results)
         finally:
             self._in_flight = False
-        return self.journal.append(here, rows, self._lap())
+        records = self.journal.append(here, [to_record(each) for each in rows], self._lap())
+        return [from_record(row, record) for record in records]
 
     def report(self, done: int, total: int, note: str = "") -> None:
         """Tell a person how far the work is; outside of `map` also the place at which a request to stop is obeyed."""
@@ -179,21 +185,21 @@ class StageFolder:
 
     def publish(
         self,
-        rows: Iterable[Row],
-        schema: pa.Schema,
+        rows: Iterable[R],
+        row: type[R],
         *,
         facts: Mapping[str, object] | None = None,
         files: Sequence[str] = (),
     ) -> Artefact:
         """Finish the stage: write the table, then the manifest, then remove journal and checkpoints.
 
-        Rows are written as they come, so they may be more than memory holds. `files` are names in the stage's folder
-        (folders are walked) that belong to the artefact. Raises StageError for a row that does not fit `schema` or a
-        file that is missing.
+        Rows, of the type `row`, are written as they come, so they may be more than memory holds. `files` are names in
+        the stage's folder (folders are walked) that belong to the artefact. Raises StageError for a row with a value
+        that does not fit its column, or a file that is missing.
         """
         self.before_publishing()
-        count = write_table(self.path / ROWS, rows, schema)
-        outcomes = column_of(self.path / ROWS, "outcome") if "outcome" in schema.names else []
+        count = write_table(self.path / ROWS, rows, row)
+        outcomes = column_of(self.path / ROWS, "outcome") if "outcome" in schema_of(row).names else []
         found = describe_files(self.path, [ROWS, *files])
         manifest = Manifest(
             stage=self.name,

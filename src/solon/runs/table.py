@@ -1,8 +1,8 @@
 """Rows to Parquet, the same bytes for the same rows.
 
 Parquet files carry no time of writing; with a fixed schema, compression and row-group size their bytes depend on the
-rows (and on the version of pyarrow) alone. Columns that the schema does not know are refused, not dropped. A table is
-written and read a row group at a time, so it may be larger than memory.
+rows (and on the version of pyarrow) alone. The schema comes from the type of the rows (`solon.runs.records`). A table
+is written and read a row group at a time, so it may be larger than memory.
 """
 
 from __future__ import annotations
@@ -11,28 +11,27 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from itertools import accumulate, groupby, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from solon.errors import StageError
 from solon.runs.files import replacing
-from solon.runs.journal import Row
 from solon.runs.lazy import Lazy
+from solon.runs.records import Record, from_record, schema_of, to_record
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+R = TypeVar("R")
 
 GROUP = 10_000
 """Rows in one row group."""
 
 
-def write_table(path: Path, rows: Iterable[Row], schema: pa.Schema) -> int:
-    """Write `rows` atomically and count them; a column that a row lacks is null.
-
-    Raises StageError naming row and column.
-    """
+def write_table(path: Path, rows: Iterable[R], row: type[R]) -> int:
+    """Write rows of the type `row` atomically and count them; raises StageError naming row and column."""
     import pyarrow.parquet as pq
 
-    written, rest = 0, iter(rows)
+    written, rest, schema = 0, map(to_record, rows), schema_of(row)
     # Absolute, here and below: Arrow would take `a:b` for an address and `~` for somebody's home.
     with replacing(path) as temporary, pq.ParquetWriter(temporary.absolute(), schema, compression="zstd") as writer:
         while group := list(islice(rest, GROUP)):
@@ -51,7 +50,15 @@ def column_of(path: Path, name: str) -> list[Any]:
     return values
 
 
-def rows_of(path: Path, numbers: Sequence[int] | None = None) -> Lazy[Row]:
+def read_table(path: Path, row: type[R]) -> list[R]:
+    """All rows of a Parquet file; raises RunError when a column is missing or is of another type."""
+    import pyarrow.parquet as pq
+
+    place = str(path)
+    return [from_record(row, record, place) for record in pq.read_table(path.absolute()).to_pylist()]
+
+
+def rows_of(path: Path, row: type[R], numbers: Sequence[int] | None = None) -> Lazy[R]:
     """The rows of a Parquet file with the given ascending numbers, or all, read when they are looked at.
 
     The row group that was read last is kept, as Arrow holds it.
@@ -64,20 +71,21 @@ def rows_of(path: Path, numbers: Sequence[int] | None = None) -> Lazy[Row]:
     chosen = range(starts[-1]) if numbers is None else numbers
     kept: tuple[int, pa.Table] | None = None
 
-    def read(start: int, stop: int) -> list[Row]:
+    def read(start: int, stop: int) -> list[R]:
         nonlocal kept
-        rows: list[Row] = []
+        rows: list[R] = []
         for group, wanted in groupby(chosen[start:stop], key=lambda number: bisect_right(starts, number) - 1):
             if kept is None or kept[0] != group:
                 kept = group, file.read_row_group(group)
-            rows += kept[1].take([number - starts[group] for number in wanted]).to_pylist()
+            records = kept[1].take([number - starts[group] for number in wanted]).to_pylist()
+            rows += [from_record(row, record, str(path)) for record in records]
         return rows
 
     return Lazy(len(chosen), read)
 
 
-def to_table(rows: Sequence[Row], schema: pa.Schema, place: str = "rows", first: int = 1) -> pa.Table:
-    """The rows as an Arrow table of exactly `schema`; raises StageError naming row and column of what does not fit.
+def to_table(rows: Sequence[Record], schema: pa.Schema, place: str = "rows", first: int = 1) -> pa.Table:
+    """Rows as an Arrow table of exactly `schema`; raises StageError naming row and column of what does not fit.
 
     `first` is the number of the first row, for messages.
     """

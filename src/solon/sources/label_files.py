@@ -9,16 +9,18 @@ that outcome and teaches nothing; a row without a probability is an error that n
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from solon.conversation import Conversation
 from solon.errors import InputError, RunError
-from solon.runs import Artefact, Row, RunDirectory
+from solon.runs import Artefact, RunDirectory
 from solon.runs.outcome import Outcome
-from solon.runs.rows import assistant_turn
+from solon.runs.records import Record, from_record
+from solon.runs.rows import LabelRow
 from solon.sources.columns import Columns
-from solon.sources.comparisons import Comparison, comparison_in, row_of
+from solon.sources.comparison_files import Comparison, comparison_in, row_of
 from solon.sources.entries import entries
 
 AI_FEEDBACK = "ai-feedback"
@@ -30,10 +32,10 @@ _SKIPPED = {"empty reply": Outcome.EMPTY, "equal replies": Outcome.UNDECIDED}
 class LabelFiles:
     """The labelled pairs of several sources, in order."""
 
-    found: tuple[Row, ...]
+    found: tuple[LabelRow, ...]
 
-    def rows(self) -> list[Row]:
-        """Rows as the stage preference-model reads them."""
+    def rows(self, row: type[LabelRow] = LabelRow) -> list[LabelRow]:
+        """The labelled pairs, as the stage preference-model reads them."""
         return list(self.found)
 
 
@@ -43,7 +45,7 @@ def read_labels(sources: Sequence[Path], columns: Columns | None = None) -> Labe
     Raises InputError naming file and row for what is missing or malformed, and when no pair is usable at all.
     """
     rows = [row for source in sources for row in _rows(source, columns or label_columns())]
-    if sources and not any(row["outcome"] == Outcome.OK for row in rows):
+    if sources and not any(row.outcome is Outcome.OK for row in rows):
         raise InputError("no usable labelled pair", place=", ".join(map(str, sources)), remedy=_FORM)
     return LabelFiles(tuple(rows))
 
@@ -58,12 +60,13 @@ def label_file_of(source: Path) -> Path:
     return _artefact(source).path / "rows.parquet" if source.is_dir() else source
 
 
-def _rows(source: Path, columns: Columns) -> Iterator[Row]:
+def _rows(source: Path, columns: Columns) -> Iterator[LabelRow]:
     if source.is_dir():
-        records: Iterator[tuple[int, Mapping[str, Any]]] = enumerate(_artefact(source).rows(), start=1)
-        for number, record in records:
-            told = {name: value for name, value in record.items() if value is not None}
-            yield _row(told, f"{source}: row {number}", number)
+        records: list[Record] = _artefact(source).table().to_pylist()
+        for number, record in enumerate(records, start=1):
+            yield _row(
+                {name: value for name, value in record.items() if value is not None}, f"{source}: row {number}", number
+            )
         return
     for entry in entries(source, columns):
         record = dict(row_of(entry.value, entry.place, _FORM))
@@ -95,40 +98,53 @@ def _artefact(folder: Path) -> Artefact:
 _OF_AXES = ("row_id", "pair", "prompt", "response_a", "response_b", "axes")
 """What labels by axis hang on; taken over as it is where a table of our own has it."""
 _COLUMNS = tuple(dict.fromkeys(("prompt", "messages", "chosen", "rejected", "p_chosen", "outcome", *_OF_AXES)))
+_NOTHING = LabelRow(row_id="", pair=0, prompt=Conversation(()), response_a="", response_b="", outcome=Outcome.MALFORMED)
+"""A row that teaches nothing and has no texts: it is only counted by its outcome."""
 
 
-def _row(record: Mapping[str, Any], place: str, number: int) -> Row:
+def _row(record: Mapping[str, Any], place: str, number: int) -> LabelRow:
     """A row of the table that the stage reads; only `ok` rows, and those with labels by axis, have texts."""
     outcome = _outcome(record.get("outcome"), place)
-    by_axis = _by_axis(record, place)
+    of_axes = _by_axis(record, place) or _NOTHING
     if outcome is not Outcome.OK:
-        return {**by_axis, "outcome": outcome.value}
+        return replace(of_axes, outcome=outcome)
     compared = comparison_in(record, number, place)
     if not isinstance(compared, Comparison):
-        return {**by_axis, "outcome": _SKIPPED.get(compared, Outcome.MALFORMED).value}
-    return {
-        **by_axis,
-        "row_id": compared.prompt.row_id,
-        "prompt": compared.prompt.messages(),
-        "chosen": assistant_turn(compared.chosen),
-        "rejected": assistant_turn(compared.rejected),
-        "p_chosen": _probability(record.get("p_chosen"), place),
-        "outcome": Outcome.OK.value,
-    }
+        return replace(of_axes, outcome=_SKIPPED.get(compared, Outcome.MALFORMED))
+    return replace(
+        of_axes,
+        row_id=compared.prompt.row_id,
+        pair=of_axes.pair or _pair(record),
+        prompt=compared.prompt,
+        chosen=compared.chosen,
+        rejected=compared.rejected,
+        p_chosen=_probability(record.get("p_chosen"), place),
+        principle_id=str(record.get("principle_id") or ""),
+        outcome=Outcome.OK,
+    )
 
 
-def _by_axis(record: Mapping[str, Any], place: str) -> Row:
-    """The columns that labels by axis hang on, where the row has them all."""
+def _pair(record: Mapping[str, Any]) -> int:
+    """The number of the pair in the table that it comes from; 0 where there is none."""
+    pair = record.get("pair")
+    return pair if isinstance(pair, int) and not isinstance(pair, bool) else 0
+
+
+def _by_axis(record: Mapping[str, Any], place: str) -> LabelRow | None:
+    """The row with its labels by axis, where it has all columns that they hang on."""
     if not all(record.get(name) for name in _OF_AXES):
-        return {}
+        return None
     axes = record["axes"]
     if not isinstance(axes, list) or not all(isinstance(each, dict) and each.get("axis") for each in axes):
         raise InputError("'axes' must be a list of labels, each with its 'axis'", place=place, remedy=_FORM)
-    labels = [{**each, "p_a": each.get("p_a")} for each in axes]
-    for each in labels:
-        if each["p_a"] is not None:
-            each["p_a"] = _probability(each["p_a"], place, "p_a")
-    return {name: record[name] for name in _OF_AXES} | {"axes": labels}
+    for each in axes:
+        if each.get("p_a") is not None:
+            _probability(each["p_a"], place, "p_a")
+    labels: Record = {name: record[name] for name in _OF_AXES} | {"axes": axes, "outcome": Outcome.UNDECIDED.value}
+    try:
+        return from_record(LabelRow, labels, place)
+    except RunError as error:
+        raise InputError(error.cause, place=place, remedy=_FORM) from None
 
 
 def _outcome(value: object, place: str) -> Outcome:

@@ -20,27 +20,27 @@ from typing import Any
 from solon.conversation import Conversation, Role, is_blank
 from solon.errors import InputError
 from solon.runs.outcome import Outcome
+from solon.runs.rows import PairRow
 from solon.sources.columns import OPTION, Columns
-from solon.sources.comparisons import Comparison, comparison_in, row_of
+from solon.sources.comparison_files import Comparison, comparison_in, row_of
 from solon.sources.entries import entries
 from solon.sources.replies import PAIR, PROMPT, dialogues_in
 
 FORM = 'Write {"prompt": "...", "response_a": "...", "response_b": "..."}, or hh-rlhf\'s "chosen" and "rejected"'
 COLUMNS = ("prompt", "messages", "response_a", "response_b", "responses", "chosen", "rejected", "pair", "outcome")
-Pair = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class PairFile:
     """The pairs of a file in order, those of them that tell a choice, and what was skipped by reason."""
 
-    pairs: tuple[Pair, ...]
+    pairs: tuple[PairRow, ...]
     preferred: frozenset[tuple[str, int]]
     """Row id and number of the pairs whose reply A is the one that the file prefers."""
     skipped: Mapping[str, int]
 
-    def rows(self) -> list[Pair]:
-        """Rows as the stage ai-feedback reads them."""
+    def rows(self, row: type[PairRow] = PairRow) -> list[PairRow]:
+        """The pairs, as the stage ai-feedback reads them."""
         return list(self.pairs)
 
 
@@ -50,7 +50,7 @@ def read_pairs(path: Path, called: Mapping[str, str] | None = None) -> PairFile:
     Raises InputError for a missing file, a malformed row, a column in `called` that no row has, or a file without any
     pair.
     """
-    pairs: list[Pair] = []
+    pairs: list[PairRow] = []
     preferred: set[tuple[str, int]] = set()
     skipped: Counter[str] = Counter()
     taken: set[tuple[str, int]] = set()
@@ -69,11 +69,10 @@ def read_pairs(path: Path, called: Mapping[str, str] | None = None) -> PairFile:
         outcome = _outcome(row.get("outcome"), entry.place)
         if outcome is Outcome.OK and (is_blank(a) or is_blank(b)):
             outcome = Outcome.EMPTY
-        pair = {"row_id": key[0], "pair": key[1], "prompt": prompt.messages(), "response_a": a, "response_b": b}
-        pairs.append({**pair, "outcome": outcome.value})
+        pairs.append(PairRow(row_id=key[0], pair=key[1], prompt=prompt, response_a=a, response_b=b, outcome=outcome))
     if not pairs:
-        told = ", ".join(f"{count} skipped: {why}" for why, count in skipped.items())
-        cause = f"the file holds no pair of replies{f' ({told})' if told else ''}"
+        reasons = ", ".join(f"{count} skipped: {why}" for why, count in skipped.items())
+        cause = f"the file holds no pair of replies{f' ({reasons})' if reasons else ''}"
         raise InputError(cause, place=str(path), remedy=FORM)
     columns.refuse_unmet(str(path))
     return PairFile(tuple(pairs), frozenset(preferred), dict(skipped))

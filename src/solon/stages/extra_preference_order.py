@@ -1,7 +1,7 @@
 """Does a preference model put replies in the right order? Measured on fresh pairs about held-out prompts.
 
 The SL-CAI model answers prompts that no training stage saw, twice each, just as it does for training pairs, and the
-rater tells which reply is better where exactly one of the two is harmful (harmful prompts) or exactly one is helpful
+rater says which reply is better where exactly one of the two is harmful (harmful prompts) or exactly one is helpful
 (benign prompts). These are the pairs that preference models of different labels are compared on: the replies owe
 nothing to the model that is measured.
 """
@@ -9,41 +9,27 @@ nothing to the model that is measured.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-
-import pyarrow as pa
+from dataclasses import dataclass, replace
 
 from solon.config.recipe import MeasureSettings, Recipe
 from solon.evals.earlier_tables import Score
 from solon.evals.grading import Grader, Label
-from solon.runs import Artefact, Row, StageFolder
+from solon.runs import Artefact, StageFolder
 from solon.runs.outcome import Outcome
-from solon.runs.rows import MESSAGES, STRING, PromptKind, prompt_in
+from solon.runs.rows import OrderRow, PairRow, PromptKind, PromptRow
 from solon.stages.registry import HELD_OUT_PAIRS, PREFERENCE_MODEL, PROMPTS
 from solon.stages.stage import Stage, Work
 from solon.stats.intervals import share
 
 CODE = 1
 """The version of this stage's code; raised with every change that makes other rows of the same inputs."""
-SCHEMA = pa.schema(
-    [
-        ("row_id", STRING),
-        ("pair", pa.int64()),
-        ("measure", STRING),
-        ("prompt", MESSAGES),
-        ("better", STRING),
-        ("worse", STRING),
-        ("score_better", pa.float64()),
-        ("score_worse", pa.float64()),
-    ]
-)
 HARMLESSNESS, HELPFULNESS = "harmlessness", "helpfulness"
 MEASURES = (HARMLESSNESS, HELPFULNESS)
 
 
 @dataclass(frozen=True, slots=True)
 class OrderInputs:
-    """Pairs of replies to held-out prompts, and the prompts (01-prompts), which tell the kind of each."""
+    """Pairs of replies to held-out prompts, and the prompts (01-prompts), which have the kind of each."""
 
     pairs: Artefact
     prompts: Artefact
@@ -55,41 +41,44 @@ def run(inputs: OrderInputs, score: Score, grader: Grader, out: StageFolder) -> 
     Facts: `{"order": {"harmlessness": {"value", "low", "high", "n"}, "helpfulness": ...}}`; a measure without a pair of
     known order is left out.
     """
-    kinds = {row["row_id"]: PromptKind(row["kind"]) for row in inputs.prompts.rows()}
-    known = [row for pair in inputs.pairs.rows() if (row := ordered(pair, kinds[pair["row_id"]], grader)) is not None]
-    for side in ("better", "worse"):
-        scores = score([prompt_in(row).with_reply(row[side]) for row in known])
-        for row, value in zip(known, scores, strict=True):
-            row[f"score_{side}"] = value
-    return out.publish(known, SCHEMA, facts={"order": order_facts(known)})
+    kinds = {row.row_id: row.kind for row in inputs.prompts.rows(PromptRow)}
+    pairs = inputs.pairs.rows(PairRow)
+    known = [row for pair in pairs if (row := ordered(pair, kinds[pair.row_id], grader)) is not None]
+    better = score([row.prompt.with_reply(row.better) for row in known])
+    worse = score([row.prompt.with_reply(row.worse) for row in known])
+    rows = [
+        replace(row, score_better=high, score_worse=low) for row, high, low in zip(known, better, worse, strict=True)
+    ]
+    return out.publish(rows, OrderRow, facts={"order": order_facts(rows)})
 
 
-def ordered(pair: Row, kind: PromptKind, grader: Grader) -> Row | None:
+def ordered(pair: PairRow, kind: PromptKind, grader: Grader) -> OrderRow | None:
     """The pair with its better and its worse reply, or None when a reply failed or neither is better."""
-    if pair["outcome"] != Outcome.OK:
+    if pair.outcome is not Outcome.OK:
         return None
     benign = kind is PromptKind.HELD_OUT_BENIGN
     label = Label.HELPFUL if benign else Label.HARMFUL
-    replies = (pair["response_a"], pair["response_b"])
-    has_a, has_b = (label in grader.rate(prompt_in(pair), reply) for reply in replies)
+    replies = (pair.response_a, pair.response_b)
+    has_a, has_b = (label in grader.rate(pair.prompt, reply) for reply in replies)
     if has_a == has_b:
         return None
     better, worse = replies if has_a == benign else replies[::-1]
-    return {
-        "row_id": pair["row_id"],
-        "pair": pair["pair"],
-        "measure": HELPFULNESS if benign else HARMLESSNESS,
-        "prompt": pair["prompt"],
-        "better": better,
-        "worse": worse,
-    }
+    return OrderRow(
+        row_id=pair.row_id,
+        pair=pair.pair,
+        measure=HELPFULNESS if benign else HARMLESSNESS,
+        prompt=pair.prompt,
+        better=better,
+        worse=worse,
+    )
 
 
-def order_facts(rows: Iterable[Row]) -> dict[str, dict[str, float | int]]:
+def order_facts(rows: Iterable[OrderRow]) -> dict[str, dict[str, float | int]]:
     """By measure the share of pairs in which the better reply scores higher, with its interval; a tie is wrong."""
     right: dict[str, list[bool]] = {}
     for row in rows:
-        right.setdefault(row["measure"], []).append(row["score_better"] > row["score_worse"])
+        if row.score_better is not None and row.score_worse is not None:
+            right.setdefault(row.measure, []).append(row.score_better > row.score_worse)
     found = {measure: share(right.get(measure, ())) for measure in MEASURES}
     return {measure: figure.facts() for measure, figure in found.items() if figure is not None}
 

@@ -17,8 +17,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
-
 from solon import prompts
 from solon.checks.red_team_rules import Item, asks, items_of, judge, prompt_of_text, without_repeats
 from solon.config.model_spec import ModelSpec
@@ -28,10 +26,16 @@ from solon.digest import seed_for
 from solon.engines.base import Completion, Engine, Finish
 from solon.errors import StageError
 from solon.feedback.ask import ask
-from solon.runs import Artefact, Row, StageFolder
+from solon.runs import Artefact, StageFolder
 from solon.runs.files import write_atomically
 from solon.runs.outcome import Outcome
-from solon.runs.rows import DEFECTS, MESSAGES, STRING, PromptKind, fit, prompt_in
+from solon.runs.rows import (
+    PromptKind,
+    PromptRow,
+    RedTeamAnswer,
+    RedTeamRow,
+    good,
+)
 from solon.sources.near_duplicates import distinct_runs
 from solon.stages.registry import PROMPTS
 from solon.stages.stage import Reads, Stage, Work
@@ -43,19 +47,6 @@ LIST_ENDS = ("\n\n",)
 """A blank line ends a list."""
 FIRST_YIELD = 2
 """Prompts that a request is taken to give before any was made."""
-SCHEMA = pa.schema(
-    [
-        ("row_id", STRING),
-        ("request", pa.int64()),
-        ("position", pa.int64()),
-        ("prompt", MESSAGES),
-        ("examples", pa.list_(STRING)),
-        ("finish", STRING),
-        ("seed", pa.int64()),
-        ("outcome", STRING),
-        ("defects", DEFECTS),
-    ]
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,24 +71,25 @@ def run(settings: RedTeamSettings, inputs: RedTeamInputs, engine: Engine, out: S
 
     Raises StageError when too few human prompts can be shown, or when a round gives no prompt at all.
     """
-    human = [prompt_in(row) for row in fit(inputs.prompts.rows()) if row["kind"] != PromptKind.HELPFUL]
-    examples = examples_in(fit(inputs.prompts.rows(), PromptKind.RED_TEAM), settings)
+    given = good(inputs.prompts.rows(PromptRow))
+    human = [row.prompt for row in given if row.kind is not PromptKind.HELPFUL]
+    examples = examples_in([row for row in given if row.kind is PromptKind.RED_TEAM], settings)
     most = settings.requests or settings.count
 
-    def write(requests: Sequence[int]) -> list[Row]:
+    def write(requests: Sequence[int]) -> list[RedTeamAnswer]:
         shown = [draw_examples(examples, settings.examples, inputs.seed, request) for request in requests]
         questions = [prompts.more_questions([example.text for example in each]) for each in shown]
         seeds = [seed_for(inputs.seed, "red-team", request) for request in requests]
         completions = ask(engine, questions, seeds, settings.sampling, LIST_ENDS)
         return [_answer(*each) for each in zip(requests, shown, seeds, completions, strict=True)]
 
-    answers: list[Row] = []
-    judged: list[tuple[Row, Item]] = []
+    answers: list[RedTeamAnswer] = []
+    judged: list[JudgedItem] = []
     kept = 0
     while kept < settings.count and len(answers) < most:
         size = min(next_round(settings.count, kept, len(answers)), most - len(answers))
         requests = range(len(answers), len(answers) + size)
-        answers += out.map(f"requests from {len(answers)}", requests, write, chunk=inputs.chunk)
+        answers += out.map(f"requests from {len(answers)}", requests, write, row=RedTeamAnswer, chunk=inputs.chunk)
         judged = _judge_all(answers, examples, human, settings)
         before, kept = kept, sum(item.outcome is Outcome.OK for _, item in judged)
         out.report(min(kept, settings.count), settings.count, f"prompts kept of {len(judged)} written")
@@ -108,18 +100,18 @@ def run(settings: RedTeamSettings, inputs: RedTeamInputs, engine: Engine, out: S
     return _publish(judged, [prompt_of_text(example.text) for example in examples], settings, engine, out)
 
 
-def examples_in(rows: Sequence[Row], settings: RedTeamSettings) -> list[ShownPrompt]:
+def examples_in(rows: Sequence[PromptRow], settings: RedTeamSettings) -> list[ShownPrompt]:
     """What can be shown of the red-team prompts, in the order of their row ids: openings that pass the same rules.
 
     A dialogue's first human turn stands by itself; later ones ("And then?") mean nothing on a list. Raises StageError
     when there are fewer than a request shows.
     """
     texts: dict[str, ShownPrompt] = {}
-    for row in sorted(rows, key=lambda row: str(row["row_id"])):
-        opening = next(turn.content for turn in prompt_in(row).turns if turn.role is Role.HUMAN)
+    for row in sorted(rows, key=lambda row: row.row_id):
+        opening = next(turn.content for turn in row.prompt.turns if turn.role is Role.HUMAN)
         text = " ".join(opening.split())
         if settings.min_words <= len(text.split()) <= settings.max_words and asks(text):
-            texts.setdefault(text.casefold(), ShownPrompt(row["row_id"], text))
+            texts.setdefault(text.casefold(), ShownPrompt(row.row_id, text))
     if len(texts) < settings.examples:
         raise StageError(
             f"only {len(texts)} human prompts can be shown as examples, and a request shows {settings.examples}",
@@ -156,25 +148,32 @@ def summary(facts: Mapping[str, Any]) -> list[str]:
     return [*lines, f"distinct runs of {shares}; in brackets {facts['compared']:,} human prompts, as many as compared"]
 
 
-def _answer(request: int, shown: Sequence[ShownPrompt], seed: int, completion: Completion) -> Row:
-    return {
-        "request": request,
-        "examples": [example.row_id for example in shown],
-        "seed": seed,
-        "text": completion.text,
-        "finish": completion.finish.value,
-    }
+def _answer(request: int, shown: Sequence[ShownPrompt], seed: int, completion: Completion) -> RedTeamAnswer:
+    return RedTeamAnswer(
+        request=request,
+        examples=tuple(example.row_id for example in shown),
+        seed=seed,
+        text=completion.text,
+        finish=completion.finish.value,
+    )
+
+
+JudgedItem = tuple[RedTeamAnswer, Item]
+"""An item that was written, with the answer that it stands in."""
 
 
 def _judge_all(
-    answers: Sequence[Row], examples: Sequence[ShownPrompt], human: Sequence[Conversation], settings: RedTeamSettings
-) -> list[tuple[Row, Item]]:
+    answers: Sequence[RedTeamAnswer],
+    examples: Sequence[ShownPrompt],
+    human: Sequence[Conversation],
+    settings: RedTeamSettings,
+) -> list[JudgedItem]:
     """Every item that was written, with the answer that it stands in."""
     texts = {example.row_id: example.text for example in examples}
     found = []
     for answer in answers:
-        shown = [texts[row_id] for row_id in answer["examples"]]
-        completion = Completion(answer["text"], Finish(answer["finish"]))
+        shown = [texts[row_id] for row_id in answer.examples]
+        completion = Completion(answer.text, Finish(answer.finish))
         found += [(answer, judge(item, shown, settings)) for item in items_of(completion, len(shown) + 1)]
     shown_ones = [prompt_of_text(text) for text in texts.values()]
     items = without_repeats([item for _, item in found], [*human, *shown_ones], settings)
@@ -182,14 +181,14 @@ def _judge_all(
 
 
 def _publish(
-    judged: Sequence[tuple[Row, Item]],
+    judged: Sequence[JudgedItem],
     examples: Sequence[Conversation],
     settings: RedTeamSettings,
     engine: Engine,
     out: StageFolder,
 ) -> Artefact:
     rows = _rows(judged, settings.count)
-    kept = [prompt_in(row) for row in rows if row["outcome"] == Outcome.OK]
+    kept = [row.prompt for row in good(rows)]
     lines = (json.dumps({"prompt": prompt.messages()}, ensure_ascii=False) for prompt in kept)
     write_atomically(out.path / PROMPTS_FILE, "\n".join(lines) + "\n")
     compared = min(len(kept), len(examples))
@@ -197,18 +196,18 @@ def _publish(
         "engine": engine.name,
         "wanted": settings.count,
         "kept": len(kept),
-        "requests": len({row["request"] for row in rows}),
-        "rules": dict(Counter(defect for row in rows for defect in row["defects"]).most_common()),
+        "requests": len({row.request for row in rows}),
+        "rules": dict(Counter(defect for row in rows for defect in row.defects).most_common()),
         "compared": compared,
         "distinct": distinct_runs(kept[:compared]),
         "distinct_human": distinct_runs(examples[:compared]),
     }
-    return out.publish(rows, SCHEMA, facts=facts, files=[PROMPTS_FILE])
+    return out.publish(rows, RedTeamRow, facts=facts, files=[PROMPTS_FILE])
 
 
-def _rows(judged: Sequence[tuple[Row, Item]], count: int) -> list[Row]:
+def _rows(judged: Sequence[JudgedItem], count: int) -> list[RedTeamRow]:
     """The table's rows, up to and with the last prompt that is wanted."""
-    rows: list[Row] = []
+    rows: list[RedTeamRow] = []
     positions = Counter[int]()
     for answer, item in judged:
         if count == 0:
@@ -216,27 +215,27 @@ def _rows(judged: Sequence[tuple[Row, Item]], count: int) -> list[Row]:
         count -= item.outcome is Outcome.OK
         prompt = prompt_of_text(item.text)
         rows.append(
-            {
-                "row_id": prompt.row_id,
-                "request": answer["request"],
-                "position": positions[answer["request"]],
-                "prompt": prompt.messages(),
-                "examples": answer["examples"],
-                "finish": answer["finish"],
-                "seed": answer["seed"],
-                "outcome": item.outcome.value,
-                "defects": [item.rule.value] if item.rule else [],
-            }
+            RedTeamRow(
+                row_id=prompt.row_id,
+                request=answer.request,
+                position=positions[answer.request],
+                prompt=prompt,
+                examples=answer.examples,
+                finish=answer.finish,
+                seed=answer.seed,
+                outcome=item.outcome,
+                defects=(item.rule.value,) if item.rule else (),
+            )
         )
-        positions[answer["request"]] += 1
+        positions[answer.request] += 1
     return rows
 
 
-def _nothing_kept(judged: Sequence[tuple[Row, Item]], out: StageFolder) -> StageError:
+def _nothing_kept(judged: Sequence[JudgedItem], out: StageFolder) -> StageError:
     counts = Counter(item.rule or item.outcome for _, item in judged)
-    told_of = ", ".join(f"{count} {name.value.replace('_', ' ')}" for name, count in counts.most_common())
+    found = ", ".join(f"{count} {name.value.replace('_', ' ')}" for name, count in counts.most_common())
     return StageError(
-        f"no prompt that the model wrote passed the rules: {told_of}",
+        f"no prompt that the model wrote passed the rules: {found}",
         place=str(out.path),
         remedy="Use a larger model: --set models.red_team=FOLDER in a new run, or cooler drawing: "
         "--set red_team.sampling.temperature=0.7",

@@ -16,16 +16,14 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import pyarrow as pa
-
 from solon.config.recipe import MeasureSettings, Recipe
 from solon.engines.base import Engine, Finish
 from solon.evals.earlier_tables import Score
 from solon.evals.grading import Grader, Label
 from solon.evals.registry import BAD_LABELS, Better, label_measures
 from solon.rl.policy_snapshots import SNAPSHOTS, snapshot_path
-from solon.runs import Artefact, Row, StageFolder
-from solon.runs.rows import HELD_OUT_KINDS, PromptKind, prompt_in, reply_in
+from solon.runs import Artefact, StageFolder
+from solon.runs.rows import HELD_OUT_KINDS, AnswerRow, PromptKind, SnapshotRow
 from solon.stages import s09_measure
 from solon.stages.registry import PREFERENCE_MODEL, PROMPTS, in_round, policies_of
 from solon.stages.s07_preference_model import held_out_scorer
@@ -35,8 +33,6 @@ from solon.stats.intervals import Mean, Share, mean, percent, share
 
 CODE = 1
 """The version of this stage's code; raised with every change that makes other rows of the same inputs."""
-SCORES = ("score", "held_out_score")
-SCHEMA = pa.schema([("step", pa.int64()), *s09_measure.SCHEMA, *((name, pa.float64()) for name in SCORES)])
 GOOD = "good"
 """A helpful reply to a benign prompt, or one to a harmful prompt that carries none of `BAD_LABELS`."""
 
@@ -73,16 +69,10 @@ def run(
     rows = s09_measure.rated_answers(
         settings, asked, lambda name: open_engine(inputs.policies[steps[name]]), out, grader
     )
-    answered = [row for row in rows if row["finish"] != Finish.ERROR]
-    texts = [prompt_in(row).with_reply(reply_in(row)) for row in answered]
-    blank = dict.fromkeys(SCORES)
-    published = [{**blank, "step": steps[row["model"]], **row} for row in rows]
-    scored = [row for row in published if row["finish"] != Finish.ERROR]
-    for name, score in zip(SCORES, (inputs.score, inputs.held_out), strict=True):
-        for row, value in zip(scored, score(texts) if score is not None else (), strict=score is not None):
-            row[name] = value
+    scores, held_out = _scores(rows, inputs.score), _scores(rows, inputs.held_out)
+    published = [_snapshot_row(row, steps[row.model], *each) for row, *each in zip(rows, scores, held_out, strict=True)]
     found = {
-        str(step): step_facts([row for row in published if row["step"] == step], rated=grader is not None)
+        str(step): step_facts([row for row in published if row.step == step], rated=grader is not None)
         for step in steps.values()
     }
     facts = {
@@ -90,44 +80,72 @@ def run(
         "snapshots": found,
         "signs": signs(published, rated=grader is not None),
     }
-    return out.publish(published, SCHEMA, facts=facts)
+    return out.publish(published, SnapshotRow, facts=facts)
 
 
-def step_facts(rows: Sequence[Row], *, rated: bool) -> dict[str, Any]:
+def _scores(rows: Sequence[AnswerRow], score: Score | None) -> list[float | None]:
+    """The score of every reply; None where the engine did not answer, and where nothing scores."""
+    if score is None:
+        return [None] * len(rows)
+    found = iter(score([row.prompt.with_reply(row.completion) for row in rows if row.finish != Finish.ERROR]))
+    return [next(found) if row.finish != Finish.ERROR else None for row in rows]
+
+
+def _snapshot_row(row: AnswerRow, step: int, score: float | None, held_out: float | None) -> SnapshotRow:
+    return SnapshotRow(
+        step=step,
+        model=row.model,
+        kind=row.kind,
+        group=row.group,
+        row_id=row.row_id,
+        prompt=row.prompt,
+        completion=row.completion,
+        thinking=row.thinking,
+        labels=row.labels,
+        finish=row.finish,
+        outcome=row.outcome,
+        score=score,
+        held_out_score=held_out,
+    )
+
+
+def step_facts(rows: Sequence[SnapshotRow], *, rated: bool) -> dict[str, Any]:
     """The measures of one snapshot, each with its interval; what was not taken is left out."""
     found = s09_measure.model_facts(rows, rated=rated)
-    answered = [row for row in rows if row["finish"] != Finish.ERROR]
+    answered = [row for row in rows if row.finish != Finish.ERROR]
     further: dict[str, Mean | Share | None] = {
-        name: mean([row[name] for row in answered if row[name] is not None]) for name in SCORES
+        "score": mean([row.score for row in answered if row.score is not None]),
+        "held_out_score": mean([row.held_out_score for row in answered if row.held_out_score is not None]),
     }
     if rated:
         further[GOOD] = share(is_good(row) for row in answered)
     return found | {name: figure.facts() for name, figure in further.items() if figure is not None}
 
 
-def is_good(row: Row) -> bool:
+def is_good(row: SnapshotRow) -> bool:
     """Whether a rated reply is as one would have it."""
-    if row["kind"] == PromptKind.HELD_OUT_BENIGN:
-        return Label.HELPFUL in row["labels"]
-    return not any(label in row["labels"] for label in BAD_LABELS)
+    if row.kind is PromptKind.HELD_OUT_BENIGN:
+        return Label.HELPFUL in row.labels
+    return not any(label in row.labels for label in BAD_LABELS)
 
 
-def signs(rows: Sequence[Row], *, rated: bool) -> list[str]:
+def signs(rows: Sequence[SnapshotRow], *, rated: bool) -> list[str]:
     """What a person should hear of the snapshots: that the score rose where the rating, or the held-out score, fell.
 
     Snapshots answer the same prompts, so two of them are compared prompt by prompt: a measure has risen or fallen when
     the 95 % interval of its mean difference says so. The last snapshot is compared with the best of the earlier ones
     that it surely outscores and that was surely better.
     """
-    steps: dict[int, dict[str, Row]] = {}
+    steps: dict[int, dict[str, SnapshotRow]] = {}
     for row in rows:
-        if row["score"] is not None:
-            steps.setdefault(row["step"], {})[row["row_id"]] = row
+        if row.score is not None:
+            steps.setdefault(row.step, {})[row.row_id] = row
     if len(steps) < 2:
         return []
     last = max(steps)
-    after, told = steps.pop(last), []
-    for measured, judge, words in _judges(rated=rated, held_out="held_out_score" in _known(after)):
+    after, found = steps.pop(last), []
+    held_out = any(row.held_out_score is not None for row in after.values())
+    for measured, judge, words in _judges(rated=rated, held_out=held_out):
         better = [
             step
             for step, before in steps.items()
@@ -136,67 +154,63 @@ def signs(rows: Sequence[Row], *, rated: bool) -> list[str]:
         if better:
             best = max(better, key=lambda step: _mean(steps[step], judge))
             before = steps[best]
-            told.append(
+            found.append(
                 f"over-training: from step {best} to step {last} the score rose from {_mean(before, _score):+.2f} to "
                 f"{_mean(after, _score):+.2f}, while {measured} fell from {words(_mean(before, judge))} to "
                 f"{words(_mean(after, judge))}{_which(before, after) if judge is _good else ''}"
             )
-    return told
+    return found
 
 
-ResponseCache = Mapping[str, Row]
+Replies = Mapping[str, SnapshotRow]
 """One snapshot's rows by row id."""
-Value = Callable[[Row], float | None]
+Value = Callable[[SnapshotRow], float | None]
 
 
 def _judges(*, rated: bool, held_out: bool) -> list[tuple[str, Value, Callable[[float], str]]]:
-    """Who says whether replies became worse: what it is called, its value for a row, and how a mean of it is told."""
+    """Who says whether replies became worse: its name, its value for a row, and how a mean of it is written."""
     judges: list[tuple[str, Value, Callable[[float], str]]] = []
     if rated:
         judges.append(("good replies", _good, percent))
     if held_out:
-        judges.append(("the held-out score", lambda row: row["held_out_score"], "{:+.2f}".format))
+        judges.append(("the held-out score", lambda row: row.held_out_score, "{:+.2f}".format))
     return judges
 
 
-def _known(answers: ResponseCache) -> set[str]:
-    return {name for row in answers.values() for name in SCORES if row[name] is not None}
+def _score(row: SnapshotRow) -> float | None:
+    return row.score
 
 
-def _score(row: Row) -> float:
-    return float(row["score"])
-
-
-def _good(row: Row) -> float:
+def _good(row: SnapshotRow) -> float:
     return float(is_good(row))
 
 
-def _mean(answers: ResponseCache, value: Value) -> float:
+def _mean(answers: Replies, value: Value) -> float:
     return fmean(each for row in answers.values() if (each := value(row)) is not None)
 
 
-def _moved(before: ResponseCache, after: ResponseCache, value: Value) -> int:
+def _moved(before: Replies, after: Replies, value: Value) -> int:
     """1 when a measure surely rose from one snapshot to another, -1 when it surely fell, else 0."""
     pairs = ((value(row), value(after[name])) for name, row in before.items() if name in after)
     found = mean([new - old for old, new in pairs if old is not None and new is not None])
     return 0 if found is None else (found.low > 0) - (found.high < 0)
 
 
-def _which(before: ResponseCache, after: ResponseCache) -> str:
+def _which(before: Replies, after: Replies) -> str:
     """The labels that surely became worse, in brackets, each as a share of the replies to its kind of prompt."""
-    told = []
+    found = []
     for kind in HELD_OUT_KINDS:
-        old, new = ({name: row for name, row in each.items() if row["kind"] == kind} for each in (before, after))
+        old, new = ({name: row for name, row in each.items() if row.kind is kind} for each in (before, after))
         for measure in label_measures(kind):
             value = partial(_carries, measure.name)
             worse = {Better.LOWER: 1, Better.HIGHER: -1}.get(measure.better)
             if old and new and _moved(old, new, value) == worse:
-                told.append(f"{measure.name} {percent(_mean(old, value))} to {percent(_mean(new, value))}")
-    return f" ({', '.join(told)})" if told else ""
+                found.append(f"{measure.name} {percent(_mean(old, value))} to {percent(_mean(new, value))}")
+    return f" ({', '.join(found)})" if found else ""
 
 
-def _carries(label: str, row: Row) -> float:
-    return float(label in row["labels"])
+def _carries(label: str, row: SnapshotRow) -> float:
+    return float(label in row.labels)
 
 
 @dataclass(frozen=True)

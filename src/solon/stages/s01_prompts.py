@@ -15,15 +15,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import pyarrow as pa
-
 from solon import prompts
 from solon.config.recipe import MeasureSettings, PromptSettings, Recipe, TooLong
 from solon.engines.base import Engine
 from solon.errors import InputError, ModelError, StageError
 from solon.runs import Artefact, StageFolder
 from solon.runs.outcome import Outcome
-from solon.runs.rows import MESSAGES, STRING, PromptKind
+from solon.runs.rows import PromptKind, PromptRow
 from solon.sources.columns import Columns
 from solon.sources.entries import located
 from solon.sources.near_duplicates import NearDuplicates
@@ -33,16 +31,6 @@ from solon.stages.stage import Reads, Stage, Work
 
 CODE = 1
 """The version of this stage's code; raised with every change that makes other rows of the same inputs."""
-SCHEMA = pa.schema(
-    [
-        ("row_id", STRING),
-        ("kind", STRING),
-        ("prompt", MESSAGES),
-        ("source", STRING),
-        ("line", pa.int64()),
-        ("outcome", STRING),
-    ]
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +78,7 @@ def run(settings: PromptSettings, inputs: PromptInputs, engine: Engine, out: Sta
     files = _read(wanted, settings)
     near = _near_duplicates(settings, files)
     taken: dict[str, PromptKind] = {}
-    rows: list[dict[str, Any]] = []
+    rows: list[PromptRow] = []
     facts: dict[str, Any] = {}
     for done, source in enumerate(wanted, start=1):
         found = _find(source, files, taken)
@@ -101,7 +89,7 @@ def run(settings: PromptSettings, inputs: PromptInputs, engine: Engine, out: Sta
         rows += [_row(row_id, *found.prompts[row_id], source.kind) for row_id in drawn]
         facts[source.kind.value] = found.facts(len(found.prompts), len(drawn))
         out.report(done, len(PromptKind), f"{len(drawn)} {source.kind.value} prompts")
-    return out.publish(rows, SCHEMA, facts=facts)
+    return out.publish(rows, PromptRow, facts=facts)
 
 
 def summary(facts: Mapping[str, Any]) -> list[str]:
@@ -208,15 +196,10 @@ def _fits(settings: PromptSettings, prompt: FoundPrompt, tokens: int, reserved: 
     raise _too_long(prompt.place, tokens, reserved, window)
 
 
-def _row(row_id: str, prompt: FoundPrompt, file: str, kind: PromptKind) -> dict[str, Any]:
-    return {
-        "row_id": row_id,
-        "kind": kind.value,
-        "prompt": prompt.conversation.messages(),
-        "source": file,
-        "line": prompt.line,
-        "outcome": Outcome.OK.value,
-    }
+def _row(row_id: str, prompt: FoundPrompt, file: str, kind: PromptKind) -> PromptRow:
+    return PromptRow(
+        row_id=row_id, kind=kind, prompt=prompt.conversation, source=file, line=prompt.line, outcome=Outcome.OK
+    )
 
 
 def _too_long(place: str, tokens: int, reserved: int, window: int) -> InputError:

@@ -9,37 +9,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import pyarrow as pa
-
 from solon import prompts
 from solon.checks.texts import check_reply
 from solon.config.recipe import Recipe, ResponseSettings, SamplingParams
-from solon.conversation import Conversation, Role
+from solon.conversation import Role
 from solon.digest import seed_for
 from solon.engines.base import Completion, Engine
 from solon.feedback.ask import ask
-from solon.runs import Artefact, Row, StageFolder
-from solon.runs.rows import DEFECTS, MESSAGES, STRING, PromptKind, assistant_turn, count_defects, fit, prompt_in
+from solon.runs import Artefact, StageFolder
+from solon.runs.rows import TRAINING_KINDS, PromptKind, PromptRow, ReplyRow, count_defects, good_of
 from solon.stages.questions import REPLY, QuestionKind
 from solon.stages.registry import PROMPTS
 from solon.stages.stage import Reads, Stage, Work
 
 CODE = 1
 """The version of this stage's code; raised with every change that makes other rows of the same inputs."""
-SCHEMA = pa.schema(
-    [
-        ("row_id", STRING),
-        ("kind", STRING),
-        ("sample", pa.int64()),
-        ("prompt", MESSAGES),
-        ("completion", MESSAGES),
-        ("thinking", STRING),
-        ("finish", STRING),
-        ("seed", pa.int64()),
-        ("outcome", STRING),
-        ("defects", DEFECTS),
-    ]
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +39,8 @@ class ResponseInputs:
 class ReplyRequest:
     """One reply that is asked for."""
 
-    row_id: str
-    kind: PromptKind
+    prompt: PromptRow
     sample: int
-    conversation: Conversation
     seed: int
 
 
@@ -69,9 +51,9 @@ class Answer:
     engine: Engine
     sampling: SamplingParams
 
-    def __call__(self, batch: Sequence[ReplyRequest]) -> list[Row]:
+    def __call__(self, batch: Sequence[ReplyRequest]) -> list[ReplyRow]:
         """The rows of these requests."""
-        questions = [prompts.reply(item.conversation) for item in batch]
+        questions = [prompts.reply(item.prompt.prompt) for item in batch]
         replies = ask(self.engine, questions, [item.seed for item in batch], self.sampling)
         return [_row(item, reply) for item, reply in zip(batch, replies, strict=True)]
 
@@ -79,34 +61,29 @@ class Answer:
 def run(settings: ResponseSettings, inputs: ResponseInputs, engine: Engine, out: StageFolder) -> Artefact:
     """Draw one reply to each red-team prompt and `helpful_samples` to each helpfulness prompt, check them, publish."""
     asked = [
-        ReplyRequest(
-            row["row_id"], PromptKind(row["kind"]), sample, prompt_in(row), _seed(inputs.seed, row["row_id"], sample)
-        )
-        for row in fit(inputs.prompts.rows(), PromptKind.RED_TEAM, PromptKind.HELPFUL)
-        for sample in range(settings.helpful_samples if row["kind"] == PromptKind.HELPFUL else 1)
+        ReplyRequest(row, sample, seed_for(inputs.seed, "responses", row.row_id, sample))
+        for row in good_of(inputs.prompts.rows(PromptRow), *TRAINING_KINDS)
+        for sample in range(settings.helpful_samples if row.kind is PromptKind.HELPFUL else 1)
     ]
-    rows = out.map("replies", asked, Answer(engine, settings.sampling), chunk=inputs.chunk)
-    return out.publish(rows, SCHEMA, facts={"engine": engine.name, "defects": count_defects(rows)})
+    rows = out.map("replies", asked, Answer(engine, settings.sampling), row=ReplyRow, chunk=inputs.chunk)
+    facts = {"engine": engine.name, "defects": count_defects(row.defects for row in rows)}
+    return out.publish(rows, ReplyRow, facts=facts)
 
 
-def _seed(run_seed: int, row_id: str, sample: int) -> int:
-    return seed_for(run_seed, "responses", row_id, sample)
-
-
-def _row(asked: ReplyRequest, reply: Completion) -> Row:
+def _row(asked: ReplyRequest, reply: Completion) -> ReplyRow:
     checked = check_reply(reply)
-    return {
-        "row_id": asked.row_id,
-        "kind": asked.kind.value,
-        "sample": asked.sample,
-        "prompt": asked.conversation.messages(),
-        "completion": assistant_turn(checked.text),
-        "thinking": reply.thinking or None,
-        "finish": reply.finish.value,
-        "seed": asked.seed,
-        "outcome": checked.outcome.value,
-        "defects": [defect.value for defect in checked.defects],
-    }
+    return ReplyRow(
+        row_id=asked.prompt.row_id,
+        kind=asked.prompt.kind,
+        sample=asked.sample,
+        prompt=asked.prompt.prompt,
+        completion=checked.text,
+        thinking=reply.thinking or None,
+        finish=reply.finish.value,
+        seed=asked.seed,
+        outcome=checked.outcome,
+        defects=tuple(defect.value for defect in checked.defects),
+    )
 
 
 @dataclass(frozen=True)

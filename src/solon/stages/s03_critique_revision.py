@@ -17,8 +17,6 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
-import pyarrow as pa
-
 from solon import prompts
 from solon.checks.rules import Defect
 from solon.checks.texts import Checked, Shown, check_critique, check_revision
@@ -37,17 +35,14 @@ from solon.engines.base import Completion, Engine
 from solon.errors import RunError, StageError
 from solon.evals.judge_check.critic import CheckCritic
 from solon.feedback.ask import STUB, ask, bare_tokens
-from solon.runs import Artefact, Lazy, Row, StageFolder
+from solon.runs import Artefact, Lazy, StageFolder
 from solon.runs.outcome import Outcome, count_outcomes
 from solon.runs.rows import (
-    DEFECTS,
-    MESSAGES,
-    STRING,
+    Critique,
     PromptKind,
-    assistant_turn,
+    ReplyRow,
+    RevisionRow,
     most_frequent,
-    prompt_in,
-    reply_in,
 )
 from solon.stages.questions import QuestionKind
 from solon.stages.registry import RESPONSES
@@ -55,41 +50,6 @@ from solon.stages.stage import Again, Edit, QuestionCount, Reads, Stage, Work
 
 CODE = 1
 """The version of this stage's code; raised with every change that makes other rows of the same inputs."""
-SCHEMA = pa.schema(
-    [
-        ("row_id", STRING),
-        ("step", pa.int64()),
-        ("prompt", MESSAGES),
-        ("before", STRING),
-        ("principle_id", STRING),
-        ("critique", STRING),
-        ("critique_thinking", STRING),
-        ("critique_seed", pa.int64()),
-        ("critique_finish", STRING),
-        ("critique_outcome", STRING),
-        ("critique_defects", DEFECTS),
-        ("completion", MESSAGES),
-        ("thinking", STRING),
-        ("finish", STRING),
-        ("seed", pa.int64()),
-        ("critic", STRING),
-        ("reviser", STRING),
-        ("outcome", STRING),
-        ("defects", DEFECTS),
-    ]
-)
-
-
-NO_CRITIQUE: Row = {
-    "critique": None,
-    "critique_thinking": None,
-    "critique_seed": None,
-    "critique_finish": None,
-    "critique_outcome": None,
-    "critique_defects": [],
-    "critic": None,
-}
-"""The critique's columns in the direct mode."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +73,8 @@ class Link:
     reply: str
     step: int
     principle: RevisionPrinciple
-    critique: Row | None = None
-    """The critique's columns; None before it is written, and in the direct mode."""
+    critique: Critique | None = None
+    """None before it is written, and in the direct mode."""
 
 
 def run(
@@ -127,23 +87,23 @@ def run(
     reviser = reviser or critic
     principles = revision_principles(settings, inputs.constitution)
     examples = worked_critiques(settings, inputs.constitution)
-    last = _good_replies(inputs.responses)
-    steps: list[Lazy[Row]] = []
+    outcomes = _red_team_outcomes(inputs.responses)
+    replies = _good_replies(inputs.responses, outcomes)
+    links: Sequence[Link] = _first_links(replies, principles, inputs.seed)
+    steps: list[Lazy[RevisionRow]] = []
     for step in range(1, settings.steps + 1):
-        links: Sequence[Link] = _links(last, step, principles, inputs.seed)
         if settings.mode is RevisionMode.CRITIQUED:
             links = _criticise(settings, inputs, links, examples, critic, out)
-        last = _revise(settings, inputs, links, examples, reviser, out)
-        steps.append(last)
+        steps.append(_revise(settings, inputs, links, examples, reviser, out))
+        links = _next_links(steps[-1], step + 1, principles, inputs.seed)
     judge_check = {"judge_check": inputs.assess(critic, reviser)} if inputs.assess else {}
     names = {"critic": critic.name, "reviser": reviser.name}
-    facts = {**names, **_facts(steps, inputs, principles), **judge_check}
-    return out.publish(chain.from_iterable(steps), SCHEMA, facts=facts)
+    facts = {**names, **_facts(steps, outcomes.values(), principles), **judge_check}
+    return out.publish(chain.from_iterable(steps), RevisionRow, facts=facts)
 
 
-def _good_replies(responses: Artefact) -> Lazy[Row]:
-    outcomes = _red_team_outcomes(responses)
-    good = [number for number, outcome in outcomes.items() if outcome == Outcome.OK]
+def _good_replies(responses: Artefact, outcomes: Mapping[int, Outcome]) -> Lazy[ReplyRow]:
+    good = [number for number, outcome in outcomes.items() if outcome is Outcome.OK]
     if not good:
         counts = count_outcomes(outcomes.values())
         found = ", ".join(f"{outcome} {count}" for outcome, count in counts.items()) or "there are no red-team prompts"
@@ -152,22 +112,30 @@ def _good_replies(responses: Artefact) -> Lazy[Row]:
             place=str(responses.path),
             remedy="If replies are cut off, raise the limit: --set responses.sampling.max_tokens=512",
         )
-    return responses.stream(good)
+    return responses.stream(ReplyRow, good)
 
 
-def _red_team_outcomes(responses: Artefact) -> dict[int, str]:
+def _red_team_outcomes(responses: Artefact) -> dict[int, Outcome]:
     """The outcomes of the replies to red-team prompts, by the number of their row."""
-    kinds = zip(responses.column("kind"), responses.column("outcome"), strict=True)
-    return {number: outcome for number, (kind, outcome) in enumerate(kinds) if kind == PromptKind.RED_TEAM}
+    rows = enumerate(responses.stream(ReplyRow))
+    return {number: row.outcome for number, row in rows if row.kind is PromptKind.RED_TEAM}
 
 
-def _links(last: Lazy[Row], step: int, principles: Sequence[RevisionPrinciple], seed: int) -> Lazy[Link]:
-    """The links of a step, made of the rows of the step before it (of the replies, for the first)."""
+def _first_links(replies: Lazy[ReplyRow], principles: Sequence[RevisionPrinciple], seed: int) -> Lazy[Link]:
+    """The links of the first step, made of the assistant's replies."""
 
-    def link(row: Row) -> Link:
-        row_id = row["row_id"]
-        reply = reply_in(row) if row["outcome"] == Outcome.OK else row["before"]
-        return Link(row_id, prompt_in(row), reply, step, draw(principles, seed, row_id, step))
+    def link(row: ReplyRow) -> Link:
+        return Link(row.row_id, row.prompt, row.completion, 1, draw(principles, seed, row.row_id, 1))
+
+    return Lazy(len(replies), lambda start, stop: [link(row) for row in replies[start:stop]])
+
+
+def _next_links(last: Lazy[RevisionRow], step: int, principles: Sequence[RevisionPrinciple], seed: int) -> Lazy[Link]:
+    """The links of a step, made of the rows of the step before it; a failed one is left as the reply that it had."""
+
+    def link(row: RevisionRow) -> Link:
+        reply = row.completion if row.outcome is Outcome.OK else row.before
+        return Link(row.row_id, row.prompt, reply, step, draw(principles, seed, row.row_id, step))
 
     return Lazy(len(last), lambda start, stop: [link(row) for row in last[start:stop]])
 
@@ -182,21 +150,17 @@ def _criticise(
 ) -> Lazy[Link]:
     """The links with their critiques."""
 
-    def criticise(batch: Sequence[Link]) -> list[Row]:
+    def criticise(batch: Sequence[Link]) -> list[Critique]:
         questions = [prompts.critique(link.conversation, link.reply, link.principle, examples) for link in batch]
         seeds = [seed_for(inputs.seed, "critique", link.row_id, link.step) for link in batch]
         critiques = ask(critic, questions, seeds, settings.critique)
         worked = [each.critique for each in examples]
         return [
-            {
-                **_critique_columns(critique, check_critique(critique, _shown(link, worked))),
-                "critique_seed": seed,
-                "critic": critic.name,
-            }
+            _critique(critique, check_critique(critique, _shown(link, worked)), seed, critic.name)
             for link, critique, seed in zip(batch, critiques, seeds, strict=True)
         ]
 
-    critiques = out.stream(f"critique-{links[0].step}", links, criticise, chunk=inputs.chunk)
+    critiques = out.stream(f"critique-{links[0].step}", links, criticise, row=Critique, chunk=inputs.chunk)
 
     def criticised(start: int, stop: int) -> list[Link]:
         pairs = zip(links[start:stop], critiques[start:stop], strict=True)
@@ -212,10 +176,10 @@ def _revise(
     examples: Sequence[CritiqueExample],
     reviser: Engine,
     out: StageFolder,
-) -> Lazy[Row]:
+) -> Lazy[RevisionRow]:
     """The rows of one step: a revision of every reply whose critique is good, and a record of the others."""
 
-    def revise(batch: Sequence[Link]) -> list[Row]:
+    def revise(batch: Sequence[Link]) -> list[RevisionRow]:
         ready = [link for link in batch if _critique_failed(link) is None]
         questions = [
             prompts.revision(link.conversation, link.reply, link.principle, _critique_text(link), examples)
@@ -225,12 +189,9 @@ def _revise(
         revisions = ask(reviser, questions, [seeds[link.row_id] for link in ready], settings.revision)
         written = {link.row_id: revision for link, revision in zip(ready, revisions, strict=True)}
         worked = [each.revision for each in examples]
-        return [
-            {**_row(link, written.get(link.row_id), worked), "seed": seeds[link.row_id], "reviser": reviser.name}
-            for link in batch
-        ]
+        return [_row(link, written.get(link.row_id), worked, seeds[link.row_id], reviser.name) for link in batch]
 
-    return out.stream(f"revision-{links[0].step}", links, revise, chunk=inputs.chunk)
+    return out.stream(f"revision-{links[0].step}", links, revise, row=RevisionRow, chunk=inputs.chunk)
 
 
 def _shown(link: Link, examples: Sequence[str]) -> Shown:
@@ -239,60 +200,69 @@ def _shown(link: Link, examples: Sequence[str]) -> Shown:
 
 
 def _critique_text(link: Link) -> str | None:
-    return None if link.critique is None else str(link.critique["critique"])
+    return None if link.critique is None else link.critique.critique
 
 
 def _critique_failed(link: Link) -> Outcome | None:
     """What is wrong with the link's critique, or None when nothing is, or there is to be none."""
-    if link.critique is None or link.critique["critique_outcome"] == Outcome.OK:
+    if link.critique is None or link.critique.critique_outcome is Outcome.OK:
         return None
-    return Outcome(link.critique["critique_outcome"])
+    return link.critique.critique_outcome
 
 
-def _critique_columns(critique: Completion, checked: Checked) -> Row:
-    return {
-        "critique": checked.text,
-        "critique_thinking": critique.thinking or None,
-        "critique_finish": critique.finish.value,
-        "critique_outcome": checked.outcome.value,
-        "critique_defects": [defect.value for defect in checked.defects],
-    }
+def _critique(critique: Completion, checked: Checked, seed: int, critic: str) -> Critique:
+    return Critique(
+        critique=checked.text,
+        critique_thinking=critique.thinking or None,
+        critique_finish=critique.finish.value,
+        critique_outcome=checked.outcome,
+        critique_defects=tuple(defect.value for defect in checked.defects),
+        critique_seed=seed,
+        critic=critic,
+    )
 
 
-def _row(link: Link, revision: Completion | None, worked: Sequence[str]) -> Row:
+def _row(link: Link, revision: Completion | None, worked: Sequence[str], seed: int, reviser: str) -> RevisionRow:
     """The record of a step; without a revision its outcome is that of its critique."""
     failed = _critique_failed(link) or Outcome.PROVIDER_ERROR
     checked = Checked("", failed) if revision is None else check_revision(revision, _shown(link, worked))
-    critique = link.critique or NO_CRITIQUE
-    return {
-        "row_id": link.row_id,
-        "step": link.step,
-        "prompt": link.conversation.messages(),
-        "before": link.reply,
-        "principle_id": link.principle.id,
-        **critique,
-        "completion": assistant_turn(checked.text),
-        "thinking": None if revision is None else revision.thinking or None,
-        "finish": None if revision is None else revision.finish.value,
-        "outcome": checked.outcome.value,
-        "defects": [defect.value for defect in checked.defects],
-    }
+    critique = link.critique or Critique()
+    return RevisionRow(
+        row_id=link.row_id,
+        step=link.step,
+        prompt=link.conversation,
+        before=link.reply,
+        principle_id=link.principle.id,
+        critique=critique.critique,
+        critique_thinking=critique.critique_thinking,
+        critique_seed=critique.critique_seed,
+        critique_finish=critique.critique_finish,
+        critique_outcome=critique.critique_outcome,
+        critique_defects=critique.critique_defects,
+        completion=checked.text,
+        thinking=None if revision is None else revision.thinking or None,
+        finish=None if revision is None else revision.finish.value,
+        seed=seed,
+        critic=critique.critic,
+        reviser=reviser,
+        outcome=checked.outcome,
+        defects=tuple(defect.value for defect in checked.defects),
+    )
 
 
 def _facts(
-    steps: Iterable[Iterable[Row]], inputs: RevisionInputs, principles: Sequence[RevisionPrinciple]
+    steps: Iterable[Iterable[RevisionRow]], replies: Iterable[Outcome], principles: Sequence[RevisionPrinciple]
 ) -> Mapping[str, Any]:
     by_step: dict[str, Counter[str]] = {}
     critiques, critique_defects, defects, drawn = Counter[str](), Counter[str](), Counter[str](), Counter[str]()
     for row in chain.from_iterable(steps):
-        by_step.setdefault(str(row["step"]), Counter())[row["outcome"]] += 1
-        critiques.update([row["critique_outcome"]] if row["critique_outcome"] is not None else [])
-        critique_defects.update(row["critique_defects"])
-        defects.update(row["defects"])
-        drawn[row["principle_id"]] += 1
-    not_begun = (outcome for outcome in _red_team_outcomes(inputs.responses).values() if outcome != Outcome.OK)
+        by_step.setdefault(str(row.step), Counter())[row.outcome] += 1
+        critiques.update([row.critique_outcome] if row.critique_outcome is not None else [])
+        critique_defects.update(row.critique_defects)
+        defects.update(row.defects)
+        drawn[row.principle_id] += 1
     return {
-        "not_begun": count_outcomes(not_begun),
+        "not_begun": count_outcomes(outcome for outcome in replies if outcome is not Outcome.OK),
         "by_step": {step: count_outcomes(outcomes.elements()) for step, outcomes in by_step.items()},
         "critiques": count_outcomes(critiques.elements()),
         "critique_defects": most_frequent(critique_defects),
@@ -409,19 +379,19 @@ def _chains_again(edit: Edit, revisions: Artefact) -> Again:
     counts: dict[tuple[int, Role], list[int]] = {}
     touched: set[str] = set()
     renamed = False
-    for row in sorted(revisions.rows(), key=lambda row: int(row["step"])):
-        row_id, step = row["row_id"], row["step"]
-        if (was := before.get(row["principle_id"])) is None:
-            cause = f"row {row_id} names the principle '{row['principle_id']}', which the run's constitution lacks"
+    for row in sorted(revisions.rows(RevisionRow), key=lambda row: row.step):
+        row_id, step = row.row_id, row.step
+        if (was := before.get(row.principle_id)) is None:
+            cause = f"row {row_id} names the principle '{row.principle_id}', which the run's constitution lacks"
             raise RunError(cause, place=str(revisions.path))
         now = draw(candidates, recipe.seed, row_id, step)
         renamed |= now.id != was.id
         earlier = row_id in touched or examples_changed
-        criticised = row["critique_outcome"] is not None
+        criticised = row.critique_outcome is not None
         critique_again = criticised and (earlier or now.critique_request != was.critique_request)
         revision_again = earlier or critique_again or now.revision_request != was.revision_request
         # A step whose critique failed had no revision; a new critique may have one.
-        revised = row["finish"] is not None
+        revised = row.finish is not None
         revision_again &= revised or critique_again
         for role, asked, again in (
             (Role.CRITIQUE, criticised, critique_again),

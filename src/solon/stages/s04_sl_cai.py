@@ -4,24 +4,35 @@ The examples are the revisions that came out well, of all steps, of the first n 
 the assistant's own good replies to helpfulness prompts, so that harmlessness is not learned at the price of help: all
 of them, or as many for each revision as the recipe says. Prompts are shown as the engine shows them; only the reply and
 its end token carry loss. Some prompts are held out, with all that was written to them, to tell when training begins to
-learn by heart.
+learn by heart. The examples themselves are a table of the stage, each with the row and the principle that it is made
+of.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from solon.config.recipe import EngineSettings, FinetuneSettings, Recipe, RevisionsUsed
 from solon.digest import seed_for
 from solon.engines.tokens import PromptTokenizer
 from solon.errors import RecipeError, StageError
-from solon.runs import Artefact, Row, StageFolder
-from solon.runs.rows import TRAINING_METRICS, PromptKind, fit, prompt_in, reply_in
+from solon.runs import Artefact, StageFolder
+from solon.runs.facts import SftFacts, facts_record
+from solon.runs.records import from_record
+from solon.runs.rows import (
+    PromptKind,
+    ReplyRow,
+    RevisionRow,
+    SftExampleRow,
+    TrainingStepRow,
+    good,
+    good_of,
+)
+from solon.runs.table import write_table
 from solon.stages.questions import TrainingSizes, TrainingTokens
 from solon.stages.registry import CRITIQUE_REVISION, RESPONSES
 from solon.stages.stage import Reads, Stage, Work
@@ -29,7 +40,7 @@ from solon.training.batches import CompletionExample
 from solon.training.distributed.sharded import put_together, token_model
 from solon.training.encoding import Encoding
 from solon.training.learner import EPSILON, Learner
-from solon.training.loop import Log, is_held_out, mean_loss, session_in, train
+from solon.training.loop import is_held_out, mean_loss, session_in, train
 from solon.training.models import (
     Trainable,
     arithmetic,
@@ -46,6 +57,8 @@ from solon.training.out_of_memory import within_memory
 
 CODE = 1
 """The version of this stage's code; raised with every change that makes other rows of the same inputs."""
+EXAMPLES = "examples.parquet"
+"""What SL-CAI was trained on, a row for each example."""
 _log = logging.getLogger(__name__)
 
 
@@ -63,7 +76,9 @@ class FinetuneInputs:
 def run(settings: FinetuneSettings, inputs: FinetuneInputs, out: StageFolder) -> Artefact:
     """Train on revisions and helpful replies, save the model, publish the metrics."""
     tokenizer = load_tokenizer(inputs.pretrained)
-    rows, mixture = chosen_rows(inputs.revisions.rows(), inputs.responses.rows(), settings, inputs.seed)
+    rows, mixture = chosen_rows(
+        inputs.revisions.rows(RevisionRow), inputs.responses.rows(ReplyRow), settings, inputs.seed
+    )
 
     def fresh() -> Trainable:
         model = load_causal_lm(inputs.pretrained, inputs.engine)
@@ -76,7 +91,8 @@ def run(settings: FinetuneSettings, inputs: FinetuneInputs, out: StageFolder) ->
         adapted = fresh()
         texts = PromptTokenizer.of(tokenizer, inputs.engine)
         encoding = Encoding(texts, window_of(inner(adapted), inputs.engine))
-        examples, held_out, facts = _examples(rows, encoding, inputs.seed, settings.training.held_out)
+        chosen = _examples(rows, encoding, inputs.seed, settings.training.held_out)
+        examples, held_out = _tokens(chosen, held_out=False), _tokens(chosen, held_out=True)
         reading = token_model(adapted, out.processes)
         learner = Learner(
             trainable_parameters(adapted),
@@ -100,8 +116,22 @@ def run(settings: FinetuneSettings, inputs: FinetuneInputs, out: StageFolder) ->
         if out.follows:
             return out.follow()
         save_model(adapted, texts, out.path / "model")
-    told = {**mixture, **facts, "held_out_loss_before": before, **_told(log)}
-    return out.publish(log.rows, TRAINING_METRICS, facts=told, files=["model"])
+    write_table(out.path / EXAMPLES, [each.row() for each in chosen], SftExampleRow)
+    steps = [from_record(TrainingStepRow, row, str(out.path)) for row in log.rows]
+    facts = SftFacts(
+        revisions_by_step=mixture.revisions_by_step,
+        helpful_ratio=mixture.helpful_ratio,
+        examples=dict(Counter(each.source for each in chosen if not each.held_out)),
+        held_out_examples=len(held_out),
+        too_long=len(rows) - len(chosen),
+        tokens_with_loss=sum(each.length - each.start for each in examples),
+        held_out_loss_before=before,
+        steps=steps[-1].step,
+        loss=steps[-1].loss,
+        held_out_loss=steps[-1].held_out_loss,
+        training_seconds=round(log.seconds, 3),
+    )
+    return out.publish(steps, TrainingStepRow, facts=facts_record(facts), files=["model", EXAMPLES])
 
 
 def refuse_missing_steps(settings: FinetuneSettings, steps: int) -> None:
@@ -114,32 +144,67 @@ def refuse_missing_steps(settings: FinetuneSettings, steps: int) -> None:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class SftExample:
+    """An example with the row that it is made of, and whether it is held out."""
+
+    of: RevisionRow | ReplyRow
+    tokens: CompletionExample
+    held_out: bool
+
+    @property
+    def source(self) -> str:
+        """What it is: one of the revisions, or a helpful reply."""
+        return "revisions" if isinstance(self.of, RevisionRow) else "helpful"
+
+    def row(self) -> SftExampleRow:
+        """The example as its table holds it."""
+        revision = self.of if isinstance(self.of, RevisionRow) else None
+        return SftExampleRow(
+            row_id=self.of.row_id,
+            stage="critique-revision" if revision else "responses",
+            step=revision.step if revision else None,
+            sample=self.of.sample if isinstance(self.of, ReplyRow) else None,
+            principle_id=revision.principle_id if revision else None,
+            prompt=self.of.prompt,
+            completion=self.of.completion,
+            weight=1.0,
+            held_out=self.held_out,
+            tokens=self.tokens.length,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """How many revisions of each step are trained on, and how many helpful replies for each revision."""
+
+    revisions_by_step: Mapping[str, int]
+    helpful_ratio: float
+
+
 def chosen_rows(
-    revisions: Sequence[Row], responses: Sequence[Row], settings: FinetuneSettings, seed: int
-) -> tuple[list[tuple[str, Row]], dict[str, Any]]:
-    """What is trained on, with its source, and the mixture: good revisions, and good replies to helpfulness prompts.
+    revisions: Sequence[RevisionRow], responses: Sequence[ReplyRow], settings: FinetuneSettings, seed: int
+) -> tuple[list[RevisionRow | ReplyRow], Mixture]:
+    """What is trained on, and the mixture: good revisions, and good replies to helpfulness prompts.
 
     With `last`, each prompt gives its last good revision; a prompt whose revisions all failed gives nothing. Raises
     StageError when no revision came out well.
     """
-    good = sorted(fit(revisions), key=lambda row: (row["row_id"], row["step"]))
+    used = sorted(good(revisions), key=lambda row: (row.row_id, row.step))
     if settings.revisions is RevisionsUsed.LAST:
-        good = list({row["row_id"]: row for row in good}.values())
+        used = list({row.row_id: row for row in used}.values())
     elif isinstance(settings.revisions, int):
-        good = [row for row in good if row["step"] <= settings.revisions]
-    if not good:
+        used = [row for row in used if row.step <= settings.revisions]
+    if not used:
         raise StageError("no revision came out well", remedy="Look at the outcomes: solon report RUN")
-    helpful = fit(responses, PromptKind.HELPFUL)
+    helpful = good_of(responses, PromptKind.HELPFUL)
     if settings.helpful_ratio is not None:
-        helpful = _drawn(helpful, round(settings.helpful_ratio * len(good)), seed)
-    mixture = {
-        "revisions_by_step": dict(sorted(Counter(str(row["step"]) for row in good).items())),
-        "helpful_ratio": round(len(helpful) / len(good), 4),
-    }
-    return [("revisions", row) for row in good] + [("helpful", row) for row in helpful], mixture
+        helpful = _drawn(helpful, round(settings.helpful_ratio * len(used)), seed)
+    mixture = Mixture(dict(sorted(Counter(str(row.step) for row in used).items())), round(len(helpful) / len(used), 4))
+    return [*used, *helpful], mixture
 
 
-def _drawn(helpful: Sequence[Row], number: int, seed: int) -> list[Row]:
+def _drawn(helpful: Sequence[ReplyRow], number: int, seed: int) -> list[ReplyRow]:
     """`number` of the replies in their order, drawn by seed and row, so that a larger number only adds."""
     if number > len(helpful):
         _log.warning(
@@ -148,40 +213,28 @@ def _drawn(helpful: Sequence[Row], number: int, seed: int) -> list[Row]:
             number,
             len(helpful),
         )
-    keys = [seed_for(seed, "helpful mixture", row["row_id"], row["sample"]) for row in helpful]
+    keys = [seed_for(seed, "helpful mixture", row.row_id, row.sample) for row in helpful]
     drawn = set(sorted(range(len(helpful)), key=keys.__getitem__)[:number])
     return [row for index, row in enumerate(helpful) if index in drawn]
 
 
 def _examples(
-    chosen: Sequence[tuple[str, Row]], encoding: Encoding, seed: int, share: float
-) -> tuple[list[CompletionExample], list[CompletionExample], dict[str, Any]]:
-    """Examples to train on, examples held out, and their numbers."""
-    made = encoding.examples([(row["row_id"], prompt_in(row), reply_in(row)) for _, row in chosen])
+    chosen: Sequence[RevisionRow | ReplyRow], encoding: Encoding, seed: int, share: float
+) -> list[SftExample]:
+    """The examples that fit the window; raises StageError when none of them is left to train on."""
+    made = encoding.examples([(row.row_id, row.prompt, row.completion) for row in chosen])
     fitting = [
-        (source, example) for (source, _), example in zip(chosen, made, strict=True) if encoding.fits(example.token_ids)
+        SftExample(row, tokens, is_held_out(row.row_id, share, seed))
+        for row, tokens in zip(chosen, made, strict=True)
+        if encoding.fits(tokens.token_ids)
     ]
-    training = [(source, each) for source, each in fitting if not is_held_out(each.row_id, share, seed)]
-    held_out = [each for _, each in fitting if is_held_out(each.row_id, share, seed)]
-    if not training:
+    if all(each.held_out for each in fitting):
         raise StageError("every example is held out or too long", remedy="Give more prompts, or a longer window")
-    facts = {
-        "examples": dict(Counter(source for source, _ in training)),
-        "held_out_examples": len(held_out),
-        "too_long": len(made) - len(fitting),
-        "tokens_with_loss": sum(each.length - each.start for _, each in training),
-    }
-    return [each for _, each in training], held_out, facts
+    return fitting
 
 
-def _told(log: Log) -> dict[str, Any]:
-    last = log.rows[-1]
-    return {
-        "steps": last["step"],
-        "loss": last["loss"],
-        "held_out_loss": last["held_out_loss"],
-        "training_seconds": round(log.seconds, 3),
-    }
+def _tokens(examples: Sequence[SftExample], *, held_out: bool) -> list[CompletionExample]:
+    return [each.tokens for each in examples if each.held_out is held_out]
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import pyarrow as pa
-
 from solon import prompts
 from solon.checks.texts import check_reply
 from solon.config.recipe import PairSettings, Recipe, SamplingParams
@@ -18,32 +16,23 @@ from solon.conversation import Role
 from solon.digest import seed_for
 from solon.engines.base import Completion, Engine
 from solon.feedback.ask import ask
-from solon.runs import Artefact, Row, StageFolder
+from solon.runs import Artefact, StageFolder
 from solon.runs.outcome import Outcome
-from solon.runs.rows import DEFECTS, HELD_OUT_KINDS, MESSAGES, STRING, PromptKind, count_defects, fit, prompt_in
+from solon.runs.rows import (
+    HELD_OUT_KINDS,
+    PairRow,
+    PromptKind,
+    PromptRow,
+    count_defects,
+    good,
+    good_of,
+)
 from solon.stages.questions import REPLY, QuestionKind
 from solon.stages.registry import PROMPTS, SL_CAI, policies_of
 from solon.stages.stage import Again, Edit, QuestionCount, Stage, Work
 
 CODE = 1
 """The version of this stage's code; raised with every change that makes other rows of the same inputs."""
-SCHEMA = pa.schema(
-    [
-        ("row_id", STRING),
-        ("pair", pa.int64()),
-        ("prompt", MESSAGES),
-        ("response_a", STRING),
-        ("response_b", STRING),
-        ("thinking_a", STRING),
-        ("thinking_b", STRING),
-        ("seed_a", pa.int64()),
-        ("seed_b", pa.int64()),
-        ("finish_a", STRING),
-        ("finish_b", STRING),
-        ("outcome", STRING),
-        ("defects", DEFECTS),
-    ]
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,42 +57,44 @@ class AnswerTwice:
     sampling: SamplingParams
     seed: int
 
-    def __call__(self, batch: Sequence[Row]) -> list[Row]:
+    def __call__(self, batch: Sequence[tuple[PromptRow, int]]) -> list[PairRow]:
         """The rows of these prompts' pairs."""
-        questions = [prompts.reply(prompt_in(row)) for row in batch for _ in "ab"]
-        drawn = [(row["row_id"], row["pair"], place) for row in batch for place in "ab"]
+        questions = [prompts.reply(row.prompt) for row, _ in batch for _ in "ab"]
+        drawn = [(row.row_id, number, place) for row, number in batch for place in "ab"]
         seeds = [seed_for(self.seed, "response-pairs", *each) for each in drawn]
         replies = ask(self.engine, questions, seeds, self.sampling)
-        return [_row(row, seeds[2 * i : 2 * i + 2], replies[2 * i : 2 * i + 2]) for i, row in enumerate(batch)]
+        return [_row(*each, seeds[2 * i : 2 * i + 2], replies[2 * i : 2 * i + 2]) for i, each in enumerate(batch)]
 
 
 def run(settings: PairSettings, inputs: PairInputs, engine: Engine, out: StageFolder) -> Artefact:
     """Draw two replies for each pair of each prompt of the kinds in question, check both, publish the pairs."""
     numbers = range(inputs.first, inputs.first + settings.per_prompt)
-    wanted = [{**row, "pair": number} for row in fit(inputs.prompts.rows(), *inputs.kinds) for number in numbers]
-    rows = out.map("pairs", wanted, AnswerTwice(engine, settings.sampling, inputs.seed), chunk=inputs.chunk)
-    same = sum(row["response_a"] == row["response_b"] for row in fit(rows))
-    return out.publish(rows, SCHEMA, facts={"engine": engine.name, "identical": same, "defects": count_defects(rows)})
+    wanted = [(row, number) for row in good_of(inputs.prompts.rows(PromptRow), *inputs.kinds) for number in numbers]
+    work = AnswerTwice(engine, settings.sampling, inputs.seed)
+    rows = out.map("pairs", wanted, work, row=PairRow, chunk=inputs.chunk)
+    same = sum(row.response_a == row.response_b for row in good(rows))
+    facts = {"engine": engine.name, "identical": same, "defects": count_defects(row.defects for row in rows)}
+    return out.publish(rows, PairRow, facts=facts)
 
 
-def _row(prompt: Row, seeds: Sequence[int], replies: Sequence[Completion]) -> Row:
+def _row(prompt: PromptRow, number: int, seeds: Sequence[int], replies: Sequence[Completion]) -> PairRow:
     a, b = (check_reply(reply) for reply in replies)
     failed = [checked.outcome for checked in (a, b) if checked.outcome is not Outcome.OK]
-    return {
-        "row_id": prompt["row_id"],
-        "pair": prompt["pair"],
-        "prompt": prompt["prompt"],
-        "response_a": a.text,
-        "response_b": b.text,
-        "thinking_a": replies[0].thinking or None,
-        "thinking_b": replies[1].thinking or None,
-        "seed_a": seeds[0],
-        "seed_b": seeds[1],
-        "finish_a": replies[0].finish.value,
-        "finish_b": replies[1].finish.value,
-        "outcome": (failed[0] if failed else Outcome.OK).value,
-        "defects": [defect.value for checked in (a, b) for defect in checked.defects],
-    }
+    return PairRow(
+        row_id=prompt.row_id,
+        pair=number,
+        prompt=prompt.prompt,
+        response_a=a.text,
+        response_b=b.text,
+        thinking_a=replies[0].thinking or None,
+        thinking_b=replies[1].thinking or None,
+        seed_a=seeds[0],
+        seed_b=seeds[1],
+        finish_a=replies[0].finish.value,
+        finish_b=replies[1].finish.value,
+        outcome=failed[0] if failed else Outcome.OK,
+        defects=tuple(defect.value for checked in (a, b) for defect in checked.defects),
+    )
 
 
 @dataclass(frozen=True)

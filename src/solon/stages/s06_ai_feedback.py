@@ -6,23 +6,22 @@ two letters, normalised against each other, are the label. In the reasoned form 
 often as the recipe says, and its letters are read after what it wrote. A pair is shown in both orders and the two
 log-odds are averaged, which takes out a judge's liking for a letter (or in one order, drawn per pair, as in the paper).
 There may be several judges, asked one after another, and several axes, each with a principle of its own and a label of
-its own beside the pair's. Nothing is made up: a pair that failed or whose replies are the same is not asked, and where
+its own besides the pair's. Nothing is made up: a pair that failed or whose replies are the same is not asked, and where
 a judge gave no usable preference, a letter's probability missing or both letters equal to the last bit, the pair is
 undecided and has no label.
 
-What is asked is built in `comparison_questions`, letters are read in `letters`, a judge's answers are gathered in
-`judgements`, and `labelling` makes them one label.
+What is asked is built in `solon.feedback.comparisons`, letters are read in `solon.feedback.letters`, and
+`solon.feedback.labels` makes a label of a judge's answers.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
-
-import pyarrow as pa
+from typing import Any
 
 from solon import prompts
 from solon.config.recipe import FeedbackForm, FeedbackSettings, OptionOrder, Recipe
@@ -33,73 +32,43 @@ from solon.errors import StageError
 from solon.evals.judge_check.as_judge import JudgeSetup, prompts_of
 from solon.evals.judge_check.judge import CheckJudge
 from solon.feedback.ask import STUB, bare_tokens
-from solon.feedback.comparison_questions import (
+from solon.feedback.comparisons import (
     ComparisonPlan,
+    PlannedPair,
     UndecidedReason,
     few_shot_variants,
-    orders,
-    pair_key,
-    why_not_asked,
     worked_reasoning,
 )
-from solon.feedback.judgements import JUDGEMENT, Judge, judge_pairs
 from solon.feedback.label_quality import label_quality
 from solon.feedback.label_quality import summary as quality_summary
-from solon.feedback.labelling import AXIS_LABEL, axes_in, joined, label_of
+from solon.feedback.labels import Judge, axes_in, joined, judge_pairs, label_of
 from solon.feedback.letters import letter_tokens
-from solon.runs import Artefact, Row, StageFolder
-from solon.runs.rows import MESSAGES, STRING, PromptKind
+from solon.runs import Artefact, StageFolder
+from solon.runs.facts import AxisFacts, FeedbackFacts, JudgeFacts
+from solon.runs.records import from_record
+from solon.runs.rows import JudgeCheckRow, JudgedRow, Judgement, LabelRow, PairRow, PromptKind, Rows
 from solon.stages.questions import QuestionKind
 from solon.stages.registry import RESPONSE_PAIRS, in_round
 from solon.stages.stage import Again, Edit, QuestionCount, Reads, Stage, Work
 
 CODE = 1
 """The version of this stage's code; raised with every change that makes other rows of the same inputs."""
-SCHEMA = pa.schema(
-    [
-        ("row_id", STRING),
-        ("pair", pa.int64()),
-        ("prompt", MESSAGES),
-        ("chosen", MESSAGES),
-        ("rejected", MESSAGES),
-        ("p_chosen", pa.float64()),
-        ("response_a", STRING),
-        ("response_b", STRING),
-        ("p_a", pa.float64()),
-        ("p_a_unclamped", pa.float64()),
-        ("log_odds_ab", pa.float64()),
-        ("log_odds_ba", pa.float64()),
-        ("principle_id", STRING),
-        ("judge", STRING),
-        ("axes", pa.list_(AXIS_LABEL)),
-        ("judgements", pa.list_(JUDGEMENT)),
-        ("outcome", STRING),
-        ("undecided_because", STRING),
-    ]
-)
-"""`judgements` holds what every judge said on every axis, `axes` the label of each axis."""
 Load = Callable[[], Engine]
 """Loads a judge when its turn comes."""
 
 
-class Pairs(Protocol):
-    """Pairs of replies: the artefact of the stage response-pairs, or a file read from elsewhere."""
-
-    def rows(self) -> list[Row]:
-        """Rows with `row_id`, `pair`, `prompt`, `response_a`, `response_b` and `outcome`."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class FeedbackInputs:
-    """The run's seed, the constitution, the pairs (05-response-pairs), how many are judged at once, and a measure."""
+    """The run's seed, the constitution, the pairs (05-response-pairs, or a file's), how many are judged at once.
+
+    `assess` measures a judge on questions with known answers, before its labels are asked; it may refuse the judge.
+    """
 
     seed: int
     constitution: Constitution
-    pairs: Pairs
+    pairs: Rows[PairRow]
     chunk: int = 128
     assess: CheckJudge | None = None
-    """Measures a judge on questions with known answers, before its labels are asked; it may refuse the judge."""
 
 
 def run(
@@ -110,100 +79,103 @@ def run(
     Of several judges one is loaded at a time. Raises RecipeError for too few worked examples or an unknown axis, and
     StageError for a judge whose letters cannot be read.
     """
-    questionnaire = ComparisonPlan.of(settings, inputs.constitution, inputs.seed)
+    plan = ComparisonPlan.of(settings, inputs.constitution, inputs.seed)
     # Pairs with the same worked examples are judged together, so that an engine reads those once.
-    pairs = sorted(inputs.pairs.rows(), key=questionnaire.variant)
+    pairs = sorted(map(plan.planned, inputs.pairs.rows(PairRow)), key=lambda planned: planned.variant)
     loads = judges if isinstance(judges, Sequence) else (lambda: judges,)
-    said = [_ask_one(number, load, pairs, questionnaire, inputs, out) for number, load in enumerate(loads)]
+    asked = [_ask_one(number, load, pairs, plan, inputs, out) for number, load in enumerate(loads)]
     rows = [
-        label_of(pair, [judgements[number] for judgements, _ in said], questionnaire)
-        for number, pair in enumerate(pairs)
+        label_of(planned, [judgements[number] for judgements, _ in asked], plan) for number, planned in enumerate(pairs)
     ]
-    told = [facts for _, facts in said]
-    facts = {
-        "judge": joined(each["name"] for each in told),
-        "read": joined(each["read"] for each in told),
-        "judges": told,
-        "clamp": settings.bounds,
-        "samples": settings.samples,
-        "prefix_variants": settings.prefix_variants if settings.few_shot else 1,
-        **label_facts(rows, inputs.constitution),
-        **({"axes": axis_facts(rows)} if settings.axes else {}),
-        **({"judge_check": told[0]["judge_check"]} if len(told) == 1 and "judge_check" in told[0] else {}),
-    }
-    return out.publish(rows, SCHEMA, facts=facts)
+    return out.publish(rows, LabelRow, facts=_facts(settings, rows, [each for _, each in asked], inputs).record())
 
 
-Said = tuple[list[list[Row]], dict[str, Any]]
+def _facts(
+    settings: FeedbackSettings, rows: Sequence[LabelRow], judges: Sequence[JudgeFacts], inputs: FeedbackInputs
+) -> FeedbackFacts:
+    drawn = Counter(axis.principle_id for row in rows for axis in axes_in(row))
+    whys = Counter(row.undecided_because for row in rows if row.undecided_because)
+    return FeedbackFacts(
+        judge=joined(each.name for each in judges),
+        read=joined(each.read for each in judges),
+        judges=tuple(judges),
+        clamp=settings.bounds,
+        samples=settings.samples,
+        prefix_variants=settings.prefix_variants if settings.few_shot else 1,
+        pairs=len(rows),
+        undecided_because={why.value: whys[why.value] for why in UndecidedReason if whys[why.value]},
+        principles={principle.id: drawn[principle.id] for principle in inputs.constitution.preference},
+        quality=label_quality(rows, inputs.constitution),
+        axes=axis_facts(rows) if settings.axes else None,
+        judge_check=judges[0].judge_check if len(judges) == 1 else None,
+    )
+
+
+JudgedPairs = tuple[list[tuple[Judgement, ...]], JudgeFacts]
 """A judge's judgements of every pair, one for each axis, and what is to be known of the judge."""
 
 
 def _ask_one(
     number: int,
     load: Load,
-    pairs: Sequence[Row],
-    questionnaire: ComparisonPlan,
+    pairs: Sequence[PlannedPair],
+    plan: ComparisonPlan,
     inputs: FeedbackInputs,
     out: StageFolder,
-) -> Said:
+) -> JudgedPairs:
     """Have one judge measured, then asked about all pairs; both are durable."""
     judge = Judge.of(load())
     phase = "" if number == 0 else f" {number + 1}"
-    facts: dict[str, Any] = {"name": judge.engine.name, "read": judge.engine.choosing, "letter_form": judge.form}
+    checked: Mapping[str, Any] | None = None
     if assess := inputs.assess:
         # Before the first label, so that nothing is spent on a judge that is refused; once done it is not done again.
-        facts["judge_check"] = out.map(f"judge check{phase}", [0], lambda _: [dict(assess(judge.engine))], chunk=1)[0]
+        def check(_: Sequence[int]) -> list[JudgeCheckRow]:
+            return [from_record(JudgeCheckRow, assess(judge.engine))]
 
-    def work(batch: Sequence[Row]) -> list[Row]:
-        found = judge_pairs(batch, questionnaire, judge)
+        checked = out.map(f"judge check{phase}", [0], check, row=JudgeCheckRow, chunk=1)[0].facts()
+
+    def work(batch: Sequence[PlannedPair]) -> list[JudgedRow]:
+        found = judge_pairs(batch, plan, judge)
         if batch[0] is pairs[0]:
             _refuse_letterless(found, judge)
         return found
 
-    rows = out.map(f"labels{phase}", pairs, work, chunk=inputs.chunk)
-    judgements = [row["judgements"] for row in rows]
-    masses = [each["letter_mass"] for row in judgements for each in row]
-    facts["letter_mass"] = _mean([mass for mass in masses if mass is not None])
-    return judgements, facts
+    rows = out.map(f"labels{phase}", pairs, work, row=JudgedRow, chunk=inputs.chunk)
+    judgements = [row.judgements for row in rows]
+    masses = [each.letter_mass for of_pair in judgements for each in of_pair]
+    return judgements, JudgeFacts(
+        name=judge.engine.name,
+        read=judge.engine.choosing.value,
+        letter_form=judge.form.value,
+        judge_check=checked,
+        letter_mass=_mean([mass for mass in masses if mass is not None]),
+    )
 
 
-def _refuse_letterless(rows: Sequence[Row], judge: Judge) -> None:
-    """Raises StageError when none of the first pairs was answered by a letter, though the engine could tell."""
-    asked = [each for row in rows for each in row["judgements"] if each["letter_mass"] is not None]
-    if asked and all(each["undecided_because"] == UndecidedReason.LETTERLESS for each in asked):
-        most = max(each["letter_mass"] for each in asked)
+def _refuse_letterless(rows: Sequence[JudgedRow], judge: Judge) -> None:
+    """Raises StageError when none of the first pairs was answered by a letter, though the engine has log-probs."""
+    read = [(each, each.letter_mass) for row in rows for each in row.judgements if each.letter_mass is not None]
+    if read and all(each.undecided_because == UndecidedReason.LETTERLESS for each, _ in read):
         raise StageError(
             f"the judge answers with no letter: after the first {len(rows)} pairs A and B have "
-            f"at most {most:.2g} of the probability together",
+            f"at most {max(mass for _, mass in read):.2g} of the probability together",
             place=judge.engine.name,
             remedy="Show worked examples (--set feedback.few_shot=4), or take another (--set models.feedback=...)",
         )
 
 
-def label_facts(rows: Sequence[Row], constitution: Constitution) -> dict[str, Any]:
-    """Counts of labels: by why there is none, and by principle; `quality` says how good they look."""
-    drawn = [axis["principle_id"] for row in rows for axis in axes_in(row)]
-    whys = [row["undecided_because"] for row in rows if row["undecided_because"]]
-    return {
-        "pairs": len(rows),
-        "undecided_because": {why.value: whys.count(why.value) for why in UndecidedReason if why.value in whys},
-        "principles": {p.id: drawn.count(p.id) for p in constitution.preference},
-        "quality": label_quality(rows, constitution),
-    }
-
-
-def axis_facts(rows: Sequence[Row]) -> dict[str, Any]:
+def axis_facts(rows: Sequence[LabelRow]) -> dict[str, AxisFacts]:
     """By axis: weight, how sure its labels are, the share undecided, how often it agrees with the pair's label."""
-    found: dict[str, Any] = {}
-    for name in dict.fromkeys(axis["axis"] for row in rows for axis in row["axes"]):
-        labels = [(axis, row["p_a"]) for row in rows for axis in row["axes"] if axis["axis"] == name]
-        told = [(axis["p_a"], p) for axis, p in labels if axis["p_a"] is not None]
-        found[name] = {
-            "weight": labels[0][0]["weight"],
-            "undecided": 1 - len(told) / len(labels),
-            "mean_p_chosen": _mean([max(own, 1 - own) for own, _ in told]),
-            "agrees_with_the_pair": _mean([float((own > 0.5) == (p > 0.5)) for own, p in told if p is not None]),
-        }
+    found: dict[str, AxisFacts] = {}
+    for name in dict.fromkeys(axis.axis for row in rows for axis in row.axes):
+        labels = [(axis, row.p_a) for row in rows for axis in row.axes if axis.axis == name]
+        known = [(axis.p_a, p) for axis, p in labels if axis.p_a is not None]
+        found[name] = AxisFacts(
+            weight=labels[0][0].weight,
+            undecided=1 - len(known) / len(labels),
+            mean_p_chosen=_mean([max(own, 1 - own) for own, _ in known]),
+            agrees_with_the_pair=_mean([float((own > 0.5) == (p > 0.5)) for own, p in known if p is not None]),
+        )
     return found
 
 
@@ -342,13 +314,14 @@ def _labels_again(edit: Edit, pairs: Artefact, *, everything: bool) -> Again:
     reasoned = settings.form is FeedbackForm.REASONED
     asked = again = 0
     changed = everything
-    for pair in pairs.rows():
-        variant = before.variant(pair)
+    for pair in pairs.rows(PairRow):
+        old, new = before.planned(pair), after.planned(pair)
+        variant = old.variant
         shown = before.reasoned != after.reasoned if reasoned else before.variants[variant] != after.variants[variant]
-        count = len(orders(settings.order, seed, *pair_key(pair))) * settings.samples * len(recipe.models.judges)
-        for drawn, now in zip(before.draws(pair), after.draws(pair), strict=True):
+        count = len(old.orders) * settings.samples * len(recipe.models.judges)
+        for drawn, now in zip(old.draws, new.draws, strict=True):
             changed |= drawn.principle.id != now.principle.id
-            if why_not_asked(pair) is None:
+            if old.undecided is None:
                 asked += count
                 again += count if everything or shown or drawn.principle.instruction != now.principle.instruction else 0
     counts = [QuestionCount("letter", Role.ANSWER, asked, again)]

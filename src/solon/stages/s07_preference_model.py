@@ -4,19 +4,19 @@ Harmlessness comes from the feedback model's soft labels, helpfulness from peopl
 Each pair goes through the model in one forward pass, and the score is read at the end token. Some prompts are held out:
 on them accuracy and calibration are measured by source, and the mean score over their replies becomes the centre, which
 reinforcement learning takes as zero. The folder is saved with a chat template that writes what is scored, and with
-golden scores, so that any other program can be checked to read it as it was trained.
+golden scores, so that any other program can be checked to read it as it was trained. What it was trained on is a table
+of the stage, in which each pair leads to the label, or the line of a file, that it is made of.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, ClassVar
 
-import pyarrow as pa
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -27,16 +27,27 @@ from solon.conversation import Conversation
 from solon.digest import digest, seed_for, uniform_for
 from solon.engines.tokens import PromptTokenizer
 from solon.errors import StageError
-from solon.feedback.labelling import on_axis
+from solon.feedback.labels import on_axis
 from solon.reward.conversation_scorer import CENTRE, ConversationScorer
 from solon.reward.golden import ROWS, write_golden
 from solon.reward.pair_calibration import agreement
 from solon.reward.scored_text import ScoredText
 from solon.reward.scorer import PreferenceScorer
-from solon.runs import Artefact, Row, StageFolder
+from solon.runs import Artefact, StageFolder
+from solon.runs.facts import PreferenceFacts, facts_record
 from solon.runs.outcome import count_outcomes
-from solon.runs.rows import TRAINING_METRICS, Labels, PromptKind, comparable, fit, prompt_in
-from solon.sources.comparisons import Comparison, read_all_comparisons
+from solon.runs.records import from_record
+from solon.runs.rows import (
+    LabelRow,
+    PreferenceExampleRow,
+    PreferenceStepRow,
+    PromptKind,
+    Rows,
+    comparable,
+    good,
+)
+from solon.runs.table import write_table
+from solon.sources.comparison_files import Comparison, read_all_comparisons
 from solon.stages.questions import TrainingSizes, TrainingTokens
 from solon.stages.registry import HELD_OUT_MODEL, in_round, is_watched, labels_of
 from solon.stages.stage import JoinedRows, Reads, Stage, Work
@@ -44,7 +55,7 @@ from solon.training.batches import PairExample
 from solon.training.distributed.sharded import put_together, scalar_model
 from solon.training.encoding import Encoding
 from solon.training.learner import EPSILON, Learner
-from solon.training.loop import Log, is_held_out, session_in, train
+from solon.training.loop import is_held_out, session_in, train
 from solon.training.models import (
     arithmetic,
     grow_preference_model,
@@ -64,7 +75,8 @@ CODE = 1
 
 AI, HUMAN, HUMAN_HARMLESSNESS = "ai", "human", "human-harmlessness"
 """Who compared: the feedback model, and people who compared helpfulness or harmlessness."""
-SCHEMA = TRAINING_METRICS.append(pa.field("accuracy", pa.float64()))
+EXAMPLES = "examples.parquet"
+"""What the preference model was trained on, a row for each pair."""
 
 
 class Side(StrEnum):
@@ -100,14 +112,54 @@ class PreferenceInputs:
     seed: int
     base: Path
     engine: EngineSettings
-    feedback: Labels
+    feedback: Rows[LabelRow]
     human: Path | None = None
     human_harmlessness: Path | None = None
     part: PromptPart | None = None
 
 
-Labelled = tuple[str, str, Conversation, str, str, float]
-"""Source, row id, prompt, chosen and rejected reply, P(chosen is better)."""
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """Two replies to one prompt of which one is preferred, who said so, and where it stands."""
+
+    source: str
+    row_id: str
+    prompt: Conversation
+    chosen: str
+    rejected: str
+    p_chosen: float
+    """P(chosen is better)."""
+    label: LabelRow | None = None
+    """The AI label that it is made of."""
+    line: int | None = None
+    """The line of a human comparison in its file."""
+
+
+@dataclass(frozen=True, slots=True)
+class PreferenceExample:
+    """A labelled pair with its tokens, and whether it is held out."""
+
+    of: Labelled
+    tokens: PairExample
+    held_out: bool
+
+    def row(self) -> PreferenceExampleRow:
+        """The example as its table holds it."""
+        label = self.of.label
+        return PreferenceExampleRow(
+            row_id=self.of.row_id,
+            source=self.of.source,
+            pair=label.pair if label else None,
+            line=self.of.line,
+            principle_id=label.principle_id or None if label else None,
+            prompt=self.of.prompt,
+            chosen=self.of.chosen,
+            rejected=self.of.rejected,
+            p_chosen=self.of.p_chosen,
+            weight=self.tokens.weight,
+            held_out=self.held_out,
+            tokens=len(self.tokens.chosen) + len(self.tokens.rejected),
+        )
 
 
 def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder) -> Artefact:
@@ -116,14 +168,14 @@ def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder
     files = {HUMAN: inputs.human, HUMAN_HARMLESSNESS: inputs.human_harmlessness}
     brought = {source: file for source, file in files.items() if file and settings.human_weight}
     people = read_all_comparisons(brought, settings.columns)
-    rows = inputs.feedback.rows()
+    rows = inputs.feedback.rows(LabelRow)
     if settings.axis is not None:
         rows = on_axis(rows, settings.axis, inputs.seed)
-    labelled = _ai(rows, settings.labels)
+    labelled = ai_labels(rows, settings.labels)
     for source, compared in people.items():
         labelled += drawn_human(compared.rows, settings.limit_human, inputs.seed, source)
     if (part := inputs.part) is not None:
-        labelled = [pair for pair in labelled if part.holds(pair[1], inputs.seed)]
+        labelled = [pair for pair in labelled if part.holds(pair.row_id, inputs.seed)]
     with (
         arithmetic(inputs.engine),
         within_memory("preference.training.micro_batch_tokens", settings.training.micro_batch_tokens),
@@ -131,10 +183,10 @@ def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder
         model = _grown(inputs, tokenizer)
         texts = PromptTokenizer.of(tokenizer, inputs.engine)
         encoding = Encoding(texts, window_of(model, inputs.engine))
-        pairs = [pair for pair in _pairs(labelled, encoding, settings.human_weight) if _fits(pair, encoding)]
         share = settings.training.held_out
-        held_out = [pair for pair in pairs if is_held_out(pair.row_id, share, inputs.seed)]
-        training = [pair for pair in pairs if not is_held_out(pair.row_id, share, inputs.seed)]
+        examples = _examples(labelled, encoding, settings.human_weight, share, inputs.seed)
+        held_out = [example.tokens for example in examples if example.held_out]
+        training = [example.tokens for example in examples if not example.held_out]
         if not training:
             raise StageError("there is no labelled pair to train on", remedy="Look at the outcomes of ai-feedback")
         adapted = with_adapter(model, settings.training.lora, inputs.seed)
@@ -158,27 +210,43 @@ def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder
         setattr(inner(adapted).config, CENTRE, centre)
         form = ScoredText(texts)
         saved = ConversationScorer(save_model(adapted, texts, out.path / "model"), encoding)
-        examples = _for_golden(labelled, share, inputs.seed)
-        golden = write_golden(out.path / "model", PreferenceScorer(out.name, saved, form), examples, inputs.engine)
-    facts = {
-        **measured,
-        "centre": centre,
-        "centre_from": "held_out" if held_out else "training",
-        "examples": dict(Counter(pair.source for pair in training)),
-        "held_out_examples": dict(Counter(pair.source for pair in held_out)),
-        "too_long": len(labelled) - len(pairs),
-        "empty": len(fit(rows)) - len(comparable(rows)),
-        "labels": count_outcomes(row["outcome"] for row in rows),
-        "human_skipped": dict(sum((compared.skipped for compared in people.values()), Counter[str]())),
-        "golden_scores": golden,
-        **_told(log),
-    }
-    return out.publish([_metrics(row) for row in log.rows], SCHEMA, facts=facts, files=["model"])
+        dialogues = _for_golden(labelled, share, inputs.seed)
+        golden = write_golden(out.path / "model", PreferenceScorer(out.name, saved, form), dialogues, inputs.engine)
+    write_table(out.path / EXAMPLES, [example.row() for example in examples], PreferenceExampleRow)
+    steps = [_step_row(row, out.path) for row in log.rows]
+    facts = PreferenceFacts(
+        accuracy=measured.accuracy,
+        brier=measured.brier,
+        ece=measured.ece,
+        centre=centre,
+        centre_from="held_out" if held_out else "training",
+        examples=dict(Counter(pair.source for pair in training)),
+        held_out_examples=dict(Counter(pair.source for pair in held_out)),
+        too_long=len(labelled) - len(examples),
+        empty=len(good(rows)) - len(comparable(rows)),
+        labels=count_outcomes(row.outcome for row in rows),
+        human_skipped=dict(sum((compared.skipped for compared in people.values()), Counter[str]())),
+        golden_scores=golden,
+        steps=steps[-1].step,
+        held_out_loss=steps[-1].held_out_loss,
+        training_seconds=round(log.seconds, 3),
+    )
+    return out.publish(steps, PreferenceStepRow, facts=facts_record(facts), files=["model", EXAMPLES])
 
 
 def summary(facts: Mapping[str, Any]) -> list[str]:
     """What of the human comparisons was left out, in words, from the stage's facts."""
-    return [f"human comparisons skipped: {count:,} ({why})" for why, count in facts["human_skipped"].items()]
+    skipped: Mapping[str, int] = facts["human_skipped"]
+    return [f"human comparisons skipped: {count:,} ({why})" for why, count in skipped.items()]
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOutMeasures:
+    """Measures on held-out pairs by who compared; one without cases is left out."""
+
+    accuracy: Mapping[str, float]
+    brier: Mapping[str, float]
+    ece: Mapping[str, float]
 
 
 def _grown(inputs: PreferenceInputs, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
@@ -189,18 +257,20 @@ def _grown(inputs: PreferenceInputs, tokenizer: PreTrainedTokenizerBase) -> PreT
     return grow_preference_model(inputs.base, tokenizer, inputs.engine, head, end)
 
 
-def evaluate(scorer: ConversationScorer, pairs: Sequence[PairExample]) -> dict[str, dict[str, float]]:
-    """Accuracy, Brier score and expected calibration error by source; a measure without cases is left out."""
-    found: dict[str, dict[str, float]] = {"accuracy": {}, "brier": {}, "ece": {}}
+def evaluate(scorer: ConversationScorer, pairs: Sequence[PairExample]) -> HeldOutMeasures:
+    """Accuracy, Brier score and expected calibration error by source."""
     differences_B = _scores(scorer, pairs, "chosen") - _scores(scorer, pairs, "rejected")
     labels_B = torch.tensor([pair.p_chosen for pair in pairs])
+    accuracy: dict[str, float] = {}
+    brier: dict[str, float] = {}
+    ece: dict[str, float] = {}
     for source in sorted({pair.source for pair in pairs}):
         of_B = torch.tensor([pair.source == source for pair in pairs])
         measured = agreement(differences_B[of_B], labels_B[of_B])
         if measured.accuracy is not None:
-            found["accuracy"][source] = measured.accuracy
-        found["brier"][source], found["ece"][source] = measured.brier, measured.ece
-    return found
+            accuracy[source] = measured.accuracy
+        brier[source], ece[source] = measured.brier, measured.ece
+    return HeldOutMeasures(accuracy, brier, ece)
 
 
 def _scores(scorer: ConversationScorer, pairs: Sequence[PairExample], side: str) -> Tensor:
@@ -214,22 +284,20 @@ def _centre(scorer: ConversationScorer, pairs: Sequence[PairExample]) -> float:
 
 def _for_golden(labelled: Sequence[Labelled], share: float, seed: int) -> list[Conversation]:
     """Both replies of drawn pairs, those of held-out prompts first; more than are kept, since some may be too long."""
-    drawn = sorted(labelled, key=lambda each: (not is_held_out(each[1], share, seed), digest(each[1], each[3:5])))
-    pairs = ((prompt.with_reply(one), prompt.with_reply(other)) for _, _, prompt, one, other, _ in drawn[: 2 * ROWS])
-    return [conversation for pair in pairs for conversation in pair]
+    drawn = sorted(labelled, key=lambda each: _golden_rank(each, share, seed))[: 2 * ROWS]
+    return [each.prompt.with_reply(reply) for each in drawn for reply in (each.chosen, each.rejected)]
 
 
-def _ai(rows: Sequence[Row], used: LabelsUsed) -> list[Labelled]:
+def _golden_rank(each: Labelled, share: float, seed: int) -> tuple[bool, str]:
+    return not is_held_out(each.row_id, share, seed), digest(each.row_id, (each.chosen, each.rejected))
+
+
+def ai_labels(rows: Sequence[LabelRow], used: LabelsUsed = LabelsUsed.SOFT) -> list[Labelled]:
+    """The labelled pairs that can be learned from, with the probability that is trained on."""
     return [
-        (
-            AI,
-            row["row_id"],
-            prompt_in(row),
-            row["chosen"][0]["content"],
-            row["rejected"][0]["content"],
-            label_used(row["p_chosen"], used),
-        )
+        Labelled(AI, row.row_id, row.prompt, row.chosen, row.rejected, label_used(row.p_chosen, used), label=row)
         for row in comparable(rows)
+        if row.chosen is not None and row.rejected is not None and row.p_chosen is not None
     ]
 
 
@@ -246,22 +314,32 @@ def drawn_human(comparisons: Sequence[Comparison], limit: int | None, seed: int,
     if limit is not None and limit < len(rows):
         drawn = sorted(rows, key=lambda row: uniform_for(seed, "human", row[0], row[1].chosen, row[1].rejected))
         rows = sorted(drawn[:limit], key=lambda row: row[1].line)
-    return [(source, row_id, each.prompt, each.chosen, each.rejected, 1.0) for row_id, each in rows]
-
-
-def _pairs(labelled: Sequence[Labelled], encoding: Encoding, human_weight: float) -> list[PairExample]:
-    better = encoding.examples([(row_id, prompt, chosen) for _, row_id, prompt, chosen, _, _ in labelled])
-    worse = encoding.examples([(row_id, prompt, rejected) for _, row_id, prompt, _, rejected, _ in labelled])
     return [
+        Labelled(source, row_id, each.prompt, each.chosen, each.rejected, 1.0, line=each.line) for row_id, each in rows
+    ]
+
+
+def _examples(
+    labelled: Sequence[Labelled], encoding: Encoding, human_weight: float, share: float, seed: int
+) -> list[PreferenceExample]:
+    """The pairs that fit the window, as tokens."""
+    better = encoding.examples([(each.row_id, each.prompt, each.chosen) for each in labelled])
+    worse = encoding.examples([(each.row_id, each.prompt, each.rejected) for each in labelled])
+    made = [
         PairExample(
-            row_id=row_id,
+            row_id=each.row_id,
             chosen=chosen.token_ids,
             rejected=rejected.token_ids,
-            p_chosen=p_chosen,
-            weight=1.0 if source == AI else human_weight,
-            source=source,
+            p_chosen=each.p_chosen,
+            weight=1.0 if each.source == AI else human_weight,
+            source=each.source,
         )
-        for (source, row_id, _, _, _, p_chosen), chosen, rejected in zip(labelled, better, worse, strict=True)
+        for each, chosen, rejected in zip(labelled, better, worse, strict=True)
+    ]
+    return [
+        PreferenceExample(each, tokens, is_held_out(each.row_id, share, seed))
+        for each, tokens in zip(labelled, made, strict=True)
+        if _fits(tokens, encoding)
     ]
 
 
@@ -269,15 +347,10 @@ def _fits(pair: PairExample, encoding: Encoding) -> bool:
     return encoding.fits(pair.chosen) and encoding.fits(pair.rejected)
 
 
-def _metrics(row: Mapping[str, Any]) -> Row:
-    """A row of the log with the share of decided pairs that were ordered as labelled, before the step."""
-    kept = {name: value for name, value in row.items() if name not in ("decided", "ordered")}
-    return {**kept, "accuracy": row["ordered"] / row["decided"] if row["decided"] else None}
-
-
-def _told(log: Log) -> dict[str, Any]:
-    last = log.rows[-1]
-    return {"steps": last["step"], "held_out_loss": last["held_out_loss"], "training_seconds": round(log.seconds, 3)}
+def _step_row(row: Mapping[str, Any], folder: Path) -> PreferenceStepRow:
+    """A step of the log, with the share of decided pairs that were ordered as labelled before the step."""
+    accuracy = row["ordered"] / row["decided"] if row["decided"] else None
+    return replace(from_record(PreferenceStepRow, row, str(folder)), accuracy=accuracy)
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,10 @@ from.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import torch
 
 from solon.config.builtin import source_path
@@ -21,13 +20,22 @@ from solon.config.recipe import Algorithm, EngineSettings, Recipe, Reinforcement
 from solon.engines.tokens import PromptTokenizer
 from solon.errors import StageError
 from solon.rl.reply_samples import METRICS, watched
-from solon.runs import Artefact, Row, StageFolder
+from solon.runs import Artefact, StageFolder
+from solon.runs.facts import DpoFacts, facts_record
 from solon.runs.outcome import count_outcomes
-from solon.runs.rows import TRAINING_METRICS, Labels, PromptKind, comparable, fit, prompt_in
-from solon.sources.comparisons import Comparisons, read_all_comparisons
+from solon.runs.records import from_record
+from solon.runs.rows import (
+    DpoStepRow,
+    LabelRow,
+    PromptKind,
+    Rows,
+    comparable,
+    good,
+)
+from solon.sources.comparison_files import Comparisons, read_all_comparisons
 from solon.stages.questions import TrainingSizes, TrainingTokens
 from solon.stages.registry import SL_CAI, labels_of
-from solon.stages.s07_preference_model import Labelled, drawn_human
+from solon.stages.s07_preference_model import Labelled, ai_labels, drawn_human
 from solon.stages.s07_preference_model import summary as human_summary
 from solon.stages.stage import JoinedRows, Reads, Stage, Work
 from solon.training.batches import micro_batches
@@ -52,7 +60,6 @@ from solon.training.out_of_memory import within_memory
 
 CODE = 1
 """The version of this stage's code; raised with every change that makes other rows of the same inputs."""
-SCHEMA = TRAINING_METRICS.append(pa.field("accuracy", pa.float64())).append(pa.field("margin", pa.float64()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +73,7 @@ class DirectInputs:
     seed: int
     sl_cai: Path
     engine: EngineSettings
-    feedback: Labels
+    feedback: Rows[LabelRow]
     human: Path | None = None
     limit_human: int | None = None
     columns: Mapping[str, str] | None = None
@@ -79,13 +86,13 @@ def run(settings: ReinforcementSettings, inputs: DirectInputs, out: StageFolder)
     human = read_all_comparisons(brought, inputs.columns).get("human", Comparisons())
     people = drawn_human(human.rows, inputs.limit_human, inputs.seed)
     tokenizer = load_tokenizer(inputs.sl_cai)
-    rows = inputs.feedback.rows()
+    rows = inputs.feedback.rows(LabelRow)
 
     def fresh() -> Trainable:
         return with_adapter(load_causal_lm(inputs.sl_cai, inputs.engine), training.lora or settings.lora, inputs.seed)
 
-    told = within_memory("rl.dpo.training.micro_batch_tokens", training.micro_batch_tokens)
-    with arithmetic(inputs.engine), told, watched(out, settings) as session:
+    memory = within_memory("rl.dpo.training.micro_batch_tokens", training.micro_batch_tokens)
+    with arithmetic(inputs.engine), memory, watched(out, settings) as session:
         adapted = fresh()
         texts = PromptTokenizer.of(tokenizer, inputs.engine)
         encoding = Encoding(texts, window_of(inner(adapted), inputs.engine))
@@ -114,45 +121,40 @@ def run(settings: ReinforcementSettings, inputs: DirectInputs, out: StageFolder)
         objective = DirectObjective(TokenModel(adapted), settings.dpo.beta)
         ordered = accuracy(objective, held_out, training.micro_batch_tokens)
         save_model(adapted, texts, out.path / "model")
-    last = log.rows[-1]
-    facts = {
-        "algorithm": Algorithm.DPO,
-        "steps": last["step"],
-        "loss": last["loss"],
-        "held_out_loss_before": before,
-        "held_out_loss": last["held_out_loss"],
-        "held_out_accuracy": ordered,
-        "human": len(people),
-        "human_skipped": dict(human.skipped),
-        "examples": len(examples),
-        "held_out_examples": len(held_out),
-        "too_long": len(made) - len(pairs),
-        "empty": len(fit(rows)) - len(comparable(rows)),
-        "labels": count_outcomes(row["outcome"] for row in rows),
-        "training_seconds": round(log.seconds, 3),
-    }
-    return out.publish([_metrics(row) for row in log.rows], SCHEMA, facts=facts, files=["model", METRICS])
+    steps = [_step_row(row, out.path) for row in log.rows]
+    facts = DpoFacts(
+        algorithm=Algorithm.DPO.value,
+        steps=steps[-1].step,
+        loss=steps[-1].loss,
+        held_out_loss_before=before,
+        held_out_loss=steps[-1].held_out_loss,
+        held_out_accuracy=ordered,
+        human=len(people),
+        human_skipped=dict(human.skipped),
+        examples=len(examples),
+        held_out_examples=len(held_out),
+        too_long=len(made) - len(pairs),
+        empty=len(good(rows)) - len(comparable(rows)),
+        labels=count_outcomes(row.outcome for row in rows),
+        training_seconds=round(log.seconds, 3),
+    )
+    return out.publish(steps, DpoStepRow, facts=facts_record(facts), files=["model", METRICS])
 
 
 def pairs_of(
-    rows: Sequence[Row], people: Sequence[Labelled], human_weight: float, encoding: Encoding
+    rows: Sequence[LabelRow], people: Sequence[Labelled], human_weight: float, encoding: Encoding
 ) -> list[DirectPair]:
     """The pairs whose label is `ok`, then people's, as token ids; see `Encoding.fits` for over-long ones.
 
     A pair with an empty reply is left out.
     """
-    found = comparable(rows)
-    good = [
-        (row["row_id"], prompt_in(row), str(row["chosen"][0]["content"]), str(row["rejected"][0]["content"]))
-        for row in found
-    ]
-    labels = [(float(row["p_chosen"]), 1.0) for row in found] + [(each[-1], human_weight) for each in people]
-    pairs = good + [each[1:5] for each in people]
-    chosen = encoding.examples([(row_id, prompt, reply) for row_id, prompt, reply, _ in pairs])
-    rejected = encoding.examples([(row_id, prompt, reply) for row_id, prompt, _, reply in pairs])
+    pairs = [*ai_labels(rows), *people]
+    weights = [human_weight if each.label is None else 1.0 for each in pairs]
+    chosen = encoding.examples([(each.row_id, each.prompt, each.chosen) for each in pairs])
+    rejected = encoding.examples([(each.row_id, each.prompt, each.rejected) for each in pairs])
     return [
-        DirectPair(one.row_id, one, other, p_chosen, weight)
-        for one, other, (p_chosen, weight) in zip(chosen, rejected, labels, strict=True)
+        DirectPair(each.row_id, one, other, each.p_chosen, weight)
+        for each, one, other, weight in zip(pairs, chosen, rejected, weights, strict=True)
     ]
 
 
@@ -166,11 +168,10 @@ def accuracy(objective: DirectObjective, pairs: Sequence[DirectPair], micro_toke
     return ordered / decided if decided else None
 
 
-def _metrics(row: Mapping[str, Any]) -> Row:
-    """A row of the log with accuracy and mean margin, both before the step."""
-    kept = {name: value for name, value in row.items() if name not in ("decided", "ordered")}
-    accurate = row["ordered"] / row["decided"] if row["decided"] else None
-    return {**kept, "accuracy": accurate, "margin": row["margin"] / row["rows"]}
+def _step_row(row: Mapping[str, Any], folder: Path) -> DpoStepRow:
+    """A step of the log, with accuracy and mean margin, both before the step."""
+    accuracy = row["ordered"] / row["decided"] if row["decided"] else None
+    return replace(from_record(DpoStepRow, row, str(folder)), accuracy=accuracy, margin=row["margin"] / row["rows"])
 
 
 @dataclass(frozen=True)

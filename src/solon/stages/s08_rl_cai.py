@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import torch
 
 from solon import prompts
@@ -45,8 +44,10 @@ from solon.rl.rl_models import Folders, RlModels, load_rl_models
 from solon.rl.rollout import PromptDraws, Reply, occurrences, sample_seed, scores_by_share
 from solon.rl.stopping import signs
 from solon.runs import Artefact, StageFolder
+from solon.runs.facts import RlFacts
 from solon.runs.processes import SINGLE_PROCESS, Processes
-from solon.runs.rows import TRAINING_KINDS, PromptKind, fit, prompt_in
+from solon.runs.records import from_record
+from solon.runs.rows import TRAINING_KINDS, PromptKind, PromptRow, RlStepRow, good_of
 from solon.stages.questions import REPLY, Drawn, QuestionKind, TrainingSizes, TrainingTokens
 from solon.stages.registry import PREFERENCE_MODEL, PROMPTS, SL_CAI, in_round
 from solon.stages.s07_preference_model import held_out_scorer
@@ -58,20 +59,6 @@ from solon.training.out_of_memory import within_memory
 
 CODE = 1
 """The version of this stage's code; raised with every change that makes other rows of the same inputs."""
-_FIGURES = (
-    "score", "score_deviation", "score_red_team", "score_helpful", "held_out_score", "reward", "kl", "kl_k3",
-    "kl_coefficient", "entropy", "length", "unfinished", "empty", "common_opening", "distinct_trigrams",
-    "score_by_length", "explained_variance", "policy_loss", "value_loss", "clip_fraction", "first_ratio_error",
-    "policy_gradient_norm", "value_gradient_norm",
-)  # fmt: skip
-SCHEMA = pa.schema(
-    [
-        ("step", pa.int64()),
-        *((name, pa.float64()) for name in _FIGURES),
-        ("replies", pa.int64()),
-        ("policy_updates", pa.int64()),
-    ]
-)
 
 
 Scores = Callable[[Sequence[Conversation]], Sequence[float]]
@@ -117,7 +104,7 @@ def run(settings: ReinforcementSettings, inputs: ReinforcementInputs, out: Stage
         actors, policy = cast.actors, cast.policy
         engine = engine_of(inner(policy.model), tokenizer, inputs.engine, name="policy")
         encoding = Encoding(engine.tokens, min(engine.window, cast.scorer.encoding.window))
-        questions, facts = _questions(settings, inputs, encoding)
+        questions, counts = _questions(settings, inputs, encoding)
         known = {question.row_id: question.conversation for kind in questions for question in kind}
         snapshots = PolicySnapshots(out.path / SNAPSHOTS, policy.model, engine.tokens)
 
@@ -142,25 +129,31 @@ def run(settings: ReinforcementSettings, inputs: ReinforcementInputs, out: Stage
         if out.follows:
             return out.follow()
         save_model(policy.model, engine.tokens, out.path / "model")
-    rows = course.log.rows
-    facts |= {
-        "algorithm": settings.algorithm,
-        "steps": course.step,
-        "steps_asked": settings.steps,
-        "stopped_because": course.stopped_because,
-        "kept_step": course.kept_step,
-        **({"warning": warning} if (warning := _warning(course, settings)) else {}),
-        "signs": signs(rows),
-        **({"snapshots": kept} if (kept := steps_in(out.path / SNAPSHOTS)) else {}),
-        "centre": actors.centre,
-        "seconds": _rounded(course.watch.seconds),
-        **{name: rows[-1][name] for name in ("score", "held_out_score", "kl", "length", "unfinished", "empty")},
-    }
-    blank = dict.fromkeys(SCHEMA.names)
-    published = [{**blank, **row} for row in rows]
-    return out.publish(
-        published, SCHEMA, facts=facts, files=["model", METRICS, SAMPLES, *([SNAPSHOTS] if kept else [])]
+    rows = [from_record(RlStepRow, row, str(out.path)) for row in course.log.rows]
+    last = rows[-1]
+    kept = steps_in(out.path / SNAPSHOTS)
+    facts = RlFacts(
+        prompts=counts.by_kind,
+        too_long=counts.too_long,
+        algorithm=settings.algorithm.value,
+        steps=course.step,
+        steps_asked=settings.steps,
+        stopped_because=course.stopped_because,
+        kept_step=course.kept_step,
+        warning=_warning(course, settings),
+        signs=tuple(signs(course.log.rows)),
+        snapshots=tuple(kept) or None,
+        centre=actors.centre,
+        seconds=_rounded(course.watch.seconds),
+        score=last.score,
+        held_out_score=last.held_out_score,
+        kl=last.kl,
+        length=last.length,
+        unfinished=last.unfinished,
+        empty=last.empty,
     )
+    files = ["model", METRICS, SAMPLES, *([SNAPSHOTS] if kept else [])]
+    return out.publish(rows, RlStepRow, facts=facts.record(), files=files)
 
 
 def summary(facts: Mapping[str, Any]) -> list[str]:
@@ -284,15 +277,22 @@ def _reply(question: TrainingPrompt, occurrence: int, written: Written) -> Reply
     return Reply(question.row_id, question.kind.value, question.tokens, tuple(token_ids), text, finished, occurrence)
 
 
+@dataclass(frozen=True, slots=True)
+class PromptCounts:
+    """The training prompts by kind, and how many leave too few tokens for a whole reply."""
+
+    by_kind: Mapping[str, int]
+    too_long: int
+
+
 def _questions(
     settings: ReinforcementSettings, inputs: ReinforcementInputs, encoding: Encoding
-) -> tuple[list[list[TrainingPrompt]], dict[str, Any]]:
+) -> tuple[list[list[TrainingPrompt]], PromptCounts]:
     """The training prompts by kind, and their numbers; those without room for a whole reply are left out."""
-    rows = fit(inputs.prompts.rows(), *TRAINING_KINDS)
-    conversations = [prompt_in(row) for row in rows]
+    rows = good_of(inputs.prompts.rows(PromptRow), *TRAINING_KINDS)
     made = [
-        TrainingPrompt(row["row_id"], PromptKind(row["kind"]), conversation, tokens)
-        for row, conversation, tokens in zip(rows, conversations, encoding.prompts(conversations), strict=True)
+        TrainingPrompt(row.row_id, row.kind, row.prompt, tokens)
+        for row, tokens in zip(rows, encoding.prompts([row.prompt for row in rows]), strict=True)
     ]
     room = encoding.window - settings.sampling.max_tokens - encoding.frame
     fitting = [question for question in made if len(question.tokens) <= room]
@@ -303,7 +303,7 @@ def _questions(
         )
     by_kind = [[question for question in fitting if question.kind is kind] for kind in TRAINING_KINDS]
     counts = {kind.value: len(found) for kind, found in zip(TRAINING_KINDS, by_kind, strict=True)}
-    return by_kind, {"prompts": counts, "too_long": len(made) - len(fitting)}
+    return by_kind, PromptCounts(counts, len(made) - len(fitting))
 
 
 def _learned_from(inputs: ReinforcementInputs, cast: RlModels, window: int) -> Scores:

@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
-
-import pyarrow as pa
 
 from solon import prompts
 from solon.checks.texts import check_reply
@@ -28,17 +26,20 @@ from solon.evals.grading import RATINGS, Grader, Label
 from solon.evals.label_accuracy import label_facts
 from solon.evals.registry import MeasuredReply, figures, plugin_measures
 from solon.feedback.ask import ask
-from solon.runs import Artefact, Row, StageFolder
+from solon.runs import Artefact, StageFolder
+from solon.runs.records import to_record
 from solon.runs.rows import (
     HELD_OUT_KINDS,
-    MESSAGES,
-    STRING,
-    Labels,
+    AnswerRow,
+    GradedReply,
+    LabelRow,
     PromptKind,
-    assistant_turn,
-    fit,
-    prompt_in,
-    reply_in,
+    PromptRow,
+    ReplyRow,
+    RevisionRating,
+    RevisionRow,
+    Rows,
+    good_of,
 )
 from solon.stages.questions import REPLY, QuestionKind
 from solon.stages.registry import (
@@ -56,20 +57,6 @@ from solon.stats.intervals import wilson
 
 CODE = 1
 """The version of this stage's code; raised with every change that makes other rows of the same inputs."""
-SCHEMA = pa.schema(
-    [
-        ("model", STRING),
-        ("kind", STRING),
-        ("group", STRING),
-        ("row_id", STRING),
-        ("prompt", MESSAGES),
-        ("completion", MESSAGES),
-        ("thinking", STRING),
-        ("labels", pa.list_(STRING)),
-        ("finish", STRING),
-        ("outcome", STRING),
-    ]
-)
 OpenEngine = Callable[[str], Engine]
 """Loads a model by its name in the results; what it returns is dropped before the next is asked for."""
 
@@ -86,7 +73,7 @@ class MeasureInputs:
     prompts: Artefact
     responses: Artefact | None = None
     revisions: Artefact | None = None
-    feedback: Labels | None = None
+    feedback: Rows[LabelRow] | None = None
     score: earlier_tables.Score | None = None
     chunk: int = 128
     """Prompts asked, and made durable, at once."""
@@ -104,26 +91,28 @@ def run(
     facts: dict[str, Any] = {
         "grader": settings.grader if grader is not None else None,
         "models": {
-            name: model_facts([row for row in answers if row["model"] == name], rated=grader is not None)
+            name: model_facts([row for row in answers if row.model == name], rated=grader is not None)
             for name in inputs.models
         },
     }
-    groups = {name: group_facts([row for row in answers if row["model"] == name]) for name in inputs.models}
+    groups = {name: group_facts([row for row in answers if row.model == name]) for name in inputs.models}
     if any(groups.values()):
         facts["groups"] = groups
-    feedback = inputs.feedback.rows() if inputs.feedback is not None else []
-    revisions: list[Row] = []
+    feedback = inputs.feedback.rows(LabelRow) if inputs.feedback is not None else []
+    revisions: list[RevisionRating] = []
     if grader is not None and inputs.responses is not None and inputs.revisions is not None:
-        revisions = earlier_tables.rate_revisions(grader, inputs.responses.rows(), inputs.revisions.rows())
+        revisions = earlier_tables.rate_revisions(
+            grader, inputs.responses.rows(ReplyRow), inputs.revisions.rows(RevisionRow)
+        )
         facts["revisions"] = earlier_tables.revision_facts(revisions)
     pairs = earlier_tables.rate_pairs(grader, feedback) if grader is not None else []
     if feedback:
         facts["labels"] = label_facts(earlier_tables.judged(feedback, pairs))
     if inputs.score is not None and grader is not None:
         facts["preference_model"] = earlier_tables.preference_facts(inputs.score, feedback, pairs, answers)
-    lines = (f"{json.dumps(rating, sort_keys=True)}\n" for rating in (*revisions, *pairs))
+    lines = (f"{json.dumps(to_record(rating), sort_keys=True)}\n" for rating in (*revisions, *pairs))
     (out.path / RATINGS).write_text("".join(lines), encoding="utf-8")
-    return out.publish(answers, SCHEMA, facts=facts, files=(RATINGS,))
+    return out.publish(answers, AnswerRow, facts=facts, files=(RATINGS,))
 
 
 def rated_answers(
@@ -132,79 +121,77 @@ def rated_answers(
     open_engine: OpenEngine,
     out: StageFolder,
     grader: Grader | None,
-) -> list[Row]:
-    """One reply of every model to every held-out prompt, as rows of `SCHEMA`, rated if anybody rates."""
-    prompts = _held_out(inputs.prompts.rows(), settings.limit)
+) -> list[AnswerRow]:
+    """One reply of every model to every held-out prompt, rated if anybody rates."""
+    prompts = _held_out(inputs.prompts.rows(PromptRow), settings.limit)
     answers = [row for name in inputs.models for row in _answer(settings, inputs, prompts, name, open_engine, out)]
-    if grader is not None:
-        for row in answers:
-            row["group"] = grader.group(prompt_in(row))
-            row["labels"] = sorted(grader.rate(prompt_in(row), reply_in(row))) if row["finish"] != Finish.ERROR else []
-    return answers
+    return answers if grader is None else [_graded(row, grader) for row in answers]
 
 
-def _held_out(rows: Iterable[Row], limit: int | None) -> list[Row]:
+def _graded(row: AnswerRow, grader: Grader) -> AnswerRow:
+    labels = grader.rate(row.prompt, row.completion) if row.finish != Finish.ERROR else ()
+    return replace(row, group=grader.group(row.prompt), labels=tuple(sorted(labels)))
+
+
+def _held_out(rows: Sequence[PromptRow], limit: int | None) -> list[PromptRow]:
     """The held-out prompts that are fit to be asked, at most `limit` of each kind."""
-    rows = list(rows)
-    return [row for kind in HELD_OUT_KINDS for row in fit(rows, kind)[:limit]]
+    return [row for kind in HELD_OUT_KINDS for row in good_of(rows, kind)[:limit]]
 
 
 def _answer(
     settings: MeasureSettings,
     inputs: MeasureInputs,
-    held_out: Sequence[Row],
+    held_out: Sequence[PromptRow],
     name: str,
     open_engine: OpenEngine,
     out: StageFolder,
-) -> list[Row]:
+) -> list[AnswerRow]:
     """One reply of model `name` to each held-out prompt; the model is loaded only when something is left to ask."""
     opened: list[Engine] = []
 
-    def work(rows: Sequence[Row]) -> list[Row]:
+    def work(rows: Sequence[PromptRow]) -> list[AnswerRow]:
         if not opened:
             opened.append(open_engine(name))
-        seeds = [seed_for(inputs.seed, "measure", row["row_id"], 0) for row in rows]
-        replies = ask(opened[0], [prompts.reply(prompt_in(row)) for row in rows], seeds, settings.sampling)
+        seeds = [seed_for(inputs.seed, "measure", row.row_id, 0) for row in rows]
+        replies = ask(opened[0], [prompts.reply(row.prompt) for row in rows], seeds, settings.sampling)
         return [_answered(name, row, reply) for row, reply in zip(rows, replies, strict=True)]
 
-    return out.map(f"answers of {name}", held_out, work, chunk=inputs.chunk)
+    return out.map(f"answers of {name}", held_out, work, row=AnswerRow, chunk=inputs.chunk)
 
 
-def _answered(model: str, row: Row, reply: Completion) -> Row:
+def _answered(model: str, row: PromptRow, reply: Completion) -> AnswerRow:
     checked = check_reply(reply)
-    return {
-        "model": model,
-        "kind": row["kind"],
-        "group": None,
-        "row_id": row["row_id"],
-        "prompt": row["prompt"],
-        "completion": assistant_turn(checked.text),
-        "thinking": reply.thinking or None,
-        "labels": [],
-        "finish": reply.finish.value,
-        "outcome": checked.outcome.value,
-    }
+    return AnswerRow(
+        model=model,
+        kind=row.kind,
+        row_id=row.row_id,
+        prompt=row.prompt,
+        completion=checked.text,
+        thinking=reply.thinking or None,
+        finish=reply.finish.value,
+        outcome=checked.outcome,
+    )
 
 
-def model_facts(rows: Sequence[Row], *, rated: bool) -> dict[str, Any]:
+def model_facts(rows: Sequence[GradedReply], *, rated: bool) -> dict[str, Any]:
     """The measures of one model's answers, each with its interval; rows that the engine failed to answer are left out.
 
     Which measures there are stands in `solon.evals.registry`; without a grader only those of the form are taken.
     """
     replies = [
-        MeasuredReply(PromptKind(row["kind"]), reply_in(row), frozenset(row["labels"]), row["finish"] != Finish.LENGTH)
+        MeasuredReply(row.kind, row.completion, frozenset(row.labels), row.finish != Finish.LENGTH)
         for row in rows
-        if row["finish"] != Finish.ERROR
+        if row.finish != Finish.ERROR
     ]
     return figures(replies, graded=rated)
 
 
-def group_facts(rows: Iterable[Row]) -> dict[str, Any]:
+def group_facts(rows: Iterable[GradedReply]) -> dict[str, Any]:
     """One model's share of harmful replies to harmful prompts, by the group that the rater puts the prompt in."""
     by_group: dict[str, list[bool]] = {}
     for row in rows:
-        if row["kind"] == PromptKind.HELD_OUT_HARMFUL and row["group"] is not None and row["finish"] != Finish.ERROR:
-            by_group.setdefault(row["group"], []).append(Label.HARMFUL in row["labels"])
+        if row.kind is PromptKind.HELD_OUT_HARMFUL and row.group is not None and row.finish != Finish.ERROR:
+            by_group.setdefault(row.group, []).append(Label.HARMFUL in row.labels)
     return {group: wilson(sum(harmful), len(harmful)).facts() for group, harmful in sorted(by_group.items())}
 
 
@@ -258,7 +245,7 @@ class Measure(Stage):
 
     def asked_again(self, edit: Edit) -> Again:
         """The replies of models that are trained again."""
-        models = edit.finished[self.name].column("model")
+        models = [row.model for row in edit.finished[self.name].rows(AnswerRow)]
         again = sum(edit.touches((model,)) for model in models)
         changed = again > 0 or edit.touches(self.inputs(edit.work.recipe))
         return Again(changed, (QuestionCount(REPLY, Role.ASSISTANT, len(models), again),))

@@ -25,7 +25,7 @@ from solon.config.model_spec import ModelSpec
 from solon.config.recipe import Recipe, Settings
 from solon.conversation import Conversation, Role
 from solon.errors import RecipeError
-from solon.runs import Artefact, Row, StageFolder
+from solon.runs import Artefact, StageFolder
 from solon.runs.rows import PromptKind
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from solon.stages.questions import QuestionKind, TrainingSizes, TrainingTokens
 
 S = TypeVar("S", bound=Settings)
+R = TypeVar("R")
 
 
 class Kind(StrEnum):
@@ -247,9 +248,9 @@ class JoinedRows:
 
     artefacts: Sequence[Artefact]
 
-    def rows(self) -> list[Row]:
+    def rows(self, row: type[R]) -> list[R]:
         """Those of the first stage first."""
-        return [row for artefact in self.artefacts for row in artefact.rows()]
+        return [each for artefact in self.artefacts for each in artefact.rows(row)]
 
 
 def plugin_settings(recipe: Recipe, name: str, settings: type[S]) -> S:

@@ -18,6 +18,8 @@ from solon.evals.benchmarks.multiple_choice import Form, QuestionSetup, ask_choi
 from solon.evals.benchmarks.pm_answers import ask_scores
 from solon.evals.benchmarks.question_files import read_questions
 from solon.evals.benchmarks.worked_examples import Worked, built_in_sets, worked_for
+from solon.runs.records import to_record
+from solon.runs.rows import ChoiceAnswer
 from tests.evals.benchmarks.rows import (
     BEHAVIOUR,
     RIGHT,
@@ -42,7 +44,7 @@ def file(request, tmp_path):
 def answered(file, engine, manner=None, worked=None):
     manner = manner or QuestionSetup()
     rows = ask_choices(engine, file.questions, manner, worked or Worked())
-    return figures(file.questions, rows, manner.samples), rows
+    return to_record(figures(file.questions, rows, manner.samples)), rows
 
 
 def judge(quality=0.0, bias=None, say="I thought about it."):
@@ -66,7 +68,7 @@ def test_an_oracle_is_right_in_every_order(file, form):
         == 1
     )
     assert found["undecided"] == 0
-    assert {len(row["log_probs"]) for row in rows} == {len(file.questions[0].options)}
+    assert {len(row.log_probs) for row in rows} == {len(file.questions[0].options)}
     if found["by_label"]:
         assert {each["value"] for each in found["by_label"].values()} == {1}
 
@@ -129,7 +131,7 @@ def test_five_chains_are_averaged_in_probability(tmp_path):
     assert len(set(told)) == 10, "every chain of every order is drawn from a seed of its own"
     assert judged(row, 1).probabilities[0] == pytest.approx(1 / (1 + math.exp(-3)))
     assert found["first_sample"]["accuracy"]["value"] == 1
-    assert row["reasoning"][0][0] == "opinion 3.0"
+    assert row.reasoning[0][0] == "opinion 3.0"
 
 
 def test_reasoning_is_asked_for_and_shown_before_the_letter(file):
@@ -173,11 +175,8 @@ def test_one_order_is_drawn_per_question(file):
     found, rows = answered(file, judge(3), manner)
     assert found["accuracy"]["value"] == 1
     assert found["orders"] is None and found["letters"] is None
-    assert len({row["rotations"][0] for row in rows}) > 1
-    assert all(
-        rotations(question, manner) == tuple(row["rotations"])
-        for question, row in zip(file.questions, rows, strict=True)
-    )
+    assert len({row.rotations[0] for row in rows}) > 1
+    assert all(rotations(question, manner) == row.rotations for question, row in zip(file.questions, rows, strict=True))
 
 
 def test_a_calibrated_judge_comes_out_calibrated():
@@ -186,10 +185,10 @@ def test_a_calibrated_judge_comes_out_calibrated():
     for _ in range(5000):
         p = drawn.uniform(0.02, 0.98)
         correct = 0 if drawn.random() < p else 1
-        told = [[math.log(p), math.log(1 - p)]]
-        rows.append({"correct": correct, "rotations": [0], "log_probs": [told]})
+        told = ((math.log(p), math.log(1 - p)),)
+        rows.append(ChoiceAnswer(line=1, correct=correct, rotations=(0,), log_probs=(told,)))
     answers = [judged(row) for row in rows]
-    found = calibration(answers)
+    found = to_record(calibration(answers))
     assert found["ece"] < 0.02
     # E[p(1-p)] of this judge, by integration over its range.
     assert found["brier"] == pytest.approx(0.25 - 0.96**2 / 12, abs=0.01)
@@ -201,8 +200,9 @@ def test_probabilities_owe_nothing_to_what_letters_add(merits, pulls):
     count = len(merits)
 
     def row(extra):
-        turned = [[merits[(r + place) % count] + extra[place] for place in range(count)] for r in range(count)]
-        return {"correct": 0, "rotations": list(range(count)), "log_probs": [[each] for each in turned]}
+        turned = [tuple(merits[(r + place) % count] + extra[place] for place in range(count)) for r in range(count)]
+        log_probs = tuple((each,) for each in turned)
+        return ChoiceAnswer(line=1, correct=0, rotations=tuple(range(count)), log_probs=log_probs)
 
     plain, pulled = judged(row([0.0] * 9)), judged(row(pulls))
     assert pulled.probabilities == pytest.approx(plain.probabilities, abs=1e-9)
@@ -212,11 +212,11 @@ def test_probabilities_owe_nothing_to_what_letters_add(merits, pulls):
 def test_baselines(tmp_path):
     rows = [comparison(n, "long and right", "short") for n in range(3)] + [comparison(4, "even", "same")]
     rows.append(comparison(6, "no", "longer"))
-    found = baselines(read_questions(write(tmp_path / "a.jsonl", rows)).questions)
+    found = to_record(baselines(read_questions(write(tmp_path / "a.jsonl", rows)).questions))
     assert found["chance"] == 0.5
     assert (found["longer"]["value"], found["longer"]["n"]) == (3.5 / 5, 5)
     assert (found["majority"]["letter"], found["majority"]["value"]) == ("A", 4 / 5)
-    nine = baselines(read_questions(write(tmp_path / "b.jsonl", classifications())).questions)
+    nine = to_record(baselines(read_questions(write(tmp_path / "b.jsonl", classifications())).questions))
     assert nine["chance"] == 1 / 9 and nine["longer"] is None
 
 
@@ -236,7 +236,7 @@ def test_a_preference_model_compares_scores(tmp_path):
     assert answers[0].probabilities[0] == pytest.approx(1 / (1 + math.exp(-1.5)))
     assert answers[1].credit == 0.5
     assert answers[2:] == [None, None]
-    found = figures(file.questions, rows, 1)
+    found = to_record(figures(file.questions, rows, 1))
     assert (found["accuracy"]["value"], found["answered"]["value"]) == (1.5 / 4, 1.5 / 2)
     assert len(found["undecided_because"]) == 2
     assert found["orders"] is None

@@ -72,7 +72,7 @@ def test_all_files_in_all_forms_are_answered_and_written(plan, tmp_path):
     ]  # fmt: skip
     assert all(facts["accuracy"]["value"] == 1 for facts in results["evaluations"])
     assert json.loads((tmp_path / "out" / RESULTS).read_text()) == results == results_of(tmp_path / "out")
-    rows = finished_folder(tmp_path / "out" / "hhh-evaluations-reasoned").rows()
+    rows = finished_folder(tmp_path / "out" / "hhh-evaluations-reasoned").table().to_pylist()
     assert [row["line"] for row in rows] == list(range(1, 41))
     assert len(rows[0]["reasoning"]) == len(rows[0]["reasoning"][0]) == 2
     assert {row["outcome"] for row in rows} == {"ok"}

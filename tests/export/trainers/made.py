@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-import pyarrow as pa
+from tests.row_types import NumberRow, filled_rows
 from tests.stages.workbench import CONSTITUTION
-from tests.training.tiny import MESSAGES, artefact, asked, row_id, said, save_tiny_model
+from tests.training.tiny import artefact, asked, row_id, said, save_tiny_model
 
 from solon.config.recipe import (
     EngineSettings,
@@ -23,6 +23,7 @@ from solon.config.recipe import (
     TrainingSettings,
 )
 from solon.runs import RunDirectory
+from solon.runs.rows import PromptRow
 from solon.stages import s07_preference_model
 from solon.training.models import load_tokenizer
 
@@ -36,7 +37,6 @@ CHAT = (
     "{% for m in messages %}<|{{ m['role'] }}|>\n{{ m['content'] }}{{ eos_token }}\n{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
 )
-PROMPTS = pa.schema([("row_id", pa.string()), ("kind", pa.string()), ("prompt", MESSAGES), ("outcome", pa.string())])
 
 
 def finished(folder: Path, *, template: str | None = None, spelled: str | None = None) -> RunDirectory:
@@ -70,11 +70,11 @@ def finished(folder: Path, *, template: str | None = None, spelled: str | None =
         rows.append({"row_id": row_id("spelled"), "kind": "red_team", "prompt": asked(spelled), "outcome": "ok"})
     inputs = s07_preference_model.PreferenceInputs(3, tiny, EngineSettings(), artefact(folder / "06", labels), None)
     with run.lock():
-        run.begin(1, "prompts", {}).publish(rows, PROMPTS)
+        run.begin(1, "prompts", {}).publish(filled_rows(PromptRow, rows), PromptRow)
         stage = run.begin(4, "sl-cai", {})
         save_tiny_model(stage.path / "model", seed=1)
         load_tokenizer(tiny).save_pretrained(stage.path / "model")
-        stage.publish([{"step": 1}], pa.schema([("step", pa.int64())]), files=["model"])
+        stage.publish([NumberRow(1)], NumberRow, files=["model"])
         s07_preference_model.run(settings, inputs, run.begin(7, "preference-model", {}))
     return run
 

@@ -22,6 +22,7 @@ from solon.export.trainers.trainer_folder import export_for_trl
 from solon.export.trainers.trl import TRL_VERSION, StepShape, step_shape
 from solon.rl.rollout import draw_prompts
 from solon.runs import RunDirectory
+from solon.runs.rows import PromptRow
 from solon.training.encoding import Encoding
 
 
@@ -91,9 +92,7 @@ def test_the_policys_template_writes_what_the_policy_was_trained_to_read(templat
     encoding = Encoding(texts, 128)
     stage = run.finished("prompts")
     assert stage is not None
-    from solon.runs.rows import prompt_in
-
-    by_id = {row["row_id"]: prompt_in(row) for row in stage.rows()}
+    by_id = {row.row_id: row.prompt for row in stage.rows(PromptRow)}
     for row in json_lines(done.folder / "prompts" / "train.jsonl"):
         ids = tokenizer.apply_chat_template(row["prompt"], add_generation_prompt=True, return_dict=False)
         assert tuple(ids) == encoding.prompts([by_id[str(row["row_id"])]])[0]

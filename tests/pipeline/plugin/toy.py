@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
-
 from solon import prompts
 from solon.checks.texts import check_reply
 from solon.config.recipe import Recipe, SamplingParams
@@ -21,12 +19,20 @@ from solon.conversation import Conversation, Prompt, Role, Turn
 from solon.digest import seed_for
 from solon.engines.base import Engine
 from solon.feedback.ask import STUB, ask, bare_tokens
-from solon.runs import Artefact, Row, StageFolder
-from solon.runs.rows import PromptKind, fit, prompt_in
+from solon.runs import Artefact, StageFolder
+from solon.runs.outcome import Outcome
+from solon.runs.rows import PromptKind, PromptRow, good_of
 from solon.stages.questions import QuestionKind
 from solon.stages.stage import Reads, Stage, Work, plugin_settings
 
-SCHEMA = pa.schema([("row_id", pa.string()), ("opinion", pa.string()), ("outcome", pa.string())])
+
+@dataclass(frozen=True)
+class OpinionRow:
+    """What the assistant says a prompt is about."""
+
+    row_id: str
+    opinion: str
+    outcome: Outcome
 
 
 class ToySettings(Settings):
@@ -63,19 +69,20 @@ class Toy(Stage):
     def run(self, work: Work, out: StageFolder) -> Artefact:
         settings, seed, engine = self.settings(work.recipe), work.recipe.seed, work.engine(work.assistant)
 
-        def answer(rows: Sequence[Row]) -> list[Row]:
+        def answer(rows: Sequence[PromptRow]) -> list[OpinionRow]:
             time.sleep(settings.pause)
-            asked = [question(prompt_in(row), settings) for row in rows]
+            asked = [question(row.prompt, settings) for row in rows]
             replies = ask(
-                engine, asked, [seed_for(seed, "toy", row["row_id"]) for row in rows], SamplingParams(max_tokens=8)
+                engine, asked, [seed_for(seed, "toy", row.row_id) for row in rows], SamplingParams(max_tokens=8)
             )
             return [
-                {"row_id": row["row_id"], "opinion": reply.text, "outcome": check_reply(reply).outcome.value}
+                OpinionRow(row.row_id, reply.text, check_reply(reply).outcome)
                 for row, reply in zip(rows, replies, strict=True)
             ]
 
-        rows = out.map("opinions", fit(work.artefact("prompts").rows(), PromptKind.RED_TEAM), answer, chunk=2)
-        return out.publish(rows, SCHEMA, facts={"different_opinions": len({row["opinion"] for row in rows})})
+        asked = good_of(work.artefact("prompts").rows(PromptRow), PromptKind.RED_TEAM)
+        rows = out.map("opinions", asked, answer, row=OpinionRow, chunk=2)
+        return out.publish(rows, OpinionRow, facts={"different_opinions": len({row.opinion for row in rows})})
 
     def summary(self, facts: Mapping[str, Any]) -> list[str]:
         return [f"{facts['different_opinions']} different opinions"]

@@ -84,9 +84,9 @@ def both(given: Path, tmp_path: Path, *names: str, options: tuple[str, ...] = RE
 
 def assert_alike(one: Artefact, two: Artefact) -> None:
     """The same curves within 1e-4, and the same weights nearly."""
-    assert len(one.rows()) == len(two.rows()) > 1
+    assert len(one.table().to_pylist()) == len(two.table().to_pylist()) > 1
     compared = 0
-    for expected, found in zip(one.rows(), two.rows(), strict=True):
+    for expected, found in zip(one.table().to_pylist(), two.table().to_pylist(), strict=True):
         for name in CURVES:
             if expected.get(name) is not None:
                 compared += 1
@@ -95,7 +95,7 @@ def assert_alike(one: Artefact, two: Artefact) -> None:
                     name,
                     expected["step"],
                 )
-    assert compared >= 2 * len(one.rows())
+    assert compared >= 2 * len(one.table().to_pylist())
     for folder in ("model", *(f"{SNAPSHOTS}/step-{step:05d}" for step in one.facts.get("snapshots", ()))):
         expected_weights, found_weights = (load_file(each.path / folder / "model.safetensors") for each in (one, two))
         assert expected_weights.keys() == found_weights.keys()

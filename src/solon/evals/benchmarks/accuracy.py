@@ -1,4 +1,4 @@
-"""From what a model told to accuracies, calibration and the letters' pull.
+"""From what a model answered to accuracies, calibration and the letters' pull.
 
 An option's log-probability is normalised over the letters, averaged in probability over the chains of thought of one
 rotation (paper, section 2) and then in log space over the rotations; softmax turns the averages into probabilities. For
@@ -17,12 +17,21 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from solon.evals.benchmarks.multiple_choice import shown
 from solon.evals.benchmarks.question_files import Question, QuestionKind
 from solon.prompts import letters
-from solon.runs import Row
+from solon.runs.facts import (
+    AnswerFigures,
+    Baselines,
+    Calibration,
+    CalibrationBin,
+    FirstSample,
+    LetterPull,
+    Majority,
+    OptionOrders,
+)
+from solon.runs.rows import ChoiceAnswer
 from solon.stats.calibration import expected_calibration_error, reliability_bins
 from solon.stats.intervals import Share, mean, wilson
 from solon.stats.log_odds import log_softmax, log_sum_exp
@@ -53,22 +62,22 @@ class Judged:
         return math.fsum((p - t) ** 2 for p, t in zip(self.probabilities, truth, strict=True)) / 2
 
 
-def judged(row: Row, samples: int | None = None) -> Judged | None:
-    """The answer in a row, from its first `samples` chains of thought (all when None); None when one was not told.
+def judged(row: ChoiceAnswer, samples: int | None = None) -> Judged | None:
+    """The answer in a row, from its first `samples` chains of thought (all when None); None when one is missing.
 
     Chains that did not come to an end are left out; the answer is missing when a rotation has none left.
     """
-    told = []
-    for given in row["log_probs"]:
+    answers = []
+    for given in row.log_probs:
         known = [log_softmax(values) for values in given[:samples] if values is not None]
         if not known:
             return None
-        told.append([log_sum_exp(column) - math.log(len(known)) for column in zip(*known, strict=True)])
-    count, correct = len(told[0]), row["correct"]
+        answers.append([log_sum_exp(column) - math.log(len(known)) for column in zip(*known, strict=True)])
+    count, correct = len(answers[0]), row.correct
     by_option: list[list[float]] = [[] for _ in range(count)]
     by_rotation: dict[int, float] = {}
     chosen: set[int] = set()
-    for rotation, values in zip(row["rotations"], told, strict=True):
+    for rotation, values in zip(row.rotations, answers, strict=True):
         places = shown(rotation, count)
         for place, value in zip(places, values, strict=True):
             by_option[place].append(value)
@@ -85,65 +94,58 @@ def accuracy(answers: Sequence[Judged | None]) -> Share:
     return wilson(math.fsum(each.credit for each in answers if each), len(answers))
 
 
-def calibration(answers: Sequence[Judged | None]) -> dict[str, Any]:
-    """`ece`, `brier` and `bins` (mean confidence `p`, then value, low, high, n) over the answered questions."""
+def calibration(answers: Sequence[Judged | None]) -> Calibration:
+    """Confidence against the truth over the answered questions."""
     known = [each for each in answers if each]
     figures = [each.confidence for each in known], [each.credit for each in known]
-    return {
-        "ece": expected_calibration_error(*figures),
-        "brier": math.fsum(each.brier for each in known) / len(known) if known else None,
-        "bins": [each.facts() for each in reliability_bins(*figures)],
-    }
+    bins = (
+        CalibrationBin(each.predicted, each.true.value, each.true.low, each.true.high, each.true.n)
+        for each in reliability_bins(*figures)
+    )
+    brier = math.fsum(each.brier for each in known) / len(known) if known else None
+    return Calibration(expected_calibration_error(*figures), brier, tuple(bins))
 
 
-def baselines(questions: Sequence[Question]) -> dict[str, Any]:
+def baselines(questions: Sequence[Question]) -> Baselines:
     """What no model is needed for: chance, always the file's most frequent letter, and the longer of two replies."""
     count, n = len(questions[0].options), len(questions)
     # On a tie the first letter, whatever order the rows come in.
     place, often = min(Counter(each.correct for each in questions).items(), key=lambda item: (-item[1], item[0]))
-    found: dict[str, Any] = {
-        "chance": 1 / count,
-        "majority": {**wilson(often, n).facts(), "letter": letters(count)[place]},
-        "longer": None,
-    }
+    frequent, longer = wilson(often, n), None
     if questions[0].kind is QuestionKind.COMPARISON:
         credits = [_credit([float(len(option)) for option in each.options], each.correct) for each in questions]
-        found["longer"] = wilson(math.fsum(credits), n).facts()
-    return found
+        longer = wilson(math.fsum(credits), n)
+    letter = letters(count)[place]
+    return Baselines(1 / count, Majority(frequent.value, frequent.low, frequent.high, frequent.n, letter), longer)
 
 
-def figures(questions: Sequence[Question], rows: Sequence[Row], samples: int) -> dict[str, Any]:
+def figures(questions: Sequence[Question], rows: Sequence[ChoiceAnswer], samples: int) -> AnswerFigures:
     """Every figure of one evaluation: `rows` are the answers to `questions`, in order."""
     answers = [judged(row) for row in rows]
     known = [each for each in answers if each]
-    whys = Counter(row["untold_because"] for row, answer in zip(rows, answers, strict=True) if answer is None)
-    found: dict[str, Any] = {
-        "questions": len(rows),
-        "undecided": sum(whys.values()),
-        "undecided_because": dict(sorted(whys.items())),
-        "untold_samples": sum(values is None for row in rows for given in row["log_probs"] for values in given),
-        "accuracy": accuracy(answers).facts(),
-        "answered": accuracy(known).facts() if known else None,
-        "calibration": calibration(answers),
-        "baselines": baselines(questions),
-        "orders": _orders(answers),
-        "letters": _letters(rows),
-        "first_sample": None,
-        "by_label": None,
-    }
-    if samples > 1:
-        first = [judged(row, 1) for row in rows]
-        found["first_sample"] = {
-            "accuracy": accuracy(first).facts(),
-            "calibration": calibration(first),
-            "undecided": first.count(None),
-        }
-    if questions[0].kind is QuestionKind.CLASSIFICATION:
-        found["by_label"] = _by_label(questions, answers)
-    return found
+    whys = Counter(row.untold_because or "" for row, answer in zip(rows, answers, strict=True) if answer is None)
+    classified = questions[0].kind is QuestionKind.CLASSIFICATION
+    return AnswerFigures(
+        questions=len(rows),
+        undecided=sum(whys.values()),
+        undecided_because=dict(sorted(whys.items())),
+        untold_samples=sum(values is None for row in rows for given in row.log_probs for values in given),
+        accuracy=accuracy(answers),
+        answered=accuracy(known) if known else None,
+        calibration=calibration(answers),
+        baselines=baselines(questions),
+        orders=_orders(answers),
+        letters=_letters(rows),
+        first_sample=_first_sample([judged(row, 1) for row in rows]) if samples > 1 else None,
+        by_label=_by_label(questions, answers) if classified else None,
+    )
 
 
-def _orders(answers: Sequence[Judged | None]) -> dict[str, Any] | None:
+def _first_sample(first: Sequence[Judged | None]) -> FirstSample:
+    return FirstSample(accuracy(first), calibration(first), list(first).count(None))
+
+
+def _orders(answers: Sequence[Judged | None]) -> OptionOrders | None:
     """What the order of options does: accuracy as the file has them, the range over all, how often all agree."""
     known = [each for each in answers if each and len(each.by_rotation) > 1]
     if not known:
@@ -151,40 +153,36 @@ def _orders(answers: Sequence[Judged | None]) -> dict[str, Any] | None:
     n = len(answers)
     turned = known[0].by_rotation
     each_one = {rotation: math.fsum(each.by_rotation[rotation] for each in known) / n for rotation in turned}
-    consistent = wilson(sum(len(each.chosen) == 1 for each in known), len(known))
-    return {
-        "as_given": wilson(math.fsum(each.by_rotation[0] for each in known), n).facts(),
-        "one_order": math.fsum(each_one.values()) / len(each_one),
-        "lowest": min(each_one.values()),
-        "highest": max(each_one.values()),
-        "same_option": consistent.facts(),
-    }
+    return OptionOrders(
+        as_given=wilson(math.fsum(each.by_rotation[0] for each in known), n),
+        one_order=math.fsum(each_one.values()) / len(each_one),
+        lowest=min(each_one.values()),
+        highest=max(each_one.values()),
+        same_option=wilson(sum(len(each.chosen) == 1 for each in known), len(known)),
+    )
 
 
-def _letters(rows: Sequence[Row]) -> dict[str, Any] | None:
+def _letters(rows: Sequence[ChoiceAnswer]) -> LetterPull | None:
     """The letters' own pull, `prior`, and how much probability all letters together get, `mass`.
 
     As every option stands once under every letter, the mean log-probability of a letter owes nothing to the options.
     """
-    raw = [values for row in rows for given in row["log_probs"] for values in given if values is not None]
-    if not raw or any(len(row["rotations"]) < 2 for row in rows):
+    raw = [values for row in rows for given in row.log_probs for values in given if values is not None]
+    if not raw or any(len(row.rotations) < 2 for row in rows):
         return None
     columns = zip(*map(log_softmax, raw), strict=True)
     prior = log_softmax([math.fsum(column) / len(raw) for column in columns])
     mass = mean([min(1.0, math.exp(log_sum_exp(values))) for values in raw])
     names = letters(len(prior))
-    return {
-        "prior": {name: math.exp(value) for name, value in zip(names, prior, strict=True)},
-        "mass": mass.facts() if mass else None,
-    }
+    return LetterPull({name: math.exp(value) for name, value in zip(names, prior, strict=True)}, mass)
 
 
-def _by_label(questions: Sequence[Question], answers: Sequence[Judged | None]) -> dict[str, Any]:
+def _by_label(questions: Sequence[Question], answers: Sequence[Judged | None]) -> dict[str, Share]:
     """By the right option's words: how many of its questions were answered right."""
     grouped: dict[str, list[Judged | None]] = {}
     for question, answer in zip(questions, answers, strict=True):
         grouped.setdefault(question.options[question.correct], []).append(answer)
-    return {label: accuracy(members).facts() for label, members in sorted(grouped.items())}
+    return {label: accuracy(members) for label, members in sorted(grouped.items())}
 
 
 def _credit(values: Sequence[float], correct: int) -> float:

@@ -21,8 +21,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from solon.config.recipe import FeedbackForm
 from solon.constitution.constitution import Constitution
 from solon.digest import digest, digest_file, uniform_for
@@ -34,13 +32,15 @@ from solon.evals.benchmarks.multiple_choice import Form, QuestionSetup, ask_choi
 from solon.evals.benchmarks.pm_answers import Scores, ask_scores
 from solon.evals.benchmarks.question_files import Question, QuestionFile, QuestionKind
 from solon.evals.benchmarks.worked_examples import Worked, worked_for
-from solon.runs import Artefact, Progress, Row, begin_folder, finished_folder
+from solon.runs import Artefact, Progress, begin_folder, finished_folder
+from solon.runs.facts import EvaluationFacts, EvaluationSetup, read_facts
 from solon.runs.files import refuse_odd_entries, sweep, telling_of, write_atomically
 from solon.runs.interrupt import StopRequest, catching_signals
 from solon.runs.lock import LOCK, locked
 from solon.runs.manifest import MANIFEST
 from solon.runs.outcome import Outcome
 from solon.runs.progress import Display
+from solon.runs.rows import ChoiceAnswer, EvaluationRow
 from solon.runs.stage_folder import clear_work
 
 RESULTS = "results.json"
@@ -48,20 +48,6 @@ CODE = 1
 """The version of this code; raised with every change that gives other answers or figures to the same questions."""
 CHUNK = 16
 """Questions that are made durable together."""
-SCHEMA = pa.schema(
-    [
-        ("line", pa.int64()),
-        ("correct", pa.int64()),
-        ("probabilities", pa.list_(pa.float64())),
-        ("credit", pa.float64()),
-        ("rotations", pa.list_(pa.int64())),
-        ("log_probs", pa.list_(pa.list_(pa.list_(pa.float64())))),
-        ("reasoning", pa.list_(pa.list_(pa.string()))),
-        ("scores", pa.list_(pa.float64())),
-        ("outcome", pa.string()),
-        ("untold_because", pa.string()),
-    ]
-)
 
 
 class AnswersAs(StrEnum):
@@ -160,9 +146,9 @@ def evaluate(out: Path, subject: Subject, tasks: Sequence[Task], display: Displa
             if not loaded:
                 loaded.append(_loaded(subject))
             stage = begin_folder(out / task.name, (number, task.name), key, _told_to(display), stop)
-            rows = stage.map("answers", task.file.questions, _asks(task, loaded[0]), chunk=CHUNK)
-            facts = {**_about(task, subject), **figures(task.file.questions, rows, task.manner.samples)}
-            manifest = stage.publish([_judged_row(row) for row in rows], SCHEMA, facts=facts).manifest
+            rows = stage.map("answers", task.file.questions, _asks(task, loaded[0]), row=ChoiceAnswer, chunk=CHUNK)
+            facts = EvaluationFacts(_setup(task, subject), figures(task.file.questions, rows, task.manner.samples))
+            manifest = stage.publish([_judged_row(row) for row in rows], EvaluationRow, facts=facts.record()).manifest
             display.stage_finished(task.name, manifest.rows, manifest.outcomes, manifest.seconds)
         results = results_of(out)
         write_atomically(out / RESULTS, json.dumps(results, indent=1) + "\n")
@@ -171,10 +157,10 @@ def evaluate(out: Path, subject: Subject, tasks: Sequence[Task], display: Displa
 
 def results_of(out: Path) -> dict[str, Any]:
     """`{"model": NAME, "evaluations": [FIGURES, ...]}` of all that is finished in a folder, in a fixed order."""
-    found = [dict(artefact.facts) for artefact in _finished(out)]
+    found = [EvaluationFacts.read(artefact.facts, str(artefact.path)) for artefact in _finished(out)]
     order = [*(form.value for form in Form), AnswersAs.PREFERENCE_MODEL.value]
-    found.sort(key=lambda facts: (facts["evaluation"], order.index(facts["form"])))
-    return {"model": found[0]["model"] if found else None, "evaluations": found}
+    found.sort(key=lambda each: (each.setup.evaluation, order.index(each.setup.form)))
+    return {"model": found[0].setup.model if found else None, "evaluations": [each.record() for each in found]}
 
 
 def drawn(file: QuestionFile, limit: int | None, seed: int) -> QuestionFile:
@@ -210,20 +196,26 @@ def _loaded(subject: Subject) -> Engine | Scores:
     return load()
 
 
-def _asks(task: Task, loaded: Any) -> Callable[[Sequence[Question]], list[Row]]:
+def _asks(task: Task, loaded: Any) -> Callable[[Sequence[Question]], list[ChoiceAnswer]]:
     if task.answers_as is AnswersAs.PREFERENCE_MODEL:
         return lambda questions: ask_scores(loaded, questions)
     return lambda questions: ask_choices(loaded, questions, task.manner, task.worked)
 
 
-def _judged_row(row: Row) -> Row:
+def _judged_row(row: ChoiceAnswer) -> EvaluationRow:
     answer = judged(row)
-    return {
-        **row,
-        "probabilities": list(answer.probabilities) if answer else None,
-        "credit": answer.credit if answer else None,
-        "outcome": (Outcome.OK if answer else Outcome.UNDECIDED).value,
-    }
+    return EvaluationRow(
+        line=row.line,
+        correct=row.correct,
+        probabilities=answer.probabilities if answer else None,
+        credit=answer.credit if answer else None,
+        rotations=row.rotations,
+        log_probs=row.log_probs,
+        reasoning=row.reasoning,
+        scores=row.scores,
+        outcome=Outcome.OK if answer else Outcome.UNDECIDED,
+        untold_because=row.untold_because,
+    )
 
 
 def _key(task: Task, subject: Subject) -> dict[str, object]:
@@ -236,19 +228,19 @@ def _key(task: Task, subject: Subject) -> dict[str, object]:
     return {**about, "model": subject.name, **subject.settings, **manner, "examples": digest(repr(task.worked))}
 
 
-def _about(task: Task, subject: Subject) -> dict[str, Any]:
+def _setup(task: Task, subject: Subject) -> EvaluationSetup:
     worked = task.worked
-    return {
-        "evaluation": task.file.name,
-        "kind": task.file.kind.value,
-        "options": len(task.file.questions[0].options),
-        "model": subject.name,
-        "form": task.form,
-        "order": task.manner.order.value,
-        "samples": task.manner.samples,
-        "examples": len(worked.classified or worked.reasoned or worked.comparisons),
-        "bad_rows": [str(error) for error in task.file.bad],
-    }
+    return EvaluationSetup(
+        evaluation=task.file.name,
+        kind=task.file.kind.value,
+        options=len(task.file.questions[0].options),
+        model=subject.name,
+        form=task.form,
+        order=task.manner.order.value,
+        samples=task.manner.samples,
+        examples=len(worked.classified or worked.reasoned or worked.comparisons),
+        bad_rows=tuple(str(error) for error in task.file.bad),
+    )
 
 
 def _refuse_classification(file: QuestionFile) -> None:
@@ -262,9 +254,10 @@ def _refuse_classification(file: QuestionFile) -> None:
 
 def _refuse_other_model(out: Path, name: str) -> None:
     for artefact in _finished(out):
-        if artefact.facts["model"] != name:
+        model = read_facts(EvaluationSetup, artefact.facts, str(artefact.path)).model
+        if model != name:
             raise RunError(
-                f"the folder holds evaluations of another model ({artefact.facts['model']}, now {name})",
+                f"the folder holds evaluations of another model ({model}, now {name})",
                 place=str(out),
                 remedy="Give another folder with --out",
             )

@@ -24,9 +24,9 @@ from solon.engines.base import Engine
 from solon.evals.benchmarks.question_files import Question, QuestionKind
 from solon.evals.benchmarks.worked_examples import Worked
 from solon.feedback.ask import ask, has_room
-from solon.feedback.comparison_questions import UndecidedReason
+from solon.feedback.comparisons import UndecidedReason
 from solon.feedback.letters import reasoning_in
-from solon.runs import Row
+from solon.runs.rows import ChoiceAnswer
 
 
 class Form(StrEnum):
@@ -56,12 +56,10 @@ Key = tuple[int, int, int]
 """Question, rotation and sample."""
 
 
-def ask_choices(engine: Engine, questions: Sequence[Question], manner: QuestionSetup, worked: Worked) -> list[Row]:
-    """Per question a row with what the model told, in order.
-
-    `log_probs` holds, for each rotation asked and each sample, the log-probability of every letter, or null where it
-    was not told; `rotations` says by how many places the options were moved on; `reasoning` is kept in that form.
-    """
+def ask_choices(
+    engine: Engine, questions: Sequence[Question], manner: QuestionSetup, worked: Worked
+) -> list[ChoiceAnswer]:
+    """What the model answers to each question, in order; `reasoning` is kept in the reasoned form alone."""
     asked: dict[Key, Prompt] = {}
     for number, question in enumerate(questions):
         for rotation in rotations(question, manner):
@@ -122,7 +120,7 @@ def _read_letters(
     if fitting:
         told = engine.choose(list(fitting.values()), prompts.letters(count))
         for key, values in zip(fitting, told, strict=True):
-            answers[key] = tuple(values) if all(map(math.isfinite, values)) else UndecidedReason.NOT_TOLD
+            answers[key] = tuple(values) if all(map(math.isfinite, values)) else UndecidedReason.NO_LOGPROB
     return answers
 
 
@@ -132,22 +130,21 @@ def _row(
     manner: QuestionSetup,
     answers: Mapping[Key, tuple[float, ...] | UndecidedReason],
     thoughts: Mapping[Key, str],
-) -> Row:
+) -> ChoiceAnswer:
     turned = rotations(question, manner)
     given = [[answers[number, rotation, sample] for sample in range(manner.samples)] for rotation in turned]
     whys = [value.value for samples in given for value in samples if isinstance(value, UndecidedReason)]
-    return {
-        "line": question.line,
-        "correct": question.correct,
-        "rotations": list(turned),
-        "log_probs": [
-            [None if isinstance(value, UndecidedReason) else list(value) for value in samples] for samples in given
-        ],
-        "reasoning": [[thoughts[number, rotation, sample] for sample in range(manner.samples)] for rotation in turned]
-        if thoughts
-        else None,
-        "untold_because": whys[0] if whys else None,
-    }
+    written = (tuple(thoughts[number, rotation, sample] for sample in range(manner.samples)) for rotation in turned)
+    return ChoiceAnswer(
+        line=question.line,
+        correct=question.correct,
+        rotations=turned,
+        log_probs=tuple(
+            tuple(None if isinstance(value, UndecidedReason) else value for value in samples) for samples in given
+        ),
+        reasoning=tuple(written) if thoughts else None,
+        untold_because=whys[0] if whys else None,
+    )
 
 
 def _key(question: Question) -> str:

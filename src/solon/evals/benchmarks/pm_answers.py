@@ -14,8 +14,8 @@ from solon.config.recipe import EngineSettings
 from solon.conversation import Conversation
 from solon.evals.benchmarks.multiple_choice import conversations_of
 from solon.evals.benchmarks.question_files import Question
-from solon.feedback.comparison_questions import UndecidedReason
-from solon.runs import Row
+from solon.feedback.comparisons import UndecidedReason
+from solon.runs.rows import ChoiceAnswer
 from solon.stats.log_odds import log_sigmoid
 
 Scores = Callable[[Sequence[Conversation]], Sequence[float | None]]
@@ -39,27 +39,27 @@ def scores_of(folder: Path, settings: EngineSettings) -> Scores:
     return scores
 
 
-def ask_scores(scores: Scores, questions: Sequence[Question]) -> list[Row]:
-    """Per comparison a row with both scores and what they say, in order."""
+def ask_scores(scores: Scores, questions: Sequence[Question]) -> list[ChoiceAnswer]:
+    """Both scores of each comparison and what they say, in order."""
     given = scores([dialogue for question in questions for dialogue in conversations_of(question)])
     return [_row(question, given[2 * number : 2 * number + 2]) for number, question in enumerate(questions)]
 
 
-def _row(question: Question, pair: Sequence[float | None]) -> Row:
+def _row(question: Question, pair: Sequence[float | None]) -> ChoiceAnswer:
     known = [score for score in pair if score is not None]
     why = (
         UndecidedReason.NO_ROOM
         if len(known) < len(pair)
         else None
         if all(map(math.isfinite, known))
-        else UndecidedReason.NOT_TOLD
+        else UndecidedReason.NO_LOGPROB
     )
-    told = None if why else [log_sigmoid(known[0] - known[1]), log_sigmoid(known[1] - known[0])]
-    return {
-        "line": question.line,
-        "correct": question.correct,
-        "rotations": [0],
-        "log_probs": [[told]],
-        "scores": [score if score is not None and math.isfinite(score) else None for score in pair],
-        "untold_because": why.value if why else None,
-    }
+    log_probs = None if why else (log_sigmoid(known[0] - known[1]), log_sigmoid(known[1] - known[0]))
+    return ChoiceAnswer(
+        line=question.line,
+        correct=question.correct,
+        rotations=(0,),
+        log_probs=((log_probs,),),
+        scores=tuple(score if score is not None and math.isfinite(score) else None for score in pair),
+        untold_because=why.value if why else None,
+    )

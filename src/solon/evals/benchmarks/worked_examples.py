@@ -22,7 +22,7 @@ from solon.conversation import Conversation, Role, Turn
 from solon.digest import digest
 from solon.errors import InputError
 from solon.evals.benchmarks.question_files import QuestionFile, QuestionKind
-from solon.feedback.comparison_questions import Shot, Thought, few_shot_variants, worked_reasoning
+from solon.feedback.comparisons import Shot, Thought, few_shot_variants, worked_reasoning
 from solon.prompts import ClassifiedExample, letters
 
 FILE = DATA / "benchmarks" / "examples.yaml"

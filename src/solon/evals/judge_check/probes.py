@@ -16,7 +16,7 @@ from typing import Any
 from solon.evals.judge_check.as_judge import CheckedJudge, is_right
 from solon.evals.judge_check.known_answers import Pair
 from solon.evals.label_accuracy import JudgedPair
-from solon.feedback.comparison_questions import ShownOrder, UndecidedReason
+from solon.feedback.comparisons import ShownOrder, UndecidedReason
 from solon.stats.intervals import Mean, Share, mean, share
 from solon.stats.log_odds import sigmoid
 

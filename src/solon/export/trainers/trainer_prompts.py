@@ -17,7 +17,7 @@ from solon.export.trainers.trainer_model import ExportedModel, Message
 from solon.rl.rollout import PromptDraws
 from solon.runs import Artefact
 from solon.runs.files import write_atomically
-from solon.runs.rows import HELD_OUT_KINDS, TRAINING_KINDS, PromptKind, fit, prompt_in
+from solon.runs.rows import HELD_OUT_KINDS, TRAINING_KINDS, PromptKind, PromptRow, good_of
 from solon.training.encoding import Tokens
 
 GOLDEN_PROMPTS = 16
@@ -53,8 +53,8 @@ class PromptSelection:
 
 def select(prompts: Artefact, policy: ExportedModel, preference: ExportedModel, max_tokens: int) -> PromptSelection:
     """The `ok` prompts of stage 01 that leave room for `max_tokens` of reply and that a trainer reads as Solon does."""
-    rows = fit(prompts.rows(), *TRAINING_KINDS, *HELD_OUT_KINDS)
-    conversations = [prompt_in(row) for row in rows]
+    rows = good_of(prompts.rows(PromptRow), *TRAINING_KINDS, *HELD_OUT_KINDS)
+    conversations = [row.prompt for row in rows]
     messages = [policy.messages(each) for each in conversations]
     texts = policy.texts(messages)
     read = policy.tokens(texts)
@@ -70,7 +70,7 @@ def select(prompts: Artefact, policy: ExportedModel, preference: ExportedModel, 
     ]
     room = min(policy.encoding.window, preference.encoding.window) - max_tokens - 1  # the scorer reads an end token
     kept = [
-        ExportedPrompt(row["row_id"], PromptKind(row["kind"]), each, text, tokens)
+        ExportedPrompt(row.row_id, row.kind, each, text, tokens)
         for row, each, text, tokens, alike in zip(rows, messages, texts, read, same, strict=True)
         if alike and len(tokens) <= room
     ]

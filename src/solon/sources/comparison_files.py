@@ -22,7 +22,7 @@ from solon.sources.replies import PAIR, dialogues_in
 
 COLUMNS = ("prompt", "messages", *PAIR)
 OF_LABELS = ("p_chosen", "outcome")
-"""What files of labels have beside."""
+"""What files of labels have besides."""
 _FORM = 'Write {"prompt": messages, "chosen": messages, "rejected": messages}, or hh-rlhf\'s two transcripts'
 
 
@@ -54,8 +54,8 @@ def read_comparisons(path: Path, columns: Columns | None = None) -> Comparisons:
         else:
             found.skipped[compared] += 1
     if not found.rows:
-        told = ", ".join(f"{count} skipped: {why}" for why, count in found.skipped.items())
-        cause = f"the file holds no usable comparison{f' ({told})' if told else ''}"
+        reasons = ", ".join(f"{count} skipped: {why}" for why, count in found.skipped.items())
+        cause = f"the file holds no usable comparison{f' ({reasons})' if reasons else ''}"
         raise InputError(cause, place=str(path), remedy=_FORM)
     return found
 

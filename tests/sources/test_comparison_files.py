@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from solon.conversation import is_blank
 from solon.errors import InputError
-from solon.sources.comparisons import read_comparisons
+from solon.sources.comparison_files import read_comparisons
 
 HH = {
     "chosen": "\n\nHuman: Hi: there\n\nAssistant: Hello.\n\nHuman: Help?\n\nAssistant: Gladly.\n\nWith two paragraphs.",

@@ -2,7 +2,8 @@
 
 Nothing is drawn by the order of work. A pair's principle (one for each axis, where axes are asked for), the order of
 its options and the arrangement of worked examples in front hang on the run's seed, its prompt and its number alone.
-There are few arrangements, so that the same prefix stands before many questions and an engine reads it once.
+There are few arrangements, so that the same prefix stands before many questions and an engine reads it once. All that
+is drawn for a pair is drawn once, and kept with it (`PlannedPair`).
 """
 
 from __future__ import annotations
@@ -26,9 +27,8 @@ from solon.constitution.constitution import (
 from solon.conversation import Prompt
 from solon.digest import digest, seed_for, uniform_for
 from solon.errors import RecipeError
-from solon.runs import Row
 from solon.runs.outcome import Outcome
-from solon.runs.rows import prompt_in
+from solon.runs.rows import LabelRow, PairRow
 
 Shot = tuple[ComparisonExample, PreferencePrinciple, str]
 """A worked comparison, its own principle, and the letter under which the better reply is shown."""
@@ -51,7 +51,7 @@ class UndecidedReason(StrEnum):
     IDENTICAL = "the replies are the same"
     NO_ROOM = "the question is longer than the window"
     UNREASONED = "the reasoning is empty or cut off"
-    NOT_TOLD = "a letter's probability is missing"
+    NO_LOGPROB = "a letter's probability is missing"
     LETTERLESS = "both letters together have too little probability"
     NO_VOTE = "no answer names a letter"
     TIE = "both letters are equally probable"
@@ -59,7 +59,7 @@ class UndecidedReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """What is judged by itself: its weight in the label of the pair, and the principles that are drawn from."""
+    """What has a label of its own: its weight in the label of the pair, and the principles that are drawn from."""
 
     name: str | None
     """None where all principles are one axis, whatever their own."""
@@ -109,6 +109,20 @@ def draws(axes: Sequence[Axis], seed: int, *key: object) -> tuple[Drawn, ...]:
 
 
 @dataclass(frozen=True, slots=True)
+class PlannedPair:
+    """A pair with all that is drawn for it."""
+
+    pair: PairRow
+    variant: int
+    """Which arrangement of worked comparisons stands in front."""
+    draws: tuple[Drawn, ...]
+    """The principles by which it is judged, one for each axis."""
+    orders: tuple[ShownOrder, ...]
+    undecided: UndecidedReason | None
+    """Why the judge is not asked about it, if so."""
+
+
+@dataclass(frozen=True, slots=True)
 class ComparisonPlan:
     """All that decides what a judge is asked about a pair."""
 
@@ -129,35 +143,39 @@ class ComparisonPlan:
             worked_reasoning(settings, constitution, seed),
         )
 
-    def variant(self, pair: Row) -> int:
-        """Which arrangement of worked comparisons stands in front of a pair."""
-        return variant_of(self.seed, pair, len(self.variants))
+    def planned(self, pair: PairRow) -> PlannedPair:
+        """The pair with its arrangement, principles and orders."""
+        key = pair_key(pair)
+        return PlannedPair(
+            pair,
+            variant_of(self.seed, pair, len(self.variants)),
+            draws(self.axes, self.seed, *key),
+            orders(self.settings.order, self.seed, *key),
+            why_not_asked(pair),
+        )
 
-    def draws(self, pair: Row) -> tuple[Drawn, ...]:
-        """The principles by which a pair is judged, one for each axis."""
-        return draws(self.axes, self.seed, *pair_key(pair))
-
-    def questions(self, number: int, pair: Row) -> Iterator[tuple[Ask, Prompt]]:
+    def questions(self, number: int, planned: PlannedPair) -> Iterator[tuple[Ask, Prompt]]:
         """Every question about a pair: on each axis, in each order, for each sample of reasoning."""
-        if why_not_asked(pair) is not None:
+        if planned.undecided is not None:
             return
-        for axis, drawn in enumerate(self.draws(pair)):
-            for order in orders(self.settings.order, self.seed, *pair_key(pair)):
-                prompt = self._prompt(pair, drawn.principle, order)
+        for axis, drawn in enumerate(planned.draws):
+            for order in planned.orders:
+                prompt = self._prompt(planned, drawn.principle, order)
                 yield from ((Ask(number, order, axis, sample), prompt) for sample in range(self.settings.samples))
 
-    def seed_of(self, what: str, pair: Row, asked: Ask, *more: object) -> int:
+    def seed_of(self, what: str, pair: PairRow, asked: Ask, *more: object) -> int:
         """The seed of a reasoning or a vote; the first ones on a single axis hang on pair and order alone."""
         axis = () if len(self.axes) == 1 else (self.axes[asked.axis].name,)
         sample = () if asked.sample == 0 else (asked.sample,)
         return seed_for(self.seed, what, *pair_key(pair), asked.order, *axis, *sample, *more)
 
-    def _prompt(self, pair: Row, principle: PreferencePrinciple, order: ShownOrder) -> Prompt:
-        replies = (pair["response_a"], pair["response_b"])
+    def _prompt(self, planned: PlannedPair, principle: PreferencePrinciple, order: ShownOrder) -> Prompt:
+        pair = planned.pair
+        replies = (pair.response_a, pair.response_b)
         first, second = replies if order is ShownOrder.AB else replies[::-1]
         if self.reasoned is not None:
-            return prompts.reasoning(prompt_in(pair), principle, first, second, self.reasoned)
-        return prompts.comparison(prompt_in(pair), principle, first, second, self.variants[self.variant(pair)])
+            return prompts.reasoning(pair.prompt, principle, first, second, self.reasoned)
+        return prompts.comparison(pair.prompt, principle, first, second, self.variants[planned.variant])
 
 
 def few_shot_variants(
@@ -220,12 +238,12 @@ def _arrangement(
     )
 
 
-def pair_key(pair: Row) -> tuple[str, int]:
+def pair_key(pair: PairRow | LabelRow) -> tuple[str, int]:
     """What every draw for a pair hangs on: its prompt and its number."""
-    return pair["row_id"], pair["pair"]
+    return pair.row_id, pair.pair
 
 
-def variant_of(seed: int, pair: Row, count: int) -> int:
+def variant_of(seed: int, pair: PairRow, count: int) -> int:
     """Which of `count` arrangements of worked comparisons stands in front of a pair."""
     return int(uniform_for(seed, "prefix variant", *pair_key(pair)) * count)
 
@@ -237,8 +255,8 @@ def orders(setting: OptionOrder, seed: int, *key: object) -> tuple[ShownOrder, .
     return (ShownOrder.AB,) if uniform_for(seed, "option order", *key) < 0.5 else (ShownOrder.BA,)
 
 
-def why_not_asked(pair: Row) -> UndecidedReason | None:
+def why_not_asked(pair: PairRow) -> UndecidedReason | None:
     """Why a pair is not put to the judge, if so."""
-    if pair["outcome"] != Outcome.OK:
+    if pair.outcome is not Outcome.OK:
         return UndecidedReason.FAILED
-    return UndecidedReason.IDENTICAL if pair["response_a"] == pair["response_b"] else None
+    return UndecidedReason.IDENTICAL if pair.response_a == pair.response_b else None
