@@ -36,4 +36,4 @@ elif ! install "torch==$version+cpu" >"$log" 2>&1; then
         "PIP_EXTRA_INDEX_URL=INDEX make venv, where INDEX is the address of PyTorch's CPU builds" >&2
     install "torch==$version"
 fi
-install -e '.[dev]'
+install -e '.[dev,docs]'
