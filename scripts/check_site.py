@@ -12,7 +12,15 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
-_LOADING = {"script": "src", "img": "src", "iframe": "src", "source": "src", "video": "src", "audio": "src", "link": "href"}
+_LOADING = {
+    "script": "src",
+    "img": "src",
+    "iframe": "src",
+    "source": "src",
+    "video": "src",
+    "audio": "src",
+    "link": "href",
+}
 """Elements that make a browser fetch something, and the attribute that says what."""
 _LOADED_LINKS = {"stylesheet", "icon", "preload", "prefetch", "preconnect", "dns-prefetch", "manifest", "modulepreload"}
 _ELSEWHERE = re.compile(r"^(?:https?:)?//")

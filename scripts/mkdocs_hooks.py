@@ -1,8 +1,8 @@
 """Hooks that mkdocs calls while it builds the documentation.
 
-They add the pages that are made from the code (`scripts/reference`), the page "Contributing" from `CONTRIBUTING.md`, and
-one page for each source file that a page links to (`scripts/reference/links.py`). A link to a file that does not exist
-fails the build.
+They add the pages that are made from the code (`scripts/reference`), the page "Contributing" from `CONTRIBUTING.md`,
+and one page for each source file that a page links to (`scripts/reference/links.py`). A link to a file that does not
+exist fails the build.
 """
 
 from __future__ import annotations

@@ -38,7 +38,9 @@ def commands_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-def all_commands(group: click.Group = cli, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+def all_commands(
+    group: click.Group = cli, path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], click.Command]]:
     """Every command with the words that call it, groups before what they hold."""
     context = click.Context(group)
     for name in group.list_commands(context):
@@ -63,7 +65,8 @@ def _option(option: click.Option) -> tuple[str, str]:
     default = ""
     if option.show_default and option.default is not None and not option.is_flag:
         default = f" Default: `{option.default}`."
-    return names + takes, (option.help or "").replace("<", "&lt;") + ("; required." if option.required else "") + default
+    required = " Required." if option.required else ""
+    return names + takes, (option.help or "").replace("<", "&lt;") + required + default
 
 
 def _examples(epilog: str) -> list[str]:

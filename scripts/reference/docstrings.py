@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import itertools
 import re
 import textwrap
 
@@ -19,7 +20,7 @@ def attribute_docstrings(kind: type) -> dict[str, str]:
     tree = ast.parse(textwrap.dedent(inspect.getsource(kind)))
     body = tree.body[0].body if isinstance(tree.body[0], ast.ClassDef) else []
     found: dict[str, str] = {}
-    for statement, following in zip(body, body[1:], strict=False):
+    for statement, following in itertools.pairwise(body):
         name = _assigned(statement)
         if name and isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):
             found[name] = one_line(str(following.value.value))

@@ -60,6 +60,11 @@ def groups(kind: type[BaseModel] = Recipe, path: str = "") -> Iterator[tuple[str
             yield from groups(inner, f"{path}.{name}" if path else name)
 
 
+def explanation(group: type[BaseModel], name: str) -> str:
+    """What the docstring under a setting says."""
+    return attribute_docstrings(group).get(name, "")
+
+
 def group_of(field: FieldInfo) -> type[BaseModel] | None:
     """The class of a field that is a group of settings by itself; None for a setting."""
     kinds = [field.annotation, *get_args(field.annotation)]
@@ -86,7 +91,7 @@ def type_name(annotation: Any, metadata: tuple[object, ...] = ()) -> str:
     if origin in (Union, UnionType):
         return " or ".join(type_name(each, metadata) for each in inner)
     if origin is tuple:
-        return "list of " + type_name(inner[0]) if len(inner) == 2 and inner[1] is ... else f"list of {len(inner)} numbers"
+        return f"list of {type_name(inner[0])}" if inner[1] is ... else f"list of {len(inner)} numbers"
     if origin is dict:
         return f"mapping of {type_name(inner[0])} to {type_name(inner[1])}"
     return _NAMES.get(annotation, getattr(annotation, "__name__", str(annotation))) + (
@@ -97,7 +102,7 @@ def type_name(annotation: Any, metadata: tuple[object, ...] = ()) -> str:
 def _row(path: str, name: str, group: type[BaseModel], values: Mapping[str, Mapping[str, str]]) -> tuple[str, str]:
     field = group.model_fields[name]
     dotted = f"{path}.{name}" if path else name
-    meaning = [attribute_docstrings(group).get(name, "")]
+    meaning = [explanation(group, name)]
     enums = [each for each in _kinds(field.annotation) if isinstance(each, type) and issubclass(each, Enum)]
     for enum in enums:
         explained = attribute_docstrings(enum)
@@ -105,7 +110,7 @@ def _row(path: str, name: str, group: type[BaseModel], values: Mapping[str, Mapp
         meaning += [f"`{each.value}`: {explained[each.name]}" for each in enum if each.name in explained]
     if sections := sorted(set(_SECTION.findall(" ".join(meaning)))):
         meaning.append(f"*Paper: section {', '.join(sections)}.*")
-    if set_by := values.get(dotted):
+    if (set_by := values.get(dotted)) and dotted != "name":
         meaning.append("*Built-in recipes:* " + ", ".join(f"{recipe} `{value}`" for recipe, value in set_by.items()))
     kind = type_name(field.annotation, tuple(field.metadata))
     return f"`{dotted}`<br>{kind}<br>default `{_default(field)}`", "<br>".join(each for each in meaning if each)

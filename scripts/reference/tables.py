@@ -1,7 +1,7 @@
 """The reference of tables: every column of a run's Parquet files, from the dataclasses of their rows.
 
-`solon.runs.rows` holds one frozen dataclass for each table. A class's docstring says what a row is, the docstrings under
-its fields say what the columns are.
+`solon.runs.rows` holds one frozen dataclass for each table. A class's docstring says what a row is, and the docstrings
+under its fields say what the columns are.
 """
 
 from __future__ import annotations
