@@ -85,7 +85,7 @@ def type_name(annotation: Any, metadata: tuple[object, ...] = ()) -> str:
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return type_name(inner[0], inner[1:] + metadata)
-    bounds = "".join(f" {sign} {bound:g}" for bound, sign in _bounds(metadata))
+    bounds = "".join(f"&nbsp;{sign}&nbsp;{bound:g}" for bound, sign in _bounds(metadata))
     if isinstance(annotation, type) and issubclass(annotation, Enum):
         return "one of " + ", ".join(f"`{member.value}`" for member in annotation)
     if origin in (Union, UnionType):
@@ -113,7 +113,7 @@ def _row(path: str, name: str, group: type[BaseModel], values: Mapping[str, Mapp
     if (set_by := values.get(dotted)) and dotted != "name":
         meaning.append("*Built-in recipes:* " + ", ".join(f"{recipe} `{value}`" for recipe, value in set_by.items()))
     kind = type_name(field.annotation, tuple(field.metadata))
-    return f"`{dotted}`<br>{kind}<br>default `{_default(field)}`", "<br>".join(each for each in meaning if each)
+    return f"`{dotted}`<br>{kind}<br>default&nbsp;`{_default(field)}`", "<br>".join(each for each in meaning if each)
 
 
 def _own(group: type[BaseModel]) -> list[str]:

@@ -107,7 +107,7 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path, capsys: pytest.Captu
     (tmp_path / "notes.txt").write_text("mine")
     code, _, err = run(capsys, "status", tmp_path)
     assert code == 1
-    assert "the folder is no run" in err
+    assert "not a run directory: run.json is missing" in err
 
 
 def test_an_unknown_setting_names_the_nearest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -42,10 +42,10 @@ def test_every_setting_is_explained(setting: tuple[str, type, str]) -> None:
 
 def test_types_and_defaults_are_told_in_words() -> None:
     page = settings_page()
-    assert "`rl.steps`<br>integer ≥ 1<br>default `40` |" in page
-    assert "`feedback.order`<br>one of `both`, `one`<br>default `both` |" in page
+    assert "`rl.steps`<br>integer&nbsp;≥&nbsp;1<br>default&nbsp;`40` |" in page
+    assert "`feedback.order`<br>one of `both`, `one`<br>default&nbsp;`both` |" in page
     assert "*Paper: section 3.4.*" in page and "testbed `36`" in page
-    assert type_name(EngineSettings.model_fields["window"].annotation) == "integer ≥ 1 or null"
+    assert type_name(EngineSettings.model_fields["window"].annotation) == "integer&nbsp;≥&nbsp;1 or null"
     assert type_name(Recipe.model_fields["name"].annotation) == "text"
 
 

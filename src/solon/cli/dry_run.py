@@ -35,7 +35,7 @@ def print_estimate(
     click.echo(f"# The settings of {run}\n{dump_recipe(resolved)}")
     for note in preflight(resolved, constitution, finished, until):
         click.echo(plain(note, lines=False), err=True)
-    click.echo("Rehearsing a few prompts of each kind ...", err=True)
+    click.echo("Asking a few prompts of each kind to estimate the cost", err=True)
     rehearsal = estimate_run(resolved, constitution, (*finished, *later))
     _print_questions(rehearsal)
     _print_costs(rehearsal)
@@ -43,7 +43,7 @@ def print_estimate(
         click.echo(f"Not counted, because they are finished: {', '.join(finished)}.")
     if later:
         click.echo(f"Not counted, because they come after {until}: {', '.join(later)}.")
-    click.echo("Nothing was written to the run's folder. To do all this, leave out --dry-run.")
+    click.echo("Nothing was written to the run's folder. Leave out --dry-run to run it.")
 
 
 def _resolved(
@@ -104,4 +104,4 @@ def _print_costs(rehearsal: RunEstimate) -> None:
         print_table("What models learn from, roughly", ("Stage", "Tokens", "Time"), learning)
     for name, speed in rehearsal.speeds.items():
         click.echo(f"Measured: {name} reads {speed.reading:,.0f} and writes {speed.writing:,.0f} tokens a second.")
-    click.echo(f"The whole would take about {clock(rehearsal.seconds)}, by the lengths and speeds just seen.")
+    click.echo(f"The whole run would take about {clock(rehearsal.seconds)}, by the lengths and speeds just seen.")

@@ -20,7 +20,7 @@ Examples:
 """
 )
 def export() -> None:
-    """Hand a run's model on, or the run itself to another trainer."""
+    """Export a run's model, or its RL stage to TRL."""
 
 
 @export.command(

@@ -84,7 +84,7 @@ class LoraSettings(Settings):
 
 
 class TrainingSettings(Settings):
-    """Supervised training. Gradients are summed over micro-batches by token: their size changes results by rounding only."""
+    """Supervised training. Gradients are summed by token: the size of micro-batches moves results by rounding only."""
 
     learning_rate: Rate = 3e-4
     """The learning rate after the warm-up."""

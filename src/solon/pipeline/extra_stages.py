@@ -83,7 +83,7 @@ def measure_preferences(run: RunDirectory, display: Display) -> Artefact:
     grader, asked, preferences = grader_of(run.recipe), finished(run, PROMPTS), finished(run, PREFERENCE_MODEL)
     if grader is None:
         cause = "nobody knows which reply is better"
-        raise RecipeError(cause, place="measure.grader", remedy="Use a recipe with a rater, such as testbed")
+        raise RecipeError(cause, place="measure.grader", remedy="Use a recipe with a grader, such as testbed")
     with run.answers() as answers:
         work = Session(run, display, answers)
         pairs = _held_out_pairs(work, asked, finished(run, SL_CAI))
