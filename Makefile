@@ -9,7 +9,11 @@ export TOKENIZERS_PARALLELISM := false
 BIN := .venv/bin
 STAMP := .venv/.stamp
 
+<<<<<<< HEAD
 .PHONY: demo demo-without-privacy real smollm2 testbed test test-all docs lint format venv help
+=======
+.PHONY: demo demo-without-privacy real smollm2 testbed test test-all lint format package hooks venv help
+>>>>>>> main
 
 help:  ## What can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1: /'
@@ -49,6 +53,12 @@ docs: $(STAMP)  ## The documentation site in build/site; needs no network
 format: $(STAMP)  ## Rewrite the files in the project's style
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+package: $(STAMP)  ## Wheel and sdist in dist/, checked and installed in an empty environment
+	TORCH='$(TORCH)' $(BIN)/python scripts/check_package.py --out dist
+
+hooks: $(STAMP)  ## Check each commit before it is made: .pre-commit-config.yaml
+	$(BIN)/pre-commit install
 
 venv: $(STAMP)  ## The virtual environment, exact versions from constraints.txt
 

@@ -17,7 +17,5 @@ def test_every_file_that_is_no_module_is_among_the_package_data() -> None:
 
 def test_every_folder_with_modules_is_a_package() -> None:
     folders = {file.parent for file in PACKAGE.rglob("*.py")}
-    data = (
-        PACKAGE / "export" / "trainers" / "files"
-    )  # what is written into the folders of a hand-off, and never imported
+    data = PACKAGE / "export" / "trainers" / "files"  # copied into exported folders, and never imported
     assert {each for each in folders if not (each / "__init__.py").exists()} <= {data}

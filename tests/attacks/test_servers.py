@@ -21,7 +21,7 @@ from solon.config.addresses import TOKEN_VARIABLE, address_fault
 from solon.config.recipe import EngineSettings, ReinforcementSettings, load_recipe
 from solon.conversation import conversation_of
 from solon.errors import EngineError, InputError, RecipeError, without_credentials
-from solon.export.trainers.trainer_folder import TRAINERS, export_handoff
+from solon.export.trainers.trainer_folder import export_for_trl
 from solon.reward.remote import LONGEST_PAUSE, MOST, RemoteScorer
 from solon.reward.scorer import PreferenceScorer, open_scorer
 from solon.reward.server.admission import Admission
@@ -311,7 +311,7 @@ class Client(Protocol):
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The client that is exported for other trainers."""
+    """The client in the exported reward.py."""
     folder = tmp_path_factory.mktemp("exported")
     (folder / "reward.json").write_text(json.dumps({"centre": 0.0, "mode": "server"}))
     (folder / "reward.py").write_text((resources.files("solon.export.trainers") / "files" / "reward.py").read_text())
@@ -337,7 +337,8 @@ def client(
         monkeypatch.setattr(exported, "TRIES", 3)
         monkeypatch.setattr(exported, "time", SimpleNamespace(sleep=slept.append, time=time.time))
         monkeypatch.setenv(TOKEN_VARIABLE, CANARY)
-        found: list[float] = exported.Server(url).scores([[*asked("x"), {"role": "assistant", "content": "y"}]] * count)
+        scorer = exported.ServerScorer(url)
+        found: list[float] = scorer.scores([[*asked("x"), {"role": "assistant", "content": "y"}]] * count)
         return found
 
     return solon if request.param == "solon" else abroad
@@ -458,11 +459,11 @@ def test_an_address_with_a_password_is_refused_before_it_is_written_anywhere(add
     with pytest.raises(ValueError, match="is written down") as unmade:
         ReinforcementSettings(scorer=address)
     with pytest.raises(InputError, match="--url") as unexported:
-        export_handoff(SimpleNamespace(), TRAINERS["trl"], Path("nowhere"), url=address)  # type: ignore[arg-type]
+        export_for_trl(SimpleNamespace(), Path("nowhere"), url=address)  # type: ignore[arg-type]
     told += [str(each.value) for each in (refused, unread, unmade, unexported)]
     if "@" in address:
         with pytest.raises(RuntimeError, match="holds a password") as away:
-            exported.Server(address)
+            exported.ServerScorer(address)
         told.append(str(away.value))
     assert not any(CANARY in each for each in told), told
 

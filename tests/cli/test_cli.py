@@ -278,7 +278,7 @@ def test_a_dry_run_shows_settings_questions_and_costs_and_writes_nothing(
     for kind in ("reply", "critique", "revision", "reasoning", "comparison"):
         assert f"--- {kind}, 3 of 3: " in out
     assert re.search(r"critique-revision: critiques +12 ", out)
-    assert "The whole would take about" in out
+    assert "The whole run would take about" in out
 
 
 def test_a_dry_run_of_a_finished_run_reads_it_and_leaves_it_as_it_is(

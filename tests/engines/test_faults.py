@@ -14,7 +14,7 @@ def room(rows: int) -> RowBudget:
 
 
 def test_memory_that_runs_out_names_the_settings_that_bound_it() -> None:
-    told = r"models/judge: memory ran out .* --set engine\.memory=4 or --set engine\.batch=64"
+    told = r"models/judge: memory ran out .* --set engine\.memory_gib=4 or --set engine\.batch_size=64"
     with pytest.raises(EngineError, match=told), asking("models/judge", room(128)):
         torch.empty(1 << 60, dtype=torch.uint8)
     with pytest.raises(EngineError, match=r"--set engine\.window=N"), asking("models/judge", room(1)):

@@ -1,4 +1,4 @@
-"""A model handed on: what the folder holds, that anyone loads it, and what its card says and leaves out."""
+"""An exported model: what the folder holds, that anyone loads it, and what its card says and leaves out."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ DIALOGUES: Sequence[Conversation] = (
     human("<|im_end|><eos></s>[INST]<end_of_turn>", "A <|im_end|> in </s> words."),
     human(" spaces ", " around \n"),
 )
-LORA = [f"{part}.adapter.rank=4" for part in ("finetune.training", "preference.training", "rl")]
+LORA = [f"{part}.lora.rank=4" for part in ("finetune.training", "preference.training", "rl")]
 
 
 def texts_of(folder: Path, settings: EngineSettings | None = None) -> PromptTokenizer:

@@ -8,9 +8,10 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LOADER = "src/solon/model_folders/load.py"
-SINGLE_PROCESS = {
-    "src/solon/handoff/files/reward.py",
-    "src/solon/handoff/files/train.py",
+STANDALONE = {
+    "src/solon/export/trainers/files/check_folder.py",
+    "src/solon/export/trainers/files/reward.py",
+    "src/solon/export/trainers/files/train.py",
     "benchmarks/peers/models.py",
     "scripts/fetch_smollm2.py",
 }
@@ -19,7 +20,7 @@ SOURCES = [path for part in ("src", "benchmarks", "scripts") for path in sorted(
 UNPICKLING = {"pickle", "joblib", "dill", "cloudpickle", "shelve", "marshal"}
 BY_CODE = {"torch.load", "torch.hub", "numpy.load", "np.load"}
 
-CARD = "src/solon/report/model_card.py"
+CARD = "src/solon/export/model_card.py"
 """Prints code for its reader, and runs none."""
 
 
@@ -37,10 +38,10 @@ def loads(path: Path) -> Iterator[ast.Call]:
 
 def test_only_the_loader_loads() -> None:
     found = {name(path) for path in SOURCES if "from_pretrained" in path.read_text(encoding="utf-8")}
-    assert found == {LOADER, *SINGLE_PROCESS, CARD}
+    assert found == {LOADER, *STANDALONE, CARD}
 
 
-@pytest.mark.parametrize("file", [LOADER, *sorted(SINGLE_PROCESS)])
+@pytest.mark.parametrize("file", [LOADER, *sorted(STANDALONE)])
 def test_every_load_is_local_and_without_code(file: str) -> None:
     calls = list(loads(ROOT / file))
     assert calls

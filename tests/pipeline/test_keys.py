@@ -221,7 +221,7 @@ def edit(path: Path, old: str, new: str) -> None:
     [
         ("recipe.yaml", "seed: 0", "seed: 7", r"recipe\.yaml was edited .*seed: 0 -> 7"),
         ("recipe.yaml", "matmul: highest", "matmul: medium", r"engine\.matmul: 'highest' -> 'medium'"),
-        ("recipe.yaml", "batch: 128", "batch: 3", r"engine\.batch: 128 -> 3"),
+        ("recipe.yaml", "batch_size: 128", "batch_size: 3", r"engine\.batch_size: 128 -> 3"),
         ("recipe.yaml", "red_team: testbed:red-team", "red_team: other", r"prompts\.red_team: "),
         ("constitution.yaml", "revision", "revision", ""),
         ("constitution.yaml", "the response", "the edited response", r"constitution\.yaml was edited .*its hash: "),

@@ -31,7 +31,7 @@ def test_in_full_weight_gradient_and_two_moments_are_counted() -> None:
 
 
 def test_adapters_leave_the_weights_alone() -> None:
-    lora = [f"{part}.adapter.rank=8" for part in ("finetune.training", "preference.training", "rl")]
+    lora = [f"{part}.lora.rank=8" for part in ("finetune.training", "preference.training", "rl")]
     found = needs(of(*lora), SEVEN)
     assert (found[FINETUNING], found[PREFERENCES], found[REINFORCEMENT]) == (28, 28, 28 + 28 + 28)
     assert needs(of(*lora, "rl.networks=shared"), SEVEN)[REINFORCEMENT] == 28

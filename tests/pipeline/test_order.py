@@ -145,10 +145,10 @@ def test_a_shared_backbone_is_not_sharded_and_says_so_before_anything_is_spent(t
     class Sharded(SingleProcess):
         sharding = Sharding.SHARDED
 
-    adapters = [f"{stage}.training.adapter.rank=4" for stage in ("finetune", "preference")]
+    adapters = [f"{stage}.training.lora.rank=4" for stage in ("finetune", "preference")]
     recipe = load_recipe("testbed", settings=[*SMALL, "rl.networks=shared", *adapters])
     run = RunDirectory.create(tmp_path / "run", recipe, constitution_path("testbed"))
-    with pytest.raises(RecipeError, match=r"rl\.memory.*FSDP.*rl\.memory=full"):
+    with pytest.raises(RecipeError, match=r"rl\.networks.*FSDP.*rl\.networks=separate"):
         advance(run, Silent(), processes=Sharded())
     assert not run.artefacts()
 

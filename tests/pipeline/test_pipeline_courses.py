@@ -14,7 +14,7 @@ from solon.constitution.constitution import load_constitution
 from solon.errors import RecipeError, RunError
 from solon.evals.results import policies_of, results, stages_of
 from solon.export.model_folder import ExportedWeights, export_model
-from solon.export.trainers.trainer_folder import TRAINERS, export_handoff
+from solon.export.trainers.trainer_folder import export_for_trl
 from solon.pipeline.impact import redo
 from solon.pipeline.order import advance
 from solon.report import write
@@ -60,7 +60,7 @@ def test_each_round_draws_new_pairs_from_the_policy_before_and_learns_from_all_l
     assert stages["rl-cai-2"].manifest.key["preference-model-2"] == stages["preference-model-2"].hash
 
 
-def test_rounds_are_measured_reported_and_handed_on(two_rounds: RunDirectory, tmp_path: Path) -> None:
+def test_rounds_are_measured_reported_and_exported(two_rounds: RunDirectory, tmp_path: Path) -> None:
     figures = results(two_rounds)
     assert list(figures["models"]) == ["pretrained", "assistant", "sl-cai", "rl-cai", "rl-cai-2"]
     assert figures["unfinished"] == [] and [facts["round"] for facts in figures["rounds"]] == [1, 2]
@@ -69,8 +69,8 @@ def test_rounds_are_measured_reported_and_handed_on(two_rounds: RunDirectory, tm
     assert "Reinforcement learning, round 2" in page and "Round 2: " in page
     card = (export_model(two_rounds, "rl-cai-2", ExportedWeights.MERGED, tmp_path / "model") / "README.md").read_text()
     assert "preference-model-2" in card and "| rl-cai-2 |" in card
-    handed = export_handoff(two_rounds, TRAINERS["trl"], tmp_path / "trl")
-    assert named(two_rounds)["preference-model-2"].hash in (handed.folder / "README.md").read_text()
+    exported = export_for_trl(two_rounds, tmp_path / "trl")
+    assert named(two_rounds)["preference-model-2"].hash in (exported.folder / "README.md").read_text()
 
 
 def test_a_run_of_one_round_lends_its_stages_to_one_of_two(two_rounds: RunDirectory, tmp_path: Path) -> None:
@@ -119,8 +119,8 @@ def test_people_alone_teach_the_baseline(tmp_path: Path) -> None:
     assert "human comparisons (RLHF" in card and "constitutional-ai" not in card
     with pytest.raises(RunError, match="trains no model 'sl-cai'"):
         export_model(run, "sl-cai", ExportedWeights.MERGED, tmp_path / "other")
-    with pytest.raises(RunError, match="a hand-off goes on from SL-CAI"):
-        export_handoff(run, TRAINERS["trl"], tmp_path / "trl")
+    with pytest.raises(RunError, match="the export starts from SL-CAI"):
+        export_for_trl(run, tmp_path / "trl")
     with pytest.raises(RunError, match="learns from human comparisons"):
         redo(run, run.constitution)
 

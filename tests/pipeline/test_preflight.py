@@ -159,7 +159,7 @@ def test_a_model_that_does_not_fit_is_refused_for_the_stages_that_need_it(
 ) -> None:
     # The tiny model has some 27,000 parameters: 0.1 MB to read, 0.4 MB to train in full.
     monkeypatch.setattr(module, "system_memory", lambda: SystemMemory(total=300_000, free=300_000))
-    with pytest.raises(RecipeError, match=r"^memory: reinforcement learning needs .*--set rl\.memory=shared"):
+    with pytest.raises(RecipeError, match=r"^memory: reinforcement learning needs .*--set rl\.networks=shared"):
         look(f"model={model}", recipe="own")
     look(f"model={model}", recipe="own", until="preference-model")
     monkeypatch.setattr(module, "system_memory", lambda: SystemMemory(total=10**9, free=300_000))

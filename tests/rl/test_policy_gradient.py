@@ -399,7 +399,7 @@ def test_lambda_of_the_values_leaves_the_advantages_alone(tiny: Path) -> None:
     acting = actors(tiny)
     replies = sampler(acting, SETTINGS)(0)
     one, other = (
-        measure(acting, replies, planted(replies), SETTINGS.model_copy(update={"trace_value": trace}))
+        measure(acting, replies, planted(replies), SETTINGS.model_copy(update={"gae_lambda_value": trace}))
         for trace in (None, 1.0)
     )
     assert torch.equal(one.advantage_BT, other.advantage_BT)

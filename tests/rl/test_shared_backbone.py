@@ -106,7 +106,7 @@ def test_the_policy_is_saved_as_an_ordinary_model(folders: Folders, tmp_path: Pa
 def test_a_model_that_is_no_adapter_of_the_backbone_is_refused(folders: Folders, tmp_path: Path) -> None:
     whole = models.load_causal_lm(folders.base, ENGINE)
     models.save_model(whole, texts_of(models.load_tokenizer(folders.base)), tmp_path / "whole")
-    with pytest.raises(ModelError, match=r"not trained as an adapter.*rl\.memory=full"):
+    with pytest.raises(ModelError, match=r"not trained as an adapter.*rl\.networks=separate"):
         SharedBackbone(folders.base, tmp_path / "whole", folders.preference, ENGINE)
     deeper = save_tiny_model(tmp_path / "deeper", layers=3)
     with pytest.raises(ModelError, match="does not fit the backbone"):

@@ -95,8 +95,8 @@ def test_a_kill_leaves_whole_batches(tmp_path: Path) -> None:
     code = (
         "import os, sys\n"
         "from pathlib import Path\n"
-        "from solon.runs.response_cache import Answer, answers_in\n"
-        "with answers_in(Path(sys.argv[1])) as answers:\n"
+        "from solon.runs.response_cache import Answer, response_cache_in\n"
+        "with response_cache_in(Path(sys.argv[1])) as answers:\n"
         "    for batch in range(100):\n"
         "        print(batch, flush=True)\n"
         "        answers.keep(Answer(f'{batch}-{n}', 'x' * 5000, 's', 'r', 1, 1) for n in range(20))\n"

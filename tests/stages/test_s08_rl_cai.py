@@ -120,7 +120,7 @@ def test_a_killed_stage_ends_with_the_same_bytes(made: dict[str, Any], tmp_path:
 
 @pytest.mark.parametrize("drawing", [SamplingParams(temperature=0), SamplingParams(top_p=0.9)])
 def test_sampling_that_ppo_cannot_use_is_refused(made: dict[str, Any], tmp_path: Path, drawing: SamplingParams) -> None:
-    with pytest.raises(RecipeError, match=r"rl\.drawing\."):
+    with pytest.raises(RecipeError, match=r"rl\.sampling\."):
         run(made, tmp_path / "08", SETTINGS.model_copy(update={"sampling": drawing}))
 
 
@@ -335,7 +335,7 @@ def test_a_shared_backbone_learns_and_resumes_to_the_same_bytes(
 
 def test_a_backbone_that_would_not_be_shared_is_refused() -> None:
     lora = {"training": {"lora": {"rank": 4}}}
-    recipe = {"rl": {"memory": "shared"}, "finetune": lora, "preference": lora}
+    recipe = {"rl": {"networks": "shared"}, "finetune": lora, "preference": lora}
     refuse_unshareable(Recipe.model_validate(recipe))
     for changed, said_of in (
         ({"finetune": {}}, "finetune.training would change it"),

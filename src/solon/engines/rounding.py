@@ -21,7 +21,7 @@ from solon.config.recipe import EngineSettings
 from solon.runs.processes import SINGLE_PROCESS, Processes
 
 CODE = 1
-ROUNDING = frozenset({"batch", "memory", "threads"})
+ROUNDING = frozenset({"batch_size", "memory_gib", "threads"})
 """The engine's settings that move rows by rounding alone: how many rows pass at once, and on how many threads."""
 LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "peft", "accelerate", "numpy", "pyarrow")
 

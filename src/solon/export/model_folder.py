@@ -22,7 +22,7 @@ CARD = "README.md"
 
 
 class ExportedWeights(StrEnum):
-    """Which weights are handed on."""
+    """Which weights are exported."""
 
     MERGED = "merged"
     """The whole model, an adapter merged into it."""
@@ -34,7 +34,7 @@ def export_model(run: RunDirectory, model: str, weights: ExportedWeights, folder
     """Write the model of a stage into a new folder in the hub's layout; returns it.
 
     `model` is `sl-cai`, `rl-cai`, of a later round `rl-cai-2`, or `rlhf`.
-    Raises RunError when the model is not trained yet or damaged, when it has no adapter to hand on, and when the folder
+    Raises RunError when the model is not trained yet or damaged, when it has no adapter, and when the folder
     holds something.
     """
     artefact = _trained(run, model)

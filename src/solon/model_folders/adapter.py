@@ -49,7 +49,7 @@ def adapter_settings(folder: Path) -> AdapterSettings:
         raise ModelError(
             f"no plain LoRA adapter: {why}",
             place=str(file),
-            remedy="Train SL-CAI and the preference model again with LoRA, or use --set rl.networks=full",
+            remedy="Train SL-CAI and the preference model again with LoRA, or use --set rl.networks=separate",
         )
     return AdapterSettings(rank, alpha, tuple(targets))
 

@@ -32,7 +32,7 @@ def refuse_unteachable(recipe: Recipe) -> None:
         raise RecipeError(
             "a shared backbone carries the adapters of SL-CAI, and method rlhf trains none",
             place="rl.networks",
-            remedy="Use --set rl.networks=full",
+            remedy="Use --set rl.networks=separate",
         )
     if recipe.rounds > 1:
         raise RecipeError(

@@ -105,7 +105,7 @@ def _refuse_sharded(run: RunDirectory, processes: Processes) -> None:
         raise RecipeError(
             "FSDP shards every network by itself, and rl.networks=shared has one backbone for all of them",
             place="rl.networks",
-            remedy="Use --set rl.networks=full, or go on without FSDP (--multi_gpu)",
+            remedy="Use --set rl.networks=separate, or go on without FSDP (--multi_gpu)",
         )
 
 

@@ -65,14 +65,14 @@ def refuse_unshareable(recipe: Recipe) -> None:
             raise RecipeError(
                 f"a shared backbone stays as it is, and {name}.training would change it: it has no adapter",
                 place="rl.networks",
-                remedy=f"Use --set {name}.training.adapter.rank=16, or --set rl.networks=full",
+                remedy=f"Use --set {name}.training.lora.rank=16, or --set rl.networks=separate",
             )
     other = recipe.models.preference
     if other is not None and model_path(other).resolve() != model_path(recipe.models.pretrained).resolve():
         raise RecipeError(
             f"the preference model grows from '{other}', SL-CAI from another model: they share no backbone",
             place="rl.networks",
-            remedy="Use --set models.preference=null, or --set rl.networks=full",
+            remedy="Use --set models.preference=null, or --set rl.networks=separate",
         )
 
 

@@ -104,7 +104,7 @@ class SharedBackbone:
 
 
 _SHAPE = ("model_type", "num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads")
-_REMEDY = "Train SL-CAI and the preference model with LoRA from one model, or use --set rl.networks=full"
+_REMEDY = "Train SL-CAI and the preference model with LoRA from one model, or use --set rl.networks=separate"
 
 
 def _config(folder: Path) -> LoraConfig:

@@ -187,20 +187,24 @@ def _open(path: Path, mode: str) -> sqlite3.Connection:
     _is_there(path)
     # As a URI, so that a file of an earlier run is never made by being looked for, nor written.
     connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=60)
-    # A damaged byte may be no text; the checksum tells of it, and one such row does not hide the others.
-    connection.text_factory = lambda text: text.decode("utf-8", "surrogateescape")
-    version = _version(connection)
-    if version > FORMAT:
-        raise RunError("the answers were kept by a newer version of solon", place=str(path), remedy="Install it")
-    if version < FORMAT and mode == "rwc":
-        with connection:
-            # An implicit transaction does not hold the two together; a kill between them must not leave half a file.
-            connection.execute("BEGIN IMMEDIATE")
-            # Answers of an older format have no checksum, and keys under which nothing is looked for any more.
-            connection.execute("DROP TABLE IF EXISTS answers")
-            connection.execute(_TABLE)
-            connection.execute(f"PRAGMA user_version = {FORMAT}")
-    connection.execute("PRAGMA synchronous = FULL")
+    try:
+        # A damaged byte may be no text; the checksum tells of it, and one such row does not hide the others.
+        connection.text_factory = lambda text: text.decode("utf-8", "surrogateescape")
+        version = _version(connection)
+        if version > FORMAT:
+            raise RunError("the answers were kept by a newer version of solon", place=str(path), remedy="Install it")
+        if version < FORMAT and mode == "rwc":
+            with connection:
+                # A transaction holds the two together: a kill between them must not leave half a file.
+                connection.execute("BEGIN IMMEDIATE")
+                # Answers of an older format have no checksum, and keys under which nothing is looked for any more.
+                connection.execute("DROP TABLE IF EXISTS answers")
+                connection.execute(_TABLE)
+                connection.execute(f"PRAGMA user_version = {FORMAT}")
+        connection.execute("PRAGMA synchronous = FULL")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

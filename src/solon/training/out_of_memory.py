@@ -17,7 +17,7 @@ def within_memory(setting: str, micro_tokens: int) -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        fewer, adapter = max(1, micro_tokens // 2), setting.replace("micro_tokens", "adapter.rank")
+        fewer, adapter = max(1, micro_tokens // 2), setting.replace("micro_batch_tokens", "lora.rank")
         raise StageError(
             f"out of memory while training with {setting}={micro_tokens}",
             place=setting,

@@ -88,11 +88,11 @@ def loaded(folder: Path, file: str = "reward.py") -> ModuleType:
     return module
 
 
-def alone(folder: Path, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def without_solon(folder: Path, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """A command in an exported folder, where importing Solon fails."""
     hidden = folder.parent / "hidden" / "solon"
     hidden.mkdir(parents=True, exist_ok=True)
-    (hidden / "__init__.py").write_text("raise ImportError('a hand-off stands on its own')\n")
+    (hidden / "__init__.py").write_text("raise ImportError('an exported folder needs nothing of Solon')\n")
     settings = {
         **os.environ,
         "PYTHONPATH": str(hidden.parent),

@@ -1,4 +1,4 @@
-"""`solon export openrlhf|verl|trl` from the command line."""
+"""`solon export trl` from the command line."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from tests.cli.test_cli import run as solon
 from tests.export.trainers.made import finished
 
 
-def test_a_run_is_handed_on_by_one_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_is_exported_by_one_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = finished(tmp_path / "made")
-    code, out, _ = solon(capsys, "export", "openrlhf", run.path, tmp_path / "out", "--steps", "3")
+    code, out, _ = solon(capsys, "export", "trl", run.path, tmp_path / "out", "--steps", "3")
     assert code == 0, out
-    assert "Prompts: 24 for training, 8 held out, 1 left out (too long)" in out
-    assert f"python {tmp_path / 'out' / 'check.py'}" in out
-    code, _, err = solon(capsys, "export", "openrlhf", run.path, tmp_path / "out")
+    assert "Prompts: 12 for training, 8 held out, 1 excluded (too long)" in out
+    assert f"python {tmp_path / 'out' / 'check_folder.py'}" in out
+    code, _, err = solon(capsys, "export", "trl", run.path, tmp_path / "out")
     assert code == 1 and "the folder is not empty" in err
     url = "http://10.0.0.5:8000"
-    code, _, _ = solon(capsys, "export", "verl", run.path, tmp_path / "served", "--reward", "server", "--url", url)
+    code, _, _ = solon(capsys, "export", "trl", run.path, tmp_path / "served", "--reward", "server", "--url", url)
     assert code == 0 and f'"url": "{url}"' in (tmp_path / "served" / "reward.json").read_text()
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         (["--reward", "server"], "belong together"),
         (["--url", "http://10.0.0.5:8000"], "belong together"),
@@ -32,7 +32,16 @@ def test_a_run_is_handed_on_by_one_command(tmp_path: Path, capsys: pytest.Captur
     ],
 )
 def test_options_that_do_not_fit_are_a_wrong_command_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], given: list[str], told: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], given: list[str], message: str
 ) -> None:
     code, _, err = solon(capsys, "export", "trl", tmp_path / "run", tmp_path / "out", *given)
-    assert code == 2 and told in err
+    assert code == 2 and message in err
+
+
+@pytest.mark.parametrize("trainer", ["openrlhf", "verl"])
+def test_other_trainers_are_refused_with_one_line_that_names_the_description(
+    trainer: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    code, _, err = solon(capsys, "export", trainer, tmp_path / "run", tmp_path / "out")
+    assert code == 2 and len(err.splitlines()) == 1, err
+    assert f"no export to {trainer}. docs/trainers.md describes" in err and "solon export trl" in err

@@ -1,4 +1,4 @@
-"""The exported reward, called as each trainer calls it: Solon's own scores, in a folder and through a server."""
+"""The exported reward function gives Solon's own scores, from its folder and through a server."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.training.tiny import asked
 
 from solon.config.recipe import EngineSettings
 from solon.conversation import Conversation, conversation_of
-from solon.export.trainers.trainer_folder import TRAINERS, export_handoff
+from solon.export.trainers.trainer_folder import export_for_trl
 from solon.reward.scorer import PreferenceScorer, Zero, open_scorer
 from solon.reward.server.server import PreferenceServer, Service
 from solon.runs import RunDirectory
@@ -47,7 +47,7 @@ def scorer(run: RunDirectory) -> PreferenceScorer:
 
 @pytest.fixture(scope="module")
 def exported(run: RunDirectory, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return export_handoff(run, TRAINERS["openrlhf"], tmp_path_factory.mktemp("exported") / "out").folder
+    return export_for_trl(run, tmp_path_factory.mktemp("exported") / "out").folder
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def served(
     server = PreferenceServer(scorer, Service(port=0, zero=request.param), SETTINGS)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
-    yield export_handoff(run, TRAINERS["verl"], tmp_path_factory.mktemp("served") / "out", url=server.url).folder
+    yield export_for_trl(run, tmp_path_factory.mktemp("served") / "out", url=server.url).folder
     server.shutdown()
     server.drain()
     thread.join()
@@ -133,38 +133,9 @@ def test_rewards_are_clipped(exported: Path, scorer: PreferenceScorer, tmp_path:
     assert all(abs(each) <= 0.01 for each in loaded(tmp_path).rewards(prompts(), REPLIES, [True] * 6))
 
 
-def test_openrlhf_hands_over_whole_texts(reward: ModuleType, scorer: PreferenceScorer) -> None:
-    rendered = [
-        reward.policy_tokenizer().apply_chat_template(each, add_generation_prompt=True, tokenize=False)
-        for each in prompts()
-    ]
-    lead = " " if rendered[0].endswith("Assistant:") else ""
-    for number, finished_one in enumerate([True, False, True, False, True, True]):
-        query = rendered[number] + lead + REPLIES[number] + (END if finished_one else "")
-        found = reward.reward_func([query], [rendered[number]], [json.dumps(prompts()[number])])
-        wanted = scores(scorer)[number] - (0 if finished_one else RL.missing_eos_penalty)
-        assert found["rewards"].tolist() == found["scores"].tolist() == pytest.approx([wanted], abs=1e-5)
-        assert found["extra_logs"]["unfinished"].tolist() == [float(not finished_one)]
-    with pytest.raises(ValueError, match="does not open with its prompt"):
-        reward.reward_func(["another text"], [rendered[0]], [json.dumps(prompts()[0])])
-
-
-def test_verl_hands_over_decoded_replies(reward: ModuleType, scorer: PreferenceScorer) -> None:
-    def score(reply: str, **more: object) -> dict[str, float]:
-        info = {"prompt": json.dumps(prompts()[0]), "row_id": "x", **more}
-        return dict(reward.compute_score("solon/red_team", reply, "", info, router=None))
-
-    whole = scores(scorer)[0]
-    assert score(REPLIES[0], finished=True)["score"] == pytest.approx(whole, abs=1e-5)
-    cut = score(REPLIES[0], finished=False)
-    assert cut["score"] == pytest.approx(whole - RL.missing_eos_penalty, abs=1e-5) and cut["unfinished"] == 1.0
-    assert score("First .")["unfinished"] == 0.0, "without our manager a short reply counts as finished"
-    assert score("First mix the flour , then wait . " * 3)["unfinished"] == 1.0, "and one that fills its limit as cut"
-
-
-def test_trl_hands_over_messages_and_token_ids(reward: ModuleType, scorer: PreferenceScorer) -> None:
+def test_trl_passes_messages_and_token_ids(reward: ModuleType, scorer: PreferenceScorer) -> None:
     completions = [[{"role": "assistant", "content": reply}] for reply in REPLIES]
-    end = reward.policy_tokenizer().eos_token_id
+    end = reward.SETTINGS["end_ids"][0]
     ids = [[5, 6, end], [5, 6], [end], [], [5, end], [7]]
     found = reward.reward(prompts(), completions, ids, kind=["red_team"] * 6, trainer_state=None)
     penalties = [0.0 if end in each else RL.missing_eos_penalty for each in ids]
@@ -182,7 +153,7 @@ def test_a_reply_is_cut_where_it_speaks_for_somebody_else(reward: ModuleType, sc
 @given(
     st.lists(st.sampled_from([" ", "\n\n", "yes", "Human:", "\n\nHuman:", "Assistant:", "<|end|>", ":"])).map("".join)
 )
-def test_what_is_left_of_a_reply_opens_it_and_holds_no_stop(reward: ModuleType, reply: str) -> None:
+def test_a_cut_reply_is_the_beginning_of_the_reply_and_has_no_stop(reward: ModuleType, reply: str) -> None:
     text, stopped = reward.cut(reply)
     stops = reward.SETTINGS["stops"]
     assert reply.lstrip().startswith(text) and text == text.strip()

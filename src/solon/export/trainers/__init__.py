@@ -1,9 +1,7 @@
-"""Hand a run on to a trainer for many GPUs: OpenRLHF, verl or TRL, by files alone.
+"""Export the RL stage of a run to TRL: a folder that trains where Solon is not installed.
 
-Their pins exclude Solon's, so nothing of them is imported and nothing of Solon is needed by what is written: a folder
-with the prompts, the policy to start from, the preference model, the reward as a Python file, the recipe's settings in
-the trainer's own words, and a check that its machine reads all of this as Solon does.
-
-`export_handoff` (`folder`) writes it. One small module for each trainer holds its vocabulary; what all of them get lies
-in `files/`, word for word, and what is filled in per run in `templates/`.
+`export_for_trl` (`trainer_folder`) writes prompts, the policy, the preference model, the reward as a Python file, TRL's
+settings, a launch script, and a script that checks that the machine reads all of this as Solon does. `files/` holds
+what is copied as it is, `templates/` what is filled in for a run. docs/trainers.md describes how to use the same folder
+with OpenRLHF and verl.
 """

@@ -1,29 +1,31 @@
-"""The prompts of a hand-off: which of a run's can be handed on, and in which order a trainer is to take them.
+"""The exported prompts: which of a run's prompts are exported, and in which order.
 
-A trainer renders messages through the policy's chat template and tokenizes them itself. So a prompt is handed on only
+A trainer renders messages through the policy's chat template and tokenizes them itself. So a prompt is exported only
 when that gives, for policy and preference model alike, the very tokens that Solon trains on, and when it leaves room
 for a whole reply. The training prompts are written in the order in which stage 08 draws them, by kind and by step: a
-trainer that goes through the file once, in order, sees in each step what Solon's own would.
+trainer that reads the file once, in order, sees in each step what stage 08 would see.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
-from solon.conversation import Conversation
+from solon.export.trainers.trainer_model import ExportedModel, Message
 from solon.rl.rollout import PromptDraws
 from solon.runs import Artefact
+from solon.runs.files import write_atomically
 from solon.runs.rows import HELD_OUT_KINDS, TRAINING_KINDS, PromptKind, fit, prompt_in
-from solon.training.encoding import Encoding, Tokens
+from solon.training.encoding import Tokens
 
-Message = Mapping[str, str]
+GOLDEN_PROMPTS = 16
 
 
 @dataclass(frozen=True, slots=True)
-class HandoffPrompt:
-    """A prompt as a trainer gets it: messages that end on a user turn, and what its policy is to read."""
+class ExportedPrompt:
+    """A prompt as a trainer gets it: messages that end on a user turn, and what its policy reads."""
 
     row_id: str
     kind: PromptKind
@@ -33,47 +35,24 @@ class HandoffPrompt:
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
-    """The prompts that can be handed on, in the table's order, and how many cannot, by reason."""
+class PromptSelection:
+    """The prompts that are exported, in the table's order, and how many are not, by reason."""
 
-    prompts: Sequence[HandoffPrompt]
-    left_out: Mapping[str, int]
+    prompts: Sequence[ExportedPrompt]
+    excluded: Mapping[str, int]
 
-    def of(self, kind: PromptKind) -> list[HandoffPrompt]:
+    def of(self, kind: PromptKind) -> list[ExportedPrompt]:
         """The prompts of a kind."""
         return [prompt for prompt in self.prompts if prompt.kind is kind]
 
     @property
-    def held_out(self) -> list[HandoffPrompt]:
+    def held_out(self) -> list[ExportedPrompt]:
         """Prompts that no stage has trained on."""
         return [prompt for kind in HELD_OUT_KINDS for prompt in self.of(kind)]
 
 
-@dataclass(frozen=True, slots=True)
-class Reader:
-    """A model's tokenizer as it is exported, and how Solon encodes for the model."""
-
-    tokenizer: Any
-    encoding: Encoding
-
-    def messages(self, conversation: Conversation) -> list[dict[str, str]]:
-        """A conversation as this model's chat template is to be given it."""
-        return self.encoding.tokenizer.messages(conversation.turns)
-
-    def texts(self, messages: Sequence[Sequence[Message]]) -> list[str]:
-        """Prompts as the exported chat template writes them."""
-        return [
-            str(self.tokenizer.apply_chat_template(list(each), add_generation_prompt=True, tokenize=False))
-            for each in messages
-        ]
-
-    def tokens(self, texts: Sequence[str]) -> list[Tokens]:
-        """Rendered prompts as a trainer tokenizes them."""
-        return [tuple(ids) for ids in self.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]]
-
-
-def select(prompts: Artefact, policy: Reader, preference: Reader, max_tokens: int) -> Selection:
-    """The `ok` prompts of stage 01 that leave room for a reply of `max_tokens` and are read by others as by Solon."""
+def select(prompts: Artefact, policy: ExportedModel, preference: ExportedModel, max_tokens: int) -> PromptSelection:
+    """The `ok` prompts of stage 01 that leave room for `max_tokens` of reply and that a trainer reads as Solon does."""
     rows = fit(prompts.rows(), *TRAINING_KINDS, *HELD_OUT_KINDS)
     conversations = [prompt_in(row) for row in rows]
     messages = [policy.messages(each) for each in conversations]
@@ -91,17 +70,37 @@ def select(prompts: Artefact, policy: Reader, preference: Reader, max_tokens: in
     ]
     room = min(policy.encoding.window, preference.encoding.window) - max_tokens - 1  # the scorer reads an end token
     kept = [
-        HandoffPrompt(row["row_id"], PromptKind(row["kind"]), each, text, tokens)
+        ExportedPrompt(row["row_id"], PromptKind(row["kind"]), each, text, tokens)
         for row, each, text, tokens, alike in zip(rows, messages, texts, read, same, strict=True)
         if alike and len(tokens) <= room
     ]
     too_long = sum(alike and len(tokens) > room for alike, tokens in zip(same, read, strict=True))
-    return Selection(kept, {"too long": too_long, "read otherwise by a chat template": same.count(False)})
+    return PromptSelection(kept, {"too long": too_long, "other tokens through the chat template": same.count(False)})
 
 
-def schedule(selection: Selection, red_team_share: float, per_step: int, steps: int, seed: int) -> list[HandoffPrompt]:
+def schedule(
+    selection: PromptSelection, red_team_share: float, per_step: int, steps: int, seed: int
+) -> list[ExportedPrompt]:
     """The prompts of `steps` steps in order, as stage 08 draws them step by step."""
     kinds = [selection.of(kind) for kind in TRAINING_KINDS]
     sizes, shares = [len(kind) for kind in kinds], (red_team_share, 1 - red_team_share)
     draws = PromptDraws(sizes, shares, per_step, seed)
     return [kinds[kind][index] for step in range(steps) for kind, index in draws.at(step)]
+
+
+def write_prompts(training: Sequence[ExportedPrompt], selection: PromptSelection, folder: Path) -> None:
+    """Write the prompts as JSON Lines in TRL's form, and a few with their text and tokens to check a machine by."""
+    folder.mkdir()
+    for name, prompts in (("train", training), ("held-out", selection.held_out)):
+        rows = [{"prompt": each.messages, "kind": each.kind.value, "row_id": each.row_id} for each in prompts]
+        _write_lines(rows, folder / f"{name}.jsonl")
+    every = selection.prompts
+    golden = every[:: max(1, len(every) // GOLDEN_PROMPTS)][:GOLDEN_PROMPTS]
+    _write_lines(
+        [{"messages": each.messages, "text": each.text, "input_ids": each.tokens} for each in golden],
+        folder / "golden_prompts.jsonl",
+    )
+
+
+def _write_lines(rows: Iterable[Mapping[str, object]], path: Path) -> None:
+    write_atomically(path, "".join(f"{json.dumps(row)}\n" for row in rows))

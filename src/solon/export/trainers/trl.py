@@ -1,108 +1,210 @@
-"""TRL's vocabulary: RLOO, since TRL has PPO no more; one machine, or several through accelerate.
+"""TRL's settings, made from a recipe: RLOO, on one machine or on several through accelerate.
 
-Read from the source of 1.16, and run in our tests: `trainer/rloo_config.py` (settings), `trainer/rloo_trainer.py`
-(rewards). A prompt is a JSON line with its messages as `prompt`. RLOO has no value function, so the settings of one are
-not handed on, and it needs two replies or more to each prompt.
+TRL has no PPO since 1.13. RLOO has no value function, so the recipe's settings of one have no equal, and it needs at
+least two replies to each prompt. Names and meanings are those of TRL 1.16 (`trainer/rloo_config.py`,
+`trainer/rloo_trainer.py`); a test trains with that release.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import dataclass
 
-from solon.config.recipe import Algorithm, KlControl
-from solon.export.trainers.trainer_plan import ADAM_BETAS, ADAM_EPSILON, Left, Plan, Setting, Trainer
-from solon.export.trainers.trainer_prompts import HandoffPrompt
-from solon.runs.files import write_atomically
+import yaml
 
+from solon.config.recipe import Algorithm, Kept, KlControl, ReinforcementSettings
 
-def write_prompts(prompts: Sequence[HandoffPrompt], path: Path) -> None:
-    """Prompts as JSON Lines."""
-    lines = [
-        json.dumps({"prompt": prompt.messages, "kind": prompt.kind.value, "row_id": prompt.row_id})
-        for prompt in prompts
-    ]
-    write_atomically(path, "".join(f"{line}\n" for line in lines))
+TRL_VERSION = "1.16.0"
+LEAST_SAMPLES = 2
+"""Replies to a prompt that RLOO needs."""
+ADAM_EPSILON, ADAM_BETAS = 1e-5, (0.9, 0.95)
+"""The optimiser of stage 08."""
 
 
-def settings(plan: Plan) -> list[Setting]:
+@dataclass(frozen=True, slots=True)
+class StepShape:
+    """The size of one step: `prompts` with `samples` replies each, in minibatches of `minibatch` prompts."""
+
+    prompts: int
+    samples: int
+    minibatch: int
+
+    @property
+    def replies(self) -> int:
+        """Replies of one step."""
+        return self.prompts * self.samples
+
+    @property
+    def update(self) -> int:
+        """Replies of one update."""
+        return self.minibatch * self.samples
+
+    @property
+    def minibatches(self) -> int:
+        """Updates of one pass over a step's replies."""
+        return self.prompts // self.minibatch
+
+
+def step_shape(rl: ReinforcementSettings) -> StepShape:
+    """The smallest step that holds the recipe's replies in whole, equal minibatches of whole groups of samples."""
+    samples = max(rl.samples_per_prompt, LEAST_SAMPLES)
+    replies = rl.prompts_per_step * rl.samples_per_prompt
+    minibatch = -(-replies // (rl.minibatches * samples))
+    return StepShape(minibatch * rl.minibatches, samples, minibatch)
+
+
+@dataclass(frozen=True, slots=True)
+class TrlPlan:
+    """What is trained: the recipe's settings, its seed, and the number of steps."""
+
+    rl: ReinforcementSettings
+    seed: int
+    steps: int
+
+    @property
+    def shape(self) -> StepShape:
+        """The size of one step."""
+        return step_shape(self.rl)
+
+    @property
+    def updates_per_step(self) -> int:
+        """Optimiser steps in one step of the recipe."""
+        return self.shape.minibatches * self.rl.epochs
+
+    @property
+    def fits_recipe(self) -> bool:
+        """Whether a step has exactly the recipe's size."""
+        rl = self.rl
+        return (self.shape.prompts, self.shape.samples) == (rl.prompts_per_step, rl.samples_per_prompt)
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigField:
+    """A field of `RLOOConfig`; `comment` says why it is set, or where its meaning differs from the recipe's."""
+
+    name: str
+    value: str | int | float | bool
+    comment: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Unsupported:
+    """A setting of the recipe that TRL has no equal of: its name, its value, and what happens instead."""
+
+    setting: str
+    value: object
+    instead: str
+
+
+def config_fields(plan: TrlPlan) -> list[ConfigField]:
     """The recipe's settings as fields of `RLOOConfig`."""
     rl, shape = plan.rl, plan.shape
-    whitened = "As published, and as in Solon." if plan.leaves_one_out else "As Solon whitens those of PPO."
-    rises = [
-        Setting("lr_scheduler_type", "constant_with_warmup"),
-        Setting(
-            "warmup_steps", rl.warmup_steps * plan.updates_a_step, f"Updates: those of {rl.warmup_steps} steps; from 0."
-        ),
-    ]
     return [
-        Setting("max_steps", plan.steps * plan.updates_a_step, f"Updates: those of {plan.steps} steps."),
-        Setting("shuffle_dataset", False, "The file is in the order of Solon's own steps."),
-        Setting("generation_batch_size", shape.replies, "Replies of one step, on all GPUs together."),
-        Setting("num_generations", shape.samples, "RLOO needs two replies to a prompt at least."),
-        Setting("num_iterations", rl.epochs, "Passes over each step's replies."),
-        Setting("beta", rl.kl_coef, "In the reward, summed over the reply; log p - log q, as in Solon."),
-        Setting("epsilon", rl.clip_ratio, "Clips the ratio of the whole reply, not of each token: it binds sooner."),
-        Setting("normalize_advantages", not plan.leaves_one_out, whitened),
-        Setting("learning_rate", rl.learning_rate),
-        *(rises if rl.warmup_steps else [Setting("lr_scheduler_type", "constant")]),
-        Setting("adam_beta1", ADAM_BETAS[0]),
-        Setting("adam_beta2", ADAM_BETAS[1]),
-        Setting("adam_epsilon", ADAM_EPSILON),
-        Setting("weight_decay", 0.0),
-        Setting("max_grad_norm", rl.max_grad_norm),
-        Setting("disable_dropout", True),
-        Setting("temperature", rl.sampling.temperature),
-        Setting("top_p", rl.sampling.top_p),
-        Setting("max_completion_length", rl.sampling.max_tokens),
-        Setting("mask_truncated_completions", False, "A reply cut at its limit pays its penalty in reward.py."),
-        Setting("save_steps", rl.checkpoint_every * plan.updates_a_step),
-        Setting("logging_steps", 1),
-        Setting("report_to", "none"),
-        Setting("seed", plan.seed),
+        ConfigField("max_steps", plan.steps * plan.updates_per_step, f"Optimiser steps: those of {plan.steps} steps."),
+        ConfigField("shuffle_dataset", False, "The file is in the order in which Solon draws prompts."),
+        ConfigField("generation_batch_size", shape.replies, "Replies of one step, on all GPUs together."),
+        ConfigField("num_generations", shape.samples, "Replies to a prompt; RLOO needs at least two."),
+        ConfigField("num_iterations", rl.epochs, "Passes over the replies of a step."),
+        ConfigField("beta", rl.kl_coef, "In the reward, summed over the reply: log p - log q, as in Solon."),
+        ConfigField("epsilon", rl.clip_ratio, "TRL clips the ratio of the whole reply, so the clip binds sooner."),
+        _normalisation(rl),
+        *_optimiser(plan),
+        ConfigField("temperature", rl.sampling.temperature),
+        ConfigField("top_p", rl.sampling.top_p),
+        ConfigField("max_completion_length", rl.sampling.max_tokens),
+        ConfigField("mask_truncated_completions", False, "reward.py penalises a reply that was cut at its limit."),
+        ConfigField("save_steps", rl.checkpoint_every * plan.updates_per_step),
+        ConfigField("logging_steps", 1),
+        ConfigField("report_to", "none"),
+        ConfigField("seed", plan.seed),
     ]
 
 
-def left(plan: Plan) -> list[Left]:
-    """What TRL's RLOO has no equal of."""
+def config_yaml(plan: TrlPlan) -> str:
+    """The text of `config.yaml`."""
+    lines = [f"# Fields of RLOOConfig, TRL {TRL_VERSION}. launch.sh adds output folder and batch size."]
+    for field in config_fields(plan):
+        lines += [f"# {field.comment}"] if field.comment else []
+        lines.append(yaml.safe_dump({field.name: field.value}).rstrip())
+    return "\n".join(lines) + "\n"
+
+
+def unsupported(plan: TrlPlan) -> list[Unsupported]:
+    """The recipe's settings that are in force and that TRL has no equal of."""
+    return [*_of_algorithm(plan.rl), *_of_loss(plan.rl), *_of_course(plan.rl)]
+
+
+def _normalisation(rl: ReinforcementSettings) -> ConfigField:
+    if rl.algorithm is Algorithm.RLOO:
+        return ConfigField("normalize_advantages", False, "As published, and as in Solon.")
+    return ConfigField("normalize_advantages", True, "Solon whitens the advantages of PPO.")
+
+
+def _optimiser(plan: TrlPlan) -> list[ConfigField]:
     rl = plan.rl
-    found = []
-    if rl.algorithm is Algorithm.PPO:
-        told = f"rate {rl.value_learning_rate:g}, {rl.value_warmup_steps} steps ahead, lambda {rl.gae_lambda:g}"
-        if rl.gae_lambda_value is not None:
-            told += f" ({rl.gae_lambda_value:g} for its returns)"
-        if rl.gamma != 1:
-            told += f", discount {rl.gamma:g}"
-        found += [
-            Left("rl.algorithm", rl.algorithm.value, "RLOO: TRL has no PPO since 1.13"),
-            Left("the value function's settings", told, "there is no value function"),
+    schedule = [ConfigField("lr_scheduler_type", "constant")]
+    if rl.warmup_steps:
+        comment = f"Optimiser steps: those of {rl.warmup_steps} steps; from 0."
+        schedule = [
+            ConfigField("lr_scheduler_type", "constant_with_warmup"),
+            ConfigField("warmup_steps", rl.warmup_steps * plan.updates_per_step, comment),
         ]
+    return [
+        ConfigField("learning_rate", rl.learning_rate),
+        *schedule,
+        ConfigField("adam_beta1", ADAM_BETAS[0]),
+        ConfigField("adam_beta2", ADAM_BETAS[1]),
+        ConfigField("adam_epsilon", ADAM_EPSILON),
+        ConfigField("weight_decay", 0.0),
+        ConfigField("max_grad_norm", rl.max_grad_norm),
+        ConfigField("disable_dropout", True),
+    ]
+
+
+def _of_algorithm(rl: ReinforcementSettings) -> list[Unsupported]:
+    if rl.algorithm is Algorithm.DPO:
+        instead = "RLOO: the folder trains on rollouts, and `rl.dpo` is not used"
+        return [Unsupported("rl.algorithm", rl.algorithm.value, instead)]
+    if rl.algorithm is Algorithm.RLOO:
+        return []
+    values = (
+        f"learning rate {rl.value_learning_rate:g}, {rl.value_warmup_steps} warm-up steps, lambda {rl.gae_lambda:g}"
+    )
+    if rl.gae_lambda_value is not None:
+        values += f" ({rl.gae_lambda_value:g} for its returns)"
+    if rl.gamma != 1:
+        values += f", discount {rl.gamma:g}"
+    return [
+        Unsupported("rl.algorithm", rl.algorithm.value, "RLOO: TRL has no PPO since 1.13"),
+        Unsupported("the value function's settings", values, "there is no value function"),
+    ]
+
+
+def _of_loss(rl: ReinforcementSettings) -> list[Unsupported]:
     instead = "one ratio for a whole reply, and the mean over replies"
-    found.append(Left("rl.loss_aggregation", rl.loss_aggregation.value, instead))
+    found = [Unsupported("rl.loss_aggregation", rl.loss_aggregation.value, instead)]
     if rl.kl_control is KlControl.ADAPTIVE:
-        told = (
-            f"{rl.kl_control.value}, target {rl.adaptive_kl_target:g} nats per reply, horizon {rl.adaptive_kl_horizon}"
-        )
-        found.append(Left("rl.kl_control", told, f"the coefficient stays at {rl.kl_coef:g}"))
+        values = f"adaptive, target {rl.adaptive_kl_target:g} nats per reply, horizon {rl.adaptive_kl_horizon}"
+        found.append(Unsupported("rl.kl_control", values, f"the coefficient stays at {rl.kl_coef:g}"))
     if rl.dual_clip is not None:
-        found.append(Left("rl.dual_clip", rl.dual_clip, "a bad reply that has become likelier costs what it costs"))
+        found.append(Unsupported("rl.dual_clip", rl.dual_clip, "the loss of a bad reply has no upper bound"))
     if rl.lora is not None:
-        told = f"rank {rl.lora.rank}, alpha {rl.lora.alpha:g}"
-        found.append(Left("rl.lora", told, "train.py trains all weights"))
+        values = f"rank {rl.lora.rank}, alpha {rl.lora.alpha:g}"
+        found.append(Unsupported("rl.lora", values, "train.py trains all weights"))
     return found
 
 
-TRL = Trainer(
-    name="trl",
-    title="TRL",
-    version="1.16.0",
-    least_samples=2,
-    device="auto",
-    settings=settings,
-    left=left,
-    write_prompts=write_prompts,
-    suffix=".jsonl",
-    files=("reward.py", "check.py", "train.py"),
-    templates={"launch.sh": "launch-trl.sh", "config.yaml": "config-trl.yaml", "README.md": "readme-trl.md"},
-)
+def _of_course(rl: ReinforcementSettings) -> list[Unsupported]:
+    found = []
+    if rl.target_kl is not None:
+        instead = "every pass over a step's replies is made, at any distance from the start"
+        found.append(Unsupported("rl.target_kl", rl.target_kl, instead))
+    rules = {name: value for name, value in rl.stop.model_dump().items() if value is not None and name != "patience"}
+    if rules:
+        values = ", ".join(f"{name} {value:g}" for name, value in rules.items())
+        found.append(Unsupported("rl.stop", values, "nothing ends the training early: watch TRL's metrics"))
+    if rl.held_out_scorer is not None:
+        instead = "no second preference model scores the replies"
+        found.append(Unsupported("rl.held_out_scorer", rl.held_out_scorer, instead))
+    if rl.keep is Kept.BEST:
+        found.append(Unsupported("rl.keep", rl.keep.value, "the last policy is kept, and TRL's checkpoints"))
+    return found

@@ -207,7 +207,7 @@ def _refuse_other_launches() -> None:
             raise RunError(
                 f"{what} cannot be used",
                 place="accelerate launch",
-                remedy="Use --multi_gpu, or hand the run on to another trainer with: solon export openrlhf|verl|trl",
+                remedy="Use --multi_gpu, or export the RL stage to another trainer with: solon export trl",
             )
     precision = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
     if precision not in ("", "no"):

@@ -1,10 +1,10 @@
-"""The reward of reinforcement learning from AI feedback, for trainers that are not Solon.
+"""The reward function of reinforcement learning from AI feedback, for a trainer that is not Solon.
 
-OpenRLHF calls `reward_func`, verl calls `compute_score`, TRL calls `reward`; all three come to `rewards`. The reward is
-the preference model's score of the conversation, less its centre, less a penalty when the reply ran into its token
-limit, clipped if the recipe clips. `reward.json` beside this file says where scores are from: the folder `preference-
-model/`, read with torch and transformers, or a server that was started with `solon serve-pm`. Nothing of Solon is
-imported. A score that cannot be had is an error: none is ever made up.
+TRL calls `reward`; another trainer's function can call `rewards`. The reward is the preference model's score of the
+conversation, minus its centre, minus a penalty when the reply reached its token limit, clipped if the recipe clips.
+`reward.json` in the same folder says where scores are from: the folder `preference-model/`, read with torch and
+transformers, or a server that was started with `solon serve-pm`. Nothing of Solon is imported. When there is no score,
+an error is raised: none is ever made up.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SETTINGS: dict[str, Any] = json.loads((HERE / "reward.json").read_text(encoding=
 BATCH = 16
 """Conversations in one forward pass."""
 TRIES = 6
-"""How often a server that is busy, away or broken is asked, with pauses of 1, 2, 4 ... seconds between."""
+"""How often a server that is busy, unreachable or broken is asked, with pauses of 1, 2, 4 ... seconds between."""
 AGAIN = frozenset({408, 409, 429, 500, 502, 503, 504, 529})
 """Answers after which asking again may help."""
 SECONDS, MOST = 600.0, 1 << 20
@@ -40,7 +40,7 @@ ONE_AT_A_TIME = threading.Lock()
 Messages = Sequence[dict[str, str]]
 
 
-class Scorer(Protocol):
+class RewardScorer(Protocol):
     """Gives centred scores of conversations that end on a reply."""
 
     def scores(self, conversations: Sequence[Messages]) -> list[float]:
@@ -51,8 +51,8 @@ class Scorer(Protocol):
 def rewards(prompts: Sequence[Messages], replies: Sequence[str], finished: Sequence[bool]) -> list[float]:
     """The rewards of replies to prompts (messages that end on a user turn), in order.
 
-    A reply is cut where it begins to speak for somebody else, and counts as finished there. Raises RuntimeError or
-    ValueError when a score cannot be had.
+    A reply is cut where it begins to write another speaker's turn, and counts as finished there. Raises RuntimeError or
+    ValueError when there is no score.
     """
     cuts = [cut(reply) for reply in replies]
     conversations = [
@@ -60,7 +60,7 @@ def rewards(prompts: Sequence[Messages], replies: Sequence[str], finished: Seque
     ]
     with ONE_AT_A_TIME:
         scores = scorer().scores(conversations)
-    penalty = float(SETTINGS["unfinished_penalty"])
+    penalty = float(SETTINGS["missing_eos_penalty"])
     given = [
         score if ended or stopped else score - penalty
         for score, ended, (_, stopped) in zip(scores, finished, cuts, strict=True)
@@ -69,34 +69,9 @@ def rewards(prompts: Sequence[Messages], replies: Sequence[str], finished: Seque
 
 
 def clipped(score: float) -> float:
-    """A score within the limit of `reward.json`; any, where that names none."""
+    """A score clipped to the limit of `reward.json`, if it has one."""
     limit = SETTINGS["limit"]
     return score if limit is None else max(-float(limit), min(float(limit), score))
-
-
-def reward_func(queries: Sequence[str], prompts: Sequence[str], labels: Sequence[str]) -> dict[str, Any]:
-    """What OpenRLHF asks: whole texts with special tokens, rendered prompts, and our labels: the prompts as JSON."""
-    import torch
-
-    ended = [closed(query[behind(query, prompt) :]) for query, prompt in zip(queries, prompts, strict=True)]
-    given = rewards([json.loads(label) for label in labels], [text for text, _ in ended], [end for _, end in ended])
-    values = torch.tensor(given)
-    unfinished = torch.tensor([float(not end) for _, end in ended])
-    return {"rewards": values, "scores": values, "extra_logs": {"unfinished": unfinished}}
-
-
-def compute_score(
-    data_source: str, solution_str: str, ground_truth: str, extra_info: dict[str, Any], **more: object
-) -> dict[str, float]:
-    """What verl asks about one reply; `reward_manager.py` beside this file adds `finished` to `extra_info`.
-
-    verl's own managers do not tell. Then the reply is tokenized again, and one that fills its limit counts as cut.
-    """
-    finished = extra_info.get("finished")
-    if finished is None:
-        finished = len(policy_tokenizer()(solution_str, add_special_tokens=False)["input_ids"]) < SETTINGS["max_tokens"]
-    given = rewards([json.loads(extra_info["prompt"])], [solution_str], [bool(finished)])
-    return {"score": given[0], "unfinished": float(not finished)}
 
 
 def reward(
@@ -105,19 +80,19 @@ def reward(
     completion_ids: Sequence[Sequence[int]],
     **columns: object,
 ) -> list[float]:
-    """What TRL asks; a completion without an end token at its end was cut at its limit."""
+    """The reward function that TRL calls; a completion without an end token at its end was cut at its limit."""
     ends = set(SETTINGS["end_ids"])
     finished = [bool(ids) and ids[-1] in ends for ids in completion_ids]
     return rewards(prompts, [completion[-1]["content"] for completion in completions], finished)
 
 
 def cut(reply: str) -> tuple[str, bool]:
-    """The reply up to the first words that end a turn, without the white space around it; and whether there are any."""
+    """The reply up to the first stop string, without the white space around it, and whether it has a stop string."""
     places = [place for stop in SETTINGS["stops"] if (place := reply.find(stop)) >= 0]
     return reply[: min(places, default=len(reply))].strip(), bool(places)
 
 
-def spelled_out(content: str) -> str:
+def escaped(content: str) -> str:
     """A text with a space in each special token that it spells out."""
     for mark in SETTINGS["marks"]:
         if len(mark) > 1:
@@ -125,41 +100,13 @@ def spelled_out(content: str) -> str:
     return content
 
 
-def closed(text: str) -> tuple[str, bool]:
-    """A text without the end token at its end, and whether it had one."""
-    for end in SETTINGS["ends"]:
-        if text.endswith(end):
-            return text[: -len(end)], True
-    return text, False
-
-
-def behind(query: str, prompt: str) -> int:
-    """Where the reply begins in a text that opens with a prompt; raises ValueError when it does not."""
-    if query.startswith(prompt):
-        return len(prompt)
-    # Some tokenizers give a text back with another white space than they were given.
-    tokenizer = policy_tokenizer()
-    shown = str(tokenizer.decode(tokenizer(prompt, add_special_tokens=False)["input_ids"]))
-    if query.startswith(shown):
-        return len(shown)
-    raise ValueError("the text does not open with its prompt: was the prompt cut? Raise the trainer's longest length")
-
-
 @cache
-def scorer() -> Scorer:
-    """Where scores are from."""
-    return Server(SETTINGS["url"]) if SETTINGS["mode"] == "server" else Folder(HERE / "preference-model")
+def scorer() -> RewardScorer:
+    """Gives the scores, as `reward.json` says."""
+    return ServerScorer(SETTINGS["url"]) if SETTINGS["mode"] == "server" else FolderScorer(HERE / "preference-model")
 
 
-@cache
-def policy_tokenizer() -> Any:
-    """The policy's tokenizer."""
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(HERE / "policy", local_files_only=True, trust_remote_code=False)
-
-
-class Folder:
+class FolderScorer:
     """The preference model in this process, in float32; its score is read at the end token."""
 
     def __init__(self, folder: Path) -> None:
@@ -170,11 +117,11 @@ class Folder:
         model: Any = AutoModelForSequenceClassification.from_pretrained(
             folder, local_files_only=True, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
         )
-        self.device = "cuda" if SETTINGS["device"] == "auto" and torch.cuda.is_available() else "cpu"
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.model = model.eval().to(self.device)
 
     def scores(self, conversations: Sequence[Messages]) -> list[float]:
-        """See `Scorer`; raises ValueError for a conversation that is longer than the model's window."""
+        """See `RewardScorer`; raises ValueError for a conversation that is longer than the model's window."""
         tokens = [self.tokens(each) for each in conversations]
         return [score - SETTINGS["centre"] for score in self.raw(tokens)]
 
@@ -196,14 +143,14 @@ class Folder:
     def tokens(self, conversation: Messages) -> list[int]:
         """The conversation through the folder's own chat template, which writes what was trained, tokenized whole.
 
-        A special token that is spelled out in what somebody said is broken by a space, as in training.
+        A special token that a message spells out is broken by a space, as in training.
         """
-        spelled = [{**each, "content": spelled_out(each["content"])} for each in conversation]
-        text = self.tokenizer.apply_chat_template(spelled, tokenize=False)
+        messages = [{**each, "content": escaped(each["content"])} for each in conversation]
+        text = self.tokenizer.apply_chat_template(messages, tokenize=False)
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
-class Server:
+class ServerScorer:
     """A preference model behind `solon serve-pm`.
 
     An answer counts when it is whole, in time, and of the right types. Redirects are not followed, and the token of
@@ -224,10 +171,10 @@ class Server:
                 f"{self.url} serves another preference model than this folder's: its centre is {centre}, "
                 f"not {SETTINGS['centre']}. Start it with: solon serve-pm preference-model"
             )
-        self.taken_off = 0.0 if zero == "centre" else float(SETTINGS["centre"])
+        self.offset = 0.0 if zero == "centre" else float(SETTINGS["centre"])
 
     def scores(self, conversations: Sequence[Messages]) -> list[float]:
-        """See `Scorer`; raises RuntimeError when the server refuses or stays away."""
+        """See `RewardScorer`; raises RuntimeError when the server refuses or does not answer."""
         found: list[float] = []
         for part in parts(conversations):
             asked = {"messages": [list(each) for each in part]}
@@ -237,24 +184,24 @@ class Server:
                 return isinstance(scores, list) and len(scores) == count and all(map(is_number, scores))
 
             found += self.ask("/score", asked, are_scores)["scores"]
-        return [float(score) - self.taken_off for score in found]
+        return [float(score) - self.offset for score in found]
 
     def ask(
         self, path: str, body: dict[str, Any] | None = None, right: Callable[[dict[str, Any]], bool] = bool
     ) -> dict[str, Any]:
-        """The server's answer, an object that is `right`; one that is busy, away or broken is asked again."""
+        """The server's answer, an object that is `right`; a server that is busy or unreachable is asked again."""
         content = None if body is None else json.dumps(body).encode()
         why, wait = "", 0.0
         for number in range(TRIES):
             if number:
                 time.sleep(max(2.0 ** (number - 1), wait))
             try:
-                status, told, wait = self.answer(path, content)
+                status, received, wait = self.answer(path, content)
             except (OSError, http.client.HTTPException) as error:
                 why, wait = self.shown(str(error)), 0.0
                 continue
-            why = f"{status}: {self.shown(told)}"
-            answer = object_in(told) if status == 200 else None
+            why = f"{status}: {self.shown(received)}"
+            answer = object_in(received) if status == 200 else None
             if answer is not None and right(answer):
                 return answer
             if status != 200 and status not in AGAIN:
@@ -285,7 +232,7 @@ class Server:
             timer.start()
             connection.request("GET" if content is None else "POST", asked.path + path, content, headers)
             answer = connection.getresponse()
-            told = answer.read(MOST + 1)
+            received = answer.read(MOST + 1)
         except (OSError, http.client.HTTPException):
             if late.is_set():
                 raise TimeoutError(f"no whole answer within {SECONDS:g} s") from None
@@ -295,13 +242,13 @@ class Server:
             connection.close()
         if late.is_set():
             raise TimeoutError(f"no whole answer within {SECONDS:g} s")
-        if answer.length or len(told) > MOST:
+        if answer.length or len(received) > MOST:
             raise ConnectionError("the answer is broken off, or too long")
-        return answer.status, told, pause_in(answer.headers.get("Retry-After") or "")
+        return answer.status, received, pause_in(answer.headers.get("Retry-After") or "")
 
-    def shown(self, told: bytes | str) -> str:
+    def shown(self, received: bytes | str) -> str:
         """The beginning of what the server says, on one line, without control characters and the token."""
-        text = told[:2000].decode("utf-8", "replace") if isinstance(told, bytes) else told
+        text = received[:2000].decode("utf-8", "replace") if isinstance(received, bytes) else received
         text = text.replace(self.token, "***") if self.token else text
         return "".join(each for each in " ".join(text.split()) if each.isprintable())[:500]
 
@@ -329,10 +276,10 @@ def is_number(value: object) -> bool:
         return False
 
 
-def object_in(told: bytes) -> dict[str, Any] | None:
+def object_in(body: bytes) -> dict[str, Any] | None:
     """The JSON object that an answer is; None when it is none."""
     try:
-        found = json.loads(told)
+        found = json.loads(body)
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None

@@ -15,7 +15,7 @@ from trl import RLOOConfig, RLOOTrainer, TrlParser
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-import reward  # noqa: E402  # stands beside this file
+import reward  # noqa: E402  # in the same folder
 
 
 def main() -> None:
@@ -27,7 +27,7 @@ def main() -> None:
     model = AutoModelForCausalLM.from_pretrained(
         HERE / "policy", local_files_only=True, use_safetensors=True, trust_remote_code=False
     )
-    # TRL asks with every end token that the model's generation settings name; reward.py knows the same ones.
+    # TRL stops at every end token of the model's generation settings; reward.py knows the same ones.
     model.generation_config.eos_token_id = reward.SETTINGS["end_ids"]
     prompts = load_dataset("json", data_files=str(HERE / "prompts" / "train.jsonl"), split="train")
     trainer = RLOOTrainer(
