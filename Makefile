@@ -9,11 +9,7 @@ export TOKENIZERS_PARALLELISM := false
 BIN := .venv/bin
 STAMP := .venv/.stamp
 
-<<<<<<< HEAD
-.PHONY: demo demo-without-privacy real smollm2 testbed test test-all docs lint format venv help
-=======
-.PHONY: demo demo-without-privacy real smollm2 testbed test test-all lint format package hooks venv help
->>>>>>> main
+.PHONY: demo demo-without-privacy real smollm2 testbed test test-all docs lint format package hooks venv help
 
 help:  ## What can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1: /'
