@@ -25,7 +25,7 @@ from solon.errors import ModelError, RecipeError
 @pytest.fixture
 def base(tmp_path: Path) -> Path:
     path = tmp_path / "base.yaml"
-    path.write_text("name: base\nseed: 3\nrl:\n  steps: 7\n  kl_coef: 0.1\n")
+    path.write_text("name: base\nseed: 3\nrl:\n  steps: 7\n  kl: 0.1\n")
     return path
 
 
@@ -69,7 +69,7 @@ UNKNOWN = [
     ("rl:\n  stepz: 3\n", 2, "unknown setting 'rl.stepz'. Did you mean 'rl.steps'?"),
     ("sead: 3\n", 1, "unknown setting 'sead'. Did you mean 'seed'?"),
     ("learning_rate: 3\n", 1, "Did you mean 'finetune.training.learning_rate'?"),
-    ("finetune:\n  training:\n    lora:\n      rnk: 3\n", 4, "Did you mean 'finetune.training.lora.rank'?"),
+    ("finetune:\n  training:\n    adapter:\n      rnk: 3\n", 4, "Did you mean 'finetune.training.lora.rank'?"),
     ("zzz: 3\n", 1, "Known: name, seed"),
 ]
 
@@ -88,11 +88,11 @@ def test_an_unknown_key_is_refused_with_place_and_nearest_name(
 
 def test_an_unknown_key_of_an_overlay_or_setting_names_that_one(base: Path, tmp_path: Path) -> None:
     overlay = tmp_path / "overlay.yaml"
-    overlay.write_text("\n\npairs: {samplin: {}}\n")
-    with pytest.raises(RecipeError, match=rf"^{overlay}:3: unknown setting 'pairs\.samplin'\. Did you mean 'pairs\."):
+    overlay.write_text("\n\npairs: {drawin: {}}\n")
+    with pytest.raises(RecipeError, match=rf"^{overlay}:3: unknown setting 'pairs\.drawin'\. Did you mean 'pairs\."):
         load_recipe(base, [overlay])
-    with pytest.raises(RecipeError, match=r"^--set rl\.kl_coeff=1: unknown setting 'rl\.kl_coeff'\. Did you mean 'rl\.kl_coef'\?"):
-        load_recipe(base, settings=["rl.kl_coeff=1"])
+    with pytest.raises(RecipeError, match=r"^--set rl\.kk=1: unknown setting 'rl\.kk'\. Did you mean 'rl\.kl'\?"):
+        load_recipe(base, settings=["rl.kk=1"])
 
 
 BAD = [
@@ -119,7 +119,7 @@ def test_a_bad_value_is_named_with_its_dotted_path(base: Path, setting: str, cau
 
 
 def test_a_bad_value_in_a_file_is_named_with_its_line(base: Path) -> None:
-    base.write_text(base.read_text().replace("kl_coef: 0.1", "kl_coef: -1"))
+    base.write_text(base.read_text().replace("kl: 0.1", "kl: -1"))
     with pytest.raises(RecipeError, match=rf"^{base}:5: 'rl.kl_coef' is -1: input should be greater"):
         load_recipe(base)
 
@@ -151,9 +151,9 @@ def test_a_missing_recipe_is_refused(tmp_path: Path) -> None:
 trainings = st.builds(
     TrainingSettings,
     learning_rate=st.floats(1e-9, 10),
-    batch_size=st.integers(1, 10**6),
+    batch=st.integers(1, 10**6),
     schedule=st.sampled_from(Schedule),
-    lora=st.one_of(st.none(), st.builds(LoraSettings, rank=st.integers(1, 99), alpha=st.floats(0.1, 99))),
+    adapter=st.one_of(st.none(), st.builds(LoraSettings, rank=st.integers(1, 99), alpha=st.floats(0.1, 99))),
 )
 recipes = st.builds(
     Recipe,

@@ -10,9 +10,9 @@ import pytest
 from solon.config.experiment import AblationMeasure, Experiment, LabelledBy, Variant, trials_of
 from solon.errors import RunError
 from solon.pipeline.ablation import ablate, over_seeds
-from solon.pipeline.extra_stages import PAIRS_MEASURED
 from solon.runs import RunDirectory
 from solon.runs.progress import Silent
+from solon.stages.s05_response_pairs import PAIRS_MEASURED
 
 SMALL = [
     "prompts.limit_red_team=6", "prompts.limit_helpful=4", "engine.batch_size=6", "engine.threads=1",

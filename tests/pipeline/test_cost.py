@@ -3,9 +3,9 @@
 import pytest
 
 from solon.config.recipe import Recipe
-from solon.conversation import Role
-from solon.pipeline.cost import Calls, CostInputs, Range, Seen, Size, Speed, calls_of, learning_of
+from solon.pipeline.cost import Calls, CostInputs, Range, Seen, Speed, calls_of, learning_of
 from solon.runs.rows import PromptKind
+from solon.stages.questions import Size
 
 RECIPE = Recipe.model_validate(
     {
@@ -25,16 +25,16 @@ MEASURED = CostInputs(
         PromptKind.HELD_OUT_HARMFUL: Size(3, 33, 15),
         PromptKind.HELD_OUT_BENIGN: Size(2, 14, 9),
     },
-    beside={Role.CRITIQUE: 100, Role.REVISION: 140, Role.REASONING: 200, Role.ANSWER: 260},
+    overhead={"critique": 100, "revision": 140, "reasoning": 200, "comparison": 260},
     seen={
-        Role.ASSISTANT: Seen(0.0, 0.0, 15.0),
-        Role.CRITIQUE: Seen(80.0, 50.0, 25.0),
-        Role.REVISION: Seen(110.0, 50.0, 45.0),
-        Role.REASONING: Seen(150.0, 0.0, 30.0),
-        Role.ANSWER: Seen(190.0, 0.0, 0.0),
+        "reply": Seen(0.0, 0.0, 15.0),
+        "critique": Seen(80.0, 50.0, 25.0),
+        "revision": Seen(110.0, 50.0, 45.0),
+        "reasoning": Seen(150.0, 0.0, 30.0),
+        "comparison": Seen(190.0, 0.0, 0.0),
     },
-    speeds=dict.fromkeys(Role, SPEED),
-    plain_questions={},
+    speeds=dict.fromkeys(("reply", "critique", "revision", "reasoning", "comparison"), SPEED),
+    known_answers={},
     human_comparisons=8,
 )
 
@@ -81,9 +81,9 @@ def test_what_the_recipe_does_not_ask_is_left_out() -> None:
 
 
 def test_plain_questions_are_added_and_an_unseen_kind_is_taken_at_its_limits() -> None:
-    seen = {role: each for role, each in MEASURED.seen.items() if role is not Role.REVISION}
+    seen = {role: each for role, each in MEASURED.seen.items() if role != "revision"}
     measured = CostInputs(
-        MEASURED.sizes, MEASURED.beside, seen, MEASURED.speeds, {Role.CRITIQUE: 5}, MEASURED.human_comparisons
+        MEASURED.sizes, MEASURED.overhead, seen, MEASURED.speeds, {"critique": 5}, MEASURED.human_comparisons
     )
     calls = found(measured=measured)
     assert calls["critique-revision critiques"].calls == 45

@@ -10,9 +10,10 @@ from solon.engines.recording import RecordingEngine
 from solon.engines.scripted import ScriptedEngine
 from solon.pipeline.cost import Calls
 from solon.pipeline.estimate import estimate_run
-from solon.pipeline.order import Pipeline
+from solon.pipeline.session import Session
 from solon.runs import RunDirectory
 from solon.runs.progress import Silent
+from solon.stages.registry import built_in
 
 SETTINGS = [
     "prompts.limit_red_team=10",
@@ -43,8 +44,8 @@ def test_three_questions_of_every_kind_are_shown_as_the_run_asks_them(rehearsal,
     assert {kind: len(asked) for kind, asked in rehearsal.shown.items()} == dict.fromkeys(
         ("reply", "critique", "revision", "reasoning", "comparison"), 3
     )
-    work = Pipeline(RunDirectory.create(tmp_path / "run", recipe, constitution_path("testbed")), Silent())
-    rows = work.prompts().rows()
+    work = Session(RunDirectory.create(tmp_path / "run", recipe, constitution_path("testbed")), Silent())
+    rows = work.do(built_in("prompts")).rows()
     asked = [each.own for each in rehearsal.shown["reply"]]
     first = [row["prompt"][-1]["content"] for row in rows if row["kind"] == "red_team"][:3]
     assert all(text in own for text, own in zip(first, asked, strict=True))
@@ -52,11 +53,11 @@ def test_three_questions_of_every_kind_are_shown_as_the_run_asks_them(rehearsal,
 
 
 def test_numbers_of_calls_are_the_runs_and_its_tokens_lie_within_the_bounds(rehearsal, recipe, tmp_path):
-    work = Pipeline(RunDirectory.create(tmp_path / "run", recipe, constitution_path("testbed")), Silent())
+    work = Session(RunDirectory.create(tmp_path / "run", recipe, constitution_path("testbed")), Silent())
     engine = RecordingEngine(work.engine(work.assistant))
     work._loaded = (work.assistant, engine)
-    given = work.prompts()
-    work.critique_revision(work.responses(given))
+    for name in ("prompts", "responses", "critique-revision"):
+        work.do(built_in(name))
     by_role: dict[Role, list] = {}
     for asked in engine.asked:
         by_role.setdefault(asked.role, []).append(asked)

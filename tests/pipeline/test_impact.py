@@ -16,7 +16,7 @@ from solon.digest import digest
 from solon.engines.cached import CachedEngine
 from solon.engines.scripted import ScriptedEngine
 from solon.errors import RecipeError
-from solon.pipeline.impact import Impact, redo
+from solon.pipeline.impact import Impact, impact_of
 from solon.runs import Artefact, RunDirectory
 from solon.stages import s02_responses, s03_critique_revision, s05_response_pairs, s06_ai_feedback
 
@@ -123,7 +123,7 @@ def test_only_what_the_edit_touches_is_asked_and_the_rows_are_those_of_a_fresh_r
     assert edited != CONSTITUTION
     old = make(tmp_path / "old", CONSTITUTION, recipe)
     fresh = make(tmp_path / "fresh", edited, recipe)
-    plan = redo(old.run, fresh.run.constitution)
+    plan = impact_of(old.run, fresh.run.constitution)
     new = make(tmp_path / "new", edited, recipe, (old.run.path,))
     assert new.chains.hash == fresh.chains.hash
     assert new.chains.rows() == fresh.chains.rows()
@@ -145,7 +145,7 @@ def test_a_principle_that_the_run_does_not_draw_from_changes_nothing(tmp_path: P
     recipe = Recipe(seed=3, revision=RevisionSettings(steps=2, principles=("law", "tone")))
     old = make(tmp_path / "old", CONSTITUTION, recipe)
     new = make(tmp_path / "new", EDITS["a critique request"](CONSTITUTION), recipe, (old.run.path,))
-    asked, again = foreseen(redo(old.run, new.run.constitution), "critique-revision")
+    asked, again = foreseen(impact_of(old.run, new.run.constitution), "critique-revision")
     assert (asked, again, new.revision_asked) == (old.revision_asked, 0, 0)
 
 
@@ -154,7 +154,7 @@ def test_a_preference_principle_leaves_the_chains_alone(tmp_path: Path) -> None:
     edited = CONSTITUTION.replace(SAFER, "instruction: Choose what does less harm.")
     old = make(tmp_path / "old", CONSTITUTION, recipe)
     fresh = make(tmp_path / "fresh", edited, recipe)
-    plan = redo(old.run, fresh.run.constitution)
+    plan = impact_of(old.run, fresh.run.constitution)
     new = make(tmp_path / "new", edited, recipe, (old.run.path,))
     assert (new.revision_asked, foreseen(plan, "critique-revision")[1]) == (0, 0)
     assert foreseen(plan, "response-pairs") == (2 * PROMPTS, 0)
@@ -172,7 +172,9 @@ def test_reasoning_and_letter_are_both_foreseen(tmp_path: Path) -> None:
     edited = CONSTITUTION.replace(SAFER, "instruction: Choose what does less harm.")
     old = make(tmp_path / "old", CONSTITUTION, recipe)
     new = make(tmp_path / "new", edited, recipe, (old.run.path,))
-    counts = {each.what: each for each in redo(old.run, new.run.constitution).questions if each.stage == "ai-feedback"}
+    counts = {
+        each.what: each for each in impact_of(old.run, new.run.constitution).questions if each.stage == "ai-feedback"
+    }
     assert counts["reasoning"].asked == counts["letter"].asked == 2 * PROMPTS
     assert new.feedback_asked == counts["reasoning"].again + counts["letter"].again > 0
 
@@ -183,17 +185,17 @@ def test_tokens_are_the_mean_of_the_run_and_unknown_without_its_answers(tmp_path
     edited = make(tmp_path / "new", EDITS["a critique request"](CONSTITUTION), recipe).run.constitution
     with old.run.answers() as answers:
         kept = answers.usage()["critique-revision", "critique"]
-    first = redo(old.run, edited).questions[0]
+    first = impact_of(old.run, edited).questions[0]
     assert first.what == "critique, step 1"
     assert first.prompt_tokens == round(first.again * kept.prompt_tokens / kept.answers) > 0
     (old.run.path / "answers.sqlite").unlink()
-    assert redo(old.run, edited).questions[0].prompt_tokens is None
+    assert impact_of(old.run, edited).questions[0].prompt_tokens is None
 
 
 def test_a_constitution_with_the_same_words_asks_nothing(tmp_path: Path) -> None:
     old = make(tmp_path / "old", CONSTITUTION, Recipe(seed=3))
     new = make(tmp_path / "new", CONSTITUTION + "description: A word on it.\n", Recipe(seed=3), (old.run.path,))
-    plan = redo(old.run, new.run.constitution)
+    plan = impact_of(old.run, new.run.constitution)
     assert sum(each.again for each in plan.questions) == 0 == new.revision_asked + new.feedback_asked
     assert plan.trained == {}
     assert plan.unfinished == ("measure",)
@@ -205,7 +207,7 @@ def test_too_few_worked_examples_are_told_as_a_run_would(tmp_path: Path) -> None
     short = CONSTITUTION[: CONSTITUTION.index("examples:")]
     (tmp_path / "short.yaml").write_text(short)
     with pytest.raises(RecipeError, match=r"revision\.few_shot"):
-        redo(old.run, load_constitution(tmp_path / "short.yaml"))
+        impact_of(old.run, load_constitution(tmp_path / "short.yaml"))
 
 
 def test_samples_and_axes_are_foreseen_as_they_are_asked(tmp_path: Path) -> None:
@@ -215,7 +217,9 @@ def test_samples_and_axes_are_foreseen_as_they_are_asked(tmp_path: Path) -> None
     old = make(tmp_path / "old", constitution, recipe)
     edited = constitution.replace(SAFER, "instruction: Choose what does less harm.")
     new = make(tmp_path / "new", edited, recipe, (old.run.path,))
-    counts = {each.what: each for each in redo(old.run, new.run.constitution).questions if each.stage == "ai-feedback"}
+    counts = {
+        each.what: each for each in impact_of(old.run, new.run.constitution).questions if each.stage == "ai-feedback"
+    }
     assert counts["reasoning"].asked == counts["letter"].asked == 2 * PROMPTS * 3 * 2
     assert counts["reasoning"].again == counts["letter"].again == 2 * PROMPTS * 3, "kindness is left alone"
     assert new.feedback_asked == 2 * 2 * PROMPTS * 3

@@ -16,7 +16,7 @@ from tests.synthetic import Plan, build
 
 from solon.cli.main import cli
 from solon.config.builtin import constitution_path, model_path
-from solon.config.recipe import EngineSettings, Recipe, load_recipe
+from solon.config.recipe import EngineSettings, Recipe, Settings, load_recipe
 from solon.digest import digest_model, digest_source
 from solon.engines.rounding import ROUNDING, keyed, made_with, rounding_told
 from solon.errors import RunError
@@ -25,6 +25,7 @@ from solon.report import render
 from solon.runs import RunDirectory, StageFolder
 from solon.runs.artefact import Artefact
 from solon.runs.progress import Silent
+from solon.stages.stage import Kind, Reads, Stage, Work
 
 SCHEMA = pa.schema([("row_id", pa.string())])
 
@@ -46,13 +47,34 @@ def made(folder: Path, *settings: str, reuse: tuple[Path, ...] = ()) -> RunDirec
     return RunDirectory.create(folder, load_recipe("testbed", settings=settings), constitution_path("testbed"), reuse)
 
 
+@dataclass(frozen=True)
+class OneRow(Stage):
+    """A stage that makes one row, of a model folder where one is named."""
+
+    version: int = 1
+    model: Path | None = None
+    work: Callable[[StageFolder], Artefact] | None = None
+
+    @property
+    def code(self) -> int:  # type: ignore[override]
+        return self.version
+
+    def settings(self, recipe: Recipe) -> Settings:
+        return recipe.responses
+
+    def reads(self, work: Work) -> Reads:
+        return Reads({"assistant": self.model} if self.model else {})
+
+    def run(self, work: Work, out: StageFolder) -> Artefact:
+        return (self.work or publish)(out)
+
+
 def do(run: RunDirectory, name: str = "responses", code: int = 1, model: Path | None = None) -> Told:
     """The stage by that name, made of a model folder where one is named; says what the display was told."""
     display = Told()
+    kind = Kind.TRAINS if name == "sl-cai" else Kind.ASKS
     with run.lock():
-        session = Session(run, display)
-        read = session.read(assistant=model) if model else {}
-        session.stage(name, run.recipe.responses, read, publish, code=code)
+        Session(run, display).do(OneRow(name, kind=kind, version=code, model=model))
     return display
 
 
@@ -201,9 +223,9 @@ def test_a_template_edited_while_a_session_works_is_refused(tmp_path: Path, when
 
     with run.lock(), pytest.raises(RunError, match=r"model: what the run reads was edited while it was at work"):
         session = Session(run, Silent())
-        session.stage("responses", run.recipe.responses, session.read(assistant=model), work, code=1)
+        session.do(OneRow("responses", model=model, work=work))
         (model / "chat_template.jinja").write_text("other")
-        session.read(pretrained=model)
+        session.hash(model)
     assert (run.finished("responses") is None) == (when == "within")
 
 

@@ -19,14 +19,15 @@ from solon.config.builtin import constitution_path
 from solon.config.recipe import load_recipe
 from solon.conversation import Conversation
 from solon.errors import RecipeError, RunError
-from solon.evals.results import HELD_OUT_MODEL, STAGES, results
 from solon.pipeline.extra_stages import measure_snapshots
-from solon.pipeline.impact import redo
+from solon.pipeline.impact import impact_of
 from solon.pipeline.order import advance
 from solon.report import render
+from solon.report.results import results
 from solon.runs import RunDirectory
 from solon.runs.processes import Sharding, SingleProcess
 from solon.runs.progress import Silent
+from solon.stages.registry import HELD_OUT_MODEL, STAGES
 from solon.testbed.oracle import Oracle
 
 SMALL = [
@@ -240,7 +241,7 @@ def test_rloo_with_one_reply_to_a_prompt_is_refused_before_any_model_is_asked(tm
     assert tables(tmp_path / "run") == {}
 
 
-def test_an_edited_constitution_redoes_only_what_it_touches(uninterrupted: Path, tmp_path: Path) -> None:
+def test_after_an_edited_constitution_only_what_it_touches_is_done_again(uninterrupted: Path, tmp_path: Path) -> None:
     """Another word in preference principles leaves the supervised half as it is: no call, no training."""
     text = constitution_path("testbed").read_text(encoding="utf-8")
     position = text.index("preference:")
@@ -248,7 +249,7 @@ def test_an_edited_constitution_redoes_only_what_it_touches(uninterrupted: Path,
     assert edited != text
     (tmp_path / "edited.yaml").write_text(edited, encoding="utf-8")
     new = open_or_create(tmp_path / "new", None, (), (f"constitution={tmp_path / 'edited.yaml'}",), (uninterrupted,))
-    foreseen = redo(RunDirectory.open(uninterrupted), new.constitution)
+    foreseen = impact_of(RunDirectory.open(uninterrupted), new.constitution)
     with new.lock():
         advance(new, Silent())
     adopted = {artefact.name for artefact in new.artefacts() if artefact.manifest.adopted_from}

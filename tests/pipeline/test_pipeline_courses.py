@@ -12,14 +12,15 @@ from solon.config.builtin import constitution_path
 from solon.config.recipe import load_recipe
 from solon.constitution.constitution import load_constitution
 from solon.errors import RecipeError, RunError
-from solon.evals.results import policies_of, results, stages_of
 from solon.export.model_folder import ExportedWeights, export_model
 from solon.export.trainers.trainer_folder import export_for_trl
-from solon.pipeline.impact import redo
+from solon.pipeline.impact import impact_of
 from solon.pipeline.order import advance
 from solon.report import write
+from solon.report.results import results
 from solon.runs import Artefact, RunDirectory
 from solon.runs.progress import Silent
+from solon.stages.registry import names_of, policies_of
 
 
 def done(
@@ -75,7 +76,7 @@ def test_rounds_are_measured_reported_and_exported(two_rounds: RunDirectory, tmp
 
 def test_a_run_of_one_round_lends_its_stages_to_one_of_two(two_rounds: RunDirectory, tmp_path: Path) -> None:
     one = done(tmp_path / "one", ["pairs.per_prompt=2"], reuse=[two_rounds.path])
-    for name in stages_of(one.recipe)[:-1]:
+    for name in names_of(one.recipe)[:-1]:
         assert named(one)[name].manifest.adopted_from and named(one)[name].hash == named(two_rounds)[name].hash
 
 
@@ -86,7 +87,7 @@ def test_an_edited_principle_of_labels_touches_all_later_rounds(two_rounds: RunD
     instruction = next(each for each in load_constitution(constitution_path("testbed")).preference if each.id in drawn)
     assert text.count(instruction.instruction) == 1
     file.write_text(text.replace(instruction.instruction, "Choose the kinder response."), encoding="utf-8")
-    foreseen = redo(two_rounds, load_constitution(file))
+    foreseen = impact_of(two_rounds, load_constitution(file))
     again = {(each.stage, each.what): (each.asked, each.again) for each in foreseen.questions}
     assert again["response-pairs", "reply"][1] == 0
     asked, anew = again["ai-feedback", "letter"]
@@ -122,13 +123,13 @@ def test_people_alone_teach_the_baseline(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="the export starts from SL-CAI"):
         export_for_trl(run, tmp_path / "trl")
     with pytest.raises(RunError, match="learns from human comparisons"):
-        redo(run, run.constitution)
+        impact_of(run, run.constitution)
 
 
 def test_helpful_only_learns_from_helpfulness_alone() -> None:
     recipe = load_recipe("testbed", ["helpful-rlhf"])
     assert recipe.rl.red_team_share == 0 and recipe.preference.human_harmlessness is None
-    assert policies_of(recipe) == ("rlhf",) and stages_of(recipe)[-1] == "measure"
+    assert policies_of(recipe) == ("rlhf",) and names_of(recipe)[-1] == "measure"
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from solon.evals.results import STAGES
 from solon.report.policy import policy_figures, score_by_distance, scores_by_snapshot, shares_by_snapshot
 from solon.report.sentences import headline
+from solon.stages.registry import STAGES
 
 STEPS: dict[str, dict[str, dict[str, float]]] = {
     str(step): {

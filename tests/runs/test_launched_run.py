@@ -11,8 +11,9 @@ import pytest
 from tests.pipeline.test_order import SMALL, start, tables
 from tests.training.distributed.test_launched import launch, launching
 
-from solon.evals.results import STAGES, results
+from solon.report.results import results
 from solon.runs import RunDirectory
+from solon.stages.registry import STAGES
 
 WORDS = ["--quiet", "--recipe", "testbed", *(word for setting in SMALL for word in ("--set", setting))]
 WRITTEN = STAGES[: STAGES.index("sl-cai")]

@@ -73,10 +73,10 @@ def export(run: Path, output: Path) -> None:
     from solon.cli.terminal import plain
     from solon.constitution.formats.paper_chains import chain_line
     from solon.errors import InputError, RunError
-    from solon.evals.results import CRITIQUE_REVISION
     from solon.pipeline.chain_rows import chains_of_rows
     from solon.runs import RunDirectory
     from solon.runs.files import write_atomically
+    from solon.stages.registry import CRITIQUE_REVISION
 
     if output.exists():
         raise InputError("the file exists", place=str(output), remedy="Name another with --output, or remove it")

@@ -77,14 +77,14 @@ def diff(old: str, new: str, run: Path | None) -> None:
             if change.edit is not Edit.REMOVED:
                 _say(f"  + {name}: {now}")
     if run is not None:
-        _print_redo(run, old, before, new, after)
+        _print_impact(run, old, before, new, after)
 
 
-def _print_redo(folder: Path, old: str, before: Constitution, new: str, after: Constitution) -> None:
+def _print_impact(folder: Path, old: str, before: Constitution, new: str, after: Constitution) -> None:
     from solon.cli.display import clock
     from solon.cli.terminal import print_table
     from solon.errors import RunError
-    from solon.pipeline.impact import redo
+    from solon.pipeline.impact import impact_of
     from solon.runs import RunDirectory
     from solon.stats.intervals import percent
 
@@ -95,14 +95,14 @@ def _print_redo(folder: Path, old: str, before: Constitution, new: str, after: C
             place=str(folder),
             remedy=f"Compare with its own: solon constitution diff {folder / 'constitution.yaml'} {new} --run {folder}",
         )
-    plan = redo(run, after)
+    plan = impact_of(run, after)
     rows = []
     for each in plan.questions:
         share = percent(each.again / each.asked) if each.asked else "-"
         tokens = ["?" if n is None else f"{n:,}" for n in (each.prompt_tokens, each.completion_tokens)]
         rows.append([f"{each.stage}, {each.what}", f"{each.asked:,}", f"{each.again:,}", share, *tokens])
     click.echo()
-    print_table(f"Model calls that {folder} would make again, at most", REDO_HEAD, rows)
+    print_table(f"Model calls that {folder} would make again, at most", IMPACT_HEAD, rows)
     for stage, seconds in plan.trained.items():
         click.echo(f"Trained again: {stage}, which took {clock(seconds)}")
     for stage in plan.unfinished:
@@ -110,7 +110,7 @@ def _print_redo(folder: Path, old: str, before: Constitution, new: str, after: C
     _say(f"Redo only that: solon run NEWRUN --reuse {folder} --set constitution={new}")
 
 
-REDO_HEAD = ("Question", "Calls", "Again", "Share", "Prompt tokens", "Completion tokens")
+IMPACT_HEAD = ("Question", "Calls", "Again", "Share", "Prompt tokens", "Completion tokens")
 
 
 @constitution.command(

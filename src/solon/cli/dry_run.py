@@ -18,7 +18,7 @@ HEAD = ("Stage", "Calls, at most", "Prompt tokens", "at most", "Completion token
 def print_estimate(
     run: Path, recipe: str | None, overlays: Sequence[str], settings: Sequence[str], until: str | None = None
 ) -> None:
-    """Rehearse the run in a folder that exists, or one that would be made, up to a stage; writes nothing there.
+    """Estimate the run in a folder that exists, or one that would be made, up to a stage; writes nothing there.
 
     Raises what `solon run` itself would: RecipeError, ConstitutionError, InputError, ModelError and RunError.
     """
@@ -26,19 +26,19 @@ def print_estimate(
     from solon.config.recipe import dump_recipe
 
     resolved, constitution, finished = _resolved(run, recipe, overlays, settings)
-    from solon.evals.results import stages_of
     from solon.pipeline.estimate import estimate_run
     from solon.pipeline.preflight import preflight
+    from solon.stages.registry import names_of
 
-    stages = stages_of(resolved)
+    stages = names_of(resolved)
     later = stages[stages.index(until) + 1 :] if until else ()
     click.echo(f"# The settings of {run}\n{dump_recipe(resolved)}")
     for note in preflight(resolved, constitution, finished, until):
         click.echo(plain(note, lines=False), err=True)
-    click.echo("Asking a few prompts of each kind to estimate the cost", err=True)
-    rehearsal = estimate_run(resolved, constitution, (*finished, *later))
-    _print_questions(rehearsal)
-    _print_costs(rehearsal)
+    click.echo("Asking about a few prompts of each kind ...", err=True)
+    estimate = estimate_run(resolved, constitution, (*finished, *later))
+    _print_questions(estimate)
+    _print_costs(estimate)
     if finished:
         click.echo(f"Not counted, because they are finished: {', '.join(finished)}.")
     if later:
@@ -61,10 +61,10 @@ def _resolved(
     return asked, constitution_path(asked.constitution), []
 
 
-def _print_questions(rehearsal: RunEstimate) -> None:
+def _print_questions(estimate: RunEstimate) -> None:
     from solon.cli.terminal import print_prompt
 
-    for kind, questions in rehearsal.shown.items():
+    for kind, questions in estimate.shown.items():
         first = questions[0]
         for number, each in enumerate(questions, start=1):
             answered = f", answered in {each.completion_tokens}" if each.completion_tokens else ""
@@ -74,7 +74,7 @@ def _print_questions(rehearsal: RunEstimate) -> None:
             click.echo()
 
 
-def _print_costs(rehearsal: RunEstimate) -> None:
+def _print_costs(estimate: RunEstimate) -> None:
     from solon.cli.display import clock
     from solon.cli.terminal import print_table
 
@@ -82,9 +82,9 @@ def _print_costs(rehearsal: RunEstimate) -> None:
         [f"{each.stage}: {each.what}", f"{each.calls:,}"]
         + [f"{n:,}" for of in (each.prompt, each.completion) for n in (of.estimate, of.bound)]
         + [clock(each.seconds)]
-        for each in rehearsal.calls
+        for each in estimate.calls
     ]
-    every = rehearsal.calls
+    every = estimate.calls
     rows.append(
         ["all", f"{sum(each.calls for each in every):,}"]
         + [
@@ -99,9 +99,9 @@ def _print_costs(rehearsal: RunEstimate) -> None:
         + [clock(sum(each.seconds for each in every))]
     )
     print_table("What models are asked", HEAD, rows)
-    learning = [[each.stage, f"{each.tokens:,}", clock(each.seconds)] for each in rehearsal.learning]
+    learning = [[each.stage, f"{each.tokens:,}", clock(each.seconds)] for each in estimate.learning]
     if learning:
         print_table("What models learn from, roughly", ("Stage", "Tokens", "Time"), learning)
-    for name, speed in rehearsal.speeds.items():
+    for name, speed in estimate.speeds.items():
         click.echo(f"Measured: {name} reads {speed.reading:,.0f} and writes {speed.writing:,.0f} tokens a second.")
-    click.echo(f"The whole run would take about {clock(rehearsal.seconds)}, by the lengths and speeds just seen.")
+    click.echo(f"The whole run would take about {clock(estimate.seconds)}, by the lengths and speeds just seen.")

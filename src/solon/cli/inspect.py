@@ -33,24 +33,27 @@ def status(run: Path) -> None:
     """
     from solon.cli.display import clock
     from solon.cli.terminal import plain, print_table
-    from solon.evals.results import counted, results, stages_of
+    from solon.report.results import results
     from solon.runs import RunDirectory, owner_of
     from solon.runs.lock import last_session
+    from solon.stages.registry import counted, names_of, plugins_of
 
     directory = RunDirectory.open(run)
     figures = results(directory)
     stages = figures["stages"]
     damaged = directory.damaged()
     adopted = {artefact.name for artefact in directory.artefacts() if artefact.manifest.adopted_from}
+    kinds = {stage.name: stage.kind for stage in plugins_of(directory.recipe)}
     rows = []
-    for number, name in enumerate(stages_of(directory.recipe), start=1):
+    for number, name in enumerate(names_of(directory.recipe), start=1):
         if name in damaged:
             rows.append([f"{number} {name}", "damaged", "", "", ""])
         elif name in stages:
             facts = stages[name]
             outcomes = ", ".join(f"{outcome} {count:,}" for outcome, count in facts["outcomes"].items())
             state = "taken over" if name in adopted else "finished"
-            rows.append([f"{number} {name}", state, counted(name, facts["rows"]), outcomes, clock(facts["seconds"])])
+            holds = counted(name, facts["rows"], kinds.get(name))
+            rows.append([f"{number} {name}", state, holds, outcomes, clock(facts["seconds"])])
         else:
             begun = (directory.path / f"{number:02d}-{name}").is_dir()
             rows.append([f"{number} {name}", "begun" if begun else "to come", "", "", ""])
@@ -97,7 +100,7 @@ def results(run: Path, as_json: bool) -> None:
     Shares of replies by model, with 95 % intervals: harmful, evasive, objecting, preachy and garbled on held-out
     harmful prompts, helpful on held-out benign ones. Below them: how good the labels are, once there are labels.
     """
-    from solon.evals.results import results as results_of
+    from solon.report.results import results as results_of
     from solon.runs import RunDirectory
 
     directory = RunDirectory.open(run)
@@ -135,8 +138,8 @@ def report(run: Path, output: Path | None) -> None:
 def print_results(directory: RunDirectory) -> None:
     """The measures of every model as a table, and how good critic, judge and labels are, in words."""
     from solon.cli.terminal import plain
-    from solon.evals.results import results as results_of
     from solon.report.label_section import quality_sentences
+    from solon.report.results import results as results_of
     from solon.report.sentences import judge_check_sentences, judge_details, reinforcement_sentences, snapshot_sentences
 
     figures = results_of(directory)

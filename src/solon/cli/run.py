@@ -134,10 +134,10 @@ def looked_over(recipe: Recipe, directory: RunDirectory | None, until: str | Non
 def go_on(directory: RunDirectory, notes: Sequence[str], until: str | None, new: bool, quiet: bool) -> None:
     """Do what a run has not done yet, up to a stage; `notes` are told first."""
     from solon.cli.display import display_for
-    from solon.evals.results import MEASURE
     from solon.pipeline.order import advance
     from solon.pipeline.settled import settle
     from solon.runs.withdrawal import holding
+    from solon.stages.registry import MEASURE
     from solon.training.distributed.launched import joined
 
     with joined() as processes, holding(directory, new=new), display_for(quiet=quiet) as display:
@@ -150,9 +150,9 @@ def go_on(directory: RunDirectory, notes: Sequence[str], until: str | None, new:
 
 def tell_kept(directory: RunDirectory, display: Display) -> None:
     """The stages of a finished run, as if they had been gone through."""
-    from solon.evals.results import stages_of
+    from solon.stages.registry import names_of
 
-    stages = stages_of(directory.recipe)
+    stages = names_of(directory.recipe)
     kept = {artefact.name: artefact.manifest.rows for artefact in directory.artefacts()}
     for number, name in enumerate(stages, start=1):
         display.stage_kept(number, name, len(stages), kept[name])
@@ -160,10 +160,10 @@ def tell_kept(directory: RunDirectory, display: Display) -> None:
 
 def help_with(run: Path, until: str | None) -> None:
     """Take this process's share of a run that the main process of the same launch makes or goes on with."""
-    from solon.evals.results import MEASURE
     from solon.pipeline.order import advance
     from solon.runs import RunDirectory
     from solon.runs.progress import Silent
+    from solon.stages.registry import MEASURE
     from solon.training.distributed.launched import joined
 
     with joined() as processes:
@@ -177,9 +177,9 @@ def refuse_unknown_stage(name: str | None, recipe: Recipe) -> None:
     """Raises RecipeError, with the nearest name, for a stage that a run of the recipe does not have."""
     from solon.config.located_yaml import suggestion
     from solon.errors import RecipeError
-    from solon.evals.results import stages_of
+    from solon.stages.registry import names_of
 
-    stages = stages_of(recipe)
+    stages = names_of(recipe)
     if name is not None and name not in stages:
         raise RecipeError("no such stage", place=f"--until {name}", remedy=suggestion(name, stages))
 

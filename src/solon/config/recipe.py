@@ -12,7 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, JsonValue, model_validator
 
 from solon.config.rl import Aggregation as Aggregation
 from solon.config.rl import Algorithm as Algorithm
@@ -458,6 +458,8 @@ class Recipe(Settings):
     preference: PreferenceSettings = PreferenceSettings()
     rl: ReinforcementSettings = ReinforcementSettings()
     measure: MeasureSettings = MeasureSettings()
+    plugins: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
+    """Stages of other packages that the run has as well, by name, each with its own settings; see the guide."""
 
     @model_validator(mode="before")
     @classmethod

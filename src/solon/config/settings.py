@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, get_args, get_origin
+from typing import Annotated, Any, Self, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
@@ -30,6 +30,12 @@ class Settings(BaseModel):
 
     # A faulty value may hold a password, so no error shows it but by ours, which leave passwords out.
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy with other values, which are not validated; raises ValueError for a field that does not exist."""
+        if unknown := [name for name in update or () if name not in type(self).model_fields]:
+            raise ValueError(f"{type(self).__name__} has no field '{unknown[0]}'")
+        return super().model_copy(update=update, deep=deep)
 
     @field_validator("*", mode="before")
     @classmethod

@@ -17,10 +17,11 @@ import yaml
 import solon
 from solon.config.builtin import PLAIN, PREFIX
 from solon.config.recipe import Algorithm, Method, Recipe
-from solon.evals.results import RLHF, SL_CAI, SL_CAI_MEASURE, counted, policies_of, results, stages_of
 from solon.model_folders.check import check_folder
+from solon.report.results import results
 from solon.report.text import visible
 from solon.runs import Artefact, RunDirectory
+from solon.stages.registry import RLHF, SL_CAI, SL_CAI_MEASURE, counted, names_of
 from solon.stats.intervals import interval, per_cent
 
 _PATHS = {"human", "human_harmlessness"}
@@ -30,12 +31,6 @@ _BY_PRINCIPLES, _BY_LABELS, _BY_SCORES = (
     ("pairs", "feedback"),
     ("preference", "rl"),
 )
-
-
-def trained_by(recipe: Recipe) -> tuple[str, ...]:
-    """The language models that a run trains, by the names of their stages."""
-    supervised = (SL_CAI,) if recipe.method is Method.CAI else ()
-    return supervised + policies_of(recipe)
 
 
 def card(run: RunDirectory, artefact: Artefact, *, adapter: bool = False) -> str:
@@ -156,7 +151,7 @@ def _constitution(run: RunDirectory) -> str:
 
 
 def _provenance(run: RunDirectory, model: str) -> str:
-    stages = stages_of(run.recipe)
+    stages = names_of(run.recipe)
     before = stages[: stages.index(model) + 1]
     artefacts = [artefact for artefact in run.artefacts() if artefact.name in before]
     held = {each.name: counted(each.name, each.manifest.rows) for each in artefacts}

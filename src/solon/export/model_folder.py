@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from solon.errors import RunError
-from solon.evals.results import RLHF, SL_CAI
-from solon.export.model_card import base_of, card, portable, trained_by
+from solon.export.model_card import base_of, card, portable
 from solon.runs import Artefact, RunDirectory
 from solon.runs.files import assembling
+from solon.stages.registry import RLHF, SL_CAI, language_models_of
 
 ADAPTER = "adapter"
 CARD = "README.md"
@@ -51,7 +51,7 @@ def export_model(run: RunDirectory, model: str, weights: ExportedWeights, folder
 
 
 def _trained(run: RunDirectory, model: str) -> Artefact:
-    trained = trained_by(run.recipe)
+    trained = language_models_of(run.recipe)
     if model not in trained:
         cause = f"the run trains no model '{model}'"
         raise RunError(cause, place=str(run.path), remedy=f"Known: {', '.join(trained)}")

@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from solon.config.recipe import SamplingParams
-from solon.conversation import Prompt
+from solon.conversation import Conversation, Prompt, Role, Turn
 from solon.engines.base import Completion, Engine, Finish, Sampling
+from solon.prompts import reply
 
 NO_ROOM = Completion("", Finish.LENGTH)
 """What stands for the completion of a prompt that was too long to be asked."""
+STUB = Conversation((Turn(Role.HUMAN, "Hello?"),))
+"""A short prompt, to count the tokens that a question holds beyond its prompt."""
 
 
 def ask(
@@ -34,3 +37,8 @@ def ask(
 def has_room(engine: Engine, prompt: Prompt, tokens: int) -> bool:
     """Whether `tokens` more tokens fit into the window after the prompt."""
     return engine.count_tokens(prompt) + tokens <= engine.window
+
+
+def bare_tokens(engine: Engine) -> int:
+    """The tokens of `STUB` when it is asked by itself."""
+    return engine.count_tokens(reply(STUB))

@@ -20,13 +20,15 @@ from solon.config.builtin import constitution_path
 from solon.config.experiment import AblationMeasure, Experiment, LabelledBy, Trial
 from solon.errors import RunError
 from solon.evals import earlier_tables
-from solon.evals.results import CRITIQUE_REVISION, MEASURE, PREFERENCE_MODEL, RESPONSES, SL_CAI
-from solon.pipeline.extra_stages import finished, measure_preferences, measure_supervised
-from solon.pipeline.order import LabelOverride, advance, grader_of
+from solon.pipeline.extra_stages import measure_preferences, measure_supervised
+from solon.pipeline.order import advance
 from solon.pipeline.preflight import preflight
+from solon.pipeline.session import finished, grader_of
 from solon.runs import RunDirectory
 from solon.runs.files import write_atomically
 from solon.runs.progress import Display
+from solon.stages.registry import CRITIQUE_REVISION, MEASURE, PREFERENCE_MODEL, RESPONSES, SL_CAI
+from solon.stages.s06_ai_feedback import LabelOverride
 from solon.stats.intervals import mean_of_few
 from solon.testbed.oracle_labels import NAME, oracle_labels
 

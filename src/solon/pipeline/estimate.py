@@ -1,55 +1,45 @@
-"""The rehearsal: the stages that ask models, on a handful of prompts, in a temporary folder that is removed.
+"""The estimate of a dry run: the stages that ask models, on a few prompts, in a temporary folder that is removed.
 
 Every stage runs as it is, so what is shown is what the run will ask, and a recipe that cannot run fails here as it
 would there. Two things are other than in the run: a reply that breaks a rule is used as if it had passed, so that each
-kind of question comes up, and the assistant stands in for the SL-CAI model, which does not exist yet.
+kind of question comes up, and the assistant stands in for models that the run has yet to train.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
 
-import pyarrow as pa
-
 from solon import prompts
 from solon.config.builtin import source_path
-from solon.config.recipe import FeedbackForm, GraderName, Method, OptionOrder, Recipe, RevisionMode
+from solon.config.recipe import Recipe
 from solon.constitution.constitution import Constitution
-from solon.conversation import Role
 from solon.engines.base import Engine, Sampling
 from solon.engines.recording import RecordedQuestion, RecordingEngine
-from solon.pipeline.cost import Calls, CostInputs, Learning, Seen, Size, Speed, calls_of, learning_of
-from solon.pipeline.order import Pipeline
-from solon.pipeline.token_budget import tokens_beside
+from solon.pipeline.cost import Calls, CostInputs, Learning, Seen, Speed, calls_of, learning_of
+from solon.pipeline.session import Session
 from solon.runs import Artefact, Row, RunDirectory, StageFolder
 from solon.runs.outcome import Outcome
 from solon.runs.progress import Silent
 from solon.runs.rows import PromptKind, assistant_turn, prompt_in, reply_in
 from solon.sources.comparisons import read_all_comparisons
-from solon.stages import s01_prompts, s02_responses, s03_critique_revision, s05_response_pairs, s06_ai_feedback
-from solon.testbed.judge_questions import critic_faults, judge_questions
+from solon.stages.questions import QuestionKind, Size
+from solon.stages.registry import PROMPTS, RESPONSES, built_in, stages_of
+from solon.stages.stage import Kind, Stage
 
 SAMPLE = {PromptKind.RED_TEAM: 8, PromptKind.HELPFUL: 4}
-"""Prompts that are rehearsed, by kind."""
+"""Prompts that are asked about, by kind."""
 SHOWN = 3
 """Questions shown of each kind."""
 WRITTEN = 16
 """Tokens that each prompt is answered with where speed is measured."""
 SHORTEST = 1e-6
 """Seconds that anything takes at least, so that a speed is always a number."""
-QUESTIONS: Mapping[Role, str] = {
-    Role.ASSISTANT: "reply",
-    Role.CRITIQUE: "critique",
-    Role.REVISION: "revision",
-    Role.REASONING: "reasoning",
-    Role.ANSWER: "comparison",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,115 +60,120 @@ class RunEstimate:
 
 
 def estimate_run(recipe: Recipe, constitution_file: Path, finished: Collection[str] = ()) -> RunEstimate:
-    """Rehearse a run; stages named in `finished` are left out of calls and time.
+    """Estimate a run from a few prompts; stages named in `finished` are left out of calls and time.
 
     Raises what the run itself would: for a file, a model or a setting that does not do.
     """
-    with TemporaryDirectory(prefix="solon-rehearsal-") as folder:
+    with TemporaryDirectory(prefix="solon-estimate-") as folder:
         run = RunDirectory.create(Path(folder) / "run", recipe, constitution_file)
-        work = _Estimator(run, Pipeline(run, Silent()))
-        given = work.pipeline.prompts()
-        few = work.few(given)
-        sizes = _sizes(given, work.recorder(recipe.models.assistant))
-        asked = work.ask(few)
+        work = _FewPrompts(run, Silent())
+        given = work.do(built_in(PROMPTS))
+        asking = _asking(recipe)
+        kinds = {kind.name: kind for stage in asking for kind in stage.questions(recipe)}
+        few = work.begin_with(given)
+        asked = {name: list[RecordedQuestion]() for name in kinds}
+        for stage in asking:
+            work.ask(stage, asked)
+        assistant = work.engine(work.assistant)
+        sizes, mean = _sizes(given, assistant), _sizes(few, assistant)[PromptKind.RED_TEAM].mean
+        known = [stage.known_answers(work) for stage in asking]
+        engines = {name: work.engine(work.model(kind.model)) for name, kind in kinds.items()}
+        speeds = _speeds(engines, given.rows(), recipe.engine.batch_size)
         measured = CostInputs(
             sizes,
-            tokens_beside(recipe, run.constitution, work.recorder(recipe.models.assistant)),
-            _seen(asked, _sizes(few, work.recorder(recipe.models.assistant))[PromptKind.RED_TEAM].mean),
-            work.speeds(given),
-            _plain_questions(recipe, run.constitution),
+            _overheads(recipe, run.constitution, assistant),
+            {name: _seen(kinds[name], found, mean) for name, found in asked.items() if found},
+            speeds,
+            {name: count for of_stage in known for name, count in of_stage.items()},
             _human_comparisons(recipe),
         )
-        names = {role: work.recorder(name).name for role, name in work.models.items()}
         return RunEstimate(
             sizes,
             tuple(each for each in calls_of(recipe, measured) if each.stage not in finished),
             tuple(each for each in learning_of(recipe, measured) if each.stage not in finished),
-            {QUESTIONS[role]: tuple(islice(asked[role], SHOWN)) for role in QUESTIONS if asked.get(role)},
-            {names[role]: speed for role, speed in measured.speeds.items()},
+            {name: tuple(islice(found, SHOWN)) for name, found in asked.items() if found},
+            {engines[name].name: speed for name, speed in speeds.items()},
         )
 
 
-class _Estimator:
-    """The stages that ask models, run small."""
+def _asking(recipe: Recipe) -> list[Stage]:
+    """The stages whose questions are asked of a few prompts, those of later rounds left out; replies are among them.
 
-    def __init__(self, run: RunDirectory, pipeline: Pipeline) -> None:
-        self.run = run
-        self.pipeline = pipeline
-        models = run.recipe.models
-        self.models: Mapping[Role, str | None] = {
-            Role.ASSISTANT: models.assistant,
-            Role.CRITIQUE: models.critic,
-            Role.REVISION: models.reviser or models.critic,
-            # The first of several judges speaks for all.
-            Role.REASONING: models.judges[0],
-            Role.ANSWER: models.judges[0],
-        }
-        self._recorders: dict[Path, RecordingEngine] = {}
-        self._stage = 1
+    A run of human comparisons has no stage for replies, but its policy writes some, which are as long.
+    """
+    found = [stage for stage in stages_of(recipe) if stage.kind is Kind.ASKS and stage.round == 1]
+    return found if any(stage.name == RESPONSES for stage in found) else [built_in(RESPONSES), *found]
 
-    def recorder(self, name: str | None) -> RecordingEngine:
-        """The engine of a model, which is loaded once."""
-        folder = self.pipeline.model(name)
+
+@dataclass(slots=True)
+class _FewPrompts(Session):
+    """The work of stages on a few prompts: every engine notes what it is asked, and is loaded once."""
+
+    _recorders: dict[Path, RecordingEngine] = field(default_factory=dict)
+    _begun: int = 1
+
+    def begin_with(self, given: Artefact) -> Artefact:
+        """Go on with the first prompts of each kind that training uses, of those given."""
+        rows, schema = given.rows(), given.table().schema
+        chosen = [row for kind, count in SAMPLE.items() for row in [r for r in rows if r["kind"] == kind][:count]]
+        few = self._artefacts[PROMPTS] = self._out("few-prompts").publish(chosen, schema)
+        return few
+
+    def ask(self, stage: Stage, asked: Mapping[str, list[RecordedQuestion]]) -> None:
+        """Do a stage by a recipe with as little as possible of it; adds its questions to those of their kind."""
+        names = {kind.role: kind.name for kind in stage.questions(self.recipe)}
+        for recorder in self._recorders.values():
+            recorder.asked.clear()
+        whole = self.run
+        self.run = replace(whole, recipe=stage.few(whole.recipe))
+        made = stage.run(self, self._out(stage.name))
+        self.run = whole
+        self._artefacts[stage.name] = self._passed(made)
+        for recorder in self._recorders.values():
+            for each in recorder.asked:
+                if each.role in names:
+                    asked[names[each.role]].append(each)
+
+    def engine(self, folder: Path) -> RecordingEngine:
+        """See `Session.engine`."""
         if folder not in self._recorders:
-            self._recorders[folder] = RecordingEngine(self.pipeline.engine(folder))
+            self._recorders[folder] = RecordingEngine(Session.engine(self, folder))
         return self._recorders[folder]
 
-    def few(self, given: Artefact) -> Artefact:
-        """The first prompts of each kind that training uses."""
-        rows = given.rows()
-        chosen = [row for kind, count in SAMPLE.items() for row in [r for r in rows if r["kind"] == kind][:count]]
-        return self._out("few-prompts").publish(chosen, s01_prompts.SCHEMA)
+    def second_engine(self, folder: Path) -> RecordingEngine:
+        """See `Session.second_engine`."""
+        return self.engine(folder)
 
-    def ask(self, few: Artefact) -> Mapping[Role, Sequence[RecordedQuestion]]:
-        """Run the stages; every question by the role that it was answered in."""
-        recipe, seed = self.run.recipe, self.run.recipe.seed
-        assistant = self.recorder(recipe.models.assistant)
-        settings = recipe.responses.model_copy(update={"helpful_samples": min(1, recipe.responses.helpful_samples)})
-        replies = s02_responses.run(
-            settings, s02_responses.ResponseInputs(seed, few), assistant, self._out("responses")
-        )
-        if recipe.method is Method.CAI:
-            self._judge_by_principles(few, self._taken(replies, s02_responses.SCHEMA))
-        found: dict[Role, list[RecordedQuestion]] = {}
-        for recorder in self._recorders.values():
-            for asked in recorder.asked:
-                found.setdefault(asked.role, []).append(asked)
-        return found
+    def trained(self, name: str) -> Path:
+        """The assistant, in place of a model that the run has yet to train."""
+        return self.assistant
 
-    def _judge_by_principles(self, few: Artefact, replies: Artefact) -> None:
-        """Critique and revise, draw pairs and label them."""
-        recipe, seed, constitution = self.run.recipe, self.run.recipe.seed, self.run.constitution
-        assistant, critic, reviser, _, judge = (self.recorder(name) for name in self.models.values())
-        one_step = recipe.revision.model_copy(update={"steps": 1})
-        chain = s03_critique_revision.RevisionInputs(seed, constitution, replies)
-        s03_critique_revision.run(one_step, chain, critic, self._out("critique-revision"), reviser)
-        twice = s05_response_pairs.PairInputs(seed, few)
-        pairs = s05_response_pairs.run(recipe.pairs, twice, assistant, self._out("response-pairs"))
-        pairs = self._taken(pairs, s05_response_pairs.SCHEMA)
-        labels = s06_ai_feedback.FeedbackInputs(seed, constitution, pairs)
-        s06_ai_feedback.run(recipe.feedback, labels, judge, self._out("ai-feedback"))
+    def critic_check(self) -> None:
+        """Measure no critic."""
 
-    def speeds(self, given: Artefact) -> Mapping[Role, Speed]:
-        """Of the model that answers in each role, on one batch of red-team prompts."""
-        rows = [row for row in given.rows() if row["kind"] == PromptKind.RED_TEAM]
-        batch = rows[: self.run.recipe.engine.batch_size]
-        found = {id(each): speed_of(each.engine, batch) for each in self._recorders.values()}
-        return {role: found[id(self.recorder(name))] for role, name in self.models.items()}
+    def judge_check(self) -> None:
+        """Measure no judge."""
 
-    def _taken(self, artefact: Artefact, schema: pa.Schema) -> Artefact:
+    def _passed(self, artefact: Artefact) -> Artefact:
         """The same rows as if all had passed; a text that is empty becomes an ellipsis."""
-        rows = [{**row, "outcome": Outcome.OK.value} for row in artefact.rows()]
-        for row in rows:
-            if "completion" in row:
+        rows, schema = artefact.rows(), artefact.table().schema
+        for row in rows if "outcome" in schema.names else ():
+            row["outcome"] = Outcome.OK.value
+            if row.get("completion"):
                 row["completion"] = assistant_turn(reply_in(row) or "...")
-            else:
-                row |= {place: row[place] or "..." for place in ("response_a", "response_b")}
-        return self._out(f"{artefact.name}-taken").publish(rows, schema)
+            row |= {place: row[place] or "..." for place in ("response_a", "response_b") if place in row}
+        return self._out(f"{artefact.name}-passed").publish(rows, schema)
 
     def _out(self, name: str) -> StageFolder:
-        self._stage += 1
-        return self.run.begin(self._stage, name, {})
+        self._begun += 1
+        return self.run.begin(self._begun, name, {})
+
+
+def _speeds(engines: Mapping[str, RecordingEngine], rows: Sequence[Row], size: int) -> dict[str, Speed]:
+    """Of the model that answers each kind of question, on one batch of red-team prompts."""
+    batch = [row for row in rows if row["kind"] == PromptKind.RED_TEAM][:size]
+    found = {id(engine): speed_of(engine.engine, batch) for engine in {id(e): e for e in engines.values()}.values()}
+    return {name: found[id(engine)] for name, engine in engines.items()}
 
 
 def speed_of(engine: Engine, rows: Sequence[Row]) -> Speed:
@@ -207,28 +202,18 @@ def _sizes(given: Artefact, engine: Engine) -> Mapping[PromptKind, Size]:
     return {kind: Size(len(tokens), sum(tokens), max(tokens, default=0)) for kind, tokens in found.items()}
 
 
-def _seen(asked: Mapping[Role, Sequence[RecordedQuestion]], about: float) -> Mapping[Role, Seen]:
-    """Mean lengths by role; `about` are the mean tokens of the red-team prompts that were rehearsed."""
-    return {
-        role: Seen(
-            0.0 if role is Role.ASSISTANT else fmean(each.prompt_tokens for each in questions) - about,
-            fmean(each.shared_tokens for each in questions),
-            fmean(each.completion_tokens for each in questions),
-        )
-        for role, questions in asked.items()
-    }
+def _seen(kind: QuestionKind, questions: Sequence[RecordedQuestion], about: float) -> Seen:
+    """Mean lengths of questions of a kind; `about` are the mean tokens of the red-team prompts that they are about."""
+    return Seen(
+        0.0 if kind.overhead is None else fmean(each.prompt_tokens for each in questions) - about,
+        fmean(each.shared_tokens for each in questions),
+        fmean(each.completion_tokens for each in questions),
+    )
 
 
-def _plain_questions(recipe: Recipe, constitution: Constitution) -> Mapping[Role, int]:
-    """What `solon.evals.judge_check` asks of the judge, and of the critic where no rater knows the truth."""
-    orders = 2 if recipe.feedback.order is OptionOrder.BOTH else 1
-    asked = judge_questions(recipe, constitution).count(orders)
-    found = {Role.ANSWER: asked}
-    if recipe.feedback.form is FeedbackForm.REASONED:
-        found[Role.REASONING] = asked
-    if recipe.measure.grader is GraderName.NONE and recipe.revision.mode is RevisionMode.CRITIQUED:
-        found |= dict.fromkeys((Role.CRITIQUE, Role.REVISION), len(critic_faults(recipe, constitution)))
-    return found
+def _overheads(recipe: Recipe, constitution: Constitution, engine: Engine) -> dict[str, int]:
+    kinds = (kind for stage in stages_of(recipe) for kind in stage.questions(recipe))
+    return {kind.name: kind.overhead(constitution, engine) for kind in kinds if kind.overhead is not None}
 
 
 def _human_comparisons(recipe: Recipe) -> int:

@@ -1,10 +1,8 @@
-"""What an edited constitution makes new in a run that is finished, or begun: told before a token is spent.
+"""What an edited constitution makes new in a run that is finished, or begun: known before a token is spent.
 
-Every row's principle is drawn again under the new constitution, and a question counts as asked again when its words
-would change. In a chain of revisions all that follows a changed step may change too, so the counts are upper bounds: a
-step that comes out as before leaves its followers as they were. When any row of the supervised data changes, SL-CAI is
-trained again, and with it everything that its replies lead to. Tokens are the mean of the run's own answers to
-questions of the kind, times the questions.
+The edit is followed from stage to stage, in the order of the run. Each says which of its questions are asked again, and
+whether anything that it made may change (`Stage.asked_again`); a stage that reads what may change may change as well.
+All counts are upper bounds. Tokens are the mean of the run's own answers to questions of the kind, times the questions.
 """
 
 from __future__ import annotations
@@ -12,25 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from solon.config.recipe import FeedbackForm, Method
-from solon.constitution.constitution import Constitution, draw, revision_principles, worked_critiques
-from solon.conversation import Role
+from solon.config.recipe import Method
+from solon.constitution.constitution import Constitution
 from solon.errors import RunError
-from solon.evals.judge_check import JudgeSetup, prompts_of
-from solon.evals.results import (
-    AI_FEEDBACK,
-    CRITIQUE_REVISION,
-    MEASURE,
-    PREFERENCE_MODEL,
-    RESPONSE_PAIRS,
-    SL_CAI,
-    in_round,
-    policies_of,
-)
-from solon.feedback.comparison_questions import ComparisonPlan, orders, pair_key, why_not_asked
-from solon.runs import Artefact, RunDirectory
+from solon.pipeline.session import Session
+from solon.runs import RunDirectory
+from solon.runs.progress import Silent
 from solon.runs.response_cache import Usage
-from solon.testbed.judge_questions import judge_questions
+from solon.stages.registry import stages_of
+from solon.stages.stage import Edit, Kind, QuestionCount
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +46,7 @@ class Impact:
     """Stages with questions that the run has not finished; nothing is known of them."""
 
 
-def redo(run: RunDirectory, new: Constitution) -> Impact:
+def impact_of(run: RunDirectory, new: Constitution) -> Impact:
     """What `run`'s recipe would ask again under `new`.
 
     Raises RecipeError when `new` has too few worked examples, and RunError for a run without a constitution at work,
@@ -68,123 +56,36 @@ def redo(run: RunDirectory, new: Constitution) -> Impact:
         cause = "the run learns from human comparisons, and its constitution asks nothing of any model"
         raise RunError(cause, place=str(run.path), remedy="Name a run by method cai")
     run.refuse_edits()
-    found = {artefact.name: artefact for artefact in run.artefacts()}
-    asking = (CRITIQUE_REVISION, RESPONSE_PAIRS, AI_FEEDBACK, MEASURE)
-    questions: list[Questions] = []
     with run.answers() as answers:
         usage = answers.usage()
-    supervised = False
-    if CRITIQUE_REVISION in found:
-        counts, supervised = _chains(run, new, found[CRITIQUE_REVISION])
-        questions += [_priced(usage, CRITIQUE_REVISION, *each) for each in counts]
-    trained = {SL_CAI: supervised}
-    policy_again = preferences = supervised
-    for number, policy in enumerate(policies_of(run.recipe), start=1):
-        drawn, labelled = in_round(RESPONSE_PAIRS, number), in_round(AI_FEEDBACK, number)
-        if drawn in found:
-            pairs = found[drawn].manifest.rows
-            again = 2 * pairs if policy_again else 0
-            questions.append(_priced(usage, drawn, "reply", Role.ASSISTANT, 2 * pairs, again))
-        if drawn in found and labelled in found:
-            counts, changed = _labels(run, new, found[drawn], everything=policy_again)
-            # Later rounds have the judge's answers to questions with known answers from the first.
-            if number == 1 and (found[labelled].facts.get("judge_check") or {}).get("judge"):
-                counts = _with_judge_check(run, new, counts)
-            questions += [_priced(usage, labelled, *each) for each in counts]
-            preferences |= changed
-        # The next round draws from this policy, and learns from these labels as well.
-        policy_again = preferences
-        trained |= {in_round(PREFERENCE_MODEL, number): preferences, policy: preferences}
-    if MEASURE in found:
-        retrained = {name for name, changed in trained.items() if changed}
-        models = found[MEASURE].table().column("model").to_pylist()
-        again = sum(model in retrained for model in models)
-        questions.append(_priced(usage, MEASURE, "reply", Role.ASSISTANT, len(models), again))
-    seconds = {name: found[name].manifest.seconds for name, changed in trained.items() if changed and name in found}
-    return Impact(tuple(questions), seconds, tuple(name for name in asking if name not in found))
+    work, found = Session(run, Silent()), {artefact.name: artefact for artefact in run.artefacts()}
+    followed, changed = set[str](), set[str]()
+    questions, trained, unfinished = list[Questions](), dict[str, float](), list[str]()
+    for stage in stages_of(run.recipe):
+        inputs = stage.inputs(run.recipe)
+        if not (stage.by_constitution or followed.intersection(inputs)):
+            continue
+        followed.add(stage.name)
+        if (made := found.get(stage.name)) is not None:
+            edit = Edit(work, run.constitution, new, found, frozenset(changed))
+            again = stage.asked_again(edit)
+            questions += [_priced(usage, stage.name, count) for count in again.counts]
+            may_change = again.changed
+        else:
+            may_change = not changed.isdisjoint(inputs)
+        if made is None and stage.kind is not Kind.TRAINS:
+            unfinished.append(stage.name)
+        if may_change:
+            changed.add(stage.name)
+            if made is not None and stage.kind is Kind.TRAINS:
+                trained[stage.name] = made.manifest.seconds
+    return Impact(tuple(questions), trained, tuple(unfinished))
 
 
-Counts = tuple[str, Role, int, int]
-"""What is asked, the role that answers, how many were asked, and how many are asked again."""
-
-
-def _chains(run: RunDirectory, new: Constitution, revisions: Artefact) -> tuple[list[Counts], bool]:
-    """Critiques and revisions by step, and whether any row of the stage changes."""
-    old, seed, settings = run.constitution, run.recipe.seed, run.recipe.revision
-    examples_changed = worked_critiques(settings, old) != worked_critiques(settings, new)
-    principles = {principle.id: principle for principle in old.revision}
-    candidates = revision_principles(settings, new)
-    counts: dict[tuple[int, Role], list[int]] = {}
-    touched: set[str] = set()
-    renamed = False
-    for row in sorted(revisions.rows(), key=lambda row: int(row["step"])):
-        row_id, step = row["row_id"], row["step"]
-        before = principles.get(row["principle_id"])
-        if before is None:
-            cause = f"row {row_id} names the principle '{row['principle_id']}', which the run's constitution lacks"
-            raise RunError(cause, place=str(revisions.path))
-        now = draw(candidates, seed, row_id, step)
-        renamed |= now.id != before.id
-        earlier = row_id in touched or examples_changed
-        criticised = row["critique_outcome"] is not None
-        critique_again = criticised and (earlier or now.critique_request != before.critique_request)
-        revision_again = earlier or critique_again or now.revision_request != before.revision_request
-        # A step whose critique failed had no revision; a new critique may have one.
-        revised = row["finish"] is not None
-        revision_again &= revised or critique_again
-        for role, asked, again in (
-            (Role.CRITIQUE, criticised, critique_again),
-            (Role.REVISION, revised or revision_again, revision_again),
-        ):
-            count = counts.setdefault((step, role), [0, 0])
-            count[0] += asked
-            count[1] += again
-        if revision_again:
-            touched.add(row_id)
-    found: list[Counts] = [
-        (f"{role.value}, step {step}", role, asked, again)
-        for (step, role), (asked, again) in sorted(counts.items())
-        if asked
-    ]
-    return found, bool(touched) or renamed
-
-
-def _labels(run: RunDirectory, new: Constitution, pairs: Artefact, *, everything: bool) -> tuple[list[Counts], bool]:
-    """Questions to the judge by kind, and whether any label may change."""
-    old, seed, settings = run.constitution, run.recipe.seed, run.recipe.feedback
-    before, after = (ComparisonPlan.of(settings, each, seed) for each in (old, new))
-    reasoned = settings.form is FeedbackForm.REASONED
-    asked = again = 0
-    changed = everything
-    for pair in pairs.rows():
-        variant = before.variant(pair)
-        shown = before.reasoned != after.reasoned if reasoned else before.variants[variant] != after.variants[variant]
-        count = len(orders(settings.order, seed, *pair_key(pair))) * settings.samples * len(run.recipe.models.judges)
-        for drawn, now in zip(before.draws(pair), after.draws(pair), strict=True):
-            changed |= drawn.principle.id != now.principle.id
-            if why_not_asked(pair) is None:
-                asked += count
-                again += count if everything or shown or drawn.principle.instruction != now.principle.instruction else 0
-    counts: list[Counts] = [("letter", Role.ANSWER, asked, again)]
-    if reasoned:
-        counts.insert(0, ("reasoning", Role.REASONING, asked, again))
-    return counts, changed or again > 0
-
-
-def _with_judge_check(run: RunDirectory, new: Constitution, counts: list[Counts]) -> list[Counts]:
-    """The questions to the judge, those with known answers that it is measured on included."""
-    before, after = (
-        prompts_of(JudgeSetup(run.recipe.feedback, each, run.recipe.seed), judge_questions(run.recipe, each))
-        for each in (run.constitution, new)
-    )
-    return [(what, role, asked + len(before), again + len(after - before)) for what, role, asked, again in counts]
-
-
-def _priced(
-    usage: Mapping[tuple[str, str], Usage], stage: str, what: str, role: Role, asked: int, again: int
-) -> Questions:
-    known = usage.get((stage, role.value))
+def _priced(usage: Mapping[tuple[str, str], Usage], stage: str, count: QuestionCount) -> Questions:
+    known, again = usage.get((stage, count.role.value)), count.again
     if known is None:
-        return Questions(stage, what, asked, again, 0 if not again else None, 0 if not again else None)
+        nothing = 0 if not again else None
+        return Questions(stage, count.what, count.asked, again, nothing, nothing)
     tokens = [round(again * total / known.answers) for total in (known.prompt_tokens, known.completion_tokens)]
-    return Questions(stage, what, asked, again, *tokens)
+    return Questions(stage, count.what, count.asked, again, *tokens)

@@ -21,17 +21,6 @@ from solon.constitution.constitution import Constitution, load_constitution, rev
 from solon.conversation import Conversation, Role, Turn
 from solon.engines.tokens import PromptTokenizer
 from solon.errors import ModelError, RecipeError, SolonError
-from solon.evals.results import (
-    AI_FEEDBACK,
-    CRITIQUE_REVISION,
-    HELD_OUT_MODEL,
-    PREFERENCE_MODEL,
-    RL_CAI,
-    RLHF,
-    SL_CAI,
-    out_of_round,
-    stages_of,
-)
 from solon.feedback.comparison_questions import ComparisonPlan
 from solon.model_folders.check import ModelFolder, check_folder
 from solon.model_folders.system_memory import SystemMemory, system_memory
@@ -53,6 +42,17 @@ from solon.sources.comparisons import read_comparisons
 from solon.sources.entries import located
 from solon.sources.prompt_sources import sources
 from solon.stages import s04_sl_cai, s08_rl_cai
+from solon.stages.registry import (
+    AI_FEEDBACK,
+    CRITIQUE_REVISION,
+    HELD_OUT_MODEL,
+    PREFERENCE_MODEL,
+    RL_CAI,
+    RLHF,
+    SL_CAI,
+    names_of,
+    out_of_round,
+)
 from solon.training.metrics import refuse_missing_trackers
 from solon.training.models import load_tokenizer
 
@@ -78,7 +78,7 @@ def preflight(
     `finished` names stages that are done already, `until` the last that is wanted. Raises ModelError, InputError,
     RecipeError, ConstitutionError, and EngineError for a server that does not answer.
     """
-    stages = stages_of(recipe)
+    stages = names_of(recipe)
     wanted = stages[: stages.index(until) + 1] if until in stages else stages
     coming = frozenset(out_of_round(name) for name in wanted if name not in finished)
     if not coming:

@@ -1,21 +1,24 @@
 """One session's work on a run: doing a stage or finding it done, with one model in memory at a time.
 
-A stage is begun under a key made of its settings, the engine's (all but those that `solon.engines.rounding` names), the
-hashes of all that it reads and the versions of its code; it is never done twice under one key and never mixed under
-two. What a session reads must stay as it is: a model folder that is edited under way is refused. A run that reuses
-another takes over what the other did under the same key, and every question goes through the store of answers, so that
-none is asked twice. Of several processes the main one does a stage while the rest wait, or, where it trains, help.
+A session is the `Work` that a stage is given (`solon.stages.stage`). A stage is begun under a key made of its settings,
+the engine's (all but those that `solon.engines.rounding` names), the hashes of all that it reads and the versions of
+its code; it is never done twice under one key and never mixed under two. What a session reads must stay as it is: a
+model folder that is edited under way is refused. A run that reuses another takes over what the other did under the same
+key, and every question goes through the store of answers, so that none is asked twice. Of several processes the main
+one does a stage while the rest wait, or, where it trains, help. The testbed meets a run here: the grader is its oracle,
+and the judge check gets questions from its world.
 """
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from solon.config.builtin import model_path
-from solon.config.recipe import Recipe, Settings
+from solon.config.recipe import GraderName, Recipe
+from solon.constitution.constitution import Constitution
 from solon.conversation import Conversation
 from solon.digest import digest_source, model_files
 from solon.engines import rounding
@@ -24,11 +27,24 @@ from solon.engines.cached import CachedEngine
 from solon.engines.local.engine import LocalEngine
 from solon.engines.rounding import keyed, made_with, rounding_told
 from solon.errors import RunError
-from solon.evals.results import TRAINING, out_of_round, stages_of
+from solon.evals import judge_check
+from solon.evals.grading import Grader
+from solon.evals.judge_check.critic import CheckCritic
+from solon.evals.judge_check.judge import CheckJudge
+from solon.evals.judge_check.known_answers import JudgeQuestions
+from solon.pipeline.token_budget import reserved_tokens
 from solon.reward.scorer import open_scorer
-from solon.runs import Artefact, Progress, ResponseCache, RunDirectory, StageFolder
+from solon.runs import Artefact, Progress, ResponseCache, RunDirectory
+from solon.runs.edits import DECIDABLE
 from solon.runs.processes import SINGLE_PROCESS, Processes
 from solon.runs.progress import Display
+from solon.runs.rows import PromptKind
+from solon.sources.datasets_library import dataset_hash
+from solon.sources.entries import located
+from solon.stages.registry import names_of
+from solon.stages.stage import Kind, Stage
+from solon.testbed.judge_questions import critic_faults, judge_checker, judge_questions
+from solon.testbed.oracle import Oracle
 from solon.training import loop as training
 
 Stamp = tuple[tuple[str, int, int], ...]
@@ -51,6 +67,9 @@ class Session:
     _loaded: tuple[Path, LocalEngine] | None = None
     _hashes: dict[Path, tuple[Stamp, str]] = field(default_factory=dict)
     _told: set[str] = field(default_factory=set)
+    _artefacts: dict[str, Artefact] = field(default_factory=dict)
+    """Of the stages that this session did or found finished."""
+    _reserved: Mapping[PromptKind, int] | None = None
 
     @property
     def recipe(self) -> Recipe:
@@ -68,38 +87,52 @@ class Session:
         return model_path(self.recipe.models.pretrained)
 
     @property
-    def start(self) -> Path:
-        """The folder of the model that RLHF starts from."""
-        return self.model(self.recipe.models.policy or self.recipe.models.pretrained)
+    def constitution(self) -> Constitution:
+        """The run's constitution."""
+        return self.run.constitution
 
-    def stage(
-        self,
-        name: str,
-        settings: Settings,
-        read: Mapping[str, object],
-        work: Callable[[StageFolder], Artefact],
-        told: Callable[[Mapping[str, Any]], Sequence[str]] = lambda facts: (),
-        *,
-        code: int,
-    ) -> Artefact:
-        """The artefact of a stage: the finished one when its key is unchanged, else the stage is done now.
+    @property
+    def grader(self) -> Grader | None:
+        """Who rates replies, if anybody does."""
+        return grader_of(self.recipe)
 
-        `code` is the version of the stage's own code, which its author raises with every change to what it makes.
-        `told` puts into words what a person should hear of a stage's facts when it is done.
-        """
-        stages = stages_of(self.recipe)
-        number = stages.index(name) + 1 if name in stages else len(stages) + 1
-        total = max(number, len(stages))
-        key = {
-            "settings": settings.model_dump(mode="json"),
+    def do(self, stage: Stage) -> Artefact:
+        """The artefact of a stage: the finished one when its key is unchanged, else the stage is done now."""
+        artefact = self._artefacts[stage.name] = self._done(stage)
+        return artefact
+
+    def artefact(self, name: str) -> Artefact:
+        """What a stage of this run made; raises RunError when it is not finished."""
+        if (found := self._artefacts.get(name)) is None:
+            found = self._artefacts[name] = finished(self.run, name)
+        return found
+
+    def trained(self, name: str) -> Path:
+        """The folder of the model that a stage of this run trained; raises RunError when it is not finished."""
+        return self.artefact(name).model
+
+    def key(self, stage: Stage) -> dict[str, object]:
+        """All that the rows of a stage depend on."""
+        reads = stage.reads(self)
+        return {
+            "settings": stage.settings(self.recipe).model_dump(mode="json"),
             "seed": self.recipe.seed,
             "engine": keyed(self.recipe.engine),
-            "code": self._code(name, code),
-            **read,
+            "code": _code(stage),
+            **{name: self.artefact(name).hash for name in stage.inputs(self.recipe)},
+            **{name: self.hash(path) for name, path in reads.paths.items()},
+            **reads.more,
+            **({"constitution": self.constitution.hash} if stage.by_constitution else {}),
         }
+
+    def _done(self, stage: Stage) -> Artefact:
+        name, stages = stage.name, names_of(self.recipe)
+        number = stages.index(name) + 1 if name in stages else len(stages) + 1
+        total = max(number, len(stages))
+        key = self.key(stage)
         self._stage = name
         if self.processes.rank:
-            return self._help(number, name, key, work)
+            return self._help(number, stage, key)
         finished = self.run.finished(name, key) or self.run.adopt(number, name, key)
         if finished is not None:
             self.display.stage_kept(number, name, total, finished.manifest.rows)
@@ -109,30 +142,28 @@ class Session:
         self.display.stage_started(number, name, total)
         out = self.run.begin(number, name, key, self._report, made_with=self._made_with())
         out.before_publishing = self._refuse_edited
-        if out_of_round(name) in TRAINING:
+        if stage.kind is Kind.TRAINS:
             out.processes = self.processes
             self.processes.broadcast(_BEGUN)
-            artefact = work(out)
+            artefact = stage.run(self, out)
         else:
-            artefact = work(out)
+            artefact = stage.run(self, out)
             self.processes.broadcast(_FINISHED)
         manifest = artefact.manifest
         self.display.stage_finished(name, manifest.rows, manifest.outcomes, manifest.seconds)
-        for line in told(artefact.facts):
+        for line in stage.summary(artefact.facts):
             self.display.remark(line)
         return artefact
 
-    def _help(
-        self, number: int, name: str, key: Mapping[str, object], work: Callable[[StageFolder], Artefact]
-    ) -> Artefact:
+    def _help(self, number: int, stage: Stage, key: Mapping[str, object]) -> Artefact:
         """The artefact of a stage that the main process does, with this one's help where it trains."""
         self._loaded = None  # only the main process asks models
         if self.processes.broadcast("") == _BEGUN:
-            return work(self.run.help(number, name, key, self.processes))
-        artefact = self.run.finished(name)
+            return stage.run(self, self.run.help(number, stage.name, key, self.processes))
+        artefact = self.run.finished(stage.name)
         if artefact is None:
             raise RunError(
-                f"this process does not see the stage '{name}' that the main process finished",
+                f"this process does not see the stage '{stage.name}' that the main process finished",
                 place=str(self.run.path),
                 remedy="Put the run's folder where every machine sees it",
             )
@@ -155,10 +186,9 @@ class Session:
             return engine
         return CachedEngine(engine, self.hash(folder), self._stage, self.answers, self.recipe.engine)
 
-    def read(self, *artefacts: Artefact, **paths: Path) -> dict[str, object]:
-        """The part of a key that tells what a stage reads: hashes of artefacts, models and files by name."""
-        hashes: dict[str, object] = {artefact.name: artefact.hash for artefact in artefacts}
-        return hashes | {name: self.hash(path) for name, path in paths.items()}
+    def second_engine(self, folder: Path) -> Engine:
+        """The model of a folder, loaded as well as the one that `engine` gave."""
+        return self.remembering(folder, LocalEngine.load(folder, self.recipe.engine))
 
     def hash(self, path: Path) -> str:
         """The hash of a file, or of all in a model folder that can change the model; computed once a session.
@@ -186,12 +216,6 @@ class Session:
                 )
             self._hashes[path] = now, hashed
 
-    def _code(self, name: str, stage: int) -> dict[str, int]:
-        """The versions of the code that makes a stage: its own, and how models are asked and trained where it does."""
-        if out_of_round(name) in TRAINING:
-            return {"stage": stage, "asking": rounding.CODE, "training": training.CODE}
-        return {"stage": stage, "asking": rounding.CODE}
-
     def _made_with(self) -> dict[str, object]:
         return made_with(self.recipe.engine, self.processes)
 
@@ -212,9 +236,73 @@ class Session:
         """The folder of the model that plays a part; the assistant's when none is named."""
         return model_path(name) if name else self.assistant
 
+    def source_hash(self, name: str) -> str:
+        """The hash of a source of prompts: of its file, or of a dataset's rows."""
+        source = located(name)
+        return self.hash(source) if isinstance(source, Path) else dataset_hash(source, self.recipe.prompts.columns)
+
+    def reserved_tokens(self) -> Mapping[PromptKind, int]:
+        """Tokens of the assistant's window that each kind of prompt has to leave free."""
+        if self._reserved is None:
+            file = self.run.path / "constitution.yaml"
+            self._reserved = reserved_tokens(self.recipe, self.constitution, self.engine(self.assistant), file)
+        return self._reserved
+
+    def critic_check(self) -> CheckCritic | None:
+        """What measures critic and reviser; None where a grader will know what revisions did."""
+        if self.recipe.measure.grader is not GraderName.NONE:
+            return None
+        recipe, constitution = self.recipe, self.constitution
+
+        def check(critic: Engine, reviser: Engine) -> Mapping[str, object]:
+            faults = critic_faults(recipe, constitution)
+            return judge_check.check_critic(recipe.revision, constitution, recipe.seed, faults)(critic, reviser)
+
+        return check
+
+    def judge_check(self) -> CheckJudge | None:
+        """What measures a judge before its labels are asked."""
+        go_on = f"solon run {shlex.quote(str(self.run.path))} --accept-weak-judge"
+        return judge_checker(self.recipe, self.constitution, go_on)
+
+    def critic_questions(self) -> int:
+        """How many replies with known faults the critic is asked about."""
+        return len(critic_faults(self.recipe, self.constitution))
+
+    def judge_questions(self, constitution: Constitution) -> JudgeQuestions:
+        """The questions with known answers that the judge is asked."""
+        return judge_questions(self.recipe, constitution)
+
+    def judge_check_key(self) -> Mapping[str, object]:
+        """What critic and judge are measured on: their questions are kept in the same stage as what they wrote."""
+        given = self.recipe.judge_check.model_dump(mode="json")
+        asked = {name: value for name, value in given.items() if f"judge_check.{name}" not in DECIDABLE}
+        return {"judge_check": {**asked, "grader": self.recipe.measure.grader.value}}
+
     def _report(self, progress: Progress) -> None:
         note = ": ".join(part for part in (progress.phase, progress.note) if part)
         self.display.progress(progress.done, progress.total, note)
+
+
+def grader_of(recipe: Recipe) -> Grader | None:
+    """Who rates the replies of a run, if anybody does."""
+    return Oracle() if recipe.measure.grader is GraderName.TESTBED else None
+
+
+def finished(run: RunDirectory, name: str) -> Artefact:
+    """A stage's artefact; raises RunError when it is not finished."""
+    artefact = run.finished(name)
+    if artefact is None:
+        remedy = f"Go on with: solon run {run.path} --until {name}"
+        raise RunError(f"stage '{name}' is not finished", place=str(run.path), remedy=remedy)
+    return artefact
+
+
+def _code(stage: Stage) -> dict[str, int]:
+    """The versions of the code that makes a stage: its own, and how models are asked and trained where it does."""
+    if stage.kind is Kind.TRAINS:
+        return {"stage": stage.code, "asking": rounding.CODE, "training": training.CODE}
+    return {"stage": stage.code, "asking": rounding.CODE}
 
 
 def _stamp(path: Path) -> Stamp:

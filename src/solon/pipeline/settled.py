@@ -1,14 +1,15 @@
-"""Whether a finished run is as it was when it was last found finished, told in milliseconds.
+"""Whether a finished run is as it was when it was last found finished, known in milliseconds.
 
 Going through all stages of a finished run loads torch and a model, only to find that nothing is to be done. When it was
 done once, `settled.json` in the run keeps a fingerprint of all that the answer rests on: recipe and constitution, and
-by name, size and time of change Solon's own files, those of the stages, and the models, prompts and comparisons that
-were read. While that is the same the run may be told as it is; otherwise the stages are gone through, and say what is
-other.
+by name, size and time of change Solon's own files, those of plug-ins and of the stages, and the models, prompts and
+comparisons that were read. While that is the same the run may be shown as it is; otherwise the stages are gone through,
+and say what is other.
 """
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,12 +19,12 @@ from solon.config.builtin import model_path, source_path
 from solon.config.recipe import Recipe
 from solon.digest import digest, digest_file
 from solon.errors import SolonError
-from solon.evals.results import stages_of
 from solon.reward.remote import is_address
 from solon.runs import RunDirectory
 from solon.runs.files import write_atomically
 from solon.sources.entries import located
 from solon.sources.prompt_sources import sources
+from solon.stages.registry import names_of, plugins_of
 
 SETTLED = "settled.json"
 
@@ -44,7 +45,7 @@ def settle(run: RunDirectory) -> None:
 
 
 def _finished(run: RunDirectory) -> bool:
-    return {artefact.name for artefact in run.artefacts()} >= set(stages_of(run.recipe))
+    return {artefact.name for artefact in run.artefacts()} >= set(names_of(run.recipe))
 
 
 def _fingerprint(run: RunDirectory) -> str | None:
@@ -55,7 +56,8 @@ def _fingerprint(run: RunDirectory) -> str | None:
     own = [digest_file(run.path / name) for name in ("recipe.yaml", "constitution.yaml", "run.json")]
     stages = [artefact.path for artefact in run.artefacts()]
     package = Path(solon.__file__).parent
-    roots = [*stages, package, *(path for path in inputs if path is not None)]
+    plugins = [Path(inspect.getfile(type(stage))) for stage in plugins_of(run.recipe)]
+    roots = [*stages, package, *plugins, *(path for path in inputs if path is not None)]
     return digest(solon.__version__, own, [list(_files(root)) for root in roots])
 
 

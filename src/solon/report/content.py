@@ -2,7 +2,7 @@
 
 The template only lays out what stands here. Every sentence is made from a figure with its interval, and says no more
 than the interval allows; a stage that has not finished, or a figure that was never taken, leaves its part of the page
-out. Nothing here measures: numbers come from `solon.evals.results` and from the stages' tables.
+out. Nothing here measures: numbers come from `solon.report.results` and from the stages' tables.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ from markupsafe import Markup
 
 from solon.config.recipe import Method
 from solon.constitution.constitution import Constitution
-from solon.evals import results as names
 from solon.evals.grading import BENIGN_PROMPT_MEASURES, HARMFUL_PROMPT_MEASURES
 from solon.report import charts, samples
 from solon.report.drawn_principles import DrawnPrinciple, drawn_for_preference, drawn_for_revision
 from solon.report.groups import by_group
 from solon.report.label_section import LabelQuality, quality_of
 from solon.report.policy import PolicyFigure, policy_figures
+from solon.report.results import results
 from solon.report.sentences import Figures, headline, is_figure, judge_check_details, judge_sentences
 from solon.runs import Artefact, Row, RunDirectory
 from solon.runs.rows import PromptKind
+from solon.stages import registry as names
 from solon.stats.intervals import interval, percent
 
 
@@ -85,6 +86,8 @@ class Content:
     quality: LabelQuality | None
     preference: tuple[tuple[str, str, str], ...]
     stages: tuple[StageLine, ...]
+    plugins: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
+    """The facts of each plug-in's stage, as (what, value)."""
     missing: tuple[str, ...]
     revision_principles: tuple[DrawnPrinciple, ...]
     preference_principles: tuple[DrawnPrinciple, ...]
@@ -95,7 +98,7 @@ class Content:
 
 def content_of(run: RunDirectory) -> Content:
     """Read a run directory, finished or not."""
-    figures = names.results(run)
+    figures = results(run)
     stages = {artefact.name: artefact for artefact in run.artefacts(verified=True)}
     rated = samples.ratings(stages.get(names.MEASURE))
     feedback = stages[names.AI_FEEDBACK].rows() if names.AI_FEEDBACK in stages else []
@@ -122,7 +125,8 @@ def content_of(run: RunDirectory) -> Content:
         judge=tuple(judge_sentences(figures)),
         quality=quality_of(figures),
         preference=tuple(_flat({key: preference[key] for key in _PREFERENCE if key in preference})),
-        stages=tuple(_stage_lines(figures["stages"], names.stages_of(recipe))),
+        stages=tuple(_stage_lines(figures["stages"], names.names_of(recipe))),
+        plugins=tuple((name, tuple(_listed(facts))) for name, facts in figures.get("plugins", {}).items()),
         missing=tuple(figures["unfinished"]),
         revision_principles=drawn_for_revision(run.constitution, revisions, rated),
         preference_principles=drawn_for_preference(run.constitution, feedback),
@@ -241,6 +245,16 @@ def _flat(facts: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tupl
             yield from _flat(value, here)
         elif isinstance(value, int | float) and not isinstance(value, bool):
             yield ", ".join(here), f"{value:.4g}", ""
+
+
+def _listed(facts: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
+    """Every value among the nested facts of a stage that this page knows nothing about."""
+    for key, value in facts.items():
+        here = (*path, str(key).replace("_", " "))
+        if isinstance(value, Mapping):
+            yield from _listed(value, here)
+        else:
+            yield ", ".join(here), f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _stage_lines(stages: Mapping[str, Any], order: Sequence[str]) -> Iterator[StageLine]:

@@ -45,7 +45,7 @@ class LabelQuality:
 
 
 def quality_of(figures: Mapping[str, Any]) -> LabelQuality | None:
-    """The section from `solon.evals.results.results`; None when no judge was measured and nothing labelled."""
+    """The section from `solon.report.results.results`; None when no judge was measured and nothing labelled."""
     judge: Mapping[str, Any] = figures.get("judge_check", {}).get("judge") or {}
     quality: Mapping[str, Any] = figures.get("label_quality") or {}
     if not judge and not quality:

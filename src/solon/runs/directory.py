@@ -204,7 +204,8 @@ class RunDirectory:
         folder = self.path / f"{number:02d}-{name}"
         wanted = plain(key, str(folder))
         for earlier in self.reuses if not folder.exists() else ():
-            found = _opened(earlier / folder.name)
+            # A run with other stages may have this one under another number.
+            found = next((_opened(each) for each in sorted(earlier.glob(f"[0-9][0-9]-{name}"))), None)
             if found is None or found.manifest.key != wanted:
                 continue
             found.verify()
@@ -213,7 +214,7 @@ class RunDirectory:
                 (self.path / ADOPTING).mkdir()
                 for file in found.manifest.files:
                     link_or_copy(found.path / file, self.path / ADOPTING / file)
-                adopted = found.manifest.model_copy(update={"adopted_from": str(earlier)})
+                adopted = found.manifest.model_copy(update={"adopted_from": str(earlier), "number": number})
                 write_manifest(self.path / ADOPTING, adopted)
                 (self.path / ADOPTING).rename(folder)
                 sync(self.path)

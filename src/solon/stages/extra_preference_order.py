@@ -13,11 +13,14 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from solon.config.recipe import MeasureSettings, Recipe
 from solon.evals.earlier_tables import Score
 from solon.evals.grading import Grader, Label
 from solon.runs import Artefact, Row, StageFolder
 from solon.runs.outcome import Outcome
 from solon.runs.rows import MESSAGES, STRING, PromptKind, prompt_in
+from solon.stages.registry import HELD_OUT_PAIRS, PREFERENCE_MODEL, PROMPTS
+from solon.stages.stage import Stage, Work
 from solon.stats.intervals import share
 
 CODE = 1
@@ -89,3 +92,24 @@ def order_facts(rows: Iterable[Row]) -> dict[str, dict[str, float | int]]:
         right.setdefault(row["measure"], []).append(row["score_better"] > row["score_worse"])
     found = {measure: share(right.get(measure, ())) for measure in MEASURES}
     return {measure: figure.facts() for measure, figure in found.items() if figure is not None}
+
+
+@dataclass(frozen=True)
+class PreferenceOrder(Stage):
+    """An extra stage: how well the run's preference model orders fresh replies of SL-CAI to held-out prompts."""
+
+    code = CODE
+
+    def settings(self, recipe: Recipe) -> MeasureSettings:
+        """See `Stage.settings`."""
+        return recipe.measure
+
+    def inputs(self, recipe: Recipe) -> tuple[str, ...]:
+        """See `Stage.inputs`."""
+        return PROMPTS, HELD_OUT_PAIRS, PREFERENCE_MODEL
+
+    def run(self, work: Work, out: StageFolder) -> Artefact:
+        """See `Stage.run`."""
+        assert work.grader is not None, "recipes without a grader are refused before this stage"
+        inputs = OrderInputs(work.artefact(HELD_OUT_PAIRS), work.artefact(PROMPTS))
+        return run(inputs, work.scorer(work.trained(PREFERENCE_MODEL)), work.grader, out)

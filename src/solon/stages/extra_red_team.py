@@ -15,13 +15,14 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from solon import prompts
 from solon.checks.red_team_rules import Item, asks, items_of, judge, prompt_of_text, without_repeats
-from solon.config.recipe import RedTeamSettings
+from solon.config.recipe import Recipe, RedTeamSettings
 from solon.conversation import Conversation, Role
 from solon.digest import seed_for
 from solon.engines.base import Completion, Engine, Finish
@@ -32,6 +33,8 @@ from solon.runs.files import write_atomically
 from solon.runs.outcome import Outcome
 from solon.runs.rows import DEFECTS, MESSAGES, STRING, PromptKind, fit, prompt_in
 from solon.sources.diversity import distinct_runs
+from solon.stages.registry import PROMPTS
+from solon.stages.stage import Reads, Stage, Work
 
 CODE = 1
 """The version of this stage's code; raised with every change that makes other rows of the same inputs."""
@@ -238,3 +241,33 @@ def _nothing_kept(judged: Sequence[tuple[Row, Item]], out: StageFolder) -> Stage
         remedy="Use a larger model: --set models.red_team=FOLDER in a new run, or cooler drawing: "
         "--set red_team.sampling.temperature=0.7",
     )
+
+
+@dataclass(frozen=True)
+class RedTeam(Stage):
+    """An extra stage: prompts like those of the run, written by a model."""
+
+    code = CODE
+
+    def settings(self, recipe: Recipe) -> RedTeamSettings:
+        """See `Stage.settings`."""
+        return recipe.red_team
+
+    def inputs(self, recipe: Recipe) -> tuple[str, ...]:
+        """See `Stage.inputs`."""
+        return (PROMPTS,)
+
+    def reads(self, work: Work) -> Reads:
+        """See `Stage.reads`."""
+        return Reads({"writer": _writer(work)})
+
+    def run(self, work: Work, out: StageFolder) -> Artefact:
+        """See `Stage.run`."""
+        recipe = work.recipe
+        inputs = RedTeamInputs(recipe.seed, work.artefact(PROMPTS), recipe.engine.batch_size)
+        return run(recipe.red_team, inputs, work.engine(_writer(work)), out)
+
+
+def _writer(work: Work) -> Path:
+    models = work.recipe.models
+    return work.model(models.red_team or models.pretrained)

@@ -18,13 +18,18 @@ from typing import Any
 
 import pyarrow as pa
 
-from solon.config.recipe import MeasureSettings
+from solon.config.recipe import MeasureSettings, Recipe
 from solon.engines.base import Engine, Finish
 from solon.evals.earlier_tables import Score
 from solon.evals.grading import Grader, Label
+from solon.rl.policy_snapshots import SNAPSHOTS, snapshot_path
 from solon.runs import Artefact, Row, StageFolder
 from solon.runs.rows import PromptKind, prompt_in, reply_in
 from solon.stages import s09_measure
+from solon.stages.registry import PREFERENCE_MODEL, PROMPTS, in_round, policies_of
+from solon.stages.s07_preference_model import held_out_scorer
+from solon.stages.s08_rl_cai import start_of
+from solon.stages.stage import Reads, Stage, Work
 from solon.stats.intervals import Mean, Share, mean, percent, share
 
 CODE = 1
@@ -192,3 +197,57 @@ def _which(before: ResponseCache, after: ResponseCache) -> str:
 
 def _carries(label: Label, row: Row) -> float:
     return float(label in row["labels"])
+
+
+@dataclass(frozen=True)
+class Snapshots(Stage):
+    """An extra stage: every snapshot of the last round's policy, from its start (step 0) on."""
+
+    code = CODE
+
+    def settings(self, recipe: Recipe) -> MeasureSettings:
+        """See `Stage.settings`."""
+        return recipe.measure
+
+    def inputs(self, recipe: Recipe) -> tuple[str, ...]:
+        """See `Stage.inputs`."""
+        return PROMPTS, policies_of(recipe)[-1]
+
+    def reads(self, work: Work) -> Reads:
+        """The model that the policy started from, and the preference models."""
+        scorers = {f"scorer {number}": each for number, each in enumerate(_scorers(work))}
+        return Reads({"start": start_of(work), **scorers})
+
+    def run(self, work: Work, out: StageFolder) -> Artefact:
+        """See `Stage.run`; raises RunError where no snapshots were kept."""
+        recipe = work.recipe
+        policies = _policies(work, work.artefact(self.inputs(recipe)[1]))
+        score, *held = (work.scorer(each, centred=True) for each in _scorers(work))
+        inputs = SnapshotInputs(
+            recipe.seed,
+            work.artefact(PROMPTS),
+            policies,
+            score,
+            held[0] if held else None,
+            recipe.engine.batch_size,
+        )
+        return run(recipe.measure, inputs, work.engine, out, work.grader)
+
+    def summary(self, facts: Mapping[str, Any]) -> Sequence[str]:
+        """See `Stage.summary`."""
+        return list(facts["signs"])
+
+
+def _policies(work: Work, reinforced: Artefact) -> dict[int, Path]:
+    """The folder of the policy by step."""
+    folder = reinforced.path / SNAPSHOTS
+    reinforced.verify(f"{SNAPSHOTS}/")
+    steps = reinforced.facts.get("snapshots", ())
+    return {0: start_of(work), **{step: snapshot_path(folder, step) for step in steps}}
+
+
+def _scorers(work: Work) -> list[Path]:
+    """The preference model of the last round, and the held-out one where there is one."""
+    rounds = work.recipe.rounds
+    held_out = held_out_scorer(work, rounds)
+    return [work.trained(in_round(PREFERENCE_MODEL, rounds)), *([held_out] if held_out is not None else [])]

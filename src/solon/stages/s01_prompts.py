@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 
 from solon import prompts
-from solon.config.recipe import MeasureSettings, PromptSettings, TooLong
+from solon.config.recipe import MeasureSettings, PromptSettings, Recipe, TooLong
 from solon.engines.base import Engine
 from solon.errors import InputError, ModelError, StageError
 from solon.runs import Artefact, StageFolder
@@ -29,6 +29,7 @@ from solon.sources.entries import located
 from solon.sources.near_duplicates import NearDuplicates
 from solon.sources.prompt_files import FoundPrompt, PromptFile, read_prompts
 from solon.sources.prompt_sources import Source, sources
+from solon.stages.stage import Reads, Stage, Work
 
 CODE = 1
 """The version of this stage's code; raised with every change that makes other rows of the same inputs."""
@@ -239,3 +240,34 @@ def _nothing_left(found: Found) -> StageError:
         place=source.name,
         remedy=f"Name another file: --set {source.setting}=FILE, or hold out fewer: --set measure.limit=N",
     )
+
+
+@dataclass(frozen=True)
+class Prompts(Stage):
+    """The stage as a run has it."""
+
+    code = CODE
+
+    def settings(self, recipe: Recipe) -> PromptSettings:
+        """See `Stage.settings`."""
+        return recipe.prompts
+
+    def reads(self, work: Work) -> Reads:
+        """The sources, and the assistant: its tokenizer says which prompts are too long."""
+        settings, measured = work.recipe.prompts, work.recipe.measure
+        names = dict.fromkeys(name for source in sources(settings, measured) for name in source.names)
+        more = {
+            "files": {name: work.source_hash(name) for name in names},
+            "held_out": {"harmful": measured.harmful, "benign": measured.benign, "limit": measured.limit},
+            "reserved": {kind.value: count for kind, count in work.reserved_tokens().items()},
+        }
+        return Reads({"assistant": work.assistant}, more)
+
+    def run(self, work: Work, out: StageFolder) -> Artefact:
+        """See `Stage.run`."""
+        inputs = PromptInputs(work.recipe.measure, work.reserved_tokens())
+        return run(work.recipe.prompts, inputs, work.engine(work.assistant), out)
+
+    def summary(self, facts: Mapping[str, Any]) -> Sequence[str]:
+        """See `Stage.summary`."""
+        return summary(facts)

@@ -13,13 +13,16 @@ import pyarrow as pa
 
 from solon import prompts
 from solon.checks.texts import check_reply
-from solon.config.recipe import ResponseSettings
-from solon.conversation import Conversation
+from solon.config.recipe import Recipe, ResponseSettings
+from solon.conversation import Conversation, Role
 from solon.digest import seed_for
 from solon.engines.base import Completion, Engine
 from solon.feedback.ask import ask
 from solon.runs import Artefact, Row, StageFolder
 from solon.runs.rows import DEFECTS, MESSAGES, STRING, PromptKind, assistant_turn, count_defects, fit, prompt_in
+from solon.stages.questions import REPLY, QuestionKind
+from solon.stages.registry import PROMPTS
+from solon.stages.stage import Reads, Stage, Work
 
 CODE = 1
 """The version of this stage's code; raised with every change that makes other rows of the same inputs."""
@@ -96,3 +99,43 @@ def _row(asked: ReplyRequest, reply: Completion) -> Row:
         "outcome": checked.outcome.value,
         "defects": [defect.value for defect in checked.defects],
     }
+
+
+@dataclass(frozen=True)
+class Responses(Stage):
+    """The stage as a run has it."""
+
+    code = CODE
+
+    def settings(self, recipe: Recipe) -> ResponseSettings:
+        """See `Stage.settings`."""
+        return recipe.responses
+
+    def inputs(self, recipe: Recipe) -> tuple[str, ...]:
+        """See `Stage.inputs`."""
+        return (PROMPTS,)
+
+    def reads(self, work: Work) -> Reads:
+        """See `Stage.reads`."""
+        return Reads({"assistant": work.assistant})
+
+    def run(self, work: Work, out: StageFolder) -> Artefact:
+        """See `Stage.run`."""
+        recipe = work.recipe
+        inputs = ResponseInputs(recipe.seed, work.artefact(PROMPTS), recipe.engine.batch_size)
+        return run(recipe.responses, inputs, work.engine(work.assistant), out)
+
+    def questions(self, recipe: Recipe) -> tuple[QuestionKind, ...]:
+        """Every prompt by itself."""
+        numbers = {PromptKind.RED_TEAM: 1, PromptKind.HELPFUL: recipe.responses.helpful_samples}
+        names = {PromptKind.RED_TEAM: "red-team", PromptKind.HELPFUL: "helpful"}
+        assistant, most = recipe.models.assistant, recipe.responses.sampling.max_tokens
+        return tuple(
+            QuestionKind(REPLY, f"replies to {names[kind]} prompts", Role.ASSISTANT, assistant, (kind,), number, most)
+            for kind, number in numbers.items()
+        )
+
+    def few(self, recipe: Recipe) -> Recipe:
+        """See `Stage.few`."""
+        samples = min(1, recipe.responses.helpful_samples)
+        return recipe.model_copy(update={"responses": recipe.responses.model_copy(update={"helpful_samples": samples})})

@@ -22,7 +22,7 @@ import pyarrow as pa
 from solon import prompts
 from solon.checks.rules import Defect
 from solon.checks.texts import Checked, Shown, check_critique, check_revision
-from solon.config.recipe import RevisionMode, RevisionSettings
+from solon.config.recipe import Recipe, RevisionMode, RevisionSettings
 from solon.constitution.constitution import (
     Constitution,
     CritiqueExample,
@@ -31,12 +31,12 @@ from solon.constitution.constitution import (
     revision_principles,
     worked_critiques,
 )
-from solon.conversation import Conversation
+from solon.conversation import Conversation, Role
 from solon.digest import seed_for
 from solon.engines.base import Completion, Engine
-from solon.errors import StageError
+from solon.errors import RunError, StageError
 from solon.evals.judge_check.critic import CheckCritic
-from solon.feedback.ask import ask
+from solon.feedback.ask import STUB, ask, bare_tokens
 from solon.runs import Artefact, Lazy, Row, StageFolder
 from solon.runs.outcome import Outcome, count_outcomes
 from solon.runs.rows import (
@@ -49,6 +49,9 @@ from solon.runs.rows import (
     prompt_in,
     reply_in,
 )
+from solon.stages.questions import QuestionKind
+from solon.stages.registry import RESPONSES
+from solon.stages.stage import Again, Edit, QuestionCount, Reads, Stage, Work
 
 CODE = 1
 """The version of this stage's code; raised with every change that makes other rows of the same inputs."""
@@ -297,3 +300,141 @@ def _facts(
         "unchanged": defects[Defect.UNCHANGED],
         "principles": {principle.id: drawn[principle.id] for principle in principles},
     }
+
+
+@dataclass(frozen=True)
+class CritiqueRevision(Stage):
+    """The stage as a run has it."""
+
+    code = CODE
+    by_constitution = True
+
+    def settings(self, recipe: Recipe) -> RevisionSettings:
+        """See `Stage.settings`."""
+        return recipe.revision
+
+    def inputs(self, recipe: Recipe) -> tuple[str, ...]:
+        """See `Stage.inputs`."""
+        return (RESPONSES,)
+
+    def reads(self, work: Work) -> Reads:
+        """Critic and reviser, and what they are measured on."""
+        critic, reviser = (work.model(name) for name in _models(work.recipe))
+        another = {"reviser": reviser} if reviser != critic else {}
+        measured = work.judge_check_key() if work.critic_check() is not None else {}
+        return Reads({"critic": critic, **another}, measured)
+
+    def run(self, work: Work, out: StageFolder) -> Artefact:
+        """See `Stage.run`."""
+        recipe = work.recipe
+        critic, reviser = (work.model(name) for name in _models(recipe))
+        inputs = RevisionInputs(
+            recipe.seed, work.constitution, work.artefact(RESPONSES), recipe.engine.batch_size, work.critic_check()
+        )
+        # Critic and reviser take turns, so both stay loaded for the time of the stage.
+        second = work.second_engine(reviser) if reviser != critic else None
+        return run(recipe.revision, inputs, work.engine(critic), out, second)
+
+    def questions(self, recipe: Recipe) -> tuple[QuestionKind, ...]:
+        """A critique and a revision at each step; in the direct mode only a revision."""
+        settings, (critic, reviser), about = recipe.revision, _models(recipe), (PromptKind.RED_TEAM,)
+        revision = QuestionKind(
+            "revision",
+            "revisions",
+            Role.REVISION,
+            reviser,
+            about,
+            settings.steps,
+            settings.revision.max_tokens,
+            lambda constitution, engine: _beyond_prompt(recipe, constitution, engine)[Role.REVISION],
+        )
+        if settings.mode is RevisionMode.DIRECT:
+            return (revision,)
+        critique = QuestionKind(
+            "critique",
+            "critiques",
+            Role.CRITIQUE,
+            critic,
+            about,
+            settings.steps,
+            settings.critique.max_tokens,
+            lambda constitution, engine: _beyond_prompt(recipe, constitution, engine)[Role.CRITIQUE],
+        )
+        return critique, revision
+
+    def known_answers(self, work: Work) -> Mapping[str, int]:
+        """A critique and a revision of every reply with a known fault, where no rater says what revisions did."""
+        if work.grader is not None or work.recipe.revision.mode is RevisionMode.DIRECT:
+            return {}
+        return dict.fromkeys(("critique", "revision"), work.critic_questions())
+
+    def few(self, recipe: Recipe) -> Recipe:
+        """See `Stage.few`."""
+        return recipe.model_copy(update={"revision": recipe.revision.model_copy(update={"steps": 1})})
+
+    def asked_again(self, edit: Edit) -> Again:
+        """Each step whose words change, and all steps of its chain behind it."""
+        return _chains_again(edit, edit.finished[self.name])
+
+
+def _models(recipe: Recipe) -> tuple[str, str]:
+    """Critic and reviser."""
+    models = recipe.models
+    critic = models.critic or models.assistant
+    return critic, models.reviser or critic
+
+
+def _beyond_prompt(recipe: Recipe, constitution: Constitution, engine: Engine) -> Mapping[Role, int]:
+    """What a question holds at most beyond its prompt: examples, the longest principle, a reply and a critique."""
+    settings = recipe.revision
+    examples = worked_critiques(settings, constitution)
+    principles = revision_principles(settings, constitution)
+    answer = max(recipe.responses.sampling.max_tokens, settings.revision.max_tokens) - bare_tokens(engine)
+    critiqued = settings.mode is RevisionMode.CRITIQUED
+    critique = "" if critiqued else None
+    revision = max(engine.count_tokens(prompts.revision(STUB, "", each, critique, examples)) for each in principles)
+    if not critiqued:
+        return {Role.REVISION: revision + answer}
+    asked = max(engine.count_tokens(prompts.critique(STUB, "", each, examples)) for each in principles)
+    return {Role.CRITIQUE: asked + answer, Role.REVISION: revision + settings.critique.max_tokens + answer}
+
+
+def _chains_again(edit: Edit, revisions: Artefact) -> Again:
+    """Critiques and revisions that are asked again, by step; an upper bound, as a changed step may come out equal."""
+    recipe, old, new = edit.work.recipe, edit.before, edit.after
+    settings = recipe.revision
+    examples_changed = worked_critiques(settings, old) != worked_critiques(settings, new)
+    before = {principle.id: principle for principle in old.revision}
+    candidates = revision_principles(settings, new)
+    counts: dict[tuple[int, Role], list[int]] = {}
+    touched: set[str] = set()
+    renamed = False
+    for row in sorted(revisions.rows(), key=lambda row: int(row["step"])):
+        row_id, step = row["row_id"], row["step"]
+        if (was := before.get(row["principle_id"])) is None:
+            cause = f"row {row_id} names the principle '{row['principle_id']}', which the run's constitution lacks"
+            raise RunError(cause, place=str(revisions.path))
+        now = draw(candidates, recipe.seed, row_id, step)
+        renamed |= now.id != was.id
+        earlier = row_id in touched or examples_changed
+        criticised = row["critique_outcome"] is not None
+        critique_again = criticised and (earlier or now.critique_request != was.critique_request)
+        revision_again = earlier or critique_again or now.revision_request != was.revision_request
+        # A step whose critique failed had no revision; a new critique may have one.
+        revised = row["finish"] is not None
+        revision_again &= revised or critique_again
+        for role, asked, again in (
+            (Role.CRITIQUE, criticised, critique_again),
+            (Role.REVISION, revised or revision_again, revision_again),
+        ):
+            count = counts.setdefault((step, role), [0, 0])
+            count[0] += asked
+            count[1] += again
+        if revision_again:
+            touched.add(row_id)
+    found = (
+        QuestionCount(f"{role.value}, step {step}", role, asked, again)
+        for (step, role), (asked, again) in sorted(counts.items())
+        if asked
+    )
+    return Again(bool(touched) or renamed, tuple(found))

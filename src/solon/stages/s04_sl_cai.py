@@ -16,12 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from solon.config.recipe import EngineSettings, FinetuneSettings, RevisionsUsed
+from solon.config.recipe import EngineSettings, FinetuneSettings, Recipe, RevisionsUsed
 from solon.digest import seed_for
 from solon.engines.tokens import PromptTokenizer
 from solon.errors import RecipeError, StageError
 from solon.runs import Artefact, Row, StageFolder
 from solon.runs.rows import TRAINING_METRICS, PromptKind, fit, prompt_in, reply_in
+from solon.stages.questions import TrainingSizes, TrainingTokens
+from solon.stages.registry import CRITIQUE_REVISION, RESPONSES
+from solon.stages.stage import Reads, Stage, Work
 from solon.training.batches import CompletionExample
 from solon.training.distributed.sharded import put_together, token_model
 from solon.training.encoding import Encoding
@@ -179,3 +182,47 @@ def _told(log: Log) -> dict[str, Any]:
         "held_out_loss": last["held_out_loss"],
         "training_seconds": round(log.seconds, 3),
     }
+
+
+@dataclass(frozen=True)
+class SlCai(Stage):
+    """The stage as a run has it."""
+
+    code = CODE
+
+    def settings(self, recipe: Recipe) -> FinetuneSettings:
+        """See `Stage.settings`."""
+        return recipe.finetune
+
+    def inputs(self, recipe: Recipe) -> tuple[str, ...]:
+        """See `Stage.inputs`."""
+        return RESPONSES, CRITIQUE_REVISION
+
+    def reads(self, work: Work) -> Reads:
+        """See `Stage.reads`."""
+        return Reads({"pretrained": work.pretrained})
+
+    def run(self, work: Work, out: StageFolder) -> Artefact:
+        """See `Stage.run`."""
+        recipe = work.recipe
+        revisions, responses = work.artefact(CRITIQUE_REVISION), work.artefact(RESPONSES)
+        inputs = FinetuneInputs(recipe.seed, work.pretrained, recipe.engine, revisions, responses)
+        return run(recipe.finetune, inputs, out)
+
+    def learns(self, recipe: Recipe, sizes: TrainingSizes) -> TrainingTokens:
+        """Revisions and sampled replies, each with its prompt, as if every one came out well."""
+        red, helpful = sizes.prompts[PromptKind.RED_TEAM], sizes.prompts[PromptKind.HELPFUL]
+        revisions = red.count * _revisions_used(recipe)
+        samples = helpful.count * recipe.responses.helpful_samples
+        if recipe.finetune.helpful_ratio is not None:
+            samples = min(samples, round(recipe.finetune.helpful_ratio * revisions))
+        tokens = revisions * (red.mean + sizes.reply) + samples * (helpful.mean + sizes.reply)
+        return TrainingTokens(tokens * recipe.finetune.training.epochs)
+
+
+def _revisions_used(recipe: Recipe) -> int:
+    """Revisions of each prompt that are learned from, at most."""
+    used = recipe.finetune.revisions
+    if isinstance(used, int):
+        return used
+    return recipe.revision.steps if used is RevisionsUsed.ALL else 1

@@ -13,13 +13,17 @@ import pyarrow as pa
 
 from solon import prompts
 from solon.checks.texts import check_reply
-from solon.config.recipe import PairSettings
+from solon.config.recipe import PairSettings, Recipe
+from solon.conversation import Role
 from solon.digest import seed_for
 from solon.engines.base import Completion, Engine
 from solon.feedback.ask import ask
 from solon.runs import Artefact, Row, StageFolder
 from solon.runs.outcome import Outcome
-from solon.runs.rows import DEFECTS, MESSAGES, STRING, PromptKind, count_defects, fit, prompt_in
+from solon.runs.rows import DEFECTS, HELD_OUT_KINDS, MESSAGES, STRING, PromptKind, count_defects, fit, prompt_in
+from solon.stages.questions import REPLY, QuestionKind
+from solon.stages.registry import PROMPTS, SL_CAI, policies_of
+from solon.stages.stage import Again, Edit, QuestionCount, Stage, Work
 
 CODE = 1
 """The version of this stage's code; raised with every change that makes other rows of the same inputs."""
@@ -91,3 +95,63 @@ def _row(prompt: Row, seeds: Sequence[int], replies: Sequence[Completion]) -> Ro
         "outcome": (failed[0] if failed else Outcome.OK).value,
         "defects": [defect.value for checked in (a, b) for defect in checked.defects],
     }
+
+
+@dataclass(frozen=True)
+class ResponsePairs(Stage):
+    """The stage as a run has it: replies of SL-CAI, and from the second round on of the policy of the round before."""
+
+    code = CODE
+
+    def settings(self, recipe: Recipe) -> PairSettings:
+        """See `Stage.settings`."""
+        return recipe.pairs
+
+    def inputs(self, recipe: Recipe) -> tuple[str, ...]:
+        """See `Stage.inputs`."""
+        return PROMPTS, SL_CAI if self.round == 1 else policies_of(recipe)[self.round - 2]
+
+    def run(self, work: Work, out: StageFolder) -> Artefact:
+        """See `Stage.run`."""
+        recipe = work.recipe
+        first = 1 + (self.round - 1) * recipe.pairs.per_prompt
+        inputs = PairInputs(recipe.seed, work.artefact(PROMPTS), recipe.engine.batch_size, first=first)
+        policy = work.trained(self.inputs(recipe)[1])
+        return run(recipe.pairs, inputs, work.engine(policy), out)
+
+    def questions(self, recipe: Recipe) -> tuple[QuestionKind, ...]:
+        """Every prompt by itself, twice for each pair."""
+        settings, about = recipe.pairs, (PromptKind.RED_TEAM,)
+        number, most, assistant = 2 * settings.per_prompt, settings.sampling.max_tokens, recipe.models.assistant
+        return (QuestionKind(REPLY, "replies", Role.ASSISTANT, assistant, about, number, most),)
+
+    def asked_again(self, edit: Edit) -> Again:
+        """All replies when the policy changes."""
+        changed = edit.touches(self.inputs(edit.work.recipe))
+        replies = 2 * edit.finished[self.name].manifest.rows
+        return Again(changed, (QuestionCount(REPLY, Role.ASSISTANT, replies, replies if changed else 0),))
+
+
+PAIRS_MEASURED = 4
+"""Pairs of replies to each held-out prompt that preference models are compared on."""
+
+
+@dataclass(frozen=True)
+class HeldOutPairs(Stage):
+    """An extra stage: pairs of replies of SL-CAI to held-out prompts."""
+
+    code = CODE
+
+    def settings(self, recipe: Recipe) -> PairSettings:
+        """See `Stage.settings`."""
+        return recipe.pairs.model_copy(update={"per_prompt": PAIRS_MEASURED})
+
+    def inputs(self, recipe: Recipe) -> tuple[str, ...]:
+        """See `Stage.inputs`."""
+        return PROMPTS, SL_CAI
+
+    def run(self, work: Work, out: StageFolder) -> Artefact:
+        """See `Stage.run`."""
+        recipe = work.recipe
+        inputs = PairInputs(recipe.seed, work.artefact(PROMPTS), recipe.engine.batch_size, HELD_OUT_KINDS)
+        return run(self.settings(recipe), inputs, work.engine(work.trained(SL_CAI)), out)

@@ -17,23 +17,41 @@ What is asked is built in `comparison_questions`, letters are read in `letters`,
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import pyarrow as pa
 
-from solon.config.recipe import FeedbackSettings
+from solon import prompts
+from solon.config.recipe import FeedbackForm, FeedbackSettings, OptionOrder, Recipe
 from solon.constitution.constitution import Constitution
+from solon.conversation import Role
 from solon.engines.base import Engine
 from solon.errors import StageError
+from solon.evals.judge_check.as_judge import JudgeSetup, prompts_of
 from solon.evals.judge_check.judge import CheckJudge
-from solon.feedback.comparison_questions import ComparisonPlan, UndecidedReason
+from solon.feedback.ask import STUB, bare_tokens
+from solon.feedback.comparison_questions import (
+    ComparisonPlan,
+    UndecidedReason,
+    few_shot_variants,
+    orders,
+    pair_key,
+    why_not_asked,
+    worked_reasoning,
+)
 from solon.feedback.judgements import JUDGEMENT, Judge, judge_pairs
 from solon.feedback.label_quality import label_quality
+from solon.feedback.label_quality import summary as quality_summary
 from solon.feedback.labelling import AXIS_LABEL, axes_in, joined, label_of
+from solon.feedback.letters import letter_tokens
 from solon.runs import Artefact, Row, StageFolder
-from solon.runs.rows import MESSAGES, STRING
+from solon.runs.rows import MESSAGES, STRING, PromptKind
+from solon.stages.questions import QuestionKind
+from solon.stages.registry import RESPONSE_PAIRS, in_round
+from solon.stages.stage import Again, Edit, QuestionCount, Reads, Stage, Work
 
 CODE = 1
 """The version of this stage's code; raised with every change that makes other rows of the same inputs."""
@@ -191,3 +209,160 @@ def axis_facts(rows: Sequence[Row]) -> dict[str, Any]:
 
 def _mean(values: Sequence[float]) -> float | None:
     return math.fsum(values) / len(values) if values else None
+
+
+@dataclass(frozen=True, slots=True)
+class LabelOverride:
+    """Labels from elsewhere than a feedback model, for ablations that ask what other labels would do."""
+
+    name: str
+    label: Callable[[ComparisonPlan, FeedbackInputs, StageFolder], Artefact]
+
+
+@dataclass(frozen=True)
+class AiFeedback(Stage):
+    """The stage as a run has it; `override` labels in place of the recipe's judges."""
+
+    override: LabelOverride | None = None
+    code = CODE
+    by_constitution = True
+
+    def settings(self, recipe: Recipe) -> FeedbackSettings:
+        """See `Stage.settings`."""
+        return recipe.feedback
+
+    def inputs(self, recipe: Recipe) -> tuple[str, ...]:
+        """See `Stage.inputs`."""
+        return (in_round(RESPONSE_PAIRS, self.round),)
+
+    def reads(self, work: Work) -> Reads:
+        """The judges, and what they are measured on."""
+        if self.override is not None:
+            return Reads(more={"labels": self.override.name})
+        judges = enumerate(work.recipe.models.judges, start=1)
+        named = {f"judge {n}" if n > 1 else "judge": work.model(judge) for n, judge in judges}
+        return Reads(named, work.judge_check_key())
+
+    def run(self, work: Work, out: StageFolder) -> Artefact:
+        """See `Stage.run`."""
+        recipe, pairs = work.recipe, work.artefact(in_round(RESPONSE_PAIRS, self.round))
+        inputs = FeedbackInputs(recipe.seed, work.constitution, pairs, recipe.engine.batch_size, work.judge_check())
+        if self.override is not None:
+            plan = ComparisonPlan.of(recipe.feedback, work.constitution, recipe.seed)
+            return self.override.label(plan, inputs, out)
+        judges = [work.model(judge) for judge in recipe.models.judges]
+        return run(recipe.feedback, inputs, [partial(work.engine, judge) for judge in judges], out)
+
+    def summary(self, facts: Mapping[str, Any]) -> Sequence[str]:
+        """See `Stage.summary`."""
+        return () if self.override is not None else quality_summary(facts)
+
+    def questions(self, recipe: Recipe) -> tuple[QuestionKind, ...]:
+        """A letter for each pair, order, axis, sample and judge, and in the reasoned form a reasoning before it."""
+        settings, models = recipe.feedback, recipe.models
+        number = recipe.pairs.per_prompt * (2 if settings.order is OptionOrder.BOTH else 1)
+        number *= len(models.judges) * (len(settings.axes) if settings.axes else 1) * settings.samples
+        # The first of several judges stands for all.
+        judge, about = models.judges[0] or models.assistant, (PromptKind.RED_TEAM,)
+        letter = QuestionKind(
+            "comparison",
+            "letters",
+            Role.ANSWER,
+            judge,
+            about,
+            number,
+            0,
+            lambda constitution, engine: _beyond_prompt(recipe, constitution, engine)[Role.ANSWER],
+            letter_tokens,
+        )
+        if settings.form is FeedbackForm.LETTER:
+            return (letter,)
+        reasoning = QuestionKind(
+            "reasoning",
+            "reasonings",
+            Role.REASONING,
+            judge,
+            about,
+            number,
+            settings.reasoning.max_tokens,
+            lambda constitution, engine: _beyond_prompt(recipe, constitution, engine)[Role.REASONING],
+        )
+        return reasoning, letter
+
+    def known_answers(self, work: Work) -> Mapping[str, int]:
+        """The comparisons that the judge is measured on."""
+        settings = work.recipe.feedback
+        asked = work.judge_questions(work.constitution).count(2 if settings.order is OptionOrder.BOTH else 1)
+        return dict.fromkeys((kind.name for kind in self.questions(work.recipe)), asked)
+
+    def few(self, recipe: Recipe) -> Recipe:
+        """See `Stage.few`."""
+        return recipe.model_copy(
+            update={"models": recipe.models.model_copy(update={"feedback": recipe.models.judges[0]})}
+        )
+
+    def asked_again(self, edit: Edit) -> Again:
+        """The pairs whose question changes; all of them when the pairs do."""
+        everything = edit.touches(self.inputs(edit.work.recipe))
+        pairs = edit.finished.get(in_round(RESPONSE_PAIRS, self.round))
+        if pairs is None:
+            return Again(everything)
+        found = _labels_again(edit, pairs, everything=everything)
+        # Later rounds have the judge's answers to questions with known answers from the first.
+        if self.round > 1 or not (edit.finished[self.name].facts.get("judge_check") or {}).get("judge"):
+            return found
+        return Again(found.changed, tuple(_with_judge_check(edit, found.counts)))
+
+
+def _beyond_prompt(recipe: Recipe, constitution: Constitution, engine: Engine) -> Mapping[Role, int]:
+    """What a question holds at most beyond its prompt: examples, the longest principle, two replies, a reasoning."""
+    replies = 2 * recipe.pairs.sampling.max_tokens - bare_tokens(engine)
+    variants = few_shot_variants(recipe.feedback, constitution, recipe.seed)
+    thoughts = worked_reasoning(recipe.feedback, constitution, recipe.seed)
+    if thoughts is not None:
+        asked = [prompts.reasoning(STUB, each, "", "", thoughts) for each in constitution.preference]
+        verdict = max(engine.count_tokens(prompts.verdict(each, "")) for each in asked)
+        return {
+            Role.REASONING: max(map(engine.count_tokens, asked)) + replies,
+            Role.ANSWER: verdict + recipe.feedback.reasoning.max_tokens + replies,
+        }
+    words = max(
+        engine.count_tokens(prompts.comparison(STUB, principle, "", "", examples))
+        for principle in constitution.preference
+        for examples in variants
+    )
+    return {Role.ANSWER: words + replies}
+
+
+def _labels_again(edit: Edit, pairs: Artefact, *, everything: bool) -> Again:
+    """Questions to the judges that are asked again, by kind, and whether any label may change."""
+    recipe = edit.work.recipe
+    seed, settings = recipe.seed, recipe.feedback
+    before, after = (ComparisonPlan.of(settings, each, seed) for each in (edit.before, edit.after))
+    reasoned = settings.form is FeedbackForm.REASONED
+    asked = again = 0
+    changed = everything
+    for pair in pairs.rows():
+        variant = before.variant(pair)
+        shown = before.reasoned != after.reasoned if reasoned else before.variants[variant] != after.variants[variant]
+        count = len(orders(settings.order, seed, *pair_key(pair))) * settings.samples * len(recipe.models.judges)
+        for drawn, now in zip(before.draws(pair), after.draws(pair), strict=True):
+            changed |= drawn.principle.id != now.principle.id
+            if why_not_asked(pair) is None:
+                asked += count
+                again += count if everything or shown or drawn.principle.instruction != now.principle.instruction else 0
+    counts = [QuestionCount("letter", Role.ANSWER, asked, again)]
+    if reasoned:
+        counts.insert(0, QuestionCount("reasoning", Role.REASONING, asked, again))
+    return Again(changed or again > 0, tuple(counts))
+
+
+def _with_judge_check(edit: Edit, counts: Sequence[QuestionCount]) -> list[QuestionCount]:
+    """The questions to the judge, those with known answers that it is measured on included."""
+    recipe = edit.work.recipe
+    before, after = (
+        prompts_of(JudgeSetup(recipe.feedback, each, recipe.seed), edit.work.judge_questions(each))
+        for each in (edit.before, edit.after)
+    )
+    more = len(after - before)
+    return [QuestionCount(each.what, each.role, each.asked + len(before), each.again + more) for each in counts]

@@ -14,14 +14,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from solon.config.recipe import EngineSettings, LabelsUsed, PreferenceSettings
+from solon.config.builtin import model_path, source_path
+from solon.config.recipe import EngineSettings, LabelsUsed, PreferenceSettings, Recipe
 from solon.conversation import Conversation
 from solon.digest import digest, seed_for, uniform_for
 from solon.engines.tokens import PromptTokenizer
@@ -34,8 +35,11 @@ from solon.reward.scored_text import ScoredText
 from solon.reward.scorer import PreferenceScorer
 from solon.runs import Artefact, Row, StageFolder
 from solon.runs.outcome import count_outcomes
-from solon.runs.rows import TRAINING_METRICS, Labels, comparable, fit, prompt_in
+from solon.runs.rows import TRAINING_METRICS, Labels, PromptKind, comparable, fit, prompt_in
 from solon.sources.comparisons import Comparison, read_all_comparisons
+from solon.stages.questions import TrainingSizes, TrainingTokens
+from solon.stages.registry import HELD_OUT_MODEL, in_round, is_watched, labels_of
+from solon.stages.stage import JoinedRows, Reads, Stage, Work
 from solon.training.batches import PairExample
 from solon.training.distributed.sharded import put_together, scalar_model
 from solon.training.encoding import Encoding
@@ -274,3 +278,77 @@ def _metrics(row: Mapping[str, Any]) -> Row:
 def _told(log: Log) -> dict[str, Any]:
     last = log.rows[-1]
     return {"steps": last["step"], "held_out_loss": last["held_out_loss"], "training_seconds": round(log.seconds, 3)}
+
+
+@dataclass(frozen=True)
+class Preferences(Stage):
+    """The stage as a run has it: it learns from the labels of all rounds so far and from people's comparisons."""
+
+    code = CODE
+    side: ClassVar[Side] = Side.RUN
+
+    def settings(self, recipe: Recipe) -> PreferenceSettings:
+        """See `Stage.settings`."""
+        return recipe.preference
+
+    def inputs(self, recipe: Recipe) -> tuple[str, ...]:
+        """See `Stage.inputs`."""
+        return labels_of(recipe, self.round)
+
+    def reads(self, work: Work) -> Reads:
+        """The model to grow from, people's comparisons, and which part of all pairs is learned."""
+        recipe = work.recipe
+        part = self._part(recipe)
+        more = {} if part is None else {"part": part.side.value, "held_out_share": part.share}
+        return Reads({"backbone": _backbone(recipe), **_human_files(recipe)}, more)
+
+    def run(self, work: Work, out: StageFolder) -> Artefact:
+        """See `Stage.run`."""
+        recipe = work.recipe
+        labels = JoinedRows([work.artefact(name) for name in self.inputs(recipe)])
+        inputs = PreferenceInputs(
+            recipe.seed, _backbone(recipe), recipe.engine, labels, **_human_files(recipe), part=self._part(recipe)
+        )
+        return run(recipe.preference, inputs, out)
+
+    def summary(self, facts: Mapping[str, Any]) -> Sequence[str]:
+        """See `Stage.summary`."""
+        return summary(facts)
+
+    def learns(self, recipe: Recipe, sizes: TrainingSizes) -> TrainingTokens:
+        """Both replies of every pair of this side, with their prompts."""
+        watched = recipe.rl.held_out_share if is_watched(recipe) else None
+        share = 1.0 if watched is None else watched if self.side is Side.HELD_OUT else 1 - watched
+        red, helpful = sizes.prompts[PromptKind.RED_TEAM], sizes.prompts[PromptKind.HELPFUL]
+        labelled = len(self.inputs(recipe)) * red.count * recipe.pairs.per_prompt * (red.mean + sizes.reply)
+        people = sizes.human * (helpful.mean + sizes.reply)
+        return TrainingTokens(2 * share * (labelled + people) * recipe.preference.training.epochs)
+
+    def _part(self, recipe: Recipe) -> PromptPart | None:
+        share = recipe.rl.held_out_share if is_watched(recipe) else None
+        return None if share is None else PromptPart(self.side, share)
+
+
+@dataclass(frozen=True)
+class HeldOutPreferences(Preferences):
+    """The preference model that the policy does not learn from, where the recipe has one trained."""
+
+    side: ClassVar[Side] = Side.HELD_OUT
+
+
+def held_out_scorer(work: Work, number: int) -> Path | None:
+    """The preference model that the policy of a round does not learn from: trained in the run, brought, or None."""
+    if is_watched(work.recipe):
+        return work.trained(in_round(HELD_OUT_MODEL, number))
+    given = work.recipe.rl.held_out_scorer
+    return model_path(given) if given else None
+
+
+def _backbone(recipe: Recipe) -> Path:
+    return model_path(recipe.models.preference or recipe.models.pretrained)
+
+
+def _human_files(recipe: Recipe) -> dict[str, Path]:
+    settings = recipe.preference
+    files = {"human": settings.human_helpfulness, "human_harmlessness": settings.human_harmlessness}
+    return {name: source_path(file) for name, file in files.items() if file}

@@ -16,15 +16,20 @@ from typing import Any
 import pyarrow as pa
 import torch
 
-from solon.config.recipe import Algorithm, EngineSettings, ReinforcementSettings
+from solon.config.builtin import source_path
+from solon.config.recipe import Algorithm, EngineSettings, Recipe, ReinforcementSettings
 from solon.engines.tokens import PromptTokenizer
 from solon.errors import StageError
 from solon.rl.reply_samples import METRICS, watched
 from solon.runs import Artefact, Row, StageFolder
 from solon.runs.outcome import count_outcomes
-from solon.runs.rows import TRAINING_METRICS, Labels, comparable, fit, prompt_in
+from solon.runs.rows import TRAINING_METRICS, Labels, PromptKind, comparable, fit, prompt_in
 from solon.sources.comparisons import Comparisons, read_all_comparisons
+from solon.stages.questions import TrainingSizes, TrainingTokens
+from solon.stages.registry import SL_CAI, labels_of
 from solon.stages.s07_preference_model import Labelled, drawn_human
+from solon.stages.s07_preference_model import summary as human_summary
+from solon.stages.stage import JoinedRows, Reads, Stage, Work
 from solon.training.batches import micro_batches
 from solon.training.distributed.sharded import put_together, token_model
 from solon.training.dpo import DirectObjective, DirectPair, with_reference
@@ -166,3 +171,49 @@ def _metrics(row: Mapping[str, Any]) -> Row:
     kept = {name: value for name, value in row.items() if name not in ("decided", "ordered")}
     accurate = row["ordered"] / row["decided"] if row["decided"] else None
     return {**kept, "accuracy": accurate, "margin": row["margin"] / row["rows"]}
+
+
+@dataclass(frozen=True)
+class DirectPreference(Stage):
+    """The stage as a run has it: SL-CAI learns from the labelled pairs of all rounds so far."""
+
+    code = CODE
+
+    def settings(self, recipe: Recipe) -> ReinforcementSettings:
+        """See `Stage.settings`."""
+        return recipe.rl
+
+    def inputs(self, recipe: Recipe) -> tuple[str, ...]:
+        """See `Stage.inputs`."""
+        return SL_CAI, *labels_of(recipe, self.round)
+
+    def reads(self, work: Work) -> Reads:
+        """People's comparisons, and how they are read."""
+        people, human = work.recipe.preference, _human_file(work.recipe)
+        more = {"limit_human": people.limit_human, "columns": people.columns}
+        return Reads({"human": human} if human else {}, more)
+
+    def run(self, work: Work, out: StageFolder) -> Artefact:
+        """See `Stage.run`."""
+        recipe = work.recipe
+        people, labels = recipe.preference, JoinedRows([work.artefact(name) for name in self.inputs(recipe)[1:]])
+        supervised, human = work.trained(SL_CAI), _human_file(recipe)
+        inputs = DirectInputs(recipe.seed, supervised, recipe.engine, labels, human, people.limit_human, people.columns)
+        return run(recipe.rl, inputs, out)
+
+    def summary(self, facts: Mapping[str, Any]) -> Sequence[str]:
+        """See `Stage.summary`."""
+        return human_summary(facts)
+
+    def learns(self, recipe: Recipe, sizes: TrainingSizes) -> TrainingTokens:
+        """Both replies of every pair, with their prompts; the model to compare with reads them once."""
+        red, helpful = sizes.prompts[PromptKind.RED_TEAM], sizes.prompts[PromptKind.HELPFUL]
+        labelled = self.round * red.count * recipe.pairs.per_prompt * (red.mean + sizes.reply)
+        people = sizes.human * (helpful.mean + sizes.reply) if recipe.rl.dpo.human_weight else 0
+        paired = 2 * (labelled + people)
+        return TrainingTokens(paired * recipe.rl.dpo.training.epochs, paired)
+
+
+def _human_file(recipe: Recipe) -> Path | None:
+    file = recipe.preference.human_helpfulness
+    return source_path(file) if file and recipe.rl.dpo.human_weight else None

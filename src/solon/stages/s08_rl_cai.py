@@ -20,8 +20,18 @@ from torch import Tensor
 
 from solon import prompts
 from solon.config.builtin import model_path
-from solon.config.recipe import Algorithm, EngineSettings, Kept, Matmul, ReinforcementSettings, SamplingParams
-from solon.conversation import Conversation
+from solon.config.recipe import (
+    Algorithm,
+    EngineSettings,
+    Kept,
+    Matmul,
+    Method,
+    NetworkSharing,
+    Recipe,
+    ReinforcementSettings,
+    SamplingParams,
+)
+from solon.conversation import Conversation, Role
 from solon.engines.base import Finish, Sampling
 from solon.engines.local.engine import LocalEngine
 from solon.errors import ModelError, RecipeError, StageError
@@ -39,6 +49,10 @@ from solon.rl.stopping import signs
 from solon.runs import Artefact, StageFolder
 from solon.runs.processes import SINGLE_PROCESS, Processes
 from solon.runs.rows import TRAINING_KINDS, PromptKind, fit, prompt_in
+from solon.stages.questions import REPLY, Drawn, QuestionKind, TrainingSizes, TrainingTokens
+from solon.stages.registry import PREFERENCE_MODEL, PROMPTS, SL_CAI, in_round
+from solon.stages.s07_preference_model import held_out_scorer
+from solon.stages.stage import Reads, Stage, Work
 from solon.training.encoding import Encoding, Tokens
 from solon.training.metrics import JsonLines
 from solon.training.models import arithmetic, inner, load_tokenizer, save_model
@@ -327,3 +341,86 @@ def _score(scores: Scores, known: Mapping[str, Conversation], processes: Process
 
 def _rounded(seconds: Mapping[str, float]) -> dict[str, float]:
     return {name: round(value, 3) for name, value in seconds.items()}
+
+
+READS = {Algorithm.PPO: 3, Algorithm.RLOO: 2}
+"""Times that a rollout is read and not learned from: by preference model, reference and, for PPO, value model."""
+
+
+@dataclass(frozen=True)
+class Reinforcement(Stage):
+    """The stage as a run has it: the policy starts from SL-CAI, by method rlhf from a model of the recipe."""
+
+    code = CODE
+
+    def settings(self, recipe: Recipe) -> ReinforcementSettings:
+        """See `Stage.settings`."""
+        return recipe.rl
+
+    def inputs(self, recipe: Recipe) -> tuple[str, ...]:
+        """See `Stage.inputs`."""
+        supervised = () if recipe.method is Method.RLHF else (SL_CAI,)
+        return PROMPTS, *supervised, in_round(PREFERENCE_MODEL, self.round)
+
+    def reads(self, work: Work) -> Reads:
+        """The models that the policy starts from, is watched by, shares its layers with or is scored by."""
+        recipe = work.recipe
+        scorer = scorer_named(recipe.rl.scorer)
+        paths = {
+            "held_out": held_out_scorer(work, self.round),
+            "backbone": _backbone(work),
+            "scorer": scorer if isinstance(scorer, Path) else None,
+            "start": start_of(work) if recipe.method is Method.RLHF else None,
+        }
+        return Reads({name: path for name, path in paths.items() if path is not None})
+
+    def run(self, work: Work, out: StageFolder) -> Artefact:
+        """See `Stage.run`."""
+        recipe = work.recipe
+        preferences = work.trained(in_round(PREFERENCE_MODEL, self.round))
+        inputs = ReinforcementInputs(
+            recipe.seed,
+            start_of(work),
+            preferences,
+            recipe.engine,
+            work.artefact(PROMPTS),
+            held_out_scorer(work, self.round),
+            _backbone(work),
+            scorer_named(recipe.rl.scorer),
+        )
+        return run(recipe.rl, inputs, out)
+
+    def summary(self, facts: Mapping[str, Any]) -> Sequence[str]:
+        """See `Stage.summary`."""
+        return summary(facts)
+
+    def questions(self, recipe: Recipe) -> tuple[QuestionKind, ...]:
+        """The rollouts: prompts drawn by the recipe's shares, each by itself."""
+        share, most = recipe.rl.red_team_share, recipe.rl.sampling.max_tokens
+        drawn = Drawn(_rollouts(recipe), (share, 1 - share))
+        assistant = recipe.models.assistant
+        return (QuestionKind(REPLY, "replies", Role.ASSISTANT, assistant, TRAINING_KINDS, 0, most, drawn=drawn),)
+
+    def learns(self, recipe: Recipe, sizes: TrainingSizes) -> TrainingTokens:
+        """Every rollout with its prompt."""
+        means = [sizes.prompts[kind].mean for kind in TRAINING_KINDS]
+        rolled = _rollouts(recipe) * (sum(means) / len(means) + sizes.reply)
+        return TrainingTokens(rolled * recipe.rl.epochs, rolled * READS[recipe.rl.algorithm])
+
+
+def start_of(work: Work) -> Path:
+    """The folder of the model that a policy starts from and is held near."""
+    recipe = work.recipe
+    if recipe.method is Method.RLHF:
+        return work.model(recipe.models.policy or recipe.models.pretrained)
+    return work.trained(SL_CAI)
+
+
+def _backbone(work: Work) -> Path | None:
+    return work.pretrained if work.recipe.rl.networks is NetworkSharing.SHARED else None
+
+
+def _rollouts(recipe: Recipe) -> int:
+    """Replies that the policy writes while it learns."""
+    rl = recipe.rl
+    return rl.steps * rl.prompts_per_step * rl.samples_per_prompt

@@ -12,13 +12,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from solon import prompts
 from solon.checks.texts import check_reply
-from solon.config.recipe import MeasureSettings
+from solon.config.recipe import MeasureSettings, Method, Recipe
+from solon.conversation import Role
 from solon.digest import seed_for
 from solon.engines.base import Completion, Engine, Finish
 from solon.evals import earlier_tables
@@ -37,6 +39,18 @@ from solon.runs.rows import (
     prompt_in,
     reply_in,
 )
+from solon.stages.questions import REPLY, QuestionKind
+from solon.stages.registry import (
+    CRITIQUE_REVISION,
+    PREFERENCE_MODEL,
+    PROMPTS,
+    RESPONSES,
+    SL_CAI,
+    in_round,
+    labels_of,
+    language_models_of,
+)
+from solon.stages.stage import Again, Edit, JoinedRows, QuestionCount, Reads, Stage, Work
 from solon.stats.intervals import mean, share, wilson
 
 CODE = 1
@@ -204,3 +218,89 @@ def group_facts(rows: Iterable[Row]) -> dict[str, Any]:
         if row["kind"] == PromptKind.HELD_OUT_HARMFUL and row["group"] is not None and row["finish"] != Finish.ERROR:
             by_group.setdefault(row["group"], []).append(Label.HARMFUL in row["labels"])
     return {group: wilson(sum(harmful), len(harmful)).facts() for group, harmful in sorted(by_group.items())}
+
+
+@dataclass(frozen=True)
+class Measure(Stage):
+    """The stage as a run has it; the preference model that is measured is that of the last round."""
+
+    code = CODE
+
+    def settings(self, recipe: Recipe) -> MeasureSettings:
+        """See `Stage.settings`."""
+        return recipe.measure
+
+    def inputs(self, recipe: Recipe) -> tuple[str, ...]:
+        """See `Stage.inputs`."""
+        written = () if recipe.method is Method.RLHF else (RESPONSES, CRITIQUE_REVISION)
+        preferences = in_round(PREFERENCE_MODEL, recipe.rounds)
+        return PROMPTS, *written, *labels_of(recipe, recipe.rounds), preferences
+
+    def reads(self, work: Work) -> Reads:
+        """The models that answer."""
+        return Reads(_measured_models(work))
+
+    def run(self, work: Work, out: StageFolder) -> Artefact:
+        """See `Stage.run`."""
+        recipe, models = work.recipe, _measured_models(work)
+        written = recipe.method is Method.CAI
+        labels = JoinedRows([work.artefact(name) for name in labels_of(recipe, recipe.rounds)])
+        inputs = MeasureInputs(
+            recipe.seed,
+            tuple(models),
+            work.artefact(PROMPTS),
+            work.artefact(RESPONSES) if written else None,
+            work.artefact(CRITIQUE_REVISION) if written else None,
+            labels if written else None,
+            work.scorer(work.trained(in_round(PREFERENCE_MODEL, recipe.rounds))),
+            recipe.engine.batch_size,
+        )
+        return run(recipe.measure, inputs, lambda name: work.engine(models[name]), out, work.grader)
+
+    def questions(self, recipe: Recipe) -> tuple[QuestionKind, ...]:
+        """Every held-out prompt by itself, to each model."""
+        number, most = len(_GIVEN) + len(language_models_of(recipe)), recipe.measure.sampling.max_tokens
+        names = {PromptKind.HELD_OUT_HARMFUL: "held-out harmful", PromptKind.HELD_OUT_BENIGN: "held-out benign"}
+        assistant = recipe.models.assistant
+        return tuple(
+            QuestionKind(REPLY, f"replies to {name} prompts", Role.ASSISTANT, assistant, (kind,), number, most)
+            for kind, name in names.items()
+        )
+
+    def asked_again(self, edit: Edit) -> Again:
+        """The replies of models that are trained again."""
+        models = edit.finished[self.name].column("model")
+        again = sum(edit.touches((model,)) for model in models)
+        changed = again > 0 or edit.touches(self.inputs(edit.work.recipe))
+        return Again(changed, (QuestionCount(REPLY, Role.ASSISTANT, len(models), again),))
+
+
+_GIVEN = ("pretrained", "assistant")
+"""Models that are measured and not trained."""
+
+
+def _measured_models(work: Work) -> dict[str, Path]:
+    """The folders of the models that are measured, by the names that results have for them."""
+    given = dict(zip(_GIVEN, (work.pretrained, work.assistant), strict=True))
+    return given | {name: work.trained(name) for name in language_models_of(work.recipe)}
+
+
+@dataclass(frozen=True)
+class MeasureSupervised(Stage):
+    """An extra stage: what SL-CAI by itself replies to held-out prompts, rated, for runs that end there."""
+
+    code = CODE
+
+    def settings(self, recipe: Recipe) -> MeasureSettings:
+        """See `Stage.settings`."""
+        return recipe.measure
+
+    def inputs(self, recipe: Recipe) -> tuple[str, ...]:
+        """See `Stage.inputs`."""
+        return PROMPTS, SL_CAI
+
+    def run(self, work: Work, out: StageFolder) -> Artefact:
+        """See `Stage.run`."""
+        recipe, supervised = work.recipe, work.trained(SL_CAI)
+        inputs = MeasureInputs(recipe.seed, (SL_CAI,), work.artefact(PROMPTS), chunk=recipe.engine.batch_size)
+        return run(recipe.measure, inputs, lambda _: work.engine(supervised), out, work.grader)

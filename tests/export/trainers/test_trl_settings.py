@@ -78,8 +78,9 @@ def test_advantages_are_whitened_as_in_the_recipes_algorithm() -> None:
 def test_what_has_no_equal_is_named_with_its_value() -> None:
     found = missing(
         gae_lambda_value=1.0, target_kl=0.3, keep=Kept.BEST, held_out_scorer="pm/model", dual_clip=3.0,
-        stop=StopSettings(kl=50.0, entropy=None, held_out=None), adapter=LoraSettings(rank=4),
-        aggregation=Aggregation.REPLIES, kl_control=KlControl.ADAPTIVE, kl_target=4.0, kl_horizon=500,
+        stop=StopSettings(kl=50.0, entropy=None, held_out=None), lora=LoraSettings(rank=4),
+        loss_aggregation=Aggregation.REPLIES, kl_control=KlControl.ADAPTIVE, adaptive_kl_target=4.0,
+        adaptive_kl_horizon=500,
     )  # fmt: skip
     assert found["rl.target_kl"] == 0.3 and found["rl.stop"] == "kl 50" and found["rl.keep"] == "best"
     assert found["rl.held_out_scorer"] == "pm/model" and found["rl.dual_clip"] == 3.0

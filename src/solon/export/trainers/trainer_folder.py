@@ -25,7 +25,6 @@ from solon.config.addresses import address_fault
 from solon.config.recipe import Method
 from solon.engines.rendering import special_texts
 from solon.errors import InputError, RecipeError, RunError
-from solon.evals.results import PREFERENCE_MODEL, PROMPTS, SL_CAI, in_round
 from solon.export.trainers.trainer_model import ExportedModel, copy_model, open_model, open_policy, write_policy
 from solon.export.trainers.trainer_prompts import ExportedPrompt, PromptSelection, schedule, select, write_prompts
 from solon.export.trainers.trl import TRL_VERSION, TrlPlan, config_yaml, unsupported
@@ -33,6 +32,7 @@ from solon.reward.golden import read_golden
 from solon.reward.model import CENTRE
 from solon.runs import Artefact, RunDirectory
 from solon.runs.files import assembling, write_atomically
+from solon.stages.registry import PREFERENCE_MODEL, PROMPTS, SL_CAI, in_round
 from solon.stages.s08_rl_cai import check_drawing
 
 FILES = ("reward.py", "check_folder.py", "train.py")

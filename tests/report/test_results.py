@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from solon.evals.results import STAGES, results
+from solon.report.results import results
+from solon.stages.registry import STAGES
 from tests.synthetic import Plan, build
 
 

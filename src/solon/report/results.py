@@ -10,64 +10,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from solon.config.recipe import Method, Recipe
 from solon.runs import Artefact, RunDirectory
-
-PROMPTS, RESPONSES, CRITIQUE_REVISION = "prompts", "responses", "critique-revision"
-SL_CAI, RESPONSE_PAIRS, AI_FEEDBACK = "sl-cai", "response-pairs", "ai-feedback"
-PREFERENCE_MODEL, RL_CAI, MEASURE = "preference-model", "rl-cai", "measure"
-SL_CAI_MEASURE = "sl-cai-measure"
-"""Beside the stages of a whole run: what SL-CAI alone replies to held-out prompts, for ablations."""
-HELD_OUT_PAIRS, PREFERENCE_ORDER = "held-out-pairs", "preference-order"
-"""Likewise: pairs of its replies to held-out prompts, and whether the preference model orders them right."""
-HELD_OUT_MODEL, SNAPSHOTS = "held-out-preference-model", "snapshots"
-"""A preference model that the policy does not learn from, and what its snapshots reply to held-out prompts."""
-STAGES = (
-    PROMPTS, RESPONSES, CRITIQUE_REVISION, SL_CAI, RESPONSE_PAIRS, AI_FEEDBACK, PREFERENCE_MODEL, RL_CAI, MEASURE
-)  # fmt: skip
-"""The stages of a run by a constitution with one round, in order; `stages_of` knows those of any recipe."""
-RED_TEAM = "red-team"
-"""What `solon red-team` makes beside them."""
-RLHF = "rlhf"
-"""The policy of a run by `method: rlhf`."""
-OF_A_ROUND = (RESPONSE_PAIRS, AI_FEEDBACK, PREFERENCE_MODEL, RL_CAI)
-"""The stages that every round of a run goes through."""
-
-TRAINING = frozenset({SL_CAI, PREFERENCE_MODEL, HELD_OUT_MODEL, RL_CAI, RLHF})
-"""The stages that change a model; each of their rows tells of one step of the optimiser."""
-
-
-def in_round(name: str, number: int) -> str:
-    """The name of a stage in round `number`, counted from one: `rl-cai`, `rl-cai-2`."""
-    return name if number == 1 else f"{name}-{number}"
-
-
-def out_of_round(name: str) -> str:
-    """The name of a stage in the first round, whatever the round it is of."""
-    plain, _, number = name.rpartition("-")
-    return plain if number.isdecimal() else name
-
-
-def counted(name: str, rows: int) -> str:
-    """The rows of a stage as a person counts them, steps where a model is trained: `300 rows`, `36 steps`."""
-    unit = "step" if out_of_round(name) in TRAINING else "row"
-    return f"{rows:,} {unit}{'' if rows == 1 else 's'}"
-
-
-def stages_of(recipe: Recipe) -> tuple[str, ...]:
-    """The stages of a whole run of a recipe, in order; a stage's number is its position, counted from one."""
-    if recipe.method is Method.RLHF:
-        return PROMPTS, PREFERENCE_MODEL, RLHF, MEASURE
-    later = (in_round(name, number) for number in range(2, recipe.rounds + 1) for name in OF_A_ROUND)
-    return (*STAGES[:-1], *later, MEASURE)
-
-
-def policies_of(recipe: Recipe) -> tuple[str, ...]:
-    """The stages whose models reinforcement learning made, the final one last."""
-    if recipe.method is Method.RLHF:
-        return (RLHF,)
-    return tuple(in_round(RL_CAI, number) for number in range(1, recipe.rounds + 1))
-
+from solon.stages.registry import (
+    AI_FEEDBACK,
+    MEASURE,
+    PREFERENCE_MODEL,
+    RL_CAI,
+    SNAPSHOTS,
+    in_round,
+    names_of,
+    plugins_of,
+    policies_of,
+)
 
 _REINFORCEMENT = ("algorithm", "steps", "steps_asked", "stopped_because", "kept_step", "warning", "signs")
 
@@ -82,7 +36,7 @@ def results(run: RunDirectory) -> dict[str, Any]:
     `preference_model`, `reinforcement` (algorithm, steps, why it stopped early, signs of over-training; of the last
     round), `snapshots` (of the policy: measures by step, signs of over-training) and `judge_check` (of the critic and
     the judge on questions with known answers), and `remarks` where something was edited or is damaged. A run of several
-    rounds has `rounds`: for each what was labelled and learnt in it.
+    rounds has `rounds`: for each what was labelled and learnt in it. `plugins` has the facts of each plug-in's stage.
     """
     stages: dict[str, Any] = {}
     models: Mapping[str, Any] = {}
@@ -113,6 +67,9 @@ def results(run: RunDirectory) -> dict[str, Any]:
                 further["preference_model"] = {**further.get("preference_model", {}), **facts["preference_model"]}
     if judge_check:
         further["judge_check"] = judge_check
+    plugins = [each.name for each in plugins_of(run.recipe) if each.name in artefacts]
+    if plugins:
+        further["plugins"] = {name: dict(artefacts[name].facts) for name in plugins}
     if remarks := run.remarks():
         further["remarks"] = remarks
     if run.recipe.rounds > 1:
@@ -120,7 +77,7 @@ def results(run: RunDirectory) -> dict[str, Any]:
     return {
         "models": {name: dict(measures) for name, measures in models.items()},
         "stages": stages,
-        "unfinished": [name for name in stages_of(run.recipe) if name not in stages],
+        "unfinished": [name for name in names_of(run.recipe) if name not in stages],
         **further,
     }
 
