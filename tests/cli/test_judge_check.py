@@ -33,7 +33,7 @@ SMALL = (
 def test_the_bundled_judge_is_measured_in_the_form_of_the_recipe_and_is_fit(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    code, out, _ = run(capsys, "judge_check", "testbed:assistant", *FEW, "--json")
+    code, out, _ = run(capsys, "judge-check", "testbed:assistant", *FEW, "--json")
     assert code == 0
     figures = json.loads(out)
     judge, critic = figures["judge"], figures["critic"]
@@ -48,7 +48,7 @@ def test_the_bundled_judge_is_measured_in_the_form_of_the_recipe_and_is_fit(
 
 def test_the_table_has_shares_with_intervals_and_says_what_a_run_would_do(capsys: pytest.CaptureFixture[str]) -> None:
     few = ("--set", "judge_check.limit=3", "--set", "engine.threads=1", "--set", "feedback.form=letter")
-    code, out, _ = run(capsys, "judge_check", "testbed:assistant", *few)
+    code, out, _ = run(capsys, "judge-check", "testbed:assistant", *few)
     assert code == 0
     assert "as a judge, letter form" in out and "as a critic" in out
     for words in ("by principle general-harm", "no usable preference", "holds (A) probable", "names the fault"):
@@ -57,7 +57,7 @@ def test_the_table_has_shares_with_intervals_and_says_what_a_run_would_do(capsys
 
 
 def test_a_model_that_is_not_there_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    code, _, err = run(capsys, "judge_check", "models/none")
+    code, _, err = run(capsys, "judge-check", "models/none")
     assert code == 1
     assert err.startswith("Error: models/none: no such model folder.") and err.count("\n") == 1
 

@@ -459,7 +459,7 @@ class Recipe(Settings):
     rl: ReinforcementSettings = ReinforcementSettings()
     measure: MeasureSettings = MeasureSettings()
     plugins: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
-    """Stages of other packages that the run has as well, by name, each with its own settings; see the guide."""
+    """Stages of other packages, by name, each with its own settings (docs/how-to/own-stage.md)."""
 
     @model_validator(mode="before")
     @classmethod
