@@ -64,7 +64,8 @@ def _signature(name: str, value: object) -> str:
 
 
 def _parameter(parameter: inspect.Parameter) -> str:
-    written = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}.get(parameter.kind, "") + parameter.name
+    stars = {inspect.Parameter.VAR_POSITIONAL: 1, inspect.Parameter.VAR_KEYWORD: 2}
+    written = "*" * dict[object, int](stars).get(parameter.kind, 0) + parameter.name
     if parameter.annotation is not parameter.empty:
         written += f": {_annotation(parameter.annotation)}"
     if parameter.default is not parameter.empty:
@@ -73,7 +74,7 @@ def _parameter(parameter: inspect.Parameter) -> str:
 
 
 def _annotation(annotation: object) -> str:
-    return annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
+    return annotation if isinstance(annotation, str) else str(inspect.formatannotation(annotation))
 
 
 def _text(value: object) -> str:
