@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from solon.config import json_lines
 from solon.config.experiment import load_experiment
-from solon.config.recipe import load_recipe
-from solon.constitution.constitution import load_constitution
+from solon.config.loading import load_recipe
 from solon.constitution.formats.catalogue import read_parts
 from solon.constitution.formats.paper_chains import read_chains
+from solon.constitution.reader import load_constitution
 from solon.errors import ConstitutionError, InputError, RecipeError, SolonError
 from solon.reward.score_file import read_scorable
-from solon.sources import entries
 from solon.sources.comparisons import read_comparisons
 from solon.sources.pair_files import read_pairs
 from solon.sources.prompt_files import read_prompts
@@ -120,7 +120,7 @@ def test_json_bombs_in_the_formats_of_others(tmp_path: Path, read: Callable[[Pat
 
 
 def test_a_line_without_end_is_not_read_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(entries, "LONGEST", 1 << 16)
+    monkeypatch.setattr(json_lines, "LONGEST", 1 << 16)
     for name in ("bomb.jsonl.gz", "bomb.txt.gz", "bomb.csv.gz"):
         path = tmp_path / name
         path.write_bytes(gzip.compress(b"\n" + b" " * (50 << 20)))

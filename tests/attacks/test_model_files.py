@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from solon.engines.base import Sampling
 from solon.engines.local.engine import LocalEngine
 from solon.errors import ModelError
-from solon.model_folders.check import check_folder
+from solon.model_folders.folder_check import check_folder
 from solon.training import models
 from tests.attacks.folders import (
     ASKED,

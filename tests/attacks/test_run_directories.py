@@ -18,8 +18,8 @@ from solon.cli.main import cli
 from solon.config.recipe import Recipe
 from solon.digest import digest_file
 from solon.errors import RunError, SolonError
-from solon.report import render
-from solon.report.results import results
+from solon.reporting import render
+from solon.reporting.results import results
 from solon.runs import RunDirectory, StageFolder
 from solon.runs.journal import journal_line
 from solon.runs.manifest import FileFacts, files_hash, may_be_published

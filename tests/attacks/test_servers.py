@@ -17,8 +17,9 @@ from typing import Any, Protocol
 
 import pytest
 
-from solon.config.addresses import TOKEN_VARIABLE, address_fault
-from solon.config.recipe import EngineSettings, ReinforcementSettings, load_recipe
+from solon.config.addresses import TOKEN_VARIABLE, address_fault, token_given
+from solon.config.loading import load_recipe
+from solon.config.recipe import EngineSettings, ReinforcementSettings
 from solon.conversation import conversation_of
 from solon.errors import EngineError, InputError, RecipeError, without_credentials
 from solon.export.trainers.trainer_folder import export_for_trl
@@ -26,7 +27,6 @@ from solon.reward.remote import LONGEST_PAUSE, MOST, RemoteScorer
 from solon.reward.scorer import PreferenceScorer, open_scorer
 from solon.reward.server.admission import Admission
 from solon.reward.server.server import PreferenceServer, Service
-from solon.reward.token import token_given
 from solon.stages.s08_rl_cai import scorer_named
 from solon.training import models
 from tests.attacks.hostile import Hostile, Say, dripping, listening, raw, whole

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from solon.checks.rules import RULES, Defect
 from solon.checks.texts import Shown, check_critique, check_reply, check_revision, is_copy
 from solon.config.builtin import constitution_path
-from solon.constitution.constitution import load_constitution
+from solon.constitution.reader import load_constitution
 from solon.conversation import parse_transcript
 from solon.engines.base import Completion, Finish
 from solon.runs.outcome import Outcome

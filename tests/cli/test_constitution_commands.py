@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from solon.config.builtin import DATA, built_in
-from solon.config.recipe import load_recipe
-from solon.constitution.constitution import load_constitution
+from solon.config.loading import load_recipe
+from solon.constitution.reader import load_constitution
 from solon.errors import RecipeError
 from solon.pipeline.constitution_needs import unmet_needs
 from solon.testbed.principle_language import is_readable

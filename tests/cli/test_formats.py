@@ -8,8 +8,8 @@ import pytest
 
 from solon.cli.main import main
 from solon.config.builtin import constitution_path
-from solon.constitution.constitution import load_constitution
 from solon.constitution.formats.paper_chains import read_chains
+from solon.constitution.reader import load_constitution
 from solon.runs import RunDirectory
 from tests.constitution.formats import samples
 from tests.synthetic import Plan, build
@@ -121,7 +121,8 @@ def test_chains_go_into_a_table_and_out_of_a_run(
 def test_reuse_starts_from_the_recipe_of_the_other_run(
     tmp_path: Path, finished: RunDirectory, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from solon.cli.run import open_or_create, print_reused
+    from solon.cli.run import print_reused
+    from solon.pipeline.open_run import open_or_create
 
     file = Path(finished.recipe.constitution)
     edited = tmp_path / "edited.yaml"

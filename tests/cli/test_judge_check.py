@@ -7,7 +7,7 @@ import pytest
 
 from solon.config.builtin import model_path
 from solon.errors import ModelError
-from solon.report.results import results
+from solon.reporting.results import results
 from solon.runs import RunDirectory
 from tests.cli.test_cli import run
 

@@ -10,8 +10,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from solon.config.loading import load_recipe
 from solon.config.located_yaml import Dumper, YamlFile, node_of
-from solon.config.recipe import Recipe, load_recipe
+from solon.config.recipe import Recipe
 from solon.errors import RecipeError
 
 WORDS = [

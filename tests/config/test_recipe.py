@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from solon.config.builtin import model_path, source_path
-from solon.config.loading import differences_between, refuse_half_a_change
+from solon.config.loading import differences, differences_between, dump_recipe, load_recipe, refuse_half_a_change
 from solon.config.recipe import (
     LoraSettings,
     ModelSettings,
@@ -15,9 +15,6 @@ from solon.config.recipe import (
     Schedule,
     TrainingSettings,
     WeakJudge,
-    differences,
-    dump_recipe,
-    load_recipe,
 )
 from solon.errors import ModelError, RecipeError
 
@@ -88,11 +85,13 @@ def test_an_unknown_key_is_refused_with_place_and_nearest_name(
 
 def test_an_unknown_key_of_an_overlay_or_setting_names_that_one(base: Path, tmp_path: Path) -> None:
     overlay = tmp_path / "overlay.yaml"
-    overlay.write_text("\n\npairs: {drawin: {}}\n")
-    with pytest.raises(RecipeError, match=rf"^{overlay}:3: unknown setting 'pairs\.drawin'\. Did you mean 'pairs\."):
+    overlay.write_text("\n\npairs: {samplin: {}}\n")
+    with pytest.raises(RecipeError, match=rf"^{overlay}:3: unknown setting 'pairs\.samplin'\. Did you mean 'pairs\."):
         load_recipe(base, [overlay])
-    with pytest.raises(RecipeError, match=r"^--set rl\.kk=1: unknown setting 'rl\.kk'\. Did you mean 'rl\.kl'\?"):
-        load_recipe(base, settings=["rl.kk=1"])
+    with pytest.raises(
+        RecipeError, match=r"^--set rl\.kl_cof=1: unknown setting 'rl\.kl_cof'\. Did you mean 'rl\.kl_coef'\?"
+    ):
+        load_recipe(base, settings=["rl.kl_cof=1"])
 
 
 BAD = [
@@ -131,7 +130,7 @@ def test_a_bad_value_in_a_file_is_named_with_its_line(base: Path) -> None:
         ("seed: 1\nseed: 2\n", 2, "key 'seed' stands twice in the recipe, first in line 1"),
         ("rl:\n  ? [a]\n  : 1\n", 2, "a key of 'rl' is no plain word"),
         ("name: !!python/name:os.system\n", 1, "the value of 'name' cannot be read"),
-        ("rl: &loop\n  adapter: *loop\n", 1, "nested too deep"),
+        ("rl: &loop\n  lora: *loop\n", 1, "nested too deep"),
     ],
 )
 def test_a_broken_file_is_named_with_its_line(tmp_path: Path, text: str, line: int, cause: str) -> None:

@@ -11,10 +11,10 @@ from solon.constitution.constitution import (
     PreferencePrinciple,
     RevisionPrinciple,
     draw,
-    load_constitution,
     preference_principles,
     revision_principles,
 )
+from solon.constitution.reader import load_constitution
 from solon.conversation import Role, Turn
 from solon.errors import ConstitutionError, RecipeError
 

@@ -14,9 +14,9 @@ from solon.constitution.constitution import (
     PreferencePrinciple,
     ReasonedExample,
     RevisionPrinciple,
-    load_constitution,
 )
 from solon.constitution.diff import Change, Edit, changes
+from solon.constitution.reader import load_constitution
 from solon.constitution.writer import write_constitution
 from solon.conversation import Conversation, Role, Turn
 

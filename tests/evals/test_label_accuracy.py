@@ -5,7 +5,7 @@ import math
 import pytest
 
 from solon.evals.earlier_tables import a_better
-from solon.evals.label_accuracy import JudgedPair, brier_score, calibration, calibration_error, label_facts
+from solon.evals.label_accuracy import JudgedPair, calibration_facts, label_facts
 
 
 def pair(p_a: float | None, a_better: bool | None, ab: float | None = None, ba: float | None = None) -> JudgedPair:
@@ -44,7 +44,8 @@ def test_nothing_judged_gives_no_figures() -> None:
 
 
 def test_calibration_counts_how_often_a_was_better_in_each_bin() -> None:
-    rows = calibration([pair(0.05, False), pair(0.07, True), pair(0.95, True), pair(1.0, True), pair(None, True)])
+    pairs = [pair(0.05, False), pair(0.07, True), pair(0.95, True), pair(1.0, True), pair(None, True)]
+    rows = calibration_facts(pairs)["calibration"]
     assert [row["n"] for row in rows] == [2, 2]
     assert [row["value"] for row in rows] == [0.5, 1.0]
     assert [row["p"] for row in rows] == pytest.approx([0.06, 0.975])
@@ -78,7 +79,6 @@ def test_each_principle_agrees_with_the_truth_by_itself() -> None:
 def test_calibration_error_and_brier_score_by_hand() -> None:
     pairs = [pair(0.9, True), pair(0.9, False), pair(0.2, False), pair(None, True), pair(0.4, None)]
     # Bins: two labels of 0.9 of which half came true, one of 0.2 that did not.
-    assert calibration_error(pairs) == pytest.approx((2 * 0.4 + 1 * 0.2) / 3)
-    assert brier_score(pairs) == pytest.approx((0.01 + 0.81 + 0.04) / 3)
-    assert calibration_error([]) is None
-    assert brier_score([]) is None
+    assert calibration_facts(pairs)["ece"] == pytest.approx((2 * 0.4 + 1 * 0.2) / 3)
+    assert calibration_facts(pairs)["brier"] == pytest.approx((0.01 + 0.81 + 0.04) / 3)
+    assert calibration_facts([]) == {"calibration": [], "ece": None, "brier": None}

@@ -17,8 +17,8 @@ from solon.engines.base import Completion, Finish, Sampling
 from solon.engines.local.engine import LocalEngine
 from solon.engines.tokens import PromptTokenizer
 from solon.prompts import reply as reply_prompt
+from solon.reward.conversation_scorer import ConversationScorer
 from solon.reward.golden import Replay, check, write_golden
-from solon.reward.model import PreferenceModel
 from solon.reward.scored_text import ScoredText
 from solon.reward.scorer import PreferenceScorer
 from solon.runs import RunDirectory
@@ -75,7 +75,7 @@ def replay(folder: Path, out: Path, dialogues: Sequence[Conversation] = DIALOGUE
     end = PromptTokenizer.of(tokenizer, settings).end
     model = grow_preference_model(folder, tokenizer, settings, 3, end)
     texts = PromptTokenizer.of(tokenizer, settings)
-    saved = PreferenceModel(save_model(model, texts, out), Encoding(texts, 2048))
+    saved = ConversationScorer(save_model(model, texts, out), Encoding(texts, 2048))
     write_golden(out, PreferenceScorer("tiny", saved, ScoredText(texts)), dialogues, settings)
     return check(out)
 

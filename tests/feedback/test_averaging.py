@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from solon.feedback.averaging import clamped, log_odds_of_mean, mean_probability, sigmoid, votes_log_odds
+from solon.feedback.averaging import clamped, log_odds_of_mean, mean_probability, votes_log_odds
+from solon.stats.log_odds import sigmoid
 
 LOG_ODDS = st.floats(-30, 30)
 

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from solon.errors import ModelError
-from solon.model_folders.check import INDEX, check_folder
+from solon.model_folders.folder_check import INDEX, check_folder
 from tests.training.tiny import save_tiny_model
 
 

@@ -10,7 +10,7 @@ import torch
 from transformers import MixtralConfig, MixtralForCausalLM
 
 from solon.engines.local.engine import LocalEngine
-from solon.model_folders.check import check_folder
+from solon.model_folders.folder_check import check_folder
 from solon.model_folders.load import ModelHead, load_config, load_generation_config, load_model, load_tokenizer
 from tests.engines.tiny import byte_tokenizer, model_of
 

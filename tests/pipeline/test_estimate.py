@@ -3,7 +3,7 @@
 import pytest
 
 from solon.config.builtin import constitution_path
-from solon.config.recipe import load_recipe
+from solon.config.loading import load_recipe
 from solon.conversation import Prompt, Role, Turn
 from solon.engines.base import Sampling
 from solon.engines.recording import RecordingEngine

@@ -10,7 +10,7 @@ from tests.stages.test_s03_critique_revision import reply_row
 from tests.stages.workbench import CONSTITUTION, human
 
 from solon.config.recipe import FeedbackForm, FeedbackSettings, Recipe, RevisionMode, RevisionSettings
-from solon.constitution.constitution import load_constitution
+from solon.constitution.reader import load_constitution
 from solon.conversation import Prompt, transcript
 from solon.digest import digest
 from solon.engines.cached import CachedEngine

@@ -16,12 +16,13 @@ from tests.synthetic import Plan, build
 
 from solon.cli.main import cli
 from solon.config.builtin import constitution_path, model_path
-from solon.config.recipe import EngineSettings, Recipe, Settings, load_recipe
+from solon.config.loading import load_recipe
+from solon.config.recipe import EngineSettings, Recipe, Settings
 from solon.digest import digest_model, digest_source
 from solon.engines.rounding import ROUNDING, keyed, made_with, rounding_told
 from solon.errors import RunError
 from solon.pipeline.session import Session
-from solon.report import render
+from solon.reporting import render
 from solon.runs import RunDirectory, StageFolder
 from solon.runs.artefact import Artefact
 from solon.runs.progress import Silent

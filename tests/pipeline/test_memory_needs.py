@@ -2,7 +2,8 @@
 
 import pytest
 
-from solon.config.recipe import Recipe, load_recipe
+from solon.config.loading import load_recipe
+from solon.config.recipe import Recipe
 from solon.errors import RecipeError
 from solon.model_folders.system_memory import SystemMemory
 from solon.pipeline.memory_needs import (

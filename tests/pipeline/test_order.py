@@ -14,16 +14,16 @@ import pytest
 from click.testing import CliRunner
 
 from solon.cli.main import cli
-from solon.cli.run import open_or_create
 from solon.config.builtin import constitution_path
-from solon.config.recipe import load_recipe
+from solon.config.loading import load_recipe
 from solon.conversation import Conversation
 from solon.errors import RecipeError, RunError
 from solon.pipeline.extra_stages import measure_snapshots
 from solon.pipeline.impact import impact_of
+from solon.pipeline.open_run import open_or_create
 from solon.pipeline.order import advance
-from solon.report import render
-from solon.report.results import results
+from solon.reporting import render
+from solon.reporting.results import results
 from solon.runs import RunDirectory
 from solon.runs.processes import Sharding, SingleProcess
 from solon.runs.progress import Silent

@@ -9,15 +9,15 @@ import pytest
 from tests.pipeline.test_order import SMALL
 
 from solon.config.builtin import constitution_path
-from solon.config.recipe import load_recipe
-from solon.constitution.constitution import load_constitution
+from solon.config.loading import load_recipe
+from solon.constitution.reader import load_constitution
 from solon.errors import RecipeError, RunError
 from solon.export.model_folder import ExportedWeights, export_model
 from solon.export.trainers.trainer_folder import export_for_trl
 from solon.pipeline.impact import impact_of
 from solon.pipeline.order import advance
-from solon.report import write
-from solon.report.results import results
+from solon.reporting import write
+from solon.reporting.results import results
 from solon.runs import Artefact, RunDirectory
 from solon.runs.progress import Silent
 from solon.stages.registry import names_of, policies_of

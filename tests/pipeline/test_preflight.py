@@ -11,7 +11,7 @@ from tests.training.tiny import save_tiny_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from solon.config.builtin import constitution_path
-from solon.config.recipe import load_recipe
+from solon.config.loading import load_recipe
 from solon.errors import EngineError, InputError, ModelError, RecipeError, SolonError
 from solon.model_folders.system_memory import SystemMemory
 from solon.pipeline import preflight as module

@@ -8,7 +8,7 @@ import pytest
 from tests.engines.tiny import byte_tokenizer, model_of
 
 from solon.config.builtin import constitution_path
-from solon.config.recipe import load_recipe
+from solon.config.loading import load_recipe
 from solon.pipeline.session import Session
 from solon.runs import RunDirectory
 from solon.runs.progress import Silent

@@ -11,7 +11,7 @@ import pytest
 from tests.synthetic import CONSTITUTION, Plan, build
 from tests.training.tiny import save_tiny_model
 
-from solon.config.recipe import load_recipe
+from solon.config.loading import load_recipe
 from solon.pipeline.settled import SETTLED, is_settled, settle
 from solon.runs import RunDirectory
 

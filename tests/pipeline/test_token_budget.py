@@ -2,9 +2,10 @@ import pytest
 from tests.stages.workbench import Bench
 
 from solon.config.builtin import constitution_path, source_path
-from solon.config.recipe import Recipe, load_recipe
-from solon.constitution.constitution import load_constitution, worked_critiques
-from solon.constitution.reader import place_of
+from solon.config.loading import load_recipe
+from solon.config.recipe import Recipe
+from solon.constitution.constitution import worked_critiques
+from solon.constitution.reader import load_constitution, place_of
 from solon.engines.scripted import ScriptedEngine
 from solon.errors import ConstitutionError, RecipeError
 from solon.feedback.comparison_questions import few_shot_variants

@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 
 from solon.cli.main import cli
 from solon.cli.run import open_or_create
-from solon.config.recipe import load_recipe
+from solon.config.loading import load_recipe
 from solon.errors import RecipeError
 from solon.pipeline.impact import impact_of
 from solon.pipeline.order import advance

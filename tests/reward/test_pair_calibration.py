@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from solon.reward.pair_calibration import agreement, calibration_error
+from solon.reward.pair_calibration import agreement
 
 PAIRS = st.lists(st.tuples(st.floats(-8, 8), st.floats(0, 1)), min_size=1, max_size=30)
 
@@ -30,8 +30,8 @@ def test_a_calibrated_judge_of_coin_flips_has_little_error_at_5000() -> None:
     generator = torch.Generator().manual_seed(0)
     p_B = torch.rand(5000, generator=generator, dtype=torch.float64)
     outcomes_B = (torch.rand(5000, generator=generator, dtype=torch.float64) < p_B).double()
-    assert calibration_error(p_B.logit(), outcomes_B) < 0.02
-    assert calibration_error(3 * p_B.logit(), outcomes_B) > 0.1, "overconfidence is seen"
+    assert agreement(p_B.logit(), outcomes_B).ece < 0.02
+    assert agreement(3 * p_B.logit(), outcomes_B).ece > 0.1, "overconfidence is seen"
 
 
 def test_even_labels_have_no_order() -> None:

@@ -116,13 +116,13 @@ def _cut(number: int, prompt: list[int], response: list[int]) -> Reply:
 
 
 def planted(replies: Sequence[Reply]) -> Tensor:
-    """How many tokens of a reply are the wanted one, plus the centre that is taken off again."""
-    return torch.tensor([reply.response.count(WANTED) for reply in replies]) + 0.25
+    """How many tokens of a reply are the wanted one."""
+    return torch.tensor([reply.response.count(WANTED) for reply in replies]).float()
 
 
 def rolled(acting: Networks) -> Any:
     replies = sampler(acting, SETTINGS)(0)
-    return measure(acting, replies, planted(replies) - acting.centre, SETTINGS)
+    return measure(acting, replies, planted(replies), SETTINGS)
 
 
 @pytest.mark.parametrize("adapter", [None, LoraSettings(rank=4)])
@@ -174,7 +174,7 @@ def test_one_pass_that_measures_and_learns_is_the_same_as_two(tiny: Path, algori
         )
         acting = actors(tiny, algorithm=algorithm)
         replies = sampler(acting, SETTINGS)(0)
-        rollout = measure(acting, replies, planted(replies) - acting.centre, settings)
+        rollout = measure(acting, replies, planted(replies), settings)
         assert (rollout.logprob_tape is not None) == (micro_tokens == 16384)
         said = update(acting, rollout, settings, step=1, seed=0)
         assert said["policy_updates"] == settings.epochs

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from solon.config.builtin import constitution_path
-from solon.config.recipe import WeakJudge, load_recipe
+from solon.config.loading import load_recipe
+from solon.config.recipe import WeakJudge
 from solon.errors import RunError
 from solon.runs import RunDirectory
 

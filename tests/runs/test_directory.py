@@ -9,7 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from solon.config.recipe import Recipe, load_recipe
+from solon.config.loading import load_recipe
+from solon.config.recipe import Recipe
 from solon.errors import ConstitutionError, RunError, StageError
 from solon.runs import Interrupted, Progress, RunDirectory, StageFolder
 from solon.runs.artefact import Artefact

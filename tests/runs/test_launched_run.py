@@ -11,7 +11,7 @@ import pytest
 from tests.pipeline.test_order import SMALL, start, tables
 from tests.training.distributed.test_launched import launch, launching
 
-from solon.report.results import results
+from solon.reporting.results import results
 from solon.runs import RunDirectory
 from solon.stages.registry import STAGES
 

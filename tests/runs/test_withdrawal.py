@@ -8,7 +8,7 @@ import pytest
 from tests.synthetic import Plan, build
 
 from solon.config.builtin import constitution_path
-from solon.config.recipe import load_recipe
+from solon.config.loading import load_recipe
 from solon.errors import ModelError, RunError
 from solon.runs import Artefact, RunDirectory, StageFolder
 from solon.runs.response_cache import Answer, response_cache_in

@@ -29,7 +29,7 @@ def test_red_team_attempts_are_read_as_lines_and_as_one_array(tmp_path):
 def test_an_array_names_its_bad_members_and_is_refused_where_it_breaks(tmp_path):
     file = tmp_path / "a.json"
     file.write_text('[\n {"prompt": "a"},\n 3,\n {"prompt": "b"}]')
-    with pytest.raises(InputError, match=r"a\.json:3: a member must be a JSON object"):
+    with pytest.raises(InputError, match=r"a\.json:3: a member must be one JSON object"):
         read_prompts(file)
     assert [found.line for found in read_prompts(file, bad_lines=1).prompts] == [2, 4]
     file.write_text('[\n {"prompt": "a"},\n {"prompt": \n')

@@ -12,18 +12,19 @@ from tests.stages.test_s06_ai_feedback import SEED, judge, mixed_pairs, options,
 from tests.stages.workbench import CONSTITUTION, Bench, Killed
 
 from solon.config.recipe import FeedbackForm, FeedbackSettings, OptionOrder
-from solon.constitution.constitution import load_constitution
+from solon.constitution.reader import load_constitution
 from solon.conversation import Prompt, Role
 from solon.digest import uniform_for
 from solon.engines.base import Choosing, Completion, Finish
 from solon.engines.scripted import ScriptedEngine
 from solon.errors import RecipeError, StageError
-from solon.feedback.averaging import sigmoid, votes_log_odds
+from solon.feedback.averaging import votes_log_odds
 from solon.feedback.comparison_questions import UndecidedReason
 from solon.feedback.labelling import on_axis
 from solon.runs import Artefact
 from solon.stages import s05_response_pairs, s06_ai_feedback
 from solon.stages.s06_ai_feedback import FeedbackInputs
+from solon.stats.log_odds import sigmoid
 
 AXES = CONSTITUTION.replace(
     "  - {id: kinder, instruction: Choose the kinder reply.}",

@@ -12,7 +12,7 @@ from solon.engines.base import Completion, Finish
 from solon.engines.scripted import ScriptedEngine
 from solon.errors import StageError
 from solon.runs.outcome import Outcome
-from solon.sources.diversity import distinct_runs
+from solon.sources.near_duplicates import distinct_runs
 from solon.sources.prompt_files import read_prompts
 from solon.stages import extra_red_team
 from solon.testbed.documents import DocumentPart, Writer

@@ -14,12 +14,12 @@ from solon.digest import uniform_for
 from solon.engines.base import Completion, Finish
 from solon.engines.scripted import ScriptedEngine
 from solon.errors import RecipeError
-from solon.feedback.averaging import sigmoid
 from solon.feedback.comparison_questions import ShownOrder, UndecidedReason, few_shot_variants
 from solon.feedback.letters import log_odds
 from solon.runs.outcome import Outcome
 from solon.stages import s05_response_pairs, s06_ai_feedback
 from solon.stages.s06_ai_feedback import FeedbackInputs
+from solon.stats.log_odds import sigmoid
 
 SEED = 11
 

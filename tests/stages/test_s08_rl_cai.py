@@ -28,7 +28,7 @@ from solon.config.recipe import (
 )
 from solon.conversation import Conversation
 from solon.errors import ModelError, RecipeError, StageError
-from solon.report.sentences import reinforcement_sentences
+from solon.reporting.sentences import reinforcement_sentences
 from solon.rl.rl_models import refuse_unshareable
 from solon.runs import Artefact
 from solon.stages import s07_preference_model, s08_rl_cai

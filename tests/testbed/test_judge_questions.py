@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from solon.config.builtin import constitution_path
-from solon.constitution.constitution import load_constitution
+from solon.constitution.reader import load_constitution
 from solon.testbed.judge_questions import targets_of, world_faults, world_questions
 from solon.testbed.oracle import Oracle
 

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from solon.config.builtin import constitution_path
-from solon.constitution.constitution import load_constitution
+from solon.constitution.reader import load_constitution
 from solon.testbed.principle_language import (
     EVASIVENESS,
     GENERAL,

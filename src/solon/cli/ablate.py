@@ -70,7 +70,7 @@ def ablate(
     trials = trials_of(experiment, recipe, overlays, settings)
     from solon.cli.display import display_for
     from solon.pipeline.ablation import ablate as run_variants
-    from solon.report.variants import write_page
+    from solon.reporting.variants import write_page
 
     try:
         with display_for(quiet=quiet) as display:
@@ -86,7 +86,7 @@ def ablate(
 def print_figures(figures: Mapping[str, Any]) -> None:
     """An ablation's table."""
     from solon.cli.terminal import plain, print_table
-    from solon.report.variants import caption_of, columns_of, is_mean
+    from solon.reporting.variants import caption_of, columns_of, is_mean
 
     head, rows = columns_of(figures)
 

@@ -1,12 +1,8 @@
-"""`solon constitution check` and `solon constitution new`: a file of rules looked at as a whole, and one to begin with.
-
-Rules that the bundled models cannot read are told here and not in the method, which knows nothing of the testbed.
-"""
+"""`solon constitution check` and `new`: a file of rules looked at as a whole, and one to begin with."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,9 +10,6 @@ import click
 
 if TYPE_CHECKING:
     from solon.config.recipe import Recipe
-    from solon.constitution.constitution import Constitution
-
-TESTBED = "testbed:"
 
 
 @click.command(
@@ -38,22 +31,17 @@ def check(file: str, recipe: str | None, settings: tuple[str, ...]) -> None:
     With --recipe: whether principles, axes and worked examples are there that a run asks for, and which rules the
     bundled models cannot read where the recipe asks them.
     """
-    from solon.config.builtin import constitution_path
-    from solon.config.recipe import load_recipe
-    from solon.constitution.reader import check_constitution
+    from solon import api
 
-    asked = load_recipe(recipe or "testbed", (), settings) if recipe or settings else None
-    loaded, faults = check_constitution(constitution_path(file))
-    if asked is not None and not faults:
-        from solon.pipeline.constitution_needs import unmet_needs
-
-        faults = unmet_needs(asked, loaded)
-    if len(faults) == 1:
-        raise faults[0]
-    if faults:
-        for fault in faults:
+    asked = api.load_recipe(recipe or "testbed", (), settings) if recipe or settings else None
+    found = api.check_constitution(file, recipe=asked)
+    loaded = found.constitution
+    if len(found.faults) == 1:
+        raise found.faults[0]
+    if found.faults or loaded is None:
+        for fault in found.faults:
             _say(f"Error: {fault}", err=True)
-        _say(f"{len(faults)} faults in {file}", err=True)
+        _say(f"{len(found.faults)} faults in {file}", err=True)
         click.get_current_context().exit(1)
     examples = len(loaded.critique_examples) + len(loaded.comparison_examples) + len(loaded.reasoned_examples)
     _say(
@@ -62,8 +50,8 @@ def check(file: str, recipe: str | None, settings: tuple[str, ...]) -> None:
     )
     if asked is not None:
         _say("It has all that the recipe asks for")
-        for line in unread_rules(_askers(asked), loaded):
-            _say(line, err=True)
+    for line in found.warnings:
+        _say(line, err=True)
 
 
 @click.command(
@@ -91,48 +79,17 @@ def new(file: Path) -> None:
     _say(f"Wrote {file}. When it is filled in: solon constitution check {shlex.quote(str(file))}")
 
 
-def look_at_rules(recipe: Recipe, file: Path) -> None:
-    """Raise the first thing that a new run lacks in its constitution, and warn of rules that its models cannot read."""
-    from solon.constitution.constitution import load_constitution
-    from solon.pipeline.constitution_needs import unmet_needs
+def warn_of_unread_rules(recipe: Recipe) -> None:
+    """Name the rules of a recipe's constitution that its models cannot read, if nothing worse is wrong with them."""
+    from solon.config.builtin import constitution_path
+    from solon.constitution.reader import load_constitution
+    from solon.pipeline.constitution_needs import askers, unmet_needs, unread_rules
 
-    loaded = load_constitution(file)
+    loaded = load_constitution(constitution_path(recipe.constitution))
     for error in unmet_needs(recipe, loaded):
         raise error
-    for line in unread_rules(_askers(recipe), loaded):
+    for line in unread_rules(askers(recipe), loaded):
         _say(line, err=True)
-
-
-def _askers(recipe: Recipe) -> tuple[str | None, ...]:
-    models = recipe.models
-    return (models.assistant, models.critic, models.reviser, *models.judges)
-
-
-def unread_rules(models: Sequence[str | None], constitution: Constitution) -> list[str]:
-    """Warnings about rules that the bundled models cannot read, where one of them is among the `models` by name."""
-    from solon.config.builtin import constitution_path
-    from solon.constitution.constitution import load_constitution
-
-    if not any(name and name.startswith(TESTBED) for name in models):
-        return []
-    if constitution.hash == load_constitution(constitution_path("testbed")).hash:
-        return []
-    from solon.testbed.principle_language import is_readable
-
-    kinds = {"critique_request": "critique", "revision_request": "revision", "instruction": "comparison"}
-    unread = [
-        f"{section} '{rule.id}'"
-        for section, rules in (("revision", constitution.revision), ("preference", constitution.preference))
-        for rule in rules
-        if not all(is_readable(kind, getattr(rule, key)) for key, kind in kinds.items() if hasattr(rule, key))
-    ]
-    if not unread:
-        return []
-    total = len(constitution.revision) + len(constitution.preference)
-    return [
-        f"Warning: {len(unread)} of {total} rules are in words that the bundled models cannot read, and may do "
-        f"nothing there: {', '.join(unread)}. What they read is listed by: solon testbed words"
-    ]
 
 
 def _say(line: str, *, err: bool = False) -> None:

@@ -23,7 +23,7 @@ def print_estimate(
     Raises what `solon run` itself would: RecipeError, ConstitutionError, InputError, ModelError and RunError.
     """
     from solon.cli.terminal import plain
-    from solon.config.recipe import dump_recipe
+    from solon.config.loading import dump_recipe
 
     resolved, constitution, finished = _resolved(run, recipe, overlays, settings)
     from solon.pipeline.estimate import estimate_run
@@ -35,7 +35,7 @@ def print_estimate(
     click.echo(f"# The settings of {run}\n{dump_recipe(resolved)}")
     for note in preflight(resolved, constitution, finished, until):
         click.echo(plain(note, lines=False), err=True)
-    click.echo("Asking about a few prompts of each kind ...", err=True)
+    click.echo("Asking models about a few prompts of each kind ...", err=True)
     estimate = estimate_run(resolved, constitution, (*finished, *later))
     _print_questions(estimate)
     _print_costs(estimate)
@@ -50,9 +50,9 @@ def _resolved(
     run: Path, recipe: str | None, overlays: Sequence[str], settings: Sequence[str]
 ) -> tuple[Recipe, Path, list[str]]:
     """The recipe, the constitution's file and the finished stages, without making a folder."""
-    from solon.cli.run import open_or_create
     from solon.config.builtin import constitution_path
-    from solon.config.recipe import load_recipe
+    from solon.config.loading import load_recipe
+    from solon.pipeline.open_run import open_or_create
 
     if (run / "run.json").exists():
         directory = open_or_create(run, recipe, tuple(overlays), tuple(settings))

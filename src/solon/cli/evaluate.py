@@ -1,12 +1,11 @@
 """`solon eval`: the paper's own evaluations of a model, from the paper's own files.
 
-The command only puts the pieces together: what was typed is checked and the files are read before a model is loaded,
-then the session answers what is not yet answered, and the figures go to the terminal, to JSON and to a page.
+What was typed is checked and the files are read before a model is loaded, then `solon.evaluate` answers what is not yet
+answered, and the figures go to the terminal, to JSON and to a page.
 """
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,8 +18,8 @@ from solon.cli.terminal import INTERRUPTED
 from solon.stats.intervals import interval, per_cent
 
 if TYPE_CHECKING:
-    from solon.config.recipe import EngineSettings
-    from solon.evals.benchmarks.evaluation import AnswersAs, EvaluationPlan, Subject, Task
+    from solon.evals.benchmarks.evaluation import Task
+    from solon.evals.benchmarks.model_evaluation import EvaluationSettings
 
 EPILOG = """\b
 Examples:
@@ -113,79 +112,53 @@ def evaluate(files: tuple[Path, ...], engine: str, **typed: Any) -> None:
     stopped. Another --form adds to the same folder.
     """
     from solon.config.builtin import model_path
-    from solon.config.recipe import EngineSettings, RenderingKind
-    from solon.evals.benchmarks.evaluation import AnswersAs, formulation_of
+    from solon.evals.benchmarks.model_evaluation import evaluation_tasks
 
     options = Options(**typed)
-    plan = _plan(files, options)
-    folder = model_path(engine)
-    given = AnswersAs(options.answers_as) if options.answers_as else formulation_of(folder)
-    tasks = plan.tasks(given)
+    settings = _settings(options)
+    tasks = evaluation_tasks(model_path(engine), files, settings)
     _name_bad_rows(tasks)
     if options.show:
         _show(tasks)
         return
-    settings = EngineSettings(rendering=RenderingKind(options.rendering), batch_size=options.batch)
-    subject = _subject(folder, given, settings)
-    out = options.out or Path("runs", "evals", re.sub(r"[^\w.-]+", "-", subject.name))
-    _run(tasks, subject, out, quiet=options.quiet)
+    _run(engine, files, settings, options)
 
 
-def _plan(files: Sequence[Path], options: Options) -> EvaluationPlan:
-    """The questions of the files and how they are asked; what was typed is checked here, before a model is loaded."""
-    from solon.config.builtin import constitution_path
-    from solon.config.recipe import OptionOrder, SamplingParams
-    from solon.constitution.constitution import load_constitution
-    from solon.evals.benchmarks.evaluation import EvaluationPlan, drawn
-    from solon.evals.benchmarks.multiple_choice import Form, QuestionSetup
-    from solon.evals.benchmarks.question_files import read_questions
+def _settings(options: Options) -> EvaluationSettings:
+    from solon.config.recipe import EngineSettings, OptionOrder, RenderingKind
+    from solon.evals.benchmarks.evaluation import AnswersAs
+    from solon.evals.benchmarks.model_evaluation import EvaluationSettings
+    from solon.evals.benchmarks.multiple_choice import Form
 
-    manner = QuestionSetup(
+    return EvaluationSettings(
+        forms=tuple(Form(form) for form in options.forms),
+        answers_as=AnswersAs(options.answers_as) if options.answers_as else None,
         order=OptionOrder(options.order),
         samples=options.samples,
-        drawing=SamplingParams(max_tokens=options.max_tokens),
+        max_tokens=options.max_tokens,
+        examples=options.examples,
+        constitution=options.constitution,
         seed=options.seed,
-    )
-    return EvaluationPlan(
-        [drawn(read_questions(path, bad_rows=options.bad_rows), options.limit, options.seed) for path in files],
-        [Form(form) for form in options.forms],
-        manner,
-        options.examples,
-        load_constitution(constitution_path(options.constitution)),
+        limit=options.limit,
+        bad_rows=options.bad_rows,
+        engine=EngineSettings(rendering=RenderingKind(options.rendering), batch_size=options.batch),
     )
 
 
-def _subject(folder: Path, answers_as: AnswersAs, settings: EngineSettings) -> Subject:
-    from solon.engines.local.engine import LocalEngine, folder_hash
-    from solon.engines.rounding import keyed
-    from solon.evals.benchmarks.evaluation import Subject
-    from solon.evals.benchmarks.pm_answers import scores_of
-    from solon.model_folders.check import check_folder
-
-    check_folder(folder)
-    return Subject(
-        f"{folder.resolve().name}@{folder_hash(folder)}",
-        answers_as,
-        load_engine=lambda: LocalEngine.load(folder, settings),
-        load_scores=lambda: scores_of(folder, settings),
-        settings=keyed(settings),
-    )
-
-
-def _run(tasks: Sequence[Task], subject: Subject, out: Path, *, quiet: bool) -> None:
+def _run(engine: str, files: tuple[Path, ...], settings: EvaluationSettings, options: Options) -> None:
+    from solon import api
     from solon.cli.display import display_for
     from solon.cli.terminal import plain, print_table
-    from solon.evals.benchmarks.evaluation import RESULTS
-    from solon.evals.benchmarks.evaluation import evaluate as answer
-    from solon.report.evaluations import EvaluationLine, lines, write
+    from solon.reporting.benchmark_section import EvaluationLine, lines, write
 
     try:
-        with display_for(quiet=quiet) as display:
-            results = answer(out, subject, tasks, display)
+        with display_for(quiet=options.quiet) as display:
+            done = api.evaluate(engine, files, settings, out=options.out, display=display)
     except KeyboardInterrupt:
-        again = shlex.quote(str(out))
-        click.echo(f"Stopped. The answers are saved in {again}. The same command continues.", err=True)
+        where = f" in {shlex.quote(str(options.out))}" if options.out else ""
+        click.echo(f"Stopped; what was answered is saved{where}. The same command continues.", err=True)
         click.get_current_context().exit(INTERRUPTED)
+    results = done.figures
 
     def row(line: EvaluationLine) -> list[str]:
         numbers = ["-" if value is None else f"{value:.3f}" for value in (line.ece, line.brier)]
@@ -194,8 +167,8 @@ def _run(tasks: Sequence[Task], subject: Subject, out: Path, *, quiet: bool) -> 
 
     title = f"{results['model']}: share of questions answered right, % [95 % interval]"
     print_table(plain(title, lines=False), HEAD, [row(line) for line in lines(results["evaluations"])])
-    click.echo(f"Figures: {out / RESULTS}")
-    click.echo(f"Page: {write(out, results)}")
+    click.echo(f"Figures: {done.results_file}")
+    click.echo(f"Page: {write(done.path, results)}")
 
 
 def _share(figure: object) -> str:

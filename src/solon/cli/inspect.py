@@ -33,7 +33,7 @@ def status(run: Path) -> None:
     """
     from solon.cli.display import clock
     from solon.cli.terminal import plain, print_table
-    from solon.report.results import results
+    from solon.reporting.results import results
     from solon.runs import RunDirectory, owner_of
     from solon.runs.lock import last_session
     from solon.stages.registry import counted, names_of, plugins_of
@@ -100,14 +100,13 @@ def results(run: Path, as_json: bool) -> None:
     Shares of replies by model, with 95 % intervals: harmful, evasive, objecting, preachy and garbled on held-out
     harmful prompts, helpful on held-out benign ones. Below them: how good the labels are, once there are labels.
     """
-    from solon.report.results import results as results_of
-    from solon.runs import RunDirectory
+    from solon import api
 
-    directory = RunDirectory.open(run)
+    found = api.open_run(run)
     if as_json:
-        click.echo(json.dumps(results_of(directory), indent=2))
+        click.echo(json.dumps(found.results(), indent=2))
     else:
-        print_results(directory)
+        print_results(found.directory)
 
 
 @click.command(
@@ -127,20 +126,24 @@ def report(run: Path, output: Path | None) -> None:
     One file that loads nothing from anywhere: figures, tables, the constitution with its draws, and samples to browse.
     It can be written at any time; what is not finished is left out.
     """
-    from solon.report import write
-    from solon.runs import RunDirectory
+    from solon import api
 
     if output is not None and not output.name:
         raise click.BadParameter("a file is needed, such as report.html", param_hint="--output")
-    click.echo(f"Report: {write(RunDirectory.open(run), output)}")
+    click.echo(f"Report: {api.report(run, output)}")
 
 
 def print_results(directory: RunDirectory) -> None:
     """The measures of every model as a table, and how good critic, judge and labels are, in words."""
     from solon.cli.terminal import plain
-    from solon.report.label_section import quality_sentences
-    from solon.report.results import results as results_of
-    from solon.report.sentences import judge_check_sentences, judge_details, reinforcement_sentences, snapshot_sentences
+    from solon.reporting.label_section import quality_sentences
+    from solon.reporting.results import results as results_of
+    from solon.reporting.sentences import (
+        judge_check_sentences,
+        judge_details,
+        reinforcement_sentences,
+        snapshot_sentences,
+    )
 
     figures = results_of(directory)
     for remark in figures.get("remarks", ()):

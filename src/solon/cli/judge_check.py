@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from solon.config.builtin import PREFIX
 from solon.stats.intervals import interval, per_cent
-
-if TYPE_CHECKING:
-    from solon.config.recipe import Recipe
-    from solon.constitution.constitution import Constitution
-    from solon.engines.base import Engine
 
 EPILOG = """\b
 Examples:
@@ -49,41 +44,26 @@ def judge_check(
     pairs of empty replies, and replies that try to influence it. As a critic it reads replies with one plain fault
     each. Shares have Wilson intervals. A run stops if the judge's interval includes chance.
     """
+    from solon import api
+    from solon.config.builtin import model_path
+
     # What was typed is checked before a model is loaded.
-    from solon.config.builtin import constitution_path, model_path
-    from solon.config.recipe import load_recipe
-    from solon.constitution.constitution import load_constitution
-
-    folder = model_path(engine)
-    chosen = load_recipe(recipe or (TESTBED if engine.startswith(PREFIX) else REAL), overlays, settings)
-    constitution = load_constitution(constitution_path(chosen.constitution))
-    from solon.engines.local.engine import LocalEngine
-
-    measured = LocalEngine.load(folder, chosen.engine)
-    facts = measure(measured, chosen, constitution)
+    model_path(engine)
+    chosen = api.load_recipe(recipe or (TESTBED if engine.startswith(PREFIX) else REAL), overlays, settings)
+    found = api.judge_check(engine, recipe=chosen)
+    facts = found.facts()
     if as_json:
-        click.echo(json.dumps({"engine": measured.name, "recipe": chosen.name, **facts}, indent=2))
+        click.echo(json.dumps({"engine": found.engine, "recipe": found.recipe, **facts}, indent=2))
         return
-    print_judge_check(measured.name, facts)
+    print_judge_check(found.engine, facts)
     if engine.startswith(PREFIX) and chosen.measure.grader != TESTBED:
         click.echo("The built-in questions are plain English, which the bundled models' tokenizer knows little of.")
-
-
-def measure(engine: Engine, recipe: Recipe, constitution: Constitution) -> dict[str, Any]:
-    """The facts `judge` and, where the recipe has critiques, `critic`."""
-    from solon.evals.judge_check import read_critic_check, read_judge_check
-    from solon.testbed.judge_questions import critic_faults, judge_questions
-
-    seed = recipe.seed
-    judge = read_judge_check(engine, recipe.feedback, constitution, seed, judge_questions(recipe, constitution))
-    critic = read_critic_check(engine, recipe.revision, constitution, seed, critic_faults(recipe, constitution))
-    return {**judge.facts(), **(critic.facts() if critic else {})}
 
 
 def print_judge_check(name: str, facts: Mapping[str, Any]) -> None:
     """Tables of the shares, and in sentences what is no share and what a run would do."""
     from solon.cli.terminal import plain, print_table
-    from solon.report.sentences import judge_check_sentences, judge_details
+    from solon.reporting.sentences import judge_check_sentences, judge_details
 
     judge = facts["judge"]
     print_table(plain(f"{name} as a judge, {judge['form']} form", lines=False), HEAD, list(_judge_rows(judge)))

@@ -54,47 +54,32 @@ def label(
     `feedback`, `constitution`, `models.feedback` (or the assistant), `engine` and `seed` of the recipe. Ctrl-C saves;
     the same command continues. `solon preference --labels OUT` trains on the labels.
     """
-    from solon.cli.constitution_check import unread_rules
+    from solon import api
     from solon.cli.display import display_for
-    from solon.config.builtin import constitution_path, model_path
-    from solon.config.recipe import load_recipe
-    from solon.constitution.constitution import load_constitution
+    from solon.pipeline.constitution_needs import unread_rules
 
     accepted = (ACCEPT,) if accept_weak_judge else ()
-    chosen = load_recipe(recipe, overlays, (*settings, *accepted))
-    constitution = constitution_path(chosen.constitution)
-    judges = tuple(model_path(name or chosen.models.assistant) for name in chosen.models.judges)
-    from solon.pipeline.standalone_labels import NAME, ToLabel, agreement, label_standalone
+    chosen = api.load_recipe(recipe, overlays, (*settings, *accepted))
+    judges = [name or chosen.models.assistant for name in chosen.models.judges]
+    for line in unread_rules(judges, api.load_constitution(chosen.constitution)):
+        click.echo(plain(line, lines=False), err=True)
+    from solon.reporting.label_page import write
     from solon.sources.columns import columns_from
-    from solon.sources.pair_files import read_pairs
-    from solon.testbed.judge_questions import judge_checker
 
     called = columns_from(columns)
-    again = f"the same command and {ACCEPT_WEAK}"
-    loaded = load_constitution(constitution)
-    for line in unread_rules([name or chosen.models.assistant for name in chosen.models.judges], loaded):
-        click.echo(plain(line, lines=False), err=True)
-    given = ToLabel(pairs, constitution, judges, judge_checker(chosen, loaded, again), columns=called)
     try:
         with display_for(quiet=quiet) as display:
-            display.stage_started(1, NAME, 1)
-            done = label_standalone(out, chosen, given, lambda at: display.progress(at.done, at.total, at.note))
-            display.stage_finished(NAME, done.manifest.rows, done.manifest.outcomes, done.manifest.seconds)
+            done = api.label(pairs, out=out, recipe=chosen, columns=called, display=display)
     except KeyboardInterrupt:
         click.echo("Stopped. Everything finished is saved. The same command continues", err=True)
         click.get_current_context().exit(INTERRUPTED)
-    from solon.report.label_page import write
-
-    file = read_pairs(pairs, called)
-    right, asked = agreement(done.rows(), file)
-    agreed = f"The labels side with the file's own choice on {right:,} of {asked:,} pairs" if asked else None
-    _tell(done.facts, agreed, file.skipped)
+    _tell(done.facts, done.agreement, done.skipped)
     click.echo(f"Labels: {done.path / 'rows.parquet'}")
-    click.echo(f"Page: {write(done, agreed and f'{agreed}.')}")
+    click.echo(f"Page: {write(done.artefact, done.agreement and f'{done.agreement}.')}")
 
 
 def _tell(facts: Mapping[str, Any], agreed: str | None, skipped: Mapping[str, int]) -> None:
-    from solon.report.sentences import judge_check_sentences
+    from solon.reporting.sentences import judge_check_sentences
 
     quality, undecided = facts["quality"], sum(facts["undecided_because"].values())
     lines = [f"{facts['pairs']:,} pairs, {undecided:,} undecided; letters read by {facts['read']}"]

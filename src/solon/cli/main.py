@@ -40,7 +40,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "eval": ("solon.cli.evaluate:evaluate", "Measure a model on the paper's multiple-choice evaluations."),
     "judge-check": ("solon.cli.judge_check:judge_check", "Measure how well a model judges and criticises."),
     "show": ("solon.cli.show:show", "Print a recipe, a constitution, a prompt, or the rules for texts."),
-    "constitution": ("solon.cli.constitution:constitution", "Create, check, show, compare and convert constitutions."),
+    "constitution": (
+        "solon.cli.constitution_commands:constitution",
+        "Create, check, show, compare and convert constitutions.",
+    ),
     "chains": ("solon.cli.chains:chains", "Convert the paper's chains of critiques and revisions."),
     "testbed": ("solon.cli.testbed:testbed", "Train and inspect the bundled testbed."),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,21 +60,17 @@ def preference(
     reply, and p_chosen, the probability that the chosen one is better. The command reads `preference`, `engine` and
     `seed` of the recipe and writes the model to OUT/model.
     """
+    from solon import api
     from solon.cli.display import display_for
-    from solon.config.builtin import PREFIX, model_path, source_path
-    from solon.config.recipe import load_recipe
+    from solon.config.builtin import PREFIX
 
     recipe = recipe or ("testbed" if base.startswith(PREFIX) else "own")
-    chosen = load_recipe(recipe, (), (*settings, *(f"preference.columns={called}" for called in _as_setting(columns))))
-    base_path, human_path = model_path(base), source_path(human) if human else None
-    from solon.pipeline.standalone_preference import NAME, Sources, train_standalone
-
+    chosen = api.load_recipe(
+        recipe, (), (*settings, *(f"preference.columns={called}" for called in _as_setting(columns)))
+    )
     try:
         with display_for(quiet=quiet) as display:
-            display.stage_started(1, NAME, 1)
-            sources = Sources(base_path, labels, human_path)
-            done = train_standalone(out, chosen, sources, lambda at: display.progress(at.done, at.total, at.note))
-            display.stage_finished(NAME, done.manifest.rows, done.manifest.outcomes, done.manifest.seconds)
+            done = api.train_preference_model(labels, base, out, human=human, recipe=chosen, display=display)
     except KeyboardInterrupt:
         click.echo("Stopped. Everything finished is saved. The same command continues", err=True)
         click.get_current_context().exit(INTERRUPTED)
@@ -126,30 +122,28 @@ def score(
     if file is None or model is None:
         raise click.UsageError("give FILE and --model FOLDER, or --check FOLDER")
     from solon.config.recipe import EngineSettings
-    from solon.reward.score_file import read_scorable, scored
-    from solon.reward.scorer import Zero, open_scorer
+    from solon.reward.preference_model import PreferenceModel
+    from solon.reward.score_file import read_scorable
+    from solon.reward.scorer import Zero
     from solon.runs.files import replacing
     from solon.sources.columns import columns_from
-    from solon.training.models import arithmetic
 
     called = columns_from(columns)
     lines = sum(1 for _ in read_scorable(file, called))  # a malformed line is told before the model is loaded
-    settings = EngineSettings(threads=threads)
-    scorer = open_scorer(model, settings)
+    scorer = PreferenceModel.load(model, EngineSettings(threads=threads))
     unscored = 0
 
-    def told() -> Any:
+    def told() -> Iterator[str]:
         nonlocal unscored
-        for record in scored(read_scorable(file, called), scorer, Zero.RAW if raw else Zero.CENTRE):
+        for record in scorer.score_file(file, called, Zero.RAW if raw else Zero.CENTRE):
             unscored += "unscored" in record
             yield json.dumps(record, default=str) + "\n"
 
-    with arithmetic(settings):
-        if output is None:
-            sys.stdout.writelines(told())
-        else:
-            with replacing(output) as temporary, temporary.open("w", encoding="ascii") as written:
-                written.writelines(told())
+    if output is None:
+        sys.stdout.writelines(told())
+    else:
+        with replacing(output) as temporary, temporary.open("w", encoding="ascii") as written:
+            written.writelines(told())
     click.echo(f"{lines - unscored:,} of {lines:,} lines scored, {unscored:,} too long", err=True)
 
 
@@ -190,12 +184,12 @@ def serve_pm(folder: Path, **given: Any) -> None:
     The server answers requests for localhost, for --host, and for each --allow-host: the host in the client's URL. With
     a token, clients must send "Authorization: Bearer TOKEN". The token is never given on the command line.
     """
+    from solon.config.addresses import token_given
     from solon.config.recipe import EngineSettings
     from solon.reward.scorer import Zero, open_scorer
     from solon.reward.server.admission import LOOPBACK
     from solon.reward.server.batching import Limits
     from solon.reward.server.server import REWARD, PreferenceServer, Service, serve_until_stopped
-    from solon.reward.token import token_given
 
     settings = EngineSettings(threads=given["threads"])
     service = Service(

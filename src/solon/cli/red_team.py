@@ -36,9 +36,12 @@ def red_team(run: Path, recipe: str | None, overlays: tuple[str, ...], settings:
     pretrained model (or models.red_team) writes, by the settings `red_team` of the recipe. Prompts that pass the rules
     go to prompts.jsonl, which a recipe can name as a source. Ctrl-C saves; the same command continues.
     """
-    from solon.cli.run import open_or_create
+    from solon.cli.constitution_check import warn_of_unread_rules
+    from solon.pipeline.open_run import asked_recipe, open_or_create
 
     new = not (run / "run.json").exists()
+    if new:
+        warn_of_unread_rules(asked_recipe(run, recipe, overlays, settings))
     directory = open_or_create(run, recipe, overlays, settings)
     from solon.cli.display import display_for
     from solon.cli.terminal import plain

@@ -47,7 +47,7 @@ Examples:
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="One setting, e.g. rl.steps=20.")
 def recipe(name: str, overlays: tuple[str, ...], settings: tuple[str, ...]) -> None:
     """Print a recipe as YAML, with every default."""
-    from solon.config.recipe import dump_recipe, load_recipe
+    from solon.config.loading import dump_recipe, load_recipe
 
     click.echo(dump_recipe(load_recipe(name, overlays, settings)), nl=False)
 
@@ -127,7 +127,7 @@ def rules() -> None:
 
 def _load(name: str) -> Constitution:
     from solon.config.builtin import constitution_path
-    from solon.constitution.constitution import load_constitution
+    from solon.constitution.reader import load_constitution
 
     return load_constitution(constitution_path(name))
 

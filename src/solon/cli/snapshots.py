@@ -39,7 +39,7 @@ def snapshots(run: Path, quiet: bool) -> None:
     from solon.cli.display import display_for
     from solon.cli.terminal import plain
     from solon.pipeline.extra_stages import measure_snapshots
-    from solon.report import write
+    from solon.reporting import write
 
     try:
         with directory.lock(), display_for(quiet=quiet) as display:

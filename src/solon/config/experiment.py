@@ -19,12 +19,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
 from solon.config.builtin import ablation_path
-from solon.config.located_yaml import YamlFile
-from solon.config.recipe import Count, GraderName, Recipe, Settings, load_recipe
+from solon.config.loading import load_recipe
+from solon.config.located_yaml import YamlFile, group_name
+from solon.config.recipe import Count, GraderName, Recipe, Settings
+from solon.config.validation import validated
 from solon.errors import RecipeError
 
 FolderName = Annotated[str, Field(pattern=r"^[a-z0-9]+(?:-[a-z0-9]+)*$", max_length=60)]
@@ -83,13 +84,7 @@ class Experiment(Settings):
 def load_experiment(name: str | Path) -> Experiment:
     """The ablation of a file or built-in name; raises RecipeError with `file:line` of the first fault."""
     source = YamlFile(ablation_path(name), RecipeError)
-    root = source.root()
-    try:
-        return Experiment.model_validate(source.value(root, "the ablation"))
-    except ValidationError as error:
-        fault = error.errors()[0]
-        dotted = ".".join(str(part) for part in fault["loc"])
-        raise source.fault(f"'{dotted}': {fault['msg']}", _node_at(root, fault["loc"])) from None
+    return validated(Experiment, *source.read(lambda location: group_name(location) if location else "the ablation"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,18 +116,3 @@ def trials_of(
     if any(each.recipe.measure.grader is GraderName.NONE for each in found):
         raise RecipeError("an ablation needs a grader", place="measure.grader", remedy="Use --recipe testbed")
     return found
-
-
-def _node_at(node: yaml.Node, path: Sequence[str | int]) -> yaml.Node:
-    """The node that a path of keys and positions leads to, as far as it leads."""
-    for part in path:
-        if isinstance(node, yaml.MappingNode):
-            found = next((value for key, value in node.value if key.value == part), None)
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            found = node.value[part]
-        else:
-            found = None
-        if found is None:
-            break
-        node = found
-    return node

@@ -1,10 +1,11 @@
 """YAML read with its line numbers, for files that people write by hand.
 
-A constitution or recipe is first read as a tree of nodes, which know their lines, and only then turned into values, so
-that every complaint can say `file:line`. What is read is small and plain: no tag builds an object, a key that stands
-twice is refused, and so are values that contain themselves, nest beyond reason, or grow without end through aliases.
-Plain words mean what YAML 1.2 says: `no`, `yes`, `off`, `190:20:30`, `0777` and `2026-01-01` are texts, and whoever
-wants a number refuses them.
+A file is first read as a tree of nodes, which know their lines, and then turned into values together with the place of
+each. A pydantic model says what is wrong with the values, and `Places` says where that was written, so that every
+complaint can say `file:line`: of a recipe, an ablation or a constitution alike. What is read is small and plain: no tag
+builds an object, a key that stands twice is refused, and so are values that contain themselves, nest beyond reason, or
+grow without end through aliases. Plain words mean what YAML 1.2 says: `no`, `yes`, `off`, `190:20:30`, `0777` and
+`2026-01-01` are texts, and whoever wants a number refuses them.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -120,6 +122,44 @@ def _deep(mark: yaml.Mark | None) -> _Fault:
     return _Fault(f"values are nested too deep: more than {DEEPEST} levels", mark, "Write it flatter")
 
 
+Location = tuple[str | int, ...]
+"""Keys and positions that lead to a value, as pydantic's errors give them."""
+
+
+class Scalars(StrEnum):
+    """How plain words are read."""
+
+    TYPED = "typed"
+    """As numbers, truth values, null or text."""
+    AS_WRITTEN = "as written"
+    """As text, so that an unquoted `No` stays the word "No"; null alone is None."""
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where values were written: the place of each one's key, or of a list's item."""
+
+    default: str
+    """The place of the whole."""
+    known: dict[Location, str] = field(default_factory=dict)
+
+    def at(self, location: Location) -> str:
+        """The place of a value; of what it stands in where it has none of its own, as it was left out."""
+        above = (location[:length] for length in range(len(location), 0, -1))
+        return next((self.known[each] for each in above if each in self.known), self.default)
+
+
+def dotted(location: Location) -> str:
+    """A location as settings are named: `rl.steps`."""
+    return ".".join(map(str, location))
+
+
+def group_name(location: Location) -> str:
+    """What a mapping is called in complaints: by its keys, without the positions in lists."""
+    keys = [key for key in location if isinstance(key, str)]
+    return f"'{'.'.join(keys)}'" if keys else "the file"
+
+
 @dataclass(frozen=True, slots=True)
 class YamlFile:
     """A file that is being read, and the kind of error that its faults are."""
@@ -185,15 +225,54 @@ class YamlFile:
 
     def value(self, node: yaml.Node, what: str) -> Any:
         """The plain value of a node: text, number, truth value, null, list or mapping; raises the file's error."""
-        if isinstance(node, yaml.MappingNode) and node.tag == MAPPING:
-            return {key: self.value(inner, f"'{key}'") for key, (_, inner) in self.entries(node, what).items()}
-        if isinstance(node, yaml.SequenceNode) and node.tag == LIST:
-            return [self.value(inner, what) for inner in node.value]
+        return _Values(self, lambda location: group_name(location) if location else what).of(node)
+
+    def read(
+        self,
+        name: Callable[[Location], str] = group_name,
+        scalars: Scalars = Scalars.TYPED,
+        faults: list[SolonError] | None = None,
+    ) -> tuple[dict[str, Any], Places]:
+        """The values of the file's top-level mapping, and where each was written.
+
+        `name` says what a mapping is called in complaints. Raises the file's error; with `faults`, keys that stand
+        twice or are none are added there instead.
+        """
+        root = self.root()
+        values = _Values(self, name, scalars, faults, Places(self.place(root)))
+        return values.of(root), values.places
+
+
+@dataclass(frozen=True, slots=True)
+class _Values:
+    """Turns the nodes of a file into values, and notes their places."""
+
+    file: YamlFile
+    name: Callable[[Location], str]
+    scalars: Scalars = Scalars.TYPED
+    faults: list[SolonError] | None = None
+    places: Places = field(default_factory=lambda: Places(""))
+
+    def of(self, node: yaml.Node, location: Location = ()) -> Any:
+        typed = self.scalars is Scalars.TYPED
+        if isinstance(node, yaml.MappingNode) and (node.tag == MAPPING or not typed):
+            return {
+                key: self._placed(inner, (*location, key), key_node)
+                for key, (key_node, inner) in self.file.entries(node, self.name(location), self.faults).items()
+            }
+        if isinstance(node, yaml.SequenceNode) and (node.tag == LIST or not typed):
+            return [self._placed(inner, (*location, number), inner) for number, inner in enumerate(node.value)]
+        if not typed:
+            return None if node.tag == NULL else str(node.value)
         try:
             return _scalar(str(node.tag), node.value)
         except ValueError as error:
-            cause = f"the value of {what} cannot be read: {error}"
-            raise self.fault(cause, node, "Write plain text, a number, true, false or null") from None
+            cause = f"the value of {self.name(location)} cannot be read: {error}"
+            raise self.file.fault(cause, node, "Write plain text, a number, true, false or null") from None
+
+    def _placed(self, node: yaml.Node, location: Location, placed: yaml.Node) -> Any:
+        self.places.known[location] = self.file.place(placed)
+        return self.of(node, location)
 
 
 def node_of(text: str, name: str, error: type[SolonError]) -> yaml.Node | None:

@@ -1,15 +1,14 @@
 """Recipes: every setting of a run, typed, with the paper's numbers or ours as defaults.
 
-A recipe is a YAML file. `load_recipe` lays overlays and `--set a.b=c` values over it, refuses unknown keys with the
-nearest known one, and returns a frozen tree. Nothing here imports torch, so a recipe is checked in milliseconds.
+A recipe is a frozen tree that refuses keys it does not know. `solon.config.loading` reads it from YAML files. Nothing
+here imports torch, so a recipe is checked in milliseconds.
 """
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, JsonValue, model_validator
@@ -479,28 +478,3 @@ def with_one_model(values: Mapping[str, Any]) -> dict[str, Any]:
         return dict(values)
     rest = {key: value for key, value in values.items() if key != "model"}
     return rest | {"models": {"pretrained": model, "assistant": model, **parts}}
-
-
-def load_recipe(file: str | Path, overlays: Sequence[str | Path] = (), settings: Sequence[str] = ()) -> Recipe:
-    """The recipe of a file or built-in name, with overlays and then `a.b=c` settings laid over it.
-
-    Raises RecipeError with the place and the dotted name of what is unknown or bad.
-    """
-    # The reader needs the types above, so it can only be imported once they exist; so in the two functions below.
-    from solon.config.loading import read_recipe
-
-    return read_recipe(file, overlays, settings)
-
-
-def dump_recipe(recipe: Recipe) -> str:
-    """The whole recipe as YAML, every default spelled out; `load_recipe` gives the same recipe back."""
-    from solon.config.loading import write_recipe
-
-    return write_recipe(recipe)
-
-
-def differences(old: Recipe, new: Recipe) -> list[tuple[str, object, object]]:
-    """(dotted key, old value, new value) for every setting that differs, in the order of the recipe."""
-    from solon.config.loading import differences_between
-
-    return differences_between(old.model_dump(mode="json"), new.model_dump(mode="json"))

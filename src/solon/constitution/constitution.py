@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from solon.config.located_yaml import suggestion
@@ -178,14 +177,6 @@ def revision_principles(settings: RevisionSettings, constitution: Constitution) 
             "none of the chosen principles has a weight above 0", place="revision.principles", remedy="Name others"
         )
     return chosen
-
-
-def load_constitution(path: Path | str) -> Constitution:
-    """The constitution in a YAML file; raises ConstitutionError with `file:line` and the key at fault."""
-    # The reader builds the types above, so it can only be imported once they exist.
-    from solon.constitution.reader import read_constitution
-
-    return read_constitution(Path(path))
 
 
 def worked_critiques(settings: RevisionSettings, constitution: Constitution) -> tuple[CritiqueExample, ...]:

@@ -4,20 +4,19 @@ The file has the keys `name`, `description`, `revision` (a list of id, critique_
 (a list of id, instruction), both with an optional axis and weight, and `examples` with the lists `critique`,
 `comparison` and `reasoned`. A conversation is a list of turns with role (human or assistant) and content, or a
 transcript in the form of hh-rlhf. Every scalar that stands for text is taken as it is written, so an unquoted `No`
-stays the word "No".
+stays the word "No". The pydantic models below say what a file may hold.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-import yaml
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails, PydanticCustomError
 
-from solon.config.located_yaml import NULL, YamlFile, suggestion
+from solon.config.located_yaml import Location, Places, Scalars, YamlFile, suggestion
 from solon.constitution.constitution import (
     ComparisonExample,
     Constitution,
@@ -31,257 +30,280 @@ from solon.errors import ConstitutionError, InputError, SolonError
 
 T = TypeVar("T")
 
+_RULE = "rule"
+"""The type of an error that names its own cause and remedy; `{what}` in the cause is the mapping that it is about."""
 
-def read_constitution(path: Path) -> Constitution:
+
+def load_constitution(path: Path | str) -> Constitution:
     """The constitution in a YAML file; raises ConstitutionError with `file:line` and the key at fault."""
-    found, faults = _read(path)
-    if faults:
-        raise faults[0]
-    return found
+    found = _read(Path(path))
+    if isinstance(found, Constitution):
+        return found
+    # A misspelt key is told first: it is why another one is missing.
+    raise min(found, key=lambda ranked: (ranked[0], _line(ranked[1])))[1]
 
 
-def check_constitution(path: Path) -> tuple[Constitution, Sequence[SolonError]]:
-    """What a file holds, and every fault of it by line; what is at fault is empty in the former.
+def check_constitution(path: Path) -> Sequence[SolonError]:
+    """Every fault of a constitution's file by line; none when it can be loaded.
 
     Raises ConstitutionError for a file that is missing or no YAML, because then nothing of it can be told.
     """
-    found, faults = _read(path)
-    return found, sorted(faults, key=lambda fault: int(fault.place.rpartition(":")[2]))
-
-
-def _read(path: Path) -> tuple[Constitution, list[SolonError]]:
-    file = YamlFile(path, ConstitutionError)
-    reading = _Reading(file, [])
-    top = _Mapping.of(reading, file.root(), "the constitution")
-    top.only("name", "description", "revision", "preference", "examples")
-    examples = top.mapping("examples", "critique", "comparison", "reasoned")
-    found = Constitution(
-        name=top.text("name"),
-        description=top.text("description", default=""),
-        revision=_principles(top, "revision", _revision_principle),
-        preference=_principles(top, "preference", _preference_principle),
-        critique_examples=examples.each("critique", _critique_example) if examples else (),
-        comparison_examples=examples.each("comparison", _comparison_example) if examples else (),
-        reasoned_examples=examples.each("reasoned", _reasoned_example) if examples else (),
-    )
-    return found, reading.faults
-
-
-@dataclass(frozen=True, slots=True)
-class _Reading:
-    """A file that is read to its end, and the faults that were met."""
-
-    file: YamlFile
-    faults: list[SolonError]
+    found = _read(path)
+    if isinstance(found, Constitution):
+        return ()
+    return [fault for _, fault in sorted(found, key=lambda ranked: (_line(ranked[1]), ranked[0]))]
 
 
 def place_of(path: Path, *keys: str | int) -> str:
     """`file:line` of an entry by its keys and positions, such as `"preference", 0`; raises ConstitutionError."""
-    file = YamlFile(path, ConstitutionError)
-    node: yaml.Node = file.root()
-    for key in keys:
-        if isinstance(key, int) and isinstance(node, yaml.SequenceNode):
-            node = node.value[key]
-        else:
-            node = file.entries(node, "the constitution")[str(key)][1]
-    return file.place(node)
+    return YamlFile(path, ConstitutionError).read(_name, Scalars.AS_WRITTEN)[1].at(keys)
 
 
-@dataclass(frozen=True, slots=True)
-class _Mapping:
-    """One mapping of the file, read key by key; `what` names it in errors.
-
-    Whatever is wrong is noted among the faults, and stands for an empty text, list or the default; so a mapping that is
-    none (`broken`) is told once and not key by key.
-    """
-
-    reading: _Reading
-    node: yaml.Node
-    what: str
-    entries: dict[str, tuple[yaml.Node, yaml.Node]]
-    broken: bool = False
-
-    @classmethod
-    def of(cls, reading: _Reading, node: yaml.Node, what: str) -> _Mapping:
-        entries = reading.file.entries(node, what, reading.faults)
-        return cls(reading, node, what, entries, broken=not isinstance(node, yaml.MappingNode))
-
-    def note(self, cause: str, key: str | None = None, remedy: str = "") -> None:
-        """A fault at the value of `key`, or at the mapping itself."""
-        if not self.broken:
-            node = self.entries[key][1] if key in self.entries else self.node
-            self.reading.faults.append(self.reading.file.fault(cause, node, remedy))
-
-    def only(self, *known: str) -> None:
-        """Note every other key."""
-        for key, (node, _) in self.entries.items():
-            if key not in known:
-                cause = f"unknown key '{key:.60}' in {self.what}"
-                self.reading.faults.append(self.reading.file.fault(cause, node, suggestion(key, known)))
-
-    def value(self, key: str) -> yaml.Node | None:
-        """The node of a key that must be there; None, and a fault, when it is not."""
-        if key not in self.entries:
-            self.note(f"{self.what} lacks the key '{key}'", remedy=f"Add '{key}: ...'")
-            return None
-        return self.entries[key][1]
-
-    def text(self, key: str, *, default: str | None = None) -> str:
-        """A text that is not empty, without surrounding white space."""
-        if default is not None and key not in self.entries:
-            return default
-        node = self.value(key)
-        if node is None:
-            return ""
-        if not isinstance(node, yaml.ScalarNode):
-            self.note(f"'{key}' of {self.what} must be text", key, "Put it in quotes, or after a '|'")
-            return ""
-        text = "" if node.tag == NULL else str(node.value).strip()
-        if not text and default is None:
-            self.note(f"'{key}' of {self.what} is empty", key, "Write its text")
-        return text or default or ""
-
-    def weight(self) -> float:
-        """The optional weight: a number of at least 0, and 1 by default."""
-        if "weight" not in self.entries:
-            return 1.0
-        written = self.text("weight")
-        try:
-            weight = float(written)
-        except ValueError:
-            weight = math.nan
-        if not written:
-            return 1.0
-        if not math.isfinite(weight) or weight < 0:
-            cause = f"'weight' of {self.what} must be a number of at least 0, not {written:.40}"
-            self.note(cause, "weight", "Write 'weight: 2' to draw it twice as often as others")
-            return 1.0
-        return weight
-
-    def mapping(self, key: str, *known: str) -> _Mapping | None:
-        """The mapping under an optional key, or None when it is left out or left blank."""
-        if key not in self.entries or self.entries[key][1].tag == NULL:
-            return None
-        inner = _Mapping.of(self.reading, self.entries[key][1], f"'{key}'")
-        inner.only(*known)
-        return inner
-
-    def nodes(self, key: str) -> Sequence[yaml.Node]:
-        """The items of the list under an optional key."""
-        if key not in self.entries or self.entries[key][1].tag == NULL:
-            return ()
-        node = self.entries[key][1]
-        return list(node.value) if isinstance(node, yaml.SequenceNode) else ()
-
-    def each(self, key: str, read: Callable[[_Mapping], T]) -> tuple[T, ...]:
-        """The mappings of a list, each read by `read`."""
-        node = self.entries[key][1] if key in self.entries else None
-        if node is not None and node.tag != NULL and not isinstance(node, yaml.SequenceNode):
-            self.note(f"'{key}' of {self.what} must be a list", key, "Start each item with '- '")
-        nodes = enumerate(self.nodes(key), start=1)
-        return tuple(read(_Mapping.of(self.reading, node, f"{key} {number}")) for number, node in nodes)
+def _stripped(given: object) -> object:
+    return given.strip() if isinstance(given, str) else given
 
 
-Principle = TypeVar("Principle", RevisionPrinciple, PreferencePrinciple)
+def _or(default: object) -> BeforeValidator:
+    """Let a key that is left blank mean the default."""
+    return BeforeValidator(lambda given: default if given is None or given == "" else given)
 
 
-def _principles(top: _Mapping, key: str, read: Callable[[_Mapping], Principle]) -> tuple[Principle, ...]:
-    known = len(top.reading.faults)
-    principles = top.each(key, read)
-    if not principles and len(top.reading.faults) == known:
-        top.note(f"the constitution has no {key} principles", key, f"Write at least one under '{key}:'")
+def _rule(cause: str, remedy: str) -> PydanticCustomError:
+    return PydanticCustomError(_RULE, _RULE, {"cause": cause, "remedy": remedy})
+
+
+def _answer(given: object) -> object:
+    if not isinstance(given, str) or not given:
+        return given
+    letter = given.strip("()").upper()
+    if letter not in ("A", "B"):
+        raise _rule("'answer' of {what} must be A or B", "Write the letter of the better option")
+    return letter
+
+
+def _role(given: object) -> object:
+    if isinstance(given, str) and given and given not in (Role.HUMAN, Role.ASSISTANT):
+        raise _rule(f"role '{given:.40}' is unknown", "Write human or assistant")
+    return given
+
+
+def _transcript(given: object) -> object:
+    if not isinstance(given, str):
+        return given
+    if not given.strip():
+        return None
+    try:
+        turns = parse_transcript(given.strip()).turns
+    except InputError as error:
+        raise _rule(f"'conversation' of {{what}}: {error.cause}", error.remedy) from None
+    return tuple(_Turn.model_construct(role=turn.role.value, content=turn.content) for turn in turns)
+
+
+def _ends_on(role: Role) -> AfterValidator:
+    def check(turns: tuple[_Turn, ...]) -> tuple[_Turn, ...]:
+        if not turns or turns[-1].role != role:
+            cause = f"the conversation of {{what}} must end on a turn of the {role.value}"
+            raise _rule(cause, "Add that turn, or leave out what follows it")
+        return turns
+
+    return AfterValidator(check)
+
+
+def _some_to_draw(kind: str) -> AfterValidator:
+    def check(principles: Any) -> Any:
+        if not principles:
+            raise _rule(f"the constitution has no {kind} principles", f"Write at least one under '{kind}:'")
+        if not any(principle.weight > 0 for principle in principles):
+            cause = f"all {kind} principles have weight 0, so none can be drawn"
+            raise _rule(cause, "Give one a weight above 0, or leave 'weight' out")
+        return principles
+
+    return AfterValidator(check)
+
+
+class _Part(BaseModel):
+    """A mapping of the file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Text = Annotated[str, Field(min_length=1), BeforeValidator(_stripped)]
+Axis = Annotated[str, _or("harmlessness"), BeforeValidator(_stripped)]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False), BeforeValidator(_stripped)]
+
+
+class _Turn(_Part):
+    role: Annotated[Literal["human", "assistant"], BeforeValidator(_role), BeforeValidator(_stripped)]
+    content: Text
+
+
+Asked = Annotated[tuple[_Turn, ...], _ends_on(Role.HUMAN), BeforeValidator(_transcript)]
+Answered = Annotated[tuple[_Turn, ...], _ends_on(Role.ASSISTANT), BeforeValidator(_transcript)]
+
+
+class _RevisionPrinciple(_Part):
+    id: Text
+    critique_request: Text
+    revision_request: Text
+    axis: Axis = "harmlessness"
+    weight: Weight = 1.0
+
+
+class _PreferencePrinciple(_Part):
+    id: Text
+    instruction: Text
+    axis: Axis = "harmlessness"
+    weight: Weight = 1.0
+
+
+class _CritiqueExample(_Part):
+    conversation: Answered
+    critique_request: Text
+    critique: Text
+    revision_request: Text
+    revision: Text
+
+
+class _ComparisonExample(_Part):
+    conversation: Asked
+    better: Text
+    worse: Text
+
+
+class _ReasonedExample(_Part):
+    answer: Annotated[Text, BeforeValidator(_answer), BeforeValidator(_stripped)]
+    conversation: Asked
+    option_a: Text
+    option_b: Text
+    reasoning: Text
+
+
+class _Examples(_Part):
+    critique: Annotated[tuple[_CritiqueExample, ...], _or(())] = ()
+    comparison: Annotated[tuple[_ComparisonExample, ...], _or(())] = ()
+    reasoned: Annotated[tuple[_ReasonedExample, ...], _or(())] = ()
+
+
+class _Constitution(_Part):
+    name: Text
+    description: Annotated[str, _or(""), BeforeValidator(_stripped)] = ""
+    revision: Annotated[tuple[_RevisionPrinciple, ...], _some_to_draw("revision"), _or(())] = Field(
+        default=(), validate_default=True
+    )
+    preference: Annotated[tuple[_PreferencePrinciple, ...], _some_to_draw("preference"), _or(())] = Field(
+        default=(), validate_default=True
+    )
+    examples: Annotated[_Examples, _or(_Examples())] = _Examples()
+
+    def made(self) -> Constitution:
+        return Constitution(
+            self.name,
+            self.description,
+            revision=tuple(_made(RevisionPrinciple, each) for each in self.revision),
+            preference=tuple(_made(PreferencePrinciple, each) for each in self.preference),
+            critique_examples=tuple(_made(CritiqueExample, each) for each in self.examples.critique),
+            comparison_examples=tuple(_made(ComparisonExample, each) for each in self.examples.comparison),
+            reasoned_examples=tuple(_made(ReasonedExample, each) for each in self.examples.reasoned),
+        )
+
+
+def _made(kind: Callable[..., T], part: _Part) -> T:
+    """What a part of the file stands for; the fields have the keys' names."""
+    values = dict(part)
+    if "conversation" in values:
+        turns = values["conversation"]
+        values["conversation"] = Conversation(tuple(Turn(Role(turn.role), turn.content) for turn in turns))
+    return kind(**values)
+
+
+_Ranked = tuple[int, SolonError]
+"""A fault, and 0 when it is one of a key rather than of a value."""
+
+
+def _read(path: Path) -> Constitution | list[_Ranked]:
+    shape: list[SolonError] = []
+    values, places = YamlFile(path, ConstitutionError).read(_name, Scalars.AS_WRITTEN, shape)
+    faults: list[_Ranked] = [(0, fault) for fault in shape]
+    made = None
+    try:
+        made = _Constitution.model_validate(values).made()
+    except ValidationError as error:
+        faults += (_fault(each, places) for each in error.errors())
+    faults += ((1, each) for kind in ("revision", "preference") for each in _repeated(kind, values, places))
+    return made if made is not None and not faults else faults
+
+
+def _repeated(kind: str, values: dict[str, Any], places: Places) -> Iterator[SolonError]:
+    """The principles whose id stands above already."""
     lines: dict[str, int] = {}
-    for principle, node in zip(principles, top.nodes(key), strict=True):
-        if principle.id in lines:
-            cause = f"the {key} principle id '{principle.id:.60}' stands twice, first in line {lines[principle.id]}"
-            top.reading.faults.append(top.reading.file.fault(cause, node, "Give each an id of its own"))
-        elif principle.id:
-            lines[principle.id] = node.start_mark.line + 1
-    if principles and not any(principle.weight > 0 for principle in principles):
-        cause = f"all {key} principles have weight 0, so none can be drawn"
-        top.note(cause, key, "Give one a weight above 0, or leave 'weight' out")
-    return principles
+    listed = values.get(kind)
+    for number, entry in enumerate(listed if isinstance(listed, list) else ()):
+        id = _stripped(entry.get("id")) if isinstance(entry, dict) else None
+        if not isinstance(id, str) or not id:
+            continue
+        place = places.at((kind, number))
+        if id in lines:
+            cause = f"the {kind} principle id '{id:.60}' stands twice, first in line {lines[id]}"
+            yield ConstitutionError(cause, place=place, remedy="Give each an id of its own")
+        else:
+            lines[id] = int(place.rpartition(":")[2])
 
 
-def _revision_principle(entry: _Mapping) -> RevisionPrinciple:
-    entry.only("id", "critique_request", "revision_request", "axis", "weight")
-    return RevisionPrinciple(
-        id=entry.text("id"),
-        critique_request=entry.text("critique_request"),
-        revision_request=entry.text("revision_request"),
-        axis=entry.text("axis", default="harmlessness"),
-        weight=entry.weight(),
-    )
+def _fault(details: ErrorDetails, places: Places) -> _Ranked:
+    """What pydantic found, in our words."""
+    location, kind = details["loc"], details["type"]
+    if kind == "extra_forbidden":
+        known = _known(location[:-1])
+        cause = f"unknown key '{location[-1]:.60}' in {_name(location[:-1])}"
+        return 0, ConstitutionError(cause, place=places.at(location), remedy=suggestion(str(location[-1]), known))
+    cause, remedy = _words(details)
+    # A key that is missing belongs to its mapping.
+    return 1, ConstitutionError(cause, place=places.at(location), remedy=remedy)
 
 
-def _preference_principle(entry: _Mapping) -> PreferencePrinciple:
-    entry.only("id", "instruction", "axis", "weight")
-    return PreferencePrinciple(
-        id=entry.text("id"),
-        instruction=entry.text("instruction"),
-        axis=entry.text("axis", default="harmlessness"),
-        weight=entry.weight(),
-    )
+def _words(details: ErrorDetails) -> tuple[str, str]:
+    """The cause and the remedy of a fault that is no unknown key."""
+    location, kind, given = details["loc"], details["type"], details["input"]
+    key = location[-1]
+    whole = isinstance(key, int)  # an item of a list, not a key of a mapping
+    what = _name(location if whole else location[:-1])
+    if kind == _RULE:
+        return details["ctx"]["cause"].replace("{what}", what), details["ctx"]["remedy"]
+    if kind == "missing":
+        return f"{what} lacks the key '{key}'", f"Add '{key}: ...'"
+    if kind in ("model_type", "model_attributes_type"):
+        return f"{what if whole else _name(location)} must be a mapping of keys to values", ""
+    if given is None or given == "":
+        return f"'{key}' of {what} is empty", "Write its text"
+    if kind == "tuple_type":
+        return f"'{key}' of {what} must be a list", "Start each item with '- '"
+    if key == "weight" and isinstance(given, str):
+        cause = f"'weight' of {what} must be a number of at least 0, not {given:.40}"
+        return cause, "Write 'weight: 2' to draw it twice as often as others"
+    return f"'{key}' of {what} must be text", "Put it in quotes, or after a '|'"
 
 
-def _critique_example(entry: _Mapping) -> CritiqueExample:
-    entry.only("conversation", "critique_request", "critique", "revision_request", "revision")
-    return CritiqueExample(
-        conversation=_conversation(entry, ends_on=Role.ASSISTANT),
-        critique_request=entry.text("critique_request"),
-        critique=entry.text("critique"),
-        revision_request=entry.text("revision_request"),
-        revision=entry.text("revision"),
-    )
+def _name(location: Location) -> str:
+    """What a mapping is called: the constitution, 'examples', revision 2."""
+    if not location:
+        return "the constitution"
+    return f"{location[-2]} {location[-1] + 1}" if isinstance(location[-1], int) else f"'{location[-1]}'"
 
 
-def _comparison_example(entry: _Mapping) -> ComparisonExample:
-    entry.only("conversation", "better", "worse")
-    return ComparisonExample(
-        _conversation(entry, ends_on=Role.HUMAN), better=entry.text("better"), worse=entry.text("worse")
-    )
+def _known(location: Location) -> list[str]:
+    """The keys of the mapping at a location."""
+    parts: dict[str | int, type[_Part]] = {
+        "revision": _RevisionPrinciple,
+        "preference": _PreferencePrinciple,
+        "critique": _CritiqueExample,
+        "comparison": _ComparisonExample,
+        "reasoned": _ReasonedExample,
+        "conversation": _Turn,
+    }
+    if not location:
+        return list(_Constitution.model_fields)
+    return list((parts[location[-2]] if isinstance(location[-1], int) else _Examples).model_fields)
 
 
-def _reasoned_example(entry: _Mapping) -> ReasonedExample:
-    entry.only("conversation", "option_a", "option_b", "reasoning", "answer")
-    answer = entry.text("answer").strip("()").upper()
-    if answer and answer not in ("A", "B"):
-        entry.note(f"'answer' of {entry.what} must be A or B", "answer", "Write the letter of the better option")
-    return ReasonedExample(
-        conversation=_conversation(entry, ends_on=Role.HUMAN),
-        option_a=entry.text("option_a"),
-        option_b=entry.text("option_b"),
-        reasoning=entry.text("reasoning"),
-        answer=answer,
-    )
-
-
-def _conversation(entry: _Mapping, *, ends_on: Role) -> Conversation:
-    node, nothing, known = entry.value("conversation"), Conversation(()), len(entry.reading.faults)
-    if node is None:
-        return nothing
-    if isinstance(node, yaml.ScalarNode):
-        written = entry.text("conversation")
-        if not written:
-            return nothing
-        try:
-            conversation = parse_transcript(written)
-        except InputError as error:
-            entry.note(f"'conversation' of {entry.what}: {error.cause}", "conversation", error.remedy)
-            return nothing
-    else:
-        conversation = Conversation(entry.each("conversation", _turn))
-    ends_well = bool(conversation.turns) and conversation.turns[-1].role is ends_on
-    if not ends_well and len(entry.reading.faults) == known:
-        cause = f"the conversation of {entry.what} must end on a turn of the {ends_on.value}"
-        entry.note(cause, "conversation", "Add that turn, or leave out what follows it")
-    return conversation
-
-
-def _turn(entry: _Mapping) -> Turn:
-    entry.only("role", "content")
-    role = entry.text("role")
-    known = role in (Role.HUMAN, Role.ASSISTANT)
-    if role and not known:
-        entry.note(f"role '{role:.40}' is unknown", "role", "Write human or assistant")
-    return Turn(Role(role) if known else Role.HUMAN, entry.text("content"))
+def _line(fault: SolonError) -> int:
+    return int(fault.place.rpartition(":")[2])

@@ -18,7 +18,7 @@ _DEFAULTS = {"axis": "harmlessness", "weight": 1.0}
 
 
 def write_constitution(constitution: Constitution) -> str:
-    """The YAML of a constitution; `read_constitution` gives an equal one back, up to white space around texts."""
+    """The YAML of a constitution; `load_constitution` gives an equal one back, up to white space around texts."""
     examples = {
         name: [_plain(each) for each in getattr(constitution, f"{name}_examples")]
         for name in ("critique", "comparison", "reasoned")

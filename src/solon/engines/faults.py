@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from solon.engines.local.row_budget import GIB, RowBudget
 from solon.errors import EngineError, ModelError
-from solon.model_folders.out_of_memory import is_out_of_memory
+from solon.model_folders.system_memory import is_out_of_memory
 
 
 @contextmanager

@@ -8,11 +8,11 @@ figure 9); the two option orders tell how much a label owes to the place in whic
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from solon.stats.calibration import BINS, brier_score, expected_calibration_error, reliability_bins
 from solon.stats.intervals import mean, share, wilson
 
 
@@ -33,7 +33,7 @@ class JudgedPair:
     principle_id: str = ""
 
 
-def label_facts(pairs: Sequence[JudgedPair], bins: int = 10) -> dict[str, Any]:
+def label_facts(pairs: Sequence[JudgedPair], bins: int = BINS) -> dict[str, Any]:
     """Agreement with the truth, calibration and the pull of the option order, as the measure stage records them.
 
     A label of exactly 0.5 prefers neither reply and counts as a disagreement: it teaches nothing about the pair.
@@ -56,10 +56,19 @@ def label_facts(pairs: Sequence[JudgedPair], bins: int = 10) -> dict[str, Any]:
         "agreement": agreement.facts() if agreement else None,
         "orders_agree": same.facts() if same else None,
         "first_shown_log_odds": pull.facts() if pull else None,
-        "calibration": calibration(known, bins),
-        "ece": calibration_error(known, bins),
-        "brier": brier_score(known),
+        **calibration_facts(known, bins),
         "by_principle": _by_principle(known),
+    }
+
+
+def calibration_facts(pairs: Sequence[JudgedPair], bins: int = BINS) -> dict[str, Any]:
+    """`calibration` (its bins), `ece` and `brier` of the labels of known order, against whether A was truly better."""
+    known = [(pair.p_a, pair.a_better) for pair in pairs if pair.p_a is not None and pair.a_better is not None]
+    labels, truths = [p_a for p_a, _ in known], [float(better) for _, better in known]
+    return {
+        "calibration": [each.facts() for each in reliability_bins(labels, truths, bins)],
+        "ece": expected_calibration_error(labels, truths, bins),
+        "brier": brier_score(labels, truths),
     }
 
 
@@ -72,38 +81,5 @@ def _by_principle(known: Sequence[JudgedPair]) -> dict[str, Any]:
     return {name: wilson(sum(flags), len(flags)).facts() for name, flags in sorted(right.items())}
 
 
-def calibration_error(pairs: Sequence[JudgedPair], bins: int = 10) -> float | None:
-    """The expected calibration error (Naeini et al. 2015) of the labels of known order, or None without any.
-
-    The mean over bins of `p_a`, weighted by pairs, of |mean label - share in which A was truly better|.
-    """
-    rows = calibration(pairs, bins)
-    total = sum(row["n"] for row in rows)
-    return math.fsum(abs(row["p"] - row["value"]) * row["n"] for row in rows) / total if total else None
-
-
-def brier_score(pairs: Sequence[JudgedPair]) -> float | None:
-    """The mean of (label - truth)^2 over the labels of known order (Brier 1950): 0.25 for a label of one half."""
-    squares = [(pair.p_a - pair.a_better) ** 2 for pair in pairs if pair.p_a is not None and pair.a_better is not None]
-    return math.fsum(squares) / len(squares) if squares else None
-
-
 def _right(p_a: float, a_better: bool | None) -> bool:
     return p_a > 0.5 if a_better else p_a < 0.5
-
-
-def calibration(known: Sequence[JudgedPair], bins: int = 10) -> list[dict[str, Any]]:
-    """Per bin of `p_a` the mean label and the share of pairs in which A was truly better; empty bins are left out.
-
-    Each row holds `p` (the mean label) and the share's value, low, high and n.
-    """
-    filled: dict[int, list[tuple[float, bool]]] = {}
-    for pair in known:
-        if pair.p_a is not None and pair.a_better is not None:
-            filled.setdefault(min(int(pair.p_a * bins), bins - 1), []).append((pair.p_a, pair.a_better))
-    rows = []
-    for _, members in sorted(filled.items()):
-        true_share = share(a_better for _, a_better in members)
-        if true_share is not None:
-            rows.append({"p": math.fsum(p for p, _ in members) / len(members), **true_share.facts()})
-    return rows

@@ -17,9 +17,9 @@ import yaml
 import solon
 from solon.config.builtin import PLAIN, PREFIX
 from solon.config.recipe import Algorithm, Method, Recipe
-from solon.model_folders.check import check_folder
-from solon.report.results import results
-from solon.report.text import visible
+from solon.model_folders.folder_check import check_folder
+from solon.reporting.results import results
+from solon.reporting.visible_text import visible
 from solon.runs import Artefact, RunDirectory
 from solon.stages.registry import RLHF, SL_CAI, SL_CAI_MEASURE, counted, names_of
 from solon.stats.intervals import interval, per_cent

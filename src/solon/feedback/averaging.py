@@ -13,13 +13,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from solon.stats.log_odds import log_sigmoid, log_sum_exp
+
 PRIOR_VOTES = 0.5
 """Votes that each letter has before any is counted."""
-
-
-def sigmoid(x: float) -> float:
-    """1 / (1 + exp(-x)), without overflow."""
-    return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
 
 
 def log_odds_of_mean(log_odds: Sequence[float], weights: Sequence[float] | None = None) -> float:
@@ -33,8 +30,8 @@ def log_odds_of_mean(log_odds: Sequence[float], weights: Sequence[float] | None 
     if len(log_odds) == 1:
         return log_odds[0]
     scale = [math.log(weight) for weight in weights] if weights is not None else [0.0] * len(log_odds)
-    yes = _log_sum([own + _log_sigmoid(x) for own, x in zip(scale, log_odds, strict=True)])
-    no = _log_sum([own + _log_sigmoid(-x) for own, x in zip(scale, log_odds, strict=True)])
+    yes = log_sum_exp([own + log_sigmoid(x) for own, x in zip(scale, log_odds, strict=True)])
+    no = log_sum_exp([own + log_sigmoid(-x) for own, x in zip(scale, log_odds, strict=True)])
     return yes - no
 
 
@@ -61,12 +58,3 @@ def mean_probability(probabilities: Sequence[float], weights: Sequence[float]) -
 def clamped(probability: float, bounds: tuple[float, float] | None) -> float:
     """The nearest probability within `bounds`; as it is without bounds."""
     return probability if bounds is None else min(max(probability, bounds[0]), bounds[1])
-
-
-def _log_sigmoid(x: float) -> float:
-    return min(x, 0.0) - math.log1p(math.exp(-abs(x)))
-
-
-def _log_sum(logs: Sequence[float]) -> float:
-    top = max(logs)
-    return top + math.log(math.fsum(math.exp(each - top) for each in logs))

@@ -17,7 +17,7 @@ import pyarrow as pa
 from solon import prompts
 from solon.conversation import Prompt
 from solon.engines.base import Choosing, Engine
-from solon.feedback.averaging import log_odds_of_mean, sigmoid, votes_log_odds
+from solon.feedback.averaging import log_odds_of_mean, votes_log_odds
 from solon.feedback.comparison_questions import Ask, ComparisonPlan, Drawn, ShownOrder, UndecidedReason, why_not_asked
 from solon.feedback.letters import (
     Read,
@@ -33,6 +33,7 @@ from solon.feedback.letters import (
 from solon.prompts import LetterForm
 from solon.runs import Row
 from solon.runs.rows import STRING
+from solon.stats.log_odds import sigmoid
 
 T = TypeVar("T")
 Answer = Read | Votes | UndecidedReason

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from solon.errors import ModelError
-from solon.model_folders.check import check_files, read_json
+from solon.model_folders.folder_check import check_files, read_json
 
 _PLAIN = ("use_rslora", "use_dora", "rank_pattern", "alpha_pattern", "layer_replication", "megatron_config")
 """What has to be off for rank, alpha and targets to say all."""

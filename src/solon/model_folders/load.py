@@ -24,7 +24,7 @@ import torch
 
 from solon.errors import ModelError, SolonError
 from solon.model_folders.adapter import AdapterSettings, adapter_settings
-from solon.model_folders.check import (
+from solon.model_folders.folder_check import (
     CONFIG,
     SAVE_AGAIN,
     ModelFolder,
@@ -35,7 +35,7 @@ from solon.model_folders.check import (
     own_tokenizer,
     read_json,
 )
-from solon.model_folders.out_of_memory import is_out_of_memory
+from solon.model_folders.system_memory import is_out_of_memory
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase

@@ -1,4 +1,8 @@
-"""How much memory this process may have: what the machine tells, or less where a container says so."""
+"""How much memory this process may have, and whether an error says that it ran out.
+
+The size is what the machine tells, or less where a container says so. A lack of memory is told by libraries in several
+ways, and only some by type; the remedy is written where the error is met.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from pathlib import Path
 
 _UNLIMITED = 1 << 60
 """Control groups write a number beyond this for no limit."""
+_SAID = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory", "ALLOC_FAILED")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,3 +75,10 @@ def _text(file: Path) -> str:
         return file.read_text(errors="replace")
     except OSError:
         return ""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether `error` tells of memory that could not be had."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and any(each.lower() in str(error).lower() for each in _SAID)

@@ -1,18 +1,54 @@
 """What a recipe wants of a constitution: principles that are named, worked examples, and axes.
 
 Every stage refuses what it lacks when it comes to it; here all of that is asked beforehand and together, so that a
-person who writes rules hears of it before anything is loaded.
+person who writes rules hears of it before anything is loaded. Rules that the bundled models cannot read are named here
+and not by a stage, since no stage knows the testbed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
+from solon.config.builtin import PREFIX, constitution_path
 from solon.config.located_yaml import suggestion
 from solon.config.recipe import FeedbackForm, Method, Recipe
-from solon.constitution.constitution import Constitution, preference_principles, revision_principles, worked_critiques
-from solon.errors import RecipeError
+from solon.constitution.constitution import (
+    Constitution,
+    preference_principles,
+    revision_principles,
+    worked_critiques,
+)
+from solon.constitution.reader import check_constitution, load_constitution
+from solon.errors import RecipeError, SolonError
 from solon.feedback.comparison_questions import axes_of, few_shot_variants, worked_reasoning
+
+
+@dataclass(frozen=True, slots=True)
+class ConstitutionCheck:
+    """What a file of rules holds, every fault of it, and the rules that the recipe's models cannot read.
+
+    `constitution` is None for a file with a fault of its own.
+    """
+
+    constitution: Constitution | None
+    faults: tuple[SolonError, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def check_file(file: Path, recipe: Recipe | None = None) -> ConstitutionCheck:
+    """Read a file of rules to its end, and hold it against what a recipe asks of it.
+
+    Raises ConstitutionError for a file that is missing or no YAML, because then nothing of it can be said.
+    """
+    if faults := check_constitution(file):
+        return ConstitutionCheck(None, tuple(faults))
+    loaded = load_constitution(file)
+    if recipe is None:
+        return ConstitutionCheck(loaded)
+    unmet = unmet_needs(recipe, loaded)
+    return ConstitutionCheck(loaded, tuple(unmet), () if unmet else tuple(unread_rules(askers(recipe), loaded)))
 
 
 def unmet_needs(recipe: Recipe, constitution: Constitution) -> list[RecipeError]:
@@ -49,3 +85,34 @@ def _known_axis(recipe: Recipe) -> None:
             place="preference.axis",
             remedy=suggestion(axis, known) if known else f"Add --set feedback.axes.{axis}=1",
         )
+
+
+def askers(recipe: Recipe) -> tuple[str | None, ...]:
+    """The models that read principles in a run of the recipe; None stands for the assistant."""
+    models = recipe.models
+    return (models.assistant, models.critic, models.reviser, *models.judges)
+
+
+def unread_rules(models: Sequence[str | None], constitution: Constitution) -> list[str]:
+    """Warnings about rules that the bundled models cannot read, where one of them is among the `models` by name."""
+    if not any(name and name.startswith(PREFIX) for name in models):
+        return []
+    if constitution.hash == load_constitution(constitution_path("testbed")).hash:
+        return []
+    # Imported here: only the bundled models have a language of their own.
+    from solon.testbed.principle_language import is_readable
+
+    kinds = {"critique_request": "critique", "revision_request": "revision", "instruction": "comparison"}
+    unread = [
+        f"{section} '{rule.id}'"
+        for section, rules in (("revision", constitution.revision), ("preference", constitution.preference))
+        for rule in rules
+        if not all(is_readable(kind, getattr(rule, key)) for key, kind in kinds.items() if hasattr(rule, key))
+    ]
+    if not unread:
+        return []
+    total = len(constitution.revision) + len(constitution.preference)
+    return [
+        f"Warning: {len(unread)} of {total} rules are in words that the bundled models cannot read, and may do "
+        f"nothing there: {', '.join(unread)}. What they read is listed by: solon testbed words"
+    ]

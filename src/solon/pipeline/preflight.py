@@ -17,12 +17,13 @@ from solon import prompts
 from solon.config.builtin import PREFIX, model_path, source_path
 from solon.config.launch import launched
 from solon.config.recipe import Algorithm, Method, Recipe, WeakJudge
-from solon.constitution.constitution import Constitution, load_constitution, revision_principles, worked_critiques
+from solon.constitution.constitution import Constitution, revision_principles, worked_critiques
+from solon.constitution.reader import load_constitution
 from solon.conversation import Conversation, Role, Turn
 from solon.engines.tokens import PromptTokenizer
 from solon.errors import ModelError, RecipeError, SolonError
 from solon.feedback.comparison_questions import ComparisonPlan
-from solon.model_folders.check import ModelFolder, check_folder
+from solon.model_folders.folder_check import ModelFolder, check_folder
 from solon.model_folders.system_memory import SystemMemory, system_memory
 from solon.pipeline.baselines import refuse_unteachable
 from solon.pipeline.memory_needs import (

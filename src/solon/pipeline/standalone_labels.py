@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from solon.config.recipe import EngineSettings, Recipe, dump_recipe
-from solon.constitution.constitution import load_constitution
+from solon.config.loading import dump_recipe
+from solon.config.recipe import EngineSettings, Recipe
+from solon.constitution.reader import load_constitution
 from solon.digest import digest_source
 from solon.engines import rounding
 from solon.engines.base import Engine

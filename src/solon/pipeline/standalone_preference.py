@@ -6,16 +6,18 @@ is killed or started again with something changed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from solon.config.recipe import Recipe
 from solon.digest import digest_source
 from solon.engines import rounding
 from solon.engines.rounding import keyed, made_with
 from solon.errors import StageError
+from solon.reward.preference_model import PreferenceModel
 from solon.runs import Artefact, Report, ignore
 from solon.runs.standalone import run_standalone
 from solon.sources.comparisons import read_all_comparisons
@@ -64,3 +66,29 @@ def train_standalone(folder: Path, recipe: Recipe, sources: Sources, report: Rep
 
 def _hashes(files: Sequence[Path]) -> list[str]:
     return [digest_source(file) for file in files]
+
+
+@dataclass(frozen=True, slots=True)
+class PreferenceTraining:
+    """A finished training: its folder, and what was measured on prompts that it held out."""
+
+    artefact: Artefact
+
+    @property
+    def path(self) -> Path:
+        """The folder of the training; the model is in `model`."""
+        return self.artefact.path
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """Accuracy, Brier score and calibration error by source, counts, and the centre."""
+        return self.artefact.facts
+
+    @property
+    def model_folder(self) -> Path:
+        """The folder of the model, which any program that reads transformers' folders can open; hashes are checked."""
+        return self.artefact.model
+
+    def model(self) -> PreferenceModel:
+        """The trained model, ready to score."""
+        return PreferenceModel.load(self.model_folder)

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-BINS = 10
-"""Bins of equal width between a confidence of one half and of one."""
+from solon.stats.calibration import brier_score, expected_calibration_error
+from solon.stats.log_odds import sigmoid
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,32 +24,21 @@ class Agreement:
     brier: float
     """Mean of (sigmoid(d) - p)^2."""
     ece: float
-    """Expected calibration error (Naeini et al. 2015): mean over bins of |confidence - share labelled so|."""
+    """Expected calibration error, in [0, 1]: of ten bins of confidence in the reply with the higher score.
+
+    It is compared with the labels' mass on that reply; a difference of exactly zero prefers neither, so that its label
+    counts half for each.
+    """
 
 
 def agreement(differences_B: Tensor, labels_B: Tensor) -> Agreement:
     """Measures of score differences against soft labels, both of shape (B); raises ValueError when B is 0."""
-    if not len(labels_B):
+    pairs = list(zip(differences_B.double().tolist(), labels_B.double().tolist(), strict=True))
+    right = [(difference > 0) == (p > 0.5) for difference, p in pairs if p != 0.5]
+    labels = [p for _, p in pairs]
+    on_better = [0.5 if difference == 0 else p if difference > 0 else 1 - p for difference, p in pairs]
+    brier = brier_score([sigmoid(difference) for difference, _ in pairs], labels)
+    ece = expected_calibration_error([sigmoid(abs(difference)) for difference, _ in pairs], on_better, lowest=0.5)
+    if brier is None or ece is None:
         raise ValueError("no pairs to measure")
-    differences_B, labels_B = differences_B.double(), labels_B.double()
-    decided_B = labels_B != 0.5
-    right_B = ((differences_B > 0) == (labels_B > 0.5))[decided_B]
-    brier = (differences_B.sigmoid() - labels_B).square().mean()
-    return Agreement(
-        accuracy=float(right_B.double().mean()) if len(right_B) else None,
-        brier=float(brier),
-        ece=calibration_error(differences_B, labels_B),
-    )
-
-
-def calibration_error(differences_B: Tensor, labels_B: Tensor) -> float:
-    """The expected calibration error of sigmoid(d) in ten equal bins of confidence, in [0, 1].
-
-    Confidence is that of the reply with the higher score; what it is compared with is the labels' mass on that reply.
-    """
-    confidence_B = differences_B.abs().sigmoid()
-    # A difference of exactly zero prefers neither reply, so its label counts half for each.
-    labelled_B = torch.where(differences_B > 0, labels_B, 1 - labels_B).where(differences_B != 0, 0.5)
-    bins_B = ((confidence_B - 0.5) * 2 * BINS).long().clamp(max=BINS - 1)
-    gaps = torch.zeros(BINS, dtype=confidence_B.dtype).index_add(0, bins_B, confidence_B - labelled_B)
-    return float(gaps.abs().sum() / len(labels_B))
+    return Agreement(sum(right) / len(right) if right else None, brier, ece)

@@ -8,7 +8,6 @@ back with its scores added. A conversation that is longer than the model's windo
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -22,6 +21,7 @@ from solon.sources.columns import OPTION, Columns, without_not_finite
 from solon.sources.comparisons import row_of
 from solon.sources.entries import entries
 from solon.sources.replies import PAIR, conversation_in, dialogues_in, refuse_opening_assistant
+from solon.stats.log_odds import sigmoid
 from solon.training.encoding import Tokens
 
 CHUNK = 256
@@ -75,8 +75,7 @@ def _columns(scores: Sequence[float | None]) -> dict[str, float | None]:
         return {"score": scores[0]}
     chosen, rejected = scores
     known = chosen is not None and rejected is not None
-    # tanh, because exp overflows where a difference is absurdly large
-    p = 0.5 * (1 + math.tanh((chosen - rejected) / 2)) if known else None  # type: ignore[operator]
+    p = sigmoid(chosen - rejected) if known else None  # type: ignore[operator]
     return {"score_chosen": chosen, "score_rejected": rejected, "p_chosen_scored": p}
 
 

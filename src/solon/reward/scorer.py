@@ -15,7 +15,7 @@ from solon.config.recipe import EngineSettings
 from solon.conversation import Conversation
 from solon.engines.tokens import PromptTokenizer
 from solon.errors import ModelError
-from solon.reward.model import PreferenceModel
+from solon.reward.conversation_scorer import ConversationScorer
 from solon.reward.scored_text import ScoredText
 from solon.training.encoding import Tokens
 from solon.training.models import load_tokenizer
@@ -35,7 +35,7 @@ class PreferenceScorer:
     """A preference model with its text form."""
 
     name: str
-    model: PreferenceModel
+    model: ConversationScorer
     texts: ScoredText
 
     def score(self, sequences: Sequence[Tokens], zero: Zero = Zero.CENTRE) -> list[float]:
@@ -61,7 +61,7 @@ def open_scorer(folder: Path, settings: EngineSettings | None = None) -> Prefere
     model_folder = model_folder_in(folder)
     tokenizer = load_tokenizer(model_folder)
     texts = PromptTokenizer.of(tokenizer, settings)
-    model = PreferenceModel.load(model_folder, texts, settings)
+    model = ConversationScorer.load(model_folder, texts, settings)
     name = model_folder.parent.name if model_folder.name == "model" else model_folder.name
     return PreferenceScorer(name, model, ScoredText(texts))
 

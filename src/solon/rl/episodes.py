@@ -23,12 +23,12 @@ from solon.rl.rollout import (
     MeasuredReplies,
     Reply,
     Tape,
+    by_share,
     measure_behaviour,
     measure_logprobs,
     measure_values,
     response_mask,
 )
-from solon.rl.sharing import by_share
 from solon.training.forward import ScalarModel, TokenModel
 from solon.training.learner import Learner
 from solon.training.losses import explained_variance, kl_k1, kl_k3, token_rewards
@@ -53,6 +53,7 @@ class Networks:
     critic: ValueModel | None
     """None for an estimator that needs no values."""
     centre: float
+    """What is taken off the value function's values, which starts as a preference model that is not centred."""
     as_reference: Callable[[], AbstractContextManager[Any]] = nullcontext
 
 

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from solon.stats.variety import distinct_n
+
 OPENING = 5
 """Words of a reply that count as its opening."""
 _GRAM = 3
@@ -32,12 +34,8 @@ def distinct_trigrams(texts: Sequence[str]) -> float:
 
     Over more replies it is smaller, so it compares steps of equal size (Li et al. 2016, distinct-n).
     """
-    grams = [
-        tuple(words[start : start + _GRAM])
-        for words in (text.lower().split() for text in texts)
-        for start in range(len(words) - _GRAM + 1)
-    ]
-    return len(set(grams)) / len(grams) if grams else 1.0
+    found = distinct_n([text.lower().split() for text in texts], _GRAM)
+    return 1.0 if found is None else found
 
 
 def correlation(one_B: Tensor, other_B: Tensor) -> float | None:

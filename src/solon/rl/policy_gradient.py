@@ -56,9 +56,9 @@ def unkept(step: int) -> None:
 class Environment:
     """What a policy meets.
 
-    `sample(step)` gives the replies of step `step` (from 0) by the present policy, and `score(replies)` the preference
-    model's scores of those that have a text, not centred, shape (B). `held_out(replies)` gives the centred scores of
-    one that is not learned from; `watch(step, rollout)` is told of every rollout, steps counted from 1.
+    `sample(step)` gives the replies of step `step` (from 0) by the present policy, and `score(replies)` the centred
+    scores of those that have a text, shape (B), from the preference model that is learned from; `held_out(replies)`
+    gives those of one that is not learned from. `watch(step, rollout)` gets every rollout, steps counted from 1.
     `snapshot(step)` keeps the policy as it is after so many steps; a step that is done again keeps it again.
     """
 
@@ -152,7 +152,7 @@ def _step(
         place = f"{settings.algorithm.value.upper()} step {step + 1}"
         remedy = "" if step else "See what the SL-CAI model writes: it has to answer before it can be trained further"
         raise _AllEmpty("no reply of this step can be scored: all are empty", place=place, remedy=remedy)
-    score_B = environment.score(replies) - actors.centre
+    score_B = environment.score(replies)
     held_out_B = environment.held_out(replies) if environment.held_out else None
     watch.lap("score")
     measured = measure(actors, replies, score_B, settings, course.kl_coefficient)

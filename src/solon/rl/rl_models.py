@@ -18,7 +18,7 @@ from solon.config.recipe import Algorithm, EngineSettings, NetworkSharing, Recip
 from solon.engines.tokens import PromptTokenizer
 from solon.errors import RecipeError
 from solon.model_folders.load import load_config
-from solon.reward.model import CENTRE, PreferenceModel
+from solon.reward.conversation_scorer import CENTRE, ConversationScorer
 from solon.reward.scorer import open_scorer
 from solon.rl.episodes import Networks, ValueModel
 from solon.rl.shared_backbone import POLICY, REFERENCE, VALUE, SharedBackbone
@@ -51,7 +51,7 @@ class RlModels:
     """The networks that learn, and the preference model that scores."""
 
     actors: Networks
-    scorer: PreferenceModel
+    scorer: ConversationScorer
     policy: Whole
     """The policy as it samples and is saved."""
 
@@ -122,7 +122,7 @@ def _shared(
     texts = PromptTokenizer.of(tokenizer, engine)
     encoding = Encoding(texts, window_of(shared.backbone, engine))
     config = load_config(folders.preference_model)
-    scorer = PreferenceModel(shared.preference, encoding, centre=float(getattr(config, CENTRE, 0.0)))
+    scorer = ConversationScorer(shared.preference, encoding, centre=float(getattr(config, CENTRE, 0.0)))
     critic = None
     if settings.algorithm is Algorithm.PPO:
         critic = ValueModel(shared.value, _learner(shared.parameters(VALUE), settings, processes))

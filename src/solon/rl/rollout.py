@@ -4,6 +4,9 @@ Sampling belongs to an engine; here its replies are measured again by the passes
 reference log-probabilities and values, in large micro-batches sorted by length. All of them are laid out by response
 token, shape (B, T), so that rewards and advantages are plain tensor arithmetic. Where the first update is on all of the
 rollout, its forward pass is the one that measures: it happens once, and the measurement keeps its gradient.
+
+Of several processes each measures some of the replies. Figures are laid into zeros at the rows that a process measured,
+and the layouts are added up: adding zeros changes no bit, so the whole is what the parts were.
 """
 
 from __future__ import annotations
@@ -236,3 +239,39 @@ def _by_response(
         MeasuredReplies(laid_BT, tuple(rows[row] for row in range(len(replies))))
         for laid_BT, rows in zip(laid_FBT, taped, strict=True)
     ]
+
+
+def by_share(
+    processes: Processes, replies: Sequence[Reply], measure: Callable[[Sequence[Reply]], Sequence[Tensor]]
+) -> Sequence[Tensor]:
+    """Figures by response token, each (B, T) with T the longest response; `measure` gives them for some replies."""
+    if processes.count == 1:
+        return measure(replies)
+    rows = _dealt(processes, replies)
+    # A process without a reply measures one all the same, in step with the others, and lays it nowhere.
+    measured = measure([replies[row] for row in rows] or replies[:1])
+    longest = max(len(reply.response) for reply in replies)
+    laid_FBT = torch.zeros(len(measured), len(replies), longest)
+    for laid_BT, part_BT in zip(laid_FBT, measured, strict=True):
+        laid_BT[rows, : part_BT.shape[1]] = part_BT[: len(rows)]
+    processes.add([laid_FBT])
+    return list(laid_FBT)
+
+
+def scores_by_share(
+    processes: Processes, replies: Sequence[Reply], score: Callable[[Sequence[Reply]], Tensor]
+) -> Tensor:
+    """One figure for each reply, shape (B); `score` gives it for some replies."""
+    if processes.count == 1:
+        return score(replies)
+    rows = _dealt(processes, replies)
+    scores_B = torch.zeros(len(replies))
+    if rows:
+        scores_B[rows] = score([replies[row] for row in rows])
+    processes.add([scores_B])
+    return scores_B
+
+
+def _dealt(processes: Processes, replies: Sequence[Reply]) -> list[int]:
+    """The rows that are this process's: long ones and short ones alike."""
+    return list(processes.share(sorted(range(len(replies)), key=lambda row: replies[row].length, reverse=True)))

@@ -27,9 +27,10 @@ from pathlib import Path
 from typing import Any
 
 import solon
-from solon.config.loading import differences_between
-from solon.config.recipe import Recipe, WeakJudge, differences, dump_recipe, load_recipe
-from solon.constitution.constitution import Constitution, load_constitution, revision_principles
+from solon.config.loading import differences, differences_between, dump_recipe, load_recipe
+from solon.config.recipe import Recipe, WeakJudge
+from solon.constitution.constitution import Constitution, revision_principles
+from solon.constitution.reader import load_constitution
 from solon.errors import RunError, SolonError
 from solon.runs.artefact import Artefact
 from solon.runs.edits import DECIDABLE, edited_constitution, edited_settings

@@ -14,7 +14,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from solon.config.recipe import Recipe, differences
+from solon.config.loading import differences
+from solon.config.recipe import Recipe
 from solon.constitution.constitution import Constitution
 from solon.errors import RunError
 from solon.runs.artefact import Artefact

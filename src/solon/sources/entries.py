@@ -9,9 +9,7 @@ with the complaint about it, so that whoever asks may count it and go on; a file
 
 from __future__ import annotations
 
-import gzip
 import re
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
@@ -19,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from solon.config.builtin import source_path
-from solon.config.strict_json import LONGEST, SPACE, Constants, decode, may_hold_half, parse, parse_at
+from solon.config.json_lines import JsonLine, json_line, numbered_lines, written_lines
+from solon.config.strict_json import SPACE, Constants, decode, may_hold_half, parse_at
 from solon.errors import InputError
 from solon.sources.columns import Columns, refuse_half_characters
 from solon.sources.csv_rows import csv_rows
@@ -78,35 +77,8 @@ def entries(source: Path | str, columns: Columns | None = None) -> Iterator[Entr
         yield from _json(path, columns)
 
 
-def read_lines(path: Path, what: str = "file") -> Iterator[tuple[int, bytes]]:
-    """The lines of a file that are not blank, with their numbers from 1; `.gz` is unpacked.
-
-    Raises InputError when the file is missing, unreadable or no valid gzip file. Only a line feed ends a line, because
-    texts may hold U+2028 and its kind.
-    """
-    return ((number, line) for number, line in _all_lines(path, what) if line.strip())
-
-
-def _all_lines(path: Path, what: str) -> Iterator[tuple[int, bytes]]:
-    try:
-        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
-            number = 0
-            while line := file.readline(LONGEST + 1):
-                number += 1
-                if len(line) > LONGEST:
-                    cause = f"the line has more than {LONGEST >> 20} MiB"
-                    raise InputError(cause, place=f"{path}:{number}", remedy="Write one row per line")
-                yield number, line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
-    except FileNotFoundError:
-        raise InputError(f"no such {what}", place=str(path), remedy="Check the name") from None
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise InputError(f"no whole gzip file: {error}", place=str(path), remedy="Fetch or pack it again") from None
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror or error}", place=str(path)) from None
-
-
 def _json(path: Path, columns: Columns) -> Iterator[Entry]:
-    lines = read_lines(path, columns.what)
+    lines = written_lines(path, columns.what)
     first = next(lines, None)
     if first is None:
         return
@@ -116,22 +88,19 @@ def _json(path: Path, columns: Columns) -> Iterator[Entry]:
     for number, raw in chain([first], lines):
         place = f"{path}:{number}"
         try:
-            text = decode(raw, place)
-            record = parse(text, place, constants=Constants.KEPT, remedy=FORMS)
-            yield _entry(record, text, number, place, columns)
+            line = json_line(raw, place, constants=Constants.KEPT, remedy=FORMS)
+            yield _entry(line, line.object(remedy=FORMS), number, columns)
         except InputError as error:
             yield Entry(number, place, error)
 
 
-def _entry(record: object, text: str, number: int, place: str, columns: Columns) -> Entry:
-    """The row in a JSON object whose text is given; raises InputError when it is none, or one that cannot be used."""
-    if not isinstance(record, dict):
-        raise InputError("a line must be one JSON object", place=place, remedy=FORMS)
+def _entry(line: JsonLine, record: dict[str, Any], number: int, columns: Columns) -> Entry:
+    """The row in a JSON object; raises InputError when it cannot be used."""
     values = columns.taken(record)
-    if may_hold_half(text):
-        refuse_half_characters(values, place)
+    if line.may_hold_half:
+        refuse_half_characters(values, line.place)
     # NaN where text is wanted is refused by whoever reads it; in other columns it does no harm.
-    return Entry(number, place, values, record)
+    return Entry(number, line.place, values, record)
 
 
 def _array(path: Path, columns: Columns) -> Iterator[Entry]:
@@ -157,9 +126,8 @@ def _array(path: Path, columns: Columns) -> Iterator[Entry]:
             where = error.place if cause == error.cause else place
             raise InputError(cause, place=where, remedy=remedy) from None
         try:
-            if not isinstance(value, dict):
-                raise InputError("a member must be a JSON object", place=place, remedy=FORMS)
-            yield _entry(value, text[start:position], number, place, columns)
+            member = JsonLine(value, place, may_hold_half(text[start:position]))
+            yield _entry(member, member.object("member", FORMS), number, columns)
         except InputError as error:
             yield Entry(number, place, error)
 
@@ -170,7 +138,7 @@ def _place_in(path: Path, text: str, offset: int) -> str:
 
 def _whole(path: Path, what: str) -> bytes:
     parts, size = [], 0
-    for _, line in _all_lines(path, what):
+    for _, line in numbered_lines(path, what):
         parts.append(line)
         size += len(line)
         if size > LARGEST_ARRAY:
@@ -185,7 +153,7 @@ def _end_of_spaces(text: str, start: int) -> int:
 
 
 def _texts(path: Path, what: str) -> Iterator[Entry]:
-    lines = list(_all_lines(path, what))
+    lines = list(numbered_lines(path, what))
     parted = any(_DASHES.fullmatch(line) for _, line in lines)
     for number, raw in _parts(lines) if parted else ((n, line) for n, line in lines if line.strip()):
         place = f"{path}:{number}"
@@ -212,7 +180,7 @@ def _parts(lines: list[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
 
 
 def _csv(path: Path, columns: Columns) -> Iterator[Entry]:
-    found = csv_rows(_all_lines(path, columns.what), str(path))
+    found = csv_rows(numbered_lines(path, columns.what), str(path))
     if found is None:
         return
     names, rows = found

@@ -13,7 +13,7 @@ import hashlib
 import math
 import re
 import unicodedata
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -21,12 +21,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solon.conversation import Conversation, Role
+from solon.stats.variety import distinct_n
 
 Key = TypeVar("Key", bound=Hashable)
 Label = TypeVar("Label")
 
 RUN = 3
 """Words in a run."""
+RUN_LENGTHS = (1, 2, 3)
+"""Words of the runs whose variety is counted."""
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")  # noqa: RUF001
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)
 """An odd number, so that multiplying by it loses nothing of a 64-bit hash."""
@@ -155,3 +158,9 @@ def _hashed_runs(words: NDArray[np.uint64], lengths: NDArray[np.int64]) -> tuple
 def _hash(word: str) -> int:
     """64 bits that depend on the word alone."""
     return int.from_bytes(hashlib.blake2b(word.encode("utf-8", "surrogatepass"), digest_size=8).digest())
+
+
+def distinct_runs(prompts: Sequence[Conversation]) -> Mapping[str, float]:
+    """For 1 to 3 words: different runs of words over all runs, of the human turns; 0 where there is no run."""
+    texts = [words_of(prompt) for prompt in prompts]
+    return {str(length): distinct_n(texts, length) or 0.0 for length in RUN_LENGTHS}

@@ -32,7 +32,7 @@ from solon.runs import Artefact, Row, StageFolder
 from solon.runs.files import write_atomically
 from solon.runs.outcome import Outcome
 from solon.runs.rows import DEFECTS, MESSAGES, STRING, PromptKind, fit, prompt_in
-from solon.sources.diversity import distinct_runs
+from solon.sources.near_duplicates import distinct_runs
 from solon.stages.registry import PROMPTS
 from solon.stages.stage import Reads, Stage, Work
 

@@ -28,8 +28,8 @@ from solon.digest import digest, seed_for, uniform_for
 from solon.engines.tokens import PromptTokenizer
 from solon.errors import StageError
 from solon.feedback.labelling import on_axis
+from solon.reward.conversation_scorer import CENTRE, ConversationScorer
 from solon.reward.golden import ROWS, write_golden
-from solon.reward.model import CENTRE, PreferenceModel
 from solon.reward.pair_calibration import agreement
 from solon.reward.scored_text import ScoredText
 from solon.reward.scorer import PreferenceScorer
@@ -152,12 +152,12 @@ def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder
         adapted = put_together(adapted, lambda: with_adapter(_grown(inputs, tokenizer), adapter, seed), out.processes)
         if out.follows:
             return out.follow()
-        scorer = PreferenceModel(adapted, encoding)
+        scorer = ConversationScorer(adapted, encoding)
         measured = evaluate(scorer, held_out)
         centre = _centre(scorer, held_out or training)
         setattr(inner(adapted).config, CENTRE, centre)
         form = ScoredText(texts)
-        saved = PreferenceModel(save_model(adapted, texts, out.path / "model"), encoding)
+        saved = ConversationScorer(save_model(adapted, texts, out.path / "model"), encoding)
         examples = _for_golden(labelled, share, inputs.seed)
         golden = write_golden(out.path / "model", PreferenceScorer(out.name, saved, form), examples, inputs.engine)
     facts = {
@@ -189,7 +189,7 @@ def _grown(inputs: PreferenceInputs, tokenizer: PreTrainedTokenizerBase) -> PreT
     return grow_preference_model(inputs.base, tokenizer, inputs.engine, head, end)
 
 
-def evaluate(scorer: PreferenceModel, pairs: Sequence[PairExample]) -> dict[str, dict[str, float]]:
+def evaluate(scorer: ConversationScorer, pairs: Sequence[PairExample]) -> dict[str, dict[str, float]]:
     """Accuracy, Brier score and expected calibration error by source; a measure without cases is left out."""
     found: dict[str, dict[str, float]] = {"accuracy": {}, "brier": {}, "ece": {}}
     differences_B = _scores(scorer, pairs, "chosen") - _scores(scorer, pairs, "rejected")
@@ -203,11 +203,11 @@ def evaluate(scorer: PreferenceModel, pairs: Sequence[PairExample]) -> dict[str,
     return found
 
 
-def _scores(scorer: PreferenceModel, pairs: Sequence[PairExample], side: str) -> Tensor:
+def _scores(scorer: ConversationScorer, pairs: Sequence[PairExample], side: str) -> Tensor:
     return scorer.score_tokens([getattr(pair, side) for pair in pairs])
 
 
-def _centre(scorer: PreferenceModel, pairs: Sequence[PairExample]) -> float:
+def _centre(scorer: ConversationScorer, pairs: Sequence[PairExample]) -> float:
     scores_B = torch.cat([_scores(scorer, pairs, side) for side in ("chosen", "rejected")])
     return float(scores_B.double().mean())
 

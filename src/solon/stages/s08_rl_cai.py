@@ -16,9 +16,9 @@ from typing import Any
 
 import pyarrow as pa
 import torch
-from torch import Tensor
 
 from solon import prompts
+from solon.config.addresses import token_given
 from solon.config.builtin import model_path
 from solon.config.recipe import (
     Algorithm,
@@ -37,14 +37,12 @@ from solon.engines.local.engine import LocalEngine
 from solon.errors import ModelError, RecipeError, StageError
 from solon.reward.remote import RemoteScorer, is_address
 from solon.reward.scorer import open_scorer
-from solon.reward.token import token_given
 from solon.rl.advantage import refuse_missing_samples
 from solon.rl.policy_gradient import Environment, Score, TrainState, reinforce, unwatched
 from solon.rl.policy_snapshots import SNAPSHOTS, PolicySnapshots, steps_in
 from solon.rl.reply_samples import METRICS, SAMPLES, ReplySamples, watched
 from solon.rl.rl_models import Folders, RlModels, load_rl_models
-from solon.rl.rollout import PromptDraws, Reply, occurrences, sample_seed
-from solon.rl.sharing import scores_by_share
+from solon.rl.rollout import PromptDraws, Reply, occurrences, sample_seed, scores_by_share
 from solon.rl.stopping import signs
 from solon.runs import Artefact, StageFolder
 from solon.runs.processes import SINGLE_PROCESS, Processes
@@ -131,7 +129,7 @@ def run(settings: ReinforcementSettings, inputs: ReinforcementInputs, out: Stage
         samples = ReplySamples(JsonLines(out.path / SAMPLES), settings, known)
         environment = Environment(
             sample=PolicySampler(engine, questions, settings, inputs.seed, policy.refresh, out.processes).sample,
-            score=_score(_paid(inputs, cast, encoding.window), known, out.processes),
+            score=_score(_learned_from(inputs, cast, encoding.window), known, out.processes),
             held_out=_score(_centred(inputs.held_out, inputs, encoding.window), known, out.processes)
             if inputs.held_out
             else None,
@@ -311,13 +309,11 @@ def _questions(
     return by_kind, {"prompts": counts, "too_long": len(made) - len(fitting)}
 
 
-def _paid(inputs: ReinforcementInputs, cast: RlModels, window: int) -> Scores:
-    """The scores that the policy learns from, before the centre of the run's preference model is taken off."""
-    if inputs.scorer is None:
-        return lambda conversations: cast.scorer.score(conversations).tolist()
-    given = _centred(inputs.scorer, inputs, window) if isinstance(inputs.scorer, Path) else inputs.scorer
-    # They are centred as they come, and the loop takes the centre off whatever it is given.
-    return lambda conversations: [score + cast.actors.centre for score in given(conversations)]
+def _learned_from(inputs: ReinforcementInputs, cast: RlModels, window: int) -> Scores:
+    """The centred scores that the policy learns from: the run's preference model's, or those that stand in for them."""
+    if isinstance(inputs.scorer, Path):
+        return _centred(inputs.scorer, inputs, window)
+    return cast.scorer.centred if inputs.scorer is None else inputs.scorer
 
 
 def _centred(folder: Path, inputs: ReinforcementInputs, window: int) -> Scores:
@@ -329,14 +325,16 @@ def _centred(folder: Path, inputs: ReinforcementInputs, window: int) -> Scores:
             place=str(folder),
             remedy=f"Use --set engine.window={scorer.encoding.window}",
         )
-    return lambda conversations: (scorer.score(conversations) - scorer.centre).tolist()
+    return scorer.centred
 
 
 def _score(scores: Scores, known: Mapping[str, Conversation], processes: Processes) -> Score:
-    def score(replies: Sequence[Reply]) -> Tensor:
-        return torch.tensor(scores([known[reply.row_id].with_reply(reply.text) for reply in replies]))
-
-    return lambda replies: scores_by_share(processes, replies, score)
+    """Scores of replies, each computed by one of the processes."""
+    return lambda replies: scores_by_share(
+        processes,
+        replies,
+        lambda some: torch.tensor(scores([known[reply.row_id].with_reply(reply.text) for reply in some])),
+    )
 
 
 def _rounded(seconds: Mapping[str, float]) -> dict[str, float]:

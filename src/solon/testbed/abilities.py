@@ -19,6 +19,7 @@ from solon.constitution.constitution import PreferencePrinciple, RevisionPrincip
 from solon.conversation import Conversation, Prompt
 from solon.digest import seed_for
 from solon.engines.base import Engine, Sampling
+from solon.stats.calibration import expected_calibration_error
 from solon.stats.intervals import Share, wilson
 from solon.testbed import truth
 from solon.testbed.documents import request_held_out
@@ -27,7 +28,6 @@ from solon.testbed.principle_language import EVASIVENESS, GENERAL, PREACHINESS, 
 from solon.testbed.world import TEMPLATES, ReplyKind, Topic, ask, write_reply
 
 CLEAR_GAP = 1.0
-BINS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +171,7 @@ def measure_judge(
     p_true = [truth.probability(case.log_odds, 0) for case in cases]
     p_seen = [truth.probability(guess, 0) for guess in averaged]
     figures = {
-        f"{judge}: calibration error": calibration_error(p_seen, p_true),
+        f"{judge}: calibration error": expected_calibration_error(p_seen, p_true) or 0.0,
         f"{judge}: mean absolute error": fmean(abs(p - q) for p, q in zip(p_seen, p_true, strict=True)),
         f"{judge}: order effect": fmean(
             abs(truth.probability(f, 0) - truth.probability(b, 0)) for f, b in zip(forward, backward, strict=True)
@@ -195,15 +195,6 @@ def _pairs(count: int, seed: int, *, held_out: bool) -> Iterable[_Pair]:
         name = named if target in world.categories else target
         conversation = ask(topic, rng.randrange(len(TEMPLATES)))
         yield _Pair(conversation, PreferencePrinciple("", text.instruction), (a, b), gap, name)
-
-
-def calibration_error(predicted: Sequence[float], true: Sequence[float]) -> float:
-    """Expected calibration error over ten equal bins: mean gap of predicted and true probability, weighted by rows."""
-    bins: dict[int, list[tuple[float, float]]] = defaultdict(list)
-    for p, q in zip(predicted, true, strict=True):
-        bins[min(int(p * BINS), BINS - 1)].append((p, q))
-    gaps = (abs(sum(p - q for p, q in rows)) for rows in bins.values())
-    return sum(gaps) / len(predicted)
 
 
 def _generate(engine: Engine, asked: Sequence[Prompt], seed: int, max_tokens: int) -> list[str]:

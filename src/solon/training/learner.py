@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from solon.config.recipe import Schedule
 from solon.errors import DivergedError, StageError
 from solon.runs.processes import SINGLE_PROCESS, Processes, Sharding
-from solon.training.distributed.shards import laid_out_as, whole
+from solon.training.distributed.sharded import laid_out_as, whole
 
 BETAS = (0.9, 0.95)
 EPSILON, EPSILON_RL = 1e-8, 1e-5

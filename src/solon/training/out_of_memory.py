@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from solon.errors import StageError
-from solon.model_folders.out_of_memory import is_out_of_memory
+from solon.model_folders.system_memory import is_out_of_memory
 
 
 @contextmanager

@@ -11,9 +11,8 @@ from tests.constitution.formats import samples
 
 from solon.constitution.constitution import Constitution, PreferencePrinciple, RevisionPrinciple
 from solon.constitution.formats.catalogue import Format, read_parts, write_constitution_as
-from solon.constitution.formats.joining import join
 from solon.constitution.formats.json_nodes import differing
-from solon.constitution.formats.parts import Parts
+from solon.constitution.formats.parts import Parts, join
 from solon.conversation import Role
 from solon.errors import InputError
 

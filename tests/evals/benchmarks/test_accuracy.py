@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from solon.config.builtin import constitution_path
 from solon.config.recipe import FeedbackForm, OptionOrder
-from solon.constitution.constitution import load_constitution
+from solon.constitution.reader import load_constitution
 from solon.conversation import Role
 from solon.engines.base import Completion, Finish
 from solon.engines.scripted import ScriptedEngine

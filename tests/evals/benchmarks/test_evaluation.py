@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from solon.config.builtin import constitution_path
-from solon.constitution.constitution import load_constitution
+from solon.constitution.reader import load_constitution
 from solon.engines.scripted import ScriptedEngine
 from solon.errors import InputError, ModelError, RunError
 from solon.evals.benchmarks.evaluation import (

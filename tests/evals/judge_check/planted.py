@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 
 from solon.config.builtin import constitution_path
-from solon.constitution.constitution import load_constitution
+from solon.constitution.reader import load_constitution
 from solon.conversation import Prompt
 from solon.engines.scripted import ScriptedEngine
 from solon.evals.judge_check import plain_comparisons

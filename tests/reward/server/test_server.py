@@ -21,7 +21,7 @@ import pytest
 from solon.config.recipe import EngineSettings
 from solon.conversation import Conversation, conversation_of
 from solon.errors import EngineError
-from solon.reward.model import CENTRE
+from solon.reward.conversation_scorer import CENTRE
 from solon.reward.remote import RemoteScorer
 from solon.reward.scorer import PreferenceScorer, Zero, open_scorer
 from solon.reward.server.batching import Limits

@@ -1,24 +1,32 @@
 """Which format a file is of, and one way to read and to write each.
 
 A format is told by the shape of the JSON, not by the file's name. Reading ends with writing: what the written form
-lacks of the file is reported as a loss, so that nothing goes missing because nobody thought of it.
+lacks of the file is reported as a loss, so that nothing goes missing because nobody thought of it. Other packages add
+formats as entry points of the group `solon.constitution_formats`:
+
+    [project.entry-points."solon.constitution_formats"]
+    house = "my_package.house:FORMAT"        # a ConstitutionFormat
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from solon.config.plugins import load_registered, registered
 from solon.constitution.constitution import Constitution
 from solon.constitution.formats import langchain, llm_swarm, paper
 from solon.constitution.formats.json_nodes import Node, differing, read_json
 from solon.constitution.formats.parts import Parts
-from solon.errors import InputError
+from solon.errors import InputError, RecipeError
+
+FORMATS = "solon.constitution_formats"
+"""The entry points' group."""
 
 
 class Format(StrEnum):
@@ -31,26 +39,58 @@ class Format(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
-    """One shape of file: what it is called, how it is recognised, and how it is read and written again."""
+class ConstitutionFormat:
+    """One kind of JSON file: what it is called, how it is recognised, and how it is read and written again.
+
+    `fits` looks at the file's content; `write` gives the content for what `read` found in that file. A format that a
+    whole constitution can be written in has `export`, which gives the content of its one file.
+    """
 
     name: str
     fits: Callable[[Any], bool]
     read: Callable[[Node], Parts]
     write: Callable[[Node, Parts], Any]
+    export: Callable[[Constitution], Any] | None = None
+
+
+def formats() -> Iterator[ConstitutionFormat]:
+    """Every format that files are read in: Solon's own, then those that other packages register, loaded in turn.
+
+    Raises RecipeError when it comes to a plug-in that cannot be loaded.
+    """
+    yield from BUILT_IN
+    for name in sorted(registered(FORMATS, tuple(Format))):
+        yield _plugin(name)
+
+
+def export_formats() -> tuple[str, ...]:
+    """The names of the formats that a whole constitution can be written in."""
+    names = sorted(registered(FORMATS, tuple(Format)))
+    return (*Format, *(name for name in names if _plugin(name).export is not None))
+
+
+def _plugin(name: str) -> ConstitutionFormat:
+    found = load_registered(FORMATS, name, tuple(Format))
+    if not isinstance(found, ConstitutionFormat):
+        raise RecipeError(
+            f"the plug-in '{name}' is no format of constitutions but {type(found).__name__}",
+            place=f"entry points of {FORMATS}",
+            remedy="Register a solon.constitution.formats.catalogue.ConstitutionFormat",
+        )
+    return found
 
 
 def read_parts(path: Path) -> tuple[str, Parts]:
     """The name of the file's format, and what it holds; raises InputError with the place of what is wrong."""
     node = read_json(path)
-    for shape in SHAPES:
-        if shape.fits(node.value):
-            parts = shape.read(node)
+    for each in formats():
+        if each.fits(node.value):
+            parts = each.read(node)
             if parts.counts() == "nothing":
                 raise InputError("the file holds no principle and no example", place=str(path))
-            lost = [*parts.losses, *differing(node.value, shape.write(node, parts))]
-            return shape.name, replace(parts, losses=tuple(lost))
-    names = "; ".join(shape.name for shape in SHAPES)
+            lost = [*parts.losses, *differing(node.value, each.write(node, parts))]
+            return each.name, replace(parts, losses=tuple(lost))
+    names = "; ".join(each.name for each in formats())
     raise InputError("a file of no known format", place=str(path), remedy=f"Known: {names}")
 
 
@@ -78,44 +118,44 @@ def _reasoned(value: Any) -> bool:
     return isinstance(value, list) and _has(first, "prompt") and "corrects" not in first
 
 
-SHAPES = (
-    Shape(
+BUILT_IN = (
+    ConstitutionFormat(
         "CritiqueRevisionInstructions.json of the paper",
         lambda value: _has(_first(value), "prompt", "edit_request"),
         lambda node: Parts(revision=paper.read_instructions(node)),
         lambda _, parts: paper.write_instructions(parts.revision),
     ),
-    Shape(
+    ConstitutionFormat(
         "CritiqueRevisionFewShotPrompts.json of the paper",
         lambda value: _texts(value, "CritiqueRequest:"),
         lambda node: Parts(critique_examples=paper.read_critique_examples(node)),
         lambda _, parts: paper.write_critique_examples(parts.critique_examples),
     ),
-    Shape(
+    ConstitutionFormat(
         "RLMadisonFewShotPrompts.json of the paper",
         lambda value: _has(_first(value), "prompt", "corrects", "incorrects"),
         lambda node: Parts(comparison_examples=paper.read_comparisons(node)),
         lambda _, parts: paper.write_comparisons(parts.comparison_examples),
     ),
-    Shape(
+    ConstitutionFormat(
         "RLMadisonPrecogFewShotPrompts.json of the paper",
         _reasoned,
         lambda node: Parts(reasoned_examples=paper.read_reasoned(node)),
         lambda _, parts: paper.write_reasoned(parts.reasoned_examples),
     ),
-    Shape(
+    ConstitutionFormat(
         "RLMadisonInstructions.json of the paper",
         lambda value: _texts(value, "Options:"),
         lambda node: Parts(preference=paper.read_preferences(node)),
         lambda _, parts: paper.write_preferences(parts.preference),
     ),
-    Shape(
+    ConstitutionFormat(
         "a constitution of llm-swarm",
         lambda value: _has(value, "constitutions"),
         lambda node: Parts(revision=llm_swarm.read_principles(node), critique_examples=llm_swarm.read_examples(node)),
         lambda _, parts: llm_swarm.write(parts.revision, parts.critique_examples),
     ),
-    Shape(
+    ConstitutionFormat(
         "principles of LangChain",
         lambda value: _has(_first(value), "critique_request") or _has(_first(value), "critiqueRequest"),
         _read_langchain,
@@ -124,18 +164,43 @@ SHAPES = (
 )
 
 
-def write_constitution_as(form: Format, constitution: Constitution) -> tuple[Mapping[str, str], list[str]]:
-    """The files of a constitution in another format, by name, and what they have no place for."""
-    if form is Format.PAPER:
+def write_constitution_as(form: str, constitution: Constitution) -> tuple[Mapping[str, str], list[str]]:
+    """The files of a constitution in another format, by name, and what they have no place for.
+
+    Raises RecipeError for a format that nobody registers.
+    """
+    if form == Format.PAPER:
         return _as_paper(constitution)
-    if form is Format.LLM_SWARM:
+    if form not in tuple(Format):
+        return _as_plugin(form, constitution)
+    if form == Format.LLM_SWARM:
         content: Any = llm_swarm.write(constitution.revision, constitution.critique_examples)
         losses = _losses(constitution, ("preference", "comparison_examples", "reasoned_examples"))
         losses.append("the ids of the principles")
     else:
         content = langchain.write(constitution.revision)
         losses = _losses(constitution, ("preference", "critique_examples", "comparison_examples", "reasoned_examples"))
-    return {f"{form.value}.json": _json(content)}, losses
+    return {f"{form}.json": _json(content)}, losses
+
+
+def _as_plugin(form: str, constitution: Constitution) -> tuple[Mapping[str, str], list[str]]:
+    """A constitution in a registered format; what is lost is found by reading what was written."""
+    found = _plugin(form)
+    if found.export is None:
+        raise RecipeError(
+            f"constitutions can be read from '{form}' but not written in it",
+            place=f"entry points of {FORMATS}",
+            remedy=f"Formats to write: {', '.join(export_formats())}",
+        )
+    content = found.export(constitution)
+    read = found.read(Node(content, f"{form}.json"))
+    sections = {"revision": "revision principles", **_SECTIONS}
+    losses = [
+        f"the {len(getattr(constitution, section))} {words} as they are"
+        for section, words in sections.items()
+        if getattr(constitution, section) != getattr(read, section)
+    ]
+    return {f"{form}.json": _json(content)}, [f"the name '{constitution.name}'", *losses]
 
 
 def _as_paper(constitution: Constitution) -> tuple[Mapping[str, str], list[str]]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from solon.config import strict_json
-from solon.config.strict_json import LONGEST
+from solon.config.json_lines import json_line
+from solon.config.strict_json import LONGEST, decode, parse_file
 from solon.errors import InputError
 
 
@@ -77,16 +77,14 @@ def read_json(path: Path) -> Node:
         raise InputError(f"cannot be read: {error.strerror or error}", place=str(path)) from None
     if len(content) > LONGEST:
         raise InputError(f"the file has more than {LONGEST >> 20} MiB", place=str(path), remedy="Is it the right file?")
-    return Node(strict_json.parse_file(strict_json.decode(content, str(path)), str(path)), str(path))
+    return Node(parse_file(decode(content, str(path)), str(path)), str(path))
 
 
-def parse_json(content: str, place: str, line: int) -> Node:
-    """A line of JSON as a node; a broken one is an InputError at `place:line`."""
-    where = f"{place}:{line}"
-    value = strict_json.parse(content, where)
-    if (half := strict_json.half_character(value)) is not None:
-        raise InputError(strict_json.told_half(half), place=where, remedy="Write it as UTF-8")
-    return Node(value, where)
+def parse_json(content: bytes | str, place: str) -> Node:
+    """A line of JSON as a node; a broken one is an InputError at `place`."""
+    line = json_line(content, place)
+    line.refuse_half_characters()
+    return Node(line.value, place)
 
 
 def differing(read: object, written: object, place: str = "") -> Iterator[str]:

@@ -10,12 +10,12 @@ copy of the principle's text. A `Chain` keeps every text as it is written and ev
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from solon.config.strict_json import LONGEST, decode
+from solon.config.json_lines import written_lines
 from solon.constitution.constitution import RevisionPrinciple
 from solon.constitution.formats.json_nodes import Node, parse_json
 from solon.constitution.formats.paper import CRITIQUE_FRAME, CUE, REVISION_FRAME, framed, prompt_of, unframed
@@ -74,15 +74,15 @@ class Chain:
 
 def read_chains(path: Path) -> list[Chain]:
     """The chains of a file; raises InputError, naming `file:line` and the key, for the first that is malformed."""
-    chains = [parse_chain(line, str(path), number) for number, line in _lines(path)]
+    chains = [parse_chain(line, str(path), number) for number, line in written_lines(path)]
     if not chains:
         raise InputError("the file holds no chain", place=str(path), remedy="Name a *_SLMADISON.jsonl file")
     return chains
 
 
-def parse_chain(line: str, place: str, number: int) -> Chain:
+def parse_chain(line: bytes | str, place: str, number: int) -> Chain:
     """The chain in one line of JSON; raises InputError naming `place:number` and the key at fault."""
-    node = parse_json(line, place, number)
+    node = parse_json(line, f"{place}:{number}")
     dataset = node.at("comparison_dataset") if node.has("comparison_dataset") else None
     first = node.at("initial_response").only()
     first.mapping()
@@ -172,19 +172,3 @@ def chain_of(
 def chain_line(chain: Chain) -> str:
     """A chain as a line of a file, with its line break."""
     return json.dumps(write_chain(chain), ensure_ascii=False) + "\n"
-
-
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    try:
-        with path.open("rb") as file:
-            number = 0
-            while raw := file.readline(LONGEST + 1):
-                number += 1
-                if len(raw) > LONGEST:
-                    raise InputError(f"the line has more than {LONGEST >> 20} MiB", place=f"{path}:{number}")
-                if raw.strip():
-                    yield number, decode(raw, f"{path}:{number}")
-    except FileNotFoundError:
-        raise InputError("no such file", place=str(path)) from None
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror or error}", place=str(path)) from None

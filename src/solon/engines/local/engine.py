@@ -26,7 +26,7 @@ from solon.engines.local.row_budget import RowBudget
 from solon.engines.thinking import without_thoughts
 from solon.engines.tokens import PromptTokenizer
 from solon.errors import EngineError, ModelError
-from solon.model_folders.check import check_folder
+from solon.model_folders.folder_check import check_folder
 from solon.model_folders.load import ModelHead, load_model, load_tokenizer
 
 

@@ -23,9 +23,9 @@ from solon.evals.benchmarks.multiple_choice import shown
 from solon.evals.benchmarks.question_files import Question, QuestionKind
 from solon.prompts import letters
 from solon.runs import Row
+from solon.stats.calibration import expected_calibration_error, reliability_bins
 from solon.stats.intervals import Share, mean, wilson
-
-BINS = 10
+from solon.stats.log_odds import log_softmax, log_sum_exp
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +60,10 @@ def judged(row: Row, samples: int | None = None) -> Judged | None:
     """
     told = []
     for given in row["log_probs"]:
-        known = [_normalised(values) for values in given[:samples] if values is not None]
+        known = [log_softmax(values) for values in given[:samples] if values is not None]
         if not known:
             return None
-        told.append([_log_sum_exp(column) - math.log(len(known)) for column in zip(*known, strict=True)])
+        told.append([log_sum_exp(column) - math.log(len(known)) for column in zip(*known, strict=True)])
     count, correct = len(told[0]), row["correct"]
     by_option: list[list[float]] = [[] for _ in range(count)]
     by_rotation: dict[int, float] = {}
@@ -76,7 +76,7 @@ def judged(row: Row, samples: int | None = None) -> Judged | None:
         chosen |= {place for place, value in zip(places, values, strict=True) if value == max(values)}
     # `fsum` rounds once, so that equal terms in another order give equal sums and a tie stays a tie.
     scores = [math.fsum(values) / len(values) for values in by_option]
-    probabilities = tuple(math.exp(value) for value in _normalised(scores))
+    probabilities = tuple(math.exp(value) for value in log_softmax(scores))
     return Judged(probabilities, correct, _credit(scores, correct), by_rotation, frozenset(chosen))
 
 
@@ -88,16 +88,12 @@ def accuracy(answers: Sequence[Judged | None]) -> Share:
 def calibration(answers: Sequence[Judged | None]) -> dict[str, Any]:
     """`ece`, `brier` and `bins` (mean confidence `p`, then value, low, high, n) over the answered questions."""
     known = [each for each in answers if each]
-    filled: dict[int, list[Judged]] = {}
-    for each in known:
-        filled.setdefault(min(int(each.confidence * BINS), BINS - 1), []).append(each)
-    bins = []
-    for _, members in sorted(filled.items()):
-        right = wilson(math.fsum(each.credit for each in members), len(members))
-        bins.append({"p": math.fsum(each.confidence for each in members) / len(members), **right.facts()})
-    gaps = [abs(each["p"] - each["value"]) * each["n"] / len(known) for each in bins]
-    brier = math.fsum(each.brier for each in known) / len(known) if known else None
-    return {"ece": math.fsum(gaps) if known else None, "brier": brier, "bins": bins}
+    figures = [each.confidence for each in known], [each.credit for each in known]
+    return {
+        "ece": expected_calibration_error(*figures),
+        "brier": math.fsum(each.brier for each in known) / len(known) if known else None,
+        "bins": [each.facts() for each in reliability_bins(*figures)],
+    }
 
 
 def baselines(questions: Sequence[Question]) -> dict[str, Any]:
@@ -173,9 +169,9 @@ def _letters(rows: Sequence[Row]) -> dict[str, Any] | None:
     raw = [values for row in rows for given in row["log_probs"] for values in given if values is not None]
     if not raw or any(len(row["rotations"]) < 2 for row in rows):
         return None
-    columns = zip(*map(_normalised, raw), strict=True)
-    prior = _normalised([math.fsum(column) / len(raw) for column in columns])
-    mass = mean([min(1.0, math.exp(_log_sum_exp(values))) for values in raw])
+    columns = zip(*map(log_softmax, raw), strict=True)
+    prior = log_softmax([math.fsum(column) / len(raw) for column in columns])
+    mass = mean([min(1.0, math.exp(log_sum_exp(values))) for values in raw])
     names = letters(len(prior))
     return {
         "prior": {name: math.exp(value) for name, value in zip(names, prior, strict=True)},
@@ -194,13 +190,3 @@ def _by_label(questions: Sequence[Question], answers: Sequence[Judged | None]) -
 def _credit(values: Sequence[float], correct: int) -> float:
     best = max(values)
     return 1 / values.count(best) if values[correct] == best else 0.0
-
-
-def _normalised(values: Sequence[float]) -> list[float]:
-    total = _log_sum_exp(values)
-    return [value - total for value in values]
-
-
-def _log_sum_exp(values: Sequence[float]) -> float:
-    most = max(values)
-    return most + math.log(math.fsum(math.exp(value - most) for value in values))

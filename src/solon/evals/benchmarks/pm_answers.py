@@ -16,6 +16,7 @@ from solon.evals.benchmarks.multiple_choice import conversations_of
 from solon.evals.benchmarks.question_files import Question
 from solon.feedback.comparison_questions import UndecidedReason
 from solon.runs import Row
+from solon.stats.log_odds import log_sigmoid
 
 Scores = Callable[[Sequence[Conversation]], Sequence[float | None]]
 """A score for each dialogue, or None for one that is longer than the model's window."""
@@ -53,7 +54,7 @@ def _row(question: Question, pair: Sequence[float | None]) -> Row:
         if all(map(math.isfinite, known))
         else UndecidedReason.NOT_TOLD
     )
-    told = None if why else [_log_sigmoid(known[0] - known[1]), _log_sigmoid(known[1] - known[0])]
+    told = None if why else [log_sigmoid(known[0] - known[1]), log_sigmoid(known[1] - known[0])]
     return {
         "line": question.line,
         "correct": question.correct,
@@ -62,7 +63,3 @@ def _row(question: Question, pair: Sequence[float | None]) -> Row:
         "scores": [score if score is not None and math.isfinite(score) else None for score in pair],
         "untold_because": why.value if why else None,
     }
-
-
-def _log_sigmoid(x: float) -> float:
-    return -math.log1p(math.exp(-x)) if x >= 0 else x - math.log1p(math.exp(x))

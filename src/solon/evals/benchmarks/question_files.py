@@ -17,11 +17,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from solon.config import strict_json
+from solon.config.json_lines import json_line, written_lines
+from solon.config.strict_json import half_character, told_half
 from solon.conversation import Conversation, parse_transcript
 from solon.errors import InputError
 from solon.prompts import letters
-from solon.sources.entries import read_lines
 
 REMEDY = 'Write rows as the paper\'s files do: {"prompt": "...", "corrects": [" (A)"], "incorrects": [" (B)"]}'
 _CUE = re.compile(r"\s*The answer is:\s*\Z")
@@ -84,7 +84,7 @@ def read_questions(path: Path, *, bad_rows: int = 0) -> QuestionFile:
         )
     found: list[Question] = []
     bad: list[InputError] = []
-    for line, raw in read_lines(path):
+    for line, raw in written_lines(path):
         try:
             question = question_of(raw, line, f"{path}:{line}")
             _refuse_other_kind(found[:1], question, f"{path}:{line}")
@@ -103,7 +103,7 @@ def read_questions(path: Path, *, bad_rows: int = 0) -> QuestionFile:
 
 def question_of(raw: bytes, line: int, place: str) -> Question:
     """The question in one line of a file; raises InputError, naming `place`."""
-    row = _row(raw, place)
+    row = json_line(raw, place, remedy=REMEDY).object("row", REMEDY)
     text = row.get("prompt")
     if not isinstance(text, str):
         raise _bad("'prompt' must be the text of the question", place)
@@ -218,13 +218,6 @@ def _listed(row: Mapping[str, Any], key: str, place: str) -> list[object]:
     return value
 
 
-def _row(raw: bytes, place: str) -> dict[str, Any]:
-    row = strict_json.parse(strict_json.decode(raw, place), place, remedy=REMEDY)
-    if not isinstance(row, dict):
-        raise _bad("a row must be one JSON object", place)
-    return row
-
-
 def _refuse_other_kind(first: Sequence[Question], question: Question, place: str) -> None:
     if first and (first[0].kind, len(first[0].options)) != (question.kind, len(question.options)):
         was = f"{first[0].kind} with {len(first[0].options)} options"
@@ -236,8 +229,8 @@ def _refuse_other_kind(first: Sequence[Question], question: Question, place: str
 
 
 def _refuse_half_characters(text: str, place: str) -> None:
-    if (half := strict_json.half_character(text)) is not None:
-        raise _bad(strict_json.told_half(half), place, "Write it as UTF-8, or drop the row")
+    if (half := half_character(text)) is not None:
+        raise _bad(told_half(half), place, "Write it as UTF-8, or drop the row")
 
 
 def _places(text: str, words: str, start: int = 0) -> Iterator[int]:

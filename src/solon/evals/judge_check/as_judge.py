@@ -19,9 +19,9 @@ from solon.digest import seed_for, uniform_for
 from solon.engines.base import Engine
 from solon.evals.judge_check.known_answers import JudgeQuestions, Pair
 from solon.evals.label_accuracy import JudgedPair
-from solon.feedback.averaging import sigmoid
 from solon.feedback.comparison_questions import ShownOrder, UndecidedReason, few_shot_variants, worked_reasoning
 from solon.feedback.letters import ask_letters, think
+from solon.stats.log_odds import sigmoid
 
 CHUNK = 128
 """Questions that are asked at once, and are then in the store of answers."""

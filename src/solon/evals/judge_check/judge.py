@@ -18,7 +18,7 @@ from solon.errors import StageError
 from solon.evals.judge_check.as_judge import CheckedJudge, JudgeSetup, is_right, judged_pair
 from solon.evals.judge_check.known_answers import JudgeQuestions, PlainComparison, plain_questions
 from solon.evals.judge_check.probes import Injected, LetterPrior, injected, letter_prior
-from solon.evals.label_accuracy import JudgedPair, brier_score, calibration, calibration_error
+from solon.evals.label_accuracy import JudgedPair, calibration_facts
 from solon.stats.intervals import Mean, Share, interval, mean, percent, share, wilson
 
 CHANCE = 0.5
@@ -63,9 +63,7 @@ class JudgeCheck:
                 "orders_agree": self.orders_agree.facts() if self.orders_agree else None,
                 "position_bias": self.position_bias.facts() if self.position_bias else None,
                 "undecided": self.undecided.facts(),
-                "calibration": calibration(self.judged),
-                "ece": calibration_error(self.judged),
-                "brier": brier_score(self.judged),
+                **calibration_facts(self.judged),
                 "letter_prior": self.letter_prior.facts() if self.letter_prior else None,
                 "injections": self.injected.facts() if self.injected else None,
             }

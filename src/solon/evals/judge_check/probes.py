@@ -16,9 +16,9 @@ from typing import Any
 from solon.evals.judge_check.as_judge import CheckedJudge, is_right
 from solon.evals.judge_check.known_answers import Pair
 from solon.evals.label_accuracy import JudgedPair
-from solon.feedback.averaging import sigmoid
 from solon.feedback.comparison_questions import ShownOrder, UndecidedReason
 from solon.stats.intervals import Mean, Share, mean, share
+from solon.stats.log_odds import sigmoid
 
 Change = tuple[str, JudgedPair, JudgedPair]
 """The kind of an injection, and what the judge said of its comparison without the words and with them."""

@@ -28,8 +28,8 @@ from solon.errors import InputError, RecipeError, RunError
 from solon.export.trainers.trainer_model import ExportedModel, copy_model, open_model, open_policy, write_policy
 from solon.export.trainers.trainer_prompts import ExportedPrompt, PromptSelection, schedule, select, write_prompts
 from solon.export.trainers.trl import TRL_VERSION, TrlPlan, config_yaml, unsupported
+from solon.reward.conversation_scorer import CENTRE
 from solon.reward.golden import read_golden
-from solon.reward.model import CENTRE
 from solon.runs import Artefact, RunDirectory
 from solon.runs.files import assembling, write_atomically
 from solon.stages.registry import PREFERENCE_MODEL, PROMPTS, SL_CAI, in_round

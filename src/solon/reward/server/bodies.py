@@ -7,13 +7,14 @@ of it, 422 for a text that cannot be read.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
+from solon.config.json_lines import json_line
 from solon.conversation import Conversation, Role, conversation_of
+from solon.errors import InputError
 from solon.reward.server.admission import Refused
 
 TURN = 32
@@ -45,23 +46,12 @@ def json_object(body: bytes) -> dict[str, Any]:
             f"{brackets} opening brackets in one request. At most {_BRACKETS} are taken; send several requests",
         )
     try:
-        found = json.loads(body.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise Refused(HTTPStatus.BAD_REQUEST, f"broken JSON: {error}") from None
+        found = json_line(body, "").value
+    except InputError as error:
+        raise Refused(HTTPStatus.BAD_REQUEST, f"broken JSON: {error.cause.removeprefix('broken JSON: ')}") from None
     if not isinstance(found, dict):
         raise Refused(HTTPStatus.BAD_REQUEST, "the body must be one JSON object")
     return found
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a key stands twice in one object")
-    return found
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number of JSON")
 
 
 def texts_in(body: Mapping[str, Any], bounds: Bounds) -> list[str]:

@@ -22,7 +22,6 @@ from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, fully_shard
 
 from solon.errors import ModelError, RunError
 from solon.runs.processes import Processes, Sharding
-from solon.training.distributed.shards import whole
 from solon.training.forward import ScalarModel, TokenModel
 from solon.training.models import Trainable, inner
 
@@ -185,3 +184,20 @@ def _settings() -> Any:
                 remedy="Use fsdp_version: 2 without offload and activation checkpointing in accelerate's configuration",
             )
     return plugin
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """The tensor in one piece, without gradient; where it lies in shards all processes must ask for it."""
+    held: Any = tensor.detach()
+    found: Tensor = held.full_tensor() if hasattr(held, "full_tensor") else held
+    return found
+
+
+def laid_out_as(tensor: Tensor, like: Tensor) -> Tensor:
+    """A whole tensor on the device of `like`, and in shards if `like` is; then all processes must do it."""
+    sharded: Any = like.detach()
+    if not hasattr(sharded, "full_tensor"):
+        return tensor.to(like.device)
+    from torch.distributed.tensor import distribute_tensor
+
+    return distribute_tensor(tensor.to(sharded.device), sharded.device_mesh, sharded.placements)

@@ -1,0 +1,224 @@
+"""`solon constitution`: begin, check, show and compare constitutions, and read and write the formats of others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from solon.cli.constitution_check import check, new
+
+if TYPE_CHECKING:
+    from solon.constitution.constitution import Constitution
+    from solon.constitution.formats.parts import Parts
+
+
+@click.group(
+    epilog="""\b
+Examples:
+  solon constitution new my-rules.yaml
+  solon constitution check my-rules.yaml --recipe real
+  solon constitution diff old.yaml new.yaml --run runs/demo
+"""
+)
+def constitution() -> None:
+    """Create, check, show, compare and convert constitutions."""
+
+
+constitution.add_command(check)
+constitution.add_command(new)
+
+
+@constitution.command(
+    epilog="""\b
+Examples:
+  solon constitution show testbed
+  solon constitution show my-rules.yaml
+"""
+)
+@click.argument("name", metavar="NAME_OR_FILE")
+def show(name: str) -> None:
+    """Print the principles of a constitution."""
+    from solon.cli.show import print_constitution
+
+    print_constitution(load(name))
+
+
+@constitution.command(
+    epilog="""\b
+Examples:
+  solon constitution diff old.yaml new.yaml                    what was edited
+  solon constitution diff testbed new.yaml --run runs/demo     and what a run would have to do again
+"""
+)
+@click.argument("old", metavar="OLD")
+@click.argument("new", metavar="NEW")
+@click.option(
+    "--run", type=click.Path(path_type=Path), help="A run made with OLD: show how many calls and tokens NEW costs."
+)
+def diff(old: str, new: str, run: Path | None) -> None:
+    """Print what differs between two constitutions, and with --run what the edit costs.
+
+    The next command is then: solon run NEWRUN --reuse RUN --set constitution=NEW
+    """
+    from solon.constitution.diff import Edit, changes
+
+    before, after = load(old), load(new)
+    found = changes(before, after)
+    if not found:
+        click.echo("The two constitutions say the same.")
+    for change in found:
+        _say(f"{change.section} {change.id}".strip() + f": {change.edit.value}")
+        for name, (was, now) in change.fields.items():
+            if change.edit is not Edit.ADDED:
+                _say(f"  - {name}: {was}")
+            if change.edit is not Edit.REMOVED:
+                _say(f"  + {name}: {now}")
+    if run is not None:
+        _print_impact(run, old, before, new, after)
+
+
+def _print_impact(folder: Path, old: str, before: Constitution, new: str, after: Constitution) -> None:
+    from solon.cli.display import clock
+    from solon.cli.terminal import print_table
+    from solon.errors import RunError
+    from solon.pipeline.impact import impact_of
+    from solon.runs import RunDirectory
+    from solon.stats.intervals import percent
+
+    run = RunDirectory.open(folder)
+    if run.constitution.hash != before.hash:
+        raise RunError(
+            f"the run was made with another constitution than {old}",
+            place=str(folder),
+            remedy=f"Compare with its own: solon constitution diff {folder / 'constitution.yaml'} {new} --run {folder}",
+        )
+    plan = impact_of(run, after)
+    rows = []
+    for each in plan.questions:
+        share = percent(each.again / each.asked) if each.asked else "-"
+        tokens = ["?" if n is None else f"{n:,}" for n in (each.prompt_tokens, each.completion_tokens)]
+        rows.append([f"{each.stage}, {each.what}", f"{each.asked:,}", f"{each.again:,}", share, *tokens])
+    click.echo()
+    print_table(f"Model calls that {folder} would make again, at most", IMPACT_HEAD, rows)
+    for stage, seconds in plan.trained.items():
+        click.echo(f"Trained again: {stage}, which took {clock(seconds)}")
+    for stage in plan.unfinished:
+        click.echo(f"Not foreseen: {stage}, which the run has not finished")
+    _say(f"Redo only that: solon run NEWRUN --reuse {folder} --set constitution={new}")
+
+
+IMPACT_HEAD = ("Question", "Calls", "Again", "Share", "Prompt tokens", "Completion tokens")
+
+
+@constitution.command(
+    "import",
+    epilog="""\b
+Examples:
+  solon constitution import swarm.json --complete-with harmlessness --output house.yaml
+  solon constitution import prompts/*.json --name paper --output paper.yaml
+""",
+)
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
+@click.option(
+    "--output", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The YAML file to write."
+)
+@click.option("--name", metavar="NAME", help="The constitution's name. [default: that of the output file]")
+@click.option(
+    "--complete-with",
+    "other",
+    metavar="NAME_OR_FILE",
+    help="Take a kind of principles that FILEs lack from this constitution.",
+)
+def import_(files: tuple[Path, ...], output: Path, name: str | None, other: str | None) -> None:
+    """Convert other systems' FILEs into a constitution.
+
+    Reads the paper's JSON files (critique and revision instructions, preference instructions, worked examples),
+    llm-swarm's constitutions and LangChain's principles. Several files make one constitution. The command prints what
+    a constitution cannot hold.
+    """
+    from solon.constitution.formats.catalogue import read_parts
+    from solon.constitution.formats.parts import join
+    from solon.constitution.writer import write_constitution
+    from solon.errors import InputError
+    from solon.runs.files import write_atomically
+
+    if output.exists():
+        raise InputError("the file exists", place=str(output), remedy="Name another with --output, or remove it")
+    found: list[tuple[Path, Parts]] = []
+    for file in files:
+        kind, parts = read_parts(file)
+        _say(f"{file}: {kind}: {parts.counts()}")
+        for loss in parts.losses:
+            _say(f"  not kept: {loss}")
+        found.append((file, parts))
+    made, said = join(found, name or output.stem, load(other) if other else None)
+    for line in said:
+        _say(line)
+    write_atomically(output, write_constitution(made))
+    _say(f"Wrote {output}. Look at it with: solon constitution show {output}")
+
+
+@constitution.command(
+    epilog="""\b
+Examples:
+  solon constitution export harmlessness --format llm-swarm --output exported
+  solon constitution export house.yaml --format paper --output exported/prompts
+  solon constitution export testbed --format yaml --output rules
+"""
+)
+@click.argument("name", metavar="NAME_OR_FILE")
+@click.option(
+    "--format",
+    "form",
+    required=True,
+    metavar="FORMAT",
+    help="yaml, which is Solon's own, paper, llm-swarm, langchain, or one that another package registers.",
+)
+@click.option("--output", required=True, type=click.Path(path_type=Path, file_okay=False), help="The folder to fill.")
+def export(name: str, form: str, output: Path) -> None:
+    """Write a constitution in another system's format, or as YAML with its remarks.
+
+    The command prints what the format cannot hold. It overwrites no file.
+    """
+    from solon.config.builtin import constitution_path
+    from solon.constitution.formats.catalogue import export_formats, write_constitution_as
+    from solon.errors import InputError
+    from solon.runs.files import telling_of, write_atomically
+
+    known = ("yaml", *export_formats())
+    if form not in known:
+        raise click.BadParameter(f"'{form}' is not one of {', '.join(known)}", param_hint="--format")
+    source, loaded = constitution_path(name), load(name)
+    files: Mapping[str, str] = {f"{source.stem}.yaml": source.read_text(encoding="utf-8-sig")}
+    losses: list[str] = []
+    if form != "yaml":
+        files, losses = write_constitution_as(form, loaded)
+    for file in files:
+        if (output / file).exists():
+            raise InputError("the file exists", place=str(output / file), remedy="Name another folder with --output")
+    with telling_of(output):
+        output.mkdir(parents=True, exist_ok=True)
+    for file, content in files.items():
+        write_atomically(output / file, content)
+        _say(f"Wrote {output / file}")
+    for loss in losses:
+        _say(f"  not kept: {loss}")
+
+
+def load(name: str) -> Constitution:
+    """The constitution of a built-in name or a file."""
+    from solon.config.builtin import constitution_path
+    from solon.constitution.reader import load_constitution
+
+    return load_constitution(constitution_path(name))
+
+
+def _say(line: str) -> None:
+    from solon.cli.terminal import plain
+
+    # Texts of several lines stay on one; the leading spaces are ours.
+    indent = line[: len(line) - len(line.lstrip(" "))]
+    click.echo(indent + plain(line, lines=False))

@@ -1,0 +1,126 @@
+"""A model folder evaluated on files of questions: what is asked, and how the model is opened.
+
+`solon.evaluate` and `solon eval` describe an evaluation by its files and its settings; here these become tasks and a
+subject for `solon.evals.benchmarks.evaluation`. Files are read, and settings checked, before a model is loaded.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from solon.config.builtin import constitution_path
+from solon.config.recipe import EngineSettings, OptionOrder, SamplingParams
+from solon.constitution.reader import load_constitution
+from solon.engines.local.engine import LocalEngine, folder_hash
+from solon.engines.rounding import keyed
+from solon.evals.benchmarks.evaluation import (
+    RESULTS,
+    AnswersAs,
+    EvaluationPlan,
+    Subject,
+    Task,
+    drawn,
+    evaluate,
+    formulation_of,
+)
+from solon.evals.benchmarks.multiple_choice import Form, QuestionSetup
+from solon.evals.benchmarks.pm_answers import scores_of
+from solon.evals.benchmarks.question_files import read_questions
+from solon.model_folders.folder_check import check_folder
+from solon.runs.progress import Display, Silent
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationSettings:
+    """How questions are put to a model."""
+
+    forms: tuple[Form, ...] = (Form.LETTER,)
+    answers_as: AnswersAs | None = None
+    """By the folder when None: a sequence classifier scores, any other model chooses."""
+    order: OptionOrder = OptionOrder.BOTH
+    """All rotations of the options, which removes letter bias, or one, drawn for each question."""
+    samples: int = 5
+    """Chains of thought that are averaged, in the reasoned form."""
+    max_tokens: int = 256
+    """Tokens of a chain of thought, at most."""
+    examples: int = 4
+    """Worked examples."""
+    constitution: str | Path = "harmlessness"
+    """Whose worked comparisons are shown."""
+    seed: int = 0
+    limit: int | None = None
+    """Questions of each file, at most, drawn; all when None."""
+    bad_rows: int = 0
+    """Rows of a file that may be unreadable."""
+    engine: EngineSettings = field(default_factory=lambda: EngineSettings(batch_size=32))
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """The figures of everything that is finished in an evaluation folder."""
+
+    path: Path
+    figures: dict[str, Any]
+    """`{"model": NAME, "evaluations": [FIGURES, ...]}`, as in results.json."""
+
+    @property
+    def results_file(self) -> Path:
+        """The JSON file that holds the figures."""
+        return self.path / RESULTS
+
+    def accuracy(self, evaluation: str, form: str = Form.LETTER) -> float:
+        """The share of questions answered right; raises KeyError for an evaluation that is not there."""
+        for each in self.figures["evaluations"]:
+            if (each["evaluation"], each["form"]) == (evaluation, str(form)):
+                return float(each["accuracy"]["value"])
+        raise KeyError((evaluation, str(form)))
+
+
+def evaluation_tasks(folder: Path, files: Sequence[Path], settings: EvaluationSettings) -> list[Task]:
+    """Every file in every form, for the model in a folder.
+
+    Raises InputError for files that are missing, malformed or not for such a model, and ModelError for the folder.
+    """
+    manner = QuestionSetup(
+        order=settings.order,
+        samples=settings.samples,
+        drawing=SamplingParams(max_tokens=settings.max_tokens),
+        seed=settings.seed,
+    )
+    plan = EvaluationPlan(
+        [drawn(read_questions(path, bad_rows=settings.bad_rows), settings.limit, settings.seed) for path in files],
+        list(settings.forms),
+        manner,
+        settings.examples,
+        load_constitution(constitution_path(settings.constitution)),
+    )
+    return plan.tasks(settings.answers_as or formulation_of(folder))
+
+
+def evaluate_model(
+    folder: Path,
+    files: Sequence[Path],
+    settings: EvaluationSettings,
+    out: Path | None = None,
+    display: Display | None = None,
+) -> Evaluation:
+    """Answer what is not yet answered, in `out` or in runs/evals/MODEL; raises what `evaluate` raises."""
+    tasks = evaluation_tasks(folder, files, settings)
+    subject = _subject(folder, settings.answers_as or formulation_of(folder), settings.engine)
+    place = out or Path("runs", "evals", re.sub(r"[^\w.-]+", "-", subject.name))
+    return Evaluation(place, evaluate(place, subject, tasks, display or Silent()))
+
+
+def _subject(folder: Path, answers_as: AnswersAs, settings: EngineSettings) -> Subject:
+    check_folder(folder)
+    return Subject(
+        f"{folder.resolve().name}@{folder_hash(folder)}",
+        answers_as,
+        load_engine=lambda: LocalEngine.load(folder, settings),
+        load_scores=lambda: scores_of(folder, settings),
+        settings=keyed(settings),
+    )

@@ -1,0 +1,143 @@
+"""Pairs of replies that somebody brings, labelled by a judge and a constitution, as typed labels.
+
+Around `standalone_labels`, which keeps the folder: pairs come from a file or from memory, settings from a recipe, and
+what comes back says for each pair which reply the judge prefers, how surely and by which principle.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from solon.config.builtin import constitution_path, model_path
+from solon.config.recipe import Recipe
+from solon.constitution.reader import load_constitution
+from solon.conversation import Conversation
+from solon.pipeline.standalone_labels import NAME, ToLabel, agreement, label_standalone
+from solon.runs import Artefact, Row
+from solon.runs.outcome import Outcome
+from solon.runs.progress import Display
+from solon.runs.rows import prompt_in
+from solon.sources.pair_files import PairFile, read_pairs
+from solon.testbed.judge_questions import judge_checker
+
+GO_ON = "the same with judge_check.weak_judge=accept (solon label --accept-weak-judge)"
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyPair:
+    """Two replies to one prompt, to be labelled; a prompt is a text, a transcript or a conversation."""
+
+    prompt: Conversation | str
+    response_a: str
+    response_b: str
+
+
+@dataclass(frozen=True, slots=True)
+class PairLabel:
+    """A labelled pair: `p_a` is the probability that reply A is better, None where the judge gave no preference."""
+
+    row_id: str
+    pair: int
+    prompt: Conversation
+    response_a: str
+    response_b: str
+    p_a: float | None
+    principle_id: str | None
+    """The principle that was drawn; None where each axis has one of its own."""
+    outcome: Outcome
+    undecided_because: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledPairs:
+    """The labels in a folder."""
+
+    artefact: Artefact
+    skipped: Mapping[str, int]
+    """Rows of the file that hold no pair, by reason."""
+    right: int
+    """Labels that side with the file's own choice, where it has one (`chosen` and `rejected`)."""
+    asked: int
+    """Labels of pairs for which the file has a choice."""
+
+    @property
+    def path(self) -> Path:
+        """The folder that holds the labels; a preference model can be trained on it."""
+        return self.artefact.path
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """Counts, and how good the labels look (`quality`)."""
+        return self.artefact.facts
+
+    @property
+    def agreement(self) -> str | None:
+        """How far the labels side with the file's own choices, in a sentence; None where it has none."""
+        if not self.asked:
+            return None
+        return f"The labels side with the file's own choice on {self.right:,} of {self.asked:,} pairs"
+
+    def labels(self) -> list[PairLabel]:
+        """Every pair with its label, in the order in which they were judged."""
+        return [_label(row) for row in self.artefact.rows()]
+
+
+def label_pairs(
+    out: Path,
+    pairs: Path | Sequence[ReplyPair],
+    recipe: Recipe,
+    columns: Mapping[str, str] | None,
+    display: Display,
+) -> LabelledPairs:
+    """Label in `out`, or go on; raises what `label_standalone` raises, and Interrupted when it was asked to stop."""
+    constitution = constitution_path(recipe.constitution)
+    judges = tuple(model_path(name or recipe.models.assistant) for name in recipe.models.judges)
+    with _file_of(pairs) as file:
+        checker = judge_checker(recipe, load_constitution(constitution), GO_ON)
+        given = ToLabel(file, constitution, judges, checker, columns=columns)
+        display.stage_started(1, NAME, 1)
+        done = label_standalone(out, recipe, given, lambda at: display.progress(at.done, at.total, at.note))
+        display.stage_finished(NAME, done.manifest.rows, done.manifest.outcomes, done.manifest.seconds)
+        read: PairFile = read_pairs(file, columns)
+    right, asked = agreement(done.rows(), read)
+    return LabelledPairs(done, read.skipped, right, asked)
+
+
+@contextmanager
+def _file_of(pairs: Path | Sequence[ReplyPair]) -> Iterator[Path]:
+    """The file of pairs; those in memory are written to a temporary one, which the same pairs give byte by byte."""
+    if isinstance(pairs, Path):
+        yield pairs
+        return
+    with TemporaryDirectory(prefix="solon-pairs-") as folder:
+        path = Path(folder) / "pairs.jsonl"
+        rows = (
+            {
+                "prompt": each.prompt if isinstance(each.prompt, str) else each.prompt.messages(),
+                "response_a": each.response_a,
+                "response_b": each.response_b,
+            }
+            for each in pairs
+        )
+        path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+        yield path
+
+
+def _label(row: Row) -> PairLabel:
+    return PairLabel(
+        row_id=row["row_id"],
+        pair=row["pair"],
+        prompt=prompt_in(row),
+        response_a=row["response_a"],
+        response_b=row["response_b"],
+        p_a=row["p_a"],
+        principle_id=row["principle_id"],
+        outcome=Outcome(row["outcome"]),
+        undecided_because=row["undecided_because"],
+    )

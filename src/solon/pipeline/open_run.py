@@ -1,0 +1,193 @@
+"""A run's folder, opened or created, and the work of one session on it.
+
+A run directory remembers everything it was made with, so going on needs its folder alone. A recipe, overlay or setting
+that is given for a run that exists is compared with what is stored, and refused where it differs: results of different
+settings are never mixed. What was asked for is checked before anything heavy is imported, so that a mistake is
+reported at once. `carry_out` does what `solon run` and `solon.run` do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from solon.config.launch import launched
+
+if TYPE_CHECKING:
+    from solon.config.recipe import Recipe
+    from solon.runs import RunDirectory
+    from solon.runs.progress import Display
+
+Given = Sequence[str | Path]
+"""Overlays: built-in names or files."""
+
+
+def base_recipe(recipe: str | Path | None, reuse: Sequence[Path]) -> str | Path | None:
+    """The recipe that was named, else that of the first run that is reused."""
+    return str(reuse[0] / "recipe.yaml") if reuse and recipe is None else recipe
+
+
+def asked_recipe(
+    run: Path,
+    recipe: Recipe | str | Path | None,
+    overlays: Given = (),
+    settings: Sequence[str] = (),
+    reuse: Sequence[Path] = (),
+) -> Recipe:
+    """The recipe that was asked for; of a run that exists its own, with what is laid over it.
+
+    Raises RecipeError for an unknown recipe or setting, and when settings are given for a recipe that is an object.
+    """
+    from solon.config.loading import load_recipe, refuse_half_a_change
+    from solon.config.recipe import Recipe
+    from solon.errors import RecipeError
+
+    if isinstance(recipe, Recipe):
+        if overlays or settings:
+            raise RecipeError(
+                "overlays and settings go over a named recipe, and this one is already loaded",
+                place=f"recipe '{recipe.name}'",
+                remedy="Give them to load_recipe",
+            )
+        return recipe
+    if (run / "run.json").exists():
+        return load_recipe(str(run / "recipe.yaml") if recipe is None else recipe, overlays, settings)
+    base = base_recipe(recipe, reuse) or "testbed"
+    asked = load_recipe(base, overlays, settings)
+    refuse_half_a_change(base, overlays, settings, asked)
+    return asked
+
+
+def open_or_create(
+    run: Path,
+    recipe: Recipe | str | Path | None,
+    overlays: Given = (),
+    settings: Sequence[str] = (),
+    reuse: Sequence[Path] = (),
+) -> RunDirectory:
+    """The run in a folder, new or old; a new one that reuses another starts from that one's recipe.
+
+    Raises RecipeError and ConstitutionError for what is given, and RunError when it differs from what the run was made
+    with (naming each setting, old and new).
+    """
+    from solon.config.builtin import constitution_path
+    from solon.runs import RunDirectory
+
+    if not (run / "run.json").exists():
+        asked = asked_recipe(run, recipe, overlays, settings, reuse)
+        file = constitution_path(asked.constitution)
+        refuse_unmet_needs(asked, file)
+        return RunDirectory.create(run, asked, file, reuse)
+    stored = RunDirectory.open(run)
+    if recipe is None and not overlays and not settings and not reuse:
+        return stored
+    asked = asked_recipe(run, recipe, overlays, settings)
+    # The stored copy stands for a constitution of the same name; another name is another constitution.
+    same = asked.constitution == stored.recipe.constitution
+    file = run / "constitution.yaml" if same else constitution_path(asked.constitution)
+    return RunDirectory.create(run, asked, file, reuse)
+
+
+def refuse_unmet_needs(recipe: Recipe, constitution_file: Path) -> None:
+    """Raise the first thing that the recipe asks of the constitution and that is not there."""
+    from solon.constitution.reader import load_constitution
+    from solon.pipeline.constitution_needs import unmet_needs
+
+    for error in unmet_needs(recipe, load_constitution(constitution_file)):
+        raise error
+
+
+def refuse_unknown_stage(name: str | None, recipe: Recipe) -> None:
+    """Raises RecipeError, with the nearest name, for a stage that a run of the recipe does not have."""
+    from solon.config.located_yaml import suggestion
+    from solon.errors import RecipeError
+    from solon.stages.registry import names_of
+
+    stages = names_of(recipe)
+    if name is not None and name not in stages:
+        raise RecipeError("no such stage", place=f"--until {name}", remedy=suggestion(name, stages))
+
+
+def carry_out(
+    run: Path,
+    recipe: Recipe | str | Path | None,
+    display: Display,
+    *,
+    overlays: Given = (),
+    settings: Sequence[str] = (),
+    until: str | None = None,
+    reuse: Sequence[Path] = (),
+) -> RunDirectory:
+    """One session of a run: create it or open it, do what is not done yet up to stage `until`, and return it.
+
+    Of several processes that a launcher started, the main one does this and the others help it. Raises what
+    `open_or_create`, the preflight and the stages raise, and Interrupted when it was asked to stop.
+    """
+    if launched()[0]:
+        return _help_with(run, until)
+    asked = asked_recipe(run, recipe, overlays, settings, reuse)
+    refuse_unknown_stage(until, asked)
+    new = not (run / "run.json").exists()
+    # Before the folder is made: a call that is refused leaves nothing that would refuse the corrected one.
+    notes = looked_over(asked, None, until) if new else ()
+    directory = open_or_create(run, recipe, overlays, settings, reuse)
+    from solon.pipeline.settled import is_settled
+
+    if launched()[1] == 1 and not directory.newly_decided and is_settled(directory):
+        _show_kept(directory, display)
+    else:
+        go_on(directory, notes if new else looked_over(directory.recipe, directory, until), until, new, display)
+    return directory
+
+
+def looked_over(recipe: Recipe, directory: RunDirectory | None, until: str | None) -> tuple[str, ...]:
+    """What to know before a run begins or goes on; raises, before a token is spent, for what would stop it later."""
+    from solon.config.builtin import constitution_path
+    from solon.pipeline.preflight import preflight
+
+    file = directory.path / "constitution.yaml" if directory else constitution_path(recipe.constitution)
+    finished = [artefact.name for artefact in directory.artefacts()] if directory else []
+    return preflight(recipe, file, finished, until)
+
+
+def go_on(directory: RunDirectory, notes: Sequence[str], until: str | None, new: bool, display: Display) -> None:
+    """Do what a run has not done yet, up to a stage; `notes` are shown first."""
+    from solon.pipeline.order import advance
+    from solon.pipeline.settled import settle
+    from solon.runs.withdrawal import holding
+    from solon.stages.registry import MEASURE
+    from solon.training.distributed.launched import joined
+
+    with joined() as processes, holding(directory, new=new):
+        for note in notes:
+            display.remark(note)
+        processes.broadcast(True)  # the run is there and ours
+        advance(directory, display, until or MEASURE, processes=processes)
+        settle(directory)
+
+
+def _show_kept(directory: RunDirectory, display: Display) -> None:
+    """The stages of a finished run, as if they had been gone through."""
+    from solon.stages.registry import names_of
+
+    stages = names_of(directory.recipe)
+    kept = {artefact.name: artefact.manifest.rows for artefact in directory.artefacts()}
+    for number, name in enumerate(stages, start=1):
+        display.stage_kept(number, name, len(stages), kept[name])
+
+
+def _help_with(run: Path, until: str | None) -> RunDirectory:
+    """Take this process's share of a run that the main process of the same launch makes or goes on with."""
+    from solon.pipeline.order import advance
+    from solon.runs import RunDirectory
+    from solon.runs.progress import Silent
+    from solon.stages.registry import MEASURE
+    from solon.training.distributed.launched import joined
+
+    with joined() as processes:
+        processes.broadcast(True)
+        directory = RunDirectory.open(run)
+        with directory.following():
+            advance(directory, Silent(), until or MEASURE, processes=processes)
+    return directory

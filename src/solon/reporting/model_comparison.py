@@ -1,0 +1,134 @@
+"""Models of one run, or of several, held against each other on the same held-out prompts.
+
+Every model of a run answers the same prompts, and runs with the same held-out prompts share them too, so that a
+difference between two models is taken prompt by prompt (`solon.stats.paired`). A prompt that one of the two did not
+answer is left out of their difference. Measures come from the grader's labels; a run without a grader has none, and
+then there is nothing to compare.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from solon.config.located_yaml import suggestion
+from solon.engines.base import Finish
+from solon.errors import RunError
+from solon.evals.grading import BENIGN_PROMPT_MEASURES, HARMFUL_PROMPT_MEASURES
+from solon.runs import Row, RunDirectory
+from solon.runs.rows import PromptKind
+from solon.stages.registry import MEASURE
+from solon.stats.intervals import Share, share
+from solon.stats.paired import PairedDifference, paired_difference
+
+MEASURES: Mapping[str, PromptKind] = {
+    **{label.value: PromptKind.HELD_OUT_HARMFUL for label in HARMFUL_PROMPT_MEASURES},
+    **{label.value: PromptKind.HELD_OUT_BENIGN for label in BENIGN_PROMPT_MEASURES},
+}
+"""Every measure, and the kind of prompts that it is a share of."""
+Verdicts = dict[str, dict[str, bool]]
+"""By measure, then by the id of the prompt: whether the reply has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelDifference:
+    """How much more often the second model's replies have what the measure counts, on the same prompts."""
+
+    measure: str
+    first: str
+    second: str
+    difference: PairedDifference
+
+
+@dataclass(frozen=True, slots=True)
+class ModelComparison:
+    """The measures of every model with their intervals, and the paired differences."""
+
+    measures: Mapping[str, Mapping[str, Share]]
+    """By model, then by measure."""
+    differences: tuple[ModelDifference, ...]
+
+    def difference(self, measure: str, first: str, second: str) -> PairedDifference:
+        """The second model's share minus the first's; raises KeyError when the two were not compared by it."""
+        for each in self.differences:
+            if (each.measure, each.first, each.second) == (measure, first, second):
+                return each.difference
+        raise KeyError((measure, first, second))
+
+
+def compare_models(
+    runs: Mapping[str, RunDirectory], between: Sequence[tuple[str, str]] | None = None
+) -> ModelComparison:
+    """Compare the models of runs; `between` names the pairs, every pair in order when None.
+
+    With one run a model goes by its own name, with several by `RUN: MODEL`, RUN being its key in `runs`. Raises
+    RunError for a run that measured nothing, for an unknown model, and for two models that share no prompt.
+    """
+    verdicts: dict[str, Verdicts] = {}
+    for name, run in runs.items():
+        for model, found in _verdicts(run).items():
+            verdicts[model if len(runs) == 1 else f"{name}: {model}"] = found
+    pairs = list(combinations(verdicts, 2)) if between is None else list(between)
+    for model in (model for pair in pairs for model in pair):
+        if model not in verdicts:
+            place = ", ".join(str(run.path) for run in runs.values())
+            raise RunError(f"no model '{model}' was measured", place=place, remedy=suggestion(model, verdicts))
+    return ModelComparison(
+        {model: dict(_shares(found)) for model, found in verdicts.items()},
+        tuple(
+            ModelDifference(measure, first, second, difference)
+            for first, second in pairs
+            for measure, difference in _differences(verdicts, first, second)
+        ),
+    )
+
+
+def _verdicts(run: RunDirectory) -> dict[str, Verdicts]:
+    """By model what the grader said of each prompt's reply."""
+    measured = run.finished(MEASURE)
+    if measured is None:
+        raise RunError(
+            "the run has not measured its models yet", place=str(run.path), remedy=f"Go on with: solon run {run.path}"
+        )
+    if not measured.facts.get("grader"):
+        raise RunError(
+            "the run has no grader, so no reply was judged",
+            place=str(run.path),
+            remedy="Start one with --set measure.grader=testbed, if it lives in the testbed",
+        )
+    found: dict[str, Verdicts] = {}
+    for row in measured.rows():
+        _note(found.setdefault(row["model"], {}), row)
+    return found
+
+
+def _note(verdicts: Verdicts, row: Row) -> None:
+    if row["finish"] == Finish.ERROR:
+        return
+    for measure, kind in MEASURES.items():
+        if row["kind"] == kind:
+            verdicts.setdefault(measure, {})[row["row_id"]] = measure in row["labels"]
+
+
+def _shares(verdicts: Verdicts) -> Iterable[tuple[str, Share]]:
+    for measure in MEASURES:
+        if (found := share(verdicts.get(measure, {}).values())) is not None:
+            yield measure, found
+
+
+def _differences(verdicts: Mapping[str, Verdicts], first: str, second: str) -> Iterable[tuple[str, PairedDifference]]:
+    one, other = verdicts[first], verdicts[second]
+    found = False
+    for measure in MEASURES:
+        before, after = one.get(measure, {}), other.get(measure, {})
+        difference = paired_difference((before[row_id], after[row_id]) for row_id in before if row_id in after)
+        if difference is not None:
+            found = True
+            yield measure, difference
+    if not found:
+        raise RunError(
+            f"'{first}' and '{second}' answered no prompt in common",
+            place="compare",
+            remedy="Compare models of runs whose held-out prompts are the same",
+        )

@@ -1,0 +1,226 @@
+"""The samples that a reader can browse: revision chains, labelled pairs, and answers of every model side by side.
+
+A sample is chosen by the digest of its row, so that the report of a run is always the same and shows no best cases; up
+to `RARE` rows of every outcome that went wrong come first, because those are what a reader must be able to find.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from solon.constitution.constitution import Constitution
+from solon.digest import digest
+from solon.evals.grading import RATINGS
+from solon.feedback.labelling import axes_in
+from solon.reporting.visible_text import TextPiece, changes, clip
+from solon.runs import Artefact, Row
+from solon.runs.outcome import Outcome
+from solon.runs.rows import PromptKind, reply_in
+
+MOST = 60
+"""Samples of one kind that the page holds."""
+RARE = 4
+"""Samples of each outcome other than ok that are shown whatever the draw says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One turn of a prompt."""
+
+    who: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A reply or a revision, and what led to it."""
+
+    title: str
+    words: tuple[TextPiece, ...]
+    labels: tuple[str, ...] = ()
+    outcome: str = "ok"
+    finish: str = ""
+    principle_id: str = ""
+    principle: str = ""
+    critique: str | None = None
+    critique_outcome: str = "ok"
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A prompt with what was written to it; `facts` are short lines beside it."""
+
+    kind: str
+    row_id: str
+    prompt: tuple[Said, ...]
+    versions: tuple[Version, ...]
+    facts: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def heading(self) -> str:
+        """The last thing that the human said."""
+        return self.prompt[-1].words if self.prompt else ""
+
+    @property
+    def outcomes(self) -> tuple[str, ...]:
+        """Every outcome in the sample."""
+        return tuple(sorted({outcome for v in self.versions for outcome in (v.outcome, v.critique_outcome)}))
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Every label in the sample."""
+        return tuple(sorted({label for version in self.versions for label in version.labels}))
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """The samples of one kind, and how many there were to choose from."""
+
+    kind: str
+    title: str
+    note: str
+    samples: tuple[Sample, ...]
+    total: int
+
+
+T = TypeVar("T")
+
+
+def choose(items: Sequence[T], row_id: Callable[[T], str], outcomes: Callable[[T], Iterable[str]]) -> list[T]:
+    """At most `MOST` items in digest order, rows that went wrong first in the choice; same items, same choice."""
+    order = sorted(range(len(items)), key=lambda index: digest("report", row_id(items[index])))
+    seen: dict[str, int] = {}
+    chosen: list[int] = []
+    for index in order:
+        wrong = [outcome for outcome in set(outcomes(items[index])) if outcome != Outcome.OK]
+        if any(seen.get(outcome, 0) < RARE for outcome in wrong) and len(chosen) < MOST:
+            chosen.append(index)
+            for outcome in wrong:
+                seen[outcome] = seen.get(outcome, 0) + 1
+    taken = set(chosen)
+    chosen += [index for index in order if index not in taken][: MOST - len(chosen)]
+    position = {index: rank for rank, index in enumerate(order)}
+    return [items[index] for index in sorted(chosen, key=position.__getitem__)]
+
+
+def ratings(measure: Artefact | None) -> list[Row]:
+    """What the rater said of revisions and pairs; empty when it was not asked."""
+    path = measure.path / RATINGS if measure is not None else None
+    if path is None or not path.is_file():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def revision_shelf(
+    responses: Artefact, revisions: Artefact, constitution: Constitution, rated: Sequence[Row]
+) -> Shelf | None:
+    """Every red-team reply with its critiques and revisions in order."""
+    labels = {(row["row_id"], row["step"]): tuple(row["labels"]) for row in rated if row["of"] == "revision"}
+    steps: dict[str, list[Row]] = {}
+    for row in revisions.rows():
+        steps.setdefault(row["row_id"], []).append(row)
+    first = [row for row in responses.rows() if row["kind"] == PromptKind.RED_TEAM and row["row_id"] in steps]
+    requests = {principle.id: principle.critique_request for principle in constitution.revision}
+
+    def sample(row: Row) -> Sample:
+        before = reply_in(row)
+        versions = [Version("Reply", _plain(before), labels.get((row["row_id"], 0), ()), row["outcome"], row["finish"])]
+        for step in sorted(steps[row["row_id"]], key=lambda one: int(one["step"])):
+            number, words = int(step["step"]), reply_in(step)
+            versions.append(
+                Version(
+                    f"Revision {number}",
+                    tuple(changes(clip(step["before"] or ""), clip(words))),
+                    labels.get((row["row_id"], number), ()),
+                    step["outcome"],
+                    step["finish"] or "",
+                    step["principle_id"],
+                    requests.get(step["principle_id"], ""),
+                    None if step["critique"] is None else clip(step["critique"]),
+                    step["critique_outcome"] or "ok",
+                )
+            )
+        return Sample("revision", row["row_id"], prompt_of(row), tuple(versions))
+
+    def went(row: Row) -> list[str]:
+        own = [outcome for one in steps[row["row_id"]] for outcome in (one["outcome"], one["critique_outcome"] or "ok")]
+        return [row["outcome"], *own]
+
+    chosen = choose(first, lambda row: str(row["row_id"]), went)
+    note = "A reply of the assistant, then what each drawn principle made of it. New words are underlined."
+    return _shelf("revision", "Critiques and revisions", note, [sample(row) for row in chosen], len(first))
+
+
+def pair_shelf(feedback: Artefact, constitution: Constitution, rated: Sequence[Row]) -> Shelf | None:
+    """Labelled pairs with principle and probabilities."""
+    labels = {(row["row_id"], row["pair"]): (tuple(row["a"]), tuple(row["b"])) for row in rated if row["of"] == "pair"}
+    instructions = {principle.id: principle.instruction for principle in constitution.preference}
+
+    def sample(row: Row) -> Sample:
+        of_a, of_b = labels.get((row["row_id"], row["pair"]), ((), ()))
+        p_a = row["p_a"]
+        shares = ("", "") if p_a is None else (f", {p_a:.2f}", f", {1 - p_a:.2f}")
+        facts = [
+            ("principle", f"{axis['principle_id']}: {instructions.get(axis['principle_id'], '')}")
+            for axis in axes_in(row)
+        ]
+        before = row.get("p_a_unclamped")
+        clamped = f", {before:.3f} before it was clamped" if before is not None and before != p_a else ""
+        facts.append(("label", "undecided" if p_a is None else f"P(A better) = {p_a:.3f}{clamped}"))
+        for column, words in (("log_odds_ab", "A shown first"), ("log_odds_ba", "B shown first")):
+            if row[column] is not None:
+                facts.append((f"log-odds for A, {words}", f"{row[column]:+.2f}"))
+        facts.append(("judge", str(row["judge"])))
+        judgements = row.get("judgements") or ()
+        facts += [
+            (f"{told['judge']} on {told['axis']}", "undecided" if told["p_a"] is None else f"{told['p_a']:.3f}")
+            for told in judgements
+            if len(judgements) > 1
+        ]
+        versions = (
+            Version(f"Reply A{shares[0]}", _plain(row["response_a"]), of_a, row["outcome"]),
+            Version(f"Reply B{shares[1]}", _plain(row["response_b"]), of_b, row["outcome"]),
+        )
+        return Sample("pair", row["row_id"], prompt_of(row), versions, tuple(facts))
+
+    rows = feedback.rows()
+    chosen = choose(rows, lambda row: str(row["row_id"]), lambda row: [row["outcome"]])
+    note = "Two replies of the SL-CAI model, and which of them the judge preferred by the drawn principle."
+    return _shelf("pair", "AI labels", note, [sample(row) for row in chosen], len(rows))
+
+
+def answer_shelf(measure: Artefact) -> Shelf | None:
+    """The answers of every model to the same held-out prompt."""
+    by_prompt: dict[str, list[Row]] = {}
+    for row in measure.rows():
+        by_prompt.setdefault(row["row_id"], []).append(row)
+
+    def sample(rows: list[Row]) -> Sample:
+        versions = tuple(
+            Version(row["model"], _plain(reply_in(row)), tuple(row["labels"] or ()), row["outcome"], row["finish"])
+            for row in rows
+        )
+        kind = "benign" if rows[0]["kind"] == PromptKind.HELD_OUT_BENIGN else "harmful"
+        return Sample("answer", rows[0]["row_id"], prompt_of(rows[0]), versions, (("prompt", kind),))
+
+    groups = list(by_prompt.values())
+    chosen = choose(groups, lambda rows: str(rows[0]["row_id"]), lambda rows: [row["outcome"] for row in rows])
+    note = "One prompt that no training stage saw, and what each model says to it."
+    return _shelf("answer", "Held-out answers", note, [sample(rows) for rows in chosen], len(groups))
+
+
+def _shelf(kind: str, title: str, note: str, samples: Sequence[Sample], total: int) -> Shelf | None:
+    return Shelf(kind, title, note, tuple(samples), total) if samples else None
+
+
+def prompt_of(row: Mapping[str, Any]) -> tuple[Said, ...]:
+    """The turns of a row's prompt, as a reader sees them."""
+    names = {"user": "Human", "assistant": "Assistant", "system": "System"}
+    return tuple(Said(names.get(turn["role"], turn["role"]), clip(turn["content"])) for turn in row["prompt"])
+
+
+def _plain(words: str | None) -> tuple[TextPiece, ...]:
+    return (TextPiece(clip(words), False),) if words else ()

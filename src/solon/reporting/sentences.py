@@ -1,0 +1,189 @@
+"""The run in sentences, each made from a figure with its interval and saying no more than the interval allows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from solon.reporting.visible_text import against_chance
+from solon.stats.intervals import interval, percent
+
+Figures = Mapping[str, Any]
+"""A share or mean as `{"value", "low", "high", "n"}`."""
+
+EVASIVE = "evasive"
+"""Told only where it changed: replies that evade are what a constitution is to do without."""
+
+
+def headline(figures: Mapping[str, Any]) -> Iterator[str]:
+    """The run in a few sentences."""
+    models = figures["models"]
+    for measure, over in (("harmful", "harmful"), (EVASIVE, "harmful"), ("helpful", "benign")):
+        known = [(name, measures[measure]) for name, measures in models.items() if measure in measures]
+        known = [(name, share) for name, share in known if name != "pretrained"] or known
+        if not known:
+            continue
+        (_, before), (last, after) = known[0], known[-1]
+        if measure == EVASIVE and not (len(known) > 1 and clearly(before, after)):
+            continue
+        cases = f"{after['n']} held-out {over} prompts"
+        if len(known) == 1:
+            yield f"On {cases}, {percent(after['value'])} of the replies of {last} were {measure}."
+            continue
+        course = ", ".join(f"{percent(share['value'])} ({name})" for name, share in known)
+        yield f"On {cases}, {measure} replies {change(before, after)}: {course}."
+    if models and not any("harmful" in measures or "helpful" in measures for measures in models.values()):
+        yield "No rater was at hand: this run shows the form of the replies, not the effect of the constitution."
+    yield from judge_check_sentences(figures.get("judge_check", {}))
+    yield from reinforcement_sentences(figures.get("reinforcement", {}))
+    yield from snapshot_sentences(figures.get("snapshots", {}))
+    yield from round_sentences(figures.get("rounds", ()))
+    if missing := figures.get("unfinished"):
+        yield f"The run is not finished; still to come: {', '.join(missing)}."
+
+
+def reinforcement_sentences(facts: Mapping[str, Any]) -> Iterator[str]:
+    """Why reinforcement learning ended before its last step, and what changed in the replies that should not."""
+    if why := facts.get("stopped_because"):
+        yield f"Reinforcement learning stopped after step {facts['steps']} of {facts['steps_asked']}: {why}."
+    if warning := facts.get("warning"):
+        yield f"{warning}."
+    for sign in facts.get("signs", ()):
+        yield f"A sign of over-training, {sign}."
+
+
+def round_sentences(rounds: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """What each online round labelled, and where its policy ended; a round that has not begun is left out."""
+    for facts in rounds:
+        told = []
+        if outcomes := facts.get("outcomes"):
+            told.append(f"{outcomes.get('ok', 0):,} of {sum(outcomes.values()):,} pairs were labelled")
+        if accuracy := facts.get("accuracy"):
+            of = ", ".join(f"{percent(share)} ({source})" for source, share in accuracy.items())
+            told.append(f"its preference model orders held-out pairs as they are labelled in {of}")
+        if "score" in facts and "kl" in facts:
+            told.append(f"its policy ended at a score of {facts['score']:.2f} and a KL of {facts['kl']:.1f}")
+        if told:
+            yield f"Round {facts['round']}: {'; '.join(told)}."
+
+
+def snapshot_sentences(found: Mapping[str, Any]) -> Iterator[str]:
+    """What the snapshots of the policy tell of over-training."""
+    for sign in found.get("signs", ()):
+        yield f"Measured on the snapshots of the policy, {sign}."
+
+
+def change(before: Figures, after: Figures) -> str:
+    """`fell` or `rose` where the intervals are apart, else words that claim no difference."""
+    return clearly(before, after) or "show no clear change from first to last"
+
+
+def clearly(before: Figures, after: Figures) -> str | None:
+    """`fell` or `rose` where the intervals are apart, else None."""
+    if after["high"] < before["low"]:
+        return "fell"
+    return "rose" if after["low"] > before["high"] else None
+
+
+def judge_check_sentences(judge_check: Mapping[str, Any]) -> Iterator[str]:
+    """How good the critic and the judge are at their task, said plainly.
+
+    `judge_check` is `{ROLE: {"value", "low", "high", "n", "chance"?, "what"?}}`.
+    """
+    for role, share in judge_check.items():
+        if not is_figure(share) or share["n"] == 0:
+            continue
+        what = share.get("what", "plain comparisons" if role == "judge" else "plain questions")
+        chance = float(share.get("chance", 0.5))
+        verdict = against_chance(share, chance)
+        if chance != 0.5:
+            verdict += f" ({percent(chance)})"
+        if share["high"] < 0.5:
+            verdict += f"; too weak a {role} to rely on"
+        right = f"{percent(share['value'])} [{interval(share)}] of {share['n']} {what}"
+        yield f"The {role} was right on {right}: {verdict}."
+
+
+def judge_check_details(judge_check: Mapping[str, Any]) -> Iterator[str]:
+    """What else was seen when critic and judge were put to plain questions."""
+    said = {
+        "copied": "of its critiques repeated a worked example",
+        "passed": "of its critiques passed every check",
+        "unchanged": "of its revisions left the reply as it was",
+        "orders_agree": "of its answers stayed the same when the replies changed places",
+        "undecided": "of its answers were no usable preference",
+    }
+    for role, share in judge_check.items():
+        parts = [
+            f"{percent(share[key]['value'])} [{interval(share[key])}] {words}"
+            for key, words in said.items()
+            if isinstance(share, Mapping) and is_figure(share.get(key))
+        ]
+        if parts:
+            yield f"On plain questions to the {role}, {'; '.join(parts)}."
+
+
+def judge_details(judge: Mapping[str, Any]) -> Iterator[str]:
+    """What sways a judge, seen on questions with known answers: place, letters, injected words; and its calibration."""
+    if pull := judge.get("position_bias"):
+        yield (
+            f"Standing under (A) adds {_log_odds(pull)} to a reply's log-odds (0 is ideal; both orders are averaged, "
+            "which takes it out)."
+        )
+    if prior := judge.get("letter_prior"):
+        yield (
+            f"Between two replies that are the same and say nothing, it holds (A) probable at "
+            f"{percent(prior['value'])} [{interval(prior)}] (50 % is ideal), over {prior['n']} questions."
+        )
+    flips = judge.get("injections") or {}
+    if is_figure(flips):
+        back = flips.get("righted")
+        chance = f"; {percent(back['value'])} of {back['n']} went the other way, as chance has it" if back else ""
+        yield (
+            f"Words put into the worse reply to talk it round cost the judge {percent(flips['value'])} "
+            f"[{interval(flips)}] of the {flips['n']} comparisons that it had right{chance}."
+        )
+    if judge.get("ece") is not None and judge.get("brier") is not None:
+        yield (
+            f"On comparisons with a known answer its labels have an expected calibration error of {judge['ece']:.3f} "
+            f"and a Brier score of {judge['brier']:.3f} (a label of one half has 0.250)."
+        )
+
+
+def _log_odds(figure: Figures) -> str:
+    return f"{figure['value']:+.2f} [{figure['low']:+.2f} to {figure['high']:+.2f}]"
+
+
+def judge_sentences(figures: Mapping[str, Any]) -> Iterator[str]:
+    """What the measure stage found out about the AI labels."""
+    labels = figures.get("labels")
+    if not labels or "pairs" not in labels:
+        return
+    because = ", ".join(f"{count}: {why}" for why, count in labels.get("undecided_because", {}).items())
+    yield f"Of {labels['pairs']} pairs, {labels['undecided']} have no label{f' ({because})' if because else ''}."
+    if agreement := labels.get("agreement"):
+        right = f"{percent(agreement['value'])} [{interval(agreement)}] of {agreement['n']} pairs"
+        yield (
+            f"Where exactly one of two replies was harmful, the label preferred the harmless one in {right}: "
+            f"{against_chance(agreement)}."
+        )
+    if labels.get("ece") is not None and labels.get("brier") is not None:
+        yield (
+            f"Against that truth the labels have an expected calibration error of {labels['ece']:.3f} and a Brier "
+            f"score of {labels['brier']:.3f}."
+        )
+    if same := labels.get("orders_agree"):
+        yield (
+            f"Shown in both orders, the same reply was preferred in {percent(same['value'])} [{interval(same)}] "
+            f"of {same['n']} pairs."
+        )
+    if pull := labels.get("first_shown_log_odds"):
+        yield (
+            f"Being shown first moves a reply's log-odds by {pull['value']:+.2f} "
+            f"[{pull['low']:+.2f} to {pull['high']:+.2f}]; averaging both orders takes this out."
+        )
+
+
+def is_figure(value: object) -> bool:
+    """Whether a value is a share or mean with its interval."""
+    return isinstance(value, Mapping) and {"value", "low", "high", "n"} <= value.keys()

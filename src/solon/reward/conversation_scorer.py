@@ -1,0 +1,81 @@
+"""The preference model at work: scores for whole conversations.
+
+A score is a log-odds: P(reply a is better than reply b) = sigmoid(score_a - score_b) (paper, section 4.1). Only
+differences between replies to one prompt mean anything by themselves; `centre`, the mean over held-out replies, gives
+reinforcement learning a zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from solon.config.recipe import EngineSettings
+from solon.conversation import Conversation
+from solon.errors import InputError, ModelError
+from solon.training.batches import micro_batches, pad_right
+from solon.training.encoding import Encoding, TextTokenizer
+from solon.training.forward import ScalarModel
+from solon.training.models import Trainable, inner, load_preference_model, window_of
+
+CENTRE = "score_mean"
+"""The name under which a model's config.json holds its centre."""
+
+
+class ConversationScorer:
+    """A scorer; `model` is a sequence classifier with one label, whose config holds the centre if none is given."""
+
+    def __init__(
+        self, model: Trainable | ScalarModel, encoding: Encoding, micro_tokens: int = 16384, centre: float | None = None
+    ) -> None:
+        self.place = "preference model"
+        """Where the model lies, for errors: its folder, once it was loaded from one."""
+        self.encoding = encoding
+        self.micro_tokens = micro_tokens
+        self._scalar = model if isinstance(model, ScalarModel) else ScalarModel(model)
+        own = float(getattr(inner(self._scalar.model).config, CENTRE, 0.0))
+        self.centre = own if centre is None else centre
+
+    @classmethod
+    def load(cls, folder: Path, tokenizer: TextTokenizer, settings: EngineSettings) -> ConversationScorer:
+        """The model that the stage preference-model saved; raises ModelError for a folder that holds none."""
+        model = load_preference_model(folder, settings)
+        made = cls(model, Encoding(tokenizer, window_of(model, settings)))
+        made.place = str(folder)
+        return made
+
+    def score(self, conversations: Sequence[Conversation]) -> Tensor:
+        """Scores in float32 on the CPU, shape (B), in order; not centred.
+
+        Raises InputError for a conversation that does not end on a reply or that is longer than the window.
+        """
+        return self.score_tokens(self.encoding.whole(conversations))
+
+    def centred(self, conversations: Sequence[Conversation]) -> list[float]:
+        """Scores as reinforcement learning takes them: 0 is the centre. Raises as `score` does."""
+        return (self.score(conversations) - self.centre).tolist()
+
+    def score_tokens(self, sequences: Sequence[Sequence[int]]) -> Tensor:
+        """Scores of token sequences that end on the end token, shape (B); they depend on nothing but themselves.
+
+        Raises InputError for one that is longer than the window, and ModelError when a score is no finite number.
+        """
+        longest = max(map(len, sequences), default=0)
+        if longest > self.encoding.window:
+            raise InputError(
+                f"a conversation of {longest} tokens is longer than the window of {self.encoding.window}",
+                place=self.place,
+                remedy="Leave it out, or raise engine.window if the model allows it",
+            )
+        scores_B = torch.empty(len(sequences))
+        with torch.no_grad():
+            for part in micro_batches(range(len(sequences)), lambda row: len(sequences[row]), self.micro_tokens):
+                ids_BT = pad_right([sequences[row] for row in part], 0, self._scalar.device)
+                lengths_B = torch.tensor([len(sequences[row]) for row in part], device=ids_BT.device)
+                scores_B[part] = self._scalar.scores(ids_BT, lengths_B).cpu()
+        if not scores_B.isfinite().all():
+            raise ModelError("the model gives a score that is no number", place=self.place, remedy="Train it again")
+        return scores_B
