@@ -11,7 +11,13 @@ from .docstrings import summary
 _INTRODUCTION = """# Python API
 
 This page lists what `import solon` offers. It is made from the signatures and docstrings when the site is built. The
-command line calls the same functions.
+command line calls the same functions. The folder `examples` has five programs that CI runs:
+
+- [Run the whole method and print what it measured](../../examples/01_run_and_report.py)
+- [Critique and revise](../../examples/02_critique_and_revise.py)
+- [Label pairs and train a preference model](../../examples/03_label_and_train_preference_model.py)
+- [Write a constitution](../../examples/04_own_constitution.py)
+- [Score and compare replies](../../examples/05_score_and_compare.py)
 
 Every failure is a `solon.SolonError` or one of its kinds, with `cause`, `place` and `remedy`; see
 [`solon.errors`](../../src/solon/errors.py).

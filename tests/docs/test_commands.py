@@ -98,7 +98,7 @@ def test_a_dry_run_of_the_quickstart_works(
     "page",
     [
         page
-        for page in sorted((ROOT / "docs/how-to").glob("*.md"))
+        for page in [ROOT / "docs/quickstart.md", *sorted((ROOT / "docs/how-to").glob("*.md"))]
         if code_blocks(page.read_text(encoding="utf-8"), "python")
     ],
     ids=lambda page: page.stem,

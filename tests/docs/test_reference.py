@@ -105,6 +105,12 @@ def test_every_linked_file_of_the_repository_exists() -> None:
     assert sorted(target for target in linked if not (ROOT / target).is_file()) == []
 
 
+def test_the_pages_of_this_code_are_made() -> None:
+    page = api_page(solon)
+    assert [name for name in solon.__all__ if f"\n## solon.{name}\n" not in page] == []
+    assert sorted(target for target in source_files(page, "reference/python.md") if not (ROOT / target).is_file()) == []
+
+
 def test_links_lead_to_pages_of_the_site_and_code_stays() -> None:
     text = "[a](../src/solon/errors.py) [b](models.md) [c](https://example.org)\n\n```md\n[d](../src/x.py)\n```\n"
     shown = with_site_links(text, "paper.md")

@@ -74,7 +74,7 @@ class LazyGroup(click.Group):
 
 EPILOG = """\b
 Examples:
-  solon demo                               a whole run on the bundled micro world, in runs/demo
+  solon demo                               a whole run on the bundled testbed, in runs/demo
   solon run runs/demo                      continue where it stopped
   solon run runs/mine --recipe own --set model=FOLDER     the same on a model of your own
   solon results runs/demo                  print what it measured
