@@ -11,8 +11,8 @@ from scripts.reference.links import ROOT
 
 from solon.cli.main import cli, main
 from solon.config.experiment import load_experiment
-from solon.config.recipe import load_recipe
-from solon.constitution.constitution import load_constitution
+from solon.config.loading import load_recipe
+from solon.constitution.reader import load_constitution
 from tests.synthetic import Plan, build
 
 COMMANDS = [command for page in pages() for command in documented_commands(page)]

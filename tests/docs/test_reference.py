@@ -16,6 +16,7 @@ from scripts.reference.python_api import api_page
 from scripts.reference.settings import explanation, group_of, groups, settings_page, type_name
 from scripts.reference.tables import tables_page
 
+import solon
 from solon.config.recipe import EngineSettings, Recipe
 from solon.config.renamed import RENAMED
 
