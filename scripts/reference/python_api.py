@@ -62,7 +62,7 @@ def _signature(name: str, value: object) -> str:
         return name
     shown = [each for each in signature.parameters.values() if each.name not in ("self", "cls")]
     returns = signature.return_annotation
-    end = "" if returns is inspect.Signature.empty else f" -> {_annotation(returns)}"
+    end = "" if inspect.isclass(value) or returns is inspect.Signature.empty else f" -> {_annotation(returns)}"
     short = f"{name}({', '.join(map(_parameter, shown))}){end}"
     if len(short) <= 88:
         return short
@@ -70,8 +70,11 @@ def _signature(name: str, value: object) -> str:
 
 
 def _parameter(parameter: inspect.Parameter) -> str:
-    stars = {inspect.Parameter.VAR_POSITIONAL: 1, inspect.Parameter.VAR_KEYWORD: 2}
-    written = "*" * dict[object, int](stars).get(parameter.kind, 0) + parameter.name
+    written = parameter.name
+    if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+        written = f"*{written}"
+    elif parameter.kind is inspect.Parameter.VAR_KEYWORD:
+        written = f"**{written}"
     if parameter.annotation is not parameter.empty:
         written += f": {_annotation(parameter.annotation)}"
     if parameter.default is not parameter.empty:
@@ -80,7 +83,9 @@ def _parameter(parameter: inspect.Parameter) -> str:
 
 
 def _annotation(annotation: object) -> str:
-    return annotation if isinstance(annotation, str) else str(inspect.formatannotation(annotation))
+    if isinstance(annotation, str):
+        return annotation
+    return str(inspect.formatannotation(annotation))
 
 
 def _text(value: object) -> str:

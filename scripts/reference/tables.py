@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
 import typing
 from types import ModuleType
 
 from .docstrings import attribute_docstrings, summary, table
 
+_MODULE = re.compile(r"\b(?:[a-z_]\w*\.)+(?=[A-Z])")
+"""The module in front of a class."""
 _INTRODUCTION = """# Table reference
 
 Every stage writes a Parquet table into its folder of the run directory. This page lists the columns. It is made from
 the row classes in [`solon.runs.rows`](../../src/solon/runs/rows.py) when the site is built; the same classes give the
-Parquet schemas. [The run directory](../run-directory.md) says which table lies where.
+Parquet schemas. A type is that of the field in Python. [The run directory](../run-directory.md) says which table lies where.
 """
 
 
@@ -33,7 +36,9 @@ def tables_page(module: ModuleType) -> str:
             (f"`{field.name}`", f"`{_type(hints[field.name])}`", explained.get(field.name, ""))
             for field in dataclasses.fields(kind)
         ]
-        lines += table(("Column", "Type", "Meaning"), columns)
+        # Where the names say enough, a class documents none of its columns.
+        shown = 3 if explained else 2
+        lines += table(("Column", "Type", "Meaning")[:shown], [each[:shown] for each in columns])
     return "\n".join(lines) + "\n" if rows else ""
 
 
@@ -45,4 +50,4 @@ def _is_row(kind: object, module: ModuleType) -> bool:
 def _type(hint: object) -> str:
     if inspect.isclass(hint) and not typing.get_args(hint):
         return hint.__name__
-    return str(hint).replace("typing.", "").replace("solon.runs.rows.", "").replace("solon.conversation.", "")
+    return _MODULE.sub("", str(hint))
