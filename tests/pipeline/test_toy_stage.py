@@ -16,10 +16,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from solon.cli.main import cli
-from solon.cli.run import open_or_create
 from solon.config.loading import load_recipe
 from solon.errors import RecipeError
 from solon.pipeline.impact import impact_of
+from solon.pipeline.open_run import open_or_create
 from solon.pipeline.order import advance
 from solon.runs import RunDirectory
 from solon.runs.progress import Silent
@@ -28,7 +28,7 @@ from solon.stages.registry import names_of
 LINE = "toy = toy:Toy"
 SMALL = [
     "prompts.limit_red_team=12", "prompts.limit_helpful=2", "responses.helpful_samples=1", "revision.steps=1",
-    "engine.batch_size=8", "engine.threads=1", "measure.limit=2",
+    "engine.batch_size=8", "engine.threads=1", "measure.limit=2", "feedback.form=letter",
 ]  # fmt: skip
 TOY = [*SMALL, "plugins.toy.question=What is it about?"]
 
@@ -65,7 +65,7 @@ def test_a_stage_of_one_file_and_one_line_is_everywhere(tmp_path: Path, installe
     assert "--- opinion, 3 of 3" in estimated and "What is it about?" in estimated
     assert not folder.exists()
 
-    words = ["run", str(folder), *options([*TOY, "plugins.toy.pause=0.4"]), "--until", "toy"]
+    words = ["run", str(folder), *options([*TOY, "plugins.toy.pause=0.2"]), "--until", "toy"]
     started = subprocess.Popen(
         [sys.executable, "-m", "solon.cli", *words], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
     )

@@ -19,7 +19,7 @@ PLANTED = SETTINGS.model_copy(
         "learning_rate": 7e-3,
         "value_learning_rate": 6e-3,
         "minibatches": 2,
-        "kl": 0.0,
+        "kl_coef": 0.0,
         "target_kl": None,
         "missing_eos_penalty": 0.0,
         "stop": StopSettings(kl=None, entropy=None),

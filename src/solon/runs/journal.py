@@ -5,6 +5,8 @@ process killed while it writes leaves a torn last line (cut short, or filled wit
 chunk is owed again and the tail is cut off. A damaged line with others after it cannot come from a crash and is an
 error that names the line. Memory holds the place of each chunk and none of its rows, so a journal may be larger than
 the machine's memory. It lives only until its stage is published.
+
+Other JSON lines are read by `solon.config.json_lines`; the checksums and the torn line need a reader of their own.
 """
 
 from __future__ import annotations
