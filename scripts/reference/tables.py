@@ -20,7 +20,9 @@ _INTRODUCTION = """# Table reference
 
 Every stage writes a Parquet table into its folder of the run directory. This page lists the columns. It is made from
 the row classes in [`solon.runs.rows`](../../src/solon/runs/rows.py) when the site is built; the same classes give the
-Parquet schemas. A type is that of the field in Python. [The run directory](../run-directory.md) says which table lies where.
+Parquet schemas. A type is that of the field in Python.
+
+[The run directory](../run-directory.md) says which table lies where.
 """
 
 
