@@ -9,7 +9,7 @@ export TOKENIZERS_PARALLELISM := false
 BIN := .venv/bin
 STAMP := .venv/.stamp
 
-.PHONY: demo demo-without-privacy real smollm2 testbed test test-all lint format package hooks venv help
+.PHONY: demo demo-without-privacy real smollm2 testbed test test-all docs lint format package hooks venv help
 
 help:  ## What can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1: /'
@@ -41,6 +41,10 @@ lint: $(STAMP)  ## Style, types, and the layers of the design
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(STAMP)  ## The documentation site in build/site; needs no network
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	$(BIN)/python scripts/check_site.py build/site
 
 format: $(STAMP)  ## Rewrite the files in the project's style
 	$(BIN)/ruff check --fix

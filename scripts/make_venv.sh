@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Make a virtual environment: exact versions, a CPU build of torch first, then Solon itself.
-#   scripts/make_venv.sh [VENV [WHAT ...]]    WHAT is what pip installs after torch (-e .[dev])
+#   scripts/make_venv.sh [VENV [WHAT ...]]    WHAT is what pip installs after torch (-e .[dev,docs])
 #   PYTHON  which interpreter (python3)     TORCH  which torch (of the version in constraints.txt, a CPU build where pip finds one)
 set -euo pipefail
 venv=${1:-.venv}
 what=("${@:2}")
-[ ${#what[@]} -gt 0 ] || what=(-e '.[dev]')
+[ ${#what[@]} -gt 0 ] || what=(-e '.[dev,docs]')
 python=${PYTHON:-python3}
 version=$(sed -n 's/^torch==//p' constraints.txt)
 

@@ -58,13 +58,13 @@ def made(checkout: Path, has: str, system: str = "Linux", **more: str) -> tuple[
 def test_the_cpu_build_is_taken_where_there_is_one(checkout: Path) -> None:
     code, asked, said = made(checkout, "torch==2.13.0+cpu torch==2.13.0")
     assert (code, said) == (0, "")
-    assert asked == ["torch==2.13.0+cpu", "-e", ".[dev]"]
+    assert asked == ["torch==2.13.0+cpu", "-e", ".[dev,docs]"]
 
 
 def test_without_a_cpu_build_one_line_says_what_is_fetched_and_the_ordinary_build_is_taken(checkout: Path) -> None:
     code, asked, said = made(checkout, "torch==2.13.0")
     assert code == 0
-    assert asked == ["torch==2.13.0+cpu", "torch==2.13.0", "-e", ".[dev]"]
+    assert asked == ["torch==2.13.0+cpu", "torch==2.13.0", "-e", ".[dev,docs]"]
     assert said.count("\n") == 1
     assert "gigabytes of CUDA packages" in said and "PIP_EXTRA_INDEX_URL=INDEX make venv" in said
 
@@ -76,7 +76,7 @@ def test_a_build_that_was_named_is_the_only_one_asked_for(checkout: Path) -> Non
 
 def test_elsewhere_than_on_linux_the_plain_build_is_the_cpu_build(checkout: Path) -> None:
     code, asked, said = made(checkout, "torch==2.13.0", "Darwin")
-    assert (code, asked, said) == (0, ["torch==2.13.0", "-e", ".[dev]"], "")
+    assert (code, asked, said) == (0, ["torch==2.13.0", "-e", ".[dev,docs]"], "")
 
 
 def test_when_there_is_no_torch_at_all_pip_says_so_and_nothing_else_is_installed(checkout: Path) -> None:

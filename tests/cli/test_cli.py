@@ -107,7 +107,7 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path, capsys: pytest.Captu
     (tmp_path / "notes.txt").write_text("mine")
     code, _, err = run(capsys, "status", tmp_path)
     assert code == 1
-    assert "the folder is no run" in err
+    assert "not a run directory: run.json is missing" in err
 
 
 def test_an_unknown_setting_names_the_nearest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -278,7 +278,7 @@ def test_a_dry_run_shows_settings_questions_and_costs_and_writes_nothing(
     for kind in ("reply", "critique", "revision", "reasoning", "comparison"):
         assert f"--- {kind}, 3 of 3: " in out
     assert re.search(r"critique-revision: critiques +12 ", out)
-    assert "The whole would take about" in out
+    assert "The whole run would take about" in out
 
 
 def test_a_dry_run_of_a_finished_run_reads_it_and_leaves_it_as_it_is(

@@ -86,7 +86,7 @@ def test_half_a_change_of_the_model_is_refused_with_the_setting_for_all(
 
 def test_the_recipe_for_ones_own_model_asks_for_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = run(capsys, "run", tmp_path / "run", "--recipe", "own")
-    assert (code, err) == (1, "Error: model: the recipe names no model yet. Name yours: --set model=FOLDER\n")
+    assert (code, err) == (1, "Error: model: the recipe names no model. Name your model: --set model=FOLDER\n")
 
 
 def test_a_finished_run_is_told_without_torch(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_the_table_has_shares_with_intervals_and_says_what_a_run_would_do(capsys
     assert "as a judge, letter form" in out and "as a critic" in out
     for words in ("by principle general-harm", "no usable preference", "holds (A) probable", "names the fault"):
         assert words in out
-    assert "A run would stop at this judge; solon run RUN --accept-weak-judge lets it go on." in out
+    assert "A run would stop here; solon run RUN --accept-weak-judge continues." in out
 
 
 def test_a_model_that_is_not_there_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:

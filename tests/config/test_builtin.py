@@ -76,7 +76,7 @@ def test_a_missing_name_is_refused_with_what_exists(
 
 def test_a_folder_that_is_no_model_is_refused(data: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ModelError, match=r"^empty: no model folder: it lacks config\.json"):
+    with pytest.raises(ModelError, match=r"^empty: not a model folder: config\.json is missing"):
         model_path("empty")
 
 
@@ -113,10 +113,10 @@ def test_a_tilde_is_the_home_folder(data: Path, tmp_path: Path, monkeypatch: pyt
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("your-model", "model: the recipe names no model yet. Name yours: --set model=FOLDER"),
+        ("your-model", "model: the recipe names no model. Name your model: --set model=FOLDER"),
         (
             "http://127.0.0.1:8000/v1",
-            "http://127.0.0.1:8000/v1: no such model folder; this is an address, and",
+            "http://127.0.0.1:8000/v1: this is an address, and Solon",
         ),
         ("", "'': no such model folder"),
     ],

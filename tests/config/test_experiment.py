@@ -87,5 +87,5 @@ def test_unknown_names_and_settings_are_told_before_anything_runs(tmp_path: Path
 
 
 def test_without_a_rater_nothing_could_be_said() -> None:
-    with pytest.raises(RecipeError, match="needs someone who rates"):
+    with pytest.raises(RecipeError, match="needs a grader"):
         trials_of(load_experiment("revisions"), "testbed", settings=["measure.grader=none"])

@@ -312,5 +312,5 @@ def test_the_recipe_own_names_nothing_that_does_not_come_with_solon() -> None:
     assert all(source_path(name).is_file() for name in named)
     assert recipe.preference.human_helpfulness is None
     assert recipe.judge_check.weak_judge is WeakJudge.STOP
-    with pytest.raises(ModelError, match=r"the recipe names no model yet.*--set model=FOLDER"):
+    with pytest.raises(ModelError, match=r"the recipe names no model.*--set model=FOLDER"):
         model_path(recipe.models.assistant)

@@ -93,7 +93,7 @@ def test_what_is_no_place_or_no_data_is_refused(sources: Sources, tmp_path: Path
     with pytest.raises(StageError, match="nothing to learn from"):
         train_standalone(tmp_path / "pm", RECIPE, Sources(sources.base))
     assert not (tmp_path / "pm").exists()
-    with pytest.raises(ModelError, match=r"no preference model: it lacks config\.json"):
+    with pytest.raises(ModelError, match=r"not a preference model: config\.json is missing"):
         open_scorer(tmp_path)
 
 

@@ -83,7 +83,7 @@ def test_creating_it_with_other_settings_is_refused_by_name_and_value(run: RunDi
 def test_a_folder_that_holds_something_else_is_refused(tmp_path: Path, constitution: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.txt").write_text("x")
-    with pytest.raises(RunError, match="the folder is not empty and is no run"):
+    with pytest.raises(RunError, match="the folder is not empty and is not a run directory"):
         RunDirectory.create(tmp_path / "run", Recipe(), constitution)
     assert [entry.name for entry in (tmp_path / "run").iterdir()] == ["thesis.txt"]
 
@@ -98,7 +98,7 @@ def test_a_bad_constitution_leaves_no_folder(tmp_path: Path, constitution: Path)
 @pytest.mark.parametrize(
     ("content", "cause"),
     [
-        (None, "the folder is no run: it lacks run.json. Start one with: solon run"),
+        (None, "not a run directory: run.json is missing. Start one with: solon run"),
         ("{", "run.json: the file is damaged"),
         ('{"format": 99, "solon": "9.9"}', "the run was made by solon 9.9"),
     ],

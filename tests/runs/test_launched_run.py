@@ -56,7 +56,7 @@ def test_ctrl_c_stops_both_and_the_run_goes_on(tmp_path: Path) -> None:
         started.send_signal(signal.SIGINT)
         _, errors = started.communicate(timeout=120)
         assert started.returncode != 0
-        assert errors.count("Stopped; what was finished is saved. Go on with: solon run") == 1, errors[-4000:]
+        assert errors.count("Stopped. Everything finished is saved. Continue with: solon run") == 1, errors[-4000:]
         assert not (folder / place).parent.joinpath("manifest.json").exists()
         assert (folder / "lock").read_bytes() == b""
     last = max(int(each.name[5:]) for each in (folder / "04-sl-cai" / "checkpoints").iterdir())

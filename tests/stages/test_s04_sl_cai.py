@@ -79,7 +79,7 @@ def test_last_is_the_last_good_revision_of_each_prompt() -> None:
 
 
 def test_without_a_good_revision_there_is_no_sl_cai() -> None:
-    with pytest.raises(StageError, match="no revision came out well"):
+    with pytest.raises(StageError, match="no revision has the outcome ok"):
         s04_sl_cai.chosen_rows([revision("a", 1, "empty")], RESPONSES, FinetuneSettings(), 1)
 
 

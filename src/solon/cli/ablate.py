@@ -31,14 +31,21 @@ Examples:
 """
 )
 @click.argument("name", metavar="NAME_OR_FILE")
-@click.option("--out", "folder", required=True, type=click.Path(path_type=Path), help="Where the variants' runs go.")
-@click.option("--recipe", default="testbed", show_default=True, metavar="NAME_OR_FILE", help="What is varied.")
-@click.option("--overlay", "overlays", multiple=True, metavar="FILE", help="Settings over the recipe; may be repeated.")
+@click.option(
+    "--out", "folder", required=True, type=click.Path(path_type=Path), help="The folder for the variants' runs."
+)
+@click.option("--recipe", default="testbed", show_default=True, metavar="NAME_OR_FILE", help="The recipe to vary.")
+@click.option(
+    "--overlay", "overlays", multiple=True, metavar="FILE", help="Settings that replace the recipe's; may be repeated."
+)
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="One setting, for all variants.")
 @click.option(
-    "--seeds", type=click.IntRange(min=1), metavar="N", help="Run every variant with the seeds 0 to N-1; tells means."
+    "--seeds",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Run every variant with the seeds 0 to N-1 and print means.",
 )
-@click.option("--quiet", "-q", is_flag=True, help="Show no progress, only the outcome.")
+@click.option("--quiet", "-q", is_flag=True, help="Show no progress, only the result.")
 def ablate(
     name: str,
     folder: Path,
@@ -50,9 +57,9 @@ def ablate(
 ) -> None:
     """Compare variants of a recipe, with a figure.
 
-    NAME is a built-in ablation or a YAML file of your own. Every variant is a run of its own below --out, which takes
-    over what the ones before it did; the same command goes on after Ctrl-C. Prints a table with 95 % intervals and
-    writes a page with the figure, ablation.html, and the numbers, ablation.json.
+    NAME is a built-in ablation or your own YAML file. Every variant is a run below --out and reuses what earlier
+    variants did. Prints a table with 95 % intervals, and writes ablation.html with the figure and ablation.json with
+    the numbers. Ctrl-C saves; the same command continues.
     """
     # What was typed is checked before anything heavy is imported, so that a mistake is told at once.
     from solon.config.experiment import load_experiment, trials_of

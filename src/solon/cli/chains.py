@@ -26,7 +26,9 @@ Examples:
 """,
 )
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
-@click.option("--output", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The Parquet to write.")
+@click.option(
+    "--output", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The Parquet file to write."
+)
 def import_(files: tuple[Path, ...], output: Path) -> None:
     """Read chains in the paper's form (*_SLMADISON.jsonl) into a table.
 
@@ -60,11 +62,13 @@ Examples:
 """
 )
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--output", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The JSONL to write.")
+@click.option(
+    "--output", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The JSON Lines file to write."
+)
 def export(run: Path, output: Path) -> None:
     """Write a run's chains in the paper's form, a chain per line.
 
-    Chains with a step that failed, or without critiques, have no form there; they are left out and counted.
+    The form cannot hold chains with a failed step or without critiques. They are left out and counted.
     """
     from solon.cli.terminal import plain
     from solon.constitution.formats.paper_chains import chain_line

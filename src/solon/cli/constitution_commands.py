@@ -24,7 +24,7 @@ Examples:
 """
 )
 def constitution() -> None:
-    """Begin, check, show, compare and convert constitutions."""
+    """Create, check, show, compare and convert constitutions."""
 
 
 constitution.add_command(check)
@@ -56,10 +56,10 @@ Examples:
 @click.argument("old", metavar="OLD")
 @click.argument("new", metavar="NEW")
 @click.option(
-    "--run", type=click.Path(path_type=Path), help="A run made with OLD: how many calls and tokens NEW costs there."
+    "--run", type=click.Path(path_type=Path), help="A run made with OLD: show how many calls and tokens NEW costs."
 )
 def diff(old: str, new: str, run: Path | None) -> None:
-    """Say what differs between two constitutions, and with --run what that costs.
+    """Print what differs between two constitutions, and with --run what the edit costs.
 
     The next command is then: solon run NEWRUN --reuse RUN --set constitution=NEW
     """
@@ -122,15 +122,22 @@ Examples:
 """,
 )
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
-@click.option("--output", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The YAML to write.")
+@click.option(
+    "--output", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The YAML file to write."
+)
 @click.option("--name", metavar="NAME", help="The constitution's name. [default: that of the output file]")
-@click.option("--complete-with", "other", metavar="NAME_OR_FILE", help="Whose principles fill a kind that FILEs lack.")
+@click.option(
+    "--complete-with",
+    "other",
+    metavar="NAME_OR_FILE",
+    help="Take a kind of principles that FILEs lack from this constitution.",
+)
 def import_(files: tuple[Path, ...], output: Path, name: str | None, other: str | None) -> None:
-    """Make a constitution of other systems' FILEs.
+    """Convert other systems' FILEs into a constitution.
 
-    Read are the paper's JSON files (critique and revision instructions, preference instructions, worked examples of
-    each kind), llm-swarm's constitutions and LangChain's principles; several files make one constitution. What a file
-    holds and a constitution does not is named.
+    Reads the paper's JSON files (critique and revision instructions, preference instructions, worked examples),
+    llm-swarm's constitutions and LangChain's principles. Several files make one constitution. The command prints what
+    a constitution cannot hold.
     """
     from solon.constitution.formats.catalogue import read_parts
     from solon.constitution.formats.parts import join
@@ -172,9 +179,9 @@ Examples:
 )
 @click.option("--output", required=True, type=click.Path(path_type=Path, file_okay=False), help="The folder to fill.")
 def export(name: str, form: str, output: Path) -> None:
-    """Write a constitution in another system's format, or as the YAML that it is, with its remarks.
+    """Write a constitution in another system's format, or as YAML with its remarks.
 
-    What a format has no place for is named. Existing files are not overwritten.
+    The command prints what the format cannot hold. It overwrites no file.
     """
     from solon.config.builtin import constitution_path
     from solon.constitution.formats.catalogue import export_formats, write_constitution_as

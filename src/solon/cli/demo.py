@@ -18,13 +18,13 @@ Examples:
 """
 )
 @click.argument("run", type=click.Path(path_type=Path), default=Path("runs/demo"))
-@click.option("--quiet", "-q", is_flag=True, help="Show no progress, only the outcome.")
+@click.option("--quiet", "-q", is_flag=True, help="Show no progress, only the result.")
 @click.pass_context
 def demo(context: click.Context, run: Path, quiet: bool) -> None:
-    """Run the whole method on the bundled micro world.
+    """Run the whole method on the bundled testbed.
 
-    It takes minutes on two CPU cores, needs no GPU, key or download, and is what solon run RUN --recipe testbed does. A
-    second time it reports the finished run, or goes on with an interrupted one.
+    It takes minutes on two CPU cores and needs no GPU, key or download. It does what solon run RUN --recipe testbed
+    does. A second call continues an interrupted run, or prints the results of a finished one.
     """
     # Read when torch is loaded: threads that wait for work leave their core to others.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -43,7 +43,7 @@ def print_estimate(
         click.echo(f"Not counted, because they are finished: {', '.join(finished)}.")
     if later:
         click.echo(f"Not counted, because they come after {until}: {', '.join(later)}.")
-    click.echo("Nothing was written to the run's folder. To do all this, leave out --dry-run.")
+    click.echo("Nothing was written to the run's folder. Leave out --dry-run to run it.")
 
 
 def _resolved(
@@ -104,4 +104,4 @@ def _print_costs(estimate: RunEstimate) -> None:
         print_table("What models learn from, roughly", ("Stage", "Tokens", "Time"), learning)
     for name, speed in estimate.speeds.items():
         click.echo(f"Measured: {name} reads {speed.reading:,.0f} and writes {speed.writing:,.0f} tokens a second.")
-    click.echo(f"The whole would take about {clock(estimate.seconds)}, by the lengths and speeds just seen.")
+    click.echo(f"The whole run would take about {clock(estimate.seconds)}, by the lengths and speeds just seen.")

@@ -71,27 +71,45 @@ class Options:
     show_default=True,
     help="0-shot, with worked examples, or with chains of thought; may be repeated.",
 )
-@click.option("--samples", type=click.IntRange(1), default=5, show_default=True, help="Chains of thought averaged.")
-@click.option("--max-tokens", type=click.IntRange(1), default=256, show_default=True, help="Of a chain of thought.")
+@click.option(
+    "--samples", type=click.IntRange(1), default=5, show_default=True, help="How many chains of thought to average."
+)
+@click.option(
+    "--max-tokens",
+    type=click.IntRange(1),
+    default=256,
+    show_default=True,
+    help="Maximum tokens for each chain of thought.",
+)
 @click.option("--examples", type=click.IntRange(0), default=4, show_default=True, help="Worked examples.")
-@click.option("--constitution", default="harmlessness", show_default=True, help="Whose worked comparisons to show.")
+@click.option(
+    "--constitution", default="harmlessness", show_default=True, help="The constitution with the worked comparisons."
+)
 @click.option("--order", type=click.Choice(["both", "one"]), default="both", show_default=True,
-              help="All rotations of the options, which removes letter bias, or one, drawn per question.")  # fmt: skip
+              help="All rotations of the options, which removes letter bias, or one random rotation.")  # fmt: skip
 @click.option("--rendering", type=click.Choice(["auto", "chat", "transcript"]), default="auto", show_default=True,
               help="How prompts become text.")  # fmt: skip
-@click.option("--batch", type=click.IntRange(1), default=32, show_default=True, help="Prompts in one forward pass.")
+@click.option(
+    "--batch", type=click.IntRange(1), default=32, show_default=True, help="Maximum prompts in one forward pass."
+)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option("--limit", type=click.IntRange(1), help="Ask only so many questions of each file, drawn.")
-@click.option("--bad-rows", type=click.IntRange(0), default=0, show_default=True, help="Rows that may be unreadable.")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="[default: runs/evals/MODEL]")
+@click.option("--limit", type=click.IntRange(1), help="Ask only this many random questions of each file.")
+@click.option(
+    "--bad-rows", type=click.IntRange(0), default=0, show_default=True, help="How many unreadable rows to skip."
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The folder for the results. [default: runs/evals/MODEL]",
+)
 @click.option("--show", is_flag=True, help="Print the first question of each file in each form, and stop.")
-@click.option("--quiet", "-q", is_flag=True, help="Show no progress, only the outcome.")
+@click.option("--quiet", "-q", is_flag=True, help="Show no progress, only the result.")
 def evaluate(files: tuple[Path, ...], engine: str, **typed: Any) -> None:
     """Measure a model on the paper's multiple-choice evaluations.
 
     FILE is one of the paper's: HHH comparisons, harmful versus ethical, or the nine types of harm. Options are shown in
-    every rotation and scores averaged, so that no letter has an advantage. The same command goes on where it stopped,
-    and another --form is added to the same folder.
+    every rotation and the scores averaged, so that no letter has an advantage. The same command continues where it
+    stopped. Another --form adds to the same folder.
     """
     from solon.config.model_spec import ModelSpec, located
     from solon.evals.benchmarks.model_evaluation import evaluation_tasks
@@ -138,7 +156,7 @@ def _run(engine: str, files: tuple[Path, ...], settings: EvaluationSettings, opt
             done = api.evaluate(engine, files, settings, out=options.out, display=display)
     except KeyboardInterrupt:
         where = f" in {shlex.quote(str(options.out))}" if options.out else ""
-        click.echo(f"Stopped; what was answered is saved{where}. The same command goes on.", err=True)
+        click.echo(f"Stopped; what was answered is saved{where}. The same command continues.", err=True)
         click.get_current_context().exit(INTERRUPTED)
     results = done.figures
 

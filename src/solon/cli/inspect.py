@@ -25,11 +25,10 @@ Examples:
 )
 @RUN
 def status(run: Path) -> None:
-    """Say how far a run is.
+    """Show a run's progress.
 
-    Lists every stage with its rows, or where a model is trained the steps, what became of them and the time it took (a
-    stage that was taken over from another run took it there), whether a process is at work, and if none is, how the
-    last one ended.
+    Lists every stage with its rows (steps, where a model is trained), their outcomes and the time it took. Says whether
+    a process is at work, and how the last one ended. The time of a reused stage is that of the run it comes from.
     """
     from solon.cli.display import clock
     from solon.cli.terminal import plain, print_table
@@ -95,10 +94,10 @@ Examples:
 @RUN
 @click.option("--json", "as_json", is_flag=True, help="Every figure as JSON, with 95 % intervals and counts.")
 def results(run: Path, as_json: bool) -> None:
-    """Print what a run measured.
+    """Print the measures of a run.
 
     Shares of replies by model, with 95 % intervals: harmful, evasive, objecting, preachy and garbled on held-out
-    harmful prompts, helpful on held-out benign ones. Below them how good the labels are, as soon as there are any.
+    harmful prompts, helpful on held-out benign ones. Below them: how good the labels are, once there are labels.
     """
     from solon import api
 
@@ -117,7 +116,9 @@ Examples:
 """
 )
 @RUN
-@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Where to write it. [RUN/report.html]")
+@click.option(
+    "--output", type=click.Path(path_type=Path, dir_okay=False), help="The file to write. [default: RUN/report.html]"
+)
 def report(run: Path, output: Path | None) -> None:
     """Write a run's HTML report.
 

@@ -28,9 +28,11 @@ TESTBED, REAL = "testbed", "real"
 @click.option(
     "--recipe",
     metavar="NAME_OR_FILE",
-    help="How it is asked: constitution, form, worked examples. [default: testbed for the bundled models, else real]",
+    help="The recipe: constitution, form, worked examples. [default: testbed for the bundled models, else real]",
 )
-@click.option("--overlay", "overlays", multiple=True, metavar="FILE", help="Settings over the recipe; may be repeated.")
+@click.option(
+    "--overlay", "overlays", multiple=True, metavar="FILE", help="Settings that replace the recipe's; may be repeated."
+)
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="One setting, e.g. feedback.order=one.")
 @click.option("--json", "as_json", is_flag=True, help="Every figure as JSON, with 95 % intervals and counts.")
 def judge_check(
@@ -38,9 +40,9 @@ def judge_check(
 ) -> None:
     """Measure how well a model judges and criticises.
 
-    ENGINE is a model folder or testbed:assistant. As a judge it reads comparisons whose better reply is known, in both
-    orders, pairs that say nothing, and replies that try to talk it round; as a critic it reads replies with one plain
-    fault each. Shares carry Wilson intervals. A run stops at a judge whose interval includes chance.
+    ENGINE is a model folder or testbed:assistant. As a judge it reads comparisons with a known answer in both orders,
+    pairs of empty replies, and replies that try to influence it. As a critic it reads replies with one plain fault
+    each. Shares have Wilson intervals. A run stops if the judge's interval includes chance.
     """
     from solon import api
     from solon.config.builtin import model_path
@@ -72,7 +74,7 @@ def print_judge_check(name: str, facts: Mapping[str, Any]) -> None:
     for sentence in judge_check_sentences(facts):
         click.echo(plain(sentence, lines=False))
     if judge["low"] <= judge["chance"]:
-        click.echo("A run would stop at this judge; solon run RUN --accept-weak-judge lets it go on.")
+        click.echo("A run would stop here; solon run RUN --accept-weak-judge continues.")
 
 
 def _judge_rows(judge: Mapping[str, Any]) -> Iterator[list[str]]:

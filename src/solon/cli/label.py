@@ -30,12 +30,16 @@ Examples:
 @click.command(epilog=EPILOG)
 @click.argument("out", type=click.Path(path_type=Path))
 @click.argument("pairs", type=click.Path(path_type=Path))
-@click.option("--recipe", default="testbed", show_default=True, metavar="NAME_OR_FILE", help="Where settings are from.")
-@click.option("--overlay", "overlays", multiple=True, metavar="FILE", help="Settings over the recipe; may be repeated.")
+@click.option(
+    "--recipe", default="testbed", show_default=True, metavar="NAME_OR_FILE", help="The recipe with the settings."
+)
+@click.option(
+    "--overlay", "overlays", multiple=True, metavar="FILE", help="Settings that replace the recipe's; may be repeated."
+)
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="One setting, e.g. feedback.few_shot=4.")
 @COLUMNS
-@click.option(ACCEPT_WEAK, is_flag=True, help="Label although the judge is no better than chance.")
-@click.option("--quiet", "-q", is_flag=True, help="Show no progress, only the outcome.")
+@click.option(ACCEPT_WEAK, is_flag=True, help="Label even if the judge is not better than chance.")
+@click.option("--quiet", "-q", is_flag=True, help="Show no progress, only the result.")
 def label(
     out: Path,
     pairs: Path,
@@ -46,12 +50,12 @@ def label(
     accept_weak_judge: bool,
     quiet: bool,
 ) -> None:
-    """Have a model say which of two replies is better, by a constitution.
+    """Label pairs of replies by a constitution.
 
     PAIRS is JSONL, CSV or Parquet; a row holds `prompt` or `messages` and the replies as response_a and response_b, or
-    hh-rlhf's chosen and rejected. OUT is a new folder, or one where the same command was interrupted. Of the recipe
-    `feedback`, `constitution`, `models.feedback` (or the assistant), `engine` and `seed` are used. Ctrl-C saves; the
-    same command goes on. `solon preference --labels OUT` learns from the labels.
+    hh-rlhf's chosen and rejected. OUT is a new folder, or the folder of an interrupted call. The command reads
+    `feedback`, `constitution`, `models.feedback` (or the assistant), `engine` and `seed` of the recipe. Ctrl-C saves;
+    the same command continues. `solon preference --labels OUT` trains on the labels.
     """
     from solon import api
     from solon.cli.display import display_for
@@ -70,7 +74,7 @@ def label(
         with display_for(quiet=quiet) as display:
             done = api.label(pairs, out=out, recipe=chosen, columns=called, display=display)
     except KeyboardInterrupt:
-        click.echo("Stopped; what was finished is saved. The same command goes on", err=True)
+        click.echo("Stopped. Everything finished is saved. The same command continues", err=True)
         click.get_current_context().exit(INTERRUPTED)
     from solon.runs.facts import FeedbackFacts, read_facts
 

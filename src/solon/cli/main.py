@@ -24,28 +24,28 @@ from solon.config.launch import launched
 from solon.errors import RunError, SolonError
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
-    "demo": ("solon.cli.demo:demo", "Run the whole method on the bundled micro world."),
-    "run": ("solon.cli.run:run", "Train by a constitution, or go on with a run."),
-    "red-team": ("solon.cli.red_team:red_team", "Have a model write more red-team prompts."),
-    "snapshots": ("solon.cli.snapshots:snapshots", "Measure the policy's snapshots, to see over-training."),
-    "status": ("solon.cli.inspect:status", "Say how far a run is."),
-    "results": ("solon.cli.inspect:results", "Print what a run measured."),
+    "demo": ("solon.cli.demo:demo", "Run the whole method on the bundled testbed."),
+    "run": ("solon.cli.run:run", "Start a run, or continue one."),
+    "red-team": ("solon.cli.red_team:red_team", "Write more red-team prompts with a model."),
+    "snapshots": ("solon.cli.snapshots:snapshots", "Measure snapshots of the policy, to find over-training."),
+    "status": ("solon.cli.inspect:status", "Show a run's progress."),
+    "results": ("solon.cli.inspect:results", "Print the measures of a run."),
     "report": ("solon.cli.inspect:report", "Write a run's HTML report."),
     "ablate": ("solon.cli.ablate:ablate", "Compare variants of a recipe, with a figure."),
     "export": ("solon.cli.export:export", "Export a run's model, or its RL stage to TRL."),
-    "label": ("solon.cli.label:label", "Have a model say which of two replies is better, by a constitution."),
-    "preference": ("solon.cli.preference:preference", "Train a preference model from files of labels."),
-    "score": ("solon.cli.preference:score", "Score conversations by a preference model."),
+    "label": ("solon.cli.label:label", "Label pairs of replies by a constitution."),
+    "preference": ("solon.cli.preference:preference", "Train a preference model on files of labels."),
+    "score": ("solon.cli.preference:score", "Score conversations with a preference model."),
     "serve-pm": ("solon.cli.preference:serve_pm", "Serve a preference model over HTTP."),
     "eval": ("solon.cli.evaluate:evaluate", "Measure a model on the paper's multiple-choice evaluations."),
     "judge-check": ("solon.cli.judge_check:judge_check", "Measure how well a model judges and criticises."),
-    "show": ("solon.cli.show:show", "Print a recipe, a constitution, a prompt or the rules for texts."),
+    "show": ("solon.cli.show:show", "Print a recipe, a constitution, a prompt, or the rules for texts."),
     "constitution": (
         "solon.cli.constitution_commands:constitution",
-        "Begin, check, show, compare and convert constitutions.",
+        "Create, check, show, compare and convert constitutions.",
     ),
     "chains": ("solon.cli.chains:chains", "Convert the paper's chains of critiques and revisions."),
-    "testbed": ("solon.cli.testbed:testbed", "Train and look at the bundled micro world."),
+    "testbed": ("solon.cli.testbed:testbed", "Train and inspect the bundled testbed."),
 }
 """Each command's home, and the first line of its help (a test keeps the two alike)."""
 
@@ -74,16 +74,16 @@ class LazyGroup(click.Group):
 
 EPILOG = """\b
 Examples:
-  solon demo                               a whole run on the bundled micro world, in runs/demo
-  solon run runs/demo                      go on where it stopped
+  solon demo                               a whole run on the bundled testbed, in runs/demo
+  solon run runs/demo                      continue where it stopped
   solon run runs/mine --recipe own --set model=FOLDER     the same on a model of your own
-  solon results runs/demo                  what was measured
-  solon show prompt critique               what a model is asked, before a token is spent
+  solon results runs/demo                  print what it measured
+  solon show prompt critique               print a question as a model reads it
 """
 
 
 @click.group(cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--debug", is_flag=True, help="On an error, show the whole traceback.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.version_option(package_name="solon", prog_name="solon")
 def cli(debug: bool) -> None:
     """Train an assistant by a written constitution."""

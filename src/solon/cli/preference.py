@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from solon.runs.facts import PreferenceFacts
 
 PATH = click.Path(path_type=Path)
-RAW = click.option("--raw", is_flag=True, help="The classifier's own numbers: the stored centre is not taken off.")
+RAW = click.option(
+    "--raw", is_flag=True, help="Print the classifier's own numbers, without subtracting the stored mean."
+)
 THREADS = click.option("--threads", type=click.IntRange(min=1), help="Threads of torch. [default: all cores]")
 
 
@@ -30,21 +32,21 @@ Examples:
 """
 )
 @click.argument("out", type=PATH)
-@click.option("--base", required=True, metavar="MODEL", help="What it grows from: a model folder or testbed:NAME.")
+@click.option("--base", required=True, metavar="MODEL", help="The model to start from: a folder or testbed:NAME.")
 @click.option(
     "--labels", multiple=True, type=PATH, help="Parquet, JSONL, CSV, RUN/06-ai-feedback or RUN; may be repeated."
 )
 @click.option(
-    "--human", metavar="FILE", help="Human comparisons, which count as certain: JSONL, CSV, Parquet or testbed:NAME."
+    "--human", metavar="FILE", help="Human comparisons, which count as p = 1: JSONL, CSV, Parquet or testbed:NAME."
 )
 @COLUMNS
 @click.option(
     "--recipe",
     metavar="NAME_OR_FILE",
-    help="Where settings are from. [default: testbed for the bundled models, else own]",
+    help="The recipe with the settings. [default: testbed for the bundled models, else own]",
 )
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="One setting, as for solon run.")
-@click.option("--quiet", "-q", is_flag=True, help="Show no progress, only the outcome.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="One setting, as in solon run.")
+@click.option("--quiet", "-q", is_flag=True, help="Show no progress, only the result.")
 def preference(
     out: Path,
     base: str,
@@ -55,11 +57,11 @@ def preference(
     settings: tuple[str, ...],
     quiet: bool,
 ) -> None:
-    """Train a preference model from files of labels.
+    """Train a preference model on files of labels.
 
-    OUT is a new folder, or one where the same command was interrupted. A labelled pair is a prompt, a chosen and a
-    rejected reply, and p_chosen, the probability that the chosen one is better. Of the recipe only `preference`,
-    `engine` and `seed` are used. The model is written to OUT/model.
+    OUT is a new folder, or the folder of an interrupted call. A labelled pair is a prompt, a chosen and a rejected
+    reply, and p_chosen, the probability that the chosen one is better. The command reads `preference`, `engine` and
+    `seed` of the recipe and writes the model to OUT/model.
     """
     from solon import api
     from solon.cli.display import display_for
@@ -75,7 +77,7 @@ def preference(
         with display_for(quiet=quiet) as display:
             done = api.train_preference_model(labels, base, out, human=human, recipe=chosen, display=display)
     except KeyboardInterrupt:
-        click.echo("Stopped; what was finished is saved. The same command goes on", err=True)
+        click.echo("Stopped. Everything finished is saved. The same command continues", err=True)
         click.get_current_context().exit(INTERRUPTED)
     facts = read_facts(PreferenceFacts, done.facts, str(done.path))
     for why, count in facts.human_skipped.items():
@@ -94,12 +96,16 @@ Examples:
 """
 )
 @click.argument("file", required=False, type=PATH)
-@click.option("--model", type=PATH, help="The preference model: its folder, or the stage folder around it.")
-@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write there. [default: the screen]")
+@click.option("--model", type=PATH, help="The preference model: its folder, or the stage's folder.")
+@click.option(
+    "--output", type=click.Path(path_type=Path, dir_okay=False), help="The file to write. [default: standard output]"
+)
 @COLUMNS
 @RAW
 @THREADS
-@click.option("--check", type=PATH, metavar="FOLDER", help="Replay a model's golden scores; exit code 1 if off.")
+@click.option(
+    "--check", type=PATH, metavar="FOLDER", help="Compute a model's golden scores again; exit with 1 if they differ."
+)
 def score(
     file: Path | None,
     model: Path | None,
@@ -109,11 +115,11 @@ def score(
     threads: int | None,
     check: Path | None,
 ) -> None:
-    """Score conversations by a preference model.
+    """Score conversations with a preference model.
 
     Each row of FILE (JSONL, CSV or Parquet) holds `messages`, `prompt` with `completion`, or `chosen` and `rejected`,
-    and comes back with its scores. Differences are log-odds: P(a is better than b) = sigmoid(score a - score b). 0 is
-    the mean reply of the model's held-out prompts.
+    and is printed with its scores. Differences are log-odds: P(a is better than b) = sigmoid(score a - score b). 0 is
+    the mean over the model's held-out prompts.
     """
     if check is not None:
         if file is not None:
@@ -157,22 +163,32 @@ Examples:
 """,
 )
 @click.argument("folder", type=PATH)
-@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 for any free one.")
-@click.option("--wait", type=click.FloatRange(0, 1000), default=3.0, show_default=True, help="Milliseconds to gather.")
-@click.option("--max-body", type=click.IntRange(1, 1024), default=16, show_default=True, help="MiB in one request.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="The port; 0 takes a free one."
+)
+@click.option(
+    "--wait",
+    type=click.FloatRange(0, 1000),
+    default=3.0,
+    show_default=True,
+    help="Milliseconds to wait for more requests.",
+)
+@click.option(
+    "--max-body", type=click.IntRange(1, 1024), default=16, show_default=True, help="Maximum MiB of a request."
+)
 @click.option("--allow-host", multiple=True, metavar="NAME", help="Answer requests for this host too; may be repeated.")
-@click.option("--token-file", type=PATH, metavar="FILE", help="Ask for the token in FILE. [default: $SOLON_PM_TOKEN]")
+@click.option("--token-file", type=PATH, metavar="FILE", help="Require the token in FILE. [default: $SOLON_PM_TOKEN]")
 @RAW
 @THREADS
 def serve_pm(folder: Path, **given: Any) -> None:
     """Serve a preference model over HTTP.
 
-    POST /get_reward answers as OpenRLHF's remote reward model does, POST /score takes lists of messages, GET /health
-    says what is served. Requests that come together are scored together. Ctrl-C answers what is in flight and stops.
+    POST /get_reward answers like OpenRLHF's remote reward model. POST /score takes lists of messages. GET /health says
+    which model is served. Requests that arrive together are scored together. Ctrl-C answers open requests and stops.
 
-    Answered are requests for localhost, for --host and for each --allow-host: the name or address in the URL by which
-    others ask. With a token, which is never given on the command line, they have to send "Authorization: Bearer TOKEN".
+    The server answers requests for localhost, for --host, and for each --allow-host: the host in the client's URL. With
+    a token, clients must send "Authorization: Bearer TOKEN". The token is never given on the command line.
     """
     from solon.config.addresses import token_given
     from solon.config.recipe import EngineSettings

@@ -23,16 +23,18 @@ A run takes human and model-written prompts together as one source:
 
 @click.command(name="red-team", epilog=EPILOG)
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--recipe", metavar="NAME_OR_FILE", help="What to do: a built-in name or a YAML file. [default: testbed]")
-@click.option("--overlay", "overlays", multiple=True, metavar="FILE", help="Settings over the recipe; may be repeated.")
+@click.option("--recipe", metavar="NAME_OR_FILE", help="A built-in recipe or a YAML file. [default: testbed]")
+@click.option(
+    "--overlay", "overlays", multiple=True, metavar="FILE", help="Settings that replace the recipe's; may be repeated."
+)
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="One setting, e.g. red_team.count=200.")
-@click.option("--quiet", "-q", is_flag=True, help="Show no progress, only the outcome.")
+@click.option("--quiet", "-q", is_flag=True, help="Show no progress, only the result.")
 def red_team(run: Path, recipe: str | None, overlays: tuple[str, ...], settings: tuple[str, ...], quiet: bool) -> None:
-    """Have a model write more red-team prompts.
+    """Write more red-team prompts with a model.
 
-    RUN is a run's folder, old or new; its red-team prompts (prompts.red_team) are the examples, its pretrained model
-    (or models.red_team) writes, and the settings are those of `red_team` in the recipe. What passes the rules is
-    written to prompts.jsonl, which can be named as a source of prompts. Ctrl-C saves; the same command goes on.
+    RUN is the folder of a new or an existing run. Its red-team prompts (prompts.red_team) are the examples, and its
+    pretrained model (or models.red_team) writes, by the settings `red_team` of the recipe. Prompts that pass the rules
+    go to prompts.jsonl, which a recipe can name as a source. Ctrl-C saves; the same command continues.
     """
     from solon.cli.constitution_check import warn_of_unread_rules
     from solon.pipeline.open_run import asked_recipe, open_or_create
@@ -52,7 +54,7 @@ def red_team(run: Path, recipe: str | None, overlays: tuple[str, ...], settings:
             artefact = write_red_team(directory, display)
     except KeyboardInterrupt:
         again = f"solon red-team {shlex.quote(str(run))}"
-        click.echo(f"Stopped; what was finished is saved. Go on with: {again}", err=True)
+        click.echo(f"Stopped. Everything finished is saved. Continue with: {again}", err=True)
         click.get_current_context().exit(INTERRUPTED)
     for line in summary(artefact.facts):
         click.echo(plain(line, lines=False))

@@ -22,39 +22,41 @@ ACCEPT = "judge_check.weak_judge=accept"
 EPILOG = """\b
 Examples:
   solon run runs/demo --recipe testbed                          a whole run, in minutes, on two cores
-  solon run runs/demo                                           go on where it stopped, or show what it found
+  solon run runs/demo                                           continue where it stopped, or print the results
   solon run runs/mild --recipe testbed --set rl.kl_coef=0.2          one setting changed
   solon run runs/mine --recipe testbed --overlay house.yaml     a file of changed settings on top
   solon run runs/rloo --set rl.algorithm=rloo --set rl.samples_per_prompt=2
   solon run runs/demo --until sl-cai                            only as far as the supervised model
-  solon run runs/mine --recipe testbed --dry-run                prompts, calls, tokens and time; nothing is written
-  solon run runs/mine --accept-weak-judge                       go on, though the judge is no better than chance
-  solon run runs/v2 --reuse runs/demo --set constitution=new.yaml   a rule changed: only what it touches is redone
+  solon run runs/mine --recipe testbed --dry-run                print prompts, calls, tokens and time
+  solon run runs/mine --accept-weak-judge                       continue with a judge that is not better than chance
+  solon run runs/v2 --reuse runs/demo --set constitution=new.yaml   a principle changed: redo only what it touches
   accelerate launch --multi_gpu --num_processes 4 -m solon.cli run runs/mine      on four GPUs: training is shared
 """
 
 
 @click.command(epilog=EPILOG)
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--recipe", metavar="NAME_OR_FILE", help="What to do: a built-in name or a YAML file. [default: testbed]")
-@click.option("--overlay", "overlays", multiple=True, metavar="FILE", help="Settings over the recipe; may be repeated.")
+@click.option("--recipe", metavar="NAME_OR_FILE", help="A built-in recipe or a YAML file. [default: testbed]")
+@click.option(
+    "--overlay", "overlays", multiple=True, metavar="FILE", help="Settings that replace the recipe's; may be repeated."
+)
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="One setting, e.g. rl.steps=20.")
 @click.option(
     "--reuse",
     multiple=True,
     type=click.Path(path_type=Path),
     metavar="RUN",
-    help="Take over what RUN finished or asked already; its recipe is the default. May be repeated.",
+    help="Reuse finished stages and answers of RUN, whose recipe is the default; may be repeated.",
 )
-@click.option("--until", metavar="STAGE", help="Stop after this stage, e.g. sl-cai; a later session goes on.")
+@click.option("--until", metavar="STAGE", help="Stop after this stage, e.g. sl-cai. A later call continues.")
 @click.option(
     "--accept-weak-judge",
     "weak_judge",
     is_flag=True,
-    help="Label with a judge that is no better than chance on comparisons with a known answer; the run remembers it.",
+    help="Label even if the judge is not better than chance on known comparisons. The run keeps this setting.",
 )
-@click.option("--quiet", "-q", is_flag=True, help="Show no progress, only the outcome.")
-@click.option("--dry-run", is_flag=True, help="Show settings, prompts, calls, tokens and time, and write nothing.")
+@click.option("--quiet", "-q", is_flag=True, help="Show no progress, only the result.")
+@click.option("--dry-run", is_flag=True, help="Print settings, prompts, calls, tokens and time. Write nothing.")
 def run(
     run: Path,
     recipe: str | None,
@@ -66,10 +68,10 @@ def run(
     quiet: bool,
     dry_run: bool,
 ) -> None:
-    """Train by a constitution, or go on with a run.
+    """Start a run, or continue one.
 
-    RUN is the run's folder; it is made when it does not exist. Ctrl-C finishes what is in flight and saves; the same
-    command goes on.
+    RUN is the run's folder. Solon makes it if it does not exist. Ctrl-C finishes what is in flight and saves it. The
+    same command continues.
     """
     if weak_judge:
         settings = (*settings, ACCEPT)
@@ -95,7 +97,7 @@ def run(
     except KeyboardInterrupt:
         if helps or not (run / "run.json").exists():
             raise
-        click.echo(f"Stopped; what was finished is saved. Go on with: solon run {shlex.quote(str(run))}", err=True)
+        click.echo(f"Stopped. Everything finished is saved. Continue with: solon run {shlex.quote(str(run))}", err=True)
         click.get_current_context().exit(INTERRUPTED)
     if helps:
         return
@@ -121,7 +123,7 @@ def _print_estimate(
     named = None if base is None else str(base)
     print_estimate(run, recipe if known else named, overlays, settings, until)
     if reuse:
-        click.echo("What another run knows already was not counted off; solon constitution diff --run tells that.")
+        click.echo("Answers of the reused runs are not subtracted; solon constitution diff --run shows them.")
 
 
 def print_reused(directory: RunDirectory) -> None:

@@ -11,7 +11,12 @@ if TYPE_CHECKING:
     from solon.conversation import Conversation, Prompt
 
 CONSTITUTION = click.option(
-    "--constitution", "name", default="testbed", show_default=True, metavar="NAME_OR_FILE", help="Whose words to use."
+    "--constitution",
+    "name",
+    default="testbed",
+    show_default=True,
+    metavar="NAME_OR_FILE",
+    help="The constitution with the principles.",
 )
 
 
@@ -25,7 +30,7 @@ Examples:
 """
 )
 def show() -> None:
-    """Print a recipe, a constitution, a prompt or the rules for texts."""
+    """Print a recipe, a constitution, a prompt, or the rules for texts."""
 
 
 @show.command(
@@ -36,10 +41,12 @@ Examples:
 """
 )
 @click.argument("name", default="testbed", metavar="[NAME_OR_FILE]")
-@click.option("--overlay", "overlays", multiple=True, metavar="FILE", help="Settings over the recipe; may be repeated.")
+@click.option(
+    "--overlay", "overlays", multiple=True, metavar="FILE", help="Settings that replace the recipe's; may be repeated."
+)
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="One setting, e.g. rl.steps=20.")
 def recipe(name: str, overlays: tuple[str, ...], settings: tuple[str, ...]) -> None:
-    """Print a recipe with every default spelled out, as YAML."""
+    """Print a recipe as YAML, with every default."""
     from solon.config.loading import dump_recipe, load_recipe
 
     click.echo(dump_recipe(load_recipe(name, overlays, settings)), nl=False)
@@ -87,8 +94,12 @@ Examples:
 )
 @click.argument("kind", type=click.Choice(["reply", "critique", "revision", "comparison", "reasoning", "red-team"]))
 @CONSTITUTION
-@click.option("--few-shot", type=click.IntRange(min=0), default=0, show_default=True, help="Worked examples in front.")
-@click.option("--principle", type=click.IntRange(min=1), default=1, show_default=True, help="Which principle, from 1.")
+@click.option(
+    "--few-shot", type=click.IntRange(min=0), default=0, show_default=True, help="How many worked examples to show."
+)
+@click.option(
+    "--principle", type=click.IntRange(min=1), default=1, show_default=True, help="The number of the principle, from 1."
+)
 def prompt(kind: str, name: str, few_shot: int, principle: int) -> None:
     """Print a prompt as a model reads it, as a transcript, with an example conversation."""
     from solon.cli.terminal import print_prompt
@@ -104,9 +115,9 @@ Examples:
 """
 )
 def rules() -> None:
-    """Print the rules by which texts of models are repaired, refused or kept.
+    """Print the rules that repair, refuse or keep a model's text.
 
-    Every table counts by these names what the texts met. They decide in this order.
+    Every table counts the rules by these names. They apply in this order.
     """
     from solon.checks.rules import RULES
 

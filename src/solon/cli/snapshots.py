@@ -25,13 +25,13 @@ COLUMNS = ("good", "harmful", "evasive", "objecting", "preachy", "garbled", "hel
 
 @click.command(epilog=EPILOG)
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--quiet", "-q", is_flag=True, help="Show no progress, only the outcome.")
+@click.option("--quiet", "-q", is_flag=True, help="Show no progress, only the result.")
 def snapshots(run: Path, quiet: bool) -> None:
-    """Measure the policy's snapshots, to see over-training.
+    """Measure snapshots of the policy, to find over-training.
 
-    RUN is a run whose recipe keeps snapshots (rl.snapshots). Each of them, from SL-CAI (step 0) on, answers the
-    held-out prompts; the run's rater says what the replies are, and they are scored by the preference model and by the
-    held-out one (rl.held_out_share, rl.held_out_scorer). Ctrl-C saves; the same command goes on.
+    RUN is a run whose recipe keeps snapshots (rl.snapshots). Each snapshot, from SL-CAI (step 0) on, answers the
+    held-out prompts. The run's grader rates the replies. The preference model and the held-out one
+    (rl.held_out_share, rl.held_out_scorer) score them. Ctrl-C saves; the same command continues.
     """
     from solon.runs import RunDirectory
 
@@ -46,7 +46,7 @@ def snapshots(run: Path, quiet: bool) -> None:
             artefact = measure_snapshots(directory, display)
     except KeyboardInterrupt:
         again = f"solon snapshots {shlex.quote(str(run))}"
-        click.echo(f"Stopped; what was finished is saved. Go on with: {again}", err=True)
+        click.echo(f"Stopped. Everything finished is saved. Continue with: {again}", err=True)
         click.get_current_context().exit(INTERRUPTED)
     _print(artefact.facts["snapshots"])
     for sign in artefact.facts["signs"]:

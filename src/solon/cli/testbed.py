@@ -17,7 +17,7 @@ Examples:
 """
 )
 def testbed() -> None:
-    """Train and look at the bundled micro world."""
+    """Train and inspect the bundled testbed."""
 
 
 @testbed.command(
@@ -28,7 +28,9 @@ Examples:
 """
 )
 @click.argument("output", type=click.Path(path_type=Path, file_okay=False))
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of weights and documents.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The seed of weights and documents."
+)
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of torch. [default: all cores]")
 def train(output: Path, seed: int, threads: int | None) -> None:
     """Train both models from scratch below OUTPUT: an hour or two on two cores."""
@@ -47,7 +49,9 @@ Examples:
 )
 @click.argument("models", nargs=-1, required=True)
 @click.option("--rows", type=click.IntRange(min=1), default=60, show_default=True, help="Questions for each ability.")
-@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write the card there, not here.")
+@click.option(
+    "--output", type=click.Path(path_type=Path, dir_okay=False), help="The file to write. [default: standard output]"
+)
 def card(models: tuple[str, ...], rows: int, output: Path | None) -> None:
     """Measure what MODELS can do and print their model card: replies, critiques, revisions, judgements."""
     from solon.config.model_spec import ModelSpec, located

@@ -42,12 +42,12 @@ def model_path(name: str | Path) -> Path:
             remedy="Fetch it in a checkout with: make smollm2; or name your own with --set model=FOLDER",
         )
     if str(name) == YOURS and not Path(name).exists():
-        raise ModelError("the recipe names no model yet", place="model", remedy="Name yours: --set model=FOLDER")
+        raise ModelError("the recipe names no model", place="model", remedy="Name your model: --set model=FOLDER")
     _refuse_elsewhere(str(name))
     path = _resolve(name, DATA / "models", ("",), "model folder", ModelError)
     if not path.is_dir() or not (path / "config.json").is_file():
         raise ModelError(
-            "no model folder: it lacks config.json",
+            "not a model folder: config.json is missing",
             place=str(path),
             remedy="Give the folder that save_pretrained wrote, or 'testbed:assistant'",
         )
@@ -58,7 +58,7 @@ def _refuse_elsewhere(name: str) -> None:
     """Raise ModelError, with what to do, for what is no folder but an address or a name on a model hub."""
     if urlsplit(name).scheme in ("http", "https"):
         raise ModelError(
-            "no such model folder; this is an address, and models behind a server cannot be asked yet",
+            "this is an address, and Solon cannot use models behind a server yet",
             place=name,
             remedy="Download its weights and name their folder",
         )
@@ -67,7 +67,7 @@ def _refuse_elsewhere(name: str) -> None:
     meant_here = Path(name).exists() or here
     if _HUB_NAME.fullmatch(name) and not meant_here:
         raise ModelError(
-            "no such model folder, and nothing is fetched from a hub by itself",
+            "no such model folder, and Solon downloads nothing by itself",
             place=name,
             remedy=f"Check the path; or, for a model of that name on the Hugging Face hub, type: hf download {name} "
             f"--local-dir models/{bare} and name models/{bare}",

@@ -114,7 +114,5 @@ def trials_of(
             folder = variant.name if seed is None else f"{variant.name}-seed-{seed}"
             found.append(Trial(variant, made.seed, made, folder))
     if any(each.recipe.measure.grader == NO_GRADER for each in found):
-        raise RecipeError(
-            "an ablation needs someone who rates the replies", place="measure.grader", remedy="Use --recipe testbed"
-        )
+        raise RecipeError("an ablation needs a grader", place="measure.grader", remedy="Use --recipe testbed")
     return found

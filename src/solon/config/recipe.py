@@ -51,31 +51,38 @@ class RenderingKind(StrEnum):
     """How prompts become text."""
 
     AUTO = "auto"
-    """The tokenizer's chat template when it has one, else the transcript."""
+    """The tokenizer's chat template when it has one, otherwise the transcript."""
     CHAT = "chat"
+    """The tokenizer's chat template."""
     TRANSCRIPT = "transcript"
+    """The paper's transcript: Human and Assistant in turns."""
 
 
 class Thinking(StrEnum):
     """Whether a reasoning model thinks before it replies; what it thinks is cut from the reply either way."""
 
     OFF = "off"
-    """It is told not to where its chat template knows how, and shown an empty thought where the template begins one."""
+    """The chat template tells it not to think. Where the template begins a thought, it sees an empty one."""
     ON = "on"
+    """It thinks before each reply."""
 
 
 class TooLong(StrEnum):
-    """What to do with a prompt that leaves too little of the window."""
+    """What to do with a prompt that leaves too little of the window for the answers."""
 
     REFUSE = "refuse"
+    """Stop and name it."""
     DROP = "drop"
+    """Leave it out and count it."""
 
 
 class RevisionMode(StrEnum):
-    """Critique first, or revise at once (paper, section 3.5)."""
+    """Whether a critique comes before each revision (paper, section 3.5)."""
 
     CRITIQUED = "critiqued"
+    """A critique, then a revision."""
     DIRECT = "direct"
+    """A revision without a critique."""
 
 
 class RevisionsUsed(StrEnum):
@@ -114,19 +121,21 @@ class LabelsUsed(StrEnum):
 
 
 class Clamping(StrEnum):
-    """Whether labels are kept away from 0 and 1, where no bounds are given."""
+    """Whether labels are kept away from 0 and 1."""
 
     BY_FORM = "by-form"
-    """Within 0.4 and 0.6 in the reasoned form, as in the paper (section 4.1), and not at all in the letter form."""
+    """Within 0.4 and 0.6 in the reasoned form, as in the paper (section 4.1). No bounds in the letter form."""
     OFF = "off"
+    """No bounds."""
 
 
 class WeakJudge(StrEnum):
-    """What becomes of a run whose judge is no better than chance on comparisons with a known answer."""
+    """What a run does when its judge is not better than chance on comparisons with a known answer."""
 
     STOP = "stop"
+    """It stops before it labels."""
     ACCEPT = "accept"
-    """It goes on and labels; `solon run --accept-weak-judge` says so for a run that exists, too."""
+    """It labels all the same. `solon run RUN --accept-weak-judge` sets this for an existing run."""
 
 
 NO_GRADER, TESTBED_GRADER = "none", "testbed"
@@ -143,12 +152,14 @@ def _known_grader(name: str) -> str:
 
 
 class Dtype(StrEnum):
-    """In which numbers a model that is asked is loaded; models in training are float32 always."""
+    """The number format of a model that is asked. A model in training is always float32."""
 
     AUTO = "auto"
-    """Float32 on a CPU; as the folder stores them on a GPU."""
+    """Float32 on a CPU; the format of the folder on a GPU."""
     FLOAT32 = "float32"
+    """Always float32."""
     BFLOAT16 = "bfloat16"
+    """Always bfloat16."""
 
 
 class Matmul(StrEnum):
@@ -157,7 +168,7 @@ class Matmul(StrEnum):
     HIGHEST = "highest"
     """Float32 throughout."""
     MEDIUM = "medium"
-    """Factors rounded to bfloat16, sums in float32: faster where the processor has such units (AMX, TF32-like)."""
+    """Factors are rounded to bfloat16, sums stay float32. Faster on processors with such units (AMX, TF32)."""
 
 
 def _thinking(given: object) -> object:
@@ -190,19 +201,19 @@ class ModelSettings(Settings):
     pretrained: str = "testbed:pretrained"
     """Where SL-CAI finetuning starts (paper, section 3.1)."""
     assistant: str = "testbed:assistant"
-    """The helpful-only model that answers."""
+    """The helpful-only model that answers the prompts."""
     critic: str | None = None
     """Writes critiques; the assistant when null."""
     reviser: str | None = None
     """Writes revisions; the critic when null."""
     feedback: Annotated[str | tuple[str, ...] | None, BeforeValidator(_one_or_several)] = None
-    """Judges pairs; the assistant when null. Of several, whose labels are averaged, one is loaded at a time."""
+    """Judges pairs; the assistant when null. A list averages the labels of several; one is loaded at a time."""
     red_team: str | None = None
     """Writes more red-team prompts for `solon red-team`; `pretrained` when null, as in the paper (section 3.2)."""
     preference: str | None = None
-    """What the preference model grows from; `pretrained` when null."""
+    """The preference model starts from it; `pretrained` when null."""
     policy: str | None = None
-    """What `method: rlhf` starts from and is held near; `pretrained` when null. With `cai` that is SL-CAI."""
+    """`method: rlhf` starts from it and is held near it; `pretrained` when null. With `cai` this is SL-CAI."""
 
     @property
     def judges(self) -> tuple[str | None, ...]:
@@ -214,54 +225,64 @@ class EngineSettings(Settings):
     """How models are asked."""
 
     rendering: RenderingKind = RenderingKind.AUTO
+    """The form of a prompt."""
     template: str | None = None
     """The name of the chat template, for tokenizers that have several; the one named `default` when null."""
     thinking: Annotated[Thinking, BeforeValidator(_thinking)] = Thinking.OFF
+    """Whether reasoning models think."""
     date: Annotated[str, BeforeValidator(_date)] = "2024-07-26"
-    """The day that a chat template is told is today, kept with every saved model: a run must not change at midnight."""
+    """The date that a chat template writes as today's, the same in every session of a run and in saved models."""
     batch_size: Positive = 128
-    """Prompts in one forward pass, at most; fewer where `memory_gib` does not hold more."""
+    """Most prompts in one forward pass. There are fewer when `memory_gib` does not allow more."""
     memory_gib: Rate | None = None
-    """GiB for keys, values and logits of prompts in one pass; null: up to half of what is free at the start."""
+    """GiB for keys, values and logits of the prompts in one pass. Null: at most half of what is free at the start."""
     window: Positive | None = None
-    """Tokens of prompt and completion; the model's own limit when null."""
+    """Tokens of prompt and completion together; the model's own limit when null."""
     threads: Positive | None = None
+    """Threads of torch; all cores when null."""
     dtype: Dtype = Dtype.AUTO
+    """The number format of models that are asked."""
     matmul: Matmul = Matmul.HIGHEST
+    """The precision of training."""
 
 
 class PromptSettings(Settings):
     """Where prompts come from; each source is a file, `testbed:NAME` or `hf:NAME`, or several joined by ` + `."""
 
     red_team: str = "testbed:red-team"
+    """Red-team prompts: critiques, revisions and AI feedback are about them."""
     helpful: str = "testbed:helpful"
+    """Helpfulness prompts: SL-CAI learns from replies to them, and the policy answers them."""
     limit_red_team: Positive | None = None
+    """Most red-team prompts; all when null."""
     limit_helpful: Positive | None = None
+    """Most helpfulness prompts; all when null."""
     too_long: TooLong = TooLong.REFUSE
+    """What to do with long prompts."""
     bad_lines: Count = 0
-    """Lines of a prompt file that may be unreadable, and are skipped and counted."""
+    """How many unreadable lines a prompt file may have. They are skipped and counted."""
     columns: dict[str, str] | None = None
-    """What sources call `prompt`, `messages` and so on, e.g. {prompt: question}; those without it are read as ever."""
+    """The names that sources use for `prompt`, `messages` and so on, e.g. {prompt: question}."""
     near_duplicates: Annotated[float, Field(gt=0, le=1)] | None = None
-    """Similarity from which on two prompts count as one (`solon.sources.near_duplicates`); null: only when equal."""
+    """Prompts that are at least this similar count as one. Null: only equal ones."""
 
 
 class RedTeamSettings(Settings):
-    """Red-team prompts that a model writes (paper, section 3.2: 140,335 of them); only `solon red-team` reads this."""
+    """Red-team prompts that a model writes (paper, section 3.2: 140,335 prompts). Only `solon red-team` reads this."""
 
     count: Positive = 1000
-    """Prompts wanted; fewer come when requests run out."""
+    """Prompts to write. There are fewer when `requests` is used up."""
     examples: Positive = 5
     """Human prompts shown in each request."""
     sampling: SamplingParams = SamplingParams()
     requests: Positive | None = None
-    """Requests at most; as many as `count` when null."""
+    """Most requests to the model; `count` when null."""
     min_words: Positive = 4
-    """Words of a prompt at least."""
+    """Fewest words of a prompt."""
     max_words: Positive = 60
-    """Words at most, of examples too."""
+    """Most words of a prompt, and of an example."""
     near_duplicates: Annotated[float, Field(gt=0, le=1)] | None = 0.7
-    """Similarity from which on a prompt repeats an earlier or a human one; null: only when equal."""
+    """A prompt that is at least this similar to an earlier or a human one is refused. Null: only an equal one."""
 
 
 class ResponseSettings(Settings):
@@ -276,7 +297,9 @@ class RevisionSettings(Settings):
     """Critiques and revisions."""
 
     steps: Positive = 4
+    """Revisions of each reply, one after the other (paper, section 3.1)."""
     mode: RevisionMode = RevisionMode.CRITIQUED
+    """With or without critiques."""
     few_shot: Count = 0
     """Worked examples in front of each question."""
     principles: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
@@ -299,9 +322,9 @@ class FinetuneSettings(Settings):
     """SL-CAI."""
 
     revisions: Annotated[RevisionsUsed | int, BeforeValidator(_revisions_used)] = RevisionsUsed.ALL
-    """`all`, `last`, or n for those of the first n steps (SL-CAI-n; paper, section 3.4)."""
+    """The revisions to train on: `all`, `last`, or n for the first n steps (SL-CAI-n; paper, section 3.4)."""
     helpful_ratio: Annotated[float, Field(ge=0)] | None = None
-    """Replies to helpfulness prompts for each revision, drawn from those there are; all of them when null."""
+    """Replies to helpfulness prompts for each revision; all replies when null."""
     training: TrainingSettings = TrainingSettings()
 
 
@@ -309,7 +332,7 @@ class PairSettings(Settings):
     """Two replies of the SL-CAI model to each red-team prompt."""
 
     per_prompt: Positive = 1
-    """Pairs of fresh replies to each prompt; each gets a principle of its own draw."""
+    """Pairs of new replies to each prompt. Each pair gets a principle of its own."""
     sampling: SamplingParams = SamplingParams()
 
 
@@ -330,24 +353,27 @@ class FeedbackSettings(Settings):
     """AI labels."""
 
     form: FeedbackForm = FeedbackForm.LETTER
+    """With or without reasoning."""
     order: OptionOrder = OptionOrder.BOTH
+    """One order of the two replies, or both."""
     reasoning: SamplingParams = SamplingParams()
     """How the reasoning is drawn, in the reasoned form."""
     samples: Positive = 1
-    """Reasonings to each question in the reasoned form; what they lead to is averaged (the paper: 5)."""
+    """Reasonings for each question in the reasoned form. Their labels are averaged (paper, section 4.1: 5)."""
     clamp: Annotated[Clamping | tuple[float, float], BeforeValidator(_clamp)] = Clamping.BY_FORM
-    """Bounds of a label, or `by-form`, or `off`; what was clamped is kept beside it."""
+    """Bounds of a label, such as [0.4, 0.6], or `by-form`, or `off`. The label before clamping is kept as well."""
     few_shot: Count = 0
+    """Worked examples in front of each question."""
     prefix_variants: Positive = 8
-    """Few-shot arrangements in use, so that prefixes repeat."""
+    """Different arrangements of the worked examples. With fewer of them, more questions share a prefix."""
     min_letter_mass: Share = 0.01
-    """A judge that gives both letters together less probability than this has not answered."""
+    """When both letters together have less probability than this, the pair is undecided."""
     votes: Positive = 8
-    """Letters drawn for each question where an engine tells no log-probabilities."""
+    """Letters written for each question by an engine that has no log-probabilities."""
     number_of_principles: Positive | None = None
     """Only the first so many preference principles (paper, section 4.3: 1 and 16); all when null."""
     axes: Annotated[dict[str, Rate], Field(min_length=1)] | None = None
-    """Axes of the constitution that get labels of their own, with their weights in the label of the pair; null: one
+    """Axes of the constitution that get a label of their own, with their weights in the label of the pair. Null: one
     principle is drawn from all."""
 
     @model_validator(mode="after")
@@ -366,11 +392,12 @@ class FeedbackSettings(Settings):
 
 
 class JudgeCheckSettings(Settings):
-    """How critic and judge are measured before they are believed; nothing here changes a row of a run."""
+    """How critic and judge are measured before a run uses them. Nothing here changes a row of a run."""
 
     weak_judge: WeakJudge = WeakJudge.STOP
+    """Whether a weak judge stops the run."""
     limit: Positive | None = None
-    """Questions of each sort at most; all when null."""
+    """Most questions of each kind; all when null."""
 
 
 class PreferenceSettings(Settings):
@@ -379,15 +406,17 @@ class PreferenceSettings(Settings):
     human_helpfulness: str | None = "testbed:helpfulness"
     """Human helpfulness comparisons: a file or `testbed:helpfulness`; null for none."""
     human_harmlessness: str | None = None
-    """Human harmlessness comparisons, likewise; null for none, as in the paper's own method."""
+    """Human harmlessness comparisons, likewise; null for none, as in the paper's method."""
     limit_human: Positive | None = None
-    """Comparisons drawn from each of the two; all when null."""
+    """Most comparisons of each of the two; all when null."""
     columns: dict[str, str] | None = None
-    """What these files call `prompt`, `chosen` and `rejected`, e.g. {chosen: good}."""
+    """The names that these files use for `prompt`, `chosen` and `rejected`, e.g. {chosen: good}."""
     human_weight: Annotated[float, Field(ge=0)] = 1.0
+    """The weight of a human comparison; an AI label has weight 1."""
     labels: LabelsUsed = LabelsUsed.SOFT
+    """Soft or hard labels."""
     axis: str | None = None
-    """Learn from the labels of one axis of `feedback.axes` alone; from the label of the pair when null."""
+    """Learn from the labels of this axis of `feedback.axes` alone; from the label of the pair when null."""
     training: TrainingSettings = TrainingSettings()
 
 
@@ -397,9 +426,11 @@ class MeasureSettings(Settings):
     grader: Annotated[str, AfterValidator(_known_grader)] = TESTBED_GRADER
     """Who says what a reply is: `testbed`, `none`, or a plug-in of `solon.graders`."""
     harmful: str = "testbed:held-out-harmful"
-    """A source like those of `prompts`, or `split:SHARE`: that share of the training prompts, by content hash."""
+    """A source like those of `prompts`, or `split:SHARE`: this share of the training prompts, by content hash."""
     benign: str = "testbed:held-out-benign"
+    """Likewise, benign prompts."""
     limit: Positive | None = None
+    """Most prompts of each kind; all when null."""
     sampling: SamplingParams = SamplingParams()
 
 
@@ -407,15 +438,18 @@ class Recipe(Settings):
     """A whole run."""
 
     name: str = "run"
+    """The name in reports."""
     seed: Count = 0
+    """The seed from which every other seed is derived."""
     method: Method = Method.CAI
+    """Constitutional AI, or the paper's baseline."""
     rounds: Positive = 1
-    """Times that pairs are drawn, labelled and learnt from; from the second on they are the last policy's."""
+    """How often pairs are drawn, labelled and learned from. From the second round on they are the last policy's."""
     constitution: str = "testbed"
     """A built-in name (`testbed`, `harmlessness`) or a YAML file."""
     model: Annotated[str | None, Field(exclude=True)] = None
-    """One model for all parts, a short way to name `models.pretrained` and `models.assistant`, from which the others
-    follow; what `models` names beside it stays. It is spelled out there on reading, and null afterwards."""
+    """One model for all parts: short for `models.pretrained` and `models.assistant`, from which the other parts follow.
+    What `models` names keeps its value. A stored recipe holds the two names, and null here."""
     models: ModelSettings = ModelSettings()
     engine: EngineSettings = EngineSettings()
     prompts: PromptSettings = PromptSettings()
@@ -430,7 +464,7 @@ class Recipe(Settings):
     rl: ReinforcementSettings = ReinforcementSettings()
     measure: MeasureSettings = MeasureSettings()
     plugins: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
-    """Stages of other packages that the run has as well, by name, each with its own settings; see the guide."""
+    """Stages of other packages, by name, each with its own settings (docs/how-to/own-stage.md)."""
 
     @model_validator(mode="before")
     @classmethod

@@ -27,11 +27,12 @@ class Algorithm(StrEnum):
 
 
 class KlControl(StrEnum):
-    """What becomes of the KL penalty's coefficient."""
+    """How the coefficient of the KL penalty changes."""
 
     FIXED = "fixed"
+    """It stays `kl_coef`."""
     ADAPTIVE = "adaptive"
-    """Raised while the KL is above `kl_target`, lowered while it is below (Ziegler et al. 2019, section 2.2)."""
+    """It rises while the KL is above `adaptive_kl_target` and falls while it is below (Ziegler et al. 2019)."""
 
 
 class Aggregation(StrEnum):
@@ -40,16 +41,17 @@ class Aggregation(StrEnum):
     TOKENS = "tokens"
     """All response tokens of the minibatch."""
     REPLIES = "replies"
-    """The replies, each with the mean of its own tokens: a long one weighs as much as a short one."""
+    """The replies, each with the mean of its tokens: a long one has the weight of a short one."""
 
 
 class Kept(StrEnum):
     """Which policy a run ends with."""
 
     LAST = "last"
+    """The policy of the last step."""
     BEST = "best"
-    """Of the policies that replied after their first update, that of the highest score less `kl` times the KL; the
-    held-out score where there is one."""
+    """The policy after its first update with the highest score less `kl_coef` times the KL. The held-out score counts
+    when there is one."""
 
 
 class Tracker(StrEnum):
@@ -64,105 +66,123 @@ class NetworkSharing(StrEnum):
     """How the networks of reinforcement learning are held in memory."""
 
     SEPARATE = "separate"
-    """Each by itself; with an adapter the reference is the policy without it."""
+    """Each network has its own weights. With LoRA the reference is the policy without its adapter."""
     SHARED = "shared"
     """One frozen backbone, with adapters for policy, reference, value function and preference model. SL-CAI and the
-    preference model must have been trained with LoRA from one model; the policy goes on with SL-CAI's adapter."""
+    preference model must be trained with LoRA from one model. The policy continues SL-CAI's adapter."""
 
 
 class StopSettings(Settings):
-    """When a run is ended before its last step; a rule is off when null. It is then published with the reason."""
+    """When a run ends before its last step. A rule is off when null. The model is published with the reason."""
 
     kl: Rate | None = 100.0
-    """Nats per reply to SL-CAI, beyond which the policy counts as lost."""
+    """Ends the run when the KL to SL-CAI exceeds this many nats per reply."""
     entropy: Share | None = 0.05
-    """Share of the first step's entropy, below which the policy counts as collapsed."""
+    """Ends the run when the entropy falls below this share of the first step's."""
     opening: Share | None = None
-    """Share of replies that open with the same five words, beyond which they count as boilerplate."""
+    """Ends the run when more than this share of replies opens with the same five words."""
     held_out: Positive | None = 8
-    """Steps in each of two windows, over which the score rises while the held-out score falls."""
+    """Ends the run when the score rises while the held-out score falls, over two windows of this many steps."""
     patience: Positive = 3
-    """Steps in a row for which one of the first three rules must hold."""
+    """For how many steps in a row one of the first three rules must hold."""
 
 
 class DpoSettings(Settings):
     """Direct preference optimisation."""
 
     beta: Rate = 0.1
-    """How dear it is to move away from SL-CAI: the KL coefficient of the reward that is implied."""
+    """The KL coefficient of the implied reward. A larger one keeps the policy nearer to SL-CAI."""
     human_weight: Annotated[float, Field(ge=0)] = 0.0
-    """Weight of a human comparison (`preference.human_helpfulness`) where an AI label has weight 1; 0 for none."""
+    """The weight of a human comparison (`preference.human_helpfulness`); an AI label has weight 1. 0 for none."""
     training: TrainingSettings = TrainingSettings(learning_rate=1e-4)
-    """Its adapter is `rl.lora` when it names none. Sized for the bundled models, as the rates below are: with twice
-    the rate or more epochs harmless prompts, of which no pair speaks, are refused as well (docs/log.md)."""
+    """Its adapter is `rl.lora` when it names none. The rate fits the bundled models: with twice the rate, or more
+    epochs, harmless prompts are refused as well (docs/log.md)."""
 
 
 class ReinforcementSettings(Settings):
-    """PPO, RLOO or DPO; what one of them has no use for is not read by it."""
+    """PPO, RLOO or DPO. Each algorithm ignores the settings that it does not use."""
 
     algorithm: Algorithm = Algorithm.PPO
+    """The algorithm."""
     steps: Positive = 40
+    """Rollouts, each followed by its updates."""
     prompts_per_step: Positive = 64
+    """Prompts of one rollout."""
     samples_per_prompt: Positive = 1
     """Replies to each prompt of a step; RLOO needs two or more."""
     red_team_share: Share = 0.5
+    """The share of red-team prompts; the others are helpfulness prompts (paper, section 4.2)."""
     sampling: SamplingParams = SamplingParams()
     epochs: Positive = 2
     """Passes over each rollout."""
     minibatches: Positive = 4
+    """Updates in each pass."""
     learning_rate: Rate = 1e-4
+    """The learning rate of the policy."""
     value_learning_rate: Rate = 3e-4
+    """The learning rate of the value function."""
     warmup_steps: Count = 0
-    """Steps in which a learning rate rises, counted from the first one in which its network learns."""
+    """Steps in which a learning rate rises, counted from the first step in which its network learns."""
     value_warmup_steps: Count = 3
-    """First steps in which only the value function learns; RLOO, which has none, learns from the first step on."""
+    """First steps in which only the value function learns. RLOO has none and learns from the first step on."""
     kl_coef: Annotated[float, Field(ge=0)] = 0.05
-    """Coefficient of the KL penalty to SL-CAI."""
+    """The coefficient of the KL penalty to SL-CAI."""
     kl_control: KlControl = KlControl.FIXED
+    """A fixed or an adaptive coefficient."""
     adaptive_kl_target: Rate = 6.0
-    """Nats per reply, where the coefficient is adaptive."""
+    """The KL, in nats per reply, that an adaptive coefficient aims at."""
     adaptive_kl_horizon: Positive = 10_000
     """Replies in which an adaptive coefficient changes by a factor of about 1.2 at most."""
     target_kl: Rate | None = 0.15
-    """Nats per token between the policy and the one that sampled, beyond which a rollout has been used up."""
+    """Updates on a rollout end when the policy is this many nats per token away from the one that sampled it."""
     clip_ratio: Rate = 0.2
+    """The clip range of PPO's probability ratio."""
     dual_clip: Annotated[float, Field(gt=1)] | None = None
-    """Bound on what a bad token that has become likelier may cost, as a multiple of its advantage (usually 3)."""
+    """Bounds the loss of a bad token that has become more probable, as a multiple of its advantage (usually 3)."""
     clip_value: Rate | None = 0.2
+    """The clip range of the value function's change; null for none."""
     clip_score: Rate | None = 10.0
-    """Scores beyond plus or minus this count as this, once they are centred."""
+    """Centred scores beyond plus or minus this are cut to it; null for none."""
     max_grad_norm: Rate = 1.0
+    """Gradients with a larger norm are scaled down to it."""
     gamma: Share = 1.0
+    """The discount of later rewards."""
     gae_lambda: Share = 0.95
     """Lambda of generalised advantage estimation."""
     gae_lambda_value: Share | None = None
-    """Lambda of the returns that the value function learns; `trace` when null."""
+    """Lambda of the returns that the value function learns; `gae_lambda` when null."""
     loss_aggregation: Aggregation = Aggregation.TOKENS
+    """The mean of the policy's loss."""
     missing_eos_penalty: Annotated[float, Field(ge=0)] = 1.0
-    """Taken from the score of a reply that reached its token limit."""
+    """Subtracted from the score of a reply that reached its token limit."""
     micro_batch_tokens: Positive = 16384
+    """Padded tokens in one forward and backward pass."""
     lora: LoraSettings | None = None
+    """Train with LoRA; all weights when null."""
     networks: NetworkSharing = NetworkSharing.SEPARATE
+    """Whether the networks share a backbone."""
     checkpoint_every: Positive = 10
+    """Steps between checkpoints."""
     stop: StopSettings = StopSettings()
     scorer: str | None = None
-    """Scores replies in place of the run's own preference model: the folder of another one, or the address of a server
-    (`http://127.0.0.1:8000`, see `solon serve-pm`). The value function starts from the run's own all the same."""
+    """Scores replies instead of the run's own preference model: the folder of another one, or the address of a server
+    (`http://127.0.0.1:8000`, see `solon serve-pm`). The value function still starts from the run's own model."""
     held_out_scorer: str | None = None
-    """A preference model that the policy does not learn from, best trained on other comparisons: its scores of the
-    same replies tell whether the reward still means what it should."""
+    """A preference model that the policy does not learn from. Its scores of the same replies show over-optimisation."""
     held_out_share: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Trains that model in the run: on the labelled pairs of this share of their prompts, which the preference model
-    then does not learn from; null trains none."""
+    """Trains such a model in the run, on the labelled pairs of this share of the prompts. The other preference model
+    does not learn from these pairs. Null trains none."""
     snapshots: Positive | None = None
-    """Steps between policies that are kept as model folders, to be measured by `solon snapshots`; the last is one too.
+    """Steps between policies that are kept as model folders, for `solon snapshots`. The last policy is kept as well.
     Null keeps none."""
     keep: Kept = Kept.LAST
+    """The policy that the run ends with."""
     samples_every: Positive = 10
-    """Steps between those whose replies are kept in `samples.jsonl`; the first and the last are always."""
+    """Steps between those whose replies are kept in `samples.jsonl`. The first and the last step are always kept."""
     samples: Count = 8
     """Replies kept of such a step."""
     trackers: tuple[Tracker, ...] = ()
+    """Where metrics are sent."""
     dpo: DpoSettings = DpoSettings()
 
     @field_validator("scorer")

@@ -61,43 +61,56 @@ def _kinds(annotation: object) -> set[type]:
 
 
 class Schedule(StrEnum):
-    """Learning rate after the warm-up."""
+    """The learning rate after the warm-up."""
 
     CONSTANT = "constant"
+    """It stays."""
     LINEAR = "linear"
+    """It falls to zero in a straight line."""
 
 
 class SamplingParams(Settings):
-    """How completions are drawn."""
+    """How texts are sampled."""
 
     max_tokens: Positive = 256
+    """Most tokens of a text. A longer one is cut and gets the outcome `truncated`."""
     temperature: Annotated[float, Field(ge=0)] = 1.0
+    """The sampling temperature; 0 takes the most probable token."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Sample from the most probable tokens that together have this probability."""
 
 
 class LoraSettings(Settings):
-    """LoRA; every linear layer of the backbone is adapted."""
+    """LoRA. Every linear layer of the backbone is adapted."""
 
     rank: Positive = 16
+    """The rank of the adapter's matrices."""
     alpha: Rate = 32.0
+    """The adapter's output is scaled by alpha / rank."""
 
 
 class TrainingSettings(Settings):
-    """One training run; batches count rows, and gradients are summed over micro-batches token-exactly."""
+    """Supervised training. Gradients are summed by token: the size of micro-batches moves results by rounding only."""
 
     learning_rate: Rate = 3e-4
+    """The learning rate after the warm-up."""
     epochs: Rate = 1.0
+    """Passes over the rows; may be a fraction."""
     batch_size: Positive = 32
+    """Rows in one step."""
     micro_batch_tokens: Positive = 8192
     """Padded tokens in one forward and backward pass."""
     schedule: Schedule = Schedule.CONSTANT
+    """How the learning rate changes."""
     warmup_ratio: Share = 0.05
-    """Share of the steps in which the rate rises."""
+    """The share of the steps in which the learning rate rises."""
     max_grad_norm: Rate = 1.0
+    """Gradients with a larger norm are scaled down to it."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """AdamW's weight decay."""
     lora: LoraSettings | None = None
-    """LoRA when given, else all weights."""
+    """Train with LoRA; all weights when null."""
     checkpoint_every: Positive = 50
     """Steps between checkpoints."""
     held_out: Share = 0.05
-    """Share of the prompts kept for the evaluation loss."""
+    """The share of the prompts that is kept for the evaluation loss."""

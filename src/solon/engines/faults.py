@@ -29,7 +29,7 @@ def asking(place: str, budget: RowBudget) -> Iterator[None]:
         memory = budget.bytes / GIB
         fewer = f"--set engine.batch_size={budget.rows // 2}" if budget.rows > 1 else "--set engine.window=N"
         raise EngineError(
-            "memory ran out while the model was asked with "
+            "out of memory while asking the model with "
             f"engine.batch_size={budget.rows} and engine.memory_gib={memory:.3g}",
             place=place,
             remedy=f"Use --set engine.memory_gib={memory / 2:.3g} or {fewer} in a new run, or a smaller model",
@@ -47,6 +47,6 @@ def refuse_undefined(logprobs: NDArray[np.float32] | Sequence[Sequence[float]]) 
         sound = not any(math.isnan(value) for values in logprobs for value in values)
     if not sound:
         raise ModelError(
-            "the model's probabilities of the next token are no numbers",
+            "the model's probabilities of the next token are not finite",
             remedy="Weights too large for their precision do this: use --set engine.dtype=float32, or another model",
         )

@@ -72,7 +72,7 @@ def model_folder_in(folder: Path) -> Path:
         if (candidate / "config.json").is_file():
             return candidate
     raise ModelError(
-        "no preference model: it lacks config.json" if folder.is_dir() else "no such folder",
+        "not a preference model: config.json is missing" if folder.is_dir() else "no such folder",
         place=str(folder),
         remedy="Give what `solon preference` wrote, or RUN/07-preference-model",
     )

@@ -101,7 +101,9 @@ class RunDirectory:
         ours = {RECIPE, CONSTITUTION, LOCK, SESSION, *(f".{name}.partial" for name in files)}
         if path.exists() and (not path.is_dir() or any(entry.name not in ours for entry in path.iterdir())):
             raise RunError(
-                "the folder is not empty and is no run", place=str(path), remedy="Name a new folder for the run"
+                "the folder is not empty and is not a run directory",
+                place=str(path),
+                remedy="Name a new folder for the run",
             )
         with telling_of(path):
             path.mkdir(parents=True, exist_ok=True)
@@ -132,7 +134,7 @@ class RunDirectory:
                 raise TypeError
             earlier = tuple(Path(each) for each in reuses)
         except FileNotFoundError:
-            raise RunError("the folder is no run: it lacks run.json", place=str(path), remedy=start) from None
+            raise RunError("not a run directory: run.json is missing", place=str(path), remedy=start) from None
         except (KeyError, TypeError):
             raise RunError("the file is damaged", place=str(path / RUN), remedy=restore) from None
         if number > FORMAT:

@@ -188,7 +188,7 @@ def chosen_rows(
     """What is trained on, and the mixture: good revisions, and good replies to helpfulness prompts.
 
     With `last`, each prompt gives its last good revision; a prompt whose revisions all failed gives nothing. Raises
-    StageError when no revision came out well.
+    StageError when no revision has the outcome ok.
     """
     used = sorted(good(revisions), key=lambda row: (row.row_id, row.step))
     if settings.revisions is RevisionsUsed.LAST:
@@ -196,7 +196,7 @@ def chosen_rows(
     elif isinstance(settings.revisions, int):
         used = [row for row in used if row.step <= settings.revisions]
     if not used:
-        raise StageError("no revision came out well", remedy="Look at the outcomes: solon report RUN")
+        raise StageError("no revision has the outcome ok", remedy="Look at the outcomes: solon report RUN")
     helpful = good_of(responses, PromptKind.HELPFUL)
     if settings.helpful_ratio is not None:
         helpful = _drawn(helpful, round(settings.helpful_ratio * len(used)), seed)

@@ -209,7 +209,7 @@ def check_drawing(drawing: SamplingParams) -> None:
     """Raise RecipeError for sampling whose log-probabilities a policy gradient cannot use."""
     if drawing.temperature == 0:
         raise RecipeError(
-            "a policy explores by sampling, and a temperature of 0 does not sample",
+            "a policy gradient needs sampled replies, and temperature 0 does not sample",
             place="rl.sampling.temperature",
             remedy="Use --set rl.sampling.temperature=1",
         )

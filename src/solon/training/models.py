@@ -54,7 +54,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     tokenizer = load.load_tokenizer(folder)
     if tokenizer.eos_token_id is None:
         raise ModelError(
-            "the tokenizer has no end token, so no reply could ever end",
+            "the tokenizer has no end token",
             place=str(folder),
             remedy="Name one as eos_token in tokenizer_config.json",
         )

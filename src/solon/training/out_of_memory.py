@@ -19,7 +19,7 @@ def within_memory(setting: str, micro_tokens: int) -> Iterator[None]:
             raise
         fewer, adapter = max(1, micro_tokens // 2), setting.replace("micro_batch_tokens", "lora.rank")
         raise StageError(
-            f"memory ran out while training with {setting}={micro_tokens}",
+            f"out of memory while training with {setting}={micro_tokens}",
             place=setting,
             remedy=f"In a new run: --set {setting}={fewer}, LoRA by --set {adapter}=16, or a smaller model",
         ) from error

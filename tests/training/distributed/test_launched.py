@@ -179,7 +179,7 @@ def test_processes_exchange_numbers_and_words(tmp_path: Path) -> None:
     ("what", "line"),
     [
         ("fail", "process 1 failed: a place: the cause. A remedy"),
-        ("die", "accelerate launch: another process ended without a word."),
+        ("die", "accelerate launch: another process ended without a message."),
     ],
 )
 def test_when_one_process_ends_all_end_and_one_says_why(tmp_path: Path, what: str, line: str) -> None:

@@ -203,7 +203,9 @@ def window_of(model: Any, tokenizer: Any, wanted: int | None) -> int:
         limit = tokenizer.model_max_length if tokenizer.model_max_length < 1 << 24 else None
     if wanted is None:
         if limit is None:
-            raise ModelError("the model does not tell how many tokens it reads", remedy="Use --set engine.window=2048")
+            raise ModelError(
+                "the model's config does not say how many tokens it reads", remedy="Use --set engine.window=2048"
+            )
         return limit
     if limit is not None and wanted > limit:
         raise ModelError(

@@ -184,7 +184,7 @@ def _what_happened(store: Any) -> StageError:
     except RuntimeError:  # the store is gone as well
         pass
     return StageError(
-        "another process ended without a word",
+        "another process ended without a message",
         place="accelerate launch",
         remedy="See what the launcher says of it (memory, a signal); the same command resumes",
     )
