@@ -135,7 +135,7 @@ def report(run: Path, output: Path | None) -> None:
 def print_results(directory: RunDirectory) -> None:
     """The measures of every model as a table, and how good critic, judge and labels are, in words."""
     from solon.cli.terminal import plain
-    from solon.reporting.label_section import quality_sentences
+    from solon.reporting.label_section import label_quality_in, quality_sentences
     from solon.reporting.results import results as results_of
     from solon.reporting.sentences import (
         judge_check_sentences,
@@ -147,13 +147,13 @@ def print_results(directory: RunDirectory) -> None:
     figures = results_of(directory)
     for remark in figures.get("remarks", ()):
         click.echo(plain(remark, lines=False))
-    judge_check, quality = figures.get("judge_check", {}), figures.get("label_quality", {})
+    judge_check, quality = figures.get("judge_check", {}), label_quality_in(figures)
     if figures["models"]:
         _print_models(figures["models"])
     told = (
         *judge_check_sentences(judge_check),
         *judge_details(judge_check.get("judge") or {}),
-        *quality_sentences(quality),
+        *(quality_sentences(quality) if quality else ()),
     )
     trained = reinforcement_sentences(figures.get("reinforcement", {}))
     for sentence in (*told, *trained, *snapshot_sentences(figures.get("snapshots", {}))):
