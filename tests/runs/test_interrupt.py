@@ -27,6 +27,7 @@ preference: [{id: a, instruction: b}]
 AT_WORK = """
 import fcntl, sys, termios, time
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+from tests.row_types import IdRow
 from solon.runs import RunDirectory
 run = RunDirectory.open(sys.argv[1])
 def work(items):
