@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from solon.report.content import measures_table
+from solon.reporting.content import measures_table
 
 from solon.config.recipe import Recipe, load_recipe
 from solon.errors import RecipeError
