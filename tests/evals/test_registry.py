@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from solon.reporting.content import measures_table
 
-from solon.config.recipe import Recipe, load_recipe
+from solon.config.loading import load_recipe
+from solon.config.recipe import Recipe
 from solon.errors import RecipeError
 from solon.evals.registry import BUILT_IN, Better, MeasuredReply, figures, label_measures, measures
 from solon.pipeline.graders import grader_of
+from solon.reporting.content import measures_table
 from solon.runs.rows import PromptKind
 from solon.stages import s09_measure
 from solon.testbed.oracle import Oracle
