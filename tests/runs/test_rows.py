@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from solon.conversation import Conversation, Role, Turn
 from solon.errors import RunError
-from solon.runs import rows, step_rows
+from solon.runs import rows
 from solon.runs.outcome import Outcome
 from solon.runs.records import Reply, from_record, schema_of, to_record
 from solon.runs.rows import AxisLabel, Judgement, LabelRow, PromptKind, PromptRow
@@ -82,10 +82,10 @@ SCHEMAS: dict[type, list[tuple[str, pa.DataType]]] = {
         ("chosen", MESSAGES), ("rejected", MESSAGES), ("p_chosen", F), ("weight", F), ("held_out", pa.bool_()),
         ("tokens", N),
     ],
-    step_rows.TrainingStepRow: TRAINING,
-    step_rows.PreferenceStepRow: [*TRAINING, ("accuracy", F)],
-    step_rows.DpoStepRow: [*TRAINING, ("accuracy", F), ("margin", F)],
-    step_rows.RlStepRow: [("step", N), *((name, F) for name in RL), ("replies", N), ("policy_updates", N)],
+    rows.TrainingStepRow: TRAINING,
+    rows.PreferenceStepRow: [*TRAINING, ("accuracy", F)],
+    rows.DpoStepRow: [*TRAINING, ("accuracy", F), ("margin", F)],
+    rows.RlStepRow: [("step", N), *((name, F) for name in RL), ("replies", N), ("policy_updates", N)],
     rows.AnswerRow: ANSWER,
     rows.SnapshotRow: [("step", N), *ANSWER, ("score", F), ("held_out_score", F)],
     rows.OrderRow: [

@@ -37,8 +37,15 @@ from solon.runs import Artefact, StageFolder
 from solon.runs.facts import PreferenceFacts, facts_record
 from solon.runs.outcome import count_outcomes
 from solon.runs.records import from_record
-from solon.runs.rows import LabelRow, PreferenceExampleRow, PromptKind, Rows, comparable, good
-from solon.runs.step_rows import PreferenceStepRow
+from solon.runs.rows import (
+    LabelRow,
+    PreferenceExampleRow,
+    PreferenceStepRow,
+    PromptKind,
+    Rows,
+    comparable,
+    good,
+)
 from solon.runs.table import write_table
 from solon.sources.comparison_files import Comparison, read_all_comparisons
 from solon.stages.questions import TrainingSizes, TrainingTokens

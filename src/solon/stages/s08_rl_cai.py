@@ -47,8 +47,7 @@ from solon.runs import Artefact, StageFolder
 from solon.runs.facts import RlFacts
 from solon.runs.processes import SINGLE_PROCESS, Processes
 from solon.runs.records import from_record
-from solon.runs.rows import TRAINING_KINDS, PromptKind, PromptRow, good_of
-from solon.runs.step_rows import RlStepRow
+from solon.runs.rows import TRAINING_KINDS, PromptKind, PromptRow, RlStepRow, good_of
 from solon.stages.questions import REPLY, Drawn, QuestionKind, TrainingSizes, TrainingTokens
 from solon.stages.registry import PREFERENCE_MODEL, PROMPTS, SL_CAI, in_round
 from solon.stages.s07_preference_model import held_out_scorer
