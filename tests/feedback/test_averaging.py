@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from solon.feedback.labels import clamped, log_odds_of_mean, mean_probability, votes_log_odds
+from solon.feedback.soft_labels import clamped, log_odds_of_mean, mean_probability, votes_log_odds
 from solon.stats.log_odds import sigmoid
 
 LOG_ODDS = st.floats(-30, 30)

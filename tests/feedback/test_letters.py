@@ -18,8 +18,8 @@ from solon.engines.local.engine import LocalEngine
 from solon.engines.scripted import ScriptedEngine
 from solon.errors import StageError
 from solon.feedback.comparisons import ShownOrder, UndecidedReason
-from solon.feedback.labels import votes_log_odds
 from solon.feedback.letters import Votes, ask_letters, count_votes, letter_form, letter_in, read_letters
+from solon.feedback.soft_labels import votes_log_odds
 from solon.prompts import LetterForm, in_form, letter_options
 
 QUESTION = Prompt(

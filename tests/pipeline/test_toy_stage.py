@@ -23,7 +23,7 @@ from solon.pipeline.open_run import open_or_create
 from solon.pipeline.order import advance
 from solon.runs import RunDirectory
 from solon.runs.progress import Silent
-from solon.stages.registry import names_of
+from solon.stages.plan import names_of
 
 LINE = "toy = toy:Toy"
 SMALL = [

@@ -20,8 +20,8 @@ from solon.engines.base import Choosing, Completion, Finish
 from solon.engines.scripted import ScriptedEngine
 from solon.errors import RecipeError, StageError
 from solon.feedback.comparisons import UndecidedReason
-from solon.feedback.labels import on_axis
 from solon.feedback.letters import votes_log_odds
+from solon.feedback.soft_labels import on_axis
 from solon.runs import Artefact
 from solon.runs.outcome import Outcome
 from solon.runs.rows import LabelRow, PairRow

@@ -22,7 +22,7 @@ ENGINES = "solon.engines"
 GRADERS = "solon.graders"
 """Who says what a reply is: `solon.evals.grading.Grader`."""
 MEASURES = "solon.measures"
-"""What shares are taken of graded replies: `solon.evals.registry.Measure`."""
+"""What shares are taken of graded replies: `solon.evals.measures.Measure`."""
 
 
 def registered(group: str, built_in: Collection[str] = ()) -> dict[str, EntryPoint]:

@@ -14,7 +14,7 @@ from solon.conversation import Conversation
 from solon.engines.base import Finish
 from solon.evals.grading import Grader, Label
 from solon.evals.label_accuracy import JudgedPair
-from solon.evals.registry import label_measures
+from solon.evals.measures import label_measures
 from solon.runs.outcome import Outcome
 from solon.runs.rows import (
     AnswerRow,

@@ -2,7 +2,7 @@
 
 A grader measures and never trains. It is handed in from above (the testbed's oracle is one), so that no measure knows
 where the truth comes from, and a run without a grader still measures the form of its replies. Which measures are taken
-of the labels stands in `solon.evals.registry`.
+of the labels stands in `solon.evals.measures`.
 """
 
 from __future__ import annotations

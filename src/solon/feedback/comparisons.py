@@ -67,7 +67,7 @@ class Axis:
     principles: tuple[PreferencePrinciple, ...]
 
 
-class Drawn(NamedTuple):
+class AxisDraw(NamedTuple):
     """A principle drawn for a pair on one axis."""
 
     axis: str
@@ -102,10 +102,10 @@ def axes_of(settings: FeedbackSettings, constitution: Constitution) -> tuple[Axi
     return tuple(found)
 
 
-def draws(axes: Sequence[Axis], seed: int, *key: object) -> tuple[Drawn, ...]:
+def draws(axes: Sequence[Axis], seed: int, *key: object) -> tuple[AxisDraw, ...]:
     """One principle for each axis, by weight within the axis."""
     chosen = [(axis, draw(axis.principles, seed, *key)) for axis in axes]
-    return tuple(Drawn(axis.name or principle.axis, axis.weight, principle) for axis, principle in chosen)
+    return tuple(AxisDraw(axis.name or principle.axis, axis.weight, principle) for axis, principle in chosen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ class PlannedPair:
     pair: PairRow
     variant: int
     """Which arrangement of worked comparisons stands in front."""
-    draws: tuple[Drawn, ...]
+    draws: tuple[AxisDraw, ...]
     """The principles by which it is judged, one for each axis."""
     orders: tuple[ShownOrder, ...]
     undecided: UndecidedReason | None

@@ -29,7 +29,7 @@ from solon.runs import RunDirectory
 from solon.runs.files import write_atomically
 from solon.runs.progress import Display
 from solon.runs.rows import ReplyRow, RevisionRow
-from solon.stages.registry import CRITIQUE_REVISION, MEASURE, PREFERENCE_MODEL, RESPONSES, SL_CAI
+from solon.stages.plan import CRITIQUE_REVISION, MEASURE, PREFERENCE_MODEL, RESPONSES, SL_CAI
 from solon.stages.s06_ai_feedback import LabelOverride
 from solon.stats.intervals import mean_of_few
 from solon.testbed.oracle_labels import NAME, oracle_labels

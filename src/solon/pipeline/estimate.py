@@ -29,8 +29,8 @@ from solon.runs.outcome import Outcome
 from solon.runs.progress import Silent
 from solon.runs.rows import PairRow, PromptKind, PromptRow, ReplyRow, good
 from solon.sources.comparison_files import read_all_comparisons
+from solon.stages.plan import PROMPTS, RESPONSE_PAIRS, RESPONSES, built_in, stages_of
 from solon.stages.questions import QuestionKind, Size
-from solon.stages.registry import PROMPTS, RESPONSE_PAIRS, RESPONSES, built_in, stages_of
 from solon.stages.stage import Kind, Stage
 
 SAMPLE = {PromptKind.RED_TEAM: 8, PromptKind.HELPFUL: 4}

@@ -11,7 +11,7 @@ from solon.errors import RecipeError, RunError
 from solon.pipeline.session import Session, finished
 from solon.runs import Artefact, RunDirectory
 from solon.runs.progress import Display
-from solon.stages.registry import (
+from solon.stages.plan import (
     HELD_OUT_PAIRS,
     PREFERENCE_MODEL,
     PREFERENCE_ORDER,

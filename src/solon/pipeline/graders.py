@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from solon.config.recipe import TESTBED_GRADER, Recipe
 from solon.evals.grading import Grader
-from solon.evals.registry import grader_named
+from solon.evals.measures import grader_named
 from solon.testbed.oracle import Oracle
 
 GRADERS: Mapping[str, Callable[[], Grader]] = {TESTBED_GRADER: Oracle}

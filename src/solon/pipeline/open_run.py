@@ -102,7 +102,7 @@ def refuse_unknown_stage(name: str | None, recipe: Recipe) -> None:
     """Raises RecipeError, with the nearest name, for a stage that a run of the recipe does not have."""
     from solon.config.located_yaml import suggestion
     from solon.errors import RecipeError
-    from solon.stages.registry import names_of
+    from solon.stages.plan import names_of
 
     stages = names_of(recipe)
     if name is not None and name not in stages:
@@ -156,7 +156,7 @@ def go_on(directory: RunDirectory, notes: Sequence[str], until: str | None, new:
     from solon.pipeline.order import advance
     from solon.pipeline.settled import settle
     from solon.runs.withdrawal import holding
-    from solon.stages.registry import MEASURE
+    from solon.stages.plan import MEASURE
     from solon.training.distributed.launched import joined
 
     with joined() as processes, holding(directory, new=new):
@@ -169,7 +169,7 @@ def go_on(directory: RunDirectory, notes: Sequence[str], until: str | None, new:
 
 def _show_kept(directory: RunDirectory, display: Display) -> None:
     """The stages of a finished run, as if they had been gone through."""
-    from solon.stages.registry import names_of
+    from solon.stages.plan import names_of
 
     stages = names_of(directory.recipe)
     kept = {artefact.name: artefact.manifest.rows for artefact in directory.artefacts()}
@@ -182,7 +182,7 @@ def _help_with(run: Path, until: str | None) -> RunDirectory:
     from solon.pipeline.order import advance
     from solon.runs import RunDirectory
     from solon.runs.progress import Silent
-    from solon.stages.registry import MEASURE
+    from solon.stages.plan import MEASURE
     from solon.training.distributed.launched import joined
 
     with joined() as processes:

@@ -44,7 +44,7 @@ from solon.sources.comparison_files import read_comparisons
 from solon.sources.entries import located
 from solon.sources.prompt_sources import sources
 from solon.stages import s04_sl_cai, s08_rl_cai
-from solon.stages.registry import (
+from solon.stages.plan import (
     AI_FEEDBACK,
     CRITIQUE_REVISION,
     HELD_OUT_MODEL,

@@ -43,7 +43,7 @@ from solon.runs.progress import Display
 from solon.runs.rows import PromptKind
 from solon.sources.datasets_library import dataset_hash
 from solon.sources.entries import located as source_of
-from solon.stages.registry import names_of
+from solon.stages.plan import names_of
 from solon.stages.stage import Kind, Stage
 from solon.testbed.judge_questions import critic_faults, judge_checker, judge_questions
 from solon.training import loop as training

@@ -25,7 +25,7 @@ from solon.runs import RunDirectory
 from solon.runs.files import write_atomically
 from solon.sources.entries import located
 from solon.sources.prompt_sources import sources
-from solon.stages.registry import names_of, plugins_of
+from solon.stages.plan import names_of, plugins_of
 
 SETTLED = "settled.json"
 

@@ -22,7 +22,7 @@ from solon.engines.base import Engine
 from solon.errors import ConstitutionError, RecipeError, SolonError
 from solon.feedback.ask import bare_tokens
 from solon.runs.rows import PromptKind
-from solon.stages.registry import all_stages
+from solon.stages.plan import all_stages
 
 SLACK = 8
 """Tokens allowed for the joints between texts, which count apart and together slightly differently."""

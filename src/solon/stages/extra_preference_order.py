@@ -17,7 +17,7 @@ from solon.evals.grading import Grader, Label
 from solon.runs import Artefact, StageFolder
 from solon.runs.outcome import Outcome
 from solon.runs.rows import OrderRow, PairRow, PromptKind, PromptRow
-from solon.stages.registry import HELD_OUT_PAIRS, PREFERENCE_MODEL, PROMPTS
+from solon.stages.plan import HELD_OUT_PAIRS, PREFERENCE_MODEL, PROMPTS
 from solon.stages.stage import Stage, Work
 from solon.stats.intervals import share
 

@@ -37,7 +37,7 @@ from solon.runs.rows import (
     good,
 )
 from solon.sources.near_duplicates import distinct_runs
-from solon.stages.registry import PROMPTS
+from solon.stages.plan import PROMPTS
 from solon.stages.stage import Reads, Stage, Work
 
 CODE = 1

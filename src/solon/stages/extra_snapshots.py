@@ -20,12 +20,12 @@ from solon.config.recipe import MeasureSettings, Recipe
 from solon.engines.base import Engine, Finish
 from solon.evals.earlier_tables import Score
 from solon.evals.grading import Grader, Label
-from solon.evals.registry import BAD_LABELS, Better, label_measures
+from solon.evals.measures import BAD_LABELS, Better, label_measures
 from solon.rl.policy_snapshots import SNAPSHOTS, snapshot_path
 from solon.runs import Artefact, StageFolder
 from solon.runs.rows import HELD_OUT_KINDS, AnswerRow, PromptKind, SnapshotRow
 from solon.stages import s09_measure
-from solon.stages.registry import PREFERENCE_MODEL, PROMPTS, in_round, policies_of
+from solon.stages.plan import PREFERENCE_MODEL, PROMPTS, in_round, policies_of
 from solon.stages.s07_preference_model import held_out_scorer
 from solon.stages.s08_rl_cai import start_of
 from solon.stages.stage import Reads, Stage, Work

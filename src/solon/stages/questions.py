@@ -45,7 +45,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
+class DrawnPrompts:
     """Questions about prompts that are drawn: how many in all, and the share of each kind of prompt."""
 
     number: int
@@ -73,7 +73,7 @@ class QuestionKind:
     """None where the prompt by itself is the question."""
     options: Callable[[Engine], int] | None = None
     """Tokens that are read behind the question to tell which option is chosen, where nothing is written."""
-    drawn: Drawn | None = None
+    drawn: DrawnPrompts | None = None
 
     def asked(self, sizes: Mapping[PromptKind, Size]) -> Asked:
         """How many questions there are, when the prompts are so many."""

@@ -18,8 +18,8 @@ from solon.engines.base import Completion, Engine
 from solon.feedback.ask import ask
 from solon.runs import Artefact, StageFolder
 from solon.runs.rows import TRAINING_KINDS, PromptKind, PromptRow, ReplyRow, count_defects, good_of
+from solon.stages.plan import PROMPTS
 from solon.stages.questions import REPLY, QuestionKind
-from solon.stages.registry import PROMPTS
 from solon.stages.stage import Reads, Stage, Work
 
 CODE = 1
@@ -45,7 +45,7 @@ class ReplyRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class AnswerPrompts:
     """Answers prompts, a chunk at a time; it can be sent to another process where the engine can."""
 
     engine: Engine
@@ -65,7 +65,7 @@ def run(settings: ResponseSettings, inputs: ResponseInputs, engine: Engine, out:
         for row in good_of(inputs.prompts.rows(PromptRow), *TRAINING_KINDS)
         for sample in range(settings.helpful_samples if row.kind is PromptKind.HELPFUL else 1)
     ]
-    rows = out.map("replies", asked, Answer(engine, settings.sampling), row=ReplyRow, chunk=inputs.chunk)
+    rows = out.map("replies", asked, AnswerPrompts(engine, settings.sampling), row=ReplyRow, chunk=inputs.chunk)
     facts = {"engine": engine.name, "defects": count_defects(row.defects for row in rows)}
     return out.publish(rows, ReplyRow, facts=facts)
 

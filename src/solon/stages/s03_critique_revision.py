@@ -44,9 +44,9 @@ from solon.runs.rows import (
     RevisionRow,
     most_frequent,
 )
+from solon.stages.plan import RESPONSES
 from solon.stages.questions import QuestionKind
-from solon.stages.registry import RESPONSES
-from solon.stages.stage import Again, Edit, QuestionCount, Reads, Stage, Work
+from solon.stages.stage import Again, ConstitutionEdit, QuestionCount, Reads, Stage, Work
 
 CODE = 1
 """The version of this stage's code; raised with every change that makes other rows of the same inputs."""
@@ -342,7 +342,7 @@ class CritiqueRevision(Stage):
         """See `Stage.few`."""
         return recipe.model_copy(update={"revision": recipe.revision.model_copy(update={"steps": 1})})
 
-    def asked_again(self, edit: Edit) -> Again:
+    def asked_again(self, edit: ConstitutionEdit) -> Again:
         """Each step whose words change, and all steps of its chain behind it."""
         return _chains_again(edit, edit.finished[self.name])
 
@@ -369,7 +369,7 @@ def _beyond_prompt(recipe: Recipe, constitution: Constitution, engine: Engine) -
     return {Role.CRITIQUE: asked + answer, Role.REVISION: revision + settings.critique.max_tokens + answer}
 
 
-def _chains_again(edit: Edit, revisions: Artefact) -> Again:
+def _chains_again(edit: ConstitutionEdit, revisions: Artefact) -> Again:
     """Critiques and revisions that are asked again, by step; an upper bound, as a changed step may come out equal."""
     recipe, old, new = edit.work.recipe, edit.before, edit.after
     settings = recipe.revision

@@ -33,8 +33,8 @@ from solon.runs.rows import (
     good_of,
 )
 from solon.runs.table import write_table
+from solon.stages.plan import CRITIQUE_REVISION, RESPONSES
 from solon.stages.questions import TrainingSizes, TrainingTokens
-from solon.stages.registry import CRITIQUE_REVISION, RESPONSES
 from solon.stages.stage import Reads, Stage, Work
 from solon.training.batches import CompletionExample
 from solon.training.distributed.sharded import put_together, token_model

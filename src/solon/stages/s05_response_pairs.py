@@ -27,9 +27,9 @@ from solon.runs.rows import (
     good,
     good_of,
 )
+from solon.stages.plan import PROMPTS, SL_CAI, policies_of
 from solon.stages.questions import REPLY, QuestionKind
-from solon.stages.registry import PROMPTS, SL_CAI, policies_of
-from solon.stages.stage import Again, Edit, QuestionCount, Stage, Work
+from solon.stages.stage import Again, ConstitutionEdit, QuestionCount, Stage, Work
 
 CODE = 1
 """The version of this stage's code; raised with every change that makes other rows of the same inputs."""
@@ -125,7 +125,7 @@ class ResponsePairs(Stage):
         number, most, assistant = 2 * settings.per_prompt, settings.sampling.max_tokens, recipe.models.assistant
         return (QuestionKind(REPLY, "replies", Role.ASSISTANT, assistant, about, number, most),)
 
-    def asked_again(self, edit: Edit) -> Again:
+    def asked_again(self, edit: ConstitutionEdit) -> Again:
         """All replies when the policy changes."""
         changed = edit.touches(self.inputs(edit.work.recipe))
         replies = 2 * edit.finished[self.name].manifest.rows

@@ -11,7 +11,7 @@ a judge gave no usable preference, a letter's probability missing or both letter
 undecided and has no label.
 
 What is asked is built in `solon.feedback.comparisons`, letters are read in `solon.feedback.letters`, and
-`solon.feedback.labels` makes a label of a judge's answers.
+`solon.feedback.soft_labels` makes a label of a judge's answers.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ from solon.feedback.comparisons import (
 )
 from solon.feedback.label_quality import label_quality
 from solon.feedback.label_quality import summary as quality_summary
-from solon.feedback.labels import Judge, axes_in, joined, judge_pairs, label_of
 from solon.feedback.letters import letter_tokens
+from solon.feedback.soft_labels import Judge, axes_in, joined, judge_pairs, label_of
 from solon.runs import Artefact, StageFolder
 from solon.runs.facts import AxisFacts, FeedbackFacts, JudgeFacts
 from solon.runs.records import from_record
 from solon.runs.rows import JudgeCheckRow, JudgedRow, Judgement, LabelRow, PairRow, PromptKind, Rows
+from solon.stages.plan import RESPONSE_PAIRS, in_round
 from solon.stages.questions import QuestionKind
-from solon.stages.registry import RESPONSE_PAIRS, in_round
-from solon.stages.stage import Again, Edit, QuestionCount, Reads, Stage, Work
+from solon.stages.stage import Again, ConstitutionEdit, QuestionCount, Reads, Stage, Work
 
 CODE = 1
 """The version of this stage's code; raised with every change that makes other rows of the same inputs."""
@@ -273,7 +273,7 @@ class AiFeedback(Stage):
             update={"models": recipe.models.model_copy(update={"feedback": recipe.models.judges[0]})}
         )
 
-    def asked_again(self, edit: Edit) -> Again:
+    def asked_again(self, edit: ConstitutionEdit) -> Again:
         """The pairs whose question changes; all of them when the pairs do."""
         everything = edit.touches(self.inputs(edit.work.recipe))
         pairs = edit.finished.get(in_round(RESPONSE_PAIRS, self.round))
@@ -306,7 +306,7 @@ def _beyond_prompt(recipe: Recipe, constitution: Constitution, engine: Engine) -
     return {Role.ANSWER: words + replies}
 
 
-def _labels_again(edit: Edit, pairs: Artefact, *, everything: bool) -> Again:
+def _labels_again(edit: ConstitutionEdit, pairs: Artefact, *, everything: bool) -> Again:
     """Questions to the judges that are asked again, by kind, and whether any label may change."""
     recipe = edit.work.recipe
     seed, settings = recipe.seed, recipe.feedback
@@ -330,7 +330,7 @@ def _labels_again(edit: Edit, pairs: Artefact, *, everything: bool) -> Again:
     return Again(changed or again > 0, tuple(counts))
 
 
-def _with_judge_check(edit: Edit, counts: Sequence[QuestionCount]) -> list[QuestionCount]:
+def _with_judge_check(edit: ConstitutionEdit, counts: Sequence[QuestionCount]) -> list[QuestionCount]:
     """The questions to the judge, those with known answers that it is measured on included."""
     recipe = edit.work.recipe
     before, after = (

@@ -27,7 +27,7 @@ from solon.conversation import Conversation
 from solon.digest import digest, seed_for, uniform_for
 from solon.engines.tokens import PromptTokenizer
 from solon.errors import StageError
-from solon.feedback.labels import on_axis
+from solon.feedback.soft_labels import on_axis
 from solon.reward.conversation_scorer import CENTRE, ConversationScorer
 from solon.reward.golden import ROWS, write_golden
 from solon.reward.pair_calibration import agreement
@@ -48,8 +48,8 @@ from solon.runs.rows import (
 )
 from solon.runs.table import write_table
 from solon.sources.comparison_files import Comparison, read_all_comparisons
+from solon.stages.plan import HELD_OUT_MODEL, in_round, is_watched, labels_of
 from solon.stages.questions import TrainingSizes, TrainingTokens
-from solon.stages.registry import HELD_OUT_MODEL, in_round, is_watched, labels_of
 from solon.stages.stage import JoinedRows, Reads, Stage, Work
 from solon.training.batches import PairExample
 from solon.training.distributed.sharded import put_together, scalar_model

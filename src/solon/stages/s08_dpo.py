@@ -33,8 +33,8 @@ from solon.runs.rows import (
     good,
 )
 from solon.sources.comparison_files import Comparisons, read_all_comparisons
+from solon.stages.plan import SL_CAI, labels_of
 from solon.stages.questions import TrainingSizes, TrainingTokens
-from solon.stages.registry import SL_CAI, labels_of
 from solon.stages.s07_preference_model import Labelled, ai_labels, drawn_human
 from solon.stages.s07_preference_model import summary as human_summary
 from solon.stages.stage import JoinedRows, Reads, Stage, Work

@@ -48,8 +48,8 @@ from solon.runs.facts import RlFacts
 from solon.runs.processes import SINGLE_PROCESS, Processes
 from solon.runs.records import from_record
 from solon.runs.rows import TRAINING_KINDS, PromptKind, PromptRow, RlStepRow, good_of
-from solon.stages.questions import REPLY, Drawn, QuestionKind, TrainingSizes, TrainingTokens
-from solon.stages.registry import PREFERENCE_MODEL, PROMPTS, SL_CAI, in_round
+from solon.stages.plan import PREFERENCE_MODEL, PROMPTS, SL_CAI, in_round
+from solon.stages.questions import REPLY, DrawnPrompts, QuestionKind, TrainingSizes, TrainingTokens
 from solon.stages.s07_preference_model import held_out_scorer
 from solon.stages.stage import Reads, Stage, Work
 from solon.training.encoding import Encoding, Tokens
@@ -392,7 +392,7 @@ class Reinforcement(Stage):
     def questions(self, recipe: Recipe) -> tuple[QuestionKind, ...]:
         """The rollouts: prompts drawn by the recipe's shares, each by itself."""
         share, most = recipe.rl.red_team_share, recipe.rl.sampling.max_tokens
-        drawn = Drawn(_rollouts(recipe), (share, 1 - share))
+        drawn = DrawnPrompts(_rollouts(recipe), (share, 1 - share))
         assistant = recipe.models.assistant
         return (QuestionKind(REPLY, "replies", Role.ASSISTANT, assistant, TRAINING_KINDS, 0, most, drawn=drawn),)
 

@@ -24,7 +24,7 @@ from solon.engines.base import Completion, Engine, Finish
 from solon.evals import earlier_tables
 from solon.evals.grading import RATINGS, Grader, Label
 from solon.evals.label_accuracy import label_facts
-from solon.evals.registry import MeasuredReply, figures, plugin_measures
+from solon.evals.measures import MeasuredReply, figures, plugin_measures
 from solon.feedback.ask import ask
 from solon.runs import Artefact, StageFolder
 from solon.runs.records import to_record
@@ -41,8 +41,7 @@ from solon.runs.rows import (
     Rows,
     good_of,
 )
-from solon.stages.questions import REPLY, QuestionKind
-from solon.stages.registry import (
+from solon.stages.plan import (
     CRITIQUE_REVISION,
     PREFERENCE_MODEL,
     PROMPTS,
@@ -52,7 +51,8 @@ from solon.stages.registry import (
     labels_of,
     language_models_of,
 )
-from solon.stages.stage import Again, Edit, JoinedRows, QuestionCount, Reads, Stage, Work
+from solon.stages.questions import REPLY, QuestionKind
+from solon.stages.stage import Again, ConstitutionEdit, JoinedRows, QuestionCount, Reads, Stage, Work
 from solon.stats.intervals import wilson
 
 CODE = 1
@@ -176,7 +176,7 @@ def _answered(model: str, row: PromptRow, reply: Completion) -> AnswerRow:
 def model_facts(rows: Sequence[GradedReply], *, rated: bool) -> dict[str, Any]:
     """The measures of one model's answers, each with its interval; rows that the engine failed to answer are left out.
 
-    Which measures there are stands in `solon.evals.registry`; without a grader only those of the form are taken.
+    Which measures there are stands in `solon.evals.measures`; without a grader only those of the form are taken.
     """
     replies = [
         MeasuredReply(row.kind, row.completion, frozenset(row.labels), row.finish != Finish.LENGTH)
@@ -196,7 +196,7 @@ def group_facts(rows: Iterable[GradedReply]) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Measure(Stage):
+class MeasureModels(Stage):
     """The stage as a run has it; the preference model that is measured is that of the last round."""
 
     code = CODE
@@ -243,7 +243,7 @@ class Measure(Stage):
             for kind, name in names.items()
         )
 
-    def asked_again(self, edit: Edit) -> Again:
+    def asked_again(self, edit: ConstitutionEdit) -> Again:
         """The replies of models that are trained again."""
         models = [row.model for row in edit.finished[self.name].rows(AnswerRow)]
         again = sum(edit.touches((model,)) for model in models)

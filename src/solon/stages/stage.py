@@ -4,7 +4,7 @@
     dry run          `questions` and `learns`, and `run` itself on a few prompts
     token budgets    `questions`
     impact of an edit    `inputs`, `by_constitution` and `asked_again`
-    status, report   its name, its place among the stages (`solon.stages.registry`) and its kind
+    status, report   its name, its place among the stages (`solon.stages.plan`) and its kind
 
 A stage gets at the run through `Work`: artefacts of earlier stages, models and engines. It calls no other stage. The
 classes are loaded when they are needed, since those that train import torch; nothing here does.
@@ -167,7 +167,7 @@ class Again:
 
 
 @dataclass(frozen=True, slots=True)
-class Edit:
+class ConstitutionEdit:
     """An edit of a run's constitution, as far as it is followed: from stage to stage in the order of the run."""
 
     work: Work
@@ -232,7 +232,7 @@ class Stage(ABC):
         """The recipe by which a dry run does this stage on a few prompts: every kind of question, and no more."""
         return recipe
 
-    def asked_again(self, edit: Edit) -> Again:
+    def asked_again(self, edit: ConstitutionEdit) -> Again:
         """What an edited constitution makes this finished stage ask again: everything, when an input may change."""
         recipe = edit.work.recipe
         changed = edit.touches(self.inputs(recipe)) or self.by_constitution

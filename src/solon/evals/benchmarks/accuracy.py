@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from solon.evals.benchmarks.multiple_choice import shown
-from solon.evals.benchmarks.question_files import Question, QuestionKind
+from solon.evals.benchmarks.question_files import Question, TaskType
 from solon.prompts import letters
 from solon.runs.facts import (
     AnswerFigures,
@@ -112,7 +112,7 @@ def baselines(questions: Sequence[Question]) -> Baselines:
     # On a tie the first letter, whatever order the rows come in.
     place, often = min(Counter(each.correct for each in questions).items(), key=lambda item: (-item[1], item[0]))
     frequent, longer = wilson(often, n), None
-    if questions[0].kind is QuestionKind.COMPARISON:
+    if questions[0].kind is TaskType.COMPARISON:
         credits = [_credit([float(len(option)) for option in each.options], each.correct) for each in questions]
         longer = wilson(math.fsum(credits), n)
     letter = letters(count)[place]
@@ -124,7 +124,7 @@ def figures(questions: Sequence[Question], rows: Sequence[ChoiceAnswer], samples
     answers = [judged(row) for row in rows]
     known = [each for each in answers if each]
     whys = Counter(row.untold_because or "" for row, answer in zip(rows, answers, strict=True) if answer is None)
-    classified = questions[0].kind is QuestionKind.CLASSIFICATION
+    classified = questions[0].kind is TaskType.CLASSIFICATION
     return AnswerFigures(
         questions=len(rows),
         undecided=sum(whys.values()),

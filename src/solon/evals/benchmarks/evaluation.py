@@ -30,7 +30,7 @@ from solon.errors import InputError, ModelError, RunError
 from solon.evals.benchmarks.accuracy import figures, judged
 from solon.evals.benchmarks.multiple_choice import Form, QuestionSetup, ask_choices
 from solon.evals.benchmarks.pm_answers import Scores, ask_scores
-from solon.evals.benchmarks.question_files import Question, QuestionFile, QuestionKind
+from solon.evals.benchmarks.question_files import Question, QuestionFile, TaskType
 from solon.evals.benchmarks.worked_examples import Worked, worked_for
 from solon.runs import Artefact, Progress, begin_folder, finished_folder
 from solon.runs.facts import EvaluationFacts, EvaluationSetup, read_facts
@@ -244,7 +244,7 @@ def _setup(task: Task, subject: Subject) -> EvaluationSetup:
 
 
 def _refuse_classification(file: QuestionFile) -> None:
-    if file.kind is QuestionKind.CLASSIFICATION:
+    if file.kind is TaskType.CLASSIFICATION:
         raise InputError(
             "these questions classify a conversation, and a preference model can only compare replies",
             place=str(file.path),

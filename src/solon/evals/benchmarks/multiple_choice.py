@@ -21,7 +21,7 @@ from solon.constitution.constitution import PreferencePrinciple
 from solon.conversation import Conversation, Prompt
 from solon.digest import digest, seed_for, uniform_for
 from solon.engines.base import Engine
-from solon.evals.benchmarks.question_files import Question, QuestionKind
+from solon.evals.benchmarks.question_files import Question, TaskType
 from solon.evals.benchmarks.worked_examples import Worked
 from solon.feedback.ask import ask, has_room
 from solon.feedback.comparisons import UndecidedReason
@@ -94,7 +94,7 @@ def prompt_for(question: Question, rotation: int, form: Form, worked: Worked) ->
     options = [question.options[place] for place in shown(rotation, len(question.options))]
     reasoned = form is Form.REASONED
     conversation = question.conversation
-    if question.kind is QuestionKind.COMPARISON:
+    if question.kind is TaskType.COMPARISON:
         principle = PreferencePrinciple("evaluation", question.instruction)
         first, second = options
         if reasoned:

@@ -31,7 +31,7 @@ _LETTER = re.compile(r"\s*\(([A-Z])\)\s*")
 _TURN = re.compile(r"(?:\A|\n\n)Human:")
 
 
-class QuestionKind(StrEnum):
+class TaskType(StrEnum):
     """What the options of a question are."""
 
     COMPARISON = "comparison"
@@ -45,7 +45,7 @@ class Question:
     """A multiple-choice question: `options` stand as in the file, `correct` is the right one's place, from 0."""
 
     line: int
-    kind: QuestionKind
+    kind: TaskType
     conversation: Conversation
     instruction: str
     options: tuple[str, ...]
@@ -66,7 +66,7 @@ class QuestionFile:
         return self.path.name.removesuffix(".gz").removesuffix(".jsonl").removesuffix(".json")
 
     @property
-    def kind(self) -> QuestionKind:
+    def kind(self) -> TaskType:
         """What its questions ask about."""
         return self.questions[0].kind
 
@@ -112,9 +112,9 @@ def question_of(raw: bytes, line: int, place: str) -> Question:
     body = _CUE.sub("", text)
     cuts = list(_brackets(body))
     if cuts:
-        kind, (dialogue, instruction, options) = QuestionKind.COMPARISON, _agreeing(cuts, row, place)
+        kind, (dialogue, instruction, options) = TaskType.COMPARISON, _agreeing(cuts, row, place)
     else:
-        kind, (dialogue, instruction, options) = QuestionKind.CLASSIFICATION, _lines(body, place)
+        kind, (dialogue, instruction, options) = TaskType.CLASSIFICATION, _lines(body, place)
     correct = _correct(row, len(options), place)
     for words in (dialogue, instruction, *options):
         _refuse_half_characters(words, place)

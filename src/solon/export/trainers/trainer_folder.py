@@ -32,7 +32,7 @@ from solon.reward.conversation_scorer import CENTRE
 from solon.reward.golden import read_golden
 from solon.runs import Artefact, RunDirectory
 from solon.runs.files import assembling, write_atomically
-from solon.stages.registry import PREFERENCE_MODEL, PROMPTS, SL_CAI, in_round
+from solon.stages.plan import PREFERENCE_MODEL, PROMPTS, SL_CAI, in_round
 from solon.stages.s08_rl_cai import check_drawing
 
 FILES = ("reward.py", "check_folder.py", "train.py")

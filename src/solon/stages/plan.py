@@ -101,7 +101,7 @@ BUILT_IN = (
     Registered(RL_CAI, "s08_rl_cai:Reinforcement", Kind.TRAINS, _with_rollouts, each_round=True),
     Registered(RL_CAI, "s08_dpo:DirectPreference", Kind.TRAINS, _with_dpo, each_round=True),
     Registered(RLHF, "s08_rl_cai:Reinforcement", Kind.TRAINS, _by_people),
-    Registered(MEASURE, "s09_measure:Measure", Kind.MEASURES),
+    Registered(MEASURE, "s09_measure:MeasureModels", Kind.MEASURES),
 )
 """The stages of a run in the paper's order; neighbours of each round are gone through once for each round."""
 EXTRA = (

@@ -158,7 +158,7 @@ def _plugged_in(name: str) -> Measure:
     found = load_registered(MEASURES, name, [each.name for each in BUILT_IN])
     if not isinstance(found, Measure) or found.name != name:
         raise RecipeError(
-            f"the plug-in '{name}' is no solon.evals.registry.Measure of that name",
+            f"the plug-in '{name}' is no solon.evals.measures.Measure of that name",
             place=f"entry points of {MEASURES}",
             remedy="Register a Measure, or uninstall the package",
         )

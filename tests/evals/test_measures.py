@@ -9,7 +9,7 @@ from solon.report.content import measures_table
 
 from solon.config.recipe import Recipe, load_recipe
 from solon.errors import RecipeError
-from solon.evals.registry import BUILT_IN, Better, MeasuredReply, figures, label_measures, measures
+from solon.evals.measures import BUILT_IN, Better, MeasuredReply, figures, label_measures, measures
 from solon.pipeline.graders import grader_of
 from solon.runs.rows import PromptKind
 from solon.stages import s09_measure
@@ -19,7 +19,7 @@ from tests.synthetic import Plan, PlannedEngine, build, measure_inputs, replies_
 
 PACKAGE = '''
 from solon.evals.grading import Label
-from solon.evals.registry import Measure, Unit
+from solon.evals.measures import Measure, Unit
 from solon.stats.intervals import mean
 
 

@@ -25,7 +25,15 @@ from solon.conversation import Prompt
 from solon.digest import uniform_for
 from solon.engines.base import Choosing, Engine
 from solon.errors import StageError
-from solon.feedback.comparisons import Ask, ComparisonPlan, Drawn, PlannedPair, ShownOrder, UndecidedReason, pair_key
+from solon.feedback.comparisons import (
+    Ask,
+    AxisDraw,
+    ComparisonPlan,
+    PlannedPair,
+    ShownOrder,
+    UndecidedReason,
+    pair_key,
+)
 from solon.feedback.letters import (
     Read,
     Reasoned,
@@ -147,7 +155,7 @@ def _mean_mass(given: Mapping[ShownOrder, Sequence[Answer]]) -> float | None:
 
 def _judgement(
     planned: PlannedPair,
-    drawn: Drawn,
+    drawn: AxisDraw,
     judge: Judge,
     results: Mapping[ShownOrder, OrderResult],
     letter_mass: float | None,
@@ -219,7 +227,7 @@ def label_of(planned: PlannedPair, by_judge: Sequence[Sequence[Judgement]], plan
     return with_label(label, None if p is None else clamped(p, bounds), plan.seed)
 
 
-def _axis_label(drawn: Drawn, judgements: Sequence[Judgement], bounds: tuple[float, float] | None) -> AxisLabel:
+def _axis_label(drawn: AxisDraw, judgements: Sequence[Judgement], bounds: tuple[float, float] | None) -> AxisLabel:
     """The label of one axis: the mean of its judges, where each of them has one."""
     why = next((each.undecided_because for each in judgements if each.p_a is None), None)
     known = [each.p_a for each in judgements if each.p_a is not None]
