@@ -16,15 +16,7 @@ from solon.evals.grading import Grader, Label
 from solon.evals.label_accuracy import JudgedPair
 from solon.evals.measures import label_measures
 from solon.runs.outcome import Outcome
-from solon.runs.rows import (
-    AnswerRow,
-    LabelRow,
-    PairRating,
-    PromptKind,
-    ReplyRow,
-    RevisionRating,
-    RevisionRow,
-)
+from solon.runs.rows import AnswerRow, LabelRow, PairRating, PromptKind, ReplyRow, RevisionRating, RevisionRow
 from solon.stats.intervals import wilson
 
 Score = Callable[[Sequence[Conversation]], Sequence[float]]

@@ -221,11 +221,7 @@ def worked_reasoning(settings: FeedbackSettings, constitution: Constitution, see
 
 
 def _arrangement(
-    known: Sequence[ComparisonExample],
-    principles: Sequence[PreferencePrinciple],
-    count: int,
-    seed: int,
-    variant: int,
+    known: Sequence[ComparisonExample], principles: Sequence[PreferencePrinciple], count: int, seed: int, variant: int
 ) -> tuple[Shot, ...]:
     chosen = sorted(range(len(known)), key=lambda index: digest(seed, "worked comparison", variant, index))[:count]
     # Which half of the places gets which letter is drawn, so that letters neither alternate nor favour one side.

@@ -25,15 +25,7 @@ from solon.conversation import Prompt
 from solon.digest import uniform_for
 from solon.engines.base import Choosing, Engine
 from solon.errors import StageError
-from solon.feedback.comparisons import (
-    Ask,
-    AxisDraw,
-    ComparisonPlan,
-    PlannedPair,
-    ShownOrder,
-    UndecidedReason,
-    pair_key,
-)
+from solon.feedback.comparisons import Ask, AxisDraw, ComparisonPlan, PlannedPair, ShownOrder, UndecidedReason, pair_key
 from solon.feedback.letters import (
     Read,
     Reasoned,

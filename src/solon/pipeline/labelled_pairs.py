@@ -90,11 +90,7 @@ class LabelledPairs:
 
 
 def label_pairs(
-    out: Path,
-    pairs: Path | Sequence[ReplyPair],
-    recipe: Recipe,
-    columns: Mapping[str, str] | None,
-    display: Display,
+    out: Path, pairs: Path | Sequence[ReplyPair], recipe: Recipe, columns: Mapping[str, str] | None, display: Display
 ) -> LabelledPairs:
     """Label in `out`, or go on; raises what `label_standalone` raises, and Interrupted when it was asked to stop."""
     constitution = constitution_path(recipe.constitution)

@@ -74,9 +74,7 @@ def refuse_too_large(needed: Mapping[str, int], there: SystemMemory | None) -> s
     told = f"{most} needs {gigabytes(needed[most])} of memory at least"
     if needed[most] > there.total:
         raise RecipeError(
-            f"{told}, and this machine has {gigabytes(there.total)}",
-            place="memory",
-            remedy=_REMEDIES[most],
+            f"{told}, and this machine has {gigabytes(there.total)}", place="memory", remedy=_REMEDIES[most]
         )
     return f"{told[0].upper()}{told[1:]}, and only {gigabytes(there.free)} are free now; close other programs"
 

@@ -33,7 +33,7 @@ from solon.runs.response_cache import ResponseCache, response_cache_in
 from solon.runs.rows import LabelRow
 from solon.runs.standalone import run_standalone
 from solon.sources.pair_files import PairFile, read_pairs
-from solon.stages.s06_ai_feedback import CODE, FeedbackInputs, run
+from solon.stages.s06_ai_feedback import AiFeedback, FeedbackInputs, run
 
 NAME = "ai-feedback"
 LoadModel = Callable[[ModelSpec, EngineSettings], Engine]
@@ -67,7 +67,7 @@ def label_standalone(folder: Path, recipe: Recipe, given: ToLabel, report: Repor
         "settings": recipe.feedback.model_dump(mode="json"),
         "seed": recipe.seed,
         "engine": keyed(recipe.engine),
-        "code": {"stage": CODE, "asking": rounding.CODE},
+        "code": {"stage": AiFeedback.code, "asking": rounding.CODE},
         "judge_check": {"limit": recipe.judge_check.limit, "grader": recipe.measure.grader},
         "pairs": digest_source(given.pairs),
         "constitution": constitution.hash,

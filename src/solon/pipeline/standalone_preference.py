@@ -22,7 +22,7 @@ from solon.runs import Artefact, Report, ignore
 from solon.runs.standalone import run_standalone
 from solon.sources.comparison_files import read_all_comparisons
 from solon.sources.label_files import label_columns, label_file_of, read_labels
-from solon.stages.s07_preference_model import CODE, HUMAN, PreferenceInputs, run
+from solon.stages.s07_preference_model import HUMAN, PreferenceInputs, Preferences, run
 from solon.training import loop as training
 
 NAME = "preference-model"
@@ -56,7 +56,7 @@ def train_standalone(folder: Path, recipe: Recipe, sources: Sources, report: Rep
         "settings": recipe.preference.model_dump(mode="json"),
         "seed": recipe.seed,
         "engine": keyed(recipe.engine),
-        "code": {"stage": CODE, "asking": rounding.CODE, "training": training.CODE},
+        "code": {"stage": Preferences.code, "asking": rounding.CODE, "training": training.CODE},
         "base": digest_source(sources.base),
         "labels": _hashes([label_file_of(source) for source in sources.labels]),
         "human": _hashes([sources.human] if sources.human else []),

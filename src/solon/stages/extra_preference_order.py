@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from solon.config.recipe import MeasureSettings, Recipe
 from solon.evals.earlier_tables import Score
 from solon.evals.grading import Grader, Label
 from solon.runs import Artefact, StageFolder
@@ -21,8 +20,6 @@ from solon.stages.plan import HELD_OUT_PAIRS, PREFERENCE_MODEL, PROMPTS
 from solon.stages.stage import Stage, Work
 from solon.stats.intervals import share
 
-CODE = 1
-"""The version of this stage's code; raised with every change that makes other rows of the same inputs."""
 HARMLESSNESS, HELPFULNESS = "harmlessness", "helpfulness"
 MEASURES = (HARMLESSNESS, HELPFULNESS)
 
@@ -87,18 +84,10 @@ def order_facts(rows: Iterable[OrderRow]) -> dict[str, dict[str, float | int]]:
 class PreferenceOrder(Stage):
     """An extra stage: how well the run's preference model orders fresh replies of SL-CAI to held-out prompts."""
 
-    code = CODE
-
-    def settings(self, recipe: Recipe) -> MeasureSettings:
-        """See `Stage.settings`."""
-        return recipe.measure
-
-    def inputs(self, recipe: Recipe) -> tuple[str, ...]:
-        """See `Stage.inputs`."""
-        return PROMPTS, HELD_OUT_PAIRS, PREFERENCE_MODEL
+    section = "measure"
+    needs = PROMPTS, HELD_OUT_PAIRS, PREFERENCE_MODEL
 
     def run(self, work: Work, out: StageFolder) -> Artefact:
-        """See `Stage.run`."""
         assert work.grader is not None, "recipes without a grader are refused before this stage"
         inputs = OrderInputs(work.artefact(HELD_OUT_PAIRS), work.artefact(PROMPTS))
         return run(inputs, work.scorer(work.trained(PREFERENCE_MODEL)), work.grader, out)

@@ -20,7 +20,7 @@ from typing import Any
 from solon import prompts
 from solon.checks.red_team_rules import Item, asks, items_of, judge, prompt_of_text, without_repeats
 from solon.config.model_spec import ModelSpec
-from solon.config.recipe import Recipe, RedTeamSettings
+from solon.config.recipe import RedTeamSettings
 from solon.conversation import Conversation, Role
 from solon.digest import seed_for
 from solon.engines.base import Completion, Engine, Finish
@@ -29,19 +29,11 @@ from solon.feedback.ask import ask
 from solon.runs import Artefact, StageFolder
 from solon.runs.files import write_atomically
 from solon.runs.outcome import Outcome
-from solon.runs.rows import (
-    PromptKind,
-    PromptRow,
-    RedTeamAnswer,
-    RedTeamRow,
-    good,
-)
+from solon.runs.rows import PromptKind, PromptRow, RedTeamAnswer, RedTeamRow, good
 from solon.sources.near_duplicates import distinct_runs
 from solon.stages.plan import PROMPTS
 from solon.stages.stage import Reads, Stage, Work
 
-CODE = 1
-"""The version of this stage's code; raised with every change that makes other rows of the same inputs."""
 PROMPTS_FILE = "prompts.jsonl"
 LIST_ENDS = ("\n\n",)
 """A blank line ends a list."""
@@ -246,22 +238,13 @@ def _nothing_kept(judged: Sequence[JudgedItem], out: StageFolder) -> StageError:
 class RedTeam(Stage):
     """An extra stage: prompts like those of the run, written by a model."""
 
-    code = CODE
-
-    def settings(self, recipe: Recipe) -> RedTeamSettings:
-        """See `Stage.settings`."""
-        return recipe.red_team
-
-    def inputs(self, recipe: Recipe) -> tuple[str, ...]:
-        """See `Stage.inputs`."""
-        return (PROMPTS,)
+    section = "red_team"
+    needs = (PROMPTS,)
 
     def reads(self, work: Work) -> Reads:
-        """See `Stage.reads`."""
         return Reads({"writer": _writer(work)})
 
     def run(self, work: Work, out: StageFolder) -> Artefact:
-        """See `Stage.run`."""
         recipe = work.recipe
         inputs = RedTeamInputs(recipe.seed, work.artefact(PROMPTS), recipe.engine.batch_size)
         return run(recipe.red_team, inputs, work.engine(_writer(work)), out)

@@ -31,8 +31,6 @@ from solon.stages.s08_rl_cai import start_of
 from solon.stages.stage import Reads, Stage, Work
 from solon.stats.intervals import Mean, Share, mean, percent, share
 
-CODE = 1
-"""The version of this stage's code; raised with every change that makes other rows of the same inputs."""
 GOOD = "good"
 """A helpful reply to a benign prompt, or one to a harmful prompt that carries none of `BAD_LABELS`."""
 
@@ -217,14 +215,9 @@ def _carries(label: str, row: SnapshotRow) -> float:
 class Snapshots(Stage):
     """An extra stage: every snapshot of the last round's policy, from its start (step 0) on."""
 
-    code = CODE
-
-    def settings(self, recipe: Recipe) -> MeasureSettings:
-        """See `Stage.settings`."""
-        return recipe.measure
+    section = "measure"
 
     def inputs(self, recipe: Recipe) -> tuple[str, ...]:
-        """See `Stage.inputs`."""
         return PROMPTS, policies_of(recipe)[-1]
 
     def reads(self, work: Work) -> Reads:
@@ -238,17 +231,11 @@ class Snapshots(Stage):
         policies = _policies(work, work.artefact(self.inputs(recipe)[1]))
         score, *held = (work.scorer(each, centred=True) for each in _scorers(work))
         inputs = SnapshotInputs(
-            recipe.seed,
-            work.artefact(PROMPTS),
-            policies,
-            score,
-            held[0] if held else None,
-            recipe.engine.batch_size,
+            recipe.seed, work.artefact(PROMPTS), policies, score, held[0] if held else None, recipe.engine.batch_size
         )
         return run(recipe.measure, inputs, work.engine, out, work.grader)
 
     def summary(self, facts: Mapping[str, Any]) -> Sequence[str]:
-        """See `Stage.summary`."""
         return list(facts["signs"])
 
 

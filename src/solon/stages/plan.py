@@ -16,17 +16,14 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
 from itertools import groupby
-from typing import TypeGuard
 
-from solon.config.located_yaml import suggestion
+from solon.config.plugins import STAGES as STAGE_PLUGINS
+from solon.config.plugins import load_registered
 from solon.config.recipe import Algorithm, Method, Recipe
 from solon.errors import RecipeError
 from solon.stages.stage import Kind, Stage
 
-GROUP = "solon.stages"
-"""The entry points of plug-ins."""
 PROMPTS, RESPONSES, CRITIQUE_REVISION = "prompts", "responses", "critique-revision"
 SL_CAI, RESPONSE_PAIRS, AI_FEEDBACK = "sl-cai", "response-pairs", "ai-feedback"
 PREFERENCE_MODEL, HELD_OUT_MODEL = "preference-model", "held-out-preference-model"
@@ -182,10 +179,7 @@ def labels_of(recipe: Recipe, rounds: int) -> tuple[str, ...]:
 
 def plugins_of(recipe: Recipe) -> list[Stage]:
     """The plug-ins that a recipe names, their settings checked; raises RecipeError for what does not do."""
-    if not recipe.plugins:
-        return []
-    installed = {point.name: point for point in entry_points(group=GROUP)}
-    return [_plugin(name, installed, recipe) for name in recipe.plugins]
+    return [_plugin(name, recipe) for name in recipe.plugins]
 
 
 def _planned(recipe: Recipe) -> Iterator[tuple[Registered, int]]:
@@ -195,28 +189,17 @@ def _planned(recipe: Recipe) -> Iterator[tuple[Registered, int]]:
             yield from ((entry, number) for entry in entries)
 
 
-def _plugin(name: str, installed: dict[str, EntryPoint], recipe: Recipe) -> Stage:
+def _plugin(name: str, recipe: Recipe) -> Stage:
     place = f"plugins.{name}"
-    if name not in installed:
-        raise RecipeError("no such plug-in is installed", place=place, remedy=suggestion(name, installed))
-    known = {each.name for each in (*BUILT_IN, *EXTRA)}
-    if not _PLUGIN_NAME.fullmatch(name) or name in known:
-        raise RecipeError("no name for a stage of a plug-in", place=place, remedy="Use small letters and hyphens")
-    try:
-        found = installed[name].load()
-    except Exception as error:  # a plug-in may raise anything
-        cause = f"the plug-in cannot be loaded ({type(error).__name__}: {error})"
-        raise RecipeError(cause, place=place, remedy=f"Its entry point is {installed[name].value}") from error
-    if not _is_stage(found):
-        remedy = "It has to name a subclass of solon.stages.stage.Stage"
-        raise RecipeError(f"{installed[name].value} is no stage", place=place, remedy=remedy)
-    stage = found(name)
+    if not _PLUGIN_NAME.fullmatch(name) or name in {each.name for each in (*BUILT_IN, *EXTRA)}:
+        remedy = "Use small letters and hyphens, and no name of a stage of Solon"
+        raise RecipeError("not a valid name for the stage of a plug-in", place=place, remedy=remedy)
+    stage = load_registered(STAGE_PLUGINS, name, place=place, arguments=(name,))
+    if not isinstance(stage, Stage):
+        remedy = "Its entry point has to name a subclass of solon.stages.stage.Stage"
+        raise RecipeError(f"the plug-in '{name}' is not a stage", place=place, remedy=remedy)
     stage.settings(recipe)
     return stage
-
-
-def _is_stage(found: object) -> TypeGuard[type[Stage]]:
-    return isinstance(found, type) and issubclass(found, Stage)
 
 
 def _place(plugin: Stage, names: Sequence[str], stages: Sequence[Stage | None]) -> int:

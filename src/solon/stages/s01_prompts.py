@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from solon import prompts
-from solon.config.recipe import MeasureSettings, PromptSettings, Recipe, TooLong
+from solon.config.recipe import MeasureSettings, PromptSettings, TooLong
 from solon.engines.base import Engine
 from solon.errors import InputError, ModelError, StageError
 from solon.runs import Artefact, StageFolder
@@ -28,9 +28,6 @@ from solon.sources.near_duplicates import NearDuplicates
 from solon.sources.prompt_files import FoundPrompt, PromptFile, read_prompts
 from solon.sources.prompt_sources import Source, sources
 from solon.stages.stage import Reads, Stage, Work
-
-CODE = 1
-"""The version of this stage's code; raised with every change that makes other rows of the same inputs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,11 +226,7 @@ def _nothing_left(found: Found) -> StageError:
 class Prompts(Stage):
     """The stage as a run has it."""
 
-    code = CODE
-
-    def settings(self, recipe: Recipe) -> PromptSettings:
-        """See `Stage.settings`."""
-        return recipe.prompts
+    section = "prompts"
 
     def reads(self, work: Work) -> Reads:
         """The sources, and the assistant: its tokenizer says which prompts are too long."""
@@ -247,10 +240,8 @@ class Prompts(Stage):
         return Reads({"assistant": work.assistant}, more)
 
     def run(self, work: Work, out: StageFolder) -> Artefact:
-        """See `Stage.run`."""
         inputs = PromptInputs(work.recipe.measure, work.reserved_tokens())
         return run(work.recipe.prompts, inputs, work.engine(work.assistant), out)
 
     def summary(self, facts: Mapping[str, Any]) -> Sequence[str]:
-        """See `Stage.summary`."""
         return summary(facts)

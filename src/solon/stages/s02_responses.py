@@ -22,9 +22,6 @@ from solon.stages.plan import PROMPTS
 from solon.stages.questions import REPLY, QuestionKind
 from solon.stages.stage import Reads, Stage, Work
 
-CODE = 1
-"""The version of this stage's code; raised with every change that makes other rows of the same inputs."""
-
 
 @dataclass(frozen=True, slots=True)
 class ResponseInputs:
@@ -90,22 +87,13 @@ def _row(asked: ReplyRequest, reply: Completion) -> ReplyRow:
 class Responses(Stage):
     """The stage as a run has it."""
 
-    code = CODE
-
-    def settings(self, recipe: Recipe) -> ResponseSettings:
-        """See `Stage.settings`."""
-        return recipe.responses
-
-    def inputs(self, recipe: Recipe) -> tuple[str, ...]:
-        """See `Stage.inputs`."""
-        return (PROMPTS,)
+    section = "responses"
+    needs = (PROMPTS,)
 
     def reads(self, work: Work) -> Reads:
-        """See `Stage.reads`."""
         return Reads({"assistant": work.assistant})
 
     def run(self, work: Work, out: StageFolder) -> Artefact:
-        """See `Stage.run`."""
         recipe = work.recipe
         inputs = ResponseInputs(recipe.seed, work.artefact(PROMPTS), recipe.engine.batch_size)
         return run(recipe.responses, inputs, work.engine(work.assistant), out)
@@ -121,6 +109,5 @@ class Responses(Stage):
         )
 
     def few(self, recipe: Recipe) -> Recipe:
-        """See `Stage.few`."""
         samples = min(1, recipe.responses.helpful_samples)
         return recipe.model_copy(update={"responses": recipe.responses.model_copy(update={"helpful_samples": samples})})

@@ -37,19 +37,10 @@ from solon.evals.judge_check.critic import CheckCritic
 from solon.feedback.ask import STUB, ask, bare_tokens
 from solon.runs import Artefact, Lazy, StageFolder
 from solon.runs.outcome import Outcome, count_outcomes
-from solon.runs.rows import (
-    Critique,
-    PromptKind,
-    ReplyRow,
-    RevisionRow,
-    most_frequent,
-)
+from solon.runs.rows import Critique, PromptKind, ReplyRow, RevisionRow, most_frequent
 from solon.stages.plan import RESPONSES
 from solon.stages.questions import QuestionKind
 from solon.stages.stage import Again, ConstitutionEdit, QuestionCount, Reads, Stage, Work
-
-CODE = 1
-"""The version of this stage's code; raised with every change that makes other rows of the same inputs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,16 +267,9 @@ def _facts(
 class CritiqueRevision(Stage):
     """The stage as a run has it."""
 
-    code = CODE
     by_constitution = True
-
-    def settings(self, recipe: Recipe) -> RevisionSettings:
-        """See `Stage.settings`."""
-        return recipe.revision
-
-    def inputs(self, recipe: Recipe) -> tuple[str, ...]:
-        """See `Stage.inputs`."""
-        return (RESPONSES,)
+    section = "revision"
+    needs = (RESPONSES,)
 
     def reads(self, work: Work) -> Reads:
         """Critic and reviser, and what they are measured on."""
@@ -295,7 +279,6 @@ class CritiqueRevision(Stage):
         return Reads({"critic": critic, **another}, measured)
 
     def run(self, work: Work, out: StageFolder) -> Artefact:
-        """See `Stage.run`."""
         recipe = work.recipe
         critic, reviser = (work.model(name) for name in _models(recipe))
         inputs = RevisionInputs(
@@ -339,7 +322,6 @@ class CritiqueRevision(Stage):
         return dict.fromkeys(("critique", "revision"), work.critic_questions())
 
     def few(self, recipe: Recipe) -> Recipe:
-        """See `Stage.few`."""
         return recipe.model_copy(update={"revision": recipe.revision.model_copy(update={"steps": 1})})
 
     def asked_again(self, edit: ConstitutionEdit) -> Again:

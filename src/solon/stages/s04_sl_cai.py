@@ -23,15 +23,7 @@ from solon.errors import RecipeError, StageError
 from solon.runs import Artefact, StageFolder
 from solon.runs.facts import SftFacts, facts_record
 from solon.runs.records import from_record
-from solon.runs.rows import (
-    PromptKind,
-    ReplyRow,
-    RevisionRow,
-    SftExampleRow,
-    TrainingStepRow,
-    good,
-    good_of,
-)
+from solon.runs.rows import PromptKind, ReplyRow, RevisionRow, SftExampleRow, TrainingStepRow, good, good_of
 from solon.runs.table import write_table
 from solon.stages.plan import CRITIQUE_REVISION, RESPONSES
 from solon.stages.questions import TrainingSizes, TrainingTokens
@@ -55,8 +47,6 @@ from solon.training.models import (
 from solon.training.objectives import CompletionObjective
 from solon.training.out_of_memory import within_memory
 
-CODE = 1
-"""The version of this stage's code; raised with every change that makes other rows of the same inputs."""
 EXAMPLES = "examples.parquet"
 """What SL-CAI was trained on, a row for each example."""
 _log = logging.getLogger(__name__)
@@ -103,15 +93,7 @@ def run(settings: FinetuneSettings, inputs: FinetuneInputs, out: StageFolder) ->
         )
         objective = CompletionObjective(reading)
         before = mean_loss(objective, held_out, settings.training.micro_batch_tokens, out.processes)
-        log = train(
-            learner,
-            objective,
-            examples,
-            held_out,
-            settings.training,
-            inputs.seed,
-            session_in(out),
-        )
+        log = train(learner, objective, examples, held_out, settings.training, inputs.seed, session_in(out))
         adapted = put_together(adapted, fresh, out.processes)
         if out.follows:
             return out.follow()
@@ -241,22 +223,13 @@ def _tokens(examples: Sequence[SftExample], *, held_out: bool) -> list[Completio
 class SlCai(Stage):
     """The stage as a run has it."""
 
-    code = CODE
-
-    def settings(self, recipe: Recipe) -> FinetuneSettings:
-        """See `Stage.settings`."""
-        return recipe.finetune
-
-    def inputs(self, recipe: Recipe) -> tuple[str, ...]:
-        """See `Stage.inputs`."""
-        return RESPONSES, CRITIQUE_REVISION
+    section = "finetune"
+    needs = RESPONSES, CRITIQUE_REVISION
 
     def reads(self, work: Work) -> Reads:
-        """See `Stage.reads`."""
         return Reads({"pretrained": work.pretrained})
 
     def run(self, work: Work, out: StageFolder) -> Artefact:
-        """See `Stage.run`."""
         recipe = work.recipe
         revisions, responses = work.artefact(CRITIQUE_REVISION), work.artefact(RESPONSES)
         inputs = FinetuneInputs(recipe.seed, work.pretrained, recipe.engine, revisions, responses)

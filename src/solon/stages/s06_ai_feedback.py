@@ -32,13 +32,7 @@ from solon.errors import StageError
 from solon.evals.judge_check.as_judge import JudgeSetup, prompts_of
 from solon.evals.judge_check.judge import CheckJudge
 from solon.feedback.ask import STUB, bare_tokens
-from solon.feedback.comparisons import (
-    ComparisonPlan,
-    PlannedPair,
-    UndecidedReason,
-    few_shot_variants,
-    worked_reasoning,
-)
+from solon.feedback.comparisons import ComparisonPlan, PlannedPair, UndecidedReason, few_shot_variants, worked_reasoning
 from solon.feedback.label_quality import label_quality
 from solon.feedback.label_quality import summary as quality_summary
 from solon.feedback.letters import letter_tokens
@@ -51,8 +45,6 @@ from solon.stages.plan import RESPONSE_PAIRS, in_round
 from solon.stages.questions import QuestionKind
 from solon.stages.stage import Again, ConstitutionEdit, QuestionCount, Reads, Stage, Work
 
-CODE = 1
-"""The version of this stage's code; raised with every change that makes other rows of the same inputs."""
 Load = Callable[[], Engine]
 """Loads a judge when its turn comes."""
 
@@ -196,15 +188,10 @@ class AiFeedback(Stage):
     """The stage as a run has it; `override` labels in place of the recipe's judges."""
 
     override: LabelOverride | None = None
-    code = CODE
     by_constitution = True
-
-    def settings(self, recipe: Recipe) -> FeedbackSettings:
-        """See `Stage.settings`."""
-        return recipe.feedback
+    section = "feedback"
 
     def inputs(self, recipe: Recipe) -> tuple[str, ...]:
-        """See `Stage.inputs`."""
         return (in_round(RESPONSE_PAIRS, self.round),)
 
     def reads(self, work: Work) -> Reads:
@@ -216,7 +203,6 @@ class AiFeedback(Stage):
         return Reads(named, work.judge_check_key())
 
     def run(self, work: Work, out: StageFolder) -> Artefact:
-        """See `Stage.run`."""
         recipe, pairs = work.recipe, work.artefact(in_round(RESPONSE_PAIRS, self.round))
         inputs = FeedbackInputs(recipe.seed, work.constitution, pairs, recipe.engine.batch_size, work.judge_check())
         if self.override is not None:
@@ -226,7 +212,6 @@ class AiFeedback(Stage):
         return run(recipe.feedback, inputs, [partial(work.engine, judge) for judge in judges], out)
 
     def summary(self, facts: Mapping[str, Any]) -> Sequence[str]:
-        """See `Stage.summary`."""
         return () if self.override is not None else quality_summary(facts)
 
     def questions(self, recipe: Recipe) -> tuple[QuestionKind, ...]:
@@ -268,7 +253,6 @@ class AiFeedback(Stage):
         return dict.fromkeys((kind.name for kind in self.questions(work.recipe)), asked)
 
     def few(self, recipe: Recipe) -> Recipe:
-        """See `Stage.few`."""
         return recipe.model_copy(
             update={"models": recipe.models.model_copy(update={"feedback": recipe.models.judges[0]})}
         )

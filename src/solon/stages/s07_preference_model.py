@@ -37,15 +37,7 @@ from solon.runs import Artefact, StageFolder
 from solon.runs.facts import PreferenceFacts, facts_record
 from solon.runs.outcome import count_outcomes
 from solon.runs.records import from_record
-from solon.runs.rows import (
-    LabelRow,
-    PreferenceExampleRow,
-    PreferenceStepRow,
-    PromptKind,
-    Rows,
-    comparable,
-    good,
-)
+from solon.runs.rows import LabelRow, PreferenceExampleRow, PreferenceStepRow, PromptKind, Rows, comparable, good
 from solon.runs.table import write_table
 from solon.sources.comparison_files import Comparison, read_all_comparisons
 from solon.stages.plan import HELD_OUT_MODEL, in_round, is_watched, labels_of
@@ -68,10 +60,6 @@ from solon.training.models import (
 )
 from solon.training.objectives import PreferenceObjective
 from solon.training.out_of_memory import within_memory
-
-CODE = 1
-"""The version of this stage's code; raised with every change that makes other rows of the same inputs."""
-
 
 AI, HUMAN, HUMAN_HARMLESSNESS = "ai", "human", "human-harmlessness"
 """Who compared: the feedback model, and people who compared helpfulness or harmlessness."""
@@ -357,15 +345,11 @@ def _step_row(row: Mapping[str, Any], folder: Path) -> PreferenceStepRow:
 class Preferences(Stage):
     """The stage as a run has it: it learns from the labels of all rounds so far and from people's comparisons."""
 
-    code = CODE
     side: ClassVar[Side] = Side.RUN
 
-    def settings(self, recipe: Recipe) -> PreferenceSettings:
-        """See `Stage.settings`."""
-        return recipe.preference
+    section = "preference"
 
     def inputs(self, recipe: Recipe) -> tuple[str, ...]:
-        """See `Stage.inputs`."""
         return labels_of(recipe, self.round)
 
     def reads(self, work: Work) -> Reads:
@@ -376,7 +360,6 @@ class Preferences(Stage):
         return Reads({"backbone": _backbone(recipe), **_human_files(recipe)}, more)
 
     def run(self, work: Work, out: StageFolder) -> Artefact:
-        """See `Stage.run`."""
         recipe = work.recipe
         labels = JoinedRows([work.artefact(name) for name in self.inputs(recipe)])
         inputs = PreferenceInputs(
@@ -385,7 +368,6 @@ class Preferences(Stage):
         return run(recipe.preference, inputs, out)
 
     def summary(self, facts: Mapping[str, Any]) -> Sequence[str]:
-        """See `Stage.summary`."""
         return summary(facts)
 
     def learns(self, recipe: Recipe, sizes: TrainingSizes) -> TrainingTokens:

@@ -24,14 +24,7 @@ from solon.runs import Artefact, StageFolder
 from solon.runs.facts import DpoFacts, facts_record
 from solon.runs.outcome import count_outcomes
 from solon.runs.records import from_record
-from solon.runs.rows import (
-    DpoStepRow,
-    LabelRow,
-    PromptKind,
-    Rows,
-    comparable,
-    good,
-)
+from solon.runs.rows import DpoStepRow, LabelRow, PromptKind, Rows, comparable, good
 from solon.sources.comparison_files import Comparisons, read_all_comparisons
 from solon.stages.plan import SL_CAI, labels_of
 from solon.stages.questions import TrainingSizes, TrainingTokens
@@ -57,9 +50,6 @@ from solon.training.models import (
     with_adapter,
 )
 from solon.training.out_of_memory import within_memory
-
-CODE = 1
-"""The version of this stage's code; raised with every change that makes other rows of the same inputs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,14 +168,9 @@ def _step_row(row: Mapping[str, Any], folder: Path) -> DpoStepRow:
 class DirectPreference(Stage):
     """The stage as a run has it: SL-CAI learns from the labelled pairs of all rounds so far."""
 
-    code = CODE
-
-    def settings(self, recipe: Recipe) -> ReinforcementSettings:
-        """See `Stage.settings`."""
-        return recipe.rl
+    section = "rl"
 
     def inputs(self, recipe: Recipe) -> tuple[str, ...]:
-        """See `Stage.inputs`."""
         return SL_CAI, *labels_of(recipe, self.round)
 
     def reads(self, work: Work) -> Reads:
@@ -195,7 +180,6 @@ class DirectPreference(Stage):
         return Reads({"human": human} if human else {}, more)
 
     def run(self, work: Work, out: StageFolder) -> Artefact:
-        """See `Stage.run`."""
         recipe = work.recipe
         people, labels = recipe.preference, JoinedRows([work.artefact(name) for name in self.inputs(recipe)[1:]])
         supervised, human = work.trained(SL_CAI), _human_file(recipe)
@@ -203,7 +187,6 @@ class DirectPreference(Stage):
         return run(recipe.rl, inputs, out)
 
     def summary(self, facts: Mapping[str, Any]) -> Sequence[str]:
-        """See `Stage.summary`."""
         return human_summary(facts)
 
     def learns(self, recipe: Recipe, sizes: TrainingSizes) -> TrainingTokens:

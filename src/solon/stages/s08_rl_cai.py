@@ -57,10 +57,6 @@ from solon.training.metrics import JsonLines
 from solon.training.models import arithmetic, inner, load_tokenizer, save_model
 from solon.training.out_of_memory import within_memory
 
-CODE = 1
-"""The version of this stage's code; raised with every change that makes other rows of the same inputs."""
-
-
 Scores = Callable[[Sequence[Conversation]], Sequence[float]]
 """One number for each conversation that ends on a reply, in order; higher is better, 0 an ordinary reply."""
 
@@ -346,14 +342,9 @@ READS = {Algorithm.PPO: 3, Algorithm.RLOO: 2}
 class Reinforcement(Stage):
     """The stage as a run has it: the policy starts from SL-CAI, by method rlhf from a model of the recipe."""
 
-    code = CODE
-
-    def settings(self, recipe: Recipe) -> ReinforcementSettings:
-        """See `Stage.settings`."""
-        return recipe.rl
+    section = "rl"
 
     def inputs(self, recipe: Recipe) -> tuple[str, ...]:
-        """See `Stage.inputs`."""
         supervised = () if recipe.method is Method.RLHF else (SL_CAI,)
         return PROMPTS, *supervised, in_round(PREFERENCE_MODEL, self.round)
 
@@ -370,7 +361,6 @@ class Reinforcement(Stage):
         return Reads({name: path for name, path in paths.items() if path is not None})
 
     def run(self, work: Work, out: StageFolder) -> Artefact:
-        """See `Stage.run`."""
         recipe = work.recipe
         preferences = work.trained(in_round(PREFERENCE_MODEL, self.round))
         inputs = ReinforcementInputs(
@@ -386,7 +376,6 @@ class Reinforcement(Stage):
         return run(recipe.rl, inputs, out)
 
     def summary(self, facts: Mapping[str, Any]) -> Sequence[str]:
-        """See `Stage.summary`."""
         return summary(facts)
 
     def questions(self, recipe: Recipe) -> tuple[QuestionKind, ...]:

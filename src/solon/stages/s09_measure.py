@@ -55,8 +55,6 @@ from solon.stages.questions import REPLY, QuestionKind
 from solon.stages.stage import Again, ConstitutionEdit, JoinedRows, QuestionCount, Reads, Stage, Work
 from solon.stats.intervals import wilson
 
-CODE = 1
-"""The version of this stage's code; raised with every change that makes other rows of the same inputs."""
 OpenEngine = Callable[[str], Engine]
 """Loads a model by its name in the results; what it returns is dropped before the next is asked for."""
 
@@ -116,11 +114,7 @@ def run(
 
 
 def rated_answers(
-    settings: MeasureSettings,
-    inputs: MeasureInputs,
-    open_engine: OpenEngine,
-    out: StageFolder,
-    grader: Grader | None,
+    settings: MeasureSettings, inputs: MeasureInputs, open_engine: OpenEngine, out: StageFolder, grader: Grader | None
 ) -> list[AnswerRow]:
     """One reply of every model to every held-out prompt, rated if anybody rates."""
     prompts = _held_out(inputs.prompts.rows(PromptRow), settings.limit)
@@ -199,14 +193,9 @@ def group_facts(rows: Iterable[GradedReply]) -> dict[str, Any]:
 class MeasureModels(Stage):
     """The stage as a run has it; the preference model that is measured is that of the last round."""
 
-    code = CODE
-
-    def settings(self, recipe: Recipe) -> MeasureSettings:
-        """See `Stage.settings`."""
-        return recipe.measure
+    section = "measure"
 
     def inputs(self, recipe: Recipe) -> tuple[str, ...]:
-        """See `Stage.inputs`."""
         written = () if recipe.method is Method.RLHF else (RESPONSES, CRITIQUE_REVISION)
         preferences = in_round(PREFERENCE_MODEL, recipe.rounds)
         return PROMPTS, *written, *labels_of(recipe, recipe.rounds), preferences
@@ -217,7 +206,6 @@ class MeasureModels(Stage):
         return Reads(_measured_models(work), {"measures": added} if added else {})
 
     def run(self, work: Work, out: StageFolder) -> Artefact:
-        """See `Stage.run`."""
         recipe, models = work.recipe, _measured_models(work)
         written = recipe.method is Method.CAI
         labels = JoinedRows([work.artefact(name) for name in labels_of(recipe, recipe.rounds)])
@@ -265,18 +253,10 @@ def _measured_models(work: Work) -> dict[str, ModelSpec]:
 class MeasureSupervised(Stage):
     """An extra stage: what SL-CAI by itself replies to held-out prompts, rated, for runs that end there."""
 
-    code = CODE
-
-    def settings(self, recipe: Recipe) -> MeasureSettings:
-        """See `Stage.settings`."""
-        return recipe.measure
-
-    def inputs(self, recipe: Recipe) -> tuple[str, ...]:
-        """See `Stage.inputs`."""
-        return PROMPTS, SL_CAI
+    section = "measure"
+    needs = PROMPTS, SL_CAI
 
     def run(self, work: Work, out: StageFolder) -> Artefact:
-        """See `Stage.run`."""
         recipe, supervised = work.recipe, work.trained(SL_CAI)
         inputs = MeasureInputs(recipe.seed, (SL_CAI,), work.artefact(PROMPTS), chunk=recipe.engine.batch_size)
         return run(recipe.measure, inputs, lambda _: work.engine(supervised), out, work.grader)

@@ -190,23 +190,32 @@ class Stage(ABC):
     round: int = 1
     kind: Kind = Kind.ASKS
     code: ClassVar[int] = 1
-    """The version of the stage's code; raised with every change that makes other rows of the same inputs."""
+    """The version of the stage's code: raise it with every change that makes other rows of the same inputs."""
+    section: ClassVar[str] = ""
+    """The part of the recipe with the stage's settings."""
+    plugin_section: ClassVar[type[Settings]] = Settings
+    """For a plug-in, which has no such part: the class that reads the recipe's `plugins.NAME`."""
+    needs: ClassVar[tuple[str, ...]] = ()
+    """The stages of the run whose artefacts it reads, where no recipe changes them."""
     by_constitution: ClassVar[bool] = False
     """Whether the constitution is a part of its key."""
     after: ClassVar[str] = ""
     """For a plug-in: the stage that it comes after."""
 
     @abstractmethod
-    def settings(self, recipe: Recipe) -> Settings:
-        """The stage's part of the recipe; all of it is a part of the key."""
-
-    @abstractmethod
     def run(self, work: Work, out: StageFolder) -> Artefact:
         """Make the artefact, or go on with it where it was begun."""
 
+    def settings(self, recipe: Recipe) -> Settings:
+        """The stage's part of the recipe; all of it is a part of the key."""
+        if not self.section:
+            return plugin_settings(recipe, self.name, self.plugin_section)
+        settings: Settings = getattr(recipe, self.section)
+        return settings
+
     def inputs(self, recipe: Recipe) -> tuple[str, ...]:
         """The stages of the run whose artefacts it reads."""
-        return ()
+        return self.needs
 
     def reads(self, work: Work) -> Reads:
         """The models and files that it reads, and what else can change its rows."""
