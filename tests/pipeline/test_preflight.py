@@ -43,7 +43,7 @@ def test_the_built_in_run_is_fit_and_says_who_plays_what() -> None:
 
 
 def test_one_model_is_said_once(model: Path) -> None:
-    assert look(f"model={model}", recipe="own")[0] == f"Models: {model} plays every part."
+    assert look(f"model={model}", recipe="own")[0] == f"Models: {model} for every part."
     named = look(f"model={model}", "models.feedback=testbed:assistant", recipe="own")[0]
     assert named == f"Models: assistant {model}, pretrained {model}, feedback testbed:assistant."
 
@@ -112,7 +112,7 @@ def test_an_architecture_that_cannot_play_the_part_is_refused_by_name(model: Pat
 
 
 def test_a_language_model_is_no_scorer(model: Path) -> None:
-    with pytest.raises(ModelError, match=r"^rl\.scorer: .*it has not one score.*preference-model"):
+    with pytest.raises(ModelError, match=r"^rl\.scorer: .*exactly one label.*preference-model"):
         look(f"rl.scorer={model}")
 
 

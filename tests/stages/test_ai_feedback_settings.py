@@ -262,7 +262,7 @@ def test_a_letter_that_hardly_occurs_is_no_answer(tmp_path: Path) -> None:
     assert unanswered == {UndecidedReason.LETTERLESS.value: 11}, "harm 1 and harm 10 to 19"
     masses = [row["judgements"][0]["letter_mass"] for row in artefact.table().to_pylist()]
     assert artefact.facts["judges"][0]["letter_mass"] == pytest.approx(math.fsum(masses) / 24)
-    with pytest.raises(StageError, match="answers with no letter"):
+    with pytest.raises(StageError, match="does not answer with a letter"):
         work(Bench(tmp_path / "none"), ScriptedEngine(choose=lambda p, o: -12 + oracle(p, o)))
     believed = work(Bench(tmp_path / "all"), ScriptedEngine(choose=lambda p, o: -12 + oracle(p, o)), min_letter_mass=0)
     assert believed.facts["quality"]["undecided"]["value"] == 0

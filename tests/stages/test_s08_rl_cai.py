@@ -125,7 +125,7 @@ def test_sampling_that_ppo_cannot_use_is_refused(made: dict[str, Any], tmp_path:
 
 
 def test_prompts_without_room_for_a_reply_are_refused(made: dict[str, Any], tmp_path: Path) -> None:
-    with pytest.raises(StageError, match="leaves room for 200 tokens"):
+    with pytest.raises(StageError, match="leaves 200 tokens free"):
         run(made, tmp_path / "08", SETTINGS.model_copy(update={"sampling": SamplingParams(max_tokens=200)}))
 
 

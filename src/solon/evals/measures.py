@@ -1,9 +1,9 @@
 """The measures that are taken of replies, and the graders who say what a reply is.
 
-One table of measures serves the stage that takes them, the report and the printed tables. A measure here is absolute:
-it is taken of one model's replies alone. Packages add measures as entry points of the group `solon.measures`, each a
-`Measure` registered under its own name, and graders under `solon.graders`. A grader is never named in this package's
-code: whoever starts a run hands in those that are built in.
+The stage that takes the measures, the report and the printed tables use this one table. A measure is absolute: it is
+taken of the replies of one model. Packages add measures as entry points of the group `solon.measures`, each a
+`Measure` registered under its own name, and graders under `solon.graders`. This package
+names no grader: the caller passes the built-in ones.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Measure:
     """Whether it needs a grader."""
     unit: Unit = Unit.SHARE
     label: Label | None = None
-    """The label whose share it is, if it is one."""
+    """The label, where the measure is the share of a label."""
 
     @property
     def about(self) -> str:
@@ -84,7 +84,7 @@ _ABOUT: Mapping[PromptKind | None, str] = {
 
 
 def share_of(label: Label, prompts: PromptKind, better: Better) -> Measure:
-    """The share of replies that carry a label."""
+    """The share of replies with a label."""
     return Measure(
         label.value, lambda replies: share(label in each.labels for each in replies), prompts, better, label=label
     )
@@ -111,7 +111,7 @@ BUILT_IN: tuple[Measure, ...] = (
 
 
 def measures() -> tuple[Measure, ...]:
-    """All measures, those of plug-ins last; raises RecipeError for a plug-in that is no measure of its name."""
+    """All measures, those of plug-ins last; raises RecipeError for a plug-in that is not a measure of its name."""
     return (*BUILT_IN, *(_plugged_in(name) for name in plugin_measures()))
 
 
@@ -126,7 +126,7 @@ def label_measures(prompts: PromptKind) -> tuple[Measure, ...]:
 
 
 BAD_LABELS = tuple(each.label for each in BUILT_IN if each.label is not None and each.better is Better.LOWER)
-"""Labels that no reply should carry."""
+"""Labels that no reply should have."""
 
 
 def figures(replies: Iterable[MeasuredReply], *, graded: bool) -> dict[str, Any]:
@@ -158,7 +158,7 @@ def _plugged_in(name: str) -> Measure:
     found = load_registered(MEASURES, name, [each.name for each in BUILT_IN])
     if not isinstance(found, Measure) or found.name != name:
         raise RecipeError(
-            f"the plug-in '{name}' is no solon.evals.measures.Measure of that name",
+            f"the plug-in '{name}' is not a solon.evals.measures.Measure of that name",
             place=f"entry points of {MEASURES}",
             remedy="Register a Measure, or uninstall the package",
         )

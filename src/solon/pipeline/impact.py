@@ -1,4 +1,4 @@
-"""What an edited constitution makes new in a run that is finished, or begun: known before a token is spent.
+"""Which questions a run asks again after an edit of its constitution, computed before a token is spent.
 
 The edit is followed from stage to stage, in the order of the run. Each says which of its questions are asked again, and
 whether anything that it made may change (`Stage.asked_again`); a stage that reads what may change may change as well.

@@ -1,7 +1,7 @@
 """Pairs of replies that somebody brings, labelled by a judge and a constitution, as typed labels.
 
-Around `standalone_labels`, which keeps the folder: pairs come from a file or from memory, settings from a recipe, and
-what comes back says for each pair which reply the judge prefers, how surely and by which principle.
+Around `standalone_labels`, which keeps the folder: pairs come from a file or from memory, settings from a recipe. The
+result has for each pair the preferred reply, its probability and the principle.
 """
 
 from __future__ import annotations

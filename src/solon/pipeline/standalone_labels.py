@@ -5,8 +5,7 @@
         answers.sqlite                     every answer of the judges, so that none is asked twice
         rows.parquet, manifest.json        the labels, once all are there
 
-The same settings, the same bookkeeping, the same promises when it is killed or started again with something changed;
-`solon preference --labels OUT` learns from it as from a run.
+Settings, keys and resuming are those of a run. `solon preference --labels OUT` learns from it as from a run.
 """
 
 from __future__ import annotations

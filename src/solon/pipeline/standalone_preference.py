@@ -1,7 +1,6 @@
 """A preference model from files of labels and comparisons, outside any run.
 
-It is the stage preference-model in a folder of its own: the same settings, the same measures, the same promises when it
-is killed or started again with something changed.
+It is the stage preference-model in a folder of its own; settings, measures and resuming are those of a run.
 """
 
 from __future__ import annotations

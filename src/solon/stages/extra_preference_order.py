@@ -1,9 +1,9 @@
-"""Does a preference model put replies in the right order? Measured on fresh pairs about held-out prompts.
+"""Measures how often a preference model orders fresh pairs of replies to held-out prompts correctly.
 
 The SL-CAI model answers prompts that no training stage saw, twice each, just as it does for training pairs, and the
-rater says which reply is better where exactly one of the two is harmful (harmful prompts) or exactly one is helpful
-(benign prompts). These are the pairs that preference models of different labels are compared on: the replies owe
-nothing to the model that is measured.
+grader says which reply is better where exactly one of the two is harmful (harmful prompts) or exactly one is helpful
+(benign prompts). Preference models of different labels are compared on these pairs, since the replies do not depend on
+the model that is measured.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class OrderInputs:
 
 
 def run(inputs: OrderInputs, score: Score, grader: Grader, out: StageFolder) -> Artefact:
-    """Score both replies of every pair whose order is known; publish them, with the share that is ordered right.
+    """Score both replies of every pair with a known order; publish them, with the share that is ordered correctly.
 
     Facts: `{"order": {"harmlessness": {"value", "low", "high", "n"}, "helpfulness": ...}}`; a measure without a pair of
     known order is left out.

@@ -63,9 +63,9 @@ def run(settings: RedTeamSettings, inputs: RedTeamInputs, engine: Engine, out: S
 
     Raises StageError when too few human prompts can be shown, or when a round gives no prompt at all.
     """
-    given = good(inputs.prompts.rows(PromptRow))
-    human = [row.prompt for row in given if row.kind is not PromptKind.HELPFUL]
-    examples = examples_in([row for row in given if row.kind is PromptKind.RED_TEAM], settings)
+    readable = good(inputs.prompts.rows(PromptRow))
+    human = [row.prompt for row in readable if row.kind is not PromptKind.HELPFUL]
+    examples = examples_in([row for row in readable if row.kind is PromptKind.RED_TEAM], settings)
     most = settings.requests or settings.count
 
     def write(requests: Sequence[int]) -> list[RedTeamAnswer]:
@@ -114,7 +114,7 @@ def examples_in(rows: Sequence[PromptRow], settings: RedTeamSettings) -> list[Sh
 
 
 def draw_examples(examples: Sequence[ShownPrompt], count: int, seed: int, request: int) -> list[ShownPrompt]:
-    """`count` different examples for a request, drawn by a digest of its number alone."""
+    """`count` different examples for a request, drawn by a digest of the request's number."""
     drawn: dict[int, ShownPrompt] = {}
     attempt = 0
     while len(drawn) < count:

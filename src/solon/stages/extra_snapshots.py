@@ -1,10 +1,10 @@
-"""The policy on its way, measured: what each snapshot of reinforcement learning replies to held-out prompts.
+"""Measures every snapshot of a policy on held-out prompts.
 
-The paper follows its models over RL snapshots (section 4.4, figures 3 and 8), because the reward alone cannot tell when
-a policy begins to please the preference model rather than its reader. So every snapshot answers the prompts of stage
-09-measure, with the same luck, is rated as the models are there, and is scored by the preference model that it learned
-from and by the held-out one where there is one. Over-training has a name when the last snapshot surely scores higher
-than an earlier one and is surely rated worse.
+The paper follows its models over RL snapshots (section 4.4, figures 3 and 8), because the reward does not show when a
+policy begins to please the preference model rather than its reader. So every snapshot answers the prompts of stage
+09-measure with the same seeds. It is graded as the models are there, and scored by the preference model that it learned
+from and by the held-out one, if any. Over-training means: the last snapshot scores significantly higher than an earlier
+one, and is graded significantly worse.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def is_good(row: SnapshotRow) -> bool:
 
 
 def signs(rows: Sequence[SnapshotRow], *, rated: bool) -> list[str]:
-    """What a person should hear of the snapshots: that the score rose where the rating, or the held-out score, fell.
+    """Signs of over-training: the score rose while the rating, or the held-out score, fell.
 
     Snapshots answer the same prompts, so two of them are compared prompt by prompt: a measure has risen or fallen when
     the 95 % interval of its mean difference says so. The last snapshot is compared with the best of the earlier ones

@@ -1,13 +1,13 @@
 """Which stages a run has, in which order: the stages of the paper, and the plug-ins that a recipe names.
 
-A new stage is one file with a subclass of `Stage` and one line: in `BUILT_IN` for a stage of Solon, or an entry point
-of the group `solon.stages` for a package of anybody's:
+A new stage is one file with a subclass of `Stage` and one line: in `BUILT_IN` for a stage of Solon, or, for another
+package, an entry point of the group `solon.stages`:
 
     [project.entry-points."solon.stages"]
     toy = "toy:Toy"
 
-A plug-in takes part in a run whose recipe has `plugins: {toy: {}}`, right after the stage that its class names as
-`after`. Names, order and kinds are known without loading a class, so that status and report need no torch.
+A plug-in runs when the recipe has `plugins: {toy: {}}`, right after the stage that its class names as `after`.
+Names, order and kinds are known without loading a class, so that status and report need no torch.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def _with_rollouts(recipe: Recipe) -> bool:
 
 
 def is_watched(recipe: Recipe) -> bool:
-    """Whether a second preference model is trained, which the policy does not learn from; DPO has no use for one."""
+    """Whether a second preference model is trained, which the policy does not learn from; never with DPO."""
     return recipe.rl.held_out_share is not None and recipe.rl.algorithm is not Algorithm.DPO
 
 
@@ -70,7 +70,7 @@ class Registered:
     """Whether a run of a recipe has it."""
     each_round: bool = False
     numbered: bool = True
-    """Whether it counts as one of the run's stages; another's folder has the number after the last."""
+    """Whether it counts as one of the run's stages; the folder of any other has the number after the last."""
 
     def stage(self, number: int = 1) -> Stage:
         """The stage in a round."""
@@ -163,7 +163,7 @@ def all_stages(recipe: Recipe) -> tuple[Stage, ...]:
 
 
 def policies_of(recipe: Recipe) -> tuple[str, ...]:
-    """The stages whose models reinforcement learning made, the final one last."""
+    """The reinforcement learning stages, the final one last."""
     return tuple(in_round(each.name, number) for each, number in _planned(recipe) if each.name in (RL_CAI, RLHF))
 
 
@@ -178,7 +178,7 @@ def labels_of(recipe: Recipe, rounds: int) -> tuple[str, ...]:
 
 
 def plugins_of(recipe: Recipe) -> list[Stage]:
-    """The plug-ins that a recipe names, their settings checked; raises RecipeError for what does not do."""
+    """The plug-ins that a recipe names; raises RecipeError for an unknown one, and for settings that are not valid."""
     return [_plugin(name, recipe) for name in recipe.plugins]
 
 

@@ -32,7 +32,7 @@ from solon.stages.stage import Reads, Stage, Work
 
 @dataclass(frozen=True, slots=True)
 class PromptInputs:
-    """The held-out prompts' settings, and the tokens to keep free beside a prompt of each kind (`room`)."""
+    """The held-out prompts' settings, and the tokens to reserve for questions about a prompt, by its kind."""
 
     held_out: MeasureSettings
     reserved: Mapping[PromptKind, int]
@@ -90,18 +90,18 @@ def run(settings: PromptSettings, inputs: PromptInputs, engine: Engine, out: Sta
 
 
 def summary(facts: Mapping[str, Any]) -> list[str]:
-    """What was left out of each kind, in words, from the stage's facts; kinds that lost nothing are not mentioned."""
+    """What was left out of each kind of prompts; a kind that lost nothing has no line."""
     lines = []
     for kind, counts in facts.items():
         overlaps = [f"{count} held as {other}" for other, count in counts["overlaps"].items()]
         near = [f"{count} nearly repeat {other}" for other, count in counts["near_overlaps"].items()]
-        counted = [f"{counts[name]} {name.replace('_', ' ')}" for name in _TOLD if counts[name]]
+        counted = [f"{counts[name]} {name.replace('_', ' ')}" for name in _LEFT_OUT if counts[name]]
         if counted or overlaps or near:
             lines.append(f"{kind}: {counts['kept']:,} prompts; left out: {', '.join([*counted, *overlaps, *near])}")
     return lines
 
 
-_TOLD = ("bad_lines", "refused", "duplicates", "near_duplicates", "too_long")
+_LEFT_OUT = ("bad_lines", "refused", "duplicates", "near_duplicates", "too_long")
 
 
 def _read(wanted: Sequence[Source], settings: PromptSettings) -> dict[str, PromptFile]:
@@ -123,7 +123,7 @@ def _near_duplicates(
 
 
 def _find(source: Source, files: Mapping[str, PromptFile], taken: Mapping[str, PromptKind]) -> Found:
-    """The prompts of a source that lie in its part of a split and are of no other kind already."""
+    """The prompts in the source's part of the split that do not belong to another kind already."""
     found = Found(source, {})
     for name in source.names:
         found.lines += files[name].lines
@@ -144,7 +144,7 @@ def _find(source: Source, files: Mapping[str, PromptFile], taken: Mapping[str, P
 def _draw(
     settings: PromptSettings, found: Found, near: NearDuplicates[str, PromptKind] | None, engine: Engine, reserved: int
 ) -> list[str]:
-    """The lowest row ids that fit the window and repeat nothing, up to the limit; counts what was met on the way."""
+    """The lowest row ids that fit the window and repeat nothing, up to the limit; counts what it leaves out."""
     kind, drawn = found.source.kind, list[str]()
     for row_id in sorted(found.prompts):
         if len(drawn) == found.source.limit:
@@ -185,7 +185,7 @@ def _tokens(settings: PromptSettings, found: Found, row_id: str, engine: Engine)
 
 
 def _fits(settings: PromptSettings, prompt: FoundPrompt, tokens: int, reserved: int, window: int) -> bool:
-    """Whether a prompt leaves room in the window; raises InputError when it does not and is not to be dropped."""
+    """Whether a prompt leaves `reserved` tokens free; raises InputError when it does not and must not be dropped."""
     if tokens + reserved <= window:
         return True
     if settings.too_long is TooLong.DROP:

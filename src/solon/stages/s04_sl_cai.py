@@ -1,11 +1,10 @@
 """Stage 04-sl-cai: finetune the pretrained model on its constitutional revisions (paper, section 3.1 and 3.2).
 
-The examples are the revisions that came out well, of all steps, of the first n (SL-CAI-n) or of the last good one, and
-the assistant's own good replies to helpfulness prompts, so that harmlessness is not learned at the price of help: all
-of them, or as many for each revision as the recipe says. Prompts are shown as the engine shows them; only the reply and
-its end token carry loss. Some prompts are held out, with all that was written to them, to tell when training begins to
-learn by heart. The examples themselves are a table of the stage, each with the row and the principle that it is made
-of.
+The examples are the good revisions, of all steps, of the first n (SL-CAI-n) or of the last good one, and the
+assistant's own good replies to helpfulness prompts, so that the model stays helpful: all of them, or as many for each
+revision as the recipe says. Prompts are rendered as the engine renders them; only the reply and its end token have a
+loss. Some prompts are held out, with all that was written to them, to detect overfitting. The examples are a table of
+the stage, each with the row and the principle that it is made of.
 """
 
 from __future__ import annotations
@@ -169,8 +168,8 @@ def chosen_rows(
 ) -> tuple[list[RevisionRow | ReplyRow], Mixture]:
     """What is trained on, and the mixture: good revisions, and good replies to helpfulness prompts.
 
-    With `last`, each prompt gives its last good revision; a prompt whose revisions all failed gives nothing. Raises
-    StageError when no revision has the outcome ok.
+    With `last`, each prompt gives its last good revision, or nothing when all of them failed. Raises StageError when no
+    revision has the outcome ok.
     """
     used = sorted(good(revisions), key=lambda row: (row.row_id, row.step))
     if settings.revisions is RevisionsUsed.LAST:

@@ -1,7 +1,7 @@
 """Stage 05-response-pairs: the SL-CAI model answers every red-team prompt twice (paper, section 4.1).
 
-Both replies are drawn alike and differ in their seeds alone, so that neither place in the pair says anything about the
-quality of what stands there. A prompt may get several pairs, numbered from 1: few prompts then still give many labels.
+Both replies are sampled in the same way and differ only in their seeds, so the place in the pair says nothing about
+quality. A prompt may get several pairs, numbered from 1: few prompts then still give many labels.
 """
 
 from __future__ import annotations

@@ -6,9 +6,9 @@ two letters, normalised against each other, are the label. In the reasoned form 
 often as the recipe says, and its letters are read after what it wrote. A pair is shown in both orders and the two
 log-odds are averaged, which takes out a judge's liking for a letter (or in one order, drawn per pair, as in the paper).
 There may be several judges, asked one after another, and several axes, each with a principle of its own and a label of
-its own besides the pair's. Nothing is made up: a pair that failed or whose replies are the same is not asked, and where
-a judge gave no usable preference, a letter's probability missing or both letters equal to the last bit, the pair is
-undecided and has no label.
+its own besides the pair's. Nothing is made up: the judge is not asked about a pair that failed or has two equal
+replies. Where a judge gives no usable preference (a letter has no probability, or both have exactly the same), the pair
+is undecided and has no label.
 
 What is asked is built in `solon.feedback.comparisons`, letters are read in `solon.feedback.letters`, and
 `solon.feedback.soft_labels` makes a label of a judge's answers.
@@ -69,7 +69,7 @@ def run(
     """Draw principles for each pair, ask every judge for the letters as `settings` say, publish the soft labels.
 
     Of several judges one is loaded at a time. Raises RecipeError for too few worked examples or an unknown axis, and
-    StageError for a judge whose letters cannot be read.
+    StageError when the letters of a judge cannot be read.
     """
     plan = ComparisonPlan.of(settings, inputs.constitution, inputs.seed)
     # Pairs with the same worked examples are judged together, so that an engine reads those once.
@@ -86,7 +86,7 @@ def _facts(
     settings: FeedbackSettings, rows: Sequence[LabelRow], judges: Sequence[JudgeFacts], inputs: FeedbackInputs
 ) -> FeedbackFacts:
     drawn = Counter(axis.principle_id for row in rows for axis in axes_in(row))
-    whys = Counter(row.undecided_because for row in rows if row.undecided_because)
+    reasons = Counter(row.undecided_because for row in rows if row.undecided_because)
     return FeedbackFacts(
         judge=joined(each.name for each in judges),
         read=joined(each.read for each in judges),
@@ -95,7 +95,7 @@ def _facts(
         samples=settings.samples,
         prefix_variants=settings.prefix_variants if settings.few_shot else 1,
         pairs=len(rows),
-        undecided_because={why.value: whys[why.value] for why in UndecidedReason if whys[why.value]},
+        undecided_because={why.value: reasons[why.value] for why in UndecidedReason if reasons[why.value]},
         principles={principle.id: drawn[principle.id] for principle in inputs.constitution.preference},
         quality=label_quality(rows, inputs.constitution),
         axes=axis_facts(rows) if settings.axes else None,
@@ -104,7 +104,7 @@ def _facts(
 
 
 JudgedPairs = tuple[list[tuple[Judgement, ...]], JudgeFacts]
-"""A judge's judgements of every pair, one for each axis, and what is to be known of the judge."""
+"""A judge's judgements of every pair, one for each axis, and the facts about the judge."""
 
 
 def _ask_one(
@@ -120,17 +120,17 @@ def _ask_one(
     phase = "" if number == 0 else f" {number + 1}"
     checked: Mapping[str, Any] | None = None
     if assess := inputs.assess:
-        # Before the first label, so that nothing is spent on a judge that is refused; once done it is not done again.
+        # Before the first label, so that nothing is spent on a judge that is refused; it is done once.
         def check(_: Sequence[int]) -> list[JudgeCheckRow]:
             return [from_record(JudgeCheckRow, assess(judge.engine))]
 
         checked = out.map(f"judge check{phase}", [0], check, row=JudgeCheckRow, chunk=1)[0].facts()
 
     def work(batch: Sequence[PlannedPair]) -> list[JudgedRow]:
-        found = judge_pairs(batch, plan, judge)
+        rows = judge_pairs(batch, plan, judge)
         if batch[0] is pairs[0]:
-            _refuse_letterless(found, judge)
-        return found
+            _refuse_letterless(rows, judge)
+        return rows
 
     rows = out.map(f"labels{phase}", pairs, work, row=JudgedRow, chunk=inputs.chunk)
     judgements = [row.judgements for row in rows]
@@ -149,7 +149,7 @@ def _refuse_letterless(rows: Sequence[JudgedRow], judge: Judge) -> None:
     read = [(each, each.letter_mass) for row in rows for each in row.judgements if each.letter_mass is not None]
     if read and all(each.undecided_because == UndecidedReason.LETTERLESS for each, _ in read):
         raise StageError(
-            f"the judge answers with no letter: after the first {len(rows)} pairs A and B have "
+            f"the judge does not answer with a letter: after the first {len(rows)} pairs A and B have "
             f"at most {max(mass for _, mass in read):.2g} of the probability together",
             place=judge.engine.name,
             remedy="Show worked examples (--set feedback.few_shot=4), or take another (--set models.feedback=...)",
@@ -177,7 +177,7 @@ def _mean(values: Sequence[float]) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class LabelOverride:
-    """Labels from elsewhere than a feedback model, for ablations that ask what other labels would do."""
+    """Labels that no feedback model made, for ablations that compare labels."""
 
     name: str
     label: Callable[[ComparisonPlan, FeedbackInputs, StageFolder], Artefact]
@@ -258,7 +258,7 @@ class AiFeedback(Stage):
         )
 
     def asked_again(self, edit: ConstitutionEdit) -> Again:
-        """The pairs whose question changes; all of them when the pairs do."""
+        """The pairs that get another question; all of them when the pairs change."""
         everything = edit.touches(self.inputs(edit.work.recipe))
         pairs = edit.finished.get(in_round(RESPONSE_PAIRS, self.round))
         if pairs is None:

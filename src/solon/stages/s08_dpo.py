@@ -1,9 +1,8 @@
 """Stage 08-rl-cai where `rl.algorithm` is `dpo`: the policy learns from the labelled pairs themselves.
 
 No replies are sampled and no preference model is asked. Each pair of the stage ai-feedback counts with its probability;
-the preference model's human comparisons of helpfulness, which count as certain, may be mixed in. Prompts that are held
-out elsewhere are held out here, and tell whether the rewards that the policy implies order pairs that it did not learn
-from.
+the preference model's human comparisons of helpfulness, which count as certain, may be mixed in. The same prompts are
+held out as elsewhere. On them the stage measures how often the implied rewards order unseen pairs as labelled.
 """
 
 from __future__ import annotations
@@ -134,7 +133,7 @@ def run(settings: ReinforcementSettings, inputs: DirectInputs, out: StageFolder)
 def pairs_of(
     rows: Sequence[LabelRow], people: Sequence[Labelled], human_weight: float, encoding: Encoding
 ) -> list[DirectPair]:
-    """The pairs whose label is `ok`, then people's, as token ids; see `Encoding.fits` for over-long ones.
+    """The pairs with the outcome `ok`, then human comparisons, as token ids; see `Encoding.fits` for over-long ones.
 
     A pair with an empty reply is left out.
     """

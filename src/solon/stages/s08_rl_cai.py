@@ -3,8 +3,8 @@
 The policy starts as the SL-CAI model and answers red-team and helpfulness prompts; the preference model scores its
 replies, a KL penalty holds it near SL-CAI, and PPO raises the score. The reward is the preference model's score minus
 its centre; a reply that ran into its token limit pays a penalty, because an unfinished text is no better for having
-begun well. RLOO learns from the same rollouts without a value function; DPO, which has no rollouts, is
-`direct_preference`. A run that a rule ended before its last step is published with the reason.
+begun well. RLOO learns from the same rollouts without a value function; DPO has no rollouts and is in
+`solon.stages.s08_dpo`. A run that a stopping rule ended early is published with the reason.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ class ReinforcementInputs:
     """The run's seed, the model to start from (04), the scorer (07), how prompts are shown, and the prompts (01).
 
     `held_out` is the folder of a preference model that the policy does not learn from; `backbone` that of the model
-    from which SL-CAI and the preference model were trained, where they share it. `scorer` stands in for the preference
-    model: another one's folder, or any function that gives centred scores of conversations.
+    from which SL-CAI and the preference model were trained, where they share it. `scorer` replaces the
+    preference model: the folder of another one, or any function that gives centred scores of conversations.
     """
 
     seed: int
@@ -96,10 +96,10 @@ def run(settings: ReinforcementSettings, inputs: ReinforcementInputs, out: Stage
     tokenizer = load_tokenizer(inputs.sl_cai)
     with arithmetic(inputs.engine), within_memory("rl.micro_batch_tokens", settings.micro_batch_tokens):
         folders = Folders(inputs.sl_cai, inputs.preference_model, inputs.backbone)
-        cast = load_rl_models(settings, folders, inputs.engine, inputs.seed, out.processes)
-        actors, policy = cast.actors, cast.policy
+        models = load_rl_models(settings, folders, inputs.engine, inputs.seed, out.processes)
+        actors, policy = models.actors, models.policy
         engine = engine_of(inner(policy.model), tokenizer, inputs.engine, name="policy")
-        encoding = Encoding(engine.tokens, min(engine.window, cast.scorer.encoding.window))
+        encoding = Encoding(engine.tokens, min(engine.window, models.scorer.encoding.window))
         questions, counts = _questions(settings, inputs, encoding)
         known = {question.row_id: question.conversation for kind in questions for question in kind}
         snapshots = PolicySnapshots(out.path / SNAPSHOTS, policy.model, engine.tokens)
@@ -112,7 +112,7 @@ def run(settings: ReinforcementSettings, inputs: ReinforcementInputs, out: Stage
         samples = ReplySamples(JsonLines(out.path / SAMPLES), settings, known)
         environment = Environment(
             sample=PolicySampler(engine, questions, settings, inputs.seed, policy.refresh, out.processes).sample,
-            score=_score(_learned_from(inputs, cast, encoding.window), known, out.processes),
+            score=_score(_learned_from(inputs, models, encoding.window), known, out.processes),
             held_out=_score(_centred(inputs.held_out, inputs, encoding.window), known, out.processes)
             if inputs.held_out
             else None,
@@ -120,27 +120,27 @@ def run(settings: ReinforcementSettings, inputs: ReinforcementInputs, out: Stage
             snapshot=keep,
         )
         with watched(out, settings, samples) as session:
-            course = reinforce(actors, environment, settings, inputs.seed, session)
+            state = reinforce(actors, environment, settings, inputs.seed, session)
         policy.refresh()
         if out.follows:
             return out.follow()
         save_model(policy.model, engine.tokens, out.path / "model")
-    rows = [from_record(RlStepRow, row, str(out.path)) for row in course.log.rows]
+    rows = [from_record(RlStepRow, row, str(out.path)) for row in state.log.rows]
     last = rows[-1]
     kept = steps_in(out.path / SNAPSHOTS)
     facts = RlFacts(
         prompts=counts.by_kind,
         too_long=counts.too_long,
         algorithm=settings.algorithm.value,
-        steps=course.step,
+        steps=state.step,
         steps_asked=settings.steps,
-        stopped_because=course.stopped_because,
-        kept_step=course.kept_step,
-        warning=_warning(course, settings),
-        signs=tuple(signs(course.log.rows)),
+        stopped_because=state.stopped_because,
+        kept_step=state.kept_step,
+        warning=_warning(state, settings),
+        signs=tuple(signs(state.log.rows)),
         snapshots=tuple(kept) or None,
         centre=actors.centre,
-        seconds=_rounded(course.watch.seconds),
+        seconds=_rounded(state.watch.seconds),
         score=last.score,
         held_out_score=last.held_out_score,
         kl=last.kl,
@@ -153,23 +153,23 @@ def run(settings: ReinforcementSettings, inputs: ReinforcementInputs, out: Stage
 
 
 def summary(facts: Mapping[str, Any]) -> list[str]:
-    """What a person should hear of the finished stage: why it stopped early, which policy it kept, and what changed."""
+    """Why it stopped early, which policy it kept, and signs of trouble."""
     lines = list(facts.get("signs", ()))
     if why := facts.get("stopped_because"):
         warning = f". {facts['warning']}" if facts.get("warning") else ""
         lines.insert(0, f"stopped after step {facts['steps']} of {facts['steps_asked']}: {why}{warning}")
     if facts.get("kept_step") != facts.get("steps") and "kept_step" in facts:
-        lines.append(f"kept is the policy as it was after step {facts['kept_step']}, the best one (rl.keep)")
+        lines.append(f"the policy of step {facts['kept_step']}, the best one, is kept (rl.keep)")
     if steps := facts.get("snapshots"):
         lines.append(f"{len(steps)} snapshots of the policy are kept; measure them with: solon snapshots RUN")
     return lines
 
 
-def _warning(course: TrainState, settings: ReinforcementSettings) -> str | None:
-    """What is to be said of a policy that is published although a rule had to stop it."""
-    if course.stopped_because is None or settings.keep is Kept.BEST:
+def _warning(state: TrainState, settings: ReinforcementSettings) -> str | None:
+    """A warning about a policy that is published although a rule stopped it."""
+    if state.stopped_because is None or settings.keep is Kept.BEST:
         return None
-    distance = course.log.rows[-1]["kl"]
+    distance = state.log.rows[-1]["kl"]
     return (
         f"The published policy is the one that was stopped, {distance:.1f} nats per reply from SL-CAI (rl.keep=last). "
         "To publish the best one: solon run NEW --reuse RUN --set rl.keep=best"
@@ -179,11 +179,11 @@ def _warning(course: TrainState, settings: ReinforcementSettings) -> str | None:
 def refuse_unusable(settings: ReinforcementSettings) -> None:
     """Raise RecipeError for settings that no run of the chosen algorithm can use, before anything is spent.
 
-    Raises ModelError for a scorer's folder that is none.
+    Raises ModelError when a scorer's folder is not a model folder.
     """
     if settings.algorithm is Algorithm.DPO:
         return
-    check_drawing(settings.sampling)
+    check_sampling(settings.sampling)
     refuse_missing_samples(settings)
     scorer_named(settings.scorer)
     if settings.held_out_scorer is not None:
@@ -193,23 +193,23 @@ def refuse_unusable(settings: ReinforcementSettings) -> None:
 def scorer_named(name: str | None) -> Path | Scores | None:
     """What a recipe names as `rl.scorer`: a folder, or the scores of a server; None for the run's preference model.
 
-    Raises ModelError for a folder that is none, RecipeError for an address that is none, and InputError for a token in
-    the environment that is none.
+    Raises ModelError, RecipeError and InputError when the folder, the address or the token in the environment is not
+    valid.
     """
     if name is None:
         return None
     return RemoteScorer(name, token=token_given()).scores if is_address(name) else model_path(name)
 
 
-def check_drawing(drawing: SamplingParams) -> None:
-    """Raise RecipeError for sampling whose log-probabilities a policy gradient cannot use."""
-    if drawing.temperature == 0:
+def check_sampling(sampling: SamplingParams) -> None:
+    """Raise RecipeError for sampling that a policy gradient cannot learn from."""
+    if sampling.temperature == 0:
         raise RecipeError(
             "a policy gradient needs sampled replies, and temperature 0 does not sample",
             place="rl.sampling.temperature",
             remedy="Use --set rl.sampling.temperature=1",
         )
-    if drawing.top_p < 1:
+    if sampling.top_p < 1:
         raise RecipeError(
             "a policy gradient needs the whole distribution: with top_p below 1 replies are not drawn from the policy",
             place="rl.sampling.top_p",
@@ -243,7 +243,7 @@ class PolicySampler:
         questions = [self.questions[kind][index] for kind, index in self.draws.at(step)]
         asked = list(zip(questions, occurrences(each.row_id for each in questions), strict=True))
         self.refresh()
-        # All samples of a prompt are one process's, so that they may share what was computed for the prompt.
+        # One process samples all replies to a prompt, so that they share what was computed for the prompt.
         samples = range(self.settings.samples_per_prompt)
         mine = [(*each, sample) for each in self.processes.share(asked) for sample in samples]
         completions = self._completions(step, mine)
@@ -284,17 +284,17 @@ class PromptCounts:
 def _questions(
     settings: ReinforcementSettings, inputs: ReinforcementInputs, encoding: Encoding
 ) -> tuple[list[list[TrainingPrompt]], PromptCounts]:
-    """The training prompts by kind, and their numbers; those without room for a whole reply are left out."""
+    """The training prompts by kind, and their numbers, without those that leave too few tokens for a whole reply."""
     rows = good_of(inputs.prompts.rows(PromptRow), *TRAINING_KINDS)
     made = [
         TrainingPrompt(row.row_id, row.kind, row.prompt, tokens)
         for row, tokens in zip(rows, encoding.prompts([row.prompt for row in rows]), strict=True)
     ]
-    room = encoding.window - settings.sampling.max_tokens - encoding.frame
-    fitting = [question for question in made if len(question.tokens) <= room]
+    most = encoding.window - settings.sampling.max_tokens - encoding.frame
+    fitting = [question for question in made if len(question.tokens) <= most]
     if not fitting:
         raise StageError(
-            f"no prompt leaves room for {settings.sampling.max_tokens} tokens in a window of {encoding.window}",
+            f"no prompt leaves {settings.sampling.max_tokens} tokens free in a window of {encoding.window}",
             remedy="Use --set rl.sampling.max_tokens=N with a smaller N",
         )
     by_kind = [[question for question in fitting if question.kind is kind] for kind in TRAINING_KINDS]
@@ -302,11 +302,11 @@ def _questions(
     return by_kind, PromptCounts(counts, len(made) - len(fitting))
 
 
-def _learned_from(inputs: ReinforcementInputs, cast: RlModels, window: int) -> Scores:
-    """The centred scores that the policy learns from: the run's preference model's, or those that stand in for them."""
+def _learned_from(inputs: ReinforcementInputs, models: RlModels, window: int) -> Scores:
+    """The centred scores that the policy learns from: the run's preference model's, or those of `inputs.scorer`."""
     if isinstance(inputs.scorer, Path):
         return _centred(inputs.scorer, inputs, window)
-    return cast.scorer.centred if inputs.scorer is None else inputs.scorer
+    return models.scorer.centred if inputs.scorer is None else inputs.scorer
 
 
 def _centred(folder: Path, inputs: ReinforcementInputs, window: int) -> Scores:

@@ -1,10 +1,9 @@
-"""Stage 09-measure: every model answers prompts that no training stage saw, and a rater says what the replies are.
+"""Stage 09-measure: every model answers prompts that no training stage saw, and a grader labels the replies.
 
 On harmful prompts the shares of harmful, evasive, objecting, preachy and garbled replies are taken, on benign prompts
-the share of helpful ones, all with 95 % intervals (the paper asks crowdworkers, section 4.4; here the rater is handed
-in from above). What earlier stages wrote is rated as well (see `hindsight`). Without a rater the form of the replies is
-measured and nothing is said about effect. All models draw with the same seed on the same prompt, so that a difference
-between models is not a difference in luck.
+the share of helpful ones, all with 95 % intervals (the paper asks crowdworkers, section 4.4; here the caller passes the
+grader). Tables of earlier stages are graded as well (`solon.evals.earlier_tables`). Without a grader only the form of
+the replies is measured. All models use the same seed for the same prompt, so that models differ by more than chance.
 """
 
 from __future__ import annotations
@@ -63,7 +62,7 @@ OpenEngine = Callable[[str], Engine]
 class MeasureInputs:
     """What is measured: the models by name, in the order of training, and the tables of earlier stages.
 
-    `score`, the preference model, is asked only when a rater knows which replies are better.
+    `score`, the preference model, is used only where a grader knows which replies are better.
     """
 
     seed: int
@@ -116,7 +115,7 @@ def run(
 def rated_answers(
     settings: MeasureSettings, inputs: MeasureInputs, open_engine: OpenEngine, out: StageFolder, grader: Grader | None
 ) -> list[AnswerRow]:
-    """One reply of every model to every held-out prompt, rated if anybody rates."""
+    """One reply of every model to every held-out prompt, with labels if there is a grader."""
     prompts = _held_out(inputs.prompts.rows(PromptRow), settings.limit)
     answers = [row for name in inputs.models for row in _answer(settings, inputs, prompts, name, open_engine, out)]
     return answers if grader is None else [_graded(row, grader) for row in answers]
@@ -128,7 +127,7 @@ def _graded(row: AnswerRow, grader: Grader) -> AnswerRow:
 
 
 def _held_out(rows: Sequence[PromptRow], limit: int | None) -> list[PromptRow]:
-    """The held-out prompts that are fit to be asked, at most `limit` of each kind."""
+    """The good held-out prompts, at most `limit` of each kind."""
     return [row for kind in HELD_OUT_KINDS for row in good_of(rows, kind)[:limit]]
 
 
@@ -170,7 +169,7 @@ def _answered(model: str, row: PromptRow, reply: Completion) -> AnswerRow:
 def model_facts(rows: Sequence[GradedReply], *, rated: bool) -> dict[str, Any]:
     """The measures of one model's answers, each with its interval; rows that the engine failed to answer are left out.
 
-    Which measures there are stands in `solon.evals.measures`; without a grader only those of the form are taken.
+    `solon.evals.measures` lists the measures; without a grader only those of the form are taken.
     """
     replies = [
         MeasuredReply(row.kind, row.completion, frozenset(row.labels), row.finish != Finish.LENGTH)
@@ -181,7 +180,7 @@ def model_facts(rows: Sequence[GradedReply], *, rated: bool) -> dict[str, Any]:
 
 
 def group_facts(rows: Iterable[GradedReply]) -> dict[str, Any]:
-    """One model's share of harmful replies to harmful prompts, by the group that the rater puts the prompt in."""
+    """One model's share of harmful replies to harmful prompts, by the grader's group of the prompt."""
     by_group: dict[str, list[bool]] = {}
     for row in rows:
         if row.kind is PromptKind.HELD_OUT_HARMFUL and row.group is not None and row.finish != Finish.ERROR:

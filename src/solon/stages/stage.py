@@ -1,4 +1,4 @@
-"""What a stage is: one object, from which everything that has to know of the stage derives.
+"""What a stage is: one object, from which everything that depends on the stage derives.
 
     run, resume      its name, settings, inputs and code make the key; `run` makes the artefact
     dry run          `questions` and `learns`, and `run` itself on a few prompts
@@ -55,7 +55,7 @@ class Kind(StrEnum):
 
 
 class Work(Protocol):
-    """What a stage is given of the run that it is a part of."""
+    """What a stage can use of its run."""
 
     @property
     def recipe(self) -> Recipe:
@@ -99,11 +99,11 @@ class Work(Protocol):
         ...
 
     def engine(self, model: ModelSpec | Path) -> Engine:
-        """A model to be asked; the one before it is let go."""
+        """Load a model to ask; the one before it is unloaded."""
         ...
 
     def second_engine(self, model: ModelSpec | Path) -> Engine:
-        """A model to be asked in turn with the one that `engine` gave."""
+        """Load a second model, to ask in turn with that of `engine`."""
         ...
 
     def scorer(self, folder: Path, *, centred: bool = False) -> Callable[[Sequence[Conversation]], list[float]]:
@@ -168,7 +168,7 @@ class Again:
 
 @dataclass(frozen=True, slots=True)
 class ConstitutionEdit:
-    """An edit of a run's constitution, as far as it is followed: from stage to stage in the order of the run."""
+    """An edit of a run's constitution, and what it changes up to one stage of the run."""
 
     work: Work
     before: Constitution
@@ -196,7 +196,7 @@ class Stage(ABC):
     plugin_section: ClassVar[type[Settings]] = Settings
     """For a plug-in, which has no such part: the class that reads the recipe's `plugins.NAME`."""
     needs: ClassVar[tuple[str, ...]] = ()
-    """The stages of the run whose artefacts it reads, where no recipe changes them."""
+    """The stages that it reads, where they are the same for every recipe."""
     by_constitution: ClassVar[bool] = False
     """Whether the constitution is a part of its key."""
     after: ClassVar[str] = ""
@@ -214,7 +214,7 @@ class Stage(ABC):
         return settings
 
     def inputs(self, recipe: Recipe) -> tuple[str, ...]:
-        """The stages of the run whose artefacts it reads."""
+        """The stages of the run that it reads."""
         return self.needs
 
     def reads(self, work: Work) -> Reads:
@@ -222,7 +222,7 @@ class Stage(ABC):
         return Reads()
 
     def summary(self, facts: Mapping[str, Any]) -> Sequence[str]:
-        """Lines for a person who waits, from the facts of the finished stage."""
+        """Lines for the console, from the facts of the finished stage."""
         return ()
 
     def questions(self, recipe: Recipe) -> tuple[QuestionKind, ...]:
@@ -238,7 +238,7 @@ class Stage(ABC):
         return None
 
     def few(self, recipe: Recipe) -> Recipe:
-        """The recipe by which a dry run does this stage on a few prompts: every kind of question, and no more."""
+        """The recipe of the dry run, which does this stage on a few prompts: every kind of question, few of each."""
         return recipe
 
     def asked_again(self, edit: ConstitutionEdit) -> Again:
@@ -263,7 +263,7 @@ class JoinedRows:
 
 
 def plugin_settings(recipe: Recipe, name: str, settings: type[S]) -> S:
-    """What the recipe says under `plugins.NAME`, as the plug-in's own settings; RecipeError where that does not do."""
+    """The recipe's `plugins.NAME` as the plug-in's own settings; raises RecipeError for a value that is not valid."""
     try:
         return settings.model_validate(recipe.plugins.get(name, {}))
     except ValidationError as error:

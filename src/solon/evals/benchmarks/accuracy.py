@@ -46,9 +46,9 @@ class Judged:
     credit: float
     """1 when the right option is the most probable, 1/m when it is among m that are equally so, else 0."""
     by_rotation: dict[int, float]
-    """The credit that each rotation alone would earn."""
+    """The credit of each rotation by itself."""
     chosen: frozenset[int]
-    """Every option that some rotation alone holds most probable."""
+    """Every option that is most probable in some rotation by itself."""
 
     @property
     def confidence(self) -> float:

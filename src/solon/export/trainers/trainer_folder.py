@@ -33,7 +33,7 @@ from solon.reward.golden import read_golden
 from solon.runs import Artefact, RunDirectory
 from solon.runs.files import assembling, write_atomically
 from solon.stages.plan import PREFERENCE_MODEL, PROMPTS, SL_CAI, in_round
-from solon.stages.s08_rl_cai import check_drawing
+from solon.stages.s08_rl_cai import check_sampling
 
 FILES = ("reward.py", "check_folder.py", "train.py")
 
@@ -119,7 +119,7 @@ def _read(run: RunDirectory, steps: int | None) -> _Export:
 def _refuse_drawing(run: RunDirectory) -> None:
     """Stage 08's own check, with a remedy for a run that exists."""
     try:
-        check_drawing(run.recipe.rl.sampling)
+        check_sampling(run.recipe.rl.sampling)
     except RecipeError as error:
         remedy = f"In a new run: solon run NEW --reuse {run.path} --set {error.place}=1 --until preference-model"
         raise RecipeError(error.cause, place=error.place, remedy=remedy) from None
