@@ -137,7 +137,7 @@ def test_a_server_that_does_not_answer_is_told_at_once() -> None:
         ("feedback.few_shot=99", RecipeError, "99 worked comparisons are asked for"),
         ("preference.axis=kindness", RecipeError, r"which gets no labels.*feedback\.axes\.kindness=1"),
         ("finetune.revisions=9", RecipeError, "the first 9 revisions are asked for"),
-        ("rl.sampling.temperature=0", RecipeError, "temperature of 0"),
+        ("rl.sampling.temperature=0", RecipeError, "temperature 0 does not sample"),
         ("rl.trackers=[wandb]", RecipeError, r"'wandb' is not installed.*solon\[wandb\]"),
     ],
 )
