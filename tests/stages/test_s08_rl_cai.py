@@ -29,6 +29,7 @@ from solon.config.recipe import (
 from solon.conversation import Conversation
 from solon.errors import ModelError, RecipeError, StageError
 from solon.reporting.sentences import reinforcement_sentences
+from solon.rl.policy_sampler import PolicySampler
 from solon.rl.rl_models import refuse_unshareable
 from solon.runs import Artefact
 from solon.stages import s07_preference_model, s08_rl_cai
@@ -230,7 +231,7 @@ def test_a_prompt_that_a_step_draws_twice_gets_other_replies(made: dict[str, Any
 def test_an_empty_reply_reaches_no_scorer(
     made: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    written = s08_rl_cai.PolicySampler._completions
+    written = PolicySampler._completions
 
     def some_end_at_once(self: Any, step: int, drawn: Any) -> Any:
         return [
@@ -239,7 +240,7 @@ def test_an_empty_reply_reaches_no_scorer(
         ]
 
     end = models.load_tokenizer(made["tiny"]).eos_token_id
-    monkeypatch.setattr(s08_rl_cai.PolicySampler, "_completions", some_end_at_once)
+    monkeypatch.setattr(PolicySampler, "_completions", some_end_at_once)
     asked_of: list[Conversation] = []
 
     def constant(conversations: Sequence[Conversation]) -> list[float]:

@@ -15,10 +15,11 @@ from typing import Any, cast
 
 from solon.config.plugins import GRADERS, MEASURES, load_registered, registered
 from solon.config.recipe import NO_GRADER
+from solon.engines.base import Finish
 from solon.errors import RecipeError
 from solon.evals.grading import Grader, Label
-from solon.runs.rows import PromptKind
-from solon.stats.intervals import Mean, Share, interval, mean, per_cent, share
+from solon.runs.rows import GradedReply, PromptKind
+from solon.stats.intervals import Mean, Share, interval, mean, per_cent, share, wilson
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +141,28 @@ def figures(replies: Iterable[MeasuredReply], *, graded: bool) -> dict[str, Any]
         if figure is not None:
             found[measure.name] = figure.facts()
     return found
+
+
+def model_facts(rows: Sequence[GradedReply], *, rated: bool) -> dict[str, Any]:
+    """The measures of one model's answers, each with its interval; rows that the engine failed to answer are left out.
+
+    Without a grader only the measures of the form are taken.
+    """
+    replies = [
+        MeasuredReply(row.kind, row.completion, frozenset(row.labels), row.finish != Finish.LENGTH)
+        for row in rows
+        if row.finish != Finish.ERROR
+    ]
+    return figures(replies, graded=rated)
+
+
+def group_facts(rows: Iterable[GradedReply]) -> dict[str, Any]:
+    """One model's share of harmful replies to harmful prompts, by the grader's group of the prompt."""
+    by_group: dict[str, list[bool]] = {}
+    for row in rows:
+        if row.kind is PromptKind.HELD_OUT_HARMFUL and row.group is not None and row.finish != Finish.ERROR:
+            by_group.setdefault(row.group, []).append(Label.HARMFUL in row.labels)
+    return {group: wilson(sum(harmful), len(harmful)).facts() for group, harmful in sorted(by_group.items())}
 
 
 def grader_named(name: str, built_in: Mapping[str, Callable[[], Grader]]) -> Grader | None:

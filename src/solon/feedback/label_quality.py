@@ -9,6 +9,7 @@ function of the rows of stage 06-ai-feedback, with 95 % intervals.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -17,7 +18,7 @@ from typing import Any
 
 from solon.checks.texts import declines_to_judge
 from solon.constitution.constitution import Constitution
-from solon.runs.facts import LabelFigures, LabelQualityFacts, read_facts
+from solon.runs.facts import AxisFacts, LabelFigures, LabelQualityFacts, read_facts
 from solon.runs.rows import LabelRow
 from solon.stats.intervals import Share, interval, mean, percent, share
 
@@ -98,6 +99,26 @@ def label_quality(rows: Sequence[LabelRow], constitution: Constitution) -> Label
         attempts_preferred=preferred,
         by_principle={name: _figures(members) for name, members in by_principle.items() if members},
     )
+
+
+def axis_facts(rows: Sequence[LabelRow]) -> dict[str, AxisFacts]:
+    """By axis: weight, how sure its labels are, the share undecided, how often it agrees with the pair's label."""
+    found: dict[str, AxisFacts] = {}
+    for name in dict.fromkeys(axis.axis for row in rows for axis in row.axes):
+        labels = [(axis, row.p_a) for row in rows for axis in row.axes if axis.axis == name]
+        known = [(axis.p_a, p) for axis, p in labels if axis.p_a is not None]
+        found[name] = AxisFacts(
+            weight=labels[0][0].weight,
+            undecided=1 - len(known) / len(labels),
+            mean_p_chosen=mean_or_none([max(own, 1 - own) for own, _ in known]),
+            agrees_with_the_pair=mean_or_none([float((own > 0.5) == (p > 0.5)) for own, p in known if p is not None]),
+        )
+    return found
+
+
+def mean_or_none(values: Sequence[float]) -> float | None:
+    """The mean of some values; None of none."""
+    return math.fsum(values) / len(values) if values else None
 
 
 def summary(facts: Mapping[str, Any]) -> list[str]:

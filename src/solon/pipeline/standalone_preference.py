@@ -16,12 +16,13 @@ from solon.digest import digest_source
 from solon.engines import rounding
 from solon.engines.rounding import keyed, made_with
 from solon.errors import StageError
+from solon.feedback.preference_examples import HUMAN
 from solon.reward.preference_model import PreferenceModel
 from solon.runs import Artefact, Report, ignore
 from solon.runs.standalone import run_standalone
 from solon.sources.comparison_files import read_all_comparisons
 from solon.sources.label_files import label_columns, label_file_of, read_labels
-from solon.stages.s07_preference_model import HUMAN, PreferenceInputs, Preferences, run
+from solon.stages.s07_preference_model import PreferenceInputs, Preferences, run
 from solon.training import loop as training
 
 NAME = "preference-model"

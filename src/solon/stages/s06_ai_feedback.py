@@ -16,7 +16,6 @@ What is asked is built in `solon.feedback.comparisons`, letters are read in `sol
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,12 +32,12 @@ from solon.evals.judge_check.as_judge import JudgeSetup, prompts_of
 from solon.evals.judge_check.judge import CheckJudge
 from solon.feedback.ask import STUB, bare_tokens
 from solon.feedback.comparisons import ComparisonPlan, PlannedPair, UndecidedReason, few_shot_variants, worked_reasoning
-from solon.feedback.label_quality import label_quality
+from solon.feedback.label_quality import axis_facts, label_quality, mean_or_none
 from solon.feedback.label_quality import summary as quality_summary
 from solon.feedback.letters import letter_tokens
 from solon.feedback.soft_labels import Judge, axes_in, joined, judge_pairs, label_of
 from solon.runs import Artefact, StageFolder
-from solon.runs.facts import AxisFacts, FeedbackFacts, JudgeFacts
+from solon.runs.facts import FeedbackFacts, JudgeFacts
 from solon.runs.records import from_record
 from solon.runs.rows import JudgeCheckRow, JudgedRow, Judgement, LabelRow, PairRow, PromptKind, Rows
 from solon.stages.plan import RESPONSE_PAIRS, in_round
@@ -140,7 +139,7 @@ def _ask_one(
         read=judge.engine.choosing.value,
         letter_form=judge.form.value,
         judge_check=checked,
-        letter_mass=_mean([mass for mass in masses if mass is not None]),
+        letter_mass=mean_or_none([mass for mass in masses if mass is not None]),
     )
 
 
@@ -154,25 +153,6 @@ def _refuse_letterless(rows: Sequence[JudgedRow], judge: Judge) -> None:
             place=judge.engine.name,
             remedy="Show worked examples (--set feedback.few_shot=4), or take another (--set models.feedback=...)",
         )
-
-
-def axis_facts(rows: Sequence[LabelRow]) -> dict[str, AxisFacts]:
-    """By axis: weight, how sure its labels are, the share undecided, how often it agrees with the pair's label."""
-    found: dict[str, AxisFacts] = {}
-    for name in dict.fromkeys(axis.axis for row in rows for axis in row.axes):
-        labels = [(axis, row.p_a) for row in rows for axis in row.axes if axis.axis == name]
-        known = [(axis.p_a, p) for axis, p in labels if axis.p_a is not None]
-        found[name] = AxisFacts(
-            weight=labels[0][0].weight,
-            undecided=1 - len(known) / len(labels),
-            mean_p_chosen=_mean([max(own, 1 - own) for own, _ in known]),
-            agrees_with_the_pair=_mean([float((own > 0.5) == (p > 0.5)) for own, p in known if p is not None]),
-        )
-    return found
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return math.fsum(values) / len(values) if values else None
 
 
 @dataclass(frozen=True, slots=True)

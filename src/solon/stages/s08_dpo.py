@@ -18,6 +18,7 @@ from solon.config.builtin import source_path
 from solon.config.recipe import Algorithm, EngineSettings, Recipe, ReinforcementSettings
 from solon.engines.tokens import PromptTokenizer
 from solon.errors import StageError
+from solon.feedback.preference_examples import Labelled, ai_labels, drawn_human
 from solon.rl.reply_samples import METRICS, watched
 from solon.runs import Artefact, StageFolder
 from solon.runs.facts import DpoFacts, facts_record
@@ -27,7 +28,6 @@ from solon.runs.rows import DpoStepRow, LabelRow, PromptKind, Rows, comparable, 
 from solon.sources.comparison_files import Comparisons, read_all_comparisons
 from solon.stages.plan import SL_CAI, labels_of
 from solon.stages.questions import TrainingSizes, TrainingTokens
-from solon.stages.s07_preference_model import Labelled, ai_labels, drawn_human
 from solon.stages.s07_preference_model import summary as human_summary
 from solon.stages.stage import JoinedRows, Reads, Stage, Work
 from solon.training.batches import micro_batches

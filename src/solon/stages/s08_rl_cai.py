@@ -10,20 +10,18 @@ begun well. RLOO learns from the same rollouts without a value function; DPO has
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from solon import prompts
 from solon.config.addresses import token_given
 from solon.config.builtin import model_path
 from solon.config.recipe import (
     Algorithm,
     EngineSettings,
     Kept,
-    Matmul,
     Method,
     NetworkSharing,
     Recipe,
@@ -31,28 +29,28 @@ from solon.config.recipe import (
     SamplingParams,
 )
 from solon.conversation import Conversation, Role
-from solon.engines.base import Finish
-from solon.engines.registry import ModelInMemory, engine_of
+from solon.engines.registry import engine_of
 from solon.errors import ModelError, RecipeError, StageError
 from solon.reward.remote import RemoteScorer, is_address
 from solon.reward.scorer import open_scorer
 from solon.rl.advantage import refuse_missing_samples
 from solon.rl.policy_gradient import Environment, Score, TrainState, reinforce, unwatched
+from solon.rl.policy_sampler import PolicySampler, TrainingPrompt
 from solon.rl.policy_snapshots import SNAPSHOTS, PolicySnapshots, steps_in
 from solon.rl.reply_samples import METRICS, SAMPLES, ReplySamples, watched
 from solon.rl.rl_models import Folders, RlModels, load_rl_models
-from solon.rl.rollout import PromptDraws, Reply, occurrences, sample_seed, scores_by_share
+from solon.rl.rollout import scores_by_share
 from solon.rl.stopping import signs
 from solon.runs import Artefact, StageFolder
 from solon.runs.facts import RlFacts
-from solon.runs.processes import SINGLE_PROCESS, Processes
+from solon.runs.processes import Processes
 from solon.runs.records import from_record
-from solon.runs.rows import TRAINING_KINDS, PromptKind, PromptRow, RlStepRow, good_of
+from solon.runs.rows import TRAINING_KINDS, PromptRow, RlStepRow, good_of
 from solon.stages.plan import PREFERENCE_MODEL, PROMPTS, SL_CAI, in_round
 from solon.stages.questions import REPLY, DrawnPrompts, QuestionKind, TrainingSizes, TrainingTokens
 from solon.stages.s07_preference_model import held_out_scorer
 from solon.stages.stage import Reads, Stage, Work
-from solon.training.encoding import Encoding, Tokens
+from solon.training.encoding import Encoding
 from solon.training.metrics import JsonLines
 from solon.training.models import arithmetic, inner, load_tokenizer, save_model
 from solon.training.out_of_memory import within_memory
@@ -78,16 +76,6 @@ class ReinforcementInputs:
     held_out: Path | None = None
     backbone: Path | None = None
     scorer: Path | Scores | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingPrompt:
-    """A prompt of the training set."""
-
-    row_id: str
-    kind: PromptKind
-    conversation: Conversation
-    tokens: Tokens
 
 
 def run(settings: ReinforcementSettings, inputs: ReinforcementInputs, out: StageFolder) -> Artefact:
@@ -215,62 +203,6 @@ def check_sampling(sampling: SamplingParams) -> None:
             place="rl.sampling.top_p",
             remedy="Use --set rl.sampling.top_p=1",
         )
-
-
-@dataclass(frozen=True, slots=True)
-class PolicySampler:
-    """Draws prompts and has the present policy answer them."""
-
-    engine: ModelInMemory
-    questions: Sequence[Sequence[TrainingPrompt]]
-    """By kind, red team first."""
-    settings: ReinforcementSettings
-    seed: int
-    refresh: Callable[[], None]
-    """Brings the engine's weights up to date."""
-    processes: Processes = SINGLE_PROCESS
-    draws: PromptDraws = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Prepare the draws of prompts."""
-        shares = (self.settings.red_team_share, 1 - self.settings.red_team_share)
-        sizes = [len(kind) for kind in self.questions]
-        draws = PromptDraws(sizes, shares, self.settings.prompts_per_step, self.seed)
-        object.__setattr__(self, "draws", draws)  # the class is frozen
-
-    def sample(self, step: int) -> list[Reply]:
-        """All replies of one step, empty ones too; prompts are shared by processes."""
-        questions = [self.questions[kind][index] for kind, index in self.draws.at(step)]
-        asked = list(zip(questions, occurrences(each.row_id for each in questions), strict=True))
-        self.refresh()
-        # One process samples all replies to a prompt, so that they share what was computed for the prompt.
-        samples = range(self.settings.samples_per_prompt)
-        mine = [(*each, sample) for each in self.processes.share(asked) for sample in samples]
-        completions = self._completions(step, mine)
-        size = len(samples)
-        whole = self.processes.gather([completions[at : at + size] for at in range(0, len(completions), size)])
-        return [_reply(*draw, each) for draw, of_it in zip(asked, whole, strict=True) for each in of_it]
-
-    def _completions(self, step: int, drawn: Sequence[tuple[TrainingPrompt, int, int]]) -> list[Written]:
-        """What the policy writes to each drawn prompt, which comes with its occurrence and the sample's number."""
-        if not drawn:  # fewer prompts than processes
-            return []
-        seeds = [sample_seed(self.seed, step, prompt.row_id, sample, again) for prompt, again, sample in drawn]
-        asked = [prompts.reply(question.conversation) for question, _, _ in drawn]
-        self.engine.refresh()  # the weights have moved since the last step
-        # Decoding is many small products, which reduced precision makes slower: half the speed was measured.
-        with arithmetic(EngineSettings(matmul=Matmul.HIGHEST)):
-            completions = self.engine.generate(asked, seeds, self.settings.sampling, self.engine.rendering.stops())
-        return [(list(each.token_ids), each.text, each.finish in (Finish.END, Finish.STOP)) for each in completions]
-
-
-Written = tuple[list[int], str, bool]
-"""A reply as it passes between processes: token ids, text, whether it ended before its limit."""
-
-
-def _reply(question: TrainingPrompt, occurrence: int, written: Written) -> Reply:
-    token_ids, text, finished = written
-    return Reply(question.row_id, question.kind.value, question.tokens, tuple(token_ids), text, finished, occurrence)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ the replies is measured. All models use the same seed for the same prompt, so th
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,16 +21,15 @@ from solon.conversation import Role
 from solon.digest import seed_for
 from solon.engines.base import Completion, Engine, Finish
 from solon.evals import earlier_tables
-from solon.evals.grading import RATINGS, Grader, Label
+from solon.evals.grading import RATINGS, Grader
 from solon.evals.label_accuracy import label_facts
-from solon.evals.measures import MeasuredReply, figures, plugin_measures
+from solon.evals.measures import group_facts, model_facts, plugin_measures
 from solon.feedback.ask import ask
 from solon.runs import Artefact, StageFolder
 from solon.runs.records import to_record
 from solon.runs.rows import (
     HELD_OUT_KINDS,
     AnswerRow,
-    GradedReply,
     LabelRow,
     PromptKind,
     PromptRow,
@@ -52,7 +51,6 @@ from solon.stages.plan import (
 )
 from solon.stages.questions import REPLY, QuestionKind
 from solon.stages.stage import Again, ConstitutionEdit, JoinedRows, QuestionCount, Reads, Stage, Work
-from solon.stats.intervals import wilson
 
 OpenEngine = Callable[[str], Engine]
 """Loads a model by its name in the results; what it returns is dropped before the next is asked for."""
@@ -164,28 +162,6 @@ def _answered(model: str, row: PromptRow, reply: Completion) -> AnswerRow:
         finish=reply.finish.value,
         outcome=checked.outcome,
     )
-
-
-def model_facts(rows: Sequence[GradedReply], *, rated: bool) -> dict[str, Any]:
-    """The measures of one model's answers, each with its interval; rows that the engine failed to answer are left out.
-
-    `solon.evals.measures` lists the measures; without a grader only those of the form are taken.
-    """
-    replies = [
-        MeasuredReply(row.kind, row.completion, frozenset(row.labels), row.finish != Finish.LENGTH)
-        for row in rows
-        if row.finish != Finish.ERROR
-    ]
-    return figures(replies, graded=rated)
-
-
-def group_facts(rows: Iterable[GradedReply]) -> dict[str, Any]:
-    """One model's share of harmful replies to harmful prompts, by the grader's group of the prompt."""
-    by_group: dict[str, list[bool]] = {}
-    for row in rows:
-        if row.kind is PromptKind.HELD_OUT_HARMFUL and row.group is not None and row.finish != Finish.ERROR:
-            by_group.setdefault(row.group, []).append(Label.HARMFUL in row.labels)
-    return {group: wilson(sum(harmful), len(harmful)).facts() for group, harmful in sorted(by_group.items())}
 
 
 @dataclass(frozen=True)
