@@ -31,6 +31,7 @@ from solon.errors import ModelError, RecipeError, StageError
 from solon.reporting.sentences import reinforcement_sentences
 from solon.rl.policy_sampler import PolicySampler
 from solon.rl.rl_models import refuse_unshareable
+from solon.rl.setting_checks import refuse_unusable
 from solon.runs import Artefact
 from solon.stages import s07_preference_model, s08_rl_cai
 from solon.training import models
@@ -160,11 +161,11 @@ def test_another_scorer_stands_in_for_the_preference_model(made: dict[str, Any],
 @pytest.mark.parametrize("name", ["scorer", "held_out_scorer"])
 def test_a_scorer_that_is_not_there_is_refused_before_anything_is_spent(name: str) -> None:
     with pytest.raises(ModelError, match="no such model folder"):
-        s08_rl_cai.refuse_unusable(SETTINGS.model_copy(update={name: "nowhere/pm"}))
+        refuse_unusable(SETTINGS.model_copy(update={name: "nowhere/pm"}))
     with pytest.raises(RecipeError, match="is no address"):
-        s08_rl_cai.refuse_unusable(SETTINGS.model_copy(update={"scorer": "http://"}))
+        refuse_unusable(SETTINGS.model_copy(update={"scorer": "http://"}))
     with pytest.raises(ModelError, match="no such model folder"):
-        s08_rl_cai.refuse_unusable(SETTINGS.model_copy(update={"held_out_scorer": "http://127.0.0.1:9"}))
+        refuse_unusable(SETTINGS.model_copy(update={"held_out_scorer": "http://127.0.0.1:9"}))
 
 
 def test_rloo_learns_without_a_value_function(made: dict[str, Any], tmp_path: Path) -> None:
@@ -206,7 +207,7 @@ def test_a_run_that_a_rule_ends_is_published_with_the_reason(made: dict[str, Any
     done = run(made, tmp_path / "08", SETTINGS.model_copy(update={"stop": stop}))
     assert len(done.table().to_pylist()) == done.facts["steps"] == 2 and done.facts["steps_asked"] == 4
     assert "rl.stop.opening" in done.facts["stopped_because"]
-    (line,) = s08_rl_cai.summary(done.facts)
+    (line,) = s08_rl_cai.Reinforcement("rl-cai").summary(done.facts)
     assert line.startswith("stopped after step 2 of 4: more than 1.0 % of the replies opened")
     distance = f"{done.table().to_pylist()[-1]['kl']:.1f} nats per reply from SL-CAI (rl.keep=last)"
     assert distance in line and line.endswith("solon run NEW --reuse RUN --set rl.keep=best")
@@ -255,7 +256,7 @@ def test_an_empty_reply_reaches_no_scorer(
     assert all(each.turns[-1].content.strip() for each in asked_of)
     assert all(row["empty"] == pytest.approx(1 - row["replies"] / 6) for row in done.table().to_pylist())
     assert done.facts["empty"] == done.table().to_pylist()[-1]["empty"] >= 1 / 3
-    assert any(line.startswith("silence: ") for line in s08_rl_cai.summary(done.facts))
+    assert any(line.startswith("silence: ") for line in s08_rl_cai.Reinforcement("rl-cai").summary(done.facts))
 
 
 @pytest.mark.parametrize("adapter", [None, LoraSettings(rank=4)])
@@ -285,7 +286,7 @@ def test_snapshots_are_kept_on_the_way_and_survive_a_kill(
     without = run(made, tmp_path / "without", settings.model_copy(update={"snapshots": None}))
     assert same_files(without.model, whole.model), "keeping them changes nothing"
     assert "snapshots" not in without.facts and not (without.path / "snapshots").exists()
-    assert any("2 snapshots" in line for line in s08_rl_cai.summary(whole.facts))
+    assert any("2 snapshots" in line for line in s08_rl_cai.Reinforcement("rl-cai").summary(whole.facts))
 
 
 @pytest.fixture(scope="module")

@@ -40,10 +40,11 @@ from solon.pipeline.memory_needs import (
 )
 from solon.reward.remote import RemoteScorer, is_address
 from solon.rl.rl_models import refuse_unshareable
+from solon.rl.setting_checks import refuse_unusable
 from solon.sources.comparison_files import read_comparisons
 from solon.sources.entries import located
 from solon.sources.prompt_sources import sources
-from solon.stages import s04_sl_cai, s08_rl_cai
+from solon.stages import s04_sl_cai
 from solon.stages.plan import (
     AI_FEEDBACK,
     CRITIQUE_REVISION,
@@ -67,7 +68,7 @@ _ANSWERED = Conversation((*_ASKED.turns, Turn(Role.ASSISTANT, "Hello! How can I 
 def refuse_contradictions(recipe: Recipe) -> None:
     """Raise RecipeError, or ModelError, for settings of a recipe that cannot be used together."""
     s04_sl_cai.refuse_missing_steps(recipe.finetune, recipe.revision.steps)
-    s08_rl_cai.refuse_unusable(recipe.rl)
+    refuse_unusable(recipe.rl)
     refuse_unshareable(recipe)
     refuse_unusable_baseline(recipe)
 

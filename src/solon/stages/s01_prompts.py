@@ -89,18 +89,6 @@ def run(settings: PromptSettings, inputs: PromptInputs, engine: Engine, out: Sta
     return out.publish(rows, PromptRow, facts=facts)
 
 
-def summary(facts: Mapping[str, Any]) -> list[str]:
-    """What was left out of each kind of prompts; a kind that lost nothing has no line."""
-    lines = []
-    for kind, counts in facts.items():
-        overlaps = [f"{count} held as {other}" for other, count in counts["overlaps"].items()]
-        near = [f"{count} nearly repeat {other}" for other, count in counts["near_overlaps"].items()]
-        counted = [f"{counts[name]} {name.replace('_', ' ')}" for name in _LEFT_OUT if counts[name]]
-        if counted or overlaps or near:
-            lines.append(f"{kind}: {counts['kept']:,} prompts; left out: {', '.join([*counted, *overlaps, *near])}")
-    return lines
-
-
 _LEFT_OUT = ("bad_lines", "refused", "duplicates", "near_duplicates", "too_long")
 
 
@@ -244,4 +232,12 @@ class Prompts(Stage):
         return run(work.recipe.prompts, inputs, work.engine(work.assistant), out)
 
     def summary(self, facts: Mapping[str, Any]) -> Sequence[str]:
-        return summary(facts)
+        """What was left out of each kind of prompts; a kind that lost nothing has no line."""
+        lines = []
+        for kind, counts in facts.items():
+            overlaps = [f"{count} held as {other}" for other, count in counts["overlaps"].items()]
+            near = [f"{count} nearly repeat {other}" for other, count in counts["near_overlaps"].items()]
+            counted = [f"{counts[name]} {name.replace('_', ' ')}" for name in _LEFT_OUT if counts[name]]
+            if counted or overlaps or near:
+                lines.append(f"{kind}: {counts['kept']:,} prompts; left out: {', '.join([*counted, *overlaps, *near])}")
+        return lines

@@ -9,14 +9,13 @@ begun well. RLOO learns from the same rollouts without a value function; DPO has
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from solon.config.addresses import token_given
 from solon.config.builtin import model_path
 from solon.config.recipe import (
     Algorithm,
@@ -26,20 +25,18 @@ from solon.config.recipe import (
     NetworkSharing,
     Recipe,
     ReinforcementSettings,
-    SamplingParams,
 )
 from solon.conversation import Conversation, Role
 from solon.engines.registry import engine_of
-from solon.errors import ModelError, RecipeError, StageError
-from solon.reward.remote import RemoteScorer, is_address
+from solon.errors import ModelError, StageError
 from solon.reward.scorer import open_scorer
-from solon.rl.advantage import refuse_missing_samples
 from solon.rl.policy_gradient import Environment, Score, TrainState, reinforce, unwatched
 from solon.rl.policy_sampler import PolicySampler, TrainingPrompt
 from solon.rl.policy_snapshots import SNAPSHOTS, PolicySnapshots, steps_in
 from solon.rl.reply_samples import METRICS, SAMPLES, ReplySamples, watched
 from solon.rl.rl_models import Folders, RlModels, load_rl_models
 from solon.rl.rollout import scores_by_share
+from solon.rl.setting_checks import Scores, refuse_unusable, scorer_named
 from solon.rl.stopping import signs
 from solon.runs import Artefact, StageFolder
 from solon.runs.facts import RlFacts
@@ -54,9 +51,6 @@ from solon.training.encoding import Encoding
 from solon.training.metrics import JsonLines
 from solon.training.models import arithmetic, inner, load_tokenizer, save_model
 from solon.training.out_of_memory import within_memory
-
-Scores = Callable[[Sequence[Conversation]], Sequence[float]]
-"""One number for each conversation that ends on a reply, in order; higher is better, 0 an ordinary reply."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +122,7 @@ def run(settings: ReinforcementSettings, inputs: ReinforcementInputs, out: Stage
         signs=tuple(signs(state.log.rows)),
         snapshots=tuple(kept) or None,
         centre=actors.centre,
-        seconds=_rounded(state.watch.seconds),
+        seconds={name: round(value, 3) for name, value in state.watch.seconds.items()},
         score=last.score,
         held_out_score=last.held_out_score,
         kl=last.kl,
@@ -140,19 +134,6 @@ def run(settings: ReinforcementSettings, inputs: ReinforcementInputs, out: Stage
     return out.publish(rows, RlStepRow, facts=facts.record(), files=files)
 
 
-def summary(facts: Mapping[str, Any]) -> list[str]:
-    """Why it stopped early, which policy it kept, and signs of trouble."""
-    lines = list(facts.get("signs", ()))
-    if why := facts.get("stopped_because"):
-        warning = f". {facts['warning']}" if facts.get("warning") else ""
-        lines.insert(0, f"stopped after step {facts['steps']} of {facts['steps_asked']}: {why}{warning}")
-    if facts.get("kept_step") != facts.get("steps") and "kept_step" in facts:
-        lines.append(f"the policy of step {facts['kept_step']}, the best one, is kept (rl.keep)")
-    if steps := facts.get("snapshots"):
-        lines.append(f"{len(steps)} snapshots of the policy are kept; measure them with: solon snapshots RUN")
-    return lines
-
-
 def _warning(state: TrainState, settings: ReinforcementSettings) -> str | None:
     """A warning about a policy that is published although a rule stopped it."""
     if state.stopped_because is None or settings.keep is Kept.BEST:
@@ -162,47 +143,6 @@ def _warning(state: TrainState, settings: ReinforcementSettings) -> str | None:
         f"The published policy is the one that was stopped, {distance:.1f} nats per reply from SL-CAI (rl.keep=last). "
         "To publish the best one: solon run NEW --reuse RUN --set rl.keep=best"
     )
-
-
-def refuse_unusable(settings: ReinforcementSettings) -> None:
-    """Raise RecipeError for settings that no run of the chosen algorithm can use, before anything is spent.
-
-    Raises ModelError when a scorer's folder is not a model folder.
-    """
-    if settings.algorithm is Algorithm.DPO:
-        return
-    check_sampling(settings.sampling)
-    refuse_missing_samples(settings)
-    scorer_named(settings.scorer)
-    if settings.held_out_scorer is not None:
-        model_path(settings.held_out_scorer)
-
-
-def scorer_named(name: str | None) -> Path | Scores | None:
-    """What a recipe names as `rl.scorer`: a folder, or the scores of a server; None for the run's preference model.
-
-    Raises ModelError, RecipeError and InputError when the folder, the address or the token in the environment is not
-    valid.
-    """
-    if name is None:
-        return None
-    return RemoteScorer(name, token=token_given()).scores if is_address(name) else model_path(name)
-
-
-def check_sampling(sampling: SamplingParams) -> None:
-    """Raise RecipeError for sampling that a policy gradient cannot learn from."""
-    if sampling.temperature == 0:
-        raise RecipeError(
-            "a policy gradient needs sampled replies, and temperature 0 does not sample",
-            place="rl.sampling.temperature",
-            remedy="Use --set rl.sampling.temperature=1",
-        )
-    if sampling.top_p < 1:
-        raise RecipeError(
-            "a policy gradient needs the whole distribution: with top_p below 1 replies are not drawn from the policy",
-            place="rl.sampling.top_p",
-            remedy="Use --set rl.sampling.top_p=1",
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,10 +202,6 @@ def _score(scores: Scores, known: Mapping[str, Conversation], processes: Process
     )
 
 
-def _rounded(seconds: Mapping[str, float]) -> dict[str, float]:
-    return {name: round(value, 3) for name, value in seconds.items()}
-
-
 READS = {Algorithm.PPO: 3, Algorithm.RLOO: 2}
 """Times that a rollout is read and not learned from: by preference model, reference and, for PPO, value model."""
 
@@ -308,7 +244,16 @@ class Reinforcement(Stage):
         return run(recipe.rl, inputs, out)
 
     def summary(self, facts: Mapping[str, Any]) -> Sequence[str]:
-        return summary(facts)
+        """Why it stopped early, which policy it kept, and signs of trouble."""
+        lines = list(facts.get("signs", ()))
+        if why := facts.get("stopped_because"):
+            warning = f". {facts['warning']}" if facts.get("warning") else ""
+            lines.insert(0, f"stopped after step {facts['steps']} of {facts['steps_asked']}: {why}{warning}")
+        if facts.get("kept_step") != facts.get("steps") and "kept_step" in facts:
+            lines.append(f"the policy of step {facts['kept_step']}, the best one, is kept (rl.keep)")
+        if steps := facts.get("snapshots"):
+            lines.append(f"{len(steps)} snapshots of the policy are kept; measure them with: solon snapshots RUN")
+        return lines
 
     def questions(self, recipe: Recipe) -> tuple[QuestionKind, ...]:
         """The rollouts: prompts drawn by the recipe's shares, each by itself."""

@@ -114,19 +114,15 @@ def rated_answers(
     settings: MeasureSettings, inputs: MeasureInputs, open_engine: OpenEngine, out: StageFolder, grader: Grader | None
 ) -> list[AnswerRow]:
     """One reply of every model to every held-out prompt, with labels if there is a grader."""
-    prompts = _held_out(inputs.prompts.rows(PromptRow), settings.limit)
-    answers = [row for name in inputs.models for row in _answer(settings, inputs, prompts, name, open_engine, out)]
+    rows = inputs.prompts.rows(PromptRow)
+    held_out = [row for kind in HELD_OUT_KINDS for row in good_of(rows, kind)[: settings.limit]]
+    answers = [row for name in inputs.models for row in _answer(settings, inputs, held_out, name, open_engine, out)]
     return answers if grader is None else [_graded(row, grader) for row in answers]
 
 
 def _graded(row: AnswerRow, grader: Grader) -> AnswerRow:
     labels = grader.rate(row.prompt, row.completion) if row.finish != Finish.ERROR else ()
     return replace(row, group=grader.group(row.prompt), labels=tuple(sorted(labels)))
-
-
-def _held_out(rows: Sequence[PromptRow], limit: int | None) -> list[PromptRow]:
-    """The good held-out prompts, at most `limit` of each kind."""
-    return [row for kind in HELD_OUT_KINDS for row in good_of(rows, kind)[:limit]]
 
 
 def _answer(

@@ -60,83 +60,64 @@ class Work(Protocol):
     @property
     def recipe(self) -> Recipe:
         """The settings of the run."""
-        ...
 
     @property
     def constitution(self) -> Constitution:
         """The constitution of the run."""
-        ...
 
     @property
     def grader(self) -> Grader | None:
         """Who rates replies, if anybody does."""
-        ...
 
     @property
     def assistant(self) -> ModelSpec:
         """The model that answers."""
-        ...
 
     @property
     def pretrained(self) -> Path:
         """The model that SL-CAI starts from."""
-        ...
 
     def model(self, name: str | None) -> ModelSpec:
         """The model of a name in the recipe; the assistant when None."""
-        ...
 
     def artefact(self, name: str) -> Artefact:
         """What a stage of this run made; raises RunError when it is not finished."""
-        ...
 
     def trained(self, name: str) -> Path:
         """The model that a stage of this run trained; raises RunError when it is not finished."""
-        ...
 
     def policy(self, name: str) -> ModelSpec:
         """The language model that a stage of this run trained, to be asked; raises RunError as `trained` does."""
-        ...
 
     def engine(self, model: ModelSpec | Path) -> Engine:
         """Load a model to ask; the one before it is unloaded."""
-        ...
 
     def second_engine(self, model: ModelSpec | Path) -> Engine:
         """Load a second model, to ask in turn with that of `engine`."""
-        ...
 
     def scorer(self, folder: Path, *, centred: bool = False) -> Callable[[Sequence[Conversation]], list[float]]:
         """A preference model: a number for each conversation; 0 is an ordinary reply when `centred`."""
-        ...
 
     def source_hash(self, name: str) -> str:
         """The hash of a source of prompts."""
-        ...
 
     def reserved_tokens(self) -> Mapping[PromptKind, int]:
         """Tokens of the assistant's window that each kind of prompt has to leave free."""
-        ...
 
     def critic_check(self) -> CheckCritic | None:
         """What measures critic and reviser on replies with known faults, where no rater does."""
-        ...
 
     def judge_check(self) -> CheckJudge | None:
         """What measures a judge on questions with known answers, before its labels are asked."""
-        ...
 
     def critic_questions(self) -> int:
         """How many replies with known faults the critic is asked about."""
-        ...
 
     def judge_questions(self, constitution: Constitution) -> JudgeQuestions:
         """The questions with known answers that the judge is asked."""
-        ...
 
     def judge_check_key(self) -> Mapping[str, object]:
         """The part of a key that the two measures above depend on."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,10 +30,10 @@ from solon.export.trainers.trainer_prompts import ExportedPrompt, PromptSelectio
 from solon.export.trainers.trl import TRL_VERSION, TrlPlan, config_yaml, unsupported
 from solon.reward.conversation_scorer import CENTRE
 from solon.reward.golden import read_golden
+from solon.rl.setting_checks import check_sampling
 from solon.runs import Artefact, RunDirectory
 from solon.runs.files import assembling, write_atomically
 from solon.stages.plan import PREFERENCE_MODEL, PROMPTS, SL_CAI, in_round
-from solon.stages.s08_rl_cai import check_sampling
 
 FILES = ("reward.py", "check_folder.py", "train.py")
 
