@@ -19,7 +19,7 @@ from solon.cli.terminal import plain
 from solon.errors import RunError
 from solon.runs import Row, RunDirectory
 from solon.runs.outcome import Outcome
-from solon.stages.registry import CRITIQUE_REVISION
+from solon.stages.plan import CRITIQUE_REVISION
 
 TEXT = {"critique": ("critique_outcome", "critique_defects"), "revision": ("outcome", "defects")}
 

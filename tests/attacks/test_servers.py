@@ -27,7 +27,7 @@ from solon.reward.remote import LONGEST_PAUSE, MOST, RemoteScorer
 from solon.reward.scorer import PreferenceScorer, open_scorer
 from solon.reward.server.admission import Admission
 from solon.reward.server.server import PreferenceServer, Service
-from solon.stages.s08_rl_cai import scorer_named
+from solon.rl.setting_checks import scorer_named
 from solon.training import models
 from tests.attacks.hostile import Hostile, Say, dripping, listening, raw, whole
 from tests.export.trainers.made import loaded

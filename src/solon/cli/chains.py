@@ -77,7 +77,7 @@ def export(run: Path, output: Path) -> None:
     from solon.runs import RunDirectory
     from solon.runs.files import write_atomically
     from solon.runs.rows import RevisionRow
-    from solon.stages.registry import CRITIQUE_REVISION
+    from solon.stages.plan import CRITIQUE_REVISION
 
     if output.exists():
         raise InputError("the file exists", place=str(output), remedy="Name another with --output, or remove it")

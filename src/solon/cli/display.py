@@ -41,7 +41,7 @@ def display_for(*, quiet: bool = False) -> ManagedDisplay:
 
 def amount(name: str, rows: int) -> str:
     """What a finished stage holds, `300 rows` or `36 steps`; an ablation sets `VARIANT: ` before the stage's name."""
-    from solon.stages.registry import counted
+    from solon.stages.plan import counted
 
     return counted(name.rpartition(": ")[2], rows)
 

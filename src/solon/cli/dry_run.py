@@ -28,7 +28,7 @@ def print_estimate(
     resolved, constitution, finished = _resolved(run, recipe, overlays, settings)
     from solon.pipeline.estimate import estimate_run
     from solon.pipeline.preflight import preflight
-    from solon.stages.registry import names_of
+    from solon.stages.plan import names_of
 
     stages = names_of(resolved)
     later = stages[stages.index(until) + 1 :] if until else ()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from solon.evals.registry import Measure
+    from solon.evals.measures import Measure
     from solon.runs import RunDirectory
     from solon.runs.lock import SessionRecord
 
@@ -35,7 +35,7 @@ def status(run: Path) -> None:
     from solon.reporting.results import results
     from solon.runs import RunDirectory, owner_of
     from solon.runs.lock import last_session
-    from solon.stages.registry import counted, names_of, plugins_of
+    from solon.stages.plan import counted, names_of, plugins_of
 
     directory = RunDirectory.open(run)
     figures = results(directory)
@@ -165,7 +165,7 @@ def print_results(directory: RunDirectory) -> None:
 
 def _print_models(models: Mapping[str, Mapping[str, Any]]) -> None:
     from solon.cli.terminal import print_table
-    from solon.evals.registry import measures
+    from solon.evals.measures import measures
 
     known = measures()
     graded = [each for each in known if each.graded and any(each.name in taken for taken in models.values())]

@@ -17,12 +17,12 @@ import yaml
 import solon
 from solon.config.builtin import PLAIN, PREFIX
 from solon.config.recipe import Algorithm, Method, Recipe
-from solon.evals.registry import Unit, measures
+from solon.evals.measures import Unit, measures
 from solon.model_folders.folder_check import check_folder
 from solon.reporting.results import results
 from solon.reporting.visible_text import visible
 from solon.runs import Artefact, RunDirectory
-from solon.stages.registry import RLHF, SL_CAI, SL_CAI_MEASURE, counted, names_of
+from solon.stages.plan import RLHF, SL_CAI, SL_CAI_MEASURE, counted, names_of
 from solon.stats.intervals import interval, per_cent
 
 _PATHS = {"human", "human_harmlessness"}

@@ -15,7 +15,7 @@ from solon.errors import RunError
 from solon.export.model_card import base_of, card, portable
 from solon.runs import Artefact, RunDirectory
 from solon.runs.files import assembling
-from solon.stages.registry import RLHF, SL_CAI, language_models_of
+from solon.stages.plan import RLHF, SL_CAI, language_models_of
 
 ADAPTER = "adapter"
 CARD = "README.md"

@@ -1,10 +1,10 @@
 """Whether a finished run is as it was when it was last found finished, known in milliseconds.
 
-Going through all stages of a finished run loads torch and a model, only to find that nothing is to be done. When it was
-done once, `settled.json` in the run keeps a fingerprint of all that the answer rests on: recipe and constitution, and
-by name, size and time of change Solon's own files, those of plug-ins and of the stages, and the models, prompts and
-comparisons that were read. While that is the same the run may be shown as it is; otherwise the stages are gone through,
-and say what is other.
+Checking all stages of a finished run loads torch and a model, only to find that nothing is to do. After one such check
+`settled.json` in the run keeps a fingerprint of everything that the answer depends on: recipe and constitution, and by
+name, size and time of change Solon's own files, those of plug-ins and of the stages, and the models, prompts and
+comparisons that were read. While the fingerprint is the same the run is shown as it is; otherwise all stages are
+checked, and report what changed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from solon.runs import RunDirectory
 from solon.runs.files import write_atomically
 from solon.sources.entries import located
 from solon.sources.prompt_sources import sources
-from solon.stages.registry import names_of, plugins_of
+from solon.stages.plan import names_of, plugins_of
 
 SETTLED = "settled.json"
 

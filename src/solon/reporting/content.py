@@ -17,8 +17,8 @@ from markupsafe import Markup
 
 from solon.config.recipe import Algorithm, Method, Recipe
 from solon.constitution.constitution import Constitution
-from solon.evals.registry import Measure, Unit
-from solon.evals.registry import measures as all_measures
+from solon.evals.measures import Measure, Unit
+from solon.evals.measures import measures as all_measures
 from solon.reporting import charts, samples
 from solon.reporting.drawn_principles import DrawnPrinciple, drawn_for_preference, drawn_for_revision
 from solon.reporting.label_section import LabelQuality, quality_of
@@ -36,7 +36,7 @@ from solon.runs.rows import (
     RlStepRow,
     TrainingStepRow,
 )
-from solon.stages import registry as names
+from solon.stages import plan as names
 from solon.stats.intervals import interval, percent
 
 

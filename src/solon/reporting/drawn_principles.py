@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from solon.constitution.constitution import Constitution
-from solon.feedback.labels import axes_in
+from solon.feedback.soft_labels import axes_in
 from solon.runs.rows import LabelRow, RevisionRating, RevisionRow
 from solon.stats.intervals import wilson
 

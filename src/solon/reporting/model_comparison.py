@@ -15,10 +15,10 @@ from itertools import combinations
 from solon.config.located_yaml import suggestion
 from solon.engines.base import Finish
 from solon.errors import RunError
-from solon.evals.registry import label_measures
+from solon.evals.measures import label_measures
 from solon.runs import RunDirectory
 from solon.runs.rows import AnswerRow, PromptKind
-from solon.stages.registry import MEASURE
+from solon.stages.plan import MEASURE
 from solon.stats.intervals import Share, share
 from solon.stats.paired import PairedDifference, paired_difference
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from solon.runs import Artefact, RunDirectory
-from solon.stages.registry import (
+from solon.stages.plan import (
     AI_FEEDBACK,
     MEASURE,
     PREFERENCE_MODEL,

@@ -15,7 +15,7 @@ from solon.constitution.constitution import Constitution
 from solon.conversation import Conversation, Role
 from solon.digest import digest
 from solon.evals.grading import RATINGS
-from solon.feedback.labels import axes_in
+from solon.feedback.soft_labels import axes_in
 from solon.reporting.visible_text import TextPiece, changes, clip
 from solon.runs import Artefact
 from solon.runs.outcome import Outcome

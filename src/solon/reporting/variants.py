@@ -13,7 +13,7 @@ from typing import Any
 from markupsafe import Markup
 
 from solon.config.experiment import AblationMeasure
-from solon.evals.registry import BUILT_IN
+from solon.evals.measures import BUILT_IN
 from solon.reporting.charts import Figures, spread, trade_off
 from solon.reporting.page import fill
 from solon.reporting.page import write_page as write_whole

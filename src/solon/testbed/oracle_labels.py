@@ -10,7 +10,7 @@ from __future__ import annotations
 from solon.conversation import Conversation
 from solon.evals.earlier_tables import a_better
 from solon.feedback.comparisons import ComparisonPlan, PlannedPair, UndecidedReason
-from solon.feedback.labels import label_of
+from solon.feedback.soft_labels import label_of
 from solon.runs import Artefact, StageFolder
 from solon.runs.rows import Judgement, LabelRow, PairRow
 from solon.stages.s06_ai_feedback import FeedbackInputs

@@ -30,10 +30,10 @@ from solon.export.trainers.trainer_prompts import ExportedPrompt, PromptSelectio
 from solon.export.trainers.trl import TRL_VERSION, TrlPlan, config_yaml, unsupported
 from solon.reward.conversation_scorer import CENTRE
 from solon.reward.golden import read_golden
+from solon.rl.setting_checks import check_sampling
 from solon.runs import Artefact, RunDirectory
 from solon.runs.files import assembling, write_atomically
-from solon.stages.registry import PREFERENCE_MODEL, PROMPTS, SL_CAI, in_round
-from solon.stages.s08_rl_cai import check_drawing
+from solon.stages.plan import PREFERENCE_MODEL, PROMPTS, SL_CAI, in_round
 
 FILES = ("reward.py", "check_folder.py", "train.py")
 
@@ -119,7 +119,7 @@ def _read(run: RunDirectory, steps: int | None) -> _Export:
 def _refuse_drawing(run: RunDirectory) -> None:
     """Stage 08's own check, with a remedy for a run that exists."""
     try:
-        check_drawing(run.recipe.rl.sampling)
+        check_sampling(run.recipe.rl.sampling)
     except RecipeError as error:
         remedy = f"In a new run: solon run NEW --reuse {run.path} --set {error.place}=1 --until preference-model"
         raise RecipeError(error.cause, place=error.place, remedy=remedy) from None
