@@ -67,7 +67,6 @@ class CachedEngine:
         return [fresh[i] if i in fresh else _completion(known[key]) for i, key in enumerate(keys)]
 
     def choose(self, prompts: Sequence[Prompt], options: Sequence[str]) -> list[tuple[float, ...]]:
-        """See `Engine.choose`."""
         keys = [digest("choose", *self._asked_of, self._text(prompt), list(options)) for prompt in prompts]
         known = self._answers.find(keys, self._stage, lambda value: _is_choice(value, len(options)))
         owed = [index for index, key in enumerate(keys) if key not in known]
@@ -80,11 +79,9 @@ class CachedEngine:
         return [fresh[i] if i in fresh else tuple(known[key]) for i, key in enumerate(keys)]
 
     def count_tokens(self, prompt: Prompt) -> int:
-        """See `Engine.count_tokens`."""
         return self.inner.count_tokens(prompt)
 
     def continuation(self, prompt: Prompt, options: Sequence[str]) -> Continuation:
-        """See `Engine.continuation`."""
         return self.inner.continuation(prompt, options)
 
     def _text(self, prompt: Prompt) -> str:

@@ -40,7 +40,6 @@ class RecordingEngine:
     def generate(
         self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: SamplingParams, stop: Sequence[str] = ()
     ) -> list[Completion]:
-        """See `Engine.generate`."""
         completions = self.engine.generate(prompts, seeds, sampling, stop)
         for prompt, completion in zip(prompts, completions, strict=True):
             # Without token ids the words are counted.
@@ -48,13 +47,11 @@ class RecordingEngine:
         return completions
 
     def choose(self, prompts: Sequence[Prompt], options: Sequence[str]) -> list[tuple[float, ...]]:
-        """See `Engine.choose`."""
         for prompt in prompts:
             self._note(prompt, 0)
         return self.engine.choose(prompts, options)
 
     def count_tokens(self, prompt: Prompt) -> int:
-        """See `Engine.count_tokens`."""
         return self.engine.count_tokens(prompt)
 
     def continuation(self, prompt: Prompt, options: Sequence[str]) -> Continuation:

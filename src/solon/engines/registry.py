@@ -78,13 +78,11 @@ class _Folder:
     """Opens model folders and built-in models."""
 
     def open(self, spec: ModelSpec, settings: EngineSettings) -> Engine:
-        """See `Opener.open`."""
         from solon.engines.local.engine import LocalEngine
 
         return LocalEngine.load(model_path(str(spec)), settings)
 
     def identity(self, spec: ModelSpec) -> str:
-        """See `Opener.identity`."""
         return digest_model(model_path(str(spec)))
 
 

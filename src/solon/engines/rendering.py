@@ -15,7 +15,6 @@ from typing import Any
 
 from solon.config.recipe import EngineSettings, RenderingKind, Thinking
 from solon.conversation import LABELS, MODEL_ROLES, Prompt, Rendering, Role, TranscriptRendering, Turn
-from solon.engines.local.choose import common_length
 from solon.engines.templates import (
     AS_TRANSCRIPT,
     EARLIER_TRANSCRIPT_TEMPLATE,
@@ -27,6 +26,7 @@ from solon.engines.templates import (
     template_of,
 )
 from solon.engines.thinking import Tags, opened_in, tags_known
+from solon.engines.token_rows import common_length
 from solon.errors import ModelError
 
 _PROBE = "solonprobe"

@@ -53,7 +53,6 @@ class ScriptedEngine:
     def generate(
         self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: SamplingParams, stop: Sequence[str] = ()
     ) -> list[Completion]:
-        """See `Engine.generate`."""
         if self._generate is None:
             raise EngineError("this scripted engine has no texts", place=self.name, remedy="Give it `generate`")
         if len(prompts) != len(seeds):
@@ -71,7 +70,6 @@ class ScriptedEngine:
         return completions
 
     def choose(self, prompts: Sequence[Prompt], options: Sequence[str]) -> list[tuple[float, ...]]:
-        """See `Engine.choose`."""
         if self._choose is None or self.choosing is Choosing.VOTES:
             raise EngineError("this scripted engine has no choices", place=self.name, remedy="Give it `choose`")
         self.choose_calls += 1

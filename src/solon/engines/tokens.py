@@ -16,11 +16,10 @@ from typing import Any
 
 from solon.config.recipe import EngineSettings
 from solon.conversation import Conversation, Prompt, Rendering, Turn
-from solon.engines.local.batch import DecodingRow, Tokens
-from solon.engines.local.choose import common_length
 from solon.engines.rendering import ChatRendering, mark_pattern, rendering_for, special_texts, spelled_out
 from solon.engines.templates import TRANSCRIPT_TEMPLATE, transcript_template
 from solon.engines.thinking import THINK, Tags
+from solon.engines.token_rows import DecodingRow, Tokens, common_length
 from solon.errors import ModelError
 
 _LEAST_SHARED = 16

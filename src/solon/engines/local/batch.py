@@ -14,31 +14,17 @@ import bisect
 import itertools
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from solon.engines.local.causal_model import PADDING, CausalModel, Mask
 from solon.engines.local.kv_cache import KeyValueCache
+from solon.engines.token_rows import DecodingRow, Tokens
 
 _PREFIX_BYTES = 256 << 20
 
-Tokens = tuple[int, ...]
 Kept = list[tuple[Tensor, Tensor]]
-
-
-@dataclass(frozen=True, slots=True)
-class DecodingRow:
-    """A tokenized prompt: `prefix` is shared with other rows and may be empty, `own` holds at least one token."""
-
-    prefix: Tokens
-    own: Tokens
-
-    @property
-    def size(self) -> int:
-        """Tokens in all."""
-        return len(self.prefix) + len(self.own)
 
 
 class Prefixes:

@@ -19,10 +19,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from solon.engines.local.batch import Batch, DecodingRow, Prefixes, Tokens, sub_batches
+from solon.engines.local.batch import Batch, Prefixes, sub_batches
 from solon.engines.local.causal_model import CausalModel
 from solon.engines.local.head import HALVES
 from solon.engines.local.row_budget import RowBudget
+from solon.engines.token_rows import DecodingRow, Tokens, common_length
 from solon.errors import ModelError
 
 
@@ -56,14 +57,6 @@ def choice_of(bare: Tokens, continued: Sequence[Tokens], options: Sequence[str])
     if start == 0:
         raise ModelError("a question needs some text before its options", remedy="Give the prompt a turn or an opening")
     return Choice(bare[:start], cut)
-
-
-def common_length(one: Sequence[object], other: Sequence[object]) -> int:
-    """How many leading tokens, or characters, two sequences share."""
-    for place, (left, right) in enumerate(zip(one, other, strict=False)):
-        if left != right:
-            return place
-    return min(len(one), len(other))
 
 
 def choose(

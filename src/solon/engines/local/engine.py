@@ -17,13 +17,14 @@ from solon.config.recipe import Dtype, EngineSettings, SamplingParams
 from solon.conversation import Prompt
 from solon.digest import digest_model
 from solon.engines.base import Choosing, Completion, Continuation
-from solon.engines.faults import asking, refuse_undefined
 from solon.engines.local.batch import Prefixes
 from solon.engines.local.causal_model import CausalModel
-from solon.engines.local.choose import choice_of, choose, common_length
+from solon.engines.local.choose import choice_of, choose
+from solon.engines.local.faults import asking, refuse_undefined
 from solon.engines.local.generation import Ending, GenerationRequest, generate
 from solon.engines.local.row_budget import RowBudget
 from solon.engines.thinking import without_thoughts
+from solon.engines.token_rows import common_length
 from solon.engines.tokens import PromptTokenizer
 from solon.errors import EngineError, ModelError
 from solon.model_folders.folder_check import check_folder
@@ -130,12 +131,10 @@ class LocalEngine:
         return chosen
 
     def count_tokens(self, prompt: Prompt) -> int:
-        """See `Engine.count_tokens`."""
         shared, own = self.rendering.render(prompt)
         return len(self.tokens.encode([shared + own])[0])
 
     def continuation(self, prompt: Prompt, options: Sequence[str]) -> Continuation:
-        """See `Engine.continuation`."""
         text = "".join(self.rendering.render(prompt))
         bare, *continued = self.tokens.encode([text, *(text + option for option in options)])
         start = min(common_length(bare, tokens) for tokens in continued)

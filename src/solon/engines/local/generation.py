@@ -20,11 +20,12 @@ from torch import Tensor
 
 from solon.config.settings import SamplingParams
 from solon.engines.base import Completion, Finish
-from solon.engines.faults import refuse_undefined
-from solon.engines.local.batch import Batch, DecodingRow, Prefixes, sub_batches
+from solon.engines.local.batch import Batch, Prefixes, sub_batches
 from solon.engines.local.causal_model import CausalModel
+from solon.engines.local.faults import refuse_undefined
 from solon.engines.local.row_budget import RowBudget
 from solon.engines.local.sampling import sampler_for, uniforms
+from solon.engines.token_rows import DecodingRow
 
 KEEP_SHARE = 0.8
 """Rows are dropped once no more than this share of the batch is unfinished: moving the cache costs about one step."""

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import torch
 
 from solon.config.recipe import EngineSettings
-from solon.engines.local.batch import DecodingRow
 from solon.engines.local.causal_model import CausalModel
+from solon.engines.token_rows import DecodingRow
 from solon.model_folders.system_memory import system_memory
 
 GIB = 1 << 30

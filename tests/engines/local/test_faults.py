@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from solon.engines.faults import asking, refuse_undefined
+from solon.engines.local.faults import asking, refuse_undefined
 from solon.engines.local.row_budget import GIB, RowBudget
 from solon.errors import EngineError, ModelError
 
