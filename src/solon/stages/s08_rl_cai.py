@@ -101,7 +101,7 @@ def run(settings: ReinforcementSettings, inputs: ReinforcementInputs, out: Stage
     with arithmetic(inputs.engine), within_memory("rl.micro_batch_tokens", settings.micro_batch_tokens):
         folders = Folders(inputs.sl_cai, inputs.preference_model, inputs.backbone)
         cast = load_rl_models(settings, folders, inputs.engine, inputs.seed, out.processes)
-        actors, policy = cast.actors, cast.policy
+        actors, policy = cast.networks, cast.policy
         engine = engine_of(inner(policy.model), tokenizer, inputs.engine, name="policy")
         encoding = Encoding(engine.tokens, min(engine.window, cast.scorer.encoding.window))
         questions, counts = _questions(settings, inputs, encoding)
