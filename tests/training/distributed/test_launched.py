@@ -169,7 +169,8 @@ def test_processes_exchange_tensors_and_json(tmp_path: Path) -> None:
     for name in ("gathered", "loss", "points", "size", "gradient", "norm", "weight", "unused", "diverged"):
         assert results[0][name] == one[name], name
     assert results[0]["unequal"] == ["x"] and results[0]["broadcast"] == {"a": 1} and results[0]["any"] == [True, False]
-    assert results[0]["own"] == [[6.0] * 3] * 2 and results[0]["sum"] == [3] and results[0]["count"] == 3
+    assert results[0]["own"] == [[6.0] * 3] * 2
+    assert results[0]["sum"] == [3] and results[0]["count"] == 3
     assert (
         results[0]["gradient"] == [2.0] * 3 and results[0]["loss"] == pytest.approx(6.0) and results[0]["points"] == 5
     )
