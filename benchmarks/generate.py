@@ -15,9 +15,10 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from solon.config.settings import SamplingParams
-from solon.engines.local.batch import DecodingRow, Prefixes
+from solon.engines.local.batch import Prefixes
 from solon.engines.local.causal_model import CausalModel
 from solon.engines.local.generation import Ending, GenerationRequest, generate
+from solon.engines.token_rows import DecodingRow
 
 PROMPTS, PROMPT_TOKENS, NEW_TOKENS, WINDOW = 128, 20, 32, 512
 

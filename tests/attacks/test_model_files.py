@@ -210,7 +210,7 @@ def test_a_missing_weight_is_never_made_up(base: Path) -> None:
     del weights["model.layers.0.mlp.up_proj.weight"]
     save_file(weights, base / WEIGHTS, {"format": "pt"})
     for load in ASKED.values():
-        refused(load, base, "lacks the weights model.layers.0.mlp.up_proj.weight")
+        refused(load, base, "weights are missing: model.layers.0.mlp.up_proj.weight")
 
 
 def test_the_shards_of_a_training_job_are_no_model(base: Path) -> None:

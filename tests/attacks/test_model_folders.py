@@ -77,7 +77,7 @@ def test_a_known_architecture_that_needs_its_code_is_refused(base: Path, marks: 
     weights = load_file(base / WEIGHTS)
     weights["model.layers.0.secret.weight"] = torch.ones(2, 2)
     save_file(weights, base / WEIGHTS, {"format": "pt"})
-    refused(ASKED["asked"], base, "have no use", "secret")
+    refused(ASKED["asked"], base, "are unused", "secret")
     assert not list(marks.iterdir())
 
 
@@ -205,7 +205,7 @@ def test_an_adapters_settings_are_plain_or_refused(tmp_path: Path, changes: dict
     edit(tmp_path / "adapter_config.json", **given, base_model_name_or_path="someone/base", auto_mapping={"a": "os"})
     assert adapter_settings(tmp_path).rank == 4
     edit(tmp_path / "adapter_config.json", **changes)
-    refused(adapter_settings, tmp_path, "no plain LoRA adapter")
+    refused(adapter_settings, tmp_path, "not a plain LoRA adapter")
 
 
 @pytest.mark.parametrize("method", ["gptq", "bitsandbytes", "fp8", "mxfp4", "evil"])

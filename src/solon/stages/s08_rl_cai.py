@@ -79,7 +79,7 @@ def run(settings: ReinforcementSettings, inputs: ReinforcementInputs, out: Stage
     with arithmetic(inputs.engine), within_memory("rl.micro_batch_tokens", settings.micro_batch_tokens):
         folders = Folders(inputs.sl_cai, inputs.preference_model, inputs.backbone)
         models = load_rl_models(settings, folders, inputs.engine, inputs.seed, out.processes)
-        actors, policy = models.actors, models.policy
+        actors, policy = models.networks, models.policy
         engine = engine_of(inner(policy.model), tokenizer, inputs.engine, name="policy")
         encoding = Encoding(engine.tokens, min(engine.window, models.scorer.encoding.window))
         questions, counts = _questions(settings, inputs, encoding)

@@ -19,9 +19,10 @@ from tests.engines.tiny import (
 from solon.config.recipe import EngineSettings, SamplingParams
 from solon.conversation import Prompt
 from solon.engines.base import Finish
-from solon.engines.local.batch import DecodingRow, sub_batches
+from solon.engines.local.batch import sub_batches
 from solon.engines.local.engine import LocalEngine
 from solon.engines.local.generation import Ending
+from solon.engines.token_rows import DecodingRow
 
 KINDS = ["llama", "qwen2", "neox", "gpt2", "mistral", "gemma2"]
 

@@ -17,11 +17,12 @@ from transformers import (
 )
 
 from solon.config.recipe import EngineSettings, SamplingParams
-from solon.engines.local.batch import DecodingRow, sub_batches
+from solon.engines.local.batch import sub_batches
 from solon.engines.local.causal_model import CausalModel
 from solon.engines.local.engine import LocalEngine
 from solon.engines.local.kv_cache import KeyValueCache
 from solon.engines.local.row_budget import GIB, RowBudget, default_memory, free_memory
+from solon.engines.token_rows import DecodingRow
 from solon.model_folders.system_memory import SystemMemory
 
 MIB = 1 << 20
