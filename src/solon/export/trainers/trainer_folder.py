@@ -131,7 +131,7 @@ def _finished(run: RunDirectory, name: str) -> Artefact:
         raise RunError(
             f"'{name}' is not finished, and the export needs all stages up to the preference model",
             place=str(run.path),
-            remedy=f"Go on with: solon run {run.path} --until {in_round(PREFERENCE_MODEL, run.recipe.rounds)}",
+            remedy=f"Continue with: solon run {run.path} --until {in_round(PREFERENCE_MODEL, run.recipe.rounds)}",
         )
     return artefact
 
