@@ -90,7 +90,9 @@ def _verdicts(run: RunDirectory) -> dict[str, Verdicts]:
     measured = run.finished(MEASURE)
     if measured is None:
         raise RunError(
-            "the run has not measured its models yet", place=str(run.path), remedy=f"Go on with: solon run {run.path}"
+            "the run has not measured its models yet",
+            place=str(run.path),
+            remedy=f"Continue with: solon run {run.path}",
         )
     if not measured.facts.get("grader"):
         raise RunError(
