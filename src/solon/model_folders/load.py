@@ -108,8 +108,8 @@ def load_model(
     """The model in a folder, in evaluation mode on `device`; `dtype` may be "auto": the stored one.
 
     `attention` names the implementation; with None transformers chooses. `fresh` are weights that may be missing from
-    the folder, and `labels` is the width of a classifier's head. Raises ModelError with the folder or file when the folder
-    cannot be loaded, a weight is missing or not finite, or the model does not fit into memory.
+    the folder, and `labels` is the width of a classifier's head. Raises ModelError with the folder or file when the
+    folder cannot be loaded, a weight is missing or not finite, or the model does not fit into memory.
     """
     import transformers
 
@@ -146,7 +146,7 @@ def _config(folder: Path, written: Mapping[str, Any]) -> PreTrainedConfig:
 
 
 def _refuse_own_code(folder: Path, written: Mapping[str, Any]) -> None:
-    """Refuse a configuration that needs the folder's own code for an architecture that transformers does not have."""
+    """Refuse a configuration that needs the folder's own code because transformers has no such architecture."""
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
     code, architecture = own_code(written), written.get("model_type")
