@@ -71,7 +71,7 @@ def test_a_link_to_templates_elsewhere_is_refused(base: Path, tmp_path: Path) ->
 
 
 def test_a_snapshot_of_the_hubs_cache_is_a_model_folder(sound: Path, tmp_path: Path) -> None:
-    """Its files are links to blobs beside it: that is how the hub's own library stores every model."""
+    """Its files are links to blobs in the cache, as the hub's own library stores every model."""
     blobs, snapshot = tmp_path / ELSEWHERE / "blobs", tmp_path / ELSEWHERE / "snapshots" / "0123"
     blobs.mkdir(parents=True)
     snapshot.mkdir(parents=True)

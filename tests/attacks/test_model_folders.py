@@ -65,11 +65,11 @@ def test_of_a_known_architecture_the_librarys_own_class_is_taken(base: Path, mar
 
 def test_and_answers_as_it_did_without_the_code(sound: Path, base: Path, marks: Path) -> None:
     bring_code(base, marks, model_type=None)
-    told = [
+    messages = [
         LocalEngine.load(folder, device="cpu").generate([question("bread")], [1], SamplingParams(max_tokens=6))
         for folder in (sound / "base", base)
     ]
-    assert told[0] == told[1] and not list(marks.iterdir())
+    assert messages[0] == messages[1] and not list(marks.iterdir())
 
 
 def test_a_known_architecture_that_needs_its_code_is_refused(base: Path, marks: Path) -> None:
@@ -159,7 +159,7 @@ class Leaves:
 def test_a_pickle_is_never_read(base: Path, marks: Path, name: str) -> None:
     (base / name).write_bytes(pickle.dumps(Leaves(marks / "ran")))
     for load in ASKED.values():
-        load(base)  # beside safetensors it does no harm
+        load(base)  # next to safetensors it does no harm
     (base / WEIGHTS).unlink()
     for load in ASKED.values():
         refused(load, base)

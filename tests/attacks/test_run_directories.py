@@ -178,8 +178,8 @@ def test_no_link_or_pipe_in_a_run_is_used(run: RunDirectory, place: str, to: str
     before = sorted(outside.rglob("*"))
     with pytest.raises(SolonError) as caught, RunDirectory.open(run.path).lock():
         pass
-    told = str(caught.value)
-    assert ("link" in told or "neither a file" in told or to == "nothing") and str(path) in told
+    message = str(caught.value)
+    assert ("link" in message or "neither a file" in message or to == "nothing") and str(path) in message
     assert sorted(outside.rglob("*")) == before and (outside / "file").read_text() == "precious"
 
 
@@ -201,10 +201,10 @@ def test_a_folder_of_its_own_holds_no_links_either(run: RunDirectory, tmp_path: 
     def work(out: StageFolder) -> Any:
         return out.publish([], IdRow)
 
-    folder = run_standalone(tmp_path / "alone", "labels", KEY, work).path
+    folder = run_standalone(tmp_path / "standalone", "labels", KEY, work).path
     (folder / "checkpoints").symlink_to(run.path)
     with pytest.raises(RunError, match="checkpoints: a run directory may not hold this: it is a link"):
-        run_standalone(tmp_path / "alone", "labels", KEY, work)
+        run_standalone(tmp_path / "standalone", "labels", KEY, work)
     assert run.finished("prompts") is not None
 
 
@@ -284,9 +284,9 @@ def test_one_damaged_stage_hides_no_other(tmp_path: Path, how: str) -> None:
     else:
         rows.unlink()
     assert list(run.damaged()) == ["critique-revision"]
-    told = CliRunner().invoke(cli, ["status", str(run.path)])
-    assert told.exit_code == 0 and ["3", "critique-revision", "damaged"] in map(str.split, told.output.splitlines())
-    assert "1 prompts" in told.output and "9 measure" in told.output
+    result = CliRunner().invoke(cli, ["status", str(run.path)])
+    assert result.exit_code == 0 and ["3", "critique-revision", "damaged"] in map(str.split, result.output.splitlines())
+    assert "1 prompts" in result.output and "9 measure" in result.output
     shown = CliRunner().invoke(cli, ["results", str(run.path)])
     assert shown.exit_code == 0 and "Stage 'critique-revision' is damaged" in shown.output and "rl-cai" in shown.output
     assert results(run)["remarks"]

@@ -103,4 +103,4 @@ def test_a_fall_within_the_spread_is_no_sign() -> None:
 def test_drift_is_a_kl_beyond_the_variety_of_the_first_replies() -> None:
     assert signs(steps(8, entropy=0.1, length=30.0, kl=lambda n: n * 0.8)) == []  # 5.2 nats, and twice 3.0 are allowed
     (warnings,) = signs(steps(8, entropy=0.1, length=30.0, kl=float))
-    assert warnings.startswith("drift: replies are 6.5 nats from the reference, whose own replies vary by 3.0")
+    assert warnings.startswith("drift: replies are 6.5 nats from the reference; its replies vary by 3.0")

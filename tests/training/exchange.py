@@ -24,7 +24,7 @@ from solon.training.loop import accumulate
 
 @dataclass(frozen=True)
 class Point:
-    """A row whose loss is its value times a weight."""
+    """A row; its loss is its value times a weight."""
 
     row_id: str
     length: int

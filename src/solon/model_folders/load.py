@@ -146,7 +146,7 @@ def _config(folder: Path, written: Mapping[str, Any]) -> PreTrainedConfig:
 
 
 def _refuse_own_code(folder: Path, written: Mapping[str, Any]) -> None:
-    """Refuse a configuration that needs the folder's own code for an architecture that transformers does not have."""
+    """Refuse a configuration that needs the folder's own code because transformers has no such architecture."""
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
     code, architecture = own_code(written), written.get("model_type")

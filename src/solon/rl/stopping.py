@@ -101,7 +101,7 @@ def signs(rows: Rows) -> list[str]:
     _, distance = means("kl")
     if distance > _DRIFTED * variety:
         warnings.append(
-            f"drift: replies are {distance:.1f} nats from the reference, whose own replies vary by {variety:.1f} "
+            f"drift: replies are {distance:.1f} nats from the reference; its replies vary by {variety:.1f} "
             "(KL and entropy per reply)"
         )
     if all(row.get("held_out_score") is not None for row in rows):

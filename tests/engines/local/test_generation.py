@@ -109,10 +109,10 @@ def test_samples_of_one_prompt_are_prefilled_once_and_differ() -> None:
     assert read[0] == 3 * longest
     assert read[1] == 12
     assert len({c.token_ids for c in many}) == 12
-    alone = [
+    single = [
         engine_of().generate([prompt], [seed], SamplingParams(max_tokens=6))[0] for seed, prompt in enumerate(prompts)
     ]
-    assert [c.token_ids for c in many] == [c.token_ids for c in alone]
+    assert [c.token_ids for c in many] == [c.token_ids for c in single]
 
 
 def test_finished_rows_leave_the_batch() -> None:
@@ -147,9 +147,9 @@ def test_a_row_near_the_window_ends_there_while_others_go_on() -> None:
     long = questions(1)[0]
     while engine.count_tokens(long) < WINDOW - 5:
         long = replace(long, turns=(replace(long.turns[0], content=long.turns[0].content + " a"),))
-    room = WINDOW - engine.count_tokens(long)
+    left = WINDOW - engine.count_tokens(long)
     out = engine.generate([long, *questions(4)], range(5), SamplingParams(max_tokens=30))
-    assert [len(c.token_ids) for c in out] == [room, 30, 30, 30, 30]
+    assert [len(c.token_ids) for c in out] == [left, 30, 30, 30, 30]
     assert {c.finish for c in out} == {Finish.LENGTH}
 
 
