@@ -22,7 +22,7 @@ from solon.reporting.results import results
 from solon.runs import RunDirectory, StageFolder
 from solon.runs.journal import journal_line
 from solon.runs.manifest import FileFacts, files_hash, may_be_published
-from solon.runs.standalone import run_standalone
+from solon.runs.standalone_stage import run_standalone
 from solon.training.checkpoint import Checkpoints, Snapshot, restoring
 from tests.row_types import IdRow
 from tests.synthetic import Plan, build

@@ -18,7 +18,8 @@ from solon.conversation import conversation_of
 from solon.errors import StageError
 from solon.reward.scorer import open_scorer
 from solon.runs import Artefact
-from solon.runs.rows import LabelRow, PreferenceExampleRow
+from solon.runs.rows import LabelRow
+from solon.runs.training_rows import PreferenceExampleRow
 from solon.stages import s07_preference_model
 from solon.stages.s07_preference_model import PromptPart, Side
 from solon.training.loop import is_held_out

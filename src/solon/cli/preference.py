@@ -190,7 +190,7 @@ def serve_pm(folder: Path, **given: Any) -> None:
     The server answers requests for localhost, for --host, and for each --allow-host: the host in the client's URL. With
     a token, clients must send "Authorization: Bearer TOKEN". The token is never given on the command line.
     """
-    from solon.config.addresses import token_given
+    from solon.config.addresses import read_token
     from solon.config.recipe import EngineSettings
     from solon.reward.scorer import Zero, open_scorer
     from solon.reward.server.admission import LOOPBACK
@@ -204,7 +204,7 @@ def serve_pm(folder: Path, **given: Any) -> None:
         max_body=given["max_body"] << 20,
         zero=Zero.RAW if given["raw"] else Zero.CENTRE,
         hosts=given["allow_host"],
-        token=token_given(given["token_file"]),
+        token=read_token(given["token_file"]),
     )
     scorer = open_scorer(folder, settings)
     server = PreferenceServer(scorer, service, settings, Limits(wait=given["wait"] / 1000))

@@ -46,11 +46,11 @@ def red_team(run: Path, recipe: str | None, overlays: tuple[str, ...], settings:
     from solon.cli.display import display_for
     from solon.cli.terminal import plain
     from solon.pipeline.extra_stages import write_red_team
-    from solon.runs.withdrawal import holding
+    from solon.runs.cleanup import locked_run
     from solon.stages.extra_red_team import PROMPTS_FILE, summary
 
     try:
-        with holding(directory, new=new), display_for(quiet=quiet) as display:
+        with locked_run(directory, new=new), display_for(quiet=quiet) as display:
             artefact = write_red_team(directory, display)
     except KeyboardInterrupt:
         again = f"solon red-team {shlex.quote(str(run))}"

@@ -11,7 +11,7 @@ A stage sees only its `StageFolder`: `map` makes each finished chunk durable, `p
 from solon.runs.artefact import Artefact
 from solon.runs.directory import RunDirectory, begin_folder, finished_folder
 from solon.runs.interrupt import Interrupted
-from solon.runs.lazy import Lazy
+from solon.runs.lazy_sequence import LazySequence
 from solon.runs.lock import Owner, owner_of
 from solon.runs.manifest import Manifest
 from solon.runs.response_cache import ResponseCache
@@ -20,7 +20,7 @@ from solon.runs.stage_folder import Progress, Report, StageFolder, ignore
 __all__ = [
     "Artefact",
     "Interrupted",
-    "Lazy",
+    "LazySequence",
     "Manifest",
     "Owner",
     "Progress",

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from solon.digest import digest_file, model_files
 from solon.errors import RunError
-from solon.runs.files import refuse_odd
-from solon.runs.lazy import Lazy
+from solon.runs.files import refuse_special_file
+from solon.runs.lazy_sequence import LazySequence
 from solon.runs.manifest import ROWS, Manifest, read_manifest
 from solon.runs.table import read_table, rows_of
 
@@ -39,12 +39,12 @@ class Artefact:
         Raises RunError when a file is missing or cut short, when the manifest is none that a stage here can have
         written, and when a link lies where the stage's own folders and files should.
         """
-        refuse_odd(folder)
+        refuse_special_file(folder)
         manifest = read_manifest(folder)
         if manifest is None:
             return None
         for place in {place for name in manifest.files for place in (name, *_above(name))}:
-            refuse_odd(folder / place)
+            refuse_special_file(folder / place)
         for name, facts in manifest.files.items():
             path = folder / name
             if not path.is_file() or path.stat().st_size != facts.bytes:
@@ -84,7 +84,7 @@ class Artefact:
         self._verify_table(file)
         return read_table(self.path / file, row)
 
-    def stream(self, row: type[R], numbers: Sequence[int] | None = None) -> Lazy[R]:
+    def stream(self, row: type[R], numbers: Sequence[int] | None = None) -> LazySequence[R]:
         """The rows with the given ascending numbers (from 0), or all, read when they are looked at.
 
         For tables larger than memory. Raises RunError as `rows` does.

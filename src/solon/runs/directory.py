@@ -33,15 +33,15 @@ from solon.constitution.constitution import Constitution, revision_principles
 from solon.constitution.reader import load_constitution
 from solon.errors import RunError, SolonError
 from solon.runs.artefact import Artefact
-from solon.runs.edits import DECIDABLE, edited_constitution, edited_settings
+from solon.runs.edit_check import DECIDABLE, edited_constitution, edited_settings
 from solon.runs.files import (
     link_or_copy,
     read_object,
-    refuse_odd,
-    refuse_odd_entries,
+    refuse_special_file,
+    refuse_special_files,
+    reporting_write_errors,
     sweep,
     sync,
-    telling_of,
     write_atomically,
 )
 from solon.runs.interrupt import StopRequest, catching_signals
@@ -105,7 +105,7 @@ class RunDirectory:
                 place=str(path),
                 remedy="Name a new folder for the run",
             )
-        with telling_of(path):
+        with reporting_write_errors(path):
             path.mkdir(parents=True, exist_ok=True)
             sync(path.parent)
         write_atomically(path / RECIPE, dump_recipe(recipe))
@@ -126,7 +126,7 @@ class RunDirectory:
             raise RunError("no such run", place=str(path), remedy=start)
         restore = "Restore it from a copy"
         for name in (RUN, RECIPE, CONSTITUTION):
-            refuse_odd(path / name)
+            refuse_special_file(path / name)
         try:
             about = read_object(path / RUN, restore)
             number, reuses, made_by = about["format"], about.get("reuses", []), about.get("constitution")
@@ -170,7 +170,7 @@ class RunDirectory:
         Raises RunError naming the owner when another process works here, when a link lies where the run would write,
         and when recipe or constitution were edited.
         """
-        self._refuse_odd_entries()
+        self._refuse_special_files()
         with locked(self.path), catching_signals(self.stop):
             self.refuse_edits()
             self._tidy()
@@ -210,7 +210,7 @@ class RunDirectory:
             if found is None or found.manifest.key != wanted:
                 continue
             found.verify()
-            with telling_of(folder):
+            with reporting_write_errors(folder):
                 shutil.rmtree(self.path / ADOPTING, ignore_errors=True)
                 (self.path / ADOPTING).mkdir()
                 for file in found.manifest.files:
@@ -301,14 +301,14 @@ class RunDirectory:
     def _folders(self) -> list[Path]:
         return sorted(entry for entry in self.path.iterdir() if STAGE.fullmatch(entry.name) and entry.is_dir())
 
-    def _refuse_odd_entries(self) -> None:
+    def _refuse_special_files(self) -> None:
         """Raise RunError for a link among the run's own files and folders, or anywhere in a stage's folder."""
         for entry in self.path.iterdir():
             if STAGE.fullmatch(entry.name) or entry.name == ADOPTING:
-                refuse_odd(entry)
-                refuse_odd_entries(entry)
+                refuse_special_file(entry)
+                refuse_special_files(entry)
             elif entry.name in OWN or entry.name.startswith(ANSWERS):
-                refuse_odd(entry)
+                refuse_special_file(entry)
 
     def _tidy(self) -> None:
         """Remove what a kill left behind: half-written files, and the journal of a stage that is finished."""
@@ -352,8 +352,8 @@ def begin_folder(
     if (artefact := Artefact.open(folder)) is not None:
         _refuse_other_key(folder, artefact.manifest.key, now)
         raise RunError("the stage is finished", place=str(folder), remedy=f"To do it again, delete {folder}")
-    refuse_odd_entries(folder)
-    with telling_of(folder):
+    refuse_special_files(folder)
+    with reporting_write_errors(folder):
         folder.mkdir(exist_ok=True)
         sync(folder.parent)
     sessions = [] if made_with is None else [plain(made_with, str(folder))]

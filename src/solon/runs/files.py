@@ -33,7 +33,7 @@ def replacing(path: Path, needed: int | None = None) -> Iterator[Path]:
     """
     temporary = path.with_name(f".{path.name}{PARTIAL}")
     try:
-        with telling_of(path, needed):
+        with reporting_write_errors(path, needed):
             # What lies there may be a link that somebody planted; it is removed, and nothing is opened through it.
             temporary.unlink(missing_ok=True)
             os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666))
@@ -64,7 +64,7 @@ def assembling(folder: Path) -> Iterator[Path]:
         raise RunError("the folder is not empty", place=str(folder), remedy="Name a new folder")
     part = folder.with_name(f".{folder.name}{PARTIAL}")
     try:
-        with telling_of(folder):
+        with reporting_write_errors(folder):
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir(parents=True)
             yield part
@@ -85,7 +85,7 @@ def link_or_copy(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError:
-        with telling_of(target, source.stat().st_size):
+        with reporting_write_errors(target, source.stat().st_size):
             shutil.copyfile(source, target)
             sync(target)
     sync(target.parent)
@@ -109,7 +109,7 @@ def sweep(folder: Path) -> None:
             leftover.unlink(missing_ok=True)
 
 
-def refuse_odd_entries(folder: Path) -> None:
+def refuse_special_files(folder: Path) -> None:
     """Raise RunError when a folder holds, at any depth, what is neither a file nor a folder of its own.
 
     A link would lead reads and writes elsewhere, and a pipe would hold up whoever opens it. The folder itself may be
@@ -117,10 +117,10 @@ def refuse_odd_entries(folder: Path) -> None:
     """
     for parent, folders, files in os.walk(folder):
         for path in (Path(parent) / name for name in (*folders, *files)):
-            refuse_odd(path)
+            refuse_special_file(path)
 
 
-def refuse_odd(path: Path) -> None:
+def refuse_special_file(path: Path) -> None:
     """Raise RunError when something is at `path` that is neither a file nor a folder of its own."""
     try:
         mode = path.lstat().st_mode
@@ -149,13 +149,13 @@ def read_object(path: Path, remedy: str) -> dict[str, Any]:
 
 
 @contextmanager
-def telling_of(path: Path, needed: int | None = None) -> Iterator[None]:
+def reporting_write_errors(path: Path, needed: int | None = None) -> Iterator[None]:
     """Turn an operating system's refusal to write into a RunError that names the file, and on a full disk the room."""
     try:
         yield
     except OSError as error:
         raise RunError(
-            f"cannot write: {error.strerror or error}{room_told(path, needed) if is_full(error) else ''}",
+            f"cannot write: {error.strerror or error}{free_space(path, needed) if is_full(error) else ''}",
             place=str(path),
             remedy="Make room or give the right to write there, then resume: nothing finished is lost",
         ) from error
@@ -167,7 +167,7 @@ def is_full(error: OSError) -> bool:
     return error.errno in _FULL or os.strerror(errno.ENOSPC) in str(error)
 
 
-def room_told(path: Path, needed: int | None = None) -> str:
+def free_space(path: Path, needed: int | None = None) -> str:
     """How much room the disk of a path has, in brackets, and how much was needed where that is known; else empty."""
     place = next((each for each in (path, *path.absolute().parents) if each.exists()), Path("/"))
     try:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from solon.errors import RunError, StageError
-from solon.runs.files import sync, telling_of
+from solon.runs.files import reporting_write_errors, sync
 from solon.runs.records import Record
 
 WORKED = "worked"
@@ -76,7 +76,7 @@ class Journal:
         """
         journal = cls(path)
         length = 0
-        with telling_of(path):
+        with reporting_write_errors(path):
             journal._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
             with open(os.dup(journal._descriptor), "rb") as file:
                 for number, line in enumerate(read_lines(file, str(path)), start=1):
@@ -174,7 +174,7 @@ class Journal:
         start = os.lseek(self._descriptor, 0, os.SEEK_CUR)
         whole = journal_line(body)
         rest = memoryview(whole)
-        with telling_of(self.path, len(whole)):
+        with reporting_write_errors(self.path, len(whole)):
             try:
                 while rest:
                     rest = rest[os.write(self._descriptor, rest) :]

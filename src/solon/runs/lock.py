@@ -25,7 +25,7 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from solon.errors import RunError
-from solon.runs.files import refuse_odd, telling_of, write_atomically
+from solon.runs.files import refuse_special_file, reporting_write_errors, write_atomically
 
 LOCK, SESSION = "lock", "session.json"
 _PATIENCE = 0.3
@@ -127,7 +127,7 @@ def owner_of(folder: Path) -> Owner | None:
 def last_session(folder: Path) -> SessionRecord | None:
     """What the last session wrote of itself; None when there was none, or nothing readable."""
     try:
-        refuse_odd(folder / SESSION)
+        refuse_special_file(folder / SESSION)
         return SessionRecord.model_validate(json.loads((folder / SESSION).read_bytes()))
     except (OSError, ValueError, ValidationError, RecursionError, RunError):
         return None
@@ -157,9 +157,9 @@ def write_record(folder: Path, record: SessionRecord) -> None:
 
 def _acquire(folder: Path) -> FileLock:
     path = folder / LOCK
-    refuse_odd(path)
+    refuse_special_file(path)
     lock = FileLock(path, timeout=_PATIENCE, thread_local=False, fallback_to_soft=False)
-    with telling_of(path):
+    with reporting_write_errors(path):
         try:
             lock.acquire()
         except Timeout:

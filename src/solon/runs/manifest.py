@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from solon.digest import digest, digest_file
 from solon.errors import RunError, StageError
-from solon.runs.files import PARTIAL, refuse_odd, write_atomically
+from solon.runs.files import PARTIAL, refuse_special_file, write_atomically
 
 MANIFEST = "manifest.json"
 ROWS = "rows.parquet"
@@ -71,7 +71,7 @@ def read_manifest(folder: Path) -> Manifest | None:
     files it lists, no table.
     """
     path = folder / MANIFEST
-    refuse_odd(path)
+    refuse_special_file(path)
     try:
         manifest = Manifest.model_validate_json(path.read_bytes())
     except FileNotFoundError:

@@ -7,7 +7,7 @@ what happened, and only `ok` rows become training examples (DESIGN section 4, pr
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 
 
@@ -34,3 +34,15 @@ def count_outcomes(outcomes: Iterable[Outcome | str]) -> dict[str, int]:
     """Rows by outcome, in the order in which `Outcome` lists them; outcomes that did not occur are left out."""
     counts = Counter(Outcome(outcome) for outcome in outcomes)
     return {outcome.value: counts[outcome] for outcome in Outcome if counts[outcome]}
+
+
+def most_frequent(counts: Mapping[str, int]) -> dict[str, int]:
+    """Counts that are not 0, the largest first."""
+    return dict(
+        sorted(((name, count) for name, count in counts.items() if count), key=lambda item: (-item[1], item[0]))
+    )
+
+
+def count_defects(defects: Iterable[tuple[str, ...]]) -> dict[str, int]:
+    """How often each rule was met, most frequent first."""
+    return most_frequent(Counter(name for each in defects for name in each))

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from solon.digest import digest
 from solon.errors import RunError
-from solon.runs.files import refuse_odd, room_told
+from solon.runs.files import free_space, refuse_special_file
 
 ANSWERS = "answers.sqlite"
 FORMAT = 2
@@ -113,7 +113,7 @@ class ResponseCache:
             "SELECT stage, reply_as, COUNT(*), SUM(reused), SUM(prompt_tokens), SUM(completion_tokens) "
             "FROM answers GROUP BY stage, reply_as"
         )
-        with _telling_of(self.path):
+        with _reporting_sqlite_errors(self.path):
             rows = self._connected().execute(query).fetchall()
         return {(stage, role): Usage(*counts) for stage, role, *counts in rows}
 
@@ -127,13 +127,13 @@ class ResponseCache:
     def _insert(self, rows: Sequence[tuple[Any, ...]]) -> None:
         if rows:
             sealed = [(*row, _checksum(row)) for row in rows]
-            with _telling_of(self.path), self._connected() as connection:
+            with _reporting_sqlite_errors(self.path), self._connected() as connection:
                 connection.executemany(f"INSERT OR IGNORE INTO answers ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?)", sealed)
 
     def _drop_damaged(self, key: Any) -> None:
         """Remove the row of `key` and every other one that is not what was kept, and raise RunError."""
         connection = self._connected()
-        with _telling_of(self.path):
+        with _reporting_sqlite_errors(self.path):
             rows = connection.execute(f"SELECT {_COLUMNS} FROM answers")
             damaged = {row[0] for row in rows if row[0] == key or _value(row) is _DAMAGED}
             with connection:
@@ -148,7 +148,7 @@ class ResponseCache:
 
     def _connected(self) -> sqlite3.Connection:
         if self._own is None:
-            with _telling_of(self.path):
+            with _reporting_sqlite_errors(self.path):
                 self._own = _open(self.path, "rwc")
         return self._own
 
@@ -160,7 +160,7 @@ class ResponseCache:
                     if not path.parent.exists():
                         _log.warning("%s is not there; what only that run knew is asked again", path.parent)
                     continue
-                with _telling_of(path):
+                with _reporting_sqlite_errors(path):
                     connection = _open(path, "ro")
                 if _version(connection) == FORMAT:
                     self._others.append((path, connection))
@@ -179,7 +179,7 @@ def response_cache_in(folder: Path, earlier: Sequence[Path] = ()) -> Iterator[Re
 def _is_there(path: Path) -> bool:
     """Whether there is a file of answers; raises RunError for a link or another thing in its place."""
     for name in (path.name, *(f"{path.name}-{suffix}" for suffix in ("journal", "wal", "shm"))):
-        refuse_odd(path.with_name(name))
+        refuse_special_file(path.with_name(name))
     return path.exists()
 
 
@@ -231,7 +231,7 @@ def _shown(key: Any) -> str:
 
 def _select(path: Path, connection: sqlite3.Connection, keys: Sequence[str]) -> list[tuple[Any, ...]]:
     rows: list[tuple[Any, ...]] = []
-    with _telling_of(path):
+    with _reporting_sqlite_errors(path):
         for start in range(0, len(keys), AT_ONCE):
             part = keys[start : start + AT_ONCE]
             marks = ",".join("?" * len(part))
@@ -240,12 +240,12 @@ def _select(path: Path, connection: sqlite3.Connection, keys: Sequence[str]) -> 
 
 
 @contextmanager
-def _telling_of(path: Path) -> Iterator[None]:
+def _reporting_sqlite_errors(path: Path) -> Iterator[None]:
     """Turn SQLite's complaint into a RunError that names the file."""
     try:
         yield
     except sqlite3.OperationalError as error:
-        full = room_told(path) if "full" in str(error) else ""
+        full = free_space(path) if "full" in str(error) else ""
         raise RunError(
             f"the kept answers cannot be read or written: {error}{full}",
             place=str(path),

@@ -19,10 +19,10 @@ import solon
 from solon.errors import RunError, StageError
 from solon.runs.artefact import Artefact
 from solon.runs.executor import Executor, InProcess
-from solon.runs.files import sync, telling_of
+from solon.runs.files import reporting_write_errors, sync
 from solon.runs.interrupt import StopRequest
 from solon.runs.journal import Chunk, Journal
-from solon.runs.lazy import Lazy
+from solon.runs.lazy_sequence import LazySequence
 from solon.runs.manifest import (
     CHECKPOINTS,
     JOURNAL,
@@ -120,7 +120,7 @@ class StageFolder:
 
     def stream(
         self, phase: str, items: Sequence[T], work: Callable[[Sequence[T]], Sequence[R]], *, row: type[R], chunk: int
-    ) -> Lazy[R]:
+    ) -> LazySequence[R]:
         """As `map`, for one row per item and more of them than memory holds: what it returns reads them when asked.
 
         `items` may be lazy as well; of chunks that an earlier session finished they are not looked at. Raises what
@@ -140,7 +140,7 @@ class StageFolder:
             skipped = numbers.start * chunk
             return rows[start - skipped : stop - skipped]
 
-        return Lazy(size, read, chunk)
+        return LazySequence(size, read, chunk)
 
     def _chunks(self, phase: str, size: int, chunk: int) -> list[tuple[Chunk, int]]:
         """A phase's chunks, each with the position of its first item."""
@@ -214,7 +214,7 @@ class StageFolder:
             facts=plain(facts or {}, str(self.path)),
             files=found,
         )
-        with telling_of(self.path):
+        with reporting_write_errors(self.path):
             for name in found:
                 sync(self.path / name)
             for folder in {(self.path / name).parent for name in found}:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from solon.errors import StageError
 from solon.runs.files import replacing
-from solon.runs.lazy import Lazy
+from solon.runs.lazy_sequence import LazySequence
 from solon.runs.records import Record, from_record, schema_of, to_record
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def read_table(path: Path, row: type[R]) -> list[R]:
     return [from_record(row, record, place) for record in pq.read_table(path.absolute()).to_pylist()]
 
 
-def rows_of(path: Path, row: type[R], numbers: Sequence[int] | None = None) -> Lazy[R]:
+def rows_of(path: Path, row: type[R], numbers: Sequence[int] | None = None) -> LazySequence[R]:
     """The rows of a Parquet file with the given ascending numbers, or all, read when they are looked at.
 
     The row group that was read last is kept, as Arrow holds it.
@@ -81,7 +81,7 @@ def rows_of(path: Path, row: type[R], numbers: Sequence[int] | None = None) -> L
             rows += [from_record(row, record, str(path)) for record in records]
         return rows
 
-    return Lazy(len(chosen), read)
+    return LazySequence(len(chosen), read)
 
 
 def to_table(rows: Sequence[Record], schema: pa.Schema, place: str = "rows", first: int = 1) -> pa.Table:

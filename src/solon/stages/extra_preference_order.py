@@ -15,8 +15,9 @@ from solon.config.recipe import MeasureSettings, Recipe
 from solon.evals.earlier_tables import Score
 from solon.evals.grading import Grader, Label
 from solon.runs import Artefact, StageFolder
+from solon.runs.evaluation_rows import OrderRow
 from solon.runs.outcome import Outcome
-from solon.runs.rows import OrderRow, PairRow, PromptKind, PromptRow
+from solon.runs.rows import PairRow, PromptKind, PromptRow
 from solon.stages.registry import HELD_OUT_PAIRS, PREFERENCE_MODEL, PROMPTS
 from solon.stages.stage import Stage, Work
 from solon.stats.intervals import share

@@ -23,7 +23,8 @@ from solon.evals.grading import Grader, Label
 from solon.evals.registry import BAD_LABELS, Better, label_measures
 from solon.rl.policy_snapshots import SNAPSHOTS, snapshot_path
 from solon.runs import Artefact, StageFolder
-from solon.runs.rows import HELD_OUT_KINDS, AnswerRow, PromptKind, SnapshotRow
+from solon.runs.evaluation_rows import AnswerRow, SnapshotRow
+from solon.runs.rows import HELD_OUT_KINDS, PromptKind
 from solon.stages import s09_measure
 from solon.stages.registry import PREFERENCE_MODEL, PROMPTS, in_round, policies_of
 from solon.stages.s07_preference_model import held_out_scorer

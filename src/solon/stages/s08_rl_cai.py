@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from solon import prompts
-from solon.config.addresses import token_given
+from solon.config.addresses import read_token
 from solon.config.builtin import model_path
 from solon.config.recipe import (
     Algorithm,
@@ -47,7 +47,8 @@ from solon.runs import Artefact, StageFolder
 from solon.runs.facts import RlFacts
 from solon.runs.processes import SINGLE_PROCESS, Processes
 from solon.runs.records import from_record
-from solon.runs.rows import TRAINING_KINDS, PromptKind, PromptRow, RlStepRow, good_of
+from solon.runs.rows import TRAINING_KINDS, PromptKind, PromptRow, good_of
+from solon.runs.training_rows import RlStepRow
 from solon.stages.questions import REPLY, Drawn, QuestionKind, TrainingSizes, TrainingTokens
 from solon.stages.registry import PREFERENCE_MODEL, PROMPTS, SL_CAI, in_round
 from solon.stages.s07_preference_model import held_out_scorer
@@ -202,7 +203,7 @@ def scorer_named(name: str | None) -> Path | Scores | None:
     """
     if name is None:
         return None
-    return RemoteScorer(name, token=token_given()).scores if is_address(name) else model_path(name)
+    return RemoteScorer(name, token=read_token()).scores if is_address(name) else model_path(name)
 
 
 def check_drawing(drawing: SamplingParams) -> None:

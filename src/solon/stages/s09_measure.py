@@ -27,20 +27,9 @@ from solon.evals.label_accuracy import label_facts
 from solon.evals.registry import MeasuredReply, figures, plugin_measures
 from solon.feedback.ask import ask
 from solon.runs import Artefact, StageFolder
+from solon.runs.evaluation_rows import AnswerRow, GradedReply, RevisionRating
 from solon.runs.records import to_record
-from solon.runs.rows import (
-    HELD_OUT_KINDS,
-    AnswerRow,
-    GradedReply,
-    LabelRow,
-    PromptKind,
-    PromptRow,
-    ReplyRow,
-    RevisionRating,
-    RevisionRow,
-    Rows,
-    good_of,
-)
+from solon.runs.rows import HELD_OUT_KINDS, LabelRow, PromptKind, PromptRow, ReplyRow, RevisionRow, Rows, good_of
 from solon.stages.questions import REPLY, QuestionKind
 from solon.stages.registry import (
     CRITIQUE_REVISION,

@@ -23,7 +23,7 @@ from solon.evals.benchmarks.evaluation import (
 from solon.evals.benchmarks.multiple_choice import Form, QuestionSetup
 from solon.evals.benchmarks.question_files import read_questions
 from solon.runs import finished_folder
-from solon.runs.progress import Silent
+from solon.runs.display import Silent
 from tests.evals.benchmarks.rows import classifications, comparisons, is_right, write
 
 CONSTITUTION = load_constitution(constitution_path("harmlessness"))

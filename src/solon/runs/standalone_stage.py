@@ -11,13 +11,13 @@ from pathlib import Path
 
 from solon.errors import RunError, SolonError
 from solon.runs.artefact import Artefact
+from solon.runs.cleanup import remove_lock_folder, removing_unused
 from solon.runs.directory import begin_folder, finished_folder
-from solon.runs.files import refuse_odd_entries, sweep, sync, telling_of
+from solon.runs.files import refuse_special_files, reporting_write_errors, sweep, sync
 from solon.runs.interrupt import StopRequest, catching_signals
 from solon.runs.lock import LOCK, SESSION, locked
 from solon.runs.manifest import BEGUN, MANIFEST
 from solon.runs.stage_folder import Report, StageFolder, clear_work, ignore
-from solon.runs.withdrawal import let_go, withdrawing
 
 
 def run_standalone(
@@ -35,8 +35,8 @@ def run_standalone(
     """
     if folder.exists() and not _is_ours(folder):
         raise RunError("the folder is not empty and is no stage", place=str(folder), remedy="Name a new folder")
-    refuse_odd_entries(folder)
-    with telling_of(folder):
+    refuse_special_files(folder)
+    with reporting_write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         sync(folder.parent)
     stop, new = StopRequest(), not any((folder / each).exists() for each in (BEGUN, MANIFEST))
@@ -45,13 +45,13 @@ def run_standalone(
             sweep(folder)
             finished = finished_folder(folder, key)
             if finished is None:
-                with withdrawing(folder, new=new):
+                with removing_unused(folder, new=new):
                     return work(begin_folder(folder, (1, name), key, report, stop, made_with))
             clear_work(folder)
             return finished
     except SolonError:
         if new:
-            let_go(folder)
+            remove_lock_folder(folder)
         raise
 
 

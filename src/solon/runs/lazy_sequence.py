@@ -1,7 +1,7 @@
-"""Sequences whose items are made when they are looked at, so that a table may be larger than memory.
+"""A sequence that makes its items when they are read, so that a table may be larger than memory.
 
-A stage slices its items into chunks and needs no more than a chunk at a time. Rows that lie in a journal or in a
-Parquet file, and what is derived from them, are therefore handed on as `Lazy` sequences; nothing is kept of a slice.
+A stage works on one chunk of its items at a time. So rows of a journal or a Parquet file, and items derived from them,
+are passed as a `LazySequence`, which keeps none of the items that it makes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ STRETCH = 128
 
 
 @dataclass(frozen=True, slots=True)
-class Lazy(Sequence[T], Generic[T]):
+class LazySequence(Sequence[T], Generic[T]):
     """`size` items, of which `make(start, stop)` gives a stretch, the same one every time."""
 
     size: int

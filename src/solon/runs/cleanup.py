@@ -23,7 +23,7 @@ _READ = "01-"
 
 
 @contextmanager
-def holding(run: RunDirectory, *, new: bool) -> Iterator[None]:
+def locked_run(run: RunDirectory, *, new: bool) -> Iterator[None]:
     """Hold the run's lock; a run that is `new` and fails with a SolonError before anything was done is removed.
 
     Raises as `RunDirectory.lock` does.
@@ -40,7 +40,7 @@ def holding(run: RunDirectory, *, new: bool) -> Iterator[None]:
                 raise
     finally:
         if removed:
-            let_go(run.path)
+            remove_lock_folder(run.path)
 
 
 def _nothing_done(run: RunDirectory) -> bool:
@@ -56,7 +56,7 @@ def _answered(folder: Path) -> bool:
 
 
 @contextmanager
-def withdrawing(folder: Path, *, new: bool) -> Iterator[None]:
+def removing_unused(folder: Path, *, new: bool) -> Iterator[None]:
     """The same for the folder of a stage outside any run, whose lock is held; the lock's own file stays.
 
     What counts as done is an answer, a line in the journal or a checkpoint.
@@ -75,7 +75,7 @@ def withdrawing(folder: Path, *, new: bool) -> Iterator[None]:
         raise
 
 
-def let_go(folder: Path) -> None:
+def remove_lock_folder(folder: Path) -> None:
     """Remove a folder that holds nothing but the file of a lock which nobody holds."""
     with suppress(OSError):
         if [entry.name for entry in folder.iterdir()] == [LOCK]:
