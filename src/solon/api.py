@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from solon.pipeline.standalone_preference import PreferenceTraining
     from solon.reporting.model_comparison import ModelComparison
     from solon.runs import Artefact, RunDirectory
-    from solon.runs.display import Display
+    from solon.runs.progress import Display
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,7 @@ def run(
         >>> run = solon.run("testbed", "runs/mild", settings=["rl.kl_coef=0.2"], until="sl-cai")
     """
     from solon.pipeline.open_run import carry_out
-    from solon.runs.display import Silent
+    from solon.runs.progress import Silent
 
     return Run(
         carry_out(
@@ -263,7 +263,7 @@ def label(
         >>> [each.p_a for each in labels.labels()]
     """
     from solon.pipeline.labelled_pairs import label_pairs
-    from solon.runs.display import Silent
+    from solon.runs.progress import Silent
 
     chosen = _recipe_of(recipe)
     if judge is not None:
@@ -296,7 +296,7 @@ def train_preference_model(
     """
     from solon.config.builtin import model_path, source_path
     from solon.pipeline.standalone_preference import NAME, PreferenceTraining, Sources, train_standalone
-    from solon.runs.display import Silent
+    from solon.runs.progress import Silent
 
     shown = display or Silent()
     several = labels if isinstance(labels, Sequence) and not isinstance(labels, str) else [labels]

@@ -11,7 +11,7 @@ from solon.config.experiment import AblationMeasure, Experiment, LabelledBy, Var
 from solon.errors import RunError
 from solon.pipeline.ablation import ablate, over_seeds
 from solon.runs import RunDirectory
-from solon.runs.display import Silent
+from solon.runs.progress import Silent
 from solon.stages.s05_response_pairs import PAIRS_MEASURED
 
 SMALL = [

@@ -12,7 +12,7 @@ from solon.pipeline.cost import Calls
 from solon.pipeline.estimate import estimate_run
 from solon.pipeline.session import Session
 from solon.runs import RunDirectory
-from solon.runs.display import Silent
+from solon.runs.progress import Silent
 from solon.stages.registry import built_in
 
 SETTINGS = [

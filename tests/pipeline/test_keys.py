@@ -25,7 +25,7 @@ from solon.pipeline.session import Session
 from solon.reporting import render
 from solon.runs import RunDirectory, StageFolder
 from solon.runs.artefact import Artefact
-from solon.runs.display import Silent
+from solon.runs.progress import Silent
 from solon.stages.stage import Kind, Reads, Stage, Work
 
 

@@ -25,8 +25,8 @@ from solon.pipeline.order import advance
 from solon.reporting import render
 from solon.reporting.results import results
 from solon.runs import RunDirectory
-from solon.runs.display import Silent
 from solon.runs.processes import Sharding, SingleProcess
+from solon.runs.progress import Silent
 from solon.stages.registry import HELD_OUT_MODEL, STAGES
 from solon.testbed.oracle import Oracle
 

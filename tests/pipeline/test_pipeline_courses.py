@@ -19,7 +19,7 @@ from solon.pipeline.order import advance
 from solon.reporting import write
 from solon.reporting.results import results
 from solon.runs import Artefact, RunDirectory
-from solon.runs.display import Silent
+from solon.runs.progress import Silent
 from solon.stages.registry import names_of, policies_of
 
 

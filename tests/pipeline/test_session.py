@@ -11,7 +11,7 @@ from solon.config.builtin import constitution_path
 from solon.config.loading import load_recipe
 from solon.pipeline.session import Session
 from solon.runs import RunDirectory
-from solon.runs.display import Silent
+from solon.runs.progress import Silent
 
 
 class Heard(Silent):

@@ -22,7 +22,7 @@ from solon.pipeline.impact import impact_of
 from solon.pipeline.open_run import open_or_create
 from solon.pipeline.order import advance
 from solon.runs import RunDirectory
-from solon.runs.display import Silent
+from solon.runs.progress import Silent
 from solon.stages.registry import names_of
 
 LINE = "toy = toy:Toy"

@@ -1,6 +1,6 @@
 """Two front ends for the progress of a run: a live one for terminals, a plain one for logs and pipes.
 
-Both fulfil `solon.runs.display.Display` and write to standard error, so that standard output stays free for results.
+Both fulfil `solon.runs.progress.Display` and write to standard error, so that standard output stays free for results.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
 from solon.cli.terminal import plain
-from solon.runs.display import Display, Silent
+from solon.runs.progress import Display, Silent
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

@@ -26,8 +26,8 @@ from solon.pipeline.order import advance
 from solon.pipeline.preflight import preflight
 from solon.pipeline.session import finished
 from solon.runs import RunDirectory
-from solon.runs.display import Display
 from solon.runs.files import write_atomically
+from solon.runs.progress import Display
 from solon.runs.rows import ReplyRow, RevisionRow
 from solon.stages.registry import CRITIQUE_REVISION, MEASURE, PREFERENCE_MODEL, RESPONSES, SL_CAI
 from solon.stages.s06_ai_feedback import LabelOverride

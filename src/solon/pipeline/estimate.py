@@ -25,8 +25,8 @@ from solon.engines.recording import RecordedQuestion, RecordingEngine
 from solon.pipeline.cost import Calls, CostInputs, Learning, Seen, Speed, calls_of, learning_of
 from solon.pipeline.session import Session
 from solon.runs import Artefact, RunDirectory, StageFolder
-from solon.runs.display import Silent
 from solon.runs.outcome import Outcome
+from solon.runs.progress import Silent
 from solon.runs.rows import PairRow, PromptKind, PromptRow, ReplyRow, good
 from solon.sources.comparison_files import read_all_comparisons
 from solon.stages.questions import QuestionKind, Size

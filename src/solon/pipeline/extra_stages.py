@@ -10,7 +10,7 @@ from solon.config.recipe import NO_GRADER
 from solon.errors import RecipeError, RunError
 from solon.pipeline.session import Session, finished
 from solon.runs import Artefact, RunDirectory
-from solon.runs.display import Display
+from solon.runs.progress import Display
 from solon.stages.registry import (
     HELD_OUT_PAIRS,
     PREFERENCE_MODEL,

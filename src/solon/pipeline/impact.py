@@ -15,7 +15,7 @@ from solon.constitution.constitution import Constitution
 from solon.errors import RunError
 from solon.pipeline.session import Session
 from solon.runs import RunDirectory
-from solon.runs.display import Silent
+from solon.runs.progress import Silent
 from solon.runs.response_cache import Usage
 from solon.stages.registry import stages_of
 from solon.stages.stage import Edit, Kind, QuestionCount

@@ -21,8 +21,8 @@ from solon.constitution.reader import load_constitution
 from solon.conversation import Conversation
 from solon.pipeline.standalone_labels import NAME, ToLabel, agreement, label_standalone
 from solon.runs import Artefact
-from solon.runs.display import Display
 from solon.runs.outcome import Outcome
+from solon.runs.progress import Display
 from solon.runs.rows import LabelRow
 from solon.sources.pair_files import PairFile, read_pairs
 from solon.testbed.judge_questions import judge_checker

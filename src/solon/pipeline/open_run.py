@@ -17,7 +17,7 @@ from solon.config.launch import launched
 if TYPE_CHECKING:
     from solon.config.recipe import Recipe
     from solon.runs import RunDirectory
-    from solon.runs.display import Display
+    from solon.runs.progress import Display
 
 Given = Sequence[str | Path]
 """Overlays: built-in names or files."""
@@ -181,7 +181,7 @@ def _help_with(run: Path, until: str | None) -> RunDirectory:
     """Take this process's share of a run that the main process of the same launch makes or goes on with."""
     from solon.pipeline.order import advance
     from solon.runs import RunDirectory
-    from solon.runs.display import Silent
+    from solon.runs.progress import Silent
     from solon.stages.registry import MEASURE
     from solon.training.distributed.launched import joined
 

@@ -14,8 +14,8 @@ from solon.errors import RecipeError
 from solon.pipeline.preflight import refuse_contradictions
 from solon.pipeline.session import Session
 from solon.runs import RunDirectory
-from solon.runs.display import Display
 from solon.runs.processes import SINGLE_PROCESS, Processes, Sharding
+from solon.runs.progress import Display
 from solon.stages.registry import MEASURE, policies_of, stages_of
 from solon.stages.s06_ai_feedback import AiFeedback, LabelOverride
 

@@ -37,9 +37,9 @@ from solon.pipeline.graders import grader_of
 from solon.pipeline.token_budget import reserved_tokens
 from solon.reward.scorer import open_scorer
 from solon.runs import Artefact, Progress, ResponseCache, RunDirectory
-from solon.runs.display import Display
 from solon.runs.edit_check import DECIDABLE
 from solon.runs.processes import SINGLE_PROCESS, Processes
+from solon.runs.progress import Display
 from solon.runs.rows import PromptKind
 from solon.sources.datasets_library import dataset_hash
 from solon.sources.entries import located as source_of

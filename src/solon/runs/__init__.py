@@ -1,11 +1,11 @@
-"""Run directories: durable, resumable, never half-written.
+"""Run directories: durable, resumable, and never half-written.
 
     run = RunDirectory.create(path, recipe, constitution_file)
     with run.lock():
         if (artefact := run.finished("prompts", key)) is None:
             artefact = prompts.run(settings, inputs, run.begin(1, "prompts", key, report))
 
-A stage sees only its `StageFolder`: `map` makes each finished chunk durable, `publish` makes the artefact.
+A stage gets a `StageFolder`: `map` makes each finished chunk durable, and `publish` writes the artefact.
 """
 
 from solon.runs.artefact import Artefact

@@ -1,9 +1,8 @@
-"""What was edited in a run's folder since the run was made.
+"""Finds edits of the recipe or constitution in a run's folder, made after the run was created.
 
-A run copies its recipe and its constitution, for people to read and for the next session to go on from. Edited there,
-they would claim what finished stages were not made with. So `run.json` keeps every setting and the constitution's hash
-as they were, and stages keep the hash that they used: work is refused under an edited copy (promise P4), and what is
-told of the run says that it shows one.
+A run has copies of its recipe and its constitution, for people to read and for the next session. An edited copy would
+not match the finished stages. So `run.json` stores every setting and the constitution's hash, and each stage stores the
+hash that it used. A run with an edited copy does not continue (promise P4), and reports say that it was edited.
 """
 
 from __future__ import annotations
@@ -21,24 +20,24 @@ from solon.errors import RunError
 from solon.runs.artefact import Artefact
 
 DECIDABLE = frozenset({"judge_check.weak_judge"})
-"""Settings that say whether a run goes on and change no row of it, so that they may be decided under way."""
+"""Settings that may change during a run: they say whether it continues, and change no row."""
 
 
 def edited_settings(about: Mapping[str, Any], now: Recipe, file: Path) -> list[str]:
-    """The settings that differ from those in a run's `run.json`, old and new; RunError when that is unreadable."""
+    """The settings that differ from those in `run.json`, old and new; raises RunError when that is unreadable."""
     if "recipe" not in about:
         return []
     try:
         made = Recipe.model_validate(about["recipe"])
     except (ValidationError, RecursionError):
         raise RunError(
-            "the settings that the run was made with cannot be read", place=str(file), remedy="Restore it from a copy"
+            "the original settings of the run cannot be read", place=str(file), remedy="Restore it from a copy"
         ) from None
     return [f"{key}: {old!r} -> {new!r}" for key, old, new in differences(made, now) if key not in DECIDABLE]
 
 
-def edited_constitution(made: object, now: Constitution, artefacts: Iterable[Artefact]) -> str | None:
-    """Hashes, old and new, when the constitution is not the one that the run was made with or its stages used."""
-    used = [made, *(artefact.manifest.key.get("constitution") for artefact in artefacts)]
+def edited_constitution(original: object, now: Constitution, artefacts: Iterable[Artefact]) -> str | None:
+    """Both hashes, when the constitution is not the run's original one or not the one that its stages used."""
+    used = [original, *(artefact.manifest.key.get("constitution") for artefact in artefacts)]
     other = next((each for each in used if isinstance(each, str) and each != now.hash), None)
     return f"{other[:8]} -> {now.hash[:8]}" if other else None

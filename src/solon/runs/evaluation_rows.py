@@ -83,10 +83,10 @@ class OrderRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChoiceAnswer:
-    """What a model answered to a multiple-choice question, as the journal of an evaluation keeps it.
+    """A model's answer to a multiple-choice question, in the journal of an evaluation.
 
-    `log_probs` holds for each rotation and each sample the log-probability of every letter, or None where it is not
-    known; `scores` are those of a preference model, `reasoning` is what was written before each letter.
+    `log_probs` has for each rotation and each sample the log-probability of every letter, or None where it is unknown;
+    `scores` are those of a preference model, and `reasoning` is the text before each letter.
     """
 
     line: int
@@ -100,7 +100,7 @@ class ChoiceAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationRow:
-    """An evaluation of `solon eval`: an answered question with the options' probabilities and the credit it earns."""
+    """An evaluation of `solon eval`: an answered question with the options' probabilities and its credit."""
 
     line: int
     correct: int
@@ -119,12 +119,12 @@ class GradedReply(OfKind, Protocol):
 
     @property
     def row_id(self) -> str:
-        """The prompt's."""
+        """The row id of the prompt."""
         ...
 
     @property
     def group(self) -> str | None:
-        """What the prompt is about."""
+        """The topic of the prompt."""
         ...
 
     @property
@@ -134,10 +134,10 @@ class GradedReply(OfKind, Protocol):
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """What the grader says of it."""
+        """The grader's labels."""
         ...
 
     @property
     def finish(self) -> str:
-        """Why it ended."""
+        """Why the reply ended."""
         ...

@@ -12,24 +12,24 @@ from typing import Generic, TypeVar, overload
 
 T = TypeVar("T")
 
-STRETCH = 128
-"""Items made at once by iteration."""
+RANGE = 128
+"""The number of items that iteration makes at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class LazySequence(Sequence[T], Generic[T]):
-    """`size` items, of which `make(start, stop)` gives a stretch, the same one every time."""
+    """`size` items; `make(start, stop)` returns a range of them, the same every time."""
 
     size: int
     make: Callable[[int, int], list[T]]
-    stretch: int = STRETCH
+    range_size: int = RANGE
 
     def __len__(self) -> int:
         return self.size
 
     def __iter__(self) -> Iterator[T]:
-        for start in range(0, self.size, self.stretch):
-            yield from self.make(start, min(start + self.stretch, self.size))
+        for start in range(0, self.size, self.range_size):
+            yield from self.make(start, min(start + self.range_size, self.size))
 
     @overload
     def __getitem__(self, index: int) -> T: ...
@@ -40,7 +40,8 @@ class LazySequence(Sequence[T], Generic[T]):
     def __getitem__(self, index: int | slice) -> T | list[T]:
         if isinstance(index, slice):
             start, stop, step = index.indices(self.size)
-            made = self.make(start, stop) if step == 1 and start < stop else [self[i] for i in range(start, stop, step)]
-            return made
+            if step == 1 and start < stop:
+                return self.make(start, stop)
+            return [self[position] for position in range(start, stop, step)]
         position = range(self.size)[index]
         return self.make(position, position + 1)[0]

@@ -63,7 +63,7 @@ class ReplyRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Critique:
-    """What a critic wrote about a reply, as the journal of 03 keeps it; without a critique every field is empty."""
+    """A critique of a reply, in the journal of 03; without a critique every field is empty."""
 
     critique: str | None = None
     critique_thinking: str | None = None
@@ -76,7 +76,7 @@ class Critique:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RevisionRow:
-    """03-critique-revision: one step of a chain; `before` is the reply that the step began with."""
+    """03-critique-revision: one step of a chain; `before` is the reply before the step."""
 
     row_id: str
     step: int
@@ -132,7 +132,7 @@ class AxisLabel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
-    """What one judge said of a pair on one axis; an order that was not asked, or not answered, has no log-odds.
+    """One judge's judgement of a pair on one axis; an order without an answer has no log-odds.
 
     `votes_ab` and `votes_ba` are the votes for the letter A and all votes; `letter_mass` is the mean P(A) + P(B).
     """
@@ -155,25 +155,25 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeCheckRow:
-    """What was measured of a judge before it labelled, as the journal of 06 keeps it."""
+    """The check of a judge before it labels, in the journal of 06."""
 
     judge: Mapping[str, Any] | None = None
 
     def facts(self) -> dict[str, Any]:
-        """As the stage's facts hold it."""
+        """The check for the stage's facts."""
         return {} if self.judge is None else {"judge": dict(self.judge)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgedRow:
-    """One judge's judgements of a pair, as the journal of 06 keeps them: one for each axis."""
+    """One judge's judgements of a pair, one for each axis, in the journal of 06."""
 
     judgements: tuple[Judgement, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelRow:
-    """06-ai-feedback: a pair with its label; `judgements` is what every judge said on every axis."""
+    """06-ai-feedback: a pair with its label; `judgements` has one entry for each judge and axis."""
 
     row_id: str
     pair: int
@@ -197,7 +197,7 @@ class LabelRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RedTeamAnswer:
-    """What a model wrote to one request for prompts, as the journal of red-team keeps it."""
+    """A model's answer to one request for prompts, in the journal of red-team."""
 
     request: int
     examples: tuple[str, ...]
@@ -208,7 +208,7 @@ class RedTeamAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RedTeamRow:
-    """red-team: one prompt that a model wrote; `examples` are the rows of the prompts that it was shown."""
+    """red-team: one prompt that a model wrote; `examples` are the row ids of the prompts that it saw."""
 
     row_id: str
     request: int
@@ -222,16 +222,16 @@ class RedTeamRow:
 
 
 class HasOutcome(Protocol):
-    """A row that says what became of it."""
+    """A row with an outcome."""
 
     @property
     def outcome(self) -> Outcome:
-        """Whether it is fit for training."""
+        """Why the row is, or is not, fit for training."""
         ...
 
 
 class OfKind(HasOutcome, Protocol):
-    """A row about a prompt of some kind."""
+    """A row with the kind of its prompt."""
 
     @property
     def kind(self) -> PromptKind:
@@ -240,7 +240,7 @@ class OfKind(HasOutcome, Protocol):
 
 
 class Rows(Protocol[R]):
-    """Something that holds rows of one type: the artefact of a stage, or files read from elsewhere."""
+    """A source of rows of one type: the artefact of a stage, or files."""
 
     def rows(self, row: type[R], /) -> list[R]:
         """All rows, in order."""
@@ -252,15 +252,15 @@ K = TypeVar("K", bound=OfKind)
 
 
 def good(rows: Iterable[H]) -> list[H]:
-    """The rows that are `ok`."""
+    """The rows with the outcome `ok`."""
     return [row for row in rows if row.outcome is Outcome.OK]
 
 
 def good_of(rows: Iterable[K], *kinds: PromptKind) -> list[K]:
-    """The rows that are `ok`, of the given kinds."""
+    """The rows of the given kinds with the outcome `ok`."""
     return [row for row in rows if row.outcome is Outcome.OK and row.kind in kinds]
 
 
 def comparable(rows: Iterable[LabelRow]) -> list[LabelRow]:
-    """The labelled pairs that are `ok` and whose replies both have a text: an empty one is never learned from."""
+    """The labelled pairs with the outcome `ok` and two replies that are not empty."""
     return [row for row in good(rows) if (row.chosen or "").strip() and (row.rejected or "").strip()]

@@ -11,10 +11,10 @@ from solon.runs.rows import PromptKind
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SftExampleRow:
-    """04-sl-cai, examples.parquet: what SL-CAI was trained on, or held out for its evaluation.
+    """04-sl-cai, examples.parquet: a training example of SL-CAI, or one held out for the evaluation loss.
 
-    `stage` and `row_id`, with the `step` of a revision or the `sample` of a reply, name the row that the example is
-    made of; `tokens` are all of its tokens, those of the prompt too.
+    `stage` and `row_id`, with the `step` of a revision or the `sample` of a reply, identify the row that the example
+    comes from; `tokens` counts prompt and completion.
     """
 
     row_id: str
@@ -31,10 +31,10 @@ class SftExampleRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreferenceExampleRow:
-    """07-preference-model, examples.parquet: what the preference model was trained on, or held out for evaluation.
+    """07-preference-model, examples.parquet: a training example of the preference model, or a held-out one.
 
-    `source` says who compared. An AI label names its `pair` in the table of labels and the principles that it was
-    judged by; a human comparison names the `line` of its file. `tokens` are those of both dialogues.
+    `source` says who compared. An AI label has its `pair` in the table of labels and its principle; a human comparison
+    has the `line` of its file. `tokens` counts both dialogues.
     """
 
     row_id: str
@@ -53,7 +53,7 @@ class PreferenceExampleRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingStepRow:
-    """04-sl-cai: one step of supervised training; the held-out loss is taken after each epoch and the last step."""
+    """04-sl-cai: one step of supervised training; the held-out loss is computed after each epoch and the last step."""
 
     step: int
     epoch: float
@@ -67,7 +67,7 @@ class TrainingStepRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreferenceStepRow(TrainingStepRow):
-    """07-preference-model: one step; `accuracy` is the share of its decided pairs that were ordered as labelled."""
+    """07-preference-model: one step; `accuracy` is the share of decided pairs that the model orders as labelled."""
 
     accuracy: float | None = None
 
@@ -81,7 +81,7 @@ class DpoStepRow(PreferenceStepRow):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RlStepRow:
-    """08-rl-cai by PPO or RLOO: one step of reinforcement learning; a figure that was not taken is None."""
+    """08-rl-cai by PPO or RLOO: one step of reinforcement learning; a figure that was not computed is None."""
 
     step: int
     score: float | None = None
@@ -113,7 +113,7 @@ class RlStepRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleRow:
-    """08-rl-cai, samples.jsonl: one reply of the policy while it learns, with what was made of it."""
+    """08-rl-cai, samples.jsonl: one reply of the policy during training, with its scores."""
 
     step: int
     row_id: str

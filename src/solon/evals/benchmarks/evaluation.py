@@ -33,7 +33,6 @@ from solon.evals.benchmarks.pm_answers import Scores, ask_scores
 from solon.evals.benchmarks.question_files import Question, QuestionFile, QuestionKind
 from solon.evals.benchmarks.worked_examples import Worked, worked_for
 from solon.runs import Artefact, Progress, begin_folder, finished_folder
-from solon.runs.display import Display
 from solon.runs.evaluation_rows import ChoiceAnswer, EvaluationRow
 from solon.runs.facts import EvaluationFacts, EvaluationSetup, read_facts
 from solon.runs.files import refuse_special_files, reporting_write_errors, sweep, write_atomically
@@ -41,6 +40,7 @@ from solon.runs.interrupt import StopRequest, catching_signals
 from solon.runs.lock import LOCK, locked
 from solon.runs.manifest import MANIFEST
 from solon.runs.outcome import Outcome
+from solon.runs.progress import Display
 from solon.runs.stage_folder import clear_work
 
 RESULTS = "results.json"

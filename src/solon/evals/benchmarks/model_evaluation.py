@@ -32,7 +32,7 @@ from solon.evals.benchmarks.multiple_choice import Form, QuestionSetup
 from solon.evals.benchmarks.pm_answers import scores_of
 from solon.evals.benchmarks.question_files import read_questions
 from solon.model_folders.folder_check import check_folder
-from solon.runs.display import Display, Silent
+from solon.runs.progress import Display, Silent
 
 
 @dataclass(frozen=True, slots=True)
