@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 import pytest
 
-from solon.config.addresses import TOKEN_VARIABLE, address_fault, token_given
+from solon.config.addresses import TOKEN_VARIABLE, address_fault, read_token
 from solon.config.loading import load_recipe
 from solon.config.recipe import EngineSettings, ReinforcementSettings
 from solon.conversation import conversation_of
@@ -289,18 +289,18 @@ def test_a_token_comes_from_a_file_or_the_environment_and_fits_a_header(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(TOKEN_VARIABLE, raising=False)
-    assert token_given() is None
+    assert read_token() is None
     file = tmp_path / "token"
     file.write_text(f"{CANARY}\n")
     monkeypatch.setenv(TOKEN_VARIABLE, "another-token")
-    assert (token_given(), token_given(file)) == ("another-token", CANARY)
+    assert (read_token(), read_token(file)) == ("another-token", CANARY)
     for bad in ("", "short", f"{CANARY} {CANARY}", f"{CANARY}\r\nX: y", "tökentökentöken"):
         file.write_text(bad)
         with pytest.raises(InputError, match="one word of 8 or more") as caught:
-            token_given(file)
+            read_token(file)
         assert CANARY not in str(caught.value)
     with pytest.raises(InputError, match="cannot be read: No such file"):
-        token_given(tmp_path / "none")
+        read_token(tmp_path / "none")
 
 
 class Client(Protocol):

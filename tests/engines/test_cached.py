@@ -105,7 +105,7 @@ def test_a_kept_value_that_is_no_completion_is_told_and_asked_again(tmp_path: Pa
         cached = CachedEngine(engine(), "weights", "s", answers)
         right = cached.generate([prompt("a")], [1], SAMPLING, STOP)
         replace_all(tmp_path, value)
-        with pytest.raises(RunError, match=r"answers\.sqlite: the kept answer .* is damaged"):
+        with pytest.raises(RunError, match=r"answers\.sqlite: the cached answer .* is damaged"):
             cached.generate([prompt("a")], [1], SAMPLING, STOP)
         assert cached.generate([prompt("a")], [1], SAMPLING, STOP) == right
 

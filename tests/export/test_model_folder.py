@@ -110,7 +110,7 @@ def test_what_is_there_is_not_written_over_and_what_is_missing_is_told(tmp_path:
     assert stage is not None
     weights = stage.path / "model" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
-    with pytest.raises(RunError, match="has other content than when published"):
+    with pytest.raises(RunError, match="has changed since it was published"):
         export_model(run, "sl-cai", ExportedWeights.MERGED, tmp_path / "damaged")
     assert not (tmp_path / "damaged").exists()
 

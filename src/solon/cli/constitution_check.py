@@ -70,11 +70,11 @@ def new(file: Path) -> None:
     """
     from solon.config.builtin import DATA
     from solon.errors import InputError
-    from solon.runs.files import telling_of, write_atomically
+    from solon.runs.files import reporting_write_errors, write_atomically
 
     if file.exists() or file.is_symlink():
         raise InputError("the file exists", place=str(file), remedy="Name another, or remove it")
-    with telling_of(file.parent):
+    with reporting_write_errors(file.parent):
         file.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(file, (DATA / "templates" / "constitution.yaml").read_text(encoding="utf-8"))
     print_line(f"Wrote {file}. When it is filled in: solon constitution check {shlex.quote(str(file))}")

@@ -188,7 +188,7 @@ def export(name: str, format_: str, output: Path) -> None:
     from solon.config.builtin import constitution_path
     from solon.constitution.formats.catalogue import export_formats, write_constitution_as
     from solon.errors import InputError
-    from solon.runs.files import telling_of, write_atomically
+    from solon.runs.files import reporting_write_errors, write_atomically
 
     known = ("yaml", *export_formats())
     if format_ not in known:
@@ -201,7 +201,7 @@ def export(name: str, format_: str, output: Path) -> None:
     for file in files:
         if (output / file).exists():
             raise InputError("the file exists", place=str(output / file), remedy="Name another folder with --output")
-    with telling_of(output):
+    with reporting_write_errors(output):
         output.mkdir(parents=True, exist_ok=True)
     for file, content in files.items():
         write_atomically(output / file, content)

@@ -178,7 +178,7 @@ def serve_pm(folder: Path, **options: Any) -> None:
     The server answers requests for localhost, for --host, and for each --allow-host: the host in the client's URL. With
     a token, clients must send "Authorization: Bearer TOKEN". The token is never given on the command line.
     """
-    from solon.config.addresses import token_given
+    from solon.config.addresses import read_token
     from solon.config.recipe import EngineSettings
     from solon.reward.scorer import Zero, open_scorer
     from solon.reward.server.admission import LOOPBACK
@@ -192,7 +192,7 @@ def serve_pm(folder: Path, **options: Any) -> None:
         max_body=options["max_body"] << 20,
         zero=Zero.RAW if options["raw"] else Zero.CENTRE,
         hosts=options["allow_host"],
-        token=token_given(options["token_file"]),
+        token=read_token(options["token_file"]),
     )
     scorer = open_scorer(folder, settings)
     server = PreferenceServer(scorer, service, settings, Limits(wait=options["wait"] / 1000))

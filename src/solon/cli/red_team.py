@@ -44,11 +44,11 @@ def red_team(run: Path, recipe: str | None, overlays: tuple[str, ...], settings:
     directory = open_or_create(run, recipe, overlays, settings)
     from solon.cli.display import display_for
     from solon.pipeline.extra_stages import write_red_team
-    from solon.runs.withdrawal import holding
+    from solon.runs.cleanup import locked_run
     from solon.stages.extra_red_team import PROMPTS_FILE, summary
 
     again = f"solon red-team {shlex.quote(str(run))}"
-    with resumable(again), holding(directory, new=new), display_for(quiet=quiet) as display:
+    with resumable(again), locked_run(directory, new=new), display_for(quiet=quiet) as display:
         artefact = write_red_team(directory, display)
     for line in summary(artefact.facts):
         print_line(line)

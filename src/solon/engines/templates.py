@@ -32,7 +32,7 @@ TRANSCRIPT_TEMPLATE = (
 )
 """The paper's transcript as a chat template, for saved models that other programs are to prompt.
 
-It shows what is said as `solon.conversation.spoken` does: no words of a message open a turn.
+It shows what is said as `solon.conversation.escape_labels` does: no words of a message open a turn.
 """
 EARLIER_TRANSCRIPT_TEMPLATE = (
     "{%- set labels = {'user': 'Human', 'assistant': 'Assistant', 'system': 'System'} -%}"

@@ -17,7 +17,8 @@ from solon.engines.base import Finish
 from solon.errors import RunError
 from solon.evals.measures import label_measures
 from solon.runs import RunDirectory
-from solon.runs.rows import AnswerRow, PromptKind
+from solon.runs.evaluation_rows import AnswerRow
+from solon.runs.rows import PromptKind
 from solon.stages.plan import MEASURE
 from solon.stats.intervals import Share, share
 from solon.stats.paired import PairedDifference, paired_difference

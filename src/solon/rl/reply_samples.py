@@ -16,7 +16,8 @@ from solon.conversation import Conversation
 from solon.rl.episodes import Rollout
 from solon.runs import StageFolder
 from solon.runs.records import to_record
-from solon.runs.rows import PromptKind, SampleRow
+from solon.runs.rows import PromptKind
+from solon.runs.training_rows import SampleRow
 from solon.training.loop import TrainingSession, session_in
 from solon.training.metrics import JsonLines, Several, Sink, open_trackers
 

@@ -42,7 +42,8 @@ from solon.runs import Artefact, StageFolder
 from solon.runs.facts import RlFacts
 from solon.runs.processes import Processes
 from solon.runs.records import from_record
-from solon.runs.rows import TRAINING_KINDS, PromptRow, RlStepRow, good_of
+from solon.runs.rows import TRAINING_KINDS, PromptRow, good_of
+from solon.runs.training_rows import RlStepRow
 from solon.stages.plan import PREFERENCE_MODEL, PROMPTS, SL_CAI, in_round
 from solon.stages.questions import REPLY, DrawnPrompts, QuestionKind, TrainingSizes, TrainingTokens
 from solon.stages.s07_preference_model import held_out_scorer

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from solon.digest import digest_file
 from solon.errors import RunError
-from solon.runs.files import sync, telling_of
+from solon.runs.files import reporting_write_errors, sync
 
 _log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ def writing(path: Path, needed: int | None = None) -> Iterator[None]:
 
     `needed` is the number of bytes to write, if known.
     """
-    with telling_of(path, needed):
+    with reporting_write_errors(path, needed):
         try:
             yield
         except SafetensorError as error:

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from solon.config.recipe import Tracker
 from solon.errors import RecipeError
-from solon.runs.files import telling_of, write_atomically
+from solon.runs.files import reporting_write_errors, write_atomically
 
 
 class Sink(Protocol):
@@ -46,7 +46,7 @@ class JsonLines:
         """Remove the rows of later steps and an incomplete line; RunError when the disk refuses."""
         kept = []
         if self.path.is_file():
-            with telling_of(self.path):
+            with reporting_write_errors(self.path):
                 lines = self.path.read_text(encoding="utf-8", errors="replace").split("\n")
             kept = [line for line in lines[:-1] if _step_of(line) <= step]
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -57,7 +57,7 @@ class JsonLines:
         line = json.dumps(row, ensure_ascii=False, allow_nan=False)
         # A lone surrogate, which UTF-8 cannot encode, is written as a JSON escape.
         encoded = f"{line}\n".encode(errors="backslashreplace")
-        with telling_of(self.path), self.path.open("ab") as file:
+        with reporting_write_errors(self.path), self.path.open("ab") as file:
             file.write(encoded)
             file.flush()
             os.fsync(file.fileno())

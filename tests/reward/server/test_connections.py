@@ -45,9 +45,17 @@ def test_who_has_waited_longest_gives_its_place_up_and_who_is_at_work_keeps_it(p
 
 def test_large_bodies_share_a_room_and_small_ones_always_fit() -> None:
     memory = BodyMemory(10 * SMALL)
-    with memory.holding(11 * SMALL) as large, memory.holding(2 * SMALL) as second, memory.holding(SMALL) as small:
+    with (
+        memory.holding(11 * SMALL) as large,
+        memory.holding(2 * SMALL) as second,
+        memory.holding(SMALL) as small,
+    ):
         assert (large, second, small) == (True, False, True)
-    with memory.holding(8 * SMALL) as first, memory.holding(2 * SMALL) as second, memory.holding(SMALL + 1) as third:
+    with (
+        memory.holding(8 * SMALL) as first,
+        memory.holding(2 * SMALL) as second,
+        memory.holding(SMALL + 1) as third,
+    ):
         assert (first, second, third) == (True, True, False)
 
 
