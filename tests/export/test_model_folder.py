@@ -140,7 +140,7 @@ def test_the_code_of_the_card_has_the_model_reply(
     replies, inputs = known["replies"], known["inputs"]
     assert replies.shape[1] > inputs["input_ids"].shape[1]  # type: ignore[attr-defined, index]
     assert capsys.readouterr().out.endswith("\n")
-    assert "stored in float32" in card_of(done)[1]
+    assert "The weights are float32" in card_of(done)[1]
 
 
 def test_the_code_of_an_adapters_card_puts_it_on_its_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,8 @@
-"""The report's figures: each a function from plain numbers to one SVG.
+"""The report's plots: each function turns plain numbers into one SVG.
 
-They show the paper's pictures in miniature: helpfulness against harmlessness for every model (its figure 2),
-harmfulness by revision (figure 5), the course of training, and what the labels look like (figure 9). Every measured
-point carries its 95 % interval and says its numbers when pointed at.
+They follow the paper's figures: helpfulness against harmlessness for every model (its figure 2), harmfulness by
+revision (figure 5), training curves, and the distribution of the labels (figure 9). Every measured point has its 95 %
+interval and shows its numbers on hover.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ def tone(name: str, position: int) -> str:
 
 
 def trade_off(models: Mapping[str, Mapping[str, Figures]], path: Sequence[str] | None = None) -> Markup | None:
-    """Helpful replies to benign prompts (across) against harmless replies to harmful prompts (up), per model.
+    """Helpful replies to benign prompts (x) against harmless replies to harmful prompts (y), by model.
 
-    A line joins the models named in `path`, one trained from the other; all of them when it is None.
+    A line joins the models in `path`, each trained from the one before; all models when it is None.
     """
     points = [
         (name, figures["helpful"], _complement(figures["harmful"]))
@@ -69,7 +69,7 @@ def trade_off(models: Mapping[str, Mapping[str, Figures]], path: Sequence[str] |
         )
         dot = tag("circle", cx=x, cy=y, r=5.5, class_="dot")
         pieces.append(tag("g", tag("title", says), *bars, dot, class_=tone(name, index)))
-        pieces.append(_label_beside(name, (x, y), frame, taken, tone(name, index)))
+        pieces.append(_label_near(name, (x, y), frame, taken, tone(name, index)))
     return frame.figure("Helpfulness against harmlessness for every model, with 95 % intervals", *pieces)
 
 
@@ -90,8 +90,8 @@ def _share_domain(shares: Sequence[Figures], span: float = 0.4) -> tuple[float, 
 Box = tuple[float, float, float, float]
 
 
-def _label_beside(name: str, at: tuple[float, float], frame: PlotFrame, taken: list[Box], class_: str) -> Markup:
-    """The name next to its point, at the first place where it covers no other point or name."""
+def _label_near(name: str, at: tuple[float, float], frame: PlotFrame, taken: list[Box], class_: str) -> Markup:
+    """The name next to its point, at the first place where it covers no other point or name, or the least."""
     x, y = at
     shown = name if len(name) <= 24 else f"{name[:23]}…"
     width = 7.2 * len(shown)
@@ -156,7 +156,7 @@ def by_revision(revisions: Mapping[str, Mapping[str, Figures]]) -> Markup | None
 
 
 def spread(ends: Sequence[tuple[float, str, str]], bottom: float, apart: float = 15) -> list[tuple[float, str, str]]:
-    """Line-end labels pushed apart so that none covers another, the lowest no lower than `bottom`."""
+    """Line-end labels moved apart so that none covers another, the lowest not below `bottom`."""
     placed: list[tuple[float, str, str]] = []
     floor = bottom + apart - 2
     for y, *names in sorted(ends, reverse=True):
@@ -167,7 +167,7 @@ def spread(ends: Sequence[tuple[float, str, str]], bottom: float, apart: float =
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """One course of training: a value per step."""
+    """One training curve: a value for each step."""
 
     title: str
     points: tuple[tuple[float, float], ...]
@@ -175,7 +175,7 @@ class Curve:
 
 
 def trend(curve: Curve, most: int = 200) -> Markup | None:
-    """A small line figure; more than `most` points are averaged in equal stretches."""
+    """A small line plot; more than `most` points are averaged in equal stretches."""
     finite = [(x, y) for x, y in curve.points if math.isfinite(x) and math.isfinite(y)]
     if len(finite) < 2:
         return None
@@ -218,7 +218,7 @@ def histogram(values: Sequence[float], bins: int = 20) -> Markup | None:
 
 @dataclass(frozen=True, slots=True)
 class ReliabilityWords:
-    """What a calibration figure says: both axes, its title, and a point's probability, truth and cases."""
+    """The texts of a calibration plot: both axes, its title, and a point's probability, truth and cases."""
 
     across: str = "label: probability that reply A is better"
     up: str = "how often reply A was truly better"
@@ -229,7 +229,7 @@ class ReliabilityWords:
 
 
 def reliability(rows: Sequence[Mapping[str, Any]], words: ReliabilityWords | None = None) -> Markup | None:
-    """Probabilities against the truth: the mean probability per bin (across), how often it came true (up)."""
+    """A calibration plot: the mean probability of each bin (x), and how often it was right (y)."""
     if not rows:
         return None
     words = words or ReliabilityWords()
