@@ -132,5 +132,5 @@ def _differences(verdicts: Mapping[str, Verdicts], first: str, second: str) -> I
         raise RunError(
             f"'{first}' and '{second}' answered no prompt in common",
             place="compare",
-            remedy="Compare models of runs whose held-out prompts are the same",
+            remedy="Compare models of runs with the same held-out prompts",
         )
