@@ -21,6 +21,8 @@ from solon.stats.intervals import interval, percent
 Figures = Mapping[str, Any]
 """A share or mean as `{"value", "low", "high", "n"}`."""
 MODEL_TONES = {"pretrained": "tone-0", "assistant": "tone-1", "sl-cai": "tone-2", "rl-cai": "tone-3"}
+SeriesPoint = tuple[float, Figures, str]
+"""The x value of a point, its figure, and its text on hover."""
 _OTHER_TONES = ("tone-4", "tone-5", "tone-6", "tone-7")
 
 
@@ -59,10 +61,7 @@ def trade_off(models: Mapping[str, Mapping[str, Figures]], path: Sequence[str] |
         pieces.append(polyline(joined, "path"))
     taken = [(x - 7, y - 7, x + 7, y + 7) for x, y in places]
     for index, ((name, across, up), (x, y)) in enumerate(zip(points, places, strict=True)):
-        says = (
-            f"{name}: helpful {percent(across['value'])} [{interval(across)}] of {cases(across)}, "
-            f"harmless {percent(up['value'])} [{interval(up)}] of {cases(up)}"
-        )
+        says = f"{name}: helpful {_in_words(across)}, harmless {_in_words(up)}"
         bars = (
             line((frame.x(across["low"]), y), (frame.x(across["high"]), y), "whisker"),
             line((x, frame.y(up["low"])), (x, frame.y(up["high"])), "whisker"),
@@ -137,22 +136,48 @@ def by_revision(revisions: Mapping[str, Mapping[str, Figures]]) -> Markup | None
     pieces = [frame.axes("revision", "share of replies to red-team prompts", x_marks, percent_marks(0, 1))]
     ends: list[tuple[float, str, str]] = []
     for label in ("garbled", "preachy", "evasive", "objecting", "harmful"):
-        known = [(int(step), revisions[step][label]) for step in steps if label in revisions[step]]
-        if not known:
+        points = [
+            (
+                float(step),
+                share,
+                f"{label} at revision {step}: {percent(share['value'])} [{interval(share)}] of {share['n']}",
+            )
+            for step in steps
+            if (share := revisions[step].get(label)) is not None
+        ]
+        if not points:
             continue
-        places = [(frame.x(step), frame.y(share["value"])) for step, share in known]
-        marks = [polyline(places, "series")]
-        for (step, share), (x, y) in zip(known, places, strict=True):
-            if label == "harmful":
-                marks.append(line((x, frame.y(share["low"])), (x, frame.y(share["high"])), "whisker"))
-            says = f"{label} at revision {step}: {percent(share['value'])} [{interval(share)}] of {share['n']}"
-            radius = 5.0 if label == "harmful" else 2.8
-            marks.append(tag("circle", tag("title", says), cx=x, cy=y, r=radius, class_="dot"))
-        pieces.append(tag("g", *marks, class_=f"label-{label}{' strong' if label == 'harmful' else ''}"))
-        ends.append((places[-1][1], label, f"label-{label}"))
-    right = frame.x.end + 10
-    pieces += [text(right, y + 4, label, f"point-name {tint}") for y, label, tint in spread(ends, frame.y.start)]
-    return frame.figure("Replies to red-team prompts by revision step, with 95 % intervals", *pieces)
+        strong = label == "harmful"
+        pieces.append(
+            series(
+                frame, points, f"label-{label}{' strong' if strong else ''}", 5.0 if strong else 2.8, whiskers=strong
+            )
+        )
+        ends.append((frame.y(points[-1][1]["value"]), label, f"label-{label}"))
+    names = end_labels(frame, ends)
+    return frame.figure("Replies to red-team prompts by revision step, with 95 % intervals", *pieces, *names)
+
+
+def _in_words(share: Figures) -> str:
+    return f"{percent(share['value'])} [{interval(share)}] of {cases(share)}"
+
+
+def series(
+    frame: PlotFrame, points: Sequence[SeriesPoint], class_: str, radius: float = 4.0, *, whiskers: bool = True
+) -> Markup:
+    """A line through points, each with its 95 % interval and with its numbers on hover."""
+    places = [(frame.x(at), frame.y(figure["value"])) for at, figure, _ in points]
+    marks = [polyline(places, "series")]
+    for (_, figure, says), (x, y) in zip(points, places, strict=True):
+        if whiskers:
+            marks.append(line((x, frame.y(figure["low"])), (x, frame.y(figure["high"])), "whisker"))
+        marks.append(tag("circle", tag("title", says), cx=x, cy=y, r=radius, class_="dot"))
+    return tag("g", *marks, class_=class_)
+
+
+def end_labels(frame: PlotFrame, ends: Sequence[tuple[float, str, str]], gap: float = 10) -> list[Markup]:
+    """The names of lines at their right ends, given as (y, name, colour class)."""
+    return [text(frame.x.end + gap, y + 4, name, f"point-name {tint}") for y, name, tint in spread(ends, frame.y.start)]
 
 
 def spread(ends: Sequence[tuple[float, str, str]], bottom: float, apart: float = 15) -> list[tuple[float, str, str]]:

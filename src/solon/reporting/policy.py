@@ -14,8 +14,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from solon.reporting.charts import Figures, spread
-from solon.reporting.svg import PlotFrame, line, nice_domain, number_marks, percent_marks, polyline, tag, text
+from solon.reporting.charts import Figures, end_labels, series
+from solon.reporting.svg import PlotFrame, nice_domain, number_marks, percent_marks, polyline, tag
 from solon.runs.rows import RlStepRow
 from solon.stats.intervals import interval, percent
 
@@ -76,7 +76,7 @@ def shares_by_snapshot(steps: Steps) -> Markup | None:
             tint = f"label-{name} strong" if name == _STRONG else f"label-{name}"
             pieces.append(_line(frame, curve, name, tint, _share_words))
             ends.append((frame.y(curve[-1][1]["value"]), name, tint.split()[0]))
-    return frame.figure("Replies by snapshot of the policy, with 95 % intervals", *pieces, *_names(frame, ends))
+    return frame.figure("Replies by snapshot of the policy, with 95 % intervals", *pieces, *end_labels(frame, ends))
 
 
 def scores_by_snapshot(steps: Steps) -> Markup | None:
@@ -94,7 +94,7 @@ def scores_by_snapshot(steps: Steps) -> Markup | None:
             shown, tint = _SCORES[name]
             pieces.append(_line(frame, curve, shown, tint, _score_words))
             ends.append((frame.y(curve[-1][1]["value"]), shown, tint))
-    return frame.figure("Scores by snapshot of the policy, with 95 % intervals", *pieces, *_names(frame, ends))
+    return frame.figure("Scores by snapshot of the policy, with 95 % intervals", *pieces, *end_labels(frame, ends))
 
 
 def score_by_distance(rows: Sequence[RlStepRow]) -> Markup | None:
@@ -135,7 +135,7 @@ def score_by_distance(rows: Sequence[RlStepRow]) -> Markup | None:
         joined = polyline([(frame.x(x), frame.y(y)) for x, y in means], "series")
         pieces.append(tag("g", *dots, joined, class_=tint))
         ends.append((frame.y(means[-1][1]), shown, tint))
-    return frame.figure("Score against the square root of the KL, by step", *pieces, *_names(frame, ends))
+    return frame.figure("Score against the square root of the KL, by step", *pieces, *end_labels(frame, ends))
 
 
 def _by_distance(pairs: Sequence[tuple[float | None, float | None]]) -> list[tuple[float, float]]:
@@ -160,14 +160,8 @@ def _axes(frame: PlotFrame, up: str, y_marks: Sequence[tuple[float, str]]) -> Ma
 
 
 def _line(frame: PlotFrame, curve: Sequence[Placed], name: str, tint: str, words: Callable[[Figures], str]) -> Markup:
-    marks = [polyline([(frame.x(step), frame.y(figure["value"])) for step, figure in curve], "series")]
-    for step, figure in curve:
-        x, y = frame.x(step), frame.y(figure["value"])
-        marks.append(line((x, frame.y(figure["low"])), (x, frame.y(figure["high"])), "whisker"))
-        marks.append(
-            tag("circle", tag("title", f"{name} at step {step:g}: {words(figure)}"), cx=x, cy=y, r=3.0, class_="dot")
-        )
-    return tag("g", *marks, class_=tint)
+    points = [(step, figure, f"{name} at step {step:g}: {words(figure)}") for step, figure in curve]
+    return series(frame, points, tint, 3.0)
 
 
 def _share_words(share: Figures) -> str:
@@ -176,9 +170,3 @@ def _share_words(share: Figures) -> str:
 
 def _score_words(mean: Figures) -> str:
     return f"{mean['value']:+.2f} [{mean['low']:+.2f} to {mean['high']:+.2f}] over {mean['n']}"
-
-
-def _names(frame: PlotFrame, ends: Sequence[tuple[float, str, str]]) -> list[Markup]:
-    """The names of lines at their right ends."""
-    right = frame.x.end + 10
-    return [text(right, y + 4, name, f"point-name {tint}") for y, name, tint in spread(ends, frame.y.start)]

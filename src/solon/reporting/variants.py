@@ -14,11 +14,11 @@ from markupsafe import Markup
 
 from solon.config.experiment import AblationMeasure
 from solon.evals.registry import BUILT_IN
-from solon.reporting.charts import Figures, spread, trade_off
+from solon.reporting.charts import Figures, end_labels, series, trade_off
 from solon.reporting.page import fill
 from solon.reporting.page import write_page as write_whole
 from solon.reporting.share_figures import dots
-from solon.reporting.svg import PlotFrame, line, percent_marks, polyline, tag, text
+from solon.reporting.svg import PlotFrame, line, percent_marks, tag, text
 from solon.reporting.visible_text import cases
 from solon.stages.extra_preference_order import MEASURES
 from solon.stats.intervals import interval, percent
@@ -40,20 +40,16 @@ def by_variant_and_revision(variants: Mapping[str, Mapping[str, Mapping[str, Fig
     pieces = [frame.axes("revision", f"{label} replies to red-team prompts", x_marks, percent_marks(0, 1))]
     ends: list[tuple[float, str, str]] = []
     for index, (name, figures) in enumerate(variants.items()):
-        known = [(int(step), shares[label]) for step, shares in sorted(figures.items(), key=lambda item: int(item[0]))]
         # Shifted sideways, so that intervals do not cover each other.
         aside = 0.05 * (index - (len(variants) - 1) / 2)
-        places = [(frame.x(step + aside), frame.y(share["value"])) for step, share in known]
-        marks = [polyline(places, "series")]
-        for (step, share), (x, y) in zip(known, places, strict=True):
-            says = f"{name}, revision {step}: {label} {percent(share['value'])} [{interval(share)}] of {cases(share)}"
-            marks.append(line((x, frame.y(share["low"])), (x, frame.y(share["high"])), "whisker"))
-            marks.append(tag("circle", tag("title", says), cx=x, cy=y, r=4.0, class_="dot"))
-        pieces.append(tag("g", *marks, class_=f"tone-{index % 8}"))
-        ends.append((places[-1][1], name, f"tone-{index % 8}"))
-    right = frame.x.end + 8
-    pieces += [text(right, y + 4, name, f"point-name {tint}") for y, name, tint in spread(ends, frame.y.start)]
-    return frame.figure(f"{label} replies by variant and revision, with 95 % intervals", *pieces)
+        points = [
+            (int(step) + aside, shares[label], f"{name}, revision {step}: {_in_words(label, shares[label])}")
+            for step, shares in sorted(figures.items(), key=lambda item: int(item[0]))
+        ]
+        pieces.append(series(frame, points, f"tone-{index % 8}"))
+        ends.append((frame.y(points[-1][1]["value"]), name, f"tone-{index % 8}"))
+    names = end_labels(frame, ends, gap=8)
+    return frame.figure(f"{label} replies by variant and revision, with 95 % intervals", *pieces, *names)
 
 
 def by_variant(variants: Mapping[str, Mapping[str, Figures]], labels: Sequence[str]) -> Markup | None:
@@ -65,22 +61,20 @@ def by_variant(variants: Mapping[str, Mapping[str, Figures]], labels: Sequence[s
     pieces = [frame.axes("", "share of replies to held-out prompts", x_marks, percent_marks(0, 1))]
     ends: list[tuple[float, str, str]] = []
     for order, label in enumerate(labels):
-        known = [(index, name, figures[label]) for index, (name, figures) in enumerate(variants.items())
-                 if label in figures]  # fmt: skip
-        if not known:
-            continue
         aside = 0.04 * (order - (len(labels) - 1) / 2)
-        places = [(frame.x(index + aside), frame.y(share["value"])) for index, _, share in known]
-        marks = [polyline(places, "series")]
-        for (_, name, share), (x, y) in zip(known, places, strict=True):
-            says = f"{name}: {label} {percent(share['value'])} [{interval(share)}] of {cases(share)}"
-            marks.append(line((x, frame.y(share["low"])), (x, frame.y(share["high"])), "whisker"))
-            marks.append(tag("circle", tag("title", says), cx=x, cy=y, r=4.0, class_="dot"))
-        pieces.append(tag("g", *marks, class_=f"label-{label}"))
-        ends.append((places[-1][1], label, f"label-{label}"))
-    right = frame.x.end + 8
-    pieces += [text(right, y + 4, label, f"point-name {tint}") for y, label, tint in spread(ends, frame.y.start)]
-    return frame.figure("Replies by variant, with 95 % intervals", *pieces)
+        points = [
+            (index + aside, figures[label], f"{name}: {_in_words(label, figures[label])}")
+            for index, (name, figures) in enumerate(variants.items())
+            if label in figures
+        ]
+        if points:
+            pieces.append(series(frame, points, f"label-{label}"))
+            ends.append((frame.y(points[-1][1]["value"]), label, f"label-{label}"))
+    return frame.figure("Replies by variant, with 95 % intervals", *pieces, *end_labels(frame, ends, gap=8))
+
+
+def _in_words(measure: str, share: Figures) -> str:
+    return f"{measure} {percent(share['value'])} [{interval(share)}] of {cases(share)}"
 
 
 def by_row(variants: Mapping[str, Mapping[str, Figures]], measures: Sequence[str]) -> Markup | None:
@@ -103,7 +97,7 @@ def by_row(variants: Mapping[str, Mapping[str, Figures]], measures: Sequence[str
             if (share := figures.get(measure)) is None:
                 continue
             x, y = frame.x(share["value"]), frame.y(rows[name] - aside)
-            says = f"{name}: {measure} {percent(share['value'])} [{interval(share)}] of {cases(share)}"
+            says = f"{name}: {_in_words(measure, share)}"
             marks.append(line((frame.x(share["low"]), y), (frame.x(share["high"]), y), "whisker"))
             marks.append(tag("circle", tag("title", says), cx=x, cy=y, r=4.0, class_="dot"))
         pieces.append(tag("g", *marks, class_=f"label-{measure}"))
