@@ -462,7 +462,7 @@ def test_an_address_with_a_password_is_refused_before_it_is_written_anywhere(add
         export_for_trl(SimpleNamespace(), Path("nowhere"), url=address)  # type: ignore[arg-type]
     messages += [str(each.value) for each in (refused, unread, unmade, unexported)]
     if "@" in address:
-        with pytest.raises(RuntimeError, match="holds a password") as away:
+        with pytest.raises(RuntimeError, match="contains a password") as away:
             exported.ServerScorer(address)
         messages.append(str(away.value))
     assert not any(CANARY in each for each in messages), messages

@@ -133,7 +133,7 @@ def test_other_settings_for_a_run_that_exists_are_refused_old_to_new(
     assert "seed: 0 -> 3" in err
 
 
-def test_a_broken_constitution_is_told_with_its_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_broken_constitution_is_reported_with_its_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "rules.yaml"
     file.write_text(CONSTITUTION.replace("instruction: Which", "instructoin: Which", 1))
     line = file.read_text().splitlines().index("    instructoin: Which of these replies is less harmful?") + 1
@@ -224,7 +224,7 @@ def test_status_of_an_unfinished_run_prints_the_command_that_continues(
     assert f"solon run {unfinished.path}" in out
 
 
-def test_report_writes_where_it_is_told(
+def test_report_writes_to_the_given_file(
     finished: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, out, _ = run(capsys, "report", finished.path, "--output", tmp_path / "page.html")
@@ -358,7 +358,7 @@ def test_an_error_line_stays_one_line_whatever_the_name(capsys: pytest.CaptureFi
 
 
 def test_ctrl_c_exits_with_130_and_says_how_to_go_on(tmp_path: Path) -> None:
-    """A pipeline that works until it is asked to stop stands in for the real one; lock and signals are real."""
+    """A pipeline that works until it is asked to stop replaces the real one; lock and signals are real."""
     code = (
         "import sys, time, types\n"
         "from solon.runs import Interrupted\n"

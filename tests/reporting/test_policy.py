@@ -59,7 +59,7 @@ def test_what_was_not_measured_is_not_drawn() -> None:
     assert score_by_distance([RlStepRow(step=1), RlStepRow(step=2)]) is None
 
 
-def test_signs_are_told_in_the_headline() -> None:
+def test_signs_are_in_the_headline() -> None:
     figures = {
         "models": {},
         "stages": {name: {} for name in STAGES},

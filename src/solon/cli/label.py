@@ -1,4 +1,4 @@
-"""`solon label`: AI labels for pairs of replies that somebody brings."""
+"""`solon label`: AI labels for pairs of replies from a file."""
 
 from __future__ import annotations
 
