@@ -164,7 +164,7 @@ def test_a_scorer_that_is_not_there_is_refused_before_anything_is_spent(name: st
         refuse_unusable(SETTINGS.model_copy(update={name: "nowhere/pm"}))
     with pytest.raises(RecipeError, match="is not an address"):
         refuse_unusable(SETTINGS.model_copy(update={"scorer": "http://"}))
-    with pytest.raises(ModelError, match="no such model folder"):
+    with pytest.raises(ModelError, match="this is an address"):
         refuse_unusable(SETTINGS.model_copy(update={"held_out_scorer": "http://127.0.0.1:9"}))
 
 
