@@ -63,7 +63,7 @@ def diff(old: str, new: str, run: Path | None) -> None:
 
     The next command is then: solon run NEWRUN --reuse RUN --set constitution=NEW
     """
-    from solon.constitution.diff import Edit, changes
+    from solon.constitution.diff import EditKind, changes
 
     before, after = load(old), load(new)
     found = changes(before, after)
@@ -72,9 +72,9 @@ def diff(old: str, new: str, run: Path | None) -> None:
     for change in found:
         _say(f"{change.section} {change.id}".strip() + f": {change.edit.value}")
         for name, (was, now) in change.fields.items():
-            if change.edit is not Edit.ADDED:
+            if change.edit is not EditKind.ADDED:
                 _say(f"  - {name}: {was}")
-            if change.edit is not Edit.REMOVED:
+            if change.edit is not EditKind.REMOVED:
                 _say(f"  + {name}: {now}")
     if run is not None:
         _print_impact(run, old, before, new, after)
