@@ -15,7 +15,7 @@ from solon.constitution.constitution import (
     ReasonedExample,
     RevisionPrinciple,
 )
-from solon.constitution.diff import Change, Edit, changes
+from solon.constitution.diff import Change, EditKind, changes
 from solon.constitution.reader import load_constitution
 from solon.constitution.writer import write_constitution
 from solon.conversation import Conversation, Role, Turn
@@ -40,16 +40,16 @@ def test_each_edit_is_named_by_section_id_and_field() -> None:
     )
     found = changes(OLD, new)
     assert [(change.section, change.id, change.edit) for change in found] == [
-        ("constitution", "", Edit.CHANGED),
-        ("revision principle", "a", Edit.CHANGED),
-        ("revision principle", "b", Edit.REMOVED),
-        ("revision principle", "c", Edit.ADDED),
-        ("critique example", "1", Edit.ADDED),
+        ("constitution", "", EditKind.CHANGED),
+        ("revision principle", "a", EditKind.CHANGED),
+        ("revision principle", "b", EditKind.REMOVED),
+        ("revision principle", "c", EditKind.ADDED),
+        ("critique example", "1", EditKind.ADDED),
     ]
     assert found[1] == Change(
         "revision principle",
         "a",
-        Edit.CHANGED,
+        EditKind.CHANGED,
         {"critique_request": ("what?", "what else?"), "weight": ("1", "2.5")},
     )
     assert found[2].fields["critique_request"] == ("who?", None)

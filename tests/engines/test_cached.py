@@ -12,7 +12,7 @@ from solon.engines.base import Completion, Finish
 from solon.engines.cached import CachedEngine
 from solon.engines.scripted import ScriptedEngine
 from solon.errors import EngineError, RunError
-from solon.runs.response_cache import Answer, Usage, response_cache_in
+from solon.runs.response_cache import CachedAnswer, Usage, response_cache_in
 
 SAMPLING = SamplingParams(max_tokens=16)
 STOP = ("\n\nHuman:",)
@@ -139,4 +139,4 @@ def replace_all(folder: Path, value: object) -> None:
         with connection:
             connection.execute("DELETE FROM answers")
         connection.close()
-        answers.keep(Answer(key, value, *rest) for key, *rest in rows)
+        answers.keep(CachedAnswer(key, value, *rest) for key, *rest in rows)

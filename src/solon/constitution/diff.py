@@ -16,7 +16,7 @@ from solon.constitution.constitution import Constitution
 from solon.conversation import Conversation, transcript
 
 
-class Edit(StrEnum):
+class EditKind(StrEnum):
     """What became of a part of a constitution."""
 
     ADDED = "added"
@@ -30,7 +30,7 @@ class Change:
 
     section: str
     id: str
-    edit: Edit
+    edit: EditKind
     fields: Mapping[str, tuple[str | None, str | None]]
     """By name the old and the new text; None where a side has none."""
 
@@ -67,7 +67,7 @@ def _compare(
             if before.get(name) != after.get(name)
         }
         if fields:
-            edit = Edit.REMOVED if not after else Edit.ADDED if not before else Edit.CHANGED
+            edit = EditKind.REMOVED if not after else EditKind.ADDED if not before else EditKind.CHANGED
             found.append(Change(section, id, edit, fields))
     return found
 

@@ -19,7 +19,7 @@ from solon.conversation import Prompt, Rendering
 from solon.digest import digest
 from solon.engines.base import Completion, Continuation, Engine, Finish
 from solon.engines.rounding import CODE, keyed
-from solon.runs.response_cache import Answer, ResponseCache
+from solon.runs.response_cache import CachedAnswer, ResponseCache
 
 
 class CachedEngine:
@@ -86,9 +86,9 @@ class CachedEngine:
     def _text(self, prompt: Prompt) -> str:
         return "".join(self.rendering.render(prompt))
 
-    def _answer(self, key: str, value: Any, prompt: Prompt, completion_tokens: int) -> Answer:
+    def _answer(self, key: str, value: Any, prompt: Prompt, completion_tokens: int) -> CachedAnswer:
         tokens = self.inner.count_tokens(prompt)
-        return Answer(key, value, self._stage, prompt.reply_as.value, tokens, completion_tokens)
+        return CachedAnswer(key, value, self._stage, prompt.reply_as.value, tokens, completion_tokens)
 
 
 def _cached_value(completion: Completion) -> list[str]:

@@ -38,7 +38,7 @@ Fits = Callable[[Any], bool]
 """Whether a value has the expected shape."""
 
 
-class Answer(NamedTuple):
+class CachedAnswer(NamedTuple):
     """One answer: its key, its value as JSON, the stage that asked, and the tokens."""
 
     key: str
@@ -93,7 +93,7 @@ class ResponseCache:
             found |= {key: value for key, (_, value) in known.items()}
         return found
 
-    def keep(self, answers: Iterable[Answer]) -> None:
+    def keep(self, answers: Iterable[CachedAnswer]) -> None:
         """Store answers durably, all or none; raises RunError when they cannot be written."""
         self._insert([(each.key, json.dumps(each.value), *each[2:], 0) for each in answers])
 

@@ -1,9 +1,8 @@
-"""Which columns of a source are read, and what a user's own files call them.
+"""The columns that are read from a source, and the names that the user's files have for them.
 
-Every reader asks for columns by Solon's names (`prompt`, `chosen` and so on). A setting or option may say that a file
-calls one otherwise, as in `prompt=question`; the same words hold for JSON keys, CSV and Parquet. A source that lacks
-the column of that name is read under the usual one, because one setting serves several sources, but a name that no
-source has is an error.
+Readers use Solon's names (`prompt`, `chosen` and so on). A setting or option gives the name in a file, as in
+`prompt=question`; this works for JSON keys, CSV and Parquet. When a source has no column of that name, its column of
+the usual name is read, because one setting applies to several sources. A name that no source has is an error.
 """
 
 from __future__ import annotations
@@ -16,16 +15,17 @@ from solon.config.strict_json import describe_half, half_character, not_finite
 from solon.errors import InputError
 
 COLUMNS = ("prompt", "messages", "transcript", "chosen", "rejected")
-"""What prompts are read from."""
+"""The columns from which prompts are read."""
 OPTION = "--columns"
 SETTING = "--set prompts.columns."
 
 
 class Columns:
-    """The columns that a reader takes, by our names.
+    """The columns to read, by Solon's names.
 
-    `called` maps a name to what files call it, `option` is how a user says so, `what` names such files in messages, and
-    `whole` keeps all other columns of a table too. `met` collects the names that were found under the user's words.
+    `called` maps a name to the name in the files, `option` is how the user sets it, `what` names such files in
+    messages, and `whole` keeps all other columns of a table too. `met` collects the names that were found in a file
+    under the user's name.
     """
 
     def __init__(
@@ -43,10 +43,10 @@ class Columns:
         self.met: set[str] = set()
         for name in self.called:
             if name not in self.read:
-                raise InputError(f"'{name}' is no column that is read", place=option, remedy=suggestion(name, read))
+                raise InputError(f"'{name}' is not a column that is read", place=option, remedy=suggestion(name, read))
 
     def taken(self, record: Mapping[str, Any]) -> dict[str, Any]:
-        """What of a row is read, under our names; a column that says nothing (null) is left out."""
+        """The values of a row to read, under Solon's names, without nulls."""
         found = {}
         for name in self.read:
             called = self.called.get(name, name)
@@ -59,7 +59,7 @@ class Columns:
         return found
 
     def of_table(self, found: Sequence[str], place: str) -> list[str]:
-        """Those columns of a table that have to be read; raises InputError when none of them holds what is read."""
+        """The columns of a table to read; raises InputError when there are none."""
         wanted = [*self.called.values(), *self.read]
         known = [name for name in found if name in wanted]
         if not known:
@@ -67,47 +67,47 @@ class Columns:
         return list(found) if self.whole else known
 
     def none_known(self, found: Iterable[str], place: str) -> InputError:
-        """The complaint about a table or row none of whose columns is read."""
-        told = ", ".join(map(repr, found)) or "nothing"
+        """The error for a table or row without any column to read."""
+        listed = ", ".join(map(repr, found)) or "nothing"
         names = ", ".join(map(repr, self.read[:4]))
         return InputError(
-            f"no column of {'prompts' if self.read == COLUMNS else f'a {self.what}'} (found {told:.200})",
+            f"no column of {'prompts' if self.read == COLUMNS else f'a {self.what}'} (found {listed:.200})",
             place=place,
-            remedy=f"Name a column {names}, or say what it is called: {self.example}",
+            remedy=f"Name a column {names}, or give its name in the file: {self.example}",
         )
 
     @property
     def example(self) -> str:
-        """How a user names a column."""
+        """An example of the option that names a column."""
         return f"{self.option}prompt=NAME" if self.option.endswith(".") else f"{self.option} prompt=NAME"
 
     def refuse_unmet(self, place: str) -> None:
-        """Raise InputError for a user's word that no row had."""
+        """Raise InputError for a column of the user that no row has."""
         for name, called in self.called.items():
             if name not in self.met:
                 raise InputError(
-                    f"no row has the column '{called}' that is to be read as '{name}'",
+                    f"no row has the column '{called}', which should be read as '{name}'",
                     place=place,
-                    remedy=f"Look at the names in the file, and correct {self.option.rstrip('.')}",
+                    remedy=f"Check the names in the file, and correct {self.option.rstrip('.')}",
                 )
 
 
 def refuse_half_characters(values: Mapping[str, Any], place: str) -> None:
-    """Raise InputError when a column that is read holds a lone surrogate."""
+    """Raise InputError when a value has a lone surrogate in it."""
     for name, value in values.items():
         if (half := half_character(value)) is not None:
-            cause = f"'{name}' holds {describe_half(half)}"
+            cause = f"'{name}' contains {describe_half(half)}"
             raise InputError(cause, place=place, remedy="Write it as UTF-8, or drop the line")
 
 
 def columns_from(written: Sequence[str]) -> dict[str, str]:
-    """What files call columns, from `prompt=question,chosen=good` as options give it; raises InputError."""
+    """The names of columns in files, from options such as `prompt=question,chosen=good`; raises InputError."""
     found: dict[str, str] = {}
     for part in (part for each in written for part in each.split(",")):
         name, equals, called = (piece.strip() for piece in part.partition("="))
         if not (name and equals and called) or name in found:
             raise InputError(
-                "columns are written NAME=COLUMN, parted by commas, each name once",
+                "columns are written NAME=COLUMN, separated by commas, each name once",
                 place=f"{OPTION} {part:.60}",
                 remedy=f"Example: {OPTION} prompt=question,chosen=good",
             )
@@ -116,7 +116,7 @@ def columns_from(written: Sequence[str]) -> dict[str, str]:
 
 
 def without_not_finite(value: Any) -> Any:
-    """A value with null for every NaN and infinite number, as JSON can hold it."""
+    """The value with null for every NaN and infinite number, which JSON does not have."""
     if isinstance(value, float):
         return None if not_finite(value) is not None else value
     if isinstance(value, dict):

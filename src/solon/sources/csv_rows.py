@@ -1,8 +1,8 @@
 """Rows of a CSV file, as spreadsheets and pandas write them, each with the line on which it begins.
 
-The first row names the columns. Cells may be quoted and hold commas and line breaks; commas part cells, or semicolons
-or tabs where the first row has no comma. A cell that holds a list of messages as JSON is read as that list, and an
-empty cell says nothing. A row with more or fewer cells than the first is a bad row.
+The first row names the columns. Cells may be quoted and contain commas and line breaks. Commas separate cells, or
+semicolons or tabs where the first row has no comma. A list of messages as JSON is read as a list, and an empty cell is
+null. A row with more or fewer cells than the first is a bad row.
 """
 
 from __future__ import annotations
@@ -19,16 +19,15 @@ _LISTS = ("[{", "[ {", "[\n")
 
 
 Rows = Iterator[tuple[int, Mapping[str, Any] | InputError]]
-"""The line on which a row begins, and the row or the complaint about it."""
+"""The line on which a row begins, and the row or its error."""
 
 
 def csv_rows(lines: Iterator[tuple[int, bytes]], path: str) -> tuple[list[str], Rows] | None:
     """The names of the columns and the rows of a file's numbered lines; None for a file without any.
 
-    Raises InputError, also while rows are taken, when the file cannot be read on: text that is not UTF-8, or broken
-    quotes.
+    Raises InputError, also during iteration, for text that is not UTF-8 and for broken quotes.
     """
-    csv.field_size_limit(LONGEST)  # the csv module keeps it for the whole process; its own is 128 KiB
+    csv.field_size_limit(LONGEST)  # the limit of the whole process; the default is 128 KiB
     texts = _texts(lines, path)
     first = next((text for text in texts if text.strip()), None)
     if first is None:
@@ -48,7 +47,7 @@ def _cells(reader: Any, path: str) -> Iterator[tuple[int, list[str]]]:
         try:
             cells = next(reader, None)
         except csv.Error as error:
-            cause, remedy = f"broken CSV: {error}", "Check the quotes from there on"
+            cause, remedy = f"broken CSV: {error}", "Check the quotes from this line on"
             raise InputError(cause, place=f"{path}:{number}", remedy=remedy) from None
         if cells is None:
             return
@@ -78,7 +77,7 @@ def _row(head: list[str], cells: list[str], place: str) -> Mapping[str, Any] | I
         return InputError(
             f"the row has {len(cells)} cells, and the first row names {len(head)} columns",
             place=place,
-            remedy="Put cells that hold commas or line breaks into quotes",
+            remedy="Quote cells that contain commas or line breaks",
         )
     try:
         return {name: _value(cell, place) for name, cell in zip(head, cells, strict=True) if name}

@@ -1,9 +1,9 @@
 """Rows of a Hugging Face dataset, on the hub or in a local folder: `hf:NAME[/FOLDER][:SPLIT]`.
 
 `hf:Anthropic/hh-rlhf/red-team-attempts:train` is the folder `red-team-attempts` of a dataset of the hub, and
-`hf:./folder` a local one (data files, or what `save_to_disk` wrote). A split may be sliced (`train[:1000]`); without
-one the only split is read, or `train`. The `datasets` library is an extra and is imported only here, when it is called.
-Code that comes with a dataset is never run.
+`hf:./folder` is a local one (data files, or a folder from `save_to_disk`). A split may be sliced (`train[:1000]`);
+without a split, the only one or `train` is read. The `datasets` library is an extra, and is imported only here and only
+when it is used. Code in a dataset never runs.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from solon.sources.columns import Columns
 
 _NAME = re.compile(r"hf:(?P<path>[^:]+)(?::(?P<split>.+))?")
 _SAVED = ("state.json", "dataset_dict.json")
-"""What `save_to_disk` leaves in the folder of a split, or of several."""
+"""Files that `save_to_disk` writes into the folder of one split, or of several."""
 _BATCH = 1024
 
 
 def dataset_rows(name: str, columns: Columns) -> Iterator[Mapping[str, Any]]:
-    """The rows of a dataset in order, with those of its columns that are read.
+    """The rows of a dataset in order, with the columns to read.
 
-    Raises InputError when the name is malformed, the library is not installed, or dataset, split or columns are not
-    there.
+    Raises InputError when the name is malformed, the library is not installed, or the dataset, split or columns do not
+    exist.
     """
     dataset = _load(name)
     known = columns.of_table(list(dataset.column_names), name)
@@ -38,7 +38,7 @@ def dataset_rows(name: str, columns: Columns) -> Iterator[Mapping[str, Any]]:
 
 
 def dataset_hash(name: str, called: Mapping[str, str] | None = None) -> str:
-    """SHA-256 over the rows that are read of a dataset: what a stage's key says of it, wherever it was cached."""
+    """SHA-256 over the rows of a dataset, for a stage's key; it does not depend on where the dataset is cached."""
     state, columns = hashlib.sha256(), Columns(called=called)
     for row in dataset_rows(name, columns):
         state.update(json.dumps(columns.taken(row), sort_keys=True, default=str).encode() + b"\n")
@@ -48,7 +48,7 @@ def dataset_hash(name: str, called: Mapping[str, str] | None = None) -> str:
 def _load(name: str) -> Any:
     match = _NAME.fullmatch(name)
     if not match:
-        raise InputError("no dataset's name", place=name, remedy="Write hf:NAME[/FOLDER][:SPLIT]")
+        raise InputError("not a name of a dataset", place=name, remedy="Write hf:NAME[/FOLDER][:SPLIT]")
     try:
         from datasets import DatasetDict
     except ImportError:
@@ -60,15 +60,17 @@ def _load(name: str) -> Any:
     try:
         found = _open(match["path"], match["split"])
     except (OSError, ValueError, RuntimeError) as error:
-        # The library's own errors derive from these; some of them span many lines.
+        # The library's errors derive from these; some have many lines.
         why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         remedy = "Check name and split, and the network when the dataset is not on this machine"
-        raise InputError(f"the dataset cannot be read: {why}", place=name, remedy=remedy) from error
+        raise InputError(f"cannot read the dataset: {why}", place=name, remedy=remedy) from error
     if not isinstance(found, DatasetDict):
         return found
     splits = list(found)
     if len(splits) > 1 and "train" not in splits:
-        raise InputError(f"which split? It has {', '.join(splits)}", place=name, remedy=f"Write {name}:{splits[0]}")
+        raise InputError(
+            f"the dataset has several splits: {', '.join(splits)}", place=name, remedy=f"Write {name}:{splits[0]}"
+        )
     return found[splits[0] if len(splits) == 1 else "train"]
 
 
@@ -87,11 +89,11 @@ def _open(path: str, split: str | None) -> Any:
 
 
 def _saved(found: Any, split: str | None) -> Any:
-    """A split of what `save_to_disk` wrote; slices are for data files alone."""
+    """A split of a folder from `save_to_disk`; only data files can be sliced."""
     if split is None:
         return found
     if hasattr(found, "features") and not hasattr(found, "keys"):
-        raise ValueError("the folder holds one split without a name")
+        raise ValueError("the folder has one split, without a name")
     if split not in found:
         raise ValueError(f"no split '{split}' (there is {', '.join(found)})")
     return found[split]

@@ -1,10 +1,10 @@
-r"""Rows from wherever prompts and pairs are kept, one at a time and each with its place, so that a complaint names it.
+r"""Reads the rows of prompts and pairs from any source, one at a time, each with its place for messages.
 
-Read are JSONL and a JSON array (as hh-rlhf's red-team attempts come), plain text, CSV, Parquet, and `hf:NAME` datasets
-(see `datasets_library`); text files may be gzipped. The end of a file's name says which: `.parquet`, `.csv` or `.tsv`,
-`.txt` or `.text`, and JSON for all else. A text file holds a prompt per line, unless it has a line of three dashes or
-more: then such lines part its texts, which may be transcripts of several turns. A row that cannot be read is yielded
-with the complaint about it, so that whoever asks may count it and go on; a file that cannot be read on raises.
+The formats are JSONL, a JSON array (such as hh-rlhf's red-team attempts), plain text, CSV, Parquet, and `hf:NAME`
+datasets (see `datasets_library`); text files may be gzipped. The suffix of a file gives its format: `.parquet`, `.csv`
+or `.tsv`, `.txt` or `.text`, and JSON for all others. A text file has one prompt per line, unless it has a line of
+three dashes or more: then such lines separate its texts, which may be transcripts of several turns. A bad row is
+yielded with its error, so that the caller may count it and continue; an unreadable file raises.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ FORMS = (
 DATASET = "hf:"
 """Marks a dataset that the `datasets` library reads."""
 LARGEST_ARRAY = 1 << 30
-"""Bytes of a JSON array at most, because it is read as a whole."""
+"""The most bytes of a JSON array, which is read as a whole."""
 _BATCH = 1024
 _DASHES = re.compile(rb"\s*-{3,}\s*")
 _SPACES = re.compile(r"[\s,]*")
@@ -38,18 +38,18 @@ _SPACES = re.compile(r"[\s,]*")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A row: its number from one (a line's, where rows are lines), its place, and what it holds or why it is bad."""
+    """A row: its number from 1 (the line, where rows are lines), its place, and its value or error."""
 
     number: int
     place: str
     value: str | Mapping[str, Any] | InputError
-    """A text, or the columns that are read under our names."""
+    """A text, the columns under Solon's names, or the error of a bad row."""
     record: Mapping[str, Any] = field(default_factory=dict)
-    """The row as the file has it, as far as it was read; empty for a text."""
+    """The row with the file's own names; empty for a text."""
 
 
 def located(name: str | Path) -> Path | str:
-    """Where a source lies: the file of a path or built-in name, checked to exist, or an `hf:` name as it is.
+    """The file of a path or built-in name, which must exist, or an `hf:` name unchanged.
 
     Raises InputError when there is no such file.
     """
@@ -57,7 +57,7 @@ def located(name: str | Path) -> Path | str:
 
 
 def entries(source: Path | str, columns: Columns | None = None) -> Iterator[Entry]:
-    """All rows of a `located` source that are not blank, in order; raises InputError when it cannot be read (on)."""
+    """All rows of a `located` source that are not blank, in order; raises InputError when it is unreadable."""
     columns = columns or Columns()
     if isinstance(source, str) and source.startswith(DATASET):
         from solon.sources.datasets_library import dataset_rows
@@ -95,16 +95,16 @@ def _json(path: Path, columns: Columns) -> Iterator[Entry]:
 
 
 def _entry(line: JsonLine, record: dict[str, Any], number: int, columns: Columns) -> Entry:
-    """The row in a JSON object; raises InputError when it cannot be used."""
+    """The row in a JSON object; raises InputError for lone surrogates."""
     values = columns.taken(record)
     if line.may_hold_half:
         refuse_half_characters(values, line.place)
-    # NaN where text is wanted is refused by whoever reads it; in other columns it does no harm.
+    # The reader of a column refuses NaN where it needs text; in other columns NaN does no harm.
     return Entry(number, line.place, values, record)
 
 
 def _array(path: Path, columns: Columns) -> Iterator[Entry]:
-    """The members of one JSON array, each under the line on which it starts."""
+    """The members of a JSON array, each with the line on which it starts."""
     text = decode(_whole(path, columns.what), str(path))
     position, counted, number = text.index("[") + 1, 0, 1
     while True:
@@ -113,16 +113,16 @@ def _array(path: Path, columns: Columns) -> Iterator[Entry]:
         place = f"{path}:{number}"
         if text[start : start + 1] == "]":
             if text[start + 1 :].strip(SPACE):
-                raise InputError("something stands after the JSON array", place=place, remedy="Mend it, or drop it")
+                raise InputError("more text follows the JSON array", place=place, remedy="Remove that text")
             return
         try:
             value, position = parse_at(
                 text, start, lambda offset: _place_in(path, text, offset), constants=Constants.KEPT
             )
         except InputError as error:
-            # Where the next member starts cannot be told, so that no count of bad lines can step over this.
+            # The start of the next member is unknown, so this cannot be skipped as a bad line.
             cause = error.cause.replace("broken JSON", "broken JSON array")
-            remedy = error.remedy or "Mend it, or write one JSON object per line"
+            remedy = error.remedy or "Correct it, or write one JSON object per line"
             where = error.place if cause == error.cause else place
             raise InputError(cause, place=where, remedy=remedy) from None
         try:
@@ -154,14 +154,14 @@ def _end_of_spaces(text: str, start: int) -> int:
 
 def _texts(path: Path, what: str) -> Iterator[Entry]:
     lines = list(numbered_lines(path, what))
-    parted = any(_DASHES.fullmatch(line) for _, line in lines)
-    for number, raw in _parts(lines) if parted else ((n, line) for n, line in lines if line.strip()):
+    separated = any(_DASHES.fullmatch(line) for _, line in lines)
+    for number, raw in _parts(lines) if separated else ((n, line) for n, line in lines if line.strip()):
         place = f"{path}:{number}"
         try:
             text = decode(raw, place).strip()
             if text.startswith("Assistant:"):
-                remedy = "Part transcripts of several turns by lines of three dashes"
-                raise InputError("an assistant's turn stands by itself", place=place, remedy=remedy)
+                remedy = "Separate transcripts of several turns by lines of three dashes"
+                raise InputError("a turn of the assistant without a human turn before it", place=place, remedy=remedy)
             yield Entry(number, place, text)
         except InputError as error:
             yield Entry(number, place, error)
@@ -209,4 +209,6 @@ def _parquet(path: Path, columns: Columns) -> Iterator[Entry]:
                     yield Entry(number, f"{path}, row {number}", columns.taken(row), row)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"no whole Parquet file: {why}", place=str(path), remedy="Fetch or write it again") from None
+        raise InputError(
+            f"not a whole Parquet file: {why}", place=str(path), remedy="Download or write it again"
+        ) from None

@@ -1,9 +1,9 @@
-"""Labelled pairs from files: what a preference model learns outside a run that made its own labels.
+"""Labelled pairs from files, to train a preference model on labels that were not made in the same run.
 
-Read are Parquet, CSV and JSONL files (`.gz` too) whose rows hold `prompt`, `chosen` and `rejected` as the tables of a
-run hold them, or two transcripts, and `p_chosen`, the probability that the chosen reply is the better one. A finished
-stage ai-feedback is read with its hashes checked. A row whose `outcome` is not `ok`, or which compares nothing, keeps
-that outcome and teaches nothing; a row without a probability is an error that names it, never a label of one half.
+The files are Parquet, CSV or JSONL (`.gz` too). Their rows have `prompt`, `chosen` and `rejected` in the form of a
+run's tables, or two transcripts, and `p_chosen`, the probability that the chosen reply is better. The hashes of a
+finished stage ai-feedback are checked. A row with another `outcome` than `ok`, or without a comparison, keeps its
+outcome and is not learned from. A row without a probability is an error that names it, never a label of 0.5.
 """
 
 from __future__ import annotations
@@ -46,17 +46,17 @@ def read_labels(sources: Sequence[Path], columns: Columns | None = None) -> Labe
     """
     rows = [row for source in sources for row in _rows(source, columns or label_columns())]
     if sources and not any(row.outcome is Outcome.OK for row in rows):
-        raise InputError("no usable labelled pair", place=", ".join(map(str, sources)), remedy=_FORM)
+        raise InputError("no usable labelled pairs", place=", ".join(map(str, sources)), remedy=_FORM)
     return LabelFiles(tuple(rows))
 
 
 def label_columns(called: Mapping[str, str] | None = None) -> Columns:
-    """The columns that labels are read from; raises InputError for an unknown name in `called`."""
+    """The columns of labels; raises InputError for an unknown name in `called`."""
     return Columns(_COLUMNS, called, option="--set preference.columns.", what="label file")
 
 
 def label_file_of(source: Path) -> Path:
-    """The file that holds a source's labels; raises InputError or RunError when there is none."""
+    """The file with a source's labels; raises InputError or RunError when there is none."""
     return _artefact(source).path / "rows.parquet" if source.is_dir() else source
 
 
@@ -76,7 +76,7 @@ def _rows(source: Path, columns: Columns) -> Iterator[LabelRow]:
 
 
 def _number(cell: Any) -> Any:
-    """A cell of CSV, which holds texts alone, as the number that it spells."""
+    """The number in a cell of CSV; any other cell unchanged."""
     try:
         return float(cell)
     except (TypeError, ValueError):
@@ -88,7 +88,7 @@ def _artefact(folder: Path) -> Artefact:
     artefact = artefact or Artefact.open(folder)
     if artefact is None:
         raise RunError(
-            "the folder holds no finished labels",
+            "no finished labels in the folder",
             place=str(folder),
             remedy="Give a label file, RUN/06-ai-feedback, or a run that has finished it",
         )
@@ -96,14 +96,14 @@ def _artefact(folder: Path) -> Artefact:
 
 
 _OF_AXES = ("row_id", "pair", "prompt", "response_a", "response_b", "axes")
-"""What labels by axis hang on; taken over as it is where a table of our own has it."""
+"""The columns that labels by axis need; copied from tables of Solon that have them."""
 _COLUMNS = tuple(dict.fromkeys(("prompt", "messages", "chosen", "rejected", "p_chosen", "outcome", *_OF_AXES)))
 _NOTHING = LabelRow(row_id="", pair=0, prompt=Conversation(()), response_a="", response_b="", outcome=Outcome.MALFORMED)
-"""A row that teaches nothing and has no texts: it is only counted by its outcome."""
+"""A row without texts, which is only counted by its outcome."""
 
 
 def _row(record: Mapping[str, Any], place: str, number: int) -> LabelRow:
-    """A row of the table that the stage reads; only `ok` rows, and those with labels by axis, have texts."""
+    """A row for the stage; only `ok` rows, and those with labels by axis, have texts."""
     outcome = _outcome(record.get("outcome"), place)
     of_axes = _by_axis(record, place) or _NOTHING
     if outcome is not Outcome.OK:
@@ -125,13 +125,13 @@ def _row(record: Mapping[str, Any], place: str, number: int) -> LabelRow:
 
 
 def _pair(record: Mapping[str, Any]) -> int:
-    """The number of the pair in the table that it comes from; 0 where there is none."""
+    """The number of the pair in its table; 0 when it has none."""
     pair = record.get("pair")
     return pair if isinstance(pair, int) and not isinstance(pair, bool) else 0
 
 
 def _by_axis(record: Mapping[str, Any], place: str) -> LabelRow | None:
-    """The row with its labels by axis, where it has all columns that they hang on."""
+    """The row with its labels by axis, when it has all columns for them."""
     if not all(record.get(name) for name in _OF_AXES):
         return None
     axes = record["axes"]

@@ -1,10 +1,10 @@
-"""Which prompts say nearly the same: an exact search by runs of words.
+"""Finds near duplicates among prompts, by an exact search over runs of words.
 
 Two prompts are near duplicates when the Jaccard similarity of their sets of three-word runs is at least a threshold;
 the words are those of the human turns, without case, punctuation or Unicode variants (a prompt of one or two words is
-one run). A similarity of 0.7 is about one word changed in twenty. The search misses nothing and compares few pairs: two
-sets that are that similar share a run among the rarest `size - ceil(threshold * size) + 1` runs of each (prefix
-filtering: Chaudhuri, Ganti & Kaushik 2006; Bayardo, Ma & Srikant 2007), so only prompts that meet there are compared.
+one run). A similarity of 0.7 is about one changed word in twenty. The search misses nothing and compares few pairs: two
+sets of that similarity share a run among the rarest `size - ceil(threshold * size) + 1` runs of each (prefix filtering:
+Chaudhuri, Ganti & Kaushik 2006; Bayardo, Ma & Srikant 2007), so only prompts that share such a run are compared.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ Label = TypeVar("Label")
 RUN = 3
 """Words in a run."""
 RUN_LENGTHS = (1, 2, 3)
-"""Words of the runs whose variety is counted."""
+"""The lengths of runs for `distinct_runs`."""
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")  # noqa: RUF001
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)
-"""An odd number, so that multiplying by it loses nothing of a 64-bit hash."""
+"""An odd factor, so that a product keeps all 64 bits of a hash."""
 _ROUNDING = 1e-9
 
 
@@ -43,18 +43,18 @@ def words_of(conversation: Conversation) -> list[str]:
 
 
 class NearDuplicates(Generic[Key, Label]):
-    """Conversations by key, of which those that are kept are compared with those that come after.
+    """Compares each conversation with those that were kept before it; conversations have keys.
 
-    All of them are known from the start, because how rare a run is decides where it is looked for; what is found does
-    not depend on it.
+    All conversations must be known from the start, because the index uses how rare each run is among them. The result
+    does not depend on that.
     """
 
     def __init__(self, threshold: float, conversations: Mapping[Key, Conversation]) -> None:
-        """`threshold` lies in (0, 1]; 1 finds prompts that differ in case, punctuation and repetition alone."""
+        """`threshold` is in (0, 1]; 1 finds prompts that differ only in case, punctuation and repetition."""
         self._threshold = threshold
         self._number = {key: number for number, key in enumerate(conversations)}
         sets = _run_sets(conversations.values())
-        self._flat, self._starts, self._lonely = sets.ranks, sets.starts, sets.lonely
+        self._flat, self._starts, self._unshared = sets.ranks, sets.starts, sets.unshared
         self._sizes = np.diff(self._starts)
         self._marked = np.zeros(int(self._flat.max(initial=0)) + 1, np.bool_)
         self._kept: dict[int, list[int]] = {}
@@ -62,7 +62,7 @@ class NearDuplicates(Generic[Key, Label]):
         self._kept_at: dict[int, int] = {}
 
     def match(self, key: Key) -> Label | None:
-        """The label of the conversation that was kept first of those that this one nearly repeats, or None."""
+        """The label of the first kept conversation that this one is a near duplicate of, or None."""
         number = self._number[key]
         lists = [kept for rank in self._rarest(number) if (kept := self._kept.get(rank))]
         if not lists:
@@ -71,7 +71,7 @@ class NearDuplicates(Generic[Key, Label]):
         return self._labels[min(similar, key=self._kept_at.__getitem__)] if similar else None
 
     def keep(self, key: Key, label: Label) -> None:
-        """Compare later ones with this conversation."""
+        """Keep this conversation, so that later ones are compared with it."""
         number = self._number[key]
         self._labels[number], self._kept_at[number] = label, len(self._kept_at)
         for rank in self._rarest(number):
@@ -81,14 +81,14 @@ class NearDuplicates(Generic[Key, Label]):
         return self._flat[self._starts[number] : self._starts[number + 1]]
 
     def _rarest(self, number: int) -> list[int]:
-        """The runs at which a conversation meets those that it may be similar to."""
+        """The rarest runs of a conversation, which it shares with every similar one."""
         size = int(self._sizes[number])
         prefix = self._runs(number)[: size - math.ceil(self._threshold * size - _ROUNDING) + 1]
-        ranks: list[int] = prefix[np.searchsorted(prefix, self._lonely) :].tolist()
+        ranks: list[int] = prefix[np.searchsorted(prefix, self._unshared) :].tolist()
         return ranks
 
     def _similar(self, number: int, others: NDArray[np.int64]) -> list[int]:
-        """Which of `others` are similar enough: shared runs are counted in one pass over the runs of them all."""
+        """Those of `others` that are similar enough; the shared runs are counted in one pass over all of their runs."""
         size, sizes = self._sizes[number], self._sizes[others]
         near = np.minimum(size, sizes) >= self._threshold * np.maximum(size, sizes) - _ROUNDING
         others, sizes = others[near], sizes[near]
@@ -106,14 +106,14 @@ class NearDuplicates(Generic[Key, Label]):
 
 @dataclass(frozen=True, slots=True)
 class _RunSets:
-    """The runs of many conversations one after the other, each a number: the rarer, the lower."""
+    """The runs of all conversations, concatenated; each run is its rank, and rarer runs have lower ranks."""
 
     ranks: NDArray[np.int64]
     """Ascending within each conversation."""
     starts: NDArray[np.int64]
-    """Where each conversation's runs start, and one end."""
-    lonely: int
-    """Runs below it stand in one conversation alone, and are not worth an entry."""
+    """Where each conversation's runs start, and the end of the last."""
+    unshared: int
+    """Runs with a rank below this are in a single conversation, and are not indexed."""
 
 
 def _run_sets(conversations: Iterable[Conversation]) -> _RunSets:
@@ -156,11 +156,11 @@ def _hashed_runs(words: NDArray[np.uint64], lengths: NDArray[np.int64]) -> tuple
 
 
 def _hash(word: str) -> int:
-    """64 bits that depend on the word alone."""
+    """A hash of 64 bits, the same in every process."""
     return int.from_bytes(hashlib.blake2b(word.encode("utf-8", "surrogatepass"), digest_size=8).digest())
 
 
 def distinct_runs(prompts: Sequence[Conversation]) -> Mapping[str, float]:
-    """For 1 to 3 words: different runs of words over all runs, of the human turns; 0 where there is no run."""
+    """Distinct-n of the human turns for n from 1 to 3; 0 where there is no run of words."""
     texts = [words_of(prompt) for prompt in prompts]
     return {str(length): distinct_n(texts, length) or 0.0 for length in RUN_LENGTHS}

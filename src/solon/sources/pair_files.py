@@ -1,12 +1,11 @@
-"""Pairs of replies to be labelled, from a file: JSONL (`.gz` too), a JSON array, CSV or Parquet.
+"""Pairs of replies to label, from a file: JSONL (`.gz` too), a JSON array, CSV or Parquet.
 
-A row holds the prompt as `prompt` or `messages`, in any form that prompts are read in, and its two replies as
-`response_a` and `response_b`, as a list `responses`, or as `chosen` and `rejected`, each in any form of `replies`;
-hh-rlhf's two transcripts, whose common turns are the prompt, and the tables of a run are such rows. A row of another
-form is an error that names file and line. A row that is well-formed and yet holds no two replies to one prompt is
-skipped and counted by reason, and one whose `outcome` is not `ok` is kept with it. Where a file tells which reply was
-preferred, that one is called A, so that labels can be compared with it; nothing that is asked depends on what a reply
-is called.
+A row has the prompt as `prompt` or `messages`, in any form of prompts, and its two replies as `response_a` and
+`response_b`, as a list `responses`, or as `chosen` and `rejected`, each in any form of `replies`. The two transcripts
+of hh-rlhf, with their common turns as the prompt, and the tables of a run are such rows. A malformed row is an error
+that names file and line. A well-formed row without two replies to one prompt is skipped and counted by reason, and a
+row with another `outcome` than `ok` keeps it. Where the file has a preferred reply, that reply is A, so that labels can
+be compared with it; no question to a judge depends on which reply is A.
 """
 
 from __future__ import annotations
@@ -32,11 +31,11 @@ COLUMNS = ("prompt", "messages", "response_a", "response_b", "responses", "chose
 
 @dataclass(frozen=True, slots=True)
 class PairFile:
-    """The pairs of a file in order, those of them that tell a choice, and what was skipped by reason."""
+    """The pairs of a file in order, those with a preferred reply, and the number of skipped rows by reason."""
 
     pairs: tuple[PairRow, ...]
     preferred: frozenset[tuple[str, int]]
-    """Row id and number of the pairs whose reply A is the one that the file prefers."""
+    """Row id and number of the pairs with a preferred reply, which is A."""
     skipped: Mapping[str, int]
 
     def rows(self, row: type[PairRow] = PairRow) -> list[PairRow]:
@@ -45,7 +44,7 @@ class PairFile:
 
 
 def read_pairs(path: Path, called: Mapping[str, str] | None = None) -> PairFile:
-    """All pairs of a file; `called` says what it calls columns.
+    """All pairs of a file; `called` gives its names of columns.
 
     Raises InputError for a missing file, a malformed row, a column in `called` that no row has, or a file without any
     pair.
@@ -72,14 +71,14 @@ def read_pairs(path: Path, called: Mapping[str, str] | None = None) -> PairFile:
         pairs.append(PairRow(row_id=key[0], pair=key[1], prompt=prompt, response_a=a, response_b=b, outcome=outcome))
     if not pairs:
         reasons = ", ".join(f"{count} skipped: {why}" for why, count in skipped.items())
-        cause = f"the file holds no pair of replies{f' ({reasons})' if reasons else ''}"
+        cause = f"no pair of replies in the file{f' ({reasons})' if reasons else ''}"
         raise InputError(cause, place=str(path), remedy=FORM)
     columns.refuse_unmet(str(path))
     return PairFile(tuple(pairs), frozenset(preferred), dict(skipped))
 
 
 def _pair(row: Mapping[str, Any], number: int, place: str) -> tuple[Conversation, str, str] | str:
-    """The prompt and its two replies, or in a few words why there are none."""
+    """The prompt and its two replies, or the reason why there are none."""
     if all(key in row for key in ("response_a", "response_b")):
         replies = {key: row[key] for key in ("response_a", "response_b")}
     elif "responses" in row:
@@ -91,20 +90,20 @@ def _pair(row: Mapping[str, Any], number: int, place: str) -> tuple[Conversation
         compared = comparison_in(row, number, place)
         return (compared.prompt, compared.chosen, compared.rejected) if isinstance(compared, Comparison) else compared
     else:
-        raise InputError("the row lacks two replies", place=place, remedy=FORM)
+        raise InputError("the row has no two replies", place=place, remedy=FORM)
     if not any(key in row for key in PROMPT):
-        raise InputError("the row lacks 'prompt' or 'messages'", place=place, remedy=FORM)
+        raise InputError("'prompt' or 'messages' is missing", place=place, remedy=FORM)
     first, second = dialogues_in(row, replies, place, FORM)
     for conversation in (first, second):
         if conversation.turns[-1].role is not Role.ASSISTANT:
-            raise InputError("a reply is a text, or one message of the assistant", place=place, remedy=FORM)
+            raise InputError("a reply must be a text, or one message of the assistant", place=place, remedy=FORM)
     if first.turns[:-1] != second.turns[:-1]:
-        raise InputError("the two replies follow other turns", place=place, remedy=FORM)
+        raise InputError("the two replies do not follow the same turns", place=place, remedy=FORM)
     return Conversation(first.turns[:-1]), first.turns[-1].content.strip(), second.turns[-1].content.strip()
 
 
 def _number(row_id: str, given: object, taken: set[tuple[str, int]]) -> tuple[str, int]:
-    """A pair's key: the number that it has in the file, or the next that is free for its prompt."""
+    """The key of a pair: its number in the file, or the next free one for its prompt."""
     if isinstance(given, str) and given.isdecimal() and len(given) < 19:  # a cell of CSV
         given = int(given)
     number = given if isinstance(given, int) and not isinstance(given, bool) and 0 < given < 1 << 62 else 1

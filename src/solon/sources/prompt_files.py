@@ -1,10 +1,10 @@
-"""Prompts from any source, each complaint with its `file:line` (or row).
+"""Prompts from any source; every error names its `file:line` (or row).
 
-A row gives a prompt in one of the forms of `FORMS`: our own (`prompt`), a dialogue (`messages`), the `transcript` of a
-red-team attempt, or the comparisons of hh-rlhf and TRL (`chosen`, `rejected`, as transcripts or messages), whose prompt
-is what the two conversations have in common. Each is cut to end on a human turn with all earlier turns kept, because
-red teaming takes several turns (paper, section 3.2). Nothing is guessed: a row that gives no prompt is an error, or is
-counted when a stated number of bad lines is allowed.
+A row has a prompt in one of the forms of `FORMS`: Solon's own (`prompt`), a dialogue (`messages`), the `transcript` of
+a red-team attempt, or a comparison of hh-rlhf or TRL (`chosen`, `rejected`, as transcripts or messages); the prompt of
+a comparison is the common beginning of the two. Each prompt is cut to end on a human turn and keeps all earlier turns,
+because red teaming takes several turns (paper, section 3.2). Nothing is guessed: a row without a prompt is an error, or
+is counted when the recipe allows bad lines.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from solon.sources.replies import conversation_in, dialogue_in, ending_on_human
 from solon.sources.replies import cut_to_human as cut_to_human
 
 _WHOLE = ("prompt", "messages", "transcript")
-"""Keys whose value is one conversation, in the order in which they are looked for."""
+"""The keys of a single conversation, in order of precedence."""
 
 
 @dataclass(frozen=True, slots=True)
 class FoundPrompt:
-    """A prompt and where it stands."""
+    """A prompt and its place."""
 
     conversation: Conversation
     line: int
-    """The line of a file, or the row of a table, counted from one."""
+    """The line of a file, or the row of a table, counted from 1."""
     place: str
     """`file:line`, for messages."""
 
 
 @dataclass(frozen=True, slots=True)
 class PromptFile:
-    """What a source held: its prompts in order, and the complaints about its bad lines."""
+    """The prompts of a source in order, and the errors of its bad lines."""
 
     prompts: tuple[FoundPrompt, ...]
     lines: int
@@ -46,10 +46,10 @@ class PromptFile:
 
 
 def read_prompts(source: Path | str, *, bad_lines: int = 0, columns: Columns | None = None) -> PromptFile:
-    """The prompts of a source (see `solon.sources.entries.located`), of which `bad_lines` lines may be unreadable.
+    """The prompts of a source (see `solon.sources.entries.located`), in which up to `bad_lines` lines may be bad.
 
     Raises InputError with `file:line` of the first bad line when there are more, and when the source is missing,
-    damaged as a whole, or holds no prompt.
+    damaged, or without any prompt.
     """
     prompts: list[FoundPrompt] = []
     bad: list[InputError] = []
@@ -94,14 +94,14 @@ def _from_record(record: Mapping[str, Any], place: str) -> Conversation:
 
 def _nothing(record: Mapping[str, Any], place: str, columns: Columns) -> InputError:
     keys = ", ".join(map(repr, record)) or "nothing"
-    remedy = f"{FORMS}, or say which column it is: {columns.example}"
+    remedy = f"{FORMS}, or name its column: {columns.example}"
     return InputError(f"neither 'prompt' nor 'chosen' (found {keys:.200})", place=place, remedy=remedy)
 
 
 def _too_many(bad: Sequence[InputError], lines: int, allowed: int) -> InputError:
     first = bad[0]
     count = f" ({len(bad)} of {lines} lines are bad)" if len(bad) > 1 else ""
-    # To skip every line of a file would help nobody.
+    # Skipping every line of a file does not help.
     skip = [f"To skip bad lines: --set prompts.bad_lines={len(bad)}"] if len(bad) < lines else []
     limit = f"; {allowed} allowed" if allowed else ""
     remedy = ". ".join([*([first.remedy] if first.remedy else []), *skip])

@@ -1,8 +1,8 @@
-"""Where the prompts of each kind come from: names in a recipe, several joined by ` + `, or a split of another source.
+"""The sources of the prompts of each kind: names in a recipe, several joined by ` + `, or a split of another source.
 
-`split` or `split:SHARE` as a held-out source takes that share (a tenth when not said) of the training prompts of the
-same sort, by the hash of each prompt's content: all who share a file share the split, whatever the seed, and adding
-prompts moves none from one side to the other.
+`split` or `split:SHARE` as a held-out source takes that share (default: a tenth) of the training prompts of the same
+sort, by the hash of each prompt's content. So everybody with the same file has the same split, whatever the seed, and
+adding prompts moves none from one side to the other.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from solon.runs.rows import PromptKind
 
 SPLIT = "split"
 SHARE = 0.1
-"""What `split` alone holds out."""
+"""The share that `split` without a share holds out."""
 _JOINED = " + "
 _SPLIT = re.compile(rf"{SPLIT}(?::(?P<share>.*))?")
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where the prompts of one kind come from."""
+    """The source of the prompts of one kind."""
 
     kind: PromptKind
     names: tuple[str, ...]
     limit: int | None
     setting: str
-    """The recipe's key for it, for messages."""
+    """Its key in the recipe, for messages."""
     part: tuple[float, float] = (0.0, 1.0)
-    """The part of a split that it takes, as an interval of the prompts' hashes."""
+    """Its part of a split, as an interval of the prompts' hashes."""
 
     @property
     def name(self) -> str:
@@ -40,15 +40,15 @@ class Source:
         return _JOINED.join(self.names)
 
     def holds(self, row_id: str) -> bool:
-        """Whether a prompt lies in this source's part of a split."""
+        """Whether a prompt is in this source's part of a split."""
         low, high = self.part
         return (low, high) == (0.0, 1.0) or low <= uniform_for("held-out", row_id) < high
 
 
 def sources(settings: PromptSettings, held_out: MeasureSettings) -> tuple[Source, ...]:
-    """The four sources, in the order in which they lay claim to a prompt.
+    """The four sources; a prompt that is in several belongs to the first.
 
-    Raises RecipeError when a split's share is no number between 0 and 1.
+    Raises RecipeError when the share of a split is not a number between 0 and 1.
     """
     harmful, benign = _share(held_out.harmful, "measure.harmful"), _share(held_out.benign, "measure.benign")
     red_team, helpful = names_in(settings.red_team), names_in(settings.helpful)
@@ -78,7 +78,7 @@ def names_in(written: str) -> tuple[str, ...]:
 
 
 def _share(written: str, setting: str) -> float | None:
-    """The share that a held-out source splits off, or None when it is a source of its own."""
+    """The share of a split; None when the source is not a split."""
     match = _SPLIT.fullmatch(written)
     if not match:
         return None
@@ -88,7 +88,7 @@ def _share(written: str, setting: str) -> float | None:
         share = 0.0
     if not 0 < share < 1:
         raise RecipeError(
-            f"'{setting}' holds out no share between 0 and 1",
+            f"the share of '{setting}' is not between 0 and 1",
             place=written,
             remedy=f"Write --set {setting}={SPLIT}:{SHARE}",
         )
