@@ -216,7 +216,7 @@ def test_a_folder_of_its_own_holds_no_links_either(run: RunDirectory, tmp_path: 
     [b"[]", b"7", b"{}", b'{"seconds":"1"}', b'{"seconds":1,"phase":1,"chunk":0,"items":1,"total":1,"rows":[]}',
      b'{"seconds":1,"phase":"reply","chunk":"0","items":1,"total":1,"rows":[]}', b"[" * 9999 + b"]" * 9999],
 )  # fmt: skip
-def test_a_sealed_line_of_a_journal_without_a_record_is_told(run: RunDirectory, record: bytes) -> None:
+def test_a_sealed_journal_line_without_a_record_is_reported(run: RunDirectory, record: bytes) -> None:
     journal = run.path / "02-responses" / "journal.jsonl"
     journal.write_bytes(journal.read_bytes() + journal_line(record))
     with pytest.raises(RunError, match=r"journal\.jsonl:2: not a record of a journal"):
@@ -224,7 +224,7 @@ def test_a_sealed_line_of_a_journal_without_a_record_is_told(run: RunDirectory, 
 
 
 @pytest.mark.parametrize("rows", [b"7", b"[7]", b'["x"]'])
-def test_a_sealed_chunk_without_rows_is_told(run: RunDirectory, rows: bytes) -> None:
+def test_a_sealed_chunk_without_rows_is_reported(run: RunDirectory, rows: bytes) -> None:
     record = b'{"phase":"reply","chunk":0,"items":1,"total":1,"seconds":1,"rows":' + rows + b"}"
     (run.path / "02-responses" / "journal.jsonl").write_bytes(journal_line(record))
     with pytest.raises(RunError, match="has no rows"):

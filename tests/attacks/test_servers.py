@@ -261,7 +261,7 @@ def test_what_follows_a_refused_body_is_no_request(server: PreferenceServer) -> 
     assert b"HTTP/1.1" not in body and b"window" not in body
 
 
-def test_a_client_that_asks_first_is_told_to_go_on_only_when_its_head_is_good(server: PreferenceServer) -> None:
+def test_continue_is_sent_only_after_a_good_head(server: PreferenceServer) -> None:
     with connected(server) as connection:
         connection.sendall(head(GOOD, "Expect: 100-continue"))
         assert connection.recv(99).startswith(b"HTTP/1.1 100 ")
@@ -471,11 +471,11 @@ def test_an_address_with_a_password_is_refused_before_it_is_written_anywhere(add
 @pytest.mark.parametrize(
     "address", ["http://", "http://h:port", "http://[::1", "http://h\r\nX: y", "http://ħ", "h:80", ""]
 )
-def test_what_is_no_address_is_told(address: str) -> None:
+def test_a_text_that_is_not_an_address_is_refused(address: str) -> None:
     assert address_fault(address) == "this is no address"
 
 
-def test_a_broken_address_is_told_without_its_password() -> None:
+def test_a_broken_address_is_shown_without_its_password() -> None:
     for address in (f"http://user:a/{CANARY}@h", f"http://user:{CANARY}@", f"http://:@:{CANARY}@h:port"):
         with pytest.raises(RecipeError) as caught:
             RemoteScorer(address)

@@ -76,7 +76,7 @@ def test_text_is_stripped_and_ids_go_with_logprobs(engine: Engine) -> None:
             assert all(value <= 1e-6 for value in completion.logprobs)
 
 
-def test_the_token_limit_is_told(engine: Engine) -> None:
+def test_the_token_limit_is_the_finish(engine: Engine) -> None:
     completions = engine.generate(questions(8), range(8), SamplingParams(max_tokens=1))
     assert Finish.LENGTH in {completion.finish for completion in completions}
     assert {completion.finish for completion in completions} <= {Finish.LENGTH, Finish.END}
@@ -128,7 +128,7 @@ def test_seeds_must_match_prompts(engine: Engine) -> None:
         engine.generate(questions(2), [1], SamplingParams(max_tokens=4))
 
 
-def test_tells_how_options_continue_a_prompt(engine: Engine) -> None:
+def test_shows_how_options_continue_a_prompt(engine: Engine) -> None:
     found = engine.continuation(replace(questions(1)[0], opening="("), ["A", "B"])
     assert found.clean and found.comparable
     assert [len(tokens) for tokens in found.options] == [1, 1]

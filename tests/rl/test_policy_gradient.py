@@ -234,7 +234,7 @@ def test_a_reward_that_is_not_finite_stops_before_the_step(tiny: Path) -> None:
     assert all(torch.equal(weight, before[name]) for name, weight in critic_of(networks).learner.weights().items())
 
 
-def test_a_step_without_replies_is_told(tiny: Path, tmp_path: Path) -> None:
+def test_a_step_without_replies_is_an_error(tiny: Path, tmp_path: Path) -> None:
     with pytest.raises(StageError, match="empty"):
         trained(load_networks(tiny), SETTINGS, TrainingSession(Checkpoints(tmp_path)), sample=lambda step: [])
 
@@ -379,7 +379,7 @@ def test_replies_that_are_all_empty_end_a_run_that_has_learned_and_refuse_one_th
     def sample(from_step: int) -> Callable[[int], list[Reply]]:
         return lambda step: silenced(drawn(step), range(8 if step >= from_step else 0))
 
-    with pytest.raises(StageError, match=r"PPO step 1: no reply of this step can be scored: all are empty. See what"):
+    with pytest.raises(StageError, match=r"PPO step 1: no reply of this step can be scored: all are empty. Look at"):
         trained(networks, SETTINGS, TrainingSession(Checkpoints(tmp_path / "first")), sample=sample(0))
     course = trained(networks, SETTINGS, TrainingSession(Checkpoints(tmp_path / "later")), sample=sample(2))
     assert course.step == 2

@@ -47,7 +47,7 @@ def test_the_hash_names_the_weights(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "cause"),
     [
-        ({}, "no config.json"),
+        ({}, "config.json is missing"),
         ({"config.json": "{}"}, "no weights"),
         ({"config.json": "{}", "pytorch_model.bin": ""}, "pickle"),
         ({"config.json": "{}", "model.safetensors": ""}, "cannot be read"),

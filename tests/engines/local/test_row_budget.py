@@ -143,7 +143,7 @@ def test_measuring_leaves_a_model_in_training_as_it_was() -> None:
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
-def test_a_memory_that_may_be_the_bound_is_told() -> None:
+def test_a_memory_bound_is_shown() -> None:
     assert RowBudget(128, 8 * GIB, 512, 1000).summary(1024) is None
     line = RowBudget(128, 8 * GIB, 46080, 786432).summary(8192)
     assert line is not None

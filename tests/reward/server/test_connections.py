@@ -78,7 +78,7 @@ def test_bytes_do_not_move_the_deadline(pairs: list[Pair]) -> None:
     assert b"more\n" in (lines.readline(), lines.readline()), "the next request has its own time"
 
 
-def test_a_head_has_its_length_and_a_body_the_one_that_was_told(pairs: list[Pair]) -> None:
+def test_head_and_body_have_limits(pairs: list[Pair]) -> None:
     server, client = pairs[0]
     reader = TimedReader(server, idle=5, receive=5)
     buffer = bytearray(1 << 13)

@@ -180,7 +180,7 @@ def test_a_connection_serves_many_requests(server: PreferenceServer) -> None:
     connection.close()
 
 
-def test_a_taken_port_is_told_in_one_line(server: PreferenceServer, scorer: PreferenceScorer) -> None:
+def test_a_taken_port_gives_one_line(server: PreferenceServer, scorer: PreferenceScorer) -> None:
     with pytest.raises(EngineError, match=r"cannot listen.*--port"):
         PreferenceServer(scorer, Service(port=server.server_address[1]), SETTINGS)
 
