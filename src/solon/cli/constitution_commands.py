@@ -65,7 +65,6 @@ def diff(old: str, new: str, run: Path | None) -> None:
     To run NEW and reuse what stays the same: solon run NEWRUN --reuse RUN --set constitution=NEW
     """
     from solon import api
-    from solon.constitution.diff import Edit, changes
     from solon.constitution.diff import EditKind, changes
 
     before, after = api.load_constitution(old), api.load_constitution(new)
@@ -75,17 +74,10 @@ def diff(old: str, new: str, run: Path | None) -> None:
     for change in edits:
         print_line(f"{change.section} {change.id}".strip() + f": {change.edit.value}")
         for name, (was, now) in change.fields.items():
-<<<<<<< HEAD
-            if change.edit is not Edit.ADDED:
-                print_line(f"  - {name}: {was}")
-            if change.edit is not Edit.REMOVED:
-                print_line(f"  + {name}: {now}")
-=======
             if change.edit is not EditKind.ADDED:
-                _say(f"  - {name}: {was}")
+                print_line(f"  - {name}: {was}")
             if change.edit is not EditKind.REMOVED:
-                _say(f"  + {name}: {now}")
->>>>>>> words3
+                print_line(f"  + {name}: {now}")
     if run is not None:
         _print_impact(run, old, before, new, after)
 
