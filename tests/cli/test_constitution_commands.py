@@ -88,9 +88,7 @@ def test_what_new_writes_is_well_formed_and_serves_every_recipe(
     assert (code, out) == (1, "") and "the file exists" in err and path.read_bytes() == before
 
 
-def test_everything_that_a_recipe_misses_is_reported_at_once(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_all_that_a_recipe_misses_is_reported_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     wanted = ("revision.few_shot=9", "revision.principles=[nothing]", "feedback.few_shot=9", "feedback.axes={tone: 1}",
               "preference.axis=taste")  # fmt: skip
     code, out, err = run(

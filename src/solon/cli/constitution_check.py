@@ -35,14 +35,14 @@ def check(file: str, recipe: str | None, settings: tuple[str, ...]) -> None:
     from solon import api
 
     chosen = api.load_recipe(recipe or "testbed", (), settings) if recipe or settings else None
-    found = api.check_constitution(file, recipe=chosen)
-    loaded = found.constitution
-    if len(found.faults) == 1:
-        raise found.faults[0]
-    if found.faults or loaded is None:
-        for fault in found.faults:
+    result = api.check_constitution(file, recipe=chosen)
+    loaded = result.constitution
+    if len(result.faults) == 1:
+        raise result.faults[0]
+    if result.faults or loaded is None:
+        for fault in result.faults:
             print_line(f"Error: {fault}", err=True)
-        print_line(f"{len(found.faults)} faults in {file}", err=True)
+        print_line(f"{len(result.faults)} faults in {file}", err=True)
         click.get_current_context().exit(1)
     examples = len(loaded.critique_examples) + len(loaded.comparison_examples) + len(loaded.reasoned_examples)
     print_line(
@@ -51,7 +51,7 @@ def check(file: str, recipe: str | None, settings: tuple[str, ...]) -> None:
     )
     if chosen is not None:
         print_line("It has everything that the recipe needs")
-    for line in found.warnings:
+    for line in result.warnings:
         print_line(line, err=True)
 
 

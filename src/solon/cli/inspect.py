@@ -101,11 +101,11 @@ def results(run: Path, as_json: bool) -> None:
     """
     from solon import api
 
-    found = api.open_run(run)
+    opened = api.open_run(run)
     if as_json:
-        click.echo(json.dumps(found.results(), indent=2))
+        click.echo(json.dumps(opened.results(), indent=2))
     else:
-        print_results(found.directory)
+        print_results(opened.directory)
 
 
 @click.command(

@@ -45,12 +45,12 @@ def judge_check(
 
     model_path(engine)  # a wrong name is reported before the recipe is read
     chosen = api.load_recipe(recipe or (TESTBED if engine.startswith(PREFIX) else REAL), overlays, settings)
-    found = api.judge_check(engine, recipe=chosen)
-    facts = found.facts()
+    checked = api.judge_check(engine, recipe=chosen)
+    facts = checked.facts()
     if as_json:
-        click.echo(json.dumps({"engine": found.engine, "recipe": found.recipe, **facts}, indent=2))
+        click.echo(json.dumps({"engine": checked.engine, "recipe": checked.recipe, **facts}, indent=2))
         return
-    print_judge_check(found.engine, facts)
+    print_judge_check(checked.engine, facts)
     if engine.startswith(PREFIX) and chosen.measure.grader != TESTBED:
         click.echo("The built-in questions are plain English; the bundled models know few of its words.")
 

@@ -211,13 +211,13 @@ def _replay(folder: Path, threads: int | None) -> int:
     from solon.config.recipe import EngineSettings
     from solon.reward.golden import TOLERANCE, check
 
-    found = check(folder, EngineSettings(threads=threads))
-    rows = [["transformers", f"{found.transformers:.1e}"], ["solon", f"{found.solon:.1e}"]]
-    print_table(f"{found.rows} golden scores, greatest difference", ("Read by", "Off by"), rows)
-    click.echo(f"{found.texts} of {found.rows} texts give the tokens that were scored")
-    click.echo(f"{found.templates} of {found.rows} conversations give them through the folder's own chat template")
-    click.echo(f"{'As saved' if found.passed else 'NOT as saved'}: {TOLERANCE:.0e} is allowed")
-    return 0 if found.passed else 1
+    replay = check(folder, EngineSettings(threads=threads))
+    rows = [["transformers", f"{replay.transformers:.1e}"], ["solon", f"{replay.solon:.1e}"]]
+    print_table(f"{replay.rows} golden scores, greatest difference", ("Read by", "Off by"), rows)
+    click.echo(f"{replay.texts} of {replay.rows} texts give the tokens that were scored")
+    click.echo(f"{replay.templates} of {replay.rows} conversations give them through the folder's own chat template")
+    click.echo(f"{'As saved' if replay.passed else 'NOT as saved'}: {TOLERANCE:.0e} is allowed")
+    return 0 if replay.passed else 1
 
 
 def _print_measures(facts: PreferenceFacts) -> None:

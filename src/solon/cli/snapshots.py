@@ -50,14 +50,14 @@ def snapshots(run: Path, quiet: bool) -> None:
     click.echo(f"Report: {write(directory)}")
 
 
-def _print(found: Mapping[str, Mapping[str, Any]]) -> None:
-    shares = [name for name in LABELS if any(name in measures for measures in found.values())]
-    scores = [name for name in ("score", "held_out_score") if any(name in measures for measures in found.values())]
+def _print(by_step: Mapping[str, Mapping[str, Any]]) -> None:
+    shares = [name for name in LABELS if any(name in measures for measures in by_step.values())]
+    scores = [name for name in ("score", "held_out_score") if any(name in measures for measures in by_step.values())]
 
     def cells(measures: Mapping[str, Any]) -> list[str]:
         percentages = [f"{per_cent(measures[name]['value'])} [{interval(measures[name])}]" for name in shares]
         return percentages + [f"{measures[name]['value']:+.2f}" if name in measures else "-" for name in scores]
 
-    rows = [[step, *cells(measures)] for step, measures in found.items()]
+    rows = [[step, *cells(measures)] for step, measures in by_step.items()]
     head = ("Step", *shares, *(name.replace("_", " ") for name in scores))
     print_table("Replies of the policy's snapshots to held-out prompts, % [95 % interval], and mean scores", head, rows)

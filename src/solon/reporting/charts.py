@@ -136,24 +136,16 @@ def by_revision(revisions: Mapping[str, Mapping[str, Figures]]) -> Markup | None
     pieces = [frame.axes("revision", "share of replies to red-team prompts", x_marks, percent_marks(0, 1))]
     ends: list[tuple[float, str, str]] = []
     for label in ("garbled", "preachy", "evasive", "objecting", "harmful"):
-        points = [
-            (
-                float(step),
-                share,
-                f"{label} at revision {step}: {percent(share['value'])} [{interval(share)}] of {share['n']}",
-            )
-            for step in steps
-            if (share := revisions[step].get(label)) is not None
-        ]
-        if not points:
+        known = [(step, revisions[step][label]) for step in steps if label in revisions[step]]
+        if not known:
             continue
-        strong = label == "harmful"
-        pieces.append(
-            series(
-                frame, points, f"label-{label}{' strong' if strong else ''}", 5.0 if strong else 2.8, whiskers=strong
-            )
-        )
-        ends.append((frame.y(points[-1][1]["value"]), label, f"label-{label}"))
+        points = [(float(step), share, f"{label} at revision {step}: {_in_words(share)}") for step, share in known]
+        tint = f"label-{label}"
+        if label == "harmful":
+            pieces.append(series(frame, points, f"{tint} strong", 5.0))
+        else:
+            pieces.append(series(frame, points, tint, 2.8, whiskers=False))
+        ends.append((frame.y(known[-1][1]["value"]), label, tint))
     names = end_labels(frame, ends)
     return frame.figure("Replies to red-team prompts by revision step, with 95 % intervals", *pieces, *names)
 
