@@ -25,6 +25,8 @@ from scripts.reference.settings import settings_page
 from scripts.reference.tables import tables_page
 
 TABLES, PYTHON_API = "reference/tables.md", "reference/python.md"
+ROW_MODULES = ("rows", "training_rows", "evaluation_rows")
+"""The modules of the row classes, in the order of the page of tables."""
 OPTIONAL = frozenset({TABLES, PYTHON_API, "trainers.md"})
 """Pages of the navigation that are left out while what they describe is not there."""
 
@@ -35,7 +37,7 @@ def generated_pages() -> dict[str, str]:
         CONTRIBUTING: (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"),
         "reference/recipe.md": settings_page(),
         "reference/commands.md": commands_page(),
-        TABLES: tables_page(importlib.import_module("solon.runs.rows")),
+        TABLES: tables_page(*(importlib.import_module(f"solon.runs.{name}") for name in ROW_MODULES)),
         PYTHON_API: api_page(importlib.import_module("solon")),
     }
     return {path: text for path, text in pages.items() if text}

@@ -20,16 +20,8 @@ from solon.feedback.label_quality import label_quality
 from solon.runs import Artefact, RunDirectory
 from solon.runs.facts import facts_record
 from solon.runs.records import Record
-from solon.runs.rows import (
-    LabelRow,
-    PairRow,
-    PreferenceStepRow,
-    PromptRow,
-    ReplyRow,
-    RevisionRow,
-    RlStepRow,
-    TrainingStepRow,
-)
+from solon.runs.rows import LabelRow, PairRow, PromptRow, ReplyRow, RevisionRow
+from solon.runs.training_rows import PreferenceStepRow, RlStepRow, TrainingStepRow
 from solon.stages import s09_measure
 from solon.stats.intervals import wilson
 from tests.row_types import filled_rows

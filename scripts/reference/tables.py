@@ -1,7 +1,7 @@
 """The reference of tables: every column of a run's Parquet files, from the dataclasses of their rows.
 
-`solon.runs.rows` holds one frozen dataclass for each table. A class's docstring says what a row is, and the docstrings
-under its fields say what the columns are.
+`solon.runs.rows`, `training_rows` and `evaluation_rows` hold one frozen dataclass for each table. A class's docstring
+says what a row is, and the docstrings under its fields say what the columns are.
 """
 
 from __future__ import annotations
@@ -19,16 +19,18 @@ _MODULE = re.compile(r"\b(?:[a-z_]\w*\.)+(?=[A-Z])")
 _INTRODUCTION = """# Table reference
 
 Every stage writes a Parquet table into its folder of the run directory. This page lists the columns. It is made from
-the row classes in [`solon.runs.rows`](../../src/solon/runs/rows.py) when the site is built; the same classes give the
-Parquet schemas. A type is that of the field in Python.
+the row classes in [`solon.runs.rows`](../../src/solon/runs/rows.py),
+[`training_rows`](../../src/solon/runs/training_rows.py) and
+[`evaluation_rows`](../../src/solon/runs/evaluation_rows.py) when the site is built; the same classes give the Parquet
+schemas. A type is that of the field in Python.
 
 [The run directory](../run-directory.md) says which table lies where.
 """
 
 
-def tables_page(module: ModuleType) -> str:
-    """The page as Markdown; empty when the module holds no row class."""
-    rows = [kind for kind in vars(module).values() if _is_row(kind, module)]
+def tables_page(*modules: ModuleType) -> str:
+    """The page as Markdown; empty when the modules have no row class."""
+    rows = [kind for module in modules for kind in vars(module).values() if _is_row(kind, module)]
     lines = [_INTRODUCTION]
     for kind in rows:
         hints = typing.get_type_hints(kind)

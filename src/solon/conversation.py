@@ -159,7 +159,7 @@ class TranscriptRendering:
 
     def completion(self, reply: str, reply_as: Role = Role.ASSISTANT) -> str:
         """A space, then the reply; every label is followed by one."""
-        return f" {spoken(reply)}"
+        return f" {escape_labels(reply)}"
 
     def stops(self) -> tuple[str, ...]:
         """Every label that opens a turn."""
@@ -169,10 +169,10 @@ class TranscriptRendering:
 def _transcript_turn(turn: Turn) -> str:
     if turn.role is Role.QUESTION:
         return f"\n\n{turn.content}"
-    return f"\n\n{LABELS[turn.role]}: {spoken(turn.content)}"
+    return f"\n\n{LABELS[turn.role]}: {escape_labels(turn.content)}"
 
 
-def spoken(text: str) -> str:
+def escape_labels(text: str) -> str:
     r"""What somebody says as a transcript shows it: a label after a blank line gets a space in front and opens no turn.
 
     Whoever writes "\n\nHuman: ..." or "\n\nThe answer is: ..." into a prompt or reply would else speak for others. The

@@ -45,7 +45,7 @@ def digest_source(path: Path) -> str:
 
 
 def digest_model(folder: Path, above: tuple[Path, ...] = ()) -> str:
-    """The digest of a model folder: names and contents of all its files but those that `says_nothing` names.
+    """The digest of a model folder: names and contents of all its files but those that `cannot_change_model` names.
 
     Every kind of file counts (configuration, weights, tokenizer, chat templates, adapters), because new kinds come up
     and one that is left out changes rows unseen. Where the folder is an adapter of another folder, that one counts too;
@@ -70,15 +70,15 @@ def model_files(folder: Path) -> dict[str, Path]:
         folders[:] = [
             each
             for each in folders
-            if not says_nothing(each) and os.path.realpath(os.path.join(parent, each)) not in walked
+            if not cannot_change_model(each) and os.path.realpath(os.path.join(parent, each)) not in walked
         ]
-        for file in (Path(parent) / each for each in files if not says_nothing(each)):
+        for file in (Path(parent) / each for each in files if not cannot_change_model(each)):
             if file.is_file():
                 found[file.relative_to(folder).as_posix()] = file
     return dict(sorted(found.items()))
 
 
-def says_nothing(name: str) -> bool:
+def cannot_change_model(name: str) -> bool:
     """Whether a file or folder of that name cannot change what a model does: hidden, or written for people alone."""
     plain = name.upper().removesuffix(".TXT")
     return name.startswith(".") or plain.endswith(".MD") or plain in ("LICENSE", "NOTICE", "README")

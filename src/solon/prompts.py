@@ -19,7 +19,7 @@ from solon.constitution.constitution import (
     ReasonedExample,
     RevisionPrinciple,
 )
-from solon.conversation import LABELS, Conversation, Prompt, Rendering, Role, Turn, spoken
+from solon.conversation import LABELS, Conversation, Prompt, Rendering, Role, Turn, escape_labels
 
 LETTERS = ("A", "B")
 
@@ -191,9 +191,9 @@ def classification_reasoning(
 
 
 def _multiple_choice(conversation: Conversation, instruction: str, *options: str) -> str:
-    dialogue = "\n\n".join(f"{LABELS[turn.role]}: {spoken(turn.content)}" for turn in conversation.turns)
+    dialogue = "\n\n".join(f"{LABELS[turn.role]}: {escape_labels(turn.content)}" for turn in conversation.turns)
     listed = "\n".join(
-        f"({letter}) {spoken(option)}" for letter, option in zip(letters(len(options)), options, strict=True)
+        f"({letter}) {escape_labels(option)}" for letter, option in zip(letters(len(options)), options, strict=True)
     )
     return (
         f"Consider the following conversation between a human and an assistant:\n\n{dialogue}\n\n"

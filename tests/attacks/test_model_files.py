@@ -71,7 +71,7 @@ def test_a_link_to_templates_elsewhere_is_refused(base: Path, tmp_path: Path) ->
 
 
 def test_a_snapshot_of_the_hubs_cache_is_a_model_folder(sound: Path, tmp_path: Path) -> None:
-    """Its files are links to blobs beside it: that is how the hub's own library stores every model."""
+    """Its files are links to blobs in the cache, as the hub's own library stores every model."""
     blobs, snapshot = tmp_path / ELSEWHERE / "blobs", tmp_path / ELSEWHERE / "snapshots" / "0123"
     blobs.mkdir(parents=True)
     snapshot.mkdir(parents=True)
@@ -210,7 +210,7 @@ def test_a_missing_weight_is_never_made_up(base: Path) -> None:
     del weights["model.layers.0.mlp.up_proj.weight"]
     save_file(weights, base / WEIGHTS, {"format": "pt"})
     for load in ASKED.values():
-        refused(load, base, "lacks the weights model.layers.0.mlp.up_proj.weight")
+        refused(load, base, "weights are missing: model.layers.0.mlp.up_proj.weight")
 
 
 def test_the_shards_of_a_training_job_are_no_model(base: Path) -> None:

@@ -22,7 +22,7 @@ from solon.reporting.results import results
 from solon.runs import RunDirectory, StageFolder
 from solon.runs.journal import journal_line
 from solon.runs.manifest import FileFacts, files_hash, may_be_published
-from solon.runs.standalone import run_standalone
+from solon.runs.standalone_stage import run_standalone
 from solon.training.checkpoint import Checkpoints, Snapshot, restoring
 from tests.row_types import IdRow
 from tests.synthetic import Plan, build
@@ -88,8 +88,8 @@ def test_a_manifest_that_names_what_no_stage_publishes_is_refused(run: RunDirect
     ("change", "cause"),
     [
         (lambda m: m.update(stage="../x"), "no name of a stage"),
-        (lambda m: m.update(stage="responses"), "holds the stage 'responses'"),
-        (lambda m: m["files"].pop("rows.parquet"), "lists no rows.parquet"),
+        (lambda m: m.update(stage="responses"), "another stage in it: 'responses'"),
+        (lambda m: m["files"].pop("rows.parquet"), "does not list rows.parquet"),
         (lambda m: m.update(files=[]), "the manifest is damaged"),
         (lambda m: m.update(more=1), "the manifest is damaged"),
     ],
@@ -127,7 +127,7 @@ def test_a_file_put_into_a_published_model_is_refused(run: RunDirectory) -> None
     (artefact.path / "model" / "README.md").write_text("for people")
     assert artefact.model
     (artefact.path / "model" / "chat_template.jinja").write_text("{{ 1 }}")
-    with pytest.raises(RunError, match="was put into the model's folder after it was published"):
+    with pytest.raises(RunError, match="was added to the model's folder after the model was published"):
         _ = artefact.model
 
 
@@ -178,8 +178,8 @@ def test_no_link_or_pipe_in_a_run_is_used(run: RunDirectory, place: str, to: str
     before = sorted(outside.rglob("*"))
     with pytest.raises(SolonError) as caught, RunDirectory.open(run.path).lock():
         pass
-    told = str(caught.value)
-    assert ("link" in told or "neither a file" in told or to == "nothing") and str(path) in told
+    message = str(caught.value)
+    assert ("link" in message or "neither a file" in message or to == "nothing") and str(path) in message
     assert sorted(outside.rglob("*")) == before and (outside / "file").read_text() == "precious"
 
 
@@ -201,10 +201,10 @@ def test_a_folder_of_its_own_holds_no_links_either(run: RunDirectory, tmp_path: 
     def work(out: StageFolder) -> Any:
         return out.publish([], IdRow)
 
-    folder = run_standalone(tmp_path / "alone", "labels", KEY, work).path
+    folder = run_standalone(tmp_path / "standalone", "labels", KEY, work).path
     (folder / "checkpoints").symlink_to(run.path)
-    with pytest.raises(RunError, match="checkpoints: a run directory may not hold this: it is a link"):
-        run_standalone(tmp_path / "alone", "labels", KEY, work)
+    with pytest.raises(RunError, match="checkpoints: not allowed in a run directory: this is a link"):
+        run_standalone(tmp_path / "standalone", "labels", KEY, work)
     assert run.finished("prompts") is not None
 
 
@@ -219,7 +219,7 @@ def test_a_folder_of_its_own_holds_no_links_either(run: RunDirectory, tmp_path: 
 def test_a_sealed_line_of_a_journal_without_a_record_is_told(run: RunDirectory, record: bytes) -> None:
     journal = run.path / "02-responses" / "journal.jsonl"
     journal.write_bytes(journal.read_bytes() + journal_line(record))
-    with pytest.raises(RunError, match=r"journal\.jsonl:2: the line is whole and holds no record"):
+    with pytest.raises(RunError, match=r"journal\.jsonl:2: not a record of a journal"):
         run.begin(2, "responses", KEY)
 
 
@@ -227,7 +227,7 @@ def test_a_sealed_line_of_a_journal_without_a_record_is_told(run: RunDirectory, 
 def test_a_sealed_chunk_without_rows_is_told(run: RunDirectory, rows: bytes) -> None:
     record = b'{"phase":"reply","chunk":0,"items":1,"total":1,"seconds":1,"rows":' + rows + b"}"
     (run.path / "02-responses" / "journal.jsonl").write_bytes(journal_line(record))
-    with pytest.raises(RunError, match="holds no rows"):
+    with pytest.raises(RunError, match="has no rows"):
         run.begin(2, "responses", KEY).map("reply", [1], lambda items: [], row=IdRow, chunk=1)
 
 
@@ -284,9 +284,9 @@ def test_one_damaged_stage_hides_no_other(tmp_path: Path, how: str) -> None:
     else:
         rows.unlink()
     assert list(run.damaged()) == ["critique-revision"]
-    told = CliRunner().invoke(cli, ["status", str(run.path)])
-    assert told.exit_code == 0 and ["3", "critique-revision", "damaged"] in map(str.split, told.output.splitlines())
-    assert "1 prompts" in told.output and "9 measure" in told.output
+    result = CliRunner().invoke(cli, ["status", str(run.path)])
+    assert result.exit_code == 0 and ["3", "critique-revision", "damaged"] in map(str.split, result.output.splitlines())
+    assert "1 prompts" in result.output and "9 measure" in result.output
     shown = CliRunner().invoke(cli, ["results", str(run.path)])
     assert shown.exit_code == 0 and "Stage 'critique-revision' is damaged" in shown.output and "rl-cai" in shown.output
     assert results(run)["remarks"]

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 import pytest
 
-from solon.config.addresses import TOKEN_VARIABLE, address_fault, token_given
+from solon.config.addresses import TOKEN_VARIABLE, address_fault, read_token
 from solon.config.loading import load_recipe
 from solon.config.recipe import EngineSettings, ReinforcementSettings
 from solon.conversation import conversation_of
@@ -289,18 +289,18 @@ def test_a_token_comes_from_a_file_or_the_environment_and_fits_a_header(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(TOKEN_VARIABLE, raising=False)
-    assert token_given() is None
+    assert read_token() is None
     file = tmp_path / "token"
     file.write_text(f"{CANARY}\n")
     monkeypatch.setenv(TOKEN_VARIABLE, "another-token")
-    assert (token_given(), token_given(file)) == ("another-token", CANARY)
+    assert (read_token(), read_token(file)) == ("another-token", CANARY)
     for bad in ("", "short", f"{CANARY} {CANARY}", f"{CANARY}\r\nX: y", "tökentökentöken"):
         file.write_text(bad)
         with pytest.raises(InputError, match="one word of 8 or more") as caught:
-            token_given(file)
+            read_token(file)
         assert CANARY not in str(caught.value)
     with pytest.raises(InputError, match="cannot be read: No such file"):
-        token_given(tmp_path / "none")
+        read_token(tmp_path / "none")
 
 
 class Client(Protocol):
@@ -372,9 +372,9 @@ def test_what_may_pass_is_asked_again(client: Client, hostile: Hostile, slept: l
 def test_what_will_not_change_is_asked_once(client: Client, hostile: Hostile, slept: list[float], status: int) -> None:
     with listening() as elsewhere:
         elsewhere.says = [RIGHT]
-        told = refusal(client, hostile, whole(b"", f"{status} No", f"Location: {elsewhere.url}/score"), RIGHT)
+        message = refusal(client, hostile, whole(b"", f"{status} No", f"Location: {elsewhere.url}/score"), RIGHT)
         assert elsewhere.asked == []
-    assert str(status) in told and len(hostile.asked) == 1 and slept == []
+    assert str(status) in message and len(hostile.asked) == 1 and slept == []
 
 
 @pytest.mark.parametrize(
@@ -416,8 +416,8 @@ def test_a_broken_answer_is_asked_again_and_never_a_score(client: Client, hostil
 )
 def test_all_bytes_of_an_answer_have_one_deadline(client: Client, hostile: Hostile, start: bytes) -> None:
     began = time.monotonic()
-    told = refusal(client, hostile, dripping(start), seconds=0.05)
-    assert "no whole answer within 0.05 s" in told and len(hostile.asked) == 3
+    message = refusal(client, hostile, dripping(start), seconds=0.05)
+    assert "no whole answer within 0.05 s" in message and len(hostile.asked) == 3
     assert time.monotonic() - began < 5
 
 
@@ -438,9 +438,9 @@ def test_a_pause_that_is_asked_for_is_made_within_a_limit(
 
 
 def test_a_server_that_repeats_the_token_does_not_get_it_into_a_message(client: Client, hostile: Hostile) -> None:
-    told = refusal(client, hostile, lambda request: whole(b"you sent " + request, "400 \x1b[2J")(request))
-    assert f"Bearer {CANARY}".encode() in hostile.asked[0] and "***" in told
-    assert all(each.isprintable() for each in told)
+    message = refusal(client, hostile, lambda request: whole(b"you sent " + request, "400 \x1b[2J")(request))
+    assert f"Bearer {CANARY}".encode() in hostile.asked[0] and "***" in message
+    assert all(each.isprintable() for each in message)
 
 
 SECRETS = [
@@ -451,7 +451,7 @@ SECRETS = [
 
 @pytest.mark.parametrize("address", SECRETS)
 def test_an_address_with_a_password_is_refused_before_it_is_written_anywhere(address: str, exported: Any) -> None:
-    told: list[str] = [without_credentials(f"see {address} for more"), str(address_fault(address))]
+    messages: list[str] = [without_credentials(f"see {address} for more"), str(address_fault(address))]
     with pytest.raises(RecipeError, match=TOKEN_VARIABLE) as refused:
         RemoteScorer(address)
     with pytest.raises(RecipeError, match=r"rl\.scorer.*") as unread:
@@ -460,12 +460,12 @@ def test_an_address_with_a_password_is_refused_before_it_is_written_anywhere(add
         ReinforcementSettings(scorer=address)
     with pytest.raises(InputError, match="--url") as unexported:
         export_for_trl(SimpleNamespace(), Path("nowhere"), url=address)  # type: ignore[arg-type]
-    told += [str(each.value) for each in (refused, unread, unmade, unexported)]
+    messages += [str(each.value) for each in (refused, unread, unmade, unexported)]
     if "@" in address:
         with pytest.raises(RuntimeError, match="holds a password") as away:
             exported.ServerScorer(address)
-        told.append(str(away.value))
-    assert not any(CANARY in each for each in told), told
+        messages.append(str(away.value))
+    assert not any(CANARY in each for each in messages), messages
 
 
 @pytest.mark.parametrize(

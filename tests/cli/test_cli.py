@@ -198,7 +198,7 @@ def test_results_and_status_are_plain_tables_off_a_terminal(
     assert re.search(r"^  9 measure +finished +48", out, re.M)
 
 
-def test_status_tells_which_stages_were_taken_over(
+def test_status_shows_which_stages_are_reused(
     finished: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     prompts = finished.finished("prompts")
@@ -208,17 +208,19 @@ def test_status_tells_which_stages_were_taken_over(
     assert new.adopt(1, "prompts", prompts.manifest.key) is not None
     code, out, _ = run(capsys, "status", new.path)
     assert code == 0
-    assert re.search(r"^  1 prompts +taken over", out, re.M)
-    assert re.search(r"^  2 responses +to come", out, re.M)
+    assert re.search(r"^  1 prompts +reused", out, re.M)
+    assert re.search(r"^  2 responses +not begun", out, re.M)
 
 
-def test_status_of_an_unfinished_run_tells_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_of_an_unfinished_run_prints_the_command_that_continues(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     unfinished = build(tmp_path / "run", Plan(red=2, held_out=2, stages=2))
     unfinished.begin(3, "critique-revision", {})
     code, out, _ = run(capsys, "status", unfinished.path)
     assert code == 0
     assert re.search(r"^  3 critique-revision +begun", out, re.M)
-    assert re.search(r"^  4 sl-cai +to come", out, re.M)
+    assert re.search(r"^  4 sl-cai +not begun", out, re.M)
     assert f"solon run {unfinished.path}" in out
 
 
@@ -397,5 +399,5 @@ def test_a_model_that_is_not_trained_is_exported_as_one_line(
     build(tmp_path / "run", Plan(red=2, held_out=2, stages=2))
     code, _, err = run(capsys, "export", "model", tmp_path / "run", tmp_path / "out")
     assert code == 1
-    assert "'sl-cai' is not trained yet. Go on with: solon run" in err and err.count("\n") == 1
+    assert "'sl-cai' is not trained yet. Continue with: solon run" in err and err.count("\n") == 1
     assert not (tmp_path / "out").exists()

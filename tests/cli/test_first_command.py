@@ -141,7 +141,7 @@ def test_words_that_are_no_text_and_files_without_a_name_are_wrong_command_lines
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, _, err = run(capsys, "run", str(tmp_path / "\udcff"), "--recipe", "testbed")
-    assert code == 2 and "is not written in UTF-8" in err and "Traceback" not in err
+    assert code == 2 and "is not UTF-8" in err and "Traceback" not in err
     finished = build(tmp_path / "run", Plan(red=2, held_out=2))
     code, _, err = run(capsys, "report", finished.path, "--output", "")
-    assert code == 2 and "a file is needed" in err
+    assert code == 2 and "it needs the name of a file" in err

@@ -51,7 +51,7 @@ def test_the_table_has_shares_with_intervals_and_says_what_a_run_would_do(capsys
     code, out, _ = run(capsys, "judge-check", "testbed:assistant", *few)
     assert code == 0
     assert "as a judge, letter form" in out and "as a critic" in out
-    for words in ("by principle general-harm", "no usable preference", "holds (A) probable", "names the fault"):
+    for words in ("by principle general-harm", "no usable preference", "probability of (A)", "names the fault"):
         assert words in out
     assert "A run would stop here; solon run RUN --accept-weak-judge continues." in out
 

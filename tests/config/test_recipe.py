@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from solon.config.builtin import model_path, source_path
-from solon.config.loading import differences, differences_between, dump_recipe, load_recipe, refuse_half_a_change
+from solon.config.loading import differences, differences_between, dump_recipe, load_recipe, refuse_partial_model_change
 from solon.config.recipe import (
     LoraSettings,
     ModelSettings,
@@ -287,7 +287,7 @@ def test_a_model_that_is_no_name_is_refused(value: str) -> None:
 
 def test_one_main_model_alone_is_refused_over_a_built_in_recipe_with_the_setting_for_both() -> None:
     def check(name: str, *settings: str) -> None:
-        refuse_half_a_change(name, (), settings, load_recipe(name, (), settings))
+        refuse_partial_model_change(name, (), settings, load_recipe(name, (), settings))
 
     with pytest.raises(RecipeError, match=r"SL-CAI would still start from 'models/smollm2'.*--set model=mine"):
         check("real", "models.assistant=mine")
@@ -303,7 +303,7 @@ def test_half_a_change_of_a_recipe_of_ones_own_is_deliberate(tmp_path: Path) -> 
     file = tmp_path / "mine.yaml"
     file.write_text("model: models/base\n")
     settings = ("models.assistant=models/chat",)
-    refuse_half_a_change(file, (), settings, load_recipe(file, (), settings))
+    refuse_partial_model_change(file, (), settings, load_recipe(file, (), settings))
 
 
 def test_the_recipe_own_names_nothing_that_does_not_come_with_solon() -> None:

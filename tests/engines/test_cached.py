@@ -1,4 +1,4 @@
-"""A cached engine answers as the engine alone would, and asks nothing twice."""
+"""A cached engine answers like its engine, and asks nothing twice."""
 
 import math
 import sqlite3
@@ -29,11 +29,11 @@ def engine() -> ScriptedEngine:
 def test_known_questions_are_not_asked_again(tmp_path: Path) -> None:
     inner = engine()
     prompts, seeds = [prompt("one"), prompt("two"), prompt("one")], [1, 2, 3]
-    alone = engine().generate(prompts, seeds, SAMPLING, STOP)
+    uncached = engine().generate(prompts, seeds, SAMPLING, STOP)
     with response_cache_in(tmp_path) as answers:
         cached = CachedEngine(inner, "weights", "stage", answers)
-        assert cached.generate(prompts[:2], seeds[:2], SAMPLING, STOP) == alone[:2]
-        assert cached.generate(prompts, seeds, SAMPLING, STOP) == alone
+        assert cached.generate(prompts[:2], seeds[:2], SAMPLING, STOP) == uncached[:2]
+        assert cached.generate(prompts, seeds, SAMPLING, STOP) == uncached
         assert len(inner.prompts) == 3
         assert cached.choose(prompts[:2], ["A", "BB"]) == [(-1.0, -2.0)] * 2
         assert cached.choose(prompts[:2], ["A", "BB"]) == [(-1.0, -2.0)] * 2
@@ -41,7 +41,7 @@ def test_known_questions_are_not_asked_again(tmp_path: Path) -> None:
         assert answers.usage()["stage", "assistant"].answers == 5
     with response_cache_in(tmp_path) as answers:
         again = engine()
-        assert CachedEngine(again, "weights", "stage", answers).generate(prompts, seeds, SAMPLING, STOP) == alone
+        assert CachedEngine(again, "weights", "stage", answers).generate(prompts, seeds, SAMPLING, STOP) == uncached
         assert again.prompts == []
 
 
@@ -105,7 +105,7 @@ def test_a_kept_value_that_is_no_completion_is_told_and_asked_again(tmp_path: Pa
         cached = CachedEngine(engine(), "weights", "s", answers)
         right = cached.generate([prompt("a")], [1], SAMPLING, STOP)
         replace_all(tmp_path, value)
-        with pytest.raises(RunError, match=r"answers\.sqlite: the kept answer .* is damaged"):
+        with pytest.raises(RunError, match=r"answers\.sqlite: the cached answer .* is damaged"):
             cached.generate([prompt("a")], [1], SAMPLING, STOP)
         assert cached.generate([prompt("a")], [1], SAMPLING, STOP) == right
 

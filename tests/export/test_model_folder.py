@@ -104,13 +104,13 @@ def test_what_is_there_is_not_written_over_and_what_is_missing_is_told(tmp_path:
     (tmp_path / "full" / "mine").write_text("x")
     with pytest.raises(RunError, match="the folder is not empty"):
         export_model(run, "sl-cai", ExportedWeights.MERGED, tmp_path / "full")
-    with pytest.raises(RunError, match=r"'rl-cai' is not trained yet\. Go on with: solon run .* --until rl-cai"):
+    with pytest.raises(RunError, match=r"'rl-cai' is not trained yet\. Continue with: solon run .* --until rl-cai"):
         export_model(run, "rl-cai", ExportedWeights.MERGED, tmp_path / "rl")
     stage = run.finished("sl-cai")
     assert stage is not None
     weights = stage.path / "model" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
-    with pytest.raises(RunError, match="has other content than when published"):
+    with pytest.raises(RunError, match="has changed since it was published"):
         export_model(run, "sl-cai", ExportedWeights.MERGED, tmp_path / "damaged")
     assert not (tmp_path / "damaged").exists()
 

@@ -53,9 +53,9 @@ def test_a_download_that_was_cut_off_is_told_at_every_length(folder: Path) -> No
     whole = file.read_bytes()
     for length in range(len(whole)):
         file.write_bytes(whole[:length])
-        with pytest.raises(ModelError) as told:
+        with pytest.raises(ModelError) as caught:
             check_folder(folder)
-        assert str(told.value).startswith(f"{file}: ")
+        assert str(caught.value).startswith(f"{file}: ")
 
 
 @pytest.mark.parametrize(

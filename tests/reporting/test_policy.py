@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from solon.reporting.policy import policy_figures, score_by_distance, scores_by_snapshot, shares_by_snapshot
 from solon.reporting.sentences import headline
-from solon.runs.rows import RlStepRow
+from solon.runs.training_rows import RlStepRow
 from solon.stages.plan import STAGES
 
 STEPS: dict[str, dict[str, dict[str, float]]] = {

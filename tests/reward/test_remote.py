@@ -133,8 +133,8 @@ def test_a_server_that_is_away_is_told_with_its_address() -> None:
     assert RemoteScorer("http://127.0.0.1:9").scores(nothing) == []
 
 
-def test_an_address_is_told_from_a_folder() -> None:
+def test_an_address_is_not_a_folder() -> None:
     assert is_address("http://host:1") and is_address("https://host/score")
     assert not any(map(is_address, ("runs/demo/07-preference-model/model", "testbed:pretrained", "ftp://host")))
-    with pytest.raises(RecipeError, match="is no address"):
+    with pytest.raises(RecipeError, match="is not an address"):
         RemoteScorer("http://")

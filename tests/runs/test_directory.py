@@ -164,7 +164,7 @@ def test_models_belong_to_the_artefact(run: RunDirectory) -> None:
     (out.path / "model" / "weights").write_bytes(b"1235")
     again = run.finished("sl-cai")
     assert again is not None
-    with pytest.raises(RunError, match=r"model/weights: the file has other content than when published\. Restore"):
+    with pytest.raises(RunError, match=r"model/weights: the file has changed since it was published\. Restore"):
         _ = again.model
     assert again.rows(ExampleRow) == []
     with pytest.raises(RunError, match="stage 'prompts' made no model"):
@@ -183,7 +183,7 @@ def test_links_are_not_published(run: RunDirectory) -> None:
     out = run.begin(1, "prompts", {})
     (out.path / "model").mkdir()
     (out.path / "model" / "weights").symlink_to("/etc/hostname")
-    with pytest.raises(StageError, match="an artefact may not hold links"):
+    with pytest.raises(StageError, match="an artefact may not contain links"):
         out.publish([], ExampleRow, files=["model"])
 
 
@@ -198,12 +198,12 @@ def test_damage_is_told_before_anything_is_read(run: RunDirectory) -> None:
     rows = finish(run).path / "rows.parquet"
     whole = rows.read_bytes()
     rows.write_bytes(whole[:-1])
-    with pytest.raises(RunError, match=r"rows\.parquet: the file has another size than when published"):
+    with pytest.raises(RunError, match=r"rows\.parquet: the file has changed its size since it was published"):
         run.finished("prompts")
     rows.write_bytes(bytes([whole[0] ^ 1]) + whole[1:])
     found = run.finished("prompts")
     assert found is not None
-    with pytest.raises(RunError, match=r"rows\.parquet: the file has other content"):
+    with pytest.raises(RunError, match=r"rows\.parquet: the file has changed since"):
         found.rows(ExampleRow)
     rows.unlink()
     with pytest.raises(RunError, match=r"rows\.parquet: the file is missing"):
@@ -231,7 +231,7 @@ def test_a_row_that_does_not_fit_is_named(run: RunDirectory, change: dict[str, A
 
 def test_a_table_of_other_columns_is_told(run: RunDirectory) -> None:
     artefact = run.begin(1, "prompts", {}).publish([IdRow("x")], IdRow)
-    with pytest.raises(RunError, match=r"rows\.parquet: a row lacks the column 'score'"):
+    with pytest.raises(RunError, match=r"rows\.parquet: a row is missing the column 'score'"):
         artefact.rows(ScoreRow)
     with pytest.raises(RunError, match=r"stage 'prompts' published no examples\.parquet"):
         artefact.rows(IdRow, file="examples.parquet")
@@ -442,7 +442,7 @@ def test_a_damaged_stage_is_not_taken_over(run: RunDirectory, tmp_path: Path, co
     size = (made.path / "rows.parquet").stat().st_size
     (made.path / "rows.parquet").write_bytes(b"x" * size)
     new = reusing(run, tmp_path / "new", constitution)
-    with pytest.raises(RunError, match=r"rows\.parquet: the file has other content"):
+    with pytest.raises(RunError, match=r"rows\.parquet: the file has changed since"):
         new.adopt(1, "prompts", {"seed": 1})
     assert new.artefacts() == []
 

@@ -132,7 +132,7 @@ def test_an_empty_journal_owes_everything(tmp_path: Path, content: bytes) -> Non
 def test_other_items_than_before_are_refused(tmp_path: Path) -> None:
     fill(tmp_path / "j", 1)
     journal = Journal.open(tmp_path / "j")
-    with pytest.raises(RunError, match="chunk 0 of phase 'a' was made of 2 of 2 items and would now be of 2 of 9"):
+    with pytest.raises(RunError, match="chunk 0 of phase 'a' has 2 of 2 items, and now it would have 2 of 9"):
         journal.rows(Chunk("a", 0, 2, 9))
     journal.close()
 
@@ -140,7 +140,7 @@ def test_other_items_than_before_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", [object(), {1, 2}, b"x"])
 def test_a_row_that_is_no_json_is_refused_and_nothing_written(tmp_path: Path, value: object) -> None:
     journal = Journal.open(tmp_path / "j")
-    with pytest.raises(StageError, match="phase 'a', chunk 0: a row cannot be written as JSON"):
+    with pytest.raises(StageError, match="phase 'a', chunk 0: cannot write a row as JSON"):
         journal.append(Chunk("a", 0, 1, 1), [{"x": value}], 0)
     journal.close()
     assert (tmp_path / "j").read_bytes() == b""
@@ -163,7 +163,9 @@ def test_a_full_disk_is_one_line_and_loses_nothing(
 
     with monkeypatch.context() as patched:
         patched.setattr(os, operation, full)
-        with pytest.raises(RunError, match=r"j: cannot write: No space left on device \(.* are needed\)\. Make room"):
+        with pytest.raises(
+            RunError, match=r"j: cannot write: No space left on device \(.* are needed\)\. Free disk space"
+        ):
             journal.append(Chunk("a", 2, 2, 6), [{}], 0)
     assert path.read_bytes() == before
     journal.append(Chunk("a", 2, 2, 6), [{}], 0)

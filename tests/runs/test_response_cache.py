@@ -73,7 +73,7 @@ def test_a_key_is_kept_once(tmp_path: Path) -> None:
 
 def test_a_damaged_or_newer_file_is_named_with_a_remedy(tmp_path: Path) -> None:
     (tmp_path / ANSWERS).write_bytes(b"this is no database, and long enough to be looked at" * 9)
-    with pytest.raises(RunError, match=rf"{ANSWERS}: the kept answers are damaged.*Delete the file"):
+    with pytest.raises(RunError, match=rf"{ANSWERS}: the cached answers are damaged.*Delete the file"):
         ResponseCache(tmp_path / ANSWERS).find(["a"], "s")
     (tmp_path / ANSWERS).unlink()
     with sqlite3.connect(tmp_path / ANSWERS) as connection:
@@ -146,7 +146,7 @@ def test_a_byte_that_flipped_in_an_answer_is_told_and_the_others_are_kept(
     keys = [str(number) for number in range(9)]
     with response_cache_in(file.parent) as answers, pytest.raises(RunError) as caught:
         answers.find(keys, "s")
-    assert f"{ANSWERS}: the kept answer" in str(caught.value) and "is damaged. Run the same command" in str(
+    assert f"{ANSWERS}: the cached answer" in str(caught.value) and "is damaged. Run the same command" in str(
         caught.value
     )
     with response_cache_in(file.parent) as answers:
@@ -162,7 +162,7 @@ def test_every_column_is_covered(tmp_path: Path, column: str) -> None:
     change(file, f"UPDATE answers SET {column} WHERE key = '3'")
     with response_cache_in(file.parent) as answers:
         assert len(answers.find(["2"], "s")) == 1
-        with pytest.raises(RunError, match="the kept answer 3 is damaged"):
+        with pytest.raises(RunError, match="the cached answer 3 is damaged"):
             answers.find(["2", "3"], "s")
 
 
@@ -170,7 +170,7 @@ def test_many_damaged_answers_are_told_and_removed_at_once(tmp_path: Path) -> No
     file = kept(tmp_path / "run")
     change(file, "UPDATE answers SET value = '[]' WHERE key < '4'")
     with response_cache_in(file.parent) as answers:
-        with pytest.raises(RunError, match="the kept answer 1 is damaged, and 3 more"):
+        with pytest.raises(RunError, match="the cached answer 1 is damaged, and 3 more"):
             answers.find(["1"], "s")
         assert len(answers.find([str(number) for number in range(9)], "s")) == 5
 
@@ -179,7 +179,7 @@ def test_an_answer_of_another_shape_is_told(tmp_path: Path) -> None:
     with response_cache_in(tmp_path) as answers:
         answers.keep([answer("a", {"text": 1}), answer("b", [1.5])])
         assert answers.find(["b"], "s", lambda value: isinstance(value, list)) == {"b": [1.5]}
-        with pytest.raises(RunError, match="the kept answer a is damaged"):
+        with pytest.raises(RunError, match="the cached answer a is damaged"):
             answers.find(["a", "b"], "s", lambda value: isinstance(value, list))
         assert answers.find(["a"], "s") == {}
 
@@ -191,13 +191,13 @@ def test_what_is_damaged_in_an_earlier_run_is_asked_again(tmp_path: Path, caplog
     (tmp_path / "new").mkdir()
     with response_cache_in(tmp_path / "new", [file.parent]) as answers:
         assert set(answers.find(["2", "3"], "s")) == {"2"}
-    assert "the answer 3 is damaged there and is asked again" in caplog.text
+    assert "the answer 3 is damaged; the model is asked again" in caplog.text
     assert file.read_bytes() == before
 
 
 def test_no_link_is_followed(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").write_bytes(b"")
     (tmp_path / ANSWERS).symlink_to(tmp_path / "elsewhere")
-    with response_cache_in(tmp_path) as answers, pytest.raises(RunError, match="it is a link"):
+    with response_cache_in(tmp_path) as answers, pytest.raises(RunError, match="this is a link"):
         answers.keep([answer("a")])
     assert (tmp_path / "elsewhere").read_bytes() == b""

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from solon.conversation import Conversation, Role, Turn
 from solon.errors import RunError
-from solon.runs import rows
+from solon.runs import evaluation_rows, rows, training_rows
 from solon.runs.outcome import Outcome
 from solon.runs.records import Reply, from_record, schema_of, to_record
 from solon.runs.rows import AxisLabel, Judgement, LabelRow, PromptKind, PromptRow
@@ -62,7 +62,7 @@ SCHEMAS: dict[type, list[tuple[str, pa.DataType]]] = {
         ("critique_defects", STRINGS), ("completion", MESSAGES), ("thinking", S), ("finish", S), ("seed", N),
         ("critic", S), ("reviser", S), ("outcome", S), ("defects", STRINGS),
     ],
-    rows.SftExampleRow: [
+    training_rows.SftExampleRow: [
         ("row_id", S), ("stage", S), ("step", N), ("sample", N), ("principle_id", S), ("prompt", MESSAGES),
         ("completion", MESSAGES), ("weight", F), ("held_out", pa.bool_()), ("tokens", N),
     ],
@@ -77,18 +77,18 @@ SCHEMAS: dict[type, list[tuple[str, pa.DataType]]] = {
         ("log_odds_ba", F), ("principle_id", S), ("judge", S), ("axes", pa.list_(AXIS)),
         ("judgements", pa.list_(JUDGEMENT)), ("outcome", S), ("undecided_because", S),
     ],
-    rows.PreferenceExampleRow: [
+    training_rows.PreferenceExampleRow: [
         ("row_id", S), ("source", S), ("pair", N), ("line", N), ("principle_id", S), ("prompt", MESSAGES),
         ("chosen", MESSAGES), ("rejected", MESSAGES), ("p_chosen", F), ("weight", F), ("held_out", pa.bool_()),
         ("tokens", N),
     ],
-    rows.TrainingStepRow: TRAINING,
-    rows.PreferenceStepRow: [*TRAINING, ("accuracy", F)],
-    rows.DpoStepRow: [*TRAINING, ("accuracy", F), ("margin", F)],
-    rows.RlStepRow: [("step", N), *((name, F) for name in RL), ("replies", N), ("policy_updates", N)],
-    rows.AnswerRow: ANSWER,
-    rows.SnapshotRow: [("step", N), *ANSWER, ("score", F), ("held_out_score", F)],
-    rows.OrderRow: [
+    training_rows.TrainingStepRow: TRAINING,
+    training_rows.PreferenceStepRow: [*TRAINING, ("accuracy", F)],
+    training_rows.DpoStepRow: [*TRAINING, ("accuracy", F), ("margin", F)],
+    training_rows.RlStepRow: [("step", N), *((name, F) for name in RL), ("replies", N), ("policy_updates", N)],
+    evaluation_rows.AnswerRow: ANSWER,
+    evaluation_rows.SnapshotRow: [("step", N), *ANSWER, ("score", F), ("held_out_score", F)],
+    evaluation_rows.OrderRow: [
         ("row_id", S), ("pair", N), ("measure", S), ("prompt", MESSAGES), ("better", S), ("worse", S),
         ("score_better", F), ("score_worse", F),
     ],
@@ -96,7 +96,7 @@ SCHEMAS: dict[type, list[tuple[str, pa.DataType]]] = {
         ("row_id", S), ("request", N), ("position", N), ("prompt", MESSAGES), ("examples", STRINGS), ("finish", S),
         ("seed", N), ("outcome", S), ("defects", STRINGS),
     ],
-    rows.EvaluationRow: [
+    evaluation_rows.EvaluationRow: [
         ("line", N), ("correct", N), ("probabilities", pa.list_(F)), ("credit", F), ("rotations", pa.list_(N)),
         ("log_probs", NESTED), ("reasoning", pa.list_(STRINGS)), ("scores", pa.list_(F)), ("outcome", S),
         ("untold_because", S),
@@ -111,7 +111,8 @@ def test_the_schema_of_a_row_has_the_published_columns(row: type) -> None:
 
 
 def test_rows_are_importable_without_arrow() -> None:
-    code = "import sys, solon.runs.rows; sys.exit('pyarrow' in sys.modules)"
+    modules = "solon.runs.training_rows, solon.runs.evaluation_rows"
+    code = f"import sys, {modules}; sys.exit('pyarrow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -174,11 +175,11 @@ def test_a_column_that_an_earlier_version_lacked_gets_its_default() -> None:
 @pytest.mark.parametrize(
     ("change", "cause"),
     [
-        ({"prompt": None}, "a row lacks the column 'prompt'"),
-        ({"outcome": "fine"}, "column 'outcome' of a row cannot be read: 'fine' is not a valid Outcome"),
-        ({"prompt": [{"role": "judge", "content": "x"}]}, "column 'prompt' of a row cannot be read: message 1 needs"),
-        ({"chosen": []}, "column 'chosen' of a row cannot be read"),
-        ({"axes": [{"axis": None}]}, "a row lacks the column 'axis'"),
+        ({"prompt": None}, "a row is missing the column 'prompt'"),
+        ({"outcome": "fine"}, "cannot read column 'outcome' of a row: 'fine' is not a valid Outcome"),
+        ({"prompt": [{"role": "judge", "content": "x"}]}, "cannot read column 'prompt' of a row: message 1 needs"),
+        ({"chosen": []}, "cannot read column 'chosen' of a row"),
+        ({"axes": [{"axis": None}]}, "a row is missing the column 'axis'"),
     ],
 )
 def test_a_record_of_another_form_is_an_error_that_names_place_and_column(change: dict[str, Any], cause: str) -> None:
@@ -200,7 +201,7 @@ def test_names_with_values_go_to_json_and_to_no_table() -> None:
     record = to_record(figures)
     assert record["by_name"]["a"]["axis"] == "b" and record["free"] == {"n": [1, None]}
     assert from_record(Figures, record) == figures
-    with pytest.raises(TypeError, match="no table can hold"):
+    with pytest.raises(TypeError, match="not a column type"):
         schema_of(Figures)
 
 

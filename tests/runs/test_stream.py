@@ -12,7 +12,7 @@ from tests.row_types import IdRow, NumberRow
 
 from solon.config.recipe import Recipe
 from solon.errors import StageError
-from solon.runs import Lazy, RunDirectory
+from solon.runs import LazySequence, RunDirectory
 from solon.runs.records import from_record
 from solon.runs.table import GROUP, column_of, rows_of, write_table
 
@@ -40,7 +40,7 @@ def row_per_item(items: Sequence[int]) -> list[IdRow]:
     return [IdRow(f"row {item}") for item in items]
 
 
-def streamed(run: RunDirectory, asked: list[list[int]], size: int = 10) -> Lazy[IdRow]:
+def streamed(run: RunDirectory, asked: list[list[int]], size: int = 10) -> LazySequence[IdRow]:
     def work(items: Sequence[int]) -> list[IdRow]:
         asked.append(list(items))
         return row_per_item(items)
@@ -69,7 +69,7 @@ def test_items_of_finished_chunks_are_not_looked_at_again(run: RunDirectory) -> 
         looked.extend(range(start, stop))
         return list(range(start, stop))
 
-    rows = run.begin(1, "prompts", {}).stream("reply", Lazy(10, make), row_per_item, row=IdRow, chunk=3)
+    rows = run.begin(1, "prompts", {}).stream("reply", LazySequence(10, make), row_per_item, row=IdRow, chunk=3)
     assert not looked and list(rows) == row_per_item(range(10))
 
 

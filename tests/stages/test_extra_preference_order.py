@@ -11,8 +11,9 @@ from solon.config.builtin import constitution_path
 from solon.config.recipe import Recipe
 from solon.conversation import Conversation, Role, Turn
 from solon.runs import Artefact, RunDirectory
+from solon.runs.evaluation_rows import OrderRow
 from solon.runs.outcome import Outcome
-from solon.runs.rows import OrderRow, PairRow, PromptKind, PromptRow
+from solon.runs.rows import PairRow, PromptKind, PromptRow
 from solon.stages import extra_preference_order
 from solon.stages.extra_preference_order import OrderInputs
 

@@ -13,7 +13,7 @@ from tests.synthetic import FirstWordRater, Plan, PlannedEngine, build, replies_
 from solon.conversation import Conversation
 from solon.evals.over_training import signs
 from solon.runs import Artefact
-from solon.runs.rows import SnapshotRow
+from solon.runs.evaluation_rows import SnapshotRow
 from solon.stages import extra_snapshots
 from solon.stages.extra_snapshots import SnapshotInputs
 

@@ -13,7 +13,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from solon.config.recipe import EngineSettings, FinetuneSettings, LoraSettings, RevisionsUsed, TrainingSettings
 from solon.errors import RecipeError, StageError
 from solon.runs import Artefact
-from solon.runs.rows import ReplyRow, RevisionRow, SftExampleRow
+from solon.runs.rows import ReplyRow, RevisionRow
+from solon.runs.training_rows import SftExampleRow
 from solon.stages import s04_sl_cai
 from solon.training.loop import is_held_out
 

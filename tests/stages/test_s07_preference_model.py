@@ -19,7 +19,8 @@ from solon.errors import StageError
 from solon.feedback.preference_examples import PromptPart, Side, label_used
 from solon.reward.scorer import open_scorer
 from solon.runs import Artefact
-from solon.runs.rows import LabelRow, PreferenceExampleRow
+from solon.runs.rows import LabelRow
+from solon.runs.training_rows import PreferenceExampleRow
 from solon.stages import s07_preference_model
 from solon.training.loop import is_held_out
 

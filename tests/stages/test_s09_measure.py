@@ -12,7 +12,8 @@ from solon.engines.base import Finish
 from solon.evals.grading import RATINGS
 from solon.evals.measures import group_facts
 from solon.runs import RunDirectory
-from solon.runs.rows import AnswerRow, PromptKind
+from solon.runs.evaluation_rows import AnswerRow
+from solon.runs.rows import PromptKind
 from solon.stages import s09_measure
 
 PLAN = Plan(red=20, held_out=20, stages=8)

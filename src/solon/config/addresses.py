@@ -44,7 +44,7 @@ def address_fault(address: str) -> str | None:
     return None if named else "this is no address"
 
 
-def token_given(file: Path | None = None) -> str | None:
+def read_token(file: Path | None = None) -> str | None:
     """The token in a file, or else in `SOLON_PM_TOKEN`; None when neither is given.
 
     Raises InputError for a file that cannot be read, and for a token that no header could carry.

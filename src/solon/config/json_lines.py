@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from solon.config.strict_json import LONGEST, Constants, decode, half_character, may_hold_half, parse, told_half
+from solon.config.strict_json import LONGEST, Constants, decode, describe_half, half_character, may_hold_half, parse
 from solon.errors import InputError
 
 
@@ -36,7 +36,7 @@ class JsonLine:
     def refuse_half_characters(self, remedy: str = "Write it as UTF-8") -> None:
         """Raise InputError for half a character in any text of the value."""
         if self.may_hold_half and (half := half_character(self.value)) is not None:
-            raise InputError(told_half(half), place=self.place, remedy=remedy)
+            raise InputError(describe_half(half), place=self.place, remedy=remedy)
 
 
 def json_line(raw: bytes | str, place: str, *, constants: Constants = Constants.REFUSED, remedy: str = "") -> JsonLine:
@@ -45,7 +45,7 @@ def json_line(raw: bytes | str, place: str, *, constants: Constants = Constants.
     return JsonLine(parse(text, place, constants=constants, remedy=remedy), place, may_hold_half(text))
 
 
-def written_lines(path: Path, what: str = "file") -> Iterator[tuple[int, bytes]]:
+def nonblank_lines(path: Path, what: str = "file") -> Iterator[tuple[int, bytes]]:
     """The lines of a file that are not blank, with their numbers from 1; raises InputError as `numbered_lines` does."""
     return ((number, line) for number, line in numbered_lines(path, what) if line.strip())
 

@@ -34,7 +34,7 @@ def load_recipe(file: str | Path, overlays: Sequence[str | Path] = (), settings:
     return validated(Recipe, values, places)
 
 
-def refuse_half_a_change(
+def refuse_partial_model_change(
     file: str | Path, overlays: Sequence[str | Path], settings: Sequence[str], recipe: Recipe
 ) -> None:
     """Raise RecipeError where one of the two main models of a built-in recipe was changed, and the other not named.

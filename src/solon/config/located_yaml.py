@@ -26,7 +26,7 @@ from yaml.reader import Reader
 from yaml.resolver import BaseResolver
 from yaml.scanner import Scanner
 
-from solon.config.strict_json import DIGITS, decode, half_character, told_half
+from solon.config.strict_json import DIGITS, decode, describe_half, half_character
 from solon.errors import SolonError
 
 DEEPEST = 20
@@ -98,7 +98,7 @@ class _Loader(Reader, Scanner, Parser, Composer, BaseResolver):
     def _measured(self, node: yaml.Node) -> tuple[int, int]:
         if isinstance(node, yaml.ScalarNode):
             if (half := half_character(node.value)) is not None:
-                raise _Fault(told_half(half), node.start_mark, "Write it as UTF-8")
+                raise _Fault(describe_half(half), node.start_mark, "Write it as UTF-8")
             return 1, 0
         inner = [each for pair in node.value for each in (pair if isinstance(pair, tuple) else (pair,))]
         if any(id(each) not in self._sizes for each in inner):

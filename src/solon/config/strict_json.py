@@ -78,7 +78,7 @@ def parse_file(text: str, path: str) -> Any:
         more = end + len(text[end:]) - len(text[end:].lstrip(SPACE))
         raise InputError("broken JSON: something stands after the value", place=place_of(more))
     if _HALF.search(text) and (found := half_character(value)):
-        raise InputError(told_half(found), place=place_of(_offset_of_half(text)), remedy="Write it as UTF-8")
+        raise InputError(describe_half(found), place=place_of(_offset_of_half(text)), remedy="Write it as UTF-8")
     return value
 
 
@@ -129,7 +129,7 @@ def may_hold_half(text: str) -> bool:
     return _HALF.search(text) is not None
 
 
-def told_half(character: str) -> str:
+def describe_half(character: str) -> str:
     """What is said of a lone surrogate."""
     return f"half a character (lone surrogate U+{ord(character):04X})"
 

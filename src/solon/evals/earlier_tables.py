@@ -15,8 +15,9 @@ from solon.engines.base import Finish
 from solon.evals.grading import Grader, Label
 from solon.evals.label_accuracy import JudgedPair
 from solon.evals.measures import label_measures
+from solon.runs.evaluation_rows import AnswerRow, PairRating, RevisionRating
 from solon.runs.outcome import Outcome
-from solon.runs.rows import AnswerRow, LabelRow, PairRating, PromptKind, ReplyRow, RevisionRating, RevisionRow
+from solon.runs.rows import LabelRow, PromptKind, ReplyRow, RevisionRow
 from solon.stats.intervals import wilson
 
 Score = Callable[[Sequence[Conversation]], Sequence[float]]

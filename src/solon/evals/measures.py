@@ -18,7 +18,8 @@ from solon.config.recipe import NO_GRADER
 from solon.engines.base import Finish
 from solon.errors import RecipeError
 from solon.evals.grading import Grader, Label
-from solon.runs.rows import GradedReply, PromptKind
+from solon.runs.evaluation_rows import GradedReply
+from solon.runs.rows import PromptKind
 from solon.stats.intervals import Mean, Share, interval, mean, per_cent, share, wilson
 
 

@@ -13,7 +13,8 @@ from typing import Any
 from solon.engines.base import Finish
 from solon.evals.grading import Label
 from solon.evals.measures import BAD_LABELS, Better, label_measures, model_facts
-from solon.runs.rows import HELD_OUT_KINDS, PromptKind, SnapshotRow
+from solon.runs.evaluation_rows import SnapshotRow
+from solon.runs.rows import HELD_OUT_KINDS, PromptKind
 from solon.stats.intervals import Mean, Share, mean, percent, share
 
 GOOD = "good"

@@ -14,9 +14,9 @@ from typing import Any
 
 import yaml
 
-import solon
 from solon.config.builtin import PLAIN, PREFIX
 from solon.config.recipe import Algorithm, Method, Recipe
+from solon.config.version import __version__
 from solon.evals.measures import Unit, measures
 from solon.model_folders.folder_check import check_folder
 from solon.reporting.results import results
@@ -48,7 +48,7 @@ def card(run: RunDirectory, artefact: Artefact, *, adapter: bool = False) -> str
         f"---\n{yaml.safe_dump(head, sort_keys=False)}---",
         f"# {model} of the run {_code(recipe.name)}",
         f"A language model {_made(recipe, model)} with "
-        f"Solon {solon.__version__}. Its licence is that of the base model and of the data; look at both first.",
+        f"Solon {__version__}. Its licence is that of the base model and of the data; look at both first.",
         "\n\n".join(f"**Mind this:** {_code(remark)}" for remark in run.edits()),
         _usage(run, artefact, adapter),
         "" if by_people else _constitution(run),

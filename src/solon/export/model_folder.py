@@ -60,7 +60,7 @@ def _trained(run: RunDirectory, model: str) -> Artefact:
         raise RunError(
             f"'{model}' is not trained yet",
             place=str(run.path),
-            remedy=f"Go on with: solon run {run.path} --until {model}",
+            remedy=f"Continue with: solon run {run.path} --until {model}",
         )
     return artefact
 

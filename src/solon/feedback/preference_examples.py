@@ -12,7 +12,8 @@ from enum import StrEnum
 from solon.config.recipe import LabelsUsed
 from solon.conversation import Conversation
 from solon.digest import uniform_for
-from solon.runs.rows import LabelRow, PreferenceExampleRow, comparable
+from solon.runs.rows import LabelRow, comparable
+from solon.runs.training_rows import PreferenceExampleRow
 from solon.sources.comparison_files import Comparison
 from solon.training.batches import PairExample
 from solon.training.encoding import Encoding

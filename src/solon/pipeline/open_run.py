@@ -39,7 +39,7 @@ def asked_recipe(
 
     Raises RecipeError for an unknown recipe or setting, and when settings are given for a recipe that is an object.
     """
-    from solon.config.loading import load_recipe, refuse_half_a_change
+    from solon.config.loading import load_recipe, refuse_partial_model_change
     from solon.config.recipe import Recipe
     from solon.errors import RecipeError
 
@@ -55,7 +55,7 @@ def asked_recipe(
         return load_recipe(str(run / "recipe.yaml") if recipe is None else recipe, overlays, settings)
     base = base_recipe(recipe, reuse) or "testbed"
     asked = load_recipe(base, overlays, settings)
-    refuse_half_a_change(base, overlays, settings, asked)
+    refuse_partial_model_change(base, overlays, settings, asked)
     return asked
 
 
@@ -134,7 +134,7 @@ def carry_out(
     directory = open_or_create(run, recipe, overlays, settings, reuse)
     from solon.pipeline.settled import is_settled
 
-    if launched()[1] == 1 and not directory.newly_decided and is_settled(directory):
+    if launched()[1] == 1 and not directory.newly_accepted and is_settled(directory):
         _show_kept(directory, display)
     else:
         go_on(directory, notes if new else preflight_notes(directory.recipe, directory, until), until, new, display)
@@ -155,11 +155,11 @@ def go_on(directory: RunDirectory, notes: Sequence[str], until: str | None, new:
     """Do what a run has not done yet, up to a stage; `notes` are shown first."""
     from solon.pipeline.order import advance
     from solon.pipeline.settled import settle
-    from solon.runs.withdrawal import holding
+    from solon.runs.cleanup import locked_run
     from solon.stages.plan import MEASURE
     from solon.training.distributed.launched import joined
 
-    with joined() as processes, holding(directory, new=new):
+    with joined() as processes, locked_run(directory, new=new):
         for note in notes:
             display.remark(note)
         processes.broadcast(True)  # the run is there and ours

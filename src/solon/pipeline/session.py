@@ -37,7 +37,7 @@ from solon.pipeline.graders import grader_of
 from solon.pipeline.token_budget import reserved_tokens
 from solon.reward.scorer import open_scorer
 from solon.runs import Artefact, Progress, ResponseCache, RunDirectory
-from solon.runs.edits import DECIDABLE
+from solon.runs.edit_check import DECIDABLE
 from solon.runs.processes import SINGLE_PROCESS, Processes
 from solon.runs.progress import Display
 from solon.runs.rows import PromptKind

@@ -14,10 +14,10 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-import solon
 from solon.config.builtin import source_path
 from solon.config.model_spec import ModelSpec, folder_of
 from solon.config.recipe import Recipe
+from solon.config.version import __version__
 from solon.digest import digest, digest_file
 from solon.errors import SolonError
 from solon.reward.remote import is_address
@@ -56,10 +56,10 @@ def _fingerprint(run: RunDirectory) -> str | None:
         return None
     own = [digest_file(run.path / name) for name in ("recipe.yaml", "constitution.yaml", "run.json")]
     stages = [artefact.path for artefact in run.artefacts()]
-    package = Path(solon.__file__).parent
+    package = Path(__file__).parents[1]
     plugins = [Path(inspect.getfile(type(stage))) for stage in plugins_of(run.recipe)]
     roots = [*stages, package, *plugins, *(path for path in inputs if path is not None)]
-    return digest(solon.__version__, own, [list(_files(root)) for root in roots])
+    return digest(__version__, own, [list(_files(root)) for root in roots])
 
 
 def _inputs(recipe: Recipe) -> Iterator[Path | None]:

@@ -17,7 +17,7 @@ from solon.conversation import Conversation
 from solon.engines.base import Engine
 from solon.runs.outcome import Outcome
 from solon.runs.rows import PromptKind, PromptRow, ReplyRow, RevisionRow, good
-from solon.runs.standalone import run_standalone
+from solon.runs.standalone_stage import run_standalone
 from solon.sources.replies import ending_on_human, prompt_in
 from solon.stages import s02_responses, s03_critique_revision
 

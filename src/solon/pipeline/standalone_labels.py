@@ -30,7 +30,7 @@ from solon.runs import Artefact, Report, StageFolder, ignore
 from solon.runs.files import write_atomically
 from solon.runs.response_cache import ResponseCache, response_cache_in
 from solon.runs.rows import LabelRow
-from solon.runs.standalone import run_standalone
+from solon.runs.standalone_stage import run_standalone
 from solon.sources.pair_files import PairFile, read_pairs
 from solon.stages.s06_ai_feedback import AiFeedback, FeedbackInputs, run
 

@@ -19,7 +19,7 @@ from solon.errors import StageError
 from solon.feedback.preference_examples import HUMAN
 from solon.reward.preference_model import PreferenceModel
 from solon.runs import Artefact, Report, ignore
-from solon.runs.standalone import run_standalone
+from solon.runs.standalone_stage import run_standalone
 from solon.sources.comparison_files import read_all_comparisons
 from solon.sources.label_files import label_columns, label_file_of, read_labels
 from solon.stages.s07_preference_model import PreferenceInputs, Preferences, run

@@ -27,15 +27,8 @@ from solon.reporting.results import results
 from solon.reporting.sentences import Figures, headline, is_figure, judge_check_details, judge_sentences
 from solon.reporting.share_figures import by_group
 from solon.runs import Artefact, RunDirectory
-from solon.runs.rows import (
-    DpoStepRow,
-    LabelRow,
-    PreferenceStepRow,
-    PromptKind,
-    RevisionRow,
-    RlStepRow,
-    TrainingStepRow,
-)
+from solon.runs.rows import LabelRow, PromptKind, RevisionRow
+from solon.runs.training_rows import DpoStepRow, PreferenceStepRow, RlStepRow, TrainingStepRow
 from solon.stages import plan as names
 from solon.stats.intervals import interval, percent
 

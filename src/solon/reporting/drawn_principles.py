@@ -9,7 +9,8 @@ from typing import Any
 
 from solon.constitution.constitution import Constitution
 from solon.feedback.soft_labels import axes_in
-from solon.runs.rows import LabelRow, RevisionRating, RevisionRow
+from solon.runs.evaluation_rows import RevisionRating
+from solon.runs.rows import LabelRow, RevisionRow
 from solon.stats.intervals import wilson
 
 Figures = Mapping[str, Any]

@@ -45,13 +45,18 @@ class LabelQuality:
     principles: tuple[PrincipleLabels, ...]
 
 
+def label_quality_in(figures: Mapping[str, Any]) -> LabelQualityFacts | None:
+    """The figures of the labels themselves, from a run's results; None when nothing was labelled."""
+    found: Mapping[str, Any] = figures.get("label_quality") or {}
+    return read_facts(LabelQualityFacts, found) if found else None
+
+
 def quality_of(figures: Mapping[str, Any]) -> LabelQuality | None:
     """The section from `solon.reporting.results.results`; None when no judge was measured and nothing labelled."""
     judge: Mapping[str, Any] = figures.get("judge_check", {}).get("judge") or {}
-    found: Mapping[str, Any] = figures.get("label_quality") or {}
-    if not judge and not found:
+    quality = label_quality_in(figures)
+    if not judge and quality is None:
         return None
-    quality = read_facts(LabelQualityFacts, found) if found else None
     labels: Mapping[str, Any] = figures.get("labels") or {}
     columns, principles = _principles(judge, quality, labels)
     # What the measure stage says of both orders is said already.

@@ -17,7 +17,8 @@ from solon.engines.base import Finish
 from solon.errors import RunError
 from solon.evals.measures import label_measures
 from solon.runs import RunDirectory
-from solon.runs.rows import AnswerRow, PromptKind
+from solon.runs.evaluation_rows import AnswerRow
+from solon.runs.rows import PromptKind
 from solon.stages.plan import MEASURE
 from solon.stats.intervals import Share, share
 from solon.stats.paired import PairedDifference, paired_difference
@@ -90,7 +91,9 @@ def _verdicts(run: RunDirectory) -> dict[str, Verdicts]:
     measured = run.finished(MEASURE)
     if measured is None:
         raise RunError(
-            "the run has not measured its models yet", place=str(run.path), remedy=f"Go on with: solon run {run.path}"
+            "the run has not measured its models yet",
+            place=str(run.path),
+            remedy=f"Continue with: solon run {run.path}",
         )
     if not measured.facts.get("grader"):
         raise RunError(

@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from solon.reporting.charts import Figures, spread
 from solon.reporting.svg import PlotFrame, line, nice_domain, number_marks, percent_marks, polyline, tag, text
-from solon.runs.rows import RlStepRow
+from solon.runs.training_rows import RlStepRow
 from solon.stats.intervals import interval, percent
 
 Steps = Mapping[str, Mapping[str, Figures]]

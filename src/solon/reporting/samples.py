@@ -18,9 +18,10 @@ from solon.evals.grading import RATINGS
 from solon.feedback.soft_labels import axes_in
 from solon.reporting.visible_text import TextPiece, changes, clip
 from solon.runs import Artefact
+from solon.runs.evaluation_rows import AnswerRow, PairRating, RevisionRating
 from solon.runs.outcome import Outcome
 from solon.runs.records import from_record
-from solon.runs.rows import AnswerRow, LabelRow, PairRating, PromptKind, ReplyRow, RevisionRating, RevisionRow
+from solon.runs.rows import LabelRow, PromptKind, ReplyRow, RevisionRow
 
 MOST = 60
 """Samples of one kind that the page holds."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from solon.config.addresses import token_given
+from solon.config.addresses import read_token
 from solon.config.builtin import model_path
 from solon.config.recipe import Algorithm, ReinforcementSettings, SamplingParams
 from solon.conversation import Conversation
@@ -39,7 +39,7 @@ def scorer_named(name: str | None) -> Path | Scores | None:
     """
     if name is None:
         return None
-    return RemoteScorer(name, token=token_given()).scores if is_address(name) else model_path(name)
+    return RemoteScorer(name, token=read_token()).scores if is_address(name) else model_path(name)
 
 
 def check_sampling(sampling: SamplingParams) -> None:

@@ -1,17 +1,17 @@
-"""Run directories: durable, resumable, never half-written.
+"""Run directories: durable, resumable, and never half-written.
 
     run = RunDirectory.create(path, recipe, constitution_file)
     with run.lock():
         if (artefact := run.finished("prompts", key)) is None:
             artefact = prompts.run(settings, inputs, run.begin(1, "prompts", key, report))
 
-A stage sees only its `StageFolder`: `map` makes each finished chunk durable, `publish` makes the artefact.
+A stage gets a `StageFolder`: `map` makes each finished chunk durable, and `publish` writes the artefact.
 """
 
 from solon.runs.artefact import Artefact
 from solon.runs.directory import RunDirectory, begin_folder, finished_folder
 from solon.runs.interrupt import Interrupted
-from solon.runs.lazy import Lazy
+from solon.runs.lazy_sequence import LazySequence
 from solon.runs.lock import Owner, owner_of
 from solon.runs.manifest import Manifest
 from solon.runs.response_cache import ResponseCache
@@ -20,7 +20,7 @@ from solon.runs.stage_folder import Progress, Report, StageFolder, ignore
 __all__ = [
     "Artefact",
     "Interrupted",
-    "Lazy",
+    "LazySequence",
     "Manifest",
     "Owner",
     "Progress",

@@ -1,18 +1,18 @@
-"""A run directory: everything that one run was made with and made, and all that is needed to go on with it.
+"""A run directory: everything that a run reads and makes, and all that is needed to continue it.
 
     runs/demo/
-        run.json             this folder is a run, and of which format
+        run.json             marks the folder as a run, and says its format
         recipe.yaml          every setting, resolved
         constitution.yaml    the constitution, copied
-        lock, session.json   held while a session works here; who it is, and how the last one ended
-        answers.sqlite       what models answered, to be used again
+        lock, session.json   locked while a session works here; its process, or how the last session ended
+        answers.sqlite       the models' answers, for reuse
         01-prompts/          a finished stage: rows.parquet, manifest.json, perhaps model/
         02-responses/        an unfinished one: begun.json, journal.jsonl, perhaps checkpoints/
 
-A stage folder remembers the key under which it was begun, settings and input hashes, and is refused under any other,
-naming what changed; results of different settings are never mixed (promise P4), and recipe and constitution are refused
-when they were edited in the folder. Nothing is written through a link there. A run that was made to reuse others takes
-over their finished stages whose key is its own, and their answers to questions that it would ask again.
+A stage folder stores the key that the stage began with: its settings and the hashes of its inputs. Another key is
+refused, with the names of the settings that differ, so results of different settings are never mixed (promise P4). A
+recipe or constitution that was edited in the folder is refused too, and nothing is written through a link. A run that
+reuses earlier runs takes over their finished stages with the same key, and their answers to the same questions.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import solon
 from solon.config.loading import differences, differences_between, dump_recipe, load_recipe
 from solon.config.recipe import Recipe, WeakJudge
+from solon.config.version import __version__
 from solon.constitution.constitution import Constitution, revision_principles
 from solon.constitution.reader import load_constitution
 from solon.errors import RunError, SolonError
 from solon.runs.artefact import Artefact
-from solon.runs.edits import DECIDABLE, edited_constitution, edited_settings
+from solon.runs.edit_check import DECIDABLE, edited_constitution, edited_settings
 from solon.runs.files import (
     link_or_copy,
     read_object,
-    refuse_odd,
-    refuse_odd_entries,
+    refuse_special_file,
+    refuse_special_files,
+    reporting_write_errors,
     sweep,
     sync,
-    telling_of,
     write_atomically,
 )
 from solon.runs.interrupt import StopRequest, catching_signals
@@ -56,7 +56,7 @@ FORMAT = 2
 RUN, RECIPE, CONSTITUTION = "run.json", "recipe.yaml", "constitution.yaml"
 OWN = frozenset({RUN, RECIPE, CONSTITUTION, LOCK, SESSION})
 ADOPTING = ".adopting"
-"""Where the files of a stage of another run are gathered before it becomes this run's."""
+"""The folder in which a stage of another run is copied before it becomes a stage of this run."""
 STAGE = re.compile(r"(\d\d)-([a-z0-9]+(?:-[a-z0-9]+)*)")
 
 
@@ -68,35 +68,35 @@ class RunDirectory:
     recipe: Recipe
     constitution: Constitution
     reuses: tuple[Path, ...] = ()
-    """The folders of earlier runs whose stages and answers this one takes over where they are the same."""
+    """The folders of earlier runs; this run takes over their stages and answers where the keys are the same."""
     changed: tuple[str, ...] = field(default=(), compare=False, repr=False)
-    """Settings that were edited in the run's recipe.yaml since it was made, old and new."""
-    made_by: str | None = field(default=None, compare=False, repr=False)
-    """The hash of the constitution that the run was made with."""
-    newly_decided: bool = field(default=False, compare=False, repr=False)
-    """Whether the recipe accepts what the stored one does not."""
+    """Settings that were edited in recipe.yaml since the run was created, old and new."""
+    original_constitution: str | None = field(default=None, compare=False, repr=False)
+    """The hash of the constitution that the run was created with."""
+    newly_accepted: bool = field(default=False, compare=False, repr=False)
+    """Whether the recipe accepts a weak judge and the stored one does not."""
     stop: StopRequest = field(default_factory=StopRequest, compare=False, repr=False)
 
     @classmethod
     def create(
         cls, path: Path | str, recipe: Recipe, constitution_file: Path | str, reuse: Sequence[Path] = ()
     ) -> RunDirectory:
-        """Start a run, or open it again when it is there with the same recipe and constitution.
+        """Start a run, or open an existing one with the same recipe and constitution.
 
-        `reuse` names earlier runs to take over from; for a run that exists it may only repeat what was said first. A
-        recipe that accepts a weak judge is no other one: the acceptance is kept, and need not be repeated.
+        `reuse` names earlier runs to take over from; for an existing run it must name the same ones. A recipe that
+        accepts a weak judge counts as the same recipe: the acceptance is stored and need not be repeated.
 
-        Raises RunError when the folder holds something else, or a run with other settings (naming old and new), and
-        RecipeError when the recipe names principles that the constitution lacks.
+        Raises RunError when the folder has other content, or a run with other settings (naming old and new), and
+        RecipeError when the constitution is missing a principle that the recipe names.
         """
         path, constitution = Path(path), load_constitution(constitution_file)
         revision_principles(recipe.revision, constitution)
         if (path / RUN).exists():
             run = cls.open(path)
             run._refuse_changes(recipe, constitution, reuse)
-            return run._decide(recipe)
+            return run._accepting(recipe)
         earlier = tuple(cls.open(each).path.resolve() for each in reuse)
-        # A start that was killed half-way leaves these, and no run.json; it is simply begun again.
+        # A start that was killed half-way leaves these files and no run.json: it begins again.
         files = (RECIPE, CONSTITUTION, RUN, SESSION)
         ours = {RECIPE, CONSTITUTION, LOCK, SESSION, *(f".{name}.partial" for name in files)}
         if path.exists() and (not path.is_dir() or any(entry.name not in ours for entry in path.iterdir())):
@@ -105,17 +105,17 @@ class RunDirectory:
                 place=str(path),
                 remedy="Name a new folder for the run",
             )
-        with telling_of(path):
+        with reporting_write_errors(path):
             path.mkdir(parents=True, exist_ok=True)
             sync(path.parent)
         write_atomically(path / RECIPE, dump_recipe(recipe))
         write_atomically(path / CONSTITUTION, Path(constitution_file).read_text(encoding="utf-8-sig"))
-        about: dict[str, object] = {"format": FORMAT, "name": recipe.name, "solon": solon.__version__}
+        about: dict[str, object] = {"format": FORMAT, "name": recipe.name, "solon": __version__}
         if earlier:
             about["reuses"] = [str(each) for each in earlier]
         about |= {"constitution": constitution.hash, "recipe": recipe.model_dump(mode="json")}
         write_atomically(path / RUN, json.dumps(about, indent=1) + "\n")
-        return cls(path, recipe, constitution, earlier, made_by=constitution.hash)
+        return cls(path, recipe, constitution, earlier, original_constitution=constitution.hash)
 
     @classmethod
     def open(cls, path: Path | str) -> RunDirectory:
@@ -126,10 +126,10 @@ class RunDirectory:
             raise RunError("no such run", place=str(path), remedy=start)
         restore = "Restore it from a copy"
         for name in (RUN, RECIPE, CONSTITUTION):
-            refuse_odd(path / name)
+            refuse_special_file(path / name)
         try:
             about = read_object(path / RUN, restore)
-            number, reuses, made_by = about["format"], about.get("reuses", []), about.get("constitution")
+            number, reuses, original = about["format"], about.get("reuses", []), about.get("constitution")
             if type(number) is not int or not isinstance(reuses, list):
                 raise TypeError
             earlier = tuple(Path(each) for each in reuses)
@@ -142,19 +142,19 @@ class RunDirectory:
             raise RunError(f"the run was made by solon {by}", place=str(path), remedy="Install that version")
         recipe, constitution = load_recipe(path / RECIPE), load_constitution(path / CONSTITUTION)
         changed = tuple(edited_settings(about, recipe, path / RUN))
-        return cls(path, recipe, constitution, earlier, changed, made_by if isinstance(made_by, str) else None)
+        return cls(path, recipe, constitution, earlier, changed, original if isinstance(original, str) else None)
 
     def edits(self) -> list[str]:
-        """What was edited in the folder since the run was made, for a person: recipe, constitution, or nothing."""
-        told = []
+        """Messages about the recipe and the constitution, where they were edited since the run was created."""
+        messages = []
         if self.changed:
-            told.append(f"{RECIPE} was edited since the run was made ({'; '.join(self.changed)})")
-        if change := edited_constitution(self.made_by, self.constitution, self.artefacts()):
-            told.append(f"{CONSTITUTION} was edited since the run was made (its hash: {change})")
-        return told
+            messages.append(f"{RECIPE} was edited since the run was made ({'; '.join(self.changed)})")
+        if change := edited_constitution(self.original_constitution, self.constitution, self.artefacts()):
+            messages.append(f"{CONSTITUTION} was edited since the run was made (its hash: {change})")
+        return messages
 
     def refuse_edits(self) -> None:
-        """Raise RunError when recipe or constitution are not what the run was made with."""
+        """Raise RunError when recipe or constitution were edited since the run was created."""
         if edits := self.edits():
             setting = "" if self.changed else f" --set constitution={self.path / CONSTITUTION}"
             raise RunError(
@@ -165,29 +165,29 @@ class RunDirectory:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Work here alone; signals ask the run to stop.
+        """Lock the run for this process; signals ask the run to stop.
 
-        Raises RunError naming the owner when another process works here, when a link lies where the run would write,
-        and when recipe or constitution were edited.
+        Raises RunError when another process works here (naming it), when a file or folder of the run is a link, and
+        when recipe or constitution were edited.
         """
-        self._refuse_odd_entries()
+        self._refuse_special_files()
         with locked(self.path), catching_signals(self.stop):
             self.refuse_edits()
             self._tidy()
-            if self.newly_decided:
+            if self.newly_accepted:
                 write_atomically(self.path / RECIPE, dump_recipe(self.recipe))
             yield
 
     @contextmanager
     def following(self) -> Iterator[None]:
-        """Help another process of this launch, which holds the lock; signals ask the run to stop."""
+        """Help another process of this launch, which has the lock; signals ask the run to stop."""
         with catching_signals(self.stop):
             yield
 
     def finished(self, name: str, key: Mapping[str, object] | None = None) -> Artefact | None:
         """The artefact of a stage, by its name without the number; None when it is not finished.
 
-        Raises RunError when it is damaged, or when a `key` is given and the stage was made under another one.
+        Raises RunError when it is damaged, or was made with another key than `key`.
         """
         for folder in self._folders():
             if folder.name[3:] == name and (artefact := _opened(folder)) is not None:
@@ -197,20 +197,20 @@ class RunDirectory:
         return None
 
     def adopt(self, number: int, name: str, key: Mapping[str, object]) -> Artefact | None:
-        """The stage as one of the reused runs finished it under the same key, made this run's own; None if none did.
+        """Copy a stage that a reused run finished with the same key into this run; None when there is none.
 
-        Its files are linked where the file system allows it, else copied, and appear all at once: an artefact is never
-        written again. A stage that was begun here is this run's to finish. Raises RunError when a file is damaged.
+        Its files are linked where the file system allows it, or else copied, and appear all at once. A stage that this
+        run has begun is not taken over. Raises RunError when a file is damaged.
         """
         folder = self.path / f"{number:02d}-{name}"
         wanted = plain(key, str(folder))
         for earlier in self.reuses if not folder.exists() else ():
-            # A run with other stages may have this one under another number.
+            # The other run may have this stage under another number.
             found = next((_opened(each) for each in sorted(earlier.glob(f"[0-9][0-9]-{name}"))), None)
             if found is None or found.manifest.key != wanted:
                 continue
             found.verify()
-            with telling_of(folder):
+            with reporting_write_errors(folder):
                 shutil.rmtree(self.path / ADOPTING, ignore_errors=True)
                 (self.path / ADOPTING).mkdir()
                 for file in found.manifest.files:
@@ -223,22 +223,22 @@ class RunDirectory:
         return None
 
     def answers(self) -> AbstractContextManager[ResponseCache]:
-        """The answers that models gave in this run, and behind them those of the runs that it reuses."""
+        """The models' answers in this run and in the runs that it reuses."""
         return response_cache_in(self.path, self.reuses)
 
     def artefacts(self, *, verified: bool = False) -> list[Artefact]:
-        """All finished stages in order, but for damaged ones, which `damaged` names.
+        """All finished stages in order, without the damaged ones, which `damaged` names.
 
-        With `verified` a stage whose table has other content than when published is among the damaged, too.
+        With `verified` the tables' hashes are checked as well.
         """
         return [found for _, found in self._surveyed(verified=verified) if isinstance(found, Artefact)]
 
     def damaged(self) -> dict[str, RunError]:
-        """What is wrong with the finished stages that cannot be used, by their names."""
+        """The errors of the damaged stages, by stage name."""
         return {name: found for name, found in self._surveyed(verified=True) if isinstance(found, RunError)}
 
     def remarks(self) -> list[str]:
-        """What whoever looks at the run has to know first: what was edited, and which stages are damaged."""
+        """Warnings to show with the run: what was edited, and which stages are damaged."""
         damaged = [f"Stage '{name}' is damaged and left out: {error}" for name, error in self.damaged().items()]
         return [*(f"{edit}; what is shown is not what was used" for edit in self.edits()), *damaged]
 
@@ -246,13 +246,14 @@ class RunDirectory:
         for folder in self._folders():
             try:
                 if (artefact := _opened(folder)) is not None:
-                    artefact.verify(ROWS if verified else None)
+                    if verified:
+                        artefact.verify(ROWS)
                     yield folder.name[3:], artefact
             except RunError as error:
                 yield folder.name[3:], error
 
     def help(self, number: int, name: str, key: Mapping[str, object], processes: Processes) -> StageFolder:
-        """A stage that the main process has begun, for one that helps: nothing is written through it."""
+        """A stage that the main process has begun, for a process that helps; it writes nothing."""
         folder = self.path / f"{number:02d}-{name}"
         journal = Journal(folder / JOURNAL)
         return StageFolder(folder, number, name, key, journal, ignore, self.stop, processes)
@@ -266,25 +267,25 @@ class RunDirectory:
         processes: Processes = SINGLE_PROCESS,
         made_with: Mapping[str, object] | None = None,
     ) -> StageFolder:
-        """Begin a stage or go on with it.
+        """Begin a stage or continue it.
 
-        `key` holds all that can change the stage's rows: its resolved settings and the hashes of its inputs.
-        `made_with` is what moves them by rounding alone, and is noted. Raises RunError when the stage is finished, or
-        was begun under another key (naming what changed, old and new).
+        `key` has everything that can change the stage's rows: its resolved settings and the hashes of its inputs.
+        `made_with` has what changes them by rounding only, and is recorded. Raises RunError when the stage is finished,
+        or was begun with another key (naming what changed, old and new).
         """
         folder = self.path / f"{number:02d}-{name}"
         if not STAGE.fullmatch(folder.name):
-            raise ValueError(f"'{folder.name}' is no name for a stage folder")
+            raise ValueError(f"'{folder.name}' is not a valid name of a stage folder")
         begun = begin_folder(folder, (number, name), key, report, self.stop, made_with)
         begun.processes = processes
         return begun
 
-    def _decide(self, recipe: Recipe) -> RunDirectory:
-        """This run with what `recipe` accepts and it did not yet, stored when it is locked; nothing is taken back."""
+    def _accepting(self, recipe: Recipe) -> RunDirectory:
+        """This run, accepting a weak judge if `recipe` does; stored when the run is locked, and never revoked."""
         if recipe.judge_check.weak_judge is not WeakJudge.ACCEPT or recipe.judge_check == self.recipe.judge_check:
             return self
         judge_check = self.recipe.judge_check.model_copy(update={"weak_judge": WeakJudge.ACCEPT})
-        return replace(self, recipe=self.recipe.model_copy(update={"judge_check": judge_check}), newly_decided=True)
+        return replace(self, recipe=self.recipe.model_copy(update={"judge_check": judge_check}), newly_accepted=True)
 
     def _refuse_changes(self, recipe: Recipe, constitution: Constitution, reuse: Sequence[Path]) -> None:
         changes = [
@@ -293,25 +294,25 @@ class RunDirectory:
         if not changes and constitution.hash != self.constitution.hash:
             changes = [f"the constitution's text: {self.constitution.hash[:8]} -> {constitution.hash[:8]}"]
         if reuse and tuple(each.resolve() for each in reuse) != self.reuses:
-            told = " and ".join(map(str, self.reuses)) or "no other run"
-            changes.append(f"the runs to reuse: {told} -> {' and '.join(map(str, reuse))}")
+            before = " and ".join(map(str, self.reuses)) or "no other run"
+            changes.append(f"the runs to reuse: {before} -> {' and '.join(map(str, reuse))}")
         if changes:
             raise _other_settings(self.path, changes)
 
     def _folders(self) -> list[Path]:
         return sorted(entry for entry in self.path.iterdir() if STAGE.fullmatch(entry.name) and entry.is_dir())
 
-    def _refuse_odd_entries(self) -> None:
-        """Raise RunError for a link among the run's own files and folders, or anywhere in a stage's folder."""
+    def _refuse_special_files(self) -> None:
+        """Raise RunError for a link among the run's files and folders, or anywhere in a stage's folder."""
         for entry in self.path.iterdir():
             if STAGE.fullmatch(entry.name) or entry.name == ADOPTING:
-                refuse_odd(entry)
-                refuse_odd_entries(entry)
+                refuse_special_file(entry)
+                refuse_special_files(entry)
             elif entry.name in OWN or entry.name.startswith(ANSWERS):
-                refuse_odd(entry)
+                refuse_special_file(entry)
 
     def _tidy(self) -> None:
-        """Remove what a kill left behind: half-written files, and the journal of a stage that is finished."""
+        """Remove what a killed session left: half-written files, and the journal of a finished stage."""
         shutil.rmtree(self.path / ADOPTING, ignore_errors=True)
         for folder in (self.path, *self._folders()):
             sweep(folder)
@@ -319,20 +320,20 @@ class RunDirectory:
                 clear_work(folder)
 
 
-def finished_folder(folder: Path, key: Mapping[str, object] | None = None) -> Artefact | None:
-    """The artefact in a folder; None when it is not finished, RunError when it was made under another `key`."""
+def finished_folder(folder: Path, key: Mapping[str, object]) -> Artefact | None:
+    """The artefact in a folder; None when it is not finished, RunError when it was made with another `key`."""
     artefact = Artefact.open(folder)
-    if artefact is not None and key is not None:
+    if artefact is not None:
         _refuse_other_key(folder, artefact.manifest.key, plain(key, str(folder)))
     return artefact
 
 
 def _opened(folder: Path) -> Artefact | None:
-    """The artefact in the folder of a run's stage; RunError, too, when it is another stage's."""
+    """The artefact in a stage's folder of a run; raises RunError when it is damaged or of another stage."""
     artefact = Artefact.open(folder)
     if artefact is not None and artefact.name != folder.name[3:]:
         raise RunError(
-            f"the folder holds the stage '{artefact.name}'",
+            f"the folder has another stage in it: '{artefact.name}'",
             place=str(folder),
             remedy=f"Put that stage's own folder back, or delete {folder} to do the stage again",
         )
@@ -347,27 +348,25 @@ def begin_folder(
     stop: StopRequest,
     made_with: Mapping[str, object] | None = None,
 ) -> StageFolder:
-    """Begin the stage of that number and name in a folder, of a run or not, or go on; see `RunDirectory.begin`."""
+    """Begin or continue the stage of that number and name in a folder, in a run or not; see `RunDirectory.begin`."""
     now = plain(key, str(folder))
     if (artefact := Artefact.open(folder)) is not None:
         _refuse_other_key(folder, artefact.manifest.key, now)
         raise RunError("the stage is finished", place=str(folder), remedy=f"To do it again, delete {folder}")
-    refuse_odd_entries(folder)
-    with telling_of(folder):
+    refuse_special_files(folder)
+    with reporting_write_errors(folder):
         folder.mkdir(exist_ok=True)
         sync(folder.parent)
     sessions = [] if made_with is None else [plain(made_with, str(folder))]
+    stored: dict[str, Any] = {}
     if (folder / BEGUN).exists():
-        begun = _begun(folder)
-        _refuse_other_key(folder, begun["key"], now)
-        before = [each for each in begun.get("made_with", ()) if isinstance(each, dict)]
+        stored = _begun(folder)
+        _refuse_other_key(folder, stored["key"], now)
+        before = [each for each in stored.get("made_with", ()) if isinstance(each, dict)]
         sessions = before + [each for each in sessions if each not in before]
-        written = begun
-    else:
-        written = {}
-    told = {"key": now, "made_with": sessions}
-    if written != told:
-        write_atomically(folder / BEGUN, json.dumps(told, indent=1) + "\n")
+    begun = {"key": now, "made_with": sessions}
+    if stored != begun:
+        write_atomically(folder / BEGUN, json.dumps(begun, indent=1) + "\n")
     return StageFolder(folder, *stage, now, Journal.open(folder / JOURNAL), report, stop, made_with=sessions)
 
 

@@ -1,9 +1,8 @@
-"""Where the chunks of a stage are worked on: in this process, or in several.
+"""Executors run the chunks of a stage, in this process or in several.
 
-`StageFolder.map` gives an executor its work and the chunks that are not finished yet, and takes the results in their
-order, so a journal is the same whoever did the work. What is given to an executor of several processes must be
-picklable: work is a small frozen dataclass with a `__call__`, never a closure. Each process gets the work once, and
-keeps it for all of its chunks, so that a model is opened once in each.
+`StageFolder.map` gives an executor the work and the unfinished chunks, and reads the results in order, so the journal
+does not depend on the executor. `ProcessPool` pickles its work, so work is a small frozen dataclass with `__call__`,
+never a closure. Each process gets the work once and keeps it for all of its chunks: it opens a model once.
 """
 
 from __future__ import annotations
@@ -24,22 +23,22 @@ R = TypeVar("R")
 
 
 class Executor(Protocol):
-    """Works on chunks and gives the results in the order of the chunks."""
+    """Runs work on chunks and returns the results in the order of the chunks."""
 
     def map(
         self, work: Callable[[Sequence[T]], Sequence[R]], chunks: Iterable[Sequence[T]]
     ) -> Generator[Sequence[R], None, None]:
         """One result for each chunk, in order.
 
-        Chunks are taken when there is somebody to work on them. What the work raises is raised at its chunk's turn;
-        closing the generator ends what is under way.
+        A chunk is taken when a process is free. An exception of the work is raised when its chunk's turn comes; closing
+        the generator stops the work in progress.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class InProcess:
-    """Works on one chunk after the other in this process: on each when its result is asked for."""
+    """Works on one chunk after the other in this process, each when its result is requested."""
 
     def map(
         self, work: Callable[[Sequence[T]], Sequence[R]], chunks: Iterable[Sequence[T]]
@@ -51,7 +50,7 @@ class InProcess:
 
 @dataclass(frozen=True, slots=True)
 class ProcessPool:
-    """Works on chunks in several processes of this machine, which start afresh and end with the map."""
+    """Works on chunks in several processes of this machine; they start and end with each `map`."""
 
     processes: int
 
@@ -59,24 +58,24 @@ class ProcessPool:
         self, work: Callable[[Sequence[T]], Sequence[R]], chunks: Iterable[Sequence[T]]
     ) -> Generator[Sequence[R], None, None]:
         """See `Executor.map`; raises RunError when a process dies."""
-        owed = iter(chunks)
+        remaining = iter(chunks)
         workers: list[_Worker] = []
         busy: deque[_Worker] = deque()
         try:
-            for chunk in itertools.islice(owed, self.processes):
+            for chunk in itertools.islice(remaining, self.processes):
                 workers.append(_Worker(work))
                 busy.append(workers[-1].take(chunk))
             while busy:
                 worker = busy.popleft()
                 yield worker.result()
-                busy.extend(worker.take(chunk) for chunk in itertools.islice(owed, 1))
+                busy.extend(worker.take(chunk) for chunk in itertools.islice(remaining, 1))
         finally:
             for worker in workers:
                 worker.stop()
 
 
 class _Worker:
-    """A process that holds the work and gets chunks through a pipe."""
+    """A process that has the work and receives chunks through a pipe."""
 
     def __init__(self, work: Callable[[Any], Any]) -> None:
         context = multiprocessing.get_context("spawn")  # a fork would copy the locks of torch's threads
@@ -96,7 +95,7 @@ class _Worker:
             self._process.join()
             raise RunError(
                 f"a process that worked on a chunk died (exit code {self._process.exitcode})",
-                remedy="Look for a lack of memory, then run the same command again: what is finished is kept",
+                remedy="Check the memory, then run the same command again: finished chunks are kept",
             ) from None
         if error is not None:
             raise error
@@ -109,7 +108,7 @@ class _Worker:
 
 
 def _serve(work: Callable[[Any], Any], pipe: Connection) -> None:
-    """Work on chunks until the other end is closed; a request to stop is the other end's to obey."""
+    """Work on chunks until the pipe closes; Ctrl-C is handled by the parent process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     while True:
         try:

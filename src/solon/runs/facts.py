@@ -1,6 +1,6 @@
-"""What a stage notes in its manifest, typed: the stage writes these classes, and whoever reads facts reads attributes.
+"""The facts in the manifests, as dataclasses: a stage writes these classes, and reports read their attributes.
 
-A figure is a `Share` or a `Mean`, which JSON holds as `{"value", "low", "high", "n"}`. A figure over no cases is None.
+A figure is a `Share` or a `Mean`, in JSON `{"value", "low", "high", "n"}`. A figure over no cases is None.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ F = TypeVar("F")
 
 
 def facts_record(facts: object) -> dict[str, Any]:
-    """Facts as a manifest holds them."""
+    """Facts as plain values, for the manifest."""
     return to_record(facts)
 
 
 def read_facts(facts: type[F], found: Mapping[str, Any], place: str = "") -> F:
-    """The facts of a manifest; raises RunError, naming `place`, when one of them is missing or of another form."""
+    """The facts in a manifest; raises RunError, naming `place`, when one of them is missing or malformed."""
     return from_record(facts, found, place)
 
 
 def _without(record: dict[str, Any], *names: str) -> dict[str, Any]:
-    """A record without the named values where they are None."""
+    """The record without those of the named values that are None."""
     return {name: value for name, value in record.items() if value is not None or name not in names}
 
 
@@ -35,7 +35,7 @@ def _without(record: dict[str, Any], *names: str) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class LabelFigures:
-    """What labels look like, over all of them or over those of one principle (`solon.feedback.label_quality`)."""
+    """Figures over all labels, or over the labels of one principle (`solon.feedback.label_quality`)."""
 
     pairs: int
     orders_agree: Share | None
@@ -49,7 +49,7 @@ class LabelFigures:
 
 @dataclass(frozen=True, slots=True)
 class LabelQualityFacts(LabelFigures):
-    """The figures of all labels, those of what was written, and those of each principle."""
+    """The figures of all labels, figures of the replies' texts, and the figures of each principle."""
 
     refusals: Share | None
     attempts: Mapping[str, int]
@@ -59,7 +59,7 @@ class LabelQualityFacts(LabelFigures):
 
 @dataclass(frozen=True, slots=True)
 class AxisFacts:
-    """The labels of one axis: its weight, the share undecided, and how sure the others are."""
+    """The labels of one axis: its weight, the share of undecided pairs, and the mean confidence of the others."""
 
     weight: float
     undecided: float
@@ -69,7 +69,7 @@ class AxisFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeFacts:
-    """One judge: how its letters were read, what was measured of it before, and how much of its answers are letters."""
+    """One judge: how its letters are read, its judge check, and the probability that it gives to the letters."""
 
     name: str
     read: str
@@ -80,7 +80,7 @@ class JudgeFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeedbackFacts:
-    """Judges and labels; `judge_check` is that of the only judge."""
+    """Judges and labels; `judge_check` is set when there is a single judge."""
 
     judge: str
     read: str
@@ -96,7 +96,7 @@ class FeedbackFacts:
     judge_check: Mapping[str, Any] | None = None
 
     def record(self) -> dict[str, Any]:
-        """As the manifest holds it: what was not asked for is absent."""
+        """The facts for the manifest, without axes and judge check where there are none."""
         record = to_record(self)
         record["judges"] = [_without(each, "judge_check") for each in record["judges"]]
         return _without(record, "axes", "judge_check")
@@ -107,7 +107,7 @@ class FeedbackFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SftFacts:
-    """What SL-CAI was trained on, and the loss that it came to."""
+    """The training data of SL-CAI, and its losses."""
 
     revisions_by_step: Mapping[str, int]
     helpful_ratio: float
@@ -124,7 +124,7 @@ class SftFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DpoFacts:
-    """What the policy learned from by DPO, and how it orders pairs that it did not learn from."""
+    """The training data of DPO, and its accuracy on held-out pairs."""
 
     algorithm: str
     steps: int
@@ -144,7 +144,7 @@ class DpoFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RlFacts:
-    """How reinforcement learning went: its prompts, why it stopped, which policy it kept, and its last figures."""
+    """The course of reinforcement learning: prompts, why it stopped, which policy it kept, and the last metrics."""
 
     prompts: Mapping[str, int]
     too_long: int
@@ -166,7 +166,7 @@ class RlFacts:
     empty: float | None = None
 
     def record(self) -> dict[str, Any]:
-        """As the manifest holds it: a warning that there is none of, and snapshots that were not kept, are absent."""
+        """The facts for the manifest, without warning and snapshots where there are none."""
         return _without(to_record(self), "warning", "snapshots")
 
 
@@ -175,7 +175,7 @@ class RlFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreferenceFacts:
-    """The preference model on held-out prompts, by who compared, and what it was trained on."""
+    """The preference model's accuracy on held-out prompts by source of comparisons, and its training data."""
 
     accuracy: Mapping[str, float]
     brier: Mapping[str, float]
@@ -199,7 +199,7 @@ class PreferenceFacts:
 
 @dataclass(frozen=True, slots=True)
 class CalibrationBin:
-    """The answers of one bin: their mean confidence, and how many of them were right."""
+    """The answers in one bin: their mean confidence, and the share that is right."""
 
     p: float
     value: float
@@ -210,7 +210,7 @@ class CalibrationBin:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Confidence against the truth; without an answered question there is neither error nor score."""
+    """Calibration of the answers; error and score are None when no question was answered."""
 
     ece: float | None
     brier: float | None
@@ -219,7 +219,7 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True)
 class Majority:
-    """The share of questions whose right option has the file's most frequent letter, and that letter."""
+    """The most frequent right letter of the file, and the share of questions that it answers rightly."""
 
     value: float
     low: float
@@ -228,13 +228,13 @@ class Majority:
     letter: str
 
     def facts(self) -> dict[str, Any]:
-        """The share by itself."""
+        """The share, without the letter."""
         return Share(self.value, self.low, self.high, self.n).facts()
 
 
 @dataclass(frozen=True, slots=True)
 class Baselines:
-    """What no model is needed for; `longer` is None where the options are no replies."""
+    """The accuracy of answers without a model; `longer` is None where the options are not replies."""
 
     chance: float
     majority: Majority
@@ -243,7 +243,7 @@ class Baselines:
 
 @dataclass(frozen=True, slots=True)
 class OptionOrders:
-    """What the order of options does: accuracy as the file has them, in a single order, and how often all agree."""
+    """The effect of the options' order: accuracy in the file's order and in single orders, and how often all agree."""
 
     as_given: Share
     one_order: float
@@ -254,7 +254,7 @@ class OptionOrders:
 
 @dataclass(frozen=True, slots=True)
 class LetterPull:
-    """The letters' own pull, and how much probability all letters together get."""
+    """The model's bias for each letter, and the probability that all letters get together."""
 
     prior: Mapping[str, float]
     mass: Mean | None
@@ -262,7 +262,7 @@ class LetterPull:
 
 @dataclass(frozen=True, slots=True)
 class FirstSample:
-    """What the first chain of thought by itself would come to."""
+    """The result if only the first chain of thought counted."""
 
     accuracy: Share
     calibration: Calibration
@@ -271,7 +271,7 @@ class FirstSample:
 
 @dataclass(frozen=True, slots=True)
 class AnswerFigures:
-    """Every figure of the answers of one evaluation."""
+    """All figures of one evaluation."""
 
     questions: int
     undecided: int
@@ -289,7 +289,7 @@ class AnswerFigures:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationSetup:
-    """What was asked in one evaluation, of which model, in which form."""
+    """The settings of one evaluation: its questions, model and form."""
 
     evaluation: str
     kind: str
@@ -304,16 +304,16 @@ class EvaluationSetup:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationFacts:
-    """One evaluation in one form; JSON holds setup and figures side by side."""
+    """One evaluation in one form; in JSON, setup and figures are one object."""
 
     setup: EvaluationSetup
     figures: AnswerFigures
 
     def record(self) -> dict[str, Any]:
-        """As the manifest holds it."""
+        """The facts for the manifest."""
         return {**to_record(self.setup), **to_record(self.figures)}
 
     @classmethod
     def read(cls, found: Mapping[str, Any], place: str = "") -> EvaluationFacts:
-        """The facts of a manifest; raises RunError as `read_facts` does."""
+        """The facts in a manifest; raises RunError as `read_facts` does."""
         return cls(read_facts(EvaluationSetup, found, place), read_facts(AnswerFigures, found, place))

@@ -1,9 +1,9 @@
-"""Files that are either whole or absent, whatever instant the machine stops at.
+"""Atomic writes: a file is either whole or absent, whenever the machine stops.
 
-A file is written beside its place under a temporary name, flushed to the disk, renamed over its place, and the folder
-flushed after it. A process killed in between leaves the old file and a leftover with a fixed name, which the next
-write replaces and `sweep` removes. A full disk or a read-only folder becomes one RunError line. Nothing is written
-through a link: a run directory may come from somebody else, and a link in it may lead anywhere.
+A file is written under a temporary name in the same folder, flushed to the disk and renamed; then the folder is
+flushed. A process that is killed in between leaves the old file and a temporary file with a fixed name, which the next
+write replaces and `sweep` removes. A full disk or a read-only folder is a RunError. Nothing is written through a link:
+a run directory may come from somebody else, and a link in it may lead anywhere.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from typing import Any
 from solon.errors import RunError
 
 PARTIAL = ".partial"
-"""Suffix of a file that is still being written."""
+"""The suffix of an unfinished file."""
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @contextmanager
 def replacing(path: Path, needed: int | None = None) -> Iterator[Path]:
-    """Yield a temporary path to write; on success it becomes `path` durably, on failure it is removed.
+    """Yield a temporary path to write to; on success it becomes `path`, durably, and on failure it is removed.
 
-    `needed` is how many bytes are to be written, where that is known, for the message of a full disk.
+    `needed` is the number of bytes to write, where it is known, for the message about a full disk.
     """
     temporary = path.with_name(f".{path.name}{PARTIAL}")
     try:
-        with telling_of(path, needed):
-            # What lies there may be a link that somebody planted; it is removed, and nothing is opened through it.
+        with reporting_write_errors(path, needed):
+            # An existing temporary file may be a planted link: it is removed, and never opened.
             temporary.unlink(missing_ok=True)
             os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666))
             yield temporary
@@ -56,15 +56,15 @@ def write_atomically(path: Path, text: str) -> None:
 
 @contextmanager
 def assembling(folder: Path) -> Iterator[Path]:
-    """Yield a folder to fill; on success it becomes `folder`, durably and all at once, on failure it is removed.
+    """Yield a temporary folder to fill; on success it becomes `folder`, durably and at once, on failure it is removed.
 
-    Raises RunError when `folder` is there and holds something.
+    Raises RunError when `folder` exists and is not empty.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RunError("the folder is not empty", place=str(folder), remedy="Name a new folder")
     part = folder.with_name(f".{folder.name}{PARTIAL}")
     try:
-        with telling_of(folder):
+        with reporting_write_errors(folder):
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir(parents=True)
             yield part
@@ -80,12 +80,12 @@ def assembling(folder: Path) -> Iterator[Path]:
 
 
 def link_or_copy(source: Path, target: Path) -> None:
-    """Make a finished file appear at `target` too, durably: as a second name of the same file, or as a copy."""
+    """Make a finished file appear at `target` too, durably: as a hard link, or else as a copy."""
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(source, target)
     except OSError:
-        with telling_of(target, source.stat().st_size):
+        with reporting_write_errors(target, source.stat().st_size):
             shutil.copyfile(source, target)
             sync(target)
     sync(target.parent)
@@ -101,7 +101,7 @@ def sync(path: Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what interrupted writes left in a folder."""
+    """Remove the temporary files that interrupted writes left in a folder."""
     for leftover in folder.glob(f".*{PARTIAL}"):
         if leftover.is_dir() and not leftover.is_symlink():
             shutil.rmtree(leftover)
@@ -109,19 +109,19 @@ def sweep(folder: Path) -> None:
             leftover.unlink(missing_ok=True)
 
 
-def refuse_odd_entries(folder: Path) -> None:
-    """Raise RunError when a folder holds, at any depth, what is neither a file nor a folder of its own.
+def refuse_special_files(folder: Path) -> None:
+    """Raise RunError when a folder contains, at any depth, anything but plain files and folders.
 
-    A link would lead reads and writes elsewhere, and a pipe would hold up whoever opens it. The folder itself may be
-    reached through a link.
+    A link would redirect reads and writes, and opening a pipe would block. The path of the folder itself may contain
+    links.
     """
     for parent, folders, files in os.walk(folder):
         for path in (Path(parent) / name for name in (*folders, *files)):
-            refuse_odd(path)
+            refuse_special_file(path)
 
 
-def refuse_odd(path: Path) -> None:
-    """Raise RunError when something is at `path` that is neither a file nor a folder of its own."""
+def refuse_special_file(path: Path) -> None:
+    """Raise RunError when `path` exists and is not a plain file or folder."""
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:
@@ -129,14 +129,14 @@ def refuse_odd(path: Path) -> None:
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         what = "a link" if stat.S_ISLNK(mode) else "neither a file nor a folder"
         raise RunError(
-            f"a run directory may not hold this: it is {what}",
+            f"not allowed in a run directory: this is {what}",
             place=str(path),
             remedy="Put the file or folder itself there, or remove it",
         )
 
 
 def read_object(path: Path, remedy: str) -> dict[str, Any]:
-    """The JSON object in a file; FileNotFoundError when there is none, RunError for anything else in it."""
+    """The JSON object in a file; raises FileNotFoundError when there is no file, RunError for any other content."""
     try:
         found = json.loads(path.read_bytes())
     except FileNotFoundError:
@@ -149,34 +149,34 @@ def read_object(path: Path, remedy: str) -> dict[str, Any]:
 
 
 @contextmanager
-def telling_of(path: Path, needed: int | None = None) -> Iterator[None]:
-    """Turn an operating system's refusal to write into a RunError that names the file, and on a full disk the room."""
+def reporting_write_errors(path: Path, needed: int | None = None) -> Iterator[None]:
+    """Turn an OSError into a RunError that names the file, and on a full disk the free space."""
     try:
         yield
     except OSError as error:
         raise RunError(
-            f"cannot write: {error.strerror or error}{room_told(path, needed) if is_full(error) else ''}",
+            f"cannot write: {error.strerror or error}{free_space(path, needed) if is_full(error) else ''}",
             place=str(path),
-            remedy="Make room or give the right to write there, then resume: nothing finished is lost",
+            remedy="Free disk space or allow writing there, then resume: nothing finished is lost",
         ) from error
 
 
 def is_full(error: OSError) -> bool:
-    """Whether the disk, or the user's share of it, was full."""
-    # The tensor library's error has no number, only the system's words.
+    """Whether the disk, or the user's quota, is full."""
+    # The errors of safetensors have the system's message and no number.
     return error.errno in _FULL or os.strerror(errno.ENOSPC) in str(error)
 
 
-def room_told(path: Path, needed: int | None = None) -> str:
-    """How much room the disk of a path has, in brackets, and how much was needed where that is known; else empty."""
+def free_space(path: Path, needed: int | None = None) -> str:
+    """The free space of a path's disk in brackets, with the bytes needed where known; empty when it is unknown."""
     place = next((each for each in (path, *path.absolute().parents) if each.exists()), Path("/"))
     try:
-        found = os.statvfs(place)
+        disk = os.statvfs(place)
     except OSError:
         return ""
-    told = [f"{found.f_bavail * found.f_frsize:,} bytes are free"]
-    if found.f_files and not found.f_favail:
-        told.append("no further file can be made (inodes)")
+    parts = [f"{disk.f_bavail * disk.f_frsize:,} bytes are free"]
+    if disk.f_files and not disk.f_favail:
+        parts.append("no more files can be created (inodes)")
     if needed is not None:
-        told.append(f"{needed:,} are needed")
-    return f" ({', '.join(told)})"
+        parts.append(f"{needed:,} are needed")
+    return f" ({', '.join(parts)})"

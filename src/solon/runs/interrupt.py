@@ -1,8 +1,8 @@
-"""Ctrl-C once finishes what is in flight and saves; twice stops now (promise P9).
+"""The first Ctrl-C finishes the current chunk and saves; the second stops at once (promise P9).
 
-The first SIGINT, SIGTERM or SIGHUP (the terminal was closed) only raises a flag, which a stage looks at between two
-chunks and a trainer between two checkpoints. A second SIGINT or SIGTERM interrupts wherever the program is; the journal
-makes that as safe as a power cut. A second SIGHUP does nothing, since shell and kernel both send one.
+The first SIGINT, SIGTERM or SIGHUP (the terminal was closed) only sets a flag, which a stage checks between two chunks
+and a trainer between two steps. A second SIGINT or SIGTERM interrupts the program anywhere; the journal makes that as
+safe as a power cut. A second SIGHUP does nothing, since shell and kernel both send one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 
 class Interrupted(KeyboardInterrupt):
-    """The run stopped because it was asked to; all that was finished is saved. No `except Exception` swallows it."""
+    """The run stopped on request; everything finished is saved. `except Exception` does not catch it."""
 
 
 @dataclass(slots=True)
@@ -32,17 +32,17 @@ class StopRequest:
     made: bool = False
 
     def obey(self) -> None:
-        """Stop here if asked to: raises Interrupted."""
+        """Raise Interrupted if a stop was requested."""
         if self.made:
             raise Interrupted("stopped as asked; the same command resumes")
 
 
 @contextmanager
 def catching_signals(request: StopRequest) -> Iterator[None]:
-    """Let the first SIGINT, SIGTERM or SIGHUP make the request, and a second one interrupt at once.
+    """Make the first SIGINT, SIGTERM or SIGHUP set the request, and the second interrupt at once.
 
-    Only the main thread can catch signals; elsewhere this does nothing, and the program's own handlers stay. A SIGHUP
-    that is ignored (`nohup`) stays so.
+    Only the main thread can catch signals; in another thread this does nothing, and the program's own handlers stay. An
+    ignored SIGHUP (`nohup`) stays ignored.
     """
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -53,7 +53,7 @@ def catching_signals(request: StopRequest) -> Iterator[None]:
         if request.made:
             raise Interrupted("stopped at once; the same command resumes")
         request.made = True
-        _log.warning("Stopping after what is in flight; once more to stop now. The same command resumes.")
+        _log.warning("Stopping after the current chunk; repeat to stop now. The same command resumes.")
 
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -70,7 +70,7 @@ def catching_signals(request: StopRequest) -> Iterator[None]:
 
 
 def _leave_terminal() -> None:
-    """Point output that went to a closed terminal nowhere, so that telling of progress fails no work."""
+    """Send the output of a closed terminal to /dev/null, so that printing progress does not fail."""
     for descriptor in (1, 2):
         try:
             termios.tcgetattr(descriptor)

@@ -1,12 +1,12 @@
-"""The journal of a stage at work: one line per finished chunk, on the disk before anything uses it.
+"""The journal of an unfinished stage: one line for each finished chunk, on the disk before anything uses it.
 
-A line is JSON, `{"checksum": ..., "record": {...}}`, and its checksum covers the record's bytes, so it proves itself. A
-process killed while it writes leaves a torn last line (cut short, or filled with NUL bytes by the file system); that
-chunk is owed again and the tail is cut off. A damaged line with others after it cannot come from a crash and is an
-error that names the line. Memory holds the place of each chunk and none of its rows, so a journal may be larger than
-the machine's memory. It lives only until its stage is published.
+A line is JSON, `{"checksum": ..., "record": {...}}`; the checksum covers the record's bytes. A process that is killed
+while it writes leaves a torn last line (cut short, or filled with NUL bytes by the file system): the line is cut off
+and its chunk runs again. A damaged line that others follow cannot come from a crash; it is an error that names the
+line. Memory has the position of each chunk and none of its rows, so a journal may be larger than memory. The journal is
+removed when its stage is published.
 
-Other JSON lines are read by `solon.config.json_lines`; the checksums and the torn line need a reader of their own.
+`solon.config.json_lines` reads all other JSON lines; it knows no checksums and no torn lines.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from pathlib import Path
 from typing import BinaryIO
 
 from solon.errors import RunError, StageError
-from solon.runs.files import sync, telling_of
+from solon.runs.files import reporting_write_errors, sync
 from solon.runs.records import Record
 
 WORKED = "worked"
-"""Kind of a record that only counts seconds, for stages whose work is kept in checkpoints."""
+"""The kind of a record that only counts seconds, for stages that keep their work in checkpoints."""
 
 _HEAD, _MIDDLE, _TAIL = b'{"checksum":"', b'","record":', b"}\n"
 _ROWS = b',"rows":['
-"""Where a record's rows begin; within a JSON string its quotation marks would be escaped."""
+"""Where a record's rows begin; inside a JSON string the quotation marks would be escaped."""
 _DIGITS = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """The place of a chunk: its phase, its number there, how many items it holds, and how many the phase holds."""
+    """A chunk: its phase, its number in the phase, the number of its items, and of all items of the phase."""
 
     phase: str
     number: int
@@ -44,7 +44,7 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class JournalLine:
-    """A whole line of a journal: its bytes' place in the file, and its record without the rows."""
+    """A whole line of a journal: its position in the file, and its record without the rows."""
 
     start: int
     length: int
@@ -62,7 +62,7 @@ class Journal:
 
     path: Path
     seconds: float = 0.0
-    """Worked according to all records."""
+    """The seconds of work in all records."""
     torn: bool = False
     """Whether a torn tail was cut off when the journal was opened."""
     _finished: dict[tuple[str, int], JournalLine] = field(default_factory=dict)
@@ -70,23 +70,23 @@ class Journal:
 
     @classmethod
     def open(cls, path: Path) -> Journal:
-        """Read what is durable, cut off a torn tail, and stay open for appending.
+        """Read the whole lines, cut off a torn tail, and open the file for appending.
 
         Raises RunError, naming `file:line`, when a line other than the last is damaged.
         """
         journal = cls(path)
         length = 0
-        with telling_of(path):
+        with reporting_write_errors(path):
             journal._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
             with open(os.dup(journal._descriptor), "rb") as file:
                 for number, line in enumerate(read_lines(file, str(path)), start=1):
                     if not _is_record(line.record):
                         raise RunError(
-                            "the line is whole and holds no record of a journal",
+                            "not a record of a journal, although the line is whole",
                             place=f"{path}:{number}",
                             remedy=f"Restore the file from a copy, or delete {path.parent} to do the stage again",
                         )
-                    journal._take(line)
+                    journal._add(line)
                     length = line.end
             if length < os.fstat(journal._descriptor).st_size:
                 os.ftruncate(journal._descriptor, length)
@@ -97,24 +97,24 @@ class Journal:
         return journal
 
     def holds(self, chunk: Chunk) -> bool:
-        """Whether a chunk is finished; raises RunError when its shape has changed since."""
+        """Whether a chunk is finished; raises RunError when it had another number of items."""
         line = self._finished.get((chunk.phase, chunk.number))
         if line is None:
             return False
         items, total = line.record["items"], line.record["total"]
         if (items, total) != (chunk.items, chunk.total):
             raise RunError(
-                f"chunk {chunk.number} of phase '{chunk.phase}' was made of {items} of {total} "
-                f"items and would now be of {chunk.items} of {chunk.total}",
+                f"chunk {chunk.number} of phase '{chunk.phase}' has {items} of {total} items, "
+                f"and now it would have {chunk.items} of {chunk.total}",
                 place=str(self.path),
                 remedy=f"Delete the folder {self.path.parent} to do the stage again",
             )
         return True
 
     def rows(self, chunk: Chunk) -> list[Record] | None:
-        """The rows of a finished chunk, read from the disk, or None when it is owed.
+        """The rows of a finished chunk, read from the disk; None when it is not finished.
 
-        Raises RunError when its shape has changed since, or its bytes.
+        Raises RunError when its shape or its bytes have changed.
         """
         if not self.holds(chunk):
             return None
@@ -124,12 +124,12 @@ class Journal:
             raise RunError(
                 f"chunk {chunk.number} of phase '{chunk.phase}' has changed on the disk",
                 place=str(self.path),
-                remedy="Look at the disk's health, then run again: what is whole is kept",
+                remedy="Check the disk, then run again: whole chunks are kept",
             )
         rows: list[Record] = json.loads(body).get("rows")
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise RunError(
-                f"chunk {chunk.number} of phase '{chunk.phase}' holds no rows",
+                f"chunk {chunk.number} of phase '{chunk.phase}' has no rows",
                 place=str(self.path),
                 remedy=f"Delete the folder {self.path.parent} to do the stage again",
             )
@@ -138,7 +138,7 @@ class Journal:
     def append(self, chunk: Chunk, rows: Sequence[Record], seconds: float) -> list[Record]:
         """Make a chunk durable; returns its rows as a resumed run would read them.
 
-        Raises StageError when a row is not JSON-able, RunError when the disk refuses.
+        Raises StageError when a row is not valid JSON, and RunError when it cannot be written.
         """
         place = f"{self.path}, phase '{chunk.phase}', chunk {chunk.number}"
         record = {
@@ -151,21 +151,21 @@ class Journal:
         }
         body = _encoded(record, place)
         self._write(body)
-        # The decoded form is used, so that a tuple or an enum reads the same now and after a resume.
+        # The rows are decoded again, so that a tuple or an enum reads the same now and after a resume.
         decoded: list[Record] = json.loads(body)["rows"]
         return decoded
 
     def append_worked(self, seconds: float) -> None:
-        """Count seconds of work that no chunk holds."""
+        """Record seconds of work outside of chunks."""
         self._write(_encoded({"kind": WORKED, "seconds": seconds}, str(self.path)))
 
     def close(self) -> None:
-        """Close the file; the journal stays on the disk."""
+        """Close the file and keep it on the disk."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
 
-    def _take(self, line: JournalLine) -> None:
+    def _add(self, line: JournalLine) -> None:
         self.seconds += line.record["seconds"]
         if line.record.get("kind") != WORKED:
             self._finished[line.record["phase"], line.record["chunk"]] = line
@@ -174,17 +174,17 @@ class Journal:
         start = os.lseek(self._descriptor, 0, os.SEEK_CUR)
         whole = journal_line(body)
         rest = memoryview(whole)
-        with telling_of(self.path, len(whole)):
+        with reporting_write_errors(self.path, len(whole)):
             try:
                 while rest:
                     rest = rest[os.write(self._descriptor, rest) :]
                 os.fsync(self._descriptor)
             except OSError:
-                # What got through is cut off again, so that the next session finds no torn line.
+                # The part that was written is cut off, so that the next session finds no torn line.
                 os.ftruncate(self._descriptor, start)
                 os.lseek(self._descriptor, start, os.SEEK_SET)
                 raise
-        self._take(JournalLine(start, len(whole), _without_rows(body)))
+        self._add(JournalLine(start, len(whole), _without_rows(body)))
 
 
 def journal_line(body: bytes) -> bytes:
@@ -193,7 +193,7 @@ def journal_line(body: bytes) -> bytes:
 
 
 def read_lines(file: BinaryIO, place: str) -> Iterator[JournalLine]:
-    """The whole lines of a journal, in order; what follows the last of them is a torn tail.
+    """The whole lines of a journal, in order; anything after them is a torn tail.
 
     Raises RunError, naming `place:line`, when a damaged line is not the last one.
     """
@@ -201,9 +201,9 @@ def read_lines(file: BinaryIO, place: str) -> Iterator[JournalLine]:
     for number, line in enumerate(file, start=1):
         body = _body(line)
         if body is None:
-            if _swallowed_another(line) or _says_more(file):
+            if _contains_whole_record(line) or _has_more(file):
                 raise RunError(
-                    "the journal is damaged here, and lines follow, so this is no interrupted write",
+                    "the journal is damaged: more lines follow this one, so it is not an interrupted write",
                     place=f"{place}:{number}",
                     remedy=f"Restore the file from a copy, or delete {Path(place).parent} to do the stage again",
                 )
@@ -213,7 +213,7 @@ def read_lines(file: BinaryIO, place: str) -> Iterator[JournalLine]:
 
 
 def _body(line: bytes) -> bytes | None:
-    """The JSON of a whole line's record, None for any other line."""
+    """The JSON of the record in a whole line; None for any other line."""
     start = len(_HEAD) + _DIGITS
     body = line[start + len(_MIDDLE) : -len(_TAIL)]
     if not line.endswith(_TAIL) or line[: start + len(_MIDDLE)] != _HEAD + _checksum(body) + _MIDDLE:
@@ -222,7 +222,7 @@ def _body(line: bytes) -> bytes | None:
 
 
 def _without_rows(body: bytes) -> Record:
-    """A record as decoded, but for its rows, which would cost time and memory."""
+    """The decoded record without its rows, which would take time and memory."""
     head, found, _ = body.partition(_ROWS)
     try:
         record: Record = json.loads(head + b"}" if found else body)
@@ -232,7 +232,7 @@ def _without_rows(body: bytes) -> Record:
 
 
 def _is_record(record: object) -> bool:
-    """Whether a line's record, which proved to be what somebody wrote, is one that a journal here writes."""
+    """Whether the record in a whole line has the fields of a journal's record."""
     if not isinstance(record, dict) or type(record.get("seconds")) not in (int, float):
         return False
     counts = [record.get(name) for name in ("chunk", "items", "total")]
@@ -241,13 +241,13 @@ def _is_record(record: object) -> bool:
     )
 
 
-def _says_more(file: BinaryIO) -> bool:
-    """Whether anything but padding is left in a file."""
+def _has_more(file: BinaryIO) -> bool:
+    """Whether the rest of a file has anything but padding."""
     return any(piece.strip(b"\0 \r\n") for piece in iter(lambda: file.read(1 << 20), b""))
 
 
-def _swallowed_another(line: bytes) -> bool:
-    """Whether a whole record ends a damaged line: then it is the line break between two records that is damaged."""
+def _contains_whole_record(line: bytes) -> bool:
+    """Whether a damaged line ends with a whole record: then only the line break between two records is damaged."""
     start = line.find(_HEAD, 1)
     while start > 0:
         if _body(line[start:]) is not None:
@@ -262,7 +262,7 @@ def _checksum(body: bytes) -> bytes:
 
 def _encoded(record: Mapping[str, object], place: str) -> bytes:
     try:
-        # Pure ASCII, so that damaged text (a lone surrogate) survives too; NaN is written as Python reads it.
+        # Pure ASCII, so that lone surrogates are kept too; NaN is written as Python reads it.
         return json.dumps(record, separators=(",", ":")).encode("ascii")
     except (TypeError, ValueError) as error:
-        raise StageError(f"a row cannot be written as JSON: {error}", place=place) from error
+        raise StageError(f"cannot write a row as JSON: {error}", place=place) from error

@@ -1,10 +1,10 @@
-"""One process per run directory.
+"""One process at a time may work in a run directory.
 
-The file `lock` is locked in the kernel (flock, by the library filelock) for as long as a session works. No crash
-outlives that lock, it holds between containers of one machine whatever they call themselves, and a container that is
-made anew under another name finds it free. The kernel does not say who holds it, so `session.json` beside it does:
-process id, host and start, and after the session how it ended. That file is for messages alone; nobody is kept out by
-it. A file system without such locks is refused, since two processes would write into each other's work there.
+A session locks the file `lock` in the kernel (flock, through the library filelock). The kernel frees the lock when the
+process ends, however it ends. The lock works between containers of one machine, and a container that restarts under
+another name finds it free. The kernel does not say which process has the lock, so `session.json` does: process id, host
+and start, and afterwards how the session ended. That file is only for messages; it locks nobody out. A file system
+without such locks is refused, because two processes could write into one run.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from solon.errors import RunError
-from solon.runs.files import refuse_odd, telling_of, write_atomically
+from solon.runs.files import refuse_special_file, reporting_write_errors, write_atomically
 
 LOCK, SESSION = "lock", "session.json"
 _PATIENCE = 0.3
-"""Seconds to wait for a lock: whoever only looks whether it is free holds it for an instant."""
+"""Seconds to wait for a lock: a process that checks whether it is free has it for an instant."""
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
 _log = logging.getLogger(__name__)
 
@@ -39,23 +39,23 @@ class End(StrEnum):
 
     DONE = "done"
     STOPPED = "stopped"
-    """Somebody asked for it: Ctrl-C, SIGTERM, a terminal that was closed."""
+    """On request: Ctrl-C, SIGTERM, or a closed terminal."""
     FAILED = "failed"
 
 
 class Owner(BaseModel):
-    """Who works in a run directory."""
+    """The process that works in a run directory."""
 
     model_config = ConfigDict(frozen=True)
 
     pid: int
     host: str
     started: str
-    """When the process started, in a form that only equals itself."""
+    """When the process started; equal only for the same process."""
 
     @classmethod
     def this_process(cls) -> Owner:
-        """The owner that this process would be."""
+        """This process as an owner."""
         return cls(pid=os.getpid(), host=socket.gethostname(), started=process_start(os.getpid()) or "")
 
     def __str__(self) -> str:
@@ -63,49 +63,49 @@ class Owner(BaseModel):
 
 
 class SessionRecord(BaseModel):
-    """What is known of the last session: who works or worked here, or how it ended."""
+    """The last session of a run directory: its process while it works, and then how it ended."""
 
     model_config = ConfigDict(frozen=True)
 
     owner: Owner | None = None
-    """None after the end: a run that was killed and resumed holds the same files as one that was not."""
+    """None after the end, so that a run has the same files whether or not it was killed and resumed."""
     end: End | None = None
-    """None while it works, and when it was killed."""
+    """None while it works, and after it was killed."""
     why: str = ""
-    """What it failed of."""
+    """The error that it failed with."""
 
     @property
     def was_killed(self) -> bool:
-        """Whether the session ended without being able to say so, given that nobody works here now."""
+        """Whether the session ended without a record of it, given that no process works here now."""
         return self.end is None
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Own a run directory; raises RunError naming the owner when another process does.
+    """Lock a run directory; raises RunError naming the owner when another process works there.
 
-    What happens inside is noted as the session's end: done, stopped, or failed and of what.
+    The end of the block is recorded as the session's end: done, stopped, or failed with its error.
     """
     lock = _acquire(folder)
     try:
-        _notice(folder)
+        _warn_of_killed_session(folder)
         write_record(folder, SessionRecord(owner=Owner.this_process()))
         try:
             yield
         except KeyboardInterrupt:
-            _note(folder, SessionRecord(end=End.STOPPED))
+            _record_end(folder, SessionRecord(end=End.STOPPED))
             raise
         except BaseException as error:
             why = " ".join(str(error).split()) or type(error).__name__
-            _note(folder, SessionRecord(end=End.FAILED, why=why))
+            _record_end(folder, SessionRecord(end=End.FAILED, why=why))
             raise
-        _note(folder, SessionRecord(end=End.DONE))
+        _record_end(folder, SessionRecord(end=End.DONE))
     finally:
         lock.release()
 
 
 def owner_of(folder: Path) -> Owner | None:
-    """Who works in a run directory now, for display; None when nobody does."""
+    """The process that works in a run directory now, for messages; None when there is none."""
     record = last_session(folder)
     owner = record.owner if record else None
     try:
@@ -115,7 +115,7 @@ def owner_of(folder: Path) -> Owner | None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        # Between taking the lock and writing its name, an owner has none yet.
+        # A session has the lock for an instant before it writes its record.
         return owner or Owner(pid=0, host="an unknown host", started="")
     except OSError:
         return owner
@@ -125,22 +125,22 @@ def owner_of(folder: Path) -> Owner | None:
 
 
 def last_session(folder: Path) -> SessionRecord | None:
-    """What the last session wrote of itself; None when there was none, or nothing readable."""
+    """The record of the last session; None when there is none, or it is unreadable."""
     try:
-        refuse_odd(folder / SESSION)
+        refuse_special_file(folder / SESSION)
         return SessionRecord.model_validate(json.loads((folder / SESSION).read_bytes()))
     except (OSError, ValueError, ValidationError, RecursionError, RunError):
         return None
 
 
 def process_start(pid: int) -> str | None:
-    """When a process of this host started; None when there is none of that number (or only its remains)."""
+    """When a process of this host started; None when there is no such process (or only a zombie)."""
     if Path("/proc/self/stat").exists():
         try:
             stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
         except (FileNotFoundError, ProcessLookupError):
             return None
-        # The command's name stands in brackets and may hold anything; the fields after it are the state and numbers.
+        # The command's name is in brackets and may contain anything; after it come the state and numbers.
         fields = stat.rpartition(")")[2].split()
         if fields[0] in "ZX":
             return None
@@ -151,15 +151,15 @@ def process_start(pid: int) -> str | None:
 
 
 def write_record(folder: Path, record: SessionRecord) -> None:
-    """Say who works in a run directory, or how the session ended; raises RunError when the disk refuses."""
+    """Write the record of a session; raises RunError when it cannot be written."""
     write_atomically(folder / SESSION, record.model_dump_json(indent=1) + "\n")
 
 
 def _acquire(folder: Path) -> FileLock:
     path = folder / LOCK
-    refuse_odd(path)
+    refuse_special_file(path)
     lock = FileLock(path, timeout=_PATIENCE, thread_local=False, fallback_to_soft=False)
-    with telling_of(path):
+    with reporting_write_errors(path):
         try:
             lock.acquire()
         except Timeout:
@@ -167,13 +167,13 @@ def _acquire(folder: Path) -> FileLock:
             raise RunError(
                 f"{owner or 'another process'} works on this run",
                 place=str(folder),
-                remedy="Wait for it or stop it; its lock goes with it",
+                remedy="Wait until it ends, or stop it; that frees the lock",
             ) from None
         except OSError as error:
             if error.errno not in _NO_LOCKS:
                 raise
             raise RunError(
-                f"this file system cannot lock files ({error.strerror}), so two processes could write into one run",
+                f"this file system cannot lock files ({error.strerror}), and two processes could write into one run",
                 place=str(folder),
                 remedy="Put the run on a local disk, or mount the network file system with locks (NFS: lockd, "
                 "Lustre: -o flock)",
@@ -181,16 +181,15 @@ def _acquire(folder: Path) -> FileLock:
     return lock
 
 
-def _notice(folder: Path) -> None:
-    """Tell of a session that ended without saying so."""
+def _warn_of_killed_session(folder: Path) -> None:
     if (folder / SESSION).exists() and ((record := last_session(folder)) is None or record.was_killed):
-        whose = f"the session of {record.owner}" if record and record.owner else "the last session"
-        _log.warning("%s: %s was interrupted and recorded no end; its lock is free", folder, whose)
+        session = f"the session of {record.owner}" if record and record.owner else "the last session"
+        _log.warning("%s: %s was interrupted and recorded no end; its lock is free", folder, session)
 
 
-def _note(folder: Path, record: SessionRecord) -> None:
-    """Write how the session ended, if the disk takes it; what went wrong before matters more than that."""
-    # A session that removed its run, because nothing was done in it, leaves no record either.
+def _record_end(folder: Path, record: SessionRecord) -> None:
+    """Write how the session ended; a failure to write is ignored, because an earlier error matters more."""
+    # A session that removed its run, because nothing was done in it, leaves no record.
     if (folder / SESSION).exists():
         with suppress(RunError):
             write_record(folder, record)

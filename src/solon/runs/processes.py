@@ -1,9 +1,9 @@
-"""Several processes in one run: what each must know of the others.
+"""The interface between the processes of a distributed run.
 
-Process 0 is the main process: it alone writes to the run's folder, asks models outside of training, and prints. The
-others go through the same stages and take their share where a stage trains. All calls below but `share` are collective:
-every process must make them in the same order. This module needs no torch: `SINGLE_PROCESS` is the only process of an
-ordinary run, and every call returns what it was given; `solon.training.distributed.launched` makes the real ones.
+Process 0 is the main process: only it writes to the run's folder, asks models outside of training, and prints. The
+other processes go through the same stages and share the training. All methods but `share` are collective: every process
+must call them in the same order. This module does not import torch. `SINGLE_PROCESS` is the process of an ordinary run:
+its methods return their arguments. `solon.training.distributed.launched` makes several processes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class Sharding(StrEnum):
-    """Where the weights are that processes train together."""
+    """How the processes hold the weights that they train."""
 
     REPLICATED = "replicated"
     """Each process has all of them."""
@@ -25,41 +25,41 @@ class Sharding(StrEnum):
 
 
 class Processes(Protocol):
-    """The processes at work on one run, as one of them sees them."""
+    """The processes of one run, seen from one of them."""
 
     @property
     def rank(self) -> int:
-        """Which one this is, from 0."""
+        """The number of this process, from 0."""
         ...
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """The number of processes."""
         ...
 
     @property
     def sharding(self) -> Sharding:
-        """Where the weights are."""
+        """How the weights are held."""
         ...
 
     def share(self, items: Sequence[T]) -> Sequence[T]:
-        """What of `items` is this process's to do: every n-th one, so that neighbours of like size are spread."""
+        """This process's part of `items`: every n-th one, so that items of similar size are spread out."""
         ...
 
     def gather(self, items: Sequence[T]) -> list[T]:
-        """The processes' items, dealt together again as `share` dealt them out; plain JSON values only."""
+        """The items of all processes, in the order before `share`; plain JSON values only."""
         ...
 
     def broadcast(self, value: T) -> T:
-        """The main process's `value`, a plain JSON value, to all; the others wait for it."""
+        """The main process's `value`, a plain JSON value, in every process."""
         ...
 
     def any(self, flag: bool) -> bool:
-        """Whether any process says so."""
+        """Whether the flag is true in any process."""
         ...
 
     def add(self, tensors: Sequence[Any]) -> None:
-        """Replace each tensor by its sum over all processes, the same to the bit in each of them."""
+        """Replace each tensor by its sum over all processes; the bits are the same in every process."""
         ...
 
 
@@ -71,7 +71,7 @@ class SingleProcess:
     sharding = Sharding.REPLICATED
 
     def share(self, items: Sequence[T]) -> Sequence[T]:
-        """See `Processes`: everything."""
+        """See `Processes`: all items."""
         return items
 
     def gather(self, items: Sequence[T]) -> list[T]:
@@ -87,7 +87,7 @@ class SingleProcess:
         return flag
 
     def add(self, tensors: Sequence[Any]) -> None:
-        """See `Processes`: each is its own sum."""
+        """See `Processes`: nothing to add."""
 
 
 SINGLE_PROCESS: Processes = SingleProcess()

@@ -1,8 +1,8 @@
-"""How a run tells a person what it is doing.
+"""The display of a run's progress.
 
-The pipeline calls a `Display` and knows nothing of terminals; the command line brings front ends for terminals and for
-plain logs, and a program passes `Silent` or its own. Calls come in order, from one thread: a stage starts, its progress
-is told any number of times, it finishes; a stage that an earlier session finished is only mentioned.
+The pipeline calls a `Display`, which need not be a terminal: the command line has displays for terminals and for plain
+logs, and a program passes `Silent` or its own. Calls come in order, from one thread: a stage starts, reports progress
+any number of times, and finishes. A stage that an earlier session finished is only mentioned.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ class Display(Protocol):
     """A front end for the progress of a run."""
 
     def stage_started(self, number: int, name: str, total_stages: int) -> None:
-        """Stage `number` of `total_stages` begins, or goes on where an earlier session left it."""
+        """Stage `number` of `total_stages` begins, or continues the work of an earlier session."""
         ...
 
     def progress(self, done: int, total: int, note: str = "") -> None:
-        """`done` of `total` pieces of the present stage (or of its present phase, which `note` names) are there."""
+        """`done` of `total` items of the current stage (or of its current phase, which `note` names) are finished."""
         ...
 
     def stage_finished(self, name: str, rows: int, outcomes: Mapping[str, int], seconds: float) -> None:
-        """The present stage is published; `seconds` counts the work of all sessions."""
+        """The current stage is published; `seconds` counts the work of all sessions."""
         ...
 
     def remark(self, line: str) -> None:
-        """Something to know of the stage that has just finished, in words."""
+        """A message about the stage that has just finished."""
         ...
 
     def stage_kept(self, number: int, name: str, total_stages: int, rows: int) -> None:
-        """The stage was finished by an earlier session and is used as it is."""
+        """An earlier session finished the stage, and it is used as it is."""
         ...
 
 

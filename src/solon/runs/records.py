@@ -1,18 +1,17 @@
 """Typed rows and plain records: how a dataclass becomes a Parquet schema, a dictionary of plain values, and back.
 
-A row is a frozen dataclass, and its fields in their order are the columns of its table. Which type a column has follows
-from the annotation alone: texts, numbers and flags as they are, `X | None` for what may be missing, `tuple[X, ...]` for
-lists, a nested dataclass for a struct, a string enum for its value, a `Conversation` for a list of messages as other
-trainers write them, and `Reply` for the text of one assistant message. So a column that is renamed in its dataclass is
-an error of the type checker wherever the old name stands, and never a KeyError in a run. `Mapping[str, X]` is written
-to JSON only; no table has such a column.
+A row is a frozen dataclass; its fields, in their order, are the columns of its table. The annotation gives the type of
+the column: text, number or flag, `X | None` for a value that may be missing, `tuple[X, ...]` for a list, a dataclass
+for a struct, a string enum for its value, a `Conversation` for a list of messages in TRL's form, and `Reply` for the
+text of one assistant message. So code that uses the old name of a renamed column fails in the type checker, and not
+with a KeyError in a run. `Mapping[str, X]` is for JSON only; no table has such a column.
 """
 
 from __future__ import annotations
 
 import types
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass, replace
 from enum import Enum
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -26,66 +25,66 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 Record = dict[str, Any]
-"""A row as plain values, as a line of JSON or a Parquet file holds it."""
+"""A row as plain values, as in a line of JSON or a Parquet file."""
 _REPLY = "one assistant message"
 Reply = Annotated[str, _REPLY]
-"""The text of a reply; its column holds a conversation of one assistant message, as other trainers read it."""
+"""The text of a reply; its column has a list of one assistant message, which other trainers read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """How the values of one type are written, read, and typed in a table."""
+    """Writes and reads the values of one type, and gives their column type."""
 
     encode: Callable[[Any], Any]
     decode: Callable[[Any], Any]
     arrow: Callable[[], pa.DataType]
     required: bool = True
-    """Whether a record must hold a value."""
+    """Whether a record must have a value."""
     missing: Any = None
-    """What stands for a value that a record lacks, where it may."""
+    """The value to use when a record has none."""
 
 
 def schema_of(row: type) -> pa.Schema:
-    """The Parquet schema of a row type; raises TypeError for a type that no table can hold."""
+    """The Parquet schema of a row type; raises TypeError for a type that cannot be a column."""
     import pyarrow as pa
 
     return pa.schema([(name, codec.arrow()) for name, codec in _codecs(row).items()])
 
 
 def to_record(row: object) -> Record:
-    """A row as plain values by column, in the order of the columns."""
+    """The row as plain values by column, in the order of the columns."""
     return {name: codec.encode(getattr(row, name)) for name, codec in _codecs(type(row)).items()}
 
 
 def from_record(row: type[R], record: Mapping[str, Any], place: str = "") -> R:
-    """The row that a record holds; columns that the type does not know are ignored.
+    """The row in a record; unknown columns are ignored.
 
-    A column that the record lacks, as in a table that an earlier version wrote, gets its default, None, or an empty
-    list. Raises RunError, naming `place` and the column, when there is no such value or a value is not of its type.
+    A column that is missing, as in a table of an earlier version, gets its default, None, or an empty list. Raises
+    RunError, naming `place` and the column, when there is no such value, or a value has the wrong type.
     """
     values = {}
     for name, codec in _codecs(row).items():
         value = record.get(name)
         if value is None:
             if codec.required:
-                raise RunError(f"a row lacks the column '{name}'", place=place or row.__name__)
+                raise RunError(f"a row is missing the column '{name}'", place=place or row.__name__)
             values[name] = codec.missing
             continue
         try:
             values[name] = codec.decode(value)
         except (InputError, ValueError, TypeError, LookupError, AttributeError) as error:
             cause = error.cause if isinstance(error, InputError) else error
-            raise RunError(f"column '{name}' of a row cannot be read: {cause}", place=place or row.__name__) from None
+            raise RunError(f"cannot read column '{name}' of a row: {cause}", place=place or row.__name__) from None
     return row(**values)
 
 
 def _codecs(row: type) -> dict[str, Codec]:
     """The codec of each field, by name and in order."""
-    return _codecs_once(row)
+    return _cached_codecs(row)  # mypy takes a plain `type` for hashable, and a `type[R]` not
 
 
 @cache
-def _codecs_once(row: type) -> dict[str, Codec]:
+def _cached_codecs(row: type) -> dict[str, Codec]:
     if not is_dataclass(row):
         raise TypeError(f"{row!r} is not a row: rows are dataclasses")
     hints = get_type_hints(row, include_extras=True)
@@ -95,7 +94,7 @@ def _codecs_once(row: type) -> dict[str, Codec]:
 def _with_default(codec: Codec, field: Field[Any]) -> Codec:
     if field.default is MISSING:
         return codec
-    return Codec(codec.encode, codec.decode, codec.arrow, required=False, missing=field.default)
+    return replace(codec, required=False, missing=field.default)
 
 
 def _codec(hint: Any) -> Codec:
@@ -110,7 +109,7 @@ def _codec(hint: Any) -> Codec:
     if origin is not None and issubclass(origin, Mapping):
         return _mapping(arguments[1])
     if hint is Conversation:
-        return Codec(_messages, _conversation, _messages_type)
+        return Codec(Conversation.messages, conversation_of, _messages_type)
     if isinstance(hint, type) and issubclass(hint, Enum):
         return Codec(str, hint, _plain_type(str))
     if is_dataclass(hint):
@@ -181,14 +180,6 @@ def _reply() -> Codec:
     return Codec(encode, decode, _messages_type)
 
 
-def _messages(conversation: Conversation) -> list[dict[str, str]]:
-    return conversation.messages()
-
-
-def _conversation(messages: Sequence[Mapping[str, str]]) -> Conversation:
-    return conversation_of(messages)
-
-
 def _as_it_is(value: Any) -> Any:
     return value
 
@@ -205,11 +196,11 @@ def _plain_type(hint: Any) -> Callable[[], pa.DataType]:
 
         known = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
         if hint not in known:
-            raise TypeError(f"no table can hold a column of {hint!r}")
+            raise TypeError(f"{hint!r} is not a column type")
         return known[hint]
 
     return arrow
 
 
 def _no_type() -> pa.DataType:
-    raise TypeError("no table can hold a column that maps names to values")
+    raise TypeError("a mapping is not a column type")

@@ -1,12 +1,11 @@
-"""Every answer that a model gave in a run, found again by all that could have changed it (promise P2).
+"""A cache of the models' answers in a run, by a key over everything that can change an answer (promise P2).
 
-A journal remembers chunks of one stage under one key and is gone when the stage is published. The answers stay: a run
-that starts from an edited constitution looks its questions up here and in the runs that it was told to reuse, and only
-new questions reach a model. They are kept in an SQLite file, `answers.sqlite`, because a lookup by key must not hold a
-hundred thousand texts in memory and a killed process must leave either a whole batch or none of it. Each row carries a
-checksum over all of it, and a value must have the shape that its reader expects: SQLite would hand out a changed byte
-as it is, and it would become a training row. The file is an aid: no artefact depends on it, and without it, or without
-a row of it, a run goes on, asking again.
+A journal stores the chunks of one stage and is removed when the stage is published. The answers stay: a run with an
+edited constitution looks up its questions here and in the runs that it reuses, and only new questions reach a model.
+They are in an SQLite file, `answers.sqlite`: a lookup by key does not need all texts in memory, and a killed process
+leaves either a whole batch or none of it. Each row has a checksum, and a value must have the shape that its reader
+expects, because SQLite returns a damaged byte as it is and it would become a training row. No artefact depends on the
+file. Without it, or without a row of it, a run asks the models again.
 """
 
 from __future__ import annotations
@@ -22,31 +21,25 @@ from typing import Any, NamedTuple
 
 from solon.digest import digest
 from solon.errors import RunError
-from solon.runs.files import refuse_odd, room_told
+from solon.runs.files import free_space, refuse_special_file
 
 ANSWERS = "answers.sqlite"
 FORMAT = 2
 AT_ONCE = 500
-"""Keys in one query; SQLite takes at most 999 in its older versions."""
+"""Keys in one query; older versions of SQLite allow at most 999."""
 _TABLE = """CREATE TABLE answers (
     key TEXT PRIMARY KEY, value TEXT NOT NULL, stage TEXT NOT NULL, reply_as TEXT NOT NULL,
     prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL, reused INTEGER NOT NULL, checksum TEXT NOT NULL
 ) WITHOUT ROWID"""
 _COLUMNS = "key, value, stage, reply_as, prompt_tokens, completion_tokens, reused, checksum"
 _log = logging.getLogger(__name__)
-
-
 _DAMAGED = object()
 Fits = Callable[[Any], bool]
-
-
-def _anything(value: Any) -> bool:
-    """Whether it has a shape that nobody asked for: it has."""
-    return True
+"""Whether a value has the expected shape."""
 
 
 class Answer(NamedTuple):
-    """One answer: its key, its value as JSON gives it back, and what was asked by whom."""
+    """One answer: its key, its value as JSON, the stage that asked, and the tokens."""
 
     key: str
     value: Any
@@ -59,7 +52,7 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Answers of one stage in one role, with the tokens of all of them; `reused` ones came from an earlier run."""
+    """The answers of one stage in one role and their tokens; `reused` counts those of earlier runs."""
 
     answers: int
     reused: int
@@ -69,20 +62,19 @@ class Usage:
 
 @dataclass(slots=True)
 class ResponseCache:
-    """The answers of a run and, read-only, those of the runs that it reuses; files are opened when first needed."""
+    """The answers of a run and, read-only, those of the runs that it reuses; files are opened at their first use."""
 
     path: Path
     earlier: Sequence[Path] = ()
     _own: sqlite3.Connection | None = None
     _others: list[tuple[Path, sqlite3.Connection]] | None = None
 
-    def find(self, keys: Sequence[str], stage: str, fits: Fits = _anything) -> dict[str, Any]:
-        """The values of those keys that are known; one from an earlier run is first made the run's own.
+    def find(self, keys: Sequence[str], stage: str, fits: Fits = lambda _: True) -> dict[str, Any]:
+        """The values of the known keys; an answer of an earlier run is copied into this run first.
 
-        `fits` says whether a value has the shape that is expected. A row of an earlier run that is damaged counts as
-        unknown, with a warning. Raises RunError when a file is damaged or cannot be written, and, naming the row, when
-        an own row is not what was kept or does not fit; all such rows are removed first, so that the next session asks
-        them again and keeps the others.
+        `fits` says whether a value has the expected shape. A damaged row of an earlier run counts as unknown, with a
+        warning. Raises RunError when a file is damaged or cannot be written, and, naming the row, when a row of this
+        run is damaged or does not fit; all such rows are removed first, so that the next session asks only them again.
         """
         found: dict[str, Any] = {}
         if self._own is not None or _is_there(self.path):
@@ -92,28 +84,28 @@ class ResponseCache:
                     self._drop_damaged(row[0])
                 found[row[0]] = value
         for path, connection in self._opened() if len(found) < len(set(keys)) else ():
-            owed = [key for key in keys if key not in found]
-            known = {row[0]: (row, _value(row)) for row in _select(path, connection, owed)}
+            missing = [key for key in keys if key not in found]
+            known = {row[0]: (row, _value(row)) for row in _select(path, connection, missing)}
             for key in [key for key, (_, value) in known.items() if value is _DAMAGED or not fits(value)]:
-                _log.warning("%s: the answer %s is damaged there and is asked again", path, _shown(key))
+                _log.warning("%s: the answer %s is damaged; the model is asked again", path, _shown(key))
                 del known[key]
             self._insert([(*row[:2], stage, *row[3:6], 1) for row, _ in known.values()])
             found |= {key: value for key, (_, value) in known.items()}
         return found
 
     def keep(self, answers: Iterable[Answer]) -> None:
-        """Make answers durable, all or none; raises RunError when the disk refuses."""
+        """Store answers durably, all or none; raises RunError when they cannot be written."""
         self._insert([(each.key, json.dumps(each.value), *each[2:], 0) for each in answers])
 
     def usage(self) -> Mapping[tuple[str, str], Usage]:
-        """Counts and tokens by stage and role; empty when the run kept no answers."""
+        """Counts and tokens by stage and role; empty when there are no answers."""
         if not _is_there(self.path):
             return {}
         query = (
             "SELECT stage, reply_as, COUNT(*), SUM(reused), SUM(prompt_tokens), SUM(completion_tokens) "
             "FROM answers GROUP BY stage, reply_as"
         )
-        with _telling_of(self.path):
+        with _reporting_sqlite_errors(self.path):
             rows = self._connected().execute(query).fetchall()
         return {(stage, role): Usage(*counts) for stage, role, *counts in rows}
 
@@ -127,28 +119,28 @@ class ResponseCache:
     def _insert(self, rows: Sequence[tuple[Any, ...]]) -> None:
         if rows:
             sealed = [(*row, _checksum(row)) for row in rows]
-            with _telling_of(self.path), self._connected() as connection:
+            with _reporting_sqlite_errors(self.path), self._connected() as connection:
                 connection.executemany(f"INSERT OR IGNORE INTO answers ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?)", sealed)
 
     def _drop_damaged(self, key: Any) -> None:
-        """Remove the row of `key` and every other one that is not what was kept, and raise RunError."""
+        """Remove the row of `key` and all damaged rows, and raise RunError."""
         connection = self._connected()
-        with _telling_of(self.path):
+        with _reporting_sqlite_errors(self.path):
             rows = connection.execute(f"SELECT {_COLUMNS} FROM answers")
             damaged = {row[0] for row in rows if row[0] == key or _value(row) is _DAMAGED}
             with connection:
                 connection.executemany("DELETE FROM answers WHERE key = ?", [(each,) for each in damaged])
         more = f", and {len(damaged) - 1} more" if len(damaged) > 1 else ""
         raise RunError(
-            f"the kept answer {_shown(key)} is damaged{more}",
+            f"the cached answer {_shown(key)} is damaged{more}",
             place=str(self.path),
-            remedy="Run the same command again: what is damaged was removed and is asked anew, the rest is kept. "
-            "Look at the disk's health",
+            remedy="Run the same command again: the damaged answers were removed, and their questions are asked again. "
+            "Check the disk",
         )
 
     def _connected(self) -> sqlite3.Connection:
         if self._own is None:
-            with _telling_of(self.path):
+            with _reporting_sqlite_errors(self.path):
                 self._own = _open(self.path, "rwc")
         return self._own
 
@@ -158,46 +150,48 @@ class ResponseCache:
             for path in self.earlier:
                 if not _is_there(path):
                     if not path.parent.exists():
-                        _log.warning("%s is not there; what only that run knew is asked again", path.parent)
+                        _log.warning(
+                            "%s is missing; the questions that only that run answered are asked again", path.parent
+                        )
                     continue
-                with _telling_of(path):
+                with _reporting_sqlite_errors(path):
                     connection = _open(path, "ro")
                 if _version(connection) == FORMAT:
                     self._others.append((path, connection))
-                else:  # made before questions were told apart as they are now, so none of it would be found
+                else:  # an older format with other keys: nothing would be found in it
                     connection.close()
         return self._others
 
 
 @contextmanager
 def response_cache_in(folder: Path, earlier: Sequence[Path] = ()) -> Iterator[ResponseCache]:
-    """The answers kept in a run's folder, with those of earlier runs' folders behind them."""
+    """The cache in a run's folder, backed by those of earlier runs."""
     with closing(ResponseCache(folder / ANSWERS, [each / ANSWERS for each in earlier])) as answers:
         yield answers
 
 
 def _is_there(path: Path) -> bool:
-    """Whether there is a file of answers; raises RunError for a link or another thing in its place."""
+    """Whether the file of answers exists; raises RunError for a link or a special file."""
     for name in (path.name, *(f"{path.name}-{suffix}" for suffix in ("journal", "wal", "shm"))):
-        refuse_odd(path.with_name(name))
+        refuse_special_file(path.with_name(name))
     return path.exists()
 
 
 def _open(path: Path, mode: str) -> sqlite3.Connection:
     _is_there(path)
-    # As a URI, so that a file of an earlier run is never made by being looked for, nor written.
+    # A URI has the mode, so that opening a file of an earlier run neither creates nor changes it.
     connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=60)
     try:
-        # A damaged byte may be no text; the checksum tells of it, and one such row does not hide the others.
+        # A damaged byte may not be UTF-8: the checksum finds such a row, and the others stay readable.
         connection.text_factory = lambda text: text.decode("utf-8", "surrogateescape")
         version = _version(connection)
         if version > FORMAT:
-            raise RunError("the answers were kept by a newer version of solon", place=str(path), remedy="Install it")
+            raise RunError("a newer version of solon wrote the file", place=str(path), remedy="Install that version")
         if version < FORMAT and mode == "rwc":
             with connection:
-                # A transaction holds the two together: a kill between them must not leave half a file.
+                # One transaction: a kill must not leave a file with half of the changes.
                 connection.execute("BEGIN IMMEDIATE")
-                # Answers of an older format have no checksum, and keys under which nothing is looked for any more.
+                # Answers of an older format have other keys and no checksum.
                 connection.execute("DROP TABLE IF EXISTS answers")
                 connection.execute(_TABLE)
                 connection.execute(f"PRAGMA user_version = {FORMAT}")
@@ -213,12 +207,12 @@ def _version(connection: sqlite3.Connection) -> int:
 
 
 def _checksum(row: Sequence[Any]) -> str:
-    """Over all columns of a row but the checksum itself."""
+    """The checksum of all other columns of a row."""
     return digest([*row[:7]])
 
 
 def _value(row: Sequence[Any]) -> Any:
-    """The value of a whole row, `_DAMAGED` when the row is not what was kept."""
+    """The value of a row; `_DAMAGED` when the checksum is wrong."""
     try:
         return json.loads(row[1]) if _checksum(row) == row[7] else _DAMAGED
     except (ValueError, TypeError, RecursionError):
@@ -231,7 +225,7 @@ def _shown(key: Any) -> str:
 
 def _select(path: Path, connection: sqlite3.Connection, keys: Sequence[str]) -> list[tuple[Any, ...]]:
     rows: list[tuple[Any, ...]] = []
-    with _telling_of(path):
+    with _reporting_sqlite_errors(path):
         for start in range(0, len(keys), AT_ONCE):
             part = keys[start : start + AT_ONCE]
             marks = ",".join("?" * len(part))
@@ -240,20 +234,20 @@ def _select(path: Path, connection: sqlite3.Connection, keys: Sequence[str]) -> 
 
 
 @contextmanager
-def _telling_of(path: Path) -> Iterator[None]:
-    """Turn SQLite's complaint into a RunError that names the file."""
+def _reporting_sqlite_errors(path: Path) -> Iterator[None]:
+    """Turn an error of SQLite into a RunError that names the file."""
     try:
         yield
     except sqlite3.OperationalError as error:
-        full = room_told(path) if "full" in str(error) else ""
+        full = free_space(path) if "full" in str(error) else ""
         raise RunError(
-            f"the kept answers cannot be read or written: {error}{full}",
+            f"cannot read or write the cached answers: {error}{full}",
             place=str(path),
-            remedy="Make room or give the right to write there, then resume: nothing finished is lost",
+            remedy="Free disk space or allow writing there, then resume: nothing finished is lost",
         ) from error
     except sqlite3.DatabaseError as error:
         raise RunError(
-            f"the kept answers are damaged: {error}",
+            f"the cached answers are damaged: {error}",
             place=str(path),
-            remedy="Delete the file: finished stages do not need it, and what only it knew is asked again",
+            remedy="Delete the file: finished stages do not need it, and unfinished ones ask the models again",
         ) from error

@@ -1,8 +1,8 @@
-"""The folder of a stage at work: what a stage is given as `out`.
+"""The folder of an unfinished stage: the argument `out` of a stage.
 
-`map` runs work in fixed chunks, each made durable before it is used, and `publish` makes rows and files an artefact,
-whose manifest is written last. Between the two a stage may be killed at any instant: finished chunks are read back,
-others run again whole, and the same rows come out, because a chunk's items depend on its position alone.
+`map` runs work in fixed chunks and makes each durable before it is used. `publish` turns rows and files into an
+artefact and writes its manifest last. A stage may be killed at any time: the next session reads the finished chunks and
+runs the others again. It gets the same rows, because the items of a chunk depend only on its position.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-import solon
+from solon.config.version import __version__
 from solon.errors import RunError, StageError
 from solon.runs.artefact import Artefact
 from solon.runs.executor import Executor, InProcess
-from solon.runs.files import sync, telling_of
+from solon.runs.files import reporting_write_errors, sync
 from solon.runs.interrupt import StopRequest
 from solon.runs.journal import Chunk, Journal
-from solon.runs.lazy import Lazy
+from solon.runs.lazy_sequence import LazySequence
 from solon.runs.manifest import (
     CHECKPOINTS,
     JOURNAL,
@@ -42,12 +42,12 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 HEARTBEAT = 10.0
-"""Seconds after which `report` makes the time worked durable."""
+"""Seconds after which `report` stores the time worked."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a stage is, for a person."""
+    """The progress of a stage."""
 
     stage: str
     phase: str
@@ -60,11 +60,7 @@ Report = Callable[[Progress], None]
 
 
 def ignore(progress: Progress) -> None:
-    """Report to nobody."""
-
-
-def nothing() -> None:
-    """Do nothing."""
+    """A report that does nothing."""
 
 
 @dataclass(slots=True)
@@ -79,35 +75,35 @@ class StageFolder:
     report_to: Report = ignore
     stop: StopRequest = field(default_factory=StopRequest)
     processes: Processes = SINGLE_PROCESS
-    """Who else does the stage; only a stage that trains is done by several."""
+    """The processes that work on the stage; only a stage that trains has several."""
     made_with: Sequence[Mapping[str, object]] = ()
-    """What moves rows by rounding alone, in each session that worked on the stage."""
-    before_publishing: Callable[[], None] = nothing
-    """Called before the stage is published; raises where what it was made of is other now."""
+    """For each session what changes rows by rounding only."""
+    before_publishing: Callable[[], None] = lambda: None
+    """Called before the stage is published; raises when an input has changed."""
     executor: Executor = field(default_factory=InProcess)
-    """Where chunks are worked on."""
+    """Runs the chunks."""
     _mapped: set[str] = field(default_factory=set)
     _in_flight: bool = False
     _since: float = field(default_factory=time.monotonic)
 
     @property
     def stopping(self) -> bool:
-        """Whether someone asked the run to stop: a trainer saves a checkpoint now, and its next report stops."""
+        """Whether a stop was requested: a trainer saves a checkpoint now, and its next report stops."""
         return self.processes.any(self.stop.made)
 
     @property
     def follows(self) -> bool:
-        """Whether this process only helps with the stage, and another one writes and publishes it."""
+        """Whether this process only helps with the stage, and another process publishes it."""
         return self.processes.rank > 0
 
     def map(
         self, phase: str, items: Sequence[T], work: Callable[[Sequence[T]], Sequence[R]], *, row: type[R], chunk: int
     ) -> list[R]:
-        """The rows that `work` gives for all `items`, asked in fixed chunks and in order; `row` is their type.
+        """The rows of `work` for all `items`, computed in fixed chunks and in order; `row` is their type.
 
-        Chunks that an earlier session finished are read back. Raises StageError when a phase is mapped twice or a row
-        is not JSON-able, RunError when the items are other than those of the earlier session, and Interrupted between
-        two chunks when the run was asked to stop.
+        Chunks of an earlier session are read from the journal. Raises StageError when a phase is mapped twice or a row
+        is not valid JSON, RunError when the number of items has changed, and Interrupted between two chunks when a stop
+        was requested.
         """
         rows: list[R] = []
         chunks = self._chunks(phase, len(items), chunk)
@@ -115,24 +111,24 @@ class StageFolder:
             for here, start in chunks:
                 finished = self._read(here, row)
                 rows += self._next(here, results, row) if finished is None else finished
-                self._tell(phase, start + here.items, len(items))
+                self._show(phase, start + here.items, len(items))
         return rows
 
     def stream(
         self, phase: str, items: Sequence[T], work: Callable[[Sequence[T]], Sequence[R]], *, row: type[R], chunk: int
-    ) -> Lazy[R]:
-        """As `map`, for one row per item and more of them than memory holds: what it returns reads them when asked.
+    ) -> LazySequence[R]:
+        """Like `map`, for one row per item and more rows than fit into memory: it reads rows when they are used.
 
-        `items` may be lazy as well; of chunks that an earlier session finished they are not looked at. Raises what
-        `map` raises, and StageError when `work` gives another number of rows than items.
+        `items` may be a `LazySequence`; the items of finished chunks are not made. Raises what `map` raises, and
+        StageError when `work` returns another number of rows than items.
         """
         size = len(items)
         chunks = self._chunks(phase, size, chunk)
         with closing(self._results(chunks, items, work)) as results:
             for here, start in chunks:
-                if not self.journal.holds(here) and (given := len(self._next(here, results, row))) != here.items:
-                    raise StageError(f"phase '{phase}' gave {given} rows for {here.items} items", place=str(self.path))
-                self._tell(phase, start + here.items, size)
+                if not self.journal.holds(here) and (count := len(self._next(here, results, row))) != here.items:
+                    raise StageError(f"phase '{phase}' gave {count} rows for {here.items} items", place=str(self.path))
+                self._show(phase, start + here.items, size)
 
         def read(start: int, stop: int) -> list[R]:
             numbers = range(start // chunk, -(-stop // chunk))
@@ -140,17 +136,17 @@ class StageFolder:
             skipped = numbers.start * chunk
             return rows[start - skipped : stop - skipped]
 
-        return Lazy(size, read, chunk)
+        return LazySequence(size, read, chunk)
 
     def _chunks(self, phase: str, size: int, chunk: int) -> list[tuple[Chunk, int]]:
-        """A phase's chunks, each with the position of its first item."""
+        """The chunks of a phase, each with the position of its first item."""
         if phase in self._mapped:
             raise StageError(f"phase '{phase}' is mapped twice", place=str(self.path))
         self._mapped.add(phase)
         return [(_chunk(phase, number, size, chunk), start) for number, start in enumerate(range(0, size, chunk))]
 
     def _read(self, here: Chunk, row: type[R]) -> list[R] | None:
-        """The rows of a finished chunk; None when it is owed."""
+        """The rows of a finished chunk; None when it is not finished."""
         records = self.journal.rows(here)
         place = f"{self.journal.path}, phase '{here.phase}', chunk {here.number}"
         return None if records is None else [from_record(row, record, place) for record in records]
@@ -158,12 +154,12 @@ class StageFolder:
     def _results(
         self, chunks: Sequence[tuple[Chunk, int]], items: Sequence[T], work: Callable[[Sequence[T]], Sequence[R]]
     ) -> Generator[Sequence[R], None, None]:
-        """The results of the chunks that no earlier session finished, in order; worked on when they are asked for."""
-        owed = (items[start : start + here.items] for here, start in chunks if not self.journal.holds(here))
-        return self.executor.map(work, owed)
+        """The results of the unfinished chunks, in order, each computed when it is requested."""
+        unfinished = (items[start : start + here.items] for here, start in chunks if not self.journal.holds(here))
+        return self.executor.map(work, unfinished)
 
     def _next(self, here: Chunk, results: Iterator[Sequence[R]], row: type[R]) -> list[R]:
-        """The rows of the next chunk that is owed, once they are durable."""
+        """Compute the next unfinished chunk, make it durable, and return its rows."""
         self.stop.obey()
         self._in_flight = True
         try:
@@ -174,8 +170,8 @@ class StageFolder:
         return [from_record(row, record) for record in records]
 
     def report(self, done: int, total: int, note: str = "") -> None:
-        """Tell a person how far the work is; outside of `map` also the place at which a request to stop is obeyed."""
-        self._tell("", done, total, note)
+        """Report progress; outside of `map` this also stops the run when a stop was requested."""
+        self._show("", done, total, note)
         if not self._in_flight:
             if not self.follows and time.monotonic() - self._since > HEARTBEAT:
                 self.journal.append_worked(self._lap())
@@ -193,9 +189,9 @@ class StageFolder:
     ) -> Artefact:
         """Finish the stage: write the table, then the manifest, then remove journal and checkpoints.
 
-        Rows, of the type `row`, are written as they come, so they may be more than memory holds. `files` are names in
-        the stage's folder (folders are walked) that belong to the artefact. Raises StageError for a row with a value
-        that does not fit its column, or a file that is missing.
+        Rows, of the type `row`, are written as they come, so they may be more than fit into memory. `files` are the
+        artefact's other files and folders, by name in the stage's folder. Raises StageError for a value that does not
+        fit its column, or a missing file.
         """
         self.before_publishing()
         count = write_table(self.path / ROWS, rows, row)
@@ -204,7 +200,7 @@ class StageFolder:
         manifest = Manifest(
             stage=self.name,
             number=self.number,
-            solon=solon.__version__,
+            solon=__version__,
             hash=files_hash(found),
             rows=count,
             outcomes=count_outcomes(outcomes),
@@ -214,7 +210,7 @@ class StageFolder:
             facts=plain(facts or {}, str(self.path)),
             files=found,
         )
-        with telling_of(self.path):
+        with reporting_write_errors(self.path):
             for name in found:
                 sync(self.path / name)
             for folder in {(self.path / name).parent for name in found}:
@@ -226,27 +222,27 @@ class StageFolder:
         return self._published()
 
     def follow(self) -> Artefact:
-        """The artefact that the main process publishes, once it has; what a helping process ends with.
+        """Wait for the artefact that the main process publishes; a helping process ends with this.
 
-        Raises RunError when this process does not see it.
+        Raises RunError when this process finds another artefact.
         """
-        told = self.processes.broadcast("")
+        published = self.processes.broadcast("")
         artefact = self._published()
-        if artefact.hash != told:
-            raise RunError("another artefact than the main process published", place=str(self.path))
+        if artefact.hash != published:
+            raise RunError("not the artefact that the main process published", place=str(self.path))
         return artefact
 
     def _published(self) -> Artefact:
         artefact = Artefact.open(self.path)
         if artefact is None:
-            raise RunError("the manifest is gone right after it was written", place=str(self.path))
+            raise RunError("the manifest disappeared right after it was written", place=str(self.path))
         return artefact
 
-    def _tell(self, phase: str, done: int, total: int, note: str = "") -> None:
+    def _show(self, phase: str, done: int, total: int, note: str = "") -> None:
         self.report_to(Progress(self.name, phase, done, total, note))
 
     def _lap(self) -> float:
-        """Seconds since the last lap."""
+        """The seconds since the last call."""
         now = time.monotonic()
         seconds, self._since = now - self._since, now
         return round(seconds, 3)
@@ -257,7 +253,7 @@ def _chunk(phase: str, number: int, size: int, chunk: int) -> Chunk:
 
 
 def clear_work(folder: Path) -> None:
-    """Remove what a finished stage no longer needs; does nothing the second time."""
+    """Remove the journal and checkpoints of a finished stage, if they exist."""
     (folder / JOURNAL).unlink(missing_ok=True)
     if (folder / CHECKPOINTS).is_symlink():
         (folder / CHECKPOINTS).unlink()

@@ -1,8 +1,8 @@
-"""Rows to Parquet, the same bytes for the same rows.
+"""Writes and reads Parquet tables: the same rows give the same bytes.
 
-Parquet files carry no time of writing; with a fixed schema, compression and row-group size their bytes depend on the
-rows (and on the version of pyarrow) alone. The schema comes from the type of the rows (`solon.runs.records`). A table
-is written and read a row group at a time, so it may be larger than memory.
+A Parquet file has no time of writing. With a fixed schema, compression and row-group size its bytes depend only on the
+rows and on the version of pyarrow. The schema comes from the type of the rows (`solon.runs.records`). A table is
+written and read one row group at a time, so it may be larger than memory.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from solon.errors import StageError
 from solon.runs.files import replacing
-from solon.runs.lazy import Lazy
+from solon.runs.lazy_sequence import LazySequence
 from solon.runs.records import Record, from_record, schema_of, to_record
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 GROUP = 10_000
-"""Rows in one row group."""
+"""Rows in a row group."""
 
 
 def write_table(path: Path, rows: Iterable[R], row: type[R]) -> int:
@@ -32,7 +32,7 @@ def write_table(path: Path, rows: Iterable[R], row: type[R]) -> int:
     import pyarrow.parquet as pq
 
     written, rest, schema = 0, map(to_record, rows), schema_of(row)
-    # Absolute, here and below: Arrow would take `a:b` for an address and `~` for somebody's home.
+    # An absolute path, here and below: Arrow takes `a:b` for an address and `~` for a home folder.
     with replacing(path) as temporary, pq.ParquetWriter(temporary.absolute(), schema, compression="zstd") as writer:
         while group := list(islice(rest, GROUP)):
             writer.write_table(to_table(group, schema, str(path), written + 1), row_group_size=GROUP)
@@ -51,17 +51,17 @@ def column_of(path: Path, name: str) -> list[Any]:
 
 
 def read_table(path: Path, row: type[R]) -> list[R]:
-    """All rows of a Parquet file; raises RunError when a column is missing or is of another type."""
+    """All rows of a Parquet file; raises RunError when a column is missing or has another type."""
     import pyarrow.parquet as pq
 
     place = str(path)
     return [from_record(row, record, place) for record in pq.read_table(path.absolute()).to_pylist()]
 
 
-def rows_of(path: Path, row: type[R], numbers: Sequence[int] | None = None) -> Lazy[R]:
-    """The rows of a Parquet file with the given ascending numbers, or all, read when they are looked at.
+def rows_of(path: Path, row: type[R], numbers: Sequence[int] | None = None) -> LazySequence[R]:
+    """The rows of a Parquet file with the given ascending numbers, or all, read when they are used.
 
-    The row group that was read last is kept, as Arrow holds it.
+    The last row group is kept in memory, as an Arrow table.
     """
     import pyarrow.parquet as pq
 
@@ -81,11 +81,11 @@ def rows_of(path: Path, row: type[R], numbers: Sequence[int] | None = None) -> L
             rows += [from_record(row, record, str(path)) for record in records]
         return rows
 
-    return Lazy(len(chosen), read)
+    return LazySequence(len(chosen), read)
 
 
 def to_table(rows: Sequence[Record], schema: pa.Schema, place: str = "rows", first: int = 1) -> pa.Table:
-    """Rows as an Arrow table of exactly `schema`; raises StageError naming row and column of what does not fit.
+    """Rows as an Arrow table with exactly this schema; raises StageError naming the row and column of a wrong value.
 
     `first` is the number of the first row, for messages.
     """
@@ -96,8 +96,8 @@ def to_table(rows: Sequence[Record], schema: pa.Schema, place: str = "rows", fir
     for number, row in enumerate(rows, start=first):
         if unknown := [name for name in row if name not in known]:
             raise StageError(f"row {number} has the unknown column '{unknown[0]}'", place=place)
-        if lacking := [name for name in required if row.get(name) is None]:
-            raise StageError(f"row {number} lacks the column '{lacking[0]}'", place=place)
+        if missing := [name for name in required if row.get(name) is None]:
+            raise StageError(f"row {number} is missing the column '{missing[0]}'", place=place)
     columns = []
     for column in schema:
         values = [row.get(column.name) for row in rows]

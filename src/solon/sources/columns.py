@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from solon.config.located_yaml import suggestion
-from solon.config.strict_json import half_character, not_finite, told_half
+from solon.config.strict_json import describe_half, half_character, not_finite
 from solon.errors import InputError
 
 COLUMNS = ("prompt", "messages", "transcript", "chosen", "rejected")
@@ -96,7 +96,7 @@ def refuse_half_characters(values: Mapping[str, Any], place: str) -> None:
     """Raise InputError when a column that is read holds a lone surrogate."""
     for name, value in values.items():
         if (half := half_character(value)) is not None:
-            cause = f"'{name}' holds {told_half(half)}"
+            cause = f"'{name}' holds {describe_half(half)}"
             raise InputError(cause, place=place, remedy="Write it as UTF-8, or drop the line")
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from solon.config.builtin import source_path
-from solon.config.json_lines import JsonLine, json_line, numbered_lines, written_lines
+from solon.config.json_lines import JsonLine, json_line, nonblank_lines, numbered_lines
 from solon.config.strict_json import SPACE, Constants, decode, may_hold_half, parse_at
 from solon.errors import InputError
 from solon.sources.columns import Columns, refuse_half_characters
@@ -78,7 +78,7 @@ def entries(source: Path | str, columns: Columns | None = None) -> Iterator[Entr
 
 
 def _json(path: Path, columns: Columns) -> Iterator[Entry]:
-    lines = written_lines(path, columns.what)
+    lines = nonblank_lines(path, columns.what)
     first = next(lines, None)
     if first is None:
         return

@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 from solon.evals.earlier_tables import Score
 from solon.evals.grading import Grader, Label
 from solon.runs import Artefact, StageFolder
+from solon.runs.evaluation_rows import OrderRow
 from solon.runs.outcome import Outcome
-from solon.runs.rows import OrderRow, PairRow, PromptKind, PromptRow
+from solon.runs.rows import PairRow, PromptKind, PromptRow
 from solon.stages.plan import HELD_OUT_PAIRS, PREFERENCE_MODEL, PROMPTS
 from solon.stages.stage import Stage, Work
 from solon.stats.intervals import share

@@ -21,7 +21,7 @@ from solon.evals.grading import Grader
 from solon.evals.over_training import signs, step_facts
 from solon.rl.policy_snapshots import SNAPSHOTS, snapshot_path
 from solon.runs import Artefact, StageFolder
-from solon.runs.rows import AnswerRow, SnapshotRow
+from solon.runs.evaluation_rows import AnswerRow, SnapshotRow
 from solon.stages import s09_measure
 from solon.stages.plan import PREFERENCE_MODEL, PROMPTS, in_round, policies_of
 from solon.stages.s07_preference_model import held_out_scorer

@@ -17,7 +17,8 @@ from solon.digest import seed_for
 from solon.engines.base import Completion, Engine
 from solon.feedback.ask import ask
 from solon.runs import Artefact, StageFolder
-from solon.runs.rows import TRAINING_KINDS, PromptKind, PromptRow, ReplyRow, count_defects, good_of
+from solon.runs.outcome import count_defects
+from solon.runs.rows import TRAINING_KINDS, PromptKind, PromptRow, ReplyRow, good_of
 from solon.stages.plan import PROMPTS
 from solon.stages.questions import REPLY, QuestionKind
 from solon.stages.stage import Reads, Stage, Work

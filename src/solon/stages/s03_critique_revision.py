@@ -35,9 +35,9 @@ from solon.engines.base import Completion, Engine
 from solon.errors import RunError, StageError
 from solon.evals.judge_check.critic import CheckCritic
 from solon.feedback.ask import STUB, ask, bare_tokens
-from solon.runs import Artefact, Lazy, StageFolder
-from solon.runs.outcome import Outcome, count_outcomes
-from solon.runs.rows import Critique, PromptKind, ReplyRow, RevisionRow, most_frequent
+from solon.runs import Artefact, LazySequence, StageFolder
+from solon.runs.outcome import Outcome, count_outcomes, most_frequent
+from solon.runs.rows import Critique, PromptKind, ReplyRow, RevisionRow
 from solon.stages.plan import RESPONSES
 from solon.stages.questions import QuestionKind
 from solon.stages.stage import Again, ConstitutionEdit, QuestionCount, Reads, Stage, Work
@@ -81,7 +81,7 @@ def run(
     outcomes = _red_team_outcomes(inputs.responses)
     replies = _good_replies(inputs.responses, outcomes)
     links: Sequence[Link] = _first_links(replies, principles, inputs.seed)
-    steps: list[Lazy[RevisionRow]] = []
+    steps: list[LazySequence[RevisionRow]] = []
     for step in range(1, settings.steps + 1):
         if settings.mode is RevisionMode.CRITIQUED:
             links = _criticise(settings, inputs, links, examples, critic, out)
@@ -93,7 +93,7 @@ def run(
     return out.publish(chain.from_iterable(steps), RevisionRow, facts=facts)
 
 
-def _good_replies(responses: Artefact, outcomes: Mapping[int, Outcome]) -> Lazy[ReplyRow]:
+def _good_replies(responses: Artefact, outcomes: Mapping[int, Outcome]) -> LazySequence[ReplyRow]:
     good = [number for number, outcome in outcomes.items() if outcome is Outcome.OK]
     if not good:
         counts = count_outcomes(outcomes.values())
@@ -112,23 +112,27 @@ def _red_team_outcomes(responses: Artefact) -> dict[int, Outcome]:
     return {number: row.outcome for number, row in rows if row.kind is PromptKind.RED_TEAM}
 
 
-def _first_links(replies: Lazy[ReplyRow], principles: Sequence[RevisionPrinciple], seed: int) -> Lazy[Link]:
+def _first_links(
+    replies: LazySequence[ReplyRow], principles: Sequence[RevisionPrinciple], seed: int
+) -> LazySequence[Link]:
     """The links of the first step, made of the assistant's replies."""
 
     def link(row: ReplyRow) -> Link:
         return Link(row.row_id, row.prompt, row.completion, 1, draw(principles, seed, row.row_id, 1))
 
-    return Lazy(len(replies), lambda start, stop: [link(row) for row in replies[start:stop]])
+    return LazySequence(len(replies), lambda start, stop: [link(row) for row in replies[start:stop]])
 
 
-def _next_links(last: Lazy[RevisionRow], step: int, principles: Sequence[RevisionPrinciple], seed: int) -> Lazy[Link]:
+def _next_links(
+    last: LazySequence[RevisionRow], step: int, principles: Sequence[RevisionPrinciple], seed: int
+) -> LazySequence[Link]:
     """The links of a step, made of the rows of the step before it; a failed one is left as the reply that it had."""
 
     def link(row: RevisionRow) -> Link:
         reply = row.completion if row.outcome is Outcome.OK else row.before
         return Link(row.row_id, row.prompt, reply, step, draw(principles, seed, row.row_id, step))
 
-    return Lazy(len(last), lambda start, stop: [link(row) for row in last[start:stop]])
+    return LazySequence(len(last), lambda start, stop: [link(row) for row in last[start:stop]])
 
 
 def _criticise(
@@ -138,7 +142,7 @@ def _criticise(
     examples: Sequence[CritiqueExample],
     critic: Engine,
     out: StageFolder,
-) -> Lazy[Link]:
+) -> LazySequence[Link]:
     """The links with their critiques."""
 
     def criticise(batch: Sequence[Link]) -> list[Critique]:
@@ -157,7 +161,7 @@ def _criticise(
         pairs = zip(links[start:stop], critiques[start:stop], strict=True)
         return [replace(link, critique=critique) for link, critique in pairs]
 
-    return Lazy(len(links), criticised)
+    return LazySequence(len(links), criticised)
 
 
 def _revise(
@@ -167,7 +171,7 @@ def _revise(
     examples: Sequence[CritiqueExample],
     reviser: Engine,
     out: StageFolder,
-) -> Lazy[RevisionRow]:
+) -> LazySequence[RevisionRow]:
     """The rows of one step: a revision where the critique is good, and a record of the other replies."""
 
     def revise(batch: Sequence[Link]) -> list[RevisionRow]:

@@ -22,8 +22,9 @@ from solon.errors import RecipeError, StageError
 from solon.runs import Artefact, StageFolder
 from solon.runs.facts import SftFacts, facts_record
 from solon.runs.records import from_record
-from solon.runs.rows import PromptKind, ReplyRow, RevisionRow, SftExampleRow, TrainingStepRow, good, good_of
+from solon.runs.rows import PromptKind, ReplyRow, RevisionRow, good, good_of
 from solon.runs.table import write_table
+from solon.runs.training_rows import SftExampleRow, TrainingStepRow
 from solon.stages.plan import CRITIQUE_REVISION, RESPONSES
 from solon.stages.questions import TrainingSizes, TrainingTokens
 from solon.stages.stage import Reads, Stage, Work

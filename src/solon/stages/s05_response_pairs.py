@@ -17,8 +17,8 @@ from solon.digest import seed_for
 from solon.engines.base import Completion, Engine
 from solon.feedback.ask import ask
 from solon.runs import Artefact, StageFolder
-from solon.runs.outcome import Outcome
-from solon.runs.rows import HELD_OUT_KINDS, PairRow, PromptKind, PromptRow, count_defects, good, good_of
+from solon.runs.outcome import Outcome, count_defects
+from solon.runs.rows import HELD_OUT_KINDS, PairRow, PromptKind, PromptRow, good, good_of
 from solon.stages.plan import PROMPTS, SL_CAI, policies_of
 from solon.stages.questions import REPLY, QuestionKind
 from solon.stages.stage import Again, ConstitutionEdit, QuestionCount, Stage, Work

@@ -44,8 +44,9 @@ from solon.runs import Artefact, StageFolder
 from solon.runs.facts import PreferenceFacts, facts_record
 from solon.runs.outcome import count_outcomes
 from solon.runs.records import from_record
-from solon.runs.rows import LabelRow, PreferenceExampleRow, PreferenceStepRow, PromptKind, Rows, comparable, good
+from solon.runs.rows import LabelRow, PromptKind, Rows, comparable, good
 from solon.runs.table import write_table
+from solon.runs.training_rows import PreferenceExampleRow, PreferenceStepRow
 from solon.sources.comparison_files import read_all_comparisons
 from solon.stages.plan import HELD_OUT_MODEL, in_round, is_watched, labels_of
 from solon.stages.questions import TrainingSizes, TrainingTokens

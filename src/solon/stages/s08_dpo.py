@@ -24,7 +24,8 @@ from solon.runs import Artefact, StageFolder
 from solon.runs.facts import DpoFacts, facts_record
 from solon.runs.outcome import count_outcomes
 from solon.runs.records import from_record
-from solon.runs.rows import DpoStepRow, LabelRow, PromptKind, Rows, comparable, good
+from solon.runs.rows import LabelRow, PromptKind, Rows, comparable, good
+from solon.runs.training_rows import DpoStepRow
 from solon.sources.comparison_files import Comparisons, read_all_comparisons
 from solon.stages.plan import SL_CAI, labels_of
 from solon.stages.questions import TrainingSizes, TrainingTokens

@@ -42,7 +42,8 @@ from solon.runs import Artefact, StageFolder
 from solon.runs.facts import RlFacts
 from solon.runs.processes import Processes
 from solon.runs.records import from_record
-from solon.runs.rows import TRAINING_KINDS, PromptRow, RlStepRow, good_of
+from solon.runs.rows import TRAINING_KINDS, PromptRow, good_of
+from solon.runs.training_rows import RlStepRow
 from solon.stages.plan import PREFERENCE_MODEL, PROMPTS, SL_CAI, in_round
 from solon.stages.questions import REPLY, DrawnPrompts, QuestionKind, TrainingSizes, TrainingTokens
 from solon.stages.s07_preference_model import held_out_scorer
@@ -79,7 +80,7 @@ def run(settings: ReinforcementSettings, inputs: ReinforcementInputs, out: Stage
     with arithmetic(inputs.engine), within_memory("rl.micro_batch_tokens", settings.micro_batch_tokens):
         folders = Folders(inputs.sl_cai, inputs.preference_model, inputs.backbone)
         models = load_rl_models(settings, folders, inputs.engine, inputs.seed, out.processes)
-        actors, policy = models.actors, models.policy
+        actors, policy = models.networks, models.policy
         engine = engine_of(inner(policy.model), tokenizer, inputs.engine, name="policy")
         encoding = Encoding(engine.tokens, min(engine.window, models.scorer.encoding.window))
         questions, counts = _questions(settings, inputs, encoding)

@@ -26,19 +26,9 @@ from solon.evals.label_accuracy import label_facts
 from solon.evals.measures import group_facts, model_facts, plugin_measures
 from solon.feedback.ask import ask
 from solon.runs import Artefact, StageFolder
+from solon.runs.evaluation_rows import AnswerRow, RevisionRating
 from solon.runs.records import to_record
-from solon.runs.rows import (
-    HELD_OUT_KINDS,
-    AnswerRow,
-    LabelRow,
-    PromptKind,
-    PromptRow,
-    ReplyRow,
-    RevisionRating,
-    RevisionRow,
-    Rows,
-    good_of,
-)
+from solon.runs.rows import HELD_OUT_KINDS, LabelRow, PromptKind, PromptRow, ReplyRow, RevisionRow, Rows, good_of
 from solon.stages.plan import (
     CRITIQUE_REVISION,
     PREFERENCE_MODEL,

@@ -18,8 +18,8 @@ from solon.evals.benchmarks.multiple_choice import Form, QuestionSetup, ask_choi
 from solon.evals.benchmarks.pm_answers import ask_scores
 from solon.evals.benchmarks.question_files import read_questions
 from solon.evals.benchmarks.worked_examples import Worked, built_in_sets, worked_for
+from solon.runs.evaluation_rows import ChoiceAnswer
 from solon.runs.records import to_record
-from solon.runs.rows import ChoiceAnswer
 from tests.evals.benchmarks.rows import (
     BEHAVIOUR,
     RIGHT,

@@ -22,7 +22,7 @@ from solon.evals.benchmarks.evaluation import (
 )
 from solon.evals.benchmarks.multiple_choice import Form, QuestionSetup
 from solon.evals.benchmarks.question_files import read_questions
-from solon.runs import finished_folder
+from solon.runs import Artefact
 from solon.runs.progress import Silent
 from tests.evals.benchmarks.rows import classifications, comparisons, is_right, write
 
@@ -72,7 +72,7 @@ def test_all_files_in_all_forms_are_answered_and_written(plan, tmp_path):
     ]  # fmt: skip
     assert all(facts["accuracy"]["value"] == 1 for facts in results["evaluations"])
     assert json.loads((tmp_path / "out" / RESULTS).read_text()) == results == results_of(tmp_path / "out")
-    rows = finished_folder(tmp_path / "out" / "hhh-evaluations-reasoned").table().to_pylist()
+    rows = Artefact.open(tmp_path / "out" / "hhh-evaluations-reasoned").table().to_pylist()
     assert [row["line"] for row in rows] == list(range(1, 41))
     assert len(rows[0]["reasoning"]) == len(rows[0]["reasoning"][0]) == 2
     assert {row["outcome"] for row in rows} == {"ok"}
@@ -89,7 +89,7 @@ def test_a_killed_evaluation_resumes_to_the_same_bytes_and_asks_nothing_twice(pl
     assert run(tmp_path / "killed", plan, last) == expected
     assert 0 < len(last.prompts) < total
     for folder in ("hhh-evaluations-letter", "hhh-evaluations-reasoned", "types-reasoned"):
-        one, other = (finished_folder(tmp_path / name / folder) for name in ("whole", "killed"))
+        one, other = (Artefact.open(tmp_path / name / folder) for name in ("whole", "killed"))
         assert one.hash == other.hash
     again = engine()
     assert run(tmp_path / "killed", plan, again) == expected

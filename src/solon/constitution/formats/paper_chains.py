@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from solon.config.json_lines import written_lines
+from solon.config.json_lines import nonblank_lines
 from solon.constitution.constitution import RevisionPrinciple
 from solon.constitution.formats.json_nodes import Node, parse_json
 from solon.constitution.formats.paper import CRITIQUE_FRAME, CUE, REVISION_FRAME, framed, prompt_of, unframed
@@ -74,7 +74,7 @@ class Chain:
 
 def read_chains(path: Path) -> list[Chain]:
     """The chains of a file; raises InputError, naming `file:line` and the key, for the first that is malformed."""
-    chains = [parse_chain(line, str(path), number) for number, line in written_lines(path)]
+    chains = [parse_chain(line, str(path), number) for number, line in nonblank_lines(path)]
     if not chains:
         raise InputError("the file holds no chain", place=str(path), remedy="Name a *_SLMADISON.jsonl file")
     return chains

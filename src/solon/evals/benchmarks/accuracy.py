@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from solon.evals.benchmarks.multiple_choice import shown
 from solon.evals.benchmarks.question_files import Question, TaskType
 from solon.prompts import letters
+from solon.runs.evaluation_rows import ChoiceAnswer
 from solon.runs.facts import (
     AnswerFigures,
     Baselines,
@@ -31,7 +32,6 @@ from solon.runs.facts import (
     Majority,
     OptionOrders,
 )
-from solon.runs.rows import ChoiceAnswer
 from solon.stats.calibration import expected_calibration_error, reliability_bins
 from solon.stats.intervals import Share, mean, wilson
 from solon.stats.log_odds import log_softmax, log_sum_exp

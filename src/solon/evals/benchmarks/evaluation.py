@@ -33,14 +33,14 @@ from solon.evals.benchmarks.pm_answers import Scores, ask_scores
 from solon.evals.benchmarks.question_files import Question, QuestionFile, TaskType
 from solon.evals.benchmarks.worked_examples import Worked, worked_for
 from solon.runs import Artefact, begin_folder, finished_folder
+from solon.runs.evaluation_rows import ChoiceAnswer, EvaluationRow
 from solon.runs.facts import EvaluationFacts, EvaluationSetup, read_facts
-from solon.runs.files import refuse_odd_entries, sweep, telling_of, write_atomically
+from solon.runs.files import refuse_special_files, reporting_write_errors, sweep, write_atomically
 from solon.runs.interrupt import StopRequest, catching_signals
 from solon.runs.lock import LOCK, locked
 from solon.runs.manifest import MANIFEST
 from solon.runs.outcome import Outcome
 from solon.runs.progress import Display
-from solon.runs.rows import ChoiceAnswer, EvaluationRow
 from solon.runs.stage_folder import clear_work
 
 RESULTS = "results.json"
@@ -278,9 +278,9 @@ def _working_in(out: Path, stop: StopRequest) -> Iterator[None]:
         raise RunError(
             "the folder is not empty and holds no evaluations", place=str(out), remedy="Give a new folder with --out"
         )
-    with telling_of(out):
+    with reporting_write_errors(out):
         out.mkdir(parents=True, exist_ok=True)
-    refuse_odd_entries(out)
+    refuse_special_files(out)
     with locked(out), catching_signals(stop):
         for folder in (out, *(each for each in out.iterdir() if each.is_dir())):
             sweep(folder)

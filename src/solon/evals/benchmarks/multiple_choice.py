@@ -26,7 +26,7 @@ from solon.evals.benchmarks.worked_examples import Worked
 from solon.feedback.ask import ask, fits_window
 from solon.feedback.comparisons import UndecidedReason
 from solon.feedback.letters import reasoning_in
-from solon.runs.rows import ChoiceAnswer
+from solon.runs.evaluation_rows import ChoiceAnswer
 
 
 class Form(StrEnum):

@@ -16,7 +16,7 @@ from solon.conversation import Conversation
 from solon.evals.benchmarks.multiple_choice import conversations_of
 from solon.evals.benchmarks.question_files import Question
 from solon.feedback.comparisons import UndecidedReason
-from solon.runs.rows import ChoiceAnswer
+from solon.runs.evaluation_rows import ChoiceAnswer
 from solon.stats.log_odds import log_sigmoid
 
 Scores = Callable[[Sequence[Conversation]], Sequence[float | None]]

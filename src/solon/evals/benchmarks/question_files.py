@@ -17,8 +17,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from solon.config.json_lines import json_line, written_lines
-from solon.config.strict_json import half_character, told_half
+from solon.config.json_lines import json_line, nonblank_lines
+from solon.config.strict_json import describe_half, half_character
 from solon.conversation import Conversation, parse_transcript
 from solon.errors import InputError
 from solon.prompts import letters
@@ -84,7 +84,7 @@ def read_questions(path: Path, *, bad_rows: int = 0) -> QuestionFile:
         )
     found: list[Question] = []
     bad: list[InputError] = []
-    for line, raw in written_lines(path):
+    for line, raw in nonblank_lines(path):
         try:
             question = question_of(raw, line, f"{path}:{line}")
             _refuse_other_kind(found[:1], question, f"{path}:{line}")
@@ -230,7 +230,7 @@ def _refuse_other_kind(first: Sequence[Question], question: Question, place: str
 
 def _refuse_half_characters(text: str, place: str) -> None:
     if (half := half_character(text)) is not None:
-        raise _bad(told_half(half), place, "Write it as UTF-8, or drop the row")
+        raise _bad(describe_half(half), place, "Write it as UTF-8, or drop the row")
 
 
 def _places(text: str, words: str, start: int = 0) -> Iterator[int]:

@@ -20,9 +20,9 @@ from typing import Any
 
 import jinja2
 
-import solon
 from solon.config.addresses import address_fault
 from solon.config.recipe import Method
+from solon.config.version import __version__
 from solon.engines.rendering import special_texts
 from solon.errors import InputError, RecipeError, RunError
 from solon.export.trainers.trainer_model import ExportedModel, copy_model, open_model, open_policy, write_policy
@@ -131,7 +131,7 @@ def _finished(run: RunDirectory, name: str) -> Artefact:
         raise RunError(
             f"'{name}' is not finished, and the export needs all stages up to the preference model",
             place=str(run.path),
-            remedy=f"Go on with: solon run {run.path} --until {in_round(PREFERENCE_MODEL, run.recipe.rounds)}",
+            remedy=f"Continue with: solon run {run.path} --until {in_round(PREFERENCE_MODEL, run.recipe.rounds)}",
         )
     return artefact
 
@@ -163,7 +163,7 @@ def _filled(template: str, run: RunDirectory, export: _Export, reward: Mapping[s
     )
     environment.filters["number"] = lambda value: f"{value:g}"
     return environment.from_string(_text(f"templates/{template}")).render(
-        solon=solon.__version__,
+        solon=__version__,
         trl=TRL_VERSION,
         constitution=run.constitution.hash,
         export=export,

@@ -12,9 +12,9 @@ from solon.config.builtin import constitution_path
 from solon.config.loading import load_recipe
 from solon.errors import ModelError, RunError
 from solon.runs import Artefact, RunDirectory, StageFolder
+from solon.runs.cleanup import locked_run
 from solon.runs.response_cache import Answer, response_cache_in
-from solon.runs.standalone import run_standalone
-from solon.runs.withdrawal import holding
+from solon.runs.standalone_stage import run_standalone
 
 
 def made(path: Path) -> RunDirectory:
@@ -22,7 +22,7 @@ def made(path: Path) -> RunDirectory:
 
 
 def refuse(run: RunDirectory, *, new: bool = True) -> None:
-    with pytest.raises(ModelError, match="refused"), holding(run, new=new):
+    with pytest.raises(ModelError, match="refused"), locked_run(run, new=new):
         raise ModelError("refused")
 
 
@@ -74,14 +74,14 @@ def test_a_run_that_was_there_before_stays(tmp_path: Path) -> None:
 
 def test_what_is_no_error_of_solon_leaves_the_run_for_a_look(tmp_path: Path) -> None:
     run = made(tmp_path / "run")
-    with pytest.raises(KeyboardInterrupt), holding(run, new=True):
+    with pytest.raises(KeyboardInterrupt), locked_run(run, new=True):
         raise KeyboardInterrupt
     assert (run.path / "run.json").exists()
 
 
 def test_a_run_that_another_process_holds_is_not_removed(tmp_path: Path) -> None:
     run = made(tmp_path / "run")
-    with run.lock(), pytest.raises(RunError, match="works on this run"), holding(run, new=True):
+    with run.lock(), pytest.raises(RunError, match="works on this run"), locked_run(run, new=True):
         pass
     assert (run.path / "run.json").exists()
 

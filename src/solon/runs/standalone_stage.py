@@ -1,7 +1,7 @@
-"""A stage in a folder of its own, outside any run, with a run's promises.
+"""Runs one stage in a folder of its own, outside of any run, with the same guarantees.
 
-The folder holds what a stage's folder in a run holds, and the lock beside it. Begun again under the same key the work
-goes on, finished it is only read, and under any other key it is refused, naming what changed.
+The folder has the files of a stage's folder in a run, and a lock. A second call with the same key continues the work,
+or reads the finished artefact. Another key is refused, with the names of the settings that differ.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from pathlib import Path
 
 from solon.errors import RunError, SolonError
 from solon.runs.artefact import Artefact
+from solon.runs.cleanup import remove_lock_folder, removing_unused
 from solon.runs.directory import begin_folder, finished_folder
-from solon.runs.files import refuse_odd_entries, sweep, sync, telling_of
+from solon.runs.files import refuse_special_files, reporting_write_errors, sweep, sync
 from solon.runs.interrupt import StopRequest, catching_signals
 from solon.runs.lock import LOCK, SESSION, locked
 from solon.runs.manifest import BEGUN, MANIFEST
 from solon.runs.stage_folder import Report, StageFolder, clear_work, ignore
-from solon.runs.withdrawal import let_go, withdrawing
 
 
 def run_standalone(
@@ -28,15 +28,15 @@ def run_standalone(
     report: Report = ignore,
     made_with: Mapping[str, object] | None = None,
 ) -> Artefact:
-    """The artefact of a stage in `folder`: the finished one, or what `work` makes now.
+    """The artefact of a stage in `folder`: the finished one, or the result of `work`.
 
-    `made_with` is what moves rows by rounding alone. Raises RunError when the folder holds something else, a link, a
-    stage begun under another key, or another process at work.
+    `made_with` has what changes rows by rounding only. Raises RunError when the folder has other content, a link, or a
+    stage with another key, and when another process works there.
     """
     if folder.exists() and not _is_ours(folder):
-        raise RunError("the folder is not empty and is no stage", place=str(folder), remedy="Name a new folder")
-    refuse_odd_entries(folder)
-    with telling_of(folder):
+        raise RunError("the folder is not empty and is not a stage", place=str(folder), remedy="Name a new folder")
+    refuse_special_files(folder)
+    with reporting_write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         sync(folder.parent)
     stop, new = StopRequest(), not any((folder / each).exists() for each in (BEGUN, MANIFEST))
@@ -45,13 +45,13 @@ def run_standalone(
             sweep(folder)
             finished = finished_folder(folder, key)
             if finished is None:
-                with withdrawing(folder, new=new):
+                with removing_unused(folder, new=new):
                     return work(begin_folder(folder, (1, name), key, report, stop, made_with))
             clear_work(folder)
             return finished
     except SolonError:
         if new:
-            let_go(folder)
+            remove_lock_folder(folder)
         raise
 
 

@@ -1,8 +1,8 @@
-"""A run that was refused before anything was done leaves nothing behind.
+"""Removes the folder of a new run that fails before it has done any work.
 
-A first command may fail at a file or a model that the run needs. Were the folder kept, it would hold the settings of
-that command, and refuse the corrected one for its other settings. Prompts that were read count for nothing: they are
-read again in a moment. An answer of a model counts, so that none is ever asked for twice.
+The first command of a run may fail because of a missing file or model. If the folder stayed, it would have the settings
+of that command and refuse the corrected one. Reading prompts does not count as work, because it takes a moment. A
+model's answer counts, so that no model is asked twice.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from solon.runs.manifest import JOURNAL
 from solon.runs.response_cache import ANSWERS, response_cache_in
 
 _READ = "01-"
-"""How the folder of the stage begins that reads the prompts."""
+"""The beginning of the name of the folder of the stage that reads prompts."""
 
 
 @contextmanager
-def holding(run: RunDirectory, *, new: bool) -> Iterator[None]:
-    """Hold the run's lock; a run that is `new` and fails with a SolonError before anything was done is removed.
+def locked_run(run: RunDirectory, *, new: bool) -> Iterator[None]:
+    """Lock the run, and remove it when it is `new` and fails with a SolonError before it has done any work.
 
     Raises as `RunDirectory.lock` does.
     """
@@ -34,20 +34,18 @@ def holding(run: RunDirectory, *, new: bool) -> Iterator[None]:
             try:
                 yield
             except SolonError:
-                removed = new and _nothing_done(run)
+                removed = new and _is_unused(run)
                 if removed:
                     _remove(run.path)
                 raise
     finally:
         if removed:
-            let_go(run.path)
+            remove_lock_folder(run.path)
 
 
-def _nothing_done(run: RunDirectory) -> bool:
-    """Whether no model answered and no stage but that of the prompts is finished."""
-    if _answered(run.path):
-        return False
-    return all(artefact.path.name.startswith(_READ) for artefact in run.artefacts())
+def _is_unused(run: RunDirectory) -> bool:
+    """Whether no model answered, and only the stage that reads prompts may be finished."""
+    return not _answered(run.path) and all(each.path.name.startswith(_READ) for each in run.artefacts())
 
 
 def _answered(folder: Path) -> bool:
@@ -56,10 +54,10 @@ def _answered(folder: Path) -> bool:
 
 
 @contextmanager
-def withdrawing(folder: Path, *, new: bool) -> Iterator[None]:
-    """The same for the folder of a stage outside any run, whose lock is held; the lock's own file stays.
+def removing_unused(folder: Path, *, new: bool) -> Iterator[None]:
+    """The same for the locked folder of a standalone stage; the file of the lock stays.
 
-    What counts as done is an answer, a line in the journal or a checkpoint.
+    An answer, a line in the journal and a checkpoint count as work.
     """
     try:
         yield
@@ -75,8 +73,8 @@ def withdrawing(folder: Path, *, new: bool) -> Iterator[None]:
         raise
 
 
-def let_go(folder: Path) -> None:
-    """Remove a folder that holds nothing but the file of a lock which nobody holds."""
+def remove_lock_folder(folder: Path) -> None:
+    """Remove a folder that contains only the file of a free lock."""
     with suppress(OSError):
         if [entry.name for entry in folder.iterdir()] == [LOCK]:
             (folder / LOCK).unlink()
@@ -84,7 +82,7 @@ def let_go(folder: Path) -> None:
 
 
 def _remove(folder: Path) -> None:
-    """Remove the files of a run, all but the lock that is held; `run.json` goes first: then it is no run any more."""
+    """Remove the files of a run but the lock; `run.json` first, because the folder is not a run without it."""
     for name in (RUN, RECIPE, CONSTITUTION, ANSWERS, SESSION):
         (folder / name).unlink(missing_ok=True)
     for entry in folder.iterdir():

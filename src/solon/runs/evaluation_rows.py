@@ -1,0 +1,143 @@
+"""The rows of what is measured: graded replies, the preference model's order of pairs, and multiple-choice answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from solon.conversation import Conversation
+from solon.runs.outcome import Outcome
+from solon.runs.records import Reply
+from solon.runs.rows import OfKind, PromptKind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevisionRating:
+    """09-measure, ratings.jsonl: the grader's labels of a reply (step 0) or of a revision."""
+
+    of: str = "revision"
+    row_id: str
+    step: int
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairRating:
+    """09-measure, ratings.jsonl: the grader's labels of both replies of a labelled pair."""
+
+    of: str = "pair"
+    row_id: str
+    pair: int
+    a: tuple[str, ...] = ()
+    b: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerRow:
+    """09-measure: one model's reply to a held-out prompt, with the grader's labels."""
+
+    model: str
+    kind: PromptKind
+    group: str | None = None
+    row_id: str
+    prompt: Conversation
+    completion: Reply
+    thinking: str | None = None
+    labels: tuple[str, ...] = ()
+    finish: str
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotRow:
+    """snapshots: one reply of the policy after `step` steps, graded and scored."""
+
+    step: int
+    model: str
+    kind: PromptKind
+    group: str | None = None
+    row_id: str
+    prompt: Conversation
+    completion: Reply
+    thinking: str | None = None
+    labels: tuple[str, ...] = ()
+    finish: str
+    outcome: Outcome
+    score: float | None = None
+    held_out_score: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderRow:
+    """preference-order: a pair of known order, with the preference model's scores of both replies."""
+
+    row_id: str
+    pair: int
+    measure: str
+    prompt: Conversation
+    better: str
+    worse: str
+    score_better: float | None = None
+    score_worse: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChoiceAnswer:
+    """A model's answer to a multiple-choice question, in the journal of an evaluation.
+
+    `log_probs` has for each rotation and each sample the log-probability of every letter, or None where it is unknown;
+    `scores` are those of a preference model, and `reasoning` is the text before each letter.
+    """
+
+    line: int
+    correct: int
+    rotations: tuple[int, ...]
+    log_probs: tuple[tuple[tuple[float, ...] | None, ...], ...]
+    reasoning: tuple[tuple[str, ...], ...] | None = None
+    scores: tuple[float | None, ...] | None = None
+    untold_because: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationRow:
+    """An evaluation of `solon eval`: an answered question with the options' probabilities and its credit."""
+
+    line: int
+    correct: int
+    probabilities: tuple[float, ...] | None
+    credit: float | None
+    rotations: tuple[int, ...]
+    log_probs: tuple[tuple[tuple[float, ...] | None, ...], ...]
+    reasoning: tuple[tuple[str, ...], ...] | None = None
+    scores: tuple[float | None, ...] | None = None
+    outcome: Outcome
+    untold_because: str | None = None
+
+
+class GradedReply(OfKind, Protocol):
+    """A reply to a held-out prompt with the grader's labels: a row of 09-measure, or of snapshots."""
+
+    @property
+    def row_id(self) -> str:
+        """The row id of the prompt."""
+        ...
+
+    @property
+    def group(self) -> str | None:
+        """The topic of the prompt."""
+        ...
+
+    @property
+    def completion(self) -> str:
+        """The reply."""
+        ...
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The grader's labels."""
+        ...
+
+    @property
+    def finish(self) -> str:
+        """Why the reply ended."""
+        ...
