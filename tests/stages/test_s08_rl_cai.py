@@ -340,8 +340,8 @@ def test_a_backbone_that_would_not_be_shared_is_refused() -> None:
     recipe = {"rl": {"networks": "shared"}, "finetune": lora, "preference": lora}
     refuse_unshareable(Recipe.model_validate(recipe))
     for changed, said_of in (
-        ({"finetune": {}}, "finetune.training would change it"),
-        ({"preference": {}}, "preference.training would change it"),
+        ({"finetune": {}}, "finetune.training without an adapter changes it"),
+        ({"preference": {}}, "preference.training without an adapter changes it"),
         ({"models": {"preference": "testbed:assistant"}}, "share no backbone"),
     ):
         with pytest.raises(RecipeError, match=said_of):

@@ -95,7 +95,7 @@ def _conversations(row: Mapping[str, Any], place: str) -> tuple[Conversation, ..
         raise InputError(f"the line holds no conversation (found {keys:.80})", place=place, remedy=_FORM)
     for conversation in found:
         if len(conversation.turns) < 2 or conversation.turns[-1].role is not Role.ASSISTANT:
-            cause = "the conversation does not end on a reply"
+            cause = "the conversation is not a prompt with a reply"
             raise InputError(cause, place=place, remedy=_FORM)
         refuse_opening_assistant(conversation, place)
     return found

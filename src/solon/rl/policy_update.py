@@ -178,7 +178,8 @@ class _PolicySteps:
         rate = risen(settings.learning_rate, since, settings.warmup_steps)
         norm = learner.step(rate, place, (row.row_id for row in rows))
         clipped = totals.counts["clipped"] / tokens
-        _count(self.sums, {"policy_loss": totals.loss, "policy_gradient_norm": norm, "clip_fraction": clipped})
+        figures = {"policy_loss": totals.loss, "policy_gradient_norm": norm, "clip_fraction": clipped}
+        self.sums.update(figures)
         self.updates += 1
 
 
@@ -196,12 +197,7 @@ def _value_step(
     totals, _ = accumulate(critic.learner, objective, rows, settings.micro_batch_tokens, place)
     rate = risen(settings.value_learning_rate, step, settings.warmup_steps)
     norm = critic.learner.step(rate, place, (row.row_id for row in rows))
-    _count(sums, {"value_loss": totals.loss, "value_gradient_norm": norm})
-
-
-def _count(sums: Counter[str], figures: Mapping[str, float]) -> None:
-    for name, figure in figures.items():
-        sums[name] += figure  # type: ignore[assignment]  # a Counter adds floats as well
+    sums.update({"value_loss": totals.loss, "value_gradient_norm": norm})
 
 
 def _split(order: Sequence[int], parts: int) -> list[Sequence[int]]:

@@ -89,13 +89,6 @@ class PromptDraws:
         return drawn
 
 
-def draw_prompts(
-    sizes: Sequence[int], shares: Sequence[float], count: int, step: int, seed: int
-) -> list[tuple[int, int]]:
-    """The pairs (kind, index) of one step; see `PromptDraws`."""
-    return PromptDraws(sizes, shares, count, seed).at(step)
-
-
 def _counts(sizes: Sequence[int], shares: Sequence[float], count: int) -> list[int]:
     held = [share if size else 0.0 for size, share in zip(sizes, shares, strict=True)]
     total = sum(held)

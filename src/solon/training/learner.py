@@ -53,8 +53,7 @@ class Totals:
     def add(self, loss: float, counts: Mapping[str, float]) -> None:
         """Add one micro-batch."""
         self.loss += loss
-        for name, count in counts.items():
-            self.counts[name] += count  # type: ignore[assignment]  # a Counter adds floats as well
+        self.counts.update(counts)
 
 
 class Learner:

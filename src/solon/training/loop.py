@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -176,6 +177,7 @@ def train(
     log, first = _resume(learner, session.checkpoints)
     refuse_unequal(learner.processes, first)
     session.metrics.begin(first)
+    held_out_loss = partial(mean_loss, objective, held_out, settings.micro_batch_tokens, learner.processes)
     lap, orders = time.monotonic(), Orders()
     for step in range(first, steps):
         rows = [examples[index] for index in batch_at(step, len(examples), settings.batch_size, seed, orders)]
@@ -193,7 +195,7 @@ def train(
                 "gradient_norm": norm,
                 "rows": len(rows),
                 **totals.counts,
-                "held_out_loss": _held_out_loss(learner, objective, held_out, settings) if rests else None,
+                "held_out_loss": held_out_loss() if rests else None,
             }
         )
         session.metrics.add(log.rows[-1])
@@ -202,12 +204,6 @@ def train(
             session.checkpoints.save(_snapshot(learner, step + 1, log))
         session.progress(step + 1, steps, f"loss {totals.loss:.3f}")
     return log
-
-
-def _held_out_loss(
-    learner: Learner, objective: Objective[R], held_out: Sequence[R], settings: TrainingSettings
-) -> float | None:
-    return mean_loss(objective, held_out, settings.micro_batch_tokens, learner.processes)
 
 
 def refuse_unequal(processes: Processes, step: int) -> None:

@@ -7,7 +7,9 @@ always answers with the present weights.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +65,6 @@ class LocalEngine:
         self.rendering = self.tokens.rendering
         self.end_tokens = end_tokens_of(model, self.tokens.ends)
         self._prefixes = Prefixes()
-        self._token_texts: list[str] | None = None
         self._endings: dict[tuple[tuple[str, ...], frozenset[int]], Ending] = {}
         self._forward = CausalModel(model, self.window)
         self.budget = RowBudget.of(settings, self._forward)
@@ -164,29 +165,25 @@ class LocalEngine:
     def _ending(self, stops: tuple[str, ...]) -> Ending:
         key = (stops, self.end_tokens)
         if key not in self._endings:
-            self._endings[key] = Ending(self.tokens.decode, self.end_tokens, stops, self._texts)
+            self._endings[key] = Ending(self.tokens.decode, self.end_tokens, stops, lambda: self._token_texts)
         return self._endings[key]
 
-    def _texts(self) -> Sequence[str]:
-        if self._token_texts is None:
-            self._token_texts = self.tokens.token_texts(len(self.tokenizer))
-        return self._token_texts
+    @cached_property
+    def _token_texts(self) -> list[str]:
+        return self.tokens.token_texts(len(self.tokenizer))
 
 
-class _evaluating:
-    """Puts a model into evaluation mode for the length of a block."""
-
-    def __init__(self, model: Any) -> None:
-        self._model = model
-
-    def __enter__(self) -> None:
-        self._was_training = self._model.training
-        if self._was_training:
-            self._model.eval()
-
-    def __exit__(self, *reason: object) -> None:
-        if self._was_training:
-            self._model.train()
+@contextmanager
+def _evaluating(model: Any) -> Iterator[None]:
+    """Put a model into evaluation mode for the length of a block."""
+    training = model.training
+    if training:
+        model.eval()
+    try:
+        yield
+    finally:
+        if training:
+            model.train()
 
 
 def _fingerprint(model: Any) -> object:

@@ -74,7 +74,7 @@ def conversations_in(body: Mapping[str, Any], bounds: Bounds) -> list[Conversati
     found = [conversation_of(each, place=f"conversation {number}") for number, each in enumerate(given)]
     for number, each in enumerate(found):
         if len(each.turns) < 2 or each.turns[-1].role is not Role.ASSISTANT:
-            raise Refused(HTTPStatus.BAD_REQUEST, f"conversation {number} does not end on a reply")
+            raise Refused(HTTPStatus.BAD_REQUEST, f"conversation {number} is not a prompt with a reply")
         for turn in each.turns:
             _refuse_halves(turn.content, f"conversation {number}")
     return found
