@@ -1,9 +1,9 @@
-"""Conversations, and the prompts that are made of them.
+"""Conversations and prompts.
 
-A conversation is a list of turns. A prompt is the turns that a model reads, the role in which it is to reply, and the
-words that open the reply. Engines turn prompts into tokens through a rendering: the paper's transcript (below), which
-any base model reads, or the tokenizer's chat template. Roles go beyond human and assistant because the supervised stage
-of the paper continues the same transcript with `Critique Request`, `Critique`, `Revision Request` and `Revision`
+A conversation is a list of turns. A prompt has the turns that a model reads, the role of its reply, and the first words
+of the reply. Engines turn prompts into tokens through a rendering: the paper's transcript (below), which any base model
+reads, or the tokenizer's chat template. There are more roles than human and assistant because the supervised stage of
+the paper continues the same transcript with `Critique Request`, `Critique`, `Revision Request` and `Revision`
 (section 3.1); a chat template shows the requests as user turns and the model's own turns as assistant turns.
 """
 
@@ -21,7 +21,7 @@ from solon.errors import InputError
 
 
 class Role(StrEnum):
-    """Who speaks, and how a transcript labels the turn."""
+    """The speaker of a turn."""
 
     SYSTEM = "system"
     HUMAN = "human"
@@ -31,12 +31,12 @@ class Role(StrEnum):
     REVISION_REQUEST = "revision_request"
     REVISION = "revision"
     QUESTION = "question"
-    """A question that stands in the transcript without a label (the paper's multiple-choice form, section 4.1)."""
+    """A question, without a label in the transcript (the paper's multiple-choice form, section 4.1)."""
     REASONING = "reasoning"
     """The judge's own reasoning before its answer (chain of thought, section 4.1)."""
     ANSWER = "answer"
     LIST = "list"
-    """The rest of a numbered list, which stands in the transcript without a label right after the list's start."""
+    """The rest of a numbered list, without a label, right after the start of the list."""
 
 
 LABELS: Mapping[Role, str] = {
@@ -56,7 +56,7 @@ TRAINER_ROLES: Mapping[str, Role] = {"user": Role.HUMAN, "assistant": Role.ASSIS
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One turn: who speaks and what is said, without label or surrounding white space."""
+    """One turn: its speaker and its text, without label or surrounding white space."""
 
     role: Role
     content: str
@@ -64,17 +64,17 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """Turns in order; as a prompt it ends on a human turn."""
+    """Turns in order; a prompt ends on a human turn."""
 
     turns: tuple[Turn, ...]
 
     @property
     def row_id(self) -> str:
-        """The content hash that names this conversation in every table (DESIGN section 4)."""
+        """The content hash of this conversation, its id in every table (DESIGN section 4)."""
         return digest([(turn.role.value, turn.content) for turn in self.turns])
 
     def messages(self) -> list[dict[str, str]]:
-        """The turns as other trainers write them: `[{"role": "user", "content": ...}, ...]`."""
+        """The turns in the form of other trainers: `[{"role": "user", "content": ...}, ...]`."""
         return [
             {"role": "user" if turn.role is Role.HUMAN else turn.role.value, "content": turn.content}
             for turn in self.turns
@@ -86,7 +86,7 @@ class Conversation:
 
 
 def is_blank(text: str) -> bool:
-    """Whether a text shows nothing: it is empty, white space, or characters that are invisible."""
+    """Whether a text is empty, or has only white space and invisible characters."""
     return not any(unicodedata.category(each) not in _UNSEEN for each in text)
 
 
@@ -95,7 +95,7 @@ _UNSEEN = frozenset({"Cc", "Cf", "Zs", "Zl", "Zp"})
 
 
 def conversation_of(messages: Iterable[Mapping[str, str]], *, place: str = "") -> Conversation:
-    """A conversation from trainer-style messages; raises InputError (naming `place`) on an unknown role or no text."""
+    """A conversation from messages of other trainers; raises InputError at `place` for an unknown role or no text."""
     turns = []
     for number, message in enumerate(messages, start=1):
         role = TRAINER_ROLES.get(str(message.get("role")), None)
@@ -113,10 +113,10 @@ def conversation_of(messages: Iterable[Mapping[str, str]], *, place: str = "") -
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What a model is asked: the turns it reads, the role in which it replies, and the words that open its reply.
+    """A question to a model: the turns that it reads, the role of its reply, and the first words of the reply.
 
-    `shared` counts the leading turns that many prompts have in common (worked examples), so that an engine can keep
-    what it computed for them; it never changes what the model reads.
+    `shared` counts the first turns that many prompts have in common (worked examples), so that an engine can cache
+    them; it never changes what the model reads.
     """
 
     turns: tuple[Turn, ...]
@@ -131,11 +131,11 @@ class Rendering(Protocol):
     name: str
 
     def render(self, prompt: Prompt) -> tuple[str, str]:
-        """The shared part's text and the rest; their concatenation is what the model reads."""
+        """The text of the shared turns, and the rest; the model reads their concatenation."""
         ...
 
     def completion(self, reply: str, reply_as: Role = Role.ASSISTANT) -> str:
-        """The text, after the rendered prompt, that stands for `reply` in training (without the turn's end)."""
+        """The text of `reply` after the rendered prompt in training, without the end of the turn."""
         ...
 
     def stops(self) -> tuple[str, ...]:
@@ -149,7 +149,7 @@ class TranscriptRendering:
     name = "transcript"
 
     def render(self, prompt: Prompt) -> tuple[str, str]:
-        """See `Rendering.render`; the reply's label ends the text, so that a reply starts with a space."""
+        """See `Rendering.render`; the text ends on the reply's label, so a reply starts with a space."""
         shared = "".join(_transcript_turn(turn) for turn in prompt.turns[: prompt.shared])
         own = "".join(_transcript_turn(turn) for turn in prompt.turns[prompt.shared :])
         if prompt.reply_as is Role.LIST:
@@ -173,10 +173,10 @@ def _transcript_turn(turn: Turn) -> str:
 
 
 def escape_labels(text: str) -> str:
-    r"""What somebody says as a transcript shows it: a label after a blank line gets a space in front and opens no turn.
+    r"""The text for a transcript: a label after a blank line gets a space in front, so that it does not open a turn.
 
-    Whoever writes "\n\nHuman: ..." or "\n\nThe answer is: ..." into a prompt or reply would else speak for others. The
-    conversation itself, and with it the row id, keeps the words as they were given.
+    Without this, "\n\nHuman: ..." or "\n\nThe answer is: ..." in a prompt or reply would open a turn of another speaker.
+    The conversation itself, and so the row id, keeps the original text.
     """
     for label in LABELS.values():
         text = text.replace(f"\n\n{label}:", f"\n\n {label}:")
@@ -196,14 +196,14 @@ def parse_transcript(text: str, *, place: str = "") -> Conversation:
     r"""Read a transcript in the form of hh-rlhf, `\n\nHuman: ...\n\nAssistant: ...`.
 
     Only a label after a blank line (or at the very start) opens a turn, so colons, blank lines and the words "Human:"
-    within a line stay part of what is said. Surrounding white space of a turn is dropped, and every line break counts
-    as a line feed. Raises InputError when no label opens the text.
+    within a line are part of the text. White space around a turn is removed, and every line break becomes a line feed.
+    Raises InputError when the text does not begin with a label.
     """
     text = _LINE_BREAK.sub("\n", text)
     marks = list(_SPEAKER.finditer(text))
     if not marks or text[: marks[0].start()].strip():
         raise InputError(
-            "a transcript opens with 'Human:'", place=place, remedy=r"Write '\n\nHuman: ...\n\nAssistant: ...'"
+            "a transcript must begin with 'Human:'", place=place, remedy=r"Write '\n\nHuman: ...\n\nAssistant: ...'"
         )
     ends = [mark.start() for mark in marks[1:]] + [len(text)]
     return Conversation(

@@ -1,8 +1,8 @@
 """Stable digests: the source of every row id, seed and draw.
 
-Nothing random in Solon depends on the order of work. A seed is a digest of what it is for (run seed, stage, row id,
-attempt), so batching, concurrency and resume cannot change a result (DESIGN section 4). Python's own `hash` is salted
-per process and is never used.
+Nothing random in Solon depends on the order of work. A seed is a digest of its purpose (run seed, stage, row id,
+attempt), so batching, concurrency and resuming cannot change a result (DESIGN section 4). Python's `hash` has a salt
+for each process and is never used.
 """
 
 from __future__ import annotations
@@ -16,40 +16,36 @@ from pathlib import Path
 def digest(*parts: object) -> str:
     """32 hexadecimal digits over the canonical JSON of `parts` (sorted keys, no spaces, UTF-8)."""
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    # `surrogatepass` keeps damaged input text addressable instead of failing on it.
+    # `surrogatepass`: text with lone surrogates has a digest too.
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 def seed_for(*parts: object) -> int:
-    """A seed in [0, 2**63) that depends on `parts` alone: run seed, stage, row id, attempt ..."""
+    """A seed in [0, 2**63) that depends only on `parts`: run seed, stage, row id, attempt ..."""
     return int(digest(*parts)[:16], 16) >> 1
 
 
 def uniform_for(*parts: object) -> float:
-    """A number in the open interval (0, 1) that depends on `parts` alone, with 52 random bits."""
+    """A number in the open interval (0, 1) that depends only on `parts`, with 52 random bits."""
     return ((seed_for(*parts) >> 11) + 0.5) / 2**52
 
 
 def digest_file(path: Path) -> str:
-    """SHA-256 of a file's bytes, as hexadecimal digits, read in pieces of one MiB."""
-    state = hashlib.sha256()
+    """SHA-256 of a file's bytes, as hexadecimal digits."""
     with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            state.update(piece)
-    return state.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def digest_source(path: Path) -> str:
-    """The digest of a file, or of everything in a model folder that can change what the model does."""
+    """The digest of a file, or of all files in a model folder that can change the model's output."""
     return digest_model(path) if path.is_dir() else digest([("", digest_file(path))])
 
 
 def digest_model(folder: Path, above: tuple[Path, ...] = ()) -> str:
-    """The digest of a model folder: names and contents of all its files but those that `cannot_change_model` names.
+    """The digest of a model folder: names and contents of all its files but those that `cannot_change_model`.
 
-    Every kind of file counts (configuration, weights, tokenizer, chat templates, adapters), because new kinds come up
-    and one that is left out changes rows unseen. Where the folder is an adapter of another folder, that one counts too;
-    `above` are the folders that led to this one.
+    Every kind of file counts (configuration, weights, tokenizer, chat templates, adapters): a new kind that is left out
+    could change rows unnoticed. The base model of an adapter counts too; `above` are the folders that led to this one.
     """
     found = [(name, digest_file(file)) for name, file in model_files(folder).items()]
     base = _base_of(folder)
@@ -59,9 +55,9 @@ def digest_model(folder: Path, above: tuple[Path, ...] = ()) -> str:
 
 
 def model_files(folder: Path) -> dict[str, Path]:
-    """The files of a model folder that count, in all folders below it, by name with forward slashes, sorted.
+    """The files of a model folder that count, at any depth, by name with forward slashes, sorted.
 
-    Links are followed, as by the libraries that read the folder; each folder is walked once.
+    Links are followed, as the libraries that read the folder do; each folder is read once.
     """
     found: dict[str, Path] = {}
     walked: set[str] = set()
@@ -79,13 +75,13 @@ def model_files(folder: Path) -> dict[str, Path]:
 
 
 def cannot_change_model(name: str) -> bool:
-    """Whether a file or folder of that name cannot change what a model does: hidden, or written for people alone."""
+    """Whether a file or folder of that name cannot change a model's output: it is hidden, or documentation."""
     plain = name.upper().removesuffix(".TXT")
     return name.startswith(".") or plain.endswith(".MD") or plain in ("LICENSE", "NOTICE", "README")
 
 
 def _base_of(folder: Path) -> Path | None:
-    """The folder of the base model that an adapter's configuration names, if it names one of this machine."""
+    """The folder of an adapter's base model, if it is on this machine."""
     try:
         named = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
         base = Path(named)

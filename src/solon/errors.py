@@ -1,18 +1,18 @@
-"""The error tree: every failure that a user can meet, told in one line.
+"""The tree of errors: every failure that a user can see, in one line.
 
-An error names its cause, the place where it lies (file, line, row, setting) and the remedy, which is where possible
-the next command to type. The command line prints that one line and keeps the traceback for `--debug`; library users
-catch `SolonError` or one of its kinds:
+An error has a cause, a place (file, line, row or setting) and a remedy, which is the next command to type where
+possible. The command line prints that line, and the traceback only with `--debug`; library users catch `SolonError` or
+one of its kinds:
 
     SolonError
-    |- InputError          a file that the user gave: prompts, comparisons
+    |- InputError          a file of the user: prompts, comparisons
     |  `- ConstitutionError    a constitution file
     |- RecipeError         a recipe file, an overlay or a `--set`
-    |- ModelError          a model folder, or a model that cannot do what is asked
+    |- ModelError          a model folder, or a model that is not suitable
     |- EngineError         an engine that failed to answer
     |- RunError            a run directory: locked, damaged, or made with other settings
-    `- StageError          a stage that cannot go on with what it was given
-       `- DivergedError        training that met a number that is not finite
+    `- StageError          a stage that cannot continue with its inputs
+       `- DivergedError        training with a loss or gradient that is not finite
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _QUERY = re.compile(r"(https?://[^?#\s'\"]*)[?#][^\s'\"]+")
 
 
 class SolonError(Exception):
-    """A failure with cause, place and remedy; `str()` is the line that a user reads."""
+    """A failure with cause, place and remedy; `str()` is the line for the user."""
 
     def __init__(self, cause: str, *, place: str = "", remedy: str = "") -> None:
         self.cause = cause
@@ -34,7 +34,7 @@ class SolonError(Exception):
 
     def __str__(self) -> str:
         line = f"{self.place}: {self.cause}" if self.place else self.cause
-        # Whatever a message quotes, a setting or an address, no password of it is told.
+        # A message may quote a setting or an address, but never a password in it.
         return without_credentials(f"{line}. {self.remedy}" if self.remedy else line)
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -46,7 +46,7 @@ def _rebuild(kind: type[SolonError], cause: str, place: str, remedy: str) -> Sol
 
 
 class InputError(SolonError):
-    """A file that the user gave is missing, empty or malformed."""
+    """A file of the user is missing, empty or malformed."""
 
 
 class ConstitutionError(InputError):
@@ -54,11 +54,11 @@ class ConstitutionError(InputError):
 
 
 class RecipeError(SolonError):
-    """A recipe, overlay or `--set` names an unknown key or holds a bad value."""
+    """A recipe, overlay or `--set` has an unknown key or a bad value."""
 
 
 class ModelError(SolonError):
-    """A model folder is none, or the model cannot do what is asked of it."""
+    """A folder is not a model, or the model is not suitable."""
 
 
 class EngineError(SolonError):
@@ -70,7 +70,7 @@ class RunError(SolonError):
 
 
 class StageError(SolonError):
-    """A stage cannot go on with what it was given."""
+    """A stage cannot continue with its inputs."""
 
 
 class DivergedError(StageError):
@@ -78,5 +78,5 @@ class DivergedError(StageError):
 
 
 def without_credentials(text: str) -> str:
-    """A text whose addresses have *** in place of user names, passwords and queries."""
+    """The text with *** in place of user names, passwords and queries in addresses."""
     return _QUERY.sub(r"\1?***", _USER.sub(r"\1***@", text)) if "://" in text else text

@@ -1,8 +1,8 @@
-"""Every question that is put to a model, in words; no other module words one.
+"""The texts of all questions to models.
 
 Each function returns a `Prompt`: worked examples first (the shared part), then the row's own turns. The forms follow
 the paper: critique and revision continue the conversation (section 3.1), a comparison shows the conversation, one
-principle and two lettered options (section 4.1). `solon show prompt` prints them before a token is spent.
+principle and two lettered options (section 4.1). `solon show prompt` prints them without running a model.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ LETTERS = ("A", "B")
 
 
 class LetterForm(StrEnum):
-    """Where a judge's letter is read, since tokenizers cut an answer like "(A)" in different places."""
+    """Where a judge's letter is read, because tokenizers split an answer like "(A)" in different places."""
 
     AFTER_BRACKET = "letter after the bracket"
-    """The answer is opened with "(", and the letter follows."""
+    """The prompt ends on "(", and the letter follows."""
     WITH_BRACKET = "bracket and letter together"
-    """Nothing is opened, and "(" with the letter follows."""
+    """The prompt does not end on "(": "(" and the letter follow."""
     BARE = "letter without a bracket"
-    """Nothing is opened, worked answers are plain letters, and a plain letter follows."""
+    """The prompt does not end on "(": worked answers are plain letters, and a plain letter follows."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClassifiedExample:
-    """A worked question about a whole conversation: the options as shown, the right letter, and why."""
+    """A worked question about a whole conversation: the options, the right letter, and the reasoning."""
 
     conversation: Conversation
     options: tuple[str, ...]
@@ -53,7 +53,7 @@ def reply(conversation: Conversation) -> Prompt:
 def critique(
     conversation: Conversation, answer: str, principle: RevisionPrinciple, examples: Sequence[CritiqueExample] = ()
 ) -> Prompt:
-    """Ask for a critique of `answer` by `principle`; whole worked examples stand in front."""
+    """Ask for a critique of `answer` by `principle`, after whole worked examples."""
     shown = _critique_examples(examples)
     turns = (*conversation.with_reply(answer).turns, Turn(Role.CRITIQUE_REQUEST, principle.critique_request))
     return Prompt((*shown, *turns), Role.CRITIQUE, shared=len(shown))
@@ -77,9 +77,9 @@ def revision(
 
 
 def more_questions(examples: Sequence[str]) -> Prompt:
-    """Ask for more questions like `examples`, as a numbered list that goes on (few-shot, section 3.2).
+    """Ask for more questions like `examples`, as the continuation of a numbered list (few-shot, section 3.2).
 
-    A list needs no instruction that a pretrained model would have to understand; each example stands on one line.
+    A pretrained model continues a list without an instruction; each example is one line.
     """
     lines = "".join(f"\n{number}. {example}" for number, example in enumerate(examples, start=1))
     return Prompt((Turn(Role.QUESTION, f"Questions that people ask:{lines}"),), Role.LIST, f"{len(examples) + 1}.")
@@ -102,9 +102,9 @@ def comparison(
     option_b: str,
     examples: Sequence[tuple[ComparisonExample, PreferencePrinciple, str]] = (),
 ) -> Prompt:
-    """Ask which of two replies is better; the options of the answer are `LETTERS`, right after the opening bracket.
+    """Ask which of two replies is better; the answer is one of `LETTERS`, right after the opening bracket.
 
-    `examples` carry their own drawn principle and the letter under which the better reply is shown.
+    Each of the `examples` has its own drawn principle and the letter of the better reply.
     """
     shown: list[Turn] = []
     for example, own_principle, letter in examples:
@@ -134,12 +134,12 @@ def reasoning(
 
 
 def verdict(asked: Prompt, thoughts: str) -> Prompt:
-    """Ask for the letter, once the question `asked` by `reasoning` has been thought about."""
+    """Ask for the letter after the reasoning; `asked` is the prompt of `reasoning`."""
     return Prompt((*asked.turns, Turn(Role.REASONING, thoughts)), Role.ANSWER, opening="(", shared=asked.shared)
 
 
 def in_form(asked: Prompt, form: LetterForm) -> Prompt:
-    """A question for a letter, as the other functions word it, so that its answer has the given form."""
+    """A prompt for a letter from the other functions, changed so that its answer has the given form."""
     if form is LetterForm.AFTER_BRACKET:
         return asked
     if form is LetterForm.WITH_BRACKET:
@@ -151,7 +151,7 @@ def in_form(asked: Prompt, form: LetterForm) -> Prompt:
 
 
 def letter_options(form: LetterForm, rendering: Rendering) -> tuple[str, ...]:
-    """What follows a question that is worded `in_form`, for each of `LETTERS`, as text right after the prompt's."""
+    """The text after a prompt of `in_form`, for each of `LETTERS`."""
     if form is LetterForm.AFTER_BRACKET:
         return LETTERS
     opened = "(" if form is LetterForm.WITH_BRACKET else ""
@@ -161,7 +161,7 @@ def letter_options(form: LetterForm, rendering: Rendering) -> tuple[str, ...]:
 def letters(count: int) -> tuple[str, ...]:
     """The letters of `count` options, from A; raises ValueError beyond Z."""
     if not 0 < count <= len(string.ascii_uppercase):
-        raise ValueError(f"{count} options cannot be lettered from A to Z")
+        raise ValueError(f"{count} options do not fit the letters A to Z")
     return tuple(string.ascii_uppercase[:count])
 
 

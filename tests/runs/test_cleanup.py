@@ -13,7 +13,7 @@ from solon.config.loading import load_recipe
 from solon.errors import ModelError, RunError
 from solon.runs import Artefact, RunDirectory, StageFolder
 from solon.runs.cleanup import locked_run
-from solon.runs.response_cache import Answer, response_cache_in
+from solon.runs.response_cache import CachedAnswer, response_cache_in
 from solon.runs.standalone_stage import run_standalone
 
 
@@ -61,7 +61,7 @@ def test_a_run_with_a_finished_stage_stays(tmp_path: Path) -> None:
 def test_a_run_in_which_a_model_answered_stays(tmp_path: Path) -> None:
     run = made(tmp_path / "run")
     with run.answers() as answers:
-        answers.keep([Answer("key", ["text"], "responses", "assistant", 1, 1)])
+        answers.keep([CachedAnswer("key", ["text"], "responses", "assistant", 1, 1)])
     refuse(run)
     assert RunDirectory.open(run.path).path == run.path
 
@@ -101,7 +101,7 @@ def test_a_stage_outside_of_a_run_in_which_something_was_done_stays(done: str, t
     def refused(out: StageFolder) -> Artefact:
         if done == "answer":
             with response_cache_in(out.path) as answers:
-                answers.keep([Answer("key", ["text"], "ai-feedback", "answer", 1, 1)])
+                answers.keep([CachedAnswer("key", ["text"], "ai-feedback", "answer", 1, 1)])
         elif done == "checkpoint":
             (out.path / "checkpoints" / "step-1").mkdir(parents=True)
         else:

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from solon.errors import RunError
-from solon.runs.response_cache import ANSWERS, Answer, ResponseCache, Usage, response_cache_in
+from solon.runs.response_cache import ANSWERS, CachedAnswer, ResponseCache, Usage, response_cache_in
 
 
-def answer(key: str, value: object = "v", stage: str = "s", role: str = "critique") -> Answer:
-    return Answer(key, value, stage, role, 10, 3)
+def answer(key: str, value: object = "v", stage: str = "s", role: str = "critique") -> CachedAnswer:
+    return CachedAnswer(key, value, stage, role, 10, 3)
 
 
 def test_what_is_kept_is_found_in_another_session(tmp_path: Path) -> None:
@@ -95,11 +95,11 @@ def test_a_kill_leaves_whole_batches(tmp_path: Path) -> None:
     code = (
         "import os, sys\n"
         "from pathlib import Path\n"
-        "from solon.runs.response_cache import Answer, response_cache_in\n"
+        "from solon.runs.response_cache import CachedAnswer, response_cache_in\n"
         "with response_cache_in(Path(sys.argv[1])) as answers:\n"
         "    for batch in range(100):\n"
         "        print(batch, flush=True)\n"
-        "        answers.keep(Answer(f'{batch}-{n}', 'x' * 5000, 's', 'r', 1, 1) for n in range(20))\n"
+        "        answers.keep(CachedAnswer(f'{batch}-{n}', 'x' * 5000, 's', 'r', 1, 1) for n in range(20))\n"
     )
     process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None

@@ -1,8 +1,8 @@
-"""What Solon ships, by name: constitutions, recipes, ablations, the testbed's prompts and its two models.
+"""The files of Solon by name: constitutions, recipes, ablations, the testbed's prompts and its two models.
 
-A source or model named `testbed:NAME` is a file or folder among the package's data; a constitution or recipe is built
-in when its name is a bare word. Everything else is a path of the user's own and passes through, checked to exist, so
-that a typing error is met here, with the names that do exist, before any model is loaded.
+A source or model named `testbed:NAME` is a file or folder of the package's data; a constitution or recipe is built in
+when its name is a single word. Every other name is a path of the user, which must exist. So a typing error is an error
+that lists the existing names, before any model is loaded.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from solon.errors import ConstitutionError, InputError, ModelError, RecipeError,
 DATA = Path(__file__).parent.parent / "data"
 PREFIX = "testbed:"
 PLAIN = "plain:"
-"""Marks the prompts in plain English that come with Solon, for runs on real models."""
+"""The prefix of the prompts in plain English that come with Solon, for runs on real models."""
 SMOLLM2 = "models/smollm2"
-"""The folder that the recipe `real` names; no weights come with Solon but the testbed's."""
+"""The model folder in the recipe `real`; Solon comes only with the testbed's weights."""
 YOURS = "your-model"
-"""What the recipe `own` names in place of a model, which everybody brings."""
+"""The placeholder for the user's model in the recipe `own`."""
 _HUB_NAME = re.compile(r"(?:[A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]*", re.ASCII)
 
 
@@ -34,12 +34,12 @@ def source_path(name: str | Path) -> Path:
 
 
 def model_path(name: str | Path) -> Path:
-    """The model folder that a recipe names; raises ModelError when it is missing or holds no model."""
+    """The model folder that a recipe names; raises ModelError when it is missing or has no model in it."""
     if str(name) == SMOLLM2 and not Path(name).exists():
         raise ModelError(
             "no such model folder",
             place=SMOLLM2,
-            remedy="Fetch it in a checkout with: make smollm2; or name your own with --set model=FOLDER",
+            remedy="Download it in a checkout with: make smollm2; or name your own with --set model=FOLDER",
         )
     if str(name) == YOURS and not Path(name).exists():
         raise ModelError("the recipe names no model", place="model", remedy="Name your model: --set model=FOLDER")
@@ -55,7 +55,7 @@ def model_path(name: str | Path) -> Path:
 
 
 def _refuse_elsewhere(name: str) -> None:
-    """Raise ModelError, with what to do, for what is no folder but an address or a name on a model hub."""
+    """Raise ModelError with a remedy for an address, or a name on a model hub."""
     if urlsplit(name).scheme in ("http", "https"):
         raise ModelError(
             "this is an address, and Solon cannot use models behind a server yet",
@@ -63,19 +63,18 @@ def _refuse_elsewhere(name: str) -> None:
             remedy="Download its weights and name their folder",
         )
     organisation, _, bare = name.rpartition("/")
-    here = organisation == "models" or Path(organisation).is_dir() if organisation else bool(_near_a_model(name))
-    meant_here = Path(name).exists() or here
-    if _HUB_NAME.fullmatch(name) and not meant_here:
+    if organisation:
+        is_path = organisation == "models" or Path(organisation).is_dir()
+    else:
+        models = built_in(DATA / "models", ("",))
+        is_path = nearest(name, [known for each in models for known in (each, f"{PREFIX}{each}")]) is not None
+    if _HUB_NAME.fullmatch(name) and not Path(name).exists() and not is_path:
         raise ModelError(
-            "no such model folder, and Solon downloads nothing by itself",
+            "no such model folder, and Solon does not download models",
             place=name,
             remedy=f"Check the path; or, for a model of that name on the Hugging Face hub, type: hf download {name} "
             f"--local-dir models/{bare} and name models/{bare}",
         )
-
-
-def _near_a_model(name: str) -> str | None:
-    return nearest(name, [known for each in built_in(DATA / "models", ("",)) for known in (each, f"{PREFIX}{each}")])
 
 
 def constitution_path(name: str | Path) -> Path:
@@ -99,7 +98,7 @@ def ablation_path(name: str | Path) -> Path:
 
 
 def built_in(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
-    """The entries of a data folder by name; an empty suffix stands for folders."""
+    """The entries of a data folder by name; an empty suffix means folders."""
     if not folder.is_dir():
         return {}
     return {
@@ -121,7 +120,7 @@ def _resolve(
     written = str(name)
     known = built_in(folder, suffixes)
     bare = written.removeprefix(prefix)
-    # With a prefix only that marks a name; without one a bare word does, and a user's own file is written as a path.
+    # A built-in name has the prefix, or is a single word where there is no prefix; the user's files are paths.
     at_home = written.startswith("~/") and not Path(written).exists()
     path = Path(written).expanduser() if at_home else Path(written)
     names_built_in = written.startswith(prefix) if prefix else isinstance(name, str) and Path(written).name == written

@@ -1,4 +1,4 @@
-"""Ablations as files: a question, variants of a recipe as settings over it, and what is measured of each.
+"""Ablation files: a question, variants of a recipe, and the measure to compare them by.
 
     name: critique-or-direct
     question: Are critiques needed?
@@ -7,7 +7,7 @@
       - name: direct
         settings: {revision.mode: direct}
 
-A file is checked whole before anything runs: every complaint names `file:line`, and every variant's recipe is resolved.
+The whole file is checked before anything runs: every error names `file:line`, and every variant's recipe is resolved.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ FolderName = Annotated[str, Field(pattern=r"^[a-z0-9]+(?:-[a-z0-9]+)*$", max_len
 
 
 class AblationMeasure(StrEnum):
-    """What of each variant is rated."""
+    """The outputs of each variant that are graded."""
 
     REVISIONS = "revisions"
     """The replies to red-team prompts after each revision; nothing is trained."""
@@ -46,16 +46,16 @@ class AblationMeasure(StrEnum):
 
 
 class LabelledBy(StrEnum):
-    """Who labels the pairs of a variant."""
+    """The labeller of a variant's pairs."""
 
     MODEL = "model"
     """The feedback model, as in any run."""
     ORACLE = "oracle"
-    """The testbed's oracle, as a yardstick for the others."""
+    """The testbed's oracle, as a reference."""
 
 
 class Variant(Settings):
-    """A recipe's variant: settings by dotted name, laid over it."""
+    """A variant of the recipe: settings by dotted name that replace those of the recipe."""
 
     name: FolderName
     settings: Mapping[str, Any] = Field(default_factory=dict)
@@ -70,7 +70,7 @@ class Experiment(Settings):
     measure: AblationMeasure
     variants: Annotated[tuple[Variant, ...], Field(min_length=1)]
     seeds: tuple[Count, ...] = ()
-    """Every variant runs once with each; with the recipe's own seed when there are none."""
+    """Every variant runs once with each seed; without seeds, with the recipe's own."""
 
     @field_validator("variants")
     @classmethod
@@ -102,17 +102,17 @@ def trials_of(
 ) -> list[Trial]:
     """The runs of an experiment, all variants with one seed before those with the next.
 
-    The variant's settings win over all others. Raises RecipeError for a setting that is unknown or bad, and when nobody
-    would rate the replies.
+    The settings of the variant have precedence. Raises RecipeError for an unknown or bad setting, and when there is no
+    grader.
     """
     found = []
     for seed in experiment.seeds or (None,):
         for variant in experiment.variants:
             varied = [f"{key}={json.dumps(value)}" for key, value in variant.settings.items()]
             seeded = [] if seed is None else [f"seed={seed}"]
-            made = load_recipe(recipe, overlays, [*settings, *seeded, *varied])
+            resolved = load_recipe(recipe, overlays, [*settings, *seeded, *varied])
             folder = variant.name if seed is None else f"{variant.name}-seed-{seed}"
-            found.append(Trial(variant, made.seed, made, folder))
+            found.append(Trial(variant, resolved.seed, resolved, folder))
     if any(each.recipe.measure.grader == NO_GRADER for each in found):
         raise RecipeError("an ablation needs a grader", place="measure.grader", remedy="Use --recipe testbed")
     return found

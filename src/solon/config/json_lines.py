@@ -1,9 +1,9 @@
-"""The lines of files that people bring, each with its number, and the strict JSON value in a line.
+"""The numbered lines of the user's files, and the strict JSON value in a line.
 
-This is the one reader behind every JSONL file of prompts, pairs, labels, questions and chains; `.gz` is unpacked. What
-a line may hold is decided by `solon.config.strict_json`. A line that cannot be read is an InputError that names
-`file:line`, so that the caller may count it and go on. Files that Solon writes itself have readers of their own, which
-check more: a stage's journal its checksums and torn lines, golden scores their digests.
+All JSONL files of prompts, pairs, labels, questions and chains are read here; `.gz` is decompressed.
+`solon.config.strict_json` says what a line may contain. A bad line is an InputError that names `file:line`, so that the
+caller may count it and continue. Files that Solon writes have their own readers, which check more: checksums and torn
+lines in a stage's journal, digests in golden scores.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from solon.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class JsonLine:
-    """The value of a line; `may_hold_half` when its text has escapes that could be half characters."""
+    """The value of a line; `may_hold_half` is set when its text may contain lone surrogates."""
 
     value: Any
     place: str
@@ -34,7 +34,7 @@ class JsonLine:
         return self.value
 
     def refuse_half_characters(self, remedy: str = "Write it as UTF-8") -> None:
-        """Raise InputError for half a character in any text of the value."""
+        """Raise InputError for a lone surrogate in any text of the value."""
         if self.may_hold_half and (half := half_character(self.value)) is not None:
             raise InputError(describe_half(half), place=self.place, remedy=remedy)
 
@@ -51,10 +51,10 @@ def nonblank_lines(path: Path, what: str = "file") -> Iterator[tuple[int, bytes]
 
 
 def numbered_lines(path: Path, what: str = "file") -> Iterator[tuple[int, bytes]]:
-    """All lines of a file with their numbers from 1, without a byte order mark; `.gz` is unpacked.
+    """All lines of a file with their numbers from 1, without a byte order mark; `.gz` is decompressed.
 
-    Raises InputError when the file is missing, unreadable or no valid gzip file, and for a line beyond all measure.
-    Only a line feed ends a line, because texts may hold U+2028 and its kind.
+    Raises InputError when the file is missing, unreadable or not a valid gzip file, and for a line that is too long.
+    Only a line feed ends a line, because texts may contain U+2028 and similar characters.
     """
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
@@ -68,6 +68,8 @@ def numbered_lines(path: Path, what: str = "file") -> Iterator[tuple[int, bytes]
     except FileNotFoundError:
         raise InputError(f"no such {what}", place=str(path), remedy="Check the name") from None
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise InputError(f"no whole gzip file: {error}", place=str(path), remedy="Fetch or pack it again") from None
+        raise InputError(
+            f"not a whole gzip file: {error}", place=str(path), remedy="Download or compress it again"
+        ) from None
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror or error}", place=str(path)) from None

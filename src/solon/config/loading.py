@@ -1,8 +1,8 @@
-"""Reads and writes recipes: a YAML file, overlays over it, then `--set a.b=c` values, the later ones winning.
+"""Reads and writes recipes: a YAML file, then overlays, then `--set a.b=c` values; later values win.
 
-Every value remembers where it was written, so that an unknown key or a bad value is refused with `file:line` (or the
-`--set` as typed), its dotted name, and the nearest name that exists (`solon.config.validation`). `differences` tells
-two recipes apart setting by setting, which is how a run says what was changed.
+The place of every value is known, so an error about an unknown key or a bad value has `file:line` (or the `--set` as
+typed), the dotted name, and the nearest existing name (`solon.config.validation`). `differences` compares two recipes
+setting by setting, so that a run can say what was changed.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ Values = dict[str, Any]
 
 
 def load_recipe(file: str | Path, overlays: Sequence[str | Path] = (), settings: Sequence[str] = ()) -> Recipe:
-    """The recipe of a file or built-in name, with overlays and then `a.b=c` settings laid over it.
+    """The recipe of a file or built-in name, with overlays and then `a.b=c` settings.
 
-    Raises RecipeError with the place and the dotted name of what is unknown or bad.
+    Raises RecipeError with the place and the dotted name of an unknown or bad setting.
     """
     values: Values = {}
     places = Places(str(file))
@@ -37,9 +37,9 @@ def load_recipe(file: str | Path, overlays: Sequence[str | Path] = (), settings:
 def refuse_partial_model_change(
     file: str | Path, overlays: Sequence[str | Path], settings: Sequence[str], recipe: Recipe
 ) -> None:
-    """Raise RecipeError where one of the two main models of a built-in recipe was changed, and the other not named.
+    """Raise RecipeError when only one of the two main models of a built-in recipe was changed.
 
-    `models.assistant` alone says who answers: SL-CAI would still start from a model that nobody thought of.
+    With only `models.assistant`, SL-CAI would start from the recipe's model, which the user hardly means.
     """
     named: Values = {}
     for layer in _layers(overlays, settings, Places("")):
@@ -50,19 +50,19 @@ def refuse_partial_model_change(
     if len(mains) != 1 or len(set(given.values())) == 1 or recipe.method is not Method.CAI or not built_in_recipe(file):
         return
     changed, kept = mains[0], next(part for part in given if part != mains[0])
-    told = f"SL-CAI would still start from '{given[kept]}'" if kept == "pretrained" else f"'{given[kept]}' would answer"
+    effect = f"SL-CAI still starts from '{given[kept]}'" if kept == "pretrained" else f"'{given[kept]}' still answers"
     raise RecipeError(
-        f"is '{given[changed]}', and by the recipe '{file}' {told}",
+        f"changed to '{given[changed]}', but with the recipe '{file}' {effect}",
         place=f"models.{changed}",
-        remedy=f"For one model in all parts use --set model={given[changed]}; for two name models.{kept} as well",
+        remedy=f"For one model in all parts use --set model={given[changed]}; for two models set models.{kept} too",
     )
 
 
 def dump_recipe(recipe: Recipe) -> str:
-    """The whole recipe as YAML, every default spelled out; `load_recipe` gives the same recipe back."""
+    """The whole recipe as YAML with all defaults; `load_recipe` reads the same recipe back."""
     values = recipe.model_dump(mode="json")
     text = yaml.dump(values, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=100)
-    # Unescaped, YAML folds the rarer line breaks of Unicode (U+0085, U+2028) into ordinary ones.
+    # Without escapes, YAML turns the rarer line breaks of Unicode (U+0085, U+2028) into ordinary ones.
     same = yaml.safe_load(text) == values
     return text if same else yaml.dump(values, Dumper=Dumper, sort_keys=False, width=100)
 
@@ -75,7 +75,7 @@ def differences(old: Recipe, new: Recipe) -> list[tuple[str, object, object]]:
 def differences_between(
     old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
 ) -> list[tuple[str, object, object]]:
-    """(dotted key, old value, new value) for all that differs; a key that one side lacks counts as None there."""
+    """(dotted key, old value, new value) for every difference; a missing key counts as None."""
     found: list[tuple[str, object, object]] = []
     for key in [*old, *(key for key in new if key not in old)]:
         before, after, dotted = old.get(key), new.get(key), f"{prefix}{key}"
@@ -87,7 +87,7 @@ def differences_between(
 
 
 def _layers(files: Sequence[str | Path], settings: Sequence[str], places: Places) -> Iterator[Values]:
-    """The values of each file, then those of all settings; in every one of them `model` is spelled out."""
+    """The values of each file, then those of all settings, with `model` replaced by the two names in `models`."""
     for each in files:
         source = YamlFile(recipe_path(each), RecipeError)
         found, written = source.read(lambda location: group_name(location) if location else "the recipe")
@@ -114,8 +114,8 @@ def _setting(setting: str) -> tuple[str, object]:
         return dotted, None if node is None else YamlFile(Path(place), RecipeError).value(node, f"'{dotted}'")
     except RecipeError as error:
         cause = error.cause if not error.cause.startswith("broken YAML") else "broken YAML"
-        told = f"the value of '{dotted}' is {cause}" if cause == "broken YAML" else cause
-        raise RecipeError(told, place=place, remedy=error.remedy) from None
+        cause = f"the value of '{dotted}' is {cause}" if cause == "broken YAML" else cause
+        raise RecipeError(cause, place=place, remedy=error.remedy) from None
 
 
 def _nested(dotted: str, value: object) -> Values:
@@ -126,7 +126,7 @@ def _nested(dotted: str, value: object) -> Values:
 
 
 def _lay_over(values: Values, above: Values) -> None:
-    """Lay `above` over `values` in place: mappings merge, everything else replaces."""
+    """Merge `above` into `values` in place: mappings are merged, other values are replaced."""
     for key, value in above.items():
         below = values.get(key)
         if isinstance(value, dict) and isinstance(below, dict):

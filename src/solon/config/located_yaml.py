@@ -1,11 +1,10 @@
-"""YAML read with its line numbers, for files that people write by hand.
+"""Reads YAML with line numbers: recipes, ablations and constitutions, which people write by hand.
 
-A file is first read as a tree of nodes, which know their lines, and then turned into values together with the place of
-each. A pydantic model says what is wrong with the values, and `Places` says where that was written, so that every
-complaint can say `file:line`: of a recipe, an ablation or a constitution alike. What is read is small and plain: no tag
-builds an object, a key that stands twice is refused, and so are values that contain themselves, nest beyond reason, or
-grow without end through aliases. Plain words mean what YAML 1.2 says: `no`, `yes`, `off`, `190:20:30`, `0777` and
-`2026-01-01` are texts, and whoever wants a number refuses them.
+A file is read as a tree of nodes, which know their lines, and then turned into values with their places. A pydantic
+model finds what is wrong with the values, and `Places` says where it was written, so every error names `file:line`.
+Files are small and plain: tags do not create objects, and errors are raised for duplicate keys, for values that contain
+themselves, and for files that are nested too deep or grow too large through aliases. Plain words mean what YAML 1.2
+says: `no`, `yes`, `off`, `190:20:30`, `0777` and `2026-01-01` are texts, which a setting with a number refuses.
 """
 
 from __future__ import annotations
@@ -30,11 +29,11 @@ from solon.config.strict_json import DIGITS, decode, describe_half, half_charact
 from solon.errors import SolonError
 
 DEEPEST = 20
-"""Levels of nesting that are read; deeper files are a mistake or an attack."""
+"""The deepest nesting; a deeper file is a mistake or an attack."""
 MOST = 50_000
-"""Values in a file at most, with those behind every alias counted each time."""
+"""The most values in a file; those of an alias count each time."""
 LARGEST = 1 << 20
-"""Bytes of a file at most."""
+"""The most bytes of a file."""
 NULL, BOOL, INT, FLOAT, TEXT, MAPPING, LIST = (
     f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str", "map", "seq")
 )
@@ -49,11 +48,11 @@ PLAIN: tuple[tuple[str, str, str], ...] = (
         "-+.0123456789",
     ),
 )
-"""What plain words are: YAML 1.2's core schema without octal and hexadecimal numbers, and with `_` between digits."""
+"""The types of plain words: YAML 1.2's core schema without octal and hexadecimal numbers, with `_` between digits."""
 
 
 class _Fault(Exception):
-    """A fault of a file's shape, found while its nodes are made: its cause, and where it stands."""
+    """A fault in the structure of a file, found while its nodes are made: its cause and its place."""
 
     def __init__(self, cause: str, mark: yaml.Mark | None, remedy: str) -> None:
         super().__init__(cause)
@@ -64,7 +63,7 @@ Kind = TypeVar("Kind", bound=type[BaseResolver])
 
 
 def _knows_plain_words(kind: Kind) -> Kind:
-    """Give a loader or dumper the rules of `PLAIN`, after those that it has."""
+    """Add the rules of `PLAIN` to a loader or dumper."""
     for tag, pattern, first in PLAIN:
         kind.add_implicit_resolver(tag, re.compile(pattern), [*first, *([""] if tag == NULL else [])])
     return kind
@@ -72,7 +71,7 @@ def _knows_plain_words(kind: Kind) -> Kind:
 
 @_knows_plain_words
 class _Loader(Reader, Scanner, Parser, Composer, BaseResolver):
-    """Makes nodes, and no values, while it counts how deep they lie and how many there are behind aliases."""
+    """Makes nodes but no values, and counts their depth and their number, with aliases written out."""
 
     def __init__(self, stream: str) -> None:
         Reader.__init__(self, stream)
@@ -82,7 +81,7 @@ class _Loader(Reader, Scanner, Parser, Composer, BaseResolver):
         BaseResolver.__init__(self)
         self._open: list[yaml.Event] = []
         self._sizes: dict[int, tuple[int, int]] = {}
-        """Values and levels in a node, by the node's identity."""
+        """The number of values and levels in a node, by the node's id."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         event = self.peek_event()  # type: ignore[no-untyped-call]
@@ -107,23 +106,23 @@ class _Loader(Reader, Scanner, Parser, Composer, BaseResolver):
         size, levels = 1 + sum(size for size, _ in sizes), 1 + max((levels for _, levels in sizes), default=0)
         if size > MOST:
             cause = f"the file holds more than {MOST:,} values, with aliases written out"
-            raise _Fault(cause, node.start_mark, "Write less, or use no aliases")
+            raise _Fault(cause, node.start_mark, "Write fewer values, or no aliases")
         if levels > DEEPEST:
             raise _deep(node.start_mark)
         return size, levels
 
     def _outer(self, inner: list[yaml.Node]) -> yaml.Mark:
-        """Where the value begins that stands within itself."""
+        """Where the value begins that contains itself."""
         mark: yaml.Mark = next(each for each in inner if id(each) not in self._sizes).start_mark
         return mark
 
 
 def _deep(mark: yaml.Mark | None) -> _Fault:
-    return _Fault(f"values are nested too deep: more than {DEEPEST} levels", mark, "Write it flatter")
+    return _Fault(f"values are nested too deep: more than {DEEPEST} levels", mark, "Use fewer levels")
 
 
 Location = tuple[str | int, ...]
-"""Keys and positions that lead to a value, as pydantic's errors give them."""
+"""The keys and positions of a value, as in the errors of pydantic."""
 
 
 class Scalars(StrEnum):
@@ -132,47 +131,47 @@ class Scalars(StrEnum):
     TYPED = "typed"
     """As numbers, truth values, null or text."""
     AS_WRITTEN = "as written"
-    """As text, so that an unquoted `No` stays the word "No"; null alone is None."""
+    """As text, so that an unquoted `No` stays the word "No"; only null is None."""
 
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where values were written: the place of each one's key, or of a list's item."""
+    """The places of values: where each key, or each item of a list, was written."""
 
     default: str
-    """The place of the whole."""
+    """The place of the whole file."""
     known: dict[Location, str] = field(default_factory=dict)
 
     def at(self, location: Location) -> str:
-        """The place of a value; of what it stands in where it has none of its own, as it was left out."""
+        """The place of a value; when the value was left out, the place of what would contain it."""
         above = (location[:length] for length in range(len(location), 0, -1))
         return next((self.known[each] for each in above if each in self.known), self.default)
 
 
 def dotted(location: Location) -> str:
-    """A location as settings are named: `rl.steps`."""
+    """A location as the name of a setting: `rl.steps`."""
     return ".".join(map(str, location))
 
 
 def group_name(location: Location) -> str:
-    """What a mapping is called in complaints: by its keys, without the positions in lists."""
+    """The name of a mapping in messages: its keys, without the positions in lists."""
     keys = [key for key in location if isinstance(key, str)]
     return f"'{'.'.join(keys)}'" if keys else "the file"
 
 
 @dataclass(frozen=True, slots=True)
 class YamlFile:
-    """A file that is being read, and the kind of error that its faults are."""
+    """A file to read, and the kind of its errors."""
 
     path: Path
     error: type[SolonError]
 
     def place(self, node: yaml.Node | None = None) -> str:
-        """`file:line` of a node; the file alone without one."""
+        """`file:line` of a node; only the file without a node."""
         return f"{self.path}:{node.start_mark.line + 1}" if node is not None else str(self.path)
 
     def fault(self, cause: str, node: yaml.Node | None = None, remedy: str = "") -> SolonError:
-        """The error to raise for a fault at `node`."""
+        """The error for a fault at `node`."""
         return self.error(cause, place=self.place(node), remedy=remedy)
 
     def root(self) -> yaml.MappingNode:
@@ -202,7 +201,7 @@ class YamlFile:
     def entries(
         self, node: yaml.Node, what: str, faults: list[SolonError] | None = None
     ) -> dict[str, tuple[yaml.Node, yaml.Node]]:
-        """The (key node, value node) pairs of a mapping by key; raises when it is none or a key stands twice.
+        """The (key node, value node) pairs of a mapping by key; raises for another node and for a duplicate key.
 
         With `faults` they are added there instead, and the first of two equal keys is kept.
         """
@@ -211,10 +210,10 @@ class YamlFile:
             found.append(self.fault(f"{what} must be a mapping of keys to values", node))
         for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
             if not isinstance(key, yaml.ScalarNode):
-                found.append(self.fault(f"a key of {what} is no plain word", key))
+                found.append(self.fault(f"a key of {what} is not a plain word", key))
             elif key.value in pairs:
                 first = pairs[key.value][0].start_mark.line + 1
-                cause = f"key '{key.value:.60}' stands twice in {what}, first in line {first}"
+                cause = f"duplicate key '{key.value:.60}' in {what}, first in line {first}"
                 found.append(self.fault(cause, key, "Keep one of the two"))
             else:
                 pairs[key.value] = (key, value)
@@ -235,8 +234,8 @@ class YamlFile:
     ) -> tuple[dict[str, Any], Places]:
         """The values of the file's top-level mapping, and where each was written.
 
-        `name` says what a mapping is called in complaints. Raises the file's error; with `faults`, keys that stand
-        twice or are none are added there instead.
+        `name` gives the name of a mapping in messages. Raises the file's error; with `faults`, duplicate and malformed
+        keys are added there instead.
         """
         root = self.root()
         values = _Values(self, name, scalars, faults, Places(self.place(root)))
@@ -245,7 +244,7 @@ class YamlFile:
 
 @dataclass(frozen=True, slots=True)
 class _Values:
-    """Turns the nodes of a file into values, and notes their places."""
+    """Turns the nodes of a file into values, and records their places."""
 
     file: YamlFile
     name: Callable[[Location], str]
@@ -285,7 +284,7 @@ def node_of(text: str, name: str, error: type[SolonError]) -> yaml.Node | None:
         place = f"{name}:{fault.mark.line + 1}" if fault.mark else name
         raise error(fault.cause, place=place, remedy=fault.remedy) from None
     except yaml.MarkedYAMLError as broken:
-        # A bracket or quote that was opened and not closed is told by its own line, not where reading ended.
+        # For an unclosed bracket or quote, the error names the line on which it opens.
         unclosed = broken.context_mark if re.search("flow|quoted", broken.context or "") else None
         mark = unclosed or broken.problem_mark or broken.context_mark
         place = f"{name}:{mark.line + 1}" if mark else name
@@ -304,7 +303,7 @@ def node_of(text: str, name: str, error: type[SolonError]) -> yaml.Node | None:
 
 
 def _scalar(tag: str, written: object) -> Any:
-    """What a plain or quoted word means; raises ValueError for a tag that is not read, or a word that does not fit."""
+    """The value of a plain or quoted word; raises ValueError for an unknown tag, or a word that does not fit it."""
     if not isinstance(written, str):
         raise ValueError(f"it is marked as {tag:.40}")
     if tag == TEXT:
@@ -329,14 +328,14 @@ def _scalar(tag: str, written: object) -> Any:
 
 @_knows_plain_words
 class Dumper(yaml.SafeDumper):
-    """Writes values so that readers of YAML 1.1 and of 1.2 take them alike: what either misreads is quoted."""
+    """Quotes every word that YAML 1.1 and 1.2 read differently."""
 
 
 _KEY = re.compile(r"^[\s-]*([\w-]+)\s*:")
 
 
 def _key_above(text: str, line: int) -> str:
-    """Words that name the last key written up to a line (counted from 0)."""
+    """A phrase that names the last key up to a line (counted from 0)."""
     for written in reversed(text.splitlines()[: line + 1]):
         if match := _KEY.match(written):
             return f" near the key '{match[1]:.60}'"
@@ -344,7 +343,7 @@ def _key_above(text: str, line: int) -> str:
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The known word that `word` most likely stands for, if any comes close."""
+    """The most similar known word, if one is similar enough."""
     return next(iter(difflib.get_close_matches(word[:200], list(known), n=1, cutoff=0.6)), None)
 
 

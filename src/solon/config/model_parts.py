@@ -1,6 +1,6 @@
-"""Which parts of a recipe a model plays, so that an error about its folder says which setting to change.
+"""Names the settings of a recipe in an error about a model folder, so that the user knows which one to change.
 
-A folder is loaded far below the recipe, by code that knows no parts; what it raises is completed here on its way up.
+The code that loads a folder does not know the recipe, so the settings are added to its errors here.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ def naming_parts(recipe: Recipe) -> Iterator[None]:
 
 
 def parts_of(recipe: Recipe, place: str) -> list[str]:
-    """The settings that name the model folder which `place` is, or lies in."""
+    """The settings with the model folder that `place` is, or is in."""
     found = []
     for setting, name in _named(recipe):
         try:
             folder = model_path(name)
-        except SolonError:  # no folder of that name: the error is about another
+        except SolonError:  # no such folder: the error is about another one
             continue
         if place and Path(place).is_relative_to(folder):
             found.append(setting)

@@ -1,12 +1,12 @@
-"""How a model that is asked is named: a folder, a built-in model, or an address.
+"""Names of models: a folder, a built-in model, or an address.
 
     models/llama           a model folder
     testbed:assistant      a model that comes with Solon
-    http://127.0.0.1:8000  a server (refused today: models behind a server cannot be asked yet)
+    http://127.0.0.1:8000  a server (refused: Solon cannot use models behind a server yet)
     NAME:WHATEVER          what a plug-in named NAME opens (`solon.config.plugins`)
 
 `solon.engines.registry.open_engine` opens all of them. Only a folder and a built-in model can be trained; `folder_of`
-says where their weights are.
+returns the folder with their weights.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ BUILT_IN = (FOLDER, TESTBED, *SERVERS)
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """Where a model is: a scheme, which says how it is opened, and the rest of its name."""
+    """The name of a model: a scheme, which says how to open it, and the rest."""
 
     scheme: str
     name: str
 
     @classmethod
     def parse(cls, text: str | Path) -> ModelSpec:
-        """The spec that a recipe or a person writes; a prefix that nobody registers belongs to a folder's name."""
+        """The spec in a recipe or option; a prefix that is not registered is part of a folder's name."""
         scheme, colon, rest = str(text).partition(":")
         if isinstance(text, Path) or not colon:
             return cls(FOLDER, str(text))
@@ -44,9 +44,9 @@ class ModelSpec:
 
 
 def folder_of(spec: ModelSpec) -> Path | None:
-    """The model folder that a spec names; None for what is no folder on this machine.
+    """The model folder of a spec; None when it is not a folder on this machine.
 
-    Raises ModelError for a folder that does not exist or holds no model, and for a server.
+    Raises ModelError for a folder that does not exist or has no model in it, and for a server.
     """
     return model_path(str(spec)) if spec.scheme in BUILT_IN else None
 

@@ -1,12 +1,12 @@
-"""What other packages add to Solon: objects that they register as entry points.
+"""Plug-ins: objects that other packages register as entry points.
 
 A package registers an object under a group and a name in its own metadata, for example in its pyproject.toml:
 
     [project.entry-points."solon.engines"]
     vllm = "my_package.engine:Opener"
 
-Nothing is imported until somebody asks for the object by its name. Solon's own parts stand in tables in the code, so
-that they work where no metadata is installed; a plug-in never replaces one of them.
+An object is imported when its name is used. Solon's own parts are tables in the code, so that they work without
+installed metadata; a plug-in never replaces one of them.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from solon.config.located_yaml import nearest
 from solon.errors import RecipeError
 
 ENGINES = "solon.engines"
-"""How models of another kind are opened: `solon.engines.registry.Opener`."""
+"""Open other kinds of models: `solon.engines.registry.Opener`."""
 GRADERS = "solon.graders"
-"""Who says what a reply is: `solon.evals.grading.Grader`."""
+"""Grade replies: `solon.evals.grading.Grader`."""
 MEASURES = "solon.measures"
-"""What shares are taken of graded replies: `solon.evals.measures.Measure`."""
+"""Measure graded replies: `solon.evals.measures.Measure`."""
 STAGES = "solon.stages"
 """Stages of a run: `solon.stages.stage.Stage`."""
 
@@ -30,8 +30,8 @@ STAGES = "solon.stages"
 def registered(group: str, built_in: Collection[str] = ()) -> dict[str, EntryPoint]:
     """The entry points of a group by name.
 
-    Raises RecipeError when two packages register different objects under one name, or one takes the name of a part
-    that is built in.
+    Raises RecipeError when two packages register different objects under one name, or one has the name of a built-in
+    part.
     """
     found: dict[str, EntryPoint] = {}
     for entry in entry_points(group=group):
@@ -56,8 +56,8 @@ def load_registered(
 ) -> object:
     """The object that a package registers under a name; a class is called with `arguments`.
 
-    `place` is the setting that names it. Raises RecipeError for a name that nobody registers, with all names that there
-    are, and for an object that cannot be imported.
+    `place` is the setting that names it. Raises RecipeError for an unknown name (with all known names), and for an
+    object that cannot be imported.
     """
     found = registered(group, built_in)
     if name not in found:
@@ -65,14 +65,14 @@ def load_registered(
         close = nearest(name, known)
         hint = f"Did you mean '{close}'? " if close else ""
         raise RecipeError(
-            f"nobody registers '{name}' in {group}",
+            f"no plug-in '{name}' in {group}",
             place=place or name,
-            remedy=f"{hint}There {'are' if len(known) > 1 else 'is'} {', '.join(known) or 'nothing'}",
+            remedy=f"{hint}Known: {', '.join(known) or 'none'}",
         )
     try:
         loaded = found[name].load()
         return loaded(*arguments) if isinstance(loaded, type) else loaded
-    except Exception as error:  # whatever a stranger's module raises
+    except Exception as error:  # another package's module may raise anything
         raise RecipeError(
             f"the plug-in '{name}' of {_package(found[name])} cannot be loaded: {type(error).__name__}: {error}",
             place=place or found[name].value,

@@ -1,7 +1,7 @@
-"""Recipes: every setting of a run, typed, with the paper's numbers or ours as defaults.
+"""Recipes: every setting of a run, typed, with the paper's numbers or our own as defaults.
 
-A recipe is a frozen tree that refuses keys it does not know. `solon.config.loading` reads it from YAML files. Nothing
-here imports torch, so a recipe is checked in milliseconds.
+A recipe is a frozen tree that refuses unknown keys. `solon.config.loading` reads it from YAML files. Nothing here
+imports torch, so a recipe is checked in milliseconds.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ from solon.config.settings import Share as Share
 from solon.config.settings import TrainingSettings as TrainingSettings
 
 PAPER_CLAMP = (0.4, 0.6)
-"""Of labels that follow on reasoning (paper, section 4.1)."""
+"""The bounds of labels that come after reasoning (paper, section 4.1)."""
 
 
 class Method(StrEnum):
-    """How the final policy comes about."""
+    """How the final policy is trained."""
 
     CAI = "cai"
     """Constitutional AI: critiques, revisions and AI feedback by principles."""
     RLHF = "rlhf"
-    """Reinforcement learning from human comparisons alone, the paper's baselines (Bai et al. 2022a)."""
+    """Reinforcement learning only from human comparisons, the paper's baselines (Bai et al. 2022a)."""
 
 
 class RenderingKind(StrEnum):
@@ -62,7 +62,7 @@ class Thinking(StrEnum):
     """Whether a reasoning model thinks before it replies; what it thinks is cut from the reply either way."""
 
     OFF = "off"
-    """The chat template tells it not to think. Where the template begins a thought, it sees an empty one."""
+    """The chat template turns it off. Where the template begins a thought, the model sees an empty one."""
     ON = "on"
     """It thinks before each reply."""
 
@@ -142,7 +142,7 @@ NO_GRADER, TESTBED_GRADER = "none", "testbed"
 
 
 def _known_grader(name: str) -> str:
-    """A grader that comes with Solon, or one that a package registers; raises for any other."""
+    """Check that the grader is built in or registered by a package."""
     built_in = (NO_GRADER, TESTBED_GRADER)
     known = [*built_in, *(() if name in built_in else registered(GRADERS, built_in))]
     if name not in known:
@@ -217,7 +217,7 @@ class ModelSettings(Settings):
 
     @property
     def judges(self) -> tuple[str | None, ...]:
-        """The feedback models, in order; None stands for the assistant."""
+        """The feedback models, in order; None means the assistant."""
         return self.feedback if isinstance(self.feedback, tuple) else (self.feedback,)
 
 
@@ -343,7 +343,7 @@ def _clamp(given: object) -> Clamping | tuple[float, float]:
         return Clamping(given)
     if isinstance(given, list | tuple) and len(given) == 2 and all(type(bound) in (int, float) for bound in given):
         low, high = map(float, given)
-        # Bounds that lie unevenly would make the label depend on which reply is called A.
+        # With uneven bounds the label would depend on which reply is A.
         if 0 <= low < 0.5 and abs(low + high - 1) < 1e-9:
             return low, high
     raise ValueError("must be 'by-form', 'off', or two bounds equally far from one half, such as [0.4, 0.6]")
@@ -416,7 +416,7 @@ class PreferenceSettings(Settings):
     labels: LabelsUsed = LabelsUsed.SOFT
     """Soft or hard labels."""
     axis: str | None = None
-    """Learn from the labels of this axis of `feedback.axes` alone; from the label of the pair when null."""
+    """Learn only from the labels of this axis of `feedback.axes`; from the label of the pair when null."""
     training: TrainingSettings = TrainingSettings()
 
 
@@ -473,9 +473,9 @@ class Recipe(Settings):
 
 
 def with_one_model(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of a recipe with `model` spelled out as `models.pretrained` and `models.assistant`, where not named.
+    """The values of a recipe with `model` replaced by `models.pretrained` and `models.assistant`, unless they are set.
 
-    A `model` that is no text is left for the recipe itself to refuse.
+    A `model` that is not text stays, and the recipe refuses it.
     """
     model, parts = values.get("model"), values.get("models") or {}
     if isinstance(parts, ModelSettings):

@@ -1,4 +1,4 @@
-"""Settings that had another name before 0.2, so that an old recipe is refused with the name to write."""
+"""Settings that had another name before 0.2: an error about an old name gives the new one."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ RENAMED: Mapping[str, str] = {
 
 
 def new_name(path: Sequence[str]) -> str | None:
-    """The present name of a setting that was renamed, or that lies in a renamed group; None for any other."""
+    """The new name of a renamed setting, or of a setting in a renamed group; None for any other."""
     for length in range(len(path), 0, -1):
         if (new := RENAMED.get(".".join(path[:length]))) is not None:
             rest = list(path[length:])
-            # Within a renamed group a setting may have a new name of its own.
+            # A setting of a renamed group may be renamed too.
             whole = [*new.split("."), *rest]
             return new_name(whole) or ".".join(whole) if rest else new
     return None

@@ -1,7 +1,7 @@
-"""The settings of reinforcement learning from AI feedback, stage 08: which algorithm, and what keeps it in hand.
+"""The settings of reinforcement learning from AI feedback, stage 08.
 
-Defaults follow DESIGN's list of details (Bai et al. 2022, Huang et al. 2024); the built-in overlay `bai22` lays the
-published values over them.
+Defaults follow DESIGN's list of details (Bai et al. 2022, Huang et al. 2024); the built-in overlay `bai22` has the
+published values.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What groups of settings are made of, and the groups that several parts of a recipe share.
+"""The base class of groups of settings, and the groups that several parts of a recipe share.
 
-A group is frozen and refuses keys that it does not know. Nothing here imports torch.
+Nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ Rate = Annotated[float, Field(gt=0)]
 
 
 NO_NUMBER = "no_number"
-"""The type of the error for a word where a number is wanted."""
+"""The type of the error for a word in place of a number."""
 
 
 class Settings(BaseModel):
-    """A frozen group of settings that refuses keys it does not know, and numbers that are none.
+    """A frozen group of settings, which refuses unknown keys and malformed numbers.
 
-    A number is written as a number: no text, no truth value, nothing infinite, and no fraction for a whole one.
+    A number must be written as a number: not as text or truth value, not infinite, and an integer without a fraction.
     """
 
-    # A faulty value may hold a password, so no error shows it but by ours, which leave passwords out.
+    # A bad value may contain a password: pydantic does not show it, and our own errors remove passwords.
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
@@ -42,7 +42,7 @@ class Settings(BaseModel):
     def _refuse_words_for_numbers(cls, given: object, info: ValidationInfo) -> object:
         kinds = _kinds(cls.model_fields[str(info.field_name)].annotation)
         if not kinds & {int, float} or any(issubclass(kind, str) for kind in kinds):
-            return given  # no number, or a number or words, which such a field tells apart by itself
+            return given  # not a number, or a union with text, which pydantic checks
         for each in given.values() if isinstance(given, dict) else given if isinstance(given, list) else (given,):
             word = isinstance(each, str) or (isinstance(each, bool) and bool not in kinds)
             if word or (isinstance(each, float) and float not in kinds and each.is_integer()):
@@ -52,7 +52,7 @@ class Settings(BaseModel):
 
 
 def _kinds(annotation: object) -> set[type]:
-    """The classes that an annotation is made of; of a mapping those of its values."""
+    """The classes in an annotation; for a mapping, those of its values."""
     inner = get_args(annotation)
     if inner:
         of_values = inner[1:] if get_origin(annotation) in (dict, Mapping) else inner

@@ -1,8 +1,8 @@
-r"""JSON that people bring, read strictly: the one reader behind every file of prompts, pairs, labels and questions.
+r"""A strict JSON reader for all files of the user: prompts, pairs, labels and questions.
 
-What JSON allows and two programs may read differently is refused with its place instead of guessed at: a key that
-stands twice, NaN and infinite numbers, numbers too large to keep, half characters (lone surrogates), and values nested
-beyond reason. Texts are UTF-8; a byte order mark is dropped and UTF-16 is told by name.
+JSON that two programs may read differently is an error with its place: duplicate keys, NaN and infinite numbers,
+numbers that are too large, lone surrogates, and values that are nested too deep. Texts are UTF-8; a byte order mark is
+removed, and the error about UTF-16 names it.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from typing import Any
 from solon.errors import InputError
 
 LONGEST = 64 << 20
-"""Bytes of one row at most; a longer one is a mistake or an attack, and is not read into memory."""
+"""The most bytes of a row; a longer one is a mistake or an attack, and is not read into memory."""
 DEEPEST = 64
-"""Levels of nesting at most."""
+"""The deepest nesting."""
 DIGITS = 40
-"""Digits of a whole number at most: more than 128 bits hold."""
+"""The most digits of an integer: more than 128 bits need."""
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]]', re.S)
 _AFTER_KEY = re.compile(r"\s*:")
 _HALF = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
@@ -31,23 +31,23 @@ SPACE = " \t\r\n"
 
 
 class Constants(StrEnum):
-    """What becomes of NaN and Infinity, which are no JSON and yet often written."""
+    """How NaN and Infinity are read, which are not JSON but common."""
 
     REFUSED = "refused"
     KEPT = "kept"
-    """As floats, for a caller that refuses them where it reads and drops them elsewhere."""
+    """As floats; the caller refuses them in columns that it reads."""
 
 
 class _Refused(ValueError):
-    """A value that is JSON and is not read."""
+    """A value that is refused although it is JSON."""
 
 
 class _Twice(_Refused):
-    """A key that stands twice in one object."""
+    """A duplicate key in an object."""
 
 
 def decode(raw: bytes, place: str) -> str:
-    """Text of UTF-8 bytes without a byte order mark; raises InputError for other bytes, naming UTF-16 where it is."""
+    """The text of UTF-8 bytes without a byte order mark; raises InputError for other bytes, and names UTF-16."""
     if raw.startswith(_UTF16) or (raw[:64].count(0) and b"\0" in (raw[:1], raw[1:2])):
         raise InputError("not UTF-8 text: it is UTF-16", place=place, remedy="Save the file as UTF-8")
     try:
@@ -58,12 +58,12 @@ def decode(raw: bytes, place: str) -> str:
 
 
 def parse(text: str, place: str, *, constants: Constants = Constants.REFUSED, remedy: str = "") -> Any:
-    """The value in a text that stands at one place, mostly a line; raises InputError naming it."""
+    """The value in a text, mostly a line; raises InputError naming its place."""
     value, end = parse_at(
         text, len(text) - len(text.lstrip(SPACE)), lambda _: place, constants=constants, remedy=remedy
     )
     if rest := text[end:].strip(SPACE):
-        raise InputError(f"broken JSON: something stands after the value: {rest:.20}", place=place, remedy=remedy)
+        raise InputError(f"broken JSON: more text follows the value: {rest:.20}", place=place, remedy=remedy)
     return value
 
 
@@ -76,7 +76,7 @@ def parse_file(text: str, path: str) -> Any:
     value, end = parse_at(text, len(text) - len(text.lstrip(SPACE)), place_of)
     if text[end:].strip(SPACE):
         more = end + len(text[end:]) - len(text[end:].lstrip(SPACE))
-        raise InputError("broken JSON: something stands after the value", place=place_of(more))
+        raise InputError("broken JSON: more text follows the value", place=place_of(more))
     if _HALF.search(text) and (found := half_character(value)):
         raise InputError(describe_half(found), place=place_of(_offset_of_half(text)), remedy="Write it as UTF-8")
     return value
@@ -92,7 +92,7 @@ def parse_at(
 ) -> tuple[Any, int]:
     """The value that begins at `start` and where it ends; raises InputError with the place of the fault's offset.
 
-    Half characters are left to the caller, who knows which texts are used: see `half_character`.
+    The caller checks the texts that it uses for lone surrogates (`half_character`).
     """
     try:
         value, end = _decoder(constants).raw_decode(text, start)
@@ -102,7 +102,7 @@ def parse_at(
         raise InputError(cause, place=place_of(error.pos), remedy=remedy) from None
     except _Twice:
         offset, key = _repeated(text, start)
-        cause = f"the key '{key:.60}' stands twice in one object"
+        cause = f"duplicate key '{key:.60}' in an object"
         raise InputError(cause, place=place_of(offset), remedy="Keep one of the two") from None
     except _Refused as error:
         raise InputError(str(error), place=place_of(start), remedy=remedy) from None
@@ -125,12 +125,12 @@ def half_character(value: object) -> str | None:
 
 
 def may_hold_half(text: str) -> bool:
-    """Whether JSON text has escapes that could be half characters; quick, and true for whole pairs too."""
+    """Whether JSON text may contain lone surrogates; quick, and true for surrogate pairs too."""
     return _HALF.search(text) is not None
 
 
 def describe_half(character: str) -> str:
-    """What is said of a lone surrogate."""
+    """A lone surrogate in words."""
     return f"half a character (lone surrogate U+{ord(character):04X})"
 
 
@@ -145,12 +145,12 @@ def _decoder(constants: Constants) -> json.JSONDecoder:
 
 
 def _refuse_constant(written: str) -> float:
-    raise _Refused(f"{written} is no JSON value")
+    raise _Refused(f"{written} is not JSON")
 
 
 def _whole(written: str) -> int:
     if len(written) > DIGITS:
-        raise _Refused(f"a whole number of {len(written):,} digits is too large to read")
+        raise _Refused(f"an integer of {len(written):,} digits is too large to read")
     return int(written)
 
 
@@ -193,7 +193,7 @@ def _too_deep(place: str) -> InputError:
 
 
 def _repeated(text: str, start: int) -> tuple[int, str]:
-    """Where the first key stands that its object has already, and the key; up to there the text is well-formed."""
+    """The offset and name of the first duplicate key; the text before it is well-formed."""
     opened: list[set[str] | None] = []
     for match in _STRING.finditer(text, start):
         token = match[0]

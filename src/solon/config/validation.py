@@ -1,7 +1,7 @@
-"""Settings that people write, checked by a pydantic model, with complaints that say where each was written.
+"""Checks settings with a pydantic model, and turns its errors into errors that say where a setting was written.
 
-The first fault is told in one line: its place, the setting's dotted name, and what to write instead. For an unknown
-setting that is its new name, the nearest one, or one of that name elsewhere; for a bad value the default.
+The first fault becomes one line: its place, the dotted name of the setting, and what to write instead. For an unknown
+setting that is its new name, the nearest name, or the same name in another group; for a bad value it is the default.
 """
 
 from __future__ import annotations
@@ -43,17 +43,17 @@ def _settings_error(fault: ErrorDetails, model: type[BaseModel], places: Places)
 
 
 def _remedy_for_value(kind: str, location: Location, model: type[BaseModel]) -> str:
-    """How the value is to be written, and which one the setting has by default."""
+    """How to write the value, and the default of the setting."""
     default = _default(location, model)
     if kind == NO_NUMBER:
-        return f"Write digits alone, without quotes, colons or leading zeros{default}"
+        return f"Write only digits, without quotes, colons or leading zeros{default}"
     if kind == "string_type":
         return f"Put text that looks like something else into quotes{default}"
     return default.removeprefix("; ").capitalize()
 
 
 def _default(location: Location, model: type[BaseModel]) -> str:
-    """The default of a setting in words, where it has one that fits into a line."""
+    """The default of a setting in words, if it has one that fits into a line."""
     first = model.model_fields.get(str(location[0])) if location else None
     found: object = first.get_default(call_default_factory=True) if first else None
     for part in location[1:]:
@@ -64,7 +64,7 @@ def _default(location: Location, model: type[BaseModel]) -> str:
 
 
 def _remedy_for_unknown(location: Location, model: type[BaseModel]) -> str:
-    """Names the new name of a renamed setting, else the nearest sibling, else a setting elsewhere of that name."""
+    """The new name of a renamed setting, else the nearest one of the group, else one of that name in another group."""
     path = [str(part) for part in location]
     if (renamed := new_name(path)) is not None:
         return f"It is called '{renamed}' now"
@@ -84,7 +84,7 @@ def _remedy_for_unknown(location: Location, model: type[BaseModel]) -> str:
 
 
 def _group(group: type[BaseModel], field: str) -> type[BaseModel] | None:
-    """The settings class of a field, also when it may be null or is a list of them; None for a single value."""
+    """The settings class of a field, which may be optional or a list; None for a single value."""
     annotation = group.model_fields[field].annotation
     for kind in (annotation, *get_args(annotation)):
         if isinstance(kind, type) and issubclass(kind, BaseModel):

@@ -1,7 +1,7 @@
 """Constitutions: the principles, the worked examples, and the draw of a principle for a row.
 
 A constitution is a YAML file and the only supervision of harmlessness: revision principles (a critique request with a
-revision request), preference principles (one instruction), and worked examples for each question that is put to a
+revision request), preference principles (one instruction), and worked examples for each kind of question to a
 model. A draw is weighted rendezvous hashing over (run seed, row, step, principle id): each principle scores
 `-weight / log(u)` with u in (0, 1) from a digest, and the highest wins. Editing a principle's text therefore moves no
 draw, and adding the n-th principle moves 1/n of them (DESIGN section 4).
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 
 
 class Principle(Protocol):
-    """What a draw needs to know of a principle."""
+    """A principle as a draw sees it."""
 
     @property
     def id(self) -> str:
-        """The name under which rows record it."""
+        """Its name in rows."""
         ...
 
     @property
     def weight(self) -> float:
-        """How often it is drawn, relative to the others."""
+        """How often it is drawn, relative to others."""
         ...
 
 
@@ -71,7 +71,7 @@ class CritiqueExample:
 
 @dataclass(frozen=True, slots=True)
 class ComparisonExample:
-    """Two replies to a conversation, the better one named; its principle is drawn when it is shown."""
+    """Two replies to a conversation, with the better one named; its principle is drawn for each prompt."""
 
     conversation: Conversation
     better: str
@@ -103,7 +103,7 @@ class Constitution:
 
     @property
     def hash(self) -> str:
-        """A digest of all that the file says."""
+        """A digest of the whole content."""
         return digest(repr(self))
 
 
@@ -111,7 +111,7 @@ P = TypeVar("P", bound=Principle)
 
 
 def draw(principles: Sequence[P], *key: object) -> P:
-    """The principle that rendezvous hashing gives for `key` (run seed, row id, step ...); weights of 0 never win.
+    """The principle that rendezvous hashing gives for `key` (run seed, row id, step ...); a weight of 0 never wins.
 
     The chance of a principle is its weight over the sum of weights. Raises ValueError when no weight is positive.
     """
@@ -122,7 +122,7 @@ def draw(principles: Sequence[P], *key: object) -> P:
 
 
 def preference_principles(settings: FeedbackSettings, constitution: Constitution) -> tuple[PreferencePrinciple, ...]:
-    """The principles that labels are drawn from: the first `number_of_principles`, or all.
+    """The principles to draw from for labels: the first `number_of_principles`, or all.
 
     Raises RecipeError when there are too few, or when none of them can be drawn.
     """
@@ -137,17 +137,17 @@ def preference_principles(settings: FeedbackSettings, constitution: Constitution
     chosen = known[:number]
     if not any(principle.weight > 0 for principle in chosen):
         raise RecipeError(
-            "every preference principle that could be drawn has the weight 0",
+            "every preference principle to draw from has weight 0",
             place="feedback.number_of_principles",
-            remedy="Ask for more of them, or give one of these a weight in the constitution",
+            remedy="Use more principles, or give one of these a weight in the constitution",
         )
     return chosen
 
 
 def revision_principles(settings: RevisionSettings, constitution: Constitution) -> tuple[RevisionPrinciple, ...]:
-    """The principles that a run draws from: those that `principles` names, of which the first `number_of_principles`.
+    """The principles to draw from for revisions: the first `number_of_principles` of those in `principles`.
 
-    Raises RecipeError, naming the nearest id, for one that the constitution lacks, and when there are too few.
+    Raises RecipeError for an unknown principle, with the nearest id, and when there are too few.
     """
     known = {principle.id: principle for principle in constitution.revision}
     named = settings.principles or tuple(known)
@@ -180,7 +180,7 @@ def revision_principles(settings: RevisionSettings, constitution: Constitution) 
 
 
 def worked_critiques(settings: RevisionSettings, constitution: Constitution) -> tuple[CritiqueExample, ...]:
-    """The constitution's first `few_shot` worked critiques, the same in front of every question.
+    """The constitution's first `few_shot` worked critiques, the same for every question.
 
     Raises RecipeError when there are fewer.
     """

@@ -1,7 +1,7 @@
-"""What an edit of a constitution changed: principles by their id, worked examples by their place.
+"""The differences between two constitutions: principles are compared by id, worked examples by position.
 
-A principle is told apart by its id, because draws hang on the id alone: one whose text was edited keeps its draws, one
-under a new id takes draws from the others, and one that is gone gives its draws to them.
+Draws depend on the id of a principle and not on its text. A principle with an edited text keeps its draws, a new id
+takes draws from the others, and the draws of a removed principle go to the others.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from solon.conversation import Conversation, transcript
 
 
 class EditKind(StrEnum):
-    """What became of a part of a constitution."""
+    """How a part of a constitution differs."""
 
     ADDED = "added"
     REMOVED = "removed"
@@ -26,17 +26,17 @@ class EditKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One part that differs: where it stands, its id or number, and the fields that are not the same."""
+    """A part that differs: its section, its id or number, and the fields that differ."""
 
     section: str
     id: str
     edit: EditKind
     fields: Mapping[str, tuple[str | None, str | None]]
-    """By name the old and the new text; None where a side has none."""
+    """The old and the new text by field; None where there is no text."""
 
 
 def changes(old: Constitution, new: Constitution) -> list[Change]:
-    """All that differs between two constitutions, in the order of the file; the order of principles does not count."""
+    """All differences, in the order of the file; the order of principles does not count."""
     top = [{key: getattr(each, key) for key in ("name", "description")} for each in (old, new)]
     found = _compare("constitution", {"": top[0]}, {"": top[1]})
     for section in ("revision", "preference"):

@@ -1,10 +1,10 @@
-"""Reads a constitution's YAML file, and says with file and line what is wrong with it.
+"""Reads a constitution's YAML file; every error names file and line.
 
 The file has the keys `name`, `description`, `revision` (a list of id, critique_request, revision_request), `preference`
 (a list of id, instruction), both with an optional axis and weight, and `examples` with the lists `critique`,
 `comparison` and `reasoned`. A conversation is a list of turns with role (human or assistant) and content, or a
-transcript in the form of hh-rlhf. Every scalar that stands for text is taken as it is written, so an unquoted `No`
-stays the word "No". The pydantic models below say what a file may hold.
+transcript in the form of hh-rlhf. Text is read as it is written, so an unquoted `No` stays the word "No". The pydantic
+models below are the schema of the file.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from solon.errors import ConstitutionError, InputError, SolonError
 T = TypeVar("T")
 
 _RULE = "rule"
-"""The type of an error that names its own cause and remedy; `{what}` in the cause is the mapping that it is about."""
+"""The type of an error with its own cause and remedy; `{what}` in the cause is replaced by the name of the mapping."""
 
 
 def load_constitution(path: Path | str) -> Constitution:
@@ -39,14 +39,14 @@ def load_constitution(path: Path | str) -> Constitution:
     found = _read(Path(path))
     if isinstance(found, Constitution):
         return found
-    # A misspelt key is told first: it is why another one is missing.
+    # A misspelt key comes first: it explains why another key is missing.
     raise min(found, key=lambda ranked: (ranked[0], _line(ranked[1])))[1]
 
 
 def check_constitution(path: Path) -> Sequence[SolonError]:
-    """Every fault of a constitution's file by line; none when it can be loaded.
+    """All faults of a constitution's file, by line; empty when it can be loaded.
 
-    Raises ConstitutionError for a file that is missing or no YAML, because then nothing of it can be told.
+    Raises ConstitutionError for a file that is missing or not YAML.
     """
     found = _read(path)
     if isinstance(found, Constitution):
@@ -64,7 +64,7 @@ def _stripped(given: object) -> object:
 
 
 def _or(default: object) -> BeforeValidator:
-    """Let a key that is left blank mean the default."""
+    """Use the default for a blank key."""
     return BeforeValidator(lambda given: default if given is None or given == "" else given)
 
 
@@ -195,20 +195,20 @@ class _Constitution(_Part):
     )
     examples: Annotated[_Examples, _or(_Examples())] = _Examples()
 
-    def made(self) -> Constitution:
+    def constitution(self) -> Constitution:
         return Constitution(
             self.name,
             self.description,
-            revision=tuple(_made(RevisionPrinciple, each) for each in self.revision),
-            preference=tuple(_made(PreferencePrinciple, each) for each in self.preference),
-            critique_examples=tuple(_made(CritiqueExample, each) for each in self.examples.critique),
-            comparison_examples=tuple(_made(ComparisonExample, each) for each in self.examples.comparison),
-            reasoned_examples=tuple(_made(ReasonedExample, each) for each in self.examples.reasoned),
+            revision=tuple(_built(RevisionPrinciple, each) for each in self.revision),
+            preference=tuple(_built(PreferencePrinciple, each) for each in self.preference),
+            critique_examples=tuple(_built(CritiqueExample, each) for each in self.examples.critique),
+            comparison_examples=tuple(_built(ComparisonExample, each) for each in self.examples.comparison),
+            reasoned_examples=tuple(_built(ReasonedExample, each) for each in self.examples.reasoned),
         )
 
 
-def _made(kind: Callable[..., T], part: _Part) -> T:
-    """What a part of the file stands for; the fields have the keys' names."""
+def _built(kind: Callable[..., T], part: _Part) -> T:
+    """The object of a part of the file; its fields have the names of the keys."""
     values = dict(part)
     if "conversation" in values:
         turns = values["conversation"]
@@ -217,24 +217,24 @@ def _made(kind: Callable[..., T], part: _Part) -> T:
 
 
 _Ranked = tuple[int, SolonError]
-"""A fault, and 0 when it is one of a key rather than of a value."""
+"""A fault, with rank 0 for a fault of a key and 1 for a fault of a value."""
 
 
 def _read(path: Path) -> Constitution | list[_Ranked]:
     shape: list[SolonError] = []
     values, places = YamlFile(path, ConstitutionError).read(_name, Scalars.AS_WRITTEN, shape)
     faults: list[_Ranked] = [(0, fault) for fault in shape]
-    made = None
+    constitution = None
     try:
-        made = _Constitution.model_validate(values).made()
+        constitution = _Constitution.model_validate(values).constitution()
     except ValidationError as error:
         faults += (_fault(each, places) for each in error.errors())
     faults += ((1, each) for kind in ("revision", "preference") for each in _repeated(kind, values, places))
-    return made if made is not None and not faults else faults
+    return constitution if constitution is not None and not faults else faults
 
 
 def _repeated(kind: str, values: dict[str, Any], places: Places) -> Iterator[SolonError]:
-    """The principles whose id stands above already."""
+    """The errors about principles with the id of an earlier one."""
     lines: dict[str, int] = {}
     listed = values.get(kind)
     for number, entry in enumerate(listed if isinstance(listed, list) else ()):
@@ -243,26 +243,26 @@ def _repeated(kind: str, values: dict[str, Any], places: Places) -> Iterator[Sol
             continue
         place = places.at((kind, number))
         if id in lines:
-            cause = f"the {kind} principle id '{id:.60}' stands twice, first in line {lines[id]}"
-            yield ConstitutionError(cause, place=place, remedy="Give each an id of its own")
+            cause = f"duplicate {kind} principle id '{id:.60}', first in line {lines[id]}"
+            yield ConstitutionError(cause, place=place, remedy="Give each principle its own id")
         else:
             lines[id] = int(place.rpartition(":")[2])
 
 
 def _fault(details: ErrorDetails, places: Places) -> _Ranked:
-    """What pydantic found, in our words."""
+    """A fault that pydantic found, as an error with our message."""
     location, kind = details["loc"], details["type"]
     if kind == "extra_forbidden":
         known = _known(location[:-1])
         cause = f"unknown key '{location[-1]:.60}' in {_name(location[:-1])}"
         return 0, ConstitutionError(cause, place=places.at(location), remedy=suggestion(str(location[-1]), known))
     cause, remedy = _words(details)
-    # A key that is missing belongs to its mapping.
+    # A missing key is a fault of its mapping.
     return 1, ConstitutionError(cause, place=places.at(location), remedy=remedy)
 
 
 def _words(details: ErrorDetails) -> tuple[str, str]:
-    """The cause and the remedy of a fault that is no unknown key."""
+    """The cause and the remedy of a fault other than an unknown key."""
     location, kind, given = details["loc"], details["type"], details["input"]
     key = location[-1]
     whole = isinstance(key, int)  # an item of a list, not a key of a mapping
@@ -270,7 +270,7 @@ def _words(details: ErrorDetails) -> tuple[str, str]:
     if kind == _RULE:
         return details["ctx"]["cause"].replace("{what}", what), details["ctx"]["remedy"]
     if kind == "missing":
-        return f"{what} lacks the key '{key}'", f"Add '{key}: ...'"
+        return f"{what}: the key '{key}' is missing", f"Add '{key}: ...'"
     if kind in ("model_type", "model_attributes_type"):
         return f"{what if whole else _name(location)} must be a mapping of keys to values", ""
     if given is None or given == "":
@@ -284,7 +284,7 @@ def _words(details: ErrorDetails) -> tuple[str, str]:
 
 
 def _name(location: Location) -> str:
-    """What a mapping is called: the constitution, 'examples', revision 2."""
+    """The name of a mapping in messages: the constitution, 'examples', revision 2."""
     if not location:
         return "the constitution"
     return f"{location[-2]} {location[-1] + 1}" if isinstance(location[-1], int) else f"'{location[-1]}'"

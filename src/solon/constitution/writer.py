@@ -1,7 +1,7 @@
-"""Writes a constitution as YAML, so that reading it gives the same constitution back.
+"""Writes a constitution as YAML that reads back as the same constitution.
 
-Texts of several lines are written as blocks, long ones folded nowhere; what YAML could misread is quoted. Defaults
-(axis harmlessness, weight 1) are left out, as a person would.
+Texts of several lines are blocks, long lines are not folded, and ambiguous words are quoted. Defaults (axis
+harmlessness, weight 1) are left out.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _DEFAULTS = {"axis": "harmlessness", "weight": 1.0}
 
 
 def write_constitution(constitution: Constitution) -> str:
-    """The YAML of a constitution; `load_constitution` gives an equal one back, up to white space around texts."""
+    """The YAML of a constitution; `load_constitution` reads an equal one, up to white space around texts."""
     examples = {
         name: [_plain(each) for each in getattr(constitution, f"{name}_examples")]
         for name in ("critique", "comparison", "reasoned")
@@ -31,7 +31,7 @@ def write_constitution(constitution: Constitution) -> str:
     if any(examples.values()):
         values["examples"] = {name: each for name, each in examples.items() if each}
     text = _dumped(values, unicode=True)
-    # Unescaped, YAML folds the rarer line breaks of Unicode (U+0085, U+2028) into ordinary ones.
+    # Without escapes, YAML turns the rarer line breaks of Unicode (U+0085, U+2028) into ordinary ones.
     return text if yaml.safe_load(text) == values else _dumped(values, unicode=False)
 
 
@@ -55,6 +55,6 @@ def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes texts that hold line breaks as blocks."""
+    """Writes texts with line breaks as blocks."""
 
     yaml_representers: ClassVar[dict[Any, Any]] = {**yaml.SafeDumper.yaml_representers, str: _text}

@@ -1,8 +1,8 @@
-"""How well probabilities agree with what came true: reliability bins, expected calibration error, Brier score.
+"""Calibration of predicted probabilities: reliability bins, expected calibration error, Brier score.
 
-A prediction is a probability, and what came true a number in [0, 1]: 0 or 1 where the truth is known, and a probability
-itself where only that is. Every figure over no predictions is None. Predictions fall into bins of equal width
-(Naeini et al. 2015); `lowest` is 0.5 where a prediction is the confidence in the more probable of two options.
+A prediction is a probability. The truth is a number in [0, 1]: 0 or 1 where it is known, and a probability where only
+that is known. A figure over no predictions is None. Bins have equal width (Naeini et al. 2015); `lowest` is 0.5 where a
+prediction is the confidence in the more probable of two options.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Measured shares and means with their 95 % intervals.
 
-Every figure that Solon prints carries the number of cases behind it and the interval that they allow. Shares use
-Wilson's score interval (Wilson 1927): it stays inside [0, 1] and is honest at 0 and 1, where the textbook interval
-collapses to a point. Means use the normal approximation, or Student's t where cases may be few. A figure over no cases
-does not exist: it is None, never 0. Terminal, report and card write them alike: `93.8 % [72-99]`.
+Every figure that Solon prints has its number of cases and its interval. Shares use Wilson's score interval (Wilson
+1927), which stays inside [0, 1] and is valid at 0 and 1, where the textbook interval has width 0. Means use the normal
+approximation, or Student's t for few cases. A figure over no cases is None, never 0. The terminal, the report and the
+model card write figures in the same form: `93.8 % [72-99]`.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ class Mean:
 def wilson(count: float, n: int, z: float = Z95) -> Share:
     """The share `count / n` with Wilson's score interval; raises ValueError unless 0 <= count <= n and n > 0.
 
-    `count` may be no whole number: a question that is answered with two options equally sure counts as half right.
+    `count` may be a fraction: an answer with two equally probable options counts as half right.
     """
     if n <= 0 or not 0 <= count <= n:
-        raise ValueError(f"no share of {count} in {n}")
+        raise ValueError(f"not a share: {count} of {n}")
     value = count / n
     centre = (value + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(value * (1 - value) / n + z * z / (4 * n * n))
-    # At 0 and n the interval touches the edge exactly; rounding must not leave it a hair inside or outside.
+    # At 0 and n the interval ends exactly at 0 and 1, without a rounding error.
     low = 0.0 if count == 0 else max(0.0, centre - half)
     high = 1.0 if count == n else min(1.0, centre + half)
     return Share(value, low, high, n)
@@ -108,7 +108,7 @@ def interval(share: Mapping[str, Any]) -> str:
 
 def _student(freedom: int) -> float:
     """The 97.5 % point of Student's t distribution."""
-    # Imported here: no other figure of this module needs it, and the command line's help is not to wait for it.
+    # Imported here, because importing scipy would slow down the command line's help.
     from scipy.special import stdtrit
 
     return float(stdtrit(freedom, 0.975))

@@ -1,7 +1,7 @@
-"""Arithmetic on log-odds and log-probabilities that neither overflows nor rounds small probabilities to nothing.
+"""Arithmetic on log-odds and log-probabilities, without overflow and without rounding small probabilities to 0.
 
-Sums are taken with `math.fsum`, which rounds once: equal terms in another order give equal sums, so that a tie between
-two options stays a tie.
+Sums use `math.fsum`, which rounds once: the order of the terms does not matter, so a tie between two options stays a
+tie.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ def log_sigmoid(x: float) -> float:
 
 
 def log_sum_exp(logs: Sequence[float]) -> float:
-    """The logarithm of the sum of the numbers with these logarithms; raises ValueError for none."""
+    """The logarithm of the sum of exp(x); raises ValueError for an empty sequence."""
     most = max(logs)
     return most + math.log(math.fsum(math.exp(each - most) for each in logs))
 
 
 def log_softmax(logs: Sequence[float]) -> list[float]:
-    """The logarithms of the probabilities that are in proportion to the numbers with these logarithms."""
+    """The logarithms of the softmax."""
     total = log_sum_exp(logs)
     return [each - total for each in logs]

@@ -1,9 +1,9 @@
 """Differences between two models that answered the same prompts.
 
-Two shares over the same cases are not independent: most prompts get the same verdict from both models, and only the
-others say which model is better. So a difference is taken over pairs. Its 95 % interval is Newcombe's square-and-add
-interval for paired shares (Newcombe 1998, method 10), which is made of the two Wilson intervals and stays honest when
-no pair differs; its p-value is that of McNemar's exact test, a sign test on the pairs that differ.
+Two shares over the same cases are not independent: most prompts get the same verdict for both models, and only the
+others show which model is better. So the difference is computed over pairs. Its 95 % interval is Newcombe's
+square-and-add interval for paired shares (Newcombe 1998, method 10), which combines the two Wilson intervals and is
+valid even when no pair differs. Its p-value is that of McNemar's exact test, a sign test on the pairs that differ.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def exact_mcnemar(first_only: int, second_only: int) -> float:
     """The two-sided p-value of McNemar's exact test; 1 when no pair differs."""
     if first_only + second_only == 0:
         return 1.0
-    # Imported here: the command line's help is not to wait for it.
+    # Imported here, because importing scipy would slow down the command line's help.
     from scipy.stats import binomtest
 
     return float(binomtest(second_only, first_only + second_only, 0.5).pvalue)

@@ -1,8 +1,8 @@
-"""Which format a file is of, and one way to read and to write each.
+"""The table of formats: how to recognise, read and write each.
 
-A format is told by the shape of the JSON, not by the file's name. Reading ends with writing: what the written form
-lacks of the file is reported as a loss, so that nothing goes missing because nobody thought of it. Other packages add
-formats as entry points of the group `solon.constitution_formats`:
+A format is recognised by the shape of the JSON, not by the name of the file. After reading, the parts are written again
+and compared with the file, and every difference is reported as a loss. Other packages add formats as entry points of
+the group `solon.constitution_formats`:
 
     [project.entry-points."solon.constitution_formats"]
     house = "my_package.house:FORMAT"        # a ConstitutionFormat
@@ -26,7 +26,7 @@ from solon.constitution.formats.parts import Parts
 from solon.errors import InputError, RecipeError
 
 FORMATS = "solon.constitution_formats"
-"""The entry points' group."""
+"""The group of the entry points."""
 
 
 class Format(StrEnum):
@@ -40,10 +40,10 @@ class Format(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ConstitutionFormat:
-    """One kind of JSON file: what it is called, how it is recognised, and how it is read and written again.
+    """One kind of JSON file: its name, how to recognise it, and how to read and write it.
 
-    `fits` looks at the file's content; `write` gives the content for what `read` found in that file. A format that a
-    whole constitution can be written in has `export`, which gives the content of its one file.
+    `fits` checks the content of a file; `write` returns the content for the parts that `read` found in it. A format
+    for whole constitutions has `export`, which returns the content of its single file.
     """
 
     name: str
@@ -54,9 +54,9 @@ class ConstitutionFormat:
 
 
 def formats() -> Iterator[ConstitutionFormat]:
-    """Every format that files are read in: Solon's own, then those that other packages register, loaded in turn.
+    """All formats to read: Solon's own, then those of other packages, each loaded when it is reached.
 
-    Raises RecipeError when it comes to a plug-in that cannot be loaded.
+    Raises RecipeError when a plug-in cannot be loaded.
     """
     yield from BUILT_IN
     for name in sorted(registered(FORMATS, tuple(Format))):
@@ -64,7 +64,7 @@ def formats() -> Iterator[ConstitutionFormat]:
 
 
 def export_formats() -> tuple[str, ...]:
-    """The names of the formats that a whole constitution can be written in."""
+    """The names of the formats that whole constitutions can be exported to."""
     names = sorted(registered(FORMATS, tuple(Format)))
     return (*Format, *(name for name in names if _plugin(name).export is not None))
 
@@ -73,7 +73,7 @@ def _plugin(name: str) -> ConstitutionFormat:
     found = load_registered(FORMATS, name, tuple(Format))
     if not isinstance(found, ConstitutionFormat):
         raise RecipeError(
-            f"the plug-in '{name}' is no format of constitutions but {type(found).__name__}",
+            f"the plug-in '{name}' is not a ConstitutionFormat but {type(found).__name__}",
             place=f"entry points of {FORMATS}",
             remedy="Register a solon.constitution.formats.catalogue.ConstitutionFormat",
         )
@@ -81,21 +81,21 @@ def _plugin(name: str) -> ConstitutionFormat:
 
 
 def read_parts(path: Path) -> tuple[str, Parts]:
-    """The name of the file's format, and what it holds; raises InputError with the place of what is wrong."""
+    """The name of the file's format, and its parts; raises InputError with the place of a fault."""
     node = read_json(path)
     for each in formats():
         if each.fits(node.value):
             parts = each.read(node)
             if parts.counts() == "nothing":
-                raise InputError("the file holds no principle and no example", place=str(path))
+                raise InputError("no principle and no example in the file", place=str(path))
             lost = [*parts.losses, *differing(node.value, each.write(node, parts))]
             return each.name, replace(parts, losses=tuple(lost))
     names = "; ".join(each.name for each in formats())
-    raise InputError("a file of no known format", place=str(path), remedy=f"Known: {names}")
+    raise InputError("unknown format of the file", place=str(path), remedy=f"Known: {names}")
 
 
 def _first(value: Any) -> Any:
-    """An item of a list, or a value of an object, by which its kind is told."""
+    """The first item of a list or value of an object, to recognise a format by."""
     inner = list(value.values()) if isinstance(value, dict) else value
     return inner[0] if isinstance(inner, list) and inner else None
 
@@ -165,9 +165,9 @@ BUILT_IN = (
 
 
 def write_constitution_as(form: str, constitution: Constitution) -> tuple[Mapping[str, str], list[str]]:
-    """The files of a constitution in another format, by name, and what they have no place for.
+    """The files of a constitution in another format, by name, and the losses.
 
-    Raises RecipeError for a format that nobody registers.
+    Raises RecipeError for an unknown format.
     """
     if form == Format.PAPER:
         return _as_paper(constitution)
@@ -184,7 +184,7 @@ def write_constitution_as(form: str, constitution: Constitution) -> tuple[Mappin
 
 
 def _as_plugin(form: str, constitution: Constitution) -> tuple[Mapping[str, str], list[str]]:
-    """A constitution in a registered format; what is lost is found by reading what was written."""
+    """A constitution in a registered format; the losses are found by reading the written content."""
     found = _plugin(form)
     if found.export is None:
         raise RecipeError(
@@ -231,7 +231,7 @@ _SECTIONS = {
 
 
 def _losses(constitution: Constitution, sections: tuple[str, ...]) -> list[str]:
-    """What no format but ours has a place for, and the sections that the present one lacks."""
+    """The losses in every foreign format, and the sections that this format does not have."""
     rules: list[Any] = [*constitution.revision, *(() if "preference" in sections else constitution.preference)]
     losses = [f"the name '{constitution.name}'", *(["the description"] if constitution.description else [])]
     losses += [

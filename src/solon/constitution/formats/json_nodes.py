@@ -1,4 +1,4 @@
-"""JSON of strangers, read with complaints that name the file and the place in it, and compared part by part."""
+"""JSON files of other systems: errors name the file and the place in it, and two values are compared part by part."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from solon.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A value of a JSON file and where it stands, as `file: item 2, 'prompt'`."""
+    """A value in a JSON file and its place, such as `file: item 2, 'prompt'`."""
 
     value: Any
     place: str
 
     def fault(self, cause: str, remedy: str = "") -> InputError:
-        """The error to raise for a fault here."""
+        """The error for a fault here."""
         return InputError(cause, place=self.place, remedy=remedy)
 
     def mapping(self) -> Mapping[str, Any]:
@@ -51,7 +51,7 @@ class Node:
         return [Node(item, f"{self.place}, item {number}") for number, item in enumerate(self.value, start=1)]
 
     def only(self) -> Node:
-        """The one item of a list of one."""
+        """The item of a list of one."""
         items = self.each()
         if len(items) != 1:
             raise self.fault(f"a list of one item is expected here, not of {len(items)}")
@@ -74,28 +74,28 @@ def read_json(path: Path) -> Node:
     except FileNotFoundError:
         raise InputError("no such file", place=str(path)) from None
     except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror or error}", place=str(path)) from None
+        raise InputError(f"cannot read the file: {error.strerror or error}", place=str(path)) from None
     if len(content) > LONGEST:
         raise InputError(f"the file has more than {LONGEST >> 20} MiB", place=str(path), remedy="Is it the right file?")
     return Node(parse_file(decode(content, str(path)), str(path)), str(path))
 
 
 def parse_json(content: bytes | str, place: str) -> Node:
-    """A line of JSON as a node; a broken one is an InputError at `place`."""
+    """A line of JSON as a node; raises InputError at `place` for a broken one."""
     line = json_line(content, place)
     line.refuse_half_characters()
     return Node(line.value, place)
 
 
 def differing(read: object, written: object, place: str = "") -> Iterator[str]:
-    """What stands in `read` (a file's JSON) and not in `written` (what we would write for it), part by part."""
+    """The losses: what is in `read` (a file's JSON) and not in `written` (the same parts, written again)."""
     if isinstance(read, dict) and isinstance(written, dict):
         for key, value in read.items():
             here = f"{place}, '{key}'" if place else f"'{key}'"
             if key in written:
                 yield from differing(value, written[key], here)
             else:
-                yield f"{here}: has no place here and is left out"
+                yield f"{here}: not supported, and left out"
         return
     if isinstance(read, list) and isinstance(written, list):
         for number, value in enumerate(read, start=1):
@@ -103,21 +103,21 @@ def differing(read: object, written: object, place: str = "") -> Iterator[str]:
             if number <= len(written):
                 yield from differing(value, written[number - 1], here)
             else:
-                yield f"{here}: has no place here and is left out"
+                yield f"{here}: not supported, and left out"
         return
     if read == written:
         return
     if isinstance(read, str) and isinstance(written, str):
         if read.split() == written.split():
-            yield f"{place}: white space is not kept as it stands"
+            yield f"{place}: white space is not kept"
         else:
-            yield f"{place}: what stands around the text is not kept; it would be written as {_glimpse(read, written)}"
+            yield f"{place}: the frame of the text is not kept; it would be written as {_excerpt(read, written)}"
         return
     yield f"{place}: {_kind(read)} is not kept"
 
 
-def _glimpse(read: str, written: str) -> str:
-    """The part of `written` around the first place where the two differ."""
+def _excerpt(read: str, written: str) -> str:
+    """The part of `written` around the first difference."""
     pairs: Sequence[tuple[str, str]] = list(zip(read, written, strict=False))
     start = next((place for place, (a, b) in enumerate(pairs) if a != b), len(pairs))
     return repr(f"…{written[max(0, start - 20) : start + 20]}…")

@@ -1,7 +1,7 @@
 """LangChain's constitutional principles: pairs of a critique request and a revision request with a name.
 
 LangChain keeps them in code (`ConstitutionalPrinciple(name, critique_request, revision_request)`); as JSON they are a
-list of such objects, or an object of them by name. The camel-case keys of its JavaScript twin are read too.
+list of such objects, or an object of them by name. The camel-case keys of LangChain.js are read too.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ UNNAMED = "Constitutional Principle"
 
 
 def read(node: Node) -> tuple[tuple[RevisionPrinciple, ...], list[str]]:
-    """The principles, and sentences on names that had to be changed."""
+    """The principles, and messages about changed names."""
     entries = list(node.items()) if isinstance(node.value, dict) else [("", item) for item in node.each()]
     names = [key or (item.at("name").text().strip() if item.has("name") else UNNAMED) for key, item in entries]
     ids, said = unique_ids(names)
@@ -38,7 +38,7 @@ def _either(item: Node, key: str, other: str) -> Node:
 
 
 def write(principles: Sequence[RevisionPrinciple]) -> list[dict[str, Any]]:
-    """A list of principles, which LangChain's class takes as they are."""
+    """The principles as a list for LangChain's class."""
     return [
         {"name": each.id, "critique_request": each.critique_request, "revision_request": each.revision_request}
         for each in principles
@@ -46,8 +46,8 @@ def write(principles: Sequence[RevisionPrinciple]) -> list[dict[str, Any]]:
 
 
 def write_like(node: Node, principles: Sequence[RevisionPrinciple]) -> Any:
-    """The principles in the form that a file has: a list or by name, with its own keys."""
-    made = {}
+    """The principles in the form of a file: a list or an object by name, with the keys of that file."""
+    by_name = {}
     entries = list(node.items()) if isinstance(node.value, dict) else [("", item) for item in node.each()]
     written = []
     for principle, (key, item) in zip(principles, entries, strict=True):
@@ -58,5 +58,5 @@ def write_like(node: Node, principles: Sequence[RevisionPrinciple]) -> Any:
             "revisionRequest" if camel else "revision_request": principle.revision_request,
         }
         written.append(entry)
-        made[key] = entry
-    return made if isinstance(node.value, dict) else written
+        by_name[key] = entry
+    return by_name if isinstance(node.value, dict) else written

@@ -2,7 +2,7 @@
 
 `{"constitutions": [{"critic": ..., "revision": ...}], "system_chat": [[messages], ...]}`. A dialogue of `system_chat`
 is a conversation of user and assistant, then the critique request and the critique, then the revision request and the
-revision. Principles have no names there; they get the ids `principle-1`, `principle-2` ... by place.
+revision. Principles have no names there; they get the ids `principle-1`, `principle-2` ... by position.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def read_principles(node: Node) -> tuple[RevisionPrinciple, ...]:
 
 
 def read_examples(node: Node) -> tuple[CritiqueExample, ...]:
-    """The dialogues of `system_chat`, which may be left out."""
+    """The dialogues of `system_chat`, which is optional."""
     return tuple(_example(item) for item in node.at("system_chat").each()) if node.has("system_chat") else ()
 
 

@@ -3,12 +3,12 @@ r"""The prompt files that were published with the paper (Bai et al. 2022, Consti
 - CritiqueRevisionInstructions.json: `{"harmful0": {"prompt": ["\n\nCritiqueRequest: ...\n\nCritique:"],
   "edit_request": "\n\nRevisionRequest: ...\n\nRevision:"}, ...}`
 - CritiqueRevisionFewShotPrompts.json: a list of transcripts that go on with CritiqueRequest, Critique, RevisionRequest
-  and Revision. All but one end on a dangling `\n\nHuman:`, which opens the next example and is no part of this one.
+  and Revision. All but one end on a dangling `\n\nHuman:`, which opens the next example and is not part of this one.
 - RLMadisonInstructions.json: a list of `"\n<instruction> Options:"`.
 - RLMadisonFewShotPrompts.json: a list of `{"prompt": transcript, "corrects": [better], "incorrects": [worse]}`.
-- RLMadisonPrecogFewShotPrompts.json: comparisons with reasoning; `{}` stands where a principle goes.
+- RLMadisonPrecogFewShotPrompts.json: comparisons with reasoning; `{}` is the placeholder of a principle.
 
-Frames are taken off on reading and put back on writing, so an unchanged file comes back as it was.
+Reading removes the frames and writing adds them, so an unchanged file is written as it was.
 """
 
 from __future__ import annotations
@@ -67,12 +67,12 @@ def write_instructions(principles: Sequence[RevisionPrinciple]) -> dict[str, Any
 
 
 def unframed(node: Node, frame: tuple[str, str]) -> str:
-    """The request within its labels; raises InputError when it lacks one."""
+    """The request between its labels; raises InputError when a label is missing."""
     text = node.text()
     before, after = (label.strip() for label in frame)
     inner = text.strip()
     if not inner.startswith(before) or not inner.endswith(after):
-        raise node.fault(f"the request must stand between '{before}' and '{after}'")
+        raise node.fault(f"the request must be between '{before}' and '{after}'")
     request = inner[len(before) : -len(after)].strip()
     if not request:
         raise node.fault("the request is empty")
@@ -80,7 +80,7 @@ def unframed(node: Node, frame: tuple[str, str]) -> str:
 
 
 def framed(request: str, frame: tuple[str, str]) -> str:
-    """A request within its labels."""
+    """A request between its labels."""
     return f"{frame[0]}{request}{frame[1]}"
 
 
@@ -96,7 +96,7 @@ def _critique_example(item: Node) -> CritiqueExample:
     for label in reversed(_METHOD):
         rest, mark, texts[label] = rest.rpartition(f"\n\n{label}:")
         if not mark or not texts[label].strip():
-            raise item.fault(f"the example lacks '{label}:' with a text after it, in the order {', '.join(_METHOD)}")
+            raise item.fault(f"'{label}:' with a text is missing; the order is {', '.join(_METHOD)}")
     conversation = transcript_of(rest, item)
     if conversation.turns[-1].role is not Role.ASSISTANT:
         raise item.fault("the conversation must end on a turn of the assistant, which the critique is about")
@@ -115,7 +115,7 @@ def write_critique_examples(examples: Sequence[CritiqueExample]) -> list[str]:
 
 
 def read_preferences(node: Node) -> tuple[PreferencePrinciple, ...]:
-    """RLMadisonInstructions.json; ids are `instruction0`, `instruction1` ..., by place."""
+    """RLMadisonInstructions.json; ids are `instruction0`, `instruction1` ..., by position."""
     return tuple(
         PreferencePrinciple(f"instruction{number}", item.text().strip().removesuffix(OPTIONS.strip()).rstrip())
         for number, item in enumerate(node.each())
@@ -194,7 +194,7 @@ def _written(example: ReasonedExample) -> str:
 
 
 def prompt_of(node: Node) -> Conversation:
-    """A transcript that ends on the cue for the assistant's reply, as the conversation before that cue."""
+    """The conversation in a transcript that ends on the cue for the assistant's reply."""
     text = node.text().rstrip().removesuffix(CUE.strip())
     conversation = transcript_of(text, node)
     if conversation.turns[-1].role is not Role.HUMAN or not conversation.turns[-1].content:

@@ -3,8 +3,8 @@ r"""The paper's chains of critiques and revisions, `samples/*_SLMADISON.jsonl`: 
 A line is `{"rl_prompt": transcript ending on "\n\nAssistant:", "comparison_dataset": ..., "initial_response":
 [{"sample": ...}], "cst": [{"cst_key": "harmful1", "cst_value": {"prompt": [...], "edit_request": ...}, "critique":
 {"sample": ...}, "revision": {"sample": ...}}, ...]}`. Principles are drawn with replacement, and a step has its own
-copy of the principle's text. A `Chain` keeps every text as it is written and every key that is not known here, so that
-`write_chain` gives the line's JSON back; `conversation`, `reply` and the requests are views of it in our vocabulary.
+copy of the principle's text. A `Chain` keeps every text as it is written and every unknown key, so that `write_chain`
+returns the line's JSON; `conversation`, `reply` and the principles are the same content in Solon's types.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class ChainStep:
     critique_sample: str
     revision_sample: str
     principle: RevisionPrinciple
-    """The principle in our form; its id is `key`."""
+    """The principle in Solon's form; its id is `key`."""
     more: Mapping[str, Any] = field(default_factory=dict)
-    """Keys that the format as we know it does not have."""
+    """Unknown keys."""
 
     @property
     def critique(self) -> str:
@@ -76,7 +76,7 @@ def read_chains(path: Path) -> list[Chain]:
     """The chains of a file; raises InputError, naming `file:line` and the key, for the first that is malformed."""
     chains = [parse_chain(line, str(path), number) for number, line in nonblank_lines(path)]
     if not chains:
-        raise InputError("the file holds no chain", place=str(path), remedy="Name a *_SLMADISON.jsonl file")
+        raise InputError("no chain in the file", place=str(path), remedy="Name a *_SLMADISON.jsonl file")
     return chains
 
 
@@ -120,7 +120,7 @@ def _sample(node: Node) -> str:
     if not isinstance(sample.value, str):
         raise sample.fault("a text is expected here")
     if extra := [key for key in node.mapping() if key != "sample"]:
-        raise node.fault(f"the key '{extra[0]}' beside 'sample' is unknown, and would be lost")
+        raise node.fault(f"unknown key '{extra[0]}' next to 'sample', which would be lost")
     return sample.value
 
 
@@ -147,7 +147,7 @@ def chain_of(
     steps: Sequence[tuple[RevisionPrinciple, str, str]],
     dataset: str | None = None,
 ) -> Chain:
-    """A chain of our own in the paper's form, from the steps' principles, critiques and revisions."""
+    """A chain in the paper's form, from the principles, critiques and revisions of Solon's steps."""
     return Chain(
         prompt=transcript(conversation.turns) + CUE,
         dataset=dataset,

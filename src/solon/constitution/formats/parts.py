@@ -1,6 +1,6 @@
-"""What a reader finds in one file, some parts of a constitution, and several files' parts made one constitution.
+"""The parts of a constitution in one file, and the constitution from the parts of several files.
 
-What a reader could not keep is said in sentences; nothing is made up.
+Losses are reported as messages; nothing is invented.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from solon.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Principles and worked examples; `losses` says by name what the file holds and a constitution does not."""
+    """Principles and worked examples; `losses` lists what the file has and a constitution cannot hold."""
 
     revision: tuple[RevisionPrinciple, ...] = ()
     preference: tuple[PreferencePrinciple, ...] = ()
@@ -34,7 +34,7 @@ class Parts:
     losses: tuple[str, ...] = ()
 
     def counts(self) -> str:
-        """What there is, in words."""
+        """The numbers of parts, in words."""
         named = {
             "revision principle": self.revision,
             "preference principle": self.preference,
@@ -47,7 +47,7 @@ class Parts:
 
 
 def unique_ids(names: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Ids for principles by these names, a repeated one numbered, and the sentences that say so."""
+    """Ids for principles with these names, repeated ones numbered, and a message about each of those."""
     ids: list[str] = []
     said = []
     for name in names:
@@ -56,7 +56,7 @@ def unique_ids(names: Sequence[str]) -> tuple[list[str], list[str]]:
             number += 1
             id = f"{name}-{number}"
         if id != name:
-            said.append(f"the name '{name}' stands more than once; one of them gets the id '{id}'")
+            said.append(f"the name '{name}' is used more than once; one principle gets the id '{id}'")
         ids.append(id)
     return ids, said
 
@@ -65,10 +65,10 @@ Rule = TypeVar("Rule", RevisionPrinciple, PreferencePrinciple)
 
 
 def join(found: Sequence[tuple[Path, Parts]], name: str, other: Constitution | None) -> tuple[Constitution, list[str]]:
-    """One constitution of all parts, in the order of the files, and sentences on what had to be done for it.
+    """One constitution from all parts, in the order of the files, and messages about changes.
 
-    A kind of principle that no file has is taken from `other`; nothing is made up. Raises InputError when a kind is
-    lacking and there is no `other`.
+    A kind of principle that no file has is copied from `other`. Raises InputError when a kind is missing and there is
+    no `other`.
     """
     said: list[str] = []
     parts = [each for _, each in found]
@@ -85,9 +85,9 @@ def join(found: Sequence[tuple[Path, Parts]], name: str, other: Constitution | N
     for kind, there in (("revision", revision), ("preference", preference)):
         if not there:
             raise InputError(
-                f"the files hold no {kind} principles, and a constitution needs both kinds",
+                f"no {kind} principles in the files, and a constitution needs both kinds",
                 place=", ".join(str(path) for path, _ in found),
-                remedy="Name a file that has them, or take them from another constitution, e.g. "
+                remedy="Add a file with them, or take them from another constitution, e.g. "
                 "--complete-with harmlessness",
             )
     files = ", ".join(path.name for path, _ in found)
