@@ -103,7 +103,7 @@ def test_status_tells_of_a_kill(run: RunDirectory) -> None:
     )
     subprocess.run([sys.executable, "-c", code, str(run.path)], check=False, stderr=subprocess.DEVNULL)
     told = CliRunner().invoke(cli, ["status", str(run.path)]).output
-    assert "The last session was interrupted (no end recorded" in told
+    assert "The last session was interrupted (it recorded no end" in told
 
 
 @pytest.mark.parametrize("seconds", [0.1, 0.4, 0.8, 1.2])
