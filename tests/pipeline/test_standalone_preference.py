@@ -88,7 +88,7 @@ def test_a_stage_serves_as_labels(sources: Sources, tmp_path: Path) -> None:
 
 def test_what_is_no_place_or_no_data_is_refused(sources: Sources, tmp_path: Path) -> None:
     write(tmp_path / "notes.txt", "mine")
-    with pytest.raises(RunError, match="is no stage"):
+    with pytest.raises(RunError, match="is not a stage"):
         train_standalone(tmp_path, RECIPE, sources)
     with pytest.raises(StageError, match="nothing to learn from"):
         train_standalone(tmp_path / "pm", RECIPE, Sources(sources.base))
@@ -120,8 +120,8 @@ def test_a_file_is_scored_line_by_line_and_nothing_is_cut(trained: Path, tmp_pat
     [
         ("{broken", "broken JSON"),
         ({"text": "x"}, "holds no conversation (found 'text')"),
-        ({"messages": asked("x")}, "not a prompt with a reply"),
-        ({"messages": said("x")}, "not a prompt with a reply"),
+        ({"messages": asked("x")}, "does not end on a reply"),
+        ({"messages": said("x")}, "does not end on a reply"),
         ({"prompt": asked("x"), "completion": 3}, "messages or a transcript"),
     ],
 )
