@@ -105,7 +105,7 @@ BROKEN = [
     ("name: house", "nmae: house", 1, "unknown key 'nmae' in the constitution. Did you mean 'name'?"),
     ("    critique_request: Does the reply tell", "    critique_reqest: Does", 5, "Did you mean 'critique_request'?"),
     ("    instruction: Which keeps secrets?", "    axis: x", 16, "preference 1: the key 'instruction' is missing"),
-    ("  - id: violence", "  - id: privacy", 7, "principle id duplicate key 'privacy', first in line 4"),
+    ("  - id: violence", "  - id: privacy", 7, "duplicate revision principle id 'privacy', first in line 4"),
     ("critique: It is.", "critique: ", 24, "'critique' of critique 1 is empty"),
     ("critique: It is.", "critique: '  '", 24, "'critique' of critique 1 is empty"),
     ("weight: 2", "weight: -2", 14, "'weight' of revision 2 must be a number of at least 0, not -2"),

@@ -80,7 +80,9 @@ def test_text_is_a_prompt_per_line_or_parted_by_dashes(tmp_path):
 def test_a_transcript_without_dashes_is_not_taken_apart_silently(tmp_path):
     file = tmp_path / "p.txt"
     file.write_text("Human: a\n\nAssistant: b\n")
-    with pytest.raises(InputError, match=r"p\.txt:3: a turn of the assistant without a human turn before it.*three dashes"):
+    with pytest.raises(
+        InputError, match=r"p\.txt:3: a turn of the assistant without a human turn before it.*three dashes"
+    ):
         read_prompts(file)
 
 
@@ -125,7 +127,8 @@ class TestDatasets:
         assert len(list(entries(other))) == 2
 
     @pytest.mark.parametrize(
-        ("name", "cause"), [("hf:", "not a name of a dataset"), ("hf:./nowhere", "no such folder"), ("hf:a:", "no dataset")]
+        ("name", "cause"),
+        [("hf:", "not a name of a dataset"), ("hf:./nowhere", "no such folder"), ("hf:a:", "not a name of a dataset")],
     )
     def test_a_wrong_name_is_one_clear_line(self, name, cause):
         with pytest.raises(InputError, match=cause) as error:

@@ -273,7 +273,7 @@ def test_prompts_of_named_columns_and_of_usual_ones_stand_side_by_side(tmp_path:
             '{"prompt": [{"role": "user", "content": "\\ud800"}]}',
             "'prompt' contains half a character (lone surrogate U+D800)",
         ),
-        ('{"prompt": "\\u200b\\ufeff "}', "no human turn with any text"),
+        ('{"prompt": "\\u200b\\ufeff "}', "no human turn with text"),
         ('{"chosen": "a reply alone"}', "a transcript must begin with 'Human:'"),
     ],
 )

@@ -112,7 +112,7 @@ def test_a_file_without_a_pair_is_refused(tmp_path: Path) -> None:
         read_pairs(tmp_path / "none.jsonl")
     text = tmp_path / "words.txt"
     text.write_text("Why?\n")
-    with pytest.raises(InputError, match="a line of text is no pair"):
+    with pytest.raises(InputError, match="a line of text is not a pair"):
         read_pairs(text)
 
 

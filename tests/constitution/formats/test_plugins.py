@@ -73,7 +73,7 @@ def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_registered_format_is_read_and_written(packages: Path, tmp_path: Path) -> None:
     file = tmp_path / "rules.json"
     file.write_text(json.dumps({"house": [{"never": "shout", "instead": "whisper"}], "since": 1999}))
-    with pytest.raises(InputError, match="no known format"):
+    with pytest.raises(InputError, match="unknown format"):
         read_parts(file)
     register(packages, "house = house_rules:FORMAT")
     name, parts = read_parts(file)
