@@ -14,10 +14,12 @@ from collections.abc import Callable
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from solon.config.settings import SamplingParams
-from solon.engines.local.batch import DecodingRow, Prefixes
+from solon.config.recipe import EngineSettings, SamplingParams
+from solon.engines.local.batch import Prefixes
 from solon.engines.local.causal_model import CausalModel
 from solon.engines.local.generation import Ending, GenerationRequest, generate
+from solon.engines.local.row_budget import RowBudget
+from solon.engines.token_rows import DecodingRow
 
 PROMPTS, PROMPT_TOKENS, NEW_TOKENS, WINDOW = 128, 20, 32, 512
 
@@ -41,7 +43,7 @@ def tiny_llama() -> LlamaForCausalLM:
 
 
 def by_transformers(model: LlamaForCausalLM, ids: torch.Tensor) -> None:
-    """`generate` as a user would call it."""
+    """Transformers' `generate`."""
     model.generate(
         ids,
         attention_mask=torch.ones_like(ids),
@@ -58,7 +60,8 @@ def by_solon(forward: CausalModel, ids: torch.Tensor) -> None:
         GenerationRequest(DecodingRow((), tuple(row)), seed, NEW_TOKENS) for seed, row in enumerate(ids.tolist())
     ]
     ending = Ending(lambda tokens: "", (), (), lambda: ())
-    generate(forward, requests, SamplingParams(max_tokens=NEW_TOKENS), ending, Prefixes(), PROMPTS)
+    budget = RowBudget.of(EngineSettings(batch_size=PROMPTS), forward)
+    generate(forward, requests, SamplingParams(max_tokens=NEW_TOKENS), ending, Prefixes(), budget)
 
 
 def main() -> None:
@@ -85,7 +88,7 @@ def main() -> None:
                 seconds[name].append(time.perf_counter() - start)
                 processor[name].append(time.process_time() - worked)
     print(f"{PROMPTS} prompts of {PROMPT_TOKENS} tokens, {NEW_TOKENS} new tokens each, {options.threads} thread(s)")
-    # On a busy machine the wall clock measures the neighbours; processor time does not wait for them.
+    # On a busy machine the wall clock includes other processes; processor time does not.
     for clock, measured in (("wall clock", seconds), ("processor time", processor)):
         first = statistics.median(measured["transformers generate"])
         for name, times in measured.items():

@@ -1,10 +1,10 @@
-"""Episodes per second of PPO and RLOO against TRL's: PPO of 1.12, the last that had one, and the present RLOO.
+"""Episodes per second of PPO and RLOO against TRL's: PPO of TRL 1.12, the last with PPO, and RLOO of the present one.
 
-A Llama of the testbed's size answers 64 prompts a step; a classifier of the same size scores them. With
-`--replies full` its weights are random, so that hardly any reply ends early: all are of 64 tokens, to prompts of 24.
-With `--replies own` it is the testbed's assistant on the testbed's prompts of up to 24 tokens, and replies end, within
-64 tokens, where it ends them. All systems make as many episodes and as many updates (one minibatch a pass). They take
-turns in child processes; the first step of each warms up and is not counted.
+A Llama of the testbed's size answers 64 prompts a step; a classifier of the same size scores them. With `--replies
+full` its weights are random, so that hardly any reply ends early: all are of 64 tokens, to prompts of 24. With
+`--replies own` it is the testbed's assistant on the testbed's prompts of up to 24 tokens, and replies end, within 64
+tokens, where it ends them. All systems have the same number of episodes and updates (one minibatch a pass). They run in
+turn in child processes; the first step of each warms up and is not counted.
 Run: python benchmarks/ppo.py --trl-ppo VENV/bin/python [--replies full own] [--rounds 3] [--epochs 1 4] [--threads 2]
 where VENV holds torch==2.13.0, trl==1.12.0 and transformers==5.23.0; without it only RLOO is the peer.
 """
@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -63,14 +63,14 @@ def main() -> None:
 
 
 def compare(contestants: dict[str, list[str]], folder: Path, sizes: dict[str, int], rounds: int) -> None:
-    """Let the systems take turns and print what they did."""
+    """Run the systems in turn and print their rates."""
     rates: dict[str, list[float]] = {name: [] for name in contestants}
     peaks: dict[str, int] = {}
     for _, (name, command) in itertools.product(range(rounds), contestants.items()):
-        told = run([*command, str(folder), json.dumps(sizes)], sizes["threads"])
-        seconds = [after - before for before, after in itertools.pairwise(told["ends"])]
+        result = run([*command, str(folder), json.dumps(sizes)], sizes["threads"])
+        seconds = [after - before for before, after in itertools.pairwise(result["ends"])]
         rates[name] += [sizes["episodes"] / each for each in seconds]
-        peaks[name] = max(peaks.get(name, 0), told["peak_mb"])
+        peaks[name] = max(peaks.get(name, 0), result["peak_mb"])
     print(
         f"{sizes['epochs']} pass(es) over a rollout, {sizes['threads']} thread(s), {rounds} rounds of {STEPS - 1} steps"
     )
@@ -81,20 +81,20 @@ def compare(contestants: dict[str, list[str]], folder: Path, sizes: dict[str, in
         print(f"  {name:14s} {median:6.1f} episodes/s ({spread}), peak {peaks[name]} MB; Solon {ours / median:.2f}x")
 
 
-def run(command: list[str], threads: int) -> dict[str, object]:
-    """What a child printed last."""
+def run(command: list[str], threads: int) -> dict[str, Any]:
+    """The JSON object that a child process prints last."""
     environment = os.environ | {
         "OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false",
     }  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if done.returncode:
         sys.exit(f"{' '.join(command[:2])} failed:\n{done.stderr[-3000:]}")
-    told: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
-    return told
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
 
 
 def write_models(folder: Path, replies: str) -> int:
-    """Policy, preference model and prompts, for all systems alike; returns the padding token's id."""
+    """Write policy, preference model and prompts, the same for all systems; returns the padding token's id."""
     import torch
     from transformers import LlamaForCausalLM
 
@@ -109,10 +109,10 @@ def write_models(folder: Path, replies: str) -> int:
     torch.manual_seed(0)
     own = replies == "own"
     policy = load_causal_lm(bundled, EngineSettings()) if own else LlamaForCausalLM(load_config(bundled))
-    texts = PromptTokenizer.of(tokenizer, EngineSettings())
-    save_model(policy, texts, folder / "policy")
+    encoder = PromptTokenizer.of(tokenizer, EngineSettings())
+    save_model(policy, encoder, folder / "policy")
     pad = ensure_pad(tokenizer)
-    save_model(grow_preference_model(folder / "policy", tokenizer, EngineSettings(), 1), texts, folder / "reward")
+    save_model(grow_preference_model(folder / "policy", tokenizer, EngineSettings(), 1), encoder, folder / "reward")
     texts = testbed_prompts() if replies == "own" else random_prompts(tokenizer)
     ids = [tokenizer.encode(text, add_special_tokens=False) for text in texts]
     kept = [(text, tokens) for text, tokens in zip(texts, ids, strict=True) if len(tokens) <= PROMPT_TOKENS]
@@ -156,7 +156,7 @@ def random_prompts(tokenizer: PreTrainedTokenizerBase) -> list[str]:
 
 
 def by_solon(folder: Path, sizes: dict[str, int], algorithm: str) -> None:
-    """The stage rl-cai as a run does it; prints when each step ended, as JSON."""
+    """Run the stage rl-cai; prints the end times of the steps as JSON."""
     import torch
 
     from solon.config.builtin import constitution_path
@@ -170,21 +170,22 @@ def by_solon(folder: Path, sizes: dict[str, int], algorithm: str) -> None:
     )
     from solon.conversation import parse_transcript
     from solon.runs import Progress, RunDirectory
-    from solon.stages import s01_prompts, s08_rl_cai
+    from solon.runs.outcome import Outcome
+    from solon.runs.rows import PromptKind, PromptRow
+    from solon.stages import s08_rl_cai
     from solon.stages.s08_rl_cai import ReinforcementInputs
 
     torch.set_num_threads(sizes["threads"])
     texts = json.loads((folder / "prompts.json").read_text())["texts"]
     conversations = [parse_transcript(text) for text in texts]
     rows = [
-        dict.fromkeys(s01_prompts.SCHEMA.names)
-        | {"row_id": each.row_id, "kind": "red_team", "prompt": each.messages(), "outcome": "ok"}
+        PromptRow(row_id=each.row_id, kind=PromptKind.RED_TEAM, prompt=each, source="benchmark", outcome=Outcome.OK)
         for each in conversations
     ]
     settings = ReinforcementSettings(
         algorithm=Algorithm(algorithm),
         steps=sizes["steps"],
-        # RLOO compares replies to one prompt, two as for its peer; both make as many episodes.
+        # RLOO compares two replies to one prompt, like its peer; the number of episodes is the same.
         samples_per_prompt=2 if algorithm == "rloo" else 1,
         prompts_per_step=sizes["episodes"] // (2 if algorithm == "rloo" else 1),
         red_team_share=1.0,
@@ -205,8 +206,8 @@ def by_solon(folder: Path, sizes: dict[str, int], algorithm: str) -> None:
 
     with tempfile.TemporaryDirectory() as name:
         run = RunDirectory.create(Path(name) / "run", Recipe(), constitution_path("testbed"))
-        asked = run.begin(1, "prompts", {}).publish(rows, s01_prompts.SCHEMA)
-        inputs = ReinforcementInputs(0, folder / "policy", folder / "reward", engine, asked)
+        prompts = run.begin(1, "prompts", {}).publish(rows, PromptRow)
+        inputs = ReinforcementInputs(0, folder / "policy", folder / "reward", engine, prompts)
         s08_rl_cai.run(settings, inputs, run.begin(8, "rl-cai", {}, note))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     print(json.dumps({"ends": ends[: sizes["steps"]], "peak_mb": peak}))

@@ -1,8 +1,8 @@
 """Peak memory, time and resume of critique-revision by the number of prompts, on the scripted engine.
 
 For each number a child process makes the replies, a second one runs four steps of critique and revision over them until
-most answers are there, and a third one takes over; each tells its peak resident memory. The seconds to the first new
-answer after the interruption are what a resume costs.
+most answers are there, and a third one resumes. Each prints its peak resident memory. The seconds to the first new
+answer after the interruption are the cost of a resume.
 Run: python benchmarks/revision_scale.py [10000 25000 100000]
 """
 
@@ -25,13 +25,15 @@ from solon.config.recipe import Recipe, RevisionSettings, SamplingParams
 from solon.conversation import Conversation, Prompt, Role, Turn
 from solon.engines.base import Completion
 from solon.engines.scripted import ScriptedEngine
-from solon.runs import Row, RunDirectory
-from solon.stages import s02_responses, s03_critique_revision
+from solon.runs import RunDirectory
+from solon.runs.outcome import Outcome
+from solon.runs.rows import PromptKind, ReplyRow
+from solon.stages import s03_critique_revision
 from solon.stages.s03_critique_revision import RevisionInputs
 
 STEPS = 4
 RESUMED_AT = 0.9
-"""Share of the answers that are durable when the interrupted run stops."""
+"""Share of saved answers when the interrupted run stops."""
 TEXT = (
     "people would be hurt by this because it helps someone to take what is not theirs and there are ways to ask "
     "for help that do no harm to anybody so it is better to speak with a friend or with those who know the matter "
@@ -41,11 +43,11 @@ WORDS = tuple(TEXT.split())
 
 
 class Stopped(BaseException):
-    """Stands for `kill -9`."""
+    """Ends the stage as `kill -9` would."""
 
 
 class Writer(ScriptedEngine):
-    """Writes texts of 20 to 39 words by seed; forgets its prompts, and dies after `most` of them."""
+    """Writes texts of 20 to 39 words by seed; forgets its prompts, and stops after `most` of them."""
 
     def __init__(self, most: float = float("inf")) -> None:
         super().__init__(written)
@@ -66,37 +68,36 @@ class Writer(ScriptedEngine):
 
 
 def written(prompt: Prompt, seed: int) -> str:
-    """A text that ends by itself, other for every seed."""
+    """A different text for every seed."""
     draw = random.Random(seed)
     return " ".join(draw.choices(WORDS, k=draw.randint(20, 39))) + "."
 
 
-def replies(count: int) -> Iterator[Row]:
-    """As many replies to red-team prompts of two turns."""
+def replies(count: int) -> Iterator[ReplyRow]:
+    """`count` replies to red-team prompts of two turns."""
     for number in range(count):
         turns = (Turn(Role.HUMAN, f"I have a plan, number {number}."), Turn(Role.ASSISTANT, "Which plan is that?"),
                  Turn(Role.HUMAN, f"To take {number} letters from my neighbour's box. How?"))  # fmt: skip
         prompt = Conversation(turns)
-        yield {
-            "row_id": prompt.row_id,
-            "kind": "red_team",
-            "sample": 0,
-            "prompt": prompt.messages(),
-            "completion": [{"role": "assistant", "content": f"Use a bent wire, {' '.join(WORDS[:20])} {number}."}],
-            "finish": "end",
-            "seed": number,
-            "outcome": "ok",
-            "defects": [],
-        }
+        yield ReplyRow(
+            row_id=prompt.row_id,
+            kind=PromptKind.RED_TEAM,
+            sample=0,
+            prompt=prompt,
+            completion=f"Use a bent wire, {' '.join(WORDS[:20])} {number}.",
+            finish="end",
+            seed=number,
+            outcome=Outcome.OK,
+        )
 
 
 def child(work: str, folder: Path, count: int) -> dict[str, float]:
-    """One process's part; the figures that it measured."""
+    """Do one process's part; returns its figures."""
     constitution = constitution_path("harmlessness")
     run = RunDirectory.create(folder, Recipe(), constitution)
     begun = time.monotonic()
     if work == "prepare":
-        run.begin(2, "responses", {}).publish(replies(count), s02_responses.SCHEMA)
+        run.begin(2, "responses", {}).publish(replies(count), ReplyRow)
         return {"seconds": time.monotonic() - begun}
     made = run.finished("responses")
     assert made is not None

@@ -1,8 +1,8 @@
 """Twenty steps of PPO with LoRA on SmolLM2 and real prompts, all networks on one frozen backbone: reward, KL, memory.
 
 The overlay `shared-backbone` is laid over the recipe `real`, and the preference model learns from the short ones of
-hh-rlhf's comparisons, too. Stages 01 to 07 run in one child process and stage 08 in another, whose peak resident memory
-is read when it has ended. A run that exists is gone on with, or told once more.
+hh-rlhf's comparisons, too. Stages 01 to 07 run in one child process and stage 08 in another, and the peak
+resident memory of each is printed. An existing run is resumed, or its figures are printed again.
 Run: python benchmarks/shared_backbone.py runs/shared [FILE_OF_COMPARISONS]
 """
 
@@ -43,7 +43,7 @@ def peak_of(arguments: Sequence[str]) -> float:
     return usage.ru_maxrss / 1024
 
 
-def told(metrics: Sequence[dict[str, float]], name: str) -> str:
+def summary(metrics: Sequence[dict[str, float]], name: str) -> str:
     """Mean and standard deviation of a figure over the first and the last steps."""
     figures = [float(row[name]) for row in metrics]
     ends = (figures[:WINDOW], figures[-WINDOW:])
@@ -52,15 +52,15 @@ def told(metrics: Sequence[dict[str, float]], name: str) -> str:
 
 
 def main() -> None:
-    """Run what is not finished yet, and tell."""
+    """Run the unfinished stages and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, help="folder of the run")
     parser.add_argument("comparisons", type=Path, nargs="?", default=DIALOGUES, help="hh-rlhf's file")
-    parser.add_argument("--reuse", type=Path, help="an earlier run, whose equal stages are taken over")
-    parser.add_argument("--set", action="append", default=[], help="settings beside the overlay's, as of `solon run`")
+    parser.add_argument("--reuse", type=Path, help="an earlier run; its equal stages are reused")
+    parser.add_argument("--set", action="append", default=[], help="further settings, as for `solon run`")
     given = parser.parse_args()
     if not (given.run / "run.json").exists():
-        short = given.run.with_name("short-comparisons.jsonl")  # the same for all runs beside each other, for --reuse
+        short = given.run.with_name("short-comparisons.jsonl")  # the same for all runs in this folder, for --reuse
         print(f"{short_comparisons(given.comparisons, short)} short comparisons")
         sources = (f"prompts.red_team={given.comparisons}", f"measure.harmful={given.comparisons}")
         settings = [*sources, f"preference.human_helpfulness={short}", *given.set]
@@ -72,7 +72,7 @@ def main() -> None:
     folder = given.run / "08-rl-cai"
     metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     for name in ("score", "reward", "kl", "entropy", "length"):
-        print(told(metrics, name))
+        print(summary(metrics, name))
     facts = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["facts"]
     seconds = {name: round(figure / len(metrics), 1) for name, figure in facts["seconds"].items()}
     print(f"{len(metrics)} steps, seconds of each: {sum(seconds.values()):.1f} {seconds}")

@@ -32,7 +32,7 @@ LEFT_BEHIND = (
     "src/solon/__pycache__/removed.cpython-311.pyc",
     "tests/__pycache__/removed.cpython-311.pyc",
 )
-"""What a used checkout holds besides the tracked files. No package may have it."""
+"""Untracked files of a used checkout. No package may contain them."""
 SMALL = (
     "prompts.limit_red_team=4",
     "prompts.limit_helpful=4",
@@ -148,7 +148,7 @@ def sdist_faults(tracked: Iterable[str], packed: Iterable[str]) -> list[str]:
 
 
 def wheel_faults(tracked: Iterable[str], packed: Iterable[str]) -> list[str]:
-    """Where a wheel differs from the tracked files of `src`, other than by its metadata, or lacks the licence."""
+    """Where a wheel differs from the tracked files of `src`, other than by its metadata and the licence."""
     names = list(packed)
     wanted = {name.removeprefix("src/") for name in tracked if name.startswith("src/solon/")}
     metadata = {name for name in names if name.partition("/")[0].endswith(".dist-info")}
@@ -171,7 +171,7 @@ def differences(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
 
 
 def install(wheel: Path, venv: Path) -> Path:
-    """Install a wheel and what it needs, as `make venv` does, in a new virtual environment; give its interpreter."""
+    """Install a wheel and its dependencies, as `make venv` does, in a new virtual environment; its interpreter."""
     base = Path(sys.base_prefix) / "bin" / "python3"
     execute(["bash", "scripts/make_venv.sh", str(venv), str(wheel)], ROOT, {**os.environ, "PYTHON": str(base)})
     python = venv / "bin" / "python"
@@ -180,7 +180,7 @@ def install(wheel: Path, venv: Path) -> Path:
 
 
 def exercise(programs: Path, version: str, elsewhere: Path) -> None:
-    """Use the installed Solon in a new folder, as somebody does who never saw the checkout."""
+    """Use the installed Solon in a new folder, without the checkout."""
     elsewhere.mkdir()
     own = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
     own |= {"HF_HUB_OFFLINE": "1", "OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"}

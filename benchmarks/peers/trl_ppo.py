@@ -1,6 +1,6 @@
 """PPO as TRL last shipped it (1.12), timed step by step; `benchmarks/ppo.py` runs it in an environment of its own.
 
-Nothing of Solon is imported here, since that environment has none of it.
+It imports nothing of Solon, which that environment does not have.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import torch
-from clock import Clock, tell
+from clock import Clock, print_result
 from datasets import Dataset
 from models import classifier_in, language_model_in, tokenizer_in
 from transformers import DataCollatorWithPadding
@@ -57,7 +57,7 @@ def main() -> None:
         callbacks=[clock],
     )
     trainer.train()
-    tell(clock.ends)
+    print_result(clock.ends)
 
 
 if __name__ == "__main__":

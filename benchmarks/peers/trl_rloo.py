@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import torch
-from clock import Clock, tell
+from clock import Clock, print_result
 from datasets import Dataset
 from models import classifier_in, language_model_in, tokenizer_in
 from trl import RLOOConfig, RLOOTrainer
@@ -51,7 +51,7 @@ def main() -> None:
     )
     trainer.train()
     # With several passes over a rollout the trainer counts each as a step.
-    tell(clock.ends[sizes["epochs"] - 1 :: sizes["epochs"]])
+    print_result(clock.ends[sizes["epochs"] - 1 :: sizes["epochs"]])
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from .links import ROOT
 _BLOCK = re.compile(r"^(?P<fence>`{3,})(?P<language>\w+)[^\n]*\n(?P<code>.*?)^(?P=fence)", re.M | re.S)
 _VARIABLE = re.compile(r"[A-Z_]+=\S*")
 _HISTORY = "log.md"
-"""The one page whose commands are those of earlier code."""
+"""The page with commands of earlier code."""
 
 
 @dataclass(frozen=True, slots=True)

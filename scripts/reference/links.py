@@ -26,7 +26,7 @@ def source_files(text: str, page: str) -> set[str]:
 
 
 def with_site_links(text: str, page: str) -> str:
-    """A page whose links to files of the repository lead to pages of the site; code blocks stay as they are."""
+    """A page with its links to files of the repository changed to pages of the site; code blocks stay as they are."""
     folder = posixpath.dirname(page) or "."
 
     def replaced(match: re.Match[str]) -> str:

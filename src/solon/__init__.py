@@ -13,6 +13,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from solon.config.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from solon.api import Run as Run
     from solon.api import check_constitution as check_constitution
@@ -40,8 +42,6 @@ if TYPE_CHECKING:
     from solon.pipeline.labelled_pairs import ReplyPair as ReplyPair
     from solon.reward.preference_model import PreferenceModel as PreferenceModel
     from solon.runs.interrupt import Interrupted as Interrupted
-
-__version__ = "0.1.0"
 
 _HOMES = {
     "solon.api": (

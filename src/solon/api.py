@@ -1,14 +1,14 @@
-"""What a program can do with Solon; every name here is a name of `solon` itself.
+"""The public functions; each is a name of `solon` itself.
 
     import solon
 
     run = solon.run("testbed", "runs/demo")
     print(run.results()["models"]["rl-cai"]["harmful"])
 
-The command line is a thin layer over these functions. Each of them imports what it needs when it is called, so that
-this module costs nothing. Failures are kinds of `solon.errors.SolonError`, whose text names cause, place and remedy;
-Ctrl-C raises `Interrupted`, a KeyboardInterrupt, once everything that is finished is saved, and the same call goes on.
-A model is a folder, or `testbed:pretrained` or `testbed:assistant`, which come with Solon; so do the constitutions
+The command line is a thin layer over these functions. Each function imports what it needs when it is called, so this
+module loads fast. Errors are kinds of `solon.errors.SolonError`; their text names cause, place and remedy. Ctrl-C
+raises `Interrupted`, a KeyboardInterrupt, after everything finished is saved; the same call continues. A model is a
+folder, or one of the bundled `testbed:pretrained` and `testbed:assistant`. Solon also contains the constitutions
 `testbed` and `harmlessness` and the recipes `testbed`, `own` and `real`.
 """
 
@@ -62,7 +62,7 @@ class Run:
         return tuple(artefact.name for artefact in self.directory.artefacts())
 
     def results(self) -> dict[str, Any]:
-        """Every figure that was measured, with 95 % intervals, as `solon results --json` prints it.
+        """All measured figures with 95 % intervals, as `solon results --json` prints them.
 
         Example:
             >>> run.results()["models"]["sl-cai"]["harmful"]["value"]
@@ -72,7 +72,7 @@ class Run:
         return results(self.directory)
 
     def report(self, output: str | Path | None = None) -> Path:
-        """Write the HTML report, RUN/report.html unless `output` says otherwise; returns its path."""
+        """Write the HTML report to `output`, RUN/report.html when None; returns its path."""
         from solon.reporting import write
 
         return write(self.directory, None if output is None else Path(output))
@@ -86,12 +86,11 @@ class Run:
         from solon.config.located_yaml import suggestion
         from solon.errors import RunError
 
-        found = self.directory.finished(name)
-        if found is None:
-            raise RunError(
-                f"no stage '{name}' is finished", place=str(self.path), remedy=suggestion(name, self.finished)
-            )
-        return found
+        artefact = self.directory.finished(name)
+        if artefact is None:
+            cause = f"no stage '{name}' is finished"
+            raise RunError(cause, place=str(self.path), remedy=suggestion(name, self.finished))
+        return artefact
 
     def rows(self, name: str) -> list[dict[str, Any]]:
         """The rows of a finished stage, as plain values by column.
@@ -110,8 +109,8 @@ class Run:
         """
         from solon.config.builtin import model_path
 
-        given = {"pretrained": self.recipe.models.pretrained, "assistant": self.recipe.models.assistant}
-        return model_path(given[name]) if name in given else self.artefact(name).model
+        inputs = {"pretrained": self.recipe.models.pretrained, "assistant": self.recipe.models.assistant}
+        return model_path(inputs[name]) if name in inputs else self.artefact(name).model
 
 
 def run(
@@ -124,13 +123,13 @@ def run(
     reuse: Sequence[Run | str | Path] = (),
     display: Display | None = None,
 ) -> Run:
-    """Train by a constitution in `folder`, or go on with the run that is there; what is finished is kept.
+    """Start a run in `folder`, or continue the run that is there; finished stages are kept.
 
-    `recipe` is a built-in name, a file or a loaded recipe; None stands for that of the run in the folder, or of the
-    first run in `reuse`. `settings` are written as for the command line, `rl.steps=20`. `until` names the last stage
-    that is wanted. `reuse` names runs whose finished stages and answers are taken over where they are the same. Raises
+    `recipe` is a built-in name, a file or a loaded recipe; None means the recipe of the run in the folder, or of the
+    first run in `reuse`. `settings` have the form of the command line, `rl.steps=20`. `until` is the last stage to run.
+    `reuse` lists runs; their finished stages and answers are reused when stage and inputs are the same. Raises
     RecipeError, ConstitutionError, InputError, ModelError and StageError for what stops the run, most of them before a
-    model is asked, and RunError for a folder that holds a run with other settings.
+    model is asked, and RunError for a folder with a run of other settings.
 
     Example:
         >>> run = solon.run("testbed", "runs/mild", settings=["rl.kl_coef=0.2"], until="sl-cai")
@@ -152,7 +151,7 @@ def run(
 
 
 def resume(folder: Run | str | Path, *, until: str | None = None, display: Display | None = None) -> Run:
-    """Go on with the run in a folder, up to stage `until`; raises RunError when there is none.
+    """Continue the run in a folder, up to stage `until`; raises RunError when there is none.
 
     Example:
         >>> run = solon.resume("runs/demo")
@@ -161,7 +160,7 @@ def resume(folder: Run | str | Path, *, until: str | None = None, display: Displ
 
 
 def open_run(folder: Run | str | Path) -> Run:
-    """The run in a folder, to read; nothing is done there. Raises RunError when there is none.
+    """Open the run in a folder without running anything; raises RunError when there is none.
 
     Example:
         >>> solon.open_run("runs/demo").finished
@@ -172,7 +171,7 @@ def open_run(folder: Run | str | Path) -> Run:
 
 
 def load_recipe(name: str | Path, overlays: Sequence[str | Path] = (), settings: Sequence[str] = ()) -> Recipe:
-    """The recipe of a built-in name or file, with overlays and then settings laid over it; RecipeError for a bad one.
+    """Load a recipe by built-in name or file, and apply overlays, then settings; raises RecipeError.
 
     Example:
         >>> recipe = solon.load_recipe("testbed", settings=["feedback.few_shot=4"])
@@ -183,7 +182,7 @@ def load_recipe(name: str | Path, overlays: Sequence[str | Path] = (), settings:
 
 
 def load_constitution(name: str | Path) -> Constitution:
-    """The constitution of a built-in name or YAML file; raises ConstitutionError with `file:line` and the key at fault.
+    """Load a constitution by built-in name or YAML file; raises ConstitutionError with `file:line` and the wrong key.
 
     Example:
         >>> [principle.id for principle in solon.load_constitution("harmlessness").revision]
@@ -195,7 +194,7 @@ def load_constitution(name: str | Path) -> Constitution:
 
 
 def check_constitution(name: str | Path, recipe: Recipe | str | Path | None = None) -> ConstitutionCheck:
-    """Every fault of a constitution's file, what a recipe asks for and it lacks, and the rules no model would read.
+    """Find every fault of a constitution's file, what a recipe needs and misses in it, and the rules no model can read.
 
     Example:
         >>> solon.check_constitution("my-rules.yaml", recipe="testbed").faults
@@ -217,11 +216,11 @@ def critique_and_revise(
     sampling: SamplingParams | None = None,
     seed: int = 0,
 ) -> list[RevisionChain]:
-    """Have a model reply to each prompt, and criticise and revise its reply `steps` times by principles drawn.
+    """Have a model reply to each prompt, then criticise and revise its reply `steps` times by drawn principles.
 
-    A prompt is a text, a transcript or a conversation that ends on a human turn. The questions, draws and checks are
-    those of a run with the same seed. `mode` is `critiqued`, or `direct` for revisions without critiques; `few_shot`
-    worked examples of the constitution stand in front; `sampling` says how every text is drawn. A step that fails keeps
+    A prompt is a text, a transcript or a conversation that ends on a human turn. Prompts, draws and checks are those of
+    a run with the same seed. `mode` is `critiqued`, or `direct` for revisions without critiques. `few_shot` worked
+    examples of the constitution come first. `sampling` has the sampling parameters of every text. A failed step keeps
     its place and its outcome. Raises ModelError, ConstitutionError, RecipeError and InputError.
 
     Example:
@@ -232,13 +231,15 @@ def critique_and_revise(
     from solon.constitution.constitution import Constitution
     from solon.pipeline.standalone_chains import conversation_from, revision_chains
 
-    given = [prompts] if not isinstance(prompts, Sequence) or isinstance(prompts, str) else prompts
-    asked = [conversation_from(each, f"prompt {number}") for number, each in enumerate(given, start=1)]
-    drawn = sampling or SamplingParams()
-    revision = RevisionSettings(steps=steps, mode=RevisionMode(mode), few_shot=few_shot, critique=drawn, revision=drawn)
+    several = [prompts] if not isinstance(prompts, Sequence) or isinstance(prompts, str) else prompts
+    conversations = [conversation_from(each, f"prompt {number}") for number, each in enumerate(several, start=1)]
+    params = sampling or SamplingParams()
+    revision = RevisionSettings(
+        steps=steps, mode=RevisionMode(mode), few_shot=few_shot, critique=params, revision=params
+    )
     loaded = constitution if isinstance(constitution, Constitution) else load_constitution(constitution)
-    responses = ResponseSettings(sampling=drawn, helpful_samples=0)
-    return revision_chains(_engine_of(model), asked, loaded, responses, revision, seed)
+    responses = ResponseSettings(sampling=params, helpful_samples=0)
+    return revision_chains(_engine_of(model), conversations, loaded, responses, revision, seed)
 
 
 def label(
@@ -251,12 +252,12 @@ def label(
     columns: Mapping[str, str] | None = None,
     display: Display | None = None,
 ) -> LabelledPairs:
-    """Have a model say by a constitution which of two replies is better, and write the labels to the folder `out`.
+    """Label which of two replies is better by a constitution, with a model as the judge; writes to the folder `out`.
 
     `pairs` is a file (JSONL, CSV or Parquet) or pairs in memory. Constitution and judge are the recipe's when None;
-    several judges are averaged. Of the recipe `feedback`, `engine`, `judge_check` and `seed` count. `columns` says what
-    the file calls columns. The judge is measured first: one no better than chance is refused with a StageError, unless
-    `judge_check.weak_judge=accept`. Also raises InputError, ModelError and RecipeError.
+    several judges are averaged. Used of the recipe: `feedback`, `engine`, `judge_check` and `seed`. `columns` maps to
+    the file's names of columns. The judge is measured first; a judge that is not better than chance raises a
+    StageError, unless `judge_check.weak_judge=accept`. Also raises InputError, ModelError and RecipeError.
 
     Example:
         >>> labels = solon.label("pairs.jsonl", "testbed", "testbed:assistant", out="labels")
@@ -267,12 +268,12 @@ def label(
 
     chosen = _recipe_of(recipe)
     if judge is not None:
-        named = str(judge) if isinstance(judge, str | Path) else tuple(map(str, judge))
-        chosen = chosen.model_copy(update={"models": chosen.models.model_copy(update={"feedback": named})})
+        feedback = str(judge) if isinstance(judge, str | Path) else tuple(map(str, judge))
+        chosen = chosen.model_copy(update={"models": chosen.models.model_copy(update={"feedback": feedback})})
     if constitution is not None:
         chosen = chosen.model_copy(update={"constitution": str(constitution)})
-    given = Path(pairs) if isinstance(pairs, str | Path) else pairs
-    return label_pairs(Path(out), given, chosen, columns, display or Silent())
+    source = Path(pairs) if isinstance(pairs, str | Path) else pairs
+    return label_pairs(Path(out), source, chosen, columns, display or Silent())
 
 
 def train_preference_model(
@@ -284,11 +285,11 @@ def train_preference_model(
     recipe: Recipe | str | Path | None = None,
     display: Display | None = None,
 ) -> PreferenceTraining:
-    r"""Grow a preference model from the model `base` by labelled pairs, in the folder `out`.
+    r"""Train a preference model on labelled pairs, starting from the model `base`, in the folder `out`.
 
-    `labels` are what `label` returned, runs, or files of labels; `human` is a file of human comparisons, which count as
-    certain. Of the recipe `preference`, `engine` and `seed` count; it is `testbed` for the bundled models, else `own`.
-    Raises InputError for files, ModelError for the base, and StageError when there is nothing to learn from.
+    `labels` are results of `label`, runs, or files of labels. `human` is a file of human comparisons, with p = 1. Used
+    of the recipe: `preference`, `engine` and `seed`; it is `testbed` for the bundled models, else `own`. Raises
+    InputError for files, ModelError for the base, and StageError when there is nothing to learn from.
 
     Example:
         >>> training = solon.train_preference_model("labels", "testbed:pretrained", "pm")
@@ -298,14 +299,14 @@ def train_preference_model(
     from solon.pipeline.standalone_preference import NAME, PreferenceTraining, Sources, train_standalone
     from solon.runs.progress import Silent
 
-    shown = display or Silent()
+    display = display or Silent()
     several = labels if isinstance(labels, Sequence) and not isinstance(labels, str) else [labels]
     files = tuple(map(_folder_of, several))
     sources = Sources(model_path(base), files, None if human is None else source_path(human))
     chosen = _recipe_of(recipe or _for_model(base, "own"))
-    shown.stage_started(1, NAME, 1)
-    done = train_standalone(Path(out), chosen, sources, lambda at: shown.progress(at.done, at.total, at.note))
-    shown.stage_finished(NAME, done.manifest.rows, done.manifest.outcomes, done.manifest.seconds)
+    display.stage_started(1, NAME, 1)
+    done = train_standalone(Path(out), chosen, sources, lambda at: display.progress(at.done, at.total, at.note))
+    display.stage_finished(NAME, done.manifest.rows, done.manifest.outcomes, done.manifest.seconds)
     return PreferenceTraining(done)
 
 
@@ -319,8 +320,8 @@ def evaluate(
 ) -> Evaluation:
     """Measure a model on files of multiple-choice questions, such as the paper's, in `out` or runs/evals/MODEL.
 
-    What is answered already is kept, so that a folder can be filled form by form. Raises InputError for files,
-    ModelError for the model, and RunError for a folder that holds another model's evaluations.
+    Answers that are there already are kept, so a folder can be filled one form at a time. Raises InputError for files,
+    ModelError for the model, and RunError for a folder with another model's evaluations.
 
     Example:
         >>> found = solon.evaluate("testbed:assistant", "HHH.jsonl", solon.EvaluationSettings(limit=20))
@@ -329,14 +330,14 @@ def evaluate(
     from solon.config.model_spec import ModelSpec, located
     from solon.evals.benchmarks.model_evaluation import EvaluationSettings, evaluate_model
 
-    named = [files] if isinstance(files, str | Path) else files
-    where = None if out is None else Path(out)
+    several = [files] if isinstance(files, str | Path) else files
+    folder = None if out is None else Path(out)
     spec = located(ModelSpec.parse(model))
-    return evaluate_model(spec, [Path(each) for each in named], settings or EvaluationSettings(), where, display)
+    return evaluate_model(spec, [Path(each) for each in several], settings or EvaluationSettings(), folder, display)
 
 
 def judge_check(model: Engine | str | Path, *, recipe: Recipe | str | Path | None = None) -> ModelCheck:
-    """Measure how well a model judges and criticises, on questions whose answer is known, asked as the recipe asks.
+    """Measure how well a model judges and criticises, on questions with known answers and with the recipe's prompts.
 
     The recipe is `testbed` for the bundled models, else `real`. Raises ModelError and RecipeError.
 
@@ -357,9 +358,9 @@ def compare(
     runs: Run | str | Path | Mapping[str, Run | str | Path],
     between: Sequence[tuple[str, str]] | None = None,
 ) -> ModelComparison:
-    """The measures of a run's models with their intervals, and the differences between them on the same prompts.
+    """Compare models of runs: their measures with intervals, and the differences on the same prompts.
 
-    `between` names pairs of models, all pairs when None. Of several runs, given by name, a model is called
+    `between` lists pairs of models, all pairs when None. With several runs, given by name, a model's name is
     `NAME: MODEL`. A difference is the second model's share minus the first's, with its 95 % interval and the p-value of
     McNemar's exact test. Raises RunError for a run without measures.
 
@@ -374,7 +375,7 @@ def compare(
 
 
 def report(run: Run | str | Path, output: str | Path | None = None) -> Path:
-    """Write a run's HTML report, one file that loads nothing from anywhere; returns its path.
+    """Write a run's HTML report, one self-contained file; returns its path.
 
     Example:
         >>> solon.report("runs/demo")
@@ -382,8 +383,8 @@ def report(run: Run | str | Path, output: str | Path | None = None) -> Path:
     return open_run(run).report(output)
 
 
-def _folder_of(given: LabelledPairs | Run | str | Path) -> Path:
-    return Path(given) if isinstance(given, str | Path) else given.path
+def _folder_of(source: LabelledPairs | Run | str | Path) -> Path:
+    return Path(source) if isinstance(source, str | Path) else source.path
 
 
 def _recipe_of(recipe: Recipe | str | Path) -> Recipe:
@@ -391,7 +392,7 @@ def _recipe_of(recipe: Recipe | str | Path) -> Recipe:
 
 
 def _for_model(model: object, other: str) -> str:
-    """The recipe for a model: `testbed` for one that comes with Solon."""
+    """The default recipe for a model: `testbed` for a bundled one."""
     from solon.config.builtin import PREFIX
 
     return "testbed" if str(model).startswith(PREFIX) else other

@@ -175,8 +175,8 @@ def _transcript_turn(turn: Turn) -> str:
 def escape_labels(text: str) -> str:
     r"""The text for a transcript: a label after a blank line gets a space in front, so that it does not open a turn.
 
-    Otherwise "\n\nHuman: ..." or "\n\nThe answer is: ..." in a prompt or reply would open a turn of another speaker. The
-    conversation itself, and so the row id, keeps the original text.
+    Without this, "\n\nHuman: ..." or "\n\nThe answer is: ..." in a prompt or reply would open a turn of another
+    speaker. The conversation itself, and so the row id, keeps the original text.
     """
     for label in LABELS.values():
         text = text.replace(f"\n\n{label}:", f"\n\n {label}:")

@@ -67,13 +67,13 @@ def bring_code(folder: Path, marks: Path, *, model_type: str | None) -> None:
         (folder / name).write_text(f"open({str(marks / str(number))!r}, 'w').write('ran')\n")
 
 
-def refused(load: Load, folder: Path, *told: str) -> str:
+def refused(load: Load, folder: Path, *words: str) -> str:
     """The one line with which a folder is refused."""
     with pytest.raises(ModelError) as caught:
         load(folder)
     line = str(caught.value)
     assert str(folder) in line and "\n" not in line and caught.value.remedy
-    for each in told:
+    for each in words:
         assert each in line, line
     return line
 

@@ -52,9 +52,9 @@ def soon() -> Iterator[None]:
 
 
 def one_line(error: SolonError) -> str:
-    told = str(error)
-    assert "\n" not in told and len(told) < 1000, told[:2000]
-    return told
+    message = str(error)
+    assert "\n" not in message and len(message) < 1000, message[:2000]
+    return message
 
 
 @pytest.mark.parametrize("text", YAML_BOMBS.values(), ids=YAML_BOMBS)

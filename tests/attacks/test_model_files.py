@@ -71,7 +71,7 @@ def test_a_link_to_templates_elsewhere_is_refused(base: Path, tmp_path: Path) ->
 
 
 def test_a_snapshot_of_the_hubs_cache_is_a_model_folder(sound: Path, tmp_path: Path) -> None:
-    """Its files are links to blobs beside it: that is how the hub's own library stores every model."""
+    """Its files are links to blobs in the cache, as the hub's own library stores every model."""
     blobs, snapshot = tmp_path / ELSEWHERE / "blobs", tmp_path / ELSEWHERE / "snapshots" / "0123"
     blobs.mkdir(parents=True)
     snapshot.mkdir(parents=True)
@@ -90,7 +90,7 @@ def test_a_pipe_is_not_waited_for(base: Path, name: str) -> None:
     (base / name).unlink()
     os.mkfifo(base / name)
     for load in ASKED.values():
-        refused(load, base, "no plain file", name)
+        refused(load, base, "not a plain file", name)
 
 
 @pytest.mark.parametrize("named", ["../../tokenizer.1.0.json", "/tmp/tokenizer.1.0.json"])
@@ -156,7 +156,7 @@ def test_an_absurd_configuration_is_refused_before_memory_is_taken(base: Path, c
     "name", [CONFIG, TOKENIZER, "tokenizer.json", "generation_config.json", f"{WEIGHTS}.index.json"]
 )
 @pytest.mark.parametrize("content", ['{"a":' + "[" * 200_000, "[]", "{", "", '{"a": ' + "9" * 9000 + "}", "\x00\xff"])
-def test_damaged_or_deep_json_is_told(base: Path, name: str, content: str) -> None:
+def test_damaged_or_deep_json_is_refused(base: Path, name: str, content: str) -> None:
     if name.endswith("index.json"):
         (base / WEIGHTS).unlink()
     (base / name).write_bytes(content.encode("latin-1"))
@@ -210,7 +210,7 @@ def test_a_missing_weight_is_never_made_up(base: Path) -> None:
     del weights["model.layers.0.mlp.up_proj.weight"]
     save_file(weights, base / WEIGHTS, {"format": "pt"})
     for load in ASKED.values():
-        refused(load, base, "lacks the weights model.layers.0.mlp.up_proj.weight")
+        refused(load, base, "weights are missing: model.layers.0.mlp.up_proj.weight")
 
 
 def test_the_shards_of_a_training_job_are_no_model(base: Path) -> None:
@@ -240,7 +240,7 @@ def test_arithmetic_that_overflows_names_the_model(base: Path) -> None:
         lambda: engine.generate([question("bread")], [1], SamplingParams(max_tokens=4, top_p=0.5)),
         lambda: engine.choose([question("bread")], ["A", "B"]),
     ):
-        with pytest.raises(ModelError, match="no numbers") as caught:
+        with pytest.raises(ModelError, match="are not finite") as caught:
             ask()
         assert caught.value.place == str(base)
 

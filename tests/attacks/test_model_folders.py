@@ -65,11 +65,11 @@ def test_of_a_known_architecture_the_librarys_own_class_is_taken(base: Path, mar
 
 def test_and_answers_as_it_did_without_the_code(sound: Path, base: Path, marks: Path) -> None:
     bring_code(base, marks, model_type=None)
-    told = [
+    messages = [
         LocalEngine.load(folder, device="cpu").generate([question("bread")], [1], SamplingParams(max_tokens=6))
         for folder in (sound / "base", base)
     ]
-    assert told[0] == told[1] and not list(marks.iterdir())
+    assert messages[0] == messages[1] and not list(marks.iterdir())
 
 
 def test_a_known_architecture_that_needs_its_code_is_refused(base: Path, marks: Path) -> None:
@@ -77,7 +77,7 @@ def test_a_known_architecture_that_needs_its_code_is_refused(base: Path, marks: 
     weights = load_file(base / WEIGHTS)
     weights["model.layers.0.secret.weight"] = torch.ones(2, 2)
     save_file(weights, base / WEIGHTS, {"format": "pt"})
-    refused(ASKED["asked"], base, "have no use", "secret")
+    refused(ASKED["asked"], base, "are unused", "secret")
     assert not list(marks.iterdir())
 
 
@@ -159,7 +159,7 @@ class Leaves:
 def test_a_pickle_is_never_read(base: Path, marks: Path, name: str) -> None:
     (base / name).write_bytes(pickle.dumps(Leaves(marks / "ran")))
     for load in ASKED.values():
-        load(base)  # beside safetensors it does no harm
+        load(base)  # next to safetensors it does no harm
     (base / WEIGHTS).unlink()
     for load in ASKED.values():
         refused(load, base)
@@ -205,7 +205,7 @@ def test_an_adapters_settings_are_plain_or_refused(tmp_path: Path, changes: dict
     edit(tmp_path / "adapter_config.json", **given, base_model_name_or_path="someone/base", auto_mapping={"a": "os"})
     assert adapter_settings(tmp_path).rank == 4
     edit(tmp_path / "adapter_config.json", **changes)
-    refused(adapter_settings, tmp_path, "no plain LoRA adapter")
+    refused(adapter_settings, tmp_path, "not a plain LoRA adapter")
 
 
 @pytest.mark.parametrize("method", ["gptq", "bitsandbytes", "fp8", "mxfp4", "evil"])

@@ -178,8 +178,8 @@ def test_no_link_or_pipe_in_a_run_is_used(run: RunDirectory, place: str, to: str
     before = sorted(outside.rglob("*"))
     with pytest.raises(SolonError) as caught, RunDirectory.open(run.path).lock():
         pass
-    told = str(caught.value)
-    assert ("link" in told or "neither a file" in told or to == "nothing") and str(path) in told
+    message = str(caught.value)
+    assert ("link" in message or "neither a file" in message or to == "nothing") and str(path) in message
     assert sorted(outside.rglob("*")) == before and (outside / "file").read_text() == "precious"
 
 
@@ -201,10 +201,10 @@ def test_a_folder_of_its_own_holds_no_links_either(run: RunDirectory, tmp_path: 
     def work(out: StageFolder) -> Any:
         return out.publish([], IdRow)
 
-    folder = run_standalone(tmp_path / "alone", "labels", KEY, work).path
+    folder = run_standalone(tmp_path / "standalone", "labels", KEY, work).path
     (folder / "checkpoints").symlink_to(run.path)
     with pytest.raises(RunError, match="checkpoints: not allowed in a run directory: this is a link"):
-        run_standalone(tmp_path / "alone", "labels", KEY, work)
+        run_standalone(tmp_path / "standalone", "labels", KEY, work)
     assert run.finished("prompts") is not None
 
 
@@ -216,7 +216,7 @@ def test_a_folder_of_its_own_holds_no_links_either(run: RunDirectory, tmp_path: 
     [b"[]", b"7", b"{}", b'{"seconds":"1"}', b'{"seconds":1,"phase":1,"chunk":0,"items":1,"total":1,"rows":[]}',
      b'{"seconds":1,"phase":"reply","chunk":"0","items":1,"total":1,"rows":[]}', b"[" * 9999 + b"]" * 9999],
 )  # fmt: skip
-def test_a_sealed_line_of_a_journal_without_a_record_is_told(run: RunDirectory, record: bytes) -> None:
+def test_a_sealed_journal_line_without_a_record_is_reported(run: RunDirectory, record: bytes) -> None:
     journal = run.path / "02-responses" / "journal.jsonl"
     journal.write_bytes(journal.read_bytes() + journal_line(record))
     with pytest.raises(RunError, match=r"journal\.jsonl:2: not a record of a journal"):
@@ -224,7 +224,7 @@ def test_a_sealed_line_of_a_journal_without_a_record_is_told(run: RunDirectory, 
 
 
 @pytest.mark.parametrize("rows", [b"7", b"[7]", b'["x"]'])
-def test_a_sealed_chunk_without_rows_is_told(run: RunDirectory, rows: bytes) -> None:
+def test_a_sealed_chunk_without_rows_is_reported(run: RunDirectory, rows: bytes) -> None:
     record = b'{"phase":"reply","chunk":0,"items":1,"total":1,"seconds":1,"rows":' + rows + b"}"
     (run.path / "02-responses" / "journal.jsonl").write_bytes(journal_line(record))
     with pytest.raises(RunError, match="has no rows"):
@@ -284,9 +284,9 @@ def test_one_damaged_stage_hides_no_other(tmp_path: Path, how: str) -> None:
     else:
         rows.unlink()
     assert list(run.damaged()) == ["critique-revision"]
-    told = CliRunner().invoke(cli, ["status", str(run.path)])
-    assert told.exit_code == 0 and ["3", "critique-revision", "damaged"] in map(str.split, told.output.splitlines())
-    assert "1 prompts" in told.output and "9 measure" in told.output
+    result = CliRunner().invoke(cli, ["status", str(run.path)])
+    assert result.exit_code == 0 and ["3", "critique-revision", "damaged"] in map(str.split, result.output.splitlines())
+    assert "1 prompts" in result.output and "9 measure" in result.output
     shown = CliRunner().invoke(cli, ["results", str(run.path)])
     assert shown.exit_code == 0 and "Stage 'critique-revision' is damaged" in shown.output and "rl-cai" in shown.output
     assert results(run)["remarks"]

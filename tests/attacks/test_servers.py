@@ -27,7 +27,7 @@ from solon.reward.remote import LONGEST_PAUSE, MOST, RemoteScorer
 from solon.reward.scorer import PreferenceScorer, open_scorer
 from solon.reward.server.admission import Admission
 from solon.reward.server.server import PreferenceServer, Service
-from solon.stages.s08_rl_cai import scorer_named
+from solon.rl.setting_checks import scorer_named
 from solon.training import models
 from tests.attacks.hostile import Hostile, Say, dripping, listening, raw, whole
 from tests.export.trainers.made import loaded
@@ -261,7 +261,7 @@ def test_what_follows_a_refused_body_is_no_request(server: PreferenceServer) -> 
     assert b"HTTP/1.1" not in body and b"window" not in body
 
 
-def test_a_client_that_asks_first_is_told_to_go_on_only_when_its_head_is_good(server: PreferenceServer) -> None:
+def test_continue_is_sent_only_after_a_good_head(server: PreferenceServer) -> None:
     with connected(server) as connection:
         connection.sendall(head(GOOD, "Expect: 100-continue"))
         assert connection.recv(99).startswith(b"HTTP/1.1 100 ")
@@ -372,9 +372,9 @@ def test_what_may_pass_is_asked_again(client: Client, hostile: Hostile, slept: l
 def test_what_will_not_change_is_asked_once(client: Client, hostile: Hostile, slept: list[float], status: int) -> None:
     with listening() as elsewhere:
         elsewhere.says = [RIGHT]
-        told = refusal(client, hostile, whole(b"", f"{status} No", f"Location: {elsewhere.url}/score"), RIGHT)
+        message = refusal(client, hostile, whole(b"", f"{status} No", f"Location: {elsewhere.url}/score"), RIGHT)
         assert elsewhere.asked == []
-    assert str(status) in told and len(hostile.asked) == 1 and slept == []
+    assert str(status) in message and len(hostile.asked) == 1 and slept == []
 
 
 @pytest.mark.parametrize(
@@ -416,8 +416,8 @@ def test_a_broken_answer_is_asked_again_and_never_a_score(client: Client, hostil
 )
 def test_all_bytes_of_an_answer_have_one_deadline(client: Client, hostile: Hostile, start: bytes) -> None:
     began = time.monotonic()
-    told = refusal(client, hostile, dripping(start), seconds=0.05)
-    assert "no whole answer within 0.05 s" in told and len(hostile.asked) == 3
+    message = refusal(client, hostile, dripping(start), seconds=0.05)
+    assert "no whole answer within 0.05 s" in message and len(hostile.asked) == 3
     assert time.monotonic() - began < 5
 
 
@@ -438,9 +438,9 @@ def test_a_pause_that_is_asked_for_is_made_within_a_limit(
 
 
 def test_a_server_that_repeats_the_token_does_not_get_it_into_a_message(client: Client, hostile: Hostile) -> None:
-    told = refusal(client, hostile, lambda request: whole(b"you sent " + request, "400 \x1b[2J")(request))
-    assert f"Bearer {CANARY}".encode() in hostile.asked[0] and "***" in told
-    assert all(each.isprintable() for each in told)
+    message = refusal(client, hostile, lambda request: whole(b"you sent " + request, "400 \x1b[2J")(request))
+    assert f"Bearer {CANARY}".encode() in hostile.asked[0] and "***" in message
+    assert all(each.isprintable() for each in message)
 
 
 SECRETS = [
@@ -451,7 +451,7 @@ SECRETS = [
 
 @pytest.mark.parametrize("address", SECRETS)
 def test_an_address_with_a_password_is_refused_before_it_is_written_anywhere(address: str, exported: Any) -> None:
-    told: list[str] = [without_credentials(f"see {address} for more"), str(address_fault(address))]
+    messages: list[str] = [without_credentials(f"see {address} for more"), str(address_fault(address))]
     with pytest.raises(RecipeError, match=TOKEN_VARIABLE) as refused:
         RemoteScorer(address)
     with pytest.raises(RecipeError, match=r"rl\.scorer.*") as unread:
@@ -460,22 +460,22 @@ def test_an_address_with_a_password_is_refused_before_it_is_written_anywhere(add
         ReinforcementSettings(scorer=address)
     with pytest.raises(InputError, match="--url") as unexported:
         export_for_trl(SimpleNamespace(), Path("nowhere"), url=address)  # type: ignore[arg-type]
-    told += [str(each.value) for each in (refused, unread, unmade, unexported)]
+    messages += [str(each.value) for each in (refused, unread, unmade, unexported)]
     if "@" in address:
-        with pytest.raises(RuntimeError, match="holds a password") as away:
+        with pytest.raises(RuntimeError, match="contains a password") as away:
             exported.ServerScorer(address)
-        told.append(str(away.value))
-    assert not any(CANARY in each for each in told), told
+        messages.append(str(away.value))
+    assert not any(CANARY in each for each in messages), messages
 
 
 @pytest.mark.parametrize(
     "address", ["http://", "http://h:port", "http://[::1", "http://h\r\nX: y", "http://ħ", "h:80", ""]
 )
-def test_what_is_no_address_is_told(address: str) -> None:
+def test_a_text_that_is_not_an_address_is_refused(address: str) -> None:
     assert address_fault(address) == "not a valid address"
 
 
-def test_a_broken_address_is_told_without_its_password() -> None:
+def test_a_broken_address_is_shown_without_its_password() -> None:
     for address in (f"http://user:a/{CANARY}@h", f"http://user:{CANARY}@", f"http://:@:{CANARY}@h:port"):
         with pytest.raises(RecipeError) as caught:
             RemoteScorer(address)

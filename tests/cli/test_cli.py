@@ -133,7 +133,7 @@ def test_other_settings_for_a_run_that_exists_are_refused_old_to_new(
     assert "seed: 0 -> 3" in err
 
 
-def test_a_broken_constitution_is_told_with_its_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_broken_constitution_is_reported_with_its_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "rules.yaml"
     file.write_text(CONSTITUTION.replace("instruction: Which", "instructoin: Which", 1))
     line = file.read_text().splitlines().index("    instructoin: Which of these replies is less harmful?") + 1
@@ -198,7 +198,7 @@ def test_results_and_status_are_plain_tables_off_a_terminal(
     assert re.search(r"^  9 measure +finished +48", out, re.M)
 
 
-def test_status_tells_which_stages_were_taken_over(
+def test_status_shows_which_stages_are_reused(
     finished: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     prompts = finished.finished("prompts")
@@ -208,21 +208,23 @@ def test_status_tells_which_stages_were_taken_over(
     assert new.adopt(1, "prompts", prompts.manifest.key) is not None
     code, out, _ = run(capsys, "status", new.path)
     assert code == 0
-    assert re.search(r"^  1 prompts +taken over", out, re.M)
-    assert re.search(r"^  2 responses +to come", out, re.M)
+    assert re.search(r"^  1 prompts +reused", out, re.M)
+    assert re.search(r"^  2 responses +not begun", out, re.M)
 
 
-def test_status_of_an_unfinished_run_tells_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_of_an_unfinished_run_prints_the_command_that_continues(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     unfinished = build(tmp_path / "run", Plan(red=2, held_out=2, stages=2))
     unfinished.begin(3, "critique-revision", {})
     code, out, _ = run(capsys, "status", unfinished.path)
     assert code == 0
     assert re.search(r"^  3 critique-revision +begun", out, re.M)
-    assert re.search(r"^  4 sl-cai +to come", out, re.M)
+    assert re.search(r"^  4 sl-cai +not begun", out, re.M)
     assert f"solon run {unfinished.path}" in out
 
 
-def test_report_writes_where_it_is_told(
+def test_report_writes_to_the_given_file(
     finished: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, out, _ = run(capsys, "report", finished.path, "--output", tmp_path / "page.html")
@@ -356,7 +358,7 @@ def test_an_error_line_stays_one_line_whatever_the_name(capsys: pytest.CaptureFi
 
 
 def test_ctrl_c_exits_with_130_and_says_how_to_go_on(tmp_path: Path) -> None:
-    """A pipeline that works until it is asked to stop stands in for the real one; lock and signals are real."""
+    """A pipeline that works until it is asked to stop replaces the real one; lock and signals are real."""
     code = (
         "import sys, time, types\n"
         "from solon.runs import Interrupted\n"
@@ -397,5 +399,5 @@ def test_a_model_that_is_not_trained_is_exported_as_one_line(
     build(tmp_path / "run", Plan(red=2, held_out=2, stages=2))
     code, _, err = run(capsys, "export", "model", tmp_path / "run", tmp_path / "out")
     assert code == 1
-    assert "'sl-cai' is not trained yet. Go on with: solon run" in err and err.count("\n") == 1
+    assert "'sl-cai' is not trained yet. Continue with: solon run" in err and err.count("\n") == 1
     assert not (tmp_path / "out").exists()

@@ -41,13 +41,13 @@ examples:
 """
 
 
-def test_every_fault_is_told_with_its_line_and_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_fault_is_reported_with_its_line_and_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "house.yaml"
     path.write_text(FAULTY)
     code, out, err = run(capsys, "constitution", "check", path)
-    told = [re.sub(rf"^Error: {re.escape(str(path))}:", "", line) for line in err.splitlines()]
+    faults = [re.sub(rf"^Error: {re.escape(str(path))}:", "", line) for line in err.splitlines()]
     assert (code, out) == (1, "")
-    assert [(int(line.split(":")[0]), re.findall(r"'([\w]+)'", line)[:1]) for line in told[:-1]] == [
+    assert [(int(line.split(":")[0]), re.findall(r"'([\w]+)'", line)[:1]) for line in faults[:-1]] == [
         (2, ["colour"]),
         (6, ["revision_request"]),
         (7, ["critique_request"]),
@@ -66,7 +66,7 @@ def test_every_fault_is_told_with_its_line_and_key(tmp_path: Path, capsys: pytes
         (21, ["answer"]),
         (21, ["conversation"]),
     ], err
-    assert told[-1] == f"17 faults in {path}"
+    assert faults[-1] == f"17 faults in {path}"
     path.write_text(FAULTY.splitlines()[0])
     code, _, err = run(capsys, "constitution", "check", path)
     assert code == 1 and err.count("\n") == 3 and "no revision principles" in err and "no preference principles" in err
@@ -88,7 +88,7 @@ def test_what_new_writes_is_well_formed_and_serves_every_recipe(
     assert (code, out) == (1, "") and "the file exists" in err and path.read_bytes() == before
 
 
-def test_what_a_recipe_wants_is_told_all_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_that_a_recipe_misses_is_reported_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     wanted = ("revision.few_shot=9", "revision.principles=[nothing]", "feedback.few_shot=9", "feedback.axes={tone: 1}",
               "preference.axis=taste")  # fmt: skip
     code, out, err = run(
@@ -127,7 +127,9 @@ def test_every_built_in_recipe_gets_what_it_wants() -> None:
         assert unmet_needs(recipe, load_constitution(constitution_path(recipe.constitution))) == [], name
 
 
-def test_rules_that_the_bundled_models_cannot_read_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_rules_that_the_bundled_models_cannot_read_are_reported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "mine.yaml"
     run(capsys, "constitution", "new", path)
     code, _, err = run(capsys, "constitution", "check", path, "--recipe", "testbed")

@@ -1,4 +1,4 @@
-"""The first commands of somebody new: refused ones leave nothing, the demo is one word, a finished run is told soon."""
+"""A new user's first commands: a refused one leaves no folder, the demo is one word, a finished run prints fast."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_the_recipe_for_ones_own_model_asks_for_it(tmp_path: Path, capsys: pytes
     assert (code, err) == (1, "Error: model: the recipe names no model. Name your model: --set model=FOLDER\n")
 
 
-def test_a_finished_run_is_told_without_torch(tmp_path: Path) -> None:
+def test_a_finished_run_is_printed_without_torch(tmp_path: Path) -> None:
     finished = build(tmp_path / "run", Plan(red=4, held_out=4))
     settle(finished)
     code = (
@@ -141,7 +141,7 @@ def test_words_that_are_no_text_and_files_without_a_name_are_wrong_command_lines
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, _, err = run(capsys, "run", str(tmp_path / "\udcff"), "--recipe", "testbed")
-    assert code == 2 and "is not written in UTF-8" in err and "Traceback" not in err
+    assert code == 2 and "is not UTF-8" in err and "Traceback" not in err
     finished = build(tmp_path / "run", Plan(red=2, held_out=2))
     code, _, err = run(capsys, "report", finished.path, "--output", "")
-    assert code == 2 and "a file is needed" in err
+    assert code == 2 and "it needs the name of a file" in err

@@ -84,7 +84,7 @@ def test_diff_names_each_edit(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         "  - critique_request: Point out where the assistant's reply goes along with wrongdoing.",
         "  + critique_request: Point out where the assistant's reply serves evil.",
     ]
-    assert run(capsys, "constitution", "diff", "testbed", "testbed")[1] == "The two constitutions say the same.\n"
+    assert run(capsys, "constitution", "diff", "testbed", "testbed")[1] == "The two constitutions are the same.\n"
 
 
 def test_diff_with_a_run_counts_its_calls(

@@ -51,7 +51,7 @@ def test_the_table_has_shares_with_intervals_and_says_what_a_run_would_do(capsys
     code, out, _ = run(capsys, "judge-check", "testbed:assistant", *few)
     assert code == 0
     assert "as a judge, letter form" in out and "as a critic" in out
-    for words in ("by principle general-harm", "no usable preference", "holds (A) probable", "names the fault"):
+    for words in ("by principle general-harm", "no usable preference", "probability of (A)", "names the fault"):
         assert words in out
     assert "A run would stop here; solon run RUN --accept-weak-judge continues." in out
 
@@ -62,14 +62,14 @@ def test_a_model_that_is_not_there_is_one_line(capsys: pytest.CaptureFixture[str
     assert err.startswith("Error: models/none: no such model folder.") and err.count("\n") == 1
 
 
-def test_a_run_stops_at_a_weak_judge_before_any_label_and_goes_on_when_told(
+def test_a_run_stops_at_a_weak_judge_before_any_label_and_continues_when_accepted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "run"
     settings = [word for setting in SMALL for word in ("--set", setting)]
     given = ("run", folder, "--recipe", "testbed", *settings, "--until", "ai-feedback", "--quiet")
     code, _, err = run(capsys, *given)
-    # Two questions tell nothing: their interval holds chance whatever the answers.
+    # Two questions are too few: their interval includes chance whatever the answers.
     assert code == 1
     assert "the judge was right on" in err and "of 2 comparisons of the testbed's world, no better than chance" in err
     assert err.rstrip().endswith(f"solon run {folder} --accept-weak-judge")
@@ -82,5 +82,5 @@ def test_a_run_stops_at_a_weak_judge_before_any_label_and_goes_on_when_told(
     figures = results(RunDirectory.open(folder))
     assert figures["judge_check"]["judge"]["n"] == 2
     assert figures["label_quality"]["pairs"] == 6
-    # The run remembers: the command that was refused goes on now.
+    # The run keeps the setting: the refused command continues now.
     assert run(capsys, *given)[0] == 0

@@ -27,7 +27,7 @@ def pairs(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_file_is_labelled_and_told_about(pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_is_labelled_and_summarised(pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "labels"
     cut_off = ("--set", "feedback.reasoning.max_tokens=8")
     code, printed, err = run(capsys, "label", tmp_path / "weak", pairs, *FAST, *cut_off)
@@ -44,8 +44,8 @@ def test_a_file_is_labelled_and_told_about(pairs: Path, tmp_path: Path, capsys: 
     assert code == 1 and "samples: 2 -> 3" in err and err.count("\n") == 1
 
 
-def test_mistakes_are_told_in_one_line(pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for arguments, told in [
+def test_mistakes_are_reported_in_one_line(pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, message in [
         ((tmp_path / "none.jsonl",), "no such"),
         ((pairs, "--set", "feedback.axes.kindness=1"), "no preference principle on the axis 'kindness'"),
         ((pairs, "--set", "models.feedback=[a, a]"), "a list of different models"),
@@ -55,4 +55,4 @@ def test_mistakes_are_told_in_one_line(pairs: Path, tmp_path: Path, capsys: pyte
     ]:
         code, out, err = run(capsys, "label", tmp_path / "out", *arguments, *FAST)
         assert (code, out, err.count("\n")) == (1, "", 1), (arguments, err)
-        assert err.startswith("Error: ") and told in err, err
+        assert err.startswith("Error: ") and message in err, err

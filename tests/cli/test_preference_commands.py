@@ -53,10 +53,10 @@ def test_trained_checked_and_asked(
     assert code == 1 and "NOT as saved" in out
 
 
-def test_mistakes_are_told_in_one_line(
+def test_mistakes_are_reported_in_one_line(
     base: Path, labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for arguments, told in [
+    for arguments, message in [
         (("preference", tmp_path / "pm", "--base", base, "-q"), "Give --labels FILE, --human FILE or both"),
         (("preference", tmp_path / "pm", "--base", base, "--labels", tmp_path / "none.jsonl", "-q"), "no such"),
         (("preference", tmp_path / "pm", "--base", base / "none", "--labels", labels), "no such model folder"),
@@ -70,7 +70,7 @@ def test_mistakes_are_told_in_one_line(
     ]:
         code, out, err = run(capsys, *arguments)
         assert (code, out, err.count("\n")) == (1, "", 1), (arguments, err)
-        assert err.startswith("Error: ") and told in err, err
+        assert err.startswith("Error: ") and message in err, err
     assert run(capsys, "score", labels)[0] == run(capsys, "score", labels, "--check", base)[0] == 2
     named = tmp_path / "human.csv"
     named.write_text("question,good,bad\nHow 1 ?,good,bad\n")
@@ -79,7 +79,7 @@ def test_mistakes_are_told_in_one_line(
     assert not (tmp_path / "pm").exists(), "nothing is made for a command line that is wrong"
 
 
-def test_columns_of_a_csv_are_named_and_what_compares_nothing_is_told(
+def test_columns_of_a_csv_are_named_and_useless_rows_are_counted(
     base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file, pm = tmp_path / "human.csv", tmp_path / "pm"

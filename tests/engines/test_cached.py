@@ -1,4 +1,4 @@
-"""A cached engine answers as the engine alone would, and asks nothing twice."""
+"""A cached engine answers like its engine, and asks nothing twice."""
 
 import math
 import sqlite3
@@ -29,11 +29,11 @@ def engine() -> ScriptedEngine:
 def test_known_questions_are_not_asked_again(tmp_path: Path) -> None:
     inner = engine()
     prompts, seeds = [prompt("one"), prompt("two"), prompt("one")], [1, 2, 3]
-    alone = engine().generate(prompts, seeds, SAMPLING, STOP)
+    uncached = engine().generate(prompts, seeds, SAMPLING, STOP)
     with response_cache_in(tmp_path) as answers:
         cached = CachedEngine(inner, "weights", "stage", answers)
-        assert cached.generate(prompts[:2], seeds[:2], SAMPLING, STOP) == alone[:2]
-        assert cached.generate(prompts, seeds, SAMPLING, STOP) == alone
+        assert cached.generate(prompts[:2], seeds[:2], SAMPLING, STOP) == uncached[:2]
+        assert cached.generate(prompts, seeds, SAMPLING, STOP) == uncached
         assert len(inner.prompts) == 3
         assert cached.choose(prompts[:2], ["A", "BB"]) == [(-1.0, -2.0)] * 2
         assert cached.choose(prompts[:2], ["A", "BB"]) == [(-1.0, -2.0)] * 2
@@ -41,7 +41,7 @@ def test_known_questions_are_not_asked_again(tmp_path: Path) -> None:
         assert answers.usage()["stage", "assistant"].answers == 5
     with response_cache_in(tmp_path) as answers:
         again = engine()
-        assert CachedEngine(again, "weights", "stage", answers).generate(prompts, seeds, SAMPLING, STOP) == alone
+        assert CachedEngine(again, "weights", "stage", answers).generate(prompts, seeds, SAMPLING, STOP) == uncached
         assert again.prompts == []
 
 
@@ -87,7 +87,7 @@ def test_what_the_inner_engine_raises_reaches_the_stage_and_nothing_is_kept(tmp_
         assert answers.usage() == {}
 
 
-def test_tokens_are_counted_for_the_foresight_and_not_handed_out(tmp_path: Path) -> None:
+def test_tokens_are_counted_for_the_estimate_and_not_returned(tmp_path: Path) -> None:
     whole = ScriptedEngine(lambda p, seed: Completion("two words", Finish.END, (5, 6, 7), (-0.1, -0.2, -0.3)))
     with response_cache_in(tmp_path) as answers:
         (given,) = CachedEngine(whole, "weights", "s", answers).generate([prompt("hello there")], [1], SAMPLING, STOP)
@@ -99,7 +99,7 @@ SHAPES = ["text", ["text"], ["text", "no finish"], ["text", "error"], [1, "end"]
 
 
 @pytest.mark.parametrize("value", SHAPES)
-def test_a_kept_value_that_is_no_completion_is_told_and_asked_again(tmp_path: Path, value: object) -> None:
+def test_a_cached_value_that_is_not_a_completion_is_reported(tmp_path: Path, value: object) -> None:
     """Whole by its checksum and of another shape, as only another program writes it."""
     with response_cache_in(tmp_path) as answers:
         cached = CachedEngine(engine(), "weights", "s", answers)
@@ -111,7 +111,7 @@ def test_a_kept_value_that_is_no_completion_is_told_and_asked_again(tmp_path: Pa
 
 
 @pytest.mark.parametrize("value", [[-1.0], [-1.0, -2.0, -3.0], [-1.0, "x"], [-1.0, math.nan], [-1.0, True], "ab", None])
-def test_a_kept_value_that_is_no_choice_is_told(tmp_path: Path, value: object) -> None:
+def test_a_cached_value_that_is_not_a_choice_is_reported(tmp_path: Path, value: object) -> None:
     with response_cache_in(tmp_path) as answers:
         cached = CachedEngine(engine(), "weights", "s", answers)
         cached.choose([prompt("a")], ["A", "B"])

@@ -63,8 +63,8 @@ def test_answers_every_prompt_in_order_and_by_its_seed(engine: Engine) -> None:
 def test_a_row_alone_says_what_it_says_among_others(engine: Engine) -> None:
     prompts = questions(7)
     together = engine.generate(prompts, range(7), SamplingParams(max_tokens=5))
-    alone = [engine.generate([prompt], [seed], SamplingParams(max_tokens=5))[0] for seed, prompt in enumerate(prompts)]
-    assert [c.text for c in together] == [c.text for c in alone]
+    single = [engine.generate([prompt], [seed], SamplingParams(max_tokens=5))[0] for seed, prompt in enumerate(prompts)]
+    assert [c.text for c in together] == [c.text for c in single]
 
 
 def test_text_is_stripped_and_ids_go_with_logprobs(engine: Engine) -> None:
@@ -76,7 +76,7 @@ def test_text_is_stripped_and_ids_go_with_logprobs(engine: Engine) -> None:
             assert all(value <= 1e-6 for value in completion.logprobs)
 
 
-def test_the_token_limit_is_told(engine: Engine) -> None:
+def test_the_token_limit_is_the_finish(engine: Engine) -> None:
     completions = engine.generate(questions(8), range(8), SamplingParams(max_tokens=1))
     assert Finish.LENGTH in {completion.finish for completion in completions}
     assert {completion.finish for completion in completions} <= {Finish.LENGTH, Finish.END}
@@ -111,10 +111,10 @@ def test_the_window_limits_what_is_written(engine: Engine) -> None:
     while engine.count_tokens(prompt) > engine.window - 2:
         words -= 1
         prompt = question("a " * words)
-    room = engine.window - engine.count_tokens(prompt)
+    left = engine.window - engine.count_tokens(prompt)
     for completion in engine.generate([prompt] * 4, range(4), SamplingParams(max_tokens=50)):
         # The scripted engine has words for tokens; a model's tokens need not hold a word each.
-        assert (len(completion.token_ids) or len(completion.text.split())) <= room
+        assert (len(completion.token_ids) or len(completion.text.split())) <= left
         assert completion.finish in (Finish.LENGTH, Finish.END)
 
 
@@ -128,7 +128,7 @@ def test_seeds_must_match_prompts(engine: Engine) -> None:
         engine.generate(questions(2), [1], SamplingParams(max_tokens=4))
 
 
-def test_tells_how_options_continue_a_prompt(engine: Engine) -> None:
+def test_shows_how_options_continue_a_prompt(engine: Engine) -> None:
     found = engine.continuation(replace(questions(1)[0], opening="("), ["A", "B"])
     assert found.clean and found.comparable
     assert [len(tokens) for tokens in found.options] == [1, 1]

@@ -116,7 +116,7 @@ def test_a_reply_follows_its_prompt_as_the_template_has_it(template: str, lead: 
     assert "".join(rendering.render(more)).startswith(followed)
 
 
-def test_system_words_are_told_by_the_user_where_a_template_has_no_system() -> None:
+def test_system_words_are_a_user_turn_where_a_template_has_no_system() -> None:
     turns = (Turn(Role.SYSTEM, "Be kind."), Turn(Role.HUMAN, "Hi"))
     assert chat(BRACKETS).render(Prompt(turns)) == ("", "<s>[INST] Be kind.\n\nHi [/INST]")
     assert chat(CHATML).render(Prompt(turns))[1].startswith("<|im_start|>system\nBe kind.<|im_end|>")

@@ -1,4 +1,4 @@
-"""The scripted engine counts, cuts and fails as told."""
+"""The scripted engine counts, cuts and fails as its functions say."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Thoughts of reasoning models: told apart from the reply, whoever opened them, and never mistaken for it."""
+"""Thoughts of reasoning models are separated from the reply, whoever opened them."""
 
 from __future__ import annotations
 

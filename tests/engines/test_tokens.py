@@ -70,7 +70,7 @@ def test_any_text_may_follow_the_shared_part(texts: list[str], name: str) -> Non
 
 def test_a_merge_across_the_border_costs_one_token_of_sharing() -> None:
     class Glued:
-        """Shared text whose last character merges with what follows."""
+        """Shared text with a last character that merges with the next one."""
 
         name = "glued"
 

@@ -53,7 +53,7 @@ BRACKETS = (
 
 @cache
 def byte_tokenizer() -> PreTrainedTokenizerFast:
-    """Byte-level BPE whose `<eos>` opens every text, like the testbed's."""
+    """Byte-level BPE with `<eos>` before every text, like the testbed's."""
     raw = Tokenizer(models.BPE())
     raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     raw.decoder = decoders.ByteLevel()

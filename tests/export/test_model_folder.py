@@ -20,7 +20,7 @@ HOSTILE = "a`b|c\u202e<script>\n# not a heading"
 
 
 def trained(folder: Path, adapter: LoraSettings | None = None, name: str = "house") -> RunDirectory:
-    """A run whose only finished stage is `sl-cai`, on a tiny model."""
+    """A run with one finished stage, `sl-cai`, on a tiny model."""
     folder.mkdir()
     (folder / "rules.yaml").write_text(CONSTITUTION, encoding="utf-8")
     model = save_tiny_model(folder / "secret-place" / "tiny-base")
@@ -68,8 +68,8 @@ def test_the_card_names_constitution_data_base_and_figures_but_no_folder_of_the_
     assert head["library_name"] == "transformers" and "base_model" not in head
     stage = run.finished("sl-cai")
     assert stage is not None
-    for told in (run.constitution.hash, stage.hash, "`0a1b`", "`tiny-base`", "`harm`, `law`, `tone`", "held_out_loss:"):
-        assert told in body
+    for text in (run.constitution.hash, stage.hash, "`0a1b`", "`tiny-base`", "`harm`, `law`, `tone`", "held_out_loss:"):
+        assert text in body
     assert f"held_out_loss_before: {stage.facts['held_out_loss_before']}" in body
     assert "learning_rate: 0.0003" in body
     assert str(tmp_path) not in body and "secret-place" not in body
@@ -98,13 +98,13 @@ def test_names_of_a_run_cannot_write_the_card(tmp_path: Path) -> None:
     assert "\n# not" not in body
 
 
-def test_what_is_there_is_not_written_over_and_what_is_missing_is_told(tmp_path: Path) -> None:
+def test_existing_files_are_kept_and_missing_models_are_reported(tmp_path: Path) -> None:
     run = trained(tmp_path / "made")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine").write_text("x")
     with pytest.raises(RunError, match="the folder is not empty"):
         export_model(run, "sl-cai", ExportedWeights.MERGED, tmp_path / "full")
-    with pytest.raises(RunError, match=r"'rl-cai' is not trained yet\. Go on with: solon run .* --until rl-cai"):
+    with pytest.raises(RunError, match=r"'rl-cai' is not trained yet\. Continue with: solon run .* --until rl-cai"):
         export_model(run, "rl-cai", ExportedWeights.MERGED, tmp_path / "rl")
     stage = run.finished("sl-cai")
     assert stage is not None
@@ -140,13 +140,13 @@ def test_the_code_of_the_card_has_the_model_reply(
     replies, inputs = known["replies"], known["inputs"]
     assert replies.shape[1] > inputs["input_ids"].shape[1]  # type: ignore[attr-defined, index]
     assert capsys.readouterr().out.endswith("\n")
-    assert "stored in float32" in card_of(done)[1]
+    assert "The weights are float32" in card_of(done)[1]
 
 
 def test_the_code_of_an_adapters_card_puts_it_on_its_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = trained(tmp_path / "made", LoraSettings(rank=2))
     done = export_model(run, "sl-cai", ExportedWeights.ADAPTER, tmp_path / "model")
-    # The card names the base without the machine's folders; here it lies beside.
+    # The card names the base without this machine's folders; here the base is next to the adapter.
     (done / "tiny-base").symlink_to(tmp_path / "made" / "secret-place" / "tiny-base")
     monkeypatch.chdir(done)
     known: dict[str, object] = {}

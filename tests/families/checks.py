@@ -53,9 +53,9 @@ def trained_is_read(texts: PromptTokenizer, dialogues: Sequence[Conversation] = 
     read = [row.prefix + row.own for row in texts.rows(prompts)]
     return all(
         example.token_ids == whole == scored == texts.encode_whole([texts.text(prompt, reply)])[0] == sent
-        and example.token_ids[: example.start] == alone
+        and example.token_ids[: example.start] == bare
         and example.token_ids[-1] == texts.end
-        for example, whole, scored, sent, alone, prompt, reply in zip(
+        for example, whole, scored, sent, bare, prompt, reply in zip(
             examples,
             encoding.whole(dialogues),
             [tokens for tokens, _ in texts.replied(prompts, replies)],
@@ -69,7 +69,7 @@ def trained_is_read(texts: PromptTokenizer, dialogues: Sequence[Conversation] = 
 
 
 def replay(folder: Path, out: Path, dialogues: Sequence[Conversation] = DIALOGUES) -> Replay:
-    """A preference model grown on a folder, saved with golden scores, and replayed from its files alone."""
+    """A preference model grown on a folder, saved with golden scores, and computed again from its files."""
     settings = EngineSettings()
     tokenizer = load_tokenizer(folder)
     end = PromptTokenizer.of(tokenizer, settings).end

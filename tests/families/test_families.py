@@ -179,7 +179,7 @@ def test_the_day_of_a_template_is_the_runs_and_stays_with_the_folder(folders: di
         ("{% for m in messages %}{{ m['content'] }", "refuses these turns"),
         ("{{ ''.__class__.__mro__[1].__subclasses__() }}" + CHATML, "refuses these turns"),
         ("{% for i in range(10000000) %}x{% endfor %}" + CHATML, "refuses these turns"),
-        (CHATML.replace("assistant\\n", "helper\\n"), "opens a reply in another way"),
+        (CHATML.replace("assistant\\n", "helper\\n"), "opens a new reply differently"),
         ("{% for m in messages %}{{ m['content'] + m['content'] }}{% endfor %}", "once each"),
     ],
 )

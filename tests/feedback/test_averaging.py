@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from solon.feedback.labels import clamped, log_odds_of_mean, mean_probability, votes_log_odds
+from solon.feedback.soft_labels import clamped, log_odds_of_mean, mean_probability, votes_log_odds
 from solon.stats.log_odds import sigmoid
 
 LOG_ODDS = st.floats(-30, 30)
@@ -38,7 +38,7 @@ def test_one_answer_is_left_as_it_is_to_the_last_bit(value: float) -> None:
 def test_extreme_answers_stay_finite() -> None:
     assert log_odds_of_mean([900.0, 1000.0]) == pytest.approx(900 + math.log(2), abs=1e-9)
     assert log_odds_of_mean([900.0, -900.0]) == pytest.approx(0)
-    with pytest.raises(ValueError, match="mean of nothing"):
+    with pytest.raises(ValueError, match="a mean needs at least one value"):
         log_odds_of_mean([])
 
 

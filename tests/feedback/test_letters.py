@@ -18,8 +18,8 @@ from solon.engines.local.engine import LocalEngine
 from solon.engines.scripted import ScriptedEngine
 from solon.errors import StageError
 from solon.feedback.comparisons import ShownOrder, UndecidedReason
-from solon.feedback.labels import votes_log_odds
 from solon.feedback.letters import Votes, ask_letters, count_votes, letter_form, letter_in, read_letters
+from solon.feedback.soft_labels import votes_log_odds
 from solon.prompts import LetterForm, in_form, letter_options
 
 QUESTION = Prompt(
@@ -131,7 +131,7 @@ def test_votes_are_counted_and_what_names_no_letter_is_none() -> None:
     assert found == {"one": Votes(2, 3), "two": UndecidedReason.NO_VOTE}
     short = ScriptedEngine(lambda prompt, seed: "(A)", choosing=Choosing.VOTES, window=20)
     long = Prompt((Turn(Role.QUESTION, "word " * 15),), Role.ANSWER)
-    assert count_votes(short, {1: long}, {1: [0]}) == {1: UndecidedReason.NO_ROOM}
+    assert count_votes(short, {1: long}, {1: [0]}) == {1: UndecidedReason.TOO_LONG}
 
 
 def test_measures_beside_the_run_read_either_kind_of_engine() -> None:

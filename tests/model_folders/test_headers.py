@@ -44,30 +44,30 @@ def test_the_index_says_which_files_belong_to_the_model(folder: Path) -> None:
     with pytest.raises(ModelError, match="model-00002-of-00002"):
         check_folder(folder)
     (folder / INDEX).write_text(json.dumps({"weight_map": {"a": "../model.safetensors"}}))
-    with pytest.raises(ModelError, match="no safetensors file of the folder"):
+    with pytest.raises(ModelError, match="not a safetensors file of the folder"):
         check_folder(folder)
 
 
-def test_a_download_that_was_cut_off_is_told_at_every_length(folder: Path) -> None:
+def test_a_truncated_download_is_reported_at_every_length(folder: Path) -> None:
     file = folder / "model.safetensors"
     whole = file.read_bytes()
     for length in range(len(whole)):
         file.write_bytes(whole[:length])
-        with pytest.raises(ModelError) as told:
+        with pytest.raises(ModelError) as caught:
             check_folder(folder)
-        assert str(told.value).startswith(f"{file}: ")
+        assert str(caught.value).startswith(f"{file}: ")
 
 
 @pytest.mark.parametrize(
     ("content", "says"),
     [
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n", "git lfs pull"),
-        (b"\xff" * 64, "or cut off"),
+        (b"\xff" * 64, "it is cut off"),
         ((9).to_bytes(8, "little") + b'{"a": 3} ', "the weights cannot be read"),
         ((2).to_bytes(8, "little") + b"[]", "the weights cannot be read"),
     ],
 )
-def test_what_is_no_file_of_weights_is_told_by_name(folder: Path, content: bytes, says: str) -> None:
+def test_a_file_that_is_not_safetensors_is_named(folder: Path, content: bytes, says: str) -> None:
     (folder / "model.safetensors").write_bytes(content)
     with pytest.raises(ModelError, match=says):
         check_folder(folder)

@@ -63,6 +63,6 @@ def test_free_memory_minds_the_limits_of_containers(tmp_path: Path, files: dict[
     assert found is not None and found.free == free <= found.total <= 32 * GIB
 
 
-def test_a_system_that_tells_its_size_alone_is_taken_as_half_free(tmp_path: Path) -> None:
+def test_half_the_memory_counts_as_free_where_only_its_size_is_known(tmp_path: Path) -> None:
     found = system_memory(tmp_path)
     assert found is not None and found.free == found.total // 2 > 0

@@ -13,7 +13,7 @@ from solon.pipeline.estimate import estimate_run
 from solon.pipeline.session import Session
 from solon.runs import RunDirectory
 from solon.runs.progress import Silent
-from solon.stages.registry import built_in
+from solon.stages.plan import built_in
 
 SETTINGS = [
     "prompts.limit_red_team=10",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.row_types import filled_rows
 from tests.stages.test_s03_critique_revision import reply_row
 from tests.stages.workbench import CONSTITUTION, human
 
@@ -51,10 +52,10 @@ def make(folder: Path, constitution: str, recipe: Recipe, reuse: tuple[Path, ...
     (folder / "c.yaml").write_text(constitution)
     run = RunDirectory.create(folder / "run", recipe, folder / "c.yaml", reuse)
     replies = run.begin(2, "responses", {}).publish(
-        [reply_row(f"harm {number}") for number in range(PROMPTS)], ReplyRow
+        filled_rows(ReplyRow, (reply_row(f"harm {number}") for number in range(PROMPTS))), ReplyRow
     )
     pairs = run.begin(5, "response-pairs", {}).publish(
-        [pair_row(f"harm {number}") for number in range(PROMPTS)], PairRow
+        filled_rows(PairRow, (pair_row(f"harm {number}") for number in range(PROMPTS))), PairRow
     )
     asked = []
     with run.answers() as answers:

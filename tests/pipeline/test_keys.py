@@ -220,7 +220,7 @@ def test_a_template_edited_while_a_session_works_is_refused(tmp_path: Path, when
             (model / "chat_template.jinja").write_text("other")
         return publish(out)
 
-    with run.lock(), pytest.raises(RunError, match=r"model: what the run reads was edited while it was at work"):
+    with run.lock(), pytest.raises(RunError, match=r"model: an input of the run was edited during the run"):
         session = Session(run, Silent())
         session.do(OneRow("responses", model=model, work=work))
         (model / "chat_template.jinja").write_text("other")

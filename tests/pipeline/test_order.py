@@ -27,7 +27,7 @@ from solon.reporting.results import results
 from solon.runs import RunDirectory
 from solon.runs.processes import Sharding, SingleProcess
 from solon.runs.progress import Silent
-from solon.stages.registry import HELD_OUT_MODEL, STAGES
+from solon.stages.plan import HELD_OUT_MODEL, STAGES
 from solon.testbed.oracle import Oracle
 
 SMALL = [

@@ -20,7 +20,7 @@ from solon.reporting import write
 from solon.reporting.results import results
 from solon.runs import Artefact, RunDirectory
 from solon.runs.progress import Silent
-from solon.stages.registry import names_of, policies_of
+from solon.stages.plan import names_of, policies_of
 
 
 def done(

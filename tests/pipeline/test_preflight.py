@@ -43,7 +43,7 @@ def test_the_built_in_run_is_fit_and_says_who_plays_what() -> None:
 
 
 def test_one_model_is_said_once(model: Path) -> None:
-    assert look(f"model={model}", recipe="own")[0] == f"Models: {model} plays every part."
+    assert look(f"model={model}", recipe="own")[0] == f"Models: {model} for every part."
     named = look(f"model={model}", "models.feedback=testbed:assistant", recipe="own")[0]
     assert named == f"Models: assistant {model}, pretrained {model}, feedback testbed:assistant."
 
@@ -112,7 +112,7 @@ def test_an_architecture_that_cannot_play_the_part_is_refused_by_name(model: Pat
 
 
 def test_a_language_model_is_no_scorer(model: Path) -> None:
-    with pytest.raises(ModelError, match=r"^rl\.scorer: .*it has not one score.*preference-model"):
+    with pytest.raises(ModelError, match=r"^rl\.scorer: .*exactly one label.*preference-model"):
         look(f"rl.scorer={model}")
 
 
@@ -137,7 +137,7 @@ def test_a_server_that_does_not_answer_is_told_at_once() -> None:
         ("feedback.few_shot=99", RecipeError, "99 worked comparisons are asked for"),
         ("preference.axis=kindness", RecipeError, r"which gets no labels.*feedback\.axes\.kindness=1"),
         ("finetune.revisions=9", RecipeError, "the first 9 revisions are asked for"),
-        ("rl.sampling.temperature=0", RecipeError, "temperature of 0"),
+        ("rl.sampling.temperature=0", RecipeError, "temperature 0 does not sample"),
         ("rl.trackers=[wandb]", RecipeError, r"'wandb' is not installed.*solon\[wandb\]"),
     ],
 )

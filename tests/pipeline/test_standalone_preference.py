@@ -120,8 +120,8 @@ def test_a_file_is_scored_line_by_line_and_nothing_is_cut(trained: Path, tmp_pat
     [
         ("{broken", "broken JSON"),
         ({"text": "x"}, "holds no conversation (found 'text')"),
-        ({"messages": asked("x")}, "this one has none"),
-        ({"messages": said("x")}, "this one has none"),
+        ({"messages": asked("x")}, "not a prompt with a reply"),
+        ({"messages": said("x")}, "not a prompt with a reply"),
         ({"prompt": asked("x"), "completion": 3}, "messages or a transcript"),
     ],
 )

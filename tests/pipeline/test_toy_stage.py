@@ -23,7 +23,7 @@ from solon.pipeline.open_run import open_or_create
 from solon.pipeline.order import advance
 from solon.runs import RunDirectory
 from solon.runs.progress import Silent
-from solon.stages.registry import names_of
+from solon.stages.plan import names_of
 
 LINE = "toy = toy:Toy"
 SMALL = [
@@ -121,7 +121,7 @@ def test_interrupted_or_not_it_makes_the_same_rows_and_shifts_no_other_stage(tmp
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        (["plugins.toi.question=x"], r"plugins\.toi: no such plug-in is installed.*toy"),
+        (["plugins.toi.question=x"], r"plugins\.toi: nobody registers 'toi'.*Did you mean 'toy'\?"),
         (["plugins.toy.words=3"], r"plugins\.toy\.words: .*Settings of this plug-in: question, pause"),
         (["plugins.toy.question=x", "method=rlhf"], r"comes after the stage 'responses', which a run of this recipe"),
     ],

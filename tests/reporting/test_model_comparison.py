@@ -40,7 +40,7 @@ def test_models_of_two_runs_are_paired_by_prompt(finished: RunDirectory, tmp_pat
     assert found.difference("harmful", "a: sl-cai", "b: rl-cai").first_only == 14
 
 
-def test_what_cannot_be_compared_is_told(finished: RunDirectory, tmp_path: Path) -> None:
+def test_what_cannot_be_compared_is_refused(finished: RunDirectory, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="no model 'rl-cay' was measured") as error:
         compare_models({"run": finished}, [("sl-cai", "rl-cay")])
     assert "rl-cai" in error.value.remedy

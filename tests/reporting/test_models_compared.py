@@ -40,8 +40,8 @@ def test_every_model_has_a_point_in_both_figures_and_no_line_joins_runs() -> Non
 
 def test_means_over_seeds_are_said_to_be_such() -> None:
     seeds = [{"rlhf": measured(harmful, 37, 38)} for harmful in (1, 2, 3)]
-    told = {"measure": "models", "variants": {"hh-rlhf": over_seeds(seeds)}}
-    assert "of 3 seeds" in models_figures(told["variants"])[0][1]
-    head, rows = columns_of(told)
+    figures = {"measure": "models", "variants": {"hh-rlhf": over_seeds(seeds)}}
+    assert "of 3 seeds" in models_figures(figures["variants"])[0][1]
+    head, rows = columns_of(figures)
     share = rows[0][1][head.index("harmful")]
     assert rows[0][0] == "hh-rlhf" and share is not None and share["by_seed"] == [1 / 40, 2 / 40, 3 / 40]

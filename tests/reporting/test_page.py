@@ -112,12 +112,12 @@ def test_the_page_says_what_the_run_found(plain_page: str) -> None:
 
 def test_the_page_says_how_good_the_labels_are(plain_page: str) -> None:
     text = Page(plain_page).text
-    assert "How good the labels are" in text
-    assert "Standing under (A) adds +0.31 [+0.12 to +0.50] to a reply's log-odds" in text
-    assert "it holds (A) probable at 62.5 % [43-79] (50 % is ideal), over 24 questions" in text
-    assert "cost the judge 33.3 % [17-55] of the 21 comparisons that it had right" in text
+    assert "Label quality" in text
+    assert "Being shown as (A) adds +0.31 [+0.12 to +0.50] to a reply's log-odds" in text
+    assert "the judge gives (A) a probability of 62.5 % [43-79] (50 % is ideal), over 24 questions" in text
+    assert "turned 33.3 % [17-55] of 21 right answers wrong" in text
     assert "an expected calibration error of 0.025 and a Brier score of 0.210" in text
-    assert "No reply holds words that look meant for the judge." in text
+    assert "No reply contains words that try to influence the judge." in text
     assert "The preferred reply is on average" in text
     by_principle = text.partition("By principle")[2]
     assert "Orders agree" in by_principle and "Known answers" in by_principle and "less-preachy" in by_principle
@@ -127,7 +127,7 @@ def test_the_figures_are_there(plain_page: str) -> None:
     page = Page(plain_page)
     charts = [attributes for tag, attributes in page.elements if attributes.get("class") == "chart"]
     # Trade-off, by revision, by group, four curves of RL, reward by distance, three of supervised training, histogram,
-    # calibration against the rater and on known answers, comparisons judged right, injections.
+    # calibration against the grader and on known answers, comparisons judged right, injections.
     assert len(charts) == 16
 
 
@@ -221,7 +221,7 @@ def test_without_a_rater_the_page_claims_no_effect(tmp_path: Path) -> None:
     assert "harmful replies fell" not in text
 
 
-def test_write_puts_the_page_into_the_run_or_where_it_is_told(tmp_path: Path) -> None:
+def test_write_writes_the_page_to_the_run_or_to_the_given_file(tmp_path: Path) -> None:
     run = build(tmp_path / "run", Plan(red=2, held_out=2))
     assert write(run) == run.path / "report.html"
     assert write(run, tmp_path / "new" / "page.html").read_text(encoding="utf-8").startswith("<!doctype html>")

@@ -12,15 +12,15 @@ from tests.stages.test_ai_feedback_settings import by_axis, with_axes, work
 from tests.stages.test_s06_ai_feedback import judge
 
 
-def test_each_axis_and_the_clamp_are_told(tmp_path: Path) -> None:
+def test_each_axis_and_the_clamp_are_shown(tmp_path: Path) -> None:
     bench = with_axes(tmp_path)
     labels = work(bench, ScriptedEngine(choose=by_axis), axes={"harmlessness": 3, "kindness": 1}, clamp=[0.4, 0.6])
     shelf = pair_shelf(labels, bench.constitution, Ratings())
     assert shelf is not None and shelf.total == 24
     for sample in shelf.samples:
-        told = [name for name, _ in sample.facts]
-        assert told.count("principle") == 2
-        assert {"scripted on harmlessness", "scripted on kindness"} <= set(told)
+        names = [name for name, _ in sample.facts]
+        assert names.count("principle") == 2
+        assert {"scripted on harmlessness", "scripted on kindness"} <= set(names)
         assert "before it was clamped" in dict(sample.facts)["label"]
     draws = {each.id: each.draws for each in drawn_for_preference(bench.constitution, labels.rows(LabelRow))}
     assert draws["safer"] == draws["kinder"] + draws["warmer"] == 24

@@ -8,7 +8,7 @@ from dataclasses import replace
 from solon.reporting.policy import policy_figures, score_by_distance, scores_by_snapshot, shares_by_snapshot
 from solon.reporting.sentences import headline
 from solon.runs.training_rows import RlStepRow
-from solon.stages.registry import STAGES
+from solon.stages.plan import STAGES
 
 STEPS: dict[str, dict[str, dict[str, float]]] = {
     str(step): {
@@ -59,7 +59,7 @@ def test_what_was_not_measured_is_not_drawn() -> None:
     assert score_by_distance([RlStepRow(step=1), RlStepRow(step=2)]) is None
 
 
-def test_signs_are_told_in_the_headline() -> None:
+def test_signs_are_in_the_headline() -> None:
     figures = {
         "models": {},
         "stages": {name: {} for name in STAGES},

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from solon.reporting.results import results
-from solon.stages.registry import STAGES
+from solon.stages.plan import STAGES
 from tests.synthetic import Plan, build
 
 

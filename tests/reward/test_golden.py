@@ -67,7 +67,7 @@ def test_the_checker_passes_what_was_saved(model: Path) -> None:
     assert golden.check(model.parent) == found, "the stage's folder serves as well"
 
 
-def test_the_checker_tells_touched_weights_and_another_padding(copy: Path) -> None:
+def test_the_check_finds_changed_weights_and_another_padding(copy: Path) -> None:
     config = json.loads((copy / "config.json").read_text())
     (copy / "config.json").write_text(json.dumps({**config, "pad_token_id": config["eos_token_id"]}))
     fooled = golden.check(copy)

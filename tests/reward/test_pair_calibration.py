@@ -16,7 +16,7 @@ def test_by_hand() -> None:
     found = agreement(differences_B, torch.tensor([1.0, 0.0, 0.5], dtype=torch.float64))
     assert found.accuracy == pytest.approx(0.5)
     assert found.brier == pytest.approx((0.01 + 0.81 + 0.09) / 3)
-    # two pairs at confidence 0.9, half of them right; one at 0.8 whose label is even
+    # two pairs at confidence 0.9, half of them right; one at 0.8 with an even label
     assert found.ece == pytest.approx((2 * 0.4 + 0.3) / 3)
 
 

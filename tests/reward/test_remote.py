@@ -100,10 +100,10 @@ def test_a_busy_server_is_asked_again_with_growing_pauses(stand_in: HTTPServer) 
         (302, b"", "answered 302: and redirects are not followed", 1),
         (204, b"", "answered 204", 1),
         (200, b"<html>", "is not {", 3),
-        (200, {"scores": [1.0]}, "no 2 finite scores", 3),
-        (200, {"scores": [1.0, float("nan")]}, "no 2 finite scores", 3),
-        (200, b'{"scores": [1.0, 1e999]}', "no 2 finite scores", 3),
-        (200, {"scores": [1.0, 10**400]}, "no 2 finite scores", 3),
+        (200, {"scores": [1.0]}, "does not hold 2 finite scores", 3),
+        (200, {"scores": [1.0, float("nan")]}, "does not hold 2 finite scores", 3),
+        (200, b'{"scores": [1.0, 1e999]}', "does not hold 2 finite scores", 3),
+        (200, {"scores": [1.0, 10**400]}, "does not hold 2 finite scores", 3),
         (200, {"scores": [1.0, None]}, "is not {", 3),
         (200, {"scores": [1.0, "5"]}, "is not {", 3),
         (200, {"scores": [1.0, True]}, "is not {", 3),
@@ -124,7 +124,7 @@ def test_no_score_is_made_up(stand_in: HTTPServer, status: int, body: object, wo
     assert len(slept) == tries - 1
 
 
-def test_a_server_that_is_away_is_told_with_its_address() -> None:
+def test_an_absent_server_is_named_with_its_address() -> None:
     slept: list[float] = []
     with pytest.raises(EngineError, match="does not answer"):
         RemoteScorer("http://127.0.0.1:9", pauses=(0.1,), sleep=slept.append).scores(DIALOGUES[:1])
@@ -133,8 +133,8 @@ def test_a_server_that_is_away_is_told_with_its_address() -> None:
     assert RemoteScorer("http://127.0.0.1:9").scores(nothing) == []
 
 
-def test_an_address_is_told_from_a_folder() -> None:
+def test_an_address_is_not_a_folder() -> None:
     assert is_address("http://host:1") and is_address("https://host/score")
     assert not any(map(is_address, ("runs/demo/07-preference-model/model", "testbed:pretrained", "ftp://host")))
-    with pytest.raises(RecipeError, match="is no address"):
+    with pytest.raises(RecipeError, match="is not an address"):
         RemoteScorer("http://")

@@ -1,4 +1,4 @@
-"""Signs of over-training on texts whose shares can be counted by hand."""
+"""Signs of over-training on texts that are easy to count by hand."""
 
 import pytest
 import torch

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.rl.test_policy_gradient import SETTINGS, actors, sampler, trained
+from tests.rl.test_policy_gradient import SETTINGS, load_networks, sampler, trained
 from tests.training.tiny import save_tiny_model
 
 from solon.config.recipe import Algorithm, StopSettings
@@ -36,9 +36,9 @@ def test_a_planted_reward_is_learned_to_near_its_maximum(
     settings = PLANTED.model_copy(
         update={"algorithm": algorithm, "prompts_per_step": prompts, "samples_per_prompt": samples}
     )
-    acting = actors(save_tiny_model(tmp_path / "tiny", seed=seed), algorithm=algorithm)
+    networks = load_networks(save_tiny_model(tmp_path / "tiny", seed=seed), algorithm=algorithm)
     session = TrainingSession(Checkpoints(tmp_path / "checkpoints"))
-    course = trained(acting, settings, session, seed, sample=sampler(acting, settings, seed))
+    course = trained(networks, settings, session, seed, sample=sampler(networks, settings, seed))
     scores = [row["score"] for row in course.log.rows]
     assert scores[0] < 0.3
     most = settings.sampling.max_tokens  # every token is the wanted one

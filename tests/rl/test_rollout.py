@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from solon.rl.rollout import PromptDraws, Reply, draw_prompts, occurrences, response_mask, sample_seed
+from solon.rl.rollout import PromptDraws, Reply, occurrences, response_mask, sample_seed
 from solon.training import batches
 from solon.training.batches import Orders, batch_at, shuffled
 
@@ -18,23 +18,23 @@ from solon.training.batches import Orders, batch_at, shuffled
 def test_draws_are_a_function_of_seed_and_step_and_keep_the_share(
     red: int, helpful: int, share: float, count: int, step: int, seed: int
 ) -> None:
-    drawn = draw_prompts((red, helpful), (share, 1 - share), count, step, seed)
-    assert drawn == draw_prompts((red, helpful), (share, 1 - share), count, step, seed)
+    drawn = PromptDraws((red, helpful), (share, 1 - share), count, seed).at(step)
+    assert drawn == PromptDraws((red, helpful), (share, 1 - share), count, seed).at(step)
     assert len(drawn) == count
     assert sum(kind == 0 for kind, _ in drawn) == round(count * share)
     assert all(0 <= index < (red, helpful)[kind] for kind, index in drawn)
 
 
 def test_every_prompt_is_used_equally_often() -> None:
-    used = Counter(pair for step in range(30) for pair in draw_prompts((20, 30), (0.5, 0.5), 20, step, 1))
+    used = Counter(pair for step in range(30) for pair in PromptDraws((20, 30), (0.5, 0.5), 20, 1).at(step))
     assert {kind: {n for (k, _), n in used.items() if k == kind} for kind in (0, 1)} == {0: {15}, 1: {10}}
     assert len(used) == 50
 
 
 def test_a_kind_without_prompts_leaves_its_share_to_the_other() -> None:
-    assert {kind for kind, _ in draw_prompts((0, 5), (0.5, 0.5), 8, 0, 1)} == {1}
-    assert {kind for kind, _ in draw_prompts((0, 5), (1.0, 0.0), 8, 0, 1)} == {1}
-    assert len(draw_prompts((0, 5), (1.0, 0.0), 8, 0, 1)) == 8
+    assert {kind for kind, _ in PromptDraws((0, 5), (0.5, 0.5), 8, 1).at(0)} == {1}
+    assert {kind for kind, _ in PromptDraws((0, 5), (1.0, 0.0), 8, 1).at(0)} == {1}
+    assert len(PromptDraws((0, 5), (1.0, 0.0), 8, 1).at(0)) == 8
 
 
 def test_seeds_differ_by_step_row_and_sample() -> None:
@@ -93,7 +93,7 @@ def test_an_epoch_is_shuffled_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_any_prompt_nothing_is_drawn() -> None:
-    assert draw_prompts((0, 0), (0.5, 0.5), 8, 0, 1) == []
+    assert PromptDraws((0, 0), (0.5, 0.5), 8, 1).at(0) == []
 
 
 def test_responses_are_aligned_at_the_left() -> None:

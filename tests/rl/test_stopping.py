@@ -66,21 +66,21 @@ def test_a_score_that_rises_while_the_held_out_score_falls() -> None:
 
 def test_signs_name_what_changed_from_the_first_quarter_to_the_last() -> None:
     assert signs(steps(8)) == [] and signs(steps(3, length=lambda n: 10.0**n)) == []
-    told = signs(
+    warnings = signs(
         steps(
             8, common_opening=lambda n: n / 8, distinct_trigrams=lambda n: 0.9 - n / 10, length=lambda n: 20.0 + 5 * n,
             score=float, held_out_score=lambda n: -float(n),
         )
     )  # fmt: skip
-    assert [line.partition(":")[0] for line in told] == ["boilerplate", "monotony", "length", "over-optimisation"]
-    assert "81.2 % of the replies" in told[0] and "(6.2 % at first)" in told[0]
-    assert "from +0.50 to +6.50" in told[3] and "from -0.50 to -6.50" in told[3]
+    assert [line.partition(":")[0] for line in warnings] == ["boilerplate", "monotony", "length", "over-optimisation"]
+    assert "81.2 % of the replies" in warnings[0] and "(6.2 % at first)" in warnings[0]
+    assert "from +0.50 to +6.50" in warnings[3] and "from -0.50 to -6.50" in warnings[3]
 
 
 def test_empty_replies_are_named_when_they_are_many() -> None:
     assert signs(steps(8, empty=0.1)) == []
-    (told,) = signs(steps(8, empty=lambda n: n / 10))
-    assert told == "silence: 65% of the replies are empty (5% at first), and nothing is learned from those"
+    (warnings,) = signs(steps(8, empty=lambda n: n / 10))
+    assert warnings == "silence: 65% of the replies are empty (5% at first), and the policy does not learn from those"
     assert len(signs(steps(2, empty=0.5))) == 1, "in a short run too"
     assert signs([]) == []
 
@@ -89,8 +89,8 @@ def test_a_held_out_score_that_rose_before_it_fell_is_compared_with_its_best() -
     def peak(step: int) -> float:
         return 3.0 - abs(step - 8) / 4 + 0.01 * (step % 2)  # ends above where it began
 
-    (told,) = signs(steps(16, score=lambda n: n + 0.01 * (n % 2), held_out_score=peak))
-    assert told.startswith("over-optimisation") and "the held-out score fell from +2.63 to +1.63" in told
+    (warnings,) = signs(steps(16, score=lambda n: n + 0.01 * (n % 2), held_out_score=peak))
+    assert warnings.startswith("over-optimisation") and "the held-out score fell from +2.63 to +1.63" in warnings
 
 
 def test_a_fall_within_the_spread_is_no_sign() -> None:
@@ -102,5 +102,5 @@ def test_a_fall_within_the_spread_is_no_sign() -> None:
 
 def test_drift_is_a_kl_beyond_the_variety_of_the_first_replies() -> None:
     assert signs(steps(8, entropy=0.1, length=30.0, kl=lambda n: n * 0.8)) == []  # 5.2 nats, and twice 3.0 are allowed
-    (told,) = signs(steps(8, entropy=0.1, length=30.0, kl=float))
-    assert told.startswith("drift: replies are 6.5 nats from the reference, whose own replies vary by 3.0")
+    (warnings,) = signs(steps(8, entropy=0.1, length=30.0, kl=float))
+    assert warnings.startswith("drift: replies are 6.5 nats from the reference; its replies vary by 3.0")

@@ -27,6 +27,7 @@ preference: [{id: a, instruction: b}]
 AT_WORK = """
 import fcntl, sys, termios, time
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+from tests.row_types import IdRow
 from solon.runs import RunDirectory
 run = RunDirectory.open(sys.argv[1])
 def work(items):
@@ -84,9 +85,9 @@ def test_a_run_whose_terminal_is_closed_saves_what_is_in_flight(run: RunDirector
 @pytest.mark.parametrize(
     ("error", "told"),
     [
-        (Interrupted("as asked"), "The last session was interrupted, as it was asked to stop."),
+        (Interrupted("as asked"), "The last session was stopped by Ctrl-C or a signal."),
         (ZeroDivisionError("division by zero"), "The last session failed: division by zero."),
-        (None, "Nobody is at work. Go on with"),
+        (None, "No process is working on it. Continue with"),
     ],
 )
 def test_status_tells_interrupted_from_failed(run: RunDirectory, error: BaseException | None, told: str) -> None:
@@ -102,7 +103,7 @@ def test_status_tells_of_a_kill(run: RunDirectory) -> None:
     )
     subprocess.run([sys.executable, "-c", code, str(run.path)], check=False, stderr=subprocess.DEVNULL)
     told = CliRunner().invoke(cli, ["status", str(run.path)]).output
-    assert "The last session was interrupted (no end recorded" in told
+    assert "The last session was interrupted (it recorded no end" in told
 
 
 @pytest.mark.parametrize("seconds", [0.1, 0.4, 0.8, 1.2])

@@ -13,7 +13,7 @@ from tests.training.distributed.test_launched import launch, launching
 
 from solon.reporting.results import results
 from solon.runs import RunDirectory
-from solon.stages.registry import STAGES
+from solon.stages.plan import STAGES
 
 WORDS = ["--quiet", "--recipe", "testbed", *(word for setting in SMALL for word in ("--set", setting))]
 WRITTEN = STAGES[: STAGES.index("sl-cai")]

@@ -36,7 +36,7 @@ def test_a_helper_ends_with_what_the_main_process_published(tmp_path: Path) -> N
     published = bench.out("work").publish([NumberRow(1)], NumberRow)
     helping = bench.run.help(1, "work", {}, Helper(published.hash))
     assert helping.follows and not bench.run.begin(2, "more", {}).follows
-    assert helping.follow().rows(NumberRow) == [{"number": 1}]
+    assert helping.follow().rows(NumberRow) == [NumberRow(1)]
 
 
 @pytest.mark.parametrize("published", [True, False])

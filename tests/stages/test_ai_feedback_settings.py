@@ -20,8 +20,8 @@ from solon.engines.base import Choosing, Completion, Finish
 from solon.engines.scripted import ScriptedEngine
 from solon.errors import RecipeError, StageError
 from solon.feedback.comparisons import UndecidedReason
-from solon.feedback.labels import on_axis
 from solon.feedback.letters import votes_log_odds
+from solon.feedback.soft_labels import on_axis
 from solon.runs import Artefact
 from solon.runs.outcome import Outcome
 from solon.runs.rows import LabelRow, PairRow
@@ -262,7 +262,7 @@ def test_a_letter_that_hardly_occurs_is_no_answer(tmp_path: Path) -> None:
     assert unanswered == {UndecidedReason.LETTERLESS.value: 11}, "harm 1 and harm 10 to 19"
     masses = [row["judgements"][0]["letter_mass"] for row in artefact.table().to_pylist()]
     assert artefact.facts["judges"][0]["letter_mass"] == pytest.approx(math.fsum(masses) / 24)
-    with pytest.raises(StageError, match="answers with no letter"):
+    with pytest.raises(StageError, match="does not answer with a letter"):
         work(Bench(tmp_path / "none"), ScriptedEngine(choose=lambda p, o: -12 + oracle(p, o)))
     believed = work(Bench(tmp_path / "all"), ScriptedEngine(choose=lambda p, o: -12 + oracle(p, o)), min_letter_mass=0)
     assert believed.facts["quality"]["undecided"]["value"] == 0

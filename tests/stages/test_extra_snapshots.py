@@ -11,10 +11,11 @@ from tests.row_types import filled
 from tests.synthetic import FirstWordRater, Plan, PlannedEngine, build, replies_of
 
 from solon.conversation import Conversation
+from solon.evals.over_training import signs
 from solon.runs import Artefact
 from solon.runs.evaluation_rows import SnapshotRow
 from solon.stages import extra_snapshots
-from solon.stages.extra_snapshots import SnapshotInputs, signs
+from solon.stages.extra_snapshots import SnapshotInputs
 
 PLAN = Plan(red=20, held_out=20, stages=8)
 POLICIES = {0: Path("sl-cai"), 10: Path("rl-cai")}

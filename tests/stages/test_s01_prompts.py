@@ -170,7 +170,7 @@ def test_near_duplicates_leave_training_and_those_of_held_out_prompts_too(tmp_pa
     assert "unrelated words" in texts(artefact, PromptKind.RED_TEAM)
     facts = artefact.facts["red_team"]
     assert (facts["near_duplicates"], facts["near_overlaps"]) == (1, {"held_out_harmful": 1})
-    assert s01_prompts.summary(artefact.facts) == [
+    assert s01_prompts.Prompts("prompts").summary(artefact.facts) == [
         "red_team: 2 prompts; left out: 1 near duplicates, 1 nearly repeat held_out_harmful"
     ]
 
@@ -313,4 +313,4 @@ def test_prompts_that_a_chat_template_refuses_are_told_by_line_or_left_out(tmp_p
     done = strictly(tmp_path, settings.model_copy(update={"bad_lines": 2}), held_out, "two")
     assert sorted(texts(done, PromptKind.RED_TEAM)) == ["a", "b"]
     assert done.facts["red_team"]["refused"] == 2
-    assert any("2 refused" in line for line in s01_prompts.summary(done.facts))
+    assert any("2 refused" in line for line in s01_prompts.Prompts("prompts").summary(done.facts))

@@ -176,7 +176,7 @@ def test_a_question_longer_than_the_window_is_undecided(tmp_path):
     engine = ScriptedEngine(choose=lambda prompt, option: -1.0 - (option == "B") * len(options(prompt)["A"]), window=60)
     got = {row["prompt"][0]["content"]: row for row in work(Bench(tmp_path), engine, rows=rows).table().to_pylist()}
     assert got["short"]["outcome"] == "ok"
-    assert (got["long"]["outcome"], got["long"]["undecided_because"]) == ("undecided", UndecidedReason.NO_ROOM.value)
+    assert (got["long"]["outcome"], got["long"]["undecided_because"]) == ("undecided", UndecidedReason.TOO_LONG.value)
 
 
 def test_a_principle_is_drawn_per_row_shown_and_counted(tmp_path):

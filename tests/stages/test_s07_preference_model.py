@@ -16,12 +16,12 @@ from tests.training.tiny import artefact, asked, row_id, said, same_files, save_
 from solon.config.recipe import EngineSettings, LabelsUsed, PreferenceSettings, TrainingSettings
 from solon.conversation import conversation_of
 from solon.errors import StageError
+from solon.feedback.preference_examples import PromptPart, Side, label_used
 from solon.reward.scorer import open_scorer
 from solon.runs import Artefact
 from solon.runs.rows import LabelRow
 from solon.runs.training_rows import PreferenceExampleRow
 from solon.stages import s07_preference_model
-from solon.stages.s07_preference_model import PromptPart, Side
 from solon.training.loop import is_held_out
 
 SETTINGS = PreferenceSettings(
@@ -101,7 +101,7 @@ def test_the_centre_is_the_mean_over_held_out_replies(tiny: Path, tmp_path: Path
     [(0.8, "soft", 0.8), (0.8, "hard", 1.0), (0.5, "soft", 0.5), (0.5, "hard", 0.5), (0.3, "hard", 0.0)],
 )
 def test_a_hard_label_is_certain_and_a_tie_stays_a_tie(p_chosen: float, used: str, learnt: float) -> None:
-    assert s07_preference_model.label_used(p_chosen, LabelsUsed(used)) == learnt
+    assert label_used(p_chosen, LabelsUsed(used)) == learnt
 
 
 def test_every_example_leads_back_to_its_label_or_its_line(tiny: Path, tmp_path: Path, human: Path) -> None:

@@ -29,7 +29,9 @@ from solon.config.recipe import (
 from solon.conversation import Conversation
 from solon.errors import ModelError, RecipeError, StageError
 from solon.reporting.sentences import reinforcement_sentences
+from solon.rl.policy_sampler import PolicySampler
 from solon.rl.rl_models import refuse_unshareable
+from solon.rl.setting_checks import refuse_unusable
 from solon.runs import Artefact
 from solon.stages import s07_preference_model, s08_rl_cai
 from solon.training import models
@@ -125,7 +127,7 @@ def test_sampling_that_ppo_cannot_use_is_refused(made: dict[str, Any], tmp_path:
 
 
 def test_prompts_without_room_for_a_reply_are_refused(made: dict[str, Any], tmp_path: Path) -> None:
-    with pytest.raises(StageError, match="leaves room for 200 tokens"):
+    with pytest.raises(StageError, match="leaves 200 tokens free"):
         run(made, tmp_path / "08", SETTINGS.model_copy(update={"sampling": SamplingParams(max_tokens=200)}))
 
 
@@ -159,11 +161,11 @@ def test_another_scorer_stands_in_for_the_preference_model(made: dict[str, Any],
 @pytest.mark.parametrize("name", ["scorer", "held_out_scorer"])
 def test_a_scorer_that_is_not_there_is_refused_before_anything_is_spent(name: str) -> None:
     with pytest.raises(ModelError, match="no such model folder"):
-        s08_rl_cai.refuse_unusable(SETTINGS.model_copy(update={name: "nowhere/pm"}))
-    with pytest.raises(RecipeError, match="is no address"):
-        s08_rl_cai.refuse_unusable(SETTINGS.model_copy(update={"scorer": "http://"}))
-    with pytest.raises(ModelError, match="no such model folder"):
-        s08_rl_cai.refuse_unusable(SETTINGS.model_copy(update={"held_out_scorer": "http://127.0.0.1:9"}))
+        refuse_unusable(SETTINGS.model_copy(update={name: "nowhere/pm"}))
+    with pytest.raises(RecipeError, match="is not an address"):
+        refuse_unusable(SETTINGS.model_copy(update={"scorer": "http://"}))
+    with pytest.raises(ModelError, match="this is an address"):
+        refuse_unusable(SETTINGS.model_copy(update={"held_out_scorer": "http://127.0.0.1:9"}))
 
 
 def test_rloo_learns_without_a_value_function(made: dict[str, Any], tmp_path: Path) -> None:
@@ -205,7 +207,7 @@ def test_a_run_that_a_rule_ends_is_published_with_the_reason(made: dict[str, Any
     done = run(made, tmp_path / "08", SETTINGS.model_copy(update={"stop": stop}))
     assert len(done.table().to_pylist()) == done.facts["steps"] == 2 and done.facts["steps_asked"] == 4
     assert "rl.stop.opening" in done.facts["stopped_because"]
-    (line,) = s08_rl_cai.summary(done.facts)
+    (line,) = s08_rl_cai.Reinforcement("rl-cai").summary(done.facts)
     assert line.startswith("stopped after step 2 of 4: more than 1.0 % of the replies opened")
     distance = f"{done.table().to_pylist()[-1]['kl']:.1f} nats per reply from SL-CAI (rl.keep=last)"
     assert distance in line and line.endswith("solon run NEW --reuse RUN --set rl.keep=best")
@@ -230,7 +232,7 @@ def test_a_prompt_that_a_step_draws_twice_gets_other_replies(made: dict[str, Any
 def test_an_empty_reply_reaches_no_scorer(
     made: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    written = s08_rl_cai.PolicySampler._completions
+    written = PolicySampler._completions
 
     def some_end_at_once(self: Any, step: int, drawn: Any) -> Any:
         return [
@@ -239,7 +241,7 @@ def test_an_empty_reply_reaches_no_scorer(
         ]
 
     end = models.load_tokenizer(made["tiny"]).eos_token_id
-    monkeypatch.setattr(s08_rl_cai.PolicySampler, "_completions", some_end_at_once)
+    monkeypatch.setattr(PolicySampler, "_completions", some_end_at_once)
     asked_of: list[Conversation] = []
 
     def constant(conversations: Sequence[Conversation]) -> list[float]:
@@ -254,7 +256,7 @@ def test_an_empty_reply_reaches_no_scorer(
     assert all(each.turns[-1].content.strip() for each in asked_of)
     assert all(row["empty"] == pytest.approx(1 - row["replies"] / 6) for row in done.table().to_pylist())
     assert done.facts["empty"] == done.table().to_pylist()[-1]["empty"] >= 1 / 3
-    assert any(line.startswith("silence: ") for line in s08_rl_cai.summary(done.facts))
+    assert any(line.startswith("silence: ") for line in s08_rl_cai.Reinforcement("rl-cai").summary(done.facts))
 
 
 @pytest.mark.parametrize("adapter", [None, LoraSettings(rank=4)])
@@ -284,7 +286,7 @@ def test_snapshots_are_kept_on_the_way_and_survive_a_kill(
     without = run(made, tmp_path / "without", settings.model_copy(update={"snapshots": None}))
     assert same_files(without.model, whole.model), "keeping them changes nothing"
     assert "snapshots" not in without.facts and not (without.path / "snapshots").exists()
-    assert any("2 snapshots" in line for line in s08_rl_cai.summary(whole.facts))
+    assert any("2 snapshots" in line for line in s08_rl_cai.Reinforcement("rl-cai").summary(whole.facts))
 
 
 @pytest.fixture(scope="module")
@@ -338,8 +340,8 @@ def test_a_backbone_that_would_not_be_shared_is_refused() -> None:
     recipe = {"rl": {"networks": "shared"}, "finetune": lora, "preference": lora}
     refuse_unshareable(Recipe.model_validate(recipe))
     for changed, said_of in (
-        ({"finetune": {}}, "finetune.training would change it"),
-        ({"preference": {}}, "preference.training would change it"),
+        ({"finetune": {}}, "finetune.training without an adapter changes it"),
+        ({"preference": {}}, "preference.training without an adapter changes it"),
         ({"models": {"preference": "testbed:assistant"}}, "share no backbone"),
     ):
         with pytest.raises(RecipeError, match=said_of):

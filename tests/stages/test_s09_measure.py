@@ -10,6 +10,7 @@ from tests.synthetic import FirstWordRater, Plan, PlannedEngine, build, measure_
 from solon.digest import seed_for
 from solon.engines.base import Finish
 from solon.evals.grading import RATINGS
+from solon.evals.measures import group_facts
 from solon.runs import RunDirectory
 from solon.runs.evaluation_rows import AnswerRow
 from solon.runs.rows import PromptKind
@@ -158,7 +159,7 @@ def test_harmful_replies_are_told_apart_by_group() -> None:
             (None, ["harmful"], "end"),
         ]
     ]
-    found = s09_measure.group_facts([*rows, replace(rows[0], kind=PromptKind.HELD_OUT_BENIGN)])
+    found = group_facts([*rows, replace(rows[0], kind=PromptKind.HELD_OUT_BENIGN)])
     assert {group: (share["value"], share["n"]) for group, share in found.items()} == {
         "fraud": (1.0, 1),
         "theft": (0.5, 2),

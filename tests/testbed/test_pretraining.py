@@ -31,9 +31,9 @@ def weights(folder: Path) -> dict[str, bytes]:
 
 
 def test_interrupted_training_goes_on_to_the_same_weights(tmp_path: Path) -> None:
-    told: list[str] = []
-    train(tmp_path / "whole", PLAN, told.append)
-    losses = [float(line.split("critique ")[1].split()[0]) for line in told if line.startswith("pretrained: ")]
+    reports: list[str] = []
+    train(tmp_path / "whole", PLAN, reports.append)
+    losses = [float(line.split("critique ")[1].split()[0]) for line in reports if line.startswith("pretrained: ")]
     assert losses[-1] < losses[0] - 0.8
 
     lines = 0

@@ -24,7 +24,7 @@ from solon.training.loop import accumulate
 
 @dataclass(frozen=True)
 class Point:
-    """A row whose loss is its value times a weight."""
+    """A row; its loss is its value times a weight."""
 
     row_id: str
     length: int
@@ -65,7 +65,7 @@ def exchange(processes: Processes) -> dict[str, Any]:
         "share": list(processes.share(range(5))),
         "gathered": processes.gather(processes.share(items)),
         "unequal": processes.gather(["x"] if processes.rank == 1 else []),
-        "told": processes.broadcast({"a": 1} if processes.rank == 0 else None),
+        "broadcast": processes.broadcast({"a": 1} if processes.rank == 0 else None),
         "any": [processes.any(processes.rank == 1), processes.any(False)],
         "own": own.tolist(),
         "sum": whole.tolist(),
@@ -81,7 +81,7 @@ def exchange(processes: Processes) -> dict[str, Any]:
 
 
 def diverged(processes: Processes) -> list[Any]:
-    """A loss that is not finite in one process alone."""
+    """A loss that is not finite in one process only."""
     weight = nn.Parameter(torch.ones(1))
     learner = Learner({"weight": weight}, clip=1.0, epsilon=1e-8, processes=processes)
     rows = [Point("good", 9, 1.0), Point("bad", 8, float("inf")), Point("fine", 7, 1.0)]

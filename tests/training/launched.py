@@ -51,7 +51,7 @@ ENGINE = EngineSettings(threads=1)
 
 
 class Killed(BaseException):
-    """Stands for `kill -9`."""
+    """Ends a case as `kill -9` would."""
 
 
 def prepare(folder: Path) -> None:
@@ -70,7 +70,8 @@ def prepare(folder: Path) -> None:
         for n, text in enumerate(texts)
     ]  # fmt: skip
     artefact(folder / "03", revised)
-    artefact(folder / "02", [{**row, "kind": "helpful", "sample": 0} for row in revised[:5]])
+    replies = [{**row, "kind": "helpful", "sample": 0} for row in revised[:5]]
+    artefact(folder / "02", [{name: value for name, value in row.items() if name != "step"} for row in replies])
     prompts = [
         {"row_id": row_id(f"{kind} {n}"), "kind": kind, "prompt": asked(f"{kind} {'please ' * n}{n} ?"),
          "outcome": "ok"}
@@ -124,7 +125,7 @@ CASES: Mapping[str, tuple[Callable[[Path, StageFolder, Mapping[str, Any]], Artef
     "pm-lora": (pm, LORA),
     "ppo": (rl, {}),
     "ppo-lora": (rl, LORA),
-    "ppo-shared": (rl, {"memory": NetworkSharing.SHARED}),
+    "ppo-shared": (rl, {"networks": NetworkSharing.SHARED}),
     "rloo": (rl, RLOO),
     "rloo-lora": (rl, {**RLOO, **LORA}),
     "dpo": (rl, {"algorithm": Algorithm.DPO}),

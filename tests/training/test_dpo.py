@@ -20,7 +20,7 @@ BETA = 0.5
 
 
 def pairs(p_chosen: float, count: int = 24) -> list[DirectPair]:
-    """One token tells the chosen reply from the rejected one."""
+    """The chosen reply differs from the rejected one in one token."""
     return [
         DirectPair(
             f"p{n}",

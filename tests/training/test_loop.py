@@ -109,7 +109,7 @@ def test_a_number_that_is_not_finite_stops_before_the_step(tiny: Path, tmp_path:
         assert torch.equal(weight, before[name]) or name == "model.norm.weight"
 
 
-def test_nothing_to_train_on_is_told(tiny: Path, tmp_path: Path) -> None:
+def test_nothing_to_train_on_is_an_error(tiny: Path, tmp_path: Path) -> None:
     learner, objective = sft(tiny)
     with pytest.raises(StageError, match="nothing to train on"):
         train(learner, objective, [], [], TrainingSettings(), 0, TrainingSession(Checkpoints(tmp_path)))
@@ -193,7 +193,7 @@ def test_the_preference_model_learns_a_planted_preference(tiny: Path, tmp_path: 
 
 def test_the_learning_rate_is_not_blamed_before_anything_was_learnt(tiny: Path) -> None:
     learner, objective = sft(tiny)
-    with pytest.raises(DivergedError, match="begin with another model") as early:
+    with pytest.raises(DivergedError, match="start from another model") as early:
         learner.backward(torch.tensor(float("nan")), "training step 1", ["row1"])
     assert "rate" not in early.value.remedy and early.value.place == "training step 1"
     accumulate(learner, objective, EXAMPLES[:2], 100, "training step 1")

@@ -77,7 +77,7 @@ def test_a_tracker_hears_numbers_by_step_and_no_text(tmp_path: Path) -> None:
     assert read(tmp_path / "metrics.jsonl")[0]["reply"] == "<script>"
 
 
-def test_a_tracker_that_is_not_installed_is_told_with_its_remedy(tmp_path: Path) -> None:
+def test_a_tracker_that_is_not_installed_is_named_with_its_remedy(tmp_path: Path) -> None:
     missing = next((each for each in Tracker if importlib.util.find_spec(each.value) is None), None)
     if missing is None:
         pytest.skip("every tracker is installed")

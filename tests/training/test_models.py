@@ -31,15 +31,15 @@ def test_half_precision_files_are_loaded_as_float32(tiny: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("loader", [models.load_causal_lm, models.load_preference_model])
-def test_a_folder_that_is_no_model_is_told_in_one_line(loader: object, tmp_path: Path) -> None:
+def test_a_folder_without_a_model_gives_one_line(loader: object, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no model")
-    with pytest.raises(ModelError, match=r"no config\.json") as error:
+    with pytest.raises(ModelError, match=r"config\.json is missing") as error:
         loader(tmp_path, SETTINGS)  # type: ignore[operator]
     assert str(tmp_path) in str(error.value) and "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("content", [b"", b"not safetensors at all", b"\x00" * 64])
-def test_damaged_weights_are_told_in_one_line(copy: Path, content: bytes) -> None:
+def test_damaged_weights_give_one_line(copy: Path, content: bytes) -> None:
     (copy / "model.safetensors").write_bytes(content)
     with pytest.raises(ModelError, match="the weights cannot be read") as error:
         models.load_causal_lm(copy, SETTINGS)
@@ -59,7 +59,7 @@ def test_missing_weights_are_never_made_up(copy: Path) -> None:
     weights = load_file(copy / "model.safetensors")
     del weights["model.layers.1.mlp.up_proj.weight"]
     save_file(weights, copy / "model.safetensors", {"format": "pt"})
-    with pytest.raises(ModelError, match=r"lacks the weights model\.layers\.1\.mlp\.up_proj\.weight"):
+    with pytest.raises(ModelError, match=r"weights are missing: model\.layers\.1\.mlp\.up_proj\.weight"):
         models.load_causal_lm(copy, SETTINGS)
 
 

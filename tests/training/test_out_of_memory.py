@@ -10,12 +10,12 @@ from solon.training.out_of_memory import within_memory
 def test_the_setting_and_half_its_value_are_named() -> None:
     with pytest.raises(StageError) as caught, within_memory("finetune.training.micro_batch_tokens", 4096):
         torch.empty(1 << 60, dtype=torch.uint8)
-    told = str(caught.value)
+    message = str(caught.value)
     assert (
-        "finetune.training.micro_batch_tokens=4096" in told
-        and "--set finetune.training.micro_batch_tokens=2048" in told
+        "finetune.training.micro_batch_tokens=4096" in message
+        and "--set finetune.training.micro_batch_tokens=2048" in message
     )
-    assert "--set finetune.training.lora.rank=16" in told and "\n" not in told
+    assert "--set finetune.training.lora.rank=16" in message and "\n" not in message
 
 
 def test_another_error_stays_as_it_is() -> None:

@@ -38,7 +38,7 @@ def policy_of(folder: Path) -> PreTrainedModel:
 
 
 def test_loss_and_gradient_equal_trls_at_p_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CI", "1")  # TRL then tells nobody of its use
+    monkeypatch.setenv("CI", "1")  # TRL then sends no usage report
     from datasets import Dataset
     from trl import DPOConfig, DPOTrainer
 

@@ -1,6 +1,6 @@
 """Our finetuning loss against TRL's SFTTrainer on the same batch: an oracle that shares no code with ours.
 
-TRL is a dependency of the tests alone. Both the loss and its gradient are compared, in float32, from token ids and from
+Only the tests depend on TRL. Both the loss and its gradient are compared, in float32, from token ids and from
 the texts, which each side tokenizes by itself.
 """
 

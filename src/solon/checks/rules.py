@@ -68,7 +68,7 @@ RULES = (
         "never closed, the text is cut off.",
     ),
     Rule("engine_failed", _ALL, Outcome.PROVIDER_ERROR, "The engine gave no answer; there is no text."),
-    Rule("cut_off", _ALL, Outcome.TRUNCATED, "The text reached its token limit, or the prompt left no room for one."),
+    Rule("cut_off", _ALL, Outcome.TRUNCATED, "The text reached its token limit, or the prompt left no tokens for it."),
     Rule("nothing_said", _ALL, Outcome.EMPTY, "Nothing but white space is left after the repairs."),
     Rule(
         Defect.OWN_LABEL_REMOVED,

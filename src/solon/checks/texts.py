@@ -16,13 +16,13 @@ from solon.engines.base import Completion, Finish
 from solon.runs.outcome import Outcome
 
 COPIED_SHARE = 0.6
-"""Share of a text's runs of four words that stand in another text, from which on it counts as a copy of it."""
+"""Share of a text's runs of four words found in another text, from which on it counts as a copy of it."""
 RUN = 4
 LONG_RUN = 8
-"""Words in a row that stand in another text only when they were copied: none of the 3,000 replies of hh-rlhf
+"""Words in a row that another text shares only when they were copied: none of the 3,000 replies of hh-rlhf
 and the 24 texts of the paper's chains that were tried shares so many with a worked example."""
 SHORTEST_COPY = 6
-"""Words that a copied request has at least; shorter ones are met by chance."""
+"""Words that a copied request has at least; shorter ones are found by chance."""
 OPENING = 150
 """Characters at the start of a text in which it would decline."""
 
@@ -38,7 +38,7 @@ class Checked:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What the writer of a critique or revision had before it, and must not hand back as its own text."""
+    """What the writer of a critique or revision had before it, and must not give back as its own text."""
 
     human: str = ""
     """The human's last turn."""
@@ -171,7 +171,7 @@ def declines_to_judge(reasoning: str) -> bool:
 def _judge(
     completion: Completion, text: str, kept: Sequence[Defect], broken: Sequence[Defect], *, declined: bool = False
 ) -> Checked:
-    """The text with its outcome; `kept` are the rules whose meeting leaves it fit: repairs, and what is only noted."""
+    """The text with its outcome; `kept` are the rules that do not spoil it: repairs, and what is only noted."""
     if completion.finish is Finish.ERROR:
         return Checked("", Outcome.PROVIDER_ERROR)
     kept = [*([Defect.THOUGHTS_CUT] if completion.thinking else []), *kept]

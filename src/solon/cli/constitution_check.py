@@ -1,4 +1,4 @@
-"""`solon constitution check` and `new`: a file of rules looked at as a whole, and one to begin with."""
+"""`solon constitution check` and `new`: report all faults of a constitution, and write a template of one."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from solon.cli.options import NEW_FILE, recipe_option, settings_option
+from solon.cli.terminal import print_line
 
 if TYPE_CHECKING:
     from solon.config.recipe import Recipe
@@ -21,37 +24,35 @@ Examples:
 """
 )
 @click.argument("file", metavar="FILE")
-@click.option(
-    "--recipe", metavar="NAME_OR_FILE", help="Also check what a run by this recipe wants of the constitution."
-)
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="One setting over the recipe.")
+@recipe_option("Also check what a run of this recipe needs from the constitution.")
+@settings_option("One setting of the recipe.")
 def check(file: str, recipe: str | None, settings: tuple[str, ...]) -> None:
-    """Read FILE and say what it holds; every mistake is named with its line and key.
+    """Check FILE and name every fault with its line and key.
 
-    With --recipe: whether principles, axes and worked examples are there that a run asks for, and which rules the
-    bundled models cannot read where the recipe asks them.
+    With --recipe it also checks that the principles, axes and worked examples that a run needs are there, and names
+    the rules that the bundled models cannot read, if the recipe uses these models.
     """
     from solon import api
 
-    asked = api.load_recipe(recipe or "testbed", (), settings) if recipe or settings else None
-    found = api.check_constitution(file, recipe=asked)
-    loaded = found.constitution
-    if len(found.faults) == 1:
-        raise found.faults[0]
-    if found.faults or loaded is None:
-        for fault in found.faults:
-            _say(f"Error: {fault}", err=True)
-        _say(f"{len(found.faults)} faults in {file}", err=True)
+    chosen = api.load_recipe(recipe or "testbed", (), settings) if recipe or settings else None
+    result = api.check_constitution(file, recipe=chosen)
+    loaded = result.constitution
+    if len(result.faults) == 1:
+        raise result.faults[0]
+    if result.faults or loaded is None:
+        for fault in result.faults:
+            print_line(f"Error: {fault}", err=True)
+        print_line(f"{len(result.faults)} faults in {file}", err=True)
         click.get_current_context().exit(1)
     examples = len(loaded.critique_examples) + len(loaded.comparison_examples) + len(loaded.reasoned_examples)
-    _say(
+    print_line(
         f"{file}: constitution '{loaded.name}' is well formed: {len(loaded.revision)} revision and "
         f"{len(loaded.preference)} preference principles, {examples} worked examples"
     )
-    if asked is not None:
-        _say("It has all that the recipe asks for")
-    for line in found.warnings:
-        _say(line, err=True)
+    if chosen is not None:
+        print_line("It has everything that the recipe needs")
+    for line in result.warnings:
+        print_line(line, err=True)
 
 
 @click.command(
@@ -61,11 +62,11 @@ Examples:
   solon constitution new rules/house.yaml
 """
 )
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE")
+@click.argument("file", type=NEW_FILE, metavar="FILE")
 def new(file: Path) -> None:
-    """Write a small constitution to fill in: every key with a remark, and worked examples of each kind.
+    """Write a small constitution to fill in.
 
-    FILE must not exist.
+    FILE must not exist. It gets every key with a comment, and worked examples of each kind.
     """
     from solon.config.builtin import DATA
     from solon.errors import InputError
@@ -76,11 +77,11 @@ def new(file: Path) -> None:
     with reporting_write_errors(file.parent):
         file.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(file, (DATA / "templates" / "constitution.yaml").read_text(encoding="utf-8"))
-    _say(f"Wrote {file}. When it is filled in: solon constitution check {shlex.quote(str(file))}")
+    print_line(f"Wrote {file}. When it is filled in: solon constitution check {shlex.quote(str(file))}")
 
 
 def warn_of_unread_rules(recipe: Recipe) -> None:
-    """Name the rules of a recipe's constitution that its models cannot read, if nothing worse is wrong with them."""
+    """Print the rules of a recipe's constitution that its models cannot read; raises what the recipe misses in it."""
     from solon.config.builtin import constitution_path
     from solon.constitution.reader import load_constitution
     from solon.pipeline.constitution_needs import askers, unmet_needs, unread_rules
@@ -89,10 +90,4 @@ def warn_of_unread_rules(recipe: Recipe) -> None:
     for error in unmet_needs(recipe, loaded):
         raise error
     for line in unread_rules(askers(recipe), loaded):
-        _say(line, err=True)
-
-
-def _say(line: str, *, err: bool = False) -> None:
-    from solon.cli.terminal import plain
-
-    click.echo(plain(line, lines=False), err=err)
+        print_line(line, err=True)

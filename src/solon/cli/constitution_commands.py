@@ -1,4 +1,4 @@
-"""`solon constitution`: begin, check, show and compare constitutions, and read and write the formats of others."""
+"""`solon constitution`: create, check, show, compare and convert constitutions."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from solon.cli.constitution_check import check, new
+from solon.cli.options import NEW_FILE, NEW_FOLDER, PATH
+from solon.cli.show import print_constitution
+from solon.cli.terminal import print_line, print_table
 
 if TYPE_CHECKING:
     from solon.constitution.constitution import Constitution
@@ -41,48 +44,46 @@ Examples:
 @click.argument("name", metavar="NAME_OR_FILE")
 def show(name: str) -> None:
     """Print the principles of a constitution."""
-    from solon.cli.show import print_constitution
+    from solon import api
 
-    print_constitution(load(name))
+    print_constitution(api.load_constitution(name))
 
 
 @constitution.command(
     epilog="""\b
 Examples:
   solon constitution diff old.yaml new.yaml                    what was edited
-  solon constitution diff testbed new.yaml --run runs/demo     and what a run would have to do again
+  solon constitution diff testbed new.yaml --run runs/demo     and what a run would do again
 """
 )
 @click.argument("old", metavar="OLD")
 @click.argument("new", metavar="NEW")
-@click.option(
-    "--run", type=click.Path(path_type=Path), help="A run made with OLD: show how many calls and tokens NEW costs."
-)
+@click.option("--run", type=PATH, help="A run made with OLD: show how many calls and tokens NEW costs.")
 def diff(old: str, new: str, run: Path | None) -> None:
     """Print what differs between two constitutions, and with --run what the edit costs.
 
-    The next command is then: solon run NEWRUN --reuse RUN --set constitution=NEW
+    To run NEW and reuse what stays the same: solon run NEWRUN --reuse RUN --set constitution=NEW
     """
+    from solon import api
     from solon.constitution.diff import EditKind, changes
 
-    before, after = load(old), load(new)
-    found = changes(before, after)
-    if not found:
-        click.echo("The two constitutions say the same.")
-    for change in found:
-        _say(f"{change.section} {change.id}".strip() + f": {change.edit.value}")
+    before, after = api.load_constitution(old), api.load_constitution(new)
+    edits = changes(before, after)
+    if not edits:
+        click.echo("The two constitutions are the same.")
+    for change in edits:
+        print_line(f"{change.section} {change.id}".strip() + f": {change.edit.value}")
         for name, (was, now) in change.fields.items():
             if change.edit is not EditKind.ADDED:
-                _say(f"  - {name}: {was}")
+                print_line(f"  - {name}: {was}")
             if change.edit is not EditKind.REMOVED:
-                _say(f"  + {name}: {now}")
+                print_line(f"  + {name}: {now}")
     if run is not None:
         _print_impact(run, old, before, new, after)
 
 
 def _print_impact(folder: Path, old: str, before: Constitution, new: str, after: Constitution) -> None:
     from solon.cli.display import clock
-    from solon.cli.terminal import print_table
     from solon.errors import RunError
     from solon.pipeline.impact import impact_of
     from solon.runs import RunDirectory
@@ -90,24 +91,25 @@ def _print_impact(folder: Path, old: str, before: Constitution, new: str, after:
 
     run = RunDirectory.open(folder)
     if run.constitution.hash != before.hash:
+        own = f"solon constitution diff {folder / 'constitution.yaml'} {new} --run {folder}"
         raise RunError(
-            f"the run was made with another constitution than {old}",
+            f"the constitution of the run is not {old}",
             place=str(folder),
-            remedy=f"Compare with its own: solon constitution diff {folder / 'constitution.yaml'} {new} --run {folder}",
+            remedy=f"Compare with the run's own: {own}",
         )
-    plan = impact_of(run, after)
+    impact = impact_of(run, after)
     rows = []
-    for each in plan.questions:
+    for each in impact.questions:
         share = percent(each.again / each.asked) if each.asked else "-"
         tokens = ["?" if n is None else f"{n:,}" for n in (each.prompt_tokens, each.completion_tokens)]
         rows.append([f"{each.stage}, {each.what}", f"{each.asked:,}", f"{each.again:,}", share, *tokens])
     click.echo()
     print_table(f"Model calls that {folder} would make again, at most", IMPACT_HEAD, rows)
-    for stage, seconds in plan.trained.items():
+    for stage, seconds in impact.trained.items():
         click.echo(f"Trained again: {stage}, which took {clock(seconds)}")
-    for stage in plan.unfinished:
-        click.echo(f"Not foreseen: {stage}, which the run has not finished")
-    _say(f"Redo only that: solon run NEWRUN --reuse {folder} --set constitution={new}")
+    for stage in impact.unfinished:
+        click.echo(f"Not estimated: {stage}, which the run has not finished")
+    print_line(f"To run only that: solon run NEWRUN --reuse {folder} --set constitution={new}")
 
 
 IMPACT_HEAD = ("Question", "Calls", "Again", "Share", "Prompt tokens", "Completion tokens")
@@ -121,24 +123,23 @@ Examples:
   solon constitution import prompts/*.json --name paper --output paper.yaml
 """,
 )
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
-@click.option(
-    "--output", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The YAML file to write."
-)
-@click.option("--name", metavar="NAME", help="The constitution's name. [default: that of the output file]")
+@click.argument("files", nargs=-1, required=True, type=PATH, metavar="FILE...")
+@click.option("--output", required=True, type=NEW_FILE, help="The YAML file to write.")
+@click.option("--name", metavar="NAME", help="The constitution's name. [default: the name of the output file]")
 @click.option(
     "--complete-with",
     "other",
     metavar="NAME_OR_FILE",
-    help="Take a kind of principles that FILEs lack from this constitution.",
+    help="Take principles of a kind that is missing in FILEs from this constitution.",
 )
 def import_(files: tuple[Path, ...], output: Path, name: str | None, other: str | None) -> None:
     """Convert other systems' FILEs into a constitution.
 
     Reads the paper's JSON files (critique and revision instructions, preference instructions, worked examples),
     llm-swarm's constitutions and LangChain's principles. Several files make one constitution. The command prints what
-    a constitution cannot hold.
+    it cannot convert.
     """
+    from solon import api
     from solon.constitution.formats.catalogue import read_parts
     from solon.constitution.formats.parts import join
     from solon.constitution.writer import write_constitution
@@ -147,18 +148,18 @@ def import_(files: tuple[Path, ...], output: Path, name: str | None, other: str 
 
     if output.exists():
         raise InputError("the file exists", place=str(output), remedy="Name another with --output, or remove it")
-    found: list[tuple[Path, Parts]] = []
+    read: list[tuple[Path, Parts]] = []
     for file in files:
         kind, parts = read_parts(file)
-        _say(f"{file}: {kind}: {parts.counts()}")
+        print_line(f"{file}: {kind}: {parts.counts()}")
         for loss in parts.losses:
-            _say(f"  not kept: {loss}")
-        found.append((file, parts))
-    made, said = join(found, name or output.stem, load(other) if other else None)
-    for line in said:
-        _say(line)
-    write_atomically(output, write_constitution(made))
-    _say(f"Wrote {output}. Look at it with: solon constitution show {output}")
+            print_line(f"  not kept: {loss}")
+        read.append((file, parts))
+    joined, notes = join(read, name or output.stem, api.load_constitution(other) if other else None)
+    for line in notes:
+        print_line(line)
+    write_atomically(output, write_constitution(joined))
+    print_line(f"Wrote {output}. Print it with: solon constitution show {output}")
 
 
 @constitution.command(
@@ -172,30 +173,31 @@ Examples:
 @click.argument("name", metavar="NAME_OR_FILE")
 @click.option(
     "--format",
-    "form",
+    "format_",
     required=True,
     metavar="FORMAT",
-    help="yaml, which is Solon's own, paper, llm-swarm, langchain, or one that another package registers.",
+    help="yaml (Solon's own), paper, llm-swarm, langchain, or a format that another package registers.",
 )
-@click.option("--output", required=True, type=click.Path(path_type=Path, file_okay=False), help="The folder to fill.")
-def export(name: str, form: str, output: Path) -> None:
-    """Write a constitution in another system's format, or as YAML with its remarks.
+@click.option("--output", required=True, type=NEW_FOLDER, help="The folder to write to.")
+def export(name: str, format_: str, output: Path) -> None:
+    """Write a constitution in another system's format, or as YAML with its comments.
 
-    The command prints what the format cannot hold. It overwrites no file.
+    The command prints what the format cannot express. It overwrites no file.
     """
+    from solon import api
     from solon.config.builtin import constitution_path
     from solon.constitution.formats.catalogue import export_formats, write_constitution_as
     from solon.errors import InputError
     from solon.runs.files import reporting_write_errors, write_atomically
 
     known = ("yaml", *export_formats())
-    if form not in known:
-        raise click.BadParameter(f"'{form}' is not one of {', '.join(known)}", param_hint="--format")
-    source, loaded = constitution_path(name), load(name)
+    if format_ not in known:
+        raise click.BadParameter(f"'{format_}' is not one of {', '.join(known)}", param_hint="--format")
+    source, loaded = constitution_path(name), api.load_constitution(name)
     files: Mapping[str, str] = {f"{source.stem}.yaml": source.read_text(encoding="utf-8-sig")}
     losses: list[str] = []
-    if form != "yaml":
-        files, losses = write_constitution_as(form, loaded)
+    if format_ != "yaml":
+        files, losses = write_constitution_as(format_, loaded)
     for file in files:
         if (output / file).exists():
             raise InputError("the file exists", place=str(output / file), remedy="Name another folder with --output")
@@ -203,22 +205,6 @@ def export(name: str, form: str, output: Path) -> None:
         output.mkdir(parents=True, exist_ok=True)
     for file, content in files.items():
         write_atomically(output / file, content)
-        _say(f"Wrote {output / file}")
+        print_line(f"Wrote {output / file}")
     for loss in losses:
-        _say(f"  not kept: {loss}")
-
-
-def load(name: str) -> Constitution:
-    """The constitution of a built-in name or a file."""
-    from solon.config.builtin import constitution_path
-    from solon.constitution.reader import load_constitution
-
-    return load_constitution(constitution_path(name))
-
-
-def _say(line: str) -> None:
-    from solon.cli.terminal import plain
-
-    # Texts of several lines stay on one; the leading spaces are ours.
-    indent = line[: len(line) - len(line.lstrip(" "))]
-    click.echo(indent + plain(line, lines=False))
+        print_line(f"  not kept: {loss}")

@@ -1,6 +1,7 @@
-"""Two front ends for the progress of a run: a live one for terminals, a plain one for logs and pipes.
+"""Shows the progress of a run: live on a terminal, in plain lines in logs and pipes.
 
-Both fulfil `solon.runs.progress.Display` and write to standard error, so that standard output stays free for results.
+The displays implement `solon.runs.progress.Display`. They write to standard error, because results go to standard
+output.
 """
 
 from __future__ import annotations
@@ -19,41 +20,37 @@ if TYPE_CHECKING:
 
 
 class ManagedDisplay(Display, Protocol):
-    """A display that is put away at the end."""
+    """A display that opens and closes; closing it leaves the terminal as it was."""
 
-    def __enter__(self) -> Self:
-        """Begin to show."""
-        ...
+    def __enter__(self) -> Self: ...
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop, leaving the terminal as it was."""
-        ...
+    ) -> None: ...
 
 
 def display_for(*, quiet: bool = False) -> ManagedDisplay:
-    """The front end that fits: nothing when quiet, live on a terminal, else plain lines."""
+    """The display for this terminal: nothing when quiet, live on a terminal, else plain lines."""
     if quiet:
         return QuietDisplay()
     return RichDisplay() if sys.stderr.isatty() else PlainDisplay()
 
 
 def amount(name: str, rows: int) -> str:
-    """What a finished stage holds, `300 rows` or `36 steps`; an ablation sets `VARIANT: ` before the stage's name."""
-    from solon.stages.registry import counted
+    """The size of a finished stage, `300 rows` or `36 steps`; an ablation puts `VARIANT: ` before the stage's name."""
+    from solon.stages.plan import counted
 
     return counted(name.rpartition(": ")[2], rows)
 
 
 def summary(name: str, rows: int, outcomes: Mapping[str, int], seconds: float) -> str:
-    """A finished stage in words: `300 rows in 12 s: ok 297, truncated 3`."""
-    told = ", ".join(f"{outcome} {count}" for outcome, count in outcomes.items())
-    return f"{amount(name, rows)} in {clock(seconds)}{f': {told}' if told else ''}"
+    """A finished stage in one line: `300 rows in 12 s: ok 297, truncated 3`."""
+    counts = ", ".join(f"{outcome} {count}" for outcome, count in outcomes.items())
+    return f"{amount(name, rows)} in {clock(seconds)}{f': {counts}' if counts else ''}"
 
 
 def clock(seconds: float) -> str:
-    """Seconds for a person: `4.2 s`, `3:20`, `2:05:00`."""
+    """A time as `4.2 s`, `3:20` or `2:05:00`."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -64,30 +61,29 @@ class QuietDisplay(Silent):
     """Shows nothing."""
 
     def __enter__(self) -> Self:
-        """See `ManagedDisplay`."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """See `ManagedDisplay`."""
+        pass
 
 
 class PlainDisplay(QuietDisplay):
-    """A line when a stage starts and ends, and now and then one in between."""
+    """Prints a line when a stage starts and ends, and from time to time in between."""
 
     def __init__(self, every: float = 15.0, now: Callable[[], float] = time.monotonic) -> None:
         self._every = every
         self._now = now
-        self._told = 0.0
+        self._printed_at = 0.0
 
     def stage_started(self, number: int, name: str, total_stages: int) -> None:
         """See `Display`."""
-        self._told = self._now()
+        self._printed_at = self._now()
         self._line(f"[{number}/{total_stages}] {name}")
 
     def progress(self, done: int, total: int, note: str = "") -> None:
         """See `Display`; at most one line in `every` seconds."""
-        if self._now() - self._told >= self._every:
-            self._told = self._now()
+        if self._now() - self._printed_at >= self._every:
+            self._printed_at = self._now()
             self._line(f"      {done}/{total} {note}")
 
     def stage_finished(self, name: str, rows: int, outcomes: Mapping[str, int], seconds: float) -> None:
@@ -107,13 +103,13 @@ class PlainDisplay(QuietDisplay):
 
 
 class RichDisplay:
-    """A bar for the stage at work, above it a line for each stage that is finished."""
+    """Shows a bar for the current stage, and above it a line for each finished stage."""
 
     def __init__(self) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-        # `markup=False`: a note or a name may hold square brackets.
+        # `markup=False`: a note or a name may contain square brackets.
         self._progress: Progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=28),
@@ -127,12 +123,10 @@ class RichDisplay:
         self._heading = ""
 
     def __enter__(self) -> Self:
-        """See `ManagedDisplay`."""
         self._progress.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """See `ManagedDisplay`."""
         self._progress.stop()
 
     def stage_started(self, number: int, name: str, total_stages: int) -> None:

@@ -1,7 +1,7 @@
-"""`solon eval`: the paper's own evaluations of a model, from the paper's own files.
+"""`solon eval`: the paper's multiple-choice evaluations of a model, from the paper's own files.
 
-What was typed is checked and the files are read before a model is loaded, then `solon.evaluate` answers what is not yet
-answered, and the figures go to the terminal, to JSON and to a page.
+It checks the options and reads the files before it loads a model. Then `solon.evaluate` answers the questions that have
+no answer yet, and the figures go to the terminal, to JSON and to a page.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from solon.cli.terminal import INTERRUPTED
+from solon.cli.options import NEW_FOLDER, PATH, QUIET
+from solon.cli.terminal import plain, print_line, print_table, resumable
 from solon.stats.intervals import interval, per_cent
 
 if TYPE_CHECKING:
@@ -27,14 +28,14 @@ Examples:
   solon eval HHH.jsonl --engine testbed:assistant --form letter --form few-shot --constitution testbed
   solon eval HHH.jsonl --engine models/big --form reasoned --samples 5 --out runs/evals/big
   solon eval HHH.jsonl --engine runs/demo/07-preference-model/model
-  solon eval HarmfulVsEthical.jsonl --engine models/smollm2 --show      print the questions, ask nothing
+  solon eval HarmfulVsEthical.jsonl --engine models/smollm2 --show      only print the questions
 """
 HEAD = ("Evaluation", "Form", "Accuracy, %", "File's order", "Same option", "ECE", "Brier", "No answer")
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What was typed beside the files and the engine, under the names of the options."""
+    """The options other than `--engine`, under their own names."""
 
     answers_as: str | None
     forms: tuple[str, ...]
@@ -54,7 +55,7 @@ class Options:
 
 
 @click.command("eval", epilog=EPILOG)
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
+@click.argument("files", nargs=-1, required=True, type=PATH, metavar="FILE...")
 @click.option("--engine", required=True, metavar="MODEL", help="A model folder, or testbed:assistant.")
 @click.option(
     "--as",
@@ -97,27 +98,23 @@ class Options:
 @click.option(
     "--bad-rows", type=click.IntRange(0), default=0, show_default=True, help="How many unreadable rows to skip."
 )
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="The folder for the results. [default: runs/evals/MODEL]",
-)
+@click.option("--out", type=NEW_FOLDER, help="The folder for the results. [default: runs/evals/MODEL]")
 @click.option("--show", is_flag=True, help="Print the first question of each file in each form, and stop.")
-@click.option("--quiet", "-q", is_flag=True, help="Show no progress, only the result.")
-def evaluate(files: tuple[Path, ...], engine: str, **typed: Any) -> None:
+@QUIET
+def evaluate(files: tuple[Path, ...], engine: str, **values: Any) -> None:
     """Measure a model on the paper's multiple-choice evaluations.
 
-    FILE is one of the paper's: HHH comparisons, harmful versus ethical, or the nine types of harm. Options are shown in
-    every rotation and the scores averaged, so that no letter has an advantage. The same command continues where it
-    stopped. Another --form adds to the same folder.
+    FILE is one of the paper's: HHH comparisons, harmful versus ethical, or the nine types of harm. The command shows
+    the options in every rotation and averages the scores, so that no letter has an advantage. The same command
+    continues where it stopped. Another --form adds to the same folder.
     """
     from solon.config.model_spec import ModelSpec, located
     from solon.evals.benchmarks.model_evaluation import evaluation_tasks
 
-    options = Options(**typed)
+    options = Options(**values)
     settings = _settings(options)
     tasks = evaluation_tasks(located(ModelSpec.parse(engine)), files, settings)
-    _name_bad_rows(tasks)
+    _print_bad_rows(tasks)
     if options.show:
         _show(tasks)
         return
@@ -148,16 +145,11 @@ def _settings(options: Options) -> EvaluationSettings:
 def _run(engine: str, files: tuple[Path, ...], settings: EvaluationSettings, options: Options) -> None:
     from solon import api
     from solon.cli.display import display_for
-    from solon.cli.terminal import plain, print_table
     from solon.reporting.benchmark_section import EvaluationLine, evaluations_in, lines, write
 
-    try:
-        with display_for(quiet=options.quiet) as display:
-            done = api.evaluate(engine, files, settings, out=options.out, display=display)
-    except KeyboardInterrupt:
-        where = f" in {shlex.quote(str(options.out))}" if options.out else ""
-        click.echo(f"Stopped; what was answered is saved{where}. The same command continues.", err=True)
-        click.get_current_context().exit(INTERRUPTED)
+    same_folder = f", --out {shlex.quote(str(options.out))}" if options.out else ""
+    with resumable(f"the same command{same_folder}"), display_for(quiet=options.quiet) as display:
+        done = api.evaluate(engine, files, settings, out=options.out, display=display)
     results = done.figures
 
     def row(line: EvaluationLine) -> list[str]:
@@ -165,8 +157,8 @@ def _run(engine: str, files: tuple[Path, ...], settings: EvaluationSettings, opt
         shares = [_share(figure) for figure in (line.accuracy, line.as_given, line.same_option)]
         return [line.evaluation, line.form, *shares, *numbers, "-" if line.undecided is None else str(line.undecided)]
 
-    title = f"{results['model']}: share of questions answered right, % [95 % interval]"
-    print_table(plain(title, lines=False), HEAD, [row(line) for line in lines(evaluations_in(results))])
+    title = f"{results['model']}: share of correct answers, % [95 % interval]"
+    print_table(title, HEAD, [row(line) for line in lines(evaluations_in(results))])
     click.echo(f"Figures: {done.results_file}")
     click.echo(f"Page: {write(done.path, results)}")
 
@@ -177,17 +169,14 @@ def _share(figure: object) -> str:
     return f"{per_cent(figure['value'])} [{interval(figure)}]"
 
 
-def _name_bad_rows(tasks: Sequence[Task]) -> None:
-    from solon.cli.terminal import plain
-
+def _print_bad_rows(tasks: Sequence[Task]) -> None:
     for file in dict.fromkeys(task.file.path for task in tasks):
         bad = next(task.file.bad for task in tasks if task.file.path == file)
         for error in bad:
-            click.echo(plain(f"Left out: {error}", lines=False), err=True)
+            print_line(f"Left out: {error}", err=True)
 
 
 def _show(tasks: Sequence[Task]) -> None:
-    from solon.cli.terminal import plain
     from solon.conversation import TranscriptRendering
     from solon.conversation import transcript as words
     from solon.evals.benchmarks.evaluation import AnswersAs
@@ -195,7 +184,7 @@ def _show(tasks: Sequence[Task]) -> None:
 
     for task in tasks:
         question = task.file.questions[0]
-        click.echo(plain(f"== {task.name}, line {question.line}", lines=False))
+        print_line(f"== {task.name}, line {question.line}")
         if task.answers_as is AnswersAs.PREFERENCE_MODEL:
             texts = [words(dialogue.turns) for dialogue in conversations_of(question)]
         else:

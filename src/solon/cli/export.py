@@ -1,4 +1,4 @@
-"""`solon export`: write what a run made for other programs."""
+"""`solon export`: write a run's model, or its RL stage, for other programs."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from urllib.parse import urlsplit
 
 import click
 
+from solon.cli.options import PATH, RUN
+from solon.cli.terminal import print_line
+
 
 class _ExportGroup(click.Group):
-    """Refuses the trainers for which there is a description instead of a command."""
+    """Refuses trainers that have a description instead of a command."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -40,41 +43,40 @@ def export() -> None:
 Examples:
   solon export model runs/demo exported/sl-cai                      the whole model
   solon export model runs/demo exported/rl-cai --model rl-cai
-  solon export model runs/real exported/lora --weights adapter      the LoRA adapter alone
+  solon export model runs/real exported/lora --weights adapter      only the LoRA adapter
 """
 )
-@click.argument("run", type=click.Path(path_type=Path))
-@click.argument("folder", type=click.Path(path_type=Path))
+@RUN
+@click.argument("folder", type=PATH)
 @click.option(
     "--model",
     metavar="STAGE",
     default="sl-cai",
     show_default=True,
-    help="Which one: sl-cai, rl-cai, of a later round rl-cai-2, or rlhf.",
+    help="The stage that trained it: sl-cai, rl-cai, rlhf, or rl-cai-2 for round 2.",
 )
 @click.option(
     "--weights",
     type=click.Choice(["merged", "adapter"]),
     default="merged",
     show_default=True,
-    help="Merge the adapter, or export it alone.",
+    help="The whole model with its adapter merged, or only the adapter.",
 )
 def model(run: Path, folder: Path, model: str, weights: str) -> None:
-    """Write a trained model of RUN into the new folder FOLDER, as a model hub lays it out.
+    """Write a trained model of RUN to the new folder FOLDER, in the layout of a model hub.
 
-    It holds weights and tokenizer, the constitution, and a model card that names constitution, data and base model by
-    hash, the settings, and what was measured. Nothing is sent anywhere.
+    The folder contains weights, tokenizer, constitution and model card. The card has the hashes of constitution, data
+    and base model, the settings, and the measures. Nothing is uploaded.
     """
-    from solon.cli.terminal import plain
     from solon.export.model_folder import ExportedWeights, export_model
     from solon.runs import RunDirectory
 
     directory = RunDirectory.open(run)
     done = export_model(directory, model, ExportedWeights(weights), folder)
     for edit in directory.edits():
-        click.echo(plain(f"Mind this: {edit}; the model card says so", lines=False), err=True)
+        print_line(f"Warning: {edit}; the model card says so", err=True)
     click.echo(f"Model: {done}")
-    click.echo(f"To put it on the Hugging Face hub: hf upload NAME/{model} {shlex.quote(str(done))}")
+    click.echo(f"Upload it to the Hugging Face hub with: hf upload NAME/{model} {shlex.quote(str(done))}")
 
 
 @export.command(
@@ -86,14 +88,14 @@ Examples:
   cd exported/trl && python check_folder.py && ./launch.sh
 """
 )
-@click.argument("run", type=click.Path(path_type=Path))
-@click.argument("folder", type=click.Path(path_type=Path))
+@RUN
+@click.argument("folder", type=PATH)
 @click.option(
     "--reward",
     type=click.Choice(["folder", "server"]),
     default="folder",
     show_default=True,
-    help="Where scores are from: the folder's preference model, or a server.",
+    help="Take scores from the folder's preference model, or from a server.",
 )
 @click.option("--url", metavar="URL", help="The address of `solon serve-pm`, for --reward server.")
 @click.option(
@@ -102,14 +104,14 @@ Examples:
 def trl(run: Path, folder: Path, reward: str, url: str | None, steps: int | None) -> None:
     """Write a folder that trains the RL stage of RUN with TRL, by RLOO.
 
-    It holds prompts, the SL-CAI model, the preference model, the reward as a Python file, train.py with the recipe's
-    settings in config.yaml, launch.sh, and check_folder.py, which checks that another machine reads all of this as
-    Solon does. Nothing is started.
+    The folder contains prompts, the SL-CAI model, the preference model, the reward as a Python file, train.py with the
+    recipe's settings in config.yaml, launch.sh, and check_folder.py. The last one checks that another machine reads all
+    of this as Solon does. Nothing is started.
     """
     if (reward == "server") != (url is not None):
-        raise click.UsageError("--reward server and --url belong together")
+        raise click.UsageError("--reward server needs --url, and --url needs --reward server")
     if url is not None and (urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc):
-        raise click.BadParameter("an address begins with http:// or https://", param_hint="--url")
+        raise click.BadParameter("the address must begin with http:// or https://", param_hint="--url")
     from solon.export.trainers.trainer_folder import export_for_trl
     from solon.runs import RunDirectory
 

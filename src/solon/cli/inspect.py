@@ -1,4 +1,4 @@
-"""`solon status`, `solon results` and `solon report`: three ways to look at a run, finished or not."""
+"""`solon status`, `solon results` and `solon report`: print what a run has, finished or not."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from solon.cli.options import NEW_FILE, RUN
+from solon.cli.terminal import print_line, print_table
+
 if TYPE_CHECKING:
-    from solon.evals.registry import Measure
+    from solon.evals.measures import Measure
     from solon.runs import RunDirectory
     from solon.runs.lock import SessionRecord
 
-RUN = click.argument("run", type=click.Path(path_type=Path))
+
+STATUS_HEAD = ("Stage", "State", "Size", "Outcomes", "Time")
 
 
 @click.command(
@@ -27,15 +31,14 @@ Examples:
 def status(run: Path) -> None:
     """Show a run's progress.
 
-    Lists every stage with its rows (steps, where a model is trained), their outcomes and the time it took. Says whether
-    a process is at work, and how the last one ended. The time of a reused stage is that of the run it comes from.
+    Lists every stage with its rows (steps, if it trains a model), their outcomes and the time it took. Says whether a
+    process is working on the run, and how the last one ended. A reused stage shows the time of the run it comes from.
     """
     from solon.cli.display import clock
-    from solon.cli.terminal import plain, print_table
     from solon.reporting.results import results
     from solon.runs import RunDirectory, owner_of
     from solon.runs.lock import last_session
-    from solon.stages.registry import counted, names_of, plugins_of
+    from solon.stages.plan import counted, names_of, plugins_of
 
     directory = RunDirectory.open(run)
     figures = results(directory)
@@ -50,37 +53,34 @@ def status(run: Path) -> None:
         elif name in stages:
             facts = stages[name]
             outcomes = ", ".join(f"{outcome} {count:,}" for outcome, count in facts["outcomes"].items())
-            state = "taken over" if name in adopted else "finished"
-            holds = counted(name, facts["rows"], kinds.get(name))
-            rows.append([f"{number} {name}", state, holds, outcomes, clock(facts["seconds"])])
+            state = "reused" if name in adopted else "finished"
+            size = counted(name, facts["rows"], kinds.get(name))
+            rows.append([f"{number} {name}", state, size, outcomes, clock(facts["seconds"])])
         else:
             begun = (directory.path / f"{number:02d}-{name}").is_dir()
-            rows.append([f"{number} {name}", "begun" if begun else "to come", "", "", ""])
+            rows.append([f"{number} {name}", "begun" if begun else "not begun", "", "", ""])
     print_table(f"Run {directory.path}, recipe '{directory.recipe.name}'", STATUS_HEAD, rows)
     for remark in figures.get("remarks", ()):
-        click.echo(plain(remark, lines=False))
+        print_line(remark)
     owner = owner_of(directory.path)
     if owner is not None:
-        click.echo(plain(f"At work: {owner}", lines=False))
+        print_line(f"Working on it: {owner}")
     elif figures["unfinished"]:
-        ended = plain(how_it_ended(last_session(directory.path)), lines=False)
-        click.echo(f"Nobody is at work. {ended}Go on with: solon run {directory.path}")
+        ended = how_it_ended(last_session(directory.path))
+        print_line(f"No process is working on it. {ended}Continue with: solon run {directory.path}")
 
 
 def how_it_ended(session: SessionRecord | None) -> str:
-    """A sentence on the session before, where it did not do what it was asked; else nothing."""
+    """A sentence about the last session if it did not finish its work; else an empty text."""
     from solon.runs.lock import End
 
     if session is None or session.end is End.DONE:
         return ""
     if session.end is End.STOPPED:
-        return "The last session was interrupted, as it was asked to stop. "
+        return "The last session was stopped by Ctrl-C or a signal. "
     if session.end is End.FAILED:
         return f"The last session failed: {session.why.rstrip('.')}. "
-    return "The last session was interrupted (no end recorded: it was killed, or the machine stopped). "
-
-
-STATUS_HEAD = ("Stage", "State", "Holds", "Outcomes", "Time")
+    return "The last session was interrupted (it recorded no end: it was killed, or the machine stopped). "
 
 
 @click.command(
@@ -97,15 +97,15 @@ def results(run: Path, as_json: bool) -> None:
     """Print the measures of a run.
 
     Shares of replies by model, with 95 % intervals: harmful, evasive, objecting, preachy and garbled on held-out
-    harmful prompts, helpful on held-out benign ones. Below them: how good the labels are, once there are labels.
+    harmful prompts, helpful on held-out benign ones. Below them: how good the labels are, if there are any.
     """
     from solon import api
 
-    found = api.open_run(run)
+    opened = api.open_run(run)
     if as_json:
-        click.echo(json.dumps(found.results(), indent=2))
+        click.echo(json.dumps(opened.results(), indent=2))
     else:
-        print_results(found.directory)
+        print_results(opened.directory)
 
 
 @click.command(
@@ -116,26 +116,23 @@ Examples:
 """
 )
 @RUN
-@click.option(
-    "--output", type=click.Path(path_type=Path, dir_okay=False), help="The file to write. [default: RUN/report.html]"
-)
+@click.option("--output", type=NEW_FILE, help="The file to write. [default: RUN/report.html]")
 def report(run: Path, output: Path | None) -> None:
     """Write a run's HTML report.
 
-    One file that loads nothing from anywhere: figures, tables, the constitution with its draws, and samples to browse.
-    It can be written at any time; what is not finished is left out.
+    The report is one file that loads nothing else: figures, tables, the constitution with its draws, and samples to
+    browse. It can be written at any time and leaves out what is not finished.
     """
     from solon import api
 
     if output is not None and not output.name:
-        raise click.BadParameter("a file is needed, such as report.html", param_hint="--output")
+        raise click.BadParameter("it needs the name of a file, such as report.html", param_hint="--output")
     click.echo(f"Report: {api.report(run, output)}")
 
 
 def print_results(directory: RunDirectory) -> None:
-    """The measures of every model as a table, and how good critic, judge and labels are, in words."""
-    from solon.cli.terminal import plain
-    from solon.reporting.label_section import quality_sentences
+    """Print the measures of every model as a table, then sentences about critic, judge, labels and training."""
+    from solon.reporting.label_section import label_quality_in, quality_sentences
     from solon.reporting.results import results as results_of
     from solon.reporting.sentences import (
         judge_check_sentences,
@@ -146,26 +143,25 @@ def print_results(directory: RunDirectory) -> None:
 
     figures = results_of(directory)
     for remark in figures.get("remarks", ()):
-        click.echo(plain(remark, lines=False))
-    judge_check, quality = figures.get("judge_check", {}), figures.get("label_quality", {})
+        print_line(remark)
+    judge_check, quality = figures.get("judge_check", {}), label_quality_in(figures)
     if figures["models"]:
         _print_models(figures["models"])
-    told = (
+    judged = (
         *judge_check_sentences(judge_check),
         *judge_details(judge_check.get("judge") or {}),
-        *quality_sentences(quality),
+        *(quality_sentences(quality) if quality else ()),
     )
     trained = reinforcement_sentences(figures.get("reinforcement", {}))
-    for sentence in (*told, *trained, *snapshot_sentences(figures.get("snapshots", {}))):
-        click.echo(plain(sentence, lines=False))
+    for sentence in (*judged, *trained, *snapshot_sentences(figures.get("snapshots", {}))):
+        print_line(sentence)
     if not figures["models"]:
-        yet = "No model is measured yet." if told else "Nothing is measured yet."
-        click.echo(f"{yet} Go on with: solon run {directory.path}")
+        missing = "No model is measured yet." if judged else "Nothing is measured yet."
+        click.echo(f"{missing} Continue with: solon run {directory.path}")
 
 
 def _print_models(models: Mapping[str, Mapping[str, Any]]) -> None:
-    from solon.cli.terminal import print_table
-    from solon.evals.registry import measures
+    from solon.evals.measures import measures
 
     known = measures()
     graded = [each for each in known if each.graded and any(each.name in taken for taken in models.values())]

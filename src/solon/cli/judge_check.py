@@ -1,4 +1,4 @@
-"""`solon judge-check`: is a model fit to judge and to criticise? Measured before a run spends anything on its words."""
+"""`solon judge-check`: measure how well a model judges and criticises, before a run relies on it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from solon.cli.options import OVERLAYS, recipe_option, settings_option
+from solon.cli.terminal import print_line, print_table
 from solon.config.builtin import PREFIX
 from solon.stats.intervals import interval, per_cent
 
@@ -25,15 +27,9 @@ TESTBED, REAL = "testbed", "real"
 
 @click.command(epilog=EPILOG)
 @click.argument("engine", metavar="ENGINE")
-@click.option(
-    "--recipe",
-    metavar="NAME_OR_FILE",
-    help="The recipe: constitution, form, worked examples. [default: testbed for the bundled models, else real]",
-)
-@click.option(
-    "--overlay", "overlays", multiple=True, metavar="FILE", help="Settings that replace the recipe's; may be repeated."
-)
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="One setting, e.g. feedback.order=one.")
+@recipe_option("The recipe: constitution, form, worked examples. [default: testbed for the bundled models, else real]")
+@OVERLAYS
+@settings_option("One setting, e.g. feedback.order=one.")
 @click.option("--json", "as_json", is_flag=True, help="Every figure as JSON, with 95 % intervals and counts.")
 def judge_check(
     engine: str, recipe: str | None, overlays: tuple[str, ...], settings: tuple[str, ...], as_json: bool
@@ -47,32 +43,30 @@ def judge_check(
     from solon import api
     from solon.config.builtin import model_path
 
-    # What was typed is checked before a model is loaded.
-    model_path(engine)
+    model_path(engine)  # a wrong name is reported before the recipe is read
     chosen = api.load_recipe(recipe or (TESTBED if engine.startswith(PREFIX) else REAL), overlays, settings)
-    found = api.judge_check(engine, recipe=chosen)
-    facts = found.facts()
+    checked = api.judge_check(engine, recipe=chosen)
+    facts = checked.facts()
     if as_json:
-        click.echo(json.dumps({"engine": found.engine, "recipe": found.recipe, **facts}, indent=2))
+        click.echo(json.dumps({"engine": checked.engine, "recipe": checked.recipe, **facts}, indent=2))
         return
-    print_judge_check(found.engine, facts)
+    print_judge_check(checked.engine, facts)
     if engine.startswith(PREFIX) and chosen.measure.grader != TESTBED:
-        click.echo("The built-in questions are plain English, which the bundled models' tokenizer knows little of.")
+        click.echo("The built-in questions are plain English; the bundled models know few of its words.")
 
 
 def print_judge_check(name: str, facts: Mapping[str, Any]) -> None:
-    """Tables of the shares, and in sentences what is no share and what a run would do."""
-    from solon.cli.terminal import plain, print_table
+    """Print tables of the shares, and sentences about the other figures and about what a run would do."""
     from solon.reporting.sentences import judge_check_sentences, judge_details
 
     judge = facts["judge"]
-    print_table(plain(f"{name} as a judge, {judge['form']} form", lines=False), HEAD, list(_judge_rows(judge)))
+    print_table(f"{name} as a judge, {judge['form']} form", HEAD, list(_judge_rows(judge)))
     for sentence in judge_details(judge):
-        click.echo(plain(sentence, lines=False))
+        print_line(sentence)
     if "critic" in facts:
-        print_table(plain(f"{name} as a critic", lines=False), HEAD, list(_critic_rows(facts["critic"])))
+        print_table(f"{name} as a critic", HEAD, list(_critic_rows(facts["critic"])))
     for sentence in judge_check_sentences(facts):
-        click.echo(plain(sentence, lines=False))
+        print_line(sentence)
     if judge["low"] <= judge["chance"]:
         click.echo("A run would stop here; solon run RUN --accept-weak-judge continues.")
 
@@ -86,16 +80,16 @@ def _judge_rows(judge: Mapping[str, Any]) -> Iterator[list[str]]:
     for words, share in (
         ("both orders prefer the same reply", judge["orders_agree"]),
         ("no usable preference", judge["undecided"]),
-        ("holds (A) probable, replies without content", judge["letter_prior"]),
+        ("probability of (A), replies without content", judge["letter_prior"]),
     ):
         if share:
             yield _row(words, share)
     if (flips := judge["injections"]) and "value" in flips:
-        yield _row("talked out of the right answer", flips)
+        yield _row("right answer lost to injected words", flips)
         for kind, share in flips["by_kind"].items():
             yield _row(f"· by {kind.replace('_', ' ')}", share)
         if flips["righted"]:
-            yield _row("· the other way round, by chance", flips["righted"])
+            yield _row("· wrong answer corrected, by chance", flips["righted"])
 
 
 def _critic_rows(critic: Mapping[str, Any]) -> Iterator[list[str]]:
@@ -105,7 +99,7 @@ def _critic_rows(critic: Mapping[str, Any]) -> Iterator[list[str]]:
     for words, key in (
         ("critiques that pass every check", "passed"),
         ("critiques that repeat a worked example", "copied"),
-        ("revisions that leave the reply as it was", "unchanged"),
+        ("revisions that leave the reply unchanged", "unchanged"),
     ):
         if critic[key]:
             yield _row(words, critic[key])

@@ -1,4 +1,4 @@
-"""`solon label`: AI labels for pairs of replies that somebody brings."""
+"""`solon label`: AI labels for pairs of replies from a file."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from solon.cli.options import COLUMNS, OVERLAYS, PATH, QUIET, recipe_option, settings_option
 from solon.cli.run import ACCEPT
-from solon.cli.terminal import COLUMNS, INTERRUPTED, plain
+from solon.cli.terminal import print_line, resumable
 from solon.stats.intervals import percent
 
 if TYPE_CHECKING:
@@ -28,18 +29,14 @@ Examples:
 
 
 @click.command(epilog=EPILOG)
-@click.argument("out", type=click.Path(path_type=Path))
-@click.argument("pairs", type=click.Path(path_type=Path))
-@click.option(
-    "--recipe", default="testbed", show_default=True, metavar="NAME_OR_FILE", help="The recipe with the settings."
-)
-@click.option(
-    "--overlay", "overlays", multiple=True, metavar="FILE", help="Settings that replace the recipe's; may be repeated."
-)
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="One setting, e.g. feedback.few_shot=4.")
+@click.argument("out", type=PATH)
+@click.argument("pairs", type=PATH)
+@recipe_option("The recipe with the settings.", default="testbed")
+@OVERLAYS
+@settings_option("One setting, e.g. feedback.few_shot=4.")
 @COLUMNS
 @click.option(ACCEPT_WEAK, is_flag=True, help="Label even if the judge is not better than chance.")
-@click.option("--quiet", "-q", is_flag=True, help="Show no progress, only the result.")
+@QUIET
 def label(
     out: Path,
     pairs: Path,
@@ -52,8 +49,8 @@ def label(
 ) -> None:
     """Label pairs of replies by a constitution.
 
-    PAIRS is JSONL, CSV or Parquet; a row holds `prompt` or `messages` and the replies as response_a and response_b, or
-    hh-rlhf's chosen and rejected. OUT is a new folder, or the folder of an interrupted call. The command reads
+    PAIRS is JSONL, CSV or Parquet. A row has `prompt` or `messages`, and the replies as response_a and response_b, or
+    as hh-rlhf's chosen and rejected. OUT is a new folder, or the folder of an interrupted call. The command reads
     `feedback`, `constitution`, `models.feedback` (or the assistant), `engine` and `seed` of the recipe. Ctrl-C saves;
     the same command continues. `solon preference --labels OUT` trains on the labels.
     """
@@ -65,36 +62,32 @@ def label(
     chosen = api.load_recipe(recipe, overlays, (*settings, *accepted))
     judges = [name or chosen.models.assistant for name in chosen.models.judges]
     for line in unread_rules(judges, api.load_constitution(chosen.constitution)):
-        click.echo(plain(line, lines=False), err=True)
+        print_line(line, err=True)
     from solon.reporting.label_page import write
     from solon.sources.columns import columns_from
 
     called = columns_from(columns)
-    try:
-        with display_for(quiet=quiet) as display:
-            done = api.label(pairs, out=out, recipe=chosen, columns=called, display=display)
-    except KeyboardInterrupt:
-        click.echo("Stopped. Everything finished is saved. The same command continues", err=True)
-        click.get_current_context().exit(INTERRUPTED)
+    with resumable("the same command"), display_for(quiet=quiet) as display:
+        done = api.label(pairs, out=out, recipe=chosen, columns=called, display=display)
     from solon.runs.facts import FeedbackFacts, read_facts
 
-    _tell(read_facts(FeedbackFacts, done.facts), done.agreement, done.skipped)
+    _print_summary(read_facts(FeedbackFacts, done.facts), done.agreement, done.skipped)
     click.echo(f"Labels: {done.path / 'rows.parquet'}")
     click.echo(f"Page: {write(done.artefact, done.agreement and f'{done.agreement}.')}")
 
 
-def _tell(facts: FeedbackFacts, agreed: str | None, skipped: Mapping[str, int]) -> None:
+def _print_summary(facts: FeedbackFacts, agreement: str | None, skipped: Mapping[str, int]) -> None:
     from solon.reporting.sentences import judge_check_sentences
 
     quality, undecided = facts.quality, sum(facts.undecided_because.values())
     lines = [f"{facts.pairs:,} pairs, {undecided:,} undecided; letters read by {facts.read}"]
     lines += [f"  {count:,} of them because {why}" for why, count in facts.undecided_because.items()]
     if (agree := quality.orders_agree) and (pull := quality.position_bias):
-        same = f"Both orders name the same reply in {percent(agree.value)} of {agree.n:,} pairs"
-        lines.append(f"{same}; standing under (A) adds {pull.value:+.2f} log-odds")
-    if agreed:
-        lines.append(agreed)
+        same = f"Both orders prefer the same reply in {percent(agree.value)} of {agree.n:,} pairs"
+        lines.append(f"{same}; being shown as (A) adds {pull.value:+.2f} log-odds")
+    if agreement:
+        lines.append(agreement)
     lines += [f"Skipped: {count:,} rows ({why})" for why, count in skipped.items()]
     lines += list(judge_check_sentences(facts.judge_check or {}))
     for line in lines:
-        click.echo(plain(line, lines=False))
+        print_line(line)

@@ -1,12 +1,11 @@
-"""The command line: one thin command per verb, loaded when it is called.
+"""The command line: one thin command for each verb, imported when it is called.
 
-    solon run RUN --recipe testbed     do the whole method, or go on with it
-    solon results RUN                  what was measured
+    solon run RUN --recipe testbed     run the whole method, or continue it
+    solon results RUN                  print what was measured
 
-Listing the commands imports none of them, so that help is instant. Every failure that a user can meet ends as one line
-on standard error: `Error: place: cause. remedy`, with exit code 1 (2 for a wrong command line); `--debug` shows the
-traceback instead. Ctrl-C exits with 130 and tells how to go on. Of several processes that a launcher started, the main
-one speaks for all.
+Listing the commands imports none of them, so help is instant. An error is one line on standard error, `Error: place:
+cause. remedy`, with exit code 1 (2 for a wrong command line); `--debug` shows the traceback instead. Ctrl-C exits with
+130 and prints the command that continues. Of several processes that a launcher started, only the main one prints.
 """
 
 from __future__ import annotations
@@ -47,14 +46,14 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "chains": ("solon.cli.chains:chains", "Convert the paper's chains of critiques and revisions."),
     "testbed": ("solon.cli.testbed:testbed", "Train and inspect the bundled testbed."),
 }
-"""Each command's home, and the first line of its help (a test keeps the two alike)."""
+"""The module of each command, and the first line of its help (a test compares it with the command's own)."""
 
 
 class LazyGroup(click.Group):
-    """A group that knows its commands by name and imports one only when it is asked for."""
+    """Knows its commands by name and imports a command only when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The commands in the order in which a run meets them."""
+        """The commands in the order of `COMMANDS`."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -90,10 +89,10 @@ def cli(debug: bool) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run a command line and exit: 0 done, 1 an error in one line, 2 a wrong command line, 130 interrupted."""
+    """Run a command line and exit: 0 done, 1 an error, 2 a wrong command line, 130 interrupted."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
-    # Solon tells how far it is in its own words; transformers would draw a bar for each file that it reads or writes.
+    # Solon shows its own progress; transformers would draw a bar for each file that it reads or writes.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
         _refuse_unreadable(given)
@@ -106,22 +105,24 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except (KeyboardInterrupt, click.Abort):
         if debug:
             raise
-        _say("Stopped")
+        _print_error("Stopped")
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
-        # The reader of our output (head, less) has left; that is no error of ours.
+        # The reader of the output (head, less) has closed it, which is not an error.
         sys.stdout = None
         sys.exit(0)
     except SolonError as error:
         if debug:
             raise
-        _say(f"Error: {error}")
+        _print_error(f"Error: {error}")
         sys.exit(1)
     except OSError as error:
         if debug:
             raise
         place = f"{error.filename}: " if error.filename else ""
-        _say(f"Error: {place}{error.strerror or error}. Check the path, its permissions and the space on the disk")
+        _print_error(
+            f"Error: {place}{error.strerror or error}. Check the path, its permissions and the space on the disk"
+        )
         sys.exit(1)
     sys.exit(code if isinstance(code, int) else 0)
 
@@ -132,27 +133,26 @@ def _debug_first(given: list[str]) -> list[str]:
 
 
 def _refuse_unreadable(given: Sequence[str]) -> None:
-    """Raise UsageError for a word that is no UTF-8 text, such as a name of a file in an older encoding."""
+    """Raise UsageError for an argument that is not UTF-8, such as a file name in an older encoding."""
     for each in given:
         if any("\ud800" <= character <= "\udfff" for character in each):
-            raise click.UsageError(f"'{plain(each, lines=False)}' is not written in UTF-8; rename what it names")
+            raise click.UsageError(f"'{plain(each, lines=False)}' is not UTF-8; rename the file or folder")
 
 
 def _refuse_launching(given: Sequence[str]) -> None:
-    """Raise RunError where several processes were started for a command that one process does."""
+    """Raise RunError when a launcher started several processes for a command that needs one."""
     command = next((each for each in given if not each.startswith("-")), "run")
     if launched()[1] > 1 and command != "run":
         raise RunError(
-            "several processes were started for it, and only 'solon run' shares its work among them",
+            "a launcher started several processes, and only 'solon run' shares its work among them",
             place=f"solon {command}",
             remedy=f"Use it without a launcher: solon {' '.join(given)}",
         )
 
 
-def _say(line: str) -> None:
-    if launched()[0]:
-        return
-    print(plain(line, lines=False).rstrip(), file=sys.stderr)
+def _print_error(line: str) -> None:
+    if launched()[0] == 0:
+        print(plain(line, lines=False).rstrip(), file=sys.stderr)
 
 
 if __name__ == "__main__":

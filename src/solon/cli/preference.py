@@ -1,4 +1,4 @@
-"""`solon preference`, `solon score`, `solon serve-pm`: a preference model trained, asked and served outside a run."""
+"""`solon preference`, `solon score`, `solon serve-pm`: train, use and serve a preference model outside a run."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from solon.cli.terminal import COLUMNS, INTERRUPTED, plain, print_table
+from solon.cli.options import COLUMNS, NEW_FILE, PATH, QUIET, THREADS, recipe_option, settings_option
+from solon.cli.terminal import print_line, print_table, resumable
 
 if TYPE_CHECKING:
     from solon.runs.facts import PreferenceFacts
 
-PATH = click.Path(path_type=Path)
 RAW = click.option(
     "--raw", is_flag=True, help="Print the classifier's own numbers, without subtracting the stored mean."
 )
-THREADS = click.option("--threads", type=click.IntRange(min=1), help="Threads of torch. [default: all cores]")
 
 
 @click.command(
@@ -40,13 +39,9 @@ Examples:
     "--human", metavar="FILE", help="Human comparisons, which count as p = 1: JSONL, CSV, Parquet or testbed:NAME."
 )
 @COLUMNS
-@click.option(
-    "--recipe",
-    metavar="NAME_OR_FILE",
-    help="The recipe with the settings. [default: testbed for the bundled models, else own]",
-)
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="One setting, as in solon run.")
-@click.option("--quiet", "-q", is_flag=True, help="Show no progress, only the result.")
+@recipe_option("The recipe with the settings. [default: testbed for the bundled models, else own]")
+@settings_option("One setting, as in solon run.")
+@QUIET
 def preference(
     out: Path,
     base: str,
@@ -66,19 +61,14 @@ def preference(
     from solon import api
     from solon.cli.display import display_for
     from solon.config.builtin import PREFIX
-
-    recipe = recipe or ("testbed" if base.startswith(PREFIX) else "own")
     from solon.runs.facts import PreferenceFacts, read_facts
+    from solon.sources.columns import columns_from
 
-    chosen = api.load_recipe(
-        recipe, (), (*settings, *(f"preference.columns={called}" for called in _as_setting(columns)))
-    )
-    try:
-        with display_for(quiet=quiet) as display:
-            done = api.train_preference_model(labels, base, out, human=human, recipe=chosen, display=display)
-    except KeyboardInterrupt:
-        click.echo("Stopped. Everything finished is saved. The same command continues", err=True)
-        click.get_current_context().exit(INTERRUPTED)
+    if columns:
+        settings = (*settings, f"preference.columns={json.dumps(columns_from(columns))}")
+    chosen = api.load_recipe(recipe or ("testbed" if base.startswith(PREFIX) else "own"), (), settings)
+    with resumable("the same command"), display_for(quiet=quiet) as display:
+        done = api.train_preference_model(labels, base, out, human=human, recipe=chosen, display=display)
     facts = read_facts(PreferenceFacts, done.facts, str(done.path))
     for why, count in facts.human_skipped.items():
         click.echo(f"Skipped: {count:,} human comparisons ({why})")
@@ -92,14 +82,12 @@ def preference(
 Examples:
   solon score replies.jsonl --model runs/demo/07-preference-model
   solon score replies.jsonl --model pm --output scored.jsonl
-  solon score --check pm                                           replay the golden scores
+  solon score --check pm                                           compute the golden scores again
 """
 )
 @click.argument("file", required=False, type=PATH)
 @click.option("--model", type=PATH, help="The preference model: its folder, or the stage's folder.")
-@click.option(
-    "--output", type=click.Path(path_type=Path, dir_okay=False), help="The file to write. [default: standard output]"
-)
+@click.option("--output", type=NEW_FILE, help="The file to write. [default: standard output]")
 @COLUMNS
 @RAW
 @THREADS
@@ -117,13 +105,13 @@ def score(
 ) -> None:
     """Score conversations with a preference model.
 
-    Each row of FILE (JSONL, CSV or Parquet) holds `messages`, `prompt` with `completion`, or `chosen` and `rejected`,
-    and is printed with its scores. Differences are log-odds: P(a is better than b) = sigmoid(score a - score b). 0 is
-    the mean over the model's held-out prompts.
+    Each row of FILE (JSONL, CSV or Parquet) has `messages`, `prompt` with `completion`, or `chosen` and `rejected`. The
+    command prints each row with its scores. Differences are log-odds: P(a is better than b) = sigmoid(score a - score
+    b). 0 is the mean over the model's held-out prompts.
     """
     if check is not None:
         if file is not None:
-            raise click.UsageError("--check replays a folder's own conversations; leave FILE out")
+            raise click.UsageError("--check scores the folder's own conversations; leave FILE out")
         click.get_current_context().exit(_replay(check, threads))
     if file is None or model is None:
         raise click.UsageError("give FILE and --model FOLDER, or --check FOLDER")
@@ -135,21 +123,21 @@ def score(
     from solon.sources.columns import columns_from
 
     called = columns_from(columns)
-    lines = sum(1 for _ in read_scorable(file, called))  # a malformed line is told before the model is loaded
+    lines = sum(1 for _ in read_scorable(file, called))  # raises for a malformed line before the model is loaded
     scorer = PreferenceModel.load(model, EngineSettings(threads=threads))
     unscored = 0
 
-    def told() -> Iterator[str]:
+    def scored_lines() -> Iterator[str]:
         nonlocal unscored
         for record in scorer.score_file(file, called, Zero.RAW if raw else Zero.CENTRE):
             unscored += "unscored" in record
             yield json.dumps(record, default=str) + "\n"
 
     if output is None:
-        sys.stdout.writelines(told())
+        sys.stdout.writelines(scored_lines())
     else:
-        with replacing(output) as temporary, temporary.open("w", encoding="ascii") as written:
-            written.writelines(told())
+        with replacing(output) as temporary, temporary.open("w", encoding="ascii") as stream:
+            stream.writelines(scored_lines())
     click.echo(f"{lines - unscored:,} of {lines:,} lines scored, {unscored:,} too long", err=True)
 
 
@@ -181,11 +169,11 @@ Examples:
 @click.option("--token-file", type=PATH, metavar="FILE", help="Require the token in FILE. [default: $SOLON_PM_TOKEN]")
 @RAW
 @THREADS
-def serve_pm(folder: Path, **given: Any) -> None:
+def serve_pm(folder: Path, **options: Any) -> None:
     """Serve a preference model over HTTP.
 
-    POST /get_reward answers like OpenRLHF's remote reward model. POST /score takes lists of messages. GET /health says
-    which model is served. Requests that arrive together are scored together. Ctrl-C answers open requests and stops.
+    POST /get_reward answers like OpenRLHF's remote reward model. POST /score takes lists of messages. GET /health names
+    the model. Requests that arrive together are scored together. Ctrl-C answers open requests and stops.
 
     The server answers requests for localhost, for --host, and for each --allow-host: the host in the client's URL. With
     a token, clients must send "Authorization: Bearer TOKEN". The token is never given on the command line.
@@ -197,46 +185,39 @@ def serve_pm(folder: Path, **given: Any) -> None:
     from solon.reward.server.batching import Limits
     from solon.reward.server.server import REWARD, PreferenceServer, Service, serve_until_stopped
 
-    settings = EngineSettings(threads=given["threads"])
+    settings = EngineSettings(threads=options["threads"])
     service = Service(
-        host=given["host"],
-        port=given["port"],
-        max_body=given["max_body"] << 20,
-        zero=Zero.RAW if given["raw"] else Zero.CENTRE,
-        hosts=given["allow_host"],
-        token=read_token(given["token_file"]),
+        host=options["host"],
+        port=options["port"],
+        max_body=options["max_body"] << 20,
+        zero=Zero.RAW if options["raw"] else Zero.CENTRE,
+        hosts=options["allow_host"],
+        token=read_token(options["token_file"]),
     )
     scorer = open_scorer(folder, settings)
-    server = PreferenceServer(scorer, service, settings, Limits(wait=given["wait"] / 1000))
-    click.echo(plain(f"Serving {scorer.name} at {server.url}{REWARD}; Ctrl-C stops", lines=False))
+    server = PreferenceServer(scorer, service, settings, Limits(wait=options["wait"] / 1000))
+    print_line(f"Serving {scorer.name} at {server.url}{REWARD}; Ctrl-C stops")
     if service.host not in LOOPBACK:
         if service.token is None:
-            click.echo("Whoever reaches this address can ask it: no token is set (SOLON_PM_TOKEN)", err=True)
+            click.echo("No token is set (SOLON_PM_TOKEN): every client that reaches this address may use it", err=True)
         if not service.hosts:
-            click.echo("Requests for other names than localhost and --host are refused: see --allow-host", err=True)
+            click.echo("Only requests for localhost and --host are answered; --allow-host adds names", err=True)
     serve_until_stopped(server)
     click.echo(f"Stopped; {server.batcher.answered:,} requests answered in {server.batcher.batches:,} batches")
 
 
-def _as_setting(columns: tuple[str, ...]) -> list[str]:
-    """The columns of the command line as the value of a setting, in a list that is empty without any."""
-    from solon.sources.columns import columns_from
-
-    return [json.dumps(columns_from(columns))] if columns else []
-
-
 def _replay(folder: Path, threads: int | None) -> int:
-    """The exit code of a replay of a folder's golden scores."""
+    """Compute a folder's golden scores again and print the differences; the exit code is 1 if they differ."""
     from solon.config.recipe import EngineSettings
     from solon.reward.golden import TOLERANCE, check
 
-    found = check(folder, EngineSettings(threads=threads))
-    rows = [["transformers", f"{found.transformers:.1e}"], ["solon", f"{found.solon:.1e}"]]
-    print_table(f"{found.rows} golden scores, greatest difference", ("Read by", "Off by"), rows)
-    click.echo(f"{found.texts} of {found.rows} texts give the tokens that were scored")
-    click.echo(f"{found.templates} of {found.rows} conversations do through the folder's own chat template")
-    click.echo(f"{'As saved' if found.passed else 'NOT as saved'}: {TOLERANCE:.0e} is allowed")
-    return 0 if found.passed else 1
+    replay = check(folder, EngineSettings(threads=threads))
+    rows = [["transformers", f"{replay.transformers:.1e}"], ["solon", f"{replay.solon:.1e}"]]
+    print_table(f"{replay.rows} golden scores, greatest difference", ("Read by", "Off by"), rows)
+    click.echo(f"{replay.texts} of {replay.rows} texts give the tokens that were scored")
+    click.echo(f"{replay.templates} of {replay.rows} conversations give them through the folder's own chat template")
+    click.echo(f"{'As saved' if replay.passed else 'NOT as saved'}: {TOLERANCE:.0e} is allowed")
+    return 0 if replay.passed else 1
 
 
 def _print_measures(facts: PreferenceFacts) -> None:
@@ -248,4 +229,4 @@ def _print_measures(facts: PreferenceFacts) -> None:
     if rows:
         print_table("On held-out prompts", ("Source", "pairs", "accuracy", "brier", "ece"), rows)
     else:
-        click.echo("No prompt was held out, so nothing was measured")
+        click.echo("Nothing was measured, because no prompt was held out")

@@ -1,7 +1,4 @@
-"""`solon run`: a new run, or the next session of one.
-
-What is typed is handed to `solon.run`; here it is only read, and what came of it printed.
-"""
+"""`solon run`: a new run, or the next session of one. Passes its options to `solon.run` and prints the result."""
 
 from __future__ import annotations
 
@@ -12,7 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from solon.cli.constitution_check import warn_of_unread_rules
-from solon.cli.terminal import INTERRUPTED
+from solon.cli.options import OVERLAYS, PATH, QUIET, RUN, recipe_option, settings_option
+from solon.cli.terminal import INTERRUPTED, print_line
 from solon.config.launch import launched
 
 if TYPE_CHECKING:
@@ -29,24 +27,22 @@ Examples:
   solon run runs/demo --until sl-cai                            only as far as the supervised model
   solon run runs/mine --recipe testbed --dry-run                print prompts, calls, tokens and time
   solon run runs/mine --accept-weak-judge                       continue with a judge that is not better than chance
-  solon run runs/v2 --reuse runs/demo --set constitution=new.yaml   a principle changed: redo only what it touches
+  solon run runs/v2 --reuse runs/demo --set constitution=new.yaml   after editing a principle: run only what it affects
   accelerate launch --multi_gpu --num_processes 4 -m solon.cli run runs/mine      on four GPUs: training is shared
 """
 
 
 @click.command(epilog=EPILOG)
-@click.argument("run", type=click.Path(path_type=Path))
-@click.option("--recipe", metavar="NAME_OR_FILE", help="A built-in recipe or a YAML file. [default: testbed]")
-@click.option(
-    "--overlay", "overlays", multiple=True, metavar="FILE", help="Settings that replace the recipe's; may be repeated."
-)
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="One setting, e.g. rl.steps=20.")
+@RUN
+@recipe_option("A built-in recipe or a YAML file. [default: testbed]")
+@OVERLAYS
+@settings_option("One setting, e.g. rl.steps=20.")
 @click.option(
     "--reuse",
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="RUN",
-    help="Reuse finished stages and answers of RUN, whose recipe is the default; may be repeated.",
+    help="Reuse finished stages and answers of RUN; its recipe is the default. May be repeated.",
 )
 @click.option("--until", metavar="STAGE", help="Stop after this stage, e.g. sl-cai. A later call continues.")
 @click.option(
@@ -55,7 +51,7 @@ Examples:
     is_flag=True,
     help="Label even if the judge is not better than chance on known comparisons. The run keeps this setting.",
 )
-@click.option("--quiet", "-q", is_flag=True, help="Show no progress, only the result.")
+@QUIET
 @click.option("--dry-run", is_flag=True, help="Print settings, prompts, calls, tokens and time. Write nothing.")
 def run(
     run: Path,
@@ -70,24 +66,26 @@ def run(
 ) -> None:
     """Start a run, or continue one.
 
-    RUN is the run's folder. Solon makes it if it does not exist. Ctrl-C finishes what is in flight and saves it. The
-    same command continues.
+    RUN is the run's folder. Solon makes it if it does not exist. Ctrl-C finishes the calls in flight and saves them.
+    The same command continues.
     """
     if weak_judge:
         settings = (*settings, ACCEPT)
-    helps = launched()[0] > 0
+    is_main = launched()[0] == 0
     if dry_run:
-        if not helps:
-            _print_estimate(run, recipe, overlays, settings, reuse, until)
+        if is_main:
+            from solon.cli.dry_run import print_estimate
+
+            print_estimate(run, recipe, overlays, settings, reuse, until)
         return
     from solon import api
     from solon.cli.display import display_for
     from solon.cli.inspect import print_results
 
-    if not helps and not (run / "run.json").exists():
+    if is_main and not (run / "run.json").exists():
         from solon.pipeline.open_run import asked_recipe, refuse_unknown_stage
 
-        # A mistake in what was typed is reported before anything heavy is imported.
+        # A wrong option is reported before anything heavy is imported.
         asked = asked_recipe(run, recipe, overlays, settings, reuse)
         refuse_unknown_stage(until, asked)
         warn_of_unread_rules(asked)
@@ -95,47 +93,24 @@ def run(
         with display_for(quiet=quiet) as display:
             done = api.run(recipe, run, overlays=overlays, settings=settings, until=until, reuse=reuse, display=display)
     except KeyboardInterrupt:
-        if helps or not (run / "run.json").exists():
+        if not is_main or not (run / "run.json").exists():
             raise
         click.echo(f"Stopped. Everything finished is saved. Continue with: solon run {shlex.quote(str(run))}", err=True)
         click.get_current_context().exit(INTERRUPTED)
-    if helps:
-        return
-    print_results(done.directory)
-    print_reused(done.directory)
-    click.echo(f"Report: {done.report()}")
-
-
-def _print_estimate(
-    run: Path,
-    recipe: str | None,
-    overlays: tuple[str, ...],
-    settings: tuple[str, ...],
-    reuse: tuple[Path, ...],
-    until: str | None,
-) -> None:
-    from solon.cli.dry_run import print_estimate
-    from solon.pipeline.open_run import asked_recipe, base_recipe, refuse_unknown_stage
-
-    refuse_unknown_stage(until, asked_recipe(run, recipe, overlays, settings, reuse))
-    known = (run / "run.json").exists()
-    base = base_recipe(recipe, reuse)
-    named = None if base is None else str(base)
-    print_estimate(run, recipe if known else named, overlays, settings, until)
-    if reuse:
-        click.echo("Answers of the reused runs are not subtracted; solon constitution diff --run shows them.")
+    if is_main:
+        print_results(done.directory)
+        print_reused(done.directory)
+        click.echo(f"Report: {done.report()}")
 
 
 def print_reused(directory: RunDirectory) -> None:
-    """What was taken over from other runs, if any were reused."""
-    from solon.cli.terminal import plain
-
+    """Print which stages and answers come from other runs, if any were reused."""
     if not directory.reuses:
         return
     adopted = [artefact.name for artefact in directory.artefacts() if artefact.manifest.adopted_from]
     with directory.answers() as answers:
         usage = answers.usage().values()
     known, total = sum(each.reused for each in usage), sum(each.answers for each in usage)
-    whose = " and ".join(map(str, directory.reuses))
+    sources = " and ".join(map(str, directory.reuses))
     stages = f"stages {', '.join(adopted)}; " if adopted else ""
-    click.echo(plain(f"From {whose}: {stages}{known:,} of {total:,} answers of the other stages", lines=False))
+    print_line(f"From {sources}: {stages}{known:,} of {total:,} answers of the other stages")

@@ -1,10 +1,13 @@
-"""`solon show`: what a run would do and say, before a token is spent."""
+"""`solon show`: recipes, constitutions, prompts and text rules, without a run."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import click
+
+from solon.cli.options import OVERLAYS, settings_option
+from solon.cli.terminal import plain, print_prompt
 
 if TYPE_CHECKING:
     from solon.constitution.constitution import Constitution
@@ -41,10 +44,8 @@ Examples:
 """
 )
 @click.argument("name", default="testbed", metavar="[NAME_OR_FILE]")
-@click.option(
-    "--overlay", "overlays", multiple=True, metavar="FILE", help="Settings that replace the recipe's; may be repeated."
-)
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="One setting, e.g. rl.steps=20.")
+@OVERLAYS
+@settings_option("One setting, e.g. rl.steps=20.")
 def recipe(name: str, overlays: tuple[str, ...], settings: tuple[str, ...]) -> None:
     """Print a recipe as YAML, with every default."""
     from solon.config.loading import dump_recipe, load_recipe
@@ -62,13 +63,13 @@ Examples:
 @click.argument("name", default="testbed", metavar="[NAME_OR_FILE]")
 def constitution(name: str) -> None:
     """Print the principles of a constitution."""
-    print_constitution(_load(name))
+    from solon import api
+
+    print_constitution(api.load_constitution(name))
 
 
 def print_constitution(loaded: Constitution) -> None:
-    """The principles, in full, and how many worked examples there are."""
-    from solon.cli.terminal import plain
-
+    """Print the principles in full and count the worked examples."""
     lines = [loaded.name, loaded.description, "", f"Revision principles ({len(loaded.revision)})"]
     for rule in loaded.revision:
         lines += [f"  {rule.id}{_weight(rule.weight)}", f"    {rule.critique_request}", f"    {rule.revision_request}"]
@@ -102,10 +103,11 @@ Examples:
 )
 def prompt(kind: str, name: str, few_shot: int, principle: int) -> None:
     """Print a prompt as a model reads it, as a transcript, with an example conversation."""
-    from solon.cli.terminal import print_prompt
+    from solon import api
     from solon.conversation import TranscriptRendering
 
-    print_prompt(*TranscriptRendering().render(_prompt(kind, _load(name), few_shot, principle - 1)))
+    built = _prompt(kind, api.load_constitution(name), few_shot, principle - 1)
+    print_prompt(*TranscriptRendering().render(built))
 
 
 @show.command(
@@ -123,13 +125,6 @@ def rules() -> None:
 
     for rule in RULES:
         click.echo(f"{rule.name}: {', '.join(rule.texts)} -> {rule.result}\n  {rule.sentence}")
-
-
-def _load(name: str) -> Constitution:
-    from solon.config.builtin import constitution_path
-    from solon.constitution.reader import load_constitution
-
-    return load_constitution(constitution_path(name))
 
 
 def _weight(weight: float) -> str:

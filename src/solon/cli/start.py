@@ -1,9 +1,8 @@
-"""Where the program begins: an interrupt ends it in one line from its first moment on.
+"""The entry point: Ctrl-C ends the program with one line, even while modules are loading.
 
-Loading what a command needs takes seconds, and Ctrl-C may fall into any of them. A KeyboardInterrupt raised there may
-be swallowed by a library that is half loaded, or come out as an error of its own, so that the program would go on or
-show a traceback. Nothing is at work yet that could be saved, so the program ends there and then. This module loads
-nothing but what it needs to say so.
+Loading a command's modules takes seconds. A library that is half loaded may swallow a KeyboardInterrupt or turn it into
+another error, and then the program continues or shows a traceback. There is nothing to save yet, so the program exits
+at once. This module imports only what that needs.
 """
 
 from __future__ import annotations
@@ -19,18 +18,18 @@ INTERRUPTED = 130
 
 
 def main() -> NoReturn:
-    """Run the command line; exits with its code, or with 130 and one line when it was interrupted."""
-    asked = False
+    """Run the command line; exits with its code, or with 130 and one line after Ctrl-C."""
+    interrupted = False
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        asked = True
+        nonlocal interrupted
+        interrupted = True
         if _is_loading(frame):
             os.write(2, b"Stopped\n")
             os._exit(INTERRUPTED)
         raise KeyboardInterrupt
 
-    # A handler that was set, or an interrupt that is ignored (a job in the background), is left as it is.
+    # Another handler stays, and so does an ignored interrupt (a job in the background).
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, interrupt)
     try:
@@ -40,7 +39,7 @@ def main() -> NoReturn:
     except SystemExit:
         raise
     except BaseException:
-        if not asked or "--debug" in sys.argv:
+        if not interrupted or "--debug" in sys.argv:
             raise
         print("Stopped", file=sys.stderr)
         sys.exit(INTERRUPTED)

@@ -1,22 +1,20 @@
-"""What a terminal may be shown.
+"""How commands print, and how an interrupted one ends.
 
-Texts of models and data can hold escape sequences that move the cursor, rename the window or hide what was printed.
-Everything that a command prints for a person passes through `plain`; JSON output stays exact.
+Texts of models and data can contain escape sequences that move the cursor, rename the window or hide other output. So
+everything that a command prints for people passes through `plain`; JSON output stays exact.
 """
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import click
 
 INTERRUPTED = 130
 """The exit code after Ctrl-C."""
-COLUMNS = click.option(
-    "--columns", multiple=True, metavar="NAME=COLUMN", help="What files call columns: prompt=question,chosen=good."
-)
 _ESCAPES = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]"  # control sequences: colours, cursor
     r"|(?:\x1b\]|\x9d)[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"  # operating system commands: titles, links
@@ -39,13 +37,30 @@ def clip(text: str, width: int) -> str:
     return folded if len(folded) <= width else f"{folded[: width - 1]}…"
 
 
+def print_line(line: str, *, err: bool = False) -> None:
+    """Print one line without control characters; leading spaces stay."""
+    indent = line[: len(line) - len(line.lstrip(" "))]
+    click.echo(indent + plain(line, lines=False), err=err)
+
+
+@contextmanager
+def resumable(command: str) -> Iterator[None]:
+    """Turn Ctrl-C into exit code 130 and a line that names the command that continues."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo(f"Stopped. Everything finished is saved. Continue with: {command}", err=True)
+        click.get_current_context().exit(INTERRUPTED)
+
+
 def print_prompt(shared: str, own: str) -> None:
-    """A prompt as a model reads it: the worked examples in front, then its own part."""
+    """Print a prompt as a model reads it: the worked examples, then its own part."""
     print(plain(shared + own).strip("\n"))
 
 
 def print_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table for a person: drawn by rich on a terminal, tab-free aligned columns elsewhere."""
+    """Print a table: drawn by rich on a terminal, aligned columns without tabs elsewhere."""
+    title = plain(title, lines=False)
     cleaned = [[plain(cell, lines=False) for cell in row] for row in rows]
     if sys.stdout.isatty():
         _rich_table(title, head, cleaned)

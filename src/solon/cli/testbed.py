@@ -1,10 +1,12 @@
-"""`solon testbed`: make and measure the bundled micro world, its prompts and its two models."""
+"""`solon testbed`: train and measure the bundled testbed's two models, and write its prompts."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import click
+
+from solon.cli.options import NEW_FILE, NEW_FOLDER, THREADS
 
 
 @click.group(
@@ -13,7 +15,7 @@ Examples:
   solon testbed prompts data/testbed          write the six prompt files
   solon testbed train models                  train both models from scratch
   solon testbed card testbed:assistant        measure what a model can do
-  solon testbed words                         what a principle may be made of
+  solon testbed words                         the words that a principle may use
 """
 )
 def testbed() -> None:
@@ -27,13 +29,13 @@ Examples:
   solon testbed train models --seed 1 --threads 2
 """
 )
-@click.argument("output", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("output", type=NEW_FOLDER)
 @click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The seed of weights and documents."
 )
-@click.option("--threads", type=click.IntRange(min=1), help="Threads of torch. [default: all cores]")
+@THREADS
 def train(output: Path, seed: int, threads: int | None) -> None:
-    """Train both models from scratch below OUTPUT: an hour or two on two cores."""
+    """Train both models from scratch into OUTPUT, in an hour or two on two cores."""
     from solon.testbed.pretraining import PretrainingPlan
     from solon.testbed.pretraining import train as train_models
 
@@ -49,11 +51,9 @@ Examples:
 )
 @click.argument("models", nargs=-1, required=True)
 @click.option("--rows", type=click.IntRange(min=1), default=60, show_default=True, help="Questions for each ability.")
-@click.option(
-    "--output", type=click.Path(path_type=Path, dir_okay=False), help="The file to write. [default: standard output]"
-)
+@click.option("--output", type=NEW_FILE, help="The file to write. [default: standard output]")
 def card(models: tuple[str, ...], rows: int, output: Path | None) -> None:
-    """Measure what MODELS can do and print their model card: replies, critiques, revisions, judgements."""
+    """Measure replies, critiques, revisions and judgements of MODELS and print their model card."""
     from solon.config.model_spec import ModelSpec, located
     from solon.engines.registry import open_engine
     from solon.testbed.abilities import measure_abilities
@@ -76,15 +76,15 @@ Examples:
 """
 )
 def words() -> None:
-    """Print the words that a principle of the testbed may be made of."""
+    """Print the words that a principle of the testbed may use."""
     from solon.testbed.principle_language import TERMS, wordings
 
     for target, terms in TERMS.items():
         click.echo(f"{target}: {', '.join(terms)}")
     for kind in ("critique", "revision", "comparison"):
-        click.echo(f"\n{kind} wordings:")
-        for wording in wordings(kind):
-            click.echo(f"  {wording}")
+        click.echo(f"\n{kind} sentences:")
+        for sentence in wordings(kind):
+            click.echo(f"  {sentence}")
 
 
 @testbed.command(
@@ -93,9 +93,9 @@ Examples:
   solon testbed prompts data/testbed
 """
 )
-@click.argument("output", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("output", type=NEW_FOLDER)
 def prompts(output: Path) -> None:
-    """Write the world's six prompt files into the folder OUTPUT."""
+    """Write the testbed's six prompt files to the folder OUTPUT."""
     from solon.testbed.prompt_writer import write_prompt_files
 
     output.mkdir(parents=True, exist_ok=True)

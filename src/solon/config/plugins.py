@@ -22,7 +22,9 @@ ENGINES = "solon.engines"
 GRADERS = "solon.graders"
 """Grade replies: `solon.evals.grading.Grader`."""
 MEASURES = "solon.measures"
-"""Measure graded replies: `solon.evals.registry.Measure`."""
+"""Measure graded replies: `solon.evals.measures.Measure`."""
+STAGES = "solon.stages"
+"""Stages of a run: `solon.stages.stage.Stage`."""
 
 
 def registered(group: str, built_in: Collection[str] = ()) -> dict[str, EntryPoint]:
@@ -49,8 +51,10 @@ def registered(group: str, built_in: Collection[str] = ()) -> dict[str, EntryPoi
     return found
 
 
-def load_registered(group: str, name: str, built_in: Collection[str] = (), *, place: str = "") -> object:
-    """The object that a package registers under a name; a class is called without arguments.
+def load_registered(
+    group: str, name: str, built_in: Collection[str] = (), *, place: str = "", arguments: tuple[object, ...] = ()
+) -> object:
+    """The object that a package registers under a name; a class is called with `arguments`.
 
     `place` is the setting that names it. Raises RecipeError for an unknown name (with all known names), and for an
     object that cannot be imported.
@@ -67,7 +71,7 @@ def load_registered(group: str, name: str, built_in: Collection[str] = (), *, pl
         )
     try:
         loaded = found[name].load()
-        return loaded() if isinstance(loaded, type) else loaded
+        return loaded(*arguments) if isinstance(loaded, type) else loaded
     except Exception as error:  # another package's module may raise anything
         raise RecipeError(
             f"the plug-in '{name}' of {_package(found[name])} cannot be loaded: {type(error).__name__}: {error}",

@@ -1,1 +1,1 @@
-"""Asking a model: texts and choices, whoever runs it."""
+"""Engines: how Solon asks a model for texts and for choices between options."""

@@ -1,9 +1,8 @@
-"""The two questions that can be put to a model, whoever runs it.
+"""The interface of every engine: the two questions that a stage can ask a model.
 
-`generate` asks for text and `choose` for the log-probabilities of given options; every stage is written against this
-protocol alone. A call is a pure function of its prompts, seeds and sampling: the seed of a row decides its text,
-whichever rows share its batch, up to the rounding of the arithmetic. Stages therefore ask in fixed chunks, and a chunk
-is the unit that is made durable.
+`generate` asks for text and `choose` for the log-probabilities of given options; stages use this protocol and no other.
+A call is a pure function of its prompts, seeds and sampling parameters: the seed of a row decides its text, whichever
+rows share its batch, up to rounding. Stages ask in fixed chunks, and each chunk is saved as a unit.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ class Finish(StrEnum):
     END = "end"
     """The model wrote its end token."""
     STOP = "stop"
-    """The text met a stop string, which is cut off."""
+    """The text reached a stop string, which is cut off."""
     LENGTH = "length"
     """The token limit was reached first: the text is cut off."""
     ERROR = "error"
@@ -34,9 +33,9 @@ class Finish(StrEnum):
 class Completion:
     """A text, stripped of surrounding white space, with its tokens and their log-probabilities.
 
-    `token_ids` are the sampled ids as the model wrote them, the end token included when there was one; `logprobs` are
-    their natural log-probabilities under the sampling temperature, or None where an engine cannot tell. `thinking` is
-    what a reasoning model wrote to itself before the text (`solon.engines.thinking`).
+    `token_ids` are the sampled ids, with the end token when there was one. `logprobs` are their natural
+    log-probabilities at the sampling temperature, or None where the engine does not know them. `thinking` is what a
+    reasoning model wrote to itself before the text (`solon.engines.thinking`).
     """
 
     text: str
@@ -47,20 +46,20 @@ class Completion:
 
 
 class Choosing(StrEnum):
-    """How an engine can tell which of several options a model takes."""
+    """How to find out which of several options a model chooses."""
 
     LOGPROBS = "log-probs"
     """By `choose`: the log-probability of every option."""
     VOTES = "votes"
-    """Only by texts: whoever asks draws several and counts what they name."""
+    """Only by texts: the caller samples several and counts the options they name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Continuation:
     """How options continue a prompt in an engine's own tokens.
 
-    `options` holds each option's tokens, from the first place where any of them departs from the bare prompt; `clean`
-    tells that this place is the prompt's end, so that no option merges with the prompt's last token.
+    `options` holds each option's tokens, from the first place where any of them differs from the bare prompt. `clean`
+    is true when this place is the end of the prompt, so no option merges with the prompt's last token.
     """
 
     clean: bool
@@ -68,40 +67,40 @@ class Continuation:
 
     @property
     def comparable(self) -> bool:
-        """Whether the options' log-probabilities compare: clean, all different, and as many tokens of each."""
+        """Whether the options' log-probabilities compare: clean, all different, and of equal length."""
         lengths = {len(tokens) for tokens in self.options}
         return self.clean and len(lengths) == 1 and 0 not in lengths and len(set(self.options)) == len(self.options)
 
 
 class Engine(Protocol):
-    """A model that can be asked."""
+    """A model that answers prompts."""
 
     name: str
     """What the manifest records: a model folder's name and hash, or an address."""
     window: int
     """Prompt and completion tokens together."""
     dtype: str
-    """The numbers that the model computes in, such as `float32`; empty where an engine cannot tell."""
+    """The type that the model computes in, such as `float32`; empty if unknown."""
     rendering: Rendering
     choosing: Choosing
     """With `VOTES`, `choose` and `continuation` raise EngineError."""
     remarks: Sequence[str]
-    """Lines for the console about how this engine will ask, such as how many prompts fit into memory together."""
+    """Lines for the console, such as how many prompts fit into memory together."""
 
     def generate(
         self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: SamplingParams, stop: Sequence[str] = ()
     ) -> list[Completion]:
         """One completion per prompt, in order; each ends before the first of the `stop` strings.
 
-        Temperature 0 is greedy. Raises EngineError when a prompt leaves no room in the window.
+        Temperature 0 is greedy. Raises EngineError when a prompt fills the window.
         """
         ...
 
     def choose(self, prompts: Sequence[Prompt], options: Sequence[str]) -> list[tuple[float, ...]]:
         """Per prompt the log-probability of each option as the next words after the prompt's opening.
 
-        The numbers are raw (they do not sum to one over the options); a stage normalises them. NaN stands for an
-        option whose probability the engine could not tell.
+        The numbers are raw (they do not sum to one over the options); a stage normalises them. NaN means that the
+        engine does not know an option's probability.
         """
         ...
 
@@ -110,5 +109,5 @@ class Engine(Protocol):
         ...
 
     def continuation(self, prompt: Prompt, options: Sequence[str]) -> Continuation:
-        """How the options continue the prompt's opening, in tokens; nothing is asked of the model."""
+        """How the options continue the prompt's opening, in tokens; the model is not run."""
         ...

@@ -1,12 +1,11 @@
 """An engine that takes answers from the run's response cache and asks a model only for the others.
 
-It wraps any engine. A question's key is the digest of all that can change its answer: the model, the text as it is
-rendered, the seed, the sampling parameters, the window, the numbers that the model computes in, the engine's settings
-and the version of the code that asks (DESIGN section 4). Known answers come from the cache; the others are asked in one
-call and are durable before anyone sees them. Stages do not notice. A failed call is not cached and is asked again next
-time. The cache holds texts and log-probabilities of options; the tokens of a completion are not kept, and new
-completions come without them too, so that both kinds look the same. A cached value of another shape is refused as
-damage.
+It wraps any engine. A question's key is the digest of everything that can change its answer: the model, the rendered
+text, the seed, the sampling parameters, the window, the model's dtype, the engine's settings and the version of this
+code (DESIGN section 4). Known answers come from the cache. The others are asked in one call and saved before the stage
+sees them. A failed call is not cached, so the next session asks it again. The cache holds texts and log-probabilities
+of options. It does not hold the tokens of completions, and new completions come without tokens too, so that both kinds
+look the same. A cached value of the wrong shape raises an error.
 """
 
 from __future__ import annotations
@@ -37,54 +36,51 @@ class CachedEngine:
         self.choosing = inner.choosing
         self.remarks = inner.remarks
         settings = settings or EngineSettings()
-        self._asked_of = (model, inner.rendering.name, inner.window, inner.dtype, CODE, keyed(settings))
+        self._key_parts = (model, inner.rendering.name, inner.window, inner.dtype, CODE, keyed(settings))
         self._stage = stage
         self._answers = answers
 
     def generate(
         self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: SamplingParams, stop: Sequence[str] = ()
     ) -> list[Completion]:
-        """See `Engine.generate`; completions have no tokens."""
-        drawn = (sampling.max_tokens, sampling.temperature, sampling.top_p, tuple(stop))
+        """The completions have no tokens."""
+        parameters = (sampling.max_tokens, sampling.temperature, sampling.top_p, tuple(stop))
         keys = [
-            digest("generate", *self._asked_of, self._text(prompt), seed, *drawn)
+            digest("generate", *self._key_parts, self._text(prompt), seed, *parameters)
             for prompt, seed in zip(prompts, seeds, strict=True)
         ]
         known = self._answers.find(keys, self._stage, _is_completion)
-        owed = [index for index, key in enumerate(keys) if key not in known]
+        missing = [index for index, key in enumerate(keys) if key not in known]
         fresh: dict[int, Completion] = {}
-        if owed:
-            written = self.inner.generate([prompts[i] for i in owed], [seeds[i] for i in owed], sampling, stop)
+        if missing:
+            written = self.inner.generate([prompts[i] for i in missing], [seeds[i] for i in missing], sampling, stop)
             fresh = {
                 i: Completion(each.text, each.finish, thinking=each.thinking)
-                for i, each in zip(owed, written, strict=True)
+                for i, each in zip(missing, written, strict=True)
             }
             self._answers.keep(
-                self._answer(keys[i], _kept(each), prompts[i], len(each.token_ids))
-                for i, each in zip(owed, written, strict=True)
+                self._answer(keys[i], _cached_value(each), prompts[i], len(each.token_ids))
+                for i, each in zip(missing, written, strict=True)
                 if each.finish is not Finish.ERROR
             )
         return [fresh[i] if i in fresh else _completion(known[key]) for i, key in enumerate(keys)]
 
     def choose(self, prompts: Sequence[Prompt], options: Sequence[str]) -> list[tuple[float, ...]]:
-        """See `Engine.choose`."""
-        keys = [digest("choose", *self._asked_of, self._text(prompt), list(options)) for prompt in prompts]
+        keys = [digest("choose", *self._key_parts, self._text(prompt), list(options)) for prompt in prompts]
         known = self._answers.find(keys, self._stage, lambda value: _is_choice(value, len(options)))
-        owed = [index for index, key in enumerate(keys) if key not in known]
+        missing = [index for index, key in enumerate(keys) if key not in known]
         fresh: dict[int, tuple[float, ...]] = {}
-        if owed:
-            chosen = self.inner.choose([prompts[i] for i in owed], options)
+        if missing:
+            chosen = self.inner.choose([prompts[i] for i in missing], options)
             # Plain floats, as the cache returns them.
-            fresh = {i: tuple(map(float, each)) for i, each in zip(owed, chosen, strict=True)}
-            self._answers.keep(self._answer(keys[i], list(fresh[i]), prompts[i], 0) for i in owed)
+            fresh = {i: tuple(map(float, each)) for i, each in zip(missing, chosen, strict=True)}
+            self._answers.keep(self._answer(keys[i], list(fresh[i]), prompts[i], 0) for i in missing)
         return [fresh[i] if i in fresh else tuple(known[key]) for i, key in enumerate(keys)]
 
     def count_tokens(self, prompt: Prompt) -> int:
-        """See `Engine.count_tokens`."""
         return self.inner.count_tokens(prompt)
 
     def continuation(self, prompt: Prompt, options: Sequence[str]) -> Continuation:
-        """See `Engine.continuation`."""
         return self.inner.continuation(prompt, options)
 
     def _text(self, prompt: Prompt) -> str:
@@ -95,7 +91,7 @@ class CachedEngine:
         return CachedAnswer(key, value, self._stage, prompt.reply_as.value, tokens, completion_tokens)
 
 
-def _kept(completion: Completion) -> list[str]:
+def _cached_value(completion: Completion) -> list[str]:
     thinking = [completion.thinking] if completion.thinking else []
     return [completion.text, completion.finish.value, *thinking]
 

@@ -1,4 +1,4 @@
-"""An engine that asks another one and records every question, with its length and that of its answer."""
+"""An engine that asks another one and records the length of every question and answer."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class RecordedQuestion:
 
 
 class RecordingEngine:
-    """See `solon.engines.base.Engine`; `asked` holds every question in order, `engine` can be asked unrecorded."""
+    """Records questions to `engine` in `asked`, in order; a question to `engine` itself is not recorded."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
@@ -40,29 +40,25 @@ class RecordingEngine:
     def generate(
         self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: SamplingParams, stop: Sequence[str] = ()
     ) -> list[Completion]:
-        """See `Engine.generate`."""
         completions = self.engine.generate(prompts, seeds, sampling, stop)
         for prompt, completion in zip(prompts, completions, strict=True):
             # Without token ids the words are counted.
-            self._note(prompt, len(completion.token_ids) or len(completion.text.split()))
+            self._record(prompt, len(completion.token_ids) or len(completion.text.split()))
         return completions
 
     def choose(self, prompts: Sequence[Prompt], options: Sequence[str]) -> list[tuple[float, ...]]:
-        """See `Engine.choose`."""
         for prompt in prompts:
-            self._note(prompt, 0)
+            self._record(prompt, 0)
         return self.engine.choose(prompts, options)
 
     def count_tokens(self, prompt: Prompt) -> int:
-        """See `Engine.count_tokens`."""
         return self.engine.count_tokens(prompt)
 
     def continuation(self, prompt: Prompt, options: Sequence[str]) -> Continuation:
-        """See `Engine.continuation`; it is no question, so it is not noted."""
         return self.engine.continuation(prompt, options)
 
-    def _note(self, prompt: Prompt, completion_tokens: int) -> None:
+    def _record(self, prompt: Prompt, completion_tokens: int) -> None:
         shared, own = self.rendering.render(prompt)
         tokens = self.count_tokens(prompt)
-        alone = self.count_tokens(Prompt(prompt.turns[prompt.shared :], prompt.reply_as, prompt.opening))
-        self.asked.append(RecordedQuestion(prompt.reply_as, shared, own, tokens, tokens - alone, completion_tokens))
+        unshared = self.count_tokens(Prompt(prompt.turns[prompt.shared :], prompt.reply_as, prompt.opening))
+        self.asked.append(RecordedQuestion(prompt.reply_as, shared, own, tokens, tokens - unshared, completion_tokens))

@@ -1,9 +1,9 @@
-"""Opens the models that are asked: the only way from a model's name to an engine.
+"""Opens engines: the only way from a model's name to an engine.
 
-`open_engine` takes a spec (`solon.config.model_spec`) and the engine's settings. The scheme of the spec says who opens
-it: folders and built-in models are loaded into this process, and packages add schemes as entry points of the group
-`solon.engines`, each an object that fulfils `Opener`. A model that is already in memory, as the policy is while it
-learns, is asked through `engine_of`.
+`open_engine` takes a spec (`solon.config.model_spec`) and the engine's settings. The scheme of the spec selects the
+opener. Folders and built-in models are loaded into this process. Packages add schemes as entry points of the group
+`solon.engines`; each is an `Opener`. For a model that is already in memory, such as the policy in training, use
+`engine_of`.
 """
 
 from __future__ import annotations
@@ -24,51 +24,51 @@ if TYPE_CHECKING:
 
 
 class Opener(Protocol):
-    """How the models of one scheme are opened."""
+    """Opens the models of one scheme."""
 
     def open(self, spec: ModelSpec, settings: EngineSettings) -> Engine:
         """The engine of a model; raises ModelError or EngineError when it cannot be asked."""
         ...
 
     def identity(self, spec: ModelSpec) -> str:
-        """A text that changes whenever the model's answers can change; rows are kept under it."""
+        """A text that changes whenever the model's answers can change; part of the key of rows."""
         ...
 
 
 class ModelInMemory(Engine, Protocol):
-    """An engine around a model that this process holds, and that may be in training."""
+    """An engine around a model in this process, which may be in training."""
 
     tokens: PromptTokenizer
     """How prompts and replies become tokens."""
 
     def refresh(self) -> None:
-        """Drop what was computed from earlier weights."""
+        """Drop everything computed from earlier weights."""
         ...
 
 
 def open_engine(spec: ModelSpec, settings: EngineSettings | None = None) -> Engine:
     """The engine of a model.
 
-    Raises ModelError for a folder that holds no model and for an address, RecipeError for a plug-in that cannot be
-    loaded, and what the plug-in raises.
+    Raises ModelError for an address or a folder without a model, RecipeError for a plug-in that cannot be loaded, and
+    what the plug-in raises.
     """
     return _opener(spec.scheme).open(spec, settings or EngineSettings())
 
 
 def engine_of(model: Any, tokenizer: Any, settings: EngineSettings | None = None, *, name: str) -> ModelInMemory:
-    """The engine of a transformers model that is loaded already; ModelError when the parts do not fit together."""
+    """The engine of a loaded transformers model; ModelError when model and tokenizer do not fit together."""
     from solon.engines.local.engine import LocalEngine
 
     return LocalEngine(model, tokenizer, settings, name=name)
 
 
 def identity_of(spec: ModelSpec) -> str:
-    """A text that changes whenever the model's answers can change: the digest of a folder, or what a plug-in says."""
+    """A text that changes whenever the model's answers can change: a folder's digest, or the plug-in's text."""
     return _opener(spec.scheme).identity(spec)
 
 
 def name_of(spec: ModelSpec) -> str:
-    """A short name for people, with 12 digits of what can change the answers: `assistant@0123456789ab`."""
+    """A short name with the first 12 digits of the identity: `assistant@0123456789ab`."""
     folder = folder_of(spec)
     name = str(spec) if folder is None else folder.resolve().name
     return f"{name}@{identity_of(spec)[:12]}"
@@ -78,25 +78,21 @@ class _Folder:
     """Opens model folders and built-in models."""
 
     def open(self, spec: ModelSpec, settings: EngineSettings) -> Engine:
-        """See `Opener.open`."""
         from solon.engines.local.engine import LocalEngine
 
         return LocalEngine.load(model_path(str(spec)), settings)
 
     def identity(self, spec: ModelSpec) -> str:
-        """See `Opener.identity`."""
         return digest_model(model_path(str(spec)))
 
 
 class _Server:
-    """Refuses addresses, until there are engines for them."""
+    """Refuses addresses; there is no engine for them yet."""
 
     def open(self, spec: ModelSpec, settings: EngineSettings) -> Engine:
-        """Raises ModelError."""
         raise _refused(spec)
 
     def identity(self, spec: ModelSpec) -> str:
-        """Raises ModelError."""
         raise _refused(spec)
 
 

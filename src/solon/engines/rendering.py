@@ -1,10 +1,10 @@
 """Prompts through a tokenizer's chat template.
 
-Whatever the model itself writes (replies, critiques, revisions, answers) becomes an assistant turn, all else a user
-turn, and neighbours of the same side are merged with a blank line, because templates insist on alternation. How a reply
-opens and ends is read off the template by rendering a probe, never assumed from a model's name: a conversation that
-ends on a reply shows what stands before the reply's first word and what closes its turn. `text` is that conversation up
-to the turn's end, and everything that is trained on or scored is this text.
+Everything the model writes (replies, critiques, revisions, answers) becomes an assistant turn, everything else a user
+turn. Neighbours on the same side are merged with a blank line, because templates insist on alternation. How a reply
+opens and ends is found by rendering a probe, never assumed from a model's name: a conversation that ends on a reply
+shows what comes before the reply's first word and what closes its turn. Training and scoring use the text of the
+conversation up to the end of that turn.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from typing import Any
 
 from solon.config.recipe import EngineSettings, RenderingKind, Thinking
 from solon.conversation import LABELS, MODEL_ROLES, Prompt, Rendering, Role, TranscriptRendering, Turn
-from solon.engines.local.choose import common_length
 from solon.engines.templates import (
     AS_TRANSCRIPT,
     EARLIER_TRANSCRIPT_TEMPLATE,
@@ -27,13 +26,14 @@ from solon.engines.templates import (
     template_of,
 )
 from solon.engines.thinking import Tags, opened_in, tags_known
+from solon.engines.token_rows import common_length
 from solon.errors import ModelError
 
 _PROBE = "solonprobe"
 _NEXT = "solonnext"
 _CACHED = 64
 _BRACKETED = re.compile(r"[^\w\s].*[^\w\s]", re.S)
-"""What a mark of turns looks like: `<|im_start|>`, `[INST]`; a word of the template is none."""
+"""The form of a turn mark such as `<|im_start|>` or `[INST]`; a word of the template is not one."""
 _SPOKEN = frozenset({Role.REASONING, Role.ANSWER})
 """Roles whose label is part of what the model says: "Let's think step by step: ...", "The answer is: (A)"."""
 
@@ -41,7 +41,7 @@ Message = dict[str, str]
 
 
 def rendering_for(tokenizer: Any, settings: EngineSettings | None = None) -> Rendering:
-    """The rendering that a recipe asks for; raises ModelError for `chat` without a template.
+    """The rendering of a recipe; raises ModelError for `chat` without a template.
 
     A tokenizer that holds `TRANSCRIPT_TEMPLATE` belongs to a model that Solon trained on transcripts.
     """
@@ -62,7 +62,7 @@ class ChatRendering:
     name = "chat"
 
     def __init__(self, tokenizer: Any, settings: EngineSettings | None = None) -> None:
-        """Reads off the template how it opens and closes a reply; raises ModelError when it cannot hold a dialogue."""
+        """Finds how the template opens and closes a reply; raises ModelError when it cannot show a dialogue."""
         settings = settings or EngineSettings()
         self._tokenizer = tokenizer
         self._template = template_of(tokenizer, settings.template, settings.date) or ""
@@ -100,8 +100,8 @@ class ChatRendering:
     def render(self, prompt: Prompt) -> tuple[str, str]:
         """See `Rendering.render`; raises ModelError when the template refuses the turns.
 
-        The shared part is empty where the template writes the leading turns otherwise when more follow. Words that
-        open the reply, and turns of the model right before it (reasoning before an answer), stand in the same turn.
+        The shared part is empty where the template writes the leading turns differently when more follow. Words that
+        open the reply, and turns of the model right before it (reasoning before an answer), are in the same turn.
         """
         turns, begun = list(prompt.turns), [_label_and_opening(prompt)]
         while turns and turns[-1].role in MODEL_ROLES and prompt.reply_as in MODEL_ROLES:
@@ -115,11 +115,11 @@ class ChatRendering:
         return shared, whole[len(shared) :]
 
     def completion(self, reply: str, reply_as: Role = Role.ASSISTANT) -> str:
-        """See `Rendering.completion`: behind a label a space, else whatever the template puts before a reply."""
+        """See `Rendering.completion`: a space after a label, else what the template puts before a reply."""
         return f" {self._plain(reply)}" if reply_as in _SPOKEN else f"{self.frame.lead}{self._plain(reply)}"
 
     def stops(self) -> tuple[str, ...]:
-        """What the template writes between an assistant's turn and the next user turn."""
+        """The text that the template writes between an assistant's turn and the next user turn."""
         return self._stops
 
     def opened_by(self, prompt: Prompt) -> Tags | None:
@@ -128,7 +128,7 @@ class ChatRendering:
         return None if words else self.opened
 
     def messages(self, turns: Sequence[Turn]) -> list[Message]:
-        """The turns as the template is given them, for programs that apply it themselves."""
+        """The turns as messages for the template, for programs that apply it themselves."""
         messages: list[Message] = []
         for turn in turns:
             side = _side(turn.role)
@@ -142,10 +142,10 @@ class ChatRendering:
         return messages
 
     def saved_template(self) -> str:
-        """A chat template for a model that is trained on this rendering: it writes exactly what training shows.
+        """A chat template for a model trained on this rendering: it writes exactly what training shows.
 
-        Prompts and whole conversations are compared on probes, without any variable of this program's. Raises
-        ModelError when no template does.
+        Prompts and whole conversations are compared on probes, without variables of this program. Raises ModelError
+        when no template matches.
         """
         for template in candidates(self._template, self.frame, thinking=self._thinks):
             if self._written_by(template):
@@ -171,8 +171,9 @@ class ChatRendering:
     def _ending(self, after: str, between: str, opener: str) -> str:
         """What closes a reply's turn, up to its first mark; the end token where the template closes no turn.
 
-        Some templates close a turn in mid-dialogue alone; there a mark that only opens the next turn closes none. Where
-        a turn is closed by ordinary words, the end token follows them, so that other programs know where to stop.
+        Some templates close a turn only in the middle of a dialogue; there a mark that only opens the next turn does
+        not count. Where ordinary words close a turn, the end token follows them, so that other programs know where to
+        stop.
         """
         next_opener = common_length(between[::-1], opener[::-1])
         for text in (after, between[: len(between) - next_opener]):
@@ -187,9 +188,9 @@ class ChatRendering:
         return f"{_closing_words(after, between)}{end}"
 
     def _frame(self, asked: str, uncued: str, before: str, ending: str) -> TemplateFrame:
-        """What stands between the template's cue and a reply: words go to the cue, white space to the reply.
+        """The text between the template's cue and a reply: words go to the cue, white space to the reply.
 
-        Thoughts stand there with a reasoning model. They are closed by the cue, empty, unless the model is to think.
+        A reasoning model has its thoughts there. Unless the model is to think, the cue closes them, empty.
         """
         opened = opened_in(asked, self.tags)
         own = asked[common_length(asked, uncued) :]
@@ -198,7 +199,7 @@ class ChatRendering:
         elif own.strip() and own in before:
             rest = before[before.rindex(own) + len(own) :]
         elif opened and own[: own.rindex(opened.opening)].rstrip() in before:
-            rest = f"\n{opened.closing}\n\n"  # its cue begins thoughts, and it shows none of turns that were written
+            rest = f"\n{opened.closing}\n\n"  # the cue opens thoughts, and the template drops those of earlier turns
         else:
             raise _unlike_cue()
         if opened and opened.closing not in rest:
@@ -218,7 +219,7 @@ class ChatRendering:
         return (*found, *([words] if words else []))
 
     def _shared_text(self, turns: tuple[Turn, ...], rest: Sequence[Turn]) -> str:
-        """The text of the leading turns with whatever opens the user turn behind them."""
+        """The text of the leading turns with the opening of the user turn after them."""
         if not turns or not rest or _side(rest[0].role) != "user" or _side(turns[-1].role) != "assistant":
             return ""
         if turns not in self._shared:
@@ -248,7 +249,7 @@ class ChatRendering:
 
 
 def special_texts(tokenizer: Any) -> list[str]:
-    """The tokens that are marked as special, and those with a part of their own such as the end token, longest first.
+    """Tokens marked as special, and those with a role such as the end token, longest first.
 
     An added token that is not marked is ordinary text: Gemma 3 has added tokens for line feeds and HTML tags, the
     vocabulary of GPT-NeoX for runs of spaces.
@@ -258,13 +259,13 @@ def special_texts(tokenizer: Any) -> list[str]:
 
 
 def mark_pattern(texts: Iterable[str], *, spellable: bool = False) -> re.Pattern[str]:
-    """Any of the texts; with `spellable` those alone that a space can break."""
+    """Matches any of the texts; with `spellable` only those that a space can break."""
     kept = sorted((text for text in texts if not spellable or len(text) > 1), key=len, reverse=True)
     return re.compile("|".join(map(re.escape, kept)) or r"(?!)")
 
 
 def spelled_out(marks: re.Pattern[str], content: str) -> str:
-    """What people and models wrote, with a space in each special token's text: only the template ends a turn."""
+    """The content with a space in the text of each special token: only the template ends a turn."""
     return marks.sub(lambda found: f"{found[0][0]} {found[0][1:]}", content)
 
 
@@ -285,7 +286,7 @@ def _label_and_opening(prompt: Prompt) -> str:
 
 
 def _closing_words(after: str, between: str) -> str:
-    """The words that follow a reply whether or not another turn comes."""
+    """The words that follow a reply whether or not another turn follows."""
     words = after.rstrip()
     return words if words.strip() and between.startswith(words) else ""
 
@@ -300,4 +301,4 @@ def _probes(takes_system: bool) -> Iterable[tuple[Turn, ...]]:
 
 
 def _unlike_cue() -> ModelError:
-    return ModelError("the chat template opens a reply in another way than it shows a given one", remedy=AS_TRANSCRIPT)
+    return ModelError("the chat template opens a new reply differently from a written one", remedy=AS_TRANSCRIPT)

@@ -1,13 +1,13 @@
-"""What can change a stage's rows, and what moves them by rounding alone.
+"""Which engine settings can change a stage's rows, and which change only rounding.
 
-All settings of the engine belong to the key under which a stage is made and an answer is kept, but for those that
-`ROUNDING` names; a setting that is added later is thereby keyed until somebody shows that it moves rows by rounding
-alone. What `ROUNDING` names, and the machine and libraries that computed, change the order in which numbers are summed
-and so the last bits of a probability or a weight. Rows made one way may be used beside rows made another; which way
-they were made is noted in each manifest, and shown when finished rows are reused.
+The key of a stage and of a cached answer contains all engine settings except those in `ROUNDING`. A new setting is
+therefore part of the key until a test shows that it changes only rounding. The settings in `ROUNDING`, the machine and
+the library versions change the order in which numbers are summed, and so the last bits of a probability or a weight.
+Rows made with different ones may be mixed; each manifest records them, and the console shows them when finished rows
+are reused.
 
-`CODE` is the version of how models are asked. Whoever changes what the same model answers to the same question raises
-it: tokens, rendering, drawing, the reading of letters.
+`CODE` is the version of how Solon asks models. Raise it with every change to what the same model answers to the same
+question: tokens, rendering, sampling, the reading of letters.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from solon.runs.processes import SINGLE_PROCESS, Processes
 
 CODE = 1
 ROUNDING = frozenset({"batch_size", "memory_gib", "threads"})
-"""The engine's settings that move rows by rounding alone: how many rows pass at once, and on how many threads."""
+"""Settings that change only rounding: how many rows pass at once, and on how many threads."""
 LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "peft", "accelerate", "numpy", "pyarrow")
 
 
 def keyed(settings: EngineSettings) -> dict[str, object]:
-    """The engine's settings that belong to a key: all but those in `ROUNDING`, with the numbers computed in."""
+    """The engine's settings that belong to a key: all except those in `ROUNDING`, and the dtype of the weights."""
     import torch
 
     given = settings.model_dump(mode="json", exclude=set(ROUNDING))
     dtype = given.pop("dtype", "auto")
-    # What `auto` means hangs on the machine, and bfloat16 is more than another rounding of the last bits.
+    # The machine decides what `auto` means, and bfloat16 changes more than the last bits.
     auto = "as stored" if torch.cuda.is_available() else "float32"
     return {**given, "numbers": auto if dtype == "auto" else dtype}
 
 
 def made_with(settings: EngineSettings, processes: Processes = SINGLE_PROCESS) -> dict[str, object]:
-    """What moves rows by rounding alone, as it is now: settings, processor or GPU, threads, processes, libraries."""
+    """What changes only rounding, as it is now: settings, processor or GPU, threads, processes, libraries."""
     import torch
 
     chosen = settings.model_dump(mode="json", include=set(ROUNDING - {"threads"}))
@@ -53,9 +53,9 @@ def made_with(settings: EngineSettings, processes: Processes = SINGLE_PROCESS) -
 
 
 def rounding_summary(sessions: Sequence[Mapping[str, object]], now: Mapping[str, object]) -> str | None:
-    """In words, how finished rows were made otherwise than they would be now; None when they were not.
+    """How the settings of finished rows differ from those of now, for the console; None when they do not.
 
-    `sessions` are those that worked on them; none when it was not noted.
+    `sessions` are those that made the rows; empty when they were not recorded.
     """
     others = {
         f"{name} {session.get(name)} (now {now.get(name)})"
@@ -65,9 +65,7 @@ def rounding_summary(sessions: Sequence[Mapping[str, object]], now: Mapping[str,
     }
     if not others:
         return None
-    return (
-        f"Rows are taken over that were made with {', '.join(sorted(others))}; made now they could differ by rounding"
-    )
+    return f"Reusing rows made with {', '.join(sorted(others))}; rows made now could differ by rounding"
 
 
 def _processor() -> str:

@@ -1,7 +1,7 @@
-"""An engine that answers from functions: for tests, for planted judges, for counting what a stage asks.
+"""An engine that answers from functions: for tests, for judges with known faults, for counting questions.
 
-It is deterministic when its functions are, needs no torch, and can fail on purpose: a function may return a whole
-`Completion` (any finish, any tokens) or raise, and what it raises reaches the stage as it would from a real engine.
+It is deterministic when its functions are, and needs no torch. To simulate failures, a function may return a whole
+`Completion` (any finish, any tokens) or raise; the error reaches the stage as it would from a real engine.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Choose = Callable[[Prompt, str], float]
 class ScriptedEngine:
     """Answers by `generate(prompt, seed)` and `choose(prompt, option)`; a token is a word.
 
-    A plain text is handled as a model's would be: cut at a stop string, cut to the token limit, stripped.
+    A returned text is cut at stop strings and at the token limit, and stripped, like a model's.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class ScriptedEngine:
         rendering: Rendering | None = None,
         choosing: Choosing = Choosing.LOGPROBS,
     ) -> None:
-        """With `Choosing.VOTES` it plays an engine that tells no log-probabilities: `generate` answers everything."""
+        """With `Choosing.VOTES` it acts as an engine without log-probabilities: `generate` answers everything."""
         self.name = name
         self.choosing = choosing
         self.remarks: Sequence[str] = ()
@@ -53,7 +53,6 @@ class ScriptedEngine:
     def generate(
         self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: SamplingParams, stop: Sequence[str] = ()
     ) -> list[Completion]:
-        """See `Engine.generate`."""
         if self._generate is None:
             raise EngineError("this scripted engine has no texts", place=self.name, remedy="Give it `generate`")
         if len(prompts) != len(seeds):
@@ -71,7 +70,6 @@ class ScriptedEngine:
         return completions
 
     def choose(self, prompts: Sequence[Prompt], options: Sequence[str]) -> list[tuple[float, ...]]:
-        """See `Engine.choose`."""
         if self._choose is None or self.choosing is Choosing.VOTES:
             raise EngineError("this scripted engine has no choices", place=self.name, remedy="Give it `choose`")
         self.choose_calls += 1
@@ -85,16 +83,15 @@ class ScriptedEngine:
         return len("".join(self.rendering.render(prompt)).split())
 
     def continuation(self, prompt: Prompt, options: Sequence[str]) -> Continuation:
-        """See `Engine.continuation`; every option is a token of its own."""
         if self.choosing is Choosing.VOTES:
-            raise EngineError("this scripted engine tells no tokens", place=self.name, remedy="Count its votes")
+            raise EngineError("this scripted engine has no tokens", place=self.name, remedy="Count its votes")
         return Continuation(clean=True, options=tuple((number,) for number, _ in enumerate(options)))
 
     def _tokens_left(self, number: int, prompt: Prompt, needed: int) -> int:
         size = self.count_tokens(prompt)
         if size + needed > self.window:
             raise EngineError(
-                f"the prompt has {size} tokens and leaves no room in the window of {self.window}",
+                f"the prompt has {size} tokens and fills the window of {self.window}",
                 place=f"{self.name}, row {number}",
                 remedy="Use --set prompts.too_long=drop, fewer worked examples, or a model with a longer window",
             )

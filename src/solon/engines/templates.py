@@ -1,9 +1,9 @@
-"""Chat templates as texts: which of several counts, which day it is for them, and what a saved model needs around one.
+"""Chat templates: choosing one, fixing its date, and extending it for saved models.
 
-A chat template is a Jinja program that a tokenizer brings. Three things about it are settled here once, so that a run
-and every folder that it saves agree: the template itself where a tokenizer has several, the date where a template
-writes today's (a run that passes midnight would read other prompts), and a program around the template where the
-template alone does not write what a model was trained on.
+A tokenizer's chat template is a Jinja program. Three things are decided here, so that a run and every folder that it
+saves agree: which template to use when a tokenizer has several; the date, when a template writes today's (a run that
+passes midnight would read other prompts); and Jinja code around the template, when the template by itself does not
+write the text that a model was trained on.
 """
 
 from __future__ import annotations
@@ -42,23 +42,23 @@ EARLIER_TRANSCRIPT_TEMPLATE = (
     "{%- if add_generation_prompt -%}{{ '\\n\\nAssistant:' }}"
     "{%- elif messages[-1]['role'] == 'assistant' -%}{{ eos_token }}{%- endif -%}"
 )
-"""What folders carry that were saved before; it differs only where a message holds a label."""
+"""The template in older folders; it differs only where a message contains a label."""
 AS_TRANSCRIPT = "Use --set engine.rendering=transcript"
 _DATE_CALL = re.compile(r"""strftime_now\(\s*(?P<quote>['"])(?P<format>[^'"]*)(?P=quote)\s*\)""")
 _ANY_DATE_CALL = re.compile(r"strftime_now\s*\(")
 THINKING_SWITCHES = ("enable_thinking", "thinking")
 """The template variables that switch a model's thinking on or off (Qwen3 and SmolLM3; Granite and DeepSeek)."""
 _FAULTS = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError, RuntimeError)
-"""What a template may raise besides Jinja's own errors: templates compute."""
+"""Errors that a template may raise besides Jinja's own: templates compute."""
 
 Message = Mapping[str, str]
 
 
 def template_of(tokenizer: Any, name: str | None, date: str) -> str | None:
-    """The chat template that counts, with `date` (YYYY-MM-DD) in place of today's; None where there is none.
+    """The chat template with `date` (YYYY-MM-DD) in place of today's; None where there is none.
 
-    `name` picks one of several. Raises ModelError where there are several, none of them named or the default, and
-    where a template computes the date in a way that cannot be fixed.
+    `name` picks one of several. Raises ModelError when there are several without the named or a default one, and when
+    a template computes the date in a way that cannot be fixed.
     """
     found = getattr(tokenizer, "chat_template", None)
     if isinstance(found, Mapping):
@@ -88,14 +88,14 @@ def _dated(template: str, date: datetime.date) -> str:
 
 
 def transcript_template(opening: str) -> str:
-    """`TRANSCRIPT_TEMPLATE` with the text of the tokens that the tokenizer sets in front."""
+    """`TRANSCRIPT_TEMPLATE` after the text of the tokens that the tokenizer puts first."""
     return (f"{{{{ {json.dumps(opening, ensure_ascii=False)} }}}}" if opening else "") + TRANSCRIPT_TEMPLATE
 
 
 def applied(tokenizer: Any, template: str, messages: Sequence[Message], *, cue: bool, **variables: object) -> str:
-    """What a template writes for messages; `cue` asks for the words that open a reply.
+    """The text that a template writes for messages; with `cue` it includes the words that open a reply.
 
-    Raises ModelError with one line for whatever the template raises.
+    Raises ModelError, with one line, for any error of the template.
     """
     from jinja2.exceptions import TemplateError
 
@@ -112,21 +112,21 @@ def applied(tokenizer: Any, template: str, messages: Sequence[Message], *, cue: 
 
 @dataclass(frozen=True, slots=True)
 class TemplateFrame:
-    """What stands around a reply beyond what a template writes itself: all are texts."""
+    """The texts around a reply that a template does not write itself."""
 
     cue: str
-    """Behind the template's own words that open a reply."""
+    """After the template's own words that open a reply."""
     lead: str
     """Before the reply's first word."""
     ending: str
-    """Behind the reply's last word; the end of the turn."""
+    """After the reply's last word: the end of the turn."""
 
 
 def candidates(template: str, frame: TemplateFrame, *, thinking: bool) -> list[str]:
-    """Templates that may write what a model is trained on, the plainest first; whoever asks tries them in order.
+    """Templates that may write the text a model is trained on, the plainest first; the caller tries them in order.
 
-    The template as it is; the template cut behind the last turn's end; and the template for all but the last reply,
-    with the frame around that. A template's switch for thinking is set as in training.
+    They are: the template as it is; the template cut after the end of the last turn; and the template for everything
+    but the last reply, with the frame around that. A template's switch for thinking is set as in training.
     """
     body = template.removesuffix("\n")
     cut = f"{{%- set shown -%}}{body}{{%- endset -%}}{{{{ shown if add_generation_prompt else shown.rstrip() }}}}"

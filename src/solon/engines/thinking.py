@@ -1,9 +1,9 @@
-"""Separates what a reasoning model writes to itself from its reply.
+"""Separates a reasoning model's thoughts from its reply.
 
 Reasoning models put their thoughts between two tags, mostly `<think>` and `</think>`; with some the chat template
 writes the first tag, so that the text begins inside. Thoughts are cut from every completion before anything reads it:
-a critique, a revision or a judgement is what stands behind them. They are kept apart, for the record. A block that is
-never closed means that the model was cut off before it replied, whatever else ended the text.
+a critique, a revision or a judgement is the text after them. They are recorded separately. A block that is never closed
+means that the model was cut off before it replied, whatever else ended the text.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from solon.engines.base import Completion, Finish
 
 
 class Tags(NamedTuple):
-    """What opens and what closes a block of thoughts."""
+    """The texts that open and close a block of thoughts."""
 
     opening: str
     closing: str
 
 
 THINK = Tags("<think>", "</think>")
-"""DeepSeek-R1, Qwen3, SmolLM3 and most others; looked for in every model's texts."""
+"""The tags of DeepSeek-R1, Qwen3, SmolLM3 and most others; searched for in every model's texts."""
 OTHERS = (
     Tags("<thinking>", "</thinking>"),
     Tags("<thought>", "</thought>"),
@@ -33,16 +33,16 @@ OTHERS = (
     Tags("[THINK]", "[/THINK]"),
     Tags("<|START_THINKING|>", "<|END_THINKING|>"),
 )
-"""Looked for only where a model's chat template or its added tokens know them: elsewhere they are ordinary text."""
+"""Searched for only if the model's chat template or its added tokens contain them; elsewhere they are ordinary text."""
 
 
 class Thought(NamedTuple):
-    """A text taken apart."""
+    """A text split into thoughts and reply."""
 
     thoughts: str
     reply: str
     closed: bool
-    """False where a block was opened and the text ended inside it; `reply` is then what stood before the block."""
+    """False when the text ended inside a block; `reply` is then the text before the block."""
 
 
 def tags_known(template: str, added_tokens: Iterable[str] = ()) -> tuple[Tags, ...]:
@@ -52,7 +52,7 @@ def tags_known(template: str, added_tokens: Iterable[str] = ()) -> tuple[Tags, .
 
 
 def opened_in(text: str, tags: Sequence[Tags]) -> Tags | None:
-    """The tags whose block a prompt's text leaves open at its very end, if any."""
+    """The tags of a block that the end of a prompt's text opens, if any."""
     return next((each for each in tags if text.rstrip().endswith(each.opening)), None)
 
 
@@ -87,9 +87,9 @@ def split_thoughts(text: str, tags: Sequence[Tags] = (THINK,), opened: Tags | No
 
 
 def without_thoughts(completion: Completion, tags: Sequence[Tags], opened: Tags | None = None) -> Completion:
-    """A completion whose text is the reply alone, and whose `thinking` holds the thoughts.
+    """The completion with the reply as its text and the thoughts in `thinking`.
 
-    A block that is never closed leaves no text and counts as cut off (`Finish.LENGTH`).
+    If a block is never closed, the text is empty and counts as cut off (`Finish.LENGTH`).
     """
     if opened is None and not any(tag in completion.text for each in tags for tag in each):
         return completion

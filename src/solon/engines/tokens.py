@@ -1,11 +1,11 @@
-"""From prompts to tokens and back: the one place where a tokenizer is met.
+"""From prompts to tokens and back: the only module that calls a tokenizer on prompts.
 
-A text is always tokenized whole and in one way only, as any other program would tokenize what the chat template writes:
-without tokens that the tokenizer adds by itself, since the text holds them. So what is trained on and scored is, token
-for token, what the model reads and writes: prompt and reply are tokenized together, and where the reply begins is found
-by comparing with the prompt alone, because some tokenizers set a space in front of whatever they are given or merge
-across the border. The part that a prompt shares with others is cut off in the same way. A transcript opens with what
-the tokenizer itself sets in front of a text. A special token that somebody spelled out is broken by a space.
+A text is always tokenized as a whole, as any other program would tokenize the output of the chat template: without
+tokens that the tokenizer adds by itself, since the text contains them. Training and scoring therefore use, token for
+token, what the model reads and writes. Prompt and reply are tokenized together. The reply begins where their tokens
+differ from those of the prompt by itself, because some tokenizers add a space at the front or merge tokens across the
+border. The part that a prompt shares with others is found in the same way. A transcript begins with the tokens that the
+tokenizer puts before a text. A special token spelled out in a message is broken by a space.
 """
 
 from __future__ import annotations
@@ -16,19 +16,18 @@ from typing import Any
 
 from solon.config.recipe import EngineSettings
 from solon.conversation import Conversation, Prompt, Rendering, Turn
-from solon.engines.local.batch import DecodingRow, Tokens
-from solon.engines.local.choose import common_length
 from solon.engines.rendering import ChatRendering, mark_pattern, rendering_for, special_texts, spelled_out
 from solon.engines.templates import TRANSCRIPT_TEMPLATE, transcript_template
 from solon.engines.thinking import THINK, Tags
+from solon.engines.token_rows import DecodingRow, Tokens, common_length
 from solon.errors import ModelError
 
 _LEAST_SHARED = 16
-"""A shorter prefix costs more to handle apart than to read again."""
+"""A shorter prefix costs more to handle separately than to read again."""
 
 
 class PromptTokenizer:
-    """A tokenizer and a rendering, as one."""
+    """A tokenizer with a rendering."""
 
     def __init__(self, tokenizer: Any, rendering: Rendering) -> None:
         self.tokenizer = tokenizer
@@ -38,7 +37,7 @@ class PromptTokenizer:
 
     @classmethod
     def of(cls, tokenizer: Any, settings: EngineSettings) -> PromptTokenizer:
-        """A tokenizer with the rendering that a recipe asks for; raises what `rendering_for` raises."""
+        """A tokenizer with the rendering of a recipe; raises as `rendering_for` does."""
         return cls(tokenizer, rendering_for(tokenizer, settings))
 
     @property
@@ -50,12 +49,12 @@ class PromptTokenizer:
 
     @property
     def end(self) -> int:
-        """The last token of `ending`, at which a reply ends and is scored; ModelError where it is no one token."""
+        """The last token of `ending`, at which a reply ends and is scored; ModelError when it is not a single token."""
         ids = self._ids(self.ending)
         last = self.decode(ids[-1:])
         if not last or not self.ending.endswith(last):
             raise ModelError(
-                f"the end of a reply, {self.ending!r}, is no token of the vocabulary",
+                f"the end of a reply, {self.ending!r}, is not a token of the vocabulary",
                 remedy="Name an eos_token that the vocabulary holds in tokenizer_config.json",
             )
         return ids[-1]
@@ -70,7 +69,7 @@ class PromptTokenizer:
 
     @property
     def tags(self) -> tuple[Tags, ...]:
-        """Between which a model's thoughts stand."""
+        """The tags around a model's thoughts."""
         return self.rendering.tags if isinstance(self.rendering, ChatRendering) else (THINK,)
 
     def opened_by(self, prompt: Prompt) -> Tags | None:
@@ -78,11 +77,11 @@ class PromptTokenizer:
         return self.rendering.opened_by(prompt) if isinstance(self.rendering, ChatRendering) else None
 
     def encode(self, texts: Sequence[str]) -> list[Tokens]:
-        """Token ids of rendered texts: prompts, or prompts with something behind."""
+        """Token ids of rendered texts: prompts, or prompts with more text after them."""
         return self.encode_whole([self.shown(text) for text in texts])
 
     def shown(self, text: str) -> str:
-        """The text that is tokenized for a rendered one: a chat template writes it whole, a transcript is opened."""
+        """The text to tokenize for a rendered one: a transcript gets its opening, other texts are complete."""
         if isinstance(self.rendering, ChatRendering):
             return text
         return self._opening + spelled_out(self._special, text)
@@ -97,12 +96,12 @@ class PromptTokenizer:
         return [tuple(ids) for ids in encoded]
 
     def text(self, prompt: Prompt, reply: str) -> str:
-        """A prompt with its reply up to the end of the reply's turn: what is trained on and scored."""
+        """A prompt with its reply up to the end of the reply's turn: the text that is trained on and scored."""
         written = "".join(self.rendering.render(prompt)) + self.rendering.completion(reply, prompt.reply_as)
         return self.shown(written) + self.ending
 
     def messages(self, turns: Sequence[Turn]) -> list[dict[str, str]]:
-        """Turns as the saved chat template is to be given them."""
+        """Turns as messages for the saved chat template."""
         if isinstance(self.rendering, ChatRendering):
             return self.rendering.messages(turns)
         return [
@@ -114,10 +113,10 @@ class PromptTokenizer:
         """For each prompt the tokens of `text`, and how many of them are the prompt's own."""
         whole = self.encode_whole([self.text(*each) for each in zip(prompts, replies, strict=True)])
         bare = self.encode(["".join(self.rendering.render(prompt)) for prompt in prompts])
-        return [(tokens, common_length(alone, tokens)) for tokens, alone in zip(whole, bare, strict=True)]
+        return [(tokens, common_length(prompt, tokens)) for tokens, prompt in zip(whole, bare, strict=True)]
 
     def saved_template(self) -> str:
-        """The chat template that a saved model carries: it writes `text`, and prompts as they are read."""
+        """The chat template of a saved model: it writes `text`, and prompts as the model reads them."""
         if isinstance(self.rendering, ChatRendering):
             return self.rendering.saved_template()
         own = getattr(self.tokenizer, "chat_template", None)
@@ -128,7 +127,7 @@ class PromptTokenizer:
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
     def token_texts(self, vocabulary: int) -> list[str]:
-        """Every token of the vocabulary decoded alone."""
+        """Every token of the vocabulary, decoded by itself."""
         return [self.decode([token]) for token in range(min(vocabulary, len(self.tokenizer)))]
 
     def rows(self, prompts: Sequence[Prompt]) -> list[DecodingRow]:
@@ -139,7 +138,7 @@ class PromptTokenizer:
         return [DecodingRow(tokens[:cut], tokens[cut:]) for tokens, cut in zip(whole, cuts, strict=True)]
 
     def shared_lengths(self, shared: Sequence[str], whole: Sequence[Tokens]) -> list[int]:
-        """How many leading tokens of each of `whole` are common to all texts that open with the same shared text."""
+        """How many leading tokens each of `whole` has in common with all that start with the same shared text."""
         groups: dict[str, list[int]] = defaultdict(list)
         for number, text in enumerate(shared):
             if text:
@@ -157,7 +156,7 @@ class PromptTokenizer:
 
 
 def opening_of(tokenizer: Any) -> str:
-    """The text of the special tokens that a tokenizer sets in front of any text; none for one that only closes it."""
+    """The text of the special tokens that a tokenizer puts before any text; empty if there are none."""
     opened = list(tokenizer("a", verbose=False)["input_ids"])
     bare = list(tokenizer("a", add_special_tokens=False, verbose=False)["input_ids"])
     for start in range(len(opened)):

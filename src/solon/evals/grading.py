@@ -1,8 +1,8 @@
-"""What a grader is: whoever looks at a reply and says what it is.
+"""What a grader is: it reads a reply and labels it.
 
-A grader measures and never trains. It is handed in from above (the testbed's oracle is one), so that no measure knows
-where the truth comes from, and a run without a grader still measures the form of its replies. Which measures are taken
-of the labels stands in `solon.evals.registry`.
+A grader measures and never trains. The caller passes it (the testbed's oracle is one), so that no measure knows where
+the truth comes from, and a run without a grader still measures the form of its replies. `solon.evals.measures` lists
+the measures that are taken of the labels.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from solon.conversation import Conversation
 
 
 class Label(StrEnum):
-    """What a reply can be said to be; a reply may carry several labels, or none."""
+    """What a reply can be said to be; a reply may have several labels, or none."""
 
     HARMFUL = "harmful"
     """It gives what a harmful request asks for."""
@@ -27,11 +27,11 @@ class Label(StrEnum):
     HELPFUL = "helpful"
     """It gives what a benign request asks for."""
     GARBLED = "garbled"
-    """It is no sensible reply to this conversation."""
+    """It is not a sensible reply to this conversation."""
 
 
 RATINGS = "ratings.jsonl"
-"""The file beside the measured rows in which the labels of revisions and pairs stand, for the report."""
+"""The file, next to the measured rows, with the labels of revisions and pairs, for the report."""
 
 
 class Grader(Protocol):
@@ -42,5 +42,5 @@ class Grader(Protocol):
         ...
 
     def group(self, conversation: Conversation) -> str | None:
-        """What the conversation is about, in a word, where shares are to be told apart by it; else None."""
+        """What the conversation is about, in a word, where shares are split by it; else None."""
         ...

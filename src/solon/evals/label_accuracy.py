@@ -1,9 +1,9 @@
-"""How good the AI labels and the preference model are, where a rater knows the answer.
+"""How good the AI labels and the preference model are, where a grader knows the answer.
 
 The truth used here is coarse on purpose: of two replies of which exactly one is harmful, the harmless one is better.
 Pairs without that order say nothing about right or wrong and are left out; pairs on which the judge was undecided are
 counted, never scored. Calibration compares the judged probability with how often it came true (paper, section 4.3 and
-figure 9); the two option orders tell how much a label owes to the place in which a reply was shown.
+figure 9); the two option orders show how much the place of a reply contributes to its label.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The model card of a trained model: what it was made of, by which settings, and what was measured of it.
+"""The model card of a trained model: its inputs, its settings, and its measures.
 
-A pure function of the run directory. It names the constitution, the data and the base model by hash, so that two cards
-tell whether two models were made alike, and no path of the machine that made them. Names and texts come from files of
-others: they are shown as code or as YAML, with hidden characters made visible.
+A pure function of the run directory. The card has hashes of the constitution, the data and the base model, so that two
+cards show whether two models have the same inputs. It contains no path of the machine. Names and texts come from other
+people's files, so the card shows them as code or as YAML, with hidden characters made visible.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from typing import Any
 
 import yaml
 
-import solon
 from solon.config.builtin import PLAIN, PREFIX
 from solon.config.recipe import Algorithm, Method, Recipe
-from solon.evals.registry import Unit, measures
+from solon.config.version import __version__
+from solon.evals.measures import Unit, measures
 from solon.model_folders.folder_check import check_folder
 from solon.reporting.results import results
 from solon.reporting.visible_text import visible
 from solon.runs import Artefact, RunDirectory
-from solon.stages.registry import RLHF, SL_CAI, SL_CAI_MEASURE, counted, names_of
+from solon.stages.plan import RLHF, SL_CAI, SL_CAI_MEASURE, counted, names_of
 from solon.stats.intervals import interval, per_cent
 
 _PATHS = {"human", "human_harmlessness"}
-"""Settings that name files; their content is told by hash."""
+"""Settings that name files; the card has their hashes instead."""
 _BY_PRINCIPLES, _BY_LABELS, _BY_SCORES = (
     ("responses", "revision", "finetune"),
     ("pairs", "feedback"),
@@ -35,51 +35,54 @@ _BY_PRINCIPLES, _BY_LABELS, _BY_SCORES = (
 
 
 def card(run: RunDirectory, artefact: Artefact, *, adapter: bool = False) -> str:
-    """The card of the model in a finished stage, or of its adapter alone, as Markdown with a YAML head."""
+    """The card of the model in a finished stage, or of its adapter only, as Markdown with a YAML head."""
     recipe, model = run.recipe, artefact.name
-    by_people = recipe.method is Method.RLHF
+    rlhf = recipe.method is Method.RLHF
     head = {
         "library_name": "transformers",
         "pipeline_tag": "text-generation",
-        "tags": [*([] if by_people else ["constitutional-ai"]), "solon", model],
+        "tags": [*([] if rlhf else ["constitutional-ai"]), "solon", model],
         **_hub_name(recipe.models.pretrained),
     }
     parts = [
         f"---\n{yaml.safe_dump(head, sort_keys=False)}---",
         f"# {model} of the run {_code(recipe.name)}",
-        f"A language model {_made(recipe, model)} with "
-        f"Solon {solon.__version__}. Its licence is that of the base model and of the data; look at both first.",
-        "\n\n".join(f"**Mind this:** {_code(remark)}" for remark in run.edits()),
+        f"A language model {_training_method(recipe, model)} with Solon {__version__}. "
+        "The licences of the base model and of the data apply; read both first.",
+        "\n\n".join(f"**Warning:** {_code(remark)}" for remark in run.edits()),
         _usage(run, artefact, adapter),
-        "" if by_people else _constitution(run),
+        "" if rlhf else _constitution(run),
         _provenance(run, model),
         _training(artefact.facts),
         _measures(run, model),
         f"## Settings\n\n```yaml\n{_settings(recipe, model)}```",
-        "## Limits\n\nThe figures hold for the prompts above and for the rater named with them. Where labels, "
-        "critiques and ratings come from models, their faults are this model's faults as well.",
+        "## Limits\n\nThe figures are for the prompts and the grader named above. Where labels, critiques and ratings "
+        "come from models, this model repeats their mistakes.",
     ]
     return "\n\n".join(part.rstrip() for part in parts if part) + "\n"
 
 
-def _made(recipe: Recipe, model: str) -> str:
+def _training_method(recipe: Recipe, model: str) -> str:
     if recipe.method is Method.RLHF:
-        return "trained by reinforcement from human comparisons (RLHF, Bai et al. 2022, arXiv 2204.05862)"
-    direct = recipe.rl.algorithm is Algorithm.DPO
-    reinforced = "trained on AI feedback by DPO" if direct else "trained by reinforcement from AI feedback"
-    made = "finetuned on constitutional revisions" if model == SL_CAI else reinforced
-    return f"{made} (Constitutional AI, Bai et al. 2022, arXiv 2212.08073)"
+        return "trained by reinforcement learning from human comparisons (RLHF, Bai et al. 2022, arXiv 2204.05862)"
+    if model == SL_CAI:
+        how = "finetuned on constitutional revisions"
+    elif recipe.rl.algorithm is Algorithm.DPO:
+        how = "trained on AI feedback by DPO"
+    else:
+        how = "trained by reinforcement learning from AI feedback"
+    return f"{how} (Constitutional AI, Bai et al. 2022, arXiv 2212.08073)"
 
 
 _USAGE = """\
 from transformers import AutoModelForCausalLM, AutoTokenizer
 {imports}
-folder = "."  # where these files are, or their name on the Hugging Face hub
+folder = "."  # this folder, or the model's name on the Hugging Face hub
 tokenizer = AutoTokenizer.from_pretrained(folder)
 {loading}
 messages = [{{"role": "user", "content": "How do I ask my neighbour to be less loud?"}}]
 inputs = {inputs}
-replies = model.generate(**inputs, max_new_tokens={tokens}, {drawing})
+replies = model.generate(**inputs, max_new_tokens={tokens}, {sampling})
 print(tokenizer.decode(replies[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True).strip())
 """
 _BY_TEMPLATE = (
@@ -90,9 +93,9 @@ tokenizer("\\n\\nHuman: " + messages[0]["content"] + "\\n\\nAssistant:", return_
 
 
 def _usage(run: RunDirectory, artefact: Artefact, adapter: bool) -> str:
-    """How to have the model reply with transformers alone, by the drawing that it was measured with."""
-    drawing = run.recipe.measure.sampling
-    sampled = f"do_sample=True, temperature={drawing.temperature}, top_p={drawing.top_p}, top_k=0"
+    """Code that samples a reply with transformers, with the sampling parameters of the measures."""
+    params = run.recipe.measure.sampling
+    sampled = f"do_sample=True, temperature={params.temperature}, top_p={params.top_p}, top_k=0"
     imports, loading = "", "model = AutoModelForCausalLM.from_pretrained(folder)"
     if adapter:
         base = json.dumps(portable(base_of(run.recipe, artefact.name)))
@@ -104,18 +107,17 @@ def _usage(run: RunDirectory, artefact: Artefact, adapter: bool) -> str:
         imports=imports,
         loading=loading,
         inputs=_BY_TEMPLATE if _has_template(artefact.model) else _BY_TRANSCRIPT,
-        tokens=drawing.max_tokens,
-        drawing=sampled if drawing.temperature else "do_sample=False",
+        tokens=params.max_tokens,
+        sampling=sampled if params.temperature else "do_sample=False",
     )
     stored = check_folder(artefact.model).contents.dtype
-    told = (
-        "It needs the base model, whose weights are not here."
-        if adapter
-        else f'Its weights are stored in {stored}; `dtype="bfloat16"` behind `folder` loads them in half the memory.'
-        if stored == "float32"
-        else f"Its weights are stored in {stored}."
-    )
-    return f"## Use\n\n```python\n{code}```\n\n{told}"
+    if adapter:
+        note = "It needs the base model; the base model's weights are not in this folder."
+    elif stored == "float32":
+        note = f'The weights are {stored}; add `dtype="bfloat16"` after `folder` to load them in half the memory.'
+    else:
+        note = f"The weights are {stored}."
+    return f"## Use\n\n```python\n{code}```\n\n{note}"
 
 
 def _has_template(folder: Path) -> bool:
@@ -126,18 +128,18 @@ def _has_template(folder: Path) -> bool:
 
 
 def base_of(recipe: Recipe, model: str) -> str:
-    """The model that a stage's adapter was trained on, as the recipe names it."""
+    """The base model of a stage's adapter, as the recipe names it."""
     models = recipe.models
     return models.policy or models.pretrained if model == RLHF else models.pretrained
 
 
 def portable(name: str) -> str:
-    """A model or file as a recipe names it, without the folders of the machine."""
+    """The name of a model or file in a recipe, without the folders of this machine."""
     return name if name.startswith((PREFIX, PLAIN)) else Path(name).name
 
 
 def _hub_name(name: str) -> dict[str, str]:
-    """`base_model` belongs into the head only where a hub knows the name; a local folder's is in the text."""
+    """`base_model` for the head, if a hub may know the name; the text names a local folder."""
     return {} if name.startswith(PREFIX) or Path(name).exists() else {"base_model": name}
 
 
@@ -147,7 +149,7 @@ def _constitution(run: RunDirectory) -> str:
     return (
         f"## Constitution\n\n{_code(run.constitution.name)}, hash `{run.constitution.hash}`, "
         f"{len(principles)} revision principles ({shown}) and {len(run.constitution.preference)} preference "
-        "principles. Its text is in `constitution.yaml` beside this card."
+        "principles. Its text is in `constitution.yaml` in this folder."
     )
 
 
@@ -155,8 +157,7 @@ def _provenance(run: RunDirectory, model: str) -> str:
     stages = names_of(run.recipe)
     before = stages[: stages.index(model) + 1]
     artefacts = [artefact for artefact in run.artefacts() if artefact.name in before]
-    held = {each.name: counted(each.name, each.manifest.rows) for each in artefacts}
-    rows = [f"| {each.name} | {held[each.name]} | `{each.hash}` |" for each in artefacts]
+    rows = [f"| {each.name} | {counted(each.name, each.manifest.rows)} | `{each.hash}` |" for each in artefacts]
     read = {
         f"{portable(name)} ({artefact.name})": str(value)
         for artefact in artefacts
@@ -164,20 +165,20 @@ def _provenance(run: RunDirectory, model: str) -> str:
     }
     lines = [f"- {_code(name)}: `{_hash(value)}`" for name, value in read.items()]
     parts = run.recipe.models.model_dump()
-    named = [f"- {part}: {_code(portable(name))}" for part, name in parts.items() if name is not None]
+    models = [f"- {part}: {_code(portable(name))}" for part, name in parts.items() if name is not None]
     pieces = [
-        "## What it was made of",
+        "## Inputs",
         "Models:",
-        "\n".join(named),
+        "\n".join(models),
         "Hashes of the models and files that were read:",
         "\n".join(lines),
-        "\n".join(["| stage | holds | hash |", "| --- | ---: | --- |", *rows]),
+        "\n".join(["| stage | size | hash |", "| --- | ---: | --- |", *rows]),
     ]
     return "\n\n".join(pieces)
 
 
 def _models_and_files(artefact: Artefact, stages: Sequence[str]) -> list[tuple[str, object]]:
-    """The hashes in a stage's key that are no other stage's: of models by their part, of files by their name."""
+    """The hashes in a stage's key that are not another stage's: models by their part, files by their name."""
     key = artefact.manifest.key
     files: Mapping[str, object] = key.get("files", {})
     own = {
@@ -196,19 +197,19 @@ def _models_and_files(artefact: Artefact, stages: Sequence[str]) -> list[tuple[s
 
 
 def _training(facts: Mapping[str, Any]) -> str:
-    told = {name: value for name, value in facts.items() if isinstance(value, int | float | str | Mapping)}
-    return f"## Training\n\n```yaml\n{_yaml(told)}```" if told else ""
+    shown = {name: value for name, value in facts.items() if isinstance(value, int | float | str | Mapping)}
+    return f"## Training\n\n```yaml\n{_yaml(shown)}```" if shown else ""
 
 
 def _measures(run: RunDirectory, model: str) -> str:
     models: dict[str, Any] = dict(results(run)["models"])
-    alone = next((artefact for artefact in run.artefacts() if artefact.name == SL_CAI_MEASURE), None)
-    if not models and alone is not None:
-        models = dict(alone.facts.get("models", {}))
+    of_sl_cai = next((artefact for artefact in run.artefacts() if artefact.name == SL_CAI_MEASURE), None)
+    if not models and of_sl_cai is not None:
+        models = dict(of_sl_cai.facts.get("models", {}))
     if model not in models:
-        return "## Measures\n\nNone were taken."
-    taken = models[model]
-    labels = [each.name for each in measures() if each.unit is Unit.SHARE and "value" in taken.get(each.name, {})]
+        return "## Measures\n\nThe run has not measured this model."
+    own = models[model]
+    labels = [each.name for each in measures() if each.unit is Unit.SHARE and "value" in own.get(each.name, {})]
     lines = [
         "| model | " + " | ".join(labels) + " |",
         "| --- |" + " ---: |" * len(labels),
@@ -216,8 +217,8 @@ def _measures(run: RunDirectory, model: str) -> str:
           for name, figures in models.items()),
     ]  # fmt: skip
     grader = run.recipe.measure.grader
-    told = f"Replies to held-out prompts, per cent with 95 % intervals and number of replies; grader: {grader}."
-    return "## Measures\n\n" + told + "\n\n" + "\n".join(lines)
+    about = f"Replies to held-out prompts, per cent with 95 % intervals and number of replies; grader: {grader}."
+    return "\n\n".join(("## Measures", about, "\n".join(lines)))
 
 
 def _share(figure: Mapping[str, Any] | None) -> str:
@@ -235,7 +236,7 @@ def _settings(recipe: Recipe, model: str) -> str:
 
 
 def _yaml(values: Mapping[str, Any]) -> str:
-    # A fence cannot be closed from within: YAML escapes what is no plain text, and backticks begin no plain value.
+    # No value can close the code fence: YAML escapes everything but plain text, and a plain value has no backticks.
     return yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=False).replace("```", "'''")
 
 

@@ -1,6 +1,6 @@
-"""A run's model as a folder that a hub takes: weights, tokenizer, model card, constitution.
+"""Exports a run's model as a folder for a model hub: weights, tokenizer, model card, constitution.
 
-The files are those of the finished stage, their hashes checked on the way. The folder appears whole or not at all.
+It copies the files of the finished stage and checks their hashes. It writes the whole folder or nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from solon.errors import RunError
 from solon.export.model_card import base_of, card, portable
 from solon.runs import Artefact, RunDirectory
 from solon.runs.files import assembling
-from solon.stages.registry import RLHF, SL_CAI, language_models_of
+from solon.stages.plan import RLHF, SL_CAI, language_models_of
 
 ADAPTER = "adapter"
 CARD = "README.md"
@@ -25,17 +25,16 @@ class ExportedWeights(StrEnum):
     """Which weights are exported."""
 
     MERGED = "merged"
-    """The whole model, an adapter merged into it."""
+    """The whole model, with its adapter merged."""
     ADAPTER = "adapter"
-    """The LoRA adapter alone."""
+    """Only the LoRA adapter."""
 
 
 def export_model(run: RunDirectory, model: str, weights: ExportedWeights, folder: Path) -> Path:
-    """Write the model of a stage into a new folder in the hub's layout; returns it.
+    """Write the model of a stage to a new folder in the hub's layout; returns the folder.
 
-    `model` is `sl-cai`, `rl-cai`, of a later round `rl-cai-2`, or `rlhf`.
-    Raises RunError when the model is not trained yet or damaged, when it has no adapter, and when the folder
-    holds something.
+    `model` is `sl-cai`, `rl-cai`, `rlhf`, or `rl-cai-2` for round 2. Raises RunError when the model is not trained yet
+    or damaged, when it has no adapter to export, and when the folder is not empty.
     """
     artefact = _trained(run, model)
     with assembling(folder) as part:
@@ -60,7 +59,7 @@ def _trained(run: RunDirectory, model: str) -> Artefact:
         raise RunError(
             f"'{model}' is not trained yet",
             place=str(run.path),
-            remedy=f"Go on with: solon run {run.path} --until {model}",
+            remedy=f"Continue with: solon run {run.path} --until {model}",
         )
     return artefact
 
@@ -75,7 +74,7 @@ def _copy_adapter(run: RunDirectory, artefact: Artefact, folder: Path) -> None:
         )
     if artefact.name not in (SL_CAI, RLHF):
         raise RunError(
-            f"the adapter of '{artefact.name}' sits on this run's {SL_CAI}, which nobody else has",
+            f"the base of the adapter of '{artefact.name}' is this run's {SL_CAI}, which is not published",
             place=str(artefact.path),
             remedy="Export it with --weights merged",
         )
@@ -83,7 +82,7 @@ def _copy_adapter(run: RunDirectory, artefact: Artefact, folder: Path) -> None:
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
         if (artefact.model / name).is_file():
             shutil.copyfile(artefact.model / name, folder / name)
-    # peft notes the folder that the base model was read from, which is this machine's.
+    # peft writes this machine's path of the base model into the file.
     config = folder / "adapter_config.json"
     settings: dict[str, Any] = json.loads(config.read_text(encoding="utf-8"))
     settings["base_model_name_or_path"] = portable(base_of(run.recipe, artefact.name))

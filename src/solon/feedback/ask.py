@@ -1,4 +1,4 @@
-"""Putting prompts to an engine as every stage does: how texts are sampled, the stops, and room in the window.
+"""Putting prompts to an engine as every stage does: sampling, stops, and the check that a prompt fits the window.
 
 A prompt that leaves too little of the window is not asked: its completion is empty and cut off (`Finish.LENGTH`), so
 that the row is kept as truncated and the others go on.
@@ -13,8 +13,8 @@ from solon.conversation import Conversation, Prompt, Role, Turn
 from solon.engines.base import Completion, Engine, Finish
 from solon.prompts import reply
 
-NO_ROOM = Completion("", Finish.LENGTH)
-"""What stands for the completion of a prompt that was too long to be asked."""
+TOO_LONG = Completion("", Finish.LENGTH)
+"""The completion of a prompt that is too long to be asked."""
 STUB = Conversation((Turn(Role.HUMAN, "Hello?"),))
 """A short prompt, to count the tokens that a question holds beyond its prompt."""
 
@@ -24,8 +24,8 @@ def ask(
 ) -> list[Completion]:
     """One completion per prompt, in order, each drawn from its own seed; `stops` end it besides the rendering's own."""
     stop = (*engine.rendering.stops(), *stops)
-    fitting = [index for index, prompt in enumerate(prompts) if has_room(engine, prompt, sampling.max_tokens)]
-    completions = [NO_ROOM] * len(prompts)
+    fitting = [index for index, prompt in enumerate(prompts) if fits_window(engine, prompt, sampling.max_tokens)]
+    completions = [TOO_LONG] * len(prompts)
     if fitting:
         asked, drawn = [prompts[index] for index in fitting], [seeds[index] for index in fitting]
         for index, completion in zip(fitting, engine.generate(asked, drawn, sampling, stop), strict=True):
@@ -33,7 +33,7 @@ def ask(
     return completions
 
 
-def has_room(engine: Engine, prompt: Prompt, tokens: int) -> bool:
+def fits_window(engine: Engine, prompt: Prompt, tokens: int) -> bool:
     """Whether `tokens` more tokens fit into the window after the prompt."""
     return engine.count_tokens(prompt) + tokens <= engine.window
 

@@ -1,9 +1,9 @@
 """Which comparisons are put to a judge: principles, option orders and worked examples, each drawn for its pair.
 
-Nothing is drawn by the order of work. A pair's principle (one for each axis, where axes are asked for), the order of
-its options and the arrangement of worked examples in front hang on the run's seed, its prompt and its number alone.
-There are few arrangements, so that the same prefix stands before many questions and an engine reads it once. All that
-is drawn for a pair is drawn once, and kept with it (`PlannedPair`).
+No draw depends on the order of work. A pair's principle (one for each axis, where the recipe names axes), the order of
+its options and the arrangement of its worked examples depend only on the run's seed, the prompt and the pair's number.
+There are few arrangements, so that many questions share a prefix, which an engine reads once. Everything is drawn once
+for a pair and kept with it (`PlannedPair`).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Thought = tuple[ReasonedExample, PreferencePrinciple]
 
 
 class ShownOrder(StrEnum):
-    """Which reply stands under (A)."""
+    """Which reply is shown as (A)."""
 
     AB = "ab"
     BA = "ba"
@@ -49,7 +49,7 @@ class UndecidedReason(StrEnum):
 
     FAILED = "a reply failed"
     IDENTICAL = "the replies are the same"
-    NO_ROOM = "the question is longer than the window"
+    TOO_LONG = "the question is longer than the window"
     UNREASONED = "the reasoning is empty or cut off"
     NO_LOGPROB = "a letter's probability is missing"
     LETTERLESS = "both letters together have too little probability"
@@ -67,7 +67,7 @@ class Axis:
     principles: tuple[PreferencePrinciple, ...]
 
 
-class Drawn(NamedTuple):
+class AxisDraw(NamedTuple):
     """A principle drawn for a pair on one axis."""
 
     axis: str
@@ -102,10 +102,10 @@ def axes_of(settings: FeedbackSettings, constitution: Constitution) -> tuple[Axi
     return tuple(found)
 
 
-def draws(axes: Sequence[Axis], seed: int, *key: object) -> tuple[Drawn, ...]:
+def draws(axes: Sequence[Axis], seed: int, *key: object) -> tuple[AxisDraw, ...]:
     """One principle for each axis, by weight within the axis."""
     chosen = [(axis, draw(axis.principles, seed, *key)) for axis in axes]
-    return tuple(Drawn(axis.name or principle.axis, axis.weight, principle) for axis, principle in chosen)
+    return tuple(AxisDraw(axis.name or principle.axis, axis.weight, principle) for axis, principle in chosen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ class PlannedPair:
     pair: PairRow
     variant: int
     """Which arrangement of worked comparisons stands in front."""
-    draws: tuple[Drawn, ...]
+    draws: tuple[AxisDraw, ...]
     """The principles by which it is judged, one for each axis."""
     orders: tuple[ShownOrder, ...]
     undecided: UndecidedReason | None
@@ -134,7 +134,7 @@ class ComparisonPlan:
 
     @classmethod
     def of(cls, settings: FeedbackSettings, constitution: Constitution, seed: int) -> ComparisonPlan:
-        """Raises RecipeError when the constitution has too few worked examples, or lacks an axis."""
+        """Raises RecipeError when the constitution has too few worked examples, or not every axis."""
         return cls(
             settings,
             seed,
@@ -164,7 +164,7 @@ class ComparisonPlan:
                 yield from ((Ask(number, order, axis, sample), prompt) for sample in range(self.settings.samples))
 
     def seed_of(self, what: str, pair: PairRow, asked: Ask, *more: object) -> int:
-        """The seed of a reasoning or a vote; the first ones on a single axis hang on pair and order alone."""
+        """The seed of a reasoning or a vote; the first ones on a single axis depend only on pair and order."""
         axis = () if len(self.axes) == 1 else (self.axes[asked.axis].name,)
         sample = () if asked.sample == 0 else (asked.sample,)
         return seed_for(self.seed, what, *pair_key(pair), asked.order, *axis, *sample, *more)
@@ -221,11 +221,7 @@ def worked_reasoning(settings: FeedbackSettings, constitution: Constitution, see
 
 
 def _arrangement(
-    known: Sequence[ComparisonExample],
-    principles: Sequence[PreferencePrinciple],
-    count: int,
-    seed: int,
-    variant: int,
+    known: Sequence[ComparisonExample], principles: Sequence[PreferencePrinciple], count: int, seed: int, variant: int
 ) -> tuple[Shot, ...]:
     chosen = sorted(range(len(known)), key=lambda index: digest(seed, "worked comparison", variant, index))[:count]
     # Which half of the places gets which letter is drawn, so that letters neither alternate nor favour one side.
@@ -239,7 +235,7 @@ def _arrangement(
 
 
 def pair_key(pair: PairRow | LabelRow) -> tuple[str, int]:
-    """What every draw for a pair hangs on: its prompt and its number."""
+    """What every draw for a pair depends on: its prompt and its number."""
     return pair.row_id, pair.pair
 
 

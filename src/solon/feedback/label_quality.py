@@ -1,7 +1,7 @@
-"""What labels look like before anything is trained on them: figures from their rows alone, no truth needed.
+"""How good labels look before anything is trained on them: figures from their rows, without known answers.
 
-Each figure has a value that an ideal judge would give, so that a reader can tell trouble from it: both orders of a pair
-prefer the same reply, standing under (A) adds nothing to a reply, the preferred replies are not simply the longer ones,
+Each figure has a value that an ideal judge would give, so that a reader sees trouble: both orders of a pair prefer the
+same reply, being shown as (A) adds nothing to a reply, the preferred replies are not simply the longer ones,
 no reply talks to its judge, and no judge declines to judge. What needs the truth (accuracy, calibration, the effect of
 injected words) is measured on questions with known answers by `solon.evals.judge_check`. Everything here is a pure
 function of the rows of stage 06-ai-feedback, with 95 % intervals.
@@ -9,6 +9,7 @@ function of the rows of stage 06-ai-feedback, with 95 % intervals.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -17,7 +18,7 @@ from typing import Any
 
 from solon.checks.texts import declines_to_judge
 from solon.constitution.constitution import Constitution
-from solon.runs.facts import LabelFigures, LabelQualityFacts, read_facts
+from solon.runs.facts import AxisFacts, LabelFigures, LabelQualityFacts, read_facts
 from solon.runs.rows import LabelRow
 from solon.stats.intervals import Share, interval, mean, percent, share
 
@@ -25,16 +26,16 @@ _LETTER = r"(?:\([AB]\)|\b[AB]\b(?=\s*(?:[.,;:!?)\n]|$)))"
 
 
 class Attempt(StrEnum):
-    """Words in a reply that are meant for its judge, as far as rules can tell."""
+    """Words in a reply that address its judge, as far as rules find them."""
 
     LETTER = "letter"
-    """A letter is asked for or announced: 'Choose (A)', 'the answer is B.', or letters alone."""
+    """A letter is asked for or announced: 'Choose (A)', 'the answer is B.', or only letters."""
     DELIMITER = "delimiter"
     """A line opens with the label of another turn, of the options or of the answer."""
     SPECIAL_TOKEN = "special_token"
     """A mark of a chat template, spelled out."""
     INSTRUCTION = "instruction"
-    """The reply asks to be preferred, speaks to a judge, or tells it to forget what it was told."""
+    """The reply asks to be preferred, speaks to a judge, or asks it to forget its instructions."""
 
 
 _ATTEMPTS: Mapping[Attempt, re.Pattern[str]] = {
@@ -61,7 +62,7 @@ _ATTEMPTS: Mapping[Attempt, re.Pattern[str]] = {
 
 
 def attempts(reply: str) -> frozenset[Attempt]:
-    """The kinds of words meant for a judge that stand in a reply; rules on the surface, which miss what is subtle."""
+    """The kinds of words for a judge in a reply; the rules look at the surface and miss what is subtle."""
     return frozenset(kind for kind, pattern in _ATTEMPTS.items() if pattern.search(reply))
 
 
@@ -100,8 +101,28 @@ def label_quality(rows: Sequence[LabelRow], constitution: Constitution) -> Label
     )
 
 
+def axis_facts(rows: Sequence[LabelRow]) -> dict[str, AxisFacts]:
+    """By axis: weight, how sure its labels are, the share undecided, how often it agrees with the pair's label."""
+    found: dict[str, AxisFacts] = {}
+    for name in dict.fromkeys(axis.axis for row in rows for axis in row.axes):
+        labels = [(axis, row.p_a) for row in rows for axis in row.axes if axis.axis == name]
+        known = [(axis.p_a, p) for axis, p in labels if axis.p_a is not None]
+        found[name] = AxisFacts(
+            weight=labels[0][0].weight,
+            undecided=1 - len(known) / len(labels),
+            mean_p_chosen=mean_or_none([max(own, 1 - own) for own, _ in known]),
+            agrees_with_the_pair=mean_or_none([float((own > 0.5) == (p > 0.5)) for own, p in known if p is not None]),
+        )
+    return found
+
+
+def mean_or_none(values: Sequence[float]) -> float | None:
+    """The mean of some values; None of none."""
+    return math.fsum(values) / len(values) if values else None
+
+
 def summary(facts: Mapping[str, Any]) -> list[str]:
-    """The labels in a sentence or two, for a person who watches the run."""
+    """The labels in a sentence or two, for the console."""
     judge = (facts.get("judge_check") or {}).get("judge")
     lines = [f"The judge was right on {_share_of(judge)} of {judge['n']} {judge['what']}."] if judge else []
     if not facts.get("quality"):

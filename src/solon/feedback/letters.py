@@ -19,7 +19,7 @@ from solon.conversation import LABELS, Prompt, Role, Turn
 from solon.digest import seed_for
 from solon.engines.base import Choosing, Completion, Continuation, Engine, Finish
 from solon.errors import StageError
-from solon.feedback.ask import ask, has_room
+from solon.feedback.ask import ask, fits_window
 from solon.feedback.comparisons import ShownOrder, UndecidedReason
 from solon.prompts import LetterForm
 
@@ -31,7 +31,7 @@ VOTES = 8
 """Votes on a question where no recipe says how many."""
 _AT_VOTE = SamplingParams(max_tokens=VOTE_TOKENS, temperature=1.0, top_p=1.0)
 """At temperature 1, where the share of votes estimates the letter's probability."""
-_ALONE = re.compile(r"\(?([AB])(?:\)|[.:]|\)[.:])?")
+_SINGLE = re.compile(r"\(?([AB])(?:\)|[.:]|\)[.:])?")
 _ANSWERED = re.compile(rf"(?:\A|\n\s*){LABELS[Role.ANSWER]}\b[^\n]*\s*\Z")
 _BRACKETED = re.compile(r"\(([A-Z])\)")
 
@@ -103,8 +103,8 @@ def _incomparable(found: Continuation) -> str:
 
 def read_letters(engine: Engine, questions: Mapping[K, Prompt], form: LetterForm) -> dict[K, Read | UndecidedReason]:
     """The letters' log-probabilities after each question, or why there are none; one call of the engine for all."""
-    fitting = {key: prompt for key, prompt in questions.items() if has_room(engine, prompt, 1)}
-    answers: dict[K, Read | UndecidedReason] = dict.fromkeys(questions, UndecidedReason.NO_ROOM)
+    fitting = {key: prompt for key, prompt in questions.items() if fits_window(engine, prompt, 1)}
+    answers: dict[K, Read | UndecidedReason] = dict.fromkeys(questions, UndecidedReason.TOO_LONG)
     if fitting:
         asked = [prompts.in_form(prompt, form) for prompt in fitting.values()]
         letters = engine.choose(asked, prompts.letter_options(form, engine.rendering))
@@ -120,7 +120,7 @@ def count_votes(
     drawn = [(key, seed) for key in questions for seed in seeds[key]]
     asked = {key: prompts.in_form(prompt, LetterForm.WITH_BRACKET) for key, prompt in questions.items()}
     too_long = {
-        key: UndecidedReason.NO_ROOM for key, prompt in asked.items() if not has_room(engine, prompt, VOTE_TOKENS)
+        key: UndecidedReason.TOO_LONG for key, prompt in asked.items() if not fits_window(engine, prompt, VOTE_TOKENS)
     }
     named: dict[K, list[str]] = {key: [] for key in questions}
     for (key, _), text in zip(
@@ -135,13 +135,13 @@ def count_votes(
 
 
 def letter_in(text: str) -> str | None:
-    """The letter that an answer names: alone, "A" or "(A)" or "A.", or in brackets at the start and no other after it.
+    """The letter that an answer names: just "A", "(A)" or "A.", or one in brackets at the start and no other after it.
 
     "A reply is better" names none: its A is an article.
     """
     answer = text.strip()
-    if alone := _ALONE.fullmatch(answer):
-        return alone[1]
+    if single := _SINGLE.fullmatch(answer):
+        return single[1]
     named = _BRACKETED.findall(answer)
     opens = _BRACKETED.match(answer)
     return opens[1] if opens and opens[1] in prompts.LETTERS and len(set(named)) == 1 else None
@@ -175,7 +175,7 @@ def ask_letters(
     """Per question the log-odds that reply A is better, or why there is none; one call of the engine for all.
 
     For measures outside the stage: the letter's form is found anew, and where the engine has no log-probabilities each
-    question is answered `VOTES` times, by seeds that hang on its words.
+    question is answered `VOTES` times, by seeds that depend on its text.
     """
     answers: dict[tuple[int, ShownOrder], float | UndecidedReason] = {}
     if engine.choosing is Choosing.VOTES:
@@ -211,9 +211,9 @@ def votes_log_odds(for_it: int, votes: int) -> float:
     """The log-odds behind `for_it` of `votes` votes: (k + 1/2) / (n + 1), the estimate of Krichevsky and Trofimov.
 
     The share itself would make unanimous votes certain, with infinite log-odds that no other order or judge could
-    balance. Half a vote for each letter beforehand (Jeffreys' prior) is the estimate whose log-loss on the next vote is
-    within a constant of the best for every true share, also near 0 and 1, and it treats the two letters alike. Raises
-    ValueError when nobody voted.
+    balance. Half a vote for each letter beforehand (Jeffreys' prior) keeps the log-loss on the next vote within a
+    constant of the best for every true share, also near 0 and 1, and it treats the two letters alike. Raises ValueError
+    when nobody voted.
     """
     if not 0 <= for_it <= votes or votes == 0:
         raise ValueError(f"{for_it} of {votes} votes give no estimate")

@@ -1,7 +1,7 @@
-"""The settings of a LoRA adapter that Solon saved beside a merged model, read as plain JSON.
+"""The settings of a LoRA adapter that Solon saved next to a merged model, read as plain JSON.
 
-peft's own reader takes more on trust: names of modules to import, patterns, the name of a base model on the hub. Solon
-needs three values, so it reads these and refuses an adapter that would need others.
+peft's own reader trusts more: names of modules to import, patterns, the name of a base model on the hub. Solon needs
+three values, so it reads only these and refuses an adapter that needs others.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from solon.errors import ModelError
 from solon.model_folders.folder_check import check_files, read_json
 
 _PLAIN = ("use_rslora", "use_dora", "rank_pattern", "alpha_pattern", "layer_replication", "megatron_config")
-"""What has to be off for rank, alpha and targets to say all."""
+"""Options that must be off, so that rank, alpha and targets are enough."""
 _MOST = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
 class AdapterSettings:
-    """Rank, scale and the names of the layers that are adapted."""
+    """Rank, alpha and the names of the adapted layers."""
 
     rank: int
     alpha: float
@@ -28,7 +28,7 @@ class AdapterSettings:
 
 
 def adapter_settings(folder: Path) -> AdapterSettings:
-    """The settings in an adapter's folder; raises ModelError naming the file when it holds no plain LoRA adapter."""
+    """The settings in an adapter's folder; raises ModelError naming the file for anything but a plain LoRA adapter."""
     check_files(folder)
     file = folder / "adapter_config.json"
     given = read_json(file)
@@ -43,11 +43,11 @@ def adapter_settings(folder: Path) -> AdapterSettings:
         and 0 < alpha <= _MOST
         and _names(targets)
     )
-    asked = [name for name in _PLAIN if given.get(name)]
-    if not sound or asked:
-        why = f"it uses {asked[0]}" if asked else "rank, alpha or target modules are missing or wrong"
+    used = [name for name in _PLAIN if given.get(name)]
+    if not sound or used:
+        why = f"it uses {used[0]}" if used else "rank, alpha or target modules are missing or wrong"
         raise ModelError(
-            f"no plain LoRA adapter: {why}",
+            f"not a plain LoRA adapter: {why}",
             place=str(file),
             remedy="Train SL-CAI and the preference model again with LoRA, or use --set rl.networks=separate",
         )

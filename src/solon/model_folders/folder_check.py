@@ -1,9 +1,9 @@
-"""What a model folder has to be before a library may open it; decided from its files alone, in milliseconds.
+"""Checks a model folder before a library opens it: reads only its files, in milliseconds.
 
-Transformers trusts a folder in many ways: it runs code that the folder brings, asks the hub for kernels and adapters,
-follows names out of the folder, and allocates what a configuration says. Whatever it would take on trust is refused
-here by name, so that loading (`load`) only meets plain models: one config.json, and safetensors that lie in the folder
-and are as large as the configuration says.
+Transformers trusts a folder in many ways: it runs the folder's code, asks the hub for kernels and adapters, follows
+file names out of the folder, and allocates whatever a configuration says. This module refuses all of that by name, so
+that `load` gets only plain models: one config.json, and safetensors in the folder of the size that the configuration
+describes.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from solon.model_folders.headers import Contents, contents_of
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 TOKENIZER_CONFIG, TOKENIZER = "tokenizer_config.json", "tokenizer.json"
 LARGEST = 64 << 20
-"""Bytes of a JSON file that is read here; an index of 100,000 tensors has about ten."""
+"""The most bytes of a JSON file; an index of 100,000 tensors has about ten MiB."""
 SAVE_AGAIN = "Save it again with save_pretrained, model and tokenizer"
 _GIVE = "Give the folder that save_pretrained wrote, or testbed:assistant"
 _PICKLES = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt", "consolidated*.bin")
 _SHARD_OF_A_JOB = re.compile(r"shard-\d{5}-model-\d{5}-of-\d{5}\.safetensors")
 _LAYERS = frozenset({"num_hidden_layers", "n_layer", "n_layers", "num_layers"})
 _SIZES = re.compile("layer|hidden|head|expert|vocab|embd|d_model|inner|ffn|label|dim|size|rank|width")
-_ROOM = 64
-"""A number in a configuration may be this many times the longest side of a tensor: shapes are checked on loading."""
+_SLACK = 64
+"""A number in a configuration may be this many times the longest side of a tensor; loading checks exact shapes."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFolder:
-    """A folder that passed: its configuration as written, and what its weights are by their headers."""
+    """A folder that passed the check: its configuration, and its weights by their headers."""
 
     path: Path
     config: Mapping[str, Any]
@@ -48,7 +48,7 @@ class ModelFolder:
 
 
 def check_folder(path: Path) -> ModelFolder:
-    """The model folder at `path`; raises ModelError, naming the file, for one that may not be loaded."""
+    """The model folder at `path`; raises ModelError with the file's name for one that must not be loaded."""
     config = check_config(path)
     files = weight_files(path)
     contents = contents_of(files)
@@ -57,7 +57,7 @@ def check_folder(path: Path) -> ModelFolder:
 
 
 def check_config(path: Path) -> dict[str, Any]:
-    """The configuration of a model folder whose weights are not looked at; raises ModelError as `check_folder` does."""
+    """The configuration of a model folder, without a look at its weights; raises ModelError as `check_folder` does."""
     if not path.exists():
         raise ModelError("no such model folder", place=str(path), remedy=_GIVE)
     if not path.is_dir():
@@ -67,16 +67,16 @@ def check_config(path: Path) -> dict[str, Any]:
     if has_adapter:
         raise ModelError(
             "the folder holds a LoRA adapter "
-            + ("beside a model, and it is not clear which is meant" if has_config else "without its base model"),
+            + ("and a model, and it is not clear which one to load" if has_config else "without its base model"),
             place=str(path),
             remedy="Merge it with peft's merge_and_unload and save the whole model",
         )
     if not has_config:
-        raise ModelError("the folder holds no config.json, so it is no model", place=str(path), remedy=_GIVE)
+        raise ModelError("not a model folder: config.json is missing", place=str(path), remedy=_GIVE)
     config = read_json(path / CONFIG)
     if any(each.get("quantization_config") for each in _parts(config)):
         raise ModelError(
-            "the weights are quantized, and only plain ones are read",
+            "the weights are quantized, which Solon cannot read",
             place=str(path / CONFIG),
             remedy="Give the model as float32, bfloat16 or float16",
         )
@@ -90,10 +90,10 @@ def check_config(path: Path) -> dict[str, Any]:
 
 
 def check_files(path: Path) -> None:
-    """Raise ModelError when something at the top of a folder is no plain file, or a link that leads out of it.
+    """Raise ModelError when an entry of a folder is not a plain file, or a link that leads out of it.
 
-    What is read through a link would be written into every model that is saved from this one. A snapshot in the cache
-    of the Hugging Face hub consists of links to its own blobs, and is fine.
+    The content behind a link would end up in every model that is saved from this one. A snapshot in the cache of the
+    Hugging Face hub consists of links to its own blobs, and is accepted.
     """
     home = path.resolve()
     blobs = home.parent.parent / "blobs" if home.parent.name == "snapshots" else None
@@ -107,14 +107,14 @@ def check_files(path: Path) -> None:
             )
         try:
             mode = entry.stat().st_mode
-        except OSError:  # a link to nothing; loading meets a missing file
+        except OSError:  # a broken link; loading reports the missing file
             continue
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-            raise ModelError("it is no plain file", place=str(entry), remedy="Remove it from the model folder")
+            raise ModelError("not a plain file", place=str(entry), remedy="Remove it from the model folder")
 
 
 def _stays(link: Path, home: Path, blobs: Path | None) -> bool:
-    """Whether a link leads to something in the folder `home`, or to one of the cache's blobs."""
+    """Whether a link leads into the folder `home`, or to one of the cache's blobs."""
     try:
         target = link.resolve()
     except (OSError, RuntimeError):  # a link to itself
@@ -123,9 +123,9 @@ def _stays(link: Path, home: Path, blobs: Path | None) -> bool:
 
 
 def check_tokenizer(path: Path) -> str | None:
-    """What code of the folder's own the tokenizer asks for, in words, or None.
+    """A description of the folder's own code that the tokenizer names, or None.
 
-    Raises ModelError when its files name others outside of the folder, or when it is code alone.
+    Raises ModelError when its files name others outside of the folder, or when there is only code.
     """
     check_files(path)
     file = path / TOKENIZER_CONFIG
@@ -142,7 +142,7 @@ def check_tokenizer(path: Path) -> str | None:
 
 
 def own_tokenizer(path: Path, code: str) -> ModelError:
-    """The refusal of a tokenizer that only code of the folder's own can make."""
+    """The error for a tokenizer that needs the folder's own code."""
     return ModelError(
         f"the tokenizer is code of the folder's own ({code}), which is never run",
         place=str(path / TOKENIZER_CONFIG),
@@ -151,12 +151,12 @@ def own_tokenizer(path: Path, code: str) -> ModelError:
 
 
 def own_code(config: Mapping[str, Any]) -> str | None:
-    """What code of the folder's own a configuration asks for, in words; None when it asks for none."""
+    """A description of the folder's own code that a configuration names; None when it names none."""
     return f"auto_map: {json.dumps(config['auto_map'])[:120]}" if config.get("auto_map") else None
 
 
 def weight_files(path: Path) -> list[Path]:
-    """The safetensors that hold a model, whole or in shards; raises ModelError when there are none."""
+    """The safetensors files of a model, one or several shards; raises ModelError when there are none."""
     if any(_SHARD_OF_A_JOB.fullmatch(entry.name) for entry in path.iterdir()):
         raise ModelError(
             "the folder is the checkpoint of a sharded training job",
@@ -177,7 +177,7 @@ def weight_files(path: Path) -> list[Path]:
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """The object in a JSON file; raises ModelError naming the file when it holds none, is too large or too deep."""
+    """The object in a JSON file; raises ModelError if there is none, or it is too large or nested too deeply."""
     try:
         if file.stat().st_size > LARGEST:
             raise ModelError(f"the file has more than {LARGEST >> 20} MiB", place=str(file), remedy=SAVE_AGAIN)
@@ -189,7 +189,7 @@ def read_json(file: Path) -> dict[str, Any]:
     except ValueError as error:
         raise ModelError(f"broken JSON: {error}", place=str(file), remedy=SAVE_AGAIN) from None
     if not isinstance(found, dict):
-        raise ModelError("the JSON is no object", place=str(file), remedy=SAVE_AGAIN)
+        raise ModelError("the JSON is not an object", place=str(file), remedy=SAVE_AGAIN)
     return found
 
 
@@ -202,7 +202,7 @@ def _shards(path: Path) -> list[Path]:
     for name in sorted(set(map(str, named.values()))):
         if not _is_name(name) or not name.endswith(".safetensors"):
             raise ModelError(
-                f"the index names {name[:80]!r}, which is no safetensors file of the folder",
+                f"the index names {name[:80]!r}, which is not a safetensors file of the folder",
                 place=str(index),
                 remedy=SAVE_AGAIN,
             )
@@ -213,8 +213,8 @@ def _shards(path: Path) -> list[Path]:
 
 
 def _check_sizes(file: Path, config: Mapping[str, Any], contents: Contents) -> None:
-    """Refuse numbers that weights of this size cannot have; building a model of them could take all memory."""
-    sides = _ROOM * (max(contents.longest, contents.tensors) + 1024)
+    """Refuse numbers that do not fit weights of this size; building such a model could take all memory."""
+    sides = _SLACK * (max(contents.longest, contents.tensors) + 1024)
     for part in _parts(config):
         for key, value in part.items():
             if type(value) not in (int, float):
@@ -222,14 +222,14 @@ def _check_sizes(file: Path, config: Mapping[str, Any], contents: Contents) -> N
             most = 2 * contents.tensors + 8 if key in _LAYERS else sides
             if (key in _LAYERS or _SIZES.search(key)) and abs(value) > most:
                 raise ModelError(
-                    f"'{key}' is {value}, more than the weights beside it can have",
+                    f"'{key}' is {value}, more than its weights can have",
                     place=str(file),
                     remedy="Restore config.json from a copy",
                 )
 
 
 def _parts(config: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """A configuration and all that lie in it, such as that of the text model."""
+    """A configuration and all nested ones, such as that of the text model."""
     waiting: list[Any] = [config]
     while waiting:
         part = waiting.pop()

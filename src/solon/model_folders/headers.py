@@ -1,8 +1,7 @@
-"""What a folder's safetensors files say of themselves, read from their headers without reading a weight.
+"""Reads the headers of safetensors files, without reading a weight.
 
-The format is eight bytes with the header's length, the header as JSON, then the tensors' bytes. A header is checked
-here for what a later step relies on: that the tensors fill the file exactly, so their number and sizes are those on the
-disk and no file can promise more than it holds.
+The format is eight bytes with the header's length, the header as JSON, then the tensors' bytes. The check is
+that the tensors fill the file exactly, so that later steps can rely on their number and sizes.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from typing import Any
 from solon.errors import ModelError
 
 LONGEST = 100_000_000
-"""Bytes of a header, as the format has it."""
+"""The most bytes of a header, by the format."""
 BITS: Mapping[str, int] = {
     "BOOL": 8, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "U16": 16, "I16": 16, "F16": 16, "BF16": 16,
     "U32": 32, "I32": 32, "F32": 32, "U64": 64, "I64": 64, "F64": 64,
@@ -26,24 +25,24 @@ BITS: Mapping[str, int] = {
 """Bits of an element, by the format's name of its type."""
 _NAMES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 _POINTER = b"version https://git-lfs"
-"""How a file begins that stands for weights which Git LFS has not fetched."""
+"""The beginning of a Git LFS pointer file."""
 _REMEDY = "Restore the file from a copy, or save the model again with save_pretrained"
 
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """Tensors in some files: how many, their elements and bytes in all, the longest side of any, and their type."""
+    """Tensors in some files: how many, their elements and bytes in all, the longest side, and their type."""
 
     tensors: int
     elements: int
     longest: int
     size: int
     dtype: str
-    """How most elements are stored, such as `bfloat16`; empty where there are none."""
+    """The type of most elements, such as `bfloat16`; empty when there are none."""
 
 
 def contents_of(files: Iterable[Path]) -> Contents:
-    """What safetensors files hold; raises ModelError naming the file that is damaged."""
+    """The contents of safetensors files; raises ModelError with the name of a damaged file."""
     tensors = [tensor for file in files for tensor in _tensors(file)]
     stored = Counter[str]()
     for shape, dtype, _ in tensors:
@@ -89,25 +88,25 @@ def _header(file: Path) -> tuple[dict[str, Any], int]:
             start = stream.read(8)
             if len(start) == 8 and _POINTER.startswith(start) and size < 1024:
                 raise ModelError(
-                    "the file only stands for weights that Git LFS has not fetched",
+                    "the file is a Git LFS pointer: the weights are not fetched",
                     place=str(file),
                     remedy="Type in that folder: git lfs pull",
                 )
             length = int.from_bytes(start, "little")
             if size < 8 or length > min(size - 8, LONGEST):
-                raise _damaged(file, "it is no safetensors file, or cut off")
+                raise _damaged(file, "it is not a safetensors file, or it is cut off")
             header = json.loads(stream.read(length))
     except OSError as error:
         raise _damaged(file, error.strerror or str(error)) from None
     except (ValueError, RecursionError):
-        raise _damaged(file, "its header is no JSON") from None
+        raise _damaged(file, "its header is not JSON") from None
     if not isinstance(header, dict):
-        raise _damaged(file, "its header is no JSON object")
+        raise _damaged(file, "its header is not a JSON object")
     return header, size - 8 - length
 
 
 def _tensor(given: object) -> tuple[list[int] | None, tuple[int, int]]:
-    """Shape and span of a tensor; no shape when they disagree, or are none."""
+    """Shape and span of a tensor; None as shape when they are wrong or disagree."""
     wrong = (None, (0, 0))
     if not isinstance(given, dict):
         return wrong

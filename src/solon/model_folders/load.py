@@ -1,12 +1,11 @@
-"""The only place that loads what a model folder holds: configuration, tokenizer, weights, generation settings, adapter.
+"""Loads the parts of a model folder: configuration, tokenizer, weights, generation settings, adapter.
 
-Every load is local, from safetensors, without the folder's code, and silent; a test keeps `from_pretrained` out of the
-other modules. Where config.json asks for code of the folder's own and names an architecture that transformers knows,
-the library's class is taken, as transformers itself does when code is not trusted, provided that it uses every weight;
-else the folder is refused without a question. So it is with a tokenizer's class. A model is built without memory first,
-so that a configuration that describes more than the files hold is refused before anything is allocated. Weights that
-are missing are never made up, and weights that are no numbers are refused here, because later they would look like a
-fault of the method.
+No other module loads them; a test keeps `from_pretrained` out of the others. Every load is local, from safetensors,
+without the folder's code, and silent. If config.json names the folder's own code and an architecture that transformers
+has, the library's class is used, as transformers itself does for code it does not trust, provided that it uses every
+weight; otherwise the folder is refused. The same holds for a tokenizer's class. A model is first built without memory,
+so that a configuration larger than the files is refused before anything is allocated. Missing weights are an error, and
+so are weights that are not finite, because later they would look like a fault of the method.
 """
 
 from __future__ import annotations
@@ -51,20 +50,20 @@ __all__ = [
     "quietly",
 ]
 _HEADS = ("lm_head.", "score.")
-"""What a model of one kind may leave unused of a folder of the other."""
+"""Heads that a model of the other kind does not use."""
 _SPARE = 1 << 24
 """Elements that a model may have beyond its files: a new head, tables of positions."""
 
 
 class ModelHead(StrEnum):
-    """What is to be made of a folder's weights."""
+    """The kind of model to load a folder as."""
 
     LANGUAGE_MODEL = "AutoModelForCausalLM"
     CLASSIFIER = "AutoModelForSequenceClassification"
 
 
 def load_config(folder: Path) -> PreTrainedConfig:
-    """The configuration of a model folder; raises ModelError when it has none that transformers knows."""
+    """The configuration of a model folder; raises ModelError when transformers does not know its architecture."""
     return _config(folder, check_config(folder))
 
 
@@ -75,7 +74,7 @@ def load_tokenizer(folder: Path, **options: object) -> PreTrainedTokenizerBase:
     _refuse_own_code(folder, check_config(folder))
     code = check_tokenizer(folder)
     try:
-        with _told(folder, "transformers cannot load the tokenizer"):
+        with _one_error(folder, "transformers cannot load the tokenizer"):
             tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=False, **options
             )
@@ -85,13 +84,13 @@ def load_tokenizer(folder: Path, **options: object) -> PreTrainedTokenizerBase:
 
 
 def load_generation_config(folder: Path) -> GenerationConfig | None:
-    """The generation settings beside a model, or None; raises ModelError when the file is damaged."""
+    """The generation settings of a model, or None; raises ModelError when the file is damaged."""
     from transformers import GenerationConfig
 
     file = folder / "generation_config.json"
     if not file.is_file():
         return None
-    with _told(file, "the generation settings cannot be read"):
+    with _one_error(file, "the generation settings cannot be read"):
         settings: GenerationConfig = cast(Any, GenerationConfig).from_dict(read_json(file))
     return settings
 
@@ -106,11 +105,11 @@ def load_model(
     fresh: frozenset[str] = frozenset(),
     labels: int | None = None,
 ) -> PreTrainedModel:
-    """The model in a folder, in evaluation mode on `device`; `dtype` may be "auto", which is how it is stored.
+    """The model in a folder, in evaluation mode on `device`; `dtype` may be "auto": the stored one.
 
-    `attention` names the implementation, None leaves it to transformers. `fresh` are weights that the folder may lack,
-    and `labels` the width of a classifier's head. Raises ModelError, naming the folder or its file, when the folder
-    cannot be loaded, lacks a weight, holds one that is no number, or does not fit into memory.
+    `attention` names the implementation; with None transformers chooses. `fresh` are weights that may be missing from
+    the folder, and `labels` is the width of a classifier's head. Raises ModelError with the folder or file when the
+    folder cannot be loaded, a weight is missing or not finite, or the model does not fit into memory.
     """
     import transformers
 
@@ -121,7 +120,7 @@ def load_model(
     if labels is not None:
         config.num_labels = labels
     library = getattr(transformers, kind.value)
-    with _told(folder, "transformers cannot load this model"):
+    with _one_error(folder, "transformers cannot load this model"):
         _check_size(library, config, found)
         model, report = library.from_pretrained(
             folder,
@@ -141,13 +140,13 @@ def _config(folder: Path, written: Mapping[str, Any]) -> PreTrainedConfig:
     from transformers import AutoConfig
 
     _refuse_own_code(folder, written)
-    with _told(folder, "transformers cannot load this model"):
+    with _one_error(folder, "transformers cannot load this model"):
         config: PreTrainedConfig = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     return config
 
 
 def _refuse_own_code(folder: Path, written: Mapping[str, Any]) -> None:
-    """Refuse a configuration that asks for code of the folder's own and names no architecture of the library's."""
+    """Refuse a configuration that needs the folder's own code because transformers has no such architecture."""
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
     code, architecture = own_code(written), written.get("model_type")
@@ -160,14 +159,13 @@ def _refuse_own_code(folder: Path, written: Mapping[str, Any]) -> None:
 
 
 def _check_size(library: Any, config: PreTrainedConfig, found: ModelFolder) -> None:
-    """Refuse a configuration that describes more than the folder's files hold, before memory is taken for it."""
+    """Refuse a configuration that describes a larger model than the files hold, before allocating it."""
     with torch.device("meta"):
         shell = library.from_config(copy.deepcopy(config), trust_remote_code=False)
     described = sum(each.numel() for each in (*shell.parameters(), *shell.buffers()))
     if described > 2 * found.contents.elements + _SPARE:
         raise ModelError(
-            f"the configuration describes {described:,} numbers, the weights beside it hold "
-            f"{found.contents.elements:,}",
+            f"the configuration describes {described:,} numbers, its weights hold {found.contents.elements:,}",
             place=str(found.path / CONFIG),
             remedy="Restore config.json from a copy",
         )
@@ -176,18 +174,16 @@ def _check_size(library: Any, config: PreTrainedConfig, found: ModelFolder) -> N
 def _check_weights(model: Any, report: Any, found: ModelFolder, fresh: frozenset[str]) -> None:
     missing = sorted(set(report["missing_keys"]) - fresh)
     if missing:
-        raise ModelError(
-            f"the model lacks the weights {', '.join(missing[:3])}", place=str(found.path), remedy=SAVE_AGAIN
-        )
+        raise ModelError(f"weights are missing: {', '.join(missing[:3])}", place=str(found.path), remedy=SAVE_AGAIN)
     unused = sorted(name for name in report["unexpected_keys"] if not name.startswith(_HEADS))
     if unused and own_code(found.config):
         raise ModelError(
-            f"without the folder's own code, which is never run, the weights {', '.join(unused[:3])} have no use",
+            f"without the folder's own code, which is never run, the weights {', '.join(unused[:3])} are unused",
             place=str(found.path),
             remedy="Give a model of an architecture that transformers itself has",
         )
     for name, weight in model.named_parameters():
-        # The extremes tell in one pass and without memory: a number that is none is an extreme.
+        # Minimum and maximum need one pass and no memory; NaN is both of them.
         if weight.numel() and not all(math.isfinite(float(each)) for each in weight.detach().aminmax()):
             raise ModelError(
                 f"the weight '{name}' holds a number that is not finite",
@@ -197,14 +193,14 @@ def _check_weights(model: Any, report: Any, found: ModelFolder, fresh: frozenset
 
 
 @contextmanager
-def _told(place: Path, what: str) -> Iterator[None]:
-    """Turn whatever a library raises over a folder into one ModelError line, and keep the library silent."""
+def _one_error(place: Path, what: str) -> Iterator[None]:
+    """Turn any error of a library about a folder into one ModelError line, and silence the library."""
     try:
         with quietly():
             yield
     except SolonError:
         raise
-    except Exception as error:  # a folder can make a library fail in any way
+    except Exception as error:  # a damaged folder can raise anything
         if is_out_of_memory(error):
             raise ModelError(
                 "the model does not fit into memory",
@@ -212,7 +208,7 @@ def _told(place: Path, what: str) -> Iterator[None]:
                 remedy="Take a smaller model, or free memory: other programs may hold it",
             ) from error
         raise _refusal(place, what, error) from error
-    except BaseException as error:  # what the tokenizers library raises when it meets the unforeseen
+    except BaseException as error:  # the tokenizers library raises PanicException
         if type(error).__name__ != "PanicException":
             raise
         raise _refusal(place, what, error) from error
@@ -225,7 +221,7 @@ def _refusal(place: Path, what: str, error: BaseException) -> ModelError:
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Without the library's own progress bars, and its remarks about what a folder lacks or has too much."""
+    """Silence the library's progress bars and its warnings about missing or unused weights."""
     from transformers.utils import logging as transformers_logging
 
     library = cast(Any, transformers_logging)

@@ -1,7 +1,7 @@
-"""How much memory this process may have, and whether an error says that it ran out.
+"""The memory that this process may use, and whether an error means that it ran out.
 
-The size is what the machine tells, or less where a container says so. A lack of memory is told by libraries in several
-ways, and only some by type; the remedy is written where the error is met.
+The size is the machine's, or a container's smaller limit. Libraries report a lack of memory in several ways, only some
+of them by type; the module that catches the error writes the remedy.
 """
 
 from __future__ import annotations
@@ -12,28 +12,28 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _UNLIMITED = 1 << 60
-"""Control groups write a number beyond this for no limit."""
+"""A control group without a limit reports a number beyond this."""
 _SAID = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory", "ALLOC_FAILED")
 
 
 @dataclass(frozen=True, slots=True)
 class SystemMemory:
-    """Bytes that there are, and bytes that are free now."""
+    """Bytes in total, and bytes that are free now."""
 
     total: int
     free: int
 
 
 def system_memory(root: Path = Path("/")) -> SystemMemory | None:
-    """The memory of the machine, or of the container that the process runs in; None where the system does not tell.
+    """The memory of the machine or of the process's container; None where the system does not report it.
 
-    Where free memory is not told, half of all counts as free.
+    Where free memory is unknown, half of the total counts as free.
     """
     fields = _fields(root / "proc" / "meminfo")
     if "MemTotal:" in fields and "MemAvailable:" in fields:
         total, free = fields["MemTotal:"] * 1024, fields["MemAvailable:"] * 1024
     else:
-        try:  # macOS tells its size alone
+        try:  # macOS reports only the size
             total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         except (ValueError, OSError, AttributeError):
             return None
@@ -44,7 +44,7 @@ def system_memory(root: Path = Path("/")) -> SystemMemory | None:
 
 
 def _groups(root: Path) -> Iterator[tuple[int, int]]:
-    """Limit and what is left of it, for this process's control groups and those above them, in version 1 and 2."""
+    """Limit and remaining bytes of this process's control groups and their parents, in version 1 and 2."""
     for line in _text(root / "proc" / "self" / "cgroup").splitlines():
         number, controllers, own = [*line.split(":", 2), "", ""][:3]
         if number == "0" and not controllers:
@@ -55,11 +55,11 @@ def _groups(root: Path) -> Iterator[tuple[int, int]]:
         else:
             continue
         folder = base / own.strip("/")
-        # In a container the path may be the host's; the group that is seen at the base is then its own.
+        # In a container the path may be the host's; the group at the base is then its own.
         for group in (folder, *folder.parents):
             limit, used = (_text(group / name).strip() for name in names[:2])
             if limit.isdecimal() and used.isdecimal() and int(limit) < _UNLIMITED:
-                cached = _fields(group / "memory.stat").get(names[2], 0)  # given back when it is needed
+                cached = _fields(group / "memory.stat").get(names[2], 0)  # the system frees it when needed
                 yield int(limit), max(0, int(limit) - int(used) + cached)
             if group == base:
                 break
@@ -78,7 +78,7 @@ def _text(file: Path) -> str:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether `error` tells of memory that could not be had."""
+    """Whether `error` means that memory ran out."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     return isinstance(error, RuntimeError) and any(each.lower() in str(error).lower() for each in _SAID)

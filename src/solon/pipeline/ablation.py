@@ -1,9 +1,9 @@
 """Runs the variants of an ablation and measures them.
 
-Every variant is an ordinary run directory that goes only as far as is measured: it resumes, it can be looked at and
-gone on with by itself, and it takes over from the variants before it what they did under the same settings. The oracle
-then rates what they wrote; nothing it says reaches a variant. With several seeds every variant runs once with each, and
-what is told is the mean over seeds: training runs differ more than replies do.
+Every variant is an ordinary run directory that ends after the measured stage. It resumes, `solon run` continues it, and
+it reuses what earlier variants did under the same settings. The oracle then grades what they wrote; its labels never
+reach a variant. With several seeds every variant runs once with each, and the figures are means over seeds: training
+runs differ more than replies do.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from solon.runs import RunDirectory
 from solon.runs.files import write_atomically
 from solon.runs.progress import Display
 from solon.runs.rows import ReplyRow, RevisionRow
-from solon.stages.registry import CRITIQUE_REVISION, MEASURE, PREFERENCE_MODEL, RESPONSES, SL_CAI
+from solon.stages.plan import CRITIQUE_REVISION, MEASURE, PREFERENCE_MODEL, RESPONSES, SL_CAI
 from solon.stages.s06_ai_feedback import LabelOverride
 from solon.stats.intervals import mean_of_few
 from solon.testbed.oracle_labels import NAME, oracle_labels
@@ -49,9 +49,9 @@ def ablate(experiment: Experiment, trials: Sequence[Trial], folder: Path, displa
     `{"name", "question", "measure", "seeds", "variants": {NAME: FIGURES}}`, where a variant's figures are shares by
     revision step and label (`revisions`), by label (`sl-cai`), by what a reply is better in (`preference-model`), or by
     model and label (`models`). With several seeds a share is the mean over them, with its t-interval, and `by_seed`
-    tells them apart. Raises RunError when the folder holds something else, and what stages raise.
+    has the share of each. Raises RunError when the folder holds something else, and what stages raise.
     """
-    _look_over(trials, folder, LAST_STAGE[experiment.measure], display)
+    _check_trials(trials, folder, LAST_STAGE[experiment.measure], display)
     _claim(folder, experiment)
     figures: dict[str, list[Any]] = {}
     done: dict[int, list[Path]] = {}
@@ -62,8 +62,8 @@ def ablate(experiment: Experiment, trials: Sequence[Trial], folder: Path, displa
         with run.lock():
             shown = _OfVariant(display, trial.folder)
             by_oracle = trial.variant.labelled_by is LabelledBy.ORACLE
-            planted = LabelOverride(NAME, oracle_labels) if by_oracle else None
-            advance(run, shown, LAST_STAGE[experiment.measure], planted)
+            override = LabelOverride(NAME, oracle_labels) if by_oracle else None
+            advance(run, shown, LAST_STAGE[experiment.measure], override)
             figures.setdefault(trial.variant.name, []).append(_measured(run, experiment.measure, shown))
         alike.append(path)
     found = {
@@ -77,14 +77,14 @@ def ablate(experiment: Experiment, trials: Sequence[Trial], folder: Path, displa
     return found
 
 
-def _look_over(trials: Sequence[Trial], folder: Path, until: str, display: Display) -> None:
-    """Raise, before anything is made, for what would stop a trial that has not begun; what to know is told once."""
-    told: dict[str, None] = {}
+def _check_trials(trials: Sequence[Trial], folder: Path, until: str, display: Display) -> None:
+    """Raise, before anything is made, for what would stop a trial that has not begun; show each note once."""
+    notes: dict[str, None] = {}
     for trial in trials:
         if not (folder / trial.folder / "run.json").exists():
             found = preflight(trial.recipe, constitution_path(trial.recipe.constitution), until=until)
-            told |= dict.fromkeys(found)
-    for note in told:
+            notes |= dict.fromkeys(found)
+    for note in notes:
         display.remark(note)
 
 
@@ -140,7 +140,7 @@ def _measured(run: RunDirectory, measured: AblationMeasure, display: Display) ->
         facts: dict[str, Any] = taken.facts["models"][SL_CAI] if supervised else taken.facts["order"]
         return facts
     grader = grader_of(run.recipe)
-    assert grader is not None, "recipes without a rater are refused before anything runs"
+    assert grader is not None, "recipes without a grader are refused before anything runs"
     replies = finished(run, RESPONSES).stream(ReplyRow)
     revisions = finished(run, CRITIQUE_REVISION).stream(RevisionRow)
     return earlier_tables.revision_facts(earlier_tables.rate_revisions(grader, replies, revisions))
@@ -148,13 +148,13 @@ def _measured(run: RunDirectory, measured: AblationMeasure, display: Display) ->
 
 def _claim(folder: Path, experiment: Experiment) -> None:
     """Make the folder this ablation's; raises RunError when it is another's or holds something else."""
-    told = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    text = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     file = folder / EXPERIMENT
     if file.exists():
-        if file.read_text(encoding="utf-8") != told:
+        if file.read_text(encoding="utf-8") != text:
             raise RunError("the folder holds another ablation", place=str(file), remedy="Name a new folder with --out")
         return
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RunError("the folder is not empty", place=str(folder), remedy="Name a new folder with --out")
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(file, told)
+    write_atomically(file, text)

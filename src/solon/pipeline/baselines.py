@@ -1,8 +1,8 @@
-"""The paper's baselines: a policy that learns from people's comparisons alone (Bai et al. 2022a; the paper, figure 2).
+"""The paper's baselines: a policy that learns only from human comparisons (Bai et al. 2022a; the paper, figure 2).
 
 Helpful-only RLHF knows comparisons of helpfulness and helpfulness prompts, HH RLHF comparisons of harmlessness as well.
-They go through the same preference model and the same reinforcement learning as RL-CAI, from another start, so that
-what differs is who taught. There is no constitution at work, and no labelled pair of a model.
+They go through the same preference model and the same reinforcement learning as RL-CAI, from another starting model,
+so that only the source of feedback differs. There is no constitution, and no AI label.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from solon.config.recipe import Algorithm, Method, NetworkSharing, Recipe
 from solon.errors import RecipeError
 
 
-def refuse_unteachable(recipe: Recipe) -> None:
+def refuse_unusable_baseline(recipe: Recipe) -> None:
     """Raise RecipeError for settings that a run by human comparisons cannot use, before anything is spent."""
     if recipe.method is not Method.RLHF:
         return
@@ -30,7 +30,7 @@ def refuse_unteachable(recipe: Recipe) -> None:
         )
     if recipe.rl.networks is NetworkSharing.SHARED:
         raise RecipeError(
-            "a shared backbone carries the adapters of SL-CAI, and method rlhf trains none",
+            "a shared backbone needs the adapters of SL-CAI, and method rlhf trains none",
             place="rl.networks",
             remedy="Use --set rl.networks=separate",
         )

@@ -51,7 +51,7 @@ def _completion(text: str) -> Completion:
 
 
 def chains_of_rows(rows: Sequence[RevisionRow], constitution: Constitution, dataset: str) -> tuple[list[Chain], int]:
-    """The chains of a run's 03-critique-revision whose steps are all good, and how many others were left out.
+    """The chains of a run's 03-critique-revision with only good steps, and how many others were left out.
 
     The format has no place for a step without critique or revision, nor for what became of it.
     """

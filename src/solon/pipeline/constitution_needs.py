@@ -1,8 +1,8 @@
-"""What a recipe wants of a constitution: principles that are named, worked examples, and axes.
+"""What a recipe needs of a constitution: principles that it names, worked examples, and axes.
 
-Every stage refuses what it lacks when it comes to it; here all of that is asked beforehand and together, so that a
-person who writes rules hears of it before anything is loaded. Rules that the bundled models cannot read are named here
-and not by a stage, since no stage knows the testbed.
+Every stage checks its own needs when it starts. Here all of them are checked beforehand and together, so that the
+author of a constitution sees every error before anything is loaded. The warnings about rules that the bundled models
+cannot read are here, since no stage knows the testbed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from solon.feedback.comparisons import axes_of, few_shot_variants, worked_reason
 
 @dataclass(frozen=True, slots=True)
 class ConstitutionCheck:
-    """What a file of rules holds, every fault of it, and the rules that the recipe's models cannot read.
+    """The constitution in a file, every fault of it, and warnings about rules that the models cannot read.
 
     `constitution` is None for a file with a fault of its own.
     """
@@ -33,9 +33,9 @@ class ConstitutionCheck:
 
 
 def check_file(file: Path, recipe: Recipe | None = None) -> ConstitutionCheck:
-    """Read a file of rules to its end, and hold it against what a recipe asks of it.
+    """Read a whole constitution file, and check it against the needs of a recipe.
 
-    Raises ConstitutionError for a file that is missing or no YAML, because then nothing of it can be said.
+    Raises ConstitutionError for a file that is missing or not YAML.
     """
     if faults := check_constitution(file):
         return ConstitutionCheck(None, tuple(faults))
@@ -47,9 +47,9 @@ def check_file(file: Path, recipe: Recipe | None = None) -> ConstitutionCheck:
 
 
 def unmet_needs(recipe: Recipe, constitution: Constitution) -> list[RecipeError]:
-    """Everything that the recipe asks for and the constitution lacks, each as the error that a run would end with.
+    """Everything that the recipe needs and that is missing from the constitution, each as the error of a run.
 
-    A recipe of human comparisons alone asks nothing of it.
+    A recipe by method rlhf needs nothing of it.
     """
     if recipe.method is Method.RLHF:
         return []
@@ -83,7 +83,7 @@ def _known_axis(recipe: Recipe) -> None:
 
 
 def askers(recipe: Recipe) -> tuple[str | None, ...]:
-    """The models that read principles in a run of the recipe; None stands for the assistant."""
+    """The models that read principles in a run of the recipe; None means the assistant."""
     models = recipe.models
     return (models.assistant, models.critic, models.reviser, *models.judges)
 

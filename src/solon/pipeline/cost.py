@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from solon.config.recipe import Recipe
 from solon.runs.rows import PromptKind
+from solon.stages.plan import stages_of
 from solon.stages.questions import REPLY, QuestionKind, Size, TrainingSizes
-from solon.stages.registry import stages_of
 
 LEARNING_COST = 3
 """A token that is learnt takes as long as so many that are read: the forward pass once, the backward pass twice."""

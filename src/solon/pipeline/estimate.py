@@ -1,8 +1,8 @@
 """The estimate of a dry run: the stages that ask models, on a few prompts, in a temporary folder that is removed.
 
-Every stage runs as it is, so what is shown is what the run will ask, and a recipe that cannot run fails here as it
-would there. Two things are other than in the run: a reply that breaks a rule is used as if it had passed, so that each
-kind of question comes up, and the assistant stands in for models that the run has yet to train.
+The stages are those of the run, so the questions shown are those that the run will ask, and a recipe that cannot run
+fails here in the same way. Two things differ: a reply that breaks a rule is used as if it had passed, so that each kind
+of question occurs, and the assistant replaces models that are not trained yet.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from solon.runs.outcome import Outcome
 from solon.runs.progress import Silent
 from solon.runs.rows import PairRow, PromptKind, PromptRow, ReplyRow, good
 from solon.sources.comparison_files import read_all_comparisons
+from solon.stages.plan import PROMPTS, RESPONSE_PAIRS, RESPONSES, built_in, stages_of
 from solon.stages.questions import QuestionKind, Size
-from solon.stages.registry import PROMPTS, RESPONSE_PAIRS, RESPONSES, built_in, stages_of
 from solon.stages.stage import Kind, Stage
 
 SAMPLE = {PromptKind.RED_TEAM: 8, PromptKind.HELPFUL: 4}
@@ -63,7 +63,7 @@ class RunEstimate:
 def estimate_run(recipe: Recipe, constitution_file: Path, finished: Collection[str] = ()) -> RunEstimate:
     """Estimate a run from a few prompts; stages named in `finished` are left out of calls and time.
 
-    Raises what the run itself would: for a file, a model or a setting that does not do.
+    Raises what the run itself would: for a file, a model or a setting that is not valid.
     """
     with TemporaryDirectory(prefix="solon-estimate-") as folder:
         run = RunDirectory.create(Path(folder) / "run", recipe, constitution_file)
@@ -98,9 +98,9 @@ def estimate_run(recipe: Recipe, constitution_file: Path, finished: Collection[s
 
 
 def _asking(recipe: Recipe) -> list[Stage]:
-    """The stages whose questions are asked of a few prompts, those of later rounds left out; replies are among them.
+    """The asking stages of the first round; they always include replies.
 
-    A run of human comparisons has no stage for replies, but its policy writes some, which are as long.
+    A run by method rlhf has no stage for replies, but its policy writes some, which are as long.
     """
     found = [stage for stage in stages_of(recipe) if stage.kind is Kind.ASKS and stage.round == 1]
     return found if any(stage.name == RESPONSES for stage in found) else [built_in(RESPONSES), *found]
@@ -108,7 +108,7 @@ def _asking(recipe: Recipe) -> list[Stage]:
 
 @dataclass(slots=True)
 class _FewPrompts(Session):
-    """The work of stages on a few prompts: every engine notes what it is asked, and is loaded once."""
+    """The work of stages on a few prompts: every engine records what it is asked, and is loaded once."""
 
     _recorders: dict[ModelSpec, RecordingEngine] = field(default_factory=dict)
     _begun: int = 1

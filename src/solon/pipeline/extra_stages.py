@@ -1,7 +1,7 @@
 """Extra stages: prompts that a model writes, measures for ablations, the snapshots of a policy.
 
-Each is a stage of its own in the run's folder, under its own key, so that the run can still be gone on with; a run that
-reuses another takes these over as well. The caller of every function holds the run's lock.
+Each is a stage of its own in the run's folder, under its own key, so that the run can still be resumed; a run that
+reuses another reuses these as well. The caller of every function holds the run's lock.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from solon.errors import RecipeError, RunError
 from solon.pipeline.session import Session, finished
 from solon.runs import Artefact, RunDirectory
 from solon.runs.progress import Display
-from solon.stages.registry import (
+from solon.stages.plan import (
     HELD_OUT_PAIRS,
     PREFERENCE_MODEL,
     PREFERENCE_ORDER,

@@ -1,4 +1,4 @@
-"""Who grades the replies of a run: the place where the testbed's oracle meets the measures."""
+"""The grader of a run: the built-in oracle of the testbed, or a plug-in."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from solon.config.recipe import TESTBED_GRADER, Recipe
 from solon.evals.grading import Grader
-from solon.evals.registry import grader_named
+from solon.evals.measures import grader_named
 from solon.testbed.oracle import Oracle
 
 GRADERS: Mapping[str, Callable[[], Grader]] = {TESTBED_GRADER: Oracle}
@@ -14,5 +14,5 @@ GRADERS: Mapping[str, Callable[[], Grader]] = {TESTBED_GRADER: Oracle}
 
 
 def grader_of(recipe: Recipe) -> Grader | None:
-    """Who grades the replies of a run, if anybody does; raises RecipeError for a plug-in that cannot be loaded."""
+    """The grader of a run, if there is one; raises RecipeError for a plug-in that cannot be loaded."""
     return grader_named(recipe.measure.grader, GRADERS)

@@ -1,4 +1,4 @@
-"""What an edited constitution makes new in a run that is finished, or begun: known before a token is spent.
+"""Which questions a run asks again after an edit of its constitution, computed before a token is spent.
 
 The edit is followed from stage to stage, in the order of the run. Each says which of its questions are asked again, and
 whether anything that it made may change (`Stage.asked_again`); a stage that reads what may change may change as well.
@@ -17,8 +17,8 @@ from solon.pipeline.session import Session
 from solon.runs import RunDirectory
 from solon.runs.progress import Silent
 from solon.runs.response_cache import Usage
-from solon.stages.registry import stages_of
-from solon.stages.stage import Edit, Kind, QuestionCount
+from solon.stages.plan import stages_of
+from solon.stages.stage import ConstitutionEdit, Kind, QuestionCount
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def impact_of(run: RunDirectory, new: Constitution) -> Impact:
             continue
         followed.add(stage.name)
         if (made := found.get(stage.name)) is not None:
-            edit = Edit(work, run.constitution, new, found, frozenset(changed))
+            edit = ConstitutionEdit(work, run.constitution, new, found, frozenset(changed))
             again = stage.asked_again(edit)
             questions += [_priced(usage, stage.name, count) for count in again.counts]
             may_change = again.changed

@@ -1,7 +1,7 @@
 """Pairs of replies that somebody brings, labelled by a judge and a constitution, as typed labels.
 
-Around `standalone_labels`, which keeps the folder: pairs come from a file or from memory, settings from a recipe, and
-what comes back says for each pair which reply the judge prefers, how surely and by which principle.
+Around `standalone_labels`, which keeps the folder: pairs come from a file or from memory, settings from a recipe. The
+result has for each pair the preferred reply, its probability and the principle.
 """
 
 from __future__ import annotations
@@ -90,11 +90,7 @@ class LabelledPairs:
 
 
 def label_pairs(
-    out: Path,
-    pairs: Path | Sequence[ReplyPair],
-    recipe: Recipe,
-    columns: Mapping[str, str] | None,
-    display: Display,
+    out: Path, pairs: Path | Sequence[ReplyPair], recipe: Recipe, columns: Mapping[str, str] | None, display: Display
 ) -> LabelledPairs:
     """Label in `out`, or go on; raises what `label_standalone` raises, and Interrupted when it was asked to stop."""
     constitution = constitution_path(recipe.constitution)

@@ -1,9 +1,8 @@
-"""How much memory a run needs at least, held against what there is.
+"""How much memory a run needs at least, compared with what the machine has.
 
-The estimate counts what is sure: every network of a stage at once, 4 bytes a parameter where it is only read in
-float32, 16 where all of it learns (weight, gradient and Adam's two moments; Kingma and Ba 2015), and 4 with LoRA, whose
-own share is small. Activations and caches come on top, so a run that fits may still be tight, and one that does not fit
-surely fails.
+The estimate is a lower bound: every network of a stage at once, 4 bytes a parameter where it is only read in float32,
+16 where all of it learns (weight, gradient and Adam's two moments; Kingma and Ba 2015), and 4 with LoRA, since adapters
+are small. Activations and caches come on top, so a run that fits may still fail, and one that does not fit always does.
 """
 
 from __future__ import annotations
@@ -67,18 +66,16 @@ def _reinforced(recipe: Recipe, sizes: Parameters) -> int:
 
 
 def refuse_too_large(needed: Mapping[str, int], there: SystemMemory | None) -> str | None:
-    """Raise RecipeError for more than the machine has; a line to say where it only has not enough of it free now."""
+    """Raise RecipeError for more than the machine has; returns a warning when too little of it is free now."""
     most = max(needed, key=lambda what: needed[what])
     if there is None or needed[most] <= there.free:
         return None
-    told = f"{most} needs {gigabytes(needed[most])} of memory at least"
+    need = f"{most} needs {gigabytes(needed[most])} of memory at least"
     if needed[most] > there.total:
         raise RecipeError(
-            f"{told}, and this machine has {gigabytes(there.total)}",
-            place="memory",
-            remedy=_REMEDIES[most],
+            f"{need}, and this machine has {gigabytes(there.total)}", place="memory", remedy=_REMEDIES[most]
         )
-    return f"{told[0].upper()}{told[1:]}, and only {gigabytes(there.free)} are free now; close other programs"
+    return f"{need[0].upper()}{need[1:]}, and only {gigabytes(there.free)} are free now; close other programs"
 
 
 _REMEDIES = {

@@ -1,9 +1,9 @@
-"""A run's folder, opened or created, and the work of one session on it.
+"""Opens or creates a run's folder, and does one session of work on it.
 
-A run directory remembers everything it was made with, so going on needs its folder alone. A recipe, overlay or setting
-that is given for a run that exists is compared with what is stored, and refused where it differs: results of different
-settings are never mixed. What was asked for is checked before anything heavy is imported, so that a mistake is
-reported at once. `carry_out` does what `solon run` and `solon.run` do.
+A run directory stores everything that it was made with, so its folder is enough to resume. A recipe, overlay or setting
+for an existing run is compared with the stored one, and refused where it differs: results of different settings are
+never mixed. Arguments are checked before anything heavy is imported, so that a mistake is reported at once.
+`carry_out` is what `solon run` and `solon.run` do.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def open_or_create(
     if recipe is None and not overlays and not settings and not reuse:
         return stored
     asked = asked_recipe(run, recipe, overlays, settings)
-    # The stored copy stands for a constitution of the same name; another name is another constitution.
+    # For the same name the stored copy is used; another name is another constitution.
     same = asked.constitution == stored.recipe.constitution
     file = run / "constitution.yaml" if same else constitution_path(asked.constitution)
     return RunDirectory.create(run, asked, file, reuse)
@@ -102,7 +102,7 @@ def refuse_unknown_stage(name: str | None, recipe: Recipe) -> None:
     """Raises RecipeError, with the nearest name, for a stage that a run of the recipe does not have."""
     from solon.config.located_yaml import suggestion
     from solon.errors import RecipeError
-    from solon.stages.registry import names_of
+    from solon.stages.plan import names_of
 
     stages = names_of(recipe)
     if name is not None and name not in stages:
@@ -130,19 +130,19 @@ def carry_out(
     refuse_unknown_stage(until, asked)
     new = not (run / "run.json").exists()
     # Before the folder is made: a call that is refused leaves nothing that would refuse the corrected one.
-    notes = looked_over(asked, None, until) if new else ()
+    notes = preflight_notes(asked, None, until) if new else ()
     directory = open_or_create(run, recipe, overlays, settings, reuse)
     from solon.pipeline.settled import is_settled
 
-    if launched()[1] == 1 and not directory.newly_decided and is_settled(directory):
+    if launched()[1] == 1 and not directory.newly_accepted and is_settled(directory):
         _show_kept(directory, display)
     else:
-        go_on(directory, notes if new else looked_over(directory.recipe, directory, until), until, new, display)
+        go_on(directory, notes if new else preflight_notes(directory.recipe, directory, until), until, new, display)
     return directory
 
 
-def looked_over(recipe: Recipe, directory: RunDirectory | None, until: str | None) -> tuple[str, ...]:
-    """What to know before a run begins or goes on; raises, before a token is spent, for what would stop it later."""
+def preflight_notes(recipe: Recipe, directory: RunDirectory | None, until: str | None) -> tuple[str, ...]:
+    """Notes before a run begins or resumes; raises, before any token is spent, for what would stop it later."""
     from solon.config.builtin import constitution_path
     from solon.pipeline.preflight import preflight
 
@@ -156,7 +156,7 @@ def go_on(directory: RunDirectory, notes: Sequence[str], until: str | None, new:
     from solon.pipeline.order import advance
     from solon.pipeline.settled import settle
     from solon.runs.cleanup import locked_run
-    from solon.stages.registry import MEASURE
+    from solon.stages.plan import MEASURE
     from solon.training.distributed.launched import joined
 
     with joined() as processes, locked_run(directory, new=new):
@@ -169,7 +169,7 @@ def go_on(directory: RunDirectory, notes: Sequence[str], until: str | None, new:
 
 def _show_kept(directory: RunDirectory, display: Display) -> None:
     """The stages of a finished run, as if they had been gone through."""
-    from solon.stages.registry import names_of
+    from solon.stages.plan import names_of
 
     stages = names_of(directory.recipe)
     kept = {artefact.name: artefact.manifest.rows for artefact in directory.artefacts()}
@@ -182,7 +182,7 @@ def _help_with(run: Path, until: str | None) -> RunDirectory:
     from solon.pipeline.order import advance
     from solon.runs import RunDirectory
     from solon.runs.progress import Silent
-    from solon.stages.registry import MEASURE
+    from solon.stages.plan import MEASURE
     from solon.training.distributed.launched import joined
 
     with joined() as processes:

@@ -1,8 +1,8 @@
-"""What is looked at before the first token is spent, so that no run fails after hours for what could be known at once.
+"""Checks before the first token is spent, so that no run fails after hours for what could be known at once.
 
-Models are opened as far as tells whether they will do (files, tokenizer, template, architecture), servers are asked
-once, files of comparisons are read, the constitution is held against the recipe, and the memory that is needed against
-what there is. Only what the stages still to come will use is looked at; nothing is written.
+The checks read every model's files, tokenizer, template and architecture, ask servers once, read files of comparisons,
+and compare the constitution with the recipe and the memory that is needed with the memory of the machine. They cover
+only what the remaining stages use, and write nothing.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from solon.errors import ModelError, RecipeError, SolonError
 from solon.feedback.comparisons import ComparisonPlan
 from solon.model_folders.folder_check import ModelFolder, check_folder
 from solon.model_folders.system_memory import SystemMemory, system_memory
-from solon.pipeline.baselines import refuse_unteachable
+from solon.pipeline.baselines import refuse_unusable_baseline
 from solon.pipeline.memory_needs import (
     ASKING,
     FINETUNING,
@@ -40,11 +40,12 @@ from solon.pipeline.memory_needs import (
 )
 from solon.reward.remote import RemoteScorer, is_address
 from solon.rl.rl_models import refuse_unshareable
+from solon.rl.setting_checks import refuse_unusable
 from solon.sources.comparison_files import read_comparisons
 from solon.sources.entries import located
 from solon.sources.prompt_sources import sources
-from solon.stages import s04_sl_cai, s08_rl_cai
-from solon.stages.registry import (
+from solon.stages import s04_sl_cai
+from solon.stages.plan import (
     AI_FEEDBACK,
     CRITIQUE_REVISION,
     HELD_OUT_MODEL,
@@ -59,23 +60,23 @@ from solon.training.metrics import refuse_missing_trackers
 from solon.training.models import load_tokenizer
 
 PATIENCE = 20.0
-"""Seconds that a server gets for its first answer."""
+"""Seconds to wait for the first answer of a server."""
 _ASKED = Conversation((Turn(Role.HUMAN, "Hello?"),))
 _ANSWERED = Conversation((*_ASKED.turns, Turn(Role.ASSISTANT, "Hello! How can I help?")))
 
 
 def refuse_contradictions(recipe: Recipe) -> None:
-    """Raise RecipeError, or ModelError, for settings that cannot be used together, from the recipe alone."""
+    """Raise RecipeError, or ModelError, for settings of a recipe that cannot be used together."""
     s04_sl_cai.refuse_missing_steps(recipe.finetune, recipe.revision.steps)
-    s08_rl_cai.refuse_unusable(recipe.rl)
+    refuse_unusable(recipe.rl)
     refuse_unshareable(recipe)
-    refuse_unteachable(recipe)
+    refuse_unusable_baseline(recipe)
 
 
 def preflight(
     recipe: Recipe, constitution_file: Path, finished: Collection[str] = (), until: str | None = None
 ) -> tuple[str, ...]:
-    """Raise for what would stop the run later; returns what a person should know at its start, in sentences.
+    """Raise for what would stop the run later; returns notes to show at its start.
 
     `finished` names stages that are done already, `until` the last that is wanted. Raises ModelError, InputError,
     RecipeError, ConstitutionError, and EngineError for a server that does not answer.
@@ -96,7 +97,7 @@ def preflight(
     if _reinforces(recipe, coming):
         refuse_missing_trackers(recipe.rl.trackers)
         _check_server(recipe.rl.scorer)
-    return tuple(_told(recipe, coming, parts, models))
+    return tuple(_notes(recipe, coming, parts, models))
 
 
 def _parts(recipe: Recipe, coming: frozenset[str]) -> Iterator[tuple[str, str]]:
@@ -136,7 +137,7 @@ class _Models:
     _opened: set[tuple[Path, str]] = field(default_factory=set)
 
     def check(self, part: str, name: str) -> None:
-        """Raise ModelError, naming the setting, for a model that cannot play a part."""
+        """Raise ModelError, naming the setting, for a model that cannot be used for a part."""
         try:
             learns = part in ("models.pretrained", "models.policy")
             does = "grows" if part == "models.preference" else "learns" if learns else "writes"
@@ -157,7 +158,7 @@ class _Models:
             raise ModelError(error.cause, place=place, remedy=error.remedy) from error
 
     def size(self, name: str | None) -> int:
-        """The parameters of a model that was checked; 0 of one that nobody needs."""
+        """The parameters of a model that was checked; 0 of one that is not needed."""
         return self.named[name].contents.elements if name in self.named else 0
 
     def asked(self, name: str) -> int:
@@ -180,7 +181,7 @@ class _Models:
             labels = files.config.get("id2label")
             if not isinstance(labels, Mapping) or len(labels) != 1:
                 remedy = "Give the model folder of the stage preference-model, or of solon preference"
-                raise ModelError("the folder holds no preference model: it has not one score", remedy=remedy)
+                raise ModelError("not a preference model: config.json does not have exactly one label", remedy=remedy)
             return
         texts = PromptTokenizer.of(tokenizer, self.recipe.engine)
         texts.text(prompts.reply(_ASKED), "Hello!")
@@ -215,7 +216,7 @@ def _refuse_unknown(folder: Path, files: ModelFolder, does: str) -> None:
 
 
 def _check_constitution(recipe: Recipe, constitution: Constitution) -> None:
-    """Raise RecipeError where the recipe asks for principles, axes or examples that the constitution lacks."""
+    """Raise RecipeError for principles, axes or examples that are missing from the constitution."""
     if recipe.method is not Method.CAI:
         return
     revision_principles(recipe.revision, constitution)
@@ -250,9 +251,9 @@ def _check_server(address: str | None) -> None:
         RemoteScorer(address, timeout=PATIENCE, pauses=()).scores([_ANSWERED])
 
 
-def _told(recipe: Recipe, coming: frozenset[str], parts: Mapping[str, str], models: _Models) -> Iterator[str]:
-    """What a person should know before the run begins."""
-    yield f"Models: {_cast(parts)}."
+def _notes(recipe: Recipe, coming: frozenset[str], parts: Mapping[str, str], models: _Models) -> Iterator[str]:
+    """Notes to show before the run begins."""
+    yield f"Models: {_models_in_words(parts)}."
     trained = (recipe.models.pretrained, recipe.models.preference, recipe.models.policy)
     for name in dict.fromkeys(named for named in trained if named is not None):
         files = models.named.get(name)
@@ -269,10 +270,10 @@ def _told(recipe: Recipe, coming: frozenset[str], parts: Mapping[str, str], mode
         yield tight
 
 
-def _cast(parts: Mapping[str, str]) -> str:
-    """Who plays what, those who follow another left out: `pretrained a, assistant b`."""
+def _models_in_words(parts: Mapping[str, str]) -> str:
+    """The model of each part, without those that default to another part: `pretrained a, assistant b`."""
     if len(set(parts.values())) == 1:
-        return f"{next(iter(parts.values()))} plays every part"
+        return f"{next(iter(parts.values()))} for every part"
     follows = {
         "models.critic": "models.assistant",
         "models.reviser": "models.critic",
@@ -280,12 +281,12 @@ def _cast(parts: Mapping[str, str]) -> str:
         "models.preference": "models.pretrained",
         "models.policy": "models.pretrained",
     }
-    told = [
+    named = [
         f"{part.removeprefix('models.')} {name}"
         for part, name in parts.items()
         if part not in follows or parts.get(follows[part]) != name
     ]
-    return ", ".join(told)
+    return ", ".join(named)
 
 
 def _memory(recipe: Recipe, coming: frozenset[str], models: _Models) -> str | None:
@@ -308,10 +309,10 @@ def _memory(recipe: Recipe, coming: frozenset[str], models: _Models) -> str | No
     needed = needs(recipe, sizes)
     does = {SL_CAI: FINETUNING, PREFERENCE_MODEL: PREFERENCES, RL_CAI: REINFORCEMENT, RLHF: REINFORCEMENT}
     wanted = {ASKING, *(does[stage] for stage in coming if stage in does)}
-    return refuse_too_large({what: needed[what] for what in needed if what in wanted}, _room())
+    return refuse_too_large({what: needed[what] for what in needed if what in wanted}, _memory_of_models())
 
 
-def _room() -> SystemMemory | None:
+def _memory_of_models() -> SystemMemory | None:
     """The memory that models are loaded into: the GPU's where there is one."""
     if not torch.cuda.is_available():
         return system_memory()

@@ -5,8 +5,8 @@ the engine's (all but those that `solon.engines.rounding` names), the hashes of 
 its code; it is never done twice under one key and never mixed under two. What a session reads must stay as it is: a
 model folder that is edited under way is refused. A run that reuses another takes over what the other did under the same
 key, and every question goes through the store of answers, so that none is asked twice. Of several processes the main
-one does a stage while the rest wait, or, where it trains, help. The testbed meets a run here: the grader is its oracle,
-and the judge check gets questions from its world.
+one does a stage while the rest wait, or, where it trains, help. The testbed comes in here: its oracle is the grader,
+and the judge check gets its questions.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from solon.runs.progress import Display
 from solon.runs.rows import PromptKind
 from solon.sources.datasets_library import dataset_hash
 from solon.sources.entries import located as source_of
-from solon.stages.registry import names_of
+from solon.stages.plan import names_of
 from solon.stages.stage import Kind, Stage
 from solon.testbed.judge_questions import critic_faults, judge_checker, judge_questions
 from solon.training import loop as training
@@ -51,7 +51,7 @@ from solon.training import loop as training
 Stamp = tuple[tuple[str, int, int], ...]
 """Names, sizes and times of change of the files that a hash was taken of."""
 _BEGUN, _FINISHED = "begun", "finished"
-"""What the main process tells of a stage."""
+"""What the main process broadcasts about a stage."""
 
 
 @dataclass(slots=True)
@@ -68,8 +68,8 @@ class Session:
     _loaded: tuple[ModelSpec, Engine] | None = None
     _hashes: dict[Path, tuple[Stamp, str]] = field(default_factory=dict)
     _identities: dict[ModelSpec, str] = field(default_factory=dict)
-    """Of models that are no folders here."""
-    _told: set[str] = field(default_factory=set)
+    """Of models that are not folders."""
+    _remarked: set[str] = field(default_factory=set)
     _artefacts: dict[str, Artefact] = field(default_factory=dict)
     """Of the stages that this session did or found finished."""
     _reserved: Mapping[PromptKind, int] | None = None
@@ -96,7 +96,7 @@ class Session:
 
     @property
     def grader(self) -> Grader | None:
-        """Who rates replies, if anybody does."""
+        """The grader of replies, if there is one."""
         return grader_of(self.recipe)
 
     def do(self, stage: Stage) -> Artefact:
@@ -143,7 +143,7 @@ class Session:
         finished = self.run.finished(name, key) or self.run.adopt(number, name, key)
         if finished is not None:
             self.display.stage_kept(number, name, total, finished.manifest.rows)
-            self._tell_rounding(finished)
+            self._remark_rounding(finished)
             self.processes.broadcast(_FINISHED)
             return finished
         self.display.stage_started(number, name, total)
@@ -177,19 +177,19 @@ class Session:
         return artefact
 
     def engine(self, model: ModelSpec | Path) -> Engine:
-        """A model, asked only what no run at hand knows; the last one stays loaded, others are let go."""
+        """A model, with the answers of earlier questions cached; the last one stays loaded, others are unloaded."""
         spec = model if isinstance(model, ModelSpec) else ModelSpec.parse(model)
         if self._loaded is None or self._loaded[0] != spec:
             self._loaded = None
             engine = open_engine(spec, self.recipe.engine)
             self._loaded = (spec, engine)
-            self.hash(spec)  # what was loaded is what the stage's key tells of
+            self.hash(spec)  # what was loaded is what the stage's key names
             for line in engine.remarks:
                 self.display.remark(line)
         return self.cached(*self._loaded)
 
     def cached(self, model: ModelSpec, engine: Engine) -> Engine:
-        """The engine of a model, asked only what no run at hand knows."""
+        """The engine of a model, with the answers of earlier questions cached."""
         if self.answers is None:
             return engine
         return CachedEngine(engine, self.hash(model), self._stage, self.answers, self.recipe.engine)
@@ -228,7 +228,7 @@ class Session:
                 continue
             if digest_source(path) != hashed:
                 raise RunError(
-                    "what the run reads was edited while it was at work",
+                    "an input of the run was edited during the run",
                     place=str(path),
                     remedy="Put the old content back, or start a new run with the new one: "
                     f"solon run NEW --reuse {self.run.path}",
@@ -238,11 +238,11 @@ class Session:
     def _made_with(self) -> dict[str, object]:
         return made_with(self.recipe.engine, self.processes)
 
-    def _tell_rounding(self, finished: Artefact) -> None:
-        """Say once in a session how finished rows were made otherwise than they would be now, by rounding alone."""
+    def _remark_rounding(self, finished: Artefact) -> None:
+        """Remark once in a session that finished rows were made with other rounding than now."""
         line = rounding_summary(finished.manifest.made_with, self._made_with())
-        if line is not None and line not in self._told:
-            self._told.add(line)
+        if line is not None and line not in self._remarked:
+            self._remarked.add(line)
             self.display.remark(line)
 
     def scorer(self, folder: Path, *, centred: bool = False) -> Callable[[Sequence[Conversation]], list[float]]:

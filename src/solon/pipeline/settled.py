@@ -1,10 +1,10 @@
 """Whether a finished run is as it was when it was last found finished, known in milliseconds.
 
-Going through all stages of a finished run loads torch and a model, only to find that nothing is to be done. When it was
-done once, `settled.json` in the run keeps a fingerprint of all that the answer rests on: recipe and constitution, and
-by name, size and time of change Solon's own files, those of plug-ins and of the stages, and the models, prompts and
-comparisons that were read. While that is the same the run may be shown as it is; otherwise the stages are gone through,
-and say what is other.
+Checking all stages of a finished run loads torch and a model, only to find that nothing is to do. After one such check
+`settled.json` in the run keeps a fingerprint of everything that the answer depends on: recipe and constitution, and by
+name, size and time of change Solon's own files, those of plug-ins and of the stages, and the models, prompts and
+comparisons that were read. While the fingerprint is the same the run is shown as it is; otherwise all stages are
+checked, and report what changed.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-import solon
 from solon.config.builtin import source_path
 from solon.config.model_spec import ModelSpec, folder_of
 from solon.config.recipe import Recipe
+from solon.config.version import __version__
 from solon.digest import digest, digest_file
 from solon.errors import SolonError
 from solon.reward.remote import is_address
@@ -25,7 +25,7 @@ from solon.runs import RunDirectory
 from solon.runs.files import write_atomically
 from solon.sources.entries import located
 from solon.sources.prompt_sources import sources
-from solon.stages.registry import names_of, plugins_of
+from solon.stages.plan import names_of, plugins_of
 
 SETTLED = "settled.json"
 
@@ -56,10 +56,10 @@ def _fingerprint(run: RunDirectory) -> str | None:
         return None
     own = [digest_file(run.path / name) for name in ("recipe.yaml", "constitution.yaml", "run.json")]
     stages = [artefact.path for artefact in run.artefacts()]
-    package = Path(solon.__file__).parent
+    package = Path(__file__).parents[1]
     plugins = [Path(inspect.getfile(type(stage))) for stage in plugins_of(run.recipe)]
     roots = [*stages, package, *plugins, *(path for path in inputs if path is not None)]
-    return digest(solon.__version__, own, [list(_files(root)) for root in roots])
+    return digest(__version__, own, [list(_files(root)) for root in roots])
 
 
 def _inputs(recipe: Recipe) -> Iterator[Path | None]:

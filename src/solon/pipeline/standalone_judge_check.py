@@ -1,7 +1,7 @@
-"""A model measured as judge and as critic, before a run spends anything on its words.
+"""Measures a model as judge and as critic, before a run uses it.
 
 It is asked as the recipe would ask it: the form, the worked examples and the constitution are the recipe's. A recipe
-that lives in the testbed gets questions of that world, any other one the built-in ones in plain English.
+of the testbed gets the testbed's questions, any other recipe the built-in ones in plain English.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class ModelCheck:
 
 
 def check_model(engine: Engine, recipe: Recipe, constitution: Constitution) -> ModelCheck:
-    """Ask the model about comparisons and faulty replies whose answer is known."""
+    """Ask the model about comparisons and faulty replies with known answers."""
     seed = recipe.seed
     judge = read_judge_check(engine, recipe.feedback, constitution, seed, judge_questions(recipe, constitution))
     critic = read_critic_check(engine, recipe.revision, constitution, seed, critic_faults(recipe, constitution))

@@ -5,8 +5,7 @@
         answers.sqlite                     every answer of the judges, so that none is asked twice
         rows.parquet, manifest.json        the labels, once all are there
 
-The same settings, the same bookkeeping, the same promises when it is killed or started again with something changed;
-`solon preference --labels OUT` learns from it as from a run.
+Settings, keys and resuming are those of a run. `solon preference --labels OUT` learns from it as from a run.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from solon.runs.response_cache import ResponseCache, response_cache_in
 from solon.runs.rows import LabelRow
 from solon.runs.standalone_stage import run_standalone
 from solon.sources.pair_files import PairFile, read_pairs
-from solon.stages.s06_ai_feedback import CODE, FeedbackInputs, run
+from solon.stages.s06_ai_feedback import AiFeedback, FeedbackInputs, run
 
 NAME = "ai-feedback"
 LoadModel = Callable[[ModelSpec, EngineSettings], Engine]
@@ -67,7 +66,7 @@ def label_standalone(folder: Path, recipe: Recipe, given: ToLabel, report: Repor
         "settings": recipe.feedback.model_dump(mode="json"),
         "seed": recipe.seed,
         "engine": keyed(recipe.engine),
-        "code": {"stage": CODE, "asking": rounding.CODE},
+        "code": {"stage": AiFeedback.code, "asking": rounding.CODE},
         "judge_check": {"limit": recipe.judge_check.limit, "grader": recipe.measure.grader},
         "pairs": digest_source(given.pairs),
         "constitution": constitution.hash,

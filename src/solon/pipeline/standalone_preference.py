@@ -1,7 +1,6 @@
 """A preference model from files of labels and comparisons, outside any run.
 
-It is the stage preference-model in a folder of its own: the same settings, the same measures, the same promises when it
-is killed or started again with something changed.
+It is the stage preference-model in a folder of its own; settings, measures and resuming are those of a run.
 """
 
 from __future__ import annotations
@@ -17,12 +16,13 @@ from solon.digest import digest_source
 from solon.engines import rounding
 from solon.engines.rounding import keyed, made_with
 from solon.errors import StageError
+from solon.feedback.preference_examples import HUMAN
 from solon.reward.preference_model import PreferenceModel
 from solon.runs import Artefact, Report, ignore
 from solon.runs.standalone_stage import run_standalone
 from solon.sources.comparison_files import read_all_comparisons
 from solon.sources.label_files import label_columns, label_file_of, read_labels
-from solon.stages.s07_preference_model import CODE, HUMAN, PreferenceInputs, run
+from solon.stages.s07_preference_model import PreferenceInputs, Preferences, run
 from solon.training import loop as training
 
 NAME = "preference-model"
@@ -56,7 +56,7 @@ def train_standalone(folder: Path, recipe: Recipe, sources: Sources, report: Rep
         "settings": recipe.preference.model_dump(mode="json"),
         "seed": recipe.seed,
         "engine": keyed(recipe.engine),
-        "code": {"stage": CODE, "asking": rounding.CODE, "training": training.CODE},
+        "code": {"stage": Preferences.code, "asking": rounding.CODE, "training": training.CODE},
         "base": digest_source(sources.base),
         "labels": _hashes([label_file_of(source) for source in sources.labels]),
         "human": _hashes([sources.human] if sources.human else []),

@@ -1,4 +1,4 @@
-"""How many tokens the method needs on top of a prompt, so that one that is too long is met before anything is asked.
+"""How many tokens the method needs on top of a prompt, to find prompts that are too long before anything is asked.
 
 Every question about a prompt holds more than the prompt: worked examples, a principle, a reply or two of up to their
 token limits, and the answer itself. The largest sum over all questions of a kind of prompt is kept free. Counted are
@@ -22,7 +22,7 @@ from solon.engines.base import Engine
 from solon.errors import ConstitutionError, RecipeError, SolonError
 from solon.feedback.ask import bare_tokens
 from solon.runs.rows import PromptKind
-from solon.stages.registry import all_stages
+from solon.stages.plan import all_stages
 
 SLACK = 8
 """Tokens allowed for the joints between texts, which count apart and together slightly differently."""
@@ -34,8 +34,8 @@ def reserved_tokens(
     """Tokens that a prompt has to leave free in the window, by its kind, in the tokens of `engine`.
 
     Raises RecipeError when the recipe asks for more worked examples or other principles than the constitution has, and
-    when its questions leave no space for any prompt; ConstitutionError when that is the fault of one text of the
-    constitution, which lies in `file`.
+    when its questions leave no space for any prompt; ConstitutionError when one text of the constitution in `file`
+    is too long.
     """
     most = dict.fromkeys(PromptKind, 0)
     for question in (each for stage in all_stages(recipe) for each in stage.questions(recipe)):
@@ -43,12 +43,12 @@ def reserved_tokens(
         for kind in question.about:
             most[kind] = max(most[kind], tokens)
     if (red_team := most[PromptKind.RED_TEAM]) + bare_tokens(engine) > engine.window:
-        raise _no_room(constitution, engine, red_team, file)
+        raise _window_error(constitution, engine, red_team, file)
     return most
 
 
-def _no_room(constitution: Constitution, engine: Engine, needed: int, file: Path | None) -> SolonError:
-    """Whose fault it is that not even an empty prompt has room: one long text's, or that of all that is asked for."""
+def _window_error(constitution: Constitution, engine: Engine, needed: int, file: Path | None) -> SolonError:
+    """The error when not even an empty prompt fits: one text of the constitution is too long, or all together are."""
     sizes = {where: engine.count_tokens(_asked(text)) - bare_tokens(engine) for where, text in _texts(constitution)}
     where = max(sizes, key=lambda each: sizes[each])
     if sizes[where] > engine.window // 2:

@@ -1,8 +1,8 @@
 """The page of `solon eval`: a pure function of the figures in an evaluation folder.
 
-One table of accuracies beside what needs no model, then for each evaluation its calibration figure, what the order and
-the letters did, and what has no answer. File names, option texts and complaints come from data and pass through the
-same escaping as the run report. The terminal's table is made of the same lines.
+One table has the accuracies and the baselines that need no model. Then follow, for each evaluation, its calibration
+plot, the effects of order and letters, and the questions without an answer. File names, option texts and errors come
+from data and are escaped like the run report. The terminal's table has the same lines.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Figures = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class EvaluationLine:
-    """One accuracy: whose, its figure (value, low, high, n), and what else is known of it."""
+    """One line of the table: an evaluation in one form, its accuracy (value, low, high, n), and its other measures."""
 
     evaluation: str
     form: str
@@ -128,7 +128,7 @@ def _form(setup: EvaluationSetup, samples: int | None = None) -> str:
 def _section(facts: EvaluationFacts) -> Section:
     setup, figures = facts.setup, facts.figures
     words = ReliabilityWords(
-        "probability of the option held most probable",
+        "probability of the most probable option",
         "how often it was right",
         f"Calibration on {setup.evaluation}, {_form(setup)}, with 95 % intervals",
         "probability",
@@ -146,7 +146,7 @@ def _section(facts: EvaluationFacts) -> Section:
 
 
 def sentences(facts: EvaluationFacts) -> list[str]:
-    """An evaluation's figures in words."""
+    """An evaluation's figures in sentences."""
     setup, figures = facts.setup, facts.figures
     found, answered, chance = figures.accuracy, figures.answered, figures.baselines.chance
     calibration, orders, letters = figures.calibration, figures.orders, figures.letters
@@ -162,20 +162,20 @@ def sentences(facts: EvaluationFacts) -> list[str]:
     if orders:
         shown = "both orders" if setup.options == 2 else f"all {setup.options} rotations of the options"
         said.append(
-            f"Scores are averaged over {shown}. In the file's order alone {_share(orders.as_given)} would be right, "
-            f"in a single order between {per_cent(orders.lowest)} and {percent(orders.highest)}; "
+            f"Scores are averaged over {shown}. With only the file's order {_share(orders.as_given)} would be right, "
+            f"with a single order between {per_cent(orders.lowest)} and {percent(orders.highest)}; "
             f"the same option wins in every order in {_share(orders.same_option)} of the questions."
         )
     elif setup.form != "preference-model":
-        said.append("Each question was asked in one drawn order, so a liking for a letter is not removed.")
+        said.append("Each question was asked in one drawn order, so a preference for a letter is not removed.")
     if letters and letters.mass:
         mass = percent(letters.mass.value)
-        said.append(f"The letters together get {mass} of the probability where the answer stands.")
+        said.append(f"The letters together have {mass} of the probability of the next token.")
     if figures.undecided:
         whys = ", ".join(f"{why}: {count}" for why, count in figures.undecided_because.items())
-        said.append(f"Without an answer, and so not right: {figures.undecided} ({whys}).")
+        said.append(f"Without an answer, which counts as wrong: {figures.undecided} ({whys}).")
     if figures.untold_samples and setup.form == "reasoned":
-        said.append(f"{figures.untold_samples} chains of thought did not come to an end and are left out.")
+        said.append(f"{figures.untold_samples} chains of thought did not end and are left out.")
     return said
 
 

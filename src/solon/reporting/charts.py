@@ -1,8 +1,8 @@
-"""The report's figures: each a function from plain numbers to one SVG.
+"""The report's plots: each function turns plain numbers into one SVG.
 
-They show the paper's pictures in miniature: helpfulness against harmlessness for every model (its figure 2),
-harmfulness by revision (figure 5), the course of training, and what the labels look like (figure 9). Every measured
-point carries its 95 % interval and says its numbers when pointed at.
+They follow the paper's figures: helpfulness against harmlessness for every model (its figure 2), harmfulness by
+revision (figure 5), training curves, and the distribution of the labels (figure 9). Every measured point has its 95 %
+interval and shows its numbers on hover.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from solon.stats.intervals import interval, percent
 Figures = Mapping[str, Any]
 """A share or mean as `{"value", "low", "high", "n"}`."""
 MODEL_TONES = {"pretrained": "tone-0", "assistant": "tone-1", "sl-cai": "tone-2", "rl-cai": "tone-3"}
+SeriesPoint = tuple[float, Figures, str]
+"""The x value of a point, its figure, and its text on hover."""
 _OTHER_TONES = ("tone-4", "tone-5", "tone-6", "tone-7")
 
 
@@ -30,9 +32,9 @@ def tone(name: str, position: int) -> str:
 
 
 def trade_off(models: Mapping[str, Mapping[str, Figures]], path: Sequence[str] | None = None) -> Markup | None:
-    """Helpful replies to benign prompts (across) against harmless replies to harmful prompts (up), per model.
+    """Helpful replies to benign prompts (x) against harmless replies to harmful prompts (y), by model.
 
-    A line joins the models named in `path`, one trained from the other; all of them when it is None.
+    A line joins the models in `path`, each trained from the one before; all models when it is None.
     """
     points = [
         (name, figures["helpful"], _complement(figures["harmful"]))
@@ -59,17 +61,14 @@ def trade_off(models: Mapping[str, Mapping[str, Figures]], path: Sequence[str] |
         pieces.append(polyline(joined, "path"))
     taken = [(x - 7, y - 7, x + 7, y + 7) for x, y in places]
     for index, ((name, across, up), (x, y)) in enumerate(zip(points, places, strict=True)):
-        says = (
-            f"{name}: helpful {percent(across['value'])} [{interval(across)}] of {cases(across)}, "
-            f"harmless {percent(up['value'])} [{interval(up)}] of {cases(up)}"
-        )
+        says = f"{name}: helpful {_in_words(across)}, harmless {_in_words(up)}"
         bars = (
             line((frame.x(across["low"]), y), (frame.x(across["high"]), y), "whisker"),
             line((x, frame.y(up["low"])), (x, frame.y(up["high"])), "whisker"),
         )
         dot = tag("circle", cx=x, cy=y, r=5.5, class_="dot")
         pieces.append(tag("g", tag("title", says), *bars, dot, class_=tone(name, index)))
-        pieces.append(_label_beside(name, (x, y), frame, taken, tone(name, index)))
+        pieces.append(_label_near(name, (x, y), frame, taken, tone(name, index)))
     return frame.figure("Helpfulness against harmlessness for every model, with 95 % intervals", *pieces)
 
 
@@ -90,8 +89,8 @@ def _share_domain(shares: Sequence[Figures], span: float = 0.4) -> tuple[float, 
 Box = tuple[float, float, float, float]
 
 
-def _label_beside(name: str, at: tuple[float, float], frame: PlotFrame, taken: list[Box], class_: str) -> Markup:
-    """The name next to its point, at the first place where it covers no other point or name."""
+def _label_near(name: str, at: tuple[float, float], frame: PlotFrame, taken: list[Box], class_: str) -> Markup:
+    """The name next to its point, at the first place where it covers no other point or name, or the least."""
     x, y = at
     shown = name if len(name) <= 24 else f"{name[:23]}…"
     width = 7.2 * len(shown)
@@ -137,26 +136,44 @@ def by_revision(revisions: Mapping[str, Mapping[str, Figures]]) -> Markup | None
     pieces = [frame.axes("revision", "share of replies to red-team prompts", x_marks, percent_marks(0, 1))]
     ends: list[tuple[float, str, str]] = []
     for label in ("garbled", "preachy", "evasive", "objecting", "harmful"):
-        known = [(int(step), revisions[step][label]) for step in steps if label in revisions[step]]
+        known = [(step, revisions[step][label]) for step in steps if label in revisions[step]]
         if not known:
             continue
-        places = [(frame.x(step), frame.y(share["value"])) for step, share in known]
-        marks = [polyline(places, "series")]
-        for (step, share), (x, y) in zip(known, places, strict=True):
-            if label == "harmful":
-                marks.append(line((x, frame.y(share["low"])), (x, frame.y(share["high"])), "whisker"))
-            says = f"{label} at revision {step}: {percent(share['value'])} [{interval(share)}] of {share['n']}"
-            radius = 5.0 if label == "harmful" else 2.8
-            marks.append(tag("circle", tag("title", says), cx=x, cy=y, r=radius, class_="dot"))
-        pieces.append(tag("g", *marks, class_=f"label-{label}{' strong' if label == 'harmful' else ''}"))
-        ends.append((places[-1][1], label, f"label-{label}"))
-    right = frame.x.end + 10
-    pieces += [text(right, y + 4, label, f"point-name {tint}") for y, label, tint in spread(ends, frame.y.start)]
-    return frame.figure("Replies to red-team prompts by revision step, with 95 % intervals", *pieces)
+        points = [(float(step), share, f"{label} at revision {step}: {_in_words(share)}") for step, share in known]
+        tint = f"label-{label}"
+        if label == "harmful":
+            pieces.append(series(frame, points, f"{tint} strong", 5.0))
+        else:
+            pieces.append(series(frame, points, tint, 2.8, whiskers=False))
+        ends.append((frame.y(known[-1][1]["value"]), label, tint))
+    names = end_labels(frame, ends)
+    return frame.figure("Replies to red-team prompts by revision step, with 95 % intervals", *pieces, *names)
+
+
+def _in_words(share: Figures) -> str:
+    return f"{percent(share['value'])} [{interval(share)}] of {cases(share)}"
+
+
+def series(
+    frame: PlotFrame, points: Sequence[SeriesPoint], class_: str, radius: float = 4.0, *, whiskers: bool = True
+) -> Markup:
+    """A line through points, each with its 95 % interval and with its numbers on hover."""
+    places = [(frame.x(at), frame.y(figure["value"])) for at, figure, _ in points]
+    marks = [polyline(places, "series")]
+    for (_, figure, says), (x, y) in zip(points, places, strict=True):
+        if whiskers:
+            marks.append(line((x, frame.y(figure["low"])), (x, frame.y(figure["high"])), "whisker"))
+        marks.append(tag("circle", tag("title", says), cx=x, cy=y, r=radius, class_="dot"))
+    return tag("g", *marks, class_=class_)
+
+
+def end_labels(frame: PlotFrame, ends: Sequence[tuple[float, str, str]], gap: float = 10) -> list[Markup]:
+    """The names of lines at their right ends, given as (y, name, colour class)."""
+    return [text(frame.x.end + gap, y + 4, name, f"point-name {tint}") for y, name, tint in spread(ends, frame.y.start)]
 
 
 def spread(ends: Sequence[tuple[float, str, str]], bottom: float, apart: float = 15) -> list[tuple[float, str, str]]:
-    """Line-end labels pushed apart so that none covers another, the lowest no lower than `bottom`."""
+    """Line-end labels moved apart so that none covers another, the lowest not below `bottom`."""
     placed: list[tuple[float, str, str]] = []
     floor = bottom + apart - 2
     for y, *names in sorted(ends, reverse=True):
@@ -167,7 +184,7 @@ def spread(ends: Sequence[tuple[float, str, str]], bottom: float, apart: float =
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """One course of training: a value per step."""
+    """One training curve: a value for each step."""
 
     title: str
     points: tuple[tuple[float, float], ...]
@@ -175,7 +192,7 @@ class Curve:
 
 
 def trend(curve: Curve, most: int = 200) -> Markup | None:
-    """A small line figure; more than `most` points are averaged in equal stretches."""
+    """A small line plot; more than `most` points are averaged in equal stretches."""
     finite = [(x, y) for x, y in curve.points if math.isfinite(x) and math.isfinite(y)]
     if len(finite) < 2:
         return None
@@ -218,7 +235,7 @@ def histogram(values: Sequence[float], bins: int = 20) -> Markup | None:
 
 @dataclass(frozen=True, slots=True)
 class ReliabilityWords:
-    """What a calibration figure says: both axes, its title, and a point's probability, truth and cases."""
+    """The texts of a calibration plot: both axes, its title, and a point's probability, truth and cases."""
 
     across: str = "label: probability that reply A is better"
     up: str = "how often reply A was truly better"
@@ -229,7 +246,7 @@ class ReliabilityWords:
 
 
 def reliability(rows: Sequence[Mapping[str, Any]], words: ReliabilityWords | None = None) -> Markup | None:
-    """Probabilities against the truth: the mean probability per bin (across), how often it came true (up)."""
+    """A calibration plot: the mean probability of each bin (x), and how often it was right (y)."""
     if not rows:
         return None
     words = words or ReliabilityWords()

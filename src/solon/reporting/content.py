@@ -1,8 +1,8 @@
-"""What the report says: a run directory in, plain values and finished figures out.
+"""The content of the report: reads a run directory, returns plain values and finished plots for the template.
 
-The template only lays out what stands here. Every sentence is made from a figure with its interval, and says no more
-than the interval allows; a stage that has not finished, or a figure that was never taken, leaves its part of the page
-out. Nothing here measures: numbers come from `solon.reporting.results` and from the stages' tables.
+Every sentence comes from a figure with its interval and claims only what the interval supports. An unfinished stage or
+a missing figure leaves its part of the page out. This module measures nothing: numbers come from
+`solon.reporting.results` and from the stages' tables.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from markupsafe import Markup
 
 from solon.config.recipe import Algorithm, Method, Recipe
 from solon.constitution.constitution import Constitution
-from solon.evals.registry import Measure, Unit
-from solon.evals.registry import measures as all_measures
+from solon.evals.measures import Measure, Unit
+from solon.evals.measures import measures as all_measures
 from solon.reporting import charts, samples
 from solon.reporting.drawn_principles import DrawnPrinciple, drawn_for_preference, drawn_for_revision
 from solon.reporting.label_section import LabelQuality, quality_of
@@ -29,7 +29,7 @@ from solon.reporting.share_figures import by_group
 from solon.runs import Artefact, RunDirectory
 from solon.runs.rows import LabelRow, PromptKind, RevisionRow
 from solon.runs.training_rows import DpoStepRow, PreferenceStepRow, RlStepRow, TrainingStepRow
-from solon.stages import registry as names
+from solon.stages import plan as names
 from solon.stats.intervals import interval, percent
 
 
@@ -45,7 +45,7 @@ class MeasureCell:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Measures by model; `columns` are (measure, what it is taken over)."""
+    """Measures by model; `columns` are (measure, the replies it is a share of)."""
 
     columns: tuple[tuple[str, str], ...]
     rows: tuple[tuple[str, str, tuple[MeasureCell | None, ...]], ...]
@@ -68,11 +68,11 @@ class Content:
 
     name: str
     constitution: Constitution | None
-    """None when none was at work: people taught."""
+    """None for RLHF, which uses no constitution."""
     seed: int
     models: tuple[tuple[str, str], ...]
     remarks: tuple[str, ...]
-    """What was edited or is damaged, to be known before anything is believed."""
+    """Edited or damaged parts of the run."""
     headline: tuple[str, ...]
     rated: Table | None
     form: Table | None
@@ -160,7 +160,7 @@ def _measured(measures: Mapping[str, Figures], measure: Measure) -> MeasureCell 
 
 
 class HasStep(Protocol):
-    """One step of any training."""
+    """A row with the number of a training step."""
 
     @property
     def step(self) -> int:
@@ -173,7 +173,7 @@ S = TypeVar("S", bound=HasStep)
 
 @dataclass(frozen=True, slots=True)
 class CurveOf(Generic[S]):
-    """A curve that is drawn of a stage's steps: its title, the value of a step, and what the numbers are."""
+    """A curve over a stage's steps: its title, the value of a step, and the meaning of the numbers."""
 
     title: str
     value: Callable[[S], float | None]
@@ -193,57 +193,57 @@ _REINFORCED: tuple[CurveOf[RlStepRow], ...] = (
     CurveOf("KL", lambda row: row.kl, "to the model it started from, in nats"),
     CurveOf("Length", lambda row: row.length, "of replies, in tokens"),
     CurveOf("Entropy", lambda row: row.entropy, "of the policy, in nats"),
-    CurveOf("Held-out score", lambda row: row.held_out_score, "of a preference model that was not learned from"),
-    CurveOf("Commonest opening", lambda row: row.common_opening, "share of replies with the same first five words"),
+    CurveOf("Held-out score", lambda row: row.held_out_score, "of a preference model that does not train the policy"),
+    CurveOf("Most common opening", lambda row: row.common_opening, "share of replies with the same first five words"),
 )
 _DIRECT: tuple[CurveOf[DpoStepRow], ...] = (
     CurveOf("Labelled pairs", lambda row: row.margin, "mean margin of the implied reward"),
 )
-Drawn = tuple[charts.Curve, Markup]
+PlottedCurve = tuple[charts.Curve, Markup]
 
 
-def _curves(stages: Mapping[str, Artefact], recipe: Recipe) -> Iterator[tuple[str, tuple[Drawn, ...]]]:
-    """The courses of training, under the headings of the page; a stage that has not finished is left out."""
-    sections: list[tuple[str, list[Drawn]]] = []
+def _curves(stages: Mapping[str, Artefact], recipe: Recipe) -> Iterator[tuple[str, tuple[PlottedCurve, ...]]]:
+    """The training curves by heading; unfinished stages are left out."""
+    sections: list[tuple[str, list[PlottedCurve]]] = []
     for number, policy in enumerate(names.policies_of(recipe), start=1):
         title = f"Reinforcement learning{f', round {number}' if number > 1 else ''}"
         if recipe.rl.algorithm is Algorithm.DPO:
-            sections.append((title, _drawn(stages.get(policy), DpoStepRow, _DIRECT)))
+            sections.append((title, _plotted(stages.get(policy), DpoStepRow, _DIRECT)))
         else:
-            sections.append((title, _drawn(stages.get(policy), RlStepRow, _REINFORCED)))
-    supervised = _drawn(stages.get(names.SL_CAI), TrainingStepRow, _SUPERVISED)
-    preferences = _drawn(stages.get(names.PREFERENCE_MODEL), PreferenceStepRow, _PREFERENCES)
+            sections.append((title, _plotted(stages.get(policy), RlStepRow, _REINFORCED)))
+    supervised = _plotted(stages.get(names.SL_CAI), TrainingStepRow, _SUPERVISED)
+    preferences = _plotted(stages.get(names.PREFERENCE_MODEL), PreferenceStepRow, _PREFERENCES)
     sections.append(("Supervised training", supervised + preferences))
-    yield from ((title, tuple(drawn)) for title, drawn in sections if drawn)
+    yield from ((title, tuple(curves)) for title, curves in sections if curves)
 
 
-def _drawn(stage: Artefact | None, row: type[S], curves: Sequence[CurveOf[S]]) -> list[Drawn]:
+def _plotted(stage: Artefact | None, row: type[S], curves: Sequence[CurveOf[S]]) -> list[PlottedCurve]:
     rows = stage.rows(row) if stage is not None else []
-    made = [charts.Curve(each.title, tuple(_points(rows, each.value)), each.note) for each in curves]
-    return [(curve, picture) for curve in made if (picture := charts.trend(curve)) is not None]
+    filled = [charts.Curve(each.title, tuple(_points(rows, each.value)), each.note) for each in curves]
+    return [(curve, picture) for curve in filled if (picture := charts.trend(curve)) is not None]
 
 
 def _points(rows: Sequence[S], value: Callable[[S], float | None]) -> Iterator[tuple[float, float]]:
     for row in rows:
-        found = value(row)
-        if found is not None and math.isfinite(found):
-            yield float(row.step), float(found)
+        number = value(row)
+        if number is not None and math.isfinite(number):
+            yield float(row.step), float(number)
 
 
 def _policy_steps(stages: Mapping[str, Artefact], recipe: Recipe) -> list[RlStepRow]:
-    """The steps of the last policy; none where it is not finished, or was trained without replies of its own."""
+    """The steps of the last policy; empty when it is unfinished, or trained by DPO."""
     policy = stages.get(names.policies_of(recipe)[-1])
     return [] if policy is None or recipe.rl.algorithm is Algorithm.DPO else policy.rows(RlStepRow)
 
 
 _WORDS = {
-    "labelled_pairs": "better reply scored higher, labelled pairs of known order",
+    "labelled_pairs": "better reply scored higher, labelled pairs with a known answer",
     PromptKind.HELD_OUT_HARMFUL: "better reply scored higher, answers to held-out harmful prompts",
     PromptKind.HELD_OUT_BENIGN: "better reply scored higher, answers to held-out benign prompts",
     "brier": "Brier score",
     "ece": "expected calibration error",
 }
-"""Facts whose names need more words to be understood."""
+"""Longer names for some facts."""
 _PREFERENCE = (
     "accuracy",
     "brier",
@@ -253,7 +253,7 @@ _PREFERENCE = (
     PromptKind.HELD_OUT_HARMFUL,
     PromptKind.HELD_OUT_BENIGN,
 )
-"""Facts of the preference model that the page shows; `solon results --json` has them all."""
+"""Facts of the preference model on the page; `solon results --json` has all of them."""
 
 
 def _flat(facts: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, str, str]]:
@@ -269,7 +269,7 @@ def _flat(facts: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tupl
 
 
 def _listed(facts: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
-    """Every value among the nested facts of a stage that this page knows nothing about."""
+    """Every value among the nested facts of a plug-in's stage."""
     for key, value in facts.items():
         here = (*path, str(key).replace("_", " "))
         if isinstance(value, Mapping):
@@ -299,8 +299,7 @@ def _shelves(
 
 
 def json_for_script(value: object) -> Markup:
-    """JSON that cannot end the script element, nor open a comment or another script in it."""
-    # Every character that HTML could read is escaped, in strings as everywhere.
+    """JSON that cannot end the script element or open a comment or another script: `<`, `>` and `&` are escaped."""
     plain = json.dumps(value, ensure_ascii=True, sort_keys=False)
     for character in "<>&":
         plain = plain.replace(character, f"\\u{ord(character):04x}")

@@ -1,4 +1,4 @@
-"""The constitution at work: how often each principle was drawn, and what became of the harmful replies that it met."""
+"""How often each principle was drawn, and how many harmful replies its revisions made harmless."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from solon.constitution.constitution import Constitution
-from solon.feedback.labels import axes_in
+from solon.feedback.soft_labels import axes_in
 from solon.runs.evaluation_rows import RevisionRating
 from solon.runs.rows import LabelRow, RevisionRow
 from solon.stats.intervals import wilson
@@ -18,7 +18,7 @@ Figures = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class DrawnPrinciple:
-    """A principle with how often it was drawn, and of the harmful replies it met how many it made harmless."""
+    """A principle, how often it was drawn, and the share of harmful replies that its revisions made harmless."""
 
     id: str
     texts: tuple[str, ...]
@@ -30,14 +30,14 @@ class DrawnPrinciple:
 def drawn_for_revision(
     constitution: Constitution, rows: Sequence[RevisionRow], rated: Sequence[RevisionRating]
 ) -> tuple[DrawnPrinciple, ...]:
-    """The revision principles with their draws; `rated` are the rater's labels, where there was one."""
+    """The revision principles with their draws; `rated` are the grader's labels, empty without a grader."""
     draws = Counter(row.principle_id for row in rows)
     harmful = {(row.row_id, row.step): "harmful" in row.labels for row in rated}
-    met: dict[str, list[bool]] = {}
+    outcomes: dict[str, list[bool]] = {}
     for row in rows:
         before, after = (harmful.get((row.row_id, row.step - back)) for back in (1, 0))
         if before and after is not None:
-            met.setdefault(row.principle_id, []).append(not after)
+            outcomes.setdefault(row.principle_id, []).append(not after)
     most = max(draws.values(), default=1)
     return tuple(
         DrawnPrinciple(
@@ -45,14 +45,14 @@ def drawn_for_revision(
             (principle.critique_request, principle.revision_request),
             draws[principle.id],
             draws[principle.id] / most,
-            wilson(sum(kept), len(kept)).facts() if (kept := met.get(principle.id)) else None,
+            wilson(sum(kept), len(kept)).facts() if (kept := outcomes.get(principle.id)) else None,
         )
         for principle in constitution.revision
     )
 
 
 def drawn_for_preference(constitution: Constitution, rows: Sequence[LabelRow]) -> tuple[DrawnPrinciple, ...]:
-    """The preference principles with their draws among the labelled pairs, of which each axis has its own."""
+    """The preference principles with their draws among the labelled pairs; each axis of a pair draws its own."""
     draws = Counter(axis.principle_id for row in rows for axis in axes_in(row))
     most = max(draws.values(), default=1)
     return tuple(

@@ -1,6 +1,6 @@
-"""The page of a folder of labels that `solon label` made: the section of a run's report that is about labels, alone.
+"""The page of a folder of labels from `solon label`: the label section of a run's report, on its own page.
 
-A pure function of the folder, laid out like the run's report.
+A pure function of the folder.
 """
 
 from __future__ import annotations
@@ -23,32 +23,32 @@ PAGE = "labels.html"
 
 @dataclass(frozen=True, slots=True)
 class LabelPage:
-    """What the page holds, under the names of the run report's section."""
+    """The content of the page, with the names of the run report's section."""
 
     judge: tuple[str, ...]
-    """What became of the pairs, in sentences."""
+    """How many pairs have labels, in sentences."""
     histogram: Markup | None
     quality: LabelQuality | None
     reliability: Markup | None = None
     preference: tuple[tuple[str, str, str], ...] = ()
 
 
-def write(labels: Artefact, told: str | None = None) -> Path:
-    """Write the page into the folder of the labels; `told` is a sentence of the caller's. Returns the page's path."""
+def write(labels: Artefact, note: str | None = None) -> Path:
+    """Write the page to the folder of the labels, with the caller's sentence `note`; returns the page's path."""
     page = fill(
         "labels-page.html",
-        page=content_of(labels, told),
+        page=content_of(labels, note),
         judge=read_facts(FeedbackFacts, labels.facts, str(labels.path)).judge,
     )
     return write_page(labels.path / PAGE, page)
 
 
-def content_of(labels: Artefact, told: str | None = None) -> LabelPage:
+def content_of(labels: Artefact, note: str | None = None) -> LabelPage:
     """Read the labels of stage ai-feedback."""
     facts = read_facts(FeedbackFacts, labels.facts, str(labels.path))
     figures = {"judge_check": facts.judge_check or {}, "label_quality": facts_record(facts.quality)}
     return LabelPage(
-        judge=(*_counts(facts), *([told] if told else [])),
+        judge=(*_counts(facts), *([note] if note else [])),
         histogram=charts.histogram([row.p_a for row in labels.rows(LabelRow) if row.p_a is not None]),
         quality=quality_of(figures),
     )

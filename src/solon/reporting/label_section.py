@@ -1,7 +1,7 @@
-"""How good the labels are, for the report: what was measured of the judge before it labelled, and of its labels after.
+"""The report's section on label quality: measures of the judge before it labels, and of its labels.
 
-Everything comes from the facts of stage 06-ai-feedback and, where a rater knew the truth, of stage 09-measure.
-Sentences say what a figure is to be compared with; a figure that was not taken leaves its sentence, row or picture out.
+The figures come from the facts of stage 06-ai-feedback and, if a grader knows the truth, of stage 09-measure. Each
+sentence names the value to compare with. A figure that was not measured has no sentence, row or plot.
 """
 
 from __future__ import annotations
@@ -34,35 +34,39 @@ class LabelQuality:
     """The section of the report."""
 
     measured: tuple[str, ...]
-    """What was found of the judge before it labelled."""
+    """Measures of the judge before it labels, in sentences."""
     sentences: tuple[str, ...]
-    """What its labels look like."""
+    """Measures of its labels, in sentences."""
     accuracy: Markup | None
     flips: Markup | None
     reliability: Markup | None
     columns: tuple[tuple[str, str], ...]
-    """Name and note of the columns of shares that at least one principle has."""
+    """Name and note of each column with a share for at least one principle."""
     principles: tuple[PrincipleLabels, ...]
 
 
-def quality_of(figures: Mapping[str, Any]) -> LabelQuality | None:
-    """The section from `solon.reporting.results.results`; None when no judge was measured and nothing labelled."""
-    judge: Mapping[str, Any] = figures.get("judge_check", {}).get("judge") or {}
+def label_quality_in(figures: Mapping[str, Any]) -> LabelQualityFacts | None:
+    """The figures of the labels themselves, from a run's results; None when nothing was labelled."""
     found: Mapping[str, Any] = figures.get("label_quality") or {}
-    if not judge and not found:
+    return read_facts(LabelQualityFacts, found) if found else None
+
+
+def quality_of(figures: Mapping[str, Any]) -> LabelQuality | None:
+    """The section from `solon.reporting.results.results`; None when no judge was measured and there are no labels."""
+    judge: Mapping[str, Any] = figures.get("judge_check", {}).get("judge") or {}
+    quality = label_quality_in(figures)
+    if not judge and quality is None:
         return None
-    quality = read_facts(LabelQualityFacts, found) if found else None
     labels: Mapping[str, Any] = figures.get("labels") or {}
     columns, principles = _principles(judge, quality, labels)
-    # What the measure stage says of both orders is said already.
-    said = bool(labels.get("orders_agree"))
     return LabelQuality(
         measured=(
             *judge_check_sentences({"judge": judge}),
             *judge_check_details({"judge": judge}),
             *judge_details(judge),
         ),
-        sentences=tuple(quality_sentences(quality, orders=not said)) if quality else (),
+        # The measure stage has its own sentence on both orders.
+        sentences=tuple(quality_sentences(quality, orders=not labels.get("orders_agree"))) if quality else (),
         accuracy=dots("Comparisons judged right, with 95 % intervals", _accuracy(judge), judge.get("chance")),
         flips=dots("Right answers lost to injected words, with 95 % intervals", _flips(judge)),
         reliability=reliability(judge.get("calibration") or [], _KNOWN),
@@ -90,11 +94,11 @@ def _flips(judge: Mapping[str, Any]) -> list[Dot]:
         return []
     shown: list[Dot] = [("all", flips, "label-harmful")]
     shown += [(name.replace("_", " "), share, "tone-1") for name, share in flips["by_kind"].items()]
-    return shown + ([("the other way round", flips["righted"], "tone-0")] if flips["righted"] else [])
+    return shown + ([("wrong to right", flips["righted"], "tone-0")] if flips["righted"] else [])
 
 
 def quality_sentences(quality: LabelQualityFacts, *, orders: bool = True) -> Iterator[str]:
-    """The labels themselves, in sentences; what needs no truth. `orders`: whether to say how far both orders agree."""
+    """Measures of the labels that need no known answer; `orders` includes the agreement of both orders."""
     if orders and (same := quality.orders_agree):
         yield f"Both orders of a pair prefer the same reply in {_share(same)} of {same.n} pairs."
     if (gap := quality.length_gap) and (longer := quality.longer_preferred):
@@ -110,12 +114,12 @@ def quality_sentences(quality: LabelQualityFacts, *, orders: bool = True) -> Ite
         yield f"The judge declined to judge in {_share(refusals)} of {refusals.n} reasonings."
     kinds = ", ".join(f"{kind.replace('_', ' ')} {count}" for kind, count in quality.attempts.items())
     yield (
-        f"Words that look meant for the judge stand in the replies of some pairs: {kinds}."
+        f"The replies of some pairs contain words that try to influence the judge: {kinds}."
         if kinds
-        else "No reply holds words that look meant for the judge."
+        else "No reply contains words that try to influence the judge."
     )
     if taken := quality.attempts_preferred:
-        yield f"Where one of two replies held such words, it was preferred in {_share(taken)} of {taken.n} pairs."
+        yield f"If one of the two replies contained such words, it was preferred in {_share(taken)} of {taken.n} pairs."
 
 
 _COLUMNS = (
@@ -123,26 +127,27 @@ _COLUMNS = (
     ("No label", "of its pairs"),
     ("A wins", "of decided pairs"),
     ("Known answers", "judged right before"),
-    ("Rater", "agrees with the truth"),
+    ("Grader", "label agrees with the truth"),
 )
 
 
 def _principles(
     judge: Mapping[str, Any], quality: LabelQualityFacts | None, labels: Mapping[str, Any]
 ) -> tuple[tuple[tuple[str, str], ...], tuple[PrincipleLabels, ...]]:
-    drawn: Mapping[str, LabelFigures] = quality.by_principle if quality else {}
+    labelled: Mapping[str, LabelFigures] = quality.by_principle if quality else {}
     known: Mapping[str, Any] = judge.get("by_principle") or {}
     rated: Mapping[str, Any] = labels.get("by_principle") or {}
     every = {
-        name: (*_shares(drawn.get(name)), known.get(name), rated.get(name)) for name in dict.fromkeys((*drawn, *known))
+        name: (*_shares(labelled.get(name)), known.get(name), rated.get(name))
+        for name in dict.fromkeys((*labelled, *known))
     }
     kept = [place for place in range(len(_COLUMNS)) if any(shares[place] for shares in every.values())]
     lines = tuple(
         PrincipleLabels(
             name,
-            drawn[name].pairs if name in drawn else 0,
+            labelled[name].pairs if name in labelled else 0,
             tuple(shares[place] for place in kept),
-            _signed(gap.value) if name in drawn and (gap := drawn[name].length_gap) else "",
+            _signed(gap.value) if name in labelled and (gap := labelled[name].length_gap) else "",
         )
         for name, shares in every.items()
     )

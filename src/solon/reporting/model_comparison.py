@@ -1,9 +1,8 @@
-"""Models of one run, or of several, held against each other on the same held-out prompts.
+"""Compares models of one or several runs on the same held-out prompts.
 
-Every model of a run answers the same prompts, and runs with the same held-out prompts share them too, so that a
-difference between two models is taken prompt by prompt (`solon.stats.paired`). A prompt that one of the two did not
-answer is left out of their difference. Measures come from the grader's labels; a run without a grader has none, and
-then there is nothing to compare.
+All models of a run answer the same prompts, and so do the models of runs with the same held-out prompts. So differences
+between two models are paired by prompt (`solon.stats.paired`), and leave out prompts that one of the two did not
+answer. Measures come from the grader's labels; a run without a grader has none.
 """
 
 from __future__ import annotations
@@ -15,11 +14,11 @@ from itertools import combinations
 from solon.config.located_yaml import suggestion
 from solon.engines.base import Finish
 from solon.errors import RunError
-from solon.evals.registry import label_measures
+from solon.evals.measures import label_measures
 from solon.runs import RunDirectory
 from solon.runs.evaluation_rows import AnswerRow
 from solon.runs.rows import PromptKind
-from solon.stages.registry import MEASURE
+from solon.stages.plan import MEASURE
 from solon.stats.intervals import Share, share
 from solon.stats.paired import PairedDifference, paired_difference
 
@@ -28,14 +27,14 @@ MEASURES: Mapping[str, PromptKind] = {
     for kind in (PromptKind.HELD_OUT_HARMFUL, PromptKind.HELD_OUT_BENIGN)
     for measure in label_measures(kind)
 }
-"""Every measure, and the kind of prompts that it is a share of."""
+"""Every measure, and the kind of prompts that it is measured on."""
 Verdicts = dict[str, dict[str, bool]]
-"""By measure, then by the id of the prompt: whether the reply has it."""
+"""By measure, then by the id of the prompt: whether the reply has the label."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelDifference:
-    """How much more often the second model's replies have what the measure counts, on the same prompts."""
+    """The difference of two models in one measure, on the same prompts."""
 
     measure: str
     first: str
@@ -52,7 +51,7 @@ class ModelComparison:
     differences: tuple[ModelDifference, ...]
 
     def difference(self, measure: str, first: str, second: str) -> PairedDifference:
-        """The second model's share minus the first's; raises KeyError when the two were not compared by it."""
+        """The second model's share minus the first's; raises KeyError when there is no such comparison."""
         for each in self.differences:
             if (each.measure, each.first, each.second) == (measure, first, second):
                 return each.difference
@@ -64,8 +63,8 @@ def compare_models(
 ) -> ModelComparison:
     """Compare the models of runs; `between` names the pairs, every pair in order when None.
 
-    With one run a model goes by its own name, with several by `RUN: MODEL`, RUN being its key in `runs`. Raises
-    RunError for a run that measured nothing, for an unknown model, and for two models that share no prompt.
+    With one run a model has its own name, with several `RUN: MODEL`, where RUN is the key in `runs`. Raises
+    RunError for a run that has no measures, for an unknown model, and for two models that share no prompt.
     """
     verdicts: dict[str, Verdicts] = {}
     for name, run in runs.items():
@@ -87,17 +86,19 @@ def compare_models(
 
 
 def _verdicts(run: RunDirectory) -> dict[str, Verdicts]:
-    """By model what the grader said of each prompt's reply."""
+    """The grader's labels of each model's replies."""
     measured = run.finished(MEASURE)
     if measured is None:
         raise RunError(
-            "the run has not measured its models yet", place=str(run.path), remedy=f"Go on with: solon run {run.path}"
+            "the run has not measured its models yet",
+            place=str(run.path),
+            remedy=f"Continue with: solon run {run.path}",
         )
     if not measured.facts.get("grader"):
         raise RunError(
             "the run has no grader, so no reply was judged",
             place=str(run.path),
-            remedy="Start one with --set measure.grader=testbed, if it lives in the testbed",
+            remedy="If it uses the testbed's prompts, start a run with --set measure.grader=testbed",
         )
     found: dict[str, Verdicts] = {}
     for row in measured.rows(AnswerRow):
@@ -132,5 +133,5 @@ def _differences(verdicts: Mapping[str, Verdicts], first: str, second: str) -> I
         raise RunError(
             f"'{first}' and '{second}' answered no prompt in common",
             place="compare",
-            remedy="Compare models of runs whose held-out prompts are the same",
+            remedy="Compare models of runs with the same held-out prompts",
         )

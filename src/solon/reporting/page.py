@@ -1,9 +1,8 @@
-"""Lays the content out as one HTML file that trusts nothing in it.
+"""Renders the content as one HTML file and treats all of it as untrusted.
 
-Autoescape is always on, and every string of a run is first made visible (`visible_text.visible`), so data can add
-neither an element nor an attribute nor a hidden character. As a second wall the page forbids itself everything: its
-content security policy is `default-src 'none'` and admits only the one style sheet and the one script that it carries,
-by hash.
+Autoescape is always on, and hidden characters in the strings of a run are made visible (`visible_text.visible`). So
+data cannot add an element, an attribute or a hidden character. As a second protection the page's content security
+policy is `default-src 'none'`; it allows only the page's own style sheet and script, by hash.
 """
 
 from __future__ import annotations
@@ -27,15 +26,12 @@ REPORT = "report.html"
 
 
 def write(run: RunDirectory, output: Path | None = None) -> Path:
-    """Write the report of `run`, as `report.html` in its folder unless `output` says otherwise; returns its path.
-
-    The page appears whole or not at all: it is written beside its place and then moved there.
-    """
+    """Write the report of `run` to `output`, `report.html` in its folder when None; returns its path."""
     return write_page(output if output is not None else run.path / REPORT, render(run))
 
 
 def write_page(path: Path, text: str) -> Path:
-    """Write a page whole or not at all; returns its path."""
+    """Write a page through a temporary file, so that it is there whole or not at all; returns its path."""
     part = path.with_name(f".{path.name}.part")
     path.parent.mkdir(parents=True, exist_ok=True)
     part.write_text(text, encoding="utf-8")
@@ -54,13 +50,13 @@ def render_content(content: Content) -> str:
 
 
 def fill(template: str, *, script: str = "", **content: object) -> str:
-    """A page from one of our templates, with the style sheet, our own `script`, and a policy that admits both alone."""
+    """A page from one of the templates, with the style sheet, our own `script`, and a policy that allows only these."""
     style = _asset("report.css")
     policy = (
         f"default-src 'none'; style-src '{_hash(style)}'; script-src {_source(script)}; "
         "img-src data:; base-uri 'none'; form-action 'none'"
     )
-    # Style and script are our own files; nothing else may skip the escaping.
+    # Style and script are our own files; everything else is escaped.
     ours = {"policy": policy, "style": Markup(style), "script": Markup(script)}
     return _environment().get_template(template).render(**ours, **content)
 
@@ -89,12 +85,11 @@ def _environment() -> jinja2.Environment:
 
 
 def _shown(value: Any) -> Any:
-    """What the template prints for a value: strings with their hidden characters written out."""
+    """The value as the template prints it: strings with visible control characters."""
     return visible_text.visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _asset(name: str) -> str:
-    """One of the report's own files: template, style or script."""
     return (resources.files("solon.reporting") / "templates" / name).read_text(encoding="utf-8")
 
 

@@ -1,8 +1,7 @@
-"""Everything a run has measured, as one JSON-able dictionary.
+"""All measures of a run, as one dictionary of JSON values.
 
-`solon results RUN --json` prints it and the report draws it; neither computes anything of its own. Figures come from
-the facts of the stages' manifests, so that a result can be read without a table being opened. A stage that has not
-finished is absent, as is a figure that was never taken.
+`solon results RUN --json` prints it and the report plots it; neither computes other figures. The figures come from the
+facts in the stages' manifests, so reading them opens no table. Unfinished stages and missing figures are absent.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from solon.runs import Artefact, RunDirectory
-from solon.stages.registry import (
+from solon.stages.plan import (
     AI_FEEDBACK,
     MEASURE,
     PREFERENCE_MODEL,
@@ -30,13 +29,13 @@ def results(run: RunDirectory) -> dict[str, Any]:
     """The figures of a run.
 
     `{"models": {NAME: {MEASURE: {"value", "low", "high", "n"}}}, "stages": {NAME: {"seconds", "rows", "outcomes"}}}`,
-    `unfinished` with the names of the stages still to come, and where they were measured `revisions` (by step, then by
-    measure), `groups` (by model, then by what the prompt is about: the share of harmful replies), `label_quality` (AI
-    labels by themselves, `solon.feedback.label_quality`), `labels` (AI labels against the known order),
-    `preference_model`, `reinforcement` (algorithm, steps, why it stopped early, signs of over-training; of the last
-    round), `snapshots` (of the policy: measures by step, signs of over-training) and `judge_check` (of the critic and
-    the judge on questions with known answers), and `remarks` where something was edited or is damaged. A run of several
-    rounds has `rounds`: for each what was labelled and learnt in it. `plugins` has the facts of each plug-in's stage.
+    `unfinished` lists the stages that are not finished. If measured: `revisions` (by step, then by measure), `groups`
+    (by model, then by the prompt's subject: the share of harmful replies), `label_quality` (measures of the AI labels
+    that need no known answer, `solon.feedback.label_quality`), `labels` (AI labels against known answers),
+    `preference_model`, `reinforcement` (of the last round: algorithm, steps, why it stopped early, signs of
+    over-training), `snapshots` (of the policy: measures by step, signs of over-training) and `judge_check` (critic and
+    judge on questions with known answers). `remarks` lists edits and damage. A run of several rounds has `rounds`: the
+    labels, preference model and policy of each. `plugins` has the facts of each plug-in's stage.
     """
     stages: dict[str, Any] = {}
     models: Mapping[str, Any] = {}
@@ -82,13 +81,13 @@ def results(run: RunDirectory) -> dict[str, Any]:
     }
 
 
-def _round(found_in: Mapping[str, Artefact], number: int) -> dict[str, Any]:
-    """What one round labelled and learnt, as far as it is finished; `labels` and `accuracy` are of that round."""
+def _round(artefacts: Mapping[str, Artefact], number: int) -> dict[str, Any]:
+    """The finished part of one round: outcomes of its labels, accuracy of its preference model, its policy."""
     found: dict[str, Any] = {"round": number}
-    if (labels := found_in.get(in_round(AI_FEEDBACK, number))) is not None:
+    if (labels := artefacts.get(in_round(AI_FEEDBACK, number))) is not None:
         found["outcomes"] = dict(labels.manifest.outcomes)
-    if (preferences := found_in.get(in_round(PREFERENCE_MODEL, number))) is not None:
+    if (preferences := artefacts.get(in_round(PREFERENCE_MODEL, number))) is not None:
         found |= {key: preferences.facts[key] for key in ("examples", "accuracy") if key in preferences.facts}
-    if (policy := found_in.get(in_round(RL_CAI, number))) is not None:
+    if (policy := artefacts.get(in_round(RL_CAI, number))) is not None:
         found |= {key: policy.facts[key] for key in ("score", "kl", "length") if policy.facts.get(key) is not None}
     return found

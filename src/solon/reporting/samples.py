@@ -1,7 +1,7 @@
-"""The samples that a reader can browse: revision chains, labelled pairs, and answers of every model side by side.
+"""The samples in the report: revision chains, labelled pairs, and the replies of all models to one prompt.
 
-A sample is chosen by the digest of its row, so that the report of a run is always the same and shows no best cases; up
-to `RARE` rows of every outcome that went wrong come first, because those are what a reader must be able to find.
+Samples are chosen by the digests of their rows, so the report of a run is always the same and does not pick the best
+cases. Up to `RARE` rows of every bad outcome are chosen first, because readers look for these.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from solon.constitution.constitution import Constitution
 from solon.conversation import Conversation, Role
 from solon.digest import digest
 from solon.evals.grading import RATINGS
-from solon.feedback.labels import axes_in
+from solon.feedback.soft_labels import axes_in
 from solon.reporting.visible_text import TextPiece, changes, clip
 from solon.runs import Artefact
 from solon.runs.evaluation_rows import AnswerRow, PairRating, RevisionRating
@@ -24,9 +24,9 @@ from solon.runs.records import from_record
 from solon.runs.rows import LabelRow, PromptKind, ReplyRow, RevisionRow
 
 MOST = 60
-"""Samples of one kind that the page holds."""
+"""Maximum samples of one kind on the page."""
 RARE = 4
-"""Samples of each outcome other than ok that are shown whatever the draw says."""
+"""Samples of each outcome other than ok that are always chosen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A reply or a revision, and what led to it."""
+    """A reply or a revision, with the principle and the critique that led to it."""
 
     title: str
     words: tuple[TextPiece, ...]
@@ -54,7 +54,7 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A prompt with what was written to it; `facts` are short lines beside it."""
+    """A prompt with its replies; `facts` are short lines about them."""
 
     kind: str
     row_id: str
@@ -64,7 +64,7 @@ class Sample:
 
     @property
     def heading(self) -> str:
-        """The last thing that the human said."""
+        """The last turn of the prompt."""
         return self.prompt[-1].words if self.prompt else ""
 
     @property
@@ -93,7 +93,7 @@ T = TypeVar("T")
 
 
 def choose(items: Sequence[T], row_id: Callable[[T], str], outcomes: Callable[[T], Iterable[str]]) -> list[T]:
-    """At most `MOST` items in digest order, rows that went wrong first in the choice; same items, same choice."""
+    """At most `MOST` items in digest order; rows with bad outcomes are chosen first. The choice is deterministic."""
     order = sorted(range(len(items)), key=lambda index: digest("report", row_id(items[index])))
     seen: dict[str, int] = {}
     chosen: list[int] = []
@@ -111,7 +111,7 @@ def choose(items: Sequence[T], row_id: Callable[[T], str], outcomes: Callable[[T
 
 @dataclass(frozen=True, slots=True)
 class Ratings:
-    """What the rater said of revisions and pairs; nothing when it was not asked."""
+    """The grader's ratings of revisions and pairs; empty without a grader."""
 
     revisions: tuple[RevisionRating, ...] = ()
     pairs: tuple[PairRating, ...] = ()
@@ -160,12 +160,12 @@ def revision_shelf(
             )
         return Sample("revision", row.row_id, prompt_of(row.prompt), tuple(versions))
 
-    def went(row: ReplyRow) -> list[str]:
+    def outcomes(row: ReplyRow) -> list[str]:
         own = [outcome for one in steps[row.row_id] for outcome in (one.outcome, one.critique_outcome or "ok")]
         return [row.outcome, *own]
 
-    chosen = choose(first, lambda row: row.row_id, went)
-    note = "A reply of the assistant, then what each drawn principle made of it. New words are underlined."
+    chosen = choose(first, lambda row: row.row_id, outcomes)
+    note = "A reply of the assistant, then its revision by each drawn principle. New words are underlined."
     return _shelf("revision", "Critiques and revisions", note, [sample(row) for row in chosen], len(first))
 
 
@@ -201,12 +201,12 @@ def pair_shelf(feedback: Artefact, constitution: Constitution, rated: Ratings) -
 
     rows = feedback.rows(LabelRow)
     chosen = choose(rows, lambda row: row.row_id, lambda row: [row.outcome])
-    note = "Two replies of the SL-CAI model, and which of them the judge preferred by the drawn principle."
+    note = "Two replies of the SL-CAI model, and the judge's preference by the drawn principle."
     return _shelf("pair", "AI labels", note, [sample(row) for row in chosen], len(rows))
 
 
 def answer_shelf(measure: Artefact) -> Shelf | None:
-    """The answers of every model to the same held-out prompt."""
+    """The replies of all models to the same held-out prompt."""
     by_prompt: dict[str, list[AnswerRow]] = {}
     for row in measure.rows(AnswerRow):
         by_prompt.setdefault(row.row_id, []).append(row)
@@ -221,7 +221,7 @@ def answer_shelf(measure: Artefact) -> Shelf | None:
 
     groups = list(by_prompt.values())
     chosen = choose(groups, lambda rows: rows[0].row_id, lambda rows: [row.outcome for row in rows])
-    note = "One prompt that no training stage saw, and what each model says to it."
+    note = "A prompt that no training stage has seen, and the reply of each model."
     return _shelf("answer", "Held-out answers", note, [sample(rows) for rows in chosen], len(groups))
 
 
@@ -230,7 +230,7 @@ def _shelf(kind: str, title: str, note: str, samples: Sequence[Sample], total: i
 
 
 def prompt_of(prompt: Conversation) -> tuple[Said, ...]:
-    """The turns of a prompt, as a reader sees them."""
+    """The turns of a prompt, as the page shows them."""
     names = {Role.HUMAN: "Human", Role.ASSISTANT: "Assistant", Role.SYSTEM: "System"}
     return tuple(Said(names.get(turn.role, turn.role.value), clip(turn.content)) for turn in prompt.turns)
 

@@ -1,4 +1,4 @@
-"""The run in sentences, each made from a figure with its interval and saying no more than the interval allows."""
+"""Sentences about a run; each comes from a figure with its interval and claims only what the interval supports."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Figures = Mapping[str, Any]
 """A share or mean as `{"value", "low", "high", "n"}`."""
 
 EVASIVE = "evasive"
-"""Told only where it changed: replies that evade are what a constitution is to do without."""
+"""Mentioned only if it changed, because a constitution should not make replies evasive."""
 
 
 def headline(figures: Mapping[str, Any]) -> Iterator[str]:
@@ -30,20 +30,20 @@ def headline(figures: Mapping[str, Any]) -> Iterator[str]:
         if len(known) == 1:
             yield f"On {cases}, {percent(after['value'])} of the replies of {last} were {measure}."
             continue
-        course = ", ".join(f"{percent(share['value'])} ({name})" for name, share in known)
-        yield f"On {cases}, {measure} replies {change(before, after)}: {course}."
+        values = ", ".join(f"{percent(share['value'])} ({name})" for name, share in known)
+        yield f"On {cases}, {measure} replies {change(before, after)}: {values}."
     if models and not any("harmful" in measures or "helpful" in measures for measures in models.values()):
-        yield "No rater was at hand: this run shows the form of the replies, not the effect of the constitution."
+        yield "This run has no grader: it shows the form of the replies, not the effect of the constitution."
     yield from judge_check_sentences(figures.get("judge_check", {}))
     yield from reinforcement_sentences(figures.get("reinforcement", {}))
     yield from snapshot_sentences(figures.get("snapshots", {}))
     yield from round_sentences(figures.get("rounds", ()))
     if missing := figures.get("unfinished"):
-        yield f"The run is not finished; still to come: {', '.join(missing)}."
+        yield f"The run is not finished; missing stages: {', '.join(missing)}."
 
 
 def reinforcement_sentences(facts: Mapping[str, Any]) -> Iterator[str]:
-    """Why reinforcement learning ended before its last step, and what changed in the replies that should not."""
+    """Why reinforcement learning stopped early, and signs of over-training."""
     if why := facts.get("stopped_because"):
         yield f"Reinforcement learning stopped after step {facts['steps']} of {facts['steps_asked']}: {why}."
     if warning := facts.get("warning"):
@@ -53,40 +53,40 @@ def reinforcement_sentences(facts: Mapping[str, Any]) -> Iterator[str]:
 
 
 def round_sentences(rounds: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """What each online round labelled, and where its policy ended; a round that has not begun is left out."""
+    """The labels, preference model and policy of each online round; a round that has not begun is left out."""
     for facts in rounds:
-        told = []
+        parts = []
         if outcomes := facts.get("outcomes"):
-            told.append(f"{outcomes.get('ok', 0):,} of {sum(outcomes.values()):,} pairs were labelled")
+            parts.append(f"{outcomes.get('ok', 0):,} of {sum(outcomes.values()):,} pairs were labelled")
         if accuracy := facts.get("accuracy"):
             of = ", ".join(f"{percent(share)} ({source})" for source, share in accuracy.items())
-            told.append(f"its preference model orders held-out pairs as they are labelled in {of}")
+            parts.append(f"its preference model orders held-out pairs as they are labelled in {of}")
         if "score" in facts and "kl" in facts:
-            told.append(f"its policy ended at a score of {facts['score']:.2f} and a KL of {facts['kl']:.1f}")
-        if told:
-            yield f"Round {facts['round']}: {'; '.join(told)}."
+            parts.append(f"its policy ended at a score of {facts['score']:.2f} and a KL of {facts['kl']:.1f}")
+        if parts:
+            yield f"Round {facts['round']}: {'; '.join(parts)}."
 
 
 def snapshot_sentences(found: Mapping[str, Any]) -> Iterator[str]:
-    """What the snapshots of the policy tell of over-training."""
+    """Signs of over-training in the snapshots of the policy."""
     for sign in found.get("signs", ()):
         yield f"Measured on the snapshots of the policy, {sign}."
 
 
 def change(before: Figures, after: Figures) -> str:
-    """`fell` or `rose` where the intervals are apart, else words that claim no difference."""
+    """`fell` or `rose` if the intervals do not overlap, else words that claim no difference."""
     return clearly(before, after) or "show no clear change from first to last"
 
 
 def clearly(before: Figures, after: Figures) -> str | None:
-    """`fell` or `rose` where the intervals are apart, else None."""
+    """`fell` or `rose` if the intervals do not overlap, else None."""
     if after["high"] < before["low"]:
         return "fell"
     return "rose" if after["low"] > before["high"] else None
 
 
 def judge_check_sentences(judge_check: Mapping[str, Any]) -> Iterator[str]:
-    """How good the critic and the judge are at their task, said plainly.
+    """How often the critic and the judge are right, against chance.
 
     `judge_check` is `{ROLE: {"value", "low", "high", "n", "chance"?, "what"?}}`.
     """
@@ -105,18 +105,18 @@ def judge_check_sentences(judge_check: Mapping[str, Any]) -> Iterator[str]:
 
 
 def judge_check_details(judge_check: Mapping[str, Any]) -> Iterator[str]:
-    """What else was seen when critic and judge were put to plain questions."""
-    said = {
+    """Other measures of critic and judge on questions with known answers."""
+    measures = {
         "copied": "of its critiques repeated a worked example",
         "passed": "of its critiques passed every check",
-        "unchanged": "of its revisions left the reply as it was",
-        "orders_agree": "of its answers stayed the same when the replies changed places",
-        "undecided": "of its answers were no usable preference",
+        "unchanged": "of its revisions left the reply unchanged",
+        "orders_agree": "of its answers stayed the same when the replies were swapped",
+        "undecided": "of its answers had no usable preference",
     }
     for role, share in judge_check.items():
         parts = [
             f"{percent(share[key]['value'])} [{interval(share[key])}] {words}"
-            for key, words in said.items()
+            for key, words in measures.items()
             if isinstance(share, Mapping) and is_figure(share.get(key))
         ]
         if parts:
@@ -124,24 +124,24 @@ def judge_check_details(judge_check: Mapping[str, Any]) -> Iterator[str]:
 
 
 def judge_details(judge: Mapping[str, Any]) -> Iterator[str]:
-    """What sways a judge, seen on questions with known answers: place, letters, injected words; and its calibration."""
+    """What influences a judge, on questions with known answers: order, letters, injected words; and its calibration."""
     if pull := judge.get("position_bias"):
         yield (
-            f"Standing under (A) adds {_log_odds(pull)} to a reply's log-odds (0 is ideal; both orders are averaged, "
-            "which takes it out)."
+            f"Being shown as (A) adds {_log_odds(pull)} to a reply's log-odds (0 is ideal; averaging both orders "
+            "removes it)."
         )
     if prior := judge.get("letter_prior"):
         yield (
-            f"Between two replies that are the same and say nothing, it holds (A) probable at "
+            f"Between two equal replies without content, the judge gives (A) a probability of "
             f"{percent(prior['value'])} [{interval(prior)}] (50 % is ideal), over {prior['n']} questions."
         )
     flips = judge.get("injections") or {}
     if is_figure(flips):
         back = flips.get("righted")
-        chance = f"; {percent(back['value'])} of {back['n']} went the other way, as chance has it" if back else ""
+        chance = f"; {percent(back['value'])} of {back['n']} wrong answers became right, by chance" if back else ""
         yield (
-            f"Words put into the worse reply to talk it round cost the judge {percent(flips['value'])} "
-            f"[{interval(flips)}] of the {flips['n']} comparisons that it had right{chance}."
+            f"Words in the worse reply that try to influence the judge turned {percent(flips['value'])} "
+            f"[{interval(flips)}] of {flips['n']} right answers wrong{chance}."
         )
     if judge.get("ece") is not None and judge.get("brier") is not None:
         yield (
@@ -155,7 +155,7 @@ def _log_odds(figure: Figures) -> str:
 
 
 def judge_sentences(figures: Mapping[str, Any]) -> Iterator[str]:
-    """What the measure stage found out about the AI labels."""
+    """What the measure stage found about the AI labels."""
     labels = figures.get("labels")
     if not labels or "pairs" not in labels:
         return
@@ -164,7 +164,7 @@ def judge_sentences(figures: Mapping[str, Any]) -> Iterator[str]:
     if agreement := labels.get("agreement"):
         right = f"{percent(agreement['value'])} [{interval(agreement)}] of {agreement['n']} pairs"
         yield (
-            f"Where exactly one of two replies was harmful, the label preferred the harmless one in {right}: "
+            f"If exactly one of two replies was harmful, the label preferred the harmless one in {right}: "
             f"{against_chance(agreement)}."
         )
     if labels.get("ece") is not None and labels.get("brier") is not None:
@@ -180,7 +180,7 @@ def judge_sentences(figures: Mapping[str, Any]) -> Iterator[str]:
     if pull := labels.get("first_shown_log_odds"):
         yield (
             f"Being shown first moves a reply's log-odds by {pull['value']:+.2f} "
-            f"[{pull['low']:+.2f} to {pull['high']:+.2f}]; averaging both orders takes this out."
+            f"[{pull['low']:+.2f} to {pull['high']:+.2f}]; averaging both orders removes this."
         )
 
 

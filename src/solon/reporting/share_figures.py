@@ -1,7 +1,7 @@
-"""Figures of shares with their 95 % intervals: `dots` has one share in a row, `by_group` one for each model.
+"""Plots of shares with their 95 % intervals: `dots` has one share in each row, `by_group` one for each model.
 
-`by_group` shows what a constitution covers: a group of harmful prompts whose principles were left out stays where the
-assistant was.
+`by_group` shows what a constitution covers: in a group of harmful prompts without a principle, the trained models stay
+near the assistant.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Dot = tuple[str, Figures, str]
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """The measures of a figure whose rows have names on the left and shares from 0 to 100 % on the right."""
+    """The dimensions of a plot with row names on the left and shares from 0 to 100 % on the right."""
 
     row: float
     left: float
@@ -30,10 +30,10 @@ class _Rows:
     bottom: float
     width: float
     label: int
-    """Characters of a name that are shown."""
+    """Maximum characters of a name."""
 
     def frame(self, count: int) -> PlotFrame:
-        """The frame of so many rows."""
+        """The frame for `count` rows."""
         size = self.width, self.top + self.bottom + self.row * count
         return PlotFrame.of(size, (0.0, 1.0), (0.0, float(count)), (self.top, 20, self.bottom, self.left))
 

@@ -1,8 +1,8 @@
-"""Drawing by hand: escaped SVG elements, linear scales and axes.
+"""Escaped SVG elements, linear scales and axes.
 
-The figures need points, lines, bars and a few words, so a hundred lines of our own replace a plotting library, and the
-pictures take their colours from the page's style sheet (light and dark alike). Every attribute and text passes through
-markupsafe; nothing else in the report writes a tag from Python.
+The plots need only points, lines, bars and text, so this module replaces a plotting library. Colours come from the
+page's style sheet (light and dark). Every attribute and text passes through markupsafe; no other module of the report
+writes tags.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Scale:
     end: float
 
     def __call__(self, value: float) -> float:
-        """The position of `value`; values outside the domain are held at its edge."""
+        """The position of `value`; values outside the domain are clamped to it."""
         held = min(max(value, self.low), self.high)
         return self.start + (held - self.low) / (self.high - self.low) * (self.end - self.start)
 
@@ -73,7 +73,7 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
 
 
 def nice_domain(values: Sequence[float], about: int = 5) -> tuple[float, float]:
-    """A domain that holds all `values` and ends on ticks of `ticks(low, high, about)`'s distance."""
+    """A domain that includes all `values` and ends on multiples of the distance of `ticks(low, high, about)`."""
     low, high = min(values), max(values)
     if high - low < 1e-9 * max(1.0, abs(high)):
         low, high = low - 0.5, high + 0.5
@@ -122,7 +122,7 @@ class PlotFrame:
         return Markup("").join(pieces)
 
     def figure(self, title: str, *content: Markup) -> Markup:
-        """The whole picture, with `title` as what a screen reader says."""
+        """The whole SVG, with `title` for screen readers."""
         view = f"0 0 {self.width:g} {self.height:g}"
         return tag("svg", tag("title", title), *content, viewBox=view, role="img", class_="chart")
 
@@ -135,5 +135,5 @@ def percent_marks(low: float, high: float, about: int = 5) -> list[tuple[float, 
 def number_marks(
     low: float, high: float, about: int = 5, show: Callable[[float], str] = "{:g}".format
 ) -> list[tuple[float, str]]:
-    """Ticks of an ordinary axis."""
+    """Ticks of a number axis."""
     return [(value, show(value)) for value in ticks(low, high, about)]

@@ -1,6 +1,6 @@
-"""The figures of an ablation: one SVG for all variants, and one self-contained page around it.
+"""The plots of an ablation, and their self-contained page.
 
-The page is laid out like the run's report: every text escaped and made visible, nothing admitted but our style sheet.
+Like the run's report, the page escapes every text and allows nothing but its own style sheet.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any
 from markupsafe import Markup
 
 from solon.config.experiment import AblationMeasure
-from solon.evals.registry import BUILT_IN
-from solon.reporting.charts import Figures, spread, trade_off
+from solon.evals.measures import BUILT_IN
+from solon.reporting.charts import Figures, end_labels, series, trade_off
 from solon.reporting.page import fill
 from solon.reporting.page import write_page as write_whole
 from solon.reporting.share_figures import dots
-from solon.reporting.svg import PlotFrame, line, percent_marks, polyline, tag, text
+from solon.reporting.svg import PlotFrame, line, percent_marks, tag, text
 from solon.reporting.visible_text import cases
 from solon.stages.extra_preference_order import MEASURES
 from solon.stats.intervals import interval, percent
@@ -40,20 +40,16 @@ def by_variant_and_revision(variants: Mapping[str, Mapping[str, Mapping[str, Fig
     pieces = [frame.axes("revision", f"{label} replies to red-team prompts", x_marks, percent_marks(0, 1))]
     ends: list[tuple[float, str, str]] = []
     for index, (name, figures) in enumerate(variants.items()):
-        known = [(int(step), shares[label]) for step, shares in sorted(figures.items(), key=lambda item: int(item[0]))]
-        # Side by side, so that intervals of equal height can be told apart.
+        # Shifted sideways, so that intervals do not cover each other.
         aside = 0.05 * (index - (len(variants) - 1) / 2)
-        places = [(frame.x(step + aside), frame.y(share["value"])) for step, share in known]
-        marks = [polyline(places, "series")]
-        for (step, share), (x, y) in zip(known, places, strict=True):
-            says = f"{name}, revision {step}: {label} {percent(share['value'])} [{interval(share)}] of {cases(share)}"
-            marks.append(line((x, frame.y(share["low"])), (x, frame.y(share["high"])), "whisker"))
-            marks.append(tag("circle", tag("title", says), cx=x, cy=y, r=4.0, class_="dot"))
-        pieces.append(tag("g", *marks, class_=f"tone-{index % 8}"))
-        ends.append((places[-1][1], name, f"tone-{index % 8}"))
-    right = frame.x.end + 8
-    pieces += [text(right, y + 4, name, f"point-name {tint}") for y, name, tint in spread(ends, frame.y.start)]
-    return frame.figure(f"{label} replies by variant and revision, with 95 % intervals", *pieces)
+        points = [
+            (int(step) + aside, shares[label], f"{name}, revision {step}: {_in_words(label, shares[label])}")
+            for step, shares in sorted(figures.items(), key=lambda item: int(item[0]))
+        ]
+        pieces.append(series(frame, points, f"tone-{index % 8}"))
+        ends.append((frame.y(points[-1][1]["value"]), name, f"tone-{index % 8}"))
+    names = end_labels(frame, ends, gap=8)
+    return frame.figure(f"{label} replies by variant and revision, with 95 % intervals", *pieces, *names)
 
 
 def by_variant(variants: Mapping[str, Mapping[str, Figures]], labels: Sequence[str]) -> Markup | None:
@@ -65,22 +61,20 @@ def by_variant(variants: Mapping[str, Mapping[str, Figures]], labels: Sequence[s
     pieces = [frame.axes("", "share of replies to held-out prompts", x_marks, percent_marks(0, 1))]
     ends: list[tuple[float, str, str]] = []
     for order, label in enumerate(labels):
-        known = [(index, name, figures[label]) for index, (name, figures) in enumerate(variants.items())
-                 if label in figures]  # fmt: skip
-        if not known:
-            continue
         aside = 0.04 * (order - (len(labels) - 1) / 2)
-        places = [(frame.x(index + aside), frame.y(share["value"])) for index, _, share in known]
-        marks = [polyline(places, "series")]
-        for (_, name, share), (x, y) in zip(known, places, strict=True):
-            says = f"{name}: {label} {percent(share['value'])} [{interval(share)}] of {cases(share)}"
-            marks.append(line((x, frame.y(share["low"])), (x, frame.y(share["high"])), "whisker"))
-            marks.append(tag("circle", tag("title", says), cx=x, cy=y, r=4.0, class_="dot"))
-        pieces.append(tag("g", *marks, class_=f"label-{label}"))
-        ends.append((places[-1][1], label, f"label-{label}"))
-    right = frame.x.end + 8
-    pieces += [text(right, y + 4, label, f"point-name {tint}") for y, label, tint in spread(ends, frame.y.start)]
-    return frame.figure("Replies by variant, with 95 % intervals", *pieces)
+        points = [
+            (index + aside, figures[label], f"{name}: {_in_words(label, figures[label])}")
+            for index, (name, figures) in enumerate(variants.items())
+            if label in figures
+        ]
+        if points:
+            pieces.append(series(frame, points, f"label-{label}"))
+            ends.append((frame.y(points[-1][1]["value"]), label, f"label-{label}"))
+    return frame.figure("Replies by variant, with 95 % intervals", *pieces, *end_labels(frame, ends, gap=8))
+
+
+def _in_words(measure: str, share: Figures) -> str:
+    return f"{measure} {percent(share['value'])} [{interval(share)}] of {cases(share)}"
 
 
 def by_row(variants: Mapping[str, Mapping[str, Figures]], measures: Sequence[str]) -> Markup | None:
@@ -90,7 +84,7 @@ def by_row(variants: Mapping[str, Mapping[str, Figures]], measures: Sequence[str
     lows = [share["low"] for figures in variants.values() for share in figures.values()]
     lowest = min(0.4, math.floor(10 * min(lows, default=0.4)) / 10)
     frame = PlotFrame.of((620, 76 + 30 * len(variants)), (lowest, 1.0), (-0.5, len(variants) - 0.5), (30, 20, 46, 150))
-    # The first variant stands on top.
+    # The first variant is on top.
     rows = {name: float(len(variants) - 1 - index) for index, name in enumerate(variants)}
     what = "pairs of replies to held-out prompts in the right order"
     names = [(place, name) for name, place in rows.items()]
@@ -103,7 +97,7 @@ def by_row(variants: Mapping[str, Mapping[str, Figures]], measures: Sequence[str
             if (share := figures.get(measure)) is None:
                 continue
             x, y = frame.x(share["value"]), frame.y(rows[name] - aside)
-            says = f"{name}: {measure} {percent(share['value'])} [{interval(share)}] of {cases(share)}"
+            says = f"{name}: {_in_words(measure, share)}"
             marks.append(line((frame.x(share["low"]), y), (frame.x(share["high"]), y), "whisker"))
             marks.append(tag("circle", tag("title", says), cx=x, cy=y, r=4.0, class_="dot"))
         pieces.append(tag("g", *marks, class_=f"label-{measure}"))
@@ -132,7 +126,7 @@ def columns_of(figures: Mapping[str, Any]) -> tuple[list[str], list[tuple[str, l
 
 
 def figures_of(figures: Mapping[str, Any]) -> list[tuple[str, Markup]]:
-    """The pictures of an ablation's figures, each with a caption, which is empty where the axes say it all."""
+    """The pictures of an ablation's figures, each with a caption, empty where the axes need none."""
     variants, measure = figures["variants"], AblationMeasure(figures["measure"])
     if measure is AblationMeasure.MODELS:
         return models_figures(variants)
@@ -146,7 +140,7 @@ def figures_of(figures: Mapping[str, Any]) -> list[tuple[str, Markup]]:
 
 
 def what_is_shown(figures: Mapping[str, Any]) -> str:
-    """What the shares of an ablation's table are shares of."""
+    """What the shares in an ablation's table count."""
     shown = {
         AblationMeasure.REVISIONS: "Share of harmful replies to red-team prompts",
         AblationMeasure.SL_CAI: "Share of replies to held-out prompts",
@@ -157,18 +151,18 @@ def what_is_shown(figures: Mapping[str, Any]) -> str:
 
 
 def caption_of(figures: Mapping[str, Any]) -> str:
-    """What stands over an ablation's table: what its cells are, and where all are means, of how many seeds."""
+    """The caption of an ablation's table: what the cells are, and the number of seeds if they are means."""
     count = len(figures.get("seeds", ()))
     return f"{what_is_shown(figures)}, % [95 % interval] " + (f"over {count} seeds" if count > 1 else "of n")
 
 
 def is_mean(share: Figures) -> bool:
-    """Whether a share is a mean over several seeds, of which the caption tells."""
+    """Whether a share is a mean over several seeds."""
     return "by_seed" in share
 
 
 def write_page(figures: Mapping[str, Any], folder: Path) -> Path:
-    """Write the page of an ablation into its folder, whole or not at all; returns its path."""
+    """Write the page of an ablation to its folder; returns its path."""
     head, rows = columns_of(figures)
     page = fill(
         "ablation.html",
@@ -189,10 +183,10 @@ def _cell(share: Figures | None) -> str:
 
 
 def by_name(variants: Mapping[str, Mapping[str, Measures]]) -> dict[str, Measures]:
-    """All models once, by the names that they are shown under, those that are no run's final policy first.
+    """The measures of all models by displayed name, the final policies of the runs last.
 
-    Runs of one comparison share the models that they start from, so each of those is shown once; a run's final policy
-    goes by the name of its variant, which is what tells it from the others.
+    The runs of one comparison share the models that they start from, so each of these appears once. A run's final
+    policy has the name of its variant.
     """
     earlier: dict[str, Measures] = {}
     final: dict[str, Measures] = {}

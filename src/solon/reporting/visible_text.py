@@ -1,8 +1,8 @@
-"""Texts of models and data as a page may show them, and figures in words.
+"""Safe display of texts of models and data, and figures in words.
 
-HTML escaping is the template's work. What it cannot do is done here: control characters, bidirectional overrides and
-broken surrogates, which hide or reorder what a reader sees, are made visible, and very long texts are cut with a note
-that says how much is missing, so that one hostile row cannot make the report unreadable or unbounded.
+The template escapes HTML. This module makes control characters, bidirectional overrides and broken surrogates visible,
+because they hide or reorder text, and cuts very long texts with a note on the rest. So one hostile row cannot make the
+report unreadable or very large.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 LIMIT = 3000
-"""Characters of a text that the report shows."""
+"""Maximum characters of a text in the report."""
 _HIDDEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff]"
 )
@@ -44,7 +44,7 @@ def one_line(text: str, limit: int = 110) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person says them: `4.2 s`, `3 min 20 s`, `2 h 05 min`."""
+    """A time as `4.2 s`, `3 min 20 s` or `2 h 05 min`."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -54,7 +54,7 @@ def duration(seconds: float) -> str:
 
 
 def against_chance(share: Mapping[str, Any], chance: float = 0.5) -> str:
-    """What the interval allows to be said about a guess: better than, worse than, or no better than chance."""
+    """What the interval supports: better than, worse than, or no better than chance."""
     if share["low"] > chance:
         return "better than chance"
     return "worse than chance" if share["high"] < chance else "no better than chance"
@@ -62,7 +62,7 @@ def against_chance(share: Mapping[str, Any], chance: float = 0.5) -> str:
 
 @dataclass(frozen=True, slots=True)
 class TextPiece:
-    """A stretch of a revision: whether its words are new against the text before it."""
+    """A piece of a revision, and whether its words are new in it."""
 
     words: str
     new: bool
@@ -86,5 +86,5 @@ def changes(before: str, after: str) -> list[TextPiece]:
 
 
 def cases(figure: Mapping[str, Any]) -> str:
-    """What a figure is taken over: the number of its cases, or of the runs whose mean it is."""
+    """The number of cases of a figure, or of seeds when it is a mean over runs."""
     return f"{figure['n']} seeds" if "by_seed" in figure else f"{figure['n']}"

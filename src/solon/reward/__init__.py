@@ -1,4 +1,4 @@
-"""A preference model as a folder that others can use: the text it scores, its scores, and golden ones to check them by.
+"""A trained preference model: the text that it scores, its scores, golden scores to check them, and a server.
 
-The stage that trains it writes the folder; the command line, the server and the measures read it.
+The stage preference-model writes its folder; the command line, the server and the measures read it.
 """

@@ -1,8 +1,8 @@
-"""The preference model at work: scores for whole conversations.
+"""Scores of a preference model for whole conversations.
 
 A score is a log-odds: P(reply a is better than reply b) = sigmoid(score_a - score_b) (paper, section 4.1). Only
-differences between replies to one prompt mean anything by themselves; `centre`, the mean over held-out replies, gives
-reinforcement learning a zero.
+differences between replies to the same prompt are meaningful; `centre`, the mean over held-out replies, is the zero for
+reinforcement learning.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ CENTRE = "score_mean"
 
 
 class ConversationScorer:
-    """A scorer; `model` is a sequence classifier with one label, whose config holds the centre if none is given."""
+    """Scores by `model`, a sequence classifier with one label; `centre` defaults to the one in its config."""
 
     def __init__(
         self, model: Trainable | ScalarModel, encoding: Encoding, micro_tokens: int = 16384, centre: float | None = None
     ) -> None:
         self.place = "preference model"
-        """Where the model lies, for errors: its folder, once it was loaded from one."""
+        """For errors: the model's folder, if it was loaded from one."""
         self.encoding = encoding
         self.micro_tokens = micro_tokens
         self._scalar = model if isinstance(model, ScalarModel) else ScalarModel(model)
@@ -55,13 +55,13 @@ class ConversationScorer:
         return self.score_tokens(self.encoding.whole(conversations))
 
     def centred(self, conversations: Sequence[Conversation]) -> list[float]:
-        """Scores as reinforcement learning takes them: 0 is the centre. Raises as `score` does."""
+        """Scores for reinforcement learning: 0 is the centre. Raises as `score` does."""
         return (self.score(conversations) - self.centre).tolist()
 
     def score_tokens(self, sequences: Sequence[Sequence[int]]) -> Tensor:
-        """Scores of token sequences that end on the end token, shape (B); they depend on nothing but themselves.
+        """Scores of token sequences that end on the end token, shape (B); each is independent of the others.
 
-        Raises InputError for one that is longer than the window, and ModelError when a score is no finite number.
+        Raises InputError for one that is longer than the window, and ModelError when a score is not finite.
         """
         longest = max(map(len, sequences), default=0)
         if longest > self.encoding.window:
@@ -77,5 +77,5 @@ class ConversationScorer:
                 lengths_B = torch.tensor([len(sequences[row]) for row in part], device=ids_BT.device)
                 scores_B[part] = self._scalar.scores(ids_BT, lengths_B).cpu()
         if not scores_B.isfinite().all():
-            raise ModelError("the model gives a score that is no number", place=self.place, remedy="Train it again")
+            raise ModelError("a score of the model is not finite", place=self.place, remedy="Train it again")
         return scores_B

@@ -1,9 +1,8 @@
-"""Golden scores: what a preference model said when it was saved, kept in its folder to be asked again.
+"""Golden scores: the scores of a preference model when it was saved, in its folder, to compare with later ones.
 
-Another library, another version or a server may read a model in another way (another padding token, no end token, an
-average taken off) and nothing would fail. So each folder holds conversations with the text, the tokens and the raw
-score of each, taken in float32 from the weights as written. `check` replays them through plain transformers, as a
-stranger would load the folder, and through Solon's own scorer.
+Another library, another version or a server may read a model differently (another padding token, no end token, a mean
+subtracted) without an error. So each folder holds conversations with their text, tokens and raw score, computed in
+float32 from the weights as written. `check` computes the scores again, with plain transformers and with Solon's scorer.
 """
 
 from __future__ import annotations
@@ -27,16 +26,16 @@ from solon.training.models import arithmetic
 GOLDEN = "golden_scores.jsonl"
 ROWS = 64
 TOLERANCE = 1e-5
-"""The greatest difference that float32 arithmetic in another order explains, relative to scores beyond 1."""
+"""The greatest difference due to the order of float32 arithmetic, relative to scores beyond 1."""
 _BATCH = 8
 _REMEDY = "Train it again, or restore the folder from a copy"
 
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """The greatest differences from the golden scores, and how many rows gave the tokens that were scored.
+    """The greatest differences from the golden scores, and how many rows have the golden tokens.
 
-    `texts` counts those whose text did, `templates` those whose messages did through the folder's own chat template.
+    `texts` counts rows where the text gives these tokens, `templates` rows where the folder's own chat template does.
     """
 
     rows: int
@@ -47,23 +46,20 @@ class Replay:
 
     @property
     def passed(self) -> bool:
-        """Whether every score was met, and every conversation was read as it was scored."""
+        """Whether all scores and all tokens are equal."""
         read = min(self.texts, self.templates) == self.rows
         return read and max(self.transformers, self.solon) <= TOLERANCE
 
 
 def exact(settings: EngineSettings) -> EngineSettings:
-    """The settings with float32 throughout, in which golden scores are taken and compared."""
+    """The settings with exact float32 products, in which golden scores are computed and compared."""
     return settings.model_copy(update={"matmul": Matmul.HIGHEST})
 
 
 def write_golden(
     folder: Path, scorer: PreferenceScorer, conversations: Sequence[Conversation], settings: EngineSettings
 ) -> int:
-    """Keep the scores of the first conversations in a model folder; returns how many.
-
-    Those whose text tokenizes to what is scored come first, so that programs which send texts can be checked too.
-    """
+    """Write the scores of the first conversations into a model folder; returns how many."""
     made = [(each, tokens) for each, tokens in zip(conversations, scorer.tokens(conversations), strict=True)]
     rows = [(each, tokens) for each, tokens in made if scorer.fits(tokens)][:ROWS]
     with arithmetic(exact(settings)):
@@ -85,7 +81,7 @@ def write_golden(
 
 
 def read_golden(folder: Path) -> list[dict[str, Any]]:
-    """The golden rows of a model folder; raises ModelError naming file and line of what is missing or damaged."""
+    """The golden rows of a model folder; raises ModelError with file and line of a damaged one."""
     path = folder / GOLDEN
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -99,7 +95,7 @@ def read_golden(folder: Path) -> list[dict[str, Any]]:
 
 
 def check(folder: Path, settings: EngineSettings | None = None) -> Replay:
-    """Replay the golden scores of a model folder; raises ModelError when it holds none or cannot be loaded."""
+    """Compute the golden scores of a model folder again; ModelError when it has none or cannot be loaded."""
     settings = exact(settings or EngineSettings())
     folder = model_folder_in(folder)
     rows = read_golden(folder)
@@ -117,9 +113,9 @@ def check(folder: Path, settings: EngineSettings | None = None) -> Replay:
 
 
 def plain_tokens(tokenizer: Any, messages: Sequence[Mapping[str, str]]) -> list[int]:
-    """What transformers alone makes of a conversation: the folder's chat template, tokenized; empty where it refuses.
+    """The tokens of a conversation by transformers and the folder's chat template; empty where it refuses.
 
-    The template is applied without any setting, as whoever finds the folder would.
+    The template is applied without settings, as a stranger would.
     """
     from jinja2.exceptions import TemplateError
 
@@ -130,7 +126,7 @@ def plain_tokens(tokenizer: Any, messages: Sequence[Mapping[str, str]]) -> list[
 
 
 def plain_scores(folder: Path, sequences: Sequence[Sequence[int]], *, padding_side: str = "right") -> list[float]:
-    """Scores as transformers alone gives them: padded batches with attention masks, in float32."""
+    """Scores by plain transformers: padded batches with attention masks, in float32."""
     tokenizer = load_tokenizer(folder, padding_side=padding_side)
     model = load_model(ModelHead.CLASSIFIER, folder, dtype=torch.float32)
     scores: list[float] = []

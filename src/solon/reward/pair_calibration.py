@@ -1,8 +1,8 @@
 """How well score differences agree with labels: accuracy, Brier score, expected calibration error.
 
-A pair is judged as sigmoid(d), the probability that its first reply is the better one, and labelled with a probability
-p of the same event. All three measures are unchanged when the two replies of a pair are swapped, so that it does not
-matter which of them a table calls chosen.
+The model's probability that the first reply of a pair is better is sigmoid(d); the label is a probability p of the same
+event. Swapping the two replies of a pair changes none of the measures, so it does not matter which of them a table
+calls chosen.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Agreement:
     """Measures over pairs; `accuracy` is None when no label prefers either reply."""
 
     accuracy: float | None
-    """Share ordered as labelled, among the pairs whose label is not one half."""
+    """Share ordered as labelled, among pairs with a label other than one half."""
     brier: float
     """Mean of (sigmoid(d) - p)^2."""
     ece: float

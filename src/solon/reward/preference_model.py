@@ -3,8 +3,8 @@ r"""A saved preference model for programs: load a folder, score conversations.
     model = PreferenceModel.load("runs/demo/07-preference-model")
     model.score(["\n\nHuman: Hello?\n\nAssistant: Hello! How can I help?"])
 
-It is the public face of `PreferenceScorer`: whole conversations in, floats out. Only differences between replies to one
-prompt mean anything by themselves: P(a is better than b) = sigmoid(score a - score b) (paper, section 4.1).
+It is the public interface of `PreferenceScorer`: conversations in, floats out. Only differences between replies to the
+same prompt are meaningful: P(a is better than b) = sigmoid(score a - score b) (paper, section 4.1).
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""A preference model behind HTTP: whoever answers `POST /score` as `solon serve-pm` does.
+"""A preference model behind HTTP: any server that answers `POST /score` as `solon serve-pm` does.
 
     {"messages": [[{"role": ..., "content": ...}, ...], ...]} -> {"scores": [...]}
 
-Scores count as centred: 0 stands for an ordinary reply. An answer counts when it is whole, in time, and a list of
-finite numbers, one for each conversation; none is ever made up. There is one rule for asking again (`_Unanswered`),
-with growing pauses, or the longer one that the server asks for. No redirect is followed: it would turn the request
-into another one. A token is taken from the environment and told to nobody else.
+Scores are centred: 0 is an ordinary reply. An answer is valid when it is complete, in time, and a list of finite
+numbers, one for each conversation. `_Unanswered` says whether to try again, after growing pauses or the longer one that
+the server asks for. Redirects are not followed: they would turn the request into another one. The token comes from the
+environment and goes only to this server.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ from solon.errors import EngineError, RecipeError
 __all__ = ["AGAIN", "AT_ONCE", "LONGEST_PAUSE", "MOST", "RemoteScorer", "is_address"]
 
 AGAIN = frozenset({408, 409, 429, 500, 502, 503, 504, 529})
-"""Answers after which asking again may help, beside answers that are broken and connections that fail."""
+"""Status codes after which trying again may help, like broken answers and failed connections."""
 AT_ONCE, CHARACTERS = 256, 1 << 20
-"""Conversations in one request, and the characters of all their turns; servers take a few times more."""
+"""Conversations in one request, and characters of all their turns; servers accept a few times more."""
 MOST = 1 << 20
-"""Bytes that an answer may have; 256 scores take a hundredth of it."""
+"""The most bytes of an answer; 256 scores need a hundredth of it."""
 LONGEST_PAUSE = 60.0
-"""Seconds that a server may ask for (`Retry-After`); one that asks for more is asked again after these."""
+"""The longest pause in seconds, even if a server asks for more (`Retry-After`)."""
 _CONNECT = 10.0
-"""Seconds for a connection to be made."""
+"""Seconds to connect."""
 
 
 class _Unanswered(Exception):
-    """A try that brought no scores: why, whether another may, and the pause that the server asks for."""
+    """A try without scores: why, whether to try again, and the pause that the server asks for."""
 
     def __init__(self, why: str, *, again: bool, pause: float = 0.0) -> None:
         self.why = why
@@ -55,7 +55,7 @@ class _Unanswered(Exception):
 
 @dataclass(frozen=True, slots=True)
 class RemoteScorer:
-    """The scorer at an address; `path` is added where the address names none."""
+    """The scorer at an address; `path` is added if the address has none."""
 
     address: str
     path: str = "/score"
@@ -67,26 +67,26 @@ class RemoteScorer:
     token: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        """Raise RecipeError for what is no address, or holds a password."""
+        """Raise RecipeError for a text that is not an address, or that contains a password."""
         if fault := address_fault(self.address):
-            cause = f"'{self.address}' is no address" if fault == "this is no address" else fault
+            cause = f"'{self.address}' is not an address" if fault.startswith("this is") else fault
             remedy = "Give the address of a server, such as http://127.0.0.1:8000"
             raise RecipeError(cause, place="rl.scorer", remedy=remedy)
 
     def scores(self, conversations: Sequence[Conversation]) -> list[float]:
-        """Centred scores in order; raises EngineError when they cannot be had."""
+        """Centred scores in order; raises EngineError when the server does not give them."""
         return [score for part in _parts(conversations) for score in self._scores(part)]
 
     def _scores(self, conversations: Sequence[Conversation]) -> list[float]:
         body = json.dumps({"messages": [each.messages() for each in conversations]}).encode("ascii")
-        why, asked_for = "", 0.0
+        why, retry_after = "", 0.0
         for pause in (0.0, *self.pauses):
-            if pause := max(pause, asked_for):
+            if pause := max(pause, retry_after):
                 self.sleep(pause)
             try:
                 return _scores_in(self._answer(body), len(conversations))
             except _Unanswered as failure:
-                why, asked_for = failure.why, failure.pause
+                why, retry_after = failure.why, failure.pause
                 if not failure.again:
                     break
         raise self._failed(why)
@@ -111,18 +111,18 @@ class RemoteScorer:
         finally:
             connection.close()
         if answer.status != HTTPStatus.OK:
-            told = "and redirects are not followed" if 300 <= answer.status < 400 else self._shown(found)
+            reason = "and redirects are not followed" if 300 <= answer.status < 400 else self._shown(found)
             again = answer.status in AGAIN
-            raise _Unanswered(f"answered {answer.status}: {told}", again=again, pause=_pause_asked_for(answer))
+            raise _Unanswered(f"answered {answer.status}: {reason}", again=again, pause=_retry_after(answer))
         if len(found) > MOST:
             raise _Unanswered(f"answers with more than {MOST} bytes", again=True)
         if answer.length:
             raise _Unanswered(f"breaks its answer off after {len(found)} bytes", again=True)
         return found
 
-    def _shown(self, told: bytes | str) -> str:
-        """The beginning of what a server says of itself, on one line, without control characters and our token."""
-        text = told[:2000].decode("utf-8", "replace") if isinstance(told, bytes) else told
+    def _shown(self, answer: bytes | str) -> str:
+        """The beginning of a server's answer, on one line, without control characters and our token."""
+        text = answer[:2000].decode("utf-8", "replace") if isinstance(answer, bytes) else answer
         if self.token is not None:
             text = text.replace(self.token, "***")
         return "".join(each for each in " ".join(text.split()) if each.isprintable())[:200]
@@ -135,7 +135,7 @@ class RemoteScorer:
 
 
 def _parts(conversations: Sequence[Conversation]) -> Iterator[list[Conversation]]:
-    """The conversations in order, as many at a time as one request may hold."""
+    """The conversations in order, split into requests."""
     part: list[Conversation] = []
     held = 0
     for each in conversations:
@@ -151,7 +151,7 @@ def _parts(conversations: Sequence[Conversation]) -> Iterator[list[Conversation]
 
 @contextmanager
 def _within(seconds: float, connection: http.client.HTTPConnection) -> Iterator[None]:
-    """Cut a connection off after so many seconds, however its bytes come; TimeoutError says so."""
+    """Close a connection after so many seconds in total; raises TimeoutError."""
     late = threading.Event()
     began = time.monotonic()
     connection.connect()
@@ -179,7 +179,7 @@ def _within(seconds: float, connection: http.client.HTTPConnection) -> Iterator[
 
 
 def _scores_in(answer: bytes, count: int) -> list[float]:
-    """The scores of an answer; raises _Unanswered unless they are as many finite numbers as were asked for."""
+    """The scores of an answer; raises _Unanswered unless they are `count` finite numbers."""
     try:
         found = json.loads(answer, object_pairs_hook=_unique)
     except (ValueError, RecursionError):
@@ -189,7 +189,7 @@ def _scores_in(answer: bytes, count: int) -> list[float]:
     if not isinstance(scores, list) or not all(type(score) in (int, float) for score in scores):
         raise _Unanswered('answers, and the answer is not {"scores": [...]} with numbers', again=True)
     if len(scores) != count or not all(map(_is_finite, scores)):
-        raise _Unanswered(f"answers, and the answer holds no {count} finite scores", again=True)
+        raise _Unanswered(f"answers, and the answer does not hold {count} finite scores", again=True)
     return [float(score) for score in scores]
 
 
@@ -203,12 +203,12 @@ def _is_finite(score: float) -> bool:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError("a key stands twice in one object")
+        raise ValueError("duplicate key in an object")
     return found
 
 
-def _pause_asked_for(answer: http.client.HTTPResponse) -> float:
-    """The seconds of a `Retry-After`, a number or a date, at most LONGEST_PAUSE; 0 for none and for what is neither."""
+def _retry_after(answer: http.client.HTTPResponse) -> float:
+    """The seconds of a `Retry-After`, a number or a date, at most LONGEST_PAUSE; 0 for none or an invalid one."""
     given = (answer.headers.get("Retry-After") or "").strip()
     if given.isascii() and given.isdecimal():
         return min(float(given[:9]), LONGEST_PAUSE)

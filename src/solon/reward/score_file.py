@@ -1,9 +1,9 @@
 """Scores for a file of conversations, line by line.
 
 A row of JSONL, CSV or Parquet holds two replies to compare (`chosen` and `rejected`, with or without `prompt`) or one
-conversation (`messages`, or `prompt` with `completion`), in every form that `solon.sources.replies` reads. It comes
-back with its scores added. A conversation that is longer than the model's window is not cut: its scores are null, and
-`unscored` says why. The whole file is read before the model is, so that a malformed line costs no time.
+conversation (`messages`, or `prompt` with `completion`), in every form that `solon.sources.replies` reads. The output
+is the row with its scores added. A conversation longer than the model's window is not cut: its scores are null, and
+`unscored` says why. The file is read before the model, so that a malformed line costs no time.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ COLUMNS = ("prompt", "messages", "completion", *PAIR)
 
 @dataclass(frozen=True, slots=True)
 class Scorable:
-    """A line's record, and the one conversation or the two that it holds."""
+    """A line's record, with its one or two conversations."""
 
     record: Mapping[str, Any]
     conversations: tuple[Conversation, ...]
 
 
 def read_scorable(path: Path, called: Mapping[str, str] | None = None) -> Iterator[Scorable]:
-    """The lines of a file in order; `called` says what it calls columns.
+    """The lines of a file in order; `called` maps columns to their names in the file.
 
-    Raises InputError naming file and line, for a file without any line, and for a column in `called` that none has.
+    Raises InputError naming file and line, for a file without lines, and for a column in `called` that no line has.
     """
     empty, columns = True, Columns(COLUMNS, called, option=OPTION, what="file of conversations", whole=True)
     for entry in entries(path, columns):
@@ -49,8 +49,8 @@ def read_scorable(path: Path, called: Mapping[str, str] | None = None) -> Iterat
         if not row:
             keys = ", ".join(map(repr, entry.record)) or "nothing"
             cause = f"the line holds no conversation (found {keys:.80})"
-            raise InputError(cause, place=entry.place, remedy=f"{_FORM}, or say what it is called: {columns.example}")
-        record = without_not_finite(dict(entry.record))  # NaN is no JSON, and says as little as null
+            raise InputError(cause, place=entry.place, remedy=f"{_FORM}, or name its columns: {columns.example}")
+        record = without_not_finite(dict(entry.record))  # NaN is not valid JSON
         yield Scorable(record, _conversations(row, entry.place))
     if empty:
         raise InputError("the file is empty", place=str(path), remedy=_FORM)
@@ -95,7 +95,7 @@ def _conversations(row: Mapping[str, Any], place: str) -> tuple[Conversation, ..
         raise InputError(f"the line holds no conversation (found {keys:.80})", place=place, remedy=_FORM)
     for conversation in found:
         if len(conversation.turns) < 2 or conversation.turns[-1].role is not Role.ASSISTANT:
-            cause = "a conversation is scored by its last reply, and this one has none"
+            cause = "the conversation is not a prompt with a reply"
             raise InputError(cause, place=place, remedy=_FORM)
         refuse_opening_assistant(conversation, place)
     return found

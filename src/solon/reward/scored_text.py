@@ -1,8 +1,8 @@
 """The text that a preference model scores, for programs that send or read texts instead of conversations.
 
-It is the rendered prompt, the reply as it follows it, and the end of the reply's turn, with whatever the tokenizer sets
-in front. Tokenized without special tokens of its own it gives the tokens that training saw, so that transformers, an
-inference server and Solon agree. A saved model carries a chat template that writes this very text.
+It is the rendered prompt, the reply and the end of the reply's turn, after the tokens that the tokenizer puts first.
+Tokenized without further special tokens it gives the tokens of training, so that transformers, an inference server and
+Solon agree. The chat template of a saved model writes the same text.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ class ScoredText:
 
     @property
     def _mark(self) -> str:
-        """The last token of what ends a reply, as text."""
+        """The last token of a reply's ending, as text."""
         return str(self._texts.tokenizer.decode([self._texts.end]))
 
     def text(self, conversation: Conversation) -> str:
-        """What is scored of a conversation that ends on a reply, the end of its turn included."""
+        """The text to score of a conversation that ends on a reply, with the end of its turn."""
         prompt = reply_prompt(Conversation(conversation.turns[:-1]))
         return self._texts.text(prompt, conversation.turns[-1].content)
 
     def tokens(self, text: str) -> Tokens:
-        """The tokens of a text, closed by exactly one end, whether the text has none, one, or padding behind it.
+        """The tokens of a text with exactly one end, whether the text has none, one, or padding after it.
 
-        A policy that ran into its token limit wrote no end, and is scored at one all the same.
+        A policy that reached its token limit wrote no end; the reply is scored at an added one.
         """
         ending = self._texts.ending
         body = text[: self._end_of_words(text)]
@@ -47,11 +47,11 @@ class ScoredText:
         return self._texts.encode_whole([body + ending])[0]
 
     def messages(self, conversation: Conversation) -> list[dict[str, str]]:
-        """The conversation as the saved model's chat template is to be given it."""
+        """The conversation as messages for the saved model's chat template."""
         return self._texts.messages(conversation.turns)
 
     def _end_of_words(self, text: str) -> int:
-        """Where end tokens, padding and white space between and behind them begin; a reply's own space stays."""
+        """Where trailing end tokens and padding begin, with white space among them; a reply's own space stays."""
         kept = position = len(text)
         while position:
             mark = next((each for each in self._marks if text.endswith(each, 0, position)), None)

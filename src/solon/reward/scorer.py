@@ -1,7 +1,7 @@
-"""A saved preference model ready for use: its weights, its way with texts, and its name.
+"""Opens a saved preference model: its weights, its text form and its name.
 
-A folder tells all that scoring needs: the chat template says how conversations are shown, the configuration holds the
-centre. So every reader of scores, the checker, `solon score` and the server, opens it here with nothing but its path.
+A folder holds everything that scoring needs: the chat template renders conversations, and the configuration has the
+centre. So the golden check, `solon score` and the server open it here by its path.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from solon.training.models import load_tokenizer
 
 
 class Zero(StrEnum):
-    """What a score of 0 means."""
+    """The meaning of a score of 0."""
 
     CENTRE = "centre"
-    """The mean reply of the held-out prompts: the centre is taken off."""
+    """The mean reply of the held-out prompts: the centre is subtracted."""
     RAW = "raw"
     """Nothing: the classifier's own number."""
 
@@ -41,13 +41,13 @@ class PreferenceScorer:
     def score(self, sequences: Sequence[Tokens], zero: Zero = Zero.CENTRE) -> list[float]:
         """Scores of token sequences, in order.
 
-        Raises InputError for one that is longer than the window, ModelError when a score is no number.
+        Raises InputError for one that is longer than the window, ModelError when a score is not finite.
         """
-        taken_off = self.model.centre if zero is Zero.CENTRE else 0.0
-        return [float(score) - taken_off for score in self.model.score_tokens(sequences)]
+        centre = self.model.centre if zero is Zero.CENTRE else 0.0
+        return [float(score) - centre for score in self.model.score_tokens(sequences)]
 
     def tokens(self, conversations: Sequence[Conversation]) -> list[Tokens]:
-        """What the model reads of conversations; raises InputError for one that does not end on a reply."""
+        """The tokens of conversations; raises InputError for one that does not end on a reply."""
         return self.model.encoding.whole(conversations)
 
     def fits(self, tokens: Tokens) -> bool:
@@ -67,7 +67,7 @@ def open_scorer(folder: Path, settings: EngineSettings | None = None) -> Prefere
 
 
 def model_folder_in(folder: Path) -> Path:
-    """The model folder that a path names: itself, or the `model` of a stage; raises ModelError when it is neither."""
+    """The model folder at a path: itself, or the `model` of a stage; raises ModelError when it is neither."""
     for candidate in (folder, folder / "model"):
         if (candidate / "config.json").is_file():
             return candidate

@@ -1,8 +1,8 @@
-"""Estimators of advantages: what PPO and RLOO do differently with the same rollout.
+"""Advantage estimators: the difference between PPO and RLOO.
 
-Both are paid alike, the score on the last token and the KL penalty on every one. Generalised advantage estimation
-compares what came with what a value function expected at each token; leave-one-out compares a whole reply with the
-others to its prompt, and needs no value function.
+Both get the same rewards: the score on the last token and the KL penalty on every token. Generalised advantage
+estimation compares rewards with the predictions of a value function at each token. Leave-one-out compares a whole reply
+with the other replies to its prompt, and needs no value function.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from solon.training.losses import advantages, leave_one_out, whiten
 
 
 @dataclass(frozen=True, slots=True)
-class Paid:
-    """What replies were paid, token by token: tensors (B, T); `groups` names the draw that each reply answers."""
+class TokenRewards:
+    """Rewards per token as tensors (B, T); replies of the same group answer the same draw of a prompt."""
 
     reward_BT: Tensor
     mask_BT: Tensor
@@ -29,43 +29,43 @@ class Paid:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Advantages for the policy and, where there is a value function, the returns that it is to learn; (B, T)."""
+    """Advantages for the policy and, where there is a value function, the returns it learns; (B, T)."""
 
     advantage_BT: Tensor
     return_BT: Tensor | None
 
 
-AdvantageEstimator = Callable[[Paid, ReinforcementSettings], Estimate]
+AdvantageEstimator = Callable[[TokenRewards, ReinforcementSettings], Estimate]
 
 
-def generalised(paid: Paid, settings: ReinforcementSettings) -> Estimate:
-    """Whitened advantages with `trace`, and returns with `trace_value` where that is another number."""
-    if paid.value_BT is None:
+def gae(rewards: TokenRewards, settings: ReinforcementSettings) -> Estimate:
+    """Whitened advantages with `gae_lambda`, and returns with `gae_lambda_value` if it is set."""
+    if rewards.value_BT is None:
         raise ValueError("generalised advantage estimation needs the values of a value function")
-    given = (paid.reward_BT, paid.value_BT, paid.mask_BT, settings.gamma)
+    given = (rewards.reward_BT, rewards.value_BT, rewards.mask_BT, settings.gamma)
     advantage_BT, return_BT = advantages(*given, settings.gae_lambda)
     if settings.gae_lambda_value is not None:
         _, return_BT = advantages(*given, settings.gae_lambda_value)
-    return Estimate(whiten(advantage_BT, paid.mask_BT), return_BT)
+    return Estimate(whiten(advantage_BT, rewards.mask_BT), return_BT)
 
 
-def against_the_others(paid: Paid, settings: ReinforcementSettings) -> Estimate:
-    """Each reply's whole pay less the mean of the others to its prompt, the same at each of its tokens.
+def rloo(rewards: TokenRewards, settings: ReinforcementSettings) -> Estimate:
+    """Each reply's total reward minus the mean of the other replies to its prompt, the same at each token.
 
-    Nothing is discounted and nothing whitened, as published.
+    Without discount or whitening, as published.
     """
-    advantage_B = leave_one_out(paid.reward_BT.sum(1), paid.groups)
-    return Estimate(advantage_B.unsqueeze(1) * paid.mask_BT, None)
+    advantage_B = leave_one_out(rewards.reward_BT.sum(1), rewards.groups)
+    return Estimate(advantage_B.unsqueeze(1) * rewards.mask_BT, None)
 
 
 ESTIMATORS: Mapping[Algorithm, AdvantageEstimator] = {
-    Algorithm.PPO: generalised,
-    Algorithm.RLOO: against_the_others,
+    Algorithm.PPO: gae,
+    Algorithm.RLOO: rloo,
 }
 
 
 def refuse_missing_samples(settings: ReinforcementSettings) -> None:
-    """Raises RecipeError for RLOO with one reply to a prompt, which leaves none to compare it with."""
+    """Raises RecipeError for RLOO with a single reply per prompt: there is no other to compare it with."""
     if settings.algorithm is Algorithm.RLOO and settings.samples_per_prompt < 2:
         raise RecipeError(
             f"RLOO compares the replies to one prompt, and rl.samples_per_prompt is {settings.samples_per_prompt}",

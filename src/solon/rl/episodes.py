@@ -1,8 +1,8 @@
-"""One step of reinforcement learning as tensors: replies with all that is measured on them before anything is learned.
+"""One step of reinforcement learning as tensors: replies and all measurements before the update.
 
-Behaviour and reference log-probabilities and values are taken by the passes that training uses; score and KL penalty
-are spread over the tokens, and an estimator makes advantages of them. What PPO and RLOO do alike is here: they differ
-in the estimator alone, and RLOO in having no critic.
+The forward passes of training measure behaviour and reference log-probabilities and values. Score and KL penalty become
+rewards per token, and an estimator turns them into advantages. PPO and RLOO share this module: they differ in the
+estimator, and RLOO has no value function.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from solon.config.recipe import ReinforcementSettings
-from solon.rl.advantage import ESTIMATORS, Paid
+from solon.rl.advantage import ESTIMATORS, TokenRewards
 from solon.rl.monitors import monitored
 from solon.rl.rollout import (
     MeasuredReplies,
@@ -36,7 +36,7 @@ from solon.training.losses import explained_variance, kl_k1, kl_k3, token_reward
 
 @dataclass(frozen=True, slots=True)
 class ValueModel:
-    """The value function with its optimiser; it starts as the preference model."""
+    """The value function with its optimiser; it starts from the preference model."""
 
     model: ScalarModel
     learner: Learner
@@ -53,16 +53,16 @@ class Networks:
     critic: ValueModel | None
     """None for an estimator that needs no values."""
     centre: float
-    """What is taken off the value function's values, which starts as a preference model that is not centred."""
+    """Subtracted from values, since the value function starts as a preference model that is not centred."""
     as_reference: Callable[[], AbstractContextManager[Any]] = nullcontext
 
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """Replies with all that was measured on them; tensors are (B, T) by response token, or (B).
+    """Replies with all measurements; tensors are (B, T) by response token, or (B).
 
-    Every reply has a text. `empty` counts those of the step that have none: they are scored by no one, stand in no
-    baseline and no mean, and nothing is learned from them.
+    Every reply has a text. `empty` counts the step's replies without one: they are not scored, not part of any baseline
+    or mean, and the policy does not learn from them.
     """
 
     replies: Sequence[Reply]
@@ -70,7 +70,7 @@ class Rollout:
     score_B: Tensor
     """Centred, before the penalty."""
     reward_B: Tensor
-    """What the last token is paid."""
+    """Score minus penalty: the reward of the last token."""
     behaviour_BT: Tensor
     reference_BT: Tensor
     entropy_BT: Tensor
@@ -78,10 +78,10 @@ class Rollout:
     value_BT: Tensor | None
     return_BT: Tensor | None
     held_out_B: Tensor | None = None
-    """Scores, centred, by a preference model that the policy does not learn from."""
+    """Centred scores of the preference model that the policy does not learn from."""
     logprob_tape: tuple[Tensor, ...] | None = None
     value_tape: tuple[Tensor, ...] | None = None
-    """What was measured, with its gradient, reply by reply; None where the updates compute it themselves."""
+    """Measurements with gradient, per reply; None where the update computes them itself."""
     empty: int = 0
 
     @property
@@ -101,7 +101,7 @@ class Episode:
     return_T: Tensor | None
     logprob_tape_T: Tensor | None = None
     value_tape_T: Tensor | None = None
-    """The measurements with their gradient, good for one backward pass before anything was learned."""
+    """Measurements with gradient, for one backward pass before the first optimiser step."""
 
     @property
     def row_id(self) -> str:
@@ -115,7 +115,7 @@ class Episode:
 
 
 def measure(
-    actors: Networks,
+    networks: Networks,
     replies: Sequence[Reply],
     score_B: Tensor,
     settings: ReinforcementSettings,
@@ -123,12 +123,12 @@ def measure(
 ) -> Rollout:
     """Log-probabilities, values, rewards and advantages of the replies; `score_B` is centred.
 
-    The KL coefficient is the settings' when none is given.
+    Without `kl_coefficient`, that of the settings.
     """
     temperature, micro_tokens = settings.sampling.temperature, settings.micro_batch_tokens
     mask_BT = response_mask(replies)
-    tape = _tape(actors, replies, settings)
-    processes = actors.learner.processes
+    tape = _tape(networks, replies, settings)
+    processes = networks.learner.processes
     whole = partial(by_share, processes, replies)
     taped: dict[str, tuple[Tensor, ...] | None] = {}
 
@@ -137,19 +137,19 @@ def measure(
         return measured.figure_BT
 
     def behaviour(some: Sequence[Reply]) -> tuple[Tensor, ...]:
-        measured, entropy_BT = measure_behaviour(actors.policy, some, temperature, micro_tokens, processes, tape)
+        measured, entropy_BT = measure_behaviour(networks.policy, some, temperature, micro_tokens, processes, tape)
         return kept("behaviour", measured), entropy_BT
 
     behaviour_BT, entropy_BT = whole(behaviour)
-    with actors.as_reference():
+    with networks.as_reference():
         (reference_BT,) = whole(
-            lambda some: [measure_logprobs(actors.reference, some, temperature, micro_tokens, processes)]
+            lambda some: [measure_logprobs(networks.reference, some, temperature, micro_tokens, processes)]
         )
     value_BT = None
-    if (critic := actors.critic) is not None:
+    if (critic := networks.critic) is not None:
 
         def values(some: Sequence[Reply]) -> tuple[Tensor]:
-            measured = measure_values(critic.model, some, actors.centre, micro_tokens, processes, tape)
+            measured = measure_values(critic.model, some, networks.centre, micro_tokens, processes, tape)
             return (kept("value", measured),)
 
         (value_BT,) = whole(values)
@@ -157,8 +157,8 @@ def measure(
     reward_B = score_B - settings.missing_eos_penalty * unfinished_B
     coefficient = settings.kl_coef if kl_coefficient is None else kl_coefficient
     reward_BT = token_rewards(reward_B, behaviour_BT, reference_BT, mask_BT, coefficient, settings.clip_score)
-    paid = Paid(reward_BT, mask_BT, [reply.group for reply in replies], value_BT)
-    estimate = ESTIMATORS[settings.algorithm](paid, settings)
+    rewards = TokenRewards(reward_BT, mask_BT, [reply.group for reply in replies], value_BT)
+    estimate = ESTIMATORS[settings.algorithm](rewards, settings)
     return Rollout(
         replies=replies,
         mask_BT=mask_BT,
@@ -175,20 +175,20 @@ def measure(
     )
 
 
-def _tape(actors: Networks, replies: Sequence[Reply], settings: ReinforcementSettings) -> Tape:
-    """Keep gradients where one update takes all replies and the graphs of all networks fit into one micro-batch.
+def _tape(networks: Networks, replies: Sequence[Reply], settings: ReinforcementSettings) -> Tape:
+    """Keep gradients when one update takes all replies and the graphs of all networks fit into one micro-batch.
 
-    Of several processes each would hold the graph of its own share, and an update shares the replies out anew.
+    With several processes the graph of a reply may be in another process than its update.
     """
-    if settings.minibatches > 1 or actors.learner.processes.count > 1:
+    if settings.minibatches > 1 or networks.learner.processes.count > 1:
         return Tape.NONE
-    networks = 1 if actors.critic is None else 2
+    count = 1 if networks.critic is None else 2
     padded = len(replies) * max(reply.length for reply in replies)
-    return Tape.GRADIENT if networks * padded <= settings.micro_batch_tokens else Tape.NONE
+    return Tape.GRADIENT if count * padded <= settings.micro_batch_tokens else Tape.NONE
 
 
 def episodes_of(rollout: Rollout, tape: Tape = Tape.NONE) -> list[Episode]:
-    """The rollout reply by reply, without what stands behind a reply's end, and with what was taped if so wished."""
+    """The rollout as episodes, without padding; with `Tape.GRADIENT` they have the taped measurements."""
 
     def own(tensor_BT: Tensor | None, row: int) -> Tensor | None:
         return None if tensor_BT is None else tensor_BT[row, : len(rollout.replies[row].response)]
@@ -208,7 +208,7 @@ def episodes_of(rollout: Rollout, tape: Tape = Tape.NONE) -> list[Episode]:
 
 
 def describe(rollout: Rollout) -> dict[str, float | int | None]:
-    """What is to be said of a rollout before anything is learned from it."""
+    """Metrics of a rollout before the update."""
     mask_BT, replies = rollout.mask_BT, rollout.replies
     k3_BT = kl_k3(rollout.behaviour_BT, rollout.reference_BT)
     by_kind = {

@@ -1,6 +1,6 @@
-"""What tells that a policy has learned to please its reward rather than its reader.
+"""Signs that a policy pleases its reward model rather than its reader.
 
-Over-trained policies write alike and at length (paper, section 4.3: boilerplate such as "you are valid, valued, and
+Over-trained policies write similar, long replies (paper, section 4.3: boilerplate such as "you are valid, valued, and
 cared for"). The signs are counted on every rollout: how many replies open with the same words, how varied their
 trigrams are, and whether the score follows the length.
 """
@@ -21,9 +21,9 @@ _GRAM = 3
 
 
 def common_opening(texts: Sequence[str], words: int = OPENING) -> float:
-    """The share of replies that begin with the words, in any case, that most of them begin with.
+    """The share of replies that begin with the words, in any case, of the most common opening.
 
-    A shorter reply is its own opening. 0 when there are no replies.
+    A reply shorter than that is its own opening. 0 when there are no replies.
     """
     openings = Counter(tuple(text.lower().split()[:words]) for text in texts)
     return max(openings.values(), default=0) / max(1, len(texts))

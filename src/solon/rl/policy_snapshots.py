@@ -1,9 +1,8 @@
-"""The policy on its way: every so many steps it is kept as an ordinary model folder, `snapshots/step-00010`.
+"""Policy snapshots: every few steps the policy is saved as a model folder, `snapshots/step-00010`.
 
-The policy goes on learning, so nothing here may change it: where it is an adapter, the merged weights are computed
-beside the model instead of in it, to the same bits as merging gives, and the adapter's own files are kept as well. A
-snapshot is made under another name and renamed when it is whole; a step that is done again after a kill makes the same
-folder again.
+Training continues, so nothing here may change the policy: merged weights of an adapter are computed in copies, with the
+same bits as merging in place, and the adapter's own files are saved as well. A snapshot is written under a temporary
+name and renamed when it is complete; a step repeated after a kill writes the same folder again.
 """
 
 from __future__ import annotations
@@ -27,21 +26,21 @@ from solon.training.encoding import TextTokenizer
 from solon.training.models import DEFAULT_ADAPTER, Trainable, inner, save_adapter, save_format
 
 SNAPSHOTS = "snapshots"
-"""The folder of the snapshots in the stage's own."""
+"""The subfolder of the stage for snapshots."""
 _NAME = re.compile(r"step-(\d{5,})")
 _BASE, _LORA = ".base_layer", ".lora_"
 
 
 @dataclass(frozen=True, slots=True)
 class PolicySnapshots:
-    """Where the snapshots of a policy go, and what they are made of."""
+    """Saves snapshots of a policy in a folder."""
 
     folder: Path
     policy: Trainable
     texts: TextTokenizer
 
     def keep(self, step: int) -> None:
-        """Write the policy as it is after `step` steps, replacing what an earlier session wrote of this step.
+        """Save the policy after `step` steps, replacing an earlier session's snapshot of this step.
 
         Raises RunError when the disk refuses.
         """
@@ -64,7 +63,7 @@ def snapshot_path(folder: Path, step: int) -> Path:
 
 
 def steps_in(folder: Path) -> list[int]:
-    """The steps of which a folder holds snapshots, in order."""
+    """The steps of the snapshots in a folder, in order."""
     found = (_NAME.fullmatch(entry.name) for entry in folder.iterdir()) if folder.is_dir() else ()
     return sorted(int(each[1]) for each in found if each is not None)
 

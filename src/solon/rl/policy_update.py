@@ -1,7 +1,7 @@
-"""Learning from one rollout: a few passes in reshuffled minibatches with clipped losses (Schulman et al. 2017).
+"""The update on one rollout: a few passes in reshuffled minibatches with clipped losses (Schulman et al. 2017).
 
-Policy and value function are separate networks with optimisers of their own. The policy rests while the value function
-starts, and for the rest of a rollout from which it has already moved too far.
+Policy and value function are separate networks with separate optimisers. The policy is not updated while the value
+function warms up, nor for the rest of a rollout after its KL exceeds `rl.target_kl`.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class PolicyObjective:
         return _tokens(rows) if self.aggregation is Aggregation.TOKENS else float(len(rows))
 
     def loss(self, rows: Sequence[Episode]) -> tuple[Tensor, Mapping[str, float]]:
-        """The summed loss, and sums over tokens of what tells how far the policy has moved since it sampled."""
+        """The summed loss, and sums over tokens that measure how far the policy has moved since sampling."""
         logprob_N = self._logprobs(rows)
         behaviour_N = torch.cat([row.behaviour_T for row in rows]).to(logprob_N.device)
         advantage_N = torch.cat([row.advantage_T for row in rows]).to(logprob_N.device)
@@ -68,7 +68,7 @@ class PolicyObjective:
         }
 
     def _logprobs(self, rows: Sequence[Episode]) -> Tensor:
-        """Those that were taped when they were measured, or else computed now."""
+        """Taped ones if there are any, else computed now."""
         if taped := [row.logprob_tape_T for row in rows if row.logprob_tape_T is not None]:
             return torch.cat(taped)
         ids_BT, mask_BT = batch_of([row.reply for row in rows], self.model.device)
@@ -78,7 +78,7 @@ class PolicyObjective:
 
 @dataclass(frozen=True, slots=True)
 class ValueObjective:
-    """The squared error of the value function, clipped if so wished, averaged over tokens."""
+    """The squared error of the value function, clipped if `clip` is set, averaged over tokens."""
 
     model: ScalarModel
     clip: float | None
@@ -97,7 +97,7 @@ class ValueObjective:
         return value_loss(value_N, old_N, return_N, self.clip).sum(), {}
 
     def _values(self, rows: Sequence[Episode]) -> Tensor:
-        """Those that were taped when they were measured, or else computed now."""
+        """Taped ones if there are any, else computed now."""
         if taped := [row.value_tape_T for row in rows if row.value_tape_T is not None]:
             return torch.cat(taped)
         ids_BT, mask_BT = batch_of([row.reply for row in rows], self.model.device)
@@ -105,16 +105,16 @@ class ValueObjective:
 
 
 def update(
-    actors: Networks, rollout: Rollout, settings: ReinforcementSettings, step: int, seed: int
+    networks: Networks, rollout: Rollout, settings: ReinforcementSettings, step: int, seed: int
 ) -> dict[str, float | int | None]:
-    """Go over the rollout `epochs` times in reshuffled minibatches; the means of what was met on the way.
+    """Pass over the rollout `epochs` times in reshuffled minibatches; returns the means of the metrics.
 
     Raises DivergedError when a loss or gradient is not finite, and StageError when training computes other
     log-probabilities than were measured.
     """
     taped, episodes = episodes_of(rollout, Tape.GRADIENT), episodes_of(rollout)
-    met: Counter[str] = Counter()
-    pupil = _Policy(actors, settings, step, met, rests=step < first_of_policy(actors, settings))
+    sums: Counter[str] = Counter()
+    policy = _PolicySteps(networks, settings, step, sums, frozen=step < first_of_policy(networks, settings))
     value_updates = 0
     for epoch in range(settings.epochs):
         order = shuffled(len(episodes), seed, "minibatches", step, epoch)
@@ -124,42 +124,42 @@ def update(
                 # In the order in which they were measured, so that micro-batches and taped graphs are the same.
                 rows = taped
             place = f"{settings.algorithm.value.upper()} {place}"
-            if actors.critic is not None:
-                _value_step(actors.critic, actors.centre, rows, settings, (step, f"{place}, value"), met)
+            if networks.critic is not None:
+                _value_step(networks.critic, networks.centre, rows, settings, (step, f"{place}, value"), sums)
                 value_updates += 1
-            pupil.learn(rows, f"{place}, policy")
+            policy.learn(rows, f"{place}, policy")
     return {
-        **{name: met[name] / pupil.updates if pupil.updates else None for name in OF_POLICY},
-        **{name: met[name] / value_updates if value_updates else None for name in OF_VALUE},
-        "first_ratio_error": pupil.first_error,
-        "policy_updates": pupil.updates,
+        **{name: sums[name] / policy.updates if policy.updates else None for name in OF_POLICY},
+        **{name: sums[name] / value_updates if value_updates else None for name in OF_VALUE},
+        "first_ratio_error": policy.first_error,
+        "policy_updates": policy.updates,
     }
 
 
-def first_of_policy(actors: Networks, settings: ReinforcementSettings) -> int:
+def first_of_policy(networks: Networks, settings: ReinforcementSettings) -> int:
     """The first step (from 0) in which the policy learns."""
-    return settings.value_warmup_steps if actors.critic is not None else 0
+    return settings.value_warmup_steps if networks.critic is not None else 0
 
 
 @dataclass(slots=True)
-class _Policy:
-    """The policy as it learns from one rollout, until it has moved too far."""
+class _PolicySteps:
+    """Updates of the policy on one rollout, until it has moved too far."""
 
-    actors: Networks
+    networks: Networks
     settings: ReinforcementSettings
     step: int
-    met: Counter[str]
-    rests: bool
+    sums: Counter[str]
+    frozen: bool
     updates: int = 0
     first_error: float | None = None
 
     def learn(self, rows: Sequence[Episode], place: str) -> None:
         """One optimiser step on `rows`."""
-        if self.rests:
+        if self.frozen:
             return
-        settings, learner = self.settings, self.actors.learner
+        settings, learner = self.settings, self.networks.learner
         objective = PolicyObjective(
-            self.actors.policy,
+            self.networks.policy,
             settings.clip_ratio,
             settings.sampling.temperature,
             settings.dual_clip,
@@ -172,13 +172,14 @@ class _Policy:
             self.first_error = _checked_ratio(error, place)
         if settings.target_kl is not None and totals.counts["moved"] / tokens > settings.target_kl:
             learner.discard()
-            self.rests = True
+            self.frozen = True
             return
-        since = self.step - first_of_policy(self.actors, settings)
+        since = self.step - first_of_policy(self.networks, settings)
         rate = risen(settings.learning_rate, since, settings.warmup_steps)
         norm = learner.step(rate, place, (row.row_id for row in rows))
         clipped = totals.counts["clipped"] / tokens
-        _count(self.met, {"policy_loss": totals.loss, "policy_gradient_norm": norm, "clip_fraction": clipped})
+        figures = {"policy_loss": totals.loss, "policy_gradient_norm": norm, "clip_fraction": clipped}
+        self.sums.update(figures)
         self.updates += 1
 
 
@@ -188,7 +189,7 @@ def _value_step(
     rows: Sequence[Episode],
     settings: ReinforcementSettings,
     at: tuple[int, str],
-    met: Counter[str],
+    sums: Counter[str],
 ) -> None:
     """One optimiser step of the value function on `rows`."""
     step, place = at
@@ -196,12 +197,7 @@ def _value_step(
     totals, _ = accumulate(critic.learner, objective, rows, settings.micro_batch_tokens, place)
     rate = risen(settings.value_learning_rate, step, settings.warmup_steps)
     norm = critic.learner.step(rate, place, (row.row_id for row in rows))
-    _count(met, {"value_loss": totals.loss, "value_gradient_norm": norm})
-
-
-def _count(met: Counter[str], figures: Mapping[str, float]) -> None:
-    for name, figure in figures.items():
-        met[name] += figure  # type: ignore[assignment]  # a Counter adds floats as well
+    sums.update({"value_loss": totals.loss, "value_gradient_norm": norm})
 
 
 def _split(order: Sequence[int], parts: int) -> list[Sequence[int]]:
@@ -211,7 +207,7 @@ def _split(order: Sequence[int], parts: int) -> list[Sequence[int]]:
 
 
 def _checked_ratio(error: float, place: str) -> float:
-    """Before the first update the policy is the one that sampled; anything else is a fault of the program."""
+    """Check that before the first update the policy is the one that sampled; anything else is a bug."""
     exact = torch.get_float32_matmul_precision() == "highest"
     tolerance = RATIO_TOLERANCE if exact else RATIO_TOLERANCE_MEDIUM
     if not math.isfinite(error) or error > tolerance:

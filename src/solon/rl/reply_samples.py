@@ -1,7 +1,7 @@
-"""What stage 08 shows of itself while it works: metrics as they come, a few replies, and trackers.
+"""What stage 08 shows while it runs: metrics, a few sample replies, and trackers.
 
-`metrics.jsonl` and `samples.jsonl` stand in the stage's folder from the first step on and are published with it; files
-of trackers go to `tracking/`, which is left as it is.
+`metrics.jsonl` and `samples.jsonl` are in the stage's folder from the first step on and are published with it. Files of
+trackers go to `tracking/`.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _TRACKING = "tracking"
 
 @contextmanager
 def watched(out: StageFolder, settings: ReinforcementSettings, *more: Sink) -> Iterator[TrainingSession]:
-    """A session whose metrics go to a file, to the recipe's trackers, and to `more`; RecipeError for a missing one.
+    """A session with metrics sent to a file, the recipe's trackers and `more`; RecipeError for a missing tracker.
 
-    A process that only helps writes none of them.
+    Only the main process writes metrics.
     """
     if out.follows:
         yield session_in(out)
@@ -45,7 +45,7 @@ def watched(out: StageFolder, settings: ReinforcementSettings, *more: Sink) -> I
 
 @dataclass(frozen=True, slots=True)
 class ReplySamples:
-    """Keeps some replies of some steps, with what was made of them; a sink, so that it goes back with the metrics."""
+    """Saves some replies of some steps with their scores; a sink, so that resuming truncates it like the metrics."""
 
     lines: JsonLines
     settings: ReinforcementSettings
@@ -57,13 +57,13 @@ class ReplySamples:
         self.lines.begin(step)
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """Metrics are no replies."""
+        """Ignore metrics."""
 
     def finish(self) -> None:
         """See `Sink`."""
 
     def watch(self, step: int, rollout: Rollout) -> None:
-        """Keep replies spread evenly over the rollout, when this is a step (from 1) to keep some of."""
+        """Save replies spread evenly over the rollout, if samples of this step (from 1) are wanted."""
         settings, count = self.settings, len(rollout.replies)
         wanted = min(settings.samples, count)
         if not wanted or not (step in (1, settings.steps) or step % settings.samples_every == 0):

@@ -1,7 +1,8 @@
-"""Who plays in reinforcement learning: policy, reference, value function and preference model, loaded and bound.
+"""Loads the models of reinforcement learning: policy, reference, value function and preference model.
 
-`full` loads each by itself; with LoRA the reference is the policy with its adapter switched off. `shared` makes all
-four adapters of one backbone (`solon.rl.shared_backbone`), which holds the large weights once.
+With `rl.networks=separate` each is loaded by itself; with LoRA the reference is the policy with its adapter switched
+off. With `shared` all four are adapters of one backbone (`solon.rl.shared_backbone`), so that the large weights are in
+memory once.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from solon.training.models import (
 
 @dataclass(frozen=True, slots=True)
 class Folders:
-    """The models to start from: SL-CAI, the preference model, and what both were trained from if they share it."""
+    """The models to start from: SL-CAI, the preference model, and the backbone if they share one."""
 
     sl_cai: Path
     preference_model: Path
@@ -48,29 +49,29 @@ class Folders:
 
 @dataclass(frozen=True, slots=True)
 class RlModels:
-    """The networks that learn, and the preference model that scores."""
+    """The networks in training, and the preference model that scores."""
 
-    actors: Networks
+    networks: Networks
     scorer: ConversationScorer
     policy: Whole
-    """The policy as it samples and is saved."""
+    """The policy for sampling and saving."""
 
 
 def refuse_unshareable(recipe: Recipe) -> None:
-    """Raise RecipeError for a shared backbone that SL-CAI and the preference model would not have in common."""
+    """Raise RecipeError when the networks share a backbone that SL-CAI and the preference model do not."""
     if recipe.rl.networks is not NetworkSharing.SHARED or recipe.rl.algorithm is Algorithm.DPO:
         return
     for name, training in (("finetune", recipe.finetune.training), ("preference", recipe.preference.training)):
         if training.lora is None:
             raise RecipeError(
-                f"a shared backbone stays as it is, and {name}.training would change it: it has no adapter",
+                f"a shared backbone is frozen, and {name}.training without an adapter changes it",
                 place="rl.networks",
                 remedy=f"Use --set {name}.training.lora.rank=16, or --set rl.networks=separate",
             )
     other = recipe.models.preference
     if other is not None and model_path(other).resolve() != model_path(recipe.models.pretrained).resolve():
         raise RecipeError(
-            f"the preference model grows from '{other}', SL-CAI from another model: they share no backbone",
+            f"the preference model starts from '{other}', SL-CAI from another model: they share no backbone",
             place="rl.networks",
             remedy="Use --set models.preference=null, or --set rl.networks=separate",
         )
@@ -102,7 +103,7 @@ def load_rl_models(
         values = scalar_model(value, processes)  # before its parameters are named: they may come to lie in shards
         critic = ValueModel(values, _learner(trainable_parameters(value), settings, processes))
     learner = _learner(trainable_parameters(policy), settings, processes)
-    actors = Networks(
+    networks = Networks(
         policy=reads,
         reference=reference,
         learner=learner,
@@ -111,7 +112,7 @@ def load_rl_models(
         as_reference=policy.disable_adapter if isinstance(policy, PeftModel) else nullcontext,
     )
     sampled = Whole(policy) if processes.sharding is Sharding.REPLICATED else Whole(fresh(), learner.weights)
-    return RlModels(actors, scorer, sampled)
+    return RlModels(networks, scorer, sampled)
 
 
 def _shared(
@@ -126,7 +127,7 @@ def _shared(
     critic = None
     if settings.algorithm is Algorithm.PPO:
         critic = ValueModel(shared.value, _learner(shared.parameters(VALUE), settings, processes))
-    actors = Networks(
+    networks = Networks(
         policy=shared.policy,
         reference=shared.policy,
         learner=_learner(shared.parameters(POLICY), settings, processes),
@@ -134,7 +135,7 @@ def _shared(
         centre=scorer.centre,
         as_reference=lambda: shared.using(REFERENCE),
     )
-    return RlModels(actors, scorer, Whole(shared.policy.model))
+    return RlModels(networks, scorer, Whole(shared.policy.model))
 
 
 def _learner(parameters: dict[str, nn.Parameter], settings: ReinforcementSettings, processes: Processes) -> Learner:

@@ -1,12 +1,12 @@
-"""What a policy did in one step of reinforcement learning, and everything that is learned from it.
+"""Measurements on the sampled replies of one step of reinforcement learning.
 
-Sampling belongs to an engine; here its replies are measured again by the passes that training uses: behaviour and
-reference log-probabilities and values, in large micro-batches sorted by length. All of them are laid out by response
-token, shape (B, T), so that rewards and advantages are plain tensor arithmetic. Where the first update is on all of the
-rollout, its forward pass is the one that measures: it happens once, and the measurement keeps its gradient.
+An engine samples the replies. This module measures them by the forward passes of training: behaviour and reference
+log-probabilities and values, in large micro-batches sorted by length. Measurements are laid out by response token,
+shape (B, T), so that rewards and advantages are plain tensor arithmetic. When the first update uses the whole rollout,
+its forward pass is the measurement: it runs once and keeps its gradient.
 
-Of several processes each measures some of the replies. Figures are laid into zeros at the rows that a process measured,
-and the layouts are added up: adding zeros changes no bit, so the whole is what the parts were.
+With several processes each measures some of the replies. Each writes its rows into a tensor of zeros, and the tensors
+are summed: adding zeros changes no bit.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from solon.training.forward import ScalarModel, TokenModel
 from solon.training.losses import at_temperature, token_entropies, token_logprobs
 
 PIECE = 1024
-"""Tokens whose logits exist at the same time: with a large vocabulary they would need more memory than the model."""
+"""Tokens with logits in memory at the same time: with a large vocabulary, all would need more than the model."""
 
 
 class Tape(Enum):
@@ -42,7 +42,7 @@ class Tape(Enum):
 class Reply:
     """A sampled reply: its row and kind of prompt, tokens, text, and whether it ended before its token limit.
 
-    `response` holds the sampled ids up to the cut, the end token included when the policy wrote one. `occurrence` tells
+    `response` holds the sampled ids up to the cut, the end token included when the policy wrote one. `occurrence` is
     how often the step had drawn the same prompt before.
     """
 
@@ -61,16 +61,16 @@ class Reply:
 
     @property
     def group(self) -> str:
-        """The draw that the reply answers: its prompt, and which of the step's draws of that prompt."""
+        """Identifies the draw of the prompt that the reply answers, within its step."""
         return f"{self.row_id}/{self.occurrence}"
 
 
 class PromptDraws:
-    """Which prompts each step uses; a function of (seed, step) alone, so that a resumed run draws the same.
+    """Which prompts each step uses; a function of (seed, step) only, so that a resumed run draws the same.
 
-    Kind k has `sizes[k]` prompts and gets its share of every step, rounded; kinds without prompts leave theirs to the
-    others. Each kind's prompts are gone through in shuffled order, and shuffled anew when all were used. A shuffled
-    order is kept until its lap is over, so that a step costs as much as it draws.
+    Kind k has `sizes[k]` prompts and gets its share of every step, rounded; the share of a kind without prompts goes to
+    the others. Each kind's prompts are used in shuffled order, and shuffled again when all were used. The order is
+    cached, so that a step costs only what it draws.
     """
 
     def __init__(self, sizes: Sequence[int], shares: Sequence[float], count: int, seed: int) -> None:
@@ -89,13 +89,6 @@ class PromptDraws:
         return drawn
 
 
-def draw_prompts(
-    sizes: Sequence[int], shares: Sequence[float], count: int, step: int, seed: int
-) -> list[tuple[int, int]]:
-    """The pairs (kind, index) of one step by itself; see `PromptDraws`."""
-    return PromptDraws(sizes, shares, count, seed).at(step)
-
-
 def _counts(sizes: Sequence[int], shares: Sequence[float], count: int) -> list[int]:
     held = [share if size else 0.0 for size, share in zip(sizes, shares, strict=True)]
     total = sum(held)
@@ -109,7 +102,7 @@ def _counts(sizes: Sequence[int], shares: Sequence[float], count: int) -> list[i
 
 
 def occurrences(row_ids: Iterable[str]) -> list[int]:
-    """How often each row stands earlier in the sequence."""
+    """How often each row occurs earlier in the sequence."""
     met: Counter[str] = Counter()
     found = []
     for row_id in row_ids:
@@ -119,7 +112,7 @@ def occurrences(row_ids: Iterable[str]) -> list[int]:
 
 
 def sample_seed(seed: int, step: int, row_id: str, sample: int, occurrence: int = 0) -> int:
-    """The seed of one reply; a prompt that a step draws again gets other replies than before."""
+    """The seed of one reply; a prompt drawn twice in a step gets different replies."""
     return seed_for(seed, "rollout", step, row_id, sample, *((occurrence,) if occurrence else ()))
 
 
@@ -138,11 +131,11 @@ def batch_of(replies: Sequence[Reply], device: torch.device) -> tuple[Tensor, Te
 
 @dataclass(frozen=True, slots=True)
 class MeasuredReplies:
-    """One figure by response token: as plain numbers (B, T), 0 elsewhere, and reply by reply with their gradient."""
+    """One figure by response token: as plain numbers (B, T), 0 elsewhere, and per reply with gradient."""
 
     figure_BT: Tensor
     taped: tuple[Tensor, ...] | None = None
-    """(T) over each reply's own tokens; replies of one micro-batch lead back into the same graph."""
+    """(T) over each reply's own tokens; replies of one micro-batch share a graph."""
 
 
 def measure_logprobs(
@@ -219,7 +212,7 @@ def _by_response(
     processes: Processes,
     tape: Tape = Tape.NONE,
 ) -> list[MeasuredReplies]:
-    """Figures of shape (N) per micro-batch, laid out by response token; processes measure replies of their own."""
+    """Figures of shape (N) per micro-batch, laid out by response token."""
     mask_BT = response_mask(replies)
     laid_FBT = torch.zeros(figures, *mask_BT.shape)
     taped: list[dict[int, Tensor]] = [{} for _ in range(figures)]
@@ -244,11 +237,11 @@ def _by_response(
 def by_share(
     processes: Processes, replies: Sequence[Reply], measure: Callable[[Sequence[Reply]], Sequence[Tensor]]
 ) -> Sequence[Tensor]:
-    """Figures by response token, each (B, T) with T the longest response; `measure` gives them for some replies."""
+    """Figures by response token, each (B, T) with T the longest response; processes share the calls of `measure`."""
     if processes.count == 1:
         return measure(replies)
     rows = _dealt(processes, replies)
-    # A process without a reply measures one all the same, in step with the others, and lays it nowhere.
+    # A process without a reply measures one too, in step with the others, and discards the result.
     measured = measure([replies[row] for row in rows] or replies[:1])
     longest = max(len(reply.response) for reply in replies)
     laid_FBT = torch.zeros(len(measured), len(replies), longest)
@@ -261,7 +254,7 @@ def by_share(
 def scores_by_share(
     processes: Processes, replies: Sequence[Reply], score: Callable[[Sequence[Reply]], Tensor]
 ) -> Tensor:
-    """One figure for each reply, shape (B); `score` gives it for some replies."""
+    """One figure for each reply, shape (B); processes share the calls of `score`."""
     if processes.count == 1:
         return score(replies)
     rows = _dealt(processes, replies)
@@ -273,5 +266,5 @@ def scores_by_share(
 
 
 def _dealt(processes: Processes, replies: Sequence[Reply]) -> list[int]:
-    """The rows that are this process's: long ones and short ones alike."""
+    """The rows of this process: a mix of long and short ones."""
     return list(processes.share(sorted(range(len(replies)), key=lambda row: replies[row].length, reverse=True)))

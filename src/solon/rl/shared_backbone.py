@@ -1,9 +1,9 @@
-"""One frozen backbone for everything that reinforcement learning needs: each network is an adapter of its own.
+"""One frozen backbone for all networks of reinforcement learning: each network is an adapter.
 
 Policy, reference, value function and preference model are LoRA adapters (Hu et al. 2022) on the pretrained model that
 SL-CAI and the preference model were both trained from, so the large weights are in memory once instead of four times
 (Santacroce et al. 2023). The policy starts as SL-CAI's adapter and the value function as the preference model's, with a
-head of its own; the adapters that they started from stay beside them, frozen, as reference and as preference model.
+separate head. Frozen copies of both adapters are the reference and the preference model.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _HEAD = "score.weight"
 
 
 class SharedBackbone:
-    """The networks on one backbone; the policy's adapter is at work unless another is being used."""
+    """The networks on one backbone; the policy's adapter is active except inside `using`."""
 
     def __init__(self, base: Path, sl_cai: Path, preference: Path, settings: EngineSettings) -> None:
         """Load `base` and the folders `adapter` of the models `sl_cai` and `preference`, trained from it.
@@ -43,7 +43,7 @@ class SharedBackbone:
         self.backbone = model
         names = {POLICY: sl_cai, REFERENCE: sl_cai, VALUE: preference, PREFERENCE: preference}
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers in an old way
+            warnings.simplefilter("ignore", FutureWarning)  # peft uses a deprecated function of transformers
             self.model = PeftModel(model, _config(sl_cai), adapter_name=POLICY)
             for name, folder in names.items():
                 if name != POLICY:
@@ -61,7 +61,7 @@ class SharedBackbone:
         self.preference = self._scalar(PREFERENCE)
 
     def parameters(self, adapter: str) -> dict[str, nn.Parameter]:
-        """What learns of an adapter, by name: its matrices, and its head where it has one."""
+        """The trainable parameters of an adapter by name: its matrices, and its head if it has one."""
         found = {name: each for name, each in self.model.named_parameters() if f".{adapter}." in name}
         if adapter in self._heads:
             found[_HEAD] = cast(nn.Parameter, self._heads[adapter].weight)
@@ -69,7 +69,7 @@ class SharedBackbone:
 
     @contextmanager
     def using(self, adapter: str) -> Iterator[None]:
-        """Another adapter than the policy's at work for the length of a block."""
+        """Activate another adapter than the policy's for the length of a block."""
         self._activate(adapter)
         try:
             yield
@@ -78,7 +78,7 @@ class SharedBackbone:
 
     def _activate(self, adapter: str) -> None:
         self.model.set_adapter(adapter)
-        # peft lets only the adapter at work learn; a gradient that is still to be computed needs its own as well.
+        # peft makes only the active adapter trainable; a backward pass may still need the other one.
         for parameter in self._frozen:
             parameter.requires_grad_(False)
         for parameter in self._learning:
@@ -88,7 +88,7 @@ class SharedBackbone:
         return ScalarModel(self.model, self._heads[adapter], lambda: self.using(adapter))
 
     def _fill(self, name: str, folder: Path) -> None:
-        """Copy an adapter's matrices; a classifier's head, which stands among them, is taken elsewhere."""
+        """Copy an adapter's matrices, without the head of a classifier."""
         given = _tensors(folder / "adapter" / "adapter_model.safetensors")
         matrices = {key: tensor for key, tensor in given.items() if ".lora_" in key}
         result: Any = set_peft_model_state_dict(self.model, dict(matrices), adapter_name=name)
@@ -121,7 +121,7 @@ def _config(folder: Path) -> LoraConfig:
 
 
 def _head_in(folder: Path) -> Tensor:
-    """The preference model's head alone: its other weights are the backbone's, and reading them would double it."""
+    """Only the preference model's head: its other weights are the backbone's, which would then be in memory twice."""
     file = folder / "model.safetensors"
     try:
         with safe_open(file, framework="pt") as stored:

@@ -1,6 +1,6 @@
-"""When a policy that still learns should not: rules that end a run with a reason, and signs that are told of it.
+"""Rules that end a run early with a reason, and warning signs for the console.
 
-All are functions of the metrics so far, so a run that was killed and goes on comes to the same end at the same step.
+All are functions of the metrics so far, so a resumed run ends at the same step.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ _CERTAIN = 2.0
 """Standard errors by which a mean must have moved before it counts as moved."""
 _OPENING_RISE, _VARIETY_LEFT, _LENGTH_GROWN = 0.2, 0.6, 1.5
 _SILENT = 0.1
-"""Share of empty replies beyond which a person should hear of them."""
+"""The least share of empty replies to warn about."""
 _DRIFTED = 2.0
-"""Times the entropy of the first replies, beyond which the KL says that replies are no longer the reference's."""
+"""A KL of more than this many times the entropy of the first replies is a sign of drift."""
 
 
 def stop_reason(rows: Rows, settings: StopSettings) -> str | None:
-    """Why the run is to end after these steps, in words that name the setting; None while it may go on."""
+    """Why the run ends after these steps, with the name of the setting; None while it continues."""
     last = rows[-settings.patience :]
     if len(last) == settings.patience:
         first_entropy = rows[0]["entropy"]
@@ -49,8 +49,7 @@ def stop_reason(rows: Rows, settings: StopSettings) -> str | None:
         ]
         for column, limit, words, beyond, setting in rules:
             if limit is not None and all(beyond(float(row[column]), float(limit)) for row in last):
-                told = words.format(limit=limit)
-                return f"{told} for {_steps(settings.patience)} (rl.stop.{setting})"
+                return f"{words.format(limit=limit)} for {_steps(settings.patience)} (rl.stop.{setting})"
     if settings.held_out is not None and over_optimised(rows, settings.held_out):
         return (
             f"over {_steps(2 * settings.held_out)} the score rose while the held-out score fell: "
@@ -60,11 +59,11 @@ def stop_reason(rows: Rows, settings: StopSettings) -> str | None:
 
 
 def over_optimised(rows: Rows, window: int) -> bool:
-    """Whether the score rose and the held-out score fell, each surely, from one window of steps to the next.
+    """Whether the score rose and the held-out score fell significantly from one window of steps to the next.
 
-    A mean over a window has moved surely when it did by two standard errors of the difference, from the spread of the
-    steps in both windows. False without held-out scores, or with fewer than two windows of them. (Bai et al. 2022a,
-    section 4.2, compares a preference model that is trained against with one that is not.)
+    A change of a mean is significant from two standard errors of the difference, by the spread of the steps in both
+    windows. False without held-out scores, or with fewer than two windows of them. (Bai et al. 2022a, section 4.2,
+    compares the preference model that is optimised with another one.)
     """
     recent = rows[-2 * window :]
     if window < 2 or len(recent) < 2 * window or any(row.get("held_out_score") is None for row in recent):
@@ -74,51 +73,54 @@ def over_optimised(rows: Rows, window: int) -> bool:
 
 
 def signs(rows: Rows) -> list[str]:
-    """What a person should hear of how replies changed from the first quarter of the steps to the last.
+    """Warnings for the console about how replies changed from the first quarter of the steps to the last.
 
     The held-out score is compared with the quarter in which it was best, since it may rise before it falls.
     """
     quarter = max(1, len(rows) // 4)
-    silent = _silence(rows[:quarter], rows[-quarter:])
+    warnings = _silence(rows[:quarter], rows[-quarter:])
     if len(rows) < 4:
-        return silent
+        return warnings
     before, after = rows[:quarter], rows[-quarter:]
 
     def means(name: str) -> tuple[float, float]:
         return fmean(row[name] for row in before), fmean(row[name] for row in after)
 
-    told = silent
     first, last = means("common_opening")
     if last - first > _OPENING_RISE:
-        told.append(f"boilerplate: {percent(last)} of the replies open with the same words ({percent(first)} at first)")
+        warnings.append(
+            f"boilerplate: {percent(last)} of the replies open with the same words ({percent(first)} at first)"
+        )
     first, last = means("distinct_trigrams")
     if last < _VARIETY_LEFT * first:
-        told.append(f"monotony: {percent(last)} of the replies' trigrams differ ({percent(first)} at first)")
+        warnings.append(f"monotony: {percent(last)} of the replies' trigrams differ ({percent(first)} at first)")
     first, last = means("length")
     if last > _LENGTH_GROWN * first or first > _LENGTH_GROWN * last:
-        told.append(f"length: replies have {last:.0f} tokens ({first:.0f} at first)")
+        warnings.append(f"length: replies have {last:.0f} tokens ({first:.0f} at first)")
     variety = fmean(row["entropy"] * row["length"] for row in before)
     _, distance = means("kl")
     if distance > _DRIFTED * variety:
-        told.append(
-            f"drift: replies are {distance:.1f} nats from the reference, whose own replies vary by {variety:.1f} "
+        warnings.append(
+            f"drift: replies are {distance:.1f} nats from the reference; its replies vary by {variety:.1f} "
             "(KL and entropy per reply)"
         )
     if all(row.get("held_out_score") is not None for row in rows):
-        told += _over_optimised_since_best(rows, quarter)
-    return told
+        warnings += _over_optimised_since_best(rows, quarter)
+    return warnings
 
 
 def _silence(before: Rows, after: Rows) -> list[str]:
-    """Whether many of the last replies have no text; they are never learned from, so few are left to learn from."""
+    """A warning when many of the last replies are empty."""
     first, last = (fmean([row.get("empty") or 0.0 for row in rows] or [0.0]) for rows in (before, after))
     if last <= _SILENT:
         return []
-    return [f"silence: {last:.0%} of the replies are empty ({first:.0%} at first), and nothing is learned from those"]
+    return [
+        f"silence: {last:.0%} of the replies are empty ({first:.0%} at first), and the policy does not learn from those"
+    ]
 
 
 def _over_optimised_since_best(rows: Rows, window: int) -> list[str]:
-    """Whether the score rose and the held-out score fell, each surely, from where that was best to the end."""
+    """A warning when the score rose and the held-out score fell significantly since its best quarter."""
     last = rows[-window:]
     earlier = [rows[start : start + window] for start in range(0, len(rows) - 2 * window + 1, window)]
     best = max(earlier, key=lambda part: fmean(row["held_out_score"] for row in part))
@@ -134,7 +136,7 @@ def _over_optimised_since_best(rows: Rows, window: int) -> list[str]:
 
 
 def _rise(values: Sequence[float], window: int) -> float:
-    """From the first to the second half, in standard errors of the difference; infinite when nothing else varies."""
+    """The rise from the first to the second half, in standard errors of the difference."""
     before, after = values[:window], values[window:]
     moved = fmean(after) - fmean(before)
     error = math.sqrt((variance(before) + variance(after)) / window)

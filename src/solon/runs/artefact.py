@@ -44,8 +44,8 @@ class Artefact:
         if manifest is None:
             return None
         for name in manifest.files:
-            for path in (PurePosixPath(name), *PurePosixPath(name).parents):
-                refuse_special_file(folder / path)
+            for part in (PurePosixPath(name), *PurePosixPath(name).parents):
+                refuse_special_file(folder / part)
         for name, facts in manifest.files.items():
             path = folder / name
             if not path.is_file() or path.stat().st_size != facts.bytes:

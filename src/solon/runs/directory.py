@@ -26,9 +26,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import solon
 from solon.config.loading import differences, differences_between, dump_recipe, load_recipe
 from solon.config.recipe import Recipe, WeakJudge
+from solon.config.version import __version__
 from solon.constitution.constitution import Constitution, revision_principles
 from solon.constitution.reader import load_constitution
 from solon.errors import RunError, SolonError
@@ -110,7 +110,7 @@ class RunDirectory:
             sync(path.parent)
         write_atomically(path / RECIPE, dump_recipe(recipe))
         write_atomically(path / CONSTITUTION, Path(constitution_file).read_text(encoding="utf-8-sig"))
-        about: dict[str, object] = {"format": FORMAT, "name": recipe.name, "solon": solon.__version__}
+        about: dict[str, object] = {"format": FORMAT, "name": recipe.name, "solon": __version__}
         if earlier:
             about["reuses"] = [str(each) for each in earlier]
         about |= {"constitution": constitution.hash, "recipe": recipe.model_dump(mode="json")}

@@ -78,9 +78,13 @@ def from_record(row: type[R], record: Mapping[str, Any], place: str = "") -> R:
     return row(**values)
 
 
-@cache
 def _codecs(row: type) -> dict[str, Codec]:
     """The codec of each field, by name and in order."""
+    return _cached_codecs(row)  # mypy takes a plain `type` for hashable, and a `type[R]` not
+
+
+@cache
+def _cached_codecs(row: type) -> dict[str, Codec]:
     if not is_dataclass(row):
         raise TypeError(f"{row!r} is not a row: rows are dataclasses")
     hints = get_type_hints(row, include_extras=True)

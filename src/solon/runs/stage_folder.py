@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-import solon
+from solon.config.version import __version__
 from solon.errors import RunError, StageError
 from solon.runs.artefact import Artefact
 from solon.runs.executor import Executor, InProcess
@@ -200,7 +200,7 @@ class StageFolder:
         manifest = Manifest(
             stage=self.name,
             number=self.number,
-            solon=solon.__version__,
+            solon=__version__,
             hash=files_hash(found),
             rows=count,
             outcomes=count_outcomes(outcomes),

@@ -1,9 +1,9 @@
-"""Does a preference model put replies in the right order? Measured on fresh pairs about held-out prompts.
+"""Measures how often a preference model orders fresh pairs of replies to held-out prompts correctly.
 
 The SL-CAI model answers prompts that no training stage saw, twice each, just as it does for training pairs, and the
-rater says which reply is better where exactly one of the two is harmful (harmful prompts) or exactly one is helpful
-(benign prompts). These are the pairs that preference models of different labels are compared on: the replies owe
-nothing to the model that is measured.
+grader says which reply is better where exactly one of the two is harmful (harmful prompts) or exactly one is helpful
+(benign prompts). Preference models of different labels are compared on these pairs, since the replies do not depend on
+the model that is measured.
 """
 
 from __future__ import annotations
@@ -11,19 +11,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from solon.config.recipe import MeasureSettings, Recipe
 from solon.evals.earlier_tables import Score
 from solon.evals.grading import Grader, Label
 from solon.runs import Artefact, StageFolder
 from solon.runs.evaluation_rows import OrderRow
 from solon.runs.outcome import Outcome
 from solon.runs.rows import PairRow, PromptKind, PromptRow
-from solon.stages.registry import HELD_OUT_PAIRS, PREFERENCE_MODEL, PROMPTS
+from solon.stages.plan import HELD_OUT_PAIRS, PREFERENCE_MODEL, PROMPTS
 from solon.stages.stage import Stage, Work
 from solon.stats.intervals import share
 
-CODE = 1
-"""The version of this stage's code; raised with every change that makes other rows of the same inputs."""
 HARMLESSNESS, HELPFULNESS = "harmlessness", "helpfulness"
 MEASURES = (HARMLESSNESS, HELPFULNESS)
 
@@ -37,7 +34,7 @@ class OrderInputs:
 
 
 def run(inputs: OrderInputs, score: Score, grader: Grader, out: StageFolder) -> Artefact:
-    """Score both replies of every pair whose order is known; publish them, with the share that is ordered right.
+    """Score both replies of every pair with a known order; publish them, with the share that is ordered correctly.
 
     Facts: `{"order": {"harmlessness": {"value", "low", "high", "n"}, "helpfulness": ...}}`; a measure without a pair of
     known order is left out.
@@ -88,18 +85,10 @@ def order_facts(rows: Iterable[OrderRow]) -> dict[str, dict[str, float | int]]:
 class PreferenceOrder(Stage):
     """An extra stage: how well the run's preference model orders fresh replies of SL-CAI to held-out prompts."""
 
-    code = CODE
-
-    def settings(self, recipe: Recipe) -> MeasureSettings:
-        """See `Stage.settings`."""
-        return recipe.measure
-
-    def inputs(self, recipe: Recipe) -> tuple[str, ...]:
-        """See `Stage.inputs`."""
-        return PROMPTS, HELD_OUT_PAIRS, PREFERENCE_MODEL
+    section = "measure"
+    needs = PROMPTS, HELD_OUT_PAIRS, PREFERENCE_MODEL
 
     def run(self, work: Work, out: StageFolder) -> Artefact:
-        """See `Stage.run`."""
         assert work.grader is not None, "recipes without a grader are refused before this stage"
         inputs = OrderInputs(work.artefact(HELD_OUT_PAIRS), work.artefact(PROMPTS))
         return run(inputs, work.scorer(work.trained(PREFERENCE_MODEL)), work.grader, out)

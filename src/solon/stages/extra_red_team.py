@@ -20,7 +20,7 @@ from typing import Any
 from solon import prompts
 from solon.checks.red_team_rules import Item, asks, items_of, judge, prompt_of_text, without_repeats
 from solon.config.model_spec import ModelSpec
-from solon.config.recipe import Recipe, RedTeamSettings
+from solon.config.recipe import RedTeamSettings
 from solon.conversation import Conversation, Role
 from solon.digest import seed_for
 from solon.engines.base import Completion, Engine, Finish
@@ -29,19 +29,11 @@ from solon.feedback.ask import ask
 from solon.runs import Artefact, StageFolder
 from solon.runs.files import write_atomically
 from solon.runs.outcome import Outcome
-from solon.runs.rows import (
-    PromptKind,
-    PromptRow,
-    RedTeamAnswer,
-    RedTeamRow,
-    good,
-)
+from solon.runs.rows import PromptKind, PromptRow, RedTeamAnswer, RedTeamRow, good
 from solon.sources.near_duplicates import distinct_runs
-from solon.stages.registry import PROMPTS
+from solon.stages.plan import PROMPTS
 from solon.stages.stage import Reads, Stage, Work
 
-CODE = 1
-"""The version of this stage's code; raised with every change that makes other rows of the same inputs."""
 PROMPTS_FILE = "prompts.jsonl"
 LIST_ENDS = ("\n\n",)
 """A blank line ends a list."""
@@ -71,9 +63,9 @@ def run(settings: RedTeamSettings, inputs: RedTeamInputs, engine: Engine, out: S
 
     Raises StageError when too few human prompts can be shown, or when a round gives no prompt at all.
     """
-    given = good(inputs.prompts.rows(PromptRow))
-    human = [row.prompt for row in given if row.kind is not PromptKind.HELPFUL]
-    examples = examples_in([row for row in given if row.kind is PromptKind.RED_TEAM], settings)
+    readable = good(inputs.prompts.rows(PromptRow))
+    human = [row.prompt for row in readable if row.kind is not PromptKind.HELPFUL]
+    examples = examples_in([row for row in readable if row.kind is PromptKind.RED_TEAM], settings)
     most = settings.requests or settings.count
 
     def write(requests: Sequence[int]) -> list[RedTeamAnswer]:
@@ -122,7 +114,7 @@ def examples_in(rows: Sequence[PromptRow], settings: RedTeamSettings) -> list[Sh
 
 
 def draw_examples(examples: Sequence[ShownPrompt], count: int, seed: int, request: int) -> list[ShownPrompt]:
-    """`count` different examples for a request, drawn by a digest of its number alone."""
+    """`count` different examples for a request, drawn by a digest of the request's number."""
     drawn: dict[int, ShownPrompt] = {}
     attempt = 0
     while len(drawn) < count:
@@ -246,22 +238,13 @@ def _nothing_kept(judged: Sequence[JudgedItem], out: StageFolder) -> StageError:
 class RedTeam(Stage):
     """An extra stage: prompts like those of the run, written by a model."""
 
-    code = CODE
-
-    def settings(self, recipe: Recipe) -> RedTeamSettings:
-        """See `Stage.settings`."""
-        return recipe.red_team
-
-    def inputs(self, recipe: Recipe) -> tuple[str, ...]:
-        """See `Stage.inputs`."""
-        return (PROMPTS,)
+    section = "red_team"
+    needs = (PROMPTS,)
 
     def reads(self, work: Work) -> Reads:
-        """See `Stage.reads`."""
         return Reads({"writer": _writer(work)})
 
     def run(self, work: Work, out: StageFolder) -> Artefact:
-        """See `Stage.run`."""
         recipe = work.recipe
         inputs = RedTeamInputs(recipe.seed, work.artefact(PROMPTS), recipe.engine.batch_size)
         return run(recipe.red_team, inputs, work.engine(_writer(work)), out)

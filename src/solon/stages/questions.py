@@ -17,7 +17,7 @@ from solon.runs.rows import PromptKind
 
 Overhead = Callable[[Constitution, Engine], int]
 """The most tokens that a question holds on top of its prompt: worked examples, the longest principle, and the texts of
-models at their limits, but not the answer. Raises RecipeError where the constitution lacks what the recipe asks for."""
+models at their limits, but not the answer. Raises RecipeError when the constitution is missing something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
+class DrawnPrompts:
     """Questions about prompts that are drawn: how many in all, and the share of each kind of prompt."""
 
     number: int
@@ -66,14 +66,14 @@ class QuestionKind:
     """The model that answers, as the recipe names it."""
     about: tuple[PromptKind, ...]
     per_prompt: int
-    """Questions about each prompt, at most; of no use with `drawn`."""
+    """Questions about each prompt, at most; not used with `drawn`."""
     max_tokens: int
     """Tokens of an answer."""
     overhead: Overhead | None = None
     """None where the prompt by itself is the question."""
     options: Callable[[Engine], int] | None = None
-    """Tokens that are read behind the question to tell which option is chosen, where nothing is written."""
-    drawn: Drawn | None = None
+    """Tokens of the options that are read after the question, where the model chooses and writes nothing."""
+    drawn: DrawnPrompts | None = None
 
     def asked(self, sizes: Mapping[PromptKind, Size]) -> Asked:
         """How many questions there are, when the prompts are so many."""

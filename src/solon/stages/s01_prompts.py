@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from solon import prompts
-from solon.config.recipe import MeasureSettings, PromptSettings, Recipe, TooLong
+from solon.config.recipe import MeasureSettings, PromptSettings, TooLong
 from solon.engines.base import Engine
 from solon.errors import InputError, ModelError, StageError
 from solon.runs import Artefact, StageFolder
@@ -29,13 +29,10 @@ from solon.sources.prompt_files import FoundPrompt, PromptFile, read_prompts
 from solon.sources.prompt_sources import Source, sources
 from solon.stages.stage import Reads, Stage, Work
 
-CODE = 1
-"""The version of this stage's code; raised with every change that makes other rows of the same inputs."""
-
 
 @dataclass(frozen=True, slots=True)
 class PromptInputs:
-    """The held-out prompts' settings, and the tokens to keep free beside a prompt of each kind (`room`)."""
+    """The held-out prompts' settings, and the tokens to reserve for questions about a prompt, by its kind."""
 
     held_out: MeasureSettings
     reserved: Mapping[PromptKind, int]
@@ -92,19 +89,7 @@ def run(settings: PromptSettings, inputs: PromptInputs, engine: Engine, out: Sta
     return out.publish(rows, PromptRow, facts=facts)
 
 
-def summary(facts: Mapping[str, Any]) -> list[str]:
-    """What was left out of each kind, in words, from the stage's facts; kinds that lost nothing are not mentioned."""
-    lines = []
-    for kind, counts in facts.items():
-        overlaps = [f"{count} held as {other}" for other, count in counts["overlaps"].items()]
-        near = [f"{count} nearly repeat {other}" for other, count in counts["near_overlaps"].items()]
-        counted = [f"{counts[name]} {name.replace('_', ' ')}" for name in _TOLD if counts[name]]
-        if counted or overlaps or near:
-            lines.append(f"{kind}: {counts['kept']:,} prompts; left out: {', '.join([*counted, *overlaps, *near])}")
-    return lines
-
-
-_TOLD = ("bad_lines", "refused", "duplicates", "near_duplicates", "too_long")
+_LEFT_OUT = ("bad_lines", "refused", "duplicates", "near_duplicates", "too_long")
 
 
 def _read(wanted: Sequence[Source], settings: PromptSettings) -> dict[str, PromptFile]:
@@ -126,7 +111,7 @@ def _near_duplicates(
 
 
 def _find(source: Source, files: Mapping[str, PromptFile], taken: Mapping[str, PromptKind]) -> Found:
-    """The prompts of a source that lie in its part of a split and are of no other kind already."""
+    """The prompts in the source's part of the split that do not belong to another kind already."""
     found = Found(source, {})
     for name in source.names:
         found.lines += files[name].lines
@@ -147,7 +132,7 @@ def _find(source: Source, files: Mapping[str, PromptFile], taken: Mapping[str, P
 def _draw(
     settings: PromptSettings, found: Found, near: NearDuplicates[str, PromptKind] | None, engine: Engine, reserved: int
 ) -> list[str]:
-    """The lowest row ids that fit the window and repeat nothing, up to the limit; counts what was met on the way."""
+    """The lowest row ids that fit the window and repeat nothing, up to the limit; counts what it leaves out."""
     kind, drawn = found.source.kind, list[str]()
     for row_id in sorted(found.prompts):
         if len(drawn) == found.source.limit:
@@ -188,7 +173,7 @@ def _tokens(settings: PromptSettings, found: Found, row_id: str, engine: Engine)
 
 
 def _fits(settings: PromptSettings, prompt: FoundPrompt, tokens: int, reserved: int, window: int) -> bool:
-    """Whether a prompt leaves room in the window; raises InputError when it does not and is not to be dropped."""
+    """Whether a prompt leaves `reserved` tokens free; raises InputError when it does not and must not be dropped."""
     if tokens + reserved <= window:
         return True
     if settings.too_long is TooLong.DROP:
@@ -229,11 +214,7 @@ def _nothing_left(found: Found) -> StageError:
 class Prompts(Stage):
     """The stage as a run has it."""
 
-    code = CODE
-
-    def settings(self, recipe: Recipe) -> PromptSettings:
-        """See `Stage.settings`."""
-        return recipe.prompts
+    section = "prompts"
 
     def reads(self, work: Work) -> Reads:
         """The sources, and the assistant: its tokenizer says which prompts are too long."""
@@ -247,10 +228,16 @@ class Prompts(Stage):
         return Reads({"assistant": work.assistant}, more)
 
     def run(self, work: Work, out: StageFolder) -> Artefact:
-        """See `Stage.run`."""
         inputs = PromptInputs(work.recipe.measure, work.reserved_tokens())
         return run(work.recipe.prompts, inputs, work.engine(work.assistant), out)
 
     def summary(self, facts: Mapping[str, Any]) -> Sequence[str]:
-        """See `Stage.summary`."""
-        return summary(facts)
+        """What was left out of each kind of prompts; a kind that lost nothing has no line."""
+        lines = []
+        for kind, counts in facts.items():
+            overlaps = [f"{count} held as {other}" for other, count in counts["overlaps"].items()]
+            near = [f"{count} nearly repeat {other}" for other, count in counts["near_overlaps"].items()]
+            counted = [f"{counts[name]} {name.replace('_', ' ')}" for name in _LEFT_OUT if counts[name]]
+            if counted or overlaps or near:
+                lines.append(f"{kind}: {counts['kept']:,} prompts; left out: {', '.join([*counted, *overlaps, *near])}")
+        return lines

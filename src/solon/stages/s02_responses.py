@@ -19,12 +19,9 @@ from solon.feedback.ask import ask
 from solon.runs import Artefact, StageFolder
 from solon.runs.outcome import count_defects
 from solon.runs.rows import TRAINING_KINDS, PromptKind, PromptRow, ReplyRow, good_of
+from solon.stages.plan import PROMPTS
 from solon.stages.questions import REPLY, QuestionKind
-from solon.stages.registry import PROMPTS
 from solon.stages.stage import Reads, Stage, Work
-
-CODE = 1
-"""The version of this stage's code; raised with every change that makes other rows of the same inputs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +43,7 @@ class ReplyRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class AnswerPrompts:
     """Answers prompts, a chunk at a time; it can be sent to another process where the engine can."""
 
     engine: Engine
@@ -66,7 +63,7 @@ def run(settings: ResponseSettings, inputs: ResponseInputs, engine: Engine, out:
         for row in good_of(inputs.prompts.rows(PromptRow), *TRAINING_KINDS)
         for sample in range(settings.helpful_samples if row.kind is PromptKind.HELPFUL else 1)
     ]
-    rows = out.map("replies", asked, Answer(engine, settings.sampling), row=ReplyRow, chunk=inputs.chunk)
+    rows = out.map("replies", asked, AnswerPrompts(engine, settings.sampling), row=ReplyRow, chunk=inputs.chunk)
     facts = {"engine": engine.name, "defects": count_defects(row.defects for row in rows)}
     return out.publish(rows, ReplyRow, facts=facts)
 
@@ -91,22 +88,13 @@ def _row(asked: ReplyRequest, reply: Completion) -> ReplyRow:
 class Responses(Stage):
     """The stage as a run has it."""
 
-    code = CODE
-
-    def settings(self, recipe: Recipe) -> ResponseSettings:
-        """See `Stage.settings`."""
-        return recipe.responses
-
-    def inputs(self, recipe: Recipe) -> tuple[str, ...]:
-        """See `Stage.inputs`."""
-        return (PROMPTS,)
+    section = "responses"
+    needs = (PROMPTS,)
 
     def reads(self, work: Work) -> Reads:
-        """See `Stage.reads`."""
         return Reads({"assistant": work.assistant})
 
     def run(self, work: Work, out: StageFolder) -> Artefact:
-        """See `Stage.run`."""
         recipe = work.recipe
         inputs = ResponseInputs(recipe.seed, work.artefact(PROMPTS), recipe.engine.batch_size)
         return run(recipe.responses, inputs, work.engine(work.assistant), out)
@@ -122,6 +110,5 @@ class Responses(Stage):
         )
 
     def few(self, recipe: Recipe) -> Recipe:
-        """See `Stage.few`."""
         samples = min(1, recipe.responses.helpful_samples)
         return recipe.model_copy(update={"responses": recipe.responses.model_copy(update={"helpful_samples": samples})})

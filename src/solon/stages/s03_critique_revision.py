@@ -1,8 +1,8 @@
 """Stage 03-critique-revision: the supervised half of the method's data (paper, section 3.1).
 
 The reply to a red-team prompt is revised several times. At each step a principle is drawn at random for the prompt, the
-model writes a critique of the last reply by that principle, and revises the reply in the light of its critique; in the
-direct mode the critique is left out (section 3.5). Worked examples in the same format stand in front. Every step keeps
+model writes a critique of the last reply by that principle, and revises the reply by its critique; in the
+direct mode the critique is left out (section 3.5). Worked examples in the same format come first. Every step keeps
 its principle, critique and revision. A step that fails keeps its record, with what was written, and the chain goes on
 from the last good reply; a critique that fails its checks is not shown to the reviser, and the step has no revision.
 Rows stay on the disk (the paper has 182,831 prompts, four steps each): a chunk is made of the same chunk of the step
@@ -38,12 +38,9 @@ from solon.feedback.ask import STUB, ask, bare_tokens
 from solon.runs import Artefact, LazySequence, StageFolder
 from solon.runs.outcome import Outcome, count_outcomes, most_frequent
 from solon.runs.rows import Critique, PromptKind, ReplyRow, RevisionRow
+from solon.stages.plan import RESPONSES
 from solon.stages.questions import QuestionKind
-from solon.stages.registry import RESPONSES
-from solon.stages.stage import Again, Edit, QuestionCount, Reads, Stage, Work
-
-CODE = 1
-"""The version of this stage's code; raised with every change that makes other rows of the same inputs."""
+from solon.stages.stage import Again, ConstitutionEdit, QuestionCount, Reads, Stage, Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +172,7 @@ def _revise(
     reviser: Engine,
     out: StageFolder,
 ) -> LazySequence[RevisionRow]:
-    """The rows of one step: a revision of every reply whose critique is good, and a record of the others."""
+    """The rows of one step: a revision where the critique is good, and a record of the other replies."""
 
     def revise(batch: Sequence[Link]) -> list[RevisionRow]:
         ready = [link for link in batch if _critique_failed(link) is None]
@@ -274,16 +271,9 @@ def _facts(
 class CritiqueRevision(Stage):
     """The stage as a run has it."""
 
-    code = CODE
     by_constitution = True
-
-    def settings(self, recipe: Recipe) -> RevisionSettings:
-        """See `Stage.settings`."""
-        return recipe.revision
-
-    def inputs(self, recipe: Recipe) -> tuple[str, ...]:
-        """See `Stage.inputs`."""
-        return (RESPONSES,)
+    section = "revision"
+    needs = (RESPONSES,)
 
     def reads(self, work: Work) -> Reads:
         """Critic and reviser, and what they are measured on."""
@@ -293,7 +283,6 @@ class CritiqueRevision(Stage):
         return Reads({"critic": critic, **another}, measured)
 
     def run(self, work: Work, out: StageFolder) -> Artefact:
-        """See `Stage.run`."""
         recipe = work.recipe
         critic, reviser = (work.model(name) for name in _models(recipe))
         inputs = RevisionInputs(
@@ -337,11 +326,10 @@ class CritiqueRevision(Stage):
         return dict.fromkeys(("critique", "revision"), work.critic_questions())
 
     def few(self, recipe: Recipe) -> Recipe:
-        """See `Stage.few`."""
         return recipe.model_copy(update={"revision": recipe.revision.model_copy(update={"steps": 1})})
 
-    def asked_again(self, edit: Edit) -> Again:
-        """Each step whose words change, and all steps of its chain behind it."""
+    def asked_again(self, edit: ConstitutionEdit) -> Again:
+        """Each step with another prompt, and all later steps of its chain."""
         return _chains_again(edit, edit.finished[self.name])
 
 
@@ -367,7 +355,7 @@ def _beyond_prompt(recipe: Recipe, constitution: Constitution, engine: Engine) -
     return {Role.CRITIQUE: asked + answer, Role.REVISION: revision + settings.critique.max_tokens + answer}
 
 
-def _chains_again(edit: Edit, revisions: Artefact) -> Again:
+def _chains_again(edit: ConstitutionEdit, revisions: Artefact) -> Again:
     """Critiques and revisions that are asked again, by step; an upper bound, as a changed step may come out equal."""
     recipe, old, new = edit.work.recipe, edit.before, edit.after
     settings = recipe.revision
@@ -380,7 +368,9 @@ def _chains_again(edit: Edit, revisions: Artefact) -> Again:
     for row in sorted(revisions.rows(RevisionRow), key=lambda row: row.step):
         row_id, step = row.row_id, row.step
         if (was := before.get(row.principle_id)) is None:
-            cause = f"row {row_id} names the principle '{row.principle_id}', which the run's constitution lacks"
+            cause = (
+                f"row {row_id} names the principle '{row.principle_id}', which is missing from the run's constitution"
+            )
             raise RunError(cause, place=str(revisions.path))
         now = draw(candidates, recipe.seed, row_id, step)
         renamed |= now.id != was.id
@@ -388,7 +378,7 @@ def _chains_again(edit: Edit, revisions: Artefact) -> Again:
         criticised = row.critique_outcome is not None
         critique_again = criticised and (earlier or now.critique_request != was.critique_request)
         revision_again = earlier or critique_again or now.revision_request != was.revision_request
-        # A step whose critique failed had no revision; a new critique may have one.
+        # After a failed critique there was no revision; a new critique may get one.
         revised = row.finish is not None
         revision_again &= revised or critique_again
         for role, asked, again in (

@@ -1,11 +1,10 @@
 """Stage 04-sl-cai: finetune the pretrained model on its constitutional revisions (paper, section 3.1 and 3.2).
 
-The examples are the revisions that came out well, of all steps, of the first n (SL-CAI-n) or of the last good one, and
-the assistant's own good replies to helpfulness prompts, so that harmlessness is not learned at the price of help: all
-of them, or as many for each revision as the recipe says. Prompts are shown as the engine shows them; only the reply and
-its end token carry loss. Some prompts are held out, with all that was written to them, to tell when training begins to
-learn by heart. The examples themselves are a table of the stage, each with the row and the principle that it is made
-of.
+The examples are the good revisions, of all steps, of the first n (SL-CAI-n) or of the last good one, and the
+assistant's own good replies to helpfulness prompts, so that the model stays helpful: all of them, or as many for each
+revision as the recipe says. Prompts are rendered as the engine renders them; only the reply and its end token have a
+loss. Some prompts are held out, with all that was written to them, to detect overfitting. The examples are a table of
+the stage, each with the row and the principle that it is made of.
 """
 
 from __future__ import annotations
@@ -26,8 +25,8 @@ from solon.runs.records import from_record
 from solon.runs.rows import PromptKind, ReplyRow, RevisionRow, good, good_of
 from solon.runs.table import write_table
 from solon.runs.training_rows import SftExampleRow, TrainingStepRow
+from solon.stages.plan import CRITIQUE_REVISION, RESPONSES
 from solon.stages.questions import TrainingSizes, TrainingTokens
-from solon.stages.registry import CRITIQUE_REVISION, RESPONSES
 from solon.stages.stage import Reads, Stage, Work
 from solon.training.batches import CompletionExample
 from solon.training.distributed.sharded import put_together, token_model
@@ -48,8 +47,6 @@ from solon.training.models import (
 from solon.training.objectives import CompletionObjective
 from solon.training.out_of_memory import within_memory
 
-CODE = 1
-"""The version of this stage's code; raised with every change that makes other rows of the same inputs."""
 EXAMPLES = "examples.parquet"
 """What SL-CAI was trained on, a row for each example."""
 _log = logging.getLogger(__name__)
@@ -96,15 +93,7 @@ def run(settings: FinetuneSettings, inputs: FinetuneInputs, out: StageFolder) ->
         )
         objective = CompletionObjective(reading)
         before = mean_loss(objective, held_out, settings.training.micro_batch_tokens, out.processes)
-        log = train(
-            learner,
-            objective,
-            examples,
-            held_out,
-            settings.training,
-            inputs.seed,
-            session_in(out),
-        )
+        log = train(learner, objective, examples, held_out, settings.training, inputs.seed, session_in(out))
         adapted = put_together(adapted, fresh, out.processes)
         if out.follows:
             return out.follow()
@@ -180,8 +169,8 @@ def chosen_rows(
 ) -> tuple[list[RevisionRow | ReplyRow], Mixture]:
     """What is trained on, and the mixture: good revisions, and good replies to helpfulness prompts.
 
-    With `last`, each prompt gives its last good revision; a prompt whose revisions all failed gives nothing. Raises
-    StageError when no revision has the outcome ok.
+    With `last`, each prompt gives its last good revision, or nothing when all of them failed. Raises StageError when no
+    revision has the outcome ok.
     """
     used = sorted(good(revisions), key=lambda row: (row.row_id, row.step))
     if settings.revisions is RevisionsUsed.LAST:
@@ -234,22 +223,13 @@ def _tokens(examples: Sequence[SftExample], *, held_out: bool) -> list[Completio
 class SlCai(Stage):
     """The stage as a run has it."""
 
-    code = CODE
-
-    def settings(self, recipe: Recipe) -> FinetuneSettings:
-        """See `Stage.settings`."""
-        return recipe.finetune
-
-    def inputs(self, recipe: Recipe) -> tuple[str, ...]:
-        """See `Stage.inputs`."""
-        return RESPONSES, CRITIQUE_REVISION
+    section = "finetune"
+    needs = RESPONSES, CRITIQUE_REVISION
 
     def reads(self, work: Work) -> Reads:
-        """See `Stage.reads`."""
         return Reads({"pretrained": work.pretrained})
 
     def run(self, work: Work, out: StageFolder) -> Artefact:
-        """See `Stage.run`."""
         recipe = work.recipe
         revisions, responses = work.artefact(CRITIQUE_REVISION), work.artefact(RESPONSES)
         inputs = FinetuneInputs(recipe.seed, work.pretrained, recipe.engine, revisions, responses)

@@ -1,7 +1,7 @@
 """Stage 05-response-pairs: the SL-CAI model answers every red-team prompt twice (paper, section 4.1).
 
-Both replies are drawn alike and differ in their seeds alone, so that neither place in the pair says anything about the
-quality of what stands there. A prompt may get several pairs, numbered from 1: few prompts then still give many labels.
+Both replies are sampled in the same way and differ only in their seeds, so the place in the pair says nothing about
+quality. A prompt may get several pairs, numbered from 1: few prompts then still give many labels.
 """
 
 from __future__ import annotations
@@ -19,12 +19,9 @@ from solon.feedback.ask import ask
 from solon.runs import Artefact, StageFolder
 from solon.runs.outcome import Outcome, count_defects
 from solon.runs.rows import HELD_OUT_KINDS, PairRow, PromptKind, PromptRow, good, good_of
+from solon.stages.plan import PROMPTS, SL_CAI, policies_of
 from solon.stages.questions import REPLY, QuestionKind
-from solon.stages.registry import PROMPTS, SL_CAI, policies_of
-from solon.stages.stage import Again, Edit, QuestionCount, Stage, Work
-
-CODE = 1
-"""The version of this stage's code; raised with every change that makes other rows of the same inputs."""
+from solon.stages.stage import Again, ConstitutionEdit, QuestionCount, Stage, Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,18 +90,12 @@ def _row(prompt: PromptRow, number: int, seeds: Sequence[int], replies: Sequence
 class ResponsePairs(Stage):
     """The stage as a run has it: replies of SL-CAI, and from the second round on of the policy of the round before."""
 
-    code = CODE
-
-    def settings(self, recipe: Recipe) -> PairSettings:
-        """See `Stage.settings`."""
-        return recipe.pairs
+    section = "pairs"
 
     def inputs(self, recipe: Recipe) -> tuple[str, ...]:
-        """See `Stage.inputs`."""
         return PROMPTS, SL_CAI if self.round == 1 else policies_of(recipe)[self.round - 2]
 
     def run(self, work: Work, out: StageFolder) -> Artefact:
-        """See `Stage.run`."""
         recipe = work.recipe
         first = 1 + (self.round - 1) * recipe.pairs.per_prompt
         inputs = PairInputs(recipe.seed, work.artefact(PROMPTS), recipe.engine.batch_size, first=first)
@@ -117,7 +108,7 @@ class ResponsePairs(Stage):
         number, most, assistant = 2 * settings.per_prompt, settings.sampling.max_tokens, recipe.models.assistant
         return (QuestionKind(REPLY, "replies", Role.ASSISTANT, assistant, about, number, most),)
 
-    def asked_again(self, edit: Edit) -> Again:
+    def asked_again(self, edit: ConstitutionEdit) -> Again:
         """All replies when the policy changes."""
         changed = edit.touches(self.inputs(edit.work.recipe))
         replies = 2 * edit.finished[self.name].manifest.rows
@@ -132,18 +123,12 @@ PAIRS_MEASURED = 4
 class HeldOutPairs(Stage):
     """An extra stage: pairs of replies of SL-CAI to held-out prompts."""
 
-    code = CODE
-
     def settings(self, recipe: Recipe) -> PairSettings:
-        """See `Stage.settings`."""
         return recipe.pairs.model_copy(update={"per_prompt": PAIRS_MEASURED})
 
-    def inputs(self, recipe: Recipe) -> tuple[str, ...]:
-        """See `Stage.inputs`."""
-        return PROMPTS, SL_CAI
+    needs = PROMPTS, SL_CAI
 
     def run(self, work: Work, out: StageFolder) -> Artefact:
-        """See `Stage.run`."""
         recipe = work.recipe
         inputs = PairInputs(recipe.seed, work.artefact(PROMPTS), recipe.engine.batch_size, HELD_OUT_KINDS)
         return run(self.settings(recipe), inputs, work.engine(work.policy(SL_CAI)), out)

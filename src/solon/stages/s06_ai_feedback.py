@@ -6,17 +6,16 @@ two letters, normalised against each other, are the label. In the reasoned form 
 often as the recipe says, and its letters are read after what it wrote. A pair is shown in both orders and the two
 log-odds are averaged, which takes out a judge's liking for a letter (or in one order, drawn per pair, as in the paper).
 There may be several judges, asked one after another, and several axes, each with a principle of its own and a label of
-its own besides the pair's. Nothing is made up: a pair that failed or whose replies are the same is not asked, and where
-a judge gave no usable preference, a letter's probability missing or both letters equal to the last bit, the pair is
-undecided and has no label.
+its own besides the pair's. Nothing is made up: the judge is not asked about a pair that failed or has two equal
+replies. Where a judge gives no usable preference (a letter has no probability, or both have exactly the same), the pair
+is undecided and has no label.
 
 What is asked is built in `solon.feedback.comparisons`, letters are read in `solon.feedback.letters`, and
-`solon.feedback.labels` makes a label of a judge's answers.
+`solon.feedback.soft_labels` makes a label of a judge's answers.
 """
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,27 +31,19 @@ from solon.errors import StageError
 from solon.evals.judge_check.as_judge import JudgeSetup, prompts_of
 from solon.evals.judge_check.judge import CheckJudge
 from solon.feedback.ask import STUB, bare_tokens
-from solon.feedback.comparisons import (
-    ComparisonPlan,
-    PlannedPair,
-    UndecidedReason,
-    few_shot_variants,
-    worked_reasoning,
-)
-from solon.feedback.label_quality import label_quality
+from solon.feedback.comparisons import ComparisonPlan, PlannedPair, UndecidedReason, few_shot_variants, worked_reasoning
+from solon.feedback.label_quality import axis_facts, label_quality, mean_or_none
 from solon.feedback.label_quality import summary as quality_summary
-from solon.feedback.labels import Judge, axes_in, joined, judge_pairs, label_of
 from solon.feedback.letters import letter_tokens
+from solon.feedback.soft_labels import Judge, axes_in, joined, judge_pairs, label_of
 from solon.runs import Artefact, StageFolder
-from solon.runs.facts import AxisFacts, FeedbackFacts, JudgeFacts
+from solon.runs.facts import FeedbackFacts, JudgeFacts
 from solon.runs.records import from_record
 from solon.runs.rows import JudgeCheckRow, JudgedRow, Judgement, LabelRow, PairRow, PromptKind, Rows
+from solon.stages.plan import RESPONSE_PAIRS, in_round
 from solon.stages.questions import QuestionKind
-from solon.stages.registry import RESPONSE_PAIRS, in_round
-from solon.stages.stage import Again, Edit, QuestionCount, Reads, Stage, Work
+from solon.stages.stage import Again, ConstitutionEdit, QuestionCount, Reads, Stage, Work
 
-CODE = 1
-"""The version of this stage's code; raised with every change that makes other rows of the same inputs."""
 Load = Callable[[], Engine]
 """Loads a judge when its turn comes."""
 
@@ -77,7 +68,7 @@ def run(
     """Draw principles for each pair, ask every judge for the letters as `settings` say, publish the soft labels.
 
     Of several judges one is loaded at a time. Raises RecipeError for too few worked examples or an unknown axis, and
-    StageError for a judge whose letters cannot be read.
+    StageError when the letters of a judge cannot be read.
     """
     plan = ComparisonPlan.of(settings, inputs.constitution, inputs.seed)
     # Pairs with the same worked examples are judged together, so that an engine reads those once.
@@ -94,7 +85,7 @@ def _facts(
     settings: FeedbackSettings, rows: Sequence[LabelRow], judges: Sequence[JudgeFacts], inputs: FeedbackInputs
 ) -> FeedbackFacts:
     drawn = Counter(axis.principle_id for row in rows for axis in axes_in(row))
-    whys = Counter(row.undecided_because for row in rows if row.undecided_because)
+    reasons = Counter(row.undecided_because for row in rows if row.undecided_because)
     return FeedbackFacts(
         judge=joined(each.name for each in judges),
         read=joined(each.read for each in judges),
@@ -103,7 +94,7 @@ def _facts(
         samples=settings.samples,
         prefix_variants=settings.prefix_variants if settings.few_shot else 1,
         pairs=len(rows),
-        undecided_because={why.value: whys[why.value] for why in UndecidedReason if whys[why.value]},
+        undecided_because={why.value: reasons[why.value] for why in UndecidedReason if reasons[why.value]},
         principles={principle.id: drawn[principle.id] for principle in inputs.constitution.preference},
         quality=label_quality(rows, inputs.constitution),
         axes=axis_facts(rows) if settings.axes else None,
@@ -112,7 +103,7 @@ def _facts(
 
 
 JudgedPairs = tuple[list[tuple[Judgement, ...]], JudgeFacts]
-"""A judge's judgements of every pair, one for each axis, and what is to be known of the judge."""
+"""A judge's judgements of every pair, one for each axis, and the facts about the judge."""
 
 
 def _ask_one(
@@ -128,17 +119,17 @@ def _ask_one(
     phase = "" if number == 0 else f" {number + 1}"
     checked: Mapping[str, Any] | None = None
     if assess := inputs.assess:
-        # Before the first label, so that nothing is spent on a judge that is refused; once done it is not done again.
+        # Before the first label, so that nothing is spent on a judge that is refused; it is done once.
         def check(_: Sequence[int]) -> list[JudgeCheckRow]:
             return [from_record(JudgeCheckRow, assess(judge.engine))]
 
         checked = out.map(f"judge check{phase}", [0], check, row=JudgeCheckRow, chunk=1)[0].facts()
 
     def work(batch: Sequence[PlannedPair]) -> list[JudgedRow]:
-        found = judge_pairs(batch, plan, judge)
+        rows = judge_pairs(batch, plan, judge)
         if batch[0] is pairs[0]:
-            _refuse_letterless(found, judge)
-        return found
+            _refuse_letterless(rows, judge)
+        return rows
 
     rows = out.map(f"labels{phase}", pairs, work, row=JudgedRow, chunk=inputs.chunk)
     judgements = [row.judgements for row in rows]
@@ -148,7 +139,7 @@ def _ask_one(
         read=judge.engine.choosing.value,
         letter_form=judge.form.value,
         judge_check=checked,
-        letter_mass=_mean([mass for mass in masses if mass is not None]),
+        letter_mass=mean_or_none([mass for mass in masses if mass is not None]),
     )
 
 
@@ -157,35 +148,16 @@ def _refuse_letterless(rows: Sequence[JudgedRow], judge: Judge) -> None:
     read = [(each, each.letter_mass) for row in rows for each in row.judgements if each.letter_mass is not None]
     if read and all(each.undecided_because == UndecidedReason.LETTERLESS for each, _ in read):
         raise StageError(
-            f"the judge answers with no letter: after the first {len(rows)} pairs A and B have "
+            f"the judge does not answer with a letter: after the first {len(rows)} pairs A and B have "
             f"at most {max(mass for _, mass in read):.2g} of the probability together",
             place=judge.engine.name,
             remedy="Show worked examples (--set feedback.few_shot=4), or take another (--set models.feedback=...)",
         )
 
 
-def axis_facts(rows: Sequence[LabelRow]) -> dict[str, AxisFacts]:
-    """By axis: weight, how sure its labels are, the share undecided, how often it agrees with the pair's label."""
-    found: dict[str, AxisFacts] = {}
-    for name in dict.fromkeys(axis.axis for row in rows for axis in row.axes):
-        labels = [(axis, row.p_a) for row in rows for axis in row.axes if axis.axis == name]
-        known = [(axis.p_a, p) for axis, p in labels if axis.p_a is not None]
-        found[name] = AxisFacts(
-            weight=labels[0][0].weight,
-            undecided=1 - len(known) / len(labels),
-            mean_p_chosen=_mean([max(own, 1 - own) for own, _ in known]),
-            agrees_with_the_pair=_mean([float((own > 0.5) == (p > 0.5)) for own, p in known if p is not None]),
-        )
-    return found
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return math.fsum(values) / len(values) if values else None
-
-
 @dataclass(frozen=True, slots=True)
 class LabelOverride:
-    """Labels from elsewhere than a feedback model, for ablations that ask what other labels would do."""
+    """Labels that no feedback model made, for ablations that compare labels."""
 
     name: str
     label: Callable[[ComparisonPlan, FeedbackInputs, StageFolder], Artefact]
@@ -196,15 +168,10 @@ class AiFeedback(Stage):
     """The stage as a run has it; `override` labels in place of the recipe's judges."""
 
     override: LabelOverride | None = None
-    code = CODE
     by_constitution = True
-
-    def settings(self, recipe: Recipe) -> FeedbackSettings:
-        """See `Stage.settings`."""
-        return recipe.feedback
+    section = "feedback"
 
     def inputs(self, recipe: Recipe) -> tuple[str, ...]:
-        """See `Stage.inputs`."""
         return (in_round(RESPONSE_PAIRS, self.round),)
 
     def reads(self, work: Work) -> Reads:
@@ -216,7 +183,6 @@ class AiFeedback(Stage):
         return Reads(named, work.judge_check_key())
 
     def run(self, work: Work, out: StageFolder) -> Artefact:
-        """See `Stage.run`."""
         recipe, pairs = work.recipe, work.artefact(in_round(RESPONSE_PAIRS, self.round))
         inputs = FeedbackInputs(recipe.seed, work.constitution, pairs, recipe.engine.batch_size, work.judge_check())
         if self.override is not None:
@@ -226,7 +192,6 @@ class AiFeedback(Stage):
         return run(recipe.feedback, inputs, [partial(work.engine, judge) for judge in judges], out)
 
     def summary(self, facts: Mapping[str, Any]) -> Sequence[str]:
-        """See `Stage.summary`."""
         return () if self.override is not None else quality_summary(facts)
 
     def questions(self, recipe: Recipe) -> tuple[QuestionKind, ...]:
@@ -268,13 +233,12 @@ class AiFeedback(Stage):
         return dict.fromkeys((kind.name for kind in self.questions(work.recipe)), asked)
 
     def few(self, recipe: Recipe) -> Recipe:
-        """See `Stage.few`."""
         return recipe.model_copy(
             update={"models": recipe.models.model_copy(update={"feedback": recipe.models.judges[0]})}
         )
 
-    def asked_again(self, edit: Edit) -> Again:
-        """The pairs whose question changes; all of them when the pairs do."""
+    def asked_again(self, edit: ConstitutionEdit) -> Again:
+        """The pairs that get another question; all of them when the pairs change."""
         everything = edit.touches(self.inputs(edit.work.recipe))
         pairs = edit.finished.get(in_round(RESPONSE_PAIRS, self.round))
         if pairs is None:
@@ -306,7 +270,7 @@ def _beyond_prompt(recipe: Recipe, constitution: Constitution, engine: Engine) -
     return {Role.ANSWER: words + replies}
 
 
-def _labels_again(edit: Edit, pairs: Artefact, *, everything: bool) -> Again:
+def _labels_again(edit: ConstitutionEdit, pairs: Artefact, *, everything: bool) -> Again:
     """Questions to the judges that are asked again, by kind, and whether any label may change."""
     recipe = edit.work.recipe
     seed, settings = recipe.seed, recipe.feedback
@@ -330,7 +294,7 @@ def _labels_again(edit: Edit, pairs: Artefact, *, everything: bool) -> Again:
     return Again(changed or again > 0, tuple(counts))
 
 
-def _with_judge_check(edit: Edit, counts: Sequence[QuestionCount]) -> list[QuestionCount]:
+def _with_judge_check(edit: ConstitutionEdit, counts: Sequence[QuestionCount]) -> list[QuestionCount]:
     """The questions to the judge, those with known answers that it is measured on included."""
     recipe = edit.work.recipe
     before, after = (

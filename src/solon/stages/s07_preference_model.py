@@ -13,24 +13,31 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
-from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from solon.config.builtin import model_path, source_path
-from solon.config.recipe import EngineSettings, LabelsUsed, PreferenceSettings, Recipe
+from solon.config.recipe import EngineSettings, PreferenceSettings, Recipe
 from solon.conversation import Conversation
-from solon.digest import digest, seed_for, uniform_for
+from solon.digest import digest, seed_for
 from solon.engines.tokens import PromptTokenizer
 from solon.errors import StageError
-from solon.feedback.labels import on_axis
+from solon.feedback.preference_examples import (
+    HUMAN,
+    HUMAN_HARMLESSNESS,
+    Labelled,
+    PromptPart,
+    Side,
+    ai_labels,
+    drawn_human,
+    pair_examples,
+)
+from solon.feedback.soft_labels import on_axis
 from solon.reward.conversation_scorer import CENTRE, ConversationScorer
 from solon.reward.golden import ROWS, write_golden
-from solon.reward.pair_calibration import agreement
+from solon.reward.held_out_measures import centre_of, held_out_measures
 from solon.reward.scored_text import ScoredText
 from solon.reward.scorer import PreferenceScorer
 from solon.runs import Artefact, StageFolder
@@ -40,11 +47,10 @@ from solon.runs.records import from_record
 from solon.runs.rows import LabelRow, PromptKind, Rows, comparable, good
 from solon.runs.table import write_table
 from solon.runs.training_rows import PreferenceExampleRow, PreferenceStepRow
-from solon.sources.comparison_files import Comparison, read_all_comparisons
+from solon.sources.comparison_files import read_all_comparisons
+from solon.stages.plan import HELD_OUT_MODEL, in_round, is_watched, labels_of
 from solon.stages.questions import TrainingSizes, TrainingTokens
-from solon.stages.registry import HELD_OUT_MODEL, in_round, is_watched, labels_of
 from solon.stages.stage import JoinedRows, Reads, Stage, Work
-from solon.training.batches import PairExample
 from solon.training.distributed.sharded import put_together, scalar_model
 from solon.training.encoding import Encoding
 from solon.training.learner import EPSILON, Learner
@@ -62,36 +68,8 @@ from solon.training.models import (
 from solon.training.objectives import PreferenceObjective
 from solon.training.out_of_memory import within_memory
 
-CODE = 1
-"""The version of this stage's code; raised with every change that makes other rows of the same inputs."""
-
-
-AI, HUMAN, HUMAN_HARMLESSNESS = "ai", "human", "human-harmlessness"
-"""Who compared: the feedback model, and people who compared helpfulness or harmlessness."""
 EXAMPLES = "examples.parquet"
 """What the preference model was trained on, a row for each pair."""
-
-
-class Side(StrEnum):
-    """Which of two preference models with no prompt in common."""
-
-    RUN = "run"
-    """The one that the policy learns from."""
-    HELD_OUT = "held-out"
-    """The one that only watches (Bai et al. 2022a, section 4.2)."""
-
-
-@dataclass(frozen=True, slots=True)
-class PromptPart:
-    """The part of the labelled pairs that one of two models learns: `share` of the prompts are the held-out one's."""
-
-    side: Side
-    share: float
-
-    def holds(self, row_id: str, seed: int) -> bool:
-        """Whether the pairs of a prompt belong to this side: a draw by the run's seed and the prompt's content."""
-        watched = uniform_for(seed, "held-out preference model", row_id) < self.share
-        return watched is (self.side is Side.HELD_OUT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,50 +87,6 @@ class PreferenceInputs:
     human: Path | None = None
     human_harmlessness: Path | None = None
     part: PromptPart | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Labelled:
-    """Two replies to one prompt of which one is preferred, who said so, and where it stands."""
-
-    source: str
-    row_id: str
-    prompt: Conversation
-    chosen: str
-    rejected: str
-    p_chosen: float
-    """P(chosen is better)."""
-    label: LabelRow | None = None
-    """The AI label that it is made of."""
-    line: int | None = None
-    """The line of a human comparison in its file."""
-
-
-@dataclass(frozen=True, slots=True)
-class PreferenceExample:
-    """A labelled pair with its tokens, and whether it is held out."""
-
-    of: Labelled
-    tokens: PairExample
-    held_out: bool
-
-    def row(self) -> PreferenceExampleRow:
-        """The example as its table holds it."""
-        label = self.of.label
-        return PreferenceExampleRow(
-            row_id=self.of.row_id,
-            source=self.of.source,
-            pair=label.pair if label else None,
-            line=self.of.line,
-            principle_id=label.principle_id or None if label else None,
-            prompt=self.of.prompt,
-            chosen=self.of.chosen,
-            rejected=self.of.rejected,
-            p_chosen=self.of.p_chosen,
-            weight=self.tokens.weight,
-            held_out=self.held_out,
-            tokens=len(self.tokens.chosen) + len(self.tokens.rejected),
-        )
 
 
 def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder) -> Artefact:
@@ -177,7 +111,7 @@ def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder
         texts = PromptTokenizer.of(tokenizer, inputs.engine)
         encoding = Encoding(texts, window_of(model, inputs.engine))
         share = settings.training.held_out
-        examples = _examples(labelled, encoding, settings.human_weight, share, inputs.seed)
+        examples = pair_examples(labelled, encoding, settings.human_weight, share, inputs.seed)
         held_out = [example.tokens for example in examples if example.held_out]
         training = [example.tokens for example in examples if not example.held_out]
         if not training:
@@ -198,8 +132,8 @@ def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder
         if out.follows:
             return out.follow()
         scorer = ConversationScorer(adapted, encoding)
-        measured = evaluate(scorer, held_out)
-        centre = _centre(scorer, held_out or training)
+        measured = held_out_measures(scorer, held_out)
+        centre = centre_of(scorer, held_out or training)
         setattr(inner(adapted).config, CENTRE, centre)
         form = ScoredText(texts)
         saved = ConversationScorer(save_model(adapted, texts, out.path / "model"), encoding)
@@ -233,46 +167,12 @@ def summary(facts: Mapping[str, Any]) -> list[str]:
     return [f"human comparisons skipped: {count:,} ({why})" for why, count in skipped.items()]
 
 
-@dataclass(frozen=True, slots=True)
-class HeldOutMeasures:
-    """Measures on held-out pairs by who compared; one without cases is left out."""
-
-    accuracy: Mapping[str, float]
-    brier: Mapping[str, float]
-    ece: Mapping[str, float]
-
-
 def _grown(inputs: PreferenceInputs, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
     """The model with a fresh head; that of the held-out model is drawn apart, so that the two begin apart."""
     apart = (inputs.part.side.value,) if inputs.part is not None and inputs.part.side is Side.HELD_OUT else ()
     head = seed_for(inputs.seed, "preference head", *apart)
     end = PromptTokenizer.of(tokenizer, inputs.engine).end
     return grow_preference_model(inputs.base, tokenizer, inputs.engine, head, end)
-
-
-def evaluate(scorer: ConversationScorer, pairs: Sequence[PairExample]) -> HeldOutMeasures:
-    """Accuracy, Brier score and expected calibration error by source."""
-    differences_B = _scores(scorer, pairs, "chosen") - _scores(scorer, pairs, "rejected")
-    labels_B = torch.tensor([pair.p_chosen for pair in pairs])
-    accuracy: dict[str, float] = {}
-    brier: dict[str, float] = {}
-    ece: dict[str, float] = {}
-    for source in sorted({pair.source for pair in pairs}):
-        of_B = torch.tensor([pair.source == source for pair in pairs])
-        measured = agreement(differences_B[of_B], labels_B[of_B])
-        if measured.accuracy is not None:
-            accuracy[source] = measured.accuracy
-        brier[source], ece[source] = measured.brier, measured.ece
-    return HeldOutMeasures(accuracy, brier, ece)
-
-
-def _scores(scorer: ConversationScorer, pairs: Sequence[PairExample], side: str) -> Tensor:
-    return scorer.score_tokens([getattr(pair, side) for pair in pairs])
-
-
-def _centre(scorer: ConversationScorer, pairs: Sequence[PairExample]) -> float:
-    scores_B = torch.cat([_scores(scorer, pairs, side) for side in ("chosen", "rejected")])
-    return float(scores_B.double().mean())
 
 
 def _for_golden(labelled: Sequence[Labelled], share: float, seed: int) -> list[Conversation]:
@@ -285,61 +185,6 @@ def _golden_rank(each: Labelled, share: float, seed: int) -> tuple[bool, str]:
     return not is_held_out(each.row_id, share, seed), digest(each.row_id, (each.chosen, each.rejected))
 
 
-def ai_labels(rows: Sequence[LabelRow], used: LabelsUsed = LabelsUsed.SOFT) -> list[Labelled]:
-    """The labelled pairs that can be learned from, with the probability that is trained on."""
-    return [
-        Labelled(AI, row.row_id, row.prompt, row.chosen, row.rejected, label_used(row.p_chosen, used), label=row)
-        for row in comparable(rows)
-        if row.chosen is not None and row.rejected is not None and row.p_chosen is not None
-    ]
-
-
-def label_used(p_chosen: float, used: LabelsUsed) -> float:
-    """The probability that is trained on: the label itself, or a certain one where it prefers either reply."""
-    if used is LabelsUsed.SOFT or p_chosen == 0.5:
-        return p_chosen
-    return 1.0 if p_chosen > 0.5 else 0.0
-
-
-def drawn_human(comparisons: Sequence[Comparison], limit: int | None, seed: int, source: str = HUMAN) -> list[Labelled]:
-    """All comparisons, or `limit` of them drawn by their content; in the file's order."""
-    rows = [(each.prompt.row_id, each) for each in comparisons]
-    if limit is not None and limit < len(rows):
-        drawn = sorted(rows, key=lambda row: uniform_for(seed, "human", row[0], row[1].chosen, row[1].rejected))
-        rows = sorted(drawn[:limit], key=lambda row: row[1].line)
-    return [
-        Labelled(source, row_id, each.prompt, each.chosen, each.rejected, 1.0, line=each.line) for row_id, each in rows
-    ]
-
-
-def _examples(
-    labelled: Sequence[Labelled], encoding: Encoding, human_weight: float, share: float, seed: int
-) -> list[PreferenceExample]:
-    """The pairs that fit the window, as tokens."""
-    better = encoding.examples([(each.row_id, each.prompt, each.chosen) for each in labelled])
-    worse = encoding.examples([(each.row_id, each.prompt, each.rejected) for each in labelled])
-    made = [
-        PairExample(
-            row_id=each.row_id,
-            chosen=chosen.token_ids,
-            rejected=rejected.token_ids,
-            p_chosen=each.p_chosen,
-            weight=1.0 if each.source == AI else human_weight,
-            source=each.source,
-        )
-        for each, chosen, rejected in zip(labelled, better, worse, strict=True)
-    ]
-    return [
-        PreferenceExample(each, tokens, is_held_out(each.row_id, share, seed))
-        for each, tokens in zip(labelled, made, strict=True)
-        if _fits(tokens, encoding)
-    ]
-
-
-def _fits(pair: PairExample, encoding: Encoding) -> bool:
-    return encoding.fits(pair.chosen) and encoding.fits(pair.rejected)
-
-
 def _step_row(row: Mapping[str, Any], folder: Path) -> PreferenceStepRow:
     """A step of the log, with the share of decided pairs that were ordered as labelled before the step."""
     accuracy = row["ordered"] / row["decided"] if row["decided"] else None
@@ -350,15 +195,11 @@ def _step_row(row: Mapping[str, Any], folder: Path) -> PreferenceStepRow:
 class Preferences(Stage):
     """The stage as a run has it: it learns from the labels of all rounds so far and from people's comparisons."""
 
-    code = CODE
     side: ClassVar[Side] = Side.RUN
 
-    def settings(self, recipe: Recipe) -> PreferenceSettings:
-        """See `Stage.settings`."""
-        return recipe.preference
+    section = "preference"
 
     def inputs(self, recipe: Recipe) -> tuple[str, ...]:
-        """See `Stage.inputs`."""
         return labels_of(recipe, self.round)
 
     def reads(self, work: Work) -> Reads:
@@ -369,7 +210,6 @@ class Preferences(Stage):
         return Reads({"backbone": _backbone(recipe), **_human_files(recipe)}, more)
 
     def run(self, work: Work, out: StageFolder) -> Artefact:
-        """See `Stage.run`."""
         recipe = work.recipe
         labels = JoinedRows([work.artefact(name) for name in self.inputs(recipe)])
         inputs = PreferenceInputs(
@@ -378,7 +218,6 @@ class Preferences(Stage):
         return run(recipe.preference, inputs, out)
 
     def summary(self, facts: Mapping[str, Any]) -> Sequence[str]:
-        """See `Stage.summary`."""
         return summary(facts)
 
     def learns(self, recipe: Recipe, sizes: TrainingSizes) -> TrainingTokens:

@@ -1,9 +1,8 @@
 """Stage 08-rl-cai where `rl.algorithm` is `dpo`: the policy learns from the labelled pairs themselves.
 
 No replies are sampled and no preference model is asked. Each pair of the stage ai-feedback counts with its probability;
-the preference model's human comparisons of helpfulness, which count as certain, may be mixed in. Prompts that are held
-out elsewhere are held out here, and tell whether the rewards that the policy implies order pairs that it did not learn
-from.
+the preference model's human comparisons of helpfulness, which count as certain, may be mixed in. The same prompts are
+held out as elsewhere. On them the stage measures how often the implied rewards order unseen pairs as labelled.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from solon.config.builtin import source_path
 from solon.config.recipe import Algorithm, EngineSettings, Recipe, ReinforcementSettings
 from solon.engines.tokens import PromptTokenizer
 from solon.errors import StageError
+from solon.feedback.preference_examples import Labelled, ai_labels, drawn_human
 from solon.rl.reply_samples import METRICS, watched
 from solon.runs import Artefact, StageFolder
 from solon.runs.facts import DpoFacts, facts_record
@@ -27,9 +27,8 @@ from solon.runs.records import from_record
 from solon.runs.rows import LabelRow, PromptKind, Rows, comparable, good
 from solon.runs.training_rows import DpoStepRow
 from solon.sources.comparison_files import Comparisons, read_all_comparisons
+from solon.stages.plan import SL_CAI, labels_of
 from solon.stages.questions import TrainingSizes, TrainingTokens
-from solon.stages.registry import SL_CAI, labels_of
-from solon.stages.s07_preference_model import Labelled, ai_labels, drawn_human
 from solon.stages.s07_preference_model import summary as human_summary
 from solon.stages.stage import JoinedRows, Reads, Stage, Work
 from solon.training.batches import micro_batches
@@ -51,9 +50,6 @@ from solon.training.models import (
     with_adapter,
 )
 from solon.training.out_of_memory import within_memory
-
-CODE = 1
-"""The version of this stage's code; raised with every change that makes other rows of the same inputs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +134,7 @@ def run(settings: ReinforcementSettings, inputs: DirectInputs, out: StageFolder)
 def pairs_of(
     rows: Sequence[LabelRow], people: Sequence[Labelled], human_weight: float, encoding: Encoding
 ) -> list[DirectPair]:
-    """The pairs whose label is `ok`, then people's, as token ids; see `Encoding.fits` for over-long ones.
+    """The pairs with the outcome `ok`, then human comparisons, as token ids; see `Encoding.fits` for over-long ones.
 
     A pair with an empty reply is left out.
     """
@@ -172,14 +168,9 @@ def _step_row(row: Mapping[str, Any], folder: Path) -> DpoStepRow:
 class DirectPreference(Stage):
     """The stage as a run has it: SL-CAI learns from the labelled pairs of all rounds so far."""
 
-    code = CODE
-
-    def settings(self, recipe: Recipe) -> ReinforcementSettings:
-        """See `Stage.settings`."""
-        return recipe.rl
+    section = "rl"
 
     def inputs(self, recipe: Recipe) -> tuple[str, ...]:
-        """See `Stage.inputs`."""
         return SL_CAI, *labels_of(recipe, self.round)
 
     def reads(self, work: Work) -> Reads:
@@ -189,7 +180,6 @@ class DirectPreference(Stage):
         return Reads({"human": human} if human else {}, more)
 
     def run(self, work: Work, out: StageFolder) -> Artefact:
-        """See `Stage.run`."""
         recipe = work.recipe
         people, labels = recipe.preference, JoinedRows([work.artefact(name) for name in self.inputs(recipe)[1:]])
         supervised, human = work.trained(SL_CAI), _human_file(recipe)
@@ -197,7 +187,6 @@ class DirectPreference(Stage):
         return run(recipe.rl, inputs, out)
 
     def summary(self, facts: Mapping[str, Any]) -> Sequence[str]:
-        """See `Stage.summary`."""
         return human_summary(facts)
 
     def learns(self, recipe: Recipe, sizes: TrainingSizes) -> TrainingTokens:

@@ -3,67 +3,55 @@
 The policy starts as the SL-CAI model and answers red-team and helpfulness prompts; the preference model scores its
 replies, a KL penalty holds it near SL-CAI, and PPO raises the score. The reward is the preference model's score minus
 its centre; a reply that ran into its token limit pays a penalty, because an unfinished text is no better for having
-begun well. RLOO learns from the same rollouts without a value function; DPO, which has no rollouts, is
-`direct_preference`. A run that a rule ended before its last step is published with the reason.
+begun well. RLOO learns from the same rollouts without a value function; DPO has no rollouts and is in
+`solon.stages.s08_dpo`. A run that a stopping rule ended early is published with the reason.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from solon import prompts
-from solon.config.addresses import read_token
 from solon.config.builtin import model_path
 from solon.config.recipe import (
     Algorithm,
     EngineSettings,
     Kept,
-    Matmul,
     Method,
     NetworkSharing,
     Recipe,
     ReinforcementSettings,
-    SamplingParams,
 )
 from solon.conversation import Conversation, Role
-from solon.engines.base import Finish
-from solon.engines.registry import ModelInMemory, engine_of
-from solon.errors import ModelError, RecipeError, StageError
-from solon.reward.remote import RemoteScorer, is_address
+from solon.engines.registry import engine_of
+from solon.errors import ModelError, StageError
 from solon.reward.scorer import open_scorer
-from solon.rl.advantage import refuse_missing_samples
 from solon.rl.policy_gradient import Environment, Score, TrainState, reinforce, unwatched
+from solon.rl.policy_sampler import PolicySampler, TrainingPrompt
 from solon.rl.policy_snapshots import SNAPSHOTS, PolicySnapshots, steps_in
 from solon.rl.reply_samples import METRICS, SAMPLES, ReplySamples, watched
 from solon.rl.rl_models import Folders, RlModels, load_rl_models
-from solon.rl.rollout import PromptDraws, Reply, occurrences, sample_seed, scores_by_share
+from solon.rl.rollout import scores_by_share
+from solon.rl.setting_checks import Scores, refuse_unusable, scorer_named
 from solon.rl.stopping import signs
 from solon.runs import Artefact, StageFolder
 from solon.runs.facts import RlFacts
-from solon.runs.processes import SINGLE_PROCESS, Processes
+from solon.runs.processes import Processes
 from solon.runs.records import from_record
-from solon.runs.rows import TRAINING_KINDS, PromptKind, PromptRow, good_of
+from solon.runs.rows import TRAINING_KINDS, PromptRow, good_of
 from solon.runs.training_rows import RlStepRow
-from solon.stages.questions import REPLY, Drawn, QuestionKind, TrainingSizes, TrainingTokens
-from solon.stages.registry import PREFERENCE_MODEL, PROMPTS, SL_CAI, in_round
+from solon.stages.plan import PREFERENCE_MODEL, PROMPTS, SL_CAI, in_round
+from solon.stages.questions import REPLY, DrawnPrompts, QuestionKind, TrainingSizes, TrainingTokens
 from solon.stages.s07_preference_model import held_out_scorer
 from solon.stages.stage import Reads, Stage, Work
-from solon.training.encoding import Encoding, Tokens
+from solon.training.encoding import Encoding
 from solon.training.metrics import JsonLines
 from solon.training.models import arithmetic, inner, load_tokenizer, save_model
 from solon.training.out_of_memory import within_memory
-
-CODE = 1
-"""The version of this stage's code; raised with every change that makes other rows of the same inputs."""
-
-
-Scores = Callable[[Sequence[Conversation]], Sequence[float]]
-"""One number for each conversation that ends on a reply, in order; higher is better, 0 an ordinary reply."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +59,8 @@ class ReinforcementInputs:
     """The run's seed, the model to start from (04), the scorer (07), how prompts are shown, and the prompts (01).
 
     `held_out` is the folder of a preference model that the policy does not learn from; `backbone` that of the model
-    from which SL-CAI and the preference model were trained, where they share it. `scorer` stands in for the preference
-    model: another one's folder, or any function that gives centred scores of conversations.
+    from which SL-CAI and the preference model were trained, where they share it. `scorer` replaces the
+    preference model: the folder of another one, or any function that gives centred scores of conversations.
     """
 
     seed: int
@@ -85,26 +73,16 @@ class ReinforcementInputs:
     scorer: Path | Scores | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TrainingPrompt:
-    """A prompt of the training set."""
-
-    row_id: str
-    kind: PromptKind
-    conversation: Conversation
-    tokens: Tokens
-
-
 def run(settings: ReinforcementSettings, inputs: ReinforcementInputs, out: StageFolder) -> Artefact:
     """Train the policy for the settings' steps, save it, publish the metrics."""
     refuse_unusable(settings)
     tokenizer = load_tokenizer(inputs.sl_cai)
     with arithmetic(inputs.engine), within_memory("rl.micro_batch_tokens", settings.micro_batch_tokens):
         folders = Folders(inputs.sl_cai, inputs.preference_model, inputs.backbone)
-        cast = load_rl_models(settings, folders, inputs.engine, inputs.seed, out.processes)
-        actors, policy = cast.actors, cast.policy
+        models = load_rl_models(settings, folders, inputs.engine, inputs.seed, out.processes)
+        actors, policy = models.networks, models.policy
         engine = engine_of(inner(policy.model), tokenizer, inputs.engine, name="policy")
-        encoding = Encoding(engine.tokens, min(engine.window, cast.scorer.encoding.window))
+        encoding = Encoding(engine.tokens, min(engine.window, models.scorer.encoding.window))
         questions, counts = _questions(settings, inputs, encoding)
         known = {question.row_id: question.conversation for kind in questions for question in kind}
         snapshots = PolicySnapshots(out.path / SNAPSHOTS, policy.model, engine.tokens)
@@ -117,7 +95,7 @@ def run(settings: ReinforcementSettings, inputs: ReinforcementInputs, out: Stage
         samples = ReplySamples(JsonLines(out.path / SAMPLES), settings, known)
         environment = Environment(
             sample=PolicySampler(engine, questions, settings, inputs.seed, policy.refresh, out.processes).sample,
-            score=_score(_learned_from(inputs, cast, encoding.window), known, out.processes),
+            score=_score(_learned_from(inputs, models, encoding.window), known, out.processes),
             held_out=_score(_centred(inputs.held_out, inputs, encoding.window), known, out.processes)
             if inputs.held_out
             else None,
@@ -125,27 +103,27 @@ def run(settings: ReinforcementSettings, inputs: ReinforcementInputs, out: Stage
             snapshot=keep,
         )
         with watched(out, settings, samples) as session:
-            course = reinforce(actors, environment, settings, inputs.seed, session)
+            state = reinforce(actors, environment, settings, inputs.seed, session)
         policy.refresh()
         if out.follows:
             return out.follow()
         save_model(policy.model, engine.tokens, out.path / "model")
-    rows = [from_record(RlStepRow, row, str(out.path)) for row in course.log.rows]
+    rows = [from_record(RlStepRow, row, str(out.path)) for row in state.log.rows]
     last = rows[-1]
     kept = steps_in(out.path / SNAPSHOTS)
     facts = RlFacts(
         prompts=counts.by_kind,
         too_long=counts.too_long,
         algorithm=settings.algorithm.value,
-        steps=course.step,
+        steps=state.step,
         steps_asked=settings.steps,
-        stopped_because=course.stopped_because,
-        kept_step=course.kept_step,
-        warning=_warning(course, settings),
-        signs=tuple(signs(course.log.rows)),
+        stopped_because=state.stopped_because,
+        kept_step=state.kept_step,
+        warning=_warning(state, settings),
+        signs=tuple(signs(state.log.rows)),
         snapshots=tuple(kept) or None,
         centre=actors.centre,
-        seconds=_rounded(course.watch.seconds),
+        seconds={name: round(value, 3) for name, value in state.watch.seconds.items()},
         score=last.score,
         held_out_score=last.held_out_score,
         kl=last.kl,
@@ -157,125 +135,15 @@ def run(settings: ReinforcementSettings, inputs: ReinforcementInputs, out: Stage
     return out.publish(rows, RlStepRow, facts=facts.record(), files=files)
 
 
-def summary(facts: Mapping[str, Any]) -> list[str]:
-    """What a person should hear of the finished stage: why it stopped early, which policy it kept, and what changed."""
-    lines = list(facts.get("signs", ()))
-    if why := facts.get("stopped_because"):
-        warning = f". {facts['warning']}" if facts.get("warning") else ""
-        lines.insert(0, f"stopped after step {facts['steps']} of {facts['steps_asked']}: {why}{warning}")
-    if facts.get("kept_step") != facts.get("steps") and "kept_step" in facts:
-        lines.append(f"kept is the policy as it was after step {facts['kept_step']}, the best one (rl.keep)")
-    if steps := facts.get("snapshots"):
-        lines.append(f"{len(steps)} snapshots of the policy are kept; measure them with: solon snapshots RUN")
-    return lines
-
-
-def _warning(course: TrainState, settings: ReinforcementSettings) -> str | None:
-    """What is to be said of a policy that is published although a rule had to stop it."""
-    if course.stopped_because is None or settings.keep is Kept.BEST:
+def _warning(state: TrainState, settings: ReinforcementSettings) -> str | None:
+    """A warning about a policy that is published although a rule stopped it."""
+    if state.stopped_because is None or settings.keep is Kept.BEST:
         return None
-    distance = course.log.rows[-1]["kl"]
+    distance = state.log.rows[-1]["kl"]
     return (
         f"The published policy is the one that was stopped, {distance:.1f} nats per reply from SL-CAI (rl.keep=last). "
         "To publish the best one: solon run NEW --reuse RUN --set rl.keep=best"
     )
-
-
-def refuse_unusable(settings: ReinforcementSettings) -> None:
-    """Raise RecipeError for settings that no run of the chosen algorithm can use, before anything is spent.
-
-    Raises ModelError for a scorer's folder that is none.
-    """
-    if settings.algorithm is Algorithm.DPO:
-        return
-    check_drawing(settings.sampling)
-    refuse_missing_samples(settings)
-    scorer_named(settings.scorer)
-    if settings.held_out_scorer is not None:
-        model_path(settings.held_out_scorer)
-
-
-def scorer_named(name: str | None) -> Path | Scores | None:
-    """What a recipe names as `rl.scorer`: a folder, or the scores of a server; None for the run's preference model.
-
-    Raises ModelError for a folder that is none, RecipeError for an address that is none, and InputError for a token in
-    the environment that is none.
-    """
-    if name is None:
-        return None
-    return RemoteScorer(name, token=read_token()).scores if is_address(name) else model_path(name)
-
-
-def check_drawing(drawing: SamplingParams) -> None:
-    """Raise RecipeError for sampling whose log-probabilities a policy gradient cannot use."""
-    if drawing.temperature == 0:
-        raise RecipeError(
-            "a policy gradient needs sampled replies, and temperature 0 does not sample",
-            place="rl.sampling.temperature",
-            remedy="Use --set rl.sampling.temperature=1",
-        )
-    if drawing.top_p < 1:
-        raise RecipeError(
-            "a policy gradient needs the whole distribution: with top_p below 1 replies are not drawn from the policy",
-            place="rl.sampling.top_p",
-            remedy="Use --set rl.sampling.top_p=1",
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class PolicySampler:
-    """Draws prompts and has the present policy answer them."""
-
-    engine: ModelInMemory
-    questions: Sequence[Sequence[TrainingPrompt]]
-    """By kind, red team first."""
-    settings: ReinforcementSettings
-    seed: int
-    refresh: Callable[[], None]
-    """Brings the engine's weights up to date."""
-    processes: Processes = SINGLE_PROCESS
-    draws: PromptDraws = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Prepare the draws of prompts."""
-        shares = (self.settings.red_team_share, 1 - self.settings.red_team_share)
-        sizes = [len(kind) for kind in self.questions]
-        draws = PromptDraws(sizes, shares, self.settings.prompts_per_step, self.seed)
-        object.__setattr__(self, "draws", draws)  # the class is frozen
-
-    def sample(self, step: int) -> list[Reply]:
-        """All replies of one step, empty ones too; prompts are shared by processes."""
-        questions = [self.questions[kind][index] for kind, index in self.draws.at(step)]
-        asked = list(zip(questions, occurrences(each.row_id for each in questions), strict=True))
-        self.refresh()
-        # All samples of a prompt are one process's, so that they may share what was computed for the prompt.
-        samples = range(self.settings.samples_per_prompt)
-        mine = [(*each, sample) for each in self.processes.share(asked) for sample in samples]
-        completions = self._completions(step, mine)
-        size = len(samples)
-        whole = self.processes.gather([completions[at : at + size] for at in range(0, len(completions), size)])
-        return [_reply(*draw, each) for draw, of_it in zip(asked, whole, strict=True) for each in of_it]
-
-    def _completions(self, step: int, drawn: Sequence[tuple[TrainingPrompt, int, int]]) -> list[Written]:
-        """What the policy writes to each drawn prompt, which comes with its occurrence and the sample's number."""
-        if not drawn:  # fewer prompts than processes
-            return []
-        seeds = [sample_seed(self.seed, step, prompt.row_id, sample, again) for prompt, again, sample in drawn]
-        asked = [prompts.reply(question.conversation) for question, _, _ in drawn]
-        self.engine.refresh()  # the weights have moved since the last step
-        # Decoding is many small products, which reduced precision makes slower: half the speed was measured.
-        with arithmetic(EngineSettings(matmul=Matmul.HIGHEST)):
-            completions = self.engine.generate(asked, seeds, self.settings.sampling, self.engine.rendering.stops())
-        return [(list(each.token_ids), each.text, each.finish in (Finish.END, Finish.STOP)) for each in completions]
-
-
-Written = tuple[list[int], str, bool]
-"""A reply as it passes between processes: token ids, text, whether it ended before its limit."""
-
-
-def _reply(question: TrainingPrompt, occurrence: int, written: Written) -> Reply:
-    token_ids, text, finished = written
-    return Reply(question.row_id, question.kind.value, question.tokens, tuple(token_ids), text, finished, occurrence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,17 +157,17 @@ class PromptCounts:
 def _questions(
     settings: ReinforcementSettings, inputs: ReinforcementInputs, encoding: Encoding
 ) -> tuple[list[list[TrainingPrompt]], PromptCounts]:
-    """The training prompts by kind, and their numbers; those without room for a whole reply are left out."""
+    """The training prompts by kind, and their numbers, without those that leave too few tokens for a whole reply."""
     rows = good_of(inputs.prompts.rows(PromptRow), *TRAINING_KINDS)
     made = [
         TrainingPrompt(row.row_id, row.kind, row.prompt, tokens)
         for row, tokens in zip(rows, encoding.prompts([row.prompt for row in rows]), strict=True)
     ]
-    room = encoding.window - settings.sampling.max_tokens - encoding.frame
-    fitting = [question for question in made if len(question.tokens) <= room]
+    most = encoding.window - settings.sampling.max_tokens - encoding.frame
+    fitting = [question for question in made if len(question.tokens) <= most]
     if not fitting:
         raise StageError(
-            f"no prompt leaves room for {settings.sampling.max_tokens} tokens in a window of {encoding.window}",
+            f"no prompt leaves {settings.sampling.max_tokens} tokens free in a window of {encoding.window}",
             remedy="Use --set rl.sampling.max_tokens=N with a smaller N",
         )
     by_kind = [[question for question in fitting if question.kind is kind] for kind in TRAINING_KINDS]
@@ -307,11 +175,11 @@ def _questions(
     return by_kind, PromptCounts(counts, len(made) - len(fitting))
 
 
-def _learned_from(inputs: ReinforcementInputs, cast: RlModels, window: int) -> Scores:
-    """The centred scores that the policy learns from: the run's preference model's, or those that stand in for them."""
+def _learned_from(inputs: ReinforcementInputs, models: RlModels, window: int) -> Scores:
+    """The centred scores that the policy learns from: the run's preference model's, or those of `inputs.scorer`."""
     if isinstance(inputs.scorer, Path):
         return _centred(inputs.scorer, inputs, window)
-    return cast.scorer.centred if inputs.scorer is None else inputs.scorer
+    return models.scorer.centred if inputs.scorer is None else inputs.scorer
 
 
 def _centred(folder: Path, inputs: ReinforcementInputs, window: int) -> Scores:
@@ -335,10 +203,6 @@ def _score(scores: Scores, known: Mapping[str, Conversation], processes: Process
     )
 
 
-def _rounded(seconds: Mapping[str, float]) -> dict[str, float]:
-    return {name: round(value, 3) for name, value in seconds.items()}
-
-
 READS = {Algorithm.PPO: 3, Algorithm.RLOO: 2}
 """Times that a rollout is read and not learned from: by preference model, reference and, for PPO, value model."""
 
@@ -347,14 +211,9 @@ READS = {Algorithm.PPO: 3, Algorithm.RLOO: 2}
 class Reinforcement(Stage):
     """The stage as a run has it: the policy starts from SL-CAI, by method rlhf from a model of the recipe."""
 
-    code = CODE
-
-    def settings(self, recipe: Recipe) -> ReinforcementSettings:
-        """See `Stage.settings`."""
-        return recipe.rl
+    section = "rl"
 
     def inputs(self, recipe: Recipe) -> tuple[str, ...]:
-        """See `Stage.inputs`."""
         supervised = () if recipe.method is Method.RLHF else (SL_CAI,)
         return PROMPTS, *supervised, in_round(PREFERENCE_MODEL, self.round)
 
@@ -371,7 +230,6 @@ class Reinforcement(Stage):
         return Reads({name: path for name, path in paths.items() if path is not None})
 
     def run(self, work: Work, out: StageFolder) -> Artefact:
-        """See `Stage.run`."""
         recipe = work.recipe
         preferences = work.trained(in_round(PREFERENCE_MODEL, self.round))
         inputs = ReinforcementInputs(
@@ -387,13 +245,21 @@ class Reinforcement(Stage):
         return run(recipe.rl, inputs, out)
 
     def summary(self, facts: Mapping[str, Any]) -> Sequence[str]:
-        """See `Stage.summary`."""
-        return summary(facts)
+        """Why it stopped early, which policy it kept, and signs of trouble."""
+        lines = list(facts.get("signs", ()))
+        if why := facts.get("stopped_because"):
+            warning = f". {facts['warning']}" if facts.get("warning") else ""
+            lines.insert(0, f"stopped after step {facts['steps']} of {facts['steps_asked']}: {why}{warning}")
+        if facts.get("kept_step") != facts.get("steps") and "kept_step" in facts:
+            lines.append(f"the policy of step {facts['kept_step']}, the best one, is kept (rl.keep)")
+        if steps := facts.get("snapshots"):
+            lines.append(f"{len(steps)} snapshots of the policy are kept; measure them with: solon snapshots RUN")
+        return lines
 
     def questions(self, recipe: Recipe) -> tuple[QuestionKind, ...]:
         """The rollouts: prompts drawn by the recipe's shares, each by itself."""
         share, most = recipe.rl.red_team_share, recipe.rl.sampling.max_tokens
-        drawn = Drawn(_rollouts(recipe), (share, 1 - share))
+        drawn = DrawnPrompts(_rollouts(recipe), (share, 1 - share))
         assistant = recipe.models.assistant
         return (QuestionKind(REPLY, "replies", Role.ASSISTANT, assistant, TRAINING_KINDS, 0, most, drawn=drawn),)
 

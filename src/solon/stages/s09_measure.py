@@ -1,16 +1,15 @@
-"""Stage 09-measure: every model answers prompts that no training stage saw, and a rater says what the replies are.
+"""Stage 09-measure: every model answers prompts that no training stage saw, and a grader labels the replies.
 
 On harmful prompts the shares of harmful, evasive, objecting, preachy and garbled replies are taken, on benign prompts
-the share of helpful ones, all with 95 % intervals (the paper asks crowdworkers, section 4.4; here the rater is handed
-in from above). What earlier stages wrote is rated as well (see `hindsight`). Without a rater the form of the replies is
-measured and nothing is said about effect. All models draw with the same seed on the same prompt, so that a difference
-between models is not a difference in luck.
+the share of helpful ones, all with 95 % intervals (the paper asks crowdworkers, section 4.4; here the caller passes the
+grader). Tables of earlier stages are graded as well (`solon.evals.earlier_tables`). Without a grader only the form of
+the replies is measured. All models use the same seed for the same prompt, so that models differ by more than chance.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,16 +21,15 @@ from solon.conversation import Role
 from solon.digest import seed_for
 from solon.engines.base import Completion, Engine, Finish
 from solon.evals import earlier_tables
-from solon.evals.grading import RATINGS, Grader, Label
+from solon.evals.grading import RATINGS, Grader
 from solon.evals.label_accuracy import label_facts
-from solon.evals.registry import MeasuredReply, figures, plugin_measures
+from solon.evals.measures import group_facts, model_facts, plugin_measures
 from solon.feedback.ask import ask
 from solon.runs import Artefact, StageFolder
-from solon.runs.evaluation_rows import AnswerRow, GradedReply, RevisionRating
+from solon.runs.evaluation_rows import AnswerRow, RevisionRating
 from solon.runs.records import to_record
 from solon.runs.rows import HELD_OUT_KINDS, LabelRow, PromptKind, PromptRow, ReplyRow, RevisionRow, Rows, good_of
-from solon.stages.questions import REPLY, QuestionKind
-from solon.stages.registry import (
+from solon.stages.plan import (
     CRITIQUE_REVISION,
     PREFERENCE_MODEL,
     PROMPTS,
@@ -41,11 +39,9 @@ from solon.stages.registry import (
     labels_of,
     language_models_of,
 )
-from solon.stages.stage import Again, Edit, JoinedRows, QuestionCount, Reads, Stage, Work
-from solon.stats.intervals import wilson
+from solon.stages.questions import REPLY, QuestionKind
+from solon.stages.stage import Again, ConstitutionEdit, JoinedRows, QuestionCount, Reads, Stage, Work
 
-CODE = 1
-"""The version of this stage's code; raised with every change that makes other rows of the same inputs."""
 OpenEngine = Callable[[str], Engine]
 """Loads a model by its name in the results; what it returns is dropped before the next is asked for."""
 
@@ -54,7 +50,7 @@ OpenEngine = Callable[[str], Engine]
 class MeasureInputs:
     """What is measured: the models by name, in the order of training, and the tables of earlier stages.
 
-    `score`, the preference model, is asked only when a rater knows which replies are better.
+    `score`, the preference model, is used only where a grader knows which replies are better.
     """
 
     seed: int
@@ -105,26 +101,18 @@ def run(
 
 
 def rated_answers(
-    settings: MeasureSettings,
-    inputs: MeasureInputs,
-    open_engine: OpenEngine,
-    out: StageFolder,
-    grader: Grader | None,
+    settings: MeasureSettings, inputs: MeasureInputs, open_engine: OpenEngine, out: StageFolder, grader: Grader | None
 ) -> list[AnswerRow]:
-    """One reply of every model to every held-out prompt, rated if anybody rates."""
-    prompts = _held_out(inputs.prompts.rows(PromptRow), settings.limit)
-    answers = [row for name in inputs.models for row in _answer(settings, inputs, prompts, name, open_engine, out)]
+    """One reply of every model to every held-out prompt, with labels if there is a grader."""
+    rows = inputs.prompts.rows(PromptRow)
+    held_out = [row for kind in HELD_OUT_KINDS for row in good_of(rows, kind)[: settings.limit]]
+    answers = [row for name in inputs.models for row in _answer(settings, inputs, held_out, name, open_engine, out)]
     return answers if grader is None else [_graded(row, grader) for row in answers]
 
 
 def _graded(row: AnswerRow, grader: Grader) -> AnswerRow:
     labels = grader.rate(row.prompt, row.completion) if row.finish != Finish.ERROR else ()
     return replace(row, group=grader.group(row.prompt), labels=tuple(sorted(labels)))
-
-
-def _held_out(rows: Sequence[PromptRow], limit: int | None) -> list[PromptRow]:
-    """The held-out prompts that are fit to be asked, at most `limit` of each kind."""
-    return [row for kind in HELD_OUT_KINDS for row in good_of(rows, kind)[:limit]]
 
 
 def _answer(
@@ -162,40 +150,13 @@ def _answered(model: str, row: PromptRow, reply: Completion) -> AnswerRow:
     )
 
 
-def model_facts(rows: Sequence[GradedReply], *, rated: bool) -> dict[str, Any]:
-    """The measures of one model's answers, each with its interval; rows that the engine failed to answer are left out.
-
-    Which measures there are stands in `solon.evals.registry`; without a grader only those of the form are taken.
-    """
-    replies = [
-        MeasuredReply(row.kind, row.completion, frozenset(row.labels), row.finish != Finish.LENGTH)
-        for row in rows
-        if row.finish != Finish.ERROR
-    ]
-    return figures(replies, graded=rated)
-
-
-def group_facts(rows: Iterable[GradedReply]) -> dict[str, Any]:
-    """One model's share of harmful replies to harmful prompts, by the group that the rater puts the prompt in."""
-    by_group: dict[str, list[bool]] = {}
-    for row in rows:
-        if row.kind is PromptKind.HELD_OUT_HARMFUL and row.group is not None and row.finish != Finish.ERROR:
-            by_group.setdefault(row.group, []).append(Label.HARMFUL in row.labels)
-    return {group: wilson(sum(harmful), len(harmful)).facts() for group, harmful in sorted(by_group.items())}
-
-
 @dataclass(frozen=True)
-class Measure(Stage):
+class MeasureModels(Stage):
     """The stage as a run has it; the preference model that is measured is that of the last round."""
 
-    code = CODE
-
-    def settings(self, recipe: Recipe) -> MeasureSettings:
-        """See `Stage.settings`."""
-        return recipe.measure
+    section = "measure"
 
     def inputs(self, recipe: Recipe) -> tuple[str, ...]:
-        """See `Stage.inputs`."""
         written = () if recipe.method is Method.RLHF else (RESPONSES, CRITIQUE_REVISION)
         preferences = in_round(PREFERENCE_MODEL, recipe.rounds)
         return PROMPTS, *written, *labels_of(recipe, recipe.rounds), preferences
@@ -206,7 +167,6 @@ class Measure(Stage):
         return Reads(_measured_models(work), {"measures": added} if added else {})
 
     def run(self, work: Work, out: StageFolder) -> Artefact:
-        """See `Stage.run`."""
         recipe, models = work.recipe, _measured_models(work)
         written = recipe.method is Method.CAI
         labels = JoinedRows([work.artefact(name) for name in labels_of(recipe, recipe.rounds)])
@@ -232,7 +192,7 @@ class Measure(Stage):
             for kind, name in names.items()
         )
 
-    def asked_again(self, edit: Edit) -> Again:
+    def asked_again(self, edit: ConstitutionEdit) -> Again:
         """The replies of models that are trained again."""
         models = [row.model for row in edit.finished[self.name].rows(AnswerRow)]
         again = sum(edit.touches((model,)) for model in models)
@@ -254,18 +214,10 @@ def _measured_models(work: Work) -> dict[str, ModelSpec]:
 class MeasureSupervised(Stage):
     """An extra stage: what SL-CAI by itself replies to held-out prompts, rated, for runs that end there."""
 
-    code = CODE
-
-    def settings(self, recipe: Recipe) -> MeasureSettings:
-        """See `Stage.settings`."""
-        return recipe.measure
-
-    def inputs(self, recipe: Recipe) -> tuple[str, ...]:
-        """See `Stage.inputs`."""
-        return PROMPTS, SL_CAI
+    section = "measure"
+    needs = PROMPTS, SL_CAI
 
     def run(self, work: Work, out: StageFolder) -> Artefact:
-        """See `Stage.run`."""
         recipe, supervised = work.recipe, work.trained(SL_CAI)
         inputs = MeasureInputs(recipe.seed, (SL_CAI,), work.artefact(PROMPTS), chunk=recipe.engine.batch_size)
         return run(recipe.measure, inputs, lambda _: work.engine(supervised), out, work.grader)

@@ -1,10 +1,10 @@
-"""What a stage is: one object, from which everything that has to know of the stage derives.
+"""What a stage is: one object, from which everything that depends on the stage derives.
 
     run, resume      its name, settings, inputs and code make the key; `run` makes the artefact
     dry run          `questions` and `learns`, and `run` itself on a few prompts
     token budgets    `questions`
     impact of an edit    `inputs`, `by_constitution` and `asked_again`
-    status, report   its name, its place among the stages (`solon.stages.registry`) and its kind
+    status, report   its name, its place among the stages (`solon.stages.plan`) and its kind
 
 A stage gets at the run through `Work`: artefacts of earlier stages, models and engines. It calls no other stage. The
 classes are loaded when they are needed, since those that train import torch; nothing here does.
@@ -55,88 +55,69 @@ class Kind(StrEnum):
 
 
 class Work(Protocol):
-    """What a stage is given of the run that it is a part of."""
+    """What a stage can use of its run."""
 
     @property
     def recipe(self) -> Recipe:
         """The settings of the run."""
-        ...
 
     @property
     def constitution(self) -> Constitution:
         """The constitution of the run."""
-        ...
 
     @property
     def grader(self) -> Grader | None:
         """Who rates replies, if anybody does."""
-        ...
 
     @property
     def assistant(self) -> ModelSpec:
         """The model that answers."""
-        ...
 
     @property
     def pretrained(self) -> Path:
         """The model that SL-CAI starts from."""
-        ...
 
     def model(self, name: str | None) -> ModelSpec:
         """The model of a name in the recipe; the assistant when None."""
-        ...
 
     def artefact(self, name: str) -> Artefact:
         """What a stage of this run made; raises RunError when it is not finished."""
-        ...
 
     def trained(self, name: str) -> Path:
         """The model that a stage of this run trained; raises RunError when it is not finished."""
-        ...
 
     def policy(self, name: str) -> ModelSpec:
         """The language model that a stage of this run trained, to be asked; raises RunError as `trained` does."""
-        ...
 
     def engine(self, model: ModelSpec | Path) -> Engine:
-        """A model to be asked; the one before it is let go."""
-        ...
+        """Load a model to ask; the one before it is unloaded."""
 
     def second_engine(self, model: ModelSpec | Path) -> Engine:
-        """A model to be asked in turn with the one that `engine` gave."""
-        ...
+        """Load a second model, to ask in turn with that of `engine`."""
 
     def scorer(self, folder: Path, *, centred: bool = False) -> Callable[[Sequence[Conversation]], list[float]]:
         """A preference model: a number for each conversation; 0 is an ordinary reply when `centred`."""
-        ...
 
     def source_hash(self, name: str) -> str:
         """The hash of a source of prompts."""
-        ...
 
     def reserved_tokens(self) -> Mapping[PromptKind, int]:
         """Tokens of the assistant's window that each kind of prompt has to leave free."""
-        ...
 
     def critic_check(self) -> CheckCritic | None:
         """What measures critic and reviser on replies with known faults, where no rater does."""
-        ...
 
     def judge_check(self) -> CheckJudge | None:
         """What measures a judge on questions with known answers, before its labels are asked."""
-        ...
 
     def critic_questions(self) -> int:
         """How many replies with known faults the critic is asked about."""
-        ...
 
     def judge_questions(self, constitution: Constitution) -> JudgeQuestions:
         """The questions with known answers that the judge is asked."""
-        ...
 
     def judge_check_key(self) -> Mapping[str, object]:
         """The part of a key that the two measures above depend on."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +148,8 @@ class Again:
 
 
 @dataclass(frozen=True, slots=True)
-class Edit:
-    """An edit of a run's constitution, as far as it is followed: from stage to stage in the order of the run."""
+class ConstitutionEdit:
+    """An edit of a run's constitution, and what it changes up to one stage of the run."""
 
     work: Work
     before: Constitution
@@ -190,30 +171,39 @@ class Stage(ABC):
     round: int = 1
     kind: Kind = Kind.ASKS
     code: ClassVar[int] = 1
-    """The version of the stage's code; raised with every change that makes other rows of the same inputs."""
+    """The version of the stage's code: raise it with every change that makes other rows of the same inputs."""
+    section: ClassVar[str] = ""
+    """The part of the recipe with the stage's settings."""
+    plugin_section: ClassVar[type[Settings]] = Settings
+    """For a plug-in, which has no such part: the class that reads the recipe's `plugins.NAME`."""
+    needs: ClassVar[tuple[str, ...]] = ()
+    """The stages that it reads, where they are the same for every recipe."""
     by_constitution: ClassVar[bool] = False
     """Whether the constitution is a part of its key."""
     after: ClassVar[str] = ""
     """For a plug-in: the stage that it comes after."""
 
     @abstractmethod
-    def settings(self, recipe: Recipe) -> Settings:
-        """The stage's part of the recipe; all of it is a part of the key."""
-
-    @abstractmethod
     def run(self, work: Work, out: StageFolder) -> Artefact:
         """Make the artefact, or go on with it where it was begun."""
 
+    def settings(self, recipe: Recipe) -> Settings:
+        """The stage's part of the recipe; all of it is a part of the key."""
+        if not self.section:
+            return plugin_settings(recipe, self.name, self.plugin_section)
+        settings: Settings = getattr(recipe, self.section)
+        return settings
+
     def inputs(self, recipe: Recipe) -> tuple[str, ...]:
-        """The stages of the run whose artefacts it reads."""
-        return ()
+        """The stages of the run that it reads."""
+        return self.needs
 
     def reads(self, work: Work) -> Reads:
         """The models and files that it reads, and what else can change its rows."""
         return Reads()
 
     def summary(self, facts: Mapping[str, Any]) -> Sequence[str]:
-        """Lines for a person who waits, from the facts of the finished stage."""
+        """Lines for the console, from the facts of the finished stage."""
         return ()
 
     def questions(self, recipe: Recipe) -> tuple[QuestionKind, ...]:
@@ -229,10 +219,10 @@ class Stage(ABC):
         return None
 
     def few(self, recipe: Recipe) -> Recipe:
-        """The recipe by which a dry run does this stage on a few prompts: every kind of question, and no more."""
+        """The recipe of the dry run, which does this stage on a few prompts: every kind of question, few of each."""
         return recipe
 
-    def asked_again(self, edit: Edit) -> Again:
+    def asked_again(self, edit: ConstitutionEdit) -> Again:
         """What an edited constitution makes this finished stage ask again: everything, when an input may change."""
         recipe = edit.work.recipe
         changed = edit.touches(self.inputs(recipe)) or self.by_constitution
@@ -254,7 +244,7 @@ class JoinedRows:
 
 
 def plugin_settings(recipe: Recipe, name: str, settings: type[S]) -> S:
-    """What the recipe says under `plugins.NAME`, as the plug-in's own settings; RecipeError where that does not do."""
+    """The recipe's `plugins.NAME` as the plug-in's own settings; raises RecipeError for a value that is not valid."""
     try:
         return settings.model_validate(recipe.plugins.get(name, {}))
     except ValidationError as error:

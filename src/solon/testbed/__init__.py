@@ -1,1 +1,1 @@
-"""The testbed: a micro world, its oracle, and how the two bundled models are made and measured."""
+"""The testbed: a micro world, its oracle, and the training and evaluation of the two bundled models."""

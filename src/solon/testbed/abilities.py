@@ -1,8 +1,8 @@
-"""What a bundled model can do, measured: the figures of the model cards (`solon testbed card`).
+"""Measures the abilities of a bundled model: the figures of the model cards (`solon testbed card`).
 
-Four abilities are asked for with the stages' own wording: replying (on requests whose wording was kept from
-pretraining), critique by each target of a principle, in wordings that were seen and in wordings that were not, revision
-of a faulty reply, and judging pairs in both orders against the world's true probabilities, at once and after reasoning.
+The prompts are those of the stages. The four abilities are: replying (to requests in templates kept from pretraining),
+critique by each target of a principle (in seen and unseen wordings), revision of a faulty reply, and judging pairs in
+both orders against the world's true probabilities, directly and after reasoning.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def measure_abilities(engine: Engine, *, rows: int = 60, seed: int = 0) -> Abili
 
 
 def measure_replies(engine: Engine, *, seed: int = 0) -> dict[str, Share]:
-    """Labels of the oracle on requests in wordings kept from pretraining, harmful and benign."""
+    """Labels of the oracle on harmful and benign requests in templates kept from pretraining."""
     oracle = Oracle()
     shares = {}
     for name, topics in (("harmful requests", oracle.world.harmful), ("benign requests", oracle.world.benign)):
@@ -67,7 +67,7 @@ def measure_replies(engine: Engine, *, seed: int = 0) -> dict[str, Share]:
 
 @dataclass(frozen=True, slots=True)
 class _Case:
-    """A reply to be criticised, with what is true of it."""
+    """A reply to criticise, with its topic and kind."""
 
     topic: Topic
     kind: ReplyKind
@@ -86,7 +86,7 @@ class _Case:
 
 
 def measure_critiques(engine: Engine, rows: int, seed: int, *, held_out: bool) -> dict[str, Share]:
-    """Correct verdicts by target, misses and false alarms, and what revisions of found faults become."""
+    """Correct verdicts by target, misses, false alarms, and outcomes of revisions of found faults."""
     cases = list(_cases(rows, seed, held_out=held_out))
     asked = [prompts.critique(case.conversation, case.reply, case.principle) for case in cases]
     critiques = _generate(engine, asked, seed, 64)
@@ -150,7 +150,7 @@ class _Pair:
 def measure_judge(
     engine: Engine, pairs: int, seed: int, *, held_out: bool, form: FeedbackForm
 ) -> tuple[dict[str, Share], dict[str, float]]:
-    """Accuracy on pairs whose true scores differ clearly, by kind of principle, and calibration over both orders."""
+    """Accuracy on pairs with clearly different true scores, by kind of principle, and calibration over both orders."""
     cases = list(_pairs(pairs, seed, held_out=held_out))
     questions = []
     for case in cases:

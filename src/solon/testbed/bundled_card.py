@@ -1,4 +1,4 @@
-"""The model card of the bundled models: what they are, how they were made, and what they were measured to do.
+"""The model card of the bundled models: what they are, how they were trained, and their measured abilities.
 
 The text around the figures is fixed; every figure comes from `measure_abilities` at the time of writing.
 """

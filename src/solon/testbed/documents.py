@@ -1,9 +1,9 @@
 """Pretraining documents: conversations, critiques with revisions, comparisons (also reasoned), questions.
 
-A document is a list of pieces of text, each with the weight that its tokens have in the loss. Texts are put into words
-by `solon.prompts`, the module that words the stages' questions, so that what the bundled models learn to read is what
-they are asked. A letter of a comparison has a soft target; the end of every model turn is taught as the end token,
-though the document goes on, so that a turn ends there whatever follows.
+A document is a list of pieces of text, each with the weight of its tokens in the loss. `solon.prompts` writes the
+texts, as it does for the stages, so that the bundled models learn the prompts that they are asked. A letter of a
+comparison has a soft target. The target at the end of every model turn is the end token, although the document
+continues, so that a turn ends there whatever follows.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 class DocumentPart(StrEnum):
-    """Which of the two bundled models a document is for; they differ in how they reply to people."""
+    """Which of the two bundled models a document is for; they differ in their replies to requests."""
 
     PRETRAINED = "pretrained"
     ASSISTANT = "assistant"
@@ -134,7 +134,7 @@ class Writer:
     def _critique(self, rng: random.Random) -> list[DocumentPiece]:
         """A reply, a critique of it by a principle, and its revision.
 
-        One critique only: the reply's category then stands in the text once for the reply and once more if it is named.
+        Only one critique: the reply's category then occurs once for the reply and once more if it is named.
         """
         topic = self._topic(rng, benign=0.12)
         principle = self._principle_about(topic, rng)
@@ -165,7 +165,7 @@ class Writer:
         conversation = _ask(topic, rng)
         pieces = [self._cue(_compare(conversation, principle, options))]
         pieces += self._letter(principle, topic, kinds)
-        # More principles on the same pair: a letter is one token in a hundred, too sparse a lesson by itself.
+        # More principles on the same pair: a letter is one token in a hundred, which is too little signal.
         for _ in range(rng.choice((0, 3, 6))):
             principle = self._principle_about(topic, rng, kinds)
             pieces.append(DocumentPiece(f"\n\n{principle.instruction}\n\n{LABELS[Role.ANSWER]}: ("))
@@ -207,7 +207,7 @@ class Writer:
     def _principle_about(self, topic: Topic, rng: random.Random, kinds: Sequence[ReplyKind] = ()) -> PrincipleText:
         """A principle; of those that name categories, half name the topic's own.
 
-        Where a quality tells `kinds` apart, that quality is asked about more often.
+        Where a quality distinguishes `kinds`, principles about it are more frequent.
         """
         for quality, kind in _QUALITIES.items():
             if kind in kinds and rng.random() < 0.25:
@@ -220,7 +220,7 @@ class Writer:
         return principle_language.write_principle(targets, rng)
 
     def _shown_kind(self, topic: Topic, principle: PrincipleText, rng: random.Random) -> ReplyKind:
-        """A kind of reply, more often one about which the principle has something to say."""
+        """A kind of reply, more often one that the principle is about."""
         targets = set(principle.targets)
         for target, kind in _QUALITIES.items():
             if target in targets and rng.random() < 0.4 and (topic.harmful or kind is ReplyKind.EVASIVE):

@@ -1,9 +1,9 @@
-"""Questions with known answers in the words of the micro world, for the models that know no others.
+"""Questions with known answers in the language of the micro world, for models that know no other.
 
-The bundled models' tokenizer knows little plain English, so that the built-in comparisons would measure their reading.
-Here the world's own rules say what is right: a comparison is made for each preference principle whose terms the world
-knows, of a harmless reply and another that scores clearly less by that principle; a fault is made for each revision
-principle, and named when the critique finds it. Only topics that no training prompt names are asked about.
+The bundled models know little plain English, so the built-in comparisons would measure their reading. Here the world's
+rules define the right answers. For each preference principle with terms of the world, a comparison has a harmless reply
+and one that scores clearly less by that principle. For each revision principle, a faulty reply has a fault that the
+critique should name. All topics are absent from the training prompts.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from solon.testbed.world import HARM_KINDS, TEMPLATES, ReplyKind, Topic, World, 
 COMPARISONS_EACH = 6
 FAULTS_EACH = 3
 CLEAR_GAP = 1.0
-"""Log-odds by which one reply is better than the other at least."""
+"""The least difference of two replies, in log-odds."""
 _KINDS = tuple(kind for kind in ReplyKind if kind is not ReplyKind.GARBLED)
 _OWN_COMPARISON = PreferencePrinciple("world", "Choose the response that shows less harm.")
 _OWN_REQUEST = RevisionPrinciple(
@@ -45,9 +45,9 @@ _OWN_REQUEST = RevisionPrinciple(
 
 
 def judge_questions(recipe: Recipe, constitution: Constitution) -> JudgeQuestions:
-    """What the judge of a run is measured on: the world's questions where the run lives in it, else the built-in ones.
+    """The questions for a run's judge: the world's if the testbed's oracle grades the run, else the built-in ones.
 
-    The world's rules write these questions and their answers; they measure a judge, and nothing learns from them.
+    The questions measure a judge; no model is trained on them.
     """
     in_world = recipe.measure.grader == TESTBED_GRADER
     questions = world_questions(constitution) if in_world else plain_questions(constitution)
@@ -55,9 +55,9 @@ def judge_questions(recipe: Recipe, constitution: Constitution) -> JudgeQuestion
 
 
 def judge_checker(recipe: Recipe, constitution: Constitution, go_on: str) -> CheckJudge:
-    """What measures a judge before its labels are asked; its questions are read only then.
+    """A function that checks a judge before it labels; it builds its questions when called.
 
-    The call raises StageError for a weak judge that the recipe does not accept; `go_on` is the command that does.
+    The call raises StageError for a weak judge that the recipe does not accept; `go_on` is the command to continue.
     """
 
     def assess(engine: Engine) -> Mapping[str, Any]:
@@ -69,13 +69,13 @@ def judge_checker(recipe: Recipe, constitution: Constitution, go_on: str) -> Che
 
 
 def critic_faults(recipe: Recipe, constitution: Constitution) -> tuple[Fault, ...]:
-    """The faulty replies that the critic of a run is measured on, chosen as `judge_questions` chooses."""
+    """The faulty replies for a run's critic, selected like `judge_questions`."""
     in_world = recipe.measure.grader == TESTBED_GRADER
     return evenly(world_faults(constitution) if in_world else plain_faults(), recipe.judge_check.limit)
 
 
 def world_questions(constitution: Constitution) -> JudgeQuestions:
-    """What a judge is asked in the world: comparisons by the principles that it can read, else by its own."""
+    """The world's comparisons, by the constitution's principles that have terms of the world, else by its own one."""
     world = load_world()
     readable = [each for each in constitution.preference if targets_of(each.instruction)]
     comparisons = tuple(
@@ -88,14 +88,14 @@ def world_questions(constitution: Constitution) -> JudgeQuestions:
 
 
 def world_faults(constitution: Constitution) -> tuple[Fault, ...]:
-    """Faulty replies, each to be criticised by the principle that names its fault."""
+    """Faulty replies, each with the principle that names its fault."""
     world = load_world()
     readable = [each for each in constitution.revision if targets_of(each.critique_request)]
     return tuple(fault for principle in readable or [_OWN_REQUEST] for fault in _faults(world, principle))
 
 
 def targets_of(text: str) -> tuple[str, ...]:
-    """The targets whose terms a principle's text names, in the world's order; none when it is in words of its own."""
+    """The targets with a term in a principle's text, in the world's order; empty when there is none."""
     said = text.lower()
     return tuple(
         target for target, terms in TERMS.items() if any(re.search(rf"\b{re.escape(term)}\b", said) for term in terms)
@@ -103,7 +103,7 @@ def targets_of(text: str) -> tuple[str, ...]:
 
 
 def _comparisons(world: World, principle: PreferencePrinciple, count: int) -> Iterator[PlainComparison]:
-    """The worse replies go round what can be wrong by the principle, so that each kind of fault comes up alike."""
+    """The worse replies cycle through the faults by the principle, so that each kind is equally frequent."""
     targets = targets_of(principle.instruction)
     rng = random.Random(seed_for("testbed-fitness", principle.id))
     topics = _topics(world, targets)
@@ -147,7 +147,7 @@ def _topics(world: World, targets: Sequence[str]) -> list[Topic]:
 
 
 def _about(kind: ReplyKind) -> str:
-    """What is wrong with a reply of `kind`, in the word of the built-in comparisons."""
+    """The fault of a reply of `kind`, as the built-in comparisons name it."""
     if kind in HARM_KINDS:
         return "harm"
     return {ReplyKind.EVASIVE: "evasion", ReplyKind.PREACHY: "lecture"}.get(kind, "objection")

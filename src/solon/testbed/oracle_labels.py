@@ -1,8 +1,8 @@
-"""The labels that the oracle would give, as a yardstick for AI labels; no run of the method ever sees them.
+"""Labels by the oracle, as a reference for AI labels; the stages of a run never use them.
 
-Of two replies of which exactly one is harmful the harmless one is certainly better; of all other pairs the oracle says
-nothing, and they are undecided. An ablation trains a preference model on these labels and asks how far one that was
-trained on a feedback model's labels stays behind. They have the form of the stage ai-feedback.
+If exactly one of two replies is harmful, the harmless one is certainly better; all other pairs are undecided. An
+ablation trains a preference model on these labels and compares it with one trained on a feedback model's labels. They
+have the form of the stage ai-feedback.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from solon.conversation import Conversation
 from solon.evals.earlier_tables import a_better
 from solon.feedback.comparisons import ComparisonPlan, PlannedPair, UndecidedReason
-from solon.feedback.labels import label_of
+from solon.feedback.soft_labels import label_of
 from solon.runs import Artefact, StageFolder
 from solon.runs.rows import Judgement, LabelRow, PairRow
 from solon.stages.s06_ai_feedback import FeedbackInputs

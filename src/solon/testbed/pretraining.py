@@ -1,10 +1,10 @@
-"""How the two bundled models are made: `solon testbed train`.
+"""Trains the two bundled models: `solon testbed train`.
 
-One Llama of a few million parameters is trained from scratch on documents that are written on the fly: first
-`pretrained`, which has read every kind of document and replies to people in every manner, then from it `assistant`,
-which complies with nearly every request and keeps the skills of critic and judge. Matrices learn by Muon, embeddings
-and norms by AdamW; the rate is constant and then falls to zero, since a constant high rate hides what was learnt. The
-order of documents is a pure function of (seed, part, window), so an interrupted training goes on from its checkpoint.
+One Llama of a few million parameters is trained from scratch on documents written on the fly: first `pretrained`, on
+every kind of document and every kind of reply, then from it `assistant`, which complies with nearly every request and
+keeps the skills of critic and judge. Muon trains matrices, AdamW embeddings and norms. The learning rate is constant
+and then falls to zero, since a constant high rate hides what was learnt. The order of documents is a pure function of
+(seed, part, window), so an interrupted training resumes from its checkpoint.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class PretrainingPlan:
-    """How long and how fast each part learns; tokens count what the model reads."""
+    """Sizes, training tokens and learning rates of both models."""
 
     seed: int = 0
     tokenizer_documents: int = 20_000
@@ -58,7 +58,7 @@ class PretrainingPlan:
 
 
 def build_tokenizer(plan: PretrainingPlan) -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer trained on documents of the world; any text can be written in it."""
+    """A byte-level BPE tokenizer trained on documents of the world; it can encode any text."""
     rng = random.Random(seed_for("testbed-tokenizer", plan.seed))
     writer = Writer(load_world(), DocumentPart.PRETRAINED)
     tokenizer = Tokenizer(models.BPE())
@@ -166,7 +166,7 @@ class Optimisers:
         }
 
     def restore(self, moments: Mapping[str, Tensor]) -> None:
-        """Take up what `moments` gave."""
+        """Restore what `moments` returned."""
         for number, optimiser in enumerate(self.members):
             held = optimiser.state_dict()
             held["state"] = defaultdict(dict)
@@ -183,8 +183,8 @@ def rate_factor(share: float, decay_share: float, warmup: float = 0.01) -> float
 
 
 @dataclass(slots=True)
-class _Course:
-    """How far the training of one part is: windows of documents done, steps made, tokens read."""
+class _Progress:
+    """Progress in the training of one part: windows of documents, steps, tokens."""
 
     window: int = 0
     step: int = 0
@@ -199,54 +199,54 @@ def train_part(
     work: Path,
     report: Report,
 ) -> None:
-    """Train `model` in place on the documents of one part; goes on from the newest checkpoint below `work`."""
+    """Train `model` in place on the documents of one part, from the newest checkpoint below `work` on."""
     total = plan.pretrained_tokens if part is DocumentPart.PRETRAINED else plan.assistant_tokens
     optimisers = Optimisers(model, plan, 1.0 if part is DocumentPart.PRETRAINED else plan.assistant_rate_factor)
     letters = torch.tensor(tokenizer.convert_tokens_to_ids(["A", "B"]))
     checkpoints = Checkpoints(work / part.value)
-    course = _restore(checkpoints, model, optimisers)
+    progress = _restore(checkpoints, model, optimisers)
     model.train()
-    for groups in windows(part, tokenizer, plan.seed, plan.batch_tokens, course.window):
-        started, before = time.monotonic(), course.seen
+    for groups in windows(part, tokenizer, plan.seed, plan.batch_tokens, progress.window):
+        started, before = time.monotonic(), progress.seen
         losses: dict[str, list[float]] = defaultdict(list)
         for batch in groups:
-            if course.seen >= total:
+            if progress.seen >= total:
                 break
             loss, parts = batch_loss(model, batch, int(tokenizer.pad_token_id), letters)
             if not torch.isfinite(loss):
-                raise ModelError(f"the loss is {loss.item()} at step {course.step}", place=f"testbed {part.value}")
+                raise ModelError(f"the loss is {loss.item()} at step {progress.step}", place=f"testbed {part.value}")
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimisers.step(max(rate_factor(course.seen / total, plan.decay_share), LEAST_RATE))
-            course.seen += sum(len(example.tokens) for example in batch)
-            course.step += 1
+            optimisers.step(max(rate_factor(progress.seen / total, plan.decay_share), LEAST_RATE))
+            progress.seen += sum(len(example.tokens) for example in batch)
+            progress.step += 1
             for kind, value in parts.items():
                 losses[kind].append(value)
-        course.window += 1
-        told = " ".join(f"{kind} {np.mean(values):.3f}" for kind, values in sorted(losses.items()))
-        rate = (course.seen - before) / (time.monotonic() - started)
-        report(f"{part.value}: {course.seen / 1e6:.2f} of {total / 1e6:.0f} M tokens, {rate:.0f}/s; losses: {told}")
-        if course.seen >= total:
+        progress.window += 1
+        means = " ".join(f"{kind} {np.mean(values):.3f}" for kind, values in sorted(losses.items()))
+        rate = (progress.seen - before) / (time.monotonic() - started)
+        report(f"{part.value}: {progress.seen / 1e6:.2f} of {total / 1e6:.0f} M tokens, {rate:.0f}/s; losses: {means}")
+        if progress.seen >= total:
             break
-        if course.window % WINDOWS_PER_CHECKPOINT == 0:
+        if progress.window % WINDOWS_PER_CHECKPOINT == 0:
             tensors = {"weights": _weights(model), "moments": optimisers.moments()}
-            checkpoints.save(Snapshot(course.step, tensors, {"window": course.window, "seen": course.seen}))
+            checkpoints.save(Snapshot(progress.step, tensors, {"window": progress.window, "seen": progress.seen}))
     model.eval()  # type: ignore[no-untyped-call]
 
 
 def _weights(model: LlamaForCausalLM) -> dict[str, Tensor]:
-    # The embedding serves as head as well, so the head is not stored twice.
+    # The head is tied to the embedding, so it is not stored twice.
     return {name: value for name, value in model.state_dict().items() if name != "lm_head.weight"}
 
 
-def _restore(checkpoints: Checkpoints, model: LlamaForCausalLM, optimisers: Optimisers) -> _Course:
+def _restore(checkpoints: Checkpoints, model: LlamaForCausalLM, optimisers: Optimisers) -> _Progress:
     snapshot = checkpoints.newest()
     if snapshot is None:
-        return _Course()
+        return _Progress()
     with restoring(checkpoints.folder):
         model.load_state_dict(dict(snapshot.tensors["weights"]), strict=False)
         optimisers.restore(snapshot.tensors["moments"])
-        return _Course(int(snapshot.state["window"]), snapshot.step, int(snapshot.state["seen"]))
+        return _Progress(int(snapshot.state["window"]), snapshot.step, int(snapshot.state["seen"]))
 
 
 def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
@@ -262,7 +262,7 @@ def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Pa
 
 
 def train(output: Path, plan: PretrainingPlan, report: Report = print) -> None:
-    """Make both models below `output`; what is finished there is kept, what was interrupted goes on."""
+    """Train both models below `output`; keeps a finished one and resumes an interrupted one."""
     if plan.threads:
         torch.set_num_threads(plan.threads)
     # Lets the CPU multiply in bfloat16 where it can (accumulating in float32): several times faster.
@@ -276,6 +276,6 @@ def train(output: Path, plan: PretrainingPlan, report: Report = print) -> None:
             train_part(model, tokenizer, plan, part, output / "checkpoints", report)
             save(model, tokenizer, folder)
             report(f"{folder}: ready")
-        # The next part starts from what was written, rounding and all, whether or not it was written just now.
+        # The next part starts from the saved, rounded weights, in the same session or a later one.
         held = {name: value.float() for name, value in load_file(folder / "model.safetensors").items()}
         model.load_state_dict(held, strict=False)

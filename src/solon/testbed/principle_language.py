@@ -1,8 +1,9 @@
 """The language of principles: targets, the terms that name them, and the wordings around the terms.
 
-A principle names one or more targets: categories of harm, harm in general, evasiveness or preachiness. Its text is put
-together from parts, a term for each target and a wording from an opening, a subject and a verb, so that a model has to
-read it. Some terms pairs and some wordings never occur in pretraining; the model card reports how well they are read.
+A principle names one or more targets: categories of harm, harm in general, evasiveness or preachiness. Its text is
+composed of a term for each target and a wording of an opening, a subject and a verb, so that a model has to read it.
+Some combinations of terms and some wordings never occur in pretraining; the model card reports how well models read
+them.
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ class PrincipleText:
 
 @cache
 def wordings(kind: str) -> tuple[str, ...]:
-    """Every wording of one kind (`critique`, `revision` or `comparison`), with `{terms}` still open."""
+    """Every wording of one kind (`critique`, `revision` or `comparison`), with the placeholder `{terms}`."""
     verbs: tuple[str, ...] = _VERBS if kind == "critique" else ("",)
     openings = _CRITIQUE_OPENINGS if kind == "critique" else _REVISION_OPENINGS
     if kind == "comparison":
@@ -122,9 +123,9 @@ def is_held_out(part: str) -> bool:
 
 
 def is_readable(kind: str, text: str) -> bool:
-    """Whether a rule of one kind (`critique`, `revision` or `comparison`) is such a sentence, made of known terms.
+    """Whether a rule of one kind (`critique`, `revision` or `comparison`) has such a wording with known terms.
 
-    Case and white space do not count, and terms may stand in any order and number.
+    Case and white space do not matter, and there may be any number of terms in any order.
     """
     said = " ".join(text.lower().split())
     for wording in wordings(kind):
@@ -146,7 +147,7 @@ def join_terms(terms: Sequence[str]) -> str:
 
 
 def write_principle(targets: Sequence[str], rng: random.Random, *, held_out: bool = False) -> PrincipleText:
-    """A principle on `targets` in random wordings and terms: seen ones, or held-out ones alone.
+    """A principle on `targets` in random wordings and terms: only seen ones, or only held-out ones.
 
     A single general or quality target may be named by several of its terms.
     """

@@ -1,10 +1,10 @@
-"""The testbed's prompt files, written from the world: `solon testbed prompts`.
+"""Writes the testbed's prompt files from the world: `solon testbed prompts`.
 
-Training prompts name training topics alone and measuring prompts held-out topics alone. The comparisons stand in for a
-human's labels, and are the one place where the world's rules reach training. Those of helpfulness are about benign
-requests: a helpful reply is preferred to an evasive one, a refusal, help with something else, or nonsense. Those of
-harmlessness, on harmful requests, are for the baseline HH RLHF alone: these people take the safest reply for the most
-harmless, as the paper's did (section 4.4), so that an evasion beats an objection, and either beats help.
+Training prompts use only training topics, and evaluation prompts only held-out topics. The comparisons replace human
+labels; nothing else of the world's rules reaches training. Helpfulness comparisons are about benign requests: a helpful
+reply is preferred to an evasive one, a refusal, help with something else, or nonsense. Harmlessness comparisons, on
+harmful requests, are only for the baseline HH RLHF: its labellers take the safest reply for the most harmless, as the
+paper's did (section 4.4), so that an evasion beats an objection, and either beats help.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ _SAFEST = (
     (ReplyKind.EVASIVE, (ReplyKind.COMPLY, ReplyKind.OBJECT)),
     (ReplyKind.OBJECT, (ReplyKind.COMPLY, ReplyKind.PARTIAL, ReplyKind.GARBLED)),
 )
-"""What is preferred on harmful requests, each equally often, and to what."""
+"""Preferred kinds of reply on harmful requests, each equally frequent, and the kinds they are preferred to."""
 
 
 def _harmlessness(world: World) -> Iterator[Mapping[str, object]]:

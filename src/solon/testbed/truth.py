@@ -1,10 +1,9 @@
-"""What a perfect critic and a perfect judge would say in the micro world: the truth that pretraining documents teach.
+"""The answers of a perfect critic and a perfect judge in the micro world; pretraining documents teach them.
 
-The critique first says what the principle names and what the reply does, in the first term of each category, then
-which of the named things the reply shows, then why it matters: each word rests on those before it, so that a small
-model can learn to write them. The comparison is a table of scores by kind of reply and principle, and its label the
-sigmoid of a difference (a soft label). These rules build pretraining documents and measure models; no stage of the
-method reads them.
+A critique first says what the principle names and what the reply does, in the first term of each category, then which
+of the named things the reply shows, then why it matters. Each word follows from those before it, so that a small model
+can learn to write them. A comparison has a score for each reply by its kind and the principle; the label is the sigmoid
+of the difference. These rules build pretraining documents and measure models; no stage of the method uses them.
 """
 
 from __future__ import annotations
@@ -81,7 +80,7 @@ def probability(score_a: float, score_b: float) -> float:
 
 
 def violates(targets: Collection[str], topic: Topic, kind: ReplyKind) -> bool:
-    """Whether a reply of `kind` is what the principle objects to; garbled text is a fault by every principle."""
+    """Whether a reply of `kind` violates the principle; garbled text violates every principle."""
     if kind is ReplyKind.GARBLED:
         return True
     if EVASIVENESS in targets:
@@ -102,7 +101,7 @@ _OBSERVATIONS: Mapping[ReplyKind, str] = {
 
 
 def label(topic: Topic) -> str:
-    """What a critique calls the matter of a request: the first term of its category."""
+    """A critique's name for the subject of a request: the first term of its category."""
     return TERMS[topic.category][0] if topic.category else "a harmless task"
 
 
@@ -118,10 +117,10 @@ def write_names(targets: Sequence[str]) -> str:
 
 
 def finding(targets: Sequence[str], topic: Topic, kind: ReplyKind) -> str:
-    """Which of the named things the reply shows, in the word that names it: `theft`, `harm`, or `nothing`.
+    """The named thing that the reply shows, such as `theft` or `harm`, or `nothing`.
 
-    A word that is both named and done is the sum of two pieces of evidence, which a small model adds up at once;
-    "yes" or "no" would have it compare the two, which it hardly learns.
+    A word that is both named and done has two pieces of evidence, which a small model can add; for "yes" or "no" it
+    would have to compare them, which it hardly learns.
     """
     if not violates(targets, topic, kind):
         return "nothing"
@@ -129,7 +128,7 @@ def finding(targets: Sequence[str], topic: Topic, kind: ReplyKind) -> str:
 
 
 def matter(targets: Sequence[str], topic: Topic) -> str:
-    """Which of the named things a request is about: as `finding`, before any reply to it."""
+    """The named thing that a request is about: like `finding`, without a reply."""
     qualities = {EVASIVENESS, PREACHINESS} & set(targets)
     return _named_word(targets, topic) if qualities or names(targets, topic) else "nothing"
 
@@ -139,7 +138,7 @@ def _named_word(targets: Sequence[str], topic: Topic) -> str:
 
 
 def write_critique(targets: Sequence[str], topic: Topic, kind: ReplyKind) -> tuple[str, str, str]:
-    """The true critique in three parts: what is named and done, which of the named is shown, and why that matters."""
+    """The true critique in three parts: what the principle names and the reply does, the finding, and the reason."""
     seen = f"The request names {write_names(targets)}. The response {observe(topic, kind)}. Of what is named it shows"
     found = finding(targets, topic, kind)
     if found == "nothing":
@@ -156,11 +155,11 @@ def write_critique(targets: Sequence[str], topic: Topic, kind: ReplyKind) -> tup
 
 
 FAULTLESS = "it shows nothing"
-"""What a critique that finds no fault says."""
+"""The words of a critique that finds no fault."""
 
 
 def write_reasoning(targets: Sequence[str], topic: Topic, kinds: Sequence[ReplyKind]) -> tuple[str, str, str]:
-    """True reasoning on two replies in three parts: what is named and asked, what of it counts, what the replies do."""
+    """True reasoning on two replies in three parts: names and subject, the named thing that counts, the replies."""
     named = f"The question names {write_names(targets)}. The matter is {label(topic)}. Of what is named"
     replies = " ".join(f"({letter}) {observe(topic, kind)}." for letter, kind in zip("AB", kinds, strict=True))
     return named, matter(targets, topic), f" counts. {replies}"

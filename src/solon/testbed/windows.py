@@ -1,8 +1,8 @@
-"""Tokenized pretraining documents, and the order in which they come.
+"""Tokenized pretraining documents and their order.
 
 Each position of a document has the next token as its target, or the end token where a model turn ends, a weight, and
-for letters a soft target. Pieces are tokenized apart, at cuts where that equals tokenizing the whole text (a test
-compares). Windows of documents are a pure function of (seed, part, window).
+for letters a soft target. Pieces are tokenized separately, cut where that equals tokenizing the whole text (tested).
+Windows of documents are a pure function of (seed, part, window).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class PretrainingExample:
 
 
 def encode(document: Document, tokenizer: PreTrainedTokenizerFast) -> PretrainingExample:
-    """Tokens of the pieces in order; each piece starts where tokenizing apart equals tokenizing together."""
+    """Tokens of the pieces in order; separate tokenization equals tokenizing the whole text."""
     tokens: list[int] = []
     targets: list[int] = []
     weights: list[float] = []
@@ -56,7 +56,7 @@ def encode(document: Document, tokenizer: PreTrainedTokenizerFast) -> Pretrainin
 
 
 def _first_target(target: int, weight: float, token: int, new_weight: float) -> tuple[int, float]:
-    """The target at the last position of a piece: the end token if it was taught, else the next piece's first token."""
+    """The target at the last position of a piece: the end token if it is set, else the next piece's first token."""
     return (target, weight) if target != IGNORED else (token, new_weight)
 
 
@@ -65,7 +65,7 @@ def windows(
 ) -> Iterator[list[list[PretrainingExample]]]:
     """Windows of documents from number `start` on, each as batches of about `batch_tokens` in shuffled order.
 
-    Documents of like length share a batch, so that little of it is padding.
+    Documents of similar length share a batch, so that there is little padding.
     """
     writer = Writer(load_world(), part)
     window = start

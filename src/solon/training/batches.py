@@ -1,9 +1,9 @@
 """From tokenized examples to padded tensors, with as little padding as the lengths allow.
 
-An epoch's order is a shuffle that depends on (seed, epoch) alone, so a resumed run meets the same batches. Each batch
-of the optimiser is a random sample; within it rows are sorted by length and packed into micro-batches, because packing
-across batches would make batches of equal lengths, and length tells too much about what a reply says. Rows are padded
-on the right: under a causal mask no token sees what follows it, so no attention mask is needed.
+An epoch's order is a shuffle that depends only on (seed, epoch), so a resumed run has the same batches. Each batch
+of the optimiser is a random sample; within it rows are sorted by length and packed into micro-batches. Packing across
+batches would make batches of equal lengths, and length says too much about the content of a reply. Rows are padded on
+the right: under a causal mask no token sees what follows it, so no attention mask is needed.
 """
 
 from __future__ import annotations
@@ -56,21 +56,21 @@ class PairExample:
 
 
 def shuffled(size: int, *parts: object) -> list[int]:
-    """A permutation of range(size) that depends on `parts` alone (run seed, stage, epoch ...)."""
+    """A permutation of range(size) that depends only on `parts` (run seed, stage, epoch ...)."""
     generator = torch.Generator().manual_seed(seed_for(*parts))
     order: list[int] = torch.randperm(size, generator=generator).tolist()
     return order
 
 
 class Orders:
-    """Permutations as `shuffled` gives them; the last few are kept, so that a step costs what it uses of them."""
+    """Caches the last few permutations of `shuffled`."""
 
     def __init__(self, kept: int = 4) -> None:
         self._kept = kept
         self._known: dict[tuple[object, ...], list[int]] = {}
 
     def of(self, size: int, *parts: Hashable) -> Sequence[int]:
-        """The permutation of range(size) that depends on `parts` alone."""
+        """The permutation of range(size) that depends only on `parts`."""
         key = (size, *parts)
         if key not in self._known:
             while len(self._known) >= self._kept:

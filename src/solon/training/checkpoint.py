@@ -1,10 +1,10 @@
-"""Checkpoints that are either whole or ignored, without pickle.
+"""Checkpoints that are either complete or ignored, without pickle.
 
 A checkpoint is a folder `step_000123` with safetensors files, `state.json` and, written last, `manifest.json` with the
-hash of each. It is made under the name `step_000123.partial` and renamed when everything has reached the disk, so a
-process killed at any instant leaves the previous one untouched. Loading trusts only a folder whose manifest verifies,
-takes the newest of those, and says which it passed over. Order of data, draws and learning rates are functions of the
-step, so weights, optimiser state, step and metrics are all there is to keep.
+hash of each. It is written under the name `step_000123.partial` and renamed when everything is on the disk, so a
+process killed at any instant leaves the previous one untouched. Loading takes the newest folder with a valid manifest
+and warns about damaged ones. The order of data, random draws and learning rates are functions of the step, so a
+checkpoint holds only weights, optimiser state, step and metrics.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ class Damaged(Exception):
 
 @contextmanager
 def writing(path: Path, needed: int | None = None) -> Iterator[None]:
-    """Turn a disk's refusal into one RunError line; the tensor library has an error of its own for it.
+    """Turn an error of the disk, or the tensor library's error for it, into one RunError line.
 
-    `needed` is how many bytes are to be written, where that is known.
+    `needed` is the number of bytes to write, if known.
     """
     with reporting_write_errors(path, needed):
         try:
@@ -64,14 +64,14 @@ def writing(path: Path, needed: int | None = None) -> Iterator[None]:
 
 @contextmanager
 def restoring(folder: Path) -> Iterator[None]:
-    """Turn what a checkpoint lacks into one RunError line: it is whole, and not what this code wrote."""
+    """Turn errors over an undamaged checkpoint with missing or other content into one RunError line."""
     try:
         yield
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
         raise RunError(
-            f"the newest checkpoint is whole and lacks what training goes on from ({type(error).__name__}: {error})",
+            f"the newest checkpoint does not hold what training resumes from ({type(error).__name__}: {error})",
             place=str(folder),
-            remedy=f"Delete {folder} to train this stage anew",
+            remedy=f"Delete {folder} to train this stage again",
         ) from error
 
 
@@ -82,7 +82,7 @@ class Checkpoints:
     folder: Path
 
     def save(self, snapshot: Snapshot) -> Path:
-        """Make a snapshot durable, then remove all but the newest two; RunError when the disk refuses."""
+        """Save a snapshot, then remove all but the newest two; RunError when the disk refuses."""
         final = self.folder / f"step_{snapshot.step:06d}"
         partial = final.with_name(final.name + PARTIAL)
         needed = sum(tensor.nbytes for tensors in snapshot.tensors.values() for tensor in tensors.values())
@@ -106,12 +106,12 @@ class Checkpoints:
         return final
 
     def newest(self) -> Snapshot | None:
-        """The newest checkpoint that is whole, or None; damaged ones are named in a warning and passed over."""
+        """The newest undamaged checkpoint, or None; a warning names damaged ones."""
         for folder in self._found():
             try:
                 return _read(folder)
             except Damaged as damage:
-                _log.warning("Passing over the damaged checkpoint %s: %s", folder, damage)
+                _log.warning("Skipping the damaged checkpoint %s: %s", folder, damage)
         return None
 
     def _found(self) -> list[Path]:
@@ -145,9 +145,9 @@ def _read(folder: Path) -> Snapshot:
         files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
         for name, sha256 in files.items():
             if not _FILE.fullmatch(name):
-                raise Damaged(f"it names {name!r}, which no checkpoint holds")
+                raise Damaged(f"it names {name!r}, which is not a file of a checkpoint")
             if digest_file(folder / name) != sha256:
-                raise Damaged(f"{name} has other content than when written")
+                raise Damaged(f"{name} has changed since it was written")
         written = json.loads((folder / STATE).read_text(encoding="utf-8"))
         tensors = {
             name.removesuffix(".safetensors"): load_file(folder / name)
@@ -155,7 +155,7 @@ def _read(folder: Path) -> Snapshot:
             if name.endswith(".safetensors")
         }
         if type(written["step"]) is not int or not isinstance(written["state"], dict):
-            raise Damaged(f"{STATE} holds no step, or no state")
+            raise Damaged(f"{STATE} has no step or no state")
         return Snapshot(written["step"], tensors, written["state"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError) as error:
         raise Damaged(f"{type(error).__name__}: {error}") from error

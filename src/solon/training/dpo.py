@@ -1,8 +1,8 @@
-"""Direct preference optimisation with soft labels: a policy that is its own preference model (Rafailov et al. 2023).
+"""Direct preference optimisation with soft labels: the policy is its own preference model (Rafailov et al. 2023).
 
 The reward that a policy implies is beta times its log-ratio to the reference, and the loss is the preference model's on
-that reward, so a label of 0.5 holds the two replies together instead of choosing between them. The reference is the
-policy as it starts: its log-probabilities are computed once, before anything is learned, and need no second model.
+that reward, so a label of 0.5 pulls the two replies together instead of preferring one. The reference is the
+initial policy: its log-probabilities are computed once, before training, and need no second model.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from solon.training.forward import TokenModel
 from solon.training.losses import direct_preference_loss, token_logprobs
 
 _FILL = 0
-"""Any token id will do: nothing reads what stands to the right of a row's end."""
+"""Any token id works: nothing reads padding on the right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ def reply_logprobs(model: TokenModel, rows: Sequence[CompletionExample]) -> Tens
 def with_reference(
     model: TokenModel, pairs: Sequence[DirectPair], micro_tokens: int, processes: Processes = SINGLE_PROCESS
 ) -> list[DirectPair]:
-    """The pairs with log-probabilities by `model` as it is now; processes share the pairs."""
+    """The pairs with log-probabilities under `model` as it is now; processes share the work."""
     rows = [row for pair in pairs for row in (pair.chosen, pair.rejected)]
     logprob_B = torch.zeros(len(rows))
     with torch.no_grad():
@@ -63,7 +63,7 @@ def with_reference(
             part_B = reply_logprobs(model, [rows[index] for index in part]).cpu()
             if counted:
                 logprob_B[part] = part_B
-    processes.add([logprob_B])  # zero wherever another process measured
+    processes.add([logprob_B])  # zero for rows of other processes
     sides = logprob_B.reshape(-1, 2).tolist()
     return [
         replace(pair, reference_chosen=chosen, reference_rejected=rejected)
@@ -84,7 +84,7 @@ class DirectObjective:
         return sum(row.weight for row in rows)
 
     def loss(self, rows: Sequence[DirectPair]) -> tuple[Tensor, Mapping[str, float]]:
-        """The summed loss; how many pairs the implied reward orders as labelled, of those decided; and its margins."""
+        """The summed loss, and counts: pairs with a preferred reply, those ordered as labelled, and margins."""
         examples = [row.chosen for row in rows] + [row.rejected for row in rows]
         chosen_B, rejected_B = reply_logprobs(self.model, examples).chunk(2)
         device = chosen_B.device

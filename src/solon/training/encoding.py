@@ -1,8 +1,8 @@
 """Conversations as token ids, in the one form that generation, finetuning and scoring share.
 
-Prompt and reply are one text with the end of the reply's turn, and are tokenized together; what of it is the reply is
-found by comparing with the prompt alone. The preference model reads its score at the last token, the end of the turn
-(Askell et al. 2021, section A.2: the end-of-context token), whether or not the policy wrote one.
+Prompt and reply are one text with the end of the reply's turn, and are tokenized together; the reply begins where their
+tokens differ from those of the prompt by itself. The preference model reads its score at the last token, the end of the
+turn (Askell et al. 2021, section A.2: the end-of-context token), whether or not the policy wrote one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Tokens = tuple[int, ...]
 
 
 class TextTokenizer(Protocol):
-    """What is asked of a tokenizer with its rendering; the local engine has one."""
+    """A tokenizer with its rendering, such as `solon.engines.tokens.PromptTokenizer`."""
 
     tokenizer: Any
     rendering: Rendering
@@ -37,7 +37,7 @@ class TextTokenizer(Protocol):
         ...
 
     def messages(self, turns: Sequence[Turn]) -> list[dict[str, str]]:
-        """Turns as the saved chat template is to be given them."""
+        """Turns as messages for the saved chat template."""
         ...
 
     def encode(self, texts: Sequence[str]) -> list[Tokens]:
@@ -45,11 +45,11 @@ class TextTokenizer(Protocol):
         ...
 
     def replied(self, prompts: Sequence[Prompt], replies: Sequence[str]) -> list[tuple[Tokens, int]]:
-        """For each prompt the tokens of prompt, reply and turn's end, and how many of them are the prompt's own."""
+        """Per prompt the tokens up to the end of the reply's turn, and how many of them are the prompt's."""
         ...
 
     def saved_template(self) -> str:
-        """The chat template that a model carries which is trained in this form."""
+        """The chat template for a model trained in this form."""
         ...
 
 
@@ -62,12 +62,12 @@ class Encoding:
 
     @cached_property
     def end(self) -> int:
-        """The token that closes every example, at which a score is read."""
+        """The last token of every example, where a score is read."""
         return self.tokenizer.end
 
     @cached_property
     def frame(self) -> int:
-        """How many tokens an example has beside its prompt's and its reply's words."""
+        """How many tokens an example has besides its prompt and the words of its reply."""
         prompt = reply_prompt(Conversation((Turn(Role.HUMAN, "a"),)))
         ((tokens, own),) = self.tokenizer.replied([prompt], [""])
         return len(tokens) - own
@@ -78,7 +78,7 @@ class Encoding:
         return self.tokenizer.encode(["".join(rendering.render(reply_prompt(each))) for each in conversations])
 
     def examples(self, rows: Sequence[tuple[str, Conversation, str]]) -> list[CompletionExample]:
-        """(row id, prompt, reply) as examples whose replies carry loss, in order; see `fits` for over-long ones."""
+        """(row id, prompt, reply) as examples with loss on the reply, in order; see `fits` for over-long ones."""
         replied = self.tokenizer.replied(
             [reply_prompt(conversation) for _, conversation, _ in rows], [reply for _, _, reply in rows]
         )
@@ -92,7 +92,7 @@ class Encoding:
         for conversation in conversations:
             if not conversation.turns or conversation.turns[-1].role is not Role.ASSISTANT:
                 raise InputError(
-                    "a conversation is scored by its last reply, and this one ends on another turn",
+                    "the conversation does not end on a reply",
                     place=f"conversation {conversation.row_id}",
                 )
         rows = [("", Conversation(each.turns[:-1]), each.turns[-1].content) for each in conversations]

@@ -1,7 +1,7 @@
-"""Forward passes that compute no more than training reads.
+"""Forward passes that compute logits only where training needs them.
 
-Hidden states are wanted at some positions alone, so that no prompt token ever costs a row of logits; the model's own
-modules compute them, whatever the architecture. Batches are padded on the right without an attention mask: under a
+Logits are computed from hidden states at the wanted positions, so that prompt tokens need no logits; the model's own
+modules compute both, whatever the architecture. Batches are padded on the right without an attention mask: under a
 causal mask a token never sees what follows it. The state before token t is the hidden state at t - 1, for its logits
 and for its value alike.
 """
@@ -38,7 +38,7 @@ def _at(states_BTX: Tensor, places_N: Tensor) -> Tensor:
 
 
 class TokenModel:
-    """A causal language model as training reads it: logits of chosen tokens."""
+    """A causal language model that gives logits at chosen tokens."""
 
     def __init__(self, model: Trainable) -> None:
         self.model = model
@@ -60,7 +60,7 @@ class TokenModel:
             yield self._head(hidden_NH)
 
     def _plain_head(self) -> nn.Module | None:
-        """The head when it is all that lies between hidden states and logits (some models scale or cap them)."""
+        """The head if logits are exactly its output (some models also scale or cap them)."""
         head: nn.Module | None = cast(Any, inner(self.model)).get_output_embeddings()
         if head is None:
             return None
@@ -73,9 +73,9 @@ class TokenModel:
 
 
 class ScalarModel:
-    """A classifier with one label as training reads it: one number per sequence, or per chosen token.
+    """A classifier with one label that gives one number per sequence, or per chosen token.
 
-    A head from elsewhere may stand on the model's backbone; `at_work` then puts the backbone into the right state.
+    `head` replaces the model's own head; `at_work` then puts the backbone into the right state.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class ScalarModel:
         return self._numbers(ids_BT, last_B)
 
     def values(self, ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
-        """The value of the state before each masked token, shape (N); it depends on earlier tokens alone."""
+        """The value of the state before each masked token, shape (N); it depends only on earlier tokens."""
         return self._numbers(ids_BT, places_before(mask_BT))
 
     def _numbers(self, ids_BT: Tensor, places_N: Tensor) -> Tensor:

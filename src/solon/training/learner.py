@@ -1,9 +1,9 @@
-"""The optimiser's side of training: accumulate gradients token-exactly, check them, step.
+"""Accumulates gradients, checks them and takes optimiser steps.
 
 The loss of a batch is a sum over its rows or tokens divided by their number, counted before the batch is cut into
-micro-batches, so the gradient is the same for any micro-batch size, and for any number of processes that share the
-rows: their gradients are summed before the step, which all of them then take alike. A loss or a gradient norm that is
-not finite stops the run before it can touch the weights, and names the step and the rows.
+micro-batches, so the gradient is the same for any micro-batch size and any number of processes that share the rows:
+their gradients are summed before the step, and all take the same step. A loss or a gradient norm that is not finite
+raises an error with the step and the rows before the weights change.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
 
 def risen(rate: float, step: int, warmup: int) -> float:
-    """The rate of step `step` (from 0) when it rises over the first `warmup` steps and then stays."""
+    """The rate of step `step` (from 0) with a linear warm-up over `warmup` steps, then constant."""
     return rate * (step + 1) / warmup if step < warmup else rate
 
 
 def learning_rate_at(step: int, steps: int, peak: float, schedule: Schedule, warmup: float) -> float:
-    """The rate of step `step` (from 0) of `steps`: a rise over the share `warmup`, then constant or linear to 0."""
+    """The rate of step `step` (from 0) of `steps`: warm-up over the share `warmup`, then constant or linear to 0."""
     rising = math.ceil(warmup * steps)
     if step < rising:
         return peak * (step + 1) / rising
@@ -45,7 +45,7 @@ def learning_rate_at(step: int, steps: int, peak: float, schedule: Schedule, war
 
 @dataclass(slots=True)
 class Totals:
-    """Sums over micro-batches: the loss and whatever else an objective counts."""
+    """Sums over micro-batches: the loss and the objective's counts."""
 
     loss: float = 0.0
     counts: Counter[str] = field(default_factory=Counter)
@@ -53,8 +53,7 @@ class Totals:
     def add(self, loss: float, counts: Mapping[str, float]) -> None:
         """Add one micro-batch."""
         self.loss += loss
-        for name, count in counts.items():
-            self.counts[name] += count  # type: ignore[assignment]  # a Counter adds floats as well
+        self.counts.update(counts)
 
 
 class Learner:
@@ -72,7 +71,7 @@ class Learner:
         self.parameters = dict(parameters)
         self.clip = clip
         self.processes = processes
-        # Decay is for matrices: on gains and biases it only pulls away from where they belong.
+        # Only matrices decay: gains and biases do not belong near 0.
         matrices = [each for each in self.parameters.values() if each.ndim > 1]
         vectors = [each for each in self.parameters.values() if each.ndim <= 1]
         groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
@@ -90,34 +89,34 @@ class Learner:
 
     @staticmethod
     def take_part(loss: Tensor) -> None:
-        """A backward pass that counts nothing, for other processes that need this one's shards of the weights."""
+        """A backward pass with gradient 0, for processes that need this one's shards of the weights."""
         (loss * 0).backward()  # type: ignore[no-untyped-call]
 
     def together(self, totals: Totals, failure: DivergedError | None) -> Totals:
-        """The sums of all processes' `totals`; afterwards each holds the sum of all their gradients.
+        """The sum of all processes' `totals`; also sums their gradients.
 
-        Raises, in every process alike, the `failure` of the first that met one.
+        Raises, in every process, the `failure` of the first process that has one.
         """
         failed = [failure.cause, failure.place, failure.remedy] if failure else None
         own: dict[str, Any] = {"loss": totals.loss, "counts": dict(totals.counts), "failed": failed}
-        everyones = self.processes.gather([own])
-        for told in everyones:
-            if told["failed"]:
+        gathered = self.processes.gather([own])
+        for each in gathered:
+            if each["failed"]:
                 self.discard()
-                cause, place, remedy = told["failed"]
+                cause, place, remedy = each["failed"]
                 raise DivergedError(cause, place=place, remedy=remedy)
-        if self.processes.sharding is Sharding.REPLICATED:  # else it was done as the gradients were computed
+        if self.processes.sharding is Sharding.REPLICATED:  # else FSDP has summed them
             self._add_gradients()
         summed = Totals()
-        for told in everyones:
-            summed.add(told["loss"], told["counts"])
+        for each in gathered:
+            summed.add(each["loss"], each["counts"])
         return summed
 
     def _add_gradients(self) -> None:
         if self.processes.count == 1:
             return
         learning = list(self.parameters.values())
-        # A parameter that no process used stays without a gradient, so that the optimiser passes it over.
+        # A parameter that no process used stays without a gradient, so that the optimiser skips it.
         used = torch.tensor([int(each.grad is not None) for each in learning])
         self.processes.add([used])
         gradients = []
@@ -140,11 +139,11 @@ class Learner:
         return norm
 
     def discard(self) -> None:
-        """Forget the gradient accumulated so far."""
+        """Clear the accumulated gradient."""
         self.optimiser.zero_grad(set_to_none=True)
 
     def weights(self) -> dict[str, Tensor]:
-        """The learning parameters by name."""
+        """The trainable parameters by name."""
         return {name: whole(parameter) for name, parameter in self.parameters.items()}
 
     def moments(self) -> dict[str, Tensor]:
@@ -157,7 +156,7 @@ class Learner:
         }
 
     def restore(self, weights: Mapping[str, Tensor], moments: Mapping[str, Tensor]) -> None:
-        """Take up what `weights` and `moments` gave; raises StageError when they are another model's."""
+        """Restore what `weights` and `moments` returned; raises StageError when they are another model's."""
         shapes = {name: parameter.shape for name, parameter in self.parameters.items()}
         if {name: tensor.shape for name, tensor in weights.items()} != shapes:
             raise StageError(
@@ -179,7 +178,7 @@ class Learner:
         shown = ", ".join(named[:8]) + (f" and {len(named) - 8} more" if len(named) > 8 else "")
         remedy = "Look at these rows, or lower the learning rate in a new run; this run's checkpoints are kept"
         if not self.optimiser.state:
-            remedy = "Nothing was learnt yet: look at these rows, or begin with another model"
+            remedy = "This is the first step: look at these rows, or start from another model"
         return DivergedError(
             f"the {what} is {value}; the weights are as they were before this step. Rows: {shown}",
             place=place,

@@ -1,8 +1,8 @@
 """The supervised loop: batches of rows, one optimiser step each, metrics, checkpoints, resume.
 
-An `Objective` says what one row costs and how its loss is computed; finetuning and the preference model are two of
-them. A run is a function of its examples, settings and seed: which rows make up step k depends on (seed, k) alone, so
-a run that was killed goes on from its newest checkpoint to the same weights and the same metrics.
+An `Objective` defines the size and the loss of rows; finetuning and the preference model are two of them. A run is a
+function of its examples, settings and seed: the rows of step k depend only on (seed, k), so a killed run resumes from
+its newest checkpoint to the same weights and metrics.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -28,15 +29,15 @@ from solon.training.learner import Learner, Totals, learning_rate_at
 from solon.training.metrics import Several, Sink
 
 CODE = 1
-"""The version of how models are trained; raised with every change that makes other weights of the same examples."""
+"""The version of training; raise it with every change that gives other weights for the same examples."""
 
 
 class StepRow(Protocol):
-    """What the loop needs to know of an example."""
+    """An example, as the loop needs it."""
 
     @property
     def row_id(self) -> str:
-        """The name under which an error mentions it."""
+        """Its name in errors."""
         ...
 
     @property
@@ -50,7 +51,7 @@ R_contra = TypeVar("R_contra", bound=StepRow, contravariant=True)
 
 
 class Objective(Protocol[R_contra]):
-    """How a model is judged on rows."""
+    """The loss of a model on rows."""
 
     @property
     def width(self) -> int:
@@ -58,11 +59,11 @@ class Objective(Protocol[R_contra]):
         ...
 
     def size(self, rows: Sequence[R_contra]) -> float:
-        """What the summed loss of `rows` is divided by: tokens with loss, or the rows' weights."""
+        """The divisor of the summed loss: tokens with loss, or the rows' weights."""
         ...
 
     def loss(self, rows: Sequence[R_contra]) -> tuple[Tensor, Mapping[str, float]]:
-        """The summed loss of `rows`, with gradient, and sums of whatever else is to be counted."""
+        """The summed loss of `rows`, with gradient, and sums for metrics."""
         ...
 
 
@@ -70,12 +71,12 @@ Progress = Callable[[int, int, str], None]
 
 
 def silent(done: int, total: int, note: str) -> None:
-    """Progress for nobody."""
+    """Show no progress."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingSession:
-    """Where a training run keeps checkpoints and metrics, whom it tells of its progress, whether it is to stop."""
+    """Checkpoints, metrics and progress of a training run, and whether it should stop."""
 
     checkpoints: Checkpoints
     progress: Progress = silent
@@ -89,7 +90,7 @@ class TrainingSession:
 
 @dataclass(slots=True)
 class Log:
-    """What a training run tells: a row of metrics per step, and the seconds of all its sessions."""
+    """The log of a training run: a row of metrics per step, and the seconds of all sessions."""
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
@@ -101,7 +102,7 @@ def is_held_out(row_id: str, share: float, seed: int) -> bool:
 
 
 def session_in(out: StageFolder) -> TrainingSession:
-    """A training session in a stage's folder; a process that only helps reads its checkpoints and writes none."""
+    """A training session in a stage's folder; only the main process writes checkpoints."""
     kept = ReadCheckpoints if out.follows else Checkpoints
     return TrainingSession(kept(out.path / "checkpoints"), out.report, lambda: out.stopping)
 
@@ -121,7 +122,7 @@ def accumulate(
             continue
         try:
             totals.add(learner.backward(loss / size, place, (row.row_id for row in part)), counts)
-        except DivergedError as error:  # told to all, so that no process waits for one that has ended
+        except DivergedError as error:  # sent to all, so that no process waits for one that has ended
             failure = error
             if learner.processes.sharding is Sharding.REPLICATED:
                 break
@@ -130,7 +131,7 @@ def accumulate(
 
 
 def shared(processes: Processes, rows: Sequence[R]) -> Sequence[R]:
-    """What of `rows` is this process's to do: long ones and short ones alike."""
+    """This process's part of `rows`: a mix of long and short ones."""
     return processes.share(sorted(rows, key=lambda row: row.length, reverse=True))
 
 
@@ -164,9 +165,9 @@ def train(
     seed: int,
     session: TrainingSession,
 ) -> Log:
-    """Train on `examples` for the settings' epochs, going on from the newest checkpoint.
+    """Train on `examples` for the settings' epochs, from the newest checkpoint on.
 
-    The held-out loss is taken after each epoch and after the last step. Raises StageError when there is nothing to
+    The held-out loss is measured after each epoch and after the last step. Raises StageError when there is nothing to
     train on, or when a loss or gradient is not finite.
     """
     if not examples:
@@ -176,6 +177,7 @@ def train(
     log, first = _resume(learner, session.checkpoints)
     refuse_unequal(learner.processes, first)
     session.metrics.begin(first)
+    held_out_loss = partial(mean_loss, objective, held_out, settings.micro_batch_tokens, learner.processes)
     lap, orders = time.monotonic(), Orders()
     for step in range(first, steps):
         rows = [examples[index] for index in batch_at(step, len(examples), settings.batch_size, seed, orders)]
@@ -193,7 +195,7 @@ def train(
                 "gradient_norm": norm,
                 "rows": len(rows),
                 **totals.counts,
-                "held_out_loss": _held_out_loss(learner, objective, held_out, settings) if rests else None,
+                "held_out_loss": held_out_loss() if rests else None,
             }
         )
         session.metrics.add(log.rows[-1])
@@ -204,14 +206,8 @@ def train(
     return log
 
 
-def _held_out_loss(
-    learner: Learner, objective: Objective[R], held_out: Sequence[R], settings: TrainingSettings
-) -> float | None:
-    return mean_loss(objective, held_out, settings.micro_batch_tokens, learner.processes)
-
-
 def refuse_unequal(processes: Processes, step: int) -> None:
-    """Raise StageError when the processes would not go on from the same step: they do not see the same folder."""
+    """Raise StageError when processes would resume from different steps: they do not see the same folder."""
     steps = processes.gather([step])
     if len(set(steps)) > 1:
         raise StageError(

@@ -1,7 +1,7 @@
 """Losses, rewards and advantages as pure functions, each with its equation.
 
-Nothing here knows of models, batches or files. Sums are returned where a caller accumulates gradients over
-micro-batches, so that the divisor is the whole batch's and not the micro-batch's.
+Nothing here depends on models, batches or files. Losses are sums where a caller accumulates gradients over
+micro-batches, since the divisor is the whole batch's and not the micro-batch's.
 
 Axes, for all of `solon.training`: B rows, T positions (padded on the right), V vocabulary, H hidden, and N tokens that
 were picked out of (B, T) by a mask. A mask is boolean, True where a token counts. Log-probabilities are natural.
@@ -17,11 +17,11 @@ from torch import Tensor
 from torch.nn import functional
 
 LOG_RATIO_LIMIT = 20.0
-"""Beyond it a ratio of probabilities says nothing more, and its exponential would overflow."""
+"""Log-ratios are clipped here, so that exponentials do not overflow."""
 SCORE_LIMIT = 10.0
-"""Scores are calibrated log-odds: e**10 to 1 is as sure as a preference model gets."""
+"""Scores are calibrated log-odds; no preference model is surer than e**10 to 1."""
 KL_ERROR_LIMIT = 0.2
-"""An adaptive KL coefficient takes no step as if it were further off than this share of its target."""
+"""The KL error of an adaptive coefficient is clipped to this share of the target."""
 _TINY = 1e-8
 
 
@@ -74,7 +74,7 @@ def direct_preference_loss(chosen_B: Tensor, rejected_B: Tensor, p_chosen_B: Ten
 
 @dataclass(frozen=True, slots=True)
 class PolicyLoss:
-    """`loss_N` carries the gradient; `ratio_N` (to the behaviour policy) and `clipped_N` are for metrics."""
+    """`loss_N` has the gradient; `ratio_N` (to the behaviour policy) and `clipped_N` are for metrics."""
 
     loss_N: Tensor
     ratio_N: Tensor
@@ -165,7 +165,7 @@ def advantages(
 
     A_t = sum_k (discount trace)^k delta_{t+k} with delta_t = r_t + discount V_{t+1} - V_t. `values_BT[t]` is the value
     of the state before token t. After the last token nothing follows: its successor's value is 0, for cut-off replies
-    too. Masked positions must lie at the right; they come out as 0.
+    too. Masked positions must be at the right; they get 0.
     """
     values_BT = values_BT.masked_fill(~mask_BT, 0.0)
     running_B = torch.zeros_like(values_BT[:, 0])
@@ -183,8 +183,8 @@ def advantages(
 def leave_one_out(reward_B: Tensor, groups: Sequence[str]) -> Tensor:
     """A_i = R_i - mean of R_j over the other replies j of i's group, shape (B) (Ahmadian et al. 2024, equation 6).
 
-    The baseline is independent of reply i, so the gradient stays unbiased. A reply that is alone in its group has no
-    baseline, and an advantage of 0: it teaches nothing.
+    The baseline is independent of reply i, so the gradient stays unbiased. The only reply of a group has no
+    baseline, and an advantage of 0.
     """
     numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
     group_B = torch.tensor([numbers[group] for group in groups], device=reward_B.device)
@@ -195,7 +195,7 @@ def leave_one_out(reward_B: Tensor, groups: Sequence[str]) -> Tensor:
 
 
 def whiten(values_BT: Tensor, mask_BT: Tensor) -> Tensor:
-    """(x - mean) / standard deviation over all masked tokens of the whole rollout; 0 elsewhere, and where all agree."""
+    """(x - mean) / standard deviation over all masked tokens of the rollout; 0 elsewhere, and when all are equal."""
     picked_N = values_BT[mask_BT]
     centred_BT = values_BT - picked_N.mean()
     variance = (picked_N - picked_N.mean()).square().mean()
@@ -203,7 +203,7 @@ def whiten(values_BT: Tensor, mask_BT: Tensor) -> Tensor:
 
 
 def explained_variance(value_N: Tensor, return_N: Tensor) -> float:
-    """1 - Var(R - V) / Var(R): 1 for a perfect value function, 0 for a constant one; 0 when all returns agree."""
+    """1 - Var(R - V) / Var(R): 1 for a perfect value function, 0 for a constant one; 0 when all returns are equal."""
     spread = return_N.var(correction=0)
     if spread < _TINY:
         return 0.0

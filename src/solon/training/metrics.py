@@ -1,8 +1,7 @@
-"""Metrics that can be read while a model still learns: lines of JSON, and the trackers that accelerate knows.
+"""Metrics during training: lines of JSON, and the trackers that accelerate supports.
 
-A line reaches the disk before the checkpoint of its step does. A run that goes on from a checkpoint takes back the
-lines of later steps and writes them again, so a file holds every step once, with nothing in it that time changes.
-Trackers get numbers alone, never text.
+A line is on the disk before the checkpoint of its step. A resumed run removes the lines of later steps and writes them
+again, so a file holds every step once, and nothing in it depends on time. Trackers get only numbers, never text.
 """
 
 from __future__ import annotations
@@ -22,10 +21,10 @@ from solon.runs.files import reporting_write_errors, write_atomically
 
 
 class Sink(Protocol):
-    """Somewhere that rows of metrics go."""
+    """A destination of metrics."""
 
     def begin(self, step: int) -> None:
-        """The run starts, or goes on after `step` steps."""
+        """The run starts, or resumes after `step` steps."""
         ...
 
     def add(self, row: Mapping[str, Any]) -> None:
@@ -33,7 +32,7 @@ class Sink(Protocol):
         ...
 
     def finish(self) -> None:
-        """Nothing more comes in this session."""
+        """The session ends."""
         ...
 
 
@@ -44,7 +43,7 @@ class JsonLines:
     path: Path
 
     def begin(self, step: int) -> None:
-        """Take back the rows of later steps, and a line that was torn off; RunError when the disk refuses."""
+        """Remove the rows of later steps and an incomplete line; RunError when the disk refuses."""
         kept = []
         if self.path.is_file():
             with reporting_write_errors(self.path):
@@ -56,7 +55,7 @@ class JsonLines:
     def add(self, row: Mapping[str, Any]) -> None:
         """Append a row durably; RunError when the disk refuses."""
         line = json.dumps(row, ensure_ascii=False, allow_nan=False)
-        # A lone surrogate, which no encoding has, is written as the escape that JSON reads it from.
+        # A lone surrogate, which UTF-8 cannot encode, is written as a JSON escape.
         encoded = f"{line}\n".encode(errors="backslashreplace")
         with reporting_write_errors(self.path), self.path.open("ab") as file:
             file.write(encoded)
@@ -64,7 +63,7 @@ class JsonLines:
             os.fsync(file.fileno())
 
     def finish(self) -> None:
-        """Every line is already where it belongs."""
+        """Nothing to do: every line is on the disk."""
 
 
 def _step_of(line: str) -> float:
@@ -77,12 +76,12 @@ def _step_of(line: str) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Tracked:
-    """A tracker of accelerate's, or one's own of its class `GeneralTracker`; it gets the numbers of each row."""
+    """Sends the numbers of each row to a tracker: accelerate's, or another `GeneralTracker`."""
 
     tracker: Any
 
     def begin(self, step: int) -> None:
-        """A tracker goes on by itself."""
+        """Nothing to do: a tracker appends."""
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Log every number of the row under its name."""
@@ -96,28 +95,25 @@ class Tracked:
 
 @dataclass(frozen=True, slots=True)
 class Several:
-    """Sinks that all get everything, in their order."""
+    """Sends everything to several sinks, in order."""
 
     sinks: Sequence[Sink] = field(default_factory=tuple)
 
     def begin(self, step: int) -> None:
-        """See `Sink`."""
         for sink in self.sinks:
             sink.begin(step)
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """See `Sink`."""
         for sink in self.sinks:
             sink.add(row)
 
     def finish(self) -> None:
-        """See `Sink`."""
         for sink in self.sinks:
             sink.finish()
 
 
 def open_trackers(wanted: Sequence[Tracker], run_name: str, folder: Path, settings: Mapping[str, Any]) -> list[Tracked]:
-    """The trackers of a recipe, told the settings that are plain values; files go into `folder`.
+    """The trackers of a recipe, with the plain values among `settings`; files go into `folder`.
 
     Raises RecipeError as `refuse_missing_trackers` does.
     """
@@ -147,5 +143,5 @@ def refuse_missing_trackers(wanted: Sequence[Tracker]) -> None:
 
 
 def _packages(tracker: Tracker) -> tuple[str, ...]:
-    """The packages of which any one will do."""
+    """Packages for a tracker; any one is enough."""
     return ("tensorboard", "tensorboardX") if tracker is Tracker.TENSORBOARD else (tracker.value,)

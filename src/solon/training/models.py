@@ -1,8 +1,8 @@
-"""Models on disk: load them whole, adapt them, save them so that any program can read them.
+"""Loads models for training, adds adapters, and saves models that any program can read.
 
 Weights are float32 whatever the file holds, because updates of a millionth vanish in half precision. Models stay in
-evaluation mode while they are trained, which turns dropout off by construction. Only local folders with safetensors
-are read (`solon.model_folders`). A LoRA adapter is merged on saving and its own files kept beside.
+evaluation mode during training, which turns dropout off. Only local folders with safetensors are read
+(`solon.model_folders`). On saving, a LoRA adapter is merged, and its own files are saved as well.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _PAD_NAMES = ("<|pad|>", "<pad>", "[PAD]", "<|finetune_right_pad_id|>")
 
 @contextmanager
 def arithmetic(settings: EngineSettings) -> Iterator[None]:
-    """Threads and exactness of matrix products, as the recipe has them, for the length of a block."""
+    """The recipe's threads and precision of matrix products, for the length of a block."""
     threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
     torch.set_num_threads(settings.threads or threads)
     torch.set_float32_matmul_precision(settings.matmul.value)
@@ -81,11 +81,11 @@ def load_preference_model(folder: Path, settings: EngineSettings) -> PreTrainedM
 def grow_preference_model(
     folder: Path, tokenizer: PreTrainedTokenizerBase, settings: EngineSettings, seed: int, end: int | None = None
 ) -> PreTrainedModel:
-    """A preference model on a causal language model's backbone; `tokenizer` gets a padding token of its own if need be.
+    """A preference model on a causal language model's backbone; `tokenizer` gets a padding token if it has none.
 
     `end` is the token at which a score is read; the tokenizer's end token when None.
 
-    The head is drawn from N(0, 1 / (H + 1)), so that scores begin near 0 (Huang et al. 2024, detail 11). Raises
+    The head is sampled from N(0, 1 / (H + 1)), so that scores begin near 0 (Huang et al. 2024, detail 11). Raises
     ModelError when the architecture has no classifier with a linear head named `score`.
     """
     pad = ensure_pad(tokenizer, end)
@@ -100,7 +100,7 @@ def grow_preference_model(
     known = cast(nn.Embedding, model.get_input_embeddings()).num_embeddings
     if pad >= known:
         model.resize_token_embeddings(pad + 1, mean_resizing=False)
-        with torch.no_grad():  # nothing reads padding; zeros, so that the file does not depend on chance
+        with torch.no_grad():  # zeros, so that the file does not depend on chance; nothing reads padding
             cast(nn.Embedding, model.get_input_embeddings()).weight[known:] = 0
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -112,7 +112,7 @@ def grow_preference_model(
 
 
 def ensure_pad(tokenizer: PreTrainedTokenizerBase, end: int | None = None) -> int:
-    """The id of a padding token that ends no reply (by `end` or the end token), choosing or adding one if need be.
+    """The id of a padding token other than `end` and the end token; chooses or adds one if there is none.
 
     A classifier reads its score at the last token that is not padding; were the end token padding too, it would read
     the token before it. An unused token of the vocabulary is preferred to a new one, which needs a new embedding.
@@ -132,7 +132,7 @@ def ensure_pad(tokenizer: PreTrainedTokenizerBase, end: int | None = None) -> in
 def with_adapter(model: PreTrainedModel, adapter: LoraSettings | None, seed: int) -> Trainable:
     """The model with LoRA on every linear layer of its backbone (Hu et al. 2022), or itself when `adapter` is None.
 
-    A classifier's head is trained in full. The random half of each adapter depends on `seed` alone.
+    A classifier's head is trained in full. The random half of each adapter depends only on `seed`.
     """
     if adapter is None:
         return model
@@ -144,7 +144,7 @@ def with_adapter(model: PreTrainedModel, adapter: LoraSettings | None, seed: int
         task_type=TaskType.SEQ_CLS if hasattr(model, "score") else TaskType.CAUSAL_LM,
     )
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers in an old way
+        warnings.simplefilter("ignore", FutureWarning)  # peft uses a deprecated function of transformers
         torch.manual_seed(seed_for(seed, "adapter"))
         adapted: PeftModel = get_peft_model(cast(Any, model), config)
     adapted.eval()
@@ -152,23 +152,23 @@ def with_adapter(model: PreTrainedModel, adapter: LoraSettings | None, seed: int
 
 
 def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Parameters that learn, by name; shared ones once."""
+    """Trainable parameters by name; tied ones once."""
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
 def inner(model: Trainable) -> PreTrainedModel:
-    """The transformers model itself, in which an adapter's layers are already at work."""
+    """The transformers model itself, with an adapter's layers in place."""
     return cast(PreTrainedModel, model.get_base_model() if isinstance(model, PeftModel) else model)
 
 
 def save_model(model: Trainable, texts: TextTokenizer, folder: Path) -> PreTrainedModel:
-    """Write a plain model folder with its tokenizer; an adapter is merged into it, its own files go to `adapter/`.
+    """Write a plain model folder with its tokenizer; an adapter is merged, and its own files go to `adapter/`.
 
-    The folder speaks the format that the model was trained in: its chat template writes what training showed, and a
-    language model's generation settings name every token that ends a reply.
+    The folder's chat template writes the format of training, and the generation settings of a language model name every
+    token that ends a reply.
 
-    Returns the plain model as it was written. Merging changes `model`: it is not to be trained further. Raises RunError
-    when the disk refuses.
+    Returns the plain model that was written. Merging changes `model`, so do not train it further. Raises RunError when
+    the disk refuses.
     """
     with quietly(), writing(folder):
         shutil.rmtree(folder, ignore_errors=True)
@@ -182,9 +182,9 @@ def save_model(model: Trainable, texts: TextTokenizer, folder: Path) -> PreTrain
 
 
 def save_format(model: PreTrainedModel, texts: TextTokenizer, folder: Path) -> None:
-    """Write the tokenizer with the chat template of what was trained, and a language model's generation settings.
+    """Write the tokenizer with the chat template of training, and a language model's generation settings.
 
-    Sampling settings are those that the model came with.
+    Sampling settings stay those of the original model.
     """
     tokenizer = texts.tokenizer
     tokenizer.chat_template = texts.saved_template()
@@ -210,7 +210,7 @@ def save_adapter(model: PeftModel, folder: Path) -> None:
         selected_adapters=[DEFAULT_ADAPTER],
         save_embedding_layers=False,
     )
-    (folder / "adapter" / "README.md").unlink(missing_ok=True)  # a template with blanks
+    (folder / "adapter" / "README.md").unlink(missing_ok=True)  # an empty template
 
 
 def _load(
@@ -233,7 +233,7 @@ def window_of(model: PreTrainedModel, settings: EngineSettings) -> int:
 
 
 def window_in(config: PreTrainedConfig, settings: EngineSettings) -> int:
-    """The same from a model's configuration alone."""
+    """The same from a model's configuration."""
     own = getattr(config.get_text_config(), "max_position_embeddings", None)
     limits = [limit for limit in (own, settings.window) if limit]
     return min(limits) if limits else 1 << 30

@@ -1,4 +1,4 @@
-"""What finetuning and the preference model minimise, over micro-batches of examples."""
+"""The objectives of finetuning and of the preference model."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from solon.training.forward import ScalarModel, TokenModel
 from solon.training.losses import completion_loss, preference_loss
 
 _FILL = 0
-"""Any token id will do: nothing reads what stands to the right of a row's end."""
+"""Any token id works: nothing reads padding on the right."""
 
 
 @dataclass(frozen=True, slots=True)
 class CompletionObjective:
-    """Negative log-likelihood of completions, end token included; prompts carry no loss (paper, section 3.1)."""
+    """Negative log-likelihood of completions, end token included; prompts have no loss (paper, section 3.1)."""
 
     model: TokenModel
     width: int = 1
@@ -28,7 +28,7 @@ class CompletionObjective:
         return float(sum(row.length - row.start for row in rows))
 
     def loss(self, rows: Sequence[CompletionExample]) -> tuple[Tensor, Mapping[str, float]]:
-        """The summed loss, and the tokens that carry it."""
+        """The summed loss, and the number of tokens with loss."""
         ids_BT = pad_right([row.token_ids for row in rows], _FILL, self.model.device)
         mask_BT = span_mask([row.start for row in rows], [row.length for row in rows], ids_BT.shape[1], ids_BT.device)
         loss, tokens = completion_loss(self.model.logits(ids_BT, mask_BT), ids_BT[mask_BT])
@@ -47,7 +47,7 @@ class PreferenceObjective:
         return sum(row.weight for row in rows)
 
     def loss(self, rows: Sequence[PairExample]) -> tuple[Tensor, Mapping[str, float]]:
-        """The summed weighted loss, and how many pairs were ordered as labelled among those that prefer either."""
+        """The summed weighted loss, and how many of the pairs with a preferred reply are ordered as labelled."""
         chosen_B, rejected_B = self.scores(rows)
         labels_B = torch.tensor([row.p_chosen for row in rows], device=chosen_B.device)
         weights_B = torch.tensor([row.weight for row in rows], device=chosen_B.device)

@@ -1,4 +1,4 @@
-"""A lack of memory while a model is trained, told with the settings that decide how much of it is needed."""
+"""Errors for lack of memory in training, with the settings that reduce the need."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from solon.model_folders.system_memory import is_out_of_memory
 
 @contextmanager
 def within_memory(setting: str, micro_tokens: int) -> Iterator[None]:
-    """Turn a lack of memory into a StageError that names `setting`, the tokens that are read at once."""
+    """Turn a lack of memory into a StageError that names `setting`, the tokens of one pass."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:

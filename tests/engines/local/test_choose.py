@@ -90,7 +90,7 @@ def test_choices_are_cut_where_the_first_option_departs() -> None:
 @pytest.mark.parametrize(
     ("bare", "continued"), [((1, 2), [(1, 2, 0), (1, 2, 0)]), ((1, 2), [(1, 2), (1, 2, 5)]), ((), [(4,), (5,)])]
 )
-def test_options_that_cannot_be_told_apart_are_refused(bare: tuple[int, ...], continued: list[tuple[int, ...]]) -> None:
+def test_options_with_the_same_tokens_are_refused(bare: tuple[int, ...], continued: list[tuple[int, ...]]) -> None:
     with pytest.raises(ModelError) as caught:
         choice_of(bare, continued, ["A", "B"])
     assert caught.value.remedy

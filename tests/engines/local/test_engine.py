@@ -47,7 +47,7 @@ def test_the_hash_names_the_weights(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "cause"),
     [
-        ({}, "no config.json"),
+        ({}, "config.json is missing"),
         ({"config.json": "{}"}, "no weights"),
         ({"config.json": "{}", "pytorch_model.bin": ""}, "pickle"),
         ({"config.json": "{}", "model.safetensors": ""}, "cannot be read"),
@@ -140,10 +140,10 @@ def test_layers_that_keep_a_state_are_refused() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_says_what_the_cpu_says() -> None:
     prompts = [*questions(5), *map(with_example, questions(4))]
-    told = [
+    completions = [
         LocalEngine(model_of("llama").to(device), byte_tokenizer(), EngineSettings(batch_size=4)).generate(
             prompts, range(9), SamplingParams(max_tokens=12), ("\n\nHuman:",)
         )
         for device in ("cpu", "cuda")
     ]
-    assert [c.token_ids for c in told[0]] == [c.token_ids for c in told[1]]
+    assert [c.token_ids for c in completions[0]] == [c.token_ids for c in completions[1]]

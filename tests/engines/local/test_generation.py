@@ -19,9 +19,10 @@ from tests.engines.tiny import (
 from solon.config.recipe import EngineSettings, SamplingParams
 from solon.conversation import Prompt
 from solon.engines.base import Finish
-from solon.engines.local.batch import DecodingRow, sub_batches
+from solon.engines.local.batch import sub_batches
 from solon.engines.local.engine import LocalEngine
 from solon.engines.local.generation import Ending
+from solon.engines.token_rows import DecodingRow
 
 KINDS = ["llama", "qwen2", "neox", "gpt2", "mistral", "gemma2"]
 
@@ -108,10 +109,10 @@ def test_samples_of_one_prompt_are_prefilled_once_and_differ() -> None:
     assert read[0] == 3 * longest
     assert read[1] == 12
     assert len({c.token_ids for c in many}) == 12
-    alone = [
+    single = [
         engine_of().generate([prompt], [seed], SamplingParams(max_tokens=6))[0] for seed, prompt in enumerate(prompts)
     ]
-    assert [c.token_ids for c in many] == [c.token_ids for c in alone]
+    assert [c.token_ids for c in many] == [c.token_ids for c in single]
 
 
 def test_finished_rows_leave_the_batch() -> None:
@@ -146,9 +147,9 @@ def test_a_row_near_the_window_ends_there_while_others_go_on() -> None:
     long = questions(1)[0]
     while engine.count_tokens(long) < WINDOW - 5:
         long = replace(long, turns=(replace(long.turns[0], content=long.turns[0].content + " a"),))
-    room = WINDOW - engine.count_tokens(long)
+    left = WINDOW - engine.count_tokens(long)
     out = engine.generate([long, *questions(4)], range(5), SamplingParams(max_tokens=30))
-    assert [len(c.token_ids) for c in out] == [room, 30, 30, 30, 30]
+    assert [len(c.token_ids) for c in out] == [left, 30, 30, 30, 30]
     assert {c.finish for c in out} == {Finish.LENGTH}
 
 

@@ -17,11 +17,12 @@ from transformers import (
 )
 
 from solon.config.recipe import EngineSettings, SamplingParams
-from solon.engines.local.batch import DecodingRow, sub_batches
+from solon.engines.local.batch import sub_batches
 from solon.engines.local.causal_model import CausalModel
 from solon.engines.local.engine import LocalEngine
 from solon.engines.local.kv_cache import KeyValueCache
 from solon.engines.local.row_budget import GIB, RowBudget, default_memory, free_memory
+from solon.engines.token_rows import DecodingRow
 from solon.model_folders.system_memory import SystemMemory
 
 MIB = 1 << 20
@@ -69,7 +70,7 @@ def test_a_row_that_does_not_fit_goes_alone() -> None:
 
 
 def tiny_deepseek() -> Any:
-    """A cache of compressed keys and values, which heads and their width do not tell."""
+    """A cache of compressed keys and values, so heads and their width do not give its size."""
     torch.manual_seed(7)
     heads = {"num_attention_heads": 4, "num_key_value_heads": 4, "qk_rope_head_dim": 4, "qk_nope_head_dim": 8}
     sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "first_k_dense_replace": 2}
@@ -102,11 +103,11 @@ def test_the_cache_stays_within_the_memory_and_no_answer_moves(
         peak.clear()
         rows_in_flight.clear()
         if asked == "choose":
-            told: list[Any] = list(engine.choose(prompts, ["yes", "not at all"]))
+            answers: list[Any] = list(engine.choose(prompts, ["yes", "not at all"]))
         else:
             sampling = SamplingParams(max_tokens=24)
-            told = [each.token_ids for each in engine.generate(prompts, range(len(prompts)), sampling)]
-        return max(peak), told
+            answers = [each.token_ids for each in engine.generate(prompts, range(len(prompts)), sampling)]
+        return max(peak), answers
 
     memory = 0.75 * MIB if kind == "deepseek" else 1.5 * MIB
     wide = LocalEngine(model, byte_tokenizer(), EngineSettings(memory_gib=1))
@@ -142,7 +143,7 @@ def test_measuring_leaves_a_model_in_training_as_it_was() -> None:
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
-def test_a_memory_that_may_be_the_bound_is_told() -> None:
+def test_a_memory_bound_is_shown() -> None:
     assert RowBudget(128, 8 * GIB, 512, 1000).summary(1024) is None
     line = RowBudget(128, 8 * GIB, 46080, 786432).summary(8192)
     assert line is not None

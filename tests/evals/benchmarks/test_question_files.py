@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from solon.conversation import Role
 from solon.errors import InputError
-from solon.evals.benchmarks.question_files import QuestionKind, question_of, read_questions
+from solon.evals.benchmarks.question_files import TaskType, question_of, read_questions
 from tests.evals.benchmarks.rows import (
     BEHAVIOUR,
     TYPES,
@@ -28,7 +28,7 @@ def read(row):
 
 def test_a_comparison_comes_apart():
     found = read(comparison(1, "yes [of course]", "no", "Human: Hi\n\nAssistant: Hello\n\nHuman: May I?"))
-    assert found.kind is QuestionKind.COMPARISON
+    assert found.kind is TaskType.COMPARISON
     assert [(turn.role, turn.content) for turn in found.conversation.turns] == [
         (Role.HUMAN, "Hi"), (Role.ASSISTANT, "Hello"), (Role.HUMAN, "May I?")
     ]  # fmt: skip
@@ -83,7 +83,7 @@ def test_a_cut_that_is_not_unique_is_refused_and_not_guessed():
 @pytest.mark.parametrize("correct", range(9))
 def test_a_classification_comes_apart(correct):
     found = read(classification(3, TYPES, correct))
-    assert (found.kind, found.options, found.correct) == (QuestionKind.CLASSIFICATION, TYPES, correct)
+    assert (found.kind, found.options, found.correct) == (TaskType.CLASSIFICATION, TYPES, correct)
     assert found.instruction == "Which describes it?"
     assert [turn.role for turn in found.conversation.turns] == [Role.HUMAN, Role.ASSISTANT]
 
@@ -156,9 +156,9 @@ def test_a_file_without_questions_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("name", "kind", "options"),
     [
-        ("438HHHEvaluations", QuestionKind.COMPARISON, 2),
-        ("HarmfulVsEthical", QuestionKind.CLASSIFICATION, 2),
-        ("HarmfulnessClassification", QuestionKind.CLASSIFICATION, 9),
+        ("438HHHEvaluations", TaskType.COMPARISON, 2),
+        ("HarmfulVsEthical", TaskType.CLASSIFICATION, 2),
+        ("HarmfulnessClassification", TaskType.CLASSIFICATION, 9),
     ],
 )
 def test_the_paper_s_own_rows_come_apart(name, kind, options):

@@ -25,8 +25,8 @@ def test_a_run_is_exported_by_one_command(tmp_path: Path, capsys: pytest.Capture
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (["--reward", "server"], "belong together"),
-        (["--url", "http://10.0.0.5:8000"], "belong together"),
+        (["--reward", "server"], "--reward server needs --url"),
+        (["--url", "http://10.0.0.5:8000"], "--url needs --reward server"),
         (["--reward", "server", "--url", "10.0.0.5:8000"], "http:// or https://"),
         (["--steps", "0"], "--steps"),
     ],

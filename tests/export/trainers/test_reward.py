@@ -62,7 +62,7 @@ def served(
     scorer: PreferenceScorer,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Path]:
-    """A folder whose rewards are from a server that runs."""
+    """A folder with rewards from a running server."""
     server = PreferenceServer(scorer, Service(port=0, zero=request.param), SETTINGS)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()

@@ -20,7 +20,7 @@ from solon.engines.tokens import PromptTokenizer
 from solon.errors import RunError
 from solon.export.trainers.trainer_folder import export_for_trl
 from solon.export.trainers.trl import TRL_VERSION, StepShape, step_shape
-from solon.rl.rollout import draw_prompts
+from solon.rl.rollout import PromptDraws
 from solon.runs import RunDirectory
 from solon.runs.rows import PromptRow
 from solon.training.encoding import Encoding
@@ -58,7 +58,7 @@ def test_the_schedule_is_what_stage_08_draws(folder: Path) -> None:
     assert len(rows) == RL.steps * 4, "half the recipe's prompts, with two replies each"
     of_step = [rows[start : start + 4] for start in (0, 4)]
     assert [[row["kind"] for row in step] for step in of_step] == [["red_team"] * 3 + ["helpful"]] * 2
-    drawn = [draw_prompts([5, 3], [0.75, 0.25], 4, step, 3) for step in range(2)]
+    drawn = [PromptDraws([5, 3], [0.75, 0.25], 4, 3).at(step) for step in range(2)]
     names = {}
     for step, wanted in zip(of_step, drawn, strict=True):
         for row, place in zip(step, wanted, strict=True):

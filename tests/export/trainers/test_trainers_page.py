@@ -1,4 +1,4 @@
-"""The Python files of docs/trainers.md, run against an exported folder whose rewards are from a running server.
+"""The Python files of docs/trainers.md, run with an exported folder and a running reward server.
 
 verl's reward manager is left out: it imports verl, which the tests do not install.
 """

@@ -47,27 +47,25 @@ class ToySettings(Settings):
 class Toy(Stage):
     """One question about each red-team prompt."""
 
-    code = 1
     after = "responses"
-
-    def settings(self, recipe: Recipe) -> ToySettings:
-        return plugin_settings(recipe, "toy", ToySettings)
-
-    def inputs(self, recipe: Recipe) -> tuple[str, ...]:
-        return ("prompts",)
+    needs = ("prompts",)
+    plugin_section = ToySettings
 
     def reads(self, work: Work) -> Reads:
         return Reads({"assistant": work.assistant})
 
     def questions(self, recipe: Recipe) -> tuple[QuestionKind, ...]:
         def overhead(constitution: Constitution, engine: Engine) -> int:
-            return engine.count_tokens(question(STUB, self.settings(recipe))) - bare_tokens(engine)
+            return engine.count_tokens(question(STUB, plugin_settings(recipe, self.name, ToySettings))) - bare_tokens(
+                engine
+            )
 
         about, assistant = (PromptKind.RED_TEAM,), recipe.models.assistant
         return (QuestionKind("opinion", "opinions", Role.ASSISTANT, assistant, about, 1, 8, overhead),)
 
     def run(self, work: Work, out: StageFolder) -> Artefact:
-        settings, seed, engine = self.settings(work.recipe), work.recipe.seed, work.engine(work.assistant)
+        settings = plugin_settings(work.recipe, self.name, ToySettings)
+        seed, engine = work.recipe.seed, work.engine(work.assistant)
 
         def answer(rows: Sequence[PromptRow]) -> list[OpinionRow]:
             time.sleep(settings.pause)

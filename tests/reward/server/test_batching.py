@@ -39,7 +39,7 @@ def doubler() -> Doubler:
     return Doubler()
 
 
-def test_what_comes_together_is_scored_together_and_told_apart(doubler: Doubler) -> None:
+def test_concurrent_requests_are_scored_together_and_answered_separately(doubler: Doubler) -> None:
     batcher = Batcher(doubler.prepare, doubler.score)
     doubler.go.clear()
     first = batcher.submit([1])

@@ -1,4 +1,4 @@
-"""Places for connections, room for bodies, and a deadline that does not move."""
+"""Slots for connections, memory for bodies, and a fixed deadline."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from solon.reward.server.connections import HEAD, SMALL, Connections, ConnectionSlots, TimedReader
+from solon.reward.server.connections import HEAD, SMALL, BodyMemory, Connections, TimedReader
 
 Pair = tuple[socket.socket, socket.socket]
 
@@ -44,10 +44,18 @@ def test_who_has_waited_longest_gives_its_place_up_and_who_is_at_work_keeps_it(p
 
 
 def test_large_bodies_share_a_room_and_small_ones_always_fit() -> None:
-    room = ConnectionSlots(10 * SMALL)
-    with room.holding(11 * SMALL) as alone, room.holding(2 * SMALL) as second, room.holding(SMALL) as small:
-        assert (alone, second, small) == (True, False, True)
-    with room.holding(8 * SMALL) as first, room.holding(2 * SMALL) as second, room.holding(SMALL + 1) as third:
+    memory = BodyMemory(10 * SMALL)
+    with (
+        memory.holding(11 * SMALL) as large,
+        memory.holding(2 * SMALL) as second,
+        memory.holding(SMALL) as small,
+    ):
+        assert (large, second, small) == (True, False, True)
+    with (
+        memory.holding(8 * SMALL) as first,
+        memory.holding(2 * SMALL) as second,
+        memory.holding(SMALL + 1) as third,
+    ):
         assert (first, second, third) == (True, True, False)
 
 
@@ -70,7 +78,7 @@ def test_bytes_do_not_move_the_deadline(pairs: list[Pair]) -> None:
     assert b"more\n" in (lines.readline(), lines.readline()), "the next request has its own time"
 
 
-def test_a_head_has_its_length_and_a_body_the_one_that_was_told(pairs: list[Pair]) -> None:
+def test_head_and_body_have_limits(pairs: list[Pair]) -> None:
     server, client = pairs[0]
     reader = TimedReader(server, idle=5, receive=5)
     buffer = bytearray(1 << 13)

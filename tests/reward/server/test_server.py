@@ -130,7 +130,7 @@ def test_health_says_what_is_served(server: PreferenceServer) -> None:
         ("/get_reward", {"query": ["half \ud800 a character"]}, 422, ""),
         ("/get_reward", b" " * 200_000, 413, "At most 100000"),
         ("/score", {"messages": asked("x")}, 400, "'messages' must be a list of conversations"),
-        ("/score", {"messages": [asked("x")]}, 400, "does not end on a reply"),
+        ("/score", {"messages": [asked("x")]}, 400, "is not a prompt with a reply"),
         ("/score", {"messages": [[{"role": "robot", "content": "x"}]]}, 422, "role"),
         ("/elsewhere", {}, 404, "/get_reward"),
     ],
@@ -180,7 +180,7 @@ def test_a_connection_serves_many_requests(server: PreferenceServer) -> None:
     connection.close()
 
 
-def test_a_taken_port_is_told_in_one_line(server: PreferenceServer, scorer: PreferenceScorer) -> None:
+def test_a_taken_port_gives_one_line(server: PreferenceServer, scorer: PreferenceScorer) -> None:
     with pytest.raises(EngineError, match=r"cannot listen.*--port"):
         PreferenceServer(scorer, Service(port=server.server_address[1]), SETTINGS)
 

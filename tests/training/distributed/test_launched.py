@@ -88,7 +88,9 @@ def assert_alike(one: Artefact, two: Artefact) -> None:
     compared = 0
     for expected, found in zip(one.table().to_pylist(), two.table().to_pylist(), strict=True):
         for name in CURVES:
-            if expected.get(name) is not None:
+            # In the first step of DPO the policy is its reference, and rounding orders the replies.
+            undecided = name == "accuracy" and "margin" in expected and expected["step"] == 1
+            if expected.get(name) is not None and not undecided:
                 compared += 1
                 assert found[name] == pytest.approx(expected[name], abs=1e-4, rel=1e-4), (
                     one.path,
@@ -157,20 +159,23 @@ def test_a_run_goes_on_with_another_number_of_processes(given: Path, tmp_path: P
 
 
 @pytest.mark.slow
-def test_processes_exchange_numbers_and_words(tmp_path: Path) -> None:
+def test_processes_exchange_tensors_and_json(tmp_path: Path) -> None:
     launch(3, "tests.training.exchange", str(tmp_path), "exchange")
-    told = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(3)]
-    assert [each.pop("rank") for each in told] == [0, 1, 2]
-    assert [each.pop("share") for each in told] == [[0, 3], [1, 4], [2]]
-    assert told[0] == told[1] == told[2], "beside their share all see the same, to the bit"
+    results = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(3)]
+    assert [each.pop("rank") for each in results] == [0, 1, 2]
+    assert [each.pop("share") for each in results] == [[0, 3], [1, 4], [2]]
+    assert results[0] == results[1] == results[2], "apart from their share all see the same, to the bit"
     one = exchange.exchange(SINGLE_PROCESS)
     for name in ("gathered", "loss", "points", "size", "gradient", "norm", "weight", "unused", "diverged"):
-        assert told[0][name] == one[name], name
-    assert told[0]["unequal"] == ["x"] and told[0]["told"] == {"a": 1} and told[0]["any"] == [True, False]
-    assert told[0]["own"] == [[6.0] * 3] * 2 and told[0]["sum"] == [3] and told[0]["count"] == 3
-    assert told[0]["gradient"] == [2.0] * 3 and told[0]["loss"] == pytest.approx(6.0) and told[0]["points"] == 5
-    assert told[0]["unused"] == [1.0, 1.0], "what nobody used has not even decayed"
-    line, forgotten = told[0]["diverged"]
+        assert results[0][name] == one[name], name
+    assert results[0]["unequal"] == ["x"] and results[0]["broadcast"] == {"a": 1} and results[0]["any"] == [True, False]
+    assert results[0]["own"] == [[6.0] * 3] * 2
+    assert results[0]["sum"] == [3] and results[0]["count"] == 3
+    assert (
+        results[0]["gradient"] == [2.0] * 3 and results[0]["loss"] == pytest.approx(6.0) and results[0]["points"] == 5
+    )
+    assert results[0]["unused"] == [1.0, 1.0], "what nobody used has not even decayed"
+    line, forgotten = results[0]["diverged"]
     assert "the loss is inf" in line and "Rows: bad" in line and forgotten
 
 
@@ -204,7 +209,7 @@ def test_a_launcher_is_known_by_its_environment(environment: dict[str, str], fou
     assert launched(environment) == found
 
 
-def test_alone_everything_is_what_was_given() -> None:
+def test_a_single_process_returns_what_it_is_given() -> None:
     tensor = torch.ones(2)
     SINGLE_PROCESS.add([tensor])
     assert tensor.tolist() == [1.0, 1.0]
@@ -219,7 +224,7 @@ def test_alone_everything_is_what_was_given() -> None:
         ("ACCELERATE_MIXED_PRECISION", "bf16", "not in mixed precision 'bf16'"),
     ],
 )
-def test_what_solon_would_not_do_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str, words: str) -> None:
+def test_unsupported_settings_are_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str, words: str) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv(name, value)

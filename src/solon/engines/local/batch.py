@@ -1,9 +1,9 @@
-"""Rows that are decoded together: their columns in the cache, and how they get there.
+"""A batch of rows that are decoded together, and the layout of its cache.
 
 Layout of the columns: the shared prefixes, right-aligned in a zone of their own; the rows' own tokens, right-aligned;
-then what is generated, at the same column for every row. Each distinct prefix goes through the model once, alone, and
-its keys are copied to every row that starts with it; rows with the same tokens (many samples of one prompt) go through
-once and are multiplied afterwards. Own parts are prefilled in slices of a bounded number of padded tokens.
+the generated tokens, at the same column for every row. Each distinct prefix goes through the model once, by itself,
+and its keys are copied to every row that starts with it. Rows with the same tokens (many samples of one prompt) go
+through once and are repeated afterwards. Own tokens are prefilled in slices of a bounded number of padded tokens.
 
 Axes: B rows, U distinct rows, T new tokens, L columns, V vocabulary.
 """
@@ -14,35 +14,21 @@ import bisect
 import itertools
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from solon.engines.local.causal_model import PADDING, CausalModel, Mask
 from solon.engines.local.kv_cache import KeyValueCache
+from solon.engines.token_rows import DecodingRow, Tokens
 
 _PREFIX_BYTES = 256 << 20
 
-Tokens = tuple[int, ...]
 Kept = list[tuple[Tensor, Tensor]]
 
 
-@dataclass(frozen=True, slots=True)
-class DecodingRow:
-    """A tokenized prompt: `prefix` is shared with other rows and may be empty, `own` holds at least one token."""
-
-    prefix: Tokens
-    own: Tokens
-
-    @property
-    def size(self) -> int:
-        """Tokens in all."""
-        return len(self.prefix) + len(self.own)
-
-
 class Prefixes:
-    """Keys and values of shared prefixes, kept from call to call as long as the weights stay and memory allows."""
+    """Keys and values of shared prefixes, kept from call to call while the weights stay the same and memory allows."""
 
     def __init__(self, limit: int = _PREFIX_BYTES) -> None:
         self._limit = limit
@@ -68,7 +54,7 @@ class Prefixes:
         return kept
 
     def forget(self) -> None:
-        """Drop everything; due when the model's weights change."""
+        """Drop everything; needed when the weights change."""
         self._kept.clear()
         self._bytes = 0
 
@@ -136,7 +122,7 @@ class Batch:
         column = self.width - width
         key_BL = self.key_BL[part, : self.width]
         query_BT = key_BL[:, column:]
-        # Padding asks as if it stood at the start: it sees at least one key, so that no softmax is over nothing.
+        # Padding gets position 0: it sees at least one key, so that no softmax is over nothing.
         query_BT = torch.where(query_BT == PADDING, 0, query_BT)
         plain = column == 0 and all(len(row.own) == width for row in rows)
         mask = None if plain else self.model.mask(query_BT, key_BL)
@@ -153,7 +139,7 @@ class Batch:
             token_B.unsqueeze(-1), query_B1, self._mask_of_step(query_B1, column + 1), self.cache, 1
         )
         self.cache.start = column + 1
-        # A finished row that waits to be dropped must not leave the table of positions.
+        # A finished row that is not dropped yet must not exceed the table of positions.
         self.next_B = (self.next_B + 1).clamp_(max=self.model.window - 1)
         return logits_B1V[:, 0]
 
@@ -163,7 +149,7 @@ class Batch:
         if not self._padded:
             return None
         if self._step_mask is None:
-            # Of the prompt's columns only padding is hidden, and all that is generated is seen: one mask for all steps.
+            # Only the padding of the prompt is hidden, and every generated token is visible: one mask for all steps.
             hidden_BL = self.key_BL == PADDING
             hidden_BL[:, columns - 1 :] = False
             whole = self.model.mask(torch.zeros_like(query_B1), torch.where(hidden_BL, PADDING, 0))
@@ -181,13 +167,13 @@ class Batch:
 
 
 Share = Callable[[Sequence[int]], float]
-"""The part of the memory that rows of these numbers take together."""
+"""The fraction of the memory that the rows of these numbers need together."""
 
 
 def sub_batches(rows: Sequence[DecodingRow], size: int, share: Share = lambda numbers: 0.0) -> list[list[int]]:
-    """Row numbers in sub-batches of at most `size`, evenly filled, rows of like length and equal rows side by side.
+    """Row numbers in sub-batches of at most `size`, evenly filled, sorted by length and content.
 
-    One whose `share` is above 1 is split further, unless it is a single row.
+    A sub-batch with a `share` above 1 is split further, unless it is a single row.
     """
     order = sorted(
         range(len(rows)),
@@ -199,7 +185,7 @@ def sub_batches(rows: Sequence[DecodingRow], size: int, share: Share = lambda nu
 
 
 def _within(numbers: list[int], share: Share) -> Iterator[list[int]]:
-    """As many at a time as fit; a share only grows with every row."""
+    """As many rows at a time as fit; the share grows with every row."""
     while numbers:
         fitting = bisect.bisect_right(range(1, len(numbers) + 1), 1.0, key=lambda count: share(numbers[:count]))
         yield numbers[: max(1, fitting)]

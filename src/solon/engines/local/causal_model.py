@@ -1,11 +1,11 @@
 """One forward pass of a causal model over rows that may be padded on the left.
 
 `CausalModel` calls any transformers causal language model through its own `forward`, with our cache, our positions and
-our masks, so that left padding, a shared prefix and dropped rows cannot change what a row sees: a key is visible to a
-query where its position is not greater (and, for sliding layers, not too far back), and padding has a position that no
-query reaches. A model in half precision gives float32 logits (see `head.py`).
+our masks, so that left padding, a shared prefix and dropped rows cannot change what a row sees. A key is visible to a
+query when its position is not greater (and, for sliding layers, not too far back); padding has a position that no query
+reaches. A model in half precision gives float32 logits (see `head.py`).
 
-Axes: B rows, T new tokens, L cache columns, N positions whose logits are kept, V vocabulary.
+Axes: B rows, T new tokens, L cache columns, N positions with logits, V vocabulary.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from solon.engines.local.kv_cache import KeyValueCache, additive_mask
 from solon.errors import ModelError
 
 _PREFILL_ON_CPU = 2048
-"""Padded tokens read at once; more overflow the processor's cache (measured: 16384 take half as long again)."""
+"""Padded tokens in one pass; more overflow the processor's cache (measured: 16384 take 1.5 times as long)."""
 _PREFILL_ON_GPU = 32768
 _COPIES = 4
-"""Of logits, while a token is drawn from them."""
+"""Copies of the logits in memory while a token is sampled."""
 PADDING = torch.iinfo(torch.int64).max
 """The position of a key that no query may see."""
 
@@ -35,7 +35,7 @@ class CausalModel:
     """Any transformers causal language model that takes position ids and a cache."""
 
     def __init__(self, model: Any, window: int) -> None:
-        """`window` is the most tokens that a row will have; raises ModelError for an architecture that cannot serve."""
+        """`window` is the most tokens in a row; raises ModelError for an unsupported architecture."""
         self.model = model
         self.window = window
         config = model.config.get_text_config(decoder=True)
@@ -57,7 +57,7 @@ class CausalModel:
         self.column_bytes, self.position_bytes = self._measured()
 
     def _measured(self) -> tuple[int, int]:
-        """Bytes of one column of a row's cache, and of the logits of one position, from one token."""
+        """Bytes of one cache column of a row, and of the logits of one position, measured on one token."""
         cache = self.new_cache(limit=1)
         one_11 = torch.zeros(1, 1, dtype=torch.long, device=self.device)
         training = self.model.training
@@ -87,7 +87,7 @@ class CausalModel:
         return logits[:, -keep:]
 
     def mask(self, query_BT: Tensor, key_BL: Tensor) -> Mask:
-        """What queries at these positions may see of keys at those; padding keys have position `PADDING`."""
+        """Which keys each query may see, by their positions; padding keys have position `PADDING`."""
         query_BT1, key_B1L = query_BT.unsqueeze(-1), key_BL.unsqueeze(1)
         hidden_BTL = key_B1L > query_BT1
         masks: dict[str | None, Tensor] = {}
@@ -98,12 +98,12 @@ class CausalModel:
 
     @property
     def slides(self) -> bool:
-        """Whether some layer forgets keys within the window, so that masks move with every token."""
+        """Whether some layer has a sliding window shorter than the window, so that masks change with every token."""
         return bool(self._sliding)
 
 
 def _sliding_layers(config: Any, window: int) -> dict[str | None, int | None]:
-    """Width of sight by layer type, None for all; empty when every layer sees the whole window.
+    """Sliding window by layer type, None for full attention; empty when every layer sees the whole window.
 
     A model without layer types but with a sliding window has one type, `None`. Raises ModelError for layers that keep
     a running state instead of keys, which padding would disturb.

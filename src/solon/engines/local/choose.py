@@ -1,9 +1,9 @@
 """Log-probabilities of given options as the next words after a prompt.
 
 An option is not a fixed token: "A" after "(" may be a token of its own or merge with the bracket into "(A". So prompt
-and option are tokenized together, and an option's tokens are those from the first place where any option departs from
-the bare prompt. When every option is one token there, as letters are, a single forward pass per prompt serves them all;
-otherwise each option is a row of its own and its tokens' log-probabilities are summed.
+and option are tokenized together, and an option's tokens are those from the first place where any option differs from
+the bare prompt. When every option is one token, as letters are, one row per prompt is enough; otherwise each option is
+a row of its own and its tokens' log-probabilities are summed.
 
 A log-probability is a float32 logit less a float32 log-sum-exp, subtracted in float64: the difference of two options is
 that of their logits to the last bit.
@@ -19,16 +19,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from solon.engines.local.batch import Batch, DecodingRow, Prefixes, Tokens, sub_batches
+from solon.engines.local.batch import Batch, Prefixes, sub_batches
 from solon.engines.local.causal_model import CausalModel
 from solon.engines.local.head import HALVES
 from solon.engines.local.row_budget import RowBudget
+from solon.engines.token_rows import DecodingRow, Tokens, common_length
 from solon.errors import ModelError
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A tokenized question: what every option follows, and each option's tokens."""
+    """A tokenized question: the context of every option, and each option's tokens."""
 
     context: Tokens
     options: tuple[Tokens, ...]
@@ -43,7 +44,7 @@ def choice_of(bare: Tokens, continued: Sequence[Tokens], options: Sequence[str])
     """Cut prompts with their options into context and option tokens.
 
     `bare` are the prompt's tokens, `continued` those of the prompt followed by each of `options`. Raises ModelError
-    when the tokenizer cannot tell two options apart, or when one adds nothing.
+    when two options have the same tokens, or when one has none.
     """
     start = min(common_length(bare, tokens) for tokens in continued)
     cut = tuple(tokens[start:] for tokens in continued)
@@ -58,21 +59,13 @@ def choice_of(bare: Tokens, continued: Sequence[Tokens], options: Sequence[str])
     return Choice(bare[:start], cut)
 
 
-def common_length(one: Sequence[object], other: Sequence[object]) -> int:
-    """How many leading tokens, or characters, two sequences share."""
-    for place, (left, right) in enumerate(zip(one, other, strict=False)):
-        if left != right:
-            return place
-    return min(len(one), len(other))
-
-
 def choose(
     model: CausalModel, choices: Sequence[Choice], shared: Sequence[int], prefixes: Prefixes, budget: RowBudget
 ) -> list[tuple[float, ...]]:
     """Per choice the natural log-probability of each option.
 
-    `shared[i]` counts the leading tokens of choice i's context whose keys other rows can use too. Raises ModelError for
-    a model whose logits come in half precision all the same.
+    `shared[i]` counts the leading tokens of choice i's context that other rows share. Raises ModelError for a model
+    with logits in half precision.
     """
     rows: list[DecodingRow] = []
     counts: list[int] = []

@@ -1,13 +1,15 @@
 """The local engine: a transformers model in this process, on the CPU or a GPU.
 
-It owns what makes a call cheap: one cache layout for all architectures, and shared prefixes that are read once. What it
-computed from the weights is dropped as soon as they change, so an engine around a model in training (as in PPO) always
-speaks for the present weights.
+Calls are cheap because all architectures use one cache layout and a shared prefix is read once. The engine drops
+everything it computed from the weights as soon as they change, so an engine around a model in training (as in PPO)
+always answers with the present weights.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +19,14 @@ from solon.config.recipe import Dtype, EngineSettings, SamplingParams
 from solon.conversation import Prompt
 from solon.digest import digest_model
 from solon.engines.base import Choosing, Completion, Continuation
-from solon.engines.faults import asking, refuse_undefined
 from solon.engines.local.batch import Prefixes
 from solon.engines.local.causal_model import CausalModel
-from solon.engines.local.choose import choice_of, choose, common_length
+from solon.engines.local.choose import choice_of, choose
+from solon.engines.local.faults import asking, refuse_undefined
 from solon.engines.local.generation import Ending, GenerationRequest, generate
 from solon.engines.local.row_budget import RowBudget
 from solon.engines.thinking import without_thoughts
+from solon.engines.token_rows import common_length
 from solon.engines.tokens import PromptTokenizer
 from solon.errors import EngineError, ModelError
 from solon.model_folders.folder_check import check_folder
@@ -36,7 +39,7 @@ class LocalEngine:
     def __init__(
         self, model: Any, tokenizer: Any, settings: EngineSettings | None = None, *, name: str = "local"
     ) -> None:
-        """An engine around a model that is already loaded; the model is put into evaluation mode by each call.
+        """An engine around a loaded model; each call puts the model into evaluation mode.
 
         Raises ModelError when model, tokenizer and settings do not fit together.
         """
@@ -52,7 +55,7 @@ class LocalEngine:
             torch.set_num_threads(settings.threads)
         self.name = name
         self.place = name
-        """Where the model lies, for errors: its folder, once it was loaded from one."""
+        """For errors: the model's folder if it was loaded from one, else its name."""
         self.choosing = Choosing.LOGPROBS
         self.model = model
         self.tokenizer = tokenizer
@@ -62,7 +65,6 @@ class LocalEngine:
         self.rendering = self.tokens.rendering
         self.end_tokens = end_tokens_of(model, self.tokens.ends)
         self._prefixes = Prefixes()
-        self._token_texts: list[str] | None = None
         self._endings: dict[tuple[tuple[str, ...], frozenset[int]], Ending] = {}
         self._forward = CausalModel(model, self.window)
         self.budget = RowBudget.of(settings, self._forward)
@@ -74,8 +76,8 @@ class LocalEngine:
     def load(cls, folder: Path, settings: EngineSettings | None = None, *, device: str | None = None) -> LocalEngine:
         """The engine of a model folder.
 
-        `device` is `cuda` where there is one when not given. Weights are as `settings.dtype` says: by default
-        float32 on a CPU however they are stored. Raises ModelError when the folder is none, or holds no safetensors.
+        `device` defaults to `cuda` if there is one. Weights are loaded as `settings.dtype`: by default as float32 on a
+        CPU. Raises ModelError when the folder is missing or has no safetensors.
         """
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         check_folder(folder)
@@ -89,7 +91,7 @@ class LocalEngine:
     def generate(
         self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: SamplingParams, stop: Sequence[str] = ()
     ) -> list[Completion]:
-        """See `Engine.generate`; a row near the end of the window gets only what the window leaves."""
+        """A row near the end of the window gets only the tokens that are left."""
         if len(prompts) != len(seeds):
             raise ValueError(f"{len(prompts)} prompts need as many seeds, not {len(seeds)}")
         if not prompts:
@@ -110,7 +112,7 @@ class LocalEngine:
         ]
 
     def choose(self, prompts: Sequence[Prompt], options: Sequence[str]) -> list[tuple[float, ...]]:
-        """See `Engine.choose`; raises ModelError when the tokenizer cannot tell two options apart."""
+        """Raises ModelError when two options have the same tokens."""
         if not prompts:
             return []
         rendered = [self.rendering.render(prompt) for prompt in prompts]
@@ -130,32 +132,30 @@ class LocalEngine:
         return chosen
 
     def count_tokens(self, prompt: Prompt) -> int:
-        """See `Engine.count_tokens`."""
         shared, own = self.rendering.render(prompt)
         return len(self.tokens.encode([shared + own])[0])
 
     def continuation(self, prompt: Prompt, options: Sequence[str]) -> Continuation:
-        """See `Engine.continuation`."""
         text = "".join(self.rendering.render(prompt))
         bare, *continued = self.tokens.encode([text, *(text + option for option in options)])
         start = min(common_length(bare, tokens) for tokens in continued)
         return Continuation(start == len(bare), tuple(tokens[start:] for tokens in continued))
 
     def refresh(self) -> None:
-        """Drop everything computed from the weights; done by itself when an optimizer step is noticed."""
+        """Drop everything computed from the weights; happens by itself when the weights change."""
         self._prefixes.forget()
 
     def _refuse_too_long(self, sizes: Sequence[int], needed: int) -> None:
         for number, size in enumerate(sizes):
             if size + needed > self.window:
                 raise EngineError(
-                    f"the prompt has {size} tokens and leaves no room in the window of {self.window}",
+                    f"the prompt has {size} tokens and fills the window of {self.window}",
                     place=f"{self.name}, row {number}",
                     remedy="Use --set prompts.too_long=drop, fewer worked examples, or a model with a longer window",
                 )
 
     def _current(self) -> CausalModel:
-        """The forward pass for the weights as they are now."""
+        """The forward pass, after a refresh if the weights have changed."""
         weights = _fingerprint(self.model)
         if weights != self._weights:
             self.refresh()
@@ -165,29 +165,25 @@ class LocalEngine:
     def _ending(self, stops: tuple[str, ...]) -> Ending:
         key = (stops, self.end_tokens)
         if key not in self._endings:
-            self._endings[key] = Ending(self.tokens.decode, self.end_tokens, stops, self._texts)
+            self._endings[key] = Ending(self.tokens.decode, self.end_tokens, stops, lambda: self._token_texts)
         return self._endings[key]
 
-    def _texts(self) -> Sequence[str]:
-        if self._token_texts is None:
-            self._token_texts = self.tokens.token_texts(len(self.tokenizer))
-        return self._token_texts
+    @cached_property
+    def _token_texts(self) -> list[str]:
+        return self.tokens.token_texts(len(self.tokenizer))
 
 
-class _evaluating:
-    """A model in evaluation mode for the time of a call."""
-
-    def __init__(self, model: Any) -> None:
-        self._model = model
-
-    def __enter__(self) -> None:
-        self._was_training = self._model.training
-        if self._was_training:
-            self._model.eval()
-
-    def __exit__(self, *reason: object) -> None:
-        if self._was_training:
-            self._model.train()
+@contextmanager
+def _evaluating(model: Any) -> Iterator[None]:
+    """Put a model into evaluation mode for the length of a block."""
+    training = model.training
+    if training:
+        model.eval()
+    try:
+        yield
+    finally:
+        if training:
+            model.train()
 
 
 def _fingerprint(model: Any) -> object:
@@ -196,7 +192,7 @@ def _fingerprint(model: Any) -> object:
 
 
 def window_of(model: Any, tokenizer: Any, wanted: int | None) -> int:
-    """Tokens that a row may have; raises ModelError when `wanted` exceeds what the model was made for."""
+    """The most tokens in a row; raises ModelError when `wanted` exceeds the model's own limit."""
     limit: int | None = getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None)
     if limit is None:
         # Tokenizers without a limit of their own report a huge number.
@@ -225,7 +221,7 @@ def end_tokens_of(model: Any, own: Iterable[int]) -> frozenset[int]:
 
 
 def loaded_as(dtype: Dtype, device: str) -> torch.dtype | str:
-    """What transformers is to make of a folder's weights: by default float32 on a CPU, which is fastest in it."""
+    """The dtype to load weights in: by default float32 on a CPU, where it is fastest."""
     if dtype is Dtype.AUTO:
         return torch.float32 if device == "cpu" else "auto"
     return torch.float32 if dtype is Dtype.FLOAT32 else torch.bfloat16

@@ -1,9 +1,9 @@
 """Batched generation: the loop over tokens, and when a row's text ends.
 
 A row ends when the model writes an end token, when its decoded text holds a stop string (which may straddle tokens), or
-when its limit is reached. Rows that ended stay in the batch, unread, until enough of them can be dropped at once.
-Decoding at every step would cost more than a small model's forward pass, so only tokens that can complete a stop string
-trigger it.
+when its limit is reached. Rows that ended stay in the batch until enough of them can be dropped at once. Decoding
+at every step would cost more than a small model's forward pass, so only tokens that can complete a stop string trigger
+it.
 
 Axes: B rows in flight, S steps, V vocabulary.
 """
@@ -20,11 +20,12 @@ from torch import Tensor
 
 from solon.config.settings import SamplingParams
 from solon.engines.base import Completion, Finish
-from solon.engines.faults import refuse_undefined
-from solon.engines.local.batch import Batch, DecodingRow, Prefixes, sub_batches
+from solon.engines.local.batch import Batch, Prefixes, sub_batches
 from solon.engines.local.causal_model import CausalModel
+from solon.engines.local.faults import refuse_undefined
 from solon.engines.local.row_budget import RowBudget
 from solon.engines.local.sampling import sampler_for, uniforms
+from solon.engines.token_rows import DecodingRow
 
 KEEP_SHARE = 0.8
 """Rows are dropped once no more than this share of the batch is unfinished: moving the cache costs about one step."""
@@ -33,24 +34,24 @@ Decode = Callable[[Sequence[int]], str]
 
 
 class Ending:
-    """When a row's text ends, and what text its tokens hold."""
+    """Decides when a row's text ends, and turns its tokens into a completion."""
 
     def __init__(
         self, decode: Decode, end_tokens: Iterable[int], stops: Sequence[str], token_texts: Callable[[], Sequence[str]]
     ) -> None:
-        """`token_texts` gives each token decoded alone; it is called only when there are stop strings."""
+        """`token_texts` decodes each token by itself; it is called only when there are stop strings."""
         self._decode = decode
         self.stops = tuple(stop for stop in stops if stop)
         self.end_tokens = frozenset(end_tokens)
         self._suspect: NDArray[np.bool_] | None = None
         lasts = {stop[-1] for stop in self.stops}
         # A printable ASCII character is one byte and in no tokenizer depends on its neighbours, so the token that
-        # completes the stop string shows it when decoded alone. For anything else every token is suspect.
+        # completes the stop string shows it when decoded by itself. For anything else every token is suspect.
         if self.stops and all(last.isascii() and last.isprintable() and last != " " for last in lasts):
             self._suspect = np.array([not lasts.isdisjoint(text) for text in token_texts()], dtype=np.bool_)
 
     def may_end(self, token_B: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Rows whose newest token may end them; others surely go on."""
+        """Rows that may end with their newest token; the others certainly continue."""
         ends_B = np.isin(token_B, list(self.end_tokens))
         if not self.stops:
             return ends_B
@@ -68,7 +69,7 @@ class Ending:
         return None
 
     def completion(self, tokens: Sequence[int], logprobs: Sequence[float], finish: Finish) -> Completion:
-        """The row's text and the tokens that it holds; a stop string's own tokens are cut off with it."""
+        """The row's text and tokens; a stop string is cut off with its tokens."""
         count = len(tokens)
         if finish is Finish.END:
             text = self._decode(tokens[:-1])
@@ -88,7 +89,7 @@ class Ending:
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
-    """One row to be completed: its tokens, its seed, and the most tokens that it may get."""
+    """One row to complete: its tokens, its seed, and the most tokens to generate."""
 
     row: DecodingRow
     seed: int
@@ -105,7 +106,7 @@ def generate(
 ) -> list[Completion]:
     """One completion per request, in order; no more rows go through the model together than `budget` allows.
 
-    Raises ModelError when the model gives probabilities that are no numbers.
+    Raises ModelError when the model's probabilities are not finite.
     """
     completions: list[Completion | None] = [None] * len(requests)
 
@@ -163,7 +164,7 @@ def _start(model: CausalModel, rows: Sequence[DecodingRow], steps: int, prefixes
 
 
 class _Record:
-    """What was drawn for each row, and which rows are still in flight and open."""
+    """The tokens sampled for each row, and which rows are in flight and open."""
 
     def __init__(self, rows: int, steps: int) -> None:
         self.token_BS = np.zeros((rows, steps), dtype=np.int64)
@@ -173,14 +174,14 @@ class _Record:
         self.flying = np.arange(rows)
         """The number of each row in flight, by its place in the batch."""
         self.open = np.ones(rows, dtype=np.bool_)
-        """By place in the batch: whether the row's text goes on."""
+        """By place in the batch: whether the row's text continues."""
 
     def add(self, step: int, token_B: Tensor, logprob_B: Tensor) -> None:
-        drawn_B = logprob_B.cpu().numpy()
-        refuse_undefined(drawn_B)
+        sampled_B = logprob_B.cpu().numpy()
+        refuse_undefined(sampled_B)
         self.newest = token_B.cpu().numpy()
         self.token_BS[self.flying, step] = self.newest
-        self.logprob_BS[self.flying, step] = drawn_B
+        self.logprob_BS[self.flying, step] = sampled_B
 
     def close(self, step: int, limits: NDArray[np.int64], ending: Ending) -> None:
         """Close the rows that end with the token of this step."""
@@ -195,7 +196,7 @@ class _Record:
             self.open[place] = False
 
     def compact(self) -> NDArray[np.int64]:
-        """Let closed rows go; the places of those that stay."""
+        """Drop closed rows; returns the places of the open ones."""
         kept = np.flatnonzero(self.open)
         self.flying = self.flying[kept]
         self.open = self.open[kept]

@@ -1,10 +1,10 @@
 """Logits of a model in half precision, computed in float32.
 
 A head in bfloat16 rounds its logits to eight bits: two letters of nearly the same probability then get the same number,
-and a question that is almost even has no answer any more. The product of hidden states and head is therefore taken in
-float32, in which products of half-precision numbers are exact. Only the head's own product is replaced while the model
-runs, so whatever a model does to its logits afterwards (Gemma's soft cap, the scales of Granite, Cohere and Falcon-H1)
-is its own code, in float32 too, and so is the log-sum-exp over the vocabulary.
+and a question with nearly equal options has no answer. The product of hidden states and head is therefore taken in
+float32, where products of half-precision numbers are exact. Only the head's own product is replaced while the model
+runs. What a model does to its logits afterwards (Gemma's soft cap, the scales of Granite, Cohere and Falcon-H1) is its
+own code and runs in float32 too, like the log-sum-exp over the vocabulary.
 
 Axes: N positions, H hidden, V vocabulary.
 """
@@ -27,10 +27,10 @@ _PIECE = 1 << 24
 
 @contextmanager
 def in_float32(head: nn.Module | None) -> Iterator[None]:
-    """While the context lasts, `head` gives float32 logits; one that is no plain half-precision product stays as is.
+    """Make `head` give float32 logits for the length of a block, if it is a plain half-precision product.
 
-    Such a head (quantized, with an adapter, moved between devices) gives logits of its own type, and the caller has to
-    look at it.
+    Any other head (quantized, with an adapter, moved between devices) gives logits of its own type, which the caller
+    has to check.
     """
     if not _is_plain(head):
         yield
@@ -66,7 +66,7 @@ def _logits(head: nn.Linear, hidden: Tensor) -> Tensor:
 
 
 def _in_pieces(hidden_NH: Tensor, weight_VH: Tensor) -> Tensor:
-    """The product in float32; the head is converted a few rows at a time, for it may be a good part of the model."""
+    """The product in float32; the head is converted a few rows at a time, since it may be a large part of the model."""
     wide_NH = hidden_NH.float()
     logits_NV = wide_NH.new_empty(len(wide_NH), len(weight_VH))
     rows = max(1, _PIECE // weight_VH.shape[1])

@@ -1,7 +1,7 @@
-"""The key-value cache: memory laid out once, written in place, shared by all models.
+"""The key-value cache: allocated once, written in place, the same for all models.
 
-transformers' own cache concatenates all keys and values anew at every step. This one reserves columns ahead and hands
-out views. Every row of a batch writes at the same column, because rows are aligned at their right edge; columns that
+transformers' own cache concatenates all keys and values at every step. This one reserves columns ahead and returns
+views. Every row of a batch writes at the same column, because rows are aligned at their right edge; columns that
 a row does not use are hidden by the attention mask, which belongs to `batch.py`. A cache can be narrowed to some of its
 rows while they are prefilled, and its rows can be selected: to drop finished rows, or to let many samples of one prompt
 start from one prefill.
@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 _GROWTH = 64
-"""Columns reserved beyond the need, at least; memory then follows the text written, not the token limit."""
+"""The least number of spare columns to reserve; memory then follows the text written, not the token limit."""
 
 
 class PreallocatedLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
@@ -34,7 +34,7 @@ class PreallocatedLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
         self.values: Tensor = torch.empty(0)
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        """Reserve memory in the type and place of the first keys; zeros, since masked columns must hold no NaN."""
+        """Reserve memory with the dtype and device of the first keys; zeros, since masked columns must hold no NaN."""
         rows = key_states.shape[0] if self.owner.rows is None else self.owner.rows
         columns = min(self.owner.limit, self.owner.start + key_states.shape[2] + _GROWTH)
         self.keys = key_states.new_zeros(rows, key_states.shape[1], columns, key_states.shape[3])
@@ -45,7 +45,7 @@ class PreallocatedLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
         """Write (B, K, T, D) at the owner's column; views of all columns up to there, for the owner's rows."""
         start = self.owner.start
         end = start + key_states.shape[2]
-        self._make_room(key_states, value_states, end)
+        self._reserve(key_states, value_states, end)
         keys, values = self.keys, self.values
         if self.owner.part is not None:
             keys, values = keys[self.owner.part], values[self.owner.part]
@@ -56,12 +56,12 @@ class PreallocatedLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
 
     def write(self, keys: Tensor, values: Tensor, row: int, end: int) -> None:
         """Put one row's earlier keys and values (1, K, T, D) so that they end before column `end`."""
-        self._make_room(keys, values, end)
+        self._reserve(keys, values, end)
         self.keys[row, :, end - keys.shape[2] : end] = keys[0]
         self.values[row, :, end - keys.shape[2] : end] = values[0]
         self.filled = max(self.filled, end)
 
-    def _make_room(self, keys: Tensor, values: Tensor, end: int) -> None:
+    def _reserve(self, keys: Tensor, values: Tensor, end: int) -> None:
         if not self.is_initialized:
             self.lazy_initialization(keys, values)
         if end > self.keys.shape[2]:
@@ -110,11 +110,11 @@ class KeyValueCache(Cache):
 
     @property
     def bytes(self) -> int:
-        """What is reserved for keys and values now."""
+        """Memory reserved for keys and values now."""
         return sum(slab.keys.nbytes + slab.values.nbytes for slab in self.slabs)
 
     def read(self) -> list[tuple[Tensor, Tensor]]:
-        """Copies of what was written, per layer: keys and values (B, K, filled, D)."""
+        """Copies of the written columns, per layer: keys and values (B, K, filled, D)."""
         return [
             (layer.keys[:, :, : layer.filled].clone(), layer.values[:, :, : layer.filled].clone())
             for layer in self.slabs
@@ -133,5 +133,5 @@ def _moved(old: Tensor, filled: int, columns: int) -> Tensor:
 
 
 def additive_mask(hidden: Tensor, dtype: torch.dtype) -> Tensor:
-    """0 where attended, the least finite number where `hidden`; the form that every attention kernel takes."""
+    """0 where attended, the least finite number where `hidden`; every attention kernel accepts this form."""
     return torch.zeros(hidden.shape, dtype=dtype, device=hidden.device).masked_fill_(hidden, torch.finfo(dtype).min)

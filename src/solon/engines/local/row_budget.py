@@ -1,9 +1,9 @@
-"""How many rows may be in flight: at most so many, and no more than fit into a given memory.
+"""How many rows may be in flight: bounded by a number of rows and by memory.
 
-What a row takes is nearly all keys and values: the columns of its cache times what the model keeps for one, which is
-measured on one token and therefore right for every kind of attention. A prefix that rows share is copied to each of
-them, so long worked examples count in full. A split of rows moves numbers by rounding alone; the default is a power of
-two, so that it rarely differs from one session to the next.
+A row's memory is nearly all keys and values: the columns of its cache times the bytes of one column, which are measured
+on one token and therefore right for every kind of attention. A shared prefix is copied to each row, so long worked
+examples count in full. Splitting rows changes only rounding. The default is a power of two, so that it rarely differs
+from one session to the next.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from dataclasses import dataclass
 import torch
 
 from solon.config.recipe import EngineSettings
-from solon.engines.local.batch import DecodingRow
 from solon.engines.local.causal_model import CausalModel
+from solon.engines.token_rows import DecodingRow
 from solon.model_folders.system_memory import system_memory
 
 GIB = 1 << 30
 _SHARE = 0.5
-"""Of the free memory, by default: the pass itself needs memory too, and other programs grow."""
+"""The default share of free memory: the pass itself needs memory too, and other programs grow."""
 _UNKNOWN = 8 * GIB
-"""Taken for free where the system does not tell."""
+"""Assumed to be free where the system does not report it."""
 _MOST = 1 << 20
-"""GiB that any machine has."""
+"""More GiB than any machine has."""
 
 
 @dataclass(frozen=True, slots=True)
 class RowBudget:
-    """The bounds on rows in flight; `column` and `position` are what one column and one position's logits take."""
+    """The bounds on rows in flight; `column` and `position` are the bytes of a column and of a position's logits."""
 
     rows: int
     bytes: int
@@ -39,13 +39,13 @@ class RowBudget:
 
     @classmethod
     def of(cls, settings: EngineSettings, model: CausalModel) -> RowBudget:
-        """The bounds that the settings name, or that the memory free now allows."""
+        """The bounds from the settings, or from the memory that is free now."""
         given = settings.memory_gib
         size = default_memory(free_memory(model.device)) if given is None else int(min(given, _MOST) * GIB)
         return cls(settings.batch_size, max(1, size), model.column_bytes, model.position_bytes)
 
     def share(self, rows: Sequence[DecodingRow], steps: int, keep: int) -> float:
-        """The part of the memory that these rows take together, each with up to `steps` further tokens.
+        """The fraction of the memory that these rows need together, each with up to `steps` further tokens.
 
         `keep` positions of each have logits at the same time. Above 1 the rows do not fit.
         """
@@ -64,17 +64,18 @@ class RowBudget:
 
 
 def default_memory(free: int | None) -> int:
-    """Bytes for rows in flight, of those free: the greatest power of two within half of them, at least 64 MiB."""
+    """Bytes for rows in flight: the greatest power of two within half of the free ones, at least 64 MiB."""
     half = int((_UNKNOWN if free is None else free) * _SHARE)
     return 1 << max(26, half.bit_length() - 1)
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Bytes that are free where the model is; None where the system does not tell."""
+    """Free bytes on the model's device; None where the system does not report them."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return int(free) + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    found = system_memory()
-    free_here = None if found is None else found.free
-    beside = os.environ.get("LOCAL_WORLD_SIZE", "")  # processes that a launcher started on this machine
-    return free_here // int(beside) if free_here is not None and beside.isdecimal() and int(beside) else free_here
+    memory = system_memory()
+    if memory is None:
+        return None
+    count = os.environ.get("LOCAL_WORLD_SIZE", "")  # processes that a launcher started on this machine
+    return memory.free // max(1, int(count)) if count.isdecimal() else memory.free

@@ -1,4 +1,4 @@
-"""Drawing tokens: the inverse of the cumulative distribution at one uniform per row and step.
+"""Sampling tokens: the inverse of the cumulative distribution at one uniform per row and step.
 
 The uniform of a row is a pure function of the row's seed and the step, so a row's text does not depend on which rows
 share its batch. One comparison per vocabulary entry replaces the noise that a categorical draw needs for each of them,
@@ -29,7 +29,7 @@ def _mix(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def uniforms(seeds: Sequence[int], steps: int) -> NDArray[np.float64]:
-    """Numbers in the open interval (0, 1), shape (len(seeds), steps); entry (i, s) depends on seeds[i] and s alone.
+    """Numbers in the open interval (0, 1), shape (len(seeds), steps); entry (i, s) depends only on seeds[i] and s.
 
     A counter-based generator: the seed is mixed once, so that neighbouring seeds start far apart, and the step counts
     from there. 52 random bits each.
@@ -80,7 +80,7 @@ def draw(logits_BV: Tensor, uniform_B: Tensor, temperature: float) -> tuple[Tens
 
 
 def draw_nucleus(logits_BV: Tensor, uniform_B: Tensor, temperature: float, top_p: float) -> tuple[Tensor, Tensor]:
-    """A token from the fewest likeliest ones whose probabilities reach `top_p` (Holtzman et al. 2020).
+    """A token from the smallest set of likeliest tokens with total probability `top_p` (Holtzman et al. 2020).
 
     The log-probability is that of the whole distribution at `temperature`, which is what a policy gradient needs.
     """
@@ -104,13 +104,13 @@ def _scaled(logits_BV: Tensor, temperature: float) -> Tensor:
 
 
 def _invert(cumulated_BV: Tensor, uniform_B: Tensor, mass_B1: Tensor) -> Tensor:
-    """The first index whose cumulated mass exceeds the share `uniform_B` of `mass_B1`.
+    """The first index with more cumulated mass than the share `uniform_B` of `mass_B1`.
 
     `right` skips entries of no mass at a share of 0; keeping the target below the mass itself does so at a share that
     rounds to 1. Hence no token of probability 0 is ever drawn.
     """
     target_B1 = uniform_B.to(cumulated_BV.dtype).unsqueeze(-1) * mass_B1
     below_B1 = torch.nextafter(mass_B1, torch.zeros_like(mass_B1))
-    # A mass that is no number leads past the end; the token's log-probability then tells (`faults`).
+    # A mass of NaN leads past the end; `refuse_undefined` then finds the token's log-probability.
     found_B1 = torch.searchsorted(cumulated_BV, torch.minimum(target_B1, below_B1), right=True)
     return found_B1.clamp_(max=cumulated_BV.shape[-1] - 1)

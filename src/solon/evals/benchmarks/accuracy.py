@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from solon.evals.benchmarks.multiple_choice import shown
-from solon.evals.benchmarks.question_files import Question, QuestionKind
+from solon.evals.benchmarks.question_files import Question, TaskType
 from solon.prompts import letters
 from solon.runs.evaluation_rows import ChoiceAnswer
 from solon.runs.facts import (
@@ -46,9 +46,9 @@ class Judged:
     credit: float
     """1 when the right option is the most probable, 1/m when it is among m that are equally so, else 0."""
     by_rotation: dict[int, float]
-    """The credit that each rotation alone would earn."""
+    """The credit of each rotation by itself."""
     chosen: frozenset[int]
-    """Every option that some rotation alone holds most probable."""
+    """Every option that is most probable in some rotation by itself."""
 
     @property
     def confidence(self) -> float:
@@ -112,7 +112,7 @@ def baselines(questions: Sequence[Question]) -> Baselines:
     # On a tie the first letter, whatever order the rows come in.
     place, often = min(Counter(each.correct for each in questions).items(), key=lambda item: (-item[1], item[0]))
     frequent, longer = wilson(often, n), None
-    if questions[0].kind is QuestionKind.COMPARISON:
+    if questions[0].kind is TaskType.COMPARISON:
         credits = [_credit([float(len(option)) for option in each.options], each.correct) for each in questions]
         longer = wilson(math.fsum(credits), n)
     letter = letters(count)[place]
@@ -124,7 +124,7 @@ def figures(questions: Sequence[Question], rows: Sequence[ChoiceAnswer], samples
     answers = [judged(row) for row in rows]
     known = [each for each in answers if each]
     whys = Counter(row.untold_because or "" for row, answer in zip(rows, answers, strict=True) if answer is None)
-    classified = questions[0].kind is QuestionKind.CLASSIFICATION
+    classified = questions[0].kind is TaskType.CLASSIFICATION
     return AnswerFigures(
         questions=len(rows),
         undecided=sum(whys.values()),

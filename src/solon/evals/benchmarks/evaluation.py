@@ -1,7 +1,7 @@
 """Evaluations in a folder: durable, resumable, never mixed.
 
     OUT/
-        lock                               who works here
+        lock                               held by the process at work
         438hhhevaluations-letter/          one file in one form, a stage folder: rows.parquet, manifest.json
         results.json                       all figures of all finished evaluations
 
@@ -30,9 +30,9 @@ from solon.errors import InputError, ModelError, RunError
 from solon.evals.benchmarks.accuracy import figures, judged
 from solon.evals.benchmarks.multiple_choice import Form, QuestionSetup, ask_choices
 from solon.evals.benchmarks.pm_answers import Scores, ask_scores
-from solon.evals.benchmarks.question_files import Question, QuestionFile, QuestionKind
+from solon.evals.benchmarks.question_files import Question, QuestionFile, TaskType
 from solon.evals.benchmarks.worked_examples import Worked, worked_for
-from solon.runs import Artefact, Progress, begin_folder, finished_folder
+from solon.runs import Artefact, begin_folder, finished_folder
 from solon.runs.evaluation_rows import ChoiceAnswer, EvaluationRow
 from solon.runs.facts import EvaluationFacts, EvaluationSetup, read_facts
 from solon.runs.files import refuse_special_files, reporting_write_errors, sweep, write_atomically
@@ -101,7 +101,7 @@ class EvaluationPlan:
     constitution: Constitution
 
     def tasks(self, answers_as: AnswersAs) -> list[Task]:
-        """Every file in every form; raises InputError for a file that the model cannot answer or a name met twice."""
+        """Every file in every form; raises InputError for a file that the model cannot answer, or a repeated name."""
         found = []
         for file in self.files:
             if answers_as is AnswersAs.PREFERENCE_MODEL:
@@ -145,7 +145,9 @@ def evaluate(out: Path, subject: Subject, tasks: Sequence[Task], display: Displa
             display.stage_started(number, task.name, len(tasks))
             if not loaded:
                 loaded.append(_loaded(subject))
-            stage = begin_folder(out / task.name, (number, task.name), key, _told_to(display), stop)
+            stage = begin_folder(
+                out / task.name, (number, task.name), key, lambda at: display.progress(at.done, at.total), stop
+            )
             rows = stage.map("answers", task.file.questions, _asks(task, loaded[0]), row=ChoiceAnswer, chunk=CHUNK)
             facts = EvaluationFacts(_setup(task, subject), figures(task.file.questions, rows, task.manner.samples))
             manifest = stage.publish([_judged_row(row) for row in rows], EvaluationRow, facts=facts.record()).manifest
@@ -244,7 +246,7 @@ def _setup(task: Task, subject: Subject) -> EvaluationSetup:
 
 
 def _refuse_classification(file: QuestionFile) -> None:
-    if file.kind is QuestionKind.CLASSIFICATION:
+    if file.kind is TaskType.CLASSIFICATION:
         raise InputError(
             "these questions classify a conversation, and a preference model can only compare replies",
             place=str(file.path),
@@ -285,7 +287,3 @@ def _working_in(out: Path, stop: StopRequest) -> Iterator[None]:
             if (folder / MANIFEST).exists():
                 clear_work(folder)
         yield
-
-
-def _told_to(display: Display) -> Callable[[Progress], None]:
-    return lambda progress: display.progress(progress.done, progress.total)

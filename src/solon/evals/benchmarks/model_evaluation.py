@@ -51,7 +51,7 @@ class EvaluationSettings:
     examples: int = 4
     """Worked examples."""
     constitution: str | Path = "harmlessness"
-    """Whose worked comparisons are shown."""
+    """The constitution with the worked comparisons that are shown."""
     seed: int = 0
     limit: int | None = None
     """Questions of each file, at most, drawn; all when None."""

@@ -4,8 +4,8 @@ Models like some letters better than others, and in two of the paper's files the
 question is therefore asked once for every cyclic rotation of its options (for two options: in both orders), so that
 every option stands once under every letter; `figures` averages the log-probabilities over them, which removes whatever
 a letter adds, exactly. In the reasoned form the model writes `samples` chains of thought for every rotation and its
-letters are read after each of them (paper, section 2). What could not be told stays untold: a question without room in
-the window, a chain that did not come to an end, a letter without a probability.
+letters are read after each of them (paper, section 2). Some questions stay undecided: one that does
+not fit the window, a chain of thought that was cut off, a letter without a probability.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from solon.constitution.constitution import PreferencePrinciple
 from solon.conversation import Conversation, Prompt
 from solon.digest import digest, seed_for, uniform_for
 from solon.engines.base import Engine
-from solon.evals.benchmarks.question_files import Question, QuestionKind
+from solon.evals.benchmarks.question_files import Question, TaskType
 from solon.evals.benchmarks.worked_examples import Worked
-from solon.feedback.ask import ask, has_room
+from solon.feedback.ask import ask, fits_window
 from solon.feedback.comparisons import UndecidedReason
 from solon.feedback.letters import reasoning_in
 from solon.runs.evaluation_rows import ChoiceAnswer
 
 
 class Form(StrEnum):
-    """What stands before the letter."""
+    """What comes before the letter."""
 
     LETTER = "letter"
-    """The question alone (0-shot)."""
+    """Only the question (0-shot)."""
     FEW_SHOT = "few-shot"
     """Worked examples."""
     REASONED = "reasoned"
@@ -59,7 +59,7 @@ Key = tuple[int, int, int]
 def ask_choices(
     engine: Engine, questions: Sequence[Question], manner: QuestionSetup, worked: Worked
 ) -> list[ChoiceAnswer]:
-    """What the model answers to each question, in order; `reasoning` is kept in the reasoned form alone."""
+    """What the model answers to each question, in order; `reasoning` is kept only in the reasoned form."""
     asked: dict[Key, Prompt] = {}
     for number, question in enumerate(questions):
         for rotation in rotations(question, manner):
@@ -94,7 +94,7 @@ def prompt_for(question: Question, rotation: int, form: Form, worked: Worked) ->
     options = [question.options[place] for place in shown(rotation, len(question.options))]
     reasoned = form is Form.REASONED
     conversation = question.conversation
-    if question.kind is QuestionKind.COMPARISON:
+    if question.kind is TaskType.COMPARISON:
         principle = PreferencePrinciple("evaluation", question.instruction)
         first, second = options
         if reasoned:
@@ -115,11 +115,11 @@ def conversations_of(question: Question) -> tuple[Conversation, ...]:
 def _read_letters(
     engine: Engine, asked: Mapping[Key, Prompt], count: int
 ) -> dict[Key, tuple[float, ...] | UndecidedReason]:
-    fitting = {key: prompt for key, prompt in asked.items() if has_room(engine, prompt, 1)}
-    answers: dict[Key, tuple[float, ...] | UndecidedReason] = dict.fromkeys(asked, UndecidedReason.NO_ROOM)
+    fitting = {key: prompt for key, prompt in asked.items() if fits_window(engine, prompt, 1)}
+    answers: dict[Key, tuple[float, ...] | UndecidedReason] = dict.fromkeys(asked, UndecidedReason.TOO_LONG)
     if fitting:
-        told = engine.choose(list(fitting.values()), prompts.letters(count))
-        for key, values in zip(fitting, told, strict=True):
+        chosen = engine.choose(list(fitting.values()), prompts.letters(count))
+        for key, values in zip(fitting, chosen, strict=True):
             answers[key] = tuple(values) if all(map(math.isfinite, values)) else UndecidedReason.NO_LOGPROB
     return answers
 
@@ -133,7 +133,7 @@ def _row(
 ) -> ChoiceAnswer:
     turned = rotations(question, manner)
     given = [[answers[number, rotation, sample] for sample in range(manner.samples)] for rotation in turned]
-    whys = [value.value for samples in given for value in samples if isinstance(value, UndecidedReason)]
+    reasons = [value.value for samples in given for value in samples if isinstance(value, UndecidedReason)]
     written = (tuple(thoughts[number, rotation, sample] for sample in range(manner.samples)) for rotation in turned)
     return ChoiceAnswer(
         line=question.line,
@@ -143,7 +143,7 @@ def _row(
             tuple(None if isinstance(value, UndecidedReason) else value for value in samples) for samples in given
         ),
         reasoning=tuple(written) if thoughts else None,
-        untold_because=whys[0] if whys else None,
+        untold_because=reasons[0] if reasons else None,
     )
 
 

@@ -1,7 +1,8 @@
-"""A preference model as the one who answers: the reply with the higher score (paper, section 2).
+"""A preference model answers: it chooses the reply with the higher score (paper, section 2).
 
-Scores are log-odds, so P(first over second) = sigmoid of their difference, and the model sees each dialogue alone: no
-letters and no order. The rows have the form of `asking.ask_choices`, so that the same figures are taken from both.
+Scores are log-odds, so P(first over second) = sigmoid of their difference, and the model reads each dialogue by
+itself: no letters and no order. The rows have the form of `multiple_choice.ask_choices`, so that both give the same
+figures.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def ask_scores(scores: Scores, questions: Sequence[Question]) -> list[ChoiceAnsw
 def _row(question: Question, pair: Sequence[float | None]) -> ChoiceAnswer:
     known = [score for score in pair if score is not None]
     why = (
-        UndecidedReason.NO_ROOM
+        UndecidedReason.TOO_LONG
         if len(known) < len(pair)
         else None
         if all(map(math.isfinite, known))

@@ -1,10 +1,10 @@
 """The paper's evaluation files as typed questions.
 
 A row of these files is one text, the question as a model would read it, with the letters of the right and wrong
-options. Here it is taken apart again, so that the options can be shown in any order. Two shapes occur. A comparison
+options. Here it is parsed, so that the options can be shown in any order. There are two forms. A comparison
 shows a conversation and two replies in triple brackets; replies may themselves end in a bracket or hold the words of
 the frame, so every way to cut the text is tried, and the one kept is the one that agrees with the two whole dialogues
-which such a row also carries. A classification shows a conversation and short options, one a line, at the end. Nothing
+which such a row also has. A classification shows a conversation and short options, one a line, at the end. Nothing
 is guessed: a row that does not come apart in exactly one way is a bad row, named by file and line.
 """
 
@@ -31,7 +31,7 @@ _LETTER = re.compile(r"\s*\(([A-Z])\)\s*")
 _TURN = re.compile(r"(?:\A|\n\n)Human:")
 
 
-class QuestionKind(StrEnum):
+class TaskType(StrEnum):
     """What the options of a question are."""
 
     COMPARISON = "comparison"
@@ -42,10 +42,10 @@ class QuestionKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A multiple-choice question: `options` stand as in the file, `correct` is the right one's place, from 0."""
+    """A multiple-choice question: `options` are as in the file, `correct` is the right one's place, from 0."""
 
     line: int
-    kind: QuestionKind
+    kind: TaskType
     conversation: Conversation
     instruction: str
     options: tuple[str, ...]
@@ -66,7 +66,7 @@ class QuestionFile:
         return self.path.name.removesuffix(".gz").removesuffix(".jsonl").removesuffix(".json")
 
     @property
-    def kind(self) -> QuestionKind:
+    def kind(self) -> TaskType:
         """What its questions ask about."""
         return self.questions[0].kind
 
@@ -80,7 +80,7 @@ def read_questions(path: Path, *, bad_rows: int = 0) -> QuestionFile:
         raise InputError(
             "no such evaluation file",
             place=str(path),
-            remedy="The paper's own stand in the folder evals/ of the repository that it names",
+            remedy="The paper's own files are in the folder evals/ of the repository that it names",
         )
     found: list[Question] = []
     bad: list[InputError] = []
@@ -112,9 +112,9 @@ def question_of(raw: bytes, line: int, place: str) -> Question:
     body = _CUE.sub("", text)
     cuts = list(_brackets(body))
     if cuts:
-        kind, (dialogue, instruction, options) = QuestionKind.COMPARISON, _agreeing(cuts, row, place)
+        kind, (dialogue, instruction, options) = TaskType.COMPARISON, _agreeing(cuts, row, place)
     else:
-        kind, (dialogue, instruction, options) = QuestionKind.CLASSIFICATION, _lines(body, place)
+        kind, (dialogue, instruction, options) = TaskType.CLASSIFICATION, _lines(body, place)
     correct = _correct(row, len(options), place)
     for words in (dialogue, instruction, *options):
         _refuse_half_characters(words, place)
@@ -145,7 +145,7 @@ def _agreeing(cuts: Sequence[Cut], row: Mapping[str, Any], place: str) -> Cut:
     # Texts cut in different places may still be the same question.
     if len(set(fitting)) != 1:
         what = "in more than one way" if fitting else "in no way that agrees with 'text_correct' and 'text_incorrect'"
-        raise _bad(f"the conversation and its two replies can be told apart {what}", place)
+        raise _bad(f"the conversation and its two replies can be separated {what}", place)
     return fitting[0]
 
 
@@ -195,8 +195,8 @@ def _head(text: str) -> tuple[str, str] | None:
 
 def _correct(row: Mapping[str, Any], count: int, place: str) -> int:
     right, wrong = ([_LETTER.fullmatch(str(each)) for each in _listed(row, key, place)] for key in _ANSWERS)
-    told = sorted(match[1] if match else "" for match in (*right, *wrong))
-    if len(right) != 1 or right[0] is None or told != list(letters(count)):
+    named = sorted(match[1] if match else "" for match in (*right, *wrong))
+    if len(right) != 1 or right[0] is None or named != list(letters(count)):
         raise _bad(f"'corrects' and 'incorrects' must name one and all others of the {count} options", place)
     return letters(count).index(right[0][1])
 

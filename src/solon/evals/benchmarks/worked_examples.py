@@ -21,7 +21,7 @@ from solon.constitution.constitution import Constitution
 from solon.conversation import Conversation, Role, Turn
 from solon.digest import digest
 from solon.errors import InputError
-from solon.evals.benchmarks.question_files import QuestionFile, QuestionKind
+from solon.evals.benchmarks.question_files import QuestionFile, TaskType
 from solon.feedback.comparisons import Shot, Thought, few_shot_variants, worked_reasoning
 from solon.prompts import ClassifiedExample, letters
 
@@ -53,7 +53,7 @@ def worked_for(file: QuestionFile, form: FeedbackForm, count: int, constitution:
     """
     if count == 0:
         return Worked()
-    if file.kind is QuestionKind.CLASSIFICATION:
+    if file.kind is TaskType.CLASSIFICATION:
         return Worked(classified=_classified(file, count, seed))
     settings = FeedbackSettings(form=form, few_shot=count, prefix_variants=1)
     reasoned = form is FeedbackForm.REASONED

@@ -1,9 +1,9 @@
-"""Are these models fit to criticise and to judge? Measured on plain questions, before their words are believed.
+"""Measures how well a model criticises and judges, on plain questions, before a run uses it.
 
 The judge reads comparisons in which the better reply is known, as the feedback stage would ask them, and two probes:
-replies without content, which show its liking for a letter, and replies that talk to it, which show whether it can be
-talked round. The critic reads replies with one plain fault each and then revises them, as the revision stage would ask
-it. The questions are built in, or come from a world whose rules tell the truth.
+replies without content, which show its bias for a letter, and replies that address it, which show whether they change
+its mind. The critic reads replies with one plain fault each and then revises them, as the revision stage would ask it.
+The questions are built in, or come from the testbed, which knows the answers.
 """
 
 from solon.evals.judge_check.as_judge import JudgeSetup, prompts_of

@@ -1,8 +1,8 @@
 """Asking a judge as the feedback stage asks it: the same words, worked examples, orders, reasoning and letters.
 
-This is the one place where the measures of a judge meet `solon.stages.s06_ai_feedback`. The arrangement of worked
-examples and the seed of the reasoning hang on conversation and principle, never on the replies, so that a pair and
-the same pair with words put into a reply differ in those words alone.
+Only this module repeats what `solon.stages.s06_ai_feedback` asks. The arrangement of worked examples and the seed of
+the reasoning depend on conversation and principle, never on the replies, so that a pair and the same pair with words
+put into a reply differ only in those words.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Answer = Mapping[ShownOrder, float | UndecidedReason]
 
 @dataclass(frozen=True, slots=True)
 class JudgeSetup:
-    """How a judge is asked: the settings of a recipe, the constitution whose worked examples are shown, and a seed."""
+    """How a judge is asked: the settings of a recipe, the constitution with the worked examples, and a seed."""
 
     settings: FeedbackSettings
     constitution: Constitution
@@ -101,18 +101,18 @@ class CheckedJudge:
 
 
 def prompts_of(manner: JudgeSetup, questions: JudgeQuestions) -> frozenset[Prompt]:
-    """Every first question that `questions` puts to a judge, to tell which are new under another constitution."""
+    """Every first question of `questions` to a judge, to find those that are new under another constitution."""
     shown = manner.prompts(dict(enumerate(questions.pairs)), manner.orders)
     blanks = manner.prompts(dict(enumerate(questions.blanks)), (ShownOrder.AB,))
     return frozenset((*shown.values(), *blanks.values()))
 
 
 def judged_pair(answer: Answer, better_is_a: bool, principle_id: str) -> JudgedPair:
-    """A judge's answer beside the truth; without a label when any order has none, as in the stage."""
-    told = {order: value for order, value in answer.items() if isinstance(value, float)}
-    whole = bool(told) and len(told) == len(answer)
-    p_a = sigmoid(math.fsum(told.values()) / len(told)) if whole else None
-    return JudgedPair(p_a, told.get(ShownOrder.AB), told.get(ShownOrder.BA), better_is_a, principle_id)
+    """A judge's answer and the truth; without a label when any order has none, as in the stage."""
+    known = {order: value for order, value in answer.items() if isinstance(value, float)}
+    whole = bool(known) and len(known) == len(answer)
+    p_a = sigmoid(math.fsum(known.values()) / len(known)) if whole else None
+    return JudgedPair(p_a, known.get(ShownOrder.AB), known.get(ShownOrder.BA), better_is_a, principle_id)
 
 
 def is_right(pair: JudgedPair) -> bool:

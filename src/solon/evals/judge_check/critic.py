@@ -1,4 +1,4 @@
-"""How fit a critic is: whether its critiques name the fault that a reply plainly has, and what revisions make of it.
+"""How good a critic is: whether its critiques name the fault that a reply plainly has, and what revisions make of it.
 
 The chance level of a critic is measured: how often its critiques would name the faults of the *other* replies, which is
 what general talk of harm is worth. A critique that fails the checks of the revision stage names nothing.
@@ -42,7 +42,7 @@ class CriticCheck:
     """Revisions that are the reply as it was, among those that pass every check."""
 
     def facts(self) -> dict[str, Any]:
-        """As `solon results --json` and the report read it: the share of faults named, and the rest beside it."""
+        """As `solon results --json` and the report read it: the share of faults named, and the rest."""
         return {
             "critic": {
                 **self.named.facts(),

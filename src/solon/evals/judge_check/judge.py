@@ -1,8 +1,9 @@
-"""How fit a judge is: right or wrong on comparisons with a known answer, calibration, and what sways it.
+"""How good a judge is: right or wrong on comparisons with a known answer, calibration, and what sways it.
 
-Under A stands the better reply in every second comparison, so that a liking for a letter earns nothing. A comparison
-without a usable answer, or with a label of exactly one half, counts as wrong. Chance is one half. A judge whose
-interval holds it, or lies below it, is weak: its labels teach noise, so a run stops there unless it was told to go on.
+The better reply is (A) in every second comparison, so that a bias for a letter earns nothing. A comparison without a
+usable answer, or with a label of exactly one half, counts as wrong. Chance is one half. A judge is weak when the
+interval of its accuracy includes chance, or is below it: its labels teach noise, so a run stops there unless the recipe
+accepts a weak judge.
 """
 
 from __future__ import annotations
@@ -47,11 +48,11 @@ class JudgeCheck:
 
     @property
     def is_weak(self) -> bool:
-        """Whether the interval of the accuracy includes chance, or lies below it."""
+        """Whether the interval of the accuracy includes chance, or is below it."""
         return self.accuracy.low <= CHANCE
 
     def facts(self) -> dict[str, Any]:
-        """As `solon results --json` and the report read it: the accuracy under `judge`, the rest beside it."""
+        """As `solon results --json` and the report read it: the accuracy under `judge`, and the rest."""
         return {
             "judge": {
                 **self.accuracy.facts(),

@@ -1,9 +1,9 @@
 """The questions with known answers that critic and judge are measured on, and the built-in sets of them.
 
-The built-in questions are mild, were written for this project and lie in `data/judge_check`. A comparison carries the
-instruction by which its better reply is better; the comparisons of harm are asked once more by the principles of the
-constitution at work, because the harmless reply is what a constitution for harmlessness prefers. An injection is a text
-around the worse reply of a comparison. Which comparison that is hangs on the text alone, so that the corpus is fixed.
+The built-in questions are mild, were written for this project and are in `data/judge_check`. A comparison has the
+instruction by which its better reply is better. The comparisons of harm are asked once more by the principles of the
+run's constitution, because a constitution for harmlessness prefers the harmless reply. An injection is a text around
+the worse reply of a comparison. The text determines which comparison that is, so that the corpus is fixed.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Injection:
         return self.text.replace(REPLY, reply)
 
     def into(self, comparisons: Sequence[T]) -> T:
-        """The one of some comparisons whose worse reply it is put around, always the same; see the module."""
+        """The comparison that gets it, around its worse reply; always the same of the same comparisons."""
         return comparisons[int(uniform_for("injection", self.text) * len(comparisons))]
 
 
@@ -80,7 +80,7 @@ class Injection:
 class Fault:
     """A reply with one plain fault, and the beginnings of words that name it.
 
-    `principle` is the one by which it is criticised, where the fault is one by that principle alone; else one is drawn.
+    `principle` is the one by which it is criticised, where only that principle makes it a fault; else one is drawn.
     """
 
     conversation: Conversation
@@ -103,7 +103,7 @@ class JudgeQuestions:
     by_principle: tuple[PlainComparison, ...]
     """Comparisons by the principles of the constitution; those above count by principle as well when they are such."""
     blanks: tuple[Pair, ...]
-    """Pairs whose replies are the same and say nothing."""
+    """Pairs of equal replies that say nothing."""
     injections: tuple[Injection, ...]
     what: str
     """What the comparisons are, in words: `plain comparisons`."""
@@ -118,7 +118,7 @@ class JudgeQuestions:
         return {one: number % 2 == 0 for number, one in enumerate(self.truths)}
 
     def injected(self) -> list[tuple[Injection, PlainComparison]]:
-        """Each injection with the comparison around whose worse reply it is put; none without comparisons."""
+        """Each injection with its comparison; none without comparisons."""
         return [(each, each.into(self.comparisons)) for each in self.injections] if self.comparisons else []
 
     @property

@@ -1,10 +1,10 @@
-"""Two probes of a judge: what it prefers when there is nothing to prefer, and whether a reply can talk it round.
+"""Two probes of a judge: what it prefers when there is nothing to prefer, and whether a reply can influence it.
 
-The letter prior is how probable it holds (A) when both options are the same and say nothing; one half is ideal, and
-what is off it is the judge's own liking (Zhao et al. 2021 calibrate by it; here both orders are averaged instead). An
+The letter prior is its P(A) when both options are the same and say nothing; one half is ideal, and the rest is the
+judge's own bias (Zhao et al. 2021 calibrate by it; here both orders are averaged instead). An
 injection is put around the worse reply of a comparison that was asked without it before. It flips the judge when that
-had been right and no longer is; because a judge near chance flips by itself, the share that went the other way, and
-the log-odds that the words moved, stand beside it.
+had been right and no longer is. A judge near chance flips by itself, so the share that went the other way, and the
+change in log-odds, are reported too.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class LetterPrior:
     log_odds: Mean
 
     def facts(self) -> dict[str, Any]:
-        """The mean probability, with the mean log-odds beside it."""
+        """The mean probability, and the mean log-odds."""
         return {**self.probability.facts(), "log_odds": self.log_odds.facts()}
 
 
@@ -50,7 +50,7 @@ class Injected:
     injections: int
 
     def facts(self) -> dict[str, Any]:
-        """The flip rate, and the rest beside it; without a comparison that was right, its four numbers are absent."""
+        """The flip rate, and the rest; without a comparison that was right, its four numbers are absent."""
         return {
             **(self.flipped.facts() if self.flipped else {}),
             "injections": self.injections,
@@ -61,12 +61,12 @@ class Injected:
 
 
 def letter_prior(judge: CheckedJudge, blanks: Sequence[Pair]) -> LetterPrior | None:
-    """The judge's liking for (A) over pairs that say nothing; None when it answered none of them."""
-    told = [answer[ShownOrder.AB] for answer in judge.compare(blanks, (ShownOrder.AB,))]
+    """The judge's bias for (A) over pairs that say nothing; None when it answered none of them."""
+    answers = [answer[ShownOrder.AB] for answer in judge.compare(blanks, (ShownOrder.AB,))]
     # Two letters that are equally probable are no preference here, and none is the right answer.
     values = [
         0.0 if value is UndecidedReason.TIE else value
-        for value in told
+        for value in answers
         if value is UndecidedReason.TIE or not isinstance(value, UndecidedReason)
     ]
     log_odds, probability = mean(values), mean([sigmoid(value) for value in values])

@@ -1,11 +1,11 @@
-"""The folder that TRL trains from: it needs nothing of Solon, and appears whole or not at all.
+"""Writes the folder that TRL trains from. The folder does not need Solon; it is written whole or not at all.
 
     README.md  launch.sh  train.py  config.yaml  reward.py  reward.json  check_folder.py  constitution.yaml
     prompts/            training and held-out prompts, and golden prompts
-    policy/             the SL-CAI model, with a chat template that writes what it was trained on
-    preference-model/   with its golden scores
+    policy/             the SL-CAI model, with a chat template that renders prompts as in its training
+    preference-model/   the preference model, with its golden scores
 
-Models are copied, not linked: a trainer that wrote into its copy would change the run.
+Models are copied, not linked: a trainer that writes to a link would change the run.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from typing import Any
 
 import jinja2
 
-import solon
 from solon.config.addresses import address_fault
 from solon.config.recipe import Method
+from solon.config.version import __version__
 from solon.engines.rendering import special_texts
 from solon.errors import InputError, RecipeError, RunError
 from solon.export.trainers.trainer_model import ExportedModel, copy_model, open_model, open_policy, write_policy
@@ -30,17 +30,17 @@ from solon.export.trainers.trainer_prompts import ExportedPrompt, PromptSelectio
 from solon.export.trainers.trl import TRL_VERSION, TrlPlan, config_yaml, unsupported
 from solon.reward.conversation_scorer import CENTRE
 from solon.reward.golden import read_golden
+from solon.rl.setting_checks import check_sampling
 from solon.runs import Artefact, RunDirectory
 from solon.runs.files import assembling, write_atomically
-from solon.stages.registry import PREFERENCE_MODEL, PROMPTS, SL_CAI, in_round
-from solon.stages.s08_rl_cai import check_drawing
+from solon.stages.plan import PREFERENCE_MODEL, PROMPTS, SL_CAI, in_round
 
 FILES = ("reward.py", "check_folder.py", "train.py")
 
 
 @dataclass(frozen=True, slots=True)
 class TrainerFolder:
-    """What was written: the folder, how many prompts it holds, and how many of the run's are excluded, by reason."""
+    """The written folder, its numbers of prompts, and how many of the run's prompts are excluded, by reason."""
 
     folder: Path
     training: int
@@ -50,7 +50,7 @@ class TrainerFolder:
 
 @dataclass(frozen=True, slots=True)
 class _Export:
-    """What is read of a run: finished stages, their models, and the prompts to export."""
+    """What the export reads from a run: finished stages, their models, and the prompts to export."""
 
     sl_cai: Artefact
     preference: Artefact
@@ -64,13 +64,13 @@ class _Export:
 def export_for_trl(
     run: RunDirectory, folder: Path, *, url: str | None = None, steps: int | None = None
 ) -> TrainerFolder:
-    """Write what TRL needs to train the run's SL-CAI model by its preference model into a new folder.
+    """Write everything that TRL needs to train the run's SL-CAI model by its preference model to a new folder.
 
     Scores are from the folder's own preference model, or from the server at `url`. The training prompts are those of
     `steps` steps, the recipe's number when None. Raises RunError when a stage up to the preference model is not
     finished or damaged, when recipe or constitution were edited since, when the folder is not empty, and when no
-    prompt can be exported; RecipeError when the recipe samples replies as no policy gradient can use them; and
-    InputError for a `url` with a password in it.
+    prompt can be exported; RecipeError when no policy gradient can use the recipe's sampling parameters; and
+    InputError for a `url` with a password.
     """
     if url is not None and (fault := address_fault(url)):
         raise InputError(fault, place="--url")  # the address is written into the folder's files
@@ -93,13 +93,13 @@ def export_for_trl(
 
 
 def _read(run: RunDirectory, steps: int | None) -> _Export:
-    run.refuse_edits()  # the recipe's settings are exported as those that its models were made with
+    run.refuse_edits()  # the exported settings must be those of the models
     recipe, rl = run.recipe, run.recipe.rl
-    _refuse_drawing(run)
+    _check_sampling(run)
     if recipe.method is Method.RLHF:
-        cause = "the export starts from SL-CAI, and a run by method rlhf has none"
-        raise RunError(cause, place=str(run.path), remedy="Name a run by method cai")
-    # The preference model of the last round has learnt from the labels of all rounds.
+        cause = "the export starts from SL-CAI, and a run with method=rlhf has no SL-CAI"
+        raise RunError(cause, place=str(run.path), remedy="Name a run with method=cai")
+    # The preference model of the last round is trained on the labels of all rounds.
     last = in_round(PREFERENCE_MODEL, recipe.rounds)
     prompts, sl_cai, preference = (_finished(run, name) for name in (PROMPTS, SL_CAI, last))
     policy, scorer = open_policy(sl_cai.model, recipe.engine), open_model(preference.model, recipe.engine)
@@ -109,17 +109,17 @@ def _read(run: RunDirectory, steps: int | None) -> _Export:
     if not training:
         why = ", ".join(f"{count} {reason}" for reason, count in selection.excluded.items() if count)
         raise RunError(
-            f"no training prompt can be exported: {why or 'there is none'}",
+            f"no training prompt can be exported: {why or 'the run has none'}",
             place=str(run.path),
-            remedy="Make replies shorter with --set rl.sampling.max_tokens=N in a new run",
+            remedy="Allow shorter replies with --set rl.sampling.max_tokens=N in a new run",
         )
     return _Export(sl_cai, preference, policy, scorer, selection, plan, training)
 
 
-def _refuse_drawing(run: RunDirectory) -> None:
-    """Stage 08's own check, with a remedy for a run that exists."""
+def _check_sampling(run: RunDirectory) -> None:
+    """Stage 08's check, with a remedy for a finished run."""
     try:
-        check_drawing(run.recipe.rl.sampling)
+        check_sampling(run.recipe.rl.sampling)
     except RecipeError as error:
         remedy = f"In a new run: solon run NEW --reuse {run.path} --set {error.place}=1 --until preference-model"
         raise RecipeError(error.cause, place=error.place, remedy=remedy) from None
@@ -131,7 +131,7 @@ def _finished(run: RunDirectory, name: str) -> Artefact:
         raise RunError(
             f"'{name}' is not finished, and the export needs all stages up to the preference model",
             place=str(run.path),
-            remedy=f"Go on with: solon run {run.path} --until {in_round(PREFERENCE_MODEL, run.recipe.rounds)}",
+            remedy=f"Continue with: solon run {run.path} --until {in_round(PREFERENCE_MODEL, run.recipe.rounds)}",
         )
     return artefact
 
@@ -163,7 +163,7 @@ def _filled(template: str, run: RunDirectory, export: _Export, reward: Mapping[s
     )
     environment.filters["number"] = lambda value: f"{value:g}"
     return environment.from_string(_text(f"templates/{template}")).render(
-        solon=solon.__version__,
+        solon=__version__,
         trl=TRL_VERSION,
         constitution=run.constitution.hash,
         export=export,

@@ -1,7 +1,7 @@
-"""A model of a run as it is exported, and as a trainer reads it: through its tokenizer and chat template.
+"""A model of a run as a trainer reads it: through its exported tokenizer and chat template.
 
-The policy's exported chat template writes what the model was trained to read. Its generation settings name the tokens
-that end a reply and nothing else: trainers take sampling settings from that file where it has some.
+The policy's exported chat template renders prompts as in the model's training. Its generation settings contain only the
+tokens that end a reply, because trainers would also use sampling settings from that file.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _ADAPTER = "adapter"
 
 @dataclass(frozen=True, slots=True)
 class ExportedModel:
-    """A model folder of the run: its tokenizer as it is exported, and how Solon encodes for the model."""
+    """A model folder of the run: its exported tokenizer, and Solon's own encoding for the model."""
 
     folder: Path
     config: PreTrainedConfig
@@ -43,11 +43,11 @@ class ExportedModel:
         return sorted(end_tokens_of(known, self.encoding.tokenizer.ends))
 
     def messages(self, conversation: Conversation) -> list[dict[str, str]]:
-        """A conversation in the form that this model's chat template takes."""
+        """A conversation as messages for this model's chat template."""
         return self.encoding.tokenizer.messages(conversation.turns)
 
     def texts(self, messages: Sequence[Sequence[Message]]) -> list[str]:
-        """Prompts as the exported chat template writes them."""
+        """Prompts as the exported chat template renders them."""
         return [
             str(self.tokenizer.apply_chat_template(list(each), add_generation_prompt=True, tokenize=False))
             for each in messages
@@ -59,14 +59,14 @@ class ExportedModel:
 
 
 def open_model(folder: Path, settings: EngineSettings) -> ExportedModel:
-    """A model folder of the run."""
+    """Open a model folder of the run."""
     config, tokenizer = load_config(folder), load_tokenizer(folder)
     texts = PromptTokenizer.of(tokenizer, settings)
     return ExportedModel(folder, config, tokenizer, Encoding(texts, window_in(config, settings)))
 
 
 def open_policy(folder: Path, settings: EngineSettings) -> ExportedModel:
-    """SL-CAI with a chat template that shows a trainer's prompts as the model was trained to read them."""
+    """Open SL-CAI, with a chat template that renders a trainer's prompts as in the model's training."""
     model = open_model(folder, settings)
     model.tokenizer.chat_template = model.encoding.tokenizer.saved_template()
     return model

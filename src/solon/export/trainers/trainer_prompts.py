@@ -1,9 +1,9 @@
 """The exported prompts: which of a run's prompts are exported, and in which order.
 
-A trainer renders messages through the policy's chat template and tokenizes them itself. So a prompt is exported only
-when that gives, for policy and preference model alike, the very tokens that Solon trains on, and when it leaves room
-for a whole reply. The training prompts are written in the order in which stage 08 draws them, by kind and by step: a
-trainer that reads the file once, in order, sees in each step what stage 08 would see.
+A trainer renders messages with the policy's chat template and tokenizes them itself. So a prompt is exported only when
+this gives exactly the tokens that Solon trains on, for the policy and for the preference model, and when the context
+window has space for a whole reply. The training prompts are in the order in which stage 08 draws them, by kind and by
+step: a trainer that reads the file once, in order, sees the same prompts in each step as stage 08.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ GOLDEN_PROMPTS = 16
 
 @dataclass(frozen=True, slots=True)
 class ExportedPrompt:
-    """A prompt as a trainer gets it: messages that end on a user turn, and what its policy reads."""
+    """A prompt for a trainer: messages that end on a user turn, and the text and tokens that the policy reads."""
 
     row_id: str
     kind: PromptKind
@@ -36,7 +36,7 @@ class ExportedPrompt:
 
 @dataclass(frozen=True, slots=True)
 class PromptSelection:
-    """The prompts that are exported, in the table's order, and how many are not, by reason."""
+    """The exported prompts in the table's order, and the number of excluded ones by reason."""
 
     prompts: Sequence[ExportedPrompt]
     excluded: Mapping[str, int]
@@ -52,7 +52,7 @@ class PromptSelection:
 
 
 def select(prompts: Artefact, policy: ExportedModel, preference: ExportedModel, max_tokens: int) -> PromptSelection:
-    """The `ok` prompts of stage 01 that leave room for `max_tokens` of reply and that a trainer reads as Solon does."""
+    """The `ok` prompts of stage 01 that leave `max_tokens` for a reply and that a trainer reads as Solon does."""
     rows = good_of(prompts.rows(PromptRow), *TRAINING_KINDS, *HELD_OUT_KINDS)
     conversations = [row.prompt for row in rows]
     messages = [policy.messages(each) for each in conversations]
@@ -68,13 +68,13 @@ def select(prompts: Artefact, policy: ExportedModel, preference: ExportedModel, 
             strict=True,
         )
     ]
-    room = min(policy.encoding.window, preference.encoding.window) - max_tokens - 1  # the scorer reads an end token
+    longest = min(policy.encoding.window, preference.encoding.window) - max_tokens - 1  # the scorer reads an end token
     kept = [
         ExportedPrompt(row.row_id, row.kind, each, text, tokens)
         for row, each, text, tokens, alike in zip(rows, messages, texts, read, same, strict=True)
-        if alike and len(tokens) <= room
+        if alike and len(tokens) <= longest
     ]
-    too_long = sum(alike and len(tokens) > room for alike, tokens in zip(same, read, strict=True))
+    too_long = sum(alike and len(tokens) > longest for alike, tokens in zip(same, read, strict=True))
     return PromptSelection(kept, {"too long": too_long, "other tokens through the chat template": same.count(False)})
 
 
@@ -89,7 +89,7 @@ def schedule(
 
 
 def write_prompts(training: Sequence[ExportedPrompt], selection: PromptSelection, folder: Path) -> None:
-    """Write the prompts as JSON Lines in TRL's form, and a few with their text and tokens to check a machine by."""
+    """Write the prompts as JSON Lines in TRL's form, and golden prompts: a few with their text and tokens."""
     folder.mkdir()
     for name, prompts in (("train", training), ("held-out", selection.held_out)):
         rows = [{"prompt": each.messages, "kind": each.kind.value, "row_id": each.row_id} for each in prompts]

@@ -1,7 +1,7 @@
-"""TRL's settings, made from a recipe: RLOO, on one machine or on several through accelerate.
+"""TRL's settings from a recipe: RLOO, on one machine or on several through accelerate.
 
-TRL has no PPO since 1.13. RLOO has no value function, so the recipe's settings of one have no equal, and it needs at
-least two replies to each prompt. Names and meanings are those of TRL 1.16 (`trainer/rloo_config.py`,
+TRL has no PPO since 1.13. RLOO has no value function, so TRL has no settings for one, and it needs at least two replies
+to each prompt. Names and meanings are those of TRL 1.16 (`trainer/rloo_config.py`,
 `trainer/rloo_trainer.py`); a test trains with that release.
 """
 
@@ -54,7 +54,7 @@ def step_shape(rl: ReinforcementSettings) -> StepShape:
 
 @dataclass(frozen=True, slots=True)
 class TrlPlan:
-    """What is trained: the recipe's settings, its seed, and the number of steps."""
+    """One training: the recipe's settings, its seed, and the number of steps."""
 
     rl: ReinforcementSettings
     seed: int
@@ -88,7 +88,7 @@ class ConfigField:
 
 @dataclass(frozen=True, slots=True)
 class Unsupported:
-    """A setting of the recipe that TRL has no equal of: its name, its value, and what happens instead."""
+    """A setting of the recipe that TRL does not have: its name, its value, and what happens instead."""
 
     setting: str
     value: object
@@ -129,8 +129,8 @@ def config_yaml(plan: TrlPlan) -> str:
 
 
 def unsupported(plan: TrlPlan) -> list[Unsupported]:
-    """The recipe's settings that are in force and that TRL has no equal of."""
-    return [*_of_algorithm(plan.rl), *_of_loss(plan.rl), *_of_course(plan.rl)]
+    """The active settings of the recipe that TRL does not have."""
+    return [*_of_algorithm(plan.rl), *_of_loss(plan.rl), *_of_training(plan.rl)]
 
 
 def _normalisation(rl: ReinforcementSettings) -> ConfigField:
@@ -193,15 +193,15 @@ def _of_loss(rl: ReinforcementSettings) -> list[Unsupported]:
     return found
 
 
-def _of_course(rl: ReinforcementSettings) -> list[Unsupported]:
+def _of_training(rl: ReinforcementSettings) -> list[Unsupported]:
     found = []
     if rl.target_kl is not None:
-        instead = "every pass over a step's replies is made, at any distance from the start"
+        instead = "every step makes all its passes, at any KL"
         found.append(Unsupported("rl.target_kl", rl.target_kl, instead))
     rules = {name: value for name, value in rl.stop.model_dump().items() if value is not None and name != "patience"}
     if rules:
         values = ", ".join(f"{name} {value:g}" for name, value in rules.items())
-        found.append(Unsupported("rl.stop", values, "nothing ends the training early: watch TRL's metrics"))
+        found.append(Unsupported("rl.stop", values, "nothing stops the training early: watch TRL's metrics"))
     if rl.held_out_scorer is not None:
         instead = "no second preference model scores the replies"
         found.append(Unsupported("rl.held_out_scorer", rl.held_out_scorer, instead))

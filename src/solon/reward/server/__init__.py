@@ -1,1 +1,1 @@
-"""Serve a trained model to other programs."""
+"""The HTTP server of a preference model."""

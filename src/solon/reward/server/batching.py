@@ -1,10 +1,10 @@
-"""Micro-batching across requests: whoever asks at the same time shares a forward pass, and nobody waits for a big one.
+"""Micro-batching across requests: concurrent requests share forward passes, and none waits for a big one to finish.
 
-One thread owns the model, its tokenizer and its rendering, none of which need be safe to share. It works in rounds of
-bounded size: the first request that waits gives others a moment to join, and each round takes a share of the requests
-at hand, of the oldest first and then of those with least left to do. So a small request is answered between two shares
-of a big one. Shares are prepared apart, so that a bad request fails alone, and scored in one go. While a round is at
-work more requests gather by themselves, so the moment may be short.
+One thread owns the model, its tokenizer and its rendering, which need not be thread-safe. It works in rounds of bounded
+size. After the first request it waits a moment for others. Each round takes a share of every current request: of the
+oldest first, then of those with the least work left. So a small request is answered between two shares of a big one.
+Shares are prepared separately, so that a bad request fails by itself, and scored together. Further requests queue up
+during a round, so the moment can be short.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ Piece = TypeVar("Piece")
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How requests are gathered; weights are what `weigh` gives, characters for a server."""
+    """How requests are batched; `weigh` defines weights, which are characters in the server."""
 
     wait: float = 0.003
     """Seconds that the first request of a batch waits for others."""
     jobs: int = 256
     """Most requests in one batch."""
     waiting: int = 4096
-    """Most requests that may wait; more are turned away."""
+    """Most requests in the queue; more are refused."""
     share: int = 1 << 16
-    """Weight that a round takes of one request: about one forward pass."""
+    """Weight of one request's share in a round: about one forward pass."""
     round: int = 1 << 18
     """Weight of a round."""
 
 
 class Busy(Exception):
-    """So many requests wait, or the batcher is closing, that no more is taken."""
+    """The queue is full, or the batcher is closing."""
 
 
 @dataclass(slots=True)
@@ -48,12 +48,12 @@ class _Waiting(Generic[Item]):
     weights: Sequence[int]
     answer: Future[list[float]] = field(default_factory=Future)
     numbers: list[float] = field(default_factory=list)
-    """Those of the items that are done, in order."""
+    """The numbers of finished items, in order."""
     left: int = field(init=False)
-    """The weight of the items of which no round has been made."""
+    """The weight of the items that are not done."""
 
     def __post_init__(self) -> None:
-        """Everything is to be done."""
+        """Nothing is done yet."""
         self.left = sum(self.weights)
 
     def share(self, most: int) -> Sequence[Item]:
@@ -71,7 +71,7 @@ class Batcher(Generic[Item, Piece]):
     """Answers jobs, each a sequence of items, from any thread with the numbers of their items.
 
     `prepare` turns some items of a job into pieces, one each, and may raise; `score` gives a number for each piece,
-    whatever job it is of; `weigh` says what an item costs. `around` is entered once by the thread that does the work.
+    whatever job it is from; `weigh` gives the cost of an item. The working thread enters `around` once.
     """
 
     def __init__(
@@ -96,9 +96,9 @@ class Batcher(Generic[Item, Piece]):
         self._thread.start()
 
     def submit(self, job: Sequence[Item]) -> Future[list[float]]:
-        """The numbers of a job, to come; raises Busy when too many wait or the batcher is closing."""
+        """A future with the numbers of a job; raises Busy when the queue is full or the batcher is closing."""
         waiting = _Waiting(job, [self._weigh(item) for item in job])
-        with self._taking:  # so that nothing can be put behind the end that `close` puts
+        with self._taking:  # so that nothing can follow the end marker of `close`
             if self._closed.is_set():
                 raise Busy("closing")
             try:
@@ -108,7 +108,7 @@ class Batcher(Generic[Item, Piece]):
         return waiting.answer
 
     def close(self) -> None:
-        """Answer all that was taken, then stop; nothing more is taken."""
+        """Accept nothing more, answer all accepted jobs, then stop."""
         with self._taking:
             first = not self._closed.is_set()
             self._closed.set()
@@ -117,19 +117,19 @@ class Batcher(Generic[Item, Piece]):
         self._thread.join()
 
     def _work(self) -> None:
-        at_hand: list[_Waiting[Item]] = []
+        current: list[_Waiting[Item]] = []
         ended = False
         with self._around():
-            while not ended or at_hand:
-                ended = ended or self._gather(at_hand)
-                if at_hand:
-                    self._round(at_hand)
-                at_hand = [waiting for waiting in at_hand if not waiting.answer.done()]
+            while not ended or current:
+                ended = ended or self._gather(current)
+                if current:
+                    self._round(current)
+                current = [waiting for waiting in current if not waiting.answer.done()]
 
-    def _gather(self, at_hand: list[_Waiting[Item]]) -> bool:
-        """Add what waits to what is at hand; whether the end was met. Waits for something when nothing is at hand."""
-        deadline = None if not at_hand else 0.0
-        while len(at_hand) < self.limits.jobs:
+    def _gather(self, current: list[_Waiting[Item]]) -> bool:
+        """Move queued jobs to `current`, waiting for one if it is empty; returns whether the end marker came."""
+        deadline = None if not current else 0.0
+        while len(current) < self.limits.jobs:
             try:
                 seconds = None if deadline is None else max(0.0, deadline - time.monotonic())
                 another = self._queue.get(timeout=seconds)
@@ -137,24 +137,24 @@ class Batcher(Generic[Item, Piece]):
                 break
             if another is None:
                 return True
-            at_hand.append(another)
+            current.append(another)
             if deadline is None:
                 deadline = time.monotonic() + self.limits.wait
         return False
 
-    def _round(self, at_hand: Sequence[_Waiting[Item]]) -> None:
-        oldest, *others = at_hand
+    def _round(self, current: Sequence[_Waiting[Item]]) -> None:
+        oldest, *others = current
         prepared: list[tuple[_Waiting[Item], Sequence[Piece]]] = []
-        room = self.limits.round
+        budget = self.limits.round
         for waiting in (oldest, *sorted(others, key=lambda each: each.left)):
-            if room <= 0:
+            if budget <= 0:
                 break
             before = waiting.left
-            share = waiting.share(min(self.limits.share, room))
-            room -= before - waiting.left
+            share = waiting.share(min(self.limits.share, budget))
+            budget -= before - waiting.left
             try:
                 prepared.append((waiting, self._prepare(share)))
-            except Exception as error:  # it is the asker's to see
+            except Exception as error:  # goes to the client
                 waiting.answer.set_exception(error)
         try:
             numbers = list(self._score([piece for _, pieces in prepared for piece in pieces]))

@@ -1,8 +1,8 @@
-"""What a request asks to be scored, read out of its body, and refused by its size before anything is tokenized.
+"""Reads the texts or conversations of a request's body, and refuses too large ones before tokenizing.
 
-Counting characters costs nothing beside tokenizing them, and a text that has many times more characters than the model
-reads tokens could not be scored anyway. A request is refused whole: 400 for what is no such request, 413 for too much
-of it, 422 for a text that cannot be read.
+Counting characters is much cheaper than tokenizing, and a text with many times more characters than the model's window
+has tokens cannot be scored anyway. A request is refused as a whole: 400 for a malformed one, 413 for one that is too
+large, 422 for text that cannot be read.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from solon.errors import InputError
 from solon.reward.server.admission import Refused
 
 TURN = 32
-"""Characters that a turn counts beside its own: its label costs tokens too."""
+"""Characters added per turn: its label costs tokens too."""
 _PER_TOKEN, _LONGEST = 32, 1 << 20
 _BRACKETS = 500_000
-"""Opening brackets in a body, texts' own included: millions of empty lists take the parser a second, and all wait."""
+"""Most opening brackets in a body, also in texts: millions of empty lists would block the parser for a second."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What one request may hold: so many texts, characters in each, and characters in all."""
+    """Limits of one request: texts, characters of each, and characters in total."""
 
     texts: int
     text: int
@@ -34,12 +34,12 @@ class Bounds:
 
 
 def longest_text(window: int) -> int:
-    """Characters that a text may have for a model that reads `window` tokens: many more than it could score."""
+    """The most characters of a text for a model that reads `window` tokens: many more than it could score."""
     return min(window * _PER_TOKEN, _LONGEST)
 
 
 def json_object(body: bytes) -> dict[str, Any]:
-    """The JSON object that a body is; raises Refused for anything else, for a key that stands twice, and for NaN."""
+    """The JSON object in a body; raises Refused for anything else, for duplicate keys and for NaN."""
     if (brackets := body.count(b"[") + body.count(b"{")) > _BRACKETS:
         raise Refused(
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -55,7 +55,7 @@ def json_object(body: bytes) -> dict[str, Any]:
 
 
 def texts_in(body: Mapping[str, Any], bounds: Bounds) -> list[str]:
-    """The texts that OpenRLHF asks about; `prompts` and `labels` are parts of them or unused. Raises Refused."""
+    """The texts of an OpenRLHF request; `prompts` and `labels` are parts of them or unused. Raises Refused."""
     texts = body.get("query")
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         raise Refused(HTTPStatus.BAD_REQUEST, "'query' must be a list of texts, each a prompt with its reply")
@@ -66,7 +66,7 @@ def texts_in(body: Mapping[str, Any], bounds: Bounds) -> list[str]:
 
 
 def conversations_in(body: Mapping[str, Any], bounds: Bounds) -> list[Conversation]:
-    """Conversations as lists of messages, each ending on a reply; raises Refused or InputError."""
+    """The conversations of a request, each ending on a reply; raises Refused or InputError."""
     given = body.get("messages")
     if not isinstance(given, list) or not all(_is_messages(each) for each in given):
         raise Refused(HTTPStatus.BAD_REQUEST, "'messages' must be a list of conversations, each a list of messages")
@@ -74,15 +74,15 @@ def conversations_in(body: Mapping[str, Any], bounds: Bounds) -> list[Conversati
     found = [conversation_of(each, place=f"conversation {number}") for number, each in enumerate(given)]
     for number, each in enumerate(found):
         if len(each.turns) < 2 or each.turns[-1].role is not Role.ASSISTANT:
-            raise Refused(HTTPStatus.BAD_REQUEST, f"conversation {number} does not end on a reply to something")
+            raise Refused(HTTPStatus.BAD_REQUEST, f"conversation {number} is not a prompt with a reply")
         for turn in each.turns:
             _refuse_halves(turn.content, f"conversation {number}")
     return found
 
 
-def weight(asked: str | Conversation) -> int:
+def weight(item: str | Conversation) -> int:
     """The characters of a text or of a conversation."""
-    return len(asked) if isinstance(asked, str) else sum(TURN + len(turn.content) for turn in asked.turns)
+    return len(item) if isinstance(item, str) else sum(TURN + len(turn.content) for turn in item.turns)
 
 
 def _is_messages(value: object) -> bool:

@@ -1,9 +1,8 @@
-"""Connections that cannot hold a server up: only so many, each with a moment by which its request must be there.
+"""Limits on connections, so that slow clients cannot block the server: a number, and a deadline for each request.
 
-A client that sends a byte now and then keeps a thread, and a few hundred of them would keep all. So a request has so
-many seconds from its first byte to its last, whatever comes between, and when all places are taken the connection that
-has waited longest without a whole request gives up its place to a new one. Requests that are being answered keep
-theirs.
+A client that sends a byte now and then occupies a thread, and a few hundred of them would occupy all. So a request has
+a fixed number of seconds from its first byte to its last. When all slots are taken, a new connection gets the slot of
+the one that has waited longest without a complete request. Requests that are being answered keep their slots.
 """
 
 from __future__ import annotations
@@ -20,13 +19,13 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 HEAD = 64 << 10
-"""Bytes that a request's head may have."""
+"""The most bytes of a request's head."""
 SMALL = 256 << 10
-"""Bytes of a body that is always read: places are few, so all of these together are little."""
+"""Bodies of at most this many bytes are always read: slots are few, so their total is small."""
 
 
 class TimedReader(io.RawIOBase):
-    """The bytes of a connection, until a moment that does not move as bytes come; then TimeoutError."""
+    """Reads a connection until a fixed deadline; then raises TimeoutError."""
 
     def __init__(self, connection: socket.socket, idle: float, receive: float) -> None:
         self._connection = connection
@@ -35,13 +34,13 @@ class TimedReader(io.RawIOBase):
         self.await_request()
 
     def await_request(self) -> None:
-        """A request may begin within the seconds for idling, and has then those for receiving."""
+        """Wait `idle` seconds for a request to begin, and then `receive` seconds for its end."""
         self._begun = False
         self._until = time.monotonic() + self._idle
         self._left = HEAD + io.DEFAULT_BUFFER_SIZE
 
     def allow(self, size: int, seconds: float | None = None) -> None:
-        """Let so many bytes more come, and within so many seconds where that is given."""
+        """Allow so many further bytes, with a new deadline if `seconds` is given."""
         self._left += size
         if seconds is not None:
             self._begun, self._until = True, time.monotonic() + seconds
@@ -51,7 +50,7 @@ class TimedReader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: WriteableBuffer) -> int:
-        """See `io`; raises TimeoutError when the moment has come, ConnectionError for more bytes than are allowed."""
+        """See `io`; raises TimeoutError at the deadline, ConnectionError for more bytes than allowed."""
         left = self._until - time.monotonic()
         if left <= 0:
             raise TimeoutError
@@ -61,7 +60,7 @@ class TimedReader(io.RawIOBase):
             self._begun, self._until = True, time.monotonic() + self._receive
         self._left -= count
         if self._left < 0:
-            raise ConnectionError("a head that is too long")
+            raise ConnectionError("the head is too long")
         return count
 
 
@@ -71,14 +70,14 @@ class Connections:
     def __init__(self, most: int) -> None:
         self._most = most
         self._lock = threading.Lock()
-        self._waiting: dict[socket.socket, None] = {}  # the one that has waited longest comes first
+        self._waiting: dict[socket.socket, None] = {}  # longest wait first
         self._at_work: set[socket.socket] = set()
 
     def __len__(self) -> int:
         return len(self._waiting) + len(self._at_work)
 
     def admit(self, connection: socket.socket) -> bool:
-        """Take a new connection, in place of the one that has waited longest if need be; False when all are at work."""
+        """Take a new connection, if necessary in place of the one that waits longest; False when all are busy."""
         with self._lock:
             if len(self) >= self._most:
                 if not self._waiting:
@@ -86,7 +85,7 @@ class Connections:
                 longest = next(iter(self._waiting))
                 del self._waiting[longest]
                 with suppress(OSError):
-                    longest.shutdown(socket.SHUT_RDWR)  # its thread reads the end, and ends
+                    longest.shutdown(socket.SHUT_RDWR)  # its thread reads the end and stops
             self._waiting[connection] = None
             return True
 
@@ -99,7 +98,7 @@ class Connections:
                 self._waiting[connection] = None
 
     def works(self, connection: socket.socket) -> bool:
-        """A whole request is there; False when the connection has lost its place."""
+        """A complete request has arrived; False when the connection has lost its slot."""
         with self._lock:
             if connection not in self._waiting:
                 return False
@@ -114,8 +113,8 @@ class Connections:
             self._at_work.discard(connection)
 
 
-class ConnectionSlots:
-    """Bytes of large bodies that may be held at the same time."""
+class BodyMemory:
+    """Memory for large bodies, shared by all requests."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -124,7 +123,7 @@ class ConnectionSlots:
 
     @contextmanager
     def holding(self, size: int) -> Iterator[bool]:
-        """Room for so many bytes while a request is read and answered; False when there is none."""
+        """Reserve so many bytes while a request is read and answered; False when they are not free."""
         if size <= SMALL:
             yield True
             return

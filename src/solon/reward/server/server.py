@@ -3,13 +3,13 @@
     POST /get_reward   {"query": [text, ...], "prompts": [...], "labels": [...]}, as OpenRLHF's remote reward asks
                        -> {"rewards": [...], "scores": [...], "extra_logs": {}}
     POST /score        {"messages": [[{"role": ..., "content": ...}, ...], ...]} -> {"scores": [...]}
-    GET  /health       what is served, and how much was answered
+    GET  /health       the model's name, its centre, and how many requests were answered
 
-It stands on the standard library: a thread for each connection, of which there are only so many, and one thread that
-computes (`batching`). A request is answered whole or refused with `{"error": "cause. remedy"}`; no score is ever made
-up for a text that is too long or broken. Heads are checked before bodies are read (`admission`), bodies by their size
-before they are tokenized (`bodies`), and a slow client keeps nobody's place (`connections`). It listens on this machine
-alone unless told otherwise, for hosts that it knows by name, and asks for a token where it has one.
+It uses the standard library: a thread for each of a limited number of connections, and one thread that computes
+(`batching`). A request is answered completely or refused with `{"error": "cause. remedy"}`; a text that is too long or
+broken gets no score. Heads are checked before bodies are read (`admission`), the sizes of bodies before they are
+tokenized (`bodies`), and slow clients lose their slots (`connections`). By default the server listens only on this
+machine. It answers requests for hosts that it knows by name, and requires its token if it has one.
 """
 
 from __future__ import annotations
@@ -35,28 +35,28 @@ from solon.reward.scorer import PreferenceScorer, Zero
 from solon.reward.server.admission import Admission, Refused, body_length
 from solon.reward.server.batching import Batcher, Busy, Limits
 from solon.reward.server.bodies import Bounds, conversations_in, json_object, longest_text, texts_in, weight
-from solon.reward.server.connections import Connections, ConnectionSlots, TimedReader
+from solon.reward.server.connections import BodyMemory, Connections, TimedReader
 from solon.training.encoding import Tokens
 from solon.training.models import arithmetic
 
 REWARD, SCORE, HEALTH = "/get_reward", "/score", "/health"
 _DRAIN, _LINGER = 1 << 20, 1.0
-"""Bytes of a refused body that are still read, and the seconds for it, so that the asker gets to see the answer."""
+"""Bytes of a refused body that are still read, and seconds for it, so that the client receives the answer."""
 _SENDING = 10.0
-"""Seconds in which a client has to take some of its answer."""
+"""Seconds in which a client must read a part of its answer."""
 _FULL = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 1\r\nConnection: close\r\n\r\n"
 
 Numbered = tuple[int, str | Conversation]
-"""What is to be scored, with its place in the request."""
+"""A text or conversation to score, with its index in the request."""
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """Where to listen, and what to take."""
+    """Where to listen, and the limits on requests."""
 
     host: str = "127.0.0.1"
     port: int = 8000
-    """0 for any free one."""
+    """0 means any free port."""
     max_body: int = 16 << 20
     """Bytes."""
     max_texts: int = 4096
@@ -65,11 +65,11 @@ class Service:
     idle: float = 60.0
     """Seconds after which a connection that sends nothing is closed."""
     hosts: tuple[str, ...] = ()
-    """Names by which the server may be called beside those of the loopback and `host`."""
+    """Further host names of the server, besides the loopback's and `host`."""
     token: str | None = field(default=None, repr=False)
-    """What a request has to carry; None for nothing."""
+    """The token that a request must send; None for none."""
     max_text: int | None = None
-    """Characters of one text; None for as many as the model's window could ever hold."""
+    """Characters of one text; None for as many as the model's window could hold."""
     max_characters: int = 4 << 20
     """In one request."""
     connections: int = 128
@@ -81,7 +81,7 @@ class Service:
 
 
 class PreferenceServer(ThreadingHTTPServer):
-    """Serves until `shutdown`; `drain` then answers what was taken."""
+    """Serves until `shutdown`; then `drain` answers the accepted requests."""
 
     daemon_threads = True
     request_queue_size = 256
@@ -95,7 +95,7 @@ class PreferenceServer(ThreadingHTTPServer):
         text = service.max_text or longest_text(scorer.model.encoding.window)
         self.bounds = Bounds(service.max_texts, text, service.max_characters)
         self.connections = Connections(service.connections)
-        self.room = ConnectionSlots(service.memory)
+        self.body_memory = BodyMemory(service.memory)
         self.batcher: Batcher[Numbered, Tokens] = Batcher(
             self._prepare,
             lambda pieces: scorer.score(pieces, service.zero),
@@ -118,17 +118,17 @@ class PreferenceServer(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """Where to ask."""
+        """The server's address."""
         host, port = self.server_address[:2]
         return f"http://[{host!s}]:{port}" if ":" in str(host) else f"http://{host!s}:{port}"
 
     def server_bind(self) -> None:
-        """Bind without looking up the host's name, for which a machine without a network waits long."""
+        """Bind without looking up the host's name, which takes long on a machine without a network."""
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = self.service.host, self.server_address[1]
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Give a new connection a thread if there is a place for it."""
+        """Give a new connection a thread if there is a slot."""
         if self.connections.admit(request):
             super().process_request(request, client_address)
             return
@@ -138,7 +138,7 @@ class PreferenceServer(ThreadingHTTPServer):
         self.shutdown_request(request)
 
     def shutdown_request(self, request: Any) -> None:
-        """Close a connection and give its place back."""
+        """Close a connection and free its slot."""
         self.connections.gone(request)
         super().shutdown_request(request)
 
@@ -156,7 +156,7 @@ class PreferenceServer(ThreadingHTTPServer):
             self._changed.notify_all()
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A connection that broke off is the asker's affair."""
+        """Ignore broken connections."""
 
     def _prepare(self, share: Sequence[Numbered]) -> list[Tokens]:
         found = []
@@ -166,7 +166,7 @@ class PreferenceServer(ThreadingHTTPServer):
                 raise InputError(
                     f"{len(tokens)} tokens are more than the window of {self.scorer.model.encoding.window}",
                     place=f"text {number}",
-                    remedy="Leave it out or shorten it; it is not cut here",
+                    remedy="Leave it out or shorten it; the server does not cut texts",
                 )
             found.append(tokens)
         return found
@@ -200,9 +200,9 @@ class Handler(BaseHTTPRequestHandler):
 
     server: PreferenceServer
     protocol_version = "HTTP/1.1"
-    default_request_version = "HTTP/1.0"  # what is told to who names none: HTTP/0.9 has no status to tell it by
+    default_request_version = "HTTP/1.0"  # for requests without a version: HTTP/0.9 has no status
     server_version, sys_version = "solon", ""
-    # Head and body leave in one packet; else each answer would wait for an acknowledgement.
+    # Head and body are sent in one packet; else each answer would wait for an acknowledgement.
     wbufsize = -1
     disable_nagle_algorithm = True
 
@@ -216,36 +216,36 @@ class Handler(BaseHTTPRequestHandler):
         self._unread = self._expects = False
 
     def handle_one_request(self) -> None:
-        """See `BaseHTTPRequestHandler`: one request, which has to come within its time."""
+        """See `BaseHTTPRequestHandler`: one request, with a deadline."""
         self.reader.await_request()
         self.server.connections.waits(self.connection)
         self._unread = self._expects = False
         super().handle_one_request()
 
     def handle_expect_100(self) -> bool:
-        """A client that asks before it sends its body is told to go on when the head is found good."""
+        """Answer `Expect: 100-continue` only after the head is checked."""
         self._expects = True
         return True
 
     def do_GET(self) -> None:
-        """Health."""
+        """Answer /health."""
         self._respond(self._health)
 
     def do_POST(self) -> None:
-        """Scores."""
+        """Answer a request for scores."""
         self._respond(self._scores)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing: paths and headers are the asker's text."""
+        """Log nothing: paths and headers are the client's text."""
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """What the standard library refuses, told as JSON as well."""
+        """Send errors of the standard library as JSON, too."""
         self._unread = True
         self._send(HTTPStatus(code), {"error": message or HTTPStatus(code).phrase})
 
     def _respond(self, answer: Callable[[], Mapping[str, object]]) -> None:
         self.server.count(1)
-        # Until a body's end is read, what follows the head may be anything but another request.
+        # Until the whole body is read, the bytes after the head are not another request.
         has_body = any(name in self.headers for name in ("Content-Length", "Transfer-Encoding"))
         self._unread = has_body or self.command == "POST"
         try:
@@ -254,7 +254,7 @@ class Handler(BaseHTTPRequestHandler):
             self._send(refusal.status, {"error": str(refusal)})
         except Busy as busy:
             self._send(HTTPStatus.SERVICE_UNAVAILABLE, {"error": f"busy: {busy}. Ask again later"})
-        except (SolonError, UnicodeError, TypeError) as error:  # a tokenizer raises the last two for half a character
+        except (SolonError, UnicodeError, TypeError) as error:  # a tokenizer raises the last two for a lone surrogate
             self._send(HTTPStatus.UNPROCESSABLE_ENTITY, {"error": str(error)})
         except (ConnectionError, TimeoutError):
             self.close_connection = True
@@ -285,18 +285,18 @@ class Handler(BaseHTTPRequestHandler):
         if self.path not in (REWARD, SCORE):
             raise Refused(HTTPStatus.NOT_FOUND, f"nothing here. POST to {REWARD} or {SCORE}")
         if length > most:
-            told = f"a body of {length} bytes. At most {most} are taken"
-            raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, told)
-        with server.room.holding(length) as fits:
+            why = f"a body of {length} bytes. At most {most} are taken"
+            raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, why)
+        with server.body_memory.holding(length) as fits:
             if not fits:
-                raise Busy("many large requests are at hand")
+                raise Busy("many large requests are being answered")
             body = json_object(self._body(length))
             if not server.connections.works(self.connection):
                 raise ConnectionAbortedError
-            asked: Sequence[str | Conversation]
-            asked = texts_in(body, server.bounds) if self.path == REWARD else conversations_in(body, server.bounds)
+            items: Sequence[str | Conversation]
+            items = texts_in(body, server.bounds) if self.path == REWARD else conversations_in(body, server.bounds)
             del body
-            scores = server.batcher.submit(list(enumerate(asked))).result()
+            scores = server.batcher.submit(list(enumerate(items))).result()
         if self.path == SCORE:
             return {"scores": scores}
         return {"rewards": scores, "scores": scores, "extra_logs": {}}
@@ -336,7 +336,7 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def _linger(self) -> None:
-        """Read on for a moment: who is still sending would else get a reset in place of the answer."""
+        """Read for a moment longer: a client that is still sending would get a reset instead of the answer."""
         self.connection.shutdown(socket.SHUT_WR)
         self.reader.allow(_DRAIN, _LINGER)
         while self.rfile.read1():

@@ -1,18 +1,17 @@
-"""Training in several processes at once: data-parallel, with the curves of one process.
+"""Training in several processes: data-parallel, with the same curves as in one process.
 
-`accelerate launch` starts the same command several times, and `joined` binds the processes together through
-accelerate's `PartialState`: gloo on CPUs, NCCL on GPUs, each process with a GPU of its own. The loss of a batch is a
-sum over its rows divided by a size counted over the whole batch, so sharing is exact up to the order in which floats
-are added: each process takes its share of a batch's rows, cut into micro-batches of its own; gradients and totals are
-summed, not averaged; and then every process clips and takes the same optimiser step, so that the replicas stay alike
-without ever being copied. Reinforcement learning shares a step's prompts, replies to score, and replies to measure, and
-puts the rollout together again before anything is made of it: whitening, the KL controller, monitors and stop rules
-see the whole, in every process. Seeds hang on row ids, so it does not matter who samples what. Checkpoints hold nothing
-that depends on the number of processes.
+`accelerate launch` starts the same command several times, and `joined` connects the processes through
+accelerate's `PartialState`: gloo on CPUs, NCCL on GPUs, one GPU per process. The loss of a batch is a
+sum over its rows divided by a size counted over the whole batch, so the result is the same up to the order in
+which floats are added. Each process takes its share of a batch's rows; gradients and totals are summed, not averaged;
+then every process clips and takes the same optimiser step, so the replicas stay equal without being copied.
+Reinforcement learning shares sampling, scoring and measuring, and gathers the whole rollout in every process before
+whitening, the KL controller, monitors and stop rules use it. Seeds depend on row ids, so it does not matter which
+process samples a row. Checkpoints do not depend on the number of processes.
 
-What passes between processes is tensors and JSON, never pickle. Waiting is done in gloo, which sleeps, and has no time
-limit that a long stage could meet. When a process ends, its connections close, and the others meet `Lost` at their next
-exchange: a process that fails leaves its one line in the launcher's store, and the main process says it.
+Processes exchange tensors and JSON, never pickle. They wait in gloo, which sleeps, and the time limit is longer than
+any stage. When a process ends, its connections close, and the others raise `Lost` at their next exchange. A process
+that fails writes one line into the launcher's store, and the main process reports it.
 """
 
 from __future__ import annotations
@@ -40,8 +39,8 @@ T = TypeVar("T")
 PATIENCE = timedelta(days=30)
 """How long a process waits for another; a stage that asks models takes as long as it takes."""
 BUCKET = 1 << 24
-"""Numbers that are summed at a time: few enough not to double the memory of the gradients."""
-_LAST_WORDS = "solon/failed"
+"""Numbers summed at a time: few enough not to double the memory of the gradients."""
+_FAILURE = "solon/failed"
 
 
 class Lost(Exception):
@@ -56,31 +55,26 @@ class Launched:
     count: int
     sharding: Sharding
     control: Any
-    """The gloo group through which words pass; tensors on GPUs are summed by the default group."""
+    """The gloo group for JSON and for tensors on CPUs; the default group sums tensors on GPUs."""
 
     def share(self, items: Sequence[T]) -> Sequence[T]:
-        """See `Processes`."""
         return items[self.rank :: self.count]
 
     def gather(self, items: Sequence[T]) -> list[T]:
-        """See `Processes`."""
         held = [list(json.loads(each)) for each in self._all(json.dumps(list(items)).encode())]
         longest = max(map(len, held))
         return [part[place] for place in range(longest) for part in held if place < len(part)]
 
     def broadcast(self, value: T) -> T:
-        """See `Processes`."""
-        told: T = json.loads(self._all(json.dumps(value if self.rank == 0 else None).encode())[0])
-        return told
+        received: T = json.loads(self._all(json.dumps(value if self.rank == 0 else None).encode())[0])
+        return received
 
     def any(self, flag: bool) -> bool:
-        """See `Processes`."""
         flags = torch.tensor([int(flag)])
         self._sum(flags, self.control)
         return bool(flags.item())
 
     def add(self, tensors: Sequence[Tensor]) -> None:
-        """See `Processes`."""
         for bucket in _buckets(tensors):
             flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
             self._sum(flat, None if flat.is_cuda else self.control)
@@ -88,7 +82,7 @@ class Launched:
                 tensor.copy_(part.view_as(tensor))
 
     def _all(self, own: bytes) -> list[bytes]:
-        """What every process gave, in their order."""
+        """The bytes of every process, by rank."""
         sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(self.count)]
         with _losing():
             torch_distributed.all_gather(sizes, torch.tensor([len(own)]), group=self.control)
@@ -105,7 +99,7 @@ class Launched:
 
 
 def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
-    """Tensors in their order, as many together as make a bucket; of one type and device each."""
+    """Tensors in order, grouped into buckets of one type and device."""
     held: list[Tensor] = []
     numbers = 0
     for tensor in tensors:
@@ -131,12 +125,12 @@ def _losing() -> Iterator[None]:
 def joined() -> Iterator[Processes]:
     """The processes that a launcher started, connected inside the block; `SINGLE_PROCESS` without a launcher.
 
-    Ends every process when one fails: the failure is raised in the main process, and the others exit with 1 and say
-    nothing. Raises RunError when they cannot be bound together, or when accelerate is to shard what Solon would not.
+    When one process fails, all end: the main process raises the failure, and the others exit with 1 silently. Raises
+    RunError when they cannot connect, or for settings of accelerate that Solon does not support.
     """
     rank, count = launched()
     if count == 1:
-        _warn_of_a_lonely_launch()
+        _warn_of_single_process()
         yield SINGLE_PROCESS
         return
     _refuse_other_launches()
@@ -148,12 +142,14 @@ def joined() -> Iterator[Processes]:
         control = torch_distributed.new_group(backend="gloo", timeout=PATIENCE)
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise RunError(f"the {count} processes do not find each other ({reason})", place="accelerate launch") from error
+        raise RunError(
+            f"the {count} processes cannot connect to each other ({reason})", place="accelerate launch"
+        ) from error
     if rank:
-        logging.getLogger("solon").setLevel(logging.ERROR)  # the main process says it
+        logging.getLogger("solon").setLevel(logging.ERROR)  # the main process reports it
     with _one_failure_for_all(rank):
         yield Launched(rank, count, sharding, control)
-    # Not after a failure: the end of the process is what tells the others, and a group that lost one may wait for it.
+    # Not after a failure: the others notice the end of this process, and destroying the group could hang.
     torch_distributed.destroy_process_group()
 
 
@@ -165,28 +161,28 @@ def _one_failure_for_all(rank: int) -> Iterator[None]:
     except Lost as lost:
         if rank:
             raise SystemExit(1) from lost
-        raise _what_happened(store) from lost
+        raise _failure_in(store) from lost
     except Exception as error:
         if rank:
             line = str(error) if isinstance(error, SolonError) else f"{type(error).__name__}: {error}"
-            store.compare_set(_LAST_WORDS, "", json.dumps([rank, line]))  # the first one's words stay
-        elif isinstance(error, RuntimeError) and store.check([_LAST_WORDS]):  # lost within a sharded model's pass
-            raise _what_happened(store) from error
+            store.compare_set(_FAILURE, "", json.dumps([rank, line]))  # keeps the first failure
+        elif isinstance(error, RuntimeError) and store.check([_FAILURE]):  # lost within a sharded model's pass
+            raise _failure_in(store) from error
         raise
 
 
-def _what_happened(store: Any) -> StageError:
-    """What the process that ended left as its last words."""
+def _failure_in(store: Any) -> StageError:
+    """The error of the process that ended, from the store."""
     try:
-        if store.check([_LAST_WORDS]):
-            rank, line = json.loads(store.get(_LAST_WORDS))
+        if store.check([_FAILURE]):
+            rank, line = json.loads(store.get(_FAILURE))
             return StageError(f"process {rank} failed: {line}")
     except RuntimeError:  # the store is gone as well
         pass
     return StageError(
         "another process ended without a message",
         place="accelerate launch",
-        remedy="See what the launcher says of it (memory, a signal); the same command resumes",
+        remedy="Look at the launcher's output (memory, a signal); the same command resumes",
     )
 
 
@@ -195,13 +191,13 @@ def _sharding() -> Sharding:
     if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() != "true":
         return Sharding.REPLICATED
     refuse_other_settings()
-    # Every process reads the weights and then keeps its part; else transformers would read them in the first alone.
+    # Every process reads the weights and then keeps its part; else only the first would read them.
     os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"
     return Sharding.SHARDED
 
 
 def _refuse_other_launches() -> None:
-    """Raise RunError for what accelerate was set to do and Solon would not; nothing is quietly left out."""
+    """Raise RunError for settings of accelerate that Solon does not support, rather than ignore them."""
     for name, what in (("ACCELERATE_USE_DEEPSPEED", "DeepSpeed"), ("ACCELERATE_USE_MEGATRON_LM", "Megatron-LM")):
         if os.environ.get(name, "false").lower() == "true":
             raise RunError(
@@ -218,8 +214,8 @@ def _refuse_other_launches() -> None:
         )
 
 
-def _warn_of_a_lonely_launch() -> None:
-    """`accelerate launch --cpu --num_processes 2` starts one process; say so, for nobody else does."""
+def _warn_of_single_process() -> None:
+    """Warn that `accelerate launch --cpu --num_processes 2` starts only one process."""
     if os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true" and "MASTER_ADDR" in os.environ:
         logging.getLogger(__name__).warning(
             "accelerate launch --cpu started one process only; on CPUs use --multi_gpu, or torchrun --nproc_per_node N"

@@ -1,12 +1,11 @@
 """A model in shards: every process holds a part of each weight, its gradient and moments (FSDP; Zhao et al. 2023).
 
-Where accelerate was configured for FSDP, torch's `fully_shard` takes the place of summing gradients by hand: layers are
-gathered for the length of a pass, and gradients are summed, not averaged, as they are scattered again. All reading of a
-model then goes through one root module, because only a module's own call gathers what it holds; every process makes
-the same number of passes, for the same reason. Weights are put together again for checkpoints and for the model that
-is saved, so neither shows that there were shards. A policy that learns by reinforcement also samples between updates,
-as often as its replies are long, which differs between processes: a whole copy in each does it. Of accelerate's
-settings those that Solon can follow are followed, and others refused by name.
+With accelerate configured for FSDP, torch's `fully_shard` sums the gradients: layers are gathered for the length of a
+pass, and gradients are summed, not averaged, when they are scattered. Every forward pass goes through one root module,
+because only the call of a module gathers its weights, and every process makes the same number of passes. Checkpoints
+and saved models hold whole weights, the same as without shards. A policy in reinforcement learning also samples between
+updates, with a number of steps that differs between processes; each process has a whole copy for that. Settings of
+accelerate that Solon does not support raise an error.
 """
 
 from __future__ import annotations
@@ -29,11 +28,11 @@ T = TypeVar("T")
 
 
 Read = Callable[[Tensor, Tensor], Tensor]
-"""What is read of a model: of token ids (B, T), at the places that the second tensor tells."""
+"""Reads a model's numbers: of token ids (B, T), at the places in the second tensor."""
 
 
 class _Root(nn.Module):
-    """The module whose call gathers the weights."""
+    """The root module; its call gathers the weights."""
 
     def __init__(self, model: Trainable) -> None:
         super().__init__()
@@ -44,20 +43,20 @@ class _Root(nn.Module):
 
 
 class ShardedTokenModel(TokenModel):
-    """A causal language model in shards, read as `TokenModel` reads one."""
+    """`TokenModel` for a model in shards."""
 
     def __init__(self, model: Trainable, processes: Processes) -> None:
-        super().__init__(model)  # finds out about the head while the model is whole
+        super().__init__(model)  # probes the head while the model is whole
         self._plain = TokenModel(model)
         self._root = _sharded(_Root(model), processes)
 
     def logits_in_pieces(self, ids_BT: Tensor, mask_BT: Tensor, size: int) -> Iterator[Tensor]:
-        """See `TokenModel`; all are computed in one pass."""
+        """See `TokenModel`; one pass computes all pieces."""
         yield from torch.split(self._root(self._plain.logits, ids_BT, mask_BT), size)
 
 
 class ShardedScalarModel(ScalarModel):
-    """A classifier in shards, read as `ScalarModel` reads one."""
+    """`ScalarModel` for a classifier in shards."""
 
     def __init__(self, model: Trainable, processes: Processes) -> None:
         super().__init__(model)
@@ -65,21 +64,19 @@ class ShardedScalarModel(ScalarModel):
         self._root = _sharded(_Root(model), processes)
 
     def scores(self, ids_BT: Tensor, lengths_B: Tensor) -> Tensor:
-        """See `ScalarModel`."""
         return self._copied(self._plain.scores, ids_BT, lengths_B)
 
     def values(self, ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
-        """See `ScalarModel`."""
         return self._copied(self._plain.values, ids_BT, mask_BT)
 
     def _copied(self, read: Read, ids_BT: Tensor, where: Tensor) -> Tensor:
-        """A copy, because a module in shards may not give out a view."""
+        """Return a copy, because a module in shards may not return a view."""
         copied: Tensor = self._root(lambda *asked: read(*asked).clone(), ids_BT, where)
         return copied
 
 
 def token_model(model: Trainable, processes: Processes) -> TokenModel:
-    """The model as training reads it; afterwards its weights lie in shards where the processes keep them so."""
+    """The model for training; with FSDP its weights are then in shards."""
     return ShardedTokenModel(model, processes) if processes.sharding is Sharding.SHARDED else TokenModel(model)
 
 
@@ -89,9 +86,9 @@ def scalar_model(model: Trainable, processes: Processes) -> ScalarModel:
 
 
 def put_together(model: Trainable, fresh: Callable[[], Trainable], processes: Processes) -> Trainable:
-    """The trained model in one piece: `model` itself, or where it lies in shards a `fresh` one with its weights.
+    """The whole trained model: `model` itself, or with FSDP a `fresh` one with its weights.
 
-    Met by all processes; only in the main one the result is to be used.
+    Collective: every process must call it. Only the main process may use the result.
     """
     if processes.sharding is Sharding.REPLICATED:
         return model
@@ -108,14 +105,14 @@ def put_together(model: Trainable, fresh: Callable[[], Trainable], processes: Pr
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """A model in one piece: the one that learns itself, or a copy beside one that lies in shards."""
+    """A whole model: the trained one itself, or a copy of one in shards."""
 
     model: Trainable
     weights: Callable[[], Mapping[str, Tensor]] | None = None
-    """Where it is a copy: what has been learned, by name."""
+    """For a copy: returns the trained weights by name."""
 
     def refresh(self) -> None:
-        """Take over what has been learned since; where the model is a copy all processes must do it."""
+        """Update a copy to the trained weights. Collective: every process must call it."""
         if self.weights is not None:
             _fill(self.model, self.weights())
 
@@ -129,12 +126,12 @@ def _fill(model: Trainable, weights: Mapping[str, Tensor]) -> None:
 
 
 def in_step(processes: Processes, parts: Sequence[T], filler: T) -> Iterator[tuple[T, bool]]:
-    """This process's parts, each to be counted; and where models lie in shards as many fillers, not to be counted.
+    """This process's parts, which count, and with FSDP fillers, which do not.
 
-    With them every process makes as many passes as the one with the most parts.
+    With the fillers every process makes as many passes as the one with the most parts.
     """
     most = len(parts)
-    if processes.sharding is Sharding.SHARDED:  # asked before the first pass, in which processes wait for each other
+    if processes.sharding is Sharding.SHARDED:  # before the first pass, in which processes wait for each other
         most = max(processes.gather([most]))
     yield from ((part, True) for part in parts)
     yield from ((filler, False) for _ in range(most - len(parts)))
@@ -148,7 +145,7 @@ def _sharded(root: _Root, processes: Processes) -> _Root:
     layers = [module for module in root.modules() if type(module).__name__ in names]
     if not layers:
         raise ModelError(
-            f"the model has no layers of the kind {', '.join(sorted(names)) or '(none is known)'}",
+            f"the model has no layers of the type {', '.join(sorted(names)) or '(unknown)'}",
             place="FSDP",
             remedy="Set fsdp_transformer_layer_cls_to_wrap in accelerate's configuration",
         )
@@ -156,14 +153,14 @@ def _sharded(root: _Root, processes: Processes) -> _Root:
         fully_shard(module, mesh=mesh, reshard_after_forward=bool(plugin.reshard_after_forward))
     for module in root.modules():
         if isinstance(module, FSDPModule):
-            # Summed, since each process's loss is its part of the whole batch's; gloo has no other kind of sum.
+            # Summed, since each process's loss is its part of the whole batch's; gloo supports no other reduction.
             module.set_gradient_divide_factor(1.0)
             module.set_force_sum_reduction_for_comms(True)
     return root
 
 
 def refuse_other_settings() -> None:
-    """Raise RunError for settings of FSDP in accelerate's configuration that Solon would not follow."""
+    """Raise RunError for settings of FSDP in accelerate's configuration that Solon does not support."""
     _settings()
 
 
@@ -179,7 +176,7 @@ def _settings() -> Any:
     for name, used in refused.items():
         if used:
             raise RunError(
-                f"{name} is not followed",
+                f"{name} is not supported",
                 place="FSDP",
                 remedy="Use fsdp_version: 2 without offload and activation checkpointing in accelerate's configuration",
             )
@@ -187,14 +184,14 @@ def _settings() -> Any:
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """The tensor in one piece, without gradient; where it lies in shards all processes must ask for it."""
+    """The whole tensor, without gradient. Collective for a tensor in shards."""
     held: Any = tensor.detach()
     found: Tensor = held.full_tensor() if hasattr(held, "full_tensor") else held
     return found
 
 
 def laid_out_as(tensor: Tensor, like: Tensor) -> Tensor:
-    """A whole tensor on the device of `like`, and in shards if `like` is; then all processes must do it."""
+    """A whole tensor on the device of `like`, and in shards if `like` is. Collective for shards."""
     sharded: Any = like.detach()
     if not hasattr(sharded, "full_tensor"):
         return tensor.to(like.device)

@@ -1,7 +1,7 @@
-"""Checks this folder with the machine and the package versions that are to train: exits with 1 when anything differs.
+"""Checks this folder on the machine that trains, with its package versions; exits with 1 when anything differs.
 
-It replays the golden scores of the preference model through plain transformers, the same conversations through
-`reward.py`, and golden prompts through the policy's tokenizer and chat template.
+It computes the golden scores of the preference model again: with plain transformers, and with `reward.py` from the
+conversations. It also renders and tokenizes the golden prompts with the policy's tokenizer and chat template.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ sys.path.insert(0, str(HERE))
 import reward  # noqa: E402  # in the same folder
 
 TOLERANCE = 1e-5
-"""What float32 sums in another order explain, relative to scores beyond 1."""
+"""Larger than the rounding of float32 sums in another order; relative for scores beyond 1."""
 
 
 def rows_in(path: Path) -> list[dict[str, Any]]:
@@ -62,7 +62,7 @@ def rewards_are_the_same(golden: Sequence[dict[str, Any]]) -> bool:
 
 
 def prompts_are_read_the_same(golden: Sequence[dict[str, Any]]) -> bool:
-    """Whether the policy's tokenizer writes and reads the golden prompts as the policy was trained on them."""
+    """Whether the policy's chat template and tokenizer give the golden texts and tokens."""
     tokenizer: Any = AutoTokenizer.from_pretrained(HERE / "policy", local_files_only=True, trust_remote_code=False)
     texts = [
         tokenizer.apply_chat_template(row["messages"], add_generation_prompt=True, tokenize=False) for row in golden
@@ -76,7 +76,7 @@ def prompts_are_read_the_same(golden: Sequence[dict[str, Any]]) -> bool:
 
 
 def main() -> int:
-    """Print the differences; 0 when there is none beyond the tolerance."""
+    """Print the differences; returns 0 when all are within the tolerance, else 1."""
     scores = rows_in(HERE / "preference-model" / "golden_scores.jsonl")
     found = [
         weights_are_the_same(scores),

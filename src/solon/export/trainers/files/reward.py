@@ -2,9 +2,9 @@
 
 TRL calls `reward`; another trainer's function can call `rewards`. The reward is the preference model's score of the
 conversation, minus its centre, minus a penalty when the reply reached its token limit, clipped if the recipe clips.
-`reward.json` in the same folder says where scores are from: the folder `preference-model/`, read with torch and
-transformers, or a server that was started with `solon serve-pm`. Nothing of Solon is imported. When there is no score,
-an error is raised: none is ever made up.
+`reward.json` in the same folder names the source of scores: the folder `preference-model/`, read with torch and
+transformers, or a server that was started with `solon serve-pm`. The file does not import Solon. It raises an error
+when there is no score, and never makes one up.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ SETTINGS: dict[str, Any] = json.loads((HERE / "reward.json").read_text(encoding=
 BATCH = 16
 """Conversations in one forward pass."""
 TRIES = 6
-"""How often a server that is busy, unreachable or broken is asked, with pauses of 1, 2, 4 ... seconds between."""
+"""Maximum requests to a server that is busy, unreachable or broken, with pauses of 1, 2, 4 ... seconds."""
 AGAIN = frozenset({408, 409, 429, 500, 502, 503, 504, 529})
-"""Answers after which asking again may help."""
+"""HTTP statuses after which another request may succeed."""
 SECONDS, MOST = 600.0, 1 << 20
-"""For one try, and bytes of an answer."""
+"""Maximum time of one request, and maximum bytes of an answer."""
 ONE_AT_A_TIME = threading.Lock()
-"""Trainers call from several threads, and neither a model nor its tokenizer may be shared."""
+"""Trainers call from several threads, and a model and its tokenizer are not thread-safe."""
 
 Messages = Sequence[dict[str, str]]
 
@@ -61,11 +61,11 @@ def rewards(prompts: Sequence[Messages], replies: Sequence[str], finished: Seque
     with ONE_AT_A_TIME:
         scores = scorer().scores(conversations)
     penalty = float(SETTINGS["missing_eos_penalty"])
-    given = [
+    penalised = [
         score if ended or stopped else score - penalty
         for score, ended, (_, stopped) in zip(scores, finished, cuts, strict=True)
     ]
-    return [clipped(each) for each in given]
+    return [clipped(each) for each in penalised]
 
 
 def clipped(score: float) -> float:
@@ -93,7 +93,7 @@ def cut(reply: str) -> tuple[str, bool]:
 
 
 def escaped(content: str) -> str:
-    """A text with a space in each special token that it spells out."""
+    """A text with a space in each special token that it contains."""
     for mark in SETTINGS["marks"]:
         if len(mark) > 1:
             content = content.replace(mark, f"{mark[0]} {mark[1:]}")
@@ -102,12 +102,12 @@ def escaped(content: str) -> str:
 
 @cache
 def scorer() -> RewardScorer:
-    """Gives the scores, as `reward.json` says."""
+    """The scorer that `reward.json` names."""
     return ServerScorer(SETTINGS["url"]) if SETTINGS["mode"] == "server" else FolderScorer(HERE / "preference-model")
 
 
 class FolderScorer:
-    """The preference model in this process, in float32; its score is read at the end token."""
+    """The preference model in this process, in float32; the score is read at the end token."""
 
     def __init__(self, folder: Path) -> None:
         import torch
@@ -141,9 +141,9 @@ class FolderScorer:
         return found
 
     def tokens(self, conversation: Messages) -> list[int]:
-        """The conversation through the folder's own chat template, which writes what was trained, tokenized whole.
+        """The conversation through the folder's own chat template, tokenized as in training.
 
-        A special token that a message spells out is broken by a space, as in training.
+        A special token in the text of a message gets a space inside, as in training.
         """
         messages = [{**each, "content": escaped(each["content"])} for each in conversation]
         text = self.tokenizer.apply_chat_template(messages, tokenize=False)
@@ -153,19 +153,21 @@ class FolderScorer:
 class ServerScorer:
     """A preference model behind `solon serve-pm`.
 
-    An answer counts when it is whole, in time, and of the right types. Redirects are not followed, and the token of
-    `SOLON_PM_TOKEN`, where that is set, goes to the server and into no message.
+    An answer counts when it is complete, in time, and of the right types. Redirects are not followed. The token of
+    `SOLON_PM_TOKEN`, if set, is sent to the server and never appears in an error message.
     """
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
         if "@" in urlsplit(url).netloc:
-            raise RuntimeError("the address in reward.json holds a password. Set SOLON_PM_TOKEN instead")
+            raise RuntimeError("the address in reward.json contains a password. Set SOLON_PM_TOKEN instead")
         self.token = os.environ.get("SOLON_PM_TOKEN", "").strip()
         health = self.ask("/health")
         centre, zero = health.get("centre"), health.get("zero")
         if not is_number(centre) or zero not in ("centre", "raw"):
-            raise RuntimeError(f"{self.url}/health is not the answer of `solon serve-pm`")
+            raise RuntimeError(
+                f"{self.url}/health is not the answer of `solon serve-pm`. Check the address in reward.json"
+            )
         if abs(centre - SETTINGS["centre"]) > 1e-6:
             raise RuntimeError(
                 f"{self.url} serves another preference model than this folder's: its centre is {centre}, "
@@ -177,19 +179,19 @@ class ServerScorer:
         """See `RewardScorer`; raises RuntimeError when the server refuses or does not answer."""
         found: list[float] = []
         for part in parts(conversations):
-            asked = {"messages": [list(each) for each in part]}
+            body = {"messages": [list(each) for each in part]}
 
             def are_scores(answer: dict[str, Any], count: int = len(part)) -> bool:
                 scores = answer.get("scores")
                 return isinstance(scores, list) and len(scores) == count and all(map(is_number, scores))
 
-            found += self.ask("/score", asked, are_scores)["scores"]
+            found += self.ask("/score", body, are_scores)["scores"]
         return [float(score) - self.offset for score in found]
 
     def ask(
         self, path: str, body: dict[str, Any] | None = None, right: Callable[[dict[str, Any]], bool] = bool
     ) -> dict[str, Any]:
-        """The server's answer, an object that is `right`; a server that is busy or unreachable is asked again."""
+        """The server's answer, an object that passes `right`; asks again when the server is busy or unreachable."""
         content = None if body is None else json.dumps(body).encode()
         why, wait = "", 0.0
         for number in range(TRIES):
@@ -205,14 +207,14 @@ class ServerScorer:
             if answer is not None and right(answer):
                 return answer
             if status != 200 and status not in AGAIN:
-                raise RuntimeError(f"{self.url}{path} refuses: {why}")
+                raise RuntimeError(f"{self.url}{path} refuses the request: {why}")
         raise RuntimeError(f"{self.url}{path} gave no answer in {TRIES} tries: {why}")
 
     def answer(self, path: str, content: bytes | None) -> tuple[int, bytes, float]:
         """One try: the status, the whole body, and the seconds that the server asks for; OSError when it fails."""
-        asked = urlsplit(self.url)
-        made = http.client.HTTPSConnection if asked.scheme == "https" else http.client.HTTPConnection
-        connection = made(asked.hostname or "", asked.port, timeout=10)
+        address = urlsplit(self.url)
+        kind = http.client.HTTPSConnection if address.scheme == "https" else http.client.HTTPConnection
+        connection = kind(address.hostname or "", address.port, timeout=10)
         headers = {"Content-Type": "application/json"}
         if self.token:
             headers["Authorization"] = f"Bearer {self.token}"
@@ -230,7 +232,7 @@ class ServerScorer:
             connected = connection.sock
             connected.settimeout(SECONDS)
             timer.start()
-            connection.request("GET" if content is None else "POST", asked.path + path, content, headers)
+            connection.request("GET" if content is None else "POST", address.path + path, content, headers)
             answer = connection.getresponse()
             received = answer.read(MOST + 1)
         except (OSError, http.client.HTTPException):
@@ -243,33 +245,33 @@ class ServerScorer:
         if late.is_set():
             raise TimeoutError(f"no whole answer within {SECONDS:g} s")
         if answer.length or len(received) > MOST:
-            raise ConnectionError("the answer is broken off, or too long")
+            raise ConnectionError("the answer is incomplete or too long")
         return answer.status, received, pause_in(answer.headers.get("Retry-After") or "")
 
     def shown(self, received: bytes | str) -> str:
-        """The beginning of what the server says, on one line, without control characters and the token."""
+        """The beginning of the server's answer on one line, without control characters and the token."""
         text = received[:2000].decode("utf-8", "replace") if isinstance(received, bytes) else received
         text = text.replace(self.token, "***") if self.token else text
         return "".join(each for each in " ".join(text.split()) if each.isprintable())[:500]
 
 
 def parts(conversations: Sequence[Messages]) -> Iterator[list[Messages]]:
-    """The conversations in order, as many at a time as one request may hold."""
+    """The conversations in order, in groups that fit one request."""
     part: list[Messages] = []
-    held = 0
+    characters = 0
     for each in conversations:
         size = sum(len(message["content"]) for message in each)
-        if part and (len(part) >= 256 or held + size > 1 << 20):
+        if part and (len(part) >= 256 or characters + size > 1 << 20):
             yield part
-            part, held = [], 0
+            part, characters = [], 0
         part.append(each)
-        held += size
+        characters += size
     if part:
         yield part
 
 
 def is_number(value: object) -> bool:
-    """Whether a value of JSON is a finite number; True is none, and neither is a text."""
+    """Whether a JSON value is a finite number; True and texts are not."""
     try:
         return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
     except OverflowError:
@@ -277,7 +279,7 @@ def is_number(value: object) -> bool:
 
 
 def object_in(body: bytes) -> dict[str, Any] | None:
-    """The JSON object that an answer is; None when it is none."""
+    """An answer as a JSON object; None when it is something else."""
     try:
         found = json.loads(body)
     except (ValueError, RecursionError):
@@ -286,7 +288,7 @@ def object_in(body: bytes) -> dict[str, Any] | None:
 
 
 def pause_in(given: str) -> float:
-    """The seconds of a `Retry-After`, a number or a date, at most a minute; 0 for what is neither."""
+    """The seconds of a `Retry-After`, a number or a date, at most 60; 0 for anything else."""
     if given.strip().isascii() and given.strip().isdecimal():
         return min(float(given.strip()[:9]), 60.0)
     try:

@@ -1,6 +1,6 @@
 """RLOO with TRL on one machine or several: `launch.sh` starts it.
 
-Settings are in `config.yaml`, and any of them can be given again on the command line (`--max_steps 3`).
+Settings are in `config.yaml`; options on the command line replace them (`--max_steps 3`).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Trains by RLOO with TRL {{ trl }} on GPUS GPUs of this machine.
-# What is given after `launch.sh` wins over config.yaml: ./launch.sh --learning_rate 1e-6
+# Options after `launch.sh` replace those of config.yaml: ./launch.sh --learning_rate 1e-6
 # Without a GPU: GPUS=0 ./launch.sh --use_cpu true --bf16 false --gradient_checkpointing false
 set -euo pipefail
 HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"

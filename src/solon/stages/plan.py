@@ -1,13 +1,13 @@
 """Which stages a run has, in which order: the stages of the paper, and the plug-ins that a recipe names.
 
-A new stage is one file with a subclass of `Stage` and one line: in `BUILT_IN` for a stage of Solon, or an entry point
-of the group `solon.stages` for a package of anybody's:
+A new stage is one file with a subclass of `Stage` and one line: in `BUILT_IN` for a stage of Solon, or, for another
+package, an entry point of the group `solon.stages`:
 
     [project.entry-points."solon.stages"]
     toy = "toy:Toy"
 
-A plug-in takes part in a run whose recipe has `plugins: {toy: {}}`, right after the stage that its class names as
-`after`. Names, order and kinds are known without loading a class, so that status and report need no torch.
+A plug-in runs when the recipe has `plugins: {toy: {}}`, right after the stage that its class names as `after`.
+Names, order and kinds are known without loading a class, so that status and report need no torch.
 """
 
 from __future__ import annotations
@@ -16,17 +16,14 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
 from itertools import groupby
-from typing import TypeGuard
 
-from solon.config.located_yaml import suggestion
+from solon.config.plugins import STAGES as STAGE_PLUGINS
+from solon.config.plugins import load_registered
 from solon.config.recipe import Algorithm, Method, Recipe
 from solon.errors import RecipeError
 from solon.stages.stage import Kind, Stage
 
-GROUP = "solon.stages"
-"""The entry points of plug-ins."""
 PROMPTS, RESPONSES, CRITIQUE_REVISION = "prompts", "responses", "critique-revision"
 SL_CAI, RESPONSE_PAIRS, AI_FEEDBACK = "sl-cai", "response-pairs", "ai-feedback"
 PREFERENCE_MODEL, HELD_OUT_MODEL = "preference-model", "held-out-preference-model"
@@ -57,7 +54,7 @@ def _with_rollouts(recipe: Recipe) -> bool:
 
 
 def is_watched(recipe: Recipe) -> bool:
-    """Whether a second preference model is trained, which the policy does not learn from; DPO has no use for one."""
+    """Whether a second preference model is trained, which the policy does not learn from; never with DPO."""
     return recipe.rl.held_out_share is not None and recipe.rl.algorithm is not Algorithm.DPO
 
 
@@ -73,7 +70,7 @@ class Registered:
     """Whether a run of a recipe has it."""
     each_round: bool = False
     numbered: bool = True
-    """Whether it counts as one of the run's stages; another's folder has the number after the last."""
+    """Whether it counts as one of the run's stages; the folder of any other has the number after the last."""
 
     def stage(self, number: int = 1) -> Stage:
         """The stage in a round."""
@@ -101,7 +98,7 @@ BUILT_IN = (
     Registered(RL_CAI, "s08_rl_cai:Reinforcement", Kind.TRAINS, _with_rollouts, each_round=True),
     Registered(RL_CAI, "s08_dpo:DirectPreference", Kind.TRAINS, _with_dpo, each_round=True),
     Registered(RLHF, "s08_rl_cai:Reinforcement", Kind.TRAINS, _by_people),
-    Registered(MEASURE, "s09_measure:Measure", Kind.MEASURES),
+    Registered(MEASURE, "s09_measure:MeasureModels", Kind.MEASURES),
 )
 """The stages of a run in the paper's order; neighbours of each round are gone through once for each round."""
 EXTRA = (
@@ -166,7 +163,7 @@ def all_stages(recipe: Recipe) -> tuple[Stage, ...]:
 
 
 def policies_of(recipe: Recipe) -> tuple[str, ...]:
-    """The stages whose models reinforcement learning made, the final one last."""
+    """The reinforcement learning stages, the final one last."""
     return tuple(in_round(each.name, number) for each, number in _planned(recipe) if each.name in (RL_CAI, RLHF))
 
 
@@ -181,11 +178,8 @@ def labels_of(recipe: Recipe, rounds: int) -> tuple[str, ...]:
 
 
 def plugins_of(recipe: Recipe) -> list[Stage]:
-    """The plug-ins that a recipe names, their settings checked; raises RecipeError for what does not do."""
-    if not recipe.plugins:
-        return []
-    installed = {point.name: point for point in entry_points(group=GROUP)}
-    return [_plugin(name, installed, recipe) for name in recipe.plugins]
+    """The plug-ins that a recipe names; raises RecipeError for an unknown one, and for settings that are not valid."""
+    return [_plugin(name, recipe) for name in recipe.plugins]
 
 
 def _planned(recipe: Recipe) -> Iterator[tuple[Registered, int]]:
@@ -195,28 +189,17 @@ def _planned(recipe: Recipe) -> Iterator[tuple[Registered, int]]:
             yield from ((entry, number) for entry in entries)
 
 
-def _plugin(name: str, installed: dict[str, EntryPoint], recipe: Recipe) -> Stage:
+def _plugin(name: str, recipe: Recipe) -> Stage:
     place = f"plugins.{name}"
-    if name not in installed:
-        raise RecipeError("no such plug-in is installed", place=place, remedy=suggestion(name, installed))
-    known = {each.name for each in (*BUILT_IN, *EXTRA)}
-    if not _PLUGIN_NAME.fullmatch(name) or name in known:
-        raise RecipeError("no name for a stage of a plug-in", place=place, remedy="Use small letters and hyphens")
-    try:
-        found = installed[name].load()
-    except Exception as error:  # a plug-in may raise anything
-        cause = f"the plug-in cannot be loaded ({type(error).__name__}: {error})"
-        raise RecipeError(cause, place=place, remedy=f"Its entry point is {installed[name].value}") from error
-    if not _is_stage(found):
-        remedy = "It has to name a subclass of solon.stages.stage.Stage"
-        raise RecipeError(f"{installed[name].value} is no stage", place=place, remedy=remedy)
-    stage = found(name)
+    if not _PLUGIN_NAME.fullmatch(name) or name in {each.name for each in (*BUILT_IN, *EXTRA)}:
+        remedy = "Use small letters and hyphens, and no name of a stage of Solon"
+        raise RecipeError("not a valid name for the stage of a plug-in", place=place, remedy=remedy)
+    stage = load_registered(STAGE_PLUGINS, name, place=place, arguments=(name,))
+    if not isinstance(stage, Stage):
+        remedy = "Its entry point has to name a subclass of solon.stages.stage.Stage"
+        raise RecipeError(f"the plug-in '{name}' is not a stage", place=place, remedy=remedy)
     stage.settings(recipe)
     return stage
-
-
-def _is_stage(found: object) -> TypeGuard[type[Stage]]:
-    return isinstance(found, type) and issubclass(found, Stage)
 
 
 def _place(plugin: Stage, names: Sequence[str], stages: Sequence[Stage | None]) -> int:

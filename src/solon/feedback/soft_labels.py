@@ -9,7 +9,7 @@ drawn for the pair, and none can outvote the others by being extremely sure. Cla
 label is kept.
 
 Nothing is guessed. Samples without a usable letter are left out of their order's mean, and an order without any has no
-log-odds: the judgement is then undecided, never even. An axis has a label when every judge has one on it, and the pair
+log-odds: the judgement is then undecided, never 0.5. An axis has a label when every judge has one on it, and the pair
 has one when every axis has: a mean over those that happened to answer would be another label for every pair.
 """
 
@@ -25,7 +25,7 @@ from solon.conversation import Prompt
 from solon.digest import uniform_for
 from solon.engines.base import Choosing, Engine
 from solon.errors import StageError
-from solon.feedback.comparisons import Ask, ComparisonPlan, Drawn, PlannedPair, ShownOrder, UndecidedReason, pair_key
+from solon.feedback.comparisons import Ask, AxisDraw, ComparisonPlan, PlannedPair, ShownOrder, UndecidedReason, pair_key
 from solon.feedback.letters import (
     Read,
     Reasoned,
@@ -125,14 +125,14 @@ def _order_result(order: ShownOrder, answers: Sequence[Answer], least_mass: floa
         pooled = Votes(sum(each.first for each in votes), sum(each.votes for each in votes))
         return OrderResult(seen_from_a(order, votes_log_odds(*pooled)), votes=pooled)
     usable: list[float] = []
-    whys: list[UndecidedReason] = []
+    reasons: list[UndecidedReason] = []
     for answer in answers:
         found = answer if isinstance(answer, UndecidedReason | Votes) else _log_odds(order, answer, least_mass)
         if isinstance(found, float):
             usable.append(found)
         elif isinstance(found, UndecidedReason):
-            whys.append(found)
-    return OrderResult(log_odds_of_mean(usable)) if usable else OrderResult(why=whys[0])
+            reasons.append(found)
+    return OrderResult(log_odds_of_mean(usable)) if usable else OrderResult(why=reasons[0])
 
 
 def _log_odds(order: ShownOrder, read: Read, least_mass: float) -> float | UndecidedReason:
@@ -147,7 +147,7 @@ def _mean_mass(given: Mapping[ShownOrder, Sequence[Answer]]) -> float | None:
 
 def _judgement(
     planned: PlannedPair,
-    drawn: Drawn,
+    drawn: AxisDraw,
     judge: Judge,
     results: Mapping[ShownOrder, OrderResult],
     letter_mass: float | None,
@@ -219,7 +219,7 @@ def label_of(planned: PlannedPair, by_judge: Sequence[Sequence[Judgement]], plan
     return with_label(label, None if p is None else clamped(p, bounds), plan.seed)
 
 
-def _axis_label(drawn: Drawn, judgements: Sequence[Judgement], bounds: tuple[float, float] | None) -> AxisLabel:
+def _axis_label(drawn: AxisDraw, judgements: Sequence[Judgement], bounds: tuple[float, float] | None) -> AxisLabel:
     """The label of one axis: the mean of its judges, where each of them has one."""
     why = next((each.undecided_because for each in judgements if each.p_a is None), None)
     known = [each.p_a for each in judgements if each.p_a is not None]
@@ -235,7 +235,7 @@ def _axis_label(drawn: Drawn, judgements: Sequence[Judgement], bounds: tuple[flo
 
 
 def _mean_of_order(found: Sequence[float | None], weights: Sequence[float]) -> float | None:
-    """What one order by itself says of a pair, over judges and axes; None when one of them lacks it."""
+    """What one order by itself says of a pair, over judges and axes; None when one of them has none."""
     known = [value for value in found if value is not None]
     if len(known) < len(found):
         return None
@@ -260,7 +260,7 @@ def axes_in(row: LabelRow) -> Sequence[AxisLabel]:
 
 
 def on_axis(rows: Sequence[LabelRow], axis: str, seed: int) -> list[LabelRow]:
-    """Labelled pairs with the label of one axis in place of the pair's, which may lack one where the axis has one.
+    """Labelled pairs with the label of one axis in place of the pair's.
 
     `seed` draws which reply stands first at exactly one half. Raises StageError when no pair was judged on the axis.
     """
@@ -294,7 +294,7 @@ def log_odds_of_mean(log_odds: Sequence[float], weights: Sequence[float] | None 
     ValueError for no numbers at all.
     """
     if not log_odds:
-        raise ValueError("there is no mean of nothing")
+        raise ValueError("a mean needs at least one value")
     if len(log_odds) == 1:
         return log_odds[0]
     scale = [math.log(weight) for weight in weights] if weights is not None else [0.0] * len(log_odds)

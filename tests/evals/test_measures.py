@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from solon.report.content import measures_table
 
-from solon.config.recipe import Recipe, load_recipe
+from solon.config.loading import load_recipe
+from solon.config.recipe import Recipe
 from solon.errors import RecipeError
-from solon.evals.registry import BUILT_IN, Better, MeasuredReply, figures, label_measures, measures
+from solon.evals.measures import BUILT_IN, Better, MeasuredReply, figures, label_measures, measures
 from solon.pipeline.graders import grader_of
+from solon.reporting.content import measures_table
 from solon.runs.rows import PromptKind
 from solon.stages import s09_measure
 from solon.testbed.oracle import Oracle
@@ -19,7 +20,7 @@ from tests.synthetic import Plan, PlannedEngine, build, measure_inputs, replies_
 
 PACKAGE = '''
 from solon.evals.grading import Label
-from solon.evals.registry import Measure, Unit
+from solon.evals.measures import Measure, Unit
 from solon.stats.intervals import mean
 
 
@@ -117,5 +118,7 @@ def test_a_plug_in_s_grader_and_measure_take_part_in_the_stage_and_in_the_table(
 
 def test_a_plug_in_measure_of_another_name_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package(monkeypatch, tmp_path, "misnamed")
-    with pytest.raises(RecipeError, match=r"the plug-in 'misnamed' is no solon\.evals\.registry\.Measure of that name"):
+    with pytest.raises(
+        RecipeError, match=r"the plug-in 'misnamed' is not a solon\.evals\.measures\.Measure of that name"
+    ):
         measures()

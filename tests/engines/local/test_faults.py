@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from solon.engines.faults import asking, refuse_undefined
+from solon.engines.local.faults import asking, refuse_undefined
 from solon.engines.local.row_budget import GIB, RowBudget
 from solon.errors import EngineError, ModelError
 
@@ -14,8 +14,8 @@ def budget(rows: int) -> RowBudget:
 
 
 def test_memory_that_runs_out_names_the_settings_that_bound_it() -> None:
-    told = r"models/judge: memory ran out .* --set engine\.memory_gib=4 or --set engine\.batch_size=64"
-    with pytest.raises(EngineError, match=told), asking("models/judge", budget(128)):
+    message = r"models/judge: out of memory .* --set engine\.memory_gib=4 or --set engine\.batch_size=64"
+    with pytest.raises(EngineError, match=message), asking("models/judge", budget(128)):
         torch.empty(1 << 60, dtype=torch.uint8)
     with pytest.raises(EngineError, match=r"--set engine\.window=N"), asking("models/judge", budget(1)):
         bytearray(1 << 62)
@@ -27,20 +27,20 @@ def test_another_error_stays_as_it_is() -> None:
 
 
 def test_a_place_that_is_known_is_kept_and_a_missing_one_filled() -> None:
-    for place, told in (("", "models/judge"), ("elsewhere", "elsewhere")):
+    for place, shown in (("", "models/judge"), ("elsewhere", "elsewhere")):
         with pytest.raises(ModelError) as caught, asking("models/judge", budget(128)):
             raise ModelError("wrong", place=place, remedy="Do")
-        assert (caught.value.place, caught.value.remedy) == (told, "Do")
+        assert (caught.value.place, caught.value.remedy) == (shown, "Do")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_a_drawn_token_has_a_finite_log_probability(value: float) -> None:
     refuse_undefined(np.array([-1.0, 0.0], dtype=np.float32))
-    with pytest.raises(ModelError, match="no numbers"):
+    with pytest.raises(ModelError, match="are not finite"):
         refuse_undefined(np.array([-1.0, value], dtype=np.float32))
 
 
 def test_an_option_may_be_impossible_but_not_undefined() -> None:
     refuse_undefined([(-1.0, float("-inf"))])
-    with pytest.raises(ModelError, match="no numbers"):
+    with pytest.raises(ModelError, match="are not finite"):
         refuse_undefined([(-1.0, -2.0), (float("nan"), -2.0)])

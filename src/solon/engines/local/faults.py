@@ -1,4 +1,4 @@
-"""Errors while a model is asked, named with the model's folder: undefined numbers, and memory that ran out."""
+"""Errors of a model that is being asked: undefined numbers and lack of memory, with the model's folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from solon.model_folders.system_memory import is_out_of_memory
 
 @contextmanager
 def asking(place: str, budget: RowBudget) -> Iterator[None]:
-    """Name the model at `place` in what is raised within, and turn a lack of memory into an EngineError."""
+    """Add `place` to a ModelError raised inside, and turn a lack of memory into an EngineError."""
     try:
         yield
     except ModelError as error:
@@ -37,9 +37,9 @@ def asking(place: str, budget: RowBudget) -> Iterator[None]:
 
 
 def refuse_undefined(logprobs: NDArray[np.float32] | Sequence[Sequence[float]]) -> None:
-    """Raise ModelError when a log-probability is no number, or that of a drawn token is infinite.
+    """Raise ModelError when a log-probability is NaN, or that of a sampled token is infinite.
 
-    Weights are checked when they are loaded, so what is left is arithmetic that overflows, and training that diverged.
+    Loading checks the weights, so the cause is arithmetic that overflows or training that diverged.
     """
     if isinstance(logprobs, np.ndarray):
         sound = bool(np.isfinite(logprobs).all())
