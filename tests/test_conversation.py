@@ -59,7 +59,7 @@ def test_multi_turn_with_colons_and_blank_lines() -> None:
 
 @pytest.mark.parametrize("text", ["", "hello", "hello\n\nHuman: hi", "Human hi"])
 def test_text_without_an_opening_label_is_refused(text: str) -> None:
-    with pytest.raises(InputError, match=r"^prompts\.jsonl:3: a transcript opens with 'Human:'"):
+    with pytest.raises(InputError, match=r"^prompts\.jsonl:3: a transcript must begin with 'Human:'"):
         parse_transcript(text, place="prompts.jsonl:3")
 
 

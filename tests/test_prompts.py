@@ -104,5 +104,5 @@ def test_a_classification_letters_its_options_and_shows_worked_ones_in_their_own
 def test_there_are_letters_from_a_to_z():
     assert prompts.letters(9) == tuple("ABCDEFGHI")
     for count in (0, 27):
-        with pytest.raises(ValueError, match="cannot be lettered"):
+        with pytest.raises(ValueError, match="do not fit the letters"):
             prompts.letters(count)

@@ -171,7 +171,7 @@ def test_a_server_is_known_by_where_it_listens_and_by_no_wildcard() -> None:
 @pytest.mark.parametrize(
     ("path", "body", "status", "why"),
     [
-        ("/get_reward", b'{"query": ["x"], "query": ["y"]}', 400, "stands twice"),
+        ("/get_reward", b'{"query": ["x"], "query": ["y"]}', 400, "duplicate key"),
         ("/get_reward", b'{"query": ["x"], "labels": [NaN]}', 400, "NaN"),
         ("/get_reward", b'{"query": ["x"], "labels": [' + b"9" * 5000 + b"]}", 400, "broken JSON"),
         ("/get_reward", b'{"query": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", 400, "broken JSON"),
@@ -299,7 +299,7 @@ def test_a_token_comes_from_a_file_or_the_environment_and_fits_a_header(
         with pytest.raises(InputError, match="one word of 8 or more") as caught:
             read_token(file)
         assert CANARY not in str(caught.value)
-    with pytest.raises(InputError, match="cannot be read: No such file"):
+    with pytest.raises(InputError, match="cannot read the token: No such file"):
         read_token(tmp_path / "none")
 
 
@@ -472,7 +472,7 @@ def test_an_address_with_a_password_is_refused_before_it_is_written_anywhere(add
     "address", ["http://", "http://h:port", "http://[::1", "http://h\r\nX: y", "http://ħ", "h:80", ""]
 )
 def test_a_text_that_is_not_an_address_is_refused(address: str) -> None:
-    assert address_fault(address) == "this is no address"
+    assert address_fault(address) == "not a valid address"
 
 
 def test_a_broken_address_is_shown_without_its_password() -> None:

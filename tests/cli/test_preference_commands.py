@@ -65,8 +65,8 @@ def test_mistakes_are_reported_in_one_line(
         (("score", tmp_path / "none.jsonl", "--model", base), "no such"),
         (("score", "--check", base), "no golden scores"),
         (("serve-pm", base), "score"),
-        (("serve-pm", base, "--token-file", tmp_path / "none"), "the token cannot be read: No such file"),
-        (("serve-pm", base, "--token-file", labels), "a token is one word of 8 or more visible ASCII characters"),
+        (("serve-pm", base, "--token-file", tmp_path / "none"), "cannot read the token: No such file"),
+        (("serve-pm", base, "--token-file", labels), "a token must be one word of 8 or more visible ASCII characters"),
     ]:
         code, out, err = run(capsys, *arguments)
         assert (code, out, err.count("\n")) == (1, "", 1), (arguments, err)
@@ -75,7 +75,7 @@ def test_mistakes_are_reported_in_one_line(
     named = tmp_path / "human.csv"
     named.write_text("question,good,bad\nHow 1 ?,good,bad\n")
     code, _, err = run(capsys, "preference", tmp_path / "pm", "--base", base, "--human", named, "-q")
-    assert code == 1 and "say what it is called" in err
+    assert code == 1 and "give its name in the file" in err
     assert not (tmp_path / "pm").exists(), "nothing is made for a command line that is wrong"
 
 

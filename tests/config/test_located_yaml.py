@@ -50,7 +50,7 @@ def test_a_number_is_written_as_one_wherever_it_stands(tmp_path: Path, written: 
         with pytest.raises(RecipeError) as error:
             load_recipe(recipe, overlays, settings)
         assert str(error.value).startswith(f"{place}: 'seed' is") or "'rl.lora.rank' is" in str(error.value)
-        assert "valid integer. Write digits alone" in str(error.value) and "\n" not in str(error.value)
+        assert "valid integer. Write only digits" in str(error.value) and "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("written", [".inf", "-.inf", ".nan", "1e999"])
@@ -76,7 +76,7 @@ def test_words_stay_words(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "line", "cause"),
     [
-        ("models:\n  feedback:\n    - {a: 1,\n       a: 2}\n", 4, "key 'a' stands twice in 'models.feedback'"),
+        ("models:\n  feedback:\n    - {a: 1,\n       a: 2}\n", 4, "duplicate key 'a' in 'models.feedback'"),
         ("rl: !!python/object:os.x {steps: 1}\n", 1, "cannot be read: it is marked as tag:yaml.org"),
         ('name: x\nseed: "\\ud800"\n', 2, "half a character"),
         ('name: "\\UFFFFFFFF"\n', 1, "broken YAML"),

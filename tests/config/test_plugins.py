@@ -25,9 +25,7 @@ def test_a_registered_object_is_imported_when_it_is_asked_for(tmp_path: Path, mo
 
 def test_an_unknown_name_is_refused_with_the_nearest_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch, tmp_path, "solon_words", "X = 1\n", {GROUP: {"words": "solon_words:X"}})
-    with pytest.raises(
-        RecipeError, match=r"measure\.grader: nobody registers 'wordz' .* 'words'\? There are none, words"
-    ):
+    with pytest.raises(RecipeError, match=r"measure\.grader: no plug-in 'wordz' .* 'words'\? Known: none, words"):
         load_registered(GROUP, "wordz", ("none",), place="measure.grader")
 
 

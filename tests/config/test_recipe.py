@@ -127,8 +127,8 @@ def test_a_bad_value_in_a_file_is_named_with_its_line(base: Path) -> None:
     ("text", "line", "cause"),
     [
         ("seed: 1\nname: [\n", 3, "broken YAML near the key 'name'"),
-        ("seed: 1\nseed: 2\n", 2, "key 'seed' stands twice in the recipe, first in line 1"),
-        ("rl:\n  ? [a]\n  : 1\n", 2, "a key of 'rl' is no plain word"),
+        ("seed: 1\nseed: 2\n", 2, "duplicate key 'seed' in the recipe, first in line 1"),
+        ("rl:\n  ? [a]\n  : 1\n", 2, "a key of 'rl' is not a plain word"),
         ("name: !!python/name:os.system\n", 1, "the value of 'name' cannot be read"),
         ("rl: &loop\n  lora: *loop\n", 1, "nested too deep"),
     ],
@@ -289,9 +289,9 @@ def test_one_main_model_alone_is_refused_over_a_built_in_recipe_with_the_setting
     def check(name: str, *settings: str) -> None:
         refuse_partial_model_change(name, (), settings, load_recipe(name, (), settings))
 
-    with pytest.raises(RecipeError, match=r"SL-CAI would still start from 'models/smollm2'.*--set model=mine"):
+    with pytest.raises(RecipeError, match=r"SL-CAI still starts from 'models/smollm2'.*--set model=mine"):
         check("real", "models.assistant=mine")
-    with pytest.raises(RecipeError, match=r"'testbed:assistant' would answer.*--set model=mine"):
+    with pytest.raises(RecipeError, match=r"'testbed:assistant' still answers.*--set model=mine"):
         check("testbed", "models.pretrained=mine")
     check("real", "model=mine")
     check("real", "model=mine", "models.assistant=chat")

@@ -100,7 +100,7 @@ def test_a_folder_begun_with_something_else_is_refused_by_name(tmp_path: Path) -
     with pytest.raises(RunError, match="constitution"):
         label_standalone(tmp_path / "labels", RECIPE, given.to_label())
     given.pairs.write_text("{}\n")
-    with pytest.raises(InputError, match="lacks two replies"):
+    with pytest.raises(InputError, match="has no two replies"):
         label_standalone(tmp_path / "more", RECIPE, given.to_label())
     assert not (tmp_path / "more").exists()
 

@@ -48,7 +48,7 @@ def test_gzip_is_unpacked(tmp_path: Path) -> None:
     [
         ("{broken", "broken JSON"),
         ("[1, 2]", "one JSON object"),
-        ({"chosen": HH["chosen"]}, "lacks 'chosen' and 'rejected'"),
+        ({"chosen": HH["chosen"]}, "'chosen' or 'rejected' is missing"),
         ({"chosen": 3, "rejected": 4}, "list of messages or a transcript"),
         ({"chosen": "no label", "rejected": "no label"}, "Human:"),
         ({**MESSAGES, "chosen": [{"role": "robot", "content": "x"}]}, "role"),

@@ -63,7 +63,7 @@ def test_a_table_without_prompts_and_a_torn_one_are_one_clear_line_each(tmp_path
     with pytest.raises(InputError, match=r"no column of prompts \(found 'question'\)"):
         read_prompts(file)
     file.write_bytes(file.read_bytes()[:-20])
-    with pytest.raises(InputError, match="no whole Parquet file") as error:
+    with pytest.raises(InputError, match="not a whole Parquet file") as error:
         read_prompts(file)
     assert "\n" not in str(error.value)
 
@@ -80,7 +80,9 @@ def test_text_is_a_prompt_per_line_or_parted_by_dashes(tmp_path):
 def test_a_transcript_without_dashes_is_not_taken_apart_silently(tmp_path):
     file = tmp_path / "p.txt"
     file.write_text("Human: a\n\nAssistant: b\n")
-    with pytest.raises(InputError, match=r"p\.txt:3: an assistant's turn stands by itself.*three dashes"):
+    with pytest.raises(
+        InputError, match=r"p\.txt:3: a turn of the assistant without a human turn before it.*three dashes"
+    ):
         read_prompts(file)
 
 
@@ -108,7 +110,7 @@ class TestDatasets:
         assert contents(f"hf:{folder}") == [["a"], ["b"], ["c"]]
         assert contents(f"hf:{folder}:test") == [["d"]]
         assert contents(f"hf:{folder}:train[1:]") == [["b"], ["c"]]
-        with pytest.raises(InputError, match="the dataset cannot be read"):
+        with pytest.raises(InputError, match="cannot read the dataset"):
             read_prompts(f"hf:{folder}:nope")
 
     def test_a_saved_dataset_is_read_and_its_hash_is_of_its_rows(self, tmp_path):
@@ -125,7 +127,8 @@ class TestDatasets:
         assert len(list(entries(other))) == 2
 
     @pytest.mark.parametrize(
-        ("name", "cause"), [("hf:", "no dataset's name"), ("hf:./nowhere", "no such folder"), ("hf:a:", "no dataset")]
+        ("name", "cause"),
+        [("hf:", "not a name of a dataset"), ("hf:./nowhere", "no such folder"), ("hf:a:", "not a name of a dataset")],
     )
     def test_a_wrong_name_is_one_clear_line(self, name, cause):
         with pytest.raises(InputError, match=cause) as error:

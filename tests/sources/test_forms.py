@@ -140,15 +140,15 @@ def test_turns_that_stand_twice_are_taken_once_in_longer_dialogues(tmp_path: Pat
         ({"prompt": ASK, "chosen": f"{ASK}\nMix.", "rejected": f"{ASK} No idea."}, "begin with the text of the prompt"),
         ({"prompt": [said("Hello"), user(ASK)], "chosen": "Mix.", "rejected": "No."}, "opens with the assistant"),
         ({"chosen": [said("Hello")] * 2, "rejected": [said("Hi")] * 2}, "opens with the assistant"),
-        (raw('{"prompt": ASK, "chosen": "a", "chosen": "b", "rejected": "c"}'), "the key 'chosen' stands twice"),
-        ('{"prompt": "\\ud83d", "chosen": "a", "rejected": "c"}', "'prompt' holds half a character"),
-        (raw('{"prompt": ASK, "chosen": "a \\udc00", "rejected": "c"}'), "'chosen' holds half a character"),
+        (raw('{"prompt": ASK, "chosen": "a", "chosen": "b", "rejected": "c"}'), "duplicate key 'chosen'"),
+        ('{"prompt": "\\ud83d", "chosen": "a", "rejected": "c"}', "'prompt' contains half a character"),
+        (raw('{"prompt": ASK, "chosen": "a \\udc00", "rejected": "c"}'), "'chosen' contains half a character"),
         (raw('{"prompt": ASK, "chosen": NaN, "rejected": "c"}'), "'chosen' must be a text"),
         (raw('{"prompt": ASK, "chosen": "a", "rejected": "c", "x": VALUE}', "9" * 5000), "5,000 digits is too large"),
         (raw('{"prompt": ASK, "chosen": "a", "rejected": "c", "x": 1e999}'), "1e999 is too large"),
         (raw('{"prompt": ASK, "chosen": "a", "rejected": "c", "x": VALUE}', "[" * 70 + "]" * 70), "nested too deep"),
         (raw('{"prompt": ASK, "chosen": "a", "rejected": "c", "x": VALUE', "[" * 90_000), "nested too deep"),
-        ('{"prompt": "a"} {"prompt": "b"}', "something stands after the value"),
+        ('{"prompt": "a"} {"prompt": "b"}', "more text follows the value"),
     ],
 )
 def test_a_bad_pair_is_named_with_its_line(tmp_path: Path, read: Reader, row: object, cause: str) -> None:
@@ -171,14 +171,14 @@ def test_tables_are_read_and_columns_may_be_named(tmp_path: Path, read: Reader) 
         assert read(path, called) == WANTED
         with pytest.raises(InputError, match=r"p\.\w+"):
             read(path)
-    with pytest.raises(InputError, match="'promt' is no column that is read"):
+    with pytest.raises(InputError, match="'promt' is not a column that is read"):
         read(lines, {"promt": "question"})
 
 
 @READERS
 def test_a_named_column_that_no_row_has_is_told(tmp_path: Path, read: Reader) -> None:
     path = jsonl(tmp_path / "p.jsonl", {"prompt": ASK, "chosen": "Mix.", "rejected": "No idea."})
-    with pytest.raises(InputError, match=r"no row has the column 'questoin' that is to be read as 'prompt'"):
+    with pytest.raises(InputError, match=r"no row has the column 'questoin', which should be read as 'prompt'"):
         called = {"prompt": "questoin"}
         if read is by_human:
             read_all_comparisons({"human": path}, called)
@@ -267,14 +267,14 @@ def test_prompts_of_named_columns_and_of_usual_ones_stand_side_by_side(tmp_path:
             "opens with the assistant",
         ),
         ('{"transcript": "Assistant: Hi\\n\\nHuman: b"}', "opens with the assistant"),
-        ('{"prompt": "a", "prompt": "b"}', "the key 'prompt' stands twice"),
-        ('{"prompt": "a", "x": {"y": 1, "y": 2}}', "the key 'y' stands twice"),
+        ('{"prompt": "a", "prompt": "b"}', "duplicate key 'prompt'"),
+        ('{"prompt": "a", "x": {"y": 1, "y": 2}}', "duplicate key 'y'"),
         (
             '{"prompt": [{"role": "user", "content": "\\ud800"}]}',
-            "'prompt' holds half a character (lone surrogate U+D800)",
+            "'prompt' contains half a character (lone surrogate U+D800)",
         ),
-        ('{"prompt": "\\u200b\\ufeff "}', "no human turn with any text"),
-        ('{"chosen": "a reply alone"}', "a transcript opens with 'Human:'"),
+        ('{"prompt": "\\u200b\\ufeff "}', "no human turn with text"),
+        ('{"chosen": "a reply alone"}', "a transcript must begin with 'Human:'"),
     ],
 )
 def test_a_bad_prompt_is_named_and_may_be_skipped(tmp_path: Path, line: str, cause: str) -> None:
@@ -289,7 +289,7 @@ def test_a_bad_prompt_is_named_and_may_be_skipped(tmp_path: Path, line: str, cau
 def test_a_repeated_key_in_an_array_is_named_with_its_own_line(tmp_path: Path) -> None:
     path = tmp_path / "p.json"
     path.write_text('[\n {"prompt": "a"},\n {"prompt": "b",\n  "n": {"k": "\\"{"},\n  "prompt": "c"}\n]')
-    with pytest.raises(InputError, match=r"p\.json:5: the key 'prompt' stands twice"):
+    with pytest.raises(InputError, match=r"p\.json:5: duplicate key 'prompt'"):
         read_prompts(path)
 
 
@@ -354,7 +354,7 @@ class TestCases:
 
     @READERS
     def test_a_lone_surrogate(self, read: Reader) -> None:
-        with pytest.raises(InputError, match=r"pairs_lone_surrogate\.jsonl:1: 'chosen' holds half a character"):
+        with pytest.raises(InputError, match=r"pairs_lone_surrogate\.jsonl:1: 'chosen' contains half a character"):
             read(CASES / "pairs_lone_surrogate.jsonl")
 
     def test_prompts(self) -> None:

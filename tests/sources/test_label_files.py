@@ -75,7 +75,7 @@ def test_a_failed_label_keeps_its_outcome_and_gets_no_probability(tmp_path: Path
     rows = read_labels([write(tmp_path / "l.jsonl", failed, equal, empty, strangers, PAIR)]).rows()
     assert [row.outcome for row in rows] == ["undecided", "undecided", "empty", "malformed", "ok"]
     assert all((row.row_id, row.chosen, row.p_chosen) == ("", None, None) for row in rows[:4])
-    with pytest.raises(InputError, match="no usable labelled pair"):
+    with pytest.raises(InputError, match="no usable labelled pairs"):
         read_labels([write(tmp_path / "none.jsonl", failed)])
 
 
@@ -85,7 +85,7 @@ def test_a_failed_label_keeps_its_outcome_and_gets_no_probability(tmp_path: Path
         ({key: value for key, value in PAIR.items() if key != "p_chosen"}, "'p_chosen' must be a probability"),
         *[({**PAIR, "p_chosen": bad}, "between 0 and 1") for bad in (None, 1.01, -0.1, "0.5", True, float("nan"))],
         ({**PAIR, "outcome": "splendid"}, "unknown outcome 'splendid'"),
-        ({"prompt": asked("Why?"), "p_chosen": 1}, "lacks 'chosen' and 'rejected'"),
+        ({"prompt": asked("Why?"), "p_chosen": 1}, "'chosen' or 'rejected' is missing"),
         ({**PAIR, "chosen": 3}, "messages or a transcript"),
         ("{broken", "broken JSON"),
     ],
@@ -104,7 +104,7 @@ def test_a_bad_row_of_a_table_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="row 2: 'p_chosen'"):
         read_labels([path])
     path.write_bytes(b"PAR1 no table")
-    with pytest.raises(InputError, match="no whole Parquet file"):
+    with pytest.raises(InputError, match="not a whole Parquet file"):
         read_labels([path])
     with pytest.raises(InputError, match="no such label file"):
         read_labels([tmp_path / "none.parquet"])

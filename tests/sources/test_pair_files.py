@@ -88,9 +88,9 @@ def test_rows_that_compare_nothing_are_counted_by_reason(tmp_path: Path) -> None
     ("row", "cause"),
     [
         ("{broken", "broken JSON"),
-        ({"prompt": "Why?"}, "lacks two replies"),
-        ({"prompt": "Why?", "response_a": "One."}, "lacks two replies"),
-        ({"response_a": "One.", "response_b": "Two."}, "lacks 'prompt' or 'messages'"),
+        ({"prompt": "Why?"}, "has no two replies"),
+        ({"prompt": "Why?", "response_a": "One."}, "has no two replies"),
+        ({"response_a": "One.", "response_b": "Two."}, "'prompt' or 'messages' is missing"),
         ({"prompt": "Why?", "responses": ["One."]}, "a list of two replies"),
         ({"prompt": "Why?", "responses": ["One.", 2]}, "messages or a transcript"),
         ({"prompt": "Why?", "responses": ["One.", ASKED]}, "one message of the assistant"),
@@ -112,7 +112,7 @@ def test_a_file_without_a_pair_is_refused(tmp_path: Path) -> None:
         read_pairs(tmp_path / "none.jsonl")
     text = tmp_path / "words.txt"
     text.write_text("Why?\n")
-    with pytest.raises(InputError, match="a line of text is no pair"):
+    with pytest.raises(InputError, match="a line of text is not a pair"):
         read_pairs(text)
 
 

@@ -109,7 +109,7 @@ def test_missing_empty_and_torn_files_have_one_clear_line_each(tmp_path):
         read_prompts(write(tmp_path / "empty.jsonl", "", " "))
     torn = tmp_path / "torn.jsonl.gz"
     torn.write_bytes(gzip.compress(b'{"prompt": "a"}\n' * 1000)[:-9])
-    with pytest.raises(InputError, match="no whole gzip file"):
+    with pytest.raises(InputError, match="not a whole gzip file"):
         read_prompts(torn)
     with pytest.raises(InputError, match="cannot be read"):
         read_prompts(tmp_path)
@@ -203,7 +203,7 @@ def test_what_a_split_holds_out_is_not_trained_on_even_beyond_the_limit(tmp_path
 @pytest.mark.parametrize("written", ["split:", "split:0", "split:1", "split:x", "split:nan"])
 def test_a_split_of_no_share_is_refused(tmp_path, written):
     settings, held_out = settings_of(tmp_path)
-    with pytest.raises(RecipeError, match="holds out no share between 0 and 1"):
+    with pytest.raises(RecipeError, match="the share of between 0 and 1"):
         sources(settings, held_out.model_copy(update={"harmful": written}))
 
 

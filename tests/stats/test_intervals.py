@@ -52,7 +52,7 @@ def test_wilson_ends_solve_the_score_equation(case: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize(("count", "n"), [(0, 0), (-1, 5), (6, 5), (1, -1)])
 def test_wilson_refuses_what_is_no_share(count: int, n: int) -> None:
-    with pytest.raises(ValueError, match="no share"):
+    with pytest.raises(ValueError, match="not a share"):
         wilson(count, n)
 
 

@@ -178,7 +178,7 @@ class ReinforcementSettings(Settings):
     keep: Kept = Kept.LAST
     """The policy that the run ends with."""
     samples_every: Positive = 10
-    """Steps between those whose replies are kept in `samples.jsonl`. The first and the last step are always kept."""
+    """Steps between the steps with replies in `samples.jsonl`. The first and the last step always have some."""
     samples: Count = 8
     """Replies kept of such a step."""
     trackers: tuple[Tracker, ...] = ()

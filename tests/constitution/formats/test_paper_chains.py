@@ -57,11 +57,11 @@ def test_any_texts_come_back(texts: list[str], prompt: str) -> None:
         (lambda told: told.update(cst=[]), r"'cst': a chain needs at least one step"),
         (lambda told: told.update(cst=3), r"'cst': a list is expected here, not a number"),
         (lambda told: told.update(initial_response=[]), "a list of one item is expected here, not of 0"),
-        (lambda told: told.update(rl_prompt="Hello"), r"'rl_prompt': a transcript opens with 'Human:'"),
+        (lambda told: told.update(rl_prompt="Hello"), r"'rl_prompt': a transcript must begin with 'Human:'"),
         (lambda told: told.update(rl_prompt="\n\nHuman: a\n\nAssistant: b"), "end on a turn of the human"),
         (lambda told: told["cst"][0].pop("critique"), r"'cst', item 1: the key 'critique' is missing"),
         (lambda told: told["cst"][1]["revision"].update(sample=None), r"item 2, 'revision', 'sample': a text is expec"),
-        (lambda told: told["cst"][1]["revision"].update(score=1), "the key 'score' beside 'sample' is unknown"),
+        (lambda told: told["cst"][1]["revision"].update(score=1), "unknown key 'score' next to 'sample'"),
         (lambda told: told["cst"][0].update(cst_key=""), "'cst_key': the text is empty"),
     ],
 )

@@ -73,13 +73,13 @@ def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_registered_format_is_read_and_written(packages: Path, tmp_path: Path) -> None:
     file = tmp_path / "rules.json"
     file.write_text(json.dumps({"house": [{"never": "shout", "instead": "whisper"}], "since": 1999}))
-    with pytest.raises(InputError, match="no known format"):
+    with pytest.raises(InputError, match="unknown format"):
         read_parts(file)
     register(packages, "house = house_rules:FORMAT")
     name, parts = read_parts(file)
     assert name == "rules of a house"
     assert parts.revision == (RevisionPrinciple("rule-1", "shout", "whisper"),)
-    assert parts.losses == ("'since': has no place here and is left out",)
+    assert parts.losses == ("'since': not supported, and left out",)
     assert export_formats() == ("paper", "llm-swarm", "langchain", "house")
     files, losses = write_constitution_as("house", CONSTITUTION)
     assert json.loads(files["house.json"]) == {
@@ -91,7 +91,7 @@ def test_a_registered_format_is_read_and_written(packages: Path, tmp_path: Path)
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("house = house_rules:NUMBER", "the plug-in 'house' is no format of constitutions but int"),
+        ("house = house_rules:NUMBER", "the plug-in 'house' is not a ConstitutionFormat but int"),
         ("house = no_such_module:FORMAT", "No module named 'no_such_module'"),
         ("paper = house_rules:FORMAT", "'paper' is built in"),
     ],
