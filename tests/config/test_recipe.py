@@ -22,7 +22,7 @@ from solon.errors import ModelError, RecipeError
 @pytest.fixture
 def base(tmp_path: Path) -> Path:
     path = tmp_path / "base.yaml"
-    path.write_text("name: base\nseed: 3\nrl:\n  steps: 7\n  kl: 0.1\n")
+    path.write_text("name: base\nseed: 3\nrl:\n  steps: 7\n  kl_coef: 0.1\n")
     return path
 
 
@@ -66,7 +66,7 @@ UNKNOWN = [
     ("rl:\n  stepz: 3\n", 2, "unknown setting 'rl.stepz'. Did you mean 'rl.steps'?"),
     ("sead: 3\n", 1, "unknown setting 'sead'. Did you mean 'seed'?"),
     ("learning_rate: 3\n", 1, "Did you mean 'finetune.training.learning_rate'?"),
-    ("finetune:\n  training:\n    adapter:\n      rnk: 3\n", 4, "Did you mean 'finetune.training.lora.rank'?"),
+    ("finetune:\n  training:\n    lora:\n      rnk: 3\n", 4, "Did you mean 'finetune.training.lora.rank'?"),
     ("zzz: 3\n", 1, "Known: name, seed"),
 ]
 
@@ -118,7 +118,7 @@ def test_a_bad_value_is_named_with_its_dotted_path(base: Path, setting: str, cau
 
 
 def test_a_bad_value_in_a_file_is_named_with_its_line(base: Path) -> None:
-    base.write_text(base.read_text().replace("kl: 0.1", "kl: -1"))
+    base.write_text(base.read_text().replace("kl_coef: 0.1", "kl_coef: -1"))
     with pytest.raises(RecipeError, match=rf"^{base}:5: 'rl.kl_coef' is -1: input should be greater"):
         load_recipe(base)
 
@@ -150,9 +150,9 @@ def test_a_missing_recipe_is_refused(tmp_path: Path) -> None:
 trainings = st.builds(
     TrainingSettings,
     learning_rate=st.floats(1e-9, 10),
-    batch=st.integers(1, 10**6),
+    batch_size=st.integers(1, 10**6),
     schedule=st.sampled_from(Schedule),
-    adapter=st.one_of(st.none(), st.builds(LoraSettings, rank=st.integers(1, 99), alpha=st.floats(0.1, 99))),
+    lora=st.one_of(st.none(), st.builds(LoraSettings, rank=st.integers(1, 99), alpha=st.floats(0.1, 99))),
 )
 recipes = st.builds(
     Recipe,
