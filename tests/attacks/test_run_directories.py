@@ -87,7 +87,7 @@ def test_a_manifest_that_names_what_no_stage_publishes_is_refused(run: RunDirect
 @pytest.mark.parametrize(
     ("change", "cause"),
     [
-        (lambda m: m.update(stage="../x"), "no name of a stage"),
+        (lambda m: m.update(stage="../x"), "is not a valid name of a stage"),
         (lambda m: m.update(stage="responses"), "another stage in it: 'responses'"),
         (lambda m: m["files"].pop("rows.parquet"), "does not list rows.parquet"),
         (lambda m: m.update(files=[]), "the manifest is damaged"),
@@ -117,7 +117,7 @@ def test_a_hash_that_is_not_that_of_the_files_is_refused(run: RunDirectory) -> N
     rows = folder / "rows.parquet"
     manifest["files"]["rows.parquet"] = {"bytes": rows.stat().st_size, "sha256": digest_file(rows)}
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(RunError, match="its hash is not that of the files it lists"):
+    with pytest.raises(RunError, match="its hash does not match the files that it lists"):
         run.finished("prompts")
 
 

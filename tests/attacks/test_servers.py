@@ -456,7 +456,7 @@ def test_an_address_with_a_password_is_refused_before_it_is_written_anywhere(add
         RemoteScorer(address)
     with pytest.raises(RecipeError, match=r"rl\.scorer.*") as unread:
         load_recipe("testbed", (), [f"rl.scorer={address}"])
-    with pytest.raises(ValueError, match="is written down") as unmade:
+    with pytest.raises(ValueError, match="are written into reports") as unmade:
         ReinforcementSettings(scorer=address)
     with pytest.raises(InputError, match="--url") as unexported:
         export_for_trl(SimpleNamespace(), Path("nowhere"), url=address)  # type: ignore[arg-type]

@@ -43,7 +43,7 @@ def test_import_writes_a_constitution_and_names_what_is_lost(
     code, out, err = run(capsys, "constitution", "import", swarm, *options)
     assert (code, err) == (0, "")
     assert "a constitution of llm-swarm: 2 revision principles, 1 worked critique" in out
-    assert "  not kept: 'author': has no place here" in out
+    assert "  not kept: 'author': not supported, and left out" in out
     assert "\x1b" not in out
     made = load_constitution(tmp_path / "house.yaml")
     assert (made.name, len(made.revision), len(made.critique_examples)) == ("house", 2, 1)

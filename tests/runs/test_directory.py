@@ -263,7 +263,7 @@ def test_the_key_of_a_finished_stage_is_compared_too(run: RunDirectory) -> None:
 
 
 def test_a_stage_name_cannot_leave_the_run(run: RunDirectory) -> None:
-    with pytest.raises(ValueError, match="no name for a stage"):
+    with pytest.raises(ValueError, match="is not a valid name of a stage folder"):
         run.begin(1, "../x", {})
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.runs.picklable import Square, reply
+from tests.runs.picklable import Square, SquareRow, reply
 from tests.stages.workbench import Bench
 
 from solon.config.recipe import PairSettings, ResponseSettings
@@ -15,6 +15,7 @@ from solon.engines.scripted import ScriptedEngine
 from solon.errors import EngineError, RunError
 from solon.runs import Artefact
 from solon.runs.executor import Executor, InProcess, ProcessPool
+from solon.runs.rows import ReplyRow
 from solon.stages import s02_responses, s05_response_pairs
 
 NUMBERS = list(range(11))
@@ -38,14 +39,14 @@ def test_a_process_takes_a_chunk_when_its_result_is_asked_for() -> None:
 
 def test_several_processes_give_the_results_in_order() -> None:
     results = list(ProcessPool(2).map(Square(), iter(CHUNKS)))
-    assert [row["square"] for chunk in results for row in chunk] == [number**2 for number in NUMBERS]
-    processes = {row["process"] for chunk in results for row in chunk}
+    assert [row.square for chunk in results for row in chunk] == [number**2 for number in NUMBERS]
+    processes = {row.process for chunk in results for row in chunk}
     assert len(processes) == 2 and os.getpid() not in processes
 
 
 def test_an_error_comes_at_its_chunk_s_turn_and_whole() -> None:
     results = ProcessPool(2).map(Square(fails_at=5), iter(CHUNKS))
-    assert [row["number"] for row in (*next(results), *next(results))] == [0, 1, 2, 3]
+    assert [row.number for row in (*next(results), *next(results))] == [0, 1, 2, 3]
     with pytest.raises(EngineError, match=r"^toy: no answer\. Ask again"):
         next(results)
 
@@ -61,12 +62,12 @@ def test_finished_chunks_are_kept_and_the_others_worked_on(tmp_path: Path, execu
     out = bench.out("squares")
     out.executor = executor
     with pytest.raises(EngineError):
-        out.map("squares", NUMBERS, Square(fails_at=6), chunk=2)
+        out.map("squares", NUMBERS, Square(fails_at=6), row=SquareRow, chunk=2)
     again = bench.out("squares")
     again.executor = InProcess()
-    rows = again.map("squares", NUMBERS, Square(fails_at=4), chunk=2)
-    assert [row["square"] for row in rows] == [number**2 for number in NUMBERS]
-    assert [row["process"] == os.getpid() for row in rows[:6]] == [isinstance(executor, InProcess)] * 6
+    rows = again.map("squares", NUMBERS, Square(fails_at=4), row=SquareRow, chunk=2)
+    assert [row.square for row in rows] == [number**2 for number in NUMBERS]
+    assert [row.process == os.getpid() for row in rows[:6]] == [isinstance(executor, InProcess)] * 6
 
 
 def stages(folder: Path, executor: Executor) -> list[Artefact]:
@@ -83,4 +84,4 @@ def stages(folder: Path, executor: Executor) -> list[Artefact]:
 def test_stages_publish_the_same_bytes_from_several_processes(tmp_path: Path) -> None:
     here, there = stages(tmp_path / "here", InProcess()), stages(tmp_path / "there", ProcessPool(2))
     assert [each.hash for each in here] == [each.hash for each in there]
-    assert len(here[0].rows()) == 7
+    assert len(here[0].rows(ReplyRow)) == 7

@@ -95,7 +95,7 @@ def test_any_changed_byte_of_the_last_line_is_noticed(position: int, change: int
 def test_damage_in_the_middle_is_an_error_that_names_the_line(position: int, change: int) -> None:
     middle = bytearray(LINES[1])
     middle[position] ^= change
-    with pytest.raises(RunError, match=r"^run/03-x/journal\.jsonl:2: the journal is damaged here") as caught:
+    with pytest.raises(RunError, match=r"^run/03-x/journal\.jsonl:2: the journal is damaged") as caught:
         parse_journal(LINES[0] + bytes(middle) + LINES[2], "run/03-x/journal.jsonl")
     assert "delete run/03-x to do the stage again" in str(caught.value)
 

@@ -48,7 +48,7 @@ def test_a_second_process_is_refused_with_pid_and_host(tmp_path: Path, holder: s
     with pytest.raises(RunError) as caught, locked(tmp_path):
         pass
     assert f"process {holder.pid} on {socket.gethostname()} works on this run" in str(caught.value)
-    assert "Wait for it or stop it" in str(caught.value)
+    assert "Wait until it ends, or stop it" in str(caught.value)
     owner = owner_of(tmp_path)
     assert owner is not None and owner.pid == holder.pid
 

@@ -1,6 +1,7 @@
 """A run killed by SIGKILL at any durable operation, and again while it resumes, gives the same bytes (P1, P2, P3)."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,9 @@ from typing import Any
 import pytest
 
 HARNESS = Path(__file__).with_name("kill_harness.py")
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])}
+"""The harness is a program, and imports row types of the tests."""
 FILES = [
     "01-first/begun.json",
     "01-first/manifest.json",
@@ -26,7 +30,7 @@ FILES = [
 
 def sweep(folder: Path, first: int, last: int, step: int, depth: int) -> list[dict[str, Any]]:
     command = [sys.executable, str(HARNESS), str(folder), *map(str, (first, last, step, depth))]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=ENVIRONMENT)
     assert done.returncode == 0, done.stderr
     results: list[dict[str, Any]] = json.loads(done.stdout)
     return results
