@@ -136,5 +136,5 @@ def test_an_absent_server_is_named_with_its_address() -> None:
 def test_an_address_is_not_a_folder() -> None:
     assert is_address("http://host:1") and is_address("https://host/score")
     assert not any(map(is_address, ("runs/demo/07-preference-model/model", "testbed:pretrained", "ftp://host")))
-    with pytest.raises(RecipeError, match="is not an address"):
+    with pytest.raises(RecipeError, match="is not a valid address"):
         RemoteScorer("http://")

@@ -162,7 +162,7 @@ def test_another_scorer_stands_in_for_the_preference_model(made: dict[str, Any],
 def test_a_scorer_that_is_not_there_is_refused_before_anything_is_spent(name: str) -> None:
     with pytest.raises(ModelError, match="no such model folder"):
         refuse_unusable(SETTINGS.model_copy(update={name: "nowhere/pm"}))
-    with pytest.raises(RecipeError, match="is not an address"):
+    with pytest.raises(RecipeError, match="is not a valid address"):
         refuse_unusable(SETTINGS.model_copy(update={"scorer": "http://"}))
     with pytest.raises(ModelError, match="this is an address"):
         refuse_unusable(SETTINGS.model_copy(update={"held_out_scorer": "http://127.0.0.1:9"}))

@@ -69,7 +69,7 @@ class RemoteScorer:
     def __post_init__(self) -> None:
         """Raise RecipeError for a text that is not an address, or that contains a password."""
         if fault := address_fault(self.address):
-            cause = f"'{self.address}' is not an address" if fault.startswith("this is") else fault
+            cause = f"'{self.address}' is {fault}" if fault.startswith("not a valid") else fault
             remedy = "Give the address of a server, such as http://127.0.0.1:8000"
             raise RecipeError(cause, place="rl.scorer", remedy=remedy)
 

@@ -165,7 +165,7 @@ def spelled(text: str, size: int = 1) -> list[int]:
 
 def ending_of(*stops: str) -> Ending:
     engine = engine_of()
-    return Ending(engine.tokens.decode, {0}, stops, engine._texts)
+    return Ending(engine.tokens.decode, {0}, stops, lambda: engine._token_texts)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
@@ -217,7 +217,7 @@ def test_a_turn_token_of_the_chat_template_ends_a_reply() -> None:
     engine = LocalEngine(model_of("llama"), tokenizer, EngineSettings())
     turn_end = tokenizer.convert_tokens_to_ids("<|im_end|>")
     assert engine.end_tokens == {0, turn_end, tokenizer.convert_tokens_to_ids("<|im_start|>")}
-    ending = Ending(engine.tokens.decode, engine.end_tokens, engine.rendering.stops(), engine._texts)
+    ending = Ending(engine.tokens.decode, engine.end_tokens, engine.rendering.stops(), lambda: engine._token_texts)
     ids = tokenizer("Fine.", add_special_tokens=False)["input_ids"] + [turn_end]
     assert ending.finish_of(ids) is Finish.END
     assert ending.completion(ids, [0.0] * len(ids), Finish.END).text == "Fine."
