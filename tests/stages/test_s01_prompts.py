@@ -203,7 +203,7 @@ def test_what_a_split_holds_out_is_not_trained_on_even_beyond_the_limit(tmp_path
 @pytest.mark.parametrize("written", ["split:", "split:0", "split:1", "split:x", "split:nan"])
 def test_a_split_of_no_share_is_refused(tmp_path, written):
     settings, held_out = settings_of(tmp_path)
-    with pytest.raises(RecipeError, match="the share of between 0 and 1"):
+    with pytest.raises(RecipeError, match="is not between 0 and 1"):
         sources(settings, held_out.model_copy(update={"harmful": written}))
 
 
