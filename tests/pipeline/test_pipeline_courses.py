@@ -116,7 +116,7 @@ def test_people_alone_teach_the_baseline(tmp_path: Path) -> None:
     assert list(figures["models"]) == ["pretrained", "assistant", "rlhf"]
     assert figures["reinforcement"]["steps"] == 3 and "revisions" not in figures
     page = write(run).read_text(encoding="utf-8")
-    assert "no constitution was at work" in page and 'id="constitution"' not in page
+    assert "without a constitution" in page and 'id="constitution"' not in page
     card = (export_model(run, "rlhf", ExportedWeights.MERGED, tmp_path / "model") / "README.md").read_text(
         encoding="utf-8"
     )
