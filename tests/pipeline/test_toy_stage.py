@@ -121,7 +121,7 @@ def test_interrupted_or_not_it_makes_the_same_rows_and_shifts_no_other_stage(tmp
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        (["plugins.toi.question=x"], r"plugins\.toi: nobody registers 'toi'.*Did you mean 'toy'\?"),
+        (["plugins.toi.question=x"], r"plugins\.toi: no plug-in 'toi'.*Did you mean 'toy'\?"),
         (["plugins.toy.words=3"], r"plugins\.toy\.words: .*Settings of this plug-in: question, pause"),
         (["plugins.toy.question=x", "method=rlhf"], r"comes after the stage 'responses', which a run of this recipe"),
     ],
