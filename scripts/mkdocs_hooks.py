@@ -27,20 +27,17 @@ from scripts.reference.tables import tables_page
 TABLES, PYTHON_API = "reference/tables.md", "reference/python.md"
 ROW_MODULES = ("rows", "training_rows", "evaluation_rows")
 """The modules of the row classes, in the order of the page of tables."""
-OPTIONAL = frozenset({TABLES, PYTHON_API, "trainers.md"})
-"""Pages of the navigation that are left out while what they describe is not there."""
 
 
 def generated_pages() -> dict[str, str]:
     """The pages made from the code, as Markdown by their path in the site."""
-    pages = {
+    return {
         CONTRIBUTING: (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"),
         "reference/recipe.md": settings_page(),
         "reference/commands.md": commands_page(),
         TABLES: tables_page(*(importlib.import_module(f"solon.runs.{name}") for name in ROW_MODULES)),
         PYTHON_API: api_page(importlib.import_module("solon")),
     }
-    return {path: text for path, text in pages.items() if text}
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -53,8 +50,6 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         if not (ROOT / target).is_file():
             raise PluginError(f"{page} links to {target}, which does not exist")
         files.append(File.generated(config, source_page(target), content=source_text(target)))
-    if config.nav is not None:
-        config.nav = _present(config.nav, {page for page, _ in pages})
     return files
 
 
@@ -62,13 +57,3 @@ def on_page_markdown(markdown: str, *, page: Any, config: MkDocsConfig, files: F
     """Make links to source files links to their pages."""
     name = page.file.src_uri
     return markdown if name.startswith("source/") else with_site_links(markdown, name)
-
-
-def _present(entry: Any, pages: set[str]) -> Any:
-    """A part of the navigation without the optional pages that are not there."""
-    if isinstance(entry, list):
-        return [kept for each in entry if (kept := _present(each, pages)) is not None]
-    if isinstance(entry, dict):
-        kept = {title: found for title, part in entry.items() if (found := _present(part, pages)) is not None}
-        return kept or None
-    return None if entry in OPTIONAL and entry not in pages else entry

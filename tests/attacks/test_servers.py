@@ -468,23 +468,11 @@ def test_an_address_with_a_password_is_refused_before_it_is_written_anywhere(add
     assert not any(CANARY in each for each in messages), messages
 
 
-@pytest.mark.parametrize(
-    "address", ["http://", "http://h:port", "http://[::1", "http://h\r\nX: y", "http://ħ", "h:80", ""]
-)
-def test_a_text_that_is_not_an_address_is_refused(address: str) -> None:
-    assert address_fault(address) == "not a valid address"
-
-
 def test_a_broken_address_is_shown_without_its_password() -> None:
     for address in (f"http://user:a/{CANARY}@h", f"http://user:{CANARY}@", f"http://:@:{CANARY}@h:port"):
         with pytest.raises(RecipeError) as caught:
             RemoteScorer(address)
         assert CANARY not in str(caught.value)
-
-
-@pytest.mark.parametrize("address", ["http://h", "https://h:8000/score", "http://[::1]:8000/"])
-def test_an_address_is_taken(address: str) -> None:
-    assert address_fault(address) is None and without_credentials(address) == address
 
 
 def test_long_conversations_are_asked_in_parts(hostile: Hostile) -> None:

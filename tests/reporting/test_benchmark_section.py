@@ -67,6 +67,6 @@ def test_a_page_without_evaluations_is_still_a_page(tmp_path):
 
 
 def test_questions_without_answers_are_counted(tmp_path):
-    facts = facts_of(tmp_path, comparisons(4), undecided=2, undecided_because={"no room": 2}, untold_samples=2)
+    facts = facts_of(tmp_path, comparisons(4), undecided=2, undecided_because={"no room": 2}, unfinished_samples=2)
     assert "Without an answer, which counts as wrong: 2 (no room: 2)." in sentences(EvaluationFacts.read(facts))
     assert not any("chains of thought" in sentence for sentence in sentences(EvaluationFacts.read(facts)))

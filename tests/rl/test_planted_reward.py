@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.rl.test_policy_gradient import SETTINGS, load_networks, sampler, trained
+from tests.rl.tiny_networks import SETTINGS, load_networks, sampler, trained
 from tests.training.tiny import save_tiny_model
 
 from solon.config.recipe import Algorithm, StopSettings

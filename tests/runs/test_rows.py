@@ -99,7 +99,7 @@ SCHEMAS: dict[type, list[tuple[str, pa.DataType]]] = {
     evaluation_rows.EvaluationRow: [
         ("line", N), ("correct", N), ("probabilities", pa.list_(F)), ("credit", F), ("rotations", pa.list_(N)),
         ("log_probs", NESTED), ("reasoning", pa.list_(STRINGS)), ("scores", pa.list_(F)), ("outcome", S),
-        ("untold_because", S),
+        ("unanswered_because", S),
     ],
 }  # fmt: skip
 """The columns of every published table, written out: what other programs read."""

@@ -174,8 +174,8 @@ def sentences(facts: EvaluationFacts) -> list[str]:
     if figures.undecided:
         whys = ", ".join(f"{why}: {count}" for why, count in figures.undecided_because.items())
         said.append(f"Without an answer, which counts as wrong: {figures.undecided} ({whys}).")
-    if figures.untold_samples and setup.form == "reasoned":
-        said.append(f"{figures.untold_samples} chains of thought did not end and are left out.")
+    if figures.unfinished_samples and setup.form == "reasoned":
+        said.append(f"{figures.unfinished_samples} chains of thought did not end and are left out.")
     return said
 
 

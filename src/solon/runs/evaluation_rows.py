@@ -95,7 +95,7 @@ class ChoiceAnswer:
     log_probs: tuple[tuple[tuple[float, ...] | None, ...], ...]
     reasoning: tuple[tuple[str, ...], ...] | None = None
     scores: tuple[float | None, ...] | None = None
-    untold_because: str | None = None
+    unanswered_because: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +111,7 @@ class EvaluationRow:
     reasoning: tuple[tuple[str, ...], ...] | None = None
     scores: tuple[float | None, ...] | None = None
     outcome: Outcome
-    untold_because: str | None = None
+    unanswered_because: str | None = None
 
 
 class GradedReply(OfKind, Protocol):

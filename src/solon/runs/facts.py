@@ -276,7 +276,7 @@ class AnswerFigures:
     questions: int
     undecided: int
     undecided_because: Mapping[str, int]
-    untold_samples: int
+    unfinished_samples: int
     accuracy: Share
     answered: Share | None
     calibration: Calibration

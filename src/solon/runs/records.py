@@ -80,7 +80,7 @@ def from_record(row: type[R], record: Mapping[str, Any], place: str = "") -> R:
 
 def _codecs(row: type) -> dict[str, Codec]:
     """The codec of each field, by name and in order."""
-    return _cached_codecs(row)  # mypy takes a plain `type` for hashable, and a `type[R]` not
+    return _cached_codecs(row)  # typed `type`: mypy does not accept a `type[R]` as hashable
 
 
 @cache

@@ -166,7 +166,7 @@ def test_a_chain_without_an_end_leaves_the_others(tmp_path):
     say = iter([Completion("cut", Finish.LENGTH), "whole"] * 4)
     engine = ScriptedEngine(lambda p, s: next(say), lambda p, o: 2.0 * is_right(p, o))
     found, _ = answered(file, engine, QuestionSetup(form=Form.REASONED, samples=2))
-    assert (found["accuracy"]["value"], found["untold_samples"], found["undecided"]) == (1, 4, 0)
+    assert (found["accuracy"]["value"], found["unfinished_samples"], found["undecided"]) == (1, 4, 0)
     assert found["first_sample"]["undecided"] == 2
 
 

@@ -123,13 +123,13 @@ def figures(questions: Sequence[Question], rows: Sequence[ChoiceAnswer], samples
     """Every figure of one evaluation: `rows` are the answers to `questions`, in order."""
     answers = [judged(row) for row in rows]
     known = [each for each in answers if each]
-    whys = Counter(row.untold_because or "" for row, answer in zip(rows, answers, strict=True) if answer is None)
+    whys = Counter(row.unanswered_because or "" for row, answer in zip(rows, answers, strict=True) if answer is None)
     classified = questions[0].kind is TaskType.CLASSIFICATION
     return AnswerFigures(
         questions=len(rows),
         undecided=sum(whys.values()),
         undecided_because=dict(sorted(whys.items())),
-        untold_samples=sum(values is None for row in rows for given in row.log_probs for values in given),
+        unfinished_samples=sum(values is None for row in rows for given in row.log_probs for values in given),
         accuracy=accuracy(answers),
         answered=accuracy(known) if known else None,
         calibration=calibration(answers),

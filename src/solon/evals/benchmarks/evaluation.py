@@ -216,7 +216,7 @@ def _judged_row(row: ChoiceAnswer) -> EvaluationRow:
         reasoning=row.reasoning,
         scores=row.scores,
         outcome=Outcome.OK if answer else Outcome.UNDECIDED,
-        untold_because=row.untold_because,
+        unanswered_because=row.unanswered_because,
     )
 
 

@@ -143,7 +143,7 @@ def _row(
             tuple(None if isinstance(value, UndecidedReason) else value for value in samples) for samples in given
         ),
         reasoning=tuple(written) if thoughts else None,
-        untold_because=reasons[0] if reasons else None,
+        unanswered_because=reasons[0] if reasons else None,
     )
 
 

@@ -62,5 +62,5 @@ def _row(question: Question, pair: Sequence[float | None]) -> ChoiceAnswer:
         rotations=(0,),
         log_probs=((log_probs,),),
         scores=tuple(score if score is not None and math.isfinite(score) else None for score in pair),
-        untold_because=why.value if why else None,
+        unanswered_because=why.value if why else None,
     )
