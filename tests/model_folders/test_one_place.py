@@ -8,12 +8,12 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LOADER = "src/solon/model_folders/load.py"
+GGUF = "src/solon/model_folders/gguf.py"
 STANDALONE = {
     "src/solon/export/trainers/files/check_folder.py",
     "src/solon/export/trainers/files/reward.py",
     "src/solon/export/trainers/files/train.py",
     "benchmarks/peers/models.py",
-    "scripts/fetch_smollm2.py",
 }
 """Programs that run where Solon is not installed, and therefore load by themselves."""
 SOURCES = [path for part in ("src", "benchmarks", "scripts") for path in sorted((ROOT / part).rglob("*.py"))]
@@ -38,10 +38,10 @@ def loads(path: Path) -> Iterator[ast.Call]:
 
 def test_only_the_loader_loads() -> None:
     found = {name(path) for path in SOURCES if "from_pretrained" in path.read_text(encoding="utf-8")}
-    assert found == {LOADER, *STANDALONE, CARD}
+    assert found == {LOADER, GGUF, *STANDALONE, CARD}
 
 
-@pytest.mark.parametrize("file", [LOADER, *sorted(STANDALONE)])
+@pytest.mark.parametrize("file", [LOADER, GGUF, *sorted(STANDALONE)])
 def test_every_load_is_local_and_without_code(file: str) -> None:
     calls = list(loads(ROOT / file))
     assert calls

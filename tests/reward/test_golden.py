@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from solon.config.fetchable import fetched_directory
 from solon.config.recipe import EngineSettings, LoraSettings, PreferenceSettings, TrainingSettings
 from solon.errors import ModelError
 from solon.reward import golden
@@ -18,7 +19,7 @@ from solon.stages import s07_preference_model
 from tests.training.tiny import artefact, asked, row_id, said, save_tiny_model, stage_folder
 
 TRAINING = TrainingSettings(batch_size=8, epochs=3, learning_rate=3e-3, held_out=0.3)
-SMOLLM2 = Path(__file__).parents[2] / "models" / "smollm2"
+SMOLLM2 = fetched_directory() / "smollm2-135m"
 
 
 def trained(folder: Path, base: Path, adapter: LoraSettings | None, rows: int = 20) -> Path:
@@ -100,7 +101,7 @@ def test_a_difference_that_is_no_number_does_not_pass() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not SMOLLM2.is_dir(), reason="scripts/fetch_smollm2.py makes it")
+@pytest.mark.skipif(not SMOLLM2.is_dir(), reason="solon models fetch smollm2-135m makes it")
 def test_a_real_chat_model_whose_padding_is_its_end(tmp_path: Path) -> None:
     model = trained(tmp_path, SMOLLM2, LoraSettings(rank=4), rows=8)
     found = golden.check(model)

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 EPILOG = """\b
 Examples:
-  solon eval 438HHHEvaluations.jsonl --engine models/smollm2
+  solon eval 438HHHEvaluations.jsonl --engine fetched:smollm2-135m
   solon eval HHH.jsonl --engine testbed:assistant --form letter --form few-shot --constitution testbed
   solon eval HHH.jsonl --engine models/big --form reasoned --samples 5 --out runs/evals/big
   solon eval HHH.jsonl --engine runs/demo/07-preference-model/model
-  solon eval HarmfulVsEthical.jsonl --engine models/smollm2 --show      only print the questions
+  solon eval HarmfulVsEthical.jsonl --engine fetched:smollm2-135m --show      only print the questions
 """
 HEAD = ("Evaluation", "Form", "Accuracy, %", "File's order", "Same option", "ECE", "Brier", "No answer")
 

@@ -16,7 +16,7 @@ from solon.stats.intervals import interval, per_cent
 EPILOG = """\b
 Examples:
   solon judge-check testbed:assistant                                 on questions of the testbed's world
-  solon judge-check models/smollm2                                    as the recipe 'real' would ask it
+  solon judge-check fetched:qwen2.5-coder-1.5b                        as the recipe 'real' would ask it
   solon judge-check models/big --set feedback.form=reasoned --set feedback.reasoning.max_tokens=256
   solon judge-check models/big --set constitution=mine.yaml --set feedback.few_shot=0 --set revision.few_shot=0
   solon judge-check models/big --set judge_check.limit=20 --json          a quick look, for programs

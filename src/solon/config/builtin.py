@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from solon.config.fetchable import PREFIX as FETCHED
+from solon.config.fetchable import fetched_folder
 from solon.config.located_yaml import nearest
 from solon.errors import ConstitutionError, InputError, ModelError, RecipeError, SolonError
 
@@ -19,8 +21,6 @@ DATA = Path(__file__).parent.parent / "data"
 PREFIX = "testbed:"
 PLAIN = "plain:"
 """The prefix of the prompts in plain English that come with Solon, for runs on real models."""
-SMOLLM2 = "models/smollm2"
-"""The model folder in the recipe `real`; Solon comes only with the testbed's weights."""
 YOURS = "your-model"
 """The placeholder for the user's model in the recipe `own`."""
 _HUB_NAME = re.compile(r"(?:[A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]*", re.ASCII)
@@ -35,12 +35,8 @@ def source_path(name: str | Path) -> Path:
 
 def model_path(name: str | Path) -> Path:
     """The model folder that a recipe names; raises ModelError when it is missing or has no model in it."""
-    if str(name) == SMOLLM2 and not Path(name).exists():
-        raise ModelError(
-            "no such model folder",
-            place=SMOLLM2,
-            remedy="Download it in a checkout with: make smollm2; or name your own with --set model=FOLDER",
-        )
+    if str(name).startswith(FETCHED):
+        return fetched_folder(str(name))
     if str(name) == YOURS and not Path(name).exists():
         raise ModelError("the recipe names no model", place="model", remedy="Name your model: --set model=FOLDER")
     _refuse_elsewhere(str(name))

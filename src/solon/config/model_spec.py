@@ -2,10 +2,11 @@
 
     models/llama           a model folder
     testbed:assistant      a model that comes with Solon
+    fetched:smollm2-135m   a model that `solon models fetch` brought
     http://127.0.0.1:8000  a server (refused: Solon cannot use models behind a server yet)
     NAME:WHATEVER          what a plug-in named NAME opens (`solon.config.plugins`)
 
-`solon.engines.registry.open_engine` opens all of them. Only a folder and a built-in model can be trained; `folder_of`
+`solon.engines.registry.open_engine` opens all of them. Folders, built-in and fetched models can be trained; `folder_of`
 returns the folder with their weights.
 """
 
@@ -15,12 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from solon.config.builtin import PREFIX, model_path
+from solon.config.fetchable import PREFIX as FETCHED_PREFIX
 from solon.config.plugins import ENGINES, registered
 
 FOLDER = "folder"
 TESTBED = PREFIX.removesuffix(":")
+FETCHED = FETCHED_PREFIX.removesuffix(":")
 SERVERS = ("http", "https")
-BUILT_IN = (FOLDER, TESTBED, *SERVERS)
+BUILT_IN = (FOLDER, TESTBED, FETCHED, *SERVERS)
 
 
 @dataclass(frozen=True, slots=True)

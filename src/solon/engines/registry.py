@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from solon.config.builtin import model_path
-from solon.config.model_spec import BUILT_IN, FOLDER, SERVERS, TESTBED, ModelSpec, folder_of
+from solon.config.model_spec import BUILT_IN, FETCHED, FOLDER, SERVERS, TESTBED, ModelSpec, folder_of
 from solon.config.plugins import ENGINES, load_registered
 from solon.config.recipe import EngineSettings
 from solon.digest import digest_model
@@ -75,7 +75,7 @@ def name_of(spec: ModelSpec) -> str:
 
 
 class _Folder:
-    """Opens model folders and built-in models."""
+    """Opens model folders, built-in and fetched models."""
 
     def open(self, spec: ModelSpec, settings: EngineSettings) -> Engine:
         from solon.engines.local.engine import LocalEngine
@@ -104,7 +104,12 @@ def _refused(spec: ModelSpec) -> ModelError:
     )
 
 
-_OPENERS: Mapping[str, type[Opener]] = {FOLDER: _Folder, TESTBED: _Folder, **dict.fromkeys(SERVERS, _Server)}
+_OPENERS: Mapping[str, type[Opener]] = {
+    FOLDER: _Folder,
+    TESTBED: _Folder,
+    FETCHED: _Folder,
+    **dict.fromkeys(SERVERS, _Server),
+}
 
 
 def _opener(scheme: str) -> Opener:
