@@ -11,12 +11,14 @@ Axes: B rows, T new tokens, L cache columns, N positions with logits, V vocabula
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from solon.engines.local.head import in_float32
+from solon.engines.local.head import in_float32, widened
 from solon.engines.local.kv_cache import KeyValueCache, additive_mask
 from solon.errors import ModelError
 
@@ -54,6 +56,7 @@ class CausalModel:
             )
         self._keeps_logits = "logits_to_keep" in known
         self._head = model.get_output_embeddings()
+        self._wide_head: Tensor | None = None
         self.column_bytes, self.position_bytes = self._measured()
 
     def _measured(self) -> tuple[int, int]:
@@ -75,7 +78,7 @@ class CausalModel:
     def forward(self, ids_BT: Tensor, positions_BT: Tensor, mask: Mask, cache: KeyValueCache, keep: int) -> Tensor:
         """Logits (B, N=keep, V) of the last `keep` positions; writes keys and values at the cache's column."""
         extra = {"logits_to_keep": keep} if self._keeps_logits else {}
-        with in_float32(self._head):
+        with in_float32(self._head, self._wide_head):
             logits: Tensor = self.model(
                 input_ids=ids_BT,
                 attention_mask=mask,
@@ -85,6 +88,15 @@ class CausalModel:
                 **extra,
             ).logits
         return logits[:, -keep:]
+
+    @contextmanager
+    def many_passes(self) -> Iterator[None]:
+        """Prepare for many forward passes with the present weights, for the length of a block."""
+        self._wide_head = widened(self._head)
+        try:
+            yield
+        finally:
+            self._wide_head = None
 
     def mask(self, query_BT: Tensor, key_BL: Tensor) -> Mask:
         """Which keys each query may see, by their positions; padding keys have position `PADDING`."""

@@ -133,7 +133,7 @@ def _complete(
     steps = int(limits.max())
     uniform_BS = torch.from_numpy(uniforms([request.seed for request in requests], steps)).float().to(model.device)
     record = _Record(len(requests), steps)
-    with torch.inference_mode():
+    with torch.inference_mode(), model.many_passes():
         batch, logits_BV = _start(model, [request.row for request in requests], steps, prefixes)
         for step in range(steps):
             token_B, logprob_B = draw(logits_BV, uniform_BS[:, step])
