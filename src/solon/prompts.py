@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from solon.config.recipe import RevisionForm
 from solon.constitution.constitution import (
     ComparisonExample,
     CritiqueExample,
@@ -51,11 +52,15 @@ def reply(conversation: Conversation) -> Prompt:
 
 
 def critique(
-    conversation: Conversation, answer: str, principle: RevisionPrinciple, examples: Sequence[CritiqueExample] = ()
+    conversation: Conversation,
+    answer: str,
+    principle: RevisionPrinciple,
+    examples: Sequence[CritiqueExample] = (),
+    form: RevisionForm = RevisionForm.CONTINUED,
 ) -> Prompt:
     """Ask for a critique of `answer` by `principle`, after whole worked examples."""
-    shown = _critique_examples(examples)
-    turns = (*conversation.with_reply(answer).turns, Turn(Role.CRITIQUE_REQUEST, principle.critique_request))
+    shown = _critique_examples(examples, form)
+    turns = _asked_about(conversation.with_reply(answer), principle.critique_request, Role.CRITIQUE_REQUEST, form)
     return Prompt((*shown, *turns), Role.CRITIQUE, shared=len(shown))
 
 
@@ -65,14 +70,12 @@ def revision(
     principle: RevisionPrinciple,
     critique_text: str | None,
     examples: Sequence[CritiqueExample] = (),
+    form: RevisionForm = RevisionForm.CONTINUED,
 ) -> Prompt:
     """Ask for a revision of `answer`: after its critique, or directly when `critique_text` is None (section 3.5)."""
-    direct = critique_text is None
-    shown = _critique_examples(examples, direct=direct)
-    turns = list(conversation.with_reply(answer).turns)
-    if critique_text is not None:
-        turns += [Turn(Role.CRITIQUE_REQUEST, principle.critique_request), Turn(Role.CRITIQUE, critique_text)]
-    turns.append(Turn(Role.REVISION_REQUEST, principle.revision_request))
+    shown = _critique_examples(examples, form, direct=critique_text is None)
+    criticised = None if critique_text is None else (principle.critique_request, critique_text)
+    turns = _revision_turns(conversation.with_reply(answer), criticised, principle.revision_request, form)
     return Prompt((*shown, *turns), Role.REVISION, shared=len(shown))
 
 
@@ -85,14 +88,38 @@ def more_questions(examples: Sequence[str]) -> Prompt:
     return Prompt((Turn(Role.QUESTION, f"Questions that people ask:{lines}"),), Role.LIST, f"{len(examples) + 1}.")
 
 
-def _critique_examples(examples: Sequence[CritiqueExample], *, direct: bool = False) -> tuple[Turn, ...]:
+def _critique_examples(
+    examples: Sequence[CritiqueExample], form: RevisionForm, *, direct: bool = False
+) -> tuple[Turn, ...]:
     turns: list[Turn] = []
     for example in examples:
-        turns += example.conversation.turns
-        if not direct:
-            turns += [Turn(Role.CRITIQUE_REQUEST, example.critique_request), Turn(Role.CRITIQUE, example.critique)]
-        turns += [Turn(Role.REVISION_REQUEST, example.revision_request), Turn(Role.REVISION, example.revision)]
+        criticised = None if direct else (example.critique_request, example.critique)
+        turns += _revision_turns(example.conversation, criticised, example.revision_request, form)
+        turns.append(Turn(Role.REVISION, example.revision))
     return tuple(turns)
+
+
+def _revision_turns(
+    dialogue: Conversation, criticised: tuple[str, str] | None, request: str, form: RevisionForm
+) -> list[Turn]:
+    """A dialogue, its critique with the request for it, and the request to revise the last reply."""
+    if criticised is None:
+        return _asked_about(dialogue, request, Role.REVISION_REQUEST, form)
+    critique_request, text = criticised
+    asked = _asked_about(dialogue, critique_request, Role.CRITIQUE_REQUEST, form)
+    return [*asked, Turn(Role.CRITIQUE, text), Turn(Role.REVISION_REQUEST, request)]
+
+
+def _asked_about(dialogue: Conversation, request: str, role: Role, form: RevisionForm) -> list[Turn]:
+    """A request about a dialogue's last reply."""
+    if form is RevisionForm.CONTINUED:
+        return [*dialogue.turns, Turn(role, request)]
+    shown = f"Here is a conversation between a human and an AI assistant.\n\n{_transcript(dialogue)}\n\n{request}"
+    return [Turn(Role.QUESTION, shown)]
+
+
+def _transcript(dialogue: Conversation) -> str:
+    return "\n\n".join(f"{LABELS[turn.role]}: {escape_labels(turn.content)}" for turn in dialogue.turns)
 
 
 def comparison(
@@ -191,11 +218,10 @@ def classification_reasoning(
 
 
 def _multiple_choice(conversation: Conversation, instruction: str, *options: str) -> str:
-    dialogue = "\n\n".join(f"{LABELS[turn.role]}: {escape_labels(turn.content)}" for turn in conversation.turns)
     listed = "\n".join(
         f"({letter}) {escape_labels(option)}" for letter, option in zip(letters(len(options)), options, strict=True)
     )
     return (
-        f"Consider the following conversation between a human and an assistant:\n\n{dialogue}\n\n"
+        f"Consider the following conversation between a human and an assistant:\n\n{_transcript(conversation)}\n\n"
         f"{instruction}\nOptions:\n{listed}"
     )

@@ -35,6 +35,7 @@ class Defect(StrEnum):
     REVISION_AS_CRITIQUE = "revision_as_critique"
     LEAKED_META_TEXT = "leaked_meta_text"
     UNCHANGED = "unchanged"
+    EVASIVE = "evasive"
 
 
 class Effect(StrEnum):
@@ -134,6 +135,13 @@ RULES = (
         Effect.NOTED,
         "The revision has the same words as the reply. It stays: a harmless reply needs no change, and two of the "
         "paper's five worked examples show just that.",
+    ),
+    Rule(
+        Defect.EVASIVE,
+        (Text.REVISION,),
+        Effect.NOTED,
+        "The revision is a canned refusal: it declines, gives no reason and offers nothing. With `revision.evasive: "
+        "refuse` it is refused, and nothing learns from it.",
     ),
 )
 """Every rule, in the order in which they decide."""

@@ -85,6 +85,24 @@ class RevisionMode(StrEnum):
     """A revision without a critique."""
 
 
+class RevisionForm(StrEnum):
+    """How critic and reviser see the conversation."""
+
+    CONTINUED = "continued"
+    """As their own: the requests continue the dialogue (paper, section 3.1)."""
+    QUOTED = "quoted"
+    """As a quotation in one question. Small chat models otherwise keep to the role that they find themselves in."""
+
+
+class EvasiveRevisions(StrEnum):
+    """What becomes of a revision that is a canned refusal without a reason (`solon show rules`)."""
+
+    KEEP = "keep"
+    """It is counted, and SL-CAI learns from it like from any other."""
+    REFUSE = "refuse"
+    """It is refused: the chain goes on from the reply before it, and nothing learns from it."""
+
+
 class RevisionsUsed(StrEnum):
     """Which revisions SL-CAI is trained on, where that is no number of steps."""
 
@@ -300,6 +318,16 @@ class RevisionSettings(Settings):
     """Revisions of each reply, one after the other (paper, section 3.1)."""
     mode: RevisionMode = RevisionMode.CRITIQUED
     """With or without critiques."""
+    form: RevisionForm = RevisionForm.CONTINUED
+    """How critic and reviser see the conversation."""
+    candidates: Positive = 1
+    """Revisions written at each step. The feedback model compares them, and the best stays."""
+    openings: Annotated[tuple[str, ...], Field(min_length=1)] = ("",)
+    """First words of the candidates, in turn; an empty text leaves the first words to the model."""
+    choose_by: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """Ids of the preference principles by which candidates are compared; all when null."""
+    evasive: EvasiveRevisions = EvasiveRevisions.KEEP
+    """What becomes of canned refusals."""
     few_shot: Count = 0
     """Worked examples in front of each question."""
     principles: Annotated[tuple[str, ...], Field(min_length=1)] | None = None

@@ -75,6 +75,18 @@ class Critique:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RevisionCandidate:
+    """One of several revisions of a step, from which the best was chosen."""
+
+    opening: str = ""
+    completion: str
+    finish: str
+    seed: int
+    outcome: Outcome
+    defects: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RevisionRow:
     """03-critique-revision: one step of a chain; `before` is the reply before the step."""
 
@@ -97,6 +109,10 @@ class RevisionRow:
     reviser: str | None = None
     outcome: Outcome
     defects: tuple[str, ...] = ()
+    candidates: tuple[RevisionCandidate, ...] = ()
+    """All revisions of the step, where several were written."""
+    chosen_by: str | None = None
+    """The preference principle by which the last comparison of candidates was made."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

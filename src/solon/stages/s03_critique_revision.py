@@ -5,6 +5,7 @@ model writes a critique of the last reply by that principle, and revises the rep
 direct mode the critique is left out (section 3.5). Worked examples in the same format come first. Every step keeps
 its principle, critique and revision. A step that fails keeps its record, with what was written, and the chain goes on
 from the last good reply; a critique that fails its checks is not shown to the reviser, and the step has no revision.
+Where several candidates are written for a step, the feedback model compares the good ones and the best stays.
 Rows stay on the disk (the paper has 182,831 prompts, four steps each): a chunk is made of the same chunk of the step
 before it, so no more than a chunk is in memory.
 """
@@ -19,7 +20,8 @@ from typing import Any
 
 from solon import prompts
 from solon.checks.rules import Defect
-from solon.checks.texts import Checked, Shown, check_critique, check_revision
+from solon.checks.texts import Checked, Shown, check_critique
+from solon.config.model_spec import ModelSpec
 from solon.config.recipe import Recipe, RevisionMode, RevisionSettings
 from solon.constitution.constitution import (
     Constitution,
@@ -35,6 +37,9 @@ from solon.engines.base import Completion, Engine
 from solon.errors import RunError, StageError
 from solon.evals.judge_check.critic import CheckCritic
 from solon.feedback.ask import STUB, ask, bare_tokens
+from solon.feedback.best_of import Choose, choose_best, choose_plan
+from solon.feedback.revision_candidates import ChosenRevision, RevisionRequest, revise, revision_seed
+from solon.feedback.soft_labels import Judge
 from solon.runs import Artefact, LazySequence, StageFolder
 from solon.runs.outcome import Outcome, count_outcomes, most_frequent
 from solon.runs.rows import Critique, PromptKind, ReplyRow, RevisionRow
@@ -53,6 +58,8 @@ class RevisionInputs:
     chunk: int = 128
     assess: CheckCritic | None = None
     """Measures critic and reviser on questions with known answers, for the facts."""
+    choose: Choose | None = None
+    """Compares the candidates of a step; the first good one stays without it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +153,9 @@ def _criticise(
     """The links with their critiques."""
 
     def criticise(batch: Sequence[Link]) -> list[Critique]:
-        questions = [prompts.critique(link.conversation, link.reply, link.principle, examples) for link in batch]
+        questions = [
+            prompts.critique(link.conversation, link.reply, link.principle, examples, settings.form) for link in batch
+        ]
         seeds = [seed_for(inputs.seed, "critique", link.row_id, link.step) for link in batch]
         critiques = ask(critic, questions, seeds, settings.critique)
         worked = [each.critique for each in examples]
@@ -174,19 +183,20 @@ def _revise(
 ) -> LazySequence[RevisionRow]:
     """The rows of one step: a revision where the critique is good, and a record of the other replies."""
 
-    def revise(batch: Sequence[Link]) -> list[RevisionRow]:
-        ready = [link for link in batch if _critique_failed(link) is None]
-        questions = [
-            prompts.revision(link.conversation, link.reply, link.principle, _critique_text(link), examples)
-            for link in ready
-        ]
-        seeds = {link.row_id: seed_for(inputs.seed, "revision", link.row_id, link.step) for link in batch}
-        revisions = ask(reviser, questions, [seeds[link.row_id] for link in ready], settings.revision)
-        written = {link.row_id: revision for link, revision in zip(ready, revisions, strict=True)}
-        worked = [each.revision for each in examples]
-        return [_row(link, written.get(link.row_id), worked, seeds[link.row_id], reviser.name) for link in batch]
+    worked = [each.revision for each in examples]
 
-    return out.stream(f"revision-{links[0].step}", links, revise, row=RevisionRow, chunk=inputs.chunk)
+    def request(link: Link) -> RevisionRequest:
+        text = _critique_text(link)
+        prompt = prompts.revision(link.conversation, link.reply, link.principle, text, examples, settings.form)
+        return RevisionRequest(link.row_id, link.step, link.conversation, prompt, _shown(link, worked))
+
+    def rows(batch: Sequence[Link]) -> list[RevisionRow]:
+        ready = [request(link) for link in batch if _critique_failed(link) is None]
+        chosen = revise(settings, inputs.seed, ready, reviser, inputs.choose)
+        by_row = {request.row_id: each for request, each in zip(ready, chosen, strict=True)}
+        return [_row(link, by_row.get(link.row_id), inputs.seed, reviser.name) for link in batch]
+
+    return out.stream(f"revision-{links[0].step}", links, rows, row=RevisionRow, chunk=inputs.chunk)
 
 
 def _shown(link: Link, examples: Sequence[str]) -> Shown:
@@ -217,11 +227,13 @@ def _critique(critique: Completion, checked: Checked, seed: int, critic: str) ->
     )
 
 
-def _row(link: Link, revision: Completion | None, worked: Sequence[str], seed: int, reviser: str) -> RevisionRow:
+def _row(link: Link, chosen: ChosenRevision | None, seed: int, reviser: str) -> RevisionRow:
     """The record of a step; without a revision its outcome is that of its critique."""
     failed = _critique_failed(link) or Outcome.PROVIDER_ERROR
-    checked = Checked("", failed) if revision is None else check_revision(revision, _shown(link, worked))
+    revision = chosen.revision if chosen else None
+    checked = revision.checked if revision else Checked("", failed)
     critique = link.critique or Critique()
+    candidates = chosen.candidates if chosen and len(chosen.candidates) > 1 else ()
     return RevisionRow(
         row_id=link.row_id,
         step=link.step,
@@ -235,13 +247,15 @@ def _row(link: Link, revision: Completion | None, worked: Sequence[str], seed: i
         critique_outcome=critique.critique_outcome,
         critique_defects=critique.critique_defects,
         completion=checked.text,
-        thinking=None if revision is None else revision.thinking or None,
-        finish=None if revision is None else revision.finish.value,
-        seed=seed,
+        thinking=revision.completion.thinking or None if revision else None,
+        finish=revision.completion.finish.value if revision else None,
+        seed=revision.seed if revision else revision_seed(seed, link.row_id, link.step),
         critic=critique.critic,
         reviser=reviser,
         outcome=checked.outcome,
         defects=tuple(defect.value for defect in checked.defects),
+        candidates=tuple(each.row() for each in candidates),
+        chosen_by=chosen.principle_id if chosen else None,
     )
 
 
@@ -276,21 +290,30 @@ class CritiqueRevision(Stage):
     needs = (RESPONSES,)
 
     def reads(self, work: Work) -> Reads:
-        """Critic and reviser, and what they are measured on."""
+        """Critic and reviser, who chooses among candidates, and what they are measured on."""
         critic, reviser = (work.model(name) for name in _models(work.recipe))
         another = {"reviser": reviser} if reviser != critic else {}
+        if work.recipe.revision.candidates > 1:
+            another["chooser"] = work.model(_chooser(work.recipe))
         measured = work.judge_check_key() if work.critic_check() is not None else {}
         return Reads({"critic": critic, **another}, measured)
 
     def run(self, work: Work, out: StageFolder) -> Artefact:
         recipe = work.recipe
         critic, reviser = (work.model(name) for name in _models(recipe))
+        # Critic, reviser and chooser take turns, so all stay loaded for the time of the stage.
+        engines = {critic: work.engine(critic)}
+        if reviser != critic:
+            engines[reviser] = work.second_engine(reviser)
         inputs = RevisionInputs(
-            recipe.seed, work.constitution, work.artefact(RESPONSES), recipe.engine.batch_size, work.critic_check()
+            recipe.seed,
+            work.constitution,
+            work.artefact(RESPONSES),
+            recipe.engine.batch_size,
+            work.critic_check(),
+            _choose(work, engines),
         )
-        # Critic and reviser take turns, so both stay loaded for the time of the stage.
-        second = work.second_engine(reviser) if reviser != critic else None
-        return run(recipe.revision, inputs, work.engine(critic), out, second)
+        return run(recipe.revision, inputs, engines[critic], out, engines[reviser])
 
     def questions(self, recipe: Recipe) -> tuple[QuestionKind, ...]:
         """A critique and a revision at each step; in the direct mode only a revision."""
@@ -333,6 +356,22 @@ class CritiqueRevision(Stage):
         return _chains_again(edit, edit.finished[self.name])
 
 
+def _choose(work: Work, engines: Mapping[ModelSpec, Engine]) -> Choose | None:
+    """What compares candidates; None where there is one of each."""
+    settings = work.recipe.revision
+    if settings.candidates == 1:
+        return None
+    plan = choose_plan(settings.choose_by, work.constitution, work.recipe.seed)
+    chooser = work.model(_chooser(work.recipe))
+    judge = Judge.of(engines[chooser] if chooser in engines else work.second_engine(chooser))
+    return lambda contests: choose_best(contests, judge, plan)
+
+
+def _chooser(recipe: Recipe) -> str:
+    """The model that compares candidates: the first feedback model."""
+    return recipe.models.judges[0] or recipe.models.assistant
+
+
 def _models(recipe: Recipe) -> tuple[str, str]:
     """Critic and reviser."""
     models = recipe.models
@@ -348,10 +387,10 @@ def _beyond_prompt(recipe: Recipe, constitution: Constitution, engine: Engine) -
     answer = max(recipe.responses.sampling.max_tokens, settings.revision.max_tokens) - bare_tokens(engine)
     critiqued = settings.mode is RevisionMode.CRITIQUED
     critique = "" if critiqued else None
-    revision = max(engine.count_tokens(prompts.revision(STUB, "", each, critique, examples)) for each in principles)
+    revision = max(engine.count_tokens(prompts.revision(STUB, "", each, critique, examples, settings.form)) for each in principles)
     if not critiqued:
         return {Role.REVISION: revision + answer}
-    asked = max(engine.count_tokens(prompts.critique(STUB, "", each, examples)) for each in principles)
+    asked = max(engine.count_tokens(prompts.critique(STUB, "", each, examples, settings.form)) for each in principles)
     return {Role.CRITIQUE: asked + answer, Role.REVISION: revision + settings.critique.max_tokens + answer}
 
 

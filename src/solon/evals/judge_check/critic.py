@@ -89,7 +89,10 @@ def read_critic_check(
     principles = [fault.principle or draw(chosen, seed, fault.conversation.row_id, "judge_check") for fault in faults]
     seeds = [seed_for(seed, "fitness", fault.conversation.row_id) for fault in faults]
     pairs = list(zip(faults, principles, strict=True))
-    questions = [prompts.critique(fault.conversation, fault.reply, principle, examples) for fault, principle in pairs]
+    questions = [
+        prompts.critique(fault.conversation, fault.reply, principle, examples, settings.form)
+        for fault, principle in pairs
+    ]
     shown = [
         Shown(_human(fault), (principle.critique_request, principle.revision_request), reply=fault.reply)
         for fault, principle in pairs
@@ -101,7 +104,7 @@ def read_critic_check(
     ]
     good = [number for number, critique in enumerate(critiques) if critique.outcome is Outcome.OK]
     questions = [
-        prompts.revision(faults[i].conversation, faults[i].reply, principles[i], critiques[i].text, examples)
+        prompts.revision(faults[i].conversation, faults[i].reply, principles[i], critiques[i].text, examples, settings.form)
         for i in good
     ]
     worked = tuple(example.revision for example in examples)
