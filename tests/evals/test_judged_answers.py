@@ -260,12 +260,12 @@ def test_the_built_in_questions_are_no_principles_of_training() -> None:
         (
             "    evasive: >-",
             "    dodging: >-",
-            r"own\.yaml:\d+: the setting 'questions\.harmful_prompts\.evasive' is missing",
+            r"own\.yaml:9: the setting '[\w.]+\.evasive' is missing",
         ),
         (
             "    evasive: >-",
             "    rude: Is it?\n    evasive: >-",
-            r"own\.yaml:12: unknown setting 'questions\.harmful_\w+\.rude'",
+            r"own\.yaml:13: unknown setting '[\w.]+\.rude'",
         ),
         ("id: bystander", "id: consequences", r"two principles have the id 'consequences'"),
         ("name: replies", "", r"the setting 'name' is missing"),

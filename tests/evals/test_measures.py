@@ -98,9 +98,9 @@ def test_replies_that_repeat_themselves_and_each_other_are_counted() -> None:
     alike = [reply(harmful, "go on and on and on and on and on")] * 6
     one, other = figures(varied, graded=False), figures(alike, graded=False)
     assert (one["repetition"]["value"], one["distinct_2"]["value"]) == (0.0, 1.0)
-    # Of 7 runs of four words, 3 are new; of 9 pairs in each of 6 replies, 4 differ in all.
+    # Of 7 runs of four words, 3 are new; of 9 pairs in each of 6 replies, 3 differ in all.
     assert other["repetition"]["value"] == pytest.approx(4 / 7)
-    assert other["distinct_2"]["value"] == pytest.approx(4 / 54)
+    assert other["distinct_2"]["value"] == pytest.approx(3 / 54)
 
 
 def test_which_way_a_measure_should_go_is_said_once() -> None:
@@ -117,9 +117,7 @@ def test_the_testbed_s_grader_and_none_need_no_metadata() -> None:
 
 
 def test_an_unknown_grader_is_refused_with_those_there_are() -> None:
-    with pytest.raises(
-        RecipeError, match=r"'measure\.grader' is 'crowd': input should be 'none' or 'testbed' or 'judge'"
-    ):
+    with pytest.raises(RecipeError, match=r"'measure\.grader' is 'crowd': .* 'none' or 'testbed' or 'judge'"):
         load_recipe("testbed", settings=["measure.grader=crowd"])
 
 

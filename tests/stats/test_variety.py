@@ -1,3 +1,5 @@
+import pytest
+
 from solon.stats.variety import OPENING, POOL, distinct_n, repeated_share, variety_of_openings
 
 
