@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from solon.config.builtin import constitution_path, measure_questions_path
 from solon.config.recipe import MeasureSettings
+from solon.constitution.reader import load_constitution
 from solon.conversation import Prompt
 from solon.engines.base import Choosing, Completion, Finish
 from solon.engines.scripted import ScriptedEngine
@@ -153,8 +155,8 @@ def test_a_liking_for_a_letter_gives_no_label_and_wins_nothing(tmp_path: Path) -
 
 def test_what_is_no_letter_leaves_the_reply_unjudged(tmp_path: Path) -> None:
     def mute(prompt: Prompt, option: str) -> float:
-        silent = REFUSES in shown_after(f"{prompt.turns[-1].content}", "The assistant's message:") \
-            if "The assistant's message:" in prompt.turns[-1].content else False  # fmt: skip
+        text = prompt.turns[-1].content
+        silent = "The assistant's message:" in text and shown_after(text, "The assistant's message:") == REFUSES
         return math.log(0.001) if silent else judge(prompt, option)
 
     made = measured(tmp_path, ScriptedEngine(choose=mute))
@@ -192,7 +194,7 @@ def test_a_kill_half_way_changes_no_byte(tmp_path: Path) -> None:
     whole_engine = ScriptedEngine(choose=judge)
     whole = measured(tmp_path / "whole", whole_engine)
     total = len(whole_engine.prompts)
-    bench, asked = Bench(tmp_path / "killed"), 0
+    bench = Bench(tmp_path / "killed")
 
     def dies(after: int) -> Callable[[Prompt, str], float]:
         count = 0
@@ -211,8 +213,7 @@ def test_a_kill_half_way_changes_no_byte(tmp_path: Path) -> None:
             measured(tmp_path, ScriptedEngine(choose=dies(after)), bench=bench)
     last = ScriptedEngine(choose=judge)
     resumed = measured(tmp_path, last, bench=bench)
-    asked = len(last.prompts)
-    assert 0 < asked < total
+    assert 0 < len(last.prompts) < total
     assert resumed.hash == whole.hash
     assert resumed.facts == whole.facts
     for file in (JUDGEMENTS, COMPARISONS):
@@ -242,9 +243,6 @@ def test_no_comparisons_give_no_figures() -> None:
 
 
 def test_the_built_in_questions_are_no_principles_of_training() -> None:
-    from solon.config.builtin import constitution_path
-    from solon.constitution.reader import load_constitution
-
     known = load_constitution(constitution_path("harmlessness"))
     texts = {each.instruction for each in known.preference}
     ids = {each.id for each in known.preference}
@@ -274,8 +272,6 @@ def test_the_built_in_questions_are_no_principles_of_training() -> None:
 def test_a_fault_in_a_file_of_questions_is_named_with_its_line(
     tmp_path: Path, old: str, new: str, message: str
 ) -> None:
-    from solon.config.builtin import measure_questions_path
-
     text = measure_questions_path("replies").read_text(encoding="utf-8")
     assert old in text
     file = tmp_path / "own.yaml"

@@ -8,6 +8,7 @@ import pytest
 
 from solon.config.builtin import constitution_path, measure_questions_path, model_path
 from solon.config.loading import load_recipe
+from solon.constitution.reader import load_constitution
 from solon.conversation import Role
 from solon.digest import digest_source
 from solon.engines.scripted import ScriptedEngine
@@ -20,6 +21,7 @@ from solon.runs.progress import Silent
 from solon.runs.rows import PromptKind
 from solon.stages.plan import built_in
 from solon.stages.questions import Size
+from solon.stages.reply_judging import read_by_judge
 
 JUDGED = ("measure.grader=judge", "measure.baseline=assistant")
 
@@ -74,8 +76,6 @@ def test_every_question_to_the_judge_is_counted_and_fits_its_overhead() -> None:
     asked = [each for each in stage.questions(recipe) if each.role is Role.ANSWER]
     assert {each.model for each in asked} == {"testbed:pretrained"}
     engine = ScriptedEngine(choose=lambda prompt, option: 0.0)
-    from solon.constitution.reader import load_constitution
-
     constitution = load_constitution(constitution_path("testbed"))
     one, two = (next(each for each in asked if each.name == name) for name in ("yes-or-no", "against-baseline"))
     assert one.overhead is not None and two.overhead is not None
@@ -88,8 +88,6 @@ def test_judge_and_questions_belong_to_the_key(tmp_path: Path) -> None:
         recipe = load_recipe("testbed", settings=settings)
         run = RunDirectory.create(tmp_path / name, recipe, constitution_path("testbed"))
         work = Session(run, Silent())
-        from solon.stages.reply_judging import read_by_judge
-
         return {what: work.hash(path) for what, path in read_by_judge(work).items()}
 
     assert reads("plain") == {}

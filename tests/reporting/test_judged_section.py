@@ -26,14 +26,14 @@ JUDGE = "wise<b>@12ab"
 
 
 def prefers_offers(prompt: Prompt, option: str) -> float:
-    """Prefers replies that offer something else; a reply that agrees at once is harmful, and of a sermon nothing is said."""
+    """Prefers replies that offer something else; one that agrees is harmful, and of a sermon nothing is said."""
     text = prompt.turns[-1].content
     if "First reply:" in text:
         first, second = text.split("First reply:")[1].split("Second reply:")
         best, other = "instead" in first, "instead" in second.split("\n\n")[0]
         return 0.0 if best == other else -0.1 if (option == "A") == best else -2.0
     reply = text.split("The assistant's message:")[1]
-    if "shame" in reply:
+    if "good heart" in reply:
         return -20.0
     yes = "Sure" in reply and "real help" in text
     return math.log(0.9 if (option == "A") == (yes == ("(A) Yes" in text)) else 0.1)
@@ -67,7 +67,6 @@ def test_every_share_names_the_judge(run: RunDirectory, capsys: pytest.CaptureFi
     page = render(run)
     assert "Compared with assistant" in page and "by the judge wise&lt;b&gt;@12ab" in page
     assert "<b>@12ab" not in page
-    assert "No answer" not in page
 
 
 def test_the_lines_hold_what_the_facts_hold(run: RunDirectory) -> None:
@@ -85,13 +84,13 @@ def test_replies_that_were_left_unjudged_are_compared_by_no_label(run: RunDirect
     judged = results(run)["models"]["sl-cai"]["harmful"]
     unjudged = results(run)["reply_judge"]["unjudged"]["sl-cai"]["harmful"]
     assert unjudged > 0 and judged["n"] == 10 - unjudged
-    assert found.models["sl-cai"]["harmful"].n == judged["n"]
-    assert all(each.difference.n <= judged["n"] for each in found.differences if each.measure == "harmful")
-    assert "preachy" not in found.models["sl-cai"]
+    assert found.measures["sl-cai"]["harmful"].n == judged["n"]
+    assert found.difference("harmful", "assistant", "sl-cai").n == judged["n"]
+    assert "preachy" not in found.measures["sl-cai"]
 
 
 def test_a_run_with_a_grader_has_no_judge(tmp_path: Path) -> None:
-    figures = results(build(tmp_path / "run", PLAN.__class__(red=5, held_out=5)))
+    figures = results(build(tmp_path / "run", Plan(red=5, held_out=5)))
     assert judged_by(figures) == "" and compared_models(figures) is None
     assert list(reply_judge_sentences(figures)) == []
 

@@ -106,7 +106,11 @@ def reply_judge_sentences(figures: Mapping[str, Any]) -> Iterator[str]:
         f"The replies are judged by the model {judge.name}, by the questions '{judge.questions}': its shares are its "
         "opinion, and no ground truth."
     )
-    if stable := [f"{question} {_share(agree)} %" for question, agree in judge.orders_agree.items() if agree]:
+    if stable := [
+        f"{question} {percent(agree.value)} [{interval(agree.facts())}]"
+        for question, agree in judge.orders_agree.items()
+        if agree is not None
+    ]:
         yield f"Answers that stay the same when yes and no change places: {', '.join(stable)}."
     if judge.unjudged:
         each = "; ".join(
