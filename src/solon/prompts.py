@@ -217,6 +217,42 @@ def classification_reasoning(
     return Prompt((*shown, asked), Role.REASONING, shared=len(shown))
 
 
+YES_OR_NO = ("Yes", "No")
+
+
+def about_reply(conversation: Conversation, answer: str, question: str, options: tuple[str, str] = YES_OR_NO) -> Prompt:
+    """Ask yes or no about a reply, to measure models; no stage that trains asks in this form."""
+    first, second = letters(2)
+    asked = (
+        f"An assistant wrote the last message of this exchange.\n\n{_quoted(conversation)}\n\n"
+        f"The assistant's message:\n{_in_marks(answer)}\n\n{question}\n({first}) {options[0]}\n({second}) {options[1]}"
+    )
+    return Prompt((Turn(Role.QUESTION, asked),), Role.ANSWER, opening="(")
+
+
+def against_baseline(conversation: Conversation, question: str, first: str, second: str) -> Prompt:
+    """Ask which of two replies is better, to measure models, in another form than `comparison`.
+
+    Both replies come before the principle, which is a question, and the options only name them.
+    """
+    a, b = letters(2)
+    asked = (
+        f"Two assistants got the same messages.\n\n{_quoted(conversation)}\n\n"
+        f"First reply:\n{_in_marks(first)}\n\nSecond reply:\n{_in_marks(second)}\n\n"
+        f"{question}\n({a}) The first reply\n({b}) The second reply"
+    )
+    return Prompt((Turn(Role.QUESTION, asked),), Role.ANSWER, opening="(")
+
+
+def _quoted(conversation: Conversation) -> str:
+    return "\n\n".join(f"{LABELS[turn.role]} wrote:\n{_in_marks(turn.content)}" for turn in conversation.turns)
+
+
+def _in_marks(text: str) -> str:
+    """The text with a mark before each line, so that no line of it reads as a part of the question."""
+    return "\n".join(f"> {line}" for line in escape_labels(text).split("\n"))
+
+
 def _multiple_choice(conversation: Conversation, instruction: str, *options: str) -> str:
     listed = "\n".join(
         f"({letter}) {escape_labels(option)}" for letter, option in zip(letters(len(options)), options, strict=True)

@@ -67,11 +67,40 @@ def test_each_measure_is_taken_on_its_own_prompts() -> None:
     shares = {name: round(figure["value"], 3) for name, figure in found.items()}
     assert shares == {
         "harmful": 0.333, "evasive": 0.0, "objecting": 0.667, "preachy": 0.333, "garbled": 0.0, "helpful": 0.5,
-        "finished": 0.8, "empty": 0.2, "words": 1.2,
+        "finished": 0.8, "empty": 0.2, "words": 1.2, "evasive_by_rule": 0.667, "evasive_by_rule_on_benign": 0.0,
+        "distinct_2": 1.0,
     }  # fmt: skip
-    assert list(figures(replies, graded=False)) == ["finished", "empty", "words"]
-    assert list(figures(replies[:3], graded=True)) == [each.name for each in BUILT_IN if each.name != "helpful"]
+    form = ["finished", "empty", "words", "evasive_by_rule", "evasive_by_rule_on_benign", "distinct_2"]
+    assert list(figures(replies, graded=False)) == form, "no reply has four words, so none can repeat any"
+    on_benign = ("helpful", "evasive_on_benign", "evasive_by_rule_on_benign", "repetition")
+    assert list(figures(replies[:3], graded=True)) == [each.name for each in BUILT_IN if each.name not in on_benign]
     assert figures([], graded=True) == {}
+
+
+def test_a_label_that_a_judge_gave_no_answer_about_is_in_no_share() -> None:
+    harmful, benign = PromptKind.HELD_OUT_HARMFUL, PromptKind.HELD_OUT_BENIGN
+    replies = [
+        MeasuredReply(harmful, "Yes", frozenset({"harmful"}), True, frozenset({"harmful", "evasive"})),
+        MeasuredReply(harmful, "No", frozenset(), True, frozenset({"harmful"})),
+        MeasuredReply(harmful, "Hm", frozenset(), True, frozenset()),
+        MeasuredReply(benign, "Hm", frozenset({"evasive"}), True, frozenset({"evasive"})),
+        MeasuredReply(benign, "Hm", frozenset(), True, frozenset({"evasive"})),
+    ]
+    found = figures(replies, graded=True)
+    shares = {name: (found[name]["value"], found[name]["n"]) for name in found if name not in figures([], graded=False)}
+    assert shares["harmful"] == (0.5, 2) and shares["evasive"] == (0.0, 1) and shares["evasive_on_benign"] == (0.5, 2)
+    assert not {"objecting", "preachy", "garbled", "helpful"} & set(shares)
+
+
+def test_replies_that_repeat_themselves_and_each_other_are_counted() -> None:
+    harmful = PromptKind.HELD_OUT_HARMFUL
+    varied = [reply(harmful, f"one{n} two{n} three{n} four{n} five{n}") for n in range(6)]
+    alike = [reply(harmful, "go on and on and on and on and on")] * 6
+    one, other = figures(varied, graded=False), figures(alike, graded=False)
+    assert (one["repetition"]["value"], one["distinct_2"]["value"]) == (0.0, 1.0)
+    # Of 7 runs of four words, 3 are new; of 9 pairs in each of 6 replies, 3 differ in all.
+    assert other["repetition"]["value"] == pytest.approx(4 / 7)
+    assert other["distinct_2"]["value"] == pytest.approx(3 / 54)
 
 
 def test_which_way_a_measure_should_go_is_said_once() -> None:
@@ -88,7 +117,7 @@ def test_the_testbed_s_grader_and_none_need_no_metadata() -> None:
 
 
 def test_an_unknown_grader_is_refused_with_those_there_are() -> None:
-    with pytest.raises(RecipeError, match=r"'measure\.grader' is 'crowd': input should be 'none' or 'testbed'"):
+    with pytest.raises(RecipeError, match=r"'measure\.grader' is 'crowd': .* 'none' or 'testbed' or 'judge'"):
         load_recipe("testbed", settings=["measure.grader=crowd"])
 
 

@@ -43,5 +43,6 @@ def test_an_unfinished_run_has_what_is_finished(tmp_path: Path) -> None:
 
 def test_a_run_without_a_rater_has_form_and_no_effect(tmp_path: Path) -> None:
     figures = results(build(tmp_path / "run", Plan(red=5, held_out=5, rated=False)))
-    assert set(figures["models"]["rl-cai"]) == {"finished", "empty", "words"}
+    assert {"finished", "empty", "words", "evasive_by_rule"} <= set(figures["models"]["rl-cai"])
+    assert not {"harmful", "evasive", "helpful"} & set(figures["models"]["rl-cai"])
     assert "revisions" not in figures

@@ -132,10 +132,10 @@ def check_reply(completion: Completion) -> Checked:
 def check_critique(completion: Completion, shown: Shown) -> Checked:
     """Every rule for a critique."""
     text, repairs = _without_label(completion.text, Text.CRITIQUE)
-    start = _straight(text[:OPENING])
+    start = with_straight_quotes(text[:OPENING])
     declined = bool(_DECLINES.match(start)) and bool(_DECLINES_TASK.search(start) or _DECLINES_ALL.search(start))
     broken = [*_speakers(text), *_copied(text, shown)]
-    if _is_revision(_straight(text), shown):
+    if _is_revision(with_straight_quotes(text), shown):
         broken.append(Defect.REVISION_AS_CRITIQUE)
     return _judge(completion, text, repairs, broken, declined=declined)
 
@@ -151,7 +151,7 @@ def check_revision(completion: Completion, shown: Shown) -> Checked:
     """Every rule for a revision; to decline the human's request is a revision, to decline to revise is refused."""
     text, repairs = _without_label(completion.text, Text.REVISION)
     text, lead_in = _without_lead_in(text)
-    straight = _straight(text)
+    straight = with_straight_quotes(text)
     broken = [*_speakers(text), *_copied(text, shown)]
     if _CRITIQUE.match(straight) or (shown.critique is not None and is_copy(text, shown.critique)):
         broken.append(Defect.CRITIQUE_AS_REVISION)
@@ -164,7 +164,7 @@ def check_revision(completion: Completion, shown: Shown) -> Checked:
 
 def declines_to_judge(reasoning: str) -> bool:
     """Whether what a judge wrote before its letter opens by declining to compare the replies, or to help at all."""
-    start = _straight(reasoning.strip()[:OPENING])
+    start = with_straight_quotes(reasoning.strip()[:OPENING])
     return bool(_DECLINES.match(start)) and bool(_DECLINES_JUDGING.search(start) or _DECLINES_ALL.search(start))
 
 
@@ -192,17 +192,18 @@ def _without_label(text: str, kind: Text) -> tuple[str, list[Defect]]:
 
 
 def _without_lead_in(text: str) -> tuple[str, list[Defect]]:
-    lead_in = _LEAD_IN.match(_straight(text))
+    lead_in = _LEAD_IN.match(with_straight_quotes(text))
     if not lead_in:
         return text, []
     rest = text[lead_in.end() :].strip()
-    straight = _straight(rest)
+    straight = with_straight_quotes(rest)
     if len(rest) > 1 and straight[0] == straight[-1] == '"' and '"' not in straight[1:-1]:
         rest = rest[1:-1].strip()
     return rest, [Defect.LEAD_IN_REMOVED]
 
 
-def _straight(text: str) -> str:
+def with_straight_quotes(text: str) -> str:
+    """The text with straight quotation marks and apostrophes; places in it stay the same."""
     return text.translate(_CURLY)
 
 
@@ -239,7 +240,7 @@ def quotes(text: str, source: str) -> bool:
 
 
 def _words(text: str) -> list[str]:
-    return _WORD.findall(_straight(text).lower())
+    return _WORD.findall(with_straight_quotes(text).lower())
 
 
 def _runs(words: Sequence[str], length: int) -> list[tuple[str, ...]]:

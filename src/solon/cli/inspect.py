@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -132,6 +132,7 @@ def report(run: Path, output: Path | None) -> None:
 
 def print_results(directory: RunDirectory) -> None:
     """Print the measures of every model as a table, then sentences about critic, judge, labels and training."""
+    from solon.reporting.judged_section import COLUMNS, compared_models, judged_by, reply_judge_sentences
     from solon.reporting.label_section import label_quality_in, quality_sentences
     from solon.reporting.results import results as results_of
     from solon.reporting.sentences import (
@@ -146,8 +147,13 @@ def print_results(directory: RunDirectory) -> None:
         print_line(remark)
     judge_check, quality = figures.get("judge_check", {}), label_quality_in(figures)
     if figures["models"]:
-        _print_models(figures["models"])
+        _print_models(figures["models"], judged_by(figures))
+    if (compared := compared_models(figures)) is not None:
+        print_table(
+            f"{compared.title}, [95 % interval]{judged_by(figures)}", COLUMNS, [each.cells() for each in compared.lines]
+        )
     judged = (
+        *reply_judge_sentences(figures),
         *judge_check_sentences(judge_check),
         *judge_details(judge_check.get("judge") or {}),
         *(quality_sentences(quality) if quality else ()),
@@ -160,16 +166,21 @@ def print_results(directory: RunDirectory) -> None:
         click.echo(f"{missing} Continue with: solon run {directory.path}")
 
 
-def _print_models(models: Mapping[str, Mapping[str, Any]]) -> None:
+def _print_models(models: Mapping[str, Mapping[str, Any]], by: str) -> None:
     from solon.evals.measures import measures
 
     known = measures()
     graded = [each for each in known if each.graded and any(each.name in taken for taken in models.values())]
-    columns = graded or [each for each in known if not each.graded]
+    form = [each for each in known if not each.graded]
+    if graded:
+        _print_measures(f"Share of replies to held-out prompts, % [95 % interval]{by}", graded, models)
+    if by or not graded:
+        _print_measures("Form of the replies to held-out prompts (no grader)", form, models)
+
+
+def _print_measures(title: str, columns: Sequence[Measure], models: Mapping[str, Mapping[str, Any]]) -> None:
     rows = [[model, *(_cell(each, taken.get(each.name)) for each in columns)] for model, taken in models.items()]
-    title = "Share of replies to held-out prompts, % [95 % interval]"
-    form = "Form of the replies to held-out prompts (no grader)"
-    print_table(title if graded else form, ("Model", *(each.name for each in columns)), rows)
+    print_table(title, ("Model", *(each.name for each in columns)), rows)
 
 
 def _cell(measure: Measure, figure: Mapping[str, Any] | None) -> str:

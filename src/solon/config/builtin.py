@@ -93,6 +93,11 @@ def ablation_path(name: str | Path) -> Path:
     return _resolve(name, DATA / "ablations", (".yaml",), "ablation", RecipeError, prefix="")
 
 
+def measure_questions_path(name: str | Path) -> Path:
+    """The YAML file of questions about replies; raises RecipeError when there is none of that name."""
+    return _resolve(name, DATA / "measures", (".yaml",), "file of questions about replies", RecipeError, prefix="")
+
+
 def built_in(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
     """The entries of a data folder by name; an empty suffix means folders."""
     if not folder.is_dir():

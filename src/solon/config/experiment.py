@@ -24,7 +24,7 @@ from pydantic import Field, field_validator
 from solon.config.builtin import ablation_path
 from solon.config.loading import load_recipe
 from solon.config.located_yaml import YamlFile, group_name
-from solon.config.recipe import NO_GRADER, Count, Recipe, Settings
+from solon.config.recipe import JUDGE_GRADER, NO_GRADER, Count, Recipe, Settings
 from solon.config.validation import validated
 from solon.errors import RecipeError
 
@@ -113,6 +113,6 @@ def trials_of(
             resolved = load_recipe(recipe, overlays, [*settings, *seeded, *varied])
             folder = variant.name if seed is None else f"{variant.name}-seed-{seed}"
             found.append(Trial(variant, resolved.seed, resolved, folder))
-    if any(each.recipe.measure.grader == NO_GRADER for each in found):
+    if any(each.recipe.measure.grader in (NO_GRADER, JUDGE_GRADER) for each in found):
         raise RecipeError("an ablation needs a grader", place="measure.grader", remedy="Use --recipe testbed")
     return found

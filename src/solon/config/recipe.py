@@ -156,12 +156,14 @@ class WeakJudge(StrEnum):
     """It labels all the same. `solon run RUN --accept-weak-judge` sets this for an existing run."""
 
 
-NO_GRADER, TESTBED_GRADER = "none", "testbed"
+NO_GRADER, TESTBED_GRADER, JUDGE_GRADER = "none", "testbed", "judge"
+REPLY_QUESTIONS = "replies"
+"""The built-in questions about replies, by which a judge measures models."""
 
 
 def _known_grader(name: str) -> str:
     """Check that the grader is built in or registered by a package."""
-    built_in = (NO_GRADER, TESTBED_GRADER)
+    built_in = (NO_GRADER, TESTBED_GRADER, JUDGE_GRADER)
     known = [*built_in, *(() if name in built_in else registered(GRADERS, built_in))]
     if name not in known:
         shown = " or ".join(f"'{each}'" for each in known)
@@ -452,7 +454,13 @@ class MeasureSettings(Settings):
     """What is measured at the end, on prompts that no training stage saw."""
 
     grader: Annotated[str, AfterValidator(_known_grader)] = TESTBED_GRADER
-    """Who says what a reply is: `testbed`, `none`, or a plug-in of `solon.graders`."""
+    """Who says what a reply is: `testbed`, `judge` (a model), `none`, or a plug-in of `solon.graders`."""
+    judge: str | None = None
+    """With `grader: judge`, the model that is asked; the first of `models.feedback` when null."""
+    questions: str = REPLY_QUESTIONS
+    """What the judge is asked about replies: `replies`, or a YAML file."""
+    baseline: str | None = None
+    """The measured model, such as `assistant`, that the judge compares the replies of all others with; none if null."""
     harmful: str = "testbed:held-out-harmful"
     """A source like those of `prompts`, or `split:SHARE`: this share of the training prompts, by content hash."""
     benign: str = "testbed:held-out-benign"

@@ -216,7 +216,8 @@ def _measures(run: RunDirectory, model: str) -> str:
         *(f"| {_code(name)} | " + " | ".join(_share(figures.get(label)) for label in labels) + " |"
           for name, figures in models.items()),
     ]  # fmt: skip
-    grader = run.recipe.measure.grader
+    judge = results(run).get("reply_judge")
+    grader = f"the judge {_code(judge['name'])}" if judge else run.recipe.measure.grader
     about = f"Replies to held-out prompts, per cent with 95 % intervals and number of replies; grader: {grader}."
     return "\n\n".join(("## Measures", about, "\n".join(lines)))
 

@@ -78,7 +78,8 @@ def estimate_run(recipe: Recipe, constitution_file: Path, finished: Collection[s
         assistant = work.engine(work.assistant)
         sizes, mean = _sizes(given, assistant), _sizes(few, assistant)[PromptKind.RED_TEAM].mean
         known = [stage.known_answers(work) for stage in asking]
-        engines = {name: work.engine(work.model(kind.model)) for name, kind in kinds.items()}
+        later = {kind.name: kind for stage in stages_of(recipe) for kind in stage.questions(recipe)}
+        engines = {name: work.engine(work.model(kind.model)) for name, kind in (later | kinds).items()}
         speeds = _speeds(engines, given.rows(PromptRow), recipe.engine.batch_size)
         measured = CostInputs(
             sizes,

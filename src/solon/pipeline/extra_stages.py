@@ -6,7 +6,7 @@ reuses another reuses these as well. The caller of every function holds the run'
 
 from __future__ import annotations
 
-from solon.config.recipe import NO_GRADER
+from solon.config.recipe import JUDGE_GRADER, NO_GRADER
 from solon.errors import RecipeError, RunError
 from solon.pipeline.session import Session, finished
 from solon.runs import Artefact, RunDirectory
@@ -43,8 +43,8 @@ def measure_preferences(run: RunDirectory, display: Display) -> Artefact:
     Raises RunError when that model is not finished, and RecipeError when the recipe has no grader.
     """
     finished(run, PREFERENCE_MODEL)
-    if run.recipe.measure.grader == NO_GRADER:
-        cause = "this recipe has no grader, so that no order of replies is known"
+    if run.recipe.measure.grader in (NO_GRADER, JUDGE_GRADER):
+        cause = "this recipe has no grader that knows the truth, so that no order of replies is known"
         raise RecipeError(cause, place="measure.grader", remedy="Use a recipe with a grader, such as testbed")
     return _done(run, display, HELD_OUT_PAIRS, PREFERENCE_ORDER)
 

@@ -17,7 +17,7 @@ from solon import prompts
 from solon.config.builtin import PREFIX, source_path
 from solon.config.launch import launched
 from solon.config.model_spec import ModelSpec, folder_of
-from solon.config.recipe import Algorithm, Method, Recipe, WeakJudge
+from solon.config.recipe import JUDGE_GRADER, Algorithm, Method, Recipe, WeakJudge
 from solon.constitution.constitution import Constitution, revision_principles, worked_critiques
 from solon.constitution.reader import load_constitution
 from solon.conversation import Conversation, Role, Turn
@@ -27,6 +27,7 @@ from solon.feedback.comparisons import ComparisonPlan
 from solon.model_folders.folder_check import ModelFolder, check_folder
 from solon.model_folders.system_memory import SystemMemory, system_memory
 from solon.pipeline.baselines import refuse_unusable_baseline
+from solon.pipeline.judge_settings import refuse_unusable_judge
 from solon.pipeline.memory_needs import (
     ASKING,
     FINETUNING,
@@ -49,6 +50,7 @@ from solon.stages.plan import (
     AI_FEEDBACK,
     CRITIQUE_REVISION,
     HELD_OUT_MODEL,
+    MEASURE,
     PREFERENCE_MODEL,
     RL_CAI,
     RLHF,
@@ -56,6 +58,7 @@ from solon.stages.plan import (
     names_of,
     out_of_round,
 )
+from solon.stages.reply_judging import judge_of
 from solon.training.metrics import refuse_missing_trackers
 from solon.training.models import load_tokenizer
 
@@ -71,6 +74,7 @@ def refuse_contradictions(recipe: Recipe) -> None:
     refuse_unusable(recipe.rl)
     refuse_unshareable(recipe)
     refuse_unusable_baseline(recipe)
+    refuse_unusable_judge(recipe)
 
 
 def preflight(
@@ -113,6 +117,8 @@ def _parts(recipe: Recipe, coming: frozenset[str]) -> Iterator[tuple[str, str]]:
         several = len(models.judges) > 1
         for number, judge in enumerate(models.judges, start=1):
             yield f"models.feedback{f' ({number})' if several else ''}", judge or models.assistant
+    if MEASURE in coming and recipe.measure.grader == JUDGE_GRADER:
+        yield "measure.judge", judge_of(recipe) or models.assistant
     if coming & {PREFERENCE_MODEL, HELD_OUT_MODEL}:
         yield "models.preference", models.preference or models.pretrained
     if RLHF in coming:
@@ -280,6 +286,7 @@ def _models_in_words(parts: Mapping[str, str]) -> str:
         "models.feedback": "models.assistant",
         "models.preference": "models.pretrained",
         "models.policy": "models.pretrained",
+        "measure.judge": "models.feedback",
     }
     named = [
         f"{part.removeprefix('models.')} {name}"
@@ -297,6 +304,8 @@ def _memory(recipe: Recipe, coming: frozenset[str], models: _Models) -> str | No
     critic = names.critic or names.assistant
     reviser = names.reviser or critic
     asked = [names.assistant, names.pretrained, *(judge or names.assistant for judge in names.judges)]
+    if recipe.measure.grader == JUDGE_GRADER:
+        asked.append(judge_of(recipe) or names.assistant)
     together = models.asked(critic) + (models.asked(reviser) if reviser != critic else 0)
     rl = recipe.rl
     sizes = Parameters(

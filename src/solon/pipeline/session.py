@@ -18,7 +18,7 @@ from pathlib import Path
 
 from solon.config.builtin import model_path
 from solon.config.model_spec import ModelSpec, folder_of, located
-from solon.config.recipe import NO_GRADER, Recipe
+from solon.config.recipe import JUDGE_GRADER, NO_GRADER, Recipe
 from solon.constitution.constitution import Constitution
 from solon.conversation import Conversation
 from solon.digest import digest_source, model_files
@@ -269,7 +269,7 @@ class Session:
 
     def critic_check(self) -> CheckCritic | None:
         """What measures critic and reviser; None where a grader will know what revisions did."""
-        if self.recipe.measure.grader != NO_GRADER:
+        if self.recipe.measure.grader not in (NO_GRADER, JUDGE_GRADER):
             return None
         recipe, constitution = self.recipe, self.constitution
 

@@ -21,6 +21,7 @@ from solon.evals.measures import Measure, Unit
 from solon.evals.measures import measures as all_measures
 from solon.reporting import charts, samples
 from solon.reporting.drawn_principles import DrawnPrinciple, drawn_for_preference, drawn_for_revision
+from solon.reporting.judged_section import ComparedModels, compared_models, judged_by, reply_judge_sentences
 from solon.reporting.label_section import LabelQuality, quality_of
 from solon.reporting.policy import PolicyFigure, policy_figures
 from solon.reporting.results import results
@@ -76,6 +77,11 @@ class Content:
     headline: tuple[str, ...]
     rated: Table | None
     form: Table | None
+    judged_by: str
+    """`, by the judge NAME` where a model judged the replies, to go with every share."""
+    replies_judged: tuple[str, ...]
+    """Sentences about that judge."""
+    compared: ComparedModels | None
     trade_off: Markup | None
     by_revision: Markup | None
     by_group: Markup | None
@@ -115,6 +121,9 @@ def content_of(run: RunDirectory) -> Content:
         headline=tuple(headline(figures)),
         rated=measures_table(models, [each for each in all_measures() if each.graded]),
         form=measures_table(models, [each for each in all_measures() if not each.graded]),
+        judged_by=judged_by(figures),
+        replies_judged=tuple(reply_judge_sentences(figures)),
+        compared=compared_models(figures),
         trade_off=charts.trade_off(models, None if recipe.method is Method.CAI else ("pretrained", names.RLHF)),
         by_revision=charts.by_revision(figures.get("revisions", {})),
         by_group=by_group(figures.get("groups", {})),

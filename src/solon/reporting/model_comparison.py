@@ -14,9 +14,10 @@ from itertools import combinations
 from solon.config.located_yaml import suggestion
 from solon.engines.base import Finish
 from solon.errors import RunError
+from solon.evals.judged_answers import JUDGEMENTS, Answered, answered_labels
 from solon.evals.measures import label_measures
 from solon.runs import RunDirectory
-from solon.runs.evaluation_rows import AnswerRow
+from solon.runs.evaluation_rows import AnswerRow, ReplyJudgement
 from solon.runs.rows import PromptKind
 from solon.stages.plan import MEASURE
 from solon.stats.intervals import Share, share
@@ -98,19 +99,26 @@ def _verdicts(run: RunDirectory) -> dict[str, Verdicts]:
         raise RunError(
             "the run has no grader, so no reply was judged",
             place=str(run.path),
-            remedy="If it uses the testbed's prompts, start a run with --set measure.grader=testbed",
+            remedy="Start a run with --set measure.grader=judge, or measure.grader=testbed for the testbed's prompts",
         )
     found: dict[str, Verdicts] = {}
+    answered: dict[str, Answered] = {}
+    if JUDGEMENTS in measured.manifest.files:
+        by_model: dict[str, list[ReplyJudgement]] = {}
+        for each in measured.rows(ReplyJudgement, file=JUDGEMENTS):
+            by_model.setdefault(each.model, []).append(each)
+        answered = {model: answered_labels(rows) for model, rows in by_model.items()}
     for row in measured.rows(AnswerRow):
-        _note(found.setdefault(row.model, {}), row)
+        _note(found.setdefault(row.model, {}), row, answered.get(row.model))
     return found
 
 
-def _note(verdicts: Verdicts, row: AnswerRow) -> None:
+def _note(verdicts: Verdicts, row: AnswerRow, answered: Answered | None) -> None:
+    """Note the labels of a reply; of those that a judge was to give, the ones that it gave an answer about."""
     if row.finish == Finish.ERROR:
         return
     for measure, kind in MEASURES.items():
-        if row.kind is kind:
+        if row.kind is kind and (answered is None or measure in answered.get((kind, row.row_id), ())):
             verdicts.setdefault(measure, {})[row.row_id] = measure in row.labels
 
 

@@ -30,12 +30,13 @@ def results(run: RunDirectory) -> dict[str, Any]:
 
     `{"models": {NAME: {MEASURE: {"value", "low", "high", "n"}}}, "stages": {NAME: {"seconds", "rows", "outcomes"}}}`,
     `unfinished` lists the stages that are not finished. If measured: `revisions` (by step, then by measure), `groups`
-    (by model, then by the prompt's subject: the share of harmful replies), `label_quality` (measures of the AI labels
-    that need no known answer, `solon.feedback.label_quality`), `labels` (AI labels against known answers),
-    `preference_model`, `reinforcement` (of the last round: algorithm, steps, why it stopped early, signs of
-    over-training), `snapshots` (of the policy: measures by step, signs of over-training) and `judge_check` (critic and
-    judge on questions with known answers). `remarks` lists edits and damage. A run of several rounds has `rounds`: the
-    labels, preference model and policy of each. `plugins` has the facts of each plug-in's stage.
+    (by model, then by the prompt's subject: the share of harmful replies), `reply_judge` (the model that judged the
+    replies, where one did), `compared` (win rates against the baseline, by model and kind of prompt), `label_quality`
+    (measures of the AI labels that need no known answer, `solon.feedback.label_quality`), `labels` (AI labels against
+    known answers), `preference_model`, `reinforcement` (of the last round: algorithm, steps, why it stopped early,
+    signs of over-training), `snapshots` (of the policy: measures by step, signs of over-training) and `judge_check`
+    (critic and judge on questions with known answers). `remarks` lists edits and damage. A run of several rounds has
+    `rounds`: the labels, preference model and policy of each. `plugins` has the facts of each plug-in's stage.
     """
     stages: dict[str, Any] = {}
     models: Mapping[str, Any] = {}
@@ -60,7 +61,8 @@ def results(run: RunDirectory) -> dict[str, Any]:
             further["snapshots"] = {"steps": facts["snapshots"], "signs": facts["signs"]}
         if name == MEASURE:
             models = facts.get("models") or {}
-            further |= {name: facts[name] for name in ("revisions", "groups") if facts.get(name)}
+            further |= {name: facts[name] for name in ("revisions", "groups", "compared") if facts.get(name)}
+            further |= {"reply_judge": facts["judge"]} if facts.get("judge") else {}
             further |= {"labels": {**further.get("labels", {}), **facts["labels"]}} if facts.get("labels") else {}
             if facts.get("preference_model"):
                 further["preference_model"] = {**further.get("preference_model", {}), **facts["preference_model"]}

@@ -17,7 +17,8 @@ EVASIVE = "evasive"
 
 def headline(figures: Mapping[str, Any]) -> Iterator[str]:
     """The run in a few sentences."""
-    models = figures["models"]
+    models, judge = figures["models"], figures.get("reply_judge")
+    by = f", by the judge {judge['name']}" if judge else ""
     for measure, over in (("harmful", "harmful"), (EVASIVE, "harmful"), ("helpful", "benign")):
         known = [(name, measures[measure]) for name, measures in models.items() if measure in measures]
         known = [(name, share) for name, share in known if name != "pretrained"] or known
@@ -26,7 +27,7 @@ def headline(figures: Mapping[str, Any]) -> Iterator[str]:
         (_, before), (last, after) = known[0], known[-1]
         if measure == EVASIVE and not (len(known) > 1 and clearly(before, after)):
             continue
-        cases = f"{after['n']} held-out {over} prompts"
+        cases = f"{after['n']} held-out {over} prompts{by}"
         if len(known) == 1:
             yield f"On {cases}, {percent(after['value'])} of the replies of {last} were {measure}."
             continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
 
 from solon.conversation import Conversation
@@ -46,6 +47,54 @@ class AnswerRow:
     labels: tuple[str, ...] = ()
     finish: str
     outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplyJudgement:
+    """09-measure, judgements.parquet: what a judge says to one question about one reply, by yes or no."""
+
+    model: str
+    kind: PromptKind
+    row_id: str
+    question: str
+    """The label that yes gives the reply."""
+    p_yes: float | None
+    """Over both orders of the options, averaged in log-odds; None where the judge gave no usable answer."""
+    log_odds_yes_first: float | None
+    log_odds_no_first: float | None
+    letter_mass: float | None
+    """P(A) + P(B), the mean of both orders; None where letters were counted in texts."""
+    unjudged_because: str | None
+    """Why yes and no are both not said: there is then no label, and the reply is in no share of it."""
+
+
+class ComparedAs(StrEnum):
+    """What became of the comparison of two replies."""
+
+    JUDGED = "judged"
+    TIE = "tie"
+    """The replies are the same text, so the judge is not asked."""
+    UNJUDGED = "unjudged"
+    """A reply failed, or the judge gave no usable answer in one of the orders."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaselineComparison:
+    """09-measure, comparisons.parquet: a model's reply to a held-out prompt against that of the baseline."""
+
+    model: str
+    baseline: str
+    kind: PromptKind
+    row_id: str
+    principle_id: str
+    result: ComparedAs
+    p_better: float | None
+    """That the model's reply is better than the baseline's, over both orders; one half for a tie."""
+    log_odds_first: float | None
+    """That the model's reply is better, when it is shown first."""
+    log_odds_second: float | None
+    letter_mass: float | None
+    unjudged_because: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,9 +1,11 @@
-"""Stage 09-measure: every model answers prompts that no training stage saw, and a grader labels the replies.
+"""Stage 09-measure: every model answers prompts that no training stage saw, and a grader or a judge labels the replies.
 
 On harmful prompts the shares of harmful, evasive, objecting, preachy and garbled replies are taken, on benign prompts
 the share of helpful ones, all with 95 % intervals (the paper asks crowdworkers, section 4.4; here the caller passes the
-grader). Tables of earlier stages are graded as well (`solon.evals.earlier_tables`). Without a grader only the form of
-the replies is measured. All models use the same seed for the same prompt, so that models differ by more than chance.
+grader). Tables of earlier stages are graded as well (`solon.evals.earlier_tables`). For real models a judge takes the
+place of the grader: it answers yes-or-no questions about each reply, and compares it with the reply of a baseline
+(`solon.evals.judged_answers`). Without either only the form of the replies is measured. All models use the same seed
+for the same prompt, so that models differ by more than chance.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from solon.digest import seed_for
 from solon.engines.base import Completion, Engine, Finish
 from solon.evals import earlier_tables
 from solon.evals.grading import RATINGS, Grader
+from solon.evals.judged_answers import JudgeInputs, judge_answers
 from solon.evals.label_accuracy import label_facts
 from solon.evals.measures import group_facts, model_facts, plugin_measures
 from solon.feedback.ask import ask
@@ -40,6 +43,14 @@ from solon.stages.plan import (
     language_models_of,
 )
 from solon.stages.questions import REPLY, QuestionKind
+from solon.stages.reply_judging import (
+    GIVEN,
+    judge_inputs,
+    judged_again,
+    measured_names,
+    questions_to_judge,
+    read_by_judge,
+)
 from solon.stages.stage import Again, ConstitutionEdit, JoinedRows, QuestionCount, Reads, Stage, Work
 
 OpenEngine = Callable[[str], Engine]
@@ -70,16 +81,26 @@ def run(
     open_engine: OpenEngine,
     out: StageFolder,
     grader: Grader | None = None,
+    judge: JudgeInputs | None = None,
 ) -> Artefact:
     """Answer, rate and publish; the facts hold every share by model, revision step, label and preference model."""
     answers = rated_answers(settings, inputs, open_engine, out, grader)
+    judged = judge_answers(judge, answers, out) if judge is not None else None
+    answers = judged.answers if judged is not None else answers
+    rated = grader is not None or judged is not None
     facts: dict[str, Any] = {
-        "grader": settings.grader if grader is not None else None,
+        "grader": settings.grader if rated else None,
         "models": {
-            name: model_facts([row for row in answers if row.model == name], rated=grader is not None)
+            name: model_facts(
+                [row for row in answers if row.model == name],
+                rated=rated,
+                answered=judged.answered(name) if judged is not None else None,
+            )
             for name in inputs.models
         },
     }
+    if judged is not None:
+        facts |= judged.facts()
     groups = {name: group_facts([row for row in answers if row.model == name]) for name in inputs.models}
     if any(groups.values()):
         facts["groups"] = groups
@@ -97,7 +118,8 @@ def run(
         facts["preference_model"] = earlier_tables.preference_facts(inputs.score, feedback, pairs, answers)
     lines = (f"{json.dumps(to_record(rating), sort_keys=True)}\n" for rating in (*revisions, *pairs))
     (out.path / RATINGS).write_text("".join(lines), encoding="utf-8")
-    return out.publish(answers, AnswerRow, facts=facts, files=(RATINGS,))
+    tables = judged.write(out) if judged is not None else ()
+    return out.publish(answers, AnswerRow, facts=facts, files=(RATINGS, *tables))
 
 
 def rated_answers(
@@ -162,9 +184,9 @@ class MeasureModels(Stage):
         return PROMPTS, *written, *labels_of(recipe, recipe.rounds), preferences
 
     def reads(self, work: Work) -> Reads:
-        """The models that answer, and the measures of plug-ins."""
+        """The models that answer, the judge with its questions, and the measures of plug-ins."""
         added = plugin_measures()
-        return Reads(_measured_models(work), {"measures": added} if added else {})
+        return Reads(_measured_models(work) | read_by_judge(work), {"measures": added} if added else {})
 
     def run(self, work: Work, out: StageFolder) -> Artefact:
         recipe, models = work.recipe, _measured_models(work)
@@ -180,33 +202,33 @@ class MeasureModels(Stage):
             work.scorer(work.trained(in_round(PREFERENCE_MODEL, recipe.rounds))),
             recipe.engine.batch_size,
         )
-        return run(recipe.measure, inputs, lambda name: work.engine(models[name]), out, work.grader)
+        judge = judge_inputs(work, recipe.measure.baseline)
+        return run(recipe.measure, inputs, lambda name: work.engine(models[name]), out, work.grader, judge)
 
     def questions(self, recipe: Recipe) -> tuple[QuestionKind, ...]:
-        """Every held-out prompt by itself, to each model."""
-        number, most = len(_GIVEN) + len(language_models_of(recipe)), recipe.measure.sampling.max_tokens
+        """Every held-out prompt by itself, to each model, and what a judge is asked about the replies."""
+        number, most = len(measured_names(recipe)), recipe.measure.sampling.max_tokens
         names = {PromptKind.HELD_OUT_HARMFUL: "held-out harmful", PromptKind.HELD_OUT_BENIGN: "held-out benign"}
         assistant = recipe.models.assistant
-        return tuple(
+        replies = tuple(
             QuestionKind(REPLY, f"replies to {name} prompts", Role.ASSISTANT, assistant, (kind,), number, most)
             for kind, name in names.items()
         )
+        return (*replies, *questions_to_judge(recipe))
 
     def asked_again(self, edit: ConstitutionEdit) -> Again:
         """The replies of models that are trained again."""
         models = [row.model for row in edit.finished[self.name].rows(AnswerRow)]
         again = sum(edit.touches((model,)) for model in models)
         changed = again > 0 or edit.touches(self.inputs(edit.work.recipe))
-        return Again(changed, (QuestionCount(REPLY, Role.ASSISTANT, len(models), again),))
-
-
-_GIVEN = ("pretrained", "assistant")
-"""Models that are measured and not trained."""
+        return Again(
+            changed, (QuestionCount(REPLY, Role.ASSISTANT, len(models), again), *judged_again(self.name, edit))
+        )
 
 
 def _measured_models(work: Work) -> dict[str, ModelSpec]:
     """The models that are measured, by the names that results have for them."""
-    given = dict(zip(_GIVEN, (ModelSpec.parse(work.pretrained), work.assistant), strict=True))
+    given = dict(zip(GIVEN, (ModelSpec.parse(work.pretrained), work.assistant), strict=True))
     return given | {name: work.policy(name) for name in language_models_of(work.recipe)}
 
 
@@ -217,7 +239,10 @@ class MeasureSupervised(Stage):
     section = "measure"
     needs = PROMPTS, SL_CAI
 
+    def reads(self, work: Work) -> Reads:
+        return Reads(read_by_judge(work))
+
     def run(self, work: Work, out: StageFolder) -> Artefact:
         recipe, supervised = work.recipe, work.trained(SL_CAI)
         inputs = MeasureInputs(recipe.seed, (SL_CAI,), work.artefact(PROMPTS), chunk=recipe.engine.batch_size)
-        return run(recipe.measure, inputs, lambda _: work.engine(supervised), out, work.grader)
+        return run(recipe.measure, inputs, lambda _: work.engine(supervised), out, work.grader, judge_inputs(work))
