@@ -223,11 +223,13 @@ YES_OR_NO = ("Yes", "No")
 def about_reply(conversation: Conversation, answer: str, question: str, options: tuple[str, str] = YES_OR_NO) -> Prompt:
     """Ask yes or no about a reply, to measure models; no stage that trains asks in this form."""
     first, second = letters(2)
-    asked = (
+    shown = (
         f"An assistant wrote the last message of this exchange.\n\n{_quoted(conversation)}\n\n"
-        f"The assistant's message:\n{_in_marks(answer)}\n\n{question}\n({first}) {options[0]}\n({second}) {options[1]}"
+        f"The assistant's message:\n{_in_marks(answer)}"
     )
-    return Prompt((Turn(Role.QUESTION, asked),), Role.ANSWER, opening="(")
+    asked = f"{question}\n({first}) {options[0]}\n({second}) {options[1]}"
+    # The exchange is common to all questions about a reply, so an engine reads it once.
+    return Prompt((Turn(Role.QUESTION, shown), Turn(Role.QUESTION, asked)), Role.ANSWER, opening="(", shared=1)
 
 
 def against_baseline(conversation: Conversation, question: str, first: str, second: str) -> Prompt:

@@ -63,7 +63,7 @@ def shown_after(text: str, heading: str) -> str:
 
 def says(prompt: Prompt) -> bool:
     """Whether the first option is right."""
-    text = prompt.turns[-1].content
+    text = "\n\n".join(turn.content for turn in prompt.turns)
     if "First reply:" in text:
         one, other = shown_after(text, "First reply:"), shown_after(text, "Second reply:")
         return BETTER.index(one) < BETTER.index(other)

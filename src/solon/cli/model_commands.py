@@ -12,7 +12,7 @@ from solon.cli.terminal import print_line, print_table
 Examples:
   solon models list
   solon models fetch smollm2-135m qwen2.5-coder-1.5b
-  solon judge-check fetched:qwen2.5-coder-1.5b
+  solon models fetch --all
 """
 )
 def models() -> None:

@@ -277,6 +277,8 @@ class PromptSettings(Settings):
     """Most red-team prompts; all when null."""
     limit_helpful: Positive | None = None
     """Most helpfulness prompts; all when null."""
+    most_turns: Positive | None = None
+    """Most human turns of a prompt; longer dialogues are left out. All lengths when null."""
     too_long: TooLong = TooLong.REFUSE
     """What to do with long prompts."""
     bad_lines: Count = 0

@@ -36,7 +36,7 @@ class Contest:
 
 @dataclass(frozen=True, slots=True)
 class Winner:
-    """The place of the best reply in a contest, and the principle of its last comparison; None where it met no other."""
+    """The place of the best reply, and the principle of its last comparison if it met another."""
 
     index: int
     principle_id: str | None = None

@@ -17,6 +17,7 @@ from typing import Any
 
 from solon import prompts
 from solon.config.recipe import MeasureSettings, PromptSettings, TooLong
+from solon.conversation import Role
 from solon.engines.base import Engine
 from solon.errors import InputError, ModelError, StageError
 from solon.runs import Artefact, StageFolder
@@ -48,6 +49,8 @@ class Found:
     bad_lines: int = 0
     duplicates: int = 0
     too_long: int = 0
+    many_turns: int = 0
+    """Prompts with more human turns than the recipe allows."""
     overlaps: Counter[str] = field(default_factory=Counter)
     """Prompts of this source that are of another kind already, by that kind."""
     refused: int = 0
@@ -61,6 +64,7 @@ class Found:
         counts = {
             name: getattr(self, name) for name in ("lines", "bad_lines", "refused", "duplicates", "near_duplicates")
         }
+        counts |= {"many_turns": self.many_turns} if self.many_turns else {}
         overlaps = {"overlaps": dict(self.overlaps), "near_overlaps": dict(self.near_overlaps)}
         return {"source": self.source.name, **counts, **overlaps, "of": of, "too_long": self.too_long, "kept": kept}
 
@@ -78,7 +82,7 @@ def run(settings: PromptSettings, inputs: PromptInputs, engine: Engine, out: Sta
     rows: list[PromptRow] = []
     facts: dict[str, Any] = {}
     for done, source in enumerate(wanted, start=1):
-        found = _find(source, files, taken)
+        found = _find(source, files, taken, settings.most_turns)
         drawn = _draw(settings, found, near, engine, inputs.reserved[source.kind])
         if not drawn:
             raise _nothing_left(found)
@@ -89,7 +93,7 @@ def run(settings: PromptSettings, inputs: PromptInputs, engine: Engine, out: Sta
     return out.publish(rows, PromptRow, facts=facts)
 
 
-_LEFT_OUT = ("bad_lines", "refused", "duplicates", "near_duplicates", "too_long")
+_LEFT_OUT = ("bad_lines", "refused", "duplicates", "near_duplicates", "many_turns", "too_long")
 
 
 def _read(wanted: Sequence[Source], settings: PromptSettings) -> dict[str, PromptFile]:
@@ -110,7 +114,9 @@ def _near_duplicates(
     return NearDuplicates(settings.near_duplicates, every)
 
 
-def _find(source: Source, files: Mapping[str, PromptFile], taken: Mapping[str, PromptKind]) -> Found:
+def _find(
+    source: Source, files: Mapping[str, PromptFile], taken: Mapping[str, PromptKind], most_turns: int | None
+) -> Found:
     """The prompts in the source's part of the split that do not belong to another kind already."""
     found = Found(source, {})
     for name in source.names:
@@ -120,13 +126,19 @@ def _find(source: Source, files: Mapping[str, PromptFile], taken: Mapping[str, P
             row_id = prompt.conversation.row_id
             if not source.holds(row_id):
                 continue
-            if row_id in found.prompts:
+            if most_turns is not None and _human_turns(prompt) > most_turns:
+                found.many_turns += 1
+            elif row_id in found.prompts:
                 found.duplicates += 1
             elif row_id in taken:
                 found.overlaps[taken[row_id].value] += 1
             else:
                 found.prompts[row_id] = prompt, name
     return found
+
+
+def _human_turns(prompt: FoundPrompt) -> int:
+    return sum(turn.role is Role.HUMAN for turn in prompt.conversation.turns)
 
 
 def _draw(
@@ -200,6 +212,7 @@ def _nothing_left(found: Found) -> StageError:
     source = found.source
     reasons = [f"{found.too_long} are too long"] if found.too_long else []
     reasons += [f"{found.refused} are refused by the chat template"] if found.refused else []
+    reasons += [f"{found.many_turns} have more human turns than prompts.most_turns"] if found.many_turns else []
     reasons += [f"{count} are {kind} prompts too" for kind, count in found.overlaps.items()]
     reasons += [f"{count} nearly repeat {kind} prompts" for kind, count in found.near_overlaps.items()]
     reasons = reasons or ["none of them fell into this part of the split"]
@@ -237,7 +250,7 @@ class Prompts(Stage):
         for kind, counts in facts.items():
             overlaps = [f"{count} held as {other}" for other, count in counts["overlaps"].items()]
             near = [f"{count} nearly repeat {other}" for other, count in counts["near_overlaps"].items()]
-            counted = [f"{counts[name]} {name.replace('_', ' ')}" for name in _LEFT_OUT if counts[name]]
+            counted = [f"{counts[name]} {name.replace('_', ' ')}" for name in _LEFT_OUT if counts.get(name)]
             if counted or overlaps or near:
                 lines.append(f"{kind}: {counts['kept']:,} prompts; left out: {', '.join([*counted, *overlaps, *near])}")
         return lines

@@ -182,7 +182,6 @@ def _revise(
     out: StageFolder,
 ) -> LazySequence[RevisionRow]:
     """The rows of one step: a revision where the critique is good, and a record of the other replies."""
-
     worked = [each.revision for each in examples]
 
     def request(link: Link) -> RevisionRequest:
@@ -387,7 +386,9 @@ def _beyond_prompt(recipe: Recipe, constitution: Constitution, engine: Engine) -
     answer = max(recipe.responses.sampling.max_tokens, settings.revision.max_tokens) - bare_tokens(engine)
     critiqued = settings.mode is RevisionMode.CRITIQUED
     critique = "" if critiqued else None
-    revision = max(engine.count_tokens(prompts.revision(STUB, "", each, critique, examples, settings.form)) for each in principles)
+    revision = max(
+        engine.count_tokens(prompts.revision(STUB, "", each, critique, examples, settings.form)) for each in principles
+    )
     if not critiqued:
         return {Role.REVISION: revision + answer}
     asked = max(engine.count_tokens(prompts.critique(STUB, "", each, examples, settings.form)) for each in principles)

@@ -104,7 +104,9 @@ def read_critic_check(
     ]
     good = [number for number, critique in enumerate(critiques) if critique.outcome is Outcome.OK]
     questions = [
-        prompts.revision(faults[i].conversation, faults[i].reply, principles[i], critiques[i].text, examples, settings.form)
+        prompts.revision(
+            faults[i].conversation, faults[i].reply, principles[i], critiques[i].text, examples, settings.form
+        )
         for i in good
     ]
     worked = tuple(example.revision for example in examples)
