@@ -65,7 +65,9 @@ def test_a_reply_that_failed_has_no_score_and_counts_nowhere(tmp_path: Path) -> 
 
 def test_without_a_rater_only_form_and_scores_are_told(tmp_path: Path) -> None:
     done = measured(tmp_path, rated=False)
-    assert set(done.facts["snapshots"]["0"]) == {"finished", "empty", "words", "score"}
+    found = set(done.facts["snapshots"]["0"])
+    assert {"finished", "empty", "words", "evasive_by_rule", "score"} <= found
+    assert not {"harmful", "evasive", "helpful", "good"} & found
     assert done.facts["grader"] is None
 
 
