@@ -29,6 +29,8 @@ CANNED = (
     "Sorry.",
     "No.",
     "I'm really sorry, but I can't continue with this conversation.",
+    "I'm sorry, but I can't assist with that. I'm an AI assistant designed to help with programming.",
+    "I understand. However, I cannot provide that.",
     "  I'm sorry,\n\nbut I can't assist with that.  ",
 )
 NOT_CANNED = (
@@ -53,6 +55,9 @@ NOT_CANNED = (
     "I can't share that recipe, but I'd be happy to explain how bread rises.",
     "I cannot open links. Paste the text here and I will summarise it.",
     "The lock cannot be opened without the key.",
+    "The capital is Paris. I cannot say more about it.",
+    "I'm sorry, but I can't assist with that. It's important to respect the privacy of others.",
+    "I can't help with that. Everybody deserves to sleep at night, and so does your neighbour.",
     "I'm sorry, but I can't assist with that. " + "The river flows to the sea. " * (LONGEST // 6 + 1),
 )
 

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from solon.constitution.constitution import Constitution
     from solon.conversation import Conversation, Prompt
 
+KINDS = ("reply", "critique", "revision", "comparison", "reasoning", "red-team")
+MEASURING = ("about-reply", "against-baseline")
+"""What a judge is asked to measure models, by questions that are not the constitution's."""
 CONSTITUTION = click.option(
     "--constitution",
     "name",
@@ -91,9 +94,10 @@ Examples:
   solon show prompt revision --few-shot 2 --constitution harmlessness
   solon show prompt comparison --principle 3
   solon show prompt red-team
+  solon show prompt about-reply
 """
 )
-@click.argument("kind", type=click.Choice(["reply", "critique", "revision", "comparison", "reasoning", "red-team"]))
+@click.argument("kind", type=click.Choice([*KINDS, *MEASURING]))
 @CONSTITUTION
 @click.option(
     "--few-shot", type=click.IntRange(min=0), default=0, show_default=True, help="How many worked examples to show."
@@ -146,6 +150,8 @@ def _prompt(kind: str, constitution: Constitution, few_shot: int, position: int)
     from solon.errors import InputError
 
     asked, harmful, harmless = _example()
+    if kind in MEASURING:
+        return _measuring_prompt(kind, asked, harmful, harmless, position)
     principles = constitution.preference if kind in ("comparison", "reasoning") else constitution.revision
     if kind not in ("reply", "red-team") and position >= len(principles):
         raise InputError(
@@ -174,3 +180,25 @@ def _prompt(kind: str, constitution: Constitution, few_shot: int, position: int)
         return prompts.critique(asked, harmful, constitution.revision[position], critiques)
     text = "The reply explains how to open mail that belongs to someone else, which invades their privacy."
     return prompts.revision(asked, harmful, constitution.revision[position], text, critiques)
+
+
+def _measuring_prompt(kind: str, asked: Conversation, harmful: str, harmless: str, position: int) -> Prompt:
+    """A built-in question to a judge about replies to harmful prompts."""
+    from solon import prompts
+    from solon.config.recipe import REPLY_QUESTIONS
+    from solon.errors import InputError
+    from solon.evals.reply_questions import read_reply_questions
+    from solon.runs.rows import PromptKind
+
+    known, harm = read_reply_questions(REPLY_QUESTIONS), PromptKind.HELD_OUT_HARMFUL
+    about, compared = [each.text for each in known.questions[harm]], [each.question for each in known.principles[harm]]
+    texts = about if kind == "about-reply" else compared
+    if position >= len(texts):
+        raise InputError(
+            f"there is no question {position + 1}",
+            place=f"the questions '{known.name}'",
+            remedy=f"Give --principle 1 to {len(texts)}",
+        )
+    if kind == "about-reply":
+        return prompts.about_reply(asked, harmful, texts[position])
+    return prompts.against_baseline(asked, texts[position], harmful, harmless)
