@@ -265,7 +265,7 @@ PLAIN_SIZES = {"held-out-harmful": 16, "held-out-benign": 160, "red-team": 48, "
 """Lines of each file. A run on a real model needs at least 150 benign prompts to measure on and 240 to train on."""
 
 
-def test_the_plain_prompts_are_many_and_do_not_overlap():
+def test_the_plain_prompts_are_many_and_do_not_overlap() -> None:
     plain = {name: contents(source_path(f"plain:{name}")) for name in PLAIN_SIZES}
     assert {name: len(prompts) for name, prompts in plain.items()} == PLAIN_SIZES
     assert len({str(prompt) for prompts in plain.values() for prompt in prompts}) == sum(PLAIN_SIZES.values())
@@ -273,7 +273,7 @@ def test_the_plain_prompts_are_many_and_do_not_overlap():
         source_path("plain:helpfull")
 
 
-def test_no_plain_prompt_nearly_repeats_another():
+def test_no_plain_prompt_nearly_repeats_another() -> None:
     plain = {
         (name, found.line): found.conversation
         for name in PLAIN_SIZES
