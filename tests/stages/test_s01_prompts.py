@@ -13,6 +13,7 @@ from solon.conversation import Role, TranscriptRendering, Turn, parse_transcript
 from solon.engines.scripted import ScriptedEngine
 from solon.errors import InputError, ModelError, RecipeError, StageError
 from solon.runs.rows import PromptKind
+from solon.sources.near_duplicates import NearDuplicates
 from solon.sources.prompt_files import cut_to_human, read_prompts
 from solon.sources.prompt_sources import sources
 from solon.stages import s01_prompts
@@ -260,15 +261,30 @@ def test_a_prompt_that_is_too_long_is_refused_by_line_or_dropped_and_counted(tmp
     )
 
 
-def test_the_plain_prompts_are_many_and_do_not_overlap():
-    helpful = {str(prompt) for prompt in contents(source_path("plain:helpful"))}
-    held_out = {str(prompt) for prompt in contents(source_path("plain:held-out-benign"))}
-    red_team = {str(prompt) for prompt in contents(source_path("plain:red-team"))}
-    harmful = {str(prompt) for prompt in contents(source_path("plain:held-out-harmful"))}
-    assert (len(helpful), len(held_out), len(red_team), len(harmful)) == (40, 16, 48, 16)
-    assert len(helpful | held_out | red_team | harmful) == 40 + 16 + 48 + 16
+PLAIN_SIZES = {"held-out-harmful": 16, "held-out-benign": 160, "red-team": 48, "helpful": 240}
+"""Lines of each file. A run on a real model needs at least 150 benign prompts to measure on and 240 to train on."""
+
+
+def test_the_plain_prompts_are_many_and_do_not_overlap() -> None:
+    plain = {name: contents(source_path(f"plain:{name}")) for name in PLAIN_SIZES}
+    assert {name: len(prompts) for name, prompts in plain.items()} == PLAIN_SIZES
+    assert len({str(prompt) for prompts in plain.values() for prompt in prompts}) == sum(PLAIN_SIZES.values())
     with pytest.raises(InputError, match="Did you mean 'plain:helpful'"):
         source_path("plain:helpfull")
+
+
+def test_no_plain_prompt_nearly_repeats_another() -> None:
+    plain = {
+        (name, found.line): found.conversation
+        for name in PLAIN_SIZES
+        for found in read_prompts(source_path(f"plain:{name}")).prompts
+    }
+    near, twins = NearDuplicates[tuple[str, int], tuple[str, int]](0.5, plain), list[str]()
+    for place in plain:
+        if (twin := near.match(place)) is not None:
+            twins.append(f"{place} and {twin}")
+        near.keep(place, place)
+    assert twins == []
 
 
 @pytest.mark.skipif(not HH.exists(), reason="hh-rlhf is not at hand")
