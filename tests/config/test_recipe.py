@@ -261,11 +261,12 @@ def test_one_model_plays_all_parts_that_are_not_named() -> None:
     assert recipe == load_recipe("own", [], ["models.feedback=models/judge", "model=models/mine"])
 
 
-def test_the_recipe_real_names_one_model_and_another_replaces_it_in_every_part(tmp_path: Path) -> None:
-    name = "fetched:smollm2-135m"
-    assert load_recipe("real").models == ModelSettings(pretrained=name, assistant=name)
+def test_one_word_replaces_the_main_model_of_the_recipe_real(tmp_path: Path) -> None:
+    small, large = "fetched:smollm2-135m", "fetched:qwen2.5-coder-1.5b"
+    others = {"critic": large, "feedback": large}
+    assert load_recipe("real").models == ModelSettings(pretrained=small, assistant=small, **others)
     mine = load_recipe("real", [], ["model=models/mine"])
-    assert mine.models == ModelSettings(pretrained="models/mine", assistant="models/mine")
+    assert mine.models == ModelSettings(pretrained="models/mine", assistant="models/mine", **others)
     # A run's own recipe names both, and still one word replaces them.
     file = tmp_path / "recipe.yaml"
     file.write_text(dump_recipe(mine))

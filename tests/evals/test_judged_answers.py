@@ -61,9 +61,13 @@ def shown_after(text: str, heading: str) -> str:
     return text.split(f"{heading}\n> ", 1)[1].split("\n\n", 1)[0].replace("\n> ", "\n")
 
 
+def whole(prompt: Prompt) -> str:
+    return "\n\n".join(turn.content for turn in prompt.turns)
+
+
 def says(prompt: Prompt) -> bool:
     """Whether the first option is right."""
-    text = "\n\n".join(turn.content for turn in prompt.turns)
+    text = whole(prompt)
     if "First reply:" in text:
         one, other = shown_after(text, "First reply:"), shown_after(text, "Second reply:")
         return BETTER.index(one) < BETTER.index(other)
@@ -155,7 +159,7 @@ def test_a_liking_for_a_letter_gives_no_label_and_wins_nothing(tmp_path: Path) -
 
 def test_what_is_no_letter_leaves_the_reply_unjudged(tmp_path: Path) -> None:
     def mute(prompt: Prompt, option: str) -> float:
-        text = prompt.turns[-1].content
+        text = whole(prompt)
         silent = "The assistant's message:" in text and shown_after(text, "The assistant's message:") == REFUSES
         return math.log(0.001) if silent else judge(prompt, option)
 

@@ -330,3 +330,19 @@ def test_prompts_that_a_chat_template_refuses_are_told_by_line_or_left_out(tmp_p
     assert sorted(texts(done, PromptKind.RED_TEAM)) == ["a", "b"]
     assert done.facts["red_team"]["refused"] == 2
     assert any("2 refused" in line for line in s01_prompts.Prompts("prompts").summary(done.facts))
+
+
+def test_dialogues_with_more_human_turns_than_allowed_are_left_out_and_counted(tmp_path):
+    one, two = "\n\nHuman: only", "\n\nHuman: first\n\nAssistant: x\n\nHuman: second"
+    red = write(tmp_path / "red.jsonl", {"prompt": one}, {"prompt": two})
+    other = write(tmp_path / "other.jsonl", *({"prompt": f"text {number}"} for number in range(3)))
+    held = write(tmp_path / "held.jsonl", {"prompt": "held"})
+    settings = PromptSettings(red_team=str(red), helpful=str(other), most_turns=1)
+    inputs = PromptInputs(MeasureSettings(harmful=str(held), benign=str(held)), NO_RESERVE)
+    with pytest.raises(StageError, match="no held_out_benign prompts are left"):
+        s01_prompts.run(settings, inputs, ScriptedEngine(), Bench(tmp_path).out("prompts", 1))
+    benign = write(tmp_path / "benign.jsonl", {"prompt": "benign"})
+    inputs = PromptInputs(MeasureSettings(harmful=str(held), benign=str(benign)), NO_RESERVE)
+    done = s01_prompts.run(settings, inputs, ScriptedEngine(), Bench(tmp_path / "b").out("prompts", 1))
+    assert done.facts["red_team"]["kept"] == 1 and done.facts["red_team"]["many_turns"] == 1
+    assert "many_turns" not in done.facts["helpful"]

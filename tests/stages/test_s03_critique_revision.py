@@ -4,13 +4,15 @@ from typing import Any
 import pytest
 from tests.stages.workbench import Bench, prompt_row, survives_a_kill
 
-from solon.config.recipe import RevisionMode, RevisionSettings, SamplingParams
+from solon.config.recipe import RevisionForm, RevisionMode, RevisionSettings, SamplingParams
 from solon.constitution.constitution import draw
 from solon.conversation import Prompt, Role
 from solon.engines.base import Completion, Finish
 from solon.engines.scripted import ScriptedEngine
 from solon.errors import RecipeError, StageError
-from solon.runs.rows import ReplyRow
+from solon.feedback.best_of import Winner
+from solon.runs.outcome import Outcome
+from solon.runs.rows import ReplyRow, RevisionRow
 from solon.stages import s03_critique_revision
 from solon.stages.s03_critique_revision import RevisionInputs
 
@@ -204,3 +206,32 @@ def test_chosen_principles_alone_are_drawn(tmp_path):
     )
     rows = work(Bench(tmp_path / "one"), ScriptedEngine(writer), number_of_principles=1).table().to_pylist()
     assert {row["principle_id"] for row in rows} == {"harm"}
+
+
+def test_of_several_candidates_the_chooser_keeps_one_and_the_row_keeps_all(tmp_path):
+    def choose(contests):
+        return [Winner(max(0, len(each.replies) - 1), "kind") for each in contests]
+
+    bench, engine = Bench(tmp_path), ScriptedEngine(writer)
+    inputs = RevisionInputs(SEED, bench.constitution, replies(bench), chunk=4, choose=choose)
+    settings = RevisionSettings(steps=2, candidates=3, openings=("", "Well,"))
+    done = s03_critique_revision.run(settings, inputs, engine, bench.out("critique-revision", 3))
+    rows = done.rows(RevisionRow)
+    for row in rows:
+        assert [each.opening for each in row.candidates] == ["", "Well,", ""]
+        assert row.completion == row.candidates[-1].completion and row.seed == row.candidates[-1].seed
+        assert row.candidates[1].completion.startswith("Well, better")
+        assert row.chosen_by == "kind"
+    first = {row.row_id: row.completion for row in rows if row.step == 1}
+    assert all(row.before == first[row.row_id] for row in rows if row.step == 2)
+
+
+def test_the_quoted_form_asks_one_question_without_the_dialogues_turns(tmp_path):
+    def write(prompt: Prompt, seed: int) -> str:
+        return "The reply helps with harm." if prompt.reply_as is Role.CRITIQUE else f"better {seed % 997}"
+
+    engine = ScriptedEngine(write)
+    done = work(Bench(tmp_path), engine, form=RevisionForm.QUOTED, steps=1)
+    assert {row.outcome for row in done.rows(RevisionRow)} == {Outcome.OK}
+    assert all(turn.role not in (Role.HUMAN, Role.ASSISTANT) for prompt in engine.prompts for turn in prompt.turns)
+    assert all("Human: harm" in prompt.turns[0].content for prompt in engine.prompts)
