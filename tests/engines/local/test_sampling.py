@@ -88,3 +88,25 @@ def test_huge_logits_and_tiny_temperatures_stay_finite() -> None:
     token, logprob = draw(logits, torch.tensor([0.5]), 0.01)
     assert token.tolist() == [0]
     assert logprob.tolist() == [0.0]
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0.3, 0.9, 0.99, 0.999999]), st.sampled_from([0.2, 1.0, 3.0]))
+def test_a_nucleus_draw_is_that_of_a_whole_sort(seed: int, top_p: float, temperature: float) -> None:
+    """Including equal logits, which stand in the order of the vocabulary."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = (torch.randn(7, 61, generator=generator) * 4).round() / 2
+    uniform = torch.rand(7, generator=generator)
+    token, logprob = draw_nucleus(logits, uniform, temperature, top_p)
+    scaled = (logits - logits.amax(-1, keepdim=True)).double() / temperature
+    ordered, order = scaled.sort(dim=-1, descending=True, stable=True)
+    mass = ordered.softmax(-1).cumsum(-1)
+    for row in range(7):
+        size = int((mass[row] < top_p - 1e-6).sum()) + 1
+        target = float(uniform[row]) * float(mass[row, size - 1])
+        if (
+            min(abs(float(each) - target) for each in mass[row]) > 1e-5
+            and abs(float(mass[row, size - 1]) - top_p) > 1e-5
+        ):
+            assert int(token[row]) == int(order[row, int((mass[row] <= target).sum())])
+    wanted = scaled.log_softmax(-1).gather(-1, token.unsqueeze(-1)).squeeze(-1)
+    assert torch.allclose(logprob.double(), wanted, atol=1e-5)

@@ -85,13 +85,33 @@ def draw_nucleus(logits_BV: Tensor, uniform_B: Tensor, temperature: float, top_p
     The log-probability is that of the whole distribution at `temperature`, which is what a policy gradient needs.
     """
     scaled_BV = _scaled(logits_BV, temperature)
-    sorted_BV, token_BV = scaled_BV.sort(dim=-1, descending=True, stable=True)
-    cumulated_BV = sorted_BV.exp().cumsum(-1)
-    total_B1 = cumulated_BV[:, -1:]
-    last_B1 = torch.searchsorted(cumulated_BV, top_p * total_B1).clamp_(max=cumulated_BV.shape[-1] - 1)
-    rank_B1 = _invert(cumulated_BV, uniform_B, cumulated_BV.gather(-1, last_B1))
-    logprob_B = (sorted_BV.gather(-1, rank_B1) - total_B1.log()).squeeze(-1)
-    return token_BV.gather(-1, rank_B1).squeeze(-1), logprob_B
+    total_B1 = scaled_BV.exp().sum(-1, keepdim=True)
+    likely_BK, token_BK = _likely(scaled_BV, total_B1, top_p)
+    sorted_BK, order_BK = likely_BK.sort(dim=-1, descending=True, stable=True)
+    cumulated_BK = sorted_BK.exp().cumsum(-1)
+    last_B1 = torch.searchsorted(cumulated_BK, top_p * total_B1).clamp_(max=cumulated_BK.shape[-1] - 1)
+    rank_B1 = _invert(cumulated_BK, uniform_B, cumulated_BK.gather(-1, last_B1))
+    logprob_B = (sorted_BK.gather(-1, rank_B1) - total_B1.log()).squeeze(-1)
+    return token_BK.gather(-1, order_BK.gather(-1, rank_B1)).squeeze(-1), logprob_B
+
+
+def _likely(scaled_BV: Tensor, total_B1: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
+    """Values and ids (B, K) of the tokens that can be in the nucleus, by id; rows with fewer end on minus infinity.
+
+    All tokens with less than the share (1 - top_p) / V together have less than 1 - top_p, so the nucleus does without
+    them. What is left is sorted in a fraction of the time of the whole vocabulary.
+    """
+    least_B1 = (total_B1 * ((1 - top_p) / scaled_BV.shape[-1])).log()
+    possible_BV = scaled_BV >= least_B1
+    row_N, token_N = possible_BV.nonzero(as_tuple=True)
+    count_B = possible_BV.sum(-1)
+    place_N = torch.arange(len(row_N), device=row_N.device) - (count_B.cumsum(0) - count_B)[row_N]
+    width = max(1, int(count_B.max()))
+    token_BK = row_N.new_zeros(len(scaled_BV), width)
+    likely_BK = scaled_BV.new_full((len(scaled_BV), width), -torch.inf)
+    token_BK[row_N, place_N] = token_N
+    likely_BK[row_N, place_N] = scaled_BV[row_N, token_N]
+    return likely_BK, token_BK
 
 
 def _scaled(logits_BV: Tensor, temperature: float) -> Tensor:
