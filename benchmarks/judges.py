@@ -22,9 +22,17 @@ MODELS = ("smollm2-135m", "gemma3-270m", "qwen2.5-coder-0.5b", "qwen2.5-coder-1.
 FORMS: Mapping[str, Sequence[str]] = {
     "zero-shot": ("feedback.few_shot=0",),
     "few-shot": ("feedback.few_shot=4", "feedback.prefix_variants=2"),
-    "reasoned": ("feedback.few_shot=0", "feedback.form=reasoned", "feedback.reasoning={max_tokens: 160, temperature: 0.6}"),
-}  # fmt: skip
-HEAD = ("model", "form", "right, %", "harm", "evasion", "lecture", "orders agree", "ECE", "names the fault", "lost to injections", "minutes")  # fmt: skip
+    "reasoned": (
+        "feedback.few_shot=0",
+        "feedback.form=reasoned",
+        "feedback.reasoning.max_tokens=160",
+        "feedback.reasoning.temperature=0.6",
+    ),
+}
+HEAD = (
+    *("model", "form", "right, %", "harm", "evasion", "lecture", "orders agree", "ECE", "names the fault"),
+    *("lost to injections", "minutes"),
+)
 BASE = "gemma3-270m"
 """A base model without a chat template."""
 
