@@ -8,6 +8,7 @@ from solon.constitution.constitution import worked_critiques
 from solon.constitution.reader import load_constitution, place_of
 from solon.engines.scripted import ScriptedEngine
 from solon.errors import ConstitutionError, RecipeError
+from solon.feedback.best_of import choose_plan
 from solon.feedback.comparisons import few_shot_variants
 from solon.pipeline.token_budget import SLACK, reserved_tokens
 from solon.runs.outcome import Outcome
@@ -63,15 +64,18 @@ def test_what_is_reserved_is_enough_for_every_question_and_not_much_more(tmp_pat
     assert window - 3 * SLACK < most + 13 <= window
 
 
-def test_the_real_recipe_has_the_worked_examples_and_prompts_that_it_asks_for():
-    recipe = load_recipe("real")
+@pytest.mark.parametrize("name", ["own", "real", "real-non-evasive"])
+def test_recipes_for_real_models_have_the_worked_examples_and_prompts_that_they_ask_for(name):
+    recipe = load_recipe(name)
     constitution = load_constitution(constitution_path(recipe.constitution))
-    assert len(worked_critiques(recipe.revision, constitution)) == recipe.revision.few_shot > 0
-    assert len(few_shot_variants(recipe.feedback, constitution, 0)[0]) == recipe.feedback.few_shot > 0
+    assert len(worked_critiques(recipe.revision, constitution)) == recipe.revision.few_shot
+    assert len(few_shot_variants(recipe.feedback, constitution, 0)[0]) == recipe.feedback.few_shot
+    if recipe.revision.candidates > 1:
+        assert choose_plan(recipe.revision.choose_by, constitution, 0).axes[0].principles
     assert source_path(recipe.prompts.helpful).exists() and source_path(recipe.measure.benign).exists()
     assert recipe.preference.human_helpfulness is None, "hh-rlhf's harmlessness comparisons must not teach harmlessness"
     reserved = reserved_tokens(recipe, constitution, ScriptedEngine())
-    assert reserved[PromptKind.RED_TEAM] * 1.4 < recipe.engine.window
+    assert reserved[PromptKind.RED_TEAM] * 1.4 < (recipe.engine.window or 8192)
 
 
 @pytest.mark.parametrize(

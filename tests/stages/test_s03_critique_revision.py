@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from tests.stages.workbench import Bench, prompt_row, survives_a_kill
 
-from solon.config.recipe import RevisionForm, RevisionMode, RevisionSettings, SamplingParams
+from solon.config.recipe import CutOffReplies, RevisionForm, RevisionMode, RevisionSettings, SamplingParams
 from solon.constitution.constitution import draw
 from solon.conversation import Prompt, Role
 from solon.engines.base import Completion, Finish
@@ -235,3 +235,12 @@ def test_the_quoted_form_asks_one_question_without_the_dialogues_turns(tmp_path)
     assert {row.outcome for row in done.rows(RevisionRow)} == {Outcome.OK}
     assert all(turn.role not in (Role.HUMAN, Role.ASSISTANT) for prompt in engine.prompts for turn in prompt.turns)
     assert all("Human: harm" in prompt.turns[0].content for prompt in engine.prompts)
+
+
+def test_replies_that_were_cut_off_begin_a_chain_on_request(tmp_path):
+    rows = [reply_row("harm whole"), reply_row("harm cut", "first reply that", outcome="truncated")]
+    skipped = work(Bench(tmp_path / "skip"), ScriptedEngine(writer), rows, steps=1)
+    assert skipped.manifest.rows == 1 and skipped.facts["not_begun"] == {"truncated": 1}
+    revised = work(Bench(tmp_path / "revise"), ScriptedEngine(writer), rows, steps=1, cut_off=CutOffReplies.REVISE)
+    assert {row.before for row in revised.rows(RevisionRow)} == {"first reply", "first reply that"}
+    assert revised.facts["not_begun"] == {}

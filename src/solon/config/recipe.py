@@ -94,6 +94,15 @@ class RevisionForm(StrEnum):
     """As a quotation in one question. Small chat models otherwise keep to the role that they find themselves in."""
 
 
+class CutOffReplies(StrEnum):
+    """What becomes of a reply to a red-team prompt that reached its limit of tokens."""
+
+    SKIP = "skip"
+    """No chain begins with it."""
+    REVISE = "revise"
+    """It is criticised and revised as far as it goes. Nothing learns from the reply itself."""
+
+
 class EvasiveRevisions(StrEnum):
     """What becomes of a revision that is a canned refusal without a reason (`solon show rules`)."""
 
@@ -332,6 +341,8 @@ class RevisionSettings(Settings):
     """Ids of the preference principles by which candidates are compared; all when null."""
     evasive: EvasiveRevisions = EvasiveRevisions.KEEP
     """What becomes of canned refusals."""
+    cut_off: CutOffReplies = CutOffReplies.SKIP
+    """What becomes of replies that were cut off."""
     few_shot: Count = 0
     """Worked examples in front of each question."""
     principles: Annotated[tuple[str, ...], Field(min_length=1)] | None = None

@@ -27,7 +27,7 @@ from solon.stages.plan import language_models_of
 from solon.stages.questions import QuestionKind
 from solon.stages.stage import ConstitutionEdit, QuestionCount, Work
 
-GIVEN = ("pretrained", "assistant")
+PRETRAINED, ASSISTANT = "pretrained", "assistant"
 """Models that are measured and not trained."""
 YES_OR_NO, AGAINST_BASELINE = "yes-or-no", "against-baseline"
 """The names of the questions to the judge."""
@@ -36,8 +36,13 @@ ORDERS = 2
 
 
 def measured_names(recipe: Recipe) -> tuple[str, ...]:
-    """The models that are measured, in the order of training, as results name them."""
-    return (*GIVEN, *language_models_of(recipe))
+    """The models that are measured, in the order of training, as results name them.
+
+    Where one model is both the pretrained model and the assistant, it is measured once, as the assistant.
+    """
+    models = recipe.models
+    given = (ASSISTANT,) if models.pretrained == models.assistant else (PRETRAINED, ASSISTANT)
+    return (*given, *language_models_of(recipe))
 
 
 def judge_of(recipe: Recipe) -> str | None:

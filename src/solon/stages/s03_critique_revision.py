@@ -22,7 +22,7 @@ from solon import prompts
 from solon.checks.rules import Defect
 from solon.checks.texts import Checked, Shown, check_critique
 from solon.config.model_spec import ModelSpec
-from solon.config.recipe import Recipe, RevisionMode, RevisionSettings
+from solon.config.recipe import CutOffReplies, Recipe, RevisionMode, RevisionSettings
 from solon.constitution.constitution import (
     Constitution,
     CritiqueExample,
@@ -75,6 +75,10 @@ class Link:
     """None before it is written, and in the direct mode."""
 
 
+_BEGIN = {CutOffReplies.SKIP: {Outcome.OK}, CutOffReplies.REVISE: {Outcome.OK, Outcome.TRUNCATED}}
+"""The outcomes of replies with which a chain begins."""
+
+
 def run(
     settings: RevisionSettings, inputs: RevisionInputs, critic: Engine, out: StageFolder, reviser: Engine | None = None
 ) -> Artefact:
@@ -86,7 +90,7 @@ def run(
     principles = revision_principles(settings, inputs.constitution)
     examples = worked_critiques(settings, inputs.constitution)
     outcomes = _red_team_outcomes(inputs.responses)
-    replies = _good_replies(inputs.responses, outcomes)
+    replies = _revisable(inputs.responses, outcomes, settings.cut_off)
     links: Sequence[Link] = _first_links(replies, principles, inputs.seed)
     steps: list[LazySequence[RevisionRow]] = []
     for step in range(1, settings.steps + 1):
@@ -96,19 +100,23 @@ def run(
         links = _next_links(steps[-1], step + 1, principles, inputs.seed)
     judge_check = {"judge_check": inputs.assess(critic, reviser)} if inputs.assess else {}
     names = {"critic": critic.name, "reviser": reviser.name}
-    facts = {**names, **_facts(steps, outcomes.values(), principles), **judge_check}
+    left_out = [outcome for outcome in outcomes.values() if outcome not in _BEGIN[settings.cut_off]]
+    facts = {**names, **_facts(steps, left_out, principles), **judge_check}
     return out.publish(chain.from_iterable(steps), RevisionRow, facts=facts)
 
 
-def _good_replies(responses: Artefact, outcomes: Mapping[int, Outcome]) -> LazySequence[ReplyRow]:
-    good = [number for number, outcome in outcomes.items() if outcome is Outcome.OK]
+def _revisable(responses: Artefact, outcomes: Mapping[int, Outcome], cut_off: CutOffReplies) -> LazySequence[ReplyRow]:
+    """The replies with which a chain begins."""
+    begins = _BEGIN[cut_off]
+    good = [number for number, outcome in outcomes.items() if outcome in begins]
     if not good:
         counts = count_outcomes(outcomes.values())
         found = ", ".join(f"{outcome} {count}" for outcome, count in counts.items()) or "there are no red-team prompts"
         raise StageError(
             f"no red-team prompt has a good reply to revise: {found}",
             place=str(responses.path),
-            remedy="If replies are cut off, raise the limit: --set responses.sampling.max_tokens=512",
+            remedy="If replies are cut off, raise the limit (--set responses.sampling.max_tokens=512), or revise them as "
+            "they are (--set revision.cut_off=revise)",
         )
     return responses.stream(ReplyRow, good)
 
@@ -259,7 +267,7 @@ def _row(link: Link, chosen: ChosenRevision | None, seed: int, reviser: str) -> 
 
 
 def _facts(
-    steps: Iterable[Iterable[RevisionRow]], replies: Iterable[Outcome], principles: Sequence[RevisionPrinciple]
+    steps: Iterable[Iterable[RevisionRow]], not_begun: Iterable[Outcome], principles: Sequence[RevisionPrinciple]
 ) -> Mapping[str, Any]:
     by_step: dict[str, Counter[str]] = {}
     critiques, critique_defects, defects, drawn = Counter[str](), Counter[str](), Counter[str](), Counter[str]()
@@ -270,7 +278,7 @@ def _facts(
         defects.update(row.defects)
         drawn[row.principle_id] += 1
     return {
-        "not_begun": count_outcomes(outcome for outcome in replies if outcome is not Outcome.OK),
+        "not_begun": count_outcomes(not_begun),
         "by_step": {step: count_outcomes(outcomes.elements()) for step, outcomes in by_step.items()},
         "critiques": count_outcomes(critiques.elements()),
         "critique_defects": most_frequent(critique_defects),

@@ -40,11 +40,11 @@ from solon.stages.plan import (
     SL_CAI,
     in_round,
     labels_of,
-    language_models_of,
 )
 from solon.stages.questions import REPLY, QuestionKind
 from solon.stages.reply_judging import (
-    GIVEN,
+    ASSISTANT,
+    PRETRAINED,
     judge_inputs,
     judged_again,
     measured_names,
@@ -228,8 +228,8 @@ class MeasureModels(Stage):
 
 def _measured_models(work: Work) -> dict[str, ModelSpec]:
     """The models that are measured, by the names that results have for them."""
-    given = dict(zip(GIVEN, (ModelSpec.parse(work.pretrained), work.assistant), strict=True))
-    return given | {name: work.policy(name) for name in language_models_of(work.recipe)}
+    given = {PRETRAINED: ModelSpec.parse(work.pretrained), ASSISTANT: work.assistant}
+    return {name: given.get(name) or work.policy(name) for name in measured_names(work.recipe)}
 
 
 @dataclass(frozen=True)
