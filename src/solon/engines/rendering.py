@@ -219,8 +219,11 @@ class ChatRendering:
         return (*found, *([words] if words else []))
 
     def _shared_text(self, turns: tuple[Turn, ...], rest: Sequence[Turn]) -> str:
-        """The text of the leading turns with the opening of the user turn after them."""
-        if not turns or not rest or _side(rest[0].role) != "user" or _side(turns[-1].role) != "assistant":
+        """The text of the leading turns up to the first word of the user turn after them.
+
+        A user turn after a user turn is a part of the same message.
+        """
+        if not turns or not rest or _side(rest[0].role) != "user" or _side(turns[-1].role) == "system":
             return ""
         if turns not in self._shared:
             if len(self._shared) >= _CACHED:

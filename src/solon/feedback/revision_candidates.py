@@ -93,7 +93,14 @@ def _write(
     """The candidates of each request, in order."""
     openings = [settings.openings[number % len(settings.openings)] for number in range(settings.candidates)]
     asked = [(request, number) for request in requests for number in range(settings.candidates)]
-    questions = [replace(request.prompt, opening=openings[number]) for request, number in asked]
+    # All candidates of a request read the same turns, so an engine reads those before the last one once.
+    shared = {request.row_id: max(request.prompt.shared, len(request.prompt.turns) - 1) for request in requests}
+    questions = [
+        replace(request.prompt, opening=openings[number], shared=shared[request.row_id])
+        if settings.candidates > 1
+        else replace(request.prompt, opening=openings[number])
+        for request, number in asked
+    ]
     seeds = [revision_seed(seed, request.row_id, request.step, number) for request, number in asked]
     revisions = ask(reviser, questions, seeds, settings.revision)
     found = [

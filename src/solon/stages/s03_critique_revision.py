@@ -115,8 +115,8 @@ def _revisable(responses: Artefact, outcomes: Mapping[int, Outcome], cut_off: Cu
         raise StageError(
             f"no red-team prompt has a good reply to revise: {found}",
             place=str(responses.path),
-            remedy="If replies are cut off, raise the limit (--set responses.sampling.max_tokens=512), or revise them as "
-            "they are (--set revision.cut_off=revise)",
+            remedy="If replies are cut off, raise the limit (--set responses.sampling.max_tokens=512), or revise them "
+            "as they are (--set revision.cut_off=revise)",
         )
     return responses.stream(ReplyRow, good)
 

@@ -14,6 +14,7 @@ Axes: B rows, N positions, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -25,6 +26,8 @@ from solon.engines.local.head import HALVES
 from solon.engines.local.row_budget import RowBudget
 from solon.engines.token_rows import DecodingRow, Tokens, common_length
 from solon.errors import ModelError
+
+_FEW_ROWS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,9 @@ def choose(
     def share(numbers: Sequence[int]) -> float:
         return budget.share([rows[number] for number in numbers], 0, max(counts[number] for number in numbers))
 
-    with torch.inference_mode():
+    # Every batch and every new prefix is a pass; few rows are not worth the preparation.
+    prepared = model.many_passes() if len(rows) > _FEW_ROWS else nullcontext()
+    with torch.inference_mode(), prepared:
         for numbers in sub_batches(rows, budget.rows, share):
             keep = max(counts[number] for number in numbers)
             logits_BNV = Batch(model, [rows[number] for number in numbers], 0).prefill(prefixes, keep)
