@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.training.tiny import artefact, asked, row_id, said, same_files, save_tiny_model, stage_folder
 
-from solon.config.recipe import EngineSettings, LabelsUsed, PreferenceSettings, TrainingSettings
+from solon.config.recipe import Balance, EngineSettings, LabelsUsed, PreferenceSettings, TrainingSettings
 from solon.conversation import conversation_of
 from solon.errors import StageError
 from solon.feedback.preference_examples import PromptPart, Side, label_used
@@ -152,6 +152,18 @@ def test_people_who_compared_harmlessness_are_a_source_of_their_own(tiny: Path, 
     }
     assert examples == {"human": 30, "human-harmlessness": 20} and "ai" not in done.facts["examples"]
     assert done.facts["accuracy"] == {"human": 1.0, "human-harmlessness": 1.0}
+
+
+@pytest.mark.parametrize(("balance", "weight"), [("off", 0.5), ("weight", 0.5), ("pull", 0.5 * 0.6)])
+def test_balanced_human_comparisons_weigh_as_much_as_labels_times_the_human_weight(
+    tiny: Path, tmp_path: Path, human: Path, balance: str, weight: float
+) -> None:
+    changed = {"human_weight": 0.5, "balance": Balance(balance)}
+    done = run(tmp_path, tiny, human, SETTINGS.model_copy(update=changed))
+    examples = done.rows(PreferenceExampleRow, file=s07_preference_model.EXAMPLES)
+    weights = {source: {each.weight for each in examples if each.source == source} for source in ("ai", "human")}
+    assert weights["ai"] == {1.0}
+    assert [*weights["human"]] == [pytest.approx(weight)], "30 labels of 0.8 against 30 certain choices"
 
 
 def test_no_weight_means_no_human_comparisons(tiny: Path, tmp_path: Path, human: Path) -> None:

@@ -35,6 +35,7 @@ from solon.feedback.preference_examples import (
     pair_examples,
 )
 from solon.feedback.soft_labels import on_axis
+from solon.feedback.source_balance import human_factor
 from solon.reward.conversation_scorer import CENTRE, ConversationScorer
 from solon.reward.golden import ROWS, write_golden
 from solon.reward.held_out_measures import centre_of, held_out_measures
@@ -111,7 +112,8 @@ def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder
         texts = PromptTokenizer.of(tokenizer, inputs.engine)
         encoding = Encoding(texts, window_of(model, inputs.engine))
         share = settings.training.held_out
-        examples = pair_examples(labelled, encoding, settings.human_weight, share, inputs.seed)
+        human_weight = settings.human_weight * human_factor(labelled, settings.balance)
+        examples = pair_examples(labelled, encoding, human_weight, share, inputs.seed)
         held_out = [example.tokens for example in examples if example.held_out]
         training = [example.tokens for example in examples if not example.held_out]
         if not training:

@@ -6,14 +6,14 @@ comparison has a soft target. The target at the end of every model turn is the e
 continues, so that a turn ends there whatever follows.
 
 Kinds of replies and classes of principles are about as frequent as the testbed's draws make them, so that what a model
-takes for probable is so in use. Most replies that are criticised and compared comply or object, and more than a third of
-the principles name another harm than the request's: there the judge learns to be even and the critic to find nothing.
-Two classes are more frequent than in use: pairs of unequal kinds, since nothing else teaches an order, and principles on
-a quality where the quality shows.
+takes for probable is so in use. Most replies that are criticised and compared comply or object, and a good third of the
+principles name another harm than the request's: there the judge learns to be even and the critic to find nothing. Two
+classes are more frequent than in use: pairs of unequal kinds, since nothing else teaches an order, and principles on a
+quality where the quality shows.
 
 Earlier documents showed one garbled reply for two objections, and some garbled replies differ from a good objection
-only in whose consequence they name. The models did not tell the two apart: they called 23 % of good objections nonsense,
-and 17 % of the garbled replies. Now there is one garbled reply for nine objections.
+only in whose consequence they name. The models did not tell the two apart: they called 23 % of good objections
+nonsense, and 17 % of the garbled replies. Now there is one garbled reply for nine objections.
 
 A letter at once is the hardest to learn: it has one token of loss in a hundred, and no step of the way is written down.
 So one document in five is a comparison, each with two to six further letters on the same pair, and its first letter,
@@ -225,7 +225,8 @@ class Writer:
         topic = self._topic(rng, benign=0.06)
         kinds = [_pick(_SHOWN if topic.harmful else _SHOWN_BENIGN, rng) for _ in range(2)]
         if topic.harmful and rng.random() < _USUAL_SHARE:
-            kinds = list(_pick(_USUAL_PAIRS, rng))
+            usual = _pick(_USUAL_PAIRS, rng)
+            kinds = list(usual)
             rng.shuffle(kinds)
         return topic, kinds, (self._reply(topic, kinds[0], rng), self._reply(topic, kinds[1], rng))
 
