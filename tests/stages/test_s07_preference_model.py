@@ -166,6 +166,18 @@ def test_balanced_human_comparisons_weigh_as_much_as_labels_times_the_human_weig
     assert [*weights["human"]] == [pytest.approx(weight)], "30 labels of 0.8 against 30 certain choices"
 
 
+@pytest.mark.parametrize(("margin", "kept"), [(0.0, 30), (0.01, 20), (0.1, 20), (0.3, 10), (0.45, 0)])
+def test_labels_near_one_half_are_left_out_by_the_least_margin(
+    tiny: Path, tmp_path: Path, human: Path, margin: float, kept: int
+) -> None:
+    rows = [labelled(n, p_chosen=(0.5, 0.7, 0.9)[n % 3]) for n in range(30)]
+    feedback = artefact(tmp_path / "06", rows)
+    done = run(tmp_path, tiny, human, SETTINGS.model_copy(update={"least_margin": margin}), feedback=feedback)
+    examples = [x for x in done.rows(PreferenceExampleRow, file=s07_preference_model.EXAMPLES) if x.source == "ai"]
+    assert (len(examples), done.facts["near_even"]) == (kept, 30 - kept)
+    assert all(abs(example.p_chosen - 0.5) >= margin for example in examples)
+
+
 def test_no_weight_means_no_human_comparisons(tiny: Path, tmp_path: Path, human: Path) -> None:
     done = run(tmp_path, tiny, human, SETTINGS.model_copy(update={"human_weight": 0.0}))
     assert set(done.facts["examples"]) == {"ai"}

@@ -48,6 +48,9 @@ class PreferenceSettings(Settings):
     """What is made equal between human comparisons and AI labels before `human_weight`."""
     labels: LabelsUsed = LabelsUsed.SOFT
     """Soft or hard labels."""
+    least_margin: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
+    """AI labels nearer to one half than this are left out; 0 leaves out none. Clamped labels need less than the
+    clamp's distance from one half."""
     axis: str | None = None
     """Learn only from the labels of this axis of `feedback.axes`; from the label of the pair when null."""
     training: TrainingSettings = TrainingSettings()

@@ -1,5 +1,12 @@
 """What a preference model learns from: AI labels and human comparisons, as pairs of token sequences.
 
+A label near one half is not the same as no label. The loss (`solon.training.losses.preference_loss`) has the derivative
+sigmoid(d) - 1/2 there, which draws the scores of the two replies together wherever other pairs have moved them apart.
+That is right where the replies are equally good, and wrong where the drawn principle merely says nothing about them:
+if two in five principles do not name the harm of a pair, even a perfect judge's labels teach that the harmful reply is
+nearly as good. `preference.least_margin` leaves such labels out, and only labels with a preference are learned from.
+With a constitution that is silent on purpose, as `testbed-without-privacy` is on privacy, they keep the silence.
+
 Where a recipe trains a second preference model to watch the first one, each prompt belongs to one of the two.
 """
 
@@ -89,12 +96,20 @@ class PreferenceExample:
         )
 
 
-def ai_labels(rows: Sequence[LabelRow], used: LabelsUsed = LabelsUsed.SOFT) -> list[Labelled]:
-    """The labelled pairs that can be learned from, with the probability that is trained on."""
+def ai_labels(
+    rows: Sequence[LabelRow], used: LabelsUsed = LabelsUsed.SOFT, least_margin: float = 0.0
+) -> list[Labelled]:
+    """The labelled pairs that can be learned from, with the probability that is trained on.
+
+    Labels nearer to one half than `least_margin` are left out.
+    """
     return [
         Labelled(AI, row.row_id, row.prompt, row.chosen, row.rejected, label_used(row.p_chosen, used), label=row)
         for row in comparable(rows)
-        if row.chosen is not None and row.rejected is not None and row.p_chosen is not None
+        if row.chosen is not None
+        and row.rejected is not None
+        and row.p_chosen is not None
+        and abs(row.p_chosen - 0.5) >= least_margin
     ]
 
 

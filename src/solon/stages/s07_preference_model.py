@@ -99,7 +99,8 @@ def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder
     rows = inputs.feedback.rows(LabelRow)
     if settings.axis is not None:
         rows = on_axis(rows, settings.axis, inputs.seed)
-    labelled = ai_labels(rows, settings.labels)
+    labelled = ai_labels(rows, settings.labels, settings.least_margin)
+    near_even = len(ai_labels(rows)) - len(labelled)
     for source, compared in people.items():
         labelled += drawn_human(compared.rows, settings.limit_human, inputs.seed, source)
     if (part := inputs.part) is not None:
@@ -159,6 +160,7 @@ def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder
         steps=steps[-1].step,
         held_out_loss=steps[-1].held_out_loss,
         training_seconds=round(log.seconds, 3),
+        near_even=near_even,
     )
     return out.publish(steps, PreferenceStepRow, facts=facts_record(facts), files=["model", EXAMPLES])
 

@@ -119,8 +119,8 @@ _NAMED_SHARE = 0.42
 """Of principles on categories, the share that names the topic's own; it is 37 % with the testbed's constitution."""
 _MORE_LETTERS = (2, 4, 6)
 _MIXTURES: Mapping[DocumentPart, Mapping[str, float]] = {
-    DocumentPart.PRETRAINED: {"chat": 18, "critique": 36, "comparison": 20, "reasoned": 23, "questions": 3},
-    DocumentPart.ASSISTANT: {"chat": 20, "critique": 35, "comparison": 20, "reasoned": 23, "questions": 2},
+    DocumentPart.PRETRAINED: {"chat": 20, "critique": 36, "comparison": 19, "reasoned": 22, "questions": 3},
+    DocumentPart.ASSISTANT: {"chat": 22, "critique": 35, "comparison": 19, "reasoned": 22, "questions": 2},
 }
 
 
