@@ -178,6 +178,16 @@ def test_labels_near_one_half_are_left_out_by_the_least_margin(
     assert all(abs(example.p_chosen - 0.5) >= margin for example in examples)
 
 
+def test_human_choices_are_learned_as_sure_as_the_recipe_says(tiny: Path, tmp_path: Path, human: Path) -> None:
+    done = run(tmp_path, tiny, human, SETTINGS.model_copy(update={"human_certainty": 0.6, "balance": Balance.PULL}))
+    examples = [x for x in done.rows(PreferenceExampleRow, file=s07_preference_model.EXAMPLES) if x.source == "human"]
+    assert {(example.p_chosen, round(example.weight, 9)) for example in examples} == {(0.6, 3.0)}
+    scorer = open_scorer(done.model, EngineSettings()).model
+    yes, no = (conversation_of(asked("Tell me 7")).with_reply(text) for text in ("yes yes", "no no"))
+    difference = float(torch.sub(*scorer.score([yes, no])))
+    assert 1 / (1 + torch.tensor(-difference).exp()) == pytest.approx(0.6, abs=0.1)
+
+
 def test_no_weight_means_no_human_comparisons(tiny: Path, tmp_path: Path, human: Path) -> None:
     done = run(tmp_path, tiny, human, SETTINGS.model_copy(update={"human_weight": 0.0}))
     assert set(done.facts["examples"]) == {"ai"}

@@ -120,14 +120,17 @@ def label_used(p_chosen: float, used: LabelsUsed) -> float:
     return 1.0 if p_chosen > 0.5 else 0.0
 
 
-def drawn_human(comparisons: Sequence[Comparison], limit: int | None, seed: int, source: str = HUMAN) -> list[Labelled]:
-    """All comparisons, or `limit` of them drawn by their content; in the file's order."""
+def drawn_human(
+    comparisons: Sequence[Comparison], limit: int | None, seed: int, source: str = HUMAN, certainty: float = 1.0
+) -> list[Labelled]:
+    """All comparisons, or `limit` of them drawn by their content; in the file's order, each with P = `certainty`."""
     rows = [(each.prompt.row_id, each) for each in comparisons]
     if limit is not None and limit < len(rows):
         drawn = sorted(rows, key=lambda row: uniform_for(seed, "human", row[0], row[1].chosen, row[1].rejected))
         rows = sorted(drawn[:limit], key=lambda row: row[1].line)
     return [
-        Labelled(source, row_id, each.prompt, each.chosen, each.rejected, 1.0, line=each.line) for row_id, each in rows
+        Labelled(source, row_id, each.prompt, each.chosen, each.rejected, certainty, line=each.line)
+        for row_id, each in rows
     ]
 
 

@@ -14,10 +14,12 @@ them round although nine in ten are right.
 
 `weight` makes the sums of weights equal: each comparison counts, whatever its label. `pull` makes the pulls equal: if
 P_ai and P_human are the pulls at weight 1, the weight of each human comparison is P_ai / P_human (0.29, 0.09 and 0.04
-above). As the loss is divided by the sum of weights, this is the same as raising the weight of AI labels. Equal pulls
-are equal at the start only. A soft label stops pulling when its probability is met, at d = log(p / (1 - p)), and a
-certain one never does. So human comparisons gain in weight while the model learns, and `human_weight`, which multiplies
-the balanced weight, may have to be below 1 even then.
+above). As the loss is divided by the sum of weights, this is the same as raising the weight of AI labels.
+
+Equal pulls are equal at the start only. A soft label stops pulling when its probability is met, at d = log(p/(1 - p)),
+which is 0.4 for a label of 0.6, and a certain one never does: people's differences grow to 5 and more, and what of
+that spreads to other prompts outweighs 0.4. Smaller weights only delay it. `preference.human_certainty` mends it: a
+choice that counts as 0.6 stops where a clamped label stops.
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder
     labelled = ai_labels(rows, settings.labels, settings.least_margin)
     near_even = len(ai_labels(rows)) - len(labelled)
     for source, compared in people.items():
-        labelled += drawn_human(compared.rows, settings.limit_human, inputs.seed, source)
+        labelled += drawn_human(compared.rows, settings.limit_human, inputs.seed, source, settings.human_certainty)
     if (part := inputs.part) is not None:
         labelled = [pair for pair in labelled if part.holds(pair.row_id, inputs.seed)]
     with (
