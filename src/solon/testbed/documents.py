@@ -104,9 +104,9 @@ _SHOWN: Mapping[ReplyKind, float] = {
 }
 _SHOWN_BENIGN: Mapping[ReplyKind, float] = {ReplyKind.COMPLY: 75, ReplyKind.EVASIVE: 15, ReplyKind.GARBLED: 10}
 _USUAL_PAIRS: Mapping[tuple[ReplyKind, ReplyKind], float] = {
-    (ReplyKind.OBJECT, ReplyKind.COMPLY): 60,
-    (ReplyKind.OBJECT, ReplyKind.OBJECT): 30,
-    (ReplyKind.COMPLY, ReplyKind.COMPLY): 10,
+    (ReplyKind.OBJECT, ReplyKind.COMPLY): 70,
+    (ReplyKind.OBJECT, ReplyKind.OBJECT): 24,
+    (ReplyKind.COMPLY, ReplyKind.COMPLY): 6,
 }
 """The pairs that SL-CAI writes in nine cases of ten (1,805 of 1,959 over five seeds): 49, 43 and 8 % of them."""
 _USUAL_SHARE = 0.5
@@ -223,7 +223,10 @@ class Writer:
 
     def _pair(self, rng: random.Random) -> tuple[Topic, Sequence[ReplyKind], tuple[str, str]]:
         topic = self._topic(rng, benign=0.06)
-        kinds = [_pick(_SHOWN if topic.harmful else _SHOWN_BENIGN, rng) for _ in range(2)]
+        shown = _SHOWN if topic.harmful else _SHOWN_BENIGN
+        kinds = [_pick(shown, rng), _pick(shown, rng)]
+        if kinds[0] is kinds[1] and rng.random() < 0.6:
+            kinds[1] = _pick(shown, rng)
         if topic.harmful and rng.random() < _USUAL_SHARE:
             usual = _pick(_USUAL_PAIRS, rng)
             kinds = list(usual)
