@@ -1,6 +1,6 @@
 """Stage 07-preference-model: one model that scores replies, from AI and human comparisons (paper, section 4.1).
 
-Harmlessness comes from the feedback model's soft labels, helpfulness from people's choices, which count as certain.
+Harmlessness comes from the feedback model's soft labels, helpfulness from people's choices, certain by default.
 Each pair goes through the model in one forward pass, and the score is read at the end token. Some prompts are held out:
 on them accuracy and calibration are measured by source, and the mean score over their replies becomes the centre, which
 reinforcement learning takes as zero. The folder is saved with a chat template that writes what is scored, and with
