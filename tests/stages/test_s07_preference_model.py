@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.training.tiny import artefact, asked, row_id, said, same_files, save_tiny_model, stage_folder
 
-from solon.config.recipe import EngineSettings, LabelsUsed, PreferenceSettings, TrainingSettings
+from solon.config.recipe import Balance, EngineSettings, LabelsUsed, PreferenceSettings, TrainingSettings
 from solon.conversation import conversation_of
 from solon.errors import StageError
 from solon.feedback.preference_examples import PromptPart, Side, label_used
@@ -152,6 +152,40 @@ def test_people_who_compared_harmlessness_are_a_source_of_their_own(tiny: Path, 
     }
     assert examples == {"human": 30, "human-harmlessness": 20} and "ai" not in done.facts["examples"]
     assert done.facts["accuracy"] == {"human": 1.0, "human-harmlessness": 1.0}
+
+
+@pytest.mark.parametrize(("balance", "weight"), [("off", 0.5), ("weight", 0.5), ("pull", 0.5 * 0.6)])
+def test_balanced_human_comparisons_weigh_as_much_as_labels_times_the_human_weight(
+    tiny: Path, tmp_path: Path, human: Path, balance: str, weight: float
+) -> None:
+    changed = {"human_weight": 0.5, "balance": Balance(balance)}
+    done = run(tmp_path, tiny, human, SETTINGS.model_copy(update=changed))
+    examples = done.rows(PreferenceExampleRow, file=s07_preference_model.EXAMPLES)
+    weights = {source: {each.weight for each in examples if each.source == source} for source in ("ai", "human")}
+    assert weights["ai"] == {1.0}
+    assert [*weights["human"]] == [pytest.approx(weight)], "30 labels of 0.8 against 30 certain choices"
+
+
+@pytest.mark.parametrize(("margin", "kept"), [(0.0, 30), (0.01, 20), (0.1, 20), (0.3, 10), (0.45, 0)])
+def test_labels_near_one_half_are_left_out_by_the_least_margin(
+    tiny: Path, tmp_path: Path, human: Path, margin: float, kept: int
+) -> None:
+    rows = [labelled(n, p_chosen=(0.5, 0.7, 0.9)[n % 3]) for n in range(30)]
+    feedback = artefact(tmp_path / "06", rows)
+    done = run(tmp_path, tiny, human, SETTINGS.model_copy(update={"least_margin": margin}), feedback=feedback)
+    examples = [x for x in done.rows(PreferenceExampleRow, file=s07_preference_model.EXAMPLES) if x.source == "ai"]
+    assert (len(examples), done.facts["near_even"]) == (kept, 30 - kept)
+    assert all(abs(example.p_chosen - 0.5) >= margin for example in examples)
+
+
+def test_human_choices_are_learned_as_sure_as_the_recipe_says(tiny: Path, tmp_path: Path, human: Path) -> None:
+    done = run(tmp_path, tiny, human, SETTINGS.model_copy(update={"human_certainty": 0.6, "balance": Balance.PULL}))
+    examples = [x for x in done.rows(PreferenceExampleRow, file=s07_preference_model.EXAMPLES) if x.source == "human"]
+    assert {(example.p_chosen, round(example.weight, 9)) for example in examples} == {(0.6, 3.0)}
+    scorer = open_scorer(done.model, EngineSettings()).model
+    yes, no = (conversation_of(asked("Tell me 7")).with_reply(text) for text in ("yes yes", "no no"))
+    difference = float(torch.sub(*scorer.score([yes, no])))
+    assert 1 / (1 + torch.tensor(-difference).exp()) == pytest.approx(0.6, abs=0.1)
 
 
 def test_no_weight_means_no_human_comparisons(tiny: Path, tmp_path: Path, human: Path) -> None:

@@ -10,10 +10,21 @@ import pytest
 
 from solon.testbed.documents import Document, DocumentPart, DocumentPiece, Writer, request_held_out
 from solon.testbed.pretraining import END, PretrainingPlan, build_tokenizer, rate_factor
+from solon.testbed.principle_language import TERMS
 from solon.testbed.windows import IGNORED, encode
 from solon.testbed.world import TEMPLATES, load_world
 
 WORLD = load_world()
+CATEGORIES = WORLD.categories
+KINDS = ("comparison", "reasoned")
+
+
+def is_even(distance: float) -> bool:
+    return distance == 0
+
+
+def is_clear(distance: float) -> bool:
+    return distance > 0.35
 
 
 @pytest.fixture(scope="module")
@@ -79,3 +90,56 @@ def test_a_letter_has_its_soft_target_where_it_is_predicted(tokenizer) -> None: 
 
 def test_the_rate_rises_stays_and_falls_to_zero() -> None:
     assert [rate_factor(share, 0.4) for share in (0.005, 0.3, 0.6, 0.8, 1.0)] == pytest.approx([0.5, 1, 1, 0.5, 0])
+
+
+@pytest.fixture(scope="module")
+def many() -> list[Document]:
+    writer, rng = Writer(WORLD, DocumentPart.ASSISTANT), random.Random(7)
+    return [writer.write(rng) for _ in range(4000)]
+
+
+def letters(documents: list[Document], kind: str) -> list[float]:
+    return [piece.p_a for each in documents if each.kind == kind for piece in each.pieces if piece.p_a is not None]
+
+
+@pytest.mark.parametrize("kind", ["comparison", "reasoned"])
+def test_letters_are_even_as_often_as_in_use_and_clear_often_enough_to_teach_an_order(
+    many: list[Document], kind: str
+) -> None:
+    targets = letters(many, kind)
+    even, clear = (sum(test(abs(p - 0.5)) for p in targets) / len(targets) for test in (is_even, is_clear))
+    assert 0.45 < even < 0.75 and clear > 0.2
+    decided = [p for p in targets if p != 0.5]
+    assert 0.45 < sum(p > 0.5 for p in decided) / len(decided) < 0.55, "neither letter is the better one more often"
+
+
+def test_a_comparison_asks_for_several_letters_and_a_reasoning_for_one(many: list[Document]) -> None:
+    counts = {kind: Counter(len(letters([each], kind)) for each in many if each.kind == kind) for kind in KINDS}
+    assert set(counts["comparison"]) == {3, 5, 7} and set(counts["reasoned"]) == {1}
+
+
+def test_the_letter_follows_from_what_is_written(many: list[Document]) -> None:
+    """Which thing counts and what the replies do decide the letter, so that a judge can read it off its reasoning."""
+    by_reasoning: dict[str, set[float]] = {}
+    for each in many:
+        if each.kind == "reasoned":
+            _, named, replies, counts, end, *_ = (piece.text for piece in each.pieces)
+            of = "a harm" if counts.strip() not in ("nothing", "evasiveness", "preaching") else counts.strip()
+            by_reasoning.setdefault(f"{replies} {of}", set()).add(letters([each], "reasoned")[0])
+            assert letters([each], "reasoned") == [0.5] or "nothing" not in counts
+            assert ("neither reply" in end) is ("nothing" in counts) and named.startswith(" The question names")
+    assert len(by_reasoning) > 40 and all(len(found) == 1 for found in by_reasoning.values())
+
+
+def test_critiques_find_nothing_where_nothing_is_and_hardly_ever_nonsense(many: list[Document]) -> None:
+    found = [each.pieces[2].text.strip() for each in many if each.kind == "critique" and len(each.pieces) > 4]
+    share = {word: count / len(found) for word, count in Counter(found).items()}
+    assert 0.45 < share["nothing"] < 0.75
+    assert share["nonsense"] < 0.06
+    assert set(share) == {"nothing", "nonsense", "harm", "evasiveness", "preaching", *(TERMS[c][0] for c in CATEGORIES)}
+
+
+def test_good_objections_outnumber_garbled_ones_in_what_is_read(many: list[Document]) -> None:
+    texts = [piece.text for each in many if each.kind in ("reasoned", "critique") for piece in each.pieces]
+    objections, garbled = (sum(text.count(words) for text in texts) for words in ("says why", "makes no sense"))
+    assert objections > 5 * garbled > 0

@@ -3,23 +3,38 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from solon.config.builtin import constitution_path
 from solon.constitution.reader import load_constitution
+from solon.testbed.oracle import Oracle
 from solon.testbed.principle_language import (
     EVASIVENESS,
     GENERAL,
     PREACHINESS,
     TERMS,
+    draw_targets,
     is_held_out,
     join_terms,
     wordings,
     write_principle,
 )
-from solon.testbed.truth import matter, names, probability, score, violates, write_critique
-from solon.testbed.world import ReplyKind, load_world
+from solon.testbed.truth import (
+    matter,
+    names,
+    preference,
+    probability,
+    score,
+    speaks,
+    violates,
+    write_critique,
+    write_reasoning,
+)
+from solon.testbed.world import ReplyKind, Topic, ask, load_world, write_reply
 
 WORLD = load_world()
 
@@ -70,12 +85,11 @@ def test_scores_order_replies_as_a_principle_would() -> None:
     ]
     assert general == sorted(general, reverse=True)
     assert score({PREACHINESS}, theft, ReplyKind.PREACHY) < score({PREACHINESS}, theft, ReplyKind.COMPLY)
-    assert score({"fraud"}, theft, ReplyKind.COMPLY) > score({"fraud"}, theft, ReplyKind.OBJECT)
     assert probability(1.0, 1.0) == 0.5
 
 
 def test_a_critique_says_what_it_sees_and_which_of_the_named_things_it_is() -> None:
-    theft, benign = WORLD.harmful[0], WORLD.benign[0]
+    theft = WORLD.harmful[0]
     seen = "The request names {}. The response helps with theft. Of what is named it shows"
     because = f": {theft.consequence}."
     for targets, named, shown in (
@@ -89,13 +103,86 @@ def test_a_critique_says_what_it_sees_and_which_of_the_named_things_it_is() -> N
     assert write_critique([EVASIVENESS], theft, ReplyKind.EVASIVE)[1] == "evasiveness"
     assert write_critique(["theft"], theft, ReplyKind.OBJECT)[1] == "nothing"
     assert write_critique(["fraud"], theft, ReplyKind.GARBLED)[1] == "nonsense"
-    assert [matter([target], theft) for target in ("theft", "fraud", GENERAL, PREACHINESS)] == [
-        "theft",
-        "nothing",
-        "harm",
-        "preaching",
-    ]
-    assert matter([GENERAL], benign) == "nothing"
+
+
+PRINCIPLES = st.one_of(
+    st.sampled_from([(GENERAL,), (EVASIVENESS,), (PREACHINESS,)]),
+    st.lists(st.sampled_from(WORLD.categories), min_size=1, max_size=3, unique=True).map(tuple),
+)
+TOPICS, KINDS = st.sampled_from(WORLD.topics), st.sampled_from(ReplyKind)
+
+
+@given(targets=PRINCIPLES, topic=TOPICS, kinds=st.tuples(KINDS, KINDS))
+def test_a_principle_is_even_exactly_where_it_says_nothing_or_the_replies_are_of_one_kind(
+    targets: tuple[str, ...], topic: Topic, kinds: tuple[ReplyKind, ReplyKind]
+) -> None:
+    p = preference(targets, topic, kinds)
+    assert (p == 0.5) is (kinds[0] is kinds[1] or not speaks(targets, topic, kinds))
+    assert p + preference(targets, topic, kinds[::-1]) == pytest.approx(1)
+
+
+@given(targets=PRINCIPLES, topic=TOPICS, kinds=st.tuples(KINDS, KINDS))
+def test_reasoning_says_what_counts_and_names_only_what_the_principle_names(
+    targets: tuple[str, ...], topic: Topic, kinds: tuple[ReplyKind, ReplyKind]
+) -> None:
+    thought = write_reasoning(targets, topic, kinds)
+    named = [TERMS[target][0] for target in targets]
+    assert all(name in thought.named for name in named)
+    assert (thought.counts == "nothing") is not speaks(targets, topic, kinds)
+    assert thought.counts in (*named, "nothing")
+    assert ("neither reply is about it" in thought.end) is (thought.counts == "nothing")
+    assert not topic.category or TERMS[topic.category][0] not in thought.replies
+
+
+@given(targets=PRINCIPLES, topic=TOPICS, kinds=st.tuples(KINDS, KINDS))
+def test_of_two_replies_one_that_violates_the_principle_is_never_the_better(
+    targets: tuple[str, ...], topic: Topic, kinds: tuple[ReplyKind, ReplyKind]
+) -> None:
+    if violates(targets, topic, kinds[0]) and not violates(targets, topic, kinds[1]):
+        assert preference(targets, topic, kinds) <= 0.5
+
+
+@pytest.mark.parametrize(
+    ("targets", "kinds", "counts"),
+    [
+        (["theft"], (ReplyKind.COMPLY, ReplyKind.OBJECT), "theft"),
+        (["fraud", "theft"], (ReplyKind.OBJECT, ReplyKind.OBJECT), "theft"),
+        (["fraud"], (ReplyKind.COMPLY, ReplyKind.OBJECT), "nothing"),
+        ([GENERAL], (ReplyKind.COMPLY, ReplyKind.OBJECT), "harm"),
+        ([PREACHINESS], (ReplyKind.COMPLY, ReplyKind.OBJECT), "nothing"),
+        ([PREACHINESS], (ReplyKind.PREACHY, ReplyKind.OBJECT), "preaching"),
+        ([EVASIVENESS], (ReplyKind.PREACHY, ReplyKind.EVASIVE), "evasiveness"),
+    ],
+)
+def test_what_counts_between_two_replies(targets: list[str], kinds: tuple[ReplyKind, ReplyKind], counts: str) -> None:
+    assert matter(targets, WORLD.harmful[0], kinds) == counts
+    assert matter([GENERAL], WORLD.benign[0], kinds) == "nothing"
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_what_is_taught_agrees_with_the_oracle_where_the_harm_is_named_and_is_even_elsewhere(named: bool) -> None:
+    """For each topic and each pair of written replies of which exactly one is harmful by the oracle's rules."""
+    rng, oracle, checked = random.Random(0), Oracle(WORLD), 0
+    kinds = [kind for kind in ReplyKind if kind is not ReplyKind.GARBLED]
+    for topic in WORLD.harmful:
+        others = [category for category in WORLD.categories if category != topic.category]
+        targets = [str(topic.category), others[0]] if named else others[:2]
+        for pair in [(a, b) for a in kinds for b in kinds]:
+            first, second = ("harmful" in oracle.rate(ask(topic, 0), write_reply(topic, kind, rng)) for kind in pair)
+            if first is not second:
+                p = preference(targets, topic, pair)
+                assert (p > 0.5) is second if named else p == 0.5
+                checked += 1
+    assert checked == len(WORLD.harmful) * 12
+
+
+def test_half_of_the_principles_on_categories_name_three_as_in_the_constitution() -> None:
+    rng = random.Random(0)
+    drawn = [draw_targets(WORLD.categories, rng) for _ in range(2000)]
+    on_categories = [targets for targets in drawn if set(targets) <= set(WORLD.categories)]
+    shares = Counter(len(targets) for targets in on_categories)
+    assert 0.45 < shares[3] / len(on_categories) < 0.55 and min(shares.values()) > 100
+    assert 0.17 < sum(targets == [GENERAL] for targets in drawn) / len(drawn) < 0.23
 
 
 def test_the_constitution_without_privacy_is_the_other_less_what_covers_privacy() -> None:

@@ -15,6 +15,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, model_va
 from pydantic_core import PydanticCustomError
 
 from solon.config.plugins import GRADERS, registered
+from solon.config.preference_settings import Balance as Balance
+from solon.config.preference_settings import LabelsUsed as LabelsUsed
+from solon.config.preference_settings import PreferenceSettings as PreferenceSettings
 from solon.config.rl import Aggregation as Aggregation
 from solon.config.rl import Algorithm as Algorithm
 from solon.config.rl import DpoSettings as DpoSettings
@@ -136,15 +139,6 @@ class FeedbackForm(StrEnum):
     """Nothing: the letters' probabilities are read at once."""
     REASONED = "reasoned"
     """Its reasoning, "Let's think step by step"; the letters' probabilities are read after it."""
-
-
-class LabelsUsed(StrEnum):
-    """How the preference model takes AI labels."""
-
-    SOFT = "soft"
-    """As probabilities, the paper's choice (section 4.3)."""
-    HARD = "hard"
-    """The preferred reply counts as certainly better; a label of one half stays one."""
 
 
 class Clamping(StrEnum):
@@ -441,26 +435,6 @@ class JudgeCheckSettings(Settings):
     """Whether a weak judge stops the run."""
     limit: Positive | None = None
     """Most questions of each kind; all when null."""
-
-
-class PreferenceSettings(Settings):
-    """The preference model."""
-
-    human_helpfulness: str | None = "testbed:helpfulness"
-    """Human helpfulness comparisons: a file or `testbed:helpfulness`; null for none."""
-    human_harmlessness: str | None = None
-    """Human harmlessness comparisons, likewise; null for none, as in the paper's method."""
-    limit_human: Positive | None = None
-    """Most comparisons of each of the two; all when null."""
-    columns: dict[str, str] | None = None
-    """The names that these files use for `prompt`, `chosen` and `rejected`, e.g. {chosen: good}."""
-    human_weight: Annotated[float, Field(ge=0)] = 1.0
-    """The weight of a human comparison; an AI label has weight 1."""
-    labels: LabelsUsed = LabelsUsed.SOFT
-    """Soft or hard labels."""
-    axis: str | None = None
-    """Learn only from the labels of this axis of `feedback.axes`; from the label of the pair when null."""
-    training: TrainingSettings = TrainingSettings()
 
 
 class MeasureSettings(Settings):

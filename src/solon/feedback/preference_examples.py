@@ -1,5 +1,12 @@
 """What a preference model learns from: AI labels and human comparisons, as pairs of token sequences.
 
+A label near one half is not the same as no label. The loss (`solon.training.losses.preference_loss`) has the derivative
+sigmoid(d) - 1/2 there, which draws the scores of the two replies together wherever other pairs have moved them apart.
+That is right where the replies are equally good, and wrong where the drawn principle merely says nothing about them:
+if two in five principles do not name the harm of a pair, even a perfect judge's labels teach that the harmful reply is
+nearly as good. `preference.least_margin` leaves such labels out, and only labels with a preference are learned from.
+With a constitution that is silent on purpose, as `testbed-without-privacy` is on privacy, they keep the silence.
+
 Where a recipe trains a second preference model to watch the first one, each prompt belongs to one of the two.
 """
 
@@ -89,12 +96,20 @@ class PreferenceExample:
         )
 
 
-def ai_labels(rows: Sequence[LabelRow], used: LabelsUsed = LabelsUsed.SOFT) -> list[Labelled]:
-    """The labelled pairs that can be learned from, with the probability that is trained on."""
+def ai_labels(
+    rows: Sequence[LabelRow], used: LabelsUsed = LabelsUsed.SOFT, least_margin: float = 0.0
+) -> list[Labelled]:
+    """The labelled pairs that can be learned from, with the probability that is trained on.
+
+    Labels nearer to one half than `least_margin` are left out.
+    """
     return [
         Labelled(AI, row.row_id, row.prompt, row.chosen, row.rejected, label_used(row.p_chosen, used), label=row)
         for row in comparable(rows)
-        if row.chosen is not None and row.rejected is not None and row.p_chosen is not None
+        if row.chosen is not None
+        and row.rejected is not None
+        and row.p_chosen is not None
+        and abs(row.p_chosen - 0.5) >= least_margin
     ]
 
 
@@ -105,14 +120,17 @@ def label_used(p_chosen: float, used: LabelsUsed) -> float:
     return 1.0 if p_chosen > 0.5 else 0.0
 
 
-def drawn_human(comparisons: Sequence[Comparison], limit: int | None, seed: int, source: str = HUMAN) -> list[Labelled]:
-    """All comparisons, or `limit` of them drawn by their content; in the file's order."""
+def drawn_human(
+    comparisons: Sequence[Comparison], limit: int | None, seed: int, source: str = HUMAN, certainty: float = 1.0
+) -> list[Labelled]:
+    """All comparisons, or `limit` of them drawn by their content; in the file's order, each with P = `certainty`."""
     rows = [(each.prompt.row_id, each) for each in comparisons]
     if limit is not None and limit < len(rows):
         drawn = sorted(rows, key=lambda row: uniform_for(seed, "human", row[0], row[1].chosen, row[1].rejected))
         rows = sorted(drawn[:limit], key=lambda row: row[1].line)
     return [
-        Labelled(source, row_id, each.prompt, each.chosen, each.rejected, 1.0, line=each.line) for row_id, each in rows
+        Labelled(source, row_id, each.prompt, each.chosen, each.rejected, certainty, line=each.line)
+        for row_id, each in rows
     ]
 
 

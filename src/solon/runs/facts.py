@@ -192,6 +192,8 @@ class PreferenceFacts:
     steps: int
     held_out_loss: float | None
     training_seconds: float
+    near_even: int = 0
+    """Labels that were left out because they are nearer to one half than `preference.least_margin`."""
 
 
 # Evaluations (`solon eval`) -------------------------------------------------------------------------------------------

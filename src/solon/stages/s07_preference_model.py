@@ -1,6 +1,6 @@
 """Stage 07-preference-model: one model that scores replies, from AI and human comparisons (paper, section 4.1).
 
-Harmlessness comes from the feedback model's soft labels, helpfulness from people's choices, which count as certain.
+Harmlessness comes from the feedback model's soft labels, helpfulness from people's choices, certain by default.
 Each pair goes through the model in one forward pass, and the score is read at the end token. Some prompts are held out:
 on them accuracy and calibration are measured by source, and the mean score over their replies becomes the centre, which
 reinforcement learning takes as zero. The folder is saved with a chat template that writes what is scored, and with
@@ -35,6 +35,7 @@ from solon.feedback.preference_examples import (
     pair_examples,
 )
 from solon.feedback.soft_labels import on_axis
+from solon.feedback.source_balance import human_factor
 from solon.reward.conversation_scorer import CENTRE, ConversationScorer
 from solon.reward.golden import ROWS, write_golden
 from solon.reward.held_out_measures import centre_of, held_out_measures
@@ -98,9 +99,10 @@ def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder
     rows = inputs.feedback.rows(LabelRow)
     if settings.axis is not None:
         rows = on_axis(rows, settings.axis, inputs.seed)
-    labelled = ai_labels(rows, settings.labels)
+    labelled = ai_labels(rows, settings.labels, settings.least_margin)
+    near_even = len(ai_labels(rows)) - len(labelled)
     for source, compared in people.items():
-        labelled += drawn_human(compared.rows, settings.limit_human, inputs.seed, source)
+        labelled += drawn_human(compared.rows, settings.limit_human, inputs.seed, source, settings.human_certainty)
     if (part := inputs.part) is not None:
         labelled = [pair for pair in labelled if part.holds(pair.row_id, inputs.seed)]
     with (
@@ -111,7 +113,8 @@ def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder
         texts = PromptTokenizer.of(tokenizer, inputs.engine)
         encoding = Encoding(texts, window_of(model, inputs.engine))
         share = settings.training.held_out
-        examples = pair_examples(labelled, encoding, settings.human_weight, share, inputs.seed)
+        human_weight = settings.human_weight * human_factor(labelled, settings.balance)
+        examples = pair_examples(labelled, encoding, human_weight, share, inputs.seed)
         held_out = [example.tokens for example in examples if example.held_out]
         training = [example.tokens for example in examples if not example.held_out]
         if not training:
@@ -157,6 +160,7 @@ def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder
         steps=steps[-1].step,
         held_out_loss=steps[-1].held_out_loss,
         training_seconds=round(log.seconds, 3),
+        near_even=near_even,
     )
     return out.publish(steps, PreferenceStepRow, facts=facts_record(facts), files=["model", EXAMPLES])
 

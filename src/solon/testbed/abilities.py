@@ -170,7 +170,9 @@ def measure_judge(
             right[f"{judge} right on clear pairs: {case.name}"].append((case.log_odds > 0) == (guess > 0))
     p_true = [truth.probability(case.log_odds, 0) for case in cases]
     p_seen = [truth.probability(guess, 0) for guess in averaged]
-    figures = {
+    even = [abs(p - 0.5) for p, case in zip(p_seen, cases, strict=True) if case.log_odds == 0]
+    figures = {f"{judge}: mean distance from one half where the principle says nothing": fmean(even)} if even else {}
+    figures |= {
         f"{judge}: calibration error": expected_calibration_error(p_seen, p_true) or 0.0,
         f"{judge}: mean absolute error": fmean(abs(p - q) for p, q in zip(p_seen, p_true, strict=True)),
         f"{judge}: order effect": fmean(

@@ -4,6 +4,20 @@ A document is a list of pieces of text, each with the weight of its tokens in th
 texts, as it does for the stages, so that the bundled models learn the prompts that they are asked. A letter of a
 comparison has a soft target. The target at the end of every model turn is the end token, although the document
 continues, so that a turn ends there whatever follows.
+
+Kinds of replies and classes of principles are about as frequent as the testbed's draws make them, so that what a model
+takes for probable is so in use. Most replies that are criticised and compared comply or object, and a good third of the
+principles name another harm than the request's: there the judge learns to be even and the critic to find nothing. Two
+classes are more frequent than in use: pairs of unequal kinds, since nothing else teaches an order, and principles on a
+quality where the quality shows.
+
+Earlier documents showed one garbled reply for two objections, and some garbled replies differ from a good objection
+only in whose consequence they name. The models did not tell the two apart: they called 23 % of good objections
+nonsense, and 17 % of the garbled replies. Now there is one garbled reply for nine objections.
+
+A letter at once is the hardest to learn: it has one token of loss in a hundred, and no step of the way is written down.
+So one document in five is a comparison, each with two to six further letters on the same pair, and its first letter,
+the only one that stands as it is asked in use, has the greatest weight.
 """
 
 from __future__ import annotations
@@ -57,8 +71,12 @@ class Document:
 
 
 HUMAN_WEIGHT = 0.15
+NAMES_WEIGHT = 2.0
+"""For what a principle names: judges dropped one of three names in every second reasoning when this was 1."""
 VERDICT_WEIGHT = 4.0
 LETTER_WEIGHT = 5.0
+LETTER_AT_ONCE_WEIGHT = 10.0
+"""For the first letter of a comparison without reasoning."""
 
 _REPLIES: Mapping[DocumentPart, Mapping[ReplyKind, float]] = {
     DocumentPart.PRETRAINED: {
@@ -78,20 +96,31 @@ _REPLIES: Mapping[DocumentPart, Mapping[ReplyKind, float]] = {
 }
 _SHOWN: Mapping[ReplyKind, float] = {
     ReplyKind.COMPLY: 36,
-    ReplyKind.PARTIAL: 10,
-    ReplyKind.OBJECT: 20,
-    ReplyKind.PREACHY: 12,
-    ReplyKind.EVASIVE: 11,
-    ReplyKind.GARBLED: 11,
+    ReplyKind.PARTIAL: 8,
+    ReplyKind.OBJECT: 36,
+    ReplyKind.PREACHY: 8,
+    ReplyKind.EVASIVE: 8,
+    ReplyKind.GARBLED: 4,
 }
-_SHOWN_BENIGN: Mapping[ReplyKind, float] = {ReplyKind.COMPLY: 65, ReplyKind.EVASIVE: 15, ReplyKind.GARBLED: 20}
+_SHOWN_BENIGN: Mapping[ReplyKind, float] = {ReplyKind.COMPLY: 75, ReplyKind.EVASIVE: 15, ReplyKind.GARBLED: 10}
+_USUAL_PAIRS: Mapping[tuple[ReplyKind, ReplyKind], float] = {
+    (ReplyKind.OBJECT, ReplyKind.COMPLY): 70,
+    (ReplyKind.OBJECT, ReplyKind.OBJECT): 24,
+    (ReplyKind.COMPLY, ReplyKind.COMPLY): 6,
+}
+"""The pairs that SL-CAI writes in nine cases of ten (1,805 of 1,959 over five seeds): 49, 43 and 8 % of them."""
+_USUAL_SHARE = 0.5
+"""The share of pairs that are usual ones; the others are two draws from `_SHOWN`, so that all kinds meet."""
 _QUALITIES: Mapping[str, ReplyKind] = {
     principle_language.EVASIVENESS: ReplyKind.EVASIVE,
     principle_language.PREACHINESS: ReplyKind.PREACHY,
 }
+_NAMED_SHARE = 0.42
+"""Of principles on categories, the share that names the topic's own; it is 37 % with the testbed's constitution."""
+_MORE_LETTERS = (2, 4, 6)
 _MIXTURES: Mapping[DocumentPart, Mapping[str, float]] = {
-    DocumentPart.PRETRAINED: {"chat": 20, "critique": 41, "comparison": 12, "reasoned": 24, "questions": 3},
-    DocumentPart.ASSISTANT: {"chat": 22, "critique": 40, "comparison": 12, "reasoned": 24, "questions": 2},
+    DocumentPart.PRETRAINED: {"chat": 20, "critique": 36, "comparison": 19, "reasoned": 22, "questions": 3},
+    DocumentPart.ASSISTANT: {"chat": 22, "critique": 35, "comparison": 19, "reasoned": 22, "questions": 2},
 }
 
 
@@ -164,26 +193,27 @@ class Writer:
         principle = self._principle_about(topic, rng, kinds)
         conversation = _ask(topic, rng)
         pieces = [self._cue(_compare(conversation, principle, options))]
-        pieces += self._letter(principle, topic, kinds)
+        pieces += _letter(principle, topic, kinds, LETTER_AT_ONCE_WEIGHT)
         # More principles on the same pair: a letter is one token in a hundred, which is too little signal.
-        for _ in range(rng.choice((0, 3, 6))):
+        for _ in range(rng.choice(_MORE_LETTERS)):
             principle = self._principle_about(topic, rng, kinds)
             pieces.append(DocumentPiece(f"\n\n{principle.instruction}\n\n{LABELS[Role.ANSWER]}: ("))
-            pieces += self._letter(principle, topic, kinds)
+            pieces += _letter(principle, topic, kinds)
         return pieces
 
     def _reasoned(self, rng: random.Random) -> list[DocumentPiece]:
         topic, kinds, options = self._pair(rng)
         principle = self._principle_about(topic, rng, kinds)
-        named, counts, replies = truth.write_reasoning(principle.targets, topic, kinds)
+        thought = truth.write_reasoning(principle.targets, topic, kinds)
         question = _compare(_ask(topic, rng), principle, options)
         return [
             self._cue(Prompt(question.turns, Role.REASONING)),
-            DocumentPiece(f" {named}", 1.0),
-            DocumentPiece(f" {counts}", VERDICT_WEIGHT),
-            DocumentPiece(replies, 1.0, ends=True),
+            DocumentPiece(f" {thought.named}", NAMES_WEIGHT),
+            DocumentPiece(f" {thought.replies}", 1.0),
+            DocumentPiece(f" {thought.counts}", VERDICT_WEIGHT),
+            DocumentPiece(thought.end, 1.0, ends=True),
             DocumentPiece(f"\n\n{LABELS[Role.ANSWER]}: ("),
-            *self._letter(principle, topic, kinds),
+            *_letter(principle, topic, kinds),
         ]
 
     def _questions(self, rng: random.Random) -> list[DocumentPiece]:
@@ -191,21 +221,23 @@ class Writer:
         text = "".join(f"\n{number}. {line}" for number, line in enumerate(lines, start=1))
         return [DocumentPiece("\n\nQuestions that people ask:"), DocumentPiece(text, 0.5, ends=True)]
 
-    def _letter(self, principle: PrincipleText, topic: Topic, kinds: Sequence[ReplyKind]) -> list[DocumentPiece]:
-        return _answer(truth.probability(*(truth.score(principle.targets, topic, kind) for kind in kinds)))
-
-    def _pair(self, rng: random.Random) -> tuple[Topic, list[ReplyKind], tuple[str, str]]:
-        topic = self._topic(rng, benign=0.12)
-        kinds = [_pick(_SHOWN if topic.harmful else _SHOWN_BENIGN, rng) for _ in range(2)]
+    def _pair(self, rng: random.Random) -> tuple[Topic, Sequence[ReplyKind], tuple[str, str]]:
+        topic = self._topic(rng, benign=0.06)
+        shown = _SHOWN if topic.harmful else _SHOWN_BENIGN
+        kinds = [_pick(shown, rng), _pick(shown, rng)]
         if kinds[0] is kinds[1] and rng.random() < 0.6:
-            kinds[1] = _pick(_SHOWN if topic.harmful else _SHOWN_BENIGN, rng)
+            kinds[1] = _pick(shown, rng)
+        if topic.harmful and rng.random() < _USUAL_SHARE:
+            usual = _pick(_USUAL_PAIRS, rng)
+            kinds = list(usual)
+            rng.shuffle(kinds)
         return topic, kinds, (self._reply(topic, kinds[0], rng), self._reply(topic, kinds[1], rng))
 
     def _topic(self, rng: random.Random, *, benign: float) -> Topic:
         return rng.choice(self.world.benign if rng.random() < benign else self.world.harmful)
 
     def _principle_about(self, topic: Topic, rng: random.Random, kinds: Sequence[ReplyKind] = ()) -> PrincipleText:
-        """A principle; of those that name categories, half name the topic's own.
+        """A principle; of those that name categories, some name the topic's own.
 
         Where a quality distinguishes `kinds`, principles about it are more frequent.
         """
@@ -215,7 +247,7 @@ class Writer:
         targets = principle_language.draw_targets(self.world.categories, rng)
         if topic.category and set(targets) <= set(self.world.categories):
             others = [category for category in self.world.categories if category != topic.category]
-            include = topic.category if rng.random() < 0.5 else None
+            include = topic.category if rng.random() < _NAMED_SHARE else None
             targets = principle_language.draw_targets(others, rng, include=include or rng.choice(others))
         return principle_language.write_principle(targets, rng)
 
@@ -247,7 +279,7 @@ def _turn(role: Role, content: str, reply_as: Role) -> DocumentPiece:
 def _criticise(topic: Topic, kind: ReplyKind, principle: PrincipleText) -> list[DocumentPiece]:
     seen, found, reason = truth.write_critique(principle.targets, topic, kind)
     return [
-        DocumentPiece(f" {seen}", 1.5),
+        DocumentPiece(f" {seen}", NAMES_WEIGHT),
         DocumentPiece(f" {found}", VERDICT_WEIGHT),
         DocumentPiece(reason, 1.0, ends=True),
     ]
@@ -257,9 +289,12 @@ def _compare(conversation: Conversation, principle: PrincipleText, options: tupl
     return prompts.comparison(conversation, PreferencePrinciple("", principle.instruction), *options)
 
 
-def _answer(p_a: float) -> list[DocumentPiece]:
-    letter = "A" if p_a >= 0.5 else "B"
-    return [DocumentPiece(letter, LETTER_WEIGHT, p_a=p_a), DocumentPiece(")", 0.2, ends=True)]
+def _letter(
+    principle: PrincipleText, topic: Topic, kinds: Sequence[ReplyKind], weight: float = LETTER_WEIGHT
+) -> list[DocumentPiece]:
+    """The letter of the better reply with its soft target; at exactly one half neither letter is taught more."""
+    p_a = truth.preference(principle.targets, topic, kinds)
+    return [DocumentPiece("A" if p_a >= 0.5 else "B", weight, p_a=p_a), DocumentPiece(")", 0.2, ends=True)]
 
 
 def _ask(topic: Topic, rng: random.Random, turns: int | None = None) -> Conversation:

@@ -48,8 +48,8 @@ class PretrainingPlan:
     hidden: int = 192
     layers: int = 5
     batch_tokens: int = 6144
-    pretrained_tokens: int = 9_000_000
-    assistant_tokens: int = 2_400_000
+    pretrained_tokens: int = 11_400_000
+    assistant_tokens: int = 3_000_000
     matrix_rate: float = 0.02
     other_rate: float = 3e-3
     assistant_rate_factor: float = 0.6

@@ -179,16 +179,20 @@ def _choose_terms(targets: Sequence[str], rng: random.Random, *, held_out: bool)
 
 
 def draw_targets(categories: Sequence[str], rng: random.Random, include: str | None = None) -> list[str]:
-    """Targets of a random principle: general, one quality, or one to three categories (with `include` among them)."""
+    """Targets of a random principle: general, one quality, or one to three categories (with `include` among them).
+
+    Three categories are as frequent as one and two together, since nine of the ten such principles of the testbed's
+    constitution name three. When a quarter did, judges wrote down all three in less than a third of their reasonings.
+    """
     choice = rng.random()
     if include is None:
-        if choice < 0.16:
+        if choice < 0.2:
             return [GENERAL]
-        if choice < 0.25:
+        if choice < 0.28:
             return [EVASIVENESS]
-        if choice < 0.34:
+        if choice < 0.36:
             return [PREACHINESS]
-    number = rng.choice((1, 2, 2, 3))
+    number = rng.choice((1, 2, 2, 3, 3, 3))
     targets = rng.sample(list(categories), number)
     if include is not None and include not in targets:
         targets[0] = include
