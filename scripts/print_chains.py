@@ -1,7 +1,7 @@
 """Print chains of critiques and revisions as Markdown: a table of outcomes, then the chains named by `--row`.
 
 Reads finished stages 03-critique-revision, of one run or of several that share the prompts, and prints a table of
-outcomes and matched rules (`solon show rules` explains them). docs/smollm2-chains.md is its output.
+outcomes and matched rules (`solon show rules` explains them).
 
     python scripts/print_chains.py RUN [RUN ...] [--row ROW_ID ...]
 """
