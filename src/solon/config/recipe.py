@@ -18,6 +18,11 @@ from solon.config.plugins import GRADERS, registered
 from solon.config.preference_settings import Balance as Balance
 from solon.config.preference_settings import LabelsUsed as LabelsUsed
 from solon.config.preference_settings import PreferenceSettings as PreferenceSettings
+from solon.config.revision_settings import CutOffReplies as CutOffReplies
+from solon.config.revision_settings import EvasiveRevisions as EvasiveRevisions
+from solon.config.revision_settings import RevisionForm as RevisionForm
+from solon.config.revision_settings import RevisionMode as RevisionMode
+from solon.config.revision_settings import RevisionSettings as RevisionSettings
 from solon.config.rl import Aggregation as Aggregation
 from solon.config.rl import Algorithm as Algorithm
 from solon.config.rl import DpoSettings as DpoSettings
@@ -77,42 +82,6 @@ class TooLong(StrEnum):
     """Stop and name it."""
     DROP = "drop"
     """Leave it out and count it."""
-
-
-class RevisionMode(StrEnum):
-    """Whether a critique comes before each revision (paper, section 3.5)."""
-
-    CRITIQUED = "critiqued"
-    """A critique, then a revision."""
-    DIRECT = "direct"
-    """A revision without a critique."""
-
-
-class RevisionForm(StrEnum):
-    """How critic and reviser see the conversation."""
-
-    CONTINUED = "continued"
-    """As their own: the requests continue the dialogue (paper, section 3.1)."""
-    QUOTED = "quoted"
-    """As a quotation in one question. Small chat models otherwise keep to the role that they find themselves in."""
-
-
-class CutOffReplies(StrEnum):
-    """What becomes of a reply to a red-team prompt that reached its limit of tokens."""
-
-    SKIP = "skip"
-    """No chain begins with it."""
-    REVISE = "revise"
-    """It is criticised and revised as far as it goes. Nothing learns from the reply itself."""
-
-
-class EvasiveRevisions(StrEnum):
-    """What becomes of a revision that is a canned refusal without a reason (`solon show rules`)."""
-
-    KEEP = "keep"
-    """It is counted, and SL-CAI learns from it like from any other."""
-    REFUSE = "refuse"
-    """It is refused: the chain goes on from the reply before it, and nothing learns from it."""
 
 
 class RevisionsUsed(StrEnum):
@@ -316,35 +285,6 @@ class ResponseSettings(Settings):
     sampling: SamplingParams = SamplingParams()
     helpful_samples: Count = 2
     """Sampled replies for each helpfulness prompt, mixed into SL-CAI training (paper, section 3.2)."""
-
-
-class RevisionSettings(Settings):
-    """Critiques and revisions."""
-
-    steps: Positive = 4
-    """Revisions of each reply, one after the other (paper, section 3.1)."""
-    mode: RevisionMode = RevisionMode.CRITIQUED
-    """With or without critiques."""
-    form: RevisionForm = RevisionForm.CONTINUED
-    """How critic and reviser see the conversation."""
-    candidates: Positive = 1
-    """Revisions written at each step. The feedback model compares them, and the best stays."""
-    openings: Annotated[tuple[str, ...], Field(min_length=1)] = ("",)
-    """First words of the candidates, in turn; an empty text leaves the first words to the model."""
-    choose_by: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
-    """Ids of the preference principles by which candidates are compared; all when null."""
-    evasive: EvasiveRevisions = EvasiveRevisions.KEEP
-    """What becomes of canned refusals."""
-    cut_off: CutOffReplies = CutOffReplies.SKIP
-    """What becomes of replies that were cut off."""
-    few_shot: Count = 0
-    """Worked examples in front of each question."""
-    principles: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
-    """Ids of the principles to draw from; all when null."""
-    number_of_principles: Positive | None = None
-    """Only the first so many of them (paper, section 3.4: 1, 2, 4, 8 and 16); all when null."""
-    critique: SamplingParams = SamplingParams()
-    revision: SamplingParams = SamplingParams()
 
 
 def _revisions_used(given: object) -> RevisionsUsed | int:
