@@ -23,6 +23,9 @@ from solon.runs.rows import AxisLabel, Judgement, LabelRow, PromptKind, PromptRo
 S, N, F = pa.string(), pa.int64(), pa.float64()
 STRINGS = pa.list_(S)
 MESSAGES = pa.list_(pa.struct([("role", S), ("content", S)]))
+CANDIDATE = pa.struct(
+    [("opening", S), ("completion", S), ("finish", S), ("seed", N), ("outcome", S), ("defects", STRINGS)]
+)
 AXIS = pa.struct(
     [("axis", S), ("weight", F), ("principle_id", S), ("p_a", F), ("p_a_unclamped", F), ("undecided_because", S)]
 )
@@ -60,7 +63,8 @@ SCHEMAS: dict[type, list[tuple[str, pa.DataType]]] = {
         ("row_id", S), ("step", N), ("prompt", MESSAGES), ("before", S), ("principle_id", S), ("critique", S),
         ("critique_thinking", S), ("critique_seed", N), ("critique_finish", S), ("critique_outcome", S),
         ("critique_defects", STRINGS), ("completion", MESSAGES), ("thinking", S), ("finish", S), ("seed", N),
-        ("critic", S), ("reviser", S), ("outcome", S), ("defects", STRINGS),
+        ("critic", S), ("reviser", S), ("outcome", S), ("defects", STRINGS), ("candidates", pa.list_(CANDIDATE)),
+        ("chosen_by", S),
     ],
     training_rows.SftExampleRow: [
         ("row_id", S), ("stage", S), ("step", N), ("sample", N), ("principle_id", S), ("prompt", MESSAGES),
