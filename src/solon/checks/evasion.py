@@ -49,7 +49,7 @@ _OFFER = re.compile(
       |speak\ (?:to|with)|reach\ out|consult|see\ a|ask\ (?:a|an|your|the))\b|\bplease\ (?:seek|contact|call|consult)\b
     |\bi\ (?:can|could|would|will)\ (?:\w+\ ){0,2}?(?:help|explain|suggest|show|assist|offer|tell)\b
     |\bi(?:'ll|\ will)\ \w+|\b(?:happy|glad)\ to\b|\blet's\b
-   |\bhere\ (?:is|are)\b|\bif\ you(?:'re|'d|\ are|\ want|\ need|\ have|\ would)\b
+    |\bhere\ (?:is|are)\b|\bif\ you(?:'re|'d|\ are|\ want|\ need|\ have|\ would)\b
     |\bhow\ about\b|\brecommend\b|\bsuggest\b""",
     re.I | re.X,
 )

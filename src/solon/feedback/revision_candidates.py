@@ -93,14 +93,7 @@ def _write(
     """The candidates of each request, in order."""
     openings = [settings.openings[number % len(settings.openings)] for number in range(settings.candidates)]
     asked = [(request, number) for request in requests for number in range(settings.candidates)]
-    # All candidates of a request read the same turns, so an engine reads those before the last one once.
-    shared = {request.row_id: max(request.prompt.shared, len(request.prompt.turns) - 1) for request in requests}
-    questions = [
-        replace(request.prompt, opening=openings[number], shared=shared[request.row_id])
-        if settings.candidates > 1
-        else replace(request.prompt, opening=openings[number])
-        for request, number in asked
-    ]
+    questions = [_opened(request.prompt, openings[number], settings.candidates) for request, number in asked]
     seeds = [revision_seed(seed, request.row_id, request.step, number) for request, number in asked]
     revisions = ask(reviser, questions, seeds, settings.revision)
     found = [
@@ -108,6 +101,12 @@ def _write(
         for (request, number), revision, drawn in zip(asked, revisions, seeds, strict=True)
     ]
     return [found[start : start + settings.candidates] for start in range(0, len(found), settings.candidates)]
+
+
+def _opened(prompt: Prompt, opening: str, candidates: int) -> Prompt:
+    """The prompt of a candidate; several candidates read the same turns, so an engine reads all but the last once."""
+    shared = max(prompt.shared, len(prompt.turns) - 1) if candidates > 1 else prompt.shared
+    return replace(prompt, opening=opening, shared=shared)
 
 
 def _checked(completion: Completion, opening: str, shown: Shown, seed: int, evasive: EvasiveRevisions) -> Candidate:

@@ -28,6 +28,7 @@ from solon.engines.token_rows import DecodingRow, Tokens, common_length
 from solon.errors import ModelError
 
 _FEW_ROWS = 8
+"""Rows up to which preparing a model for many passes takes longer than it saves."""
 
 
 @dataclass(frozen=True, slots=True)
