@@ -305,7 +305,7 @@ def train_preference_model(
     sources = Sources(model_path(base), files, None if human is None else source_path(human))
     chosen = _recipe_of(recipe or _for_model(base, "own"))
     display.stage_started(1, NAME, 1)
-    done = train_standalone(Path(out), chosen, sources, lambda at: display.progress(at.done, at.total, at.note))
+    done = train_standalone(Path(out), chosen, sources, display.progress)
     display.stage_finished(NAME, done.manifest.rows, done.manifest.outcomes, done.manifest.seconds)
     return PreferenceTraining(done)
 

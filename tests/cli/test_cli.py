@@ -224,6 +224,19 @@ def test_status_of_an_unfinished_run_prints_the_command_that_continues(
     assert f"solon run {unfinished.path}" in out
 
 
+def test_status_of_a_run_in_progress_says_how_far_it_is_and_what_it_counts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    working = build(tmp_path / "run", Plan(red=2, held_out=2, stages=3))
+    with working.lock():
+        out = working.begin(4, "sl-cai", {})
+        out.report(30, 120, unit="steps")
+        code, out_text, _ = run(capsys, "status", working.path)
+    assert code == 0
+    assert re.search(r"^  4 sl-cai +begun +30/120 steps", out_text, re.M)
+    assert re.search(r"^sl-cai: 30/120 steps, time left unknown \(said \d+\.\d s ago\)", out_text, re.M)
+
+
 def test_report_writes_to_the_given_file(
     finished: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -312,14 +312,15 @@ def test_progress_is_told(run: RunDirectory) -> None:
     told: list[Progress] = []
     out = run.begin(2, "responses", {}, told.append)
     out.map("reply", range(5), number_rows, row=IdRow, chunk=2)
-    out.report(3, 10, "loss 0.1")
+    out.report(3, 10, "loss 0.1", unit="steps")
     assert [(each.phase, each.done, each.total) for each in told] == [
+        ("reply", 0, 5),
         ("reply", 2, 5),
         ("reply", 4, 5),
         ("reply", 5, 5),
         ("", 3, 10),
     ]
-    assert told[-1] == Progress("responses", "", 3, 10, "loss 0.1")
+    assert told[-1] == Progress("responses", "", 3, 10, "loss 0.1", "steps")
 
 
 def test_seconds_are_summed_over_sessions(run: RunDirectory) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,12 +33,14 @@ def status(run: Path) -> None:
     """Show a run's progress.
 
     Lists every stage with its rows (steps, if it trains a model), their outcomes and the time it took. Says whether a
-    process is working on the run, and how the last one ended. A reused stage shows the time of the run it comes from.
+    process is working on the run, how far its stage is, its rate and the time left, and how the last one ended. A
+    reused stage shows the time of the run it comes from.
     """
-    from solon.cli.display import clock
+    from solon.cli.display import amount_done, clock, position
     from solon.reporting.results import results
     from solon.runs import RunDirectory, owner_of
     from solon.runs.lock import last_session
+    from solon.runs.progress import latest_progress, saved_progress
     from solon.stages.plan import counted, names_of, plugins_of
 
     directory = RunDirectory.open(run)
@@ -57,14 +60,19 @@ def status(run: Path) -> None:
             size = counted(name, facts["rows"], kinds.get(name))
             rows.append([f"{number} {name}", state, size, outcomes, clock(facts["seconds"])])
         else:
-            begun = (directory.path / f"{number:02d}-{name}").is_dir()
-            rows.append([f"{number} {name}", "begun" if begun else "not begun", "", "", ""])
+            folder = directory.path / f"{number:02d}-{name}"
+            saved = saved_progress(folder)
+            size = "" if saved is None else amount_done(saved.progress)
+            rows.append([f"{number} {name}", "begun" if folder.is_dir() else "not begun", size, "", ""])
     print_table(f"Run {directory.path}, recipe '{directory.recipe.name}'", STATUS_HEAD, rows)
     for remark in figures.get("remarks", ()):
         print_line(remark)
     owner = owner_of(directory.path)
     if owner is not None:
         print_line(f"Working on it: {owner}")
+        if (last := latest_progress(directory.path)) is not None:
+            age = clock(max(0.0, time.time() - last.at))
+            print_line(f"{last.progress.stage}: {position(last.progress)} (said {age} ago)")
     elif figures["unfinished"]:
         ended = how_it_ended(last_session(directory.path))
         print_line(f"No process is working on it. {ended}Continue with: solon run {directory.path}")

@@ -85,7 +85,9 @@ def judge_answers(inputs: JudgeInputs, answers: Sequence[AnswerRow], out: StageF
     judgements: list[ReplyJudgement] = []
     for name, rows in by_model.items():
         phase = f"questions about {name}"
-        judgements += out.map(phase, rows, asks.judgements, row=ReplyJudgement, chunk=inputs.chunk)
+        judgements += out.map(
+            phase, rows, asks.judgements, row=ReplyJudgement, chunk=inputs.chunk, unit=f"replies of {name} judged"
+        )
     comparisons = None if inputs.baseline is None else _compared(inputs, asks, by_model, out)
     return JudgedAnswers(
         labelled(answers, judgements),
@@ -105,7 +107,14 @@ def _compared(
         if name != inputs.baseline:
             pairs = [(row, first[row.kind, row.row_id]) for row in rows]
             phase = f"{name} against {inputs.baseline}"
-            found += out.map(phase, pairs, asks.comparisons, row=BaselineComparison, chunk=inputs.chunk)
+            found += out.map(
+                phase,
+                pairs,
+                asks.comparisons,
+                row=BaselineComparison,
+                chunk=inputs.chunk,
+                unit=f"pairs of replies, {phase}",
+            )
     return found
 
 

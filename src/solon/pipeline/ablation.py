@@ -27,7 +27,7 @@ from solon.pipeline.preflight import preflight
 from solon.pipeline.session import finished
 from solon.runs import RunDirectory
 from solon.runs.files import write_atomically
-from solon.runs.progress import Display
+from solon.runs.progress import Display, Progress
 from solon.runs.rows import ReplyRow, RevisionRow
 from solon.stages.plan import CRITIQUE_REVISION, MEASURE, PREFERENCE_MODEL, RESPONSES, SL_CAI
 from solon.stages.s06_ai_feedback import LabelOverride
@@ -113,21 +113,21 @@ class _OfVariant:
         """See `Display`."""
         self.shown.stage_started(number, f"{self.variant}: {name}", total_stages)
 
-    def progress(self, done: int, total: int, note: str = "") -> None:
+    def progress(self, at: Progress) -> None:
         """See `Display`."""
-        self.shown.progress(done, total, note)
+        self.shown.progress(at)
 
-    def stage_finished(self, name: str, rows: int, outcomes: Mapping[str, int], seconds: float) -> None:
+    def stage_finished(self, name: str, rows: int, outcomes: Mapping[str, int], seconds: float, unit: str = "") -> None:
         """See `Display`."""
-        self.shown.stage_finished(f"{self.variant}: {name}", rows, outcomes, seconds)
+        self.shown.stage_finished(f"{self.variant}: {name}", rows, outcomes, seconds, unit)
 
     def remark(self, line: str) -> None:
         """See `Display`."""
         self.shown.remark(line)
 
-    def stage_kept(self, number: int, name: str, total_stages: int, rows: int) -> None:
+    def stage_kept(self, number: int, name: str, total_stages: int, rows: int, unit: str = "") -> None:
         """See `Display`."""
-        self.shown.stage_kept(number, f"{self.variant}: {name}", total_stages, rows)
+        self.shown.stage_kept(number, f"{self.variant}: {name}", total_stages, rows, unit)
 
 
 def _measured(run: RunDirectory, measured: AblationMeasure, display: Display) -> dict[str, Any]:

@@ -99,7 +99,7 @@ def label_pairs(
         checker = judge_checker(recipe, load_constitution(constitution), GO_ON)
         given = ToLabel(file, constitution, judges, checker, columns=columns)
         display.stage_started(1, NAME, 1)
-        done = label_standalone(out, recipe, given, lambda at: display.progress(at.done, at.total, at.note))
+        done = label_standalone(out, recipe, given, display.progress)
         display.stage_finished(NAME, done.manifest.rows, done.manifest.outcomes, done.manifest.seconds)
         read: PairFile = read_pairs(file, columns)
     right, asked = agreement(done.rows(LabelRow), read)

@@ -36,14 +36,14 @@ from solon.evals.judge_check.known_answers import JudgeQuestions
 from solon.pipeline.graders import grader_of
 from solon.pipeline.token_budget import reserved_tokens
 from solon.reward.scorer import open_scorer
-from solon.runs import Artefact, Progress, ResponseCache, RunDirectory
+from solon.runs import Artefact, ResponseCache, RunDirectory
 from solon.runs.edit_check import DECIDABLE
 from solon.runs.processes import SINGLE_PROCESS, Processes
 from solon.runs.progress import Display
 from solon.runs.rows import PromptKind
 from solon.sources.datasets_library import dataset_hash
 from solon.sources.entries import located as source_of
-from solon.stages.plan import names_of
+from solon.stages.plan import names_of, unit_of
 from solon.stages.stage import Kind, Stage
 from solon.testbed.judge_questions import critic_faults, judge_checker, judge_questions
 from solon.training import loop as training
@@ -142,12 +142,12 @@ class Session:
             return self._help(number, stage, key)
         finished = self.run.finished(name, key) or self.run.adopt(number, name, key)
         if finished is not None:
-            self.display.stage_kept(number, name, total, finished.manifest.rows)
+            self.display.stage_kept(number, name, total, finished.manifest.rows, unit_of(name, stage.kind))
             self._remark_rounding(finished)
             self.processes.broadcast(_FINISHED)
             return finished
         self.display.stage_started(number, name, total)
-        out = self.run.begin(number, name, key, self._report, made_with=self._made_with())
+        out = self.run.begin(number, name, key, self.display.progress, made_with=self._made_with())
         out.before_publishing = self._refuse_edited
         if stage.kind is Kind.TRAINS:
             out.processes = self.processes
@@ -157,7 +157,8 @@ class Session:
             artefact = stage.run(self, out)
             self.processes.broadcast(_FINISHED)
         manifest = artefact.manifest
-        self.display.stage_finished(name, manifest.rows, manifest.outcomes, manifest.seconds)
+        unit = unit_of(name, stage.kind)
+        self.display.stage_finished(name, manifest.rows, manifest.outcomes, manifest.seconds, unit)
         for line in stage.summary(artefact.facts):
             self.display.remark(line)
         return artefact
@@ -297,10 +298,6 @@ class Session:
         given = self.recipe.judge_check.model_dump(mode="json")
         asked = {name: value for name, value in given.items() if f"judge_check.{name}" not in DECIDABLE}
         return {"judge_check": {**asked, "grader": self.recipe.measure.grader}}
-
-    def _report(self, progress: Progress) -> None:
-        note = ": ".join(part for part in (progress.phase, progress.note) if part)
-        self.display.progress(progress.done, progress.total, note)
 
 
 def finished(run: RunDirectory, name: str) -> Artefact:

@@ -116,6 +116,7 @@ def reinforce(
     state = _resume(networks, settings, session)
     refuse_unequal(networks.learner.processes, state.step)
     session.metrics.begin(state.step)
+    session.progress(state.step, settings.steps, "")
     while state.step < settings.steps:
         state.stopped_because = stop_reason(state.log.rows, settings.stop)
         if state.stopped_because:
@@ -132,7 +133,7 @@ def reinforce(
             environment.snapshot(state.step)  # before the checkpoint: a run resumed from it would not make it
         if session.due(state.step, settings.checkpoint_every):
             session.checkpoints.save(_snapshot(networks, state))
-        session.progress(state.step, settings.steps, _note(state, settings))
+        session.progress(state.step, settings.steps, _note(state))
     if settings.snapshots and state.step % settings.snapshots:
         environment.snapshot(state.step)
     if state.best is not None:
@@ -182,11 +183,9 @@ def _keep_best(networks: Networks, settings: ReinforcementSettings, state: Train
         state.best = Best(row["step"] - 1, figure, weights)
 
 
-def _note(state: TrainState, settings: ReinforcementSettings) -> str:
+def _note(state: TrainState) -> str:
     row = state.log.rows[-1]
-    left = state.log.seconds / state.step * (settings.steps - state.step)
-    coming = f", {left / 60:.0f} min left" if left >= 60 else f", {left:.0f} s left"
-    return f"reward {row['reward']:+.2f}, KL {row['kl']:.2f}, {row['length']:.0f} tokens{coming if left else ''}"
+    return f"reward {row['reward']:+.2f}, KL {row['kl']:.2f}, {row['length']:.0f} tokens"
 
 
 def _snapshot(networks: Networks, state: TrainState) -> Snapshot:

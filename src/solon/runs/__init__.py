@@ -14,8 +14,9 @@ from solon.runs.interrupt import Interrupted
 from solon.runs.lazy_sequence import LazySequence
 from solon.runs.lock import Owner, owner_of
 from solon.runs.manifest import Manifest
+from solon.runs.progress import Progress
 from solon.runs.response_cache import ResponseCache
-from solon.runs.stage_folder import Progress, Report, StageFolder, ignore
+from solon.runs.stage_folder import Report, StageFolder, ignore
 
 __all__ = [
     "Artefact",

@@ -24,7 +24,7 @@ MANIFEST = "manifest.json"
 ROWS = "rows.parquet"
 BEGUN, JOURNAL, CHECKPOINTS = "begun.json", "journal.jsonl", "checkpoints"
 """Files and folders of an unfinished stage."""
-_OWN = frozenset({MANIFEST, BEGUN, JOURNAL})
+_OWN = frozenset({MANIFEST, BEGUN, JOURNAL, "progress.json"})
 _STAGE = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 
 

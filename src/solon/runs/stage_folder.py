@@ -7,6 +7,7 @@ runs the others again. It gets the same rows, because the items of a chunk depen
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -35,6 +36,7 @@ from solon.runs.manifest import (
 )
 from solon.runs.outcome import count_outcomes
 from solon.runs.processes import SINGLE_PROCESS, Processes
+from solon.runs.progress import PROGRESS, ROWS_COUNTED, Pace, Progress, write_progress
 from solon.runs.records import from_record, schema_of, to_record
 from solon.runs.table import column_of, write_table
 
@@ -43,17 +45,8 @@ R = TypeVar("R")
 
 HEARTBEAT = 10.0
 """Seconds after which `report` stores the time worked."""
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """The progress of a stage."""
-
-    stage: str
-    phase: str
-    done: int
-    total: int
-    note: str = ""
+PROGRESS_EVERY = 2.0
+"""Seconds after which the progress is saved again, for `solon status`."""
 
 
 Report = Callable[[Progress], None]
@@ -84,6 +77,8 @@ class StageFolder:
     """Runs the chunks."""
     _mapped: set[str] = field(default_factory=set)
     _in_flight: bool = False
+    _paces: dict[str, Pace] = field(default_factory=dict)
+    _saved_at: float = -math.inf
     _since: float = field(default_factory=time.monotonic)
 
     @property
@@ -97,25 +92,38 @@ class StageFolder:
         return self.processes.rank > 0
 
     def map(
-        self, phase: str, items: Sequence[T], work: Callable[[Sequence[T]], Sequence[R]], *, row: type[R], chunk: int
+        self,
+        phase: str,
+        items: Sequence[T],
+        work: Callable[[Sequence[T]], Sequence[R]],
+        *,
+        row: type[R],
+        chunk: int,
+        unit: str = ROWS_COUNTED,
     ) -> list[R]:
         """The rows of `work` for all `items`, computed in fixed chunks and in order; `row` is their type.
 
-        Chunks of an earlier session are read from the journal. Raises StageError when a phase is mapped twice or a row
-        is not valid JSON, RunError when the number of items has changed, and Interrupted between two chunks when a stop
-        was requested.
+        `unit` names what is counted, in the plural, for people. Chunks of an earlier session are read from the journal.
+        Raises StageError when a phase is mapped twice or a row is not valid JSON, RunError when the number of items has
+        changed, and Interrupted between two chunks when a stop was requested.
         """
         rows: list[R] = []
         chunks = self._chunks(phase, len(items), chunk)
         with closing(self._results(chunks, items, work)) as results:
             for here, start in chunks:
                 finished = self._read(here, row)
-                rows += self._next(here, results, row) if finished is None else finished
-                self._show(phase, start + here.items, len(items))
+                rows += self._counted(here, start, results, row, unit) if finished is None else finished
         return rows
 
     def stream(
-        self, phase: str, items: Sequence[T], work: Callable[[Sequence[T]], Sequence[R]], *, row: type[R], chunk: int
+        self,
+        phase: str,
+        items: Sequence[T],
+        work: Callable[[Sequence[T]], Sequence[R]],
+        *,
+        row: type[R],
+        chunk: int,
+        unit: str = ROWS_COUNTED,
     ) -> LazySequence[R]:
         """Like `map`, for one row per item and more rows than fit into memory: it reads rows when they are used.
 
@@ -126,9 +134,10 @@ class StageFolder:
         chunks = self._chunks(phase, size, chunk)
         with closing(self._results(chunks, items, work)) as results:
             for here, start in chunks:
-                if not self.journal.holds(here) and (count := len(self._next(here, results, row))) != here.items:
+                if self.journal.holds(here):
+                    continue
+                if (count := len(self._counted(here, start, results, row, unit))) != here.items:
                     raise StageError(f"phase '{phase}' gave {count} rows for {here.items} items", place=str(self.path))
-                self._show(phase, start + here.items, size)
 
         def read(start: int, stop: int) -> list[R]:
             numbers = range(start // chunk, -(-stop // chunk))
@@ -158,6 +167,14 @@ class StageFolder:
         unfinished = (items[start : start + here.items] for here, start in chunks if not self.journal.holds(here))
         return self.executor.map(work, unfinished)
 
+    def _counted(self, here: Chunk, start: int, results: Iterator[Sequence[R]], row: type[R], unit: str) -> Sequence[R]:
+        """The rows of the next unfinished chunk, with the progress before it, where that is new, and after it."""
+        if here.phase not in self._paces:
+            self._show(here.phase, start, here.total, unit=unit)
+        rows = self._next(here, results, row)
+        self._show(here.phase, start + here.items, here.total, unit=unit)
+        return rows
+
     def _next(self, here: Chunk, results: Iterator[Sequence[R]], row: type[R]) -> list[R]:
         """Compute the next unfinished chunk, make it durable, and return its rows."""
         self.stop.obey()
@@ -169,9 +186,13 @@ class StageFolder:
         records = self.journal.append(here, [to_record(each) for each in rows], self._lap())
         return [from_record(row, record) for record in records]
 
-    def report(self, done: int, total: int, note: str = "") -> None:
-        """Report progress; outside of `map` this also stops the run when a stop was requested."""
-        self._show("", done, total, note)
+    def report(self, done: int, total: int, note: str = "", *, unit: str = ROWS_COUNTED) -> None:
+        """Report progress; outside of `map` this also stops the run when a stop was requested.
+
+        `unit` names what is counted, in the plural. The rate starts with the first report, so the first tells what is
+        done before the work begins.
+        """
+        self._show("", done, total, note, unit)
         if not self._in_flight:
             if not self.follows and time.monotonic() - self._since > HEARTBEAT:
                 self.journal.append_worked(self._lap())
@@ -238,8 +259,13 @@ class StageFolder:
             raise RunError("the manifest disappeared right after it was written", place=str(self.path))
         return artefact
 
-    def _show(self, phase: str, done: int, total: int, note: str = "") -> None:
-        self.report_to(Progress(self.name, phase, done, total, note))
+    def _show(self, phase: str, done: int, total: int, note: str = "", unit: str = ROWS_COUNTED) -> None:
+        rate = self._paces.setdefault(phase, Pace()).rate(done)
+        progress = Progress(self.name, phase, done, total, note, unit, rate)
+        if not self.follows and time.monotonic() - self._saved_at > PROGRESS_EVERY:
+            self._saved_at = time.monotonic()
+            write_progress(self.path, progress)
+        self.report_to(progress)
 
     def _lap(self) -> float:
         """The seconds since the last call."""
@@ -253,8 +279,9 @@ def _chunk(phase: str, number: int, size: int, chunk: int) -> Chunk:
 
 
 def clear_work(folder: Path) -> None:
-    """Remove the journal and checkpoints of a finished stage, if they exist."""
-    (folder / JOURNAL).unlink(missing_ok=True)
+    """Remove journal, progress and checkpoints of a finished stage, if they exist."""
+    for name in (JOURNAL, PROGRESS):
+        (folder / name).unlink(missing_ok=True)
     if (folder / CHECKPOINTS).is_symlink():
         (folder / CHECKPOINTS).unlink()
     elif (folder / CHECKPOINTS).is_dir():

@@ -81,10 +81,12 @@ def run(settings: RedTeamSettings, inputs: RedTeamInputs, engine: Engine, out: S
     while kept < settings.count and len(answers) < most:
         size = min(next_round(settings.count, kept, len(answers)), most - len(answers))
         requests = range(len(answers), len(answers) + size)
-        answers += out.map(f"requests from {len(answers)}", requests, write, row=RedTeamAnswer, chunk=inputs.chunk)
+        answers += out.map(
+            f"requests from {len(answers)}", requests, write, row=RedTeamAnswer, chunk=inputs.chunk, unit="requests"
+        )
         judged = _judge_all(answers, examples, human, settings)
         before, kept = kept, sum(item.outcome is Outcome.OK for _, item in judged)
-        out.report(min(kept, settings.count), settings.count, f"prompts kept of {len(judged)} written")
+        out.report(min(kept, settings.count), settings.count, f"of {len(judged)} written", unit="prompts kept")
         if kept == before:
             break
     if not kept:

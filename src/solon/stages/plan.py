@@ -125,10 +125,20 @@ def out_of_round(name: str) -> str:
     return plain if number.isdecimal() else name
 
 
-def counted(name: str, rows: int, kind: Kind | None = None) -> str:
-    """The rows of a stage as a person counts them, steps where a model is trained: `300 rows`, `36 steps`."""
+def unit_of(name: str, kind: Kind | None = None) -> str:
+    """What the rows of a stage are, as a person counts them: `steps` where a model is trained, else `rows`."""
     trains = kind is Kind.TRAINS or out_of_round(name) in _TRAINING
-    return f"{rows:,} {'step' if trains else 'row'}{'' if rows == 1 else 's'}"
+    return "steps" if trains else "rows"
+
+
+def counted(name: str, rows: int, kind: Kind | None = None) -> str:
+    """The rows of a stage with their unit: `300 rows`, `1 step`."""
+    return amount_of(rows, unit_of(name, kind))
+
+
+def amount_of(rows: int, unit: str) -> str:
+    """A number with what it counts, given in the plural: `300 rows`, `1 step`."""
+    return f"{rows:,} {unit if rows != 1 else unit.removesuffix('s')}"
 
 
 def stages_of(recipe: Recipe) -> tuple[Stage, ...]:

@@ -89,7 +89,7 @@ def run(settings: PromptSettings, inputs: PromptInputs, engine: Engine, out: Sta
         taken |= dict.fromkeys(drawn, source.kind)
         rows += [_row(row_id, *found.prompts[row_id], source.kind) for row_id in drawn]
         facts[source.kind.value] = found.facts(len(found.prompts), len(drawn))
-        out.report(done, len(PromptKind), f"{len(drawn)} {source.kind.value} prompts")
+        out.report(done, len(PromptKind), f"{len(drawn)} {source.kind.value} prompts", unit="kinds of prompts")
     return out.publish(rows, PromptRow, facts=facts)
 
 

@@ -63,7 +63,9 @@ def run(settings: ResponseSettings, inputs: ResponseInputs, engine: Engine, out:
         for row in good_of(inputs.prompts.rows(PromptRow), *TRAINING_KINDS)
         for sample in range(settings.helpful_samples if row.kind is PromptKind.HELPFUL else 1)
     ]
-    rows = out.map("replies", asked, AnswerPrompts(engine, settings.sampling), row=ReplyRow, chunk=inputs.chunk)
+    rows = out.map(
+        "replies", asked, AnswerPrompts(engine, settings.sampling), row=ReplyRow, chunk=inputs.chunk, unit="replies"
+    )
     facts = {"engine": engine.name, "defects": count_defects(row.defects for row in rows)}
     return out.publish(rows, ReplyRow, facts=facts)
 

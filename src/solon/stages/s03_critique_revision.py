@@ -172,7 +172,9 @@ def _criticise(
             for link, critique, seed in zip(batch, critiques, seeds, strict=True)
         ]
 
-    critiques = out.stream(f"critique-{links[0].step}", links, criticise, row=Critique, chunk=inputs.chunk)
+    step = links[0].step
+    unit = f"critiques of step {step}/{settings.steps}"
+    critiques = out.stream(f"critique-{step}", links, criticise, row=Critique, chunk=inputs.chunk, unit=unit)
 
     def criticised(start: int, stop: int) -> list[Link]:
         pairs = zip(links[start:stop], critiques[start:stop], strict=True)
@@ -203,7 +205,9 @@ def _revise(
         by_row = {request.row_id: each for request, each in zip(ready, chosen, strict=True)}
         return [_row(link, by_row.get(link.row_id), inputs.seed, reviser.name) for link in batch]
 
-    return out.stream(f"revision-{links[0].step}", links, rows, row=RevisionRow, chunk=inputs.chunk)
+    step = links[0].step
+    unit = f"revisions of step {step}/{settings.steps}"
+    return out.stream(f"revision-{step}", links, rows, row=RevisionRow, chunk=inputs.chunk, unit=unit)
 
 
 def _shown(link: Link, examples: Sequence[str]) -> Shown:

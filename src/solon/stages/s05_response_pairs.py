@@ -60,7 +60,7 @@ def run(settings: PairSettings, inputs: PairInputs, engine: Engine, out: StageFo
     numbers = range(inputs.first, inputs.first + settings.per_prompt)
     wanted = [(row, number) for row in good_of(inputs.prompts.rows(PromptRow), *inputs.kinds) for number in numbers]
     work = AnswerTwice(engine, settings.sampling, inputs.seed)
-    rows = out.map("pairs", wanted, work, row=PairRow, chunk=inputs.chunk)
+    rows = out.map("pairs", wanted, work, row=PairRow, chunk=inputs.chunk, unit="pairs of replies")
     same = sum(row.response_a == row.response_b for row in good(rows))
     facts = {"engine": engine.name, "identical": same, "defects": count_defects(row.defects for row in rows)}
     return out.publish(rows, PairRow, facts=facts)

@@ -117,13 +117,14 @@ def _ask_one(
     """Have one judge measured, then asked about all pairs; both are durable."""
     judge = Judge.of(load())
     phase = "" if number == 0 else f" {number + 1}"
+    by = phase and f" by judge{phase}"
     checked: Mapping[str, Any] | None = None
     if assess := inputs.assess:
         # Before the first label, so that nothing is spent on a judge that is refused; it is done once.
         def check(_: Sequence[int]) -> list[JudgeCheckRow]:
             return [from_record(JudgeCheckRow, assess(judge.engine))]
 
-        checked = out.map(f"judge check{phase}", [0], check, row=JudgeCheckRow, chunk=1)[0].facts()
+        checked = out.map(f"judge check{phase}", [0], check, row=JudgeCheckRow, chunk=1, unit="judge checks")[0].facts()
 
     def work(batch: Sequence[PlannedPair]) -> list[JudgedRow]:
         rows = judge_pairs(batch, plan, judge)
@@ -131,7 +132,7 @@ def _ask_one(
             _refuse_letterless(rows, judge)
         return rows
 
-    rows = out.map(f"labels{phase}", pairs, work, row=JudgedRow, chunk=inputs.chunk)
+    rows = out.map(f"labels{phase}", pairs, work, row=JudgedRow, chunk=inputs.chunk, unit=f"pairs judged{by}")
     judgements = [row.judgements for row in rows]
     masses = [each.letter_mass for of_pair in judgements for each in of_pair]
     return judgements, JudgeFacts(

@@ -155,7 +155,7 @@ def _answer(
         replies = ask(opened[0], [prompts.reply(row.prompt) for row in rows], seeds, settings.sampling)
         return [_answered(name, row, reply) for row, reply in zip(rows, replies, strict=True)]
 
-    return out.map(f"answers of {name}", held_out, work, row=AnswerRow, chunk=inputs.chunk)
+    return out.map(f"answers of {name}", held_out, work, row=AnswerRow, chunk=inputs.chunk, unit=f"replies of {name}")
 
 
 def _answered(model: str, row: PromptRow, reply: Completion) -> AnswerRow:

@@ -104,7 +104,7 @@ def is_held_out(row_id: str, share: float, seed: int) -> bool:
 def session_in(out: StageFolder) -> TrainingSession:
     """A training session in a stage's folder; only the main process writes checkpoints."""
     kept = ReadCheckpoints if out.follows else Checkpoints
-    return TrainingSession(kept(out.path / "checkpoints"), out.report, lambda: out.stopping)
+    return TrainingSession(kept(out.path / "checkpoints"), partial(out.report, unit="steps"), lambda: out.stopping)
 
 
 def accumulate(
@@ -178,6 +178,7 @@ def train(
     refuse_unequal(learner.processes, first)
     session.metrics.begin(first)
     held_out_loss = partial(mean_loss, objective, held_out, settings.micro_batch_tokens, learner.processes)
+    session.progress(first, steps, "")
     lap, orders = time.monotonic(), Orders()
     for step in range(first, steps):
         rows = [examples[index] for index in batch_at(step, len(examples), settings.batch_size, seed, orders)]

@@ -145,10 +145,11 @@ def evaluate(out: Path, subject: Subject, tasks: Sequence[Task], display: Displa
             display.stage_started(number, task.name, len(tasks))
             if not loaded:
                 loaded.append(_loaded(subject))
-            stage = begin_folder(
-                out / task.name, (number, task.name), key, lambda at: display.progress(at.done, at.total), stop
+            stage = begin_folder(out / task.name, (number, task.name), key, display.progress, stop)
+            asks = _asks(task, loaded[0])
+            rows = stage.map(
+                "answers", task.file.questions, asks, row=ChoiceAnswer, chunk=CHUNK, unit="questions answered"
             )
-            rows = stage.map("answers", task.file.questions, _asks(task, loaded[0]), row=ChoiceAnswer, chunk=CHUNK)
             facts = EvaluationFacts(_setup(task, subject), figures(task.file.questions, rows, task.manner.samples))
             manifest = stage.publish([_judged_row(row) for row in rows], EvaluationRow, facts=facts.record()).manifest
             display.stage_finished(task.name, manifest.rows, manifest.outcomes, manifest.seconds)
