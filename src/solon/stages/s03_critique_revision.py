@@ -20,7 +20,7 @@ from typing import Any
 
 from solon import prompts
 from solon.checks.rules import Defect
-from solon.checks.texts import Checked, Shown, check_critique
+from solon.checks.texts import Checked
 from solon.config.model_spec import ModelSpec
 from solon.config.recipe import CutOffReplies, Recipe, RevisionMode, RevisionSettings
 from solon.constitution.constitution import (
@@ -31,14 +31,14 @@ from solon.constitution.constitution import (
     revision_principles,
     worked_critiques,
 )
-from solon.conversation import Conversation, Role
-from solon.digest import seed_for
-from solon.engines.base import Completion, Engine
+from solon.conversation import Role
+from solon.engines.base import Engine
 from solon.errors import RunError, StageError
 from solon.evals.judge_check.critic import CheckCritic
-from solon.feedback.ask import STUB, ask, bare_tokens
+from solon.feedback.ask import STUB, bare_tokens
 from solon.feedback.best_of import Choose, choose_best, choose_plan
-from solon.feedback.revision_candidates import ChosenRevision, RevisionRequest, revise, revision_seed
+from solon.feedback.critiques import Link, criticise, critique_failed, revision_request
+from solon.feedback.revision_candidates import ChosenRevision, revise, revision_seed
 from solon.feedback.soft_labels import Judge
 from solon.runs import Artefact, LazySequence, StageFolder
 from solon.runs.outcome import Outcome, count_outcomes, most_frequent
@@ -60,19 +60,6 @@ class RevisionInputs:
     """Measures critic and reviser on questions with known answers, for the facts."""
     choose: Choose | None = None
     """Compares the candidates of a step; the first good one stays without it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """One step of one chain: the reply to be revised, the principle drawn, and the critique once there is one."""
-
-    row_id: str
-    conversation: Conversation
-    reply: str
-    step: int
-    principle: RevisionPrinciple
-    critique: Critique | None = None
-    """None before it is written, and in the direct mode."""
 
 
 _BEGIN = {CutOffReplies.SKIP: {Outcome.OK}, CutOffReplies.REVISE: {Outcome.OK, Outcome.TRUNCATED}}
@@ -160,21 +147,12 @@ def _criticise(
 ) -> LazySequence[Link]:
     """The links with their critiques."""
 
-    def criticise(batch: Sequence[Link]) -> list[Critique]:
-        questions = [
-            prompts.critique(link.conversation, link.reply, link.principle, examples, settings.form) for link in batch
-        ]
-        seeds = [seed_for(inputs.seed, "critique", link.row_id, link.step) for link in batch]
-        critiques = ask(critic, questions, seeds, settings.critique)
-        worked = [each.critique for each in examples]
-        return [
-            _critique(critique, check_critique(critique, _shown(link, worked)), seed, critic.name)
-            for link, critique, seed in zip(batch, critiques, seeds, strict=True)
-        ]
+    def write(batch: Sequence[Link]) -> list[Critique]:
+        return criticise(settings, inputs.seed, batch, examples, critic)
 
     step = links[0].step
     unit = f"critiques of step {step}/{settings.steps}"
-    critiques = out.stream(f"critique-{step}", links, criticise, row=Critique, chunk=inputs.chunk, unit=unit)
+    critiques = out.stream(f"critique-{step}", links, write, row=Critique, chunk=inputs.chunk, unit=unit)
 
     def criticised(start: int, stop: int) -> list[Link]:
         pairs = zip(links[start:stop], critiques[start:stop], strict=True)
@@ -192,15 +170,9 @@ def _revise(
     out: StageFolder,
 ) -> LazySequence[RevisionRow]:
     """The rows of one step: a revision where the critique is good, and a record of the other replies."""
-    worked = [each.revision for each in examples]
-
-    def request(link: Link) -> RevisionRequest:
-        text = _critique_text(link)
-        prompt = prompts.revision(link.conversation, link.reply, link.principle, text, examples, settings.form)
-        return RevisionRequest(link.row_id, link.step, link.conversation, prompt, _shown(link, worked))
 
     def rows(batch: Sequence[Link]) -> list[RevisionRow]:
-        ready = [request(link) for link in batch if _critique_failed(link) is None]
+        ready = [revision_request(settings, link, examples) for link in batch if critique_failed(link) is None]
         chosen = revise(settings, inputs.seed, ready, reviser, inputs.choose)
         by_row = {request.row_id: each for request, each in zip(ready, chosen, strict=True)}
         return [_row(link, by_row.get(link.row_id), inputs.seed, reviser.name) for link in batch]
@@ -210,37 +182,9 @@ def _revise(
     return out.stream(f"revision-{step}", links, rows, row=RevisionRow, chunk=inputs.chunk, unit=unit)
 
 
-def _shown(link: Link, examples: Sequence[str]) -> Shown:
-    requests = (link.principle.critique_request, link.principle.revision_request)
-    return Shown(link.conversation.turns[-1].content, requests, tuple(examples), _critique_text(link), link.reply)
-
-
-def _critique_text(link: Link) -> str | None:
-    return None if link.critique is None else link.critique.critique
-
-
-def _critique_failed(link: Link) -> Outcome | None:
-    """What is wrong with the link's critique, or None when nothing is, or there is to be none."""
-    if link.critique is None or link.critique.critique_outcome is Outcome.OK:
-        return None
-    return link.critique.critique_outcome
-
-
-def _critique(critique: Completion, checked: Checked, seed: int, critic: str) -> Critique:
-    return Critique(
-        critique=checked.text,
-        critique_thinking=critique.thinking or None,
-        critique_finish=critique.finish.value,
-        critique_outcome=checked.outcome,
-        critique_defects=tuple(defect.value for defect in checked.defects),
-        critique_seed=seed,
-        critic=critic,
-    )
-
-
 def _row(link: Link, chosen: ChosenRevision | None, seed: int, reviser: str) -> RevisionRow:
     """The record of a step; without a revision its outcome is that of its critique."""
-    failed = _critique_failed(link) or Outcome.PROVIDER_ERROR
+    failed = critique_failed(link) or Outcome.PROVIDER_ERROR
     revision = chosen.revision if chosen else None
     checked = revision.checked if revision else Checked("", failed)
     critique = link.critique or Critique()
