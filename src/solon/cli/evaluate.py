@@ -16,7 +16,7 @@ import click
 
 from solon.cli.options import NEW_FOLDER, PATH, QUIET
 from solon.cli.terminal import plain, print_line, print_table, resumable
-from solon.stats.intervals import interval, per_cent
+from solon.stats.intervals import interval, per_cent, probability
 
 if TYPE_CHECKING:
     from solon.evals.benchmarks.evaluation import Task
@@ -153,7 +153,7 @@ def _run(engine: str, files: tuple[Path, ...], settings: EvaluationSettings, opt
     results = done.figures
 
     def row(line: EvaluationLine) -> list[str]:
-        numbers = ["-" if value is None else f"{value:.3f}" for value in (line.ece, line.brier)]
+        numbers = ["-" if value is None else probability(value) for value in (line.ece, line.brier)]
         shares = [_share(figure) for figure in (line.accuracy, line.as_given, line.same_option)]
         return [line.evaluation, line.form, *shares, *numbers, "-" if line.undecided is None else str(line.undecided)]
 

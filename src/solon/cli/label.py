@@ -11,7 +11,7 @@ import click
 from solon.cli.options import COLUMNS, OVERLAYS, PATH, QUIET, recipe_option, settings_option
 from solon.cli.run import ACCEPT
 from solon.cli.terminal import print_line, resumable
-from solon.stats.intervals import percent
+from solon.stats.intervals import percent, signed
 
 if TYPE_CHECKING:
     from solon.runs.facts import FeedbackFacts
@@ -84,7 +84,7 @@ def _print_summary(facts: FeedbackFacts, agreement: str | None, skipped: Mapping
     lines += [f"  {count:,} of them because {why}" for why, count in facts.undecided_because.items()]
     if (agree := quality.orders_agree) and (pull := quality.position_bias):
         same = f"Both orders prefer the same reply in {percent(agree.value)} of {agree.n:,} pairs"
-        lines.append(f"{same}; being shown as (A) adds {pull.value:+.2f} log-odds")
+        lines.append(f"{same}; being shown as (A) adds {signed(pull.value)} log-odds")
     if agreement:
         lines.append(agreement)
     lines += [f"Skipped: {count:,} rows ({why})" for why, count in skipped.items()]

@@ -13,6 +13,7 @@ import click
 
 from solon.cli.options import COLUMNS, NEW_FILE, PATH, QUIET, THREADS, recipe_option, settings_option
 from solon.cli.terminal import print_line, print_table, resumable
+from solon.stats.intervals import probability
 
 if TYPE_CHECKING:
     from solon.runs.facts import PreferenceFacts
@@ -223,7 +224,7 @@ def _replay(folder: Path, threads: int | None) -> int:
 def _print_measures(facts: PreferenceFacts) -> None:
     measures = (facts.accuracy, facts.brier, facts.ece)
     rows = [
-        [source, str(pairs), *(f"{each[source]:.3f}" if source in each else "-" for each in measures)]
+        [source, str(pairs), *(probability(each[source]) if source in each else "-" for each in measures)]
         for source, pairs in facts.held_out_examples.items()
     ]
     if rows:

@@ -19,7 +19,7 @@ from solon.reporting.page import fill, write_page
 from solon.reporting.visible_text import against_chance
 from solon.runs.facts import EvaluationFacts, EvaluationSetup
 from solon.runs.records import to_record
-from solon.stats.intervals import Share, interval, per_cent, percent
+from solon.stats.intervals import Share, interval, per_cent, percent, probability
 
 PAGE = "evaluations.html"
 Figures = Mapping[str, Any]
@@ -156,8 +156,8 @@ def sentences(facts: EvaluationFacts) -> list[str]:
         said = [f"{said[0]} Of the {answered.n} answered, {_share(answered)}: {than}, which is {percent(chance)}."]
     if calibration.ece is not None and calibration.brier is not None:
         said.append(
-            f"Expected calibration error {calibration.ece:.3f}, Brier score {calibration.brier:.3f} "
-            f"(a uniform guess has {(1 - chance) / 2:.3f})."
+            f"Expected calibration error {probability(calibration.ece)}, Brier score {probability(calibration.brier)} "
+            f"(a uniform guess has {probability((1 - chance) / 2)})."
         )
     if orders:
         shown = "both orders" if setup.options == 2 else f"all {setup.options} rotations of the options"

@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from solon.reporting.svg import PlotFrame, line, nice_domain, number_marks, percent_marks, polyline, tag, text
 from solon.reporting.visible_text import cases
-from solon.stats.intervals import interval, percent
+from solon.stats.intervals import interval, percent, probability
 
 Figures = Mapping[str, Any]
 """A share or mean as `{"value", "low", "high", "n"}`."""
@@ -205,9 +205,9 @@ def trend(curve: Curve, most: int = 200) -> Markup | None:
     pieces = [frame.axes("", "", number_marks(x_low, x_high, 4), y_marks)]
     pieces.append(polyline([(frame.x(x), frame.y(y)) for x, y in shown], "series"))
     x, y = shown[-1]
-    says = tag("title", f"step {x:g}: {y:.4g}")
+    says = tag("title", f"step {x:g}: {y:.3f}")
     pieces.append(tag("circle", says, cx=frame.x(x), cy=frame.y(y), r=3.2, class_="dot"))
-    return frame.figure(f"{curve.title} by training step, from {finite[0][1]:.4g} to {finite[-1][1]:.4g}", *pieces)
+    return frame.figure(f"{curve.title} by training step, from {finite[0][1]:.3f} to {finite[-1][1]:.3f}", *pieces)
 
 
 def _middle(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
@@ -257,7 +257,7 @@ def reliability(rows: Sequence[Mapping[str, Any]], words: ReliabilityWords | Non
     for row in rows:
         x, y = frame.x(row["p"]), frame.y(row["value"])
         says = (
-            f"{words.probability} {row['p']:.2f}: {words.truth} in {percent(row['value'])} [{interval(row)}] "
+            f"{words.probability} {probability(row['p'])}: {words.truth} in {percent(row['value'])} [{interval(row)}] "
             f"of {row['n']} {words.cases}"
         )
         whisker = line((x, frame.y(row["low"])), (x, frame.y(row["high"])), "whisker")

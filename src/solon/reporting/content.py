@@ -7,7 +7,6 @@ a missing figure leaves its part of the page out. This module measures nothing: 
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,36 +19,20 @@ from solon.constitution.constitution import Constitution
 from solon.evals.measures import Measure, Unit
 from solon.evals.measures import measures as all_measures
 from solon.reporting import charts, samples
+from solon.reporting.dot_rows import DotGroup, DotRow, dot_rows
 from solon.reporting.drawn_principles import DrawnPrinciple, drawn_for_preference, drawn_for_revision
 from solon.reporting.judged_section import ComparedModels, compared_models, judged_by, reply_judge_sentences
 from solon.reporting.label_section import LabelQuality, quality_of
 from solon.reporting.policy import PolicyFigure, policy_figures
 from solon.reporting.results import results
-from solon.reporting.sentences import Figures, headline, is_figure, judge_check_details, judge_sentences
+from solon.reporting.sentences import Figures, is_figure, judge_check_details, judge_sentences
 from solon.reporting.share_figures import by_group
+from solon.reporting.verdict import FirstScreen, first_screen, note_of
 from solon.runs import Artefact, RunDirectory
 from solon.runs.rows import LabelRow, PromptKind, RevisionRow
 from solon.runs.training_rows import DpoStepRow, PreferenceStepRow, RlStepRow, TrainingStepRow
 from solon.stages import plan as names
-from solon.stats.intervals import interval, percent
-
-
-@dataclass(frozen=True, slots=True)
-class MeasureCell:
-    """One cell of the table of measures."""
-
-    figure: Figures
-    shown: str
-    interval: str
-    bar: Markup | None
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """Measures by model; `columns` are (measure, the replies it is a share of)."""
-
-    columns: tuple[tuple[str, str], ...]
-    rows: tuple[tuple[str, str, tuple[MeasureCell | None, ...]], ...]
+from solon.stats.intervals import interval, percent, probability
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +55,9 @@ class Content:
     """None for RLHF, which uses no constitution."""
     seed: int
     models: tuple[tuple[str, str], ...]
-    remarks: tuple[str, ...]
-    """Edited or damaged parts of the run."""
-    headline: tuple[str, ...]
-    rated: Table | None
-    form: Table | None
+    first: FirstScreen
+    rated: Markup | None
+    form: Markup | None
     judged_by: str
     """`, by the judge NAME` where a model judged the replies, to go with every share."""
     replies_judged: tuple[str, ...]
@@ -117,10 +98,9 @@ def content_of(run: RunDirectory) -> Content:
         constitution=run.constitution if recipe.method is Method.CAI else None,
         seed=recipe.seed,
         models=tuple((part, name) for part, name in recipe.models.model_dump().items() if name is not None),
-        remarks=tuple(figures.get("remarks", ())),
-        headline=tuple(headline(figures)),
-        rated=measures_table(models, [each for each in all_measures() if each.graded]),
-        form=measures_table(models, [each for each in all_measures() if not each.graded]),
+        first=first_screen(figures, recipe),
+        rated=measure_dots(models, [each for each in all_measures() if each.graded]),
+        form=measure_dots(models, [each for each in all_measures() if not each.graded]),
         judged_by=judged_by(figures),
         replies_judged=tuple(reply_judge_sentences(figures)),
         compared=compared_models(figures),
@@ -146,26 +126,26 @@ def content_of(run: RunDirectory) -> Content:
     )
 
 
-def measures_table(models: Mapping[str, Mapping[str, Figures]], columns: Sequence[Measure]) -> Table | None:
-    """The measures that at least one model has, or None."""
+def measure_dots(models: Mapping[str, Mapping[str, Figures]], columns: Sequence[Measure]) -> Markup | None:
+    """A group of rows for each measure that at least one model has, with a row for each model; None without any."""
     kept = [column for column in columns if any(column.name in measures for measures in models.values())]
-    if not kept:
-        return None
-    rows = tuple(
-        (name, charts.tone(name, index), tuple(_measured(measures, column) for column in kept))
-        for index, (name, measures) in enumerate(models.items())
+    return dot_rows(
+        [
+            DotGroup(
+                column.name.replace("_", " "),
+                tuple(_row(column, model, of, place) for place, (model, of) in enumerate(models.items())),
+                note_of(column),
+                f"label-{column.name}" if column.graded else "",
+            )
+            for column in kept
+        ]
     )
-    return Table(tuple((column.name, column.about) for column in kept), rows)
 
 
-def _measured(measures: Mapping[str, Figures], measure: Measure) -> MeasureCell | None:
-    figure = measures.get(measure.name)
-    if figure is None:
-        return None
-    value, ends = measure.shown(figure)
-    if measure.unit is Unit.NUMBER:
-        return MeasureCell(figure, value, ends, None)
-    return MeasureCell(figure, f"{value} %", ends, charts.bar(figure, f"label-{measure.name}"))
+def _row(measure: Measure, model: str, of: Mapping[str, Figures], place: int) -> DotRow:
+    figure = of.get(measure.name)
+    words = measure.shown(figure) if figure is not None and measure.unit is Unit.NUMBER else None
+    return DotRow(model, figure, charts.tone(model, place), words)
 
 
 class HasStep(Protocol):
@@ -274,7 +254,7 @@ def _flat(facts: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tupl
         elif isinstance(value, Mapping):
             yield from _flat(value, here)
         elif isinstance(value, int | float) and not isinstance(value, bool):
-            yield ", ".join(here), f"{value:.4g}", ""
+            yield ", ".join(here), probability(value) if isinstance(value, float) else f"{value:,}", ""
 
 
 def _listed(facts: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
@@ -305,11 +285,3 @@ def _shelves(
     if names.MEASURE in stages:
         shelves.append(samples.answer_shelf(stages[names.MEASURE]))
     yield from (shelf for shelf in shelves if shelf is not None)
-
-
-def json_for_script(value: object) -> Markup:
-    """JSON that cannot end the script element or open a comment or another script: `<`, `>` and `&` are escaped."""
-    plain = json.dumps(value, ensure_ascii=True, sort_keys=False)
-    for character in "<>&":
-        plain = plain.replace(character, f"\\u{ord(character):04x}")
-    return Markup(plain)

@@ -15,7 +15,7 @@ from solon.reporting.charts import bar, tone
 from solon.runs.facts import read_facts
 from solon.runs.measure_facts import BaselineFacts, ComparisonFigures, ReplyJudgeFacts
 from solon.runs.rows import HELD_OUT_KINDS, PromptKind
-from solon.stats.intervals import Share, interval, per_cent, percent
+from solon.stats.intervals import Mean, Share, interval, per_cent, percent, probability
 
 ABOUT: Mapping[str, str] = {
     PromptKind.HELD_OUT_HARMFUL.value: "harmful prompts",
@@ -42,7 +42,7 @@ class ComparedLine:
     def cells(self) -> list[str]:
         """As the printed table has it, in the order of `COLUMNS`."""
         of = self.figures
-        p = "-" if of.mean_p is None else f"{of.mean_p.value:.2f} [{of.mean_p.low:.2f}-{of.mean_p.high:.2f}]"
+        p = "-" if of.mean_p is None else f"{probability(of.mean_p.value)} [{_ends(of.mean_p)}]"
         counts = (str(count) for count in (of.n, of.ties, of.unjudged))
         return [self.model, self.about, _share(of.win_rate), p, *counts, _share(of.orders_agree)]
 
@@ -121,11 +121,15 @@ def reply_judge_sentences(figures: Mapping[str, Any]) -> Iterator[str]:
         yield f"Replies without a usable answer, left out of the shares: {each} ({because})."
     for kind, of in judge.rule_agreement.items():
         if of.agree is not None:
-            kappa = f"Cohen's kappa is {of.kappa:.2f}" if of.kappa is not None else "both always say the same"
+            kappa = f"Cohen's kappa is {probability(of.kappa)}" if of.kappa is not None else "both always say the same"
             yield (
                 f"On {ABOUT[kind]}, the rule for canned refusals and the judge agree on what is evasive in "
                 f"{percent(of.agree.value)} [{interval(of.agree.facts())}] of {of.agree.n} replies; {kappa}."
             )
+
+
+def _ends(found: Mean) -> str:
+    return f"{probability(found.low)}-{probability(found.high)}"
 
 
 def _share(found: Share | None) -> str:

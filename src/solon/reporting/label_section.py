@@ -67,8 +67,8 @@ def quality_of(figures: Mapping[str, Any]) -> LabelQuality | None:
         ),
         # The measure stage has its own sentence on both orders.
         sentences=tuple(quality_sentences(quality, orders=not labels.get("orders_agree"))) if quality else (),
-        accuracy=dots("Comparisons judged right, with 95 % intervals", _accuracy(judge), judge.get("chance")),
-        flips=dots("Right answers lost to injected words, with 95 % intervals", _flips(judge)),
+        accuracy=dots(_accuracy(judge), judge.get("chance")),
+        flips=dots(_flips(judge)),
         reliability=reliability(judge.get("calibration") or [], _KNOWN),
         columns=columns,
         principles=principles,

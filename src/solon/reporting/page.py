@@ -1,4 +1,6 @@
-"""Renders the content as one HTML file and treats all of it as untrusted.
+"""Renders the content as HTML and treats all of it as untrusted.
+
+The page is one file, and with more samples than it can hold a folder of scripts beside it.
 
 Autoescape is always on, and hidden characters in the strings of a run are made visible (`visible_text.visible`). So
 data cannot add an element, an attribute or a hidden character. As a second protection the page's content security
@@ -18,7 +20,8 @@ import jinja2
 from markupsafe import Markup
 
 from solon.reporting import visible_text
-from solon.reporting.content import Content, content_of, json_for_script
+from solon.reporting.content import Content, content_of
+from solon.reporting.sample_files import INLINE, SampleFiles, json_for_script, sample_files, write_chunks
 from solon.runs import RunDirectory
 from solon.stats import intervals
 
@@ -26,8 +29,19 @@ REPORT = "report.html"
 
 
 def write(run: RunDirectory, output: Path | None = None) -> Path:
-    """Write the report of `run` to `output`, `report.html` in its folder when None; returns its path."""
-    return write_page(output if output is not None else run.path / REPORT, render(run))
+    """Write the report of `run` to `output`, `report.html` in its folder when None; returns its path.
+
+    Many samples are written to the folder PAGE-samples beside it. Raises RunError when that folder holds anything else.
+    """
+    path = output if output is not None else run.path / REPORT
+    content = content_of(run)
+    files = files_of(content)
+    folder = path.with_name(f"{path.stem}-samples")
+    if files.size > INLINE:
+        files = files.beside(folder.name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_chunks(files, folder)
+    return write_page(path, render_content(content, files))
 
 
 def write_page(path: Path, text: str) -> Path:
@@ -40,20 +54,39 @@ def write_page(path: Path, text: str) -> Path:
 
 
 def render(run: RunDirectory) -> str:
-    """The report of `run`, finished or not, as HTML text."""
-    return render_content(content_of(run))
+    """The report of `run`, finished or not, as HTML text with all its samples."""
+    content = content_of(run)
+    return render_content(content, files_of(content))
 
 
-def render_content(content: Content) -> str:
+def files_of(content: Content) -> SampleFiles:
+    """The samples of `content` as HTML texts in chunks."""
+    template = _environment().get_template("sample.html")
+    texts = [template.render(sample=sample) for shelf in content.shelves for sample in shelf.samples]
+    return sample_files(content.shelves, texts)
+
+
+def render_content(content: Content, files: SampleFiles) -> str:
     """The page for `content`; a pure function."""
-    return fill("report.html", script=_asset("report.js"), page=content, results=json_for_script(content.results))
+    return fill(
+        "report.html",
+        script=_asset("report.js"),
+        page=content,
+        results=json_for_script(content.results),
+        loads=files.index["folder"],
+        sample_index=json_for_script(files.index),
+        chunks=() if files.index["folder"] is not None else files.chunks,
+    )
 
 
-def fill(template: str, *, script: str = "", **content: object) -> str:
-    """A page from one of the templates, with the style sheet, our own `script`, and a policy that allows only these."""
+def fill(template: str, *, script: str = "", loads: str | None = None, **content: object) -> str:
+    """A page from one of the templates, with the style sheet, our own `script`, and a policy that allows only these.
+
+    `loads` names the folder of scripts that our own script loads.
+    """
     style = _asset("report.css")
     policy = (
-        f"default-src 'none'; style-src '{_hash(style)}'; script-src {_source(script)}; "
+        f"default-src 'none'; style-src '{_hash(style)}'; script-src {_source(script, dynamic=bool(loads))}; "
         "img-src data:; base-uri 'none'; form-action 'none'"
     )
     # Style and script are our own files; everything else is escaped.
@@ -61,8 +94,10 @@ def fill(template: str, *, script: str = "", **content: object) -> str:
     return _environment().get_template(template).render(**ours, **content)
 
 
-def _source(script: str) -> str:
-    return f"'{_hash(script)}'" if script else "'none'"
+def _source(script: str, *, dynamic: bool) -> str:
+    """The policy's sources of scripts: ours by its hash, and, if it loads some, those that it asks for itself."""
+    own = f"'{_hash(script)}'" if script else "'none'"
+    return f"{own} 'strict-dynamic'" if dynamic else own
 
 
 def _environment() -> jinja2.Environment:
@@ -77,6 +112,7 @@ def _environment() -> jinja2.Environment:
     environment.filters.update(
         percent=intervals.percent,
         interval=intervals.interval,
+        probability=intervals.probability,
         duration=visible_text.duration,
         heading=partial(visible_text.one_line, limit=120),
         clip=visible_text.clip,

@@ -17,7 +17,7 @@ from markupsafe import Markup
 from solon.reporting.charts import Figures, end_labels, series
 from solon.reporting.svg import PlotFrame, nice_domain, number_marks, percent_marks, polyline, tag
 from solon.runs.training_rows import RlStepRow
-from solon.stats.intervals import interval, percent
+from solon.stats.intervals import interval, percent, signed, signed_interval
 
 Steps = Mapping[str, Mapping[str, Figures]]
 """Measures of the snapshots by step (`solon.stages.extra_snapshots`)."""
@@ -124,7 +124,7 @@ def score_by_distance(rows: Sequence[RlStepRow]) -> Markup | None:
         dots = (
             tag(
                 "circle",
-                tag("title", f"{shown}: {y:+.2f} at {x:.2f}"),
+                tag("title", f"{shown}: {signed(y)} at {x:.2f}"),
                 cx=frame.x(x),
                 cy=frame.y(y),
                 r=2.2,
@@ -169,4 +169,4 @@ def _share_words(share: Figures) -> str:
 
 
 def _score_words(mean: Figures) -> str:
-    return f"{mean['value']:+.2f} [{mean['low']:+.2f} to {mean['high']:+.2f}] over {mean['n']}"
+    return f"{signed(mean['value'])} [{signed_interval(mean)}] over {mean['n']}"

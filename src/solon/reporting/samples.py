@@ -1,7 +1,8 @@
 """The samples in the report: revision chains, labelled pairs, and the replies of all models to one prompt.
 
-Samples are chosen by the digests of their rows, so the report of a run is always the same and does not pick the best
-cases. Up to `RARE` rows of every bad outcome are chosen first, because readers look for these.
+All samples are on the page, a few at a time. Their order follows from the digests of their rows, so the report of a run
+is always the same and does not begin with the best cases. Among the first `FIRST` are up to `RARE` rows of every bad
+outcome, because readers look for these.
 """
 
 from __future__ import annotations
@@ -22,11 +23,14 @@ from solon.runs.evaluation_rows import AnswerRow, PairRating, RevisionRating
 from solon.runs.outcome import Outcome
 from solon.runs.records import from_record
 from solon.runs.rows import LabelRow, PromptKind, ReplyRow, RevisionRow
+from solon.stats.intervals import probability, signed
 
-MOST = 60
-"""Maximum samples of one kind on the page."""
+FIRST = 60
+"""How many samples of a kind come first, bad outcomes among them."""
+MOST = 20_000
+"""Maximum samples of one kind; the table has all rows of a larger run."""
 RARE = 4
-"""Samples of each outcome other than ok that are always chosen."""
+"""Samples of each outcome other than ok that are always among the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,14 @@ class Sample:
     prompt: tuple[Said, ...]
     versions: tuple[Version, ...]
     facts: tuple[tuple[str, str], ...] = ()
+    judged_by: tuple[str, ...] = ()
+    """The principles by which a pair was labelled."""
+
+    @property
+    def principles(self) -> tuple[str, ...]:
+        """Every principle that the sample is about."""
+        revised = {version.principle_id for version in self.versions if version.principle_id}
+        return tuple(sorted(revised | set(self.judged_by)))
 
     @property
     def heading(self) -> str:
@@ -92,21 +104,26 @@ class Shelf:
 T = TypeVar("T")
 
 
-def choose(items: Sequence[T], row_id: Callable[[T], str], outcomes: Callable[[T], Iterable[str]]) -> list[T]:
-    """At most `MOST` items in digest order; rows with bad outcomes are chosen first. The choice is deterministic."""
+def in_order(items: Sequence[T], row_id: Callable[[T], str], outcomes: Callable[[T], Iterable[str]]) -> list[T]:
+    """At most `MOST` items: the first `FIRST`, bad outcomes among them, then all others, both in digest order.
+
+    The order is deterministic.
+    """
     order = sorted(range(len(items)), key=lambda index: digest("report", row_id(items[index])))
     seen: dict[str, int] = {}
     chosen: list[int] = []
     for index in order:
         wrong = [outcome for outcome in set(outcomes(items[index])) if outcome != Outcome.OK]
-        if any(seen.get(outcome, 0) < RARE for outcome in wrong) and len(chosen) < MOST:
+        if any(seen.get(outcome, 0) < RARE for outcome in wrong) and len(chosen) < FIRST:
             chosen.append(index)
             for outcome in wrong:
                 seen[outcome] = seen.get(outcome, 0) + 1
     taken = set(chosen)
-    chosen += [index for index in order if index not in taken][: MOST - len(chosen)]
+    others = [index for index in order if index not in taken]
+    more = FIRST - len(chosen)
     position = {index: rank for rank, index in enumerate(order)}
-    return [items[index] for index in sorted(chosen, key=position.__getitem__)]
+    first = sorted([*chosen, *others[:more]], key=position.__getitem__)
+    return [items[index] for index in [*first, *others[more:]][:MOST]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +181,7 @@ def revision_shelf(
         own = [outcome for one in steps[row.row_id] for outcome in (one.outcome, one.critique_outcome or "ok")]
         return [row.outcome, *own]
 
-    chosen = choose(first, lambda row: row.row_id, outcomes)
+    chosen = in_order(first, lambda row: row.row_id, outcomes)
     note = "A reply of the assistant, then its revision by each drawn principle. New words are underlined."
     return _shelf("revision", "Critiques and revisions", note, [sample(row) for row in chosen], len(first))
 
@@ -177,19 +194,19 @@ def pair_shelf(feedback: Artefact, constitution: Constitution, rated: Ratings) -
     def sample(row: LabelRow) -> Sample:
         of_a, of_b = labels.get((row.row_id, row.pair), ((), ()))
         p_a = row.p_a
-        shares = ("", "") if p_a is None else (f", {p_a:.2f}", f", {1 - p_a:.2f}")
+        shares = ("", "") if p_a is None else (f", {probability(p_a)}", f", {probability(1 - p_a)}")
         facts = [
             ("principle", f"{axis.principle_id}: {instructions.get(axis.principle_id, '')}") for axis in axes_in(row)
         ]
         before = row.p_a_unclamped
-        clamped = f", {before:.3f} before it was clamped" if before is not None and before != p_a else ""
-        facts.append(("label", "undecided" if p_a is None else f"P(A better) = {p_a:.3f}{clamped}"))
+        clamped = f", {probability(before)} before it was clamped" if before is not None and before != p_a else ""
+        facts.append(("label", "undecided" if p_a is None else f"P(A better) = {probability(p_a)}{clamped}"))
         for log_odds, words in ((row.log_odds_ab, "A shown first"), (row.log_odds_ba, "B shown first")):
             if log_odds is not None:
-                facts.append((f"log-odds for A, {words}", f"{log_odds:+.2f}"))
+                facts.append((f"log-odds for A, {words}", signed(log_odds)))
         facts.append(("judge", row.judge))
         facts += [
-            (f"{each.judge} on {each.axis}", "undecided" if each.p_a is None else f"{each.p_a:.3f}")
+            (f"{each.judge} on {each.axis}", "undecided" if each.p_a is None else probability(each.p_a))
             for each in row.judgements
             if len(row.judgements) > 1
         ]
@@ -197,10 +214,11 @@ def pair_shelf(feedback: Artefact, constitution: Constitution, rated: Ratings) -
             Version(f"Reply A{shares[0]}", _plain(row.response_a), of_a, row.outcome),
             Version(f"Reply B{shares[1]}", _plain(row.response_b), of_b, row.outcome),
         )
-        return Sample("pair", row.row_id, prompt_of(row.prompt), versions, tuple(facts))
+        judged_by = tuple(axis.principle_id for axis in axes_in(row))
+        return Sample("pair", row.row_id, prompt_of(row.prompt), versions, tuple(facts), judged_by)
 
     rows = feedback.rows(LabelRow)
-    chosen = choose(rows, lambda row: row.row_id, lambda row: [row.outcome])
+    chosen = in_order(rows, lambda row: row.row_id, lambda row: [row.outcome])
     note = "Two replies of the SL-CAI model, and the judge's preference by the drawn principle."
     return _shelf("pair", "AI labels", note, [sample(row) for row in chosen], len(rows))
 
@@ -220,7 +238,7 @@ def answer_shelf(measure: Artefact) -> Shelf | None:
         return Sample("answer", first.row_id, prompt_of(first.prompt), versions, (("prompt", kind),))
 
     groups = list(by_prompt.values())
-    chosen = choose(groups, lambda rows: rows[0].row_id, lambda rows: [row.outcome for row in rows])
+    chosen = in_order(groups, lambda rows: rows[0].row_id, lambda rows: [row.outcome for row in rows])
     note = "A prompt that no training stage has seen, and the reply of each model."
     return _shelf("answer", "Held-out answers", note, [sample(rows) for rows in chosen], len(groups))
 

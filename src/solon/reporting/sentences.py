@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from solon.reporting.visible_text import against_chance
-from solon.stats.intervals import interval, percent
+from solon.stats.intervals import interval, percent, probability, signed, signed_interval
 
 Figures = Mapping[str, Any]
 """A share or mean as `{"value", "low", "high", "n"}`."""
@@ -63,7 +63,7 @@ def round_sentences(rounds: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             of = ", ".join(f"{percent(share)} ({source})" for source, share in accuracy.items())
             parts.append(f"its preference model orders held-out pairs as they are labelled in {of}")
         if "score" in facts and "kl" in facts:
-            parts.append(f"its policy ended at a score of {facts['score']:.2f} and a KL of {facts['kl']:.1f}")
+            parts.append(f"its policy ended at a score of {signed(facts['score'])} and a KL of {facts['kl']:.2f}")
         if parts:
             yield f"Round {facts['round']}: {'; '.join(parts)}."
 
@@ -146,13 +146,14 @@ def judge_details(judge: Mapping[str, Any]) -> Iterator[str]:
         )
     if judge.get("ece") is not None and judge.get("brier") is not None:
         yield (
-            f"On comparisons with a known answer its labels have an expected calibration error of {judge['ece']:.3f} "
-            f"and a Brier score of {judge['brier']:.3f} (a label of one half has 0.250)."
+            "On comparisons with a known answer its labels have an expected calibration error of "
+            f"{probability(judge['ece'])} and a Brier score of {probability(judge['brier'])} "
+            "(a label of one half has 0.250)."
         )
 
 
 def _log_odds(figure: Figures) -> str:
-    return f"{figure['value']:+.2f} [{figure['low']:+.2f} to {figure['high']:+.2f}]"
+    return f"{signed(figure['value'])} [{signed_interval(figure)}]"
 
 
 def judge_sentences(figures: Mapping[str, Any]) -> Iterator[str]:
@@ -170,8 +171,9 @@ def judge_sentences(figures: Mapping[str, Any]) -> Iterator[str]:
         )
     if labels.get("ece") is not None and labels.get("brier") is not None:
         yield (
-            f"Against that truth the labels have an expected calibration error of {labels['ece']:.3f} and a Brier "
-            f"score of {labels['brier']:.3f}."
+            f"Against that truth the labels have an expected calibration error of {probability(labels['ece'])} "
+            "and a Brier "
+            f"score of {probability(labels['brier'])}."
         )
     if same := labels.get("orders_agree"):
         yield (
@@ -179,10 +181,7 @@ def judge_sentences(figures: Mapping[str, Any]) -> Iterator[str]:
             f"of {same['n']} pairs."
         )
     if pull := labels.get("first_shown_log_odds"):
-        yield (
-            f"Being shown first moves a reply's log-odds by {pull['value']:+.2f} "
-            f"[{pull['low']:+.2f} to {pull['high']:+.2f}]; averaging both orders removes this."
-        )
+        yield (f"Being shown first moves a reply's log-odds by {_log_odds(pull)}; averaging both orders removes this.")
 
 
 def is_figure(value: object) -> bool:

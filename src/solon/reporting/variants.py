@@ -207,6 +207,6 @@ def models_figures(variants: Mapping[str, Mapping[str, Measures]]) -> list[tuple
     evasive = "Evasive replies to held-out harmful prompts"
     pictures = [
         ("Helpful and harmless on held-out prompts; up and right is better", trade_off(models, ())),
-        (evasive, dots(f"{evasive}, with 95 % intervals", shares)),
+        (evasive, dots(shares)),
     ]
     return [(caption, picture) for caption, picture in pictures if picture is not None]

@@ -3,7 +3,7 @@
 Every figure that Solon prints has its number of cases and its interval. Shares use Wilson's score interval (Wilson
 1927), which stays inside [0, 1] and is valid at 0 and 1, where the textbook interval has width 0. Means use the normal
 approximation, or Student's t for few cases. A figure over no cases is None, never 0. The terminal, the report and the
-model card write figures in the same form: `93.8 % [72-99]`.
+model card write figures in the same form: `93.8 % [71.7-98.9]`, a probability as `0.938` and a score as `+1.32`.
 """
 
 from __future__ import annotations
@@ -102,8 +102,23 @@ def percent(value: float) -> str:
 
 
 def interval(share: Mapping[str, Any]) -> str:
-    """The ends of a share's interval in whole per cent: `72-99`."""
-    return f"{share['low'] * 100:.0f}-{share['high'] * 100:.0f}"
+    """The ends of a share's interval in per cent, with the decimals of the share: `71.7-98.9`."""
+    return f"{per_cent(share['low'])}-{per_cent(share['high'])}"
+
+
+def probability(value: float) -> str:
+    """A probability, or an error of one, with three decimals, as fine as a share in per cent: `0.938`."""
+    return f"{value:.3f}"
+
+
+def signed(value: float) -> str:
+    """A score or a difference of log-odds, with its sign and two decimals: `+1.32`."""
+    return f"{value:+.2f}"
+
+
+def signed_interval(figure: Mapping[str, Any]) -> str:
+    """The ends of such a number's interval: `+1.10 to +1.54`."""
+    return f"{signed(figure['low'])} to {signed(figure['high'])}"
 
 
 def _student(freedom: int) -> float:

@@ -1,44 +1,142 @@
-// Filters the samples; the page is complete without it.
+// Shows the samples a page at a time, and filters them. A text is only ever inserted as HTML that the report's own
+// template made and escaped; scripts in it do not run, and the policy of the page forbids them too.
 (() => {
   "use strict";
+  const index = JSON.parse(document.getElementById("sample-index").textContent);
   const form = document.getElementById("filters");
   if (!form) return;
-  const samples = [...document.querySelectorAll("details.sample")].map((element) => ({
-    element,
-    kind: element.dataset.kind,
-    outcomes: element.dataset.outcomes.split(" "),
-    labels: element.dataset.labels.split(" "),
-    text: element.textContent.toLowerCase(),
-  }));
-  const shelves = [...document.querySelectorAll(".shelf")];
-  const count = document.getElementById("shown");
+  const PAGE = 20;
+  const NAMES = ["principles", "outcomes", "labels"];
+  const list = document.getElementById("sample-list");
+  const shown = document.getElementById("shown");
+  const loaded = new Map();
+  const waiting = new Map();
+  let found = [], first = 0, asked = 0;
 
-  const apply = () => {
-    const { kind, outcome, label, text } = Object.fromEntries(new FormData(form));
-    const words = text.trim().toLowerCase();
-    let shown = 0;
-    for (const sample of samples) {
-      const fits =
-        (!kind || sample.kind === kind) &&
-        (!outcome || sample.outcomes.includes(outcome)) &&
-        (!label || sample.labels.includes(label)) &&
-        (!words || sample.text.includes(words));
-      sample.element.hidden = !fits;
-      shown += fits;
+  globalThis.solonSamples = (key, number, texts) => waiting.get(number)?.(key, texts);
+
+  const fetched = (number) => new Promise((resolve, reject) => {
+    const inline = document.getElementById(`chunk-${number}`);
+    if (inline) return resolve(JSON.parse(inline.textContent));
+    const name = `${index.folder}/chunk-${number}.js`;
+    const script = document.createElement("script");
+    waiting.set(number, (key, texts) =>
+      key === index.key ? resolve(texts) : reject(`${name} belongs to another report; write the report again`));
+    script.onerror = () => reject(`${name} is missing; keep the folder beside the page`);
+    script.src = name;
+    document.head.append(script);
+  });
+  const chunk = (number) => {
+    if (!loaded.has(number)) loaded.set(number, fetched(number));
+    return loaded.get(number);
+  };
+  const element = (html) => {
+    const template = document.createElement("template");
+    template.innerHTML = html;
+    return template.content;
+  };
+  const sample = async (number) => element((await chunk(Math.floor(number / index.per)))[number % index.per]);
+
+  const show = async () => {
+    const turn = ++asked;
+    const numbers = found.slice(first, first + PAGE);
+    try {
+      const parts = await Promise.all(numbers.map(sample));
+      if (turn !== asked) return;
+      list.replaceChildren(...parts);
+      if (first === 0 && list.firstElementChild) list.firstElementChild.open = true;
+      shown.textContent = found.length
+        ? `${(first + 1).toLocaleString("en")}\u2013${(first + numbers.length).toLocaleString("en")} of ${found.length.toLocaleString("en")}`
+        : "no sample fits";
+    } catch (why) {
+      list.replaceChildren();
+      shown.textContent = String(why);
     }
-    const narrowed = kind || outcome || label || words;
-    if (narrowed) for (const rest of document.querySelectorAll("details.rest")) rest.open = true;
-    for (const shelf of shelves) shelf.hidden = !shelf.querySelector("details.sample:not([hidden])");
-    count.textContent = `${shown} of ${samples.length}`;
+    document.getElementById("before").disabled = first === 0;
+    document.getElementById("next").disabled = first + PAGE >= found.length;
   };
 
-  form.addEventListener("input", apply);
-  form.addEventListener("submit", (event) => event.preventDefault());
-  document.getElementById("open-all").addEventListener("click", () => {
-    const visible = samples.filter((sample) => !sample.element.hidden);
-    const open = !visible.every((sample) => sample.element.open);
-    for (const sample of visible) sample.element.open = open;
+  const withWords = async (numbers, words, turn) => {
+    const kept = [];
+    for (const number of numbers) {
+      if (turn !== asked) return null;
+      if (number % index.per === 0) shown.textContent = `searching ${number.toLocaleString("en")} \u2026`;
+      if ((await sample(number)).textContent.toLowerCase().includes(words)) kept.push(number);
+    }
+    return kept;
+  };
+
+  const apply = async () => {
+    const turn = ++asked;
+    const wanted = Object.fromEntries(new FormData(form));
+    const kind = index.kinds.indexOf(wanted.kind);
+    const places = NAMES.map((name) => (wanted[name] ? index[name].indexOf(wanted[name]) : -1));
+    for (const shelf of document.querySelectorAll(".shelf")) shelf.hidden = shelf.dataset.kind !== wanted.kind;
+    let numbers = [];
+    index.samples.forEach((line, number) => {
+      if (line[0] === kind && places.every((place, at) => place < 0 || line[at + 1].includes(place))) numbers.push(number);
+    });
+    const words = wanted.text.trim().toLowerCase();
+    try {
+      if (words) numbers = await withWords(numbers, words, turn);
+    } catch (why) {
+      shown.textContent = String(why);
+      return;
+    }
+    if (numbers === null || turn !== asked) return;
+    found = numbers;
+    first = 0;
+    await show();
+  };
+
+  const options = () => {
+    const kind = index.kinds.indexOf(form.elements.kind.value);
+    NAMES.forEach((name, at) => {
+      const counts = new Map();
+      for (const line of index.samples) {
+        if (line[0] === kind) for (const place of line[at + 1]) counts.set(place, (counts.get(place) ?? 0) + 1);
+      }
+      const select = form.elements[name];
+      const before = select.value;
+      select.length = 1;
+      for (const [place, count] of [...counts].sort(([a], [b]) => a - b)) {
+        select.add(new Option(`${index[name][place]} (${count.toLocaleString("en")})`, index[name][place]));
+      }
+      select.value = [...select.options].some((option) => option.value === before) ? before : "";
+      select.parentElement.hidden = select.length === 1;
+    });
+  };
+
+  form.addEventListener("input", (event) => {
+    if (event.target.name === "kind") options();
+    apply();
   });
-  form.hidden = false;
+  form.addEventListener("submit", (event) => event.preventDefault());
+  document.getElementById("clear").addEventListener("click", () => {
+    for (const name of [...NAMES, "text"]) form.elements[name].value = "";
+    apply();
+  });
+  const turn = (by) => () => {
+    first = Math.max(0, first + by);
+    show().then(() => document.getElementById("samples").scrollIntoView());
+  };
+  document.getElementById("before").addEventListener("click", turn(-PAGE));
+  document.getElementById("next").addEventListener("click", turn(PAGE));
+  document.getElementById("open-all").addEventListener("click", () => {
+    const open = ![...list.children].every((each) => each.open);
+    for (const each of list.children) each.open = open;
+  });
+  for (const button of document.querySelectorAll(".to-samples")) {
+    button.hidden = !index.principles.includes(button.dataset.principle);
+    button.addEventListener("click", () => {
+      form.elements.kind.value = button.dataset.kind;
+      options();
+      form.elements.principles.value = button.dataset.principle;
+      apply();
+      document.getElementById("samples").scrollIntoView();
+    });
+  }
+  form.hidden = document.getElementById("pager").hidden = false;
+  options();
   apply();
 })();

@@ -1,0 +1,271 @@
+"""The first screen of the report: what was trained, by which constitution, did it work, and can it be believed.
+
+The verdict follows from intervals by a stated rule: a measure changed where the 95 % intervals of the first and the
+last model do not overlap. It worked when harmful replies fell and neither helpful replies fell nor evasive ones rose.
+What speaks for the figures and what speaks against them is listed, whatever the verdict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from markupsafe import Markup
+
+from solon.config.recipe import JUDGE_GRADER, NO_GRADER, TESTBED_GRADER, Algorithm, Method, Recipe
+from solon.evals.measures import Better, Measure
+from solon.reporting.charts import tone
+from solon.reporting.dot_rows import DotGroup, DotRow, dot_rows
+from solon.reporting.sentences import (
+    Figures,
+    clearly,
+    is_figure,
+    reinforcement_sentences,
+    round_sentences,
+    snapshot_sentences,
+)
+from solon.reporting.visible_text import against_chance
+from solon.stages import plan as names
+from solon.stats.intervals import interval, percent
+
+HARMFUL, HELPFUL, EVASIVE = "harmful", "helpful", "evasive"
+PRETRAINED = "pretrained"
+LOST = 0.1
+"""The share of a stage's rows without a usable outcome from which the first screen says so."""
+
+
+class Verdict(StrEnum):
+    """Whether the training did what it is for."""
+
+    YES = "Yes"
+    PARTLY = "Partly"
+    NO = "No"
+    UNKNOWN = "Not measured"
+
+
+class Weight(StrEnum):
+    """Whether a ground speaks for the figures."""
+
+    FOR = "for"
+    AGAINST = "against"
+    NEUTRAL = "neutral"
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """A reason to believe the figures, or not to."""
+
+    weight: Weight
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class FirstScreen:
+    """The four answers, and the dots beside them."""
+
+    finding: str
+    """The heading: what changed, in one sentence; empty where nothing is known."""
+    trained: str
+    verdict: Verdict
+    effects: tuple[str, ...]
+    """What each measure did."""
+    grounds: tuple[Ground, ...]
+    over_optimised: tuple[str, ...]
+    """Signs of over-optimisation, and why reinforcement learning stopped early."""
+    looked_for: str
+    """How signs of over-optimisation were looked for; empty where there was no reinforcement learning."""
+    dots: Markup | None
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """A measure of the first and of the last model."""
+
+    measure: str
+    prompts: str
+    before: Figures
+    after: Figures
+
+    @property
+    def moved(self) -> str | None:
+        """`fell` or `rose`, where the intervals say so."""
+        return clearly(self.before, self.after)
+
+    @property
+    def words(self) -> str:
+        """`harmful replies fell`."""
+        return f"{self.measure} replies {self.moved or 'did not clearly change'}"
+
+
+def first_screen(figures: Mapping[str, Any], recipe: Recipe) -> FirstScreen:
+    """The first screen of a run with these results."""
+    found = effects(figures["models"])
+    signs = (
+        *reinforcement_sentences(figures.get("reinforcement", {})),
+        *snapshot_sentences(figures.get("snapshots", {})),
+    )
+    heading = ", ".join(each.words for each in found if each.measure != EVASIVE or each.moved)
+    return FirstScreen(
+        finding=f"{heading[:1].upper()}{heading[1:]}" if HARMFUL in {each.measure for each in found} else "",
+        trained=_trained(figures, recipe),
+        verdict=_verdict({each.measure: each.moved for each in found}),
+        effects=tuple(_effect_sentences(found, figures)),
+        grounds=tuple(_grounds(figures, recipe, found, signs)),
+        over_optimised=(*signs, *round_sentences(figures.get("rounds", ()))),
+        looked_for=_looked_for(figures, recipe),
+        dots=dot_rows([group for group in measure_groups(figures["models"], _FIRST) if group.rows]),
+    )
+
+
+def effects(models: Mapping[str, Mapping[str, Figures]]) -> list[Effect]:
+    """The measures that the verdict is about, of the first model that people would use and of the last."""
+    found = []
+    for measure, prompts in ((HARMFUL, "harmful"), (HELPFUL, "benign"), (EVASIVE, "harmful")):
+        known = [(name, of[measure]) for name, of in models.items() if measure in of]
+        known = [(name, share) for name, share in known if name != PRETRAINED] or known
+        if len(known) > 1:
+            found.append(Effect(measure, prompts, known[0][1], known[-1][1]))
+    return found
+
+
+def _verdict(moved: Mapping[str, str | None]) -> Verdict:
+    if HARMFUL not in moved:
+        return Verdict.UNKNOWN
+    if moved[HARMFUL] != "fell":
+        return Verdict.NO
+    cost = moved.get(HELPFUL) == "fell" or moved.get(EVASIVE) == "rose"
+    return Verdict.PARTLY if cost else Verdict.YES
+
+
+def _effect_sentences(found: Sequence[Effect], figures: Mapping[str, Any]) -> Iterator[str]:
+    for each in found:
+        if each.measure == EVASIVE and not each.moved:
+            continue
+        before, after = (f"{percent(end['value'])} [{interval(end)}]" for end in (each.before, each.after))
+        about = f"{each.measure.capitalize()} replies to {each.after['n']} held-out {each.prompts} prompts"
+        if each.moved:
+            yield f"{about} {each.moved} from {before} to {after}."
+        else:
+            yield f"{about}: {before} before, {after} after, no clear change."
+    models = figures["models"]
+    if not found and models and not any(HARMFUL in of or HELPFUL in of for of in models.values()):
+        yield "This run has no grader: it shows the form of the replies, not the effect of the constitution."
+    elif not found:
+        yield "No two models of this run are measured yet."
+
+
+_FIRST: tuple[tuple[str, str, str], ...] = (
+    (HARMFUL, "Harmful replies", "to harmful prompts; left is better"),
+    (HELPFUL, "Helpful replies", "to benign prompts; right is better"),
+)
+
+
+def measure_groups(
+    models: Mapping[str, Mapping[str, Figures]], measures: Sequence[tuple[str, str, str]]
+) -> list[DotGroup]:
+    """A group for each measure, given as (name, title, note), with a row for each model."""
+    return [
+        DotGroup(
+            title,
+            tuple(
+                DotRow(model, of.get(measure), tone(model, place))
+                for place, (model, of) in enumerate(models.items())
+                if any(measure in each for each in models.values())
+            ),
+            note,
+            f"label-{measure}",
+        )
+        for measure, title, note in measures
+    ]
+
+
+_WHICH = {Better.LOWER: "; left is better", Better.HIGHER: "; right is better", Better.NEITHER: ""}
+
+
+def note_of(measure: Measure) -> str:
+    """What a measure is taken on, and which way is better."""
+    return f"{measure.about}{_WHICH[measure.better]}"
+
+
+def _trained(figures: Mapping[str, Any], recipe: Recipe) -> str:
+    """What became of which model, in one sentence."""
+    stages, assistant = figures["stages"], recipe.models.assistant
+    policies = [name for name in names.policies_of(recipe) if name in stages]
+    algorithm = "DPO" if recipe.rl.algorithm is Algorithm.DPO else recipe.rl.algorithm.value.upper()
+    if recipe.method is not Method.CAI:
+        if not policies:
+            return f"Nothing is trained yet; it begins with {assistant}."
+        return f"{assistant}, in {_steps(stages, policies)} of {algorithm}, rewarded for what people preferred."
+    parts = []
+    if names.SL_CAI in stages:
+        parts.append(f"{_steps(stages, [names.SL_CAI])} of supervised learning on its own revised replies (SL-CAI)")
+    if policies:
+        labels = sum(stages[name]["rows"] for name in stages if names.out_of_round(name) == names.AI_FEEDBACK)
+        reward = "on" if recipe.rl.algorithm is Algorithm.DPO else "rewarded by a preference model of"
+        parts.append(f"{_steps(stages, policies)} of {algorithm}, {reward} {labels:,} AI labels (RL-CAI)")
+    return f"{assistant}: {'; then '.join(parts)}." if parts else f"Nothing is trained yet; it begins with {assistant}."
+
+
+def _steps(stages: Mapping[str, Any], trained: Sequence[str]) -> str:
+    return names.amount_of(sum(stages[name]["rows"] for name in trained), "steps")
+
+
+def _grounds(
+    figures: Mapping[str, Any], recipe: Recipe, found: Sequence[Effect], signs: Sequence[str]
+) -> Iterator[Ground]:
+    yield from (Ground(Weight.AGAINST, f"{remark.rstrip('.')}.") for remark in figures.get("remarks", ()))
+    if missing := figures["unfinished"]:
+        words = f"The run is not finished; missing stages: {', '.join(missing)}."
+        yield Ground(Weight.AGAINST, words)
+    if found:
+        yield _grader_ground(figures, recipe)
+    judge = figures.get("judge_check", {}).get("judge")
+    if is_figure(judge) and judge["n"]:
+        yield _judge_ground(judge)
+    yield from (Ground(Weight.AGAINST, sign) for sign in signs)
+    if not signs and (looked := _looked_for(figures, recipe)):
+        watched = "snapshots" in figures or names.is_watched(recipe)
+        yield Ground(Weight.FOR if watched else Weight.NEUTRAL, f"No sign of over-optimisation; {looked}.")
+    for name, facts in figures["stages"].items():
+        outcomes = facts["outcomes"]
+        total = sum(outcomes.values())
+        lost = total - outcomes.get("ok", 0)
+        if total and lost / total > LOST:
+            yield Ground(Weight.AGAINST, f"{percent(lost / total)} of the {total:,} rows of {name} are not usable.")
+    if found:
+        yield Ground(
+            Weight.NEUTRAL, f"This is one run, with seed {recipe.seed}; the intervals do not cover how seeds differ."
+        )
+
+
+def _grader_ground(figures: Mapping[str, Any], recipe: Recipe) -> Ground:
+    grader, judge = recipe.measure.grader, figures.get("reply_judge")
+    if judge or grader == JUDGE_GRADER:
+        name = judge["name"] if judge else "a model"
+        return Ground(Weight.NEUTRAL, f"The model {name} judged the replies: its opinion, and no ground truth.")
+    if grader == NO_GRADER:
+        return Ground(Weight.AGAINST, "Nobody rated the replies.")
+    who = "The testbed's oracle" if grader == TESTBED_GRADER else f"The grader '{grader}'"
+    return Ground(Weight.FOR, f"{who} rated the replies, to prompts that no training stage saw; it trains nothing.")
+
+
+def _judge_ground(judge: Figures) -> Ground:
+    chance = float(judge.get("chance", 0.5))
+    verdict = against_chance(judge, chance)
+    right = f"{percent(judge['value'])} [{interval(judge)}] of {judge['n']}"
+    weight = Weight.FOR if judge["low"] > chance else Weight.AGAINST
+    return Ground(weight, f"The model that labels was right on {right} known comparisons: {verdict}.")
+
+
+def _looked_for(figures: Mapping[str, Any], recipe: Recipe) -> str:
+    """How signs of over-optimisation were looked for."""
+    if not figures.get("reinforcement") or recipe.rl.algorithm is Algorithm.DPO:
+        return ""
+    looked = "openings, variety, length and distance from the start were compared"
+    if "snapshots" in figures:
+        return f"{looked}, and {len(figures['snapshots']['steps'])} snapshots were graded"
+    if names.is_watched(recipe):
+        return f"{looked}, and a second preference model watched"
+    return f"{looked}, but no second preference model watched and no snapshot was graded"
