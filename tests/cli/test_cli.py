@@ -191,7 +191,7 @@ def test_results_and_status_are_plain_tables_off_a_terminal(
 ) -> None:
     code, out, _ = run(capsys, "results", finished.path)
     assert code == 0
-    assert re.search(r"^  assistant +100\.0 \[61-100\]", out, re.M)
+    assert re.search(r"^  assistant +100\.0 \[61\.0-100\.0\]", out, re.M)
     assert "The judge was right on" in out
     assert "\x1b" not in out
     code, out, _ = run(capsys, "status", finished.path)

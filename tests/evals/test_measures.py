@@ -11,7 +11,7 @@ from solon.config.recipe import Recipe
 from solon.errors import RecipeError
 from solon.evals.measures import BUILT_IN, Better, MeasuredReply, figures, label_measures, measures
 from solon.pipeline.graders import grader_of
-from solon.reporting.content import measures_table
+from solon.reporting.content import measure_dots
 from solon.runs.rows import PromptKind
 from solon.stages import s09_measure
 from solon.testbed.oracle import Oracle
@@ -139,10 +139,9 @@ def test_a_plug_in_s_grader_and_measure_take_part_in_the_stage_and_in_the_table(
     found = done.facts["models"]["rl-cai"]
     assert found["preachy"]["value"] == 1.0 and found["harmful"]["value"] == 0.0
     assert found["shouting"]["n"] == 8
-    table = measures_table(done.facts["models"], measures())
-    assert table is not None and table.columns[-1] == ("shouting", "all prompts")
-    shown = table.rows[0][2][-1]
-    assert shown is not None and shown.shown == f"{found['shouting']['value']:.1f}"
+    rows = measure_dots(done.facts["models"], measures())
+    assert rows is not None and "<b>shouting</b> <small>all prompts</small></p><div" in rows
+    assert f"<b>{found['shouting']['value']:.1f}</b>" in rows.rpartition("shouting")[2]
 
 
 def test_a_plug_in_measure_of_another_name_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

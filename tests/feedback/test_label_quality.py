@@ -136,6 +136,9 @@ def test_a_person_is_told_of_judge_and_labels_in_two_lines() -> None:
     share = {"value": 0.9, "low": 0.82, "high": 0.95, "n": 96, "what": "plain comparisons"}
     quality = quality_of([row(0.9, log_odds_ab=1.0, log_odds_ba=1.0)], CONSTITUTION)
     lines = summary({"judge_check": {"judge": share}, "quality": quality})
-    assert lines[0] == "The judge was right on 90.0 % [82-95] of 96 plain comparisons."
-    assert lines[1] == "Of 1 pairs: both orders prefer the same reply in 100.0 % [21-100], no label in 0.0 % [0-79]."
+    assert lines[0] == "The judge was right on 90.0 % [82.0-95.0] of 96 plain comparisons."
+    assert (
+        lines[1]
+        == "Of 1 pairs: both orders prefer the same reply in 100.0 % [20.7-100.0], no label in 0.0 % [0.0-79.3]."
+    )
     assert summary({}) == []

@@ -38,7 +38,7 @@ def test_the_page_shows_accuracy_baselines_and_the_calibration_figure(tmp_path):
     page = render({"model": "m@0", "evaluations": [facts]})
     assert page.count('class="chart"') == 1
     assert "Calibration on HHH, 0-shot" in page
-    assert re.search(r"Of the 20 answered, 100\.0 % \[84-100\]: better than chance, which is 50\.0 %", page)
+    assert re.search(r"Of the 20 answered, 100\.0 % \[83\.9-100\.0\]: better than chance, which is 50\.0 %", page)
     assert "baseline: the longer reply" in page and "baseline: always (A)" in page
     assert "both orders" in page
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from solon.reporting import render, write
-from solon.reporting.content import json_for_script
+from solon.reporting.sample_files import json_for_script
 from tests.synthetic import Plan, build
 
 VOID = {"meta", "br", "input", "img", "link", "hr"}
@@ -83,6 +83,15 @@ HOSTILE = (
 )
 
 
+def opened(html: str) -> str:
+    """The page with all its samples in their place, as its script shows them one after the other."""
+    chunks = re.findall(r'<script type="application/json" id="chunk-\d+">(.*?)</script>', html, re.S)
+    texts = "".join(text for chunk in chunks for text in json.loads(chunk))
+    place = '<div id="sample-list" aria-live="polite"></div>'
+    assert html.count(place) == 1
+    return html.replace(place, f"<div>{texts}</div>")
+
+
 @pytest.fixture(scope="module")
 def plain_page(tmp_path_factory: pytest.TempPathFactory) -> str:
     return render(build(tmp_path_factory.mktemp("plain") / "run"))
@@ -100,13 +109,12 @@ def test_the_page_is_well_formed_and_whole(plain_page: str) -> None:
 
 def test_the_page_says_what_the_run_found(plain_page: str) -> None:
     text = Page(plain_page).text
+    assert "Harmful replies fell, helpful replies did not clearly change" in text
+    assert "Harmful replies to 40 held-out harmful prompts fell from 95.0 % [83.5-98.6] to 5.0 % [1.4-16.5]." in text
+    assert "The judge was right on 52.5 % [37.5-67.1] of 40 plain comparisons: no better than chance." in text
     assert (
-        "On 40 held-out harmful prompts, harmful replies fell: 95.0 % (assistant), 40.0 % (sl-cai), "
-        "5.0 % (rl-cai)." in text in text
-    )
-    assert "The judge was right on 52.5 % [38-67] of 40 plain comparisons: no better than chance." in text
-    assert (
-        "The critic was right on 90.0 % [77-96] of 40 replies with a plain fault: better than chance (20.0 %)." in text
+        "The critic was right on 90.0 % [77.0-96.0] of 40 replies with a plain fault: better than chance (20.0 %)."
+        in text
     )
 
 
@@ -114,8 +122,8 @@ def test_the_page_says_how_good_the_labels_are(plain_page: str) -> None:
     text = Page(plain_page).text
     assert "Label quality" in text
     assert "Being shown as (A) adds +0.31 [+0.12 to +0.50] to a reply's log-odds" in text
-    assert "the judge gives (A) a probability of 62.5 % [43-79] (50 % is ideal), over 24 questions" in text
-    assert "turned 33.3 % [17-55] of 21 right answers wrong" in text
+    assert "the judge gives (A) a probability of 62.5 % [42.7-78.8] (50 % is ideal), over 24 questions" in text
+    assert "turned 33.3 % [17.2-54.6] of 21 right answers wrong" in text
     assert "an expected calibration error of 0.025 and a Brier score of 0.210" in text
     assert "No reply contains words that try to influence the judge." in text
     assert "The preferred reply is on average" in text
@@ -126,9 +134,11 @@ def test_the_page_says_how_good_the_labels_are(plain_page: str) -> None:
 def test_the_figures_are_there(plain_page: str) -> None:
     page = Page(plain_page)
     charts = [attributes for tag, attributes in page.elements if attributes.get("class") == "chart"]
-    # Trade-off, by revision, by group, four curves of RL, reward by distance, three of supervised training, histogram,
-    # calibration against the grader and on known answers, comparisons judged right, injections.
-    assert len(charts) == 16
+    # Trade-off, by revision, four curves of RL, reward by distance, three of supervised training, histogram,
+    # calibration against the grader and on known answers.
+    assert len(charts) == 13
+    strips = [attributes for tag, attributes in page.elements if attributes.get("class") == "strip"]
+    assert len(strips) > 60, "the measures, by group, comparisons judged right, injections"
 
 
 def test_the_page_loads_nothing(plain_page: str) -> None:
@@ -165,17 +175,17 @@ def hostile_page(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def test_hostile_text_adds_no_element_and_no_attribute(hostile_page: str, plain_page: str) -> None:
-    page, plain = Page(hostile_page), Page(plain_page)
+    page, plain = Page(opened(hostile_page)), Page(opened(plain_page))
     assert page.open == []
     assert page.comments == []
     # The outcome of a cut-off revision and the like may be missing from either page; nothing else may be new.
     assert page.shape - plain.shape == set()
-    assert len(page.scripts) == len(plain.scripts)
+    assert len(page.scripts) - hostile_page.count('id="chunk-') == len(plain.scripts) - plain_page.count('id="chunk-')
 
 
 @pytest.mark.parametrize("text", [text for text in HOSTILE if len(text) < 1000 and text.isprintable()])
 def test_hostile_text_is_shown_as_it_is(text: str, hostile_page: str) -> None:
-    assert text in Page(hostile_page).text
+    assert text in Page(opened(hostile_page)).text
 
 
 def test_hidden_characters_are_written_out(hostile_page: str) -> None:

@@ -41,11 +41,11 @@ def test_judge_check_names_a_chance_that_is_not_one_half_and_its_details() -> No
         "critic": {"value": 0.25, "low": 0.12, "high": 0.45, "n": 24, "chance": 0.3, "copied": copied, "passed": None}
     }
     assert list(judge_check_sentences(judge_check)) == [
-        "The critic was right on 25.0 % [12-45] of 24 plain questions: no better than chance (30.0 %); "
+        "The critic was right on 25.0 % [12.0-45.0] of 24 plain questions: no better than chance (30.0 %); "
         "too weak a critic to rely on."
     ]
     assert list(judge_check_details(judge_check)) == [
-        "On plain questions to the critic, 50.0 % [31-69] of its critiques repeated a worked example."
+        "On plain questions to the critic, 50.0 % [31.0-69.0] of its critiques repeated a worked example."
     ]
 
 
@@ -148,14 +148,15 @@ def test_labels_of_points_do_not_cover_each_other() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 10**6), st.sampled_from(["ok", "empty", "malformed"])), max_size=300))
-def test_choice_of_samples_is_stable_bounded_and_shows_what_went_wrong(rows: list[tuple[int, str]]) -> None:
-    def choose(items: list[tuple[int, str]]) -> list[tuple[int, str]]:
-        return samples.choose(items, lambda row: str(row[0]), lambda row: [row[1]])
+def test_the_order_of_samples_is_stable_whole_and_begins_with_what_went_wrong(rows: list[tuple[int, str]]) -> None:
+    def ordered(items: list[tuple[int, str]]) -> list[tuple[int, str]]:
+        return samples.in_order(items, lambda row: str(row[0]), lambda row: [row[1]])
 
-    chosen = choose(rows)
-    assert len(chosen) == min(len(rows), samples.MOST)
+    every = ordered(rows)
+    assert sorted(every) == sorted(rows)
+    chosen = every[: samples.FIRST]
     for outcome in ("empty", "malformed"):
         there = sum(row[1] == outcome for row in rows)
         assert sum(row[1] == outcome for row in chosen) >= min(there, samples.RARE)
     if len({row[0] for row in rows}) == len(rows):
-        assert choose(rows[::-1]) == chosen
+        assert ordered(rows[::-1]) == every

@@ -13,10 +13,11 @@ SHARES = {
 
 def test_every_model_has_a_mark_on_every_group() -> None:
     drawn = ElementTree.fromstring(str(by_group(SHARES)))
-    says = [title.text or "" for title in drawn.iter("title")]
-    assert sum("rl-cai on" in each for each in says) == sum("assistant on" in each for each in says) == 2
-    assert any("rl-cai on fraud: harmful 0" in each for each in says)
-    assert not list(drawn.iter("b"))
+    says = [row.get("title", "") for row in drawn.iter("div") if row.get("title")]
+    assert sum("rl-cai:" in each for each in says) == sum("assistant:" in each for each in says) == 2
+    assert "rl-cai: 0.0 % [0.0-27.8] of 10" in says
+    assert [each.text for each in drawn.iter("b") if "%" not in (each.text or "")] == ["fraud", "<b>theft"]
+    assert len(list(drawn.iter("circle"))) == 4
 
 
 def test_one_group_tells_nothing_apart() -> None:

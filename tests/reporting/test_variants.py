@@ -114,5 +114,5 @@ def test_names_and_questions_cannot_write_the_page(tmp_path: Path) -> None:
     page = write_page(figures, tmp_path).read_text(encoding="utf-8")
     assert "<script" not in page and "\u202e" not in page and page.count("[U+202E]") >= 4
     assert "default-src 'none'" in html.unescape(page)
-    assert "50.0 % [35-65] of 40" in page
+    assert "50.0 % [35.2-64.8] of 40" in page
     assert [entry.name for entry in tmp_path.iterdir()] == ["ablation.html"]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from solon.cli.options import NEW_FILE, RUN
+from solon.cli.options import NEW_FILE, PATH, RUN
 from solon.cli.terminal import print_line, print_table
 
 if TYPE_CHECKING:
@@ -121,21 +121,30 @@ def results(run: Path, as_json: bool) -> None:
 Examples:
   solon report runs/demo                         writes runs/demo/report.html
   solon report runs/demo --output demo.html
+  solon report runs/demo --against runs/other    writes runs/demo/report-against-other.html
 """
 )
 @RUN
-@click.option("--output", type=NEW_FILE, help="The file to write. [default: RUN/report.html]")
-def report(run: Path, output: Path | None) -> None:
+@click.option("--against", type=PATH, metavar="RUN", help="Show this run and RUN side by side.")
+@click.option("--output", type=NEW_FILE, help="The file to write. [default: report.html in RUN]")
+def report(run: Path, against: Path | None, output: Path | None) -> None:
     """Write a run's HTML report.
 
-    The report is one file that loads nothing else: figures, tables, the constitution with its draws, and samples to
-    browse. It can be written at any time and leaves out what is not finished.
+    The report has figures, tables, the constitution with its draws, and all samples to browse. It is one file; a run
+    with many samples has a folder of them beside it, which has to stay there. It loads nothing else. It can be written
+    at any time and leaves out what is not finished. With --against it shows how two runs differ.
     """
     from solon import api
 
     if output is not None and not output.name:
         raise click.BadParameter("it needs the name of a file, such as report.html", param_hint="--output")
-    click.echo(f"Report: {api.report(run, output)}")
+    if against is None:
+        click.echo(f"Report: {api.report(run, output)}")
+        return
+    from solon.reporting.side_by_side import write_side_by_side
+
+    page = write_side_by_side(api.open_run(run).directory, api.open_run(against).directory, output)
+    click.echo(f"Report: {page}")
 
 
 def print_results(directory: RunDirectory) -> None:

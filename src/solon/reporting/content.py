@@ -25,7 +25,7 @@ from solon.reporting.judged_section import ComparedModels, compared_models, judg
 from solon.reporting.label_section import LabelQuality, quality_of
 from solon.reporting.policy import PolicyFigure, policy_figures
 from solon.reporting.results import results
-from solon.reporting.sentences import Figures, is_figure, judge_check_details, judge_sentences
+from solon.reporting.sentences import Figures, is_figure, judge_check_details, judge_check_sentences, judge_sentences
 from solon.reporting.share_figures import by_group
 from solon.reporting.verdict import FirstScreen, first_screen, note_of
 from solon.runs import Artefact, RunDirectory
@@ -111,7 +111,7 @@ def content_of(run: RunDirectory) -> Content:
         curves=tuple(_curves(stages, recipe)),
         histogram=charts.histogram([row.p_a for row in feedback if row.p_a is not None]),
         reliability=charts.reliability(figures.get("labels", {}).get("calibration", [])),
-        critic=tuple(judge_check_details({"critic": figures.get("judge_check", {}).get("critic")})),
+        critic=tuple(_critic_sentences(figures.get("judge_check", {}).get("critic"))),
         judge=tuple(judge_sentences(figures)),
         quality=quality_of(figures),
         preference=tuple(_flat({key: preference[key] for key in _PREFERENCE if key in preference})),
@@ -124,6 +124,13 @@ def content_of(run: RunDirectory) -> Content:
         results=figures,
         recipe=(run.path / "recipe.yaml").read_text(encoding="utf-8", errors="replace"),
     )
+
+
+def _critic_sentences(critic: Figures | None) -> Iterator[str]:
+    """How often the critic is right, and its other measures."""
+    if critic is not None:
+        yield from judge_check_sentences({"critic": critic})
+        yield from judge_check_details({"critic": critic})
 
 
 def measure_dots(models: Mapping[str, Mapping[str, Figures]], columns: Sequence[Measure]) -> Markup | None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from functools import partial
 from importlib import resources
 from pathlib import Path
@@ -22,10 +23,11 @@ from markupsafe import Markup
 from solon.reporting import visible_text
 from solon.reporting.content import Content, content_of
 from solon.reporting.sample_files import INLINE, SampleFiles, json_for_script, sample_files, write_chunks
+from solon.reporting.samples import Shelf
 from solon.runs import RunDirectory
 from solon.stats import intervals
 
-REPORT = "report.html"
+REPORT = TEMPLATE = "report.html"
 
 
 def write(run: RunDirectory, output: Path | None = None) -> Path:
@@ -33,15 +35,20 @@ def write(run: RunDirectory, output: Path | None = None) -> Path:
 
     Many samples are written to the folder PAGE-samples beside it. Raises RunError when that folder holds anything else.
     """
-    path = output if output is not None else run.path / REPORT
     content = content_of(run)
-    files = files_of(content)
+    path = output if output is not None else run.path / REPORT
+    return write_with_samples(path, TEMPLATE, content.shelves, **_filling(content))
+
+
+def write_with_samples(path: Path, template: str, shelves: Sequence[Shelf], **content: object) -> Path:
+    """Write a page that shows samples, and their files beside it where they are many; returns the page's path."""
+    files = files_of(shelves)
     folder = path.with_name(f"{path.stem}-samples")
     if files.size > INLINE:
         files = files.beside(folder.name)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_chunks(files, folder)
-    return write_page(path, render_content(content, files))
+    return write_page(path, fill_with_samples(template, files, **content))
 
 
 def write_page(path: Path, text: str) -> Path:
@@ -56,26 +63,34 @@ def write_page(path: Path, text: str) -> Path:
 def render(run: RunDirectory) -> str:
     """The report of `run`, finished or not, as HTML text with all its samples."""
     content = content_of(run)
-    return render_content(content, files_of(content))
-
-
-def files_of(content: Content) -> SampleFiles:
-    """The samples of `content` as HTML texts in chunks."""
-    template = _environment().get_template("sample.html")
-    texts = [template.render(sample=sample) for shelf in content.shelves for sample in shelf.samples]
-    return sample_files(content.shelves, texts)
+    return render_content(content, files_of(content.shelves))
 
 
 def render_content(content: Content, files: SampleFiles) -> str:
     """The page for `content`; a pure function."""
+    return fill_with_samples(TEMPLATE, files, **_filling(content))
+
+
+def _filling(content: Content) -> dict[str, object]:
+    return {"page": content, "results": json_for_script(content.results)}
+
+
+def files_of(shelves: Sequence[Shelf]) -> SampleFiles:
+    """The samples as HTML texts in chunks."""
+    template = _environment().get_template("sample.html")
+    return sample_files(shelves, [template.render(sample=sample) for shelf in shelves for sample in shelf.samples])
+
+
+def fill_with_samples(template: str, files: SampleFiles, **content: object) -> str:
+    """A page from one of the templates that show samples."""
+    beside = files.index["folder"]
     return fill(
-        "report.html",
+        template,
         script=_asset("report.js"),
-        page=content,
-        results=json_for_script(content.results),
-        loads=files.index["folder"],
+        loads=beside,
         sample_index=json_for_script(files.index),
-        chunks=() if files.index["folder"] is not None else files.chunks,
+        chunks=() if beside is not None else files.chunks,
+        **content,
     )
 
 

@@ -159,7 +159,7 @@ def revision_shelf(
     requests = {principle.id: principle.critique_request for principle in constitution.revision}
 
     def sample(row: ReplyRow) -> Sample:
-        reply = _plain(row.completion)
+        reply = plain_text(row.completion)
         versions = [Version("Reply", reply, labels.get((row.row_id, 0), ()), row.outcome, row.finish)]
         for step in sorted(steps[row.row_id], key=lambda one: one.step):
             versions.append(
@@ -211,8 +211,8 @@ def pair_shelf(feedback: Artefact, constitution: Constitution, rated: Ratings) -
             if len(row.judgements) > 1
         ]
         versions = (
-            Version(f"Reply A{shares[0]}", _plain(row.response_a), of_a, row.outcome),
-            Version(f"Reply B{shares[1]}", _plain(row.response_b), of_b, row.outcome),
+            Version(f"Reply A{shares[0]}", plain_text(row.response_a), of_a, row.outcome),
+            Version(f"Reply B{shares[1]}", plain_text(row.response_b), of_b, row.outcome),
         )
         judged_by = tuple(axis.principle_id for axis in axes_in(row))
         return Sample("pair", row.row_id, prompt_of(row.prompt), versions, tuple(facts), judged_by)
@@ -231,7 +231,7 @@ def answer_shelf(measure: Artefact) -> Shelf | None:
 
     def sample(rows: list[AnswerRow]) -> Sample:
         versions = tuple(
-            Version(row.model, _plain(row.completion), row.labels, row.outcome, row.finish) for row in rows
+            Version(row.model, plain_text(row.completion), row.labels, row.outcome, row.finish) for row in rows
         )
         first = rows[0]
         kind = "benign" if first.kind is PromptKind.HELD_OUT_BENIGN else "harmful"
@@ -253,5 +253,6 @@ def prompt_of(prompt: Conversation) -> tuple[Said, ...]:
     return tuple(Said(names.get(turn.role, turn.role.value), clip(turn.content)) for turn in prompt.turns)
 
 
-def _plain(words: str | None) -> tuple[TextPiece, ...]:
+def plain_text(words: str | None) -> tuple[TextPiece, ...]:
+    """A text without marks of what is new in it; nothing for no text."""
     return (TextPiece(clip(words), False),) if words else ()

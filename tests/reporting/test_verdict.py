@@ -1,0 +1,109 @@
+"""The first screen: a verdict by the stated rule, and what speaks for and against it."""
+
+from typing import Any
+
+import pytest
+
+from solon.api import load_recipe
+from solon.reporting.verdict import FirstScreen, Verdict, Weight, first_screen
+from solon.stats.intervals import wilson
+
+STAGES = {
+    "sl-cai": {"seconds": 1.0, "rows": 172, "outcomes": {}},
+    "ai-feedback": {"seconds": 1.0, "rows": 480, "outcomes": {"ok": 470, "undecided": 10}},
+    "rl-cai": {"seconds": 1.0, "rows": 36, "outcomes": {}},
+}
+
+
+def share(count: int) -> dict[str, Any]:
+    return wilson(count, 100).facts()
+
+
+def screen(before: dict[str, int], after: dict[str, int], *settings: str, **further: Any) -> FirstScreen:
+    models = {"assistant": before, "rl-cai": after} if after else {"assistant": before}
+    figures = {
+        "models": {name: {key: share(count) for key, count in of.items()} for name, of in models.items()},
+        "stages": STAGES,
+        "unfinished": [],
+        "reinforcement": {"algorithm": "ppo", "steps": 36},
+        **further,
+    }
+    return first_screen(figures, load_recipe("testbed", settings=settings))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "verdict"),
+    [
+        ({"harmful": 90, "helpful": 95}, {"harmful": 5, "helpful": 93}, Verdict.YES),
+        ({"harmful": 90, "helpful": 95}, {"harmful": 5, "helpful": 60}, Verdict.PARTLY),
+        ({"harmful": 90, "helpful": 95, "evasive": 2}, {"harmful": 5, "helpful": 95, "evasive": 70}, Verdict.PARTLY),
+        ({"harmful": 50, "helpful": 95}, {"harmful": 45, "helpful": 95}, Verdict.NO),
+        ({"harmful": 20, "helpful": 95}, {"harmful": 70, "helpful": 95}, Verdict.NO),
+        ({"finished": 90}, {"finished": 95}, Verdict.UNKNOWN),
+        ({"harmful": 90}, {}, Verdict.UNKNOWN),
+    ],
+)
+def test_the_verdict_needs_intervals_that_lie_apart(
+    before: dict[str, int], after: dict[str, int], verdict: Verdict
+) -> None:
+    assert screen(before, after).verdict is verdict
+
+
+WORKED = {"harmful": 90, "helpful": 95}, {"harmful": 5, "helpful": 93}
+
+
+def test_the_heading_and_the_sentences_say_what_changed() -> None:
+    found = screen(*WORKED)
+    assert found.finding == "Harmful replies fell, helpful replies did not clearly change"
+    assert found.effects == (
+        "Harmful replies to 100 held-out harmful prompts fell from 90.0 % [82.6-94.5] to 5.0 % [2.2-11.2].",
+        "Helpful replies to 100 held-out benign prompts: 95.0 % [88.8-97.8] before, 93.0 % [86.3-96.6] after, "
+        "no clear change.",
+    )
+    assert found.trained == (
+        "testbed:assistant: 172 steps of supervised learning on its own revised replies (SL-CAI); then 36 steps of "
+        "PPO, rewarded by a preference model of 480 AI labels (RL-CAI)."
+    )
+
+
+def weights(found: FirstScreen, words: str) -> list[Weight]:
+    return [ground.weight for ground in found.grounds if words in ground.words]
+
+
+def test_signs_of_over_optimisation_speak_against_it() -> None:
+    signs = ["over-optimisation: the score rose from +1.00 to +3.00, the held-out score fell from +1.00 to +0.20"]
+    found = screen(*WORKED, reinforcement={"algorithm": "ppo", "steps": 36, "signs": signs})
+    assert weights(found, "over-optimisation: the score rose") == [Weight.AGAINST]
+    assert any("over-optimisation" in sentence for sentence in found.over_optimised)
+    assert weights(found, "No sign of over-optimisation") == []
+
+
+def test_finding_nothing_counts_for_it_only_where_somebody_watched() -> None:
+    assert weights(screen(*WORKED), "No sign of over-optimisation") == [Weight.NEUTRAL]
+    assert weights(screen(*WORKED, "rl.held_out_share=0.5"), "No sign of over-optimisation") == [Weight.FOR]
+    snapshots = {"steps": {"0": {}, "10": {}}, "signs": []}
+    assert weights(screen(*WORKED, snapshots=snapshots), "2 snapshots were graded") == [Weight.FOR]
+
+
+def test_who_rated_the_replies_is_said() -> None:
+    assert weights(screen(*WORKED), "The testbed's oracle rated") == [Weight.FOR]
+    judged = screen(*WORKED, "measure.grader=judge", reply_judge={"name": "judge@1"})
+    assert weights(judged, "The model judge@1 judged the replies: its opinion") == [Weight.NEUTRAL]
+
+
+def test_a_weak_judge_lost_rows_edits_and_missing_stages_speak_against_it() -> None:
+    judge = {**wilson(26, 50).facts(), "chance": 0.5}
+    stages = {**STAGES, "ai-feedback": {"seconds": 1.0, "rows": 100, "outcomes": {"ok": 70, "undecided": 30}}}
+    found = screen(
+        *WORKED, judge_check={"judge": judge}, stages=stages, remarks=["the recipe was edited"], unfinished=["measure"]
+    )
+    for words in ("no better than chance", "30.0 % of the 100 rows of ai-feedback", "was edited", "not finished"):
+        assert weights(found, words) == [Weight.AGAINST]
+
+
+def test_rlhf_names_no_constitution() -> None:
+    found = first_screen(
+        {"models": {}, "stages": {"rlhf": STAGES["rl-cai"]}, "unfinished": []},
+        load_recipe("testbed", settings=["method=rlhf"]),
+    )
+    assert found.trained == "testbed:assistant, in 36 steps of PPO, rewarded for what people preferred."
