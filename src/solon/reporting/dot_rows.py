@@ -20,7 +20,7 @@ Figures = Mapping[str, Any]
 """A share as `{"value", "low", "high", "n"}`."""
 _MARKS = (0, 25, 50, 75, 100)
 _SCALE = tag(
-    "svg", *(tag("text", f"{mark} %", x=f"{mark}%", y="12", text_anchor="middle") for mark in _MARKS), class_="strip"
+    "svg", *(tag("text", f"{mark} %", x=f"{mark}%", y=12.0, text_anchor="middle") for mark in _MARKS), class_="strip"
 )
 
 

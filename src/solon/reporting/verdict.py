@@ -80,7 +80,7 @@ class FirstScreen:
 
 
 @dataclass(frozen=True, slots=True)
-class Effect:
+class MeasuredEffect:
     """A measure of the first and of the last model."""
 
     measure: str
@@ -119,14 +119,14 @@ def first_screen(figures: Mapping[str, Any], recipe: Recipe) -> FirstScreen:
     )
 
 
-def effects(models: Mapping[str, Mapping[str, Figures]]) -> list[Effect]:
+def effects(models: Mapping[str, Mapping[str, Figures]]) -> list[MeasuredEffect]:
     """The measures that the verdict is about, of the first model that people would use and of the last."""
     found = []
     for measure, prompts in ((HARMFUL, "harmful"), (HELPFUL, "benign"), (EVASIVE, "harmful")):
         known = [(name, of[measure]) for name, of in models.items() if measure in of]
         known = [(name, share) for name, share in known if name != PRETRAINED] or known
         if len(known) > 1:
-            found.append(Effect(measure, prompts, known[0][1], known[-1][1]))
+            found.append(MeasuredEffect(measure, prompts, known[0][1], known[-1][1]))
     return found
 
 
@@ -139,7 +139,7 @@ def _verdict(moved: Mapping[str, str | None]) -> Verdict:
     return Verdict.PARTLY if cost else Verdict.YES
 
 
-def _effect_sentences(found: Sequence[Effect], figures: Mapping[str, Any]) -> Iterator[str]:
+def _effect_sentences(found: Sequence[MeasuredEffect], figures: Mapping[str, Any]) -> Iterator[str]:
     for each in found:
         if each.measure == EVASIVE and not each.moved:
             continue
@@ -213,7 +213,7 @@ def _steps(stages: Mapping[str, Any], trained: Sequence[str]) -> str:
 
 
 def _grounds(
-    figures: Mapping[str, Any], recipe: Recipe, found: Sequence[Effect], signs: Sequence[str]
+    figures: Mapping[str, Any], recipe: Recipe, found: Sequence[MeasuredEffect], signs: Sequence[str]
 ) -> Iterator[Ground]:
     yield from (Ground(Weight.AGAINST, f"{remark.rstrip('.')}.") for remark in figures.get("remarks", ()))
     if missing := figures["unfinished"]:
