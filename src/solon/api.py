@@ -375,7 +375,7 @@ def compare(
 
 
 def report(run: Run | str | Path, output: str | Path | None = None) -> Path:
-    """Write a run's HTML report, one self-contained file; returns its path.
+    """Write a run's HTML report, one file, or with many samples a file and a folder; returns its path.
 
     Example:
         >>> solon.report("runs/demo")

@@ -35,7 +35,7 @@ def test_a_causal_model_answers_in_two_forms_and_is_asked_once(files, tmp_path, 
             "--out", tmp_path / "out"]  # fmt: skip
     code, out, err = run(capsys, *line)
     assert code == 0
-    assert re.search(r"^  HHH +0-shot +\d+\.\d \[\d+-\d+\]", out, re.M)
+    assert re.search(r"^  HHH +0-shot +\d+\.\d \[\d+\.\d-\d+\.\d\]", out, re.M)
     assert re.search(r"^  behaviour +few shot \(2 examples\)", out, re.M)
     assert re.search(r"^  HHH +baseline: the longer reply +100\.0", out, re.M)
     assert "[4/4] behaviour-few-shot" in err

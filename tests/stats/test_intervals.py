@@ -10,7 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from solon.stats.intervals import Z95, interval, mean, mean_of_few, per_cent, percent, share, wilson
+from solon.stats.intervals import (
+    Z95,
+    interval,
+    mean,
+    mean_of_few,
+    per_cent,
+    percent,
+    probability,
+    share,
+    signed,
+    signed_interval,
+    wilson,
+)
 
 
 @pytest.mark.parametrize(
@@ -133,5 +145,11 @@ def test_every_share_is_told_with_one_decimal_wherever_it_stands(value: float, s
     assert percent(value) == f"{shown} %"
 
 
-def test_an_interval_has_whole_numbers_and_a_hyphen() -> None:
-    assert interval(wilson(7, 8).facts()) == "53-98"
+def test_the_ends_of_an_interval_have_the_decimals_of_its_share() -> None:
+    assert interval(wilson(7, 8).facts()) == "52.9-97.8"
+
+
+def test_probabilities_are_as_fine_as_shares_and_scores_have_a_sign() -> None:
+    assert (percent(0.9375), probability(0.9375)) == ("93.8 %", "0.938")
+    assert signed(1.316) == "+1.32"
+    assert signed_interval({"low": -0.5, "high": 0.004}) == "-0.50 to +0.00"
