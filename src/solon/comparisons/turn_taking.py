@@ -122,7 +122,7 @@ class TurnTaking:
             judged_by=judged_by,
             judge=judge,
             seed=self.seed,
-            begun=_now(),
+            begun_at=_now(),
         )
         self.store.begin(conversation)
         return self.course(conversation.id).conversation
@@ -207,7 +207,7 @@ class TurnTaking:
             continued=preferred if preferred in (Preferred.A, Preferred.B) else drawn,
             p_a=decision.p_a,
             undecided_because=decision.undecided_because,
-            cast=_now(),
+            cast_at=_now(),
         )
         return vote if self.store.add_vote(vote) else self.vote(id_, number, decision)
 

@@ -73,7 +73,7 @@ class ComparedConversation:
     """Who: a model's name, `oracle`, or what the person entered as a name, if anything."""
     seed: int
     """All draws of the conversation depend on it, its id and the number of the turn."""
-    begun: str
+    begun_at: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +121,7 @@ class CastVote:
     p_a: float | None = None
     """A judging model's probability that reply A is better."""
     undecided_because: str = ""
-    cast: str
+    cast_at: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +163,7 @@ class VoteRecord:
     continued: Preferred
     p_a: float | None = None
     undecided_because: str = ""
-    cast: str
+    cast_at: str
 
 
 def prompt_at(before: Sequence[tuple[ComparedTurn, CastVote]], turn: ComparedTurn) -> Conversation:

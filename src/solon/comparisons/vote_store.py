@@ -41,7 +41,7 @@ _SCHEMA = """
 CREATE TABLE models (key TEXT PRIMARY KEY, name TEXT NOT NULL, spec TEXT NOT NULL, identity TEXT NOT NULL);
 CREATE TABLE conversations (
     id TEXT PRIMARY KEY, mode TEXT NOT NULL, judged_by TEXT NOT NULL, judge TEXT NOT NULL, seed INTEGER NOT NULL,
-    begun TEXT NOT NULL
+    begun_at TEXT NOT NULL
 );
 CREATE TABLE turns (
     conversation TEXT NOT NULL REFERENCES conversations, number INTEGER NOT NULL, text TEXT NOT NULL,
@@ -52,7 +52,7 @@ CREATE TABLE turns (
 );
 CREATE TABLE votes (
     conversation TEXT NOT NULL, number INTEGER NOT NULL, preferred TEXT NOT NULL, strength TEXT,
-    continued TEXT NOT NULL, p_a REAL, undecided_because TEXT NOT NULL, cast TEXT NOT NULL,
+    continued TEXT NOT NULL, p_a REAL, undecided_because TEXT NOT NULL, cast_at TEXT NOT NULL,
     PRIMARY KEY (conversation, number), FOREIGN KEY (conversation, number) REFERENCES turns
 );
 """
@@ -235,5 +235,5 @@ def _joined(
         continued=vote.continued,
         p_a=vote.p_a,
         undecided_because=vote.undecided_because,
-        cast=vote.cast,
+        cast_at=vote.cast_at,
     )
