@@ -137,7 +137,7 @@ class _Answers:
             from starlette.responses import RedirectResponse
 
             to = request.url_for("conversation", id=action()).path
-            return RedirectResponse(f"{to}#now", status_code=HTTPStatus.SEE_OTHER)
+            return RedirectResponse(to, status_code=HTTPStatus.SEE_OTHER)
 
         return self._safely(request, done, form.get("text", ""))
 

@@ -5,6 +5,8 @@
   if (!now) return;
   const { step, number } = now.dataset;
   const place = location.pathname;
+  // What comes next is in view, below a conversation of any length.
+  if (now.getBoundingClientRect().bottom > innerHeight) now.scrollIntoView();
 
   // While the models write, ask now and then, and load the page when the step has changed.
   if (step === "wait") {
