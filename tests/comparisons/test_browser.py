@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from solon.comparisons.vote_rows import Preferred, Strength, VoteMode
 from solon.comparisons.vote_store import VOTES, VoteStore
 from solon.config.recipe import EngineSettings
 from solon.config.settings import SamplingParams
+from solon.conversation import Prompt
 from tests.comparisons.served import PROMPTS, Compared, compared, prompt, says, serving
 
 playwright = pytest.importorskip("playwright.sync_api")
@@ -94,13 +96,21 @@ def vote(page: Any, name: str) -> None:
 
 
 def test_a_whole_session_with_a_reload_at_every_step(browser: Any, tmp_path: Path) -> None:
-    made = compared(tmp_path)
+    def slow(asked: Prompt, seed: int) -> str:
+        time.sleep(0.7)
+        return str(says("Falcon")(asked, seed))
+
+    made = compared(tmp_path, slow, says("Otter"))
     with opened(browser, made) as (context, url):
         page = begin(context, url)
         page.get_by_label("Your turn").fill("A draft that is not se")
         page.reload()
         assert page.get_by_label("Your turn").input_value() == "A draft that is not se"
-        send(page, "How do I bake bread?")
+        page.get_by_label("Your turn").fill("How do I bake bread?")
+        page.get_by_role("button", name="Send to both").click()
+        arrive(page, "[role=status]")
+        page.reload()
+        arrive(page, "#vote")
         page.reload()
         shown = page.inner_text(".pair")
         assert "Falcon reply" in shown and "Otter reply" in shown
