@@ -54,7 +54,8 @@ def test_a_model_compares_by_a_principle_of_ones_own(
     prompts = tmp_path / "mine.jsonl"
     prompts.write_text('{"prompt": "Tell me ?"}\n{"prompt": "How ?"}\n')
     own = ("--mode", "helpfulness", "--principle", "Which is good ?", "--prompts", prompts, "--turns", "2")
-    code, out, err = run(capsys, "compare", *models, "--judge", "testbed:assistant", "--out", tmp_path / "out", *own, *FEW)
+    judged = ("--judge", "testbed:assistant", "--out", tmp_path / "out")
+    code, out, err = run(capsys, "compare", *models, *judged, *own, *FEW)
     assert code == 0, err
     records = [json.loads(line) for line in (tmp_path / "out/votes.jsonl").read_text().splitlines()]
     assert len(records) == 6 and {record["judged_by"] for record in records} == {"model"}
@@ -100,6 +101,7 @@ def test_without_its_packages_the_page_says_what_to_install(
     assert run(capsys, "compare", *models, "--judge", "oracle", "--out", tmp_path / "out", *FEW)[0] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not PAGE, reason="starlette and uvicorn are an extra")
 def test_the_page_is_served_until_ctrl_c(models: tuple[str, str], tmp_path: Path) -> None:
     line = [sys.executable, "-m", "solon.cli", "compare", *models, "--out", str(tmp_path / "out"), "--threads", "1"]

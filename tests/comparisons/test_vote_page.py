@@ -123,6 +123,8 @@ def test_a_body_that_is_too_large_is_refused(page: Page) -> None:
             yield b"x" * 1000
 
     assert page.client.post(f"/{TOKEN}/c/{id_}/turns", content=pieces()).status_code == 413
+    many = page.client.post(f"/{TOKEN}/c/{id_}/turns", data={f"field{number}": "" for number in range(50)})
+    assert many.status_code == 413
     code, text = page.send(id_, 1, "x" * (LONGEST_TURN + 1))
     assert code == 422 and "more than 20,000 characters" in text
     assert page.made.taking.course(id_).step is CourseStep.WRITE

@@ -109,7 +109,7 @@ def _compare(written: Sequence[str], options: CompareOptions, path: Path) -> Non
     from solon.comparisons.hidden_models import HiddenModels, compared_models
     from solon.comparisons.page_service import require_page_packages
     from solon.comparisons.turn_taking import TurnTaking
-    from solon.comparisons.vote_page import modes_from
+    from solon.comparisons.vote_rows import VoteMode
     from solon.comparisons.vote_store import VoteStore
     from solon.config.recipe import EngineSettings
     from solon.config.settings import SamplingParams
@@ -117,7 +117,7 @@ def _compare(written: Sequence[str], options: CompareOptions, path: Path) -> Non
     if options.judge is None:
         require_page_packages()
     compared = compared_models(written)
-    modes = modes_from(options.modes)
+    modes = tuple(VoteMode(each) for each in options.modes) or tuple(VoteMode)
     prompts = _prompts(options, modes)
     settings = EngineSettings(threads=options.threads)
     sampling = SamplingParams(max_tokens=options.max_tokens, temperature=options.temperature)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from solon.comparisons.vote_page import PageParts, vote_page
 from solon.errors import EngineError, InputError
-from solon.reward.server.admission import Admission
+from solon.reward.server.admission import EVERYWHERE, Admission
 
 NEEDED = ("starlette", "uvicorn")
 _GRACE = 3
@@ -52,7 +52,8 @@ class PageServer:
         self.parts = parts
         self._listening = _listening(address)
         port = self._listening.getsockname()[1]
-        shown = f"[{address.host}]" if ":" in address.host else address.host
+        host = "localhost" if address.host in EVERYWHERE else address.host
+        shown = f"[{host}]" if ":" in host else host
         self.url = f"http://{shown}:{port}/{token}/"
         """The whole address, with the token."""
         config = uvicorn.Config(
@@ -69,7 +70,7 @@ class PageServer:
         self._server = uvicorn.Server(config)
 
     def run(self) -> None:
-        """Serve until Ctrl-C, SIGTERM, or `stop` in another thread."""
+        """Serve until Ctrl-C, or `stop` in another thread."""
         # uvicorn ends in order at the first signal, and then raises it again.
         with closing(self._listening), suppress(KeyboardInterrupt):
             self._server.run(sockets=[self._listening])

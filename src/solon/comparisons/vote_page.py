@@ -13,7 +13,7 @@ tabs and two people keep their places. All paths come after the token (`page_gua
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 LONGEST_NAME = 60
 _MOST_ATTEMPTS = 10_000
+_MOST_FIELDS = 20
 Form = Mapping[str, str]
 
 
@@ -85,14 +86,17 @@ def _application(answers: _Answers) -> Starlette:
 
 
 async def _form(request: Request) -> Form | None:
-    """The fields of a posted form; None for a body that is too large."""
+    """The fields of a posted form; None for a body that is too large or has too many."""
     body = b""
     async for piece in request.stream():
         body += piece
         if len(body) > LARGEST_BODY:
             return None
     text = body.decode("ascii", "replace")
-    fields = parse_qs(text, keep_blank_values=True, encoding="utf-8", errors="replace", max_num_fields=20)
+    try:
+        fields = parse_qs(text, keep_blank_values=True, errors="replace", max_num_fields=_MOST_FIELDS)
+    except ValueError:
+        return None
     return {name: values[0] for name, values in fields.items()}
 
 
@@ -226,8 +230,3 @@ def _number(written: str) -> int:
 def _sentence(error: SolonError) -> str:
     """Cause and remedy, without the place, which is a file or an id."""
     return ". ".join(part[:1].upper() + part[1:] for part in (error.cause, error.remedy) if part) + "."
-
-
-def modes_from(written: Sequence[str]) -> tuple[VoteMode, ...]:
-    """The modes of their names, all when there are none."""
-    return tuple(VoteMode(each) for each in written) or tuple(VoteMode)
