@@ -38,6 +38,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "serve-pm": ("solon.cli.preference:serve_pm", "Serve a preference model over HTTP."),
     "eval": ("solon.cli.evaluate:evaluate", "Measure a model on the paper's multiple-choice evaluations."),
     "judge-check": ("solon.cli.judge_check:judge_check", "Measure how well a model judges and criticises."),
+    "compare": ("solon.cli.compare:compare", "Compare the replies of hidden models."),
+    "elo": ("solon.cli.elo:elo", "Compute Elo ratings from votes."),
     "show": ("solon.cli.show:show", "Print a recipe, a constitution, a prompt, or the rules for texts."),
     "constitution": (
         "solon.cli.constitution_commands:constitution",
