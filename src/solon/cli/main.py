@@ -37,6 +37,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "score": ("solon.cli.preference:score", "Score conversations with a preference model."),
     "serve-pm": ("solon.cli.preference:serve_pm", "Serve a preference model over HTTP."),
     "eval": ("solon.cli.evaluate:evaluate", "Measure a model on the paper's multiple-choice evaluations."),
+    "harmfulness": ("solon.cli.harmfulness:harmfulness", "Score models for harm by people's ratings."),
     "judge-check": ("solon.cli.judge_check:judge_check", "Measure how well a model judges and criticises."),
     "show": ("solon.cli.show:show", "Print a recipe, a constitution, a prompt, or the rules for texts."),
     "constitution": (
