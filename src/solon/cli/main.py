@@ -27,6 +27,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "run": ("solon.cli.run:run", "Start a run, or continue one."),
     "red-team": ("solon.cli.red_team:red_team", "Write more red-team prompts with a model."),
     "snapshots": ("solon.cli.snapshots:snapshots", "Measure snapshots of the policy, to find over-training."),
+    "refusals": ("solon.cli.refusals:refusals", "Measure over-refusal on benign prompts that sound harmful."),
+    "agreement": ("solon.cli.agreement_command:agreement", "Compare rules and a judge with the testbed's oracle."),
     "status": ("solon.cli.inspect:status", "Show a run's progress."),
     "results": ("solon.cli.inspect:results", "Print the measures of a run."),
     "report": ("solon.cli.inspect:report", "Write a run's HTML report."),
