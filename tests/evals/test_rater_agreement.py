@@ -46,7 +46,8 @@ def test_rules_agree_with_the_truth_that_is_planted() -> None:
     rows = agreement_rows([answer(n, text) for n, text in enumerate(TEXTS)], [])
     found = {each.label: each for each in rater_agreements(rows, 0, judged=False)}
     for label in ("evasive", "refusing"):
-        assert found[label].kappa is not None and found[label].kappa.value == 1.0, label
+        kappa = found[label].kappa
+        assert kappa is not None and kappa.value == 1.0, label
     assert found["refusing"].by_oracle.value == pytest.approx(2 / 3) and found["refusing"].agree.n == 30
     assert found["boilerplate"].kappa is None, "nobody ever says so"
 
