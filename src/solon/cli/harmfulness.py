@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 @click.group(
     epilog="""\b
 Examples:
-  solon testbed ratings ratings.jsonl
   solon harmfulness train harm ratings.jsonl --base testbed:pretrained
   solon harmfulness measure harm-scores testbed:assistant runs/demo/08-rl-cai --scorer harm
 """
