@@ -35,6 +35,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "ablate": ("solon.cli.ablate:ablate", "Compare variants of a recipe, with a figure."),
     "export": ("solon.cli.export:export", "Export a run's model, or its RL stage to TRL."),
     "label": ("solon.cli.label:label", "Label pairs of replies by a constitution."),
+    "axes": ("solon.cli.axes:axes", "Train a preference model for each axis, and correlate them."),
     "preference": ("solon.cli.preference:preference", "Train a preference model on files of labels."),
     "score": ("solon.cli.preference:score", "Score conversations with a preference model."),
     "serve-pm": ("solon.cli.preference:serve_pm", "Serve a preference model over HTTP."),
