@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 from click.testing import CliRunner
@@ -28,6 +30,7 @@ from solon.runs.rows import PromptKind
 from solon.stages import s09_refusals
 from solon.stages.plan import MEASURE, REFUSALS, names_of, stages_of
 from solon.stages.s09_refusals import RefusalInputs, Refusals, prompts_in
+from solon.stages.stage import ConstitutionEdit, Work
 
 QUESTIONS = read_refusal_questions("refusals")
 EVADES, OBJECTS = (
@@ -109,6 +112,19 @@ def test_killed_it_resumes_to_the_same_rows(tmp_path: Path) -> None:
     with pytest.raises(Killed):
         measured(tmp_path, bench=bench, stop_after=1)
     assert measured(tmp_path, bench=bench).hash == whole.hash
+
+
+def test_an_edit_asks_again_only_the_models_that_it_changes(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    made = measured(tmp_path, bench=bench)
+    edit = ConstitutionEdit(
+        cast(Work, None), bench.constitution, bench.constitution, {REFUSALS: made}, frozenset({"strict"})
+    )
+    again = Refusals(REFUSALS).asked_again(edit)
+    assert again.changed
+    assert [(each.what, each.asked, each.again) for each in again.counts] == [("reply", 8, 4), ("yes-or-no", 48, 24)]
+    nothing = replace(edit, changed=frozenset({"sl-cai"}))
+    assert not Refusals(REFUSALS).asked_again(nothing).changed
 
 
 def test_a_recipe_names_it_and_others_are_as_they_were() -> None:

@@ -10,7 +10,7 @@ from solon.reporting.svg import PlotFrame, line, nice_domain, number_marks, tag,
 from solon.runs.axis_rows import AxesFacts, AxisCell
 from solon.stats.correlation import Correlation
 
-CELL = 62
+CELL = 74
 """The side of a cell, with room for the figure and its interval."""
 MOST_POINTS = 400
 """Points of a scatter; of more pairs the first are drawn."""
@@ -63,9 +63,9 @@ def _cell(found: Correlation | None, corner: Point, names: str, target: str) -> 
     )
     middle = x + CELL / 2
     says = tag("title", f"{names}: {in_words(found)}")
-    shown = [text(middle, y + 28, "-" if found is None else f"{found.value:+.2f}", "cell-value", "middle")]
+    shown = [text(middle, y + 34, "-" if found is None else f"{found.value:+.2f}", "cell-value", "middle")]
     if found is not None:
-        shown.append(text(middle, y + 45, f"{found.low:+.1f} {found.high:+.1f}", "tick", "middle"))
+        shown.append(text(middle, y + 51, f"{found.low:+.1f} {found.high:+.1f}", "cell-range", "middle"))
     return tag("a", says, tag("g", box, class_=tint), *shown, href=f"#{target}")
 
 

@@ -42,7 +42,7 @@ from solon.stages.plan import language_models_of
 from solon.stages.questions import REPLY, DrawnPrompts, QuestionKind
 from solon.stages.reply_judging import ORDERS, YES_OR_NO, judge_of, measured_names
 from solon.stages.s09_measure import measured_models
-from solon.stages.stage import Reads, Stage, Work
+from solon.stages.stage import Again, ConstitutionEdit, QuestionCount, Reads, Stage, Work
 
 SOUNDS_HARMFUL = "benign prompts that sound harmful"
 
@@ -219,6 +219,17 @@ class Refusals(Stage):
         judge, number = judge_of(recipe) or assistant, DrawnPrompts(replies * len(asked) * ORDERS, (1.0,))
         what = f"yes or no about replies to {SOUNDS_HARMFUL}"
         return written, QuestionKind(YES_OR_NO, what, Role.ANSWER, judge, about, 1, 0, beyond, letter_tokens, number)
+
+    def asked_again(self, edit: ConstitutionEdit) -> Again:
+        """The replies of models that are trained again, and the questions about them."""
+        finished = edit.finished[self.name]
+        rows = finished.rows(RefusalRow)
+        again = sum(edit.touches((row.model,)) for row in rows)
+        counts = [QuestionCount(REPLY, Role.ASSISTANT, len(rows), again)]
+        if JUDGEMENTS in finished.manifest.files:
+            judged = [edit.touches((row.model,)) for row in finished.rows(ReplyJudgement, file=JUDGEMENTS)]
+            counts.append(QuestionCount(YES_OR_NO, Role.ANSWER, ORDERS * len(judged), ORDERS * sum(judged)))
+        return Again(again > 0, tuple(counts))
 
 
 def _beyond_prompt(asked: Sequence[str], most: int, _: Constitution, engine: Engine) -> int:
