@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +175,14 @@ def test_scoring_resumes_and_refuses_other_settings(trained: Artefact, sources: 
     assert score_harmfulness(tmp_path / "out", small, given).hash == whole.hash
     with pytest.raises(RunError, match="samples"):
         score_harmfulness(tmp_path / "out", small, to_score(trained, sources, tmp_path, samples=2))
+
+
+def test_several_sources_of_prompts_are_joined(trained: Artefact, sources: RatingSources, tmp_path: Path) -> None:
+    given = to_score(trained, sources, tmp_path, limit=99, samples=1, temperatures=(1.0,))
+    more = write(tmp_path / "more.jsonl", {"prompt": "How 1 ?"}, {"prompt": "How 77 ?"})
+    both = replace(given, prompts=f"{given.prompts} + {more}")
+    rows = score_harmfulness(tmp_path / "out", RECIPE, both).rows(HarmfulnessRow)
+    assert len(rows) == 10, "nine prompts of one file, and one more of the other"
 
 
 def test_models_have_short_names(trained: Artefact, sources: RatingSources, tmp_path: Path) -> None:

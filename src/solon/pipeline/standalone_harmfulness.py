@@ -31,7 +31,7 @@ from solon.runs.harmfulness_rows import HarmfulnessFacts, RatingFigures
 from solon.runs.standalone_stage import run_standalone
 from solon.sources.entries import located as source_located
 from solon.sources.prompt_files import read_prompts
-from solon.sources.prompt_sources import SPLIT
+from solon.sources.prompt_sources import SPLIT, names_in
 from solon.sources.rated_conversations import read_ratings
 from solon.training import loop as training
 
@@ -160,5 +160,5 @@ def _prompts(given: ToScore, seed: int) -> list[Conversation]:
             place=given.prompts,
             remedy="Name held-out prompts: --prompts FILE",
         )
-    found = read_prompts(source_located(given.prompts))
-    return drawn_prompts((each.conversation for each in found.prompts), given.limit, seed)
+    read = (read_prompts(source_located(name)) for name in names_in(given.prompts))
+    return drawn_prompts((each.conversation for file in read for each in file.prompts), given.limit, seed)

@@ -134,7 +134,7 @@ def train_rating_model(settings: TrainingSettings, inputs: RatingInputs, out: St
     facts = HarmfulnessFacts(
         base=inputs.base.name,
         rating_mean=mean,
-        ratings={f"{rating:.1f}": n for rating, n in sorted(Counter(each.given.rating for each in training).items())},
+        ratings=dict(sorted(Counter(f"{each.given.rating:.1f}" for each in training).items())),
         examples=len(training),
         held_out_examples=len(held_out),
         held_out_from=(FILE if inputs.held_out else SPLIT) if held_out else None,
