@@ -8,7 +8,9 @@ import pytest
 from click.testing import CliRunner
 
 from solon.cli.main import cli
+from solon.config.model_spec import ModelSpec, located
 from solon.errors import RunError
+from solon.evals.judged_answers import JUDGEMENTS
 from solon.evals.rater_agreement import agreement_rows, rater_agreements
 from solon.pipeline.standalone_agreement import ToCompare, compare_with_oracle
 from solon.runs import RunDirectory
@@ -79,6 +81,22 @@ def test_a_run_s_replies_are_compared_in_a_folder_of_its_own(tmp_path: Path) -> 
     assert (
         told.output.startswith("| Label | Prompts | Rater | Kappa |") and "| refusing | harmful | rule |" in told.output
     )
+
+
+def test_a_model_is_asked_about_every_reply_and_asked_once(tmp_path: Path) -> None:
+    run = build(tmp_path / "run", Plan(red=4, held_out=4))
+    judge = located(ModelSpec.parse("testbed:assistant"))
+    done = compare_with_oracle(tmp_path / "out", ToCompare(run, judge))
+    facts, rows = read_facts(AgreementFacts, done.facts), done.rows(AgreementRow)
+    assert facts.judge is not None and facts.judge.startswith("assistant")
+    judgements = done.rows(ReplyJudgement, file=JUDGEMENTS)
+    assert len(judgements) == len(rows) == 3 * 4 * 2 * 4
+    known = sum(row.judge is not None for row in rows)
+    assert known == sum(each.unjudged_because is None for each in judgements)
+    by_judge = [each for each in facts.raters if each.rater == "judge"]
+    assert sum(each.agree.n for each in by_judge) == known
+    with pytest.raises(RunError, match="judge"):
+        compare_with_oracle(tmp_path / "out", ToCompare(run))
 
 
 def test_a_run_that_is_not_measured_is_told(tmp_path: Path) -> None:
