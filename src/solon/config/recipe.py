@@ -18,6 +18,7 @@ from solon.config.plugins import GRADERS, registered
 from solon.config.preference_settings import Balance as Balance
 from solon.config.preference_settings import LabelsUsed as LabelsUsed
 from solon.config.preference_settings import PreferenceSettings as PreferenceSettings
+from solon.config.refusal_settings import RefusalSettings as RefusalSettings
 from solon.config.revision_settings import CutOffReplies as CutOffReplies
 from solon.config.revision_settings import EvasiveRevisions as EvasiveRevisions
 from solon.config.revision_settings import RevisionForm as RevisionForm
@@ -426,6 +427,8 @@ class Recipe(Settings):
     preference: PreferenceSettings = PreferenceSettings()
     rl: ReinforcementSettings = ReinforcementSettings()
     measure: MeasureSettings = MeasureSettings()
+    refusals: RefusalSettings | None = None
+    """Measure over-refusal on benign prompts that sound harmful; null does not. `{}` takes the defaults."""
     plugins: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
     """Stages of other packages, by name, each with its own settings (docs/how-to/own-stage.md)."""
 

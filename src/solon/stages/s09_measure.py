@@ -186,10 +186,10 @@ class MeasureModels(Stage):
     def reads(self, work: Work) -> Reads:
         """The models that answer, the judge with its questions, and the measures of plug-ins."""
         added = plugin_measures()
-        return Reads(_measured_models(work) | read_by_judge(work), {"measures": added} if added else {})
+        return Reads(measured_models(work) | read_by_judge(work), {"measures": added} if added else {})
 
     def run(self, work: Work, out: StageFolder) -> Artefact:
-        recipe, models = work.recipe, _measured_models(work)
+        recipe, models = work.recipe, measured_models(work)
         written = recipe.method is Method.CAI
         labels = JoinedRows([work.artefact(name) for name in labels_of(recipe, recipe.rounds)])
         inputs = MeasureInputs(
@@ -226,7 +226,7 @@ class MeasureModels(Stage):
         )
 
 
-def _measured_models(work: Work) -> dict[str, ModelSpec]:
+def measured_models(work: Work) -> dict[str, ModelSpec]:
     """The models that are measured, by the names that results have for them."""
     given = {PRETRAINED: ModelSpec.parse(work.pretrained), ASSISTANT: work.assistant}
     return {name: given.get(name) or work.policy(name) for name in measured_names(work.recipe)}
