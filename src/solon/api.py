@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from solon.pipeline.standalone_judge_check import ModelCheck
     from solon.pipeline.standalone_preference import PreferenceTraining
     from solon.reporting.model_comparison import ModelComparison
+    from solon.reporting.tracing.trace import PrincipleTrace
+    from solon.reporting.tracing.trace_parts import RowTrace
     from solon.runs import Artefact, RunDirectory
     from solon.runs.progress import Display
 
@@ -76,6 +78,18 @@ class Run:
         from solon.reporting import write
 
         return write(self.directory, None if output is None else Path(output))
+
+    def trace(self, identifier: str) -> RowTrace | PrincipleTrace:
+        """Trace a row back to its prompt, or a principle forward to all that it changed, as `solon trace` prints it.
+
+        Raises RunError, naming what is near, for an id that the run does not have.
+
+        Example:
+            >>> run.trace("preference/general-harm").outcomes[0].preference.wins
+        """
+        from solon.reporting.tracing.trace import trace_of
+
+        return trace_of(self.directory, identifier)
 
     def artefact(self, name: str) -> Artefact:
         """A finished stage: its rows, facts and files. Raises RunError for a stage that is not finished.
