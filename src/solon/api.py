@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from solon.pipeline.standalone_preference import PreferenceTraining
     from solon.reporting.effect.edit_effect import EditEffect
     from solon.reporting.model_comparison import ModelComparison
-    from solon.reporting.tracing.trace import PrincipleTrace
+    from solon.reporting.tracing.find_trace import PrincipleTrace
     from solon.reporting.tracing.trace_parts import RowTrace
     from solon.runs import Artefact, RunDirectory
     from solon.runs.progress import Display
@@ -88,7 +88,7 @@ class Run:
         Example:
             >>> run.trace("preference/general-harm").outcomes[0].preference.wins
         """
-        from solon.reporting.tracing.trace import trace_of
+        from solon.reporting.tracing.find_trace import trace_of
 
         return trace_of(self.directory, identifier)
 

@@ -15,7 +15,7 @@ from solon.cli.options import RUN
 from solon.cli.terminal import plain, print_line
 
 if TYPE_CHECKING:
-    from solon.reporting.tracing.trace import PrincipleOutcome, PrincipleTrace
+    from solon.reporting.tracing.find_trace import PrincipleOutcome, PrincipleTrace
     from solon.reporting.tracing.trace_parts import RowTrace, StageRecord, TracePart
 
 EPILOG = """\b

@@ -79,7 +79,7 @@ class ModelLines:
 
 
 @dataclass(frozen=True, slots=True)
-class ReplyPair:
+class BeforeAndAfter:
     """A reply before and after."""
 
     prompt: tuple[Said, ...]
@@ -118,7 +118,7 @@ class EffectPage:
     topics: tuple[tuple[str, DifferenceTable], ...]
     """By caption."""
     win_rates: DifferenceTable | None
-    replies: tuple[ReplyPair, ...]
+    replies: tuple[BeforeAndAfter, ...]
     costs: tuple[CostLine, ...]
 
 
@@ -250,9 +250,9 @@ def difference_bar(difference: PairedDifference | Mean, scale: int) -> Markup:
     )
 
 
-def _reply(reply: ChangedReply) -> ReplyPair:
+def _reply(reply: ChangedReply) -> BeforeAndAfter:
     old, new = clip(reply.old), clip(reply.new)
-    return ReplyPair(
+    return BeforeAndAfter(
         prompt_of(reply.prompt),
         ABOUT[reply.kind] + (f", {reply.topic}" if reply.topic else ""),
         reply.row,

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from solon.evals.earlier_tables import a_better
 from solon.feedback.soft_labels import axes_in, mean_probability
@@ -62,7 +63,8 @@ class RevisionReach:
     of: int
     """All steps of the run."""
     by_step: Mapping[str, int]
-    next_in_draw: Mapping[str, int]
+    next_in_draw: Mapping[str, int] | None
+    """None where the draws were not repeated."""
     outcomes: Mapping[str, int]
     rewritten: int
     """Revisions with another text than the reply before."""
@@ -81,7 +83,7 @@ class PreferenceReach:
     draws: int
     of: int
     """All draws of the run: pairs times axes."""
-    next_in_draw: Mapping[str, int]
+    next_in_draw: Mapping[str, int] | None
     decided: int
     confidence: Mean | None
     wins: Share | None
@@ -97,8 +99,20 @@ class PreferenceReach:
     rows: tuple[str, ...]
 
 
+class Repetition(StrEnum):
+    """Whether draws are repeated, to know what they would be without a principle."""
+
+    EVERY_DRAW = "every draw"
+    NONE = "none"
+
+
 def revision_reach(
-    principles: RunPrinciples, id: str, rows: Sequence[RevisionRow], ratings: Ratings, stage: str
+    principles: RunPrinciples,
+    id: str,
+    rows: Sequence[RevisionRow],
+    ratings: Ratings,
+    stage: str,
+    repetition: Repetition = Repetition.EVERY_DRAW,
 ) -> RevisionReach:
     """What the steps in which a revision principle was drawn came to; `rows` are all steps of the run."""
     own = [row for row in rows if row.principle_id == id]
@@ -115,7 +129,7 @@ def revision_reach(
         draws=len(own),
         of=len(rows),
         by_step=dict(sorted(counted_by(str(row.step) for row in own).items(), key=lambda item: int(item[0]))),
-        next_in_draw=counted_by(each for each in following if each is not None),
+        next_in_draw=_counted_next(following, repetition),
         outcomes=counted_by(row.outcome.value for row in own),
         rewritten=sum(row.outcome.value == "ok" and row.completion != row.before for row in own),
         mended=_became(changes, harmful=True),
@@ -139,6 +153,7 @@ def preference_reach(
     rows: Sequence[tuple[str, LabelRow]],
     ratings: Ratings,
     revisions: Sequence[RevisionRow] = (),
+    repetition: Repetition = Repetition.EVERY_DRAW,
 ) -> PreferenceReach:
     """What the pairs that a preference principle judged came to; `rows` are all labels with the stage of each."""
     graded = {(each.row_id, each.pair): each for each in ratings.pairs}
@@ -152,7 +167,7 @@ def preference_reach(
     return PreferenceReach(
         draws=len(own),
         of=len(drawn),
-        next_in_draw=counted_by(each for each in following if each is not None),
+        next_in_draw=_counted_next(following, repetition),
         decided=len(labels),
         confidence=mean([max(p, 1 - p) for p in labels]),
         wins=_wins(own, graded),
@@ -241,6 +256,13 @@ def _examples(stage: str, held_out: Sequence[bool], of: int, rows: Iterable[str]
     return ExampleReach(
         stage=stage, examples=len(held_out) - sum(held_out), held_out=sum(held_out), of=of, rows=tuple(rows)
     )
+
+
+def _counted_next(following: Iterable[str | None], repetition: Repetition) -> dict[str, int] | None:
+    """How often each principle comes next; the draws are repeated as this is counted."""
+    if repetition is Repetition.NONE:
+        return None
+    return counted_by(each for each in following if each is not None)
 
 
 def counted_by(names: Iterable[str]) -> dict[str, int]:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from solon.reporting.tracing.find_trace import PrincipleOutcome
 from solon.reporting.tracing.principle_reach import (
     LEAST_OTHERS,
     ExampleReach,
     PreferenceReach,
     RevisionReach,
 )
-from solon.reporting.tracing.trace import PrincipleOutcome
 from solon.stats.intervals import Share, interval, percent
 
 MOST_NAMES = 5
@@ -40,7 +40,8 @@ def _revision(reach: RevisionReach) -> Iterator[str]:
     yield f"Drawn for {reach.draws:,} of {reach.of:,} revisions{f' ({steps})' if steps else ''}."
     if not reach.draws:
         return
-    yield _without(reach.next_in_draw)
+    if reach.next_in_draw is not None:
+        yield _without(reach.next_in_draw)
     kept = reach.draws - reach.rewritten
     yield f"{reach.rewritten:,} of its revisions changed the reply; {kept:,} left it as it was."
     if reach.mended is None and reach.spoiled is None:
@@ -64,7 +65,8 @@ def _preference(reach: PreferenceReach) -> Iterator[str]:
         yield f"It chose among the candidates of {reach.chose_revisions:,} revisions."
     if not reach.draws:
         return
-    yield _without(reach.next_in_draw)
+    if reach.next_in_draw is not None:
+        yield _without(reach.next_in_draw)
     if reach.confidence is not None:
         of = reach.confidence
         yield f"Mean probability of the preferred reply: {of.value:.2f} [{of.low:.2f}-{of.high:.2f}]."

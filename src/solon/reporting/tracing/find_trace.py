@@ -20,6 +20,7 @@ from solon.reporting.samples import ratings
 from solon.reporting.tracing.principle_reach import (
     ExampleReach,
     PreferenceReach,
+    Repetition,
     RevisionReach,
     preference_examples,
     preference_reach,
@@ -91,7 +92,12 @@ def principles_named(run: RunDirectory, identifier: str) -> list[PrincipleSource
 # Forward --------------------------------------------------------------------------------------------------------------
 
 
-def principle_trace(run: RunDirectory, of: str, sources: Sequence[PrincipleSource]) -> PrincipleTrace:
+def principle_trace(
+    run: RunDirectory,
+    of: str,
+    sources: Sequence[PrincipleSource],
+    repetition: Repetition = Repetition.EVERY_DRAW,
+) -> PrincipleTrace:
     """What these principles changed in a run, as far as it is finished."""
     tables, principles = RunTables.of(run), RunPrinciples(run)
     made = tables.artefacts
@@ -110,7 +116,9 @@ def principle_trace(run: RunDirectory, of: str, sources: Sequence[PrincipleSourc
             outcomes.append(
                 PrincipleOutcome(
                     principle=source,
-                    revision=revision_reach(principles, source.id, revisions, rated, plan.CRITIQUE_REVISION),
+                    revision=revision_reach(
+                        principles, source.id, revisions, rated, plan.CRITIQUE_REVISION, repetition
+                    ),
                     examples=tuple(
                         supervised_examples(name, source.id, rows)
                         for name, rows in _examples(tables, (plan.SL_CAI,), SftExampleRow)
@@ -123,7 +131,7 @@ def principle_trace(run: RunDirectory, of: str, sources: Sequence[PrincipleSourc
         outcomes.append(
             PrincipleOutcome(
                 principle=source,
-                preference=preference_reach(principles, source.id, labels, rated, revisions),
+                preference=preference_reach(principles, source.id, labels, rated, revisions, repetition),
                 worked=worked,
                 arrangements=arrangements,
                 examples=tuple(
