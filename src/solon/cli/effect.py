@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 EPILOG = """\b
 Examples:
-  solon run runs/v2 --reuse runs/demo --set constitution=rules/testbed.yaml     a run with an edited constitution
   solon effect runs/demo runs/v2                      what the edit changed; writes runs/v2/effect.html
   solon effect runs/demo runs/v2 --model sl-cai       the replies of another model that changed most
   solon effect runs/demo runs/v2 --json
@@ -38,9 +37,11 @@ REPLIES = 5
 def effect(old: Path, new: Path, model: str | None, output: Path | None, as_json: bool) -> None:
     """Show what an edit of the constitution changed.
 
-    OLD_RUN and NEW_RUN differ in their constitution only. The command prints the edit, what the models reply to the
-    same held-out prompts with paired 95 % intervals, which draws and labels changed and by which principle, the replies
-    that changed most, and what the new run cost against a run from nothing. It compares what both runs have finished.
+    OLD_RUN and NEW_RUN differ in their constitution only, as after
+    'solon run NEW_RUN --reuse OLD_RUN --set constitution=FILE'. The command prints the edit, what the models reply to
+    the same held-out prompts with paired 95 % intervals, which draws and labels changed and by which principle, the
+    replies that changed most, and what the new run cost against a run from nothing. It compares what both runs have
+    finished.
     """
     from solon import api
     from solon.reporting.effect.effect_page import write_effect
