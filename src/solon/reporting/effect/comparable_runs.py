@@ -71,7 +71,7 @@ def compared_runs(old: RunDirectory, new: RunDirectory) -> ComparedRuns:
     before, after = ({artefact.name: artefact for artefact in run.artefacts(verified=True)} for run in (old, new))
     runs = ComparedRuns(old, new, before, after, tuple(changes(old.constitution, new.constitution)))
     _refuse_other_inputs(runs)
-    return replace(runs, remarks=tuple(_remarks(runs)))
+    return replace(runs, remarks=tuple(dict.fromkeys(_remarks(runs))))
 
 
 def _refuse_other_settings(old: RunDirectory, new: RunDirectory) -> None:

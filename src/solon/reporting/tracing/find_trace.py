@@ -165,6 +165,9 @@ def row_trace(run: RunDirectory, identifier: str) -> RowTrace:
         return _traced(run, tables, row_id, None)
     stage, prefix, *rest = words
     if stage not in tables.names():
+        if stage in tables.artefacts and tables.number_of(stage):
+            cause = f"stage '{stage}' kept no table of its rows; an earlier version of Solon made it"
+            raise RunError(cause, place=str(run.path), remedy=f"Trace the rows of {', '.join(tables.names())}")
         raise RunError(
             f"no finished stage '{stage}' has rows to trace",
             place=str(run.path),
