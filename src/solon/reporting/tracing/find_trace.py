@@ -32,7 +32,8 @@ from solon.reporting.tracing.run_tables import RunTables, near_ids
 from solon.reporting.tracing.stage_records import records_behind
 from solon.reporting.tracing.trace_parts import CRITIQUE, PrincipleKind, RowTrace, TracePart, address, behind
 from solon.reporting.tracing.trace_principles import PrincipleSource, RunPrinciples
-from solon.reporting.tracing.traced_rows import PromptParts
+from solon.reporting.tracing.traced_prompt import TracedPrompt
+from solon.reporting.tracing.traced_rows import parts_of
 from solon.runs import RunDirectory
 from solon.runs.rows import LabelRow, RevisionRow
 from solon.runs.training_rows import EXAMPLES, PreferenceExampleRow, SftExampleRow
@@ -195,7 +196,7 @@ def row_trace(run: RunDirectory, identifier: str) -> RowTrace:
 
 
 def _traced(run: RunDirectory, tables: RunTables, row_id: str, wanted: str | None) -> RowTrace:
-    parts: Sequence[TracePart] = PromptParts(tables, RunPrinciples(run), row_id).parts()
+    parts: Sequence[TracePart] = parts_of(TracedPrompt(tables, RunPrinciples(run), row_id))
     if wanted is not None:
         found = behind(parts, wanted)
         if not found:
