@@ -75,7 +75,6 @@ def revisions(at: TracedPrompt, name: str) -> Iterator[TracePart]:
             ("seed", row.seed),
             ("ended by", row.finish),
             ("outcome", with_defects(row.outcome.value, row.defects)),
-            ("text", "same as before" if row.completion == row.before else None),
             ("grader's labels", labels_in(rated.get(row.step))),
             ("candidates", len(row.candidates) or None),
             ("chosen by", row.chosen_by),
