@@ -32,6 +32,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "status": ("solon.cli.inspect:status", "Show a run's progress."),
     "results": ("solon.cli.inspect:results", "Print the measures of a run."),
     "report": ("solon.cli.inspect:report", "Write a run's HTML report."),
+    "trace": ("solon.cli.trace:trace", "Trace a row back to its origins, or a principle forward."),
+    "effect": ("solon.cli.effect:effect", "Show what an edit of the constitution changed."),
     "ablate": ("solon.cli.ablate:ablate", "Compare variants of a recipe, with a figure."),
     "export": ("solon.cli.export:export", "Export a run's model, or its RL stage to TRL."),
     "label": ("solon.cli.label:label", "Label pairs of replies by a constitution."),

@@ -46,7 +46,13 @@ def render(run: RunDirectory) -> str:
 
 def render_content(content: Content) -> str:
     """The page for `content`; a pure function."""
-    return fill("report.html", script=_asset("report.js"), page=content, results=json_for_script(content.results))
+    return fill(
+        "report.html",
+        script=_asset("report.js"),
+        page=content,
+        samples_by=content.samples_by_principle(),
+        results=json_for_script(content.results),
+    )
 
 
 def fill(template: str, *, script: str = "", **content: object) -> str:

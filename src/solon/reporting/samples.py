@@ -53,6 +53,29 @@ class Version:
 
 
 @dataclass(frozen=True, slots=True)
+class TracedText:
+    """One text of a sample: the stage and the address of its row, who wrote it, and its seed."""
+
+    title: str
+    stage: str
+    address: str
+    written_by: str
+    seed: str
+
+
+@dataclass(frozen=True, slots=True)
+class SampleTrace:
+    """Where a sample comes from, with links within the page."""
+
+    source: str
+    texts: tuple[TracedText, ...]
+    principles: tuple[tuple[str, str], ...]
+    """Their ids and anchors."""
+    also: tuple[tuple[str, str], ...]
+    """Other samples of the same prompt: the title of their shelf, and their anchor."""
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
     """A prompt with its replies; `facts` are short lines about them."""
 
@@ -61,6 +84,14 @@ class Sample:
     prompt: tuple[Said, ...]
     versions: tuple[Version, ...]
     facts: tuple[tuple[str, str], ...] = ()
+    number: int | None = None
+    """Of a prompt's pairs, which one."""
+    trace: SampleTrace | None = None
+
+    @property
+    def anchor(self) -> str:
+        """Its id in the page; a row id may hold any characters."""
+        return f"sample-{self.kind}-{digest(self.row_id, self.number)[:12]}"
 
     @property
     def heading(self) -> str:
@@ -197,7 +228,7 @@ def pair_shelf(feedback: Artefact, constitution: Constitution, rated: Ratings) -
             Version(f"Reply A{shares[0]}", _plain(row.response_a), of_a, row.outcome),
             Version(f"Reply B{shares[1]}", _plain(row.response_b), of_b, row.outcome),
         )
-        return Sample("pair", row.row_id, prompt_of(row.prompt), versions, tuple(facts))
+        return Sample("pair", row.row_id, prompt_of(row.prompt), versions, tuple(facts), row.pair)
 
     rows = feedback.rows(LabelRow)
     chosen = choose(rows, lambda row: row.row_id, lambda row: [row.outcome])

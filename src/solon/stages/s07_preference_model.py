@@ -47,7 +47,7 @@ from solon.runs.outcome import count_outcomes
 from solon.runs.records import from_record
 from solon.runs.rows import LabelRow, PromptKind, Rows, comparable, good
 from solon.runs.table import write_table
-from solon.runs.training_rows import PreferenceExampleRow, PreferenceStepRow
+from solon.runs.training_rows import EXAMPLES, PreferenceExampleRow, PreferenceStepRow
 from solon.sources.comparison_files import read_all_comparisons
 from solon.stages.plan import HELD_OUT_MODEL, in_round, is_watched, labels_of
 from solon.stages.questions import TrainingSizes, TrainingTokens
@@ -68,9 +68,6 @@ from solon.training.models import (
 )
 from solon.training.objectives import PreferenceObjective
 from solon.training.out_of_memory import within_memory
-
-EXAMPLES = "examples.parquet"
-"""What the preference model was trained on, a row for each pair."""
 
 
 @dataclass(frozen=True, slots=True)

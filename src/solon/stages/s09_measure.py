@@ -151,11 +151,16 @@ def _answer(
     def work(rows: Sequence[PromptRow]) -> list[AnswerRow]:
         if not opened:
             opened.append(open_engine(name))
-        seeds = [seed_for(inputs.seed, "measure", row.row_id, 0) for row in rows]
+        seeds = [answer_seed(inputs.seed, row.row_id) for row in rows]
         replies = ask(opened[0], [prompts.reply(row.prompt) for row in rows], seeds, settings.sampling)
         return [_answered(name, row, reply) for row, reply in zip(rows, replies, strict=True)]
 
     return out.map(f"answers of {name}", held_out, work, row=AnswerRow, chunk=inputs.chunk)
+
+
+def answer_seed(seed: int, row_id: str) -> int:
+    """The seed of every model's reply to a held-out prompt."""
+    return seed_for(seed, "measure", row_id, 0)
 
 
 def _answered(model: str, row: PromptRow, reply: Completion) -> AnswerRow:

@@ -1,6 +1,19 @@
 // Filters the samples; the page is complete without it.
 (() => {
   "use strict";
+  // A link to something folded opens what it is in.
+  const reveal = () => {
+    const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    if (!target) return;
+    for (let part = target; part; part = part.parentElement) {
+      part.hidden = false;
+      if (part.tagName === "DETAILS") part.open = true;
+    }
+    target.querySelector("details.reach")?.setAttribute("open", "");
+    requestAnimationFrame(() => target.scrollIntoView());
+  };
+  addEventListener("hashchange", reveal);
+  addEventListener("load", reveal);
   const form = document.getElementById("filters");
   if (!form) return;
   const samples = [...document.querySelectorAll("details.sample")].map((element) => ({
@@ -8,7 +21,9 @@
     kind: element.dataset.kind,
     outcomes: element.dataset.outcomes.split(" "),
     labels: element.dataset.labels.split(" "),
-    text: element.textContent.toLowerCase(),
+    // Addresses and seeds of the trace would match too many words.
+    text: [...element.children].filter((part) => !part.classList.contains("trace"))
+      .map((part) => part.textContent).join(" ").toLowerCase(),
   }));
   const shelves = [...document.querySelectorAll(".shelf")];
   const count = document.getElementById("shown");
