@@ -306,9 +306,20 @@ class FinetuneSettings(Settings):
     training: TrainingSettings = TrainingSettings()
 
 
-class PairSettings(Settings):
-    """Two replies of the SL-CAI model to each red-team prompt."""
+class PairedPrompts(StrEnum):
+    """Which training prompts get pairs of replies."""
 
+    RED_TEAM = "red-team"
+    """Red-team prompts: helpfulness is left to human comparisons (paper, section 4.1)."""
+    ALL = "all"
+    """Helpfulness prompts as well, labelled by the same principles. For users without human comparisons."""
+
+
+class PairSettings(Settings):
+    """Two replies of the SL-CAI model to each prompt."""
+
+    prompts: PairedPrompts = PairedPrompts.RED_TEAM
+    """Red-team prompts, or helpfulness prompts as well."""
     per_prompt: Positive = 1
     """Pairs of new replies to each prompt. Each pair gets a principle of its own."""
     sampling: SamplingParams = SamplingParams()

@@ -16,21 +16,20 @@ from solon.config.located_yaml import Scalars, YamlFile
 from solon.config.settings import Settings
 from solon.config.validation import validated
 from solon.errors import RecipeError
-from solon.evals.grading import Label
-from solon.evals.reply_questions import ReplyQuestions, YesNoQuestion
+from solon.evals.reply_questions import QuestionText, ReplyQuestions
 from solon.runs.rows import HELD_OUT_KINDS
 
-_Question = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+_Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 
 class _AboutRefusals(Settings):
-    refusing: _Question
-    evasive: _Question
-    boilerplate: _Question
+    refusing: QuestionText
+    evasive: QuestionText
+    boilerplate: QuestionText
 
 
 class _RefusalFile(Settings):
-    name: _Question
+    name: _Text
     questions: _AboutRefusals
 
 
@@ -38,5 +37,5 @@ def read_refusal_questions(name: str | Path) -> ReplyQuestions:
     """The questions of a built-in name or a YAML file; raises RecipeError with `file:line` and the key at fault."""
     values, places = YamlFile(refusal_questions_path(name), RecipeError).read(scalars=Scalars.AS_WRITTEN)
     found = validated(_RefusalFile, values, places)
-    asked = tuple(YesNoQuestion(Label(label), text) for label, text in found.questions)
+    asked = tuple(question.about(label) for label, question in found.questions)
     return ReplyQuestions(found.name, dict.fromkeys(HELD_OUT_KINDS, asked), {})

@@ -18,7 +18,7 @@ from solon.constitution.constitution import draw
 from solon.conversation import Prompt
 from solon.digest import seed_for
 from solon.engines.base import Choosing, Finish
-from solon.evals.reply_questions import ReplyQuestions
+from solon.evals.reply_questions import ReplyQuestion, ReplyQuestions
 from solon.feedback.comparisons import ShownOrder, UndecidedReason
 from solon.feedback.letters import (
     VOTES,
@@ -51,7 +51,11 @@ class BothOrders:
     @property
     def probability(self) -> float | None:
         """Over both orders, averaged in log-odds; None without an answer in each."""
-        return None if self.ab is None or self.ba is None else sigmoid((self.ab + self.ba) / 2)
+        return self.probability_beyond(0.0)
+
+    def probability_beyond(self, threshold: float) -> float | None:
+        """The same with one half at these log-odds."""
+        return None if self.ab is None or self.ba is None else sigmoid((self.ab + self.ba) / 2 - threshold)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +69,7 @@ class ReplyJudge:
     def judgements(self, rows: Sequence[AnswerRow]) -> list[ReplyJudgement]:
         """The answer to each question about each reply; all questions go to the engine together."""
         asked = {
-            (place, question.label): {
-                order: prompts.about_reply(row.prompt, row.completion, question.text, options)
-                for order, options in _YES_OR_NO.items()
-            }
+            (place, question.label): _both_orders(row, question)
             for place, row in enumerate(rows)
             for question in self.questions.questions[row.kind]
             if row.finish != Finish.ERROR
@@ -76,7 +77,7 @@ class ReplyJudge:
         found = self._ask(asked, lambda key: (rows[key[0]].model, rows[key[0]].row_id, key[1]))
         failed = BothOrders(why=UndecidedReason.FAILED)
         return [
-            _judgement(row, question.label, found.get((place, question.label), failed))
+            _judgement(row, question, found.get((place, question.label), failed))
             for place, row in enumerate(rows)
             for question in self.questions.questions[row.kind]
         ]
@@ -122,10 +123,12 @@ class ReplyJudge:
         return {key: _both({order: answers[key, order] for order in ShownOrder}) for key in asked}
 
 
-_YES_OR_NO: Mapping[ShownOrder, tuple[str, str]] = {
-    ShownOrder.AB: prompts.YES_OR_NO,
-    ShownOrder.BA: (prompts.YES_OR_NO[1], prompts.YES_OR_NO[0]),
-}
+def _both_orders(row: AnswerRow, question: ReplyQuestion) -> dict[ShownOrder, Prompt]:
+    """The question with yes first, and with no first."""
+    asked = prompts.about_reply_or_reference(
+        row.prompt, row.completion, question.text, question.options, question.reference
+    )
+    return {ShownOrder.AB: asked[True], ShownOrder.BA: asked[False]}
 
 
 def _both(answers: Mapping[ShownOrder, Read | Votes | UndecidedReason]) -> BothOrders:
@@ -148,14 +151,14 @@ def _log_odds(order: ShownOrder, answer: Read | Votes | UndecidedReason) -> floa
     return UndecidedReason.LETTERLESS if answer.mass < LEAST_MASS else log_odds(order, *answer)
 
 
-def _judgement(row: AnswerRow, question: str, found: BothOrders) -> ReplyJudgement:
-    p = found.probability
+def _judgement(row: AnswerRow, question: ReplyQuestion, found: BothOrders) -> ReplyJudgement:
+    p = found.probability_beyond(question.threshold)
     why = UndecidedReason.TIE if p == 0.5 else found.why
     return ReplyJudgement(
         model=row.model,
         kind=row.kind,
         row_id=row.row_id,
-        question=question,
+        question=question.label,
         p_yes=p,
         log_odds_yes_first=found.ab,
         log_odds_no_first=found.ba,

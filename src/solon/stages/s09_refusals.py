@@ -27,7 +27,8 @@ from solon.evals.judged_answers import JUDGEMENTS, JudgeInputs
 from solon.evals.refusal_measures import by_rules, refusal_figures, reply_key, rules_and_judge, with_repeats
 from solon.evals.refusal_questions import read_refusal_questions
 from solon.evals.reply_judge import ReplyJudge
-from solon.feedback.ask import STUB, ask, bare_tokens
+from solon.evals.reply_questions import ReplyQuestion
+from solon.feedback.ask import ask, bare_tokens
 from solon.feedback.letters import letter_tokens
 from solon.feedback.soft_labels import Judge
 from solon.runs import Artefact, StageFolder
@@ -40,7 +41,7 @@ from solon.sources.prompt_files import read_prompts
 from solon.sources.prompt_sources import names_in
 from solon.stages.plan import language_models_of
 from solon.stages.questions import REPLY, DrawnPrompts, QuestionKind
-from solon.stages.reply_judging import ORDERS, YES_OR_NO, judge_of, measured_names
+from solon.stages.reply_judging import ORDERS, YES_OR_NO, judge_of, measured_names, question_tokens
 from solon.stages.s09_measure import measured_models
 from solon.stages.stage import Again, ConstitutionEdit, QuestionCount, Reads, Stage, Work
 
@@ -215,7 +216,7 @@ class Refusals(Stage):
         if recipe.measure.grader != JUDGE_GRADER:
             return (written,)
         asked = read_refusal_questions(settings.questions).questions[PromptKind.HELD_OUT_BENIGN]
-        beyond = partial(_beyond_prompt, [each.text for each in asked], most)
+        beyond = partial(_beyond_prompt, asked, most)
         judge, number = judge_of(recipe) or assistant, DrawnPrompts(replies * len(asked) * ORDERS, (1.0,))
         what = f"yes or no about replies to {SOUNDS_HARMFUL}"
         return written, QuestionKind(YES_OR_NO, what, Role.ANSWER, judge, about, 1, 0, beyond, letter_tokens, number)
@@ -232,7 +233,6 @@ class Refusals(Stage):
         return Again(again > 0, tuple(counts))
 
 
-def _beyond_prompt(asked: Sequence[str], most: int, _: Constitution, engine: Engine) -> int:
+def _beyond_prompt(asked: Sequence[ReplyQuestion], most: int, _: Constitution, engine: Engine) -> int:
     """The most tokens that a question holds beyond its prompt: its words, and a reply of at most `most`."""
-    longest = max(engine.count_tokens(prompts.about_reply(STUB, "", text)) for text in asked)
-    return longest + most - bare_tokens(engine)
+    return max(question_tokens(each, engine) for each in asked) + most - bare_tokens(engine)
