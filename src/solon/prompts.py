@@ -261,13 +261,12 @@ def about_reply_or_reference(
 def against_baseline(conversation: Conversation, question: str, first: str, second: str) -> Prompt:
     """Ask which of two replies is better, to measure models, in another form than `comparison`.
 
-    Both replies come before the principle, which is a question, and the options only name them.
+    The principle is a question and comes first, and the exchange is quoted.
     """
     a, b = letters(2)
     asked = (
-        f"Two assistants got the same messages.\n\n{_quoted(conversation)}\n\n"
-        f"First reply:\n{_in_marks(first)}\n\nSecond reply:\n{_in_marks(second)}\n\n"
-        f"{question}\n({a}) The first reply\n({b}) The second reply"
+        f"{question}\n\nThe message:\n{_quoted(conversation)}\n\n"
+        f"({a}) {escape_labels(first)}\n({b}) {escape_labels(second)}"
     )
     return Prompt((Turn(Role.QUESTION, asked),), Role.ANSWER, opening="(")
 
