@@ -37,7 +37,7 @@ from tests.reporting.test_judged_section import prefers_offers
 from tests.reporting.test_page import HOSTILE, Page
 from tests.row_types import filled_rows
 from tests.stages.workbench import CONSTITUTION
-from tests.synthetic import FirstWordRater, Plan, PlannedEngine, build, measure_inputs, replies_of
+from tests.synthetic import PLAIN_QUESTIONS, FirstWordRater, Plan, PlannedEngine, build, measure_inputs, replies_of
 
 
 def rows_by_key(run: RunDirectory, name: str, row: type) -> dict[tuple[object, ...], object]:
@@ -241,7 +241,10 @@ def measure_as(run: RunDirectory, other: str, judge: JudgeInputs | None = None, 
 
 def test_a_judge_names_itself_leaves_unjudged_replies_out_and_compares_win_rates(tmp_path: Path) -> None:
     judge = JudgeInputs(
-        lambda: ScriptedEngine(choose=prefers_offers, name="wise"), read_reply_questions("replies"), 0, "assistant"
+        lambda: ScriptedEngine(choose=prefers_offers, name="wise"),
+        read_reply_questions(PLAIN_QUESTIONS),
+        0,
+        "assistant",
     )
     old, new = (build(tmp_path / name, Plan(red=2, held_out=30, stages=8)) for name in ("old", "new"))
     measure_as(old, "rl-cai", judge)

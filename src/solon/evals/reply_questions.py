@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from solon.config.builtin import measure_questions_path
 from solon.config.located_yaml import Scalars, YamlFile
@@ -63,14 +63,16 @@ class ReplyQuestions:
 _Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 
-class QuestionText(Settings):
-    """A question as a file has it: a text, or a mapping with this form."""
+class QuestionText(BaseModel):
+    """A question as a file has it: a text, or a mapping with this form. The file's numbers arrive as texts."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     text: _Text
     yes: _Text | None = None
     no: _Text | None = None
     reference: _Text | None = None
-    threshold: float = 0.0
+    threshold: Annotated[float, Field(allow_inf_nan=False)] = 0.0
 
     @model_validator(mode="before")
     @classmethod
