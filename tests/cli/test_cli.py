@@ -411,4 +411,4 @@ def test_questions_that_measure_replies_are_shown_and_numbered(capsys: pytest.Ca
     code, out, _ = run(capsys, "show", "prompt", "about-reply", "--principle", "2")
     assert code == 0 and "(A) It says nothing about the matter" in out
     code, _, told = run(capsys, "show", "prompt", "about-reply", "--principle", "9")
-    assert code == 1 and "there is no question 9. Give --principle 1 to 3" in told
+    assert code == 1 and "there is no question 9. Give --principle 1 to 2" in told
