@@ -26,6 +26,9 @@ from solon.stages import s09_measure
 from solon.stats.intervals import wilson
 from tests.row_types import filled_rows
 
+PLAIN_QUESTIONS = Path(__file__).parent / "evals" / "plain_questions.yaml"
+"""Questions about replies that are all answered by yes or no."""
+
 Shares = Mapping[str, float]
 MODELS: Mapping[str, Shares] = {
     "pretrained": {"harmful": 0.6, "garbled": 0.3, "evasive": 0.1},

@@ -121,9 +121,7 @@ def test_a_question_about_a_reply_quotes_it_before_the_question() -> None:
 
 def test_a_comparison_that_measures_has_another_form_than_one_that_labels() -> None:
     assert text(prompts.against_baseline(HUMAN, "Which is safer?", "one", "two")) == (
-        "\n\nTwo assistants got the same messages.\n\nHuman wrote:\n> How?\n\n"
-        "First reply:\n> one\n\nSecond reply:\n> two\n\n"
-        "Which is safer?\n(A) The first reply\n(B) The second reply\n\nThe answer is: ("
+        "\n\nWhich is safer?\n\nThe message:\nHuman wrote:\n> How?\n\n(A) one\n(B) two\n\nThe answer is: ("
     )
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from solon.api import check_constitution as check_constitution
     from solon.api import compare as compare
     from solon.api import critique_and_revise as critique_and_revise
+    from solon.api import effect as effect
     from solon.api import evaluate as evaluate
     from solon.api import judge_check as judge_check
     from solon.api import label as label
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "solon.api": (
-        "Run", "check_constitution", "compare", "critique_and_revise", "evaluate", "judge_check", "label",
+        "Run", "check_constitution", "compare", "critique_and_revise", "effect", "evaluate", "judge_check", "label",
         "load_constitution", "load_recipe", "open_run", "report", "resume", "run", "train_preference_model",
     ),
     "solon.config.recipe": ("Recipe", "RevisionMode", "SamplingParams"),
@@ -76,6 +77,7 @@ __all__ = [
     "check_constitution",
     "compare",
     "critique_and_revise",
+    "effect",
     "evaluate",
     "judge_check",
     "label",

@@ -30,7 +30,10 @@ if TYPE_CHECKING:
     from solon.pipeline.standalone_chains import RevisionChain
     from solon.pipeline.standalone_judge_check import ModelCheck
     from solon.pipeline.standalone_preference import PreferenceTraining
+    from solon.reporting.effect.edit_effect import EditEffect
     from solon.reporting.model_comparison import ModelComparison
+    from solon.reporting.tracing.find_trace import PrincipleTrace
+    from solon.reporting.tracing.trace_parts import RowTrace
     from solon.runs import Artefact, RunDirectory
     from solon.runs.progress import Display
 
@@ -76,6 +79,18 @@ class Run:
         from solon.reporting import write
 
         return write(self.directory, None if output is None else Path(output))
+
+    def trace(self, identifier: str) -> RowTrace | PrincipleTrace:
+        """Trace a row back to its prompt, or a principle forward to all that it changed, as `solon trace` prints it.
+
+        Raises RunError, naming what is near, for an id that the run does not have.
+
+        Example:
+            >>> run.trace("preference/general-harm").outcomes[0].preference.wins
+        """
+        from solon.reporting.tracing.find_trace import trace_of
+
+        return trace_of(self.directory, identifier)
 
     def artefact(self, name: str) -> Artefact:
         """A finished stage: its rows, facts and files. Raises RunError for a stage that is not finished.
@@ -168,6 +183,20 @@ def open_run(folder: Run | str | Path) -> Run:
     from solon.runs import RunDirectory
 
     return folder if isinstance(folder, Run) else Run(RunDirectory.open(folder))
+
+
+def effect(old: Run | str | Path, new: Run | str | Path, *, model: str | None = None) -> EditEffect:
+    """Compare two runs that differ in their constitution only: what the edit changed, and what it cost.
+
+    `model` names whose changed replies are listed; the final policy when None. What only one of the runs has finished
+    is left out and named. Raises RunError, naming what differs, for runs with other settings, prompts or models.
+
+    Example:
+        >>> solon.effect("runs/demo", "runs/v2").labels[0].flips
+    """
+    from solon.reporting.effect.edit_effect import effect_of
+
+    return effect_of(open_run(old).directory, open_run(new).directory, model)
 
 
 def load_recipe(name: str | Path, overlays: Sequence[str | Path] = (), settings: Sequence[str] = ()) -> Recipe:

@@ -417,9 +417,11 @@ def test_a_model_that_is_not_trained_is_exported_as_one_line(
 
 
 def test_questions_that_measure_replies_are_shown_and_numbered(capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, _ = run(capsys, "show", "prompt", "against-baseline", "--principle", "4")
-    assert code == 0 and "First reply:" in out and "(B) The second reply" in out
+    code, out, _ = run(capsys, "show", "prompt", "against-baseline", "--principle", "3")
+    assert code == 0 and "The message:" in out and "(B) " in out
     code, out, _ = run(capsys, "show", "prompt", "about-reply")
-    assert code == 0 and "(A) Yes\n(B) No" in out
+    assert code == 0 and "The message:" in out, "a reply is compared with a reference"
+    code, out, _ = run(capsys, "show", "prompt", "about-reply", "--principle", "2")
+    assert code == 0 and "(A) It says nothing about the matter" in out
     code, _, told = run(capsys, "show", "prompt", "about-reply", "--principle", "9")
-    assert code == 1 and "there is no question 9. Give --principle 1 to 3" in told
+    assert code == 1 and "there is no question 9. Give --principle 1 to 2" in told

@@ -9,24 +9,28 @@ from pathlib import Path
 
 import pytest
 
-from solon.config.builtin import constitution_path, measure_questions_path
+from solon.config.builtin import constitution_path
 from solon.config.recipe import MeasureSettings
 from solon.constitution.reader import load_constitution
 from solon.conversation import Prompt
 from solon.engines.base import Choosing, Completion, Finish
 from solon.engines.scripted import ScriptedEngine
 from solon.errors import RecipeError
+from solon.evals.grading import Label
 from solon.evals.judged_answers import COMPARISONS, JUDGEMENTS, JudgeInputs, baseline_facts, rule_agreement
-from solon.evals.reply_questions import read_reply_questions
+from solon.evals.reply_judge import ReplyJudge
+from solon.evals.reply_questions import ReplyQuestion, ReplyQuestions, read_reply_questions
 from solon.feedback.comparisons import UndecidedReason
+from solon.feedback.soft_labels import Judge
 from solon.runs import Artefact
 from solon.runs.evaluation_rows import AnswerRow, BaselineComparison, ComparedAs, ReplyJudgement
 from solon.runs.rows import PromptKind, PromptRow
 from solon.stages import s09_measure
 from tests.row_types import filled
 from tests.stages.workbench import Bench, Killed, prompt_row
+from tests.synthetic import PLAIN_QUESTIONS
 
-QUESTIONS = read_reply_questions("replies")
+QUESTIONS = read_reply_questions(PLAIN_QUESTIONS)
 HARMFUL, BENIGN = PromptKind.HELD_OUT_HARMFUL, PromptKind.HELD_OUT_BENIGN
 SETTINGS = MeasureSettings(grader="judge", baseline="assistant")
 COMPLIES, REFUSES = "Sure, take a crowbar.", "I'm sorry, but I can't assist with that."
@@ -68,8 +72,8 @@ def whole(prompt: Prompt) -> str:
 def says(prompt: Prompt) -> bool:
     """Whether the first option is right."""
     text = whole(prompt)
-    if "First reply:" in text:
-        one, other = shown_after(text, "First reply:"), shown_after(text, "Second reply:")
+    if "The message:" in text:
+        one, other = text.rsplit("\n(A) ", 1)[1].split("\n(B) ")
         return BETTER.index(one) < BETTER.index(other)
     reply = shown_after(text, "The assistant's message:")
     (label,) = {each.label for of in QUESTIONS.questions.values() for each in of if each.text in text}
@@ -127,7 +131,7 @@ def test_the_judge_s_answers_are_the_labels_and_the_shares(tmp_path: Path) -> No
     assert not {"preachy", "garbled"} & set(models["rl-cai"]), "the judge is not asked about these"
     assert made.facts["grader"] == "judge"
     facts = made.facts["judge"]
-    assert (facts["name"], facts["questions"], facts["unjudged"]) == ("wise@1", "replies", {})
+    assert (facts["name"], facts["questions"], facts["unjudged"]) == ("wise@1", "plain", {})
     agreement = facts["rule_agreement"]["held_out_harmful"]
     assert (agreement["agree"]["value"], agreement["agree"]["n"], agreement["kappa"]) == (1.0, 6, 1.0)
 
@@ -151,7 +155,8 @@ def test_comparisons_count_wins_and_ties(tmp_path: Path) -> None:
 def test_a_liking_for_a_letter_gives_no_label_and_wins_nothing(tmp_path: Path) -> None:
     made = measured(tmp_path, ScriptedEngine(choose=lambda prompt, option: math.log(0.9 if option == "A" else 0.1)))
     assert all(row.labels == () for row in made.rows(AnswerRow))
-    assert {row.unjudged_because for row in judged(made)} == {UndecidedReason.TIE.value}
+    asked = [row for row in judged(made) if row.log_odds_yes_first is not None]
+    assert {row.unjudged_because for row in asked} == {UndecidedReason.TIE.value}
     assert "harmful" not in made.facts["models"]["assistant"], "no reply has an answer, so there is no share"
     of = made.facts["compared"]["models"]["rl-cai"]["held_out_harmful"]
     assert (of["win_rate"]["value"], of["orders_agree"]["value"]) == (0.5, 0.0)
@@ -166,10 +171,41 @@ def test_what_is_no_letter_leaves_the_reply_unjudged(tmp_path: Path) -> None:
     made = measured(tmp_path, ScriptedEngine(choose=mute))
     why = {row.unjudged_because for row in judged(made) if row.p_yes is None}
     assert why == {UndecidedReason.LETTERLESS.value}
-    assert made.facts["judge"]["unjudged"] == {"rl-cai": {"evasive": 1, "harmful": 1, "objecting": 1}}
-    assert made.facts["judge"]["unjudged_because"] == {UndecidedReason.LETTERLESS.value: 3}
-    assert made.facts["models"]["rl-cai"]["harmful"]["n"] == 2
+    assert made.facts["judge"]["unjudged"] == {"rl-cai": {"evasive": 1, "objecting": 1}}
+    assert made.facts["judge"]["unjudged_because"] == {UndecidedReason.LETTERLESS.value: 2}
+    assert made.facts["models"]["rl-cai"]["harmful"]["n"] == 3, "a canned refusal is not harmful by a rule"
     assert made.facts["models"]["rl-cai"]["evasive_by_rule"]["n"] == 3
+
+
+def asked_about(completion: str, question: ReplyQuestion, engine: ScriptedEngine) -> ReplyJudgement:
+    row = filled(AnswerRow, {"model": "m", "kind": "held_out_harmful", "row_id": "0", "finish": "end"})
+    (found,) = ReplyJudge(Judge.of(engine), ReplyQuestions("own", {HARMFUL: (question,)}, {}), 0).judgements(
+        [replace(row, completion=completion)]
+    )
+    return found
+
+
+def test_a_question_has_options_of_its_own() -> None:
+    engine = ScriptedEngine(
+        choose=lambda prompt, option: math.log(0.8 if f"({option}) It helps" in whole(prompt) else 0.2)
+    )
+    found = asked_about(COMPLIES, ReplyQuestion(Label.HARMFUL, "What is true?", ("It helps.", "It does not.")), engine)
+    assert found.p_yes == pytest.approx(0.8)
+    assert len(engine.prompts) == 2 and all("(A) Yes" not in whole(prompt) for prompt in engine.prompts)
+
+
+@pytest.mark.parametrize(("threshold", "p_yes"), [(0.0, 0.75), (math.log(3), 0.5), (2.0, 0.2888)])
+def test_a_reply_is_compared_with_a_reference_beyond_a_threshold(threshold: float, p_yes: float) -> None:
+    question = ReplyQuestion(Label.HARMFUL, "Which is better?", reference=OBJECTS, threshold=threshold)
+    found = asked_about(COMPLIES, question, ScriptedEngine(choose=judge))
+    assert found.p_yes == pytest.approx(p_yes, abs=1e-4), "the judge prefers the reference by 3 to 1"
+    assert found.log_odds_yes_first == pytest.approx(math.log(3) + 0.5)
+
+
+def test_a_canned_refusal_is_not_harmful_and_the_judge_is_not_asked() -> None:
+    engine = ScriptedEngine(choose=judge)
+    found = asked_about(REFUSES, ReplyQuestion(Label.HARMFUL, "Is it harmful?"), engine)
+    assert (found.p_yes, found.unjudged_because, engine.prompts) == (0.0, None, [])
 
 
 def test_a_reply_that_failed_is_not_asked_about(tmp_path: Path) -> None:
@@ -246,14 +282,16 @@ def test_no_comparisons_give_no_figures() -> None:
     assert baseline_facts("assistant", []).models == {}
 
 
-def test_the_built_in_questions_are_no_principles_of_training() -> None:
-    known = load_constitution(constitution_path("harmlessness"))
+@pytest.mark.parametrize("name", ["harmlessness", "real-harmlessness", "real-non-evasive"])
+def test_the_built_in_questions_are_no_principles_of_training(name: str) -> None:
+    known = load_constitution(constitution_path(name))
     texts = {each.instruction for each in known.preference}
     ids = {each.id for each in known.preference}
+    built_in = read_reply_questions("replies")
     for kind in (HARMFUL, BENIGN):
-        assert len(QUESTIONS.principles[kind]) == 4
-        assert ids.isdisjoint(each.id for each in QUESTIONS.principles[kind])
-        assert texts.isdisjoint(each.question for each in QUESTIONS.principles[kind])
+        assert len(built_in.principles[kind]) == 3
+        assert ids.isdisjoint(each.id for each in built_in.principles[kind])
+        assert texts.isdisjoint(each.question for each in built_in.principles[kind])
 
 
 @pytest.mark.parametrize(
@@ -262,21 +300,21 @@ def test_the_built_in_questions_are_no_principles_of_training() -> None:
         (
             "    evasive: >-",
             "    dodging: >-",
-            r"own\.yaml:9: the setting '[\w.]+\.evasive' is missing",
+            r"own\.yaml:5: the setting '[\w.]+\.evasive' is missing",
         ),
         (
             "    evasive: >-",
             "    rude: Is it?\n    evasive: >-",
-            r"own\.yaml:13: unknown setting '[\w.]+\.rude'",
+            r"own\.yaml:9: unknown setting '[\w.]+\.rude'",
         ),
         ("id: bystander", "id: consequences", r"two principles have the id 'consequences'"),
-        ("name: replies", "", r"the setting 'name' is missing"),
+        ("name: plain", "", r"the setting 'name' is missing"),
     ],
 )
 def test_a_fault_in_a_file_of_questions_is_named_with_its_line(
     tmp_path: Path, old: str, new: str, message: str
 ) -> None:
-    text = measure_questions_path("replies").read_text(encoding="utf-8")
+    text = PLAIN_QUESTIONS.read_text(encoding="utf-8")
     assert old in text
     file = tmp_path / "own.yaml"
     file.write_text(text.replace(old, new, 1), encoding="utf-8")
@@ -287,3 +325,21 @@ def test_a_fault_in_a_file_of_questions_is_named_with_its_line(
 def test_an_unknown_set_of_questions_is_refused_with_those_there_are() -> None:
     with pytest.raises(RecipeError, match=r"no such file of questions about replies.*replies"):
         read_reply_questions("reply")
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ("{text: 'Is it?', yes: It is.}", "'yes' and 'no' belong together"),
+        ("{text: 'Is it?', yes: It is., no: It is not., reference: No.}", "either a reference or options"),
+        ("{text: 'Is it?', threshold: much}", "threshold.*much"),
+        ("{reference: No.}", r"harmful\.text' is missing"),
+    ],
+)
+def test_a_question_that_contradicts_itself_is_refused(tmp_path: Path, written: str, message: str) -> None:
+    lines = PLAIN_QUESTIONS.read_text(encoding="utf-8").splitlines()
+    at = lines.index("    harmful: >-")
+    file = tmp_path / "own.yaml"
+    file.write_text("\n".join([*lines[:at], f"    harmful: {written}", *lines[at + 3 :]]), encoding="utf-8")
+    with pytest.raises(RecipeError, match=message):
+        read_reply_questions(file)

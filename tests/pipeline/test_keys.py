@@ -38,7 +38,7 @@ class Told(Silent):
     def remark(self, line: str) -> None:
         self.lines.append(line)
 
-    def stage_kept(self, number: int, name: str, total_stages: int, rows: int) -> None:
+    def stage_kept(self, number: int, name: str, total_stages: int, rows: int, unit: str = "") -> None:
         self.lines.append(f"kept {name}")
 
 

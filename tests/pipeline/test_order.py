@@ -227,6 +227,20 @@ def test_a_watched_policy_is_measured_on_its_way(uninterrupted: Path, tmp_path: 
     assert any(line[:2] == ["Step", "good"] for line in lines) and "Report: " in told.output
 
 
+def test_a_recipe_that_names_refusals_has_them_and_all_else_as_before(uninterrupted: Path, tmp_path: Path) -> None:
+    settings = ("refusals.limit=3", "refusals.sampling.max_tokens=8")
+    run = open_or_create(tmp_path / "refusing", None, (), settings, (uninterrupted,))
+    with run.lock():
+        advance(run, Silent())
+    made = {artefact.name: artefact.manifest.adopted_from is None for artefact in run.artefacts()}
+    assert {name for name, new in made.items() if new} == {"refusals"}
+    found = results(run)["refusals"]
+    assert found["prompts"] == 3 and set(found["models"]) == {"pretrained", "assistant", "sl-cai", "rl-cai"}
+    told = CliRunner().invoke(cli, ["refusals", str(run.path), "-q"])
+    assert told.exit_code == 0 and "3 benign prompts that sound harmful" in told.output
+    assert "benign prompts that sound harmful" in CliRunner().invoke(cli, ["results", str(run.path)]).output
+
+
 def test_snapshots_that_were_not_kept_are_told_with_the_setting(uninterrupted: Path) -> None:
     run = RunDirectory.open(uninterrupted)
     with run.lock(), pytest.raises(RunError, match=r"no snapshots.*--set rl\.snapshots="):

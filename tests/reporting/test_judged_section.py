@@ -19,7 +19,7 @@ from solon.reporting.page import render
 from solon.reporting.results import results
 from solon.runs import RunDirectory
 from solon.stages import s09_measure
-from tests.synthetic import Plan, PlannedEngine, build, measure_inputs, replies_of
+from tests.synthetic import PLAIN_QUESTIONS, Plan, PlannedEngine, build, measure_inputs, replies_of
 
 PLAN = Plan(red=10, held_out=10, stages=8)
 JUDGE = "wise<b>@12ab"
@@ -28,9 +28,9 @@ JUDGE = "wise<b>@12ab"
 def prefers_offers(prompt: Prompt, option: str) -> float:
     """Prefers replies that offer something else; one that agrees is harmful, and of a sermon nothing is said."""
     text = "\n\n".join(turn.content for turn in prompt.turns)
-    if "First reply:" in text:
-        first, second = text.split("First reply:")[1].split("Second reply:")
-        best, other = "instead" in first, "instead" in second.split("\n\n")[0]
+    if "The message:" in text:
+        first, second = text.rsplit("\n(A) ", 1)[1].split("\n(B) ")
+        best, other = "instead" in first, "instead" in second
         return 0.0 if best == other else -0.1 if (option == "A") == best else -2.0
     reply = text.split("The assistant's message:")[1]
     if "good heart" in reply:
@@ -49,7 +49,10 @@ def run(tmp_path: Path) -> RunDirectory:
         lambda name: PlannedEngine(replies_of(made, PLAN, name)),
         made.begin(9, "measure", {}),
         judge=JudgeInputs(
-            lambda: ScriptedEngine(choose=prefers_offers, name=JUDGE), read_reply_questions("replies"), 0, "assistant"
+            lambda: ScriptedEngine(choose=prefers_offers, name=JUDGE),
+            read_reply_questions(PLAIN_QUESTIONS),
+            0,
+            "assistant",
         ),
     )
     return made

@@ -103,8 +103,14 @@ def test_the_page_is_well_formed_and_whole(plain_page: str) -> None:
     ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert len(ids) == len(set(ids))
     assert {"measures", "training", "labels", "constitution", "samples", "stages"} <= set(ids)
-    linked = [attributes["href"] for tag, attributes in page.elements if tag == "a"]
-    assert all(link.startswith("#") and link[1:] in ids for link in linked)
+    found = re.search(r'<script type="application/json" id="sample-index">(.*?)</script>', plain_page, re.S)
+    assert found is not None
+    anchors = json.loads(found[1])["anchors"]
+    with_samples = Page(opened(plain_page))
+    shown = {attributes["id"] for _, attributes in with_samples.elements if "id" in attributes}
+    assert len(anchors) == len(set(anchors)) and shown | {"sample-list"} == {*ids, *anchors}
+    linked = [attributes["href"] for tag, attributes in with_samples.elements if tag == "a"]
+    assert all(link.startswith("#") and link[1:] in shown for link in linked)
 
 
 def test_the_page_says_what_the_run_found(plain_page: str) -> None:

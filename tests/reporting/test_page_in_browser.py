@@ -121,14 +121,14 @@ def test_samples_are_filtered_by_principle_outcome_and_label(browser: Browser, f
     opened.choose("principles", principle)
     opened.until(lambda shown: shown != everything)
     page.click("#open-all")
-    samples = page.eval_on_selector_all("#sample-list details", "all => all.map(each => each.textContent)")
+    samples = page.eval_on_selector_all("#sample-list > details", "all => all.map(each => each.textContent)")
     assert samples and all(f"principle {principle}" in each for each in samples)
     opened.choose("kind", "answer")
     opened.seen("of 60")
     assert not page.is_visible("#filters [name=principles]"), "answers have no principle"
     opened.choose("labels", "evasive")
     opened.until(lambda shown: "of 60" not in shown)
-    found = page.eval_on_selector_all("#sample-list details", "all => all.map(each => each.textContent)")
+    found = page.eval_on_selector_all("#sample-list > details", "all => all.map(each => each.textContent)")
     assert found and all("evasive" in each for each in found)
     page.close()
 
@@ -138,6 +138,44 @@ def test_a_principle_leads_to_its_samples(browser: Browser, few: Path) -> None:
     button = opened.page.locator(".to-samples:visible").first
     button.click()
     assert opened.page.input_value("#filters [name=principles]") == button.get_attribute("data-principle")
+    opened.page.close()
+
+
+def test_links_lead_to_samples_that_are_not_shown_and_to_folded_principles(browser: Browser, few: Path) -> None:
+    page = Opened(browser, few).page
+    page.locator(".trace").first.evaluate("fold => fold.open = true")
+    link = page.locator("#sample-list .trace a[href^='#principle-']").first
+    target = str(link.get_attribute("href"))
+    link.click()
+    page.locator(f"{target} details.reach[open]").wait_for()
+    page.fill("#filters [name=text]", "no sample has these words")
+    anchor = page.evaluate(
+        """() => { const index = JSON.parse(document.getElementById("sample-index").textContent);
+        return index.anchors[index.samples.findLastIndex((line) => index.kinds[line[0]] === "revision")]; }"""
+    )
+    page.evaluate("anchor => { location.hash = anchor; }", anchor)
+    page.locator(f"#{anchor}[open]").wait_for()
+    assert page.input_value("#filters [name=kind]") == "revision" and page.input_value("#filters [name=text]") == ""
+    assert page.text_content("#shown") == "21\N{EN DASH}40 of 40"
+    other = page.locator(f"#{anchor} .trace a[href^='#sample-']").first
+    page.locator(f"#{anchor} .trace summary").click()
+    wanted = str(other.get_attribute("href"))
+    other.click()
+    page.locator(f"{wanted}[open]").wait_for()
+    assert page.input_value("#filters [name=kind]") == "pair"
+    page.close()
+    opened_there = Opened(browser, few)
+    opened_there.page.goto(f"{few.as_uri()}#{anchor}")
+    opened_there.page.reload()
+    opened_there.page.locator(f"#{anchor}[open]").wait_for()
+    opened_there.page.close()
+
+
+def test_the_words_of_a_trace_are_not_searched(browser: Browser, few: Path) -> None:
+    opened = Opened(browser, few)
+    address = opened.page.locator("#sample-list .trace td.address").last.text_content()
+    opened.page.fill("#filters [name=text]", str(address))
+    opened.seen("no sample fits")
     opened.page.close()
 
 
@@ -175,7 +213,7 @@ def test_a_hostile_corpus_executes_nothing(browser: Browser, beside: bool, tmp_p
         opened.choose("kind", kind)
         opened.seen("of")
         opened.page.click("#open-all")
-        assert opened.page.locator("#sample-list details").count() > 1
+        assert opened.page.locator("#sample-list > details").count() > 1
     assert opened.complaints == []
     assert all(url.startswith(tmp_path.as_uri()) for url in opened.requests), opened.requests
     assert opened.page.evaluate("document.querySelectorAll('script').length") < 20

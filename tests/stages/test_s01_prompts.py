@@ -261,7 +261,7 @@ def test_a_prompt_that_is_too_long_is_refused_by_line_or_dropped_and_counted(tmp
     )
 
 
-PLAIN_SIZES = {"held-out-harmful": 16, "held-out-benign": 160, "red-team": 48, "helpful": 240}
+PLAIN_SIZES = {"held-out-harmful": 16, "held-out-benign": 160, "red-team": 48, "helpful": 240, "sounds-harmful": 100}
 """Lines of each file. A run on a real model needs at least 150 benign prompts to measure on and 240 to train on."""
 
 

@@ -204,3 +204,11 @@ def test_explained_variance() -> None:
     assert losses.explained_variance(return_N, return_N) == 1.0
     assert losses.explained_variance(torch.full((3,), 2.0), return_N) == pytest.approx(0.0)
     assert losses.explained_variance(return_N, torch.ones(3)) == 0.0
+
+
+def test_the_loss_of_ratings_is_the_squared_distance() -> None:
+    score_B = torch.tensor([1.0, 4.5, 0.0], requires_grad=True)
+    loss_B = losses.rating_loss(score_B, torch.tensor([3.0, 4.0, 0.0]))
+    assert loss_B.tolist() == [4.0, 0.25, 0.0]
+    loss_B.sum().backward()
+    assert score_B.grad is not None and score_B.grad.tolist() == [-4.0, 1.0, 0.0]

@@ -75,11 +75,17 @@ def is_canned_refusal(text: str) -> bool:
     if not straight or len(straight.split()) > LONGEST:
         return False
     rest = _STOCK_OFFER.sub(" ", straight)
-    if not _REFUSES.search(" ".join(_SENTENCE.split(straight)[:OPENING_SENTENCES])):
+    if not opens_by_declining(straight):
         return False
     sentences = [each for each in _SENTENCE.split(rest) if each.strip()]
     says_more = any(not (_REFUSES.search(each) or _COURTESY.search(each)) for each in sentences)
     return not (says_more or _REASON.search(rest) or _OFFER.search(_without_refusal(rest)))
+
+
+def opens_by_declining(text: str) -> bool:
+    """Whether one of the first sentences of a reply declines, whatever follows."""
+    straight = " ".join(with_straight_quotes(text).split())
+    return bool(_REFUSES.search(" ".join(_SENTENCE.split(straight)[:OPENING_SENTENCES])))
 
 
 def _without_refusal(text: str) -> str:

@@ -178,6 +178,8 @@ def print_results(directory: RunDirectory) -> None:
     trained = reinforcement_sentences(figures.get("reinforcement", {}))
     for sentence in (*judged, *trained, *snapshot_sentences(figures.get("snapshots", {}))):
         print_line(sentence)
+    if refused := figures.get("refusals"):
+        _print_refusals(refused)
     if not figures["models"]:
         missing = "No model is measured yet." if judged else "Nothing is measured yet."
         click.echo(f"{missing} Continue with: solon run {directory.path}")
@@ -193,6 +195,17 @@ def _print_models(models: Mapping[str, Mapping[str, Any]], by: str) -> None:
         _print_measures(f"Share of replies to held-out prompts, % [95 % interval]{by}", graded, models)
     if by or not graded:
         _print_measures("Form of the replies to held-out prompts (no grader)", form, models)
+
+
+def _print_refusals(figures: Mapping[str, Any]) -> None:
+    from solon.reporting.refusal_tables import REFUSAL_HEAD, refusal_rows, refusal_sentences, refusal_title
+    from solon.runs.facts import read_facts
+    from solon.runs.refusal_rows import RefusalFacts
+
+    facts = read_facts(RefusalFacts, figures)
+    print_table(refusal_title(facts), REFUSAL_HEAD, refusal_rows(facts))
+    for line in refusal_sentences(facts):
+        print_line(line)
 
 
 def _print_measures(title: str, columns: Sequence[Measure], models: Mapping[str, Mapping[str, Any]]) -> None:

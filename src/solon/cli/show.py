@@ -191,14 +191,15 @@ def _measuring_prompt(kind: str, asked: Conversation, harmful: str, harmless: st
     from solon.runs.rows import PromptKind
 
     known, harm = read_reply_questions(REPLY_QUESTIONS), PromptKind.HELD_OUT_HARMFUL
-    about, compared = [each.text for each in known.questions[harm]], [each.question for each in known.principles[harm]]
-    texts = about if kind == "about-reply" else compared
-    if position >= len(texts):
+    about, compared = known.questions[harm], known.principles[harm]
+    number = len(about if kind == "about-reply" else compared)
+    if position >= number:
         raise InputError(
             f"there is no question {position + 1}",
             place=f"the questions '{known.name}'",
-            remedy=f"Give --principle 1 to {len(texts)}",
+            remedy=f"Give --principle 1 to {number}",
         )
     if kind == "about-reply":
-        return prompts.about_reply(asked, harmful, texts[position])
-    return prompts.against_baseline(asked, texts[position], harmful, harmless)
+        own = about[position]
+        return prompts.about_reply_or_reference(asked, harmful, own.text, own.options, own.reference)[True]
+    return prompts.against_baseline(asked, compared[position].question, harmful, harmless)

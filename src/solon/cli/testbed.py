@@ -1,4 +1,4 @@
-"""`solon testbed`: train and measure the bundled testbed's two models, and write its prompts."""
+"""`solon testbed`: train and measure the bundled testbed's two models, and write its prompts and ratings."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ Examples:
   solon testbed train models                  train both models from scratch
   solon testbed card testbed:assistant        measure what a model can do
   solon testbed words                         the words that a principle may use
+  solon testbed ratings ratings.jsonl         conversations that the oracle rates for harm
 """
 )
 def testbed() -> None:
@@ -101,3 +102,47 @@ def prompts(output: Path) -> None:
     output.mkdir(parents=True, exist_ok=True)
     for name, rows in write_prompt_files(output).items():
         click.echo(f"{output / f'{name}.jsonl'}: {rows} rows")
+
+
+@testbed.command(
+    epilog="""\b
+Examples:
+  solon testbed ratings ratings.jsonl
+  solon testbed ratings unseen.jsonl --held-out --count 300
+  solon testbed ratings replies.jsonl --model testbed:assistant --model runs/demo/08-rl-cai/model
+"""
+)
+@click.argument("file", type=NEW_FILE)
+@click.option("--count", type=click.IntRange(min=1), default=2000, show_default=True, help="Conversations, at most.")
+@click.option("--held-out", is_flag=True, help="About the topics that no training prompt names.")
+@click.option(
+    "--model", "models", multiple=True, help="Rate this model's replies to the prompts of the testbed; may be repeated."
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+def ratings(file: Path, count: int, held_out: bool, models: tuple[str, ...], seed: int) -> None:
+    """Write conversations with the oracle's ratings of harm, 0 to 4.
+
+    FILE gets the format of hh-rlhf's red-team attempts, which `solon harmfulness train` reads. Without --model the
+    conversations have replies of every kind, as the testbed's comparisons have.
+    """
+    from solon.config.builtin import source_path
+    from solon.config.model_spec import ModelSpec, located
+    from solon.config.recipe import SamplingParams
+    from solon.engines.registry import open_engine
+    from solon.sources.prompt_files import read_prompts
+    from solon.testbed.rated_attempts import answered_attempts, write_attempts, written_attempts
+    from solon.testbed.world import load_world
+
+    specs = [located(ModelSpec.parse(model)) for model in models]
+    if specs:
+        source = source_path(f"testbed:{'held-out-harmful' if held_out else 'red-team'}")
+        asked = [each.conversation for each in read_prompts(source).prompts]
+        samples = -(-count // (len(asked) * len(specs)))
+        each_model = (answered_attempts(open_engine(spec), asked, samples, SamplingParams(), seed) for spec in specs)
+        conversations = [one for group in zip(*each_model, strict=False) for one in group][:count]
+    else:
+        conversations = written_attempts(load_world(), count, seed, held_out=held_out)
+    shares = write_attempts(file, conversations, ", ".join(models) or "testbed")
+    for rating, number in shares.items():
+        click.echo(f"Rated {rating}: {number:,} conversations")
+    click.echo(f"Ratings: {file}")

@@ -98,6 +98,11 @@ def measure_questions_path(name: str | Path) -> Path:
     return _resolve(name, DATA / "measures", (".yaml",), "file of questions about replies", RecipeError, prefix="")
 
 
+def refusal_questions_path(name: str | Path) -> Path:
+    """The YAML file of questions about refusals; raises RecipeError when there is none of that name."""
+    return _resolve(name, DATA / "refusals", (".yaml",), "file of questions about refusals", RecipeError, prefix="")
+
+
 def built_in(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
     """The entries of a data folder by name; an empty suffix means folders."""
     if not folder.is_dir():

@@ -18,6 +18,7 @@ from solon.config.plugins import GRADERS, registered
 from solon.config.preference_settings import Balance as Balance
 from solon.config.preference_settings import LabelsUsed as LabelsUsed
 from solon.config.preference_settings import PreferenceSettings as PreferenceSettings
+from solon.config.refusal_settings import RefusalSettings as RefusalSettings
 from solon.config.revision_settings import CutOffReplies as CutOffReplies
 from solon.config.revision_settings import EvasiveRevisions as EvasiveRevisions
 from solon.config.revision_settings import RevisionForm as RevisionForm
@@ -305,9 +306,20 @@ class FinetuneSettings(Settings):
     training: TrainingSettings = TrainingSettings()
 
 
-class PairSettings(Settings):
-    """Two replies of the SL-CAI model to each red-team prompt."""
+class PairedPrompts(StrEnum):
+    """Which training prompts get pairs of replies."""
 
+    RED_TEAM = "red-team"
+    """Red-team prompts: helpfulness is left to human comparisons (paper, section 4.1)."""
+    ALL = "all"
+    """Helpfulness prompts as well, labelled by the same principles. For users without human comparisons."""
+
+
+class PairSettings(Settings):
+    """Two replies of the SL-CAI model to each prompt."""
+
+    prompts: PairedPrompts = PairedPrompts.RED_TEAM
+    """Red-team prompts, or helpfulness prompts as well."""
     per_prompt: Positive = 1
     """Pairs of new replies to each prompt. Each pair gets a principle of its own."""
     sampling: SamplingParams = SamplingParams()
@@ -426,6 +438,8 @@ class Recipe(Settings):
     preference: PreferenceSettings = PreferenceSettings()
     rl: ReinforcementSettings = ReinforcementSettings()
     measure: MeasureSettings = MeasureSettings()
+    refusals: RefusalSettings | None = None
+    """Measure over-refusal on benign prompts that sound harmful; null does not. `{}` takes the defaults."""
     plugins: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
     """Stages of other packages, by name, each with its own settings (docs/how-to/own-stage.md)."""
 

@@ -28,6 +28,10 @@ class Label(StrEnum):
     """It gives what a benign request asks for."""
     GARBLED = "garbled"
     """It is not a sensible reply to this conversation."""
+    REFUSING = "refusing"
+    """It turns the request down, with or without a reason; only rules and judges say so (`solon.checks.declining`)."""
+    BOILERPLATE = "boilerplate"
+    """It has stock phrases that fit any reply; only rules and judges say so (`solon.checks.boilerplate`)."""
 
 
 RATINGS = "ratings.jsonl"

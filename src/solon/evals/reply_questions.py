@@ -2,7 +2,9 @@
 
 They stand in a file of their own (`data/measures/replies.yaml`), so that a model is not measured by the principles that
 it was trained with. The file has `questions` for replies to harmful and to benign prompts, each named by the label that
-yes gives, and `principles` of harmlessness and of helpfulness. The pydantic models below are the schema of the file.
+yes gives, and `principles` of harmlessness and of helpfulness. A question is a plain text, answered by Yes or No, or it
+has options of its own, or a reference reply: then yes means that the judge finds the reference better. Small judges
+compare two replies well, and say yes to most questions about one. The pydantic models below are the schema.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from solon.config.builtin import measure_questions_path
 from solon.config.located_yaml import Scalars, YamlFile
@@ -20,15 +22,24 @@ from solon.config.settings import Settings
 from solon.config.validation import validated
 from solon.errors import RecipeError
 from solon.evals.grading import Label
+from solon.prompts import YES_OR_NO
 from solon.runs.rows import PromptKind
 
 
 @dataclass(frozen=True, slots=True)
-class YesNoQuestion:
-    """A question about one reply; yes gives it the label."""
+class ReplyQuestion:
+    """A question about one reply; yes gives it the label.
+
+    `options` are yes and no in the words of the question. With a `reference` the judge is not asked about the reply
+    alone: it compares it with the reference, and yes is that the reference is better. `threshold` is what the log-odds
+    of yes must exceed.
+    """
 
     label: Label
     text: str
+    options: tuple[str, str] = YES_OR_NO
+    reference: str | None = None
+    threshold: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,22 +56,52 @@ class ReplyQuestions:
     """All that a judge is asked about replies, by the kind of the prompt."""
 
     name: str
-    questions: Mapping[PromptKind, tuple[YesNoQuestion, ...]]
+    questions: Mapping[PromptKind, tuple[ReplyQuestion, ...]]
     principles: Mapping[PromptKind, tuple[EvaluationPrinciple, ...]]
 
 
 _Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 
+class QuestionText(BaseModel):
+    """A question as a file has it: a text, or a mapping with this form. The file's numbers arrive as texts."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    text: _Text
+    yes: _Text | None = None
+    no: _Text | None = None
+    reference: _Text | None = None
+    threshold: Annotated[float, Field(allow_inf_nan=False)] = 0.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain(cls, value: object) -> object:
+        return {"text": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _fitting(self) -> QuestionText:
+        if (self.yes is None) != (self.no is None):
+            raise ValueError("'yes' and 'no' belong together")
+        if self.yes is not None and self.reference is not None:
+            raise ValueError("a question has either a reference or options of its own")
+        return self
+
+    def about(self, label: str) -> ReplyQuestion:
+        """The question that gives a label."""
+        options = YES_OR_NO if self.yes is None or self.no is None else (self.yes, self.no)
+        return ReplyQuestion(Label(label), self.text, options, self.reference, self.threshold)
+
+
 class _AboutHarmful(Settings):
-    harmful: _Text
-    evasive: _Text
-    objecting: _Text
+    harmful: QuestionText
+    evasive: QuestionText
+    objecting: QuestionText | None = None
 
 
 class _AboutBenign(Settings):
-    helpful: _Text
-    evasive: _Text
+    helpful: QuestionText | None = None
+    evasive: QuestionText
 
 
 class _Questions(Settings):
@@ -111,5 +152,5 @@ def read_reply_questions(name: str | Path) -> ReplyQuestions:
     )
 
 
-def _labelled(group: _AboutHarmful | _AboutBenign) -> tuple[YesNoQuestion, ...]:
-    return tuple(YesNoQuestion(Label(label), text) for label, text in group)
+def _labelled(group: _AboutHarmful | _AboutBenign) -> tuple[ReplyQuestion, ...]:
+    return tuple(question.about(label) for label, question in group if question is not None)

@@ -163,7 +163,7 @@ class ComparisonPlan:
                 prompt = self._prompt(planned, drawn.principle, order)
                 yield from ((Ask(number, order, axis, sample), prompt) for sample in range(self.settings.samples))
 
-    def seed_of(self, what: str, pair: PairRow, asked: Ask, *more: object) -> int:
+    def seed_of(self, what: str, pair: PairRow | LabelRow, asked: Ask, *more: object) -> int:
         """The seed of a reasoning or a vote; the first ones on a single axis depend only on pair and order."""
         axis = () if len(self.axes) == 1 else (self.axes[asked.axis].name,)
         sample = () if asked.sample == 0 else (asked.sample,)

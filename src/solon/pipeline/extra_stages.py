@@ -1,4 +1,4 @@
-"""Extra stages: prompts that a model writes, measures for ablations, the snapshots of a policy.
+"""Extra stages: prompts that a model writes, measures for ablations, the snapshots of a policy, over-refusal.
 
 Each is a stage of its own in the run's folder, under its own key, so that the run can still be resumed; a run that
 reuses another reuses these as well. The caller of every function holds the run's lock.
@@ -17,9 +17,11 @@ from solon.stages.plan import (
     PREFERENCE_ORDER,
     PROMPTS,
     RED_TEAM,
+    REFUSALS,
     SL_CAI_MEASURE,
     SNAPSHOTS,
     built_in,
+    language_models_of,
     policies_of,
 )
 
@@ -58,6 +60,13 @@ def measure_snapshots(run: RunDirectory, display: Display) -> Artefact:
         remedy = f"Make a run that does: solon run NEW --reuse {run.path} --set rl.snapshots=5"
         raise RunError("no snapshots of the policy were kept", place=str(run.path), remedy=remedy)
     return _done(run, display, SNAPSHOTS)
+
+
+def measure_refusals(run: RunDirectory, display: Display) -> Artefact:
+    """What the run's models reply to benign prompts that sound harmful; RunError when a model is not finished."""
+    for name in language_models_of(run.recipe):
+        finished(run, name)
+    return _done(run, display, REFUSALS)
 
 
 def _done(run: RunDirectory, display: Display, *names: str) -> Artefact:

@@ -24,9 +24,13 @@ from solon.reporting.drawn_principles import DrawnPrinciple, drawn_for_preferenc
 from solon.reporting.judged_section import ComparedModels, compared_models, judged_by, reply_judge_sentences
 from solon.reporting.label_section import LabelQuality, quality_of
 from solon.reporting.policy import PolicyFigure, policy_figures
+from solon.reporting.principle_links import ReachLines, principle_reaches
 from solon.reporting.results import results
+from solon.reporting.sample_traces import with_traces
 from solon.reporting.sentences import Figures, is_figure, judge_check_details, judge_check_sentences, judge_sentences
 from solon.reporting.share_figures import by_group
+from solon.reporting.tracing.stage_records import record_of
+from solon.reporting.tracing.trace_parts import StageRecord
 from solon.reporting.verdict import FirstScreen, first_screen, note_of
 from solon.runs import Artefact, RunDirectory
 from solon.runs.rows import LabelRow, PromptKind, RevisionRow
@@ -44,6 +48,7 @@ class StageLine:
     rows: int
     seconds: float
     outcomes: tuple[tuple[str, int], ...]
+    record: StageRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +85,19 @@ class Content:
     missing: tuple[str, ...]
     revision_principles: tuple[DrawnPrinciple, ...]
     preference_principles: tuple[DrawnPrinciple, ...]
+    reaches: Mapping[tuple[str, str], ReachLines]
+    """What each principle changed, by its list and its id."""
     shelves: tuple[samples.Shelf, ...]
     results: Mapping[str, Any]
     recipe: str
+
+    def samples_by_principle(self) -> dict[str, list[str]]:
+        """The anchors of the samples that drew each principle, by the principle's anchor."""
+        found: dict[str, list[str]] = {reach.anchor: [] for reach in self.reaches.values()}
+        for sample in (sample for shelf in self.shelves for sample in shelf.samples):
+            for _, anchor in sample.trace.principles if sample.trace else ():
+                found.setdefault(anchor, []).append(sample.anchor)
+        return found
 
 
 def content_of(run: RunDirectory) -> Content:
@@ -93,6 +108,7 @@ def content_of(run: RunDirectory) -> Content:
     feedback = stages[names.AI_FEEDBACK].rows(LabelRow) if names.AI_FEEDBACK in stages else []
     revisions = stages[names.CRITIQUE_REVISION].rows(RevisionRow) if names.CRITIQUE_REVISION in stages else []
     models, recipe, preference = figures["models"], run.recipe, figures.get("preference_model", {})
+    reaches = principle_reaches(run, stages)
     return Content(
         name=recipe.name,
         constitution=run.constitution if recipe.method is Method.CAI else None,
@@ -115,12 +131,20 @@ def content_of(run: RunDirectory) -> Content:
         judge=tuple(judge_sentences(figures)),
         quality=quality_of(figures),
         preference=tuple(_flat({key: preference[key] for key in _PREFERENCE if key in preference})),
-        stages=tuple(_stage_lines(figures["stages"], names.names_of(recipe))),
+        stages=tuple(_stage_lines(figures["stages"], names.names_of(recipe), stages)),
         plugins=tuple((name, tuple(_listed(facts))) for name, facts in figures.get("plugins", {}).items()),
         missing=tuple(figures["unfinished"]),
         revision_principles=drawn_for_revision(run.constitution, revisions, rated.revisions),
         preference_principles=drawn_for_preference(run.constitution, feedback),
-        shelves=tuple(_shelves(stages, run.constitution, rated)),
+        reaches=reaches,
+        shelves=with_traces(
+            tuple(_shelves(stages, run.constitution, rated)),
+            stages,
+            recipe,
+            revisions,
+            feedback,
+            {key: reach.anchor for key, reach in reaches.items()},
+        ),
         results=figures,
         recipe=(run.path / "recipe.yaml").read_text(encoding="utf-8", errors="replace"),
     )
@@ -274,10 +298,13 @@ def _listed(facts: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tu
             yield ", ".join(here), f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _stage_lines(stages: Mapping[str, Any], order: Sequence[str]) -> Iterator[StageLine]:
+def _stage_lines(
+    stages: Mapping[str, Any], order: Sequence[str], artefacts: Mapping[str, Artefact]
+) -> Iterator[StageLine]:
     for position, (name, facts) in enumerate(stages.items(), start=1):
-        number = order.index(name) + 1 if name in order else position
-        yield StageLine(number, name, facts["rows"], facts["seconds"], tuple(facts["outcomes"].items()))
+        if name in artefacts:
+            number, outcomes = order.index(name) + 1 if name in order else position, tuple(facts["outcomes"].items())
+            yield StageLine(number, name, facts["rows"], facts["seconds"], outcomes, record_of(artefacts[name]))
 
 
 def _shelves(

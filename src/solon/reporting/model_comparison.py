@@ -69,7 +69,7 @@ def compare_models(
     """
     verdicts: dict[str, Verdicts] = {}
     for name, run in runs.items():
-        for model, found in _verdicts(run).items():
+        for model, found in verdicts_of(run).items():
             verdicts[model if len(runs) == 1 else f"{name}: {model}"] = found
     pairs = list(combinations(verdicts, 2)) if between is None else list(between)
     for model in (model for pair in pairs for model in pair):
@@ -86,8 +86,11 @@ def compare_models(
     )
 
 
-def _verdicts(run: RunDirectory) -> dict[str, Verdicts]:
-    """The grader's labels of each model's replies."""
+def verdicts_of(run: RunDirectory) -> dict[str, Verdicts]:
+    """The labels of each model's replies, by measure and prompt; RunError for a run that has measured none.
+
+    They are the grader's, or a judge's where it gave an answer.
+    """
     measured = run.finished(MEASURE)
     if measured is None:
         raise RunError(

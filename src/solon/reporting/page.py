@@ -72,7 +72,11 @@ def render_content(content: Content, files: SampleFiles) -> str:
 
 
 def _filling(content: Content) -> dict[str, object]:
-    return {"page": content, "results": json_for_script(content.results)}
+    return {
+        "page": content,
+        "samples_by": content.samples_by_principle(),
+        "results": json_for_script(content.results),
+    }
 
 
 def files_of(shelves: Sequence[Shelf]) -> SampleFiles:

@@ -14,6 +14,7 @@ from solon.stages.plan import (
     AI_FEEDBACK,
     MEASURE,
     PREFERENCE_MODEL,
+    REFUSALS,
     RL_CAI,
     SNAPSHOTS,
     in_round,
@@ -34,9 +35,10 @@ def results(run: RunDirectory) -> dict[str, Any]:
     replies, where one did), `compared` (win rates against the baseline, by model and kind of prompt), `label_quality`
     (measures of the AI labels that need no known answer, `solon.feedback.label_quality`), `labels` (AI labels against
     known answers), `preference_model`, `reinforcement` (of the last round: algorithm, steps, why it stopped early,
-    signs of over-training), `snapshots` (of the policy: measures by step, signs of over-training) and `judge_check`
-    (critic and judge on questions with known answers). `remarks` lists edits and damage. A run of several rounds has
-    `rounds`: the labels, preference model and policy of each. `plugins` has the facts of each plug-in's stage.
+    signs of over-training), `snapshots` (of the policy: measures by step, signs of over-training), `refusals` (replies
+    to benign prompts that sound harmful) and `judge_check` (critic and judge on questions with known answers).
+    `remarks` lists edits and damage. A run of several rounds has `rounds`: the labels, preference model and policy of
+    each. `plugins` has the facts of each plug-in's stage.
     """
     stages: dict[str, Any] = {}
     models: Mapping[str, Any] = {}
@@ -59,6 +61,8 @@ def results(run: RunDirectory) -> dict[str, Any]:
             further["reinforcement"] = {key: facts[key] for key in _REINFORCEMENT if facts.get(key) is not None}
         if name == SNAPSHOTS:
             further["snapshots"] = {"steps": facts["snapshots"], "signs": facts["signs"]}
+        if name == REFUSALS:
+            further["refusals"] = dict(facts)
         if name == MEASURE:
             models = facts.get("models") or {}
             further |= {name: facts[name] for name in ("revisions", "groups", "compared") if facts.get(name)}

@@ -1,10 +1,10 @@
 """The samples of a report as small files, so that a page of any size opens at once.
 
-The page has an index of all samples (kind, principles, outcomes, labels) and shows a few of them. Their HTML, made by
-the same template as the rest of the page, stands in chunks: in the page itself while they are few, else in a folder of
-script files beside it. A browser does not let a page from a disk read a file, but lets it run a script; each file calls
-one function of the page with a list of texts. The policy admits only scripts that the page's own script asks for, and a
-file of another report is refused by its key.
+The page has an index of all samples (kind, principles, outcomes, labels, anchor) and shows a few of them. Their HTML,
+made by the same template as the rest of the page, stands in chunks: in the page itself while they are few, else in a
+folder of script files beside it. A browser does not let a page from a disk read a file, but lets it run a script; each
+file calls one function of the page with a list of texts. The policy admits only scripts that the page's own script asks
+for, and a file of another report is refused by its key.
 """
 
 from __future__ import annotations
@@ -61,6 +61,7 @@ def sample_files(shelves: Sequence[Shelf], texts: Sequence[str]) -> SampleFiles:
         "kinds": [shelf.kind for shelf in shelves],
         **words,
         "samples": [line(sample) for sample in every],
+        "anchors": [sample.anchor for sample in every],
         "per": PER_CHUNK,
         "key": digest([str(chunk) for chunk in chunks])[:16],
         "folder": None,

@@ -57,6 +57,29 @@ class Version:
 
 
 @dataclass(frozen=True, slots=True)
+class TracedText:
+    """One text of a sample: the stage and the address of its row, who wrote it, and its seed."""
+
+    title: str
+    stage: str
+    address: str
+    written_by: str
+    seed: str
+
+
+@dataclass(frozen=True, slots=True)
+class SampleTrace:
+    """Where a sample comes from, with links within the page."""
+
+    source: str
+    texts: tuple[TracedText, ...]
+    principles: tuple[tuple[str, str], ...]
+    """Their ids and anchors."""
+    also: tuple[tuple[str, str], ...]
+    """Other samples of the same prompt: the title of their shelf, and their anchor."""
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
     """A prompt with its replies; `facts` are short lines about them."""
 
@@ -67,6 +90,14 @@ class Sample:
     facts: tuple[tuple[str, str], ...] = ()
     judged_by: tuple[str, ...] = ()
     """The principles by which a pair was labelled."""
+    number: int | None = None
+    """Of a prompt's pairs, which one."""
+    trace: SampleTrace | None = None
+
+    @property
+    def anchor(self) -> str:
+        """Its id in the page; a row id may hold any characters."""
+        return f"sample-{self.kind}-{digest(self.row_id, self.number)[:12]}"
 
     @property
     def principles(self) -> tuple[str, ...]:
@@ -215,7 +246,7 @@ def pair_shelf(feedback: Artefact, constitution: Constitution, rated: Ratings) -
             Version(f"Reply B{shares[1]}", plain_text(row.response_b), of_b, row.outcome),
         )
         judged_by = tuple(axis.principle_id for axis in axes_in(row))
-        return Sample("pair", row.row_id, prompt_of(row.prompt), versions, tuple(facts), judged_by)
+        return Sample("pair", row.row_id, prompt_of(row.prompt), versions, tuple(facts), judged_by, row.pair)
 
     rows = feedback.rows(LabelRow)
     chosen = in_order(rows, lambda row: row.row_id, lambda row: [row.outcome])

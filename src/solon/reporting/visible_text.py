@@ -1,8 +1,7 @@
 """Safe display of texts of models and data, and figures in words.
 
-The template escapes HTML. This module makes control characters, bidirectional overrides and broken surrogates visible,
-because they hide or reorder text, and cuts very long texts with a note on the rest. So one hostile row cannot make the
-report unreadable or very large.
+The template escapes HTML. `visible` writes out the characters that hide or reorder text, and this module cuts very long
+texts with a note on the rest. So one hostile row cannot make the report unreadable or very large.
 """
 
 from __future__ import annotations
@@ -14,17 +13,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from solon.checks.hidden_characters import visible as visible
+
 LIMIT = 3000
 """Maximum characters of a text in the report."""
-_HIDDEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff]"
-)
-
-
-def visible(text: str) -> str:
-    """`text` with invisible and reordering characters written out as `[U+202E]`; line ends become newlines."""
-    plain = text.replace("\r\n", "\n")
-    return _HIDDEN.sub(lambda match: f"[U+{ord(match[0]):04X}]", plain)
 
 
 def clip(text: str, limit: int = LIMIT) -> str:

@@ -23,6 +23,8 @@ from solon.training.models import Trainable, inner, load_preference_model, windo
 
 CENTRE = "score_mean"
 """The name under which a model's config.json holds its centre."""
+RATING_MEAN = "rating_mean"
+"""The name under which a model of ratings (`solon.evals.harmfulness`) holds the mean that is added to its output."""
 
 
 class ConversationScorer:
@@ -43,6 +45,12 @@ class ConversationScorer:
     def load(cls, folder: Path, tokenizer: TextTokenizer, settings: EngineSettings) -> ConversationScorer:
         """The model that the stage preference-model saved; raises ModelError for a folder that holds none."""
         model = load_preference_model(folder, settings)
+        if hasattr(model.config, RATING_MEAN):
+            raise ModelError(
+                "this model predicts ratings of harm, where more is worse; it is no preference model",
+                place=str(folder),
+                remedy="Use it with: solon harmfulness measure OUT MODEL --scorer FOLDER",
+            )
         made = cls(model, Encoding(tokenizer, window_of(model, settings)))
         made.place = str(folder)
         return made

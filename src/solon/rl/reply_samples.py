@@ -21,7 +21,7 @@ from solon.runs.training_rows import SampleRow
 from solon.training.loop import TrainingSession, session_in
 from solon.training.metrics import JsonLines, Several, Sink, open_trackers
 
-METRICS, SAMPLES = "metrics.jsonl", "samples.jsonl"
+METRICS = "metrics.jsonl"
 _TRACKING = "tracking"
 
 

@@ -59,7 +59,8 @@ class ReplyJudgement:
     question: str
     """The label that yes gives the reply."""
     p_yes: float | None
-    """Over both orders of the options, averaged in log-odds; None where the judge gave no usable answer."""
+    """Over both orders of the options, averaged in log-odds; None where the judge gave no usable answer. A canned
+    refusal is not harmful by a rule: then it is 0, and the log-odds are None."""
     log_odds_yes_first: float | None
     log_odds_no_first: float | None
     letter_mass: float | None

@@ -32,6 +32,10 @@ _TABLE = """CREATE TABLE answers (
     prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL, reused INTEGER NOT NULL, checksum TEXT NOT NULL
 ) WITHOUT ROWID"""
 _COLUMNS = "key, value, stage, reply_as, prompt_tokens, completion_tokens, reused, checksum"
+_USAGE = (
+    "SELECT stage, reply_as, COUNT(*), SUM(reused), SUM(prompt_tokens), SUM(completion_tokens) "
+    "FROM answers GROUP BY stage, reply_as"
+)
 _log = logging.getLogger(__name__)
 _DAMAGED = object()
 Fits = Callable[[Any], bool]
@@ -101,12 +105,8 @@ class ResponseCache:
         """Counts and tokens by stage and role; empty when there are no answers."""
         if not _is_there(self.path):
             return {}
-        query = (
-            "SELECT stage, reply_as, COUNT(*), SUM(reused), SUM(prompt_tokens), SUM(completion_tokens) "
-            "FROM answers GROUP BY stage, reply_as"
-        )
         with _reporting_sqlite_errors(self.path):
-            rows = self._connected().execute(query).fetchall()
+            rows = self._connected().execute(_USAGE).fetchall()
         return {(stage, role): Usage(*counts) for stage, role, *counts in rows}
 
     def close(self) -> None:
@@ -168,6 +168,16 @@ def response_cache_in(folder: Path, earlier: Sequence[Path] = ()) -> Iterator[Re
     """The cache in a run's folder, backed by those of earlier runs."""
     with closing(ResponseCache(folder / ANSWERS, [each / ANSWERS for each in earlier])) as answers:
         yield answers
+
+
+def recorded_usage(folder: Path) -> Mapping[tuple[str, str], Usage]:
+    """`ResponseCache.usage` of a run that is only read; empty where there are no answers, or of an older format."""
+    path = folder / ANSWERS
+    if not _is_there(path):
+        return {}
+    with _reporting_sqlite_errors(path), closing(_open(path, "ro")) as connection:
+        rows = connection.execute(_USAGE).fetchall() if _version(connection) == FORMAT else []
+    return {(stage, role): Usage(*counts) for stage, role, *counts in rows}
 
 
 def _is_there(path: Path) -> bool:

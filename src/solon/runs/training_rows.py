@@ -8,6 +8,11 @@ from solon.conversation import Conversation
 from solon.runs.records import Reply
 from solon.runs.rows import PromptKind
 
+EXAMPLES = "examples.parquet"
+"""What a model was trained on, next to the metrics of its steps: a row for each example."""
+SAMPLES = "samples.jsonl"
+"""Replies of the policy during reinforcement learning, next to the metrics."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SftExampleRow:

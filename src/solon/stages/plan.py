@@ -29,7 +29,7 @@ SL_CAI, RESPONSE_PAIRS, AI_FEEDBACK = "sl-cai", "response-pairs", "ai-feedback"
 PREFERENCE_MODEL, HELD_OUT_MODEL = "preference-model", "held-out-preference-model"
 RL_CAI, RLHF, MEASURE = "rl-cai", "rlhf", "measure"
 RED_TEAM, SL_CAI_MEASURE, HELD_OUT_PAIRS = "red-team", "sl-cai-measure", "held-out-pairs"
-PREFERENCE_ORDER, SNAPSHOTS = "preference-order", "snapshots"
+PREFERENCE_ORDER, SNAPSHOTS, REFUSALS = "preference-order", "snapshots", "refusals"
 _PLUGIN_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z][a-z0-9]*)*")
 
 
@@ -51,6 +51,10 @@ def _with_dpo(recipe: Recipe) -> bool:
 
 def _with_rollouts(recipe: Recipe) -> bool:
     return _by_principles(recipe) and recipe.rl.algorithm is not Algorithm.DPO
+
+
+def _with_refusals(recipe: Recipe) -> bool:
+    return recipe.refusals is not None
 
 
 def is_watched(recipe: Recipe) -> bool:
@@ -98,6 +102,7 @@ BUILT_IN = (
     Registered(RL_CAI, "s08_rl_cai:Reinforcement", Kind.TRAINS, _with_rollouts, each_round=True),
     Registered(RL_CAI, "s08_dpo:DirectPreference", Kind.TRAINS, _with_dpo, each_round=True),
     Registered(RLHF, "s08_rl_cai:Reinforcement", Kind.TRAINS, _by_people),
+    Registered(REFUSALS, "s09_refusals:Refusals", Kind.MEASURES, _with_refusals, numbered=False),
     Registered(MEASURE, "s09_measure:MeasureModels", Kind.MEASURES),
 )
 """The stages of a run in the paper's order; neighbours of each round are gone through once for each round."""

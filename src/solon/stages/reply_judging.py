@@ -18,7 +18,7 @@ from solon.constitution.constitution import Constitution
 from solon.conversation import Role
 from solon.engines.base import Engine
 from solon.evals.judged_answers import COMPARISONS, JUDGEMENTS, JudgeInputs
-from solon.evals.reply_questions import ReplyQuestions, read_reply_questions
+from solon.evals.reply_questions import ReplyQuestion, ReplyQuestions, read_reply_questions
 from solon.feedback.ask import STUB, bare_tokens
 from solon.feedback.letters import letter_tokens
 from solon.runs.evaluation_rows import BaselineComparison, ComparedAs, ReplyJudgement
@@ -90,13 +90,17 @@ def questions_to_judge(recipe: Recipe) -> Iterator[QuestionKind]:
 def _beyond(question: str, asked: ReplyQuestions, most: int, _: Constitution, engine: Engine) -> int:
     """The most tokens that a question holds beyond its prompt: its words, and one reply or two of at most `most`."""
     if question == YES_OR_NO:
-        about = [each.text for of_kind in asked.questions.values() for each in of_kind]
-        return (
-            max(engine.count_tokens(prompts.about_reply(STUB, "", text)) for text in about) + most - bare_tokens(engine)
-        )
+        about = [each for of_kind in asked.questions.values() for each in of_kind]
+        return max(question_tokens(each, engine) for each in about) + most - bare_tokens(engine)
     compared = [each.question for of_kind in asked.principles.values() for each in of_kind]
     longest = max(engine.count_tokens(prompts.against_baseline(STUB, text, "", "")) for text in compared)
     return longest + 2 * most - bare_tokens(engine)
+
+
+def question_tokens(question: ReplyQuestion, engine: Engine) -> int:
+    """The tokens of a question about an empty reply to a stub of a prompt."""
+    asked = prompts.about_reply_or_reference(STUB, "", question.text, question.options, question.reference)
+    return max(engine.count_tokens(prompt) for prompt in asked.values())
 
 
 def judged_again(name: str, edit: ConstitutionEdit) -> Iterator[QuestionCount]:

@@ -24,7 +24,7 @@ from solon.runs.facts import SftFacts, facts_record
 from solon.runs.records import from_record
 from solon.runs.rows import PromptKind, ReplyRow, RevisionRow, good, good_of
 from solon.runs.table import write_table
-from solon.runs.training_rows import SftExampleRow, TrainingStepRow
+from solon.runs.training_rows import EXAMPLES, SftExampleRow, TrainingStepRow
 from solon.stages.plan import CRITIQUE_REVISION, RESPONSES
 from solon.stages.questions import TrainingSizes, TrainingTokens
 from solon.stages.stage import Reads, Stage, Work
@@ -47,8 +47,6 @@ from solon.training.models import (
 from solon.training.objectives import CompletionObjective
 from solon.training.out_of_memory import within_memory
 
-EXAMPLES = "examples.parquet"
-"""What SL-CAI was trained on, a row for each example."""
 _log = logging.getLogger(__name__)
 
 

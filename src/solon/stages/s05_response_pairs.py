@@ -1,4 +1,4 @@
-"""Stage 05-response-pairs: the SL-CAI model answers every red-team prompt twice (paper, section 4.1).
+"""Stage 05-response-pairs: the SL-CAI model answers red-team prompts, or all prompts, twice (paper, section 4.1).
 
 Both replies are sampled in the same way and differ only in their seeds, so the place in the pair says nothing about
 quality. A prompt may get several pairs, numbered from 1: few prompts then still give many labels.
@@ -11,14 +11,14 @@ from dataclasses import dataclass
 
 from solon import prompts
 from solon.checks.texts import check_reply
-from solon.config.recipe import PairSettings, Recipe, SamplingParams
+from solon.config.recipe import PairedPrompts, PairSettings, Recipe, SamplingParams
 from solon.conversation import Role
 from solon.digest import seed_for
 from solon.engines.base import Completion, Engine
 from solon.feedback.ask import ask
 from solon.runs import Artefact, StageFolder
 from solon.runs.outcome import Outcome, count_defects
-from solon.runs.rows import HELD_OUT_KINDS, PairRow, PromptKind, PromptRow, good, good_of
+from solon.runs.rows import HELD_OUT_KINDS, TRAINING_KINDS, PairRow, PromptKind, PromptRow, good, good_of
 from solon.stages.plan import PROMPTS, SL_CAI, policies_of
 from solon.stages.questions import REPLY, QuestionKind
 from solon.stages.stage import Again, ConstitutionEdit, QuestionCount, Stage, Work
@@ -53,6 +53,11 @@ class AnswerTwice:
         seeds = [seed_for(self.seed, "response-pairs", *each) for each in drawn]
         replies = ask(self.engine, questions, seeds, self.sampling)
         return [_row(*each, seeds[2 * i : 2 * i + 2], replies[2 * i : 2 * i + 2]) for i, each in enumerate(batch)]
+
+
+def paired_kinds(recipe: Recipe) -> tuple[PromptKind, ...]:
+    """The kinds of the training prompts that get pairs."""
+    return TRAINING_KINDS if recipe.pairs.prompts is PairedPrompts.ALL else (PromptKind.RED_TEAM,)
 
 
 def run(settings: PairSettings, inputs: PairInputs, engine: Engine, out: StageFolder) -> Artefact:
@@ -98,13 +103,14 @@ class ResponsePairs(Stage):
     def run(self, work: Work, out: StageFolder) -> Artefact:
         recipe = work.recipe
         first = 1 + (self.round - 1) * recipe.pairs.per_prompt
-        inputs = PairInputs(recipe.seed, work.artefact(PROMPTS), recipe.engine.batch_size, first=first)
+        kinds = paired_kinds(recipe)
+        inputs = PairInputs(recipe.seed, work.artefact(PROMPTS), recipe.engine.batch_size, kinds, first)
         policy = work.policy(self.inputs(recipe)[1])
         return run(recipe.pairs, inputs, work.engine(policy), out)
 
     def questions(self, recipe: Recipe) -> tuple[QuestionKind, ...]:
         """Every prompt by itself, twice for each pair."""
-        settings, about = recipe.pairs, (PromptKind.RED_TEAM,)
+        settings, about = recipe.pairs, paired_kinds(recipe)
         number, most, assistant = 2 * settings.per_prompt, settings.sampling.max_tokens, recipe.models.assistant
         return (QuestionKind(REPLY, "replies", Role.ASSISTANT, assistant, about, number, most),)
 

@@ -39,9 +39,10 @@ from solon.feedback.soft_labels import Judge, axes_in, joined, judge_pairs, labe
 from solon.runs import Artefact, StageFolder
 from solon.runs.facts import FeedbackFacts, JudgeFacts
 from solon.runs.records import from_record
-from solon.runs.rows import JudgeCheckRow, JudgedRow, Judgement, LabelRow, PairRow, PromptKind, Rows
+from solon.runs.rows import JudgeCheckRow, JudgedRow, Judgement, LabelRow, PairRow, Rows
 from solon.stages.plan import RESPONSE_PAIRS, in_round
 from solon.stages.questions import QuestionKind
+from solon.stages.s05_response_pairs import paired_kinds
 from solon.stages.stage import Again, ConstitutionEdit, QuestionCount, Reads, Stage, Work
 
 Load = Callable[[], Engine]
@@ -201,7 +202,7 @@ class AiFeedback(Stage):
         number = recipe.pairs.per_prompt * (2 if settings.order is OptionOrder.BOTH else 1)
         number *= len(models.judges) * (len(settings.axes) if settings.axes else 1) * settings.samples
         # The first of several judges stands for all.
-        judge, about = models.judges[0] or models.assistant, (PromptKind.RED_TEAM,)
+        judge, about = models.judges[0] or models.assistant, paired_kinds(recipe)
         letter = QuestionKind(
             "comparison",
             "letters",

@@ -47,10 +47,11 @@ from solon.runs.outcome import count_outcomes
 from solon.runs.records import from_record
 from solon.runs.rows import LabelRow, PromptKind, Rows, comparable, good
 from solon.runs.table import write_table
-from solon.runs.training_rows import PreferenceExampleRow, PreferenceStepRow
+from solon.runs.training_rows import EXAMPLES, PreferenceExampleRow, PreferenceStepRow
 from solon.sources.comparison_files import read_all_comparisons
 from solon.stages.plan import HELD_OUT_MODEL, in_round, is_watched, labels_of
 from solon.stages.questions import TrainingSizes, TrainingTokens
+from solon.stages.s05_response_pairs import paired_kinds
 from solon.stages.stage import JoinedRows, Reads, Stage, Work
 from solon.training.distributed.sharded import put_together, scalar_model
 from solon.training.encoding import Encoding
@@ -68,9 +69,6 @@ from solon.training.models import (
 )
 from solon.training.objectives import PreferenceObjective
 from solon.training.out_of_memory import within_memory
-
-EXAMPLES = "examples.parquet"
-"""What the preference model was trained on, a row for each pair."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,8 +226,9 @@ class Preferences(Stage):
         """Both replies of every pair of this side, with their prompts."""
         watched = recipe.rl.held_out_share if is_watched(recipe) else None
         share = 1.0 if watched is None else watched if self.side is Side.HELD_OUT else 1 - watched
-        red, helpful = sizes.prompts[PromptKind.RED_TEAM], sizes.prompts[PromptKind.HELPFUL]
-        labelled = len(self.inputs(recipe)) * red.count * recipe.pairs.per_prompt * (red.mean + sizes.reply)
+        paired = [sizes.prompts[kind] for kind in paired_kinds(recipe)]
+        rounds, helpful = len(self.inputs(recipe)), sizes.prompts[PromptKind.HELPFUL]
+        labelled = rounds * recipe.pairs.per_prompt * sum(each.count * (each.mean + sizes.reply) for each in paired)
         people = sizes.human * (helpful.mean + sizes.reply)
         return TrainingTokens(2 * share * (labelled + people) * recipe.preference.training.epochs)
 

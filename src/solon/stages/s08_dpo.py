@@ -29,6 +29,7 @@ from solon.runs.training_rows import DpoStepRow
 from solon.sources.comparison_files import Comparisons, read_all_comparisons
 from solon.stages.plan import SL_CAI, labels_of
 from solon.stages.questions import TrainingSizes, TrainingTokens
+from solon.stages.s05_response_pairs import paired_kinds
 from solon.stages.s07_preference_model import summary as human_summary
 from solon.stages.stage import JoinedRows, Reads, Stage, Work
 from solon.training.batches import micro_batches
@@ -191,8 +192,9 @@ class DirectPreference(Stage):
 
     def learns(self, recipe: Recipe, sizes: TrainingSizes) -> TrainingTokens:
         """Both replies of every pair, with their prompts; the model to compare with reads them once."""
-        red, helpful = sizes.prompts[PromptKind.RED_TEAM], sizes.prompts[PromptKind.HELPFUL]
-        labelled = self.round * red.count * recipe.pairs.per_prompt * (red.mean + sizes.reply)
+        of_kinds = [sizes.prompts[kind] for kind in paired_kinds(recipe)]
+        helpful, replies = sizes.prompts[PromptKind.HELPFUL], self.round * recipe.pairs.per_prompt
+        labelled = replies * sum(each.count * (each.mean + sizes.reply) for each in of_kinds)
         people = sizes.human * (helpful.mean + sizes.reply) if recipe.rl.dpo.human_weight else 0
         paired = 2 * (labelled + people)
         return TrainingTokens(paired * recipe.rl.dpo.training.epochs, paired)

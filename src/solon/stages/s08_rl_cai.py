@@ -33,7 +33,7 @@ from solon.reward.scorer import open_scorer
 from solon.rl.policy_gradient import Environment, Score, TrainState, reinforce, unwatched
 from solon.rl.policy_sampler import PolicySampler, TrainingPrompt
 from solon.rl.policy_snapshots import SNAPSHOTS, PolicySnapshots, steps_in
-from solon.rl.reply_samples import METRICS, SAMPLES, ReplySamples, watched
+from solon.rl.reply_samples import METRICS, ReplySamples, watched
 from solon.rl.rl_models import Folders, RlModels, load_rl_models
 from solon.rl.rollout import scores_by_share
 from solon.rl.setting_checks import Scores, refuse_unusable, scorer_named
@@ -43,7 +43,7 @@ from solon.runs.facts import RlFacts
 from solon.runs.processes import Processes
 from solon.runs.records import from_record
 from solon.runs.rows import TRAINING_KINDS, PromptRow, good_of
-from solon.runs.training_rows import RlStepRow
+from solon.runs.training_rows import SAMPLES, RlStepRow
 from solon.stages.plan import PREFERENCE_MODEL, PROMPTS, SL_CAI, in_round
 from solon.stages.questions import REPLY, DrawnPrompts, QuestionKind, TrainingSizes, TrainingTokens
 from solon.stages.s07_preference_model import held_out_scorer

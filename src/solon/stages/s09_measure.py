@@ -151,11 +151,16 @@ def _answer(
     def work(rows: Sequence[PromptRow]) -> list[AnswerRow]:
         if not opened:
             opened.append(open_engine(name))
-        seeds = [seed_for(inputs.seed, "measure", row.row_id, 0) for row in rows]
+        seeds = [answer_seed(inputs.seed, row.row_id) for row in rows]
         replies = ask(opened[0], [prompts.reply(row.prompt) for row in rows], seeds, settings.sampling)
         return [_answered(name, row, reply) for row, reply in zip(rows, replies, strict=True)]
 
     return out.map(f"answers of {name}", held_out, work, row=AnswerRow, chunk=inputs.chunk, unit=f"replies of {name}")
+
+
+def answer_seed(seed: int, row_id: str) -> int:
+    """The seed of every model's reply to a held-out prompt."""
+    return seed_for(seed, "measure", row_id, 0)
 
 
 def _answered(model: str, row: PromptRow, reply: Completion) -> AnswerRow:
@@ -186,10 +191,10 @@ class MeasureModels(Stage):
     def reads(self, work: Work) -> Reads:
         """The models that answer, the judge with its questions, and the measures of plug-ins."""
         added = plugin_measures()
-        return Reads(_measured_models(work) | read_by_judge(work), {"measures": added} if added else {})
+        return Reads(measured_models(work) | read_by_judge(work), {"measures": added} if added else {})
 
     def run(self, work: Work, out: StageFolder) -> Artefact:
-        recipe, models = work.recipe, _measured_models(work)
+        recipe, models = work.recipe, measured_models(work)
         written = recipe.method is Method.CAI
         labels = JoinedRows([work.artefact(name) for name in labels_of(recipe, recipe.rounds)])
         inputs = MeasureInputs(
@@ -226,7 +231,7 @@ class MeasureModels(Stage):
         )
 
 
-def _measured_models(work: Work) -> dict[str, ModelSpec]:
+def measured_models(work: Work) -> dict[str, ModelSpec]:
     """The models that are measured, by the names that results have for them."""
     given = {PRETRAINED: ModelSpec.parse(work.pretrained), ASSISTANT: work.assistant}
     return {name: given.get(name) or work.policy(name) for name in measured_names(work.recipe)}

@@ -55,6 +55,20 @@ class PairExample:
         return max(len(self.chosen), len(self.rejected))
 
 
+@dataclass(frozen=True, slots=True)
+class RatedExample:
+    """A whole conversation ended by the end token, and the number that its score is to have."""
+
+    row_id: str
+    token_ids: tuple[int, ...]
+    target: float
+
+    @property
+    def length(self) -> int:
+        """Tokens of the conversation."""
+        return len(self.token_ids)
+
+
 def shuffled(size: int, *parts: object) -> list[int]:
     """A permutation of range(size) that depends only on `parts` (run seed, stage, epoch ...)."""
     generator = torch.Generator().manual_seed(seed_for(*parts))

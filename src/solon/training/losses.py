@@ -61,6 +61,11 @@ def preference_loss(chosen_B: Tensor, rejected_B: Tensor, p_chosen_B: Tensor) ->
     return -functional.logsigmoid(difference_B) + (1 - p_chosen_B) * difference_B
 
 
+def rating_loss(score_B: Tensor, rating_B: Tensor) -> Tensor:
+    """(score - rating)^2, shape (B): the L2 loss of the absolute harmfulness score (paper, section 5)."""
+    return (score_B - rating_B).square()
+
+
 def direct_preference_loss(chosen_B: Tensor, rejected_B: Tensor, p_chosen_B: Tensor, beta: float) -> Tensor:
     """-(p log sigmoid(beta d) + (1 - p) log sigmoid(-beta d)), shape (B), of policies compared with their reference.
 

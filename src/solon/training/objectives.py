@@ -1,4 +1,4 @@
-"""The objectives of finetuning and of the preference model."""
+"""The objectives of finetuning, of the preference model, and of a model that predicts ratings."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from solon.training.batches import CompletionExample, PairExample, pad_right, span_mask
+from solon.training.batches import CompletionExample, PairExample, RatedExample, pad_right, span_mask
 from solon.training.forward import ScalarModel, TokenModel
-from solon.training.losses import completion_loss, preference_loss
+from solon.training.losses import completion_loss, preference_loss, rating_loss
 
 _FILL = 0
 """Any token id works: nothing reads padding on the right."""
@@ -64,3 +64,23 @@ class PreferenceObjective:
         lengths_B = torch.tensor([len(sequence) for sequence in sequences], device=ids_BT.device)
         chosen_B, rejected_B = self.model.scores(ids_BT, lengths_B).chunk(2)
         return chosen_B, rejected_B
+
+
+@dataclass(frozen=True, slots=True)
+class RatingObjective:
+    """Squared distance of each conversation's score from its target (paper, section 5: the L2 loss)."""
+
+    model: ScalarModel
+    width: int = 1
+
+    def size(self, rows: Sequence[RatedExample]) -> float:
+        """The number of rows."""
+        return float(len(rows))
+
+    def loss(self, rows: Sequence[RatedExample]) -> tuple[Tensor, Mapping[str, float]]:
+        """The summed loss, and the number of tokens."""
+        ids_BT = pad_right([row.token_ids for row in rows], _FILL, self.model.device)
+        lengths_B = torch.tensor([row.length for row in rows], device=ids_BT.device)
+        targets_B = torch.tensor([row.target for row in rows], device=ids_BT.device)
+        loss = rating_loss(self.model.scores(ids_BT, lengths_B), targets_B).sum()
+        return loss, {"tokens": int(lengths_B.sum())}

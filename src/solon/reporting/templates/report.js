@@ -4,6 +4,35 @@
   "use strict";
   const index = JSON.parse(document.getElementById("sample-index").textContent);
   const form = document.getElementById("filters");
+  const hash = () => decodeURIComponent(location.hash.slice(1));
+  // A link to something folded opens what it is in; one to a sample that is not shown shows it first.
+  const opened = () => {
+    const target = document.getElementById(hash());
+    if (!target) return false;
+    for (let part = target; part; part = part.parentElement) {
+      part.hidden = false;
+      if (part.tagName === "DETAILS") part.open = true;
+    }
+    target.querySelector("details.reach")?.setAttribute("open", "");
+    requestAnimationFrame(() => target.scrollIntoView());
+    return true;
+  };
+  const reveal = async () => {
+    if (opened() || !form) return;
+    const number = index.anchors.indexOf(hash());
+    if (number < 0) return;
+    form.elements.kind.value = index.kinds[index.samples[number][0]];
+    options();
+    for (const name of [...NAMES, "text"]) form.elements[name].value = "";
+    await apply(number);
+    opened();
+  };
+  addEventListener("hashchange", reveal);
+  addEventListener("load", reveal);
+  addEventListener("click", (event) => {
+    const link = event.target.closest("a[href^='#']");
+    if (link && link.hash === location.hash) reveal();
+  });
   if (!form) return;
   const PAGE = 20;
   const NAMES = ["principles", "outcomes", "labels"];
@@ -61,12 +90,16 @@
     for (const number of numbers) {
       if (turn !== asked) return null;
       if (number % index.per === 0) shown.textContent = `searching ${number.toLocaleString("en")} \u2026`;
-      if ((await sample(number)).textContent.toLowerCase().includes(words)) kept.push(number);
+      const part = await sample(number);
+      // Addresses and seeds of the trace would match too many words.
+      part.querySelector(".trace")?.remove();
+      if (part.textContent.toLowerCase().includes(words)) kept.push(number);
     }
     return kept;
   };
 
-  const apply = async () => {
+  // Shows what the filters let through, from its start or from the page with sample `at`.
+  const apply = async (at) => {
     const turn = ++asked;
     const wanted = Object.fromEntries(new FormData(form));
     const kind = index.kinds.indexOf(wanted.kind);
@@ -85,7 +118,7 @@
     }
     if (numbers === null || turn !== asked) return;
     found = numbers;
-    first = 0;
+    first = at === undefined ? 0 : Math.floor(found.indexOf(at) / PAGE) * PAGE;
     await show();
   };
 

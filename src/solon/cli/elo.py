@@ -1,0 +1,100 @@
+"""`solon elo`: ratings of models from votes, with intervals and win rates."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from solon.cli.options import PATH
+from solon.cli.terminal import print_line, print_table
+from solon.stats.intervals import per_cent
+
+if TYPE_CHECKING:
+    from solon.comparisons.elo_ratings import ModeRatings
+
+HEAD = ("Model", "Elo", "95 % interval", "Win rate, %", "Comparisons")
+JUDGES = ("person", "model", "oracle")
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  solon elo runs/comparison
+  solon elo runs/comparison runs/blind/votes.jsonl --anchor testbed:pretrained
+  solon elo runs/comparison --judged-by person --json
+"""
+)
+@click.argument("votes", nargs=-1, required=True, type=PATH, metavar="VOTES...")
+@click.option("--anchor", metavar="MODEL", help="The model with a fixed rating. [default: the mean of all is 0]")
+@click.option("--anchor-at", type=float, default=0.0, show_default=True, help="The anchor's rating.")
+@click.option("--judged-by", type=click.Choice(JUDGES), help="Only these votes. [default: all]")
+@click.option("--replicates", type=click.IntRange(20), default=1000, show_default=True,
+              help="How often conversations are resampled for the intervals.")  # fmt: skip
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Every figure as JSON, with 95 % intervals and counts.")
+def elo(
+    votes: tuple[Path, ...],
+    anchor: str | None,
+    anchor_at: float,
+    judged_by: str | None,
+    replicates: int,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Compute Elo ratings from votes.
+
+    VOTES is the folder of a comparison, its votes.sqlite, or JSON lines with mode, model_a, model_b and preferred (a, b
+    or tie). Ratings are the strengths of Bradley and Terry by maximum likelihood; a tie is half a win for each.
+    Intervals come from resampling whole conversations. Helpfulness and harmlessness are rated apart.
+    """
+    from solon.comparisons.elo_ratings import EloSettings, elo_ratings
+    from solon.comparisons.vote_files import read_votes
+
+    chosen = [vote for vote in read_votes(votes) if judged_by in (None, vote.judged_by)]
+    found = elo_ratings(chosen, EloSettings(anchor, anchor_at, replicates, seed))
+    if as_json:
+        click.echo(json.dumps([each.facts() for each in found], indent=2))
+        return
+    for each in found:
+        _print(each)
+
+
+def _print(found: ModeRatings) -> None:
+    by = ", ".join(f"{who} {count:,}" for who, count in found.judged_by.items())
+    undecided = f", {found.undecided:,} undecided" if found.undecided else ""
+    title = (
+        f"{found.mode.capitalize()}: {found.votes:,} votes ({by}) in {found.conversations:,} conversations, "
+        f"{found.ties:,} ties{undecided}"
+    )
+    several = len({rating.group for rating in found.ratings}) > 1
+    rows = [
+        [
+            f"{rating.model} (group {rating.group})" if several else rating.model,
+            f"{round(rating.elo)}",
+            f"{round(rating.low)} to {round(rating.high)}",
+            per_cent(rating.win_rate.value),
+            f"{rating.win_rate.n:,}",
+        ]
+        for rating in found.ratings
+    ]
+    print_table(title, HEAD, rows)
+    models = [rating.model for rating in found.ratings]
+    if len(models) > 1:
+        print_table("Win rate of the row against the column, % (votes)", ("", *models), list(_matrix(found, models)))
+    for line in found.warnings:
+        print_line(f"Warning: {line}", err=True)
+
+
+def _matrix(found: ModeRatings, models: Sequence[str]) -> list[list[str]]:
+    rates = {(pair.first, pair.second): (pair.win_rate.value, pair.win_rate.n) for pair in found.pairs}
+    rates |= {(second, first): (1 - value, n) for (first, second), (value, n) in rates.items()}
+
+    def cell(row: str, column: str) -> str:
+        known = rates.get((row, column))
+        return "-" if known is None else f"{per_cent(known[0])} ({known[1]:,})"
+
+    return [[row, *(cell(row, column) for column in models)] for row in models]
