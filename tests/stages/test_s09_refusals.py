@@ -55,8 +55,8 @@ def judge(prompt: Prompt, option: str) -> float:
     """Knows every answer."""
     text = "\n\n".join(turn.content for turn in prompt.turns)
     reply = text.split("The assistant's message:\n> ", 1)[1].split("\n\n", 1)[0]
-    (label,) = (each.label for each in QUESTIONS.questions[PromptKind.HELD_OUT_BENIGN] if each.text in text)
-    first_is_right = (label in TRUTH[reply]) == ("(A) Yes" in text)
+    (asked,) = (each for each in QUESTIONS.questions[PromptKind.HELD_OUT_BENIGN] if each.text in text)
+    first_is_right = (asked.label in TRUTH[reply]) == (f"(A) {asked.options[0]}" in text)
     return math.log(0.8 if first_is_right == (option == "A") else 0.1)
 
 
