@@ -29,7 +29,7 @@ SL_CAI, RESPONSE_PAIRS, AI_FEEDBACK = "sl-cai", "response-pairs", "ai-feedback"
 PREFERENCE_MODEL, HELD_OUT_MODEL = "preference-model", "held-out-preference-model"
 RL_CAI, RLHF, MEASURE = "rl-cai", "rlhf", "measure"
 RED_TEAM, SL_CAI_MEASURE, HELD_OUT_PAIRS = "red-team", "sl-cai-measure", "held-out-pairs"
-PREFERENCE_ORDER, SNAPSHOTS = "preference-order", "snapshots"
+PREFERENCE_ORDER, SNAPSHOTS, ATTACK = "preference-order", "snapshots", "attack"
 _PLUGIN_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z][a-z0-9]*)*")
 
 
@@ -107,6 +107,7 @@ EXTRA = (
     Registered(HELD_OUT_PAIRS, "s05_response_pairs:HeldOutPairs", numbered=False),
     Registered(PREFERENCE_ORDER, "extra_preference_order:PreferenceOrder", Kind.MEASURES, numbered=False),
     Registered(SNAPSHOTS, "extra_snapshots:Snapshots", Kind.MEASURES, numbered=False),
+    Registered(ATTACK, "extra_attack:Attack", numbered=False),
 )
 """Stages that a command or an ablation adds to a run's folder."""
 STAGES = tuple(each.name for each in BUILT_IN if each.numbered and each.when(Recipe()))
