@@ -21,6 +21,7 @@ import jinja2
 from markupsafe import Markup
 
 from solon.reporting import visible_text
+from solon.reporting.attack_section import ROUND_HEAD
 from solon.reporting.content import Content, content_of
 from solon.reporting.sample_files import INLINE, SampleFiles, json_for_script, sample_files, write_chunks
 from solon.reporting.samples import Shelf
@@ -72,7 +73,7 @@ def render_content(content: Content, files: SampleFiles) -> str:
 
 
 def _filling(content: Content) -> dict[str, object]:
-    return {"page": content, "results": json_for_script(content.results)}
+    return {"page": content, "results": json_for_script(content.results), "attack_head": ROUND_HEAD}
 
 
 def files_of(shelves: Sequence[Shelf]) -> SampleFiles:

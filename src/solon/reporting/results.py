@@ -12,6 +12,7 @@ from typing import Any
 from solon.runs import Artefact, RunDirectory
 from solon.stages.plan import (
     AI_FEEDBACK,
+    ATTACK,
     MEASURE,
     PREFERENCE_MODEL,
     RL_CAI,
@@ -35,7 +36,8 @@ def results(run: RunDirectory) -> dict[str, Any]:
     (measures of the AI labels that need no known answer, `solon.feedback.label_quality`), `labels` (AI labels against
     known answers), `preference_model`, `reinforcement` (of the last round: algorithm, steps, why it stopped early,
     signs of over-training), `snapshots` (of the policy: measures by step, signs of over-training) and `judge_check`
-    (critic and judge on questions with known answers). `remarks` lists edits and damage. A run of several rounds has
+    (critic and judge on questions with known answers). `remarks` lists edits and damage.
+    `attacks` has the figures of each attack (`solon attack`), by name. A run of several rounds has
     `rounds`: the labels, preference model and policy of each. `plugins` has the facts of each plug-in's stage.
     """
     stages: dict[str, Any] = {}
@@ -59,6 +61,8 @@ def results(run: RunDirectory) -> dict[str, Any]:
             further["reinforcement"] = {key: facts[key] for key in _REINFORCEMENT if facts.get(key) is not None}
         if name == SNAPSHOTS:
             further["snapshots"] = {"steps": facts["snapshots"], "signs": facts["signs"]}
+        if name.startswith(f"{ATTACK}-"):
+            further.setdefault("attacks", {})[name.removeprefix(f"{ATTACK}-")] = dict(facts)
         if name == MEASURE:
             models = facts.get("models") or {}
             further |= {name: facts[name] for name in ("revisions", "groups", "compared") if facts.get(name)}
