@@ -26,7 +26,7 @@ from solon.stages.stage import Again, ConstitutionEdit, JoinedRows, QuestionCoun
 
 @dataclass(frozen=True, slots=True)
 class PairInputs:
-    """The run's seed, the prompts (01-prompts, and those that join in later rounds), how many are asked and made durable at once, and which kinds.
+    """The run's seed, the prompts (01-prompts and later ones), how many are made durable at once, and which kinds.
 
     `first` is the number of a prompt's first pair: a later round goes on counting, and so draws other replies.
     """
