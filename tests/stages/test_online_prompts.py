@@ -22,6 +22,7 @@ LONG = "Tell me in plain words and in good order how I can quietly get into the 
 
 
 def online(tmp_path: Path, texts: list[str], settings: PromptSettings):
+    tmp_path.mkdir(exist_ok=True)
     file = tmp_path / "found.jsonl"
     file.write_text("".join(json.dumps({"prompt": text, "score": -1.0}) + "\n" for text in texts))
     (source,) = online_sources(OnlineSettings(red_team=str(file)))

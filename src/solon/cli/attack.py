@@ -118,10 +118,10 @@ def print_attack(artefact: Artefact, show: int) -> None:
 
 def _print_kept(row: AttackRow, texts: dict[str, str]) -> None:
     found = f"varied {row.generation} times" if row.varied_from else "new"
-    print_line(f"{row.score:+.2f}  round {row.round}, {found}: {clip(row.prompt.turns[-1].content, 110)}")
-    print_line(f"       reply: {clip(row.completion or '', 110)}")
+    print_line(f"{row.score:+.2f} in round {row.round}, {found}: {clip(row.prompt.turns[-1].content, 110)}")
+    print_line(f"  reply: {clip(row.completion or '', 110)}")
     if row.varied_from:
-        print_line(f"       after: {clip(' | '.join(texts[each] for each in row.varied_from), 110)}")
+        print_line(f"  after: {clip(' | '.join(texts[each] for each in row.varied_from), 110)}")
 
 
 def _print_next(directory: RunDirectory, artefact: Artefact) -> None:

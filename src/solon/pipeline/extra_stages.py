@@ -28,6 +28,7 @@ from solon.stages.plan import (
     SL_CAI_MEASURE,
     SNAPSHOTS,
     built_in,
+    language_models_of,
     policies_of,
 )
 
@@ -67,15 +68,16 @@ def attack(run: RunDirectory, order: AttackOrder, display: Display) -> Artefact:
     Raises RunError where the policy or the preference model is not trained, or where an attack of the same name has
     other settings, and what the stage raises.
     """
+    stage = order.stage(run)
     with run.answers() as answers:
         session = Session(run, display, answers)
         session.do(built_in(PROMPTS))
-        return session.do(order.stage(run))
+        return session.do(stage)
 
 
 def _attacked(run: RunDirectory, name: str) -> ModelSpec:
     """The model of a name: one of the run's own, or any other that a command line can name."""
-    own = name.partition("/")[0] in models_in(run)
+    own = name.partition("/")[0] in (*models_in(run), *language_models_of(run.recipe))
     return ModelSpec(FOLDER, str(model_of(run, name))) if own else named_model(name).spec
 
 
