@@ -24,8 +24,8 @@ Examples:
   solon attack runs/demo --model rl-cai/20 --name early           a snapshot, in a folder of its own
   solon attack runs/demo --model fetched:smollm2-135m --by judge
 \b
-The prompts that the policy failed join from the second round of a further run:
-  solon run runs/next --reuse runs/demo --set rounds=2 --set online.red_team=runs/demo/10-attack-rl-cai/prompts.jsonl
+The prompts that the policy failed can join from the second round of a further run (solon run --reuse RUN):
+  rounds = 2, online.red_team = runs/demo/10-attack-rl-cai/prompts.jsonl
 """
 
 
