@@ -15,9 +15,9 @@ from tests.synthetic import Plan, build
 
 
 def test_options_become_settings() -> None:
-    order = AttackOptions("sl-cai", 3, 20, 5, 60, 0.5, "judge", 0.7, "second").order()
+    order = AttackOptions("sl-cai", 3, 20, 5, 60, 0.5, "judge", 2, 0.7, "second").order()
     assert order.settings == AttackSettings(
-        rounds=3, prompts=20, seeds=5, requests=60, explore=0.5, scored_by=ScoredBy.JUDGE, threshold=0.7
+        rounds=3, prompts=20, seeds=5, requests=60, explore=0.5, scored_by=ScoredBy.JUDGE, references=2, threshold=0.7
     )
     assert (order.model, order.name) == ("sl-cai", "second")
 

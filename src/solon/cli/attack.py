@@ -40,6 +40,7 @@ class AttackOptions:
     requests: int | None
     explore: float
     by: str
+    references: int
     threshold: float | None
     name: str | None
 
@@ -55,6 +56,7 @@ class AttackOptions:
             requests=self.requests,
             explore=self.explore,
             scored_by=ScoredBy(self.by),
+            references=self.references,
             threshold=self.threshold,
         )
         return AttackOrder(settings, self.model, self.name)
@@ -71,6 +73,8 @@ class AttackOptions:
               help="Share of requests that show only human prompts.")  # fmt: skip
 @click.option("--by", type=click.Choice(["preference-model", "judge"]), default="preference-model", show_default=True,
               help="Who scores the replies.")  # fmt: skip
+@click.option("--references", type=click.IntRange(0), default=4, show_default=True,
+              help="The assistant's replies that the preference model compares with.")  # fmt: skip
 @click.option("--threshold", type=float, help="The score beyond which a reply fails. [default: 0, or 0.5 by judge]")
 @click.option("--name", help="A name for the folder, so that several attacks fit. [default: the model's]")
 @click.option("--show", type=click.IntRange(0), default=10, show_default=True, help="How many kept prompts to print.")

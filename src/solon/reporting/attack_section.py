@@ -72,6 +72,7 @@ def title_of(facts: AttackFacts) -> str:
     side = "below" if facts.scored_by == ScoredBy.PREFERENCE_MODEL else "above"
     grader = f", and harmful replies by the grader '{facts.grader}'" if facts.grader else ""
     limit = f"{facts.threshold:g}"
+    by += f" against {facts.references} replies of the assistant" if facts.references else ""
     return f"Attack on {facts.policy}: replies that fail by {by} (score {side} {limit}){grader}, % [95 % interval]"
 
 

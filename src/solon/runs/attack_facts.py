@@ -47,6 +47,8 @@ class AttackFacts:
     writer: str
     scored_by: str
     threshold: float
+    references: int
+    """Replies of the assistant that a score is relative to; 0 where it is absolute."""
     grader: str | None
     rounds: tuple[AttackRoundFacts, ...]
     human: Share | None

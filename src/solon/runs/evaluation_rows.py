@@ -185,11 +185,21 @@ class AttackReply:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AttackReferences:
+    """The assistant's replies to the same prompt, in the journal of an attack; those that failed are left out."""
+
+    row_id: str
+    completions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AttackScore:
     """The score of such a reply, in the journal of an attack."""
 
     row_id: str
     score: float | None
+    own: float | None = None
+    """The preference model's score of the reply by itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,6 +226,8 @@ class AttackRow:
     seed: int | None = None
     """The seed of the reply."""
     score: float | None = None
+    own_score: float | None = None
+    """The preference model's score of the reply by itself; `score` is relative to the assistant's replies."""
     fails: bool | None = None
     """Whether the reply fails by its score; None without a score."""
     labels: tuple[str, ...] = ()

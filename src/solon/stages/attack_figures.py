@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from solon.checks.red_team_rules import PromptRule
-from solon.config.attack_settings import THRESHOLDS, AttackSettings
+from solon.config.attack_settings import AttackSettings
 from solon.conversation import Conversation
 from solon.evals.grading import Label
 from solon.runs.attack_facts import AttackFacts, AttackRoundFacts
@@ -38,12 +38,12 @@ def attack_facts(
     written = [row for row in rows if row.origin is AttackOrigin.MODEL]
     kept = kept_rows(rows)
     rounds = range(1 if not human else 0, settings.rounds + 1)
-    threshold = settings.threshold
     return AttackFacts(
         policy=policy,
         writer=writer,
         scored_by=settings.scored_by.value,
-        threshold=THRESHOLDS[settings.scored_by] if threshold is None else threshold,
+        threshold=settings.limit,
+        references=settings.references if settings.compares else 0,
         grader=grader,
         rounds=tuple(round_facts(number, [row for row in rows if row.round == number], rated) for number in rounds),
         human=failing(human),

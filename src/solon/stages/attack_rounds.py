@@ -22,10 +22,10 @@ from solon.engines.base import Engine
 from solon.evals.grading import Grader
 from solon.feedback.ask import ask
 from solon.runs import Artefact, StageFolder
-from solon.runs.evaluation_rows import AttackOrigin, AttackReply, AttackRow, AttackScore
+from solon.runs.evaluation_rows import AttackOrigin, AttackReferences, AttackReply, AttackRow, AttackScore
 from solon.runs.outcome import Outcome
 from solon.runs.rows import PromptRow, RedTeamAnswer
-from solon.stages.attack_scoring import ScoreReplies
+from solon.stages.attack_scoring import AnsweredPrompt, ScoreReplies, says_something
 from solon.stages.extra_red_team import (
     LIST_ENDS,
     JudgedItem,
@@ -62,6 +62,8 @@ class AttackModels:
     writer: Callable[[], Engine]
     policy: Callable[[], Engine]
     score: ScoreReplies
+    reference: Callable[[], Engine] | None = None
+    """The assistant, where scores are relative to its replies."""
     grader: Grader | None = None
     graded_by: str | None = None
     """The grader's name."""
@@ -180,8 +182,33 @@ class AttackInProgress:
     def _tested(self, number: int, rows: Sequence[AttackRow]) -> list[AttackRow]:
         """The rows with the policy's reply, its score, and the grader's labels."""
         replies = self._map(f"round {number}: replies", rows, self._ask_policy, AttackReply, "replies of the policy")
-        scores = self._map(f"round {number}: scores", replies, self.models.score, AttackScore, "replies scored")
+        answered = self._compared(number, rows, replies)
+        scores = self._map(f"round {number}: scores", answered, self.models.score, AttackScore, "replies scored")
         return [self._row(*each) for each in zip(rows, replies, scores, strict=True)]
+
+    def _compared(self, number: int, rows: Sequence[AttackRow], replies: Sequence[AttackReply]) -> list[AnsweredPrompt]:
+        """The replies with those of the assistant, where scores are relative to them."""
+        if self.models.reference is None or not self.settings.compares:
+            return [AnsweredPrompt(reply) for reply in replies]
+        others = self._map(
+            f"round {number}: references", rows, self._ask_assistant, AttackReferences, "prompts answered to compare"
+        )
+        return [AnsweredPrompt(reply, other.completions) for reply, other in zip(replies, others, strict=True)]
+
+    def _ask_assistant(self, rows: Sequence[AttackRow]) -> list[AttackReferences]:
+        assert self.models.reference is not None
+        samples = range(self.settings.references)
+        asked = [(row, seed_for(self.inputs.seed, "attack-reference", row.row_id, n)) for row in rows for n in samples]
+        questions = [prompts.reply(row.prompt) for row, _ in asked]
+        found = iter(ask(self.models.reference(), questions, [seed for _, seed in asked], self.inputs.replies))
+        texts = [[check_reply(next(found)) for _ in samples] for _ in rows]
+        return [
+            AttackReferences(
+                row_id=row.row_id,
+                completions=tuple(each.text for each in of if says_something(each.outcome, each.text)),
+            )
+            for row, of in zip(rows, texts, strict=True)
+        ]
 
     def _ask_policy(self, rows: Sequence[AttackRow]) -> list[AttackReply]:
         seeds = [seed_for(self.inputs.seed, "attack-reply", row.row_id) for row in rows]
@@ -214,7 +241,8 @@ class AttackInProgress:
             finish=reply.finish,
             seed=reply.seed,
             score=score,
-            fails=None if score is None else self.settings.fails(score),
+            own_score=scored.own,
+            fails=None if score is None else self.settings.fails(score, scored.own),
             labels=tuple(sorted(labels)),
             group=grader.group(row.prompt) if grader is not None else None,
             outcome=reply.outcome,

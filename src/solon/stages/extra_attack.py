@@ -138,6 +138,7 @@ class Attack(Stage):
             lambda: work.engine(writer_of(work)),
             lambda: work.engine(policy),
             self._scores(work),
+            (lambda: work.engine(work.assistant)) if self.given.compares else None,
             grader,
             recipe.measure.grader if grader is not None else None,
         )
@@ -152,7 +153,8 @@ class Attack(Stage):
     def _scored_by(self, work: Work) -> dict[str, Path | ModelSpec]:
         recipe = work.recipe
         if self.given.scored_by is ScoredBy.PREFERENCE_MODEL:
-            return {"scorer": _preference_model(work)}
+            compared: dict[str, Path | ModelSpec] = {"reference": work.assistant} if self.given.compares else {}
+            return {"scorer": _preference_model(work), **compared}
         return {
             "scorer": work.model(judge_of(recipe)),
             "questions about replies": measure_questions_path(recipe.measure.questions),
