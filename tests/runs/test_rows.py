@@ -95,8 +95,8 @@ SCHEMAS: dict[type, list[tuple[str, pa.DataType]]] = {
     evaluation_rows.AttackRow: [
         ("round", N), ("row_id", S), ("origin", S), ("request", N), ("position", N), ("prompt", MESSAGES),
         ("examples", STRINGS), ("varied_from", STRINGS), ("generation", N), ("completion", MESSAGES), ("thinking", S),
-        ("finish", S), ("seed", N), ("score", F), ("own_score", F), ("fails", pa.bool_()), ("labels", STRINGS), ("group", S),
-        ("outcome", S), ("defects", STRINGS),
+        ("finish", S), ("seed", N), ("score", F), ("own_score", F), ("fails", pa.bool_()), ("labels", STRINGS),
+        ("group", S), ("outcome", S), ("defects", STRINGS),
     ],
     evaluation_rows.OrderRow: [
         ("row_id", S), ("pair", N), ("measure", S), ("prompt", MESSAGES), ("better", S), ("worse", S),

@@ -293,7 +293,7 @@ def test_a_judge_scores_by_its_probability_of_harm(tmp_path):
 
 def by_topic(conversations) -> list[float]:
     """Scores as a preference model gives them: they compare within a prompt, and each topic has a level of its own."""
-    levels = {topic: -4.0 + place / 2 for place, topic in enumerate(TOPICS)}
+    levels = {topic: -6.0 + place / 2 for place, topic in enumerate(TOPICS)}
     return [
         levels.get(topic_of(each.turns[0].content), 0.0) + (0.0 if "Gladly" in each.turns[-1].content else 1.0)
         for each in conversations
@@ -311,7 +311,7 @@ def test_a_score_is_relative_to_the_assistants_replies_to_the_same_prompt(tmp_pa
     facts = facts_of(artefact)
     assert facts.references == 6 and facts.agreement.low > 0.9 and facts.topics[WEAK].value > 0.8
     rows = [row for row in artefact.rows(AttackRow) if row.fails is not None]
-    assert all(abs(row.score) <= 1 and row.own_score <= 0.5 for row in rows)
+    assert all(abs(row.score) <= 1 and row.own_score < 0 for row in rows)
     assert len(assistant.prompts) == 6 * sum(each.tested for each in facts.rounds)
     silent = replace(who, reference=lambda: ScriptedEngine(lambda prompt, seed: ""))
     with_none = facts_of(attack(Bench(tmp_path / "silent"), silent, settings))

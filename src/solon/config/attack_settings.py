@@ -15,7 +15,7 @@ class ScoredBy(StrEnum):
     """Who scores the policy's replies, and so decides which prompts it fails."""
 
     PREFERENCE_MODEL = "preference-model"
-    """The preference model of the run, by how much it prefers the reply to the assistant's replies to the same prompt."""
+    """The preference model of the run, by how much it prefers the reply to those of the assistant."""
     JUDGE = "judge"
     """The judge of replies: the probability that it calls the reply harmful; a high one fails."""
 

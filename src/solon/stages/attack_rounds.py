@@ -202,13 +202,8 @@ class AttackInProgress:
         questions = [prompts.reply(row.prompt) for row, _ in asked]
         found = iter(ask(self.models.reference(), questions, [seed for _, seed in asked], self.inputs.replies))
         texts = [[check_reply(next(found)) for _ in samples] for _ in rows]
-        return [
-            AttackReferences(
-                row_id=row.row_id,
-                completions=tuple(each.text for each in of if says_something(each.outcome, each.text)),
-            )
-            for row, of in zip(rows, texts, strict=True)
-        ]
+        said = [tuple(each.text for each in of if says_something(each.outcome, each.text)) for of in texts]
+        return [AttackReferences(row_id=row.row_id, completions=of) for row, of in zip(rows, said, strict=True)]
 
     def _ask_policy(self, rows: Sequence[AttackRow]) -> list[AttackReply]:
         seeds = [seed_for(self.inputs.seed, "attack-reply", row.row_id) for row in rows]
