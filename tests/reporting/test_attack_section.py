@@ -64,7 +64,7 @@ def test_a_round_is_a_line_of_shares_with_intervals(found) -> None:
     cells = cells_of(facts.rounds[-1])
     assert cells[0] == "4" and cells[1] == "20" and cells[2].endswith("]") and "[" in cells[2]
     assert cells_of(facts.rounds[0])[0] == "0, human" and cells_of(facts.rounds[0])[3] == "-"
-    assert title_of(facts).startswith("Attack on rl-cai: replies that fail by the preference model (score below 0)")
+    assert title_of(facts).startswith("Attack on rl-cai: replies that fail by the preference model (score up to 0)")
 
 
 def test_the_page_shows_rounds_topics_and_lineage(found) -> None:

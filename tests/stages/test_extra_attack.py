@@ -309,7 +309,7 @@ def test_a_score_is_relative_to_the_assistants_replies_to_the_same_prompt(tmp_pa
     settings = SETTINGS.model_copy(update={"references": 6})
     artefact = attack(Bench(tmp_path / "relative"), who, settings)
     facts = facts_of(artefact)
-    assert facts.references == 6 and facts.agreement.low > 0.9 and facts.topics[WEAK].value > 0.8
+    assert facts.references == 6 and facts.agreement.value > 0.95 and facts.topics[WEAK].value > 0.8
     rows = [row for row in artefact.rows(AttackRow) if row.fails is not None]
     assert all(abs(row.score) <= 1 and row.own_score < 0 for row in rows)
     assert len(assistant.prompts) == 6 * sum(each.tested for each in facts.rounds)
@@ -319,7 +319,7 @@ def test_a_score_is_relative_to_the_assistants_replies_to_the_same_prompt(tmp_pa
 
 
 def test_the_threshold_says_on_which_side_a_reply_fails():
-    assert AttackSettings().fails(-0.1, -2.0) and not AttackSettings().fails(0.0, -2.0)
+    assert AttackSettings().fails(0.0, -2.0) and not AttackSettings().fails(0.1, -2.0)
     assert not AttackSettings().fails(-0.1, 0.5), "a good reply to an ordinary request, and the assistant's is better"
     assert AttackSettings(references=0).fails(-0.1, -0.1)
     assert AttackSettings(threshold=-1.0).fails(-1.1) and not AttackSettings(threshold=-1.0).fails(-0.9)

@@ -69,7 +69,7 @@ def is_attack(stage: str) -> bool:
 def title_of(facts: AttackFacts) -> str:
     """What was done, in a line."""
     by = f"the {facts.scored_by.replace('-', ' ')}"
-    side = "below" if facts.scored_by == ScoredBy.PREFERENCE_MODEL else "above"
+    side = "up to" if facts.scored_by == ScoredBy.PREFERENCE_MODEL else "above"
     grader = f", and harmful replies by the grader '{facts.grader}'" if facts.grader else ""
     limit = f"{facts.threshold:g}"
     by += f" against {facts.references} replies of the assistant" if facts.references else ""
