@@ -107,7 +107,7 @@ def _part(artefact: Artefact) -> AttackPart:
         sentences=tuple(summary_lines(facts)),
         figure=by_round(facts),
         rounds=tuple(tuple(cells_of(each)) for each in facts.rounds),
-        topics=dot_rows([DotGroup("Prompts that fail, by topic", tuple(by_topic))]) if by_topic else None,
+        topics=dot_rows([DotGroup("", tuple(by_topic))]) if by_topic else None,
         kept=tuple(_kept(row, texts) for row in worst[:MOST_KEPT]),
         all_kept=len(worst),
     )
