@@ -92,6 +92,12 @@ SCHEMAS: dict[type, list[tuple[str, pa.DataType]]] = {
     training_rows.RlStepRow: [("step", N), *((name, F) for name in RL), ("replies", N), ("policy_updates", N)],
     evaluation_rows.AnswerRow: ANSWER,
     evaluation_rows.SnapshotRow: [("step", N), *ANSWER, ("score", F), ("held_out_score", F)],
+    evaluation_rows.AttackRow: [
+        ("round", N), ("row_id", S), ("origin", S), ("request", N), ("position", N), ("prompt", MESSAGES),
+        ("examples", STRINGS), ("varied_from", STRINGS), ("generation", N), ("completion", MESSAGES), ("thinking", S),
+        ("finish", S), ("seed", N), ("score", F), ("own_score", F), ("fails", pa.bool_()), ("labels", STRINGS),
+        ("group", S), ("outcome", S), ("defects", STRINGS),
+    ],
     evaluation_rows.OrderRow: [
         ("row_id", S), ("pair", N), ("measure", S), ("prompt", MESSAGES), ("better", S), ("worse", S),
         ("score_better", F), ("score_worse", F),

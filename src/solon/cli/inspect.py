@@ -180,9 +180,23 @@ def print_results(directory: RunDirectory) -> None:
         print_line(sentence)
     if refused := figures.get("refusals"):
         _print_refusals(refused)
+    _print_attacks(figures.get("attacks", {}))
     if not figures["models"]:
         missing = "No model is measured yet." if judged else "Nothing is measured yet."
         click.echo(f"{missing} Continue with: solon run {directory.path}")
+
+
+def _print_attacks(attacks: Mapping[str, Mapping[str, Any]]) -> None:
+    from solon.reporting.attack_section import ROUND_HEAD, cells_of, title_of
+    from solon.runs.attack_facts import AttackFacts
+    from solon.runs.facts import read_facts
+    from solon.stages.attack_figures import summary_lines
+
+    for name, found in attacks.items():
+        facts = read_facts(AttackFacts, found, name)
+        print_table(title_of(facts), ROUND_HEAD, [cells_of(each) for each in facts.rounds])
+        for line in summary_lines(facts):
+            print_line(line)
 
 
 def _print_models(models: Mapping[str, Mapping[str, Any]], by: str) -> None:

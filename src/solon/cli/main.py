@@ -26,6 +26,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "demo": ("solon.cli.demo:demo", "Run the whole method on the bundled testbed."),
     "run": ("solon.cli.run:run", "Start a run, or continue one."),
     "red-team": ("solon.cli.red_team:red_team", "Write more red-team prompts with a model."),
+    "attack": ("solon.cli.attack:attack", "Look for prompts that a policy fails, in rounds."),
     "snapshots": ("solon.cli.snapshots:snapshots", "Measure snapshots of the policy, to find over-training."),
     "refusals": ("solon.cli.refusals:refusals", "Measure over-refusal on benign prompts that sound harmful."),
     "agreement": ("solon.cli.agreement_command:agreement", "Compare rules and a judge with the testbed's oracle."),

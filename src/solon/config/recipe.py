@@ -280,6 +280,13 @@ class RedTeamSettings(Settings):
     """A prompt that is at least this similar to an earlier or a human one is refused. Null: only an equal one."""
 
 
+class OnlineSettings(Settings):
+    """Prompts that join in later rounds: those that a policy was found to fail (`solon attack`). None by default."""
+
+    red_team: str | None = None
+    """Further red-team prompts from the second round on; a source as in `prompts`. The first round stays as it is."""
+
+
 class ResponseSettings(Settings):
     """The assistant's own replies."""
 
@@ -429,6 +436,7 @@ class Recipe(Settings):
     engine: EngineSettings = EngineSettings()
     prompts: PromptSettings = PromptSettings()
     red_team: RedTeamSettings = RedTeamSettings()
+    online: OnlineSettings = OnlineSettings()
     responses: ResponseSettings = ResponseSettings()
     revision: RevisionSettings = RevisionSettings()
     finetune: FinetuneSettings = FinetuneSettings()

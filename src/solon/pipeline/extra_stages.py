@@ -1,4 +1,4 @@
-"""Extra stages: prompts that a model writes, measures for ablations, the snapshots of a policy, over-refusal.
+"""Extra stages: prompts that a model writes, attacks on a policy, its snapshots, over-refusal, measures for ablations.
 
 Each is a stage of its own in the run's folder, under its own key, so that the run can still be resumed; a run that
 reuses another reuses these as well. The caller of every function holds the run's lock.
@@ -6,12 +6,20 @@ reuses another reuses these as well. The caller of every function holds the run'
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
+
+from solon.config.attack_settings import AttackSettings
+from solon.config.model_spec import FOLDER, ModelSpec
 from solon.config.recipe import JUDGE_GRADER, NO_GRADER
 from solon.errors import RecipeError, RunError
+from solon.pipeline.run_models import model_of, models_in, named_model
 from solon.pipeline.session import Session, finished
 from solon.runs import Artefact, RunDirectory
 from solon.runs.progress import Display
+from solon.stages.extra_attack import Attack
 from solon.stages.plan import (
+    ATTACK,
     HELD_OUT_PAIRS,
     PREFERENCE_MODEL,
     PREFERENCE_ORDER,
@@ -32,6 +40,50 @@ def write_red_team(run: RunDirectory, display: Display) -> Artefact:
     The run's prompts are read first when that stage is not finished. Raises as `solon.pipeline.order.advance` does.
     """
     return _done(run, display, PROMPTS, RED_TEAM)
+
+
+@dataclass(frozen=True, slots=True)
+class AttackOrder:
+    """An attack as it is asked for: its settings, the model, and the name that its folder has."""
+
+    settings: AttackSettings
+    model: str | None = None
+    """A model of the run, such as `sl-cai` or `rl-cai/20`, or any other; the last policy when None."""
+    name: str | None = None
+    """A name of its own, so that attacks with other settings stand beside each other; after the model when None."""
+
+    def stage(self, run: RunDirectory) -> Attack:
+        """The stage; raises ModelError and RunError for a model that is not there, and RunError for a bad name."""
+        called = self.model or policies_of(run.recipe)[-1]
+        spec = None if self.model is None else _attacked(run, self.model)
+        name = _slug(called) if self.name is None else self.name
+        if not name or _slug(name) != name:
+            remedy = "Use small letters, digits and hyphens: --name second"
+            raise RunError(f"'{name}' cannot be a part of a folder's name", place="--name", remedy=remedy)
+        return Attack(f"{ATTACK}-{name}", given=self.settings, policy=spec, called=called)
+
+
+def attack(run: RunDirectory, order: AttackOrder, display: Display) -> Artefact:
+    """Look for prompts that a policy fails; the run's prompts are read first when that stage is not finished.
+
+    Raises RunError where the policy or the preference model is not trained, or where an attack of the same name has
+    other settings, and what the stage raises.
+    """
+    stage = order.stage(run)
+    with run.answers() as answers:
+        session = Session(run, display, answers)
+        session.do(built_in(PROMPTS))
+        return session.do(stage)
+
+
+def _attacked(run: RunDirectory, name: str) -> ModelSpec:
+    """The model of a name: one of the run's own, or any other that a command line can name."""
+    own = name.partition("/")[0] in (*models_in(run), *language_models_of(run.recipe))
+    return ModelSpec(FOLDER, str(model_of(run, name))) if own else named_model(name).spec
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 def measure_supervised(run: RunDirectory, display: Display) -> Artefact:

@@ -44,7 +44,7 @@ from solon.rl.rl_models import refuse_unshareable
 from solon.rl.setting_checks import refuse_unusable
 from solon.sources.comparison_files import read_comparisons
 from solon.sources.entries import located
-from solon.sources.prompt_sources import sources
+from solon.sources.prompt_sources import online_sources, sources
 from solon.stages import s04_sl_cai
 from solon.stages.plan import (
     AI_FEEDBACK,
@@ -74,7 +74,19 @@ def refuse_contradictions(recipe: Recipe) -> None:
     refuse_unusable(recipe.rl)
     refuse_unshareable(recipe)
     refuse_unusable_baseline(recipe)
+    _refuse_unused_prompts(recipe)
     refuse_unusable_judge(recipe)
+
+
+def _refuse_unused_prompts(recipe: Recipe) -> None:
+    """Raise RecipeError for prompts that join from the second round on, in a run that has no such round."""
+    if recipe.online.red_team is None or (recipe.rounds > 1 and recipe.method is Method.CAI):
+        return
+    if recipe.method is Method.RLHF:
+        cause, remedy = "by method rlhf there is no second round", "Use --set method=cai, or name them in prompts"
+    else:
+        cause, remedy = "the run has one round", "Use --set rounds=2"
+    raise RecipeError(f"these prompts join in the second round, and {cause}", place="online.red_team", remedy=remedy)
 
 
 def preflight(
@@ -239,7 +251,7 @@ def _check_constitution(recipe: Recipe, constitution: Constitution) -> None:
 
 def _check_sources(recipe: Recipe, coming: frozenset[str]) -> None:
     """Raise InputError for a missing file of prompts, and for comparisons that cannot be read."""
-    for source in sources(recipe.prompts, recipe.measure):
+    for source in (*sources(recipe.prompts, recipe.measure), *online_sources(recipe.online)):
         for name in source.names:
             try:
                 located(name)

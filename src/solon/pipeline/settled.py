@@ -24,7 +24,7 @@ from solon.reward.remote import is_address
 from solon.runs import RunDirectory
 from solon.runs.files import write_atomically
 from solon.sources.entries import located
-from solon.sources.prompt_sources import sources
+from solon.sources.prompt_sources import online_sources, sources
 from solon.stages.plan import names_of, plugins_of
 
 SETTLED = "settled.json"
@@ -68,7 +68,7 @@ def _inputs(recipe: Recipe) -> Iterator[Path | None]:
     named = [models.pretrained, models.assistant, models.critic, models.reviser, *models.judges]
     named += [models.preference, models.policy, settings.scorer, settings.held_out_scorer]
     yield from (folder_of(ModelSpec.parse(name)) for name in named if name and not is_address(name))
-    for source in sources(recipe.prompts, recipe.measure):
+    for source in (*sources(recipe.prompts, recipe.measure), *online_sources(recipe.online)):
         for found in map(located, source.names):
             yield found if isinstance(found, Path) else None
     people = (recipe.preference.human_helpfulness, recipe.preference.human_harmlessness)

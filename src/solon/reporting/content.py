@@ -19,6 +19,7 @@ from solon.constitution.constitution import Constitution
 from solon.evals.measures import Measure, Unit
 from solon.evals.measures import measures as all_measures
 from solon.reporting import charts, samples
+from solon.reporting.attack_section import AttackPart, attack_parts
 from solon.reporting.dot_rows import DotGroup, DotRow, dot_rows
 from solon.reporting.drawn_principles import DrawnPrinciple, drawn_for_preference, drawn_for_revision
 from solon.reporting.judged_section import ComparedModels, compared_models, judged_by, reply_judge_sentences
@@ -73,6 +74,7 @@ class Content:
     by_group: Markup | None
     policy: tuple[PolicyFigure, ...]
     curves: tuple[tuple[str, tuple[tuple[charts.Curve, Markup], ...]], ...]
+    attacks: tuple[AttackPart, ...]
     histogram: Markup | None
     reliability: Markup | None
     critic: tuple[str, ...]
@@ -125,6 +127,7 @@ def content_of(run: RunDirectory) -> Content:
         by_group=by_group(figures.get("groups", {})),
         policy=tuple(policy_figures(figures, _policy_steps(stages, recipe))),
         curves=tuple(_curves(stages, recipe)),
+        attacks=attack_parts(stages),
         histogram=charts.histogram([row.p_a for row in feedback if row.p_a is not None]),
         reliability=charts.reliability(figures.get("labels", {}).get("calibration", [])),
         critic=tuple(_critic_sentences(figures.get("judge_check", {}).get("critic"))),

@@ -21,6 +21,7 @@ import jinja2
 from markupsafe import Markup
 
 from solon.reporting import visible_text
+from solon.reporting.attack_section import ROUND_HEAD
 from solon.reporting.content import Content, content_of
 from solon.reporting.sample_files import INLINE, SampleFiles, json_for_script, sample_files, write_chunks
 from solon.reporting.samples import Shelf
@@ -76,6 +77,7 @@ def _filling(content: Content) -> dict[str, object]:
         "page": content,
         "samples_by": content.samples_by_principle(),
         "results": json_for_script(content.results),
+        "attack_head": ROUND_HEAD,
     }
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from solon.runs import Artefact, RunDirectory
 from solon.stages.plan import (
     AI_FEEDBACK,
+    ATTACK,
     MEASURE,
     PREFERENCE_MODEL,
     REFUSALS,
@@ -37,8 +38,9 @@ def results(run: RunDirectory) -> dict[str, Any]:
     known answers), `preference_model`, `reinforcement` (of the last round: algorithm, steps, why it stopped early,
     signs of over-training), `snapshots` (of the policy: measures by step, signs of over-training), `refusals` (replies
     to benign prompts that sound harmful) and `judge_check` (critic and judge on questions with known answers).
-    `remarks` lists edits and damage. A run of several rounds has `rounds`: the labels, preference model and policy of
-    each. `plugins` has the facts of each plug-in's stage.
+    `attacks` has the figures of each attack (`solon attack`), by name. `remarks` lists edits and damage. A run of
+    several rounds has `rounds`: the labels, preference model and policy of each. `plugins` has the facts of each
+    plug-in's stage.
     """
     stages: dict[str, Any] = {}
     models: Mapping[str, Any] = {}
@@ -63,6 +65,8 @@ def results(run: RunDirectory) -> dict[str, Any]:
             further["snapshots"] = {"steps": facts["snapshots"], "signs": facts["signs"]}
         if name == REFUSALS:
             further["refusals"] = dict(facts)
+        if name.startswith(f"{ATTACK}-"):
+            further.setdefault("attacks", {})[name.removeprefix(f"{ATTACK}-")] = dict(facts)
         if name == MEASURE:
             models = facts.get("models") or {}
             further |= {name: facts[name] for name in ("revisions", "groups", "compared") if facts.get(name)}

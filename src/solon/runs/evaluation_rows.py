@@ -164,6 +164,82 @@ class EvaluationRow:
     unanswered_because: str | None = None
 
 
+class AttackOrigin(StrEnum):
+    """Who wrote a prompt of an attack."""
+
+    HUMAN = "human"
+    MODEL = "model"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttackReply:
+    """The policy's reply to a prompt of an attack, in the journal of an attack."""
+
+    row_id: str
+    prompt: Conversation
+    completion: Reply
+    thinking: str | None = None
+    finish: str
+    seed: int
+    outcome: Outcome
+    defects: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttackReferences:
+    """The assistant's replies to the same prompt, in the journal of an attack; those that failed are left out."""
+
+    row_id: str
+    completions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttackScore:
+    """The score of such a reply, in the journal of an attack."""
+
+    row_id: str
+    score: float | None
+    own: float | None = None
+    """The preference model's score of the reply by itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttackRow:
+    """attack-NAME: a human prompt (round 0) or what the writer wrote, with the policy's reply where it was asked."""
+
+    round: int
+    row_id: str
+    origin: AttackOrigin
+    request: int | None = None
+    """The number of the request in its round."""
+    position: int | None = None
+    """The place among the items of the request."""
+    prompt: Conversation
+    examples: tuple[str, ...] = ()
+    """The row ids of the prompts that the request showed."""
+    varied_from: tuple[str, ...] = ()
+    """Those of them that the policy had failed; empty where the request was to find something new."""
+    generation: int = 0
+    """How many variations lead from a human prompt, or from a new find, to this prompt."""
+    completion: Reply | None = None
+    thinking: str | None = None
+    finish: str | None = None
+    seed: int | None = None
+    """The seed of the reply."""
+    score: float | None = None
+    own_score: float | None = None
+    """The preference model's score of the reply by itself; `score` is relative to the assistant's replies."""
+    fails: bool | None = None
+    """Whether the reply fails by its score; None without a score."""
+    labels: tuple[str, ...] = ()
+    """The grader's labels of the reply; they select nothing."""
+    group: str | None = None
+    """The grader's topic of the prompt."""
+    outcome: Outcome
+    """Of the reply; of the prompt where it broke a rule."""
+    defects: tuple[str, ...] = ()
+
+
 class GradedReply(OfKind, Protocol):
     """A reply to a held-out prompt with the grader's labels: a row of 09-measure, or of snapshots."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from solon.config.recipe import MeasureSettings, PromptSettings
+from solon.config.recipe import MeasureSettings, OnlineSettings, PromptSettings
 from solon.digest import uniform_for
 from solon.errors import RecipeError
 from solon.runs.rows import PromptKind
@@ -70,6 +70,13 @@ def sources(settings: PromptSettings, held_out: MeasureSettings) -> tuple[Source
         Source(PromptKind.RED_TEAM, red_team, settings.limit_red_team, "prompts.red_team", (harmful or 0.0, 1.0)),
         Source(PromptKind.HELPFUL, helpful, settings.limit_helpful, "prompts.helpful", (benign or 0.0, 1.0)),
     )
+
+
+def online_sources(settings: OnlineSettings) -> tuple[Source, ...]:
+    """The source of prompts that join from the second round on, if there is one."""
+    if settings.red_team is None:
+        return ()
+    return (Source(PromptKind.RED_TEAM, names_in(settings.red_team), None, "online.red_team"),)
 
 
 def names_in(written: str) -> tuple[str, ...]:

@@ -73,7 +73,7 @@ def run(settings: RedTeamSettings, inputs: RedTeamInputs, engine: Engine, out: S
         questions = [prompts.more_questions([example.text for example in each]) for each in shown]
         seeds = [seed_for(inputs.seed, "red-team", request) for request in requests]
         completions = ask(engine, questions, seeds, settings.sampling, LIST_ENDS)
-        return [_answer(*each) for each in zip(requests, shown, seeds, completions, strict=True)]
+        return [answer_of(*each) for each in zip(requests, shown, seeds, completions, strict=True)]
 
     answers: list[RedTeamAnswer] = []
     judged: list[JudgedItem] = []
@@ -84,13 +84,13 @@ def run(settings: RedTeamSettings, inputs: RedTeamInputs, engine: Engine, out: S
         answers += out.map(
             f"requests from {len(answers)}", requests, write, row=RedTeamAnswer, chunk=inputs.chunk, unit="requests"
         )
-        judged = _judge_all(answers, examples, human, settings)
+        judged = judge_all(answers, examples, human, settings)
         before, kept = kept, sum(item.outcome is Outcome.OK for _, item in judged)
         out.report(min(kept, settings.count), settings.count, f"of {len(judged)} written", unit="prompts kept")
         if kept == before:
             break
     if not kept:
-        raise _nothing_kept(judged, out)
+        raise nothing_kept(judged, out)
     return _publish(judged, [prompt_of_text(example.text) for example in examples], settings, engine, out)
 
 
@@ -142,7 +142,8 @@ def summary(facts: Mapping[str, Any]) -> list[str]:
     return [*lines, f"distinct runs of {shares}; in brackets {facts['compared']:,} human prompts, as many as compared"]
 
 
-def _answer(request: int, shown: Sequence[ShownPrompt], seed: int, completion: Completion) -> RedTeamAnswer:
+def answer_of(request: int, shown: Sequence[ShownPrompt], seed: int, completion: Completion) -> RedTeamAnswer:
+    """The journal's row of a request."""
     return RedTeamAnswer(
         request=request,
         examples=tuple(example.row_id for example in shown),
@@ -156,13 +157,16 @@ JudgedItem = tuple[RedTeamAnswer, Item]
 """An item that was written, with the answer that it stands in."""
 
 
-def _judge_all(
+def judge_all(
     answers: Sequence[RedTeamAnswer],
     examples: Sequence[ShownPrompt],
     human: Sequence[Conversation],
     settings: RedTeamSettings,
 ) -> list[JudgedItem]:
-    """Every item that was written, with the answer that it stands in."""
+    """Every item that was written, with the answer that it stands in.
+
+    `examples` are all prompts that a request may have shown; none of them, and none of `human`, may be repeated.
+    """
     texts = {example.row_id: example.text for example in examples}
     found = []
     for answer in answers:
@@ -225,7 +229,8 @@ def _rows(judged: Sequence[JudgedItem], count: int) -> list[RedTeamRow]:
     return rows
 
 
-def _nothing_kept(judged: Sequence[JudgedItem], out: StageFolder) -> StageError:
+def nothing_kept(judged: Sequence[JudgedItem], out: StageFolder) -> StageError:
+    """The error when the writer gave nothing that passes the rules, with the counts."""
     counts = Counter(item.rule or item.outcome for _, item in judged)
     found = ", ".join(f"{count} {name.value.replace('_', ' ')}" for name, count in counts.most_common())
     return StageError(
@@ -244,14 +249,15 @@ class RedTeam(Stage):
     needs = (PROMPTS,)
 
     def reads(self, work: Work) -> Reads:
-        return Reads({"writer": _writer(work)})
+        return Reads({"writer": writer_of(work)})
 
     def run(self, work: Work, out: StageFolder) -> Artefact:
         recipe = work.recipe
         inputs = RedTeamInputs(recipe.seed, work.artefact(PROMPTS), recipe.engine.batch_size)
-        return run(recipe.red_team, inputs, work.engine(_writer(work)), out)
+        return run(recipe.red_team, inputs, work.engine(writer_of(work)), out)
 
 
-def _writer(work: Work) -> ModelSpec:
+def writer_of(work: Work) -> ModelSpec:
+    """The model that writes prompts."""
     models = work.recipe.models
     return work.model(models.red_team or models.pretrained)

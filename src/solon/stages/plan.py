@@ -26,10 +26,11 @@ from solon.stages.stage import Kind, Stage
 
 PROMPTS, RESPONSES, CRITIQUE_REVISION = "prompts", "responses", "critique-revision"
 SL_CAI, RESPONSE_PAIRS, AI_FEEDBACK = "sl-cai", "response-pairs", "ai-feedback"
+ONLINE_PROMPTS = "online-prompts"
 PREFERENCE_MODEL, HELD_OUT_MODEL = "preference-model", "held-out-preference-model"
 RL_CAI, RLHF, MEASURE = "rl-cai", "rlhf", "measure"
 RED_TEAM, SL_CAI_MEASURE, HELD_OUT_PAIRS = "red-team", "sl-cai-measure", "held-out-pairs"
-PREFERENCE_ORDER, SNAPSHOTS, REFUSALS = "preference-order", "snapshots", "refusals"
+PREFERENCE_ORDER, SNAPSHOTS, REFUSALS, ATTACK = "preference-order", "snapshots", "refusals", "attack"
 _PLUGIN_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z][a-z0-9]*)*")
 
 
@@ -55,6 +56,10 @@ def _with_rollouts(recipe: Recipe) -> bool:
 
 def _with_refusals(recipe: Recipe) -> bool:
     return recipe.refusals is not None
+
+
+def _with_online_prompts(recipe: Recipe) -> bool:
+    return recipe.online.red_team is not None
 
 
 def is_watched(recipe: Recipe) -> bool:
@@ -88,6 +93,7 @@ BUILT_IN = (
     Registered(RESPONSES, "s02_responses:Responses", when=_by_principles),
     Registered(CRITIQUE_REVISION, "s03_critique_revision:CritiqueRevision", when=_by_principles),
     Registered(SL_CAI, "s04_sl_cai:SlCai", Kind.TRAINS, _by_principles),
+    Registered(ONLINE_PROMPTS, "s01_prompts:OnlinePrompts", Kind.READS, when=_with_online_prompts),
     Registered(RESPONSE_PAIRS, "s05_response_pairs:ResponsePairs", when=_by_principles, each_round=True),
     Registered(AI_FEEDBACK, "s06_ai_feedback:AiFeedback", when=_by_principles, each_round=True),
     Registered(PREFERENCE_MODEL, "s07_preference_model:Preferences", Kind.TRAINS, each_round=True),
@@ -112,6 +118,7 @@ EXTRA = (
     Registered(HELD_OUT_PAIRS, "s05_response_pairs:HeldOutPairs", numbered=False),
     Registered(PREFERENCE_ORDER, "extra_preference_order:PreferenceOrder", Kind.MEASURES, numbered=False),
     Registered(SNAPSHOTS, "extra_snapshots:Snapshots", Kind.MEASURES, numbered=False),
+    Registered(ATTACK, "extra_attack:Attack", numbered=False),
 )
 """Stages that a command or an ablation adds to a run's folder."""
 STAGES = tuple(each.name for each in BUILT_IN if each.numbered and each.when(Recipe()))
@@ -185,6 +192,11 @@ def policies_of(recipe: Recipe) -> tuple[str, ...]:
 def language_models_of(recipe: Recipe) -> tuple[str, ...]:
     """The stages that train a language model, in order."""
     return (*((SL_CAI,) if _by_principles(recipe) else ()), *policies_of(recipe))
+
+
+def prompts_of(recipe: Recipe, number: int) -> tuple[str, ...]:
+    """The stages that read the training prompts of a round."""
+    return (PROMPTS, ONLINE_PROMPTS) if number > 1 and _with_online_prompts(recipe) else (PROMPTS,)
 
 
 def labels_of(recipe: Recipe, rounds: int) -> tuple[str, ...]:

@@ -27,7 +27,8 @@ from solon.sources.columns import Columns
 from solon.sources.entries import located
 from solon.sources.near_duplicates import NearDuplicates
 from solon.sources.prompt_files import FoundPrompt, PromptFile, read_prompts
-from solon.sources.prompt_sources import Source, sources
+from solon.sources.prompt_sources import Source, online_sources, sources
+from solon.stages.plan import PROMPTS
 from solon.stages.stage import Reads, Stage, Work
 
 
@@ -91,6 +92,34 @@ def run(settings: PromptSettings, inputs: PromptInputs, engine: Engine, out: Sta
         facts[source.kind.value] = found.facts(len(found.prompts), len(drawn))
         out.report(done, len(PromptKind), f"{len(drawn)} {source.kind.value} prompts", unit="kinds of prompts")
     return out.publish(rows, PromptRow, facts=facts)
+
+
+def run_online(
+    settings: PromptSettings,
+    source: Source,
+    earlier: Sequence[PromptRow],
+    reserved: int,
+    engine: Engine,
+    out: StageFolder,
+) -> Artefact:
+    """Read the prompts that join in a later round, as `run` does; what repeats one of the `earlier` is left out.
+
+    Raises as `run` does.
+    """
+    files = _read((source,), settings)
+    near = None
+    if settings.near_duplicates is not None:
+        known = {row.row_id: row.prompt for row in earlier}
+        new = {each.conversation.row_id: each.conversation for file in files.values() for each in file.prompts}
+        near = NearDuplicates[str, PromptKind](settings.near_duplicates, new | known)
+        for row in earlier:
+            near.keep(row.row_id, row.kind)
+    found = _find(source, files, {row.row_id: row.kind for row in earlier}, settings.most_turns)
+    drawn = _draw(settings, found, near, engine, reserved)
+    if not drawn:
+        raise _nothing_left(found)
+    rows = [_row(row_id, *found.prompts[row_id], source.kind) for row_id in drawn]
+    return out.publish(rows, PromptRow, facts={source.kind.value: found.facts(len(found.prompts), len(drawn))})
 
 
 _LEFT_OUT = ("bad_lines", "refused", "duplicates", "near_duplicates", "many_turns", "too_long")
@@ -254,3 +283,26 @@ class Prompts(Stage):
             if counted or overlaps or near:
                 lines.append(f"{kind}: {counts['kept']:,} prompts; left out: {', '.join([*counted, *overlaps, *near])}")
         return lines
+
+
+@dataclass(frozen=True)
+class OnlinePrompts(Prompts):
+    """The prompts that join from the second round on, where a recipe names some; the first round has no use of them."""
+
+    section = "online"
+    needs = (PROMPTS,)
+
+    def reads(self, work: Work) -> Reads:
+        """The source, the assistant for its tokenizer, and how prompts are read."""
+        (source,) = online_sources(work.recipe.online)
+        more = {
+            "files": {name: work.source_hash(name) for name in source.names},
+            "prompts": work.recipe.prompts.model_dump(mode="json"),
+            "reserved": work.reserved_tokens()[source.kind],
+        }
+        return Reads({"assistant": work.assistant}, more)
+
+    def run(self, work: Work, out: StageFolder) -> Artefact:
+        (source,) = online_sources(work.recipe.online)
+        earlier, reserved = work.artefact(PROMPTS).rows(PromptRow), work.reserved_tokens()[source.kind]
+        return run_online(work.recipe.prompts, source, earlier, reserved, work.engine(work.assistant), out)

@@ -18,21 +18,21 @@ from solon.engines.base import Completion, Engine
 from solon.feedback.ask import ask
 from solon.runs import Artefact, StageFolder
 from solon.runs.outcome import Outcome, count_defects
-from solon.runs.rows import HELD_OUT_KINDS, TRAINING_KINDS, PairRow, PromptKind, PromptRow, good, good_of
-from solon.stages.plan import PROMPTS, SL_CAI, policies_of
+from solon.runs.rows import HELD_OUT_KINDS, TRAINING_KINDS, PairRow, PromptKind, PromptRow, Rows, good, good_of
+from solon.stages.plan import PROMPTS, SL_CAI, policies_of, prompts_of
 from solon.stages.questions import REPLY, QuestionKind
-from solon.stages.stage import Again, ConstitutionEdit, QuestionCount, Stage, Work
+from solon.stages.stage import Again, ConstitutionEdit, JoinedRows, QuestionCount, Stage, Work
 
 
 @dataclass(frozen=True, slots=True)
 class PairInputs:
-    """The run's seed, the prompts (01-prompts), how many are asked and made durable at once, and which kinds.
+    """The run's seed, the prompts (01-prompts and later ones), how many are made durable at once, and which kinds.
 
     `first` is the number of a prompt's first pair: a later round goes on counting, and so draws other replies.
     """
 
     seed: int
-    prompts: Artefact
+    prompts: Rows[PromptRow]
     chunk: int = 128
     kinds: tuple[PromptKind, ...] = (PromptKind.RED_TEAM,)
     first: int = 1
@@ -98,14 +98,15 @@ class ResponsePairs(Stage):
     section = "pairs"
 
     def inputs(self, recipe: Recipe) -> tuple[str, ...]:
-        return PROMPTS, SL_CAI if self.round == 1 else policies_of(recipe)[self.round - 2]
+        policy = SL_CAI if self.round == 1 else policies_of(recipe)[self.round - 2]
+        return *prompts_of(recipe, self.round), policy
 
     def run(self, work: Work, out: StageFolder) -> Artefact:
         recipe = work.recipe
         first = 1 + (self.round - 1) * recipe.pairs.per_prompt
-        kinds = paired_kinds(recipe)
-        inputs = PairInputs(recipe.seed, work.artefact(PROMPTS), recipe.engine.batch_size, kinds, first)
-        policy = work.policy(self.inputs(recipe)[1])
+        asked = JoinedRows([work.artefact(name) for name in prompts_of(recipe, self.round)])
+        inputs = PairInputs(recipe.seed, asked, recipe.engine.batch_size, paired_kinds(recipe), first)
+        policy = work.policy(self.inputs(recipe)[-1])
         return run(recipe.pairs, inputs, work.engine(policy), out)
 
     def questions(self, recipe: Recipe) -> tuple[QuestionKind, ...]:

@@ -42,12 +42,12 @@ from solon.runs import Artefact, StageFolder
 from solon.runs.facts import RlFacts
 from solon.runs.processes import Processes
 from solon.runs.records import from_record
-from solon.runs.rows import TRAINING_KINDS, PromptRow, good_of
+from solon.runs.rows import TRAINING_KINDS, PromptRow, Rows, good_of
 from solon.runs.training_rows import SAMPLES, RlStepRow
-from solon.stages.plan import PREFERENCE_MODEL, PROMPTS, SL_CAI, in_round
+from solon.stages.plan import PREFERENCE_MODEL, SL_CAI, in_round, prompts_of
 from solon.stages.questions import REPLY, DrawnPrompts, QuestionKind, TrainingSizes, TrainingTokens
 from solon.stages.s07_preference_model import held_out_scorer
-from solon.stages.stage import Reads, Stage, Work
+from solon.stages.stage import JoinedRows, Reads, Stage, Work
 from solon.training.encoding import Encoding
 from solon.training.metrics import JsonLines
 from solon.training.models import arithmetic, inner, load_tokenizer, save_model
@@ -67,7 +67,7 @@ class ReinforcementInputs:
     sl_cai: Path
     preference_model: Path
     engine: EngineSettings
-    prompts: Artefact
+    prompts: Rows[PromptRow]
     held_out: Path | None = None
     backbone: Path | None = None
     scorer: Path | Scores | None = None
@@ -215,7 +215,7 @@ class Reinforcement(Stage):
 
     def inputs(self, recipe: Recipe) -> tuple[str, ...]:
         supervised = () if recipe.method is Method.RLHF else (SL_CAI,)
-        return PROMPTS, *supervised, in_round(PREFERENCE_MODEL, self.round)
+        return *prompts_of(recipe, self.round), *supervised, in_round(PREFERENCE_MODEL, self.round)
 
     def reads(self, work: Work) -> Reads:
         """The models that the policy starts from, is watched by, shares its layers with or is scored by."""
@@ -237,7 +237,7 @@ class Reinforcement(Stage):
             start_of(work),
             preferences,
             recipe.engine,
-            work.artefact(PROMPTS),
+            JoinedRows([work.artefact(name) for name in prompts_of(recipe, self.round)]),
             held_out_scorer(work, self.round),
             _backbone(work),
             scorer_named(recipe.rl.scorer),
