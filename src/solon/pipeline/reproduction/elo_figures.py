@@ -169,11 +169,11 @@ def figure_3(found: EloFindings) -> PaperFigure:
 def figure_8(found: EloFindings) -> PaperFigure:
     """Both ratings over the steps of reinforcement learning."""
     compared = [
-        _Compared(HELP, found.supervised, PRETRAINED, Expected.HIGHER, "SL-CAI is more helpful than the pretrained model"),
         _Compared(
-            HARMLESS, found.supervised, PRETRAINED, Expected.HIGHER, "SL-CAI is more harmless than the pretrained model"
-        ),
-    ]  # fmt: skip
+            mode, found.supervised, PRETRAINED, Expected.HIGHER, f"SL-CAI is more {word} than the pretrained model"
+        )
+        for mode, word in ((HELP, "helpful"), (HARMLESS, "harmless"))
+    ]
     for run in (HELPFUL, HH):
         middle, last = middle_and_last(found.courses[run])
         says = f"{TITLES[run]} becomes less harmless from step {middle[0]} to {last[0]}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from solon.pipeline.reproduction.paper_figures import (
     ClaimCheck,
@@ -94,7 +95,7 @@ def figure_5(found: RevisionFindings) -> PaperFigure:
     """Harmlessness by the number of revisions."""
     steps = found.steps(RL_CAI_COT)
     checks: list[ClaimCheck] = []
-    for before, after in zip(steps, steps[1:], strict=False):
+    for before, after in pairwise(steps):
         cells = found.cells[RL_CAI_COT, after], found.cells[RL_CAI_COT, before]
         what = "the reply" if before == 0 else f"revision {before}"
         says = (
