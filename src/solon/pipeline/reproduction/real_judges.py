@@ -1,4 +1,4 @@
-"""Real models as judges, for figures 4, 9 and 12: the files that `benchmarks/judges.py` writes, one for each model and form.
+"""Real models as judges, for figures 4, 9 and 12: the files of `benchmarks/judges.py`, one for each model and form.
 
 Those judges answer the plain comparisons of `solon judge-check`. A model's size is read from its name (`135m`, `1.5b`).
 """
