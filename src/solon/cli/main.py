@@ -35,6 +35,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "trace": ("solon.cli.trace:trace", "Trace a row back to its origins, or a principle forward."),
     "effect": ("solon.cli.effect:effect", "Show what an edit of the constitution changed."),
     "ablate": ("solon.cli.ablate:ablate", "Compare variants of a recipe, with a figure."),
+    "reproduce": ("solon.cli.reproduce:reproduce", "Reproduce the paper's figures on the testbed."),
     "export": ("solon.cli.export:export", "Export a run's model, or its RL stage to TRL."),
     "label": ("solon.cli.label:label", "Label pairs of replies by a constitution."),
     "axes": ("solon.cli.axes:axes", "Train a preference model for each axis, and correlate them."),
