@@ -97,7 +97,7 @@ def test_a_check_is_written_with_its_unit(quantity: Quantity, words: str) -> Non
 
 def test_figures_in_words() -> None:
     assert figure_in_words(Difference(0.5, 0.4, 0.6), share=True) == "50.0 % [40.0 to 60.0]"
-    assert figure_in_words(Difference(-120.6, -150.0, -100.0), share=False) == "-121 [-150 to -100]"
+    assert figure_in_words(Difference(-120.6, -150.0, -100.0), share=False, decimals=0) == "-121 [-150 to -100]"
     assert figure_in_words(Difference(1.5, 1.25, 1.75), share=False) == "1.50 [1.25 to 1.75]"
 
 

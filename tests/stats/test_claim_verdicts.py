@@ -10,6 +10,7 @@ from solon.stats.claim_verdicts import (
     Difference,
     Expected,
     difference_of_shares,
+    paired_shares,
     percentile_interval,
     together,
     verdict_of,
@@ -72,3 +73,12 @@ def test_the_difference_of_shares_is_newcombes() -> None:
 def test_the_percentile_interval_keeps_the_middle() -> None:
     found = percentile_interval(0.5, [number / 1000 for number in range(1001)])
     assert (found.value, found.low, found.high) == (0.5, 0.025, 0.975)
+
+
+def test_paired_shares_are_the_first_minus_the_second() -> None:
+    found = paired_shares([(True, False)] * 30 + [(True, True)] * 20 + [(False, False)] * 50)
+    assert found is not None and found.value == pytest.approx(0.3) and 0 < found.low < 0.3 < found.high
+    same = paired_shares([(True, True)] * 20)
+    # No pair differs, and still the interval has a width.
+    assert same is not None and same.value == 0 and same.low < 0 < same.high
+    assert paired_shares([]) is None

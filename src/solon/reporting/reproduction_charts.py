@@ -27,13 +27,21 @@ def draw(plot: FigurePlot) -> Markup | None:
     return drawn[plot.kind](plot)
 
 
-def figure_in_words(found: Difference, *, share: bool) -> str:
-    """A value with its interval: a share in per cent, Elo whole, anything else with two decimals."""
+def figure_in_words(found: Difference, *, share: bool, decimals: int = 2) -> str:
+    """A value with its interval: a share in per cent, anything else with so many decimals."""
     if share:
         return f"{per_cent(found.value)} % [{per_cent(found.low)} to {per_cent(found.high)}]"
-    decimals = 0 if max(abs(found.value), abs(found.low), abs(found.high)) >= 20 else 2
     value, low, high = (f"{each:.{decimals}f}" for each in (found.value, found.low, found.high))
     return f"{value} [{low} to {high}]"
+
+
+def _decimals(found: Sequence[Difference]) -> int:
+    """None where the numbers of a plot are large, as Elo is; else two."""
+    return 0 if max((abs(end) for each in found for end in (each.low, each.high)), default=0.0) >= 20 else 2
+
+
+def _in_words(found: Difference, plot: FigurePlot) -> str:
+    return figure_in_words(found, share=plot.share, decimals=_decimals([point.up for point in _points(plot)]))
 
 
 def _tone(position: int) -> str:
@@ -134,7 +142,7 @@ def _dot_row(
     whisker = tag("line", x1=low, x2=high, y1="50%", y2="50%", class_="whisker")
     dot = tag("circle", cx=value, cy="50%", r=5.0, class_="dot")
     strip = tag("svg", *rules, whisker, dot, class_="strip", aria_hidden="true")
-    says = figure_in_words(found, share=plot.share)
+    says = _in_words(found, plot)
     shown, _, between = says.partition(" [")
     figures = tag("span", tag("b", shown), " ", tag("span", f"[{between}", class_="between"), class_="dot-value")
     return tag("div", tag("span", name, class_="dot-name"), strip, figures, class_=f"dot-row {tone}", title=says)
@@ -142,7 +150,7 @@ def _dot_row(
 
 def _says(each: PlotLine, point: PlotPoint, plot: FigurePlot) -> str:
     at = point.label or f"{point.x:g}"
-    says = f"{each.name}, {at}: {figure_in_words(point.up, share=plot.share)}"
+    says = f"{each.name}, {at}: {_in_words(point.up, plot)}"
     if point.across is None:
         return says
-    return f"{says}, {plot.x_name} {figure_in_words(point.across, share=False)}"
+    return f"{says}, {plot.x_name} {figure_in_words(point.across, share=False, decimals=_decimals([point.across]))}"

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from solon.stats.intervals import Mean, Share
+from solon.stats.paired import paired_difference
 
 
 class Expected(StrEnum):
@@ -89,6 +90,12 @@ def difference_of_shares(one: Share, other: Share) -> Difference:
     below = math.hypot(one.value - one.low, other.high - other.value)
     above = math.hypot(one.high - one.value, other.value - other.low)
     return Difference(value, max(-1.0, value - below), min(1.0, value + above))
+
+
+def paired_shares(pairs: Iterable[tuple[bool, bool]]) -> Difference | None:
+    """The first share minus the second over the same cases (`solon.stats.paired`); None without any."""
+    found = paired_difference((second, first) for first, second in pairs)
+    return None if found is None else Difference(found.value, found.low, found.high)
 
 
 def as_difference(found: Mean | None) -> Difference | None:

@@ -175,7 +175,7 @@ def judges(letter: float, reasoned: float, several: float, real: tuple[RealJudge
 def test_judges_that_gain_by_reasoning_hold() -> None:
     assert figure_4(judges(0.7, 0.8, 0.95)).verdict is HOLDS
     assert verdicts(figure_4(judges(0.8, 0.7, 0.6))) == {FAILS}
-    assert figure_4(judges(0.8, 0.8, 0.8)).checks[0].verdict is FAILS
+    assert figure_4(judges(0.8, 0.8, 0.8)).checks[0].verdict is ClaimVerdict.UNCLEAR
 
 
 def test_calibration_is_judged_by_the_interval_of_its_error() -> None:

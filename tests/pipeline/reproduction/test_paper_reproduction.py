@@ -32,10 +32,32 @@ def tiny() -> Reproduction:
     return Reproduction(TINY)
 
 
+class StoppedAt(Silent):
+    """A person presses Ctrl-C when a stage or measurement begins."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def stage_started(self, number: int, name: str, total_stages: int) -> None:
+        if name == self.name:
+            raise KeyboardInterrupt
+
+
+def tables(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*.parquet")}
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A reproduction that was stopped in training, and again before the votes."""
     path = tmp_path_factory.mktemp("reproduction") / "out"
+    for name in ("hh-rlhf: rlhf", "votes"):
+        with pytest.raises(KeyboardInterrupt):
+            reproduce(tiny(), path, StoppedAt(name))
+        stopped = tables(path)
+        assert stopped and not (path / "results.json").exists()
     reproduce(tiny(), path, Silent())
+    assert {file: stamp for file, stamp in tables(path).items() if file in stopped} == stopped
     return path
 
 
@@ -78,10 +100,10 @@ def test_nothing_is_trained_twice(folder: Path) -> None:
 @pytest.mark.slow
 def test_a_second_call_reads_what_is_there_and_a_lost_measurement_is_made_again(folder: Path) -> None:
     before = (folder / "results.json").read_text()
-    stamps = {path: path.stat().st_mtime_ns for path in folder.rglob("*.parquet")}
+    stamps = tables(folder)
     again = reproduce(tiny(), folder, Silent())
     assert (folder / "results.json").read_text() == before
-    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.parquet")} == stamps
+    assert tables(folder) == stamps
     (folder / "revision-scores" / "rows.parquet").unlink()
     (folder / "revision-scores" / "manifest.json").unlink()
     rescored = reproduce(tiny(), folder, Silent())

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from solon.digest import seed_for
-from solon.pipeline.reproduction.judge_answers import LETTER, REASONED, SCORES, SEVERAL
+from solon.pipeline.reproduction.asked_comparisons import LETTER, REASONED, SCORES, SEVERAL
 from solon.pipeline.reproduction.paper_figures import (
     ClaimCheck,
     FigurePlot,
@@ -33,11 +33,11 @@ from solon.stats.calibration import expected_calibration_error, reliability_bins
 from solon.stats.claim_verdicts import (
     Difference,
     Expected,
-    as_difference,
     difference_of_shares,
+    paired_shares,
     percentile_interval,
 )
-from solon.stats.intervals import Share, mean, wilson
+from solon.stats.intervals import Share, wilson
 
 COMPETITIVE = 0.05
 """A judge is competitive with a preference model when it is at most so much less often right."""
@@ -73,7 +73,7 @@ class JudgeFindings:
     def paired(self, one: tuple[str, str], other: tuple[str, str]) -> Difference | None:
         """The accuracy of one minus that of another, over the same comparisons."""
         right = {row.question: row.right for row in self.answers[other]}
-        return as_difference(mean([float(row.right) - float(right[row.question]) for row in self.answers[one]]))
+        return paired_shares((row.right, right[row.question]) for row in self.answers[one])
 
     def largest(self, form: str, than: str) -> tuple[RealJudge, RealJudge] | None:
         """The largest real model that was measured in both forms: in `form`, and in the form `than`."""

@@ -25,10 +25,10 @@ from solon.comparisons.elo_ratings import EloSettings
 from solon.comparisons.vote_rows import RatedVote
 from solon.config.recipe import TESTBED_GRADER
 from solon.errors import RecipeError, RunError
+from solon.pipeline.reproduction.asked_comparisons import ANSWERED, JudgesToAsk, ask_judges
 from solon.pipeline.reproduction.elo_figures import Courses, EloFindings, figure_2, figure_3, figure_8
 from solon.pipeline.reproduction.harm_figure import HarmFindings, figure_10
 from solon.pipeline.reproduction.harm_of_models import HarmToMeasure, score_models, train_on_oracle
-from solon.pipeline.reproduction.judge_answers import ANSWERED, JudgesToAsk, ask_judges
 from solon.pipeline.reproduction.judge_figures import JudgeFindings, figure_4, figure_9, figure_12
 from solon.pipeline.reproduction.oracle_votes import cast_votes
 from solon.pipeline.reproduction.paper_figures import PaperFigure
@@ -172,7 +172,7 @@ def _measured(
         size.questions,
         size.reasonings,
     )
-    steps = _Steps(display, 5)
+    steps = _ShownSteps(display, 5)
     scores = steps.do(SCORED, lambda report: score_revisions(
         folder / SCORED, {name: runs[name] for name in revised}, runs[HARMLESSNESS_PM], report))  # fmt: skip
     answers = steps.do(
@@ -207,7 +207,7 @@ def _courses(runs: Mapping[str, RunDirectory], models: Sequence[PaperModel]) -> 
     return found
 
 
-class _Steps:
+class _ShownSteps:
     """Shows the measurements one after the other, and keeps their minutes."""
 
     def __init__(self, display: Display, total: int) -> None:

@@ -37,7 +37,7 @@ class MeasuredShare(_Strict):
         return Share(self.value, self.low, self.high, self.n)
 
 
-class CalibrationBin(MeasuredShare):
+class RealCalibrationBin(MeasuredShare):
     """A bin of a reliability plot: its mean prediction, and how often it came true."""
 
     p: float = Field(ge=0, le=1)
@@ -47,7 +47,7 @@ class RealAccuracy(MeasuredShare):
     """What was measured of a judge."""
 
     by_kind: dict[str, MeasuredShare] = {}
-    calibration: tuple[CalibrationBin, ...] = ()
+    calibration: tuple[RealCalibrationBin, ...] = ()
     ece: float | None = None
 
 

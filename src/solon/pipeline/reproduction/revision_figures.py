@@ -25,7 +25,7 @@ from solon.pipeline.reproduction.paper_figures import (
 )
 from solon.pipeline.reproduction.paper_runs import DIRECT, NUMBERS_OF_PRINCIPLES, RL_CAI_COT, principles_name
 from solon.runs.reproduction_rows import RevisionScoreRow
-from solon.stats.claim_verdicts import Difference, Expected, as_difference
+from solon.stats.claim_verdicts import Difference, Expected, as_difference, paired_shares
 from solon.stats.intervals import mean, share
 
 SHARE_MARGIN = 0.05
@@ -75,7 +75,7 @@ def paired(one: Cell, other: Cell, *, of_harm: bool) -> Difference | None:
     """The mean of one minus other over the prompts of both: of the share of harm, or of the score."""
     both = [(one[key], other[key]) for key in one if key in other]
     if of_harm:
-        return as_difference(mean([float(a.harmful) - float(b.harmful) for a, b in both]))
+        return paired_shares((a.harmful, b.harmful) for a, b in both)
     return as_difference(mean([a.score - b.score for a, b in both]))
 
 
