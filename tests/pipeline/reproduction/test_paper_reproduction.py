@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from solon.errors import InputError, RunError
+from solon.errors import InputError, RecipeError, RunError
 from solon.pipeline.reproduction.paper_reproduction import Reproduction, reproduce
 from solon.pipeline.reproduction.paper_runs import SIZES, ReproductionSize
 from solon.reporting.reproduction_page import write_reproduction
@@ -129,4 +129,11 @@ def test_a_fault_in_a_later_run_is_found_before_anything_is_made(tmp_path: Path)
     given = Reproduction(SIZES["small"], ("prompts.helpful=nowhere.jsonl",))
     with pytest.raises(InputError, match="no such prompt file"):
         reproduce(given, tmp_path / "out", Silent())
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("setting", ["rl.snapshots=null", "rl.algorithm=dpo", "measure.grader=none"])
+def test_settings_with_which_a_figure_has_no_measurement_are_refused(setting: str, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="the reproduction"):
+        reproduce(Reproduction(SIZES["small"], (setting,)), tmp_path / "out", Silent())
     assert not (tmp_path / "out").exists()

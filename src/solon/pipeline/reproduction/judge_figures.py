@@ -142,7 +142,8 @@ def figure_9(found: JudgeFindings) -> PaperFigure:
         "The same comparisons as in figure 4. The expected calibration error has a bootstrap interval over "
         "comparisons; few comparisons make it too large rather than too small.",
     )
-    return paper_figure(words, checks, plots, () if found.real else (NO_REAL,))
+    missing = ("A check of the claim on reasoning: the probabilities after reasoning are only drawn.",)
+    return paper_figure(words, checks, plots, (*missing, *(() if found.real else (NO_REAL,))))
 
 
 def figure_12(found: JudgeFindings) -> PaperFigure:

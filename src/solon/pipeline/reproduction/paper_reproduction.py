@@ -23,7 +23,7 @@ from typing import Any
 
 from solon.comparisons.elo_ratings import EloSettings
 from solon.comparisons.vote_rows import RatedVote
-from solon.config.recipe import TESTBED_GRADER
+from solon.config.recipe import TESTBED_GRADER, Algorithm
 from solon.errors import RecipeError, RunError
 from solon.pipeline.reproduction.asked_comparisons import ANSWERED, JudgesToAsk, ask_judges
 from solon.pipeline.reproduction.elo_figures import Courses, EloFindings, figure_2, figure_3, figure_8
@@ -50,6 +50,7 @@ from solon.pipeline.reproduction.paper_runs import (
     NUMBERS_OF_PRINCIPLES,
     POLICY_RUNS,
     RL_CAI_COT,
+    PlannedRun,
     ReproductionSize,
     planned_runs,
     principles_name,
@@ -113,9 +114,7 @@ def reproduce(given: Reproduction, folder: Path, display: Display) -> Reproducti
     Raises RunError when the folder holds something else, RecipeError for a bad setting, and what stages raise.
     """
     runs = planned_runs(revisions_of(given.size, given.settings))
-    if recipe_of(runs[0], given.size, given.settings).measure.grader != TESTBED_GRADER:
-        remedy = "Leave measure.grader as it is"
-        raise RecipeError("the reproduction needs the testbed's grader", place="measure.grader", remedy=remedy)
+    _refuse_unmeasurable(runs, given)
     for note in check_runs(runs, given.size, given.settings, folder):
         display.remark(note)
     _claim(folder, given)
@@ -193,6 +192,18 @@ def _measured(
         recipe.revision.number_of_principles or len(recipe.revision.principles or whole.constitution.revision),
     )
     return found, steps.minutes
+
+
+def _refuse_unmeasurable(runs: Sequence[PlannedRun], given: Reproduction) -> None:
+    """Raise RecipeError, before anything is made, for settings with which a figure could not be measured."""
+    for run in runs:
+        recipe = recipe_of(run, given.size, given.settings)
+        if recipe.measure.grader != TESTBED_GRADER:
+            cause = "the reproduction needs the testbed's grader"
+            raise RecipeError(cause, place="measure.grader", remedy="Leave measure.grader as it is")
+        if run.name in POLICY_RUNS and (recipe.rl.snapshots is None or recipe.rl.algorithm is Algorithm.DPO):
+            cause = "the reproduction follows policies over their snapshots, and with these settings there are none"
+            raise RecipeError(cause, place="rl", remedy="Use PPO or RLOO and --set rl.snapshots=9")
 
 
 def _courses(runs: Mapping[str, RunDirectory], models: Sequence[PaperModel]) -> Courses:

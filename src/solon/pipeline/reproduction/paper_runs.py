@@ -66,7 +66,7 @@ SIZES: Mapping[str, ReproductionSize] = {
         ReproductionSize(
             "small",
             (
-                "prompts.limit_red_team=160", "prompts.limit_helpful=160", "judge_check.limit=24",
+                "prompts.limit_red_team=160", "prompts.limit_helpful=160",
                 "preference.limit_human=200", "preference.training.epochs=2", "rl.steps=16", "rl.prompts_per_step=32",
                 "rl.snapshots=4", "measure.limit=96",
             ),
