@@ -28,6 +28,7 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "run": ("solon.cli.run:run", "Start a run, or continue one."),
         "status": ("solon.cli.inspect:status", "Show a run's progress."),
         "ablate": ("solon.cli.ablate:ablate", "Compare variants of a recipe, with a figure."),
+        "reproduce": ("solon.cli.reproduce:reproduce", "Reproduce the paper's figures on the testbed."),
         "export": ("solon.cli.export:export", "Export a run's model, or its RL stage to TRL."),
     },
     "Read a run": {

@@ -64,6 +64,15 @@ class ModelRating:
 
 
 @dataclass(frozen=True, slots=True)
+class EloDifference:
+    """The difference of two ratings with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
 class PairResult:
     """What the votes on two models say: `first` won, tied with and lost to `second`."""
 
@@ -108,6 +117,33 @@ def elo_ratings(votes: Sequence[RatedVote], settings: EloSettings | None = None)
         raise InputError(cause, place="--anchor", remedy=suggestion(settings.anchor, known))
     found = ([vote for vote in named if vote.mode is mode] for mode in VoteMode)
     return [_rated(votes, settings) for votes in found if any(vote.preferred in _SCORES for vote in votes)]
+
+
+def elo_differences(
+    votes: Sequence[RatedVote], pairs: Iterable[tuple[str, str]], settings: EloSettings | None = None
+) -> dict[tuple[VoteMode, str, str], EloDifference]:
+    """The rating of the first of two models minus that of the second, by mode, with the interval of the difference.
+
+    All differences of a mode come from the same resamplings. A pair that no chain of comparisons joins is left out.
+    """
+    import numpy as np
+
+    settings, wanted = settings or EloSettings(), list(pairs)
+    named = [vote for vote in with_short_names(votes) if vote.preferred in _SCORES]
+    found: dict[tuple[VoteMode, str, str], EloDifference] = {}
+    for mode in VoteMode:
+        own = [vote for vote in named if vote.mode is mode]
+        models = sorted({name for vote in own for name in (vote.model_a, vote.model_b)})
+        for group in groups_of(wins_of(_by_conversation(own, models), len(models))) if models else ():
+            joined = [models[each] for each in group]
+            point, drawn, _ = _resampled(own, joined, settings)
+            for first, second in wanted:
+                if first in joined and second in joined:
+                    a, b = joined.index(first), joined.index(second)
+                    low, high = np.percentile((drawn[:, a] - drawn[:, b]) * ELO_PER_LOG_ODD, [2.5, 97.5])
+                    value = float(point[a] - point[b]) * ELO_PER_LOG_ODD
+                    found[mode, first, second] = EloDifference(value, float(low), float(high))
+    return found
 
 
 def with_short_names(votes: Iterable[RatedVote]) -> list[RatedVote]:
@@ -179,9 +215,7 @@ def _group_ratings(
             f"comparison with the other: {PRIOR} wins each way are added to every compared pair, and the size of a "
             "difference says little"
         )
-    point = strengths_of(wins if bounded else with_prior(wins, wins))
-    seed = seed_for(settings.seed, "bootstrap of ratings", *models)
-    drawn, unbounded = resampled_strengths(conversations, len(models), settings.replicates, seed)
+    point, drawn, unbounded = _resampled(votes, models, settings)
     if bounded and unbounded:
         warnings.append(f"{unbounded} of {settings.replicates} resamplings had no finite ratings: intervals are rough")
     point, drawn = _shifted(point, models, settings), _shifted(drawn, models, settings)
@@ -198,6 +232,18 @@ def _group_ratings(
         )
         for place, model in enumerate(models)
     ]
+
+
+def _resampled(
+    votes: Sequence[RatedVote], models: Sequence[str], settings: EloSettings
+) -> tuple[Strengths, Strengths, int]:
+    """The strengths of joined models, those of each resampling (B x N), and in how many there was no finite maximum."""
+    conversations = _by_conversation(votes, models)
+    wins = wins_of(conversations, len(models))
+    point = strengths_of(wins if has_maximum(wins) else with_prior(wins, wins))
+    seed = seed_for(settings.seed, "bootstrap of ratings", *models)
+    drawn, unbounded = resampled_strengths(conversations, len(models), settings.replicates, seed)
+    return point, drawn, unbounded
 
 
 def _shifted(strengths: Strengths, models: Sequence[str], settings: EloSettings) -> Strengths:

@@ -60,7 +60,7 @@ def ablate(experiment: Experiment, trials: Sequence[Trial], folder: Path, displa
         reuse = () if (path / "run.json").exists() else tuple(alike)
         run = RunDirectory.create(path, trial.recipe, constitution_path(trial.recipe.constitution), reuse)
         with run.lock():
-            shown = _OfVariant(display, trial.folder)
+            shown = VariantDisplay(display, trial.folder)
             by_oracle = trial.variant.labelled_by is LabelledBy.ORACLE
             override = LabelOverride(NAME, oracle_labels) if by_oracle else None
             advance(run, shown, LAST_STAGE[experiment.measure], override)
@@ -103,7 +103,7 @@ def over_seeds(figures: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class _OfVariant:
+class VariantDisplay:
     """A display that says which variant a stage is of."""
 
     shown: Display
