@@ -68,9 +68,9 @@ def test_every_question_to_the_judge_is_counted_and_fits_its_overhead() -> None:
     assert counts == {
         "replies to held-out harmful prompts": 40,
         "replies to held-out benign prompts": 40,
-        "yes or no about replies to held-out harmful prompts": 2 * 4 * 3 * 10,
+        "yes or no about replies to held-out harmful prompts": 2 * 4 * 2 * 10,
         "comparisons of replies to held-out harmful prompts": 2 * 3 * 10,
-        "yes or no about replies to held-out benign prompts": 2 * 4 * 2 * 10,
+        "yes or no about replies to held-out benign prompts": 2 * 4 * 1 * 10,
         "comparisons of replies to held-out benign prompts": 2 * 3 * 10,
     }
     asked = [each for each in stage.questions(recipe) if each.role is Role.ANSWER]

@@ -106,4 +106,7 @@ def test_rlhf_names_no_constitution() -> None:
         {"models": {}, "stages": {"rlhf": STAGES["rl-cai"]}, "unfinished": []},
         load_recipe("testbed", settings=["method=rlhf"]),
     )
-    assert found.trained == "testbed:assistant, in 36 steps of PPO, rewarded for what people preferred."
+    assert (
+        found.trained
+        == "testbed:assistant, in 36 steps of PPO, rewarded for what people preferred, without a constitution."
+    )

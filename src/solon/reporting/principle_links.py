@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from solon.config.recipe import Method
 from solon.reporting.tracing.find_trace import principle_trace
 from solon.reporting.tracing.principle_reach import Repetition
+from solon.reporting.tracing.run_tables import RunTables
 from solon.reporting.tracing.trace_parts import PrincipleKind
 from solon.reporting.tracing.trace_principles import RunPrinciples
 from solon.reporting.tracing.trace_sentences import outcome_sentences
@@ -35,7 +36,7 @@ def principle_reaches(run: RunDirectory, stages: Mapping[str, Artefact]) -> dict
     ]
     made = {PrincipleKind.REVISION: CRITIQUE_REVISION in stages, PrincipleKind.PREFERENCE: AI_FEEDBACK in stages}
     # Repeating every draw without each principle takes too long for large runs; `solon trace` does it for one.
-    outcomes = principle_trace(run, "", sources, Repetition.NONE).outcomes
+    outcomes = principle_trace(RunTables(run, stages), "", sources, Repetition.NONE).outcomes
     return {
         (source.kind.value, source.id): ReachLines(
             f"principle-{source.kind.value}-{source.number}",

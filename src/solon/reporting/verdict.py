@@ -197,7 +197,8 @@ def _trained(figures: Mapping[str, Any], recipe: Recipe) -> str:
     if recipe.method is not Method.CAI:
         if not policies:
             return f"Nothing is trained yet; it begins with {assistant}."
-        return f"{assistant}, in {_steps(stages, policies)} of {algorithm}, rewarded for what people preferred."
+        taught = "rewarded for what people preferred, without a constitution"
+        return f"{assistant}, in {_steps(stages, policies)} of {algorithm}, {taught}."
     parts = []
     if names.SL_CAI in stages:
         parts.append(f"{_steps(stages, [names.SL_CAI])} of supervised learning on its own revised replies (SL-CAI)")

@@ -71,7 +71,7 @@ class PrincipleTrace:
 def trace_of(run: RunDirectory, identifier: str) -> RowTrace | PrincipleTrace:
     """Trace a principle forward, or a row back; raises RunError, naming what is near, for an id that the run lacks."""
     named = principles_named(run, identifier)
-    return principle_trace(run, identifier, named) if named else row_trace(run, identifier)
+    return principle_trace(RunTables.of(run), identifier, named) if named else row_trace(run, identifier)
 
 
 def principles_named(run: RunDirectory, identifier: str) -> list[PrincipleSource]:
@@ -94,13 +94,13 @@ def principles_named(run: RunDirectory, identifier: str) -> list[PrincipleSource
 
 
 def principle_trace(
-    run: RunDirectory,
+    tables: RunTables,
     of: str,
     sources: Sequence[PrincipleSource],
     repetition: Repetition = Repetition.EVERY_DRAW,
 ) -> PrincipleTrace:
-    """What these principles changed in a run, as far as it is finished."""
-    tables, principles = RunTables.of(run), RunPrinciples(run)
+    """What these principles changed in a run, as far as these tables go."""
+    run, principles = tables.run, RunPrinciples(tables.run)
     made = tables.artefacts
     rated = ratings(made.get(plan.MEASURE))
     labels = [
