@@ -22,8 +22,8 @@ class ServerSettings(Settings):
     key_variable: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] = "SOLON_API_KEY"
     """The environment variable with the servers' key. Without it, none is sent."""
     tokenizer: str | None = None
-    """A folder with the model's tokenizer. Prompts are then written and counted here, as for a model in a folder. Null:
-    the server writes chats by its own template, and counts tokens where it can."""
+    """A folder with the model's `config.json` and tokenizer. Prompts are then written and counted here, as for a model
+    in a folder. Null: the server writes chats by its own template, and counts tokens where it can."""
     samples: Positive = 1
     """Most samples of the same prompt in one request (`n`). Above 1 only the first sample has the seed of its row."""
     concurrency: Positive = 16
