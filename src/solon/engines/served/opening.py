@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from solon import prompts
 from solon.config.recipe import EngineSettings, RenderingKind, Thinking
 from solon.config.served_model import OPENAI, ServedModel
 from solon.config.settings import SamplingParams
-from solon.conversation import Prompt, Rendering, Role, TranscriptRendering, Turn
+from solon.conversation import Prompt, Rendering, TranscriptRendering
 from solon.engines.served.message_rendering import MessageRendering, ReplyStart
 from solon.engines.served.option_logprobs import echoed_in, top_of
 from solon.engines.served.remedies import engine_error
@@ -37,8 +38,6 @@ from solon.http.json_client import ClientSetup, JsonClient, JsonRequest
 from solon.http.retry_policy import FailureKind, RequestFailure, RetryPolicy
 from solon.http.secret import read_key
 
-_GREETING = Prompt((Turn(Role.HUMAN, "Say yes or no."),))
-_BEGUN = replace(_GREETING, opening="(")
 _ONE_TOKEN = SamplingParams(max_tokens=1)
 _TOPS = (20, 5)
 """Numbers of tokens that servers list at most."""
@@ -48,7 +47,6 @@ _WHOLE = (
 )
 """Fields that turn off what servers do to the distribution by default; they disagree on how to turn off `top_k`."""
 _FIRST_TRIES = 3
-OWN_SAMPLING = "the server takes no settings such as top_k; it may cut the distribution in its own way"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +94,6 @@ def _opened(client: JsonClient, served: ServedModel, settings: EngineSettings) -
     request = None if tokens is not None else find_count_request(client, served.model)
     counter = TokenCounter(client, served.model, window, request, exact)
     remarks = [f"{address} does not answer; the other servers are asked" for address in listed.absent]
-    if not any(name in able.extras for name in _WHOLE[0]):
-        remarks.append(OWN_SAMPLING)
     return ServedEngine(
         client,
         served,
@@ -224,10 +220,10 @@ class _Probe:
     def _form(self, able: ServerAbilities, rendering: Rendering) -> ServerAbilities:
         """The form in which the server reads just the tokens that are meant."""
         assert self.tokens is not None
-        wanted = len(self.tokens.encode(["".join(rendering.render(_GREETING))])[0])
+        wanted = len(self.tokens.encode(["".join(rendering.render(prompts.engine_probe()))])[0])
         reported = []
         for form in (PromptForm.TOKENS, PromptForm.TEXT, PromptForm.WITHOUT_OPENING):
-            count = self._prompt_tokens(replace(able, form=form), rendering, _GREETING)
+            count = self._prompt_tokens(replace(able, form=form), rendering, prompts.engine_probe())
             if count == wanted:
                 return replace(able, form=form)
             reported.append(count)
@@ -243,7 +239,7 @@ class _Probe:
     def _limit(self, able: ServerAbilities, rendering: Rendering) -> ServerAbilities:
         """The name of the field with the most tokens; newer chat models of OpenAI call it otherwise."""
         try:
-            self._asked(able, rendering, _GREETING)
+            self._asked(able, rendering, prompts.engine_probe())
             return able
         except RequestFailure as failure:
             other = replace(able, limit="max_completion_tokens")
@@ -256,9 +252,10 @@ class _Probe:
         switched = replace(able, extras={**able.extras, "chat_template_kwargs": switches})
         if self._takes(switched, MessageRendering()):
             able = switched
+        probe = prompts.engine_probe()
         begun = replace(able, start=ReplyStart.CONTINUED)
-        bare = self._prompt_tokens(able, MessageRendering(), _GREETING)
-        more = self._prompt_tokens(begun, MessageRendering(ReplyStart.CONTINUED), _BEGUN)
+        bare = self._prompt_tokens(able, MessageRendering(), probe)
+        more = self._prompt_tokens(begun, MessageRendering(ReplyStart.CONTINUED), replace(probe, opening="("))
         # The bracket is a token. A server that closes the message, and opens another, adds several.
         return begun if bare and more and more <= bare + 1 else able
 
@@ -277,14 +274,14 @@ class _Probe:
 
     def _gives(self, able: ServerAbilities, rendering: Rendering, more: Mapping[str, Any], has: Any) -> bool:
         try:
-            answer = self._asked(able, rendering, _GREETING, more)
+            answer = self._asked(able, rendering, prompts.engine_probe(), more)
             return bool(has(choices_in(answer)[0].raw))
         except RequestFailure:
             return False
 
     def _takes(self, able: ServerAbilities, rendering: Rendering) -> bool:
         try:
-            choices_in(self._asked(able, rendering, _GREETING))
+            choices_in(self._asked(able, rendering, prompts.engine_probe()))
         except RequestFailure:
             return False
         return True

@@ -20,6 +20,7 @@ from solon.config.server_settings import ServerSettings
 from solon.config.settings import SamplingParams
 from solon.conversation import Prompt, Rendering
 from solon.engines.base import Choosing, Completion, Continuation, Finish, window_filled
+from solon.engines.served.lacks import Lack, lacks
 from solon.engines.served.message_rendering import MessageRendering
 from solon.engines.served.option_logprobs import EchoedPrompt, TopRead, echoed_in, read_echoes, read_top, top_of
 from solon.engines.served.remedies import engine_error
@@ -143,6 +144,10 @@ class ServedEngine:
         """See `solon.engines.base.Metered`."""
         ledger.add(self.client.ledger)
         self.client.ledger = ledger
+
+    def lacks(self) -> tuple[Lack, ...]:
+        """What the servers do not give, with what to do about it."""
+        return lacks(self.able, self._counter)
 
     def close(self) -> None:
         """Close all connections."""
