@@ -2,8 +2,7 @@
 
 `ask` is synchronous and runs an event loop in its own thread. A request is tried as its policy says, under one total
 deadline, at whichever of the servers is least busy. An answer is good when it is complete, in time, and what the
-request's `read` accepts. Redirects are not followed: they would turn the request into another one. Proxies and
-certificates of the environment are used for https only, because a proxy would see the key otherwise.
+request's `read` accepts. Redirects are not followed: they would turn the request into another one.
 
 A failure that is about one request alone is its result, and the others go on. Where every request would fail (the
 server is away, or refuses the key), the first failure is raised, so that nothing more is spent.
@@ -21,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from solon.config.server_settings import ServerSettings
+from solon.http.kept_connections import KeptConnections
 from solon.http.loop_thread import LoopThread
 from solon.http.retry_policy import FailureKind, RequestFailure, RetryPolicy, kind_of_status, malformed, retry_after
 from solon.http.secret import MASK, Secret, shown
@@ -34,7 +34,6 @@ MOST_BYTES = 64 << 20
 """The most bytes of an answer."""
 FAILURES_IN_A_ROW = 16
 """So many requests that fail one after the other, without a good answer between, stop the work."""
-_CONNECT = 10.0
 _JITTER = 0.25
 """Pauses are up to so much shorter, so that requests that failed together do not come back together."""
 
@@ -91,8 +90,8 @@ class JsonClient:
         self._failed_in_a_row = 0
         self._answered = 0
         self._loop = LoopThread()
-        self._http: list[httpx.AsyncClient] = []
-        self._finalizer = weakref.finalize(self, _close, self._loop, self._http)
+        self._connections = KeptConnections(setup.idle)
+        self._finalizer = weakref.finalize(self, _close, self._loop, self._connections)
 
     def ask(self, requests: Sequence[JsonRequest[T]]) -> list[T | RequestFailure]:
         """The result of each request, or its failure, in order; raises RequestFailure when every request would fail.
@@ -229,22 +228,18 @@ class JsonClient:
         """The body of one good answer."""
         import httpx
 
-        http = self._connections()
         content = None if request.body is None else json.dumps(request.body).encode("ascii")
-        asked = http.build_request(
-            "GET" if content is None else "POST",
-            _url(server.address, request.path),
-            content=content,
-            headers=self._headers(),
-        )
-        try:
-            answer = await http.send(asked, stream=True)
+        method, url = "GET" if content is None else "POST", _url(server.address, request.path)
+        with self._connections.one(url) as http:
             try:
-                found = await self._body(answer)
-            finally:
-                await answer.aclose()
-        except httpx.HTTPError as error:
-            raise self._unreachable(error) from None
+                asked = http.build_request(method, url, content=content, headers=self._headers())
+                answer = await http.send(asked, stream=True)
+                try:
+                    found = await self._body(answer)
+                finally:
+                    await answer.aclose()
+            except httpx.HTTPError as error:
+                raise self._unreachable(error) from None
         if answer.status_code != 200:
             reason = (
                 "and redirects are not followed" if 300 <= answer.status_code < 400 else shown(found, self.setup.key)
@@ -283,26 +278,6 @@ class JsonClient:
         key = {} if self.setup.key is None else {"Authorization": f"Bearer {self.setup.key.value}"}
         return {"Content-Type": "application/json", "Accept-Encoding": "identity", **key}
 
-    def _connections(self) -> httpx.AsyncClient:
-        """The connections, made in the loop that uses them."""
-        import httpx
-
-        if not self._http:
-            encrypted = any(address.lower().startswith("https:") for address in self.addresses)
-            self._http.append(
-                httpx.AsyncClient(
-                    verify=encrypted,
-                    trust_env=encrypted and all(each.lower().startswith("https:") for each in self.addresses),
-                    timeout=httpx.Timeout(None, connect=_CONNECT),
-                    limits=httpx.Limits(
-                        max_connections=None,
-                        max_keepalive_connections=self.pool.most if self.setup.idle else 0,
-                        keepalive_expiry=self.setup.idle,
-                    ),
-                )
-            )
-        return self._http[0]
-
 
 class _Stopped(RequestFailure):
     """A failure that stops all requests."""
@@ -311,13 +286,8 @@ class _Stopped(RequestFailure):
         super().__init__(failure.kind, why, status=failure.status)
 
 
-def _close(loop: LoopThread, opened: list[httpx.AsyncClient]) -> None:
-    async def close() -> None:
-        for each in opened:
-            await each.aclose()
-
-    if opened:
-        loop.run(close())
+def _close(loop: LoopThread, connections: KeptConnections) -> None:
+    loop.run(connections.close())
     loop.close()
 
 
