@@ -51,6 +51,16 @@ def reply(conversation: Conversation) -> Prompt:
     return Prompt(conversation.turns)
 
 
+def engine_probe() -> Prompt:
+    """A short prompt that any model can answer, to see whether and how an engine answers."""
+    return Prompt((Turn(Role.HUMAN, "Write one sentence about bread."),))
+
+
+def letter_probe() -> Prompt:
+    """A question with two options, of which A is right, to see whether an engine chooses."""
+    return Prompt((Turn(Role.QUESTION, "Which is larger?\nOptions:\n(A) a mountain\n(B) a mouse"),), Role.ANSWER, "(")
+
+
 def critique(
     conversation: Conversation,
     answer: str,

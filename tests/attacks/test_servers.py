@@ -8,7 +8,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from importlib import resources
 from pathlib import Path
@@ -327,9 +327,12 @@ def slept() -> list[float]:
 def client(
     request: pytest.FixtureRequest, exported: Any, slept: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> Client:
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
     def solon(url: str, count: int = 2, seconds: float = 5.0) -> list[float]:
         conversations = [conversation_of(asked("x")).with_reply("y")] * count
-        remote = RemoteScorer(url, timeout=seconds, pauses=(1.0, 2.0), sleep=slept.append, token=CANARY)
+        remote = RemoteScorer(url, timeout=seconds, pauses=(1.0, 2.0), sleep=sleep, token=CANARY)
         return remote.scores(conversations)
 
     def abroad(url: str, count: int = 2, seconds: float = 5.0) -> list[float]:
@@ -438,7 +441,10 @@ def test_a_pause_that_is_asked_for_is_made_within_a_limit(
 
 
 def test_a_server_that_repeats_the_token_does_not_get_it_into_a_message(client: Client, hostile: Hostile) -> None:
-    message = refusal(client, hostile, lambda request: whole(b"you sent " + request, "400 \x1b[2J")(request))
+    def repeating(request: bytes) -> Iterable[bytes]:
+        return whole(b"\x1b[2J" + request[request.lower().index(b"authorization") :], "400 Bad")(request)
+
+    message = refusal(client, hostile, repeating)
     assert f"Bearer {CANARY}".encode() in hostile.asked[0] and "***" in message
     assert all(each.isprintable() for each in message)
 

@@ -116,7 +116,7 @@ def test_a_tilde_is_the_home_folder(data: Path, tmp_path: Path, monkeypatch: pyt
         ("your-model", "model: the recipe names no model. Name your model: --set model=FOLDER"),
         (
             "http://127.0.0.1:8000/v1",
-            "http://127.0.0.1:8000/v1: this is an address, and Solon",
+            "http://127.0.0.1:8000/v1: this is an address, and it does not say which model",
         ),
         ("", "'': no such model folder"),
     ],

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
+from tempfile import TemporaryDirectory
 
 import pytest
 
-from solon.config.recipe import EngineSettings, SamplingParams
+from solon.config.model_spec import ModelSpec
+from solon.config.recipe import EngineSettings, RenderingKind, SamplingParams, ServerSettings
 from solon.conversation import Prompt
 from solon.engines.base import Choosing, Continuation, Engine, Finish
 from solon.engines.local.engine import LocalEngine
+from solon.engines.registry import open_engine
 from solon.engines.scripted import ScriptedEngine
+from solon.engines.served.served_engine import ServedEngine
 from solon.errors import EngineError
+from tests.engines.served.openai_stand_in import StandIn
 from tests.engines.tiny import byte_tokenizer, chat_tokenizer, model_of, question, questions
+from tests.http.local_server import serving
 
 WORDS = "one two three four five six seven eight"
 
@@ -30,18 +37,39 @@ def local(kind: str, template: str | None = None) -> Engine:
     return LocalEngine(model_of(kind), tokenizer, EngineSettings(batch_size=5), name=kind)
 
 
-ENGINES: dict[str, Callable[[], Engine]] = {
-    "scripted": scripted,
-    "llama": lambda: local("llama"),
-    "llama-chat": lambda: local("llama", "chat"),
-    "qwen2": lambda: local("qwen2"),
-    "neox": lambda: local("neox"),
+def served(stack: ExitStack, rendering: RenderingKind, *, tokenizer: bool = False) -> Engine:
+    """The model of "llama" behind a server."""
+    chat = rendering is RenderingKind.CHAT
+    known = chat_tokenizer() if chat else byte_tokenizer()
+    server = stack.enter_context(serving(StandIn(model_of("llama"), known, most_top=420)))
+    folder = stack.enter_context(TemporaryDirectory())
+    known.save_pretrained(folder)
+    model_of("llama").config.save_pretrained(folder)
+    settings = EngineSettings(rendering=rendering, server=ServerSettings(tokenizer=folder if tokenizer else None))
+    engine = open_engine(ModelSpec.parse(f"openai:tiny@{server.url}"), settings)
+    assert isinstance(engine, ServedEngine)
+    # A random model's letters are not among its 20 most probable tokens.
+    engine.able = replace(engine.able, top=420)
+    stack.callback(engine.close)
+    return engine
+
+
+ENGINES: dict[str, Callable[[ExitStack], Engine]] = {
+    "scripted": lambda stack: scripted(),
+    "llama": lambda stack: local("llama"),
+    "llama-chat": lambda stack: local("llama", "chat"),
+    "qwen2": lambda stack: local("qwen2"),
+    "neox": lambda stack: local("neox"),
+    "openai-chat": lambda stack: served(stack, RenderingKind.CHAT),
+    "openai-transcript": lambda stack: served(stack, RenderingKind.TRANSCRIPT),
+    "openai-tokenizer": lambda stack: served(stack, RenderingKind.CHAT, tokenizer=True),
 }
 
 
 @pytest.fixture(params=list(ENGINES), scope="module")
-def engine(request: pytest.FixtureRequest) -> Engine:
-    return ENGINES[request.param]()
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    with ExitStack() as stack:
+        yield ENGINES[request.param](stack)
 
 
 def test_has_a_name_a_window_and_a_rendering(engine: Engine) -> None:
@@ -157,3 +185,23 @@ def test_an_engine_of_votes_answers_by_texts_alone() -> None:
     for ask in (lambda: engine.choose(questions(1), "AB"), lambda: engine.continuation(questions(1)[0], "AB")):
         with pytest.raises(EngineError):
             ask()
+
+
+@pytest.mark.parametrize(
+    ("rendering", "tokenizer"),
+    [(RenderingKind.CHAT, False), (RenderingKind.TRANSCRIPT, False), (RenderingKind.TRANSCRIPT, True)],
+)
+def test_a_model_behind_a_server_answers_like_the_same_model_here(rendering: RenderingKind, tokenizer: bool) -> None:
+    here = local("llama", "chat" if rendering is RenderingKind.CHAT else None)
+    letters = [replace(each, opening="(") for each in questions(6)]
+    with ExitStack() as stack:
+        there = served(stack, rendering, tokenizer=tokenizer)
+        greedy = SamplingParams(max_tokens=8, temperature=0)
+        texts = [[each.text for each in engine.generate(questions(6), range(6), greedy)] for engine in (here, there)]
+        assert texts[0] == texts[1]
+        for options in (["A", "B"], [" the bread", " the letters"]):
+            if options != ["A", "B"] and rendering is RenderingKind.CHAT:
+                continue  # a chat gives the most probable tokens alone
+            expected, found = here.choose(letters, options), there.choose(letters, options)
+            for one, other in zip(expected, found, strict=True):
+                assert one == pytest.approx(other, abs=1e-4)

@@ -71,9 +71,9 @@ def test_a_folder_answers_like_its_model_in_memory(tmp_path: Path) -> None:
 def test_an_address_is_refused_in_one_line() -> None:
     spec = ModelSpec.parse("http://127.0.0.1:8000/v1")
     for refused in (open_engine, identity_of):
-        with pytest.raises(ModelError, match=r"^http://127\.0\.0\.1:8000/v1: models behind a server") as caught:
+        with pytest.raises(ModelError, match=r"^http://127\.0\.0\.1:8000/v1: this is an address") as caught:
             refused(spec)
-        assert "\n" not in str(caught.value)
+        assert "\n" not in str(caught.value) and "openai:MODEL@http://127.0.0.1:8000/v1" in caught.value.remedy
 
 
 @pytest.mark.usefixtures("toy")

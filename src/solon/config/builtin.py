@@ -54,9 +54,9 @@ def _refuse_elsewhere(name: str) -> None:
     """Raise ModelError with a remedy for an address, or a name on a model hub."""
     if urlsplit(name).scheme in ("http", "https"):
         raise ModelError(
-            "this is an address, and Solon cannot use models behind a server yet",
+            "this is an address, and it does not say which model",
             place=name,
-            remedy="Download its weights and name their folder",
+            remedy=f"Name a model that the server has: openai:MODEL@{name}",
         )
     organisation, _, bare = name.rpartition("/")
     if organisation:

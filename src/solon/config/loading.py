@@ -16,6 +16,7 @@ import yaml
 from solon.config.builtin import built_in_recipe, recipe_path
 from solon.config.located_yaml import DEEPEST, Dumper, Places, YamlFile, group_name, node_of
 from solon.config.recipe import Method, Recipe, with_one_model
+from solon.config.served_model import OPENAI
 from solon.config.validation import validated
 from solon.errors import RecipeError
 
@@ -51,10 +52,13 @@ def refuse_partial_model_change(
         return
     changed, kept = mains[0], next(part for part in given if part != mains[0])
     effect = f"SL-CAI still starts from '{given[kept]}'" if kept == "pretrained" else f"'{given[kept]}' still answers"
+    one = f"For one model in all parts use --set model={given[changed]}; for two models set models.{kept} too"
+    if given[changed].startswith(f"{OPENAI}:"):
+        one = f"A model behind a server is not trained: set models.{kept} to a model folder too"
     raise RecipeError(
         f"changed to '{given[changed]}', but with the recipe '{file}' {effect}",
         place=f"models.{changed}",
-        remedy=f"For one model in all parts use --set model={given[changed]}; for two models set models.{kept} too",
+        remedy=one,
     )
 
 

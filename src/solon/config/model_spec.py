@@ -3,7 +3,8 @@
     models/llama           a model folder
     testbed:assistant      a model that comes with Solon
     fetched:smollm2-135m   a model that `solon models fetch` brought
-    http://127.0.0.1:8000  a server (refused: Solon cannot use models behind a server yet)
+    openai:NAME@URL        a model behind a server (`solon.config.served_model`)
+    http://127.0.0.1:8000  a server (refused: it does not say which model)
     NAME:WHATEVER          what a plug-in named NAME opens (`solon.config.plugins`)
 
 `solon.engines.registry.open_engine` opens all of them. Folders, built-in and fetched models can be trained; `folder_of`
@@ -18,12 +19,13 @@ from pathlib import Path
 from solon.config.builtin import PREFIX, model_path
 from solon.config.fetchable import PREFIX as FETCHED_PREFIX
 from solon.config.plugins import ENGINES, registered
+from solon.config.served_model import OPENAI
 
 FOLDER = "folder"
 TESTBED = PREFIX.removesuffix(":")
 FETCHED = FETCHED_PREFIX.removesuffix(":")
 SERVERS = ("http", "https")
-BUILT_IN = (FOLDER, TESTBED, FETCHED, *SERVERS)
+BUILT_IN = (FOLDER, TESTBED, FETCHED, OPENAI, *SERVERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +51,9 @@ class ModelSpec:
 def folder_of(spec: ModelSpec) -> Path | None:
     """The model folder of a spec; None when it is not a folder on this machine.
 
-    Raises ModelError for a folder that does not exist or has no model in it, and for a server.
+    Raises ModelError for a folder that does not exist or has no model in it, and for a bare address.
     """
-    return model_path(str(spec)) if spec.scheme in BUILT_IN else None
+    return model_path(str(spec)) if spec.scheme in BUILT_IN and spec.scheme != OPENAI else None
 
 
 def located(spec: ModelSpec) -> ModelSpec:

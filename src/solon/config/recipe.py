@@ -33,6 +33,8 @@ from solon.config.rl import NetworkSharing as NetworkSharing
 from solon.config.rl import ReinforcementSettings as ReinforcementSettings
 from solon.config.rl import StopSettings as StopSettings
 from solon.config.rl import Tracker as Tracker
+from solon.config.served_model import OPENAI, served_fault
+from solon.config.server_settings import ServerSettings as ServerSettings
 from solon.config.settings import Count as Count
 from solon.config.settings import LoraSettings as LoraSettings
 from solon.config.settings import Positive as Positive
@@ -188,20 +190,32 @@ def _one_or_several(given: object) -> str | tuple[str, ...] | None:
     raise ValueError("must be a model, or a list of different models")
 
 
+def _without_secret(given: object) -> object:
+    """Refuse a served model whose address is not valid or has a secret, before it is written anywhere."""
+    for each in given if isinstance(given, tuple) else (given,):
+        if isinstance(each, str) and each.startswith(f"{OPENAI}:") and (fault := served_fault(each[len(OPENAI) + 1 :])):
+            raise ValueError(fault)
+    return given
+
+
+AskedModel = AfterValidator(_without_secret)
+"""The name of a model that is asked."""
+
+
 class ModelSettings(Settings):
-    """Which models play which part: a folder, or `testbed:pretrained` and `testbed:assistant`."""
+    """Which models play which part: a folder, `testbed:pretrained` and `testbed:assistant`, or `openai:MODEL@URL`."""
 
     pretrained: str = "testbed:pretrained"
     """Where SL-CAI finetuning starts (paper, section 3.1)."""
-    assistant: str = "testbed:assistant"
+    assistant: Annotated[str, AskedModel] = "testbed:assistant"
     """The helpful-only model that answers the prompts."""
-    critic: str | None = None
+    critic: Annotated[str | None, AskedModel] = None
     """Writes critiques; the assistant when null."""
-    reviser: str | None = None
+    reviser: Annotated[str | None, AskedModel] = None
     """Writes revisions; the critic when null."""
-    feedback: Annotated[str | tuple[str, ...] | None, BeforeValidator(_one_or_several)] = None
+    feedback: Annotated[str | tuple[str, ...] | None, BeforeValidator(_one_or_several), AskedModel] = None
     """Judges pairs; the assistant when null. A list averages the labels of several; one is loaded at a time."""
-    red_team: str | None = None
+    red_team: Annotated[str | None, AskedModel] = None
     """Writes more red-team prompts for `solon red-team`; `pretrained` when null, as in the paper (section 3.2)."""
     preference: str | None = None
     """The preference model starts from it; `pretrained` when null."""
@@ -237,6 +251,8 @@ class EngineSettings(Settings):
     """The number format of models that are asked."""
     matmul: Matmul = Matmul.HIGHEST
     """The precision of training."""
+    server: ServerSettings = ServerSettings()
+    """How models behind servers are asked."""
 
 
 class PromptSettings(Settings):
@@ -401,7 +417,7 @@ class MeasureSettings(Settings):
 
     grader: Annotated[str, AfterValidator(_known_grader)] = TESTBED_GRADER
     """Who says what a reply is: `testbed`, `judge` (a model), `none`, or a plug-in of `solon.graders`."""
-    judge: str | None = None
+    judge: Annotated[str | None, AskedModel] = None
     """With `grader: judge`, the model that is asked; the first of `models.feedback` when null."""
     questions: str = REPLY_QUESTIONS
     """What the judge is asked about replies: `replies`, or a YAML file."""

@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from solon.config.settings import SamplingParams
 from solon.conversation import Prompt, Rendering
+from solon.errors import EngineError
+from solon.http.spending import Ledger
 
 
 class Finish(StrEnum):
@@ -43,6 +45,8 @@ class Completion:
     token_ids: tuple[int, ...] = ()
     logprobs: tuple[float, ...] | None = None
     thinking: str = ""
+    tokens_written: int | None = None
+    """How many tokens the completion took, where an engine knows that without their ids."""
 
 
 class Choosing(StrEnum):
@@ -111,3 +115,21 @@ class Engine(Protocol):
     def continuation(self, prompt: Prompt, options: Sequence[str]) -> Continuation:
         """How the options continue the prompt's opening, in tokens; the model is not run."""
         ...
+
+
+@runtime_checkable
+class Metered(Protocol):
+    """An engine that spends requests, tokens and money."""
+
+    def spend_from(self, ledger: Ledger) -> None:
+        """Count everything, also what was spent so far, in a ledger that several engines may share."""
+        ...
+
+
+def window_filled(size: int, window: int, place: str) -> EngineError:
+    """The error for a prompt that leaves no room for its answer."""
+    return EngineError(
+        f"the prompt has {size} tokens and fills the window of {window}",
+        place=place,
+        remedy="Use --set prompts.too_long=drop, fewer worked examples, or a model with a longer window",
+    )

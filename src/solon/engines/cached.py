@@ -3,9 +3,9 @@
 It wraps any engine. A question's key is the digest of everything that can change its answer: the model, the rendered
 text, the seed, the sampling parameters, the window, the model's dtype, the engine's settings and the version of this
 code (DESIGN section 4). Known answers come from the cache. The others are asked in one call and saved before the stage
-sees them. A failed call is not cached, so the next session asks it again. The cache holds texts and log-probabilities
-of options. It does not hold the tokens of completions, and new completions come without tokens too, so that both kinds
-look the same. A cached value of the wrong shape raises an error.
+sees them. A failed call and an unknown log-probability are not cached, so the next session asks again. The cache holds
+texts and log-probabilities of options. It does not hold the tokens of completions, and new completions come without
+tokens too, so that both kinds look the same. A cached value of the wrong shape raises an error.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class CachedEngine:
                 for i, each in zip(missing, written, strict=True)
             }
             self._answers.keep(
-                self._answer(keys[i], _cached_value(each), prompts[i], len(each.token_ids))
+                self._answer(keys[i], _cached_value(each), prompts[i], tokens_in(each))
                 for i, each in zip(missing, written, strict=True)
                 if each.finish is not Finish.ERROR
             )
@@ -74,7 +74,11 @@ class CachedEngine:
             chosen = self.inner.choose([prompts[i] for i in missing], options)
             # Plain floats, as the cache returns them.
             fresh = {i: tuple(map(float, each)) for i, each in zip(missing, chosen, strict=True)}
-            self._answers.keep(self._answer(keys[i], list(fresh[i]), prompts[i], 0) for i in missing)
+            self._answers.keep(
+                self._answer(keys[i], list(fresh[i]), prompts[i], 0)
+                for i in missing
+                if _is_choice(list(fresh[i]), len(options))
+            )
         return [fresh[i] if i in fresh else tuple(known[key]) for i, key in enumerate(keys)]
 
     def count_tokens(self, prompt: Prompt) -> int:
@@ -89,6 +93,11 @@ class CachedEngine:
     def _answer(self, key: str, value: Any, prompt: Prompt, completion_tokens: int) -> CachedAnswer:
         tokens = self.inner.count_tokens(prompt)
         return CachedAnswer(key, value, self._stage, prompt.reply_as.value, tokens, completion_tokens)
+
+
+def tokens_in(completion: Completion) -> int:
+    """How many tokens a completion took; 0 where the engine does not know."""
+    return len(completion.token_ids) or completion.tokens_written or 0
 
 
 def _cached_value(completion: Completion) -> list[str]:

@@ -43,7 +43,7 @@ class RecordingEngine:
         completions = self.engine.generate(prompts, seeds, sampling, stop)
         for prompt, completion in zip(prompts, completions, strict=True):
             # Without token ids the words are counted.
-            self._record(prompt, len(completion.token_ids) or len(completion.text.split()))
+            self._record(prompt, len(completion.token_ids) or completion.tokens_written or len(completion.text.split()))
         return completions
 
     def choose(self, prompts: Sequence[Prompt], options: Sequence[str]) -> list[tuple[float, ...]]:

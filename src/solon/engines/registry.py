@@ -15,9 +15,11 @@ from solon.config.builtin import model_path
 from solon.config.model_spec import BUILT_IN, FETCHED, FOLDER, SERVERS, TESTBED, ModelSpec, folder_of
 from solon.config.plugins import ENGINES, load_registered
 from solon.config.recipe import EngineSettings
-from solon.digest import digest_model
-from solon.engines.base import Engine
+from solon.config.served_model import OPENAI, ServedModel
+from solon.digest import digest, digest_model
+from solon.engines.base import Engine, Metered
 from solon.errors import ModelError
+from solon.http.spending import Ledger
 
 if TYPE_CHECKING:
     from solon.engines.tokens import PromptTokenizer
@@ -46,13 +48,16 @@ class ModelInMemory(Engine, Protocol):
         ...
 
 
-def open_engine(spec: ModelSpec, settings: EngineSettings | None = None) -> Engine:
-    """The engine of a model.
+def open_engine(spec: ModelSpec, settings: EngineSettings | None = None, ledger: Ledger | None = None) -> Engine:
+    """The engine of a model; what it spends is counted in `ledger` as well.
 
-    Raises ModelError for an address or a folder without a model, RecipeError for a plug-in that cannot be loaded, and
-    what the plug-in raises.
+    Raises ModelError for a bare address or a folder without a model, EngineError for a server that does not answer,
+    RecipeError for a plug-in that cannot be loaded, and what the plug-in raises.
     """
-    return _opener(spec.scheme).open(spec, settings or EngineSettings())
+    engine = _opener(spec.scheme).open(spec, settings or EngineSettings())
+    if ledger is not None and isinstance(engine, Metered):
+        engine.spend_from(ledger)
+    return engine
 
 
 def engine_of(model: Any, tokenizer: Any, settings: EngineSettings | None = None, *, name: str) -> ModelInMemory:
@@ -86,8 +91,22 @@ class _Folder:
         return digest_model(model_path(str(spec)))
 
 
-class _Server:
-    """Refuses addresses; there is no engine for them yet."""
+class _Served:
+    """Opens models behind servers that speak the OpenAI wire format."""
+
+    def open(self, spec: ModelSpec, settings: EngineSettings) -> Engine:
+        from solon.engines.served.opening import open_served
+
+        return open_served(ServedModel.parse(spec.name), settings)
+
+    def identity(self, spec: ModelSpec) -> str:
+        """Name and addresses; which weights are behind them, only the server knows."""
+        served = ServedModel.parse(spec.name)
+        return digest(OPENAI, served.model, served.addresses)
+
+
+class _Address:
+    """Refuses bare addresses."""
 
     def open(self, spec: ModelSpec, settings: EngineSettings) -> Engine:
         raise _refused(spec)
@@ -98,9 +117,9 @@ class _Server:
 
 def _refused(spec: ModelSpec) -> ModelError:
     return ModelError(
-        "models behind a server cannot be asked yet",
+        "this is an address, and it does not say which model",
         place=str(spec),
-        remedy="Download the model's weights and name their folder",
+        remedy=f"Name a model that the server has: openai:MODEL@{spec}",
     )
 
 
@@ -108,7 +127,8 @@ _OPENERS: Mapping[str, type[Opener]] = {
     FOLDER: _Folder,
     TESTBED: _Folder,
     FETCHED: _Folder,
-    **dict.fromkeys(SERVERS, _Server),
+    OPENAI: _Served,
+    **dict.fromkeys(SERVERS, _Address),
 }
 
 

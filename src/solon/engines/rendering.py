@@ -34,7 +34,7 @@ _NEXT = "solonnext"
 _CACHED = 64
 _BRACKETED = re.compile(r"[^\w\s].*[^\w\s]", re.S)
 """The form of a turn mark such as `<|im_start|>` or `[INST]`; a word of the template is not one."""
-_SPOKEN = frozenset({Role.REASONING, Role.ANSWER})
+SPOKEN = frozenset({Role.REASONING, Role.ANSWER})
 """Roles whose label is part of what the model says: "Let's think step by step: ...", "The answer is: (A)"."""
 
 Message = dict[str, str]
@@ -103,7 +103,7 @@ class ChatRendering:
         The shared part is empty where the template writes the leading turns differently when more follow. Words that
         open the reply, and turns of the model right before it (reasoning before an answer), are in the same turn.
         """
-        turns, begun = list(prompt.turns), [_label_and_opening(prompt)]
+        turns, begun = list(prompt.turns), [label_and_opening(prompt)]
         while turns and turns[-1].role in MODEL_ROLES and prompt.reply_as in MODEL_ROLES:
             begun.insert(0, self._said(turns.pop()))
         whole = self._apply(self.messages(turns), cue=True) + self.frame.cue
@@ -116,7 +116,7 @@ class ChatRendering:
 
     def completion(self, reply: str, reply_as: Role = Role.ASSISTANT) -> str:
         """See `Rendering.completion`: a space after a label, else what the template puts before a reply."""
-        return f" {self._plain(reply)}" if reply_as in _SPOKEN else f"{self.frame.lead}{self._plain(reply)}"
+        return f" {self._plain(reply)}" if reply_as in SPOKEN else f"{self.frame.lead}{self._plain(reply)}"
 
     def stops(self) -> tuple[str, ...]:
         """The text that the template writes between an assistant's turn and the next user turn."""
@@ -124,14 +124,14 @@ class ChatRendering:
 
     def opened_by(self, prompt: Prompt) -> Tags | None:
         """The block of thoughts in which the completion of a prompt begins, if its cue opens one."""
-        words = _label_and_opening(prompt) or (prompt.turns and prompt.turns[-1].role in MODEL_ROLES)
+        words = label_and_opening(prompt) or (prompt.turns and prompt.turns[-1].role in MODEL_ROLES)
         return None if words else self.opened
 
     def messages(self, turns: Sequence[Turn]) -> list[Message]:
         """The turns as messages for the template, for programs that apply it themselves."""
         messages: list[Message] = []
         for turn in turns:
-            side = _side(turn.role)
+            side = side_of(turn.role)
             if side == "system" and not self._takes_system:
                 side = "user"
             content = self._said(turn)
@@ -223,7 +223,7 @@ class ChatRendering:
 
         A user turn after a user turn is a part of the same message.
         """
-        if not turns or not rest or _side(rest[0].role) != "user" or _side(turns[-1].role) == "system":
+        if not turns or not rest or side_of(rest[0].role) != "user" or side_of(turns[-1].role) == "system":
             return ""
         if turns not in self._shared:
             if len(self._shared) >= _CACHED:
@@ -234,7 +234,7 @@ class ChatRendering:
 
     def _said(self, turn: Turn) -> str:
         content = self._plain(turn.content)
-        return f"{LABELS[turn.role]}: {content}" if turn.role in _SPOKEN else content
+        return f"{LABELS[turn.role]}: {content}" if turn.role in SPOKEN else content
 
     def _plain(self, content: str) -> str:
         return spelled_out(self._special, content)
@@ -276,14 +276,16 @@ def _added_texts(tokenizer: Any) -> list[str]:
     return [str(token) for token in getattr(tokenizer, "added_tokens_decoder", {}).values()]
 
 
-def _side(role: Role) -> str:
+def side_of(role: Role) -> str:
+    """Whose message a turn is in a chat."""
     if role is Role.SYSTEM:
         return "system"
     return "assistant" if role in MODEL_ROLES else "user"
 
 
-def _label_and_opening(prompt: Prompt) -> str:
-    if prompt.reply_as not in _SPOKEN:
+def label_and_opening(prompt: Prompt) -> str:
+    """The words that open the reply: the label of its role where that is part of what the model says."""
+    if prompt.reply_as not in SPOKEN:
         return prompt.opening
     return f"{LABELS[prompt.reply_as]}: {prompt.opening}".rstrip(" ")
 

@@ -27,10 +27,15 @@ LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "peft", "acce
 
 
 def keyed(settings: EngineSettings) -> dict[str, object]:
-    """The engine's settings that belong to a key: all except those in `ROUNDING`, and the dtype of the weights."""
+    """The engine's settings that belong to a key: all except those in `ROUNDING`, and the dtype of the weights.
+
+    Of the settings for servers only those count that change what a model is asked.
+    """
     import torch
 
-    given = settings.model_dump(mode="json", exclude=set(ROUNDING))
+    given = settings.model_dump(mode="json", exclude={*ROUNDING, "server"})
+    if settings.server.keyed:
+        given["server"] = settings.server.keyed
     dtype = given.pop("dtype", "auto")
     # The machine decides what `auto` means, and bfloat16 changes more than the last bits.
     auto = "as stored" if torch.cuda.is_available() else "float32"

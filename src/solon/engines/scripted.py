@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from solon.config.settings import SamplingParams
 from solon.conversation import Prompt, Rendering, TranscriptRendering
-from solon.engines.base import Choosing, Completion, Continuation, Finish
+from solon.engines.base import Choosing, Completion, Continuation, Finish, window_filled
 from solon.engines.thinking import THINK, without_thoughts
 from solon.errors import EngineError
 
@@ -90,11 +90,7 @@ class ScriptedEngine:
     def _tokens_left(self, number: int, prompt: Prompt, needed: int) -> int:
         size = self.count_tokens(prompt)
         if size + needed > self.window:
-            raise EngineError(
-                f"the prompt has {size} tokens and fills the window of {self.window}",
-                place=f"{self.name}, row {number}",
-                remedy="Use --set prompts.too_long=drop, fewer worked examples, or a model with a longer window",
-            )
+            raise window_filled(size, self.window, f"{self.name}, row {number}")
         self.prompt_tokens += size
         return self.window - size
 

@@ -134,7 +134,7 @@ def carry_out(
     directory = open_or_create(run, recipe, overlays, settings, reuse)
     from solon.pipeline.settled import is_settled
 
-    if launched()[1] == 1 and not directory.newly_accepted and is_settled(directory):
+    if launched()[1] == 1 and not directory.newly_decided and is_settled(directory):
         _show_kept(directory, display)
     else:
         go_on(directory, notes if new else preflight_notes(directory.recipe, directory, until), until, new, display)

@@ -18,9 +18,11 @@ from solon.config.builtin import PREFIX, source_path
 from solon.config.launch import launched
 from solon.config.model_spec import ModelSpec, folder_of
 from solon.config.recipe import JUDGE_GRADER, Algorithm, Method, Recipe, WeakJudge
+from solon.config.served_model import OPENAI
 from solon.constitution.constitution import Constitution, revision_principles, worked_critiques
 from solon.constitution.reader import load_constitution
 from solon.conversation import Conversation, Role, Turn
+from solon.engines.registry import open_engine
 from solon.engines.tokens import PromptTokenizer
 from solon.errors import ModelError, RecipeError, SolonError
 from solon.feedback.comparisons import ComparisonPlan
@@ -153,6 +155,7 @@ class _Models:
     """By the name that the recipe has for them."""
     _found: dict[Path, ModelFolder] = field(default_factory=dict)
     _opened: set[tuple[Path, str]] = field(default_factory=set)
+    _reached: set[ModelSpec] = field(default_factory=set)
 
     def check(self, part: str, name: str) -> None:
         """Raise ModelError, naming the setting, for a model that cannot be used for a part."""
@@ -162,8 +165,9 @@ class _Models:
             if part.startswith("rl."):
                 does = "scores"
             folder = folder_of(ModelSpec.parse(name))
-            if folder is None:  # a plug-in's model, which is opened when it is asked
+            if folder is None:  # a model of a server or plug-in
                 _refuse_training(does)
+                self._reach(name)
                 return
             files = self.named[name] = self._files(folder)
             if (folder, does) not in self._opened:
@@ -174,6 +178,13 @@ class _Models:
             setting = "model" if name == models.assistant == models.pretrained else part
             place = setting if error.place == setting else f"{setting}: {error.place or name}"
             raise ModelError(error.cause, place=place, remedy=error.remedy) from error
+
+    def _reach(self, name: str) -> None:
+        """Ask a served model once; a plug-in's model is opened when it is needed."""
+        spec = ModelSpec.parse(name)
+        if spec.scheme == OPENAI and spec not in self._reached:
+            open_engine(spec, self.recipe.engine)
+            self._reached.add(spec)
 
     def size(self, name: str | None) -> int:
         """The parameters of a model that was checked; 0 of one that is not needed."""

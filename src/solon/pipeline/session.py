@@ -33,6 +33,7 @@ from solon.evals.grading import Grader
 from solon.evals.judge_check.critic import CheckCritic
 from solon.evals.judge_check.judge import CheckJudge
 from solon.evals.judge_check.known_answers import JudgeQuestions
+from solon.http.spending import Ledger
 from solon.pipeline.graders import grader_of
 from solon.pipeline.token_budget import reserved_tokens
 from solon.reward.scorer import open_scorer
@@ -73,6 +74,8 @@ class Session:
     _artefacts: dict[str, Artefact] = field(default_factory=dict)
     """Of the stages that this session did or found finished."""
     _reserved: Mapping[PromptKind, int] | None = None
+    _ledger: Ledger = field(default_factory=Ledger)
+    """What models behind servers cost in this session."""
 
     @property
     def recipe(self) -> Recipe:
@@ -182,7 +185,7 @@ class Session:
         spec = model if isinstance(model, ModelSpec) else ModelSpec.parse(model)
         if self._loaded is None or self._loaded[0] != spec:
             self._loaded = None
-            engine = open_engine(spec, self.recipe.engine)
+            engine = open_engine(spec, self.recipe.engine, self._ledger)
             self._loaded = (spec, engine)
             self.hash(spec)  # what was loaded is what the stage's key names
             for line in engine.remarks:
@@ -198,7 +201,7 @@ class Session:
     def second_engine(self, model: ModelSpec | Path) -> Engine:
         """A model, opened as well as the one that `engine` gave."""
         spec = model if isinstance(model, ModelSpec) else ModelSpec.parse(model)
-        return self.cached(spec, open_engine(spec, self.recipe.engine))
+        return self.cached(spec, open_engine(spec, self.recipe.engine, self._ledger))
 
     def hash(self, source: Path | ModelSpec) -> str:
         """The hash of a file, or of all that can change a model; computed once a session.

@@ -14,13 +14,13 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from solon.config.addresses import is_address
 from solon.config.builtin import source_path
 from solon.config.model_spec import ModelSpec, folder_of
 from solon.config.recipe import Recipe
 from solon.config.version import __version__
 from solon.digest import digest, digest_file
 from solon.errors import SolonError
-from solon.reward.remote import is_address
 from solon.runs import RunDirectory
 from solon.runs.files import write_atomically
 from solon.sources.entries import located

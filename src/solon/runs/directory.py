@@ -73,8 +73,8 @@ class RunDirectory:
     """Settings that were edited in recipe.yaml since the run was created, old and new."""
     original_constitution: str | None = field(default=None, compare=False, repr=False)
     """The hash of the constitution that the run was created with."""
-    newly_accepted: bool = field(default=False, compare=False, repr=False)
-    """Whether the recipe accepts a weak judge and the stored one does not."""
+    newly_decided: bool = field(default=False, compare=False, repr=False)
+    """Whether the recipe differs from the stored one in settings that may change."""
     stop: StopRequest = field(default_factory=StopRequest, compare=False, repr=False)
 
     @classmethod
@@ -84,7 +84,8 @@ class RunDirectory:
         """Start a run, or open an existing one with the same recipe and constitution.
 
         `reuse` names earlier runs to take over from; for an existing run it must name the same ones. A recipe that
-        accepts a weak judge counts as the same recipe: the acceptance is stored and need not be repeated.
+        differs in settings of `DECIDABLE` alone counts as the same: a weak judge that is accepted stays accepted, and
+        servers are asked as the newer recipe says.
 
         Raises RunError when the folder has other content, or a run with other settings (naming old and new), and
         RecipeError when the constitution is missing a principle that the recipe names.
@@ -94,7 +95,7 @@ class RunDirectory:
         if (path / RUN).exists():
             run = cls.open(path)
             run._refuse_changes(recipe, constitution, reuse)
-            return run._accepting(recipe)
+            return run._deciding(recipe)
         earlier = tuple(cls.open(each).path.resolve() for each in reuse)
         # A start that was killed half-way leaves these files and no run.json: it begins again.
         files = (RECIPE, CONSTITUTION, RUN, SESSION)
@@ -174,7 +175,7 @@ class RunDirectory:
         with locked(self.path), catching_signals(self.stop):
             self.refuse_edits()
             self._tidy()
-            if self.newly_accepted:
+            if self.newly_decided:
                 write_atomically(self.path / RECIPE, dump_recipe(self.recipe))
             yield
 
@@ -280,12 +281,17 @@ class RunDirectory:
         begun.processes = processes
         return begun
 
-    def _accepting(self, recipe: Recipe) -> RunDirectory:
-        """This run, accepting a weak judge if `recipe` does; stored when the run is locked, and never revoked."""
-        if recipe.judge_check.weak_judge is not WeakJudge.ACCEPT or recipe.judge_check == self.recipe.judge_check:
-            return self
-        judge_check = self.recipe.judge_check.model_copy(update={"weak_judge": WeakJudge.ACCEPT})
-        return replace(self, recipe=self.recipe.model_copy(update={"judge_check": judge_check}), newly_accepted=True)
+    def _deciding(self, recipe: Recipe) -> RunDirectory:
+        """This run with what `recipe` decides, stored when the run is locked.
+
+        A weak judge that is accepted is never revoked.
+        """
+        judge_check, engine = self.recipe.judge_check, self.recipe.engine
+        if recipe.judge_check.weak_judge is WeakJudge.ACCEPT:
+            judge_check = judge_check.model_copy(update={"weak_judge": WeakJudge.ACCEPT})
+        decided = {"judge_check": judge_check, "engine": engine.model_copy(update={"server": recipe.engine.server})}
+        now = self.recipe.model_copy(update=decided)
+        return self if now == self.recipe else replace(self, recipe=now, newly_decided=True)
 
     def _refuse_changes(self, recipe: Recipe, constitution: Constitution, reuse: Sequence[Path]) -> None:
         changes = [

@@ -15,12 +15,15 @@ from pydantic import ValidationError
 
 from solon.config.loading import differences
 from solon.config.recipe import Recipe
+from solon.config.server_settings import KEYED, ServerSettings
 from solon.constitution.constitution import Constitution
 from solon.errors import RunError
 from solon.runs.artefact import Artefact
 
-DECIDABLE = frozenset({"judge_check.weak_judge"})
-"""Settings that may change during a run: they say whether it continues, and change no row."""
+DECIDABLE = frozenset(
+    {"judge_check.weak_judge", *(f"engine.server.{name}" for name in ServerSettings.model_fields if name not in KEYED)}
+)
+"""Settings that may change during a run: they say whether and how it continues, and change no row."""
 
 
 def edited_settings(about: Mapping[str, Any], now: Recipe, file: Path) -> list[str]:

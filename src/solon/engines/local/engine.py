@@ -18,7 +18,7 @@ import torch
 from solon.config.recipe import Dtype, EngineSettings, SamplingParams
 from solon.conversation import Prompt
 from solon.digest import digest_model
-from solon.engines.base import Choosing, Completion, Continuation
+from solon.engines.base import Choosing, Completion, Continuation, window_filled
 from solon.engines.local.batch import Prefixes
 from solon.engines.local.causal_model import CausalModel
 from solon.engines.local.choose import choice_of, choose
@@ -28,7 +28,7 @@ from solon.engines.local.row_budget import RowBudget
 from solon.engines.thinking import without_thoughts
 from solon.engines.token_rows import common_length
 from solon.engines.tokens import PromptTokenizer
-from solon.errors import EngineError, ModelError
+from solon.errors import ModelError
 from solon.model_folders.folder_check import check_folder
 from solon.model_folders.load import ModelHead, load_model, load_tokenizer
 
@@ -148,11 +148,7 @@ class LocalEngine:
     def _refuse_too_long(self, sizes: Sequence[int], needed: int) -> None:
         for number, size in enumerate(sizes):
             if size + needed > self.window:
-                raise EngineError(
-                    f"the prompt has {size} tokens and fills the window of {self.window}",
-                    place=f"{self.name}, row {number}",
-                    remedy="Use --set prompts.too_long=drop, fewer worked examples, or a model with a longer window",
-                )
+                raise window_filled(size, self.window, f"{self.name}, row {number}")
 
     def _current(self) -> CausalModel:
         """The forward pass, after a refresh if the weights have changed."""

@@ -1,0 +1,98 @@
+"""How many tokens a prompt has, for a model behind a server.
+
+With the model's tokenizer in a folder this is exact. Without it, the server's answer to the same prompt says it, or the
+server counts where it has such a request (vLLM, llama.cpp, llama-cpp-python), but only for prompts that could fill half
+of the window: a token has at least one byte, so that shorter prompts fit anyway, and are estimated.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from solon.digest import digest
+from solon.http.json_client import JsonClient, JsonRequest
+from solon.http.retry_policy import RequestFailure, malformed
+
+BYTES = 3
+"""Bytes of a token in estimates, which is rather little: estimates are rather too large."""
+_OVERHEAD = 64
+"""Tokens that a chat template may add."""
+_REMEMBERED = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class CountRequest:
+    """A request that counts tokens: the path, the body for a text, and where the number is in the answer."""
+
+    name: str
+    path: str
+    body: Callable[[str, str], Mapping[str, Any]]
+    """Of the model's name and the text."""
+
+    def read(self, answer: Any) -> int:
+        """The number of tokens in an answer."""
+        found = answer.get("count", answer.get("tokens")) if isinstance(answer, dict) else None
+        count = len(found) if isinstance(found, list) else found
+        if type(count) is not int or count < 0:
+            raise malformed("does not count tokens")
+        return count
+
+
+COUNT_REQUESTS = (
+    CountRequest("vLLM", "//tokenize", lambda model, text: {"model": model, "prompt": text}),
+    CountRequest("llama.cpp", "//tokenize", lambda model, text: {"content": text, "add_special": True}),
+    CountRequest("llama-cpp-python", "//extras/tokenize/count", lambda model, text: {"model": model, "input": text}),
+)
+
+
+@dataclass(slots=True)
+class TokenCounter:
+    """Counts tokens of rendered prompts."""
+
+    client: JsonClient
+    model: str
+    window: int
+    request: CountRequest | None = None
+    exact: Callable[[str], int] | None = None
+    """Counts by the model's own tokenizer."""
+    _known: dict[str, int] = field(default_factory=dict)
+    """By digest of the text."""
+
+    def note(self, text: str, count: int) -> None:
+        """Remember what the server reported for a prompt."""
+        if len(self._known) >= _REMEMBERED:
+            self._known.clear()
+        self._known[digest(text)] = count
+
+    def count(self, text: str) -> int:
+        """Tokens of a rendered prompt; raises RequestFailure when the server is away."""
+        if self.exact is not None:
+            return self.exact(text)
+        if (known := self._known.get(digest(text))) is not None:
+            return known
+        size = len(text.encode("utf-8", "surrogatepass"))
+        if self.request is None or size + _OVERHEAD <= self.window // 2:
+            return math.ceil(size / BYTES)
+        asked = JsonRequest(self.request.path, self.request.body(self.model, text), self.request.read)
+        count = self.client.ask_one(asked)
+        self.note(text, count)
+        return count
+
+
+def find_count_request(client: JsonClient, model: str) -> CountRequest | None:
+    """The first request by which every server counts tokens."""
+    for each in COUNT_REQUESTS:
+        body = each.body(model, "one two three four")
+        try:
+            counts = [
+                client.ask_one(JsonRequest(each.path, body, each.read, address=address, tries=1))
+                for address in client.addresses
+            ]
+        except RequestFailure:
+            continue
+        if min(counts) > 0:
+            return each
+    return None

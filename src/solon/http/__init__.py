@@ -1,0 +1,1 @@
+"""The client for servers: one layer of retries, deadlines, adaptive concurrency, several addresses, and budgets."""

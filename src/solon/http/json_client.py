@@ -1,0 +1,331 @@
+"""Asks servers JSON questions: many at once, each until there is an answer or a reason why there is none.
+
+`ask` is synchronous and runs an event loop in its own thread. A request is tried as its policy says, under one total
+deadline, at whichever of the servers is least busy. An answer is good when it is complete, in time, and what the
+request's `read` accepts. Redirects are not followed: they would turn the request into another one.
+
+A failure that is about one request alone is its result, and the others go on. Where every request would fail (the
+server is away, or refuses the key), the first failure is raised, so that nothing more is spent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import ssl
+import weakref
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from solon.config.server_settings import ServerSettings
+from solon.http.kept_connections import KeptConnections
+from solon.http.loop_thread import LoopThread
+from solon.http.retry_policy import FailureKind, RequestFailure, RetryPolicy, kind_of_status, malformed, retry_after
+from solon.http.secret import MASK, Secret, shown
+from solon.http.server_pool import ServerPool, ServerState
+from solon.http.spending import UNLIMITED, Ledger, TokenCount
+
+if TYPE_CHECKING:
+    import httpx
+
+MOST_BYTES = 64 << 20
+"""The most bytes of an answer."""
+FAILURES_IN_A_ROW = 16
+"""So many requests that fail one after the other, without a good answer between, stop the work."""
+_JITTER = 0.25
+"""Pauses are up to so much shorter, so that requests that failed together do not come back together."""
+
+T = TypeVar("T")
+Sleep = Callable[[float], Awaitable[None]]
+NOTHING = TokenCount()
+
+
+@dataclass(frozen=True, slots=True)
+class JsonRequest(Generic[T]):
+    """One question."""
+
+    path: str
+    """Added to a server's address; one that begins with `//` replaces the address's own path."""
+    body: Mapping[str, Any] | None
+    """None asks with GET."""
+    read: Callable[[Any], T]
+    """Turns the parsed answer into the result; raises the failure of `malformed` for an answer of another form."""
+    need: TokenCount = NOTHING
+    """The most tokens that it may use."""
+    address: str | None = None
+    """The only server to ask."""
+    tries: int | None = None
+    """Most tries; the policy's number when None."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientSetup:
+    """What a client works with besides addresses."""
+
+    policy: RetryPolicy = field(default_factory=RetryPolicy)
+    key: Secret | None = None
+    concurrency: int = 1
+    """Most requests in flight at each address."""
+    limits: ServerSettings = UNLIMITED
+    """Budgets and prices."""
+    most_bytes: int = MOST_BYTES
+    idle: float = 3.0
+    """Seconds after which an unused connection is closed: 0 uses none again. Servers close them after 5 or more."""
+    sleep: Sleep = asyncio.sleep
+    jitter: bool = True
+
+
+class JsonClient:
+    """A client for the servers at some addresses, which give the same answers."""
+
+    def __init__(self, addresses: Sequence[str], setup: ClientSetup, ledger: Ledger | None = None) -> None:
+        self.addresses = tuple(addresses)
+        self.setup = setup
+        self.ledger = ledger or Ledger()
+        self.tries = 0
+        """Requests that were sent, further tries included."""
+        self.pool = ServerPool(addresses, setup.concurrency)
+        self._failed_in_a_row = 0
+        self._answered = 0
+        self._loop = LoopThread()
+        self._connections = KeptConnections(setup.idle)
+        self._finalizer = weakref.finalize(self, _close, self._loop, self._connections)
+
+    def ask(self, requests: Sequence[JsonRequest[T]]) -> list[T | RequestFailure]:
+        """The result of each request, or its failure, in order; raises RequestFailure when every request would fail.
+
+        Raises EngineError when a budget is used up.
+        """
+        return self._loop.run(self._ask_all(requests)) if requests else []
+
+    def ask_one(self, request: JsonRequest[T]) -> T:
+        """The result of one request; raises RequestFailure."""
+        (found,) = self.ask([request])
+        if isinstance(found, RequestFailure):
+            raise found
+        return found
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._finalizer()
+
+    async def _ask_all(self, requests: Sequence[JsonRequest[T]]) -> list[T | RequestFailure]:
+        results: dict[int, T | RequestFailure] = {}
+        remaining = iter(enumerate(requests))
+        workers = [
+            asyncio.ensure_future(self._work(remaining, results)) for _ in range(min(len(requests), self.pool.most))
+        ]
+        try:
+            await asyncio.gather(*workers)
+        finally:
+            for each in workers:
+                each.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+        return [results[number] for number in range(len(requests))]
+
+    async def _work(
+        self, remaining: Iterator[tuple[int, JsonRequest[T]]], results: dict[int, T | RequestFailure]
+    ) -> None:
+        for number, request in remaining:
+            try:
+                answer: T | RequestFailure = await self._answer(request)
+                self._failed_in_a_row = 0
+            except _Stopped:
+                raise
+            except RequestFailure as failure:
+                answer = failure
+            results[number] = answer
+
+    async def _answer(self, request: JsonRequest[T]) -> T:
+        """The result of a request after as many tries as it takes; raises what ends them."""
+        policy, loop = self.setup.policy, asyncio.get_running_loop()
+        began = loop.time()
+        pauses = list(policy.pauses)[: None if request.tries is None else request.tries - 1]
+        answered = None
+        for pause in (*pauses, None):
+            left = policy.deadline - (loop.time() - began)
+            server = await self.pool.acquire(request.address)
+            try:
+                found = await self._try(server, request, min(policy.timeout, left))
+                self._answered += 1
+                return found
+            except RequestFailure as failure:
+                answered = self._answered if answered is None else answered
+                last = failure
+            finally:
+                self.pool.release(server)
+            elsewhere = last.kind is FailureKind.AWAY and last.status is None and self._goes_elsewhere(request, server)
+            waiting = 0.0 if elsewhere or pause is None else max(self._jittered(pause), last.pause)
+            late = loop.time() - began + waiting >= policy.deadline
+            if not last.again or pause is None or late:
+                raise self._ended(request, last, self._answered > answered) from None
+            if waiting:
+                await self._wait(server, waiting, asked=last.pause > 0)
+        raise AssertionError("the last try has no pause")
+
+    def _goes_elsewhere(self, request: JsonRequest[T], server: ServerState) -> bool:
+        """Whether another server can be tried at once; the one that is away is left alone for a while."""
+        now = asyncio.get_running_loop().time()
+        if request.address is not None or len(self.pool.servers) == 1:
+            return False
+        server.absent(now)
+        return self.pool.others_reachable(server, now)
+
+    async def _wait(self, server: ServerState, seconds: float, *, asked: bool) -> None:
+        """Pause before the next try; the server gets no other requests meanwhile where it asked for the pause."""
+        server.waits += asked
+        try:
+            await self.setup.sleep(seconds)
+        finally:
+            server.waits -= asked
+            self.pool.wake()
+
+    def _jittered(self, pause: float) -> float:
+        return pause * random.uniform(1 - _JITTER, 1) if self.setup.jitter else pause
+
+    def _ended(self, request: JsonRequest[T], failure: RequestFailure, others_answered: bool) -> RequestFailure:
+        """The failure of a request that is not tried again, as one that stops the work if it would meet all others."""
+        if request.tries is not None:
+            return failure
+        self._failed_in_a_row += 1
+        about_all = failure.kind in (FailureKind.AWAY, FailureKind.DENIED)
+        if about_all or (failure.kind is FailureKind.SLOW and not others_answered):
+            return _Stopped(failure, failure.why)
+        if self._failed_in_a_row >= FAILURES_IN_A_ROW:
+            return _Stopped(failure, f"{failure.why}; {FAILURES_IN_A_ROW} requests in a row failed")
+        return failure
+
+    async def _try(self, server: ServerState, request: JsonRequest[T], seconds: float) -> T:
+        """One try at one server; raises RequestFailure."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        self.ledger.reserve(request.need, self.setup.limits)
+        self.tries += 1
+        used = NOTHING
+        try:
+            async with asyncio.timeout(seconds):
+                content = await self._exchange(server, request)
+            used = request.need  # an answer in a wrong form may be billed
+            parsed = _parsed(content)
+            result = request.read(parsed)
+            used = _usage(parsed) or used
+            server.answered(began, loop.time(), self.setup.policy.timeout)
+            return result
+        except TimeoutError:
+            used = request.need
+            server.limit.shrink(began, loop.time())
+            raise RequestFailure(FailureKind.SLOW, f"gives no whole answer within {seconds:g} s") from None
+        except RequestFailure as failure:
+            if failure.busy:
+                server.limit.shrink(began, loop.time())
+            raise
+        finally:
+            self.ledger.settle(request.need, used, self.setup.limits)
+
+    async def _exchange(self, server: ServerState, request: JsonRequest[T]) -> bytes:
+        """The body of one good answer."""
+        import httpx
+
+        content = None if request.body is None else json.dumps(request.body).encode("ascii")
+        method, url = "GET" if content is None else "POST", _url(server.address, request.path)
+        with self._connections.one(url) as http:
+            try:
+                asked = http.build_request(method, url, content=content, headers=self._headers())
+                answer = await http.send(asked, stream=True)
+                try:
+                    found = await self._body(answer)
+                finally:
+                    await answer.aclose()
+            except httpx.HTTPError as error:
+                raise self._unreachable(error) from None
+        if answer.status_code != 200:
+            reason = (
+                "and redirects are not followed" if 300 <= answer.status_code < 400 else shown(found, self.setup.key)
+            )
+            raise RequestFailure(
+                kind_of_status(answer.status_code),
+                f"answered {answer.status_code}: {reason}",
+                status=answer.status_code,
+                pause=retry_after(answer.headers.get("Retry-After")),
+            )
+        return found if self.setup.key is None else found.replace(self.setup.key.value.encode(), MASK.encode())
+
+    async def _body(self, answer: httpx.Response) -> bytes:
+        if answer.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+            raise malformed("answers in an encoding that was not asked for")
+        pieces = bytearray()
+        async for piece in answer.aiter_raw():
+            pieces += piece
+            if len(pieces) > self.setup.most_bytes:
+                raise malformed(f"answers with more than {self.setup.most_bytes} bytes")
+        return bytes(pieces)
+
+    def _unreachable(self, error: httpx.HTTPError) -> RequestFailure:
+        import httpx
+
+        reason = shown(str(error) or type(error).__name__, self.setup.key)
+        if (
+            isinstance(error, httpx.RemoteProtocolError | httpx.DecodingError)
+            and "without sending a response" not in reason
+        ):
+            return malformed(f"breaks its answer off or does not speak HTTP ({reason})")
+        distrusted = _has_cause(error, ssl.SSLCertVerificationError)
+        return RequestFailure(FailureKind.DENIED if distrusted else FailureKind.AWAY, f"does not answer ({reason})")
+
+    def _headers(self) -> dict[str, str]:
+        key = {} if self.setup.key is None else {"Authorization": f"Bearer {self.setup.key.value}"}
+        return {"Content-Type": "application/json", "Accept-Encoding": "identity", **key}
+
+
+class _Stopped(RequestFailure):
+    """A failure that stops all requests."""
+
+    def __init__(self, failure: RequestFailure, why: str) -> None:
+        super().__init__(failure.kind, why, status=failure.status)
+
+
+def _close(loop: LoopThread, connections: KeptConnections) -> None:
+    loop.run(connections.close())
+    loop.close()
+
+
+def _url(address: str, path: str) -> str:
+    if not path.startswith("//"):
+        return f"{address.rstrip('/')}{path}"
+    scheme, _, rest = address.partition("://")
+    return f"{scheme}://{rest.partition('/')[0]}{path[1:]}"
+
+
+def _parsed(content: bytes) -> Any:
+    try:
+        return json.loads(content.decode("utf-8"), object_pairs_hook=_unique)
+    except (ValueError, RecursionError):
+        raise malformed(f"answers, and the answer is not JSON ({shown(content[:80])})") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("duplicate key in an object")
+    return found
+
+
+def _usage(parsed: Any) -> TokenCount | None:
+    """The tokens that an answer reports; None where it reports none."""
+    usage = parsed.get("usage") if isinstance(parsed, dict) else None
+    if not isinstance(usage, dict):
+        return None
+    counts = [usage.get("prompt_tokens"), usage.get("completion_tokens", 0)]
+    known = [each for each in counts if type(each) is int and each >= 0]
+    return TokenCount(*known) if len(known) == len(counts) else None
+
+
+def _has_cause(error: BaseException | None, kind: type[BaseException]) -> bool:
+    seen = 0
+    while error is not None and seen < 16:
+        if isinstance(error, kind):
+            return True
+        error, seen = error.__cause__ or error.__context__, seen + 1
+    return False

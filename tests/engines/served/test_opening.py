@@ -1,0 +1,213 @@
+"""What opening a served model finds out about its servers, and what it refuses."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from solon.cli.main import main
+from solon.config.loading import load_recipe
+from solon.config.model_spec import ModelSpec, folder_of, located
+from solon.config.recipe import EngineSettings, ModelSettings, RenderingKind, ServerSettings
+from solon.config.served_model import ServedModel
+from solon.engines.base import Choosing
+from solon.engines.registry import identity_of, open_engine
+from solon.engines.served.message_rendering import ReplyStart
+from solon.engines.served.served_engine import ServedEngine
+from solon.engines.served.wire_format import Interface, LetterReading, PromptForm
+from solon.errors import EngineError, InputError, ModelError, RecipeError
+from tests.engines.served.openai_stand_in import StandIn
+from tests.engines.tiny import byte_tokenizer, chat_tokenizer, model_of, question
+from tests.http.local_server import Answer, LocalServer, Received, serving
+
+CANARY = "canary-2342-secret"
+TRANSCRIPT = EngineSettings(rendering=RenderingKind.TRANSCRIPT)
+
+
+@pytest.fixture(scope="module")
+def stand_in() -> StandIn:
+    return StandIn(model_of("llama"), chat_tokenizer())
+
+
+@pytest.fixture(scope="module")
+def server(stand_in: StandIn) -> Iterator[LocalServer]:
+    with serving(stand_in) as server:
+        yield server
+
+
+def opened(server: LocalServer, settings: EngineSettings | None = None, model: str = "tiny") -> ServedEngine:
+    engine = open_engine(ModelSpec.parse(f"openai:{model}@{server.url}"), settings)
+    assert isinstance(engine, ServedEngine)
+    engine.close()
+    return engine
+
+
+def test_everything_that_a_server_can_do_is_found(server: LocalServer) -> None:
+    engine = opened(server)
+    assert engine.window == 160 and engine.rendering.name == "messages"
+    able = engine.able
+    assert able.interface is Interface.CHAT and able.start is ReplyStart.CONTINUED and able.top == 20
+    assert able.readings == {LetterReading.TOP} and able.extras["top_k"] == -1
+    assert able.extras["chat_template_kwargs"] == {"enable_thinking": False, "thinking": False}
+    text = opened(server, TRANSCRIPT)
+    assert text.able.interface is Interface.COMPLETIONS and text.rendering.name == "transcript"
+    assert text.able.readings == {LetterReading.TOP, LetterReading.ECHO} and text.lacks() == ()
+
+
+def test_a_server_that_takes_little_gets_little(stand_in: StandIn) -> None:
+    with serving(replace(stand_in, takes=frozenset(), counts=False, answered=[])) as server:
+        engine = opened(server)
+        assert engine.able.extras == {} and engine.able.start is ReplyStart.ASKED_FOR
+        assert engine.choosing is Choosing.VOTES
+        lacking = [each.what.partition(":")[0] for each in engine.lacks()]
+        assert lacking == ["log-probabilities", "continuing an assistant's message", "counting tokens",
+                           "settings such as top_k"]  # fmt: skip
+        assert engine.count_tokens(question("bread " * 100)) > 150
+
+
+def test_a_server_that_ignores_what_it_does_not_know_is_not_believed(stand_in: StandIn) -> None:
+    class Ignoring(StandIn):
+        async def __call__(self, request: Received) -> Answer:
+            if request.body:
+                request.body.pop("continue_final_message", None)
+                request.body.pop("add_generation_prompt", None)
+            return await super().__call__(request)
+
+    with serving(Ignoring(stand_in.model, stand_in.tokenizer)) as server:
+        assert opened(server).able.start is ReplyStart.ASKED_FOR
+
+
+def test_lists_of_five_tokens_are_asked_for_where_twenty_are_refused(stand_in: StandIn) -> None:
+    with serving(replace(stand_in, most_top=5)) as server:
+        assert opened(server).able.top == 5
+
+
+def test_the_tokenizer_must_be_the_server_s(server: LocalServer, tmp_path: Path) -> None:
+    for name, tokenizer in (("right", chat_tokenizer()), ("wrong", byte_tokenizer())):
+        tokenizer.save_pretrained(tmp_path / name)
+        model_of("llama").config.save_pretrained(tmp_path / name)
+    engine = opened(server, EngineSettings(server=ServerSettings(tokenizer=str(tmp_path / "right"))))
+    assert engine.able.form is PromptForm.TOKENS and engine.rendering.name == "chat"
+
+    class OfWords(StandIn):
+        def _ids(self, text: str) -> list[int]:
+            return list(range(len(text.split())))
+
+        async def __call__(self, request: Received) -> Answer:
+            if request.body and isinstance(request.body.get("prompt"), list):
+                return 422, {"detail": "a text, please"}
+            return await super().__call__(request)
+
+    with serving(OfWords(model_of("llama"), byte_tokenizer())) as other:
+        settings = EngineSettings(server=ServerSettings(tokenizer=str(tmp_path / "wrong")))
+        with pytest.raises(ModelError, match=r"engine\.server\.tokenizer: the tokenizer makes \d+ tokens"):
+            opened(other, settings)
+    with pytest.raises(ModelError, match="no such folder"):
+        opened(server, EngineSettings(server=ServerSettings(tokenizer=str(tmp_path / "none"))))
+
+
+def test_what_is_wrong_is_said_with_what_to_do(server: LocalServer, stand_in: StandIn) -> None:
+    with pytest.raises(ModelError, match=r"does not have this model\. It has: tiny"):
+        opened(server, model="huge")
+    with pytest.raises(ModelError, match=r"engine\.window is 999, but the server reads 160"):
+        opened(server, EngineSettings(window=999))
+    with serving(replace(stand_in, window=None)) as silent:
+        with pytest.raises(ModelError, match=r"--set engine\.window=8192"):
+            opened(silent)
+        assert opened(silent, EngineSettings(window=100)).window == 100
+
+
+def test_one_of_two_servers_may_be_away_and_not_both(server: LocalServer) -> None:
+    engine = open_engine(ModelSpec.parse(f"openai:tiny@{server.url},http://127.0.0.1:9"))
+    assert isinstance(engine, ServedEngine)
+    assert engine.remarks == ["http://127.0.0.1:9/v1 does not answer; the other servers are asked"]
+    assert engine.generate([question("How?")] * 4, range(4), load_recipe("testbed").responses.sampling)
+    engine.close()
+    with pytest.raises(EngineError, match="does not answer") as caught:
+        open_engine(ModelSpec.parse("openai:tiny@http://127.0.0.1:9"))
+    assert "own-server.md" in caught.value.remedy
+
+
+def test_a_wrong_key_names_its_variable_and_is_shown_nowhere(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    keys: list[str] = []
+
+    async def respond(received: Received) -> Answer:
+        keys.append(received.headers.get("authorization", ""))
+        return 401, {"error": f"wrong key {keys[-1]}"}
+
+    monkeypatch.setenv("MY_KEY", CANARY)
+    monkeypatch.setenv("OPENAI_API_KEY", "another-key")
+    with serving(respond) as server:
+        with pytest.raises(EngineError, match="environment variable MY_KEY") as caught:
+            opened(server, EngineSettings(server=ServerSettings(key_variable="MY_KEY")))
+        with pytest.raises(EngineError, match="environment variable SOLON_API_KEY"):
+            opened(server)
+        monkeypatch.setenv("MY_KEY", "two words")
+        with pytest.raises(InputError, match=r"\$MY_KEY: a key must be one word"):
+            opened(server, EngineSettings(server=ServerSettings(key_variable="MY_KEY")))
+    assert keys == [f"Bearer {CANARY}", ""], "no other variable's key is sent, and a refusal is not repeated"
+    assert CANARY not in f"{caught.value}{caplog.text}" and "***" in str(caught.value)
+
+
+def test_a_spec_names_a_model_and_its_addresses() -> None:
+    spec = ModelSpec.parse("openai:org/model:7b@https://h:1/v1/,http://other")
+    assert ServedModel.parse(spec.name) == ServedModel("org/model:7b", ("https://h:1/v1", "http://other/v1"))
+    assert str(spec) == "openai:org/model:7b@https://h:1/v1/,http://other"
+    assert folder_of(spec) is None and located(spec) == spec
+    assert identity_of(spec) != identity_of(ModelSpec.parse("openai:org/model:7b@https://h:1/v1"))
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "openai:m",
+        "openai:@http://h",
+        "openai:m@ftp://h",
+        "openai:m@http://",
+        "openai:m n@http://h",
+        "openai:m@http://h,http://h/v1",
+        f"openai:m@http://user:{CANARY}@h",
+        f"openai:m@http://h?key={CANARY}",
+        f"openai:m@http://h,http://{CANARY}@g",
+    ],
+)
+def test_a_spec_that_is_not_valid_or_has_a_secret_is_refused_without_it(spec: str) -> None:
+    found: list[str] = []
+    for ask in (
+        lambda: open_engine(ModelSpec.parse(spec)),
+        lambda: load_recipe("testbed", (), [f"models.assistant={spec}"]),
+        lambda: load_recipe("testbed", (), [f"models.feedback=[testbed:assistant, '{spec}']"]),
+        lambda: load_recipe("testbed", (), [f"measure.judge={spec}"]),
+    ):
+        with pytest.raises((RecipeError, ModelError)) as caught:
+            ask()
+        found.append(str(caught.value))
+    with pytest.raises(ValueError) as refused:
+        ModelSettings(critic=spec)
+    assert not any(CANARY in each for each in (*found, str(refused.value)))
+
+
+def test_a_served_model_is_checked_from_the_command_line(
+    server: LocalServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def check(*arguments: str) -> tuple[Any, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            main(["engines", "check", *arguments])
+        out, err = capsys.readouterr()
+        return ended.value.code, out, err
+
+    code, out, err = check(f"openai:tiny@{server.url}", "--set", "engine.rendering=transcript")
+    assert (code, err) == (0, "") and "A run can use this model." in out and "Missing" not in out
+    assert "160 tokens" in out and "prompt log-probs and top log-probs" in out and "followed" in out
+    code, out, _ = check(f"openai:tiny@{server.url}", "--json")
+    assert code == 1 and '"usable": false' in out, "the letters of a random model are not among its 20 best tokens"
+    code, out, err = check("openai:tiny@http://127.0.0.1:9")
+    assert code == 1 and out == "" and err.count("\n") == 1 and "does not answer" in err
