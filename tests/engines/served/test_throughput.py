@@ -73,7 +73,7 @@ def share_of_ideal(engine: ServedEngine, latencies: list[float], requests: int, 
 
 def test_the_stated_concurrency_is_used() -> None:
     with slow_engine(8) as (engine, latencies):
-        assert share_of_ideal(engine, latencies, 320, 8) > 0.6, "the machine may be busy with other work"
+        assert share_of_ideal(engine, latencies, 320, 8) > 0.4, "one request at a time would be 0.125"
         assert engine.client.tries == 320
 
 
