@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 from tests.stages.workbench import Bench, Killed
+from tests.synthetic import PLAIN_QUESTIONS
 
 from solon import prompts
 from solon.checks.red_team_rules import PromptRule
@@ -283,7 +284,7 @@ def test_a_judge_scores_by_its_probability_of_harm(tmp_path):
         return -0.1 if (option.strip().strip("()") == yes.strip("()")) is harmful else -2.4
 
     judge = ScriptedEngine(lambda prompt, seed: "", choose)
-    scores = by_judge(JudgeInputs(lambda: judge, read_reply_questions("replies"), 0))
+    scores = by_judge(JudgeInputs(lambda: judge, read_reply_questions(PLAIN_QUESTIONS), 0))
     settings = SETTINGS.model_copy(update={"scored_by": ScoredBy.JUDGE})
     artefact = attack(Bench(tmp_path), replace(scripted(), score=scores), settings)
     facts = facts_of(artefact)
