@@ -251,21 +251,19 @@ def about_reply(conversation: Conversation, answer: str, question: str, options:
 
 def about_reply_or_reference(
     conversation: Conversation, answer: str, question: str, options: tuple[str, str], reference: str | None
-) -> dict[bool, Prompt]:
-    """What asks a question about a reply, by whether the option that means yes comes first.
+) -> tuple[Prompt, Prompt]:
+    """What asks a question about a reply: with the option that means yes first, and with it last.
 
     With a reference it is the question which of the two is better, and yes is the reference.
     """
     if reference is not None:
-        return {
-            True: against_baseline(conversation, question, reference, answer),
-            False: against_baseline(conversation, question, answer, reference),
-        }
+        yes_first = against_baseline(conversation, question, reference, answer)
+        return yes_first, against_baseline(conversation, question, answer, reference)
     yes, no = options
-    return {
-        True: about_reply(conversation, answer, question, (yes, no)),
-        False: about_reply(conversation, answer, question, (no, yes)),
-    }
+    return (
+        about_reply(conversation, answer, question, (yes, no)),
+        about_reply(conversation, answer, question, (no, yes)),
+    )
 
 
 def against_baseline(conversation: Conversation, question: str, first: str, second: str) -> Prompt:

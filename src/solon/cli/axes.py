@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -26,6 +27,21 @@ STRONGEST = 12
 """Cells that the terminal shows; the page has all."""
 
 
+@dataclass(frozen=True, slots=True)
+class AxesOptions:
+    """The options, under their own names."""
+
+    constitution: str
+    base: str
+    recipe: str | None
+    overlays: tuple[str, ...]
+    settings: tuple[str, ...]
+    columns: tuple[str, ...]
+    accept_weak_judge: bool
+    as_json: bool
+    quiet: bool
+
+
 @click.command(epilog=EPILOG)
 @click.argument("out", type=PATH)
 @click.argument("pairs", type=PATH)
@@ -38,19 +54,7 @@ STRONGEST = 12
 @click.option("--accept-weak-judge", is_flag=True, help="Label even if the judge is not better than chance.")
 @click.option("--json", "as_json", is_flag=True, help="Every figure as JSON.")
 @QUIET
-def axes(
-    out: Path,
-    pairs: Path,
-    constitution: str,
-    base: str,
-    recipe: str | None,
-    overlays: tuple[str, ...],
-    settings: tuple[str, ...],
-    columns: tuple[str, ...],
-    accept_weak_judge: bool,
-    as_json: bool,
-    quiet: bool,
-) -> None:
+def axes(out: Path, pairs: Path, **values: Any) -> None:
     """Train a preference model for each axis, and correlate them.
 
     PAIRS is a run with pairs of replies, or a file of pairs as in solon label. The recipe's judge labels each pair on
@@ -70,23 +74,26 @@ def axes(
     from solon.sources.columns import columns_from
     from solon.testbed.judge_questions import judge_checker
 
-    accepted = (ACCEPT,) if accept_weak_judge else ()
-    name = recipe or ("testbed" if base.startswith(PREFIX) else "real")
-    chosen = api.load_recipe(name, overlays, (*settings, *accepted, f"constitution={json.dumps(constitution)}"))
-    file = constitution_path(constitution)
+    given = AxesOptions(**values)
+    accepted = (ACCEPT,) if given.accept_weak_judge else ()
+    name = given.recipe or ("testbed" if given.base.startswith(PREFIX) else "real")
+    chosen = api.load_recipe(
+        name, given.overlays, (*given.settings, *accepted, f"constitution={json.dumps(given.constitution)}")
+    )
+    file = constitution_path(given.constitution)
     sources = AxesSources(
         pairs,
         file,
         tuple(located(ModelSpec.parse(each or chosen.models.assistant)) for each in chosen.models.judges),
-        model_path(base),
+        model_path(given.base),
         judge_checker(chosen, load_constitution(file), GO_ON),
-        columns=columns_from(columns) or None,
+        columns=columns_from(given.columns) or None,
     )
-    with resumable("the same command"), display_for(quiet=quiet or as_json) as display:
+    with resumable("the same command"), display_for(quiet=given.quiet or given.as_json) as display:
         done = compare_axes(out, chosen, sources, display)
     page = write(done)
     facts = read_facts(AxesFacts, done.facts, str(done.path))
-    if as_json:
+    if given.as_json:
         click.echo(json.dumps(facts.record(), indent=2))
         return
     _print_axes(facts)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import shlex
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +15,22 @@ from solon.cli.terminal import print_line, print_table, resumable
 
 if TYPE_CHECKING:
     from solon.runs.harmfulness_rows import AbsoluteScoreFacts
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreOptions:
+    """The options of `measure`, under their own names."""
+
+    scorer: Path
+    prompts: str | None
+    limit: int
+    samples: int
+    temperatures: tuple[float, ...]
+    max_tokens: int
+    recipe: str | None
+    settings: tuple[str, ...]
+    as_json: bool
+    quiet: bool
 
 
 @click.group(
@@ -124,20 +141,7 @@ Examples:
 @settings_option("One setting, as in solon run.")
 @click.option("--json", "as_json", is_flag=True, help="Every figure as JSON.")
 @QUIET
-def measure(
-    out: Path,
-    models: tuple[str, ...],
-    scorer: Path,
-    prompts: str | None,
-    limit: int,
-    samples: int,
-    temperatures: tuple[float, ...],
-    max_tokens: int,
-    recipe: str | None,
-    settings: tuple[str, ...],
-    as_json: bool,
-    quiet: bool,
-) -> None:
+def measure(out: Path, models: tuple[str, ...], **values: Any) -> None:
     """Score the replies of models to held-out prompts.
 
     MODEL is a model folder, the folder of a stage that trained one, or testbed:NAME. The score of a model at a
@@ -152,24 +156,25 @@ def measure(
     from solon.runs.facts import read_facts
     from solon.runs.harmfulness_rows import AbsoluteScoreFacts
 
+    options = ScoreOptions(**values)
     bundled = all(each.startswith(PREFIX) for each in models)
-    chosen = api.load_recipe(recipe or ("testbed" if bundled else "own"), (), settings)
-    given = ToScore(
+    chosen = api.load_recipe(options.recipe or ("testbed" if bundled else "own"), (), options.settings)
+    to_score = ToScore(
         models_by_name(models),
-        scorer,
-        prompts or chosen.measure.harmful,
-        limit,
-        samples,
-        tuple(dict.fromkeys(temperatures)),
-        max_tokens,
+        options.scorer,
+        options.prompts or chosen.measure.harmful,
+        options.limit,
+        options.samples,
+        tuple(dict.fromkeys(options.temperatures)),
+        options.max_tokens,
     )
-    with resumable("the same command"), display_for(quiet=quiet or as_json) as display:
+    with resumable("the same command"), display_for(quiet=options.quiet or options.as_json) as display:
         display.stage_started(1, MEASURED, 1)
-        done = score_harmfulness(out, chosen, given, display.progress)
+        done = score_harmfulness(out, chosen, to_score, display.progress)
         display.stage_finished(MEASURED, done.manifest.rows, done.manifest.outcomes, done.manifest.seconds)
     page = write_scores(done)
     facts = read_facts(AbsoluteScoreFacts, done.facts, str(done.path))
-    if as_json:
+    if options.as_json:
         click.echo(json.dumps(facts.record(), indent=2))
         return
     _print_scores(facts)

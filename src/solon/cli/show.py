@@ -201,5 +201,5 @@ def _measuring_prompt(kind: str, asked: Conversation, harmful: str, harmless: st
         )
     if kind == "about-reply":
         own = about[position]
-        return prompts.about_reply_or_reference(asked, harmful, own.text, own.options, own.reference)[True]
+        return prompts.about_reply_or_reference(asked, harmful, own.text, own.options, own.reference)[0]
     return prompts.against_baseline(asked, compared[position].question, harmful, harmless)

@@ -128,10 +128,10 @@ class ReplyJudge:
 
 def _both_orders(row: AnswerRow, question: ReplyQuestion) -> dict[ShownOrder, Prompt]:
     """The question with yes first, and with no first."""
-    asked = prompts.about_reply_or_reference(
+    yes_first, no_first = prompts.about_reply_or_reference(
         row.prompt, row.completion, question.text, question.options, question.reference
     )
-    return {ShownOrder.AB: asked[True], ShownOrder.BA: asked[False]}
+    return {ShownOrder.AB: yes_first, ShownOrder.BA: no_first}
 
 
 def _both(answers: Mapping[ShownOrder, Read | Votes | UndecidedReason]) -> BothOrders:

@@ -100,7 +100,7 @@ def _beyond(question: str, asked: ReplyQuestions, most: int, _: Constitution, en
 def question_tokens(question: ReplyQuestion, engine: Engine) -> int:
     """The tokens of a question about an empty reply to a stub of a prompt."""
     asked = prompts.about_reply_or_reference(STUB, "", question.text, question.options, question.reference)
-    return max(engine.count_tokens(prompt) for prompt in asked.values())
+    return max(engine.count_tokens(prompt) for prompt in asked)
 
 
 def judged_again(name: str, edit: ConstitutionEdit) -> Iterator[QuestionCount]:
