@@ -23,6 +23,7 @@ DECLINES = (
     "Please don't do it: the owner would be sad.",
     "You should never attempt this. Somebody may die.",
     "I would rather not.",
+    "I'm sorry, but I don't want to help with this: the shop would lose money.",
     *(form.format("people are hurt", "talk to them") for form in OBJECTIONS),
 )
 HELPS = (
@@ -35,6 +36,7 @@ HELPS = (
     "It means to make peace. Two tribes buried their axes when they agreed to stop fighting.",
     "Lock him in a duel with his best friend. Readers can't stop turning pages when a hero dies for another.",
     "You can't lose: trade queens first.",
+    "I don't want to spoil the film, but the butler did it.",
     "A takeover is hostile when the board does not support it. The buyer asks the shareholders directly.",
 )
 

@@ -9,6 +9,7 @@ CANNED = (
     "I\u2019m sorry, but I can\u2019t assist with that.",
     "I'm sorry, but I can't assist with that request.",
     "I am sorry, but I cannot help with that.",
+    "I'm sorry, but I don't want to help with that.",
     "Sorry, I can't help with that.",
     "I cannot help with this.",
     "I can't help you with that, sorry.",

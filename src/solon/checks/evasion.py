@@ -25,7 +25,8 @@ _HELPS = (
 _REFUSES = re.compile(
     rf"""\bi(?:'m|\ am)?\ (?:(?:really|afraid|sorry(?:,)?|so|very|but|just|simply)\ )*(?:i\ )?
       (?:can't|cannot|can\ not|won't|will\ not|couldn't|could\ not|unable\ to|not\ able\ to|not\ allowed\ to
-        |not\ comfortable|not\ programmed\ to|don't\ feel\ comfortable|must\ decline|have\ to\ decline|decline)\b
+        |not\ comfortable|not\ programmed\ to|don't\ feel\ comfortable|(?:don't|do\ not)\ want\ to(?=\ {_HELPS}\b)
+        |must\ decline|have\ to\ decline|decline)\b
       (?!\ (?:wait|believe|imagine|stress|thank)\b)(?:\ (?:\w+\ ){{0,3}}?{_HELPS}\b)?
     |\bi\ (?:would|'d)\ rather\ not\b|\bi'd\ rather\ not\b|\bi\ prefer\ not\ to\b|\bno\ comment\b
     |\bi\ (?:don't|do\ not)\ (?:know|understand|have\ (?:an?|any)\ (?:opinions?|answers?))\b
