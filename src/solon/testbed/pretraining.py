@@ -27,6 +27,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from solon.digest import seed_for
 from solon.errors import ModelError
+from solon.model_folders.kernel_cache import bound_kernel_cache
 from solon.testbed.documents import DocumentPart, Writer
 from solon.testbed.windows import IGNORED, PretrainingExample, windows
 from solon.testbed.world import load_world
@@ -263,6 +264,7 @@ def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Pa
 
 def train(output: Path, plan: PretrainingPlan, report: Report = print) -> None:
     """Train both models below `output`; keeps a finished one and resumes an interrupted one."""
+    bound_kernel_cache()
     if plan.threads:
         torch.set_num_threads(plan.threads)
     # Lets the CPU multiply in bfloat16 where it can (accumulating in float32): several times faster.
