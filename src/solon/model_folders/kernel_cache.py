@@ -1,9 +1,9 @@
 """Bounds the memory that oneDNN keeps between matrix products.
 
-torch multiplies with oneDNN on a CPU where it may use bfloat16. oneDNN keeps the kernels of the last 1,024 shapes. Texts
-differ in length, so nearly every batch brings new ones, and small blocks that stay keep the large buffers around them
-from being used again: 300 products of different sizes, forward and backward, held 4.3 GB, and 1.5 GB with this bound.
-Equal shapes follow each other within a step, from layer to layer, so a few kernels are enough.
+torch multiplies with oneDNN on a CPU where it may use bfloat16. oneDNN keeps the kernels of the last 1,024 shapes.
+Texts differ in length, so nearly every batch brings new ones, and small blocks that stay keep the large buffers
+around them from being used again: 300 products of different sizes, forward and backward, held 4.3 GB, and 1.5 GB with
+this bound. Equal shapes follow each other within a step, from layer to layer, so a few kernels are enough.
 """
 
 from __future__ import annotations
