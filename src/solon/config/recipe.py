@@ -203,7 +203,7 @@ AskedModel = AfterValidator(_without_secret)
 
 
 class ModelSettings(Settings):
-    """Which models play which part: a folder, `testbed:pretrained` and `testbed:assistant`, or `openai:MODEL@URL`."""
+    """Which models play which part: a folder, `testbed:NAME`, `hf:ORG/NAME[@REVISION]`, or `openai:MODEL@URL`."""
 
     pretrained: str = "testbed:pretrained"
     """Where SL-CAI finetuning starts (paper, section 3.1)."""

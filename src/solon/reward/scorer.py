@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from solon.config.hub_models import title_of
 from solon.config.recipe import EngineSettings
 from solon.conversation import Conversation
 from solon.engines.tokens import PromptTokenizer
@@ -62,7 +63,7 @@ def open_scorer(folder: Path, settings: EngineSettings | None = None) -> Prefere
     tokenizer = load_tokenizer(model_folder)
     texts = PromptTokenizer.of(tokenizer, settings)
     model = ConversationScorer.load(model_folder, texts, settings)
-    name = model_folder.parent.name if model_folder.name == "model" else model_folder.name
+    name = model_folder.parent.name if model_folder.name == "model" else title_of(model_folder)
     return PreferenceScorer(name, model, ScoredText(texts))
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from solon.config.hub_models import title_of
 from solon.config.recipe import Dtype, EngineSettings, SamplingParams
 from solon.conversation import Prompt
 from solon.digest import digest_model
@@ -84,7 +85,7 @@ class LocalEngine:
         tokenizer = load_tokenizer(folder)
         dtype = loaded_as(settings.dtype if settings else Dtype.AUTO, device)
         model = load_model(ModelHead.LANGUAGE_MODEL, folder, dtype=dtype, device=device)
-        engine = cls(model, tokenizer, settings, name=f"{folder.name}@{digest_model(folder)[:12]}")
+        engine = cls(model, tokenizer, settings, name=f"{title_of(folder)}@{digest_model(folder)[:12]}")
         engine.place = str(folder)
         return engine
 
