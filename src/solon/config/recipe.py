@@ -35,9 +35,11 @@ from solon.config.rl import StopSettings as StopSettings
 from solon.config.rl import Tracker as Tracker
 from solon.config.served_model import OPENAI, served_fault
 from solon.config.server_settings import ServerSettings as ServerSettings
+from solon.config.settings import Activations as Activations
 from solon.config.settings import Count as Count
 from solon.config.settings import LoraSettings as LoraSettings
 from solon.config.settings import Positive as Positive
+from solon.config.settings import Precision as Precision
 from solon.config.settings import Rate as Rate
 from solon.config.settings import SamplingParams as SamplingParams
 from solon.config.settings import Schedule as Schedule
@@ -147,7 +149,7 @@ def _known_grader(name: str) -> str:
 
 
 class Dtype(StrEnum):
-    """The number format of a model that is asked. A model in training is always float32."""
+    """The number format of a model that is asked. `precision` is that of models in training."""
 
     AUTO = "auto"
     """Float32 on a CPU; the format of the folder on a GPU."""
@@ -250,7 +252,7 @@ class EngineSettings(Settings):
     dtype: Dtype = Dtype.AUTO
     """The number format of models that are asked."""
     matmul: Matmul = Matmul.HIGHEST
-    """The precision of training."""
+    """The exactness of float32 products in training."""
     server: ServerSettings = ServerSettings()
     """How models behind servers are asked."""
 

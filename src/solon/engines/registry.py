@@ -15,7 +15,7 @@ from solon.config.builtin import model_path
 from solon.config.hub_models import title_of
 from solon.config.model_spec import BUILT_IN, FETCHED, FOLDER, HUB, SERVERS, TESTBED, ModelSpec, folder_of
 from solon.config.plugins import ENGINES, load_registered
-from solon.config.recipe import EngineSettings
+from solon.config.recipe import EngineSettings, Precision
 from solon.config.served_model import OPENAI, ServedModel
 from solon.digest import digest, digest_model
 from solon.engines.base import Engine, Metered
@@ -61,11 +61,21 @@ def open_engine(spec: ModelSpec, settings: EngineSettings | None = None, ledger:
     return engine
 
 
-def engine_of(model: Any, tokenizer: Any, settings: EngineSettings | None = None, *, name: str) -> ModelInMemory:
-    """The engine of a loaded transformers model; ModelError when model and tokenizer do not fit together."""
+def engine_of(
+    model: Any,
+    tokenizer: Any,
+    settings: EngineSettings | None = None,
+    *,
+    name: str,
+    precision: Precision = Precision.FLOAT32,
+) -> ModelInMemory:
+    """The engine of a loaded transformers model, asked in the precision in which it is trained.
+
+    Raises ModelError when model and tokenizer do not fit together.
+    """
     from solon.engines.local.engine import LocalEngine
 
-    return LocalEngine(model, tokenizer, settings, name=name)
+    return LocalEngine(model, tokenizer, settings, name=name, precision=precision)
 
 
 def identity_of(spec: ModelSpec) -> str:

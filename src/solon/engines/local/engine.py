@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from solon.config.hub_models import title_of
-from solon.config.recipe import Dtype, EngineSettings, SamplingParams
+from solon.config.recipe import Dtype, EngineSettings, Precision, SamplingParams
 from solon.conversation import Prompt
 from solon.digest import digest_model
 from solon.engines.base import Choosing, Completion, Continuation, window_filled
@@ -38,9 +38,17 @@ class LocalEngine:
     """A causal language model and its tokenizer, asked in batches (see `solon.engines.base.Engine`)."""
 
     def __init__(
-        self, model: Any, tokenizer: Any, settings: EngineSettings | None = None, *, name: str = "local"
+        self,
+        model: Any,
+        tokenizer: Any,
+        settings: EngineSettings | None = None,
+        *,
+        name: str = "local",
+        precision: Precision = Precision.FLOAT32,
     ) -> None:
         """An engine around a loaded model; each call puts the model into evaluation mode.
+
+        `precision` is that of a model in training; other models are asked in the type of their weights.
 
         Raises ModelError when model, tokenizer and settings do not fit together.
         """
@@ -67,7 +75,7 @@ class LocalEngine:
         self.end_tokens = end_tokens_of(model, self.tokens.ends)
         self._prefixes = Prefixes()
         self._endings: dict[tuple[tuple[str, ...], frozenset[int]], Ending] = {}
-        self._forward = CausalModel(model, self.window)
+        self._forward = CausalModel(model, self.window, precision)
         self.budget = RowBudget.of(settings, self._forward)
         summary = self.budget.summary(self.window)
         self.remarks: Sequence[str] = (summary,) if summary else ()
