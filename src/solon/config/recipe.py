@@ -14,6 +14,10 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, model_validator
 from pydantic_core import PydanticCustomError
 
+from solon.config.number_formats import DeviceMap as DeviceMap
+from solon.config.number_formats import Dtype as Dtype
+from solon.config.number_formats import Matmul as Matmul
+from solon.config.planning_settings import PlanningSettings as PlanningSettings
 from solon.config.plugins import GRADERS, registered
 from solon.config.preference_settings import Balance as Balance
 from solon.config.preference_settings import LabelsUsed as LabelsUsed
@@ -148,26 +152,6 @@ def _known_grader(name: str) -> str:
     return name
 
 
-class Dtype(StrEnum):
-    """The number format of a model that is asked. `precision` is that of models in training."""
-
-    AUTO = "auto"
-    """Float32 on a CPU; the format of the folder on a GPU."""
-    FLOAT32 = "float32"
-    """Always float32."""
-    BFLOAT16 = "bfloat16"
-    """Always bfloat16."""
-
-
-class Matmul(StrEnum):
-    """How exact matrix products are while a model is trained."""
-
-    HIGHEST = "highest"
-    """Float32 throughout."""
-    MEDIUM = "medium"
-    """Factors are rounded to bfloat16, sums stay float32. Faster on processors with such units (AMX, TF32)."""
-
-
 def _thinking(given: object) -> object:
     # YAML reads a plain `off` as false.
     return {True: Thinking.ON, False: Thinking.OFF}.get(given, given) if isinstance(given, bool) else given
@@ -251,6 +235,8 @@ class EngineSettings(Settings):
     """Threads of torch; all cores when null."""
     dtype: Dtype = Dtype.AUTO
     """The number format of models that are asked."""
+    device_map: DeviceMap | None = None
+    """Spreads a model that one GPU cannot hold. Models in training always lie on one. Null: one GPU."""
     matmul: Matmul = Matmul.HIGHEST
     """The exactness of float32 products in training."""
     server: ServerSettings = ServerSettings()
@@ -466,6 +452,8 @@ class Recipe(Settings):
     measure: MeasureSettings = MeasureSettings()
     refusals: RefusalSettings | None = None
     """Measure over-refusal on benign prompts that sound harmful; null does not. `{}` takes the defaults."""
+    planning: PlanningSettings = PlanningSettings()
+    """What a dry run assumes where models are not here."""
     plugins: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
     """Stages of other packages, by name, each with its own settings (docs/how-to/own-stage.md)."""
 

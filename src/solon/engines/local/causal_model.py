@@ -45,7 +45,7 @@ class CausalModel:
         self.window = window
         config = model.config.get_text_config(decoder=True)
         self.layers = int(config.num_hidden_layers)
-        self.device: torch.device = model.device
+        self.device: torch.device = _device_of(model)
         self.precision = precision
         self.dtype: torch.dtype = model.dtype if precision is Precision.FLOAT32 else torch.bfloat16
         """The type of keys, values and masks."""
@@ -119,6 +119,12 @@ class CausalModel:
     def slides(self) -> bool:
         """Whether some layer has a sliding window shorter than the window, so that masks change with every token."""
         return bool(self._sliding)
+
+
+def _device_of(model: Any) -> torch.device:
+    """Where the model reads its tokens; accelerate keeps weights that it moves in and out on no device."""
+    device: torch.device = model.device
+    return torch.device(model.get_input_embeddings()._hf_hook.execution_device) if device.type == "meta" else device
 
 
 def _sliding_layers(config: Any, window: int) -> dict[str | None, int | None]:

@@ -85,14 +85,16 @@ class LocalEngine:
     def load(cls, folder: Path, settings: EngineSettings | None = None, *, device: str | None = None) -> LocalEngine:
         """The engine of a model folder.
 
-        `device` defaults to `cuda` if there is one. Weights are loaded as `settings.dtype`: by default as float32 on a
-        CPU. Raises ModelError when the folder is missing or has no safetensors.
+        `device` defaults to `cuda` if there is one; with `settings.device_map` accelerate chooses. Weights are loaded
+        as `settings.dtype`: by default as float32 on a CPU. Raises ModelError when the folder is missing or has no
+        safetensors.
         """
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         check_folder(folder)
         tokenizer = load_tokenizer(folder)
-        dtype = loaded_as(settings.dtype if settings else Dtype.AUTO, device)
-        model = load_model(ModelHead.LANGUAGE_MODEL, folder, dtype=dtype, device=device)
+        settings = settings or EngineSettings()
+        dtype, spread = loaded_as(settings.dtype, device), settings.device_map
+        model = load_model(ModelHead.LANGUAGE_MODEL, folder, dtype=dtype, device=device, device_map=spread)
         engine = cls(model, tokenizer, settings, name=f"{title_of(folder)}@{digest_model(folder)[:12]}")
         engine.place = str(folder)
         return engine

@@ -72,6 +72,7 @@ class PreallocatedLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
 
     def select(self, rows: Tensor) -> None:
         """Keep or repeat rows."""
+        rows = rows.to(self.keys.device)  # layers may lie on several devices
         self.keys = self.keys.index_select(0, rows)
         self.values = self.values.index_select(0, rows)
 
