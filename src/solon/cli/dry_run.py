@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from solon.pipeline.estimate import RunEstimate
     from solon.pipeline.memory_needs import Need
 
-MEMORY_HEAD = ("For", "Weights", "Optimiser", "Activations", "Caches", "All", "The largest part")
+MEMORY_HEAD = ("For", "Weights", "Optimiser", "Activations", "Caches", "All", "What")
 HEAD = ("Stage", "Calls, at most", "Prompt tokens", "at most", "Completion tokens", "at most", "Time")
 
 
@@ -133,12 +133,10 @@ def _print_memory(needed: Mapping[str, Need]) -> None:
 
 def _print_assumptions(recipe: Recipe, estimate: RunEstimate) -> None:
     """What the figures rest on where models are not here, and what it all costs."""
-    from solon.cli.display import clock
-
     planning, gpu = recipe.planning, recipe.planning.gpu
     for name, why in estimate.absent.items():
         print_line(f"Not here: {name}: {why}.")
-        if name not in estimate.speeds:
+        if name in estimate.unknown:
             print_line(f"Its speed is not known, so its time is not counted; planning.speeds names one for {name}.")
     if estimate.absent:
         print_line(
@@ -153,6 +151,9 @@ def _print_assumptions(recipe: Recipe, estimate: RunEstimate) -> None:
             )
     price = estimate.price
     if estimate.absent and gpu is not None and gpu.price_per_hour:
-        price += gpu.count * gpu.price_per_hour * estimate.seconds / 3600
+        asking = sum(each.seconds for each in estimate.calls)
+        price += gpu.price_per_hour * (asking + gpu.count * (estimate.seconds - asking)) / 3600
     if price:
-        print_line(f"It would cost about {price:,.2f}, by the prices in the recipe, for {clock(estimate.seconds)}.")
+        print_line(
+            f"It would cost about {price:,.2f} by the prices in the recipe: one GPU asks, all train."
+        )

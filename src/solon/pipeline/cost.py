@@ -87,6 +87,8 @@ class CostInputs:
     human_comparisons: int
     unknown: frozenset[str] = frozenset()
     """Kinds of questions to models whose speed is not known."""
+    training: Speed | None = None
+    """Of the models that learn; that of replies when None."""
     trainers: int = 1
     """GPUs that train together; each is as fast as the one that asks."""
 
@@ -128,7 +130,7 @@ def _calls(stage: str, kind: QuestionKind, measured: CostInputs) -> Calls:
 def learning_of(recipe: Recipe, measured: CostInputs) -> list[Learning]:
     """What the trained models learn from, roughly: every prompt with a reply of the length that was seen."""
     sizes = TrainingSizes(measured.sizes, measured.seen[REPLY].completion, measured.human_comparisons)
-    speed = measured.speeds.get(REPLY)
+    speed = measured.training or measured.speeds.get(REPLY)
     learned = ((stage.name, stage.learns(recipe, sizes)) for stage in stages_of(recipe))
     return [
         Learning(name, round(found.learned), _seconds(found, speed, measured.trainers))

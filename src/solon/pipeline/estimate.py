@@ -22,6 +22,7 @@ from solon.config.builtin import source_path
 from solon.config.model_spec import ModelSpec
 from solon.config.recipe import Recipe, SamplingParams
 from solon.constitution.constitution import Constitution
+from solon.digest import digest
 from solon.engines.base import Engine
 from solon.engines.recording import RecordedQuestion, RecordingEngine
 from solon.pipeline.absent_models import StandIn, planned_speed
@@ -58,6 +59,8 @@ class RunEstimate:
     """By the name of the engine; without those that are not known."""
     absent: Mapping[str, str]
     """Why the models that stand-ins replaced are not here, by their names."""
+    unknown: frozenset[str]
+    """Names of those that are asked at a speed that is not known."""
 
     @property
     def seconds(self) -> float:
@@ -106,6 +109,7 @@ def estimate_run(
             {name: count for of_stage in known for name, count in of_stage.items()},
             _human_comparisons(recipe),
             frozenset(engines) - set(speeds),
+            planned_speed(recipe.models.pretrained, recipe) if recipe.models.pretrained in absent else None,
             recipe.planning.gpu.count if absent and recipe.planning.gpu is not None else 1,
         )
         return RunEstimate(
@@ -115,6 +119,7 @@ def estimate_run(
             {name: tuple(islice(found, SHOWN)) for name, found in asked.items() if found},
             {engines[name].name: speed for name, speed in speeds.items()},
             absent,
+            frozenset(engine.name for name, engine in engines.items() if name not in speeds),
         )
 
 
@@ -171,6 +176,10 @@ class _FewPrompts(Session):
         """See `Session.model`; a model that is not here keeps its name."""
         written = name or self.recipe.models.assistant
         return ModelSpec.parse(written) if written in self.absent else Session.model(self, written)
+
+    def hash(self, source: Path | ModelSpec) -> str:
+        """See `Session.hash`; a model that is not here has its name's."""
+        return digest(str(source)) if str(source) in self.absent else Session.hash(self, source)
 
     def second_engine(self, model: ModelSpec | Path) -> RecordingEngine:
         """See `Session.second_engine`."""
