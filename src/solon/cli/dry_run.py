@@ -154,6 +154,4 @@ def _print_assumptions(recipe: Recipe, estimate: RunEstimate) -> None:
         asking = sum(each.seconds for each in estimate.calls)
         price += gpu.price_per_hour * (asking + gpu.count * (estimate.seconds - asking)) / 3600
     if price:
-        print_line(
-            f"It would cost about {price:,.2f} by the prices in the recipe: one GPU asks, all train."
-        )
+        print_line(f"It would cost about {price:,.2f} by the prices in the recipe: one GPU asks, all train.")

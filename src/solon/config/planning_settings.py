@@ -33,14 +33,15 @@ class SpeedSettings(Settings):
 
 
 class GpuSettings(Settings):
-    """The GPUs that a run is planned for; figures of one of them, from its data sheet."""
+    """The GPUs that a run is planned for; figures of one of them, by default those of an A100's data sheet."""
 
     name: str = "GPU"
-    memory_gb: Rate
+    """What it is called in messages."""
+    memory_gb: Rate = 80
     """Memory in units of 10^9 bytes."""
-    tflops: Rate
+    tflops: Rate = 312
     """Peak of dense products in the recipe's number format, in 10^12 operations a second."""
-    bandwidth_gb: Rate
+    bandwidth_gb: Rate = 2039
     """Memory bandwidth in 10^9 bytes a second."""
     count: Positive = 1
     """GPUs that train together. One of them asks models."""
