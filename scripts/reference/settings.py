@@ -57,7 +57,8 @@ def groups(kind: type[BaseModel] = Recipe, path: str = "") -> Iterator[tuple[str
     yield path, kind
     for name, field in kind.model_fields.items():
         if inner := group_of(field):
-            yield from groups(inner, f"{path}.{name}" if path else name)
+            dotted = f"{path}.{name}" if path else name
+            yield from groups(inner, f"{dotted}.NAME" if get_origin(field.annotation) is dict else dotted)
 
 
 def explanation(group: type[BaseModel], name: str) -> str:
@@ -113,13 +114,18 @@ def _row(path: str, name: str, group: type[BaseModel], values: Mapping[str, Mapp
     if (set_by := values.get(dotted)) and dotted != "name":
         meaning.append("*Built-in recipes:* " + ", ".join(f"{recipe} `{value}`" for recipe, value in set_by.items()))
     kind = type_name(field.annotation, tuple(field.metadata))
-    return f"`{dotted}`<br>{kind}<br>default&nbsp;`{_default(field)}`", "<br>".join(each for each in meaning if each)
+    default = "required" if field.is_required() else f"default&nbsp;`{_default(field)}`"
+    return f"`{dotted}`<br>{kind}<br>{default}", "<br>".join(each for each in meaning if each)
 
 
 def _own(group: type[BaseModel]) -> list[str]:
-    """The settings of a group that are no groups themselves, or may be null."""
-    fields = group.model_fields.items()
-    return [name for name, field in fields if not group_of(field) or NoneType in get_args(field.annotation)]
+    """The settings of a group that are no groups themselves, or may be null, or are mappings to groups."""
+
+    def is_setting(field: FieldInfo) -> bool:
+        mapping = get_origin(field.annotation) is dict
+        return mapping or not group_of(field) or NoneType in get_args(field.annotation)
+
+    return [name for name, field in group.model_fields.items() if is_setting(field)]
 
 
 def _default(field: FieldInfo) -> str:

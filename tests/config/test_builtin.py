@@ -54,20 +54,21 @@ def test_paths_pass_through(data: Path, tmp_path: Path) -> None:
         (source_path, "nowhere.jsonl", InputError, "no such prompt file. Built in: testbed:big"),
         (model_path, "testbed:asistant", ModelError, "Did you mean 'testbed:assistant'?"),
         (model_path, "fetched:smollm2", ModelError, "Did you mean 'smollm2-135m'?"),
-        (
-            model_path,
-            "Some-Org/model-1.5B",
-            ModelError,
-            "hf download Some-Org/model-1.5B --local-dir models/model-1.5B",
-        ),
-        (model_path, "gpt2", ModelError, "hf download gpt2 --local-dir models/gpt2"),
+        (model_path, "Some-Org/model-1.5B", ModelError, "hf download Some-Org/model-1.5B, and copy its cache to"),
+        (model_path, "gpt2", ModelError, "named with its organisation: ORG/gpt2"),
         (constitution_path, "huose", ConstitutionError, "Did you mean 'house'?"),
         (recipe_path, "quik", RecipeError, "Did you mean 'quick'?"),
     ],
 )
 def test_a_missing_name_is_refused_with_what_exists(
-    data: Path, resolve: Callable[[str], Path], name: str, kind: type[Exception], hint: str
+    data: Path,
+    resolve: Callable[[str], Path],
+    name: str,
+    kind: type[Exception],
+    hint: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(kind) as caught:
         resolve(name)
     assert str(caught.value).startswith(f"{name}: no such ")

@@ -27,3 +27,10 @@ def test_every_part_of_a_folder_is_named(tmp_path: Path) -> None:
 def test_other_errors_pass(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"^x: locked"), naming_parts(Recipe()):
         raise RunError("locked", place="x")
+
+
+def test_nothing_is_fetched_for_a_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    recipe = Recipe.model_validate({"models": {"critic": "hf:some-org/model"}})
+    assert parts_of(recipe, str(tmp_path / "hub")) == []

@@ -14,7 +14,7 @@ from solon.config.builtin import constitution_path
 from solon.config.loading import load_recipe
 from solon.errors import EngineError, InputError, ModelError, RecipeError, SolonError
 from solon.model_folders.system_memory import SystemMemory
-from solon.pipeline import preflight as module
+from solon.pipeline import run_memory
 from solon.pipeline.preflight import preflight
 
 
@@ -157,12 +157,12 @@ def test_comparisons_are_read_whole(tmp_path: Path) -> None:
 def test_a_model_that_does_not_fit_is_refused_for_the_stages_that_need_it(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The tiny model has some 27,000 parameters: 0.1 MB to read, 0.4 MB to train in full.
-    monkeypatch.setattr(module, "system_memory", lambda: SystemMemory(total=300_000, free=300_000))
+    # The tiny model has some 27,000 parameters: 0.1 MB to read, 0.4 MB to train with an adapter.
+    monkeypatch.setattr(run_memory, "system_memory", lambda: SystemMemory(total=500_000, free=500_000))
     with pytest.raises(RecipeError, match=r"^memory: reinforcement learning needs .*--set rl\.networks=shared"):
         look(f"model={model}", recipe="own")
     look(f"model={model}", recipe="own", until="preference-model")
-    monkeypatch.setattr(module, "system_memory", lambda: SystemMemory(total=10**9, free=300_000))
+    monkeypatch.setattr(run_memory, "system_memory", lambda: SystemMemory(total=10**9, free=300_000))
     assert any("close other programs" in line for line in look(f"model={model}", recipe="own"))
 
 

@@ -14,10 +14,12 @@ from solon.config.recipe import (
     Algorithm,
     EngineSettings,
     LoraSettings,
+    Precision,
     ReinforcementSettings,
     SamplingParams,
 )
 from solon.digest import seed_for
+from solon.model_folders.mixed_precision import layers_in
 from solon.rl.episodes import Networks, ValueModel, measure
 from solon.rl.policy_gradient import Environment, TrainState, reinforce
 from solon.rl.rollout import Reply
@@ -37,17 +39,25 @@ SETTINGS = ReinforcementSettings(
 WANTED = 40
 
 
-def load_networks(folder: Path, adapter: LoraSettings | None = None, algorithm: Algorithm = Algorithm.PPO) -> Networks:
-    policy = models.with_adapter(models.load_causal_lm(folder, EngineSettings()), adapter, 1)
+def load_networks(
+    folder: Path,
+    adapter: LoraSettings | None = None,
+    algorithm: Algorithm = Algorithm.PPO,
+    precision: Precision = Precision.FLOAT32,
+) -> Networks:
+    engine, stored = EngineSettings(), models.frozen_in(precision, adapter)
+    policy = models.with_adapter(models.load_causal_lm(folder, engine, stored), adapter, 1)
     critic = None
     if algorithm is Algorithm.PPO:
-        grown = models.grow_preference_model(folder, models.load_tokenizer(folder), EngineSettings(), seed=1)
+        tokenizer = models.load_tokenizer(folder)
+        grown = models.grow_preference_model(folder, tokenizer, engine, seed=1, stored=stored)
         value = models.with_adapter(grown, adapter, 2)
-        critic = ValueModel(ScalarModel(value), learner_of(value))
-    token_model = TokenModel(policy)
+        critic = ValueModel(ScalarModel(value, precision=precision), learner_of(value))
+    token_model = TokenModel(policy, precision)
+    frozen = token_model if adapter else TokenModel(models.load_causal_lm(folder, engine, precision), precision)
     made = Networks(
         policy=token_model,
-        reference=token_model if adapter else TokenModel(models.load_causal_lm(folder, EngineSettings())),
+        reference=frozen,
         learner=learner_of(policy),
         critic=critic,
         centre=0.25,
@@ -82,7 +92,8 @@ def sampler(networks: Networks, settings: ReinforcementSettings, seed: int = 0) 
         with torch.no_grad():
             for _ in range(settings.sampling.max_tokens):
                 ids_BT = torch.tensor(tokens)
-                logits_BV = networks.policy.model(input_ids=ids_BT).logits[:, -1]
+                with layers_in(networks.policy.precision, networks.policy.device):
+                    logits_BV = networks.policy.model(input_ids=ids_BT).logits[:, -1].float()
                 drawn = torch.multinomial(logits_BV.softmax(-1), 1, generator=generator).flatten().tolist()
                 tokens = [[*row, token] for row, token in zip(tokens, drawn, strict=True)]
         return [

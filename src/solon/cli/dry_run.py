@@ -1,8 +1,8 @@
-"""What `solon run --dry-run` prints: settings, prompts as models will read them, calls, tokens and time."""
+"""What `solon run --dry-run` prints: settings, prompts as models will read them, calls, tokens, memory, time, price."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from solon.config.recipe import Recipe
     from solon.pipeline.cost import Calls
     from solon.pipeline.estimate import RunEstimate
+    from solon.pipeline.memory_needs import Need
 
+MEMORY_HEAD = ("For", "Weights", "Optimiser", "Activations", "Caches", "All", "What")
 HEAD = ("Stage", "Calls, at most", "Prompt tokens", "at most", "Completion tokens", "at most", "Time")
 
 
@@ -37,19 +39,26 @@ def print_estimate(
     if not (run / "run.json").exists() and (base := base_recipe(recipe, reuse)) is not None:
         recipe = str(base)
     resolved, constitution, finished = _resolve(run, recipe, overlays, settings)
+    from solon.pipeline.absent_models import absent_models
     from solon.pipeline.estimate import estimate_run
-    from solon.pipeline.preflight import preflight
-    from solon.stages.plan import names_of
+    from solon.pipeline.preflight import opened_models, preflight
+    from solon.pipeline.run_memory import run_needs
+    from solon.stages.plan import names_of, out_of_round
 
     stages = names_of(resolved)
     later = stages[stages.index(until) + 1 :] if until else ()
     click.echo(f"# The settings of {run}\n{dump_recipe(resolved)}")
-    for note in preflight(resolved, constitution, finished, until):
+    absent = absent_models(resolved)
+    for note in preflight(resolved, constitution, finished, until, absent):
         print_line(note, err=True)
     click.echo("Asking models about a few prompts of each kind ...", err=True)
-    estimate = estimate_run(resolved, constitution, (*finished, *later))
+    estimate = estimate_run(resolved, constitution, (*finished, *later), absent)
     _print_prompts(estimate)
+    coming = {out_of_round(name) for name in stages if name not in (*finished, *later)}
+    opened = dict(opened_models(resolved, coming)).values()
+    _print_memory(run_needs(resolved, coming, opened, planned=bool(absent)))
     _print_costs(estimate)
+    _print_assumptions(resolved, estimate)
     if finished:
         click.echo(f"Not counted, because they are finished: {', '.join(finished)}.")
     if later:
@@ -104,5 +113,45 @@ def _print_costs(estimate: RunEstimate) -> None:
     if learning:
         print_table("What models learn from, roughly", ("Stage", "Tokens", "Time"), learning)
     for name, speed in estimate.speeds.items():
-        click.echo(f"Measured: {name} reads {speed.reading:,.0f} and writes {speed.writing:,.0f} tokens a second.")
-    click.echo(f"The whole run would take about {clock(estimate.seconds)}, by the lengths and speeds just seen.")
+        how = "Assumed" if name in estimate.absent else "Measured"
+        click.echo(f"{how}: {name} reads {speed.reading:,.0f} and writes {speed.writing:,.0f} tokens a second.")
+    by = "the assumptions below" if estimate.absent else "the lengths and speeds just seen"
+    click.echo(f"The whole run would take about {clock(estimate.seconds)}, by {by}.")
+
+
+def _print_memory(needed: Mapping[str, Need]) -> None:
+    from solon.pipeline.memory_parts import gigabytes
+
+    rows = []
+    for what, need in needed.items():
+        parts = need.parts
+        sizes = (parts.weights, parts.optimiser, parts.activations, parts.cache, parts.total)
+        rows.append([what, *(gigabytes(size) if size else "-" for size in sizes), need.words])
+    if rows:
+        print_table("Memory of one process, about", MEMORY_HEAD, rows)
+
+
+def _print_assumptions(recipe: Recipe, estimate: RunEstimate) -> None:
+    """What the figures rest on where models are not here, and what it all costs."""
+    planning, gpu = recipe.planning, recipe.planning.gpu
+    for name, why in estimate.absent.items():
+        print_line(f"Not here: {name}: {why}.")
+        if name in estimate.unknown:
+            print_line(f"Its speed is not known, so its time is not counted; planning.speeds names one for {name}.")
+    if estimate.absent:
+        print_line(
+            f"Assumed for these: {planning.characters_per_token:g} characters a token, and answers of "
+            f"{100 * planning.answer_share:.0f} % of their limits (planning)."
+        )
+        if gpu is not None:
+            print_line(
+                f"Assumed of {gpu.count} x {gpu.name}: {gpu.tflops:g} TFLOP/s at {100 * planning.reading_share:.0f} %, "
+                f"{gpu.bandwidth_gb:,.0f} GB/s at {100 * planning.writing_share:.0f} %, at least "
+                f"{planning.step_seconds:g} s for a token of every row (planning). Measure, and set planning.speeds."
+            )
+    price = estimate.price
+    if estimate.absent and gpu is not None and gpu.price_per_hour:
+        asking = sum(each.seconds for each in estimate.calls)
+        price += gpu.price_per_hour * (asking + gpu.count * (estimate.seconds - asking)) / 3600
+    if price:
+        print_line(f"It would cost about {price:,.2f} by the prices in the recipe: one GPU asks, all train.")

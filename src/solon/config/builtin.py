@@ -1,8 +1,9 @@
 """The files of Solon by name: constitutions, recipes, ablations, the testbed's prompts and its two models.
 
 A source or model named `testbed:NAME` is a file or folder of the package's data; a constitution or recipe is built in
-when its name is a single word. Every other name is a path of the user, which must exist. So a typing error is an error
-that lists the existing names, before any model is loaded.
+when its name is a single word. A model `hf:ORG/NAME`, or `ORG/NAME` where no such folder is, is on the Hugging Face
+hub. Every other name is a path of the user, which must exist. So a typing error is an error that lists the existing
+names, before any model is loaded.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from urllib.parse import urlsplit
 
 from solon.config.fetchable import PREFIX as FETCHED
 from solon.config.fetchable import fetched_folder
+from solon.config.hub_models import PREFIX as HUB
+from solon.config.hub_models import HubModel, snapshot
 from solon.config.located_yaml import nearest
 from solon.errors import ConstitutionError, InputError, ModelError, RecipeError, SolonError
 
@@ -23,7 +26,7 @@ PLAIN = "plain:"
 """The prefix of the prompts in plain English that come with Solon, for runs on real models."""
 YOURS = "your-model"
 """The placeholder for the user's model in the recipe `own`."""
-_HUB_NAME = re.compile(r"(?:[A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]*", re.ASCII)
+_HUB_NAME = re.compile(r"(?:(?P<organisation>[A-Za-z0-9][\w.-]*)/)?[A-Za-z0-9][\w.-]*(?:@[\w./-]+)?", re.ASCII)
 
 
 def source_path(name: str | Path) -> Path:
@@ -34,9 +37,14 @@ def source_path(name: str | Path) -> Path:
 
 
 def model_path(name: str | Path) -> Path:
-    """The model folder that a recipe names; raises ModelError when it is missing or has no model in it."""
+    """The model folder that a recipe names; a model of the hub is fetched when it is not in the cache.
+
+    Raises ModelError when the folder is missing or has no model in it, and when a model cannot be fetched.
+    """
     if str(name).startswith(FETCHED):
         return fetched_folder(str(name))
+    if (on_hub := hub_model(name)) is not None:
+        return _snapshot(on_hub, str(name))
     if str(name) == YOURS and not Path(name).exists():
         raise ModelError("the recipe names no model", place="model", remedy="Name your model: --set model=FOLDER")
     _refuse_elsewhere(str(name))
@@ -50,26 +58,46 @@ def model_path(name: str | Path) -> Path:
     return path
 
 
+def _snapshot(model: HubModel, name: str) -> Path:
+    try:
+        return snapshot(model)
+    except ModelError as error:
+        if name.startswith(HUB):
+            raise
+        cause = f"no such model folder; and as a model of the hub: {error.cause}"
+        raise ModelError(cause, place=name, remedy=f"Check the path. {error.remedy}") from error
+
+
+def hub_model(name: str | Path) -> HubModel | None:
+    """The model of the hub that a name means: `hf:ORG/NAME`, or `ORG/NAME` where neither of both is a folder here.
+
+    None for any other name. Raises ModelError for a name with `hf:` that no model can have.
+    """
+    if isinstance(name, Path):
+        return None
+    if name.startswith(HUB):
+        return HubModel.parse(name)
+    form = _HUB_NAME.fullmatch(name)
+    organisation = form["organisation"] if form else None
+    here = organisation in (None, "models") or Path(organisation or "").is_dir() or Path(name).exists()
+    return None if here else HubModel.parse(name)
+
+
 def _refuse_elsewhere(name: str) -> None:
-    """Raise ModelError with a remedy for an address, or a name on a model hub."""
+    """Raise ModelError with a remedy for an address, or for a single word that may be a name on the hub."""
     if urlsplit(name).scheme in ("http", "https"):
         raise ModelError(
             "this is an address, and it does not say which model",
             place=name,
             remedy=f"Name a model that the server has: openai:MODEL@{name}",
         )
-    organisation, _, bare = name.rpartition("/")
-    if organisation:
-        is_path = organisation == "models" or Path(organisation).is_dir()
-    else:
-        models = built_in(DATA / "models", ("",))
-        is_path = nearest(name, [known for each in models for known in (each, f"{PREFIX}{each}")]) is not None
-    if _HUB_NAME.fullmatch(name) and not Path(name).exists() and not is_path:
+    models = built_in(DATA / "models", ("",))
+    known = nearest(name, [known for each in models for known in (each, f"{PREFIX}{each}")])
+    if "/" not in name and known is None and _HUB_NAME.fullmatch(name) and not Path(name).exists():
         raise ModelError(
-            "no such model folder, and Solon does not download models",
+            "no such model folder",
             place=name,
-            remedy=f"Check the path; or, for a model of that name on the Hugging Face hub, type: hf download {name} "
-            f"--local-dir models/{bare} and name models/{bare}",
+            remedy=f"Check the path; a model of the Hugging Face hub is named with its organisation: ORG/{name}",
         )
 
 

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from solon.config.builtin import model_path
+from solon.config.builtin import hub_model, model_path
+from solon.config.hub_models import cached_snapshot
 from solon.config.recipe import Recipe
 from solon.errors import ModelError, SolonError
 
@@ -32,10 +33,11 @@ def parts_of(recipe: Recipe, place: str) -> list[str]:
     found = []
     for setting, name in _named(recipe):
         try:
-            folder = model_path(name)
+            on_hub = hub_model(name)
+            folder = model_path(name) if on_hub is None else cached_snapshot(on_hub)  # nothing is fetched for a message
         except SolonError:  # no such folder: the error is about another one
             continue
-        if place and Path(place).is_relative_to(folder):
+        if folder is not None and place and Path(place).is_relative_to(folder):
             found.append(setting)
     return found
 

@@ -3,12 +3,14 @@
     models/llama           a model folder
     testbed:assistant      a model that comes with Solon
     fetched:smollm2-135m   a model that `solon models fetch` brought
+    hf:ORG/NAME@REVISION   a model of the Hugging Face hub (`solon.config.hub_models`), at `main` without a revision
+    ORG/NAME               the same, where no such folder is
     openai:NAME@URL        a model behind a server (`solon.config.served_model`)
     http://127.0.0.1:8000  a server (refused: it does not say which model)
     NAME:WHATEVER          what a plug-in named NAME opens (`solon.config.plugins`)
 
-`solon.engines.registry.open_engine` opens all of them. Folders, built-in and fetched models can be trained; `folder_of`
-returns the folder with their weights.
+`solon.engines.registry.open_engine` opens all of them. Folders, built-in and fetched models and those of the hub can be
+trained; `folder_of` returns the folder with their weights.
 """
 
 from __future__ import annotations
@@ -18,14 +20,16 @@ from pathlib import Path
 
 from solon.config.builtin import PREFIX, model_path
 from solon.config.fetchable import PREFIX as FETCHED_PREFIX
+from solon.config.hub_models import PREFIX as HUB_PREFIX
 from solon.config.plugins import ENGINES, registered
 from solon.config.served_model import OPENAI
 
 FOLDER = "folder"
 TESTBED = PREFIX.removesuffix(":")
 FETCHED = FETCHED_PREFIX.removesuffix(":")
+HUB = HUB_PREFIX.removesuffix(":")
 SERVERS = ("http", "https")
-BUILT_IN = (FOLDER, TESTBED, FETCHED, OPENAI, *SERVERS)
+BUILT_IN = (FOLDER, TESTBED, FETCHED, HUB, OPENAI, *SERVERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,8 @@ class ModelSpec:
 def folder_of(spec: ModelSpec) -> Path | None:
     """The model folder of a spec; None when it is not a folder on this machine.
 
-    Raises ModelError for a folder that does not exist or has no model in it, and for a bare address.
+    A model of the hub is fetched when it is not in the cache. Raises ModelError for a folder that does not exist or has
+    no model in it, for a model that cannot be fetched, and for a bare address.
     """
     return model_path(str(spec)) if spec.scheme in BUILT_IN and spec.scheme != OPENAI else None
 

@@ -14,6 +14,10 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, model_validator
 from pydantic_core import PydanticCustomError
 
+from solon.config.number_formats import DeviceMap as DeviceMap
+from solon.config.number_formats import Dtype as Dtype
+from solon.config.number_formats import Matmul as Matmul
+from solon.config.planning_settings import PlanningSettings as PlanningSettings
 from solon.config.plugins import GRADERS, registered
 from solon.config.preference_settings import Balance as Balance
 from solon.config.preference_settings import LabelsUsed as LabelsUsed
@@ -35,9 +39,11 @@ from solon.config.rl import StopSettings as StopSettings
 from solon.config.rl import Tracker as Tracker
 from solon.config.served_model import OPENAI, served_fault
 from solon.config.server_settings import ServerSettings as ServerSettings
+from solon.config.settings import Activations as Activations
 from solon.config.settings import Count as Count
 from solon.config.settings import LoraSettings as LoraSettings
 from solon.config.settings import Positive as Positive
+from solon.config.settings import Precision as Precision
 from solon.config.settings import Rate as Rate
 from solon.config.settings import SamplingParams as SamplingParams
 from solon.config.settings import Schedule as Schedule
@@ -146,26 +152,6 @@ def _known_grader(name: str) -> str:
     return name
 
 
-class Dtype(StrEnum):
-    """The number format of a model that is asked. A model in training is always float32."""
-
-    AUTO = "auto"
-    """Float32 on a CPU; the format of the folder on a GPU."""
-    FLOAT32 = "float32"
-    """Always float32."""
-    BFLOAT16 = "bfloat16"
-    """Always bfloat16."""
-
-
-class Matmul(StrEnum):
-    """How exact matrix products are while a model is trained."""
-
-    HIGHEST = "highest"
-    """Float32 throughout."""
-    MEDIUM = "medium"
-    """Factors are rounded to bfloat16, sums stay float32. Faster on processors with such units (AMX, TF32)."""
-
-
 def _thinking(given: object) -> object:
     # YAML reads a plain `off` as false.
     return {True: Thinking.ON, False: Thinking.OFF}.get(given, given) if isinstance(given, bool) else given
@@ -203,7 +189,7 @@ AskedModel = AfterValidator(_without_secret)
 
 
 class ModelSettings(Settings):
-    """Which models play which part: a folder, `testbed:pretrained` and `testbed:assistant`, or `openai:MODEL@URL`."""
+    """Which models play which part: a folder, `testbed:NAME`, `hf:ORG/NAME[@REVISION]`, or `openai:MODEL@URL`."""
 
     pretrained: str = "testbed:pretrained"
     """Where SL-CAI finetuning starts (paper, section 3.1)."""
@@ -249,8 +235,10 @@ class EngineSettings(Settings):
     """Threads of torch; all cores when null."""
     dtype: Dtype = Dtype.AUTO
     """The number format of models that are asked."""
+    device_map: DeviceMap | None = None
+    """Spreads a model that one GPU cannot hold. Models in training always lie on one. Null: one GPU."""
     matmul: Matmul = Matmul.HIGHEST
-    """The precision of training."""
+    """The exactness of float32 products in training."""
     server: ServerSettings = ServerSettings()
     """How models behind servers are asked."""
 
@@ -464,6 +452,8 @@ class Recipe(Settings):
     measure: MeasureSettings = MeasureSettings()
     refusals: RefusalSettings | None = None
     """Measure over-refusal on benign prompts that sound harmful; null does not. `{}` takes the defaults."""
+    planning: PlanningSettings = PlanningSettings()
+    """What a dry run assumes where models are not here."""
     plugins: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
     """Stages of other packages, by name, each with its own settings (docs/how-to/own-stage.md)."""
 

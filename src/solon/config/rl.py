@@ -12,7 +12,18 @@ from typing import Annotated
 from pydantic import Field, field_validator, model_validator
 
 from solon.config.addresses import address_fault, is_address
-from solon.config.settings import Count, LoraSettings, Positive, Rate, SamplingParams, Settings, Share, TrainingSettings
+from solon.config.settings import (
+    Activations,
+    Count,
+    LoraSettings,
+    Positive,
+    Precision,
+    Rate,
+    SamplingParams,
+    Settings,
+    Share,
+    TrainingSettings,
+)
 
 
 class Algorithm(StrEnum):
@@ -159,6 +170,10 @@ class ReinforcementSettings(Settings):
     """Padded tokens in one forward and backward pass."""
     lora: LoraSettings | None = None
     """Train with LoRA; all weights when null."""
+    precision: Precision = Precision.FLOAT32
+    """The arithmetic of all networks, while they sample, score, measure and learn."""
+    activations: Activations = Activations.KEPT
+    """Whether gradient checkpointing saves memory for a third more time."""
     networks: NetworkSharing = NetworkSharing.SEPARATE
     """Whether the networks share a backbone."""
     checkpoint_every: Positive = 10

@@ -89,6 +89,25 @@ class LoraSettings(Settings):
     """The adapter's output is scaled by alpha / rank."""
 
 
+class Precision(StrEnum):
+    """The arithmetic of training. Weights that learn, gradients and optimiser state are float32 in either."""
+
+    FLOAT32 = "float32"
+    """Float32 throughout."""
+    BFLOAT16 = "bfloat16"
+    """Matrix products and attention of the layers in bfloat16, and weights that do not learn. Embeddings, norms, heads,
+    softmax, log-probabilities and losses are float32."""
+
+
+class Activations(StrEnum):
+    """What a forward pass keeps for the backward pass."""
+
+    KEPT = "kept"
+    """All activations."""
+    RECOMPUTED = "recomputed"
+    """The inputs of the layers; the rest is computed again (gradient checkpointing, Chen et al. 2016)."""
+
+
 class TrainingSettings(Settings):
     """Supervised training. Gradients are summed by token: the size of micro-batches moves results by rounding only."""
 
@@ -110,6 +129,10 @@ class TrainingSettings(Settings):
     """AdamW's weight decay."""
     lora: LoraSettings | None = None
     """Train with LoRA; all weights when null."""
+    precision: Precision = Precision.FLOAT32
+    """The arithmetic."""
+    activations: Activations = Activations.KEPT
+    """Whether gradient checkpointing saves memory for a third more time."""
     checkpoint_every: Positive = 50
     """Steps between checkpoints."""
     held_out: Share = 0.05

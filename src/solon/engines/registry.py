@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from solon.config.builtin import model_path
-from solon.config.model_spec import BUILT_IN, FETCHED, FOLDER, SERVERS, TESTBED, ModelSpec, folder_of
+from solon.config.hub_models import title_of
+from solon.config.model_spec import BUILT_IN, FETCHED, FOLDER, HUB, SERVERS, TESTBED, ModelSpec, folder_of
 from solon.config.plugins import ENGINES, load_registered
-from solon.config.recipe import EngineSettings
+from solon.config.recipe import EngineSettings, Precision
 from solon.config.served_model import OPENAI, ServedModel
 from solon.digest import digest, digest_model
 from solon.engines.base import Engine, Metered
@@ -60,11 +61,21 @@ def open_engine(spec: ModelSpec, settings: EngineSettings | None = None, ledger:
     return engine
 
 
-def engine_of(model: Any, tokenizer: Any, settings: EngineSettings | None = None, *, name: str) -> ModelInMemory:
-    """The engine of a loaded transformers model; ModelError when model and tokenizer do not fit together."""
+def engine_of(
+    model: Any,
+    tokenizer: Any,
+    settings: EngineSettings | None = None,
+    *,
+    name: str,
+    precision: Precision = Precision.FLOAT32,
+) -> ModelInMemory:
+    """The engine of a loaded transformers model, asked in the precision in which it is trained.
+
+    Raises ModelError when model and tokenizer do not fit together.
+    """
     from solon.engines.local.engine import LocalEngine
 
-    return LocalEngine(model, tokenizer, settings, name=name)
+    return LocalEngine(model, tokenizer, settings, name=name, precision=precision)
 
 
 def identity_of(spec: ModelSpec) -> str:
@@ -75,12 +86,12 @@ def identity_of(spec: ModelSpec) -> str:
 def name_of(spec: ModelSpec) -> str:
     """A short name with the first 12 digits of the identity: `assistant@0123456789ab`."""
     folder = folder_of(spec)
-    name = str(spec) if folder is None else folder.resolve().name
+    name = str(spec) if folder is None else title_of(folder.resolve())
     return f"{name}@{identity_of(spec)[:12]}"
 
 
 class _Folder:
-    """Opens model folders, built-in and fetched models."""
+    """Opens model folders, built-in and fetched models, and those of the hub."""
 
     def open(self, spec: ModelSpec, settings: EngineSettings) -> Engine:
         from solon.engines.local.engine import LocalEngine
@@ -127,6 +138,7 @@ _OPENERS: Mapping[str, type[Opener]] = {
     FOLDER: _Folder,
     TESTBED: _Folder,
     FETCHED: _Folder,
+    HUB: _Folder,
     OPENAI: _Served,
     **dict.fromkeys(SERVERS, _Address),
 }

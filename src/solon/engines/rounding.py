@@ -21,8 +21,8 @@ from solon.config.recipe import EngineSettings
 from solon.runs.processes import SINGLE_PROCESS, Processes
 
 CODE = 1
-ROUNDING = frozenset({"batch_size", "memory_gib", "threads"})
-"""Settings that change only rounding: how many rows pass at once, and on how many threads."""
+ROUNDING = frozenset({"batch_size", "memory_gib", "threads", "device_map"})
+"""Settings that change only rounding: how many rows pass at once, and on how many threads or devices."""
 LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "peft", "accelerate", "numpy", "pyarrow")
 
 

@@ -14,7 +14,8 @@ from typing import Any
 
 import yaml
 
-from solon.config.builtin import PLAIN, PREFIX
+from solon.config.builtin import PLAIN, PREFIX, hub_model
+from solon.config.hub_models import PREFIX as HUB
 from solon.config.recipe import Algorithm, Method, Recipe
 from solon.config.version import __version__
 from solon.evals.measures import Unit, measures
@@ -98,10 +99,11 @@ def _usage(run: RunDirectory, artefact: Artefact, adapter: bool) -> str:
     sampled = f"do_sample=True, temperature={params.temperature}, top_p={params.top_p}, top_k=0"
     imports, loading = "", "model = AutoModelForCausalLM.from_pretrained(folder)"
     if adapter:
-        base = json.dumps(portable(base_of(run.recipe, artefact.name)))
+        base, revision = base_of(run.recipe, artefact.name)
+        where = json.dumps(base) + (f', revision="{revision}"' if revision else "")
         imports = "from peft import PeftModel\n"
         loading = (
-            f"base = AutoModelForCausalLM.from_pretrained({base})\nmodel = PeftModel.from_pretrained(base, folder)"
+            f"base = AutoModelForCausalLM.from_pretrained({where})\nmodel = PeftModel.from_pretrained(base, folder)"
         )
     code = _USAGE.format(
         imports=imports,
@@ -127,20 +129,23 @@ def _has_template(folder: Path) -> bool:
     return file.is_file() and '"chat_template"' in file.read_text(encoding="utf-8")
 
 
-def base_of(recipe: Recipe, model: str) -> str:
-    """The base model of a stage's adapter, as the recipe names it."""
+def base_of(recipe: Recipe, model: str) -> tuple[str, str | None]:
+    """The base model of a stage's adapter by the name that others load it by, and its revision on the hub."""
     models = recipe.models
-    return models.policy or models.pretrained if model == RLHF else models.pretrained
+    name = models.policy or models.pretrained if model == RLHF else models.pretrained
+    found = hub_model(name)
+    return (portable(name), None) if found is None else (found.repository, found.revision)
 
 
 def portable(name: str) -> str:
     """The name of a model or file in a recipe, without the folders of this machine."""
-    return name if name.startswith((PREFIX, PLAIN)) else Path(name).name
+    return name if name.startswith((PREFIX, PLAIN, HUB)) else Path(name).name
 
 
 def _hub_name(name: str) -> dict[str, str]:
-    """`base_model` for the head, if a hub may know the name; the text names a local folder."""
-    return {} if name.startswith(PREFIX) or Path(name).exists() else {"base_model": name}
+    """`base_model` for the head, for a model of the hub; the text names a local folder."""
+    found = hub_model(name)
+    return {} if found is None else {"base_model": found.repository}
 
 
 def _constitution(run: RunDirectory) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from solon.errors import RunError
-from solon.export.model_card import base_of, card, portable
+from solon.export.model_card import base_of, card
 from solon.runs import Artefact, RunDirectory
 from solon.runs.files import assembling
 from solon.stages.plan import RLHF, SL_CAI, language_models_of
@@ -85,5 +85,5 @@ def _copy_adapter(run: RunDirectory, artefact: Artefact, folder: Path) -> None:
     # peft writes this machine's path of the base model into the file.
     config = folder / "adapter_config.json"
     settings: dict[str, Any] = json.loads(config.read_text(encoding="utf-8"))
-    settings["base_model_name_or_path"] = portable(base_of(run.recipe, artefact.name))
+    settings["base_model_name_or_path"], settings["revision"] = base_of(run.recipe, artefact.name)
     config.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")

@@ -57,6 +57,19 @@ def contents_of(files: Iterable[Path]) -> Contents:
     )
 
 
+def shapes_of(files: Iterable[Path]) -> list[tuple[str, tuple[int, ...]]]:
+    """Name and shape of each tensor in safetensors files; raises ModelError with the name of a damaged file."""
+    found = []
+    for file in files:
+        for name, tensor in _header(file)[0].items():
+            if name != "__metadata__":
+                shape, _ = _tensor(tensor)
+                if shape is None:
+                    raise _damaged(file, f"its header describes the tensor {name[:60]!r} wrongly")
+                found.append((name, tuple(shape)))
+    return found
+
+
 def _tensors(file: Path) -> list[tuple[list[int], str, int]]:
     """Shape, type and bytes of each tensor in a file."""
     header, data = _header(file)

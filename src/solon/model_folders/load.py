@@ -105,8 +105,11 @@ def load_model(
     attention: str | None = None,
     fresh: frozenset[str] = frozenset(),
     labels: int | None = None,
+    device_map: str | None = None,
 ) -> PreTrainedModel:
     """The model in a folder, in evaluation mode on `device`; `dtype` may be "auto": the stored one.
+
+    With a `device_map` accelerate spreads its layers over the GPUs instead, for asking only.
 
     `attention` names the implementation; with None transformers chooses. `fresh` are weights that may be missing from
     the folder, and `labels` is the width of a classifier's head. Raises ModelError with the folder or file when the
@@ -132,8 +135,10 @@ def load_model(
             use_safetensors=True,
             trust_remote_code=False,
             output_loading_info=True,
+            device_map=device_map,
         )
-        model = model.eval().to(device)
+        model = model.eval() if device_map else model.eval().to(device)
+    _refuse_disk(folder, getattr(model, "hf_device_map", {}))
     _check_weights(model, report, found, fresh)
     return cast("PreTrainedModel", model)
 
@@ -173,6 +178,15 @@ def _check_size(library: Any, config: PreTrainedConfig, found: ModelFolder) -> N
         )
 
 
+def _refuse_disk(folder: Path, placed: Mapping[str, object]) -> None:
+    if "disk" in placed.values():
+        raise ModelError(
+            "GPUs and main memory together do not hold the model, and asking it from disk takes too long",
+            place=str(folder),
+            remedy="Take a smaller model, or ask it in bfloat16: --set engine.dtype=bfloat16",
+        )
+
+
 def _check_weights(model: Any, report: Any, found: ModelFolder, fresh: frozenset[str]) -> None:
     missing = sorted(set(report["missing_keys"]) - fresh)
     if missing:
@@ -186,7 +200,11 @@ def _check_weights(model: Any, report: Any, found: ModelFolder, fresh: frozenset
         )
     for name, weight in model.named_parameters():
         # Minimum and maximum need one pass and no memory; NaN is both of them.
-        if weight.numel() and not all(math.isfinite(float(each)) for each in weight.detach().aminmax()):
+        if (
+            weight.numel()
+            and not weight.is_meta
+            and not all(math.isfinite(float(each)) for each in weight.detach().aminmax())
+        ):
             raise ModelError(
                 f"the weight '{name}' holds a number that is not finite",
                 place=str(found.path),

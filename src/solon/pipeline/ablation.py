@@ -22,6 +22,7 @@ from solon.errors import RunError
 from solon.evals import earlier_tables
 from solon.pipeline.extra_stages import measure_preferences, measure_supervised
 from solon.pipeline.graders import grader_of
+from solon.pipeline.open_run import pinned
 from solon.pipeline.order import advance
 from solon.pipeline.preflight import preflight
 from solon.pipeline.session import finished
@@ -58,7 +59,7 @@ def ablate(experiment: Experiment, trials: Sequence[Trial], folder: Path, displa
     for trial in trials:
         path, alike = folder / trial.folder, done.setdefault(trial.seed, [])
         reuse = () if (path / "run.json").exists() else tuple(alike)
-        run = RunDirectory.create(path, trial.recipe, constitution_path(trial.recipe.constitution), reuse)
+        run = RunDirectory.create(path, pinned(path, trial.recipe), constitution_path(trial.recipe.constitution), reuse)
         with run.lock():
             shown = VariantDisplay(display, trial.folder)
             by_oracle = trial.variant.labelled_by is LabelledBy.ORACLE

@@ -9,12 +9,14 @@ every prompt, because a server bills them, but the local engine reads them once.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from solon.config.model_spec import ModelSpec
 from solon.config.recipe import Recipe
+from solon.config.served_model import OPENAI
 from solon.runs.rows import PromptKind
 from solon.stages.plan import stages_of
-from solon.stages.questions import REPLY, QuestionKind, Size, TrainingSizes
+from solon.stages.questions import REPLY, QuestionKind, Size, TrainingSizes, TrainingTokens
 
 LEARNING_COST = 3
 """A token that is learnt takes as long as so many that are read: the forward pass once, the backward pass twice."""
@@ -57,6 +59,8 @@ class Calls:
     prompt: Range
     completion: Range
     seconds: float
+    price: float = 0.0
+    """What a server asks for it by the recipe's prices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +85,30 @@ class CostInputs:
     known_answers: Mapping[str, int]
     """Questions with known answers that a critic and a judge are measured on."""
     human_comparisons: int
+    unknown: frozenset[str] = frozenset()
+    """Kinds of questions to models whose speed is not known."""
+    training: Speed | None = None
+    """Of the models that learn; that of replies when None."""
+    trainers: int = 1
+    """GPUs that train together; each is as fast as the one that asks."""
 
 
 def calls_of(recipe: Recipe, measured: CostInputs) -> list[Calls]:
     """Every kind of call of a whole run, in the order of the stages."""
-    every = (_calls(stage.name, each, measured) for stage in stages_of(recipe) for each in stage.questions(recipe))
+    every = (
+        _priced(recipe, each, _calls(stage.name, each, measured))
+        for stage in stages_of(recipe)
+        for each in stage.questions(recipe)
+    )
     return [each for each in every if each.calls]
+
+
+def _priced(recipe: Recipe, kind: QuestionKind, calls: Calls) -> Calls:
+    prices = recipe.engine.server
+    if ModelSpec.parse(kind.model).scheme != OPENAI:
+        return calls
+    price = calls.prompt.estimate * prices.prompt_price + calls.completion.estimate * prices.completion_price
+    return replace(calls, price=price / 1e6)
 
 
 def _calls(stage: str, kind: QuestionKind, measured: CostInputs) -> Calls:
@@ -97,7 +119,8 @@ def _calls(stage: str, kind: QuestionKind, measured: CostInputs) -> Calls:
     seen = measured.seen.get(kind.name) or Seen(overhead, 0.0, limit)
     prompt = Range(round(asked.tokens + more + calls * seen.overhead), asked.bound + more + calls * overhead)
     completion = Range(round(calls * min(seen.completion, limit)), calls * limit)
-    speed = measured.speeds.get(kind.name, measured.speeds.get(REPLY))
+    # A kind that no dry run asked is as fast as replies; one whose model has no known speed takes no time here.
+    speed = measured.speeds.get(kind.name, None if kind.name in measured.unknown else measured.speeds.get(REPLY))
     seconds = 0.0
     if speed is not None:
         seconds = (prompt.estimate - calls * seen.shared) / speed.reading + completion.estimate / speed.writing
@@ -107,10 +130,16 @@ def _calls(stage: str, kind: QuestionKind, measured: CostInputs) -> Calls:
 def learning_of(recipe: Recipe, measured: CostInputs) -> list[Learning]:
     """What the trained models learn from, roughly: every prompt with a reply of the length that was seen."""
     sizes = TrainingSizes(measured.sizes, measured.seen[REPLY].completion, measured.human_comparisons)
-    reading = measured.speeds[REPLY].reading
+    speed = measured.training or measured.speeds.get(REPLY)
     learned = ((stage.name, stage.learns(recipe, sizes)) for stage in stages_of(recipe))
     return [
-        Learning(name, round(found.learned), (LEARNING_COST * found.learned + found.read) / reading)
+        Learning(name, round(found.learned), _seconds(found, speed, measured.trainers))
         for name, found in learned
         if found is not None
     ]
+
+
+def _seconds(found: TrainingTokens, speed: Speed | None, trainers: int) -> float:
+    if speed is None:
+        return 0.0
+    return (LEARNING_COST * found.learned + found.read) / (speed.reading * trainers)

@@ -1,8 +1,9 @@
 """The estimate of a dry run: the stages that ask models, on a few prompts, in a temporary folder that is removed.
 
 The stages are those of the run, so the questions shown are those that the run will ask, and a recipe that cannot run
-fails here in the same way. Two things differ: a reply that breaks a rule is used as if it had passed, so that each kind
-of question occurs, and the assistant replaces models that are not trained yet.
+fails here in the same way. Three things differ: a reply that breaks a rule is used as if it had passed, so that each
+kind of question occurs; the assistant replaces models that are not trained yet; and stand-ins replace models that are
+not here (`solon.pipeline.absent_models`).
 """
 
 from __future__ import annotations
@@ -14,14 +15,17 @@ from itertools import islice
 from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 
 from solon import prompts
 from solon.config.builtin import source_path
 from solon.config.model_spec import ModelSpec
 from solon.config.recipe import Recipe, SamplingParams
 from solon.constitution.constitution import Constitution
+from solon.digest import digest
 from solon.engines.base import Engine
 from solon.engines.recording import RecordedQuestion, RecordingEngine
+from solon.pipeline.absent_models import StandIn, planned_speed
 from solon.pipeline.cost import Calls, CostInputs, Learning, Seen, Speed, calls_of, learning_of
 from solon.pipeline.session import Session
 from solon.runs import Artefact, RunDirectory, StageFolder
@@ -52,22 +56,37 @@ class RunEstimate:
     learning: tuple[Learning, ...]
     shown: Mapping[str, tuple[RecordedQuestion, ...]]
     speeds: Mapping[str, Speed]
-    """By the name of the engine."""
+    """By the name of the engine; without those that are not known."""
+    absent: Mapping[str, str]
+    """Why the models that stand-ins replaced are not here, by their names."""
+    unknown: frozenset[str]
+    """Names of those that are asked at a speed that is not known."""
 
     @property
     def seconds(self) -> float:
         """Of the whole run, roughly."""
         return sum(each.seconds for each in self.calls) + sum(each.seconds for each in self.learning)
 
+    @property
+    def price(self) -> float:
+        """What servers ask for the whole run."""
+        return sum(each.price for each in self.calls)
 
-def estimate_run(recipe: Recipe, constitution_file: Path, finished: Collection[str] = ()) -> RunEstimate:
+
+def estimate_run(
+    recipe: Recipe,
+    constitution_file: Path,
+    finished: Collection[str] = (),
+    absent: Mapping[str, str] = MappingProxyType({}),
+) -> RunEstimate:
     """Estimate a run from a few prompts; stages named in `finished` are left out of calls and time.
 
-    Raises what the run itself would: for a file, a model or a setting that is not valid.
+    `absent` has the reasons why models are not here, by their names; stand-ins replace them. Raises what the run itself
+    would: for a file, a model or a setting that is not valid.
     """
     with TemporaryDirectory(prefix="solon-estimate-") as folder:
         run = RunDirectory.create(Path(folder) / "run", recipe, constitution_file)
-        work = _FewPrompts(run, Silent())
+        work = _FewPrompts(run, Silent(), absent=absent)
         given = work.do(built_in(PROMPTS))
         asking = _asking(recipe)
         kinds = {kind.name: kind for stage in asking for kind in stage.questions(recipe)}
@@ -77,10 +96,11 @@ def estimate_run(recipe: Recipe, constitution_file: Path, finished: Collection[s
             work.ask(stage, asked)
         assistant = work.engine(work.assistant)
         sizes, mean = _sizes(given, assistant), _sizes(few, assistant)[PromptKind.RED_TEAM].mean
+        sizes = _planned(sizes, recipe) if absent else sizes
         known = [stage.known_answers(work) for stage in asking]
         later = {kind.name: kind for stage in stages_of(recipe) for kind in stage.questions(recipe)}
         engines = {name: work.engine(work.model(kind.model)) for name, kind in (later | kinds).items()}
-        speeds = _speeds(engines, given.rows(PromptRow), recipe.engine.batch_size)
+        speeds = _speeds(engines, given.rows(PromptRow), recipe)
         measured = CostInputs(
             sizes,
             _overheads(recipe, run.constitution, assistant),
@@ -88,6 +108,9 @@ def estimate_run(recipe: Recipe, constitution_file: Path, finished: Collection[s
             speeds,
             {name: count for of_stage in known for name, count in of_stage.items()},
             _human_comparisons(recipe),
+            frozenset(engines) - set(speeds),
+            planned_speed(recipe.models.pretrained, recipe) if recipe.models.pretrained in absent else None,
+            recipe.planning.gpu.count if absent and recipe.planning.gpu is not None else 1,
         )
         return RunEstimate(
             sizes,
@@ -95,6 +118,8 @@ def estimate_run(recipe: Recipe, constitution_file: Path, finished: Collection[s
             tuple(each for each in learning_of(recipe, measured) if each.stage not in finished),
             {name: tuple(islice(found, SHOWN)) for name, found in asked.items() if found},
             {engines[name].name: speed for name, speed in speeds.items()},
+            absent,
+            frozenset(engine.name for name, engine in engines.items() if name not in speeds),
         )
 
 
@@ -111,6 +136,8 @@ def _asking(recipe: Recipe) -> list[Stage]:
 class _FewPrompts(Session):
     """The work of stages on a few prompts: every engine records what it is asked, and is loaded once."""
 
+    absent: Mapping[str, str] = field(default_factory=dict)
+    """Models that are not here, by name."""
     _recorders: dict[ModelSpec, RecordingEngine] = field(default_factory=dict)
     _begun: int = 1
 
@@ -140,8 +167,19 @@ class _FewPrompts(Session):
         """See `Session.engine`."""
         spec = model if isinstance(model, ModelSpec) else ModelSpec.parse(model)
         if spec not in self._recorders:
-            self._recorders[spec] = RecordingEngine(Session.engine(self, spec))
+            here = str(spec) not in self.absent
+            engine = Session.engine(self, spec) if here else StandIn(str(spec), self.recipe.planning)
+            self._recorders[spec] = RecordingEngine(engine)
         return self._recorders[spec]
+
+    def model(self, name: str | None) -> ModelSpec:
+        """See `Session.model`; a model that is not here keeps its name."""
+        written = name or self.recipe.models.assistant
+        return ModelSpec.parse(written) if written in self.absent else Session.model(self, written)
+
+    def hash(self, source: Path | ModelSpec) -> str:
+        """See `Session.hash`; a model that is not here has its name's."""
+        return digest(str(source)) if str(source) in self.absent else Session.hash(self, source)
 
     def second_engine(self, model: ModelSpec | Path) -> RecordingEngine:
         """See `Session.second_engine`."""
@@ -176,11 +214,24 @@ class _FewPrompts(Session):
         return self.run.begin(self._begun, name, {})
 
 
-def _speeds(engines: Mapping[str, RecordingEngine], rows: Sequence[PromptRow], size: int) -> dict[str, Speed]:
-    """Of the model that answers each kind of question, on one batch of red-team prompts."""
-    batch = [row for row in rows if row.kind is PromptKind.RED_TEAM][:size]
-    found = {id(engine): speed_of(engine.engine, batch) for engine in {id(e): e for e in engines.values()}.values()}
-    return {name: found[id(engine)] for name, engine in engines.items()}
+def _speeds(engines: Mapping[str, RecordingEngine], rows: Sequence[PromptRow], recipe: Recipe) -> dict[str, Speed]:
+    """Of the model that answers each kind of question, on one batch of red-team prompts; as planned for a stand-in."""
+    batch = [row for row in rows if row.kind is PromptKind.RED_TEAM][: recipe.engine.batch_size]
+    found: dict[int, Speed | None] = {}
+    for recorder in engines.values():
+        if id(recorder) not in found:
+            planned = isinstance(recorder.engine, StandIn)
+            found[id(recorder)] = planned_speed(recorder.name, recipe) if planned else speed_of(recorder.engine, batch)
+    return {name: speed for name, recorder in engines.items() if (speed := found[id(recorder)]) is not None}
+
+
+def _planned(sizes: Mapping[PromptKind, Size], recipe: Recipe) -> Mapping[PromptKind, Size]:
+    """The sizes of as many prompts as are planned, of the mean length of those that are here."""
+    wanted = {PromptKind.RED_TEAM: recipe.planning.red_team, PromptKind.HELPFUL: recipe.planning.helpful}
+    return {
+        kind: size if (count := wanted.get(kind)) is None else Size(count, round(count * size.mean), size.longest)
+        for kind, size in sizes.items()
+    }
 
 
 def speed_of(engine: Engine, rows: Sequence[PromptRow]) -> Speed:

@@ -78,15 +78,26 @@ def open_or_create(
         asked = asked_recipe(run, recipe, overlays, settings, reuse)
         file = constitution_path(asked.constitution)
         refuse_unmet_needs(asked, file)
-        return RunDirectory.create(run, asked, file, reuse)
+        return RunDirectory.create(run, pinned(run, asked), file, reuse)
     stored = RunDirectory.open(run)
     if recipe is None and not overlays and not settings and not reuse:
         return stored
-    asked = asked_recipe(run, recipe, overlays, settings)
+    asked = pinned(run, asked_recipe(run, recipe, overlays, settings))
     # For the same name the stored copy is used; another name is another constitution.
     same = asked.constitution == stored.recipe.constitution
     file = run / "constitution.yaml" if same else constitution_path(asked.constitution)
     return RunDirectory.create(run, asked, file, reuse)
+
+
+def pinned(run: Path, recipe: Recipe) -> Recipe:
+    """The recipe with the commits of models of the hub, those that the run has already where no other is named.
+
+    Raises ModelError for a model that is not cached and cannot be fetched.
+    """
+    from solon.config.model_pins import with_pinned_models
+    from solon.runs import RunDirectory
+
+    return with_pinned_models(recipe, RunDirectory.open(run).recipe if (run / "run.json").exists() else None)
 
 
 def refuse_unmet_needs(recipe: Recipe, constitution_file: Path) -> None:

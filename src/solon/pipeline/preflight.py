@@ -11,8 +11,6 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
-
 from solon import prompts
 from solon.config.builtin import PREFIX, source_path
 from solon.config.launch import launched
@@ -27,20 +25,10 @@ from solon.engines.tokens import PromptTokenizer
 from solon.errors import ModelError, RecipeError, SolonError
 from solon.feedback.comparisons import ComparisonPlan
 from solon.model_folders.folder_check import ModelFolder, check_folder
-from solon.model_folders.system_memory import SystemMemory, system_memory
 from solon.pipeline.baselines import refuse_unusable_baseline
 from solon.pipeline.judge_settings import refuse_unusable_judge
-from solon.pipeline.memory_needs import (
-    ASKING,
-    FINETUNING,
-    PREFERENCES,
-    READ,
-    REINFORCEMENT,
-    Parameters,
-    gigabytes,
-    needs,
-    refuse_too_large,
-)
+from solon.pipeline.memory_parts import gigabytes
+from solon.pipeline.run_memory import memory_line, run_needs
 from solon.reward.remote import RemoteScorer, is_address
 from solon.rl.rl_models import refuse_unshareable
 from solon.rl.setting_checks import refuse_unusable
@@ -56,7 +44,6 @@ from solon.stages.plan import (
     PREFERENCE_MODEL,
     RL_CAI,
     RLHF,
-    SL_CAI,
     names_of,
     out_of_round,
 )
@@ -77,7 +64,19 @@ def refuse_contradictions(recipe: Recipe) -> None:
     refuse_unshareable(recipe)
     refuse_unusable_baseline(recipe)
     _refuse_unused_prompts(recipe)
+    _refuse_spread_processes(recipe)
     refuse_unusable_judge(recipe)
+
+
+def _refuse_spread_processes(recipe: Recipe) -> None:
+    """Raise RecipeError where several processes train: each has a GPU of its own, and trains whole layers on it."""
+    if recipe.engine.device_map is not None and launched()[1] > 1:
+        raise RecipeError(
+            "a model that is spread over all GPUs can be asked and not trained, and each process has one GPU",
+            place="engine.device_map",
+            remedy="Use --set engine.device_map=null; FSDP trains a model that one GPU cannot hold "
+            "(docs/how-to/several-gpus.md)",
+        )
 
 
 def _refuse_unused_prompts(recipe: Recipe) -> None:
@@ -92,11 +91,16 @@ def _refuse_unused_prompts(recipe: Recipe) -> None:
 
 
 def preflight(
-    recipe: Recipe, constitution_file: Path, finished: Collection[str] = (), until: str | None = None
+    recipe: Recipe,
+    constitution_file: Path,
+    finished: Collection[str] = (),
+    until: str | None = None,
+    absent: Collection[str] = (),
 ) -> tuple[str, ...]:
     """Raise for what would stop the run later; returns notes to show at its start.
 
-    `finished` names stages that are done already, `until` the last that is wanted. Raises ModelError, InputError,
+    `finished` names stages that are done already, `until` the last that is wanted, and `absent` models that a dry run
+    does without; with them the run is planned for the GPUs in `planning`. Raises ModelError, InputError,
     RecipeError, ConstitutionError, and EngineError for a server that does not answer.
     """
     stages = names_of(recipe)
@@ -108,8 +112,8 @@ def preflight(
     constitution = load_constitution(constitution_file)
     _check_constitution(recipe, constitution)
     _check_sources(recipe, coming)
-    models = _Models(recipe)
-    parts = dict(_parts(recipe, coming))
+    models = _Models(recipe, frozenset(absent))
+    parts = dict(opened_models(recipe, coming))
     for part, name in parts.items():
         models.check(part, name)
     if _reinforces(recipe, coming):
@@ -118,7 +122,7 @@ def preflight(
     return tuple(_notes(recipe, coming, parts, models))
 
 
-def _parts(recipe: Recipe, coming: frozenset[str]) -> Iterator[tuple[str, str]]:
+def opened_models(recipe: Recipe, coming: Collection[str]) -> Iterator[tuple[str, str]]:
     """The models that the stages still to come will open: by the setting that names them."""
     models, policy = recipe.models, recipe.models.policy or recipe.models.pretrained
     yield "models.assistant", models.assistant
@@ -133,7 +137,7 @@ def _parts(recipe: Recipe, coming: frozenset[str]) -> Iterator[tuple[str, str]]:
             yield f"models.feedback{f' ({number})' if several else ''}", judge or models.assistant
     if MEASURE in coming and recipe.measure.grader == JUDGE_GRADER:
         yield "measure.judge", judge_of(recipe) or models.assistant
-    if coming & {PREFERENCE_MODEL, HELD_OUT_MODEL}:
+    if {PREFERENCE_MODEL, HELD_OUT_MODEL} & set(coming):
         yield "models.preference", models.preference or models.pretrained
     if RLHF in coming:
         yield "models.policy", policy
@@ -142,8 +146,8 @@ def _parts(recipe: Recipe, coming: frozenset[str]) -> Iterator[tuple[str, str]]:
         yield from ((setting, name) for setting, name in scorers.items() if name and not is_address(name))
 
 
-def _reinforces(recipe: Recipe, coming: frozenset[str]) -> bool:
-    return bool(coming & {RL_CAI, RLHF}) and recipe.rl.algorithm is not Algorithm.DPO
+def _reinforces(recipe: Recipe, coming: Collection[str]) -> bool:
+    return bool({RL_CAI, RLHF} & set(coming)) and recipe.rl.algorithm is not Algorithm.DPO
 
 
 @dataclass(slots=True)
@@ -151,6 +155,8 @@ class _Models:
     """The models of a run, each folder looked at once."""
 
     recipe: Recipe
+    absent: frozenset[str] = frozenset()
+    """Names of models that are not looked at."""
     named: dict[str | None, ModelFolder] = field(default_factory=dict)
     """By the name that the recipe has for them."""
     _found: dict[Path, ModelFolder] = field(default_factory=dict)
@@ -159,6 +165,8 @@ class _Models:
 
     def check(self, part: str, name: str) -> None:
         """Raise ModelError, naming the setting, for a model that cannot be used for a part."""
+        if name in self.absent:
+            return
         try:
             learns = part in ("models.pretrained", "models.policy")
             does = "grows" if part == "models.preference" else "learns" if learns else "writes"
@@ -185,18 +193,6 @@ class _Models:
         if spec.scheme == OPENAI and spec not in self._reached:
             open_engine(spec, self.recipe.engine)
             self._reached.add(spec)
-
-    def size(self, name: str | None) -> int:
-        """The parameters of a model that was checked; 0 of one that is not needed."""
-        return self.named[name].contents.elements if name in self.named else 0
-
-    def asked(self, name: str) -> int:
-        """Bytes of a model that is asked: as it is stored on a GPU, in float32 on a CPU."""
-        return (
-            self.named[name].contents.size
-            if torch.cuda.is_available() and name in self.named
-            else READ * self.size(name)
-        )
 
     def _files(self, folder: Path) -> ModelFolder:
         if folder not in self._found:
@@ -294,7 +290,10 @@ def _notes(recipe: Recipe, coming: frozenset[str], parts: Mapping[str, str], mod
             "A judge that is no better than chance is accepted (judge_check.weak_judge=accept). Labels, preference "
             "model and RL-CAI then show that everything works, and nothing else."
         )
-    tight = _memory(recipe, coming, models)
+    if launched()[1] > 1:
+        return  # several processes may share a model's parts, on several machines
+    planned = bool(models.absent)
+    tight = memory_line(recipe, run_needs(recipe, coming, parts.values(), planned=planned), planned=planned)
     if tight is not None:
         yield tight
 
@@ -317,36 +316,3 @@ def _models_in_words(parts: Mapping[str, str]) -> str:
         if part not in follows or parts.get(follows[part]) != name
     ]
     return ", ".join(named)
-
-
-def _memory(recipe: Recipe, coming: frozenset[str], models: _Models) -> str | None:
-    """Raise RecipeError when the run does not fit into this machine's memory; a line when it will be tight."""
-    if launched()[1] > 1:
-        return None  # several processes may share a model's parts, on several machines
-    names, size = recipe.models, models.size
-    critic = names.critic or names.assistant
-    reviser = names.reviser or critic
-    asked = [names.assistant, names.pretrained, *(judge or names.assistant for judge in names.judges)]
-    if recipe.measure.grader == JUDGE_GRADER:
-        asked.append(judge_of(recipe) or names.assistant)
-    together = models.asked(critic) + (models.asked(reviser) if reviser != critic else 0)
-    rl = recipe.rl
-    sizes = Parameters(
-        asked=max(together, *map(models.asked, asked)),
-        pretrained=size(names.pretrained),
-        preference=size(names.preference or names.pretrained),
-        policy=size(names.policy or names.pretrained) if recipe.method is Method.RLHF else size(names.pretrained),
-        scorers=size(rl.scorer) + size(rl.held_out_scorer),
-    )
-    needed = needs(recipe, sizes)
-    does = {SL_CAI: FINETUNING, PREFERENCE_MODEL: PREFERENCES, RL_CAI: REINFORCEMENT, RLHF: REINFORCEMENT}
-    wanted = {ASKING, *(does[stage] for stage in coming if stage in does)}
-    return refuse_too_large({what: needed[what] for what in needed if what in wanted}, _memory_of_models())
-
-
-def _memory_of_models() -> SystemMemory | None:
-    """The memory that models are loaded into: the GPU's where there is one."""
-    if not torch.cuda.is_available():
-        return system_memory()
-    free, total = torch.cuda.mem_get_info()
-    return SystemMemory(total, free)

@@ -3,7 +3,7 @@
     RUN:rl-cai          the model that a stage of the run trained
     RUN:rl-cai/20       a snapshot of the policy, after 20 steps
     RUN:assistant       a model that the run was given; RUN:pretrained is the other
-    models/llama, testbed:assistant, fetched:NAME, a plug-in's address      as everywhere else
+    models/llama, testbed:assistant, fetched:NAME, hf:ORG/NAME, a plug-in's address      as everywhere else
 
 A model of a run comes with the run's recipe and constitution, so that it is asked as the run asked it.
 """

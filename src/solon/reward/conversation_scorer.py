@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from solon.config.recipe import EngineSettings
+from solon.config.recipe import EngineSettings, Precision
 from solon.conversation import Conversation
 from solon.errors import InputError, ModelError
 from solon.training.batches import micro_batches, pad_right
@@ -42,16 +42,23 @@ class ConversationScorer:
         self.centre = own if centre is None else centre
 
     @classmethod
-    def load(cls, folder: Path, tokenizer: TextTokenizer, settings: EngineSettings) -> ConversationScorer:
+    def load(
+        cls,
+        folder: Path,
+        tokenizer: TextTokenizer,
+        settings: EngineSettings,
+        precision: Precision = Precision.FLOAT32,
+    ) -> ConversationScorer:
         """The model that the stage preference-model saved; raises ModelError for a folder that holds none."""
-        model = load_preference_model(folder, settings)
+        model = load_preference_model(folder, settings, precision)
         if hasattr(model.config, RATING_MEAN):
             raise ModelError(
                 "this model predicts ratings of harm, where more is worse; it is no preference model",
                 place=str(folder),
                 remedy="Use it with: solon harmfulness measure OUT MODEL --scorer FOLDER",
             )
-        made = cls(model, Encoding(tokenizer, window_of(model, settings)))
+        scalar = ScalarModel(model, precision=precision)
+        made = cls(scalar, Encoding(tokenizer, window_of(model, settings)))
         made.place = str(folder)
         return made
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from solon.config.recipe import EngineSettings
+from solon.config.hub_models import title_of
+from solon.config.recipe import EngineSettings, Precision
 from solon.conversation import Conversation
 from solon.engines.tokens import PromptTokenizer
 from solon.errors import ModelError
@@ -55,14 +56,16 @@ class PreferenceScorer:
         return self.model.encoding.fits(tokens)
 
 
-def open_scorer(folder: Path, settings: EngineSettings | None = None) -> PreferenceScorer:
+def open_scorer(
+    folder: Path, settings: EngineSettings | None = None, precision: Precision = Precision.FLOAT32
+) -> PreferenceScorer:
     """The preference model in a model folder, or in the stage folder around it; ModelError for anything else."""
     settings = settings or EngineSettings()
     model_folder = model_folder_in(folder)
     tokenizer = load_tokenizer(model_folder)
     texts = PromptTokenizer.of(tokenizer, settings)
-    model = ConversationScorer.load(model_folder, texts, settings)
-    name = model_folder.parent.name if model_folder.name == "model" else model_folder.name
+    model = ConversationScorer.load(model_folder, texts, settings, precision)
+    name = model_folder.parent.name if model_folder.name == "model" else title_of(model_folder)
     return PreferenceScorer(name, model, ScoredText(texts))
 
 

@@ -69,9 +69,12 @@ def steps_in(folder: Path) -> list[int]:
 
 
 def merged_weights(model: Trainable) -> Mapping[str, Tensor]:
-    """The weights of the plain model, by their plain names; an adapter's part is added to copies (W + s B A)."""
+    """The weights of the plain model in float32, by their plain names.
+
+    An adapter's part is added to copies (W + s B A).
+    """
     plain = inner(model)
-    weights: dict[str, Tensor] = plain.state_dict()
+    weights: dict[str, Tensor] = {name: weight.float() for name, weight in plain.state_dict().items()}
     if not isinstance(model, PeftModel):
         return weights
     with torch.no_grad():

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from solon.config.recipe import Aggregation, ReinforcementSettings
+from solon.config.recipe import Aggregation, Precision, ReinforcementSettings
 from solon.errors import StageError
 from solon.rl.episodes import Episode, Networks, Rollout, ValueModel, episodes_of
 from solon.rl.rollout import Tape, batch_of, pieces_of
@@ -25,7 +25,7 @@ from solon.training.learner import risen
 from solon.training.loop import accumulate
 from solon.training.losses import kl_k3, policy_loss, token_logprobs, value_loss
 
-RATIO_TOLERANCE, RATIO_TOLERANCE_MEDIUM = 1e-3, 3e-2
+RATIO_TOLERANCE, RATIO_TOLERANCE_REDUCED = 1e-3, 3e-2
 """How far the mean ratio may be from 1 before the first update: rounding, under exact or reduced matrix products."""
 OF_POLICY = ("policy_loss", "policy_gradient_norm", "clip_fraction")
 OF_VALUE = ("value_loss", "value_gradient_norm")
@@ -169,7 +169,7 @@ class _PolicySteps:
         tokens = _tokens(rows)
         error = totals.counts["ratio_error"] / tokens
         if self.first_error is None:
-            self.first_error = _checked_ratio(error, place)
+            self.first_error = _checked_ratio(error, settings.precision, place)
         if settings.target_kl is not None and totals.counts["moved"] / tokens > settings.target_kl:
             learner.discard()
             self.frozen = True
@@ -206,14 +206,15 @@ def _split(order: Sequence[int], parts: int) -> list[Sequence[int]]:
     return [order[start:end] for start, end in itertools.pairwise(edges) if end > start]
 
 
-def _checked_ratio(error: float, place: str) -> float:
-    """Check that before the first update the policy is the one that sampled; anything else is a bug."""
-    exact = torch.get_float32_matmul_precision() == "highest"
-    tolerance = RATIO_TOLERANCE if exact else RATIO_TOLERANCE_MEDIUM
+def _checked_ratio(error: float, precision: Precision, place: str) -> float:
+    """Check that before the first update the policy is the one that was measured; anything else is a bug."""
+    exact = precision is Precision.FLOAT32 and torch.get_float32_matmul_precision() == "highest"
+    tolerance = RATIO_TOLERANCE if exact else RATIO_TOLERANCE_REDUCED
     if not math.isfinite(error) or error > tolerance:
         raise StageError(
             f"before any update the policy's ratio to itself is off by {error:.2g} on average",
             place=place,
-            remedy="Try --set engine.matmul=highest in a new run; if it stays, please report it",
+            remedy="Try --set rl.precision=float32 --set engine.matmul=highest in a new run; if it stays, "
+            "please report it",
         )
     return error

@@ -29,6 +29,7 @@ from solon.training.encoding import Encoding
 from solon.training.learner import EPSILON_RL, Learner
 from solon.training.models import (
     Trainable,
+    frozen_in,
     load_causal_lm,
     load_preference_model,
     load_tokenizer,
@@ -87,20 +88,24 @@ def load_rl_models(
     """Policy and reference from SL-CAI, the scorer, and for PPO the value function from the preference model."""
     if folders.backbone is not None:
         return _shared(settings, folders, folders.backbone, engine, processes)
-    scorer = open_scorer(folders.preference_model, engine).model
+    precision, stored = settings.precision, frozen_in(settings.precision, settings.lora)
+    scorer = open_scorer(folders.preference_model, engine, precision).model
 
     def fresh() -> Trainable:
-        return with_adapter(load_causal_lm(folders.sl_cai, engine), settings.lora, seed)
+        return with_adapter(load_causal_lm(folders.sl_cai, engine, stored), settings.lora, seed)
 
     policy = fresh()
-    reads = token_model(policy, processes)
+    reads = token_model(policy, processes, precision, settings.activations)
     reference = reads
     if not isinstance(policy, PeftModel):
-        reference = token_model(load_causal_lm(folders.sl_cai, engine), processes)
+        reference = token_model(load_causal_lm(folders.sl_cai, engine, precision), processes, precision)
     critic = None
     if settings.algorithm is Algorithm.PPO:
-        value = with_adapter(load_preference_model(folders.preference_model, engine), settings.lora, seed + 1)
-        values = scalar_model(value, processes)  # before its parameters are named: they may come to lie in shards
+        read = load_preference_model(folders.preference_model, engine, stored)
+        value = with_adapter(read, settings.lora, seed + 1)
+        values = scalar_model(
+            value, processes, precision, settings.activations
+        )  # before its parameters are named: they may come to lie in shards
         critic = ValueModel(values, _learner(trainable_parameters(value), settings, processes))
     learner = _learner(trainable_parameters(policy), settings, processes)
     networks = Networks(
@@ -118,7 +123,9 @@ def load_rl_models(
 def _shared(
     settings: ReinforcementSettings, folders: Folders, backbone: Path, engine: EngineSettings, processes: Processes
 ) -> RlModels:
-    shared = SharedBackbone(backbone, folders.sl_cai, folders.preference_model, engine)
+    shared = SharedBackbone(
+        backbone, folders.sl_cai, folders.preference_model, engine, settings.precision, settings.activations
+    )
     tokenizer = load_tokenizer(folders.preference_model)
     texts = PromptTokenizer.of(tokenizer, engine)
     encoding = Encoding(texts, window_of(shared.backbone, engine))

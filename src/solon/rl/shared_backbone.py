@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,11 +20,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from solon.config.recipe import EngineSettings
+from solon.config.recipe import Activations, EngineSettings, Precision
 from solon.errors import ModelError
 from solon.model_folders.load import adapter_settings, load_config
 from solon.training.forward import ScalarModel, TokenModel
 from solon.training.models import DEFAULT_ADAPTER, load_causal_lm
+from solon.training.recompute import spare_activations
 
 POLICY, REFERENCE, VALUE, PREFERENCE = DEFAULT_ADAPTER, "reference", "value", "preference"
 """The adapters' names; the policy's is peft's own default, so that it is saved as an ordinary adapter."""
@@ -34,12 +35,21 @@ _HEAD = "score.weight"
 class SharedBackbone:
     """The networks on one backbone; the policy's adapter is active except inside `using`."""
 
-    def __init__(self, base: Path, sl_cai: Path, preference: Path, settings: EngineSettings) -> None:
+    def __init__(
+        self,
+        base: Path,
+        sl_cai: Path,
+        preference: Path,
+        settings: EngineSettings,
+        precision: Precision = Precision.FLOAT32,
+        activations: Activations = Activations.KEPT,
+    ) -> None:
         """Load `base` and the folders `adapter` of the models `sl_cai` and `preference`, trained from it.
 
         Raises ModelError when either was not trained as an adapter of a model of the base's shape.
         """
-        model = load_causal_lm(base, settings)
+        self.precision = precision
+        model = load_causal_lm(base, settings, precision)
         self.backbone = model
         names = {POLICY: sl_cai, REFERENCE: sl_cai, VALUE: preference, PREFERENCE: preference}
         with warnings.catch_warnings():
@@ -56,7 +66,8 @@ class SharedBackbone:
         self._learning = [*self.parameters(POLICY).values(), *self.parameters(VALUE).values()]
         self._frozen = [*self.parameters(REFERENCE).values(), *self.parameters(PREFERENCE).values()]
         self._activate(POLICY)
-        self.policy = TokenModel(self.model)
+        spare_activations(self.model, activations, self._as_now)
+        self.policy = TokenModel(self.model, precision)
         self.value = self._scalar(VALUE)
         self.preference = self._scalar(PREFERENCE)
 
@@ -84,8 +95,12 @@ class SharedBackbone:
         for parameter in self._learning:
             parameter.requires_grad_(True)
 
+    def _as_now(self) -> AbstractContextManager[None]:
+        """A block with the adapter that is active now: layers may be recomputed after another one was activated."""
+        return self.using(self.model.active_adapter)
+
     def _scalar(self, adapter: str) -> ScalarModel:
-        return ScalarModel(self.model, self._heads[adapter], lambda: self.using(adapter))
+        return ScalarModel(self.model, self._heads[adapter], lambda: self.using(adapter), self.precision)
 
     def _fill(self, name: str, folder: Path) -> None:
         """Copy an adapter's matrices, without the head of a classifier."""

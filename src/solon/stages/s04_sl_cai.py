@@ -36,6 +36,7 @@ from solon.training.loop import is_held_out, mean_loss, session_in, train
 from solon.training.models import (
     Trainable,
     arithmetic,
+    frozen_in,
     inner,
     load_causal_lm,
     load_tokenizer,
@@ -63,35 +64,36 @@ class FinetuneInputs:
 
 def run(settings: FinetuneSettings, inputs: FinetuneInputs, out: StageFolder) -> Artefact:
     """Train on revisions and helpful replies, save the model, publish the metrics."""
+    training = settings.training
     tokenizer = load_tokenizer(inputs.pretrained)
     rows, mixture = chosen_rows(
         inputs.revisions.rows(RevisionRow), inputs.responses.rows(ReplyRow), settings, inputs.seed
     )
 
     def fresh() -> Trainable:
-        model = load_causal_lm(inputs.pretrained, inputs.engine)
-        return with_adapter(model, settings.training.lora, inputs.seed)
+        stored = frozen_in(training.precision, training.lora)
+        return with_adapter(load_causal_lm(inputs.pretrained, inputs.engine, stored), training.lora, inputs.seed)
 
     with (
         arithmetic(inputs.engine),
-        within_memory("finetune.training.micro_batch_tokens", settings.training.micro_batch_tokens),
+        within_memory("finetune.training.micro_batch_tokens", training.micro_batch_tokens),
     ):
         adapted = fresh()
         texts = PromptTokenizer.of(tokenizer, inputs.engine)
         encoding = Encoding(texts, window_of(inner(adapted), inputs.engine))
-        chosen = _examples(rows, encoding, inputs.seed, settings.training.held_out)
+        chosen = _examples(rows, encoding, inputs.seed, training.held_out)
         examples, held_out = _tokens(chosen, held_out=False), _tokens(chosen, held_out=True)
-        reading = token_model(adapted, out.processes)
+        reading = token_model(adapted, out.processes, training.precision, training.activations)
         learner = Learner(
             trainable_parameters(adapted),
-            clip=settings.training.max_grad_norm,
+            clip=training.max_grad_norm,
             epsilon=EPSILON,
-            weight_decay=settings.training.weight_decay,
+            weight_decay=training.weight_decay,
             processes=out.processes,
         )
         objective = CompletionObjective(reading)
-        before = mean_loss(objective, held_out, settings.training.micro_batch_tokens, out.processes)
-        log = train(learner, objective, examples, held_out, settings.training, inputs.seed, session_in(out))
+        before = mean_loss(objective, held_out, training.micro_batch_tokens, out.processes)
+        log = train(learner, objective, examples, held_out, training, inputs.seed, session_in(out))
         adapted = put_together(adapted, fresh, out.processes)
         if out.follows:
             return out.follow()

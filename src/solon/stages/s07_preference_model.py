@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from solon.config.builtin import model_path, source_path
-from solon.config.recipe import EngineSettings, PreferenceSettings, Recipe
+from solon.config.recipe import EngineSettings, PreferenceSettings, Recipe, TrainingSettings
 from solon.conversation import Conversation
 from solon.digest import digest, seed_for
 from solon.engines.tokens import PromptTokenizer
@@ -55,10 +55,13 @@ from solon.stages.s05_response_pairs import paired_kinds
 from solon.stages.stage import JoinedRows, Reads, Stage, Work
 from solon.training.distributed.sharded import put_together, scalar_model
 from solon.training.encoding import Encoding
+from solon.training.forward import ScalarModel
 from solon.training.learner import EPSILON, Learner
 from solon.training.loop import is_held_out, session_in, train
 from solon.training.models import (
+    Trainable,
     arithmetic,
+    frozen_in,
     grow_preference_model,
     inner,
     load_tokenizer,
@@ -90,6 +93,7 @@ class PreferenceInputs:
 
 def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder) -> Artefact:
     """Train on soft labels and human choices, measure on held-out prompts, save model and centre, publish."""
+    tuning = settings.training
     tokenizer = load_tokenizer(inputs.base)
     files = {HUMAN: inputs.human, HUMAN_HARMLESSNESS: inputs.human_harmlessness}
     brought = {source: file for source, file in files.items() if file and settings.human_weight}
@@ -103,36 +107,38 @@ def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder
         labelled += drawn_human(compared.rows, settings.limit_human, inputs.seed, source, settings.human_certainty)
     if (part := inputs.part) is not None:
         labelled = [pair for pair in labelled if part.holds(pair.row_id, inputs.seed)]
+
+    def fresh() -> Trainable:
+        return with_adapter(_grown(inputs, tokenizer, tuning), tuning.lora, inputs.seed)
+
     with (
         arithmetic(inputs.engine),
-        within_memory("preference.training.micro_batch_tokens", settings.training.micro_batch_tokens),
+        within_memory("preference.training.micro_batch_tokens", tuning.micro_batch_tokens),
     ):
-        model = _grown(inputs, tokenizer)
+        adapted = fresh()
         texts = PromptTokenizer.of(tokenizer, inputs.engine)
-        encoding = Encoding(texts, window_of(model, inputs.engine))
-        share = settings.training.held_out
+        encoding = Encoding(texts, window_of(inner(adapted), inputs.engine))
+        share = tuning.held_out
         human_weight = settings.human_weight * human_factor(labelled, settings.balance)
         examples = pair_examples(labelled, encoding, human_weight, share, inputs.seed)
         held_out = [example.tokens for example in examples if example.held_out]
         training = [example.tokens for example in examples if not example.held_out]
         if not training:
             raise StageError("there is no labelled pair to train on", remedy="Look at the outcomes of ai-feedback")
-        adapted = with_adapter(model, settings.training.lora, inputs.seed)
-        reading = scalar_model(adapted, out.processes)
+        reading = scalar_model(adapted, out.processes, tuning.precision, tuning.activations)
         learner = Learner(
             trainable_parameters(adapted),
-            clip=settings.training.max_grad_norm,
+            clip=tuning.max_grad_norm,
             epsilon=EPSILON,
-            weight_decay=settings.training.weight_decay,
+            weight_decay=tuning.weight_decay,
             processes=out.processes,
         )
         objective = PreferenceObjective(reading)
-        log = train(learner, objective, training, held_out, settings.training, inputs.seed, session_in(out))
-        adapter, seed = settings.training.lora, inputs.seed
-        adapted = put_together(adapted, lambda: with_adapter(_grown(inputs, tokenizer), adapter, seed), out.processes)
+        log = train(learner, objective, training, held_out, tuning, inputs.seed, session_in(out))
+        adapted = put_together(adapted, fresh, out.processes)
         if out.follows:
             return out.follow()
-        scorer = ConversationScorer(adapted, encoding)
+        scorer = ConversationScorer(ScalarModel(adapted, precision=tuning.precision), encoding)
         measured = held_out_measures(scorer, held_out)
         centre = centre_of(scorer, held_out or training)
         setattr(inner(adapted).config, CENTRE, centre)
@@ -169,12 +175,13 @@ def summary(facts: Mapping[str, Any]) -> list[str]:
     return [f"human comparisons skipped: {count:,} ({why})" for why, count in skipped.items()]
 
 
-def _grown(inputs: PreferenceInputs, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+def _grown(inputs: PreferenceInputs, tokenizer: PreTrainedTokenizerBase, training: TrainingSettings) -> PreTrainedModel:
     """The model with a fresh head; that of the held-out model is drawn apart, so that the two begin apart."""
     apart = (inputs.part.side.value,) if inputs.part is not None and inputs.part.side is Side.HELD_OUT else ()
     head = seed_for(inputs.seed, "preference head", *apart)
     end = PromptTokenizer.of(tokenizer, inputs.engine).end
-    return grow_preference_model(inputs.base, tokenizer, inputs.engine, head, end)
+    stored = frozen_in(training.precision, training.lora)
+    return grow_preference_model(inputs.base, tokenizer, inputs.engine, head, end, stored)
 
 
 def _for_golden(labelled: Sequence[Labelled], share: float, seed: int) -> list[Conversation]:

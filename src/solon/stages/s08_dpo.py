@@ -42,6 +42,7 @@ from solon.training.loop import is_held_out, mean_loss, train
 from solon.training.models import (
     Trainable,
     arithmetic,
+    frozen_in,
     inner,
     load_causal_lm,
     load_tokenizer,
@@ -80,7 +81,9 @@ def run(settings: ReinforcementSettings, inputs: DirectInputs, out: StageFolder)
     rows = inputs.feedback.rows(LabelRow)
 
     def fresh() -> Trainable:
-        return with_adapter(load_causal_lm(inputs.sl_cai, inputs.engine), training.lora or settings.lora, inputs.seed)
+        adapter = training.lora or settings.lora
+        stored = frozen_in(training.precision, adapter)
+        return with_adapter(load_causal_lm(inputs.sl_cai, inputs.engine, stored), adapter, inputs.seed)
 
     memory = within_memory("rl.dpo.training.micro_batch_tokens", training.micro_batch_tokens)
     with arithmetic(inputs.engine), memory, watched(out, settings) as session:
@@ -89,7 +92,7 @@ def run(settings: ReinforcementSettings, inputs: DirectInputs, out: StageFolder)
         encoding = Encoding(texts, window_of(inner(adapted), inputs.engine))
         made = pairs_of(rows, people, weight, encoding)
         pairs = [pair for pair in made if encoding.fits(range(pair.length))]
-        policy = token_model(adapted, out.processes)
+        policy = token_model(adapted, out.processes, training.precision, training.activations)
         # An adapter begins as nothing, so this is the SL-CAI model; checkpoints are read only after it.
         pairs = with_reference(policy, pairs, training.micro_batch_tokens, out.processes)
         held_out = [pair for pair in pairs if is_held_out(pair.row_id, training.held_out, inputs.seed)]
@@ -109,7 +112,7 @@ def run(settings: ReinforcementSettings, inputs: DirectInputs, out: StageFolder)
         adapted = put_together(adapted, fresh, out.processes)
         if out.follows:
             return out.follow()
-        objective = DirectObjective(TokenModel(adapted), settings.dpo.beta)
+        objective = DirectObjective(TokenModel(adapted, training.precision), settings.dpo.beta)
         ordered = accuracy(objective, held_out, training.micro_batch_tokens)
         save_model(adapted, texts, out.path / "model")
     steps = [_step_row(row, out.path) for row in log.rows]

@@ -23,6 +23,7 @@ from solon.config.recipe import (
     Kept,
     Method,
     NetworkSharing,
+    Precision,
     Recipe,
     ReinforcementSettings,
 )
@@ -81,7 +82,7 @@ def run(settings: ReinforcementSettings, inputs: ReinforcementInputs, out: Stage
         folders = Folders(inputs.sl_cai, inputs.preference_model, inputs.backbone)
         models = load_rl_models(settings, folders, inputs.engine, inputs.seed, out.processes)
         actors, policy = models.networks, models.policy
-        engine = engine_of(inner(policy.model), tokenizer, inputs.engine, name="policy")
+        engine = engine_of(inner(policy.model), tokenizer, inputs.engine, name="policy", precision=settings.precision)
         encoding = Encoding(engine.tokens, min(engine.window, models.scorer.encoding.window))
         questions, counts = _questions(settings, inputs, encoding)
         known = {question.row_id: question.conversation for kind in questions for question in kind}
@@ -95,8 +96,10 @@ def run(settings: ReinforcementSettings, inputs: ReinforcementInputs, out: Stage
         samples = ReplySamples(JsonLines(out.path / SAMPLES), settings, known)
         environment = Environment(
             sample=PolicySampler(engine, questions, settings, inputs.seed, policy.refresh, out.processes).sample,
-            score=_score(_learned_from(inputs, models, encoding.window), known, out.processes),
-            held_out=_score(_centred(inputs.held_out, inputs, encoding.window), known, out.processes)
+            score=_score(_learned_from(inputs, models, encoding.window, settings.precision), known, out.processes),
+            held_out=_score(
+                _centred(inputs.held_out, inputs, encoding.window, settings.precision), known, out.processes
+            )
             if inputs.held_out
             else None,
             watch=unwatched if out.follows else samples.watch,
@@ -175,16 +178,16 @@ def _questions(
     return by_kind, PromptCounts(counts, len(made) - len(fitting))
 
 
-def _learned_from(inputs: ReinforcementInputs, models: RlModels, window: int) -> Scores:
+def _learned_from(inputs: ReinforcementInputs, models: RlModels, window: int, precision: Precision) -> Scores:
     """The centred scores that the policy learns from: the run's preference model's, or those of `inputs.scorer`."""
     if isinstance(inputs.scorer, Path):
-        return _centred(inputs.scorer, inputs, window)
+        return _centred(inputs.scorer, inputs, window, precision)
     return models.scorer.centred if inputs.scorer is None else inputs.scorer
 
 
-def _centred(folder: Path, inputs: ReinforcementInputs, window: int) -> Scores:
+def _centred(folder: Path, inputs: ReinforcementInputs, window: int, precision: Precision) -> Scores:
     """The centred scores of another preference model; ModelError when it reads less than the policy's replies need."""
-    scorer = open_scorer(folder, inputs.engine).model
+    scorer = open_scorer(folder, inputs.engine, precision).model
     if scorer.encoding.window < window:
         raise ModelError(
             f"the preference model reads {scorer.encoding.window} tokens, the policy's replies need {window}",

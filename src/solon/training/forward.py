@@ -3,7 +3,8 @@
 Logits are computed from hidden states at the wanted positions, so that prompt tokens need no logits; the model's own
 modules compute both, whatever the architecture. Batches are padded on the right without an attention mask: under a
 causal mask a token never sees what follows it. The state before token t is the hidden state at t - 1, for its logits
-and for its value alike.
+and for its value alike. Every measurement and every loss of a model goes through here, so that all are of the same
+precision (`solon.model_folders.mixed_precision`).
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from solon.config.settings import Precision
 from solon.errors import ModelError
+from solon.model_folders.mixed_precision import float32_head, layers_in
 from solon.training.models import Trainable, inner
 
 
@@ -26,10 +29,11 @@ def places_before(mask_BT: Tensor) -> Tensor:
     return before_BT.flatten().nonzero().squeeze(1)
 
 
-def hidden_states(backbone: nn.Module, ids_BT: Tensor, places_N: Tensor) -> Tensor:
-    """The backbone's last hidden states at these places of the flattened rows, which are in rising order, (N, H)."""
-    hidden_BTH: Tensor = backbone(input_ids=ids_BT, use_cache=False).last_hidden_state
-    return _at(hidden_BTH, places_N)
+def hidden_states(backbone: nn.Module, ids_BT: Tensor, places_N: Tensor, precision: Precision) -> Tensor:
+    """The backbone's last hidden states at these places of the flattened rows, in rising order, in float32, (N, H)."""
+    with layers_in(precision, ids_BT.device):
+        hidden_BTH: Tensor = backbone(input_ids=ids_BT, use_cache=False).last_hidden_state
+    return _at(hidden_BTH, places_N).float()
 
 
 def _at(states_BTX: Tensor, places_N: Tensor) -> Tensor:
@@ -40,8 +44,9 @@ def _at(states_BTX: Tensor, places_N: Tensor) -> Tensor:
 class TokenModel:
     """A causal language model that gives logits at chosen tokens."""
 
-    def __init__(self, model: Trainable) -> None:
+    def __init__(self, model: Trainable, precision: Precision = Precision.FLOAT32) -> None:
         self.model = model
+        self.precision = precision
         self.device = inner(model).device
         self.backbone: nn.Module = inner(model).base_model
         self._head = self._plain_head()
@@ -52,12 +57,19 @@ class TokenModel:
 
     def logits_in_pieces(self, ids_BT: Tensor, mask_BT: Tensor, size: int) -> Iterator[Tensor]:
         """The same in pieces of at most `size` tokens, so that a large vocabulary needs little memory at a time."""
+        places_N = places_before(mask_BT)
         if self._head is None:
-            logits_BTV = inner(self.model)(input_ids=ids_BT, use_cache=False).logits
-            yield from torch.split(_at(logits_BTV, places_before(mask_BT)), size)
+            yield from torch.split(_at(self._all_logits(ids_BT), places_N), size)
             return
-        for hidden_NH in torch.split(hidden_states(self.backbone, ids_BT, places_before(mask_BT)), size):
+        for hidden_NH in torch.split(hidden_states(self.backbone, ids_BT, places_N, self.precision), size):
             yield self._head(hidden_NH)
+
+    def _all_logits(self, ids_BT: Tensor) -> Tensor:
+        """The logits (B, T, V) of the model's own forward pass."""
+        model = inner(self.model)
+        with layers_in(self.precision, ids_BT.device), float32_head(cast(Any, model).get_output_embeddings()):
+            logits_BTV: Tensor = model(input_ids=ids_BT, use_cache=False).logits
+        return logits_BTV
 
     def _plain_head(self) -> nn.Module | None:
         """The head if logits are exactly its output (some models also scale or cap them)."""
@@ -66,9 +78,10 @@ class TokenModel:
             return None
         probe_BT = torch.tensor([[0, 1, 2]], device=self.device)
         with torch.no_grad():
-            logits_BTV = inner(self.model)(input_ids=probe_BT, use_cache=False).logits
-            hidden_BTH = self.backbone(input_ids=probe_BT, use_cache=False).last_hidden_state
-            same = torch.allclose(head(hidden_BTH), logits_BTV, rtol=1e-3, atol=1e-3)
+            logits_BTV = self._all_logits(probe_BT)
+            places_N = torch.arange(probe_BT.numel(), device=self.device)
+            hidden_NH = hidden_states(self.backbone, probe_BT, places_N, self.precision)
+            same = torch.allclose(head(hidden_NH), logits_BTV.flatten(0, 1), rtol=1e-3, atol=1e-3)
         return head if same else None
 
 
@@ -83,8 +96,10 @@ class ScalarModel:
         model: Trainable,
         head: nn.Module | None = None,
         at_work: Callable[[], AbstractContextManager[Any]] = nullcontext,
+        precision: Precision = Precision.FLOAT32,
     ) -> None:
         self.model = model
+        self.precision = precision
         self.device = inner(model).device
         self.backbone: nn.Module = inner(model).base_model
         self._at_work = at_work
@@ -107,6 +122,6 @@ class ScalarModel:
 
     def _numbers(self, ids_BT: Tensor, places_N: Tensor) -> Tensor:
         with self._at_work():
-            hidden_NH = hidden_states(self.backbone, ids_BT, places_N)
+            hidden_NH = hidden_states(self.backbone, ids_BT, places_N, self.precision)
         numbers_N: Tensor = self._head(hidden_NH).squeeze(-1).float()
         return numbers_N

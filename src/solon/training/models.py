@@ -1,8 +1,8 @@
 """Loads models for training, adds adapters, and saves models that any program can read.
 
-Weights are float32 whatever the file holds, because updates of a millionth vanish in half precision. Models stay in
-evaluation mode during training, which turns dropout off. Only local folders with safetensors are read
-(`solon.model_folders`). On saving, a LoRA adapter is merged, and its own files are saved as well.
+Weights that learn are float32 whatever the file holds, because updates of a millionth vanish in half precision, and so
+are saved models. Models stay in evaluation mode during training, which turns dropout off. Only local folders with
+safetensors are read (`solon.model_folders`). On saving, a LoRA adapter is merged, and its own files are saved as well.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,11 +22,12 @@ from peft import LoraConfig, PeftModel, TaskType, get_peft_model
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from solon.config.recipe import EngineSettings, LoraSettings, Matmul
+from solon.config.recipe import EngineSettings, LoraSettings, Matmul, Precision
 from solon.digest import seed_for
 from solon.errors import ModelError
 from solon.model_folders import load
 from solon.model_folders.load import ModelHead, load_model, quietly
+from solon.model_folders.mixed_precision import lower, raise_to_float32
 from solon.runs.files import write_atomically
 from solon.training.checkpoint import writing
 from solon.training.encoding import TextTokenizer
@@ -61,14 +63,24 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def load_causal_lm(folder: Path, settings: EngineSettings) -> PreTrainedModel:
-    """A causal language model in float32, on the GPU when there is one; ModelError for a folder that holds none."""
-    return _load(ModelHead.LANGUAGE_MODEL, folder, settings)
+def frozen_in(precision: Precision, adapter: LoraSettings | None) -> Precision:
+    """How to load a model that learns in this precision: with an adapter its own weights do not learn."""
+    return Precision.FLOAT32 if adapter is None else precision
 
 
-def load_preference_model(folder: Path, settings: EngineSettings) -> PreTrainedModel:
+def load_causal_lm(folder: Path, settings: EngineSettings, stored: Precision = Precision.FLOAT32) -> PreTrainedModel:
+    """A causal language model, on the GPU when there is one; ModelError for a folder that holds none.
+
+    With `stored` bfloat16 its layers do not learn: their matrices are bfloat16, and everything else is float32.
+    """
+    return _load(ModelHead.LANGUAGE_MODEL, folder, settings, stored)
+
+
+def load_preference_model(
+    folder: Path, settings: EngineSettings, stored: Precision = Precision.FLOAT32
+) -> PreTrainedModel:
     """A sequence classifier with one label, as `save_model` wrote it; raises ModelError for anything else."""
-    model = _load(ModelHead.CLASSIFIER, folder, settings)
+    model = _load(ModelHead.CLASSIFIER, folder, settings, stored)
     if model.config.num_labels != 1:
         raise ModelError(
             f"a preference model has one score, this classifier has {model.config.num_labels}",
@@ -79,7 +91,12 @@ def load_preference_model(folder: Path, settings: EngineSettings) -> PreTrainedM
 
 
 def grow_preference_model(
-    folder: Path, tokenizer: PreTrainedTokenizerBase, settings: EngineSettings, seed: int, end: int | None = None
+    folder: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    settings: EngineSettings,
+    seed: int,
+    end: int | None = None,
+    stored: Precision = Precision.FLOAT32,
 ) -> PreTrainedModel:
     """A preference model on a causal language model's backbone; `tokenizer` gets a padding token if it has none.
 
@@ -89,7 +106,7 @@ def grow_preference_model(
     ModelError when the architecture has no classifier with a linear head named `score`.
     """
     pad = ensure_pad(tokenizer, end)
-    model = _load(ModelHead.CLASSIFIER, folder, settings, fresh=frozenset({"score.weight"}), labels=1)
+    model = _load(ModelHead.CLASSIFIER, folder, settings, stored, fresh=frozenset({"score.weight"}), labels=1)
     head = getattr(model, "score", None)
     if not isinstance(head, nn.Linear):
         raise ModelError(
@@ -167,10 +184,11 @@ def save_model(model: Trainable, texts: TextTokenizer, folder: Path) -> PreTrain
     The folder's chat template writes the format of training, and the generation settings of a language model name every
     token that ends a reply.
 
-    Returns the plain model that was written. Merging changes `model`, so do not train it further. Raises RunError when
-    the disk refuses.
+    Returns the plain model that was written, in float32. Merging changes `model`, so do not train it further. Raises
+    RunError when the disk refuses.
     """
     with quietly(), writing(folder):
+        raise_to_float32(model)  # an adapter's change is smaller than what bfloat16 resolves
         shutil.rmtree(folder, ignore_errors=True)
         if isinstance(model, PeftModel):
             save_adapter(model, folder)
@@ -217,6 +235,7 @@ def _load(
     kind: ModelHead,
     folder: Path,
     settings: EngineSettings,
+    stored: Precision,
     *,
     fresh: frozenset[str] = frozenset(),
     labels: int | None = None,
@@ -224,7 +243,14 @@ def _load(
     # Under reduced precision the fused attention kernel for CPUs is several times slower than plain products.
     attention = "eager" if settings.matmul is Matmul.MEDIUM and not torch.cuda.is_available() else None
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return load_model(kind, folder, dtype=torch.float32, device=device, attention=attention, fresh=fresh, labels=labels)
+    loaded = partial(load_model, kind, folder, attention=attention, fresh=fresh, labels=labels)
+    if stored is Precision.FLOAT32:
+        return loaded(dtype=torch.float32, device=device)
+    # As the folder stores it and in main memory, so that there is never a whole model in float32 on the GPU.
+    model = loaded(dtype="auto")
+    language = kind is ModelHead.LANGUAGE_MODEL
+    lower(model, cast(Any, model).get_output_embeddings() if language else getattr(model, "score", None))
+    return cast(PreTrainedModel, cast(nn.Module, model).to(device))
 
 
 def window_of(model: PreTrainedModel, settings: EngineSettings) -> int:

@@ -221,7 +221,7 @@ def test_a_single_process_returns_what_it_is_given() -> None:
     ("name", "value", "words"),
     [
         ("ACCELERATE_USE_DEEPSPEED", "true", "DeepSpeed cannot be used"),
-        ("ACCELERATE_MIXED_PRECISION", "bf16", "not in mixed precision 'bf16'"),
+        ("ACCELERATE_MIXED_PRECISION", "bf16", "the recipe decides about the precision of training, not the launcher"),
     ],
 )
 def test_unsupported_settings_are_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str, words: str) -> None:

@@ -3,7 +3,8 @@
 `CausalModel` calls any transformers causal language model through its own `forward`, with our cache, our positions and
 our masks, so that left padding, a shared prefix and dropped rows cannot change what a row sees. A key is visible to a
 query when its position is not greater (and, for sliding layers, not too far back); padding has a position that no query
-reaches. A model in half precision gives float32 logits (see `head.py`).
+reaches. A model in half precision gives float32 logits (see `head.py`). A model in training is asked with the
+arithmetic of its training.
 
 Axes: B rows, T new tokens, L cache columns, N positions with logits, V vocabulary.
 """
@@ -18,9 +19,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from solon.config.recipe import Precision
 from solon.engines.local.head import in_float32, widened
 from solon.engines.local.kv_cache import KeyValueCache, additive_mask
 from solon.errors import ModelError
+from solon.model_folders.mixed_precision import Casts, layers_in
 
 _PREFILL_ON_CPU = 2048
 """Padded tokens in one pass; more overflow the processor's cache (measured: 16384 take 1.5 times as long)."""
@@ -36,14 +39,16 @@ Mask = Tensor | dict[str, Tensor] | None
 class CausalModel:
     """Any transformers causal language model that takes position ids and a cache."""
 
-    def __init__(self, model: Any, window: int) -> None:
+    def __init__(self, model: Any, window: int, precision: Precision = Precision.FLOAT32) -> None:
         """`window` is the most tokens in a row; raises ModelError for an unsupported architecture."""
         self.model = model
         self.window = window
         config = model.config.get_text_config(decoder=True)
         self.layers = int(config.num_hidden_layers)
-        self.device: torch.device = model.device
-        self.dtype: torch.dtype = model.dtype
+        self.device: torch.device = _device_of(model)
+        self.precision = precision
+        self.dtype: torch.dtype = model.dtype if precision is Precision.FLOAT32 else torch.bfloat16
+        """The type of keys, values and masks."""
         self.prefill_tokens = _PREFILL_ON_CPU if self.device.type == "cpu" else _PREFILL_ON_GPU
         self._sliding = _sliding_layers(config, window)
         forward = getattr(model, "get_base_model", lambda: model)().forward
@@ -73,12 +78,13 @@ class CausalModel:
 
     def new_cache(self, *, limit: int, rows: int | None = None) -> KeyValueCache:
         """An empty cache for this model, of at most `limit` columns."""
-        return KeyValueCache(self.layers, limit=limit, rows=rows)
+        kept_as = None if self.precision is Precision.FLOAT32 else self.dtype
+        return KeyValueCache(self.layers, limit=limit, rows=rows, dtype=kept_as)
 
     def forward(self, ids_BT: Tensor, positions_BT: Tensor, mask: Mask, cache: KeyValueCache, keep: int) -> Tensor:
         """Logits (B, N=keep, V) of the last `keep` positions; writes keys and values at the cache's column."""
         extra = {"logits_to_keep": keep} if self._keeps_logits else {}
-        with in_float32(self._head, self._wide_head):
+        with layers_in(self.precision, self.device, Casts.KEPT), in_float32(self._head, self._wide_head):
             logits: Tensor = self.model(
                 input_ids=ids_BT,
                 attention_mask=mask,
@@ -94,7 +100,8 @@ class CausalModel:
         """Prepare for many forward passes with the present weights, for the length of a block."""
         self._wide_head = widened(self._head)
         try:
-            yield
+            with layers_in(self.precision, self.device, Casts.KEPT):  # weights are cast once for all passes
+                yield
         finally:
             self._wide_head = None
 
@@ -112,6 +119,12 @@ class CausalModel:
     def slides(self) -> bool:
         """Whether some layer has a sliding window shorter than the window, so that masks change with every token."""
         return bool(self._sliding)
+
+
+def _device_of(model: Any) -> torch.device:
+    """Where the model reads its tokens; accelerate keeps weights that it moves in and out on no device."""
+    device: torch.device = model.device
+    return torch.device(model.get_input_embeddings()._hf_hook.execution_device) if device.type == "meta" else device
 
 
 def _sliding_layers(config: Any, window: int) -> dict[str | None, int | None]:

@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 
-from solon.config.recipe import Dtype, EngineSettings, SamplingParams
+from solon.config.hub_models import title_of
+from solon.config.recipe import Dtype, EngineSettings, Precision, SamplingParams
 from solon.conversation import Prompt
 from solon.digest import digest_model
 from solon.engines.base import Choosing, Completion, Continuation, window_filled
@@ -37,9 +38,17 @@ class LocalEngine:
     """A causal language model and its tokenizer, asked in batches (see `solon.engines.base.Engine`)."""
 
     def __init__(
-        self, model: Any, tokenizer: Any, settings: EngineSettings | None = None, *, name: str = "local"
+        self,
+        model: Any,
+        tokenizer: Any,
+        settings: EngineSettings | None = None,
+        *,
+        name: str = "local",
+        precision: Precision = Precision.FLOAT32,
     ) -> None:
         """An engine around a loaded model; each call puts the model into evaluation mode.
+
+        `precision` is that of a model in training; other models are asked in the type of their weights.
 
         Raises ModelError when model, tokenizer and settings do not fit together.
         """
@@ -66,7 +75,7 @@ class LocalEngine:
         self.end_tokens = end_tokens_of(model, self.tokens.ends)
         self._prefixes = Prefixes()
         self._endings: dict[tuple[tuple[str, ...], frozenset[int]], Ending] = {}
-        self._forward = CausalModel(model, self.window)
+        self._forward = CausalModel(model, self.window, precision)
         self.budget = RowBudget.of(settings, self._forward)
         summary = self.budget.summary(self.window)
         self.remarks: Sequence[str] = (summary,) if summary else ()
@@ -76,15 +85,17 @@ class LocalEngine:
     def load(cls, folder: Path, settings: EngineSettings | None = None, *, device: str | None = None) -> LocalEngine:
         """The engine of a model folder.
 
-        `device` defaults to `cuda` if there is one. Weights are loaded as `settings.dtype`: by default as float32 on a
-        CPU. Raises ModelError when the folder is missing or has no safetensors.
+        `device` defaults to `cuda` if there is one; with `settings.device_map` accelerate chooses. Weights are loaded
+        as `settings.dtype`: by default as float32 on a CPU. Raises ModelError when the folder is missing or has no
+        safetensors.
         """
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         check_folder(folder)
         tokenizer = load_tokenizer(folder)
-        dtype = loaded_as(settings.dtype if settings else Dtype.AUTO, device)
-        model = load_model(ModelHead.LANGUAGE_MODEL, folder, dtype=dtype, device=device)
-        engine = cls(model, tokenizer, settings, name=f"{folder.name}@{digest_model(folder)[:12]}")
+        settings = settings or EngineSettings()
+        dtype, spread = loaded_as(settings.dtype, device), settings.device_map
+        model = load_model(ModelHead.LANGUAGE_MODEL, folder, dtype=dtype, device=device, device_map=spread)
+        engine = cls(model, tokenizer, settings, name=f"{title_of(folder)}@{digest_model(folder)[:12]}")
         engine.place = str(folder)
         return engine
 

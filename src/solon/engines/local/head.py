@@ -19,6 +19,7 @@ from typing import TypeGuard
 import torch
 from torch import Tensor, nn
 
+from solon.model_folders.mixed_precision import float32_head, is_plain
 from solon.model_folders.system_memory import system_memory
 
 HALVES = frozenset({torch.bfloat16, torch.float16})
@@ -38,8 +39,9 @@ def in_float32(head: nn.Module | None, wide_VH: Tensor | None = None) -> Iterato
     Any other head (quantized, with an adapter, moved between devices) gives logits of its own type, which the caller
     has to check.
     """
-    if not _is_plain(head):
-        yield
+    if not _is_half(head):
+        with float32_head(head):  # under autocast it would round as well
+            yield
         return
     # The model still calls the module, so its hooks run.
     head.forward = partial(_logits, head, wide_VH)  # type: ignore[method-assign]
@@ -49,13 +51,8 @@ def in_float32(head: nn.Module | None, wide_VH: Tensor | None = None) -> Iterato
         del head.forward
 
 
-def _is_plain(head: nn.Module | None) -> TypeGuard[nn.Linear]:
-    return (
-        isinstance(head, nn.Linear)
-        and type(head).forward is nn.Linear.forward
-        and "forward" not in vars(head)  # accelerate puts one there to move weights in and out
-        and head.weight.dtype in HALVES
-    )
+def _is_half(head: nn.Module | None) -> TypeGuard[nn.Linear]:
+    return is_plain(head) and head.weight.dtype in HALVES
 
 
 def widened(head: nn.Module | None) -> Tensor | None:
@@ -63,7 +60,7 @@ def widened(head: nn.Module | None) -> Tensor | None:
 
     On a CPU the conversion takes longer than the product: half of each step of generation with a vocabulary of 150,000.
     """
-    if not _is_plain(head) or head.weight.device.type != "cpu":
+    if not _is_half(head) or head.weight.device.type != "cpu":
         return None
     memory = system_memory()
     if memory is None or 4 * head.weight.numel() > _MEMORY_SHARE * memory.free:

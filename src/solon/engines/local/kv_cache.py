@@ -34,11 +34,12 @@ class PreallocatedLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
         self.values: Tensor = torch.empty(0)
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        """Reserve memory with the dtype and device of the first keys; zeros, since masked columns must hold no NaN."""
+        """Reserve memory on the device of the first keys; zeros, since masked columns must hold no NaN."""
         rows = key_states.shape[0] if self.owner.rows is None else self.owner.rows
         columns = min(self.owner.limit, self.owner.start + key_states.shape[2] + _GROWTH)
-        self.keys = key_states.new_zeros(rows, key_states.shape[1], columns, key_states.shape[3])
-        self.values = value_states.new_zeros(rows, value_states.shape[1], columns, value_states.shape[3])
+        dtype = self.owner.dtype
+        self.keys = key_states.new_zeros(rows, key_states.shape[1], columns, key_states.shape[3], dtype=dtype)
+        self.values = value_states.new_zeros(rows, value_states.shape[1], columns, value_states.shape[3], dtype=dtype)
         self.is_initialized = True
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
@@ -71,6 +72,7 @@ class PreallocatedLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
 
     def select(self, rows: Tensor) -> None:
         """Keep or repeat rows."""
+        rows = rows.to(self.keys.device)  # layers may lie on several devices
         self.keys = self.keys.index_select(0, rows)
         self.values = self.values.index_select(0, rows)
 
@@ -91,11 +93,12 @@ class KeyValueCache(Cache):
     """All layers' keys and values; pass it to a model as `past_key_values`.
 
     `start` is the column at which the next forward pass writes; the caller moves it. `part`, when given, is the slice
-    of rows that the next forward pass is about.
+    of rows that the next forward pass is about. `dtype` is the type to keep; by default that of keys and values.
     """
 
-    def __init__(self, layers: int, *, limit: int, rows: int | None = None) -> None:
+    def __init__(self, layers: int, *, limit: int, rows: int | None = None, dtype: torch.dtype | None = None) -> None:
         self.limit = limit
+        self.dtype = dtype
         self.rows = rows
         self.start = 0
         self.part: slice | None = None

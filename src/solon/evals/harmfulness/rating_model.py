@@ -35,6 +35,7 @@ from solon.training.loop import is_held_out, session_in, train
 from solon.training.models import (
     Trainable,
     arithmetic,
+    frozen_in,
     grow_preference_model,
     inner,
     load_tokenizer,
@@ -45,6 +46,7 @@ from solon.training.models import (
 )
 from solon.training.objectives import RatingObjective
 from solon.training.out_of_memory import within_memory
+from solon.training.recompute import spare_activations
 
 CODE = 1
 """The version of this module; raise it with every change that gives another model for the same ratings."""
@@ -101,7 +103,8 @@ def train_rating_model(settings: TrainingSettings, inputs: RatingInputs, out: St
     ):
         end = PromptTokenizer.of(tokenizer, inputs.engine).end
         head = seed_for(inputs.seed, "harmfulness head")
-        model = grow_preference_model(inputs.base, tokenizer, inputs.engine, head, end)
+        stored = frozen_in(settings.precision, settings.lora)
+        model = grow_preference_model(inputs.base, tokenizer, inputs.engine, head, end, stored)
         texts = PromptTokenizer.of(tokenizer, inputs.engine)
         encoding = Encoding(texts, window_of(model, inputs.engine))
         encoded = _encoded(inputs, settings.held_out, encoding)
@@ -122,7 +125,8 @@ def train_rating_model(settings: TrainingSettings, inputs: RatingInputs, out: St
         )
         held_out = [each.example(mean) for each in encoded if each.held_out]
         examples = [each.example(mean) for each in training]
-        objective = RatingObjective(ScalarModel(adapted))
+        spare_activations(adapted, settings.activations)
+        objective = RatingObjective(ScalarModel(adapted, precision=settings.precision))
         log = train(learner, objective, examples, held_out, settings, inputs.seed, session_in(out))
         saved = _saved(adapted, texts, mean, out.path / "model")
         scorer = HarmfulnessScorer(out.name, ConversationScorer(saved, encoding, centre=0.0), mean, inputs.engine)

@@ -15,6 +15,7 @@ from solon.config.builtin import constitution_path, model_path
 from solon.config.recipe import Method
 from solon.pipeline.ablation import VariantDisplay
 from solon.pipeline.extra_stages import measure_supervised
+from solon.pipeline.open_run import pinned
 from solon.pipeline.order import advance
 from solon.pipeline.preflight import preflight
 from solon.pipeline.reproduction.paper_runs import (
@@ -62,7 +63,7 @@ def do_runs(
     done: dict[str, RunDirectory] = {}
     for planned in runs:
         path = folder / RUNS / planned.name
-        recipe = recipe_of(planned, size, settings)
+        recipe = pinned(path, recipe_of(planned, size, settings))
         reuse = () if (path / "run.json").exists() else tuple(done[name].path for name in planned.reuses)
         run = RunDirectory.create(path, recipe, constitution_path(recipe.constitution), reuse)
         shown = VariantDisplay(display, planned.name)

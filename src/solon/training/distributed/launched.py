@@ -208,9 +208,9 @@ def _refuse_other_launches() -> None:
     precision = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
     if precision not in ("", "no"):
         raise RunError(
-            f"weights are trained in float32, not in mixed precision '{precision}'",
+            f"the recipe decides about the precision of training, not the launcher ('{precision}')",
             place="accelerate launch",
-            remedy="Use --mixed_precision no, and --set engine.matmul=medium for faster products",
+            remedy="Use --mixed_precision no, and --overlay bfloat16 for mixed precision",
         )
 
 

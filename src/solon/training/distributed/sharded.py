@@ -19,10 +19,12 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, fully_shard
 
+from solon.config.settings import Activations, Precision
 from solon.errors import ModelError, RunError
 from solon.runs.processes import Processes, Sharding
 from solon.training.forward import ScalarModel, TokenModel
 from solon.training.models import Trainable, inner
+from solon.training.recompute import spare_activations
 
 T = TypeVar("T")
 
@@ -45,9 +47,9 @@ class _Root(nn.Module):
 class ShardedTokenModel(TokenModel):
     """`TokenModel` for a model in shards."""
 
-    def __init__(self, model: Trainable, processes: Processes) -> None:
-        super().__init__(model)  # probes the head while the model is whole
-        self._plain = TokenModel(model)
+    def __init__(self, model: Trainable, processes: Processes, precision: Precision) -> None:
+        super().__init__(model, precision)  # probes the head while the model is whole
+        self._plain = TokenModel(model, precision)
         self._root = _sharded(_Root(model), processes)
 
     def logits_in_pieces(self, ids_BT: Tensor, mask_BT: Tensor, size: int) -> Iterator[Tensor]:
@@ -58,9 +60,9 @@ class ShardedTokenModel(TokenModel):
 class ShardedScalarModel(ScalarModel):
     """`ScalarModel` for a classifier in shards."""
 
-    def __init__(self, model: Trainable, processes: Processes) -> None:
-        super().__init__(model)
-        self._plain = ScalarModel(model)
+    def __init__(self, model: Trainable, processes: Processes, precision: Precision) -> None:
+        super().__init__(model, precision=precision)
+        self._plain = ScalarModel(model, precision=precision)
         self._root = _sharded(_Root(model), processes)
 
     def scores(self, ids_BT: Tensor, lengths_B: Tensor) -> Tensor:
@@ -75,14 +77,30 @@ class ShardedScalarModel(ScalarModel):
         return copied
 
 
-def token_model(model: Trainable, processes: Processes) -> TokenModel:
+def token_model(
+    model: Trainable,
+    processes: Processes,
+    precision: Precision = Precision.FLOAT32,
+    activations: Activations = Activations.KEPT,
+) -> TokenModel:
     """The model for training; with FSDP its weights are then in shards."""
-    return ShardedTokenModel(model, processes) if processes.sharding is Sharding.SHARDED else TokenModel(model)
+    spare_activations(model, activations)
+    if processes.sharding is Sharding.SHARDED:
+        return ShardedTokenModel(model, processes, precision)
+    return TokenModel(model, precision)
 
 
-def scalar_model(model: Trainable, processes: Processes) -> ScalarModel:
+def scalar_model(
+    model: Trainable,
+    processes: Processes,
+    precision: Precision = Precision.FLOAT32,
+    activations: Activations = Activations.KEPT,
+) -> ScalarModel:
     """The same for a classifier."""
-    return ShardedScalarModel(model, processes) if processes.sharding is Sharding.SHARDED else ScalarModel(model)
+    spare_activations(model, activations)
+    if processes.sharding is Sharding.SHARDED:
+        return ShardedScalarModel(model, processes, precision)
+    return ScalarModel(model, precision=precision)
 
 
 def put_together(model: Trainable, fresh: Callable[[], Trainable], processes: Processes) -> Trainable:
