@@ -34,7 +34,6 @@ from solon.model_folders.folder_check import (
     own_tokenizer,
     read_json,
 )
-from solon.model_folders.kernel_cache import bound_kernel_cache
 from solon.model_folders.system_memory import is_out_of_memory
 
 if TYPE_CHECKING:
@@ -117,7 +116,6 @@ def load_model(
     """
     import transformers
 
-    bound_kernel_cache()
     found = check_folder(folder)
     config = _config(folder, found.config)
     config._attn_implementation = attention  # whatever the folder asks for: it may name code on the hub

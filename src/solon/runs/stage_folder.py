@@ -21,6 +21,7 @@ from solon.errors import RunError, StageError
 from solon.runs.artefact import Artefact
 from solon.runs.executor import Executor, InProcess
 from solon.runs.files import reporting_write_errors, sync
+from solon.runs.freed_memory import release_freed_memory
 from solon.runs.interrupt import StopRequest
 from solon.runs.journal import Chunk, Journal
 from solon.runs.lazy_sequence import LazySequence
@@ -47,6 +48,8 @@ HEARTBEAT = 10.0
 """Seconds after which `report` stores the time worked."""
 PROGRESS_EVERY = 2.0
 """Seconds after which the progress is saved again, for `solon status`."""
+RELEASE_EVERY = 30.0
+"""Seconds after which freed memory is given back again."""
 
 
 Report = Callable[[Progress], None]
@@ -79,6 +82,7 @@ class StageFolder:
     _in_flight: bool = False
     _paces: dict[str, Pace] = field(default_factory=dict)
     _saved_at: float = -math.inf
+    _released_at: float = field(default_factory=time.monotonic)
     _since: float = field(default_factory=time.monotonic)
 
     @property
@@ -265,6 +269,9 @@ class StageFolder:
         if not self.follows and time.monotonic() - self._saved_at > PROGRESS_EVERY:
             self._saved_at = time.monotonic()
             write_progress(self.path, progress)
+        if time.monotonic() - self._released_at > RELEASE_EVERY:
+            release_freed_memory()
+            self._released_at = time.monotonic()
         self.report_to(progress)
 
     def _lap(self) -> float:

@@ -27,7 +27,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from solon.digest import seed_for
 from solon.errors import ModelError
-from solon.model_folders.kernel_cache import bound_kernel_cache
+from solon.runs.freed_memory import release_freed_memory
 from solon.testbed.documents import DocumentPart, Writer
 from solon.testbed.windows import IGNORED, PretrainingExample, windows
 from solon.testbed.world import load_world
@@ -224,6 +224,7 @@ def train_part(
             for kind, value in parts.items():
                 losses[kind].append(value)
         progress.window += 1
+        release_freed_memory()
         means = " ".join(f"{kind} {np.mean(values):.3f}" for kind, values in sorted(losses.items()))
         rate = (progress.seen - before) / (time.monotonic() - started)
         report(f"{part.value}: {progress.seen / 1e6:.2f} of {total / 1e6:.0f} M tokens, {rate:.0f}/s; losses: {means}")
@@ -264,7 +265,6 @@ def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Pa
 
 def train(output: Path, plan: PretrainingPlan, report: Report = print) -> None:
     """Train both models below `output`; keeps a finished one and resumes an interrupted one."""
-    bound_kernel_cache()
     if plan.threads:
         torch.set_num_threads(plan.threads)
     # Lets the CPU multiply in bfloat16 where it can (accumulating in float32): several times faster.
