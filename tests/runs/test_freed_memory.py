@@ -11,8 +11,8 @@ SCRIPT = """
 from solon.runs.freed_memory import release_freed_memory
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * 4096
-blocks = [bytes(100_000) for _ in range(1000)]
-above = bytes(100_000)
+blocks = [b"x" * 100_000 for _ in range(1000)]
+above = b"x" * 100_000
 full = resident()
 del blocks
 freed = resident()
