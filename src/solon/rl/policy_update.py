@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -21,7 +21,7 @@ from solon.rl.episodes import Episode, Networks, Rollout, ValueModel, episodes_o
 from solon.rl.rollout import Tape, batch_of, pieces_of
 from solon.training.batches import shuffled
 from solon.training.forward import ScalarModel, TokenModel
-from solon.training.learner import risen
+from solon.training.learner import Counts, risen
 from solon.training.loop import accumulate
 from solon.training.losses import kl_k3, policy_loss, token_logprobs, value_loss
 
@@ -50,7 +50,7 @@ class PolicyObjective:
         """Response tokens, or replies."""
         return _tokens(rows) if self.aggregation is Aggregation.TOKENS else float(len(rows))
 
-    def loss(self, rows: Sequence[Episode]) -> tuple[Tensor, Mapping[str, float]]:
+    def loss(self, rows: Sequence[Episode]) -> tuple[Tensor, Counts]:
         """The summed loss, and sums over tokens that measure how far the policy has moved since sampling."""
         logprob_N = self._logprobs(rows)
         behaviour_N = torch.cat([row.behaviour_T for row in rows]).to(logprob_N.device)
@@ -62,9 +62,9 @@ class PolicyObjective:
             lengths_B = torch.tensor([len(row.reply.response) for row in rows], device=loss_N.device)
             loss_N = loss_N / lengths_B.repeat_interleave(lengths_B)
         return loss_N.sum(), {
-            "clipped": float(clipped.clipped_N.sum()),
-            "ratio_error": float((clipped.ratio_N - 1).abs().sum()),
-            "moved": float(moved_N.sum()),
+            "clipped": clipped.clipped_N.float().sum(),
+            "ratio_error": (clipped.ratio_N - 1).abs().sum(),
+            "moved": moved_N.sum(),
         }
 
     def _logprobs(self, rows: Sequence[Episode]) -> Tensor:
@@ -89,7 +89,7 @@ class ValueObjective:
         """Response tokens."""
         return _tokens(rows)
 
-    def loss(self, rows: Sequence[Episode]) -> tuple[Tensor, Mapping[str, float]]:
+    def loss(self, rows: Sequence[Episode]) -> tuple[Tensor, Counts]:
         """The summed loss."""
         value_N = self._values(rows)
         old_N = torch.cat([row.value_T for row in rows if row.value_T is not None]).to(value_N.device)

@@ -123,10 +123,13 @@ def response_mask(replies: Sequence[Reply]) -> Tensor:
 
 
 def batch_of(replies: Sequence[Reply], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Prompts with responses, padded on the right, and the mask of the responses; both of shape (B, T)."""
+    """Prompts with responses on `device`, padded on the right, and the mask of the responses; both (B, T).
+
+    The mask is on the CPU, which thereby knows how many tokens it marks without waiting for a GPU.
+    """
     ids_BT = pad_right([reply.prompt + reply.response for reply in replies], 0, device)
     starts, ends = [len(reply.prompt) for reply in replies], [reply.length for reply in replies]
-    return ids_BT, span_mask(starts, ends, ids_BT.shape[1], device)
+    return ids_BT, span_mask(starts, ends, ids_BT.shape[1])
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,9 +138,9 @@ def pad_right(sequences: Sequence[Sequence[int]], fill: int, device: torch.devic
     return torch.tensor([[*sequence, *[fill] * (longest - len(sequence))] for sequence in sequences], device=device)
 
 
-def span_mask(starts: Sequence[int], ends: Sequence[int], longest: int, device: torch.device | str = "cpu") -> Tensor:
-    """True at positions start <= t < end of each row, shape (B, longest)."""
-    positions_1T = torch.arange(longest, device=device).unsqueeze(0)
-    starts_B1 = torch.tensor(starts, device=device).unsqueeze(1)
-    ends_B1 = torch.tensor(ends, device=device).unsqueeze(1)
+def span_mask(starts: Sequence[int], ends: Sequence[int], longest: int) -> Tensor:
+    """True at positions start <= t < end of each row, shape (B, longest), on the CPU."""
+    positions_1T = torch.arange(longest).unsqueeze(0)
+    starts_B1 = torch.tensor(starts).unsqueeze(1)
+    ends_B1 = torch.tensor(ends).unsqueeze(1)
     return (positions_1T >= starts_B1) & (positions_1T < ends_B1)

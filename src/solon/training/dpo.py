@@ -7,7 +7,7 @@ initial policy: its log-probabilities are computed once, before training, and ne
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -17,6 +17,7 @@ from solon.runs.processes import SINGLE_PROCESS, Processes
 from solon.training.batches import CompletionExample, micro_batches, pad_right, span_mask
 from solon.training.distributed.sharded import in_step
 from solon.training.forward import TokenModel
+from solon.training.learner import Counts
 from solon.training.losses import direct_preference_loss, token_logprobs
 
 _FILL = 0
@@ -44,10 +45,10 @@ class DirectPair:
 def reply_logprobs(model: TokenModel, rows: Sequence[CompletionExample]) -> Tensor:
     """The log-probability of each row's reply, summed over its tokens and the end token, shape (B)."""
     ids_BT = pad_right([row.token_ids for row in rows], _FILL, model.device)
-    mask_BT = span_mask([row.start for row in rows], [row.length for row in rows], ids_BT.shape[1], ids_BT.device)
+    mask_BT = span_mask([row.start for row in rows], [row.length for row in rows], ids_BT.shape[1])
     logprob_N = token_logprobs(model.logits(ids_BT, mask_BT), ids_BT[mask_BT])
     zeros_BT = torch.zeros(mask_BT.shape, device=logprob_N.device)
-    return zeros_BT.masked_scatter(mask_BT, logprob_N).sum(1)
+    return zeros_BT.masked_scatter(mask_BT.to(logprob_N.device), logprob_N).sum(1)
 
 
 def with_reference(
@@ -83,7 +84,7 @@ class DirectObjective:
         """The rows' weights."""
         return sum(row.weight for row in rows)
 
-    def loss(self, rows: Sequence[DirectPair]) -> tuple[Tensor, Mapping[str, float]]:
+    def loss(self, rows: Sequence[DirectPair]) -> tuple[Tensor, Counts]:
         """The summed loss, and counts: pairs with a preferred reply, those ordered as labelled, and margins."""
         examples = [row.chosen for row in rows] + [row.rejected for row in rows]
         chosen_B, rejected_B = reply_logprobs(self.model, examples).chunk(2)
@@ -98,7 +99,7 @@ class DirectObjective:
         margin = self.beta * (chosen_B - rejected_B).detach().sum()
         return loss, {
             "tokens": sum(row.length - row.start for row in examples),
-            "decided": int(decided_B.sum()),
-            "ordered": int(right_B.sum()),
-            "margin": float(margin),
+            "decided": decided_B.sum(),
+            "ordered": right_B.sum(),
+            "margin": margin,
         }

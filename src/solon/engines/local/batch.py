@@ -87,9 +87,13 @@ class Batch:
 
     def prefill(self, prefixes: Prefixes, keep: int = 1) -> Tensor:
         """Run the prompts; logits (B, keep, V) of each row's last `keep` positions."""
-        for number, row in enumerate(self.rows):
-            if row.prefix:
-                self.cache.write(prefixes.of(self.model, row.prefix), number, self.prefix_width)
+        # Neighbours with one prefix get it in one write for each layer, since a GPU takes as long to write one row.
+        start = 0
+        for prefix, alike in itertools.groupby(row.prefix for row in self.rows):
+            end = start + len(list(alike))
+            if prefix:
+                self.cache.write(prefixes.of(self.model, prefix), slice(start, end), self.prefix_width)
+            start = end
         logits = []
         start = 0
         while start < len(self.rows):
