@@ -46,19 +46,19 @@ class Killed(BaseException):
     """Stands for `kill -9`."""
 
 
-def finetuned(made: dict[str, Any], folder: Path, adapter: LoraSettings | None, **more: Any) -> Artefact:  # noqa: F811
+def finetuned(made: dict[str, Any], folder: Path, adapter: LoraSettings | None, **more: Any) -> Artefact:
     given = inputs(Path(tempfile.mkdtemp(dir=folder.parent)), made["tiny"])
     settings = FinetuneSettings(training=TRAINING.model_copy(update={"lora": adapter}))
     return s04_sl_cai.run(settings, given, stage_folder(folder / "04", **more))
 
 
-def preferred(made: dict[str, Any], folder: Path, adapter: LoraSettings | None, **more: Any) -> Artefact:  # noqa: F811
+def preferred(made: dict[str, Any], folder: Path, adapter: LoraSettings | None, **more: Any) -> Artefact:
     given = s07_preference_model.PreferenceInputs(1, made["tiny"], EngineSettings(), made["labels"], None)
     settings = PreferenceSettings(human_helpfulness=None, training=TRAINING.model_copy(update={"lora": adapter}))
     return s07_preference_model.run(settings, given, stage_folder(folder / "07", **more))
 
 
-def direct(made: dict[str, Any], folder: Path, adapter: LoraSettings | None, **more: Any) -> Artefact:  # noqa: F811
+def direct(made: dict[str, Any], folder: Path, adapter: LoraSettings | None, **more: Any) -> Artefact:
     settings = RL.model_copy(
         update={"algorithm": Algorithm.DPO, "dpo": DpoSettings(training=TRAINING), "lora": adapter}
     )
@@ -66,7 +66,7 @@ def direct(made: dict[str, Any], folder: Path, adapter: LoraSettings | None, **m
     return s08_dpo.run(settings, given, stage_folder(folder / "08", **more))
 
 
-def reinforced(made: dict[str, Any], folder: Path, adapter: LoraSettings | None, **more: Any) -> Artefact:  # noqa: F811
+def reinforced(made: dict[str, Any], folder: Path, adapter: LoraSettings | None, **more: Any) -> Artefact:
     given = s08_rl_cai.ReinforcementInputs(2, made["tiny"], made["pm"].model, EngineSettings(), made["prompts"])
     return s08_rl_cai.run(RL.model_copy(update={"lora": adapter}), given, stage_folder(folder / "08", **more))
 
@@ -74,7 +74,7 @@ def reinforced(made: dict[str, Any], folder: Path, adapter: LoraSettings | None,
 @ADAPTERS
 @pytest.mark.parametrize("stage", [finetuned, preferred, direct, reinforced])
 def test_a_killed_stage_ends_with_the_same_bytes_in_float32(
-    made: dict[str, Any],  # noqa: F811
+    made: dict[str, Any],
     tmp_path: Path,
     stage: Any,
     adapter: LoraSettings | None,
@@ -96,7 +96,7 @@ def test_a_killed_stage_ends_with_the_same_bytes_in_float32(
 
 @ADAPTERS
 def test_a_snapshot_of_the_last_step_is_the_model(
-    made: dict[str, Any],  # noqa: F811
+    made: dict[str, Any],
     tmp_path: Path,
     adapter: LoraSettings | None,
 ) -> None:
@@ -109,7 +109,7 @@ def test_a_snapshot_of_the_last_step_is_the_model(
 
 @ADAPTERS
 def test_ppo_starts_from_itself(
-    made: dict[str, Any],  # noqa: F811
+    made: dict[str, Any],
     tmp_path: Path,
     adapter: LoraSettings | None,
 ) -> None:
@@ -118,7 +118,7 @@ def test_ppo_starts_from_itself(
     assert rows[-1]["kl_k3"] > 0
 
 
-def test_networks_on_one_backbone_learn(made: dict[str, Any], tmp_path: Path) -> None:  # noqa: F811
+def test_networks_on_one_backbone_learn(made: dict[str, Any], tmp_path: Path) -> None:
     sl_cai, scorer = (stage(made, tmp_path, LORA) for stage in (finetuned, preferred))
     given = s08_rl_cai.ReinforcementInputs(
         2, sl_cai.model, scorer.model, EngineSettings(), made["prompts"], backbone=made["tiny"]

@@ -50,7 +50,7 @@ Counts = Mapping[str, float | Tensor]
 def on_host(numbers: Sequence[float | Tensor]) -> list[float]:
     """The numbers in order, as Python's; those of a GPU in one transfer, since each transfer waits for the GPU."""
     tensors = [each.detach() for each in numbers if isinstance(each, Tensor)]
-    moved = iter(torch.stack([each.double() for each in tensors]).tolist() if tensors else ())
+    moved = iter(torch.stack([each.double() for each in tensors]).cpu().tolist() if tensors else ())
     return [
         (next(moved) if each.is_floating_point() else int(next(moved))) if isinstance(each, Tensor) else each
         for each in numbers
