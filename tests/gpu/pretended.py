@@ -85,6 +85,8 @@ class _Functions(TorchFunctionMode):
         if func in (Tensor.cpu, Tensor.cuda, Tensor.to):
             return self._moved(func, args, kwargs)
         if _is_gpu(kwargs.get("device")):
+            if func is torch.tensor:
+                gpu.waits["blocking copy to the GPU"] += 1
             return tree_map(
                 lambda made: gpu.mark(made) if isinstance(made, Tensor) else made,
                 func(*args, **{**kwargs, "device": "cpu"}),
@@ -108,6 +110,8 @@ class _Functions(TorchFunctionMode):
         if kwargs.get("device") is not None:
             there = _is_gpu(kwargs["device"])
         kwargs.pop("device", None)
+        if there and not here and not kwargs.get("non_blocking"):
+            self.gpu.waits["blocking copy to the GPU"] += 1
         kwargs.pop("non_blocking", None)
         rest = [each for each in rest if not isinstance(each, bool) and each is not None]
         result: Tensor = func(tensor, *rest, **kwargs) if rest or kwargs else tensor

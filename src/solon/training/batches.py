@@ -135,7 +135,17 @@ def micro_batches(
 def pad_right(sequences: Sequence[Sequence[int]], fill: int, device: torch.device | str = "cpu") -> Tensor:
     """Token ids of unequal length as one tensor (B, T), filled on the right."""
     longest = max(len(sequence) for sequence in sequences)
-    return torch.tensor([[*sequence, *[fill] * (longest - len(sequence))] for sequence in sequences], device=device)
+    return sent(torch.tensor([[*sequence, *[fill] * (longest - len(sequence))] for sequence in sequences]), device)
+
+
+def sent(tensor: Tensor, device: torch.device | str) -> Tensor:
+    """A tensor of the CPU on `device`; the host does not wait until the GPU has done what it was given before."""
+    return tensor.to(device, non_blocking=True)
+
+
+def picked(ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
+    """The masked token ids, shape (N); with a mask on the CPU the host does not wait for a GPU."""
+    return ids_BT.flatten().index_select(0, sent(mask_BT.flatten().nonzero().squeeze(1), ids_BT.device))
 
 
 def span_mask(starts: Sequence[int], ends: Sequence[int], longest: int) -> Tensor:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from solon.config.settings import Precision
 from solon.errors import ModelError
 from solon.model_folders.mixed_precision import float32_head, layers_in
+from solon.training.batches import sent
 from solon.training.models import Trainable, inner
 
 
@@ -57,7 +58,7 @@ class TokenModel:
 
     def logits_in_pieces(self, ids_BT: Tensor, mask_BT: Tensor, size: int) -> Iterator[Tensor]:
         """The same in pieces of at most `size` tokens, so that a large vocabulary needs little memory at a time."""
-        places_N = places_before(mask_BT).to(ids_BT.device)
+        places_N = sent(places_before(mask_BT), ids_BT.device)
         if self._head is None:
             yield from torch.split(_at(self._all_logits(ids_BT), places_N), size)
             return
@@ -118,7 +119,7 @@ class ScalarModel:
 
     def values(self, ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
         """The value of the state before each masked token, shape (N); it depends only on earlier tokens."""
-        return self._numbers(ids_BT, places_before(mask_BT).to(ids_BT.device))
+        return self._numbers(ids_BT, sent(places_before(mask_BT), ids_BT.device))
 
     def _numbers(self, ids_BT: Tensor, places_N: Tensor) -> Tensor:
         with self._at_work():
