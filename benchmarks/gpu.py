@@ -162,7 +162,7 @@ class Bench:
         peaks: dict[str, float | None] = dict.fromkeys(work)
         for number, (name, run) in itertools.product(range(WARM_UP + ROUNDS), work.items()):
             if time.monotonic() > self.until:
-                self.skipped.append(f"{shape}: {name}")
+                self.skipped += [f"{shape}: {each}" for each in work]
                 return
             if self.device.type == "cuda":
                 torch.cuda.reset_peak_memory_stats(self.device)
@@ -231,7 +231,7 @@ def products(bench: Bench) -> None:
     bench.measure("", "TFLOP/s", repeats * 2 * size**3 / 1e12, {
         f"products of {size} x {size}": lambda: [left @ right for _ in range(repeats)]
     })  # fmt: skip
-    bench.products = bench.figures[-1].median * 1e12
+    bench.products = bench.figures[-1].median * 1e12 if bench.figures else float("nan")
 
 
 def asking(bench: Bench, shape: Shape) -> None:

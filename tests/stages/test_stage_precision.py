@@ -46,29 +46,63 @@ class Killed(BaseException):
     """Stands for `kill -9`."""
 
 
-def finetuned(made: dict[str, Any], folder: Path, adapter: LoraSettings | None, **more: Any) -> Artefact:
+def training_for(adapter: LoraSettings | None, precision: Precision) -> TrainingSettings:
+    return TRAINING.model_copy(update={"lora": adapter, "precision": precision})
+
+
+def finetuned(
+    made: dict[str, Any],
+    folder: Path,
+    adapter: LoraSettings | None,
+    precision: Precision = Precision.BFLOAT16,
+    **more: Any,
+) -> Artefact:
     given = inputs(Path(tempfile.mkdtemp(dir=folder.parent)), made["tiny"])
-    settings = FinetuneSettings(training=TRAINING.model_copy(update={"lora": adapter}))
+    settings = FinetuneSettings(training=training_for(adapter, precision))
     return s04_sl_cai.run(settings, given, stage_folder(folder / "04", **more))
 
 
-def preferred(made: dict[str, Any], folder: Path, adapter: LoraSettings | None, **more: Any) -> Artefact:
+def preferred(
+    made: dict[str, Any],
+    folder: Path,
+    adapter: LoraSettings | None,
+    precision: Precision = Precision.BFLOAT16,
+    **more: Any,
+) -> Artefact:
     given = s07_preference_model.PreferenceInputs(1, made["tiny"], EngineSettings(), made["labels"], None)
-    settings = PreferenceSettings(human_helpfulness=None, training=TRAINING.model_copy(update={"lora": adapter}))
+    settings = PreferenceSettings(human_helpfulness=None, training=training_for(adapter, precision))
     return s07_preference_model.run(settings, given, stage_folder(folder / "07", **more))
 
 
-def direct(made: dict[str, Any], folder: Path, adapter: LoraSettings | None, **more: Any) -> Artefact:
+def direct(
+    made: dict[str, Any],
+    folder: Path,
+    adapter: LoraSettings | None,
+    precision: Precision = Precision.BFLOAT16,
+    **more: Any,
+) -> Artefact:
     settings = RL.model_copy(
-        update={"algorithm": Algorithm.DPO, "dpo": DpoSettings(training=TRAINING), "lora": adapter}
+        update={
+            "algorithm": Algorithm.DPO,
+            "dpo": DpoSettings(training=training_for(None, precision)),
+            "lora": adapter,
+        }
     )
     given = s08_dpo.DirectInputs(2, made["tiny"], EngineSettings(), made["labels"])
     return s08_dpo.run(settings, given, stage_folder(folder / "08", **more))
 
 
-def reinforced(made: dict[str, Any], folder: Path, adapter: LoraSettings | None, **more: Any) -> Artefact:
+def reinforced(
+    made: dict[str, Any],
+    folder: Path,
+    adapter: LoraSettings | None,
+    precision: Precision = Precision.BFLOAT16,
+    **more: Any,
+) -> Artefact:
     given = s08_rl_cai.ReinforcementInputs(2, made["tiny"], made["pm"].model, EngineSettings(), made["prompts"])
-    return s08_rl_cai.run(RL.model_copy(update={"lora": adapter}), given, stage_folder(folder / "08", **more))
+    return s08_rl_cai.run(
+        RL.model_copy(update={"lora": adapter, "precision": precision}), given, stage_folder(folder / "08", **more)
+    )
 
 
 @ADAPTERS
