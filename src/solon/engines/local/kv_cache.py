@@ -11,6 +11,7 @@ Axes: B rows, K key-value heads, T time (columns), D head width.
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import torch
@@ -28,7 +29,8 @@ class PreallocatedLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
 
     def __init__(self, owner: KeyValueCache) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.owner = owner
+        # Weak: a circle would keep gigabytes until Python's next full collection, which a GPU cannot wait for.
+        self.owner: KeyValueCache = weakref.proxy(owner)
         self.filled = 0
         self.keys: Tensor = torch.empty(0)
         self.values: Tensor = torch.empty(0)
