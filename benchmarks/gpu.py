@@ -57,7 +57,7 @@ from solon.training.models import Trainable, trainable_parameters, with_adapter
 from solon.training.objectives import CompletionObjective
 from solon.training.recompute import spare_activations
 
-ROUNDS, WARM_UP = 5, 1
+ROUNDS, WARM_UP, PRODUCT = 5, 1, 8192
 RATES = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "4090": 165e12, "B200": 2250e12}
 """Operations a second in bfloat16 without sparsity, from data sheets, by a part of the card's name."""
 LORA = LoraSettings(rank=16)
@@ -225,7 +225,7 @@ def ids_of(shape: Shape, rows: int, tokens: int) -> list[tuple[int, ...]]:
 
 def products(bench: Bench) -> None:
     """The rate of large products, which shows what the card gives at its present clock."""
-    size = 8192 if bench.device.type == "cuda" else 256
+    size = PRODUCT if bench.device.type == "cuda" else 256
     left, right = (torch.randn(size, size, device=bench.device, dtype=bench.dtype) for _ in range(2))
     repeats = 10
     bench.measure("", "TFLOP/s", repeats * 2 * size**3 / 1e12, {

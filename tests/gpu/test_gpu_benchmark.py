@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -10,6 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+
+from solon.config.recipe import Precision
+from tests.gpu.pretended import GPU, PretendedGpu
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,3 +42,26 @@ def test_every_figure_is_measured(tmp_path: Path, dtype: str) -> None:
 def test_what_begins_too_late_is_skipped_and_named(tmp_path: Path) -> None:
     printed, written = ran(tmp_path / "figures.json", "--seconds", "0")
     assert written["figures"] == [] and len(written["skipped"]) >= 6 and "skipped: tiny: " in printed
+
+
+def test_on_a_gpu_every_tensor_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a pretended one, in float32: it does not cast."""
+    spec = importlib.util.spec_from_file_location("gpu_benchmark", ROOT / "benchmarks" / "gpu.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "gpu_benchmark", module)
+    spec.loader.exec_module(module)
+    for name, given in (
+        ("is_available", True), ("synchronize", None), ("reset_peak_memory_stats", None), ("empty_cache", None),
+        ("max_memory_allocated", 1 << 30), ("get_device_name", "NVIDIA H200"), ("mem_get_info", (1 << 30, 1 << 31)),
+        ("memory_reserved", 0), ("memory_allocated", 0), ("manual_seed_all", None),
+    ):  # fmt: skip
+        monkeypatch.setattr(torch.cuda, name, lambda *_, given=given: given)
+    monkeypatch.setattr(module, "ROUNDS", 1)
+    monkeypatch.setattr(module, "PRODUCT", 64)
+    with PretendedGpu().on():
+        bench = module.Bench(GPU, Precision.FLOAT32, float("inf"))
+        module.run_all(bench, [module.SHAPES["tiny"]])
+    assert len(bench.figures) == 8 and bench.skipped == []
+    steps = [figure for figure in bench.figures if "step, activations" in figure.name]
+    assert len(steps) == 3 and all(0 < figure.more["mfu"] < figure.more["of products"] for figure in steps)
