@@ -9,7 +9,7 @@ export TOKENIZERS_PARALLELISM := false
 BIN := .venv/bin
 STAMP := .venv/.stamp
 
-.PHONY: demo demo-without-privacy real real-non-evasive models testbed test test-all docs lint format package hooks venv help
+.PHONY: demo demo-without-privacy real real-non-evasive models testbed test test-all test-gpu bench-gpu docs lint format package hooks venv help
 
 help:  ## What can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1: /'
@@ -39,6 +39,12 @@ test: $(STAMP)  ## All quick tests
 
 test-all: $(STAMP)  ## All tests
 	$(BIN)/pytest -q
+
+test-gpu: $(STAMP)  ## Tests on a GPU with CUDA, in minutes; skipped without one
+	$(BIN)/pytest -q -m gpu tests/gpu
+
+bench-gpu: $(STAMP)  ## Measure one GPU on models of 0.5 B and 7 B parameters, in minutes
+	$(BIN)/python benchmarks/gpu.py
 
 lint: $(STAMP)  ## Style, types, and the layers of the design
 	$(BIN)/ruff check

@@ -1,5 +1,6 @@
 """Settings of all tests."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,12 @@ from hypothesis import settings
 # The machine may be busy with other work, so no test fails for being slow; examples differ from run to run.
 settings.register_profile("solon", deadline=None)
 settings.load_profile("solon")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Hide GPUs, so that tests give the same numbers on every machine; `make test-gpu` selects those for a GPU."""
+    if config.getoption("markexpr") != "gpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
 @pytest.fixture(scope="session")

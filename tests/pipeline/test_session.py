@@ -1,17 +1,24 @@
-"""What a session tells of a model that it loads."""
+"""What a session tells of a model that it loads, and when it drops one."""
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.engines.tiny import byte_tokenizer, model_of
+from tests.row_types import IdRow
 
 from solon.config.builtin import constitution_path
 from solon.config.loading import load_recipe
+from solon.config.recipe import Recipe, Settings
 from solon.pipeline.session import Session
-from solon.runs import RunDirectory
+from solon.runs import Artefact, RunDirectory, StageFolder
 from solon.runs.progress import Silent
+from solon.stages.stage import Kind, Reads, Stage, Work
 
 
 class Heard(Silent):
@@ -37,3 +44,39 @@ def test_the_memory_for_prompts_is_told_once_where_it_may_be_the_bound(tmp_path:
         session.engine(tmp_path / "model")
     assert len(display.lines) == told
     assert all("engine.memory_gib" in line for line in display.lines)
+
+
+@dataclass(frozen=True)
+class Watching(Stage):
+    """Notes whether the model that was asked last is in memory while the stage runs."""
+
+    weight: Callable[[], object] = lambda: None
+    alive: list[bool] = field(default_factory=list)
+
+    def settings(self, recipe: Recipe) -> Settings:
+        return recipe.responses
+
+    def reads(self, work: Work) -> Reads:
+        return Reads()
+
+    def run(self, work: Work, out: StageFolder) -> Artefact:
+        self.alive.append(self.weight() is not None)
+        return out.publish([IdRow("a")], IdRow)
+
+
+@pytest.mark.parametrize(("kind", "kept"), [(Kind.ASKS, True), (Kind.TRAINS, False)])
+def test_a_stage_that_trains_has_the_memory_of_the_model_that_was_asked_before(
+    tmp_path: Path, kind: Kind, kept: bool
+) -> None:
+    model_of("llama").save_pretrained(tmp_path / "model")
+    byte_tokenizer().save_pretrained(tmp_path / "model")
+    recipe = load_recipe("testbed", settings=["engine.window=160"])
+    run = RunDirectory.create(tmp_path / "run", recipe, constitution_path("testbed"))
+    session = Session(run, Heard())
+    with run.lock():
+        engine: Any = session.engine(tmp_path / "model")
+        weight = weakref.ref(next(getattr(engine, "inner", engine).model.parameters()))
+        del engine
+        stage = Watching("responses", kind=kind, weight=weight)
+        session.do(stage)
+    assert stage.alive == [kept]

@@ -80,8 +80,8 @@ def test_only_policy_and_value_function_learn(folders: Folders) -> None:
     loss = shared.value.values(IDS_BT, MASK_BT).sum()
     with torch.no_grad():
         shared.preference.scores(IDS_BT, LENGTHS_B)
-    value.backward(loss, "here", [])
-    policy.backward(shared.policy.logits(IDS_BT, MASK_BT).square().sum(), "here", [])
+    value.backward(loss)
+    policy.backward(shared.policy.logits(IDS_BT, MASK_BT).square().sum())
     assert value.step(1e-2, "here", []) > 0 and policy.step(1e-2, "here", []) > 0
     moved = {name for name, each in shared.model.named_parameters() if not torch.equal(each, before[name])}
     assert moved and all(f".{POLICY}." in name or f".{VALUE}." in name for name in moved)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from solon.config.recipe import (
+    Activations,
     Algorithm,
     DpoSettings,
     EngineSettings,
@@ -20,6 +21,7 @@ from solon.config.recipe import (
     Kept,
     LoraSettings,
     NetworkSharing,
+    Precision,
     PreferenceSettings,
     ReinforcementSettings,
     SamplingParams,
@@ -46,6 +48,7 @@ LEARNING = ReinforcementSettings(
     micro_batch_tokens=128,
 )
 LORA = {"lora": LoraSettings(rank=4)}
+HALF = {"precision": Precision.BFLOAT16, "activations": Activations.RECOMPUTED}
 RLOO = {"algorithm": Algorithm.RLOO, "samples_per_prompt": 2}
 ENGINE = EngineSettings(threads=1)
 
@@ -105,7 +108,8 @@ def pm(folder: Path, out: StageFolder, changed: Mapping[str, Any]) -> Artefact:
 def rl(folder: Path, out: StageFolder, changed: Mapping[str, Any]) -> Artefact:
     settings = LEARNING.model_copy(update=changed)
     if settings.algorithm is Algorithm.DPO:
-        settings = settings.model_copy(update={"dpo": DpoSettings(training=TRAINING)})
+        precise = {"precision": settings.precision, "activations": settings.activations}
+        settings = settings.model_copy(update={"dpo": DpoSettings(training=TRAINING.model_copy(update=precise))})
         pairs = s08_dpo.DirectInputs(3, folder / "tiny", ENGINE, opened(folder / "06"))
         return s08_dpo.run(settings, pairs, out)
     shared = settings.networks is NetworkSharing.SHARED
@@ -131,6 +135,10 @@ CASES: Mapping[str, tuple[Callable[[Path, StageFolder, Mapping[str, Any]], Artef
     "dpo": (rl, {"algorithm": Algorithm.DPO}),
     "dpo-lora": (rl, {"algorithm": Algorithm.DPO, **LORA}),
     "ppo-best": (rl, {"keep": Kept.BEST, "snapshots": 2}),
+    "sft-half": (sft, HALF),
+    "pm-lora-half": (pm, {**LORA, **HALF}),
+    "dpo-lora-half": (rl, {"algorithm": Algorithm.DPO, **LORA, **HALF}),
+    "ppo-lora-half": (rl, {**LORA, **HALF}),
     # Fewer prompts than processes: one of them has nothing to do.
     "ppo-one-prompt": (rl, {"prompts_per_step": 1, "minibatches": 1}),
 }

@@ -194,9 +194,9 @@ def test_the_preference_model_learns_a_planted_preference(tiny: Path, tmp_path: 
 def test_the_learning_rate_is_not_blamed_before_anything_was_learnt(tiny: Path) -> None:
     learner, objective = sft(tiny)
     with pytest.raises(DivergedError, match="start from another model") as early:
-        learner.backward(torch.tensor(float("nan")), "training step 1", ["row1"])
+        learner.checked(float("nan"), "training step 1", ["row1"])
     assert "rate" not in early.value.remedy and early.value.place == "training step 1"
     accumulate(learner, objective, EXAMPLES[:2], 100, "training step 1")
     learner.step(1e-3, "training step 1", [])
     with pytest.raises(DivergedError, match="lower the learning rate"):
-        learner.backward(torch.tensor(float("nan")), "training step 2", ["row1"])
+        learner.checked(float("nan"), "training step 2", ["row1"])

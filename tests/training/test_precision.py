@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -212,3 +214,16 @@ def test_saved_models_are_float32_and_hold_the_adapter_to_its_last_bits(
     merged = base[f"{name}.base_layer.weight"].float() + scale * (upper @ lower)
     torch.testing.assert_close(stored[f"{name}.weight"], merged, rtol=1e-6, atol=1e-7)
     assert not torch.equal(stored[f"{name}.weight"], stored[f"{name}.weight"].bfloat16().float())
+
+
+def test_a_dropped_model_with_recomputed_layers_is_freed(tiny: Path) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        learner, objective, rows = sft(tiny, Precision.BFLOAT16, LORA, Activations.RECOMPUTED)
+        accumulate(learner, objective, rows, 64, "here")
+        weight = weakref.ref(next(objective.model.model.parameters()))
+        del learner, objective
+        assert weight() is None
+    finally:
+        gc.enable()

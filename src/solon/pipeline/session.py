@@ -153,6 +153,7 @@ class Session:
         out = self.run.begin(number, name, key, self.display.progress, made_with=self._made_with())
         out.before_publishing = self._refuse_edited
         if stage.kind is Kind.TRAINS:
+            self._loaded = None  # its memory is for the networks in training
             out.processes = self.processes
             self.processes.broadcast(_BEGUN)
             artefact = stage.run(self, out)

@@ -16,7 +16,7 @@ from torch import Tensor
 from solon.config.recipe import EngineSettings, Precision
 from solon.conversation import Conversation
 from solon.errors import InputError, ModelError
-from solon.training.batches import micro_batches, pad_right
+from solon.training.batches import micro_batches, pad_right, sent
 from solon.training.encoding import Encoding, TextTokenizer
 from solon.training.forward import ScalarModel
 from solon.training.models import Trainable, inner, load_preference_model, window_of
@@ -87,10 +87,15 @@ class ConversationScorer:
             )
         scores_B = torch.empty(len(sequences))
         with torch.no_grad():
-            for part in micro_batches(range(len(sequences)), lambda row: len(sequences[row]), self.micro_tokens):
-                ids_BT = pad_right([sequences[row] for row in part], 0, self._scalar.device)
-                lengths_B = torch.tensor([len(sequences[row]) for row in part], device=ids_BT.device)
-                scores_B[part] = self._scalar.scores(ids_BT, lengths_B).cpu()
+            parts = list(micro_batches(range(len(sequences)), lambda row: len(sequences[row]), self.micro_tokens))
+            found = [self._scores([sequences[row] for row in part]) for part in parts]
+            for part, part_B in zip(parts, found, strict=True):  # after all passes, since reading waits for a GPU
+                scores_B[part] = part_B.cpu()
         if not scores_B.isfinite().all():
             raise ModelError("a score of the model is not finite", place=self.place, remedy="Train it again")
         return scores_B
+
+    def _scores(self, sequences: Sequence[Sequence[int]]) -> Tensor:
+        """Scores (B) of one pass, where the model is."""
+        ids_BT = pad_right(sequences, 0, self._scalar.device)
+        return self._scalar.scores(ids_BT, sent(torch.tensor([len(each) for each in sequences]), ids_BT.device))

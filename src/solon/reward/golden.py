@@ -126,14 +126,16 @@ def plain_tokens(tokenizer: Any, messages: Sequence[Mapping[str, str]]) -> list[
 
 
 def plain_scores(folder: Path, sequences: Sequence[Sequence[int]], *, padding_side: str = "right") -> list[float]:
-    """Scores by plain transformers: padded batches with attention masks, in float32."""
+    """Scores by plain transformers: padded batches with attention masks, in float32, on the GPU when there is one."""
     tokenizer = load_tokenizer(folder, padding_side=padding_side)
-    model = load_model(ModelHead.CLASSIFIER, folder, dtype=torch.float32)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = load_model(ModelHead.CLASSIFIER, folder, dtype=torch.float32, device=device)
     scores: list[float] = []
     for start in range(0, len(sequences), _BATCH):
         part = [{"input_ids": list(each)} for each in sequences[start : start + _BATCH]]
         with torch.no_grad():
-            scores += model(**tokenizer.pad(part, return_tensors="pt")).logits.squeeze(-1).tolist()
+            padded = tokenizer.pad(part, return_tensors="pt").to(device)
+            scores += model(**padded).logits.squeeze(-1).tolist()
     return scores
 
 

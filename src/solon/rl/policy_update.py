@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,9 +19,9 @@ from solon.config.recipe import Aggregation, Precision, ReinforcementSettings
 from solon.errors import StageError
 from solon.rl.episodes import Episode, Networks, Rollout, ValueModel, episodes_of
 from solon.rl.rollout import Tape, batch_of, pieces_of
-from solon.training.batches import shuffled
+from solon.training.batches import sent, shuffled
 from solon.training.forward import ScalarModel, TokenModel
-from solon.training.learner import risen
+from solon.training.learner import Counts, risen
 from solon.training.loop import accumulate
 from solon.training.losses import kl_k3, policy_loss, token_logprobs, value_loss
 
@@ -50,21 +50,21 @@ class PolicyObjective:
         """Response tokens, or replies."""
         return _tokens(rows) if self.aggregation is Aggregation.TOKENS else float(len(rows))
 
-    def loss(self, rows: Sequence[Episode]) -> tuple[Tensor, Mapping[str, float]]:
+    def loss(self, rows: Sequence[Episode]) -> tuple[Tensor, Counts]:
         """The summed loss, and sums over tokens that measure how far the policy has moved since sampling."""
         logprob_N = self._logprobs(rows)
-        behaviour_N = torch.cat([row.behaviour_T for row in rows]).to(logprob_N.device)
-        advantage_N = torch.cat([row.advantage_T for row in rows]).to(logprob_N.device)
+        behaviour_N = sent(torch.cat([row.behaviour_T for row in rows]), logprob_N.device)
+        advantage_N = sent(torch.cat([row.advantage_T for row in rows]), logprob_N.device)
         clipped = policy_loss(logprob_N, behaviour_N, advantage_N, self.clip, self.dual_clip)
         moved_N = kl_k3(behaviour_N, logprob_N.detach())
         loss_N = clipped.loss_N
         if self.aggregation is Aggregation.REPLIES:
-            lengths_B = torch.tensor([len(row.reply.response) for row in rows], device=loss_N.device)
-            loss_N = loss_N / lengths_B.repeat_interleave(lengths_B)
+            lengths_B = sent(torch.tensor([len(row.reply.response) for row in rows]), loss_N.device)
+            loss_N = loss_N / lengths_B.repeat_interleave(lengths_B, output_size=loss_N.numel())
         return loss_N.sum(), {
-            "clipped": float(clipped.clipped_N.sum()),
-            "ratio_error": float((clipped.ratio_N - 1).abs().sum()),
-            "moved": float(moved_N.sum()),
+            "clipped": clipped.clipped_N.float().sum(),
+            "ratio_error": (clipped.ratio_N - 1).abs().sum(),
+            "moved": moved_N.sum(),
         }
 
     def _logprobs(self, rows: Sequence[Episode]) -> Tensor:
@@ -89,11 +89,11 @@ class ValueObjective:
         """Response tokens."""
         return _tokens(rows)
 
-    def loss(self, rows: Sequence[Episode]) -> tuple[Tensor, Mapping[str, float]]:
+    def loss(self, rows: Sequence[Episode]) -> tuple[Tensor, Counts]:
         """The summed loss."""
         value_N = self._values(rows)
-        old_N = torch.cat([row.value_T for row in rows if row.value_T is not None]).to(value_N.device)
-        return_N = torch.cat([row.return_T for row in rows if row.return_T is not None]).to(value_N.device)
+        old_N = sent(torch.cat([row.value_T for row in rows if row.value_T is not None]), value_N.device)
+        return_N = sent(torch.cat([row.return_T for row in rows if row.return_T is not None]), value_N.device)
         return value_loss(value_N, old_N, return_N, self.clip).sum(), {}
 
     def _values(self, rows: Sequence[Episode]) -> Tensor:

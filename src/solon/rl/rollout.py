@@ -21,7 +21,7 @@ from torch import Tensor
 
 from solon.digest import seed_for
 from solon.runs.processes import SINGLE_PROCESS, Processes
-from solon.training.batches import Orders, micro_batches, pad_right, span_mask
+from solon.training.batches import Orders, micro_batches, pad_right, picked, span_mask
 from solon.training.distributed.sharded import in_step
 from solon.training.encoding import Tokens
 from solon.training.forward import ScalarModel, TokenModel
@@ -123,10 +123,13 @@ def response_mask(replies: Sequence[Reply]) -> Tensor:
 
 
 def batch_of(replies: Sequence[Reply], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Prompts with responses, padded on the right, and the mask of the responses; both of shape (B, T)."""
+    """Prompts with responses on `device`, padded on the right, and the mask of the responses; both (B, T).
+
+    The mask is on the CPU, which thereby knows how many tokens it marks without waiting for a GPU.
+    """
     ids_BT = pad_right([reply.prompt + reply.response for reply in replies], 0, device)
     starts, ends = [len(reply.prompt) for reply in replies], [reply.length for reply in replies]
-    return ids_BT, span_mask(starts, ends, ids_BT.shape[1], device)
+    return ids_BT, span_mask(starts, ends, ids_BT.shape[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +185,7 @@ def pieces_of(
     model: TokenModel, ids_BT: Tensor, mask_BT: Tensor, temperature: float
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Logits at the sampling temperature (N, V) with the tokens that were sampled (N), a few tokens at a time."""
-    ids = torch.split(ids_BT[mask_BT], PIECE)
+    ids = torch.split(picked(ids_BT, mask_BT), PIECE)
     for logits_NV, ids_N in zip(model.logits_in_pieces(ids_BT, mask_BT, PIECE), ids, strict=True):
         yield at_temperature(logits_NV, temperature), ids_N
 
@@ -218,14 +221,17 @@ def _by_response(
     taped: list[dict[int, Tensor]] = [{} for _ in range(figures)]
     with torch.set_grad_enabled(tape is Tape.GRADIENT):
         parts = list(micro_batches(range(len(replies)), lambda row: replies[row].length, micro_tokens))
-        for part, counted in in_step(processes, parts, parts[-1]):
-            measured = measure(*batch_of([replies[row] for row in part], device))
-            for number, measured_N in enumerate(measured if counted else ()):
-                part_BT = torch.zeros(len(part), mask_BT.shape[1])
-                part_BT[mask_BT[part]] = measured_N.detach().cpu()
-                laid_FBT[number, part] = part_BT
-                own = torch.split(measured_N, [len(replies[row].response) for row in part])
-                taped[number] |= dict(zip(part, own, strict=True))
+        found = [
+            (part, measure(*batch_of([replies[row] for row in part], device)), counted)
+            for part, counted in in_step(processes, parts, parts[-1])
+        ]
+    for part, measured, counted in found:  # after all passes, since reading waits for a GPU
+        for number, measured_N in enumerate(measured if counted else ()):
+            part_BT = torch.zeros(len(part), mask_BT.shape[1])
+            part_BT[mask_BT[part]] = measured_N.detach().cpu()
+            laid_FBT[number, part] = part_BT
+            own = torch.split(measured_N, [len(replies[row].response) for row in part])
+            taped[number] |= dict(zip(part, own, strict=True))
     if tape is Tape.NONE:
         return [MeasuredReplies(laid_BT) for laid_BT in laid_FBT]
     return [

@@ -37,7 +37,7 @@ from solon.training.distributed.sharded import put_together, token_model
 from solon.training.dpo import DirectObjective, DirectPair, with_reference
 from solon.training.encoding import Encoding
 from solon.training.forward import TokenModel
-from solon.training.learner import EPSILON, Learner
+from solon.training.learner import EPSILON, Learner, on_host
 from solon.training.loop import is_held_out, mean_loss, train
 from solon.training.models import (
     Trainable,
@@ -154,11 +154,13 @@ def pairs_of(
 
 def accuracy(objective: DirectObjective, pairs: Sequence[DirectPair], micro_tokens: int) -> float | None:
     """The share of decided pairs that the implied rewards order as labelled; None without such pairs."""
-    decided = ordered = 0.0
+    counted: list[float | torch.Tensor] = []
     with torch.no_grad():
         for part in micro_batches(pairs, lambda pair: pair.length, micro_tokens, width=objective.width):
             _, counts = objective.loss(part)
-            decided, ordered = decided + counts["decided"], ordered + counts["ordered"]
+            counted += [counts["decided"], counts["ordered"]]
+    numbers = on_host(counted)
+    decided, ordered = sum(numbers[::2]), sum(numbers[1::2])
     return ordered / decided if decided else None
 
 

@@ -135,12 +135,22 @@ def micro_batches(
 def pad_right(sequences: Sequence[Sequence[int]], fill: int, device: torch.device | str = "cpu") -> Tensor:
     """Token ids of unequal length as one tensor (B, T), filled on the right."""
     longest = max(len(sequence) for sequence in sequences)
-    return torch.tensor([[*sequence, *[fill] * (longest - len(sequence))] for sequence in sequences], device=device)
+    return sent(torch.tensor([[*sequence, *[fill] * (longest - len(sequence))] for sequence in sequences]), device)
 
 
-def span_mask(starts: Sequence[int], ends: Sequence[int], longest: int, device: torch.device | str = "cpu") -> Tensor:
-    """True at positions start <= t < end of each row, shape (B, longest)."""
-    positions_1T = torch.arange(longest, device=device).unsqueeze(0)
-    starts_B1 = torch.tensor(starts, device=device).unsqueeze(1)
-    ends_B1 = torch.tensor(ends, device=device).unsqueeze(1)
+def sent(tensor: Tensor, device: torch.device | str) -> Tensor:
+    """A tensor of the CPU on `device`; the host does not wait until the GPU has done what it was given before."""
+    return tensor.to(device, non_blocking=True)
+
+
+def picked(ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
+    """The masked token ids, shape (N); with a mask on the CPU the host does not wait for a GPU."""
+    return ids_BT.flatten().index_select(0, sent(mask_BT.flatten().nonzero().squeeze(1), ids_BT.device))
+
+
+def span_mask(starts: Sequence[int], ends: Sequence[int], longest: int) -> Tensor:
+    """True at positions start <= t < end of each row, shape (B, longest), on the CPU."""
+    positions_1T = torch.arange(longest).unsqueeze(0)
+    starts_B1 = torch.tensor(starts).unsqueeze(1)
+    ends_B1 = torch.tensor(ends).unsqueeze(1)
     return (positions_1T >= starts_B1) & (positions_1T < ends_B1)

@@ -7,16 +7,17 @@ initial policy: its log-probabilities are computed once, before training, and ne
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from solon.runs.processes import SINGLE_PROCESS, Processes
-from solon.training.batches import CompletionExample, micro_batches, pad_right, span_mask
+from solon.training.batches import CompletionExample, micro_batches, pad_right, picked, sent, span_mask
 from solon.training.distributed.sharded import in_step
 from solon.training.forward import TokenModel
+from solon.training.learner import Counts
 from solon.training.losses import direct_preference_loss, token_logprobs
 
 _FILL = 0
@@ -44,10 +45,11 @@ class DirectPair:
 def reply_logprobs(model: TokenModel, rows: Sequence[CompletionExample]) -> Tensor:
     """The log-probability of each row's reply, summed over its tokens and the end token, shape (B)."""
     ids_BT = pad_right([row.token_ids for row in rows], _FILL, model.device)
-    mask_BT = span_mask([row.start for row in rows], [row.length for row in rows], ids_BT.shape[1], ids_BT.device)
-    logprob_N = token_logprobs(model.logits(ids_BT, mask_BT), ids_BT[mask_BT])
-    zeros_BT = torch.zeros(mask_BT.shape, device=logprob_N.device)
-    return zeros_BT.masked_scatter(mask_BT, logprob_N).sum(1)
+    mask_BT = span_mask([row.start for row in rows], [row.length for row in rows], ids_BT.shape[1])
+    logprob_N = token_logprobs(model.logits(ids_BT, mask_BT), picked(ids_BT, mask_BT))
+    places_N = sent(mask_BT.flatten().nonzero().squeeze(1), logprob_N.device)
+    laid = torch.zeros(mask_BT.numel(), device=logprob_N.device).index_copy(0, places_N, logprob_N)
+    return laid.view(mask_BT.shape).sum(1)
 
 
 def with_reference(
@@ -59,10 +61,13 @@ def with_reference(
     with torch.no_grad():
         mine = processes.share(range(len(rows)))
         parts = list(micro_batches(mine, lambda index: rows[index].length, micro_tokens))
-        for part, counted in in_step(processes, parts, [0]):
-            part_B = reply_logprobs(model, [rows[index] for index in part]).cpu()
+        measured = [
+            (part, reply_logprobs(model, [rows[index] for index in part]), counted)
+            for part, counted in in_step(processes, parts, [0])
+        ]
+        for part, part_B, counted in measured:  # after all passes, since reading waits for a GPU
             if counted:
-                logprob_B[part] = part_B
+                logprob_B[part] = part_B.cpu()
     processes.add([logprob_B])  # zero for rows of other processes
     sides = logprob_B.reshape(-1, 2).tolist()
     return [
@@ -83,22 +88,22 @@ class DirectObjective:
         """The rows' weights."""
         return sum(row.weight for row in rows)
 
-    def loss(self, rows: Sequence[DirectPair]) -> tuple[Tensor, Mapping[str, float]]:
+    def loss(self, rows: Sequence[DirectPair]) -> tuple[Tensor, Counts]:
         """The summed loss, and counts: pairs with a preferred reply, those ordered as labelled, and margins."""
         examples = [row.chosen for row in rows] + [row.rejected for row in rows]
         chosen_B, rejected_B = reply_logprobs(self.model, examples).chunk(2)
         device = chosen_B.device
-        chosen_B = chosen_B - torch.tensor([row.reference_chosen for row in rows], device=device)
-        rejected_B = rejected_B - torch.tensor([row.reference_rejected for row in rows], device=device)
-        labels_B = torch.tensor([row.p_chosen for row in rows], device=device)
-        weights_B = torch.tensor([row.weight for row in rows], device=device)
+        chosen_B = chosen_B - sent(torch.tensor([row.reference_chosen for row in rows]), device)
+        rejected_B = rejected_B - sent(torch.tensor([row.reference_rejected for row in rows]), device)
+        labels_B = sent(torch.tensor([row.p_chosen for row in rows]), device)
+        weights_B = sent(torch.tensor([row.weight for row in rows]), device)
         loss = (weights_B * direct_preference_loss(chosen_B, rejected_B, labels_B, self.beta)).sum()
         decided_B = labels_B != 0.5
         right_B = ((chosen_B > rejected_B) == (labels_B > 0.5)) & decided_B
         margin = self.beta * (chosen_B - rejected_B).detach().sum()
         return loss, {
             "tokens": sum(row.length - row.start for row in examples),
-            "decided": int(decided_B.sum()),
-            "ordered": int(right_B.sum()),
-            "margin": float(margin),
+            "decided": decided_B.sum(),
+            "ordered": right_B.sum(),
+            "margin": margin,
         }

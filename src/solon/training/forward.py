@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from solon.config.settings import Precision
 from solon.errors import ModelError
 from solon.model_folders.mixed_precision import float32_head, layers_in
+from solon.training.batches import sent
 from solon.training.models import Trainable, inner
 
 
@@ -52,12 +53,12 @@ class TokenModel:
         self._head = self._plain_head()
 
     def logits(self, ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
-        """Logits for the masked tokens of each row, shape (N, V)."""
+        """Logits for the masked tokens of each row, shape (N, V); a mask on the CPU needs no wait for a GPU."""
         return torch.cat(list(self.logits_in_pieces(ids_BT, mask_BT, int(mask_BT.sum()) or 1)))
 
     def logits_in_pieces(self, ids_BT: Tensor, mask_BT: Tensor, size: int) -> Iterator[Tensor]:
         """The same in pieces of at most `size` tokens, so that a large vocabulary needs little memory at a time."""
-        places_N = places_before(mask_BT)
+        places_N = sent(places_before(mask_BT), ids_BT.device)
         if self._head is None:
             yield from torch.split(_at(self._all_logits(ids_BT), places_N), size)
             return
@@ -118,7 +119,7 @@ class ScalarModel:
 
     def values(self, ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
         """The value of the state before each masked token, shape (N); it depends only on earlier tokens."""
-        return self._numbers(ids_BT, places_before(mask_BT))
+        return self._numbers(ids_BT, sent(places_before(mask_BT), ids_BT.device))
 
     def _numbers(self, ids_BT: Tensor, places_N: Tensor) -> Tensor:
         with self._at_work():

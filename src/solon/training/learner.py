@@ -43,6 +43,20 @@ def learning_rate_at(step: int, steps: int, peak: float, schedule: Schedule, war
     return peak * (steps - step) / (steps - rising)
 
 
+Counts = Mapping[str, float | Tensor]
+"""Sums for metrics; tensors have one number, and may be on a GPU."""
+
+
+def on_host(numbers: Sequence[float | Tensor]) -> list[float]:
+    """The numbers in order, as Python's; those of a GPU in one transfer, since each transfer waits for the GPU."""
+    tensors = [each.detach() for each in numbers if isinstance(each, Tensor)]
+    moved = iter(torch.stack([each.double() for each in tensors]).cpu().tolist() if tensors else ())
+    return [
+        (next(moved) if each.is_floating_point() else int(next(moved))) if isinstance(each, Tensor) else each
+        for each in numbers
+    ]
+
+
 @dataclass(slots=True)
 class Totals:
     """Sums over micro-batches: the loss and the objective's counts."""
@@ -79,13 +93,17 @@ class Learner:
             [group for group in groups if group["params"]], lr=0.0, betas=BETAS, eps=epsilon, fused=True
         )
 
-    def backward(self, loss: Tensor, place: str, row_ids: Iterable[str]) -> float:
-        """Add the loss's gradient; raises DivergedError when the loss is not finite. Returns the loss."""
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise self._not_finite("loss", value, place, row_ids)
+    @staticmethod
+    def backward(loss: Tensor) -> Tensor:
+        """Add the loss's gradient. Returns the loss, which `checked` checks once it is on the host."""
         loss.backward()  # type: ignore[no-untyped-call]
-        return value
+        return loss.detach()
+
+    def checked(self, loss: float, place: str, row_ids: Iterable[str]) -> float:
+        """The loss of these rows; raises DivergedError when it is not finite, and then the gradient is not either."""
+        if not math.isfinite(loss):
+            raise self._not_finite("loss", loss, place, row_ids)
+        return loss
 
     @staticmethod
     def take_part(loss: Tensor) -> None:

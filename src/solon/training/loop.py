@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol, TypeVar
@@ -21,11 +21,11 @@ from solon.config.recipe import TrainingSettings
 from solon.digest import uniform_for
 from solon.errors import DivergedError, StageError
 from solon.runs import StageFolder
-from solon.runs.processes import SINGLE_PROCESS, Processes, Sharding
+from solon.runs.processes import SINGLE_PROCESS, Processes
 from solon.training.batches import Orders, batch_at, micro_batches, steps_per_epoch
 from solon.training.checkpoint import Checkpoints, ReadCheckpoints, Snapshot, restoring
 from solon.training.distributed.sharded import in_step
-from solon.training.learner import Learner, Totals, learning_rate_at
+from solon.training.learner import Counts, Learner, Totals, learning_rate_at, on_host
 from solon.training.metrics import Several, Sink
 
 CODE = 1
@@ -62,7 +62,7 @@ class Objective(Protocol[R_contra]):
         """The divisor of the summed loss: tokens with loss, or the rows' weights."""
         ...
 
-    def loss(self, rows: Sequence[R_contra]) -> tuple[Tensor, Mapping[str, float]]:
+    def loss(self, rows: Sequence[R_contra]) -> tuple[Tensor, Counts]:
         """The summed loss of `rows`, with gradient, and sums for metrics."""
         ...
 
@@ -112,21 +112,25 @@ def accumulate(
 ) -> tuple[Totals, float]:
     """Gradients of the mean loss of `rows`, micro-batch by micro-batch; the sums, and what the loss was divided by."""
     size = objective.size(rows)
-    totals, failure = Totals(), None
     mine = shared(learner.processes, rows)
     parts = list(micro_batches(mine, lambda row: row.length, micro_tokens, width=objective.width))
+    found: list[tuple[Sequence[R], Tensor, Counts]] = []
     for part, counted in in_step(learner.processes, parts, rows[:1]):
         loss, counts = objective.loss(part)
-        if not counted or failure:
+        if counted:
+            found.append((part, learner.backward(loss / size), counts))
+        else:
             learner.take_part(loss)
-            continue
+    totals, failure = Totals(), None
+    # Read after all passes: a GPU is given the next pass while it works on this one.
+    numbers = iter(on_host([each for _, loss, counts in found for each in (loss, *counts.values())]))
+    for part, _, counts in found:
+        value, own = next(numbers), {name: next(numbers) for name in counts}
         try:
-            totals.add(learner.backward(loss / size, place, (row.row_id for row in part)), counts)
+            totals.add(learner.checked(value, place, (row.row_id for row in part)), own)
         except DivergedError as error:  # sent to all, so that no process waits for one that has ended
             failure = error
-            if learner.processes.sharding is Sharding.REPLICATED:
-                break
-            learner.take_part(loss)
+            break
     return learner.together(totals, failure), size
 
 
@@ -141,14 +145,14 @@ def mean_loss(
     """The mean loss over `rows` without gradients; None when there are none, StageError when it is not finite."""
     if not rows:
         return None
-    total = 0.0
+    losses: list[Tensor] = []
     with torch.no_grad():
         mine = shared(processes, rows)
         parts = list(micro_batches(mine, lambda row: row.length, micro_tokens, width=objective.width))
         for part, counted in in_step(processes, parts, rows[:1]):
-            loss = float(objective.loss(part)[0])
-            total += loss if counted else 0.0
-    mean = sum(processes.gather([total])) / objective.size(rows)
+            loss, _ = objective.loss(part)
+            losses += [loss] if counted else []
+    mean = sum(processes.gather([sum(on_host(losses), 0.0)])) / objective.size(rows)
     if not math.isfinite(mean):
         raise StageError(
             f"the held-out loss is {mean}", place="held-out rows", remedy="Lower the learning rate in a new run"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from solon.training.batches import CompletionExample, PairExample, RatedExample, pad_right, span_mask
+from solon.training.batches import CompletionExample, PairExample, RatedExample, pad_right, picked, sent, span_mask
 from solon.training.forward import ScalarModel, TokenModel
+from solon.training.learner import Counts
 from solon.training.losses import completion_loss, preference_loss, rating_loss
 
 _FILL = 0
@@ -27,11 +28,11 @@ class CompletionObjective:
         """Tokens with loss."""
         return float(sum(row.length - row.start for row in rows))
 
-    def loss(self, rows: Sequence[CompletionExample]) -> tuple[Tensor, Mapping[str, float]]:
+    def loss(self, rows: Sequence[CompletionExample]) -> tuple[Tensor, Counts]:
         """The summed loss, and the number of tokens with loss."""
         ids_BT = pad_right([row.token_ids for row in rows], _FILL, self.model.device)
-        mask_BT = span_mask([row.start for row in rows], [row.length for row in rows], ids_BT.shape[1], ids_BT.device)
-        loss, tokens = completion_loss(self.model.logits(ids_BT, mask_BT), ids_BT[mask_BT])
+        mask_BT = span_mask([row.start for row in rows], [row.length for row in rows], ids_BT.shape[1])
+        loss, tokens = completion_loss(self.model.logits(ids_BT, mask_BT), picked(ids_BT, mask_BT))
         return loss, {"tokens": tokens}
 
 
@@ -46,22 +47,22 @@ class PreferenceObjective:
         """The rows' weights."""
         return sum(row.weight for row in rows)
 
-    def loss(self, rows: Sequence[PairExample]) -> tuple[Tensor, Mapping[str, float]]:
+    def loss(self, rows: Sequence[PairExample]) -> tuple[Tensor, Counts]:
         """The summed weighted loss, and how many of the pairs with a preferred reply are ordered as labelled."""
         chosen_B, rejected_B = self.scores(rows)
-        labels_B = torch.tensor([row.p_chosen for row in rows], device=chosen_B.device)
-        weights_B = torch.tensor([row.weight for row in rows], device=chosen_B.device)
+        labels_B = sent(torch.tensor([row.p_chosen for row in rows]), chosen_B.device)
+        weights_B = sent(torch.tensor([row.weight for row in rows]), chosen_B.device)
         loss = (weights_B * preference_loss(chosen_B, rejected_B, labels_B)).sum()
         decided_B = labels_B != 0.5
         right_B = ((chosen_B > rejected_B) == (labels_B > 0.5)) & decided_B
         tokens = sum(len(row.chosen) + len(row.rejected) for row in rows)
-        return loss, {"tokens": tokens, "decided": int(decided_B.sum()), "ordered": int(right_B.sum())}
+        return loss, {"tokens": tokens, "decided": decided_B.sum(), "ordered": right_B.sum()}
 
     def scores(self, rows: Sequence[PairExample]) -> tuple[Tensor, Tensor]:
         """The scores of the chosen and of the rejected replies, each of shape (B)."""
         sequences = [row.chosen for row in rows] + [row.rejected for row in rows]
         ids_BT = pad_right(sequences, _FILL, self.model.device)
-        lengths_B = torch.tensor([len(sequence) for sequence in sequences], device=ids_BT.device)
+        lengths_B = sent(torch.tensor([len(sequence) for sequence in sequences]), ids_BT.device)
         chosen_B, rejected_B = self.model.scores(ids_BT, lengths_B).chunk(2)
         return chosen_B, rejected_B
 
@@ -77,10 +78,10 @@ class RatingObjective:
         """The number of rows."""
         return float(len(rows))
 
-    def loss(self, rows: Sequence[RatedExample]) -> tuple[Tensor, Mapping[str, float]]:
+    def loss(self, rows: Sequence[RatedExample]) -> tuple[Tensor, Counts]:
         """The summed loss, and the number of tokens."""
         ids_BT = pad_right([row.token_ids for row in rows], _FILL, self.model.device)
-        lengths_B = torch.tensor([row.length for row in rows], device=ids_BT.device)
-        targets_B = torch.tensor([row.target for row in rows], device=ids_BT.device)
+        lengths_B = sent(torch.tensor([row.length for row in rows]), ids_BT.device)
+        targets_B = sent(torch.tensor([row.target for row in rows]), ids_BT.device)
         loss = rating_loss(self.model.scores(ids_BT, lengths_B), targets_B).sum()
-        return loss, {"tokens": int(lengths_B.sum())}
+        return loss, {"tokens": sum(row.length for row in rows)}

@@ -18,8 +18,10 @@ def within_memory(setting: str, micro_tokens: int) -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         fewer, adapter = max(1, micro_tokens // 2), setting.replace("micro_batch_tokens", "lora.rank")
+        kept = setting.replace("micro_batch_tokens", "activations")
         raise StageError(
             f"out of memory while training with {setting}={micro_tokens}",
             place=setting,
-            remedy=f"In a new run: --set {setting}={fewer}, LoRA by --set {adapter}=16, or a smaller model",
+            remedy=f"In a new run: --set {setting}={fewer}, --set {kept}=recomputed, LoRA by --set {adapter}=16, "
+            "or a smaller model",
         ) from error

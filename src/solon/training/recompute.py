@@ -7,6 +7,7 @@ has several adapters, the adapter of the first.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -38,15 +39,20 @@ def spare_activations(model: nn.Module, activations: Activations, again: Again =
             remedy="Leave it at activations=kept, and halve micro_batch_tokens",
         )
     for layer in layers:
-        layer.forward = _Recomputed(layer.forward, again)
+        layer.forward = _Recomputed(layer, again)
 
 
 class _Recomputed:
     """A layer's forward pass that runs a second time in the backward pass."""
 
-    def __init__(self, forward: Callable[..., Any], again: Again) -> None:
-        self._forward = forward
+    def __init__(self, layer: nn.Module, again: Again) -> None:
+        self._layer = weakref.ref(layer)  # a circle would keep a dropped model in a GPU's memory
         self._again = again
+
+    def _forward(self, *given: Any, **named: Any) -> Any:
+        layer = self._layer()
+        assert layer is not None
+        return type(layer).forward(layer, *given, **named)
 
     def __call__(self, *given: Any, **named: Any) -> Any:
         if not torch.is_grad_enabled() or torch.is_inference_mode_enabled():

@@ -122,6 +122,22 @@ def test_shards_train_what_whole_weights_train(given: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.slow
+def test_shards_train_in_bfloat16_with_recomputed_activations(given: Path, tmp_path: Path) -> None:
+    """Rounding is coarser than in float32, and each process rounds what it adds up."""
+    names = ["sft-half", "pm-lora-half", "dpo-lora-half", "ppo-lora-half"]
+    cases.run(given, tmp_path / "one", names, SINGLE_PROCESS)
+    launch(2, "tests.training.launched", str(given), str(tmp_path / "two"), *names, options=SHARDED)
+    for name in names:
+        one, two = (cases.opened(tmp_path / folder / name) for folder in ("one", "two"))
+        for column in ("loss", "score", "entropy"):
+            rows = zip(one.table().to_pylist(), two.table().to_pylist(), strict=True)
+            expected, found = next(rows)
+            if expected.get(column) is not None:
+                assert found[column] == pytest.approx(expected[column], rel=1e-2, abs=1e-2), (name, column)
+        assert {each.dtype for each in load_file(two.model / "model.safetensors").values()} == {torch.float32}
+
+
+@pytest.mark.slow
 def test_a_policy_in_shards_learns_what_a_whole_one_learns(given: Path, tmp_path: Path) -> None:
     both(given, tmp_path, "ppo", "ppo-lora", "rloo", "ppo-best", "ppo-one-prompt", options=SHARDED)
 

@@ -43,7 +43,7 @@ class Prefixes:
             self._kept.move_to_end(prefix)
             return self._kept[prefix]
         cache = model.new_cache(limit=len(prefix))
-        ids_1T = torch.tensor([prefix], device=model.device)
+        ids_1T = torch.tensor([prefix]).to(model.device, non_blocking=True)
         model.forward(ids_1T, torch.arange(len(prefix), device=model.device).unsqueeze(0), None, cache, 1)
         kept = cache.read()
         self.computed += 1
@@ -74,7 +74,8 @@ class Batch:
         self.own_width = max(len(row.own) for row in rows)
         self.width = self.prefix_width + self.own_width
         self.cache: KeyValueCache = model.new_cache(limit=self.width + limit, rows=len(rows))
-        self.next_B = torch.tensor([row.size for row in rows], device=model.device)
+        # A copy that does not block lets the host go on while a GPU still works on the batch before this one.
+        self.next_B = torch.tensor([row.size for row in rows]).to(model.device, non_blocking=True)
         self._padded = any(row.size != self.width for row in rows)
         self._limit = self.width + limit
         key_BL = torch.full((len(rows), self._limit), PADDING)
@@ -82,14 +83,18 @@ class Batch:
             prefix = len(row.prefix)
             key_BL[number, self.prefix_width - prefix : self.prefix_width] = torch.arange(prefix)
             key_BL[number, self.width - len(row.own) : self.width] = torch.arange(prefix, row.size)
-        self.key_BL = key_BL.to(model.device)
+        self.key_BL = key_BL.to(model.device, non_blocking=True)
         self._step_mask: Tensor | None = None
 
     def prefill(self, prefixes: Prefixes, keep: int = 1) -> Tensor:
         """Run the prompts; logits (B, keep, V) of each row's last `keep` positions."""
-        for number, row in enumerate(self.rows):
-            if row.prefix:
-                self.cache.write(prefixes.of(self.model, row.prefix), number, self.prefix_width)
+        # Neighbours with one prefix get it in one write for each layer, since a GPU takes as long to write one row.
+        start = 0
+        for prefix, alike in itertools.groupby(row.prefix for row in self.rows):
+            end = start + len(list(alike))
+            if prefix:
+                self.cache.write(prefixes.of(self.model, prefix), slice(start, end), self.prefix_width)
+            start = end
         logits = []
         start = 0
         while start < len(self.rows):
@@ -118,7 +123,7 @@ class Batch:
     def _prefill_slice(self, part: slice, width: int, keep: int) -> Tensor:
         rows = self.rows[part]
         device = self.model.device
-        ids_BT = torch.tensor([(0,) * (width - len(row.own)) + row.own for row in rows], device=device)
+        ids_BT = torch.tensor([(0,) * (width - len(row.own)) + row.own for row in rows]).to(device, non_blocking=True)
         column = self.width - width
         key_BL = self.key_BL[part, : self.width]
         query_BT = key_BL[:, column:]

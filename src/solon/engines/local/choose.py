@@ -83,6 +83,8 @@ def choose(
             counts.append(len(tail) + 1)
             places.append((number, None if item.single else which))
     scores = [[0.0] * len(item.options) for item in choices]
+    read: list[tuple[int, int | None]] = []
+    found: list[Tensor] = []
 
     def share(numbers: Sequence[int]) -> float:
         return budget.share([rows[number] for number in numbers], 0, max(counts[number] for number in numbers))
@@ -97,12 +99,20 @@ def choose(
             for place, number in enumerate(numbers):
                 choice, option = places[number]
                 logits_NV = logits_BNV[place, -counts[number] :]
+                options = choices[choice].options
                 if option is None:
-                    ids = [tokens[0] for tokens in choices[choice].options]
-                    scores[choice] = _logprobs(logits_NV, ids).tolist()
+                    found.append(_logprobs(logits_NV, [tokens[0] for tokens in options]))
                 else:
-                    scores[choice][option] = float(_logprobs(logits_NV, choices[choice].options[option]).sum())
-    return [tuple(values) for values in scores]
+                    found.append(_logprobs(logits_NV, options[option]).sum().unsqueeze(0))
+                read.append(places[number])
+        # One transfer, since each waits for a GPU.
+        numbers_of = torch.split(torch.cat(found).cpu(), [len(each) for each in found])
+    for (choice, option), values in zip(read, numbers_of, strict=True):
+        if option is None:
+            scores[choice] = values.tolist()
+        else:
+            scores[choice][option] = float(values)
+    return [tuple(each) for each in scores]
 
 
 def _logprobs(logits_NV: Tensor, ids: Sequence[int]) -> Tensor:

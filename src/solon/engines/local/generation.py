@@ -131,7 +131,8 @@ def _complete(
     draw = sampler_for(sampling.temperature, sampling.top_p)
     limits = np.array([request.limit for request in requests])
     steps = int(limits.max())
-    uniform_BS = torch.from_numpy(uniforms([request.seed for request in requests], steps)).float().to(model.device)
+    drawn_BS = torch.from_numpy(uniforms([request.seed for request in requests], steps)).float()
+    uniform_BS = drawn_BS.to(model.device, non_blocking=True)
     record = _Record(len(requests), steps)
     with torch.inference_mode(), model.many_passes():
         batch, logits_BV = _start(model, [request.row for request in requests], steps, prefixes)
@@ -142,7 +143,7 @@ def _complete(
             if not record.open.any():
                 break
             if record.open.mean() <= KEEP_SHARE:
-                kept_B = torch.from_numpy(record.compact()).to(model.device)
+                kept_B = torch.from_numpy(record.compact()).to(model.device, non_blocking=True)
                 batch.select(kept_B)
                 token_B, uniform_BS = token_B[kept_B], uniform_BS[kept_B]
             logits_BV = batch.step(token_B)
@@ -157,7 +158,7 @@ def _start(model: CausalModel, rows: Sequence[DecodingRow], steps: int, prefixes
     batch = Batch(model, list(numbers), steps)
     logits_BV = batch.prefill(prefixes)[:, -1]
     if len(numbers) < len(rows):
-        source_B = torch.tensor([numbers[row] for row in rows], device=model.device)
+        source_B = torch.tensor([numbers[row] for row in rows]).to(model.device, non_blocking=True)
         batch.select(source_B)
         logits_BV = logits_BV[source_B]
     return batch, logits_BV

@@ -11,6 +11,7 @@ Axes: B rows, K key-value heads, T time (columns), D head width.
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import torch
@@ -28,7 +29,8 @@ class PreallocatedLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
 
     def __init__(self, owner: KeyValueCache) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.owner = owner
+        # Weak: a circle would keep gigabytes until Python's next full collection, which a GPU cannot wait for.
+        self.owner: KeyValueCache = weakref.proxy(owner)
         self.filled = 0
         self.keys: Tensor = torch.empty(0)
         self.values: Tensor = torch.empty(0)
@@ -55,11 +57,11 @@ class PreallocatedLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
         self.filled = max(self.filled, end)
         return keys[:, :, :end], values[:, :, :end]
 
-    def write(self, keys: Tensor, values: Tensor, row: int, end: int) -> None:
-        """Put one row's earlier keys and values (1, K, T, D) so that they end before column `end`."""
+    def write(self, keys: Tensor, values: Tensor, rows: slice, end: int) -> None:
+        """Put earlier keys and values (1, K, T, D) into each of these rows so that they end before column `end`."""
         self._reserve(keys, values, end)
-        self.keys[row, :, end - keys.shape[2] : end] = keys[0]
-        self.values[row, :, end - keys.shape[2] : end] = values[0]
+        self.keys[rows, :, end - keys.shape[2] : end] = keys
+        self.values[rows, :, end - keys.shape[2] : end] = values
         self.filled = max(self.filled, end)
 
     def _reserve(self, keys: Tensor, values: Tensor, end: int) -> None:
@@ -123,10 +125,10 @@ class KeyValueCache(Cache):
             for layer in self.slabs
         ]
 
-    def write(self, kept: list[tuple[Tensor, Tensor]], row: int, end: int) -> None:
-        """Put one row's earlier keys and values (1, K, T, D) into `row` so that they end before column `end`."""
+    def write(self, kept: list[tuple[Tensor, Tensor]], rows: slice, end: int) -> None:
+        """Put earlier keys and values (1, K, T, D) into each of these rows so that they end before column `end`."""
         for layer, (keys, values) in zip(self.slabs, kept, strict=True):
-            layer.write(keys, values, row, end)
+            layer.write(keys, values, rows, end)
 
 
 def _moved(old: Tensor, filled: int, columns: int) -> Tensor:
