@@ -123,8 +123,9 @@ class CausalModel:
 
 def _device_of(model: Any) -> torch.device:
     """Where the model reads its tokens; accelerate keeps weights that it moves in and out on no device."""
+    hook = getattr(model.get_input_embeddings(), "_hf_hook", None)
     device: torch.device = model.device
-    return torch.device(model.get_input_embeddings()._hf_hook.execution_device) if device.type == "meta" else device
+    return device if hook is None or device.type != "meta" else torch.device(hook.execution_device)
 
 
 def _sliding_layers(config: Any, window: int) -> dict[str | None, int | None]:
