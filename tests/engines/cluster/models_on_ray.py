@@ -57,11 +57,11 @@ class Answers:
 
 @dataclass(frozen=True, slots=True)
 class ScriptedModels:
-    """Opens a scripted engine for any spec, and writes down each opening; `missing` on nodes without the model."""
+    """Opens a scripted engine for any spec, and notes each opening; `only_in` is the process that has the model."""
 
     log: Path | None = None
     identity_here: str = "scripted"
-    missing: bool = False
+    only_in: int | None = None
 
     def open(self, spec: ModelSpec, settings: EngineSettings) -> Engine:
         """See `Opener.open`."""
@@ -71,7 +71,7 @@ class ScriptedModels:
 
     def identity(self, spec: ModelSpec) -> str:
         """Another one in each process where the name says so."""
-        if self.missing and "RAY_JOB_ID" in os.environ:
+        if self.only_in not in (None, os.getpid()):
             raise ModelError("no such folder", place=str(spec))
         return f"{self.identity_here} {os.getpid()}" if "own" in spec.name else self.identity_here
 

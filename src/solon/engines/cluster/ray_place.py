@@ -16,19 +16,21 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
-from solon.config.model_spec import FOLDER, ModelSpec, folder_of
+from solon.config.model_spec import FOLDER, ModelSpec
 from solon.config.ray_cluster import RayCluster
 from solon.config.recipe import EngineSettings
 from solon.config.served_model import OPENAI
 from solon.config.version import __version__
 from solon.engines.base import Engine
 from solon.engines.cluster.actor_calls import EngineOrder
-from solon.engines.cluster.actor_pool import ActorPool
+from solon.engines.cluster.actor_pool import PATIENCE, ActorPool
 from solon.engines.cluster.cluster_engine import ClusterEngine
 from solon.engines.cluster.engine_host import HostFacts
+from solon.engines.engine_place import EnginePlace, ThisProcess
 from solon.engines.registry import Opener, identity_of, open_engine
 from solon.engines.rounding import keyed
 from solon.errors import RecipeError, RunError
@@ -88,10 +90,23 @@ class RayPlace:
 
 
 @contextmanager
+def place_of(cluster: RayCluster | None, settings: EngineSettings) -> Iterator[EnginePlace]:
+    """The place on a cluster, or in this process where none is named; raises as `on_ray` does."""
+    if cluster is None:
+        yield ThisProcess()
+        return
+    with on_ray(cluster, settings) as place:
+        yield place
+
+
+@contextmanager
 def on_ray(
-    cluster: RayCluster, settings: EngineSettings | None = None, opener: Opener | None = None
+    cluster: RayCluster,
+    settings: EngineSettings | None = None,
+    opener: Opener | None = None,
+    patience: float = PATIENCE,
 ) -> Iterator[RayPlace]:
-    """The place on a cluster, for the length of a block.
+    """The place on a cluster, for the length of a block; `patience` is how many seconds no actor may be there.
 
     Raises RunError when Ray is not installed, no cluster answers, or no actor starts, and RecipeError when its nodes
     would compute in another number format than this machine.
@@ -99,7 +114,7 @@ def on_ray(
     ray, settings = _ray(cluster), settings or EngineSettings()
     with _connected(ray, cluster):
         exclusive = Exclusive()
-        pool = ActorPool(ray, settings, lambda facts: _refuse_other(facts, settings), exclusive)
+        pool = ActorPool(ray, settings, lambda facts: _refuse_other(facts, settings), exclusive, patience=patience)
         try:
             facts = pool.start(cluster.actors, cluster.cpus, cluster.gpus)
             executor = ChunkThreads(cluster.actors + SPARE, exclusive)
@@ -111,8 +126,8 @@ def on_ray(
 
 def _everywhere(spec: ModelSpec) -> ModelSpec:
     """The spec with its folder as an absolute path, which means the same in every working folder."""
-    folder = folder_of(spec) if spec.scheme == FOLDER else None
-    return spec if folder is None else ModelSpec(FOLDER, str(folder.absolute()))
+    folder = Path(spec.name)
+    return ModelSpec(FOLDER, str(folder.absolute())) if spec.scheme == FOLDER and folder.is_dir() else spec
 
 
 def _ray(cluster: RayCluster) -> Any:
@@ -133,17 +148,28 @@ def _connected(ray: Any, cluster: RayCluster) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    worker = ray._private.worker
-    printed = getattr(worker, "_worker_logs_enabled", True)
-    # `log_to_driver` does not silence what raylets say about dead workers, which goes to standard output.
-    worker._worker_logs_enabled = False
     try:
-        with _own_signals():
-            _connect(ray, cluster)
-        yield
+        with _quiet(ray):
+            with _own_signals():
+                _connect(ray, cluster)
+            yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _quiet(ray: Any) -> Iterator[None]:
+    """Keep Ray's messages from the console; they are in its log files."""
+    worker, logger = ray._private.worker, logging.getLogger("ray")
+    printed, level = worker._worker_logs_enabled, logger.level
+    # `log_to_driver` does not silence what raylets say about dead workers, which goes to standard output.
+    worker._worker_logs_enabled = False
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
         worker._worker_logs_enabled = printed
+        logger.setLevel(level)
 
 
 def _connect(ray: Any, cluster: RayCluster) -> None:
