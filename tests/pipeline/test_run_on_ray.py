@@ -105,11 +105,3 @@ def test_a_stopped_run_ends_cleanly_and_resumes(here: Mapping[str, str], tmp_pat
     _, errors = resumed.communicate(timeout=600)
     assert resumed.returncode == 0, errors
     assert tables(folder) == here
-
-
-def test_without_a_cluster_at_the_address_nothing_is_left(tmp_path: Path) -> None:
-    process = start(tmp_path / "run", "--on", "ray:127.0.0.1:9")
-    _, errors = process.communicate(timeout=240)
-    assert process.returncode == 1
-    assert re.search(r"Error: --on ray:127\.0\.0\.1:9: no Ray cluster answers: .*ray start --head", errors), errors
-    assert not (tmp_path / "run" / "run.json").exists()

@@ -11,13 +11,16 @@ from typing import Any
 
 import pytest
 from tests.engines.cluster.models_on_ray import SPEC, ScriptedModels, asked, preferred, words
+from tests.engines.tiny import QUESTION, byte_tokenizer, model_of
 
 from solon.config.model_spec import ModelSpec
 from solon.config.ray_cluster import RayCluster
+from solon.config.recipe import EngineSettings
 from solon.config.settings import SamplingParams
 from solon.engines.base import Completion, Engine
 from solon.engines.cluster.ray_place import RayPlace, on_ray
-from solon.errors import EngineError, ModelError, RunError
+from solon.engines.registry import open_engine
+from solon.errors import EngineError, ModelError, RecipeError, RunError
 
 SAMPLING = SamplingParams()
 
@@ -157,3 +160,42 @@ def test_an_actor_that_has_no_room_is_an_error(ray_here: Any) -> None:
     without_gpu = RayCluster(actors=1, gpus=1)
     with pytest.raises(RunError, match=r"has not started an actor.*--actor-gpus"), on_ray(without_gpu, patience=1.0):
         pass
+
+
+def test_an_address_without_a_cluster_is_told_at_once(ray_here: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_here, "is_initialized", lambda: False)  # as for a program that is not connected
+    monkeypatch.setattr(ray_here, "shutdown", lambda: None)
+    with pytest.raises(RunError, match=r"^--on ray:127\.0\.0\.1:9: no Ray cluster answers: .*ray start --head"):
+        on_ray(RayCluster("127.0.0.1:9")).__enter__()
+    monkeypatch.setenv("RAY_ADDRESS", "ray://127.0.0.1:9")
+    with pytest.raises(RunError, match=r"^RAY_ADDRESS=ray://127\.0\.0\.1:9: no Ray cluster answers"):
+        on_ray(RayCluster()).__enter__()
+
+
+def test_another_version_of_solon_on_a_node_is_refused(ray_here: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("solon.engines.cluster.ray_place.__version__", "9.9")
+    with pytest.raises(RunError, match=r"has solon \S+, and this machine 9\.9\. Install the same version"):
+        on_ray(RayCluster(actors=1)).__enter__()
+
+
+def test_another_number_format_on_a_node_is_refused(ray_here: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("solon.engines.cluster.ray_place.keyed", lambda settings: {"numbers": "as stored"})
+    with pytest.raises(RecipeError, match=r"asks models with numbers float32 \(here as stored\).*engine.dtype"):
+        on_ray(RayCluster(actors=1)).__enter__()
+
+
+def test_a_model_in_a_folder_gives_its_own_answers(ray_here: Any, tmp_path: Path) -> None:
+    model_of("llama").save_pretrained(tmp_path / "model")
+    byte_tokenizer().save_pretrained(tmp_path / "model")
+    spec, settings = ModelSpec("folder", str(tmp_path / "model")), EngineSettings(threads=1)
+    here, prompts = open_engine(spec, settings), [asked(QUESTION), asked(QUESTION[:20])]
+    with on_ray(RayCluster(actors=1), settings) as place:
+        there = place.open(spec, settings)
+        assert (there.name, there.window, there.dtype) == (here.name, here.window, here.dtype)
+        assert there.generate(prompts, [1, 2], SAMPLING) == here.generate(prompts, [1, 2], SAMPLING)
+        assert there.choose(prompts, [" A", " B"]) == here.choose(prompts, [" A", " B"])
+        assert there.count_tokens(prompts[0]) == here.count_tokens(prompts[0])
+        assert there.continuation(prompts[0], [" A", " B"]) == here.continuation(prompts[0], [" A", " B"])
+        too_long = asked(QUESTION * 20)
+        with pytest.raises(EngineError, match="fills the window"):
+            there.generate([too_long], [1], SAMPLING)

@@ -11,6 +11,7 @@ import logging
 import math
 import os
 import signal
+import socket
 import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -39,6 +40,8 @@ from solon.runs.chunk_threads import ChunkThreads, Exclusive
 
 ADDRESS = "RAY_ADDRESS"
 """The environment variable with which Ray's own commands name a cluster."""
+REACH = 10.0
+"""Seconds in which a cluster has to accept a connection."""
 SPARE = 2
 """Chunks that are prepared while every actor has one."""
 
@@ -174,25 +177,33 @@ def _quiet(ray: Any) -> Iterator[None]:
 
 def _connect(ray: Any, cluster: RayCluster) -> None:
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
-    address = cluster.address or os.environ.get(ADDRESS)
+    named = os.environ.get(ADDRESS) if cluster.address is None else cluster.address
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            if address:
-                ray.init(address=address, **quiet)
+            if named:
+                _reach(named)
+                ray.init(address=named, **quiet)
                 return
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
             # CPUs are a count of places and not of cores: more actors than cores are slow, and work.
             cpus = max(os.cpu_count() or 1, math.ceil(cluster.actors * cluster.cpus))
             ray.init(address="local", num_cpus=cpus, include_dashboard=False, **quiet)
-    except (ConnectionError, RuntimeError, TimeoutError, ValueError) as error:
+    except (OSError, RuntimeError, TimeoutError, ValueError) as error:
         ray.shutdown()
         cause = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise RunError(
-            f"no Ray cluster answers: {cause[:300]}",
-            place=f"--on {cluster}" if cluster.address or not address else f"{ADDRESS}={address}",
+            f"no Ray cluster answers: {cause[:300]}" if named else f"Ray does not start: {cause[:300]}",
+            place=f"--on {cluster}" if cluster.address or not named else f"{ADDRESS}={named}",
             remedy="Start one with 'ray start --head --port 6379', and name its address: --on ray:HOST:6379",
         ) from error
+
+
+def _reach(address: str) -> None:
+    """Raise OSError where nothing listens at an address with a port; Ray itself would go on trying."""
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=REACH).close()
 
 
 @contextmanager
