@@ -133,26 +133,29 @@ def carry_out(
     refuse_unknown_stage(until, asked)
     new = not (run / "run.json").exists()
     # Before the folder is made: a call that is refused leaves nothing that would refuse the corrected one.
-    notes = preflight_notes(asked, None, until) if new else ()
+    notes = preflight_notes(asked, None, until, on) if new else ()
     directory = open_or_create(run, recipe, overlays, settings, reuse)
     from solon.pipeline.settled import is_settled
 
     if launched()[1] == 1 and not directory.newly_decided and is_settled(directory):
         _show_kept(directory, display)
     else:
-        notes = notes if new else preflight_notes(directory.recipe, directory, until)
+        notes = notes if new else preflight_notes(directory.recipe, directory, until, on)
         go_on(directory, notes, until, new, display, on)
     return directory
 
 
-def preflight_notes(recipe: Recipe, directory: RunDirectory | None, until: str | None) -> tuple[str, ...]:
+def preflight_notes(
+    recipe: Recipe, directory: RunDirectory | None, until: str | None, on: RayCluster | None = None
+) -> tuple[str, ...]:
     """Notes before a run begins or resumes; raises, before any token is spent, for what would stop it later."""
     from solon.config.builtin import constitution_path
+    from solon.pipeline.memory_needs import ASKING
     from solon.pipeline.preflight import preflight
 
     file = directory.path / "constitution.yaml" if directory else constitution_path(recipe.constitution)
     finished = [artefact.name for artefact in directory.artefacts()] if directory else []
-    return preflight(recipe, file, finished, until)
+    return preflight(recipe, file, finished, until, () if on is None else (ASKING,))
 
 
 def go_on(

@@ -92,11 +92,16 @@ def _refuse_unused_prompts(recipe: Recipe) -> None:
 
 
 def preflight(
-    recipe: Recipe, constitution_file: Path, finished: Collection[str] = (), until: str | None = None
+    recipe: Recipe,
+    constitution_file: Path,
+    finished: Collection[str] = (),
+    until: str | None = None,
+    elsewhere: Collection[str] = (),
 ) -> tuple[str, ...]:
     """Raise for what would stop the run later; returns notes to show at its start.
 
-    `finished` names stages that are done already, `until` the last that is wanted. Raises ModelError, InputError,
+    `finished` names stages that are done already, `until` the last that is wanted, `elsewhere` what needs no memory of
+    this machine (`solon.pipeline.memory_needs`). Raises ModelError, InputError,
     RecipeError, ConstitutionError, and EngineError for a server that does not answer.
     """
     stages = names_of(recipe)
@@ -115,7 +120,8 @@ def preflight(
     if _reinforces(recipe, coming):
         refuse_missing_trackers(recipe.rl.trackers)
         _check_server(recipe.rl.scorer)
-    return tuple(_notes(recipe, coming, parts, models))
+    tight = _memory(recipe, coming, models, elsewhere)
+    return (*_notes(recipe, coming, parts, models), *([tight] if tight else []))
 
 
 def _parts(recipe: Recipe, coming: frozenset[str]) -> Iterator[tuple[str, str]]:
@@ -294,9 +300,6 @@ def _notes(recipe: Recipe, coming: frozenset[str], parts: Mapping[str, str], mod
             "A judge that is no better than chance is accepted (judge_check.weak_judge=accept). Labels, preference "
             "model and RL-CAI then show that everything works, and nothing else."
         )
-    tight = _memory(recipe, coming, models)
-    if tight is not None:
-        yield tight
 
 
 def _models_in_words(parts: Mapping[str, str]) -> str:
@@ -319,7 +322,7 @@ def _models_in_words(parts: Mapping[str, str]) -> str:
     return ", ".join(named)
 
 
-def _memory(recipe: Recipe, coming: frozenset[str], models: _Models) -> str | None:
+def _memory(recipe: Recipe, coming: frozenset[str], models: _Models, elsewhere: Collection[str]) -> str | None:
     """Raise RecipeError when the run does not fit into this machine's memory; a line when it will be tight."""
     if launched()[1] > 1:
         return None  # several processes may share a model's parts, on several machines
@@ -340,8 +343,9 @@ def _memory(recipe: Recipe, coming: frozenset[str], models: _Models) -> str | No
     )
     needed = needs(recipe, sizes)
     does = {SL_CAI: FINETUNING, PREFERENCE_MODEL: PREFERENCES, RL_CAI: REINFORCEMENT, RLHF: REINFORCEMENT}
-    wanted = {ASKING, *(does[stage] for stage in coming if stage in does)}
-    return refuse_too_large({what: needed[what] for what in needed if what in wanted}, _memory_of_models())
+    wanted = {ASKING, *(does[stage] for stage in coming if stage in does)}.difference(elsewhere)
+    here = {what: needed[what] for what in needed if what in wanted}
+    return refuse_too_large(here, _memory_of_models()) if here else None
 
 
 def _memory_of_models() -> SystemMemory | None:

@@ -56,6 +56,8 @@ class ActorPool:
     _starting: dict[Any, Any] = field(default_factory=dict)
     """Actors that have not answered yet, by the reference to their first answer."""
     _actors: list[Any] = field(default_factory=list)
+    _first: HostFacts | None = None
+    """The facts of the first actor."""
     _busy: int = 0
     _lost: list[Exception] = field(default_factory=list)
     """Why actors did not start."""
@@ -71,10 +73,9 @@ class ActorPool:
             actor = made.remote()
             self._actors.append(actor)
             self._greet(actor)
-        first = self._take()
-        self._idle.put(first)
-        facts: HostFacts = self.ray.get(first.describe.remote(self.settings))
-        return facts
+        self._idle.put(self._take())
+        assert self._first is not None
+        return self._first
 
     def ask(self, order: EngineOrder, call: EngineCall[A]) -> A:
         """The answer of whichever actor is free; raises what the engine raises, and RunError when actors die of it."""
@@ -156,6 +157,7 @@ class ActorPool:
                     self._lost.append(error)
                     continue
                 self.welcome(facts)
+                self._first = self._first or facts
                 self._idle.put(actor)
 
     def _none_left(self) -> RunError:
