@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,12 @@ from solon.config.model_spec import ModelSpec
 from solon.config.ray_cluster import RayCluster
 from solon.config.recipe import EngineSettings
 from solon.config.settings import SamplingParams
+from solon.config.version import __version__
 from solon.engines.base import Completion, Engine
-from solon.engines.cluster.ray_place import RayPlace, on_ray
-from solon.engines.registry import open_engine
+from solon.engines.cluster.engine_host import HostFacts
+from solon.engines.cluster.ray_place import AnyModel, RayPlace, on_ray, refuse_other_host
+from solon.engines.registry import Opener, open_engine
+from solon.engines.rounding import keyed
 from solon.errors import EngineError, ModelError, RecipeError, RunError
 
 SAMPLING = SamplingParams()
@@ -35,6 +39,16 @@ def place(ray_here: Any, log: Path) -> Iterator[RayPlace]:
     with on_ray(RayCluster(actors=2), opener=ScriptedModels(log)) as place:
         yield place
     assert ray_here.is_initialized()  # who connected stays connected
+
+
+@contextmanager
+def opening(place: RayPlace, opener: Opener) -> Iterator[RayPlace]:
+    """The same actors, which open models otherwise."""
+    before = place.pool.open_here
+    try:
+        yield RayPlace(place.pool, place.executor, {}, (), opener)
+    finally:
+        place.pool.open_here = before
 
 
 def texts(engine: Engine, prompts: Sequence[str]) -> list[str]:
@@ -149,11 +163,12 @@ def test_another_model_at_the_same_path_is_refused(place: RayPlace) -> None:
         place.open(ModelSpec("folder", "own"))
 
 
-def test_a_node_without_the_model_is_named(ray_here: Any, place: RayPlace) -> None:
-    lacking = RayPlace(place.pool, place.executor, {}, (), ScriptedModels(only_in=os.getpid()))
-    with pytest.raises(ModelError, match=r"scripted: node \S+ does not have this model: no such folder.*Copy"):
+def test_a_node_without_the_model_is_named(place: RayPlace) -> None:
+    with (
+        opening(place, ScriptedModels(only_in=os.getpid())) as lacking,
+        pytest.raises(ModelError, match=r"scripted: node \S+ does not have this model: no such folder.*Copy"),
+    ):
         lacking.open(SPEC)
-    place.pool.open_here = place._open_here
 
 
 def test_an_actor_that_has_no_room_is_an_error(ray_here: Any) -> None:
@@ -172,30 +187,31 @@ def test_an_address_without_a_cluster_is_told_at_once(ray_here: Any, monkeypatch
         on_ray(RayCluster()).__enter__()
 
 
-def test_another_version_of_solon_on_a_node_is_refused(ray_here: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("solon.engines.cluster.ray_place.__version__", "9.9")
-    with pytest.raises(RunError, match=r"has solon \S+, and this machine 9\.9\. Install the same version"):
-        on_ray(RayCluster(actors=1)).__enter__()
+def test_another_version_of_solon_on_a_node_is_refused() -> None:
+    settings = EngineSettings()
+    with pytest.raises(RunError, match=r"node far has solon 0\.0\.1, and this machine \S+\. Install the same version"):
+        refuse_other_host(HostFacts("far", 1, "0.0.1", keyed(settings), {}), settings)
 
 
-def test_another_number_format_on_a_node_is_refused(ray_here: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("solon.engines.cluster.ray_place.keyed", lambda settings: {"numbers": "as stored"})
-    with pytest.raises(RecipeError, match=r"asks models with numbers float32 \(here as stored\).*engine.dtype"):
-        on_ray(RayCluster(actors=1)).__enter__()
+def test_another_number_format_on_a_node_is_refused() -> None:
+    settings = EngineSettings()
+    there = {**keyed(settings), "numbers": "bfloat16"}
+    with pytest.raises(RecipeError, match=r"engine.dtype: node far asks models with numbers bfloat16 \(here float32\)"):
+        refuse_other_host(HostFacts("far", 1, __version__, there, {}), settings)
+    refuse_other_host(HostFacts("far", 1, __version__, keyed(settings), {}), settings)
 
 
-def test_a_model_in_a_folder_gives_its_own_answers(ray_here: Any, tmp_path: Path) -> None:
+def test_a_model_in_a_folder_gives_its_own_answers(place: RayPlace, tmp_path: Path) -> None:
     model_of("llama").save_pretrained(tmp_path / "model")
     byte_tokenizer().save_pretrained(tmp_path / "model")
     spec, settings = ModelSpec("folder", str(tmp_path / "model")), EngineSettings(threads=1)
     here, prompts = open_engine(spec, settings), [asked(QUESTION), asked(QUESTION[:20])]
-    with on_ray(RayCluster(actors=1), settings) as place:
-        there = place.open(spec, settings)
+    with opening(place, AnyModel()) as any_model:
+        there = any_model.open(spec, settings)
         assert (there.name, there.window, there.dtype) == (here.name, here.window, here.dtype)
         assert there.generate(prompts, [1, 2], SAMPLING) == here.generate(prompts, [1, 2], SAMPLING)
         assert there.choose(prompts, [" A", " B"]) == here.choose(prompts, [" A", " B"])
         assert there.count_tokens(prompts[0]) == here.count_tokens(prompts[0])
         assert there.continuation(prompts[0], [" A", " B"]) == here.continuation(prompts[0], [" A", " B"])
-        too_long = asked(QUESTION * 20)
         with pytest.raises(EngineError, match="fills the window"):
-            there.generate([too_long], [1], SAMPLING)
+            there.generate([asked(QUESTION * 20)], [1], SAMPLING)

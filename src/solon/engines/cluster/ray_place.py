@@ -117,7 +117,7 @@ def on_ray(
     ray, settings = _ray(cluster), settings or EngineSettings()
     with _connected(ray, cluster):
         exclusive = Exclusive()
-        pool = ActorPool(ray, settings, lambda facts: _refuse_other(facts, settings), exclusive, patience=patience)
+        pool = ActorPool(ray, settings, lambda facts: refuse_other_host(facts, settings), exclusive, patience=patience)
         try:
             facts = pool.start(cluster.actors, cluster.cpus, cluster.gpus)
             executor = ChunkThreads(cluster.actors + SPARE, exclusive)
@@ -220,7 +220,7 @@ def _own_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _refuse_other(facts: HostFacts, settings: EngineSettings) -> None:
+def refuse_other_host(facts: HostFacts, settings: EngineSettings) -> None:
     """Raise when an actor has other code, or would compute in another number format."""
     if facts.solon != __version__:
         raise RunError(
