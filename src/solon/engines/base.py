@@ -117,6 +117,27 @@ class Engine(Protocol):
         ...
 
 
+class TokenCounting(Protocol):
+    """Counts tokens as a model does, without its weights."""
+
+    def count_tokens(self, prompt: Prompt) -> int:
+        """See `Engine.count_tokens`."""
+        ...
+
+    def continuation(self, prompt: Prompt, options: Sequence[str]) -> Continuation:
+        """See `Engine.continuation`."""
+        ...
+
+
+@runtime_checkable
+class Countable(Protocol):
+    """An engine whose way of counting can be sent to another process."""
+
+    def counter(self) -> TokenCounting:
+        """What counts as the engine does; it can be pickled."""
+        ...
+
+
 @runtime_checkable
 class Metered(Protocol):
     """An engine that spends requests, tokens and money."""

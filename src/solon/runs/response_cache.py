@@ -190,7 +190,10 @@ def _is_there(path: Path) -> bool:
 def _open(path: Path, mode: str) -> sqlite3.Connection:
     _is_there(path)
     # A URI has the mode, so that opening a file of an earlier run neither creates nor changes it.
-    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=60)
+    # Several threads may use it, one at a time (`solon.runs.chunk_threads`).
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=60, check_same_thread=False
+    )
     try:
         # A damaged byte may not be UTF-8: the checksum finds such a row, and the others stay readable.
         connection.text_factory = lambda text: text.decode("utf-8", "surrogateescape")
