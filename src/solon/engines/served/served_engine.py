@@ -108,6 +108,7 @@ class ServedEngine:
         """See `solon.engines.base.Remote`."""
         if len(prompts) != len(seeds):
             raise ValueError(f"{len(prompts)} prompts need as many seeds, not {len(seeds)}")
+        self._count_together(prompts)
         groups = list(self._groups(prompts))
         requests = []
         for rows in groups:
@@ -129,6 +130,7 @@ class ServedEngine:
     ) -> Iterator[list[tuple[int, tuple[float, ...]]]]:
         """See `solon.engines.base.Remote`."""
         self._refuse_votes()
+        self._count_together(prompts)
         for number, prompt in enumerate(prompts):
             self._refuse_too_long(number, prompt, 0)
         echoing, count = LetterReading.ECHO in self.able.readings, len(options)
@@ -230,7 +232,7 @@ class ServedEngine:
     def _echo(self, prompt: Prompt, option: str) -> JsonRequest[EchoedPrompt]:
         def read(answer: Any) -> EchoedPrompt:
             self._note(answer, None)
-            return echoed_in(choices_in(answer)[0].raw, _used(answer, "prompt_tokens"))
+            return echoed_in(choices_in(answer)[0].raw, _used(answer, "completion_tokens"))
 
         fields = self.fields(prompt, option)
         body = generation_body(self._served.model, fields, _ONE_TOKEN, self.able, seed=0) | {
@@ -308,6 +310,12 @@ class ServedEngine:
         if size + needed > self.window:
             raise window_filled(size, self.window, f"{self.name}, row {number}")
         return self.window - size
+
+    def _count_together(self, prompts: Sequence[Prompt]) -> None:
+        try:
+            self._counter.ask_together("".join(self.rendering.render(prompt)) for prompt in prompts)
+        except RequestFailure as failure:
+            raise self._error(failure) from None
 
     def _refuse_votes(self) -> None:
         if self.choosing is Choosing.VOTES:
