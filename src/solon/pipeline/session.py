@@ -26,7 +26,7 @@ from solon.engines import rounding
 from solon.engines.base import Engine
 from solon.engines.cached import CachedEngine
 from solon.engines.engine_place import EnginePlace, ThisProcess
-from solon.engines.registry import identity_of
+from solon.engines.registry import identity_of, joined
 from solon.engines.rounding import keyed, made_with, rounding_summary
 from solon.errors import RunError
 from solon.evals import judge_check
@@ -34,8 +34,10 @@ from solon.evals.grading import Grader
 from solon.evals.judge_check.critic import CheckCritic
 from solon.evals.judge_check.judge import CheckJudge
 from solon.evals.judge_check.known_answers import JudgeQuestions
+from solon.http.request_flow import RequestFlow
 from solon.http.spending import Ledger
 from solon.pipeline.graders import grader_of
+from solon.pipeline.served_flow import send_through
 from solon.pipeline.token_budget import reserved_tokens
 from solon.reward.scorer import open_scorer
 from solon.runs import Artefact, ResponseCache, RunDirectory
@@ -79,6 +81,8 @@ class Session:
     _reserved: Mapping[PromptKind, int] | None = None
     _ledger: Ledger = field(default_factory=Ledger)
     """What models behind servers cost in this session."""
+    _flow: RequestFlow = field(default_factory=RequestFlow)
+    """What models behind servers are asked now."""
 
     @property
     def recipe(self) -> Recipe:
@@ -156,6 +160,7 @@ class Session:
         out = self.run.begin(number, name, key, self.display.progress, made_with=self._made_with(stage))
         out.before_publishing = self._refuse_edited
         out.executor = self.place.executor
+        send_through(self._flow, out, stage.reads(self).paths.values())
         if stage.kind is Kind.TRAINS:
             self._loaded = None  # its memory is for the networks in training
             out.processes = self.processes
@@ -190,7 +195,7 @@ class Session:
         spec = model if isinstance(model, ModelSpec) else ModelSpec.parse(model)
         if self._loaded is None or self._loaded[0] != spec:
             self._loaded = None
-            engine = self.place.open(spec, self.recipe.engine, self._ledger)
+            engine = joined(self.place.open(spec, self.recipe.engine, self._ledger), self._flow)
             self._loaded = (spec, engine)
             self.hash(spec)  # what was loaded is what the stage's key names
             for line in engine.remarks:
@@ -206,7 +211,7 @@ class Session:
     def second_engine(self, model: ModelSpec | Path) -> Engine:
         """A model, opened as well as the one that `engine` gave."""
         spec = model if isinstance(model, ModelSpec) else ModelSpec.parse(model)
-        return self.cached(spec, self.place.open(spec, self.recipe.engine, self._ledger))
+        return self.cached(spec, joined(self.place.open(spec, self.recipe.engine, self._ledger), self._flow))
 
     def hash(self, source: Path | ModelSpec) -> str:
         """The hash of a file, or of all that can change a model; computed once a session.

@@ -23,9 +23,11 @@ from solon.digest import digest_source
 from solon.engines import rounding
 from solon.engines.base import Engine
 from solon.engines.cached import CachedEngine
-from solon.engines.registry import identity_of, open_engine
+from solon.engines.registry import identity_of, joined, open_engine
 from solon.engines.rounding import keyed, made_with
 from solon.evals.judge_check.judge import CheckJudge
+from solon.http.request_flow import RequestFlow
+from solon.pipeline.served_flow import send_through
 from solon.runs import Artefact, Report, StageFolder, ignore
 from solon.runs.executor import Executor, InProcess
 from solon.runs.files import write_atomically
@@ -83,8 +85,14 @@ def label_standalone(folder: Path, recipe: Recipe, given: ToLabel, report: Repor
         write_atomically(out.path / "recipe.yaml", dump_recipe(recipe))
         write_atomically(out.path / "constitution.yaml", given.constitution.read_text(encoding="utf-8"))
         out.executor = given.executor
+        flow = RequestFlow()
+        send_through(flow, out, given.judges)
+
+        def load(model: ModelSpec, settings: EngineSettings) -> Engine:
+            return joined(given.load(model, settings), flow)
+
         with response_cache_in(out.path) as answers:
-            judges = [partial(_judge, each, hashes[each], recipe.engine, answers, given.load) for each in given.judges]
+            judges = [partial(_judge, each, hashes[each], recipe.engine, answers, load) for each in given.judges]
             return run(recipe.feedback, inputs, judges, out)
 
     return run_standalone(folder, NAME, key, work, report, {**made_with(recipe.engine), **given.made_with})
