@@ -3,13 +3,15 @@
 
 PYTHON ?= python3
 TORCH ?=
+# make test-servers LLAMA_PYTHON=PYTHON   with an environment that has llama-cpp-python[server]
+LLAMA_PYTHON ?= .venv-servers/bin/python
 export OMP_WAIT_POLICY := PASSIVE
 export TOKENIZERS_PARALLELISM := false
 
 BIN := .venv/bin
 STAMP := .venv/.stamp
 
-.PHONY: demo demo-without-privacy real real-non-evasive models testbed test test-all test-gpu bench-gpu docs lint format package hooks venv help
+.PHONY: demo demo-without-privacy real real-non-evasive models testbed test test-all test-servers test-gpu bench-gpu docs lint format package hooks venv help
 
 help:  ## What can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1: /'
@@ -45,6 +47,13 @@ test-gpu: $(STAMP)  ## Tests on a GPU with CUDA, in minutes; skipped without one
 
 bench-gpu: $(STAMP)  ## Measure one GPU on models of 0.5 B and 7 B parameters, in minutes
 	$(BIN)/python benchmarks/gpu.py
+
+test-servers: $(STAMP) $(LLAMA_PYTHON)  ## The engines against a real llama.cpp server; compiles one first, which takes a while
+	SOLON_LLAMA_PYTHON='$(abspath $(LLAMA_PYTHON))' $(BIN)/pytest -q tests/engines/test_contract.py tests/engines/test_same_answers.py
+
+.venv-servers/bin/python:
+	$(PYTHON) -m venv .venv-servers
+	.venv-servers/bin/pip install 'llama-cpp-python[server]==0.3.36' || { rm -rf .venv-servers; exit 1; }
 
 lint: $(STAMP)  ## Style, types, and the layers of the design
 	$(BIN)/ruff check

@@ -20,7 +20,7 @@ from tests.synthetic import Plan, build
 SIGNATURES = {
     "run": "(recipe: 'Recipe | str | Path | None', folder: 'str | Path', *, overlays: 'Sequence[str | Path]' = (), "
     "settings: 'Sequence[str]' = (), until: 'str | None' = None, reuse: 'Sequence[Run | str | Path]' = (), "
-    "display: 'Display | None' = None) -> 'Run'",
+    "display: 'Display | None' = None, on: 'RayCluster | None' = None) -> 'Run'",
     "resume": "(folder: 'Run | str | Path', *, until: 'str | None' = None, display: 'Display | None' = None) -> 'Run'",
     "open_run": "(folder: 'Run | str | Path') -> 'Run'",
     "load_recipe": "(name: 'str | Path', overlays: 'Sequence[str | Path]' = (), settings: 'Sequence[str]' = ()) "
@@ -32,12 +32,14 @@ SIGNATURES = {
     "few_shot: 'int' = 0, sampling: 'SamplingParams | None' = None, seed: 'int' = 0) -> 'list[RevisionChain]'",
     "label": "(pairs: 'str | Path | Sequence[ReplyPair]', constitution: 'str | Path | None' = None, judge: 'str | "
     "Path | Sequence[str | Path] | None' = None, *, out: 'str | Path', recipe: 'Recipe | str | Path' = 'testbed', "
-    "columns: 'Mapping[str, str] | None' = None, display: 'Display | None' = None) -> 'LabelledPairs'",
+    "columns: 'Mapping[str, str] | None' = None, display: 'Display | None' = None, on: 'RayCluster | None' = None) "
+    "-> 'LabelledPairs'",
     "train_preference_model": "(labels: 'LabelledPairs | Run | str | Path | Sequence[LabelledPairs | Run | str | "
     "Path]', base: 'str | Path', out: 'str | Path', *, human: 'str | Path | None' = None, recipe: 'Recipe | str | "
     "Path | None' = None, display: 'Display | None' = None) -> 'PreferenceTraining'",
     "evaluate": "(model: 'str | Path', files: 'str | Path | Sequence[str | Path]', settings: 'EvaluationSettings | "
-    "None' = None, *, out: 'str | Path | None' = None, display: 'Display | None' = None) -> 'Evaluation'",
+    "None' = None, *, out: 'str | Path | None' = None, display: 'Display | None' = None, on: 'RayCluster | None' = "
+    "None) -> 'Evaluation'",
     "judge_check": "(model: 'Engine | str | Path', *, recipe: 'Recipe | str | Path | None' = None) -> 'ModelCheck'",
     "compare": "(runs: 'Run | str | Path | Mapping[str, Run | str | Path]', between: 'Sequence[tuple[str, str]] | "
     "None' = None) -> 'ModelComparison'",

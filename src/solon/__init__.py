@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from solon.api import resume as resume
     from solon.api import run as run
     from solon.api import train_preference_model as train_preference_model
+    from solon.config.ray_cluster import RayCluster as RayCluster
     from solon.config.recipe import Recipe as Recipe
     from solon.config.recipe import RevisionMode as RevisionMode
     from solon.config.recipe import SamplingParams as SamplingParams
@@ -49,6 +50,7 @@ _HOMES = {
         "Run", "check_constitution", "compare", "critique_and_revise", "effect", "evaluate", "judge_check", "label",
         "load_constitution", "load_recipe", "open_run", "report", "resume", "run", "train_preference_model",
     ),
+    "solon.config.ray_cluster": ("RayCluster",),
     "solon.config.recipe": ("Recipe", "RevisionMode", "SamplingParams"),
     "solon.constitution.constitution": ("Constitution",),
     "solon.conversation": ("Conversation", "Role", "Turn"),
@@ -66,6 +68,7 @@ __all__ = [
     "EvaluationSettings",
     "Interrupted",
     "PreferenceModel",
+    "RayCluster",
     "Recipe",
     "ReplyPair",
     "RevisionMode",

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from solon.config.ray_cluster import RayCluster
     from solon.config.recipe import Recipe, RevisionMode, SamplingParams
     from solon.constitution.constitution import Constitution
     from solon.conversation import Conversation
@@ -137,14 +138,16 @@ def run(
     until: str | None = None,
     reuse: Sequence[Run | str | Path] = (),
     display: Display | None = None,
+    on: RayCluster | None = None,
 ) -> Run:
     """Start a run in `folder`, or continue the run that is there; finished stages are kept.
 
     `recipe` is a built-in name, a file or a loaded recipe; None means the recipe of the run in the folder, or of the
     first run in `reuse`. `settings` have the form of the command line, `rl.steps=20`. `until` is the last stage to run.
-    `reuse` lists runs; their finished stages and answers are reused when stage and inputs are the same. Raises
-    RecipeError, ConstitutionError, InputError, ModelError and StageError for what stops the run, most of them before a
-    model is asked, and RunError for a folder with a run of other settings.
+    `reuse` lists runs; their finished stages and answers are reused when stage and inputs are the same. `on` is a Ray
+    cluster whose actors are asked; the rows are those of this process. Raises RecipeError, ConstitutionError,
+    InputError, ModelError and StageError for what stops the run, most of them before a model is asked, and RunError for
+    a folder with a run of other settings or a cluster that cannot be used.
 
     Example:
         >>> run = solon.run("testbed", "runs/mild", settings=["rl.kl_coef=0.2"], until="sl-cai")
@@ -161,6 +164,7 @@ def run(
             settings=settings,
             until=until,
             reuse=[_folder_of(each) for each in reuse],
+            on=on,
         )
     )
 
@@ -280,13 +284,15 @@ def label(
     recipe: Recipe | str | Path = "testbed",
     columns: Mapping[str, str] | None = None,
     display: Display | None = None,
+    on: RayCluster | None = None,
 ) -> LabelledPairs:
     """Label which of two replies is better by a constitution, with a model as the judge; writes to the folder `out`.
 
     `pairs` is a file (JSONL, CSV or Parquet) or pairs in memory. Constitution and judge are the recipe's when None;
     several judges are averaged. Used of the recipe: `feedback`, `engine`, `judge_check` and `seed`. `columns` maps to
-    the file's names of columns. The judge is measured first; a judge that is not better than chance raises a
-    StageError, unless `judge_check.weak_judge=accept`. Also raises InputError, ModelError and RecipeError.
+    the file's names of columns. `on` is a Ray cluster whose actors are asked. The judge is measured first; a judge that
+    is not better than chance raises a StageError, unless `judge_check.weak_judge=accept`. Also raises InputError,
+    ModelError and RecipeError.
 
     Example:
         >>> labels = solon.label("pairs.jsonl", "testbed", "testbed:assistant", out="labels")
@@ -302,7 +308,7 @@ def label(
     if constitution is not None:
         chosen = chosen.model_copy(update={"constitution": str(constitution)})
     source = Path(pairs) if isinstance(pairs, str | Path) else pairs
-    return label_pairs(Path(out), source, chosen, columns, display or Silent())
+    return label_pairs(Path(out), source, chosen, columns, display or Silent(), on)
 
 
 def train_preference_model(
@@ -346,10 +352,12 @@ def evaluate(
     *,
     out: str | Path | None = None,
     display: Display | None = None,
+    on: RayCluster | None = None,
 ) -> Evaluation:
     """Measure a model on files of multiple-choice questions, such as the paper's, in `out` or runs/evals/MODEL.
 
-    Answers that are there already are kept, so a folder can be filled one form at a time. Raises InputError for files,
+    Answers that are there already are kept, so a folder can be filled one form at a time. `on` is a Ray cluster whose
+    actors are asked. Raises InputError for files,
     ModelError for the model, and RunError for a folder with another model's evaluations.
 
     Example:
@@ -362,7 +370,8 @@ def evaluate(
     several = [files] if isinstance(files, str | Path) else files
     folder = None if out is None else Path(out)
     spec = located(ModelSpec.parse(model))
-    return evaluate_model(spec, [Path(each) for each in several], settings or EvaluationSettings(), folder, display)
+    asked = [Path(each) for each in several]
+    return evaluate_model(spec, asked, settings or EvaluationSettings(), folder, display, on)
 
 
 def judge_check(model: Engine | str | Path, *, recipe: Recipe | str | Path | None = None) -> ModelCheck:

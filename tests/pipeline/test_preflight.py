@@ -15,6 +15,7 @@ from solon.config.loading import load_recipe
 from solon.errors import EngineError, InputError, ModelError, RecipeError, SolonError
 from solon.model_folders.system_memory import SystemMemory
 from solon.pipeline import run_memory
+from solon.pipeline.memory_needs import ASKING
 from solon.pipeline.preflight import preflight
 
 
@@ -164,6 +165,16 @@ def test_a_model_that_does_not_fit_is_refused_for_the_stages_that_need_it(
     look(f"model={model}", recipe="own", until="preference-model")
     monkeypatch.setattr(run_memory, "system_memory", lambda: SystemMemory(total=10**9, free=300_000))
     assert any("close other programs" in line for line in look(f"model={model}", recipe="own"))
+
+
+def test_models_that_are_asked_elsewhere_need_no_memory_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe, constitution = load_recipe("testbed"), constitution_path("testbed")
+    monkeypatch.setattr(run_memory, "system_memory", lambda: SystemMemory(total=1000, free=1000))
+    with pytest.raises(RecipeError, match=r"^memory: asking"):
+        preflight(recipe, constitution, until="responses")
+    assert preflight(recipe, constitution, until="responses", elsewhere=[ASKING])
+    with pytest.raises(RecipeError, match=r"^memory: finetuning"):
+        preflight(recipe, constitution, until="sl-cai", elsewhere=[ASKING])
 
 
 def test_nothing_is_looked_at_where_everything_is_done() -> None:

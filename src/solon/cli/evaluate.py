@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from solon.cli.options import NEW_FOLDER, PATH, QUIET
+from solon.cli.options import NEW_FOLDER, PATH, QUIET, on_option
 from solon.cli.terminal import plain, print_line, print_table, resumable
 from solon.stats.intervals import interval, per_cent, probability
 
 if TYPE_CHECKING:
+    from solon.config.ray_cluster import RayCluster
     from solon.evals.benchmarks.evaluation import Task
     from solon.evals.benchmarks.model_evaluation import EvaluationSettings
 
@@ -51,6 +52,7 @@ class Options:
     bad_rows: int
     out: Path | None
     show: bool
+    on: RayCluster | None
     quiet: bool
 
 
@@ -100,6 +102,7 @@ class Options:
 )
 @click.option("--out", type=NEW_FOLDER, help="The folder for the results. [default: runs/evals/MODEL]")
 @click.option("--show", is_flag=True, help="Print the first question of each file in each form, and stop.")
+@on_option
 @QUIET
 def evaluate(files: tuple[Path, ...], engine: str, **values: Any) -> None:
     """Measure a model on the paper's multiple-choice evaluations.
@@ -149,7 +152,7 @@ def _run(engine: str, files: tuple[Path, ...], settings: EvaluationSettings, opt
 
     same_folder = f", --out {shlex.quote(str(options.out))}" if options.out else ""
     with resumable(f"the same command{same_folder}"), display_for(quiet=options.quiet) as display:
-        done = api.evaluate(engine, files, settings, out=options.out, display=display)
+        done = api.evaluate(engine, files, settings, out=options.out, display=display, on=options.on)
     results = done.figures
 
     def row(line: EvaluationLine) -> list[str]:

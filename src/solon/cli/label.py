@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from solon.cli.options import COLUMNS, OVERLAYS, PATH, QUIET, recipe_option, settings_option
+from solon.cli.options import COLUMNS, OVERLAYS, PATH, QUIET, on_option, recipe_option, settings_option
 from solon.cli.run import ACCEPT
 from solon.cli.terminal import print_line, resumable
 from solon.stats.intervals import percent, signed
 
 if TYPE_CHECKING:
+    from solon.config.ray_cluster import RayCluster
     from solon.runs.facts import FeedbackFacts
 
 ACCEPT_WEAK = "--accept-weak-judge"
@@ -36,6 +37,7 @@ Examples:
 @settings_option("One setting, e.g. feedback.few_shot=4.")
 @COLUMNS
 @click.option(ACCEPT_WEAK, is_flag=True, help="Label even if the judge is not better than chance.")
+@on_option
 @QUIET
 def label(
     out: Path,
@@ -45,6 +47,7 @@ def label(
     settings: tuple[str, ...],
     columns: tuple[str, ...],
     accept_weak_judge: bool,
+    on: RayCluster | None,
     quiet: bool,
 ) -> None:
     """Label pairs of replies by a constitution.
@@ -68,7 +71,7 @@ def label(
 
     called = columns_from(columns)
     with resumable("the same command"), display_for(quiet=quiet) as display:
-        done = api.label(pairs, out=out, recipe=chosen, columns=called, display=display)
+        done = api.label(pairs, out=out, recipe=chosen, columns=called, display=display, on=on)
     from solon.runs.facts import FeedbackFacts, read_facts
 
     _print_summary(read_facts(FeedbackFacts, done.facts), done.agreement, done.skipped)

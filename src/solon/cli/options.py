@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from solon.config.ray_cluster import RayCluster
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -35,3 +39,37 @@ def recipe_option(help_text: str, default: str | None = None) -> Callable[[F], F
 def settings_option(help_text: str) -> Callable[[F], F]:
     """`--set KEY=VALUE`, which may be repeated."""
     return click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help=help_text)
+
+
+def on_option(command: F) -> F:
+    """`--on ray[:ADDRESS]` with the actors' number and resources; the command gets the cluster, or None, as `on`."""
+
+    @wraps(command)
+    def with_cluster(*, on: str | None, actors: int, actor_cpus: float, actor_gpus: float, **others: Any) -> Any:
+        return command(on=_cluster(on, actors, actor_cpus, actor_gpus), **others)
+
+    each = (
+        click.option("--on", metavar="PLACE", help="Where models are asked: ray, or ray:ADDRESS. [default: here]"),
+        click.option("--actors", type=click.IntRange(1), default=2, show_default=True, help="Actors on Ray."),
+        click.option(
+            "--actor-cpus",
+            type=click.FloatRange(0),
+            default=1,
+            show_default=True,
+            help="CPUs of each actor, and threads.",
+        ),
+        click.option(
+            "--actor-gpus", type=click.FloatRange(0), default=0, show_default=True, help="GPUs of each actor."
+        ),
+    )
+    decorated: Any = with_cluster
+    for option in reversed(each):
+        decorated = option(decorated)
+    found: F = decorated
+    return found
+
+
+def _cluster(on: str | None, actors: int, cpus: float, gpus: float) -> RayCluster | None:
+    from solon.config.ray_cluster import RayCluster
+
+    return None if on is None else RayCluster.parse(on, actors=actors, cpus=cpus, gpus=gpus)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from solon.cli.options import OVERLAYS, QUIET, RUN, recipe_option, settings_option
+from solon.cli.options import OVERLAYS, QUIET, RUN, on_option, recipe_option, settings_option
 from solon.cli.terminal import print_line, resumable
+
+if TYPE_CHECKING:
+    from solon.config.ray_cluster import RayCluster
 
 EPILOG = """\b
 Examples:
@@ -27,8 +31,16 @@ A run takes human and model-written prompts together as one source:
 @recipe_option("A built-in recipe or a YAML file. [default: testbed]")
 @OVERLAYS
 @settings_option("One setting, e.g. red_team.count=200.")
+@on_option
 @QUIET
-def red_team(run: Path, recipe: str | None, overlays: tuple[str, ...], settings: tuple[str, ...], quiet: bool) -> None:
+def red_team(
+    run: Path,
+    recipe: str | None,
+    overlays: tuple[str, ...],
+    settings: tuple[str, ...],
+    on: RayCluster | None,
+    quiet: bool,
+) -> None:
     """Write more red-team prompts with a model.
 
     RUN is the folder of a new or an existing run. Its red-team prompts (prompts.red_team) are the examples. Its
@@ -49,7 +61,7 @@ def red_team(run: Path, recipe: str | None, overlays: tuple[str, ...], settings:
 
     again = f"solon red-team {shlex.quote(str(run))}"
     with resumable(again), locked_run(directory, new=new), display_for(quiet=quiet) as display:
-        artefact = write_red_team(directory, display)
+        artefact = write_red_team(directory, display, on)
     for line in summary(artefact.facts):
         print_line(line)
     click.echo(f"Prompts: {artefact.path / PROMPTS_FILE}")

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import click
 
 from solon.cli.constitution_check import warn_of_unread_rules
-from solon.cli.options import OVERLAYS, PATH, QUIET, RUN, recipe_option, settings_option
+from solon.cli.options import OVERLAYS, PATH, QUIET, RUN, on_option, recipe_option, settings_option
 from solon.cli.terminal import INTERRUPTED, print_line
 from solon.config.launch import launched
 
 if TYPE_CHECKING:
+    from solon.config.ray_cluster import RayCluster
     from solon.runs import RunDirectory
 
 ACCEPT = "judge_check.weak_judge=accept"
@@ -28,6 +29,8 @@ Examples:
   solon run runs/mine --recipe testbed --dry-run                print prompts, calls, tokens and time
   solon run runs/mine --accept-weak-judge                       continue with a judge that is not better than chance
   solon run runs/v2 --reuse runs/demo --set constitution=new.yaml   after editing a principle: run only what it affects
+  solon run runs/mine --on ray --actors 4                       ask models in four processes
+  solon run runs/mine --on ray:10.0.0.5:6379 --actors 8 --actor-gpus 1     ask them on a Ray cluster
   accelerate launch --multi_gpu --num_processes 4 -m solon.cli run runs/mine      on four GPUs: training is shared
 """
 
@@ -51,6 +54,7 @@ Examples:
     is_flag=True,
     help="Label even if the judge is not better than chance on known comparisons. The run keeps this setting.",
 )
+@on_option
 @QUIET
 @click.option("--dry-run", is_flag=True, help="Print settings, prompts, calls, tokens and time. Write nothing.")
 def run(
@@ -61,6 +65,7 @@ def run(
     reuse: tuple[Path, ...],
     until: str | None,
     weak_judge: bool,
+    on: RayCluster | None,
     quiet: bool,
     dry_run: bool,
 ) -> None:
@@ -91,7 +96,9 @@ def run(
         warn_of_unread_rules(asked)
     try:
         with display_for(quiet=quiet) as display:
-            done = api.run(recipe, run, overlays=overlays, settings=settings, until=until, reuse=reuse, display=display)
+            done = api.run(
+                recipe, run, overlays=overlays, settings=settings, until=until, reuse=reuse, display=display, on=on
+            )
     except KeyboardInterrupt:
         if not is_main or not (run / "run.json").exists():
             raise

@@ -48,6 +48,11 @@ class ModelSpec:
         known = scheme in BUILT_IN[1:] or scheme in registered(ENGINES, BUILT_IN)
         return cls(scheme, rest) if known else cls(FOLDER, str(text))
 
+    @property
+    def is_served(self) -> bool:
+        """Whether the model is behind a server."""
+        return self.scheme == OPENAI
+
     def __str__(self) -> str:
         return self.name if self.scheme == FOLDER else f"{self.scheme}:{self.name}"
 

@@ -7,7 +7,7 @@ rows share its batch, up to rounding. Stages ask in fixed chunks, and each chunk
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
@@ -15,6 +15,7 @@ from typing import Protocol, runtime_checkable
 from solon.config.settings import SamplingParams
 from solon.conversation import Prompt, Rendering
 from solon.errors import EngineError
+from solon.http.request_flow import RequestFlow
 from solon.http.spending import Ledger
 
 
@@ -117,12 +118,58 @@ class Engine(Protocol):
         ...
 
 
+class TokenCounting(Protocol):
+    """Counts tokens as a model does, without its weights."""
+
+    def count_tokens(self, prompt: Prompt) -> int:
+        """See `Engine.count_tokens`."""
+        ...
+
+    def continuation(self, prompt: Prompt, options: Sequence[str]) -> Continuation:
+        """See `Engine.continuation`."""
+        ...
+
+
+@runtime_checkable
+class Countable(Protocol):
+    """An engine whose way of counting can be sent to another process."""
+
+    def counter(self) -> TokenCounting:
+        """What counts as the engine does; it can be pickled."""
+        ...
+
+
 @runtime_checkable
 class Metered(Protocol):
     """An engine that spends requests, tokens and money."""
 
     def spend_from(self, ledger: Ledger) -> None:
         """Count everything, also what was spent so far, in a ledger that several engines may share."""
+        ...
+
+
+@runtime_checkable
+class Remote(Protocol):
+    """An engine that asks servers: several threads may ask it, and its answers come one after the other.
+
+    `generated` and `chosen` give what `generate` and `choose` return, each answer when it is there, with the number of
+    its prompt: each time all that are new.
+    """
+
+    def join(self, flow: RequestFlow) -> None:
+        """Count requests in a flow that several engines may share."""
+        ...
+
+    def generated(
+        self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: SamplingParams, stop: Sequence[str] = ()
+    ) -> Iterator[Sequence[tuple[int, Completion]]]:
+        """The completions as they arrive."""
+        ...
+
+    def chosen(
+        self, prompts: Sequence[Prompt], options: Sequence[str]
+    ) -> Iterator[Sequence[tuple[int, tuple[float, ...]]]]:
+        """The log-probabilities as they arrive."""
         ...
 
 

@@ -3,21 +3,22 @@
 It wraps any engine. A question's key is the digest of everything that can change its answer: the model, the rendered
 text, the seed, the sampling parameters, the window, the model's dtype, the engine's settings and the version of this
 code (DESIGN section 4). Known answers come from the cache. The others are asked in one call and saved before the stage
-sees them. A failed call and an unknown log-probability are not cached, so the next session asks again. The cache holds
-texts and log-probabilities of options. It does not hold the tokens of completions, and new completions come without
-tokens too, so that both kinds look the same. A cached value of the wrong shape raises an error.
+sees them; those of an engine that asks servers are saved as they arrive, so that a killed process loses none. A failed
+call and an unknown log-probability are not cached, so the next session asks again. The cache holds texts and
+log-probabilities of options. It does not hold the tokens of completions, and new completions come without tokens too,
+so that both kinds look the same. A cached value of the wrong shape raises an error.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from solon.config.recipe import EngineSettings, SamplingParams
 from solon.conversation import Prompt, Rendering
 from solon.digest import digest
-from solon.engines.base import Completion, Continuation, Engine, Finish
+from solon.engines.base import Completion, Continuation, Engine, Finish, Remote
 from solon.engines.rounding import CODE, keyed
 from solon.runs.response_cache import CachedAnswer, ResponseCache
 
@@ -52,17 +53,15 @@ class CachedEngine:
         known = self._answers.find(keys, self._stage, _is_completion)
         missing = [index for index, key in enumerate(keys) if key not in known]
         fresh: dict[int, Completion] = {}
-        if missing:
-            written = self.inner.generate([prompts[i] for i in missing], [seeds[i] for i in missing], sampling, stop)
-            fresh = {
-                i: Completion(each.text, each.finish, thinking=each.thinking)
-                for i, each in zip(missing, written, strict=True)
-            }
+        asked = [prompts[i] for i in missing], [seeds[i] for i in missing], sampling, stop
+        for arrived in self._generated(*asked) if missing else ():
+            written = {missing[at]: completion for at, completion in arrived}
             self._answers.keep(
                 self._answer(keys[i], _cached_value(each), prompts[i], tokens_in(each))
-                for i, each in zip(missing, written, strict=True)
+                for i, each in written.items()
                 if each.finish is not Finish.ERROR
             )
+            fresh |= {i: Completion(each.text, each.finish, thinking=each.thinking) for i, each in written.items()}
         return [fresh[i] if i in fresh else _completion(known[key]) for i, key in enumerate(keys)]
 
     def choose(self, prompts: Sequence[Prompt], options: Sequence[str]) -> list[tuple[float, ...]]:
@@ -70,15 +69,15 @@ class CachedEngine:
         known = self._answers.find(keys, self._stage, lambda value: _is_choice(value, len(options)))
         missing = [index for index, key in enumerate(keys) if key not in known]
         fresh: dict[int, tuple[float, ...]] = {}
-        if missing:
-            chosen = self.inner.choose([prompts[i] for i in missing], options)
+        for arrived in self._chosen([prompts[i] for i in missing], options) if missing else ():
             # Plain floats, as the cache returns them.
-            fresh = {i: tuple(map(float, each)) for i, each in zip(missing, chosen, strict=True)}
+            chosen = {missing[at]: tuple(map(float, each)) for at, each in arrived}
             self._answers.keep(
-                self._answer(keys[i], list(fresh[i]), prompts[i], 0)
-                for i in missing
-                if _is_choice(list(fresh[i]), len(options))
+                self._answer(keys[i], list(each), prompts[i], 0)
+                for i, each in chosen.items()
+                if _is_choice(list(each), len(options))
             )
+            fresh |= chosen
         return [fresh[i] if i in fresh else tuple(known[key]) for i, key in enumerate(keys)]
 
     def count_tokens(self, prompt: Prompt) -> int:
@@ -86,6 +85,24 @@ class CachedEngine:
 
     def continuation(self, prompt: Prompt, options: Sequence[str]) -> Continuation:
         return self.inner.continuation(prompt, options)
+
+    def _generated(
+        self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: SamplingParams, stop: Sequence[str]
+    ) -> Iterable[Sequence[tuple[int, Completion]]]:
+        """New completions with the numbers of their prompts, as they arrive."""
+        if isinstance(self.inner, Remote):
+            return self.inner.generated(prompts, seeds, sampling, stop)
+        with self._answers.one_model:
+            return [list(enumerate(self.inner.generate(prompts, seeds, sampling, stop)))]
+
+    def _chosen(
+        self, prompts: Sequence[Prompt], options: Sequence[str]
+    ) -> Iterable[Sequence[tuple[int, tuple[float, ...]]]]:
+        """New log-probabilities with the numbers of their prompts, as they arrive."""
+        if isinstance(self.inner, Remote):
+            return self.inner.chosen(prompts, options)
+        with self._answers.one_model:
+            return [list(enumerate(self.inner.choose(prompts, options)))]
 
     def _text(self, prompt: Prompt) -> str:
         return "".join(self.rendering.render(prompt))

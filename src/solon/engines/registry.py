@@ -18,8 +18,9 @@ from solon.config.plugins import ENGINES, load_registered
 from solon.config.recipe import EngineSettings, Precision
 from solon.config.served_model import OPENAI, ServedModel
 from solon.digest import digest, digest_model
-from solon.engines.base import Engine, Metered
+from solon.engines.base import Engine, Metered, Remote
 from solon.errors import ModelError
+from solon.http.request_flow import RequestFlow
 from solon.http.spending import Ledger
 
 if TYPE_CHECKING:
@@ -49,8 +50,13 @@ class ModelInMemory(Engine, Protocol):
         ...
 
 
-def open_engine(spec: ModelSpec, settings: EngineSettings | None = None, ledger: Ledger | None = None) -> Engine:
-    """The engine of a model; what it spends is counted in `ledger` as well.
+def open_engine(
+    spec: ModelSpec,
+    settings: EngineSettings | None = None,
+    ledger: Ledger | None = None,
+    flow: RequestFlow | None = None,
+) -> Engine:
+    """The engine of a model; what it spends is counted in `ledger` as well, and its open requests in `flow`.
 
     Raises ModelError for a bare address or a folder without a model, EngineError for a server that does not answer,
     RecipeError for a plug-in that cannot be loaded, and what the plug-in raises.
@@ -58,6 +64,13 @@ def open_engine(spec: ModelSpec, settings: EngineSettings | None = None, ledger:
     engine = _opener(spec.scheme).open(spec, settings or EngineSettings())
     if ledger is not None and isinstance(engine, Metered):
         engine.spend_from(ledger)
+    return engine if flow is None else joined(engine, flow)
+
+
+def joined(engine: Engine, flow: RequestFlow) -> Engine:
+    """The engine, with its open requests counted in `flow` where it asks servers."""
+    if isinstance(engine, Remote):
+        engine.join(flow)
     return engine
 
 

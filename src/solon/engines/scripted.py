@@ -7,6 +7,7 @@ It is deterministic when its functions are, and needs no torch. To simulate fail
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from solon.config.settings import SamplingParams
 from solon.conversation import Prompt, Rendering, TranscriptRendering
@@ -16,6 +17,23 @@ from solon.errors import EngineError
 
 Generate = Callable[[Prompt, int], str | Completion]
 Choose = Callable[[Prompt, str], float]
+
+
+@dataclass(frozen=True, slots=True)
+class WordCounter:
+    """Counts words as tokens; every option is one token."""
+
+    rendering: Rendering
+    choosing: Choosing
+    name: str
+
+    def count_tokens(self, prompt: Prompt) -> int:
+        return len("".join(self.rendering.render(prompt)).split())
+
+    def continuation(self, prompt: Prompt, options: Sequence[str]) -> Continuation:
+        if self.choosing is Choosing.VOTES:
+            raise EngineError("this scripted engine has no tokens", place=self.name, remedy="Count its votes")
+        return Continuation(clean=True, options=tuple((number,) for number, _ in enumerate(options)))
 
 
 class ScriptedEngine:
@@ -80,12 +98,14 @@ class ScriptedEngine:
 
     def count_tokens(self, prompt: Prompt) -> int:
         """Words of the rendered prompt."""
-        return len("".join(self.rendering.render(prompt)).split())
+        return self.counter().count_tokens(prompt)
 
     def continuation(self, prompt: Prompt, options: Sequence[str]) -> Continuation:
-        if self.choosing is Choosing.VOTES:
-            raise EngineError("this scripted engine has no tokens", place=self.name, remedy="Count its votes")
-        return Continuation(clean=True, options=tuple((number,) for number, _ in enumerate(options)))
+        return self.counter().continuation(prompt, options)
+
+    def counter(self) -> WordCounter:
+        """See `solon.engines.base.Countable`."""
+        return WordCounter(self.rendering, self.choosing, self.name)
 
     def _tokens_left(self, number: int, prompt: Prompt, needed: int) -> int:
         size = self.count_tokens(prompt)

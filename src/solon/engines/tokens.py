@@ -16,6 +16,7 @@ from typing import Any
 
 from solon.config.recipe import EngineSettings
 from solon.conversation import Conversation, Prompt, Rendering, Turn
+from solon.engines.base import Continuation
 from solon.engines.rendering import ChatRendering, mark_pattern, rendering_for, special_texts, spelled_out
 from solon.engines.templates import TRANSCRIPT_TEMPLATE, transcript_template
 from solon.engines.thinking import THINK, Tags
@@ -121,6 +122,17 @@ class PromptTokenizer:
             return self.rendering.saved_template()
         own = getattr(self.tokenizer, "chat_template", None)
         return own if isinstance(own, str) and own.endswith(TRANSCRIPT_TEMPLATE) else transcript_template(self._opening)
+
+    def count_tokens(self, prompt: Prompt) -> int:
+        """Tokens of the rendered prompt."""
+        return len(self.encode(["".join(self.rendering.render(prompt))])[0])
+
+    def continuation(self, prompt: Prompt, options: Sequence[str]) -> Continuation:
+        """How options continue the prompt's opening; see `Engine.continuation`."""
+        text = "".join(self.rendering.render(prompt))
+        bare, *continued = self.encode([text, *(text + option for option in options)])
+        start = min(common_length(bare, tokens) for tokens in continued)
+        return Continuation(start == len(bare), tuple(tokens[start:] for tokens in continued))
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of sampled tokens; special tokens are shown, since a reply that holds one must not look clean."""

@@ -2,7 +2,8 @@
 
 `ask` is synchronous and runs an event loop in its own thread. A request is tried as its policy says, under one total
 deadline, at whichever of the servers is least busy. An answer is good when it is complete, in time, and what the
-request's `read` accepts. Redirects are not followed: they would turn the request into another one.
+request's `read` accepts. Redirects are not followed: they would turn the request into another one. Several threads may
+ask at once. `answers` gives each result when it is there, so that it can be stored before the slowest one has come.
 
 A failure that is about one request alone is its result, and the others go on. Where every request would fail (the
 server is away, or refuses the key), the first failure is raised, so that nothing more is spent.
@@ -15,13 +16,16 @@ import json
 import random
 import ssl
 import weakref
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from solon.config.server_settings import ServerSettings
 from solon.http.kept_connections import KeptConnections
 from solon.http.loop_thread import LoopThread
+from solon.http.request_flow import OpenRequests, RequestFlow, Withdrawn
 from solon.http.retry_policy import FailureKind, RequestFailure, RetryPolicy, kind_of_status, malformed, retry_after
 from solon.http.secret import MASK, Secret, shown
 from solon.http.server_pool import ServerPool, ServerState
@@ -38,6 +42,7 @@ _JITTER = 0.25
 """Pauses are up to so much shorter, so that requests that failed together do not come back together."""
 
 T = TypeVar("T")
+S = TypeVar("S")
 Sleep = Callable[[float], Awaitable[None]]
 NOTHING = TokenCount()
 
@@ -87,8 +92,15 @@ class JsonClient:
         self.tries = 0
         """Requests that were sent, further tries included."""
         self.pool = ServerPool(addresses, setup.concurrency)
+        self.flow = RequestFlow()
+        """What is open here, or in all clients that share it; see `join`."""
+        self.join(self.flow)
         self._failed_in_a_row = 0
         self._answered = 0
+        self._asking: set[Future[None]] = set()
+        self._waiting: set[asyncio.Task[Any]] = set()
+        """The tasks whose request is not sent now."""
+        self._withdrawn = False
         self._loop = LoopThread()
         self._connections = KeptConnections(setup.idle)
         self._finalizer = weakref.finalize(self, _close, self._loop, self._connections)
@@ -98,7 +110,34 @@ class JsonClient:
 
         Raises EngineError when a budget is used up.
         """
-        return self._loop.run(self._ask_all(requests)) if requests else []
+        results: dict[int, T | RequestFailure] = {}
+        for arrived in self.answers(requests):
+            results |= dict(arrived)
+        return [results[number] for number in range(len(requests))]
+
+    def answers(self, requests: Sequence[JsonRequest[T]]) -> Iterator[list[tuple[int, T | RequestFailure]]]:
+        """What `ask` returns and raises, as it arrives: each time all that is new, with the numbers of the requests."""
+        if not requests:
+            return
+        arrived: SimpleQueue[tuple[int, T | RequestFailure] | None] = SimpleQueue()
+        opened = self.flow.begin(len(requests))
+        asking = self._loop.start(self._ask_all(requests, arrived, opened))
+        self._asking.add(asking)
+        asking.add_done_callback(lambda _: arrived.put(None))
+        try:
+            more = True
+            while more:
+                new = [arrived.get()]
+                while not arrived.empty():
+                    new.append(arrived.get())
+                more = None not in new
+                if found := [each for each in new if each is not None]:
+                    yield found
+            asking.result()
+        finally:
+            asking.cancel()
+            self._asking.discard(asking)
+            opened.close()
 
     def ask_one(self, request: JsonRequest[T]) -> T:
         """The result of one request; raises RequestFailure."""
@@ -107,27 +146,59 @@ class JsonClient:
             raise found
         return found
 
+    def join(self, flow: RequestFlow) -> None:
+        """Count requests in a flow that several clients may share."""
+        flow.add(self)
+        self.flow = flow
+
+    @property
+    def most(self) -> int:
+        """Most requests in flight at all servers together."""
+        return self.pool.most
+
+    def withdraw(self) -> None:
+        """Send nothing more until `readmit`; what was sent is still answered. Who asks gets Withdrawn at the end."""
+        self._withdrawn = True
+        self._loop.soon(lambda: [each.cancel() for each in self._waiting])
+
+    def readmit(self) -> None:
+        """Send again what is asked."""
+        self._withdrawn = False
+
+    def cancel(self) -> None:
+        """Give up everything that is asked now; who asks gets CancelledError."""
+        for each in list(self._asking):
+            each.cancel()
+
     def close(self) -> None:
         """Close all connections."""
         self._finalizer()
 
-    async def _ask_all(self, requests: Sequence[JsonRequest[T]]) -> list[T | RequestFailure]:
-        results: dict[int, T | RequestFailure] = {}
+    async def _ask_all(
+        self,
+        requests: Sequence[JsonRequest[T]],
+        arrived: SimpleQueue[tuple[int, T | RequestFailure] | None],
+        opened: OpenRequests,
+    ) -> None:
         remaining = iter(enumerate(requests))
-        workers = [
-            asyncio.ensure_future(self._work(remaining, results)) for _ in range(min(len(requests), self.pool.most))
-        ]
+        count = min(len(requests), self.pool.most)
+        workers = [asyncio.ensure_future(self._work(remaining, arrived, opened)) for _ in range(count)]
         try:
-            await asyncio.gather(*workers)
+            whole = await asyncio.gather(*workers)
         finally:
             for each in workers:
                 each.cancel()
             await asyncio.gather(*workers, return_exceptions=True)
-        return [results[number] for number in range(len(requests))]
+        if not all(whole):
+            raise Withdrawn
 
     async def _work(
-        self, remaining: Iterator[tuple[int, JsonRequest[T]]], results: dict[int, T | RequestFailure]
-    ) -> None:
+        self,
+        remaining: Iterator[tuple[int, JsonRequest[T]]],
+        arrived: SimpleQueue[tuple[int, T | RequestFailure] | None],
+        opened: OpenRequests,
+    ) -> bool:
+        """Ask one request after the other; False when one was withdrawn."""
         for number, request in remaining:
             try:
                 answer: T | RequestFailure = await self._answer(request)
@@ -136,7 +207,11 @@ class JsonClient:
                 raise
             except RequestFailure as failure:
                 answer = failure
-            results[number] = answer
+            except Withdrawn:
+                return False
+            arrived.put((number, answer))
+            opened.close_one()
+        return True
 
     async def _answer(self, request: JsonRequest[T]) -> T:
         """The result of a request after as many tries as it takes; raises what ends them."""
@@ -146,7 +221,7 @@ class JsonClient:
         answered = None
         for pause in (*pauses, None):
             left = policy.deadline - (loop.time() - began)
-            server = await self.pool.acquire(request.address)
+            server = await self._unless_withdrawn(self.pool.acquire(request.address))
             try:
                 found = await self._try(server, request, min(policy.timeout, left))
                 self._answered += 1
@@ -162,8 +237,25 @@ class JsonClient:
             if not last.again or pause is None or late:
                 raise self._ended(request, last, self._answered > answered) from None
             if waiting:
-                await self._wait(server, waiting, asked=last.pause > 0)
+                await self._unless_withdrawn(self._wait(server, waiting, asked=last.pause > 0))
         raise AssertionError("the last try has no pause")
+
+    async def _unless_withdrawn(self, waiting: Coroutine[Any, Any, S]) -> S:
+        """What is waited for before a request is sent; raises Withdrawn when nothing more is sent."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._waiting.add(task)
+        try:
+            if self._withdrawn:
+                waiting.close()
+                raise Withdrawn
+            return await waiting
+        except asyncio.CancelledError:
+            if self._withdrawn:
+                raise Withdrawn from None
+            raise
+        finally:
+            self._waiting.discard(task)
 
     def _goes_elsewhere(self, request: JsonRequest[T], server: ServerState) -> bool:
         """Whether another server can be tried at once; the one that is away is left alone for a while."""

@@ -6,6 +6,7 @@ reservation is replaced by what the server reports; where an answer is broken or
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -29,45 +30,49 @@ class TokenCount(NamedTuple):
 
 @dataclass(slots=True)
 class Ledger:
-    """What was spent so far, and what requests in flight may still use."""
+    """What was spent so far, and what requests in flight may still use; several clients may share one."""
 
     requests: int = 0
     tokens: TokenCount = field(default_factory=TokenCount)
     cost: float = 0.0
     _reserved_tokens: int = 0
     _reserved_cost: float = 0.0
+    _lock: threading.RLock = field(default_factory=threading.RLock, repr=False, compare=False)
 
     def reserve(self, need: TokenCount, limits: ServerSettings) -> None:
         """Count a request and reserve its tokens; raises EngineError when that would exceed a budget."""
-        price = _price(need, limits)
-        wanted = {
-            "max_requests": (limits.max_requests, self.requests + 1),
-            "max_tokens": (limits.max_tokens, self.tokens.total + self._reserved_tokens + need.total),
-            "max_cost": (limits.max_cost, self.cost + self._reserved_cost + price),
-        }
-        for name, (limit, after) in wanted.items():
-            if limit is not None and after > limit:
-                raise EngineError(
-                    f"the budget engine.server.{name}={limit:g} is used up ({self.summary()})",
-                    place="engine.server",
-                    remedy=f"Raise engine.server.{name}, then run the same command again: finished rows are kept",
-                )
-        self.requests += 1
-        self._reserved_tokens += need.total
-        self._reserved_cost += price
+        with self._lock:
+            price = _price(need, limits)
+            wanted = {
+                "max_requests": (limits.max_requests, self.requests + 1),
+                "max_tokens": (limits.max_tokens, self.tokens.total + self._reserved_tokens + need.total),
+                "max_cost": (limits.max_cost, self.cost + self._reserved_cost + price),
+            }
+            for name, (limit, after) in wanted.items():
+                if limit is not None and after > limit:
+                    raise EngineError(
+                        f"the budget engine.server.{name}={limit:g} is used up ({self.summary()})",
+                        place="engine.server",
+                        remedy=f"Raise engine.server.{name}, then run the same command again: finished rows are kept",
+                    )
+            self.requests += 1
+            self._reserved_tokens += need.total
+            self._reserved_cost += price
 
     def settle(self, need: TokenCount, used: TokenCount, limits: ServerSettings) -> None:
         """Replace a reservation by what was used."""
-        self._reserved_tokens -= need.total
-        self._reserved_cost -= _price(need, limits)
-        self.tokens = TokenCount(self.tokens.prompt + used.prompt, self.tokens.completion + used.completion)
-        self.cost += _price(used, limits)
+        with self._lock:
+            self._reserved_tokens -= need.total
+            self._reserved_cost -= _price(need, limits)
+            self.tokens = TokenCount(self.tokens.prompt + used.prompt, self.tokens.completion + used.completion)
+            self.cost += _price(used, limits)
 
     def add(self, other: Ledger) -> None:
         """Count what another ledger has spent."""
-        self.requests += other.requests
-        self.tokens = TokenCount(*(a + b for a, b in zip(self.tokens, other.tokens, strict=True)))
-        self.cost += other.cost
+        with self._lock:
+            self.requests += other.requests
+            self.tokens = TokenCount(*(a + b for a, b in zip(self.tokens, other.tokens, strict=True)))
+            self.cost += other.cost
 
     def summary(self) -> str:
         """What was spent, in words."""

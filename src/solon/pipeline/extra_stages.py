@@ -11,7 +11,10 @@ from dataclasses import dataclass
 
 from solon.config.attack_settings import AttackSettings
 from solon.config.model_spec import FOLDER, ModelSpec
+from solon.config.ray_cluster import RayCluster
 from solon.config.recipe import JUDGE_GRADER, NO_GRADER
+from solon.engines.cluster.ray_place import place_of
+from solon.engines.engine_place import EnginePlace, ThisProcess
 from solon.errors import RecipeError, RunError
 from solon.pipeline.run_models import model_of, models_in, named_model
 from solon.pipeline.session import Session, finished
@@ -34,12 +37,16 @@ from solon.stages.plan import (
 )
 
 
-def write_red_team(run: RunDirectory, display: Display) -> Artefact:
-    """Have a model write red-team prompts like those of the run.
+def write_red_team(run: RunDirectory, display: Display, on: RayCluster | None = None) -> Artefact:
+    """Have a model write red-team prompts like those of the run, on the cluster `on`, or here when None.
 
-    The run's prompts are read first when that stage is not finished. Raises as `solon.pipeline.order.advance` does.
+    The run's prompts are read first when that stage is not finished. Raises as `solon.pipeline.order.advance` and
+    `place_of` do.
     """
-    return _done(run, display, PROMPTS, RED_TEAM)
+    with place_of(on, run.recipe.engine) as place:
+        for line in place.remarks:
+            display.remark(line)
+        return _done(run, display, PROMPTS, RED_TEAM, place=place)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +128,8 @@ def measure_refusals(run: RunDirectory, display: Display) -> Artefact:
     return _done(run, display, REFUSALS)
 
 
-def _done(run: RunDirectory, display: Display, *names: str) -> Artefact:
+def _done(run: RunDirectory, display: Display, *names: str, place: EnginePlace | None = None) -> Artefact:
     """The artefact of the last of these stages."""
     with run.answers() as answers:
-        session = Session(run, display, answers)
+        session = Session(run, display, answers, place=place or ThisProcess())
         return [session.do(built_in(name)) for name in names][-1]

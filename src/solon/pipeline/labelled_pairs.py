@@ -16,9 +16,11 @@ from typing import Any
 
 from solon.config.builtin import constitution_path
 from solon.config.model_spec import ModelSpec, located
+from solon.config.ray_cluster import RayCluster
 from solon.config.recipe import Recipe
 from solon.constitution.reader import load_constitution
 from solon.conversation import Conversation
+from solon.engines.cluster.ray_place import place_of
 from solon.pipeline.standalone_labels import NAME, ToLabel, agreement, label_standalone
 from solon.runs import Artefact
 from solon.runs.outcome import Outcome
@@ -90,14 +92,30 @@ class LabelledPairs:
 
 
 def label_pairs(
-    out: Path, pairs: Path | Sequence[ReplyPair], recipe: Recipe, columns: Mapping[str, str] | None, display: Display
+    out: Path,
+    pairs: Path | Sequence[ReplyPair],
+    recipe: Recipe,
+    columns: Mapping[str, str] | None,
+    display: Display,
+    on: RayCluster | None = None,
 ) -> LabelledPairs:
     """Label in `out`, or go on; raises what `label_standalone` raises, and Interrupted when it was asked to stop."""
     constitution = constitution_path(recipe.constitution)
     judges = tuple(located(ModelSpec.parse(name or recipe.models.assistant)) for name in recipe.models.judges)
-    with _file_of(pairs) as file:
+    with _file_of(pairs) as file, place_of(on, recipe.engine) as place:
+        for line in place.remarks:
+            display.remark(line)
         checker = judge_checker(recipe, load_constitution(constitution), GO_ON)
-        given = ToLabel(file, constitution, judges, checker, columns=columns)
+        given = ToLabel(
+            file,
+            constitution,
+            judges,
+            checker,
+            load=place.open,
+            columns=columns,
+            executor=place.executor,
+            made_with=place.made_with,
+        )
         display.stage_started(1, NAME, 1)
         done = label_standalone(out, recipe, given, display.progress)
         display.stage_finished(NAME, done.manifest.rows, done.manifest.outcomes, done.manifest.seconds)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from solon.config.launch import launched
 
 if TYPE_CHECKING:
+    from solon.config.ray_cluster import RayCluster
     from solon.config.recipe import Recipe
     from solon.runs import RunDirectory
     from solon.runs.progress import Display
@@ -129,11 +130,13 @@ def carry_out(
     settings: Sequence[str] = (),
     until: str | None = None,
     reuse: Sequence[Path] = (),
+    on: RayCluster | None = None,
 ) -> RunDirectory:
     """One session of a run: create it or open it, do what is not done yet up to stage `until`, and return it.
 
-    Of several processes that a launcher started, the main one does this and the others help it. Raises what
-    `open_or_create`, the preflight and the stages raise, and Interrupted when it was asked to stop.
+    Models are asked on the cluster `on`, in this process when None. Of several processes that a launcher started, the
+    main one does this and the others help it. Raises what `open_or_create`, the preflight and the stages raise, and
+    Interrupted when it was asked to stop.
     """
     if launched()[0]:
         return _help_with(run, until)
@@ -141,40 +144,52 @@ def carry_out(
     refuse_unknown_stage(until, asked)
     new = not (run / "run.json").exists()
     # Before the folder is made: a call that is refused leaves nothing that would refuse the corrected one.
-    notes = preflight_notes(asked, None, until) if new else ()
+    notes = preflight_notes(asked, None, until, on) if new else ()
     directory = open_or_create(run, recipe, overlays, settings, reuse)
     from solon.pipeline.settled import is_settled
 
     if launched()[1] == 1 and not directory.newly_decided and is_settled(directory):
         _show_kept(directory, display)
     else:
-        go_on(directory, notes if new else preflight_notes(directory.recipe, directory, until), until, new, display)
+        notes = notes if new else preflight_notes(directory.recipe, directory, until, on)
+        go_on(directory, notes, until, new, display, on)
     return directory
 
 
-def preflight_notes(recipe: Recipe, directory: RunDirectory | None, until: str | None) -> tuple[str, ...]:
+def preflight_notes(
+    recipe: Recipe, directory: RunDirectory | None, until: str | None, on: RayCluster | None = None
+) -> tuple[str, ...]:
     """Notes before a run begins or resumes; raises, before any token is spent, for what would stop it later."""
     from solon.config.builtin import constitution_path
+    from solon.pipeline.memory_needs import ASKING
     from solon.pipeline.preflight import preflight
 
     file = directory.path / "constitution.yaml" if directory else constitution_path(recipe.constitution)
     finished = [artefact.name for artefact in directory.artefacts()] if directory else []
-    return preflight(recipe, file, finished, until)
+    return preflight(recipe, file, finished, until, () if on is None else (ASKING,))
 
 
-def go_on(directory: RunDirectory, notes: Sequence[str], until: str | None, new: bool, display: Display) -> None:
+def go_on(
+    directory: RunDirectory,
+    notes: Sequence[str],
+    until: str | None,
+    new: bool,
+    display: Display,
+    on: RayCluster | None = None,
+) -> None:
     """Do what a run has not done yet, up to a stage; `notes` are shown first."""
+    from solon.engines.cluster.ray_place import place_of
     from solon.pipeline.order import advance
     from solon.pipeline.settled import settle
     from solon.runs.cleanup import locked_run
     from solon.stages.plan import MEASURE
     from solon.training.distributed.launched import joined
 
-    with joined() as processes, locked_run(directory, new=new):
-        for note in notes:
+    with joined() as processes, locked_run(directory, new=new), place_of(on, directory.recipe.engine) as place:
+        for note in (*notes, *place.remarks):
             display.remark(note)
         processes.broadcast(True)  # the run is there and ours
-        advance(directory, display, until or MEASURE, processes=processes)
+        advance(directory, display, until or MEASURE, processes=processes, place=place)
         settle(directory)
 
 

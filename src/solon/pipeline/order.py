@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from solon.config.model_parts import naming_parts
 from solon.config.recipe import Algorithm, NetworkSharing
+from solon.engines.engine_place import EnginePlace, ThisProcess
 from solon.errors import RecipeError
 from solon.pipeline.preflight import refuse_contradictions
 from solon.pipeline.session import Session
@@ -26,11 +27,12 @@ def advance(
     until: str = MEASURE,
     override: LabelOverride | None = None,
     processes: Processes = SINGLE_PROCESS,
+    place: EnginePlace | None = None,
 ) -> None:
     """Do every stage of the run, up to the one named `until`, that is not finished; the caller holds the run's lock.
 
     Raises the kinds of SolonError that stages raise, and Interrupted when the run was asked to stop. Of several
-    processes all call this, the main one holding the lock.
+    processes all call this, the main one holding the lock. Models are asked in `place`, here when None.
     """
     refuse_contradictions(run.recipe)
     stages = stages_of(run.recipe)
@@ -38,7 +40,7 @@ def advance(
     if {stage.name for stage in stages[: last + 1]} & set(policies_of(run.recipe)):
         _refuse_sharded(run, processes)
     with naming_parts(run.recipe), run.answers() as answers:
-        session = Session(run, display, answers, processes)
+        session = Session(run, display, answers, processes, place or ThisProcess())
         for stage in stages[: last + 1]:
             session.do(replace(stage, override=override) if isinstance(stage, AiFeedback) else stage)
 

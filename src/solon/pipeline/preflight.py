@@ -96,11 +96,13 @@ def preflight(
     finished: Collection[str] = (),
     until: str | None = None,
     absent: Collection[str] = (),
+    elsewhere: Collection[str] = (),
 ) -> tuple[str, ...]:
     """Raise for what would stop the run later; returns notes to show at its start.
 
-    `finished` names stages that are done already, `until` the last that is wanted, and `absent` models that a dry run
-    does without; with them the run is planned for the GPUs in `planning`. Raises ModelError, InputError,
+    `finished` names stages that are done already, and `until` the last that is wanted. `absent` are models that a dry
+    run does without; with them the run is planned for the GPUs in `planning`. `elsewhere` names what needs no memory of
+    this machine (`solon.pipeline.memory_needs`). Raises ModelError, InputError,
     RecipeError, ConstitutionError, and EngineError for a server that does not answer.
     """
     stages = names_of(recipe)
@@ -119,7 +121,8 @@ def preflight(
     if _reinforces(recipe, coming):
         refuse_missing_trackers(recipe.rl.trackers)
         _check_server(recipe.rl.scorer)
-    return tuple(_notes(recipe, coming, parts, models))
+    tight = _memory(recipe, coming, parts, models, elsewhere)
+    return (*_notes(recipe, coming, parts, models), *([tight] if tight else []))
 
 
 def opened_models(recipe: Recipe, coming: Collection[str]) -> Iterator[tuple[str, str]]:
@@ -290,12 +293,6 @@ def _notes(recipe: Recipe, coming: frozenset[str], parts: Mapping[str, str], mod
             "A judge that is no better than chance is accepted (judge_check.weak_judge=accept). Labels, preference "
             "model and RL-CAI then show that everything works, and nothing else."
         )
-    if launched()[1] > 1:
-        return  # several processes may share a model's parts, on several machines
-    planned = bool(models.absent)
-    tight = memory_line(recipe, run_needs(recipe, coming, parts.values(), planned=planned), planned=planned)
-    if tight is not None:
-        yield tight
 
 
 def _models_in_words(parts: Mapping[str, str]) -> str:
@@ -316,3 +313,15 @@ def _models_in_words(parts: Mapping[str, str]) -> str:
         if part not in follows or parts.get(follows[part]) != name
     ]
     return ", ".join(named)
+
+
+def _memory(
+    recipe: Recipe, coming: frozenset[str], parts: Mapping[str, str], models: _Models, elsewhere: Collection[str]
+) -> str | None:
+    """Raise RecipeError when the run does not fit into the memory that is there; a line when it will be tight."""
+    if launched()[1] > 1:
+        return None  # several processes may share a model's parts, on several machines
+    planned = bool(models.absent)
+    needed = run_needs(recipe, coming, parts.values(), planned=planned)
+    here = {what: need for what, need in needed.items() if what not in elsewhere}
+    return memory_line(recipe, here, planned=planned)

@@ -25,7 +25,8 @@ from solon.digest import digest_source, model_files
 from solon.engines import rounding
 from solon.engines.base import Engine
 from solon.engines.cached import CachedEngine
-from solon.engines.registry import identity_of, open_engine
+from solon.engines.engine_place import EnginePlace, ThisProcess
+from solon.engines.registry import identity_of, joined
 from solon.engines.rounding import keyed, made_with, rounding_summary
 from solon.errors import RunError
 from solon.evals import judge_check
@@ -33,8 +34,10 @@ from solon.evals.grading import Grader
 from solon.evals.judge_check.critic import CheckCritic
 from solon.evals.judge_check.judge import CheckJudge
 from solon.evals.judge_check.known_answers import JudgeQuestions
+from solon.http.request_flow import RequestFlow
 from solon.http.spending import Ledger
 from solon.pipeline.graders import grader_of
+from solon.pipeline.served_flow import send_through
 from solon.pipeline.token_budget import reserved_tokens
 from solon.reward.scorer import open_scorer
 from solon.runs import Artefact, ResponseCache, RunDirectory
@@ -64,6 +67,8 @@ class Session:
     answers: ResponseCache | None = None
     """What models answered before; without it every question is asked."""
     processes: Processes = SINGLE_PROCESS
+    place: EnginePlace = field(default_factory=ThisProcess)
+    """Where models are asked."""
     _stage: str = ""
     """The stage that asks now."""
     _loaded: tuple[ModelSpec, Engine] | None = None
@@ -76,6 +81,8 @@ class Session:
     _reserved: Mapping[PromptKind, int] | None = None
     _ledger: Ledger = field(default_factory=Ledger)
     """What models behind servers cost in this session."""
+    _flow: RequestFlow = field(default_factory=RequestFlow)
+    """What models behind servers are asked now."""
 
     @property
     def recipe(self) -> Recipe:
@@ -146,12 +153,14 @@ class Session:
         finished = self.run.finished(name, key) or self.run.adopt(number, name, key)
         if finished is not None:
             self.display.stage_kept(number, name, total, finished.manifest.rows, unit_of(name, stage.kind))
-            self._remark_rounding(finished)
+            self._remark_rounding(finished, stage)
             self.processes.broadcast(_FINISHED)
             return finished
         self.display.stage_started(number, name, total)
-        out = self.run.begin(number, name, key, self.display.progress, made_with=self._made_with())
+        out = self.run.begin(number, name, key, self.display.progress, made_with=self._made_with(stage))
         out.before_publishing = self._refuse_edited
+        out.executor = self.place.executor
+        send_through(self._flow, out, stage.reads(self).paths.values())
         if stage.kind is Kind.TRAINS:
             self._loaded = None  # its memory is for the networks in training
             out.processes = self.processes
@@ -186,7 +195,7 @@ class Session:
         spec = model if isinstance(model, ModelSpec) else ModelSpec.parse(model)
         if self._loaded is None or self._loaded[0] != spec:
             self._loaded = None
-            engine = open_engine(spec, self.recipe.engine, self._ledger)
+            engine = joined(self.place.open(spec, self.recipe.engine, self._ledger), self._flow)
             self._loaded = (spec, engine)
             self.hash(spec)  # what was loaded is what the stage's key names
             for line in engine.remarks:
@@ -202,7 +211,7 @@ class Session:
     def second_engine(self, model: ModelSpec | Path) -> Engine:
         """A model, opened as well as the one that `engine` gave."""
         spec = model if isinstance(model, ModelSpec) else ModelSpec.parse(model)
-        return self.cached(spec, open_engine(spec, self.recipe.engine, self._ledger))
+        return self.cached(spec, joined(self.place.open(spec, self.recipe.engine, self._ledger), self._flow))
 
     def hash(self, source: Path | ModelSpec) -> str:
         """The hash of a file, or of all that can change a model; computed once a session.
@@ -240,12 +249,13 @@ class Session:
                 )
             self._hashes[path] = now, hashed
 
-    def _made_with(self) -> dict[str, object]:
-        return made_with(self.recipe.engine, self.processes)
+    def _made_with(self, stage: Stage) -> dict[str, object]:
+        here = made_with(self.recipe.engine, self.processes)
+        return here if stage.kind is Kind.TRAINS else {**here, **self.place.made_with}
 
-    def _remark_rounding(self, finished: Artefact) -> None:
+    def _remark_rounding(self, finished: Artefact, stage: Stage) -> None:
         """Remark once in a session that finished rows were made with other rounding than now."""
-        line = rounding_summary(finished.manifest.made_with, self._made_with())
+        line = rounding_summary(finished.manifest.made_with, self._made_with(stage))
         if line is not None and line not in self._remarked:
             self._remarked.add(line)
             self.display.remark(line)

@@ -20,6 +20,8 @@ from solon.evals.rater_agreement import agreement_rows, rater_agreements
 from solon.evals.refusal_questions import read_refusal_questions
 from solon.evals.reply_judge import ReplyJudge
 from solon.feedback.soft_labels import Judge
+from solon.http.request_flow import RequestFlow
+from solon.pipeline.served_flow import send_through
 from solon.runs import Artefact, Report, RunDirectory, StageFolder, ignore
 from solon.runs.evaluation_rows import AnswerRow, ReplyJudgement
 from solon.runs.refusal_rows import AgreementFacts, AgreementRow
@@ -86,8 +88,10 @@ def _judged(
         return [], None
     questions, identity = read_refusal_questions(given.questions), identity_of(given.judge)
     found: list[ReplyJudgement] = []
+    flow = RequestFlow()
+    send_through(flow, out, [given.judge])
     with response_cache_in(out.path) as cache:
-        engine = CachedEngine(open_engine(given.judge, settings), identity, NAME, cache, settings)
+        engine = CachedEngine(open_engine(given.judge, settings, flow=flow), identity, NAME, cache, settings)
         asks = ReplyJudge(Judge.of(engine), questions, given.run.recipe.seed)
         for name in dict.fromkeys(row.model for row in answers):
             own = [row for row in answers if row.model == name]

@@ -11,7 +11,7 @@ Settings, keys and resuming are those of a run. `solon preference --labels OUT` 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -23,10 +23,13 @@ from solon.digest import digest_source
 from solon.engines import rounding
 from solon.engines.base import Engine
 from solon.engines.cached import CachedEngine
-from solon.engines.registry import identity_of, open_engine
+from solon.engines.registry import identity_of, joined, open_engine
 from solon.engines.rounding import keyed, made_with
 from solon.evals.judge_check.judge import CheckJudge
+from solon.http.request_flow import RequestFlow
+from solon.pipeline.served_flow import send_through
 from solon.runs import Artefact, Report, StageFolder, ignore
+from solon.runs.executor import Executor, InProcess
 from solon.runs.files import write_atomically
 from solon.runs.response_cache import ResponseCache, response_cache_in
 from solon.runs.rows import LabelRow
@@ -42,7 +45,7 @@ LoadModel = Callable[[ModelSpec, EngineSettings], Engine]
 class ToLabel:
     """The file of pairs, the constitution's file, the judges, and how they are measured, if at all.
 
-    `columns` is what the file of pairs calls columns.
+    `load` opens the judges, and `executor` works on the chunks. `columns` is what the file of pairs calls columns.
     """
 
     pairs: Path
@@ -51,6 +54,9 @@ class ToLabel:
     assess: CheckJudge | None = None
     load: LoadModel = open_engine
     columns: Mapping[str, str] | None = None
+    executor: Executor = field(default_factory=InProcess)
+    made_with: Mapping[str, object] = field(default_factory=dict)
+    """What changes only rounding where the judges are loaded, if that is not this process."""
 
 
 def label_standalone(folder: Path, recipe: Recipe, given: ToLabel, report: Report = ignore) -> Artefact:
@@ -78,11 +84,18 @@ def label_standalone(folder: Path, recipe: Recipe, given: ToLabel, report: Repor
     def work(out: StageFolder) -> Artefact:
         write_atomically(out.path / "recipe.yaml", dump_recipe(recipe))
         write_atomically(out.path / "constitution.yaml", given.constitution.read_text(encoding="utf-8"))
+        out.executor = given.executor
+        flow = RequestFlow()
+        send_through(flow, out, given.judges)
+
+        def load(model: ModelSpec, settings: EngineSettings) -> Engine:
+            return joined(given.load(model, settings), flow)
+
         with response_cache_in(out.path) as answers:
-            judges = [partial(_judge, each, hashes[each], recipe.engine, answers, given.load) for each in given.judges]
+            judges = [partial(_judge, each, hashes[each], recipe.engine, answers, load) for each in given.judges]
             return run(recipe.feedback, inputs, judges, out)
 
-    return run_standalone(folder, NAME, key, work, report, made_with(recipe.engine))
+    return run_standalone(folder, NAME, key, work, report, {**made_with(recipe.engine), **given.made_with})
 
 
 def agreement(labels: Sequence[LabelRow], pairs: PairFile) -> tuple[int, int]:

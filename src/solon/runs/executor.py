@@ -1,4 +1,4 @@
-"""Executors run the chunks of a stage, in this process or in several.
+"""Executors run the chunks of a stage, in this process or in several (`solon.runs.chunk_threads` has a third way).
 
 `StageFolder.map` gives an executor the work and the unfinished chunks, and reads the results in order, so the journal
 does not depend on the executor. `ProcessPool` pickles its work, so work is a small frozen dataclass with `__call__`,

@@ -5,7 +5,7 @@ edited constitution looks up its questions here and in the runs that it reuses, 
 They are in an SQLite file, `answers.sqlite`: a lookup by key does not need all texts in memory, and a killed process
 leaves either a whole batch or none of it. Each row has a checksum, and a value must have the shape that its reader
 expects, because SQLite returns a damaged byte as it is and it would become a training row. No artefact depends on the
-file. Without it, or without a row of it, a run asks the models again.
+file. Without it, or without a row of it, a run asks the models again. Several threads may use it.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -70,6 +71,9 @@ class ResponseCache:
 
     path: Path
     earlier: Sequence[Path] = ()
+    one_model: threading.Lock = field(default_factory=threading.Lock)
+    """Held while a model of this process answers: it is asked by one thread at a time."""
+    _lock: threading.RLock = field(default_factory=threading.RLock)
     _own: sqlite3.Connection | None = None
     _others: list[tuple[Path, sqlite3.Connection]] | None = None
 
@@ -80,6 +84,10 @@ class ResponseCache:
         warning. Raises RunError when a file is damaged or cannot be written, and, naming the row, when a row of this
         run is damaged or does not fit; all such rows are removed first, so that the next session asks only them again.
         """
+        with self._lock:
+            return self._find(keys, stage, fits)
+
+    def _find(self, keys: Sequence[str], stage: str, fits: Fits) -> dict[str, Any]:
         found: dict[str, Any] = {}
         if self._own is not None or _is_there(self.path):
             for row in _select(self.path, self._connected(), keys):
@@ -99,22 +107,25 @@ class ResponseCache:
 
     def keep(self, answers: Iterable[CachedAnswer]) -> None:
         """Store answers durably, all or none; raises RunError when they cannot be written."""
-        self._insert([(each.key, json.dumps(each.value), *each[2:], 0) for each in answers])
+        rows = [(each.key, json.dumps(each.value), *each[2:], 0) for each in answers]
+        with self._lock:
+            self._insert(rows)
 
     def usage(self) -> Mapping[tuple[str, str], Usage]:
         """Counts and tokens by stage and role; empty when there are no answers."""
         if not _is_there(self.path):
             return {}
-        with _reporting_sqlite_errors(self.path):
+        with self._lock, _reporting_sqlite_errors(self.path):
             rows = self._connected().execute(_USAGE).fetchall()
         return {(stage, role): Usage(*counts) for stage, role, *counts in rows}
 
     def close(self) -> None:
         """Close all files."""
-        for connection in (self._own, *(each for _, each in self._others or ())):
-            if connection is not None:
-                connection.close()
-        self._own = self._others = None
+        with self._lock:
+            for connection in (self._own, *(each for _, each in self._others or ())):
+                if connection is not None:
+                    connection.close()
+            self._own = self._others = None
 
     def _insert(self, rows: Sequence[tuple[Any, ...]]) -> None:
         if rows:
@@ -190,7 +201,9 @@ def _is_there(path: Path) -> bool:
 def _open(path: Path, mode: str) -> sqlite3.Connection:
     _is_there(path)
     # A URI has the mode, so that opening a file of an earlier run neither creates nor changes it.
-    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=60)
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=60, check_same_thread=False
+    )
     try:
         # A damaged byte may not be UTF-8: the checksum finds such a row, and the others stay readable.
         connection.text_factory = lambda text: text.decode("utf-8", "surrogateescape")

@@ -25,6 +25,8 @@ class StandIn:
                                        "top_logprobs", "chat_template_kwargs", "continue_final_message",
                                        "add_generation_prompt"})  # fmt: skip
     window: int | None = WINDOW
+    says: int | None = None
+    """The window that it claims in place of its own."""
     counts: bool = True
     """Whether it has a request that counts tokens."""
     most_top: int = 20
@@ -33,7 +35,7 @@ class StandIn:
     async def __call__(self, request: Received) -> Answer:
         if request.method == "GET":
             if request.path == "/v1/models":
-                return 200, {"data": [{"id": self.name, "max_model_len": self.window}]}
+                return 200, {"data": [{"id": self.name, "max_model_len": self.says or self.window}]}
             return 404, {"error": "not here"}
         body = request.body
         if request.path == "/tokenize" and self.counts:
@@ -77,6 +79,8 @@ class StandIn:
             places = [text.find(stop) for stop in body.get("stop", []) if stop in text]
             choice: dict[str, Any] = {"index": number, "finish_reason": "stop" if places else finish}
             text = text[: min(places, default=len(text))]
+            if body.get("echo"):
+                text = self._text(ids) + text
             choice |= {"message": {"role": "assistant", "content": text}} if chat else {"text": text}
             if asked:
                 choice["logprobs"] = self._logprobs(ids, out, values, asked, chat=chat, echo=body.get("echo", False))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from solon.cli.main import main
 from solon.config.loading import load_recipe
@@ -21,7 +22,7 @@ from solon.engines.served.message_rendering import ReplyStart
 from solon.engines.served.served_engine import ServedEngine
 from solon.engines.served.wire_format import Interface, LetterReading, PromptForm
 from solon.errors import EngineError, InputError, ModelError, RecipeError
-from tests.engines.served.openai_stand_in import StandIn
+from tests.engines.served.openai_stand_in import Ids, StandIn
 from tests.engines.tiny import byte_tokenizer, chat_tokenizer, model_of, question
 from tests.http.local_server import Answer, LocalServer, Received, serving
 
@@ -80,6 +81,46 @@ def test_a_server_that_ignores_what_it_does_not_know_is_not_believed(stand_in: S
 
     with serving(Ignoring(stand_in.model, stand_in.tokenizer)) as server:
         assert opened(server).able.start is ReplyStart.ASKED_FOR
+
+
+class EchoesOnePlaceOff(StandIn):
+    """Gives each token of an echo the value that it would have one place later, and leaves the last one out."""
+
+    def _logprobs(
+        self, ids: Ids, out: Ids, values: list[torch.Tensor], top: int, *, chat: bool, echo: bool
+    ) -> dict[str, Any]:
+        found = super()._logprobs(ids, out, values, top, chat=chat, echo=echo)
+        if echo:
+            after = self._next(ids)
+            found["tokens"] = found["tokens"][: len(ids)]
+            found["token_logprobs"] = [float(after[place, token]) for place, token in enumerate(ids)]
+        return found
+
+
+class EchoesWithoutOpening(StandIn):
+    """Counts the token that opens every text, and does not echo it."""
+
+    def _logprobs(
+        self, ids: Ids, out: Ids, values: list[torch.Tensor], top: int, *, chat: bool, echo: bool
+    ) -> dict[str, Any]:
+        found = super()._logprobs(ids, out, values, top, chat=chat, echo=echo)
+        return {name: each[1:] if echo else each for name, each in found.items()}
+
+
+def test_an_echo_is_believed_where_its_values_are_those_of_the_next_tokens(stand_in: StandIn) -> None:
+    with serving(EchoesOnePlaceOff(stand_in.model, byte_tokenizer())) as server:
+        assert opened(server, TRANSCRIPT).able.readings == {LetterReading.TOP}
+
+
+def test_an_echo_may_leave_out_the_opening_token(stand_in: StandIn) -> None:
+    options, chosen = [" the bread", " the letters"], []
+    for kind in (StandIn, EchoesWithoutOpening):
+        with serving(kind(stand_in.model, byte_tokenizer())) as server:
+            engine = open_engine(ModelSpec.parse(f"openai:tiny@{server.url}"), TRANSCRIPT)
+            assert isinstance(engine, ServedEngine) and LetterReading.ECHO in engine.able.readings
+            chosen.append(engine.choose([question("bread")], options)[0])
+            engine.close()
+    assert chosen[0] == pytest.approx(chosen[1], abs=1e-6)
 
 
 def test_lists_of_five_tokens_are_asked_for_where_twenty_are_refused(stand_in: StandIn) -> None:

@@ -27,7 +27,6 @@ from solon.engines.local.faults import asking, refuse_undefined
 from solon.engines.local.generation import Ending, GenerationRequest, generate
 from solon.engines.local.row_budget import RowBudget
 from solon.engines.thinking import without_thoughts
-from solon.engines.token_rows import common_length
 from solon.engines.tokens import PromptTokenizer
 from solon.errors import ModelError
 from solon.model_folders.folder_check import check_folder
@@ -143,14 +142,14 @@ class LocalEngine:
         return chosen
 
     def count_tokens(self, prompt: Prompt) -> int:
-        shared, own = self.rendering.render(prompt)
-        return len(self.tokens.encode([shared + own])[0])
+        return self.tokens.count_tokens(prompt)
 
     def continuation(self, prompt: Prompt, options: Sequence[str]) -> Continuation:
-        text = "".join(self.rendering.render(prompt))
-        bare, *continued = self.tokens.encode([text, *(text + option for option in options)])
-        start = min(common_length(bare, tokens) for tokens in continued)
-        return Continuation(start == len(bare), tuple(tokens[start:] for tokens in continued))
+        return self.tokens.continuation(prompt, options)
+
+    def counter(self) -> PromptTokenizer:
+        """See `solon.engines.base.Countable`."""
+        return self.tokens
 
     def refresh(self) -> None:
         """Drop everything computed from the weights; happens by itself when the weights change."""

@@ -7,7 +7,7 @@ assistant's message, or reads the tokens that are sent, is seen from the number 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from solon.config.served_model import OPENAI, ServedModel
 from solon.config.settings import SamplingParams
 from solon.conversation import Prompt, Rendering, TranscriptRendering
 from solon.engines.served.message_rendering import MessageRendering, ReplyStart
-from solon.engines.served.option_logprobs import echoed_in, top_of
+from solon.engines.served.option_logprobs import echoes_truly, top_of
 from solon.engines.served.remedies import engine_error
 from solon.engines.served.served_engine import ServedEngine
 from solon.engines.served.token_counts import TokenCounter, find_count_request
@@ -261,23 +261,25 @@ class _Probe:
 
     def _readings(self, able: ServerAbilities, rendering: Rendering) -> dict[str, Any]:
         found, most = set(), able.top
-        for top in _TOPS:
-            if self._gives(able, rendering, top_fields(able.interface, top), lambda choice: bool(top_of(choice))):
+        top: list[tuple[str, float]] = []
+        for number in _TOPS:
+            choice = self._choice(able, rendering, top_fields(able.interface, number))
+            if choice is not None and (top := _top_or_nothing(choice)):
                 found.add(LetterReading.TOP)
-                most = top
+                most = number
                 break
-        if able.interface is Interface.COMPLETIONS and self._gives(
-            able, rendering, {"echo": True, "logprobs": 1}, lambda choice: len(echoed_in(choice, None).tokens) > 1
-        ):
-            found.add(LetterReading.ECHO)
+        if able.interface is Interface.COMPLETIONS:
+            choice = self._choice(able, rendering, {"echo": True, "logprobs": 1, "temperature": 0})
+            if choice is not None and _is_echo(choice, top):
+                found.add(LetterReading.ECHO)
         return {"readings": frozenset(found), "top": most}
 
-    def _gives(self, able: ServerAbilities, rendering: Rendering, more: Mapping[str, Any], has: Any) -> bool:
+    def _choice(self, able: ServerAbilities, rendering: Rendering, more: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """The completion of a request with more fields; None when the server refuses them."""
         try:
-            answer = self._asked(able, rendering, prompts.engine_probe(), more)
-            return bool(has(choices_in(answer)[0].raw))
+            return choices_in(self._asked(able, rendering, prompts.engine_probe(), more))[0].raw
         except RequestFailure:
-            return False
+            return None
 
     def _takes(self, able: ServerAbilities, rendering: Rendering) -> bool:
         try:
@@ -304,6 +306,20 @@ class _Probe:
         fields = engine.fields(prompt)
         body = generation_body(self.model, fields, _ONE_TOKEN, able, seed=0) | dict(more or {})
         return self.client.ask_one(JsonRequest(able.interface.path, body, _object, tries=_FIRST_TRIES))
+
+
+def _top_or_nothing(choice: Mapping[str, Any]) -> list[tuple[str, float]]:
+    try:
+        return top_of(choice)
+    except RequestFailure:
+        return []
+
+
+def _is_echo(choice: Mapping[str, Any], top: Sequence[tuple[str, float]]) -> bool:
+    try:
+        return echoes_truly(choice, top)
+    except RequestFailure:
+        return False
 
 
 def _object(answer: Any) -> dict[str, Any]:

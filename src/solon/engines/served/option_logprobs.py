@@ -19,6 +19,8 @@ _ABOVE = 1e-3
 """How far above 1 rounding may take a probability."""
 _LEAST = 1e-6
 """What a full list may leave: rounding hides less."""
+_SAME = 0.05
+"""How far two log-probabilities of one token may differ, when servers compute in 16 bits."""
 _SPACE = "\u2581"
 """The space in the pieces of SentencePiece."""
 
@@ -72,17 +74,40 @@ def read_top(entries: Sequence[tuple[str, float]], options: Sequence[str], *, lo
     return TopRead(tuple(math.log(value) if value > 0 else -math.inf for value in values), sum(named))
 
 
-def echoed_in(choice: Mapping[str, Any], prompt_tokens: int | None) -> EchoedPrompt:
-    """The tokens of an echoed prompt, without the completion; raises the failure of `malformed` for none."""
+def echoed_in(choice: Mapping[str, Any], written: int | None) -> EchoedPrompt:
+    """The tokens of an echoed prompt; raises the failure of `malformed` for none.
+
+    `written` are the tokens of the completion behind it, 1 where it is unknown. The prompt's own number would not do: a
+    server may count the token that opens every text, and not echo it (llama-cpp-python).
+    """
+    tokens, values = _echoed_tokens(choice)
+    count = len(tokens) - (1 if written is None else written)
+    if not 0 < count <= len(tokens):
+        raise malformed(f"answers with {len(tokens)} tokens for a prompt and {written} more")
+    return EchoedPrompt(tuple(map(str, tokens[:count])), tuple(map(_number, values[:count])))
+
+
+def echoes_truly(choice: Mapping[str, Any], top: Sequence[tuple[str, float]]) -> bool:
+    """Whether an echoed prompt with its most probable next token gives this token the value that it has in `top`.
+
+    Some servers give each token the log-probability that it would have one place later, and leave the last one out
+    (llama-cpp-python 0.3, for models whose texts begin without an opening token).
+    """
+    tokens, values = _echoed_tokens(choice)
+    if len(tokens) < 2 or not str(tokens[-1]):
+        return False
+    whole = str(choice.get("text")).endswith("".join(map(str, tokens[-2:])).replace(_SPACE, " "))
+    known = [value for token, value in top if token == str(tokens[-1])]
+    return whole and any(abs(value - _number(values[-1])) < _SAME for value in known)
+
+
+def _echoed_tokens(choice: Mapping[str, Any]) -> tuple[list[Any], list[Any]]:
     logprobs = choice.get("logprobs")
     tokens = logprobs.get("tokens") if isinstance(logprobs, dict) else None
     values = logprobs.get("token_logprobs") if isinstance(logprobs, dict) else None
     if not isinstance(tokens, list) or not isinstance(values, list) or len(tokens) != len(values):
         raise malformed("answers without the log-probabilities of the prompt")
-    count = len(tokens) - 1 if prompt_tokens is None else prompt_tokens
-    if not 0 < count <= len(tokens):
-        raise malformed(f"answers with {len(tokens)} tokens for a prompt of {count}")
-    return EchoedPrompt(tuple(map(str, tokens[:count])), tuple(map(_number, values[:count])))
+    return tokens, values
 
 
 def read_echoes(bare: EchoedPrompt, continued: Sequence[EchoedPrompt]) -> tuple[int, tuple[float, ...]]:

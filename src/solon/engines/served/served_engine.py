@@ -12,8 +12,8 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from solon.config.served_model import OPENAI, ServedModel
 from solon.config.server_settings import ServerSettings
@@ -41,12 +41,24 @@ from solon.engines.token_rows import common_length
 from solon.engines.tokens import PromptTokenizer
 from solon.errors import EngineError
 from solon.http.json_client import JsonClient, JsonRequest
+from solon.http.request_flow import RequestFlow
 from solon.http.retry_policy import FailureKind, RequestFailure, malformed
 from solon.http.spending import Ledger, TokenCount
 
 _log = logging.getLogger(__name__)
 _OVERLONG = ("context", "too long", "exceed", "n_ctx", "maximum")
 _ONE_TOKEN = SamplingParams(max_tokens=1)
+T = TypeVar("T")
+
+
+class EchoedOptions(NamedTuple):
+    """How options continue a prompt, as a server echoed them."""
+
+    start: int
+    """The token from which on they differ from the bare prompt."""
+    logprobs: tuple[float, ...]
+    prompts: tuple[EchoedPrompt, ...]
+    """The bare prompt, and the prompt with each option."""
 
 
 class ServedEngine:
@@ -84,38 +96,58 @@ class ServedEngine:
         self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: SamplingParams, stop: Sequence[str] = ()
     ) -> list[Completion]:
         """The completions have no tokens, but their number."""
+        return _in_order(self.generated(prompts, seeds, sampling, stop))
+
+    def choose(self, prompts: Sequence[Prompt], options: Sequence[str]) -> list[tuple[float, ...]]:
+        """Options outside the list of the most probable tokens get the most that they can have (`option_logprobs`)."""
+        return _in_order(self.chosen(prompts, options))
+
+    def generated(
+        self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: SamplingParams, stop: Sequence[str] = ()
+    ) -> Iterator[list[tuple[int, Completion]]]:
+        """See `solon.engines.base.Remote`."""
         if len(prompts) != len(seeds):
             raise ValueError(f"{len(prompts)} prompts need as many seeds, not {len(seeds)}")
+        self._count_together(prompts)
         groups = list(self._groups(prompts))
         requests = []
         for rows in groups:
             limit = self._refuse_too_long(rows[0], prompts[rows[0]], 1)
             allowed = sampling.model_copy(update={"max_tokens": min(sampling.max_tokens, limit)})
             requests.append(self._generation(prompts[rows[0]], seeds[rows[0]], allowed, stop, len(rows)))
-        found: dict[int, Completion] = {}
-        for rows, answer in zip(groups, self._ask(requests), strict=True):
-            if isinstance(answer, RequestFailure):
-                found |= dict.fromkeys(rows, self._failed(rows[0], answer))
-            else:
-                found |= dict(zip(rows, answer, strict=True))
-        return [self._without_thoughts(prompt, found[row]) for row, prompt in enumerate(prompts)]
+        for arrived in self._answers(requests):
+            found: list[tuple[int, Completion]] = []
+            for number, answer in arrived:
+                rows = groups[number]
+                if isinstance(answer, RequestFailure):
+                    found += [(row, self._failed(rows[0], answer)) for row in rows]
+                else:
+                    found += zip(rows, answer, strict=True)
+            yield [(row, self._without_thoughts(prompts[row], completion)) for row, completion in found]
 
-    def choose(self, prompts: Sequence[Prompt], options: Sequence[str]) -> list[tuple[float, ...]]:
-        """Options outside the list of the most probable tokens get the most that they can have (`option_logprobs`)."""
+    def chosen(
+        self, prompts: Sequence[Prompt], options: Sequence[str]
+    ) -> Iterator[list[tuple[int, tuple[float, ...]]]]:
+        """See `solon.engines.base.Remote`."""
         self._refuse_votes()
+        self._count_together(prompts)
         for number, prompt in enumerate(prompts):
             self._refuse_too_long(number, prompt, 0)
-        readings, count = self.able.readings, len(options)
-        chosen = [TopRead((math.nan,) * count, 0)] * len(prompts)
-        if LetterReading.TOP in readings:
-            for row, top in enumerate(self._ask([self._top(prompt, options) for prompt in prompts])):
-                chosen[row] = chosen[row] if self._is_failure(row, top) else top
-        unread = [row for row, top in enumerate(chosen) if top.listed < count]
-        if LetterReading.ECHO in readings and unread:
-            echoes = self._echoes([prompts[row] for row in unread], options)
-            for row, echo in zip(unread, echoes, strict=True):
-                chosen[row] = TopRead(echo[1], count) if echo else chosen[row]
-        return [top.logprobs for top in chosen]
+        echoing, count = LetterReading.ECHO in self.able.readings, len(options)
+        unread = {row: TopRead((math.nan,) * count, 0) for row in range(len(prompts))}
+        if LetterReading.TOP in self.able.readings:
+            for arrived in self._answers([self._top(prompt, options) for prompt in prompts]):
+                tops = {row: unread[row] if self._is_failure(row, top) else top for row, top in arrived}
+                whole = [row for row, top in tops.items() if top.listed == count or not echoing]
+                unread |= tops
+                if whole:
+                    yield [(row, unread.pop(row).logprobs) for row in whole]
+        if not echoing:
+            yield [(row, top.logprobs) for row, top in unread.items()]
+            return
+        rows = sorted(unread)
+        for echoes in self._echoes([prompts[row] for row in rows], options):
+            yield [(rows[at], echo[1] if echo else unread[rows[at]].logprobs) for at, echo in echoes]
 
     def count_tokens(self, prompt: Prompt) -> int:
         """Exact where the model's tokenizer is known or the server counts; see `solon.engines.served.token_counts`."""
@@ -133,7 +165,7 @@ class ServedEngine:
             start = min(common_length(bare, tokens) for tokens in continued)
             return Continuation(start == len(bare), tuple(tokens[start:] for tokens in continued))
         if LetterReading.TOP in self.able.readings:
-            (top,) = self._ask([self._top(prompt, options)])
+            ((_, top),) = next(self._answers([self._top(prompt, options)]))
             if not self._is_failure(0, top) and top.listed:
                 return Continuation(clean=True, options=tuple((place,) for place, _ in enumerate(options)))
         if LetterReading.ECHO in self.able.readings and (echoed := self._echo_tokens(prompt, options)):
@@ -144,6 +176,10 @@ class ServedEngine:
         """See `solon.engines.base.Metered`."""
         ledger.add(self.client.ledger)
         self.client.ledger = ledger
+
+    def join(self, flow: RequestFlow) -> None:
+        """See `solon.engines.base.Remote`."""
+        self.client.join(flow)
 
     def lacks(self) -> tuple[Lack, ...]:
         """What the servers do not give, with what to do about it."""
@@ -196,7 +232,7 @@ class ServedEngine:
     def _echo(self, prompt: Prompt, option: str) -> JsonRequest[EchoedPrompt]:
         def read(answer: Any) -> EchoedPrompt:
             self._note(answer, None)
-            return echoed_in(choices_in(answer)[0].raw, _used(answer, "prompt_tokens"))
+            return echoed_in(choices_in(answer)[0].raw, _used(answer, "completion_tokens"))
 
         fields = self.fields(prompt, option)
         body = generation_body(self._served.model, fields, _ONE_TOKEN, self.able, seed=0) | {
@@ -207,21 +243,21 @@ class ServedEngine:
 
     def _echoes(
         self, prompts: Sequence[Prompt], options: Sequence[str]
-    ) -> Iterator[tuple[int, tuple[float, ...], tuple[EchoedPrompt, ...]] | None]:
-        """Per prompt where its options begin, their log-probabilities and their tokens; None where a request failed."""
+    ) -> Iterator[list[tuple[int, EchoedOptions | None]]]:
+        """The options behind each prompt, as the answers arrive; None where a request failed."""
         each = ("", *options)
-        found = self._ask([self._echo(prompt, option) for prompt in prompts for option in each])
-        for row in range(len(prompts)):
-            part = found[row * len(each) : (row + 1) * len(each)]
-            read = [one for one in part if not self._is_failure(row, one)]
-            if len(read) < len(each):
-                yield None
-            else:
-                start, values = read_echoes(read[0], read[1:])
-                yield start, values, tuple(read)
+        parts: dict[int, dict[int, EchoedPrompt | RequestFailure]] = {row: {} for row in range(len(prompts))}
+        for arrived in self._answers([self._echo(prompt, option) for prompt in prompts for option in each]):
+            for number, answer in arrived:
+                row, place = divmod(number, len(each))
+                self._is_failure(row, answer)
+                parts[row][place] = answer
+            whole = [row for row, found in parts.items() if len(found) == len(each)]
+            if whole:
+                yield [(row, _echoed(parts.pop(row))) for row in whole]
 
     def _echo_tokens(self, prompt: Prompt, options: Sequence[str]) -> Continuation | None:
-        (echo,) = self._echoes([prompt], options)
+        ((_, echo),) = next(self._echoes([prompt], options))
         if echo is None:
             return None
         start, _, (bare, *continued) = echo
@@ -246,9 +282,9 @@ class ServedEngine:
         if text is not None and (count := _used(answer, "prompt_tokens")):
             self._counter.note(text, count)
 
-    def _ask(self, requests: Sequence[JsonRequest[Any]]) -> list[Any]:
+    def _answers(self, requests: Sequence[JsonRequest[Any]]) -> Iterator[list[tuple[int, Any]]]:
         try:
-            return self.client.ask(requests)
+            yield from self.client.answers(requests)
         except RequestFailure as failure:
             raise self._error(failure) from None
 
@@ -275,6 +311,12 @@ class ServedEngine:
             raise window_filled(size, self.window, f"{self.name}, row {number}")
         return self.window - size
 
+    def _count_together(self, prompts: Sequence[Prompt]) -> None:
+        try:
+            self._counter.ask_together("".join(self.rendering.render(prompt)) for prompt in prompts)
+        except RequestFailure as failure:
+            raise self._error(failure) from None
+
     def _refuse_votes(self) -> None:
         if self.choosing is Choosing.VOTES:
             raise EngineError(
@@ -285,6 +327,20 @@ class ServedEngine:
 
     def _error(self, failure: RequestFailure) -> EngineError:
         return engine_error(failure, self._served.addresses, self._settings)
+
+
+def _in_order(arriving: Iterator[Sequence[tuple[int, T]]]) -> list[T]:
+    """What arrived, in the order of the numbers."""
+    found = dict(each for arrived in arriving for each in arrived)
+    return [found[row] for row in sorted(found)]
+
+
+def _echoed(parts: Mapping[int, EchoedPrompt | RequestFailure]) -> EchoedOptions | None:
+    """What the echoes of one prompt say, by the place of the option; None where one of them failed."""
+    echoes = [each for _, each in sorted(parts.items()) if not isinstance(each, RequestFailure)]
+    if len(echoes) < len(parts):
+        return None
+    return EchoedOptions(*read_echoes(echoes[0], echoes[1:]), tuple(echoes))
 
 
 def _used(answer: Any, name: str) -> int | None:

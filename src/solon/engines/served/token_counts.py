@@ -8,7 +8,7 @@ of the window: a token has at least one byte, so that shorter prompts fit anyway
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -73,13 +73,32 @@ class TokenCounter:
             return self.exact(text)
         if (known := self._known.get(digest(text))) is not None:
             return known
-        size = len(text.encode("utf-8", "surrogatepass"))
-        if self.request is None or size + _OVERHEAD <= self.window // 2:
-            return math.ceil(size / BYTES)
-        asked = JsonRequest(self.request.path, self.request.body(self.model, text), self.request.read)
+        if (asked := self._question(text)) is None:
+            return math.ceil(_size(text) / BYTES)
         count = self.client.ask_one(asked)
         self.note(text, count)
         return count
+
+    def ask_together(self, texts: Iterable[str]) -> None:
+        """Have the server count at once what it has to count; raises RequestFailure when it is away."""
+        if self.exact is not None:
+            return
+        unknown = [text for text in dict.fromkeys(texts) if digest(text) not in self._known]
+        asked = {text: question for text in unknown if (question := self._question(text)) is not None}
+        counts = self.client.ask(list(asked.values()))
+        for text, count in zip(asked, counts, strict=True):
+            if not isinstance(count, RequestFailure):
+                self.note(text, count)
+
+    def _question(self, text: str) -> JsonRequest[int] | None:
+        """The request that counts a text; None where an estimate does."""
+        if self.request is None or _size(text) + _OVERHEAD <= self.window // 2:
+            return None
+        return JsonRequest(self.request.path, self.request.body(self.model, text), self.request.read)
+
+
+def _size(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))
 
 
 def find_count_request(client: JsonClient, model: str) -> CountRequest | None:

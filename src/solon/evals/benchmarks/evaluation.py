@@ -34,6 +34,7 @@ from solon.evals.benchmarks.question_files import Question, QuestionFile, TaskTy
 from solon.evals.benchmarks.worked_examples import Worked, worked_for
 from solon.runs import Artefact, begin_folder, finished_folder
 from solon.runs.evaluation_rows import ChoiceAnswer, EvaluationRow
+from solon.runs.executor import Executor, InProcess
 from solon.runs.facts import EvaluationFacts, EvaluationSetup, read_facts
 from solon.runs.files import refuse_special_files, reporting_write_errors, sweep, write_atomically
 from solon.runs.interrupt import StopRequest, catching_signals
@@ -67,6 +68,8 @@ class Subject:
     load_scores: Callable[[], Scores] | None = None
     settings: Mapping[str, object] = field(default_factory=dict)
     """What of the engine's settings can change an answer."""
+    executor: Executor = field(default_factory=InProcess)
+    """What works on the chunks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +149,7 @@ def evaluate(out: Path, subject: Subject, tasks: Sequence[Task], display: Displa
             if not loaded:
                 loaded.append(_loaded(subject))
             stage = begin_folder(out / task.name, (number, task.name), key, display.progress, stop)
+            stage.executor = subject.executor
             asks = _asks(task, loaded[0])
             rows = stage.map(
                 "answers", task.file.questions, asks, row=ChoiceAnswer, chunk=CHUNK, unit="questions answered"

@@ -14,9 +14,12 @@ from typing import Any
 
 from solon.config.builtin import constitution_path
 from solon.config.model_spec import ModelSpec, folder_of
+from solon.config.ray_cluster import RayCluster
 from solon.config.recipe import EngineSettings, OptionOrder, SamplingParams
 from solon.constitution.reader import load_constitution
-from solon.engines.registry import name_of, open_engine
+from solon.engines.cluster.ray_place import place_of
+from solon.engines.engine_place import EnginePlace
+from solon.engines.registry import name_of
 from solon.engines.rounding import keyed
 from solon.evals.benchmarks.evaluation import (
     RESULTS,
@@ -108,22 +111,28 @@ def evaluate_model(
     settings: EvaluationSettings,
     out: Path | None = None,
     display: Display | None = None,
+    on: RayCluster | None = None,
 ) -> Evaluation:
-    """Answer what is not yet answered, in `out` or in runs/evals/MODEL; raises what `evaluate` raises."""
+    """Answer what is not yet answered, in `out` or in runs/evals/MODEL, on the cluster `on`, or here when None.
+
+    Raises what `evaluate` and `place_of` raise.
+    """
     tasks = evaluation_tasks(model, files, settings)
-    subject = _subject(model, settings.answers_as or formulation_of(folder_of(model)), settings.engine)
-    place = out or Path("runs", "evals", re.sub(r"[^\w.-]+", "-", subject.name))
-    return Evaluation(place, evaluate(place, subject, tasks, display or Silent()))
+    with place_of(on, settings.engine) as place:
+        subject = _subject(model, settings.answers_as or formulation_of(folder_of(model)), settings.engine, place)
+        folder = out or Path("runs", "evals", re.sub(r"[^\w.-]+", "-", subject.name))
+        return Evaluation(folder, evaluate(folder, subject, tasks, display or Silent()))
 
 
-def _subject(model: ModelSpec, answers_as: AnswersAs, settings: EngineSettings) -> Subject:
+def _subject(model: ModelSpec, answers_as: AnswersAs, settings: EngineSettings, place: EnginePlace) -> Subject:
     folder = folder_of(model)
     if folder is not None:
         check_folder(folder)
     return Subject(
         name_of(model),
         answers_as,
-        load_engine=lambda: open_engine(model, settings),
+        load_engine=lambda: place.open(model, settings),
         load_scores=None if folder is None else lambda: scores_of(folder, settings),
         settings=keyed(settings),
+        executor=place.executor,
     )
