@@ -4,6 +4,7 @@
     testbed:assistant      a model that comes with Solon
     fetched:smollm2-135m   a model that `solon models fetch` brought
     openai:NAME@URL        a model behind a server (`solon.config.served_model`)
+    vllm:models/llama      a model folder, or a LoRA adapter's, that vLLM runs in this process
     http://127.0.0.1:8000  a server (refused: it does not say which model)
     NAME:WHATEVER          what a plug-in named NAME opens (`solon.config.plugins`)
 
@@ -25,7 +26,8 @@ FOLDER = "folder"
 TESTBED = PREFIX.removesuffix(":")
 FETCHED = FETCHED_PREFIX.removesuffix(":")
 SERVERS = ("http", "https")
-BUILT_IN = (FOLDER, TESTBED, FETCHED, OPENAI, *SERVERS)
+VLLM = "vllm"
+BUILT_IN = (FOLDER, TESTBED, FETCHED, OPENAI, VLLM, *SERVERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +56,11 @@ class ModelSpec:
 
 
 def folder_of(spec: ModelSpec) -> Path | None:
-    """The model folder of a spec; None when it is not a folder on this machine.
+    """The folder of a model that this program loads by itself; None for any other model.
 
     Raises ModelError for a folder that does not exist or has no model in it, and for a bare address.
     """
-    return model_path(str(spec)) if spec.scheme in BUILT_IN and spec.scheme != OPENAI else None
+    return model_path(str(spec)) if spec.scheme in BUILT_IN and spec.scheme not in (OPENAI, VLLM) else None
 
 
 def located(spec: ModelSpec) -> ModelSpec:
