@@ -48,7 +48,7 @@ def digest_model(folder: Path, above: tuple[Path, ...] = ()) -> str:
     could change rows unnoticed. The base model of an adapter counts too; `above` are the folders that led to this one.
     """
     found = [(name, digest_file(file)) for name, file in model_files(folder).items()]
-    base = _base_of(folder)
+    base = adapter_base(folder)
     if base is not None and base not in (*above, folder.resolve()):
         found.append(("the base model", digest_model(base, (*above, folder.resolve()))))
     return digest(found)
@@ -80,7 +80,7 @@ def cannot_change_model(name: str) -> bool:
     return name.startswith(".") or plain.endswith(".MD") or plain in ("LICENSE", "NOTICE", "README")
 
 
-def _base_of(folder: Path) -> Path | None:
+def adapter_base(folder: Path) -> Path | None:
     """The folder of an adapter's base model, if it is on this machine."""
     try:
         named = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]

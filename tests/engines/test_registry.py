@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import solon
 from solon.config.model_spec import FOLDER, ModelSpec, folder_of, located
 from solon.config.recipe import EngineSettings, SamplingParams
 from solon.engines.registry import engine_of, identity_of, name_of, open_engine
+from solon.engines.vllm_engine import VllmFolder
 from solon.errors import ModelError
 from solon.pipeline.standalone_labels import ToLabel, label_standalone
 from tests.engines.tiny import byte_tokenizer, model_of, question, questions
@@ -104,3 +106,34 @@ def test_the_local_engine_is_named_nowhere_else() -> None:
         if "LocalEngine" in path.read_text(encoding="utf-8")
     }
     assert named and all(name.startswith("engines/") for name in named)
+
+
+def test_a_vllm_spec_names_a_folder_and_is_another_model_than_the_folder(tmp_path: Path) -> None:
+    folder = save(tmp_path / "model")
+    spec = ModelSpec.parse(f"vllm:{folder}")
+    assert (spec.scheme, spec.name) == ("vllm", str(folder)) and folder_of(spec) is None
+    assert identity_of(spec) != identity_of(ModelSpec.parse(folder))
+    before = identity_of(spec)
+    (folder / "config.json").write_text((folder / "config.json").read_text() + "\n")
+    assert identity_of(spec) != before
+    with pytest.raises(ModelError):
+        identity_of(ModelSpec.parse(f"vllm:{tmp_path / 'none'}"))
+
+
+@pytest.mark.skipif(find_spec("vllm") is not None, reason="vllm is installed")
+def test_without_vllm_the_error_says_what_to_install(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="needs the package 'vllm'") as caught:
+        open_engine(ModelSpec.parse(f"vllm:{save(tmp_path / 'model')}"))
+    assert "solon[vllm]" in caught.value.remedy
+
+
+def test_an_adapter_needs_its_base_model(tmp_path: Path) -> None:
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    config = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": ["q_proj"]}
+    (adapter / "adapter_config.json").write_text(json.dumps({**config, "base_model_name_or_path": "nowhere/at-all"}))
+    with pytest.raises(ModelError, match="the adapter's base model is not on this machine"):
+        VllmFolder.of(adapter)
+    base = save(tmp_path / "base")
+    (adapter / "adapter_config.json").write_text(json.dumps({**config, "base_model_name_or_path": str(base)}))
+    assert VllmFolder.of(adapter) == VllmFolder(base, adapter)

@@ -105,6 +105,7 @@ def model_of(kind: str, vocabulary: int = 420, dtype: torch.dtype = torch.float6
     grouped = {**sizes, **width, "num_key_value_heads": 2}
     makers = {
         "llama": lambda: LlamaForCausalLM(LlamaConfig(**grouped)),
+        "llama-of-wide-heads": lambda: LlamaForCausalLM(LlamaConfig(**grouped, head_dim=32)),
         "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**grouped)),
         "neox": lambda: GPTNeoXForCausalLM(GPTNeoXConfig(**sizes, **width)),
         "gpt2": lambda: GPT2LMHeadModel(

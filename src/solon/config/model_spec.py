@@ -6,6 +6,7 @@
     hf:ORG/NAME@REVISION   a model of the Hugging Face hub (`solon.config.hub_models`), at `main` without a revision
     ORG/NAME               the same, where no such folder is
     openai:NAME@URL        a model behind a server (`solon.config.served_model`)
+    vllm:models/llama      a model folder, or a LoRA adapter's, that vLLM runs in this process
     http://127.0.0.1:8000  a server (refused: it does not say which model)
     NAME:WHATEVER          what a plug-in named NAME opens (`solon.config.plugins`)
 
@@ -29,7 +30,8 @@ TESTBED = PREFIX.removesuffix(":")
 FETCHED = FETCHED_PREFIX.removesuffix(":")
 HUB = HUB_PREFIX.removesuffix(":")
 SERVERS = ("http", "https")
-BUILT_IN = (FOLDER, TESTBED, FETCHED, HUB, OPENAI, *SERVERS)
+VLLM = "vllm"
+BUILT_IN = (FOLDER, TESTBED, FETCHED, HUB, OPENAI, VLLM, *SERVERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +60,12 @@ class ModelSpec:
 
 
 def folder_of(spec: ModelSpec) -> Path | None:
-    """The model folder of a spec; None when it is not a folder on this machine.
+    """The folder of a model that this program loads by itself; None for any other model.
 
     A model of the hub is fetched when it is not in the cache. Raises ModelError for a folder that does not exist or has
     no model in it, for a model that cannot be fetched, and for a bare address.
     """
-    return model_path(str(spec)) if spec.scheme in BUILT_IN and spec.scheme != OPENAI else None
+    return model_path(str(spec)) if spec.scheme in BUILT_IN and spec.scheme not in (OPENAI, VLLM) else None
 
 
 def located(spec: ModelSpec) -> ModelSpec:

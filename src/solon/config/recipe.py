@@ -50,6 +50,7 @@ from solon.config.settings import Schedule as Schedule
 from solon.config.settings import Settings as Settings
 from solon.config.settings import Share as Share
 from solon.config.settings import TrainingSettings as TrainingSettings
+from solon.config.vllm_settings import VllmSettings as VllmSettings
 
 PAPER_CLAMP = (0.4, 0.6)
 """The bounds of labels that come after reasoning (paper, section 4.1)."""
@@ -241,6 +242,8 @@ class EngineSettings(Settings):
     """The exactness of float32 products in training."""
     server: ServerSettings = ServerSettings()
     """How models behind servers are asked."""
+    vllm: VllmSettings = VllmSettings()
+    """How vLLM runs models in this process."""
 
 
 class PromptSettings(Settings):

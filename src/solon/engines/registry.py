@@ -9,11 +9,12 @@ opener. Folders and built-in models are loaded into this process. Packages add s
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from solon.config.builtin import model_path
 from solon.config.hub_models import title_of
-from solon.config.model_spec import BUILT_IN, FETCHED, FOLDER, HUB, SERVERS, TESTBED, ModelSpec, folder_of
+from solon.config.model_spec import BUILT_IN, FETCHED, FOLDER, HUB, SERVERS, TESTBED, VLLM, ModelSpec, folder_of
 from solon.config.plugins import ENGINES, load_registered
 from solon.config.recipe import EngineSettings, Precision
 from solon.config.served_model import OPENAI, ServedModel
@@ -129,6 +130,24 @@ class _Served:
         return digest(OPENAI, served.model, served.addresses)
 
 
+class _Vllm:
+    """Opens model folders and adapters with vLLM in this process."""
+
+    def open(self, spec: ModelSpec, settings: EngineSettings) -> Engine:
+        from solon.engines.vllm_engine import VllmEngine
+
+        return VllmEngine.load(_vllm_folder(spec), settings)
+
+    def identity(self, spec: ModelSpec) -> str:
+        """The folder's digest; vLLM rounds in other ways than the local engine, and draws other samples."""
+        return digest(VLLM, digest_model(_vllm_folder(spec)))
+
+
+def _vllm_folder(spec: ModelSpec) -> Path:
+    folder = Path(spec.name)
+    return folder if folder.joinpath("adapter_config.json").is_file() else model_path(spec.name)
+
+
 class _Address:
     """Refuses bare addresses."""
 
@@ -153,6 +172,7 @@ _OPENERS: Mapping[str, type[Opener]] = {
     FETCHED: _Folder,
     HUB: _Folder,
     OPENAI: _Served,
+    VLLM: _Vllm,
     **dict.fromkeys(SERVERS, _Address),
 }
 

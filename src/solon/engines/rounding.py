@@ -29,11 +29,11 @@ LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "peft", "acce
 def keyed(settings: EngineSettings) -> dict[str, object]:
     """The engine's settings that belong to a key: all except those in `ROUNDING`, and the dtype of the weights.
 
-    Of the settings for servers only those count that change what a model is asked.
+    Of the settings for servers only those count that change what a model is asked, and of those for vLLM none.
     """
     import torch
 
-    given = settings.model_dump(mode="json", exclude={*ROUNDING, "server"})
+    given = settings.model_dump(mode="json", exclude={*ROUNDING, "server", "vllm"})
     if settings.server.keyed:
         given["server"] = settings.server.keyed
     dtype = given.pop("dtype", "auto")
