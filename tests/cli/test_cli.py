@@ -375,7 +375,7 @@ def test_ctrl_c_exits_with_130_and_says_how_to_go_on(tmp_path: Path) -> None:
     code = (
         "import sys, time, types\n"
         "from solon.runs import Interrupted\n"
-        "def advance(run, display, until, processes):\n"
+        "def advance(run, display, until, processes, place):\n"
         "    display.stage_started(1, 'prompts', 9)\n"
         "    for _ in range(500):\n"
         "        run.stop.obey(); time.sleep(0.02)\n"

@@ -104,10 +104,11 @@ def test_what_moves_rows_by_rounding_alone_is_taken_over_and_told(tmp_path: Path
     first = made(tmp_path / "first", "engine.threads=1")
     do(first)
     assert do(first).lines == ["kept responses"]
-    other = {"device_map": "auto"}.get(name, "3")
+    other = {"device_map": "auto", "vllm": "{tensor_parallel: 2}"}.get(name, "3")
+    shown = {"vllm": "{'tensor_parallel': 2,"}.get(name, other)
     second = made(tmp_path / "second", "engine.threads=1", f"engine.{name}={other}", reuse=(first.path,))
     kept, told = do(second).lines
-    assert kept == "kept responses" and f"(now {other}" in told and "rounding" in told
+    assert kept == "kept responses" and f"(now {shown}" in told and "rounding" in told
     found = second.finished("responses")
     assert found is not None and found.manifest.adopted_from and len(found.manifest.made_with) == 1
 

@@ -21,7 +21,7 @@ from solon.config.recipe import EngineSettings
 from solon.runs.processes import SINGLE_PROCESS, Processes
 
 CODE = 1
-ROUNDING = frozenset({"batch_size", "memory_gib", "threads", "device_map"})
+ROUNDING = frozenset({"batch_size", "memory_gib", "threads", "device_map", "vllm"})
 """Settings that change only rounding: how many rows pass at once, and on how many threads or devices."""
 LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "peft", "accelerate", "numpy", "pyarrow")
 
@@ -29,11 +29,11 @@ LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "peft", "acce
 def keyed(settings: EngineSettings) -> dict[str, object]:
     """The engine's settings that belong to a key: all except those in `ROUNDING`, and the dtype of the weights.
 
-    Of the settings for servers only those count that change what a model is asked, and of those for vLLM none.
+    Of the settings for servers only those count that change what a model is asked.
     """
     import torch
 
-    given = settings.model_dump(mode="json", exclude={*ROUNDING, "server", "vllm"})
+    given = settings.model_dump(mode="json", exclude={*ROUNDING, "server"})
     if settings.server.keyed:
         given["server"] = settings.server.keyed
     dtype = given.pop("dtype", "auto")

@@ -124,7 +124,7 @@ def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder
         held_out = [example.tokens for example in examples if example.held_out]
         training = [example.tokens for example in examples if not example.held_out]
         if not training:
-            raise StageError("there is no labelled pair to train on", remedy="Look at the outcomes of ai-feedback")
+            raise _nothing_to_learn(near_even)
         reading = scalar_model(adapted, out.processes, tuning.precision, tuning.activations)
         learner = Learner(
             trainable_parameters(adapted),
@@ -173,6 +173,13 @@ def summary(facts: Mapping[str, Any]) -> list[str]:
     """What of the human comparisons was left out, in words, from the stage's facts."""
     skipped: Mapping[str, int] = facts["human_skipped"]
     return [f"human comparisons skipped: {count:,} ({why})" for why, count in skipped.items()]
+
+
+def _nothing_to_learn(near_even: int) -> StageError:
+    if not near_even:
+        return StageError("there is no labelled pair to train on", remedy="Look at the outcomes of ai-feedback")
+    cause = f"there is no labelled pair to train on: {near_even} labels are nearer to one half than the least margin"
+    return StageError(cause, place="preference.least_margin", remedy="Use --set preference.least_margin=0")
 
 
 def _grown(inputs: PreferenceInputs, tokenizer: PreTrainedTokenizerBase, training: TrainingSettings) -> PreTrainedModel:
