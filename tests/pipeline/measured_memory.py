@@ -47,7 +47,7 @@ def train(folder: Path, how: str, tokens: int) -> None:
     rows = [CompletionExample(str(number), tuple(row), 1) for number, row in enumerate(ids)]
     for _ in range(2):
         loss, _ = objective.loss(rows)
-        learner.backward(loss / objective.size(rows), "here", ())
+        learner.backward(loss / objective.size(rows))
         del loss
         learner.step(1e-4, "here", ())
 
