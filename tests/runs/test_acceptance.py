@@ -30,5 +30,5 @@ def test_accepting_a_weak_judge_is_no_other_setting_and_is_remembered(tmp_path: 
 def test_what_comes_with_the_acceptance_is_still_refused(tmp_path: Path) -> None:
     run = RunDirectory.create(tmp_path / "run", load_recipe("testbed"), CONSTITUTION)
     other = load_recipe("testbed", settings=["judge_check.weak_judge=accept", "rl.kl_coef=0.7"])
-    with pytest.raises(RunError, match=r"made with other settings \(rl\.kl_coef: 0\.1 -> 0\.7\)"):
+    with pytest.raises(RunError, match=r"made with other settings \(rl\.kl_coef: 0\.2 -> 0\.7\)"):
         RunDirectory.create(run.path, other, CONSTITUTION)
