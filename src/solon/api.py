@@ -150,7 +150,7 @@ def run(
     a folder with a run of other settings or a cluster that cannot be used.
 
     Example:
-        >>> run = solon.run("testbed", "runs/mild", settings=["rl.kl_coef=0.2"], until="sl-cai")
+        >>> run = solon.run("testbed", "runs/mild", settings=["rl.kl_coef=0.4"], until="sl-cai")
     """
     from solon.pipeline.open_run import carry_out
     from solon.runs.progress import Silent

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from solon.cli.options import COLUMNS, OVERLAYS, PATH, QUIET, recipe_option, settings_option
-from solon.cli.run import ACCEPT
+from solon.cli.options import COLUMNS, OVERLAYS, PATH, QUIET, recipe_option, settings_option, weak_judge_option
 from solon.cli.terminal import print_table, resumable
 from solon.stats.intervals import per_cent
 
@@ -37,7 +36,6 @@ class AxesOptions:
     overlays: tuple[str, ...]
     settings: tuple[str, ...]
     columns: tuple[str, ...]
-    accept_weak_judge: bool
     as_json: bool
     quiet: bool
 
@@ -51,7 +49,7 @@ class AxesOptions:
 @OVERLAYS
 @settings_option("One setting, e.g. preference.training.held_out=0.3.")
 @COLUMNS
-@click.option("--accept-weak-judge", is_flag=True, help="Label even if the judge is not better than chance.")
+@weak_judge_option
 @click.option("--json", "as_json", is_flag=True, help="Every figure as JSON.")
 @QUIET
 def axes(out: Path, pairs: Path, **values: Any) -> None:
@@ -75,11 +73,8 @@ def axes(out: Path, pairs: Path, **values: Any) -> None:
     from solon.testbed.judge_questions import judge_checker
 
     given = AxesOptions(**values)
-    accepted = (ACCEPT,) if given.accept_weak_judge else ()
     name = given.recipe or ("testbed" if given.base.startswith(PREFIX) else "real")
-    chosen = api.load_recipe(
-        name, given.overlays, (*given.settings, *accepted, f"constitution={json.dumps(given.constitution)}")
-    )
+    chosen = api.load_recipe(name, given.overlays, (*given.settings, f"constitution={json.dumps(given.constitution)}"))
     file = constitution_path(given.constitution)
     sources = AxesSources(
         pairs,

@@ -8,16 +8,22 @@ from typing import TYPE_CHECKING
 
 import click
 
-from solon.cli.options import COLUMNS, OVERLAYS, PATH, QUIET, on_option, recipe_option, settings_option
-from solon.cli.run import ACCEPT
+from solon.cli.options import (
+    COLUMNS,
+    OVERLAYS,
+    PATH,
+    QUIET,
+    on_option,
+    recipe_option,
+    settings_option,
+    weak_judge_option,
+)
 from solon.cli.terminal import print_line, resumable
 from solon.stats.intervals import percent, signed
 
 if TYPE_CHECKING:
     from solon.config.ray_cluster import RayCluster
     from solon.runs.facts import FeedbackFacts
-
-ACCEPT_WEAK = "--accept-weak-judge"
 
 EPILOG = """\b
 Examples:
@@ -36,7 +42,7 @@ Examples:
 @OVERLAYS
 @settings_option("One setting, e.g. feedback.few_shot=4.")
 @COLUMNS
-@click.option(ACCEPT_WEAK, is_flag=True, help="Label even if the judge is not better than chance.")
+@weak_judge_option
 @on_option
 @QUIET
 def label(
@@ -46,7 +52,6 @@ def label(
     overlays: tuple[str, ...],
     settings: tuple[str, ...],
     columns: tuple[str, ...],
-    accept_weak_judge: bool,
     on: RayCluster | None,
     quiet: bool,
 ) -> None:
@@ -61,8 +66,7 @@ def label(
     from solon.cli.display import display_for
     from solon.pipeline.constitution_needs import unread_rules
 
-    accepted = (ACCEPT,) if accept_weak_judge else ()
-    chosen = api.load_recipe(recipe, overlays, (*settings, *accepted))
+    chosen = api.load_recipe(recipe, overlays, settings)
     judges = [name or chosen.models.assistant for name in chosen.models.judges]
     for line in unread_rules(judges, api.load_constitution(chosen.constitution)):
         print_line(line, err=True)

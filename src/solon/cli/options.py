@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+ACCEPT = "judge_check.weak_judge=accept"
+"""The setting behind `--accept-weak-judge`."""
 PATH = click.Path(path_type=Path)
 NEW_FILE = click.Path(path_type=Path, dir_okay=False)
 NEW_FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -39,6 +41,18 @@ def recipe_option(help_text: str, default: str | None = None) -> Callable[[F], F
 def settings_option(help_text: str) -> Callable[[F], F]:
     """`--set KEY=VALUE`, which may be repeated."""
     return click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help=help_text)
+
+
+def weak_judge_option(command: F) -> F:
+    """`--accept-weak-judge`, which adds its setting to the command's `settings`."""
+
+    @wraps(command)
+    def with_setting(*, settings: tuple[str, ...], accept_weak_judge: bool, **others: Any) -> Any:
+        return command(settings=(*settings, ACCEPT) if accept_weak_judge else settings, **others)
+
+    help_text = "Label even if the judge is not better than chance on known comparisons. The setting is kept."
+    found: F = click.option("--accept-weak-judge", is_flag=True, help=help_text)(cast("F", with_setting))
+    return found
 
 
 def on_option(command: F) -> F:

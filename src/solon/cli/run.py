@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from solon.cli.constitution_check import warn_of_unread_rules
-from solon.cli.options import OVERLAYS, PATH, QUIET, RUN, on_option, recipe_option, settings_option
+from solon.cli.options import OVERLAYS, PATH, QUIET, RUN, on_option, recipe_option, settings_option, weak_judge_option
 from solon.cli.terminal import INTERRUPTED, print_line
 from solon.config.launch import launched
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from solon.config.ray_cluster import RayCluster
     from solon.runs import RunDirectory
 
-ACCEPT = "judge_check.weak_judge=accept"
+
 EPILOG = """\b
 Examples:
   solon run runs/demo --recipe testbed                          a whole run, in minutes, on two cores
   solon run runs/demo                                           continue where it stopped, or print the results
-  solon run runs/mild --recipe testbed --set rl.kl_coef=0.2          one setting changed
+  solon run runs/mild --recipe testbed --set rl.kl_coef=0.4          one setting changed
   solon run runs/mine --recipe testbed --overlay house.yaml     a file of changed settings on top
   solon run runs/rloo --set rl.algorithm=rloo --set rl.samples_per_prompt=2
   solon run runs/demo --until sl-cai                            only as far as the supervised model
@@ -48,12 +48,7 @@ Examples:
     help="Reuse finished stages and answers of RUN; its recipe is the default. May be repeated.",
 )
 @click.option("--until", metavar="STAGE", help="Stop after this stage, e.g. sl-cai. A later call continues.")
-@click.option(
-    "--accept-weak-judge",
-    "weak_judge",
-    is_flag=True,
-    help="Label even if the judge is not better than chance on known comparisons. The run keeps this setting.",
-)
+@weak_judge_option
 @on_option
 @QUIET
 @click.option("--dry-run", is_flag=True, help="Print settings, prompts, calls, tokens and time. Write nothing.")
@@ -64,7 +59,6 @@ def run(
     settings: tuple[str, ...],
     reuse: tuple[Path, ...],
     until: str | None,
-    weak_judge: bool,
     on: RayCluster | None,
     quiet: bool,
     dry_run: bool,
@@ -74,8 +68,6 @@ def run(
     RUN is the run's folder. Solon makes it if it does not exist. Ctrl-C finishes the calls in flight and saves them.
     The same command continues.
     """
-    if weak_judge:
-        settings = (*settings, ACCEPT)
     is_main = launched()[0] == 0
     if dry_run:
         if is_main:
