@@ -16,7 +16,7 @@ from solon.errors import RunError
 from solon.runs.files import refuse_special_file
 from solon.runs.lazy_sequence import LazySequence
 from solon.runs.manifest import ROWS, Manifest, read_manifest
-from solon.runs.table import read_table, rows_of
+from solon.runs.table import read_table, rows_of, whole_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -71,10 +71,8 @@ class Artefact:
 
     def table(self) -> pa.Table:
         """All rows as an Arrow table; raises RunError when the file has changed since it was published."""
-        import pyarrow.parquet as pq
-
         self.verify(ROWS)
-        return pq.read_table((self.path / ROWS).absolute())
+        return whole_table(self.path / ROWS)
 
     def rows(self, row: type[R], *, file: str = ROWS) -> list[R]:
         """All rows of the stage's table, or of another table among its files, in order.
