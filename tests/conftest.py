@@ -1,6 +1,8 @@
 """Settings of all tests."""
 
+import faulthandler
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,11 @@ def pytest_configure(config: pytest.Config) -> None:
     """Hide GPUs, so that tests give the same numbers on every machine; `make test-gpu` selects those for a GPU."""
     if config.getoption("markexpr") != "gpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+def pytest_unconfigure() -> None:
+    """Let no thread that a test left behind keep pytest from ending: after two minutes print all stacks and fail."""
+    faulthandler.dump_traceback_later(120, exit=True, file=sys.__stderr__)
 
 
 @pytest.fixture(scope="session")
