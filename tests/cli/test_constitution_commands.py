@@ -80,7 +80,8 @@ def test_what_new_writes_is_well_formed_and_serves_every_recipe(
     assert (code, err) == (0, "") and f"solon constitution check {path}" in out
     made = load_constitution(path)
     assert made.critique_examples and made.comparison_examples and made.reasoned_examples
-    for arguments in ((), ("--recipe", "real"), ("--recipe", "real", "--set", "feedback.form=reasoned")):
+    any_of_mine = ("--recipe", "real", "--set", "revision.choose_by=null")
+    for arguments in ((), any_of_mine, (*any_of_mine, "--set", "feedback.form=reasoned")):
         code, out, err = run(capsys, "constitution", "check", path, *arguments)
         assert (code, err) == (0, "") and "well formed: 2 revision and 2 preference" in out
     before = path.read_bytes()
@@ -89,22 +90,23 @@ def test_what_new_writes_is_well_formed_and_serves_every_recipe(
 
 
 def test_all_that_a_recipe_misses_is_reported_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    wanted = ("revision.few_shot=9", "revision.principles=[nothing]", "feedback.few_shot=9", "feedback.axes={tone: 1}",
-              "preference.axis=taste")  # fmt: skip
+    wanted = ("revision.few_shot=9", "revision.principles=[nothing]", "revision.choose_by=[kind]",
+              "feedback.few_shot=9", "feedback.axes={tone: 1}", "preference.axis=taste")  # fmt: skip
     code, out, err = run(
         capsys, "constitution", "check", "harmlessness", "--recipe", "real", *(x for w in wanted for x in ("--set", w))
     )
-    assert (code, out) == (1, "") and err.splitlines()[-1] == "5 faults in harmlessness"
+    assert (code, out) == (1, "") and err.splitlines()[-1] == "6 faults in harmlessness"
     for place in (
         "revision.few_shot",
         "revision.principles",
+        "revision.choose_by",
         "feedback.few_shot",
         "feedback.axes.tone",
         "preference.axis",
     ):
         assert f"Error: {place}: " in err
     for one in ("feedback.number_of_principles=99", "revision.number_of_principles=99"):
-        code, _, err = run(capsys, "constitution", "check", "harmlessness", "--recipe", "real", "--set", one)
+        code, _, err = run(capsys, "constitution", "check", "real-harmlessness", "--recipe", "real", "--set", one)
         assert code == 1 and err.startswith(f"Error: {one.split('=')[0]}: 99 ") and err.count("\n") == 1
 
 
@@ -140,18 +142,10 @@ def test_rules_that_the_bundled_models_cannot_read_are_reported(
     path.write_text(text.replace("theft, fraud or vandalism", "loud music", 1))
     _, _, err = run(capsys, "constitution", "check", path, "--recipe", "testbed")
     assert err.startswith("Warning: 1 of 32 rules") and "revision 'taking-and-wrecking'" in err
-    assert run(
-        capsys,
-        "constitution",
-        "check",
-        path,
-        "--recipe",
-        "real",
-        "--set",
-        "revision.few_shot=0",
-        "--set",
-        "feedback.few_shot=0",
-    )[::2] == (0, ""), "other models read anything"
+    assert run(capsys, "constitution", "check", path, "--recipe", "real", "--set", "revision.choose_by=null")[::2] == (
+        0,
+        "",
+    ), "other models read anything"
 
 
 def test_the_testbed_s_own_rules_are_readable() -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     epilog="""\b
 Examples:
   solon constitution check my-rules.yaml
-  solon constitution check my-rules.yaml --recipe real
+  solon constitution check my-rules.yaml --recipe real --set revision.choose_by=null
   solon constitution check testbed --recipe testbed --set feedback.few_shot=4
 """
 )

@@ -57,7 +57,7 @@ def choose_plan(principles: tuple[str, ...] | None, constitution: Constitution, 
             raise RecipeError(
                 f"constitution '{constitution.name}' has no preference principle '{name}'",
                 place="revision.choose_by",
-                remedy=suggestion(name, known),
+                remedy=f"{suggestion(name, known)}. --set revision.choose_by=null compares by all of them",
             )
     chosen = constitution.preference if principles is None else tuple(known[name] for name in principles)
     return ComparisonPlan.of(FeedbackSettings(), replace(constitution, preference=chosen), seed)

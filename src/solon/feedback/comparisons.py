@@ -184,8 +184,11 @@ def few_shot_variants(
     """The `prefix_variants` arrangements of worked comparisons in use; each pair has one of them in front.
 
     In each, `few_shot` examples stand in a drawn order, every one with a principle of its own draw; as nearly as
-    possible half of the better replies stand under each letter. Raises RecipeError when there are too few examples.
+    possible half of the better replies stand under each letter. The reasoned form has examples of its own, and none
+    here. Raises RecipeError when there are too few examples.
     """
+    if settings.form is FeedbackForm.REASONED:
+        return ((),) * settings.prefix_variants
     known = constitution.comparison_examples
     count = settings.few_shot
     if count > len(known):

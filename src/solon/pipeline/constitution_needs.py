@@ -13,10 +13,11 @@ from pathlib import Path
 
 from solon.config.builtin import PREFIX, constitution_path
 from solon.config.located_yaml import suggestion
-from solon.config.recipe import FeedbackForm, Method, Recipe
+from solon.config.recipe import Method, Recipe
 from solon.constitution.constitution import Constitution, preference_principles, revision_principles, worked_critiques
 from solon.constitution.reader import check_constitution, load_constitution
 from solon.errors import RecipeError, SolonError
+from solon.feedback.best_of import choose_plan
 from solon.feedback.comparisons import axes_of, few_shot_variants, worked_reasoning
 
 
@@ -54,13 +55,14 @@ def unmet_needs(recipe: Recipe, constitution: Constitution) -> list[RecipeError]
     if recipe.method is Method.RLHF:
         return []
     feedback, revision, seed = recipe.feedback, recipe.revision, recipe.seed
-    reasoned = feedback.form is FeedbackForm.REASONED
     asked: list[Callable[[], object]] = [
         lambda: revision_principles(revision, constitution),
         lambda: worked_critiques(revision, constitution),
+        lambda: choose_plan(revision.choose_by, constitution, seed),
         lambda: preference_principles(feedback, constitution),
         lambda: axes_of(feedback, constitution),
-        lambda: (worked_reasoning if reasoned else few_shot_variants)(feedback, constitution, seed),
+        lambda: few_shot_variants(feedback, constitution, seed),
+        lambda: worked_reasoning(feedback, constitution, seed),
         lambda: _known_axis(recipe),
     ]
     found: dict[str, RecipeError] = {}

@@ -17,15 +17,14 @@ from solon.config.launch import launched
 from solon.config.model_spec import ModelSpec, folder_of
 from solon.config.recipe import JUDGE_GRADER, Algorithm, Method, Recipe, WeakJudge
 from solon.config.served_model import OPENAI
-from solon.constitution.constitution import Constitution, revision_principles, worked_critiques
 from solon.constitution.reader import load_constitution
 from solon.conversation import Conversation, Role, Turn
 from solon.engines.registry import open_engine
 from solon.engines.tokens import PromptTokenizer
 from solon.errors import ModelError, RecipeError, SolonError
-from solon.feedback.comparisons import ComparisonPlan
 from solon.model_folders.folder_check import ModelFolder, check_folder
 from solon.pipeline.baselines import refuse_unusable_baseline
+from solon.pipeline.constitution_needs import unmet_needs
 from solon.pipeline.judge_settings import refuse_unusable_judge
 from solon.pipeline.memory_parts import gigabytes
 from solon.pipeline.run_memory import memory_line, run_needs
@@ -112,7 +111,8 @@ def preflight(
         return ()
     refuse_contradictions(recipe)
     constitution = load_constitution(constitution_file)
-    _check_constitution(recipe, constitution)
+    for unmet in unmet_needs(recipe, constitution):
+        raise unmet
     _check_sources(recipe, coming)
     models = _Models(recipe, frozenset(absent))
     parts = dict(opened_models(recipe, coming))
@@ -241,22 +241,6 @@ def _refuse_unknown(folder: Path, files: ModelFolder, does: str) -> None:
         if causal
         else "Set models.preference to a decoder such as Llama, Qwen, Mistral or GPT-NeoX",
     )
-
-
-def _check_constitution(recipe: Recipe, constitution: Constitution) -> None:
-    """Raise RecipeError for principles, axes or examples that are missing from the constitution."""
-    if recipe.method is not Method.CAI:
-        return
-    revision_principles(recipe.revision, constitution)
-    worked_critiques(recipe.revision, constitution)
-    ComparisonPlan.of(recipe.feedback, constitution, recipe.seed)
-    axis, axes = recipe.preference.axis, recipe.feedback.axes or {}
-    if axis is not None and axis not in axes:
-        raise RecipeError(
-            f"the preference model is to learn the axis '{axis}', which gets no labels",
-            place="preference.axis",
-            remedy=f"Use --set feedback.axes.{axis}=1, or --set preference.axis=null",
-        )
 
 
 def _check_sources(recipe: Recipe, coming: frozenset[str]) -> None:
