@@ -26,6 +26,7 @@ from solon.config.recipe import (
     ReinforcementSettings,
     SamplingParams,
     TrainingSettings,
+    ValueFunction,
 )
 from solon.runs import Artefact, StageFolder
 from solon.runs.journal import Journal
@@ -49,6 +50,7 @@ LEARNING = ReinforcementSettings(
 )
 LORA = {"lora": LoraSettings(rank=4)}
 HALF = {"precision": Precision.BFLOAT16, "activations": Activations.RECOMPUTED}
+HEAD = {"value_function": ValueFunction.POLICY_BACKBONE}
 RLOO = {"algorithm": Algorithm.RLOO, "samples_per_prompt": 2}
 ENGINE = EngineSettings(threads=1)
 
@@ -130,6 +132,10 @@ CASES: Mapping[str, tuple[Callable[[Path, StageFolder, Mapping[str, Any]], Artef
     "ppo": (rl, {}),
     "ppo-lora": (rl, LORA),
     "ppo-shared": (rl, {"networks": NetworkSharing.SHARED}),
+    "ppo-head": (rl, HEAD),
+    "ppo-head-lora": (rl, {**HEAD, **LORA}),
+    "ppo-head-shared": (rl, {**HEAD, "networks": NetworkSharing.SHARED}),
+    "ppo-head-half": (rl, {**HEAD, **LORA, **HALF}),
     "rloo": (rl, RLOO),
     "rloo-lora": (rl, {**RLOO, **LORA}),
     "dpo": (rl, {"algorithm": Algorithm.DPO}),

@@ -37,6 +37,7 @@ from solon.config.rl import NetworkSharing as NetworkSharing
 from solon.config.rl import ReinforcementSettings as ReinforcementSettings
 from solon.config.rl import StopSettings as StopSettings
 from solon.config.rl import Tracker as Tracker
+from solon.config.rl import ValueFunction as ValueFunction
 from solon.config.served_model import OPENAI, served_fault
 from solon.config.server_settings import ServerSettings as ServerSettings
 from solon.config.settings import Activations as Activations

@@ -171,22 +171,56 @@ def measure_behaviour(
     """
 
     def both(ids_BT: Tensor, mask_BT: Tensor) -> list[Tensor]:
-        pieces = pieces_of(model, ids_BT, mask_BT, temperature)
-        figures = [
-            (token_logprobs(logits_NV, ids_N), token_entropies(logits_NV.detach())) for logits_NV, ids_N in pieces
-        ]
-        return [torch.cat(parts) for parts in zip(*figures, strict=True)]
+        return _behaviour(pieces_of(model, ids_BT, mask_BT, temperature))
 
     logprobs, entropies = _by_response(replies, both, 2, model.device, micro_tokens, processes, tape)
     return logprobs, entropies.figure_BT
 
 
-def pieces_of(
+def measure_behaviour_and_values(
+    model: TokenModel,
+    replies: Sequence[Reply],
+    temperature: float,
+    micro_tokens: int,
+    processes: Processes = SINGLE_PROCESS,
+    tape: Tape = Tape.NONE,
+) -> tuple[MeasuredReplies, Tensor, MeasuredReplies]:
+    """The same, and the values of a policy with a value head, in one pass; values keep their gradient as well."""
+
+    def all_three(ids_BT: Tensor, mask_BT: Tensor) -> list[Tensor]:
+        pieces, value_N = pieces_and_values(model, ids_BT, mask_BT, temperature)
+        return [*_behaviour(pieces), value_N]
+
+    logprobs, entropies, values = _by_response(replies, all_three, 3, model.device, micro_tokens, processes, tape)
+    return logprobs, entropies.figure_BT, values
+
+
+def _behaviour(pieces: Iterator[Piece]) -> list[Tensor]:
+    """Log-probabilities and entropies (N)."""
+    figures = [(token_logprobs(logits_NV, ids_N), token_entropies(logits_NV.detach())) for logits_NV, ids_N in pieces]
+    return [torch.cat(parts) for parts in zip(*figures, strict=True)]
+
+
+Piece = tuple[Tensor, Tensor]
+"""Logits at the sampling temperature (N, V), with the tokens that were sampled (N)."""
+
+
+def pieces_of(model: TokenModel, ids_BT: Tensor, mask_BT: Tensor, temperature: float) -> Iterator[Piece]:
+    """The logits of the masked tokens, a few tokens at a time."""
+    return _targeted(model.logits_in_pieces(ids_BT, mask_BT, PIECE), ids_BT, mask_BT, temperature)
+
+
+def pieces_and_values(
     model: TokenModel, ids_BT: Tensor, mask_BT: Tensor, temperature: float
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Logits at the sampling temperature (N, V) with the tokens that were sampled (N), a few tokens at a time."""
+) -> tuple[Iterator[Piece], Tensor]:
+    """The same, and the values (N) of a policy with a value head, in one pass."""
+    pieces, value_N = model.logits_and_values(ids_BT, mask_BT, PIECE)
+    return _targeted(pieces, ids_BT, mask_BT, temperature), value_N
+
+
+def _targeted(pieces: Iterator[Tensor], ids_BT: Tensor, mask_BT: Tensor, temperature: float) -> Iterator[Piece]:
     ids = torch.split(picked(ids_BT, mask_BT), PIECE)
-    for logits_NV, ids_N in zip(model.logits_in_pieces(ids_BT, mask_BT, PIECE), ids, strict=True):
+    for logits_NV, ids_N in zip(pieces, ids, strict=True):
         yield at_temperature(logits_NV, temperature), ids_N
 
 

@@ -10,7 +10,7 @@ precision (`solon.model_folders.mixed_precision`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, cast
 
 import torch
@@ -21,6 +21,7 @@ from solon.errors import ModelError
 from solon.model_folders.mixed_precision import float32_head, layers_in
 from solon.training.batches import sent
 from solon.training.models import Trainable, inner
+from solon.training.value_head import ValueHead
 
 
 def places_before(mask_BT: Tensor) -> Tensor:
@@ -42,12 +43,26 @@ def _at(states_BTX: Tensor, places_N: Tensor) -> Tensor:
     return states_BTX.flatten(0, 1).index_select(0, places_N)
 
 
-class TokenModel:
-    """A causal language model that gives logits at chosen tokens."""
+@contextmanager
+def _last_hidden_states(backbone: nn.Module) -> Iterator[list[Tensor]]:
+    """Collects the backbone's last hidden states (B, T, H) of the passes inside the block."""
+    kept: list[Tensor] = []
+    hook = backbone.register_forward_hook(lambda module, given, found: kept.append(found.last_hidden_state))
+    try:
+        yield kept
+    finally:
+        hook.remove()
 
-    def __init__(self, model: Trainable, precision: Precision = Precision.FLOAT32) -> None:
+
+class TokenModel:
+    """A causal language model that gives logits at chosen tokens, and with a `value_head` values of the same states."""
+
+    def __init__(
+        self, model: Trainable, precision: Precision = Precision.FLOAT32, value_head: ValueHead | None = None
+    ) -> None:
         self.model = model
         self.precision = precision
+        self.value_head = value_head
         self.device = inner(model).device
         self.backbone: nn.Module = inner(model).base_model
         self._head = self._plain_head()
@@ -64,6 +79,28 @@ class TokenModel:
             return
         for hidden_NH in torch.split(hidden_states(self.backbone, ids_BT, places_N, self.precision), size):
             yield self._head(hidden_NH)
+
+    def logits_and_values(self, ids_BT: Tensor, mask_BT: Tensor, size: int) -> tuple[Iterator[Tensor], Tensor]:
+        """The logits in pieces, and the values (N) of the states before the same tokens, in one forward pass."""
+        places_N = sent(places_before(mask_BT), ids_BT.device)
+        if self._head is None:
+            with _last_hidden_states(self.backbone) as kept:
+                pieces = iter(torch.split(_at(self._all_logits(ids_BT), places_N), size))
+            return pieces, self._value(_at(kept[0], places_N).float())
+        hidden_NH = hidden_states(self.backbone, ids_BT, places_N, self.precision)
+        return map(self._head, torch.split(hidden_NH, size)), self._value(hidden_NH)
+
+    def values(self, ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
+        """The values (N) of the states before the masked tokens; only the value head gets a gradient."""
+        with torch.no_grad():
+            places_N = sent(places_before(mask_BT), ids_BT.device)
+            hidden_NH = hidden_states(self.backbone, ids_BT, places_N, self.precision)
+        return self._value(hidden_NH)
+
+    def _value(self, hidden_NH: Tensor) -> Tensor:
+        assert self.value_head is not None
+        value_N: Tensor = self.value_head(hidden_NH)
+        return value_N
 
     def _all_logits(self, ids_BT: Tensor) -> Tensor:
         """The logits (B, T, V) of the model's own forward pass."""
