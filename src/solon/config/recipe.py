@@ -21,6 +21,7 @@ from solon.config.planning_settings import PlanningSettings as PlanningSettings
 from solon.config.plugins import GRADERS, registered
 from solon.config.preference_settings import Balance as Balance
 from solon.config.preference_settings import LabelsUsed as LabelsUsed
+from solon.config.preference_settings import PairLayout as PairLayout
 from solon.config.preference_settings import PreferenceSettings as PreferenceSettings
 from solon.config.refusal_settings import RefusalSettings as RefusalSettings
 from solon.config.revision_settings import CutOffReplies as CutOffReplies

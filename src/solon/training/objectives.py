@@ -12,6 +12,7 @@ from solon.training.batches import CompletionExample, PairExample, RatedExample,
 from solon.training.forward import ScalarModel, TokenModel
 from solon.training.learner import Counts
 from solon.training.losses import completion_loss, preference_loss, rating_loss
+from solon.training.shared_prefix import as_one_row, pair_scores
 
 _FILL = 0
 """Any token id works: nothing reads padding on the right."""
@@ -65,6 +66,17 @@ class PreferenceObjective:
         lengths_B = sent(torch.tensor([len(sequence) for sequence in sequences]), ids_BT.device)
         chosen_B, rejected_B = self.model.scores(ids_BT, lengths_B).chunk(2)
         return chosen_B, rejected_B
+
+
+@dataclass(frozen=True, slots=True)
+class SharedPrefixObjective(PreferenceObjective):
+    """The same loss of pairs that are one row each: the prompt is read once."""
+
+    width: int = 1
+
+    def scores(self, rows: Sequence[PairExample]) -> tuple[Tensor, Tensor]:
+        """See `PreferenceObjective`."""
+        return pair_scores(self.model, [as_one_row(row) for row in rows])
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,12 +113,14 @@ def test_two_processes_train_what_one_trains(given: Path, tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_two_processes_train_the_adapters_that_one_trains(given: Path, tmp_path: Path) -> None:
-    both(given, tmp_path, "sft-lora", "pm-lora", "ppo-lora", "ppo-shared", "rloo-lora", "dpo-lora")
+    both(given, tmp_path, "sft-lora", "pm-lora", "pm-pairs", "ppo-lora", "ppo-shared", "rloo-lora", "dpo-lora")
 
 
 @pytest.mark.slow
 def test_shards_train_what_whole_weights_train(given: Path, tmp_path: Path) -> None:
-    both(given, tmp_path, "sft", "pm", "dpo", "sft-lora", "pm-lora", "dpo-lora", "sft-decay", options=SHARDED)
+    both(
+        given, tmp_path, "sft", "pm", "dpo", "sft-lora", "pm-lora", "pm-pairs", "dpo-lora", "sft-decay", options=SHARDED
+    )
 
 
 @pytest.mark.slow

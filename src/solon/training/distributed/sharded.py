@@ -22,7 +22,7 @@ from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, fully_shard
 from solon.config.settings import Activations, Precision
 from solon.errors import ModelError, RunError
 from solon.runs.processes import Processes, Sharding
-from solon.training.forward import ScalarModel, TokenModel
+from solon.training.forward import ReadAs, ScalarModel, TokenModel
 from solon.training.models import Trainable, inner
 from solon.training.recompute import spare_activations
 from solon.training.value_head import ValueHead
@@ -86,6 +86,9 @@ class ShardedScalarModel(ScalarModel):
 
     def values(self, ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
         return self._copied(self._plain.values, ids_BT, mask_BT)
+
+    def scores_at(self, ids_BT: Tensor, places_N: Tensor, read_as: ReadAs) -> Tensor:
+        return self._copied(lambda ids, places: self._plain.scores_at(ids, places, read_as), ids_BT, places_N)
 
     def _copied(self, read: Read, ids_BT: Tensor, where: Tensor) -> Tensor:
         """Return a copy, because a module in shards may not return a view."""
