@@ -211,9 +211,11 @@ def test_pairs_in_one_row_teach_the_same(tiny: Path, tmp_path: Path, human: Path
         run(tmp_path / name, tiny, human, each) for name, each in (("apart", SETTINGS), ("together", settings))
     )
     rows, found = apart.table().to_pylist(), together.table().to_pylist()
-    for name in ("loss", "gradient_norm", "held_out_loss", "accuracy"):
+    for name in ("loss", "gradient_norm", "accuracy"):
         # rounding, which AdamW enlarges from step to step
         assert [row[name] for row in found[:4]] == pytest.approx([row[name] for row in rows[:4]], rel=1e-3, abs=1e-4)
+    assert together.facts["held_out_loss"] == pytest.approx(apart.facts["held_out_loss"], rel=0.05)
+    assert 0 <= together.facts["padding"] < 0.5 and 0 <= apart.facts["padding"] < 0.5
     assert [row["tokens"] for row in found] == [row["tokens"] for row in rows]
     assert together.facts["accuracy"] == apart.facts["accuracy"]
 

@@ -121,6 +121,11 @@ class Episode:
         """Tokens of prompt and response."""
         return self.reply.length
 
+    @property
+    def tokens(self) -> int:
+        """The same."""
+        return self.reply.length
+
 
 def measure(
     networks: Networks,

@@ -154,7 +154,7 @@ def measure_logprobs(
         pieces = pieces_of(model, ids_BT, mask_BT, temperature)
         return [torch.cat([token_logprobs(logits_NV, ids_N) for logits_NV, ids_N in pieces])]
 
-    return _by_response(replies, logprobs, 1, model.device, micro_tokens, processes)[0].figure_BT
+    return _by_response(replies, logprobs, 1, model, micro_tokens, processes)[0].figure_BT
 
 
 def measure_behaviour(
@@ -173,7 +173,7 @@ def measure_behaviour(
     def both(ids_BT: Tensor, mask_BT: Tensor) -> list[Tensor]:
         return _behaviour(pieces_of(model, ids_BT, mask_BT, temperature))
 
-    logprobs, entropies = _by_response(replies, both, 2, model.device, micro_tokens, processes, tape)
+    logprobs, entropies = _by_response(replies, both, 2, model, micro_tokens, processes, tape)
     return logprobs, entropies.figure_BT
 
 
@@ -191,7 +191,7 @@ def measure_behaviour_and_values(
         pieces, value_N = pieces_and_values(model, ids_BT, mask_BT, temperature)
         return [*_behaviour(pieces), value_N]
 
-    logprobs, entropies, values = _by_response(replies, all_three, 3, model.device, micro_tokens, processes, tape)
+    logprobs, entropies, values = _by_response(replies, all_three, 3, model, micro_tokens, processes, tape)
     return logprobs, entropies.figure_BT, values
 
 
@@ -237,14 +237,14 @@ def measure_values(
     def values(ids_BT: Tensor, mask_BT: Tensor) -> list[Tensor]:
         return [model.values(ids_BT, mask_BT) - centre]
 
-    return _by_response(replies, values, 1, model.device, micro_tokens, processes, tape)[0]
+    return _by_response(replies, values, 1, model, micro_tokens, processes, tape)[0]
 
 
 def _by_response(
     replies: Sequence[Reply],
     measure: Callable[[Tensor, Tensor], Sequence[Tensor]],
     figures: int,
-    device: torch.device,
+    model: TokenModel | ScalarModel,
     micro_tokens: int,
     processes: Processes,
     tape: Tape = Tape.NONE,
@@ -254,9 +254,10 @@ def _by_response(
     laid_FBT = torch.zeros(figures, *mask_BT.shape)
     taped: list[dict[int, Tensor]] = [{} for _ in range(figures)]
     with torch.set_grad_enabled(tape is Tape.GRADIENT):
-        parts = list(micro_batches(range(len(replies)), lambda row: replies[row].length, micro_tokens))
+        rows, cost = range(len(replies)), model.pass_cost
+        parts = list(micro_batches(rows, lambda row: replies[row].length, micro_tokens, cost=cost))
         found = [
-            (part, measure(*batch_of([replies[row] for row in part], device)), counted)
+            (part, measure(*batch_of([replies[row] for row in part], model.device)), counted)
             for part, counted in in_step(processes, parts, parts[-1])
         ]
     for part, measured, counted in found:  # after all passes, since reading waits for a GPU

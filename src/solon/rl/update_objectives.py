@@ -37,6 +37,11 @@ class PolicyObjective:
     aggregation: Aggregation = Aggregation.TOKENS
     width: int = 1
 
+    @property
+    def pass_cost(self) -> int:
+        """The model's."""
+        return self.model.pass_cost
+
     def size(self, rows: Sequence[Episode]) -> float:
         """Response tokens, or replies."""
         return tokens_of(rows) if self.aggregation is Aggregation.TOKENS else float(len(rows))
@@ -79,6 +84,11 @@ class ValueObjective:
     centre: float
     width: int = 1
 
+    @property
+    def pass_cost(self) -> int:
+        """The model's."""
+        return self.model.pass_cost
+
     def size(self, rows: Sequence[Episode]) -> float:
         """Response tokens."""
         return tokens_of(rows)
@@ -104,6 +114,11 @@ class JointObjective:
     value_share: float
     """The policy's `size` of the whole minibatch over its response tokens."""
     width: int = 1
+
+    @property
+    def pass_cost(self) -> int:
+        """The model's."""
+        return self.policy.pass_cost
 
     def size(self, rows: Sequence[Episode]) -> float:
         """The policy's."""

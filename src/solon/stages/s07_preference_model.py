@@ -58,7 +58,7 @@ from solon.training.distributed.sharded import put_together, scalar_model
 from solon.training.encoding import Encoding
 from solon.training.forward import ScalarModel
 from solon.training.learner import EPSILON, Learner
-from solon.training.loop import is_held_out, session_in, train
+from solon.training.loop import is_held_out, padding_share, session_in, train
 from solon.training.models import (
     Trainable,
     arithmetic,
@@ -138,6 +138,7 @@ def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder
         objective, rows_of = _objective(settings.pairs, reading, [*training, *held_out])
         learnt, watched = rows_of(training), rows_of(held_out)
         log = train(learner, objective, learnt, watched, tuning, inputs.seed, session_in(out))
+        padding = padding_share(objective, learnt, tuning, inputs.seed)
         adapted = put_together(adapted, fresh, out.processes)
         if out.follows:
             return out.follow()
@@ -168,6 +169,7 @@ def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder
         held_out_loss=steps[-1].held_out_loss,
         training_seconds=round(log.seconds, 3),
         near_even=near_even,
+        padding=padding,
     )
     return out.publish(steps, PreferenceStepRow, facts=facts_record(facts), files=["model", EXAMPLES])
 

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from solon.config.settings import Precision
 from solon.errors import ModelError
 from solon.model_folders.mixed_precision import float32_head, layers_in
-from solon.training.batches import sent
-from solon.training.models import Trainable, inner
+from solon.training.batches import pass_cost, sent
+from solon.training.models import Trainable, inner, size_of
 from solon.training.value_head import ValueHead
 
 
@@ -77,6 +77,7 @@ class TokenModel:
         self.precision = precision
         self.value_head = value_head
         self.device = inner(model).device
+        self.pass_cost = pass_cost(size_of(model))
         self.backbone: nn.Module = inner(model).base_model
         self._head = self._plain_head()
 
@@ -152,6 +153,7 @@ class ScalarModel:
         self.model = model
         self.precision = precision
         self.device = inner(model).device
+        self.pass_cost = pass_cost(size_of(model))
         self.backbone: nn.Module = inner(model).base_model
         self._at_work = at_work
         head = getattr(inner(model), "score", None) if head is None else head

@@ -25,6 +25,11 @@ class CompletionObjective:
     model: TokenModel
     width: int = 1
 
+    @property
+    def pass_cost(self) -> int:
+        """The model's."""
+        return self.model.pass_cost
+
     def size(self, rows: Sequence[CompletionExample]) -> float:
         """Tokens with loss."""
         return float(sum(row.length - row.start for row in rows))
@@ -43,6 +48,11 @@ class PreferenceObjective:
 
     model: ScalarModel
     width: int = 2
+
+    @property
+    def pass_cost(self) -> int:
+        """The model's."""
+        return self.model.pass_cost
 
     def size(self, rows: Sequence[PairExample]) -> float:
         """The rows' weights."""
@@ -85,6 +95,11 @@ class RatingObjective:
 
     model: ScalarModel
     width: int = 1
+
+    @property
+    def pass_cost(self) -> int:
+        """The model's."""
+        return self.model.pass_cost
 
     def size(self, rows: Sequence[RatedExample]) -> float:
         """The number of rows."""

@@ -36,6 +36,11 @@ class SharedPrefixPair(PairExample):
         """Tokens of the row."""
         return len(self.chosen) + len(self.rejected) - self.prefix
 
+    @property
+    def tokens(self) -> int:
+        """The same."""
+        return self.length
+
 
 def as_one_row(pair: PairExample) -> SharedPrefixPair:
     """The same pair, to be read as one row; the last token of each reply is its own, since a score is read there."""
