@@ -19,9 +19,11 @@ from torch import Tensor, nn
 
 from solon.config.settings import Precision
 from solon.errors import ModelError
-from solon.model_folders.mixed_precision import float32_head, layers_in
-from solon.training.batches import pass_cost, sent
+from solon.model_folders.mixed_precision import float32_head, is_plain, layers_in
+from solon.training.batches import pass_cost, picked, sent
+from solon.training.losses import completion_loss
 from solon.training.models import Trainable, inner, size_of
+from solon.training.piecewise_loss import MOST_NUMBERS, piecewise_loss
 from solon.training.value_head import ValueHead
 
 
@@ -93,6 +95,15 @@ class TokenModel:
             return
         for hidden_NH in torch.split(hidden_states(self.backbone, ids_BT, places_N, self.precision), size):
             yield self._head(hidden_NH)
+
+    def completion_loss(self, ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
+        """The summed loss of the masked tokens; with many, under a large vocabulary, a few at a time."""
+        targets_N = picked(ids_BT, mask_BT)
+        if not is_plain(self._head) or targets_N.numel() * self._head.out_features <= MOST_NUMBERS:
+            return completion_loss(self.logits(ids_BT, mask_BT), targets_N)[0]
+        places_N = sent(places_before(mask_BT), ids_BT.device)
+        hidden_NH = hidden_states(self.backbone, ids_BT, places_N, self.precision)
+        return piecewise_loss(hidden_NH, self._head, targets_N, max(1, MOST_NUMBERS // self._head.out_features))
 
     def logits_and_values(self, ids_BT: Tensor, mask_BT: Tensor, size: int) -> tuple[Iterator[Tensor], Tensor]:
         """The logits in pieces, and the values (N) of the states before the same tokens, in one forward pass."""

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from solon.training.batches import CompletionExample, PairExample, RatedExample, pad_right, picked, sent, span_mask
+from solon.training.batches import CompletionExample, PairExample, RatedExample, pad_right, sent, span_mask
 from solon.training.forward import ScalarModel, TokenModel
 from solon.training.learner import Counts
-from solon.training.losses import completion_loss, preference_loss, rating_loss
+from solon.training.losses import preference_loss, rating_loss
 from solon.training.shared_prefix import as_one_row, pair_scores
 
 _FILL = 0
@@ -38,8 +38,7 @@ class CompletionObjective:
         """The summed loss, and the number of tokens with loss."""
         ids_BT = pad_right([row.token_ids for row in rows], _FILL, self.model.device)
         mask_BT = span_mask([row.start for row in rows], [row.length for row in rows], ids_BT.shape[1])
-        loss, tokens = completion_loss(self.model.logits(ids_BT, mask_BT), picked(ids_BT, mask_BT))
-        return loss, {"tokens": tokens}
+        return self.model.completion_loss(ids_BT, mask_BT), {"tokens": int(mask_BT.sum())}
 
 
 @dataclass(frozen=True, slots=True)

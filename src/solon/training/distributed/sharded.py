@@ -60,6 +60,10 @@ class ShardedTokenModel(TokenModel):
         """See `TokenModel`; one pass computes all pieces."""
         yield from torch.split(self._root(self._plain.logits, ids_BT, mask_BT), size)
 
+    def completion_loss(self, ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
+        loss: Tensor = self._root(self._plain.completion_loss, ids_BT, mask_BT)
+        return loss
+
     def logits_and_values(self, ids_BT: Tensor, mask_BT: Tensor, size: int) -> tuple[Iterator[Tensor], Tensor]:
         logits_NV, value_N = self._root(self._both, ids_BT, mask_BT)
         return iter(torch.split(logits_NV, size)), value_N
