@@ -78,7 +78,7 @@ def test_logits_and_values_come_from_one_pass(tiny: Path, settings: EngineSettin
     mask_BT = span_mask(STARTS, [len(row) for row in ROWS], 6)
     passes: list[object] = []
     hook = reads.backbone.register_forward_hook(lambda *given: passes.append(given))
-    pieces, value_N = reads.logits_and_values(ids_BT, mask_BT, 2)
+    pieces, value_N = reads.logits_and_values(ids_BT, mask_BT, int(mask_BT.sum()))
     logits_NV = torch.cat(list(pieces))
     hook.remove()
     assert len(passes) == 1
