@@ -22,8 +22,13 @@ from solon.reward.golden import Replay, check, write_golden
 from solon.reward.scored_text import ScoredText
 from solon.reward.scorer import PreferenceScorer
 from solon.runs import RunDirectory
+from solon.training.batches import PairExample, span_mask
 from solon.training.encoding import Encoding
+from solon.training.forward import ScalarModel, TokenModel
 from solon.training.models import grow_preference_model, load_causal_lm, load_tokenizer, save_model
+from solon.training.objectives import PreferenceObjective
+from solon.training.shared_prefix import as_one_row, pair_scores, refuse_other_scores
+from solon.training.value_head import ValueHead
 from tests.families.made import LONG_REPLY, SAFE_REPLY, human, lessons, write_inputs
 
 DIALOGUES: Sequence[Conversation] = (
@@ -78,6 +83,34 @@ def replay(folder: Path, out: Path, dialogues: Sequence[Conversation] = DIALOGUE
     saved = ConversationScorer(save_model(model, texts, out), Encoding(texts, 2048))
     write_golden(out, PreferenceScorer("tiny", saved, ScoredText(texts)), dialogues, settings)
     return check(out)
+
+
+def values_come_from_the_pass_of_the_logits(folder: Path) -> bool:
+    """Whether one pass gives the logits bit for bit, and the values of the states that they are computed from."""
+    model = load_causal_lm(folder, EngineSettings())
+    head = ValueHead(model, 0.1)
+    torch.nn.init.normal_(head.weight, generator=torch.Generator().manual_seed(1))
+    reads = TokenModel(model, value_head=head)
+    ids_BT, mask_BT = torch.tensor([[5, 9, 7, 8], [6, 3, 2, 0]]), span_mask([1, 2], [4, 3], 4)
+    with torch.no_grad():
+        pieces, value_N = reads.logits_and_values(ids_BT, mask_BT, int(mask_BT.sum()))
+        same = torch.equal(torch.cat(list(pieces)), reads.logits(ids_BT, mask_BT))
+        return same and torch.equal(value_N, reads.values(ids_BT, mask_BT)) and bool(value_N.std() > 0)
+
+
+def pairs_read_as_one_row(folder: Path) -> float:
+    """How far the scores of pairs in one row each are from those of two rows; they are of the order of 1."""
+    tokenizer = load_tokenizer(folder)
+    model = ScalarModel(grow_preference_model(folder, tokenizer, EngineSettings(), 3))
+    encoding = Encoding(PromptTokenizer.of(tokenizer, EngineSettings()), 2048)
+    whole = encoding.whole([human("How?", reply) for reply in (LONG_REPLY, SAFE_REPLY, "No.")])
+    pairs = [PairExample("", one, other, 1.0, 1.0, "") for one in whole for other in whole if one != other]
+    rows = [as_one_row(pair) for pair in pairs]
+    refuse_other_scores(model, rows)
+    assert min(row.prefix for row in rows) > 1
+    with torch.no_grad():
+        apart, together = PreferenceObjective(model).scores(pairs), pair_scores(model, rows)
+    return max(float((one_B - other_B).abs().max()) for one_B, other_B in zip(apart, together, strict=True))
 
 
 def recited(engine: LocalEngine, stops: Sequence[str] | None = None) -> list[Completion]:

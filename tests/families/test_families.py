@@ -94,6 +94,16 @@ def test_a_preference_models_folder_gives_its_scores_through_its_own_template(
     assert found.transformers <= 1e-5 and found.solon <= 1e-5
 
 
+@pytest.mark.parametrize("name", STYLES)
+def test_a_value_head_reads_the_states_of_the_logits(folders: dict[str, Path], name: str) -> None:
+    assert checks.values_come_from_the_pass_of_the_logits(folders[name])
+
+
+@pytest.mark.parametrize("name", STYLES)
+def test_a_pair_in_one_row_has_the_scores_of_two_rows(folders: dict[str, Path], name: str) -> None:
+    assert checks.pairs_read_as_one_row(folders[name]) < 1e-5
+
+
 def test_a_template_that_was_changed_after_saving_fails_the_check(folders: dict[str, Path], tmp_path: Path) -> None:
     assert checks.replay(folders["Phi-3"], tmp_path / "pm").passed
     (tmp_path / "pm" / "chat_template.jinja").write_text(STYLES["Phi-3"].template or "")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from solon.config.recipe import Recipe
+from solon.config.recipe import Recipe, ValueFunction
 from solon.pipeline.cost import Calls, CostInputs, Range, Seen, Speed, calls_of, learning_of
 from solon.runs.rows import PromptKind
 from solon.stages.questions import Size
@@ -131,7 +131,11 @@ def test_rloo_reads_a_rollout_once_less_and_dpo_has_none() -> None:
         for name in ("ppo", "rloo", "dpo")
     )
     assert ppo.tokens == rloo.tokens
-    assert ppo.seconds - rloo.seconds == pytest.approx(60 * 30 / 1000)
+    # The value network reads each of 60 rollouts of 30 tokens once and learns from it twice.
+    assert ppo.seconds - rloo.seconds == pytest.approx(60 * 30 * (1 + 3 * 2) / 1000)
+    rl = RECIPE.rl.model_copy(update={"value_function": ValueFunction.POLICY_BACKBONE})
+    head = next(each for each in learning_of(RECIPE.model_copy(update={"rl": rl}), MEASURED) if each.stage == "rl-cai")
+    assert head == rloo
     assert dpo.tokens == 2 * 10 * (20 + 15), "both sides of every AI label, for one epoch"
     assert "rl-cai replies" not in found(with_algorithm("dpo"))
 

@@ -42,6 +42,7 @@ def test_in_full_weight_gradient_and_two_moments_are_counted() -> None:
     assert (found[ASKING], found[FINETUNING], found[PREFERENCES]) == (28, 112, 112)
     # Policy and value function learn, reference and preference model are read.
     assert found[REINFORCEMENT] == 112 + 28 + 112 + 28
+    assert least(of("rl.value_function=policy_backbone"))[REINFORCEMENT] == 112 + 28 + 28
 
 
 def test_adapters_leave_the_weights_alone() -> None:
@@ -50,6 +51,7 @@ def test_adapters_leave_the_weights_alone() -> None:
     assert (found[FINETUNING], found[PREFERENCES], found[REINFORCEMENT]) == (28, 28, 28 + 28 + 28)
     assert least(of(*lora, "rl.networks=shared"))[REINFORCEMENT] == 28
     assert least(of(*lora, "rl.algorithm=dpo"))[REINFORCEMENT] == 28
+    assert least(of(*lora, "rl.value_function=policy_backbone"))[REINFORCEMENT] == 28 + 28
     assert least(of("rl.algorithm=dpo"))[REINFORCEMENT] == 112 + 28
     assert least(of(*lora, "rl.algorithm=rloo", "rl.samples_per_prompt=2"))[REINFORCEMENT] == 28 + 28
     wide = replace(RUN, pretrained=replace(SEVEN, sides=10))

@@ -34,8 +34,9 @@ from solon.errors import DivergedError, StageError
 from solon.rl import rollout as rollout_module
 from solon.rl.episodes import Networks, describe, episodes_of, measure
 from solon.rl.policy_gradient import TrainState
-from solon.rl.policy_update import PolicyObjective, ValueObjective, update
+from solon.rl.policy_update import update
 from solon.rl.rollout import Reply
+from solon.rl.update_objectives import PolicyObjective, ValueObjective
 from solon.training.checkpoint import Checkpoints
 from solon.training.loop import TrainingSession, accumulate
 from solon.training.metrics import JsonLines

@@ -15,8 +15,9 @@ from solon.config.recipe import Activations, Algorithm, EngineSettings, LoraSett
 from solon.conversation import Prompt, Role, Turn
 from solon.engines.registry import engine_of
 from solon.rl.episodes import Rollout, describe, episodes_of, measure
-from solon.rl.policy_update import PolicyObjective, ValueObjective, update
+from solon.rl.policy_update import update
 from solon.rl.shared_backbone import SharedBackbone
+from solon.rl.update_objectives import PolicyObjective, ValueObjective
 from solon.training import models
 from solon.training.checkpoint import Checkpoints
 from solon.training.learner import Learner

@@ -20,13 +20,14 @@ from solon.config.recipe import (
 )
 from solon.digest import seed_for
 from solon.model_folders.mixed_precision import layers_in
-from solon.rl.episodes import Networks, ValueModel, measure
+from solon.rl.episodes import Networks, PolicyValueHead, ValueModel, measure
 from solon.rl.policy_gradient import Environment, TrainState, reinforce
 from solon.rl.rollout import Reply
 from solon.training import models
 from solon.training.forward import ScalarModel, TokenModel
 from solon.training.learner import EPSILON_RL, Learner
 from solon.training.loop import TrainingSession
+from solon.training.value_head import ValueHead
 
 SETTINGS = ReinforcementSettings(
     steps=4,
@@ -44,16 +45,21 @@ def load_networks(
     adapter: LoraSettings | None = None,
     algorithm: Algorithm = Algorithm.PPO,
     precision: Precision = Precision.FLOAT32,
+    value_coef: float | None = None,
 ) -> Networks:
+    """With `value_coef` PPO's value function is a head on the policy's backbone."""
     engine, stored = EngineSettings(), models.frozen_in(precision, adapter)
     policy = models.with_adapter(models.load_causal_lm(folder, engine, stored), adapter, 1)
-    critic = None
-    if algorithm is Algorithm.PPO:
+    critic: ValueModel | PolicyValueHead | None = None
+    head = None if value_coef is None else ValueHead(policy, value_coef)
+    if head is not None:
+        critic = PolicyValueHead(Learner(dict(head.named_parameters()), clip=1.0, epsilon=EPSILON_RL))
+    elif algorithm is Algorithm.PPO:
         tokenizer = models.load_tokenizer(folder)
         grown = models.grow_preference_model(folder, tokenizer, engine, seed=1, stored=stored)
         value = models.with_adapter(grown, adapter, 2)
         critic = ValueModel(ScalarModel(value, precision=precision), learner_of(value))
-    token_model = TokenModel(policy, precision)
+    token_model = TokenModel(policy, precision, head)
     frozen = token_model if adapter else TokenModel(models.load_causal_lm(folder, engine, precision), precision)
     made = Networks(
         policy=token_model,
@@ -70,7 +76,7 @@ def learner_of(model: models.Trainable) -> Learner:
 
 
 def critic_of(networks: Networks) -> ValueModel:
-    assert networks.critic is not None
+    assert isinstance(networks.critic, ValueModel)
     return networks.critic
 
 

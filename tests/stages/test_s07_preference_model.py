@@ -13,7 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.training.tiny import artefact, asked, row_id, said, same_files, save_tiny_model, stage_folder
 
-from solon.config.recipe import Balance, EngineSettings, LabelsUsed, PreferenceSettings, TrainingSettings
+from solon.config.recipe import (
+    Balance,
+    EngineSettings,
+    LabelsUsed,
+    PairLayout,
+    PreferenceSettings,
+    TrainingSettings,
+)
 from solon.conversation import conversation_of
 from solon.errors import StageError
 from solon.feedback.preference_examples import PromptPart, Side, label_used
@@ -196,6 +203,21 @@ def test_no_weight_means_no_human_comparisons(tiny: Path, tmp_path: Path, human:
 def test_a_limit_draws_comparisons_by_content(tiny: Path, tmp_path: Path, human: Path) -> None:
     done = run(tmp_path, tiny, human, SETTINGS.model_copy(update={"limit_human": 10}))
     assert done.facts["examples"]["human"] + done.facts["held_out_examples"].get("human", 0) == 10
+
+
+def test_pairs_in_one_row_teach_the_same(tiny: Path, tmp_path: Path, human: Path) -> None:
+    settings = SETTINGS.model_copy(update={"pairs": PairLayout.SHARED_PREFIX})
+    apart, together = (
+        run(tmp_path / name, tiny, human, each) for name, each in (("apart", SETTINGS), ("together", settings))
+    )
+    rows, found = apart.table().to_pylist(), together.table().to_pylist()
+    for name in ("loss", "gradient_norm", "accuracy"):
+        # rounding, which AdamW enlarges from step to step
+        assert [row[name] for row in found[:4]] == pytest.approx([row[name] for row in rows[:4]], rel=1e-3, abs=1e-4)
+    assert together.facts["held_out_loss"] == pytest.approx(apart.facts["held_out_loss"], rel=0.05)
+    assert 0 <= together.facts["padding"] < 0.5 and 0 <= apart.facts["padding"] < 0.5
+    assert [row["tokens"] for row in found] == [row["tokens"] for row in rows]
+    assert together.facts["accuracy"] == apart.facts["accuracy"]
 
 
 def test_a_killed_stage_ends_with_the_same_bytes(tiny: Path, tmp_path: Path, human: Path) -> None:

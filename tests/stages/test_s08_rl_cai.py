@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file
 from tests.training.tiny import artefact, asked, row_id, said, same_files, save_tiny_model, stage_folder, texts_of
 from transformers import AutoModelForCausalLM
 
@@ -25,6 +26,7 @@ from solon.config.recipe import (
     SamplingParams,
     StopSettings,
     TrainingSettings,
+    ValueFunction,
 )
 from solon.conversation import Conversation
 from solon.errors import ModelError, RecipeError, StageError
@@ -101,6 +103,41 @@ def test_a_run_tells_every_step_and_leaves_a_model(made: dict[str, Any], tmp_pat
     assert set(done.facts["seconds"]) == {"sample", "score", "measure", "update"}
     assert done.facts["centre"] == pytest.approx(made["pm"].facts["centre"])
     AutoModelForCausalLM.from_pretrained(done.model)
+
+
+@pytest.mark.parametrize("adapter", [None, LoraSettings(rank=4)])
+@pytest.mark.parametrize("minibatches", [1, 4])
+def test_a_value_head_learns_with_the_policy_and_is_not_published(
+    made: dict[str, Any], tmp_path: Path, adapter: object, minibatches: int
+) -> None:
+    settings = SETTINGS.model_copy(
+        update={
+            "value_function": ValueFunction.POLICY_BACKBONE,
+            "lora": adapter,
+            "minibatches": minibatches,
+            "snapshots": 2,
+            "checkpoint_every": 1,
+        }
+    )
+
+    def die(progress: Any) -> None:
+        if progress.done == 2:
+            raise Killed
+
+    done = run(made, tmp_path / "whole", settings)
+    rows = done.table().to_pylist()
+    assert [row["policy_updates"] for row in rows] == [0, *[2 * minibatches] * 3]
+    assert rows[1]["first_ratio_error"] < 1e-5 and rows[-1]["kl_k3"] > 0
+    assert all(row["value_loss"] > 0 and row["value_gradient_norm"] > 0 for row in rows)
+    assert rows[0]["explained_variance"] == pytest.approx(0, abs=1e-6) != rows[-1]["explained_variance"]
+    names = set(load_file(made["tiny"] / "model.safetensors"))
+    for folder in (done.model, *(done.path / "snapshots").iterdir()):
+        assert set(load_file(folder / "model.safetensors")) == names
+        AutoModelForCausalLM.from_pretrained(folder)
+    with pytest.raises(Killed):
+        run(made, tmp_path / "killed", settings, report_to=die)
+    resumed = run(made, tmp_path / "killed", settings)
+    assert done.hash == resumed.hash and same_files(done.model, resumed.model)
 
 
 def test_a_killed_stage_ends_with_the_same_bytes(made: dict[str, Any], tmp_path: Path) -> None:
@@ -303,13 +340,21 @@ def adapted(made: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> d
     return {**made, "sl_cai": folder / "sl-cai", "pm": preferences}
 
 
-@pytest.mark.parametrize(("algorithm", "samples"), [(Algorithm.PPO, 1), (Algorithm.RLOO, 2)])
+@pytest.mark.parametrize(
+    ("algorithm", "samples", "value_function"),
+    [
+        (Algorithm.PPO, 1, ValueFunction.SEPARATE),
+        (Algorithm.PPO, 1, ValueFunction.POLICY_BACKBONE),
+        (Algorithm.RLOO, 2, ValueFunction.SEPARATE),
+    ],
+)
 def test_a_shared_backbone_learns_and_resumes_to_the_same_bytes(
-    adapted: dict[str, Any], tmp_path: Path, algorithm: Algorithm, samples: int
+    adapted: dict[str, Any], tmp_path: Path, algorithm: Algorithm, samples: int, value_function: ValueFunction
 ) -> None:
     settings = SETTINGS.model_copy(
         update={
             "networks": NetworkSharing.SHARED,
+            "value_function": value_function,
             "algorithm": algorithm,
             "samples_per_prompt": samples,
             "checkpoint_every": 1,

@@ -21,11 +21,13 @@ from solon.config.recipe import (
     Kept,
     LoraSettings,
     NetworkSharing,
+    PairLayout,
     Precision,
     PreferenceSettings,
     ReinforcementSettings,
     SamplingParams,
     TrainingSettings,
+    ValueFunction,
 )
 from solon.runs import Artefact, StageFolder
 from solon.runs.journal import Journal
@@ -49,6 +51,7 @@ LEARNING = ReinforcementSettings(
 )
 LORA = {"lora": LoraSettings(rank=4)}
 HALF = {"precision": Precision.BFLOAT16, "activations": Activations.RECOMPUTED}
+HEAD = {"value_function": ValueFunction.POLICY_BACKBONE}
 RLOO = {"algorithm": Algorithm.RLOO, "samples_per_prompt": 2}
 ENGINE = EngineSettings(threads=1)
 
@@ -99,10 +102,15 @@ def sft(folder: Path, out: StageFolder, changed: Mapping[str, Any]) -> Artefact:
     return s04_sl_cai.run(settings, inputs, out)
 
 
-def pm(folder: Path, out: StageFolder, changed: Mapping[str, Any]) -> Artefact:
-    settings = PreferenceSettings(human_helpfulness=None, training=TRAINING.model_copy(update=changed))
+def pm(folder: Path, out: StageFolder, changed: Mapping[str, Any], pairs: PairLayout = PairLayout.SEPARATE) -> Artefact:
+    training = TRAINING.model_copy(update=changed)
+    settings = PreferenceSettings(human_helpfulness=None, pairs=pairs, training=training)
     inputs = s07_preference_model.PreferenceInputs(3, folder / "tiny", ENGINE, opened(folder / "06"), None)
     return s07_preference_model.run(settings, inputs, out)
+
+
+def pm_pairs(folder: Path, out: StageFolder, changed: Mapping[str, Any]) -> Artefact:
+    return pm(folder, out, changed, PairLayout.SHARED_PREFIX)
 
 
 def rl(folder: Path, out: StageFolder, changed: Mapping[str, Any]) -> Artefact:
@@ -127,9 +135,14 @@ CASES: Mapping[str, tuple[Callable[[Path, StageFolder, Mapping[str, Any]], Artef
     "sft-decay": (sft, {"weight_decay": 0.1, "batch_size": 3}),
     "pm": (pm, {}),
     "pm-lora": (pm, LORA),
+    "pm-pairs": (pm_pairs, LORA),
     "ppo": (rl, {}),
     "ppo-lora": (rl, LORA),
     "ppo-shared": (rl, {"networks": NetworkSharing.SHARED}),
+    "ppo-head": (rl, HEAD),
+    "ppo-head-lora": (rl, {**HEAD, **LORA}),
+    "ppo-head-shared": (rl, {**HEAD, "networks": NetworkSharing.SHARED}),
+    "ppo-head-half": (rl, {**HEAD, **LORA, **HALF}),
     "rloo": (rl, RLOO),
     "rloo-lora": (rl, {**RLOO, **LORA}),
     "dpo": (rl, {"algorithm": Algorithm.DPO}),

@@ -3,7 +3,16 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from solon.training.batches import PASS_COST, batch_at, micro_batches, pad_right, shuffled, span_mask, steps_per_epoch
+from solon.training.batches import (
+    PASS_COST,
+    batch_at,
+    micro_batches,
+    pad_right,
+    pass_cost,
+    shuffled,
+    span_mask,
+    steps_per_epoch,
+)
 
 
 @given(st.integers(1, 60), st.integers(1, 20), st.integers(0, 5), st.integers(0, 3))
@@ -20,14 +29,27 @@ def test_order_is_a_function_of_seed_and_epoch() -> None:
     assert shuffled(50, "a") != shuffled(50, "b")
 
 
-@given(st.lists(st.integers(1, 300), min_size=1, max_size=60), st.integers(50, 3000), st.sampled_from([1, 2]))
-def test_micro_batches_keep_every_row_and_both_limits(lengths: list[int], micro_tokens: int, width: int) -> None:
-    parts = list(micro_batches(range(len(lengths)), lambda row: lengths[row], micro_tokens, width=width))
+@given(
+    st.lists(st.integers(1, 300), min_size=1, max_size=60),
+    st.integers(50, 3000),
+    st.sampled_from([1, 2]),
+    st.sampled_from([PASS_COST, 48]),
+)
+def test_micro_batches_keep_every_row_and_both_limits(
+    lengths: list[int], micro_tokens: int, width: int, cost: int
+) -> None:
+    parts = list(micro_batches(range(len(lengths)), lambda row: lengths[row], micro_tokens, width=width, cost=cost))
     assert sorted(row for part in parts for row in part) == list(range(len(lengths)))
     for part in parts:
         longest = max(lengths[row] for row in part)
         assert len(part) == 1 or len(part) * longest * width <= micro_tokens
-        assert sum(longest - lengths[row] for row in part) * width <= PASS_COST
+        assert sum(longest - lengths[row] for row in part) * width <= cost
+
+
+def test_a_pass_of_a_large_model_costs_fewer_tokens() -> None:
+    assert pass_cost(30_000) == pass_cost(2_400_000) == PASS_COST
+    assert 48 < pass_cost(10_000_000) == 128 < PASS_COST
+    assert pass_cost(134_515_008) == pass_cost(8_000_000_000) == 48
 
 
 def test_padding_stands_on_the_right() -> None:

@@ -1,15 +1,17 @@
 """Forward passes: padding, batch and future change nothing."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from solon.config.recipe import EngineSettings, Matmul
+from solon.config.recipe import EngineSettings, LoraSettings, Matmul
 from solon.training import models
 from solon.training.batches import pad_right, span_mask
 from solon.training.forward import ScalarModel, TokenModel
 from solon.training.losses import token_logprobs
+from solon.training.value_head import ValueHead
 
 ROWS = ([5, 9, 17, 33, 40, 2], [8, 9, 3], [100, 7, 61, 12])
 STARTS = (2, 1, 3)
@@ -52,7 +54,38 @@ def test_a_model_that_alters_its_logits_is_read_through_its_own_forward(tiny: Pa
     ids_BT = torch.tensor([ROWS[0]])
     mask_BT = span_mask([1], [6], 6)
     with torch.no_grad():
-        assert torch.equal(TokenModel(model).logits(ids_BT, mask_BT), model(ids_BT).logits[0, :-1])
+        reads = TokenModel(model, value_head=headed(model))
+        expected_NV = model(ids_BT).logits[0, :-1]
+        assert torch.equal(reads.logits(ids_BT, mask_BT), expected_NV)
+        pieces, value_N = reads.logits_and_values(ids_BT, mask_BT, 2)
+        assert torch.equal(torch.cat(list(pieces)), expected_NV)
+        assert torch.equal(value_N, reads.values(ids_BT, mask_BT)) and value_N.std() > 0.1
+
+
+def headed(model: Any) -> ValueHead:
+    """A value head that is not zero."""
+    head = ValueHead(model, 0.1)
+    with torch.no_grad():
+        head.weight.copy_(torch.linspace(-1, 1, head.weight.numel()).view_as(head.weight))
+    return head
+
+
+@pytest.mark.parametrize("adapter", [None, LoraSettings(rank=4)])
+def test_logits_and_values_come_from_one_pass(tiny: Path, settings: EngineSettings, adapter: object) -> None:
+    model = models.with_adapter(models.load_causal_lm(tiny, settings), adapter, 1)  # type: ignore[arg-type]
+    reads = TokenModel(model, value_head=headed(model))
+    ids_BT = pad_right(ROWS, 1)
+    mask_BT = span_mask(STARTS, [len(row) for row in ROWS], 6)
+    passes: list[object] = []
+    hook = reads.backbone.register_forward_hook(lambda *given: passes.append(given))
+    pieces, value_N = reads.logits_and_values(ids_BT, mask_BT, int(mask_BT.sum()))
+    logits_NV = torch.cat(list(pieces))
+    hook.remove()
+    assert len(passes) == 1
+    assert torch.equal(logits_NV, reads.logits(ids_BT, mask_BT))
+    assert torch.equal(value_N, reads.values(ids_BT, mask_BT)) and value_N.std() > 0.1
+    value_N.sum().backward()
+    assert any(each.grad is not None and each.grad.any() for each in models.trainable_parameters(model).values())
 
 
 def test_scores_depend_on_nothing_but_the_row(scalar: ScalarModel) -> None:

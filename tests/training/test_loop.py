@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -12,11 +13,11 @@ import torch
 from solon.config.recipe import EngineSettings, LoraSettings, Schedule, TrainingSettings
 from solon.errors import DivergedError, StageError
 from solon.training import models
-from solon.training.batches import CompletionExample, PairExample
+from solon.training.batches import CompletionExample, PairExample, batch_at, pass_cost
 from solon.training.checkpoint import Checkpoints
 from solon.training.forward import ScalarModel, TokenModel
 from solon.training.learner import EPSILON, Learner, learning_rate_at
-from solon.training.loop import Log, Objective, TrainingSession, accumulate, mean_loss, train
+from solon.training.loop import Log, Objective, TrainingSession, accumulate, mean_loss, padding_share, train
 from solon.training.objectives import CompletionObjective, PreferenceObjective
 
 EXAMPLES = [
@@ -66,6 +67,43 @@ def test_gradients_are_equal_for_any_micro_batch_size(tiny: Path, micro_tokens: 
         assert summed.loss == pytest.approx(total.loss, rel=1e-5)
         assert summed.counts == total.counts
         torch.testing.assert_close(gradients(parts), gradients(whole), rtol=1e-4, atol=1e-6)
+
+
+@dataclass(frozen=True)
+class OfSize(CompletionObjective):
+    """As for a model of another size."""
+
+    cost: int = 512
+
+    @property
+    def pass_cost(self) -> int:
+        return self.cost
+
+
+def test_padding_is_counted_as_the_passes_of_an_epoch_read_it(tiny: Path) -> None:
+    settings = TrainingSettings(batch_size=3, micro_batch_tokens=1000)
+    rows = [CompletionExample("", tuple(range(length)), 0) for length in (10, 4, 4, 7)]
+    model = TokenModel(models.load_causal_lm(tiny, EngineSettings()))
+    # two batches: whichever three rows come first are read together
+    first = batch_at(0, 4, 3, seed=5)
+    read = 3 * max(rows[index].length for index in first) + rows[batch_at(1, 4, 3, seed=5)[0]].length
+    assert padding_share(CompletionObjective(model), rows, settings, 5) == round(1 - 25 / read, 4) > 0
+    assert padding_share(CompletionObjective(model), rows[:1], settings, 5) == 0.0
+    pairs = [PairExample("", (1,) * 10, (1,) * 6, 1.0, 1.0, "ai")]
+    scores = ScalarModel(models.grow_preference_model(tiny, models.load_tokenizer(tiny), EngineSettings(), seed=1))
+    assert padding_share(PreferenceObjective(scores), pairs, settings, 5) == 0.2
+
+
+def test_a_large_model_reads_little_padding(tiny: Path) -> None:
+    """Lengths as those of dialogues, 20 to 300 tokens: a quarter of what a large model would read was padding."""
+    generator = torch.Generator().manual_seed(0)
+    lengths = torch.randint(20, 300, (256,), generator=generator).tolist()
+    rows = [CompletionExample("", (1,) * length, 0) for length in lengths]
+    model, settings = TokenModel(models.load_causal_lm(tiny, EngineSettings())), TrainingSettings(batch_size=32)
+    small, large = (
+        padding_share(OfSize(model, cost=cost), rows, settings, 0) for cost in (512, pass_cost(135_000_000))
+    )
+    assert small > 0.15 and large < 0.08
 
 
 def test_the_loss_of_a_batch_is_the_mean_over_its_tokens(tiny: Path) -> None:

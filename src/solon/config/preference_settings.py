@@ -30,6 +30,15 @@ class Balance(StrEnum):
     """The sum of weight times the label's distance from one half, which is how strongly a source pulls at first."""
 
 
+class PairLayout(StrEnum):
+    """How the two replies of a pair go through the preference model in training."""
+
+    SEPARATE = "separate"
+    """Each is a row with its prompt."""
+    SHARED_PREFIX = "shared_prefix"
+    """Both are one row with their prompt, which is read once (prefix sharing). Scores are the same up to rounding."""
+
+
 class PreferenceSettings(Settings):
     """The preference model."""
 
@@ -55,4 +64,7 @@ class PreferenceSettings(Settings):
     clamp's distance from one half."""
     axis: str | None = None
     """Learn only from the labels of this axis of `feedback.axes`; from the label of the pair when null."""
+    pairs: PairLayout = PairLayout.SEPARATE
+    """Shared prefixes save time where prompts are as long as replies, and models wide. Refused for models that cannot
+    read such rows."""
     training: TrainingSettings = TrainingSettings()

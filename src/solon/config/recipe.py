@@ -21,6 +21,7 @@ from solon.config.planning_settings import PlanningSettings as PlanningSettings
 from solon.config.plugins import GRADERS, registered
 from solon.config.preference_settings import Balance as Balance
 from solon.config.preference_settings import LabelsUsed as LabelsUsed
+from solon.config.preference_settings import PairLayout as PairLayout
 from solon.config.preference_settings import PreferenceSettings as PreferenceSettings
 from solon.config.refusal_settings import RefusalSettings as RefusalSettings
 from solon.config.revision_settings import CutOffReplies as CutOffReplies
@@ -37,6 +38,7 @@ from solon.config.rl import NetworkSharing as NetworkSharing
 from solon.config.rl import ReinforcementSettings as ReinforcementSettings
 from solon.config.rl import StopSettings as StopSettings
 from solon.config.rl import Tracker as Tracker
+from solon.config.rl import ValueFunction as ValueFunction
 from solon.config.served_model import OPENAI, served_fault
 from solon.config.server_settings import ServerSettings as ServerSettings
 from solon.config.settings import Activations as Activations

@@ -83,6 +83,16 @@ class NetworkSharing(StrEnum):
     preference model must be trained with LoRA from one model. The policy continues SL-CAI's adapter."""
 
 
+class ValueFunction(StrEnum):
+    """Where the value function of PPO gets its hidden states from."""
+
+    SEPARATE = "separate"
+    """A network of its own, which starts as the preference model (paper, section 4.1)."""
+    POLICY_BACKBONE = "policy_backbone"
+    """The policy: a linear value head on its last hidden states, which starts at zero. Both learn in one backward pass,
+    so that a step reads and learns a third less."""
+
+
 class StopSettings(Settings):
     """When a run ends before its last step. A rule is off when null. The model is published with the reason."""
 
@@ -132,10 +142,16 @@ class ReinforcementSettings(Settings):
     """The learning rate of the policy."""
     value_learning_rate: Rate = 3e-4
     """The learning rate of the value function."""
+    value_function: ValueFunction = ValueFunction.SEPARATE
+    """A network for the value function, or a head on the policy's backbone."""
+    value_coef: Annotated[float, Field(ge=0)] = 0.1
+    """With `value_function: policy_backbone` the weight of the value loss in what the policy's backbone learns. With 0
+    the backbone learns from the policy's loss alone. The head learns at `value_learning_rate` in any case."""
     warmup_steps: Count = 0
     """Steps in which a learning rate rises, counted from the first step in which its network learns."""
     value_warmup_steps: Count = 3
-    """First steps in which only the value function learns. RLOO has none and learns from the first step on."""
+    """First steps in which only the value function learns, or only its head where the policy has one. RLOO has no value
+    function and learns from the first step on."""
     kl_coef: Annotated[float, Field(ge=0)] = 0.05
     """The coefficient of the KL penalty to SL-CAI."""
     kl_control: KlControl = KlControl.FIXED

@@ -142,4 +142,5 @@ def learning_of(recipe: Recipe, measured: CostInputs) -> list[Learning]:
 def _seconds(found: TrainingTokens, speed: Speed | None, trainers: int) -> float:
     if speed is None:
         return 0.0
-    return (LEARNING_COST * found.learned + found.read) / (speed.reading * trainers)
+    learned = LEARNING_COST * found.learned * found.networks
+    return (learned + found.read) / (speed.reading * trainers)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from solon.config.recipe import Algorithm, Dtype, NetworkSharing, Recipe, TrainingSettings
+from solon.config.recipe import Algorithm, Dtype, NetworkSharing, Recipe, TrainingSettings, ValueFunction
 from solon.config.settings import Precision
 from solon.errors import RecipeError
 from solon.model_folders.model_shape import ModelShape
@@ -123,13 +123,16 @@ def _reinforced(recipe: Recipe, shapes: RunShapes, policy: ModelShape, preferenc
     width = FULL if how.precision is Precision.FLOAT32 else HALF
     sampling = _bounded(recipe, asked(policy, width, rows, settings.sampling.max_tokens))
     passing = MemoryParts(0, activations=max(learning.activations - sampling.cache, 0), cache=sampling.cache)
+    # A value head on the policy's backbone is one row of weights, which is not counted.
+    values_apart = settings.algorithm is Algorithm.PPO and settings.value_function is ValueFunction.SEPARATE
     if settings.networks is NetworkSharing.SHARED:
-        parts = MemoryParts(learning.weights, 2 * learning.optimiser) + passing + scorers
-        return Need(parts, f"one backbone with four adapters: {in_words(policy, how, parts)}")
+        learners = 2 if values_apart else 1
+        parts = MemoryParts(learning.weights, learners * learning.optimiser) + passing + scorers
+        return Need(parts, f"one backbone with all adapters: {in_words(policy, how, parts)}")
     learnt = MemoryParts(learning.weights, learning.optimiser)
     if how.lora is None:
         learnt += read_only(policy, how.precision)  # the reference
-    if settings.algorithm is Algorithm.PPO:
+    if values_apart:
         value = trained(preference, how, logits=False)
         learnt += MemoryParts(value.weights, value.optimiser)
     scored = read_only(preference, how.precision)

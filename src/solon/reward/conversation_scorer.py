@@ -87,7 +87,10 @@ class ConversationScorer:
             )
         scores_B = torch.empty(len(sequences))
         with torch.no_grad():
-            parts = list(micro_batches(range(len(sequences)), lambda row: len(sequences[row]), self.micro_tokens))
+            cost = self._scalar.pass_cost
+            parts = list(
+                micro_batches(range(len(sequences)), lambda row: len(sequences[row]), self.micro_tokens, cost=cost)
+            )
             found = [self._scores([sequences[row] for row in part]) for part in parts]
             for part, part_B in zip(parts, found, strict=True):  # after all passes, since reading waits for a GPU
                 scores_B[part] = part_B.cpu()

@@ -25,6 +25,7 @@ from solon.rl.rollout import (
     Tape,
     by_share,
     measure_behaviour,
+    measure_behaviour_and_values,
     measure_logprobs,
     measure_values,
     response_mask,
@@ -43,6 +44,13 @@ class ValueModel:
 
 
 @dataclass(frozen=True, slots=True)
+class PolicyValueHead:
+    """The value function as the policy's value head, with its own optimiser; its values are centred from the start."""
+
+    learner: Learner
+
+
+@dataclass(frozen=True, slots=True)
 class Networks:
     """The networks of one run; `as_reference` turns `reference` into the SL-CAI model (an adapter switched off)."""
 
@@ -50,10 +58,10 @@ class Networks:
     reference: TokenModel
     learner: Learner
     """The policy's."""
-    critic: ValueModel | None
+    critic: ValueModel | PolicyValueHead | None
     """None for an estimator that needs no values."""
     centre: float
-    """Subtracted from values, since the value function starts as a preference model that is not centred."""
+    """Subtracted from the values of a value function that starts as a preference model, which is not centred."""
     as_reference: Callable[[], AbstractContextManager[Any]] = nullcontext
 
 
@@ -113,6 +121,11 @@ class Episode:
         """Tokens of prompt and response."""
         return self.reply.length
 
+    @property
+    def tokens(self) -> int:
+        """The same."""
+        return self.reply.length
+
 
 def measure(
     networks: Networks,
@@ -137,16 +150,20 @@ def measure(
         return measured.figure_BT
 
     def behaviour(some: Sequence[Reply]) -> tuple[Tensor, ...]:
-        measured, entropy_BT = measure_behaviour(networks.policy, some, temperature, micro_tokens, processes, tape)
+        given = (networks.policy, some, temperature, micro_tokens, processes, tape)
+        if isinstance(networks.critic, PolicyValueHead):
+            measured, entropy_BT, values = measure_behaviour_and_values(*given)
+            return kept("behaviour", measured), entropy_BT, kept("value", values)
+        measured, entropy_BT = measure_behaviour(*given)
         return kept("behaviour", measured), entropy_BT
 
-    behaviour_BT, entropy_BT = whole(behaviour)
+    behaviour_BT, entropy_BT, *of_head = whole(behaviour)
     with networks.as_reference():
         (reference_BT,) = whole(
             lambda some: [measure_logprobs(networks.reference, some, temperature, micro_tokens, processes)]
         )
-    value_BT = None
-    if (critic := networks.critic) is not None:
+    value_BT = of_head[0] if of_head else None
+    if isinstance(critic := networks.critic, ValueModel):
 
         def values(some: Sequence[Reply]) -> tuple[Tensor]:
             measured = measure_values(critic.model, some, networks.centre, micro_tokens, processes, tape)
@@ -182,7 +199,7 @@ def _tape(networks: Networks, replies: Sequence[Reply], settings: ReinforcementS
     """
     if settings.minibatches > 1 or networks.learner.processes.count > 1:
         return Tape.NONE
-    count = 1 if networks.critic is None else 2
+    count = 2 if isinstance(networks.critic, ValueModel) else 1
     padded = len(replies) * max(reply.length for reply in replies)
     return Tape.GRADIENT if count * padded <= settings.micro_batch_tokens else Tape.NONE
 

@@ -1,7 +1,8 @@
 """The update on one rollout: a few passes in reshuffled minibatches with clipped losses (Schulman et al. 2017).
 
-Policy and value function are separate networks with separate optimisers. The policy is not updated while the value
-function warms up, nor for the rest of a rollout after its KL exceeds `rl.target_kl`.
+Policy and value function have separate optimisers. They are separate networks with a pass each, or the policy has a
+value head, and one pass gives the gradients of both. The policy is not updated while the value function warms up, nor
+for the rest of a rollout after its KL exceeds `rl.target_kl`.
 """
 
 from __future__ import annotations
@@ -10,98 +11,23 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
 
-from solon.config.recipe import Aggregation, Precision, ReinforcementSettings
+from solon.config.recipe import Precision, ReinforcementSettings
 from solon.errors import StageError
-from solon.rl.episodes import Episode, Networks, Rollout, ValueModel, episodes_of
-from solon.rl.rollout import Tape, batch_of, pieces_of
-from solon.training.batches import sent, shuffled
-from solon.training.forward import ScalarModel, TokenModel
-from solon.training.learner import Counts, risen
+from solon.rl.episodes import Episode, Networks, PolicyValueHead, Rollout, ValueModel, episodes_of
+from solon.rl.rollout import Tape
+from solon.rl.update_objectives import JointObjective, PolicyObjective, ValueObjective, tokens_of
+from solon.training.batches import shuffled
+from solon.training.learner import Totals, risen
 from solon.training.loop import accumulate
-from solon.training.losses import kl_k3, policy_loss, token_logprobs, value_loss
 
 RATIO_TOLERANCE, RATIO_TOLERANCE_REDUCED = 1e-3, 3e-2
 """How far the mean ratio may be from 1 before the first update: rounding, under exact or reduced matrix products."""
 OF_POLICY = ("policy_loss", "policy_gradient_norm", "clip_fraction")
 OF_VALUE = ("value_loss", "value_gradient_norm")
-
-
-def _tokens(rows: Sequence[Episode]) -> float:
-    return float(sum(len(row.reply.response) for row in rows))
-
-
-@dataclass(frozen=True, slots=True)
-class PolicyObjective:
-    """The clipped surrogate, averaged over tokens or over replies."""
-
-    model: TokenModel
-    clip: float
-    temperature: float
-    dual_clip: float | None = None
-    aggregation: Aggregation = Aggregation.TOKENS
-    width: int = 1
-
-    def size(self, rows: Sequence[Episode]) -> float:
-        """Response tokens, or replies."""
-        return _tokens(rows) if self.aggregation is Aggregation.TOKENS else float(len(rows))
-
-    def loss(self, rows: Sequence[Episode]) -> tuple[Tensor, Counts]:
-        """The summed loss, and sums over tokens that measure how far the policy has moved since sampling."""
-        logprob_N = self._logprobs(rows)
-        behaviour_N = sent(torch.cat([row.behaviour_T for row in rows]), logprob_N.device)
-        advantage_N = sent(torch.cat([row.advantage_T for row in rows]), logprob_N.device)
-        clipped = policy_loss(logprob_N, behaviour_N, advantage_N, self.clip, self.dual_clip)
-        moved_N = kl_k3(behaviour_N, logprob_N.detach())
-        loss_N = clipped.loss_N
-        if self.aggregation is Aggregation.REPLIES:
-            lengths_B = sent(torch.tensor([len(row.reply.response) for row in rows]), loss_N.device)
-            loss_N = loss_N / lengths_B.repeat_interleave(lengths_B, output_size=loss_N.numel())
-        return loss_N.sum(), {
-            "clipped": clipped.clipped_N.float().sum(),
-            "ratio_error": (clipped.ratio_N - 1).abs().sum(),
-            "moved": moved_N.sum(),
-        }
-
-    def _logprobs(self, rows: Sequence[Episode]) -> Tensor:
-        """Taped ones if there are any, else computed now."""
-        if taped := [row.logprob_tape_T for row in rows if row.logprob_tape_T is not None]:
-            return torch.cat(taped)
-        ids_BT, mask_BT = batch_of([row.reply for row in rows], self.model.device)
-        pieces = pieces_of(self.model, ids_BT, mask_BT, self.temperature)
-        return torch.cat([token_logprobs(logits_NV, ids_N) for logits_NV, ids_N in pieces])
-
-
-@dataclass(frozen=True, slots=True)
-class ValueObjective:
-    """The squared error of the value function, clipped if `clip` is set, averaged over tokens."""
-
-    model: ScalarModel
-    clip: float | None
-    centre: float
-    width: int = 1
-
-    def size(self, rows: Sequence[Episode]) -> float:
-        """Response tokens."""
-        return _tokens(rows)
-
-    def loss(self, rows: Sequence[Episode]) -> tuple[Tensor, Counts]:
-        """The summed loss."""
-        value_N = self._values(rows)
-        old_N = sent(torch.cat([row.value_T for row in rows if row.value_T is not None]), value_N.device)
-        return_N = sent(torch.cat([row.return_T for row in rows if row.return_T is not None]), value_N.device)
-        return value_loss(value_N, old_N, return_N, self.clip).sum(), {}
-
-    def _values(self, rows: Sequence[Episode]) -> Tensor:
-        """Taped ones if there are any, else computed now."""
-        if taped := [row.value_tape_T for row in rows if row.value_tape_T is not None]:
-            return torch.cat(taped)
-        ids_BT, mask_BT = batch_of([row.reply for row in rows], self.model.device)
-        return self.model.values(ids_BT, mask_BT) - self.centre
 
 
 def update(
@@ -124,9 +50,12 @@ def update(
                 # In the order in which they were measured, so that micro-batches and taped graphs are the same.
                 rows = taped
             place = f"{settings.algorithm.value.upper()} {place}"
+            value_updates += networks.critic is not None
+            if isinstance(networks.critic, PolicyValueHead):
+                policy.learn_with_values(networks.critic, rows, place)
+                continue
             if networks.critic is not None:
                 _value_step(networks.critic, networks.centre, rows, settings, (step, f"{place}, value"), sums)
-                value_updates += 1
             policy.learn(rows, f"{place}, policy")
     return {
         **{name: sums[name] / policy.updates if policy.updates else None for name in OF_POLICY},
@@ -157,16 +86,43 @@ class _PolicySteps:
         """One optimiser step on `rows`."""
         if self.frozen:
             return
-        settings, learner = self.settings, self.networks.learner
-        objective = PolicyObjective(
+        totals, _ = accumulate(self.networks.learner, self._objective(), rows, self.settings.micro_batch_tokens, place)
+        self._step(rows, totals, totals.loss, place)
+
+    def learn_with_values(self, head: PolicyValueHead, rows: Sequence[Episode], place: str) -> None:
+        """One optimiser step of policy and value head on `rows`; while the policy rests, of the head alone."""
+        micro_tokens, tokens = self.settings.micro_batch_tokens, tokens_of(rows)
+        if self.frozen:
+            # A taped graph leads into the backbone.
+            rows = [replace(row, logprob_tape_T=None, value_tape_T=None) for row in rows]
+            alone = ValueObjective(self.networks.policy, self.settings.clip_value, centre=0.0)
+            place = f"{place}, value"
+            value_loss = accumulate(head.learner, alone, rows, micro_tokens, place)[0].loss
+        else:
+            objective = self._objective()
+            joint = JointObjective(objective, self.settings.clip_value, objective.size(rows) / tokens)
+            place = f"{place}, policy and value"
+            totals, size = accumulate(self.networks.learner, joint, rows, micro_tokens, place)
+            head.learner.add_gradients()
+            self._step(rows, totals, totals.counts["policy_loss"] / size, place)
+            value_loss = totals.counts["value_loss"] / tokens
+        rate = risen(self.settings.value_learning_rate, self.step, self.settings.warmup_steps)
+        norm = head.learner.step(rate, place, (row.row_id for row in rows))
+        self.sums.update({"value_loss": value_loss, "value_gradient_norm": norm})
+
+    def _objective(self) -> PolicyObjective:
+        settings = self.settings
+        return PolicyObjective(
             self.networks.policy,
             settings.clip_ratio,
             settings.sampling.temperature,
             settings.dual_clip,
             settings.loss_aggregation,
         )
-        totals, _ = accumulate(learner, objective, rows, settings.micro_batch_tokens, place)
-        tokens = _tokens(rows)
+
+    def _step(self, rows: Sequence[Episode], totals: Totals, loss: float, place: str) -> None:
+        """Take the step, or none when the policy has moved too far."""
+        settings, learner, tokens = self.settings, self.networks.learner, tokens_of(rows)
         error = totals.counts["ratio_error"] / tokens
         if self.first_error is None:
             self.first_error = _checked_ratio(error, settings.precision, place)
@@ -178,8 +134,7 @@ class _PolicySteps:
         rate = risen(settings.learning_rate, since, settings.warmup_steps)
         norm = learner.step(rate, place, (row.row_id for row in rows))
         clipped = totals.counts["clipped"] / tokens
-        figures = {"policy_loss": totals.loss, "policy_gradient_norm": norm, "clip_fraction": clipped}
-        self.sums.update(figures)
+        self.sums.update({"policy_loss": loss, "policy_gradient_norm": norm, "clip_fraction": clipped})
         self.updates += 1
 
 

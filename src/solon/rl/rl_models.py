@@ -2,7 +2,7 @@
 
 With `rl.networks=separate` each is loaded by itself; with LoRA the reference is the policy with its adapter switched
 off. With `shared` all four are adapters of one backbone (`solon.rl.shared_backbone`), so that the large weights are in
-memory once.
+memory once. With `rl.value_function=policy_backbone` the value function is a head on the policy in either case.
 """
 
 from __future__ import annotations
@@ -15,13 +15,20 @@ from peft import PeftModel
 from torch import nn
 
 from solon.config.builtin import model_path
-from solon.config.recipe import Algorithm, EngineSettings, NetworkSharing, Recipe, ReinforcementSettings
+from solon.config.recipe import (
+    Algorithm,
+    EngineSettings,
+    NetworkSharing,
+    Recipe,
+    ReinforcementSettings,
+    ValueFunction,
+)
 from solon.engines.tokens import PromptTokenizer
 from solon.errors import RecipeError
 from solon.model_folders.load import load_config
 from solon.reward.conversation_scorer import CENTRE, ConversationScorer
 from solon.reward.scorer import open_scorer
-from solon.rl.episodes import Networks, ValueModel
+from solon.rl.episodes import Networks, PolicyValueHead, ValueModel
 from solon.rl.shared_backbone import POLICY, REFERENCE, VALUE, SharedBackbone
 from solon.runs.processes import SINGLE_PROCESS, Processes, Sharding
 from solon.training.distributed.sharded import Whole, scalar_model, token_model
@@ -37,6 +44,7 @@ from solon.training.models import (
     window_of,
     with_adapter,
 )
+from solon.training.value_head import ValueHead
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +93,10 @@ def load_rl_models(
     seed: int,
     processes: Processes = SINGLE_PROCESS,
 ) -> RlModels:
-    """Policy and reference from SL-CAI, the scorer, and for PPO the value function from the preference model."""
+    """Policy and reference from SL-CAI, the scorer, and for PPO the value function.
+
+    The value function starts from the preference model, or is a fresh head on the policy's backbone.
+    """
     if folders.backbone is not None:
         return _shared(settings, folders, folders.backbone, engine, processes)
     precision, stored = settings.precision, frozen_in(settings.precision, settings.lora)
@@ -95,12 +106,15 @@ def load_rl_models(
         return with_adapter(load_causal_lm(folders.sl_cai, engine, stored), settings.lora, seed)
 
     policy = fresh()
-    reads = token_model(policy, processes, precision, settings.activations)
+    head = _value_head(policy, settings)
+    reads = token_model(policy, processes, precision, settings.activations, head)
     reference = reads
     if not isinstance(policy, PeftModel):
         reference = token_model(load_causal_lm(folders.sl_cai, engine, precision), processes, precision)
-    critic = None
-    if settings.algorithm is Algorithm.PPO:
+    critic: ValueModel | PolicyValueHead | None = None
+    if head is not None:
+        critic = _of_policy(head, settings, processes)
+    elif settings.algorithm is Algorithm.PPO:
         read = load_preference_model(folders.preference_model, engine, stored)
         value = with_adapter(read, settings.lora, seed + 1)
         values = scalar_model(
@@ -124,15 +138,24 @@ def _shared(
     settings: ReinforcementSettings, folders: Folders, backbone: Path, engine: EngineSettings, processes: Processes
 ) -> RlModels:
     shared = SharedBackbone(
-        backbone, folders.sl_cai, folders.preference_model, engine, settings.precision, settings.activations
+        backbone,
+        folders.sl_cai,
+        folders.preference_model,
+        engine,
+        settings.precision,
+        settings.activations,
+        settings.value_function,
     )
     tokenizer = load_tokenizer(folders.preference_model)
     texts = PromptTokenizer.of(tokenizer, engine)
     encoding = Encoding(texts, window_of(shared.backbone, engine))
     config = load_config(folders.preference_model)
     scorer = ConversationScorer(shared.preference, encoding, centre=float(getattr(config, CENTRE, 0.0)))
-    critic = None
-    if settings.algorithm is Algorithm.PPO:
+    critic: ValueModel | PolicyValueHead | None = None
+    if (head := _value_head(shared.model, settings)) is not None:
+        shared.policy.value_head = head
+        critic = _of_policy(head, settings, processes)
+    elif settings.algorithm is Algorithm.PPO:
         critic = ValueModel(shared.value, _learner(shared.parameters(VALUE), settings, processes))
     networks = Networks(
         policy=shared.policy,
@@ -143,6 +166,17 @@ def _shared(
         as_reference=lambda: shared.using(REFERENCE),
     )
     return RlModels(networks, scorer, Whole(shared.policy.model))
+
+
+def _value_head(policy: Trainable, settings: ReinforcementSettings) -> ValueHead | None:
+    """A fresh head where the value function is one on the policy's backbone."""
+    if settings.algorithm is not Algorithm.PPO or settings.value_function is not ValueFunction.POLICY_BACKBONE:
+        return None
+    return ValueHead(policy, settings.value_coef)
+
+
+def _of_policy(head: ValueHead, settings: ReinforcementSettings, processes: Processes) -> PolicyValueHead:
+    return PolicyValueHead(_learner(dict(head.named_parameters()), settings, processes))
 
 
 def _learner(parameters: dict[str, nn.Parameter], settings: ReinforcementSettings, processes: Processes) -> Learner:

@@ -154,7 +154,7 @@ def measure_logprobs(
         pieces = pieces_of(model, ids_BT, mask_BT, temperature)
         return [torch.cat([token_logprobs(logits_NV, ids_N) for logits_NV, ids_N in pieces])]
 
-    return _by_response(replies, logprobs, 1, model.device, micro_tokens, processes)[0].figure_BT
+    return _by_response(replies, logprobs, 1, model, micro_tokens, processes)[0].figure_BT
 
 
 def measure_behaviour(
@@ -171,22 +171,56 @@ def measure_behaviour(
     """
 
     def both(ids_BT: Tensor, mask_BT: Tensor) -> list[Tensor]:
-        pieces = pieces_of(model, ids_BT, mask_BT, temperature)
-        figures = [
-            (token_logprobs(logits_NV, ids_N), token_entropies(logits_NV.detach())) for logits_NV, ids_N in pieces
-        ]
-        return [torch.cat(parts) for parts in zip(*figures, strict=True)]
+        return _behaviour(pieces_of(model, ids_BT, mask_BT, temperature))
 
-    logprobs, entropies = _by_response(replies, both, 2, model.device, micro_tokens, processes, tape)
+    logprobs, entropies = _by_response(replies, both, 2, model, micro_tokens, processes, tape)
     return logprobs, entropies.figure_BT
 
 
-def pieces_of(
+def measure_behaviour_and_values(
+    model: TokenModel,
+    replies: Sequence[Reply],
+    temperature: float,
+    micro_tokens: int,
+    processes: Processes = SINGLE_PROCESS,
+    tape: Tape = Tape.NONE,
+) -> tuple[MeasuredReplies, Tensor, MeasuredReplies]:
+    """The same, and the values of a policy with a value head, in one pass; values keep their gradient as well."""
+
+    def all_three(ids_BT: Tensor, mask_BT: Tensor) -> list[Tensor]:
+        pieces, value_N = pieces_and_values(model, ids_BT, mask_BT, temperature)
+        return [*_behaviour(pieces), value_N]
+
+    logprobs, entropies, values = _by_response(replies, all_three, 3, model, micro_tokens, processes, tape)
+    return logprobs, entropies.figure_BT, values
+
+
+def _behaviour(pieces: Iterator[Piece]) -> list[Tensor]:
+    """Log-probabilities and entropies (N)."""
+    figures = [(token_logprobs(logits_NV, ids_N), token_entropies(logits_NV.detach())) for logits_NV, ids_N in pieces]
+    return [torch.cat(parts) for parts in zip(*figures, strict=True)]
+
+
+Piece = tuple[Tensor, Tensor]
+"""Logits at the sampling temperature (N, V), with the tokens that were sampled (N)."""
+
+
+def pieces_of(model: TokenModel, ids_BT: Tensor, mask_BT: Tensor, temperature: float) -> Iterator[Piece]:
+    """The logits of the masked tokens, a few tokens at a time."""
+    return _targeted(model.logits_in_pieces(ids_BT, mask_BT, PIECE), ids_BT, mask_BT, temperature)
+
+
+def pieces_and_values(
     model: TokenModel, ids_BT: Tensor, mask_BT: Tensor, temperature: float
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Logits at the sampling temperature (N, V) with the tokens that were sampled (N), a few tokens at a time."""
+) -> tuple[Iterator[Piece], Tensor]:
+    """The same, and the values (N) of a policy with a value head, in one pass."""
+    pieces, value_N = model.logits_and_values(ids_BT, mask_BT, PIECE)
+    return _targeted(pieces, ids_BT, mask_BT, temperature), value_N
+
+
+def _targeted(pieces: Iterator[Tensor], ids_BT: Tensor, mask_BT: Tensor, temperature: float) -> Iterator[Piece]:
     ids = torch.split(picked(ids_BT, mask_BT), PIECE)
-    for logits_NV, ids_N in zip(model.logits_in_pieces(ids_BT, mask_BT, PIECE), ids, strict=True):
+    for logits_NV, ids_N in zip(pieces, ids, strict=True):
         yield at_temperature(logits_NV, temperature), ids_N
 
 
@@ -203,14 +237,14 @@ def measure_values(
     def values(ids_BT: Tensor, mask_BT: Tensor) -> list[Tensor]:
         return [model.values(ids_BT, mask_BT) - centre]
 
-    return _by_response(replies, values, 1, model.device, micro_tokens, processes, tape)[0]
+    return _by_response(replies, values, 1, model, micro_tokens, processes, tape)[0]
 
 
 def _by_response(
     replies: Sequence[Reply],
     measure: Callable[[Tensor, Tensor], Sequence[Tensor]],
     figures: int,
-    device: torch.device,
+    model: TokenModel | ScalarModel,
     micro_tokens: int,
     processes: Processes,
     tape: Tape = Tape.NONE,
@@ -220,9 +254,10 @@ def _by_response(
     laid_FBT = torch.zeros(figures, *mask_BT.shape)
     taped: list[dict[int, Tensor]] = [{} for _ in range(figures)]
     with torch.set_grad_enabled(tape is Tape.GRADIENT):
-        parts = list(micro_batches(range(len(replies)), lambda row: replies[row].length, micro_tokens))
+        rows, cost = range(len(replies)), model.pass_cost
+        parts = list(micro_batches(rows, lambda row: replies[row].length, micro_tokens, cost=cost))
         found = [
-            (part, measure(*batch_of([replies[row] for row in part], device)), counted)
+            (part, measure(*batch_of([replies[row] for row in part], model.device)), counted)
             for part, counted in in_step(processes, parts, parts[-1])
         ]
     for part, measured, counted in found:  # after all passes, since reading waits for a GPU

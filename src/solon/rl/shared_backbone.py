@@ -3,7 +3,8 @@
 Policy, reference, value function and preference model are LoRA adapters (Hu et al. 2022) on the pretrained model that
 SL-CAI and the preference model were both trained from, so the large weights are in memory once instead of four times
 (Santacroce et al. 2023). The policy starts as SL-CAI's adapter and the value function as the preference model's, with a
-separate head. Frozen copies of both adapters are the reference and the preference model.
+separate head, unless it is a head on the policy. Frozen copies of both adapters are the reference and the preference
+model.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from solon.config.recipe import Activations, EngineSettings, Precision
+from solon.config.recipe import Activations, EngineSettings, Precision, ValueFunction
 from solon.errors import ModelError
 from solon.model_folders.load import adapter_settings, load_config
 from solon.training.forward import ScalarModel, TokenModel
@@ -43,6 +44,7 @@ class SharedBackbone:
         settings: EngineSettings,
         precision: Precision = Precision.FLOAT32,
         activations: Activations = Activations.KEPT,
+        value_function: ValueFunction = ValueFunction.SEPARATE,
     ) -> None:
         """Load `base` and the folders `adapter` of the models `sl_cai` and `preference`, trained from it.
 
@@ -51,7 +53,8 @@ class SharedBackbone:
         self.precision = precision
         model = load_causal_lm(base, settings, precision)
         self.backbone = model
-        names = {POLICY: sl_cai, REFERENCE: sl_cai, VALUE: preference, PREFERENCE: preference}
+        of_values = {VALUE: preference} if value_function is ValueFunction.SEPARATE else {}
+        names = {POLICY: sl_cai, REFERENCE: sl_cai, **of_values, PREFERENCE: preference}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # peft uses a deprecated function of transformers
             self.model = PeftModel(model, _config(sl_cai), adapter_name=POLICY)
@@ -62,14 +65,18 @@ class SharedBackbone:
         self.model.eval()
         head = _head_in(preference)
         device = model.device
-        self._heads = {name: _linear(head, device) for name in (VALUE, PREFERENCE)}
+        self._heads = {name: _linear(head, device) for name in (VALUE, PREFERENCE) if name in names}
         self._learning = [*self.parameters(POLICY).values(), *self.parameters(VALUE).values()]
         self._frozen = [*self.parameters(REFERENCE).values(), *self.parameters(PREFERENCE).values()]
         self._activate(POLICY)
         spare_activations(self.model, activations, self._as_now)
         self.policy = TokenModel(self.model, precision)
-        self.value = self._scalar(VALUE)
         self.preference = self._scalar(PREFERENCE)
+
+    @property
+    def value(self) -> ScalarModel:
+        """The value function, where it has an adapter of its own."""
+        return self._scalar(VALUE)
 
     def parameters(self, adapter: str) -> dict[str, nn.Parameter]:
         """The trainable parameters of an adapter by name: its matrices, and its head if it has one."""

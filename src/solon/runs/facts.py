@@ -120,6 +120,8 @@ class SftFacts:
     loss: float
     held_out_loss: float | None
     training_seconds: float
+    padding: float | None = None
+    """The share of padding in the tokens of an epoch's passes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +142,8 @@ class DpoFacts:
     empty: int
     labels: Mapping[str, int]
     training_seconds: float
+    padding: float | None = None
+    """The share of padding in the tokens of an epoch's passes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,6 +198,8 @@ class PreferenceFacts:
     training_seconds: float
     near_even: int = 0
     """Labels that were left out because they are nearer to one half than `preference.least_margin`."""
+    padding: float | None = None
+    """The share of padding in the tokens of an epoch's passes."""
 
 
 # Evaluations (`solon eval`) -------------------------------------------------------------------------------------------

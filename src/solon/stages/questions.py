@@ -112,3 +112,5 @@ class TrainingTokens:
 
     learned: float
     read: float = 0.0
+    networks: int = 1
+    """Networks that learn from them."""

@@ -32,7 +32,7 @@ from solon.training.batches import CompletionExample
 from solon.training.distributed.sharded import put_together, token_model
 from solon.training.encoding import Encoding
 from solon.training.learner import EPSILON, Learner
-from solon.training.loop import is_held_out, mean_loss, session_in, train
+from solon.training.loop import is_held_out, mean_loss, padding_share, session_in, train
 from solon.training.models import (
     Trainable,
     arithmetic,
@@ -112,6 +112,7 @@ def run(settings: FinetuneSettings, inputs: FinetuneInputs, out: StageFolder) ->
         loss=steps[-1].loss,
         held_out_loss=steps[-1].held_out_loss,
         training_seconds=round(log.seconds, 3),
+        padding=padding_share(objective, examples, training, inputs.seed),
     )
     return out.publish(steps, TrainingStepRow, facts=facts_record(facts), files=["model", EXAMPLES])
 

@@ -11,7 +11,7 @@ of the stage, in which each pair leads to the label, or the line of a file, that
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from solon.config.builtin import model_path, source_path
-from solon.config.recipe import EngineSettings, PreferenceSettings, Recipe, TrainingSettings
+from solon.config.recipe import EngineSettings, PairLayout, PreferenceSettings, Recipe, TrainingSettings
 from solon.conversation import Conversation
 from solon.digest import digest, seed_for
 from solon.engines.tokens import PromptTokenizer
@@ -53,11 +53,12 @@ from solon.stages.plan import HELD_OUT_MODEL, in_round, is_watched, labels_of
 from solon.stages.questions import TrainingSizes, TrainingTokens
 from solon.stages.s05_response_pairs import paired_kinds
 from solon.stages.stage import JoinedRows, Reads, Stage, Work
+from solon.training.batches import PairExample
 from solon.training.distributed.sharded import put_together, scalar_model
 from solon.training.encoding import Encoding
 from solon.training.forward import ScalarModel
 from solon.training.learner import EPSILON, Learner
-from solon.training.loop import is_held_out, session_in, train
+from solon.training.loop import is_held_out, padding_share, session_in, train
 from solon.training.models import (
     Trainable,
     arithmetic,
@@ -70,8 +71,9 @@ from solon.training.models import (
     window_of,
     with_adapter,
 )
-from solon.training.objectives import PreferenceObjective
+from solon.training.objectives import PreferenceObjective, SharedPrefixObjective
 from solon.training.out_of_memory import within_memory
+from solon.training.shared_prefix import as_one_row, refuse_other_scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +135,10 @@ def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder
             weight_decay=tuning.weight_decay,
             processes=out.processes,
         )
-        objective = PreferenceObjective(reading)
-        log = train(learner, objective, training, held_out, tuning, inputs.seed, session_in(out))
+        objective, rows_of = _objective(settings.pairs, reading, [*training, *held_out])
+        learnt, watched = rows_of(training), rows_of(held_out)
+        log = train(learner, objective, learnt, watched, tuning, inputs.seed, session_in(out))
+        padding = padding_share(objective, learnt, tuning, inputs.seed)
         adapted = put_together(adapted, fresh, out.processes)
         if out.follows:
             return out.follow()
@@ -165,8 +169,22 @@ def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder
         held_out_loss=steps[-1].held_out_loss,
         training_seconds=round(log.seconds, 3),
         near_even=near_even,
+        padding=padding,
     )
     return out.publish(steps, PreferenceStepRow, facts=facts_record(facts), files=["model", EXAMPLES])
+
+
+RowsOf = Callable[[Sequence[PairExample]], Sequence[PairExample]]
+
+
+def _objective(
+    layout: PairLayout, reading: ScalarModel, examples: Sequence[PairExample]
+) -> tuple[PreferenceObjective, RowsOf]:
+    """What is minimised, and what makes its rows of examples; ModelError when the model cannot read such rows."""
+    if layout is PairLayout.SEPARATE:
+        return PreferenceObjective(reading), lambda pairs: pairs
+    refuse_other_scores(reading, [as_one_row(pair) for pair in examples])
+    return SharedPrefixObjective(reading), lambda pairs: [as_one_row(pair) for pair in pairs]
 
 
 def summary(facts: Mapping[str, Any]) -> list[str]:

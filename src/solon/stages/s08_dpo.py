@@ -38,7 +38,7 @@ from solon.training.dpo import DirectObjective, DirectPair, with_reference
 from solon.training.encoding import Encoding
 from solon.training.forward import TokenModel
 from solon.training.learner import EPSILON, Learner, on_host
-from solon.training.loop import is_held_out, mean_loss, train
+from solon.training.loop import is_held_out, mean_loss, padding_share, train
 from solon.training.models import (
     Trainable,
     arithmetic,
@@ -112,6 +112,7 @@ def run(settings: ReinforcementSettings, inputs: DirectInputs, out: StageFolder)
         adapted = put_together(adapted, fresh, out.processes)
         if out.follows:
             return out.follow()
+        padding = padding_share(objective, examples, training, inputs.seed)
         objective = DirectObjective(TokenModel(adapted, training.precision), settings.dpo.beta)
         ordered = accuracy(objective, held_out, training.micro_batch_tokens)
         save_model(adapted, texts, out.path / "model")
@@ -131,6 +132,7 @@ def run(settings: ReinforcementSettings, inputs: DirectInputs, out: StageFolder)
         empty=len(good(rows)) - len(comparable(rows)),
         labels=count_outcomes(row.outcome for row in rows),
         training_seconds=round(log.seconds, 3),
+        padding=padding,
     )
     return out.publish(steps, DpoStepRow, facts=facts_record(facts), files=["model", METRICS])
 
@@ -156,7 +158,8 @@ def accuracy(objective: DirectObjective, pairs: Sequence[DirectPair], micro_toke
     """The share of decided pairs that the implied rewards order as labelled; None without such pairs."""
     counted: list[float | torch.Tensor] = []
     with torch.no_grad():
-        for part in micro_batches(pairs, lambda pair: pair.length, micro_tokens, width=objective.width):
+        width, cost = objective.width, objective.pass_cost
+        for part in micro_batches(pairs, lambda pair: pair.length, micro_tokens, width=width, cost=cost):
             _, counts = objective.loss(part)
             counted += [counts["decided"], counts["ordered"]]
     numbers = on_host(counted)

@@ -26,6 +26,7 @@ from solon.config.recipe import (
     Precision,
     Recipe,
     ReinforcementSettings,
+    ValueFunction,
 )
 from solon.conversation import Conversation, Role
 from solon.engines.registry import engine_of
@@ -206,8 +207,8 @@ def _score(scores: Scores, known: Mapping[str, Conversation], processes: Process
     )
 
 
-READS = {Algorithm.PPO: 3, Algorithm.RLOO: 2}
-"""Times that a rollout is read and not learned from: by preference model, reference and, for PPO, value model."""
+READS = 2
+"""Times that a rollout is read and not learned from, by preference model and reference; a value model reads it too."""
 
 
 @dataclass(frozen=True)
@@ -270,7 +271,9 @@ class Reinforcement(Stage):
         """Every rollout with its prompt."""
         means = [sizes.prompts[kind].mean for kind in TRAINING_KINDS]
         rolled = _rollouts(recipe) * (sum(means) / len(means) + sizes.reply)
-        return TrainingTokens(rolled * recipe.rl.epochs, rolled * READS[recipe.rl.algorithm])
+        rl = recipe.rl
+        value_models = int(rl.algorithm is Algorithm.PPO and rl.value_function is ValueFunction.SEPARATE)
+        return TrainingTokens(rolled * rl.epochs, rolled * (READS + value_models), 1 + value_models)
 
 
 def start_of(work: Work) -> Path:

@@ -20,8 +20,15 @@ from solon.digest import seed_for
 
 T = TypeVar("T")
 
-PASS_COST = 512
-"""Padding tokens that cost about as much as one more forward and backward pass (measured on two CPU cores)."""
+PASS_COST, SMALL, LEAST_PASS_COST = 512, 2.5e6, 48
+"""Padding tokens that cost about as much as one more forward and backward pass of a model with so many parameters, and
+the least for any model. Measured on two CPU cores, and for the least on one, with six layers of SmolLM2's width: 12 to
+50 tokens, since a pass then takes little more than reading and writing the weights."""
+
+
+def pass_cost(parameters: int) -> int:
+    """Padding tokens that cost about as much as one more pass of a model of this size."""
+    return max(LEAST_PASS_COST, round(PASS_COST * min(1.0, SMALL / parameters)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +42,11 @@ class CompletionExample:
     @property
     def length(self) -> int:
         """Tokens of prompt and completion."""
+        return len(self.token_ids)
+
+    @property
+    def tokens(self) -> int:
+        """The same."""
         return len(self.token_ids)
 
 
@@ -54,6 +66,11 @@ class PairExample:
         """Tokens of the longer side."""
         return max(len(self.chosen), len(self.rejected))
 
+    @property
+    def tokens(self) -> int:
+        """Tokens of both sides, as they are read."""
+        return len(self.chosen) + len(self.rejected)
+
 
 @dataclass(frozen=True, slots=True)
 class RatedExample:
@@ -66,6 +83,11 @@ class RatedExample:
     @property
     def length(self) -> int:
         """Tokens of the conversation."""
+        return len(self.token_ids)
+
+    @property
+    def tokens(self) -> int:
+        """The same."""
         return len(self.token_ids)
 
 
@@ -110,19 +132,20 @@ def steps_per_epoch(size: int, batch: int) -> int:
 
 
 def micro_batches(
-    rows: Sequence[T], length: Callable[[T], int], micro_tokens: int, *, width: int = 1
+    rows: Sequence[T], length: Callable[[T], int], micro_tokens: int, *, width: int = 1, cost: int = PASS_COST
 ) -> Iterator[list[T]]:
     """Pack rows, longest first, into micro-batches of at most `micro_tokens` padded tokens.
 
-    A micro-batch also ends once its padding would cost more than another pass. `width` is the number of sequences that
-    one row holds (2 for a pair). A single row that is longer than `micro_tokens` still gets its own micro-batch.
+    A micro-batch also ends once its padding would cost more than another pass, which costs as much as `cost` tokens.
+    `width` is the number of sequences that one row holds (2 for a pair). A single row that is longer than
+    `micro_tokens` still gets its own micro-batch.
     """
     packed: list[T] = []
     longest = padding = 0
     for row in sorted(rows, key=length, reverse=True):
         tokens = length(row)
         padding += (longest - tokens) * width if packed else 0
-        if packed and ((len(packed) + 1) * longest * width > micro_tokens or padding > PASS_COST):
+        if packed and ((len(packed) + 1) * longest * width > micro_tokens or padding > cost):
             yield packed
             packed, padding = [], 0
         if not packed:

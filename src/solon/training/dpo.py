@@ -41,6 +41,11 @@ class DirectPair:
         """Tokens of the longer side, prompt included."""
         return max(self.chosen.length, self.rejected.length)
 
+    @property
+    def tokens(self) -> int:
+        """Tokens of both sides."""
+        return self.chosen.length + self.rejected.length
+
 
 def reply_logprobs(model: TokenModel, rows: Sequence[CompletionExample]) -> Tensor:
     """The log-probability of each row's reply, summed over its tokens and the end token, shape (B)."""
@@ -60,7 +65,7 @@ def with_reference(
     logprob_B = torch.zeros(len(rows))
     with torch.no_grad():
         mine = processes.share(range(len(rows)))
-        parts = list(micro_batches(mine, lambda index: rows[index].length, micro_tokens))
+        parts = list(micro_batches(mine, lambda index: rows[index].length, micro_tokens, cost=model.pass_cost))
         measured = [
             (part, reply_logprobs(model, [rows[index] for index in part]), counted)
             for part, counted in in_step(processes, parts, [0])
@@ -83,6 +88,11 @@ class DirectObjective:
     model: TokenModel
     beta: float
     width: int = 2
+
+    @property
+    def pass_cost(self) -> int:
+        """The model's."""
+        return self.model.pass_cost
 
     def size(self, rows: Sequence[DirectPair]) -> float:
         """The rows' weights."""

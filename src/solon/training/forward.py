@@ -10,7 +10,8 @@ precision (`solon.model_folders.mixed_precision`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -18,9 +19,12 @@ from torch import Tensor, nn
 
 from solon.config.settings import Precision
 from solon.errors import ModelError
-from solon.model_folders.mixed_precision import float32_head, layers_in
-from solon.training.batches import sent
-from solon.training.models import Trainable, inner
+from solon.model_folders.mixed_precision import float32_head, is_plain, layers_in
+from solon.training.batches import pass_cost, picked, sent
+from solon.training.losses import completion_loss
+from solon.training.models import Trainable, inner, size_of
+from solon.training.piecewise_loss import MOST_NUMBERS, piecewise_loss
+from solon.training.value_head import ValueHead
 
 
 def places_before(mask_BT: Tensor) -> Tensor:
@@ -30,10 +34,22 @@ def places_before(mask_BT: Tensor) -> Tensor:
     return before_BT.flatten().nonzero().squeeze(1)
 
 
-def hidden_states(backbone: nn.Module, ids_BT: Tensor, places_N: Tensor, precision: Precision) -> Tensor:
+@dataclass(frozen=True, slots=True)
+class ReadAs:
+    """What each token of rows sees, and its position, where rows are not plain sequences."""
+
+    mask_B1TT: Tensor
+    """Added to the attention's logits."""
+    positions_BT: Tensor
+
+
+def hidden_states(
+    backbone: nn.Module, ids_BT: Tensor, places_N: Tensor, precision: Precision, read_as: ReadAs | None = None
+) -> Tensor:
     """The backbone's last hidden states at these places of the flattened rows, in rising order, in float32, (N, H)."""
+    more = {} if read_as is None else {"attention_mask": read_as.mask_B1TT, "position_ids": read_as.positions_BT}
     with layers_in(precision, ids_BT.device):
-        hidden_BTH: Tensor = backbone(input_ids=ids_BT, use_cache=False).last_hidden_state
+        hidden_BTH: Tensor = backbone(input_ids=ids_BT, use_cache=False, **more).last_hidden_state
     return _at(hidden_BTH, places_N).float()
 
 
@@ -42,13 +58,28 @@ def _at(states_BTX: Tensor, places_N: Tensor) -> Tensor:
     return states_BTX.flatten(0, 1).index_select(0, places_N)
 
 
-class TokenModel:
-    """A causal language model that gives logits at chosen tokens."""
+@contextmanager
+def _last_hidden_states(backbone: nn.Module) -> Iterator[list[Tensor]]:
+    """Collects the backbone's last hidden states (B, T, H) of the passes inside the block."""
+    kept: list[Tensor] = []
+    hook = backbone.register_forward_hook(lambda module, given, found: kept.append(found.last_hidden_state))
+    try:
+        yield kept
+    finally:
+        hook.remove()
 
-    def __init__(self, model: Trainable, precision: Precision = Precision.FLOAT32) -> None:
+
+class TokenModel:
+    """A causal language model that gives logits at chosen tokens, and with a `value_head` values of the same states."""
+
+    def __init__(
+        self, model: Trainable, precision: Precision = Precision.FLOAT32, value_head: ValueHead | None = None
+    ) -> None:
         self.model = model
         self.precision = precision
+        self.value_head = value_head
         self.device = inner(model).device
+        self.pass_cost = pass_cost(size_of(model))
         self.backbone: nn.Module = inner(model).base_model
         self._head = self._plain_head()
 
@@ -64,6 +95,37 @@ class TokenModel:
             return
         for hidden_NH in torch.split(hidden_states(self.backbone, ids_BT, places_N, self.precision), size):
             yield self._head(hidden_NH)
+
+    def completion_loss(self, ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
+        """The summed loss of the masked tokens; with many, under a large vocabulary, a few at a time."""
+        targets_N = picked(ids_BT, mask_BT)
+        if not is_plain(self._head) or targets_N.numel() * self._head.out_features <= MOST_NUMBERS:
+            return completion_loss(self.logits(ids_BT, mask_BT), targets_N)[0]
+        places_N = sent(places_before(mask_BT), ids_BT.device)
+        hidden_NH = hidden_states(self.backbone, ids_BT, places_N, self.precision)
+        return piecewise_loss(hidden_NH, self._head, targets_N, max(1, MOST_NUMBERS // self._head.out_features))
+
+    def logits_and_values(self, ids_BT: Tensor, mask_BT: Tensor, size: int) -> tuple[Iterator[Tensor], Tensor]:
+        """The logits in pieces, and the values (N) of the states before the same tokens, in one forward pass."""
+        places_N = sent(places_before(mask_BT), ids_BT.device)
+        if self._head is None:
+            with _last_hidden_states(self.backbone) as kept:
+                pieces = iter(torch.split(_at(self._all_logits(ids_BT), places_N), size))
+            return pieces, self._value(_at(kept[0], places_N).float())
+        hidden_NH = hidden_states(self.backbone, ids_BT, places_N, self.precision)
+        return map(self._head, torch.split(hidden_NH, size)), self._value(hidden_NH)
+
+    def values(self, ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
+        """The values (N) of the states before the masked tokens; only the value head gets a gradient."""
+        with torch.no_grad():
+            places_N = sent(places_before(mask_BT), ids_BT.device)
+            hidden_NH = hidden_states(self.backbone, ids_BT, places_N, self.precision)
+        return self._value(hidden_NH)
+
+    def _value(self, hidden_NH: Tensor) -> Tensor:
+        assert self.value_head is not None
+        value_N: Tensor = self.value_head(hidden_NH)
+        return value_N
 
     def _all_logits(self, ids_BT: Tensor) -> Tensor:
         """The logits (B, T, V) of the model's own forward pass."""
@@ -102,6 +164,7 @@ class ScalarModel:
         self.model = model
         self.precision = precision
         self.device = inner(model).device
+        self.pass_cost = pass_cost(size_of(model))
         self.backbone: nn.Module = inner(model).base_model
         self._at_work = at_work
         head = getattr(inner(model), "score", None) if head is None else head
@@ -117,12 +180,16 @@ class ScalarModel:
         last_B = torch.arange(len(lengths_B), device=lengths_B.device) * ids_BT.shape[1] + lengths_B - 1
         return self._numbers(ids_BT, last_B)
 
+    def scores_at(self, ids_BT: Tensor, places_N: Tensor, read_as: ReadAs) -> Tensor:
+        """The scores (N) at places of the flattened rows, in rising order, of rows that are no plain sequences."""
+        return self._numbers(ids_BT, places_N, read_as)
+
     def values(self, ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
         """The value of the state before each masked token, shape (N); it depends only on earlier tokens."""
         return self._numbers(ids_BT, sent(places_before(mask_BT), ids_BT.device))
 
-    def _numbers(self, ids_BT: Tensor, places_N: Tensor) -> Tensor:
+    def _numbers(self, ids_BT: Tensor, places_N: Tensor, read_as: ReadAs | None = None) -> Tensor:
         with self._at_work():
-            hidden_NH = hidden_states(self.backbone, ids_BT, places_N, self.precision)
+            hidden_NH = hidden_states(self.backbone, ids_BT, places_N, self.precision, read_as)
         numbers_N: Tensor = self._head(hidden_NH).squeeze(-1).float()
         return numbers_N

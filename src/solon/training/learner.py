@@ -123,15 +123,15 @@ class Learner:
                 self.discard()
                 cause, place, remedy = each["failed"]
                 raise DivergedError(cause, place=place, remedy=remedy)
-        if self.processes.sharding is Sharding.REPLICATED:  # else FSDP has summed them
-            self._add_gradients()
+        self.add_gradients()
         summed = Totals()
         for each in gathered:
             summed.add(each["loss"], each["counts"])
         return summed
 
-    def _add_gradients(self) -> None:
-        if self.processes.count == 1:
+    def add_gradients(self) -> None:
+        """Sum the gradients of all processes; with FSDP they are summed already. Collective."""
+        if self.processes.count == 1 or self.processes.sharding is Sharding.SHARDED:
             return
         learning = list(self.parameters.values())
         # A parameter that no process used stays without a gradient, so that the optimiser skips it.

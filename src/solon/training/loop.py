@@ -45,6 +45,11 @@ class StepRow(Protocol):
         """Tokens of its longest sequence."""
         ...
 
+    @property
+    def tokens(self) -> int:
+        """Tokens of all its sequences."""
+        ...
+
 
 R = TypeVar("R", bound=StepRow)
 R_contra = TypeVar("R_contra", bound=StepRow, contravariant=True)
@@ -56,6 +61,11 @@ class Objective(Protocol[R_contra]):
     @property
     def width(self) -> int:
         """Sequences per row in one forward pass."""
+        ...
+
+    @property
+    def pass_cost(self) -> int:
+        """Padding tokens that cost as much as another pass of its model."""
         ...
 
     def size(self, rows: Sequence[R_contra]) -> float:
@@ -113,7 +123,7 @@ def accumulate(
     """Gradients of the mean loss of `rows`, micro-batch by micro-batch; the sums, and what the loss was divided by."""
     size = objective.size(rows)
     mine = shared(learner.processes, rows)
-    parts = list(micro_batches(mine, lambda row: row.length, micro_tokens, width=objective.width))
+    parts = _parts(objective, mine, micro_tokens)
     found: list[tuple[Sequence[R], Tensor, Counts]] = []
     for part, counted in in_step(learner.processes, parts, rows[:1]):
         loss, counts = objective.loss(part)
@@ -134,6 +144,23 @@ def accumulate(
     return learner.together(totals, failure), size
 
 
+def _parts(objective: Objective[R], rows: Sequence[R], micro_tokens: int) -> list[list[R]]:
+    """The rows of each pass."""
+    width, cost = objective.width, objective.pass_cost
+    return list(micro_batches(rows, lambda row: row.length, micro_tokens, width=width, cost=cost))
+
+
+def padding_share(objective: Objective[R], examples: Sequence[R], settings: TrainingSettings, seed: int) -> float:
+    """The share of padding in all tokens that the first epoch's passes read, in one process."""
+    orders, read, own = Orders(), 0, 0
+    for step in range(steps_per_epoch(len(examples), settings.batch_size)):
+        rows = [examples[index] for index in batch_at(step, len(examples), settings.batch_size, seed, orders)]
+        for part in _parts(objective, rows, settings.micro_batch_tokens):
+            read += len(part) * max(row.length for row in part) * objective.width
+            own += sum(row.tokens for row in part)
+    return round(1 - own / read, 4) if read else 0.0
+
+
 def shared(processes: Processes, rows: Sequence[R]) -> Sequence[R]:
     """This process's part of `rows`: a mix of long and short ones."""
     return processes.share(sorted(rows, key=lambda row: row.length, reverse=True))
@@ -148,7 +175,7 @@ def mean_loss(
     losses: list[Tensor] = []
     with torch.no_grad():
         mine = shared(processes, rows)
-        parts = list(micro_batches(mine, lambda row: row.length, micro_tokens, width=objective.width))
+        parts = _parts(objective, mine, micro_tokens)
         for part, counted in in_step(processes, parts, rows[:1]):
             loss, _ = objective.loss(part)
             losses += [loss] if counted else []

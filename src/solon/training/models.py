@@ -173,6 +173,11 @@ def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
+def size_of(model: nn.Module) -> int:
+    """The number of the model's parameters, adapters included; tied ones once."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
 def inner(model: Trainable) -> PreTrainedModel:
     """The transformers model itself, with an adapter's layers in place."""
     return cast(PreTrainedModel, model.get_base_model() if isinstance(model, PeftModel) else model)

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from solon.training.batches import CompletionExample, PairExample, RatedExample, pad_right, picked, sent, span_mask
+from solon.training.batches import CompletionExample, PairExample, RatedExample, pad_right, sent, span_mask
 from solon.training.forward import ScalarModel, TokenModel
 from solon.training.learner import Counts
-from solon.training.losses import completion_loss, preference_loss, rating_loss
+from solon.training.losses import preference_loss, rating_loss
+from solon.training.shared_prefix import as_one_row, pair_scores
 
 _FILL = 0
 """Any token id works: nothing reads padding on the right."""
@@ -24,6 +25,11 @@ class CompletionObjective:
     model: TokenModel
     width: int = 1
 
+    @property
+    def pass_cost(self) -> int:
+        """The model's."""
+        return self.model.pass_cost
+
     def size(self, rows: Sequence[CompletionExample]) -> float:
         """Tokens with loss."""
         return float(sum(row.length - row.start for row in rows))
@@ -32,8 +38,7 @@ class CompletionObjective:
         """The summed loss, and the number of tokens with loss."""
         ids_BT = pad_right([row.token_ids for row in rows], _FILL, self.model.device)
         mask_BT = span_mask([row.start for row in rows], [row.length for row in rows], ids_BT.shape[1])
-        loss, tokens = completion_loss(self.model.logits(ids_BT, mask_BT), picked(ids_BT, mask_BT))
-        return loss, {"tokens": tokens}
+        return self.model.completion_loss(ids_BT, mask_BT), {"tokens": int(mask_BT.sum())}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,11 @@ class PreferenceObjective:
 
     model: ScalarModel
     width: int = 2
+
+    @property
+    def pass_cost(self) -> int:
+        """The model's."""
+        return self.model.pass_cost
 
     def size(self, rows: Sequence[PairExample]) -> float:
         """The rows' weights."""
@@ -68,11 +78,27 @@ class PreferenceObjective:
 
 
 @dataclass(frozen=True, slots=True)
+class SharedPrefixObjective(PreferenceObjective):
+    """The same loss of pairs that are one row each: the prompt is read once."""
+
+    width: int = 1
+
+    def scores(self, rows: Sequence[PairExample]) -> tuple[Tensor, Tensor]:
+        """See `PreferenceObjective`."""
+        return pair_scores(self.model, [as_one_row(row) for row in rows])
+
+
+@dataclass(frozen=True, slots=True)
 class RatingObjective:
     """Squared distance of each conversation's score from its target (paper, section 5: the L2 loss)."""
 
     model: ScalarModel
     width: int = 1
+
+    @property
+    def pass_cost(self) -> int:
+        """The model's."""
+        return self.model.pass_cost
 
     def size(self, rows: Sequence[RatedExample]) -> float:
         """The number of rows."""

@@ -113,18 +113,20 @@ def test_two_processes_train_what_one_trains(given: Path, tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_two_processes_train_the_adapters_that_one_trains(given: Path, tmp_path: Path) -> None:
-    both(given, tmp_path, "sft-lora", "pm-lora", "ppo-lora", "ppo-shared", "rloo-lora", "dpo-lora")
+    both(given, tmp_path, "sft-lora", "pm-lora", "pm-pairs", "ppo-lora", "ppo-shared", "rloo-lora", "dpo-lora")
 
 
 @pytest.mark.slow
 def test_shards_train_what_whole_weights_train(given: Path, tmp_path: Path) -> None:
-    both(given, tmp_path, "sft", "pm", "dpo", "sft-lora", "pm-lora", "dpo-lora", "sft-decay", options=SHARDED)
+    both(
+        given, tmp_path, "sft", "pm", "dpo", "sft-lora", "pm-lora", "pm-pairs", "dpo-lora", "sft-decay", options=SHARDED
+    )
 
 
 @pytest.mark.slow
 def test_shards_train_in_bfloat16_with_recomputed_activations(given: Path, tmp_path: Path) -> None:
     """Rounding is coarser than in float32, and each process rounds what it adds up."""
-    names = ["sft-half", "pm-lora-half", "dpo-lora-half", "ppo-lora-half"]
+    names = ["sft-half", "pm-lora-half", "dpo-lora-half", "ppo-lora-half", "ppo-head-half"]
     cases.run(given, tmp_path / "one", names, SINGLE_PROCESS)
     launch(2, "tests.training.launched", str(given), str(tmp_path / "two"), *names, options=SHARDED)
     for name in names:
@@ -143,8 +145,18 @@ def test_a_policy_in_shards_learns_what_a_whole_one_learns(given: Path, tmp_path
 
 
 @pytest.mark.slow
+def test_a_value_head_learns_the_same_in_two_processes(given: Path, tmp_path: Path) -> None:
+    both(given, tmp_path, "ppo-head", "ppo-head-lora", "ppo-head-shared")
+
+
+@pytest.mark.slow
+def test_a_value_head_in_shards_learns_what_a_whole_one_learns(given: Path, tmp_path: Path) -> None:
+    both(given, tmp_path, "ppo-head", "ppo-head-lora", options=SHARDED)
+
+
+@pytest.mark.slow
 def test_a_run_begun_in_shards_goes_on_in_one_process_and_back(given: Path, tmp_path: Path) -> None:
-    names = ["sft", "pm-lora", "ppo"]
+    names = ["sft", "pm-lora", "ppo", "ppo-head"]
     killed = [f"kill-{name}" for name in names]
     cases.run(given, tmp_path / "whole", names, SINGLE_PROCESS)
     launch(2, "tests.training.launched", str(given), str(tmp_path / "fewer"), *killed, options=SHARDED)

@@ -22,39 +22,59 @@ from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, fully_shard
 from solon.config.settings import Activations, Precision
 from solon.errors import ModelError, RunError
 from solon.runs.processes import Processes, Sharding
-from solon.training.forward import ScalarModel, TokenModel
+from solon.training.forward import ReadAs, ScalarModel, TokenModel
 from solon.training.models import Trainable, inner
 from solon.training.recompute import spare_activations
+from solon.training.value_head import ValueHead
 
 T = TypeVar("T")
 
 
-Read = Callable[[Tensor, Tensor], Tensor]
+Read = Callable[[Tensor, Tensor], Any]
 """Reads a model's numbers: of token ids (B, T), at the places in the second tensor."""
 
 
 class _Root(nn.Module):
     """The root module; its call gathers the weights."""
 
-    def __init__(self, model: Trainable) -> None:
+    def __init__(self, model: Trainable, value_head: ValueHead | None = None) -> None:
         super().__init__()
         self.model = model
+        self.value_head = value_head
 
-    def forward(self, read: Read, ids_BT: Tensor, where: Tensor) -> Tensor:
+    def forward(self, read: Read, ids_BT: Tensor, where: Tensor) -> Any:
         return read(ids_BT, where)
 
 
 class ShardedTokenModel(TokenModel):
     """`TokenModel` for a model in shards."""
 
-    def __init__(self, model: Trainable, processes: Processes, precision: Precision) -> None:
-        super().__init__(model, precision)  # probes the head while the model is whole
-        self._plain = TokenModel(model, precision)
-        self._root = _sharded(_Root(model), processes)
+    def __init__(
+        self, model: Trainable, processes: Processes, precision: Precision, value_head: ValueHead | None = None
+    ) -> None:
+        super().__init__(model, precision, value_head)  # probes the head while the model is whole
+        self._plain = TokenModel(model, precision, value_head)
+        self._root = _sharded(_Root(model, value_head), processes)
 
     def logits_in_pieces(self, ids_BT: Tensor, mask_BT: Tensor, size: int) -> Iterator[Tensor]:
         """See `TokenModel`; one pass computes all pieces."""
         yield from torch.split(self._root(self._plain.logits, ids_BT, mask_BT), size)
+
+    def completion_loss(self, ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
+        loss: Tensor = self._root(self._plain.completion_loss, ids_BT, mask_BT)
+        return loss
+
+    def logits_and_values(self, ids_BT: Tensor, mask_BT: Tensor, size: int) -> tuple[Iterator[Tensor], Tensor]:
+        logits_NV, value_N = self._root(self._both, ids_BT, mask_BT)
+        return iter(torch.split(logits_NV, size)), value_N
+
+    def _both(self, ids_BT: Tensor, mask_BT: Tensor) -> tuple[Tensor, Tensor]:
+        pieces, value_N = self._plain.logits_and_values(ids_BT, mask_BT, int(mask_BT.sum()) or 1)
+        return torch.cat(list(pieces)), value_N.clone()  # no view, see `ShardedScalarModel`
+
+    def values(self, ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
+        value_N: Tensor = self._root(lambda *asked: self._plain.values(*asked).clone(), ids_BT, mask_BT)
+        return value_N
 
 
 class ShardedScalarModel(ScalarModel):
@@ -71,6 +91,9 @@ class ShardedScalarModel(ScalarModel):
     def values(self, ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
         return self._copied(self._plain.values, ids_BT, mask_BT)
 
+    def scores_at(self, ids_BT: Tensor, places_N: Tensor, read_as: ReadAs) -> Tensor:
+        return self._copied(lambda ids, places: self._plain.scores_at(ids, places, read_as), ids_BT, places_N)
+
     def _copied(self, read: Read, ids_BT: Tensor, where: Tensor) -> Tensor:
         """Return a copy, because a module in shards may not return a view."""
         copied: Tensor = self._root(lambda *asked: read(*asked).clone(), ids_BT, where)
@@ -82,12 +105,13 @@ def token_model(
     processes: Processes,
     precision: Precision = Precision.FLOAT32,
     activations: Activations = Activations.KEPT,
+    value_head: ValueHead | None = None,
 ) -> TokenModel:
-    """The model for training; with FSDP its weights are then in shards."""
+    """The model for training; with FSDP its weights, and those of the value head, are then in shards."""
     spare_activations(model, activations)
     if processes.sharding is Sharding.SHARDED:
-        return ShardedTokenModel(model, processes, precision)
-    return TokenModel(model, precision)
+        return ShardedTokenModel(model, processes, precision, value_head)
+    return TokenModel(model, precision, value_head)
 
 
 def scalar_model(
