@@ -22,6 +22,7 @@ from torch import Tensor
 
 from solon.engines.local.batch import Batch, Prefixes
 from solon.engines.local.causal_model import CausalModel
+from solon.engines.local.common_heads import longest, place_of, with_common_heads
 from solon.engines.local.head import HALVES
 from solon.engines.local.kv_cache import CacheSize
 from solon.engines.local.row_budget import RowBudget
@@ -85,7 +86,7 @@ def choose(
             _refuse_halves(logits_NKV, model)
             found.append(_logprobs(logits_NKV, [each.scored for each in part]))
         # One transfer, since each waits for a GPU.
-        read = iter(torch.cat(found).tolist())
+        read = iter(torch.cat(found).cpu().tolist())
     scores = [[0.0] * len(item.options) for item in choices]
     for each in asked:
         values = [[next(read) for _ in ids] for ids in each.scored]
@@ -108,25 +109,23 @@ class _AskedRow:
 
 
 def _asked(choices: Sequence[Choice], shared: Sequence[int]) -> list[_AskedRow]:
-    """The rows of all questions, those of a prefix side by side and the longest first."""
-    asked = []
+    """The rows of all questions: those of a prefix and of a head side by side, and the longest first."""
+    rows: list[DecodingRow] = []
+    about: list[tuple[int, slice, tuple[Tokens, ...]]] = []
     for number, (item, cut) in enumerate(zip(choices, shared, strict=True)):
         # The context's last token must stay in the own part; an option's last token is only scored, never read.
         prefix = min(cut, len(item.context) - 1)
         if item.single:
-            row = DecodingRow(item.context[:prefix], item.context[prefix:])
-            ids = tuple(option[0] for option in item.options)
-            asked.append(_AskedRow(number, slice(0, len(ids)), SplitRow.of(row), (ids,)))
+            rows.append(DecodingRow(item.context[:prefix], item.context[prefix:]))
+            about.append((number, slice(0, len(item.options)), (tuple(option[0] for option in item.options),)))
             continue
         for which, option in enumerate(item.options):
-            row = DecodingRow(item.context[:prefix], item.context[prefix:] + option[:-1])
-            scored = tuple((token,) for token in option)
-            asked.append(_AskedRow(number, slice(which, which + 1), SplitRow.of(row), scored))
-    return sorted(asked, key=_rank)
-
-
-def _rank(each: _AskedRow) -> tuple[int, Tokens, int, Tokens]:
-    return -len(each.row.prefix), each.row.prefix, -len(each.row.tail), each.row.tail
+            rows.append(DecodingRow(item.context[:prefix], item.context[prefix:] + option[:-1]))
+            about.append((number, slice(which, which + 1), tuple((token,) for token in option)))
+    split = with_common_heads(rows, [len(scored) for _, _, scored in about])
+    asked = [_AskedRow(number, part, row, scored) for row, (number, part, scored) in zip(split, about, strict=True)]
+    tails = longest([(each.row, len(each.row.tail)) for each in asked])
+    return sorted(asked, key=lambda each: (-len(each.row.prefix), each.row.prefix, *place_of(each.row, tails)))
 
 
 def _passes(

@@ -10,6 +10,7 @@ Axes: B rows in flight, N new rows, S steps, V vocabulary.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -22,10 +23,10 @@ from solon.config.settings import SamplingParams
 from solon.engines.base import Completion, Finish
 from solon.engines.local.batch import Batch, Prefixes
 from solon.engines.local.causal_model import CausalModel
+from solon.engines.local.common_heads import with_common_heads
 from solon.engines.local.faults import refuse_undefined
 from solon.engines.local.row_budget import RowBudget
 from solon.engines.local.sampling import sampler_for, uniforms
-from solon.engines.local.split_rows import SplitRow
 from solon.engines.local.waiting import Admission, Waiting, WaitingRow
 from solon.engines.token_rows import DecodingRow
 
@@ -110,9 +111,9 @@ def generate(
 
     Raises ModelError when the model's probabilities are not finite.
     """
-    waiting = Waiting(
-        [WaitingRow(number, SplitRow.of(each.row), each.limit) for number, each in enumerate(requests)], budget
-    )
+    split = with_common_heads([each.row for each in requests], [1] * len(requests))
+    limits = [each.limit for each in requests]
+    waiting = Waiting([WaitingRow(*each) for each in zip(itertools.count(), split, limits, strict=False)], budget)
     draw = sampler_for(sampling.temperature, sampling.top_p)
     flight = _Flight(model, requests, ending)
     with torch.inference_mode(), model.many_passes():

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from solon.engines.local.common_heads import longest, place_of
 from solon.engines.local.kv_cache import CacheSize
 from solon.engines.local.row_budget import RowBudget
 from solon.engines.local.split_rows import SplitRow, Zones
@@ -42,9 +43,8 @@ class Waiting:
     """The rows of a call, in the order in which they are admitted."""
 
     def __init__(self, rows: Sequence[WaitingRow], budget: RowBudget) -> None:
-        self._rows = deque(
-            sorted(rows, key=lambda each: (-each.row.size - each.limit, each.row.prefix, each.row.head, each.row.tail))
-        )
+        needs = longest([(each.row, each.row.size + each.limit) for each in rows])
+        self._rows = deque(sorted(rows, key=lambda each: place_of(each.row, needs)))
         self._budget = budget
 
     def __bool__(self) -> bool:
