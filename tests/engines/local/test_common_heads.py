@@ -15,8 +15,9 @@ from tests.engines.tiny import byte_tokenizer, model_of, question, with_example
 from solon.config.recipe import EngineSettings, SamplingParams
 from solon.conversation import Prompt, Role, Turn
 from solon.engines.local.causal_model import CausalModel
-from solon.engines.local.common_heads import with_common_heads
+from solon.engines.local.common_heads import with_common_heads, without_lone_heads
 from solon.engines.local.engine import LocalEngine
+from solon.engines.local.split_rows import SplitRow
 from solon.engines.token_rows import DecodingRow
 
 SAID = "how do I bake a loaf of bread and read my letters at the station in the rain"
@@ -95,6 +96,12 @@ def test_groups_are_those_that_save_most() -> None:
     assert heads == [80, 80, 20, 20, 0]
     kept = [len(row.head) for row in with_common_heads([DecodingRow((), own) for own in owns], [11, 1, 1, 1, 1])]
     assert kept == [70, 70, 20, 20, 0]
+
+
+def test_a_head_that_is_alone_is_not_read_apart() -> None:
+    one, other = SplitRow((), (1, 2), (3,)), SplitRow((), (1, 2), (4, 5))
+    assert without_lone_heads([one, one]) == [SplitRow((), (), (1, 2, 3))] * 2
+    assert without_lone_heads([one, other]) == [one, other]
 
 
 def test_rows_that_have_little_in_common_are_not_cut() -> None:

@@ -128,7 +128,7 @@ def test_finished_rows_leave_the_batch() -> None:
 
     engine._forward.forward = counted  # type: ignore[method-assign]
     ended = engine.generate(questions(40), range(40), SamplingParams(max_tokens=30, temperature=1.5))
-    assert sizes[0] == 40 and sizes[-1] < 20
+    assert 40 in sizes and sizes[-1] < 20
     for whole, cut in zip(plain, ended, strict=True):
         assert cut.token_ids == whole.token_ids[: len(cut.token_ids)]
         if cut.finish is Finish.END:

@@ -122,7 +122,7 @@ def test_the_cache_stays_within_the_memory_and_no_answer_moves(
             answers = [each.token_ids for each in engine.generate(prompts, range(len(prompts)), sampling)]
         return max(peak), answers
 
-    memory = (0.65 if asked == "choose" else 0.75) * MIB if kind == "deepseek" else 1.5 * MIB
+    memory = (0.625 if asked == "choose" else 0.75) * MIB if kind == "deepseek" else 1.5 * MIB
     wide = LocalEngine(model, byte_tokenizer(), EngineSettings(memory_gib=1))
     narrow = LocalEngine(model, byte_tokenizer(), EngineSettings(memory_gib=memory / GIB))
     monkeypatch.setattr(CausalModel, "forward", counted)

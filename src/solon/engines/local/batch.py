@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from solon.engines.local.causal_model import PADDING, CausalModel, Mask
+from solon.engines.local.common_heads import without_lone_heads
 from solon.engines.local.kv_cache import CacheSize, Kept
 from solon.engines.local.split_rows import SplitRow, Zones
 from solon.engines.token_rows import Tokens
@@ -102,6 +103,7 @@ class Batch:
         The cache may get as many rows and columns as `room` says, until rows are admitted again. A row whose tail is
         shorter than `keep` gets logits for its tail only.
         """
+        rows = without_lone_heads(rows)
         numbers = {row: number for number, row in enumerate(dict.fromkeys(rows))}
         distinct = list(numbers)
         zones = Zones.of(distinct)
@@ -161,7 +163,8 @@ class Batch:
         if len(moved):
             target = torch.from_numpy(moved).to(self.model.device, non_blocking=True)
             self.cache.copy_rows(order_B[target], target, seen)
-        self._key_BL[: len(places), seen] = self._key_BL[:, seen].index_select(0, order_B)
+        # Whole rows: a wide row that is admitted later makes columns visible that nobody sees now.
+        self._key_BL[: len(places)] = self._key_BL.index_select(0, order_B)
         self._next_B = self._next_B.index_select(0, order_B)
         self._start_B, self._gaps_B = self._start_B[places], self._gaps_B[places]
         self.count = len(places)

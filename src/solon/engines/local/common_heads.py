@@ -42,6 +42,14 @@ def with_common_heads(rows: Sequence[DecodingRow], kept: Sequence[int]) -> list[
     return [SplitRow.of(row, heads.get(row, 0)) for row in rows]
 
 
+def without_lone_heads(rows: Sequence[SplitRow]) -> Sequence[SplitRow]:
+    """The rows, uncut where no two different ones of them have a head in common."""
+    distinct = [(row.prefix, row.head) for row in dict.fromkeys(rows) if row.head]
+    if len(set(distinct)) < len(distinct):
+        return rows
+    return [SplitRow(row.prefix, (), row.head + row.tail) for row in rows]
+
+
 Family = tuple[Tokens, Tokens]
 """Prefix and head, or all tokens of a row that has no head."""
 

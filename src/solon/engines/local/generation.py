@@ -27,7 +27,7 @@ from solon.engines.local.common_heads import with_common_heads
 from solon.engines.local.faults import refuse_undefined
 from solon.engines.local.row_budget import RowBudget
 from solon.engines.local.sampling import sampler_for, uniforms
-from solon.engines.local.waiting import Admission, Waiting, WaitingRow
+from solon.engines.local.waiting import AdmittedRows, Waiting, WaitingRow
 from solon.engines.token_rows import DecodingRow
 
 _DROPPED = 16
@@ -164,7 +164,7 @@ class _Flight:
         ended = len(self._open_B) - int(self._open_B.sum())
         return ended > 0 and (ended * _DROPPED >= len(self._open_B))
 
-    def admit(self, admission: Admission) -> None:
+    def admit(self, admission: AdmittedRows) -> None:
         """Give the next places to new rows."""
         numbers = np.array([each.number for each in admission.rows])
         seeds = [self._requests[number].seed for number in numbers]

@@ -31,7 +31,7 @@ class WaitingRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Admission:
+class AdmittedRows:
     """Rows to admit together, the columns that each needs at most, and the room for all in flight."""
 
     rows: Sequence[WaitingRow]
@@ -50,7 +50,7 @@ class Waiting:
     def __bool__(self) -> bool:
         return bool(self._rows)
 
-    def next(self, flying: int, need: int) -> Admission | None:
+    def next(self, flying: int, need: int) -> AdmittedRows | None:
         """The rows to admit beside `flying` ones that need up to `need` columns; None while too few slots are free."""
         if not self._rows:
             return None
@@ -70,7 +70,7 @@ class Waiting:
         rows = [self._rows.popleft() for _ in range(taken)]
         needs = [width.width - width.first(each.row) + each.limit for each in rows]
         slots = min(self._slots(columns), flying + taken + len(self._rows))
-        return Admission(rows, needs, CacheSize(slots, _with_spare(columns)))
+        return AdmittedRows(rows, needs, CacheSize(slots, _with_spare(columns)))
 
     def _slots(self, columns: int) -> int:
         return self._budget.most(_with_spare(columns))
