@@ -17,6 +17,7 @@ from typing import Any
 from solon.config.recipe import EngineSettings
 from solon.conversation import Conversation, Prompt, Rendering, Turn
 from solon.engines.base import Continuation
+from solon.engines.encoded_texts import EncodedTexts
 from solon.engines.rendering import ChatRendering, mark_pattern, rendering_for, special_texts, spelled_out
 from solon.engines.templates import TRANSCRIPT_TEMPLATE, transcript_template
 from solon.engines.thinking import THINK, Tags
@@ -35,6 +36,7 @@ class PromptTokenizer:
         self.rendering = rendering
         self._opening = "" if isinstance(rendering, ChatRendering) else opening_of(tokenizer)
         self._special = mark_pattern(special_texts(tokenizer), spellable=True)
+        self._encoded = EncodedTexts()
 
     @classmethod
     def of(cls, tokenizer: Any, settings: EngineSettings) -> PromptTokenizer:
@@ -79,6 +81,14 @@ class PromptTokenizer:
 
     def encode(self, texts: Sequence[str]) -> list[Tokens]:
         """Token ids of rendered texts: prompts, or prompts with more text after them."""
+        return self._encoded.of(texts, self._encode)
+
+    def continued(self, texts: Sequence[str], options: Sequence[str]) -> list[list[Tokens]]:
+        """For each rendered text the token ids of the text with each option after it."""
+        encoded = iter(self._encode([text + option for text in texts for option in options]))
+        return [[next(encoded) for _ in options] for _ in texts]
+
+    def _encode(self, texts: Sequence[str]) -> list[Tokens]:
         return self.encode_whole([self.shown(text) for text in texts])
 
     def shown(self, text: str) -> str:
@@ -130,7 +140,7 @@ class PromptTokenizer:
     def continuation(self, prompt: Prompt, options: Sequence[str]) -> Continuation:
         """How options continue the prompt's opening; see `Engine.continuation`."""
         text = "".join(self.rendering.render(prompt))
-        bare, *continued = self.encode([text, *(text + option for option in options)])
+        (bare,), (continued,) = self.encode([text]), self.continued([text], options)
         start = min(common_length(bare, tokens) for tokens in continued)
         return Continuation(start == len(bare), tuple(tokens[start:] for tokens in continued))
 

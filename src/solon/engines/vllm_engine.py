@@ -20,7 +20,7 @@ from solon.digest import adapter_base, digest_model
 from solon.engines.base import Choosing, Completion, Continuation, Finish, window_filled
 from solon.engines.local.choose import Choice, choice_of
 from solon.engines.thinking import without_thoughts
-from solon.engines.token_rows import Tokens, common_length
+from solon.engines.token_rows import Tokens
 from solon.engines.tokens import PromptTokenizer
 from solon.errors import EngineError, ModelError
 from solon.model_folders.adapter import adapter_settings
@@ -125,10 +125,9 @@ class VllmEngine:
     def choose(self, prompts: Sequence[Prompt], options: Sequence[str]) -> list[tuple[float, ...]]:
         """Raises ModelError when two options have the same tokens."""
         texts = ["".join(self.rendering.render(prompt)) for prompt in prompts]
-        continued = self.tokens.encode([text + option for text in texts for option in options])
         choices = [
-            choice_of(bare, continued[row * len(options) : (row + 1) * len(options)], options)
-            for row, bare in enumerate(self.tokens.encode(texts))
+            choice_of(bare, continued, options)
+            for bare, continued in zip(self.tokens.encode(texts), self.tokens.continued(texts, options), strict=True)
         ]
         self._refuse_too_long([len(choice.context) + max(map(len, choice.options)) - 1 for choice in choices], 0)
         single = [row for row, choice in enumerate(choices) if choice.single]
@@ -141,10 +140,7 @@ class VllmEngine:
         return len(self._encoded([prompt])[0])
 
     def continuation(self, prompt: Prompt, options: Sequence[str]) -> Continuation:
-        text = "".join(self.rendering.render(prompt))
-        bare, *continued = self.tokens.encode([text, *(text + option for option in options)])
-        start = min(common_length(bare, tokens) for tokens in continued)
-        return Continuation(start == len(bare), tuple(tokens[start:] for tokens in continued))
+        return self.tokens.continuation(prompt, options)
 
     def _next_tokens(self, choices: Sequence[Choice]) -> list[tuple[float, ...]]:
         """The log-probabilities of options of one token, from the token that is written next."""

@@ -130,6 +130,14 @@ def test_an_architecture_without_positions_is_refused() -> None:
         LocalEngine(model, byte_tokenizer(), EngineSettings(window=64))
 
 
+def test_alibi_over_columns_is_refused() -> None:
+    from transformers import FalconConfig, FalconForCausalLM
+
+    config = FalconConfig(vocab_size=420, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, alibi=True)
+    with pytest.raises(ModelError, match="ALiBi"):
+        LocalEngine(FalconForCausalLM(config), byte_tokenizer(), EngineSettings(window=64))
+
+
 def test_layers_that_keep_a_state_are_refused() -> None:
     model = model_of("qwen2")
     model.config.layer_types = ["full_attention", "linear_attention"]

@@ -39,7 +39,7 @@ def test_keys_and_values_are_freed_with_their_batch(uncollected: None, monkeypat
     prompts = [*questions(5), *map(with_example, questions(4))]
     engine.generate(prompts, range(9), SamplingParams(max_tokens=6))
     engine.choose(prompts, ["A", "B"])
-    assert len(made) > 6 and all(cache() is None for cache in made)
+    assert len(made) >= 4 and all(cache() is None for cache in made)
 
 
 def test_a_dropped_engine_frees_its_model(uncollected: None) -> None:

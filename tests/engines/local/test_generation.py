@@ -19,10 +19,8 @@ from tests.engines.tiny import (
 from solon.config.recipe import EngineSettings, SamplingParams
 from solon.conversation import Prompt
 from solon.engines.base import Finish
-from solon.engines.local.batch import sub_batches
 from solon.engines.local.engine import LocalEngine
 from solon.engines.local.generation import Ending
-from solon.engines.token_rows import DecodingRow
 
 KINDS = ["llama", "qwen2", "neox", "gpt2", "mistral", "gemma2"]
 
@@ -130,7 +128,7 @@ def test_finished_rows_leave_the_batch() -> None:
 
     engine._forward.forward = counted  # type: ignore[method-assign]
     ended = engine.generate(questions(40), range(40), SamplingParams(max_tokens=30, temperature=1.5))
-    assert sizes[1] == 40 and sizes[-1] < 20
+    assert 40 in sizes and sizes[-1] < 20
     for whole, cut in zip(plain, ended, strict=True):
         assert cut.token_ids == whole.token_ids[: len(cut.token_ids)]
         if cut.finish is Finish.END:
@@ -221,13 +219,3 @@ def test_a_turn_token_of_the_chat_template_ends_a_reply() -> None:
     ids = tokenizer("Fine.", add_special_tokens=False)["input_ids"] + [turn_end]
     assert ending.finish_of(ids) is Finish.END
     assert ending.completion(ids, [0.0] * len(ids), Finish.END).text == "Fine."
-
-
-def test_sub_batches_are_even_and_keep_equals_together() -> None:
-    rows = [DecodingRow((), (number % 3,) * (1 + number % 3)) for number in range(10)]
-    parts = sub_batches(rows, 4)
-    assert [len(part) for part in parts] == [3, 3, 4]
-    assert sorted(number for part in parts for number in part) == list(range(10))
-    flat = [rows[number] for part in parts for number in part]
-    assert flat == sorted(flat, key=lambda row: row.size)
-    assert sub_batches([], 4) == []

@@ -168,8 +168,10 @@ def test_options_of_several_tokens_are_summed_in_wide_numbers(kind: str) -> None
         assert len(options[0]) > 1
         scores, states = choose_seeing(engine, prompt, LONGER)
         wide = []
-        # Rows of one length are side by side in the order of their tokens.
-        for tokens, hidden_NH in zip(sorted(options), states, strict=True):
+        # Options that differ in their last token only are one row; rows of one length are in the order of tokens.
+        rows = dict(zip(dict.fromkeys(tokens[:-1] for tokens in sorted(options)), states, strict=True))
+        for tokens in sorted(options):
+            hidden_NH = rows[tokens[:-1]]
             logprobs = exact(kind, model, hidden_NH[-len(tokens) :])
             wide.append(float(logprobs[range(len(tokens)), list(tokens)].sum()))
         assert sorted(scores) == pytest.approx(sorted(wide), abs=5e-5)

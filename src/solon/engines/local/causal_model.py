@@ -21,7 +21,7 @@ from torch import Tensor
 
 from solon.config.recipe import Precision
 from solon.engines.local.head import in_float32, widened
-from solon.engines.local.kv_cache import KeyValueCache, additive_mask
+from solon.engines.local.kv_cache import CacheSize, KeyValueCache, additive_mask
 from solon.errors import ModelError
 from solon.model_folders.mixed_precision import Casts, layers_in
 
@@ -59,6 +59,11 @@ class CausalModel:
                 f"a {type(model).__name__} cannot be asked in batches: its forward pass takes no {missing[0]}",
                 remedy="Serve it with an inference server, or take another model",
             )
+        if getattr(config, "alibi", False):
+            raise ModelError(
+                f"a {type(model).__name__} with ALiBi cannot be asked in batches: it takes columns for positions",
+                remedy="Serve it with an inference server, or take another model",
+            )
         self._keeps_logits = "logits_to_keep" in known
         self._head = model.get_output_embeddings()
         self._wide_head: Tensor | None = None
@@ -66,7 +71,7 @@ class CausalModel:
 
     def _measured(self) -> tuple[int, int]:
         """Bytes of one cache column of a row, and of the logits of one position, measured on one token."""
-        cache = self.new_cache(limit=1)
+        cache = self.new_cache(CacheSize(1, 1))
         one_11 = torch.zeros(1, 1, dtype=torch.long, device=self.device)
         training = self.model.training
         self.model.eval()  # no dropout, which would draw random numbers
@@ -76,10 +81,10 @@ class CausalModel:
             self.model.train()
         return cache.bytes, logits.numel() * max(4, logits.element_size()) * _COPIES
 
-    def new_cache(self, *, limit: int, rows: int | None = None) -> KeyValueCache:
-        """An empty cache for this model, of at most `limit` columns."""
+    def new_cache(self, size: CacheSize) -> KeyValueCache:
+        """An empty cache for this model."""
         kept_as = None if self.precision is Precision.FLOAT32 else self.dtype
-        return KeyValueCache(self.layers, limit=limit, rows=rows, dtype=kept_as)
+        return KeyValueCache(self.layers, size, kept_as)
 
     def forward(self, ids_BT: Tensor, positions_BT: Tensor, mask: Mask, cache: KeyValueCache, keep: int) -> Tensor:
         """Logits (B, N=keep, V) of the last `keep` positions; writes keys and values at the cache's column."""

@@ -20,10 +20,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from solon.engines.local.batch import Batch, Prefixes, sub_batches
+from solon.engines.local.batch import Batch, Prefixes
 from solon.engines.local.causal_model import CausalModel
+from solon.engines.local.common_heads import longest, place_of, with_common_heads
 from solon.engines.local.head import HALVES
+from solon.engines.local.kv_cache import CacheSize
 from solon.engines.local.row_budget import RowBudget
+from solon.engines.local.split_rows import SplitRow, Zones
 from solon.engines.token_rows import DecodingRow, Tokens, common_length
 from solon.errors import ModelError
 
@@ -71,54 +74,96 @@ def choose(
     `shared[i]` counts the leading tokens of choice i's context that other rows share. Raises ModelError for a model
     with logits in half precision.
     """
-    rows: list[DecodingRow] = []
-    counts: list[int] = []
-    places: list[tuple[int, int | None]] = []
-    for number, (item, cut) in enumerate(zip(choices, shared, strict=True)):
-        # The context's last token must stay in the own part; an option's last token is only scored, never read.
-        prefix = min(cut, len(item.context) - 1)
-        tails: list[Tokens] = [()] if item.single else [option[:-1] for option in item.options]
-        for which, tail in enumerate(tails):
-            rows.append(DecodingRow(item.context[:prefix], item.context[prefix:] + tail))
-            counts.append(len(tail) + 1)
-            places.append((number, None if item.single else which))
-    scores = [[0.0] * len(item.options) for item in choices]
-    read: list[tuple[int, int | None]] = []
-    found: list[Tensor] = []
-
-    def share(numbers: Sequence[int]) -> float:
-        return budget.share([rows[number] for number in numbers], 0, max(counts[number] for number in numbers))
-
-    # Every batch and every new prefix is a pass; few rows are not worth the preparation.
-    prepared = model.many_passes() if len(rows) > _FEW_ROWS else nullcontext()
+    asked = _asked(choices, shared)
+    found = []
+    # Every pass and every new prefix takes one; few rows are not worth the preparation.
+    prepared = model.many_passes() if len(asked) > _FEW_ROWS else nullcontext()
     with torch.inference_mode(), prepared:
-        for numbers in sub_batches(rows, budget.rows, share):
-            keep = max(counts[number] for number in numbers)
-            logits_BNV = Batch(model, [rows[number] for number in numbers], 0).prefill(prefixes, keep)
-            _refuse_halves(logits_BNV, model)
-            for place, number in enumerate(numbers):
-                choice, option = places[number]
-                logits_NV = logits_BNV[place, -counts[number] :]
-                options = choices[choice].options
-                if option is None:
-                    found.append(_logprobs(logits_NV, [tokens[0] for tokens in options]))
-                else:
-                    found.append(_logprobs(logits_NV, options[option]).sum().unsqueeze(0))
-                read.append(places[number])
+        batch = Batch(model, prefixes)
+        for part, room in _passes(asked, model.prefill_tokens, budget):
+            batch.clear()
+            logits_NKV = batch.admit([each.row for each in part], room, max(len(each.scored) for each in part))
+            _refuse_halves(logits_NKV, model)
+            found.append(_logprobs(logits_NKV, [each.scored for each in part]))
         # One transfer, since each waits for a GPU.
-        numbers_of = torch.split(torch.cat(found).cpu(), [len(each) for each in found])
-    for (choice, option), values in zip(read, numbers_of, strict=True):
-        if option is None:
-            scores[choice] = values.tolist()
-        else:
-            scores[choice][option] = float(values)
+        read = iter(torch.cat(found).cpu().tolist())
+    scores = [[0.0] * len(item.options) for item in choices]
+    for each in asked:
+        values = [[next(read) for _ in ids] for ids in each.scored]
+        scores[each.number][each.options] = values[0] if len(values) == 1 else [sum(value for (value,) in values)]
     return [tuple(each) for each in scores]
 
 
-def _logprobs(logits_NV: Tensor, ids: Sequence[int]) -> Tensor:
-    """Natural log-probabilities in float64: of one token at each position, or of several at the only one."""
-    places_N = torch.arange(len(logits_NV), device=logits_NV.device)
-    return logits_NV[places_N, list(ids)].double() - logits_NV.logsumexp(-1).double()
+@dataclass(frozen=True, slots=True)
+class _AskedRow:
+    """A row of question `number` that gives the scores of these of its options.
+
+    `scored` are the tokens to score: of one option, each at one of the last positions; or of several options of one
+    token, all at the last position.
+    """
+
+    number: int
+    options: slice
+    row: SplitRow
+    scored: tuple[Tokens, ...]
+
+
+def _asked(choices: Sequence[Choice], shared: Sequence[int]) -> list[_AskedRow]:
+    """The rows of all questions: those of a prefix and of a head side by side, and the longest first."""
+    rows: list[DecodingRow] = []
+    about: list[tuple[int, slice, tuple[Tokens, ...]]] = []
+    for number, (item, cut) in enumerate(zip(choices, shared, strict=True)):
+        # The context's last token must stay in the own part; an option's last token is only scored, never read.
+        prefix = min(cut, len(item.context) - 1)
+        if item.single:
+            rows.append(DecodingRow(item.context[:prefix], item.context[prefix:]))
+            about.append((number, slice(0, len(item.options)), (tuple(option[0] for option in item.options),)))
+            continue
+        for which, option in enumerate(item.options):
+            rows.append(DecodingRow(item.context[:prefix], item.context[prefix:] + option[:-1]))
+            about.append((number, slice(which, which + 1), tuple((token,) for token in option)))
+    split = with_common_heads(rows, [len(scored) for _, _, scored in about])
+    asked = [_AskedRow(number, part, row, scored) for row, (number, part, scored) in zip(split, about, strict=True)]
+    tails = longest([(each.row, len(each.row.tail)) for each in asked])
+    return sorted(asked, key=lambda each: (-len(each.row.prefix), each.row.prefix, *place_of(each.row, tails)))
+
+
+def _passes(
+    asked: Sequence[_AskedRow], tokens: int, budget: RowBudget
+) -> Sequence[tuple[Sequence[_AskedRow], CacheSize]]:
+    """Rows to read together, at most so many padded tokens of them, and the room for their cache.
+
+    One cache is used for all passes, so it is made for as many rows as any of them will have, where they fit.
+    """
+    passes = []
+    start = 0
+    while start < len(asked):
+        zones, keep, most, end = Zones(0, 0, 0), 0, 1, start
+        while end < len(asked):
+            wider, longer = zones.widened(asked[end].row), max(keep, len(asked[end].scored))
+            fitting = budget.most(wider.width, longer)
+            if end > start and (end - start >= fitting or wider.tail * (end + 1 - start) > tokens):
+                break
+            zones, keep, most, end = wider, longer, fitting, end + 1
+        passes.append((asked[start:end], CacheSize(most, zones.width)))
+        start = end
+    widest = max(len(part) for part, _ in passes)
+    return [(part, CacheSize(min(room.rows, widest), room.columns)) for part, room in passes]
+
+
+def _logprobs(logits_NKV: Tensor, scored: Sequence[tuple[Tokens, ...]]) -> Tensor:
+    """Natural log-probabilities in float64 of each row's tokens, at its last positions, one after the other."""
+    kept = logits_NKV.shape[1]
+    index = torch.tensor(
+        [
+            (row, kept - len(positions) + place, token)
+            for row, positions in enumerate(scored)
+            for place, ids in enumerate(positions)
+            for token in ids
+        ]
+    )
+    row, place, token = index.to(logits_NKV.device, non_blocking=True).unbind(-1)
+    return logits_NKV[row, place, token].double() - logits_NKV.logsumexp(-1)[row, place].double()
 
 
 def _refuse_halves(logits: Tensor, model: CausalModel) -> None:

@@ -127,12 +127,9 @@ class LocalEngine:
             return []
         rendered = [self.rendering.render(prompt) for prompt in prompts]
         texts = [shared + own for shared, own in rendered]
-        count = len(options)
-        bare = self.tokens.encode(texts)
-        continued = self.tokens.encode([text + option for text in texts for option in options])
         choices = [
-            choice_of(tokens, continued[number * count : (number + 1) * count], options)
-            for number, tokens in enumerate(bare)
+            choice_of(bare, continued, options)
+            for bare, continued in zip(self.tokens.encode(texts), self.tokens.continued(texts, options), strict=True)
         ]
         self._refuse_too_long([len(choice.context) + max(map(len, choice.options)) - 1 for choice in choices], 0)
         shared = self.tokens.shared_lengths([part for part, _ in rendered], [choice.context for choice in choices])

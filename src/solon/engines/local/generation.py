@@ -1,15 +1,16 @@
 """Batched generation: the loop over tokens, and when a row's text ends.
 
 A row ends when the model writes an end token, when its decoded text holds a stop string (which may straddle tokens), or
-when its limit is reached. Rows that ended stay in the batch until enough of them can be dropped at once. Decoding
-at every step would cost more than a small model's forward pass, so only tokens that can complete a stop string trigger
-it.
+when its limit is reached. Rows that ended stay in the batch until enough of them can be dropped at once, and rows that
+wait take the free slots while others are decoded. Decoding at every step would cost more than a small model's forward
+pass, so only tokens that can complete a stop string trigger it.
 
-Axes: B rows in flight, S steps, V vocabulary.
+Axes: B rows in flight, N new rows, S steps, V vocabulary.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -20,15 +21,17 @@ from torch import Tensor
 
 from solon.config.settings import SamplingParams
 from solon.engines.base import Completion, Finish
-from solon.engines.local.batch import Batch, Prefixes, sub_batches
+from solon.engines.local.batch import Batch, Prefixes
 from solon.engines.local.causal_model import CausalModel
+from solon.engines.local.common_heads import with_common_heads
 from solon.engines.local.faults import refuse_undefined
 from solon.engines.local.row_budget import RowBudget
 from solon.engines.local.sampling import sampler_for, uniforms
+from solon.engines.local.waiting import AdmittedRows, Waiting, WaitingRow
 from solon.engines.token_rows import DecodingRow
 
-KEEP_SHARE = 0.8
-"""Rows are dropped once no more than this share of the batch is unfinished: moving the cache costs about one step."""
+_DROPPED = 16
+"""Rows that ended are dropped once they are one in so many: their places are filled with rows from the end."""
 
 Decode = Callable[[Sequence[int]], str]
 
@@ -108,105 +111,114 @@ def generate(
 
     Raises ModelError when the model's probabilities are not finite.
     """
-    completions: list[Completion | None] = [None] * len(requests)
-
-    def share(numbers: Sequence[int]) -> float:
-        part = [requests[number] for number in numbers]
-        return budget.share([request.row for request in part], max(request.limit for request in part), 1)
-
-    for numbers in sub_batches([request.row for request in requests], budget.rows, share):
-        part = [requests[number] for number in numbers]
-        for number, completion in zip(numbers, _complete(model, part, sampling, ending, prefixes), strict=True):
-            completions[number] = completion
-    return [completion for completion in completions if completion is not None]
-
-
-def _complete(
-    model: CausalModel,
-    requests: Sequence[GenerationRequest],
-    sampling: SamplingParams,
-    ending: Ending,
-    prefixes: Prefixes,
-) -> list[Completion]:
+    split = with_common_heads([each.row for each in requests], [1] * len(requests))
+    limits = [each.limit for each in requests]
+    waiting = Waiting([WaitingRow(*each) for each in zip(itertools.count(), split, limits, strict=False)], budget)
     draw = sampler_for(sampling.temperature, sampling.top_p)
-    limits = np.array([request.limit for request in requests])
-    steps = int(limits.max())
-    drawn_BS = torch.from_numpy(uniforms([request.seed for request in requests], steps)).float()
-    uniform_BS = drawn_BS.to(model.device, non_blocking=True)
-    record = _Record(len(requests), steps)
+    flight = _Flight(model, requests, ending)
     with torch.inference_mode(), model.many_passes():
-        batch, logits_BV = _start(model, [request.row for request in requests], steps, prefixes)
-        for step in range(steps):
-            token_B, logprob_B = draw(logits_BV, uniform_BS[:, step])
-            record.add(step, token_B, logprob_B)
-            record.close(step, limits, ending)
-            if not record.open.any():
-                break
-            if record.open.mean() <= KEEP_SHARE:
-                kept_B = torch.from_numpy(record.compact()).to(model.device, non_blocking=True)
-                batch.select(kept_B)
-                token_B, uniform_BS = token_B[kept_B], uniform_BS[kept_B]
-            logits_BV = batch.step(token_B)
-    return record.completions(ending)
+        batch, logits_BV = Batch(model, prefixes), None
+        while True:
+            if admission := waiting.next(batch.count, flight.need):
+                new_NV = batch.admit([each.row for each in admission.rows], admission.room)[:, -1]
+                logits_BV = new_NV if logits_BV is None else torch.cat([logits_BV, new_NV])
+                flight.admit(admission)
+            if logits_BV is None:
+                return [completion for completion in flight.completions if completion is not None]
+            token_B, logprob_B = draw(logits_BV, flight.uniform())
+            batch.retire(flight.add(token_B, logprob_B))
+            if flight.crowded:
+                kept = flight.compact()
+                batch.keep(kept)
+                token_B = token_B[torch.from_numpy(kept).to(model.device, non_blocking=True)]
+            logits_BV = batch.step(token_B) if batch.count else None
 
 
-def _start(model: CausalModel, rows: Sequence[DecodingRow], steps: int, prefixes: Prefixes) -> tuple[Batch, Tensor]:
-    """A prefilled batch and the logits (B, V) of its first tokens; equal rows are prefilled once."""
-    numbers: dict[DecodingRow, int] = {}
-    for row in rows:
-        numbers.setdefault(row, len(numbers))
-    batch = Batch(model, list(numbers), steps)
-    logits_BV = batch.prefill(prefixes)[:, -1]
-    if len(numbers) < len(rows):
-        source_B = torch.tensor([numbers[row] for row in rows]).to(model.device, non_blocking=True)
-        batch.select(source_B)
-        logits_BV = logits_BV[source_B]
-    return batch, logits_BV
+class _Flight:
+    """The tokens of the rows in flight by place, and the completions of those that ended."""
 
+    def __init__(self, model: CausalModel, requests: Sequence[GenerationRequest], ending: Ending) -> None:
+        self.completions: list[Completion | None] = [None] * len(requests)
+        self._requests = requests
+        self._ending = ending
+        self._device = model.device
+        self._steps = max((request.limit for request in requests), default=0)
+        self._number_B = np.empty(0, dtype=np.int64)
+        self._need_B = np.empty(0, dtype=np.int64)
+        self._limit_B = np.empty(0, dtype=np.int64)
+        self._written_B = np.empty(0, dtype=np.int64)
+        self._open_B = np.empty(0, dtype=np.bool_)
+        self._token_BS = np.empty((0, self._steps), dtype=np.int64)
+        self._logprob_BS = np.empty((0, self._steps), dtype=np.float32)
+        self._uniform_BS = torch.empty(0, self._steps).to(self._device, non_blocking=True)
+        self._step_B1 = torch.empty(0, 1, dtype=torch.long).to(self._device, non_blocking=True)
 
-class _Record:
-    """The tokens sampled for each row, and which rows are in flight and open."""
+    @property
+    def need(self) -> int:
+        """The columns that a row in flight takes at most."""
+        return int(self._need_B.max(initial=0))
 
-    def __init__(self, rows: int, steps: int) -> None:
-        self.token_BS = np.zeros((rows, steps), dtype=np.int64)
-        self.logprob_BS = np.zeros((rows, steps), dtype=np.float32)
-        self.lengths = np.zeros(rows, dtype=np.int64)
-        self.finishes = [Finish.LENGTH] * rows
-        self.flying = np.arange(rows)
-        """The number of each row in flight, by its place in the batch."""
-        self.open = np.ones(rows, dtype=np.bool_)
-        """By place in the batch: whether the row's text continues."""
+    @property
+    def crowded(self) -> bool:
+        """Whether rows that ended take so many places that they are dropped."""
+        ended = len(self._open_B) - int(self._open_B.sum())
+        return ended > 0 and (ended * _DROPPED >= len(self._open_B))
 
-    def add(self, step: int, token_B: Tensor, logprob_B: Tensor) -> None:
-        sampled_B = logprob_B.cpu().numpy()
-        refuse_undefined(sampled_B)
-        self.newest = token_B.cpu().numpy()
-        self.token_BS[self.flying, step] = self.newest
-        self.logprob_BS[self.flying, step] = sampled_B
+    def admit(self, admission: AdmittedRows) -> None:
+        """Give the next places to new rows."""
+        numbers = np.array([each.number for each in admission.rows])
+        seeds = [self._requests[number].seed for number in numbers]
+        count = len(numbers)
+        self._number_B = np.concatenate([self._number_B, numbers])
+        self._need_B = np.concatenate([self._need_B, admission.needs])
+        self._limit_B = np.concatenate([self._limit_B, [each.limit for each in admission.rows]])
+        self._written_B = np.concatenate([self._written_B, np.zeros(count, dtype=np.int64)])
+        self._open_B = np.concatenate([self._open_B, np.ones(count, dtype=np.bool_)])
+        self._token_BS = np.concatenate([self._token_BS, np.zeros((count, self._steps), dtype=np.int64)])
+        self._logprob_BS = np.concatenate([self._logprob_BS, np.zeros((count, self._steps), dtype=np.float32)])
+        uniform_NS = torch.from_numpy(uniforms(seeds, self._steps)).float().to(self._device, non_blocking=True)
+        self._uniform_BS = torch.cat([self._uniform_BS, uniform_NS])
+        self._step_B1 = torch.nn.functional.pad(self._step_B1, (0, 0, 0, count))
 
-    def close(self, step: int, limits: NDArray[np.int64], ending: Ending) -> None:
-        """Close the rows that end with the token of this step."""
-        full = limits[self.flying] <= step + 1
-        for place in np.flatnonzero(self.open & (full | ending.may_end(self.newest))):
-            number = self.flying[place]
-            finish = ending.finish_of(self.token_BS[number, : step + 1].tolist())
-            if finish is None and not full[place]:
-                continue
-            self.finishes[number] = finish or Finish.LENGTH
-            self.lengths[number] = step + 1
-            self.open[place] = False
+    def uniform(self) -> Tensor:
+        """The uniform (B) of each row's next step."""
+        uniform_B1 = self._uniform_BS.gather(1, self._step_B1)
+        # A row that ended may not be dropped yet at the end of its numbers.
+        self._step_B1 = (self._step_B1 + 1).clamp_(max=self._steps - 1)
+        return uniform_B1.squeeze(-1)
+
+    def add(self, token_B: Tensor, logprob_B: Tensor) -> list[int]:
+        """Write a token to every open row; the places of the rows that end with it."""
+        logprobs = logprob_B.cpu().numpy()
+        refuse_undefined(logprobs)
+        tokens = token_B.cpu().numpy()
+        opened = np.flatnonzero(self._open_B)
+        self._token_BS[opened, self._written_B[opened]] = tokens[opened]
+        self._logprob_BS[opened, self._written_B[opened]] = logprobs[opened]
+        self._written_B[opened] += 1
+        full_B = self._written_B >= self._limit_B
+        ended = []
+        for place in np.flatnonzero(self._open_B & (full_B | self._ending.may_end(tokens))):
+            text = self._token_BS[place, : self._written_B[place]].tolist()
+            finish = self._ending.finish_of(text) or (Finish.LENGTH if full_B[place] else None)
+            if finish is not None:
+                logprobs_of = self._logprob_BS[place, : len(text)].tolist()
+                self.completions[self._number_B[place]] = self._ending.completion(text, logprobs_of, finish)
+                self._open_B[place] = False
+                self._need_B[place] = 0
+                ended.append(int(place))
+        return ended
 
     def compact(self) -> NDArray[np.int64]:
-        """Drop closed rows; returns the places of the open ones."""
-        kept = np.flatnonzero(self.open)
-        self.flying = self.flying[kept]
-        self.open = self.open[kept]
-        return kept
-
-    def completions(self, ending: Ending) -> list[Completion]:
-        return [
-            ending.completion(tokens[:length].tolist(), logprobs[:length].tolist(), finish)
-            for tokens, logprobs, length, finish in zip(
-                self.token_BS, self.logprob_BS, self.lengths, self.finishes, strict=True
-            )
-        ]
+        """Drop the rows that ended; the places of the others, the last ones of which fill the gaps."""
+        opened = np.flatnonzero(self._open_B)
+        places = np.arange(len(opened))
+        places[~self._open_B[: len(opened)]] = opened[opened >= len(opened)]
+        self._number_B, self._need_B, self._limit_B = (
+            each[places] for each in (self._number_B, self._need_B, self._limit_B)
+        )
+        self._written_B, self._open_B = self._written_B[places], self._open_B[places]
+        self._token_BS, self._logprob_BS = self._token_BS[places], self._logprob_BS[places]
+        kept_B = torch.from_numpy(places).to(self._device, non_blocking=True)
+        self._uniform_BS, self._step_B1 = self._uniform_BS[kept_B], self._step_B1[kept_B]
+        return places

@@ -9,14 +9,12 @@ from one session to the next.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from solon.config.recipe import EngineSettings
 from solon.engines.local.causal_model import CausalModel
-from solon.engines.token_rows import DecodingRow
 from solon.model_folders.system_memory import system_memory
 
 GIB = 1 << 30
@@ -44,13 +42,9 @@ class RowBudget:
         size = default_memory(free_memory(model.device)) if given is None else int(min(given, _MOST) * GIB)
         return cls(settings.batch_size, max(1, size), model.column_bytes, model.position_bytes)
 
-    def share(self, rows: Sequence[DecodingRow], steps: int, keep: int) -> float:
-        """The fraction of the memory that these rows need together, each with up to `steps` further tokens.
-
-        `keep` positions of each have logits at the same time. Above 1 the rows do not fit.
-        """
-        columns = max(len(row.prefix) for row in rows) + max(len(row.own) for row in rows) + steps
-        return len(rows) * (columns * self.column + keep * self.position) / self.bytes
+    def most(self, columns: int, positions: int = 1) -> int:
+        """How many rows of so many columns fit, each with the logits of some positions; at least one."""
+        return max(1, min(self.rows, self.bytes // (columns * self.column + positions * self.position)))
 
     def summary(self, window: int) -> str | None:
         """One line for the console where memory may limit the rows, else None."""

@@ -37,7 +37,6 @@ from solon.engines.served.wire_format import (
     top_fields,
 )
 from solon.engines.thinking import THINK, without_thoughts
-from solon.engines.token_rows import common_length
 from solon.engines.tokens import PromptTokenizer
 from solon.errors import EngineError
 from solon.http.json_client import JsonClient, JsonRequest
@@ -160,10 +159,7 @@ class ServedEngine:
         """Without the model's tokenizer the server is asked, and an option in its list of tokens is one token."""
         self._refuse_votes()
         if self._tokens is not None:
-            text = "".join(self.rendering.render(prompt))
-            bare, *continued = self._tokens.encode([text, *(text + option for option in options)])
-            start = min(common_length(bare, tokens) for tokens in continued)
-            return Continuation(start == len(bare), tuple(tokens[start:] for tokens in continued))
+            return self._tokens.continuation(prompt, options)
         if LetterReading.TOP in self.able.readings:
             ((_, top),) = next(self._answers([self._top(prompt, options)]))
             if not self._is_failure(0, top) and top.listed:
