@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -54,7 +55,7 @@ class Contestant:
             )
         self.call = call
         self._patience = patience
-        self._errors: IO[bytes] = tempfile.TemporaryFile()
+        self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed on leaving the `with` block
         self._process = subprocess.Popen(
             call.words,
             stdin=subprocess.PIPE,
@@ -72,8 +73,9 @@ class Contestant:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._tell(STOP)
-        if self._process.stdin is not None:
-            self._process.stdin.close()
+        with suppress(OSError):  # a pipe that nobody reads any more
+            if self._process.stdin is not None:
+                self._process.stdin.close()
         try:
             self._process.wait(10)
         except subprocess.TimeoutExpired:
@@ -93,12 +95,10 @@ class Contestant:
         return self._said(answer_of)
 
     def _tell(self, command: str) -> None:
-        try:
+        with suppress(OSError, ValueError):  # it has ended; the next reading says so
             assert self._process.stdin is not None
             self._process.stdin.write(command + "\n")
             self._process.stdin.flush()
-        except (OSError, ValueError):
-            pass  # it has ended; the next reading says so
 
     def _said(self, read: Callable[[str], T]) -> T:
         assert self._process.stdout is not None

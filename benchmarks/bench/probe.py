@@ -13,20 +13,27 @@ import time
 from collections.abc import Callable, Mapping
 
 from benchmarks.bench.limits import BYTES, Machine
+from benchmarks.bench.sizes import Setting
 from solon.errors import StageError
 
-SIZE, TRIES, READ_BYTES = 2048, 8, 1 << 28
+SIZE, QUICK_SIZE, TRIES, READ_BYTES = 2048, 256, 8, 1 << 28
 
 
-def machine_of(command: list[str], environment: Mapping[str, str], threads: int) -> dict[str, Machine]:
+def machine_of(command: list[str], environment: Mapping[str, str], setting: Setting) -> dict[str, Machine]:
     """What the machine does by dtype; raises StageError when it cannot be measured."""
-    words = [*command, str(threads)]
+    words = [*command, str(setting.threads), str(setting.pick(SIZE, QUICK_SIZE))]
     done = subprocess.run(words, capture_output=True, text=True, env=environment, check=False)
     if done.returncode:
         last = done.stderr.strip().rpartition("\n")[2]
         raise StageError(f"this machine's limits could not be measured: {last}", remedy="Type: make venv")
     found = json.loads(done.stdout)
     return {dtype: Machine(found[dtype], found["bandwidth"]) for dtype in BYTES}
+
+
+def summary(machine: Mapping[str, Machine]) -> str:
+    """What was measured, in words."""
+    rates = [f"{each.operations / 1e9:,.0f} GFLOP/s in {dtype}" for dtype, each in machine.items()]
+    return ", ".join([*rates, f"{next(iter(machine.values())).bandwidth / 1e9:.1f} GB/s from memory"])
 
 
 def best(work: Callable[[], object], tries: int) -> float:
@@ -41,7 +48,7 @@ def best(work: Callable[[], object], tries: int) -> float:
 
 
 def product_seconds(size: int, dtype: str) -> float:
-    """The shortest time of a product, by torch's own choice of a library and by oneDNN: either may be the faster one."""
+    """The shortest time of a product, by torch's choice of a library and by oneDNN: either may be faster."""
     import torch
     from torch.utils import mkldnn
 
@@ -56,11 +63,11 @@ def product_seconds(size: int, dtype: str) -> float:
 
 
 def main() -> None:
-    """Arguments: the number of threads, and the size of the matrices if it is another one."""
+    """Arguments: the number of threads, and the size of the matrices."""
     import torch
 
     torch.set_num_threads(int(sys.argv[1]))
-    size = int(sys.argv[2]) if len(sys.argv) > 2 else SIZE
+    size = int(sys.argv[2])
     found: dict[str, float] = {}
     for dtype in BYTES:
         found[dtype] = 2 * size**3 / product_seconds(size, dtype)

@@ -12,9 +12,7 @@ def adapter_of(rank: int, *, scores: bool = False) -> LoraConfig | None:
     if not rank:
         return None
     kind = TaskType.SEQ_CLS if scores else TaskType.CAUSAL_LM
-    return LoraConfig(
-        r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules="all-linear", task_type=kind
-    )
+    return LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules="all-linear", task_type=kind)
 
 
 def adapted(model: Any, rank: int, *, scores: bool = False) -> Any:

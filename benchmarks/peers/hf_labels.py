@@ -46,7 +46,7 @@ def by_forward(model: torch.nn.Module, task: AskingTask) -> list[float]:
 def by_prefix(model: torch.nn.Module, task: AskingTask) -> list[float]:
     """The beginning once."""
     phase: Phase = task.phases[0]
-    length, found = len(phase.shared), list[float]()
+    found: list[float] = []
     kept: DynamicCache | None = None
     width = 0
     read = model(input_ids=torch.tensor([phase.shared]), use_cache=True, logits_to_keep=1).past_key_values
@@ -54,7 +54,7 @@ def by_prefix(model: torch.nn.Module, task: AskingTask) -> list[float]:
         if kept is None or len(ids_BT) != width:
             kept, width = _repeated(read, len(ids_BT)), len(ids_BT)
         logits_BTV = model(input_ids=ids_BT, past_key_values=kept, use_cache=True, logits_to_keep=1).logits
-        kept.crop(length)
+        kept.crop(-ids_BT.shape[1])
         found += log_odds(logits_BTV[:, -1], task.options)
     return found
 
