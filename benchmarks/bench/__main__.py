@@ -20,13 +20,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.bench import page, probe
-from benchmarks.bench.alternation import OWN, Environments, Meeting, Repeats, environment_of, meet, with_environment
+from benchmarks.bench.alternation import Environments, Meeting, Repeats, environment_of, meet, with_environment
 from benchmarks.bench.limits import Machine
 from benchmarks.bench.machine import cpu_name
-from benchmarks.bench.measured import Measure, ratio_of
+from benchmarks.bench.measured import ratio_of
 from benchmarks.bench.results import FOLDER, Result, read_results, table
 from benchmarks.bench.sizes import Scale, Setting
-from benchmarks.bench.works import HF, TRL_PPO, VLLM, Peer, Work, works
+from benchmarks.bench.works import HF, OWN, TRL_PPO, VLLM, Peer, Work, works
 from solon.errors import InputError, SolonError
 
 REPEATS = 5
@@ -75,8 +75,10 @@ def result_of(
     solon, other = ([work.measure.of(each) for each in found.answers] for found in (meeting.solon, repeats))
     ratio = ratio_of(work.measure, solon, other)
     demand, limit = meeting.prepared.demand, machine.get(work.dtype)
-    counted = demand is not None and limit is not None and work.measure is Measure.RATE
-    shares = [demand.seconds(limit) / each.seconds for each in meeting.solon.answers] if counted else []  # type: ignore
+    of_limit, bound = None, ""
+    if demand is not None and limit is not None:
+        of_limit = page.median([demand.seconds(limit) / each.seconds for each in meeting.solon.answers])
+        bound = demand.bound(limit)
     return Result(
         name=f"{work.name}.{peer.name}",
         work=work.name,
@@ -87,8 +89,8 @@ def result_of(
         ratio=ratio.value,
         low=ratio.low,
         high=ratio.high,
-        of_limit=page.median(shares) if shares else None,
-        limit=demand.bound(limit) if shares else "",  # type: ignore[union-attr,arg-type]
+        of_limit=of_limit,
+        limit=bound,
         bar=peer.bar,
         unit=work.unit,
         measure=work.measure,

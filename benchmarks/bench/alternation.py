@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchmarks.bench.contestants import Call, Contestant
 from benchmarks.bench.sizes import Setting
-from benchmarks.bench.works import OWN, Peer, Prepared, Work
+from benchmarks.bench.works import OWN, VLLM, Peer, Prepared, Work
 from benchmarks.peers.protocol import Answer
 from benchmarks.peers.tasks import write_task
 from solon.errors import StageError
@@ -70,6 +70,12 @@ def environment_of(threads: int) -> dict[str, str]:
     }
 
 
+def preloaded(python: Path) -> dict[str, str]:
+    """The libraries that vLLM's documentation asks for on a CPU: Intel's OpenMP, and tcmalloc if it is here."""
+    found = [python.parents[1] / "lib" / "libiomp5.so", *Path("/usr/lib").glob("*/libtcmalloc_minimal.so.4")]
+    return {"LD_PRELOAD": ":".join(str(each) for each in found if each.is_file())}
+
+
 def calls_of(
     work: Work, peers: Sequence[Peer], task: Path, environments: Environments, threads: int
 ) -> list[tuple[Peer | None, Call]]:
@@ -81,9 +87,12 @@ def calls_of(
             continue
         given = [str(task), peer.way, peer.dtype or work.dtype]
         variables = environment_of(threads)
+        python = environments.python(peer.environment)
         if peer.environment == OWN:
             variables["PYTHONPATH"] = str(ROOT / "src")
-        call = Call(peer.title, environments.python(peer.environment), peer.module, given, ROOT, variables)
+        if peer.environment == VLLM:
+            variables |= preloaded(python)
+        call = Call(peer.title, python, peer.module, given, ROOT, variables)
         found.append((None if peer is own else peer, call))
     return found
 

@@ -7,9 +7,10 @@ import random
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
+from typing import cast
 
 import torch
-from transformers import LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from benchmarks.bench.planned_texts import PlannedTexts
 from benchmarks.bench.sizes import BUNDLED, Setting
@@ -83,9 +84,10 @@ def reinforcement(
     """Replies of 64 tokens to prompts of 24: 64 episodes a step for the bundled model, 32 for larger ones."""
     named = setting.scale.model(model)
     folder = model_path(named)
+    policy: PreTrainedModel
     if replies is Replies.FULL and named.startswith("testbed:"):
         torch.manual_seed(0)
-        policy = LlamaForCausalLM(load_config(folder))
+        policy = LlamaForCausalLM(cast(LlamaConfig, load_config(folder)))
     else:
         policy = load_causal_lm(folder, EngineSettings())
     tokenizer = load_tokenizer(folder)

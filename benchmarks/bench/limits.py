@@ -9,7 +9,6 @@ by the rate of large products and bytes by the memory's bandwidth, both measured
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.peers.tasks import AskingTask, LearningTask, Phase, ReinforcementTask
@@ -110,11 +109,6 @@ def reinforcement(shape: ModelShape, task: ReinforcementTask, way: str, dtype: s
     learned = _trained(shape, whole, new, task.lora_rank)
     learned += _trained(shape, whole, 0, task.lora_rank) if way == "ppo" else 0
     return Demand(rollout.operations + rows * (read + task.passes * learned), rollout.bytes)
-
-
-def share(demand: Demand, machine: Machine, seconds: Sequence[float]) -> list[float]:
-    """The share of the limit that each repeat reached."""
-    return [demand.seconds(machine) / each for each in seconds]
 
 
 def _weights(shape: ModelShape, dtype: str) -> float:

@@ -55,5 +55,5 @@ def ratio_of(measure: Measure, solon: Sequence[float], peer: Sequence[float], dr
 
 
 def _of_medians(measure: Measure, pairs: Sequence[tuple[float, float]]) -> float:
-    own, other = (statistics.median(each) for each in zip(*pairs, strict=True))
+    own, other = statistics.median(each for each, _ in pairs), statistics.median(each for _, each in pairs)
     return own / other if measure is Measure.RATE else other / own

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from transformers import DynamicCache
@@ -52,14 +53,14 @@ def by_prefix(model: torch.nn.Module, task: AskingTask) -> list[float]:
     read = model(input_ids=torch.tensor([phase.shared]), use_cache=True, logits_to_keep=1).past_key_values
     for ids_BT in batches(phase.own, task.rows):
         if kept is None or len(ids_BT) != width:
-            kept, width = _repeated(read, len(ids_BT)), len(ids_BT)
+            kept, width = repeated(read, len(ids_BT)), len(ids_BT)
         logits_BTV = model(input_ids=ids_BT, past_key_values=kept, use_cache=True, logits_to_keep=1).logits
         kept.crop(-ids_BT.shape[1])
         found += log_odds(logits_BTV[:, -1], task.options)
     return found
 
 
-def _repeated(cache: DynamicCache, rows: int) -> DynamicCache:
+def repeated(cache: Any, rows: int) -> DynamicCache:
     """A cache for so many rows; the given one stays as it is."""
     layers = [
         (layer.keys.repeat_interleave(rows, dim=0), layer.values.repeat_interleave(rows, dim=0))

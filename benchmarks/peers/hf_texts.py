@@ -13,8 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from transformers import DynamicCache, GenerationConfig, StoppingCriteria, StoppingCriteriaList
+from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
+from benchmarks.peers.hf_labels import repeated
 from benchmarks.peers.models import language_model_in
 from benchmarks.peers.protocol import Floor
 from benchmarks.peers.tasks import AskingTask, Phase, read_task
@@ -34,9 +35,11 @@ class PlannedEnds(StoppingCriteria):
 
 def settings(longest: int) -> GenerationConfig:
     """Sampling at temperature 1, without a natural end."""
-    return GenerationConfig(
+    made: Any = GenerationConfig
+    config: GenerationConfig = made(
         do_sample=True, temperature=1.0, top_k=0, top_p=1.0, max_new_tokens=longest, eos_token_id=None, pad_token_id=0
     )
+    return config
 
 
 def written(model: Any, rows: Sequence[Sequence[int]], limits: Sequence[int], **more: object) -> int:
@@ -65,11 +68,7 @@ def by_single(model: Any, phase: Phase) -> int:
 def by_prefix(model: Any, phase: Phase) -> int:
     """All rows in one batch, the beginning read once."""
     read = model(input_ids=torch.tensor([phase.shared]), use_cache=True, logits_to_keep=1).past_key_values
-    rows = len(phase.own)
-    kept = DynamicCache(
-        [(each.keys.repeat_interleave(rows, 0), each.values.repeat_interleave(rows, 0)) for each in read.layers]
-    )
-    return written(model, phase.whole, phase.limits, past_key_values=kept)
+    return written(model, phase.whole, phase.limits, past_key_values=repeated(read, len(phase.own)))
 
 
 def by_continuous(model: Any, phase: Phase) -> int:
@@ -103,7 +102,7 @@ def main() -> None:
     torch.set_num_threads(task.threads)
     torch.manual_seed(0)
     model = language_model_in(task.model, dtype).eval()
-    model.generation_config = GenerationConfig(pad_token_id=0)
+    model.generation_config = settings(1)
 
     @torch.inference_mode()
     def work() -> tuple[float, list[float]]:
