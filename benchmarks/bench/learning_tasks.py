@@ -82,10 +82,9 @@ def reinforcement(
     model: str, replies: Replies, lora_rank: int, passes: int, setting: Setting, out: Path
 ) -> ReinforcementTask:
     """Replies of 64 tokens to prompts of 24: 64 episodes a step for the bundled model, 32 for larger ones."""
-    named = setting.scale.model(model)
-    folder = model_path(named)
+    folder = model_path(setting.scale.model(model))
     policy: PreTrainedModel
-    if replies is Replies.FULL and named.startswith("testbed:"):
+    if replies is Replies.FULL:
         torch.manual_seed(0)
         policy = LlamaForCausalLM(cast(LlamaConfig, load_config(folder)))
     else:

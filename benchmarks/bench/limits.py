@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from benchmarks.peers.tasks import AskingTask, LearningTask, Phase, ReinforcementTask
+from solon.engines.token_rows import common_length
 from solon.model_folders.model_shape import ModelShape
 
 BYTES = {"float32": 4, "bfloat16": 2}
@@ -61,29 +62,34 @@ def labelling(shape: ModelShape, task: AskingTask, dtype: str) -> Demand:
 
 
 def writing(shape: ModelShape, task: AskingTask, dtype: str) -> Demand:
-    """Of writing the texts of all phases."""
-    demand = Demand(0.0)
-    for phase in task.phases:
-        demand += _phase(shape, phase, dtype)
+    """Of writing the texts of all phases; what a row has read in the phase before it need not read again."""
+    demand, before = Demand(0.0), [Phase((), [()] * len(phase.own), (), (), (), "") for phase in task.phases[:1]]
+    for earlier, phase in zip([*before, *task.phases], task.phases, strict=False):
+        demand += _phase(shape, phase, earlier, dtype)
     return demand
 
 
-def _phase(shape: ModelShape, phase: Phase, dtype: str) -> Demand:
+def _phase(shape: ModelShape, phase: Phase, earlier: Phase, dtype: str) -> Demand:
     shared, size = len(phase.shared), BYTES[dtype]
-    operations, cache = forward(shape, shared, 0), 0.0
-    for own, limit in zip(phase.own, phase.limits, strict=True):
-        operations += forward(shape, len(own), shared, 1)
+    known = [common_length(*rows) for rows in zip(earlier.whole, phase.whole, strict=True)]
+    operations = 0.0 if min(known) >= shared else forward(shape, shared, 0)
+    cache = 2.0 * shape.layers * shape.keys * size * shared * max(phase.limits)
+    for read, own, limit in zip(known, phase.own, phase.limits, strict=True):
+        begin = max(read, shared)
+        operations += forward(shape, shared + len(own) - begin, begin, 1)
         operations += forward(shape, limit, shared + len(own), limit)
         cache += 2 * shape.layers * shape.keys * size * limit * (len(own) + limit / 2)
-    cache += 2 * shape.layers * shape.keys * size * shared * max(phase.limits)
     return Demand(operations, max(phase.limits) * _weights(shape, dtype) + cache)
 
 
 def learning(shape: ModelShape, task: LearningTask) -> Demand:
-    """Of one step of finetuning or of the preference model."""
+    """Of one step of finetuning or of the preference model; what the two sides of a pair share is read once."""
     logits = [len(row) - start for row, start in zip(task.rows, task.starts, strict=True)]
-    rows = [*zip(task.rows, logits, strict=True), *((row, 0) for row in [*task.chosen, *task.rejected])]
-    return Demand(sum(_trained(shape, len(row), count, task.lora_rank) for row, count in rows))
+    finetuned = (_trained(shape, len(row), count, task.lora_rank) for row, count in zip(task.rows, logits, strict=True))
+    sides = (_trained(shape, len(row), 0, task.lora_rank) for row in (*task.chosen, *task.rejected))
+    pairs = zip(task.chosen, task.rejected, strict=True)
+    twice = (_trained(shape, common_length(*pair), 0, task.lora_rank) for pair in pairs)
+    return Demand(sum(finetuned) + sum(sides) - sum(twice))
 
 
 def _trained(shape: ModelShape, tokens: float, logits: float, lora_rank: int) -> float:
@@ -100,15 +106,17 @@ def forward_attention(shape: ModelShape, tokens: float) -> float:
 
 def reinforcement(shape: ModelShape, task: ReinforcementTask, way: str, dtype: str) -> Demand:
     """Of one step: the rollout, the scores, the reference, and the updates; PPO has a value function as well."""
-    prompt = sum(map(len, task.prompts)) / len(task.prompts)
+    copies = 1 if way == "ppo" else 2  # replies to one prompt, which is read once
+    prompt = sum(map(len, task.prompts)) / len(task.prompts) / copies
     new, rows = task.new_tokens, task.episodes
     whole = prompt + new
-    rollout = _phase(shape, Phase((), [[0] * round(prompt)] * rows, [new] * rows, (), (), ""), dtype)
+    read = [[0] * round(prompt)] * rows
+    rollout = _phase(shape, Phase((), read, [new] * rows, (), (), ""), Phase((), [()] * rows, (), (), (), ""), dtype)
     networks = 2 if way == "ppo" else 1
-    read = networks * forward(shape, whole, 0) + forward(shape, whole, 0, new)
+    measured = networks * forward(shape, whole, 0) + forward(shape, whole, 0, new)
     learned = _trained(shape, whole, new, task.lora_rank)
     learned += _trained(shape, whole, 0, task.lora_rank) if way == "ppo" else 0
-    return Demand(rollout.operations + rows * (read + task.passes * learned), rollout.bytes)
+    return Demand(rollout.operations + rows * (measured + task.passes * learned), rollout.bytes)
 
 
 def _weights(shape: ModelShape, dtype: str) -> float:

@@ -204,7 +204,7 @@ def _learning() -> Sequence[Work]:
 def _reinforcement() -> Sequence[Work]:
     """The bundled model with replies of full length, with its own ends, and with TRL's four passes over a rollout."""
     found = []
-    cases = (("smollm2-lora", "SmolLM2-135M with LoRA", SMOLLM2, LORA_RANK, Replies.OWN, 1, 12),
+    cases = (("smollm2-lora", "SmolLM2-135M's shape with LoRA, full replies", SMOLLM2, LORA_RANK, Replies.FULL, 1, 12),
              ("testbed-full", "bundled model, full replies", BUNDLED, 0, Replies.FULL, 1, 2),
              ("testbed-own", "bundled model, its own replies", BUNDLED, 0, Replies.OWN, 1, 2),
              ("testbed-full-4", "bundled model, full replies, 4 passes", BUNDLED, 0, Replies.FULL, 4, 5))  # fmt: skip
@@ -219,9 +219,12 @@ def _reinforcement() -> Sequence[Work]:
         make = partial(learning_tasks.reinforcement, model, replies, rank, passes)
 
         def prepare(
-            setting: Setting, folder: Path, way: str = way, make: Callable[..., ReinforcementTask] = make
-        ) -> Prepared:
+            setting: Setting, folder: Path, way: str = way, lengths: Replies = replies,
+            make: Callable[..., ReinforcementTask] = make,
+        ) -> Prepared:  # fmt: skip
             task = make(setting, folder)
+            if lengths is Replies.OWN:  # how long they are is not known
+                return Prepared(task)
             return Prepared(task, limits.reinforcement(shape_in(Path(task.policy)), task, way, FLOAT32))
 
         found.append(

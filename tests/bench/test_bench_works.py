@@ -1,4 +1,4 @@
-"""The registry, the tasks that it makes, and the whole of `make bench` at small sizes with the environment's own peer."""
+"""The registry, the tasks that it makes, and all of `make bench` at small sizes with the environment's own peer."""
 
 from __future__ import annotations
 
@@ -89,7 +89,9 @@ def test_a_revision_is_asked_after_its_planned_critique() -> None:
 def test_lengths_of_texts_follow_their_plan() -> None:
     full = Setting(Scale.FULL, 1, 5)
     for lengths, least, most in (
-        (asking_tasks.fixed(64), 64, 64), (asking_tasks.even(8, 128), 8, 128), (asking_tasks.exponential(32, 192), 1, 192)
+        (asking_tasks.fixed(64), 64, 64),
+        (asking_tasks.even(8, 128), 8, 128),
+        (asking_tasks.exponential(32, 192), 1, 192),
     ):  # fmt: skip
         limits = asking_tasks.texts(BUNDLED, full, 64, lengths).phases[0].limits
         assert len(limits) == 64 and least <= min(limits) and max(limits) <= most

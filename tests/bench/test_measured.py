@@ -103,6 +103,22 @@ def test_a_prefix_is_read_once_and_weights_at_every_step() -> None:
     assert limits.writing(shape, task, "bfloat16").bytes == writing.bytes / 2
 
 
+def test_what_was_read_before_is_not_counted_again() -> None:
+    """A revision's question begins with its critique's, and both sides of a pair with their prompt."""
+    shape = shape_in(BUNDLED)
+    critique = Phase([1] * 100, [[2] * 10] * 4, [5] * 4, (), (), "critique")
+    revision = Phase([1] * 100, [[2] * 10 + [3] * 6] * 4, [5] * 4, (), (), "revision")
+    both = limits.writing(shape, AskingTask(str(BUNDLED), 1, 200, [critique, revision]), "float32").operations
+    first = limits.writing(shape, AskingTask(str(BUNDLED), 1, 200, [critique]), "float32").operations
+    again = 4 * (limits.forward(shape, 6, 110, 1) + limits.forward(shape, 5, 116, 5))
+    assert both == pytest.approx(first + again)
+    pair = LearningTask(str(BUNDLED), 1, 1, 0, 0, 1, chosen=[[1] * 6 + [2] * 4], rejected=[[1] * 6 + [3] * 4])
+    apart = LearningTask(str(BUNDLED), 1, 1, 0, 0, 1, chosen=[[1] * 10], rejected=[[4] * 10])
+    prompt = LearningTask(str(BUNDLED), 1, 1, 0, 0, 1, rows=[[1] * 6], starts=[6])
+    saved = limits.learning(shape, apart).operations - limits.learning(shape, pair).operations
+    assert saved == pytest.approx(limits.learning(shape, prompt).operations)
+
+
 def test_the_limit_is_what_the_machine_is_short_of() -> None:
     machine = Machine(operations=100.0, bandwidth=10.0)
     assert Demand(200.0, 5.0).seconds(machine) == 2.0 and Demand(200.0, 5.0).bound(machine) == "operations"
