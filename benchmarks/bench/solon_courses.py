@@ -13,7 +13,7 @@ import resource
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -96,21 +96,30 @@ def _replies(count: int) -> Iterator[ReplyRow]:
         )  # fmt: skip
 
 
-def stage(way: str, rows: int) -> float:
-    """Run a stage over so many rows in a new folder; returns how many rows it made."""
-    with tempfile.TemporaryDirectory() as name:
-        run = RunDirectory.create(Path(name) / "run", Recipe(), constitution_path("harmlessness"))
-        engine = Script()
+class StageRows:
+    """A stage over so many rows, which are written before it is measured; each time in a folder of its own."""
+
+    def __init__(self, way: str, rows: int, folder: Path) -> None:
+        self.way, self.count = way, 0
+        self.run = RunDirectory.create(folder / "run", Recipe(), constitution_path("harmlessness"))
         if way == "labels":
-            pairs = run.begin(5, "response-pairs", {}).publish(_pairs(rows), PairRow)
-            given = FeedbackInputs(1, run.constitution, pairs)
-            s06_ai_feedback.run(FeedbackSettings(), given, engine, run.begin(6, "ai-feedback", {}))
-            return rows
-        replies = run.begin(2, "responses", {}).publish(_replies(rows), ReplyRow)
-        inputs = RevisionInputs(1, run.constitution, replies)
-        out = run.begin(3, "critique-revision", {})
-        s03_critique_revision.run(RevisionSettings(steps=STEPS), inputs, engine, out)
-        return rows * STEPS
+            self.given = self.run.begin(5, "response-pairs", {}).publish(_pairs(rows), PairRow)
+        else:
+            self.given = self.run.begin(2, "responses", {}).publish(_replies(rows), ReplyRow)
+        self.made = rows if way == "labels" else rows * STEPS
+
+    def once(self) -> int:
+        """Run the stage; returns how many rows it made."""
+        self.count += 1
+        engine, constitution = Script(), self.run.constitution
+        if self.way == "labels":
+            out = self.run.begin(6, f"ai-feedback-{self.count}", {})
+            s06_ai_feedback.run(FeedbackSettings(), FeedbackInputs(1, constitution, self.given), engine, out)
+        else:
+            out = self.run.begin(3, f"critique-revision-{self.count}", {})
+            inputs = RevisionInputs(1, constitution, self.given)
+            s03_critique_revision.run(RevisionSettings(steps=STEPS), inputs, engine, out)
+        return self.made
 
 
 def edited_constitution(folder: Path) -> Path:
@@ -134,13 +143,13 @@ class Course:
         self.count += 1
         return solon.run("testbed", self.folder / f"whole-{self.count}", settings=self.settings)
 
-    def edited(self, first: solon.Run) -> None:
-        """A run that reuses `first` after the edit, and the page of the effect."""
+    def edited(self, first: solon.Run) -> Path:
+        """A run that reuses `first` after the edit; returns the page of the effect."""
         self.count += 1
         path = self.folder / f"edited-{self.count}"
         settings = (*self.settings, f"constitution={edited_constitution(self.folder)}")
         found = solon.effect(first, solon.run("testbed", path, settings=settings, reuse=[first]))
-        write_effect(found, path / "effect.html")
+        return write_effect(found, path / "effect.html")
 
 
 def peak_of(rows: int) -> float:
@@ -150,31 +159,35 @@ def peak_of(rows: int) -> float:
     return float(json.loads(done.stdout))
 
 
+def work_of(way: str, task: CourseTask, folder: Path) -> Callable[[], tuple[float, float | None]]:
+    """What a repeat does; it returns the amount, and the peak memory of another process if one did the work."""
+    course = Course(tuple(task.settings), folder)
+    if way == "whole":
+        return lambda: (len([course.whole()]), None)
+    if way == "edited":
+        first = course.whole()
+        return lambda: (len([course.edited(first)]), None)
+    if way.startswith("memory"):
+        rows = task.rows if way == "memory" else task.rows // 10
+        return lambda: (rows, peak_of(rows))
+    stage = StageRows(way, task.rows, folder)
+    return lambda: (stage.once(), None)
+
+
 def main() -> None:
     """Arguments: the task's file, the way, the dtype; or --peak and a number of rows."""
-    if sys.argv[1] == "--peak":
-        stage("labels", int(sys.argv[2]))
-        print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
-        return
-    floor = Floor()
-    path, way, _ = sys.argv[1:]
-    task = read_task(CourseTask, path)
     with tempfile.TemporaryDirectory() as name:
-        course = Course(tuple(task.settings), Path(name))
-        first = course.whole() if way == "edited" else None
+        if sys.argv[1] == "--peak":
+            StageRows("labels", int(sys.argv[2]), Path(name)).once()
+            print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+            return
+        floor = Floor()
+        path, way, _ = sys.argv[1:]
+        work = work_of(way, read_task(CourseTask, path), Path(name))
         floor.ready("solon", "torch", "transformers")
         while floor.asked():
-            if first is not None:
-                course.edited(first)
-                floor.answer(1)
-            elif way == "whole":
-                course.whole()
-                floor.answer(1)
-            elif way.startswith("memory"):
-                rows = task.rows if way == "memory" else task.rows // 10
-                floor.answer(rows, peak_mb=peak_of(rows))
-            else:
-                floor.answer(stage(way, task.rows))
+            amount, peak = work()
+            floor.answer(amount, peak_mb=peak)
 
 
 if __name__ == "__main__":
