@@ -51,6 +51,8 @@ METHOD = """
 - Peers have the settings that their documentation recommends for a CPU. `generate` gets all rows in one batch, padded
   on the left. Forward passes compute logits at the last position alone. vLLM compiles and caches prefixes. TRL takes
   passes of eight rows, its default, pads on the right and keeps all activations; it packs rows on GPUs alone.
+- Labels are asked in batches of 16 by all but the plain forward pass, which takes 4; texts all at once. vLLM's memory
+  holds the 4 GiB that its cache reserves.
 - OpenMP waits in its own way, busily, in all processes, whatever `make` chooses for other commands.
 - A plain forward pass takes as long for each question as for any other. It answers 8 of 48, and rates are compared.
 """
