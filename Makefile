@@ -5,13 +5,16 @@ PYTHON ?= python3
 TORCH ?=
 # make test-servers LLAMA_PYTHON=PYTHON   with an environment that has llama-cpp-python[server]
 LLAMA_PYTHON ?= .venv-servers/bin/python
+# make bench WORK='labels-* sft-testbed-float32' PEERS='hf vllm'   some of the works, beside some of the peers
+WORK ?=
+PEERS ?= hf trl-1.12 vllm
 export OMP_WAIT_POLICY := PASSIVE
 export TOKENIZERS_PARALLELISM := false
 
 BIN := .venv/bin
 STAMP := .venv/.stamp
 
-.PHONY: demo demo-without-privacy real real-non-evasive models testbed test test-all test-servers test-gpu bench-gpu docs lint format package hooks venv help
+.PHONY: demo demo-without-privacy real real-non-evasive models testbed test test-all test-servers test-gpu bench bench-gpu peers docs lint format package hooks venv help
 
 help:  ## What can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1: /'
@@ -45,6 +48,16 @@ test-all: $(STAMP)  ## All tests
 test-gpu: $(STAMP)  ## Tests on a GPU with CUDA, in minutes; skipped without one
 	$(BIN)/pytest -q -m gpu tests/gpu
 
+bench: $(STAMP) peers  ## Solon beside other programs: tables and docs/performance.md; takes hours on an idle machine
+	$(if $(WORK),,$(BIN)/solon models fetch smollm2-135m qwen2.5-coder-0.5b)
+	$(BIN)/python -m benchmarks.bench $(foreach work,$(WORK),'$(work)') --peers $(PEERS)
+
+peers: $(PEERS:%=.venv-peers/%/.stamp)  ## Environments of the programs that `make bench` compares with, in .venv-peers
+
+.venv-peers/%/.stamp: benchmarks/peers/%.txt scripts/make_venv.sh
+	PYTHON='$(PYTHON)' TORCH='$(TORCH)' CONSTRAINTS='$<' scripts/make_venv.sh '$(@D)' --no-deps -r '$<'
+	@touch '$@'
+
 bench-gpu: $(STAMP)  ## Measure one GPU on models of 0.5 B and 7 B parameters, in minutes
 	$(BIN)/python benchmarks/gpu.py
 
@@ -59,6 +72,7 @@ lint: $(STAMP)  ## Style, types, and the layers of the design
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	MYPYPATH=src:. $(BIN)/mypy --explicit-package-bases -p benchmarks.bench -p benchmarks.peers
 	$(BIN)/lint-imports
 
 docs: $(STAMP)  ## The documentation site in build/site; needs no network

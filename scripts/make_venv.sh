@@ -2,12 +2,14 @@
 # Make a virtual environment: exact versions, a CPU build of torch first, then Solon itself.
 #   scripts/make_venv.sh [VENV [WHAT ...]]    WHAT is what pip installs after torch (-e .[dev,docs])
 #   PYTHON  which interpreter (python3)     TORCH  which torch (of the version in constraints.txt, a CPU build where pip finds one)
+#   CONSTRAINTS  the file of exact versions (constraints.txt)
 set -euo pipefail
 venv=${1:-.venv}
 what=("${@:2}")
 [ ${#what[@]} -gt 0 ] || what=(-e '.[dev,docs]')
 python=${PYTHON:-python3}
-version=$(sed -n 's/^torch==//p' constraints.txt)
+constraints=${CONSTRAINTS:-constraints.txt}
+version=$(sed -n 's/^torch==//p' "$constraints")
 
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
     echo "Solon needs Python 3.11 or newer; name one: make venv PYTHON=python3.12" >&2
@@ -23,7 +25,7 @@ if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1 && ! "$python" -m venv 
         exit 1
     fi
 fi
-install() { "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "$@" -c constraints.txt; }
+install() { "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "$@" -c "$constraints"; }
 
 # Elsewhere than on Linux the plain build is the CPU build. On Linux it brings gigabytes of CUDA packages, so the CPU
 # build is asked for by name first, wherever pip is set up to look. The plain one runs on CPUs as well.

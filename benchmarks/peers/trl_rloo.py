@@ -1,57 +1,58 @@
-"""RLOO of TRL, timed step by step; run by `benchmarks/ppo.py`."""
+"""RLOO of TRL, a rollout with its updates for a repeat; two replies to each prompt.
+
+With several passes over a rollout the trainer counts each as a step, so a repeat is as many of its steps.
+"""
 
 from __future__ import annotations
 
-import json
 import sys
-from pathlib import Path
+import tempfile
 
 import torch
-from clock import Clock, print_result
 from datasets import Dataset
-from models import classifier_in, language_model_in, tokenizer_in
 from trl import RLOOConfig, RLOOTrainer
+
+from benchmarks.peers.adapters import adapter_of
+from benchmarks.peers.models import classifier_in, language_model_in, tokenizer_in
+from benchmarks.peers.protocol import Floor
+from benchmarks.peers.steps import EachStep, on_a_cpu
+from benchmarks.peers.tasks import ReinforcementTask, read_task
 
 
 def main() -> None:
-    """Read the folder and the sizes from the command line; print a JSON line."""
-    folder, sizes = Path(sys.argv[1]), json.loads(sys.argv[2])
-    torch.set_num_threads(sizes["threads"])
+    """Arguments: the task's file, `rloo`, the dtype."""
+    floor = Floor()
+    path, _, dtype = sys.argv[1:]
+    task = read_task(ReinforcementTask, path)
+    torch.set_num_threads(task.threads)
     torch.manual_seed(0)
-    tokenizer = tokenizer_in(folder / "policy", padding_side="left")
-    tokenizer.pad_token_id = sizes["pad"]
-    reward_tokenizer = tokenizer_in(folder / "reward")
-    reward_tokenizer.pad_token_id = sizes["pad"]
-    prompts = json.loads((folder / "prompts.json").read_text())["texts"]
-    config = RLOOConfig(
-        output_dir=str(folder / "trl-rloo"),
-        use_cpu=True,
-        bf16=False,
-        gradient_checkpointing=False,
-        report_to="none",
-        save_strategy="no",
-        logging_strategy="no",
-        per_device_train_batch_size=sizes["episodes"],
-        num_generations=2,
-        num_iterations=sizes["epochs"],
-        max_completion_length=sizes["new_tokens"],
-        max_steps=sizes["steps"] * sizes["epochs"],
-        temperature=1.0,
-        learning_rate=1e-5,
-    )
-    clock = Clock()
-    trainer = RLOOTrainer(
-        model=language_model_in(folder / "policy"),
-        reward_funcs=classifier_in(folder / "reward"),
-        args=config,
-        train_dataset=Dataset.from_dict({"prompt": prompts}),
-        processing_class=tokenizer,
-        reward_processing_classes=reward_tokenizer,
-        callbacks=[clock],
-    )
-    trainer.train()
-    # With several passes over a rollout the trainer counts each as a step.
-    print_result(clock.ends[sizes["epochs"] - 1 :: sizes["epochs"]])
+    tokenizer = tokenizer_in(task.policy, padding_side="left")
+    scores = tokenizer_in(task.reward)
+    for each in (tokenizer, scores):
+        each.pad_token_id = task.pad
+    with tempfile.TemporaryDirectory() as folder:
+        config = RLOOConfig(
+            **on_a_cpu(folder, dtype),
+            per_device_train_batch_size=task.episodes,
+            num_generations=2,
+            num_iterations=task.passes,
+            max_completion_length=task.new_tokens,
+            max_steps=task.steps * task.passes,
+            temperature=1.0,
+        )
+        trainer = RLOOTrainer(
+            model=language_model_in(task.policy),
+            reward_funcs=classifier_in(task.reward),
+            args=config,
+            train_dataset=Dataset.from_dict({"prompt": list(task.texts)}),
+            processing_class=tokenizer,
+            reward_processing_classes=scores,
+            peft_config=adapter_of(task.lora_rank),
+            callbacks=[EachStep(floor, task.episodes, every=task.passes)],
+        )
+        floor.ready("torch", "transformers", "trl", "peft")
+        if floor.asked():
+            trainer.train()
 
 
 if __name__ == "__main__":
