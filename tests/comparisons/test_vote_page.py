@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -247,3 +248,27 @@ def test_a_stopped_server_writes_missing_replies_at_the_next_visit(tmp_path: Pat
     page.answered(id_)
     assert page.client.get(f"/{TOKEN}/c/{id_}/state").json() == {"step": "vote", "number": 1}
     page.parts.replies.close()
+
+
+def test_closing_waits_for_the_turn_at_hand_and_leaves_those_behind_it_for_the_next_visit(tmp_path: Path) -> None:
+    begun, ends = threading.Event(), threading.Event()
+
+    def slow(*_: object) -> str:
+        begun.set()
+        ends.wait(60)
+        return "Late."
+
+    page = Page(compared(tmp_path, slow, says("Otter")))
+    ids = [page.begin() for _ in range(3)]
+    for id_ in ids:
+        page.send(id_, 1, "One?")
+        page.get(id_)
+    assert begun.wait(60)
+    closing = threading.Thread(target=page.parts.replies.close)
+    closing.start()
+    closing.join(0.2)
+    assert closing.is_alive(), "it waits for the turn at hand"
+    ends.set()
+    closing.join(60)
+    written = [page.made.store.turns(id_)[0][0].reply_a is not None for id_ in ids]
+    assert not closing.is_alive() and written == [True, False, False]

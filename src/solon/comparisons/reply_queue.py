@@ -28,6 +28,7 @@ class ReplyQueue:
         self._waiting: queue.SimpleQueue[AskedTurn | None] = queue.SimpleQueue()
         self._known: set[tuple[str, int]] = set()
         self._lock = threading.Lock()
+        self._closing = threading.Event()
         self._thread = threading.Thread(target=self._work, name="replies", daemon=True)
         self._thread.start()
 
@@ -41,13 +42,17 @@ class ReplyQueue:
             self._known.add(key)
         self._waiting.put(asked)
 
-    def close(self, patience: float = 5.0) -> None:
-        """End the thread after the turn that it is at."""
+    def close(self, patience: float = 60.0) -> None:
+        """End the thread after the turn that it is at; those that wait behind it are asked again at their next visit.
+
+        The patience is in seconds. A process that ends while a model still writes is aborted by its own threads.
+        """
+        self._closing.set()
         self._waiting.put(None)
         self._thread.join(patience)
 
     def _work(self) -> None:
-        while (asked := self._waiting.get()) is not None:
+        while (asked := self._waiting.get()) is not None and not self._closing.is_set():
             turn = asked.turn
             try:
                 self.store.fill(self._answered(asked))
