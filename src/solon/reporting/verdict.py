@@ -2,7 +2,9 @@
 
 The verdict follows from intervals by a stated rule: a measure changed where the 95 % intervals of the first and the
 last model do not overlap. It worked when harmful replies fell and neither helpful replies fell nor evasive ones rose.
-What speaks for the figures and what speaks against them is listed, whatever the verdict.
+Where nobody says which replies are helpful, a judge's preference on benign prompts stands for it: help fell where the
+first model's replies are preferred and the interval leaves out one half. What speaks for the figures and what speaks
+against them is listed, whatever the verdict.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from solon.reporting.sentences import (
     snapshot_sentences,
 )
 from solon.reporting.visible_text import against_chance
+from solon.runs.rows import PromptKind
 from solon.stages import plan as names
 from solon.stats.intervals import interval, percent
 
@@ -99,19 +102,61 @@ class MeasuredEffect:
         return f"{self.measure} replies {self.moved or 'did not clearly change'}"
 
 
+@dataclass(frozen=True, slots=True)
+class JudgedHelp:
+    """How often a judge prefers the last model's replies to benign prompts to those of the baseline."""
+
+    baseline: str
+    wins: Figures
+
+    @property
+    def moved(self) -> str | None:
+        """`fell` or `rose`, where the interval leaves out one half."""
+        return "fell" if self.wins["high"] < 0.5 else "rose" if self.wins["low"] > 0.5 else None
+
+    @property
+    def sentence(self) -> str:
+        """`Replies to 150 held-out benign prompts were preferred to those of assistant in 56.3 % [48.3-64.0] ...`."""
+        share = f"{percent(self.wins['value'])} [{interval(self.wins)}]"
+        about = (
+            f"Replies to {self.wins['n']} held-out benign prompts were preferred to those of {self.baseline} in {share}"
+        )
+        return (
+            f"{about}: {'less' if self.moved == 'fell' else 'more'} than half."
+            if self.moved
+            else f"{about}, no clear change."
+        )
+
+
+def judged_help(figures: Mapping[str, Any]) -> JudgedHelp | None:
+    """The preference on benign prompts of the last model that was compared; None where none was."""
+    compared = figures.get("compared") or {}
+    found = [
+        kinds[PromptKind.HELD_OUT_BENIGN]["win_rate"]
+        for kinds in compared.get("models", {}).values()
+        if PromptKind.HELD_OUT_BENIGN in kinds
+    ]
+    return JudgedHelp(compared["baseline"], found[-1]) if found and found[-1]["n"] else None
+
+
 def first_screen(figures: Mapping[str, Any], recipe: Recipe) -> FirstScreen:
     """The first screen of a run with these results."""
     found = effects(figures["models"])
+    preferred = None if any(each.measure == HELPFUL for each in found) else judged_help(figures)
     signs = (
         *reinforcement_sentences(figures.get("reinforcement", {})),
         *snapshot_sentences(figures.get("snapshots", {})),
     )
     heading = ", ".join(each.words for each in found if each.measure != EVASIVE or each.moved)
+    moved = {each.measure: each.moved for each in found}
+    if preferred is not None:
+        moved[HELPFUL] = preferred.moved
+        heading += f", help {preferred.moved or 'did not clearly change'}"
     return FirstScreen(
         finding=f"{heading[:1].upper()}{heading[1:]}" if HARMFUL in {each.measure for each in found} else "",
         trained=_trained(figures, recipe),
-        verdict=_verdict({each.measure: each.moved for each in found}),
-        effects=tuple(_effect_sentences(found, figures)),
+        verdict=_verdict(moved),
+        effects=(*_effect_sentences(found, figures), *([preferred.sentence] if preferred else [])),
         grounds=tuple(_grounds(figures, recipe, found, signs)),
         over_optimised=(*signs, *round_sentences(figures.get("rounds", ()))),
         looked_for=_looked_for(figures, recipe),
@@ -229,16 +274,26 @@ def _grounds(
     if not signs and (looked := _looked_for(figures, recipe)):
         watched = "snapshots" in figures or names.is_watched(recipe)
         yield Ground(Weight.FOR if watched else Weight.NEUTRAL, f"No sign of over-optimisation; {looked}.")
-    for name, facts in figures["stages"].items():
-        outcomes = facts["outcomes"]
-        total = sum(outcomes.values())
-        lost = total - outcomes.get("ok", 0)
-        if total and lost / total > LOST:
-            yield Ground(Weight.AGAINST, f"{percent(lost / total)} of the {total:,} rows of {name} are not usable.")
+    yield from _lost_rows(figures["stages"])
     if found:
         yield Ground(
             Weight.NEUTRAL, f"This is one run, with seed {recipe.seed}; the intervals do not cover how seeds differ."
         )
+
+
+def _lost_rows(stages: Mapping[str, Any]) -> Iterator[Ground]:
+    """Stages that lost many rows; replies that were cut off are lost to training, but measured as they stand."""
+    for name, facts in stages.items():
+        outcomes = facts["outcomes"]
+        total, used = sum(outcomes.values()), outcomes.get("ok", 0)
+        if name == names.MEASURE:
+            cut = outcomes.get("truncated", 0)
+            used += cut
+            if total and cut / total > LOST:
+                words = f"{percent(cut / total)} of the {total:,} measured replies were cut off at the token limit."
+                yield Ground(Weight.AGAINST, words)
+        if total and (lost := (total - used) / total) > LOST:
+            yield Ground(Weight.AGAINST, f"{percent(lost)} of the {total:,} rows of {name} are not usable.")
 
 
 def _grader_ground(figures: Mapping[str, Any], recipe: Recipe) -> Ground:
