@@ -84,10 +84,9 @@ def warn_of_unread_rules(recipe: Recipe) -> None:
     """Print the rules of a recipe's constitution that its models cannot read; raises what the recipe misses in it."""
     from solon.config.builtin import constitution_path
     from solon.constitution.reader import load_constitution
-    from solon.pipeline.constitution_needs import askers, unmet_needs, unread_rules
+    from solon.pipeline.constitution_needs import askers, refuse_unmet_needs, unread_rules
 
     loaded = load_constitution(constitution_path(recipe.constitution))
-    for error in unmet_needs(recipe, loaded):
-        raise error
+    refuse_unmet_needs(recipe, loaded)
     for line in unread_rules(askers(recipe), loaded):
         print_line(line, err=True)

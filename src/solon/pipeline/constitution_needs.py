@@ -74,6 +74,12 @@ def unmet_needs(recipe: Recipe, constitution: Constitution) -> list[RecipeError]
     return list(found.values())
 
 
+def refuse_unmet_needs(recipe: Recipe, constitution: Constitution) -> None:
+    """Raise the first RecipeError of `unmet_needs`, if there is one."""
+    for error in unmet_needs(recipe, constitution):
+        raise error
+
+
 def _known_axis(recipe: Recipe) -> None:
     axis, known = recipe.preference.axis, recipe.feedback.axes or {}
     if axis is not None and axis not in known:

@@ -73,12 +73,14 @@ def open_or_create(
     with (naming each setting, old and new).
     """
     from solon.config.builtin import constitution_path
+    from solon.constitution.reader import load_constitution
+    from solon.pipeline.constitution_needs import refuse_unmet_needs
     from solon.runs import RunDirectory
 
     if not (run / "run.json").exists():
         asked = asked_recipe(run, recipe, overlays, settings, reuse)
         file = constitution_path(asked.constitution)
-        refuse_unmet_needs(asked, file)
+        refuse_unmet_needs(asked, load_constitution(file))
         return RunDirectory.create(run, pinned(run, asked), file, reuse)
     stored = RunDirectory.open(run)
     if recipe is None and not overlays and not settings and not reuse:
@@ -99,15 +101,6 @@ def pinned(run: Path, recipe: Recipe) -> Recipe:
     from solon.runs import RunDirectory
 
     return with_pinned_models(recipe, RunDirectory.open(run).recipe if (run / "run.json").exists() else None)
-
-
-def refuse_unmet_needs(recipe: Recipe, constitution_file: Path) -> None:
-    """Raise the first thing that the recipe asks of the constitution and that is not there."""
-    from solon.constitution.reader import load_constitution
-    from solon.pipeline.constitution_needs import unmet_needs
-
-    for error in unmet_needs(recipe, load_constitution(constitution_file)):
-        raise error
 
 
 def refuse_unknown_stage(name: str | None, recipe: Recipe) -> None:

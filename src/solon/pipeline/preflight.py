@@ -24,7 +24,7 @@ from solon.engines.tokens import PromptTokenizer
 from solon.errors import ModelError, RecipeError, SolonError
 from solon.model_folders.folder_check import ModelFolder, check_folder
 from solon.pipeline.baselines import refuse_unusable_baseline
-from solon.pipeline.constitution_needs import unmet_needs
+from solon.pipeline.constitution_needs import refuse_unmet_needs
 from solon.pipeline.judge_settings import refuse_unusable_judge
 from solon.pipeline.memory_parts import gigabytes
 from solon.pipeline.run_memory import memory_line, run_needs
@@ -111,8 +111,7 @@ def preflight(
         return ()
     refuse_contradictions(recipe)
     constitution = load_constitution(constitution_file)
-    for unmet in unmet_needs(recipe, constitution):
-        raise unmet
+    refuse_unmet_needs(recipe, constitution)
     _check_sources(recipe, coming)
     models = _Models(recipe, frozenset(absent))
     parts = dict(opened_models(recipe, coming))

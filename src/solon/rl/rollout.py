@@ -185,7 +185,7 @@ def measure_behaviour_and_values(
     processes: Processes = SINGLE_PROCESS,
     tape: Tape = Tape.NONE,
 ) -> tuple[MeasuredReplies, Tensor, MeasuredReplies]:
-    """The same, and the values of a policy with a value head, in one pass; values keep their gradient as well."""
+    """The same, and the values (B, T) of a policy with a value head, in one pass; they keep their gradient as well."""
 
     def all_three(ids_BT: Tensor, mask_BT: Tensor) -> list[Tensor]:
         pieces, value_N = pieces_and_values(model, ids_BT, mask_BT, temperature)
