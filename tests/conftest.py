@@ -3,6 +3,9 @@
 import faulthandler
 import os
 import sys
+import threading
+import time
+import traceback
 from pathlib import Path
 
 import pytest
@@ -20,7 +23,21 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_unconfigure() -> None:
-    """Let no thread that a test left behind keep pytest from ending: after two minutes print all stacks and fail."""
+    """Let nothing that a test left behind keep pytest from ending: name the threads that would, and fail.
+
+    Daemon threads end with the process. What else can hang after this, such as a library's own exit, is cut after two
+    minutes, with all stacks.
+    """
+    until = time.monotonic() + 30
+    others = [each for each in threading.enumerate() if each is not threading.main_thread() and not each.daemon]
+    for thread in others:
+        thread.join(max(0.0, until - time.monotonic()))
+    if left := [each for each in others if each.is_alive()]:
+        frames = sys._current_frames()
+        for thread in left:
+            print(f"\n{thread.name} would keep pytest from ending:", file=sys.__stderr__)
+            traceback.print_stack(frames.get(thread.ident or 0), file=sys.__stderr__)
+        os._exit(1)
     faulthandler.dump_traceback_later(120, exit=True, file=sys.__stderr__)
 
 

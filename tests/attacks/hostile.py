@@ -46,7 +46,9 @@ class Hostile:
         threading.Thread(target=self._serve, daemon=True).start()
 
     def close(self) -> None:
-        """Stop listening."""
+        """Stop listening; a socket that is closed while a thread waits at it would leave the thread waiting."""
+        with suppress(OSError):  # some systems refuse it for a socket that only listens
+            self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
 
     def _serve(self) -> None:
