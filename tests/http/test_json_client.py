@@ -208,6 +208,7 @@ def test_a_server_without_tls_does_not_get_the_key() -> None:
         address = f"https://127.0.0.1:{listener.getsockname()[1]}"
         with client(address) as asked, pytest.raises(RequestFailure, match="does not answer"):
             asked.ask_one(request())
+        listener.shutdown(socket.SHUT_RDWR)  # ends the thread that waits at it
         assert asked.tries == TRIES and heard and CANARY.encode() not in heard
 
 

@@ -15,7 +15,6 @@ import asyncio
 import json
 import random
 import ssl
-import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -101,9 +100,8 @@ class JsonClient:
         self._waiting: set[asyncio.Task[Any]] = set()
         """The tasks whose request is not sent now."""
         self._withdrawn = False
-        self._loop = LoopThread()
         self._connections = KeptConnections(setup.idle)
-        self._finalizer = weakref.finalize(self, _close, self._loop, self._connections)
+        self._loop = LoopThread(at_end=self._connections.close)
 
     def ask(self, requests: Sequence[JsonRequest[T]]) -> list[T | RequestFailure]:
         """The result of each request, or its failure, in order; raises RequestFailure when every request would fail.
@@ -171,8 +169,8 @@ class JsonClient:
             each.cancel()
 
     def close(self) -> None:
-        """Close all connections."""
-        self._finalizer()
+        """Close all connections; who still asks gets CancelledError."""
+        self._loop.close()
 
     async def _ask_all(
         self,
@@ -376,11 +374,6 @@ class _Stopped(RequestFailure):
 
     def __init__(self, failure: RequestFailure, why: str) -> None:
         super().__init__(failure.kind, why, status=failure.status)
-
-
-def _close(loop: LoopThread, connections: KeptConnections) -> None:
-    loop.run(connections.close())
-    loop.close()
 
 
 def _url(address: str, path: str) -> str:

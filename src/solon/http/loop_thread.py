@@ -1,34 +1,33 @@
-"""An event loop in a thread of its own, so that synchronous code can ask many requests at once, from any thread."""
+"""An event loop in a thread of its own, so that synchronous code can ask many requests at once, from any thread.
+
+The loop ends when nobody refers to it any more. Whoever drops the last reference runs the end, and that may be a task
+of the loop itself: so the end is work for the loop, and its own thread does not wait for it.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import threading
 import weakref
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+_PATIENCE = 10.0
+"""Seconds to wait for the end; the thread is a daemon, so a process ends in any case."""
+
 
 class LoopThread:
     """Runs coroutines for synchronous callers; ends with `close`, or when nobody refers to it any more."""
 
-    def __init__(self) -> None:
+    def __init__(self, at_end: Callable[[], Awaitable[object]]) -> None:
+        """`at_end` is awaited in the loop before it stops; it must not refer to the object that owns this one."""
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="solon-http", daemon=True)
+        self._thread = threading.Thread(target=_work, args=(self._loop,), name="solon-http", daemon=True)
         self._thread.start()
-        self._finalizer = weakref.finalize(self, _end, self._loop, self._thread)
-
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """The result of a coroutine; it is cancelled when the caller is interrupted (Ctrl-C)."""
-        future = self.start(work)
-        try:
-            return future.result()
-        except BaseException:
-            future.cancel()
-            raise
+        self._finalizer = weakref.finalize(self, _end, self._loop, self._thread, at_end)
 
     def start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         """Run a coroutine and do not wait for it."""
@@ -39,14 +38,29 @@ class LoopThread:
         self._loop.call_soon_threadsafe(work)
 
     def close(self) -> None:
-        """Stop the loop and wait for its thread."""
+        """Cancel what is left, stop the loop and wait for its thread."""
         self._finalizer()
 
 
-def _end(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
-    if loop.is_closed():
-        return
-    loop.call_soon_threadsafe(loop.stop)
-    if thread is not threading.current_thread():
-        thread.join()
+def _work(loop: asyncio.AbstractEventLoop) -> None:
+    try:
+        loop.run_forever()
+    finally:
         loop.close()
+
+
+def _end(loop: asyncio.AbstractEventLoop, thread: threading.Thread, at_end: Callable[[], Awaitable[object]]) -> None:
+    asyncio.run_coroutine_threadsafe(_last(loop, at_end), loop)
+    if thread is not threading.current_thread():
+        thread.join(_PATIENCE)
+
+
+async def _last(loop: asyncio.AbstractEventLoop, at_end: Callable[[], Awaitable[object]]) -> None:
+    try:
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        await at_end()
+    finally:
+        loop.stop()
