@@ -54,6 +54,8 @@ def test_adapters_leave_the_weights_alone() -> None:
     assert least(of(*lora, "rl.value_function=policy_backbone"))[REINFORCEMENT] == 28 + 28
     assert least(of("rl.algorithm=dpo"))[REINFORCEMENT] == 112 + 28
     assert least(of(*lora, "rl.algorithm=rloo", "rl.samples_per_prompt=2"))[REINFORCEMENT] == 28 + 28
+    warm = ["warm_start.models.rl-cai.folder=there", "warm_start.models.rl-cai.hash=0815"]
+    assert least(of(*lora, *warm))[REINFORCEMENT] == 4 * 28, "the reference is loaded by itself"
     wide = replace(RUN, pretrained=replace(SEVEN, sides=10))
     assert least(of(*lora), wide)[FINETUNING] == 28 + 8 * 10 * 16
 

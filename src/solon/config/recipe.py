@@ -53,6 +53,7 @@ from solon.config.settings import Settings as Settings
 from solon.config.settings import Share as Share
 from solon.config.settings import TrainingSettings as TrainingSettings
 from solon.config.vllm_settings import VllmSettings as VllmSettings
+from solon.config.warm_start_settings import WarmStartSettings as WarmStartSettings
 
 PAPER_CLAMP = (0.4, 0.6)
 """The bounds of labels that come after reasoning (paper, section 4.1)."""
@@ -457,6 +458,8 @@ class Recipe(Settings):
     measure: MeasureSettings = MeasureSettings()
     refusals: RefusalSettings | None = None
     """Measure over-refusal on benign prompts that sound harmful; null does not. `{}` takes the defaults."""
+    warm_start: WarmStartSettings = WarmStartSettings()
+    """Go on from the trained models of an earlier run, to redo less after an edit."""
     planning: PlanningSettings = PlanningSettings()
     """What a dry run assumes where models are not here."""
     plugins: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)

@@ -29,6 +29,7 @@ from solon.pipeline.memory_parts import (
     read_only,
     trained,
 )
+from solon.stages.plan import RL_CAI, out_of_round
 
 ASKING, FINETUNING = "asking models", "finetuning"
 PREFERENCES, REINFORCEMENT = "the preference model", "reinforcement learning"
@@ -130,8 +131,8 @@ def _reinforced(recipe: Recipe, shapes: RunShapes, policy: ModelShape, preferenc
         parts = MemoryParts(learning.weights, learners * learning.optimiser) + passing + scorers
         return Need(parts, f"one backbone with all adapters: {in_words(policy, how, parts)}")
     learnt = MemoryParts(learning.weights, learning.optimiser)
-    if how.lora is None:
-        learnt += read_only(policy, how.precision)  # the reference
+    if how.lora is None or RL_CAI in map(out_of_round, recipe.warm_start.models):
+        learnt += read_only(policy, how.precision)  # the reference, loaded by itself
     if values_apart:
         value = trained(preference, how, logits=False)
         learnt += MemoryParts(value.weights, value.optimiser)

@@ -38,8 +38,32 @@ def asked_recipe(
 ) -> Recipe:
     """The recipe that was asked for; of a run that exists its own, with what is laid over it.
 
-    Raises RecipeError for an unknown recipe or setting, and when settings are given for a recipe that is an object.
+    Raises RecipeError for an unknown recipe or setting, and when settings are given for a recipe that is an object, and
+    what `solon.pipeline.earlier_models` raises.
     """
+    asked = _asked(run, recipe, overlays, settings, reuse)
+    if asked.warm_start.run is None:
+        return asked
+    from solon.constitution.reader import load_constitution
+    from solon.pipeline.earlier_models import with_earlier_models
+
+    return with_earlier_models(asked, load_constitution(_constitution_file(run, asked)))
+
+
+def _constitution_file(run: Path, asked: Recipe) -> Path:
+    """The stored copy where the run has the constitution of that name; another name is another constitution."""
+    from solon.config.builtin import constitution_path
+    from solon.runs import RunDirectory
+
+    if (run / "run.json").exists() and asked.constitution == RunDirectory.open(run).recipe.constitution:
+        return run / "constitution.yaml"
+    return constitution_path(asked.constitution)
+
+
+def _asked(
+    run: Path, recipe: Recipe | str | Path | None, overlays: Given, settings: Sequence[str], reuse: Sequence[Path]
+) -> Recipe:
+    """The recipe as it is written."""
     from solon.config.loading import load_recipe, refuse_partial_model_change
     from solon.config.recipe import Recipe
     from solon.errors import RecipeError
@@ -86,10 +110,7 @@ def open_or_create(
     if recipe is None and not overlays and not settings and not reuse:
         return stored
     asked = pinned(run, asked_recipe(run, recipe, overlays, settings))
-    # For the same name the stored copy is used; another name is another constitution.
-    same = asked.constitution == stored.recipe.constitution
-    file = run / "constitution.yaml" if same else constitution_path(asked.constitution)
-    return RunDirectory.create(run, asked, file, reuse)
+    return RunDirectory.create(run, asked, _constitution_file(run, asked), reuse)
 
 
 def pinned(run: Path, recipe: Recipe) -> Recipe:

@@ -47,6 +47,7 @@ from solon.stages.plan import (
     out_of_round,
 )
 from solon.stages.reply_judging import judge_of
+from solon.stats.intervals import percent
 from solon.training.metrics import refuse_missing_trackers
 from solon.training.models import load_tokenizer
 
@@ -271,6 +272,9 @@ def _notes(recipe: Recipe, coming: frozenset[str], parts: Mapping[str, str], mod
         if files is not None and not name.startswith(PREFIX) and files.contents.dtype in ("bfloat16", "float16"):
             each, dtype = gigabytes(4 * files.contents.elements), files.contents.dtype
             yield f"{name} is stored in {dtype}; each model trained from it is saved in float32 ({each})."
+    for stage, model in recipe.warm_start.models.items():
+        share = percent(recipe.warm_start.share)
+        yield f"{stage} goes on from {model.folder}, for {share} of its epochs or steps (warm_start.share)."
     if recipe.judge_check.weak_judge is WeakJudge.ACCEPT and any(part.startswith("models.feedback") for part in parts):
         yield (
             "A judge that is no better than chance is accepted (judge_check.weak_judge=accept). Labels, preference "

@@ -7,7 +7,8 @@ memory once. With `rl.value_function=policy_backbone` the value function is a he
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,11 +50,15 @@ from solon.training.value_head import ValueHead
 
 @dataclass(frozen=True, slots=True)
 class Folders:
-    """The models to start from: SL-CAI, the preference model, and the backbone if they share one."""
+    """The models to start from: SL-CAI, the preference model, and the backbone if they share one.
+
+    `start` has the policy's first weights where they are not SL-CAI's.
+    """
 
     sl_cai: Path
     preference_model: Path
     backbone: Path | None = None
+    start: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +100,8 @@ def load_rl_models(
 ) -> RlModels:
     """Policy and reference from SL-CAI, the scorer, and for PPO the value function.
 
-    The value function starts from the preference model, or is a fresh head on the policy's backbone.
+    The value function starts from the preference model, or is a fresh head on the policy's backbone. A policy that
+    begins with the weights of `folders.start` has a reference that is loaded by itself.
     """
     if folders.backbone is not None:
         return _shared(settings, folders, folders.backbone, engine, processes)
@@ -103,13 +109,15 @@ def load_rl_models(
     scorer = open_scorer(folders.preference_model, engine, precision).model
 
     def fresh() -> Trainable:
-        return with_adapter(load_causal_lm(folders.sl_cai, engine, stored), settings.lora, seed)
+        return with_adapter(load_causal_lm(folders.start or folders.sl_cai, engine, stored), settings.lora, seed)
 
     policy = fresh()
     head = _value_head(policy, settings)
     reads = token_model(policy, processes, precision, settings.activations, head)
-    reference = reads
-    if not isinstance(policy, PeftModel):
+    as_reference: Callable[[], AbstractContextManager[None]] = nullcontext
+    if isinstance(policy, PeftModel) and folders.start is None:
+        reference, as_reference = reads, policy.disable_adapter
+    else:
         reference = token_model(load_causal_lm(folders.sl_cai, engine, precision), processes, precision)
     critic: ValueModel | PolicyValueHead | None = None
     if head is not None:
@@ -128,7 +136,7 @@ def load_rl_models(
         learner=learner,
         critic=critic,
         centre=scorer.centre,
-        as_reference=policy.disable_adapter if isinstance(policy, PeftModel) else nullcontext,
+        as_reference=as_reference,
     )
     sampled = Whole(policy) if processes.sharding is Sharding.REPLICATED else Whole(fresh(), learner.weights)
     return RlModels(networks, scorer, sampled)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from solon.config.recipe import EngineSettings, FinetuneSettings, Recipe, RevisionsUsed
@@ -28,6 +28,7 @@ from solon.runs.training_rows import EXAMPLES, SftExampleRow, TrainingStepRow
 from solon.stages.plan import CRITIQUE_REVISION, RESPONSES
 from solon.stages.questions import TrainingSizes, TrainingTokens
 from solon.stages.stage import Reads, Stage, Work
+from solon.stages.warm_start import reads_with, warm_start_of
 from solon.training.batches import CompletionExample
 from solon.training.distributed.sharded import put_together, token_model
 from solon.training.encoding import Encoding
@@ -53,13 +54,17 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class FinetuneInputs:
-    """The run's seed, the model to start from, how prompts are shown, the revisions (03) and the replies (02)."""
+    """The run's seed, the model to start from, how prompts are shown, the revisions (03) and the replies (02).
+
+    `start` is a model folder whose weights replace those of `pretrained`.
+    """
 
     seed: int
     pretrained: Path
     engine: EngineSettings
     revisions: Artefact
     responses: Artefact
+    start: Path | None = None
 
 
 def run(settings: FinetuneSettings, inputs: FinetuneInputs, out: StageFolder) -> Artefact:
@@ -72,7 +77,8 @@ def run(settings: FinetuneSettings, inputs: FinetuneInputs, out: StageFolder) ->
 
     def fresh() -> Trainable:
         stored = frozen_in(training.precision, training.lora)
-        return with_adapter(load_causal_lm(inputs.pretrained, inputs.engine, stored), training.lora, inputs.seed)
+        weights = inputs.start or inputs.pretrained
+        return with_adapter(load_causal_lm(weights, inputs.engine, stored), training.lora, inputs.seed)
 
     with (
         arithmetic(inputs.engine),
@@ -228,13 +234,17 @@ class SlCai(Stage):
     needs = RESPONSES, CRITIQUE_REVISION
 
     def reads(self, work: Work) -> Reads:
-        return Reads({"pretrained": work.pretrained})
+        return reads_with(warm_start_of(work.recipe, self.name), Reads({"pretrained": work.pretrained}))
 
     def run(self, work: Work, out: StageFolder) -> Artefact:
         recipe = work.recipe
         revisions, responses = work.artefact(CRITIQUE_REVISION), work.artefact(RESPONSES)
+        settings = recipe.finetune
         inputs = FinetuneInputs(recipe.seed, work.pretrained, recipe.engine, revisions, responses)
-        return run(recipe.finetune, inputs, out)
+        if (start := warm_start_of(recipe, self.name)) is not None:
+            settings = settings.model_copy(update={"training": start.training(settings.training)})
+            inputs = replace(inputs, start=start.folder)
+        return run(settings, inputs, out)
 
     def learns(self, recipe: Recipe, sizes: TrainingSizes) -> TrainingTokens:
         """Revisions and sampled replies, each with its prompt, as if every one came out well."""
@@ -244,7 +254,8 @@ class SlCai(Stage):
         if recipe.finetune.helpful_ratio is not None:
             samples = min(samples, round(recipe.finetune.helpful_ratio * revisions))
         tokens = revisions * (red.mean + sizes.reply) + samples * (helpful.mean + sizes.reply)
-        return TrainingTokens(tokens * recipe.finetune.training.epochs)
+        start = warm_start_of(recipe, self.name)
+        return TrainingTokens(tokens * recipe.finetune.training.epochs * (start.share if start else 1))
 
 
 def _revisions_used(recipe: Recipe) -> int:

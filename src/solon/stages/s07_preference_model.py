@@ -53,6 +53,7 @@ from solon.stages.plan import HELD_OUT_MODEL, in_round, is_watched, labels_of
 from solon.stages.questions import TrainingSizes, TrainingTokens
 from solon.stages.s05_response_pairs import paired_kinds
 from solon.stages.stage import JoinedRows, Reads, Stage, Work
+from solon.stages.warm_start import reads_with, warm_start_of
 from solon.training.batches import PairExample
 from solon.training.distributed.sharded import put_together, scalar_model
 from solon.training.encoding import Encoding
@@ -62,9 +63,11 @@ from solon.training.loop import is_held_out, padding_share, session_in, train
 from solon.training.models import (
     Trainable,
     arithmetic,
+    ensure_pad,
     frozen_in,
     grow_preference_model,
     inner,
+    load_preference_model,
     load_tokenizer,
     save_model,
     trainable_parameters,
@@ -81,7 +84,8 @@ class PreferenceInputs:
     """The run's seed, the model to grow from, how prompts are shown, the AI labels (06), and human comparisons.
 
     `human` is a file of comparisons of helpfulness, `human_harmlessness` one of harmlessness; `part` is what of all is
-    learned where a second model learns the rest, all of them when None.
+    learned where a second model learns the rest, all of them when None. `start` is the folder of a preference model
+    to go on from, head included, in place of a fresh one.
     """
 
     seed: int
@@ -91,6 +95,7 @@ class PreferenceInputs:
     human: Path | None = None
     human_harmlessness: Path | None = None
     part: PromptPart | None = None
+    start: Path | None = None
 
 
 def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder) -> Artefact:
@@ -201,11 +206,14 @@ def _nothing_to_learn(near_even: int) -> StageError:
 
 
 def _grown(inputs: PreferenceInputs, tokenizer: PreTrainedTokenizerBase, training: TrainingSettings) -> PreTrainedModel:
-    """The model with a fresh head; that of the held-out model is drawn apart, so that the two begin apart."""
+    """The model with a fresh head, or the one to go on from; the head of the held-out model is drawn apart."""
     apart = (inputs.part.side.value,) if inputs.part is not None and inputs.part.side is Side.HELD_OUT else ()
     head = seed_for(inputs.seed, "preference head", *apart)
     end = PromptTokenizer.of(tokenizer, inputs.engine).end
     stored = frozen_in(training.precision, training.lora)
+    if inputs.start is not None:
+        ensure_pad(tokenizer, end)
+        return load_preference_model(inputs.start, inputs.engine, stored)
     return grow_preference_model(inputs.base, tokenizer, inputs.engine, head, end, stored)
 
 
@@ -241,7 +249,8 @@ class Preferences(Stage):
         recipe = work.recipe
         part = self._part(recipe)
         more = {} if part is None else {"part": part.side.value, "held_out_share": part.share}
-        return Reads({"backbone": _backbone(recipe), **_human_files(recipe)}, more)
+        reads = Reads({"backbone": _backbone(recipe), **_human_files(recipe)}, more)
+        return reads_with(warm_start_of(recipe, self.name), reads)
 
     def run(self, work: Work, out: StageFolder) -> Artefact:
         recipe = work.recipe
@@ -249,7 +258,11 @@ class Preferences(Stage):
         inputs = PreferenceInputs(
             recipe.seed, _backbone(recipe), recipe.engine, labels, **_human_files(recipe), part=self._part(recipe)
         )
-        return run(recipe.preference, inputs, out)
+        settings = recipe.preference
+        if (start := warm_start_of(recipe, self.name)) is not None:
+            settings = settings.model_copy(update={"training": start.training(settings.training)})
+            inputs = replace(inputs, start=start.folder)
+        return run(settings, inputs, out)
 
     def summary(self, facts: Mapping[str, Any]) -> Sequence[str]:
         return summary(facts)
@@ -262,7 +275,9 @@ class Preferences(Stage):
         rounds, helpful = len(self.inputs(recipe)), sizes.prompts[PromptKind.HELPFUL]
         labelled = rounds * recipe.pairs.per_prompt * sum(each.count * (each.mean + sizes.reply) for each in paired)
         people = sizes.human * (helpful.mean + sizes.reply)
-        return TrainingTokens(2 * share * (labelled + people) * recipe.preference.training.epochs)
+        start = warm_start_of(recipe, self.name)
+        epochs = recipe.preference.training.epochs * (start.share if start else 1)
+        return TrainingTokens(2 * share * (labelled + people) * epochs)
 
     def _part(self, recipe: Recipe) -> PromptPart | None:
         share = recipe.rl.held_out_share if is_watched(recipe) else None

@@ -10,7 +10,7 @@ begun well. RLOO learns from the same rollouts without a value function; DPO has
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,7 @@ from solon.stages.plan import PREFERENCE_MODEL, SL_CAI, in_round, prompts_of
 from solon.stages.questions import REPLY, DrawnPrompts, QuestionKind, TrainingSizes, TrainingTokens
 from solon.stages.s07_preference_model import held_out_scorer
 from solon.stages.stage import JoinedRows, Reads, Stage, Work
+from solon.stages.warm_start import reads_with, warm_start_of
 from solon.training.encoding import Encoding
 from solon.training.metrics import JsonLines
 from solon.training.models import arithmetic, inner, load_tokenizer, save_model
@@ -62,7 +63,8 @@ class ReinforcementInputs:
 
     `held_out` is the folder of a preference model that the policy does not learn from; `backbone` that of the model
     from which SL-CAI and the preference model were trained, where they share it. `scorer` replaces the
-    preference model: the folder of another one, or any function that gives centred scores of conversations.
+    preference model: the folder of another one, or any function that gives centred scores of conversations. `start` is
+    a model folder whose weights the policy begins with; the reference stays SL-CAI.
     """
 
     seed: int
@@ -73,6 +75,7 @@ class ReinforcementInputs:
     held_out: Path | None = None
     backbone: Path | None = None
     scorer: Path | Scores | None = None
+    start: Path | None = None
 
 
 def run(settings: ReinforcementSettings, inputs: ReinforcementInputs, out: StageFolder) -> Artefact:
@@ -80,7 +83,7 @@ def run(settings: ReinforcementSettings, inputs: ReinforcementInputs, out: Stage
     refuse_unusable(settings)
     tokenizer = load_tokenizer(inputs.sl_cai)
     with arithmetic(inputs.engine), within_memory("rl.micro_batch_tokens", settings.micro_batch_tokens):
-        folders = Folders(inputs.sl_cai, inputs.preference_model, inputs.backbone)
+        folders = Folders(inputs.sl_cai, inputs.preference_model, inputs.backbone, inputs.start)
         models = load_rl_models(settings, folders, inputs.engine, inputs.seed, out.processes)
         actors, policy = models.networks, models.policy
         engine = engine_of(inner(policy.model), tokenizer, inputs.engine, name="policy", precision=settings.precision)
@@ -231,7 +234,8 @@ class Reinforcement(Stage):
             "scorer": scorer if isinstance(scorer, Path) else None,
             "start": start_of(work) if recipe.method is Method.RLHF else None,
         }
-        return Reads({name: path for name, path in paths.items() if path is not None})
+        reads = Reads({name: path for name, path in paths.items() if path is not None})
+        return reads_with(warm_start_of(recipe, self.name), reads)
 
     def run(self, work: Work, out: StageFolder) -> Artefact:
         recipe = work.recipe
@@ -246,7 +250,9 @@ class Reinforcement(Stage):
             _backbone(work),
             scorer_named(recipe.rl.scorer),
         )
-        return run(recipe.rl, inputs, out)
+        if (start := warm_start_of(recipe, self.name)) is not None:
+            inputs = replace(inputs, start=start.folder)
+        return run(self._settings(recipe), inputs, out)
 
     def summary(self, facts: Mapping[str, Any]) -> Sequence[str]:
         """Why it stopped early, which policy it kept, and signs of trouble."""
@@ -263,17 +269,22 @@ class Reinforcement(Stage):
     def questions(self, recipe: Recipe) -> tuple[QuestionKind, ...]:
         """The rollouts: prompts drawn by the recipe's shares, each by itself."""
         share, most = recipe.rl.red_team_share, recipe.rl.sampling.max_tokens
-        drawn = DrawnPrompts(_rollouts(recipe), (share, 1 - share))
+        drawn = DrawnPrompts(_rollouts(self._settings(recipe)), (share, 1 - share))
         assistant = recipe.models.assistant
         return (QuestionKind(REPLY, "replies", Role.ASSISTANT, assistant, TRAINING_KINDS, 0, most, drawn=drawn),)
 
     def learns(self, recipe: Recipe, sizes: TrainingSizes) -> TrainingTokens:
         """Every rollout with its prompt."""
         means = [sizes.prompts[kind].mean for kind in TRAINING_KINDS]
-        rolled = _rollouts(recipe) * (sum(means) / len(means) + sizes.reply)
-        rl = recipe.rl
+        rl = self._settings(recipe)
+        rolled = _rollouts(rl) * (sum(means) / len(means) + sizes.reply)
         value_models = int(rl.algorithm is Algorithm.PPO and rl.value_function is ValueFunction.SEPARATE)
         return TrainingTokens(rolled * rl.epochs, rolled * (READS + value_models), 1 + value_models)
+
+    def _settings(self, recipe: Recipe) -> ReinforcementSettings:
+        """The recipe's, with fewer steps where the policy goes on from an earlier one."""
+        start = warm_start_of(recipe, self.name)
+        return recipe.rl if start is None else start.reinforcement(recipe.rl)
 
 
 def start_of(work: Work) -> Path:
@@ -288,7 +299,6 @@ def _backbone(work: Work) -> Path | None:
     return work.pretrained if work.recipe.rl.networks is NetworkSharing.SHARED else None
 
 
-def _rollouts(recipe: Recipe) -> int:
+def _rollouts(rl: ReinforcementSettings) -> int:
     """Replies that the policy writes while it learns."""
-    rl = recipe.rl
     return rl.steps * rl.prompts_per_step * rl.samples_per_prompt

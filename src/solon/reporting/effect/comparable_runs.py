@@ -20,11 +20,14 @@ from solon.runs import Artefact, RunDirectory
 from solon.runs.edit_check import DECIDABLE
 from solon.runs.rows import PromptRow
 from solon.stages.plan import PROMPTS, names_of
+from solon.stats.intervals import percent
 
 R = TypeVar("R")
 FREE = DECIDABLE | {"name", "constitution"} | {f"engine.{name}" for name in ROUNDING}
 """Settings that may differ: they change no row, or are the edit itself."""
-_BY_EDIT = frozenset({"settings", "seed", "constitution", "reserved"})
+WARM_START = "warm_start"
+"""A group of settings, and a part of a key, that may differ too: how the new run was trained after the edit."""
+_BY_EDIT = frozenset({"settings", "seed", "constitution", "reserved", WARM_START})
 """Parts of a key that the recipe holds, or that follow from the constitution."""
 _REMARKED = frozenset({"code", "engine"})
 REVISION, PREFERENCE = "revision principle", "preference principle"
@@ -75,7 +78,11 @@ def compared_runs(old: RunDirectory, new: RunDirectory) -> ComparedRuns:
 
 
 def _refuse_other_settings(old: RunDirectory, new: RunDirectory) -> None:
-    other = [f"{key}: {a!r} -> {b!r}" for key, a, b in differences(old.recipe, new.recipe) if key not in FREE]
+    other = [
+        f"{key}: {a!r} -> {b!r}"
+        for key, a, b in differences(old.recipe, new.recipe)
+        if key not in FREE and key.split(".")[0] != WARM_START
+    ]
     if other:
         raise RunError(
             f"the runs are not comparable: made with other settings ({'; '.join(other)})",
@@ -137,6 +144,12 @@ def _prompts(runs: ComparedRuns) -> tuple[int, int, int]:
 def _remarks(runs: ComparedRuns) -> Iterator[str]:
     if not runs.edits:
         yield "The two constitutions are the same, so no difference comes from an edit."
+    warm = runs.new.recipe.warm_start
+    if warm.models:
+        yield (
+            f"Training went on from earlier models in {', '.join(warm.models)}, for {percent(warm.share)} of the "
+            "epochs or steps, so these models learned from both constitutions."
+        )
     only_old, only_new, common = _prompts(runs)
     if only_old or only_new:
         yield (

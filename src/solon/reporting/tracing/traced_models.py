@@ -104,10 +104,12 @@ def model_parts(tables: RunTables, name: str | None, above: tuple[str, ...] = ()
     ]
     for model in models:
         yield from model_parts(tables, model, (*above, name))
+    warm = tables.run.recipe.warm_start.models.get(name)
     facts = [
         ("trained in", f"stage {name}, {manifest.rows:,} steps"),
         ("trained on", _learnt(artefact.facts, [each for each in inputs if each not in models])),
         ("starts from", tables.run.recipe.models.pretrained if "pretrained" in manifest.key else None),
+        ("goes on from", warm.folder if warm is not None else None),
         ("kept", f"step {artefact.facts['kept_step']}" if "kept_step" in artefact.facts else None),
         ("hash of the stage", manifest.hash),
     ]
