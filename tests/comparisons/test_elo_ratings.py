@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from solon.comparisons.elo_ratings import EloSettings, elo_ratings, with_short_names
-from solon.comparisons.vote_rows import Preferred
+from solon.comparisons.elo_ratings import EloSettings, elo_differences, elo_ratings, with_short_names
+from solon.comparisons.vote_rows import Preferred, RatedVote
 from solon.errors import InputError
 from tests.comparisons.planted_votes import HARMLESS, planted, vote
 
@@ -59,10 +59,22 @@ def test_modes_are_apart_and_undecided_judgements_are_no_votes() -> None:
     assert first.facts()["ratings"][0]["win_rate"]["n"] == 5
 
 
-def test_only_ties_leave_all_ratings_equal() -> None:
-    (found,) = elo_ratings([vote("x", "y", TIE)] * 8, EloSettings(replicates=20))
-    assert [(rating.elo, rating.low, rating.high) for rating in found.ratings] == [pytest.approx((0, 0, 0))] * 2
-    assert not found.warnings
+@pytest.mark.parametrize(
+    ("votes", "elo"),
+    [
+        ([vote("x", "y", TIE)] * 8, 0),
+        ([vote("x", "y", A)] * 6, 357),
+        ([vote("x", "y", each, conversation="only one") for each in (A, A, B)], 60),
+    ],
+)
+def test_where_all_resamplings_are_equal_there_is_no_interval_of_width_0(votes: list[RatedVote], elo: int) -> None:
+    (found,) = elo_ratings(votes, EloSettings(replicates=20))
+    assert [round(rating.elo) for rating in found.ratings] == [elo, -elo]
+    assert {(rating.low, rating.high) for rating in found.ratings} == {(None, None)}
+    assert any("no intervals for x, y" in line for line in found.warnings)
+    assert elo_differences(votes, [("x", "y")], EloSettings(replicates=20)) == {}
+    (anchored,) = elo_ratings(votes, EloSettings("y", 1000, replicates=20))
+    assert [(rating.low, rating.high) for rating in anchored.ratings] == [(None, None), (1000, 1000)]
 
 
 def test_what_the_votes_do_not_support_is_said() -> None:

@@ -223,6 +223,8 @@ def test_votes_are_exported_as_comparisons_that_a_recipe_reads(tmp_path: Path) -
     [
         ('{"mode": "helpfulness", "model_a": "x", "model_b": "y"}', "missing the column 'preferred'"),
         ('{"mode": "honesty", "model_a": "x", "model_b": "y", "preferred": "a"}', "column 'mode'"),
+        ('{"mode": "helpfulness", "model_a": 1, "model_b": "y", "preferred": "a"}', "column 'model_a' is not a text"),
+        ('{"mode": "helpfulness", "model_a": "x", "model_b": "x", "preferred": "a"}', "compares 'x' with itself"),
         ("[]", "must be one JSON object"),
         ("", "there is no vote"),
     ],
@@ -233,6 +235,22 @@ def test_a_bad_line_is_an_error_with_its_place(tmp_path: Path, line: str, messag
     with pytest.raises(InputError, match=message) as error:
         read_votes([file])
     assert str(file) in error.value.place and error.value.remedy
+
+
+def test_a_vote_in_several_files_counts_once_and_a_file_is_not_named_twice(tmp_path: Path) -> None:
+    made = compared(tmp_path)
+    simulate(made.taking, made.models, GraderJudge(ByWord(False)), SimulatedPlan((HELPFUL,), 4), lambda *_: None)
+    export_votes(made.store, tmp_path)
+    lines = tmp_path / "votes.jsonl"
+    assert read_votes([tmp_path, lines]) == read_votes([tmp_path]) and len(read_votes([tmp_path])) == 4
+    again = {**json.loads(lines.read_text().splitlines()[0]), "cast_at": "2030-01-01T00:00:00+00:00"}
+    (tmp_path / "others.jsonl").write_text(json.dumps(again))
+    assert len(read_votes([tmp_path, tmp_path / "others.jsonl"])) == 5, "another comparison's vote"
+    plain = '{"mode": "helpfulness", "model_a": "x", "model_b": "y", "preferred": "a"}\n'
+    (tmp_path / "plain.jsonl").write_text(plain * 3)
+    assert len(read_votes([tmp_path / "plain.jsonl"])) == 3, "votes of other programs may be equal"
+    with pytest.raises(InputError, match="named twice"):
+        read_votes([tmp_path, made.store.path])
 
 
 # Models and prompts ---------------------------------------------------------------------------------------------------
