@@ -63,6 +63,14 @@ class ComparedModel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeptSetting:
+    """What all votes of a file have in common, such as how replies are sampled. Never changed."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ComparedConversation:
     """A conversation with hidden models."""
 
