@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import time
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -96,8 +96,10 @@ def vote(page: Any, name: str) -> None:
 
 
 def test_a_whole_session_with_a_reload_at_every_step(browser: Any, tmp_path: Path) -> None:
+    reloaded = threading.Event()
+
     def slow(asked: Prompt, seed: int) -> str:
-        time.sleep(0.7)
+        reloaded.wait(60)
         return str(says("Falcon")(asked, seed))
 
     made = compared(tmp_path, slow, says("Otter"))
@@ -110,6 +112,8 @@ def test_a_whole_session_with_a_reload_at_every_step(browser: Any, tmp_path: Pat
         page.get_by_role("button", name="Send to both").click()
         arrive(page, "[role=status]")
         page.reload()
+        arrive(page, "[role=status]")
+        reloaded.set()
         arrive(page, "#vote")
         page.reload()
         shown = page.inner_text(".pair")

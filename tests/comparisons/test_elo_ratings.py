@@ -95,6 +95,14 @@ def test_without_a_decision_there_is_an_error() -> None:
         elo_ratings([vote("x", "y", UNDECIDED)])
 
 
+def test_one_model_by_two_names_is_said() -> None:
+    here, there, third = "runs/x/model@0123456789ab", "/home/runs/x/model@0123456789ab", "sl@ba9876543210"
+    votes = [vote(each, third, preferred) for each in (here, there) for preferred in (A, B)]
+    (found,) = elo_ratings(votes, EloSettings(replicates=20))
+    assert found.warnings[-1] == "/home/runs/x/model, runs/x/model are the same model, rated apart"
+    assert not any("same model" in line for line in elo_ratings(votes[:2], EloSettings(replicates=20))[0].warnings)
+
+
 def test_one_name_with_other_weights_stays_two_models() -> None:
     one, other, third = "rl@0123456789ab", "rl@ba9876543210", "sl@0123456789ab"
     names = {each for found in with_short_names([vote(one, third, A), vote(other, third, A)])

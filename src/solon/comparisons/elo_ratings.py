@@ -119,7 +119,8 @@ def elo_ratings(votes: Sequence[RatedVote], settings: EloSettings | None = None)
         cause = f"no vote is on the model '{settings.anchor}'"
         raise InputError(cause, place="--anchor", remedy=suggestion(settings.anchor, known))
     found = ([vote for vote in named if vote.mode is mode] for mode in VoteMode)
-    return [_rated(votes, settings) for votes in found if any(vote.preferred in _SCORES for vote in votes)]
+    rated = [_rated(votes, settings) for votes in found if any(vote.preferred in _SCORES for vote in votes)]
+    return [replace(each, warnings=(*each.warnings, *_same_weights(votes, each.mode))) for each in rated]
 
 
 def elo_differences(
@@ -160,6 +161,15 @@ def with_short_names(votes: Iterable[RatedVote]) -> list[RatedVote]:
     counts = Counter(names.values())
     short = {key: name if counts[name] == 1 else key for key, name in names.items()}
     return [replace(vote, model_a=short[vote.model_a], model_b=short[vote.model_b]) for vote in votes]
+
+
+def _same_weights(votes: Iterable[RatedVote], mode: VoteMode) -> list[str]:
+    """Which names of a mode's models stand for the same weights, as when files of several comparisons are merged."""
+    keys = {key for vote in votes if vote.mode is mode for key in (vote.model_a, vote.model_b)}
+    names: dict[str, list[str]] = {}
+    for match in filter(None, map(_KEY.fullmatch, sorted(keys))):
+        names.setdefault(match["digits"], []).append(match["name"])
+    return [f"{', '.join(same)} are the same model, rated apart" for same in names.values() if len(same) > 1]
 
 
 def _rated(votes: Sequence[RatedVote], settings: EloSettings) -> ModeRatings:
