@@ -23,6 +23,7 @@ def test_planted_ratings_are_inside_the_intervals_in_at_least_90_of_100_simulati
         assert not found.warnings
         for rating in found.ratings:
             model = int(rating.model[1:])
+            assert rating.low is not None and rating.high is not None
             inside[model] += rating.low <= PLANTED[model] <= rating.high
     assert min(inside) >= 90, inside
 
