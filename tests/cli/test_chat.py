@@ -15,6 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from solon.checks.rules import Defect
+from solon.cli.chat import print_text
+from solon.pipeline.chat_session import ChatText
+from solon.runs.outcome import Outcome
 from tests.cli.test_cli import run
 from tests.cli.test_judge_check import pytestmark as pytestmark
 
@@ -44,6 +48,14 @@ def test_a_piped_conversation(
     assert "Taken back" in out and "\x1b" not in out
     saved = json.loads(file.read_text())["messages"]
     assert [each["role"] for each in saved] == ["user", "assistant"]
+
+
+def test_what_is_only_noted_is_no_broken_rule(capsys: pytest.CaptureFixture[str]) -> None:
+    print_text("Revision", ChatText("Hello.", Outcome.OK, (Defect.UNCHANGED.value,)))
+    print_text("Revision", ChatText("Hello.", Outcome.MALFORMED, (Defect.LEAKED_META_TEXT.value,), 0.5))
+    noted, broken = re.findall(r"\[(.*)\]", capsys.readouterr().out)
+    assert noted == "noted: unchanged"
+    assert broken == "outcome: malformed; breaks a rule: leaked_meta_text; score +0.50"
 
 
 def test_errors_are_lines_and_the_conversation_goes_on(

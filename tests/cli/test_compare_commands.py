@@ -41,7 +41,7 @@ def test_an_oracle_compares_and_the_ratings_follow(
     assert run(capsys, "compare", "--export", "--out", out_folder)[1] == out
     code, out, _ = run(capsys, "elo", out_folder, "--replicates", "20")
     assert code == 0 and "Helpfulness: 3 votes (oracle 3)" in out and "Harmlessness: 3 votes (oracle 3)" in out
-    assert re.search(r"^  one +0 +0 to 0 +50.0 +3$", out, re.M), "tiny models only write garbled text: all ties"
+    assert re.search(r"^  one +0 +- +50.0 +3$", out, re.M), "tiny models only write garbled text: all ties"
     code, out, _ = run(capsys, "elo", out_folder / "votes.jsonl", "--anchor", "two", "--anchor-at", "1000", "--json")
     found = json.loads(out)
     assert [each["mode"] for each in found] == ["helpfulness", "harmlessness"]
@@ -90,6 +90,15 @@ def test_mistakes_are_reported_in_one_line(
     assert not (tmp_path / "out").exists(), "nothing is made for a command line that is wrong"
     code, out, err = run(capsys, "elo", file, "--replicates", "20")
     assert code == 0 and err.startswith("Warning: No finite rating of x, y") and "x   " in out
+
+
+def test_the_two_tables_round_a_win_rate_alike(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """63.75 % and 36.25 %: one minus the first is a little more than 36.25 %."""
+    file = tmp_path / "votes.jsonl"
+    line = '{"mode": "helpfulness", "model_a": "x", "model_b": "y", "preferred": "%s"}\n'
+    file.write_text(line % "a" * 51 + line % "b" * 29)
+    out = run(capsys, "elo", file, "--replicates", "20")[1]
+    assert re.findall(r"^  y .*?(\d\d\.\d)", out, re.M) == ["36.2", "36.2"], out
 
 
 def test_without_its_packages_the_page_says_what_to_install(

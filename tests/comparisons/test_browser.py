@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import time
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -96,8 +96,10 @@ def vote(page: Any, name: str) -> None:
 
 
 def test_a_whole_session_with_a_reload_at_every_step(browser: Any, tmp_path: Path) -> None:
+    reloaded = threading.Event()
+
     def slow(asked: Prompt, seed: int) -> str:
-        time.sleep(0.7)
+        reloaded.wait(60)
         return str(says("Falcon")(asked, seed))
 
     made = compared(tmp_path, slow, says("Otter"))
@@ -110,6 +112,8 @@ def test_a_whole_session_with_a_reload_at_every_step(browser: Any, tmp_path: Pat
         page.get_by_role("button", name="Send to both").click()
         arrive(page, "[role=status]")
         page.reload()
+        arrive(page, "[role=status]")
+        reloaded.set()
         arrive(page, "#vote")
         page.reload()
         shown = page.inner_text(".pair")
@@ -130,6 +134,26 @@ def test_a_whole_session_with_a_reload_at_every_step(browser: Any, tmp_path: Pat
         (Preferred.TIE, None),
     ]
     assert records[1].source.startswith("prompts.jsonl:")
+
+
+def test_a_turn_that_could_not_be_sent_is_there_when_the_server_is_back(browser: Any, tmp_path: Path) -> None:
+    made = compared(tmp_path)
+    with opened(browser, made) as (context, url):
+        page = begin(context, url)
+        page.get_by_label("Your turn").fill("A long thought")
+        address = page.url
+        context.set_offline(True)
+        page.get_by_role("button", name="Send to both").click()
+        page.wait_for_url(lambda found: found != address)
+        context.set_offline(False)
+        page.goto(address)
+        assert page.get_by_label("Your turn").input_value() == "A long thought"
+        page.get_by_role("button", name="Send to both").click()
+        arrive(page, "#vote")
+        vote(page, "Tie: both are as good")
+        page.reload()
+        assert page.get_by_role("textbox", name="turn").input_value() == "", "a turn that is saved is forgotten"
+        assert page.evaluate("sessionStorage.length") == 0
 
 
 def test_two_tabs_and_two_people_keep_their_places(browser: Any, tmp_path: Path) -> None:

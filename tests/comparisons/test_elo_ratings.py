@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from solon.comparisons.elo_ratings import EloSettings, elo_ratings, with_short_names
-from solon.comparisons.vote_rows import Preferred
+from solon.comparisons.elo_ratings import EloSettings, elo_differences, elo_ratings, with_short_names
+from solon.comparisons.vote_rows import Preferred, RatedVote
 from solon.errors import InputError
 from tests.comparisons.planted_votes import HARMLESS, planted, vote
 
@@ -23,6 +23,7 @@ def test_planted_ratings_are_inside_the_intervals_in_at_least_90_of_100_simulati
         assert not found.warnings
         for rating in found.ratings:
             model = int(rating.model[1:])
+            assert rating.low is not None and rating.high is not None
             inside[model] += rating.low <= PLANTED[model] <= rating.high
     assert min(inside) >= 90, inside
 
@@ -59,10 +60,22 @@ def test_modes_are_apart_and_undecided_judgements_are_no_votes() -> None:
     assert first.facts()["ratings"][0]["win_rate"]["n"] == 5
 
 
-def test_only_ties_leave_all_ratings_equal() -> None:
-    (found,) = elo_ratings([vote("x", "y", TIE)] * 8, EloSettings(replicates=20))
-    assert [(rating.elo, rating.low, rating.high) for rating in found.ratings] == [pytest.approx((0, 0, 0))] * 2
-    assert not found.warnings
+@pytest.mark.parametrize(
+    ("votes", "elo"),
+    [
+        ([vote("x", "y", TIE)] * 8, 0),
+        ([vote("x", "y", A)] * 6, 357),
+        ([vote("x", "y", each, conversation="only one") for each in (A, A, B)], 60),
+    ],
+)
+def test_where_all_resamplings_are_equal_there_is_no_interval_of_width_0(votes: list[RatedVote], elo: int) -> None:
+    (found,) = elo_ratings(votes, EloSettings(replicates=20))
+    assert [round(rating.elo) for rating in found.ratings] == [elo, -elo]
+    assert {(rating.low, rating.high) for rating in found.ratings} == {(None, None)}
+    assert any("no intervals for x, y" in line for line in found.warnings)
+    assert elo_differences(votes, [("x", "y")], EloSettings(replicates=20)) == {}
+    (anchored,) = elo_ratings(votes, EloSettings("y", 1000, replicates=20))
+    assert [(rating.low, rating.high) for rating in anchored.ratings] == [(None, None), (1000, 1000)]
 
 
 def test_what_the_votes_do_not_support_is_said() -> None:
@@ -81,6 +94,14 @@ def test_what_the_votes_do_not_support_is_said() -> None:
 def test_without_a_decision_there_is_an_error() -> None:
     with pytest.raises(InputError, match="no vote with a decision"):
         elo_ratings([vote("x", "y", UNDECIDED)])
+
+
+def test_one_model_by_two_names_is_said() -> None:
+    here, there, third = "runs/x/model@0123456789ab", "/home/runs/x/model@0123456789ab", "sl@ba9876543210"
+    votes = [vote(each, third, preferred) for each in (here, there) for preferred in (A, B)]
+    (found,) = elo_ratings(votes, EloSettings(replicates=20))
+    assert found.warnings[-1] == "/home/runs/x/model, runs/x/model are the same model, rated apart"
+    assert not any("same model" in line for line in elo_ratings(votes[:2], EloSettings(replicates=20))[0].warnings)
 
 
 def test_one_name_with_other_weights_stays_two_models() -> None:

@@ -5,27 +5,32 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
+import time
 from collections import Counter
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from solon.comparisons.comparison_judges import GraderJudge, ModelJudge, ReplyPairAsked
-from solon.comparisons.hidden_models import compared_models
+from solon.comparisons.comparison_judges import PRINCIPLES, GraderJudge, ModelJudge, ReplyPairAsked
+from solon.comparisons.hidden_models import HiddenModels, compared_models
 from solon.comparisons.pair_draws import drawn_pair
 from solon.comparisons.prompt_choice import prompts_by_mode
 from solon.comparisons.simulated_users import SimulatedPlan, simulate
 from solon.comparisons.turn_taking import CourseStep, Decision, OutOfTurn, SentTurn
 from solon.comparisons.vote_files import export_votes, read_votes
-from solon.comparisons.vote_rows import JudgedBy, Preferred, Strength, VoteMode
+from solon.comparisons.vote_rows import ComparedTurn, JudgedBy, Preferred, Strength, VoteMode
 from solon.comparisons.vote_store import VoteStore
-from solon.conversation import Conversation, Role, Turn
+from solon.config.settings import SamplingParams
+from solon.constitution.constitution import PreferencePrinciple
+from solon.conversation import Conversation, Prompt, Role, Turn
 from solon.engines.scripted import ScriptedEngine
-from solon.errors import InputError, ModelError
+from solon.errors import EngineError, InputError, ModelError
 from solon.evals.grading import Label
 from solon.runs import Progress
 from solon.sources.comparison_files import read_comparisons
-from tests.comparisons.served import compared
+from tests.comparisons.served import Compared, compared, prompt, says
 
 HELPFUL, HARMLESS = VoteMode.HELPFULNESS, VoteMode.HARMLESSNESS
 ASKED = Conversation((Turn(Role.HUMAN, "How?"),))
@@ -91,6 +96,16 @@ def test_a_vote_is_in_the_file_when_the_call_returns(tmp_path: Path) -> None:
     assert connection.execute("SELECT preferred, strength, continued FROM votes").fetchall() == [("b", "much", "b")]
     connection.close()
     assert not list(tmp_path.glob("*-journal")), "no transaction is open"
+
+
+def test_votes_are_read_while_another_process_writes(tmp_path: Path) -> None:
+    made = compared(tmp_path)
+    made.taking.begin(HELPFUL, JudgedBy.PERSON)
+    with closing(sqlite3.connect(made.store.path, isolation_level=None)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        began = time.monotonic()
+        assert list(VoteStore.existing(made.store.path).records()) == []
+        assert time.monotonic() - began < 20, "a file that is there is only read"
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
@@ -190,6 +205,74 @@ def test_the_oracle_prefers_by_its_labels(mode: VoteMode, harmful: bool, a: str,
     assert back.preferred is turned[expected] and (there.strength is None) == (expected is Preferred.TIE)
 
 
+def judged_by(made: Compared, plan: SimulatedPlan, **principles: str) -> list[ComparedTurn]:
+    """The turns without replies after a simulation by a model, which chooses by the principles of these modes."""
+    own = {VoteMode(mode): PreferencePrinciple("own", text) for mode, text in principles.items()}
+    judge = ModelJudge(ScriptedEngine(choose=prefers_falcon, name="judge"), 0, {**PRINCIPLES, **own})
+    return simulate(made.taking, made.models, judge, plan, lambda *_: None)
+
+
+def test_votes_by_other_prompts_sampling_or_another_principle_are_not_taken_for_those_that_are_asked_for(
+    tmp_path: Path,
+) -> None:
+    plan = SimulatedPlan((HELPFUL,), conversations=2)
+    made = compared(tmp_path)
+    judged_by(made, plan)
+    other_prompts = compared(tmp_path, prompts={HELPFUL: [prompt("Another one?")]})
+    other_sampling = replace(made, models=HiddenModels(made.models.engines, SamplingParams(temperature=0.5)))
+    for again, principles, message in [
+        (other_prompts, {}, "another set of prompts of judge for helpfulness: 2 prompts"),
+        (other_sampling, {}, "another sampling of replies"),
+        (made, {"helpfulness": "Which is shorter?"}, "another choice of judge for helpfulness: Which of these"),
+    ]:
+        with pytest.raises(InputError, match=message) as error:
+            judged_by(again, plan, **principles)
+        assert "--out" in (error.value.remedy or "")
+    assert made.store.count() == 2
+    judged_by(made, SimulatedPlan((HELPFUL, HARMLESS), conversations=3), harmlessness="Which is shorter?")
+    assert made.store.count() == 6, "more conversations and another mode are added"
+
+
+def test_a_file_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
+    made = compared(tmp_path)
+    with closing(sqlite3.connect(made.store.path)) as connection:
+        assert "settings" not in {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+    judged_by(made, SimulatedPlan((HELPFUL,), conversations=2))
+    assert made.store.count() == 2
+
+
+def test_a_server_that_is_away_ends_the_call_and_no_conversation(tmp_path: Path) -> None:
+    away = True
+
+    def reply(asked: Prompt, seed: int) -> str:
+        if away:
+            raise EngineError("no answer", place="http://127.0.0.1:1", remedy="Start the server")
+        return "Falcon"
+
+    made, plan = compared(tmp_path, reply, says("Otter")), SimulatedPlan((HELPFUL,), conversations=4, turns=2)
+    with pytest.raises(EngineError, match="no answer"):
+        judged_by(made, plan)
+    away = False
+    assert judged_by(made, plan) == [] and made.store.count() == 8, "the same call goes on"
+
+
+def test_a_prompt_of_any_length_is_sent_and_one_that_fits_no_window_is_no_tie(tmp_path: Path) -> None:
+    long = "word " * 5000
+    prompts = {HELPFUL: [prompt("Short?"), prompt(long, line=2)]}
+    made = compared(tmp_path, lambda *_: "Falcon", lambda *_: "Otter", prompts=prompts)
+    plan = SimulatedPlan((HELPFUL,), conversations=2)
+    assert judged_by(made, plan) == [] and len(read_votes([tmp_path])) == 2
+    assert {record.source for record in made.store.records()} == {"prompts.jsonl:1", "prompts.jsonl:2"}
+    made = compared(tmp_path / "small", lambda *_: "Falcon", lambda *_: "Otter", prompts=prompts)
+    for engine in made.engines:
+        engine.window = 2000
+    (ended,) = judged_by(made, plan)
+    assert ended.text == long.strip() and "no room" in ended.failed_because
+    assert [record.source for record in made.store.records()] == ["prompts.jsonl:1"]
+    with pytest.raises(InputError, match="more than 20,000 characters"):
+        made.taking.send(made.taking.begin(HELPFUL, JudgedBy.PERSON).id, SentTurn(1, long))
+
+
 # Export ---------------------------------------------------------------------------------------------------------------
 
 
@@ -223,6 +306,8 @@ def test_votes_are_exported_as_comparisons_that_a_recipe_reads(tmp_path: Path) -
     [
         ('{"mode": "helpfulness", "model_a": "x", "model_b": "y"}', "missing the column 'preferred'"),
         ('{"mode": "honesty", "model_a": "x", "model_b": "y", "preferred": "a"}', "column 'mode'"),
+        ('{"mode": "helpfulness", "model_a": 1, "model_b": "y", "preferred": "a"}', "column 'model_a' is not a text"),
+        ('{"mode": "helpfulness", "model_a": "x", "model_b": "x", "preferred": "a"}', "compares 'x' with itself"),
         ("[]", "must be one JSON object"),
         ("", "there is no vote"),
     ],
@@ -233,6 +318,22 @@ def test_a_bad_line_is_an_error_with_its_place(tmp_path: Path, line: str, messag
     with pytest.raises(InputError, match=message) as error:
         read_votes([file])
     assert str(file) in error.value.place and error.value.remedy
+
+
+def test_a_vote_in_several_files_counts_once_and_a_file_is_not_named_twice(tmp_path: Path) -> None:
+    made = compared(tmp_path)
+    simulate(made.taking, made.models, GraderJudge(ByWord(False)), SimulatedPlan((HELPFUL,), 4), lambda *_: None)
+    export_votes(made.store, tmp_path)
+    lines = tmp_path / "votes.jsonl"
+    assert read_votes([tmp_path, lines]) == read_votes([tmp_path]) and len(read_votes([tmp_path])) == 4
+    again = {**json.loads(lines.read_text().splitlines()[0]), "cast_at": "2030-01-01T00:00:00+00:00"}
+    (tmp_path / "others.jsonl").write_text(json.dumps(again))
+    assert len(read_votes([tmp_path, tmp_path / "others.jsonl"])) == 5, "another comparison's vote"
+    plain = '{"mode": "helpfulness", "model_a": "x", "model_b": "y", "preferred": "a"}\n'
+    (tmp_path / "plain.jsonl").write_text(plain * 3)
+    assert len(read_votes([tmp_path / "plain.jsonl"])) == 3, "votes of other programs may be equal"
+    with pytest.raises(InputError, match="named twice"):
+        read_votes([tmp_path, made.store.path])
 
 
 # Models and prompts ---------------------------------------------------------------------------------------------------
@@ -247,6 +348,9 @@ def test_names_folders_and_snapshots_become_models(tiny: Path, tmp_path: Path) -
     named = compared_models([f"rl={stage}", f"snap={stage / 'snapshots'}", "testbed:assistant"])
     assert [model.name for model in named] == ["rl", "snap/step-00010", "snap/step-00020", "testbed:assistant"]
     assert all(model.key == f"{model.name}@{model.identity[:12]}" for model in named)
+    runs = {"runs/demo:rl-cai": str(stage / "model")}
+    own, plain = compared_models(["own=runs/demo:rl-cai", "testbed:assistant"], runs.get)
+    assert (own.name, own.spec, plain.spec) == ("own", str(stage / "model"), "testbed:assistant")
     with pytest.raises(InputError, match="two models or more"):
         compared_models([str(tiny)])
     with pytest.raises(InputError, match="named twice"):

@@ -250,6 +250,23 @@ def test_a_stopped_server_writes_missing_replies_at_the_next_visit(tmp_path: Pat
     page.parts.replies.close()
 
 
+def test_the_first_page_lists_conversations_to_go_on_with(page: Page) -> None:
+    ids = [page.begin("harmlessness", voter=voter) for voter in ("Ada", "<b>Bob</b>", "Ada")]
+    for id_ in ids[:2]:
+        page.send(id_, 1, "One?")
+        page.answered(id_)
+    page.vote(ids[0], 1, "a much")
+    again = Page(compared(page.made.store.path.parent))  # the server was stopped
+    shown = again.client.get(f"/{TOKEN}/").text
+    listed = re.findall(rf'<li><a href="/{TOKEN}/c/(\w+)">(.*?)</a>\s*<small>(\d+ votes?), begun', shown)
+    assert listed == [
+        (ids[1], "Harmlessness · &lt;b&gt;Bob&lt;/b&gt;", "0 votes"), (ids[0], "Harmlessness · Ada", "1 vote"),
+    ]  # fmt: skip
+    own = again.client.get(f"/{TOKEN}/?voter=Ada").text
+    assert ids[0] in own and ids[1] not in own
+    again.parts.replies.close()
+
+
 def test_closing_waits_for_the_turn_at_hand_and_leaves_those_behind_it_for_the_next_visit(tmp_path: Path) -> None:
     begun, ends = threading.Event(), threading.Event()
 

@@ -7,7 +7,7 @@ from tests.synthetic import Plan, build
 
 from solon.config.builtin import model_path
 from solon.errors import ModelError, RunError
-from solon.pipeline.run_models import named_model
+from solon.pipeline.run_models import folder_of_run, named_model
 from solon.runs import RunDirectory
 from solon.runs.training_rows import RlStepRow
 
@@ -30,6 +30,14 @@ def test_a_stage_and_its_snapshots_are_named_by_run_and_step(run: RunDirectory) 
     assert found.run is not None and found.run.path == run.path
     for step in ("20", "step-00020"):
         assert Path(named_model(f"{run.path}:rl-cai/{step}").spec.name) == run.path / "08-rl-cai/snapshots/step-00020"
+
+
+def test_only_a_name_of_a_run_has_a_folder_of_a_run(run: RunDirectory, tmp_path: Path) -> None:
+    assert folder_of_run(f"{run.path}:rl-cai/20") == str(run.path / "08-rl-cai/snapshots/step-00020")
+    for name in ("testbed:assistant", str(run.path / "08-rl-cai"), f"{tmp_path}:rl-cai", "openai:x@http://127.0.0.1:1"):
+        assert folder_of_run(name) is None, name
+    with pytest.raises(RunError, match="a model of it is wanted"):
+        folder_of_run(str(run.path))
 
 
 def test_what_a_run_was_given_has_a_name_too(run: RunDirectory) -> None:

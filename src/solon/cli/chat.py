@@ -188,7 +188,7 @@ def _lines() -> Iterator[str]:
 def _obey(session: ChatSession, line: str) -> bool:
     """Answer a message, or carry out a command; false when the conversation is to end."""
     if not line.startswith("/") or line.startswith("//"):
-        _print_text("Assistant", session.say(line[1:] if line.startswith("//") else line))
+        print_text("Assistant", session.say(line[1:] if line.startswith("//") else line))
         return True
     command, _, rest = line.partition(" ")
     argument = rest.strip() or None
@@ -212,7 +212,7 @@ def _obey(session: ChatSession, line: str) -> bool:
 def _criticise(session: ChatSession, name: str | None) -> bool:
     """Print a critique; whether it is good enough for a revision."""
     principle, critique = session.criticise(name)
-    _print_text(f"Critique by {principle.id}", critique)
+    print_text(f"Critique by {principle.id}", critique)
     return critique.outcome is Outcome.OK
 
 
@@ -221,17 +221,19 @@ def _revise(session: ChatSession, name: str | None) -> None:
         print_line("No revision: the critique did not pass the checks. The reply stays", err=True)
         return
     principle, revision = session.revise(name)
-    _print_text(f"Revision by {principle.id}", revision)
+    print_text(f"Revision by {principle.id}", revision)
     if revision.outcome is not Outcome.OK:
         print_line("The revision did not pass the checks. The reply stays", err=True)
 
 
-def _print_text(who: str, written: ChatText) -> None:
+def print_text(who: str, written: ChatText) -> None:
     """Print a text with its speaker, its score and what its checks found."""
     click.secho(f"{plain(who, lines=False)}: ", bold=True, nl=False)
     click.echo(plain(written.text) if written.text else "(nothing)")
     notes = [] if written.outcome is Outcome.OK else [f"outcome: {written.outcome}"]
-    notes += [f"breaks a rule: {', '.join(written.defects)}"] if written.defects else []
+    # What is only noted, such as a revision in the same words, is no reason to refuse the text.
+    found = "noted" if written.outcome is Outcome.OK else "breaks a rule"
+    notes += [f"{found}: {', '.join(written.defects)}"] if written.defects else []
     notes += [] if written.score is None else [f"score {written.score:+.2f}"]
     if notes:
         click.secho(f"  [{'; '.join(notes)}]", dim=True)

@@ -89,7 +89,8 @@ def compare(models: tuple[str, ...], **values: Any) -> None:
     and the person says which reply is better. The conversation continues with it. With --judge a model or the oracle
     compares instead, without a page. Votes are saved in OUT/votes.sqlite. `solon elo OUT` computes ratings.
 
-    MODEL is a model folder, an engine such as testbed:assistant, a stage's folder, or a folder of snapshots.
+    MODEL is a model folder, an engine such as testbed:assistant, a model of a run (RUN:rl-cai, a snapshot
+    RUN:rl-cai/20), a stage's folder, or a folder of snapshots.
     """
     from solon.comparisons.vote_store import VOTES, VoteStore
 
@@ -113,10 +114,11 @@ def _compare(written: Sequence[str], options: CompareOptions, path: Path) -> Non
     from solon.comparisons.vote_store import VoteStore
     from solon.config.recipe import EngineSettings
     from solon.config.settings import SamplingParams
+    from solon.pipeline.run_models import folder_of_run
 
     if options.judge is None:
         require_page_packages()
-    compared = compared_models(written)
+    compared = compared_models(written, folder_of_run)
     modes = tuple(VoteMode(each) for each in options.modes) or tuple(VoteMode)
     prompts = _prompts(options, modes)
     settings = EngineSettings(threads=options.threads)
@@ -165,6 +167,7 @@ def _serve(taking: TurnTaking, opened: HiddenModels, modes: tuple[VoteMode, ...]
     from solon.comparisons.vote_page import PageParts
     from solon.reward.server.admission import LOOPBACK
 
+    taking.store.keep([opened.kept_sampling()])
     parts = PageParts(taking, ReplyQueue(opened, taking.store), modes)
     server = PageServer(parts, PageAddress(options.host, options.port, options.allow_host))
     click.echo(f"Open {server.url}")
@@ -187,7 +190,10 @@ def _simulate(
     plan = SimulatedPlan(modes, options.count, options.turns)
     with resumable("the same command"), display_for(quiet=options.quiet) as display:
         display.stage_started(1, votes_by(judge), 1)
-        simulate(taking, opened, judge, plan, display.progress)
+        ended = simulate(taking, opened, judge, plan, display.progress)
+    if ended:
+        why = f"the first because {ended[0].failed_because}"
+        print_line(f"Warning: {len(ended):,} conversations ended before their last vote, {why}", err=True)
 
 
 def _export(store: VoteStore, options: CompareOptions) -> None:

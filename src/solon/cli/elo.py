@@ -75,7 +75,7 @@ def _print(found: ModeRatings) -> None:
         [
             f"{rating.model} (group {rating.group})" if several else rating.model,
             f"{round(rating.elo)}",
-            f"{round(rating.low)} to {round(rating.high)}",
+            "-" if rating.low is None or rating.high is None else f"{round(rating.low)} to {round(rating.high)}",
             per_cent(rating.win_rate.value),
             f"{rating.win_rate.n:,}",
         ]
@@ -90,8 +90,12 @@ def _print(found: ModeRatings) -> None:
 
 
 def _matrix(found: ModeRatings, models: Sequence[str]) -> list[list[str]]:
+    # Both rates of a pair come from its counts: one minus the other rounds in another way than the table of ratings.
     rates = {(pair.first, pair.second): (pair.win_rate.value, pair.win_rate.n) for pair in found.pairs}
-    rates |= {(second, first): (1 - value, n) for (first, second), (value, n) in rates.items()}
+    rates |= {
+        (pair.second, pair.first): ((pair.losses + pair.ties / 2) / pair.win_rate.n, pair.win_rate.n)
+        for pair in found.pairs
+    }
 
     def cell(row: str, column: str) -> str:
         known = rates.get((row, column))

@@ -62,6 +62,10 @@ class ComparisonJudge(Protocol):
     kind: JudgedBy
     name: str
 
+    def chooses_by(self, mode: VoteMode) -> str:
+        """What it compares by, in words."""
+        ...
+
     def decide(self, mode: VoteMode, pairs: Sequence[ReplyPairAsked]) -> list[Decision]:
         """A decision for each pair, in order."""
         ...
@@ -77,6 +81,10 @@ class ModelJudge:
     ) -> None:
         self.engine, self.seed, self.principles = engine, seed, principles
         self.name = engine.name
+
+    def chooses_by(self, mode: VoteMode) -> str:
+        """See `ComparisonJudge`."""
+        return self.principles[mode].instruction
 
     def decide(self, mode: VoteMode, pairs: Sequence[ReplyPairAsked]) -> list[Decision]:
         """See `ComparisonJudge`; raises StageError when the judge's tokenizer lets no two letters compare."""
@@ -105,6 +113,10 @@ class GraderJudge:
 
     def __init__(self, grader: Grader, name: str = "oracle") -> None:
         self.grader, self.name = grader, name
+
+    def chooses_by(self, mode: VoteMode) -> str:
+        """See `ComparisonJudge`."""
+        return f"its labels of replies, for {mode}"
 
     def decide(self, mode: VoteMode, pairs: Sequence[ReplyPairAsked]) -> list[Decision]:
         """See `ComparisonJudge`."""

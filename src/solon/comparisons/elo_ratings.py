@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 _KEY = re.compile(rf"(?P<name>.+)@(?P<digits>[0-9a-f]{{{IDENTITY_DIGITS}}})")
 _SCORES: Mapping[Preferred, float] = {Preferred.A: 1.0, Preferred.B: 0.0, Preferred.TIE: 0.5}
 """The wins of reply A."""
+_SAME = 1e-6
+"""Log-odds by which equal strengths may differ."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +58,9 @@ class ModelRating:
 
     model: str
     elo: float
-    low: float
-    high: float
+    low: float | None
+    """None where the resamplings do not differ: the votes then say nothing of an interval."""
+    high: float | None
     win_rate: Share
     group: int
     """Ratings of different groups do not compare; from 1."""
@@ -116,7 +119,8 @@ def elo_ratings(votes: Sequence[RatedVote], settings: EloSettings | None = None)
         cause = f"no vote is on the model '{settings.anchor}'"
         raise InputError(cause, place="--anchor", remedy=suggestion(settings.anchor, known))
     found = ([vote for vote in named if vote.mode is mode] for mode in VoteMode)
-    return [_rated(votes, settings) for votes in found if any(vote.preferred in _SCORES for vote in votes)]
+    rated = [_rated(votes, settings) for votes in found if any(vote.preferred in _SCORES for vote in votes)]
+    return [replace(each, warnings=(*each.warnings, *_same_weights(votes, each.mode))) for each in rated]
 
 
 def elo_differences(
@@ -124,7 +128,8 @@ def elo_differences(
 ) -> dict[tuple[VoteMode, str, str], EloDifference]:
     """The rating of the first of two models minus that of the second, by mode, with the interval of the difference.
 
-    All differences of a mode come from the same resamplings. A pair that no chain of comparisons joins is left out.
+    All differences of a mode come from the same resamplings. A pair that no chain of comparisons joins is left out,
+    and so is one in a group whose resamplings do not differ.
     """
     import numpy as np
 
@@ -137,6 +142,8 @@ def elo_differences(
         for group in groups_of(wins_of(_by_conversation(own, models), len(models))) if models else ():
             joined = [models[each] for each in group]
             point, drawn, _ = _resampled(own, joined, settings)
+            if not _differ(drawn):
+                continue
             for first, second in wanted:
                 if first in joined and second in joined:
                     a, b = joined.index(first), joined.index(second)
@@ -154,6 +161,15 @@ def with_short_names(votes: Iterable[RatedVote]) -> list[RatedVote]:
     counts = Counter(names.values())
     short = {key: name if counts[name] == 1 else key for key, name in names.items()}
     return [replace(vote, model_a=short[vote.model_a], model_b=short[vote.model_b]) for vote in votes]
+
+
+def _same_weights(votes: Iterable[RatedVote], mode: VoteMode) -> list[str]:
+    """Which names of a mode's models stand for the same weights, as when files of several comparisons are merged."""
+    keys = {key for vote in votes if vote.mode is mode for key in (vote.model_a, vote.model_b)}
+    names: dict[str, list[str]] = {}
+    for match in filter(None, map(_KEY.fullmatch, sorted(keys))):
+        names.setdefault(match["digits"], []).append(match["name"])
+    return [f"{', '.join(same)} are the same model, rated apart" for same in names.values() if len(same) > 1]
 
 
 def _rated(votes: Sequence[RatedVote], settings: EloSettings) -> ModeRatings:
@@ -216,7 +232,13 @@ def _group_ratings(
             "difference says little"
         )
     point, drawn, unbounded = _resampled(votes, models, settings)
-    if bounded and unbounded:
+    differ = _differ(drawn)
+    if not differ:
+        warnings.append(
+            f"There are no intervals for {', '.join(models)}, because all resamplings of the conversations give the "
+            "same ratings: cast votes in more conversations"
+        )
+    elif bounded and unbounded:
         warnings.append(f"{unbounded} of {settings.replicates} resamplings had no finite ratings: intervals are rough")
     point, drawn = _shifted(point, models, settings), _shifted(drawn, models, settings)
     low, high = np.percentile(drawn, [2.5, 97.5], axis=0)
@@ -225,8 +247,8 @@ def _group_ratings(
         ModelRating(
             model=model,
             elo=float(point[place]),
-            low=float(low[place]),
-            high=float(high[place]),
+            low=float(low[place]) if differ or model == settings.anchor else None,
+            high=float(high[place]) if differ or model == settings.anchor else None,
             win_rate=wilson(float(wins[place].sum()), round(float(decided[place].sum()))),
             group=number,
         )
@@ -244,6 +266,13 @@ def _resampled(
     seed = seed_for(settings.seed, "bootstrap of ratings", *models)
     drawn, unbounded = resampled_strengths(conversations, len(models), settings.replicates, seed)
     return point, drawn, unbounded
+
+
+def _differ(drawn: Strengths) -> bool:
+    """Whether the strengths of the resamplings (B x N) differ, but for rounding errors of the search."""
+    import numpy as np
+
+    return float(np.ptp(drawn, axis=0).max()) > _SAME
 
 
 def _shifted(strengths: Strengths, models: Sequence[str], settings: EloSettings) -> Strengths:

@@ -1,36 +1,42 @@
 """The models that take part in a comparison, and their replies.
 
 An argument is a model folder or an engine spec, with a name in front if the user likes: `sl=runs/demo/04-sl-cai`. A
-stage's folder stands for the model in it, and a folder of snapshots for all of its snapshots. All models are opened at
+stage's folder stands for the model in it, and a folder of snapshots for all of its snapshots. The caller says which
+folder the name of a run's model, such as `runs/demo:rl-cai`, stands for. All models are opened at
 the start, so that a wrong name is an error before anybody writes a turn.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
+from typing import TypeAlias
 
-from solon.comparisons.vote_rows import IDENTITY_DIGITS, ComparedModel, ComparedTurn
+from solon.comparisons.vote_rows import IDENTITY_DIGITS, ComparedModel, ComparedTurn, KeptSetting
 from solon.config.model_spec import FOLDER, ModelSpec, located
 from solon.config.recipe import EngineSettings
 from solon.config.settings import SamplingParams
 from solon.conversation import Conversation
 from solon.engines.base import Completion, Engine, Finish
 from solon.engines.registry import identity_of, open_engine
-from solon.errors import InputError, SolonError
-from solon.feedback.ask import ask
+from solon.errors import InputError
+from solon.feedback.ask import TOO_LONG, ask
 from solon.prompts import reply
 
 _NAMED = re.compile(r"(?P<name>\w[\w.+ -]{0,59})=(?P<spec>.+)")
 _SNAPSHOT = re.compile(r"step-\d{5,}")
 
 
-def compared_models(written: Sequence[str]) -> list[ComparedModel]:
+FolderOfRun: TypeAlias = Callable[[str], str | None]
+"""The folder of a run's model by its name; None for any other name."""
+
+
+def compared_models(written: Sequence[str], folder_of_run: FolderOfRun = lambda _: None) -> list[ComparedModel]:
     """The models behind the arguments; raises ModelError for a missing one, and InputError for fewer than two."""
-    named = [each for argument in written for each in _named_specs(argument)]
+    named = [each for argument in written for each in _named_specs(argument, folder_of_run)]
     models = [_model(name, spec) for name, spec in named]
     keys = {model.key for model in models}
     if len(keys) < len(models):
@@ -43,9 +49,11 @@ def compared_models(written: Sequence[str]) -> list[ComparedModel]:
     return models
 
 
-def _named_specs(argument: str) -> list[tuple[str, str]]:
+def _named_specs(argument: str, folder_of_run: FolderOfRun) -> list[tuple[str, str]]:
     match = None if Path(argument).exists() else _NAMED.fullmatch(argument)
     name, spec = (match["name"], match["spec"]) if match else (argument, argument)
+    if (of_run := folder_of_run(spec)) is not None:
+        return [(name, of_run)]
     folder = Path(spec)
     if ModelSpec.parse(spec).scheme != FOLDER or not folder.is_dir() or (folder / "config.json").is_file():
         return [(name.rstrip("/"), spec)]
@@ -92,34 +100,33 @@ class HiddenModels:
     def answered(self, asked: Sequence[AskedTurn]) -> list[ComparedTurn]:
         """The turns with both replies; each model answers all its prompts in one call.
 
-        Where an engine fails, the turn has no replies and says why.
+        Where a model gives no reply to one of them, or it does not fit its window, the turn has no replies and says
+        why. Raises what the engines raise, such as EngineError for a server that is away.
         """
         wanted: dict[str, list[tuple[int, int, Conversation]]] = {}
         for place, each in enumerate(asked):
             wanted.setdefault(each.turn.model_a, []).append((2 * place, each.turn.seed_a, each.prompt))
             wanted.setdefault(each.turn.model_b, []).append((2 * place + 1, each.turn.seed_b, each.prompt))
-        found: dict[int, Completion | SolonError] = {}
+        found: dict[int, Completion] = {}
         with self._lock:
             for key, questions in wanted.items():
                 found.update(self._ask(key, questions))
         return [_filled(each.turn, found[2 * place], found[2 * place + 1]) for place, each in enumerate(asked)]
 
-    def _ask(self, key: str, questions: Sequence[tuple[int, int, Conversation]]) -> dict[int, Completion | SolonError]:
+    def kept_sampling(self) -> KeptSetting:
+        """How replies are sampled, as the file of votes keeps it."""
+        return KeptSetting(name="sampling of replies", value=self.sampling.model_dump_json())
+
+    def _ask(self, key: str, questions: Sequence[tuple[int, int, Conversation]]) -> dict[int, Completion]:
         prompts = [reply(prompt) for _, _, prompt in questions]
-        try:
-            texts = ask(self.engines[key], prompts, [seed for _, seed, _ in questions], self.sampling)
-        except SolonError as error:
-            return {place: error for place, _, _ in questions}
+        texts = ask(self.engines[key], prompts, [seed for _, seed, _ in questions], self.sampling)
         return {place: text for (place, _, _), text in zip(questions, texts, strict=True)}
 
 
-def _filled(turn: ComparedTurn, a: Completion | SolonError, b: Completion | SolonError) -> ComparedTurn:
-    for each in (a, b):
-        if isinstance(each, SolonError):
-            return replace(turn, reply_a="", reply_b="", finish_a=str(Finish.ERROR), finish_b=str(Finish.ERROR),
-                           failed_because=str(each))  # fmt: skip
-    assert isinstance(a, Completion) and isinstance(b, Completion)
-    failed = "" if Finish.ERROR not in (a.finish, b.finish) else "a model gave no reply"
+def _filled(turn: ComparedTurn, a: Completion, b: Completion) -> ComparedTurn:
+    failed = "a model gave no reply" if Finish.ERROR in (a.finish, b.finish) else ""
+    if TOO_LONG in (a, b):  # nobody was asked: no reply that could win, lose or tie
+        failed = "the conversation leaves no room for a reply in a model's window"
     return replace(
         turn,
         reply_a=_storable(a.text),

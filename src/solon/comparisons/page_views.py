@@ -15,7 +15,7 @@ import jinja2
 
 from solon.checks.hidden_characters import visible
 from solon.comparisons.turn_taking import LONGEST_TURN, Course, CourseStep
-from solon.comparisons.vote_rows import ComparedTurn, Preferred, Strength, VoteMode
+from solon.comparisons.vote_rows import ComparedConversation, ComparedTurn, Preferred, Strength, VoteMode
 from solon.conversation import Role
 from solon.engines.base import Finish
 from solon.sources.prompt_files import FoundPrompt
@@ -94,6 +94,17 @@ class Suggestion:
 
 
 @dataclass(frozen=True, slots=True)
+class BegunConversation:
+    """A conversation that a person can go on with."""
+
+    id: str
+    title: str
+    voter: str
+    votes: int
+    begun_at: str
+
+
+@dataclass(frozen=True, slots=True)
 class CourseView:
     """A conversation as the page shows it."""
 
@@ -133,6 +144,13 @@ def course_view(course: Course, taken: tuple[int, FoundPrompt] | None, has_promp
         suggestion=suggestion,
         has_prompts=has_prompts,
     )
+
+
+def begun_view(conversation: ComparedConversation, votes: int) -> BegunConversation:
+    """The line of a conversation in the list of those that were begun; the time is that of UTC."""
+    day, _, time = conversation.begun_at.partition("T")
+    title = WORDS[conversation.mode].title
+    return BegunConversation(conversation.id, title, visible(conversation.judge), votes, f"{day} {time[:5]} UTC")
 
 
 _WHO: Mapping[Role, str] = {Role.HUMAN: "You", Role.ASSISTANT: "Assistant", Role.SYSTEM: "System"}

@@ -16,6 +16,7 @@ from solon.comparisons.turn_taking import Course
 from solon.comparisons.vote_rows import ComparedTurn
 from solon.comparisons.vote_store import VoteStore
 from solon.engines.base import Finish
+from solon.errors import SolonError
 
 _log = logging.getLogger(__name__)
 
@@ -65,9 +66,14 @@ class ReplyQueue:
     def _answered(self, asked: AskedTurn) -> ComparedTurn:
         try:
             (turn,) = self.models.answered([asked])
+        except SolonError as error:
+            return _without_replies(asked.turn, str(error))
         except Exception as error:  # a fault of a model's code must not leave the page waiting for ever
             _log.exception("a model failed in conversation %s", asked.turn.conversation)
-            ended = str(Finish.ERROR)
-            why = f"{type(error).__name__}: {error}"
-            return replace(asked.turn, reply_a="", reply_b="", finish_a=ended, finish_b=ended, failed_because=why)
+            return _without_replies(asked.turn, f"{type(error).__name__}: {error}")
         return turn
+
+
+def _without_replies(turn: ComparedTurn, why: str) -> ComparedTurn:
+    ended = str(Finish.ERROR)
+    return replace(turn, reply_a="", reply_b="", finish_a=ended, finish_b=ended, failed_because=why)

@@ -2,7 +2,8 @@
 
 Which prompts are used in which conversation depends only on the seed, the mode, the models and the judge. So do the ids
 of the conversations: the same command continues where it stopped, and a larger number adds to what is there. Work goes
-in chunks: all turns of a chunk are saved, then all replies, then all votes, each model asked in one call.
+in chunks: all turns of a chunk are saved, then all replies, then all votes, each model asked in one call. The file of
+votes keeps the prompts, the sampling and what the judge chooses by; the same judge with others needs another file.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from solon.comparisons.comparison_judges import ComparisonJudge, ReplyPairAsked
 from solon.comparisons.hidden_models import HiddenModels
 from solon.comparisons.pair_draws import drawn_order
 from solon.comparisons.turn_taking import Course, CourseStep, SentTurn, TurnTaking
-from solon.comparisons.vote_rows import VoteMode
+from solon.comparisons.vote_rows import ComparedTurn, KeptSetting, VoteMode
 from solon.digest import digest
 from solon.errors import InputError
 from solon.runs import Progress, Report
@@ -34,14 +35,17 @@ class SimulatedPlan:
 
 def simulate(
     taking: TurnTaking, models: HiddenModels, judge: ComparisonJudge, plan: SimulatedPlan, report: Report
-) -> None:
-    """Hold the conversations and cast every vote that is missing; raises InputError for a mode without prompts.
+) -> list[ComparedTurn]:
+    """Hold the conversations and cast every vote that is missing; returns the turns on which conversations ended early.
 
-    `report` is told how many of all votes there are.
+    `report` is told how many of all votes there are. Raises InputError for a mode without prompts, or with other
+    prompts, sampling or principle than the judge's votes that are there, and what the engines raise.
     """
     if without := [mode for mode in plan.modes if not taking.prompts.get(mode)]:
         raise InputError(f"there are no prompts for {without[0]}", remedy=f"Give --prompts {without[0]}=FILE")
+    taking.store.keep([models.kept_sampling(), *(each for mode in plan.modes for each in _kept(taking, judge, mode))])
     pace, done = Pace(), 0
+    ended: list[ComparedTurn] = []
 
     def show() -> None:
         total = len(plan.modes) * plan.conversations * plan.turns
@@ -63,6 +67,19 @@ def simulate(
                 _one_turn(taking, models, judge, number, {id_: texts.turn(place) for id_, place in asked.items()})
                 done += len(chunk)
                 show()
+            courses = (taking.course(ids[place]) for place in chunk)
+            ended += [each.open for each in courses if each.step is CourseStep.FAILED and each.open is not None]
+    return ended
+
+
+def _kept(taking: TurnTaking, judge: ComparisonJudge, mode: VoteMode) -> list[KeptSetting]:
+    """What decides the votes of a mode beside the models."""
+    prompts = [each.conversation.row_id for each in taking.prompts[mode]]
+    whose = f"of {judge.name} for {mode}"
+    return [
+        KeptSetting(name=f"choice {whose}", value=judge.chooses_by(mode)),
+        KeptSetting(name=f"set of prompts {whose}", value=f"{len(prompts)} prompts, {digest(*prompts)[:12]}"),
+    ]
 
 
 def votes_by(judge: ComparisonJudge) -> str:

@@ -89,6 +89,12 @@ class SentTurn:
     text: str
     prompt: FoundPrompt | None = None
 
+    @property
+    def is_prompt(self) -> bool:
+        """Whether the text is that of the prompt."""
+        prompt = self.prompt
+        return prompt is not None and _trimmed(prompt.conversation.turns[-1].content) == _trimmed(self.text)
+
 
 @dataclass(frozen=True, slots=True)
 class Decision:
@@ -152,9 +158,9 @@ class TurnTaking:
         """Add a human turn, with its models drawn; returns the conversation as it is then.
 
         The same turn twice is one turn. Raises OutOfTurn when another turn has its number, or the vote on the turn
-        before is missing, and InputError for an empty or very long text.
+        before is missing, and InputError for an empty text, or a very long one that is no prompt of a file.
         """
-        text = _checked(sent.text)
+        text = _checked(sent)
         course = self.course(id_)
         known = next((turn for turn, _ in course.voted if turn.number == sent.number), course.open)
         if known is not None or sent.number != course.number:
@@ -171,12 +177,11 @@ class TurnTaking:
         seed, number = conversation.seed, sent.number
         model_a, model_b = drawn_pair(self.models, seed, conversation.id, number)
         prompt = sent.prompt.conversation if sent.prompt is not None else Conversation(())
-        unchanged = sent.prompt is not None and prompt.turns[-1].content.strip() == text
         return ComparedTurn(
             conversation=conversation.id,
             number=number,
             text=text,
-            source=sent.prompt.place if sent.prompt is not None and unchanged else "",
+            source=sent.prompt.place if sent.prompt is not None and sent.is_prompt else "",
             opening=Conversation(prompt.turns[:-1] if number == 1 else ()),
             model_a=model_a,
             model_b=model_b,
@@ -212,11 +217,15 @@ class TurnTaking:
         return vote if self.store.add_vote(vote) else self.vote(id_, number, decision)
 
 
-def _checked(text: str) -> str:
-    text = text.replace("\r\n", "\n").strip()
+def _trimmed(text: str) -> str:
+    return text.replace("\r\n", "\n").strip()
+
+
+def _checked(sent: SentTurn) -> str:
+    text = _trimmed(sent.text)
     if is_blank(text):
         raise InputError("the turn is empty", remedy="Write something to the assistants")
-    if len(text) > LONGEST_TURN:
+    if len(text) > LONGEST_TURN and not sent.is_prompt:
         raise InputError(f"the turn has more than {LONGEST_TURN:,} characters", remedy="Shorten it")
     return text
 

@@ -38,8 +38,15 @@ class ExportedVotes:
 
 
 def read_votes(paths: Sequence[Path]) -> list[RatedVote]:
-    """The votes of all files, in order; raises InputError for a file that is missing, empty or of another kind."""
-    votes = [vote for path in paths for vote in _votes_in(path / VOTES if path.is_dir() else path)]
+    """The votes of all files, in order; one that stands in several, such as a file and its export, counts once.
+
+    Raises InputError for a file that is missing, named twice or of another kind, and where there is no vote.
+    """
+    files = [path / VOTES if path.is_dir() else path for path in paths]
+    for place, file in enumerate(files):
+        if file.resolve() in [earlier.resolve() for earlier in files[:place]]:
+            raise InputError("the file of votes is named twice", place=str(file), remedy="Name each file once")
+    votes = list(_once(vote for file in files for vote in _votes_in(file)))
     if not votes:
         remedy = "Cast votes with: solon compare MODEL_A MODEL_B"
         raise InputError("there is no vote", place=", ".join(map(str, paths)), remedy=remedy)
@@ -55,9 +62,32 @@ def _votes_in(path: Path) -> Iterator[RatedVote]:
         place = f"{path}:{number}"
         values = json_line(line, place).object("vote", _FORM)
         try:
-            yield from_record(RatedVote, values, place)
+            vote = from_record(RatedVote, values, place)
         except RunError as error:
             raise InputError(error.cause, place=place, remedy=_FORM) from None
+        yield _checked_vote(vote, place)
+
+
+def _once(votes: Iterable[RatedVote]) -> Iterator[RatedVote]:
+    """The votes, each once. Only those that name their turn can be told apart: others may well be equal."""
+    known: set[RatedVote] = set()
+    for vote in votes:
+        if vote not in known:
+            yield vote
+        if vote.conversation and vote.number and vote.cast_at:
+            known.add(vote)
+
+
+def _checked_vote(vote: RatedVote, place: str) -> RatedVote:
+    """The vote of a line; raises InputError for one whose columns have other types, or on one model alone."""
+    for column in ("conversation", "model_a", "model_b", "cast_at"):
+        if not isinstance(getattr(vote, column), str):
+            raise InputError(f"the column '{column}' is not a text", place=place, remedy=_FORM)
+    if not isinstance(vote.number, int):
+        raise InputError("the column 'number' is not a number", place=place, remedy=_FORM)
+    if vote.model_a == vote.model_b:
+        raise InputError(f"the vote compares '{vote.model_a}' with itself", place=place, remedy=_FORM)
+    return vote
 
 
 def _is_database(path: Path) -> bool:

@@ -1,6 +1,6 @@
 """The page on which people compare, as a Starlette application: plain HTML forms, which work without a script.
 
-    GET  /                     what a comparison is, and a form to begin a conversation
+    GET  /                     what a comparison is, a form to begin a conversation, and those that can go on
     POST /conversations        begin one -> /c/ID
     GET  /c/ID                 the conversation as it is: write, wait, or compare (`?take=N` takes a prompt)
     POST /c/ID/turns           a human turn; its number makes it count once
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, quote
 
 from solon.comparisons.page_guard import LARGEST_BODY, PageGuard
-from solon.comparisons.page_views import WORDS, asset, course_view, filled, marked
+from solon.comparisons.page_views import WORDS, asset, begun_view, course_view, filled, marked
 from solon.comparisons.reply_queue import ReplyQueue
 from solon.comparisons.turn_taking import Course, CourseStep, Decision, OutOfTurn, SentTurn, TurnTaking
 from solon.comparisons.vote_rows import JudgedBy, VoteMode
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 LONGEST_NAME = 60
 _MOST_ATTEMPTS = 10_000
+_LATEST = 12
+"""Conversations that the first page lists, so that a person finds hers again after the server was stopped."""
 _MOST_FIELDS = 20
 Form = Mapping[str, str]
 
@@ -107,11 +109,14 @@ class _Answers:
         self.parts, self.taking = parts, parts.taking
 
     def start(self, request: Request) -> Response:
+        voter = _voter(request.query_params.get("voter", ""))
+        begun = self.taking.store.latest(self.parts.modes, voter, _LATEST)
         return self._page(
             request,
             "compare_start.html",
             modes=[(mode.value, WORDS[mode]) for mode in self.parts.modes],
-            voter=request.query_params.get("voter", "")[:LONGEST_NAME],
+            voter=voter,
+            begun=[begun_view(conversation, votes) for conversation, votes in begun],
             votes=self.taking.store.count(),
         )
 
@@ -149,8 +154,7 @@ class _Answers:
         mode = form.get("mode", "")
         if mode not in set(self.parts.modes):
             raise InputError("a conversation is about helpfulness or harmlessness", remedy="Choose one")
-        voter = " ".join(form.get("voter", "").split())[:LONGEST_NAME]
-        return self.taking.begin(VoteMode(mode), JudgedBy.PERSON, voter).id
+        return self.taking.begin(VoteMode(mode), JudgedBy.PERSON, _voter(form.get("voter", ""))).id
 
     def _send(self, id_: str, form: Form) -> str:
         course = self.taking.course(id_)
@@ -219,6 +223,11 @@ class _Answers:
 
 def _id(request: Request) -> str:
     return str(request.path_params["id"])
+
+
+def _voter(written: str) -> str:
+    """A person's name, on one line and not too long."""
+    return " ".join(written.split())[:LONGEST_NAME]
 
 
 def _number(written: str) -> int:

@@ -63,6 +63,14 @@ class ComparedModel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeptSetting:
+    """What all votes of a file have in common, such as how replies are sampled. Never changed."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ComparedConversation:
     """A conversation with hidden models."""
 
@@ -130,11 +138,14 @@ class RatedVote:
 
     conversation: str = ""
     """Votes of one conversation are resampled together; empty for a conversation of its own."""
+    number: int = 0
+    """The number of the turn, from 1; 0 where it is not known."""
     mode: VoteMode
     model_a: str
     model_b: str
     preferred: Preferred
     judged_by: JudgedBy = JudgedBy.PERSON
+    cast_at: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

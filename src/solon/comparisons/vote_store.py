@@ -21,6 +21,9 @@ from solon.comparisons.vote_rows import (
     ComparedConversation,
     ComparedModel,
     ComparedTurn,
+    JudgedBy,
+    KeptSetting,
+    VoteMode,
     VoteRecord,
     prompt_at,
 )
@@ -31,6 +34,8 @@ R = TypeVar("R")
 
 VOTES = "votes.sqlite"
 """The file's name in the folder of a comparison."""
+SETTINGS = "CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT NOT NULL)"
+"""Files of earlier versions have no such table."""
 HEADER = b"SQLite format 3\x00"
 _APPLICATION = 0x534F4C56
 """Marks a database as a file of votes (`SOLV`)."""
@@ -56,7 +61,10 @@ CREATE TABLE votes (
     PRIMARY KEY (conversation, number), FOREIGN KEY (conversation, number) REFERENCES turns
 );
 """
-_TABLES = {ComparedModel: "models", ComparedConversation: "conversations", ComparedTurn: "turns", CastVote: "votes"}
+_TABLES = {
+    ComparedModel: "models", ComparedConversation: "conversations", ComparedTurn: "turns", CastVote: "votes",
+    KeptSetting: "settings",
+}  # fmt: skip
 
 
 class VoteStore:
@@ -67,12 +75,17 @@ class VoteStore:
         self.path = path
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-        with self._transaction() as connection:
-            if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-                for statement in _SCHEMA.split(";\n"):
-                    connection.execute(statement)
-                connection.execute(f"PRAGMA application_id = {_APPLICATION}")
-                connection.execute(f"PRAGMA user_version = {_VERSION}")
+        # A file that is there is only read, so that votes on a read-only disk can be rated.
+        with self._transaction("DEFERRED") as connection:
+            new = _is_empty(connection)
+        if new:
+            with self._transaction() as connection:
+                if _is_empty(connection):  # no other process was faster
+                    for statement in _SCHEMA.split(";\n"):
+                        connection.execute(statement)
+                    connection.execute(f"PRAGMA application_id = {_APPLICATION}")
+                    connection.execute(f"PRAGMA user_version = {_VERSION}")
+        with self._transaction("DEFERRED") as connection:
             self._check(connection)
 
     @classmethod
@@ -90,6 +103,21 @@ class VoteStore:
         with self._transaction() as connection:
             for model in models:
                 _insert(connection, model, "INSERT OR IGNORE")
+
+    def keep(self, settings: Iterable[KeptSetting]) -> None:
+        """Add the settings that are not there yet; raises InputError, and adds none, where one has another value.
+
+        So votes that came about in another way are never taken for those that are asked for.
+        """
+        with self._transaction() as connection:
+            connection.execute(SETTINGS)
+            for each in settings:
+                _insert(connection, each, "INSERT OR IGNORE")
+                found = connection.execute("SELECT value FROM settings WHERE name = ?", (each.name,)).fetchone()[0]
+                if found != each.value:
+                    cause = f"the votes there have another {each.name}: {found}"
+                    remedy = f"Take another --out for: {each.value}"
+                    raise InputError(cause, place=str(self.path), remedy=remedy)
 
     def begin(self, conversation: ComparedConversation) -> bool:
         """Add a conversation; False when there is one with its id."""
@@ -124,6 +152,20 @@ class VoteStore:
     def conversation(self, id_: str) -> ComparedConversation | None:
         """The conversation with an id, if there is one."""
         return next(iter(self._select(ComparedConversation, "WHERE id = ?", (id_,))), None)
+
+    def latest(self, modes: Iterable[VoteMode], voter: str, most: int) -> list[tuple[ComparedConversation, int]]:
+        """People's conversations that have a turn, the latest first, with their numbers of votes; at most `most`.
+
+        Those of all people where `voter` is empty.
+        """
+        names = [str(mode) for mode in modes]
+        found = self._select(
+            ComparedConversation,
+            f"WHERE judged_by = ? AND mode IN ({', '.join('?' * len(names))}) AND (? = '' OR judge = ?) AND id IN "
+            "(SELECT conversation FROM turns) ORDER BY rowid DESC LIMIT ?",
+            (str(JudgedBy.PERSON), *names, voter, voter, most),
+        )
+        return [(each, sum(vote is not None for _, vote in self.turns(each.id))) for each in found]
 
     def turns(self, id_: str) -> list[tuple[ComparedTurn, CastVote | None]]:
         """The turns of a conversation in order, each with its vote if it has one."""
@@ -193,6 +235,10 @@ class VoteStore:
 
     def _another_file(self, why: str) -> InputError:
         return InputError(f"not a file of votes ({why})", place=str(self.path), remedy="Name a file that compare wrote")
+
+
+def _is_empty(connection: sqlite3.Connection) -> bool:
+    return not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
 
 
 def _insert(connection: sqlite3.Connection, row: object, how: str) -> bool:

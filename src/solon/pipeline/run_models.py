@@ -53,6 +53,12 @@ def named_model(text: str) -> NamedModel:
     return NamedModel(located(spec))
 
 
+def folder_of_run(text: str) -> str | None:
+    """The folder of a run's model by its name; None for a name that is not of a run. Raises as `named_model` does."""
+    runs = (Path(text.rpartition(":")[0] or text), Path(text))
+    return str(named_model(text).spec) if any((run / RUN).is_file() for run in runs) else None
+
+
 def models_in(run: RunDirectory) -> tuple[str, ...]:
     """The names of a run's models: those that it was given, then those that its finished stages trained."""
     trained = (each.name for each in run.artefacts() if any(file.startswith("model/") for file in each.manifest.files))

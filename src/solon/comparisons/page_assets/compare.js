@@ -38,13 +38,13 @@
     for (const form of document.querySelectorAll("form")) delete form.dataset.sent;
   });
 
-  // A turn that is begun survives a reload of this tab.
+  // A turn that is begun survives a reload of this tab, and a server that is away: only a turn that is saved is forgotten.
   const text = document.getElementById("text");
+  const key = `${place} ${number}`;
+  if (!text) sessionStorage.removeItem(key);
   if (text) {
-    const key = `${place} ${number}`;
     if (!text.value) text.value = sessionStorage.getItem(key) || "";
     text.addEventListener("input", () => sessionStorage.setItem(key, text.value));
-    text.form.addEventListener("submit", () => sessionStorage.removeItem(key));
     text.addEventListener("keydown", (event) => {
       if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) text.form.requestSubmit();
     });

@@ -63,14 +63,12 @@ class EloFindings:
         return self.courses[run][-1][1]
 
     def rating(self, mode: VoteMode, model: str) -> Difference | None:
-        """A model's rating, where the votes give one."""
+        """A model's rating, where the votes give one with an interval."""
         found = self.ratings.get(mode)
-        return next(
-            (Difference(each.elo, each.low, each.high) for each in found.ratings if each.model == model)
-            if found
-            else iter(()),
-            None,
-        )
+        own = next((each for each in found.ratings if each.model == model), None) if found else None
+        if own is None or own.low is None or own.high is None:
+            return None
+        return Difference(own.elo, own.low, own.high)
 
     def warnings(self) -> list[str]:
         """What the ratings do not support."""
