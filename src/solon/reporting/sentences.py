@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from solon.reporting.visible_text import against_chance
-from solon.stats.intervals import interval, percent, probability, signed, signed_interval
+from solon.stats.intervals import interval, percent, probability, signed, signed_interval, wilson
 
 Figures = Mapping[str, Any]
 """A share or mean as `{"value", "low", "high", "n"}`."""
@@ -60,12 +60,23 @@ def round_sentences(rounds: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         if outcomes := facts.get("outcomes"):
             parts.append(f"{outcomes.get('ok', 0):,} of {sum(outcomes.values()):,} pairs were labelled")
         if accuracy := facts.get("accuracy"):
-            of = ", ".join(f"{percent(share)} ({source})" for source, share in accuracy.items())
+            counts = facts.get("held_out_decided") or {}
+            of = ", ".join(
+                f"{ordered_in_words(value, counts.get(source))} ({source})" for source, value in accuracy.items()
+            )
             parts.append(f"its preference model orders held-out pairs as they are labelled in {of}")
         if "score" in facts and "kl" in facts:
             parts.append(f"its policy ended at a score of {signed(facts['score'])} and a KL of {facts['kl']:.2f}")
         if parts:
             yield f"Round {facts['round']}: {'; '.join(parts)}."
+
+
+def ordered_in_words(accuracy: float, pairs: int | None) -> str:
+    """A preference model's accuracy, with interval where it is known over how many pairs it is taken."""
+    if not pairs:
+        return percent(accuracy)
+    found = wilson(round(accuracy * pairs), pairs)
+    return f"{percent(found.value)} [{interval(found.facts())}] of {pairs}"
 
 
 def snapshot_sentences(found: Mapping[str, Any]) -> Iterator[str]:
