@@ -47,7 +47,8 @@ def preference_lines(facts: Mapping[str, Any]) -> Iterator[PreferenceLine]:
     if facts.get("centre") is not None:
         yield "centre, the score that reinforcement learning takes as zero", signed(facts["centre"]), ""
     for name, words in _KNOWN_ORDER.items():
-        if is_figure(figure := facts.get(name)):
+        figure = facts.get(name) or {}
+        if is_figure(figure):
             yield words, percent(figure["value"]), f"[{interval(figure)}] of {figure['n']}"
 
 
