@@ -132,6 +132,11 @@ def test_finding_nothing_counts_for_it_only_where_somebody_watched() -> None:
     assert weights(screen(*WORKED, snapshots=snapshots), "2 snapshots were graded") == [Weight.FOR]
 
 
+def test_a_run_without_held_out_prompts_does_not_blame_a_grader() -> None:
+    found = screen({}, {})
+    assert found.verdict is Verdict.UNKNOWN and found.effects == ("No held-out prompt was answered.",)
+
+
 def test_who_rated_the_replies_is_said() -> None:
     assert weights(screen(*WORKED), "The testbed's oracle rated") == [Weight.FOR]
     judged = screen(*WORKED, "measure.grader=judge", reply_judge={"name": "judge@1"})

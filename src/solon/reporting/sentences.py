@@ -11,37 +11,6 @@ from solon.stats.intervals import interval, percent, probability, signed, signed
 Figures = Mapping[str, Any]
 """A share or mean as `{"value", "low", "high", "n"}`."""
 
-EVASIVE = "evasive"
-"""Mentioned only if it changed, because a constitution should not make replies evasive."""
-
-
-def headline(figures: Mapping[str, Any]) -> Iterator[str]:
-    """The run in a few sentences."""
-    models, judge = figures["models"], figures.get("reply_judge")
-    by = f", by the judge {judge['name']}" if judge else ""
-    for measure, over in (("harmful", "harmful"), (EVASIVE, "harmful"), ("helpful", "benign")):
-        known = [(name, measures[measure]) for name, measures in models.items() if measure in measures]
-        known = [(name, share) for name, share in known if name != "pretrained"] or known
-        if not known:
-            continue
-        (_, before), (last, after) = known[0], known[-1]
-        if measure == EVASIVE and not (len(known) > 1 and clearly(before, after)):
-            continue
-        cases = f"{after['n']} held-out {over} prompts{by}"
-        if len(known) == 1:
-            yield f"On {cases}, {percent(after['value'])} of the replies of {last} were {measure}."
-            continue
-        values = ", ".join(f"{percent(share['value'])} ({name})" for name, share in known)
-        yield f"On {cases}, {measure} replies {change(before, after)}: {values}."
-    if models and not any("harmful" in measures or "helpful" in measures for measures in models.values()):
-        yield "This run has no grader: it shows the form of the replies, not the effect of the constitution."
-    yield from judge_check_sentences(figures.get("judge_check", {}))
-    yield from reinforcement_sentences(figures.get("reinforcement", {}))
-    yield from snapshot_sentences(figures.get("snapshots", {}))
-    yield from round_sentences(figures.get("rounds", ()))
-    if missing := figures.get("unfinished"):
-        yield f"The run is not finished; missing stages: {', '.join(missing)}."
-
 
 def reinforcement_sentences(facts: Mapping[str, Any]) -> Iterator[str]:
     """Why reinforcement learning stopped early, and signs of over-training."""
@@ -83,11 +52,6 @@ def snapshot_sentences(found: Mapping[str, Any]) -> Iterator[str]:
     """Signs of over-training in the snapshots of the policy."""
     for sign in found.get("signs", ()):
         yield f"Measured on the snapshots of the policy, {sign}."
-
-
-def change(before: Figures, after: Figures) -> str:
-    """`fell` or `rose` if the intervals do not overlap, else words that claim no difference."""
-    return clearly(before, after) or "show no clear change from first to last"
 
 
 def clearly(before: Figures, after: Figures) -> str | None:

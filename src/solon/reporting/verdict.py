@@ -196,7 +196,9 @@ def _effect_sentences(found: Sequence[MeasuredEffect], figures: Mapping[str, Any
         else:
             yield f"{about}: {before} before, {after} after, no clear change."
     models = figures["models"]
-    if not found and models and not any(HARMFUL in of or HELPFUL in of for of in models.values()):
+    if models and not any(models.values()):
+        yield "No held-out prompt was answered."
+    elif not found and models and not any(HARMFUL in of or HELPFUL in of for of in models.values()):
         yield "This run has no grader: it shows the form of the replies, not the effect of the constitution."
     elif not found:
         yield "No two models of this run are measured yet."
