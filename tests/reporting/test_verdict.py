@@ -76,6 +76,9 @@ def test_the_heading_and_the_sentences_say_what_changed() -> None:
          "36 steps of DPO, on 70 AI labels and human comparisons (RL-CAI)."),
         ("rl.scorer=/models/pm", {}, "36 steps of PPO, rewarded by the preference model /models/pm (RL-CAI)."),
         ("rl.algorithm=rloo", {"preference_model": {}}, "36 steps of RLOO (RL-CAI)."),
+        ("rl.algorithm=rloo", {"preference_model": {"examples": {"ai": 1, "human": 2, "human-harmlessness": 3}}},
+         "36 steps of RLOO, rewarded by a preference model of 1 AI labels, 2 human comparisons and 3 human comparisons "
+         "of harmlessness (RL-CAI)."),
     ],
 )  # fmt: skip
 def test_what_taught_the_policy_counts_what_training_used(setting: str, further: dict[str, Any], taught: str) -> None:

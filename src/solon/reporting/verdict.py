@@ -267,7 +267,10 @@ def _taught_by(figures: Mapping[str, Any], recipe: Recipe) -> str:
         return f", rewarded by the preference model {recipe.rl.scorer}"
     learned = figures.get("preference_model", {}).get("examples") or {}
     listed = [f"{count:,} {SOURCES.get(source, source)}" for source, count in learned.items() if count]
-    return f", rewarded by a preference model of {' and '.join(listed)}" if listed else ""
+    if not listed:
+        return ""
+    *most, last = listed
+    return f", rewarded by a preference model of {', '.join(most)}{' and ' if most else ''}{last}"
 
 
 def _steps(stages: Mapping[str, Any], trained: Sequence[str]) -> str:
