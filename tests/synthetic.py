@@ -145,6 +145,8 @@ class Plan:
     rated: bool = True
     spoil: Callable[[str], str] = lambda text: text
     name: str = "synthetic"
+    rounds: int = 1
+    """Of the recipe; the stages of the first round are made, and none of the others."""
     judge_check: Mapping[str, object] = field(
         default_factory=lambda: {
             "judge": {
@@ -189,7 +191,9 @@ def build(path: Path, plan: Plan | None = None) -> RunDirectory:
     plan = plan or Plan()
     constitution = path.parent / f"{path.name}-constitution.yaml"
     constitution.write_text(CONSTITUTION, encoding="utf-8")
-    run = RunDirectory.create(path, Recipe(name=plan.name, constitution=str(constitution)), constitution)
+    run = RunDirectory.create(
+        path, Recipe(name=plan.name, constitution=str(constitution), rounds=plan.rounds), constitution
+    )
     makers = (_prompts, _responses, _revisions, _sl_cai, _pairs, _feedback, _preference, _rl_cai, _measure)
     for maker in makers[: plan.stages]:
         maker(run, plan)

@@ -244,3 +244,19 @@ def test_a_folder_with_other_files_is_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="holds something else"):
         write_chunks(files.beside(mine.name), mine)
     assert (mine / "notes.txt").read_text() == "mine"
+
+
+def test_a_long_name_is_not_wider_than_a_phone(browser: Browser, tmp_path: Path) -> None:
+    path = write(build(tmp_path / "run", Plan(red=2, held_out=2, name="n" * 150)))
+    opened = Opened(browser, path, width=420)
+    assert opened.page.evaluate("document.documentElement.scrollWidth") <= 420
+    opened.page.close()
+
+
+def test_paper_says_how_many_of_the_samples_it_shows(browser: Browser, few: Path) -> None:
+    opened = Opened(browser, few)
+    opened.seen("of 40")
+    opened.page.emulate_media(media="print")
+    assert opened.page.is_visible("#shown"), "a reader of paper would take twenty samples for all"
+    assert not opened.page.is_visible("#next") and not opened.page.is_visible("#filters")
+    opened.page.close()

@@ -15,7 +15,7 @@ from tests.stages.test_s06_ai_feedback import judge
 def test_each_axis_and_the_clamp_are_shown(tmp_path: Path) -> None:
     bench = with_axes(tmp_path)
     labels = work(bench, ScriptedEngine(choose=by_axis), axes={"harmlessness": 3, "kindness": 1}, clamp=[0.4, 0.6])
-    shelf = pair_shelf(labels, bench.constitution, Ratings())
+    shelf = pair_shelf([labels], bench.constitution, Ratings())
     assert shelf is not None and shelf.total == 24
     for sample in shelf.samples:
         names = [name for name, _ in sample.facts]
@@ -28,7 +28,7 @@ def test_each_axis_and_the_clamp_are_shown(tmp_path: Path) -> None:
 
 def test_a_single_judgement_is_not_repeated(tmp_path: Path) -> None:
     bench = with_axes(tmp_path)
-    shelf = pair_shelf(work(bench, judge(1.0, 0.0)), bench.constitution, Ratings())
+    shelf = pair_shelf([work(bench, judge(1.0, 0.0))], bench.constitution, Ratings())
     assert shelf is not None
     for sample in shelf.samples:
         assert [name for name, _ in sample.facts].count("judge") == 1

@@ -135,7 +135,11 @@ def test_replies_of_the_policy_lead_back_to_the_models(edited_runs: EditedRuns) 
     sample = json.loads((stage(run, "rl-cai").path / SAMPLES).read_text(encoding="utf-8").splitlines()[-1])
     parts = back(run, f"rl-cai/{sample['row_id']}/{sample['step']}")
     assert parts[0].text == sample["reply"]
-    assert {"model/preference-model", "model/sl-cai", f"prompts/{sample['row_id']}"} <= {p.address for p in parts}
+    found = {part.address: part for part in parts}
+    assert {"model/preference-model", "model/sl-cai", f"prompts/{sample['row_id']}"} <= found.keys()
+    scorer = found["model/preference-model"]
+    assert fact(scorer, "trained on").endswith(" human, from ai-feedback, testbed:helpfulness")
+    assert fact(scorer, "starts from") == "testbed:pretrained"
     answer = next(row for row in stage(run, "measure").rows(AnswerRow) if row.model == "rl-cai")
     parts = back(run, f"measure/{answer.row_id}/rl-cai")
     assert parts[0].text == answer.completion

@@ -26,6 +26,7 @@ def screen(before: dict[str, int], after: dict[str, int], *settings: str, **furt
         "stages": STAGES,
         "unfinished": [],
         "reinforcement": {"algorithm": "ppo", "steps": 36},
+        "preference_model": {"examples": {"ai": 90, "human": 569}},
         **further,
     }
     return first_screen(figures, load_recipe("testbed", settings=settings))
@@ -62,8 +63,26 @@ def test_the_heading_and_the_sentences_say_what_changed() -> None:
     )
     assert found.trained == (
         "testbed:assistant: 172 steps of supervised learning on its own revised replies (SL-CAI); then 36 steps of "
-        "PPO, rewarded by a preference model of 480 AI labels (RL-CAI)."
+        "PPO, rewarded by a preference model of 90 AI labels and 569 human comparisons (RL-CAI)."
     )
+
+
+@pytest.mark.parametrize(
+    ("setting", "further", "taught"),
+    [
+        ("rl.algorithm=dpo", {"reinforcement": {"algorithm": "dpo", "examples": 70, "human": 0}},
+         "36 steps of DPO, on 70 AI labels (RL-CAI)."),
+        ("rl.algorithm=dpo", {"reinforcement": {"algorithm": "dpo", "examples": 70, "human": 48}},
+         "36 steps of DPO, on 70 AI labels and human comparisons (RL-CAI)."),
+        ("rl.scorer=/models/pm", {}, "36 steps of PPO, rewarded by the preference model /models/pm (RL-CAI)."),
+        ("rl.algorithm=rloo", {"preference_model": {}}, "36 steps of RLOO (RL-CAI)."),
+        ("rl.algorithm=rloo", {"preference_model": {"examples": {"ai": 1, "human": 2, "human-harmlessness": 3}}},
+         "36 steps of RLOO, rewarded by a preference model of 1 AI labels, 2 human comparisons and 3 human comparisons "
+         "of harmlessness (RL-CAI)."),
+    ],
+)  # fmt: skip
+def test_what_taught_the_policy_counts_what_training_used(setting: str, further: dict[str, Any], taught: str) -> None:
+    assert screen(*WORKED, setting, **further).trained.endswith(f"; then {taught}")
 
 
 @pytest.mark.parametrize(
@@ -110,9 +129,15 @@ def test_signs_of_over_optimisation_speak_against_it() -> None:
 
 def test_finding_nothing_counts_for_it_only_where_somebody_watched() -> None:
     assert weights(screen(*WORKED), "No sign of over-optimisation") == [Weight.NEUTRAL]
-    assert weights(screen(*WORKED, "rl.held_out_share=0.5"), "No sign of over-optimisation") == [Weight.FOR]
+    for watching in ("rl.held_out_share=0.5", "rl.held_out_scorer=/models/pm"):
+        assert weights(screen(*WORKED, watching), "a second preference model watched") == [Weight.FOR]
     snapshots = {"steps": {"0": {}, "10": {}}, "signs": []}
     assert weights(screen(*WORKED, snapshots=snapshots), "2 snapshots were graded") == [Weight.FOR]
+
+
+def test_a_run_without_held_out_prompts_does_not_blame_a_grader() -> None:
+    found = screen({}, {})
+    assert found.verdict is Verdict.UNKNOWN and found.effects == ("No held-out prompt was answered.",)
 
 
 def test_who_rated_the_replies_is_said() -> None:

@@ -14,7 +14,7 @@ def test_by_hand() -> None:
     # sigmoid(d) is 0.9, 0.9, 0.2; the labels say 1, 0, 0.5
     differences_B = torch.tensor([0.9, 0.9, 0.2], dtype=torch.float64).logit()
     found = agreement(differences_B, torch.tensor([1.0, 0.0, 0.5], dtype=torch.float64))
-    assert found.accuracy == pytest.approx(0.5)
+    assert found.accuracy == pytest.approx(0.5) and found.decided == 2
     assert found.brier == pytest.approx((0.01 + 0.81 + 0.09) / 3)
     # two pairs at confidence 0.9, half of them right; one at 0.8 with an even label
     assert found.ece == pytest.approx((2 * 0.4 + 0.3) / 3)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, Protocol, TypeVar
 
 from markupsafe import Markup
@@ -25,19 +25,19 @@ from solon.reporting.drawn_principles import DrawnPrinciple, drawn_for_preferenc
 from solon.reporting.judged_section import ComparedModels, compared_models, judged_by, reply_judge_sentences
 from solon.reporting.label_section import LabelQuality, quality_of
 from solon.reporting.policy import PolicyFigure, policy_figures
+from solon.reporting.preference_lines import PreferenceLine, preference_lines
 from solon.reporting.principle_links import ReachLines, principle_reaches
 from solon.reporting.results import results
 from solon.reporting.sample_traces import with_traces
-from solon.reporting.sentences import Figures, is_figure, judge_check_details, judge_check_sentences, judge_sentences
+from solon.reporting.sentences import Figures, judge_check_details, judge_check_sentences, judge_sentences
 from solon.reporting.share_figures import by_group
 from solon.reporting.tracing.stage_records import record_of
 from solon.reporting.tracing.trace_parts import StageRecord
 from solon.reporting.verdict import FirstScreen, first_screen, note_of
 from solon.runs import Artefact, RunDirectory
-from solon.runs.rows import LabelRow, PromptKind, RevisionRow
+from solon.runs.rows import LabelRow, RevisionRow
 from solon.runs.training_rows import DpoStepRow, PreferenceStepRow, RlStepRow, TrainingStepRow
 from solon.stages import plan as names
-from solon.stats.intervals import interval, percent, probability
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class Content:
     critic: tuple[str, ...]
     judge: tuple[str, ...]
     quality: LabelQuality | None
-    preference: tuple[tuple[str, str, str], ...]
+    preference: tuple[PreferenceLine, ...]
     stages: tuple[StageLine, ...]
     plugins: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
     """The facts of each plug-in's stage, as (what, value)."""
@@ -107,7 +107,8 @@ def content_of(run: RunDirectory) -> Content:
     figures = results(run)
     stages = {artefact.name: artefact for artefact in run.artefacts(verified=True)}
     rated = samples.ratings(stages.get(names.MEASURE))
-    feedback = stages[names.AI_FEEDBACK].rows(LabelRow) if names.AI_FEEDBACK in stages else []
+    labelled = [(name, row) for name, stage in _label_stages(stages) for row in stage.rows(LabelRow)]
+    feedback = [row for _, row in labelled]
     revisions = stages[names.CRITIQUE_REVISION].rows(RevisionRow) if names.CRITIQUE_REVISION in stages else []
     models, recipe, preference = figures["models"], run.recipe, figures.get("preference_model", {})
     reaches = principle_reaches(run, stages)
@@ -133,7 +134,7 @@ def content_of(run: RunDirectory) -> Content:
         critic=tuple(_critic_sentences(figures.get("judge_check", {}).get("critic"))),
         judge=tuple(judge_sentences(figures)),
         quality=quality_of(figures),
-        preference=tuple(_flat({key: preference[key] for key in _PREFERENCE if key in preference})),
+        preference=tuple(preference_lines(preference)),
         stages=tuple(_stage_lines(figures["stages"], names.names_of(recipe), stages)),
         plugins=tuple((name, tuple(_listed(facts))) for name, facts in figures.get("plugins", {}).items()),
         missing=tuple(figures["unfinished"]),
@@ -145,12 +146,17 @@ def content_of(run: RunDirectory) -> Content:
             stages,
             recipe,
             revisions,
-            feedback,
+            labelled,
             {key: reach.anchor for key, reach in reaches.items()},
         ),
         results=figures,
         recipe=(run.path / "recipe.yaml").read_text(encoding="utf-8", errors="replace"),
     )
+
+
+def _label_stages(stages: Mapping[str, Artefact]) -> list[tuple[str, Artefact]]:
+    """The labels of all rounds that are finished."""
+    return [(name, stage) for name, stage in stages.items() if names.out_of_round(name) == names.AI_FEEDBACK]
 
 
 def _critic_sentences(critic: Figures | None) -> Iterator[str]:
@@ -229,15 +235,21 @@ def _curves(stages: Mapping[str, Artefact], recipe: Recipe) -> Iterator[tuple[st
     """The training curves by heading; unfinished stages are left out."""
     sections: list[tuple[str, list[PlottedCurve]]] = []
     for number, policy in enumerate(names.policies_of(recipe), start=1):
-        title = f"Reinforcement learning{f', round {number}' if number > 1 else ''}"
+        title = f"Reinforcement learning{_round(number)}"
         if recipe.rl.algorithm is Algorithm.DPO:
             sections.append((title, _plotted(stages.get(policy), DpoStepRow, _DIRECT)))
         else:
             sections.append((title, _plotted(stages.get(policy), RlStepRow, _REINFORCED)))
     supervised = _plotted(stages.get(names.SL_CAI), TrainingStepRow, _SUPERVISED)
-    preferences = _plotted(stages.get(names.PREFERENCE_MODEL), PreferenceStepRow, _PREFERENCES)
-    sections.append(("Supervised training", supervised + preferences))
-    yield from ((title, tuple(curves)) for title, curves in sections if curves)
+    for number in range(1, recipe.rounds + 1):
+        curves = [replace(each, title=f"{each.title}{_round(number)}") for each in _PREFERENCES]
+        supervised += _plotted(stages.get(names.in_round(names.PREFERENCE_MODEL, number)), PreferenceStepRow, curves)
+    sections.append(("Supervised training", supervised))
+    yield from ((title, tuple(plotted)) for title, plotted in sections if plotted)
+
+
+def _round(number: int) -> str:
+    return f", round {number}" if number > 1 else ""
 
 
 def _plotted(stage: Artefact | None, row: type[S], curves: Sequence[CurveOf[S]]) -> list[PlottedCurve]:
@@ -257,38 +269,6 @@ def _policy_steps(stages: Mapping[str, Artefact], recipe: Recipe) -> list[RlStep
     """The steps of the last policy; empty when it is unfinished, or trained by DPO."""
     policy = stages.get(names.policies_of(recipe)[-1])
     return [] if policy is None or recipe.rl.algorithm is Algorithm.DPO else policy.rows(RlStepRow)
-
-
-_WORDS = {
-    "labelled_pairs": "better reply scored higher, labelled pairs with a known answer",
-    PromptKind.HELD_OUT_HARMFUL: "better reply scored higher, answers to held-out harmful prompts",
-    PromptKind.HELD_OUT_BENIGN: "better reply scored higher, answers to held-out benign prompts",
-    "brier": "Brier score",
-    "ece": "expected calibration error",
-}
-"""Longer names for some facts."""
-_PREFERENCE = (
-    "accuracy",
-    "brier",
-    "ece",
-    "centre",
-    "labelled_pairs",
-    PromptKind.HELD_OUT_HARMFUL,
-    PromptKind.HELD_OUT_BENIGN,
-)
-"""Facts of the preference model on the page; `solon results --json` has all of them."""
-
-
-def _flat(facts: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, str, str]]:
-    """Every number among nested facts as (what, value, interval and cases)."""
-    for key, value in facts.items():
-        here = (*path, _WORDS.get(str(key), str(key).replace("_", " ")))
-        if is_figure(value):
-            yield ", ".join(here), percent(value["value"]), f"[{interval(value)}] of {value['n']}"
-        elif isinstance(value, Mapping):
-            yield from _flat(value, here)
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            yield ", ".join(here), probability(value) if isinstance(value, float) else f"{value:,}", ""
 
 
 def _listed(facts: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
@@ -317,8 +297,8 @@ def _shelves(
     if names.RESPONSES in stages and names.CRITIQUE_REVISION in stages:
         both = stages[names.RESPONSES], stages[names.CRITIQUE_REVISION]
         shelves.append(samples.revision_shelf(*both, constitution, rated))
-    if names.AI_FEEDBACK in stages:
-        shelves.append(samples.pair_shelf(stages[names.AI_FEEDBACK], constitution, rated))
+    if labels := [stage for _, stage in _label_stages(stages)]:
+        shelves.append(samples.pair_shelf(labels, constitution, rated))
     if names.MEASURE in stages:
         shelves.append(samples.answer_shelf(stages[names.MEASURE]))
     yield from (shelf for shelf in shelves if shelf is not None)

@@ -33,8 +33,9 @@ class _SampleRows:
     replies: Mapping[str, ReplyRow]
     revisions: Mapping[str, Sequence[RevisionRow]]
     """By row id alone."""
-    pairs: Mapping[Key, PairRow]
-    labels: Mapping[Key, LabelRow]
+    pairs: Mapping[Key, tuple[str, PairRow]]
+    """With the stage of each, since a prompt's pairs are numbered on from round to round."""
+    labels: Mapping[Key, tuple[str, LabelRow]]
 
     def traced(self, sample: Sample) -> Iterator[TracedText]:
         """The texts of a sample with their addresses, and who wrote them."""
@@ -63,13 +64,14 @@ class _SampleRows:
             yield TracedText(f"Revision {step}", stage, where, row.reviser or "", _seed(row.seed))
 
     def _pair(self, row_id: str, number: int) -> Iterator[TracedText]:
-        if (pair := self.pairs.get((row_id, number))) is not None:
-            where, by = address(plan.RESPONSE_PAIRS, row_id, number), self._engine(plan.RESPONSE_PAIRS)
+        if (found := self.pairs.get((row_id, number))) is not None:
+            stage, pair = found
+            where, by = address(stage, row_id, number), self._engine(stage)
             seeds = " and ".join(_seed(seed) for seed in (pair.seed_a, pair.seed_b) if seed is not None)
-            yield TracedText("Both replies", plan.RESPONSE_PAIRS, where, by, seeds)
-        if (label := self.labels.get((row_id, number))) is not None:
-            where = address(plan.AI_FEEDBACK, row_id, number)
-            yield TracedText("Label", plan.AI_FEEDBACK, where, label.judge, "")
+            yield TracedText("Both replies", stage, where, by, seeds)
+        if (labelled := self.labels.get((row_id, number))) is not None:
+            stage, label = labelled
+            yield TracedText("Label", stage, address(stage, row_id, number), label.judge, "")
 
     def _engine(self, stage: str) -> str:
         return str(self.stages[stage].facts.get("engine", "")) if stage in self.stages else ""
@@ -87,8 +89,8 @@ class _SampleRows:
             for version in sample.versions:
                 if version.principle_id:
                     yield PrincipleKind.REVISION, version.principle_id
-        elif sample.kind == "pair" and (label := self.labels.get((sample.row_id, sample.number or 1))) is not None:
-            yield from ((PrincipleKind.PREFERENCE, axis.principle_id) for axis in axes_in(label))
+        elif sample.kind == "pair" and (found := self.labels.get((sample.row_id, sample.number or 1))) is not None:
+            yield from ((PrincipleKind.PREFERENCE, axis.principle_id) for axis in axes_in(found[1]))
 
 
 def with_traces(
@@ -96,10 +98,13 @@ def with_traces(
     stages: Mapping[str, Artefact],
     recipe: Recipe,
     revisions: Sequence[RevisionRow],
-    labels: Sequence[LabelRow],
+    labels: Sequence[tuple[str, LabelRow]],
     anchors: Mapping[tuple[str, str], str],
 ) -> tuple[Shelf, ...]:
-    """The shelves, each sample with its trace; `anchors` are those of the principles, by list and id."""
+    """The shelves, each sample with its trace.
+
+    `labels` are those of all rounds, with the stage of each; `anchors` are those of the principles, by list and id.
+    """
     wanted = {sample.row_id for shelf in shelves for sample in shelf.samples}
     steps: dict[str, list[RevisionRow]] = {}
     for row in revisions:
@@ -111,8 +116,14 @@ def with_traces(
         {row.row_id: row for row in _read(stages, plan.PROMPTS, PromptRow) if row.row_id in wanted},
         {row.row_id: row for row in _read(stages, plan.RESPONSES, ReplyRow) if row.row_id in wanted},
         steps,
-        {(row.row_id, row.pair): row for row in _read(stages, plan.RESPONSE_PAIRS, PairRow) if row.row_id in wanted},
-        {(row.row_id, row.pair): row for row in labels if row.row_id in wanted},
+        {
+            (row.row_id, row.pair): (name, row)
+            for name in stages
+            if plan.out_of_round(name) == plan.RESPONSE_PAIRS
+            for row in _read(stages, name, PairRow)
+            if row.row_id in wanted
+        },
+        {(row.row_id, row.pair): (name, row) for name, row in labels if row.row_id in wanted},
     )
     same: dict[str, list[tuple[str, str]]] = {}
     for shelf in shelves:

@@ -217,8 +217,8 @@ def revision_shelf(
     return _shelf("revision", "Critiques and revisions", note, [sample(row) for row in chosen], len(first))
 
 
-def pair_shelf(feedback: Artefact, constitution: Constitution, rated: Ratings) -> Shelf | None:
-    """Labelled pairs with principle and probabilities."""
+def pair_shelf(feedback: Sequence[Artefact], constitution: Constitution, rated: Ratings) -> Shelf | None:
+    """Labelled pairs of all rounds with principle and probabilities."""
     labels = {(row.row_id, row.pair): (row.a, row.b) for row in rated.pairs}
     instructions = {principle.id: principle.instruction for principle in constitution.preference}
 
@@ -248,9 +248,10 @@ def pair_shelf(feedback: Artefact, constitution: Constitution, rated: Ratings) -
         judged_by = tuple(axis.principle_id for axis in axes_in(row))
         return Sample("pair", row.row_id, prompt_of(row.prompt), versions, tuple(facts), judged_by, row.pair)
 
-    rows = feedback.rows(LabelRow)
+    rows = [row for stage in feedback for row in stage.rows(LabelRow)]
     chosen = in_order(rows, lambda row: row.row_id, lambda row: [row.outcome])
-    note = "Two replies of the SL-CAI model, and the judge's preference by the drawn principle."
+    later = ", in later rounds of the policy before" if len(feedback) > 1 else ""
+    note = f"Two replies of the SL-CAI model{later}, and the judge's preference by the drawn principle."
     return _shelf("pair", "AI labels", note, [sample(row) for row in chosen], len(rows))
 
 

@@ -6,41 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from solon.reporting.visible_text import against_chance
-from solon.stats.intervals import interval, percent, probability, signed, signed_interval
+from solon.stats.intervals import interval, percent, probability, signed, signed_interval, wilson
 
 Figures = Mapping[str, Any]
 """A share or mean as `{"value", "low", "high", "n"}`."""
-
-EVASIVE = "evasive"
-"""Mentioned only if it changed, because a constitution should not make replies evasive."""
-
-
-def headline(figures: Mapping[str, Any]) -> Iterator[str]:
-    """The run in a few sentences."""
-    models, judge = figures["models"], figures.get("reply_judge")
-    by = f", by the judge {judge['name']}" if judge else ""
-    for measure, over in (("harmful", "harmful"), (EVASIVE, "harmful"), ("helpful", "benign")):
-        known = [(name, measures[measure]) for name, measures in models.items() if measure in measures]
-        known = [(name, share) for name, share in known if name != "pretrained"] or known
-        if not known:
-            continue
-        (_, before), (last, after) = known[0], known[-1]
-        if measure == EVASIVE and not (len(known) > 1 and clearly(before, after)):
-            continue
-        cases = f"{after['n']} held-out {over} prompts{by}"
-        if len(known) == 1:
-            yield f"On {cases}, {percent(after['value'])} of the replies of {last} were {measure}."
-            continue
-        values = ", ".join(f"{percent(share['value'])} ({name})" for name, share in known)
-        yield f"On {cases}, {measure} replies {change(before, after)}: {values}."
-    if models and not any("harmful" in measures or "helpful" in measures for measures in models.values()):
-        yield "This run has no grader: it shows the form of the replies, not the effect of the constitution."
-    yield from judge_check_sentences(figures.get("judge_check", {}))
-    yield from reinforcement_sentences(figures.get("reinforcement", {}))
-    yield from snapshot_sentences(figures.get("snapshots", {}))
-    yield from round_sentences(figures.get("rounds", ()))
-    if missing := figures.get("unfinished"):
-        yield f"The run is not finished; missing stages: {', '.join(missing)}."
 
 
 def reinforcement_sentences(facts: Mapping[str, Any]) -> Iterator[str]:
@@ -60,7 +29,10 @@ def round_sentences(rounds: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         if outcomes := facts.get("outcomes"):
             parts.append(f"{outcomes.get('ok', 0):,} of {sum(outcomes.values()):,} pairs were labelled")
         if accuracy := facts.get("accuracy"):
-            of = ", ".join(f"{percent(share)} ({source})" for source, share in accuracy.items())
+            counts = facts.get("held_out_decided") or {}
+            of = ", ".join(
+                f"{ordered_in_words(value, counts.get(source))} ({source})" for source, value in accuracy.items()
+            )
             parts.append(f"its preference model orders held-out pairs as they are labelled in {of}")
         if "score" in facts and "kl" in facts:
             parts.append(f"its policy ended at a score of {signed(facts['score'])} and a KL of {facts['kl']:.2f}")
@@ -68,15 +40,18 @@ def round_sentences(rounds: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             yield f"Round {facts['round']}: {'; '.join(parts)}."
 
 
+def ordered_in_words(accuracy: float, pairs: int | None) -> str:
+    """A preference model's accuracy, with interval where it is known over how many pairs it is taken."""
+    if not pairs:
+        return percent(accuracy)
+    found = wilson(round(accuracy * pairs), pairs)
+    return f"{percent(found.value)} [{interval(found.facts())}] of {pairs}"
+
+
 def snapshot_sentences(found: Mapping[str, Any]) -> Iterator[str]:
     """Signs of over-training in the snapshots of the policy."""
     for sign in found.get("signs", ()):
         yield f"Measured on the snapshots of the policy, {sign}."
-
-
-def change(before: Figures, after: Figures) -> str:
-    """`fell` or `rose` if the intervals do not overlap, else words that claim no difference."""
-    return clearly(before, after) or "show no clear change from first to last"
 
 
 def clearly(before: Figures, after: Figures) -> str | None:

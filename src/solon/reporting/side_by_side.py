@@ -14,6 +14,7 @@ from typing import Any
 from markupsafe import Markup
 
 from solon.config.loading import differences
+from solon.config.recipe import Method
 from solon.constitution.diff import changes
 from solon.errors import RunError
 from solon.evals.measures import measures
@@ -43,7 +44,8 @@ class RunColumn:
     letter: str
     name: str
     seed: int
-    constitution: str
+    constitution: str | None
+    """None for RLHF, which uses no constitution."""
     first: FirstScreen
     policy: tuple[PolicyFigure, ...]
 
@@ -69,6 +71,8 @@ class TwoRuns:
     no_differences: str
     """Why there are none."""
     settings: tuple[tuple[str, str, str], ...]
+    constitutions: bool
+    """Whether both runs used one, so that they can be compared."""
     principles: tuple[str, ...]
     shelves: tuple[Shelf, ...]
     judged_by: str = ""
@@ -99,12 +103,17 @@ def two_runs(run: RunDirectory, other: RunDirectory) -> TwoRuns:
             for key, old, new in differences(run.recipe, other.recipe)
             if key != CONSTITUTION_PATH
         ),
+        constitutions=_by_constitution(run, other),
         principles=tuple(
             f"{change.section} {change.id}: {change.edit.value}"
-            for change in changes(run.constitution, other.constitution)
+            for change in (changes(run.constitution, other.constitution) if _by_constitution(run, other) else ())
         ),
         shelves=tuple(_shelves(both, last)),
     )
+
+
+def _by_constitution(*runs: RunDirectory) -> bool:
+    return all(run.recipe.method is Method.CAI for run in runs)
 
 
 def _column(letter: str, run: RunDirectory, figures: Mapping[str, Any]) -> RunColumn:
@@ -114,7 +123,7 @@ def _column(letter: str, run: RunDirectory, figures: Mapping[str, Any]) -> RunCo
         letter,
         run.path.resolve().name,
         run.recipe.seed,
-        run.constitution.name,
+        run.constitution.name if run.recipe.method is Method.CAI else None,
         first_screen(figures, run.recipe),
         tuple(policy_figures(figures, rows)),
     )

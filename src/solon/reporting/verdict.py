@@ -20,6 +20,7 @@ from solon.config.recipe import JUDGE_GRADER, NO_GRADER, TESTBED_GRADER, Algorit
 from solon.evals.measures import Better, Measure
 from solon.reporting.charts import tone
 from solon.reporting.dot_rows import DotGroup, DotRow, dot_rows
+from solon.reporting.preference_lines import SOURCES
 from solon.reporting.sentences import (
     Figures,
     clearly,
@@ -195,7 +196,9 @@ def _effect_sentences(found: Sequence[MeasuredEffect], figures: Mapping[str, Any
         else:
             yield f"{about}: {before} before, {after} after, no clear change."
     models = figures["models"]
-    if not found and models and not any(HARMFUL in of or HELPFUL in of for of in models.values()):
+    if models and not any(models.values()):
+        yield "No held-out prompt was answered."
+    elif not found and models and not any(HARMFUL in of or HELPFUL in of for of in models.values()):
         yield "This run has no grader: it shows the form of the replies, not the effect of the constitution."
     elif not found:
         yield "No two models of this run are measured yet."
@@ -238,7 +241,7 @@ def _trained(figures: Mapping[str, Any], recipe: Recipe) -> str:
     """What became of which model, in one sentence."""
     stages, assistant = figures["stages"], recipe.models.assistant
     policies = [name for name in names.policies_of(recipe) if name in stages]
-    algorithm = "DPO" if recipe.rl.algorithm is Algorithm.DPO else recipe.rl.algorithm.value.upper()
+    algorithm = recipe.rl.algorithm.value.upper()
     if recipe.method is not Method.CAI:
         if not policies:
             return f"Nothing is trained yet; it begins with {assistant}."
@@ -248,10 +251,26 @@ def _trained(figures: Mapping[str, Any], recipe: Recipe) -> str:
     if names.SL_CAI in stages:
         parts.append(f"{_steps(stages, [names.SL_CAI])} of supervised learning on its own revised replies (SL-CAI)")
     if policies:
-        labels = sum(stages[name]["rows"] for name in stages if names.out_of_round(name) == names.AI_FEEDBACK)
-        reward = "on" if recipe.rl.algorithm is Algorithm.DPO else "rewarded by a preference model of"
-        parts.append(f"{_steps(stages, policies)} of {algorithm}, {reward} {labels:,} AI labels (RL-CAI)")
+        parts.append(f"{_steps(stages, policies)} of {algorithm}{_taught_by(figures, recipe)} (RL-CAI)")
     return f"{assistant}: {'; then '.join(parts)}." if parts else f"Nothing is trained yet; it begins with {assistant}."
+
+
+def _taught_by(figures: Mapping[str, Any], recipe: Recipe) -> str:
+    """What the policy learns from, with the pairs that training used: neither undecided nor held-out ones."""
+    if recipe.rl.algorithm is Algorithm.DPO:
+        facts = figures.get("reinforcement", {})
+        if "examples" not in facts:
+            return ""
+        what = "AI labels and human comparisons" if facts.get("human") else "AI labels"
+        return f", on {facts['examples']:,} {what}"
+    if recipe.rl.scorer is not None:
+        return f", rewarded by the preference model {recipe.rl.scorer}"
+    learned = figures.get("preference_model", {}).get("examples") or {}
+    listed = [f"{count:,} {SOURCES.get(source, source)}" for source, count in learned.items() if count]
+    if not listed:
+        return ""
+    *most, last = listed
+    return f", rewarded by a preference model of {', '.join(most)}{' and ' if most else ''}{last}"
 
 
 def _steps(stages: Mapping[str, Any], trained: Sequence[str]) -> str:
@@ -272,7 +291,7 @@ def _grounds(
         yield _judge_ground(judge)
     yield from (Ground(Weight.AGAINST, sign) for sign in signs)
     if not signs and (looked := _looked_for(figures, recipe)):
-        watched = "snapshots" in figures or names.is_watched(recipe)
+        watched = "snapshots" in figures or _has_second_model(recipe)
         yield Ground(Weight.FOR if watched else Weight.NEUTRAL, f"No sign of over-optimisation; {looked}.")
     yield from _lost_rows(figures["stages"])
     if found:
@@ -315,6 +334,11 @@ def _judge_ground(judge: Figures) -> Ground:
     return Ground(weight, f"The model that labels was right on {right} known comparisons: {verdict}.")
 
 
+def _has_second_model(recipe: Recipe) -> bool:
+    """Whether a preference model that the policy does not learn from scores its replies: trained or brought."""
+    return names.is_watched(recipe) or recipe.rl.held_out_scorer is not None
+
+
 def _looked_for(figures: Mapping[str, Any], recipe: Recipe) -> str:
     """How signs of over-optimisation were looked for."""
     if not figures.get("reinforcement") or recipe.rl.algorithm is Algorithm.DPO:
@@ -322,6 +346,6 @@ def _looked_for(figures: Mapping[str, Any], recipe: Recipe) -> str:
     looked = "openings, variety, length and distance from the start were compared"
     if "snapshots" in figures:
         return f"{looked}, and {len(figures['snapshots']['steps'])} snapshots were graded"
-    if names.is_watched(recipe):
+    if _has_second_model(recipe):
         return f"{looked}, and a second preference model watched"
     return f"{looked}, but no second preference model watched and no snapshot was graded"

@@ -20,6 +20,8 @@ class HeldOutMeasures:
     accuracy: Mapping[str, float]
     brier: Mapping[str, float]
     ece: Mapping[str, float]
+    decided: Mapping[str, int]
+    """How many pairs the accuracy is over: those of which the label prefers one reply."""
 
 
 def held_out_measures(scorer: ConversationScorer, pairs: Sequence[PairExample]) -> HeldOutMeasures:
@@ -29,13 +31,14 @@ def held_out_measures(scorer: ConversationScorer, pairs: Sequence[PairExample]) 
     accuracy: dict[str, float] = {}
     brier: dict[str, float] = {}
     ece: dict[str, float] = {}
+    decided: dict[str, int] = {}
     for source in sorted({pair.source for pair in pairs}):
         of_B = torch.tensor([pair.source == source for pair in pairs])
         measured = agreement(differences_B[of_B], labels_B[of_B])
         if measured.accuracy is not None:
-            accuracy[source] = measured.accuracy
+            accuracy[source], decided[source] = measured.accuracy, measured.decided
         brier[source], ece[source] = measured.brier, measured.ece
-    return HeldOutMeasures(accuracy, brier, ece)
+    return HeldOutMeasures(accuracy, brier, ece, decided)
 
 
 def _scores(scorer: ConversationScorer, pairs: Sequence[PairExample], side: str) -> Tensor:

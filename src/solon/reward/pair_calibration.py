@@ -23,6 +23,8 @@ class Agreement:
     """Share ordered as labelled, among pairs with a label other than one half."""
     brier: float
     """Mean of (sigmoid(d) - p)^2."""
+    decided: int
+    """How many pairs the accuracy is over."""
     ece: float
     """Expected calibration error, in [0, 1]: of ten bins of confidence in the reply with the higher score.
 
@@ -41,4 +43,4 @@ def agreement(differences_B: Tensor, labels_B: Tensor) -> Agreement:
     ece = expected_calibration_error([sigmoid(abs(difference)) for difference, _ in pairs], on_better, lowest=0.5)
     if brier is None or ece is None:
         raise ValueError("no pairs to measure")
-    return Agreement(sum(right) / len(right) if right else None, brier, ece)
+    return Agreement(sum(right) / len(right) if right else None, brier, len(right), ece)

@@ -200,6 +200,8 @@ class PreferenceFacts:
     """Labels that were left out because they are nearer to one half than `preference.least_margin`."""
     padding: float | None = None
     """The share of padding in the tokens of an epoch's passes."""
+    held_out_decided: Mapping[str, int] | None = None
+    """The held-out pairs that each accuracy is over; None in a run of an earlier version of Solon."""
 
 
 # Evaluations (`solon eval`) -------------------------------------------------------------------------------------------

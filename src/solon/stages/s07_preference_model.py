@@ -175,6 +175,7 @@ def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder
         training_seconds=round(log.seconds, 3),
         near_even=near_even,
         padding=padding,
+        held_out_decided=measured.decided,
     )
     return out.publish(steps, PreferenceStepRow, facts=facts_record(facts), files=["model", EXAMPLES])
 

@@ -105,10 +105,14 @@ def model_parts(tables: RunTables, name: str | None, above: tuple[str, ...] = ()
     for model in models:
         yield from model_parts(tables, model, (*above, name))
     warm = tables.run.recipe.warm_start.models.get(name)
+    settings, given = tables.run.recipe.preference, tables.run.recipe.models
+    files = {"human": settings.human_helpfulness, "human_harmlessness": settings.human_harmlessness}
+    brought = [file for key, file in files.items() if file and key in manifest.key]
+    starts = {"pretrained": given.pretrained, "backbone": given.preference or given.pretrained}
     facts = [
         ("trained in", f"stage {name}, {manifest.rows:,} steps"),
-        ("trained on", _learnt(artefact.facts, [each for each in inputs if each not in models])),
-        ("starts from", tables.run.recipe.models.pretrained if "pretrained" in manifest.key else None),
+        ("trained on", _learnt(artefact.facts, [*(each for each in inputs if each not in models), *brought])),
+        ("starts from", next((model for key, model in starts.items() if key in manifest.key), None)),
         ("goes on from", warm.folder if warm is not None else None),
         ("kept", f"step {artefact.facts['kept_step']}" if "kept_step" in artefact.facts else None),
         ("hash of the stage", manifest.hash),
@@ -124,7 +128,7 @@ def model_parts(tables: RunTables, name: str | None, above: tuple[str, ...] = ()
 
 
 def _learnt(facts: object, inputs: Iterable[str]) -> str:
-    """How many examples a model learns from, and the stages that they come from."""
+    """How many examples a model learns from, and the stages and files that they come from."""
     counts = facts.get("examples") if isinstance(facts, dict) else None
     stages = ", ".join(inputs)
     if isinstance(counts, dict) and counts:
