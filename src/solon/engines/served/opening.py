@@ -47,6 +47,8 @@ _WHOLE = (
 )
 """Fields that turn off what servers do to the distribution by default; they disagree on how to turn off `top_k`."""
 _FIRST_TRIES = 3
+_LISTING = 60.0
+"""Seconds in which a server says which models it has: one that takes a connection and is silent ends no session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,7 @@ def _listed(client: JsonClient, served: ServedModel) -> ListedModel:
     windows: list[int | None] = []
     absent, last = [], None
     for address in served.addresses:
-        request = JsonRequest("/models", None, _models, address=address, tries=_FIRST_TRIES)
+        request = JsonRequest("/models", None, _models, address=address, tries=_FIRST_TRIES, timeout=_LISTING)
         try:
             models = client.ask_one(request)
         except RequestFailure as failure:
@@ -160,7 +162,7 @@ def _props_window(client: JsonClient, address: str) -> int | None:
         return found if type(found) is int and found > 0 else None
 
     try:
-        return client.ask_one(JsonRequest("//props", None, read, address=address, tries=1))
+        return client.ask_one(JsonRequest("//props", None, read, address=address, tries=1, timeout=_LISTING))
     except RequestFailure:
         return None
 
