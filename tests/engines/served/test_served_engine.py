@@ -274,6 +274,14 @@ def test_a_letter_outside_the_list_gets_the_most_that_it_can_have() -> None:
         assert math.isnan(engine.choose([LETTER], ["A", "B"])[0][0]), "together above 1"
 
 
+def test_a_drawn_token_behind_the_list_makes_no_letter_less_probable() -> None:
+    logprobs = {"tokens": ["zz"], "top_logprobs": [{"A": -0.1, "An": -4.0, "zz": -17.0}]}
+    answer = {"choices": [{"index": 0, "text": "zz", "finish_reason": "length", "logprobs": logprobs}]}
+    with engine_at(answer, replace(TEXT, top=2)) as (engine, _):
+        ((a, b),) = engine.choose([LETTER], ["A", "B"])
+    assert a == pytest.approx(-0.1) and b == pytest.approx(-4.0)
+
+
 def test_a_judge_without_log_probabilities_votes() -> None:
     with engine_at(chat("A)"), replace(CHAT, readings=frozenset())) as (engine, server):
         assert engine.choosing is Choosing.VOTES

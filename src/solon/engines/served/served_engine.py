@@ -219,7 +219,7 @@ class ServedEngine:
 
         def read(answer: Any) -> TopRead:
             self._note(answer, text)
-            return read_top(top_of(choices_in(answer)[0].raw), options, loose=chat)
+            return read_top(top_of(choices_in(answer)[0].raw), options, self.able.top, loose=chat)
 
         body = generation_body(self._served.model, self.fields(prompt), _ONE_TOKEN, self.able, seed=0)
         body |= top_fields(self.able.interface, self.able.top)
@@ -269,13 +269,14 @@ class ServedEngine:
                 yield rows[start : start + self._settings.samples]
 
     def _note(self, answer: Any, text: str | None) -> None:
-        """Check which model answered, and remember how many tokens the prompt had."""
+        """Check which model answered, and to which prompt; remember how many tokens this had."""
         name = model_in(answer)
         if name and name not in self._models:
             if len(self._models) >= len(self._served.addresses):
                 raise malformed(f"answers as the model '{name:.60}', and before as '{min(self._models):.60}'")
             self._models.add(name)
         if text is not None and (count := _used(answer, "prompt_tokens")):
+            self._counter.refuse_cut(text, count)
             self._counter.note(text, count)
 
     def _answers(self, requests: Sequence[JsonRequest[Any]]) -> Iterator[list[tuple[int, Any]]]:
