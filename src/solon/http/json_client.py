@@ -29,7 +29,7 @@ from solon.http.request_flow import OpenRequests, RequestFlow, Withdrawn
 from solon.http.retry_policy import FailureKind, RequestFailure, RetryPolicy, kind_of_status, malformed, retry_after
 from solon.http.secret import Secret, shown, without_key
 from solon.http.server_pool import ServerPool, ServerState
-from solon.http.spending import UNLIMITED, Ledger, TokenCount
+from solon.http.spending import MOST_TOKENS, UNLIMITED, Ledger, TokenCount
 
 if TYPE_CHECKING:
     import httpx
@@ -418,7 +418,7 @@ def _usage(parsed: Any) -> TokenCount | None:
     if not isinstance(usage, dict):
         return None
     counts = [usage.get("prompt_tokens"), usage.get("completion_tokens", 0)]
-    known = [each for each in counts if type(each) is int and each >= 0]
+    known = [each for each in counts if type(each) is int and 0 <= each <= MOST_TOKENS]
     return TokenCount(*known) if len(known) == len(counts) else None
 
 

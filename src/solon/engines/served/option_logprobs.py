@@ -130,7 +130,11 @@ def _plain(token: str, loose: bool) -> str:
 
 
 def _number(value: object) -> float:
-    return float(value) if type(value) in (int, float) else math.nan  # type: ignore[arg-type]
+    """The number of an answer; NaN for what is none, and for a whole number that no float can hold."""
+    try:
+        return float(value) if type(value) in (int, float) else math.nan  # type: ignore[arg-type]
+    except OverflowError:
+        return math.nan
 
 
 def _possible(value: float) -> bool:

@@ -42,7 +42,7 @@ from solon.errors import EngineError
 from solon.http.json_client import JsonClient, JsonRequest
 from solon.http.request_flow import RequestFlow
 from solon.http.retry_policy import FailureKind, RequestFailure, malformed
-from solon.http.spending import Ledger, TokenCount
+from solon.http.spending import MOST_TOKENS, Ledger, TokenCount
 
 _log = logging.getLogger(__name__)
 _OVERLONG = ("context", "too long", "exceed", "n_ctx", "maximum")
@@ -343,4 +343,4 @@ def _echoed(parts: Mapping[int, EchoedPrompt | RequestFailure]) -> EchoedOptions
 def _used(answer: Any, name: str) -> int | None:
     usage = answer.get("usage") if isinstance(answer, dict) else None
     count = usage.get(name) if isinstance(usage, dict) else None
-    return count if type(count) is int and count >= 0 else None
+    return count if type(count) is int and 0 <= count <= MOST_TOKENS else None
