@@ -286,6 +286,75 @@ def test_two_servers_share_the_requests_and_one_may_be_dead_or_die() -> None:
         assert lost <= 4 + 4 + 6, "what was in flight, and a try now and then whether they are back"
 
 
+@pytest.mark.parametrize("status", [500, 502, 503, 504, 529])
+def test_a_server_that_only_fails_costs_no_row_while_another_answers(status: int) -> None:
+    async def failing(received: Received) -> Answer:
+        return status, {"error": "no worker"}
+
+    async def respond(received: Received) -> Answer:
+        await asyncio.sleep(0.02)
+        return 200, {"answer": received.body["number"]}
+
+    with serving(failing) as broken, serving(respond) as good:
+        with client(broken.url, good.url, concurrency=2) as asked:
+            assert asked.ask([request(number) for number in range(60)]) == list(range(60))
+        assert len(good.received) == 60
+
+
+def test_a_place_that_is_given_to_a_request_that_ends_goes_to_the_next_one() -> None:
+    """One thread's work stops while another thread waits for the same place."""
+    began = threading.Event()
+
+    async def respond(received: Received) -> Answer:
+        began.set()
+        await asyncio.sleep(0.3)
+        return (401, {}) if received.body["number"] < 10 else (200, {"answer": received.body["number"]})
+
+    with serving(respond) as server, client(server.url) as asked:
+        asked.pool.servers[0].limit.most = 2  # two workers for one place
+        stopped = threading.Thread(target=lambda: suppressed(asked, [0, 1]), daemon=True)
+        stopped.start()
+        began.wait(10)
+        found: list[Any] = []
+        waiting = threading.Thread(target=lambda: found.extend(asked.ask([request(11), request(12)])), daemon=True)
+        waiting.start()
+        waiting.join(20)
+        assert found == [11, 12]
+
+
+def suppressed(asked: JsonClient, numbers: Sequence[int]) -> None:
+    with suppress(RequestFailure):
+        asked.ask([request(number) for number in numbers])
+
+
+def test_the_deadline_of_all_tries_goes_on_while_a_further_try_waits_for_a_place() -> None:
+    first = threading.Event()
+
+    async def respond(received: Received) -> Answer:
+        if received.body["number"] == 1:  # gets the only place next, and keeps it for a while
+            await asyncio.sleep(2)
+            return 200, {"answer": 1}
+        if not first.is_set():
+            first.set()
+            await asyncio.sleep(0.3)
+            return 500, {}
+        await asyncio.sleep(60)
+        return 200, {"answer": 0}
+
+    policy = RetryPolicy((0.05, 0.05), 5.0, deadline=2.5)
+    with serving(respond) as server, client(server.url, policy=policy) as asked:
+        found: list[Any] = []
+        failing = threading.Thread(target=lambda: found.extend(asked.ask([request(0)])), daemon=True)
+        other = threading.Thread(target=lambda: found.extend(asked.ask([request(1)])), daemon=True)
+        failing.start()
+        first.wait(10)
+        other.start()
+        other.join(20)
+        failing.join(20)
+    late = next(each for each in found if isinstance(each, RequestFailure))
+    assert late.kind is FailureKind.SLOW and float(late.why.split("within ")[1].split()[0]) < 1.0, late.why
+
+
 # Rows 11 and 12: answers of another form ------------------------------------------------------------------------------
 
 
@@ -382,6 +451,21 @@ def test_what_is_reported_replaces_what_was_reserved() -> None:
     assert shared.requests == 6 and shared.tokens == TokenCount(76, 28)
 
 
+@pytest.mark.parametrize(
+    "broken",
+    [
+        raw(b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n" + b'{"answer": 7}'),
+        raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nd\r\n" + b'{"answer": 7}'),
+        whole(b'{"answer": 7'),
+    ],
+)
+def test_an_answer_that_breaks_off_counts_whole(hostile: Hostile, broken: Say) -> None:
+    hostile.says = [broken, RIGHT]
+    with client(hostile.url) as asked:
+        asked.ask_one(request())
+    assert asked.ledger.tokens == TokenCount(2 * NEED.prompt, 2 * NEED.completion)
+
+
 # Secrets --------------------------------------------------------------------------------------------------------------
 
 
@@ -403,3 +487,12 @@ def test_a_key_that_a_server_repeats_in_an_answer_does_not_get_through(hostile: 
     hostile.says = [whole(f'{{"text": "you are {CANARY}"}}'.encode())]
     with client(hostile.url) as asked:
         assert asked.ask_one(JsonRequest("/ask", {}, lambda answer: answer["text"])) == "you are ***"
+
+
+@pytest.mark.parametrize("key", ["none", "EMPTY", "1", "lm-studio"])
+def test_a_key_that_is_a_word_changes_no_answer(hostile: Hostile, key: str) -> None:
+    hostile.says = [whole(b'{"text": "none of the EMPTY 11 boxes of lm-studio", "count": 1}')]
+    asked = JsonClient([hostile.url], ClientSetup(key=Secret(key)))
+    found = asked.ask_one(JsonRequest("/ask", {}, lambda answer: answer))
+    asked.close()
+    assert found == {"text": "none of the EMPTY 11 boxes of lm-studio", "count": 1}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
+import time
 from concurrent.futures import CancelledError
 
 import pytest
@@ -70,3 +71,42 @@ def test_a_thread_that_asks_is_told_when_another_closes_the_client() -> None:
         threading.Timer(0.3, asked.close).start()
         with pytest.raises(CancelledError):
             asked.ask([JsonRequest("/ask", {}, lambda found: found)])
+
+
+def test_what_is_started_after_the_end_is_cancelled_and_what_is_wished_then_is_nothing() -> None:
+    loop = LoopThread(Ending())
+    loop.close()
+    assert loop.start(asyncio.sleep(600)).cancelled()
+    loop.soon(lambda: None)
+    asked = JsonClient(["http://127.0.0.1:9"], ClientSetup())
+    asked.close()
+    with pytest.raises(CancelledError):
+        asked.ask_one(JsonRequest("/ask", {}, lambda found: found))
+    asked.withdraw()
+
+
+def test_whoever_starts_work_while_another_thread_ends_the_loop_hears_of_it() -> None:
+    for _ in range(20):
+        loop = LoopThread(Ending())
+        threading.Timer(0.01, loop.close).start()
+        started = []
+        while loop._finalizer.alive:
+            started.append(loop.start(asyncio.sleep(600)))
+            time.sleep(0.0005)
+        for each in started:
+            with pytest.raises(CancelledError):
+                each.result(20)
+
+
+def test_a_client_that_is_dropped_while_its_loop_is_busy_holds_nobody_up() -> None:
+    """As the garbage collector drops it, in whichever thread and with whichever lock held."""
+    loop, busy = LoopThread(Ending()), threading.Event()
+    loop.soon(lambda: busy.wait(20))
+    thread = loop._thread
+    began = time.monotonic()
+    del loop
+    gc.collect()
+    assert time.monotonic() - began < 5
+    busy.set()
+    thread.join(30)
+    assert not thread.is_alive()

@@ -91,3 +91,21 @@ def test_a_thread_without_the_lock_is_not_held_up() -> None:
     exclusive = Exclusive()
     with exclusive.released(), exclusive.held():
         pass
+
+
+def test_an_interrupt_waits_for_nothing() -> None:
+    executor, ended = ChunkThreads(2), threading.Event()
+
+    def work(chunk: Sequence[int]) -> Sequence[int]:
+        with executor.exclusive.released():
+            if chunk == CHUNKS[1]:
+                raise KeyboardInterrupt  # as the main thread gets it while it waits for a chunk
+            ended.wait(20)
+        return chunk
+
+    began = time.monotonic()
+    results = executor.map(work, iter(CHUNKS[1:3]))
+    with pytest.raises(KeyboardInterrupt):
+        next(results)
+    assert time.monotonic() - began < 10
+    ended.set()

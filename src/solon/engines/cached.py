@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from solon.config.recipe import EngineSettings, SamplingParams
 from solon.conversation import Prompt, Rendering
 from solon.digest import digest
 from solon.engines.base import Completion, Continuation, Engine, Finish, Remote
+from solon.engines.cluster.cluster_engine import ClusterEngine
 from solon.engines.rounding import CODE, keyed
 from solon.runs.response_cache import CachedAnswer, ResponseCache
 
@@ -92,7 +94,7 @@ class CachedEngine:
         """New completions with the numbers of their prompts, as they arrive."""
         if isinstance(self.inner, Remote):
             return self.inner.generated(prompts, seeds, sampling, stop)
-        with self._answers.one_model:
+        with self._turn():
             return [list(enumerate(self.inner.generate(prompts, seeds, sampling, stop)))]
 
     def _chosen(
@@ -101,8 +103,15 @@ class CachedEngine:
         """New log-probabilities with the numbers of their prompts, as they arrive."""
         if isinstance(self.inner, Remote):
             return self.inner.chosen(prompts, options)
-        with self._answers.one_model:
+        with self._turn():
             return [list(enumerate(self.inner.choose(prompts, options)))]
+
+    def _turn(self) -> AbstractContextManager[object]:
+        """A model of this process is asked by one thread at a time; the actors of a cluster are asked by several.
+
+        A thread that waited here for another one's actor would keep that one from ever going on: see `Exclusive`.
+        """
+        return nullcontext() if isinstance(self.inner, ClusterEngine) else self._answers.one_model
 
     def _text(self, prompt: Prompt) -> str:
         return "".join(self.rendering.render(prompt))

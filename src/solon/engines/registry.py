@@ -62,15 +62,14 @@ def open_engine(
     Raises ModelError for a bare address or a folder without a model, EngineError for a server that does not answer,
     RecipeError for a plug-in that cannot be loaded, and what the plug-in raises.
     """
-    engine = _opener(spec.scheme).open(spec, settings or EngineSettings())
+    return joined(_opener(spec.scheme).open(spec, settings or EngineSettings()), flow, ledger)
+
+
+def joined(engine: Engine, flow: RequestFlow | None, ledger: Ledger | None = None) -> Engine:
+    """The engine, with its open requests counted in `flow` where it asks servers, and what it spends in `ledger`."""
     if ledger is not None and isinstance(engine, Metered):
         engine.spend_from(ledger)
-    return engine if flow is None else joined(engine, flow)
-
-
-def joined(engine: Engine, flow: RequestFlow) -> Engine:
-    """The engine, with its open requests counted in `flow` where it asks servers."""
-    if isinstance(engine, Remote):
+    if flow is not None and isinstance(engine, Remote):
         engine.join(flow)
     return engine
 

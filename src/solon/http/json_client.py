@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import random
 import ssl
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
@@ -26,9 +27,9 @@ from solon.http.kept_connections import KeptConnections
 from solon.http.loop_thread import LoopThread
 from solon.http.request_flow import OpenRequests, RequestFlow, Withdrawn
 from solon.http.retry_policy import FailureKind, RequestFailure, RetryPolicy, kind_of_status, malformed, retry_after
-from solon.http.secret import MASK, Secret, shown
+from solon.http.secret import Secret, shown, without_key
 from solon.http.server_pool import ServerPool, ServerState
-from solon.http.spending import UNLIMITED, Ledger, TokenCount
+from solon.http.spending import MOST_TOKENS, UNLIMITED, Ledger, TokenCount
 
 if TYPE_CHECKING:
     import httpx
@@ -37,6 +38,7 @@ MOST_BYTES = 64 << 20
 """The most bytes of an answer."""
 FAILURES_IN_A_ROW = 16
 """So many requests that fail one after the other, without a good answer between, stop the work."""
+_GATEWAY = frozenset({502, 503, 504})
 _JITTER = 0.25
 """Pauses are up to so much shorter, so that requests that failed together do not come back together."""
 
@@ -62,6 +64,8 @@ class JsonRequest(Generic[T]):
     """The only server to ask."""
     tries: int | None = None
     """Most tries; the policy's number when None."""
+    timeout: float = math.inf
+    """Seconds for one try, if that is less than the policy's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,23 +218,26 @@ class JsonClient:
     async def _answer(self, request: JsonRequest[T]) -> T:
         """The result of a request after as many tries as it takes; raises what ends them."""
         policy, loop = self.setup.policy, asyncio.get_running_loop()
-        began = loop.time()
         pauses = list(policy.pauses)[: None if request.tries is None else request.tries - 1]
-        answered = None
+        began: float | None = None
+        answered: int | None = None
+        failed: ServerState | None = None
         for pause in (*pauses, None):
+            server = await self._unless_withdrawn(self.pool.acquire(request.address, failed))
+            began = loop.time() if began is None else began  # waiting for the first place is no part of the deadline
             left = policy.deadline - (loop.time() - began)
-            server = await self._unless_withdrawn(self.pool.acquire(request.address))
             try:
-                found = await self._try(server, request, min(policy.timeout, left))
+                found = await self._try(server, request, min(policy.timeout, request.timeout, left))
                 self._answered += 1
                 return found
             except RequestFailure as failure:
                 answered = self._answered if answered is None else answered
-                last = failure
+                last, failed = failure, server
             finally:
                 self.pool.release(server)
-            elsewhere = last.kind is FailureKind.AWAY and last.status is None and self._goes_elsewhere(request, server)
-            waiting = 0.0 if elsewhere or pause is None else max(self._jittered(pause), last.pause)
+            waiting = 0.0 if pause is None else max(self._jittered(pause), last.pause)
+            if pause is not None and self._goes_elsewhere(request, last, server):
+                waiting = 0.0
             late = loop.time() - began + waiting >= policy.deadline
             if not last.again or pause is None or late:
                 raise self._ended(request, last, self._answered > answered) from None
@@ -255,11 +262,15 @@ class JsonClient:
         finally:
             self._waiting.discard(task)
 
-    def _goes_elsewhere(self, request: JsonRequest[T], server: ServerState) -> bool:
-        """Whether another server can be tried at once; the one that is away is left alone for a while."""
-        now = asyncio.get_running_loop().time()
-        if request.address is not None or len(self.pool.servers) == 1:
+    def _goes_elsewhere(self, request: JsonRequest[T], failure: RequestFailure, server: ServerState) -> bool:
+        """Whether another server can be tried at once; the one that is away is left alone for a while.
+
+        A gateway that has lost its server (502, 503, 504) is away as well, unless it says for how long.
+        """
+        gone = failure.status is None or (failure.status in _GATEWAY and not failure.pause)
+        if failure.kind is not FailureKind.AWAY or not gone or request.address or len(self.pool.servers) == 1:
             return False
+        now = asyncio.get_running_loop().time()
         server.absent(now)
         return self.pool.others_reachable(server, now)
 
@@ -289,6 +300,8 @@ class JsonClient:
 
     async def _try(self, server: ServerState, request: JsonRequest[T], seconds: float) -> T:
         """One try at one server; raises RequestFailure."""
+        if seconds <= 0:
+            raise RequestFailure(FailureKind.SLOW, "gives no whole answer before the deadline of all tries")
         loop = asyncio.get_running_loop()
         began = loop.time()
         self.ledger.reserve(request.need, self.setup.limits)
@@ -308,6 +321,8 @@ class JsonClient:
             server.limit.shrink(began, loop.time())
             raise RequestFailure(FailureKind.SLOW, f"gives no whole answer within {seconds:g} s") from None
         except RequestFailure as failure:
+            if failure.kind is FailureKind.MALFORMED:
+                used = request.need  # so may one that breaks off
             if failure.busy:
                 server.limit.shrink(began, loop.time())
             raise
@@ -340,7 +355,7 @@ class JsonClient:
                 status=answer.status_code,
                 pause=retry_after(answer.headers.get("Retry-After")),
             )
-        return found if self.setup.key is None else found.replace(self.setup.key.value.encode(), MASK.encode())
+        return without_key(found, self.setup.key)
 
     async def _body(self, answer: httpx.Response) -> bytes:
         if answer.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
@@ -403,7 +418,7 @@ def _usage(parsed: Any) -> TokenCount | None:
     if not isinstance(usage, dict):
         return None
     counts = [usage.get("prompt_tokens"), usage.get("completion_tokens", 0)]
-    known = [each for each in counts if type(each) is int and each >= 0]
+    known = [each for each in counts if type(each) is int and 0 <= each <= MOST_TOKENS]
     return TokenCount(*known) if len(known) == len(counts) else None
 
 

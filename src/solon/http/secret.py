@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from solon.errors import InputError
 
 MASK = "***"
+_LEAST = 12
+"""Shorter keys are words that local servers are given, such as `none` and `EMPTY`, and stand in texts of models too."""
 _SHOWN = 200
 _KEY = re.compile(r"[\x21-\x7e]{1,4096}")
 
@@ -46,6 +48,11 @@ def read_key(variable: str) -> Secret | None:
 def masked(text: str, key: Secret | None) -> str:
     """The text with *** in place of the key."""
     return text if key is None else text.replace(key.value, MASK)
+
+
+def without_key(answer: bytes, key: Secret | None) -> bytes:
+    """A server's answer with *** in place of the key; as it is for a key so short that it may be a word of a text."""
+    return answer if key is None or len(key.value) < _LEAST else answer.replace(key.value.encode(), MASK.encode())
 
 
 def shown(text: str | bytes, key: Secret | None = None) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from solon.http.retry_policy import LONGEST_PAUSE
@@ -81,12 +81,21 @@ class ServerState:
         self.limit.restart(now)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Waiter:
+    """A request that waits for a place."""
+
+    told: asyncio.Future[None]
+    suitable: Callable[[float], Sequence[ServerState]]
+    """The servers that it would take at a moment."""
+
+
 class ServerPool:
     """Hands out servers; used from one event loop."""
 
     def __init__(self, addresses: Sequence[str], most: int) -> None:
         self.servers = tuple(ServerState(address, AdaptiveLimit(most)) for address in addresses)
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: deque[_Waiter] = deque()
 
     @property
     def most(self) -> int:
@@ -97,13 +106,21 @@ class ServerPool:
         """Whether another server is there."""
         return any(server is not than and now >= server.away_until for server in self.servers)
 
-    async def acquire(self, only: str | None = None) -> ServerState:
-        """The least busy server that takes a request, as soon as there is one; `only` names an address."""
+    async def acquire(self, only: str | None = None, but: ServerState | None = None) -> ServerState:
+        """The least busy server that takes a request, as soon as there is one; `only` names an address.
+
+        `but` is the server that has just failed the request: it is asked again only where no other one is reachable.
+        """
         loop = asyncio.get_running_loop()
         named = [server for server in self.servers if only in (None, server.address)]
+
+        def suitable(now: float) -> list[ServerState]:
+            reachable = [server for server in named if now >= server.away_until]
+            return [server for server in reachable if server is not but] or reachable
+
         while True:
             now = loop.time()
-            reachable = [server for server in named if now >= server.away_until]
+            reachable = suitable(now)
             if not reachable:  # the one that comes back first is tried
                 first = min(named, key=lambda server: server.away_until)
                 first.away_until = 0.0
@@ -113,9 +130,8 @@ class ServerPool:
                 chosen = min(free, key=lambda server: server.in_flight / server.limit.allowed)
                 chosen.in_flight += 1
                 return chosen
-            await self._change(
-                min((server.away_until - now for server in named if server.away_until > now), default=None)
-            )
+            back = min((server.away_until - now for server in named if server.away_until > now), default=None)
+            await self._change(suitable, back)
 
     def release(self, server: ServerState) -> None:
         """Give a place back."""
@@ -123,18 +139,34 @@ class ServerPool:
         self.wake()
 
     def wake(self) -> None:
-        """Let the requests that wait look again: as many as there are places."""
-        places = sum(max(0, int(server.limit.allowed) - server.in_flight) for server in self.servers)
-        while self._waiting and places > 0:
+        """Let requests that wait look again: one for each place, the first that would take it."""
+        now = asyncio.get_running_loop().time()
+        places = {
+            server.address: int(server.limit.allowed) - server.in_flight for server in self.servers if server.takes(now)
+        }
+        passed = []
+        while self._waiting and places:
             waiter = self._waiting.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
-                places -= 1
+            if waiter.told.done():
+                continue
+            place = next((server.address for server in waiter.suitable(now) if server.address in places), None)
+            if place is None:
+                passed.append(waiter)
+                continue
+            waiter.told.set_result(None)
+            places[place] -= 1
+            if not places[place]:
+                del places[place]
+        self._waiting.extendleft(reversed(passed))
 
-    async def _change(self, timeout: float | None) -> None:
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiter)
+    async def _change(self, suitable: Callable[[float], Sequence[ServerState]], timeout: float | None) -> None:
+        told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Waiter(told, suitable))
         try:
-            await asyncio.wait((waiter,), timeout=timeout)
+            await asyncio.wait((told,), timeout=timeout)
+        except asyncio.CancelledError:
+            if told.done():  # the place that was meant for it is another one's
+                self.wake()
+            raise
         finally:
-            waiter.cancel()
+            told.cancel()

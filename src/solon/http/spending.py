@@ -14,6 +14,8 @@ from solon.config.server_settings import ServerSettings
 from solon.errors import EngineError
 
 UNLIMITED = ServerSettings()
+MOST_TOKENS = 1 << 40
+"""A server that reports more tokens for a request does not report what it used."""
 
 
 class TokenCount(NamedTuple):

@@ -27,6 +27,7 @@ from solon.engines.registry import identity_of, joined, open_engine
 from solon.engines.rounding import keyed, made_with
 from solon.evals.judge_check.judge import CheckJudge
 from solon.http.request_flow import RequestFlow
+from solon.http.spending import Ledger
 from solon.pipeline.served_flow import send_through
 from solon.runs import Artefact, Report, StageFolder, ignore
 from solon.runs.executor import Executor, InProcess
@@ -85,11 +86,11 @@ def label_standalone(folder: Path, recipe: Recipe, given: ToLabel, report: Repor
         write_atomically(out.path / "recipe.yaml", dump_recipe(recipe))
         write_atomically(out.path / "constitution.yaml", given.constitution.read_text(encoding="utf-8"))
         out.executor = given.executor
-        flow = RequestFlow()
+        flow, spent = RequestFlow(), Ledger()
         send_through(flow, out, given.judges)
 
         def load(model: ModelSpec, settings: EngineSettings) -> Engine:
-            return joined(given.load(model, settings), flow)
+            return joined(given.load(model, settings), flow, spent)
 
         with response_cache_in(out.path) as answers:
             judges = [partial(_judge, each, hashes[each], recipe.engine, answers, load) for each in given.judges]

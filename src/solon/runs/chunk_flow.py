@@ -12,6 +12,7 @@ its answers are stored. An error, or a second interrupt, cancels everything.
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ R = TypeVar("R")
 MOST_CHUNKS = 128
 """Chunks in progress, or finished before an earlier one; each has a thread."""
 _LAST_SECONDS = 5.0
-"""How long a thread that was cancelled is waited for."""
+"""How long threads that were cancelled are waited for, all of them together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +91,9 @@ class ChunkFlow:
     def _cancel(self, begun: Iterable[_ChunkThread[R]]) -> None:
         self.flow.withdraw()
         self.flow.cancel()
+        ends_at = time.monotonic() + _LAST_SECONDS
         for each in begun:
-            each.join(_LAST_SECONDS)
+            each.join(max(0.0, ends_at - time.monotonic()))
         self.flow.readmit()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +15,9 @@ import torch
 from solon.cli.main import main
 from solon.config.loading import load_recipe
 from solon.config.model_spec import ModelSpec, folder_of, located
-from solon.config.recipe import EngineSettings, ModelSettings, RenderingKind, ServerSettings
+from solon.config.recipe import EngineSettings, ModelSettings, RenderingKind, SamplingParams, ServerSettings
 from solon.config.served_model import ServedModel
-from solon.engines.base import Choosing
+from solon.engines.base import Choosing, Finish
 from solon.engines.registry import identity_of, open_engine
 from solon.engines.served.message_rendering import ReplyStart
 from solon.engines.served.served_engine import ServedEngine
@@ -150,6 +151,38 @@ def test_the_tokenizer_must_be_the_server_s(server: LocalServer, tmp_path: Path)
             opened(other, settings)
     with pytest.raises(ModelError, match="no such folder"):
         opened(server, EngineSettings(server=ServerSettings(tokenizer=str(tmp_path / "none"))))
+
+
+def test_a_prompt_that_a_server_cuts_off_is_no_answer(stand_in: StandIn, tmp_path: Path) -> None:
+    class Cutting(StandIn):
+        def _prompt(self, body: dict[str, Any]) -> Ids:
+            return super()._prompt(body)[-64:]
+
+    folder = tmp_path / "tokenizer"
+    stand_in.model.config.save_pretrained(folder)
+    stand_in.tokenizer.save_pretrained(folder)
+    settings = EngineSettings(server=ServerSettings(tokenizer=str(folder)))
+    with serving(Cutting(stand_in.model, stand_in.tokenizer)) as server:
+        engine = open_engine(ModelSpec.parse(f"openai:tiny@{server.url}"), settings)
+        short, long = question("Hi"), question("bread " * 50)
+        found = engine.generate([short, long], [1, 1], SamplingParams(max_tokens=2))
+        assert [each.finish for each in found] == [Finish.LENGTH] * 2 and found[0].text and not found[1].text
+        assert all(map(math.isnan, engine.choose([long], ["A", "B"])[0]))
+
+
+def test_a_server_that_gives_one_text_for_several_samples_is_refused(stand_in: StandIn) -> None:
+    class Lone(StandIn):
+        def _answer(self, ids: Ids, body: dict[str, Any], *, chat: bool) -> Answer:
+            return super()._answer(ids, {**body, "n": 1}, chat=chat)
+
+    settings = EngineSettings(server=ServerSettings(samples=4))
+    with serving(stand_in) as server:
+        assert opened(server, settings).able.readings
+    with (
+        serving(Lone(stand_in.model, stand_in.tokenizer)) as lone,
+        pytest.raises(ModelError, match=r"1 choices in place of 2.*engine\.server\.samples=1"),
+    ):
+        opened(lone, settings)
 
 
 def test_what_is_wrong_is_said_with_what_to_do(server: LocalServer, stand_in: StandIn) -> None:

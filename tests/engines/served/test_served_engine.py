@@ -165,6 +165,16 @@ def test_thoughts_in_a_field_of_their_own_are_no_reply() -> None:
     assert written(answer)[0] == Completion("yes", Finish.END, thinking="so", tokens_written=3)
 
 
+def test_usage_beyond_all_numbers_is_as_if_it_were_missing(tmp_path: Path) -> None:
+    absurd = {**chat("yes"), "usage": {"prompt_tokens": 10**400, "completion_tokens": 10**30}}
+    priced = ServerSettings(prompt_price=1.0, completion_price=1.0)
+    with engine_at(absurd, settings=priced) as (engine, _):
+        engine.client.setup = replace(engine.client.setup, limits=priced)
+        cached = CachedEngine(engine, "identity", "stage", ResponseCache(tmp_path / "answers.sqlite"))
+        assert cached.generate([question("How?")], [1], SAMPLING)[0].text == "yes"
+        assert 0 < engine.client.ledger.cost < 1
+
+
 def test_missing_usage_is_no_failure() -> None:
     answer = {name: value for name, value in chat("yes").items() if name != "usage"}
     assert written(answer) == (Completion("yes", Finish.END), 1)
@@ -247,6 +257,7 @@ ORDER = {(0, ShownOrder.AB): LETTER}
         (chat("A", logprobs={"content": []}), UndecidedReason.NO_LOGPROB),
         (tops(A=math.nan, B=-1.0), UndecidedReason.NO_LOGPROB),
         (tops(A=None, B=-1.0), UndecidedReason.NO_LOGPROB),
+        (tops(A=-(10**400), B=-1.0), UndecidedReason.NO_LOGPROB),
         (tops(A=-math.inf, B=-math.inf), UndecidedReason.NO_LOGPROB),
         (tops(A=-0.1, B=-0.2), UndecidedReason.NO_LOGPROB),
         (tops(A=0.5, B=-1.0), UndecidedReason.NO_LOGPROB),
@@ -272,6 +283,14 @@ def test_a_letter_outside_the_list_gets_the_most_that_it_can_have() -> None:
     assert a == pytest.approx(-0.01) and b == pytest.approx(-7.0)
     with engine_at(tops(A=-1e-9, An=-4.0)) as (engine, _):
         assert math.isnan(engine.choose([LETTER], ["A", "B"])[0][0]), "together above 1"
+
+
+def test_a_drawn_token_behind_the_list_makes_no_letter_less_probable() -> None:
+    logprobs = {"tokens": ["zz"], "top_logprobs": [{"A": -0.1, "An": -4.0, "zz": -17.0}]}
+    answer = {"choices": [{"index": 0, "text": "zz", "finish_reason": "length", "logprobs": logprobs}]}
+    with engine_at(answer, replace(TEXT, top=2)) as (engine, _):
+        ((a, b),) = engine.choose([LETTER], ["A", "B"])
+    assert a == pytest.approx(-0.1) and b == pytest.approx(-4.0)
 
 
 def test_a_judge_without_log_probabilities_votes() -> None:

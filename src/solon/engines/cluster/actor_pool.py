@@ -58,7 +58,8 @@ class ActorPool:
     _actors: list[Any] = field(default_factory=list)
     _first: HostFacts | None = None
     """The facts of the first actor."""
-    _busy: int = 0
+    _there: int = 0
+    """Actors that have answered and have not died since, whether they are free or not."""
     _lost: list[Exception] = field(default_factory=list)
     """Why actors did not start."""
     _closed: bool = False
@@ -83,16 +84,14 @@ class ActorPool:
         with self.exclusive.released():
             for _ in range(DEATHS):
                 actor = self._take()
-                with self._lock:
-                    self._busy += 1
                 try:
                     answer: A = self.ray.get(actor.answer.remote(open_here, order, call))
-                except self.ray.exceptions.RayActorError as error:
+                except (self.ray.exceptions.RayActorError, self.ray.exceptions.ObjectLostError) as error:
                     died = str(error)
                     if self._closed:
-                        break
+                        raise self._none_left() from None
                     _log.warning("An actor of Ray died; another one is asked")
-                    self._greet(actor)
+                    self._greet(actor, known=True)
                     continue
                 except self.ray.exceptions.RayTaskError as error:
                     self._idle.put(actor)
@@ -102,22 +101,22 @@ class ActorPool:
                 except BaseException:
                     self._idle.put(actor)
                     raise
-                finally:
-                    with self._lock:
-                        self._busy -= 1
                 self._idle.put(actor)
                 return answer
         raise _gave_up(died, str(order.spec))
 
     def close(self) -> None:
-        """End the actors; calls in progress fail."""
-        self._closed = True
+        """End the actors; calls in progress fail, and who waits for an actor gets RunError."""
+        with self._lock:  # nobody asks Ray for anything after this: it would start another cluster
+            self._closed = True
         for actor in self._actors:
             self.ray.kill(actor)
 
-    def _greet(self, actor: Any) -> None:
+    def _greet(self, actor: Any, *, known: bool = False) -> None:
+        """Wait for the first answer of an actor that was started, or is started again (`known`)."""
         with self._lock:
             self._starting[actor.describe.remote(self.settings)] = actor
+            self._there -= known
 
     def _take(self) -> Any:
         """The next free actor; raises RunError when there is none and none comes."""
@@ -129,20 +128,21 @@ class ActorPool:
             except queue.Empty:
                 pass
             with self._lock:
-                nobody = self._idle.empty() and not self._busy
-                if nobody and not self._starting:
+                if not self._there and not self._starting:
                     raise self._none_left()
-            if not nobody:
-                since = time.monotonic()
-            elif (waited := time.monotonic() - since) > self.patience:
+                if self._there:
+                    since = time.monotonic()
+            if (waited := time.monotonic() - since) > self.patience:
                 raise _no_room(waited)
-            elif waited > TOLD_AFTER and not told:
+            if waited > TOLD_AFTER and not told:
                 told = True
                 _log.warning("Waiting for Ray to start an actor: 'ray status' shows what is free")
 
     def _welcome_started(self) -> None:
-        """Let in the actors that have answered for the first time."""
+        """Let in the actors that have answered for the first time; raises RunError when the pool is closed."""
         with self._lock:
+            if self._closed:
+                raise self._none_left()
             waiting = list(self._starting)
             if not waiting:
                 return
@@ -158,10 +158,11 @@ class ActorPool:
                     continue
                 self.welcome(facts)
                 self._first = self._first or facts
+                self._there += 1
                 self._idle.put(actor)
 
     def _none_left(self) -> RunError:
-        cause = _last_line(self._lost[-1]) if self._lost else "they were stopped"
+        cause = _last_line(self._lost[-1]) if self._lost and not self._closed else "they were stopped"
         return RunError(
             f"no actor of Ray is left: {cause}",
             place="--on ray",

@@ -47,6 +47,8 @@ _WHOLE = (
 )
 """Fields that turn off what servers do to the distribution by default; they disagree on how to turn off `top_k`."""
 _FIRST_TRIES = 3
+_LISTING = 60.0
+"""Seconds in which a server says which models it has: one that takes a connection and is silent ends no session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,10 @@ def _opened(client: JsonClient, served: ServedModel, settings: EngineSettings) -
         rendering = tokens.rendering
     elif settings.rendering is RenderingKind.TRANSCRIPT:
         rendering = TranscriptRendering()
-    able = _Probe(client, served.model, tokens, settings).abilities(rendering)
+    probe = _Probe(client, served.model, tokens, settings)
+    able = probe.abilities(rendering)
+    if settings.server.samples > 1:
+        probe.refuse_lone_texts(able, rendering)
     if isinstance(rendering, MessageRendering):
         rendering = MessageRendering(able.start)
     exact = None if tokens is None else lambda text: len(tokens.encode([text])[0])
@@ -111,7 +116,7 @@ def _listed(client: JsonClient, served: ServedModel) -> ListedModel:
     windows: list[int | None] = []
     absent, last = [], None
     for address in served.addresses:
-        request = JsonRequest("/models", None, _models, address=address, tries=_FIRST_TRIES)
+        request = JsonRequest("/models", None, _models, address=address, tries=_FIRST_TRIES, timeout=_LISTING)
         try:
             models = client.ask_one(request)
         except RequestFailure as failure:
@@ -160,7 +165,7 @@ def _props_window(client: JsonClient, address: str) -> int | None:
         return found if type(found) is int and found > 0 else None
 
     try:
-        return client.ask_one(JsonRequest("//props", None, read, address=address, tries=1))
+        return client.ask_one(JsonRequest("//props", None, read, address=address, tries=1, timeout=_LISTING))
     except RequestFailure:
         return None
 
@@ -300,12 +305,29 @@ class _Probe:
     def _asked(
         self, able: ServerAbilities, rendering: Rendering, prompt: Prompt, more: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
+        body = self._body(able, rendering, prompt) | dict(more or {})
+        return self.client.ask_one(JsonRequest(able.interface.path, body, _object, tries=_FIRST_TRIES))
+
+    def refuse_lone_texts(self, able: ServerAbilities, rendering: Rendering) -> None:
+        """Raise ModelError for a server that gives one text where several samples of a prompt are asked for."""
+        body = self._body(able, rendering, prompts.engine_probe()) | {"n": 2}
+        request = JsonRequest(able.interface.path, body, lambda answer: choices_in(answer, 2), tries=_FIRST_TRIES)
+        try:
+            self.client.ask_one(request)
+        except RequestFailure as failure:
+            if failure.kind not in (FailureKind.MALFORMED, FailureKind.REFUSED):
+                raise
+            raise ModelError(
+                f"the server does not give several samples of a prompt in one request: it {failure.why}",
+                place="engine.server.samples",
+                remedy="Ask for each by itself: --set engine.server.samples=1",
+            ) from None
+
+    def _body(self, able: ServerAbilities, rendering: Rendering, prompt: Prompt) -> dict[str, Any]:
         counter = TokenCounter(self.client, self.model, 1)
         served = ServedModel(self.model, self.client.addresses)
         engine = ServedEngine(self.client, served, able, rendering=rendering, counter=counter, tokens=self.tokens)
-        fields = engine.fields(prompt)
-        body = generation_body(self.model, fields, _ONE_TOKEN, able, seed=0) | dict(more or {})
-        return self.client.ask_one(JsonRequest(able.interface.path, body, _object, tries=_FIRST_TRIES))
+        return generation_body(self.model, engine.fields(prompt), _ONE_TOKEN, able, seed=0)
 
 
 def _top_or_nothing(choice: Mapping[str, Any]) -> list[tuple[str, float]]:

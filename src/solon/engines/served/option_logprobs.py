@@ -53,9 +53,10 @@ def top_of(choice: Mapping[str, Any]) -> list[tuple[str, float]]:
     raise malformed("answers without the log-probabilities that were asked for")
 
 
-def read_top(entries: Sequence[tuple[str, float]], options: Sequence[str], *, loose: bool) -> TopRead:
-    """The options' log-probabilities in a list of tokens.
+def read_top(entries: Sequence[tuple[str, float]], options: Sequence[str], most: int, *, loose: bool) -> TopRead:
+    """The options' log-probabilities in a list of tokens, which is cut off after the `most` most probable ones.
 
+    A server may add the token that it drew, however improbable (vLLM): what is outside the list may be more probable.
     `loose` disregards white space around an option and a bracket before it, for chats, where a reply begins anew.
     """
     unknown = (math.nan,) * len(options)
@@ -69,7 +70,8 @@ def read_top(entries: Sequence[tuple[str, float]], options: Sequence[str], *, lo
     total = sum(math.exp(value) for _, value in entries)
     if total > 1 + _ABOVE or not any(named):
         return TopRead(unknown, 0)
-    rest = min(min(math.exp(value) for _, value in entries), max(1 - total, _LEAST))
+    last = sorted((value for _, value in entries), reverse=True)[:most][-1]
+    rest = min(math.exp(last), max(1 - total, _LEAST))
     values = (share if found else rest for share, found in zip(shares, named, strict=True))
     return TopRead(tuple(math.log(value) if value > 0 else -math.inf for value in values), sum(named))
 
@@ -128,7 +130,11 @@ def _plain(token: str, loose: bool) -> str:
 
 
 def _number(value: object) -> float:
-    return float(value) if type(value) in (int, float) else math.nan  # type: ignore[arg-type]
+    """The number of an answer; NaN for what is none, and for a whole number that no float can hold."""
+    try:
+        return float(value) if type(value) in (int, float) else math.nan  # type: ignore[arg-type]
+    except OverflowError:
+        return math.nan
 
 
 def _possible(value: float) -> bool:

@@ -42,7 +42,7 @@ from solon.errors import EngineError
 from solon.http.json_client import JsonClient, JsonRequest
 from solon.http.request_flow import RequestFlow
 from solon.http.retry_policy import FailureKind, RequestFailure, malformed
-from solon.http.spending import Ledger, TokenCount
+from solon.http.spending import MOST_TOKENS, Ledger, TokenCount
 
 _log = logging.getLogger(__name__)
 _OVERLONG = ("context", "too long", "exceed", "n_ctx", "maximum")
@@ -219,7 +219,7 @@ class ServedEngine:
 
         def read(answer: Any) -> TopRead:
             self._note(answer, text)
-            return read_top(top_of(choices_in(answer)[0].raw), options, loose=chat)
+            return read_top(top_of(choices_in(answer)[0].raw), options, self.able.top, loose=chat)
 
         body = generation_body(self._served.model, self.fields(prompt), _ONE_TOKEN, self.able, seed=0)
         body |= top_fields(self.able.interface, self.able.top)
@@ -269,13 +269,14 @@ class ServedEngine:
                 yield rows[start : start + self._settings.samples]
 
     def _note(self, answer: Any, text: str | None) -> None:
-        """Check which model answered, and remember how many tokens the prompt had."""
+        """Check which model answered, and to which prompt; remember how many tokens this had."""
         name = model_in(answer)
         if name and name not in self._models:
             if len(self._models) >= len(self._served.addresses):
                 raise malformed(f"answers as the model '{name:.60}', and before as '{min(self._models):.60}'")
             self._models.add(name)
         if text is not None and (count := _used(answer, "prompt_tokens")):
+            self._counter.refuse_cut(text, count)
             self._counter.note(text, count)
 
     def _answers(self, requests: Sequence[JsonRequest[Any]]) -> Iterator[list[tuple[int, Any]]]:
@@ -342,4 +343,4 @@ def _echoed(parts: Mapping[int, EchoedPrompt | RequestFailure]) -> EchoedOptions
 def _used(answer: Any, name: str) -> int | None:
     usage = answer.get("usage") if isinstance(answer, dict) else None
     count = usage.get(name) if isinstance(usage, dict) else None
-    return count if type(count) is int and count >= 0 else None
+    return count if type(count) is int and 0 <= count <= MOST_TOKENS else None

@@ -14,7 +14,7 @@ from typing import Any
 
 from solon.digest import digest
 from solon.http.json_client import JsonClient, JsonRequest
-from solon.http.retry_policy import RequestFailure, malformed
+from solon.http.retry_policy import FailureKind, RequestFailure, malformed
 
 BYTES = 3
 """Bytes of a token in estimates, which is rather little: estimates are rather too large."""
@@ -66,6 +66,12 @@ class TokenCounter:
         if len(self._known) >= _REMEMBERED:
             self._known.clear()
         self._known[digest(text)] = count
+
+    def refuse_cut(self, text: str, read: int) -> None:
+        """Raise RequestFailure when the server read fewer tokens of a prompt than it has: it cut the prompt off."""
+        if self.exact is not None and read < (whole := self.exact(text)):
+            why = f"reads {read} of the {whole} tokens of a prompt: its context is smaller than {self.window} tokens"
+            raise RequestFailure(FailureKind.REFUSED, why)
 
     def count(self, text: str) -> int:
         """Tokens of a rendered prompt; raises RequestFailure when the server is away."""
