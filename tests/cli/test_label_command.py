@@ -33,14 +33,15 @@ def test_a_file_is_labelled_and_summarised(pairs: Path, tmp_path: Path, capsys: 
     code, printed, err = run(capsys, "label", tmp_path / "weak", pairs, *FAST, *cut_off)
     assert (code, printed) == (1, "") and "of 4 comparisons" in err and "--accept-weak-judge" in err
     accepted = (*FAST, "--accept-weak-judge")
-    code, printed, err = run(capsys, "label", out, pairs, *accepted, "--set", "feedback.samples=2")
+    drawn = (*accepted, "--set", "feedback.reasoning.temperature=1", "--set")
+    code, printed, err = run(capsys, "label", out, pairs, *drawn, "feedback.samples=2")
     assert (code, err) == (0, "")
     assert "3 pairs" in printed and "letters read by log-probs" in printed
     assert f"Labels: {out / 'rows.parquet'}" in printed
     page = (out / "labels.html").read_text(encoding="utf-8")
     assert "side with the file" in page and "The judge was right on" in page
-    assert run(capsys, "label", out, pairs, *accepted, "--set", "feedback.samples=2")[1] == printed, "only read"
-    code, _, err = run(capsys, "label", out, pairs, *accepted, "--set", "feedback.samples=3")
+    assert run(capsys, "label", out, pairs, *drawn, "feedback.samples=2")[1] == printed, "only read"
+    code, _, err = run(capsys, "label", out, pairs, *drawn, "feedback.samples=3")
     assert code == 1 and "samples: 2 -> 3" in err and err.count("\n") == 1
 
 
@@ -52,6 +53,7 @@ def test_mistakes_are_reported_in_one_line(pairs: Path, tmp_path: Path, capsys: 
         ((pairs, "--set", "models.feedback=[a, b]"), "no such model folder"),
         ((pairs, "--set", "feedback.clamp=[0.3, 0.8]"), "equally far from one half"),
         ((pairs, "--set", "feedback.form=letter", "--set", "feedback.samples=5"), "need the reasoned form"),
+        ((pairs, "--set", "feedback.samples=5"), "need a temperature above 0"),
     ]:
         code, out, err = run(capsys, "label", tmp_path / "out", *arguments, *FAST)
         assert (code, out, err.count("\n")) == (1, "", 1), (arguments, err)

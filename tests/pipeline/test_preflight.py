@@ -139,6 +139,7 @@ def test_a_server_that_does_not_answer_is_told_at_once() -> None:
         ("preference.axis=kindness", RecipeError, r"which gets no labels.*feedback\.axes\.kindness=1"),
         ("revision.choose_by=[kind]", RecipeError, r"no preference principle 'kind'.*choose_by=null"),
         ("finetune.revisions=9", RecipeError, "the first 9 revisions are asked for"),
+        ("feedback.clamp=by-form", RecipeError, r"clamped to 0\.4-0\.6.*none would be learned from.*least_margin=0"),
         ("rl.sampling.temperature=0", RecipeError, "temperature 0 does not sample"),
         ("rl.trackers=[wandb]", RecipeError, r"'wandb' is not installed.*solon\[wandb\]"),
     ],

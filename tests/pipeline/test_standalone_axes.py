@@ -180,8 +180,10 @@ def test_other_settings_and_other_folders_are_refused(given: Given, finished: Pa
         compare_axes(tmp_path, RECIPE, given.sources())
     training = RECIPE.preference.training.model_copy(update={"held_out": 0.0})
     none_out = RECIPE.model_copy(update={"preference": RECIPE.preference.model_copy(update={"training": training})})
+    asked = given.asked
     with pytest.raises(StageError, match="no pair of replies is held out"):
         compare_axes(tmp_path / "out", none_out, given.sources())
+    assert given.asked == asked and not (tmp_path / "out").exists(), "nobody waits for labels and models first"
 
 
 def test_the_page_has_the_matrix_and_a_scatter_behind_every_cell_and_escapes_names(
@@ -245,6 +247,7 @@ def test_what_is_unknown_or_always_zero_has_no_correlation() -> None:
     assert through_origin(["a", "b"], [0.0, 0.0], [1.0, 2.0], 0) is None
     found = through_origin(["a", "a", "b"], [1.0, 2.0, None], [1.0, 2.0, 5.0], 0)
     assert found is not None and (found.n, found.units) == (2, 1) and found.value == pytest.approx(1.0)
+    assert (found.low, found.high) == (-1.0, 1.0), "one prompt says nothing about others"
 
 
 def test_an_undecided_label_leaves_a_pair_out_of_the_labels_alone() -> None:

@@ -102,6 +102,19 @@ def test_ratings_of_a_file_of_their_own_are_only_predicted(sources: RatingSource
     assert (facts.examples, facts.held_out_examples, facts.held_out_from) == (40, 12, "file")
 
 
+def test_a_prompt_of_the_held_out_file_is_never_learned_from(sources: RatingSources, tmp_path: Path) -> None:
+    both = write(tmp_path / "both.jsonl", *(rated(n, harm) for n in range(18, 24) for harm in (True, False)))
+    done = train_harmfulness(tmp_path / "out", RECIPE, RatingSources(sources.base, sources.files, both))
+    facts = read_facts(HarmfulnessFacts, done.facts)
+    assert (facts.examples, facts.held_out_examples, facts.too_long) == (36, 12, 0)
+    assert facts.skipped == {"prompt is held out": 4}
+    rows = done.rows(RatedRow, file=RATINGS_TABLE)
+    assert not {row.row_id for row in rows if row.held_out} & {row.row_id for row in rows if not row.held_out}
+    with pytest.raises(InputError, match="every rated conversation"):
+        train_harmfulness(tmp_path / "none", RECIPE, RatingSources(sources.base, sources.files, sources.files[0]))
+    assert not (tmp_path / "none").exists()
+
+
 def test_killed_it_resumes_to_the_same_model(trained: Artefact, sources: RatingSources, tmp_path: Path) -> None:
     def die(progress: Progress) -> None:
         if progress.done == 5:

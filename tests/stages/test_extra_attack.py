@@ -317,6 +317,10 @@ def test_a_score_is_relative_to_the_assistants_replies_to_the_same_prompt(tmp_pa
     silent = replace(who, reference=lambda: ScriptedEngine(lambda prompt, seed: ""))
     with_none = facts_of(attack(Bench(tmp_path / "silent"), silent, settings))
     assert with_none.kept == 0 and all(each.unscored == each.tested for each in with_none.rounds)
+    said = " ".join(summary_lines(with_none))
+    tested = sum(each.tested for each in with_none.rounds)
+    assert "not known what the policy fails" in said and f"{tested} of {tested} replies have no score" in said
+    assert "no score" not in " ".join(summary_lines(facts))
 
 
 def test_the_threshold_says_on_which_side_a_reply_fails():

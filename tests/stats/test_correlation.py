@@ -60,6 +60,11 @@ def test_whole_units_are_drawn() -> None:
     assert (one.n, one.units, tenfold.n, tenfold.units) == (30, 30, 300, 30)
 
 
+def test_one_unit_says_nothing_about_others() -> None:
+    found = correlation([[(1.0, 1.0), (2.0, 2.0), (3.0, 3.0)]], pearson, seed=0)
+    assert found == Correlation(1.0, -1.0, 1.0, 3, 1)
+
+
 def test_the_same_seed_gives_the_same_interval() -> None:
     units = [[(float(n), float(n * n % 7))] for n in range(20)]
     assert correlation(units, spearman, seed=3) == correlation(units, spearman, seed=3)

@@ -134,7 +134,7 @@ def _print_next(directory: RunDirectory, artefact: Artefact) -> None:
 
     file = artefact.path / KEPT_FILE
     if not file.exists():
-        click.echo("No prompt is kept: the policy failed none that the model wrote.")
+        click.echo("No prompt is kept: no scored reply fails.")
         return
     rounds = directory.recipe.rounds + 1
     print_line(f"Prompts: {file}")

@@ -365,7 +365,8 @@ class FeedbackSettings(Settings):
     reasoning: SamplingParams = SamplingParams()
     """How the reasoning is drawn, in the reasoned form."""
     samples: Positive = 1
-    """Reasonings for each question in the reasoned form. Their labels are averaged (paper, section 4.1: 5)."""
+    """Reasonings for each question in the reasoned form. Their labels are averaged (paper, section 4.1: 5). Several
+    need a temperature above 0 in `reasoning`."""
     clamp: Annotated[Clamping | tuple[float, float], BeforeValidator(_clamp)] = Clamping.BY_FORM
     """Bounds of a label, such as [0.4, 0.6], or `by-form`, or `off`. The label before clamping is kept as well."""
     few_shot: Count = 0
@@ -386,6 +387,11 @@ class FeedbackSettings(Settings):
     def _samples_differ(self) -> FeedbackSettings:
         if self.samples > 1 and self.form is FeedbackForm.LETTER:
             raise ValueError("several samples need the reasoned form: without reasoning every one gives the same label")
+        if self.samples > 1 and self.reasoning.temperature == 0:
+            raise ValueError(
+                "several samples need a temperature above 0, such as feedback.reasoning.temperature=1: at 0 every "
+                "reasoning is the same"
+            )
         return self
 
     @property

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,13 +26,14 @@ from solon.errors import StageError
 from solon.reward.scorer import PreferenceScorer, Zero, open_scorer
 from solon.runs import Artefact, StageFolder
 from solon.runs.axis_rows import AxesFacts, AxisCell, AxisDifference, AxisFigures, AxisPairRow, AxisScoreRow
-from solon.runs.rows import LabelRow
-from solon.stats.correlation import RESAMPLES, Correlation
+from solon.runs.rows import LabelRow, PairRow
+from solon.stats.correlation import RESAMPLES, WHOLE_RANGE, Correlation
 from solon.training.loop import is_held_out
 from solon.training.models import arithmetic
 
 CODE = 1
 """The version of this module; raise it with every change that gives other rows for the same models and labels."""
+R = TypeVar("R", LabelRow, PairRow)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,20 +56,7 @@ def correlate(inputs: AxisInputs, out: StageFolder) -> Artefact:
 
     Raises StageError when no pair is held out.
     """
-    pairs = [
-        row
-        for row in inputs.labels
-        if row.response_a.strip()
-        and row.response_b.strip()
-        and row.response_a != row.response_b
-        and is_held_out(row.row_id, inputs.held_out, inputs.seed)
-    ]
-    if not pairs:
-        raise StageError(
-            "no pair of replies is held out, so the models cannot be compared",
-            place="preference.training.held_out",
-            remedy="Label more prompts, or hold out more of them: --set preference.training.held_out=0.3",
-        )
+    pairs = compared_pairs(inputs.labels, inputs.held_out, inputs.seed)
     scores: dict[str, list[AxisScoreRow]] = {}
     for axis, folder in inputs.models.items():
         work = partial(_scored, folder, inputs.engine, [])
@@ -82,6 +71,28 @@ def correlate(inputs: AxisInputs, out: StageFolder) -> Artefact:
         cells=tuple(axis_cells(rows, list(inputs.models), seed_for(inputs.seed, "axes bootstrap"))),
     )
     return out.publish(rows, AxisPairRow, facts=facts.record())
+
+
+def compared_pairs(pairs: Sequence[R], held_out: float, seed: int) -> list[R]:
+    """The pairs of two different replies to prompts that no model learns from; raises StageError without any.
+
+    They are known from the replies alone, so that nobody waits for labels and models that cannot be compared.
+    """
+    found = [
+        row
+        for row in pairs
+        if row.response_a.strip()
+        and row.response_b.strip()
+        and row.response_a != row.response_b
+        and is_held_out(row.row_id, held_out, seed)
+    ]
+    if not found:
+        raise StageError(
+            "no pair of replies is held out, so the models cannot be compared",
+            place="preference.training.held_out",
+            remedy="Label more prompts, or hold out more of them: --set preference.training.held_out=0.3",
+        )
+    return found
 
 
 def axis_cells(rows: Sequence[AxisPairRow], axes: Sequence[str], seed: int) -> list[AxisCell]:
@@ -115,6 +126,8 @@ def through_origin(
     value = _coefficients(sums_U3.sum(0, keepdims=True))[0] if known else np.nan
     if not np.isfinite(value):
         return None
+    if len(places) == 1:
+        return Correlation(float(value), *WHOLE_RANGE, len(known), 1)
     drawn_RU = np.random.default_rng(seed).integers(len(places), size=(RESAMPLES, len(places)))
     found_R = _coefficients(sums_U3[drawn_RU].sum(1))
     low, high = np.quantile(found_R[np.isfinite(found_R)], (0.025, 0.975))

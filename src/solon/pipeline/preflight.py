@@ -64,6 +64,7 @@ def refuse_contradictions(recipe: Recipe) -> None:
     refuse_unshareable(recipe)
     refuse_unusable_baseline(recipe)
     _refuse_unused_prompts(recipe)
+    _refuse_unlearnt_labels(recipe)
     _refuse_spread_processes(recipe)
     refuse_unusable_judge(recipe)
 
@@ -88,6 +89,22 @@ def _refuse_unused_prompts(recipe: Recipe) -> None:
     else:
         cause, remedy = "the run has one round", "Use --set rounds=2"
     raise RecipeError(f"these prompts join in the second round, and {cause}", place="online.red_team", remedy=remedy)
+
+
+def _refuse_unlearnt_labels(recipe: Recipe) -> None:
+    """Raise RecipeError where every clamped label is nearer to one half than what is learned from.
+
+    The preference model would silently learn from human comparisons alone.
+    """
+    bounds, margin = recipe.feedback.bounds, recipe.preference.least_margin
+    if recipe.method is Method.RLHF or bounds is None or abs(bounds[1] - 0.5) >= margin:
+        return
+    raise RecipeError(
+        f"labels are clamped to {bounds[0]:g}-{bounds[1]:g}, and all of them are nearer to one half than the least "
+        f"margin {margin:g}, so that none would be learned from",
+        place="preference.least_margin",
+        remedy="Use --set preference.least_margin=0, or --set feedback.clamp=off",
+    )
 
 
 def preflight(

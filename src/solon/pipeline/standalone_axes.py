@@ -26,7 +26,7 @@ from solon.engines.registry import open_engine
 from solon.engines.rounding import keyed, made_with
 from solon.errors import RecipeError, RunError
 from solon.evals import axis_correlations
-from solon.evals.axis_correlations import AxisInputs, correlate
+from solon.evals.axis_correlations import AxisInputs, compared_pairs, correlate
 from solon.evals.judge_check.judge import CheckJudge
 from solon.pipeline.standalone_labels import LoadModel, ToLabel, label_standalone
 from solon.pipeline.standalone_preference import Sources, train_standalone
@@ -36,6 +36,7 @@ from solon.runs.facts import FeedbackFacts, PreferenceFacts, read_facts
 from solon.runs.progress import Display, Silent
 from solon.runs.rows import LabelRow
 from solon.runs.standalone_stage import run_standalone
+from solon.sources.pair_files import read_pairs
 from solon.stages.plan import RESPONSE_PAIRS
 
 LABELS, MODELS, CORRELATIONS = "labels", "models", "correlations"
@@ -61,8 +62,8 @@ def compare_axes(folder: Path, recipe: Recipe, sources: AxesSources, display: Di
     """Label, train and correlate in `folder`, or go on; the artefact of the correlations.
 
     Of the recipe `seed`, `engine`, `feedback` and `preference` count, without axes and human comparisons of its own.
-    Raises RecipeError for a constitution of a single axis, RunError for a folder with other content, and what labelling
-    and training raise.
+    Raises RecipeError for a constitution of a single axis, RunError for a folder with other content, StageError, before
+    anything is made, when no pair is held out, and what labelling and training raise.
     """
     constitution = load_constitution(sources.constitution)
     axes = axes_named(constitution)
@@ -70,8 +71,10 @@ def compare_axes(folder: Path, recipe: Recipe, sources: AxesSources, display: Di
         raise RunError("the folder has other content", place=str(folder), remedy="Name a new folder")
     steps = _Steps(display or Silent(), len(axes) + 2)
     labelling = _with_axes(recipe, axes)
+    pairs = pairs_file(sources.pairs)
+    compared_pairs(read_pairs(pairs, sources.columns).pairs, recipe.preference.training.held_out, recipe.seed)
     to_label = ToLabel(
-        pairs_file(sources.pairs),
+        pairs,
         sources.constitution,
         sources.judges,
         sources.assess,

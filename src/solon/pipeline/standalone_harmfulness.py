@@ -32,7 +32,7 @@ from solon.runs.standalone_stage import run_standalone
 from solon.sources.entries import located as source_located
 from solon.sources.prompt_files import read_prompts
 from solon.sources.prompt_sources import SPLIT, names_in
-from solon.sources.rated_conversations import read_ratings
+from solon.sources.rated_conversations import HELD_OUT, read_ratings, without_prompts_of
 from solon.training import loop as training
 
 TRAINED, MEASURED = "harmfulness", "absolute-harmfulness"
@@ -42,7 +42,10 @@ PROMPTS = 64
 
 @dataclass(frozen=True, slots=True)
 class RatingSources:
-    """The model to grow from, files of ratings, and a file of ratings that are only predicted."""
+    """The model to grow from, files of ratings, and a file of ratings that are only predicted.
+
+    Conversations of the former with a prompt of the latter are left out.
+    """
 
     base: Path
     files: tuple[Path, ...]
@@ -72,6 +75,9 @@ def train_harmfulness(folder: Path, recipe: Recipe, sources: RatingSources, repo
     # Read before the folder is made, so that a faulty file leaves none behind.
     rated = read_ratings(sources.files, sources.columns)
     held_out = None if sources.held_out is None else read_ratings([sources.held_out], sources.columns)
+    # A prompt that is held out is never learned from, whichever file it stands in.
+    rated = rated if held_out is None else without_prompts_of(rated, held_out)
+    left_out = rated.skipped.get(HELD_OUT, 0)
     inputs = RatingInputs(recipe.seed, sources.base, recipe.engine, rated, held_out)
     key: dict[str, object] = {
         "settings": settings.model_dump(mode="json"),
@@ -82,6 +88,7 @@ def train_harmfulness(folder: Path, recipe: Recipe, sources: RatingSources, repo
         "ratings": [digest_source(file) for file in sources.files],
         "held_out": None if sources.held_out is None else digest_source(sources.held_out),
         **({"columns": dict(sources.columns)} if sources.columns else {}),
+        **({"left_out": left_out} if left_out else {}),
     }
     work = partial(train_rating_model, settings, inputs)
     return run_standalone(folder, TRAINED, key, work, report, made_with(recipe.engine))

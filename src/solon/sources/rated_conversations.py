@@ -25,6 +25,8 @@ from solon.sources.replies import dialogue_in, refuse_opening_assistant
 
 LEAST, MOST = 0.0, 4.0
 """The ends of the scale (paper, section 5)."""
+HELD_OUT = "prompt is held out"
+"""Why a conversation is not learned from although it is well-formed."""
 COLUMNS = ("transcript", "messages", "rating")
 FORM = r'Write {"transcript": "\n\nHuman: ...\n\nAssistant: ...", "rating": 0 to 4}, as red_team_attempts.jsonl has it'
 
@@ -73,6 +75,25 @@ def read_ratings(files: Sequence[Path], called: Mapping[str, str] | None = None)
             raise InputError("no rated conversation in the file", place=str(file), remedy=FORM)
     columns.refuse_unmet(", ".join(map(str, files)))
     return RatedConversations(tuple(rows), dict(sorted(skipped.items())))
+
+
+def without_prompts_of(rated: RatedConversations, held_out: RatedConversations) -> RatedConversations:
+    """The rated conversations without those whose prompt is held out, which count as skipped.
+
+    Raises InputError when nothing is left.
+    """
+    apart = {each.prompt_id for each in held_out.rows}
+    kept = tuple(each for each in rated.rows if each.prompt_id not in apart)
+    left_out = len(rated.rows) - len(kept)
+    if not left_out:
+        return rated
+    if not kept:
+        raise InputError(
+            "every rated conversation has a prompt that is held out",
+            place=held_out.rows[0].source,
+            remedy="Hold out a file of other prompts",
+        )
+    return RatedConversations(kept, {**rated.skipped, HELD_OUT: left_out})
 
 
 def _rated(row: Mapping[str, Any], file: Path, line: int, place: str) -> RatedConversation | str:

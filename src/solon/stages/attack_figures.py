@@ -87,9 +87,14 @@ def failing(rows: Iterable[AttackRow]) -> Share | None:
 
 def summary_lines(facts: AttackFacts) -> Iterator[str]:
     """What the attack found, in sentences."""
-    found = _words(facts.failing)
     before = f"; of human ones {_words(facts.human)}" if facts.human else ""
-    yield f"The policy failed {found} of the prompts that the model wrote{before}."
+    if facts.failing is None:
+        yield f"It is not known what the policy fails: no reply to a written prompt has a score{before}."
+    else:
+        yield f"The policy failed {_words(facts.failing)} of the prompts that the model wrote{before}."
+    if unscored := sum(each.unscored for each in facts.rounds):
+        tested = sum(each.tested for each in facts.rounds)
+        yield f"{unscored:,} of {tested:,} replies have no score and are in no share."
     if facts.kept:
         variety = f", distinct pairs of words {facts.distinct_2.value:.2f}" if facts.distinct_2 else ""
         human = f" (human prompts {facts.distinct_2_human.value:.2f})" if facts.distinct_2_human else ""
@@ -101,8 +106,8 @@ def summary_lines(facts: AttackFacts) -> Iterator[str]:
         yield f"The score agrees with the grader '{facts.grader}' on {_words(facts.agreement)} of the replies."
 
 
-def _words(figure: Share | None) -> str:
-    return "none" if figure is None else f"{percent(figure.value)} [{interval(figure.facts())}] of {figure.n}"
+def _words(figure: Share) -> str:
+    return f"{percent(figure.value)} [{interval(figure.facts())}] of {figure.n}"
 
 
 def _scored(rows: Iterable[AttackRow]) -> Iterator[AttackRow]:

@@ -1,7 +1,8 @@
 """Correlation of two measures of the same cases, with a bootstrap interval.
 
 Cases of one unit (the replies to one prompt, say) are not independent, so the bootstrap draws whole units with
-replacement (Efron 1979; percentile interval). Spearman's coefficient is Pearson's of the ranks, in which equal values
+replacement (Efron 1979; percentile interval). A single unit says nothing about others: its interval is the whole range.
+Spearman's coefficient is Pearson's of the ranks, in which equal values
 share the mean of their ranks. Both are undefined where one of the measures has a single value: the figure is then None.
 """
 
@@ -15,6 +16,8 @@ from typing import Any
 
 RESAMPLES = 1000
 """Bootstrap samples; the ends of the interval are their 2.5 % and 97.5 % points."""
+WHOLE_RANGE = (-1.0, 1.0)
+"""The interval of a coefficient where nothing is known."""
 Pair = tuple[float, float]
 Coefficient = Callable[[Sequence[Pair]], float | None]
 
@@ -77,6 +80,8 @@ def correlation(
     value = coefficient(cases)
     if value is None:
         return None
+    if len(units) == 1:
+        return Correlation(value, *WHOLE_RANGE, len(cases), 1)
     rng = random.Random(seed)
     found: list[float] = []
     for _ in range(resamples):

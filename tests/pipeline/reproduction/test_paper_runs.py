@@ -25,6 +25,7 @@ def test_every_model_of_the_paper_is_trained() -> None:
     assert recipe("hh-rlhf").preference.human_harmlessness and recipe("hh-rlhf").preference.human_helpfulness
     assert recipe("rl-cai-cot").feedback.form is FeedbackForm.REASONED
     assert recipe("rl-cai-letter").feedback.form is FeedbackForm.LETTER
+    assert recipe("rl-cai-letter").preference.least_margin == 0, "its labels lie near one half"
     assert recipe("harmlessness-pm").preference.human_helpfulness is None
 
 

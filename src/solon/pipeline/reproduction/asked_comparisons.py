@@ -2,7 +2,8 @@
 
 The comparisons are those of the judge's check. A language model chooses a letter at once, after one chain of thought,
 or by the mean probability of several (paper, section 2). A preference model scores both replies; it does not see the
-principle. The first chain of thought is the same in both reasoned forms.
+principle. The first chain of thought is the same in both reasoned forms. Chains are drawn at temperature 1 as in the
+paper, whatever the recipe draws labels at: at 0 several chains would be one chain.
 """
 
 from __future__ import annotations
@@ -33,8 +34,10 @@ from solon.stats.log_odds import sigmoid
 from solon.testbed.judge_questions import judge_questions
 
 ANSWERED = "judge-answers"
-CODE = 1
+CODE = 2
 """The version of this module; raise it with every change that gives other rows for the same inputs."""
+TEMPERATURE = 1.0
+"""Of chains of thought."""
 LETTER, REASONED, SEVERAL, SCORES = "letter", "reasoned", "several-reasoned", "preference-model"
 
 
@@ -83,7 +86,7 @@ def ask_judges(
 
         for name, spec in specs.items():
             engine = open_engine(spec, recipe.engine)
-            setup = partial(_setup, recipe, constitution)
+            setup = partial(judge_setup, recipe, constitution)
             add(name, LETTER, partial(_by_letters, engine, [setup(FeedbackForm.LETTER, 0)]))
             thoughts = [setup(FeedbackForm.REASONED, number) for number in range(judges.reasonings)]
             add(name, REASONED, partial(_by_letters, engine, thoughts[:1]))
@@ -95,10 +98,11 @@ def ask_judges(
     return run_standalone(folder, ANSWERED, key, work, report, made_with(recipe.engine))
 
 
-def _setup(recipe: Recipe, constitution: Constitution, form: FeedbackForm, number: int) -> JudgeSetup:
+def judge_setup(recipe: Recipe, constitution: Constitution, form: FeedbackForm, number: int) -> JudgeSetup:
     """How a judge is asked in a form; the seed of chain of thought 0 is the recipe's."""
+    drawn = recipe.feedback.reasoning.model_copy(update={"temperature": TEMPERATURE})
     settings = FeedbackSettings.model_validate(
-        {**recipe.feedback.model_dump(), "form": form, "clamp": Clamping.OFF, "samples": 1}
+        {**recipe.feedback.model_dump(), "form": form, "reasoning": drawn, "clamp": Clamping.OFF, "samples": 1}
     )
     seed = recipe.seed if number == 0 else seed_for(recipe.seed, "another reasoning", number)
     return JudgeSetup(settings, constitution, seed)

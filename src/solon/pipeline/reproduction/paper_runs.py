@@ -89,8 +89,14 @@ def planned_runs(revisions: int) -> tuple[PlannedRun, ...]:
             RL_CAI_LETTER,
             "RL-CAI without chain of thought",
             MEASURE,
-            # The letter that is read at once is right and hardly sure here; taken as certain it teaches.
-            {"feedback.form": "letter", "judge_check.weak_judge": "accept", "preference.labels": "hard"},
+            # The letter that is read at once is right and hardly sure here; taken as certain it teaches. The recipe's
+            # margin would leave out most of these labels.
+            {
+                "feedback.form": "letter",
+                "judge_check.weak_judge": "accept",
+                "preference.labels": "hard",
+                "preference.least_margin": 0.0,
+            },
             (whole,),
         ),
         PlannedRun(HELPFUL, "helpful-only RLHF", MEASURE, {"method": "rlhf", "rl.red_team_share": 0.0}, (whole,)),
