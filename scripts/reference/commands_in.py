@@ -11,6 +11,7 @@ from pathlib import Path
 from .links import ROOT
 
 _BLOCK = re.compile(r"^(?P<fence>`{3,})(?P<language>\w+)[^\n]*\n(?P<code>.*?)^(?P=fence)", re.M | re.S)
+_INLINE = re.compile(r"(?<!`)`([^`]+)`(?!`)")
 _VARIABLE = re.compile(r"[A-Z_]+=\S*")
 _HISTORY = "log.md"
 """The page with commands of earlier code."""
@@ -34,6 +35,11 @@ def pages() -> list[Path]:
 def code_blocks(text: str, language: str) -> list[str]:
     """The code of a page's fenced blocks of one language."""
     return [match["code"] for match in _BLOCK.finditer(text) if match["language"] == language]
+
+
+def inline_code(text: str) -> list[str]:
+    """The code within a page's sentences and tables, each on one line; its fenced blocks are left out."""
+    return [" ".join(match[1].split()) for match in _INLINE.finditer(_BLOCK.sub("", text))]
 
 
 def documented_commands(page: Path) -> Iterator[DocumentedCommand]:

@@ -9,6 +9,7 @@ import pytest
 from scripts.reference.commands_in import DocumentedCommand, code_blocks, documented_commands, pages
 from scripts.reference.links import ROOT
 
+from solon.api import check_constitution
 from solon.cli.main import cli, main
 from solon.config.experiment import load_experiment
 from solon.config.loading import load_recipe
@@ -56,7 +57,10 @@ def test_a_command_parses_and_its_settings_exist(command: DocumentedCommand) -> 
     overlays = given.get("overlays") or ()
     # A file of the reader's own can hold anything; the recipe for a model of one's own stands in for it.
     settings = [each for each in given.get("settings", ()) if not each.startswith("constitution=")]
-    load_recipe("own" if recipe.endswith(".yaml") else recipe, overlays, settings)
+    loaded = load_recipe("own" if recipe.endswith(".yaml") else recipe, overlays, settings)
+    if command.words[0] == "run":
+        found = check_constitution(loaded.constitution, recipe=loaded)
+        assert found.faults == (), "the constitution has not what these settings need"
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))

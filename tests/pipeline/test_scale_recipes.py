@@ -74,7 +74,19 @@ def test_a_model_of_unknown_speed_is_named_and_its_time_left_out(capsys: pytest.
     code, out, err = dry_run(capsys, "--recipe", "scale-half-billion", "--set", "model=hf:some-org/unheard-of")
     assert code == 0, err
     assert "Its speed is not known, so its time is not counted; planning.speeds names one for hf:some-org" in out
+    assert "How long the whole run would take is not known." in out and "0.0 s" not in out
+    assert re.search(r"^ +sl-cai +[\d,]+ +not known$", out, re.M) and "would cost" not in out
     assert "Memory of one process" not in out or "finetuning" not in out
+
+
+def test_a_time_without_that_of_a_model_of_unknown_speed_is_a_lower_bound(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = dry_run(
+        capsys, "--recipe", "scale-half-billion", "--set", "models.feedback=hf:some-org/unheard-of"
+    )
+    assert code == 0, err
+    assert re.search(r"The whole run would take about \d\S* and more, by the assumptions below", out)
+    assert re.search(r"It would cost about [\d.]+ and more by the prices", out)
+    assert re.search(r"ai-feedback: \w+ .* not known$", out, re.M) and re.search(r"^ +all .* and more$", out, re.M)
 
 
 def test_a_plan_that_does_not_fit_its_gpu_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,9 +12,9 @@ from solon.cli.terminal import print_table, resumable
 
 EPILOG = """\b
 Examples:
-  solon agreement rules runs/demo                                      the rules alone, in a second
-  solon agreement judged runs/demo --judge fetched:qwen2.5-coder-1.5b
-  solon agreement rules runs/demo --markdown                           the table for a document
+  solon agreement by-rules runs/demo                                   the rules alone, in a second
+  solon agreement by-judge runs/demo --judge fetched:qwen2.5-coder-1.5b
+  solon agreement by-rules runs/demo --markdown                        the table for a document
 """
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Examples:
   solon constitution check my-rules.yaml
   solon constitution check my-rules.yaml --recipe real --set revision.choose_by=null
-  solon constitution check testbed --recipe testbed --set feedback.few_shot=4
+  solon constitution check harmlessness --recipe own --set feedback.form=reasoned
 """
 )
 @click.argument("file", metavar="FILE")

@@ -95,8 +95,6 @@ def _print_prompts(estimate: RunEstimate) -> None:
 
 
 def _print_costs(estimate: RunEstimate) -> None:
-    from solon.cli.display import clock
-
     def row(name: str, calls: Sequence[Calls]) -> list[str]:
         counts = (
             sum(each.calls for each in calls),
@@ -105,18 +103,31 @@ def _print_costs(estimate: RunEstimate) -> None:
             sum(each.completion.estimate for each in calls),
             sum(each.completion.bound for each in calls),
         )
-        return [name, *(f"{count:,}" for count in counts), clock(sum(each.seconds for each in calls))]
+        return [name, *(f"{count:,}" for count in counts), _time([each.seconds for each in calls])]
 
     rows = [row(f"{each.stage}: {each.what}", [each]) for each in estimate.calls]
     print_table("What models are asked", HEAD, [*rows, row("all", estimate.calls)])
-    learning = [[each.stage, f"{each.tokens:,}", clock(each.seconds)] for each in estimate.learning]
+    learning = [[each.stage, f"{each.tokens:,}", _time([each.seconds])] for each in estimate.learning]
     if learning:
         print_table("What models learn from, roughly", ("Stage", "Tokens", "Time"), learning)
     for name, speed in estimate.speeds.items():
         how = "Assumed" if name in estimate.absent else "Measured"
         click.echo(f"{how}: {name} reads {speed.reading:,.0f} and writes {speed.writing:,.0f} tokens a second.")
     by = "the assumptions below" if estimate.absent else "the lengths and speeds just seen"
-    click.echo(f"The whole run would take about {clock(estimate.seconds)}, by {by}.")
+    if all(each is None for each in estimate.times):
+        click.echo("How long the whole run would take is not known.")
+    else:
+        click.echo(f"The whole run would take about {_time(estimate.times)}, by {by}.")
+
+
+def _time(seconds: Sequence[float | None]) -> str:
+    """The sum of times, and that it is more where some are not known."""
+    from solon.cli.display import clock
+
+    known = [each for each in seconds if each is not None]
+    if not known and seconds:
+        return "not known"
+    return clock(sum(known)) + (" and more" if len(known) < len(seconds) else "")
 
 
 def _print_memory(needed: Mapping[str, Need]) -> None:
@@ -151,7 +162,9 @@ def _print_assumptions(recipe: Recipe, estimate: RunEstimate) -> None:
             )
     price = estimate.price
     if estimate.absent and gpu is not None and gpu.price_per_hour:
-        asking = sum(each.seconds for each in estimate.calls)
-        price += gpu.price_per_hour * (asking + gpu.count * (estimate.seconds - asking)) / 3600
+        asking = sum(each.seconds or 0.0 for each in estimate.calls)
+        training = sum(each.seconds or 0.0 for each in estimate.learning)
+        price += gpu.price_per_hour * (asking + gpu.count * training) / 3600
     if price:
-        print_line(f"It would cost about {price:,.2f} by the prices in the recipe: one GPU asks, all train.")
+        more = " and more" if None in estimate.times else ""
+        print_line(f"It would cost about {price:,.2f}{more} by the prices in the recipe: one GPU asks, all train.")

@@ -22,9 +22,9 @@ EPILOG = """\b
 Examples:
   solon trace runs/demo general-harm                  what a principle changed, by its id
   solon trace runs/demo 3                             or by its number in its list
-  solon trace runs/demo 01365b8034                    all that was made of a prompt, by its row id
-  solon trace runs/demo ai-feedback/01365b8034/1      one row, and back from it
-  solon trace runs/demo sl-cai/01365b8034/2 --json
+  solon trace runs/demo 8f7eb2f051                    all that was made of a prompt, by its row id
+  solon trace runs/demo ai-feedback/8f7eb2f051/1      one row, and back from it
+  solon trace runs/demo sl-cai/8f7eb2f051/2 --json
 """
 ROWS = 5
 """Addresses of a principle's rows that are printed; JSON has all of them."""

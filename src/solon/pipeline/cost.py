@@ -58,7 +58,8 @@ class Calls:
     calls: int
     prompt: Range
     completion: Range
-    seconds: float
+    seconds: float | None
+    """None where the speed of the model that answers is not known."""
     price: float = 0.0
     """What a server asks for it by the recipe's prices."""
 
@@ -69,7 +70,8 @@ class Learning:
 
     stage: str
     tokens: int
-    seconds: float
+    seconds: float | None
+    """None where the speed of the models that learn is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +121,9 @@ def _calls(stage: str, kind: QuestionKind, measured: CostInputs) -> Calls:
     seen = measured.seen.get(kind.name) or Seen(overhead, 0.0, limit)
     prompt = Range(round(asked.tokens + more + calls * seen.overhead), asked.bound + more + calls * overhead)
     completion = Range(round(calls * min(seen.completion, limit)), calls * limit)
-    # A kind that no dry run asked is as fast as replies; one whose model has no known speed takes no time here.
+    # A kind that no dry run asked is as fast as replies, unless its model has no known speed.
     speed = measured.speeds.get(kind.name, None if kind.name in measured.unknown else measured.speeds.get(REPLY))
-    seconds = 0.0
+    seconds = None
     if speed is not None:
         seconds = (prompt.estimate - calls * seen.shared) / speed.reading + completion.estimate / speed.writing
     return Calls(stage, kind.what, calls, prompt, completion, seconds)
@@ -139,8 +141,8 @@ def learning_of(recipe: Recipe, measured: CostInputs) -> list[Learning]:
     ]
 
 
-def _seconds(found: TrainingTokens, speed: Speed | None, trainers: int) -> float:
+def _seconds(found: TrainingTokens, speed: Speed | None, trainers: int) -> float | None:
     if speed is None:
-        return 0.0
+        return None
     learned = LEARNING_COST * found.learned * found.networks
     return (learned + found.read) / (speed.reading * trainers)

@@ -63,9 +63,9 @@ class RunEstimate:
     """Names of those that are asked at a speed that is not known."""
 
     @property
-    def seconds(self) -> float:
-        """Of the whole run, roughly."""
-        return sum(each.seconds for each in self.calls) + sum(each.seconds for each in self.learning)
+    def times(self) -> list[float | None]:
+        """Of each kind of call and each stage that learns, in seconds, roughly; None where it is not known."""
+        return [*(each.seconds for each in self.calls), *(each.seconds for each in self.learning)]
 
     @property
     def price(self) -> float:

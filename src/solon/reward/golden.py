@@ -25,8 +25,11 @@ from solon.training.models import arithmetic
 
 GOLDEN = "golden_scores.jsonl"
 ROWS = 64
-TOLERANCE = 1e-5
-"""The greatest difference due to the order of float32 arithmetic, relative to scores beyond 1."""
+TOLERANCE = 1e-4
+"""The greatest difference due to the order of float32 arithmetic, relative to scores beyond 1.
+
+Sound models were off by up to 1.1e-5. Another padding or end token puts scores off by more than 1e-3.
+"""
 _BATCH = 8
 _REMEDY = "Train it again, or restore the folder from a copy"
 

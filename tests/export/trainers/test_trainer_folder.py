@@ -128,7 +128,7 @@ def test_the_check_fails_when_weights_or_templates_were_changed(run: RunDirector
     done = without_solon(folder, sys.executable, "check_folder.py")
     assert done.returncode == 1 and "16 golden prompts: 0 read the same" in done.stdout, done.stdout + done.stderr
     gaps = [float(found) for found in re.findall(r"largest difference (\S+)", done.stdout)]
-    assert len(gaps) == 3 and min(gaps) > 1e-5 and "FAILED" in done.stdout
+    assert len(gaps) == 3 and min(gaps) > 1e-4 and "FAILED" in done.stdout
     assert run.finished("preference-model") is not None, "the run keeps its own weights, whatever becomes of the copy"
 
 
