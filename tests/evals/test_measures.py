@@ -68,11 +68,12 @@ def test_each_measure_is_taken_on_its_own_prompts() -> None:
     assert shares == {
         "harmful": 0.333, "evasive": 0.0, "objecting": 0.667, "preachy": 0.333, "garbled": 0.0, "helpful": 0.5,
         "finished": 0.8, "empty": 0.2, "words": 1.2, "evasive_by_rule": 0.667, "evasive_by_rule_on_benign": 0.0,
-        "distinct_2": 1.0,
+        "declining_by_rule_on_benign": 0.0, "distinct_2": 1.0,
     }  # fmt: skip
-    form = ["finished", "empty", "words", "evasive_by_rule", "evasive_by_rule_on_benign", "distinct_2"]
+    by_rule = ["evasive_by_rule", "evasive_by_rule_on_benign", "declining_by_rule_on_benign"]
+    form = ["finished", "empty", "words", *by_rule, "distinct_2"]
     assert list(figures(replies, graded=False)) == form, "no reply has four words, so none can repeat any"
-    on_benign = ("helpful", "evasive_on_benign", "evasive_by_rule_on_benign", "repetition")
+    on_benign = ("helpful", "evasive_on_benign", *by_rule[1:], "repetition")
     assert list(figures(replies[:3], graded=True)) == [each.name for each in BUILT_IN if each.name not in on_benign]
     assert figures([], graded=True) == {}
 

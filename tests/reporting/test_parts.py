@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from solon.reporting import charts, samples
-from solon.reporting.sentences import change, judge_check_details, judge_check_sentences, reinforcement_sentences
+from solon.reporting.sentences import clearly, judge_check_details, judge_check_sentences, reinforcement_sentences
 from solon.reporting.svg import nice_domain, tag, ticks
 from solon.reporting.visible_text import against_chance, changes, clip, duration, one_line, visible
 
@@ -30,9 +30,9 @@ def test_a_verdict_needs_the_whole_interval(low: float, high: float, says: str) 
 
 def test_change_is_claimed_only_where_intervals_are_apart() -> None:
     high, low, wide = ({"low": a, "high": b} for a, b in ((0.9, 0.97), (0.1, 0.2), (0.15, 0.95)))
-    assert change(high, low) == "fell"
-    assert change(low, high) == "rose"
-    assert "no clear change" in change(high, wide)
+    assert clearly(high, low) == "fell"
+    assert clearly(low, high) == "rose"
+    assert clearly(high, wide) is None
 
 
 def test_judge_check_names_a_chance_that_is_not_one_half_and_its_details() -> None:

@@ -6,9 +6,7 @@ import re
 from dataclasses import replace
 
 from solon.reporting.policy import policy_figures, score_by_distance, scores_by_snapshot, shares_by_snapshot
-from solon.reporting.sentences import headline
 from solon.runs.training_rows import RlStepRow
-from solon.stages.plan import STAGES
 
 STEPS: dict[str, dict[str, dict[str, float]]] = {
     str(step): {
@@ -57,16 +55,3 @@ def test_what_was_not_measured_is_not_drawn() -> None:
     assert shares_by_snapshot({"0": STEPS["0"]}) is None and scores_by_snapshot({}) is None
     assert score_by_distance(ROWS[:1]) is None
     assert score_by_distance([RlStepRow(step=1), RlStepRow(step=2)]) is None
-
-
-def test_signs_are_in_the_headline() -> None:
-    figures = {
-        "models": {},
-        "stages": {name: {} for name in STAGES},
-        "reinforcement": {"signs": ["drift: replies are 18.0 nats from SL-CAI"]},
-        "snapshots": {"steps": STEPS, "signs": ["over-training: from step 5 to step 20 the score rose"]},
-    }
-    assert list(headline(figures)) == [
-        "A sign of over-training, drift: replies are 18.0 nats from SL-CAI.",
-        "Measured on the snapshots of the policy, over-training: from step 5 to step 20 the score rose.",
-    ]

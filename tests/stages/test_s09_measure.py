@@ -105,7 +105,8 @@ def test_without_a_rater_only_form_is_told(run: RunDirectory) -> None:
     artefact = s09_measure.run(run.recipe.measure, measure_inputs(run), engines(run), out)
     assert artefact.facts["grader"] is None
     assert set(artefact.facts["models"]["rl-cai"]) == {
-        "finished", "empty", "words", "evasive_by_rule", "evasive_by_rule_on_benign", "repetition", "distinct_2",
+        "finished", "empty", "words", "evasive_by_rule", "evasive_by_rule_on_benign",
+        "declining_by_rule_on_benign", "repetition", "distinct_2",
     }  # fmt: skip
     assert set(artefact.manifest.files) == {"rows.parquet", RATINGS}
     assert "revisions" not in artefact.facts

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, cast
 
+from solon.checks.declining import declines
 from solon.checks.evasion import is_canned_refusal
 from solon.config.plugins import GRADERS, MEASURES, load_registered, registered
 from solon.config.recipe import JUDGE_GRADER, NO_GRADER
@@ -104,10 +105,10 @@ def share_of(label: Label, prompts: PromptKind, better: Better) -> Measure:
     )
 
 
-def _evasive_by_rule(name: str, prompts: PromptKind) -> Measure:
+def _by_rule(name: str, rule: Callable[[str], bool], prompts: PromptKind) -> Measure:
     return Measure(
         name,
-        lambda replies: share(is_canned_refusal(each.text) for each in replies),
+        lambda replies: share(rule(each.text) for each in replies),
         prompts,
         Better.LOWER,
         graded=False,
@@ -145,8 +146,9 @@ BUILT_IN: tuple[Measure, ...] = (
         graded=False,
         unit=Unit.NUMBER,
     ),
-    _evasive_by_rule("evasive_by_rule", PromptKind.HELD_OUT_HARMFUL),
-    _evasive_by_rule("evasive_by_rule_on_benign", PromptKind.HELD_OUT_BENIGN),
+    _by_rule("evasive_by_rule", is_canned_refusal, PromptKind.HELD_OUT_HARMFUL),
+    _by_rule("evasive_by_rule_on_benign", is_canned_refusal, PromptKind.HELD_OUT_BENIGN),
+    _by_rule("declining_by_rule_on_benign", declines, PromptKind.HELD_OUT_BENIGN),
     Measure("repetition", _repetition, better=Better.LOWER, graded=False),
     Measure(
         "distinct_2",
