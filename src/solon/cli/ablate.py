@@ -21,7 +21,7 @@ Examples:
   solon ablate critique-or-direct --out runs/critiques           with and without critiques
   solon ablate principles --out runs/principles                  1, 2, 4, 8 and 16 principles
   solon ablate sl-cai-n --out runs/sl-cai-n                      SL-CAI-1 to SL-CAI-4, trained and measured
-  solon ablate labels --out runs/labels                          preference models from eleven kinds of labels
+  solon ablate labels --out runs/labels                          preference models from fifteen kinds of labels
   solon ablate figure-2 --out runs/figure-2                      RL-CAI and the baselines trained on human labels
   solon ablate evasiveness --out runs/evasiveness --seeds 5      RL-CAI and HH RLHF, five runs each
   solon ablate sl-cai-n --out runs/small --set prompts.limit_red_team=48
