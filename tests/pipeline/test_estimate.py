@@ -74,7 +74,7 @@ def test_numbers_of_calls_are_the_runs_and_its_tokens_lie_within_the_bounds(rehe
 
 
 def test_time_and_speed_are_positive_and_finished_stages_are_left_out(rehearsal, recipe):
-    assert rehearsal.seconds > 0
+    assert rehearsal.times and all(seconds is not None and seconds > 0 for seconds in rehearsal.times)
     assert all(speed.reading > 0 and speed.writing > 0 for speed in rehearsal.speeds.values())
     later = estimate_run(recipe, constitution_path("testbed"), ("responses", "sl-cai"))
     assert "responses" not in {each.stage for each in later.calls}

@@ -178,9 +178,11 @@ def first_screen(figures: Mapping[str, Any], recipe: Recipe) -> FirstScreen:
 def effects(models: Mapping[str, Mapping[str, Figures]]) -> list[MeasuredEffect]:
     """The measures that the verdict is about, of the first model that people would use and of the last."""
     found = []
-    rated = any(HELPFUL in of for of in models.values())
     wanted = [(HARMFUL, "harmful"), (HELPFUL, "benign"), (EVASIVE, "harmful")]
-    for measure, prompts in wanted if rated else [*wanted, (DECLINING, "benign")]:
+    measured = {measure for of in models.values() for measure in of}
+    if HARMFUL in measured and HELPFUL not in measured:  # by a judge
+        wanted.append((DECLINING, "benign"))
+    for measure, prompts in wanted:
         known = [(name, of[measure]) for name, of in models.items() if measure in of]
         known = [(name, share) for name, share in known if name != PRETRAINED] or known
         if len(known) > 1:
