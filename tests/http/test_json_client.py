@@ -272,7 +272,7 @@ def test_two_servers_share_the_requests_and_one_may_be_dead_or_die() -> None:
         return 200, {"answer": received.body["number"]}
 
     async def dying(received: Received) -> Answer:
-        if len(two.received) == 20:
+        if len(two.received) >= 20:  # requests that arrived in the same turn of the loop are received, not answered
             stopped.append(two)
             two._loop.stop()
             await asyncio.sleep(5)
@@ -281,7 +281,7 @@ def test_two_servers_share_the_requests_and_one_may_be_dead_or_die() -> None:
     with serving(respond) as one, serving(dying) as two:
         with client(one.url, two.url, "http://127.0.0.1:9", concurrency=4) as asked:
             assert asked.ask([request(number) for number in range(200)]) == list(range(200))
-        assert stopped and len(two.received) == 20 and len(one.received) >= 180
+        assert stopped and 20 <= len(two.received) <= 20 + 4 and len(one.received) >= 200 - len(two.received)
         lost = asked.tries - 200
         assert lost <= 4 + 4 + 6, "what was in flight, and a try now and then whether they are back"
 

@@ -24,7 +24,7 @@ from solon.feedback.letters import votes_log_odds
 from solon.feedback.soft_labels import on_axis
 from solon.runs import Artefact
 from solon.runs.outcome import Outcome
-from solon.runs.rows import LabelRow, PairRow
+from solon.runs.rows import LabelRow, PairRow, PromptKind
 from solon.stages import s06_ai_feedback
 from solon.stages.s06_ai_feedback import FeedbackInputs
 from solon.stats.log_odds import sigmoid
@@ -325,6 +325,42 @@ def test_each_axis_has_a_principle_and_a_label_of_its_own(tmp_path: Path) -> Non
     assert artefact.facts["principles"] == {"safer": 24, "kinder": 24 - warmer, "warmer": warmer}
     assert artefact.facts["axes"]["kindness"]["agrees_with_the_pair"] == 0
     assert artefact.facts["axes"]["harmlessness"]["agrees_with_the_pair"] == 1
+
+
+def test_replies_to_helpful_prompts_are_judged_by_their_axis_and_all_others_by_the_rest(tmp_path: Path) -> None:
+    kinds = [PromptKind.HELPFUL, PromptKind.RED_TEAM, None]
+    rows = [{**row, "kind": kinds[number % 3]} for number, row in enumerate(mixed_pairs())]
+    artefact = work(with_axes(tmp_path), ScriptedEngine(choose=by_axis), rows=rows, helpful_axis="kindness")
+    drawn: dict[PromptKind | None, set[str]] = {kind: set() for kind in kinds}
+    asked = {(row["row_id"], row["pair"]): row["kind"] for row in rows}
+    for row in artefact.rows(LabelRow):
+        drawn[asked[row.row_id, row.pair]].add(row.principle_id)
+        assert len(row.axes) == 1
+    assert drawn == {PromptKind.HELPFUL: {"kinder", "warmer"}, PromptKind.RED_TEAM: {"safer"}, None: {"safer"}}
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"helpful_axis": "kindnes"}, r"feedback\.helpful_axis: .*'kindnes'.*kindness"),
+        ({"helpful_axis": "kindness", "number_of_principles": 1}, r"no preference principle on the axis 'kindness'"),
+    ],
+)
+def test_an_axis_for_helpful_prompts_that_the_constitution_lacks_is_refused(
+    tmp_path: Path, settings: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(RecipeError, match=said):
+        work(with_axes(tmp_path), judge(1, 0), **settings)
+
+
+def test_red_team_prompts_need_principles_beside_those_of_helpful_ones(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="no preference principle on another axis than 'harmlessness'"):
+        work(Bench(tmp_path), judge(1, 0), helpful_axis="harmlessness")
+
+
+def test_axes_for_every_pair_and_one_for_helpful_prompts_exclude_each_other() -> None:
+    with pytest.raises(ValueError, match="helpful_axis"):
+        FeedbackSettings.model_validate({"axes": {"kindness": 1}, "helpful_axis": "kindness"})
 
 
 def test_a_single_axis_of_all_principles_is_the_default_to_the_last_bit(tmp_path: Path) -> None:

@@ -382,6 +382,15 @@ class FeedbackSettings(Settings):
     axes: Annotated[dict[str, Rate], Field(min_length=1)] | None = None
     """Axes of the constitution that get a label of their own, with their weights in the label of the pair. Null: one
     principle is drawn from all."""
+    helpful_axis: str | None = None
+    """Replies to helpful prompts are compared by the principles of this axis only, and all other replies by the other
+    principles (`pairs.prompts: all`, where no people's comparisons are at hand). Null: by all principles alike."""
+
+    @model_validator(mode="after")
+    def _one_use_of_axes(self) -> FeedbackSettings:
+        if self.axes is not None and self.helpful_axis is not None:
+            raise ValueError("either every pair has a label on each axis (axes), or its prompt decides (helpful_axis)")
+        return self
 
     @model_validator(mode="after")
     def _samples_differ(self) -> FeedbackSettings:

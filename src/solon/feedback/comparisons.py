@@ -28,7 +28,7 @@ from solon.conversation import Prompt
 from solon.digest import digest, seed_for, uniform_for
 from solon.errors import RecipeError
 from solon.runs.outcome import Outcome
-from solon.runs.rows import LabelRow, PairRow
+from solon.runs.rows import LabelRow, PairRow, PromptKind
 
 Shot = tuple[ComparisonExample, PreferencePrinciple, str]
 """A worked comparison, its own principle, and the letter under which the better reply is shown."""
@@ -87,19 +87,45 @@ class Ask(NamedTuple):
 def axes_of(settings: FeedbackSettings, constitution: Constitution) -> tuple[Axis, ...]:
     """The axes that are judged; raises RecipeError, naming the nearest, for one on which no principle can be drawn."""
     principles = preference_principles(settings, constitution)
-    if settings.axes is None:
+    if settings.axes is not None:
+        named = settings.axes.items()
+        return tuple(
+            Axis(name, weight, _on_axis(name, principles, constitution, f"feedback.axes.{name}"))
+            for name, weight in named
+        )
+    if settings.helpful_axis is None:
         return (Axis(None, 1.0, principles),)
-    found = []
+    others = tuple(each for each in principles if each.axis != settings.helpful_axis)
+    if not any(each.weight > 0 for each in others):
+        raise RecipeError(
+            f"constitution '{constitution.name}' has no preference principle on another axis than "
+            f"'{settings.helpful_axis}', by which replies to red-team prompts are compared",
+            place="feedback.helpful_axis",
+            remedy="Write one, or compare all replies by all principles: --set feedback.helpful_axis=null",
+        )
+    return (Axis(None, 1.0, others),)
+
+
+def helpful_axes_of(settings: FeedbackSettings, constitution: Constitution) -> tuple[Axis, ...] | None:
+    """The axis by which replies to helpful prompts are judged, where it is another one; raises RecipeError likewise."""
+    name = settings.helpful_axis
+    if name is None:
+        return None
+    principles = preference_principles(settings, constitution)
+    return (Axis(None, 1.0, _on_axis(name, principles, constitution, "feedback.helpful_axis")),)
+
+
+def _on_axis(
+    name: str, principles: Sequence[PreferencePrinciple], constitution: Constitution, place: str
+) -> tuple[PreferencePrinciple, ...]:
     known = dict.fromkeys(principle.axis for principle in principles if principle.weight > 0)
-    for name, weight in settings.axes.items():
-        if name not in known:
-            raise RecipeError(
-                f"constitution '{constitution.name}' has no preference principle on the axis '{name}'",
-                place=f"feedback.axes.{name}",
-                remedy=suggestion(name, known),
-            )
-        found.append(Axis(name, weight, tuple(each for each in principles if each.axis == name)))
-    return tuple(found)
+    if name not in known:
+        raise RecipeError(
+            f"constitution '{constitution.name}' has no preference principle on the axis '{name}'",
+            place=place,
+            remedy=suggestion(name, known),
+        )
+    return tuple(each for each in principles if each.axis == name)
 
 
 def draws(axes: Sequence[Axis], seed: int, *key: object) -> tuple[AxisDraw, ...]:
@@ -129,6 +155,8 @@ class ComparisonPlan:
     settings: FeedbackSettings
     seed: int
     axes: tuple[Axis, ...]
+    helpful_axes: tuple[Axis, ...] | None
+    """For replies to helpful prompts; None where these are judged like all others."""
     variants: tuple[tuple[Shot, ...], ...]
     reasoned: tuple[Thought, ...] | None
 
@@ -139,6 +167,7 @@ class ComparisonPlan:
             settings,
             seed,
             axes_of(settings, constitution),
+            helpful_axes_of(settings, constitution),
             few_shot_variants(settings, constitution, seed),
             worked_reasoning(settings, constitution, seed),
         )
@@ -146,10 +175,11 @@ class ComparisonPlan:
     def planned(self, pair: PairRow) -> PlannedPair:
         """The pair with its arrangement, principles and orders."""
         key = pair_key(pair)
+        axes = self.helpful_axes if self.helpful_axes and pair.kind is PromptKind.HELPFUL else self.axes
         return PlannedPair(
             pair,
             variant_of(self.seed, pair, len(self.variants)),
-            draws(self.axes, self.seed, *key),
+            draws(axes, self.seed, *key),
             orders(self.settings.order, self.seed, *key),
             why_not_asked(pair),
         )

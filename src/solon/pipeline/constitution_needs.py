@@ -18,7 +18,7 @@ from solon.constitution.constitution import Constitution, preference_principles,
 from solon.constitution.reader import check_constitution, load_constitution
 from solon.errors import RecipeError, SolonError
 from solon.feedback.best_of import choose_plan
-from solon.feedback.comparisons import axes_of, few_shot_variants, worked_reasoning
+from solon.feedback.comparisons import axes_of, few_shot_variants, helpful_axes_of, worked_reasoning
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,7 @@ def unmet_needs(recipe: Recipe, constitution: Constitution) -> list[RecipeError]
         lambda: choose_plan(revision.choose_by, constitution, seed),
         lambda: preference_principles(feedback, constitution),
         lambda: axes_of(feedback, constitution),
+        lambda: helpful_axes_of(feedback, constitution),
         lambda: few_shot_variants(feedback, constitution, seed),
         lambda: worked_reasoning(feedback, constitution, seed),
         lambda: _known_axis(recipe),

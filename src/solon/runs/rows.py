@@ -122,6 +122,8 @@ class PairRow:
     row_id: str
     pair: int
     prompt: Conversation
+    kind: PromptKind | None = None
+    """What the prompt is for; None where a file of pairs does not say."""
     response_a: str
     response_b: str
     thinking_a: str | None = None

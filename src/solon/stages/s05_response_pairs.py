@@ -78,6 +78,7 @@ def _row(prompt: PromptRow, number: int, seeds: Sequence[int], replies: Sequence
         row_id=prompt.row_id,
         pair=number,
         prompt=prompt.prompt,
+        kind=prompt.kind,
         response_a=a.text,
         response_b=b.text,
         thinking_a=replies[0].thinking or None,
