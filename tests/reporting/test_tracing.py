@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from solon.errors import RunError
 from solon.reporting.samples import Ratings
 from solon.reporting.tracing.find_trace import PrincipleTrace, trace_of
 from solon.reporting.tracing.principle_reach import LEAST_OTHERS, Repetition, preference_reach
+from solon.reporting.tracing.run_tables import preference_key
 from solon.reporting.tracing.trace_parts import RowTrace, TracePart
 from solon.reporting.tracing.trace_principles import RunPrinciples
 from solon.reporting.tracing.trace_sentences import outcome_sentences
@@ -125,9 +127,18 @@ def test_a_human_comparison_names_its_file_and_line(edited_runs: EditedRuns) -> 
     run = edited_runs.old
     examples = stage(run, "preference-model").rows(PreferenceExampleRow, file=EXAMPLES)
     example = next(row for row in examples if row.source == "human")
-    (part,) = back(run, f"preference-model/{example.row_id}/{example.line}")
+    (part,) = back(run, f"preference-model/{example.row_id}/human-{example.line}")
     assert fact(part, "source") == f"testbed:helpfulness, line {example.line}"
     assert example.prompt.turns[-1].content in fact(part, "prompt")
+
+
+def test_comparisons_of_one_prompt_in_two_files_and_its_label_have_addresses_of_their_own(
+    edited_runs: EditedRuns,
+) -> None:
+    examples = stage(edited_runs.old, "preference-model").rows(PreferenceExampleRow, file=EXAMPLES)
+    row = replace(next(row for row in examples if row.source == "human"), line=3)
+    same_prompt = [row, replace(row, source="human-harmlessness"), replace(row, source="ai", line=None, pair=3)]
+    assert len({str(preference_key(each)) for each in same_prompt}) == 3
 
 
 def test_replies_of_the_policy_lead_back_to_the_models(edited_runs: EditedRuns) -> None:

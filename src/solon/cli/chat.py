@@ -103,6 +103,7 @@ def _open(named: NamedModel, name: str, options: ChatOptions) -> ChatSession:
     """Read everything that can be wrong, then load the model."""
     from solon import api
     from solon.engines.registry import open_engine
+    from solon.http.spending import Ledger
     from solon.pipeline.chat_session import ChatSession
     from solon.pipeline.run_models import named_model
 
@@ -115,11 +116,12 @@ def _open(named: NamedModel, name: str, options: ChatOptions) -> ChatSession:
     critic_name = options.critic or of_run
     critic = named_model(critic_name).spec if critic_name else named.spec
     score = _scorer(options.score, recipe) if options.score else None
-    opened = {named.spec: open_engine(named.spec, recipe.engine)}
+    spent = Ledger()
+    opened = {named.spec: open_engine(named.spec, recipe.engine, spent)}
 
     def open_critic() -> Engine:
         if critic not in opened:
-            opened[critic] = open_engine(critic, recipe.engine)
+            opened[critic] = open_engine(critic, recipe.engine, spent)
         return opened[critic]
 
     return ChatSession(opened[named.spec], recipe, constitution, open_critic, score)

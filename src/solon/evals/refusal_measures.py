@@ -53,8 +53,8 @@ def reply_key(row: RefusalRow) -> Key:
 
 
 def refusal_figures(rows: Sequence[RefusalRow], judgements: Sequence[ReplyJudgement]) -> RefusalFigures:
-    """All shares of one model's replies; those that failed are in none."""
-    known = [row for row in rows if row.finish != Finish.ERROR]
+    """All shares of one model's replies; those that failed or are empty are in none: saying nothing is no help."""
+    known = [row for row in rows if row.finish != Finish.ERROR and row.completion.strip()]
     found = {label.value: share(label in row.by_rule for row in known) for label in RULES}
     found[REPEATED] = share(row.repeated_opening for row in known)
     said = {label.value: share(_own(known, verdicts(judgements, label))) for label in RULES}

@@ -24,6 +24,7 @@ from solon.evals.harmfulness import absolute_score, rating_model
 from solon.evals.harmfulness.absolute_score import AbsoluteScoreInputs, drawn_prompts, measure_harmfulness
 from solon.evals.harmfulness.harmfulness_scorer import HarmfulnessScorer
 from solon.evals.harmfulness.rating_model import RatingInputs, train_rating_model
+from solon.http.spending import Ledger
 from solon.reward.scorer import model_folder_in
 from solon.runs import Artefact, Report, ignore
 from solon.runs.facts import read_facts
@@ -115,8 +116,10 @@ def score_harmfulness(folder: Path, recipe: Recipe, given: ToScore, report: Repo
         "max_tokens": given.max_tokens,
     }
 
+    spent = Ledger()  # one budget for all models of the command
+
     def engine(spec: ModelSpec) -> Callable[[], Engine]:
-        return lambda: open_engine(spec, recipe.engine)
+        return lambda: open_engine(spec, recipe.engine, spent)
 
     inputs = AbsoluteScoreInputs(
         recipe.seed,

@@ -46,7 +46,7 @@ class RefusalFigures:
     stock_phrases: Mapping[str, int]
     """Replies with each kind of stock phrase."""
     failed: int
-    """Replies that the engine did not give; they are in no share."""
+    """Replies that the engine did not give, or that are empty; they are in no share."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,11 +42,12 @@ def _step_or_sample(row: SftExampleRow) -> object:
     return row.sample if row.step is None else row.step
 
 
-def _pair_or_line(row: PreferenceExampleRow) -> object:
-    return row.line if row.pair is None else row.pair
+def preference_key(row: PreferenceExampleRow) -> object:
+    """The pair of an AI label; the source and line of a human comparison, as there may be two files of those."""
+    return f"{row.source}-{row.line}" if row.pair is None else row.pair
 
 
-_PREFERENCES = TableKind(EXAMPLES, PreferenceExampleRow, "pair, or line of the file of comparisons", _pair_or_line)
+_PREFERENCES = TableKind(EXAMPLES, PreferenceExampleRow, "pair, or source and line of a comparison", preference_key)
 _POLICY = TableKind(SAMPLES, SampleRow, "step", lambda row: row.step)
 TABLES: Mapping[str, TableKind] = {
     plan.PROMPTS: TableKind(ROWS, PromptRow, "", lambda row: None),

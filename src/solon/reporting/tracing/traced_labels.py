@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from solon.evals.grading import RATINGS
 from solon.feedback.comparisons import ShownOrder
 from solon.feedback.soft_labels import axes_in
-from solon.reporting.tracing.run_tables import records_of
+from solon.reporting.tracing.run_tables import preference_key, records_of
 from solon.reporting.tracing.trace_parts import MODEL, PrincipleKind, TracePart, address, facts_of
 from solon.reporting.tracing.traced_models import model_parts
 from solon.reporting.tracing.traced_prompt import TracedPrompt, labels_in, said, with_defects
@@ -123,7 +123,7 @@ def preferences(at: TracedPrompt, name: str) -> Iterator[TracePart]:
             ("prompt", said(row.prompt) if of is None else None),
         ]
         yield TracePart(
-            address=address(name, row.row_id, row.line if row.pair is None else row.pair),
+            address=address(name, row.row_id, preference_key(row)),
             title=f"Training example of {name}",
             stage=name,
             text=f"chosen: {row.chosen}\nrejected: {row.rejected}",
