@@ -187,12 +187,12 @@ def in_form(asked: Prompt, form: LetterForm) -> Prompt:
     return replace(asked, turns=tuple(bare), opening="")
 
 
-def letter_options(form: LetterForm, rendering: Rendering) -> tuple[str, ...]:
-    """The text after a prompt of `in_form`, for each of `LETTERS`."""
+def letter_options(form: LetterForm, rendering: Rendering, among: Sequence[str] = LETTERS) -> tuple[str, ...]:
+    """The text after a prompt of `in_form`, for each of the letters."""
     if form is LetterForm.AFTER_BRACKET:
-        return LETTERS
+        return tuple(among)
     opened = "(" if form is LetterForm.WITH_BRACKET else ""
-    return tuple(rendering.completion(f"{opened}{letter}", Role.ANSWER) for letter in LETTERS)
+    return tuple(rendering.completion(f"{opened}{letter}", Role.ANSWER) for letter in among)
 
 
 def letters(count: int) -> tuple[str, ...]:

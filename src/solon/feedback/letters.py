@@ -69,8 +69,8 @@ def letter_tokens(engine: Engine) -> int:
     return 1 if engine.choosing is Choosing.LOGPROBS else VOTE_TOKENS
 
 
-def letter_form(engine: Engine, asked: Prompt | None = None) -> LetterForm:
-    """The first form in which both letters are one token each after the question, or else as many tokens each.
+def letter_form(engine: Engine, asked: Prompt | None = None, among: Sequence[str] = prompts.LETTERS) -> LetterForm:
+    """The first form in which all letters are one token each after the question, or else as many tokens each.
 
     How a tokenizer cuts the end of a question does not depend on what it is about, so a short one of our own is taken
     where none is given. Raises StageError that names what was tried when no form lets the letters compare.
@@ -80,14 +80,14 @@ def letter_form(engine: Engine, asked: Prompt | None = None) -> LetterForm:
     question = asked or Prompt((Turn(Role.QUESTION, "Which is better?\nOptions:\n(A) x\n(B) y"),), Role.ANSWER, "(")
     tried: dict[LetterForm, Continuation] = {}
     for form in LetterForm:
-        options = prompts.letter_options(form, engine.rendering)
+        options = prompts.letter_options(form, engine.rendering, among)
         tried[form] = engine.continuation(prompts.in_form(question, form), options)
     fair = [form for form, found in tried.items() if found.comparable]
     single = [form for form in fair if len(tried[form].options[0]) == 1]
     if not fair:
         why = "; ".join(f"{form.value}: {_incomparable(found)}" for form, found in tried.items())
         raise StageError(
-            f"the tokenizer gives the letters A and B no comparable tokens after a question ({why})",
+            f"the tokenizer gives the letters {' and '.join(among)} no comparable tokens after a question ({why})",
             place=engine.name,
             remedy="Use --set engine.rendering=transcript or chat, or another feedback model",
         )
@@ -95,10 +95,10 @@ def letter_form(engine: Engine, asked: Prompt | None = None) -> LetterForm:
 
 
 def _incomparable(found: Continuation) -> str:
-    first, second = (len(tokens) for tokens in found.options)
-    if len(set(found.options)) == 1:
-        return "the same tokens for both"
-    return f"{first} and {second} tokens{'' if found.clean else ', merged with the end of the question'}"
+    if len(set(found.options)) < len(found.options):
+        return "the same tokens for two of them"
+    lengths = " and ".join(str(len(tokens)) for tokens in found.options)
+    return f"{lengths} tokens{'' if found.clean else ', merged with the end of the question'}"
 
 
 def read_letters(engine: Engine, questions: Mapping[K, Prompt], form: LetterForm) -> dict[K, Read | UndecidedReason]:

@@ -45,7 +45,7 @@ from solon.runs.progress import Display
 from solon.runs.stage_folder import clear_work
 
 RESULTS = "results.json"
-CODE = 1
+CODE = 2
 """The version of this code; raised with every change that gives other answers or figures to the same questions."""
 CHUNK = 16
 """Questions that are made durable together."""

@@ -25,7 +25,7 @@ from solon.evals.benchmarks.question_files import Question, TaskType
 from solon.evals.benchmarks.worked_examples import Worked
 from solon.feedback.ask import ask, fits_window
 from solon.feedback.comparisons import UndecidedReason
-from solon.feedback.letters import reasoning_in
+from solon.feedback.letters import letter_form, reasoning_in
 from solon.runs.evaluation_rows import ChoiceAnswer
 
 
@@ -115,10 +115,14 @@ def conversations_of(question: Question) -> tuple[Conversation, ...]:
 def _read_letters(
     engine: Engine, asked: Mapping[Key, Prompt], count: int
 ) -> dict[Key, tuple[float, ...] | UndecidedReason]:
+    """Log-probabilities of the letters after each question, in the form in which the tokenizer's letters compare."""
     fitting = {key: prompt for key, prompt in asked.items() if fits_window(engine, prompt, 1)}
     answers: dict[Key, tuple[float, ...] | UndecidedReason] = dict.fromkeys(asked, UndecidedReason.TOO_LONG)
     if fitting:
-        chosen = engine.choose(list(fitting.values()), prompts.letters(count))
+        among = prompts.letters(count)
+        form = letter_form(engine, next(iter(fitting.values())), among)
+        shown = [prompts.in_form(prompt, form) for prompt in fitting.values()]
+        chosen = engine.choose(shown, prompts.letter_options(form, engine.rendering, among))
         for key, values in zip(fitting, chosen, strict=True):
             answers[key] = tuple(values) if all(map(math.isfinite, values)) else UndecidedReason.NO_LOGPROB
     return answers
