@@ -26,7 +26,7 @@ from solon.reporting.effect.comparable_runs import ComparedRuns, compared_runs
 from solon.reporting.effect.edit_cost import StageState
 from solon.reporting.effect.edit_effect import EditEffect, effect_of, headline
 from solon.reporting.effect.effect_page import render_effect
-from solon.reporting.effect.row_changes import ChangeCause, label_changes, revision_changes
+from solon.reporting.effect.row_changes import ChangeCause, LabelFlip, label_changes, revision_changes
 from solon.runs import Artefact, RunDirectory
 from solon.runs.evaluation_rows import AnswerRow, BaselineComparison
 from solon.runs.rows import LabelRow, PromptRow, RevisionRow
@@ -84,6 +84,17 @@ def test_the_labels_that_changed_are_those_of_the_edited_principle(effect: EditE
     (shift,) = found.by_principle
     assert shift.id == edited_runs.principle and shift.flips == len(flipped)
     assert shift.changed > 0 and set(shift.causes) == {ChangeCause.EDIT.value}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "clear"), [(0.6, 0.4, True), (0.1, 0.99, True), (0.51, 0.1, False), (0.9, 0.41, False)]
+)
+def test_a_flip_is_clear_when_both_labels_are(old: float, new: float, clear: bool, effect: EditEffect) -> None:
+    flip = LabelFlip(
+        row="ai-feedback/1/1", principle_old="a", principle_new="a", p_a_old=old, p_a_new=new, cause=ChangeCause.EDIT
+    )
+    (labels,) = effect.labels
+    assert replace(labels, flips=(flip, flip)).clear_flips == (2 if clear else 0)
 
 
 def test_revisions_stay_and_shares_are_paired_by_prompt(effect: EditEffect, edited_runs: EditedRuns) -> None:

@@ -162,8 +162,9 @@ def points(difference: PairedDifference | Mean) -> str:
 def labels_sentence(labels: LabelChanges) -> str:
     """How many labels of one stage flipped."""
     where = f" ({labels.stage})" if labels.stage != "ai-feedback" else ""
+    clear = f", {labels.clear_flips:,} of them from one clear preference to the other" if labels.flips else ""
     return (
-        f"Of {labels.decided:,} labels on the same two replies{where}, {len(labels.flips):,} flipped; "
+        f"Of {labels.decided:,} labels on the same two replies{where}, {len(labels.flips):,} flipped{clear}; "
         f"{labels.compared - labels.same_replies:,} of {labels.compared:,} pairs have other replies, and "
         f"{labels.draws_moved:,} drew another principle."
     )

@@ -8,7 +8,8 @@ Each changed row has one cause, the first that holds:
 - worked examples were edited;
 - none of these: the same question got another answer, which happens with other rounding.
 
-A label *flips* when both runs have it on the same two replies and they prefer different ones.
+A label *flips* when both runs have it on the same two replies and they prefer different ones. Near one half a little
+is enough for that, so flips of labels that were `CLEAR` in both runs are told apart.
 """
 
 from __future__ import annotations
@@ -28,6 +29,10 @@ from solon.runs.training_rows import EXAMPLES, PreferenceExampleRow, SftExampleR
 from solon.stages import plan
 from solon.stats.intervals import Mean, mean
 from solon.stats.paired import PairedDifference, paired_difference
+
+
+CLEAR = 0.6
+"""A label prefers a reply clearly when it gives it at least this probability."""
 
 
 class ChangeCause(StrEnum):
@@ -91,6 +96,11 @@ class LabelFlip:
     p_a_new: float
     cause: ChangeCause
 
+    @property
+    def clear(self) -> bool:
+        """Whether both labels prefer one reply clearly."""
+        return all(max(p_a, 1 - p_a) >= CLEAR for p_a in (self.p_a_old, self.p_a_new))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelChanges:
@@ -109,6 +119,11 @@ class LabelChanges:
     moved: Mean | None
     """The mean absolute change of the probability, over labels on the same two replies."""
     by_principle: tuple[PrincipleShift, ...]
+
+    @property
+    def clear_flips(self) -> int:
+        """Flips from one clear preference to the other."""
+        return sum(flip.clear for flip in self.flips)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
