@@ -30,7 +30,6 @@ from solon.stages import plan
 from solon.stats.intervals import Mean, mean
 from solon.stats.paired import PairedDifference, paired_difference
 
-
 CLEAR = 0.6
 """A label prefers a reply clearly when it gives it at least this probability."""
 
