@@ -18,7 +18,10 @@ one of its kinds:
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
+SHOWN = 8
+"""Differences that a message lists; a message is one line."""
 _USER = re.compile(r"(\w+://)\S*@")
 _QUERY = re.compile(r"(https?://[^?#\s'\"]*)[?#][^\s'\"]+")
 
@@ -43,6 +46,12 @@ class SolonError(Exception):
 
 def _rebuild(kind: type[SolonError], cause: str, place: str, remedy: str) -> SolonError:
     return kind(cause, place=place, remedy=remedy)
+
+
+def listed(differences: Sequence[str]) -> str:
+    """The first `SHOWN` differences, and how many more there are."""
+    more = len(differences) - SHOWN
+    return "; ".join(differences[:SHOWN]) + (f"; and {more} more" if more > 0 else "")
 
 
 class InputError(SolonError):

@@ -27,6 +27,13 @@ def test_accepting_a_weak_judge_is_no_other_setting_and_is_remembered(tmp_path: 
     assert RunDirectory.create(run.path, strict, CONSTITUTION).recipe == ACCEPTING
 
 
+def test_another_recipe_is_refused_in_one_short_line(tmp_path: Path) -> None:
+    run = RunDirectory.create(tmp_path / "run", load_recipe("testbed"), CONSTITUTION)
+    with pytest.raises(RunError, match=r"; and \d+ more\)\. Put the old values back") as error:
+        RunDirectory.create(run.path, load_recipe("own", settings=["model=testbed:assistant"]), CONSTITUTION)
+    assert str(error.value).count("->") == 8
+
+
 def test_what_comes_with_the_acceptance_is_still_refused(tmp_path: Path) -> None:
     run = RunDirectory.create(tmp_path / "run", load_recipe("testbed"), CONSTITUTION)
     other = load_recipe("testbed", settings=["judge_check.weak_judge=accept", "rl.kl_coef=0.7"])

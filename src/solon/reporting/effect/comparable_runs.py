@@ -15,7 +15,7 @@ from solon.config.loading import differences, differences_between
 from solon.config.recipe import Method
 from solon.constitution.diff import Change, EditKind, changes
 from solon.engines.rounding import ROUNDING
-from solon.errors import RunError
+from solon.errors import RunError, listed
 from solon.runs import Artefact, RunDirectory
 from solon.runs.edit_check import DECIDABLE
 from solon.runs.rows import PromptRow
@@ -85,7 +85,7 @@ def _refuse_other_settings(old: RunDirectory, new: RunDirectory) -> None:
     ]
     if other:
         raise RunError(
-            f"the runs are not comparable: made with other settings ({'; '.join(other)})",
+            f"the runs are not comparable: made with other settings ({listed(other)})",
             place=f"{old.path} and {new.path}",
             remedy="Compare runs that differ in their constitution only: "
             f"solon run NEW --reuse {old.path} --set constitution=FILE. For other settings: solon ablate",
