@@ -32,7 +32,7 @@ from scripts.reference.links import ROOT
 
 MODELS = ("qwen", "mine", "base", "one", "two", "chat", "judge", "small", "before", "after")
 SMALL = """\
-engine: {threads: 1, window: 1024}
+engine: {threads: 1, window: 1024, rendering: transcript}
 prompts: {limit_red_team: 12, limit_helpful: 8}
 red_team: {count: 6, sampling: {max_tokens: 32}}
 responses: {sampling: {max_tokens: 48}}
@@ -43,7 +43,7 @@ feedback: {few_shot: 0, reasoning: {max_tokens: 48}}
 preference: {limit_human: 24, training: {epochs: 1}}
 rl: {steps: 2, prompts_per_step: 4, checkpoint_every: 1, snapshots: 1, sampling: {max_tokens: 32}}
 measure: {limit: 8, sampling: {max_tokens: 48}}
-judge_check: {limit: 8}
+judge_check: {limit: 8, weak_judge: accept}
 """
 PREFERENCE = ("preference.training.epochs=1", "engine.threads=1")
 SIZES = {
@@ -51,7 +51,7 @@ SIZES = {
     "axes": tuple(word for each in PREFERENCE for word in ("--set", each)),
     "preference": tuple(word for each in PREFERENCE for word in ("--set", each)),
     "eval": ("--limit", "4"),
-    "judge-check": ("--set", "engine.window=1024", "--set", "judge_check.limit=8"),
+    "judge-check": ("--overlay", "small.yaml"),
     "harmfulness measure": ("--limit", "4", "--samples", "1"),
     "testbed ratings": ("--count", "60"),
 }
