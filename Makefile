@@ -14,7 +14,7 @@ export TOKENIZERS_PARALLELISM := false
 BIN := .venv/bin
 STAMP := .venv/.stamp
 
-.PHONY: demo demo-without-privacy real real-non-evasive models testbed test test-all test-servers test-gpu bench bench-gpu peers docs lint format package hooks venv help
+.PHONY: demo demo-without-privacy real real-non-evasive models testbed test test-all test-servers test-gpu bench bench-gpu peers docs docs-commands lint format package hooks venv help
 
 help:  ## What can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1: /'
@@ -78,6 +78,9 @@ lint: $(STAMP)  ## Style, types, and the layers of the design
 docs: $(STAMP)  ## The documentation site in build/site; needs no network
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	$(BIN)/python scripts/check_site.py build/site
+
+docs-commands: $(STAMP)  ## Run every command of the documentation at a small size; takes half an hour
+	$(BIN)/python scripts/run_documented_commands.py
 
 format: $(STAMP)  ## Rewrite the files in the project's style
 	$(BIN)/ruff check --fix
