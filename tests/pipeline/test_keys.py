@@ -141,6 +141,20 @@ def test_what_cannot_move_rows_is_in_no_key(tmp_path: Path) -> None:
     assert do(second).lines == ["kept responses"]
 
 
+def test_stages_are_taken_over_when_only_the_way_of_measuring_changes(tmp_path: Path) -> None:
+    """Critic and judge are measured on questions of the testbed or on plain ones, whoever grades the replies."""
+    models = ("measure.benign=plain:held-out-benign", "measure.harmful=plain:held-out-harmful")
+    graders = {
+        "testbed": (),
+        "none": ("measure.grader=none", *models),
+        "judge": ("measure.grader=judge", "measure.judge=testbed:assistant", *models),
+    }
+    keys = {
+        name: Session(made(tmp_path / name, *settings), Told()).judge_check_key() for name, settings in graders.items()
+    }
+    assert keys["none"] == keys["judge"] != keys["testbed"]
+
+
 def test_how_a_server_is_reached_may_change_during_a_run(tmp_path: Path) -> None:
     run = made(tmp_path / "run")
     do(run)

@@ -49,7 +49,7 @@ from solon.sources.datasets_library import dataset_hash
 from solon.sources.entries import located as source_of
 from solon.stages.plan import names_of, unit_of
 from solon.stages.stage import Kind, Stage
-from solon.testbed.judge_questions import critic_faults, judge_checker, judge_questions
+from solon.testbed.judge_questions import critic_faults, judge_checker, judge_questions, questions_asked
 from solon.training import loop as training
 
 Stamp = tuple[tuple[str, int, int], ...]
@@ -311,7 +311,7 @@ class Session:
         """What critic and judge are measured on: their questions are kept in the same stage as what they wrote."""
         given = self.recipe.judge_check.model_dump(mode="json")
         asked = {name: value for name, value in given.items() if f"judge_check.{name}" not in DECIDABLE}
-        return {"judge_check": {**asked, "grader": self.recipe.measure.grader}}
+        return {"judge_check": {**asked, "grader": questions_asked(self.recipe)}}
 
 
 def finished(run: RunDirectory, name: str) -> Artefact:

@@ -37,6 +37,7 @@ from solon.runs.rows import LabelRow
 from solon.runs.standalone_stage import run_standalone
 from solon.sources.pair_files import PairFile, read_pairs
 from solon.stages.s06_ai_feedback import AiFeedback, FeedbackInputs, run
+from solon.testbed.judge_questions import questions_asked
 
 NAME = "ai-feedback"
 LoadModel = Callable[[ModelSpec, EngineSettings], Engine]
@@ -74,7 +75,7 @@ def label_standalone(folder: Path, recipe: Recipe, given: ToLabel, report: Repor
         "seed": recipe.seed,
         "engine": keyed(recipe.engine),
         "code": {"stage": AiFeedback.code, "asking": rounding.CODE},
-        "judge_check": {"limit": recipe.judge_check.limit, "grader": recipe.measure.grader},
+        "judge_check": {"limit": recipe.judge_check.limit, "grader": questions_asked(recipe)},
         "pairs": digest_source(given.pairs),
         "constitution": constitution.hash,
         "judges": list(hashes.values()),

@@ -44,12 +44,17 @@ _OWN_REQUEST = RevisionPrinciple(
 )
 
 
+def questions_asked(recipe: Recipe) -> str:
+    """Which questions with known answers critic and judge are asked, as keys have it: `testbed` or `plain`."""
+    return TESTBED_GRADER if recipe.measure.grader == TESTBED_GRADER else "plain"
+
+
 def judge_questions(recipe: Recipe, constitution: Constitution) -> JudgeQuestions:
     """The questions for a run's judge: the world's if the testbed's oracle grades the run, else the built-in ones.
 
     The questions measure a judge; no model is trained on them.
     """
-    in_world = recipe.measure.grader == TESTBED_GRADER
+    in_world = questions_asked(recipe) == TESTBED_GRADER
     questions = world_questions(constitution) if in_world else plain_questions(constitution)
     return questions.limited(recipe.judge_check.limit)
 
@@ -70,7 +75,7 @@ def judge_checker(recipe: Recipe, constitution: Constitution, go_on: str) -> Che
 
 def critic_faults(recipe: Recipe, constitution: Constitution) -> tuple[Fault, ...]:
     """The faulty replies for a run's critic, selected like `judge_questions`."""
-    in_world = recipe.measure.grader == TESTBED_GRADER
+    in_world = questions_asked(recipe) == TESTBED_GRADER
     return evenly(world_faults(constitution) if in_world else plain_faults(), recipe.judge_check.limit)
 
 
