@@ -71,9 +71,9 @@ SCHEMAS: dict[type, list[tuple[str, pa.DataType]]] = {
         ("completion", MESSAGES), ("weight", F), ("held_out", pa.bool_()), ("tokens", N),
     ],
     rows.PairRow: [
-        ("row_id", S), ("pair", N), ("prompt", MESSAGES), ("kind", S), ("response_a", S), ("response_b", S), ("thinking_a", S),
-        ("thinking_b", S), ("seed_a", N), ("seed_b", N), ("finish_a", S), ("finish_b", S), ("outcome", S),
-        ("defects", STRINGS),
+        ("row_id", S), ("pair", N), ("prompt", MESSAGES), ("kind", S), ("response_a", S), ("response_b", S),
+        ("thinking_a", S), ("thinking_b", S), ("seed_a", N), ("seed_b", N), ("finish_a", S), ("finish_b", S),
+        ("outcome", S), ("defects", STRINGS),
     ],
     rows.LabelRow: [
         ("row_id", S), ("pair", N), ("prompt", MESSAGES), ("chosen", MESSAGES), ("rejected", MESSAGES),
