@@ -79,7 +79,7 @@ docs: $(STAMP)  ## The documentation site in build/site; needs no network
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	$(BIN)/python scripts/check_site.py build/site
 
-docs-commands: $(STAMP)  ## Run every command of the documentation at a small size; takes half an hour
+docs-commands: $(STAMP)  ## Run every command of the documentation at a small size, on stand-ins for its files
 	$(BIN)/python scripts/run_documented_commands.py
 
 format: $(STAMP)  ## Rewrite the files in the project's style

@@ -1,10 +1,10 @@
 """Run every command of the documentation, page by page, on stand-ins and at a small size.
 
-The tests check that each command parses, and run the quick ones. This script runs the others too, which takes about
-half an hour, and prints one line for each: how it ended, its seconds, and the command. Each page has a folder of its
-own with the files that its commands name: a small finished run as `runs/demo`, the bundled assistant as every
-`models/NAME`, files of prompts and comparisons. Commands that need a hub, a cluster, a server or GPUs are listed with
-what they need.
+The tests check that each command parses, and run the quick ones. This script runs the others too, and prints one line
+for each: how it ended, its seconds, and the command; what a failed one said stands below its line. Each page has a
+folder of its own with the files that its commands name: a small finished run as `runs/demo`, the bundled assistant as
+every `models/NAME`, files of prompts and comparisons. Commands that need a hub, a cluster, a server or GPUs are listed
+with what they need.
 Run: python scripts/run_documented_commands.py [--page NAME] [--keep FOLDER]
 """
 
@@ -55,9 +55,9 @@ SIZES = {
     "harmfulness measure": ("--limit", "4", "--samples", "1"),
     "testbed ratings": ("--count", "60"),
 }
-"""What is added to a command so that it is short; options of its own that come before are overruled."""
+"""By the first words of a command, what is added to make it short. It overrules the same options before it."""
 WITH_OVERLAY = ("run", "ablate", "label", "red-team", "axes")
-NEEDS = {
+NEEDS: dict[str, str] = {
     r"^demo$": "minutes",
     r"hf:|=Qwen/": "a hub",
     r"openai:|--reward server": "a server",
@@ -68,6 +68,7 @@ NEEDS = {
     r"recipe scale-(?!.*--dry-run)|runs/full|runs/paper|runs/eight": "GPUs",
     r"recipe real (?!.*--dry-run)": "hours",
 }
+"""Patterns of commands that are not run here, and what they need."""
 WAITING = ("serve-pm", "chat")
 WAIT = 30
 """Seconds after which a command that waits for people or requests is interrupted."""

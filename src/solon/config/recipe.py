@@ -387,13 +387,9 @@ class FeedbackSettings(Settings):
     principles (`pairs.prompts: all`, where no people's comparisons are at hand). Null: by all principles alike."""
 
     @model_validator(mode="after")
-    def _one_use_of_axes(self) -> FeedbackSettings:
+    def _fit_together(self) -> FeedbackSettings:
         if self.axes is not None and self.helpful_axis is not None:
             raise ValueError("either every pair has a label on each axis (axes), or its prompt decides (helpful_axis)")
-        return self
-
-    @model_validator(mode="after")
-    def _samples_differ(self) -> FeedbackSettings:
         if self.samples > 1 and self.form is FeedbackForm.LETTER:
             raise ValueError("several samples need the reasoned form: without reasoning every one gives the same label")
         if self.samples > 1 and self.reasoning.temperature == 0:

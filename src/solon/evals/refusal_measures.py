@@ -52,9 +52,14 @@ def reply_key(row: RefusalRow) -> Key:
     return row.model, f"{row.row_id}-{row.sample}"
 
 
+def says_something(row: RefusalRow) -> bool:
+    """Whether there is a reply to count: the engine gave one, and it is not empty."""
+    return row.finish != Finish.ERROR and bool(row.completion.strip())
+
+
 def refusal_figures(rows: Sequence[RefusalRow], judgements: Sequence[ReplyJudgement]) -> RefusalFigures:
     """All shares of one model's replies; those that failed or are empty are in none: saying nothing is no help."""
-    known = [row for row in rows if row.finish != Finish.ERROR and row.completion.strip()]
+    known = [row for row in rows if says_something(row)]
     found = {label.value: share(label in row.by_rule for row in known) for label in RULES}
     found[REPEATED] = share(row.repeated_opening for row in known)
     said = {label.value: share(_own(known, verdicts(judgements, label))) for label in RULES}
@@ -74,9 +79,10 @@ def _own(rows: Sequence[RefusalRow], said: Mapping[Key, bool]) -> list[bool]:
 def rules_and_judge(rows: Sequence[RefusalRow], judgements: Sequence[ReplyJudgement]) -> dict[str, RuleAgreement]:
     """By label, the rule against the judge on the replies of all models that the judge gave an answer about."""
     found: dict[str, RuleAgreement] = {}
+    known = [row for row in rows if says_something(row)]
     for label in RULES:
         said = verdicts(judgements, label)
-        pairs = [(label in row.by_rule, said[key]) for row in rows if (key := reply_key(row)) in said]
+        pairs = [(label in row.by_rule, said[key]) for row in known if (key := reply_key(row)) in said]
         if pairs:
             found[label.value] = RuleAgreement(
                 agree=share(rule == judge for rule, judge in pairs),

@@ -88,10 +88,9 @@ def axes_of(settings: FeedbackSettings, constitution: Constitution) -> tuple[Axi
     """The axes that are judged; raises RecipeError, naming the nearest, for one on which no principle can be drawn."""
     principles = preference_principles(settings, constitution)
     if settings.axes is not None:
-        named = settings.axes.items()
         return tuple(
             Axis(name, weight, _on_axis(name, principles, constitution, f"feedback.axes.{name}"))
-            for name, weight in named
+            for name, weight in settings.axes.items()
         )
     if settings.helpful_axis is None:
         return (Axis(None, 1.0, principles),)
@@ -171,6 +170,11 @@ class ComparisonPlan:
             few_shot_variants(settings, constitution, seed),
             worked_reasoning(settings, constitution, seed),
         )
+
+    @property
+    def every_axis(self) -> tuple[Axis, ...]:
+        """The axes of all pairs, those of helpful prompts last."""
+        return (*self.axes, *(self.helpful_axes or ()))
 
     def planned(self, pair: PairRow) -> PlannedPair:
         """The pair with its arrangement, principles and orders."""

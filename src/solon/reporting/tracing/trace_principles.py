@@ -98,7 +98,7 @@ class RunPrinciples:
 
     def next_for_label(self, id: str, axis: str, row_id: str, pair: int) -> str | None:
         """The principle that this pair would draw on its axis without `id`; None as in `next_for_revision`."""
-        for each in (*self.plan.axes, *(self.plan.helpful_axes or ())) if self.plan else ():
+        for each in self.plan.every_axis if self.plan else ():
             if each.name in (None, axis) and any(principle.id == id for principle in each.principles):
                 return self._next(each.principles, id, (row_id, pair))
         return None
