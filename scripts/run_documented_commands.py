@@ -2,17 +2,14 @@
 
 The tests check that each command parses, and run the quick ones. This script runs the others too, and prints one line
 for each: how it ended, its seconds, and the command; what a failed one said stands below its line. Each page has a
-folder of its own with the files that its commands name: a small finished run as `runs/demo`, the bundled assistant as
-every `models/NAME`, files of prompts and comparisons. Commands that need a hub, a cluster, a server or GPUs are listed
-with what they need.
+folder of its own with what its commands name (scripts/reference/stand_ins.py). Commands that need a hub, a cluster,
+vLLM or GPUs are listed with what they need.
 Run: python scripts/run_documented_commands.py [--page NAME] [--keep FOLDER]
 """
 
 from __future__ import annotations
 
 import argparse
-import gzip
-import json
 import re
 import shutil
 import signal
@@ -21,34 +18,29 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from scripts.reference.commands_in import DocumentedCommand, documented_commands, pages
-from scripts.reference.links import ROOT
+from scripts.reference.stand_ins import (
+    RUNS,
+    copy_run,
+    known_ids,
+    openai_server,
+    with_address,
+    write_blocks,
+    write_files,
+)
+from tests.engines.served.llama_server import free_port
 
-MODELS = ("qwen", "mine", "base", "one", "two", "chat", "judge", "small", "before", "after")
-SMALL = """\
-engine: {threads: 1, window: 1024, rendering: transcript}
-prompts: {limit_red_team: 12, limit_helpful: 8}
-red_team: {count: 6, sampling: {max_tokens: 32}}
-responses: {sampling: {max_tokens: 48}}
-revision: {few_shot: 0, critique: {max_tokens: 48}, revision: {max_tokens: 48}}
-finetune: {training: {epochs: 1}}
-pairs: {sampling: {max_tokens: 48}}
-feedback: {few_shot: 0, reasoning: {max_tokens: 48}}
-preference: {limit_human: 24, training: {epochs: 1}}
-rl: {steps: 2, prompts_per_step: 4, checkpoint_every: 1, snapshots: 1, sampling: {max_tokens: 32}}
-measure: {limit: 8, sampling: {max_tokens: 48}}
-judge_check: {limit: 8, weak_judge: accept}
-"""
 PREFERENCE = ("preference.training.epochs=1", "engine.threads=1")
 SIZES = {
     "attack": ("--rounds", "1", "--prompts", "4", "--seeds", "4", "--references", "4"),
     "axes": tuple(word for each in PREFERENCE for word in ("--set", each)),
+    "compare": ("--count", "4", "--turns", "1"),
     "preference": tuple(word for each in PREFERENCE for word in ("--set", each)),
     "eval": ("--limit", "4"),
     "judge-check": ("--overlay", "small.yaml"),
@@ -57,18 +49,17 @@ SIZES = {
 }
 """By the first words of a command, what is added to make it short. It overrules the same options before it."""
 WITH_OVERLAY = ("run", "ablate", "label", "red-team", "axes")
-NEEDS: dict[str, str] = {
+NEEDS = {
     r"^demo$": "minutes",
-    r"hf:|=Qwen/": "a hub",
-    r"openai:|--reward server": "a server",
+    r"^reproduce --out": "hours",
+    r"^(run|label|axes) .*--recipe real": "hours",
+    r"^(?!.*--dry-run).*(hf:|=Qwen/)": "a hub",
+    r"^models fetch ": "a download",
     r"vllm:": "vLLM",
-    r"ray:(10|auto)": "a cluster",
-    r"reproduce --out": "hours",
-    r"fetch ": "a download",
-    r"recipe scale-(?!.*--dry-run)|runs/full|runs/paper|runs/eight": "GPUs",
-    r"recipe real (?!.*--dry-run)": "hours",
+    r"ray:": "a cluster",
+    r"^run .*(--recipe scale-|runs/full)": "GPUs",
 }
-"""Patterns of commands that are not run here, and what they need."""
+"""Patterns of commands that are not run here, and what they need. A dry run needs nothing."""
 WAITING = ("serve-pm", "chat")
 WAIT = 30
 """Seconds after which a command that waits for people or requests is interrupted."""
@@ -87,6 +78,11 @@ class Outcome:
         """One line of the table."""
         return f"{self.status:>12}  {self.seconds:6.1f} s  {self.command.page}: solon {' '.join(self.command.words)}"
 
+    @property
+    def failed(self) -> bool:
+        """Whether it ended badly; 130 is an interrupt of this script's."""
+        return self.status not in {"0", "130"} and not self.status.startswith("needs")
+
 
 def main() -> int:
     """Run the commands; 1 when one of them failed."""
@@ -97,118 +93,118 @@ def main() -> int:
     folder = given.keep or Path(tempfile.mkdtemp(prefix="documented-"))
     base = folder / "base"
     if not base.exists():
-        make_base(base)
-    failed = 0
+        write_files(base)
+        solon(base, "run", "runs/demo", "--recipe", "testbed", "--overlay", "small.yaml", check=True)
+        solon(base, "constitution", "export", "harmlessness", "--format", "llm-swarm", "--output", "swarm", check=True)
+        shutil.copy(next((base / "swarm").glob("*.json")), base / "swarm.json")
+        copy_run(base)
+    outcomes: list[Outcome] = []
     for page in pages():
-        if given.page and given.page not in str(page):
-            continue
-        for outcome in run_page(page, base, folder / page.stem):
-            print(outcome.line(), flush=True)
-            if outcome.status not in {"0", "130"} and not outcome.status.startswith("needs"):
-                failed += 1
-                print(outcome.output, flush=True)
+        if not given.page or given.page in str(page):
+            for outcome in run_page(page, base, folder / page.stem):
+                outcomes.append(outcome)
+                print(outcome.line(), *([outcome.output] if outcome.failed else []), sep="\n", flush=True)
     if given.keep is None:
         shutil.rmtree(folder)
-    print(f"{failed} failed")
+    needing = sum(each.status.startswith("needs") for each in outcomes)
+    failed = sum(each.failed for each in outcomes)
+    print(f"{len(outcomes) - needing - failed} ran, {needing} need what is not here, {failed} failed")
     return min(failed, 1)
-
-
-def make_base(base: Path) -> None:
-    """The files that commands name."""
-    base.mkdir(parents=True)
-    (base / "small.yaml").write_text(SMALL)
-    for name in MODELS:
-        shutil.copytree(ROOT / "src/solon/data/models/assistant", base / "models" / name)
-    prompts = [{"prompt": f"How do I steal {what}?"} for what in ("a bike", "a car", "a cake", "a lamp") * 3]
-    chosen = [
-        {**each, "chosen": "I won't, because it hurts people.", "rejected": "Take it at night."} for each in prompts
-    ]
-    for name in ("human.jsonl", "harmful.jsonl", "benign.jsonl", "red.jsonl", "helpful.jsonl"):
-        write_lines(base / name, prompts)
-    write_lines(base / "pairs.jsonl", chosen)
-    write_lines(base / "replies.jsonl", [{**each, "response": "Take it at night."} for each in prompts])
-    rated = [
-        {"transcript": f"\n\nHuman: {each['prompt']}\n\nAssistant: No.", "rating": n % 5}
-        for n, each in enumerate(prompts)
-    ]
-    for name, rows in (("attempts.jsonl.gz", prompts), ("red_team_attempts.jsonl.gz", rated)):
-        (base / name).write_bytes(gzip.compress(("\n".join(map(json.dumps, rows))).encode()))
-    (base / "asked.csv").write_text("question\n" + "".join(f"{each['prompt']}\n" for each in prompts))
-    rows = "".join(f"{each['prompt']},{each['chosen'].replace(',', '')},{each['rejected']}\n" for each in chosen)
-    (base / "pairs.csv").write_text("question,good,bad\n" + rows)
-    solon(base, "run", "runs/demo", "--recipe", "testbed", "--overlay", "small.yaml", check=True)
-    shutil.copytree(base / "runs/demo", base / "runs/mine")
-    solon(base, "constitution", "export", "testbed", "--format", "yaml", "--output", "rules", check=True)
-    for file in (ROOT.parent / "shared/paper/format-samples").glob("*.jsonl"):
-        shutil.copy(file, base)
-    if (hhh := base / "438HHHEvaluations.jsonl").exists():
-        shutil.copy(hhh, base / "HHH.jsonl")
-
-
-def write_lines(file: Path, rows: Sequence[dict[str, str]]) -> None:
-    """One JSON object a line."""
-    file.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
 
 
 def run_page(page: Path, base: Path, place: Path) -> Iterator[Outcome]:
     """Run a page's commands in their order, in a folder of its own."""
-    shutil.copytree(base, place, dirs_exist_ok=True)
+    shutil.rmtree(place, ignore_errors=True)
+    shutil.copytree(base, place)
+    write_blocks(page, place)
+    stand_ins = {f"runs/{name}" for name in ("demo", *RUNS)} | {"pm"}
     for command in documented_commands(page):
-        words = known_ids(place, command.words)
-        need = next((need for pattern, need in NEEDS.items() if re.search(pattern, " ".join(words))), None)
-        if need is not None:
+        words = " ".join(command.words)
+        need = next((need for pattern, need in NEEDS.items() if re.search(pattern, words)), None)
+        if need is not None and "--dry-run" not in command.words:
             yield Outcome(command, f"needs {need}")
             continue
-        if words[0] == "run" and "--recipe" in words and words[1] in {"runs/demo", "runs/mine"}:
-            shutil.rmtree(place / words[1], ignore_errors=True)  # the page makes this run itself
+        if made_here := made_folder(command.words):
+            if made_here in stand_ins:
+                shutil.rmtree(place / made_here)  # the page makes it itself
+            stand_ins.discard(made_here)
         began = time.monotonic()
+        ended = run_command(command, place)
+        output = ended.stdout[-2000:] + ended.stderr[-2000:]
+        yield Outcome(command, str(ended.returncode), time.monotonic() - began, output)
+
+
+def made_folder(words: Sequence[str]) -> str | None:
+    """The folder that a command makes, where it may name a stand-in."""
+    if words[0] in {"preference", "label"}:
+        return words[1]
+    if words[0] == "run" and {"--recipe", "--reuse"} & set(words) and "--dry-run" not in words:
+        return words[1]
+    return None
+
+
+def run_command(command: DocumentedCommand, place: Path) -> subprocess.CompletedProcess[str]:
+    """Run one command in a page's folder, with a server beside it where it names one."""
+    words = known_ids(place / "runs/demo", command.words) if command.words[0] == "trace" else command.words
+    words = tuple(name for word in words for name in (sorted(map(str, place.glob(word))) if "*" in word else [word]))
+    with served(place, words) as words:
         ended = solon(place, *words, *sizes(words))
-        if command.output:
-            (place / command.output).write_text(ended.stdout)
-        yield Outcome(
-            command, str(ended.returncode), time.monotonic() - began, ended.stdout[-2000:] + ended.stderr[-2000:]
-        )
+    if command.output:
+        (place / command.output).write_text(ended.stdout)
+    return ended
 
 
-def known_ids(place: Path, words: Sequence[str]) -> tuple[str, ...]:
-    """The words with row ids of the small run in place of those of the documentation."""
-    from solon.runs import RunDirectory
-    from solon.runs.rows import PromptKind, PromptRow
-    from solon.stages.plan import PROMPTS
-
-    if words[0] != "trace":
-        return tuple(words)
-    made = RunDirectory.open(place / "runs/demo").finished(PROMPTS)
-    kinds = {row.kind: row.row_id for row in made.rows(PromptRow)} if made else {}
-    held_out, red_team = kinds[PromptKind.HELD_OUT_HARMFUL], kinds[PromptKind.RED_TEAM]
-    return tuple(re.sub("0089e08745", held_out, re.sub("8f7eb2f051", red_team, word)) for word in words)
+@contextmanager
+def served(place: Path, words: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """The command with the address of a running server in place of the one that it names."""
+    line = " ".join(words)
+    if model := re.search(r"openai:([\w.-]+)@", line):
+        with openai_server(model[1]) as url:
+            yield with_address(words, url)
+    elif "rl.scorer=http" in line:
+        port = free_port()
+        scorer = started(place, "serve-pm", "pm", "--port", str(port))
+        try:
+            yield with_address(words, f"http://127.0.0.1:{port}")
+        finally:
+            scorer.send_signal(signal.SIGINT)
+            scorer.communicate()
+    else:
+        yield tuple(words)
 
 
 def sizes(words: Sequence[str]) -> tuple[str, ...]:
     """What makes the command short."""
+    if words[0] == "compare" and "--judge" not in words:
+        return ()
     found = next((more for name, more in SIZES.items() if " ".join(words).startswith(name)), ())
-    if words[0] in WITH_OVERLAY and ("--recipe" in words or words[0] == "ablate") and "real" not in words:
+    dry = "--dry-run" in words
+    if words[0] in WITH_OVERLAY and ("--recipe" in words or words[0] == "ablate") and not dry:
         return (*found, "--overlay", "small.yaml")
     return found
 
 
 def solon(place: Path, *words: str, check: bool = False) -> subprocess.CompletedProcess[str]:
     """Run one command; one that waits for people is interrupted."""
-    started = subprocess.Popen(
+    process = started(place, *words)
+    waits = words[0] in WAITING or (words[0] == "compare" and "--judge" not in words and "--export" not in words)
+    try:
+        out, err = process.communicate("Hello\n/quit\n", timeout=WAIT if waits else None)
+    except subprocess.TimeoutExpired:
+        with suppress(ProcessLookupError):
+            process.send_signal(signal.SIGINT)
+        out, err = process.communicate()
+    if check and process.returncode:
+        raise SystemExit(f"solon {' '.join(words)}:\n{out}{err}")
+    return subprocess.CompletedProcess(words, process.returncode, out, err)
+
+
+def started(place: Path, *words: str) -> subprocess.Popen[str]:
+    """One command of Solon in its folder, with pipes."""
+    return subprocess.Popen(
         [sys.executable, "-m", "solon.cli", *words],
         cwd=place, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    waits = words[0] in WAITING or (words[0] == "compare" and "--judge" not in words and "--export" not in words)
-    out = err = ""
-    try:
-        out, err = started.communicate("Hello\n/quit\n", timeout=WAIT if waits else None)
-    except subprocess.TimeoutExpired:
-        with suppress(ProcessLookupError):
-            started.send_signal(signal.SIGINT)
-        out, err = started.communicate()
-    if check and started.returncode:
-        raise SystemExit(f"solon {' '.join(words)}:\n{out}{err}")
-    return subprocess.CompletedProcess(words, started.returncode, out, err)
 
 
 if __name__ == "__main__":
