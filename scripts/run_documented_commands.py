@@ -135,10 +135,10 @@ def run_page(page: Path, base: Path, place: Path) -> Iterator[Outcome]:
 
 
 def made_folder(words: Sequence[str]) -> str | None:
-    """The folder that a command makes, where it may name a stand-in."""
+    """The folder that a command makes, or plans to make, where it may name a stand-in."""
     if words[0] in {"preference", "label"}:
         return words[1]
-    if words[0] == "run" and {"--recipe", "--reuse"} & set(words) and "--dry-run" not in words:
+    if words[0] == "run" and {"--recipe", "--reuse"} & set(words):
         return words[1]
     return None
 
@@ -178,8 +178,8 @@ def sizes(words: Sequence[str]) -> tuple[str, ...]:
     if words[0] == "compare" and "--judge" not in words:
         return ()
     found = next((more for name, more in SIZES.items() if " ".join(words).startswith(name)), ())
-    dry = "--dry-run" in words
-    if words[0] in WITH_OVERLAY and ("--recipe" in words or words[0] == "ablate") and not dry:
+    recipe = words[words.index("--recipe") + 1] if "--recipe" in words else "testbed" if words[0] == "ablate" else None
+    if words[0] in WITH_OVERLAY and recipe in {"testbed", "own", "mine.yaml"}:
         return (*found, "--overlay", "small.yaml")
     return found
 

@@ -24,7 +24,9 @@ from solon.feedback.comparisons import UndecidedReason
 from solon.feedback.soft_labels import Judge
 from solon.runs import Artefact
 from solon.runs.evaluation_rows import AnswerRow, BaselineComparison, ComparedAs, ReplyJudgement
+from solon.runs.progress import Progress
 from solon.runs.rows import PromptKind, PromptRow
+from solon.runs.stage_folder import Report, ignore
 from solon.stages import s09_measure
 from tests.row_types import filled
 from tests.stages.workbench import Bench, Killed, prompt_row
@@ -93,6 +95,7 @@ def measured(
     models: Sequence[str] = ("assistant", "rl-cai"),
     asks: Sequence[str] = ("harmful 0", "harmful 1", "harmful same", "benign 0", "benign 1"),
     bench: Bench | None = None,
+    report_to: Report = ignore,
 ) -> Artefact:
     bench = bench or Bench(path)
     rows = [prompt_row(text, f"held_out_{text.split()[0]}") for text in asks]
@@ -101,7 +104,7 @@ def measured(
         SETTINGS,
         s09_measure.MeasureInputs(0, tuple(models), given, chunk=2),
         lambda name: ScriptedEngine(replies(name)),
-        bench.out("measure", 9),
+        replace(bench.out("measure", 9), report_to=report_to),
         judge=JudgeInputs(lambda: engine, QUESTIONS, 0, "assistant", chunk=2),
     )
 
@@ -343,3 +346,13 @@ def test_a_question_that_contradicts_itself_is_refused(tmp_path: Path, written: 
     file.write_text("\n".join([*lines[:at], f"    harmful: {written}", *lines[at + 3 :]]), encoding="utf-8")
     with pytest.raises(RecipeError, match=message):
         read_reply_questions(file)
+
+
+def test_a_chunk_holds_what_is_asked_at_once(tmp_path: Path) -> None:
+    """So a slow judge's progress is seen, and stored, as often as it has read a batch of prompts."""
+    most = max(len(asked) for asked in QUESTIONS.questions.values())
+    assert QUESTIONS.replies_in(2 * most * 5) == 5
+    assert QUESTIONS.replies_in(1) == 1
+    seen: list[Progress] = []
+    measured(tmp_path, ScriptedEngine(choose=judge, name="wise@1"), models=("assistant",), report_to=seen.append)
+    assert [each.done for each in seen if each.unit == "replies of assistant judged"] == [0, 1, 2, 3, 4, 5]

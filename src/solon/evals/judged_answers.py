@@ -16,6 +16,7 @@ from solon.engines.base import Engine, Finish
 from solon.evals.grading import Label
 from solon.evals.reply_judge import ReplyJudge
 from solon.evals.reply_questions import ReplyQuestions
+from solon.feedback.comparisons import ShownOrder
 from solon.feedback.soft_labels import Judge
 from solon.runs import StageFolder
 from solon.runs.evaluation_rows import AnswerRow, BaselineComparison, ComparedAs, ReplyJudgement
@@ -42,6 +43,7 @@ class JudgeInputs:
     seed: int
     baseline: str | None = None
     chunk: int = 128
+    """Prompts of a chunk. A reply has one for each question and order, a pair of replies one for each order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +86,9 @@ def judge_answers(inputs: JudgeInputs, answers: Sequence[AnswerRow], out: StageF
         by_model.setdefault(row.model, []).append(row)
     judgements: list[ReplyJudgement] = []
     for name, rows in by_model.items():
-        phase = f"questions about {name}"
-        judgements += out.map(
-            phase, rows, asks.judgements, row=ReplyJudgement, chunk=inputs.chunk, unit=f"replies of {name} judged"
-        )
+        phase, unit = f"questions about {name}", f"replies of {name} judged"
+        chunk = inputs.questions.replies_in(inputs.chunk)
+        judgements += out.map(phase, rows, asks.judgements, row=ReplyJudgement, chunk=chunk, unit=unit)
     comparisons = None if inputs.baseline is None else _compared(inputs, asks, by_model, out)
     return JudgedAnswers(
         labelled(answers, judgements),
@@ -112,7 +113,7 @@ def _compared(
                 pairs,
                 asks.comparisons,
                 row=BaselineComparison,
-                chunk=inputs.chunk,
+                chunk=max(1, inputs.chunk // len(ShownOrder)),
                 unit=f"pairs of replies, {phase}",
             )
     return found

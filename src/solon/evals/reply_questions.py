@@ -22,6 +22,7 @@ from solon.config.settings import Settings
 from solon.config.validation import validated
 from solon.errors import RecipeError
 from solon.evals.grading import Label
+from solon.feedback.comparisons import ShownOrder
 from solon.prompts import YES_OR_NO
 from solon.runs.rows import PromptKind
 
@@ -58,6 +59,11 @@ class ReplyQuestions:
     name: str
     questions: Mapping[PromptKind, tuple[ReplyQuestion, ...]]
     principles: Mapping[PromptKind, tuple[EvaluationPrinciple, ...]]
+
+    def replies_in(self, prompts: int) -> int:
+        """How many replies have about so many prompts, at least 1: one for each question and order."""
+        most = max((len(asked) for asked in self.questions.values()), default=0)
+        return max(1, prompts // max(1, len(ShownOrder) * most))
 
 
 _Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]

@@ -101,7 +101,7 @@ def _judged(
                 own,
                 asks.judgements,
                 row=ReplyJudgement,
-                chunk=settings.batch_size,
+                chunk=questions.replies_in(settings.batch_size),
                 unit=f"replies of {name} judged",
             )
     return found, engine.name

@@ -146,7 +146,8 @@ def _judged(
         phase = f"questions about {name}"
         answers = [_answer(row) for row in rows]
         unit = f"replies of {name} judged"
-        found += out.map(phase, answers, asks.judgements, row=ReplyJudgement, chunk=inputs.judge.chunk, unit=unit)
+        chunk = inputs.judge.questions.replies_in(inputs.judge.chunk)
+        found += out.map(phase, answers, asks.judgements, row=ReplyJudgement, chunk=chunk, unit=unit)
     return found, judge.engine.name
 
 
