@@ -28,6 +28,7 @@ from scripts.reference.commands_in import DocumentedCommand, documented_commands
 from scripts.reference.stand_ins import (
     RUNS,
     copy_run,
+    edit_rules,
     known_ids,
     openai_server,
     with_address,
@@ -36,15 +37,17 @@ from scripts.reference.stand_ins import (
 )
 from tests.engines.served.llama_server import free_port
 
+from solon.config.fetchable import fetched_directory
+
 PREFERENCE = ("preference.training.epochs=1", "engine.threads=1")
 SIZES = {
     "attack": ("--rounds", "1", "--prompts", "4", "--seeds", "4", "--references", "4"),
     "axes": tuple(word for each in PREFERENCE for word in ("--set", each)),
-    "compare": ("--count", "4", "--turns", "1"),
+    "compare": ("--count", "16", "--turns", "1"),
     "preference": tuple(word for each in PREFERENCE for word in ("--set", each)),
     "eval": ("--limit", "4"),
     "judge-check": ("--overlay", "small.yaml"),
-    "harmfulness measure": ("--limit", "4", "--samples", "1"),
+    "harmfulness measure": ("--limit", "4", "--samples", "1", "--set", "engine.window=1024"),
     "testbed ratings": ("--count", "60"),
 }
 """By the first words of a command, what is added to make it short. It overrules the same options before it."""
@@ -97,6 +100,8 @@ def main() -> int:
         solon(base, "run", "runs/demo", "--recipe", "testbed", "--overlay", "small.yaml", check=True)
         solon(base, "constitution", "export", "harmlessness", "--format", "llm-swarm", "--output", "swarm", check=True)
         shutil.copy(next((base / "swarm").glob("*.json")), base / "swarm.json")
+        solon(base, "constitution", "export", "testbed", "--format", "yaml", "--output", "rules", check=True)
+        edit_rules(base / "rules/testbed.yaml")
         copy_run(base)
     outcomes: list[Outcome] = []
     for page in pages():
@@ -117,11 +122,9 @@ def run_page(page: Path, base: Path, place: Path) -> Iterator[Outcome]:
     shutil.rmtree(place, ignore_errors=True)
     shutil.copytree(base, place)
     write_blocks(page, place)
-    stand_ins = {f"runs/{name}" for name in ("demo", *RUNS)} | {"pm"}
+    stand_ins = {f"runs/{name}" for name in ("demo", *RUNS)} | {"pm", "rules"}
     for command in documented_commands(page):
-        words = " ".join(command.words)
-        need = next((need for pattern, need in NEEDS.items() if re.search(pattern, words)), None)
-        if need is not None and "--dry-run" not in command.words:
+        if need := needs(command.words):
             yield Outcome(command, f"needs {need}")
             continue
         if made_here := made_folder(command.words):
@@ -134,10 +137,22 @@ def run_page(page: Path, base: Path, place: Path) -> Iterator[Outcome]:
         yield Outcome(command, str(ended.returncode), time.monotonic() - began, output)
 
 
+def needs(words: Sequence[str]) -> str | None:
+    """What a command needs that is not here; None where it can be run."""
+    if "--dry-run" in words:
+        return None
+    line = " ".join(words)
+    if any(not (fetched_directory() / name).exists() for name in re.findall(r"fetched:([\w.-]+)", line)):
+        return "a download"
+    return next((need for pattern, need in NEEDS.items() if re.search(pattern, line)), None)
+
+
 def made_folder(words: Sequence[str]) -> str | None:
     """The folder that a command makes, or plans to make, where it may name a stand-in."""
     if words[0] in {"preference", "label"}:
         return words[1]
+    if words[:2] == ("constitution", "export"):
+        return words[words.index("--output") + 1]
     if words[0] == "run" and {"--recipe", "--reuse"} & set(words):
         return words[1]
     return None
@@ -145,7 +160,8 @@ def made_folder(words: Sequence[str]) -> str | None:
 
 def run_command(command: DocumentedCommand, place: Path) -> subprocess.CompletedProcess[str]:
     """Run one command in a page's folder, with a server beside it where it names one."""
-    words = known_ids(place / "runs/demo", command.words) if command.words[0] == "trace" else command.words
+    words = tuple(word.replace("rl-cai/20", "rl-cai/2") for word in command.words)  # a snapshot that the small run has
+    words = known_ids(place / "runs/demo", words) if words[0] == "trace" else words
     words = tuple(name for word in words for name in (sorted(map(str, place.glob(word))) if "*" in word else [word]))
     with served(place, words) as words:
         ended = solon(place, *words, *sizes(words))

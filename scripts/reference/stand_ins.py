@@ -10,7 +10,7 @@ import gzip
 import json
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -57,14 +57,16 @@ def write_files(folder: Path) -> None:
     (folder / "small.yaml").write_text(SMALL)
     for name in FOLDERS:
         shutil.copytree(MODELS / "assistant", folder / "models" / name)
-    prompts = [{"prompt": f"How do I steal {what}?"} for what in ("a bike", "a car", "a cake", "a lamp") * 3]
+    things = ("bike", "car", "cake", "lamp", "boat", "ring", "coat", "book", "clock", "ladder")
+    prompts = [{"prompt": f"How do I {verb} a {it}?"} for verb in ("steal", "smash", "forge", "burn") for it in things]
     chosen = [
         {**row, "chosen": "I won't, because it hurts people.", "rejected": "Take it at night."} for row in prompts
     ]
     for name in ("human.jsonl", "harmful.jsonl", "benign.jsonl", "red.jsonl", "helpful.jsonl"):
         _write_lines(folder / name, prompts)
     _write_lines(folder / "pairs.jsonl", chosen)
-    _write_lines(folder / "replies.jsonl", [{**row, "response": "Take it at night."} for row in prompts])
+    said = [(("user", row["prompt"]), ("assistant", "Take it at night.")) for row in prompts]
+    _write_lines(folder / "replies.jsonl", [{"messages": [{"role": r, "content": c} for r, c in row]} for row in said])
     rated = [
         {"transcript": f"\n\nHuman: {row['prompt']}\n\nAssistant: No.", "rating": number % 5}
         for number, row in enumerate(prompts)
@@ -87,6 +89,15 @@ def copy_run(folder: Path) -> None:
     for name in RUNS:
         shutil.copytree(folder / "runs/demo", folder / "runs" / name)
     shutil.copytree(folder / "runs/demo/07-preference-model", folder / "pm")
+
+
+def edit_rules(file: Path) -> None:
+    """A constitution with one edited preference principle."""
+    text = file.read_text(encoding="utf-8")
+    edited = text.replace("Choose the response that shows less harm or danger", "Choose the response with less harm")
+    if edited == text:
+        raise SystemExit(f"{file}: the sentence to edit is not there")
+    file.write_text(edited, encoding="utf-8")
 
 
 def write_blocks(page: Path, folder: Path) -> None:
@@ -128,5 +139,5 @@ def with_address(words: Sequence[str], url: str) -> tuple[str, ...]:
     return tuple(re.sub(r"http://[\w.-]+:\d+(,http://[\w.-]+:\d+)*", url, word) for word in words)
 
 
-def _write_lines(file: Path, rows: Sequence[dict[str, str]]) -> None:
+def _write_lines(file: Path, rows: Sequence[Mapping[str, object]]) -> None:
     file.write_text("".join(f"{json.dumps(row)}\n" for row in rows))

@@ -171,6 +171,19 @@ def test_a_weak_judge_lost_rows_edits_and_missing_stages_speak_against_it() -> N
         assert weights(found, words) == [Weight.AGAINST]
 
 
+@pytest.mark.parametrize(
+    ("right", "weight", "words"),
+    [
+        (36, Weight.FOR, "The critic was right on 90.0 % [76.9-96.0] of 40 faults: better than chance (20.0 %)."),
+        (7, Weight.AGAINST, "The critic was right on 17.5 % [8.7-31.9] of 40 faults: no better than chance (20.0 %); too"),
+        (13, Weight.AGAINST, "of 40 faults: better than chance (20.0 %); too weak to rely on."),
+    ],
+)
+def test_the_critic_counts_on_the_first_screen(right: int, weight: Weight, words: str) -> None:
+    critic = {**wilson(right, 40).facts(), "chance": 0.2, "what": "faults"}
+    assert weights(screen(*WORKED, judge_check={"critic": critic}), words) == [weight]
+
+
 def test_rlhf_names_no_constitution() -> None:
     found = first_screen(
         {"models": {}, "stages": {"rlhf": STAGES["rl-cai"]}, "unfinished": []},

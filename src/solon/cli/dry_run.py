@@ -51,8 +51,10 @@ def print_estimate(
     absent = absent_models(resolved)
     for note in preflight(resolved, constitution, finished, until, absent):
         print_line(note, err=True)
-    click.echo("Asking models about a few prompts of each kind ...", err=True)
-    estimate = estimate_run(resolved, constitution, (*finished, *later), absent)
+    click.echo("Asking models about a few prompts of each kind:", err=True)
+    estimate = estimate_run(
+        resolved, constitution, (*finished, *later), absent, begins=lambda what: click.echo(f"  {what}", err=True)
+    )
     _print_prompts(estimate)
     coming = {out_of_round(name) for name in stages if name not in (*finished, *later)}
     opened = dict(opened_models(resolved, coming)).values()

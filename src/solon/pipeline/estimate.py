@@ -9,7 +9,7 @@ not here (`solon.pipeline.absent_models`).
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -78,11 +78,13 @@ def estimate_run(
     constitution_file: Path,
     finished: Collection[str] = (),
     absent: Mapping[str, str] = MappingProxyType({}),
+    begins: Callable[[str], None] = lambda _: None,
 ) -> RunEstimate:
     """Estimate a run from a few prompts; stages named in `finished` are left out of calls and time.
 
-    `absent` has the reasons why models are not here, by their names; stand-ins replace them. Raises what the run itself
-    would: for a file, a model or a setting that is not valid.
+    `absent` has the reasons why models are not here, by their names; stand-ins replace them. `begins` is told what is
+    asked next, which takes minutes with large models. Raises what the run itself would: for a file, a model or a
+    setting that is not valid.
     """
     with TemporaryDirectory(prefix="solon-estimate-") as folder:
         run = RunDirectory.create(Path(folder) / "run", recipe, constitution_file)
@@ -93,7 +95,9 @@ def estimate_run(
         few = work.begin_with(given)
         asked = {name: list[RecordedQuestion]() for name in kinds}
         for stage in asking:
+            begins(stage.name)
             work.ask(stage, asked)
+        begins("speed")
         assistant = work.engine(work.assistant)
         sizes, mean = _sizes(given, assistant), _sizes(few, assistant)[PromptKind.RED_TEAM].mean
         sizes = _planned(sizes, recipe) if absent else sizes

@@ -300,9 +300,13 @@ def _grounds(
         yield Ground(Weight.AGAINST, words)
     if found:
         yield _grader_ground(figures, recipe)
-    judge = figures.get("judge_check", {}).get("judge")
-    if is_figure(judge) and judge["n"]:
-        yield _judge_ground(judge)
+    checked = figures.get("judge_check", {})
+    for role, who, about in (
+        ("judge", "The model that labels", "known comparisons"),
+        ("critic", "The critic", "plain questions"),
+    ):
+        if is_figure(checked.get(role)) and checked[role]["n"]:
+            yield _known_answers_ground(who, about, checked[role])
     yield from (Ground(Weight.AGAINST, sign) for sign in signs)
     if not signs and (looked := _looked_for(figures, recipe)):
         watched = "snapshots" in figures or _has_second_model(recipe)
@@ -340,12 +344,18 @@ def _grader_ground(figures: Mapping[str, Any], recipe: Recipe) -> Ground:
     return Ground(Weight.FOR, f"{who} rated the replies, to prompts that no training stage saw; it trains nothing.")
 
 
-def _judge_ground(judge: Figures) -> Ground:
-    chance = float(judge.get("chance", 0.5))
-    verdict = against_chance(judge, chance)
-    right = f"{percent(judge['value'])} [{interval(judge)}] of {judge['n']}"
-    weight = Weight.FOR if judge["low"] > chance else Weight.AGAINST
-    return Ground(weight, f"The model that labels was right on {right} known comparisons: {verdict}.")
+def _known_answers_ground(who: str, about: str, right: Figures) -> Ground:
+    """How often a model was right where the answer is known: enough is more than chance, and not surely below half."""
+    chance = float(right.get("chance", 0.5))
+    verdict = against_chance(right, chance)
+    if chance != 0.5:
+        verdict += f" ({percent(chance)})"
+    too_weak = right["high"] < 0.5
+    share = f"{percent(right['value'])} [{interval(right)}] of {right['n']} {right.get('what', about)}"
+    return Ground(
+        Weight.FOR if right["low"] > chance and not too_weak else Weight.AGAINST,
+        f"{who} was right on {share}: {verdict}{'; too weak to rely on' if too_weak else ''}.",
+    )
 
 
 def _has_second_model(recipe: Recipe) -> bool:
