@@ -40,6 +40,8 @@ from tests.engines.served.llama_server import free_port
 from solon.config.fetchable import fetched_directory
 
 PREFERENCE = ("preference.training.epochs=1", "engine.threads=1")
+SETTINGS = ("--set", "engine.window=1024", "--set", "engine.rendering=transcript")
+"""What the bundled models need, as small.yaml has it, for commands without overlays."""
 SIZES = {
     "attack": ("--rounds", "1", "--prompts", "4", "--seeds", "4", "--references", "4"),
     "axes": tuple(word for each in PREFERENCE for word in ("--set", each)),
@@ -47,7 +49,7 @@ SIZES = {
     "preference": tuple(word for each in PREFERENCE for word in ("--set", each)),
     "eval": ("--limit", "4"),
     "judge-check": ("--overlay", "small.yaml"),
-    "harmfulness measure": ("--limit", "4", "--samples", "1", "--set", "engine.window=1024"),
+    "harmfulness measure": ("--limit", "4", "--samples", "1", *SETTINGS),
     "testbed ratings": ("--count", "60"),
 }
 """By the first words of a command, what is added to make it short. It overrules the same options before it."""
@@ -59,6 +61,7 @@ NEEDS = {
     r"^(?!.*--dry-run).*(hf:|=Qwen/)": "a hub",
     r"^models fetch ": "a download",
     r"vllm:": "vLLM",
+    r"^elo .*runs/blind": "people's votes",
     r"ray:": "a cluster",
     r"^run .*(--recipe scale-|runs/full)": "GPUs",
 }
@@ -127,12 +130,16 @@ def run_page(page: Path, base: Path, place: Path) -> Iterator[Outcome]:
         if need := needs(command.words):
             yield Outcome(command, f"needs {need}")
             continue
-        if made_here := made_folder(command.words):
-            if made_here in stand_ins:
-                shutil.rmtree(place / made_here)  # the page makes it itself
-            stand_ins.discard(made_here)
+        made_here, aside = made_folder(command.words), place / "aside"
+        if made_here in stand_ins:
+            (place / made_here).rename(aside)  # the page makes it itself
         began = time.monotonic()
         ended = run_command(command, place)
+        if aside.exists() and not (place / made_here).exists():
+            aside.rename(place / made_here)  # it was only planned
+        elif aside.exists():
+            shutil.rmtree(aside)
+            stand_ins.discard(made_here)
         output = ended.stdout[-2000:] + ended.stderr[-2000:]
         yield Outcome(command, str(ended.returncode), time.monotonic() - began, output)
 

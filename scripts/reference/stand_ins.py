@@ -29,7 +29,8 @@ from .links import ROOT
 
 SHARED = ROOT.parent / "shared"
 MODELS = ROOT / "src/solon/data/models"
-FOLDERS = ("qwen", "mine", "base", "one", "two", "chat", "judge", "small", "before", "after")
+ASSISTANTS = ("qwen", "mine", "one", "chat", "judge", "small", "after")
+PRETRAINED = ("base", "two", "before")
 RUNS = ("mine", "other", "real", "real-non-evasive", "over", "judged", "served")
 CHAT_TEMPLATE = (
     "{% for each in messages %}\n\n{{ 'Human: ' if each.role == 'user' else 'Assistant: ' }}{{ each.content }}"
@@ -55,8 +56,9 @@ def write_files(folder: Path) -> None:
     """The files that commands name: prompts, comparisons, ratings, models, samples of other projects' formats."""
     folder.mkdir(parents=True)
     (folder / "small.yaml").write_text(SMALL)
-    for name in FOLDERS:
-        shutil.copytree(MODELS / "assistant", folder / "models" / name)
+    for name in (*ASSISTANTS, *PRETRAINED):
+        made_from = MODELS / ("assistant" if name in ASSISTANTS else "pretrained")
+        shutil.copytree(made_from, folder / "models" / name)
     things = ("bike", "car", "cake", "lamp", "boat", "ring", "coat", "book", "clock", "ladder")
     prompts = [{"prompt": f"How do I {verb} a {it}?"} for verb in ("steal", "smash", "forge", "burn") for it in things]
     chosen = [
