@@ -56,6 +56,21 @@ def engine_probe() -> Prompt:
     return Prompt((Turn(Role.HUMAN, "Write one sentence about bread."),))
 
 
+def prose_probe() -> Prompt:
+    """A question with some plain prose, to see how many characters a token of a model has."""
+    prose = (
+        "In the old town there is a bakery that opens before anybody else is awake. The baker lights the oven "
+        "at three in the morning, weighs the flour, and leaves the dough to rest while the first trains leave "
+        "the station. By six o'clock the shelves are full, and the people who work in the market come in for "
+        "bread, cheese and something warm to drink. Later the children pass on their way to school, and some "
+        "of them have enough money for a cake. On Sundays the whole street smells of cinnamon. The baker's "
+        "daughter wants to become an engineer, so nobody knows who will take over the business one day. "
+        "Perhaps one of the apprentices will, since two of them have already learned everything about bread "
+        "that there is to know, and the third one can at least count the customers. "
+    )
+    return Prompt((Turn(Role.HUMAN, f"{prose * 2}What does the baker do first?"),))
+
+
 def letter_probe() -> Prompt:
     """A question with two options, of which A is right, to see whether an engine chooses."""
     return Prompt((Turn(Role.QUESTION, "Which is larger?\nOptions:\n(A) a mountain\n(B) a mouse"),), Role.ANSWER, "(")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -285,3 +285,33 @@ def test_a_served_model_is_checked_from_the_command_line(
     assert code == 1 and '"usable": false' in out, "the letters of a random model are not among its 20 best tokens"
     code, out, err = check("openai:tiny@http://127.0.0.1:9")
     assert code == 1 and out == "" and err.count("\n") == 1 and "does not answer" in err
+
+
+@dataclass
+class Cutting:
+    """A server that says nothing of its context of 600 words, and reads the end of what is longer."""
+
+    reports: bool = True
+
+    async def __call__(self, request: Received) -> Answer:
+        if request.method == "GET":
+            return 200, {"data": [{"id": "tiny", "max_model_len": 8192}]}
+        if "messages" not in (request.body or {}):
+            return 404, {"error": "not here"}
+        words = " ".join(each["content"] for each in request.body["messages"]).split()
+        usage = {"prompt_tokens": min(len(words), 600), "completion_tokens": 1}
+        choice = {"message": {"role": "assistant", "content": "Yes."}, "finish_reason": "stop"}
+        return 200, {"model": "tiny", "choices": [choice], **({"usage": usage} if self.reports else {})}
+
+
+@pytest.mark.parametrize(("reports", "long"), [(True, Finish.LENGTH), (False, Finish.END)])
+def test_a_prompt_that_the_server_cuts_off_in_silence_counts_as_too_long(reports: bool, long: Finish) -> None:
+    """Without the model's tokenizer this is seen from how many characters the server reads in a token of prose."""
+    prose = "The old baker weighs some flour before the first trains leave the station. "
+    asked = [question(prose * times) for times in (1, 40, 120)]
+    with serving(Cutting(reports)) as server:
+        engine = open_engine(ModelSpec.parse(f"openai:tiny@{server.url}"))
+        answers = engine.generate(asked, [0, 1, 2], SamplingParams(max_tokens=4))
+        engine.close()
+    assert [each.finish for each in answers] == [Finish.END, Finish.END, long]
+    assert answers[2].text == ("" if reports else "Yes.")

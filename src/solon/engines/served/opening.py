@@ -97,7 +97,8 @@ def _opened(client: JsonClient, served: ServedModel, settings: EngineSettings) -
         rendering = MessageRendering(able.start)
     exact = None if tokens is None else lambda text: len(tokens.encode([text])[0])
     request = None if tokens is not None else find_count_request(client, served.model)
-    counter = TokenCounter(client, served.model, window, request, exact)
+    density = None if tokens is not None else probe.density(able, rendering)
+    counter = TokenCounter(client, served.model, window, request, exact, density)
     remarks = [f"{address} does not answer; the other servers are asked" for address in listed.absent]
     return ServedEngine(
         client,
@@ -292,6 +293,11 @@ class _Probe:
         except RequestFailure:
             return False
         return True
+
+    def density(self, able: ServerAbilities, rendering: Rendering) -> float | None:
+        """Characters of a token in plain prose; None when the server does not report tokens, or reads no such text."""
+        count = self._prompt_tokens(able, rendering, prompts.prose_probe())
+        return len("".join(rendering.render(prompts.prose_probe()))) / count if count else None
 
     def _prompt_tokens(self, able: ServerAbilities, rendering: Rendering, prompt: Prompt) -> int | None:
         """The number of prompt tokens that the server reports; None when it refuses the request or reports none."""

@@ -3,6 +3,8 @@
 With the model's tokenizer in a folder this is exact. Without it, the server's answer to the same prompt says it, or the
 server counts where it has such a request (vLLM, llama.cpp, llama-cpp-python), but only for prompts that could fill half
 of the window: a token has at least one byte, so that shorter prompts fit anyway, and are estimated.
+
+Some servers cut a long prompt off in silence and answer what is left. The number of tokens that they report shows it.
 """
 
 from __future__ import annotations
@@ -18,6 +20,10 @@ from solon.http.retry_policy import FailureKind, RequestFailure, malformed
 
 BYTES = 3
 """Bytes of a token in estimates, which is rather little: estimates are rather too large."""
+DENSER = 1.3
+"""No text has so many times the characters of a token that plain prose has, but for long repetitions of a sign."""
+_SHORT = 2000
+"""Characters of texts that may be such a repetition, and that no server cuts off."""
 _OVERHEAD = 64
 """Tokens that a chat template may add."""
 _REMEMBERED = 100_000
@@ -58,6 +64,8 @@ class TokenCounter:
     request: CountRequest | None = None
     exact: Callable[[str], int] | None = None
     """Counts by the model's own tokenizer."""
+    density: float | None = None
+    """Characters of a token in plain prose, as the server counts; None where it is not known, or not needed."""
     _known: dict[str, int] = field(default_factory=dict)
     """By digest of the text."""
 
@@ -69,8 +77,15 @@ class TokenCounter:
 
     def refuse_cut(self, text: str, read: int) -> None:
         """Raise RequestFailure when the server read fewer tokens of a prompt than it has: it cut the prompt off."""
-        if self.exact is not None and read < (whole := self.exact(text)):
-            why = f"reads {read} of the {whole} tokens of a prompt: its context is smaller than {self.window} tokens"
+        if self.exact is not None:
+            whole, about = self.exact(text), ""
+        elif self.density is not None and len(text) > _SHORT:
+            whole, about = math.ceil(len(" ".join(text.split())) / (DENSER * self.density)), "more than "
+        else:
+            return
+        if read < whole:
+            tokens = f"{read} of {about}{whole} tokens of a prompt"
+            why = f"reads {tokens}: its context is smaller than {self.window} tokens"
             raise RequestFailure(FailureKind.REFUSED, why)
 
     def count(self, text: str) -> int:
