@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from solon.pipeline.reproduction.paper_figures import FigurePlot, PlotKind, PlotLine, PlotPoint
 from solon.reporting.charts import ReliabilityWords, end_labels, reliability, series
-from solon.reporting.svg import PlotFrame, Scale, nice_domain, number_marks, percent_marks, polyline, tag, text
+from solon.reporting.svg import PlotFrame, Scale, nice_domain, number_marks, percent_marks, polyline, tag
 from solon.stats.claim_verdicts import Difference
 from solon.stats.intervals import per_cent
 
@@ -91,9 +91,10 @@ def _scatter(plot: FigurePlot) -> Markup:
     # Intervals of snapshots cover each other, so the axes follow the values.
     x_domain = nice_domain([across.value for _, across in known])
     y_domain = nice_domain([point.up.value for point, _ in known])
-    frame = PlotFrame.of((520, 360), x_domain, y_domain, (30, 24, 46, 56))
+    frame = PlotFrame.of((640, 360), x_domain, y_domain, (30, 140, 46, 56))
     pieces = [frame.axes(plot.x_name, plot.y_name, number_marks(*x_domain), number_marks(*y_domain))]
-    names = []
+    # Names stand at the right, at the heights of the last steps: beside the dots they would cover each other.
+    ends: list[tuple[float, str, str]] = []
     for position, each in enumerate(plot.lines):
         places = [
             (frame.x(point.across.value), frame.y(point.up.value), _says(each, point, plot))
@@ -105,11 +106,8 @@ def _scatter(plot: FigurePlot) -> Markup:
             radius = 5.5 if number == len(places) - 1 else 2.5
             marks.append(tag("circle", tag("title", says), cx=x, cy=y, r=radius, class_="dot"))
         pieces.append(tag("g", *marks, class_=_tone(position)))
-        x, y, _ = places[-1]
-        left = x > (frame.x.start + frame.x.end) / 2
-        place = x - 10 if left else x + 10
-        names.append(text(place, y - 9, each.name, f"point-name {_tone(position)}", "end" if left else "start"))
-    return frame.figure(f"{plot.title}; the large dot is the last step", *pieces, *names)
+        ends.append((places[-1][1], each.name, _tone(position)))
+    return frame.figure(f"{plot.title}; the large dot is the last step", *pieces, *end_labels(frame, ends))
 
 
 def _bins(plot: FigurePlot) -> Markup | None:
