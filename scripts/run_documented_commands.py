@@ -61,7 +61,7 @@ NEEDS = {
     r"^(?!.*--dry-run).*(hf:|=Qwen/)": "a hub",
     r"^models fetch ": "a download",
     r"vllm:": "vLLM",
-    r"^elo .*runs/blind": "people's votes",
+    r"^elo .*runs/blind|comparison/helpfulness.jsonl": "people's votes",
     r"ray:": "a cluster",
     r"^run .*(--recipe scale-|runs/full)": "GPUs",
 }
