@@ -127,12 +127,12 @@ def known_ids(run: Path, words: Sequence[str]) -> tuple[str, ...]:
 @contextmanager
 def openai_server(name: str) -> Iterator[str]:
     """The bundled assistant behind the OpenAI wire format; the address."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from solon.model_folders.load import ModelHead, load_model, load_tokenizer
 
-    model: Any = AutoModelForCausalLM.from_pretrained(MODELS / "assistant")
-    tokenizer = AutoTokenizer.from_pretrained(MODELS / "assistant")
+    model: Any = load_model(ModelHead.LANGUAGE_MODEL, MODELS / "assistant", dtype="float32")
+    tokenizer = load_tokenizer(MODELS / "assistant")
     tokenizer.chat_template = CHAT_TEMPLATE
-    with serving(StandIn(model.eval(), tokenizer, name=name, window=1024)) as server:
+    with serving(StandIn(model, tokenizer, name=name, window=1024)) as server:
         yield server.url
 
 
