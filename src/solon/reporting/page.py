@@ -53,10 +53,13 @@ def write_with_samples(path: Path, template: str, shelves: Sequence[Shelf], **co
 
 
 def write_page(path: Path, text: str) -> Path:
-    """Write a page through a temporary file, so that it is there whole or not at all; returns its path."""
+    """Write a page through a temporary file, so that it is there whole or not at all; returns its path.
+
+    It ends with a newline, which templates lose, as every text file should that people commit.
+    """
     part = path.with_name(f".{path.name}.part")
     path.parent.mkdir(parents=True, exist_ok=True)
-    part.write_text(text, encoding="utf-8")
+    part.write_text(text.rstrip("\n") + "\n", encoding="utf-8")
     part.replace(path)
     return path
 
