@@ -2,17 +2,20 @@
 
 import pytest
 
+from solon import prompts
 from solon.config.builtin import constitution_path
 from solon.config.loading import load_recipe
 from solon.config.recipe import SamplingParams
-from solon.conversation import Prompt, Role, Turn
+from solon.conversation import Conversation, Prompt, Role, Turn
 from solon.engines.recording import RecordingEngine
 from solon.engines.scripted import ScriptedEngine
 from solon.pipeline.cost import Calls
-from solon.pipeline.estimate import estimate_run
+from solon.pipeline.estimate import PATIENCE, TRIED, estimate_run, speed_of
 from solon.pipeline.session import Session
 from solon.runs import RunDirectory
+from solon.runs.outcome import Outcome
 from solon.runs.progress import Silent
+from solon.runs.rows import PromptKind, PromptRow
 from solon.stages.plan import built_in
 
 SETTINGS = [
@@ -79,6 +82,24 @@ def test_time_and_speed_are_positive_and_finished_stages_are_left_out(rehearsal,
     later = estimate_run(recipe, constitution_path("testbed"), ("responses", "sl-cai"))
     assert "responses" not in {each.stage for each in later.calls}
     assert "sl-cai" not in {each.stage for each in later.learning}
+
+
+@pytest.mark.parametrize(("seconds_each", "asked"), [(0.01, 100), (0.5, int(PATIENCE / 0.5)), (5.0, TRIED)])
+def test_a_slow_model_is_timed_on_fewer_prompts(monkeypatch, seconds_each, asked):
+    now = 0.0
+
+    def answer(prompt: Prompt, seed: int) -> str:
+        nonlocal now
+        now += seconds_each
+        return "one two three"
+
+    monkeypatch.setattr("solon.pipeline.estimate.time.perf_counter", lambda: now)
+    engine = ScriptedEngine(answer, lambda prompt, option: -1.0)
+    question = Conversation((Turn(Role.HUMAN, "how are you"),))
+    row = PromptRow(row_id="a", kind=PromptKind.RED_TEAM, prompt=question, source="file", outcome=Outcome.OK)
+    found = speed_of(engine, [row] * 100)
+    assert len(engine.prompts) == 1 + TRIED + 2 * asked
+    assert found.reading == pytest.approx(engine.count_tokens(prompts.reply(question)) / seconds_each)
 
 
 def test_a_recorder_tells_shared_tokens_apart():

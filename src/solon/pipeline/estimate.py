@@ -22,8 +22,9 @@ from solon.config.builtin import source_path
 from solon.config.model_spec import ModelSpec
 from solon.config.recipe import Recipe, SamplingParams
 from solon.constitution.constitution import Constitution
+from solon.conversation import Prompt
 from solon.digest import digest
-from solon.engines.base import Engine
+from solon.engines.base import Completion, Engine
 from solon.engines.recording import RecordedQuestion, RecordingEngine
 from solon.pipeline.absent_models import StandIn, planned_speed
 from solon.pipeline.cost import Calls, CostInputs, Learning, Seen, Speed, calls_of, learning_of
@@ -43,6 +44,10 @@ SHOWN = 3
 """Questions shown of each kind."""
 WRITTEN = 16
 """Tokens that each prompt is answered with where speed is measured."""
+TRIED = 8
+"""Prompts that are read first, to see how many a model reads in `PATIENCE`."""
+PATIENCE = 10.0
+"""Seconds of reading that are enough to measure a speed. A slow model gets fewer prompts than a batch of the run."""
 SHORTEST = 1e-6
 """Seconds that anything takes at least, so that a speed is always a number."""
 
@@ -239,21 +244,29 @@ def _planned(sizes: Mapping[PromptKind, Size], recipe: Recipe) -> Mapping[Prompt
 
 
 def speed_of(engine: Engine, rows: Sequence[PromptRow]) -> Speed:
-    """Tokens per second when the prompts of `rows` are read, and when each is answered with a few tokens."""
+    """Tokens per second when prompts of `rows` are read together, and when each is answered with a few tokens.
+
+    A model that takes longer than `PATIENCE` to read all of them reads as many as it can in that time.
+    """
     questions = [prompts.reply(row.prompt) for row in rows]
-    seeds = list(range(len(questions)))
-    engine.generate(questions[:1], seeds[:1], SamplingParams(max_tokens=1))  # The first call of a process is slow.
-    started = time.perf_counter()
-    engine.generate(questions, seeds, SamplingParams(max_tokens=1))
-    read = time.perf_counter()
-    answers = engine.generate(questions, seeds, SamplingParams(max_tokens=1 + WRITTEN))
-    both = time.perf_counter() - read
+    _seconds(engine, questions[:1], 1)  # The first call of a process is slow.
+    tried = questions[:TRIED]
+    seconds, _ = _seconds(engine, tried, 1)
+    questions = questions[: max(len(tried), int(PATIENCE / seconds * len(tried)))]
+    reading, _ = _seconds(engine, questions, 1)
+    both, answers = _seconds(engine, questions, 1 + WRITTEN)
     tokens = sum(map(engine.count_tokens, questions))
     written = sum(max(len(answer.token_ids) - 1, 0) for answer in answers)
-    reading = max(read - started, SHORTEST)
     # A written token takes no less than one that is read; a difference of two noisy times may say otherwise.
     writing = max(written, 1) / max(both - reading, SHORTEST)
     return Speed(tokens / reading, min(writing, tokens / reading))
+
+
+def _seconds(engine: Engine, questions: Sequence[Prompt], tokens: int) -> tuple[float, list[Completion]]:
+    """How long an engine takes to answer in so many tokens at most, and its answers."""
+    started = time.perf_counter()
+    answers = engine.generate(questions, list(range(len(questions))), SamplingParams(max_tokens=tokens))
+    return max(time.perf_counter() - started, SHORTEST), answers
 
 
 def _sizes(given: Artefact, engine: Engine) -> Mapping[PromptKind, Size]:

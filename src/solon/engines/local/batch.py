@@ -21,8 +21,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from solon.engines.local.causal_model import PADDING, CausalModel, Mask
+from solon.engines.local.causal_model import PADDING, CausalModel
 from solon.engines.local.common_heads import without_lone_heads
+from solon.engines.local.grouped_attention import Mask
 from solon.engines.local.kv_cache import CacheSize, Kept
 from solon.engines.local.split_rows import SplitRow, Zones
 from solon.engines.token_rows import Tokens

@@ -20,6 +20,8 @@ import torch
 from torch import Tensor
 
 from solon.config.recipe import Precision
+from solon.engines.local.float32_products import by_onednn, large_layers, slow_by_default
+from solon.engines.local.grouped_attention import GroupedAttention, Mask
 from solon.engines.local.head import in_float32, widened
 from solon.engines.local.kv_cache import CacheSize, KeyValueCache, additive_mask
 from solon.errors import ModelError
@@ -32,8 +34,6 @@ _COPIES = 4
 """Copies of the logits in memory while a token is sampled."""
 PADDING = torch.iinfo(torch.int64).max
 """The position of a key that no query may see."""
-
-Mask = Tensor | dict[str, Tensor] | None
 
 
 class CausalModel:
@@ -65,6 +65,9 @@ class CausalModel:
                 remedy="Serve it with an inference server, or take another model",
             )
         self._keeps_logits = "logits_to_keep" in known
+        self._attention = GroupedAttention(model, self.device)
+        exact = precision is Precision.FLOAT32 and slow_by_default()
+        self._large_layers = large_layers(model, self.device) if exact else ()
         self._head = model.get_output_embeddings()
         self._wide_head: Tensor | None = None
         self.column_bytes, self.position_bytes = self._measured()
@@ -89,10 +92,15 @@ class CausalModel:
     def forward(self, ids_BT: Tensor, positions_BT: Tensor, mask: Mask, cache: KeyValueCache, keep: int) -> Tensor:
         """Logits (B, N=keep, V) of the last `keep` positions; writes keys and values at the cache's column."""
         extra = {"logits_to_keep": keep} if self._keeps_logits else {}
-        with layers_in(self.precision, self.device, Casts.KEPT), in_float32(self._head, self._wide_head):
+        with (
+            layers_in(self.precision, self.device, Casts.KEPT),
+            in_float32(self._head, self._wide_head),
+            by_onednn(self._large_layers),
+            self._attention.packed(mask, ids_BT.shape[1]) as packed,
+        ):
             logits: Tensor = self.model(
                 input_ids=ids_BT,
-                attention_mask=mask,
+                attention_mask=packed,
                 position_ids=positions_BT,
                 past_key_values=cache,
                 use_cache=True,
