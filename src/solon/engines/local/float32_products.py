@@ -31,8 +31,9 @@ _OPERATOR = "_linear_pointwise"
 
 def slow_by_default(processor: Path = _PROCESSOR) -> bool:
     """Whether torch would take MKL here, on a processor of another maker; never where the system does not tell."""
-    by_mkl: bool = torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
-    if not by_mkl or not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.mkldnn, _OPERATOR):
+    mkl, onednn = torch.backends.mkl, torch.backends.mkldnn
+    both = mkl.is_available() and onednn.is_available()  # type: ignore[no-untyped-call]
+    if not both or not hasattr(torch.ops.mkldnn, _OPERATOR):
         return False
     try:
         described = processor.read_text(encoding="utf-8")
