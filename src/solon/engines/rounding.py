@@ -15,9 +15,9 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 from solon.config.recipe import EngineSettings
+from solon.engines.processor import processor_field
 from solon.runs.processes import SINGLE_PROCESS, Processes
 
 CODE = 1
@@ -74,12 +74,7 @@ def rounding_summary(sessions: Sequence[Mapping[str, object]], now: Mapping[str,
 
 
 def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, "") or platform.processor() or platform.machine()
+    return next(iter(processor_field("model name")), "") or platform.processor() or platform.machine()
 
 
 def _version(package: str) -> str | None:

@@ -19,27 +19,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from solon.engines.processor import CPUINFO, processor_field
 from solon.model_folders.mixed_precision import is_plain
 
 _LARGE = 50_000_000
 """Weights in linear layers from which a model gains."""
-_PROCESSOR = Path("/proc/cpuinfo")
 _INTEL = "GenuineIntel"
 _OPERATOR = "_linear_pointwise"
 """The operator with which torch's compiler calls oneDNN. Its name is torch's own affair, so it may be absent."""
 
 
-def slow_by_default(processor: Path = _PROCESSOR) -> bool:
+def slow_by_default(processor: Path = CPUINFO) -> bool:
     """Whether torch would take MKL here, on a processor of another maker; never where the system does not tell."""
     mkl, onednn = torch.backends.mkl, torch.backends.mkldnn
     both = mkl.is_available() and onednn.is_available()  # type: ignore[no-untyped-call]
     if not both or not hasattr(torch.ops.mkldnn, _OPERATOR):
         return False
-    try:
-        described = processor.read_text(encoding="utf-8")
-    except OSError:
-        return False
-    makers = {line.partition(":")[2].strip() for line in described.splitlines() if line.startswith("vendor_id")}
+    makers = processor_field("vendor_id", processor)
     return bool(makers) and _INTEL not in makers
 
 
