@@ -83,7 +83,7 @@ class StageError(SolonError):
 
 
 class DivergedError(StageError):
-    """A loss or gradient is not finite; the weights are as they were before that step."""
+    """A loss or gradient is not finite; the optimiser has not taken that step."""
 
 
 def without_credentials(text: str) -> str:

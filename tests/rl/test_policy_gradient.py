@@ -405,6 +405,33 @@ def test_a_number_that_is_not_finite_is_a_reason_to_stop_and_in_the_first_step_a
         trained(load_networks(tiny), SETTINGS, TrainingSession(Checkpoints(tmp_path / "first")), score=broken_at(0))
 
 
+@pytest.mark.parametrize("value_coef", [None, 0.5])
+def test_an_update_that_fails_in_a_later_minibatch_leaves_the_policy_of_the_step_before(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value_coef: float | None
+) -> None:
+    settings = SETTINGS.model_copy(update={"minibatches": 4, "target_kl": None, "value_warmup_steps": 0})
+    networks = load_networks(tiny, value_coef=value_coef)
+    seen: list[dict[str, Tensor]] = []
+    taken: list[str] = []
+    step = networks.learner.step
+
+    def failing(rate: float, place: str, row_ids: Any) -> float:
+        taken.append(place)
+        if len(taken) == 8 + 3:  # in the second step, after two minibatches
+            raise DivergedError("the gradient norm is nan", place=place)
+        return step(rate, place, row_ids)
+
+    def watch(step: int, rollout: Any) -> None:
+        seen.append({name: weight.clone() for name, weight in networks.learner.weights().items()})
+
+    monkeypatch.setattr(networks.learner, "step", failing)
+    course = trained(networks, settings, TrainingSession(Checkpoints(tmp_path)), watch=watch)
+    assert course.step == 1 and len(taken) == 11
+    assert course.stopped_because is not None and course.stopped_because.startswith("PPO step 2, pass 1, policy")
+    assert any(not torch.equal(weight, seen[0][name]) for name, weight in networks.learner.weights().items())
+    assert all(torch.equal(weight, seen[1][name]) for name, weight in networks.learner.weights().items())
+
+
 def test_the_best_policy_is_the_one_that_replied_best(tiny: Path, tmp_path: Path) -> None:
     settings = SETTINGS.model_copy(update={"keep": Kept.BEST, "steps": 5, "value_warmup_steps": 1, "kl_coef": 0.0})
     held_out = iter([9.0, 9.0, 1.0, 3.0, 2.0])  # of no account is who has not learned yet

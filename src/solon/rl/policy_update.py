@@ -2,7 +2,8 @@
 
 Policy and value function have separate optimisers. They are separate networks with a pass each, or the policy has a
 value head, and one pass gives the gradients of both. The policy is not updated while the value function warms up, nor
-for the rest of a rollout after its KL exceeds `rl.target_kl`.
+for the rest of a rollout after its KL exceeds `rl.target_kl`. An update whose numbers do not stay finite leaves the
+policy as it was before the rollout.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
 from solon.config.recipe import Precision, ReinforcementSettings
-from solon.errors import StageError
+from solon.errors import DivergedError, StageError
 from solon.rl.episodes import Episode, Networks, PolicyValueHead, Rollout, ValueModel, episodes_of
 from solon.rl.rollout import Tape
 from solon.rl.update_objectives import JointObjective, PolicyObjective, ValueObjective, tokens_of
@@ -35,13 +37,30 @@ def update(
 ) -> dict[str, float | int | None]:
     """Pass over the rollout `epochs` times in reshuffled minibatches; returns the means of the metrics.
 
-    Raises DivergedError when a loss or gradient is not finite, and StageError when training computes other
-    log-probabilities than were measured.
+    Raises DivergedError when a loss or gradient is not finite, with the policy's weights as they were before the call,
+    and StageError when training computes other log-probabilities than were measured.
     """
-    taped, episodes = episodes_of(rollout, Tape.GRADIENT), episodes_of(rollout)
     sums: Counter[str] = Counter()
     policy = _PolicySteps(networks, settings, step, sums, frozen=step < first_of_policy(networks, settings))
-    value_updates = 0
+    try:
+        value_updates = _passes(networks, rollout, settings, policy, (step, seed))
+    except DivergedError:
+        policy.undo()
+        raise
+    return {
+        **{name: sums[name] / policy.updates if policy.updates else None for name in OF_POLICY},
+        **{name: sums[name] / value_updates if value_updates else None for name in OF_VALUE},
+        "first_ratio_error": policy.first_error,
+        "policy_updates": policy.updates,
+    }
+
+
+def _passes(
+    networks: Networks, rollout: Rollout, settings: ReinforcementSettings, policy: _PolicySteps, at: tuple[int, int]
+) -> int:
+    """All passes of step and seed `at`; returns the number of updates of the value function."""
+    (step, seed), value_updates = at, 0
+    taped, episodes = episodes_of(rollout, Tape.GRADIENT), episodes_of(rollout)
     for epoch in range(settings.epochs):
         order = shuffled(len(episodes), seed, "minibatches", step, epoch)
         for part in _split(order, settings.minibatches):
@@ -55,14 +74,9 @@ def update(
                 policy.learn_with_values(networks.critic, rows, place)
                 continue
             if networks.critic is not None:
-                _value_step(networks.critic, networks.centre, rows, settings, (step, f"{place}, value"), sums)
+                _value_step(networks.critic, networks.centre, rows, settings, (step, f"{place}, value"), policy.sums)
             policy.learn(rows, f"{place}, policy")
-    return {
-        **{name: sums[name] / policy.updates if policy.updates else None for name in OF_POLICY},
-        **{name: sums[name] / value_updates if value_updates else None for name in OF_VALUE},
-        "first_ratio_error": policy.first_error,
-        "policy_updates": policy.updates,
-    }
+    return value_updates
 
 
 def first_of_policy(networks: Networks, settings: ReinforcementSettings) -> int:
@@ -81,6 +95,13 @@ class _PolicySteps:
     frozen: bool
     updates: int = 0
     first_error: float | None = None
+    before: Mapping[str, Tensor] | None = None
+    """The policy's weights before its first update; None where nothing can fail after it."""
+
+    def undo(self) -> None:
+        """Set the policy back to what it was before the rollout."""
+        if self.before is not None:
+            self.networks.learner.put_back(self.before)
 
     def learn(self, rows: Sequence[Episode], place: str) -> None:
         """One optimiser step on `rows`."""
@@ -132,10 +153,17 @@ class _PolicySteps:
             return
         since = self.step - first_of_policy(self.networks, settings)
         rate = risen(settings.learning_rate, since, settings.warmup_steps)
+        if not self.updates and self._may_fail_later():
+            self.before = learner.copied()
         norm = learner.step(rate, place, (row.row_id for row in rows))
         clipped = totals.counts["clipped"] / tokens
         self.sums.update({"policy_loss": loss, "policy_gradient_norm": norm, "clip_fraction": clipped})
         self.updates += 1
+
+    def _may_fail_later(self) -> bool:
+        """Whether another optimiser step follows the policy's first one, of the policy or of its value head."""
+        several = self.settings.epochs * self.settings.minibatches > 1
+        return several or isinstance(self.networks.critic, PolicyValueHead)
 
 
 def _value_step(

@@ -3,7 +3,7 @@
 The loss of a batch is a sum over its rows or tokens divided by their number, counted before the batch is cut into
 micro-batches, so the gradient is the same for any micro-batch size and any number of processes that share the rows:
 their gradients are summed before the step, and all take the same step. A loss or a gradient norm that is not finite
-raises an error with the step and the rows before the weights change.
+raises an error with the step and the rows before the optimiser changes the weights.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from solon.config.recipe import Schedule
 from solon.errors import DivergedError, StageError
 from solon.runs.processes import SINGLE_PROCESS, Processes, Sharding
-from solon.training.distributed.sharded import laid_out_as, whole
+from solon.training.distributed.sharded import laid_out_as, own_part, whole
 
 BETAS = (0.9, 0.95)
 EPSILON, EPSILON_RL = 1e-8, 1e-5
@@ -160,6 +160,15 @@ class Learner:
         """Clear the accumulated gradient."""
         self.optimiser.zero_grad(set_to_none=True)
 
+    def copied(self) -> dict[str, Tensor]:
+        """A copy, in the host's memory, of what this process holds of the trainable parameters; for `put_back`."""
+        return {name: own_part(parameter).to("cpu", copy=True) for name, parameter in self.parameters.items()}
+
+    def put_back(self, copied: Mapping[str, Tensor]) -> None:
+        """Set the parameters to what `copied` returned; the optimiser's moments stay."""
+        for name, parameter in self.parameters.items():
+            own_part(parameter).copy_(copied[name])
+
     def weights(self) -> dict[str, Tensor]:
         """The trainable parameters by name."""
         return {name: whole(parameter) for name, parameter in self.parameters.items()}
@@ -198,7 +207,7 @@ class Learner:
         if not self.optimiser.state:
             remedy = "This is the first step: look at these rows, or start from another model"
         return DivergedError(
-            f"the {what} is {value}; the weights are as they were before this step. Rows: {shown}",
+            f"the {what} is {value}; this step is not taken. Rows: {shown}",
             place=place,
             remedy=remedy,
         )

@@ -232,6 +232,13 @@ def whole(tensor: Tensor) -> Tensor:
     return found
 
 
+def own_part(tensor: Tensor) -> Tensor:
+    """What this process holds of the tensor, without gradient and with the same memory: all of it, or its shard."""
+    held: Any = tensor.detach()
+    found: Tensor = held.to_local() if hasattr(held, "to_local") else held
+    return found
+
+
 def laid_out_as(tensor: Tensor, like: Tensor) -> Tensor:
     """A whole tensor on the device of `like`, and in shards if `like` is. Collective for shards."""
     sharded: Any = like.detach()
