@@ -14,7 +14,6 @@ from solon.stats.intervals import (
     Z95,
     interval,
     mean,
-    mean_of_few,
     per_cent,
     percent,
     probability,
@@ -77,12 +76,13 @@ def test_share_counts_flags() -> None:
     assert share(x > 2 for x in range(5)) == wilson(2, 5)
 
 
-def test_mean_has_the_normal_interval() -> None:
+def test_mean_has_students_interval() -> None:
     found = mean([1.0, 2.0, 3.0, 4.0])
     assert found is not None
     # The sample's standard deviation is sqrt(5/3); its error over four values is sqrt(5/12).
     assert found.value == 2.5
-    assert found.high - found.value == pytest.approx(1.959964 * math.sqrt(5 / 12), rel=1e-6)
+    # With three degrees of freedom the 97.5 % point of Student's t is 3.182446.
+    assert found.high - found.value == pytest.approx(3.182446 * math.sqrt(5 / 12), rel=1e-6)
     assert found.value - found.low == pytest.approx(found.high - found.value)
     assert mean([7.0]) is not None and mean([7.0]).facts() == {"value": 7.0, "low": 7.0, "high": 7.0, "n": 1}  # type: ignore[union-attr]
 
@@ -105,33 +105,41 @@ VALUES = st.lists(st.integers(-1000, 1000).map(lambda tenths: tenths / 10), min_
 
 @given(VALUES.filter(lambda values: len(set(values)) > 1))
 def test_means_have_scipys_intervals(values: list[float]) -> None:
-    centre, error, freedom = float(np.mean(values)), float(stats.sem(values)), len(values) - 1
-    for found, expected in (
-        (mean(values), stats.norm.interval(0.95, centre, error)),
-        (mean_of_few(values), stats.t.interval(0.95, freedom, centre, error)),
-    ):
-        assert found is not None and found.n == len(values)
-        assert (found.low, found.high) == pytest.approx(expected, rel=1e-9, abs=1e-9)
+    expected = stats.t.interval(0.95, len(values) - 1, float(np.mean(values)), float(stats.sem(values)))
+    found = mean(values)
+    assert found is not None and found.n == len(values)
+    assert (found.low, found.high) == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
 @pytest.mark.parametrize(("n", "point"), [(2, 12.706), (16, 2.131), (17, 2.120), (31, 2.042), (121, 1.980)])
 def test_few_cases_have_students_interval_whatever_their_number(n: int, point: float) -> None:
     values = [float(number % 2) for number in range(n)]
-    found = mean_of_few(values)
+    found = mean(values)
+    assert found is not None
     half = point * stats.sem(values)
     assert found.high - found.value == pytest.approx(half, rel=3e-4)
 
 
-def test_a_mean_of_one_case_has_no_width_and_of_none_does_not_exist() -> None:
-    assert mean_of_few([2.0]).facts() == {"value": 2.0, "low": 2.0, "high": 2.0, "n": 1}
-    with pytest.raises(ValueError, match="no values"):
-        mean_of_few([])
+def test_the_interval_covers_the_truth_as_often_as_it_says_for_few_cases_too() -> None:
+    generator = np.random.default_rng(0)
+    for n in (2, 3, 6):
+        found = [mean(list(row)) for row in generator.normal(size=(4000, n))]
+        covered = sum(each is not None and each.low <= 0 <= each.high for each in found) / len(found)
+        assert covered == pytest.approx(0.95, abs=0.015), n
+
+
+def test_a_mean_of_one_case_has_no_interval() -> None:
+    found = mean([2.0])
+    assert found is not None and not found.has_interval
+    assert found.facts() == {"value": 2.0, "low": 2.0, "high": 2.0, "n": 1}
+    assert interval(found.facts()) == signed_interval(found.facts()) == "one case"
+    assert interval(wilson(1, 1).facts()) == "20.7-100.0", "a share of one case has one"
 
 
 def test_intervals_load_scipy_only_when_it_is_asked() -> None:
     script = (
-        "import sys, solon.cli.main, solon.stats.intervals as found; found.wilson(1, 2), found.mean([1.0, 2.0]);"
-        "assert not {'scipy', 'numpy'} & set(sys.modules), 'loaded'; found.mean_of_few([1.0, 2.0]);"
+        "import sys, solon.cli.main, solon.stats.intervals as found; found.wilson(1, 2), found.mean([1.0]);"
+        "assert not {'scipy', 'numpy'} & set(sys.modules), 'loaded'; found.mean([1.0, 2.0]);"
         "assert 'scipy' in sys.modules"
     )
     subprocess.run([sys.executable, "-c", script], check=True)

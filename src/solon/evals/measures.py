@@ -22,7 +22,7 @@ from solon.errors import RecipeError
 from solon.evals.grading import Grader, Label
 from solon.runs.evaluation_rows import GradedReply
 from solon.runs.rows import PromptKind
-from solon.stats.intervals import Mean, Share, interval, mean, per_cent, share, wilson
+from solon.stats.intervals import ONE_CASE, Mean, Share, interval, mean, per_cent, share, wilson
 from solon.stats.variety import repeated_share, variety_of_openings
 
 
@@ -84,7 +84,8 @@ class Measure:
         """A figure and its interval as tables show them: shares in per cent without the sign."""
         if self.unit is Unit.SHARE:
             return per_cent(figure["value"]), interval(figure)
-        return f"{figure['value']:.1f}", f"{figure['low']:.1f}-{figure['high']:.1f}"
+        one_case = figure["n"] == 1
+        return f"{figure['value']:.1f}", ONE_CASE if one_case else f"{figure['low']:.1f}-{figure['high']:.1f}"
 
 
 _ABOUT: Mapping[PromptKind | None, str] = {

@@ -105,7 +105,7 @@ def _moved(before: Replies, after: Replies, value: Value) -> int:
     """1 when a measure surely rose from one snapshot to another, -1 when it surely fell, else 0."""
     pairs = ((value(row), value(after[name])) for name, row in before.items() if name in after)
     found = mean([new - old for old, new in pairs if old is not None and new is not None])
-    return 0 if found is None else (found.low > 0) - (found.high < 0)
+    return 0 if found is None or not found.has_interval else (found.low > 0) - (found.high < 0)
 
 
 def _which(before: Replies, after: Replies) -> str:

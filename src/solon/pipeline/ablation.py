@@ -32,7 +32,7 @@ from solon.runs.progress import Display, Progress
 from solon.runs.rows import ReplyRow, RevisionRow
 from solon.stages.plan import CRITIQUE_REVISION, MEASURE, PREFERENCE_MODEL, RESPONSES, SL_CAI
 from solon.stages.s06_ai_feedback import LabelOverride
-from solon.stats.intervals import mean_of_few
+from solon.stats.intervals import mean
 from solon.testbed.oracle_labels import NAME, oracle_labels
 
 EXPERIMENT, FIGURES = "ablation.yaml", "ablation.json"
@@ -95,10 +95,11 @@ def over_seeds(figures: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         return dict(figures[0])
     if all("value" in each for each in figures):
         values = [float(each["value"]) for each in figures]
-        mean = mean_of_few(values)
+        found = mean(values)
+        assert found is not None
         if figures[0]["high"] <= 1:  # a share, which the t interval does not know
-            mean = replace(mean, low=max(0.0, mean.low), high=min(1.0, mean.high))
-        return {**mean.facts(), "by_seed": values}
+            found = replace(found, low=max(0.0, found.low), high=min(1.0, found.high))
+        return {**found.facts(), "by_seed": values}
     shared = [key for key in figures[0] if all(key in each for each in figures)]
     return {key: over_seeds([each[key] for each in figures]) for key in shared}
 

@@ -15,7 +15,7 @@ from solon.reporting.charts import bar, tone
 from solon.runs.facts import read_facts
 from solon.runs.measure_facts import BaselineFacts, ComparisonFigures, ReplyJudgeFacts
 from solon.runs.rows import HELD_OUT_KINDS, PromptKind
-from solon.stats.intervals import Mean, Share, interval, per_cent, percent, probability
+from solon.stats.intervals import ONE_CASE, Mean, Share, interval, per_cent, percent, probability
 
 ABOUT: Mapping[str, str] = {
     PromptKind.HELD_OUT_HARMFUL.value: "harmful prompts",
@@ -129,7 +129,7 @@ def reply_judge_sentences(figures: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _ends(found: Mean) -> str:
-    return f"{probability(found.low)}-{probability(found.high)}"
+    return f"{probability(found.low)}-{probability(found.high)}" if found.has_interval else ONE_CASE
 
 
 def _share(found: Share | None) -> str:

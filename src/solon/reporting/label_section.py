@@ -16,7 +16,7 @@ from solon.reporting.charts import Figures, ReliabilityWords, reliability
 from solon.reporting.sentences import is_figure, judge_check_details, judge_check_sentences, judge_details
 from solon.reporting.share_figures import Dot, dots
 from solon.runs.facts import LabelFigures, LabelQualityFacts, read_facts
-from solon.stats.intervals import Share, interval, percent
+from solon.stats.intervals import ONE_CASE, Share, interval, percent
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +103,10 @@ def quality_sentences(quality: LabelQualityFacts, *, orders: bool = True) -> Ite
         yield f"Both orders of a pair prefer the same reply in {_share(same)} of {same.n} pairs."
     if (gap := quality.length_gap) and (longer := quality.longer_preferred):
         words = "words longer" if gap.value >= 0 else "words shorter"
+        ends = f"{_signed(gap.low)} to {_signed(gap.high)}" if gap.has_interval else ONE_CASE
         yield (
             f"The preferred reply is on average {abs(gap.value):.1f} {words} than the other "
-            f"[{_signed(gap.low)} to {_signed(gap.high)}], and the longer one in {_share(longer)} of "
-            f"{longer.n} pairs of unequal length."
+            f"[{ends}], and the longer one in {_share(longer)} of {longer.n} pairs of unequal length."
         )
     if wins := quality.a_wins:
         yield f"Reply A is preferred in {_share(wins)} of {wins.n} decided pairs."

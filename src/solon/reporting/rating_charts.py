@@ -11,12 +11,13 @@ from solon.reporting.charts import SeriesPoint, end_labels, series, tone
 from solon.reporting.svg import PlotFrame, line, nice_domain, number_marks, tag
 from solon.runs.harmfulness_rows import AbsoluteScore, RatingFigures
 from solon.sources.rated_conversations import LEAST, MOST
-from solon.stats.intervals import Mean
+from solon.stats.intervals import ONE_CASE, Mean
 
 
 def in_words(figure: Mean) -> str:
     """A mean with its interval: `1.32 [1.10-1.54]`."""
-    return f"{figure.value:.2f} [{figure.low:.2f}-{figure.high:.2f}]"
+    ends = f"{figure.low:.2f}-{figure.high:.2f}" if figure.has_interval else ONE_CASE
+    return f"{figure.value:.2f} [{ends}]"
 
 
 def calibration(figures: RatingFigures) -> Markup | None:

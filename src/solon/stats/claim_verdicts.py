@@ -99,8 +99,8 @@ def paired_shares(pairs: Iterable[tuple[bool, bool]]) -> Difference | None:
 
 
 def as_difference(found: Mean | None) -> Difference | None:
-    """A mean difference over pairs as the figure of a check."""
-    return None if found is None else Difference(found.value, found.low, found.high)
+    """A mean difference over pairs as the figure of a check; None without pairs, and for one, which has no interval."""
+    return None if found is None or not found.has_interval else Difference(found.value, found.low, found.high)
 
 
 def percentile_interval(value: float, drawn: Sequence[float]) -> Difference:

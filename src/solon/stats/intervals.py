@@ -1,9 +1,10 @@
 """Measured shares and means with their 95 % intervals.
 
 Every figure that Solon prints has its number of cases and its interval. Shares use Wilson's score interval (Wilson
-1927), which stays inside [0, 1] and is valid at 0 and 1, where the textbook interval has width 0. Means use the normal
-approximation, or Student's t for few cases. A figure over no cases is None, never 0. The terminal, the report and the
-model card write figures in the same form: `93.8 % [71.7-98.9]`, a probability as `0.938` and a score as `+1.32`.
+1927), which stays inside [0, 1] and is valid at 0 and 1, where the textbook interval has width 0. Means use Student's
+t, which is right for few cases too. A figure over no cases is None, never 0, and a mean of one case has no interval.
+The terminal, the report and the model card write figures in the same form: `93.8 % [71.7-98.9]`, a probability as
+`0.938` and a score as `+1.32`.
 """
 
 from __future__ import annotations
@@ -11,10 +12,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Any
 
 Z95 = 1.959963984540054
 """The 97.5 % point of the standard normal distribution."""
+ONE_CASE = "one case"
+"""What is written in place of the interval of a mean of one case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +37,17 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Mean:
-    """A mean over `n` cases, with its 95 % interval (both ends equal the mean when `n` is 1)."""
+    """A mean over `n` cases, with its 95 % interval; one case has none, and then both ends equal the mean."""
 
     value: float
     low: float
     high: float
     n: int
+
+    @property
+    def has_interval(self) -> bool:
+        """Whether the cases say how far the mean may be off."""
+        return self.n > 1
 
     def facts(self) -> dict[str, Any]:
         """The four numbers as manifests and `solon results --json` hold them."""
@@ -67,8 +76,8 @@ def share(flags: Iterable[bool]) -> Share | None:
     return wilson(sum(values), len(values)) if values else None
 
 
-def mean(values: Sequence[float], z: float = Z95) -> Mean | None:
-    """The mean with the interval of the normal approximation, or None when there are no values."""
+def mean(values: Sequence[float]) -> Mean | None:
+    """The mean with Student's t interval, or None when there are no values."""
     n = len(values)
     if n == 0:
         return None
@@ -76,19 +85,8 @@ def mean(values: Sequence[float], z: float = Z95) -> Mean | None:
     if n == 1:
         return Mean(centre, centre, centre, 1)
     variance = math.fsum((value - centre) ** 2 for value in values) / (n - 1)
-    half = z * math.sqrt(variance / n)
+    half = _student(n - 1) * math.sqrt(variance / n)
     return Mean(centre, centre - half, centre + half, n)
-
-
-def mean_of_few(values: Sequence[float]) -> Mean:
-    """The mean of measured cases, such as training runs, with Student's t interval, which is right for any number.
-
-    Raises ValueError for no values.
-    """
-    found = mean(values, _student(len(values) - 1) if len(values) > 1 else Z95)
-    if found is None:
-        raise ValueError("no mean of no values")
-    return found
 
 
 def per_cent(value: float) -> str:
@@ -103,6 +101,8 @@ def percent(value: float) -> str:
 
 def interval(share: Mapping[str, Any]) -> str:
     """The ends of a share's interval in per cent, with the decimals of the share: `71.7-98.9`."""
+    if _is_one_case(share):
+        return ONE_CASE
     return f"{per_cent(share['low'])}-{per_cent(share['high'])}"
 
 
@@ -118,9 +118,17 @@ def signed(value: float) -> str:
 
 def signed_interval(figure: Mapping[str, Any]) -> str:
     """The ends of such a number's interval: `+1.10 to +1.54`."""
+    if _is_one_case(figure):
+        return ONE_CASE
     return f"{signed(figure['low'])} to {signed(figure['high'])}"
 
 
+def _is_one_case(figure: Mapping[str, Any]) -> bool:
+    """Whether it is a mean of one case; a share of one case has an interval."""
+    return figure.get("n") == 1 and figure["low"] == figure["high"]
+
+
+@cache
 def _student(freedom: int) -> float:
     """The 97.5 % point of Student's t distribution."""
     # Imported here, because importing scipy would slow down the command line's help.

@@ -26,7 +26,7 @@ from solon.reporting.effect.row_changes import (
 from solon.reporting.visible_text import duration
 from solon.runs import RunDirectory
 from solon.runs.rows import PromptKind
-from solon.stats.intervals import Mean, percent
+from solon.stats.intervals import ONE_CASE, Mean, percent
 from solon.stats.paired import PairedDifference
 
 ABOUT: Mapping[PromptKind, str] = {
@@ -145,6 +145,8 @@ def change_sentence(change: MeasureChange, by: str = "") -> str:
 
 def clear_change(difference: PairedDifference | Mean) -> str | None:
     """`fell` or `rose` where the interval excludes zero, else None."""
+    if isinstance(difference, Mean) and not difference.has_interval:
+        return None
     if difference.high < 0:
         return "fell"
     return "rose" if difference.low > 0 else None
@@ -156,7 +158,8 @@ def points(difference: PairedDifference | Mean) -> str:
     value, low, high = (
         f"{round(100 * each, 1) + 0.0:+.1f}" for each in (difference.value, difference.low, difference.high)
     )
-    return f"{value} points [{low} to {high}]"
+    one_case = isinstance(difference, Mean) and not difference.has_interval
+    return f"{value} points [{ONE_CASE if one_case else f'{low} to {high}'}]"
 
 
 def labels_sentence(labels: LabelChanges) -> str:

@@ -14,7 +14,7 @@ from solon.reporting.tracing.principle_reach import (
     PreferenceReach,
     RevisionReach,
 )
-from solon.stats.intervals import Share, interval, percent, probability
+from solon.stats.intervals import ONE_CASE, Share, interval, percent, probability
 
 MOST_NAMES = 5
 """Names in a list before the rest is counted."""
@@ -68,8 +68,9 @@ def _preference(reach: PreferenceReach) -> Iterator[str]:
     if reach.next_in_draw is not None:
         yield _without(reach.next_in_draw)
     if reach.confidence is not None:
-        value, low, high = map(probability, (reach.confidence.value, reach.confidence.low, reach.confidence.high))
-        yield f"Mean probability of the preferred reply: {value} [{low}-{high}]."
+        found = reach.confidence
+        ends = f"{probability(found.low)}-{probability(found.high)}" if found.has_interval else ONE_CASE
+        yield f"Mean probability of the preferred reply: {probability(found.value)} [{ends}]."
     if reach.wins is not None:
         others = f"; with the other principles: {in_words(reach.others_win)}" if reach.others_win else ""
         yield (
