@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -215,6 +216,37 @@ def test_csv_prompts_are_read_with_the_line_on_which_each_begins(tmp_path: Path)
     assert contents(tabs) == [["A, b"]]
 
 
+@pytest.mark.parametrize("name", ["P.CSV", "p.Csv"])
+def test_a_suffix_in_capitals_gives_the_format_too(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_text("prompt,n\na,1\n")
+    assert contents(path) == [["a"]]
+    packed = tmp_path / f"{name}.GZ"
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    assert contents(packed) == [["a"]]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("p.jsonl.zst", "x", r"\.zst files are not read\. Unpack it"),
+        ("p.json", '{\n  "data": []\n}\n', r"p\.json:1: the file is one JSON document over several lines"),
+        ("p.jsonl", '{"prompt": null}\n', r"p\.jsonl:1: 'prompt' is empty"),
+        ("p.jsonl", '{"text": "x"}\n', r"p\.jsonl:1: neither 'prompt' nor 'chosen' \(found 'text'\)"),
+    ],
+)
+def test_a_file_without_prompts_says_why(tmp_path: Path, name: str, text: str, told: str) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(InputError, match=told):
+        read_prompts(path)
+
+
+def test_a_folder_is_no_file_of_prompts(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="this is a folder, and a prompt file is wanted"):
+        read_prompts(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -222,7 +254,7 @@ def test_csv_prompts_are_read_with_the_line_on_which_each_begins(tmp_path: Path)
             "prompt,n\na,1\nb,2,3\n",
             r"p\.csv:3: the row has 3 cells, and the first row names 2 columns.*prompts\.bad_lines=1",
         ),
-        ("prompt,n\na,1\n,2\n", r"p\.csv:3: neither 'prompt' nor 'chosen'.*prompts\.bad_lines=1"),
+        ("prompt,n\na,1\n,2\n", r"p\.csv:3: 'prompt' is empty.*prompts\.bad_lines=1"),
         ('prompt\na\n"b\nc\n', r"p\.csv:3: broken CSV"),
         ("prompt,prompt\na,b\n", r"p\.csv:1: two columns are called 'prompt'"),
         (

@@ -57,7 +57,7 @@ def numbered_lines(path: Path, what: str = "file") -> Iterator[tuple[int, bytes]
     Only a line feed ends a line, because texts may contain U+2028 and similar characters.
     """
     try:
-        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
+        with gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb") as file:
             number = 0
             while line := file.readline(LONGEST + 1):
                 number += 1
@@ -71,5 +71,8 @@ def numbered_lines(path: Path, what: str = "file") -> Iterator[tuple[int, bytes]
         raise InputError(
             f"not a whole gzip file: {error}", place=str(path), remedy="Download or compress it again"
         ) from None
+    except IsADirectoryError:
+        raise InputError(f"this is a folder, and a {what} is wanted", place=str(path), remedy="Name a file") from None
     except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror or error}", place=str(path)) from None
+        remedy = "Look at the file's permissions, or copy it to another place"
+        raise InputError(f"cannot be read: {error.strerror or error}", place=str(path), remedy=remedy) from None

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -31,9 +32,29 @@ DATASET = "hf:"
 """Marks a dataset that the `datasets` library reads."""
 LARGEST_ARRAY = 1 << 30
 """The most bytes of a JSON array, which is read as a whole."""
+_PACKED = (".zst", ".zip", ".xz", ".bz2", ".tar", ".tgz", ".tar.gz", ".7z")
+"""Suffixes of compressed files that are not read."""
 _BATCH = 1024
 _DASHES = re.compile(rb"\s*-{3,}\s*")
 _SPACES = re.compile(r"[\s,]*")
+
+
+class FileForm(Enum):
+    """How the rows of a file are written."""
+
+    PARQUET = "parquet"
+    TABLE = "table"
+    """CSV, or the same with tabs."""
+    TEXT = "text"
+    JSON = "json"
+    """JSONL, or a JSON array."""
+
+
+_SUFFIXES: Mapping[FileForm, tuple[str, ...]] = {
+    FileForm.PARQUET: (".parquet",),
+    FileForm.TABLE: (".csv", ".tsv"),
+    FileForm.TEXT: (".txt", ".text"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +87,24 @@ def entries(source: Path | str, columns: Columns | None = None) -> Iterator[Entr
             yield Entry(number, f"{source}, row {number}", columns.taken(row), row)
         return
     path = Path(source)
-    name = path.name.removesuffix(".gz")
-    if name.endswith(".parquet"):
-        yield from _parquet(path, columns)
-    elif name.endswith((".csv", ".tsv")):
-        yield from _csv(path, columns)
-    elif name.endswith((".txt", ".text")):
-        yield from _texts(path, columns.what)
-    else:
-        yield from _json(path, columns)
+    match file_form(path):
+        case FileForm.PARQUET:
+            yield from _parquet(path, columns)
+        case FileForm.TABLE:
+            yield from _csv(path, columns)
+        case FileForm.TEXT:
+            yield from _texts(path, columns.what)
+        case FileForm.JSON:
+            yield from _json(path, columns)
+
+
+def file_form(path: Path) -> FileForm:
+    """The format that a file's suffix gives, in capitals too; raises InputError for a compressed file but `.gz`."""
+    name = path.name.lower()
+    if packed := next((each for each in _PACKED if name.endswith(each)), None):
+        raise InputError(f"{packed} files are not read", place=str(path), remedy="Unpack it, or compress it with gzip")
+    suffix = Path(name.removesuffix(".gz")).suffix
+    return next((form for form, suffixes in _SUFFIXES.items() if suffix in suffixes), FileForm.JSON)
 
 
 def _json(path: Path, columns: Columns) -> Iterator[Entry]:
@@ -85,6 +115,9 @@ def _json(path: Path, columns: Columns) -> Iterator[Entry]:
     if first[1].lstrip().startswith(b"["):
         yield from _array(path, columns)
         return
+    if first[1].strip() == b"{":
+        remedy = "Write one JSON object per line, or a JSON array of objects"
+        raise InputError("the file is one JSON document over several lines", place=f"{path}:{first[0]}", remedy=remedy)
     for number, raw in chain([first], lines):
         place = f"{path}:{number}"
         try:

@@ -21,7 +21,7 @@ from solon.runs.records import Record, from_record
 from solon.runs.rows import LabelRow
 from solon.sources.columns import Columns
 from solon.sources.comparison_files import Comparison, comparison_in, row_of
-from solon.sources.entries import entries
+from solon.sources.entries import FileForm, entries, file_form
 
 AI_FEEDBACK = "ai-feedback"
 _FORM = 'Write {"prompt": messages, "chosen": messages, "rejected": messages, "p_chosen": 0.8}'
@@ -70,7 +70,7 @@ def _rows(source: Path, columns: Columns) -> Iterator[LabelRow]:
         return
     for entry in entries(source, columns):
         record = dict(row_of(entry.value, entry.place, _FORM))
-        if source.name.removesuffix(".gz").endswith((".csv", ".tsv")):
+        if file_form(source) is FileForm.TABLE:
             record |= {"p_chosen": _number(record.get("p_chosen"))}
         yield _row(record, entry.place, entry.number)
 

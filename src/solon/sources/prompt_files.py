@@ -93,6 +93,8 @@ def _from_record(record: Mapping[str, Any], place: str) -> Conversation:
 
 
 def _nothing(record: Mapping[str, Any], place: str, columns: Columns) -> InputError:
+    if empty := next((name for key in columns.read if (name := columns.called.get(key, key)) in record), None):
+        return InputError(f"'{empty}' is empty", place=place, remedy="Write its text, or leave the row out")
     keys = ", ".join(map(repr, record)) or "nothing"
     remedy = f"{FORMS}, or name its column: {columns.example}"
     return InputError(f"neither 'prompt' nor 'chosen' (found {keys:.200})", place=place, remedy=remedy)

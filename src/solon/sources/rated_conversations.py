@@ -20,7 +20,7 @@ from solon.conversation import Conversation, Role, is_blank
 from solon.errors import InputError
 from solon.sources.columns import Columns
 from solon.sources.comparison_files import row_of
-from solon.sources.entries import entries
+from solon.sources.entries import FileForm, entries, file_form
 from solon.sources.replies import dialogue_in, refuse_opening_assistant
 
 LEAST, MOST = 0.0, 4.0
@@ -113,7 +113,7 @@ def _rated(row: Mapping[str, Any], file: Path, line: int, place: str) -> RatedCo
 
 
 def _rating(value: object, file: Path, place: str) -> float:
-    if isinstance(value, str) and file.name.removesuffix(".gz").endswith((".csv", ".tsv")):
+    if isinstance(value, str) and file_form(file) is FileForm.TABLE:
         with suppress(ValueError):
             value = float(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or not LEAST <= value <= MOST:
