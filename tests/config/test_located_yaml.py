@@ -77,6 +77,7 @@ def test_words_stay_words(tmp_path: Path) -> None:
     ("text", "line", "cause"),
     [
         ("models:\n  feedback:\n    - {a: 1,\n       a: 2}\n", 4, "duplicate key 'a' in 'models.feedback'"),
+        ("x: &x {a: 1}\nrl:\n  <<: *x\n", 3, "'rl' has a merge key ('<<'), and merge keys are not read"),
         ("rl: !!python/object:os.x {steps: 1}\n", 1, "cannot be read: it is marked as tag:yaml.org"),
         ('name: x\nseed: "\\ud800"\n', 2, "half a character"),
         ('name: "\\UFFFFFFFF"\n', 1, "broken YAML"),

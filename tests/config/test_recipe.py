@@ -101,6 +101,7 @@ BAD = [
     ("rl.red_team_share=2", "'rl.red_team_share' is 2: input should be less than or equal to 1"),
     ("finetune.revisions=some", "'finetune.revisions' is 'some': value error, must be 'all', 'last', or how many"),
     ("rl=3", "'rl' is 3: "),
+    ("feedback.axes.foo=nan", "'feedback.axes' is a group of settings: input should be a valid number"),
     ("name={a: 1}", "'name' is a group of settings: input should be a valid string"),
     ("rl.steps", "a setting is written key=value"),
     ("rl..steps=3", "a setting is written key=value"),

@@ -18,7 +18,7 @@ from solon.constitution.constitution import (
 from solon.constitution.diff import Change, EditKind, changes
 from solon.constitution.reader import load_constitution
 from solon.constitution.writer import write_constitution
-from solon.conversation import Conversation, Role, Turn
+from solon.conversation import Conversation, Role, Turn, is_blank
 
 RULES = (RevisionPrinciple("a", "what?", "how?"), RevisionPrinciple("b", "who?", "when?"))
 OLD = Constitution("house", "", RULES, (PreferencePrinciple("p", "which?"),))
@@ -57,7 +57,12 @@ def test_each_edit_is_named_by_section_id_and_field() -> None:
 
 
 # Reading strips texts and refuses empty ones; half a character is no text in a file.
-TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40).map(str.strip).filter(bool)
+TEXT = (
+    st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40)
+    .map(str.strip)
+    .filter(lambda text: not is_blank(text))
+)
+TWO = st.lists(TEXT, min_size=2, max_size=2, unique=True)
 WEIGHT = st.sampled_from([0.25, 1.0, 3.0])
 
 
@@ -72,8 +77,8 @@ def constitutions(draw: st.DrawFn) -> Constitution:
         revision=tuple(RevisionPrinciple(id, draw(TEXT), draw(TEXT), draw(TEXT), draw(WEIGHT)) for id in ids),
         preference=tuple(PreferencePrinciple(id, draw(TEXT), weight=draw(WEIGHT)) for id in ids),
         critique_examples=(CritiqueExample(answered, draw(TEXT), draw(TEXT), draw(TEXT), draw(TEXT)),),
-        comparison_examples=(ComparisonExample(asked, draw(TEXT), draw(TEXT)),),
-        reasoned_examples=(ReasonedExample(asked, draw(TEXT), draw(TEXT), draw(TEXT), draw(st.sampled_from("AB"))),),
+        comparison_examples=(ComparisonExample(asked, *draw(TWO)),),
+        reasoned_examples=(ReasonedExample(asked, *draw(TWO), draw(TEXT), draw(st.sampled_from("AB"))),),
     )
 
 

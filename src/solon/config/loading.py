@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from solon.config.builtin import built_in_recipe, recipe_path
-from solon.config.located_yaml import DEEPEST, Dumper, Places, YamlFile, group_name, node_of
+from solon.config.located_yaml import DEEPEST, SETTING, Dumper, Places, YamlFile, group_name, node_of
 from solon.config.recipe import Method, Recipe, with_one_model
 from solon.config.served_model import OPENAI
 from solon.config.validation import validated
@@ -100,7 +100,7 @@ def _layers(files: Sequence[str | Path], settings: Sequence[str], places: Places
     typed: Values = {}
     for setting in settings:
         dotted, value = _setting(setting)
-        places.known[tuple(dotted.split("."))] = f"--set {setting:.120}"
+        places.known[tuple(dotted.split("."))] = f"{SETTING} {setting:.120}"
         _lay_over(typed, _nested(dotted, value))
     yield with_one_model(typed)
 
@@ -108,7 +108,7 @@ def _layers(files: Sequence[str | Path], settings: Sequence[str], places: Places
 def _setting(setting: str) -> tuple[str, object]:
     dotted, equals, written = setting.partition("=")
     dotted = dotted.strip()
-    place = f"--set {setting:.120}"
+    place = f"{SETTING} {setting:.120}"
     if not equals or not all(dotted.split(".")):
         raise RecipeError("a setting is written key=value", place=place, remedy="Example: --set rl.steps=20")
     if len(dotted.split(".")) > DEEPEST:

@@ -34,6 +34,10 @@ MOST = 50_000
 """The most values in a file; those of an alias count each time."""
 LARGEST = 1 << 20
 """The most bytes of a file."""
+SETTING = "--set"
+"""How the place of a setting of the command line begins."""
+_MERGE = "<<"
+"""The key by which YAML 1.1 adds the keys of another mapping."""
 NULL, BOOL, INT, FLOAT, TEXT, MAPPING, LIST = (
     f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str", "map", "seq")
 )
@@ -147,6 +151,11 @@ class Places:
         above = (location[:length] for length in range(len(location), 0, -1))
         return next((self.known[each] for each in above if each in self.known), self.default)
 
+    def inside(self, location: Location) -> str | None:
+        """The place of the first value in a group that is not in a file, such as a setting of the command line."""
+        within = (each for each in self.known if each[: len(location)] == location and len(each) > len(location))
+        return next((self.known[each] for each in within if self.known[each].startswith(SETTING)), None)
+
 
 def dotted(location: Location) -> str:
     """A location as the name of a setting: `rl.steps`."""
@@ -211,6 +220,9 @@ class YamlFile:
         for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
             if not isinstance(key, yaml.ScalarNode):
                 found.append(self.fault(f"a key of {what} is not a plain word", key))
+            elif key.value == _MERGE:
+                cause = f"{what} has a merge key ('{_MERGE}'), and merge keys are not read"
+                found.append(self.fault(cause, key, "Write out the keys that it would add"))
             elif key.value in pairs:
                 first = pairs[key.value][0].start_mark.line + 1
                 cause = f"duplicate key '{key.value:.60}' in {what}, first in line {first}"

@@ -33,6 +33,8 @@ def _settings_error(fault: ErrorDetails, model: type[BaseModel], places: Places)
     location, kind, written = fault["loc"], fault["type"], fault["input"]
     # A whole group may have been set at once, so the place can be that of a key above.
     name, place = dotted(location), places.at(location)
+    if isinstance(written, dict):
+        place = places.inside(location) or place
     if kind == "extra_forbidden":
         return RecipeError(f"unknown setting '{name:.120}'", place=place, remedy=_remedy_for_unknown(location, model))
     if kind == "missing":

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from solon.config.located_yaml import Location, Places, Scalars, YamlFile, suggestion
@@ -25,7 +25,7 @@ from solon.constitution.constitution import (
     ReasonedExample,
     RevisionPrinciple,
 )
-from solon.conversation import Conversation, Role, Turn, parse_transcript
+from solon.conversation import Conversation, Role, Turn, is_blank, parse_transcript
 from solon.errors import ConstitutionError, InputError, SolonError
 
 T = TypeVar("T")
@@ -60,7 +60,10 @@ def place_of(path: Path, *keys: str | int) -> str:
 
 
 def _stripped(given: object) -> object:
-    return given.strip() if isinstance(given, str) else given
+    """The text without space around it; one of nothing but invisible characters is empty."""
+    if not isinstance(given, str):
+        return given
+    return "" if is_blank(given) else given.strip()
 
 
 def _or(default: object) -> BeforeValidator:
@@ -97,6 +100,18 @@ def _transcript(given: object) -> object:
     except InputError as error:
         raise _rule(f"'conversation' of {{what}}: {error.cause}", error.remedy) from None
     return tuple(_Turn.model_construct(role=turn.role.value, content=turn.content) for turn in turns)
+
+
+def _other_than(first: str) -> AfterValidator:
+    """The second of two replies, of which the key `first` has the other."""
+
+    def check(second: str, info: ValidationInfo) -> str:
+        if info.data.get(first) == second:
+            cause = f"'{first}' and '{info.field_name}' of {{what}} are the same text, so that neither is better"
+            raise _rule(cause, "Write two different replies, or leave the example out")
+        return second
+
+    return AfterValidator(check)
 
 
 def _ends_on(role: Role) -> AfterValidator:
@@ -167,14 +182,14 @@ class _CritiqueExample(_Part):
 class _ComparisonExample(_Part):
     conversation: Asked
     better: Text
-    worse: Text
+    worse: Annotated[Text, _other_than("better")]
 
 
 class _ReasonedExample(_Part):
     answer: Annotated[Text, BeforeValidator(_answer), BeforeValidator(_stripped)]
     conversation: Asked
     option_a: Text
-    option_b: Text
+    option_b: Annotated[Text, _other_than("option_a")]
     reasoning: Text
 
 
