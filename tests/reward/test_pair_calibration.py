@@ -34,6 +34,11 @@ def test_a_calibrated_judge_of_coin_flips_has_little_error_at_5000() -> None:
     assert agreement(3 * p_B.logit(), outcomes_B).ece > 0.1, "overconfidence is seen"
 
 
+@pytest.mark.parametrize("label", [0.3, 0.7])
+def test_equal_scores_are_half_right_whichever_reply_the_label_prefers(label: float) -> None:
+    assert agreement(torch.zeros(4), torch.full((4,), label)).accuracy == 0.5
+
+
 def test_even_labels_have_no_order() -> None:
     assert agreement(torch.tensor([1.0, -1.0]), torch.tensor([0.5, 0.5])).accuracy is None
     with pytest.raises(ValueError, match="no pairs"):
@@ -45,4 +50,5 @@ def test_which_reply_is_called_chosen_does_not_matter(pairs: list[tuple[float, f
     differences_B, labels_B = (torch.tensor(column, dtype=torch.float64) for column in zip(*pairs, strict=True))
     one, other = agreement(differences_B, labels_B), agreement(-differences_B, 1 - labels_B)
     assert one.brier == pytest.approx(other.brier, abs=1e-9) and one.ece == pytest.approx(other.ece, abs=1e-9)
+    assert one.accuracy == pytest.approx(other.accuracy)
     assert 0 <= one.ece <= 1 and 0 <= one.brier <= 1

@@ -37,6 +37,13 @@ def test_preference_loss_is_cross_entropy_and_its_gradient_is_sigmoid_minus_labe
     assert float(chosen_B.grad) == pytest.approx(1 / (1 + math.exp(-difference)) - p, abs=1e-6)
 
 
+def test_what_is_ordered_as_labelled_counts_equal_scores_half() -> None:
+    chosen_B, labels_B = torch.tensor([2.0, 0.0, 1.0, 1.0, 1.0]), torch.tensor([0.9, 0.9, 0.9, 0.2, 0.5])
+    ordered_B = losses.ordered_as_labelled(chosen_B, torch.ones(5), labels_B)
+    assert ordered_B.tolist() == [1.0, 0.0, 0.5, 0.5, 0.0]
+    assert losses.ordered_as_labelled(torch.ones(5), chosen_B, 1 - labels_B).tolist() == ordered_B.tolist()
+
+
 def test_preference_loss_of_an_even_label_is_least_where_scores_agree() -> None:
     differences_B = torch.linspace(-3, 3, 61)
     loss_B = losses.preference_loss(differences_B, torch.zeros(61), torch.full((61,), 0.5))

@@ -20,7 +20,7 @@ class Agreement:
     """Measures over pairs; `accuracy` is None when no label prefers either reply."""
 
     accuracy: float | None
-    """Share ordered as labelled, among pairs with a label other than one half."""
+    """Share ordered as labelled, among pairs with a label other than one half; equal scores count half."""
     brier: float
     """Mean of (sigmoid(d) - p)^2."""
     decided: int
@@ -36,7 +36,7 @@ class Agreement:
 def agreement(differences_B: Tensor, labels_B: Tensor) -> Agreement:
     """Measures of score differences against soft labels, both of shape (B); raises ValueError when B is 0."""
     pairs = list(zip(differences_B.double().tolist(), labels_B.double().tolist(), strict=True))
-    right = [(difference > 0) == (p > 0.5) for difference, p in pairs if p != 0.5]
+    right = [0.5 if difference == 0 else float((difference > 0) == (p > 0.5)) for difference, p in pairs if p != 0.5]
     labels = [p for _, p in pairs]
     on_better = [0.5 if difference == 0 else p if difference > 0 else 1 - p for difference, p in pairs]
     brier = brier_score([sigmoid(difference) for difference, _ in pairs], labels)

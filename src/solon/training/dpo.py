@@ -18,7 +18,7 @@ from solon.training.batches import CompletionExample, micro_batches, pad_right, 
 from solon.training.distributed.sharded import in_step
 from solon.training.forward import TokenModel
 from solon.training.learner import Counts
-from solon.training.losses import direct_preference_loss, token_logprobs
+from solon.training.losses import direct_preference_loss, ordered_as_labelled, token_logprobs
 
 _FILL = 0
 """Any token id works: nothing reads padding on the right."""
@@ -109,7 +109,7 @@ class DirectObjective:
         weights_B = sent(torch.tensor([row.weight for row in rows]), device)
         loss = (weights_B * direct_preference_loss(chosen_B, rejected_B, labels_B, self.beta)).sum()
         decided_B = labels_B != 0.5
-        right_B = ((chosen_B > rejected_B) == (labels_B > 0.5)) & decided_B
+        right_B = ordered_as_labelled(chosen_B, rejected_B, labels_B)
         margin = self.beta * (chosen_B - rejected_B).detach().sum()
         return loss, {
             "tokens": sum(row.length - row.start for row in examples),

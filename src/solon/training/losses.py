@@ -61,6 +61,15 @@ def preference_loss(chosen_B: Tensor, rejected_B: Tensor, p_chosen_B: Tensor) ->
     return -functional.logsigmoid(difference_B) + (1 - p_chosen_B) * difference_B
 
 
+def ordered_as_labelled(chosen_B: Tensor, rejected_B: Tensor, p_chosen_B: Tensor) -> Tensor:
+    """1 where the scores prefer the reply that the label prefers, 0 where the other, 0.5 where they are equal.
+
+    Shape (B). A label of 0.5 prefers none, and gives 0.
+    """
+    as_labelled_B = (chosen_B - rejected_B).sign() * (p_chosen_B - 0.5).sign()
+    return (as_labelled_B + 1) / 2 * (p_chosen_B != 0.5)
+
+
 def rating_loss(score_B: Tensor, rating_B: Tensor) -> Tensor:
     """(score - rating)^2, shape (B): the L2 loss of the absolute harmfulness score (paper, section 5)."""
     return (score_B - rating_B).square()

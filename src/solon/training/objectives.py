@@ -11,7 +11,7 @@ from torch import Tensor
 from solon.training.batches import CompletionExample, PairExample, RatedExample, pad_right, sent, span_mask
 from solon.training.forward import ScalarModel, TokenModel
 from solon.training.learner import Counts
-from solon.training.losses import preference_loss, rating_loss
+from solon.training.losses import ordered_as_labelled, preference_loss, rating_loss
 from solon.training.shared_prefix import as_one_row, pair_scores
 
 _FILL = 0
@@ -64,7 +64,7 @@ class PreferenceObjective:
         weights_B = sent(torch.tensor([row.weight for row in rows]), chosen_B.device)
         loss = (weights_B * preference_loss(chosen_B, rejected_B, labels_B)).sum()
         decided_B = labels_B != 0.5
-        right_B = ((chosen_B > rejected_B) == (labels_B > 0.5)) & decided_B
+        right_B = ordered_as_labelled(chosen_B, rejected_B, labels_B)
         tokens = sum(len(row.chosen) + len(row.rejected) for row in rows)
         return loss, {"tokens": tokens, "decided": decided_B.sum(), "ordered": right_B.sum()}
 
