@@ -7,10 +7,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from solon.config.recipe import Balance
+from solon.config.recipe import Balance, PreferenceSettings, TrainingSettings
 from solon.conversation import Conversation, Role, Turn
+from solon.errors import RecipeError
 from solon.feedback.preference_examples import AI, HUMAN, HUMAN_HARMLESSNESS, Labelled
-from solon.feedback.source_balance import human_factor, pull
+from solon.feedback.source_balance import human_factor, pull, refuse_lone_weights
 from solon.training.losses import preference_loss
 
 PROMPT = Conversation((Turn(Role.HUMAN, "Hello?"),))
@@ -56,3 +57,13 @@ def test_one_side_alone_is_left_as_it_is(balance: Balance) -> None:
 def test_labels_of_one_half_pull_nothing_and_take_no_weight_from_people() -> None:
     assert pull(labelled(AI, 0.5, 0.5)) == 0
     assert human_factor([*labelled(AI, 0.5), *labelled(HUMAN, 1.0)], Balance.PULL) == 1
+
+
+@pytest.mark.parametrize("changed", [{"human_weight": 0.5}, {"balance": Balance.PULL}])
+def test_a_weight_that_has_nothing_to_weigh_against_is_refused(changed: dict[str, object]) -> None:
+    alone = PreferenceSettings(training=TrainingSettings(batch_size=1)).model_copy(update=changed)
+    with pytest.raises(RecipeError, match="in batches of one pair it changes nothing"):
+        refuse_lone_weights(alone)
+    refuse_lone_weights(alone.model_copy(update={"human_helpfulness": None}))
+    refuse_lone_weights(alone.model_copy(update={"training": TrainingSettings(batch_size=2)}))
+    refuse_lone_weights(PreferenceSettings(training=TrainingSettings(batch_size=1)))

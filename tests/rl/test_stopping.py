@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from solon.config.recipe import StopSettings
 from solon.rl.stopping import over_optimised, signs, stop_reason
@@ -62,6 +63,12 @@ def test_a_score_that_rises_while_the_held_out_score_falls() -> None:
     falling = steps(8, score=lambda n: -n + noise(n), held_out_score=lambda n: -n + noise(n))
     still = steps(8, score=noise, held_out_score=lambda n: -noise(n))
     assert not any(over_optimised(rows, 4) for rows in (together, falling, still, steps(8)))
+
+
+def test_a_window_of_one_step_is_refused_because_it_has_no_spread() -> None:
+    with pytest.raises(ValidationError, match="greater than or equal to 2"):
+        StopSettings(held_out=1)
+    assert StopSettings(held_out=2).held_out == 2 and StopSettings(held_out=None).held_out is None
 
 
 def test_signs_name_what_changed_from_the_first_quarter_to_the_last() -> None:

@@ -254,6 +254,12 @@ def test_sigmoid_is_a_probability_and_symmetric(x):
     assert sigmoid(x) + sigmoid(-x) == pytest.approx(1)
 
 
+@pytest.mark.parametrize("form", FeedbackForm)
+def test_a_question_that_is_longer_than_the_window_says_so_in_every_form(tmp_path, form):
+    rows = work(Bench(tmp_path), ScriptedEngine(window=20), form=form).table().to_pylist()
+    assert {row["undecided_because"] for row in rows} == {UndecidedReason.TOO_LONG.value}
+
+
 @pytest.mark.parametrize("order", OptionOrder)
 def test_in_the_reasoned_form_the_letters_are_read_after_the_reasoning(tmp_path, order):
     def think(prompt: Prompt, seed: int) -> str:

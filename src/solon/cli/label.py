@@ -19,7 +19,7 @@ from solon.cli.options import (
     weak_judge_option,
 )
 from solon.cli.terminal import print_line, resumable
-from solon.stats.intervals import percent, signed
+from solon.stats.intervals import interval, percent, signed, signed_interval
 
 if TYPE_CHECKING:
     from solon.config.ray_cluster import RayCluster
@@ -90,8 +90,9 @@ def _print_summary(facts: FeedbackFacts, agreement: str | None, skipped: Mapping
     lines = [f"{facts.pairs:,} pairs, {undecided:,} undecided; letters read by {facts.read}"]
     lines += [f"  {count:,} of them because {why}" for why, count in facts.undecided_because.items()]
     if (agree := quality.orders_agree) and (pull := quality.position_bias):
-        same = f"Both orders prefer the same reply in {percent(agree.value)} of {agree.n:,} pairs"
-        lines.append(f"{same}; being shown as (A) adds {signed(pull.value)} log-odds")
+        same = f"Both orders prefer the same reply in {percent(agree.value)} [{interval(agree.facts())}] of {agree.n:,}"
+        adds = f"{signed(pull.value)} [{signed_interval(pull.facts())}] log-odds"
+        lines.append(f"{same} pairs; being shown as (A) adds {adds}")
     if agreement:
         lines.append(agreement)
     lines += [f"Skipped: {count:,} rows ({why})" for why, count in skipped.items()]

@@ -51,8 +51,8 @@ class PreferenceSettings(Settings):
     columns: dict[str, str] | None = None
     """The names that these files use for `prompt`, `chosen` and `rejected`, e.g. {chosen: good}."""
     human_weight: Annotated[float, Field(ge=0)] = 1.0
-    """The weight of a human comparison; an AI label has weight 1. With `balance`, all human comparisons against all
-    labels: 1 for as much, 0.5 for half."""
+    """The weight of a human comparison among the pairs of a batch; an AI label has weight 1. With `balance`, all human
+    comparisons against all labels: 1 for as much, 0.5 for half."""
     human_certainty: Annotated[float, Field(gt=0.5, le=1)] = 1.0
     """P(people's choice is better): 1 takes it as certain, 0.6 is as sure as a label at the paper's clamp."""
     balance: Balance = Balance.OFF

@@ -102,8 +102,9 @@ class StopSettings(Settings):
     """Ends the run when the entropy falls below this share of the first step's."""
     opening: Share | None = None
     """Ends the run when more than this share of replies opens with the same five words."""
-    held_out: Positive | None = 8
-    """Ends the run when the score rises while the held-out score falls, over two windows of this many steps."""
+    held_out: Annotated[int, Field(ge=2)] | None = 8
+    """Ends the run when the score rises while the held-out score falls, over two windows of this many steps. One step
+    has no spread, so that nothing would be significant."""
     patience: Positive = 3
     """For how many steps in a row one of the first three rules must hold."""
 

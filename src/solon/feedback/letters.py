@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 from solon import prompts
@@ -36,6 +36,7 @@ _ANSWERED = re.compile(rf"(?:\A|\n\s*){LABELS[Role.ANSWER]}\b[^\n]*\s*\Z")
 _BRACKETED = re.compile(r"\(([A-Z])\)")
 
 K = TypeVar("K", bound=Hashable)
+T = TypeVar("T")
 
 
 class Read(NamedTuple):
@@ -155,6 +156,17 @@ def think(
     return {
         key: Reasoned(reasoning_in(completion), completion.thinking)
         for key, completion in zip(questions, written, strict=True)
+    }
+
+
+def refuse_unreasoned(answers: dict[K, T], reasoned: Collection[K]) -> dict[K, T | UndecidedReason]:
+    """The answers, without those to questions that have no reasoning.
+
+    A question that is longer than the window was not asked at all, so that it keeps its own reason.
+    """
+    return {
+        key: answer if key in reasoned or answer is UndecidedReason.TOO_LONG else UndecidedReason.UNREASONED
+        for key, answer in answers.items()
     }
 
 

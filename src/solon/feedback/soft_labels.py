@@ -34,6 +34,7 @@ from solon.feedback.letters import (
     letter_form,
     log_odds,
     read_letters,
+    refuse_unreasoned,
     seen_from_a,
     think,
     votes_log_odds,
@@ -83,7 +84,8 @@ def judge_pairs(pairs: Sequence[PlannedPair], plan: ComparisonPlan, judge: Judge
         reasoned = think(judge.engine, questions, seeds, plan.settings.reasoning)
         questions = {key: prompts.verdict(prompt, reasoned[key].text) for key, prompt in questions.items()}
     answers = _answers(pairs, questions, plan, judge)
-    answers |= {key: UndecidedReason.UNREASONED for key, each in reasoned.items() if not each.text}
+    if plan.reasoned is not None:
+        answers = refuse_unreasoned(answers, {key for key, each in reasoned.items() if each.text})
     samples, least_mass = plan.settings.samples, plan.settings.min_letter_mass
     rows = []
     for number, planned in enumerate(pairs):

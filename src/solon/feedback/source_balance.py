@@ -14,7 +14,8 @@ them round although nine in ten are right.
 
 `weight` makes the sums of weights equal: each comparison counts, whatever its label. `pull` makes the pulls equal: if
 P_ai and P_human are the pulls at weight 1, the weight of each human comparison is P_ai / P_human (0.29, 0.09 and 0.04
-above). As the loss is divided by the sum of weights, this is the same as raising the weight of AI labels.
+above). The loss of a batch is divided by the sum of its weights, so that a weight counts among the pairs of a batch: in
+batches of 32 pairs 0.29 acts as 0.30, in batches of 8 as 0.34, and in batches of one pair as 1.
 
 Equal pulls are equal at the start only. A soft label stops pulling when its probability is met, at d = log(p/(1 - p)),
 which is 0.4 for a label of 0.6, and a certain one never does: people's differences grow to 5 and more, and what of
@@ -27,8 +28,21 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from solon.config.recipe import Balance
+from solon.config.recipe import Balance, PreferenceSettings
+from solon.errors import RecipeError
 from solon.feedback.preference_examples import AI, Labelled
+
+
+def refuse_lone_weights(settings: PreferenceSettings) -> None:
+    """Raise RecipeError for weights that change nothing, because a batch has a single pair."""
+    brought = settings.human_helpfulness or settings.human_harmlessness
+    weighed = settings.balance is not Balance.OFF or settings.human_weight not in (0, 1)
+    if brought and weighed and settings.training.batch_size == 1:
+        raise RecipeError(
+            "human comparisons have a weight of their own, and in batches of one pair it changes nothing",
+            place="preference.training.batch_size",
+            remedy="Use --set preference.training.batch_size=16",
+        )
 
 
 def pull(labelled: Iterable[Labelled]) -> float:

@@ -22,6 +22,7 @@ from solon.conversation import Conversation, Role, Turn
 from solon.engines.registry import open_engine
 from solon.engines.tokens import PromptTokenizer
 from solon.errors import ModelError, RecipeError, SolonError
+from solon.feedback.source_balance import refuse_lone_weights
 from solon.model_folders.folder_check import ModelFolder, check_folder
 from solon.pipeline.baselines import refuse_unusable_baseline
 from solon.pipeline.constitution_needs import refuse_unmet_needs
@@ -65,6 +66,7 @@ def refuse_contradictions(recipe: Recipe) -> None:
     refuse_unusable_baseline(recipe)
     _refuse_unused_prompts(recipe)
     _refuse_unlearnt_labels(recipe)
+    refuse_lone_weights(recipe.preference)
     _refuse_spread_processes(recipe)
     refuse_unusable_judge(recipe)
 

@@ -62,11 +62,11 @@ def over_optimised(rows: Rows, window: int) -> bool:
     """Whether the score rose and the held-out score fell significantly from one window of steps to the next.
 
     A change of a mean is significant from two standard errors of the difference, by the spread of the steps in both
-    windows. False without held-out scores, or with fewer than two windows of them. (Bai et al. 2022a, section 4.2,
-    compares the preference model that is optimised with another one.)
+    windows. `window` is at least 2. False without held-out scores, or with fewer than two windows of them. (Bai et al.
+    2022a, section 4.2, compares the preference model that is optimised with another one.)
     """
     recent = rows[-2 * window :]
-    if window < 2 or len(recent) < 2 * window or any(row.get("held_out_score") is None for row in recent):
+    if len(recent) < 2 * window or any(row.get("held_out_score") is None for row in recent):
         return False
     score, held_out = ([float(row[name]) for row in recent] for name in ("score", "held_out_score"))
     return _rise(score, window) > _CERTAIN and _rise(held_out, window) < -_CERTAIN

@@ -35,7 +35,7 @@ from solon.feedback.preference_examples import (
     pair_examples,
 )
 from solon.feedback.soft_labels import on_axis
-from solon.feedback.source_balance import human_factor
+from solon.feedback.source_balance import human_factor, refuse_lone_weights
 from solon.reward.conversation_scorer import CENTRE, ConversationScorer
 from solon.reward.golden import ROWS, write_golden
 from solon.reward.held_out_measures import centre_of, held_out_measures
@@ -100,6 +100,7 @@ class PreferenceInputs:
 
 def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder) -> Artefact:
     """Train on soft labels and human choices, measure on held-out prompts, save model and centre, publish."""
+    refuse_lone_weights(settings)
     tuning = settings.training
     tokenizer = load_tokenizer(inputs.base)
     files = {HUMAN: inputs.human, HUMAN_HARMLESSNESS: inputs.human_harmlessness}

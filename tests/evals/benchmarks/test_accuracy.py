@@ -157,8 +157,9 @@ def test_what_is_not_told_is_counted_and_never_guessed(file):
     assert all(judged(row) is None for row in rows)
     found, _ = answered(file, ScriptedEngine(choose=lambda p, o: math.nan if o == "B" else 0.0))
     assert found["undecided_because"] == {"a letter's probability is missing": n}
-    found, _ = answered(file, ScriptedEngine(choose=lambda p, o: 0.0, window=5))
-    assert found["undecided_because"] == {"the question is longer than the window": n}
+    for form in Form:
+        found, _ = answered(file, ScriptedEngine(choose=lambda p, o: 0.0, window=5), QuestionSetup(form=form))
+        assert found["undecided_because"] == {"the question is longer than the window": n}
 
 
 def test_a_chain_without_an_end_leaves_the_others(tmp_path):

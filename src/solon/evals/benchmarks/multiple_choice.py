@@ -23,7 +23,7 @@ from solon.digest import digest, seed_for, uniform_for
 from solon.engines.base import Engine
 from solon.evals.benchmarks.question_files import Question, TaskType
 from solon.evals.benchmarks.worked_examples import Worked
-from solon.feedback.ask import ask, fits_window
+from solon.feedback.ask import TOO_LONG, ask, fits_window
 from solon.feedback.comparisons import UndecidedReason
 from solon.feedback.letters import letter_form, reasoning_in
 from solon.runs.evaluation_rows import ChoiceAnswer
@@ -66,12 +66,16 @@ def ask_choices(
             prompt = prompt_for(question, rotation, manner.form, worked)
             asked |= {(number, rotation, sample): prompt for sample in range(manner.samples)}
     thoughts: dict[Key, str] = {}
+    unasked: set[Key] = set()
     if manner.form is Form.REASONED:
         seeds = [seed_for(manner.seed, "chain", _key(questions[n]), r, s) for n, r, s in asked]
         written = ask(engine, list(asked.values()), seeds, manner.sampling)
         thoughts = {key: reasoning_in(each) for key, each in zip(asked, written, strict=True)}
+        unasked = {key for key, each in zip(asked, written, strict=True) if each == TOO_LONG}
         asked = {key: prompts.verdict(prompt, thoughts[key]) for key, prompt in asked.items() if thoughts[key]}
-    answers: dict[Key, tuple[float, ...] | UndecidedReason] = dict.fromkeys(thoughts, UndecidedReason.UNREASONED)
+    answers: dict[Key, tuple[float, ...] | UndecidedReason] = {
+        key: UndecidedReason.TOO_LONG if key in unasked else UndecidedReason.UNREASONED for key in thoughts
+    }
     answers |= _read_letters(engine, asked, len(questions[0].options) if questions else 0)
     return [_row(question, number, manner, answers, thoughts) for number, question in enumerate(questions)]
 

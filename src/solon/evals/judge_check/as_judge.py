@@ -20,7 +20,7 @@ from solon.engines.base import Engine
 from solon.evals.judge_check.known_answers import JudgeQuestions, Pair
 from solon.evals.label_accuracy import JudgedPair
 from solon.feedback.comparisons import ShownOrder, UndecidedReason, few_shot_variants, worked_reasoning
-from solon.feedback.letters import ask_letters, think
+from solon.feedback.letters import ask_letters, refuse_unreasoned, think
 from solon.stats.log_odds import sigmoid
 
 CHUNK = 128
@@ -95,9 +95,7 @@ class CheckedJudge:
         seeds = {(number, order): self.manner.reasoning_seed(pairs[number], order) for number, order in asked}
         thoughts = think(self.engine, asked, seeds, self.manner.settings.reasoning)
         verdicts = {key: prompts.verdict(prompt, thoughts[key].text) for key, prompt in asked.items()}
-        return ask_letters(self.engine, verdicts) | {
-            key: UndecidedReason.UNREASONED for key in thoughts if not thoughts[key].text
-        }
+        return refuse_unreasoned(ask_letters(self.engine, verdicts), {key for key in thoughts if thoughts[key].text})
 
 
 def prompts_of(manner: JudgeSetup, questions: JudgeQuestions) -> frozenset[Prompt]:
