@@ -66,6 +66,18 @@ def test_a_model_compares_by_a_principle_of_ones_own(
     assert not decided or f"{decided} comparisons to learn from: {tmp_path / 'out/helpfulness-by-model.jsonl'}" in out
 
 
+def test_an_oracle_casts_no_vote_on_prompts_that_it_does_not_know(
+    models: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prompts = tmp_path / "mine.jsonl"
+    prompts.write_text('{"prompt": "Tell me about tea"}\n{"prompt": "How do I bake?"}\n')
+    judged = ("--judge", "oracle", "--out", tmp_path / "out", "--prompts", f"helpfulness={prompts}")
+    code, out, err = run(capsys, "compare", *models, *judged, *FEW)
+    assert (code, out) == (1, "") and not (tmp_path / "out").exists()
+    assert re.match(rf"Error: {re.escape(str(prompts))}:1: the oracle does not know 2 of \d+ prompts", err), err
+    assert "Leave --prompts out, or name a model" in err
+
+
 def test_mistakes_are_reported_in_one_line(
     models: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -123,7 +123,7 @@ def _compare(written: Sequence[str], options: CompareOptions, path: Path) -> Non
     prompts = _prompts(options, modes)
     settings = EngineSettings(threads=options.threads)
     sampling = SamplingParams(max_tokens=options.max_tokens, temperature=options.temperature)
-    judge = _judge(options, settings, modes)
+    judge = _judge(options, settings, prompts)
     opened = HiddenModels.opened(compared, sampling, settings)
     store = VoteStore(path)
     store.add_models(compared)
@@ -142,8 +142,12 @@ def _prompts(options: CompareOptions, modes: Sequence[VoteMode]) -> dict[VoteMod
     return prompts_by_mode(options.prompts, modes, testbed=options.judge == ORACLE)
 
 
-def _judge(options: CompareOptions, settings: EngineSettings, modes: Sequence[VoteMode]) -> ComparisonJudge | None:
+def _judge(
+    options: CompareOptions, settings: EngineSettings, prompts: Mapping[VoteMode, list[FoundPrompt]]
+) -> ComparisonJudge | None:
+    """Who votes on replies to these prompts; None for people. Raises InputError for prompts unknown to the oracle."""
     from solon.comparisons.comparison_judges import PRINCIPLES, GraderJudge, ModelJudge
+    from solon.comparisons.prompt_choice import refuse_unknown_prompts
     from solon.config.model_spec import ModelSpec, located
     from solon.config.recipe import TESTBED_GRADER
     from solon.constitution.constitution import PreferencePrinciple
@@ -153,10 +157,12 @@ def _judge(options: CompareOptions, settings: EngineSettings, modes: Sequence[Vo
     if options.judge is None:
         return None
     if options.judge == ORACLE:
-        return GraderJudge(GRADERS[TESTBED_GRADER]())
+        oracle = GRADERS[TESTBED_GRADER]()
+        refuse_unknown_prompts(prompts, oracle)
+        return GraderJudge(oracle)
     engine = open_engine(located(ModelSpec.parse(options.judge)), settings)
     own: Mapping[VoteMode, PreferencePrinciple] = (
-        {modes[0]: PreferencePrinciple("own", options.principle)} if options.principle else {}
+        {next(iter(prompts)): PreferencePrinciple("own", options.principle)} if options.principle else {}
     )
     return ModelJudge(engine, options.seed, {**PRINCIPLES, **own})
 
