@@ -92,7 +92,8 @@ def test_mistakes_are_reported_in_one_line(
         (("elo", tmp_path / "none"), "no such file of votes"),
         (("elo", tmp_path), "no file of votes"),
         (("elo", file, "--anchor", "z"), "no vote is on the model 'z'"),
-        (("elo", file, "--judged-by", "model"), "no vote with a decision"),
+        (("elo", file, "--judged-by", "model"), "no vote is by model: 1 by person"),
+        (("elo", file, "--judge", "z"), "no vote is by 'z': 1 by person"),
     ]:
         code, out, err = run(capsys, *arguments)
         assert (code, out, err.count("\n")) == (1, "", 1), (arguments, err)

@@ -32,6 +32,7 @@ Examples:
 @click.option("--anchor", metavar="MODEL", help="The model with a fixed rating. [default: the mean of all is 0]")
 @click.option("--anchor-at", type=float, default=0.0, show_default=True, help="The anchor's rating.")
 @click.option("--judged-by", type=click.Choice(JUDGES), help="Only these votes. [default: all]")
+@click.option("--judge", metavar="NAME", help="Only votes of the judge of this name. [default: all]")
 @click.option("--replicates", type=click.IntRange(20), default=1000, show_default=True,
               help="How often conversations are resampled for the intervals.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
@@ -41,6 +42,7 @@ def elo(
     anchor: str | None,
     anchor_at: float,
     judged_by: str | None,
+    judge: str | None,
     replicates: int,
     seed: int,
     as_json: bool,
@@ -48,14 +50,18 @@ def elo(
     """Compute Elo ratings from votes.
 
     VOTES is the folder of a comparison, its votes.sqlite, or JSON lines with mode, model_a, model_b and preferred (a, b
-    or tie). Ratings are the strengths of Bradley and Terry by maximum likelihood; a tie is half a win for each.
-    Intervals come from resampling whole conversations. Helpfulness and harmlessness are rated apart.
+    or tie). A vote that stands in them twice counts once. Ratings are the strengths of Bradley and Terry by maximum
+    likelihood; a tie is half a win for each. Intervals come from resampling whole conversations. Helpfulness and
+    harmlessness are rated apart.
     """
-    from solon.comparisons.elo_ratings import EloSettings, elo_ratings
-    from solon.comparisons.vote_files import read_votes
+    from solon.comparisons.elo_ratings import EloSettings, elo_ratings, votes_by
+    from solon.comparisons.vote_files import counted_votes
 
-    chosen = [vote for vote in read_votes(votes) if judged_by in (None, vote.judged_by)]
-    found = elo_ratings(chosen, EloSettings(anchor, anchor_at, replicates, seed))
+    read = counted_votes(votes)
+    settings = EloSettings(anchor, anchor_at, replicates, seed)
+    found = elo_ratings(votes_by(read.votes, judged_by, judge), settings)
+    if read.repeated:
+        print_line(f"{read.repeated:,} votes stand in the files more than once, and count once", err=True)
     if as_json:
         click.echo(json.dumps([each.facts() for each in found], indent=2))
         return
@@ -64,7 +70,7 @@ def elo(
 
 
 def _print(found: ModeRatings) -> None:
-    by = ", ".join(f"{who} {count:,}" for who, count in found.judged_by.items())
+    by = ", ".join(f"{who} {count:,}" for who, count in found.judges.items())
     undecided = f", {found.undecided:,} undecided" if found.undecided else ""
     title = (
         f"{found.mode.capitalize()}: {found.votes:,} votes ({by}) in {found.conversations:,} conversations, "

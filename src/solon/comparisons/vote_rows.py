@@ -145,7 +145,14 @@ class RatedVote:
     model_b: str
     preferred: Preferred
     judged_by: JudgedBy = JudgedBy.PERSON
+    judge: str = ""
+    """A judging model's name, or what a person entered; empty where it is not known."""
     cast_at: str = ""
+
+    @property
+    def voter(self) -> str:
+        """Who judged, for counts: `person` for all people together, else the judge's name."""
+        return str(self.judged_by) if self.judged_by is JudgedBy.PERSON or not self.judge else self.judge
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
