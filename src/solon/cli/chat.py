@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from solon.cli.options import THREADS, recipe_option, settings_option
+from solon.cli.options import THREADS, FiniteRange, recipe_option, settings_option
 from solon.cli.terminal import clip, plain, print_line
 from solon.config.located_yaml import suggestion
 from solon.errors import InputError, SolonError
@@ -69,7 +69,7 @@ class ChatOptions:
 @click.option("--constitution", metavar="NAME_OR_FILE", help="The principles. [default: the run's, or the recipe's]")
 @click.option("--critic", metavar="MODEL", help="Who criticises and revises. [default: the run's critic, or MODEL]")
 @click.option("--score", metavar="PM", help="A preference model, such as RUN:preference-model, that scores each reply.")
-@click.option("--temperature", type=click.FloatRange(0), help="0 is the most probable text. [default: the recipe's]")
+@click.option("--temperature", type=FiniteRange(0), help="0 is the most probable text. [default: the recipe's]")
 @click.option("--max-tokens", type=click.IntRange(1), help="Most tokens of a reply. [default: the recipe's]")
 @click.option("--seed", type=click.IntRange(0), help="The same seed gives the same replies. [default: the recipe's]")
 @recipe_option("How the model is asked. [default: the run's; testbed for the bundled models, else real]")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from solon.cli.options import NEW_FOLDER, QUIET, THREADS
+from solon.cli.options import NEW_FOLDER, QUIET, THREADS, FiniteRange
 from solon.cli.terminal import print_line, resumable
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class CompareOptions:
 @click.option("--turns", type=click.IntRange(1, 20), default=1, show_default=True,
               help="Turns of each conversation, with a judge.")  # fmt: skip
 @click.option("--max-tokens", type=click.IntRange(1), default=256, show_default=True, help="Maximum tokens of a reply.")
-@click.option("--temperature", type=click.FloatRange(0), default=1.0, show_default=True, help="0 is greedy.")
+@click.option("--temperature", type=FiniteRange(0), default=1.0, show_default=True, help="0 is greedy.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="All draws depend on it.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="The port. [default: a free one]")

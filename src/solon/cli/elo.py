@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from solon.cli.options import PATH
+from solon.cli.options import PATH, FiniteFloat
 from solon.cli.terminal import print_line, print_table
 from solon.stats.intervals import per_cent
 
@@ -30,7 +30,7 @@ Examples:
 )
 @click.argument("votes", nargs=-1, required=True, type=PATH, metavar="VOTES...")
 @click.option("--anchor", metavar="MODEL", help="The model with a fixed rating. [default: the mean of all is 0]")
-@click.option("--anchor-at", type=float, default=0.0, show_default=True, help="The anchor's rating.")
+@click.option("--anchor-at", type=FiniteFloat(), default=0.0, show_default=True, help="The anchor's rating.")
 @click.option("--judged-by", type=click.Choice(JUDGES), help="Only these votes. [default: all]")
 @click.option("--judge", metavar="NAME", help="Only votes of the judge of this name. [default: all]")
 @click.option("--replicates", type=click.IntRange(20), default=1000, show_default=True,

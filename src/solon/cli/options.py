@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
+from click.types import FloatParamType
 
 if TYPE_CHECKING:
     from solon.config.ray_cluster import RayCluster
@@ -19,6 +21,26 @@ ACCEPT = "judge_check.weak_judge=accept"
 PATH = click.Path(path_type=Path)
 NEW_FILE = click.Path(path_type=Path, dir_okay=False)
 NEW_FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+class _Finite(click.ParamType):
+    """A usage error for `nan` and `inf`, which click takes for numbers, and `nan` for one in every range."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number; fails for one that is not finite, or that the next class refuses."""
+        found = super().convert(value, param, ctx)
+        if not math.isfinite(found):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return found
+
+
+class FiniteFloat(_Finite, FloatParamType):
+    """Any number."""
+
+
+class FiniteRange(_Finite, click.FloatRange):
+    """A number within bounds."""
+
 
 RUN = click.argument("run", type=PATH)
 OVERLAYS = click.option(
@@ -67,14 +89,12 @@ def on_option(command: F) -> F:
         click.option("--actors", type=click.IntRange(1), default=2, show_default=True, help="Actors on Ray."),
         click.option(
             "--actor-cpus",
-            type=click.FloatRange(0),
+            type=FiniteRange(0),
             default=1,
             show_default=True,
             help="CPUs of each actor, and threads.",
         ),
-        click.option(
-            "--actor-gpus", type=click.FloatRange(0), default=0, show_default=True, help="GPUs of each actor."
-        ),
+        click.option("--actor-gpus", type=FiniteRange(0), default=0, show_default=True, help="GPUs of each actor."),
     )
     decorated: Any = with_cluster
     for option in reversed(each):
