@@ -15,7 +15,7 @@ import pytest
 from click.types import FloatParamType
 
 from solon.cli.main import COMMANDS, cli, main
-from solon.cli.terminal import clip, plain
+from solon.cli.terminal import clip, plain, shorten
 from solon.runs import RunDirectory
 from tests.synthetic import CONSTITUTION, Plan, build
 
@@ -362,6 +362,7 @@ def test_plain_takes_out_what_moves_a_terminal(text: str, shown: str) -> None:
 
 def test_clip_keeps_to_its_width() -> None:
     assert clip("one\ntwo three", 9) == "one two …"
+    assert shorten("runs/one/08-rl-cai", 11) == "runs/…l-cai" and shorten("one\ntwo", 7) == "one two"
 
 
 def test_an_error_line_stays_one_line_whatever_the_name(capsys: pytest.CaptureFixture[str]) -> None:

@@ -139,3 +139,21 @@ def test_the_page_is_served_until_ctrl_c(models: tuple[str, str], tmp_path: Path
         out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     assert out.startswith(f"0 votes: {tmp_path / 'out' / VOTES}") and "Traceback" not in err
+
+
+def test_names_from_a_file_reach_the_terminal_without_escapes_and_short(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Names are headings of the matrix of win rates, first cells, and parts of warnings."""
+    file = tmp_path / "votes.jsonl"
+    names = ("\x1b[2Jwiped\x1b]0;title\x07", "n" * 200_000 + "/end")
+    rows = [
+        {"mode": "helpfulness", "model_a": names[0], "model_b": names[1], "preferred": "a", "judge": names[1]},
+        {"mode": "helpfulness", "model_a": names[0], "model_b": names[1], "preferred": "a", "judged_by": "oracle"},
+    ]
+    file.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    code, out, err = run(capsys, "elo", file, "--replicates", "20")
+    assert code == 0 and "\x1b" not in out + err and "\x07" not in out + err
+    head = next(line for line in out.splitlines() if line.startswith("    ") and "/end" in line)
+    assert "wiped" in head and "n…n" in head, "the heading of the matrix"
+    assert len(out) < 2000 and err.startswith("Warning: ") and len(err) < 3 * 1100

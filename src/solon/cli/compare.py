@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from solon.cli.options import NEW_FOLDER, QUIET, THREADS, FiniteRange
-from solon.cli.terminal import print_line, resumable
+from solon.cli.terminal import print_line, print_warning, resumable
 
 if TYPE_CHECKING:
     from solon.comparisons.comparison_judges import ComparisonJudge
@@ -199,7 +199,7 @@ def _simulate(
         ended = simulate(taking, opened, judge, plan, display.progress)
     if ended:
         why = f"the first because {ended[0].failed_because}"
-        print_line(f"Warning: {len(ended):,} conversations ended before their last vote, {why}", err=True)
+        print_warning(f"{len(ended):,} conversations ended before their last vote, {why}")
 
 
 def _export(store: VoteStore, options: CompareOptions) -> None:

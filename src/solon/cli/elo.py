@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from solon.cli.options import PATH, FiniteFloat
-from solon.cli.terminal import print_line, print_table
+from solon.cli.terminal import WIDEST_NAME, print_line, print_table, print_warning, shorten
 from solon.stats.intervals import per_cent
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def elo(
 
 
 def _print(found: ModeRatings) -> None:
-    by = ", ".join(f"{who} {count:,}" for who, count in found.judges.items())
+    by = ", ".join(f"{shorten(who, WIDEST_NAME)} {count:,}" for who, count in found.judges.items())
     undecided = f", {found.undecided:,} undecided" if found.undecided else ""
     title = (
         f"{found.mode.capitalize()}: {found.votes:,} votes ({by}) in {found.conversations:,} conversations, "
@@ -92,7 +92,7 @@ def _print(found: ModeRatings) -> None:
     if len(models) > 1:
         print_table("Win rate of the row against the column, % (votes)", ("", *models), list(_matrix(found, models)))
     for line in found.warnings:
-        print_line(f"Warning: {line}", err=True)
+        print_warning(line)
 
 
 def _matrix(found: ModeRatings, models: Sequence[str]) -> list[list[str]]:

@@ -23,23 +23,26 @@ NEW_FILE = click.Path(path_type=Path, dir_okay=False)
 NEW_FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
-class _Finite(click.ParamType):
-    """A usage error for `nan` and `inf`, which click takes for numbers, and `nan` for one in every range."""
+class FiniteFloat(FloatParamType):
+    """Any number; click takes `nan` and `inf` for some too."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The number; fails for one that is not finite, or that the next class refuses."""
-        found = super().convert(value, param, ctx)
-        if not math.isfinite(found):
-            self.fail(f"{value} is not a finite number.", param, ctx)
-        return found
+        """The number; a usage error for one that is not finite."""
+        return _finite(super().convert(value, param, ctx), param, ctx)
 
 
-class FiniteFloat(_Finite, FloatParamType):
-    """Any number."""
+class FiniteRange(click.FloatRange):
+    """A number within bounds; click takes `nan` for one in every range."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number; a usage error for one that is not finite or out of bounds."""
+        return _finite(super().convert(value, param, ctx), param, ctx)
 
 
-class FiniteRange(_Finite, click.FloatRange):
-    """A number within bounds."""
+def _finite(number: float, param: click.Parameter | None, ctx: click.Context | None) -> float:
+    if not math.isfinite(number):
+        raise click.BadParameter(f"{number} is not a finite number.", ctx, param)
+    return number
 
 
 RUN = click.argument("run", type=PATH)
