@@ -101,6 +101,8 @@ def test_mistakes_are_reported_in_one_line(
     assert run(capsys, "compare", *models, "--principle", "x", "--out", tmp_path / "out")[0] == 2
     assert run(capsys, "compare", *models, "--export", "--out", tmp_path / "out")[0] == 2
     assert not (tmp_path / "out").exists(), "nothing is made for a command line that is wrong"
+    code, _, err = run(capsys, "elo", file, "--anchor-at", "1000")
+    assert code == 2 and "--anchor-at is the rating of the --anchor" in err
     code, out, err = run(capsys, "elo", file, "--replicates", "20")
     assert code == 0 and err.startswith("Warning: No finite rating of x, y") and "x   " in out
 

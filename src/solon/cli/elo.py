@@ -30,7 +30,7 @@ Examples:
 )
 @click.argument("votes", nargs=-1, required=True, type=PATH, metavar="VOTES...")
 @click.option("--anchor", metavar="MODEL", help="The model with a fixed rating. [default: the mean of all is 0]")
-@click.option("--anchor-at", type=FiniteFloat(), default=0.0, show_default=True, help="The anchor's rating.")
+@click.option("--anchor-at", type=FiniteFloat(), help="The anchor's rating. [default: 0]")
 @click.option("--judged-by", type=click.Choice(JUDGES), help="Only these votes. [default: all]")
 @click.option("--judge", metavar="NAME", help="Only votes of the judge of this name. [default: all]")
 @click.option("--replicates", type=click.IntRange(20), default=1000, show_default=True,
@@ -40,7 +40,7 @@ Examples:
 def elo(
     votes: tuple[Path, ...],
     anchor: str | None,
-    anchor_at: float,
+    anchor_at: float | None,
     judged_by: str | None,
     judge: str | None,
     replicates: int,
@@ -57,8 +57,10 @@ def elo(
     from solon.comparisons.elo_ratings import EloSettings, elo_ratings, votes_by
     from solon.comparisons.vote_files import counted_votes
 
+    if anchor is None and anchor_at is not None:
+        raise click.UsageError("--anchor-at is the rating of the --anchor, and none is named")
     read = counted_votes(votes)
-    settings = EloSettings(anchor, anchor_at, replicates, seed)
+    settings = EloSettings(anchor, anchor_at or 0.0, replicates, seed)
     found = elo_ratings(votes_by(read.votes, judged_by, judge), settings)
     if read.repeated:
         print_line(f"{read.repeated:,} votes stand in the files more than once, and count once", err=True)
