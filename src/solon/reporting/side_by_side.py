@@ -21,6 +21,7 @@ from solon.errors import RunError
 from solon.evals.measures import measures
 from solon.reporting.charts import tone
 from solon.reporting.dot_rows import DotGroup, DotRow, dot_rows
+from solon.reporting.effect.comparable_runs import refuse_same
 from solon.reporting.model_comparison import compare_models, label_source
 from solon.reporting.page import write_with_samples
 from solon.reporting.policy import PolicyFigure, policy_figures
@@ -81,14 +82,18 @@ class TwoRuns:
 
 
 def write_side_by_side(run: RunDirectory, other: RunDirectory, output: Path | None = None) -> Path:
-    """Write the page of two runs, `report-against-NAME.html` in the folder of the first when None; returns its path."""
+    """Write the page of two runs, `report-against-NAME.html` in the folder of the first when None; returns its path.
+
+    Raises RunError for two names of one run.
+    """
     path = output or run.path / f"report-against-{other.path.resolve().name}.html"
     content = two_runs(run, other)
     return write_with_samples(path, "two-runs.html", content.shelves, page=content)
 
 
 def two_runs(run: RunDirectory, other: RunDirectory) -> TwoRuns:
-    """Read two runs, finished or not."""
+    """Read two runs, finished or not; raises RunError for two names of one run."""
+    refuse_same(run, other)
     both = {"A": run, "B": other}
     figures = {letter: results(each) for letter, each in both.items()}
     last = {letter: list(of["models"])[-1] for letter, of in figures.items() if of["models"]}
