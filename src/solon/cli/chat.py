@@ -164,7 +164,10 @@ def _scorer(name: str, recipe: Recipe) -> Score:
 
 
 def _lines() -> Iterator[str]:
-    """The lines that a person types, or those of a pipe; one that ends in a backslash goes on in the next."""
+    """The lines that a person types, or those of a pipe; one that ends in a backslash goes on in the next.
+
+    At the end of the input there is no next, and what is held is a line.
+    """
     terminal = sys.stdin.isatty()
     if terminal:
         with suppress(ImportError):
@@ -172,19 +175,25 @@ def _lines() -> Iterator[str]:
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="replace")
     held = ""
-    while True:
-        if terminal:
-            try:
-                line = input("... " if held else "you> ")
-            except EOFError:
-                click.echo()
-                return
-        elif not (line := sys.stdin.readline()):
-            return
-        line = held + line.rstrip("\n").encode("utf-8", "replace").decode("utf-8")
+    while (typed := _typed("... " if held else "you> ", terminal=terminal)) is not None:
+        line = held + typed.encode("utf-8", "replace").decode("utf-8")
         held = f"{line[:-1]}\n" if line.endswith("\\") else ""
         if not held and line.strip():
             yield line
+    if held.strip():
+        yield held.removesuffix("\n")
+
+
+def _typed(prompt: str, *, terminal: bool) -> str | None:
+    """The next line of the input without its end; None at the end of the input."""
+    if terminal:
+        try:
+            return input(prompt)
+        except EOFError:
+            click.echo()
+            return None
+    line = sys.stdin.readline()
+    return line.rstrip("\n") if line else None
 
 
 def _obey(session: ChatSession, line: str) -> bool:
