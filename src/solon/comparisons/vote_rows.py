@@ -13,6 +13,9 @@ from enum import StrEnum
 
 from solon.conversation import Conversation, Role, Turn
 
+NO_REPLY = "a model gave no reply"
+NO_ROOM = "the conversation leaves no room for a reply in a model's window"
+"""Why a turn has no replies, where no engine failed; these words are of no model in particular."""
 IDENTITY_DIGITS = 12
 """How many digits of a model's identity stand in its key."""
 
