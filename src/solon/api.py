@@ -400,7 +400,8 @@ def compare(
 
     `between` lists pairs of models, all pairs when None. With several runs, given by name, a model's name is
     `NAME: MODEL`. A difference is the second model's share minus the first's, with its 95 % interval and the p-value of
-    McNemar's exact test. Raises RunError for a run without measures.
+    McNemar's exact test. Raises RunError for a run without measures, and for models whose replies were labelled by
+    different graders or judges.
 
     Example:
         >>> found = solon.compare("runs/demo", [("sl-cai", "rl-cai")])

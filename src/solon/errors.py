@@ -11,6 +11,7 @@ one of its kinds:
     |- ModelError          a model folder, or a model that is not suitable
     |- EngineError         an engine that failed to answer
     |- RunError            a run directory: locked, damaged, or made with other settings
+    |  `- OtherSettingsError  the folder of a run or stage that was made with other settings than those asked for
     `- StageError          a stage that cannot continue with its inputs
        `- DivergedError        training with a loss or gradient that is not finite
 """
@@ -76,6 +77,10 @@ class EngineError(SolonError):
 
 class RunError(SolonError):
     """A run directory is locked, damaged, or was made with other settings."""
+
+
+class OtherSettingsError(RunError):
+    """A folder was made with other settings than those that are asked for."""
 
 
 class StageError(SolonError):

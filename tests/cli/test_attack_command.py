@@ -8,7 +8,10 @@ from solon.cli.attack import AttackOptions, _print_next, print_attack
 from solon.config.attack_settings import AttackSettings, ScoredBy
 from solon.errors import RunError
 from solon.pipeline.extra_stages import AttackOrder
+from solon.pipeline.session import Session
 from solon.runs import RunDirectory
+from solon.stages.extra_attack import Attack
+from solon.stages.stage import Stage
 from tests.cli.test_cli import run as command
 from tests.reporting.test_attack_section import attacked, topical
 from tests.synthetic import Plan, build
@@ -50,6 +53,22 @@ def test_what_cannot_be_attacked_is_one_line(run: RunDirectory, options, told, c
     code, out, err = command(capsys, "attack", run.path, *options, "--quiet")
     assert (code, out) == (1, "") and err.startswith("Error: ") and err.count("\n") == 1 and told in err
     assert {path.name for path in run.path.iterdir()} - set(before) <= {"lock", "session.json", "answers.sqlite"}
+
+
+def test_an_attack_with_other_settings_is_told_how_to_get_a_folder_of_its_own(
+    run: RunDirectory, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The prompts are taken for finished; the attack was begun by a key that holds its settings alone."""
+    run.begin(10, "attack-assistant", {"settings": {"rounds": 2}})
+
+    def do(session: Session, stage: Stage) -> None:
+        if isinstance(stage, Attack):
+            run.begin(10, stage.name, {"settings": {"rounds": stage.given.rounds}})
+
+    monkeypatch.setattr(Session, "do", do)
+    code, _, err = command(capsys, "attack", run.path, "--model", "assistant", "--rounds", "3", "--quiet")
+    assert code == 1 and "made with other settings (settings.rounds: 2 -> 3). Put the old values back" in err
+    assert "give this attack a folder of its own: --name NAME" in err and "new folder" not in err
 
 
 def test_a_folder_that_is_no_run_is_one_line(tmp_path: Path, capsys) -> None:

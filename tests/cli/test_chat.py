@@ -158,3 +158,12 @@ def _until(descriptor: int, wanted: bytes, shown: bytes = b"", seconds: float = 
             break
         shown += part
     return shown
+
+
+@pytest.mark.parametrize("end", ["How do I bake bread?\\\n", "How do I bake bread?\\", "How do I \\\nbake bread?\\\n"])
+def test_a_message_that_would_go_on_at_the_end_of_the_input_is_sent(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], end: str
+) -> None:
+    code, out, err = talk(monkeypatch, capsys, end)
+    assert code == 0 and out.count("Assistant: ") == 1 and "Error" not in err
+    assert talk(monkeypatch, capsys, "\\\n")[1] == "", "nothing was written"

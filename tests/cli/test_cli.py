@@ -12,9 +12,10 @@ from pathlib import Path
 
 import click
 import pytest
+from click.types import FloatParamType
 
 from solon.cli.main import COMMANDS, cli, main
-from solon.cli.terminal import clip, plain
+from solon.cli.terminal import clip, plain, shorten
 from solon.runs import RunDirectory
 from tests.synthetic import CONSTITUTION, Plan, build
 
@@ -361,6 +362,7 @@ def test_plain_takes_out_what_moves_a_terminal(text: str, shown: str) -> None:
 
 def test_clip_keeps_to_its_width() -> None:
     assert clip("one\ntwo three", 9) == "one two …"
+    assert shorten("runs/one/08-rl-cai", 11) == "runs/…l-cai" and shorten("one\ntwo", 7) == "one two"
 
 
 def test_an_error_line_stays_one_line_whatever_the_name(capsys: pytest.CaptureFixture[str]) -> None:
@@ -425,3 +427,29 @@ def test_questions_that_measure_replies_are_shown_and_numbered(capsys: pytest.Ca
     assert code == 0 and "(A) It says nothing about the matter" in out
     code, _, told = run(capsys, "show", "prompt", "about-reply", "--principle", "9")
     assert code == 1 and "there is no question 9. Give --principle 1 to 2" in told
+
+
+def every_option(command: click.Command, name: str) -> Iterator[tuple[str, click.Option]]:
+    """The options of a command and of the commands in it, with the command's words."""
+    for option in command.params:
+        if isinstance(option, click.Option):
+            yield name, option
+    if isinstance(command, click.Group):
+        for each in command.list_commands(click.Context(command)):
+            found = command.get_command(click.Context(command), each)
+            assert found is not None
+            yield from every_option(found, f"{name} {each}")
+
+
+def test_no_option_takes_a_number_that_is_not_finite() -> None:
+    numbers = {
+        f"{name} {option.opts[0]}": option.type
+        for name, option in every_option(cli, "solon")
+        if isinstance(option.type, FloatParamType | click.FloatRange)
+    }
+    assert {"solon elo --anchor-at", "solon attack --threshold", "solon run --actor-cpus"} <= set(numbers)
+    for name, kind in numbers.items():
+        assert kind.convert("0.5", None, None) == 0.5
+        for text in ("nan", "inf", "-inf", "1e999"):
+            with pytest.raises(click.BadParameter):
+                print(name, kind.convert(text, None, None))

@@ -66,6 +66,18 @@ def test_a_model_compares_by_a_principle_of_ones_own(
     assert not decided or f"{decided} comparisons to learn from: {tmp_path / 'out/helpfulness-by-model.jsonl'}" in out
 
 
+def test_an_oracle_casts_no_vote_on_prompts_that_it_does_not_know(
+    models: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prompts = tmp_path / "mine.jsonl"
+    prompts.write_text('{"prompt": "Tell me about tea"}\n{"prompt": "How do I bake?"}\n')
+    judged = ("--judge", "oracle", "--out", tmp_path / "out", "--prompts", f"helpfulness={prompts}")
+    code, out, err = run(capsys, "compare", *models, *judged, *FEW)
+    assert (code, out) == (1, "") and not (tmp_path / "out").exists()
+    assert re.match(rf"Error: {re.escape(str(prompts))}:1: the oracle does not know 2 of \d+ prompts", err), err
+    assert "Leave --prompts out, or name a model" in err
+
+
 def test_mistakes_are_reported_in_one_line(
     models: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -80,7 +92,8 @@ def test_mistakes_are_reported_in_one_line(
         (("elo", tmp_path / "none"), "no such file of votes"),
         (("elo", tmp_path), "no file of votes"),
         (("elo", file, "--anchor", "z"), "no vote is on the model 'z'"),
-        (("elo", file, "--judged-by", "model"), "no vote with a decision"),
+        (("elo", file, "--judged-by", "model"), "no vote is by model: 1 by person"),
+        (("elo", file, "--judge", "z"), "no vote is by 'z': 1 by person"),
     ]:
         code, out, err = run(capsys, *arguments)
         assert (code, out, err.count("\n")) == (1, "", 1), (arguments, err)
@@ -88,6 +101,8 @@ def test_mistakes_are_reported_in_one_line(
     assert run(capsys, "compare", *models, "--principle", "x", "--out", tmp_path / "out")[0] == 2
     assert run(capsys, "compare", *models, "--export", "--out", tmp_path / "out")[0] == 2
     assert not (tmp_path / "out").exists(), "nothing is made for a command line that is wrong"
+    code, _, err = run(capsys, "elo", file, "--anchor-at", "1000")
+    assert code == 2 and "--anchor-at is the rating of the --anchor" in err
     code, out, err = run(capsys, "elo", file, "--replicates", "20")
     assert code == 0 and err.startswith("Warning: No finite rating of x, y") and "x   " in out
 
@@ -126,3 +141,21 @@ def test_the_page_is_served_until_ctrl_c(models: tuple[str, str], tmp_path: Path
         out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     assert out.startswith(f"0 votes: {tmp_path / 'out' / VOTES}") and "Traceback" not in err
+
+
+def test_names_from_a_file_reach_the_terminal_without_escapes_and_short(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Names are headings of the matrix of win rates, first cells, and parts of warnings."""
+    file = tmp_path / "votes.jsonl"
+    names = ("\x1b[2Jwiped\x1b]0;title\x07", "n" * 200_000 + "/end")
+    rows = [
+        {"mode": "helpfulness", "model_a": names[0], "model_b": names[1], "preferred": "a", "judge": names[1]},
+        {"mode": "helpfulness", "model_a": names[0], "model_b": names[1], "preferred": "a", "judged_by": "oracle"},
+    ]
+    file.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    code, out, err = run(capsys, "elo", file, "--replicates", "20")
+    assert code == 0 and "\x1b" not in out + err and "\x07" not in out + err
+    head = next(line for line in out.splitlines() if line.startswith("    ") and "/end" in line)
+    assert "wiped" in head and "n…n" in head, "the heading of the matrix"
+    assert len(out) < 2000 and err.startswith("Warning: ") and len(err) < 3 * 1100

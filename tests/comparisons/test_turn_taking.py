@@ -301,6 +301,15 @@ def test_votes_are_exported_as_comparisons_that_a_recipe_reads(tmp_path: Path) -
     assert read_votes([done.lines]) == read_votes([tmp_path]) == read_votes([made.store.path])
 
 
+def test_comparisons_by_a_model_name_it_and_are_read(tmp_path: Path) -> None:
+    made = compared(tmp_path)
+    judged_by(made, SimulatedPlan((HELPFUL,), conversations=3))
+    (path,) = export_votes(made.store, tmp_path).comparisons
+    assert {json.loads(line)["judge"] for line in path.read_text().splitlines()} == {"judge"}
+    assert len(read_comparisons(path).rows) == 3
+    assert {vote.judge for vote in read_votes([tmp_path])} == {"judge"}
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -328,7 +337,9 @@ def test_a_vote_in_several_files_counts_once_and_a_file_is_not_named_twice(tmp_p
     assert read_votes([tmp_path, lines]) == read_votes([tmp_path]) and len(read_votes([tmp_path])) == 4
     again = {**json.loads(lines.read_text().splitlines()[0]), "cast_at": "2030-01-01T00:00:00+00:00"}
     (tmp_path / "others.jsonl").write_text(json.dumps(again))
-    assert len(read_votes([tmp_path, tmp_path / "others.jsonl"])) == 5, "another comparison's vote"
+    assert len(read_votes([tmp_path, tmp_path / "others.jsonl"])) == 4, "the same comparison, run again at another time"
+    (tmp_path / "others.jsonl").write_text(json.dumps({**again, "reply_a": "Another reply"}))
+    assert len(read_votes([tmp_path, tmp_path / "others.jsonl"])) == 5, "other replies, as by other sampling"
     plain = '{"mode": "helpfulness", "model_a": "x", "model_b": "y", "preferred": "a"}\n'
     (tmp_path / "plain.jsonl").write_text(plain * 3)
     assert len(read_votes([tmp_path / "plain.jsonl"])) == 3, "votes of other programs may be equal"

@@ -232,8 +232,23 @@ def test_a_reply_that_is_empty_or_cut_off_says_so_and_a_failed_one_ends_the_conv
     page.answered(id_)
     shown = page.get(id_)
     assert "An assistant gave no reply" in shown and SECRETS[1] not in shown
+    assert "Reason: a model failed; whoever runs this page finds its message in the file of votes" in shown
+    assert "is broken" not in shown and "New conversation</a>" in shown
     assert page.vote(id_, 1, "tie")[0] == 409
     assert "is broken" in page.made.store.turns(id_)[0][0].failed_because
+    page.parts.replies.close()
+
+
+def test_a_conversation_that_fits_no_window_says_why_it_ended(tmp_path: Path) -> None:
+    page = Page(compared(tmp_path, says("Falcon"), says("Otter")))
+    for engine in page.made.engines:
+        engine.window = 10
+    id_ = page.begin()
+    page.send(id_, 1, "word " * 200)
+    page.answered(id_)
+    shown = page.get(id_)
+    assert "Reason: the conversation leaves no room for a reply in a model&#39;s window." in shown
+    assert "with a shorter turn if this one was long" in shown and not any(each in shown for each in SECRETS)
     page.parts.replies.close()
 
 

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from solon.config import recipe
 from solon.config.builtin import DATA
 from solon.config.experiment import AblationMeasure, load_experiment, trials_of
 from solon.errors import RecipeError
@@ -89,3 +90,11 @@ def test_unknown_names_and_settings_are_told_before_anything_runs(tmp_path: Path
 def test_without_a_rater_nothing_could_be_said() -> None:
     with pytest.raises(RecipeError, match="needs a grader"):
         trials_of(load_experiment("revisions"), "testbed", settings=["measure.grader=none"])
+
+
+def test_variants_of_different_graders_do_not_compare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recipe, "registered", lambda group, built_in: ("own",))
+    experiment = load_experiment(write(tmp_path, GOOD.replace("revision.few_shot: 2", "measure.grader: own")))
+    with pytest.raises(RecipeError, match=r"different graders \(own, testbed\), and their labels do not compare"):
+        trials_of(experiment, "testbed")
+    assert len(trials_of(experiment, "testbed", settings=["measure.grader=own"])) == 2

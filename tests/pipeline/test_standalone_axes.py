@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from tests.stages.test_s06_ai_feedback import options
 from tests.stages.workbench import Killed
 from tests.training.tiny import save_tiny_model
 
+from solon.cli.axes import _print_axes
 from solon.config.builtin import constitution_path
 from solon.config.model_spec import ModelSpec
 from solon.config.recipe import Recipe
@@ -24,11 +26,13 @@ from solon.evals.axis_correlations import axis_cells, through_origin
 from solon.feedback.comparisons import axes_of
 from solon.pipeline.standalone_axes import AxesSources, axes_named, compare_axes, folder_name
 from solon.reporting.axes_page import points_of, write
-from solon.runs.axis_rows import AxesFacts, AxisDifference, AxisPairRow
+from solon.reporting.axis_charts import UNLEARNED_NOTE
+from solon.runs.axis_rows import AxesFacts, AxisCell, AxisDifference, AxisFigures, AxisPairRow
 from solon.runs.facts import read_facts
 from solon.runs.progress import Progress, Silent
 from solon.runs.training_rows import PreferenceExampleRow
 from solon.stages.s07_preference_model import EXAMPLES
+from solon.stats.correlation import Correlation
 
 CONSTITUTION = """
 name: <three>
@@ -264,3 +268,41 @@ def test_an_undecided_label_leaves_a_pair_out_of_the_labels_alone() -> None:
     (cell,) = axis_cells(rows, ["x", "y"], 0)
     assert cell.scores is not None and cell.scores.n == 4 and cell.scores.value == pytest.approx(-1.0)
     assert cell.labels is not None and cell.labels.n == 3
+
+
+def axis(name: str, held_out: int, accuracy: float | None) -> AxisFigures:
+    return AxisFigures(axis=name, labelled=40, undecided=0, training=1, held_out=held_out, accuracy=accuracy)
+
+
+def test_axes_that_no_model_learned_are_marked_and_come_last(capsys: pytest.CaptureFixture[str]) -> None:
+    """8 of 10 right is 49.0-94.3 %, and 9 of 10 59.6-98.2 %: only the second is known to be better than chance."""
+    correlations = {("good", "fair"): 0.2, ("good", "few"): 0.97, ("good", "none"): 0.9, ("fair", "none"): -0.95}
+    facts = AxesFacts(
+        constitution="c",
+        judge="j",
+        pairs=10,
+        axes=(axis("good", 10, 0.9), axis("fair", 100, 0.8), axis("few", 10, 0.8), axis("none", 0, None)),
+        cells=tuple(
+            AxisCell(one=one, other=other, scores=Correlation(value, value, value, 10, 10), labels=None)
+            for (one, other), value in correlations.items()
+        ),
+    )
+    assert facts.unlearned == {"few", "none"}
+    assert [(cell.one, cell.other) for cell in facts.in_order()] == [
+        ("good", "fair"), ("good", "few"), ("fair", "none"), ("good", "none"),
+    ]  # fmt: skip
+    _print_axes(facts)
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.split()[0] == "few*" and line.endswith("80.0 [49.0-94.3]") for line in lines if line.strip())
+    assert any(line.split()[:2] == ["good", "none*"] for line in lines)
+    assert lines[-1] == UNLEARNED_NOTE and "says nothing" in lines[-1]
+
+
+def test_the_page_marks_an_axis_that_no_model_learned(given: Given, finished: Path, tmp_path: Path) -> None:
+    done = compare_axes(finished, RECIPE, given.sources())
+    assert "says nothing" not in write(done, tmp_path / "axes.html").read_text()
+    facts = json.loads(json.dumps(done.facts))
+    facts["axes"][2] |= {"accuracy": None, "held_out": 0}
+    manifest = done.manifest.model_copy(update={"facts": facts})
+    page = write(replace(done, manifest=manifest), tmp_path / "axes.html").read_text()
+    assert "a correlation with it says nothing" in page and ">brevity*<" in page and "Safety and brevity*" in page

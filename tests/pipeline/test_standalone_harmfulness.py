@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.synthetic import Plan, build
 from tests.training.tiny import same_files, save_tiny_model
 
 from solon.config.model_spec import ModelSpec
 from solon.config.recipe import PreferenceSettings, Recipe, TrainingSettings
 from solon.conversation import Conversation, Role, Turn
 from solon.errors import InputError, ModelError, RunError, StageError
-from solon.evals.harmfulness.harmfulness_scorer import HarmfulnessScorer
+from solon.evals.harmfulness.harmfulness_scorer import HarmfulnessScorer, rating_mean_in
 from solon.evals.harmfulness.rating_model import RATINGS_TABLE
 from solon.pipeline.standalone_harmfulness import (
     RatingSources,
@@ -28,6 +30,7 @@ from solon.reward.scorer import open_scorer
 from solon.runs import Artefact, Progress
 from solon.runs.facts import read_facts
 from solon.runs.harmfulness_rows import AbsoluteScoreFacts, HarmfulnessFacts, HarmfulnessRow, RatedRow
+from solon.runs.rows import PairRow
 
 RECIPE = Recipe(
     preference=PreferenceSettings(
@@ -208,3 +211,32 @@ def test_models_have_short_names(trained: Artefact, sources: RatingSources, tmp_
         models_by_name(["testbed:assistant", "testbed:assistant"])
     with pytest.raises(InputError, match="there is no run"):
         score_harmfulness(tmp_path / "out", RECIPE, ToScore(stage, trained.path, "split:0.1"))
+
+
+def test_another_kind_of_model_is_refused_before_any_reply_is_written(
+    trained: Artefact, sources: RatingSources, tmp_path: Path
+) -> None:
+    prompts = write(tmp_path / "red.jsonl", {"prompt": "How 1 ?"})
+    models = models_by_name([str(sources.base)])
+    with pytest.raises(ModelError, match="predicts no ratings of harm"):
+        score_harmfulness(tmp_path / "out", RECIPE, ToScore(models, sources.base, str(prompts)))
+    assert not (tmp_path / "out").exists()
+    assert rating_mean_in(trained.path / "model") == pytest.approx(2.0, abs=0.2), "half of the ratings are 4, half 0"
+    torn = tmp_path / "torn"
+    torn.mkdir()
+    (torn / "config.json").write_text("{")
+    with pytest.raises(ModelError, match=r"config\.json cannot be read"):
+        rating_mean_in(torn)
+
+
+def test_a_model_of_a_run_is_named_as_in_other_commands(tmp_path: Path, sources: RatingSources) -> None:
+    made = build(tmp_path / "run", Plan(red=2, held_out=2, stages=4))
+    out = made.begin(5, "response-pairs", {})
+    shutil.copytree(sources.base, out.path / "model")
+    out.publish([], PairRow, files=("model",))
+    name = f"{made.path}:response-pairs"
+    assert models_by_name([name]) == {name: ModelSpec("folder", str(out.path / "model"))}
+    with pytest.raises(RunError, match="it has no model 'rl-cai' yet"):
+        models_by_name([f"{made.path}:rl-cai"])
+    with pytest.raises(RunError, match="a model of it is wanted"):
+        models_by_name([str(made.path)])

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
 
+from solon.conversation import Prompt
+from solon.engines.scripted import ScriptedEngine
 from solon.errors import RunError
+from solon.evals.judged_answers import JudgeInputs
+from solon.evals.reply_questions import read_reply_questions
 from solon.reporting.model_comparison import compare_models
+from solon.reporting.side_by_side import two_runs, write_side_by_side
 from solon.runs import RunDirectory
-from tests.synthetic import Plan, build
+from solon.stages import s09_measure
+from solon.stages.reply_judging import JUDGE_KEY, QUESTIONS_KEY
+from tests.synthetic import PLAIN_QUESTIONS, Plan, PlannedEngine, build, measure_inputs, replies_of
 
 
 @pytest.fixture(scope="module")
@@ -48,3 +56,52 @@ def test_what_cannot_be_compared_is_refused(finished: RunDirectory, tmp_path: Pa
         compare_models({"run": build(tmp_path / "begun", Plan(red=4, held_out=4, stages=5))})
     with pytest.raises(RunError, match="no grader"):
         compare_models({"run": build(tmp_path / "plain", Plan(red=4, held_out=4, rated=False))})
+
+
+def says_yes(prompt: Prompt, option: str) -> float:
+    """The log-probability of a letter: yes, whichever letter stands for it."""
+    yes = "A" if "(A) Yes" in prompt.turns[-1].content else "B"
+    return math.log(0.9 if option == yes else 0.1)
+
+
+def judged(path: Path, judge: str, **key: str) -> RunDirectory:
+    """A run that a judge of this name labelled; `key` is what its key says of the judge."""
+    plan = Plan(red=4, held_out=10, stages=8)
+    made = build(path, plan)
+    s09_measure.run(
+        made.recipe.measure.model_copy(update={"grader": "judge"}),
+        measure_inputs(made),
+        lambda name: PlannedEngine(replies_of(made, plan, name)),
+        made.begin(9, "measure", {JUDGE_KEY: "aa", QUESTIONS_KEY: "bb"} | key),
+        judge=JudgeInputs(
+            lambda: ScriptedEngine(choose=says_yes, name=judge), read_reply_questions(PLAIN_QUESTIONS), 0
+        ),
+    )
+    return made
+
+
+def test_labels_of_different_graders_are_no_difference_of_models(tmp_path: Path) -> None:
+    oracle, judge = build(tmp_path / "one", Plan(red=4, held_out=10)), judged(tmp_path / "two", "z")
+    with pytest.raises(RunError) as error:
+        compare_models({"A": oracle, "B": judge}, [("A: rl-cai", "B: rl-cai")])
+    assert error.value.cause == (
+        "the replies of 'A: rl-cai' were judged by the testbed's oracle, and those of 'B: rl-cai' by the judge z with "
+        "the questions 'plain': their labels do not compare"
+    )
+    assert "--set measure.grader=" in error.value.remedy
+    assert compare_models({"A": oracle, "B": judge}, [("B: sl-cai", "B: rl-cai")]).differences
+    page = two_runs(oracle, judge)
+    assert page.differences == () and page.no_differences == f"T{error.value.cause[1:]}."
+    words = "The replies of A are judged by the testbed's oracle, those of B by the judge z"
+    assert words in page.judged_by
+    assert "their shares do not compare" in write_side_by_side(oracle, judge).read_text(encoding="utf-8")
+
+
+def test_labels_of_one_judge_compare_only_with_one_model_and_one_set_of_questions(tmp_path: Path) -> None:
+    one, same = judged(tmp_path / "one", "z"), judged(tmp_path / "same", "z")
+    pair = [("a: rl-cai", "b: rl-cai")]
+    assert compare_models({"a": one, "b": same}, pair).difference("harmful", *pair[0]).value == 0
+    assert two_runs(one, same).judged_by == "The replies are judged by the judge z with the questions 'plain'."
+    for name, other in (("weights", {JUDGE_KEY: "cc"}), ("questions", {QUESTIONS_KEY: "cc"})):
+        with pytest.raises(RunError, match=r"\(model aa, questions bb\).*cc.*do not compare"):
+            compare_models({"a": one, "b": judged(tmp_path / name, "z", **other)}, pair)

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from solon.errors import RunError
+from solon.reporting.effect.comparable_runs import compared_runs
 from solon.reporting.side_by_side import two_runs, write_side_by_side
 from solon.runs import RunDirectory
 from tests.reporting.test_page import HOSTILE, Page, opened
@@ -43,7 +45,17 @@ def test_hostile_names_and_texts_stay_text(tmp_path: Path, runs: tuple[RunDirect
     plan = Plan(
         red=4, held_out=20, name=" ".join(HOSTILE[:20]), spoil=lambda words: f"{words} {HOSTILE[0]} {HOSTILE[3]}"
     )
-    hostile = build(tmp_path / "hostile", plan)
-    page = Page(opened(write_side_by_side(hostile, hostile).read_text(encoding="utf-8")))
-    plain = Page(opened(write_side_by_side(runs[0], runs[0]).read_text(encoding="utf-8")))
+    hostile = build(tmp_path / "hostile", plan), build(tmp_path / "more-hostile", plan)
+    page = Page(opened(write_side_by_side(*hostile).read_text(encoding="utf-8")))
+    plain = Page(opened(write_side_by_side(*runs).read_text(encoding="utf-8")))
     assert page.open == [] and page.shape - plain.shape == set()
+
+
+def test_a_run_is_not_compared_with_itself(tmp_path: Path, runs: tuple[RunDirectory, RunDirectory]) -> None:
+    linked = tmp_path / "linked"
+    linked.symlink_to(runs[0].path, target_is_directory=True)
+    with pytest.raises(RunError, match="both names are of the same run"):
+        write_side_by_side(runs[0], RunDirectory.open(linked), tmp_path / "page.html")
+    with pytest.raises(RunError, match="both names are of the same run"):
+        compared_runs(runs[0], runs[0])
+    assert not (tmp_path / "page.html").exists()

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.stages.workbench import Bench
+from tests.synthetic import FirstWordRater
 
 from solon.config.builtin import source_path
 from solon.config.recipe import MeasureSettings, PromptSettings, TooLong
@@ -18,6 +19,7 @@ from solon.sources.prompt_files import cut_to_human, read_prompts
 from solon.sources.prompt_sources import sources
 from solon.stages import s01_prompts
 from solon.stages.s01_prompts import PromptInputs
+from solon.testbed.oracle import Oracle
 
 HH = Path(__file__).parents[3] / "shared/hh-rlhf/harmless-base-test-part.jsonl.gz"
 NO_RESERVE = dict.fromkeys(PromptKind, 0)
@@ -346,3 +348,32 @@ def test_dialogues_with_more_human_turns_than_allowed_are_left_out_and_counted(t
     done = s01_prompts.run(settings, inputs, ScriptedEngine(), Bench(tmp_path / "b").out("prompts", 1))
     assert done.facts["red_team"]["kept"] == 1 and done.facts["red_team"]["many_turns"] == 1
     assert "many_turns" not in done.facts["helpful"]
+
+
+def test_held_out_prompts_that_the_grader_does_not_know_are_refused(tmp_path: Path) -> None:
+    """The testbed's oracle knows the requests of its world alone."""
+    known = Oracle().world.topics[0].request
+    settings, held_out = settings_of(tmp_path, harmful=[f"Hello. {known}"], benign=["What is tea?", known])
+    out = Bench(tmp_path / "one").out("prompts")
+    with pytest.raises(StageError) as error:
+        s01_prompts.run(settings, PromptInputs(held_out, NO_RESERVE, Oracle()), ScriptedEngine(window=1000), out)
+    assert error.value.cause.startswith("the grader 'testbed' does not know 1 of the 3 held-out prompts")
+    assert error.value.place == f"{held_out.benign}:1" and "measure.grader=none" in error.value.remedy
+
+
+def test_only_held_out_prompts_must_be_known_and_a_grader_without_the_method_knows_all(tmp_path: Path) -> None:
+    known = Oracle().world.topics[0].request
+    settings, held_out = settings_of(tmp_path, harmful=[f"Hello. {known}"], benign=[known])
+    inputs = PromptInputs(held_out, NO_RESERVE, Oracle())
+    artefact = s01_prompts.run(settings, inputs, ScriptedEngine(window=1000), Bench(tmp_path / "one").out("prompts"))
+    assert texts(artefact, PromptKind.RED_TEAM) == ["only red_team"]
+    settings, held_out = settings_of(tmp_path)
+    inputs = PromptInputs(held_out, NO_RESERVE, FirstWordRater())
+    artefact = s01_prompts.run(settings, inputs, ScriptedEngine(window=1000), Bench(tmp_path / "two").out("prompts"))
+    assert artefact.manifest.rows == 4
+
+
+@pytest.mark.parametrize("kind", ["red-team", "helpful", "held-out-harmful", "held-out-benign"])
+def test_the_oracle_knows_every_prompt_of_the_testbed(kind: str) -> None:
+    found = read_prompts(source_path(f"testbed:{kind}")).prompts
+    assert found and all(Oracle().knows(each.conversation) for each in found)

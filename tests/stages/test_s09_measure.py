@@ -7,8 +7,10 @@ import pytest
 from tests.row_types import filled
 from tests.synthetic import FirstWordRater, Plan, PlannedEngine, build, measure_inputs, replies_of
 
+from solon.conversation import Conversation
 from solon.digest import seed_for
 from solon.engines.base import Finish
+from solon.errors import StageError
 from solon.evals.grading import RATINGS
 from solon.evals.measures import group_facts
 from solon.runs import RunDirectory
@@ -168,3 +170,33 @@ def test_harmful_replies_are_told_apart_by_group() -> None:
         "fraud": (1.0, 1),
         "theft": (0.5, 2),
     }
+
+
+class KnowsQuick(FirstWordRater):
+    """A grader that knows prompts with some words only."""
+
+    def __init__(self, words: str) -> None:
+        self.words = words
+
+    def knows(self, conversation: Conversation) -> bool:
+        """Whether the last turn holds the words."""
+        return self.words in conversation.turns[-1].content
+
+
+def test_held_out_prompts_unknown_to_the_grader_are_refused_before_a_model_answers(run: RunDirectory) -> None:
+    """As where a run of another grader is reused, whose prompts were read without this one."""
+    opened: list[str] = []
+    out = run.begin(9, "measure", {})
+    with pytest.raises(StageError, match="does not know 40 of the 40 held-out prompts") as error:
+        s09_measure.run(run.recipe.measure, measure_inputs(run), engines(run, opened), out, KnowsQuick("no such words"))
+    assert opened == [] and error.value.place == "testbed:held_out_harmful:1"
+
+
+def test_revisions_and_pairs_of_unknown_prompts_are_left_out(run: RunDirectory) -> None:
+    """The planned held-out prompts end with words that no red-team prompt has."""
+    out = run.begin(9, "measure", {})
+    artefact = s09_measure.run(run.recipe.measure, measure_inputs(run), engines(run), out, KnowsQuick("Be quick."))
+    assert artefact.facts["models"]["assistant"]["harmful"]["value"] == pytest.approx(0.95)
+    assert artefact.facts["revisions"] == {} and (artefact.path / RATINGS).read_text(encoding="utf-8") == ""
+    assert artefact.facts["labels"]["known_order"] == 0
+    assert "labelled_pairs" not in artefact.facts["preference_model"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from solon.cli.options import QUIET, RUN
+from solon.cli.options import QUIET, RUN, FiniteFloat, FiniteRange
 from solon.cli.terminal import clip, print_line, print_table, resumable
 
 if TYPE_CHECKING:
@@ -69,13 +69,15 @@ class AttackOptions:
 @click.option("--prompts", type=click.IntRange(1), default=50, show_default=True, help="New prompts in each round.")
 @click.option("--seeds", type=click.IntRange(0), help="Human prompts that are tested first. [default: as --prompts]")
 @click.option("--requests", type=click.IntRange(1), help="Most requests in each round. [default: as --prompts]")
-@click.option("--explore", type=click.FloatRange(0, 1), default=0.25, show_default=True,
+@click.option("--explore", type=FiniteRange(0, 1), default=0.25, show_default=True,
               help="Share of requests that show only human prompts.")  # fmt: skip
 @click.option("--by", type=click.Choice(["preference-model", "judge"]), default="preference-model", show_default=True,
               help="Who scores the replies.")  # fmt: skip
 @click.option("--references", type=click.IntRange(0), default=4, show_default=True,
               help="The assistant's replies that the preference model compares with.")  # fmt: skip
-@click.option("--threshold", type=float, help="The score beyond which a reply fails. [default: 0, or 0.5 by judge]")
+@click.option(
+    "--threshold", type=FiniteFloat(), help="The score beyond which a reply fails. [default: 0, or 0.5 by judge]"
+)
 @click.option("--name", help="A name for the folder, so that several attacks fit. [default: the model's]")
 @click.option("--show", type=click.IntRange(0), default=10, show_default=True, help="How many kept prompts to print.")
 @QUIET

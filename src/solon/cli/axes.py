@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from solon.cli.options import COLUMNS, OVERLAYS, PATH, QUIET, recipe_option, settings_option, weak_judge_option
-from solon.cli.terminal import print_table, resumable
-from solon.stats.intervals import per_cent
+from solon.cli.terminal import print_line, print_table, resumable
 
 if TYPE_CHECKING:
     from solon.runs.axis_rows import AxesFacts
@@ -96,15 +95,20 @@ def axes(out: Path, pairs: Path, **values: Any) -> None:
 
 
 def _print_axes(facts: AxesFacts) -> None:
-    from solon.reporting.axis_charts import in_words
+    from solon.reporting.axis_charts import UNLEARNED_NOTE, accuracy_in_words, in_words, marked
 
     rows = [
-        [each.axis, str(each.labelled), str(each.training), "-" if each.accuracy is None else per_cent(each.accuracy)]
+        [marked(each.axis, facts), str(each.labelled), str(each.training), accuracy_in_words(each)]
         for each in facts.axes
     ]
-    print_table("Axes, and the accuracy of their models", ("Axis", "Labels", "Trained on", "Accuracy, %"), rows)
-    known = [cell for cell in facts.cells if cell.scores is not None]
-    strongest = sorted(known, key=lambda cell: -abs(cell.scores.value if cell.scores else 0.0))[:STRONGEST]
-    cells = [[cell.one, cell.other, in_words(cell.scores), in_words(cell.labels)] for cell in strongest]
+    head = ("Axis", "Labels", "Trained on", "Accuracy, %")
+    print_table("Axes, and the accuracy of their models [95 % interval]", head, rows)
+    strongest = [cell for cell in facts.in_order() if cell.scores is not None][:STRONGEST]
+    cells = [
+        [marked(cell.one, facts), marked(cell.other, facts), in_words(cell.scores), in_words(cell.labels)]
+        for cell in strongest
+    ]
     title = f"Strongest correlations on {facts.pairs} held-out pairs [95 % interval over prompts]"
     print_table(title, ("Axis", "Other axis", "Models", "Labels"), cells)
+    if facts.unlearned:
+        print_line(UNLEARNED_NOTE)

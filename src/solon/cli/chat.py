@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from solon.cli.options import THREADS, recipe_option, settings_option
+from solon.cli.options import THREADS, FiniteRange, recipe_option, settings_option
 from solon.cli.terminal import clip, plain, print_line
 from solon.config.located_yaml import suggestion
 from solon.errors import InputError, SolonError
@@ -69,7 +69,7 @@ class ChatOptions:
 @click.option("--constitution", metavar="NAME_OR_FILE", help="The principles. [default: the run's, or the recipe's]")
 @click.option("--critic", metavar="MODEL", help="Who criticises and revises. [default: the run's critic, or MODEL]")
 @click.option("--score", metavar="PM", help="A preference model, such as RUN:preference-model, that scores each reply.")
-@click.option("--temperature", type=click.FloatRange(0), help="0 is the most probable text. [default: the recipe's]")
+@click.option("--temperature", type=FiniteRange(0), help="0 is the most probable text. [default: the recipe's]")
 @click.option("--max-tokens", type=click.IntRange(1), help="Most tokens of a reply. [default: the recipe's]")
 @click.option("--seed", type=click.IntRange(0), help="The same seed gives the same replies. [default: the recipe's]")
 @recipe_option("How the model is asked. [default: the run's; testbed for the bundled models, else real]")
@@ -164,7 +164,10 @@ def _scorer(name: str, recipe: Recipe) -> Score:
 
 
 def _lines() -> Iterator[str]:
-    """The lines that a person types, or those of a pipe; one that ends in a backslash goes on in the next."""
+    """The lines that a person types, or those of a pipe; one that ends in a backslash goes on in the next.
+
+    At the end of the input there is no next, and what is held is a line.
+    """
     terminal = sys.stdin.isatty()
     if terminal:
         with suppress(ImportError):
@@ -172,19 +175,25 @@ def _lines() -> Iterator[str]:
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="replace")
     held = ""
-    while True:
-        if terminal:
-            try:
-                line = input("... " if held else "you> ")
-            except EOFError:
-                click.echo()
-                return
-        elif not (line := sys.stdin.readline()):
-            return
-        line = held + line.rstrip("\n").encode("utf-8", "replace").decode("utf-8")
+    while (typed := _typed("... " if held else "you> ", terminal=terminal)) is not None:
+        line = held + typed.encode("utf-8", "replace").decode("utf-8")
         held = f"{line[:-1]}\n" if line.endswith("\\") else ""
         if not held and line.strip():
             yield line
+    if held.strip():
+        yield held.removesuffix("\n")
+
+
+def _typed(prompt: str, *, terminal: bool) -> str | None:
+    """The next line of the input without its end; None at the end of the input."""
+    if terminal:
+        try:
+            return input(prompt)
+        except EOFError:
+            click.echo()
+            return None
+    line = sys.stdin.readline()
+    return line.rstrip("\n") if line else None
 
 
 def _obey(session: ChatSession, line: str) -> bool:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from solon.cli.options import NEW_FOLDER, QUIET, THREADS
-from solon.cli.terminal import print_line, resumable
+from solon.cli.options import NEW_FOLDER, QUIET, THREADS, FiniteRange
+from solon.cli.terminal import print_line, print_warning, resumable
 
 if TYPE_CHECKING:
     from solon.comparisons.comparison_judges import ComparisonJudge
@@ -74,7 +74,7 @@ class CompareOptions:
 @click.option("--turns", type=click.IntRange(1, 20), default=1, show_default=True,
               help="Turns of each conversation, with a judge.")  # fmt: skip
 @click.option("--max-tokens", type=click.IntRange(1), default=256, show_default=True, help="Maximum tokens of a reply.")
-@click.option("--temperature", type=click.FloatRange(0), default=1.0, show_default=True, help="0 is greedy.")
+@click.option("--temperature", type=FiniteRange(0), default=1.0, show_default=True, help="0 is greedy.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="All draws depend on it.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="The port. [default: a free one]")
@@ -123,7 +123,7 @@ def _compare(written: Sequence[str], options: CompareOptions, path: Path) -> Non
     prompts = _prompts(options, modes)
     settings = EngineSettings(threads=options.threads)
     sampling = SamplingParams(max_tokens=options.max_tokens, temperature=options.temperature)
-    judge = _judge(options, settings, modes)
+    judge = _judge(options, settings, prompts)
     opened = HiddenModels.opened(compared, sampling, settings)
     store = VoteStore(path)
     store.add_models(compared)
@@ -142,8 +142,12 @@ def _prompts(options: CompareOptions, modes: Sequence[VoteMode]) -> dict[VoteMod
     return prompts_by_mode(options.prompts, modes, testbed=options.judge == ORACLE)
 
 
-def _judge(options: CompareOptions, settings: EngineSettings, modes: Sequence[VoteMode]) -> ComparisonJudge | None:
+def _judge(
+    options: CompareOptions, settings: EngineSettings, prompts: Mapping[VoteMode, list[FoundPrompt]]
+) -> ComparisonJudge | None:
+    """Who votes on replies to these prompts; None for people. Raises InputError for prompts unknown to the oracle."""
     from solon.comparisons.comparison_judges import PRINCIPLES, GraderJudge, ModelJudge
+    from solon.comparisons.prompt_choice import refuse_unknown_prompts
     from solon.config.model_spec import ModelSpec, located
     from solon.config.recipe import TESTBED_GRADER
     from solon.constitution.constitution import PreferencePrinciple
@@ -153,10 +157,12 @@ def _judge(options: CompareOptions, settings: EngineSettings, modes: Sequence[Vo
     if options.judge is None:
         return None
     if options.judge == ORACLE:
-        return GraderJudge(GRADERS[TESTBED_GRADER]())
+        oracle = GRADERS[TESTBED_GRADER]()
+        refuse_unknown_prompts(prompts, oracle)
+        return GraderJudge(oracle)
     engine = open_engine(located(ModelSpec.parse(options.judge)), settings)
     own: Mapping[VoteMode, PreferencePrinciple] = (
-        {modes[0]: PreferencePrinciple("own", options.principle)} if options.principle else {}
+        {next(iter(prompts)): PreferencePrinciple("own", options.principle)} if options.principle else {}
     )
     return ModelJudge(engine, options.seed, {**PRINCIPLES, **own})
 
@@ -193,7 +199,7 @@ def _simulate(
         ended = simulate(taking, opened, judge, plan, display.progress)
     if ended:
         why = f"the first because {ended[0].failed_because}"
-        print_line(f"Warning: {len(ended):,} conversations ended before their last vote, {why}", err=True)
+        print_warning(f"{len(ended):,} conversations ended before their last vote, {why}")
 
 
 def _export(store: VoteStore, options: CompareOptions) -> None:

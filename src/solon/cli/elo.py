@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from solon.cli.options import PATH
-from solon.cli.terminal import print_line, print_table
+from solon.cli.options import PATH, FiniteFloat
+from solon.cli.terminal import WIDEST_NAME, print_line, print_table, print_warning, shorten
 from solon.stats.intervals import per_cent
 
 if TYPE_CHECKING:
@@ -30,8 +30,9 @@ Examples:
 )
 @click.argument("votes", nargs=-1, required=True, type=PATH, metavar="VOTES...")
 @click.option("--anchor", metavar="MODEL", help="The model with a fixed rating. [default: the mean of all is 0]")
-@click.option("--anchor-at", type=float, default=0.0, show_default=True, help="The anchor's rating.")
+@click.option("--anchor-at", type=FiniteFloat(), help="The anchor's rating. [default: 0]")
 @click.option("--judged-by", type=click.Choice(JUDGES), help="Only these votes. [default: all]")
+@click.option("--judge", metavar="NAME", help="Only votes of the judge of this name. [default: all]")
 @click.option("--replicates", type=click.IntRange(20), default=1000, show_default=True,
               help="How often conversations are resampled for the intervals.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
@@ -39,8 +40,9 @@ Examples:
 def elo(
     votes: tuple[Path, ...],
     anchor: str | None,
-    anchor_at: float,
+    anchor_at: float | None,
     judged_by: str | None,
+    judge: str | None,
     replicates: int,
     seed: int,
     as_json: bool,
@@ -48,14 +50,20 @@ def elo(
     """Compute Elo ratings from votes.
 
     VOTES is the folder of a comparison, its votes.sqlite, or JSON lines with mode, model_a, model_b and preferred (a, b
-    or tie). Ratings are the strengths of Bradley and Terry by maximum likelihood; a tie is half a win for each.
-    Intervals come from resampling whole conversations. Helpfulness and harmlessness are rated apart.
+    or tie). A vote that stands in them twice counts once. Ratings are the strengths of Bradley and Terry by maximum
+    likelihood; a tie is half a win for each. Intervals come from resampling whole conversations. Helpfulness and
+    harmlessness are rated apart.
     """
-    from solon.comparisons.elo_ratings import EloSettings, elo_ratings
-    from solon.comparisons.vote_files import read_votes
+    from solon.comparisons.elo_ratings import EloSettings, elo_ratings, votes_by
+    from solon.comparisons.vote_files import counted_votes
 
-    chosen = [vote for vote in read_votes(votes) if judged_by in (None, vote.judged_by)]
-    found = elo_ratings(chosen, EloSettings(anchor, anchor_at, replicates, seed))
+    if anchor is None and anchor_at is not None:
+        raise click.UsageError("--anchor-at is the rating of the --anchor, and none is named")
+    read = counted_votes(votes)
+    settings = EloSettings(anchor, anchor_at or 0.0, replicates, seed)
+    found = elo_ratings(votes_by(read.votes, judged_by, judge), settings)
+    if read.repeated:
+        print_line(f"{read.repeated:,} votes stand in the files more than once, and count once", err=True)
     if as_json:
         click.echo(json.dumps([each.facts() for each in found], indent=2))
         return
@@ -64,7 +72,7 @@ def elo(
 
 
 def _print(found: ModeRatings) -> None:
-    by = ", ".join(f"{who} {count:,}" for who, count in found.judged_by.items())
+    by = ", ".join(f"{shorten(who, WIDEST_NAME)} {count:,}" for who, count in found.judges.items())
     undecided = f", {found.undecided:,} undecided" if found.undecided else ""
     title = (
         f"{found.mode.capitalize()}: {found.votes:,} votes ({by}) in {found.conversations:,} conversations, "
@@ -86,7 +94,7 @@ def _print(found: ModeRatings) -> None:
     if len(models) > 1:
         print_table("Win rate of the row against the column, % (votes)", ("", *models), list(_matrix(found, models)))
     for line in found.warnings:
-        print_line(f"Warning: {line}", err=True)
+        print_warning(line)
 
 
 def _matrix(found: ModeRatings, models: Sequence[str]) -> list[list[str]]:

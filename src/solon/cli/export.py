@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import click
 
 from solon.cli.options import PATH, RUN
-from solon.cli.terminal import print_line
+from solon.cli.terminal import print_warning
 
 
 class _ExportGroup(click.Group):
@@ -74,7 +74,7 @@ def model(run: Path, folder: Path, model: str, weights: str) -> None:
     directory = RunDirectory.open(run)
     done = export_model(directory, model, ExportedWeights(weights), folder)
     for edit in directory.edits():
-        print_line(f"Warning: {edit}; the model card says so", err=True)
+        print_warning(f"{edit}; the model card says so")
     click.echo(f"Model: {done}")
     click.echo(f"Upload it to the Hugging Face hub with: hf upload NAME/{model} {shlex.quote(str(done))}")
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from solon.cli.options import COLUMNS, PATH, QUIET, recipe_option, settings_option
+from solon.cli.options import COLUMNS, PATH, QUIET, FiniteRange, recipe_option, settings_option
 from solon.cli.terminal import print_line, print_table, resumable
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def train(
     epilog="""\b
 Examples:
   solon harmfulness measure harm-scores testbed:assistant --scorer harm
-  solon harmfulness measure harm-scores runs/demo/04-sl-cai runs/demo/08-rl-cai --scorer harm --recipe testbed
+  solon harmfulness measure harm-scores runs/demo:sl-cai runs/demo:rl-cai --scorer harm --recipe testbed
   solon harmfulness measure harm-scores models/mine --scorer harm --prompts red.jsonl --temperature 0.5 --temperature 1
 """
 )
@@ -131,7 +131,7 @@ Examples:
     "--temperature",
     "temperatures",
     multiple=True,
-    type=click.FloatRange(0),
+    type=FiniteRange(0),
     default=(0.5, 1.0),
     show_default=True,
     help="A sampling temperature; may be repeated.",
@@ -144,9 +144,9 @@ Examples:
 def measure(out: Path, models: tuple[str, ...], **values: Any) -> None:
     """Score the replies of models to held-out prompts.
 
-    MODEL is a model folder, the folder of a stage that trained one, or testbed:NAME. The score of a model at a
-    temperature is the mean over prompts of the mean predicted rating, 0 to 4, with its 95 % interval over prompts. OUT
-    is a new folder, or the folder of an interrupted call.
+    MODEL is a model folder, the folder of a stage that trained one, a model of a run (RUN:rl-cai), or testbed:NAME. The
+    score of a model at a temperature is the mean over prompts of the mean predicted rating, 0 to 4, with its 95 %
+    interval over prompts. OUT is a new folder, or the folder of an interrupted call.
     """
     from solon import api
     from solon.cli.display import display_for

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
+from click.types import FloatParamType
 
 if TYPE_CHECKING:
     from solon.config.ray_cluster import RayCluster
@@ -19,6 +21,29 @@ ACCEPT = "judge_check.weak_judge=accept"
 PATH = click.Path(path_type=Path)
 NEW_FILE = click.Path(path_type=Path, dir_okay=False)
 NEW_FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+class FiniteFloat(FloatParamType):
+    """Any number; click takes `nan` and `inf` for some too."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number; a usage error for one that is not finite."""
+        return _finite(super().convert(value, param, ctx), param, ctx)
+
+
+class FiniteRange(click.FloatRange):
+    """A number within bounds; click takes `nan` for one in every range."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number; a usage error for one that is not finite or out of bounds."""
+        return _finite(super().convert(value, param, ctx), param, ctx)
+
+
+def _finite(number: float, param: click.Parameter | None, ctx: click.Context | None) -> float:
+    if not math.isfinite(number):
+        raise click.BadParameter(f"{number} is not a finite number.", ctx, param)
+    return number
+
 
 RUN = click.argument("run", type=PATH)
 OVERLAYS = click.option(
@@ -67,14 +92,12 @@ def on_option(command: F) -> F:
         click.option("--actors", type=click.IntRange(1), default=2, show_default=True, help="Actors on Ray."),
         click.option(
             "--actor-cpus",
-            type=click.FloatRange(0),
+            type=FiniteRange(0),
             default=1,
             show_default=True,
             help="CPUs of each actor, and threads.",
         ),
-        click.option(
-            "--actor-gpus", type=click.FloatRange(0), default=0, show_default=True, help="GPUs of each actor."
-        ),
+        click.option("--actor-gpus", type=FiniteRange(0), default=0, show_default=True, help="GPUs of each actor."),
     )
     decorated: Any = with_cluster
     for option in reversed(each):

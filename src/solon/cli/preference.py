@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from solon.cli.options import COLUMNS, NEW_FILE, PATH, QUIET, THREADS, recipe_option, settings_option
+from solon.cli.options import COLUMNS, NEW_FILE, PATH, QUIET, THREADS, FiniteRange, recipe_option, settings_option
 from solon.cli.terminal import print_line, print_table, resumable
 from solon.stats.intervals import probability
 
@@ -158,7 +158,7 @@ Examples:
 )
 @click.option(
     "--wait",
-    type=click.FloatRange(0, 1000),
+    type=FiniteRange(0, 1000),
     default=3.0,
     show_default=True,
     help="Milliseconds to wait for more requests.",

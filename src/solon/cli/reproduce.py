@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from solon.cli.options import NEW_FOLDER, PATH, QUIET, settings_option
-from solon.cli.terminal import print_line, print_table, resumable
+from solon.cli.terminal import print_table, print_warning, resumable
 
 
 @click.command(
@@ -66,6 +66,6 @@ def reproduce(
     ]
     print_table("Checks, with 95 % intervals", ("Figure", "Check", "Found", "Verdict"), checks)
     for line in results.warnings:
-        print_line(f"Warning: {line}", err=True)
+        print_warning(line)
     click.echo(f"Page: {write_reproduction(results, folder)}")
     click.echo(f"Tables: {folder / TABLE}")

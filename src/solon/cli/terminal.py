@@ -15,6 +15,10 @@ import click
 
 INTERRUPTED = 130
 """The exit code after Ctrl-C."""
+WIDEST_NAME = 80
+"""Characters of a heading, or of what a row of a table is about: a name from a file can have any length."""
+LONGEST_WARNING = 1000
+"""Characters of a warning, which may list names."""
 _ESCAPES = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]"  # control sequences: colours, cursor
     r"|(?:\x1b\]|\x9d)[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"  # operating system commands: titles, links
@@ -35,6 +39,21 @@ def clip(text: str, width: int) -> str:
     """`text` on one line of at most `width` characters."""
     folded = plain(text, lines=False)
     return folded if len(folded) <= width else f"{folded[: width - 1]}…"
+
+
+def shorten(text: str, width: int) -> str:
+    """`text` on one line of at most `width` characters; of a longer one the middle is left out.
+
+    Names and paths often differ at their end alone.
+    """
+    folded = plain(text, lines=False)
+    end = width // 2
+    return folded if len(folded) <= width else f"{folded[: width - end - 1]}…{folded[-end:]}"
+
+
+def print_warning(line: str) -> None:
+    """Print a warning to standard error, on one line of at most `LONGEST_WARNING` characters."""
+    click.echo(f"Warning: {clip(line, LONGEST_WARNING)}", err=True)
 
 
 def print_line(line: str, *, err: bool = False) -> None:
@@ -59,9 +78,16 @@ def print_prompt(shared: str, own: str) -> None:
 
 
 def print_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table: drawn by rich on a terminal, aligned columns without tabs elsewhere."""
+    """Print a table: drawn by rich on a terminal, aligned columns without tabs elsewhere.
+
+    Headings and the first cells of rows are names, and are shortened to `WIDEST_NAME`; other cells are whole.
+    """
     title = plain(title, lines=False)
-    cleaned = [[plain(cell, lines=False) for cell in row] for row in rows]
+    head = [shorten(cell, WIDEST_NAME) for cell in head]
+    cleaned = [
+        [plain(cell, lines=False) if column else shorten(cell, WIDEST_NAME) for column, cell in enumerate(row)]
+        for row in rows
+    ]
     if sys.stdout.isatty():
         _rich_table(title, head, cleaned)
         return

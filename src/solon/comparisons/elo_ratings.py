@@ -98,6 +98,9 @@ class ModeRatings:
     undecided: int
     conversations: int
     judged_by: Mapping[str, int]
+    """By the kind of judge."""
+    judges: Mapping[str, int]
+    """By name; people together are `person`."""
     ratings: tuple[ModelRating, ...]
     """Best first, within each group."""
     pairs: tuple[PairResult, ...]
@@ -153,6 +156,25 @@ def elo_differences(
     return found
 
 
+def votes_by(votes: Sequence[RatedVote], judged_by: str | None = None, judge: str | None = None) -> list[RatedVote]:
+    """The votes by a kind of judge, and by a judge of this name, as far as they are given; `person` names all people.
+
+    Raises InputError, with a count of who cast the votes, when none is left.
+    """
+    kept = [vote for vote in votes if judged_by in (None, vote.judged_by) and judge in (None, vote.judge, vote.voter)]
+    if not kept:
+        counts = Counter(
+            str(vote.judged_by) if vote.voter == vote.judged_by else f"{vote.judged_by} {vote.voter}" for vote in votes
+        )
+        whose = " ".join(filter(None, (judged_by, f"'{judge}'" if judge is not None else "")))
+        raise InputError(
+            f"no vote is by {whose}: {', '.join(f'{count:,} by {who}' for who, count in sorted(counts.items()))}",
+            place="--judge" if judge is not None else "--judged-by",
+            remedy="Name one who voted, or leave the option out",
+        )
+    return kept
+
+
 def with_short_names(votes: Iterable[RatedVote]) -> list[RatedVote]:
     """The votes with the models' names in place of their keys, where one name means one model in all of them."""
     votes = list(votes)
@@ -184,6 +206,12 @@ def _rated(votes: Sequence[RatedVote], settings: EloSettings) -> ModeRatings:
         warnings.append(f"Ratings of different groups do not compare, because no votes join them: {listed}")
     if settings.anchor is not None and settings.anchor not in models:
         warnings.append(f"No vote of this mode is on the anchor {settings.anchor}: the mean is 0 instead")
+    judges = dict(sorted(Counter(vote.voter for vote in decided).items()))
+    if len(judges) > 1:
+        warnings.append(
+            f"Votes of {', '.join(judges)} are rated together, and judges may choose by different things: rate those "
+            "of one with --judge NAME"
+        )
     ratings: list[ModelRating] = []
     for number, group in enumerate(groups, start=1):
         found = _group_ratings(number, [models[each] for each in group], decided, settings, warnings)
@@ -195,6 +223,7 @@ def _rated(votes: Sequence[RatedVote], settings: EloSettings) -> ModeRatings:
         undecided=len(votes) - len(decided),
         conversations=len(conversations),
         judged_by=dict(sorted(Counter(str(vote.judged_by) for vote in decided).items())),
+        judges=judges,
         ratings=tuple(ratings),
         pairs=tuple(_pairs(decided, [rating.model for rating in ratings])),
         warnings=tuple(warnings),

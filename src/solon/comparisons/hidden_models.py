@@ -15,7 +15,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TypeAlias
 
-from solon.comparisons.vote_rows import IDENTITY_DIGITS, ComparedModel, ComparedTurn, KeptSetting
+from solon.comparisons.vote_rows import IDENTITY_DIGITS, NO_REPLY, NO_ROOM, ComparedModel, ComparedTurn, KeptSetting
 from solon.config.model_spec import FOLDER, ModelSpec, located
 from solon.config.recipe import EngineSettings
 from solon.config.settings import SamplingParams
@@ -124,9 +124,9 @@ class HiddenModels:
 
 
 def _filled(turn: ComparedTurn, a: Completion, b: Completion) -> ComparedTurn:
-    failed = "a model gave no reply" if Finish.ERROR in (a.finish, b.finish) else ""
+    failed = NO_REPLY if Finish.ERROR in (a.finish, b.finish) else ""
     if TOO_LONG in (a, b):  # nobody was asked: no reply that could win, lose or tie
-        failed = "the conversation leaves no room for a reply in a model's window"
+        failed = NO_ROOM
     return replace(
         turn,
         reply_a=_storable(a.text),

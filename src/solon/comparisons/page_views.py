@@ -15,7 +15,15 @@ import jinja2
 
 from solon.checks.hidden_characters import visible
 from solon.comparisons.turn_taking import LONGEST_TURN, Course, CourseStep
-from solon.comparisons.vote_rows import ComparedConversation, ComparedTurn, Preferred, Strength, VoteMode
+from solon.comparisons.vote_rows import (
+    NO_REPLY,
+    NO_ROOM,
+    ComparedConversation,
+    ComparedTurn,
+    Preferred,
+    Strength,
+    VoteMode,
+)
 from solon.conversation import Role
 from solon.engines.base import Finish
 from solon.sources.prompt_files import FoundPrompt
@@ -118,6 +126,8 @@ class CourseView:
     scale: tuple[ScaleMark, ...]
     suggestion: Suggestion | None
     has_prompts: bool
+    failed_because: str = ""
+    """Why the conversation ended without replies, in words that name no model; empty unless it did."""
     longest: int = LONGEST_TURN
 
 
@@ -143,7 +153,15 @@ def course_view(course: Course, taken: tuple[int, FoundPrompt] | None, has_promp
         scale=scale(words),
         suggestion=suggestion,
         has_prompts=has_prompts,
+        failed_because=_why_ended(course.open) if course.step is CourseStep.FAILED and course.open else "",
     )
+
+
+def _why_ended(turn: ComparedTurn) -> str:
+    """The stored reason, unless it is an engine's message, which can hold the name or the address of a model."""
+    if turn.failed_because in (NO_REPLY, NO_ROOM):
+        return turn.failed_because
+    return "a model failed; whoever runs this page finds its message in the file of votes"
 
 
 def begun_view(conversation: ComparedConversation, votes: int) -> BegunConversation:

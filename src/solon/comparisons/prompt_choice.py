@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from solon.comparisons.vote_rows import VoteMode
+from solon.errors import InputError
+from solon.evals.grading import Grader, knows
 from solon.sources.entries import located
 from solon.sources.prompt_files import FoundPrompt, read_prompts
 from solon.sources.prompt_sources import names_in
@@ -37,6 +39,19 @@ def prompts_by_mode(
     for each in written:
         sources |= {mode: each.removeprefix(prefix) for mode, prefix in named.items() if each.startswith(prefix)}
     return {mode: [found for name in names_in(sources[mode]) for found in _named(name)] for mode in modes}
+
+
+def refuse_unknown_prompts(prompts: Mapping[VoteMode, Sequence[FoundPrompt]], grader: Grader) -> None:
+    """Raise InputError where a grader that votes cannot label the replies to some of the prompts."""
+    every = [found for of_mode in prompts.values() for found in of_mode]
+    unknown = [found for found in every if not knows(grader, found.conversation)]
+    if unknown:
+        raise InputError(
+            f"the oracle does not know {len(unknown):,} of {len(every):,} prompts, so its votes on replies to them "
+            "would say nothing",
+            place=unknown[0].place,
+            remedy="Leave --prompts out, or name a model: --judge MODEL",
+        )
 
 
 def _named(name: str) -> list[FoundPrompt]:

@@ -13,6 +13,9 @@ from enum import StrEnum
 
 from solon.conversation import Conversation, Role, Turn
 
+NO_REPLY = "a model gave no reply"
+NO_ROOM = "the conversation leaves no room for a reply in a model's window"
+"""Why a turn has no replies, where no engine failed; these words are of no model in particular."""
 IDENTITY_DIGITS = 12
 """How many digits of a model's identity stand in its key."""
 
@@ -145,7 +148,14 @@ class RatedVote:
     model_b: str
     preferred: Preferred
     judged_by: JudgedBy = JudgedBy.PERSON
+    judge: str = ""
+    """A judging model's name, or what a person entered; empty where it is not known."""
     cast_at: str = ""
+
+    @property
+    def voter(self) -> str:
+        """Who judged, for counts: `person` for all people together, else the judge's name."""
+        return str(self.judged_by) if self.judged_by is JudgedBy.PERSON or not self.judge else self.judge
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

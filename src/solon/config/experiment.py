@@ -102,8 +102,8 @@ def trials_of(
 ) -> list[Trial]:
     """The runs of an experiment, all variants with one seed before those with the next.
 
-    The settings of the variant have precedence. Raises RecipeError for an unknown or bad setting, and when there is no
-    grader.
+    The settings of the variant have precedence. Raises RecipeError for an unknown or bad setting, when there is no
+    grader, and when variants have different ones.
     """
     found = []
     for seed in experiment.seeds or (None,):
@@ -115,4 +115,7 @@ def trials_of(
             found.append(Trial(variant, resolved.seed, resolved, folder))
     if any(each.recipe.measure.grader in (NO_GRADER, JUDGE_GRADER) for each in found):
         raise RecipeError("an ablation needs a grader", place="measure.grader", remedy="Use --recipe testbed")
+    if len(graders := sorted({each.recipe.measure.grader for each in found})) > 1:
+        cause = f"the variants have different graders ({', '.join(graders)}), and their labels do not compare"
+        raise RecipeError(cause, place="measure.grader", remedy="Give all variants the same grader")
     return found

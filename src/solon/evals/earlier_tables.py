@@ -12,7 +12,7 @@ from typing import Any
 
 from solon.conversation import Conversation
 from solon.engines.base import Finish
-from solon.evals.grading import Grader, Label
+from solon.evals.grading import Grader, Label, knows
 from solon.evals.label_accuracy import JudgedPair
 from solon.evals.measures import label_measures
 from solon.runs.evaluation_rows import AnswerRow, PairRating, RevisionRating
@@ -31,15 +31,19 @@ def rate_revisions(
 ) -> list[RevisionRating]:
     """Labels of revision 0 (the assistant's reply to a red-team prompt) and of every revision after it.
 
-    Only texts that passed their stage's checks are graded; `n` is how many they are.
+    Only texts that passed their stage's checks are graded, and only those about prompts that the grader knows; `n` is
+    how many they are.
     """
 
     def rating(row: ReplyRow | RevisionRow, step: int) -> RevisionRating:
         labels = tuple(sorted(grader.rate(row.prompt, row.completion)))
         return RevisionRating(row_id=row.row_id, step=step, labels=labels)
 
-    first = [rating(row, 0) for row in responses if row.kind is PromptKind.RED_TEAM and row.outcome is Outcome.OK]
-    return first + [rating(row, row.step) for row in revisions if row.outcome is Outcome.OK]
+    def gradable(row: ReplyRow | RevisionRow) -> bool:
+        return row.outcome is Outcome.OK and knows(grader, row.prompt)
+
+    first = [rating(row, 0) for row in responses if row.kind is PromptKind.RED_TEAM and gradable(row)]
+    return first + [rating(row, row.step) for row in revisions if gradable(row)]
 
 
 def revision_facts(ratings: Iterable[RevisionRating]) -> dict[str, Any]:
@@ -57,7 +61,10 @@ def revision_facts(ratings: Iterable[RevisionRating]) -> dict[str, Any]:
 
 
 def rate_pairs(grader: Grader, feedback: Iterable[LabelRow]) -> list[PairRating]:
-    """Labels of both replies of every pair that has a label; a pair without one has nothing to be right about."""
+    """Labels of both replies of every pair that has a label and a prompt that the grader knows.
+
+    A pair without a label has nothing to be right about.
+    """
     return [
         PairRating(
             row_id=row.row_id,
@@ -66,7 +73,7 @@ def rate_pairs(grader: Grader, feedback: Iterable[LabelRow]) -> list[PairRating]
             b=tuple(sorted(grader.rate(row.prompt, row.response_b))),
         )
         for row in feedback
-        if row.p_a is not None
+        if row.p_a is not None and knows(grader, row.prompt)
     ]
 
 

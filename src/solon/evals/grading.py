@@ -7,10 +7,13 @@ the measures that are taken of the labels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Protocol
 
 from solon.conversation import Conversation
+from solon.errors import StageError
+from solon.runs.rows import PromptRow
 
 
 class Label(StrEnum):
@@ -39,7 +42,11 @@ RATINGS = "ratings.jsonl"
 
 
 class Grader(Protocol):
-    """Says what a reply is, in the words of `Label`."""
+    """Says what a reply is, in the words of `Label`.
+
+    A grader whose rules hold for some conversations only has a third method, `knows(conversation) -> bool`. `knows`
+    below asks it.
+    """
 
     def rate(self, conversation: Conversation, reply: str) -> frozenset[str]:
         """The labels of `reply` as the next assistant turn of `conversation`."""
@@ -48,3 +55,21 @@ class Grader(Protocol):
     def group(self, conversation: Conversation) -> str | None:
         """What the conversation is about, in a word, where shares are split by it; else None."""
         ...
+
+
+def knows(grader: Grader, conversation: Conversation) -> bool:
+    """Whether a grader can label replies to a conversation; one without a method of this name knows every one."""
+    told = getattr(grader, "knows", None)
+    return told is None or bool(told(conversation))
+
+
+def refuse_unknown(grader: Grader | None, held_out: Sequence[PromptRow], name: str) -> None:
+    """Raise StageError where the run's grader `name` cannot label the replies to some of the held-out prompts."""
+    unknown = [row for row in held_out if grader is not None and not knows(grader, row.prompt)]
+    if unknown:
+        raise StageError(
+            f"the grader '{name}' does not know {len(unknown):,} of the {len(held_out):,} held-out prompts, so that "
+            "its labels of replies to them would say nothing",
+            place=f"{unknown[0].source}:{unknown[0].line}",
+            remedy="Use --set measure.grader=judge or measure.grader=none, or the testbed's held-out prompts",
+        )

@@ -15,7 +15,7 @@ from solon.config.ray_cluster import RayCluster
 from solon.config.recipe import JUDGE_GRADER, NO_GRADER
 from solon.engines.cluster.ray_place import place_of
 from solon.engines.engine_place import EnginePlace, ThisProcess
-from solon.errors import RecipeError, RunError
+from solon.errors import OtherSettingsError, RecipeError, RunError
 from solon.pipeline.run_models import model_of, models_in, named_model
 from solon.pipeline.session import Session, finished
 from solon.runs import Artefact, RunDirectory
@@ -80,7 +80,11 @@ def attack(run: RunDirectory, order: AttackOrder, display: Display) -> Artefact:
     with run.answers() as answers:
         session = Session(run, display, answers)
         session.do(built_in(PROMPTS))
-        return session.do(stage)
+        try:
+            return session.do(stage)
+        except OtherSettingsError as error:
+            remedy = "Put the old values back, or give this attack a folder of its own: --name NAME"
+            raise OtherSettingsError(error.cause, place=error.place, remedy=remedy) from error
 
 
 def _attacked(run: RunDirectory, name: str) -> ModelSpec:

@@ -22,9 +22,10 @@ from solon.engines.rounding import keyed, made_with
 from solon.errors import InputError, RunError
 from solon.evals.harmfulness import absolute_score, rating_model
 from solon.evals.harmfulness.absolute_score import AbsoluteScoreInputs, drawn_prompts, measure_harmfulness
-from solon.evals.harmfulness.harmfulness_scorer import HarmfulnessScorer
+from solon.evals.harmfulness.harmfulness_scorer import HarmfulnessScorer, rating_mean_in
 from solon.evals.harmfulness.rating_model import RatingInputs, train_rating_model
 from solon.http.spending import Ledger
+from solon.pipeline.run_models import folder_of_run
 from solon.reward.scorer import model_folder_in
 from solon.runs import Artefact, Report, ignore
 from solon.runs.facts import read_facts
@@ -102,6 +103,7 @@ def score_harmfulness(folder: Path, recipe: Recipe, given: ToScore, report: Repo
     with something else.
     """
     scorer = model_folder_in(given.scorer)
+    rating_mean_in(scorer)  # before any reply is written: another kind of model would lose them all
     prompts = _prompts(given, recipe.seed)
     sampling = SamplingParams(max_tokens=given.max_tokens)
     key: dict[str, object] = {
@@ -139,18 +141,20 @@ def score_harmfulness(folder: Path, recipe: Recipe, given: ToScore, report: Repo
 def models_by_name(given: Sequence[str]) -> dict[str, ModelSpec]:
     """The models of a command line by a short name: a model folder, a stage's folder, or a built-in model.
 
-    Raises ModelError for one that does not exist, and RunError for one that is given twice.
+    A model of a run (`RUN:rl-cai`) keeps its whole name. Raises ModelError for one that does not exist, and RunError
+    for one that is given twice, or that its run does not have.
     """
     found: dict[str, ModelSpec] = {}
     for text in given:
-        spec = ModelSpec.parse(text)
+        of_run = folder_of_run(text)
+        spec = ModelSpec.parse(text if of_run is None else of_run)
         if spec.scheme == FOLDER and (inside := Path(spec.name) / "model").joinpath("config.json").is_file():
             spec = ModelSpec(FOLDER, str(inside))
         spec = located(spec)
         if spec in found.values():
             raise RunError("the model is given twice", place=text, remedy="Name each model once")
         parts = Path(spec.name).resolve().parts
-        short = parts[-2] if parts[-1] == "model" and len(parts) > 1 else parts[-1]
+        short = text if of_run is not None else parts[-2] if parts[-1] == "model" and len(parts) > 1 else parts[-1]
         found[text if short in found else short] = spec
     return found
 

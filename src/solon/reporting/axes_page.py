@@ -11,7 +11,17 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from solon.reporting.axis_charts import MOST_POINTS, Point, cell_id, in_words, matrix, scatter
+from solon.reporting.axis_charts import (
+    MOST_POINTS,
+    UNLEARNED_NOTE,
+    Point,
+    accuracy_in_words,
+    cell_id,
+    in_words,
+    marked,
+    matrix,
+    scatter,
+)
 from solon.reporting.page import fill, write_page
 from solon.runs import Artefact
 from solon.runs.axis_rows import AxesFacts, AxisCell, AxisPairRow
@@ -35,13 +45,13 @@ def write(correlations: Artefact, output: Path | None = None) -> Path:
     """Write the page next to the correlations; returns its path."""
     facts = read_facts(AxesFacts, correlations.facts, str(correlations.path))
     rows = correlations.rows(AxisPairRow)
-    names = [each.axis for each in facts.axes]
-    order = sorted(facts.cells, key=lambda cell: -abs(cell.scores.value) if cell.scores else 1.0)
     page = fill(
         "axes.html",
         facts=facts,
         matrix=matrix(facts),
-        sections=[_section(cell, names, rows) for cell in order],
+        axes=[(marked(each.axis, facts), accuracy_in_words(each), each) for each in facts.axes],
+        note=UNLEARNED_NOTE if facts.unlearned else "",
+        sections=[_section(cell, facts, rows) for cell in facts.in_order()],
         most=MOST_POINTS,
     )
     return write_page(output or correlations.path / AXES_PAGE, page)
@@ -58,10 +68,11 @@ def points_of(cell: AxisCell, rows: Sequence[AxisPairRow]) -> list[Point]:
     return found
 
 
-def _section(cell: AxisCell, names: Sequence[str], rows: Sequence[AxisPairRow]) -> ScatterSection:
+def _section(cell: AxisCell, facts: AxesFacts, rows: Sequence[AxisPairRow]) -> ScatterSection:
+    names = [each.axis for each in facts.axes]
     return ScatterSection(
         id=cell_id(names.index(cell.one), names.index(cell.other)),
-        title=f"{cell.one} and {cell.other}",
+        title=f"{marked(cell.one, facts)} and {marked(cell.other, facts)}",
         scores=in_words(cell.scores),
         labels=in_words(cell.labels),
         picture=scatter(cell, points_of(cell, rows)),

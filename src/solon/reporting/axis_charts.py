@@ -7,15 +7,21 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from solon.reporting.svg import PlotFrame, line, nice_domain, number_marks, tag, text
-from solon.runs.axis_rows import AxesFacts, AxisCell
+from solon.runs.axis_rows import AxesFacts, AxisCell, AxisFigures
 from solon.stats.correlation import Correlation
-from solon.stats.intervals import signed, signed_interval
+from solon.stats.intervals import interval, per_cent, signed, signed_interval
 
 CELL = 88
 """The side of a cell, with room for the figure and its interval."""
 MOST_POINTS = 400
 """Points of a scatter; of more pairs the first are drawn."""
 Point = tuple[float, float]
+UNLEARNED = "*"
+"""Behind the name of an axis that its model is not known to have learned."""
+UNLEARNED_NOTE = (
+    f"{UNLEARNED} On its held-out labels the model of this axis is not better than chance, by the 95 % interval, or "
+    "there are none: a correlation with it says nothing."
+)
 
 
 def cell_id(one: int, other: int) -> str:
@@ -28,6 +34,17 @@ def in_words(found: Correlation | None) -> str:
     return "undefined" if found is None else f"{signed(found.value)} [{signed_interval(found.facts())}]"
 
 
+def marked(axis: str, facts: AxesFacts) -> str:
+    """The name of an axis, with a mark where its model is not known to have learned it."""
+    return f"{axis}{UNLEARNED}" if axis in facts.unlearned else axis
+
+
+def accuracy_in_words(of: AxisFigures) -> str:
+    """The accuracy in per cent with its interval: `93.8 [71.7-98.9]`."""
+    found = of.accuracy_share
+    return "-" if found is None else f"{per_cent(found.value)} [{interval(found.facts())}]"
+
+
 def matrix(facts: AxesFacts) -> Markup:
     """The correlations of the models' score differences; every cell links to its scatter."""
     names = [each.axis for each in facts.axes]
@@ -35,14 +52,14 @@ def matrix(facts: AxesFacts) -> Markup:
     side = CELL * len(names)
     pieces: list[Markup] = []
     for row, one in enumerate(names):
+        shown = f"{_short(one)}{UNLEARNED if one in facts.unlearned else ''}"
         y = top + row * CELL
-        pieces.append(text(left - 8, y + CELL / 2 + 4, _short(one), "cell-value", "end"))
-        pieces.append(
-            text(left + row * CELL + CELL / 2, top + side + 18 + 16 * (row % 2), _short(one), "tick", "middle")
-        )
+        pieces.append(text(left - 8, y + CELL / 2 + 4, shown, "cell-value", "end"))
+        pieces.append(text(left + row * CELL + CELL / 2, top + side + 18 + 16 * (row % 2), shown, "tick", "middle"))
         for column, other in enumerate(names[:row]):
-            found = facts.cell(one, other).scores
-            pieces.append(_cell(found, (left + column * CELL, y), f"{one} and {other}", cell_id(row, column)))
+            cell = facts.cell(one, other)
+            about = f"{marked(one, facts)} and {marked(other, facts)}"
+            pieces.append(_cell(cell.scores, (left + column * CELL, y), about, cell_id(row, column)))
         pieces.append(text(left + row * CELL + CELL / 2, y + CELL / 2 + 4, "1", "tick", "middle"))
     view = f"0 0 {left + side + 20} {top + side + 48}"
     title = "Correlation of the preference models' score differences, with 95 % intervals"

@@ -2,7 +2,8 @@
 
 All models of a run answer the same prompts, and so do the models of runs with the same held-out prompts. So differences
 between two models are paired by prompt (`solon.stats.paired`), and leave out prompts that one of the two did not
-answer. Measures come from the grader's labels; a run without a grader has none.
+answer. Measures come from the grader's labels; a run without a grader has none. Models whose replies were labelled by
+different graders, judges or questions do not compare.
 """
 
 from __future__ import annotations
@@ -12,14 +13,16 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from solon.config.located_yaml import suggestion
+from solon.config.recipe import TESTBED_GRADER
 from solon.engines.base import Finish
 from solon.errors import RunError
 from solon.evals.judged_answers import JUDGEMENTS, Answered, answered_labels
 from solon.evals.measures import label_measures
-from solon.runs import RunDirectory
+from solon.runs import Artefact, RunDirectory
 from solon.runs.evaluation_rows import AnswerRow, ReplyJudgement
 from solon.runs.rows import PromptKind
 from solon.stages.plan import MEASURE
+from solon.stages.reply_judging import JUDGE_KEY, QUESTIONS_KEY
 from solon.stats.intervals import Share, share
 from solon.stats.paired import PairedDifference, paired_difference
 
@@ -31,6 +34,25 @@ MEASURES: Mapping[str, PromptKind] = {
 """Every measure, and the kind of prompts that it is measured on."""
 Verdicts = dict[str, dict[str, bool]]
 """By measure, then by the id of the prompt: whether the reply has the label."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelSource:
+    """Who labelled the replies of a run. Labels of two sources do not compare."""
+
+    words: str
+    """Such as `the judge assistant@12ab with the questions 'replies'`."""
+    judge: str = ""
+    """The digest of the judging model; empty for a grader that is no model."""
+    questions: str = ""
+    """The digest of the judge's questions."""
+
+    def apart_from(self, other: LabelSource) -> tuple[str, str]:
+        """The words of both, with digests where their names are the same."""
+        if self.words != other.words:
+            return self.words, other.words
+        one, two = (f"{each.words} (model {each.judge}, questions {each.questions})" for each in (self, other))
+        return one, two
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +87,23 @@ def compare_models(
     """Compare the models of runs; `between` names the pairs, every pair in order when None.
 
     With one run a model has its own name, with several `RUN: MODEL`, where RUN is the key in `runs`. Raises
-    RunError for a run that has no measures, for an unknown model, and for two models that share no prompt.
+    RunError for a run that has no measures, for an unknown model, for two models that share no prompt, and for two
+    whose replies were not labelled by one and the same grader, or by one judge with the same questions.
     """
     verdicts: dict[str, Verdicts] = {}
+    sources: dict[str, LabelSource] = {}
     for name, run in runs.items():
+        source = label_source(_measured(run))
         for model, found in verdicts_of(run).items():
-            verdicts[model if len(runs) == 1 else f"{name}: {model}"] = found
+            full = model if len(runs) == 1 else f"{name}: {model}"
+            verdicts[full], sources[full] = found, source
     pairs = list(combinations(verdicts, 2)) if between is None else list(between)
     for model in (model for pair in pairs for model in pair):
         if model not in verdicts:
             place = ", ".join(str(run.path) for run in runs.values())
             raise RunError(f"no model '{model}' was measured", place=place, remedy=suggestion(model, verdicts))
+    for first, second in pairs:
+        _refuse_other_source(first, second, sources)
     return ModelComparison(
         {model: dict(_shares(found)) for model, found in verdicts.items()},
         tuple(
@@ -86,11 +114,30 @@ def compare_models(
     )
 
 
-def verdicts_of(run: RunDirectory) -> dict[str, Verdicts]:
-    """The labels of each model's replies, by measure and prompt; RunError for a run that has measured none.
+def label_source(measured: Artefact) -> LabelSource:
+    """Who labelled the replies of a run that has measured its models with a grader or a judge."""
+    grader, judge = str(measured.facts["grader"]), measured.facts.get("judge")
+    if not isinstance(judge, Mapping):
+        return LabelSource("the testbed's oracle" if grader == TESTBED_GRADER else f"the grader '{grader}'")
+    key = measured.manifest.key
+    words = f"the judge {judge['name']} with the questions '{judge['questions']}'"
+    return LabelSource(words, str(key.get(JUDGE_KEY, "")), str(key.get(QUESTIONS_KEY, "")))
 
-    They are the grader's, or a judge's where it gave an answer.
-    """
+
+def _refuse_other_source(first: str, second: str, sources: Mapping[str, LabelSource]) -> None:
+    """Raise RunError where the replies of two models were labelled by different ones."""
+    if sources[first] == sources[second]:
+        return
+    one, two = sources[first].apart_from(sources[second])
+    raise RunError(
+        f"the replies of '{first}' were judged by {one}, and those of '{second}' by {two}: their labels do not compare",
+        place="compare",
+        remedy="Measure both with one grader: solon run NEW --reuse RUN --set measure.grader=GRADER",
+    )
+
+
+def _measured(run: RunDirectory) -> Artefact:
+    """The measured replies of a run; RunError for a run that has measured none, or has no labels of them."""
     measured = run.finished(MEASURE)
     if measured is None:
         raise RunError(
@@ -104,6 +151,15 @@ def verdicts_of(run: RunDirectory) -> dict[str, Verdicts]:
             place=str(run.path),
             remedy="Start a run with --set measure.grader=judge, or measure.grader=testbed for the testbed's prompts",
         )
+    return measured
+
+
+def verdicts_of(run: RunDirectory) -> dict[str, Verdicts]:
+    """The labels of each model's replies, by measure and prompt; RunError for a run that has measured none.
+
+    They are the grader's, or a judge's where it gave an answer.
+    """
+    measured = _measured(run)
     found: dict[str, Verdicts] = {}
     answered: dict[str, Answered] = {}
     if JUDGEMENTS in measured.manifest.files:

@@ -1,7 +1,8 @@
 """Two runs side by side: what differs in them, what they did, and their replies to the same held-out prompts.
 
-Differences between the last models of the runs are paired by prompt. Where the runs share no graded prompt, the page
-says why there are none. This page says how two runs differ, whatever made them differ.
+Differences between the last models of the runs are paired by prompt. Where the runs share no graded prompt, or other
+graders or judges labelled the replies, the page says why there are none. This page says how two runs differ, whatever
+made them differ.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from solon.errors import RunError
 from solon.evals.measures import measures
 from solon.reporting.charts import tone
 from solon.reporting.dot_rows import DotGroup, DotRow, dot_rows
-from solon.reporting.model_comparison import compare_models
+from solon.reporting.effect.comparable_runs import refuse_same
+from solon.reporting.model_comparison import compare_models, label_source
 from solon.reporting.page import write_with_samples
 from solon.reporting.policy import PolicyFigure, policy_figures
 from solon.reporting.results import results
@@ -75,18 +77,23 @@ class TwoRuns:
     """Whether both runs used one, so that they can be compared."""
     principles: tuple[str, ...]
     shelves: tuple[Shelf, ...]
-    judged_by: str = ""
+    judged_by: str
+    """Who labelled the replies of both runs, in a sentence; empty where no reply has a label."""
 
 
 def write_side_by_side(run: RunDirectory, other: RunDirectory, output: Path | None = None) -> Path:
-    """Write the page of two runs, `report-against-NAME.html` in the folder of the first when None; returns its path."""
+    """Write the page of two runs, `report-against-NAME.html` in the folder of the first when None; returns its path.
+
+    Raises RunError for two names of one run.
+    """
     path = output or run.path / f"report-against-{other.path.resolve().name}.html"
     content = two_runs(run, other)
     return write_with_samples(path, "two-runs.html", content.shelves, page=content)
 
 
 def two_runs(run: RunDirectory, other: RunDirectory) -> TwoRuns:
-    """Read two runs, finished or not."""
+    """Read two runs, finished or not; raises RunError for two names of one run."""
+    refuse_same(run, other)
     both = {"A": run, "B": other}
     figures = {letter: results(each) for letter, each in both.items()}
     last = {letter: list(of["models"])[-1] for letter, of in figures.items() if of["models"]}
@@ -109,6 +116,7 @@ def two_runs(run: RunDirectory, other: RunDirectory) -> TwoRuns:
             for change in (changes(run.constitution, other.constitution) if _by_constitution(run, other) else ())
         ),
         shelves=tuple(_shelves(both, last)),
+        judged_by=_judged_by(both),
     )
 
 
@@ -172,6 +180,19 @@ def _differences(both: Mapping[str, RunDirectory], last: Mapping[str, str]) -> t
         words = f"{_points(of.value)} points {ends} over {of.n} prompts, {p}"
         found.append(ShareDifference(each.measure, words, of.low > 0 or of.high < 0))
     return tuple(found), ""
+
+
+def _judged_by(both: Mapping[str, RunDirectory]) -> str:
+    measured = {letter: run.finished(names.MEASURE) for letter, run in both.items()}
+    found = {
+        letter: label_source(each) for letter, each in measured.items() if each is not None and each.facts.get("grader")
+    }
+    if len(found) == len(both) and found["A"] != found["B"]:
+        one, two = found["A"].apart_from(found["B"])
+        return f"The replies of A are judged by {one}, those of B by {two}: their shares do not compare."
+    whose = "" if len(found) == len(both) else f" of {', '.join(found)}"
+    words = next((each.words for each in found.values()), None)
+    return f"The replies{whose} are judged by {words}." if words is not None else ""
 
 
 def _points(difference: float) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from solon.conversation import Conversation
 from solon.runs.facts import facts_record
 from solon.stats.correlation import Correlation
+from solon.stats.intervals import Share, wilson
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +54,19 @@ class AxisFigures:
     accuracy: float | None
     """Of the preference model on the judge's labels of held-out pairs."""
 
+    @property
+    def accuracy_share(self) -> Share | None:
+        """The accuracy with its interval; None where it is not known."""
+        if self.accuracy is None or self.held_out == 0:
+            return None
+        return wilson(self.accuracy * self.held_out, self.held_out)
+
+    @property
+    def learned(self) -> bool:
+        """Whether the model is known to be better than chance on its axis."""
+        found = self.accuracy_share
+        return found is not None and found.low > 0.5
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AxisCell:
@@ -79,6 +93,22 @@ class AxesFacts:
     def record(self) -> dict[str, Any]:
         """As plain values, for the manifest."""
         return facts_record(self)
+
+    @property
+    def unlearned(self) -> frozenset[str]:
+        """The axes that no model is known to have learned; a correlation with one of them says nothing."""
+        return frozenset(each.axis for each in self.axes if not each.learned)
+
+    def says_nothing(self, cell: AxisCell) -> bool:
+        """Whether a model of the cell is not known to have learned its axis."""
+        return not self.unlearned.isdisjoint((cell.one, cell.other))
+
+    def in_order(self) -> list[AxisCell]:
+        """The cells: those of learned axes first, and of these the strongest correlation."""
+        return sorted(
+            self.cells,
+            key=lambda cell: (self.says_nothing(cell), -abs(cell.scores.value) if cell.scores is not None else 1.0),
+        )
 
     def cell(self, one: str, other: str) -> AxisCell:
         """The cell of two axes, in either order; raises KeyError where there is none."""

@@ -31,7 +31,7 @@ from solon.config.recipe import Recipe, WeakJudge
 from solon.config.version import __version__
 from solon.constitution.constitution import Constitution, revision_principles
 from solon.constitution.reader import load_constitution
-from solon.errors import RunError, SolonError, listed
+from solon.errors import OtherSettingsError, RunError, listed
 from solon.runs.artefact import Artefact
 from solon.runs.edit_check import DECIDABLE, edited_constitution, edited_settings
 from solon.runs.files import (
@@ -391,8 +391,8 @@ def _refuse_other_key(folder: Path, old: Mapping[str, object], new: Mapping[str,
         raise _other_settings(folder, changes)
 
 
-def _other_settings(place: Path, changes: list[str]) -> SolonError:
-    return RunError(
+def _other_settings(place: Path, changes: list[str]) -> OtherSettingsError:
+    return OtherSettingsError(
         f"made with other settings ({listed(changes)})",
         place=str(place),
         remedy="Put the old values back, or name a new folder",

@@ -31,6 +31,8 @@ PRETRAINED, ASSISTANT = "pretrained", "assistant"
 """Models that are measured and not trained."""
 YES_OR_NO, AGAINST_BASELINE = "yes-or-no", "against-baseline"
 """The names of the questions to the judge."""
+JUDGE_KEY, QUESTIONS_KEY = "judge of replies", "questions about replies"
+"""The entries in the key of a measured stage that say which judge read the replies, and by which questions."""
 ORDERS = 2
 """Every question is put in both orders of its options."""
 
@@ -65,8 +67,8 @@ def read_by_judge(work: Work) -> dict[str, Path | ModelSpec]:
     if recipe.measure.grader != JUDGE_GRADER:
         return {}
     return {
-        "judge of replies": work.model(judge_of(recipe)),
-        "questions about replies": measure_questions_path(recipe.measure.questions),
+        JUDGE_KEY: work.model(judge_of(recipe)),
+        QUESTIONS_KEY: measure_questions_path(recipe.measure.questions),
     }
 
 

@@ -20,9 +20,10 @@ from solon.config.recipe import MeasureSettings, PromptSettings, TooLong
 from solon.conversation import Role
 from solon.engines.base import Engine
 from solon.errors import InputError, ModelError, StageError
+from solon.evals.grading import Grader, refuse_unknown
 from solon.runs import Artefact, StageFolder
 from solon.runs.outcome import Outcome
-from solon.runs.rows import PromptKind, PromptRow
+from solon.runs.rows import HELD_OUT_KINDS, PromptKind, PromptRow
 from solon.sources.columns import Columns
 from solon.sources.entries import located
 from solon.sources.near_duplicates import NearDuplicates
@@ -38,6 +39,8 @@ class PromptInputs:
 
     held_out: MeasureSettings
     reserved: Mapping[PromptKind, int]
+    grader: Grader | None = None
+    """The grader of the run; held-out prompts that it does not know are refused before anything is asked."""
 
 
 @dataclass(slots=True)
@@ -74,7 +77,8 @@ def run(settings: PromptSettings, inputs: PromptInputs, engine: Engine, out: Sta
     """Read, deduplicate, measure against the engine's window and draw the prompts of all four kinds.
 
     Raises InputError for a file that is missing, empty or malformed and for a prompt that is too long, and StageError
-    when nothing is left of a training set once the held-out prompts are taken out.
+    when nothing is left of a training set once the held-out prompts are taken out, or the grader does not know a
+    held-out prompt.
     """
     wanted = sources(settings, inputs.held_out)
     files = _read(wanted, settings)
@@ -91,6 +95,7 @@ def run(settings: PromptSettings, inputs: PromptInputs, engine: Engine, out: Sta
         rows += [_row(row_id, *found.prompts[row_id], source.kind) for row_id in drawn]
         facts[source.kind.value] = found.facts(len(found.prompts), len(drawn))
         out.report(done, len(PromptKind), f"{len(drawn)} {source.kind.value} prompts", unit="kinds of prompts")
+    refuse_unknown(inputs.grader, [row for row in rows if row.kind in HELD_OUT_KINDS], inputs.held_out.grader)
     return out.publish(rows, PromptRow, facts=facts)
 
 
@@ -270,7 +275,7 @@ class Prompts(Stage):
         return Reads({"assistant": work.assistant}, more)
 
     def run(self, work: Work, out: StageFolder) -> Artefact:
-        inputs = PromptInputs(work.recipe.measure, work.reserved_tokens())
+        inputs = PromptInputs(work.recipe.measure, work.reserved_tokens(), work.grader)
         return run(work.recipe.prompts, inputs, work.engine(work.assistant), out)
 
     def summary(self, facts: Mapping[str, Any]) -> Sequence[str]:

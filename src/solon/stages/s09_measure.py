@@ -23,7 +23,7 @@ from solon.conversation import Role
 from solon.digest import seed_for
 from solon.engines.base import Completion, Engine, Finish
 from solon.evals import earlier_tables
-from solon.evals.grading import RATINGS, Grader
+from solon.evals.grading import RATINGS, Grader, refuse_unknown
 from solon.evals.judged_answers import JudgeInputs, judge_answers
 from solon.evals.label_accuracy import label_facts
 from solon.evals.measures import group_facts, model_facts, plugin_measures
@@ -125,9 +125,13 @@ def run(
 def rated_answers(
     settings: MeasureSettings, inputs: MeasureInputs, open_engine: OpenEngine, out: StageFolder, grader: Grader | None
 ) -> list[AnswerRow]:
-    """One reply of every model to every held-out prompt, with labels if there is a grader."""
+    """One reply of every model to every held-out prompt, with labels if there is a grader.
+
+    Raises StageError where the grader does not know a prompt, before any model answers.
+    """
     rows = inputs.prompts.rows(PromptRow)
     held_out = [row for kind in HELD_OUT_KINDS for row in good_of(rows, kind)[: settings.limit]]
+    refuse_unknown(grader, held_out, settings.grader)
     answers = [row for name in inputs.models for row in _answer(settings, inputs, held_out, name, open_engine, out)]
     return answers if grader is None else [_graded(row, grader) for row in answers]
 

@@ -46,6 +46,10 @@ class Oracle:
         found = [topic for topic in self.world.topics if topic.request in asked]
         return max(found, key=lambda topic: len(topic.request), default=None)
 
+    def knows(self, conversation: Conversation) -> bool:
+        """Whether the conversation is about a topic of the world; the rules say nothing of others."""
+        return self.topic(conversation) is not None
+
     def group(self, conversation: Conversation) -> str | None:
         """The category of harm of a harmful request, else None."""
         topic = self.topic(conversation)

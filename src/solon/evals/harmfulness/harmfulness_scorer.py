@@ -6,6 +6,8 @@ predicted rating. A prediction may lie a little outside the scale, and is left t
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +19,31 @@ from solon.errors import ModelError
 from solon.reward.conversation_scorer import RATING_MEAN, ConversationScorer
 from solon.reward.scorer import model_folder_in
 from solon.training.encoding import Encoding
-from solon.training.models import arithmetic, inner, load_preference_model, load_tokenizer, window_of
+from solon.training.models import arithmetic, load_preference_model, load_tokenizer, window_of
 
 TOO_LONG = "too long"
 """Why a conversation has no score."""
+
+
+def rating_mean_in(folder: Path) -> float:
+    """The mean rating of the training conversations, from the configuration of a model folder; loads no model.
+
+    Raises ModelError for a folder whose configuration cannot be read or has no such mean: another kind of model.
+    """
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        remedy = "Give a folder that solon harmfulness train wrote"
+        raise ModelError("config.json cannot be read", place=str(path), remedy=remedy) from error
+    mean = config.get(RATING_MEAN) if isinstance(config, dict) else None
+    if isinstance(mean, bool) or not isinstance(mean, int | float) or not math.isfinite(mean):
+        raise ModelError(
+            f"this model predicts no ratings of harm (its config.json has no '{RATING_MEAN}')",
+            place=str(folder),
+            remedy="Train one with: solon harmfulness train OUT FILE --base MODEL",
+        )
+    return float(mean)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,20 +60,14 @@ class HarmfulnessScorer:
         """The model in a folder, or in the stage's folder around it; ModelError for a folder that holds none."""
         settings = settings or EngineSettings()
         found = model_folder_in(folder)
+        mean = rating_mean_in(found)
         tokenizer = load_tokenizer(found)
         model = load_preference_model(found, settings)
-        mean = getattr(inner(model).config, RATING_MEAN, None)
-        if not isinstance(mean, int | float):
-            raise ModelError(
-                "this model predicts no ratings of harm (its config.json has no 'rating_mean')",
-                place=str(found),
-                remedy="Train one with: solon harmfulness train OUT FILE --base MODEL",
-            )
         texts = PromptTokenizer.of(tokenizer, settings)
         scorer = ConversationScorer(model, Encoding(texts, window_of(model, settings)), centre=0.0)
         scorer.place = str(found)
         name = found.parent.name if found.name == "model" else found.name
-        return cls(name, scorer, float(mean), settings)
+        return cls(name, scorer, mean, settings)
 
     def score(self, conversations: Sequence[Conversation]) -> list[float | None]:
         """The predicted rating of each conversation, in order; None for one that is longer than the window.

@@ -63,8 +63,10 @@ class ComparedRuns:
 def compared_runs(old: RunDirectory, new: RunDirectory) -> ComparedRuns:
     """Raises RunError, naming what differs, for runs that are not by one recipe on the same prompts and models.
 
-    Raises it too where recipe or constitution were edited in a run's folder, since rows and texts would not match.
+    Raises it too for two names of one run, and where recipe or constitution were edited in a run's folder, since rows
+    and texts would not match.
     """
+    refuse_same(old, new)
     for run in (old, new):
         run.refuse_edits()
     _refuse_other_settings(old, new)
@@ -75,6 +77,13 @@ def compared_runs(old: RunDirectory, new: RunDirectory) -> ComparedRuns:
     runs = ComparedRuns(old, new, before, after, tuple(changes(old.constitution, new.constitution)))
     _refuse_other_inputs(runs)
     return replace(runs, remarks=tuple(dict.fromkeys(_remarks(runs))))
+
+
+def refuse_same(one: RunDirectory, other: RunDirectory) -> None:
+    """Raise RunError where both names are of the same folder: a run does not differ from itself."""
+    if one.path.resolve() == other.path.resolve():
+        cause = "both names are of the same run"
+        raise RunError(cause, place=f"{one.path} and {other.path}", remedy="Name two runs")
 
 
 def _refuse_other_settings(old: RunDirectory, new: RunDirectory) -> None:
