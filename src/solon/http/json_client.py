@@ -23,6 +23,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from solon.config.server_settings import ServerSettings
+from solon.config.strict_json import may_hold_half, whole_characters
 from solon.http.kept_connections import KeptConnections
 from solon.http.loop_thread import LoopThread
 from solon.http.request_flow import OpenRequests, RequestFlow, Withdrawn
@@ -399,8 +400,11 @@ def _url(address: str, path: str) -> str:
 
 
 def _parsed(content: bytes) -> Any:
+    """The JSON value; a model that is cut off within a character may leave half of it, which is shown as U+FFFD."""
     try:
-        return json.loads(content.decode("utf-8"), object_pairs_hook=_unique)
+        text = content.decode("utf-8")
+        found = json.loads(text, object_pairs_hook=_unique)
+        return whole_characters(found) if may_hold_half(text) else found
     except (ValueError, RecursionError):
         raise malformed(f"answers, and the answer is not JSON ({shown(content[:80])})") from None
 
