@@ -210,6 +210,7 @@ class JsonClient:
                 raise
             except RequestFailure as failure:
                 answer = failure
+                self.flow.note_failure(failure.why)
             except Withdrawn:
                 return False
             arrived.put((number, answer))
@@ -324,6 +325,8 @@ class JsonClient:
         except RequestFailure as failure:
             if failure.kind is FailureKind.MALFORMED:
                 used = request.need  # so may one that breaks off
+            elif failure.status is not None:
+                used = NOTHING
             if failure.busy:
                 server.limit.shrink(began, loop.time())
             raise

@@ -49,6 +49,8 @@ class RequestFlow:
         self._clients: weakref.WeakSet[Asker] = weakref.WeakSet()
         self._open = 0
         self._askers: set[int] = set()
+        self.first_failure = ""
+        """Why the first request failed that got no answer; empty when each got one."""
 
     @property
     def most(self) -> int:
@@ -81,6 +83,11 @@ class RequestFlow:
         with self.changed:
             self._askers.discard(thread)
             self.changed.notify_all()
+
+    def note_failure(self, why: str) -> None:
+        """Remember why a request got no answer, if it is the first."""
+        with self.changed:
+            self.first_failure = self.first_failure or why
 
     def withdraw(self) -> None:
         """Send nothing more; what was sent is still answered."""

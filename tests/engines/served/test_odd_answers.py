@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from solon.config.recipe import ResponseSettings
 from solon.engines.base import Completion, Finish
-from tests.engines.served.test_served_engine import LETTER, SAMPLING, TEXT, chat, engine_at, tops, written
-from tests.engines.tiny import question
+from solon.errors import EngineError
+from solon.http.request_flow import RequestFlow
+from solon.pipeline.served_flow import send_through
+from solon.runs import Artefact
+from solon.runs.outcome import Outcome
+from solon.runs.rows import ReplyRow
+from solon.stages import s02_responses
+from solon.stages.s02_responses import ResponseInputs
+from tests.engines.served.test_served_engine import LETTER, SAMPLING, TEXT, TRIES, chat, engine_at, tops, written
+from tests.engines.tiny import question, questions
+from tests.stages.workbench import Bench
 
 HALF = "\ud83d"
 
@@ -23,3 +38,55 @@ def test_half_a_character_in_a_reply_or_a_thought_is_replaced() -> None:
 def test_half_a_character_among_the_most_probable_tokens_is_one_more_token() -> None:
     with engine_at(tops(**{"A": -1.0, "B": -2.0, HALF: -3.0})) as (engine, _):
         assert engine.choose([LETTER], ["A", "B"]) == [(-1.0, -2.0)]
+
+
+# Errors with status 200 ----------------------------------------------------------------------------------------------
+
+
+def test_an_error_with_status_200_is_tried_again_as_its_code_would_be() -> None:
+    busy = {"error": {"message": "Rate limit exceeded", "code": 429}}
+    assert written([busy, chat("right")])[0].text == "right"
+    with engine_at(busy) as (engine, server), pytest.raises(EngineError) as caught:
+        engine.generate(questions(3), [1, 2, 3], SAMPLING)
+    assert "Rate limit exceeded" in caught.value.cause and "concurrency" in caught.value.remedy
+    assert len(server.received) == TRIES and engine.client.ledger.tokens.total == 0
+
+
+def test_an_error_with_status_200_about_the_key_stops_at_once_and_one_about_the_request_is_a_failure() -> None:
+    with engine_at({"error": {"message": "No credits", "code": 402}}) as (engine, server):
+        with pytest.raises(EngineError, match="No credits"):
+            engine.generate(questions(3), [1, 2, 3], SAMPLING)
+        assert len(server.received) == 1
+    assert written({"error": {"message": "bad value", "code": 400}}) == (Completion("", Finish.ERROR), 1)
+
+
+def test_an_error_in_a_choice_counts_as_well() -> None:
+    broken = chat("half of", "error", error={"message": "Provider disconnected", "code": 502})
+    assert written([broken, chat("right")]) == (written(chat("right"))[0], 2)
+
+
+def test_a_stage_without_any_answer_ends_with_the_reason_and_the_next_session_asks_again(tmp_path: Path) -> None:
+    says: list[Any] = [{"error": {"message": "The model is asleep", "code": 7}}]
+    bench, flow = Bench(tmp_path), RequestFlow()
+    inputs = ResponseInputs(7, bench.prompts("one", "two", "three"), chunk=2)
+    with engine_at(lambda body: says[0]) as (engine, server):
+        engine.join(flow)
+
+        def stage() -> Artefact:
+            out = bench.out("responses", 2)
+            send_through(flow, out, ())
+            return s02_responses.run(ResponseSettings(), inputs, engine, out)
+
+        with pytest.raises(EngineError, match="none of 3 rows") as caught:
+            stage()
+        assert "The model is asleep" in caught.value.cause and len(server.received) == 3 * TRIES
+        says[0] = chat("awake")
+        assert {row.outcome for row in stage().rows(ReplyRow)} == {Outcome.OK}
+
+
+def test_a_stage_with_one_answer_keeps_its_rows(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    inputs = ResponseInputs(7, bench.prompts("one", "two"), chunk=2)
+    with engine_at([chat("right"), (400, {"error": "no"})]) as (engine, _):
+        made = s02_responses.run(ResponseSettings(), inputs, engine, bench.out("responses", 2))
+    assert made.manifest.outcomes == {"ok": 1, "provider_error": 1}

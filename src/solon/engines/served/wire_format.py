@@ -14,7 +14,7 @@ from typing import Any
 from solon.config.settings import SamplingParams
 from solon.engines.base import Completion, Finish
 from solon.engines.served.message_rendering import ReplyStart
-from solon.http.retry_policy import malformed
+from solon.http.retry_policy import failure_in, malformed
 
 CHAT_STOPS = 4
 """The most stop strings that a chat request takes; texts are cut at all of them here as well."""
@@ -120,7 +120,12 @@ def top_fields(interface: Interface, top: int) -> dict[str, Any]:
 
 
 def choices_in(answer: Any, count: int = 1) -> list[WrittenChoice]:
-    """The completions of an answer in order; raises the failure of `malformed` unless there are `count` whole ones."""
+    """The completions of an answer in order; raises the failure of `malformed` unless there are `count` whole ones.
+
+    Raises the failure that the answer names, where it names one (`failure_in`).
+    """
+    if isinstance(answer, dict) and (failure := failure_in(answer.get("error"))):
+        raise failure
     found = answer.get("choices") if isinstance(answer, dict) else None
     if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
         raise malformed("answers without choices")
@@ -150,6 +155,8 @@ def completion_of(choice: WrittenChoice, stops: Sequence[str], tokens: int | Non
 
 
 def _choice(found: Mapping[str, Any]) -> WrittenChoice:
+    if failure := failure_in(found.get("error")):
+        raise failure
     finish = _FINISHES.get(str(found.get("finish_reason")))
     if finish is None:
         raise malformed(f"answers with the finish_reason {str(found.get('finish_reason'))!r:.40}")
