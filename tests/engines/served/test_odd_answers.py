@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
+from solon.config.model_spec import ModelSpec
 from solon.config.recipe import ResponseSettings
 from solon.engines.base import Completion, Finish
+from solon.engines.registry import open_engine
+from solon.engines.served.served_engine import ServedEngine
 from solon.errors import EngineError
 from solon.http.request_flow import RequestFlow
 from solon.pipeline.served_flow import send_through
@@ -19,6 +22,7 @@ from solon.stages import s02_responses
 from solon.stages.s02_responses import ResponseInputs
 from tests.engines.served.test_served_engine import LETTER, SAMPLING, TEXT, TRIES, chat, engine_at, tops, written
 from tests.engines.tiny import question, questions
+from tests.http.local_server import Answer, Received, serving
 from tests.stages.workbench import Bench
 
 HALF = "\ud83d"
@@ -90,3 +94,31 @@ def test_a_stage_with_one_answer_keeps_its_rows(tmp_path: Path) -> None:
     with engine_at([chat("right"), (400, {"error": "no"})]) as (engine, _):
         made = s02_responses.run(ResponseSettings(), inputs, engine, bench.out("responses", 2))
     assert made.manifest.outcomes == {"ok": 1, "provider_error": 1}
+
+
+# Reasoning models ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("more", [{}, {"reasoning_content": ""}, {"reasoning_content": None}, {"reasoning": ""}])
+def test_no_text_at_the_token_limit_is_a_text_that_is_cut_off(more: dict[str, Any]) -> None:
+    answer = chat(None, "length")
+    answer["choices"][0]["message"] |= more
+    assert written(answer) == (Completion("", Finish.LENGTH, tokens_written=3), 1)
+    assert written([chat(None), chat("right")])[1] == 2, "no text at the end is no answer"
+
+
+def test_a_model_that_thinks_at_first_without_a_text_can_be_opened() -> None:
+    async def respond(received: Received) -> Answer:
+        if received.method == "GET":
+            return 200, {"data": [{"id": "m", "max_model_len": 4096}]}
+        if received.body["max_tokens"] > 1:
+            return 200, chat("yes")
+        answer = chat(None, "length")
+        answer["choices"][0]["message"]["reasoning_content"] = ""
+        return 200, answer
+
+    with serving(respond) as server:
+        engine = open_engine(ModelSpec.parse(f"openai:m@{server.url}"))
+        assert isinstance(engine, ServedEngine)
+        assert engine.generate([question("How?")], [1], SAMPLING)[0].text == "yes"
+        engine.close()

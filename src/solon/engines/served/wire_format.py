@@ -165,8 +165,8 @@ def _choice(found: Mapping[str, Any]) -> WrittenChoice:
         raise malformed("answers with a message that is not an object")
     text = message.get("content" if "message" in found else "text")
     thinking = next((each for name in ("reasoning_content", "reasoning") if (each := message.get(name))), "")
-    if text is None and (thinking or finish is Finish.ERROR):
-        text = ""
+    if text is None and (thinking or finish in (Finish.ERROR, Finish.LENGTH)):
+        text = ""  # a reasoning model that is cut off before its reply; its first tokens may be no text at all
     if not isinstance(text, str) or not isinstance(thinking, str):
         raise malformed("answers without a text")
     return WrittenChoice(text, finish, thinking.strip(), found)
