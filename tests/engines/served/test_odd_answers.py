@@ -122,3 +122,40 @@ def test_a_model_that_thinks_at_first_without_a_text_can_be_opened() -> None:
         assert isinstance(engine, ServedEngine)
         assert engine.generate([question("How?")], [1], SAMPLING)[0].text == "yes"
         engine.close()
+
+
+# Prompts that are too long -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "This model's maximum context length is 4097 tokens. However, your messages resulted in 5000 tokens.",
+        {"message": "Please reduce the length of the messages.", "code": "context_length_exceeded"},
+        "The decoder prompt (length 9) is longer than the maximum model length of 8.",
+        {"code": 400, "message": "the request is too large", "type": "exceed_context_size_error"},
+        "the request exceeds the available context size. try increasing the context size",
+        "Requested tokens (5000) exceed context window of 2048",
+        "Input validation error: `inputs` must have less than 4095 tokens. Given: 5000",
+        "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096.",
+        "The input (5000 tokens) is longer than the model's context length (4096 tokens).",
+        "the input length exceeds the context length",
+        "prompt is too long: 210000 tokens > 200000 maximum",
+    ],
+)
+def test_what_servers_say_of_a_prompt_that_is_too_long_is_understood(said: Any) -> None:
+    assert written((400, {"error": said})) == (Completion("", Finish.LENGTH), 1)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "maximum value for 'temperature' is 1",
+        "'n' exceeds the limit of 1",
+        "unknown field in this context: top_k",
+        "the stop string is too long",
+        "n_ctx is no field of a request",
+    ],
+)
+def test_another_refusal_is_a_failure(said: str) -> None:
+    assert written((400, {"error": {"message": said}})) == (Completion("", Finish.ERROR), 1)

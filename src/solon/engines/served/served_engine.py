@@ -32,6 +32,7 @@ from solon.engines.served.wire_format import (
     ServerAbilities,
     choices_in,
     completion_of,
+    finds_too_long,
     generation_body,
     model_in,
     top_fields,
@@ -41,11 +42,10 @@ from solon.engines.tokens import PromptTokenizer
 from solon.errors import EngineError
 from solon.http.json_client import JsonClient, JsonRequest
 from solon.http.request_flow import RequestFlow
-from solon.http.retry_policy import FailureKind, RequestFailure, malformed
+from solon.http.retry_policy import RequestFailure, malformed
 from solon.http.spending import MOST_TOKENS, Ledger, TokenCount
 
 _log = logging.getLogger(__name__)
-_OVERLONG = ("context", "too long", "exceed", "n_ctx", "maximum")
 _ONE_TOKEN = SamplingParams(max_tokens=1)
 T = TypeVar("T")
 
@@ -293,8 +293,7 @@ class ServedEngine:
     def _failed(self, row: int, failure: RequestFailure) -> Completion:
         """The completion of a row whose request failed; a prompt that the server finds too long is cut off."""
         _log.warning("%s, row %d: the server %s", self.name, row, failure.why)
-        overlong = failure.kind is FailureKind.REFUSED and any(word in failure.why.lower() for word in _OVERLONG)
-        return Completion("", Finish.LENGTH if overlong else Finish.ERROR)
+        return Completion("", Finish.LENGTH if finds_too_long(failure) else Finish.ERROR)
 
     def _without_thoughts(self, prompt: Prompt, completion: Completion) -> Completion:
         if self._tokens is None:

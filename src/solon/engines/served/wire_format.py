@@ -14,7 +14,7 @@ from typing import Any
 from solon.config.settings import SamplingParams
 from solon.engines.base import Completion, Finish
 from solon.engines.served.message_rendering import ReplyStart
-from solon.http.retry_policy import failure_in, malformed
+from solon.http.retry_policy import FailureKind, RequestFailure, failure_in, malformed
 
 CHAT_STOPS = 4
 """The most stop strings that a chat request takes; texts are cut at all of them here as well."""
@@ -26,6 +26,24 @@ _FINISHES: Mapping[str, Finish] = {
     "length": Finish.LENGTH,
     "content_filter": Finish.ERROR,
 }
+_TOO_LONG = (
+    "maximum context length",  # OpenAI, vLLM, OpenRouter, Mistral, DeepSeek
+    "context_length_exceeded",  # OpenAI and Groq, as the code
+    "longer than the maximum model length",  # vLLM
+    "exceeds the available context size",  # llama.cpp
+    "exceed_context_size_error",  # llama.cpp, as the type
+    "exceed context window of",  # llama-cpp-python
+    "`inputs` must have less than",  # TGI
+    "`inputs` tokens + `max_new_tokens` must be",  # TGI
+    "longer than the model's context length",  # SGLang
+    "exceeds the context length",  # Ollama
+    "the model is loaded with context length",  # LM Studio
+    "prompt is too long",  # Anthropic
+    "maximum prompt length",  # xAI
+    "exceeds the maximum number of tokens allowed",  # Gemini
+    "its context is smaller than",  # `TokenCounter.refuse_cut`
+)
+"""What servers say of a prompt that is too long for them, in lower case."""
 
 
 class Interface(StrEnum):
@@ -135,6 +153,11 @@ def choices_in(answer: Any, count: int = 1) -> list[WrittenChoice]:
     if sorted(map(str, places)) != sorted(map(str, range(count))):
         raise malformed("answers with choices that are not numbered one after the other")
     return [_choice(each) for _, each in sorted(zip(places, found, strict=True), key=lambda pair: int(pair[0]))]
+
+
+def finds_too_long(failure: RequestFailure) -> bool:
+    """Whether a server refused a request because its prompt is too long."""
+    return failure.kind is FailureKind.REFUSED and any(words in failure.why.lower() for words in _TOO_LONG)
 
 
 def model_in(answer: Any) -> str:
