@@ -6,7 +6,8 @@ request's `read` accepts. Redirects are not followed: they would turn the reques
 ask at once. `answers` gives each result when it is there, so that it can be stored before the slowest one has come.
 
 A failure that is about one request alone is its result, and the others go on. Where every request would fail (the
-server is away, or refuses the key), the first failure is raised, so that nothing more is spent.
+server is away, or refuses the key), or a budget is used up, the first failure is raised, and nothing more is sent. What
+was sent before may be billed: it is still answered, for a while, and these answers are given first.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from solon.config.server_settings import ServerSettings
 from solon.config.strict_json import may_hold_half, whole_characters
 from solon.http.kept_connections import KeptConnections
 from solon.http.loop_thread import LoopThread
-from solon.http.request_flow import OpenRequests, RequestFlow, Withdrawn
+from solon.http.request_flow import LAST_ANSWERS, OpenRequests, RequestFlow, Withdrawn
 from solon.http.retry_policy import FailureKind, RequestFailure, RetryPolicy, kind_of_status, malformed, retry_after
 from solon.http.secret import Secret, shown, without_key
 from solon.http.server_pool import ServerPool, ServerState
@@ -104,6 +105,8 @@ class JsonClient:
         self._asking: set[Future[None]] = set()
         self._waiting: set[asyncio.Task[Any]] = set()
         """The tasks whose request is not sent now."""
+        self._ending: set[asyncio.Task[Any]] = set()
+        """The tasks that send nothing more, because another one met what stops the work."""
         self._withdrawn = False
         self._connections = KeptConnections(setup.idle)
         self._loop = LoopThread(at_end=self._connections.close)
@@ -187,13 +190,24 @@ class JsonClient:
         count = min(len(requests), self.pool.most)
         workers = [asyncio.ensure_future(self._work(remaining, arrived, opened)) for _ in range(count)]
         try:
-            whole = await asyncio.gather(*workers)
+            ended, sent = await asyncio.wait(workers, return_when=asyncio.FIRST_EXCEPTION)
+            if sent:
+                await self._await_answers(sent)
         finally:
             for each in workers:
                 each.cancel()
             await asyncio.gather(*workers, return_exceptions=True)
+            self._ending.difference_update(workers)
+        whole = [each.result() for each in workers if each in ended]
         if not all(whole):
             raise Withdrawn
+
+    async def _await_answers(self, workers: set[asyncio.Task[bool]]) -> None:
+        """Have what these workers have sent answered, for a while, and nothing more sent."""
+        self._ending |= workers
+        for each in workers & self._waiting:
+            each.cancel()
+        await asyncio.wait(workers, timeout=LAST_ANSWERS)
 
     async def _work(
         self,
@@ -253,12 +267,12 @@ class JsonClient:
         assert task is not None
         self._waiting.add(task)
         try:
-            if self._withdrawn:
+            if self._withdrawn or task in self._ending:
                 waiting.close()
                 raise Withdrawn
             return await waiting
         except asyncio.CancelledError:
-            if self._withdrawn:
+            if self._withdrawn or task in self._ending:
                 raise Withdrawn from None
             raise
         finally:
@@ -318,6 +332,9 @@ class JsonClient:
             used = _usage(parsed) or used
             server.answered(began, loop.time(), self.setup.policy.timeout)
             return result
+        except asyncio.CancelledError:
+            used = request.need  # the server may go on with it
+            raise
         except TimeoutError:
             used = request.need
             server.limit.shrink(began, loop.time())
