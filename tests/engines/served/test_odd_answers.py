@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from solon.config.model_spec import ModelSpec
 from solon.config.recipe import ResponseSettings
 from solon.engines.base import Completion, Finish
 from solon.engines.registry import open_engine
+from solon.engines.served.message_rendering import ReplyStart
 from solon.engines.served.served_engine import ServedEngine
 from solon.errors import EngineError
 from solon.http.request_flow import RequestFlow
@@ -122,6 +125,50 @@ def test_a_model_that_thinks_at_first_without_a_text_can_be_opened() -> None:
         assert isinstance(engine, ServedEngine)
         assert engine.generate([question("How?")], [1], SAMPLING)[0].text == "yes"
         engine.close()
+
+
+# Continuing a message ------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Counting:
+    """A server that reports as many prompt tokens as `tokens` says of the messages, and lists one model."""
+
+    tokens: Callable[[list[dict[str, str]]], int]
+    name: str = "m"
+
+    async def __call__(self, received: Received) -> Answer:
+        if received.method == "GET":
+            return 200, {"data": [{"id": "m", "max_model_len": 4096}]}
+        if "messages" not in received.body:
+            return 404, {"error": "not here"}
+        answer = chat(f"I am {self.name}")
+        return 200, {
+            **answer,
+            "model": self.name,
+            "usage": {"prompt_tokens": self.tokens(received.body["messages"]), "completion_tokens": 3},
+        }
+
+
+def words_in(messages: list[dict[str, str]]) -> int:
+    return sum(len(each["content"].replace("(", "( ").split()) for each in messages)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "start"),
+    [
+        (lambda messages: 7, ReplyStart.ASKED_FOR),
+        (lambda messages: words_in([each for each in messages if each["role"] == "user"]), ReplyStart.ASKED_FOR),
+        (lambda messages: words_in(messages) + 4 * len(messages), ReplyStart.ASKED_FOR),
+        (words_in, ReplyStart.CONTINUED),
+    ],
+)
+def test_a_server_continues_a_message_when_its_count_grows_with_the_words(tokens: Any, start: ReplyStart) -> None:
+    with serving(Counting(tokens)) as server:
+        engine = open_engine(ModelSpec.parse(f"openai:m@{server.url}"))
+        assert isinstance(engine, ServedEngine)
+        engine.close()
+        assert engine.able.start is start
 
 
 # Prompts that are too long -------------------------------------------------------------------------------------------

@@ -46,6 +46,8 @@ _WHOLE = (
     {"top_k": 0, "min_p": 0.0, "repeat_penalty": 1.0, "repetition_penalty": 1.0},
 )
 """Fields that turn off what servers do to the distribution by default; they disagree on how to turn off `top_k`."""
+_WORDS = "one two three four five six seven eight"
+"""Words that begin a reply, to see whether a server reads them: some tokens, at most one a letter."""
 _FIRST_TRIES = 3
 _LISTING = 60.0
 """Seconds in which a server says which models it has: one that takes a connection and is silent ends no session."""
@@ -260,10 +262,16 @@ class _Probe:
             able = switched
         probe = prompts.engine_probe()
         begun = replace(able, start=ReplyStart.CONTINUED)
+        continued = MessageRendering(ReplyStart.CONTINUED)
         bare = self._prompt_tokens(able, MessageRendering(), probe)
-        more = self._prompt_tokens(begun, MessageRendering(ReplyStart.CONTINUED), replace(probe, opening="("))
+        more = self._prompt_tokens(begun, continued, replace(probe, opening="("))
         # The bracket is a token. A server that closes the message, and opens another, adds several.
-        return begun if bare and more and more <= bare + 1 else able
+        if not bare or not more or more > bare + 1:
+            return able
+        # A server that leaves the message out, or always reports the same number, adds none for further words.
+        whole = self._prompt_tokens(begun, continued, replace(probe, opening=f"({_WORDS}"))
+        words, letters = len(_WORDS.split()), len(_WORDS)
+        return begun if whole and words // 2 <= whole - more <= letters else able
 
     def _readings(self, able: ServerAbilities, rendering: Rendering) -> dict[str, Any]:
         found, most = set(), able.top
