@@ -68,6 +68,8 @@ class JsonRequest(Generic[T]):
     """Most tries; the policy's number when None."""
     timeout: float = math.inf
     """Seconds for one try, if that is less than the policy's."""
+    check: Callable[[str, Any], None] | None = None
+    """Called before `read` with the address that answered and the parsed answer; raises as `read` does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,6 +330,8 @@ class JsonClient:
                 content = await self._exchange(server, request)
             used = request.need  # an answer in a wrong form may be billed
             parsed = _parsed(content)
+            if request.check is not None:
+                request.check(server.address, parsed)
             result = request.read(parsed)
             used = _usage(parsed) or used
             server.answered(began, loop.time(), self.setup.policy.timeout)

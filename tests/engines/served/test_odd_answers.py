@@ -14,9 +14,11 @@ from solon.config.recipe import ResponseSettings
 from solon.engines.base import Completion, Finish
 from solon.engines.registry import open_engine
 from solon.engines.served.message_rendering import ReplyStart
+from solon.engines.served.model_names import ModelNames
 from solon.engines.served.served_engine import ServedEngine
 from solon.errors import EngineError
 from solon.http.request_flow import RequestFlow
+from solon.http.retry_policy import RequestFailure
 from solon.pipeline.served_flow import send_through
 from solon.runs import Artefact
 from solon.runs.outcome import Outcome
@@ -150,6 +152,13 @@ class Counting:
         }
 
 
+def opened(*addresses: str) -> ServedEngine:
+    engine = open_engine(ModelSpec.parse(f"openai:m@{','.join(addresses)}"))
+    assert isinstance(engine, ServedEngine)
+    engine.close()
+    return engine
+
+
 def words_in(messages: list[dict[str, str]]) -> int:
     return sum(len(each["content"].replace("(", "( ").split()) for each in messages)
 
@@ -165,10 +174,32 @@ def words_in(messages: list[dict[str, str]]) -> int:
 )
 def test_a_server_continues_a_message_when_its_count_grows_with_the_words(tokens: Any, start: ReplyStart) -> None:
     with serving(Counting(tokens)) as server:
-        engine = open_engine(ModelSpec.parse(f"openai:m@{server.url}"))
-        assert isinstance(engine, ServedEngine)
-        engine.close()
-        assert engine.able.start is start
+        assert opened(server.url).able.start is start
+
+
+# Several models behind one name --------------------------------------------------------------------------------------
+
+
+def test_addresses_that_answer_as_different_models_are_remarked_when_the_model_is_opened() -> None:
+    with serving(Counting(words_in, "m1")) as one, serving(Counting(words_in, "m2")) as other:
+        engine = opened(one.url, other.url)
+        (remark,) = engine.remarks
+        assert f"'m1' at {one.url}" in remark and f"'m2' at {other.url}" in remark
+        same = opened(one.url, one.url.replace("127.0.0.1", "localhost"))
+        assert list(same.remarks) == []
+
+
+def test_names_are_remembered_for_each_address(caplog: pytest.LogCaptureFixture) -> None:
+    names = ModelNames()
+    for address in ("a", "b", "a", "b"):
+        names.note(address, {"model": "m1"})
+    names.note("a", {})
+    assert names.known == {"a": "m1", "b": "m1"} and names.difference == "" and caplog.text == ""
+    with pytest.raises(RequestFailure, match="'m2', and before as 'm1'"):
+        names.note("b", {"model": "m2"})
+    names.note("c", {"model": "m2"})
+    names.note("c", {"model": "m2"})
+    assert len(caplog.records) == 1 and "'m2' at c" in caplog.text
 
 
 # Prompts that are too long -------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ assistant's message, or reads the tokens that are sent, is seen from the number 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from solon.config.served_model import OPENAI, ServedModel
 from solon.config.settings import SamplingParams
 from solon.conversation import Prompt, Rendering, TranscriptRendering
 from solon.engines.served.message_rendering import MessageRendering, ReplyStart
+from solon.engines.served.model_names import ModelNames
 from solon.engines.served.option_logprobs import echoes_truly, top_of
 from solon.engines.served.remedies import engine_error
 from solon.engines.served.served_engine import ServedEngine
@@ -29,6 +31,7 @@ from solon.engines.served.wire_format import (
     ServerAbilities,
     choices_in,
     generation_body,
+    model_in,
     top_fields,
 )
 from solon.engines.templates import THINKING_SWITCHES
@@ -101,8 +104,9 @@ def _opened(client: JsonClient, served: ServedModel, settings: EngineSettings) -
     request = None if tokens is not None else find_count_request(client, served.model)
     density = None if tokens is not None else probe.density(able, rendering)
     counter = TokenCounter(client, served.model, window, request, exact, density)
+    names = probe.names(able, rendering, [each for each in served.addresses if each not in listed.absent])
     remarks = [f"{address} does not answer; the other servers are asked" for address in listed.absent]
-    return ServedEngine(
+    engine = ServedEngine(
         client,
         served,
         able,
@@ -110,8 +114,10 @@ def _opened(client: JsonClient, served: ServedModel, settings: EngineSettings) -
         counter=counter,
         tokens=tokens,
         settings=settings.server,
-        remarks=remarks,
+        remarks=[*remarks, *filter(None, [names.difference])],
     )
+    engine.names = names
+    return engine
 
 
 def _listed(client: JsonClient, served: ServedModel) -> ListedModel:
@@ -301,6 +307,17 @@ class _Probe:
         except RequestFailure:
             return False
         return True
+
+    def names(self, able: ServerAbilities, rendering: Rendering, addresses: Sequence[str]) -> ModelNames:
+        """What each of several addresses calls the model; one alone is not asked."""
+        found = ModelNames()
+        body = self._body(able, rendering, prompts.engine_probe())
+        for address in addresses if len(addresses) > 1 else ():
+            request = JsonRequest(able.interface.path, body, _object, address=address, tries=_FIRST_TRIES)
+            with suppress(RequestFailure):
+                if name := model_in(self.client.ask_one(request)):
+                    found.known[address] = name
+        return found
 
     def density(self, able: ServerAbilities, rendering: Rendering) -> float | None:
         """Characters of a token in plain prose; None when the server does not report tokens, or reads no such text."""
