@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from solon.http.retry_policy import FailureKind, failure_in
+from solon.http.json_client import ClientSetup, JsonClient, JsonRequest
+from solon.http.retry_policy import FailureKind, RequestFailure, failure_in
+from tests.attacks.hostile import listening, whole
 
 
 @pytest.mark.parametrize(
@@ -40,3 +42,24 @@ def test_no_error_is_no_failure(error: Any) -> None:
 def test_an_error_is_said_in_one_line_without_end() -> None:
     found = failure_in({"message": "line\nline " * 999})
     assert found is not None and "\n" not in found.why and len(found.why) < 300
+
+
+@pytest.mark.parametrize(
+    ("location", "said"),
+    [
+        ("https://example.org/v1/ask", "it redirects to https://example.org/v1, and"),
+        ("https://name:password@example.org/v2/ask?key=secret", "it redirects to https://***@example.org/v2, and"),
+        ("/elsewhere", "/elsewhere, and"),
+        ("http://[bad", "it redirects, and"),
+    ],
+)
+def test_a_redirect_names_the_address_to_use_without_credentials(location: str, said: str) -> None:
+    with listening() as server:
+        server.says = [whole(b"", "308 Permanent Redirect", f"Location: {location}")]
+        client = JsonClient([server.url], ClientSetup())
+        with pytest.raises(RequestFailure) as caught:
+            client.ask_one(JsonRequest("/ask", {}, lambda answer: answer))
+        client.close()
+        found = caught.value
+        assert found.redirects and found.address == server.url and found.kind is FailureKind.DENIED
+        assert said in found.why and "password" not in found.why and "secret" not in found.why

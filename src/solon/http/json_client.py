@@ -22,9 +22,11 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from urllib.parse import urljoin
 
 from solon.config.server_settings import ServerSettings
 from solon.config.strict_json import may_hold_half, whole_characters
+from solon.errors import without_credentials
 from solon.http.kept_connections import KeptConnections
 from solon.http.loop_thread import LoopThread
 from solon.http.request_flow import LAST_ANSWERS, OpenRequests, RequestFlow, Withdrawn
@@ -251,6 +253,7 @@ class JsonClient:
             except RequestFailure as failure:
                 answered = self._answered if answered is None else answered
                 last, failed = failure, server
+                last.address = server.address
             finally:
                 self.pool.release(server)
             waiting = 0.0 if pause is None else max(self._jittered(pause), last.pause)
@@ -371,9 +374,7 @@ class JsonClient:
             except httpx.HTTPError as error:
                 raise self._unreachable(error) from None
         if answer.status_code != 200:
-            reason = (
-                "and redirects are not followed" if 300 <= answer.status_code < 400 else shown(found, self.setup.key)
-            )
+            reason = self._redirect(answer, url, request.path) or shown(found, self.setup.key)
             raise RequestFailure(
                 kind_of_status(answer.status_code),
                 f"answered {answer.status_code}: {reason}",
@@ -381,6 +382,18 @@ class JsonClient:
                 pause=retry_after(answer.headers.get("Retry-After")),
             )
         return without_key(found, self.setup.key)
+
+    def _redirect(self, answer: httpx.Response, url: str, path: str) -> str:
+        """Where a redirect leads, as an address that takes the place of the server's; empty for another answer."""
+        if not 300 <= answer.status_code < 400:
+            return ""
+        given = answer.headers.get("Location", "")
+        try:
+            target = urljoin(url, given).partition("?")[0].partition("#")[0].removesuffix(path)
+        except ValueError:
+            target = ""
+        shown_target = without_credentials(shown(target, self.setup.key)) if given else ""
+        return f"it redirects{f' to {shown_target}' if shown_target else ''}, and redirects are not followed"
 
     async def _body(self, answer: httpx.Response) -> bytes:
         if answer.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
@@ -414,6 +427,7 @@ class _Stopped(RequestFailure):
 
     def __init__(self, failure: RequestFailure, why: str) -> None:
         super().__init__(failure.kind, why, status=failure.status)
+        self.address = failure.address
 
 
 def _url(address: str, path: str) -> str:

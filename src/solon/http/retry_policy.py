@@ -70,12 +70,19 @@ class RequestFailure(Exception):
         self.why = why
         self.status = status
         self.pause = pause
+        self.address = ""
+        """The server that failed; empty where none was asked."""
         super().__init__(why)
 
     @property
     def again(self) -> bool:
         """Whether trying again may help."""
         return self.kind in _TRIED_AGAIN
+
+    @property
+    def redirects(self) -> bool:
+        """Whether the server names another address, which its reason has."""
+        return self.status is not None and 300 <= self.status < 400
 
     @property
     def busy(self) -> bool:

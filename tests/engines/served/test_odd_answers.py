@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,15 +10,16 @@ from typing import Any
 import pytest
 
 from solon.config.model_spec import ModelSpec
-from solon.config.recipe import ResponseSettings
+from solon.config.recipe import EngineSettings, ResponseSettings, ServerSettings
 from solon.engines.base import Completion, Finish
 from solon.engines.registry import open_engine
 from solon.engines.served.message_rendering import ReplyStart
 from solon.engines.served.model_names import ModelNames
+from solon.engines.served.remedies import engine_error
 from solon.engines.served.served_engine import ServedEngine
-from solon.errors import EngineError
+from solon.errors import EngineError, ModelError
 from solon.http.request_flow import RequestFlow
-from solon.http.retry_policy import RequestFailure
+from solon.http.retry_policy import FailureKind, RequestFailure
 from solon.pipeline.served_flow import send_through
 from solon.runs import Artefact
 from solon.runs.outcome import Outcome
@@ -237,3 +238,52 @@ def test_what_servers_say_of_a_prompt_that_is_too_long_is_understood(said: Any) 
 )
 def test_another_refusal_is_a_failure(said: str) -> None:
     assert written((400, {"error": {"message": said}})) == (Completion("", Finish.ERROR), 1)
+
+
+# What errors say -----------------------------------------------------------------------------------------------------
+
+
+def answering(status: int) -> Callable[[Received], Awaitable[Answer]]:
+    async def respond(received: Received) -> Answer:
+        return status, {"error": "no"}
+
+    return respond
+
+
+def test_an_error_names_the_address_that_failed_and_no_other() -> None:
+    with serving(Counting(words_in)) as good, serving(answering(401)) as bad:
+        with pytest.raises(EngineError) as caught:
+            opened(good.url, bad.url)
+        assert caught.value.place == f"{bad.url}/v1"
+
+
+@pytest.mark.parametrize("status", [404, 405, 501])
+def test_a_server_without_a_list_of_models_is_opened_when_the_window_is_given(status: int) -> None:
+    counting = Counting(words_in)
+
+    async def respond(received: Received) -> Answer:
+        return (status, {"error": "no"}) if received.method == "GET" else await counting(received)
+
+    with serving(respond) as server:
+        spec = ModelSpec.parse(f"openai:m@{server.url}")
+        with pytest.raises(ModelError, match="does not say how many tokens"):
+            open_engine(spec)
+        engine = open_engine(spec, EngineSettings(window=1000))
+        assert isinstance(engine, ServedEngine) and engine.window == 1000
+        engine.close()
+
+
+@pytest.mark.parametrize(
+    ("failure", "remedy"),
+    [
+        (RequestFailure(FailureKind.DENIED, "answered 308", status=308), "Use the address that it redirects to"),
+        (RequestFailure(FailureKind.DENIED, "answered 402", status=402), "account"),
+        (RequestFailure(FailureKind.DENIED, "answered 404", status=404), "/v1"),
+        (RequestFailure(FailureKind.BROKEN, "answered 500", status=500), "logs"),
+        (RequestFailure(FailureKind.AWAY, "does not answer"), "Start the server"),
+    ],
+)
+def test_a_remedy_is_one_for_every_command(failure: RequestFailure, remedy: str) -> None:
+    said = engine_error(failure, ["http://a/v1", "http://b/v1"], ServerSettings()).remedy
+    assert remedy in said and "engines check" not in said
+    assert "rows" not in said or "a run keeps finished rows" in said, "other commands keep none"

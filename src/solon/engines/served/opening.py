@@ -52,6 +52,8 @@ _WHOLE = (
 _WORDS = "one two three four five six seven eight"
 """Words that begin a reply, to see whether a server reads them: some tokens, at most one a letter."""
 _FIRST_TRIES = 3
+_NO_LIST = frozenset({404, 405, 501})
+"""What a server answers that has no list of models."""
 _LISTING = 60.0
 """Seconds in which a server says which models it has: one that takes a connection and is silent ends no session."""
 
@@ -129,7 +131,7 @@ def _listed(client: JsonClient, served: ServedModel) -> ListedModel:
         try:
             models = client.ask_one(request)
         except RequestFailure as failure:
-            if failure.status == 404:  # a server without a list
+            if failure.status in _NO_LIST:
                 windows.append(None)
                 continue
             last = failure
