@@ -11,14 +11,15 @@ from tests.engines.tiny import BRACKETS, byte_tokenizer, chat_tokenizer, full_lo
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from solon.config.recipe import EngineSettings, RenderingKind
+from solon.config.recipe import EngineSettings, FeedbackSettings, RenderingKind
 from solon.conversation import Prompt, Role, Turn
 from solon.engines.base import Choosing, Completion, Engine, Finish
 from solon.engines.local.engine import LocalEngine
 from solon.engines.scripted import ScriptedEngine
 from solon.errors import StageError
+from solon.evals.engine_check import check_engine
 from solon.feedback.comparisons import ShownOrder, UndecidedReason
-from solon.feedback.letters import Votes, ask_letters, count_votes, letter_form, letter_in, read_letters
+from solon.feedback.letters import LEAST_MASS, Votes, ask_letters, count_votes, letter_form, letter_in, read_letters
 from solon.feedback.soft_labels import votes_log_odds
 from solon.prompts import LetterForm, in_form, letter_options
 
@@ -142,3 +143,14 @@ def test_measures_beside_the_run_read_either_kind_of_engine() -> None:
     assert told == {(0, ShownOrder.AB): 1.0, (0, ShownOrder.BA): -1.0}
     assert ask_letters(voter("?"), questions) == dict.fromkeys(questions, UndecidedReason.NO_VOTE)
     assert ask_letters(voter("(A)"), {}) == {}
+
+
+def test_a_judge_that_answers_otherwise_than_by_a_letter_has_no_preference_anywhere() -> None:
+    rare = ScriptedEngine(lambda prompt, seed: "(A)", lambda prompt, option: -6.0 if option == "A" else -6.5)
+    question = {(0, ShownOrder.AB): QUESTION}
+    assert ask_letters(rare, question) == {(0, ShownOrder.AB): UndecidedReason.LETTERLESS}
+    assert ask_letters(rare, question, least_mass=0.003) == {(0, ShownOrder.AB): 0.5}
+    assert FeedbackSettings().min_letter_mass == LEAST_MASS
+    checked = check_engine(rare)
+    assert checked.choice is None and not checked.usable and "0.004" in checked.choice_note
+    assert check_engine(rare, 0.003).usable

@@ -51,7 +51,8 @@ def check(spec: str, recipe: str, settings: tuple[str, ...], as_json: bool) -> N
     from solon.evals.engine_check import check_engine
 
     named = located(ModelSpec.parse(spec))
-    report = check_engine(open_engine(named, load_recipe(recipe, (), settings).engine))
+    chosen = load_recipe(recipe, (), settings)
+    report = check_engine(open_engine(named, chosen.engine), chosen.feedback.min_letter_mass)
     if as_json:
         click.echo(json.dumps({**asdict(report), "usable": report.usable}, indent=2))
     else:

@@ -26,6 +26,7 @@ DIGITS = 40
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]]', re.S)
 _AFTER_KEY = re.compile(r"\s*:")
 _HALF = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
+_HALF_ALONE = re.compile(r"[\ud800-\udfff]")
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 SPACE = " \t\r\n"
 
@@ -122,6 +123,17 @@ def half_character(value: object) -> str | None:
             except UnicodeEncodeError as error:
                 return each[error.start]
     return None
+
+
+def whole_characters(value: Any) -> Any:
+    """The value with U+FFFD in place of each lone surrogate in its texts, keys included; no UTF-8 holds those."""
+    if isinstance(value, str):
+        return _HALF_ALONE.sub("\ufffd", value)
+    if isinstance(value, dict):
+        return {whole_characters(key): whole_characters(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [whole_characters(each) for each in value]
+    return value
 
 
 def may_hold_half(text: str) -> bool:

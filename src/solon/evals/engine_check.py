@@ -18,8 +18,8 @@ from solon.engines.served.lacks import Lack
 from solon.engines.served.served_engine import ServedEngine
 from solon.errors import StageError
 from solon.feedback.ask import ask
-from solon.feedback.comparisons import UndecidedReason
-from solon.feedback.letters import VOTES, Read, count_votes, letter_form, read_letters
+from solon.feedback.comparisons import ShownOrder, UndecidedReason
+from solon.feedback.letters import LEAST_MASS, VOTES, Read, count_votes, letter_form, read_letters, read_log_odds
 
 TOKENS = 48
 """Tokens of each text."""
@@ -67,8 +67,11 @@ class EngineReport:
         return self.finish != Finish.ERROR.value and self.choice is not None
 
 
-def check_engine(engine: Engine) -> EngineReport:
-    """Ask an engine a few short questions; raises EngineError where it does not answer at all."""
+def check_engine(engine: Engine, least_mass: float = LEAST_MASS) -> EngineReport:
+    """Ask an engine a few short questions; raises EngineError where it does not answer at all.
+
+    Where both letters together have less probability than `least_mass`, it does not choose, as in a run.
+    """
     probe = prompts.engine_probe()
     began = time.monotonic()
     (alone,) = ask(engine, [probe], [_SEED], _SAMPLING)
@@ -76,7 +79,7 @@ def check_engine(engine: Engine) -> EngineReport:
     began = time.monotonic()
     together = ask(engine, [probe] * TOGETHER, range(_SEED, _SEED + TOGETHER), _SAMPLING)
     rate = sum(map(_tokens, together)) / max(time.monotonic() - began, 1e-9)
-    choice, note = _choice(engine)
+    choice, note = _choice(engine, least_mass)
     seeds = _seeds(alone, together)
     return EngineReport(
         name=engine.name,
@@ -96,7 +99,7 @@ def check_engine(engine: Engine) -> EngineReport:
     )
 
 
-def _choice(engine: Engine) -> tuple[float | None, str]:
+def _choice(engine: Engine, least_mass: float) -> tuple[float | None, str]:
     """The probability of the right option, and how it was read or why it was not."""
     question = prompts.letter_probe()
     if engine.choosing is Choosing.VOTES:
@@ -111,8 +114,11 @@ def _choice(engine: Engine) -> tuple[float | None, str]:
     read = read_letters(engine, {0: question}, form)[0]
     if not isinstance(read, Read):
         return None, read.value
+    mass = f"both letters together have probability {read.mass:.3f}"
+    if read_log_odds(ShownOrder.AB, read, least_mass) is UndecidedReason.LETTERLESS:
+        return None, f"no letter: {mass}, and a run asks for {least_mass:g}"
     share = 1 / (1 + math.exp(min(max(read.second - read.first, -700.0), 700.0)))
-    return share, f"{form.value}; both letters together have probability {read.mass:.3f}"
+    return share, f"{form.value}; {mass}"
 
 
 def _how(engine: Engine) -> str:

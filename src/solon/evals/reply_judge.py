@@ -24,12 +24,13 @@ from solon.evals.grading import Label
 from solon.evals.reply_questions import ReplyQuestion, ReplyQuestions
 from solon.feedback.comparisons import ShownOrder, UndecidedReason
 from solon.feedback.letters import (
+    LEAST_MASS,
     VOTES,
     Read,
     Votes,
     count_votes,
-    log_odds,
     read_letters,
+    read_log_odds,
     seen_from_a,
     votes_log_odds,
 )
@@ -37,8 +38,6 @@ from solon.feedback.soft_labels import Judge
 from solon.runs.evaluation_rows import AnswerRow, BaselineComparison, ComparedAs, ReplyJudgement
 from solon.stats.log_odds import sigmoid
 
-LEAST_MASS = 0.01
-"""When both letters together have less probability than this, there is no answer (as `feedback.min_letter_mass`)."""
 K = TypeVar("K", bound=Hashable)
 
 
@@ -151,7 +150,7 @@ def _log_odds(order: ShownOrder, answer: Read | Votes | UndecidedReason) -> floa
         return answer
     if isinstance(answer, Votes):
         return seen_from_a(order, votes_log_odds(*answer))
-    return UndecidedReason.LETTERLESS if answer.mass < LEAST_MASS else log_odds(order, *answer)
+    return read_log_odds(order, answer, LEAST_MASS)
 
 
 def _harmless_by_rule(row: AnswerRow, question: ReplyQuestion) -> bool:

@@ -29,6 +29,8 @@ PRIOR_VOTES = 0.5
 """Votes that each letter has before any is counted."""
 VOTES = 8
 """Votes on a question where no recipe says how many."""
+LEAST_MASS = 0.01
+"""The default of `feedback.min_letter_mass`, for questions that no recipe is about."""
 _AT_VOTE = SamplingParams(max_tokens=VOTE_TOKENS, temperature=1.0, top_p=1.0)
 """At temperature 1, where the share of votes estimates the letter's probability."""
 _SINGLE = re.compile(r"\(?([AB])(?:\)|[.:]|\)[.:])?")
@@ -182,12 +184,15 @@ def reasoning_in(completion: Completion) -> str:
 
 
 def ask_letters(
-    engine: Engine, questions: Mapping[tuple[int, ShownOrder], Prompt], seed: int = 0
+    engine: Engine,
+    questions: Mapping[tuple[int, ShownOrder], Prompt],
+    seed: int = 0,
+    least_mass: float = LEAST_MASS,
 ) -> dict[tuple[int, ShownOrder], float | UndecidedReason]:
     """Per question the log-odds that reply A is better, or why there is none; one call of the engine for all.
 
     For measures outside the stage: the letter's form is found anew, and where the engine has no log-probabilities each
-    question is answered `VOTES` times, by seeds that depend on its text.
+    question is answered `VOTES` times, by seeds that depend on its text. `least_mass` is that of `read_log_odds`.
     """
     answers: dict[tuple[int, ShownOrder], float | UndecidedReason] = {}
     if engine.choosing is Choosing.VOTES:
@@ -198,8 +203,16 @@ def ask_letters(
         return answers
     form = letter_form(engine, next(iter(questions.values()), None))
     for key, read in read_letters(engine, questions, form).items():
-        answers[key] = read if isinstance(read, UndecidedReason) else log_odds(key[1], *read)
+        answers[key] = read if isinstance(read, UndecidedReason) else read_log_odds(key[1], read, least_mass)
     return answers
+
+
+def read_log_odds(order: ShownOrder, read: Read, least_mass: float) -> float | UndecidedReason:
+    """Log-odds that reply A is better; none where both letters together have less than the probability `least_mass`.
+
+    A model that answers otherwise than by a letter has a preference between the letters by chance.
+    """
+    return UndecidedReason.LETTERLESS if read.mass < least_mass else log_odds(order, *read)
 
 
 def log_odds(order: ShownOrder, first: float, second: float) -> float | UndecidedReason:

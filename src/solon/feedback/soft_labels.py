@@ -32,8 +32,8 @@ from solon.feedback.letters import (
     Votes,
     count_votes,
     letter_form,
-    log_odds,
     read_letters,
+    read_log_odds,
     refuse_unreasoned,
     seen_from_a,
     think,
@@ -129,16 +129,12 @@ def _order_result(order: ShownOrder, answers: Sequence[Answer], least_mass: floa
     usable: list[float] = []
     reasons: list[UndecidedReason] = []
     for answer in answers:
-        found = answer if isinstance(answer, UndecidedReason | Votes) else _log_odds(order, answer, least_mass)
+        found = answer if isinstance(answer, UndecidedReason | Votes) else read_log_odds(order, answer, least_mass)
         if isinstance(found, float):
             usable.append(found)
         elif isinstance(found, UndecidedReason):
             reasons.append(found)
     return OrderResult(log_odds_of_mean(usable)) if usable else OrderResult(why=reasons[0])
-
-
-def _log_odds(order: ShownOrder, read: Read, least_mass: float) -> float | UndecidedReason:
-    return UndecidedReason.LETTERLESS if read.mass < least_mass else log_odds(order, *read)
 
 
 def _mean_mass(given: Mapping[ShownOrder, Sequence[Answer]]) -> float | None:

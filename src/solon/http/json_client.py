@@ -6,7 +6,8 @@ request's `read` accepts. Redirects are not followed: they would turn the reques
 ask at once. `answers` gives each result when it is there, so that it can be stored before the slowest one has come.
 
 A failure that is about one request alone is its result, and the others go on. Where every request would fail (the
-server is away, or refuses the key), the first failure is raised, so that nothing more is spent.
+server is away, or refuses the key), or a budget is used up, the first failure is raised, and nothing more is sent. What
+was sent before may be billed: it is still answered, for a while, and these answers are given first.
 """
 
 from __future__ import annotations
@@ -21,11 +22,14 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from urllib.parse import urljoin
 
 from solon.config.server_settings import ServerSettings
+from solon.config.strict_json import may_hold_half, whole_characters
+from solon.errors import without_credentials
 from solon.http.kept_connections import KeptConnections
 from solon.http.loop_thread import LoopThread
-from solon.http.request_flow import OpenRequests, RequestFlow, Withdrawn
+from solon.http.request_flow import LAST_ANSWERS, OpenRequests, RequestFlow, Withdrawn
 from solon.http.retry_policy import FailureKind, RequestFailure, RetryPolicy, kind_of_status, malformed, retry_after
 from solon.http.secret import Secret, shown, without_key
 from solon.http.server_pool import ServerPool, ServerState
@@ -66,6 +70,8 @@ class JsonRequest(Generic[T]):
     """Most tries; the policy's number when None."""
     timeout: float = math.inf
     """Seconds for one try, if that is less than the policy's."""
+    check: Callable[[str, Any], None] | None = None
+    """Called before `read` with the address that answered and the parsed answer; raises as `read` does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +109,8 @@ class JsonClient:
         self._asking: set[Future[None]] = set()
         self._waiting: set[asyncio.Task[Any]] = set()
         """The tasks whose request is not sent now."""
+        self._ending: set[asyncio.Task[Any]] = set()
+        """The tasks that send nothing more, because another one met what stops the work."""
         self._withdrawn = False
         self._connections = KeptConnections(setup.idle)
         self._loop = LoopThread(at_end=self._connections.close)
@@ -186,13 +194,24 @@ class JsonClient:
         count = min(len(requests), self.pool.most)
         workers = [asyncio.ensure_future(self._work(remaining, arrived, opened)) for _ in range(count)]
         try:
-            whole = await asyncio.gather(*workers)
+            ended, sent = await asyncio.wait(workers, return_when=asyncio.FIRST_EXCEPTION)
+            if sent:
+                await self._await_answers(sent)
         finally:
             for each in workers:
                 each.cancel()
             await asyncio.gather(*workers, return_exceptions=True)
+            self._ending.difference_update(workers)
+        whole = [each.result() for each in workers if each in ended]
         if not all(whole):
             raise Withdrawn
+
+    async def _await_answers(self, workers: set[asyncio.Task[bool]]) -> None:
+        """Have what these workers have sent answered, for a while, and nothing more sent."""
+        self._ending |= workers
+        for each in workers & self._waiting:
+            each.cancel()
+        await asyncio.wait(workers, timeout=LAST_ANSWERS)
 
     async def _work(
         self,
@@ -209,6 +228,7 @@ class JsonClient:
                 raise
             except RequestFailure as failure:
                 answer = failure
+                self.flow.note_failure(failure.why)
             except Withdrawn:
                 return False
             arrived.put((number, answer))
@@ -233,6 +253,7 @@ class JsonClient:
             except RequestFailure as failure:
                 answered = self._answered if answered is None else answered
                 last, failed = failure, server
+                last.address = server.address
             finally:
                 self.pool.release(server)
             waiting = 0.0 if pause is None else max(self._jittered(pause), last.pause)
@@ -251,12 +272,12 @@ class JsonClient:
         assert task is not None
         self._waiting.add(task)
         try:
-            if self._withdrawn:
+            if self._withdrawn or task in self._ending:
                 waiting.close()
                 raise Withdrawn
             return await waiting
         except asyncio.CancelledError:
-            if self._withdrawn:
+            if self._withdrawn or task in self._ending:
                 raise Withdrawn from None
             raise
         finally:
@@ -312,10 +333,15 @@ class JsonClient:
                 content = await self._exchange(server, request)
             used = request.need  # an answer in a wrong form may be billed
             parsed = _parsed(content)
+            if request.check is not None:
+                request.check(server.address, parsed)
             result = request.read(parsed)
             used = _usage(parsed) or used
             server.answered(began, loop.time(), self.setup.policy.timeout)
             return result
+        except asyncio.CancelledError:
+            used = request.need  # the server may go on with it
+            raise
         except TimeoutError:
             used = request.need
             server.limit.shrink(began, loop.time())
@@ -323,6 +349,8 @@ class JsonClient:
         except RequestFailure as failure:
             if failure.kind is FailureKind.MALFORMED:
                 used = request.need  # so may one that breaks off
+            elif failure.status is not None:
+                used = NOTHING
             if failure.busy:
                 server.limit.shrink(began, loop.time())
             raise
@@ -346,9 +374,7 @@ class JsonClient:
             except httpx.HTTPError as error:
                 raise self._unreachable(error) from None
         if answer.status_code != 200:
-            reason = (
-                "and redirects are not followed" if 300 <= answer.status_code < 400 else shown(found, self.setup.key)
-            )
+            reason = self._redirect(answer, url, request.path) or shown(found, self.setup.key)
             raise RequestFailure(
                 kind_of_status(answer.status_code),
                 f"answered {answer.status_code}: {reason}",
@@ -356,6 +382,18 @@ class JsonClient:
                 pause=retry_after(answer.headers.get("Retry-After")),
             )
         return without_key(found, self.setup.key)
+
+    def _redirect(self, answer: httpx.Response, url: str, path: str) -> str:
+        """Where a redirect leads, as an address that takes the place of the server's; empty for another answer."""
+        if not 300 <= answer.status_code < 400:
+            return ""
+        given = answer.headers.get("Location", "")
+        try:
+            target = urljoin(url, given).partition("?")[0].partition("#")[0].removesuffix(path)
+        except ValueError:
+            target = ""
+        shown_target = without_credentials(shown(target, self.setup.key)) if given else ""
+        return f"it redirects{f' to {shown_target}' if shown_target else ''}, and redirects are not followed"
 
     async def _body(self, answer: httpx.Response) -> bytes:
         if answer.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
@@ -389,6 +427,7 @@ class _Stopped(RequestFailure):
 
     def __init__(self, failure: RequestFailure, why: str) -> None:
         super().__init__(failure.kind, why, status=failure.status)
+        self.address = failure.address
 
 
 def _url(address: str, path: str) -> str:
@@ -399,8 +438,11 @@ def _url(address: str, path: str) -> str:
 
 
 def _parsed(content: bytes) -> Any:
+    """The JSON value; a model that is cut off within a character may leave half of it, which is shown as U+FFFD."""
     try:
-        return json.loads(content.decode("utf-8"), object_pairs_hook=_unique)
+        text = content.decode("utf-8")
+        found = json.loads(text, object_pairs_hook=_unique)
+        return whole_characters(found) if may_hold_half(text) else found
     except (ValueError, RecursionError):
         raise malformed(f"answers, and the answer is not JSON ({shown(content[:80])})") from None
 

@@ -2,7 +2,7 @@
 
 Work in other threads asks; one thread starts that work and looks here whether the servers have room for more. A request
 is open from the moment it is asked for until it is answered or given up. To stop, requests that were not sent yet are
-withdrawn, and those that were sent are answered; or all of them are cancelled.
+withdrawn, and those that were sent are answered, after an error within `LAST_ANSWERS`; or all of them are cancelled.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import threading
 import weakref
 from typing import Protocol
 
+LAST_ANSWERS = 60.0
+"""Seconds in which requests that were sent before an error are still answered."""
 AHEAD = 2
 """So many times the stated concurrency may be open: one part in flight, the rest at hand when a place is free."""
 
@@ -49,6 +51,8 @@ class RequestFlow:
         self._clients: weakref.WeakSet[Asker] = weakref.WeakSet()
         self._open = 0
         self._askers: set[int] = set()
+        self.first_failure = ""
+        """Why the first request failed that got no answer; empty when each got one."""
 
     @property
     def most(self) -> int:
@@ -81,6 +85,11 @@ class RequestFlow:
         with self.changed:
             self._askers.discard(thread)
             self.changed.notify_all()
+
+    def note_failure(self, why: str) -> None:
+        """Remember why a request got no answer, if it is the first."""
+        with self.changed:
+            self.first_failure = self.first_failure or why
 
     def withdraw(self) -> None:
         """Send nothing more; what was sent is still answered."""

@@ -7,11 +7,14 @@ the others go on without it. Pauses grow; a server may ask for a longer one (`Re
 from __future__ import annotations
 
 import email.utils
+import json
 import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+
+from solon.http.secret import shown
 
 LONGEST_PAUSE = 60.0
 """The longest pause in seconds, even if a server asks for more."""
@@ -20,6 +23,23 @@ PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0)
 _AGAIN_BELOW_500 = frozenset({408, 409, 429})
 _NEVER_FROM_500 = frozenset({501, 505})
 _ONE_REQUEST = frozenset({400, 413, 422})
+_STATUS_OF_CODE = {
+    "invalid_request_error": 400,
+    "context_length_exceeded": 400,
+    "exceed_context_size_error": 400,
+    "invalid_api_key": 401,
+    "authentication_error": 401,
+    "insufficient_quota": 402,
+    "permission_error": 403,
+    "model_not_found": 404,
+    "not_found_error": 404,
+    "rate_limit_exceeded": 429,
+    "rate_limit_error": 429,
+    "server_error": 500,
+    "api_error": 500,
+    "overloaded_error": 529,
+}
+"""The statuses with which OpenAI, Anthropic and llama.cpp send errors of these codes and types."""
 
 
 class FailureKind(StrEnum):
@@ -50,12 +70,19 @@ class RequestFailure(Exception):
         self.why = why
         self.status = status
         self.pause = pause
+        self.address = ""
+        """The server that failed; empty where none was asked."""
         super().__init__(why)
 
     @property
     def again(self) -> bool:
         """Whether trying again may help."""
         return self.kind in _TRIED_AGAIN
+
+    @property
+    def redirects(self) -> bool:
+        """Whether the server names another address, which its reason has."""
+        return self.status is not None and 300 <= self.status < 400
 
     @property
     def busy(self) -> bool:
@@ -77,6 +104,31 @@ def kind_of_status(status: int) -> FailureKind:
     if status in _AGAIN_BELOW_500 or (status > 500 and status not in _NEVER_FROM_500):
         return FailureKind.AWAY
     return FailureKind.DENIED
+
+
+def failure_in(error: object) -> RequestFailure | None:
+    """The failure that an answer with status 200 names in its field `error`, as gateways give it; None for no error.
+
+    An error with a status, or with one of the usual names for it, is what an answer with this status would be. Any
+    other one is malformed.
+    """
+    if not error:
+        return None
+    named = error if isinstance(error, dict) else {"message": error}
+    given = [named.get(name) for name in ("code", "status", "type")]
+    status = next((found for each in given if (found := _status_of(each)) is not None), None)
+    message = shown(str(named.get("message") or json.dumps(error)))
+    if status is None:
+        return malformed(f"answers with an error: {message}")
+    return RequestFailure(kind_of_status(status), f"answers with the error {status}: {message}", status=status)
+
+
+def _status_of(given: object) -> int | None:
+    """The status that an error's code stands for; None where it stands for none."""
+    text = str(given).strip().lower()
+    if text.isascii() and text.isdecimal() and 400 <= int(text[:9]) < 600:
+        return int(text)
+    return _STATUS_OF_CODE.get(text)
 
 
 @dataclass(frozen=True, slots=True)

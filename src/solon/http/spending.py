@@ -55,7 +55,8 @@ class Ledger:
                     raise EngineError(
                         f"the budget engine.server.{name}={limit:g} is used up ({self.summary()})",
                         place="engine.server",
-                        remedy=f"Raise engine.server.{name}, then run the same command again: finished rows are kept",
+                        remedy=f"Raise engine.server.{name}, then run the same command again; "
+                        "a run keeps finished rows",
                     )
             self.requests += 1
             self._reserved_tokens += need.total

@@ -15,7 +15,10 @@ def send_through(flow: RequestFlow, out: StageFolder, models: Iterable[object]) 
     """Have the chunks of a stage flow where one of the models that it reads is served; its engines join the flow.
 
     Their answers have to be cached: several chunks are in progress at once, and a killed session loses those. A stage
-    that works elsewhere, such as on a cluster, keeps its executor.
+    that works elsewhere, such as on a cluster, keeps its executor. Where no row has an answer, the stage ends with the
+    reason that the first of its requests had.
     """
+    flow.first_failure = ""
+    out.why_unanswered = lambda: flow.first_failure
     if isinstance(out.executor, InProcess) and any(isinstance(each, ModelSpec) and each.is_served for each in models):
         out.executor = ChunkFlow(flow, out.stop)

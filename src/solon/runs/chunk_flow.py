@@ -6,11 +6,12 @@ other, as `InProcess` does it. Results come in order, and only so many chunks ar
 one that memory stays flat.
 
 When a stop was requested no chunk is begun. Closing the generator withdraws what was not sent, and waits for what was:
-its answers are stored. An error, or a second interrupt, cancels everything.
+its answers are stored. So does an error, for as long as `LAST_ANSWERS`. A second interrupt cancels everything.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -18,7 +19,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from solon.http.request_flow import AHEAD, RequestFlow
+from solon.http.request_flow import AHEAD, LAST_ANSWERS, RequestFlow
 from solon.runs.interrupt import StopRequest
 
 T = TypeVar("T")
@@ -65,6 +66,9 @@ class ChunkFlow:
         except GeneratorExit:
             self._finish(begun)
             raise
+        except Exception:
+            self._finish(begun, LAST_ANSWERS)
+            raise
         except BaseException:
             self._cancel(begun)
             raise
@@ -77,12 +81,15 @@ class ChunkFlow:
             return False
         return begun[-1].done or (begun[-1].has_asked and self.flow.has_room)
 
-    def _finish(self, begun: Iterable[_ChunkThread[R]]) -> None:
-        """Have what was sent answered, and nothing more."""
+    def _finish(self, begun: Sequence[_ChunkThread[R]], seconds: float = math.inf) -> None:
+        """Have what was sent answered within some seconds, and nothing more."""
         self.flow.withdraw()
         try:
+            ends_at = time.monotonic() + seconds
             for each in begun:
-                each.join()
+                each.join(None if seconds == math.inf else max(0.0, ends_at - time.monotonic()))
+            if not all(each.done for each in begun):
+                self._cancel(begun)
         except BaseException:  # a second interrupt
             self._cancel(begun)
             raise

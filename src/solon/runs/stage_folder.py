@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from solon.config.version import __version__
-from solon.errors import RunError, StageError
+from solon.errors import EngineError, RunError, StageError
 from solon.runs.artefact import Artefact
 from solon.runs.executor import Executor, InProcess
 from solon.runs.files import reporting_write_errors, sync
@@ -35,7 +35,7 @@ from solon.runs.manifest import (
     plain,
     write_manifest,
 )
-from solon.runs.outcome import count_outcomes
+from solon.runs.outcome import Outcome, count_outcomes
 from solon.runs.processes import SINGLE_PROCESS, Processes
 from solon.runs.progress import PROGRESS, ROWS_COUNTED, Pace, Progress, write_progress
 from solon.runs.records import from_record, schema_of, to_record
@@ -76,6 +76,8 @@ class StageFolder:
     """For each session what changes rows by rounding only."""
     before_publishing: Callable[[], None] = lambda: None
     """Called before the stage is published; raises when an input has changed."""
+    why_unanswered: Callable[[], str] = lambda: ""
+    """Why the first question got no answer; empty where that is not known."""
     executor: Executor = field(default_factory=InProcess)
     """Runs the chunks."""
     _mapped: set[str] = field(default_factory=set)
@@ -216,11 +218,14 @@ class StageFolder:
 
         Rows, of the type `row`, are written as they come, so they may be more than fit into memory. `files` are the
         artefact's other files and folders, by name in the stage's folder. Raises StageError for a value that does not
-        fit its column, or a missing file.
+        fit its column, or a missing file, and EngineError when no row has an answer: the stage then begins anew.
         """
         self.before_publishing()
         count = write_table(self.path / ROWS, rows, row)
         outcomes = column_of(self.path / ROWS, "outcome") if "outcome" in schema_of(row).names else []
+        counts = count_outcomes(outcomes)
+        if counts == {Outcome.PROVIDER_ERROR.value: count}:
+            raise self._unanswered(count)
         found = describe_files(self.path, [ROWS, *files])
         manifest = Manifest(
             stage=self.name,
@@ -228,7 +233,7 @@ class StageFolder:
             solon=__version__,
             hash=files_hash(found),
             rows=count,
-            outcomes=count_outcomes(outcomes),
+            outcomes=counts,
             seconds=round(self.journal.seconds + time.monotonic() - self._since, 3),
             key=dict(self.key),
             made_with=[dict(each) for each in self.made_with],
@@ -245,6 +250,17 @@ class StageFolder:
         clear_work(self.path)
         self.processes.broadcast(manifest.hash)
         return self._published()
+
+    def _unanswered(self, count: int) -> EngineError:
+        """The error for a stage without any answer; its rows are forgotten, so that the next session asks again."""
+        self.journal.close()
+        clear_work(self.path)
+        why = self.why_unanswered()
+        return EngineError(
+            f"the model answered none of {count} rows{f'; the first time, the server {why}' if why else ''}",
+            place=self.name,
+            remedy="Mend that, then run the same command again" if why else "See the warnings above",
+        )
 
     def follow(self) -> Artefact:
         """Wait for the artefact that the main process publishes; a helping process ends with this.

@@ -30,6 +30,6 @@ def judge(quality: float, bias: float = 0.0, sway: Callable[[str, str], float] |
     def choose(prompt: Prompt, option: str) -> float:
         reply = options(prompt)[option]
         swayed = sway(reply, option) if sway else 0.0
-        return -9 + quality * (reply in BETTER) + bias * (option == "A") + swayed
+        return -2 + quality * (reply in BETTER) + bias * (option == "A") + swayed
 
     return ScriptedEngine(choose=choose)

@@ -47,6 +47,17 @@ def test_an_oracle_is_always_right(order: OptionOrder, few_shot: int) -> None:
         assert found.position_bias.value == pytest.approx(0.5)
 
 
+def test_a_judge_whose_letters_a_run_does_not_read_is_weak() -> None:
+    def rarely(prompt: Prompt, option: str) -> float:
+        return -6.0 + (options(prompt)[option] in BETTER)
+
+    found = read_judge_check(ScriptedEngine(choose=rarely), FeedbackSettings(), CONSTITUTION, 0, SINGLE_PROCESS)
+    assert found.undecided.value == 1 and found.accuracy.value == 0 and found.is_weak
+    believed = FeedbackSettings(min_letter_mass=0.0)
+    right = read_judge_check(ScriptedEngine(choose=rarely), believed, CONSTITUTION, 0, SINGLE_PROCESS)
+    assert right.undecided.value == 0 and right.accuracy.value == 1
+
+
 @pytest.mark.parametrize("bias", [-4.0, 0.1, 3])
 def test_a_judge_that_only_likes_a_letter_is_never_right(bias: float) -> None:
     found = read_judge_check(judge(0, bias), FeedbackSettings(), CONSTITUTION, 0, SINGLE_PROCESS)
@@ -119,7 +130,7 @@ def noisy(n: int) -> tuple[JudgeQuestions, ScriptedEngine]:
         odds |= {one: lean, other: 0.0}
         replies = (one, other) if better_first else (other, one)
         comparisons.append(PlainComparison(Conversation((Turn(Role.HUMAN, "?"),)), *replies, principle, "noise"))
-    engine = ScriptedEngine(choose=lambda prompt, option: -7 + odds[options(prompt)[option]])
+    engine = ScriptedEngine(choose=lambda prompt, option: -3 + odds[options(prompt)[option]])
     return JudgeQuestions(tuple(comparisons), (), (), (), "noisy comparisons"), engine
 
 

@@ -8,6 +8,7 @@ assistant's message, or reads the tokens that are sent, is seen from the number 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from solon.config.served_model import OPENAI, ServedModel
 from solon.config.settings import SamplingParams
 from solon.conversation import Prompt, Rendering, TranscriptRendering
 from solon.engines.served.message_rendering import MessageRendering, ReplyStart
+from solon.engines.served.model_names import ModelNames
 from solon.engines.served.option_logprobs import echoes_truly, top_of
 from solon.engines.served.remedies import engine_error
 from solon.engines.served.served_engine import ServedEngine
@@ -29,6 +31,7 @@ from solon.engines.served.wire_format import (
     ServerAbilities,
     choices_in,
     generation_body,
+    model_in,
     top_fields,
 )
 from solon.engines.templates import THINKING_SWITCHES
@@ -46,7 +49,11 @@ _WHOLE = (
     {"top_k": 0, "min_p": 0.0, "repeat_penalty": 1.0, "repetition_penalty": 1.0},
 )
 """Fields that turn off what servers do to the distribution by default; they disagree on how to turn off `top_k`."""
+_WORDS = "one two three four five six seven eight"
+"""Words that begin a reply, to see whether a server reads them: some tokens, at most one a letter."""
 _FIRST_TRIES = 3
+_NO_LIST = frozenset({404, 405, 501})
+"""What a server answers that has no list of models."""
 _LISTING = 60.0
 """Seconds in which a server says which models it has: one that takes a connection and is silent ends no session."""
 
@@ -99,8 +106,9 @@ def _opened(client: JsonClient, served: ServedModel, settings: EngineSettings) -
     request = None if tokens is not None else find_count_request(client, served.model)
     density = None if tokens is not None else probe.density(able, rendering)
     counter = TokenCounter(client, served.model, window, request, exact, density)
+    names = probe.names(able, rendering, [each for each in served.addresses if each not in listed.absent])
     remarks = [f"{address} does not answer; the other servers are asked" for address in listed.absent]
-    return ServedEngine(
+    engine = ServedEngine(
         client,
         served,
         able,
@@ -108,8 +116,10 @@ def _opened(client: JsonClient, served: ServedModel, settings: EngineSettings) -
         counter=counter,
         tokens=tokens,
         settings=settings.server,
-        remarks=remarks,
+        remarks=[*remarks, *filter(None, [names.difference])],
     )
+    engine.names = names
+    return engine
 
 
 def _listed(client: JsonClient, served: ServedModel) -> ListedModel:
@@ -121,7 +131,7 @@ def _listed(client: JsonClient, served: ServedModel) -> ListedModel:
         try:
             models = client.ask_one(request)
         except RequestFailure as failure:
-            if failure.status == 404:  # a server without a list
+            if failure.status in _NO_LIST:
                 windows.append(None)
                 continue
             last = failure
@@ -260,10 +270,16 @@ class _Probe:
             able = switched
         probe = prompts.engine_probe()
         begun = replace(able, start=ReplyStart.CONTINUED)
+        continued = MessageRendering(ReplyStart.CONTINUED)
         bare = self._prompt_tokens(able, MessageRendering(), probe)
-        more = self._prompt_tokens(begun, MessageRendering(ReplyStart.CONTINUED), replace(probe, opening="("))
+        more = self._prompt_tokens(begun, continued, replace(probe, opening="("))
         # The bracket is a token. A server that closes the message, and opens another, adds several.
-        return begun if bare and more and more <= bare + 1 else able
+        if not bare or not more or more > bare + 1:
+            return able
+        # A server that leaves the message out, or always reports the same number, adds none for further words.
+        whole = self._prompt_tokens(begun, continued, replace(probe, opening=f"({_WORDS}"))
+        words, letters = len(_WORDS.split()), len(_WORDS)
+        return begun if whole and words // 2 <= whole - more <= letters else able
 
     def _readings(self, able: ServerAbilities, rendering: Rendering) -> dict[str, Any]:
         found, most = set(), able.top
@@ -293,6 +309,17 @@ class _Probe:
         except RequestFailure:
             return False
         return True
+
+    def names(self, able: ServerAbilities, rendering: Rendering, addresses: Sequence[str]) -> ModelNames:
+        """What each of several addresses calls the model; one alone is not asked."""
+        found = ModelNames()
+        body = self._body(able, rendering, prompts.engine_probe())
+        for address in addresses if len(addresses) > 1 else ():
+            request = JsonRequest(able.interface.path, body, _object, address=address, tries=_FIRST_TRIES)
+            with suppress(RequestFailure):
+                if name := model_in(self.client.ask_one(request)):
+                    found.known[address] = name
+        return found
 
     def density(self, able: ServerAbilities, rendering: Rendering) -> float | None:
         """Characters of a token in plain prose; None when the server does not report tokens, or reads no such text."""

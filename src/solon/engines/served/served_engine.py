@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from solon.config.served_model import OPENAI, ServedModel
@@ -22,6 +22,7 @@ from solon.conversation import Prompt, Rendering
 from solon.engines.base import Choosing, Completion, Continuation, Finish, window_filled
 from solon.engines.served.lacks import Lack, lacks
 from solon.engines.served.message_rendering import MessageRendering
+from solon.engines.served.model_names import ModelNames
 from solon.engines.served.option_logprobs import EchoedPrompt, TopRead, echoed_in, read_echoes, read_top, top_of
 from solon.engines.served.remedies import engine_error
 from solon.engines.served.token_counts import TokenCounter
@@ -32,8 +33,8 @@ from solon.engines.served.wire_format import (
     ServerAbilities,
     choices_in,
     completion_of,
+    finds_too_long,
     generation_body,
-    model_in,
     top_fields,
 )
 from solon.engines.thinking import THINK, without_thoughts
@@ -41,11 +42,10 @@ from solon.engines.tokens import PromptTokenizer
 from solon.errors import EngineError
 from solon.http.json_client import JsonClient, JsonRequest
 from solon.http.request_flow import RequestFlow
-from solon.http.retry_policy import FailureKind, RequestFailure, malformed
+from solon.http.retry_policy import RequestFailure
 from solon.http.spending import MOST_TOKENS, Ledger, TokenCount
 
 _log = logging.getLogger(__name__)
-_OVERLONG = ("context", "too long", "exceed", "n_ctx", "maximum")
 _ONE_TOKEN = SamplingParams(max_tokens=1)
 T = TypeVar("T")
 
@@ -88,7 +88,7 @@ class ServedEngine:
         self._settings = settings or ServerSettings()
         self._counter = counter
         self._tokens = tokens
-        self._models: set[str] = set()
+        self.names = ModelNames()
         """What the servers called the model so far."""
 
     def generate(
@@ -211,7 +211,10 @@ class ServedEngine:
             self._served.model, self.fields(prompt), sampling, self.able, seed=seed, stop=stop, samples=samples
         )
         need = TokenCount(self._counter.count(text), sampling.max_tokens * samples)
-        return JsonRequest(self.able.interface.path, body, read, need)
+        return self._request(body, read, need)
+
+    def _request(self, body: Mapping[str, Any], read: Callable[[Any], T], need: TokenCount) -> JsonRequest[T]:
+        return JsonRequest(self.able.interface.path, body, read, need, check=self.names.note)
 
     def _top(self, prompt: Prompt, options: Sequence[str]) -> JsonRequest[TopRead]:
         text = "".join(self.rendering.render(prompt))
@@ -223,11 +226,10 @@ class ServedEngine:
 
         body = generation_body(self._served.model, self.fields(prompt), _ONE_TOKEN, self.able, seed=0)
         body |= top_fields(self.able.interface, self.able.top)
-        return JsonRequest(self.able.interface.path, body, read, TokenCount(self._counter.count(text), 1))
+        return self._request(body, read, TokenCount(self._counter.count(text), 1))
 
     def _echo(self, prompt: Prompt, option: str) -> JsonRequest[EchoedPrompt]:
         def read(answer: Any) -> EchoedPrompt:
-            self._note(answer, None)
             return echoed_in(choices_in(answer)[0].raw, _used(answer, "completion_tokens"))
 
         fields = self.fields(prompt, option)
@@ -235,7 +237,7 @@ class ServedEngine:
             "echo": True,
             "logprobs": 1,
         }
-        return JsonRequest(self.able.interface.path, body, read, TokenCount(self.count_tokens(prompt), 1))
+        return self._request(body, read, TokenCount(self.count_tokens(prompt), 1))
 
     def _echoes(
         self, prompts: Sequence[Prompt], options: Sequence[str]
@@ -268,14 +270,9 @@ class ServedEngine:
             for start in range(0, len(rows), self._settings.samples):
                 yield rows[start : start + self._settings.samples]
 
-    def _note(self, answer: Any, text: str | None) -> None:
-        """Check which model answered, and to which prompt; remember how many tokens this had."""
-        name = model_in(answer)
-        if name and name not in self._models:
-            if len(self._models) >= len(self._served.addresses):
-                raise malformed(f"answers as the model '{name:.60}', and before as '{min(self._models):.60}'")
-            self._models.add(name)
-        if text is not None and (count := _used(answer, "prompt_tokens")):
+    def _note(self, answer: Any, text: str) -> None:
+        """Check that the whole prompt was read; remember how many tokens it had."""
+        if count := _used(answer, "prompt_tokens"):
             self._counter.refuse_cut(text, count)
             self._counter.note(text, count)
 
@@ -293,8 +290,7 @@ class ServedEngine:
     def _failed(self, row: int, failure: RequestFailure) -> Completion:
         """The completion of a row whose request failed; a prompt that the server finds too long is cut off."""
         _log.warning("%s, row %d: the server %s", self.name, row, failure.why)
-        overlong = failure.kind is FailureKind.REFUSED and any(word in failure.why.lower() for word in _OVERLONG)
-        return Completion("", Finish.LENGTH if overlong else Finish.ERROR)
+        return Completion("", Finish.LENGTH if finds_too_long(failure) else Finish.ERROR)
 
     def _without_thoughts(self, prompt: Prompt, completion: Completion) -> Completion:
         if self._tokens is None:

@@ -14,7 +14,7 @@ from typing import Any
 from solon.config.settings import SamplingParams
 from solon.engines.base import Completion, Finish
 from solon.engines.served.message_rendering import ReplyStart
-from solon.http.retry_policy import malformed
+from solon.http.retry_policy import FailureKind, RequestFailure, failure_in, malformed
 
 CHAT_STOPS = 4
 """The most stop strings that a chat request takes; texts are cut at all of them here as well."""
@@ -26,6 +26,24 @@ _FINISHES: Mapping[str, Finish] = {
     "length": Finish.LENGTH,
     "content_filter": Finish.ERROR,
 }
+_TOO_LONG = (
+    "maximum context length",  # OpenAI, vLLM, OpenRouter, Mistral, DeepSeek
+    "context_length_exceeded",  # OpenAI and Groq, as the code
+    "longer than the maximum model length",  # vLLM
+    "exceeds the available context size",  # llama.cpp
+    "exceed_context_size_error",  # llama.cpp, as the type
+    "exceed context window of",  # llama-cpp-python
+    "`inputs` must have less than",  # TGI
+    "`inputs` tokens + `max_new_tokens` must be",  # TGI
+    "longer than the model's context length",  # SGLang
+    "exceeds the context length",  # Ollama
+    "the model is loaded with context length",  # LM Studio
+    "prompt is too long",  # Anthropic
+    "maximum prompt length",  # xAI
+    "exceeds the maximum number of tokens allowed",  # Gemini
+    "its context is smaller than",  # `TokenCounter.refuse_cut`
+)
+"""What servers say of a prompt that is too long for them, in lower case."""
 
 
 class Interface(StrEnum):
@@ -120,7 +138,12 @@ def top_fields(interface: Interface, top: int) -> dict[str, Any]:
 
 
 def choices_in(answer: Any, count: int = 1) -> list[WrittenChoice]:
-    """The completions of an answer in order; raises the failure of `malformed` unless there are `count` whole ones."""
+    """The completions of an answer in order; raises the failure of `malformed` unless there are `count` whole ones.
+
+    Raises the failure that the answer names, where it names one (`failure_in`).
+    """
+    if isinstance(answer, dict) and (failure := failure_in(answer.get("error"))):
+        raise failure
     found = answer.get("choices") if isinstance(answer, dict) else None
     if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
         raise malformed("answers without choices")
@@ -130,6 +153,11 @@ def choices_in(answer: Any, count: int = 1) -> list[WrittenChoice]:
     if sorted(map(str, places)) != sorted(map(str, range(count))):
         raise malformed("answers with choices that are not numbered one after the other")
     return [_choice(each) for _, each in sorted(zip(places, found, strict=True), key=lambda pair: int(pair[0]))]
+
+
+def finds_too_long(failure: RequestFailure) -> bool:
+    """Whether a server refused a request because its prompt is too long."""
+    return failure.kind is FailureKind.REFUSED and any(words in failure.why.lower() for words in _TOO_LONG)
 
 
 def model_in(answer: Any) -> str:
@@ -150,6 +178,8 @@ def completion_of(choice: WrittenChoice, stops: Sequence[str], tokens: int | Non
 
 
 def _choice(found: Mapping[str, Any]) -> WrittenChoice:
+    if failure := failure_in(found.get("error")):
+        raise failure
     finish = _FINISHES.get(str(found.get("finish_reason")))
     if finish is None:
         raise malformed(f"answers with the finish_reason {str(found.get('finish_reason'))!r:.40}")
@@ -158,8 +188,8 @@ def _choice(found: Mapping[str, Any]) -> WrittenChoice:
         raise malformed("answers with a message that is not an object")
     text = message.get("content" if "message" in found else "text")
     thinking = next((each for name in ("reasoning_content", "reasoning") if (each := message.get(name))), "")
-    if text is None and (thinking or finish is Finish.ERROR):
-        text = ""
+    if text is None and (thinking or finish in (Finish.ERROR, Finish.LENGTH)):
+        text = ""  # a reasoning model that is cut off before its reply; its first tokens may be no text at all
     if not isinstance(text, str) or not isinstance(thinking, str):
         raise malformed("answers without a text")
     return WrittenChoice(text, finish, thinking.strip(), found)

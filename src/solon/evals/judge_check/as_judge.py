@@ -90,12 +90,14 @@ class CheckedJudge:
     def _ask(
         self, pairs: Sequence[Pair], asked: Mapping[tuple[int, ShownOrder], Prompt]
     ) -> dict[tuple[int, ShownOrder], float | UndecidedReason]:
+        least_mass = self.manner.settings.min_letter_mass
         if self.manner.settings.form is FeedbackForm.LETTER:
-            return ask_letters(self.engine, asked)
+            return ask_letters(self.engine, asked, least_mass=least_mass)
         seeds = {(number, order): self.manner.reasoning_seed(pairs[number], order) for number, order in asked}
         thoughts = think(self.engine, asked, seeds, self.manner.settings.reasoning)
         verdicts = {key: prompts.verdict(prompt, thoughts[key].text) for key, prompt in asked.items()}
-        return refuse_unreasoned(ask_letters(self.engine, verdicts), {key for key in thoughts if thoughts[key].text})
+        answers = ask_letters(self.engine, verdicts, least_mass=least_mass)
+        return refuse_unreasoned(answers, {key for key in thoughts if thoughts[key].text})
 
 
 def prompts_of(manner: JudgeSetup, questions: JudgeQuestions) -> frozenset[Prompt]:
