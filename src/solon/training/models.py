@@ -25,7 +25,7 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from solon.config.recipe import EngineSettings, LoraSettings, Matmul, Precision
 from solon.digest import seed_for
 from solon.errors import ModelError
-from solon.model_folders import load
+from solon.model_folders import load, windows
 from solon.model_folders.load import ModelHead, load_model, quietly
 from solon.model_folders.mixed_precision import lower, raise_to_float32
 from solon.runs.files import write_atomically
@@ -265,6 +265,5 @@ def window_of(model: PreTrainedModel, settings: EngineSettings) -> int:
 
 def window_in(config: PreTrainedConfig, settings: EngineSettings) -> int:
     """The same from a model's configuration."""
-    own = getattr(config.get_text_config(), "max_position_embeddings", None)
-    limits = [limit for limit in (own, settings.window) if limit]
+    limits = [limit for limit in (windows.window_in(config.get_text_config()), settings.window) if limit]
     return min(limits) if limits else 1 << 30
