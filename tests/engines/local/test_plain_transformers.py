@@ -8,7 +8,18 @@ from typing import Any
 import pytest
 import torch
 from tests.engines.tiny import WINDOW, byte_tokenizer, full_logprobs, question, questions, with_example
-from transformers import LlamaConfig, LlamaForCausalLM, Phi3Config, Phi3ForCausalLM
+from transformers import (
+    Gemma3nForCausalLM,
+    Gemma3nTextConfig,
+    Gemma4ForCausalLM,
+    Gemma4TextConfig,
+    GPTNeoConfig,
+    GPTNeoForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    Phi3Config,
+    Phi3ForCausalLM,
+)
 
 from solon.config.recipe import EngineSettings, SamplingParams
 from solon.conversation import Prompt
@@ -98,3 +109,62 @@ def test_dynamic_frequencies_do_not_change_within_the_window() -> None:
     torch.manual_seed(7)
     more: dict[str, Any] = {"rope_scaling": {"rope_type": "dynamic", "factor": 4.0}}
     assert assert_plain(LlamaForCausalLM(LlamaConfig(**GROUPED, **more)), asked(9)).window == WINDOW
+
+
+def gpt_neo() -> Any:
+    """Every other layer sees 16 tokens, by the columns of the cache."""
+    torch.manual_seed(7)
+    sizes = {name: size for name, size in SIZES.items() if not name.startswith("num_")}
+    kinds = [[["global", "local"], 2]]
+    return GPTNeoForCausalLM(GPTNeoConfig(**sizes, num_layers=4, num_heads=4, attention_types=kinds, window_size=16))
+
+
+def test_local_layers_that_mask_by_columns() -> None:
+    model = gpt_neo()
+    engine = assert_plain(model, asked(12), EngineSettings(batch_size=5))
+    assert engine.choose(asked(3), ["the A", "B"])[0] == pytest.approx(summed(engine, asked(3)[0], ["the A", "B"]))
+
+
+def test_rows_up_to_the_whole_window_fit_the_table_of_columns() -> None:
+    """Gaps would make more columns than the model has positions."""
+    model = gpt_neo().double()
+    window = max(len(ids_of(LocalEngine(model, byte_tokenizer()), prompt)) for prompt in asked(13)) + 1
+    assert_plain(model, [*asked(13), question("a " * (window // 3))], EngineSettings(window=window))
+
+
+def summed(engine: LocalEngine, prompt: Prompt, options: Sequence[str]) -> list[float]:
+    """The log-probability of each option by a full pass over the prompt with the option."""
+    bare, found = ids_of(engine, prompt), []
+    for tokens in engine.continuation(prompt, options).options:
+        logprobs = full_logprobs(engine.model, [*bare, *tokens])
+        found.append(sum(float(logprobs[len(bare) - 1 + place, token]) for place, token in enumerate(tokens)))
+    return found
+
+
+SHARED: dict[str, Any] = {
+    **GROUPED,
+    "head_dim": 8,
+    "num_hidden_layers": 4,
+    "num_kv_shared_layers": 2,
+    "sliding_window": 16,
+    "vocab_size_per_layer_input": 420,
+    "hidden_size_per_layer_input": 8,
+    "layer_types": ["sliding_attention", "full_attention"] * 2,
+}
+
+
+def gemma3n() -> Any:
+    return Gemma3nForCausalLM(Gemma3nTextConfig(**SHARED, laurel_rank=4, activation_sparsity_pattern=[0.0] * 4))
+
+
+def gemma4() -> Any:
+    return Gemma4ForCausalLM(Gemma4TextConfig(**SHARED))
+
+
+@pytest.mark.parametrize("make", [gemma3n, gemma4])
+def test_layers_that_read_the_keys_of_others(make: Any) -> None:
+    torch.manual_seed(7)
+    model = make()
+    engine = assert_plain(model, asked(9), EngineSettings(batch_size=4))
+    assert engine._prefixes.computed == 1
+    assert engine.choose(asked(3), ["the A", "B"])[0] == pytest.approx(summed(engine, asked(3)[0], ["the A", "B"]))

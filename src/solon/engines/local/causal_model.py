@@ -51,6 +51,8 @@ class CausalModel:
         """The type of keys, values and masks."""
         self.prefill_tokens = _PREFILL_ON_CPU if self.device.type == "cpu" else _PREFILL_ON_GPU
         self._sliding = _sliding_layers(config, window)
+        self.by_columns = bool(getattr(config, "attention_layers", None))
+        """Whether layers mask by columns themselves, as GPT-Neo's do, so that a row's columns must have no gaps."""
         forward = getattr(model, "get_base_model", lambda: model)().forward
         known = inspect.signature(forward).parameters
         missing = [name for name in ("position_ids", "past_key_values", "attention_mask") if name not in known]
