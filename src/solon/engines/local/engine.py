@@ -31,7 +31,7 @@ from solon.engines.tokens import PromptTokenizer
 from solon.errors import ModelError
 from solon.model_folders.folder_check import check_folder
 from solon.model_folders.load import ModelHead, load_model, load_tokenizer
-from solon.model_folders.windows import first_frequencies, positions_of, window_in
+from solon.model_folders.model_window import first_frequencies, positions_of, window_in
 
 _CHANGES = "changes the model's rotary frequencies (LongRoPE) for all rows that are read with it"
 _OR_SERVED = ", or serve the model with an inference server"
@@ -97,9 +97,13 @@ class LocalEngine:
         tokenizer = load_tokenizer(folder)
         settings = settings or EngineSettings()
         dtype, spread = loaded_as(settings.dtype, device), settings.device_map
-        model = load_model(ModelHead.LANGUAGE_MODEL, folder, dtype=dtype, device=device, device_map=spread)
+        found: list[str] = []
+        model = load_model(
+            ModelHead.LANGUAGE_MODEL, folder, dtype=dtype, device=device, device_map=spread, remarks=found
+        )
         engine = cls(model, tokenizer, settings, name=f"{title_of(folder)}@{digest_model(folder)[:12]}")
         engine.place = str(folder)
+        engine.remarks = (*found, *engine.remarks)
         return engine
 
     def generate(
