@@ -11,7 +11,7 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 from solon.config.recipe import EngineSettings
 from solon.engines.local.engine import LocalEngine
 from solon.errors import ModelError
-from solon.training.models import load_causal_lm
+from solon.training.models import grow_preference_model, load_causal_lm, load_tokenizer
 from tests.engines.tiny import WINDOW, byte_tokenizer, full_logprobs, questions, with_example
 
 FROM_THE_PADDING_TOKEN = (
@@ -38,6 +38,17 @@ def test_an_encoder_is_no_language_model(kind: str) -> None:
     with pytest.raises(ModelError, match="is an encoder: each token sees those that follow") as caught:
         LocalEngine(made(kind), byte_tokenizer())
     assert caught.value.remedy
+
+
+@pytest.mark.parametrize("setting", [{"use_bidirectional_attention": True}, {"is_causal": False}], ids=str)
+def test_a_decoder_that_is_set_to_see_both_ways_is_refused(setting: dict[str, Any], tmp_path: Path) -> None:
+    model = made("gemma3_text", num_key_value_heads=2, head_dim=8, **setting).float()
+    with pytest.raises(ModelError, match=f"a Gemma3ForCausalLM with {next(iter(setting))}=.* is an encoder"):
+        LocalEngine(model, byte_tokenizer())
+    model.save_pretrained(tmp_path)
+    byte_tokenizer().save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match="is an encoder"):
+        grow_preference_model(tmp_path, load_tokenizer(tmp_path), EngineSettings(), 3)
 
 
 @pytest.mark.parametrize("kind", FROM_THE_PADDING_TOKEN)

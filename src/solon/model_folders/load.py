@@ -139,8 +139,7 @@ def load_model(
         )
         model = model.eval() if device_map else model.eval().to(device)
     _refuse_disk(folder, getattr(model, "hf_device_map", {}))
-    if kind is ModelHead.LANGUAGE_MODEL:
-        refuse_encoder(model, str(folder / CONFIG))
+    refuse_encoder(model, str(folder / CONFIG))
     remark = check_weights(model, report, found, frozenset() if labels is None else frozenset({HEAD}))
     if remark and remarks is not None:
         remarks.append(remark)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -30,19 +31,16 @@ def refuse_classifier(found: ModelFolder) -> None:
 
 
 def refuse_encoder(model: Any, place: str = "") -> None:
-    """Raise ModelError for an encoder, and for a model of an encoder's kind that does not count positions from 0.
+    """Raise ModelError for a model in which a token sees those that follow, or that does not count positions from 0.
 
-    transformers accepts BERT and its relatives as language models, whatever `is_decoder` says. Without it each token
-    sees those that follow. RoBERTa and its relatives count positions from their padding token on.
+    transformers accepts BERT and its relatives as language models, whatever `is_decoder` says, and has settings by
+    which decoders see both ways. RoBERTa and its relatives count positions from their padding token on.
     """
     base = getattr(model, "get_base_model", lambda: model)()
-    name, config = type(base).__name__, base.config.get_text_config(decoder=True)
-    # GPT-NeoX has the setting too, without a meaning; an encoder's layers are in a module of this name.
-    if getattr(config, "is_decoder", None) is False and hasattr(base.base_model, "encoder"):
+    name = type(base).__name__
+    if setting := _sees_both_ways(base):
         raise ModelError(
-            f"a {name} whose configuration does not set is_decoder is an encoder: each token sees those that follow",
-            place=place,
-            remedy=_REMEDY,
+            f"a {name} with {setting} is an encoder: each token sees those that follow", place=place, remedy=_REMEDY
         )
     tables = (part for path, part in base.named_modules() if path.endswith("position_embeddings"))
     if any(getattr(table, "padding_idx", None) is not None for table in tables):
@@ -51,3 +49,16 @@ def refuse_encoder(model: Any, place: str = "") -> None:
             place=place,
             remedy=_REMEDY,
         )
+
+
+def _sees_both_ways(model: Any) -> str | None:
+    """The setting by which attention is not causal; None where it is."""
+    config = model.config.get_text_config(decoder=True)
+    if (value := getattr(config, "use_bidirectional_attention", None)) in (True, "all"):
+        return f"use_bidirectional_attention={json.dumps(value)}"
+    if getattr(config, "is_causal", None) is False:
+        return "is_causal=false"
+    # GPT-NeoX has the setting too, without a meaning; an encoder's layers are in a module of this name.
+    if getattr(config, "is_decoder", None) is False and hasattr(model.base_model, "encoder"):
+        return "is_decoder=false"
+    return None
