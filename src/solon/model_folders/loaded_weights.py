@@ -10,12 +10,15 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from solon.errors import ModelError
 from solon.model_folders.folder_check import CONFIG, SAVE_AGAIN, ModelFolder, own_code
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 HEAD = "score.weight"
 """The head of a preference model."""
@@ -27,7 +30,9 @@ _BUFFERS = re.compile(r"(^|\.)(inv_freq|masked_bias|position_ids|causal_mask|(at
 _SHOWN = 3
 
 
-def check_weights(model: nn.Module, report: Mapping[str, Any], found: ModelFolder, fresh: frozenset[str]) -> str | None:
+def check_weights(
+    model: PreTrainedModel, report: Mapping[str, Any], found: ModelFolder, fresh: frozenset[str]
+) -> str | None:
     """A remark about weights in the files that the model does not use, or None; `fresh` are those that may be missing.
 
     `report` is transformers' loading info. Raises ModelError when a weight is missing or not finite, or one is left
@@ -58,7 +63,7 @@ def check_weights(model: nn.Module, report: Mapping[str, Any], found: ModelFolde
             place=str(found.path),
             remedy="Give a model of an architecture that transformers itself has",
         )
-    ahead = found.config.get("num_nextn_predict_layers")
+    ahead = getattr(model.config.get_text_config(decoder=True), "num_nextn_predict_layers", None)
     if left_out := [name for name in unused if _belongs(model, name, ahead if type(ahead) is int else 0)]:
         raise ModelError(
             f"the model that it describes has no place for the weights {_some(left_out)}",
