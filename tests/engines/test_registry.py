@@ -137,3 +137,10 @@ def test_an_adapter_needs_its_base_model(tmp_path: Path) -> None:
     base = save(tmp_path / "base")
     (adapter / "adapter_config.json").write_text(json.dumps({**config, "base_model_name_or_path": str(base)}))
     assert VllmFolder.of(adapter) == VllmFolder(base, adapter)
+
+
+def test_vllm_gets_no_preference_model(tmp_path: Path) -> None:
+    config = json.loads((save(tmp_path) / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "architectures": ["LlamaForSequenceClassification"]}))
+    with pytest.raises(ModelError, match="and no language model"):
+        VllmFolder.of(tmp_path)

@@ -68,7 +68,6 @@ def test_a_new_head_may_be_missing_and_takes_its_width(tmp_path: Path) -> None:
         ModelHead.CLASSIFIER,
         tmp_path,
         dtype=torch.float32,
-        fresh=frozenset({"score.weight"}),
         labels=1,
         attention="eager",
     )

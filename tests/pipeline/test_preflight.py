@@ -117,6 +117,15 @@ def test_a_language_model_is_no_scorer(model: Path) -> None:
         look(f"rl.scorer={model}")
 
 
+def test_a_preference_model_writes_and_judges_nothing(model: Path, tmp_path: Path) -> None:
+    scorer = changed(model, tmp_path / "scorer", architectures=["GPTNeoXForSequenceClassification"])
+    for setting in ("models.critic", "models.feedback", "models.pretrained"):
+        with pytest.raises(
+            ModelError, match=rf"^{setting}: .*\(GPTNeoXForSequenceClassification\), and no language model"
+        ):
+            look(f"{setting}={scorer}")
+
+
 def test_chat_without_a_template_is_refused(model: Path) -> None:
     with pytest.raises(ModelError, match=r"^model: .*no chat template.*engine\.rendering=transcript"):
         look(f"model={model}", "engine.rendering=chat", recipe="own")

@@ -128,11 +128,14 @@ def test_a_model_that_cannot_read_such_rows_is_refused(tiny: Path, monkeypatch: 
     rows = [as_one_row(each) for each in PAIRS]
     refuse_other_scores(model, rows)
     config = model.model.config  # type: ignore[union-attr]
-    monkeypatch.setattr(config, "sliding_window", 12, raising=False)
-    with pytest.raises(ModelError, match=r"^preference\.pairs: a pair of \d+ tokens is longer than the 12 .*separate$"):
-        refuse_other_scores(model, rows)
-    refuse_other_scores(model, [each for each in rows if each.length <= 12])
-    monkeypatch.setattr(config, "sliding_window", None)
+    for reach in ("sliding_window", "window_size"):
+        monkeypatch.setattr(config, reach, 12, raising=False)
+        with pytest.raises(
+            ModelError, match=r"^preference\.pairs: a pair of \d+ tokens is longer than the 12 .*separate$"
+        ):
+            refuse_other_scores(model, rows)
+        refuse_other_scores(model, [each for each in rows if each.length <= 12])
+        monkeypatch.setattr(config, reach, None)
     plain = model.backbone.forward
 
     def causal(*, input_ids: Any, use_cache: bool, **more: Any) -> Any:

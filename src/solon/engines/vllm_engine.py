@@ -26,6 +26,7 @@ from solon.errors import EngineError, ModelError
 from solon.model_folders.adapter import adapter_settings
 from solon.model_folders.folder_check import check_folder, read_json
 from solon.model_folders.load import load_tokenizer
+from solon.model_folders.model_kind import refuse_classifier
 
 _SEEDS = 1 << 31
 """vLLM reads seeds as signed numbers."""
@@ -43,7 +44,7 @@ class VllmFolder:
     def of(cls, path: Path) -> VllmFolder:
         """The folder at `path`, checked; raises ModelError for what must not be loaded."""
         if not (path / "adapter_config.json").is_file() or (path / "config.json").is_file():
-            check_folder(path)
+            refuse_classifier(check_folder(path))
             return cls(path)
         adapter_settings(path)
         base = adapter_base(path)
@@ -53,7 +54,7 @@ class VllmFolder:
                 place=str(path / "adapter_config.json"),
                 remedy="Put the folder of the base model into base_model_name_or_path",
             )
-        check_folder(base)
+        refuse_classifier(check_folder(base))
         return cls(base, path)
 
 

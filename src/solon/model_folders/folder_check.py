@@ -46,6 +46,12 @@ class ModelFolder:
         """The `model_type` of the configuration, which names the architecture; empty when there is none."""
         return str(self.config.get("model_type") or "")
 
+    @property
+    def architectures(self) -> tuple[str, ...]:
+        """The classes that the model was saved as, by its configuration; empty when it names none."""
+        named = self.config.get("architectures")
+        return tuple(map(str, named)) if isinstance(named, list) else ()
+
 
 def check_folder(path: Path) -> ModelFolder:
     """The model folder at `path`; raises ModelError with the file's name for one that must not be loaded."""

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
@@ -34,6 +33,8 @@ from solon.model_folders.folder_check import (
     own_tokenizer,
     read_json,
 )
+from solon.model_folders.loaded_weights import HEAD, check_weights
+from solon.model_folders.model_kind import refuse_classifier, refuse_encoder
 from solon.model_folders.system_memory import is_out_of_memory
 
 if TYPE_CHECKING:
@@ -49,8 +50,6 @@ __all__ = [
     "load_tokenizer",
     "quietly",
 ]
-_HEADS = ("lm_head.", "score.")
-"""Heads that a model of the other kind does not use."""
 _SPARE = 1 << 24
 """Elements that a model may have beyond its files: a new head, tables of positions."""
 
@@ -102,22 +101,25 @@ def load_model(
     dtype: torch.dtype | str,
     device: str | torch.device = "cpu",
     attention: str | None = None,
-    fresh: frozenset[str] = frozenset(),
     labels: int | None = None,
     device_map: str | None = None,
+    remarks: list[str] | None = None,
 ) -> PreTrainedModel:
     """The model in a folder, in evaluation mode on `device`; `dtype` may be "auto": the stored one.
 
     With a `device_map` accelerate spreads its layers over the GPUs instead, for asking only.
 
-    `attention` names the implementation; with None transformers chooses. `fresh` are weights that may be missing from
-    the folder, and `labels` is the width of a classifier's head. Raises ModelError with the folder or file when the
-    folder cannot be loaded, a weight is missing or not finite, or the model does not fit into memory.
+    `attention` names the implementation; with None transformers chooses. `labels` is the width of a new classifier's
+    head, which the folder need not have. `remarks` gets a line about weights that the model does not use. Raises
+    ModelError with the folder or file when the folder cannot be loaded or holds a model of the other kind, a weight is
+    missing, left out or not finite, or the model does not fit into memory.
     """
     import transformers
 
     found = check_folder(folder)
     config = _config(folder, found.config)
+    if kind is ModelHead.LANGUAGE_MODEL:
+        refuse_classifier(found)
     config._attn_implementation = attention  # whatever the folder asks for: it may name code on the hub
     config._experts_implementation = None
     if labels is not None:
@@ -137,7 +139,10 @@ def load_model(
         )
         model = model.eval() if device_map else model.eval().to(device)
     _refuse_disk(folder, getattr(model, "hf_device_map", {}))
-    _check_weights(model, report, found, fresh)
+    refuse_encoder(model, str(folder / CONFIG))
+    remark = check_weights(model, report, found, frozenset() if labels is None else frozenset({HEAD}))
+    if remark and remarks is not None:
+        remarks.append(remark)
     return cast("PreTrainedModel", model)
 
 
@@ -183,31 +188,6 @@ def _refuse_disk(folder: Path, placed: Mapping[str, object]) -> None:
             place=str(folder),
             remedy="Take a smaller model, or ask it in bfloat16: --set engine.dtype=bfloat16",
         )
-
-
-def _check_weights(model: Any, report: Any, found: ModelFolder, fresh: frozenset[str]) -> None:
-    missing = sorted(set(report["missing_keys"]) - fresh)
-    if missing:
-        raise ModelError(f"weights are missing: {', '.join(missing[:3])}", place=str(found.path), remedy=SAVE_AGAIN)
-    unused = sorted(name for name in report["unexpected_keys"] if not name.startswith(_HEADS))
-    if unused and own_code(found.config):
-        raise ModelError(
-            f"without the folder's own code, which is never run, the weights {', '.join(unused[:3])} are unused",
-            place=str(found.path),
-            remedy="Give a model of an architecture that transformers itself has",
-        )
-    for name, weight in model.named_parameters():
-        # Minimum and maximum need one pass and no memory; NaN is both of them.
-        if (
-            weight.numel()
-            and not weight.is_meta
-            and not all(math.isfinite(float(each)) for each in weight.detach().aminmax())
-        ):
-            raise ModelError(
-                f"the weight '{name}' holds a number that is not finite",
-                place=str(found.path),
-                remedy="Restore the folder from a copy, or save the model again; half precision may have overflowed",
-            )
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from solon.engines.tokens import PromptTokenizer
 from solon.errors import ModelError, RecipeError, SolonError
 from solon.feedback.source_balance import refuse_lone_weights
 from solon.model_folders.folder_check import ModelFolder, check_folder
+from solon.model_folders.model_kind import refuse_classifier
 from solon.pipeline.baselines import refuse_unusable_baseline
 from solon.pipeline.constitution_needs import refuse_unmet_needs
 from solon.pipeline.judge_settings import refuse_unusable_judge
@@ -223,6 +224,8 @@ class _Models:
 
     def _open(self, folder: Path, files: ModelFolder, does: str) -> None:
         _refuse_unknown(folder, files, does)
+        if does in ("writes", "learns"):
+            refuse_classifier(files)
         tokenizer = load_tokenizer(folder)
         if does == "scores":
             labels = files.config.get("id2label")

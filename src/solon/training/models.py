@@ -25,7 +25,7 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from solon.config.recipe import EngineSettings, LoraSettings, Matmul, Precision
 from solon.digest import seed_for
 from solon.errors import ModelError
-from solon.model_folders import load
+from solon.model_folders import load, model_window
 from solon.model_folders.load import ModelHead, load_model, quietly
 from solon.model_folders.mixed_precision import lower, raise_to_float32
 from solon.runs.files import write_atomically
@@ -106,7 +106,7 @@ def grow_preference_model(
     ModelError when the architecture has no classifier with a linear head named `score`.
     """
     pad = ensure_pad(tokenizer, end)
-    model = _load(ModelHead.CLASSIFIER, folder, settings, stored, fresh=frozenset({"score.weight"}), labels=1)
+    model = _load(ModelHead.CLASSIFIER, folder, settings, stored, labels=1)
     head = getattr(model, "score", None)
     if not isinstance(head, nn.Linear):
         raise ModelError(
@@ -242,13 +242,12 @@ def _load(
     settings: EngineSettings,
     stored: Precision,
     *,
-    fresh: frozenset[str] = frozenset(),
     labels: int | None = None,
 ) -> PreTrainedModel:
     # Under reduced precision the fused attention kernel for CPUs is several times slower than plain products.
     attention = "eager" if settings.matmul is Matmul.MEDIUM and not torch.cuda.is_available() else None
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    loaded = partial(load_model, kind, folder, attention=attention, fresh=fresh, labels=labels)
+    loaded = partial(load_model, kind, folder, attention=attention, labels=labels)
     if stored is Precision.FLOAT32:
         return loaded(dtype=torch.float32, device=device)
     # As the folder stores it and in main memory, so that there is never a whole model in float32 on the GPU.
@@ -265,6 +264,5 @@ def window_of(model: PreTrainedModel, settings: EngineSettings) -> int:
 
 def window_in(config: PreTrainedConfig, settings: EngineSettings) -> int:
     """The same from a model's configuration."""
-    own = getattr(config.get_text_config(), "max_position_embeddings", None)
-    limits = [limit for limit in (own, settings.window) if limit]
+    limits = [limit for limit in (model_window.window_in(config.get_text_config()), settings.window) if limit]
     return min(limits) if limits else 1 << 30

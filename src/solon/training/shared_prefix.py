@@ -104,6 +104,6 @@ def refuse_other_scores(model: ScalarModel, rows: Sequence[SharedPrefixPair]) ->
         raise ModelError(f"{name} cannot read a pair as one row", place=_PLACE, remedy=_REMEDY)
 
 
-_REACHES = ("sliding_window", "attention_chunk_size")
+_REACHES = ("sliding_window", "attention_chunk_size", "window_size")
 _PLACE = "preference.pairs"
 _REMEDY = "Use --set preference.pairs=separate"

@@ -5,7 +5,8 @@ columns of new rows are those before it, from right to left the tails, the heads
 right-aligned in a zone of its own. Positions and masks are those of the tokens, so where a row began does not matter.
 Each distinct prefix goes through the model once, by itself, and its keys are copied to every row that starts with it. A
 head that several new rows have in common goes through once, and so do rows with the same tokens (many samples of one
-prompt). Own tokens are prefilled in slices of a bounded number of padded tokens.
+prompt). Own tokens are prefilled in slices of a bounded number of padded tokens. Rows of a model that masks by columns
+itself are tails only: they have no gaps, so columns are as far apart as positions.
 
 Axes: B rows in flight, N new rows, T new tokens, L columns, V vocabulary.
 """
@@ -104,7 +105,7 @@ class Batch:
         The cache may get as many rows and columns as `room` says, until rows are admitted again. A row whose tail is
         shorter than `keep` gets logits for its tail only.
         """
-        rows = without_lone_heads(rows)
+        rows = [row.in_one() for row in rows] if self.model.by_columns else without_lone_heads(rows)
         numbers = {row: number for number, row in enumerate(dict.fromkeys(rows))}
         distinct = list(numbers)
         zones = Zones.of(distinct)

@@ -26,6 +26,7 @@ from solon.engines.local.head import in_float32, widened
 from solon.engines.local.kv_cache import CacheSize, KeyValueCache, additive_mask
 from solon.errors import ModelError
 from solon.model_folders.mixed_precision import Casts, layers_in
+from solon.model_folders.model_kind import refuse_encoder
 
 _PREFILL_ON_CPU = 2048
 """Padded tokens in one pass; more overflow the processor's cache (measured: 16384 take 1.5 times as long)."""
@@ -51,6 +52,8 @@ class CausalModel:
         """The type of keys, values and masks."""
         self.prefill_tokens = _PREFILL_ON_CPU if self.device.type == "cpu" else _PREFILL_ON_GPU
         self._sliding = _sliding_layers(config, window)
+        self.by_columns = bool(getattr(config, "attention_layers", None))
+        """Whether layers mask by columns themselves, as GPT-Neo's do, so that a row's columns must have no gaps."""
         forward = getattr(model, "get_base_model", lambda: model)().forward
         known = inspect.signature(forward).parameters
         missing = [name for name in ("position_ids", "past_key_values", "attention_mask") if name not in known]
@@ -64,6 +67,7 @@ class CausalModel:
                 f"a {type(model).__name__} with ALiBi cannot be asked in batches: it takes columns for positions",
                 remedy="Serve it with an inference server, or take another model",
             )
+        refuse_encoder(model)
         self._keeps_logits = "logits_to_keep" in known
         self._attention = GroupedAttention(model, self.device)
         exact = precision is Precision.FLOAT32 and slow_by_default()

@@ -31,6 +31,10 @@ from solon.engines.tokens import PromptTokenizer
 from solon.errors import ModelError
 from solon.model_folders.folder_check import check_folder
 from solon.model_folders.load import ModelHead, load_model, load_tokenizer
+from solon.model_folders.model_window import first_frequencies, positions_of, window_in
+
+_CHANGES = "changes the model's rotary frequencies (LongRoPE) for all rows that are read with it"
+_OR_SERVED = ", or serve the model with an inference server"
 
 
 class LocalEngine:
@@ -76,8 +80,8 @@ class LocalEngine:
         self._endings: dict[tuple[tuple[str, ...], frozenset[int]], Ending] = {}
         self._forward = CausalModel(model, self.window, precision)
         self.budget = RowBudget.of(settings, self._forward)
-        summary = self.budget.summary(self.window)
-        self.remarks: Sequence[str] = (summary,) if summary else ()
+        found = (_cut_window(model, settings.window), self.budget.summary(self.window))
+        self.remarks: Sequence[str] = tuple(remark for remark in found if remark)
         self._weights: object = None
 
     @classmethod
@@ -93,9 +97,13 @@ class LocalEngine:
         tokenizer = load_tokenizer(folder)
         settings = settings or EngineSettings()
         dtype, spread = loaded_as(settings.dtype, device), settings.device_map
-        model = load_model(ModelHead.LANGUAGE_MODEL, folder, dtype=dtype, device=device, device_map=spread)
+        found: list[str] = []
+        model = load_model(
+            ModelHead.LANGUAGE_MODEL, folder, dtype=dtype, device=device, device_map=spread, remarks=found
+        )
         engine = cls(model, tokenizer, settings, name=f"{title_of(folder)}@{digest_model(folder)[:12]}")
         engine.place = str(folder)
+        engine.remarks = (*found, *engine.remarks)
         return engine
 
     def generate(
@@ -196,7 +204,8 @@ def _fingerprint(model: Any) -> object:
 
 def window_of(model: Any, tokenizer: Any, wanted: int | None) -> int:
     """The most tokens in a row; raises ModelError when `wanted` exceeds the model's own limit."""
-    limit: int | None = getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None)
+    config = model.config.get_text_config(decoder=True)
+    limit = window_in(config)
     if limit is None:
         # Tokenizers without a limit of their own report a huge number.
         limit = tokenizer.model_max_length if tokenizer.model_max_length < 1 << 24 else None
@@ -207,11 +216,22 @@ def window_of(model: Any, tokenizer: Any, wanted: int | None) -> int:
             )
         return limit
     if limit is not None and wanted > limit:
+        cut = limit == first_frequencies(config)
+        reads = f"a row of more than {limit} tokens {_CHANGES}" if cut else f"the model reads {limit} tokens"
         raise ModelError(
-            f"engine.window is {wanted}, but the model reads {limit} tokens",
-            remedy=f"Use --set engine.window={limit} or less",
+            f"engine.window is {wanted}, but {reads}",
+            remedy=f"Use --set engine.window={limit} or less{_OR_SERVED if cut else ''}",
         )
     return wanted
+
+
+def _cut_window(model: Any, wanted: int | None) -> str | None:
+    """One line for the console where the window is shorter than the model's positions without a setting, else None."""
+    config = model.config.get_text_config(decoder=True)
+    first, positions = first_frequencies(config), positions_of(config)
+    if wanted is not None or first is None or positions is None or first >= positions:
+        return None
+    return f"the window is {first:,} tokens, not {positions:,}: a longer row {_CHANGES}"
 
 
 def end_tokens_of(model: Any, own: Iterable[int]) -> frozenset[int]:

@@ -5,7 +5,8 @@ views. Every row writes at the same column, because rows are aligned at their ri
 use are hidden by the attention mask, which belongs to `batch.py`. Columns before `first` are not looked at any more:
 when the reserved ones are used up, `lay` moves what is left to the front. A forward pass may be about some of the rows,
 so that new rows are written beside those in flight. Rows can be copied over others: to fill the place of a finished
-row, or to let many rows start from one.
+row, or to let many rows start from one. A layer that reads another layer's keys, as some of Gemma
+3n and Gemma 4 do, never fills its own part of the cache, which stays empty.
 
 Axes: B rows, K key-value heads, T time (columns), D head width.
 """
@@ -21,7 +22,7 @@ from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 Kept = list[tuple[Tensor, Tensor]]
-"""Keys and values of some tokens, each (1, K, T, D), per layer."""
+"""Keys and values of some tokens, each (1, K, T, D), per layer; both empty for a layer without its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,8 @@ class PreallocatedLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
 
     def write(self, keys: Tensor, values: Tensor, rows: slice, end: int) -> None:
         """Put earlier keys and values (1, K, T, D) into each of these rows so that they end before column `end`."""
+        if not keys.numel():  # the layer keeps no keys of its own
+            return
         if not self.is_initialized:
             self.lazy_initialization(keys, values)
         self.keys[rows, :, end - keys.shape[2] : end] = keys
@@ -77,6 +80,8 @@ class PreallocatedLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
 
     def copy_rows(self, source: Tensor, rows: slice | Tensor, columns: slice) -> None:
         """Write these columns of the rows `source` over those of `rows`."""
+        if not self.is_initialized:
+            return
         source = source.to(self.keys.device, non_blocking=True)  # layers may lie on several devices
         for whole in (self.keys, self.values):
             part = whole[:, :, columns]

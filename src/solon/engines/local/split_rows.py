@@ -28,6 +28,10 @@ class SplitRow:
         """A row of which the first `head` own tokens are read apart."""
         return cls(row.prefix, row.own[:head], row.own[head:])
 
+    def in_one(self) -> SplitRow:
+        """The row with all its tokens in the tail, so that they are read together and fill neighbouring columns."""
+        return SplitRow((), (), self.prefix + self.head + self.tail)
+
     @property
     def size(self) -> int:
         """Tokens in all."""
