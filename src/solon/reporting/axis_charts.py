@@ -63,7 +63,8 @@ def matrix(facts: AxesFacts) -> Markup:
         pieces.append(text(left + row * CELL + CELL / 2, y + CELL / 2 + 4, "1", "tick", "middle"))
     view = f"0 0 {left + side + 20} {top + side + 48}"
     title = "Correlation of the preference models' score differences, with 95 % intervals"
-    return tag("svg", tag("title", title), *pieces, viewBox=view, role="img", class_="chart wide")
+    width = float(left + side + 20)  # as wide as its cells: stretched over the page, three axes would fill a screen
+    return tag("svg", tag("title", title), *pieces, viewBox=view, role="img", class_="chart sized", width=width)
 
 
 def _cell(found: Correlation | None, corner: Point, names: str, target: str) -> Markup:

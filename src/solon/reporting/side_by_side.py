@@ -183,13 +183,13 @@ def _differences(both: Mapping[str, RunDirectory], last: Mapping[str, str]) -> t
 
 
 def _judged_by(both: Mapping[str, RunDirectory]) -> str:
+    """Who labelled the replies; empty where two did, which is why there are no differences, and is said there."""
     measured = {letter: run.finished(names.MEASURE) for letter, run in both.items()}
     found = {
         letter: label_source(each) for letter, each in measured.items() if each is not None and each.facts.get("grader")
     }
     if len(found) == len(both) and found["A"] != found["B"]:
-        one, two = found["A"].apart_from(found["B"])
-        return f"The replies of A are judged by {one}, those of B by {two}: their shares do not compare."
+        return ""
     whose = "" if len(found) == len(both) else f" of {', '.join(found)}"
     words = next((each.words for each in found.values()), None)
     return f"The replies{whose} are judged by {words}." if words is not None else ""
