@@ -1,5 +1,7 @@
 """How a cluster is named on the command line."""
 
+import math
+
 import pytest
 
 from solon.config.ray_cluster import RayCluster
@@ -27,7 +29,9 @@ def test_anything_else_is_refused_with_what_to_type(text: str) -> None:
         RayCluster.parse(text)
 
 
-@pytest.mark.parametrize("wrong", [{"actors": 0}, {"cpus": -1.0}, {"gpus": -0.5}])
+@pytest.mark.parametrize(
+    "wrong", [{"actors": 0}, {"cpus": -1.0}, {"gpus": -0.5}, {"cpus": math.nan}, {"gpus": math.inf}]
+)
 def test_impossible_resources_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(RunError, match="cannot be started"):
         RayCluster.parse("ray", **wrong)  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
+from click.core import ParameterSource
 from click.types import FloatParamType
 
 if TYPE_CHECKING:
@@ -85,6 +86,8 @@ def on_option(command: F) -> F:
 
     @wraps(command)
     def with_cluster(*, on: str | None, actors: int, actor_cpus: float, actor_gpus: float, **others: Any) -> Any:
+        if on is None:
+            _refuse_given("actors", "actor_cpus", "actor_gpus")
         return command(on=_cluster(on, actors, actor_cpus, actor_gpus), **others)
 
     each = (
@@ -104,6 +107,15 @@ def on_option(command: F) -> F:
         decorated = option(decorated)
     found: F = decorated
     return found
+
+
+def _refuse_given(*names: str) -> None:
+    """Raise UsageError for an option about actors that is given although no model is asked on a cluster."""
+    context = click.get_current_context()
+    given = [name for name in names if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    if given:
+        shown = " and ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise click.UsageError(f"{shown} {'counts' if len(given) == 1 else 'count'} only with --on ray")
 
 
 def _cluster(on: str | None, actors: int, cpus: float, gpus: float) -> RayCluster | None:

@@ -9,6 +9,7 @@ Where models are asked is no part of a recipe: it changes no row, and no key dep
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from solon.errors import RunError
@@ -30,12 +31,12 @@ class RayCluster:
     """GPUs of each actor; a fraction shares one."""
 
     def __post_init__(self) -> None:
-        """Raises RunError for no actors or resources below zero."""
-        if self.actors < 1 or self.cpus < 0 or self.gpus < 0:
+        """Raises RunError for no actors, or resources that are below zero or not finite."""
+        if self.actors < 1 or not (0 <= self.cpus < math.inf and 0 <= self.gpus < math.inf):
             raise RunError(
                 f"{self.actors} actors with {self.cpus:g} CPUs and {self.gpus:g} GPUs cannot be started",
                 place=f"--on {self}",
-                remedy="Use at least one actor, and no resources below 0",
+                remedy="Use at least one actor, and resources of 0 or more",
             )
 
     @classmethod
@@ -50,5 +51,16 @@ class RayCluster:
             )
         return cls(address or None, actors, cpus, gpus)
 
+    @property
+    def each(self) -> str:
+        """What an actor takes, in words."""
+        return resources(self.cpus, self.gpus)
+
     def __str__(self) -> str:
         return RAY if self.address is None else f"{RAY}:{self.address}"
+
+
+def resources(cpus: float, gpus: float) -> str:
+    """CPUs and GPUs in words; GPUs only where there are any."""
+    words = f"{cpus:g} CPU{'s' if cpus != 1 else ''}"
+    return f"{words} and {gpus:g} GPU{'s' if gpus != 1 else ''}" if gpus else words

@@ -35,6 +35,8 @@ PATIENCE = 600.0
 TOLD_AFTER = 20.0
 """Seconds after which a user is told what is waited for."""
 _POLL = 0.2
+_OTHER_CODE = ("ImportError", "ModuleNotFoundError", "AttributeError", "UnpicklingError", "TypeError")
+"""What stands in the error of an actor whose node has other packages than this machine."""
 _log = logging.getLogger(__name__)
 
 
@@ -162,12 +164,15 @@ class ActorPool:
                 self._idle.put(actor)
 
     def _none_left(self) -> RunError:
-        cause = _last_line(self._lost[-1]) if self._lost and not self._closed else "they were stopped"
-        return RunError(
-            f"no actor of Ray is left: {cause}",
-            place="--on ray",
-            remedy="Install the same version of solon on every node, then run the same command again",
-        )
+        if self._closed or not self._lost:
+            cause, remedy = "they were stopped", "Run the same command again"
+        elif any(words in str(self._lost[-1]) for words in _OTHER_CODE):
+            cause = _last_line(self._lost[-1])
+            remedy = "Install the same version of solon on every node, then run the same command again"
+        else:
+            cause = _last_line(self._lost[-1])
+            remedy = "Look at 'ray status' and at Ray's log files, then run the same command again"
+        return RunError(f"no actor of Ray is left: {cause.rstrip('.')}", place="--on ray", remedy=remedy)
 
 
 def _no_room(waited: float) -> RunError:

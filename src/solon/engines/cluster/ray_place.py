@@ -38,6 +38,7 @@ from solon.errors import RecipeError, RunError
 from solon.http.spending import Ledger
 from solon.runs.chunk_threads import ChunkThreads, Exclusive
 
+_log = logging.getLogger(__name__)
 ADDRESS = "RAY_ADDRESS"
 """The environment variable with which Ray's own commands name a cluster."""
 REACH = 10.0
@@ -112,10 +113,16 @@ def on_ray(
     """The place on a cluster, for the length of a block; `patience` is how many seconds no actor may be there.
 
     Raises RunError when Ray is not installed, no cluster answers, or no actor starts, and RecipeError when its nodes
-    would compute in another number format than this machine.
+    would compute in another number format than this machine. A cluster that is started here has what this machine has:
+    where an actor asks for more, that is said at once. Another one may grow, so there it is only a warning.
     """
     ray, settings = _ray(cluster), settings or EngineSettings()
-    with _connected(ray, cluster):
+    with _connected(ray, cluster) as is_ours:
+        if lacking := lacking_resources(ray, cluster):
+            if is_ours:
+                remedy = "Ask for less with --actor-cpus and --actor-gpus"
+                raise RunError(lacking, place=f"--on {cluster}", remedy=remedy)
+            _log.warning("%s: waiting for another node", lacking)
         exclusive = Exclusive()
         pool = ActorPool(ray, settings, lambda facts: refuse_other_host(facts, settings), exclusive, patience=patience)
         try:
@@ -146,16 +153,16 @@ def _ray(cluster: RayCluster) -> Any:
 
 
 @contextmanager
-def _connected(ray: Any, cluster: RayCluster) -> Iterator[None]:
-    """Connect to a cluster where the program is not connected, and disconnect again."""
+def _connected(ray: Any, cluster: RayCluster) -> Iterator[bool]:
+    """Connect to a cluster where the program is not connected, and disconnect again; whether it was started here."""
     if ray.is_initialized():
-        yield
+        yield False
         return
     try:
         with _quiet(ray):
             with _own_signals():
-                _connect(ray, cluster)
-            yield
+                is_ours = _connect(ray, cluster)
+            yield is_ours
     finally:
         ray.shutdown()
 
@@ -175,7 +182,8 @@ def _quiet(ray: Any) -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _connect(ray: Any, cluster: RayCluster) -> None:
+def _connect(ray: Any, cluster: RayCluster) -> bool:
+    """Connect; whether the cluster was started for it."""
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
     named = os.environ.get(ADDRESS) if cluster.address is None else cluster.address
     try:
@@ -184,11 +192,12 @@ def _connect(ray: Any, cluster: RayCluster) -> None:
             if named:
                 _reach(named)
                 ray.init(address=named, **quiet)
-                return
+                return False
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
             # CPUs are a count of places and not of cores: more actors than cores are slow, and work.
             cpus = max(os.cpu_count() or 1, math.ceil(cluster.actors * cluster.cpus))
             ray.init(address="local", num_cpus=cpus, include_dashboard=False, **quiet)
+            return True
     except (OSError, RuntimeError, TimeoutError, ValueError) as error:
         ray.shutdown()
         cause = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
@@ -240,11 +249,20 @@ def refuse_other_host(facts: HostFacts, settings: EngineSettings) -> None:
         )
 
 
+def lacking_resources(ray: Any, cluster: RayCluster) -> str:
+    """Why no node can ever hold an actor: what it asks for, and what the nodes have; empty when one can."""
+    nodes = [node.get("Resources") or {} for node in ray.nodes() if node.get("Alive")]
+    have = [(node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in nodes]
+    if any(cpus >= cluster.cpus and gpus >= cluster.gpus for cpus, gpus in have):
+        return ""
+    listed = ", ".join(f"{cpus:g} CPUs and {gpus:g} GPUs" for cpus, gpus in sorted(set(have), reverse=True)[:4])
+    return f"an actor asks for {cluster.each}, and no node of Ray has so much (there: {listed or 'none'})"
+
+
 def _remarks(ray: Any, cluster: RayCluster) -> tuple[str, ...]:
     nodes = sum(1 for node in ray.nodes() if node.get("Alive"))
-    each = f"{cluster.cpus:g} CPU{'s' if cluster.cpus != 1 else ''}"
-    each += f" and {cluster.gpus:g} GPU{'s' if cluster.gpus != 1 else ''}" if cluster.gpus else ""
-    lines = [f"Ray: {cluster.actors} actors with {each} each, on a cluster of {nodes} node{'s' if nodes != 1 else ''}."]
+    on = f"on a cluster of {nodes} node{'s' if nodes != 1 else ''}"
+    lines = [f"Ray: {cluster.actors} actors with {cluster.each} each, {on}."]
     unused = ray.cluster_resources().get("GPU", 0)
     if unused and not cluster.gpus:
         lines.append(f"The cluster has {unused:g} GPUs, and the actors use none: --actor-gpus 1.")
