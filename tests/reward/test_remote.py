@@ -107,7 +107,7 @@ def test_a_busy_server_is_asked_again_with_growing_pauses(stand_in: HTTPServer) 
         (503, {"error": "busy"}, "answered 503: .*busy", 3),
         (422, {"error": "too long"}, "answered 422: .*too long", 1),
         (422, b"\x1b[2Jtoo \x07long", r"answered 422: \[2Jtoo long", 1),
-        (302, b"", "answered 302: and redirects are not followed", 1),
+        (302, b"", "answered 302: it redirects, and redirects are not followed", 1),
         (204, b"", "answered 204", 1),
         (200, b"<html>", "is not JSON", 3),
         (200, {"scores": [1.0]}, "does not hold 2 finite scores", 3),

@@ -83,8 +83,6 @@ class RemoteScorer:
         remedy = "Start it with: solon serve-pm FOLDER, then run the same command again"
         if failure.status == 401:
             remedy = f"Set the environment variable {TOKEN_VARIABLE} to its token, then run the same command again"
-        if failure.redirects:
-            remedy = "Use the address that it redirects to"
         return EngineError(f"the scorer {failure.why}", place=self.address, remedy=remedy)
 
 
