@@ -46,7 +46,7 @@ def grown(
     matmul: Matmul = Matmul.HIGHEST,
 ) -> tuple[Learner, ScalarModel]:
     engine = EngineSettings(matmul=matmul)
-    stored = models.frozen_in(precision, adapter)
+    stored = models.storage_precision(precision, adapter)
     model = models.grow_preference_model(folder, models.load_tokenizer(folder), engine, seed=1, stored=stored)
     adapted = models.with_adapter(model, adapter, 1)
     learner = Learner(models.trainable_parameters(adapted), clip=1.0, epsilon=EPSILON)

@@ -23,7 +23,7 @@ from solon.rl.episodes import Episode, Networks, PolicyValueHead, Rollout, Value
 from solon.rl.rollout import Tape
 from solon.rl.update_objectives import JointObjective, PolicyObjective, ValueObjective, tokens_of
 from solon.training.batches import shuffled
-from solon.training.learner import Totals, risen
+from solon.training.learner import Totals, linear_warmup
 from solon.training.loop import accumulate
 
 RATIO_TOLERANCE, RATIO_TOLERANCE_REDUCED = 1e-3, 3e-2
@@ -101,7 +101,7 @@ class _PolicySteps:
     def undo(self) -> None:
         """Set the policy back to what it was before the rollout."""
         if self.before is not None:
-            self.networks.learner.put_back(self.before)
+            self.networks.learner.load_local_state(self.before)
 
     def learn(self, rows: Sequence[Episode], place: str) -> None:
         """One optimiser step on `rows`."""
@@ -127,7 +127,7 @@ class _PolicySteps:
             head.learner.add_gradients()
             self._step(rows, totals, totals.counts["policy_loss"] / size, place)
             value_loss = totals.counts["value_loss"] / tokens
-        rate = risen(self.settings.value_learning_rate, self.step, self.settings.warmup_steps)
+        rate = linear_warmup(self.settings.value_learning_rate, self.step, self.settings.warmup_steps)
         norm = head.learner.step(rate, place, (row.row_id for row in rows))
         self.sums.update({"value_loss": value_loss, "value_gradient_norm": norm})
 
@@ -152,9 +152,9 @@ class _PolicySteps:
             self.frozen = True
             return
         since = self.step - first_of_policy(self.networks, settings)
-        rate = risen(settings.learning_rate, since, settings.warmup_steps)
+        rate = linear_warmup(settings.learning_rate, since, settings.warmup_steps)
         if not self.updates and self._may_fail_later():
-            self.before = learner.copied()
+            self.before = learner.local_state()
         norm = learner.step(rate, place, (row.row_id for row in rows))
         clipped = totals.counts["clipped"] / tokens
         self.sums.update({"policy_loss": loss, "policy_gradient_norm": norm, "clip_fraction": clipped})
@@ -178,7 +178,7 @@ def _value_step(
     step, place = at
     objective = ValueObjective(critic.model, settings.clip_value, centre)
     totals, _ = accumulate(critic.learner, objective, rows, settings.micro_batch_tokens, place)
-    rate = risen(settings.value_learning_rate, step, settings.warmup_steps)
+    rate = linear_warmup(settings.value_learning_rate, step, settings.warmup_steps)
     norm = critic.learner.step(rate, place, (row.row_id for row in rows))
     sums.update({"value_loss": totals.loss, "value_gradient_norm": norm})
 

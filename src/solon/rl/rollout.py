@@ -21,8 +21,8 @@ from torch import Tensor
 
 from solon.digest import seed_for
 from solon.runs.processes import SINGLE_PROCESS, Processes
-from solon.training.batches import Orders, micro_batches, pad_right, picked, span_mask
-from solon.training.distributed.sharded import in_step
+from solon.training.batches import PAD_ID, Orders, gather_masked, micro_batches, pad_right, span_mask
+from solon.training.distributed.sharded import pad_passes
 from solon.training.encoding import Tokens
 from solon.training.forward import ScalarModel, TokenModel
 from solon.training.losses import at_temperature, token_entropies, token_logprobs
@@ -127,7 +127,7 @@ def batch_of(replies: Sequence[Reply], device: torch.device) -> tuple[Tensor, Te
 
     The mask is on the CPU, which thereby knows how many tokens it marks without waiting for a GPU.
     """
-    ids_BT = pad_right([reply.prompt + reply.response for reply in replies], 0, device)
+    ids_BT = pad_right([reply.prompt + reply.response for reply in replies], PAD_ID, device)
     starts, ends = [len(reply.prompt) for reply in replies], [reply.length for reply in replies]
     return ids_BT, span_mask(starts, ends, ids_BT.shape[1])
 
@@ -219,7 +219,7 @@ def pieces_and_values(
 
 
 def _targeted(pieces: Iterator[Tensor], ids_BT: Tensor, mask_BT: Tensor, temperature: float) -> Iterator[Piece]:
-    ids = torch.split(picked(ids_BT, mask_BT), PIECE)
+    ids = torch.split(gather_masked(ids_BT, mask_BT), PIECE)
     for logits_NV, ids_N in zip(pieces, ids, strict=True):
         yield at_temperature(logits_NV, temperature), ids_N
 
@@ -258,7 +258,7 @@ def _by_response(
         parts = list(micro_batches(rows, lambda row: replies[row].length, micro_tokens, cost=cost))
         found = [
             (part, measure(*batch_of([replies[row] for row in part], model.device)), counted)
-            for part, counted in in_step(processes, parts, parts[-1])
+            for part, counted in pad_passes(processes, parts, parts[-1])
         ]
     for part, measured, counted in found:  # after all passes, since reading waits for a GPU
         for number, measured_N in enumerate(measured if counted else ()):

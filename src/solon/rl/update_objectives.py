@@ -15,7 +15,7 @@ from torch import Tensor
 from solon.config.recipe import Aggregation
 from solon.rl.episodes import Episode
 from solon.rl.rollout import Piece, batch_of, pieces_and_values, pieces_of
-from solon.training.batches import sent
+from solon.training.batches import to_device
 from solon.training.forward import ScalarModel, TokenModel
 from solon.training.learner import Counts
 from solon.training.losses import kl_k3, policy_loss, token_logprobs, value_loss
@@ -52,13 +52,13 @@ class PolicyObjective:
 
     def loss_of(self, rows: Sequence[Episode], logprob_N: Tensor) -> tuple[Tensor, Counts]:
         """The same from log-probabilities with gradient."""
-        behaviour_N = sent(torch.cat([row.behaviour_T for row in rows]), logprob_N.device)
-        advantage_N = sent(torch.cat([row.advantage_T for row in rows]), logprob_N.device)
+        behaviour_N = to_device(torch.cat([row.behaviour_T for row in rows]), logprob_N.device)
+        advantage_N = to_device(torch.cat([row.advantage_T for row in rows]), logprob_N.device)
         clipped = policy_loss(logprob_N, behaviour_N, advantage_N, self.clip, self.dual_clip)
         moved_N = kl_k3(behaviour_N, logprob_N.detach())
         loss_N = clipped.loss_N
         if self.aggregation is Aggregation.REPLIES:
-            lengths_B = sent(torch.tensor([len(row.reply.response) for row in rows]), loss_N.device)
+            lengths_B = to_device(torch.tensor([len(row.reply.response) for row in rows]), loss_N.device)
             loss_N = loss_N / lengths_B.repeat_interleave(lengths_B, output_size=loss_N.numel())
         return loss_N.sum(), {
             "clipped": clipped.clipped_N.float().sum(),
@@ -145,8 +145,8 @@ class JointObjective:
 
 def value_losses(rows: Sequence[Episode], value_N: Tensor, clip: float | None) -> Tensor:
     """The summed loss of values with gradient."""
-    old_N = sent(torch.cat([row.value_T for row in rows if row.value_T is not None]), value_N.device)
-    return_N = sent(torch.cat([row.return_T for row in rows if row.return_T is not None]), value_N.device)
+    old_N = to_device(torch.cat([row.value_T for row in rows if row.value_T is not None]), value_N.device)
+    return_N = to_device(torch.cat([row.return_T for row in rows if row.return_T is not None]), value_N.device)
     return value_loss(value_N, old_N, return_N, clip).sum()
 
 

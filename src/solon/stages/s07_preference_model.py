@@ -55,7 +55,7 @@ from solon.stages.s05_response_pairs import paired_kinds
 from solon.stages.stage import JoinedRows, Reads, Stage, Work
 from solon.stages.warm_start import reads_with, warm_start_of
 from solon.training.batches import PairExample
-from solon.training.distributed.sharded import put_together, scalar_model
+from solon.training.distributed.sharded import scalar_model, unshard
 from solon.training.encoding import Encoding
 from solon.training.forward import ScalarModel
 from solon.training.learner import EPSILON, Learner
@@ -64,13 +64,13 @@ from solon.training.models import (
     Trainable,
     arithmetic,
     ensure_pad,
-    frozen_in,
     grow_preference_model,
-    inner,
     load_preference_model,
     load_tokenizer,
     save_model,
+    storage_precision,
     trainable_parameters,
+    unwrap_adapter,
     window_of,
     with_adapter,
 )
@@ -125,7 +125,7 @@ def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder
     ):
         adapted = fresh()
         texts = PromptTokenizer.of(tokenizer, inputs.engine)
-        encoding = Encoding(texts, window_of(inner(adapted), inputs.engine))
+        encoding = Encoding(texts, window_of(unwrap_adapter(adapted), inputs.engine))
         share = tuning.held_out
         human_weight = settings.human_weight * human_factor(labelled, settings.balance)
         examples = pair_examples(labelled, encoding, human_weight, share, inputs.seed)
@@ -145,13 +145,13 @@ def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder
         learnt, watched = rows_of(training), rows_of(held_out)
         log = train(learner, objective, learnt, watched, tuning, inputs.seed, session_in(out))
         padding = padding_share(objective, learnt, tuning, inputs.seed)
-        adapted = put_together(adapted, fresh, out.processes)
+        adapted = unshard(adapted, fresh, out.processes)
         if out.follows:
             return out.follow()
         scorer = ConversationScorer(ScalarModel(adapted, precision=tuning.precision), encoding)
         measured = held_out_measures(scorer, held_out)
         centre = centre_of(scorer, held_out or training)
-        setattr(inner(adapted).config, CENTRE, centre)
+        setattr(unwrap_adapter(adapted).config, CENTRE, centre)
         form = ScoredText(texts)
         saved = ConversationScorer(save_model(adapted, texts, out.path / "model"), encoding)
         dialogues = _for_golden(labelled, share, inputs.seed)
@@ -212,7 +212,7 @@ def _grown(inputs: PreferenceInputs, tokenizer: PreTrainedTokenizerBase, trainin
     apart = (inputs.part.side.value,) if inputs.part is not None and inputs.part.side is Side.HELD_OUT else ()
     head = seed_for(inputs.seed, "preference head", *apart)
     end = PromptTokenizer.of(tokenizer, inputs.engine).end
-    stored = frozen_in(training.precision, training.lora)
+    stored = storage_precision(training.precision, training.lora)
     if inputs.start is not None:
         ensure_pad(tokenizer, end)
         return load_preference_model(inputs.start, inputs.engine, stored)

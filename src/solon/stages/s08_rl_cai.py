@@ -53,7 +53,7 @@ from solon.stages.stage import JoinedRows, Reads, Stage, Work
 from solon.stages.warm_start import reads_with, warm_start_of
 from solon.training.encoding import Encoding
 from solon.training.metrics import JsonLines
-from solon.training.models import arithmetic, inner, load_tokenizer, save_model
+from solon.training.models import arithmetic, load_tokenizer, save_model, unwrap_adapter
 from solon.training.out_of_memory import within_memory
 
 
@@ -86,7 +86,8 @@ def run(settings: ReinforcementSettings, inputs: ReinforcementInputs, out: Stage
         folders = Folders(inputs.sl_cai, inputs.preference_model, inputs.backbone, inputs.start)
         models = load_rl_models(settings, folders, inputs.engine, inputs.seed, out.processes)
         actors, policy = models.networks, models.policy
-        engine = engine_of(inner(policy.model), tokenizer, inputs.engine, name="policy", precision=settings.precision)
+        plain = unwrap_adapter(policy.model)
+        engine = engine_of(plain, tokenizer, inputs.engine, name="policy", precision=settings.precision)
         encoding = Encoding(engine.tokens, min(engine.window, models.scorer.encoding.window))
         questions, counts = _questions(settings, inputs, encoding)
         known = {question.row_id: question.conversation for kind in questions for question in kind}

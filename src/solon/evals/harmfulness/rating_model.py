@@ -35,12 +35,12 @@ from solon.training.loop import is_held_out, session_in, train
 from solon.training.models import (
     Trainable,
     arithmetic,
-    frozen_in,
     grow_preference_model,
-    inner,
     load_tokenizer,
     save_model,
+    storage_precision,
     trainable_parameters,
+    unwrap_adapter,
     window_of,
     with_adapter,
 )
@@ -103,7 +103,7 @@ def train_rating_model(settings: TrainingSettings, inputs: RatingInputs, out: St
     ):
         end = PromptTokenizer.of(tokenizer, inputs.engine).end
         head = seed_for(inputs.seed, "harmfulness head")
-        stored = frozen_in(settings.precision, settings.lora)
+        stored = storage_precision(settings.precision, settings.lora)
         model = grow_preference_model(inputs.base, tokenizer, inputs.engine, head, end, stored)
         texts = PromptTokenizer.of(tokenizer, inputs.engine)
         encoding = Encoding(texts, window_of(model, inputs.engine))
@@ -166,7 +166,7 @@ def _encoded(inputs: RatingInputs, share: float, encoding: Encoding) -> list[_En
 
 
 def _saved(adapted: Trainable, texts: PromptTokenizer, mean: float, folder: Path) -> Trainable:
-    setattr(inner(adapted).config, RATING_MEAN, mean)
+    setattr(unwrap_adapter(adapted).config, RATING_MEAN, mean)
     return save_model(adapted, texts, folder)
 
 
