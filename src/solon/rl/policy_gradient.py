@@ -21,7 +21,7 @@ from solon.rl.episodes import Networks, Rollout, describe, measure
 from solon.rl.policy_update import first_of_policy, update
 from solon.rl.rollout import Reply
 from solon.rl.stopping import stop_reason
-from solon.training.checkpoint import Snapshot, restoring
+from solon.training.checkpoint import Checkpoint, restoring
 from solon.training.loop import Log, TrainingSession, refuse_unequal
 from solon.training.losses import adapted_kl
 
@@ -132,7 +132,7 @@ def reinforce(
         if settings.snapshots and state.step % settings.snapshots == 0:
             environment.snapshot(state.step)  # before the checkpoint: a run resumed from it would not make it
         if session.due(state.step, settings.checkpoint_every):
-            session.checkpoints.save(_snapshot(networks, state))
+            session.checkpoints.save(_checkpoint(networks, state))
         session.progress(state.step, settings.steps, _note(state))
     if settings.snapshots and state.step % settings.snapshots:
         environment.snapshot(state.step)
@@ -188,7 +188,7 @@ def _note(state: TrainState) -> str:
     return f"reward {row['reward']:+.2f}, KL {row['kl']:.2f}, {row['length']:.0f} tokens"
 
 
-def _snapshot(networks: Networks, state: TrainState) -> Snapshot:
+def _checkpoint(networks: Networks, state: TrainState) -> Checkpoint:
     tensors = {"policy": networks.learner.weights(), "policy_moments": networks.learner.moments()}
     if networks.critic is not None:
         tensors |= {"value": networks.critic.learner.weights(), "value_moments": networks.critic.learner.moments()}
@@ -200,19 +200,19 @@ def _snapshot(networks: Networks, state: TrainState) -> Snapshot:
     if state.best is not None:
         tensors["best"] = dict(state.best.weights)
         saved["best"] = {"step": state.best.step, "figure": state.best.figure}
-    return Snapshot(state.step, tensors, saved)
+    return Checkpoint(state.step, tensors, saved)
 
 
 def _resume(networks: Networks, settings: ReinforcementSettings, session: TrainingSession) -> TrainState:
-    snapshot = session.checkpoints.newest()
-    if snapshot is None:
+    checkpoint = session.checkpoints.newest()
+    if checkpoint is None:
         return TrainState(settings.kl_coef)
     with restoring(session.checkpoints.folder):
-        networks.learner.restore(snapshot.tensors["policy"], snapshot.tensors["policy_moments"])
+        networks.learner.restore(checkpoint.tensors["policy"], checkpoint.tensors["policy_moments"])
         if networks.critic is not None:
-            networks.critic.learner.restore(snapshot.tensors["value"], snapshot.tensors["value_moments"])
-        saved = snapshot.state
+            networks.critic.learner.restore(checkpoint.tensors["value"], checkpoint.tensors["value_moments"])
+        saved = checkpoint.state
         watch = Stopwatch(dict(saved["seconds"]))
-        best = Best(**saved["best"], weights=snapshot.tensors["best"]) if "best" in saved else None
+        best = Best(**saved["best"], weights=checkpoint.tensors["best"]) if "best" in saved else None
         log = Log(list(saved["metrics"]), sum(watch.seconds.values()))
         return TrainState(float(saved["kl_coefficient"]), log, watch, best)

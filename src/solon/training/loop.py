@@ -23,7 +23,7 @@ from solon.errors import DivergedError, StageError
 from solon.runs import StageFolder
 from solon.runs.processes import SINGLE_PROCESS, Processes
 from solon.training.batches import Orders, batch_at, micro_batches, steps_per_epoch
-from solon.training.checkpoint import Checkpoints, ReadCheckpoints, Snapshot, restoring
+from solon.training.checkpoint import Checkpoint, Checkpoints, ReadCheckpoints, restoring
 from solon.training.distributed.sharded import pad_passes
 from solon.training.learner import Counts, Learner, Totals, learning_rate_at, on_host
 from solon.training.metrics import Several, Sink
@@ -233,7 +233,7 @@ def train(
         session.metrics.add(log.rows[-1])
         log.seconds, lap = log.seconds + time.monotonic() - lap, time.monotonic()
         if session.due(step + 1, settings.checkpoint_every):
-            session.checkpoints.save(_snapshot(learner, step + 1, log))
+            session.checkpoints.save(_checkpoint(learner, step + 1, log))
         session.progress(step + 1, steps, f"loss {totals.loss:.3f}")
     return log
 
@@ -248,15 +248,15 @@ def refuse_unequal(processes: Processes, step: int) -> None:
         )
 
 
-def _snapshot(learner: Learner, step: int, log: Log) -> Snapshot:
+def _checkpoint(learner: Learner, step: int, log: Log) -> Checkpoint:
     tensors = {"weights": learner.weights(), "moments": learner.moments()}
-    return Snapshot(step, tensors, {"metrics": log.rows, "seconds": log.seconds})
+    return Checkpoint(step, tensors, {"metrics": log.rows, "seconds": log.seconds})
 
 
 def _resume(learner: Learner, checkpoints: Checkpoints) -> tuple[Log, int]:
-    snapshot = checkpoints.newest()
-    if snapshot is None:
+    checkpoint = checkpoints.newest()
+    if checkpoint is None:
         return Log(), 0
     with restoring(checkpoints.folder):
-        learner.restore(snapshot.tensors["weights"], snapshot.tensors["moments"])
-        return Log(list(snapshot.state["metrics"]), float(snapshot.state["seconds"])), snapshot.step
+        learner.restore(checkpoint.tensors["weights"], checkpoint.tensors["moments"])
+        return Log(list(checkpoint.state["metrics"]), float(checkpoint.state["seconds"])), checkpoint.step

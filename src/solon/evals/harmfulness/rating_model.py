@@ -30,6 +30,7 @@ from solon.sources.rated_conversations import RatedConversation, RatedConversati
 from solon.training.batches import RatedExample
 from solon.training.encoding import Encoding, Tokens
 from solon.training.forward import ScalarModel
+from solon.training.gradient_checkpointing import checkpoint_activations
 from solon.training.learner import EPSILON, Learner
 from solon.training.loop import is_held_out, session_in, train
 from solon.training.models import (
@@ -46,7 +47,6 @@ from solon.training.models import (
 )
 from solon.training.objectives import RatingObjective
 from solon.training.out_of_memory import within_memory
-from solon.training.recompute import spare_activations
 
 CODE = 1
 """The version of this module; raise it with every change that gives another model for the same ratings."""
@@ -125,7 +125,7 @@ def train_rating_model(settings: TrainingSettings, inputs: RatingInputs, out: St
         )
         held_out = [each.example(mean) for each in encoded if each.held_out]
         examples = [each.example(mean) for each in training]
-        spare_activations(adapted, settings.activations)
+        checkpoint_activations(adapted, settings.activations)
         objective = RatingObjective(ScalarModel(adapted, precision=settings.precision))
         log = train(learner, objective, examples, held_out, settings, inputs.seed, session_in(out))
         saved = _saved(adapted, texts, mean, out.path / "model")

@@ -23,8 +23,8 @@ from solon.config.settings import Activations, Precision
 from solon.errors import ModelError, RunError
 from solon.runs.processes import Processes, Sharding
 from solon.training.forward import ReadAs, ScalarModel, TokenModel
+from solon.training.gradient_checkpointing import checkpoint_activations
 from solon.training.models import Trainable, unwrap_adapter
-from solon.training.recompute import spare_activations
 from solon.training.value_head import ValueHead
 
 T = TypeVar("T")
@@ -108,7 +108,7 @@ def token_model(
     value_head: ValueHead | None = None,
 ) -> TokenModel:
     """The model for training; with FSDP its weights, and those of the value head, are then in shards."""
-    spare_activations(model, activations)
+    checkpoint_activations(model, activations)
     if processes.sharding is Sharding.SHARDED:
         return ShardedTokenModel(model, processes, precision, value_head)
     return TokenModel(model, precision, value_head)
@@ -121,7 +121,7 @@ def scalar_model(
     activations: Activations = Activations.KEPT,
 ) -> ScalarModel:
     """The same for a classifier."""
-    spare_activations(model, activations)
+    checkpoint_activations(model, activations)
     if processes.sharding is Sharding.SHARDED:
         return ShardedScalarModel(model, processes, precision)
     return ScalarModel(model, precision=precision)
