@@ -20,7 +20,7 @@ from torch import Tensor
 from solon.config.recipe import Precision, ReinforcementSettings
 from solon.errors import DivergedError, StageError
 from solon.rl.episodes import Episode, Networks, PolicyValueHead, Rollout, ValueModel, episodes_of
-from solon.rl.rollout import Tape
+from solon.rl.rollout import AutogradGraph
 from solon.rl.update_objectives import JointObjective, PolicyObjective, ValueObjective, tokens_of
 from solon.training.batches import shuffled
 from solon.training.learner import Totals, linear_warmup
@@ -60,14 +60,14 @@ def _passes(
 ) -> int:
     """All passes of step and seed `at`; returns the number of updates of the value function."""
     (step, seed), value_updates = at, 0
-    taped, episodes = episodes_of(rollout, Tape.GRADIENT), episodes_of(rollout)
+    with_grad, episodes = episodes_of(rollout, AutogradGraph.KEPT), episodes_of(rollout)
     for epoch in range(settings.epochs):
         order = shuffled(len(episodes), seed, "minibatches", step, epoch)
         for part in _split(order, settings.minibatches):
             rows, place = [episodes[index] for index in part], f"step {step + 1}, pass {epoch + 1}"
             if epoch == 0 and settings.minibatches == 1:
-                # In the order in which they were measured, so that micro-batches and taped graphs are the same.
-                rows = taped
+                # In the order in which they were measured, so that micro-batches and kept graphs are the same.
+                rows = with_grad
             place = f"{settings.algorithm.value.upper()} {place}"
             value_updates += networks.critic is not None
             if isinstance(networks.critic, PolicyValueHead):
@@ -114,8 +114,8 @@ class _PolicySteps:
         """One optimiser step of policy and value head on `rows`; while the policy rests, of the head alone."""
         micro_tokens, tokens = self.settings.micro_batch_tokens, tokens_of(rows)
         if self.frozen:
-            # A taped graph leads into the backbone.
-            rows = [replace(row, logprob_tape_T=None, value_tape_T=None) for row in rows]
+            # A kept graph leads into the backbone.
+            rows = [replace(row, logprob_with_grad_T=None, value_with_grad_T=None) for row in rows]
             alone = ValueObjective(self.networks.policy, self.settings.clip_value, centre=0.0)
             place = f"{place}, value"
             value_loss = accumulate(head.learner, alone, rows, micro_tokens, place)[0].loss

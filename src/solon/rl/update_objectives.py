@@ -67,9 +67,9 @@ class PolicyObjective:
         }
 
     def _logprobs(self, rows: Sequence[Episode]) -> Tensor:
-        """Taped ones if there are any, else computed now."""
-        if taped := _taped_logprobs(rows):
-            return torch.cat(taped)
+        """Those that were kept with their gradient, if any, else computed now."""
+        if with_grad := _logprobs_with_grad(rows):
+            return torch.cat(with_grad)
         ids_BT, mask_BT = batch_of([row.reply for row in rows], self.model.device)
         return _logprobs(pieces_of(self.model, ids_BT, mask_BT, self.temperature))
 
@@ -98,9 +98,9 @@ class ValueObjective:
         return value_losses(rows, self._values(rows), self.clip), {}
 
     def _values(self, rows: Sequence[Episode]) -> Tensor:
-        """Taped ones if there are any, else computed now."""
-        if taped := _taped_values(rows):
-            return torch.cat(taped)
+        """Those that were kept with their gradient, if any, else computed now."""
+        if with_grad := _values_with_grad(rows):
+            return torch.cat(with_grad)
         ids_BT, mask_BT = batch_of([row.reply for row in rows], self.model.device)
         return self.model.values(ids_BT, mask_BT) - self.centre
 
@@ -133,8 +133,8 @@ class JointObjective:
         return of_policy + self.value_share * of_values, {**counts, **parts}
 
     def _figures(self, rows: Sequence[Episode]) -> tuple[Tensor, Tensor]:
-        """Log-probabilities and values: taped ones if there are any, else computed now."""
-        logprobs, values = _taped_logprobs(rows), _taped_values(rows)
+        """Log-probabilities and values: those that were kept with their gradient, if any, else computed now."""
+        logprobs, values = _logprobs_with_grad(rows), _values_with_grad(rows)
         if logprobs and values:
             return torch.cat(logprobs), torch.cat(values)
         model = self.policy.model
@@ -154,9 +154,9 @@ def _logprobs(pieces: Iterator[Piece]) -> Tensor:
     return torch.cat([token_logprobs(logits_NV, ids_N) for logits_NV, ids_N in pieces])
 
 
-def _taped_logprobs(rows: Sequence[Episode]) -> list[Tensor]:
-    return [row.logprob_tape_T for row in rows if row.logprob_tape_T is not None]
+def _logprobs_with_grad(rows: Sequence[Episode]) -> list[Tensor]:
+    return [row.logprob_with_grad_T for row in rows if row.logprob_with_grad_T is not None]
 
 
-def _taped_values(rows: Sequence[Episode]) -> list[Tensor]:
-    return [row.value_tape_T for row in rows if row.value_tape_T is not None]
+def _values_with_grad(rows: Sequence[Episode]) -> list[Tensor]:
+    return [row.value_with_grad_T for row in rows if row.value_with_grad_T is not None]

@@ -27,7 +27,7 @@ from solon.runs.table import write_table
 from solon.runs.training_rows import EXAMPLES, SftExampleRow, TrainingStepRow
 from solon.stages.plan import CRITIQUE_REVISION, RESPONSES
 from solon.stages.questions import TrainingSizes, TrainingTokens
-from solon.stages.stage import Reads, Stage, Work
+from solon.stages.stage import Stage, StageDependencies, Work
 from solon.stages.warm_start import reads_with, warm_start_of
 from solon.training.batches import CompletionExample
 from solon.training.distributed.sharded import token_model, unshard
@@ -233,8 +233,8 @@ class SlCai(Stage):
     section = "finetune"
     needs = RESPONSES, CRITIQUE_REVISION
 
-    def reads(self, work: Work) -> Reads:
-        return reads_with(warm_start_of(work.recipe, self.name), Reads({"pretrained": work.pretrained}))
+    def reads(self, work: Work) -> StageDependencies:
+        return reads_with(warm_start_of(work.recipe, self.name), StageDependencies({"pretrained": work.pretrained}))
 
     def run(self, work: Work, out: StageFolder) -> Artefact:
         recipe = work.recipe

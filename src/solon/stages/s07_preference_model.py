@@ -49,10 +49,10 @@ from solon.runs.rows import LabelRow, PromptKind, Rows, comparable, good
 from solon.runs.table import write_table
 from solon.runs.training_rows import EXAMPLES, PreferenceExampleRow, PreferenceStepRow
 from solon.sources.comparison_files import read_all_comparisons
-from solon.stages.plan import HELD_OUT_MODEL, in_round, is_watched, labels_of
+from solon.stages.plan import HELD_OUT_MODEL, in_round, labels_of, trains_held_out_model
 from solon.stages.questions import TrainingSizes, TrainingTokens
 from solon.stages.s05_response_pairs import paired_kinds
-from solon.stages.stage import JoinedRows, Reads, Stage, Work
+from solon.stages.stage import JoinedRows, Stage, StageDependencies, Work
 from solon.stages.warm_start import reads_with, warm_start_of
 from solon.training.batches import PairExample
 from solon.training.distributed.sharded import scalar_model, unshard
@@ -246,12 +246,12 @@ class Preferences(Stage):
     def inputs(self, recipe: Recipe) -> tuple[str, ...]:
         return labels_of(recipe, self.round)
 
-    def reads(self, work: Work) -> Reads:
+    def reads(self, work: Work) -> StageDependencies:
         """The model to grow from, people's comparisons, and which part of all pairs is learned."""
         recipe = work.recipe
         part = self._part(recipe)
         more = {} if part is None else {"part": part.side.value, "held_out_share": part.share}
-        reads = Reads({"backbone": _backbone(recipe), **_human_files(recipe)}, more)
+        reads = StageDependencies({"backbone": _backbone(recipe), **_human_files(recipe)}, more)
         return reads_with(warm_start_of(recipe, self.name), reads)
 
     def run(self, work: Work, out: StageFolder) -> Artefact:
@@ -271,8 +271,8 @@ class Preferences(Stage):
 
     def learns(self, recipe: Recipe, sizes: TrainingSizes) -> TrainingTokens:
         """Both replies of every pair of this side, with their prompts."""
-        watched = recipe.rl.held_out_share if is_watched(recipe) else None
-        share = 1.0 if watched is None else watched if self.side is Side.HELD_OUT else 1 - watched
+        held_out = recipe.rl.held_out_share if trains_held_out_model(recipe) else None
+        share = 1.0 if held_out is None else held_out if self.side is Side.HELD_OUT else 1 - held_out
         paired = [sizes.prompts[kind] for kind in paired_kinds(recipe)]
         rounds, helpful = len(self.inputs(recipe)), sizes.prompts[PromptKind.HELPFUL]
         labelled = rounds * recipe.pairs.per_prompt * sum(each.count * (each.mean + sizes.reply) for each in paired)
@@ -282,7 +282,7 @@ class Preferences(Stage):
         return TrainingTokens(2 * share * (labelled + people) * epochs)
 
     def _part(self, recipe: Recipe) -> PromptPart | None:
-        share = recipe.rl.held_out_share if is_watched(recipe) else None
+        share = recipe.rl.held_out_share if trains_held_out_model(recipe) else None
         return None if share is None else PromptPart(self.side, share)
 
 
@@ -295,7 +295,7 @@ class HeldOutPreferences(Preferences):
 
 def held_out_scorer(work: Work, number: int) -> Path | None:
     """The preference model that the policy of a round does not learn from: trained in the run, brought, or None."""
-    if is_watched(work.recipe):
+    if trains_held_out_model(work.recipe):
         return work.trained(in_round(HELD_OUT_MODEL, number))
     given = work.recipe.rl.held_out_scorer
     return model_path(given) if given else None

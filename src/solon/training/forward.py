@@ -35,7 +35,7 @@ def places_before(mask_BT: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, slots=True)
-class ReadAs:
+class AttentionLayout:
     """What each token of rows sees, and its position, where rows are not plain sequences."""
 
     mask_B1TT: Tensor
@@ -44,10 +44,10 @@ class ReadAs:
 
 
 def hidden_states(
-    backbone: nn.Module, ids_BT: Tensor, places_N: Tensor, precision: Precision, read_as: ReadAs | None = None
+    backbone: nn.Module, ids_BT: Tensor, places_N: Tensor, precision: Precision, layout: AttentionLayout | None = None
 ) -> Tensor:
     """The backbone's last hidden states at these places of the flattened rows, in rising order, in float32, (N, H)."""
-    more = {} if read_as is None else {"attention_mask": read_as.mask_B1TT, "position_ids": read_as.positions_BT}
+    more = {} if layout is None else {"attention_mask": layout.mask_B1TT, "position_ids": layout.positions_BT}
     with layers_in(precision, ids_BT.device):
         hidden_BTH: Tensor = backbone(input_ids=ids_BT, use_cache=False, **more).last_hidden_state
     return _at(hidden_BTH, places_N).float()
@@ -180,16 +180,16 @@ class ScalarModel:
         last_B = torch.arange(len(lengths_B), device=lengths_B.device) * ids_BT.shape[1] + lengths_B - 1
         return self._numbers(ids_BT, last_B)
 
-    def scores_at(self, ids_BT: Tensor, places_N: Tensor, read_as: ReadAs) -> Tensor:
+    def scores_at(self, ids_BT: Tensor, places_N: Tensor, layout: AttentionLayout) -> Tensor:
         """The scores (N) at places of the flattened rows, in rising order, of rows that are no plain sequences."""
-        return self._numbers(ids_BT, places_N, read_as)
+        return self._numbers(ids_BT, places_N, layout)
 
     def values(self, ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
         """The value of the state before each masked token, shape (N); it depends only on earlier tokens."""
         return self._numbers(ids_BT, to_device(places_before(mask_BT), ids_BT.device))
 
-    def _numbers(self, ids_BT: Tensor, places_N: Tensor, read_as: ReadAs | None = None) -> Tensor:
+    def _numbers(self, ids_BT: Tensor, places_N: Tensor, layout: AttentionLayout | None = None) -> Tensor:
         with self._at_work():
-            hidden_NH = hidden_states(self.backbone, ids_BT, places_N, self.precision, read_as)
+            hidden_NH = hidden_states(self.backbone, ids_BT, places_N, self.precision, layout)
         numbers_N: Tensor = self._head(hidden_NH).squeeze(-1).float()
         return numbers_N

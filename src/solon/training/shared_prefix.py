@@ -16,7 +16,7 @@ from torch import Tensor
 
 from solon.errors import ModelError
 from solon.training.batches import PAD_ID, PairExample, pad_right, to_device
-from solon.training.forward import ReadAs, ScalarModel
+from solon.training.forward import AttentionLayout, ScalarModel
 from solon.training.models import unwrap_adapter
 
 _TOLERANCE = 1e-3
@@ -58,13 +58,15 @@ def pair_scores(model: ScalarModel, rows: Sequence[SharedPrefixPair]) -> tuple[T
     prefixes, firsts, longest = [row.prefix for row in rows], [len(row.chosen) for row in rows], ids_BT.shape[1]
     ends = [each for row in rows for each in (len(row.chosen) - 1, row.length - 1)]
     places_N = torch.tensor([(n // 2) * longest + end for n, end in enumerate(ends)])
-    layout = _read_as(prefixes, firsts, longest, model.device)
+    layout = _attention_layout(prefixes, firsts, longest, model.device)
     scores_N = model.scores_at(ids_BT, to_device(places_N, model.device), layout)
     chosen_B, rejected_B = scores_N.view(-1, 2).unbind(1)
     return chosen_B, rejected_B
 
 
-def _read_as(prefixes: Sequence[int], firsts: Sequence[int], longest: int, device: torch.device) -> ReadAs:
+def _attention_layout(
+    prefixes: Sequence[int], firsts: Sequence[int], longest: int, device: torch.device
+) -> AttentionLayout:
     """Positions, and what each token sees, in rows of a prefix, the rest of the first reply and that of the second."""
     place_T = torch.arange(longest)
     prefix_B1, first_B1 = torch.tensor(prefixes).unsqueeze(1), torch.tensor(firsts).unsqueeze(1)
@@ -74,7 +76,7 @@ def _read_as(prefixes: Sequence[int], firsts: Sequence[int], longest: int, devic
     sees_BTT = (place_T <= place_T.unsqueeze(1)) & ~(second_BT.unsqueeze(2) & rest_of_first_BT.unsqueeze(1))
     hidden = torch.finfo(torch.float32).min
     mask_B1TT = torch.zeros(sees_BTT.shape).masked_fill(~sees_BTT, hidden).unsqueeze(1)
-    return ReadAs(to_device(mask_B1TT, device), to_device(positions_BT, device))
+    return AttentionLayout(to_device(mask_B1TT, device), to_device(positions_BT, device))
 
 
 def refuse_other_scores(model: ScalarModel, rows: Sequence[SharedPrefixPair]) -> None:

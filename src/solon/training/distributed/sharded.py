@@ -22,7 +22,7 @@ from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, fully_shard
 from solon.config.settings import Activations, Precision
 from solon.errors import ModelError, RunError
 from solon.runs.processes import Processes, Sharding
-from solon.training.forward import ReadAs, ScalarModel, TokenModel
+from solon.training.forward import AttentionLayout, ScalarModel, TokenModel
 from solon.training.gradient_checkpointing import checkpoint_activations
 from solon.training.models import Trainable, unwrap_adapter
 from solon.training.value_head import ValueHead
@@ -30,7 +30,7 @@ from solon.training.value_head import ValueHead
 T = TypeVar("T")
 
 
-Read = Callable[[Tensor, Tensor], Any]
+ForwardFunction = Callable[[Tensor, Tensor], Any]
 """Reads a model's numbers: of token ids (B, T), at the places in the second tensor."""
 
 
@@ -42,8 +42,8 @@ class _Root(nn.Module):
         self.model = model
         self.value_head = value_head
 
-    def forward(self, read: Read, ids_BT: Tensor, where: Tensor) -> Any:
-        return read(ids_BT, where)
+    def forward(self, function: ForwardFunction, ids_BT: Tensor, where: Tensor) -> Any:
+        return function(ids_BT, where)
 
 
 class ShardedTokenModel(TokenModel):
@@ -91,12 +91,12 @@ class ShardedScalarModel(ScalarModel):
     def values(self, ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
         return self._copied(self._plain.values, ids_BT, mask_BT)
 
-    def scores_at(self, ids_BT: Tensor, places_N: Tensor, read_as: ReadAs) -> Tensor:
-        return self._copied(lambda ids, places: self._plain.scores_at(ids, places, read_as), ids_BT, places_N)
+    def scores_at(self, ids_BT: Tensor, places_N: Tensor, layout: AttentionLayout) -> Tensor:
+        return self._copied(lambda ids, places: self._plain.scores_at(ids, places, layout), ids_BT, places_N)
 
-    def _copied(self, read: Read, ids_BT: Tensor, where: Tensor) -> Tensor:
+    def _copied(self, function: ForwardFunction, ids_BT: Tensor, where: Tensor) -> Tensor:
         """Return a copy, because a module in shards may not return a view."""
-        copied: Tensor = self._root(lambda *asked: read(*asked).clone(), ids_BT, where)
+        copied: Tensor = self._root(lambda *asked: function(*asked).clone(), ids_BT, where)
         return copied
 
 
