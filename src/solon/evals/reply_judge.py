@@ -43,7 +43,7 @@ K = TypeVar("K", bound=Hashable)
 
 @dataclass(frozen=True, slots=True)
 class BothOrders:
-    """What a question came to: per order the log-odds of what is shown first in the order AB; or why there are none."""
+    """The log-odds of the first option in each order, or the reason why there are none."""
 
     ab: float | None = None
     ba: float | None = None

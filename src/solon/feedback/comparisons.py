@@ -161,7 +161,7 @@ class ComparisonPlan:
 
     @classmethod
     def of(cls, settings: FeedbackSettings, constitution: Constitution, seed: int) -> ComparisonPlan:
-        """Raises RecipeError when the constitution has too few worked examples, or not every axis."""
+        """The plan for a constitution; raises RecipeError when it has too few worked examples, or not every axis."""
         return cls(
             settings,
             seed,

@@ -65,7 +65,7 @@ class Judge:
 
     @classmethod
     def of(cls, engine: Engine) -> Judge:
-        """Raises StageError when the engine's tokenizer lets no two letters compare."""
+        """A judge with the letter form of its tokenizer; raises StageError where no form lets the letters compare."""
         return cls(engine, letter_form(engine))
 
 

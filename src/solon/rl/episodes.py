@@ -123,7 +123,7 @@ class Episode:
 
     @property
     def tokens(self) -> int:
-        """The same."""
+        """Tokens read in a pass; equals `length`, as there is one sequence."""
         return self.reply.length
 
 

@@ -96,7 +96,7 @@ class Work(Protocol):
         """Load a second model, to ask in turn with that of `engine`."""
 
     def scorer(self, folder: Path, *, centred: bool = False) -> Callable[[Sequence[Conversation]], list[float]]:
-        """A preference model: a number for each conversation; 0 is an ordinary reply when `centred`."""
+        """Scores by the preference model in `folder`; higher is better. With `centred` an average reply scores 0."""
 
     def source_hash(self, name: str) -> str:
         """The hash of a source of prompts."""

@@ -50,7 +50,7 @@ class CompletionExample:
 
     @property
     def tokens(self) -> int:
-        """The same."""
+        """Tokens read in a pass; equals `length`, as there is one sequence."""
         return len(self.token_ids)
 
 
@@ -91,7 +91,7 @@ class RatedExample:
 
     @property
     def tokens(self) -> int:
-        """The same."""
+        """Tokens read in a pass; equals `length`, as there is one sequence."""
         return len(self.token_ids)
 
 

@@ -36,7 +36,7 @@ class SharedPrefixPair(PairExample):
 
     @property
     def tokens(self) -> int:
-        """The same."""
+        """Tokens read in a pass; equals `length`, as both replies are one row."""
         return self.length
 
 
