@@ -119,10 +119,8 @@ def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder
     def fresh() -> Trainable:
         return with_adapter(_grown(inputs, tokenizer, tuning), tuning.lora, inputs.seed)
 
-    with (
-        arithmetic(inputs.engine),
-        within_memory("preference.training.micro_batch_tokens", tuning.micro_batch_tokens),
-    ):
+    memory = within_memory("preference.training.micro_batch_tokens", tuning.micro_batch_tokens)
+    with arithmetic(inputs.engine), memory:
         adapted = fresh()
         texts = PromptTokenizer.of(tokenizer, inputs.engine)
         encoding = Encoding(texts, window_of(unwrap_adapter(adapted), inputs.engine))
