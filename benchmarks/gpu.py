@@ -51,11 +51,11 @@ from solon.rl.policy_update import update
 from solon.rl.rollout import Reply
 from solon.training.batches import CompletionExample, pad_right
 from solon.training.forward import ScalarModel, TokenModel
+from solon.training.gradient_checkpointing import checkpoint_activations
 from solon.training.learner import EPSILON, EPSILON_RL, Learner
 from solon.training.loop import accumulate
 from solon.training.models import Trainable, trainable_parameters, with_adapter
 from solon.training.objectives import CompletionObjective
-from solon.training.recompute import spare_activations
 
 ROUNDS, WARM_UP, PRODUCT = 5, 1, 8192
 RATES = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "4090": 165e12, "B200": 2250e12}
@@ -270,7 +270,7 @@ def learning(bench: Bench, shape: Shape, adapter: LoraSettings | None, activatio
     if frozen:
         lower(model, cast(Any, model).get_output_embeddings())
     learnt = with_adapter(model, adapter, 0)
-    spare_activations(learnt, activations)
+    checkpoint_activations(learnt, activations)
     learner = Learner(trainable_parameters(learnt), clip=1.0, epsilon=EPSILON)
     objective = CompletionObjective(TokenModel(learnt, bench.precision))
     examples = [

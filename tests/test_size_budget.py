@@ -1,4 +1,4 @@
-"""The sizes of DESIGN section 3, kept by a test: short files, short functions, few parameters, a docstring on top."""
+"""The sizes of CONTRIBUTING.md, kept by a test: short files, short functions, few parameters, a docstring on top."""
 
 import ast
 from pathlib import Path

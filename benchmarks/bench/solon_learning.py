@@ -21,9 +21,9 @@ from solon.training.distributed.sharded import scalar_model, token_model
 from solon.training.learner import EPSILON, Learner
 from solon.training.loop import TrainingSession, train
 from solon.training.models import (
-    frozen_in,
     load_causal_lm,
     load_preference_model,
+    storage_precision,
     trainable_parameters,
     with_adapter,
 )
@@ -34,7 +34,7 @@ RATE = 1e-5
 
 def finetune(task: LearningTask, settings: TrainingSettings, session: TrainingSession) -> None:
     """Learn from the completions, as stage 04 does."""
-    stored = frozen_in(settings.precision, settings.lora)
+    stored = storage_precision(settings.precision, settings.lora)
     model = with_adapter(load_causal_lm(Path(task.model), EngineSettings(), stored), settings.lora, 0)
     reading = token_model(model, SINGLE_PROCESS, settings.precision, settings.activations)
     learner = Learner(trainable_parameters(model), clip=settings.max_grad_norm, epsilon=EPSILON)
@@ -47,7 +47,7 @@ def finetune(task: LearningTask, settings: TrainingSettings, session: TrainingSe
 
 def prefer(task: LearningTask, settings: TrainingSettings, session: TrainingSession) -> None:
     """Learn from the pairs, as stage 07 does."""
-    stored = frozen_in(settings.precision, settings.lora)
+    stored = storage_precision(settings.precision, settings.lora)
     model = with_adapter(load_preference_model(Path(task.model), EngineSettings(), stored), settings.lora, 0)
     reading = scalar_model(model, SINGLE_PROCESS, settings.precision, settings.activations)
     learner = Learner(trainable_parameters(model), clip=settings.max_grad_norm, epsilon=EPSILON)

@@ -70,7 +70,7 @@ class Conversation:
 
     @property
     def row_id(self) -> str:
-        """The content hash of this conversation, its id in every table (DESIGN section 4)."""
+        """The content hash of this conversation, its id in every table."""
         return digest([(turn.role.value, turn.content) for turn in self.turns])
 
     def messages(self) -> list[dict[str, str]]:

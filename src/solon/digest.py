@@ -1,8 +1,8 @@
 """Stable digests: the source of every row id, seed and draw.
 
 Nothing random in Solon depends on the order of work. A seed is a digest of its purpose (run seed, stage, row id,
-attempt), so batching, concurrency and resuming cannot change a result (DESIGN section 4). Python's `hash` has a salt
-for each process and is never used.
+attempt), so batching, concurrency and resuming cannot change a result. Python's `hash` has a salt for each process
+and is never used.
 """
 
 from __future__ import annotations

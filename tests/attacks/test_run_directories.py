@@ -23,7 +23,7 @@ from solon.runs import RunDirectory, StageFolder
 from solon.runs.journal import journal_line
 from solon.runs.manifest import FileFacts, files_hash, may_be_published
 from solon.runs.standalone_stage import run_standalone
-from solon.training.checkpoint import Checkpoints, Snapshot, restoring
+from solon.training.checkpoint import Checkpoint, Checkpoints, restoring
 from tests.row_types import IdRow
 from tests.synthetic import Plan, build
 
@@ -243,10 +243,10 @@ def test_a_checkpoint_sealed_again_without_a_key_is_passed_over(tmp_path: Path, 
 
 def test_what_training_misses_in_a_sealed_checkpoint_is_one_line(tmp_path: Path) -> None:
     sealed_checkpoint(tmp_path)
-    snapshot = Checkpoints(tmp_path).newest()
-    assert snapshot is not None
+    checkpoint = Checkpoints(tmp_path).newest()
+    assert checkpoint is not None
     with pytest.raises(RunError, match=r"KeyError: 'metrics'.*Delete"), restoring(tmp_path):
-        _ = snapshot.state["metrics"]
+        _ = checkpoint.state["metrics"]
 
 
 @pytest.mark.parametrize("name", ["../../x.safetensors", "/etc/hostname", "weights.bin"])
@@ -259,7 +259,7 @@ def test_a_checkpoint_names_only_its_own_files(tmp_path: Path, name: str) -> Non
 
 
 def sealed_checkpoint(folder: Path) -> Path:
-    return Checkpoints(folder).save(Snapshot(1, {"weights": {"w": torch.zeros(2)}}, {"seconds": 1.0}))
+    return Checkpoints(folder).save(Checkpoint(1, {"weights": {"w": torch.zeros(2)}}, {"seconds": 1.0}))
 
 
 def seal(folder: Path) -> None:

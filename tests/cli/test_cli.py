@@ -377,12 +377,12 @@ def test_ctrl_c_exits_with_130_and_says_how_to_go_on(tmp_path: Path) -> None:
     code = (
         "import sys, time, types\n"
         "from solon.runs import Interrupted\n"
-        "def advance(run, display, until, processes, place):\n"
+        "def run_stages(run, display, until, processes, place):\n"
         "    display.stage_started(1, 'prompts', 9)\n"
         "    for _ in range(500):\n"
         "        run.stop.obey(); time.sleep(0.02)\n"
-        "pipeline = types.ModuleType('solon.pipeline.order'); pipeline.advance = advance\n"
-        "sys.modules['solon.pipeline.order'] = pipeline\n"
+        "pipeline = types.ModuleType('solon.pipeline.run_stages'); pipeline.run_stages = run_stages\n"
+        "sys.modules['solon.pipeline.run_stages'] = pipeline\n"
         "from solon.cli.main import main\n"
         "main(['run', sys.argv[1], '--recipe', 'testbed'])\n"
     )

@@ -118,7 +118,7 @@ def test_reinforcement_learning_stays_on_the_gpu(
     algorithm: Algorithm,
     minibatches: int,
 ) -> None:
-    """With taped and with computed log-probabilities, snapshots, the best policy kept, a held-out scorer, resume."""
+    """With kept and with computed log-probabilities, snapshots, the best policy kept, a held-out scorer, resume."""
     settings = SETTINGS.model_copy(
         update={
             "algorithm": algorithm,

@@ -19,7 +19,7 @@ from solon.runs.processes import SINGLE_PROCESS
 from solon.training.batches import CompletionExample
 from solon.training.distributed.sharded import token_model
 from solon.training.learner import Learner
-from solon.training.models import frozen_in, load_causal_lm, trainable_parameters, with_adapter
+from solon.training.models import load_causal_lm, storage_precision, trainable_parameters, with_adapter
 from solon.training.objectives import CompletionObjective
 
 ROW = 256
@@ -40,7 +40,8 @@ def train(folder: Path, how: str, tokens: int) -> None:
     adapter = LoraSettings(rank=16) if how in ("lora", "bfloat16") else None
     precision = Precision.BFLOAT16 if how == "bfloat16" else Precision.FLOAT32
     activations = Activations.RECOMPUTED if how == "recomputed" else Activations.KEPT
-    model = with_adapter(load_causal_lm(folder, EngineSettings(), frozen_in(precision, adapter)), adapter, seed=0)
+    stored = storage_precision(precision, adapter)
+    model = with_adapter(load_causal_lm(folder, EngineSettings(), stored), adapter, seed=0)
     learner = Learner(trainable_parameters(model), clip=1.0, epsilon=1e-8)
     objective = CompletionObjective(token_model(model, SINGLE_PROCESS, precision, activations))
     ids = torch.randint(0, 1000, (tokens // ROW, ROW)).tolist()

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.pipeline.test_order import SMALL
+from tests.pipeline.test_run_stages import SMALL
 
 from solon.config.attack_settings import AttackSettings, ScoredBy
 from solon.config.builtin import constitution_path
 from solon.config.loading import load_recipe
 from solon.errors import RunError
 from solon.pipeline.extra_stages import AttackOrder, attack
-from solon.pipeline.order import advance
+from solon.pipeline.run_stages import run_stages
 from solon.reporting import write
 from solon.reporting.results import results
 from solon.runs import RunDirectory
@@ -32,7 +32,7 @@ def made(folder: Path, *settings: str, reuse: Path | None = None) -> RunDirector
     recipe = load_recipe("testbed", (), [*SMALL, *settings])
     run = RunDirectory.create(folder, recipe, constitution_path(recipe.constitution), [reuse] if reuse else [])
     with run.lock():
-        advance(run, Silent())
+        run_stages(run, Silent())
     return run
 
 

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tests.pipeline.test_order import SMALL
+from tests.pipeline.test_run_stages import SMALL
 
 from solon.config.builtin import constitution_path
 from solon.config.loading import load_recipe

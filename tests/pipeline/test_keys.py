@@ -26,7 +26,7 @@ from solon.reporting import render
 from solon.runs import RunDirectory, StageFolder
 from solon.runs.artefact import Artefact
 from solon.runs.progress import Silent
-from solon.stages.stage import Kind, Reads, Stage, Work
+from solon.stages.stage import Kind, Stage, StageDependencies, Work
 
 
 @dataclass
@@ -61,8 +61,8 @@ class OneRow(Stage):
     def settings(self, recipe: Recipe) -> Settings:
         return recipe.responses
 
-    def reads(self, work: Work) -> Reads:
-        return Reads({"assistant": self.model} if self.model else {})
+    def reads(self, work: Work) -> StageDependencies:
+        return StageDependencies({"assistant": self.model} if self.model else {})
 
     def run(self, work: Work, out: StageFolder) -> Artefact:
         return (self.work or publish)(out)

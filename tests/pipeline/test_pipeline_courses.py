@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from tests.pipeline.test_order import SMALL
+from tests.pipeline.test_run_stages import SMALL
 
 from solon.config.builtin import constitution_path
 from solon.config.loading import load_recipe
@@ -15,7 +15,7 @@ from solon.errors import RecipeError, RunError
 from solon.export.model_folder import ExportedWeights, export_model
 from solon.export.trainers.trainer_folder import export_for_trl
 from solon.pipeline.impact import impact_of
-from solon.pipeline.order import advance
+from solon.pipeline.run_stages import run_stages
 from solon.reporting import write
 from solon.reporting.results import results
 from solon.runs import Artefact, RunDirectory
@@ -29,7 +29,7 @@ def done(
     recipe = load_recipe("testbed", overlays, [*SMALL, *settings])
     run = RunDirectory.create(folder, recipe, constitution_path(recipe.constitution), reuse)
     with run.lock():
-        advance(run, Silent())
+        run_stages(run, Silent())
     return run
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from tests.pipeline.test_order import SMALL
+from tests.pipeline.test_run_stages import SMALL
 
 from solon.runs import RunDirectory
 

@@ -18,7 +18,7 @@ from solon.config.recipe import Recipe, Settings
 from solon.pipeline.session import Session
 from solon.runs import Artefact, RunDirectory, StageFolder
 from solon.runs.progress import Silent
-from solon.stages.stage import Kind, Reads, Stage, Work
+from solon.stages.stage import Kind, Stage, StageDependencies, Work
 
 
 class Heard(Silent):
@@ -56,8 +56,8 @@ class Watching(Stage):
     def settings(self, recipe: Recipe) -> Settings:
         return recipe.responses
 
-    def reads(self, work: Work) -> Reads:
-        return Reads()
+    def reads(self, work: Work) -> StageDependencies:
+        return StageDependencies()
 
     def run(self, work: Work, out: StageFolder) -> Artefact:
         self.alive.append(self.weight() is not None)

@@ -20,7 +20,7 @@ from solon.config.loading import load_recipe
 from solon.errors import RecipeError
 from solon.pipeline.impact import impact_of
 from solon.pipeline.open_run import open_or_create
-from solon.pipeline.order import advance
+from solon.pipeline.run_stages import run_stages
 from solon.runs import RunDirectory
 from solon.runs.progress import Silent
 from solon.stages.plan import names_of
@@ -93,7 +93,7 @@ def test_a_stage_of_one_file_and_one_line_is_everywhere(tmp_path: Path, installe
 
     whole = open_or_create(tmp_path / "whole", None, (), (), (folder,))
     with whole.lock():
-        advance(whole, Silent(), "toy")
+        run_stages(whole, Silent(), "toy")
     assert {each.name for each in whole.artefacts() if each.manifest.adopted_from} == {"prompts", "responses", "toy"}
     assert impact_of(run, run.constitution).unfinished[0] == "critique-revision", "an edit does not reach the toy"
 
@@ -101,11 +101,11 @@ def test_a_stage_of_one_file_and_one_line_is_everywhere(tmp_path: Path, installe
 def test_interrupted_or_not_it_makes_the_same_rows_and_shifts_no_other_stage(tmp_path: Path, installed: Path) -> None:
     plain = open_or_create(tmp_path / "plain", "testbed", (), tuple(SMALL))
     with plain.lock():
-        advance(plain, Silent(), "responses")
+        run_stages(plain, Silent(), "responses")
     with_toy = open_or_create(tmp_path / "toy", None, (), tuple(TOY), (plain.path,))
     assert names_of(with_toy.recipe)[:4] == ("prompts", "responses", "toy", "critique-revision")
     with with_toy.lock():
-        advance(with_toy, Silent(), "critique-revision")
+        run_stages(with_toy, Silent(), "critique-revision")
     assert [each.path.name for each in with_toy.artefacts()][2:] == ["03-toy", "04-critique-revision"]
     assert {each.name for each in with_toy.artefacts() if each.manifest.adopted_from} == {"prompts", "responses"}
     without = open_or_create(tmp_path / "without", None, (), (), (with_toy.path,))
@@ -113,7 +113,7 @@ def test_interrupted_or_not_it_makes_the_same_rows_and_shifts_no_other_stage(tmp
         tmp_path / "back", load_recipe("testbed", settings=SMALL), without.path / "constitution.yaml", (with_toy.path,)
     )
     with back.lock():
-        advance(back, Silent(), "critique-revision")
+        run_stages(back, Silent(), "critique-revision")
     assert [each.path.name for each in back.artefacts()][2:] == ["03-critique-revision"]
     assert all(each.manifest.adopted_from for each in back.artefacts()), "under another number, but the same key"
 

@@ -9,11 +9,11 @@ import pytest
 
 from solon.config.builtin import constitution_path
 from solon.config.loading import load_recipe
-from solon.pipeline.order import advance
+from solon.pipeline.run_stages import run_stages
 from solon.runs import RunDirectory
 from solon.runs.progress import Silent
 from solon.runs.rows import LabelRow
-from tests.pipeline.test_order import SMALL
+from tests.pipeline.test_run_stages import SMALL
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def edited_runs(tmp_path_factory: pytest.TempPathFactory) -> EditedRuns:
     recipe = load_recipe("testbed", settings=SMALL)
     old = RunDirectory.create(folder / "old", recipe, constitution_path("testbed"))
     with old.lock():
-        advance(old, Silent())
+        run_stages(old, Silent())
     labels = old.finished("ai-feedback")
     assert labels is not None
     drawn = Counter(row.principle_id for row in labels.rows(LabelRow)).most_common(1)[0][0]
@@ -45,5 +45,5 @@ def edited_runs(tmp_path_factory: pytest.TempPathFactory) -> EditedRuns:
         folder / "new", recipe.model_copy(update={"constitution": str(edited)}), edited, [old.path]
     )
     with new.lock():
-        advance(new, Silent())
+        run_stages(new, Silent())
     return EditedRuns(old, new, drawn)

@@ -96,7 +96,7 @@ def test_one_pass_that_measures_and_learns_is_the_same_as_two(tiny: Path, algori
         networks = load_networks(tiny, algorithm=algorithm)
         replies = sampler(networks, SETTINGS)(0)
         rollout = measure(networks, replies, planted(replies), settings)
-        assert (rollout.logprob_tape is not None) == (micro_tokens == 16384)
+        assert (rollout.logprob_with_grad is not None) == (micro_tokens == 16384)
         said = update(networks, rollout, settings, step=1, seed=0)
         assert said["policy_updates"] == settings.epochs
         learners = [networks.learner] if networks.critic is None else [networks.learner, networks.critic.learner]
@@ -421,11 +421,11 @@ def test_an_update_that_fails_in_a_later_minibatch_leaves_the_policy_of_the_step
             raise DivergedError("the gradient norm is nan", place=place)
         return step(rate, place, row_ids)
 
-    def watch(step: int, rollout: Any) -> None:
+    def on_rollout(step: int, rollout: Any) -> None:
         seen.append({name: weight.clone() for name, weight in networks.learner.weights().items()})
 
     monkeypatch.setattr(networks.learner, "step", failing)
-    course = trained(networks, settings, TrainingSession(Checkpoints(tmp_path)), watch=watch)
+    course = trained(networks, settings, TrainingSession(Checkpoints(tmp_path)), on_rollout=on_rollout)
     assert course.step == 1 and len(taken) == 11
     assert course.stopped_because is not None and course.stopped_because.startswith("PPO step 2, pass 1, policy")
     assert any(not torch.equal(weight, seen[0][name]) for name, weight in networks.learner.weights().items())
@@ -438,11 +438,11 @@ def test_the_best_policy_is_the_one_that_replied_best(tiny: Path, tmp_path: Path
     networks = load_networks(tiny)
     seen: list[dict[str, Tensor]] = []
 
-    def watch(step: int, rollout: Any) -> None:
+    def on_rollout(step: int, rollout: Any) -> None:
         seen.append({name: weight.clone() for name, weight in networks.learner.weights().items()})
 
     course = trained(
-        networks, settings, TrainingSession(Checkpoints(tmp_path)), watch=watch,
+        networks, settings, TrainingSession(Checkpoints(tmp_path)), on_rollout=on_rollout,
         held_out=lambda replies: torch.full((len(replies),), next(held_out)),
     )  # fmt: skip
     assert [row["held_out_score"] for row in course.log.rows] == [9.0, 9.0, 1.0, 3.0, 2.0]

@@ -116,7 +116,7 @@ def test_what_samples_is_what_learns(tiny: Path, adapter: LoraSettings | None) -
     """The engine's log-probabilities are those of the training forward, although it has a cache and other shapes."""
     precision, tokenizer = Precision.BFLOAT16, models.load_tokenizer(tiny)
     networks = load_networks(tiny, adapter, Algorithm.RLOO, precision)
-    policy = models.inner(networks.policy.model)
+    policy = models.unwrap_adapter(networks.policy.model)
     engine = engine_of(policy, tokenizer, EngineSettings(), name="policy", precision=precision)
     asked = [Prompt((Turn(Role.HUMAN, f"How do I bake bread {n} ?"),)) for n in range(6)]
     completions = engine.generate(asked, list(range(6)), SamplingParams(max_tokens=12), ())

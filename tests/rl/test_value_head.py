@@ -140,7 +140,9 @@ def test_a_pass_that_measures_and_learns_is_the_same_as_two(tiny: Path) -> None:
         moved_head(networks)
         replies = sampler(networks, SETTINGS)(0)
         rollout = measure(networks, replies, planted(replies), settings)
-        assert (rollout.value_tape is not None) == (rollout.logprob_tape is not None) == (micro_tokens == 16384)
+        assert (
+            (rollout.value_with_grad is not None) == (rollout.logprob_with_grad is not None) == (micro_tokens == 16384)
+        )
         said = update(networks, rollout, settings, step=1, seed=0)
         found.append((said, networks.learner.weights(), head_of(networks).learner.weights()))
     (once, *weights_once), (twice, *weights_twice) = found

@@ -48,7 +48,7 @@ def load_networks(
     value_coef: float | None = None,
 ) -> Networks:
     """With `value_coef` PPO's value function is a head on the policy's backbone."""
-    engine, stored = EngineSettings(), models.frozen_in(precision, adapter)
+    engine, stored = EngineSettings(), models.storage_precision(precision, adapter)
     policy = models.with_adapter(models.load_causal_lm(folder, engine, stored), adapter, 1)
     critic: ValueModel | PolicyValueHead | None = None
     head = None if value_coef is None else ValueHead(policy, value_coef)

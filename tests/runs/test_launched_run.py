@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.pipeline.test_order import SMALL, start, tables
+from tests.pipeline.test_run_stages import SMALL, start, tables
 from tests.training.distributed.test_launched import launch, launching
 
 from solon.reporting.results import results

@@ -18,7 +18,7 @@ from solon.config.recipe import EngineSettings, LoraSettings, Recipe, Reinforcem
 from solon.config.warm_start_settings import EarlierModel, WarmStartSettings
 from solon.rl.rl_models import Folders, load_rl_models
 from solon.stages import s04_sl_cai, s07_preference_model
-from solon.stages.stage import Reads
+from solon.stages.stage import StageDependencies
 from solon.stages.warm_start import reads_with, warm_start_of
 from solon.training import models
 from solon.training.forward import TokenModel
@@ -105,7 +105,7 @@ def test_only_the_named_stages_do_less_and_have_another_key() -> None:
     assert start.reinforcement(recipe.rl).steps == 2
     assert start.reinforcement(ReinforcementSettings(steps=1)).steps == 1
     assert start.training(recipe.finetune.training).epochs == pytest.approx(0.25 * recipe.finetune.training.epochs)
-    reads = Reads({"pretrained": Path("base")}, {"part": "run"})
+    reads = StageDependencies({"pretrained": Path("base")}, {"part": "run"})
     assert reads_with(None, reads) is reads
     assert reads_with(start, reads).paths == reads.paths
     assert reads_with(start, reads).more == {"part": "run", "warm_start": {"hash": "0815", "share": 0.25}}

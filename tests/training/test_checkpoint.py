@@ -10,18 +10,18 @@ from safetensors import SafetensorError
 
 from solon.errors import RunError
 from solon.training import checkpoint
-from solon.training.checkpoint import Checkpoints, Snapshot
+from solon.training.checkpoint import Checkpoint, Checkpoints
 
 
-def snapshot(step: int) -> Snapshot:
+def after(step: int) -> Checkpoint:
     tensors = {"weights": {"a.b": torch.full((2, 3), float(step)), "c": torch.tensor(1.5)}}
-    return Snapshot(step, tensors, {"metrics": [{"loss": 0.1 + 0.2}], "seconds": 1.0})
+    return Checkpoint(step, tensors, {"metrics": [{"loss": 0.1 + 0.2}], "seconds": 1.0})
 
 
 def test_what_is_saved_comes_back_exactly(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path / "checkpoints")
     assert checkpoints.newest() is None
-    folder = checkpoints.save(snapshot(7))
+    folder = checkpoints.save(after(7))
     assert folder.name == "step_000007"
     found = checkpoints.newest()
     assert found is not None and found.step == 7
@@ -32,7 +32,7 @@ def test_what_is_saved_comes_back_exactly(tmp_path: Path) -> None:
 def test_two_are_kept_and_no_pickle_is_among_their_files(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path)
     for step in (1, 2, 3):
-        checkpoints.save(snapshot(step))
+        checkpoints.save(after(step))
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["step_000002", "step_000003"]
     assert {file.suffix for file in tmp_path.rglob("*") if file.is_file()} == {".json", ".safetensors"}
 
@@ -43,8 +43,8 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_notice(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, damage: str
 ) -> None:
     checkpoints = Checkpoints(tmp_path)
-    checkpoints.save(snapshot(1))
-    file = checkpoints.save(snapshot(2)) / name
+    checkpoints.save(after(1))
+    file = checkpoints.save(after(2)) / name
     content = file.read_bytes()
     if damage == "delete":
         file.unlink()
@@ -61,21 +61,21 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_notice(
 
 def test_an_unfinished_checkpoint_is_never_read_and_is_swept_away(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path)
-    whole = checkpoints.save(snapshot(1))
+    whole = checkpoints.save(after(1))
     unfinished = tmp_path / "step_000002.partial"
     unfinished.mkdir()
     (unfinished / "state.json").write_bytes((whole / "state.json").read_bytes())
     found = checkpoints.newest()
     assert found is not None and found.step == 1
-    checkpoints.save(snapshot(3))
+    checkpoints.save(after(3))
     assert not unfinished.exists()
 
 
 def test_a_damaged_checkpoint_can_be_written_again(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path)
-    (checkpoints.save(snapshot(1)) / "manifest.json").write_text(json.dumps({"files": 3}))
+    (checkpoints.save(after(1)) / "manifest.json").write_text(json.dumps({"files": 3}))
     assert checkpoints.newest() is None
-    checkpoints.save(snapshot(1))
+    checkpoints.save(after(1))
     found = checkpoints.newest()
     assert found is not None and found.step == 1
 
@@ -83,7 +83,7 @@ def test_a_damaged_checkpoint_can_be_written_again(tmp_path: Path) -> None:
 def test_a_refusing_disk_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(RunError, match="cannot write"):
-        Checkpoints(tmp_path / "file" / "checkpoints").save(snapshot(1))
+        Checkpoints(tmp_path / "file" / "checkpoints").save(after(1))
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), SafetensorError("No space left on device")])
@@ -95,10 +95,10 @@ def test_a_full_disk_is_one_line_and_leaves_the_earlier_checkpoint(
         raise error
 
     checkpoints = Checkpoints(tmp_path)
-    checkpoints.save(snapshot(1))
+    checkpoints.save(after(1))
     with monkeypatch.context() as patched, pytest.raises(RunError, match="cannot write: No space left"):
         patched.setattr(checkpoint, "save_file", full)
-        checkpoints.save(snapshot(2))
+        checkpoints.save(after(2))
     found = checkpoints.newest()
     assert found is not None and found.step == 1
-    assert checkpoints.save(snapshot(2)).is_dir()
+    assert checkpoints.save(after(2)).is_dir()

@@ -157,15 +157,15 @@ def test_kl_is_paid_at_every_response_token_and_nowhere_else() -> None:
     assert rewards_BT.flatten().tolist() == pytest.approx([-0.05, 1.1, 0.0])
 
 
-def brute_force(rewards: list[float], values: list[float], discount: float, trace: float) -> list[float]:
+def brute_force(rewards: list[float], values: list[float], gamma: float, gae_lambda: float) -> list[float]:
     """Equation 16 of Schulman et al. 2016, term by term."""
     following = [*values[1:], 0.0]
-    deltas = [r + discount * after - v for r, v, after in zip(rewards, values, following, strict=True)]
-    return [sum((discount * trace) ** k * deltas[t + k] for k in range(len(deltas) - t)) for t in range(len(deltas))]
+    deltas = [r + gamma * after - v for r, v, after in zip(rewards, values, following, strict=True)]
+    return [sum((gamma * gae_lambda) ** k * deltas[t + k] for k in range(len(deltas) - t)) for t in range(len(deltas))]
 
 
 @given(st.data(), st.floats(0, 1), st.floats(0, 1))
-def test_advantages_equal_brute_force(data: st.DataObject, discount: float, trace: float) -> None:
+def test_advantages_equal_brute_force(data: st.DataObject, gamma: float, gae_lambda: float) -> None:
     lengths = data.draw(st.lists(st.integers(1, 6), min_size=1, max_size=4))
     number = st.floats(-5, 5)
     rewards = [data.draw(st.lists(number, min_size=n, max_size=n)) for n in lengths]
@@ -175,9 +175,9 @@ def test_advantages_equal_brute_force(data: st.DataObject, discount: float, trac
     # what stands behind a reply's end must not matter
     rewards_BT = torch.tensor([row + [0.0] * (longest - len(row)) for row in rewards], dtype=torch.float64)
     values_BT = torch.tensor([row + [7.0] * (longest - len(row)) for row in values], dtype=torch.float64)
-    found_BT, returns_BT = losses.advantages(rewards_BT, values_BT, mask_BT, discount, trace)
+    found_BT, returns_BT = losses.generalised_advantages(rewards_BT, values_BT, mask_BT, gamma, gae_lambda)
     for row, n in enumerate(lengths):
-        expected = brute_force(rewards[row], values[row], discount, trace)
+        expected = brute_force(rewards[row], values[row], gamma, gae_lambda)
         assert found_BT[row, :n].tolist() == pytest.approx(expected, abs=1e-9)
         assert found_BT[row, n:].abs().sum() == 0
         assert returns_BT[row, :n].tolist() == pytest.approx(
@@ -187,7 +187,7 @@ def test_advantages_equal_brute_force(data: st.DataObject, discount: float, trac
 
 def test_returns_without_discount_and_full_trace_are_rewards_to_come() -> None:
     rewards_BT, mask_BT = torch.tensor([[1.0, 2.0, 4.0]]), torch.ones(1, 3, dtype=torch.bool)
-    _, returns_BT = losses.advantages(rewards_BT, torch.tensor([[0.3, -2.0, 5.0]]), mask_BT, 1.0, 1.0)
+    _, returns_BT = losses.generalised_advantages(rewards_BT, torch.tensor([[0.3, -2.0, 5.0]]), mask_BT, 1.0, 1.0)
     assert returns_BT.flatten().tolist() == pytest.approx([7.0, 6.0, 4.0])
 
 

@@ -63,7 +63,7 @@ def added_product(to: Any, one: Any, other: Any, out_shape: Any = None, **more: 
 def test_finetuning_in_pieces_is_the_same_up_to_rounding(
     tiny: Path, monkeypatch: pytest.MonkeyPatch, adapter: LoraSettings | None, precision: Precision
 ) -> None:
-    stored = models.frozen_in(precision, adapter)
+    stored = models.storage_precision(precision, adapter)
     model = models.with_adapter(models.load_causal_lm(tiny, EngineSettings(), stored), adapter, 1)
     learner = Learner(models.trainable_parameters(model), clip=1.0, epsilon=EPSILON)
     objective = CompletionObjective(TokenModel(model, precision))

@@ -42,7 +42,7 @@ def learner_of(model: models.Trainable) -> Learner:
 def policy_of(
     folder: Path, precision: Precision, adapter: LoraSettings | None = None, kept: Activations = Activations.KEPT
 ) -> tuple[models.Trainable, Any]:
-    loaded = models.load_causal_lm(folder, SETTINGS, models.frozen_in(precision, adapter))
+    loaded = models.load_causal_lm(folder, SETTINGS, models.storage_precision(precision, adapter))
     model = models.with_adapter(loaded, adapter, seed=1)
     return model, token_model(model, SINGLE_PROCESS, precision, kept)
 
@@ -69,7 +69,7 @@ def direct(folder: Path, precision: Precision, *more: Any) -> Made:
 def preference(
     folder: Path, precision: Precision, adapter: LoraSettings | None = None, kept: Activations = Activations.KEPT
 ) -> Made:
-    stored = models.frozen_in(precision, adapter)
+    stored = models.storage_precision(precision, adapter)
     grown = models.grow_preference_model(folder, models.load_tokenizer(folder), SETTINGS, seed=1, stored=stored)
     model = models.with_adapter(grown, adapter, seed=1)
     return learner_of(model), PreferenceObjective(scalar_model(model, SINGLE_PROCESS, precision, kept)), PAIRS
@@ -199,7 +199,7 @@ def test_saved_models_are_float32_and_hold_the_adapter_to_its_last_bits(
     learner, objective, rows = make(tiny, Precision.BFLOAT16, adapter)
     train(learner, objective, rows, [], TRAINING, 0, TrainingSession(Checkpoints(tmp_path / "checkpoints")))
     model = objective.model.model
-    base = {name: each.clone() for name, each in models.inner(model).state_dict().items()}
+    base = {name: each.clone() for name, each in models.unwrap_adapter(model).state_dict().items()}
     scale = 8.0  # alpha over rank
     models.save_model(model, texts_of(models.load_tokenizer(tiny)), tmp_path / "model")
     stored = load_file(tmp_path / "model" / "model.safetensors")

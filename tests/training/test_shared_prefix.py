@@ -15,10 +15,10 @@ from solon.errors import ModelError
 from solon.training import models
 from solon.training.batches import PairExample
 from solon.training.forward import ScalarModel
+from solon.training.gradient_checkpointing import checkpoint_activations
 from solon.training.learner import EPSILON, Learner
 from solon.training.loop import accumulate, mean_loss
 from solon.training.objectives import PreferenceObjective, SharedPrefixObjective
-from solon.training.recompute import spare_activations
 from solon.training.shared_prefix import as_one_row, pair_scores, refuse_other_scores
 from tests.training.tiny import save_tiny_model
 
@@ -46,7 +46,7 @@ def grown(
     matmul: Matmul = Matmul.HIGHEST,
 ) -> tuple[Learner, ScalarModel]:
     engine = EngineSettings(matmul=matmul)
-    stored = models.frozen_in(precision, adapter)
+    stored = models.storage_precision(precision, adapter)
     model = models.grow_preference_model(folder, models.load_tokenizer(folder), engine, seed=1, stored=stored)
     adapted = models.with_adapter(model, adapter, 1)
     learner = Learner(models.trainable_parameters(adapted), clip=1.0, epsilon=EPSILON)
@@ -99,7 +99,7 @@ def test_recomputed_activations_and_bfloat16_give_the_same_up_to_rounding(tiny: 
     accumulate(learner, SharedPrefixObjective(model), rows, 10**9, "here")
     kept = gradient(learner)
     assert torch.cosine_similarity(kept, apart, dim=0) > 0.99
-    spare_activations(model.model, Activations.RECOMPUTED)
+    checkpoint_activations(model.model, Activations.RECOMPUTED)
     accumulate(learner, SharedPrefixObjective(model), rows, 10**9, "here")
     torch.testing.assert_close(gradient(learner), kept)
 

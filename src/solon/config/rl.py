@@ -1,7 +1,7 @@
 """The settings of reinforcement learning from AI feedback, stage 08.
 
-Defaults follow DESIGN's list of details (Bai et al. 2022, Huang et al. 2024); the built-in overlay `bai22` has the
-published values.
+Defaults follow Bai et al. 2022 and the implementation details of Huang et al. 2024; the built-in overlay `bai22` has
+the published values.
 """
 
 from __future__ import annotations

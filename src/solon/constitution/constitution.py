@@ -4,7 +4,7 @@ A constitution is a YAML file and the only supervision of harmlessness: revision
 revision request), preference principles (one instruction), and worked examples for each kind of question to a
 model. A draw is weighted rendezvous hashing over (run seed, row, step, principle id): each principle scores
 `-weight / log(u)` with u in (0, 1) from a digest, and the highest wins. Editing a principle's text therefore moves no
-draw, and adding the n-th principle moves 1/n of them (DESIGN section 4).
+draw, and adding the n-th principle moves 1/n of them (docs/concepts.md).
 """
 
 from __future__ import annotations

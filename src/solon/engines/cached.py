@@ -2,11 +2,11 @@
 
 It wraps any engine. A question's key is the digest of everything that can change its answer: the model, the rendered
 text, the seed, the sampling parameters, the window, the model's dtype, the engine's settings and the version of this
-code (DESIGN section 4). Known answers come from the cache. The others are asked in one call and saved before the stage
-sees them; those of an engine that asks servers are saved as they arrive, so that a killed process loses none. A failed
-call and an unknown log-probability are not cached, so the next session asks again. The cache holds texts and
-log-probabilities of options. It does not hold the tokens of completions, and new completions come without tokens too,
-so that both kinds look the same. A cached value of the wrong shape raises an error.
+code. Known answers come from the cache. The others are asked in one call and saved before the stage sees them; those of
+an engine that asks servers are saved as they arrive, so that a killed process loses none. A failed call and an unknown
+log-probability are not cached, so the next session asks again. The cache holds texts and log-probabilities of options.
+It does not hold the tokens of completions, and new completions come without tokens too, so that both kinds look the
+same. A cached value of the wrong shape raises an error.
 """
 
 from __future__ import annotations

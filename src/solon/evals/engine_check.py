@@ -19,7 +19,15 @@ from solon.engines.served.served_engine import ServedEngine
 from solon.errors import StageError
 from solon.feedback.ask import ask
 from solon.feedback.comparisons import ShownOrder, UndecidedReason
-from solon.feedback.letters import LEAST_MASS, VOTES, Read, count_votes, letter_form, read_letters, read_log_odds
+from solon.feedback.letters import (
+    LEAST_MASS,
+    VOTES,
+    LetterLogprobs,
+    count_votes,
+    letter_form,
+    read_letters,
+    read_log_odds,
+)
 
 TOKENS = 48
 """Tokens of each text."""
@@ -112,7 +120,7 @@ def _choice(engine: Engine, least_mass: float) -> tuple[float | None, str]:
     except StageError as error:
         return None, error.cause
     read = read_letters(engine, {0: question}, form)[0]
-    if not isinstance(read, Read):
+    if not isinstance(read, LetterLogprobs):
         return None, read.value
     mass = f"both letters together have probability {read.mass:.3f}"
     if read_log_odds(ShownOrder.AB, read, least_mass) is UndecidedReason.LETTERLESS:

@@ -43,7 +43,7 @@ class JudgeInputs:
     seed: int
     baseline: str | None = None
     chunk: int = 128
-    """Prompts of a chunk. A reply has one for each question and order, a pair of replies one for each order."""
+    """Questions to the judge per chunk. A reply takes one per question and order, a pair of replies one per order."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ class JudgedPair:
 
 
 def label_facts(pairs: Sequence[JudgedPair], bins: int = BINS) -> dict[str, Any]:
-    """Agreement with the truth, calibration and the pull of the option order, as the measure stage records them.
+    """Agreement with the truth, calibration and the position bias, as the measure stage records them.
 
     A label of exactly 0.5 prefers neither reply and counts as a disagreement: it teaches nothing about the pair.
     """
@@ -47,7 +47,7 @@ def label_facts(pairs: Sequence[JudgedPair], bins: int = BINS) -> dict[str, Any]
     ]
     same = share((ab > 0) == (ba > 0) for ab, ba in orders)
     # Half the difference between the orders is what being shown first adds to a reply's log-odds.
-    pull = mean([(ab - ba) / 2 for ab, ba in orders])
+    position_bias = mean([(ab - ba) / 2 for ab, ba in orders])
     agreement = share(pair.p_a is not None and _right(pair.p_a, pair.a_better) for pair in known)
     return {
         "pairs": len(pairs),
@@ -55,7 +55,7 @@ def label_facts(pairs: Sequence[JudgedPair], bins: int = BINS) -> dict[str, Any]
         "known_order": len(known),
         "agreement": agreement.facts() if agreement else None,
         "orders_agree": same.facts() if same else None,
-        "first_shown_log_odds": pull.facts() if pull else None,
+        "first_shown_log_odds": position_bias.facts() if position_bias else None,
         **calibration_facts(known, bins),
         "by_principle": _by_principle(known),
     }

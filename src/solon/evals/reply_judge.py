@@ -26,7 +26,7 @@ from solon.feedback.comparisons import ShownOrder, UndecidedReason
 from solon.feedback.letters import (
     LEAST_MASS,
     VOTES,
-    Read,
+    LetterLogprobs,
     Votes,
     count_votes,
     read_letters,
@@ -43,7 +43,7 @@ K = TypeVar("K", bound=Hashable)
 
 @dataclass(frozen=True, slots=True)
 class BothOrders:
-    """What a question came to: per order the log-odds of what is shown first in the order AB; or why there are none."""
+    """The log-odds of the first option in each order, or the reason why there are none."""
 
     ab: float | None = None
     ba: float | None = None
@@ -113,7 +113,7 @@ class ReplyJudge:
         """What every question came to; `about` names what the seed of a vote depends on."""
         questions = {(key, order): prompt for key, orders in asked.items() for order, prompt in orders.items()}
         engine = self.judge.engine
-        answers: dict[tuple[K, ShownOrder], Read | Votes | UndecidedReason] = {}
+        answers: dict[tuple[K, ShownOrder], LetterLogprobs | Votes | UndecidedReason] = {}
         if engine.choosing is Choosing.LOGPROBS:
             answers.update(read_letters(engine, questions, self.judge.form))
         else:
@@ -133,10 +133,10 @@ def _both_orders(row: AnswerRow, question: ReplyQuestion) -> dict[ShownOrder, Pr
     return {ShownOrder.AB: yes_first, ShownOrder.BA: no_first}
 
 
-def _both(answers: Mapping[ShownOrder, Read | Votes | UndecidedReason]) -> BothOrders:
+def _both(answers: Mapping[ShownOrder, LetterLogprobs | Votes | UndecidedReason]) -> BothOrders:
     read = {order: _log_odds(order, answer) for order, answer in answers.items()}
     known = {order: value for order, value in read.items() if isinstance(value, float)}
-    masses = [answer.mass for answer in answers.values() if isinstance(answer, Read)]
+    masses = [answer.mass for answer in answers.values() if isinstance(answer, LetterLogprobs)]
     return BothOrders(
         known.get(ShownOrder.AB),
         known.get(ShownOrder.BA),
@@ -145,7 +145,7 @@ def _both(answers: Mapping[ShownOrder, Read | Votes | UndecidedReason]) -> BothO
     )
 
 
-def _log_odds(order: ShownOrder, answer: Read | Votes | UndecidedReason) -> float | UndecidedReason:
+def _log_odds(order: ShownOrder, answer: LetterLogprobs | Votes | UndecidedReason) -> float | UndecidedReason:
     if isinstance(answer, UndecidedReason):
         return answer
     if isinstance(answer, Votes):

@@ -61,7 +61,10 @@ class ReplyQuestions:
     principles: Mapping[PromptKind, tuple[EvaluationPrinciple, ...]]
 
     def replies_in(self, prompts: int) -> int:
-        """How many replies have about so many prompts, at least 1: one for each question and order."""
+        """How many replies fit into a chunk of `prompts` questions; at least 1.
+
+        Each reply needs one per question and option order.
+        """
         most = max((len(asked) for asked in self.questions.values()), default=0)
         return max(1, prompts // max(1, len(ShownOrder) * most))
 

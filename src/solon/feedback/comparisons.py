@@ -75,7 +75,7 @@ class AxisDraw(NamedTuple):
     principle: PreferencePrinciple
 
 
-class Ask(NamedTuple):
+class QuestionKey(NamedTuple):
     """One question to a judge: its place in the batch, its order, its axis, and which sample of reasoning it is."""
 
     number: int
@@ -161,7 +161,7 @@ class ComparisonPlan:
 
     @classmethod
     def of(cls, settings: FeedbackSettings, constitution: Constitution, seed: int) -> ComparisonPlan:
-        """Raises RecipeError when the constitution has too few worked examples, or not every axis."""
+        """The plan for a constitution; raises RecipeError when it has too few worked examples, or not every axis."""
         return cls(
             settings,
             seed,
@@ -188,16 +188,18 @@ class ComparisonPlan:
             why_not_asked(pair),
         )
 
-    def questions(self, number: int, planned: PlannedPair) -> Iterator[tuple[Ask, Prompt]]:
+    def questions(self, number: int, planned: PlannedPair) -> Iterator[tuple[QuestionKey, Prompt]]:
         """Every question about a pair: on each axis, in each order, for each sample of reasoning."""
         if planned.undecided is not None:
             return
         for axis, drawn in enumerate(planned.draws):
             for order in planned.orders:
                 prompt = self._prompt(planned, drawn.principle, order)
-                yield from ((Ask(number, order, axis, sample), prompt) for sample in range(self.settings.samples))
+                yield from (
+                    (QuestionKey(number, order, axis, sample), prompt) for sample in range(self.settings.samples)
+                )
 
-    def seed_of(self, what: str, pair: PairRow | LabelRow, asked: Ask, *more: object) -> int:
+    def seed_of(self, what: str, pair: PairRow | LabelRow, asked: QuestionKey, *more: object) -> int:
         """The seed of a reasoning or a vote; the first ones on a single axis depend only on pair and order."""
         axis = () if len(self.axes) == 1 else (self.axes[asked.axis].name,)
         sample = () if asked.sample == 0 else (asked.sample,)

@@ -41,7 +41,7 @@ K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
 
-class Read(NamedTuple):
+class LetterLogprobs(NamedTuple):
     """The log-probabilities of the letters A and B after one question."""
 
     first: float
@@ -104,15 +104,17 @@ def _incomparable(found: Continuation) -> str:
     return f"{lengths} tokens{'' if found.clean else ', merged with the end of the question'}"
 
 
-def read_letters(engine: Engine, questions: Mapping[K, Prompt], form: LetterForm) -> dict[K, Read | UndecidedReason]:
+def read_letters(
+    engine: Engine, questions: Mapping[K, Prompt], form: LetterForm
+) -> dict[K, LetterLogprobs | UndecidedReason]:
     """The letters' log-probabilities after each question, or why there are none; one call of the engine for all."""
     fitting = {key: prompt for key, prompt in questions.items() if fits_window(engine, prompt, 1)}
-    answers: dict[K, Read | UndecidedReason] = dict.fromkeys(questions, UndecidedReason.TOO_LONG)
+    answers: dict[K, LetterLogprobs | UndecidedReason] = dict.fromkeys(questions, UndecidedReason.TOO_LONG)
     if fitting:
         asked = [prompts.in_form(prompt, form) for prompt in fitting.values()]
         letters = engine.choose(asked, prompts.letter_options(form, engine.rendering))
         for key, pair in zip(fitting, letters, strict=True):
-            answers[key] = Read(*pair) if all(map(math.isfinite, pair)) else UndecidedReason.NO_LOGPROB
+            answers[key] = LetterLogprobs(*pair) if all(map(math.isfinite, pair)) else UndecidedReason.NO_LOGPROB
     return answers
 
 
@@ -207,7 +209,7 @@ def ask_letters(
     return answers
 
 
-def read_log_odds(order: ShownOrder, read: Read, least_mass: float) -> float | UndecidedReason:
+def read_log_odds(order: ShownOrder, read: LetterLogprobs, least_mass: float) -> float | UndecidedReason:
     """Log-odds that reply A is better; none where both letters together have less than the probability `least_mass`.
 
     A model that answers otherwise than by a letter has a preference between the letters by chance.

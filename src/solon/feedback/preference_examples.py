@@ -48,8 +48,8 @@ class PromptPart:
 
     def holds(self, row_id: str, seed: int) -> bool:
         """Whether the pairs of a prompt belong to this side: a draw by the run's seed and the prompt's content."""
-        watched = uniform_for(seed, "held-out preference model", row_id) < self.share
-        return watched is (self.side is Side.HELD_OUT)
+        held_out = uniform_for(seed, "held-out preference model", row_id) < self.share
+        return held_out is (self.side is Side.HELD_OUT)
 
 
 @dataclass(frozen=True, slots=True)

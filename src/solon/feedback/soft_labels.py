@@ -25,9 +25,17 @@ from solon.conversation import Prompt
 from solon.digest import uniform_for
 from solon.engines.base import Choosing, Engine
 from solon.errors import StageError
-from solon.feedback.comparisons import Ask, AxisDraw, ComparisonPlan, PlannedPair, ShownOrder, UndecidedReason, pair_key
+from solon.feedback.comparisons import (
+    AxisDraw,
+    ComparisonPlan,
+    PlannedPair,
+    QuestionKey,
+    ShownOrder,
+    UndecidedReason,
+    pair_key,
+)
 from solon.feedback.letters import (
-    Read,
+    LetterLogprobs,
     Reasoned,
     Votes,
     count_votes,
@@ -45,7 +53,7 @@ from solon.runs.rows import AxisLabel, JudgedRow, Judgement, LabelRow
 from solon.stats.log_odds import log_sigmoid, log_sum_exp, sigmoid
 
 T = TypeVar("T")
-Answer = Read | Votes | UndecidedReason
+Answer = LetterLogprobs | Votes | UndecidedReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +65,7 @@ class Judge:
 
     @classmethod
     def of(cls, engine: Engine) -> Judge:
-        """Raises StageError when the engine's tokenizer lets no two letters compare."""
+        """A judge with the letter form of its tokenizer; raises StageError where no form lets the letters compare."""
         return cls(engine, letter_form(engine))
 
 
@@ -75,10 +83,10 @@ class OrderResult:
 
 def judge_pairs(pairs: Sequence[PlannedPair], plan: ComparisonPlan, judge: Judge) -> list[JudgedRow]:
     """One row for each pair with its judgements, one for each axis; all questions go to the engine together."""
-    questions: dict[Ask, Prompt] = {}
+    questions: dict[QuestionKey, Prompt] = {}
     for number, planned in enumerate(pairs):
         questions |= plan.questions(number, planned)
-    reasoned: dict[Ask, Reasoned] = {}
+    reasoned: dict[QuestionKey, Reasoned] = {}
     if plan.reasoned is not None:
         seeds = {key: plan.seed_of("reasoning", pairs[key.number].pair, key) for key in questions}
         reasoned = think(judge.engine, questions, seeds, plan.settings.reasoning)
@@ -100,8 +108,8 @@ def judge_pairs(pairs: Sequence[PlannedPair], plan: ComparisonPlan, judge: Judge
 
 
 def _answers(
-    pairs: Sequence[PlannedPair], questions: Mapping[Ask, Prompt], plan: ComparisonPlan, judge: Judge
-) -> dict[Ask, Answer]:
+    pairs: Sequence[PlannedPair], questions: Mapping[QuestionKey, Prompt], plan: ComparisonPlan, judge: Judge
+) -> dict[QuestionKey, Answer]:
     if judge.engine.choosing is Choosing.LOGPROBS:
         return dict(read_letters(judge.engine, questions, judge.form))
     # Every reasoning is asked for its share of the votes, so that their number stays about the same.
@@ -112,10 +120,10 @@ def _answers(
     return dict(count_votes(judge.engine, questions, seeds))
 
 
-def _by_order(found: Mapping[Ask, T], number: int, axis: int, samples: int) -> dict[ShownOrder, list[T]]:
+def _by_order(found: Mapping[QuestionKey, T], number: int, axis: int, samples: int) -> dict[ShownOrder, list[T]]:
     """What was found for one pair on one axis: by order, in the order of the samples."""
     return {
-        order: [found[key] for sample in range(samples) if (key := Ask(number, order, axis, sample)) in found]
+        order: [found[key] for sample in range(samples) if (key := QuestionKey(number, order, axis, sample)) in found]
         for order in ShownOrder
     }
 
@@ -139,7 +147,7 @@ def _order_result(order: ShownOrder, answers: Sequence[Answer], least_mass: floa
 
 def _mean_mass(given: Mapping[ShownOrder, Sequence[Answer]]) -> float | None:
     """The mean P(A) + P(B) over the answers that have one."""
-    masses = [read.mass for answers in given.values() for read in answers if isinstance(read, Read)]
+    masses = [read.mass for answers in given.values() for read in answers if isinstance(read, LetterLogprobs)]
     return math.fsum(masses) / len(masses) if masses else None
 
 

@@ -23,8 +23,8 @@ from solon.evals import earlier_tables
 from solon.pipeline.extra_stages import measure_preferences, measure_supervised
 from solon.pipeline.graders import grader_of
 from solon.pipeline.open_run import pinned
-from solon.pipeline.order import advance
 from solon.pipeline.preflight import preflight
+from solon.pipeline.run_stages import run_stages
 from solon.pipeline.session import finished
 from solon.runs import RunDirectory
 from solon.runs.files import write_atomically
@@ -64,7 +64,7 @@ def ablate(experiment: Experiment, trials: Sequence[Trial], folder: Path, displa
             shown = VariantDisplay(display, trial.folder)
             by_oracle = trial.variant.labelled_by is LabelledBy.ORACLE
             override = LabelOverride(NAME, oracle_labels) if by_oracle else None
-            advance(run, shown, LAST_STAGE[experiment.measure], override)
+            run_stages(run, shown, LAST_STAGE[experiment.measure], override)
             figures.setdefault(trial.variant.name, []).append(_measured(run, experiment.measure, shown))
         alike.append(path)
     found = {

@@ -40,8 +40,8 @@ from solon.stages.plan import (
 def write_red_team(run: RunDirectory, display: Display, on: RayCluster | None = None) -> Artefact:
     """Have a model write red-team prompts like those of the run, on the cluster `on`, or here when None.
 
-    The run's prompts are read first when that stage is not finished. Raises as `solon.pipeline.order.advance` and
-    `place_of` do.
+    The run's prompts are read first when that stage is not finished. Raises as `place_of` and
+    `solon.pipeline.run_stages.run_stages` do.
     """
     with place_of(on, run.recipe.engine) as place:
         for line in place.remarks:

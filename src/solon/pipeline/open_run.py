@@ -193,7 +193,7 @@ def go_on(
 ) -> None:
     """Do what a run has not done yet, up to a stage; `notes` are shown first."""
     from solon.engines.cluster.ray_place import place_of
-    from solon.pipeline.order import advance
+    from solon.pipeline.run_stages import run_stages
     from solon.pipeline.settled import settle
     from solon.runs.cleanup import locked_run
     from solon.stages.plan import MEASURE
@@ -203,7 +203,7 @@ def go_on(
         for note in (*notes, *place.remarks):
             display.remark(note)
         processes.broadcast(True)  # the run is there and ours
-        advance(directory, display, until or MEASURE, processes=processes, place=place)
+        run_stages(directory, display, until or MEASURE, processes=processes, place=place)
         settle(directory)
 
 
@@ -219,7 +219,7 @@ def _show_kept(directory: RunDirectory, display: Display) -> None:
 
 def _help_with(run: Path, until: str | None) -> RunDirectory:
     """Take this process's share of a run that the main process of the same launch makes or goes on with."""
-    from solon.pipeline.order import advance
+    from solon.pipeline.run_stages import run_stages
     from solon.runs import RunDirectory
     from solon.runs.progress import Silent
     from solon.stages.plan import MEASURE
@@ -229,5 +229,5 @@ def _help_with(run: Path, until: str | None) -> RunDirectory:
         processes.broadcast(True)
         directory = RunDirectory.open(run)
         with directory.following():
-            advance(directory, Silent(), until or MEASURE, processes=processes)
+            run_stages(directory, Silent(), until or MEASURE, processes=processes)
     return directory

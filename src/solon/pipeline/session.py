@@ -261,7 +261,7 @@ class Session:
             self.display.remark(line)
 
     def scorer(self, folder: Path, *, centred: bool = False) -> Callable[[Sequence[Conversation]], list[float]]:
-        """The preference model of a folder: a number for each conversation, higher is better, 0 at its centre if so."""
+        """Scores by the preference model in `folder`; higher is better. With `centred` an average reply scores 0."""
         scorer = open_scorer(folder, self.recipe.engine).model
         zero = scorer.centre if centred else 0.0
         return lambda conversations: [float(score) - zero for score in scorer.score(conversations)]

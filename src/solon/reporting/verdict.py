@@ -360,7 +360,7 @@ def _known_answers_ground(who: str, about: str, right: Figures) -> Ground:
 
 def _has_second_model(recipe: Recipe) -> bool:
     """Whether a preference model that the policy does not learn from scores its replies: trained or brought."""
-    return names.is_watched(recipe) or recipe.rl.held_out_scorer is not None
+    return names.trains_held_out_model(recipe) or recipe.rl.held_out_scorer is not None
 
 
 def _looked_for(figures: Mapping[str, Any], recipe: Recipe) -> str:

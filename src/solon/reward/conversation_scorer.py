@@ -16,10 +16,10 @@ from torch import Tensor
 from solon.config.recipe import EngineSettings, Precision
 from solon.conversation import Conversation
 from solon.errors import InputError, ModelError
-from solon.training.batches import micro_batches, pad_right, sent
+from solon.training.batches import PAD_ID, micro_batches, pad_right, to_device
 from solon.training.encoding import Encoding, TextTokenizer
 from solon.training.forward import ScalarModel
-from solon.training.models import Trainable, inner, load_preference_model, window_of
+from solon.training.models import Trainable, load_preference_model, unwrap_adapter, window_of
 
 CENTRE = "score_mean"
 """The name under which a model's config.json holds its centre."""
@@ -38,7 +38,7 @@ class ConversationScorer:
         self.encoding = encoding
         self.micro_tokens = micro_tokens
         self._scalar = model if isinstance(model, ScalarModel) else ScalarModel(model)
-        own = float(getattr(inner(self._scalar.model).config, CENTRE, 0.0))
+        own = float(getattr(unwrap_adapter(self._scalar.model).config, CENTRE, 0.0))
         self.centre = own if centre is None else centre
 
     @classmethod
@@ -100,5 +100,5 @@ class ConversationScorer:
 
     def _scores(self, sequences: Sequence[Sequence[int]]) -> Tensor:
         """Scores (B) of one pass, where the model is."""
-        ids_BT = pad_right(sequences, 0, self._scalar.device)
-        return self._scalar.scores(ids_BT, sent(torch.tensor([len(each) for each in sequences]), ids_BT.device))
+        ids_BT = pad_right(sequences, PAD_ID, self._scalar.device)
+        return self._scalar.scores(ids_BT, to_device(torch.tensor([len(each) for each in sequences]), ids_BT.device))

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from solon.config.recipe import Algorithm, ReinforcementSettings
 from solon.errors import RecipeError
-from solon.training.losses import advantages, leave_one_out, whiten
+from solon.training.losses import generalised_advantages, leave_one_out, whiten
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +43,9 @@ def gae(rewards: TokenRewards, settings: ReinforcementSettings) -> Estimate:
     if rewards.value_BT is None:
         raise ValueError("generalised advantage estimation needs the values of a value function")
     given = (rewards.reward_BT, rewards.value_BT, rewards.mask_BT, settings.gamma)
-    advantage_BT, return_BT = advantages(*given, settings.gae_lambda)
+    advantage_BT, return_BT = generalised_advantages(*given, settings.gae_lambda)
     if settings.gae_lambda_value is not None:
-        _, return_BT = advantages(*given, settings.gae_lambda_value)
+        _, return_BT = generalised_advantages(*given, settings.gae_lambda_value)
     return Estimate(whiten(advantage_BT, rewards.mask_BT), return_BT)
 
 

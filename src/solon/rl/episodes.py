@@ -20,9 +20,9 @@ from solon.config.recipe import ReinforcementSettings
 from solon.rl.advantage import ESTIMATORS, TokenRewards
 from solon.rl.monitors import monitored
 from solon.rl.rollout import (
+    AutogradGraph,
     MeasuredReplies,
     Reply,
-    Tape,
     by_share,
     measure_behaviour,
     measure_behaviour_and_values,
@@ -87,8 +87,8 @@ class Rollout:
     return_BT: Tensor | None
     held_out_B: Tensor | None = None
     """Centred scores of the preference model that the policy does not learn from."""
-    logprob_tape: tuple[Tensor, ...] | None = None
-    value_tape: tuple[Tensor, ...] | None = None
+    logprob_with_grad: tuple[Tensor, ...] | None = None
+    value_with_grad: tuple[Tensor, ...] | None = None
     """Measurements with gradient, per reply; None where the update computes them itself."""
     empty: int = 0
 
@@ -107,8 +107,8 @@ class Episode:
     advantage_T: Tensor
     value_T: Tensor | None
     return_T: Tensor | None
-    logprob_tape_T: Tensor | None = None
-    value_tape_T: Tensor | None = None
+    logprob_with_grad_T: Tensor | None = None
+    value_with_grad_T: Tensor | None = None
     """Measurements with gradient, for one backward pass before the first optimiser step."""
 
     @property
@@ -123,7 +123,7 @@ class Episode:
 
     @property
     def tokens(self) -> int:
-        """The same."""
+        """Tokens read in a pass; equals `length`, as there is one sequence."""
         return self.reply.length
 
 
@@ -140,17 +140,17 @@ def measure(
     """
     temperature, micro_tokens = settings.sampling.temperature, settings.micro_batch_tokens
     mask_BT = response_mask(replies)
-    tape = _tape(networks, replies, settings)
+    graph = _graph(networks, replies, settings)
     processes = networks.learner.processes
     whole = partial(by_share, processes, replies)
-    taped: dict[str, tuple[Tensor, ...] | None] = {}
+    with_grad: dict[str, tuple[Tensor, ...] | None] = {}
 
     def kept(name: str, measured: MeasuredReplies) -> Tensor:
-        taped[name] = measured.taped
+        with_grad[name] = measured.with_grad
         return measured.figure_BT
 
     def behaviour(some: Sequence[Reply]) -> tuple[Tensor, ...]:
-        given = (networks.policy, some, temperature, micro_tokens, processes, tape)
+        given = (networks.policy, some, temperature, micro_tokens, processes, graph)
         if isinstance(networks.critic, PolicyValueHead):
             measured, entropy_BT, values = measure_behaviour_and_values(*given)
             return kept("behaviour", measured), entropy_BT, kept("value", values)
@@ -166,7 +166,7 @@ def measure(
     if isinstance(critic := networks.critic, ValueModel):
 
         def values(some: Sequence[Reply]) -> tuple[Tensor]:
-            measured = measure_values(critic.model, some, networks.centre, micro_tokens, processes, tape)
+            measured = measure_values(critic.model, some, networks.centre, micro_tokens, processes, graph)
             return (kept("value", measured),)
 
         (value_BT,) = whole(values)
@@ -187,29 +187,31 @@ def measure(
         advantage_BT=estimate.advantage_BT,
         value_BT=value_BT,
         return_BT=estimate.return_BT,
-        logprob_tape=taped.get("behaviour"),
-        value_tape=taped.get("value"),
+        logprob_with_grad=with_grad.get("behaviour"),
+        value_with_grad=with_grad.get("value"),
     )
 
 
-def _tape(networks: Networks, replies: Sequence[Reply], settings: ReinforcementSettings) -> Tape:
+def _graph(networks: Networks, replies: Sequence[Reply], settings: ReinforcementSettings) -> AutogradGraph:
     """Keep gradients when one update takes all replies and the graphs of all networks fit into one micro-batch.
 
     With several processes the graph of a reply may be in another process than its update.
     """
     if settings.minibatches > 1 or networks.learner.processes.count > 1:
-        return Tape.NONE
+        return AutogradGraph.DISCARDED
     count = 2 if isinstance(networks.critic, ValueModel) else 1
     padded = len(replies) * max(reply.length for reply in replies)
-    return Tape.GRADIENT if count * padded <= settings.micro_batch_tokens else Tape.NONE
+    return AutogradGraph.KEPT if count * padded <= settings.micro_batch_tokens else AutogradGraph.DISCARDED
 
 
-def episodes_of(rollout: Rollout, tape: Tape = Tape.NONE) -> list[Episode]:
-    """The rollout as episodes, without padding; with `Tape.GRADIENT` they have the taped measurements."""
+def episodes_of(rollout: Rollout, graph: AutogradGraph = AutogradGraph.DISCARDED) -> list[Episode]:
+    """The rollout as episodes, without padding; with `AutogradGraph.KEPT` the measurements have their gradient."""
 
     def own(tensor_BT: Tensor | None, row: int) -> Tensor | None:
         return None if tensor_BT is None else tensor_BT[row, : len(rollout.replies[row].response)]
 
+    kept = graph is AutogradGraph.KEPT
+    logprobs, values = (rollout.logprob_with_grad, rollout.value_with_grad) if kept else (None, None)
     return [
         Episode(
             reply,
@@ -217,8 +219,8 @@ def episodes_of(rollout: Rollout, tape: Tape = Tape.NONE) -> list[Episode]:
             rollout.advantage_BT[row, : len(reply.response)],
             own(rollout.value_BT, row),
             own(rollout.return_BT, row),
-            None if tape is Tape.NONE or rollout.logprob_tape is None else rollout.logprob_tape[row],
-            None if tape is Tape.NONE or rollout.value_tape is None else rollout.value_tape[row],
+            logprobs[row] if logprobs else None,
+            values[row] if values else None,
         )
         for row, reply in enumerate(rollout.replies)
     ]

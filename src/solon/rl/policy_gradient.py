@@ -21,7 +21,7 @@ from solon.rl.episodes import Networks, Rollout, describe, measure
 from solon.rl.policy_update import first_of_policy, update
 from solon.rl.rollout import Reply
 from solon.rl.stopping import stop_reason
-from solon.training.checkpoint import Snapshot, restoring
+from solon.training.checkpoint import Checkpoint, restoring
 from solon.training.loop import Log, TrainingSession, refuse_unequal
 from solon.training.losses import adapted_kl
 
@@ -44,29 +44,21 @@ Sample = Callable[[int], Sequence[Reply]]
 Score = Callable[[Sequence[Reply]], Tensor]
 
 
-def unwatched(step: int, rollout: Rollout) -> None:
-    """Watch nothing."""
-
-
-def unkept(step: int) -> None:
-    """Keep nothing."""
-
-
 @dataclass(frozen=True, slots=True)
 class Environment:
     """The functions that the training loop calls.
 
     `sample(step)` returns the present policy's replies of step `step` (from 0). `score(replies)` returns the centred
     scores (B) of replies with a text, from the preference model that the policy learns from; `held_out(replies)` those
-    of another one. `watch(step, rollout)` gets every rollout, steps counted from 1. `snapshot(step)` saves the policy
-    after that step; a repeated step saves it again.
+    of another one. `on_rollout(step, rollout)` gets every rollout, steps counted from 1. `snapshot(step)` saves the
+    policy after that step; a repeated step saves it again.
     """
 
     sample: Sample
     score: Score
     held_out: Score | None = None
-    watch: Callable[[int, Rollout], None] = unwatched
-    snapshot: Callable[[int], None] = unkept
+    on_rollout: Callable[[int, Rollout], None] | None = None
+    snapshot: Callable[[int], None] | None = None
 
 
 @dataclass(slots=True)
@@ -84,7 +76,7 @@ class TrainState:
 
     kl_coefficient: float
     log: Log = field(default_factory=Log)
-    watch: Stopwatch = field(default_factory=Stopwatch)
+    stopwatch: Stopwatch = field(default_factory=Stopwatch)
     best: Best | None = None
     stopped_because: str | None = None
 
@@ -129,12 +121,12 @@ def reinforce(
             state.stopped_because = f"{error.place}: {error.cause}"
             break
         session.metrics.add(state.log.rows[-1])
-        if settings.snapshots and state.step % settings.snapshots == 0:
+        if environment.snapshot and settings.snapshots and state.step % settings.snapshots == 0:
             environment.snapshot(state.step)  # before the checkpoint: a run resumed from it would not make it
         if session.due(state.step, settings.checkpoint_every):
-            session.checkpoints.save(_snapshot(networks, state))
+            session.checkpoints.save(_checkpoint(networks, state))
         session.progress(state.step, settings.steps, _note(state))
-    if settings.snapshots and state.step % settings.snapshots:
+    if environment.snapshot and settings.snapshots and state.step % settings.snapshots:
         environment.snapshot(state.step)
     if state.best is not None:
         networks.learner.restore(state.best.weights, {})
@@ -145,9 +137,9 @@ def _step(
     networks: Networks, environment: Environment, settings: ReinforcementSettings, state: TrainState, seed: int
 ) -> None:
     """One step; adds its row to the log."""
-    step, watch = state.step, state.watch
+    step, stopwatch = state.step, state.stopwatch
     drawn = environment.sample(step)
-    watch.lap("sample")
+    stopwatch.lap("sample")
     # An empty reply cannot be scored, so the policy does not learn from it.
     replies = [reply for reply in drawn if reply.text.strip()]
     if not replies:
@@ -156,18 +148,19 @@ def _step(
         raise _AllEmpty("no reply of this step can be scored: all are empty", place=place, remedy=remedy)
     score_B = environment.score(replies)
     held_out_B = environment.held_out(replies) if environment.held_out else None
-    watch.lap("score")
+    stopwatch.lap("score")
     measured = measure(networks, replies, score_B, settings, state.kl_coefficient)
     rollout = replace(measured, held_out_B=held_out_B, empty=len(drawn) - len(replies))
-    environment.watch(step + 1, rollout)
-    watch.lap("measure")
+    if environment.on_rollout:
+        environment.on_rollout(step + 1, rollout)
+    stopwatch.lap("measure")
     row: dict[str, Any] = {"step": step + 1, "kl_coefficient": state.kl_coefficient, **describe(rollout)}
     if settings.keep is Kept.BEST and step > first_of_policy(networks, settings):
         _keep_best(networks, settings, state, row)
     row |= update(networks, rollout, settings, step, seed)
-    watch.lap("update")
+    stopwatch.lap("update")
     state.log.rows.append(row)
-    state.log.seconds = sum(watch.seconds.values())
+    state.log.seconds = sum(stopwatch.seconds.values())
     if settings.kl_control is KlControl.ADAPTIVE and step >= first_of_policy(networks, settings):
         state.kl_coefficient = adapted_kl(
             state.kl_coefficient, row["kl"], settings.adaptive_kl_target, len(replies), settings.adaptive_kl_horizon
@@ -188,31 +181,31 @@ def _note(state: TrainState) -> str:
     return f"reward {row['reward']:+.2f}, KL {row['kl']:.2f}, {row['length']:.0f} tokens"
 
 
-def _snapshot(networks: Networks, state: TrainState) -> Snapshot:
+def _checkpoint(networks: Networks, state: TrainState) -> Checkpoint:
     tensors = {"policy": networks.learner.weights(), "policy_moments": networks.learner.moments()}
     if networks.critic is not None:
         tensors |= {"value": networks.critic.learner.weights(), "value_moments": networks.critic.learner.moments()}
     saved: dict[str, Any] = {
         "metrics": state.log.rows,
-        "seconds": state.watch.seconds,
+        "seconds": state.stopwatch.seconds,
         "kl_coefficient": state.kl_coefficient,
     }
     if state.best is not None:
         tensors["best"] = dict(state.best.weights)
         saved["best"] = {"step": state.best.step, "figure": state.best.figure}
-    return Snapshot(state.step, tensors, saved)
+    return Checkpoint(state.step, tensors, saved)
 
 
 def _resume(networks: Networks, settings: ReinforcementSettings, session: TrainingSession) -> TrainState:
-    snapshot = session.checkpoints.newest()
-    if snapshot is None:
+    checkpoint = session.checkpoints.newest()
+    if checkpoint is None:
         return TrainState(settings.kl_coef)
     with restoring(session.checkpoints.folder):
-        networks.learner.restore(snapshot.tensors["policy"], snapshot.tensors["policy_moments"])
+        networks.learner.restore(checkpoint.tensors["policy"], checkpoint.tensors["policy_moments"])
         if networks.critic is not None:
-            networks.critic.learner.restore(snapshot.tensors["value"], snapshot.tensors["value_moments"])
-        saved = snapshot.state
-        watch = Stopwatch(dict(saved["seconds"]))
-        best = Best(**saved["best"], weights=snapshot.tensors["best"]) if "best" in saved else None
-        log = Log(list(saved["metrics"]), sum(watch.seconds.values()))
-        return TrainState(float(saved["kl_coefficient"]), log, watch, best)
+            networks.critic.learner.restore(checkpoint.tensors["value"], checkpoint.tensors["value_moments"])
+        saved = checkpoint.state
+        stopwatch = Stopwatch(dict(saved["seconds"]))
+        best = Best(**saved["best"], weights=checkpoint.tensors["best"]) if "best" in saved else None
+        log = Log(list(saved["metrics"]), sum(stopwatch.seconds.values()))
+        return TrainState(float(saved["kl_coefficient"]), log, stopwatch, best)

@@ -23,7 +23,7 @@ from torch import Tensor
 from solon.model_folders.load import quietly
 from solon.training.checkpoint import PARTIAL, writing
 from solon.training.encoding import TextTokenizer
-from solon.training.models import DEFAULT_ADAPTER, Trainable, inner, save_adapter, save_format
+from solon.training.models import DEFAULT_ADAPTER, Trainable, save_adapter, save_format, unwrap_adapter
 
 SNAPSHOTS = "snapshots"
 """The subfolder of the stage for snapshots."""
@@ -52,8 +52,8 @@ class PolicySnapshots:
             partial.mkdir(parents=True)
             if isinstance(self.policy, PeftModel):
                 save_adapter(self.policy, partial)
-            inner(self.policy).save_pretrained(partial, state_dict=dict(merged_weights(self.policy)))
-            save_format(inner(self.policy), self.texts, partial)
+            unwrap_adapter(self.policy).save_pretrained(partial, state_dict=dict(merged_weights(self.policy)))
+            save_format(unwrap_adapter(self.policy), self.texts, partial)
             os.replace(partial, final)
 
 
@@ -73,7 +73,7 @@ def merged_weights(model: Trainable) -> Mapping[str, Tensor]:
 
     An adapter's part is added to copies (W + s B A).
     """
-    plain = inner(model)
+    plain = unwrap_adapter(model)
     weights: dict[str, Tensor] = {name: weight.float() for name, weight in plain.state_dict().items()}
     if not isinstance(model, PeftModel):
         return weights

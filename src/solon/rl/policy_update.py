@@ -20,10 +20,10 @@ from torch import Tensor
 from solon.config.recipe import Precision, ReinforcementSettings
 from solon.errors import DivergedError, StageError
 from solon.rl.episodes import Episode, Networks, PolicyValueHead, Rollout, ValueModel, episodes_of
-from solon.rl.rollout import Tape
+from solon.rl.rollout import AutogradGraph
 from solon.rl.update_objectives import JointObjective, PolicyObjective, ValueObjective, tokens_of
 from solon.training.batches import shuffled
-from solon.training.learner import Totals, risen
+from solon.training.learner import Totals, linear_warmup
 from solon.training.loop import accumulate
 
 RATIO_TOLERANCE, RATIO_TOLERANCE_REDUCED = 1e-3, 3e-2
@@ -60,14 +60,14 @@ def _passes(
 ) -> int:
     """All passes of step and seed `at`; returns the number of updates of the value function."""
     (step, seed), value_updates = at, 0
-    taped, episodes = episodes_of(rollout, Tape.GRADIENT), episodes_of(rollout)
+    with_grad, episodes = episodes_of(rollout, AutogradGraph.KEPT), episodes_of(rollout)
     for epoch in range(settings.epochs):
         order = shuffled(len(episodes), seed, "minibatches", step, epoch)
         for part in _split(order, settings.minibatches):
             rows, place = [episodes[index] for index in part], f"step {step + 1}, pass {epoch + 1}"
             if epoch == 0 and settings.minibatches == 1:
-                # In the order in which they were measured, so that micro-batches and taped graphs are the same.
-                rows = taped
+                # In the order in which they were measured, so that micro-batches and kept graphs are the same.
+                rows = with_grad
             place = f"{settings.algorithm.value.upper()} {place}"
             value_updates += networks.critic is not None
             if isinstance(networks.critic, PolicyValueHead):
@@ -101,7 +101,7 @@ class _PolicySteps:
     def undo(self) -> None:
         """Set the policy back to what it was before the rollout."""
         if self.before is not None:
-            self.networks.learner.put_back(self.before)
+            self.networks.learner.load_local_state(self.before)
 
     def learn(self, rows: Sequence[Episode], place: str) -> None:
         """One optimiser step on `rows`."""
@@ -114,8 +114,8 @@ class _PolicySteps:
         """One optimiser step of policy and value head on `rows`; while the policy rests, of the head alone."""
         micro_tokens, tokens = self.settings.micro_batch_tokens, tokens_of(rows)
         if self.frozen:
-            # A taped graph leads into the backbone.
-            rows = [replace(row, logprob_tape_T=None, value_tape_T=None) for row in rows]
+            # A kept graph leads into the backbone.
+            rows = [replace(row, logprob_with_grad_T=None, value_with_grad_T=None) for row in rows]
             alone = ValueObjective(self.networks.policy, self.settings.clip_value, centre=0.0)
             place = f"{place}, value"
             value_loss = accumulate(head.learner, alone, rows, micro_tokens, place)[0].loss
@@ -127,7 +127,7 @@ class _PolicySteps:
             head.learner.add_gradients()
             self._step(rows, totals, totals.counts["policy_loss"] / size, place)
             value_loss = totals.counts["value_loss"] / tokens
-        rate = risen(self.settings.value_learning_rate, self.step, self.settings.warmup_steps)
+        rate = linear_warmup(self.settings.value_learning_rate, self.step, self.settings.warmup_steps)
         norm = head.learner.step(rate, place, (row.row_id for row in rows))
         self.sums.update({"value_loss": value_loss, "value_gradient_norm": norm})
 
@@ -152,9 +152,9 @@ class _PolicySteps:
             self.frozen = True
             return
         since = self.step - first_of_policy(self.networks, settings)
-        rate = risen(settings.learning_rate, since, settings.warmup_steps)
+        rate = linear_warmup(settings.learning_rate, since, settings.warmup_steps)
         if not self.updates and self._may_fail_later():
-            self.before = learner.copied()
+            self.before = learner.local_state()
         norm = learner.step(rate, place, (row.row_id for row in rows))
         clipped = totals.counts["clipped"] / tokens
         self.sums.update({"policy_loss": loss, "policy_gradient_norm": norm, "clip_fraction": clipped})
@@ -178,7 +178,7 @@ def _value_step(
     step, place = at
     objective = ValueObjective(critic.model, settings.clip_value, centre)
     totals, _ = accumulate(critic.learner, objective, rows, settings.micro_batch_tokens, place)
-    rate = risen(settings.value_learning_rate, step, settings.warmup_steps)
+    rate = linear_warmup(settings.value_learning_rate, step, settings.warmup_steps)
     norm = critic.learner.step(rate, place, (row.row_id for row in rows))
     sums.update({"value_loss": totals.loss, "value_gradient_norm": norm})
 

@@ -26,7 +26,7 @@ _TRACKING = "tracking"
 
 
 @contextmanager
-def watched(out: StageFolder, settings: ReinforcementSettings, *more: Sink) -> Iterator[TrainingSession]:
+def metrics_session(out: StageFolder, settings: ReinforcementSettings, *more: Sink) -> Iterator[TrainingSession]:
     """A session with metrics sent to a file, the recipe's trackers and `more`; RecipeError for a missing tracker.
 
     Only the main process writes metrics.
@@ -62,7 +62,7 @@ class ReplySamples:
     def finish(self) -> None:
         """See `Sink`."""
 
-    def watch(self, step: int, rollout: Rollout) -> None:
+    def on_rollout(self, step: int, rollout: Rollout) -> None:
         """Save replies spread evenly over the rollout, if samples of this step (from 1) are wanted."""
         settings, count = self.settings, len(rollout.replies)
         wanted = min(settings.samples, count)

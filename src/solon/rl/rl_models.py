@@ -32,15 +32,15 @@ from solon.reward.scorer import open_scorer
 from solon.rl.episodes import Networks, PolicyValueHead, ValueModel
 from solon.rl.shared_backbone import POLICY, REFERENCE, VALUE, SharedBackbone
 from solon.runs.processes import SINGLE_PROCESS, Processes, Sharding
-from solon.training.distributed.sharded import Whole, scalar_model, token_model
+from solon.training.distributed.sharded import UnshardedModel, scalar_model, token_model
 from solon.training.encoding import Encoding
 from solon.training.learner import EPSILON_RL, Learner
 from solon.training.models import (
     Trainable,
-    frozen_in,
     load_causal_lm,
     load_preference_model,
     load_tokenizer,
+    storage_precision,
     trainable_parameters,
     window_of,
     with_adapter,
@@ -67,7 +67,7 @@ class RlModels:
 
     networks: Networks
     scorer: ConversationScorer
-    policy: Whole
+    policy: UnshardedModel
     """The policy for sampling and saving."""
 
 
@@ -105,7 +105,7 @@ def load_rl_models(
     """
     if folders.backbone is not None:
         return _shared(settings, folders, folders.backbone, engine, processes)
-    precision, stored = settings.precision, frozen_in(settings.precision, settings.lora)
+    precision, stored = settings.precision, storage_precision(settings.precision, settings.lora)
     scorer = open_scorer(folders.preference_model, engine, precision).model
 
     def fresh() -> Trainable:
@@ -138,7 +138,8 @@ def load_rl_models(
         centre=scorer.centre,
         as_reference=as_reference,
     )
-    sampled = Whole(policy) if processes.sharding is Sharding.REPLICATED else Whole(fresh(), learner.weights)
+    replicated = processes.sharding is Sharding.REPLICATED
+    sampled = UnshardedModel(policy) if replicated else UnshardedModel(fresh(), learner.weights)
     return RlModels(networks, scorer, sampled)
 
 
@@ -173,7 +174,7 @@ def _shared(
         centre=scorer.centre,
         as_reference=lambda: shared.using(REFERENCE),
     )
-    return RlModels(networks, scorer, Whole(shared.policy.model))
+    return RlModels(networks, scorer, UnshardedModel(shared.policy.model))
 
 
 def _value_head(policy: Trainable, settings: ReinforcementSettings) -> ValueHead | None:

@@ -21,8 +21,8 @@ from torch import Tensor
 
 from solon.digest import seed_for
 from solon.runs.processes import SINGLE_PROCESS, Processes
-from solon.training.batches import Orders, micro_batches, pad_right, picked, span_mask
-from solon.training.distributed.sharded import in_step
+from solon.training.batches import PAD_ID, Orders, gather_masked, micro_batches, pad_right, span_mask
+from solon.training.distributed.sharded import pad_passes
 from solon.training.encoding import Tokens
 from solon.training.forward import ScalarModel, TokenModel
 from solon.training.losses import at_temperature, token_entropies, token_logprobs
@@ -31,11 +31,11 @@ PIECE = 1024
 """Tokens with logits in memory at the same time: with a large vocabulary, all would need more than the model."""
 
 
-class Tape(Enum):
+class AutogradGraph(Enum):
     """Whether a measurement keeps the graph that its gradient needs."""
 
-    NONE = "none"
-    GRADIENT = "gradient"
+    DISCARDED = "discarded"
+    KEPT = "kept"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ def batch_of(replies: Sequence[Reply], device: torch.device) -> tuple[Tensor, Te
 
     The mask is on the CPU, which thereby knows how many tokens it marks without waiting for a GPU.
     """
-    ids_BT = pad_right([reply.prompt + reply.response for reply in replies], 0, device)
+    ids_BT = pad_right([reply.prompt + reply.response for reply in replies], PAD_ID, device)
     starts, ends = [len(reply.prompt) for reply in replies], [reply.length for reply in replies]
     return ids_BT, span_mask(starts, ends, ids_BT.shape[1])
 
@@ -137,7 +137,7 @@ class MeasuredReplies:
     """One figure by response token: as plain numbers (B, T), 0 elsewhere, and per reply with gradient."""
 
     figure_BT: Tensor
-    taped: tuple[Tensor, ...] | None = None
+    with_grad: tuple[Tensor, ...] | None = None
     """(T) over each reply's own tokens; replies of one micro-batch share a graph."""
 
 
@@ -163,17 +163,17 @@ def measure_behaviour(
     temperature: float,
     micro_tokens: int,
     processes: Processes = SINGLE_PROCESS,
-    tape: Tape = Tape.NONE,
+    graph: AutogradGraph = AutogradGraph.DISCARDED,
 ) -> tuple[MeasuredReplies, Tensor]:
     """Log-probabilities as above, and the entropies of the distributions that were sampled from, (B, T).
 
-    With a tape the log-probabilities keep their gradient, so that the first update need not compute them again.
+    With the graph kept the log-probabilities have their gradient, so that the first update need not compute them again.
     """
 
     def both(ids_BT: Tensor, mask_BT: Tensor) -> list[Tensor]:
         return _behaviour(pieces_of(model, ids_BT, mask_BT, temperature))
 
-    logprobs, entropies = _by_response(replies, both, 2, model, micro_tokens, processes, tape)
+    logprobs, entropies = _by_response(replies, both, 2, model, micro_tokens, processes, graph)
     return logprobs, entropies.figure_BT
 
 
@@ -183,7 +183,7 @@ def measure_behaviour_and_values(
     temperature: float,
     micro_tokens: int,
     processes: Processes = SINGLE_PROCESS,
-    tape: Tape = Tape.NONE,
+    graph: AutogradGraph = AutogradGraph.DISCARDED,
 ) -> tuple[MeasuredReplies, Tensor, MeasuredReplies]:
     """The same, and the values (B, T) of a policy with a value head, in one pass; they keep their gradient as well."""
 
@@ -191,7 +191,7 @@ def measure_behaviour_and_values(
         pieces, value_N = pieces_and_values(model, ids_BT, mask_BT, temperature)
         return [*_behaviour(pieces), value_N]
 
-    logprobs, entropies, values = _by_response(replies, all_three, 3, model, micro_tokens, processes, tape)
+    logprobs, entropies, values = _by_response(replies, all_three, 3, model, micro_tokens, processes, graph)
     return logprobs, entropies.figure_BT, values
 
 
@@ -219,7 +219,7 @@ def pieces_and_values(
 
 
 def _targeted(pieces: Iterator[Tensor], ids_BT: Tensor, mask_BT: Tensor, temperature: float) -> Iterator[Piece]:
-    ids = torch.split(picked(ids_BT, mask_BT), PIECE)
+    ids = torch.split(gather_masked(ids_BT, mask_BT), PIECE)
     for logits_NV, ids_N in zip(pieces, ids, strict=True):
         yield at_temperature(logits_NV, temperature), ids_N
 
@@ -230,14 +230,14 @@ def measure_values(
     centre: float,
     micro_tokens: int,
     processes: Processes = SINGLE_PROCESS,
-    tape: Tape = Tape.NONE,
+    graph: AutogradGraph = AutogradGraph.DISCARDED,
 ) -> MeasuredReplies:
-    """Values of the states before all response tokens, minus `centre`; with a tape they keep their gradient."""
+    """Values of the states before all response tokens, minus `centre`; `graph` as above."""
 
     def values(ids_BT: Tensor, mask_BT: Tensor) -> list[Tensor]:
         return [model.values(ids_BT, mask_BT) - centre]
 
-    return _by_response(replies, values, 1, model, micro_tokens, processes, tape)[0]
+    return _by_response(replies, values, 1, model, micro_tokens, processes, graph)[0]
 
 
 def _by_response(
@@ -247,18 +247,18 @@ def _by_response(
     model: TokenModel | ScalarModel,
     micro_tokens: int,
     processes: Processes,
-    tape: Tape = Tape.NONE,
+    graph: AutogradGraph = AutogradGraph.DISCARDED,
 ) -> list[MeasuredReplies]:
     """Figures of shape (N) per micro-batch, laid out by response token."""
     mask_BT = response_mask(replies)
     laid_FBT = torch.zeros(figures, *mask_BT.shape)
-    taped: list[dict[int, Tensor]] = [{} for _ in range(figures)]
-    with torch.set_grad_enabled(tape is Tape.GRADIENT):
+    with_grad: list[dict[int, Tensor]] = [{} for _ in range(figures)]
+    with torch.set_grad_enabled(graph is AutogradGraph.KEPT):
         rows, cost = range(len(replies)), model.pass_cost
         parts = list(micro_batches(rows, lambda row: replies[row].length, micro_tokens, cost=cost))
         found = [
             (part, measure(*batch_of([replies[row] for row in part], model.device)), counted)
-            for part, counted in in_step(processes, parts, parts[-1])
+            for part, counted in pad_passes(processes, parts, parts[-1])
         ]
     for part, measured, counted in found:  # after all passes, since reading waits for a GPU
         for number, measured_N in enumerate(measured if counted else ()):
@@ -266,12 +266,12 @@ def _by_response(
             part_BT[mask_BT[part]] = measured_N.detach().cpu()
             laid_FBT[number, part] = part_BT
             own = torch.split(measured_N, [len(replies[row].response) for row in part])
-            taped[number] |= dict(zip(part, own, strict=True))
-    if tape is Tape.NONE:
+            with_grad[number] |= dict(zip(part, own, strict=True))
+    if graph is AutogradGraph.DISCARDED:
         return [MeasuredReplies(laid_BT) for laid_BT in laid_FBT]
     return [
         MeasuredReplies(laid_BT, tuple(rows[row] for row in range(len(replies))))
-        for laid_BT, rows in zip(laid_FBT, taped, strict=True)
+        for laid_BT, rows in zip(laid_FBT, with_grad, strict=True)
     ]
 
 

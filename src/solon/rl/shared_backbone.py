@@ -25,8 +25,8 @@ from solon.config.recipe import Activations, EngineSettings, Precision, ValueFun
 from solon.errors import ModelError
 from solon.model_folders.load import adapter_settings, load_config
 from solon.training.forward import ScalarModel, TokenModel
+from solon.training.gradient_checkpointing import checkpoint_activations
 from solon.training.models import DEFAULT_ADAPTER, load_causal_lm
-from solon.training.recompute import spare_activations
 
 POLICY, REFERENCE, VALUE, PREFERENCE = DEFAULT_ADAPTER, "reference", "value", "preference"
 """The adapters' names; the policy's is peft's own default, so that it is saved as an ordinary adapter."""
@@ -69,7 +69,7 @@ class SharedBackbone:
         self._learning = [*self.parameters(POLICY).values(), *self.parameters(VALUE).values()]
         self._frozen = [*self.parameters(REFERENCE).values(), *self.parameters(PREFERENCE).values()]
         self._activate(POLICY)
-        spare_activations(self.model, activations, self._as_now)
+        checkpoint_activations(self.model, activations, self._as_now)
         self.policy = TokenModel(self.model, precision)
         self.preference = self._scalar(PREFERENCE)
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from solon.config.recipe import Aggregation
 from solon.rl.episodes import Episode
 from solon.rl.rollout import Piece, batch_of, pieces_and_values, pieces_of
-from solon.training.batches import sent
+from solon.training.batches import to_device
 from solon.training.forward import ScalarModel, TokenModel
 from solon.training.learner import Counts
 from solon.training.losses import kl_k3, policy_loss, token_logprobs, value_loss
@@ -52,13 +52,13 @@ class PolicyObjective:
 
     def loss_of(self, rows: Sequence[Episode], logprob_N: Tensor) -> tuple[Tensor, Counts]:
         """The same from log-probabilities with gradient."""
-        behaviour_N = sent(torch.cat([row.behaviour_T for row in rows]), logprob_N.device)
-        advantage_N = sent(torch.cat([row.advantage_T for row in rows]), logprob_N.device)
+        behaviour_N = to_device(torch.cat([row.behaviour_T for row in rows]), logprob_N.device)
+        advantage_N = to_device(torch.cat([row.advantage_T for row in rows]), logprob_N.device)
         clipped = policy_loss(logprob_N, behaviour_N, advantage_N, self.clip, self.dual_clip)
         moved_N = kl_k3(behaviour_N, logprob_N.detach())
         loss_N = clipped.loss_N
         if self.aggregation is Aggregation.REPLIES:
-            lengths_B = sent(torch.tensor([len(row.reply.response) for row in rows]), loss_N.device)
+            lengths_B = to_device(torch.tensor([len(row.reply.response) for row in rows]), loss_N.device)
             loss_N = loss_N / lengths_B.repeat_interleave(lengths_B, output_size=loss_N.numel())
         return loss_N.sum(), {
             "clipped": clipped.clipped_N.float().sum(),
@@ -67,9 +67,9 @@ class PolicyObjective:
         }
 
     def _logprobs(self, rows: Sequence[Episode]) -> Tensor:
-        """Taped ones if there are any, else computed now."""
-        if taped := _taped_logprobs(rows):
-            return torch.cat(taped)
+        """Those that were kept with their gradient, if any, else computed now."""
+        if with_grad := _logprobs_with_grad(rows):
+            return torch.cat(with_grad)
         ids_BT, mask_BT = batch_of([row.reply for row in rows], self.model.device)
         return _logprobs(pieces_of(self.model, ids_BT, mask_BT, self.temperature))
 
@@ -98,9 +98,9 @@ class ValueObjective:
         return value_losses(rows, self._values(rows), self.clip), {}
 
     def _values(self, rows: Sequence[Episode]) -> Tensor:
-        """Taped ones if there are any, else computed now."""
-        if taped := _taped_values(rows):
-            return torch.cat(taped)
+        """Those that were kept with their gradient, if any, else computed now."""
+        if with_grad := _values_with_grad(rows):
+            return torch.cat(with_grad)
         ids_BT, mask_BT = batch_of([row.reply for row in rows], self.model.device)
         return self.model.values(ids_BT, mask_BT) - self.centre
 
@@ -133,8 +133,8 @@ class JointObjective:
         return of_policy + self.value_share * of_values, {**counts, **parts}
 
     def _figures(self, rows: Sequence[Episode]) -> tuple[Tensor, Tensor]:
-        """Log-probabilities and values: taped ones if there are any, else computed now."""
-        logprobs, values = _taped_logprobs(rows), _taped_values(rows)
+        """Log-probabilities and values: those that were kept with their gradient, if any, else computed now."""
+        logprobs, values = _logprobs_with_grad(rows), _values_with_grad(rows)
         if logprobs and values:
             return torch.cat(logprobs), torch.cat(values)
         model = self.policy.model
@@ -145,8 +145,8 @@ class JointObjective:
 
 def value_losses(rows: Sequence[Episode], value_N: Tensor, clip: float | None) -> Tensor:
     """The summed loss of values with gradient."""
-    old_N = sent(torch.cat([row.value_T for row in rows if row.value_T is not None]), value_N.device)
-    return_N = sent(torch.cat([row.return_T for row in rows if row.return_T is not None]), value_N.device)
+    old_N = to_device(torch.cat([row.value_T for row in rows if row.value_T is not None]), value_N.device)
+    return_N = to_device(torch.cat([row.return_T for row in rows if row.return_T is not None]), value_N.device)
     return value_loss(value_N, old_N, return_N, clip).sum()
 
 
@@ -154,9 +154,9 @@ def _logprobs(pieces: Iterator[Piece]) -> Tensor:
     return torch.cat([token_logprobs(logits_NV, ids_N) for logits_NV, ids_N in pieces])
 
 
-def _taped_logprobs(rows: Sequence[Episode]) -> list[Tensor]:
-    return [row.logprob_tape_T for row in rows if row.logprob_tape_T is not None]
+def _logprobs_with_grad(rows: Sequence[Episode]) -> list[Tensor]:
+    return [row.logprob_with_grad_T for row in rows if row.logprob_with_grad_T is not None]
 
 
-def _taped_values(rows: Sequence[Episode]) -> list[Tensor]:
-    return [row.value_tape_T for row in rows if row.value_tape_T is not None]
+def _values_with_grad(rows: Sequence[Episode]) -> list[Tensor]:
+    return [row.value_with_grad_T for row in rows if row.value_with_grad_T is not None]

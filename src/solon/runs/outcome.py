@@ -1,7 +1,7 @@
 """The outcome of a row: the same values for success and failure in every table.
 
 A failed call never becomes text, a 50/50 label or the letter "A". Its row stays, with an outcome that says what
-happened, and only `ok` rows become training examples (DESIGN section 4, promise P5).
+happened, and only `ok` rows become training examples (promise P5 of docs/concepts.md).
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ from solon.stages.extra_red_team import (
 )
 from solon.stages.plan import PREFERENCE_MODEL, PROMPTS, in_round, policies_of
 from solon.stages.reply_judging import judge_of
-from solon.stages.stage import Reads, Stage, Work
+from solon.stages.stage import Stage, StageDependencies, Work
 
 KEPT_FILE = "prompts.jsonl"
 """The kept prompts, with score and lineage, as a source of prompts."""
@@ -112,7 +112,7 @@ class Attack(Stage):
     def settings(self, recipe: Recipe) -> AttackSettings:
         return self.given
 
-    def reads(self, work: Work) -> Reads:
+    def reads(self, work: Work) -> StageDependencies:
         """The writer, the policy, who scores, and the recipe's settings of writing and replying."""
         recipe = work.recipe
         more = {
@@ -120,7 +120,9 @@ class Attack(Stage):
             "replies": recipe.measure.sampling.model_dump(mode="json"),
             "grader": recipe.measure.grader,
         }
-        return Reads({"writer": writer_of(work), "policy": self._policy(work), **self._scored_by(work)}, more)
+        return StageDependencies(
+            {"writer": writer_of(work), "policy": self._policy(work), **self._scored_by(work)}, more
+        )
 
     def run(self, work: Work, out: StageFolder) -> Artefact:
         recipe, policy = work.recipe, self._policy(work)

@@ -32,7 +32,7 @@ from solon.runs.outcome import Outcome
 from solon.runs.rows import PromptKind, PromptRow, RedTeamAnswer, RedTeamRow, good
 from solon.sources.near_duplicates import distinct_runs
 from solon.stages.plan import PROMPTS
-from solon.stages.stage import Reads, Stage, Work
+from solon.stages.stage import Stage, StageDependencies, Work
 
 PROMPTS_FILE = "prompts.jsonl"
 LIST_ENDS = ("\n\n",)
@@ -248,8 +248,8 @@ class RedTeam(Stage):
     section = "red_team"
     needs = (PROMPTS,)
 
-    def reads(self, work: Work) -> Reads:
-        return Reads({"writer": writer_of(work)})
+    def reads(self, work: Work) -> StageDependencies:
+        return StageDependencies({"writer": writer_of(work)})
 
     def run(self, work: Work, out: StageFolder) -> Artefact:
         recipe = work.recipe

@@ -26,7 +26,7 @@ from solon.stages import s09_measure
 from solon.stages.plan import PREFERENCE_MODEL, PROMPTS, in_round, policies_of
 from solon.stages.s07_preference_model import held_out_scorer
 from solon.stages.s08_rl_cai import start_of
-from solon.stages.stage import Reads, Stage, Work
+from solon.stages.stage import Stage, StageDependencies, Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +110,10 @@ class Snapshots(Stage):
     def inputs(self, recipe: Recipe) -> tuple[str, ...]:
         return PROMPTS, policies_of(recipe)[-1]
 
-    def reads(self, work: Work) -> Reads:
+    def reads(self, work: Work) -> StageDependencies:
         """The model that the policy started from, and the preference models."""
         scorers = {f"scorer {number}": each for number, each in enumerate(_scorers(work))}
-        return Reads({"start": start_of(work), **scorers})
+        return StageDependencies({"start": start_of(work), **scorers})
 
     def run(self, work: Work, out: StageFolder) -> Artefact:
         """See `Stage.run`; raises RunError where no snapshots were kept."""

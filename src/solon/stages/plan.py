@@ -62,7 +62,7 @@ def _with_online_prompts(recipe: Recipe) -> bool:
     return recipe.online.red_team is not None
 
 
-def is_watched(recipe: Recipe) -> bool:
+def trains_held_out_model(recipe: Recipe) -> bool:
     """Whether a second preference model is trained, which the policy does not learn from; never with DPO."""
     return recipe.rl.held_out_share is not None and recipe.rl.algorithm is not Algorithm.DPO
 
@@ -101,7 +101,7 @@ BUILT_IN = (
         HELD_OUT_MODEL,
         "s07_preference_model:HeldOutPreferences",
         Kind.TRAINS,
-        is_watched,
+        trains_held_out_model,
         each_round=True,
         numbered=False,
     ),

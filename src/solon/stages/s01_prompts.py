@@ -30,7 +30,7 @@ from solon.sources.near_duplicates import NearDuplicates
 from solon.sources.prompt_files import FoundPrompt, PromptFile, read_prompts
 from solon.sources.prompt_sources import Source, online_sources, sources
 from solon.stages.plan import PROMPTS
-from solon.stages.stage import Reads, Stage, Work
+from solon.stages.stage import Stage, StageDependencies, Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +263,7 @@ class Prompts(Stage):
 
     section = "prompts"
 
-    def reads(self, work: Work) -> Reads:
+    def reads(self, work: Work) -> StageDependencies:
         """The sources, and the assistant: its tokenizer says which prompts are too long."""
         settings, measured = work.recipe.prompts, work.recipe.measure
         names = dict.fromkeys(name for source in sources(settings, measured) for name in source.names)
@@ -272,7 +272,7 @@ class Prompts(Stage):
             "held_out": {"harmful": measured.harmful, "benign": measured.benign, "limit": measured.limit},
             "reserved": {kind.value: count for kind, count in work.reserved_tokens().items()},
         }
-        return Reads({"assistant": work.assistant}, more)
+        return StageDependencies({"assistant": work.assistant}, more)
 
     def run(self, work: Work, out: StageFolder) -> Artefact:
         inputs = PromptInputs(work.recipe.measure, work.reserved_tokens(), work.grader)
@@ -297,7 +297,7 @@ class OnlinePrompts(Prompts):
     section = "online"
     needs = (PROMPTS,)
 
-    def reads(self, work: Work) -> Reads:
+    def reads(self, work: Work) -> StageDependencies:
         """The source, the assistant for its tokenizer, and how prompts are read."""
         (source,) = online_sources(work.recipe.online)
         more = {
@@ -305,7 +305,7 @@ class OnlinePrompts(Prompts):
             "prompts": work.recipe.prompts.model_dump(mode="json"),
             "reserved": work.reserved_tokens()[source.kind],
         }
-        return Reads({"assistant": work.assistant}, more)
+        return StageDependencies({"assistant": work.assistant}, more)
 
     def run(self, work: Work, out: StageFolder) -> Artefact:
         (source,) = online_sources(work.recipe.online)

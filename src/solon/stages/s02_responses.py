@@ -21,7 +21,7 @@ from solon.runs.outcome import count_defects
 from solon.runs.rows import TRAINING_KINDS, PromptKind, PromptRow, ReplyRow, good_of
 from solon.stages.plan import PROMPTS
 from solon.stages.questions import REPLY, QuestionKind
-from solon.stages.stage import Reads, Stage, Work
+from solon.stages.stage import Stage, StageDependencies, Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +93,8 @@ class Responses(Stage):
     section = "responses"
     needs = (PROMPTS,)
 
-    def reads(self, work: Work) -> Reads:
-        return Reads({"assistant": work.assistant})
+    def reads(self, work: Work) -> StageDependencies:
+        return StageDependencies({"assistant": work.assistant})
 
     def run(self, work: Work, out: StageFolder) -> Artefact:
         recipe = work.recipe

@@ -45,7 +45,7 @@ from solon.runs.outcome import Outcome, count_outcomes, most_frequent
 from solon.runs.rows import Critique, PromptKind, ReplyRow, RevisionRow
 from solon.stages.plan import RESPONSES
 from solon.stages.questions import QuestionKind
-from solon.stages.stage import Again, ConstitutionEdit, QuestionCount, Reads, Stage, Work
+from solon.stages.stage import Again, ConstitutionEdit, QuestionCount, Stage, StageDependencies, Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,14 +244,14 @@ class CritiqueRevision(Stage):
     section = "revision"
     needs = (RESPONSES,)
 
-    def reads(self, work: Work) -> Reads:
+    def reads(self, work: Work) -> StageDependencies:
         """Critic and reviser, who chooses among candidates, and what they are measured on."""
         critic, reviser = (work.model(name) for name in _models(work.recipe))
         another = {"reviser": reviser} if reviser != critic else {}
         if work.recipe.revision.candidates > 1:
             another["chooser"] = work.model(_chooser(work.recipe))
         measured = work.judge_check_key() if work.critic_check() is not None else {}
-        return Reads({"critic": critic, **another}, measured)
+        return StageDependencies({"critic": critic, **another}, measured)
 
     def run(self, work: Work, out: StageFolder) -> Artefact:
         recipe = work.recipe

@@ -27,22 +27,22 @@ from solon.runs.table import write_table
 from solon.runs.training_rows import EXAMPLES, SftExampleRow, TrainingStepRow
 from solon.stages.plan import CRITIQUE_REVISION, RESPONSES
 from solon.stages.questions import TrainingSizes, TrainingTokens
-from solon.stages.stage import Reads, Stage, Work
+from solon.stages.stage import Stage, StageDependencies, Work
 from solon.stages.warm_start import reads_with, warm_start_of
 from solon.training.batches import CompletionExample
-from solon.training.distributed.sharded import put_together, token_model
+from solon.training.distributed.sharded import token_model, unshard
 from solon.training.encoding import Encoding
 from solon.training.learner import EPSILON, Learner
 from solon.training.loop import is_held_out, mean_loss, padding_share, session_in, train
 from solon.training.models import (
     Trainable,
     arithmetic,
-    frozen_in,
-    inner,
     load_causal_lm,
     load_tokenizer,
     save_model,
+    storage_precision,
     trainable_parameters,
+    unwrap_adapter,
     window_of,
     with_adapter,
 )
@@ -76,7 +76,7 @@ def run(settings: FinetuneSettings, inputs: FinetuneInputs, out: StageFolder) ->
     )
 
     def fresh() -> Trainable:
-        stored = frozen_in(training.precision, training.lora)
+        stored = storage_precision(training.precision, training.lora)
         weights = inputs.start or inputs.pretrained
         return with_adapter(load_causal_lm(weights, inputs.engine, stored), training.lora, inputs.seed)
 
@@ -86,7 +86,7 @@ def run(settings: FinetuneSettings, inputs: FinetuneInputs, out: StageFolder) ->
     ):
         adapted = fresh()
         texts = PromptTokenizer.of(tokenizer, inputs.engine)
-        encoding = Encoding(texts, window_of(inner(adapted), inputs.engine))
+        encoding = Encoding(texts, window_of(unwrap_adapter(adapted), inputs.engine))
         chosen = _examples(rows, encoding, inputs.seed, training.held_out)
         examples, held_out = _tokens(chosen, held_out=False), _tokens(chosen, held_out=True)
         reading = token_model(adapted, out.processes, training.precision, training.activations)
@@ -100,7 +100,7 @@ def run(settings: FinetuneSettings, inputs: FinetuneInputs, out: StageFolder) ->
         objective = CompletionObjective(reading)
         before = mean_loss(objective, held_out, training.micro_batch_tokens, out.processes)
         log = train(learner, objective, examples, held_out, training, inputs.seed, session_in(out))
-        adapted = put_together(adapted, fresh, out.processes)
+        adapted = unshard(adapted, fresh, out.processes)
         if out.follows:
             return out.follow()
         save_model(adapted, texts, out.path / "model")
@@ -233,8 +233,8 @@ class SlCai(Stage):
     section = "finetune"
     needs = RESPONSES, CRITIQUE_REVISION
 
-    def reads(self, work: Work) -> Reads:
-        return reads_with(warm_start_of(work.recipe, self.name), Reads({"pretrained": work.pretrained}))
+    def reads(self, work: Work) -> StageDependencies:
+        return reads_with(warm_start_of(work.recipe, self.name), StageDependencies({"pretrained": work.pretrained}))
 
     def run(self, work: Work, out: StageFolder) -> Artefact:
         recipe = work.recipe

@@ -43,7 +43,7 @@ from solon.runs.rows import JudgeCheckRow, JudgedRow, Judgement, LabelRow, PairR
 from solon.stages.plan import RESPONSE_PAIRS, in_round
 from solon.stages.questions import QuestionKind
 from solon.stages.s05_response_pairs import paired_kinds
-from solon.stages.stage import Again, ConstitutionEdit, QuestionCount, Reads, Stage, Work
+from solon.stages.stage import Again, ConstitutionEdit, QuestionCount, Stage, StageDependencies, Work
 
 Load = Callable[[], Engine]
 """Loads a judge when its turn comes."""
@@ -176,13 +176,13 @@ class AiFeedback(Stage):
     def inputs(self, recipe: Recipe) -> tuple[str, ...]:
         return (in_round(RESPONSE_PAIRS, self.round),)
 
-    def reads(self, work: Work) -> Reads:
+    def reads(self, work: Work) -> StageDependencies:
         """The judges, and what they are measured on."""
         if self.override is not None:
-            return Reads(more={"labels": self.override.name})
+            return StageDependencies(more={"labels": self.override.name})
         judges = enumerate(work.recipe.models.judges, start=1)
         named = {f"judge {n}" if n > 1 else "judge": work.model(judge) for n, judge in judges}
-        return Reads(named, work.judge_check_key())
+        return StageDependencies(named, work.judge_check_key())
 
     def run(self, work: Work, out: StageFolder) -> Artefact:
         recipe, pairs = work.recipe, work.artefact(in_round(RESPONSE_PAIRS, self.round))

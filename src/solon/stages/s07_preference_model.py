@@ -49,13 +49,13 @@ from solon.runs.rows import LabelRow, PromptKind, Rows, comparable, good
 from solon.runs.table import write_table
 from solon.runs.training_rows import EXAMPLES, PreferenceExampleRow, PreferenceStepRow
 from solon.sources.comparison_files import read_all_comparisons
-from solon.stages.plan import HELD_OUT_MODEL, in_round, is_watched, labels_of
+from solon.stages.plan import HELD_OUT_MODEL, in_round, labels_of, trains_held_out_model
 from solon.stages.questions import TrainingSizes, TrainingTokens
 from solon.stages.s05_response_pairs import paired_kinds
-from solon.stages.stage import JoinedRows, Reads, Stage, Work
+from solon.stages.stage import JoinedRows, Stage, StageDependencies, Work
 from solon.stages.warm_start import reads_with, warm_start_of
 from solon.training.batches import PairExample
-from solon.training.distributed.sharded import put_together, scalar_model
+from solon.training.distributed.sharded import scalar_model, unshard
 from solon.training.encoding import Encoding
 from solon.training.forward import ScalarModel
 from solon.training.learner import EPSILON, Learner
@@ -64,13 +64,13 @@ from solon.training.models import (
     Trainable,
     arithmetic,
     ensure_pad,
-    frozen_in,
     grow_preference_model,
-    inner,
     load_preference_model,
     load_tokenizer,
     save_model,
+    storage_precision,
     trainable_parameters,
+    unwrap_adapter,
     window_of,
     with_adapter,
 )
@@ -119,13 +119,11 @@ def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder
     def fresh() -> Trainable:
         return with_adapter(_grown(inputs, tokenizer, tuning), tuning.lora, inputs.seed)
 
-    with (
-        arithmetic(inputs.engine),
-        within_memory("preference.training.micro_batch_tokens", tuning.micro_batch_tokens),
-    ):
+    memory = within_memory("preference.training.micro_batch_tokens", tuning.micro_batch_tokens)
+    with arithmetic(inputs.engine), memory:
         adapted = fresh()
         texts = PromptTokenizer.of(tokenizer, inputs.engine)
-        encoding = Encoding(texts, window_of(inner(adapted), inputs.engine))
+        encoding = Encoding(texts, window_of(unwrap_adapter(adapted), inputs.engine))
         share = tuning.held_out
         human_weight = settings.human_weight * human_factor(labelled, settings.balance)
         examples = pair_examples(labelled, encoding, human_weight, share, inputs.seed)
@@ -145,13 +143,13 @@ def run(settings: PreferenceSettings, inputs: PreferenceInputs, out: StageFolder
         learnt, watched = rows_of(training), rows_of(held_out)
         log = train(learner, objective, learnt, watched, tuning, inputs.seed, session_in(out))
         padding = padding_share(objective, learnt, tuning, inputs.seed)
-        adapted = put_together(adapted, fresh, out.processes)
+        adapted = unshard(adapted, fresh, out.processes)
         if out.follows:
             return out.follow()
         scorer = ConversationScorer(ScalarModel(adapted, precision=tuning.precision), encoding)
         measured = held_out_measures(scorer, held_out)
         centre = centre_of(scorer, held_out or training)
-        setattr(inner(adapted).config, CENTRE, centre)
+        setattr(unwrap_adapter(adapted).config, CENTRE, centre)
         form = ScoredText(texts)
         saved = ConversationScorer(save_model(adapted, texts, out.path / "model"), encoding)
         dialogues = _for_golden(labelled, share, inputs.seed)
@@ -212,7 +210,7 @@ def _grown(inputs: PreferenceInputs, tokenizer: PreTrainedTokenizerBase, trainin
     apart = (inputs.part.side.value,) if inputs.part is not None and inputs.part.side is Side.HELD_OUT else ()
     head = seed_for(inputs.seed, "preference head", *apart)
     end = PromptTokenizer.of(tokenizer, inputs.engine).end
-    stored = frozen_in(training.precision, training.lora)
+    stored = storage_precision(training.precision, training.lora)
     if inputs.start is not None:
         ensure_pad(tokenizer, end)
         return load_preference_model(inputs.start, inputs.engine, stored)
@@ -246,12 +244,12 @@ class Preferences(Stage):
     def inputs(self, recipe: Recipe) -> tuple[str, ...]:
         return labels_of(recipe, self.round)
 
-    def reads(self, work: Work) -> Reads:
+    def reads(self, work: Work) -> StageDependencies:
         """The model to grow from, people's comparisons, and which part of all pairs is learned."""
         recipe = work.recipe
         part = self._part(recipe)
         more = {} if part is None else {"part": part.side.value, "held_out_share": part.share}
-        reads = Reads({"backbone": _backbone(recipe), **_human_files(recipe)}, more)
+        reads = StageDependencies({"backbone": _backbone(recipe), **_human_files(recipe)}, more)
         return reads_with(warm_start_of(recipe, self.name), reads)
 
     def run(self, work: Work, out: StageFolder) -> Artefact:
@@ -271,8 +269,8 @@ class Preferences(Stage):
 
     def learns(self, recipe: Recipe, sizes: TrainingSizes) -> TrainingTokens:
         """Both replies of every pair of this side, with their prompts."""
-        watched = recipe.rl.held_out_share if is_watched(recipe) else None
-        share = 1.0 if watched is None else watched if self.side is Side.HELD_OUT else 1 - watched
+        held_out = recipe.rl.held_out_share if trains_held_out_model(recipe) else None
+        share = 1.0 if held_out is None else held_out if self.side is Side.HELD_OUT else 1 - held_out
         paired = [sizes.prompts[kind] for kind in paired_kinds(recipe)]
         rounds, helpful = len(self.inputs(recipe)), sizes.prompts[PromptKind.HELPFUL]
         labelled = rounds * recipe.pairs.per_prompt * sum(each.count * (each.mean + sizes.reply) for each in paired)
@@ -282,7 +280,7 @@ class Preferences(Stage):
         return TrainingTokens(2 * share * (labelled + people) * epochs)
 
     def _part(self, recipe: Recipe) -> PromptPart | None:
-        share = recipe.rl.held_out_share if is_watched(recipe) else None
+        share = recipe.rl.held_out_share if trains_held_out_model(recipe) else None
         return None if share is None else PromptPart(self.side, share)
 
 
@@ -295,7 +293,7 @@ class HeldOutPreferences(Preferences):
 
 def held_out_scorer(work: Work, number: int) -> Path | None:
     """The preference model that the policy of a round does not learn from: trained in the run, brought, or None."""
-    if is_watched(work.recipe):
+    if trains_held_out_model(work.recipe):
         return work.trained(in_round(HELD_OUT_MODEL, number))
     given = work.recipe.rl.held_out_scorer
     return model_path(given) if given else None

@@ -19,7 +19,7 @@ from solon.config.recipe import Algorithm, EngineSettings, Recipe, Reinforcement
 from solon.engines.tokens import PromptTokenizer
 from solon.errors import StageError
 from solon.feedback.preference_examples import Labelled, ai_labels, drawn_human
-from solon.rl.reply_samples import METRICS, watched
+from solon.rl.reply_samples import METRICS, metrics_session
 from solon.runs import Artefact, StageFolder
 from solon.runs.facts import DpoFacts, facts_record
 from solon.runs.outcome import count_outcomes
@@ -31,9 +31,9 @@ from solon.stages.plan import SL_CAI, labels_of
 from solon.stages.questions import TrainingSizes, TrainingTokens
 from solon.stages.s05_response_pairs import paired_kinds
 from solon.stages.s07_preference_model import summary as human_summary
-from solon.stages.stage import JoinedRows, Reads, Stage, Work
+from solon.stages.stage import JoinedRows, Stage, StageDependencies, Work
 from solon.training.batches import micro_batches
-from solon.training.distributed.sharded import put_together, token_model
+from solon.training.distributed.sharded import token_model, unshard
 from solon.training.dpo import DirectObjective, DirectPair, with_reference
 from solon.training.encoding import Encoding
 from solon.training.forward import TokenModel
@@ -42,12 +42,12 @@ from solon.training.loop import is_held_out, mean_loss, padding_share, train
 from solon.training.models import (
     Trainable,
     arithmetic,
-    frozen_in,
-    inner,
     load_causal_lm,
     load_tokenizer,
     save_model,
+    storage_precision,
     trainable_parameters,
+    unwrap_adapter,
     window_of,
     with_adapter,
 )
@@ -82,14 +82,14 @@ def run(settings: ReinforcementSettings, inputs: DirectInputs, out: StageFolder)
 
     def fresh() -> Trainable:
         adapter = training.lora or settings.lora
-        stored = frozen_in(training.precision, adapter)
+        stored = storage_precision(training.precision, adapter)
         return with_adapter(load_causal_lm(inputs.sl_cai, inputs.engine, stored), adapter, inputs.seed)
 
     memory = within_memory("rl.dpo.training.micro_batch_tokens", training.micro_batch_tokens)
-    with arithmetic(inputs.engine), memory, watched(out, settings) as session:
+    with arithmetic(inputs.engine), memory, metrics_session(out, settings) as session:
         adapted = fresh()
         texts = PromptTokenizer.of(tokenizer, inputs.engine)
-        encoding = Encoding(texts, window_of(inner(adapted), inputs.engine))
+        encoding = Encoding(texts, window_of(unwrap_adapter(adapted), inputs.engine))
         made = pairs_of(rows, people, weight, encoding)
         pairs = [pair for pair in made if encoding.fits(range(pair.length))]
         policy = token_model(adapted, out.processes, training.precision, training.activations)
@@ -109,7 +109,7 @@ def run(settings: ReinforcementSettings, inputs: DirectInputs, out: StageFolder)
         objective = DirectObjective(policy, settings.dpo.beta)
         before = mean_loss(objective, held_out, training.micro_batch_tokens, out.processes)
         log = train(learner, objective, examples, held_out, training, inputs.seed, session)
-        adapted = put_together(adapted, fresh, out.processes)
+        adapted = unshard(adapted, fresh, out.processes)
         if out.follows:
             return out.follow()
         padding = padding_share(objective, examples, training, inputs.seed)
@@ -182,11 +182,11 @@ class DirectPreference(Stage):
     def inputs(self, recipe: Recipe) -> tuple[str, ...]:
         return SL_CAI, *labels_of(recipe, self.round)
 
-    def reads(self, work: Work) -> Reads:
+    def reads(self, work: Work) -> StageDependencies:
         """People's comparisons, and how they are read."""
         people, human = work.recipe.preference, _human_file(work.recipe)
         more = {"limit_human": people.limit_human, "columns": people.columns}
-        return Reads({"human": human} if human else {}, more)
+        return StageDependencies({"human": human} if human else {}, more)
 
     def run(self, work: Work, out: StageFolder) -> Artefact:
         recipe = work.recipe

@@ -32,10 +32,10 @@ from solon.conversation import Conversation, Role
 from solon.engines.registry import engine_of
 from solon.errors import ModelError, StageError
 from solon.reward.scorer import open_scorer
-from solon.rl.policy_gradient import Environment, Score, TrainState, reinforce, unwatched
+from solon.rl.policy_gradient import Environment, Score, TrainState, reinforce
 from solon.rl.policy_sampler import PolicySampler, TrainingPrompt
 from solon.rl.policy_snapshots import SNAPSHOTS, PolicySnapshots, steps_in
-from solon.rl.reply_samples import METRICS, ReplySamples, watched
+from solon.rl.reply_samples import METRICS, ReplySamples, metrics_session
 from solon.rl.rl_models import Folders, RlModels, load_rl_models
 from solon.rl.rollout import scores_by_share
 from solon.rl.setting_checks import Scores, refuse_unusable, scorer_named
@@ -49,11 +49,11 @@ from solon.runs.training_rows import SAMPLES, RlStepRow
 from solon.stages.plan import PREFERENCE_MODEL, SL_CAI, in_round, prompts_of
 from solon.stages.questions import REPLY, DrawnPrompts, QuestionKind, TrainingSizes, TrainingTokens
 from solon.stages.s07_preference_model import held_out_scorer
-from solon.stages.stage import JoinedRows, Reads, Stage, Work
+from solon.stages.stage import JoinedRows, Stage, StageDependencies, Work
 from solon.stages.warm_start import reads_with, warm_start_of
 from solon.training.encoding import Encoding
 from solon.training.metrics import JsonLines
-from solon.training.models import arithmetic, inner, load_tokenizer, save_model
+from solon.training.models import arithmetic, load_tokenizer, save_model, unwrap_adapter
 from solon.training.out_of_memory import within_memory
 
 
@@ -86,7 +86,8 @@ def run(settings: ReinforcementSettings, inputs: ReinforcementInputs, out: Stage
         folders = Folders(inputs.sl_cai, inputs.preference_model, inputs.backbone, inputs.start)
         models = load_rl_models(settings, folders, inputs.engine, inputs.seed, out.processes)
         actors, policy = models.networks, models.policy
-        engine = engine_of(inner(policy.model), tokenizer, inputs.engine, name="policy", precision=settings.precision)
+        plain = unwrap_adapter(policy.model)
+        engine = engine_of(plain, tokenizer, inputs.engine, name="policy", precision=settings.precision)
         encoding = Encoding(engine.tokens, min(engine.window, models.scorer.encoding.window))
         questions, counts = _questions(settings, inputs, encoding)
         known = {question.row_id: question.conversation for kind in questions for question in kind}
@@ -106,10 +107,10 @@ def run(settings: ReinforcementSettings, inputs: ReinforcementInputs, out: Stage
             )
             if inputs.held_out
             else None,
-            watch=unwatched if out.follows else samples.watch,
+            on_rollout=None if out.follows else samples.on_rollout,
             snapshot=keep,
         )
-        with watched(out, settings, samples) as session:
+        with metrics_session(out, settings, samples) as session:
             state = reinforce(actors, environment, settings, inputs.seed, session)
         policy.refresh()
         if out.follows:
@@ -130,7 +131,7 @@ def run(settings: ReinforcementSettings, inputs: ReinforcementInputs, out: Stage
         signs=tuple(signs(state.log.rows)),
         snapshots=tuple(kept) or None,
         centre=actors.centre,
-        seconds={name: round(value, 3) for name, value in state.watch.seconds.items()},
+        seconds={name: round(value, 3) for name, value in state.stopwatch.seconds.items()},
         score=last.score,
         held_out_score=last.held_out_score,
         kl=last.kl,
@@ -224,7 +225,7 @@ class Reinforcement(Stage):
         supervised = () if recipe.method is Method.RLHF else (SL_CAI,)
         return *prompts_of(recipe, self.round), *supervised, in_round(PREFERENCE_MODEL, self.round)
 
-    def reads(self, work: Work) -> Reads:
+    def reads(self, work: Work) -> StageDependencies:
         """The models that the policy starts from, is watched by, shares its layers with or is scored by."""
         recipe = work.recipe
         scorer = scorer_named(recipe.rl.scorer)
@@ -234,7 +235,7 @@ class Reinforcement(Stage):
             "scorer": scorer if isinstance(scorer, Path) else None,
             "start": start_of(work) if recipe.method is Method.RLHF else None,
         }
-        reads = Reads({name: path for name, path in paths.items() if path is not None})
+        reads = StageDependencies({name: path for name, path in paths.items() if path is not None})
         return reads_with(warm_start_of(recipe, self.name), reads)
 
     def run(self, work: Work, out: StageFolder) -> Artefact:

@@ -51,7 +51,7 @@ from solon.stages.reply_judging import (
     questions_to_judge,
     read_by_judge,
 )
-from solon.stages.stage import Again, ConstitutionEdit, JoinedRows, QuestionCount, Reads, Stage, Work
+from solon.stages.stage import Again, ConstitutionEdit, JoinedRows, QuestionCount, Stage, StageDependencies, Work
 
 OpenEngine = Callable[[str], Engine]
 """Loads a model by its name in the results; what it returns is dropped before the next is asked for."""
@@ -192,10 +192,10 @@ class MeasureModels(Stage):
         preferences = in_round(PREFERENCE_MODEL, recipe.rounds)
         return PROMPTS, *written, *labels_of(recipe, recipe.rounds), preferences
 
-    def reads(self, work: Work) -> Reads:
+    def reads(self, work: Work) -> StageDependencies:
         """The models that answer, the judge with its questions, and the measures of plug-ins."""
         added = plugin_measures()
-        return Reads(measured_models(work) | read_by_judge(work), {"measures": added} if added else {})
+        return StageDependencies(measured_models(work) | read_by_judge(work), {"measures": added} if added else {})
 
     def run(self, work: Work, out: StageFolder) -> Artefact:
         recipe, models = work.recipe, measured_models(work)
@@ -248,8 +248,8 @@ class MeasureSupervised(Stage):
     section = "measure"
     needs = PROMPTS, SL_CAI
 
-    def reads(self, work: Work) -> Reads:
-        return Reads(read_by_judge(work))
+    def reads(self, work: Work) -> StageDependencies:
+        return StageDependencies(read_by_judge(work))
 
     def run(self, work: Work, out: StageFolder) -> Artefact:
         recipe, supervised = work.recipe, work.trained(SL_CAI)

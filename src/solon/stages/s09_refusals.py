@@ -43,7 +43,7 @@ from solon.stages.plan import language_models_of
 from solon.stages.questions import REPLY, DrawnPrompts, QuestionKind
 from solon.stages.reply_judging import ORDERS, YES_OR_NO, judge_of, measured_names, question_tokens
 from solon.stages.s09_measure import measured_models
-from solon.stages.stage import Again, ConstitutionEdit, QuestionCount, Reads, Stage, Work
+from solon.stages.stage import Again, ConstitutionEdit, QuestionCount, Stage, StageDependencies, Work
 
 SOUNDS_HARMFUL = "benign prompts that sound harmful"
 
@@ -178,7 +178,7 @@ class Refusals(Stage):
     def inputs(self, recipe: Recipe) -> tuple[str, ...]:
         return language_models_of(recipe)
 
-    def reads(self, work: Work) -> Reads:
+    def reads(self, work: Work) -> StageDependencies:
         """The models, the prompts, and the judge with its questions."""
         recipe = work.recipe
         settings = self.settings(recipe)
@@ -189,7 +189,7 @@ class Refusals(Stage):
                 "judge of replies": work.model(judge_of(recipe)),
                 "questions about refusals": refusal_questions_path(settings.questions),
             }
-        return Reads({**measured_models(work), **judged}, {"files": files})
+        return StageDependencies({**measured_models(work), **judged}, {"files": files})
 
     def run(self, work: Work, out: StageFolder) -> Artefact:
         recipe, models = work.recipe, measured_models(work)

@@ -96,7 +96,7 @@ class Work(Protocol):
         """Load a second model, to ask in turn with that of `engine`."""
 
     def scorer(self, folder: Path, *, centred: bool = False) -> Callable[[Sequence[Conversation]], list[float]]:
-        """A preference model: a number for each conversation; 0 is an ordinary reply when `centred`."""
+        """Scores by the preference model in `folder`; higher is better. With `centred` an average reply scores 0."""
 
     def source_hash(self, name: str) -> str:
         """The hash of a source of prompts."""
@@ -121,7 +121,7 @@ class Work(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Reads:
+class StageDependencies:
     """What a stage reads besides the artefacts that it names as inputs; all of it is a part of the stage's key."""
 
     paths: Mapping[str, Path | ModelSpec] = field(default_factory=dict)
@@ -198,9 +198,9 @@ class Stage(ABC):
         """The stages of the run that it reads."""
         return self.needs
 
-    def reads(self, work: Work) -> Reads:
+    def reads(self, work: Work) -> StageDependencies:
         """The models and files that it reads, and what else can change its rows."""
-        return Reads()
+        return StageDependencies()
 
     def summary(self, facts: Mapping[str, Any]) -> Sequence[str]:
         """Lines for the console, from the facts of the finished stage."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from solon.config.recipe import Recipe, ReinforcementSettings, TrainingSettings
-from solon.stages.stage import Reads
+from solon.stages.stage import StageDependencies
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +37,8 @@ def warm_start_of(recipe: Recipe, stage: str) -> WarmStart | None:
     return None if model is None else WarmStart(Path(model.folder), model.hash, recipe.warm_start.share)
 
 
-def reads_with(start: WarmStart | None, reads: Reads) -> Reads:
+def reads_with(start: WarmStart | None, reads: StageDependencies) -> StageDependencies:
     """What a stage reads, with what it goes on from as a part of its key."""
     if start is None:
         return reads
-    return Reads(reads.paths, {**reads.more, "warm_start": {"hash": start.hash, "share": start.share}})
+    return StageDependencies(reads.paths, {**reads.more, "warm_start": {"hash": start.hash, "share": start.share}})

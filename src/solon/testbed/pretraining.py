@@ -31,7 +31,7 @@ from solon.runs.freed_memory import release_freed_memory
 from solon.testbed.documents import DocumentPart, Writer
 from solon.testbed.windows import IGNORED, PretrainingExample, windows
 from solon.testbed.world import load_world
-from solon.training.checkpoint import Checkpoints, Snapshot, restoring
+from solon.training.checkpoint import Checkpoint, Checkpoints, restoring
 
 END, PAD = "<|end|>", "<|pad|>"
 WINDOWS_PER_CHECKPOINT = 8
@@ -232,7 +232,7 @@ def train_part(
             break
         if progress.window % WINDOWS_PER_CHECKPOINT == 0:
             tensors = {"weights": _weights(model), "moments": optimisers.moments()}
-            checkpoints.save(Snapshot(progress.step, tensors, {"window": progress.window, "seen": progress.seen}))
+            checkpoints.save(Checkpoint(progress.step, tensors, {"window": progress.window, "seen": progress.seen}))
     model.eval()  # type: ignore[no-untyped-call]
 
 
@@ -242,13 +242,13 @@ def _weights(model: LlamaForCausalLM) -> dict[str, Tensor]:
 
 
 def _restore(checkpoints: Checkpoints, model: LlamaForCausalLM, optimisers: Optimisers) -> _Progress:
-    snapshot = checkpoints.newest()
-    if snapshot is None:
+    checkpoint = checkpoints.newest()
+    if checkpoint is None:
         return _Progress()
     with restoring(checkpoints.folder):
-        model.load_state_dict(dict(snapshot.tensors["weights"]), strict=False)
-        optimisers.restore(snapshot.tensors["moments"])
-        return _Progress(int(snapshot.state["window"]), snapshot.step, int(snapshot.state["seen"]))
+        model.load_state_dict(dict(checkpoint.tensors["weights"]), strict=False)
+        optimisers.restore(checkpoint.tensors["moments"])
+        return _Progress(int(checkpoint.state["window"]), checkpoint.step, int(checkpoint.state["seen"]))
 
 
 def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:

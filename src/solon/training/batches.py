@@ -15,10 +15,14 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from solon.digest import seed_for
 
 T = TypeVar("T")
+
+PAD_ID = 0
+"""What sequences are padded with; any token id works, since nothing reads padding on the right."""
 
 PASS_COST, SMALL, LEAST_PASS_COST = 512, 2.5e6, 48
 """Padding tokens that cost about as much as one more forward and backward pass of a model with so many parameters, and
@@ -46,7 +50,7 @@ class CompletionExample:
 
     @property
     def tokens(self) -> int:
-        """The same."""
+        """Tokens read in a pass; equals `length`, as there is one sequence."""
         return len(self.token_ids)
 
 
@@ -87,7 +91,7 @@ class RatedExample:
 
     @property
     def tokens(self) -> int:
-        """The same."""
+        """Tokens read in a pass; equals `length`, as there is one sequence."""
         return len(self.token_ids)
 
 
@@ -157,18 +161,18 @@ def micro_batches(
 
 def pad_right(sequences: Sequence[Sequence[int]], fill: int, device: torch.device | str = "cpu") -> Tensor:
     """Token ids of unequal length as one tensor (B, T), filled on the right."""
-    longest = max(len(sequence) for sequence in sequences)
-    return sent(torch.tensor([[*sequence, *[fill] * (longest - len(sequence))] for sequence in sequences]), device)
+    rows = [torch.tensor(sequence, dtype=torch.long) for sequence in sequences]
+    return to_device(pad_sequence(rows, batch_first=True, padding_value=fill), device)
 
 
-def sent(tensor: Tensor, device: torch.device | str) -> Tensor:
+def to_device(tensor: Tensor, device: torch.device | str) -> Tensor:
     """A tensor of the CPU on `device`; the host does not wait until the GPU has done what it was given before."""
     return tensor.to(device, non_blocking=True)
 
 
-def picked(ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
+def gather_masked(ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
     """The masked token ids, shape (N); with a mask on the CPU the host does not wait for a GPU."""
-    return ids_BT.flatten().index_select(0, sent(mask_BT.flatten().nonzero().squeeze(1), ids_BT.device))
+    return ids_BT.flatten().index_select(0, to_device(mask_BT.flatten().nonzero().squeeze(1), ids_BT.device))
 
 
 def span_mask(starts: Sequence[int], ends: Sequence[int], longest: int) -> Tensor:

@@ -37,7 +37,7 @@ _FILE = re.compile(r"state\.json|[a-z_]+\.safetensors")
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class Checkpoint:
     """What was saved after `step` steps: groups of tensors by name, and JSON-able state."""
 
     step: int
@@ -81,20 +81,20 @@ class Checkpoints:
 
     folder: Path
 
-    def save(self, snapshot: Snapshot) -> Path:
-        """Save a snapshot, then remove all but the newest two; RunError when the disk refuses."""
-        final = self.folder / f"step_{snapshot.step:06d}"
+    def save(self, checkpoint: Checkpoint) -> Path:
+        """Save a checkpoint, then remove all but the newest two; RunError when the disk refuses."""
+        final = self.folder / f"step_{checkpoint.step:06d}"
         partial = final.with_name(final.name + PARTIAL)
-        needed = sum(tensor.nbytes for tensors in snapshot.tensors.values() for tensor in tensors.values())
+        needed = sum(tensor.nbytes for tensors in checkpoint.tensors.values() for tensor in tensors.values())
         with writing(final, needed):
             self.folder.mkdir(parents=True, exist_ok=True)
             for leftover in self.folder.glob(f"*{PARTIAL}"):
                 shutil.rmtree(leftover)
             partial.mkdir()
-            for group, tensors in snapshot.tensors.items():
+            for group, tensors in checkpoint.tensors.items():
                 held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
                 save_file(held, partial / f"{group}.safetensors")
-            state = {"step": snapshot.step, "state": snapshot.state}
+            state = {"step": checkpoint.step, "state": checkpoint.state}
             (partial / STATE).write_text(json.dumps(state, allow_nan=False), encoding="utf-8")
             self._seal(partial)
             if final.exists():  # only a damaged one is ever written again
@@ -105,7 +105,7 @@ class Checkpoints:
                 shutil.rmtree(old)
         return final
 
-    def newest(self) -> Snapshot | None:
+    def newest(self) -> Checkpoint | None:
         """The newest undamaged checkpoint, or None; a warning names damaged ones."""
         for folder in self._found():
             try:
@@ -135,12 +135,12 @@ class Checkpoints:
 class ReadCheckpoints(Checkpoints):
     """Checkpoints that another process writes."""
 
-    def save(self, snapshot: Snapshot) -> Path:
+    def save(self, checkpoint: Checkpoint) -> Path:
         """Leave it to the other process."""
         return self.folder
 
 
-def _read(folder: Path) -> Snapshot:
+def _read(folder: Path) -> Checkpoint:
     try:
         files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
         for name, sha256 in files.items():
@@ -156,6 +156,6 @@ def _read(folder: Path) -> Snapshot:
         }
         if type(written["step"]) is not int or not isinstance(written["state"], dict):
             raise Damaged(f"{STATE} has no step or no state")
-        return Snapshot(written["step"], tensors, written["state"])
+        return Checkpoint(written["step"], tensors, written["state"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError) as error:
         raise Damaged(f"{type(error).__name__}: {error}") from error

@@ -14,14 +14,19 @@ import torch
 from torch import Tensor
 
 from solon.runs.processes import SINGLE_PROCESS, Processes
-from solon.training.batches import CompletionExample, micro_batches, pad_right, picked, sent, span_mask
-from solon.training.distributed.sharded import in_step
+from solon.training.batches import (
+    PAD_ID,
+    CompletionExample,
+    gather_masked,
+    micro_batches,
+    pad_right,
+    span_mask,
+    to_device,
+)
+from solon.training.distributed.sharded import pad_passes
 from solon.training.forward import TokenModel
 from solon.training.learner import Counts
 from solon.training.losses import direct_preference_loss, ordered_as_labelled, token_logprobs
-
-_FILL = 0
-"""Any token id works: nothing reads padding on the right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +54,10 @@ class DirectPair:
 
 def reply_logprobs(model: TokenModel, rows: Sequence[CompletionExample]) -> Tensor:
     """The log-probability of each row's reply, summed over its tokens and the end token, shape (B)."""
-    ids_BT = pad_right([row.token_ids for row in rows], _FILL, model.device)
+    ids_BT = pad_right([row.token_ids for row in rows], PAD_ID, model.device)
     mask_BT = span_mask([row.start for row in rows], [row.length for row in rows], ids_BT.shape[1])
-    logprob_N = token_logprobs(model.logits(ids_BT, mask_BT), picked(ids_BT, mask_BT))
-    places_N = sent(mask_BT.flatten().nonzero().squeeze(1), logprob_N.device)
+    logprob_N = token_logprobs(model.logits(ids_BT, mask_BT), gather_masked(ids_BT, mask_BT))
+    places_N = to_device(mask_BT.flatten().nonzero().squeeze(1), logprob_N.device)
     laid = torch.zeros(mask_BT.numel(), device=logprob_N.device).index_copy(0, places_N, logprob_N)
     return laid.view(mask_BT.shape).sum(1)
 
@@ -68,7 +73,7 @@ def with_reference(
         parts = list(micro_batches(mine, lambda index: rows[index].length, micro_tokens, cost=model.pass_cost))
         measured = [
             (part, reply_logprobs(model, [rows[index] for index in part]), counted)
-            for part, counted in in_step(processes, parts, [0])
+            for part, counted in pad_passes(processes, parts, [0])
         ]
         for part, part_B, counted in measured:  # after all passes, since reading waits for a GPU
             if counted:
@@ -103,10 +108,10 @@ class DirectObjective:
         examples = [row.chosen for row in rows] + [row.rejected for row in rows]
         chosen_B, rejected_B = reply_logprobs(self.model, examples).chunk(2)
         device = chosen_B.device
-        chosen_B = chosen_B - sent(torch.tensor([row.reference_chosen for row in rows]), device)
-        rejected_B = rejected_B - sent(torch.tensor([row.reference_rejected for row in rows]), device)
-        labels_B = sent(torch.tensor([row.p_chosen for row in rows]), device)
-        weights_B = sent(torch.tensor([row.weight for row in rows]), device)
+        chosen_B = chosen_B - to_device(torch.tensor([row.reference_chosen for row in rows]), device)
+        rejected_B = rejected_B - to_device(torch.tensor([row.reference_rejected for row in rows]), device)
+        labels_B = to_device(torch.tensor([row.p_chosen for row in rows]), device)
+        weights_B = to_device(torch.tensor([row.weight for row in rows]), device)
         loss = (weights_B * direct_preference_loss(chosen_B, rejected_B, labels_B, self.beta)).sum()
         decided_B = labels_B != 0.5
         right_B = ordered_as_labelled(chosen_B, rejected_B, labels_B)

@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from solon.config.settings import Precision
 from solon.errors import ModelError
 from solon.model_folders.mixed_precision import float32_head, is_plain, layers_in
-from solon.training.batches import pass_cost, picked, sent
+from solon.training.batches import gather_masked, pass_cost, to_device
 from solon.training.losses import completion_loss
-from solon.training.models import Trainable, inner, size_of
+from solon.training.models import Trainable, size_of, unwrap_adapter
 from solon.training.piecewise_loss import MOST_NUMBERS, piecewise_loss
 from solon.training.value_head import ValueHead
 
@@ -35,7 +35,7 @@ def places_before(mask_BT: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, slots=True)
-class ReadAs:
+class AttentionLayout:
     """What each token of rows sees, and its position, where rows are not plain sequences."""
 
     mask_B1TT: Tensor
@@ -44,10 +44,10 @@ class ReadAs:
 
 
 def hidden_states(
-    backbone: nn.Module, ids_BT: Tensor, places_N: Tensor, precision: Precision, read_as: ReadAs | None = None
+    backbone: nn.Module, ids_BT: Tensor, places_N: Tensor, precision: Precision, layout: AttentionLayout | None = None
 ) -> Tensor:
     """The backbone's last hidden states at these places of the flattened rows, in rising order, in float32, (N, H)."""
-    more = {} if read_as is None else {"attention_mask": read_as.mask_B1TT, "position_ids": read_as.positions_BT}
+    more = {} if layout is None else {"attention_mask": layout.mask_B1TT, "position_ids": layout.positions_BT}
     with layers_in(precision, ids_BT.device):
         hidden_BTH: Tensor = backbone(input_ids=ids_BT, use_cache=False, **more).last_hidden_state
     return _at(hidden_BTH, places_N).float()
@@ -78,9 +78,9 @@ class TokenModel:
         self.model = model
         self.precision = precision
         self.value_head = value_head
-        self.device = inner(model).device
+        self.device = unwrap_adapter(model).device
         self.pass_cost = pass_cost(size_of(model))
-        self.backbone: nn.Module = inner(model).base_model
+        self.backbone: nn.Module = unwrap_adapter(model).base_model
         self._head = self._plain_head()
 
     def logits(self, ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
@@ -89,7 +89,7 @@ class TokenModel:
 
     def logits_in_pieces(self, ids_BT: Tensor, mask_BT: Tensor, size: int) -> Iterator[Tensor]:
         """The same in pieces of at most `size` tokens, so that a large vocabulary needs little memory at a time."""
-        places_N = sent(places_before(mask_BT), ids_BT.device)
+        places_N = to_device(places_before(mask_BT), ids_BT.device)
         if self._head is None:
             yield from torch.split(_at(self._all_logits(ids_BT), places_N), size)
             return
@@ -98,16 +98,16 @@ class TokenModel:
 
     def completion_loss(self, ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
         """The summed loss of the masked tokens; with many, under a large vocabulary, a few at a time."""
-        targets_N = picked(ids_BT, mask_BT)
+        targets_N = gather_masked(ids_BT, mask_BT)
         if not is_plain(self._head) or targets_N.numel() * self._head.out_features <= MOST_NUMBERS:
             return completion_loss(self.logits(ids_BT, mask_BT), targets_N)[0]
-        places_N = sent(places_before(mask_BT), ids_BT.device)
+        places_N = to_device(places_before(mask_BT), ids_BT.device)
         hidden_NH = hidden_states(self.backbone, ids_BT, places_N, self.precision)
         return piecewise_loss(hidden_NH, self._head, targets_N, max(1, MOST_NUMBERS // self._head.out_features))
 
     def logits_and_values(self, ids_BT: Tensor, mask_BT: Tensor, size: int) -> tuple[Iterator[Tensor], Tensor]:
         """The logits in pieces, and the values (N) of the states before the same tokens, in one forward pass."""
-        places_N = sent(places_before(mask_BT), ids_BT.device)
+        places_N = to_device(places_before(mask_BT), ids_BT.device)
         if self._head is None:
             with _last_hidden_states(self.backbone) as kept:
                 pieces = iter(torch.split(_at(self._all_logits(ids_BT), places_N), size))
@@ -118,7 +118,7 @@ class TokenModel:
     def values(self, ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
         """The values (N) of the states before the masked tokens; only the value head gets a gradient."""
         with torch.no_grad():
-            places_N = sent(places_before(mask_BT), ids_BT.device)
+            places_N = to_device(places_before(mask_BT), ids_BT.device)
             hidden_NH = hidden_states(self.backbone, ids_BT, places_N, self.precision)
         return self._value(hidden_NH)
 
@@ -129,14 +129,14 @@ class TokenModel:
 
     def _all_logits(self, ids_BT: Tensor) -> Tensor:
         """The logits (B, T, V) of the model's own forward pass."""
-        model = inner(self.model)
+        model = unwrap_adapter(self.model)
         with layers_in(self.precision, ids_BT.device), float32_head(cast(Any, model).get_output_embeddings()):
             logits_BTV: Tensor = model(input_ids=ids_BT, use_cache=False).logits
         return logits_BTV
 
     def _plain_head(self) -> nn.Module | None:
         """The head if logits are exactly its output (some models also scale or cap them)."""
-        head: nn.Module | None = cast(Any, inner(self.model)).get_output_embeddings()
+        head: nn.Module | None = cast(Any, unwrap_adapter(self.model)).get_output_embeddings()
         if head is None:
             return None
         probe_BT = torch.tensor([[0, 1, 2]], device=self.device)
@@ -163,14 +163,14 @@ class ScalarModel:
     ) -> None:
         self.model = model
         self.precision = precision
-        self.device = inner(model).device
+        self.device = unwrap_adapter(model).device
         self.pass_cost = pass_cost(size_of(model))
-        self.backbone: nn.Module = inner(model).base_model
+        self.backbone: nn.Module = unwrap_adapter(model).base_model
         self._at_work = at_work
-        head = getattr(inner(model), "score", None) if head is None else head
+        head = getattr(unwrap_adapter(model), "score", None) if head is None else head
         if head is None:
             raise ModelError(
-                f"{type(inner(model)).__name__} has no head named 'score'",
+                f"{type(unwrap_adapter(model)).__name__} has no head named 'score'",
                 remedy="Give the model folder of the stage preference-model",
             )
         self._head: nn.Module = head
@@ -180,16 +180,16 @@ class ScalarModel:
         last_B = torch.arange(len(lengths_B), device=lengths_B.device) * ids_BT.shape[1] + lengths_B - 1
         return self._numbers(ids_BT, last_B)
 
-    def scores_at(self, ids_BT: Tensor, places_N: Tensor, read_as: ReadAs) -> Tensor:
+    def scores_at(self, ids_BT: Tensor, places_N: Tensor, layout: AttentionLayout) -> Tensor:
         """The scores (N) at places of the flattened rows, in rising order, of rows that are no plain sequences."""
-        return self._numbers(ids_BT, places_N, read_as)
+        return self._numbers(ids_BT, places_N, layout)
 
     def values(self, ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
         """The value of the state before each masked token, shape (N); it depends only on earlier tokens."""
-        return self._numbers(ids_BT, sent(places_before(mask_BT), ids_BT.device))
+        return self._numbers(ids_BT, to_device(places_before(mask_BT), ids_BT.device))
 
-    def _numbers(self, ids_BT: Tensor, places_N: Tensor, read_as: ReadAs | None = None) -> Tensor:
+    def _numbers(self, ids_BT: Tensor, places_N: Tensor, layout: AttentionLayout | None = None) -> Tensor:
         with self._at_work():
-            hidden_NH = hidden_states(self.backbone, ids_BT, places_N, self.precision, read_as)
+            hidden_NH = hidden_states(self.backbone, ids_BT, places_N, self.precision, layout)
         numbers_N: Tensor = self._head(hidden_NH).squeeze(-1).float()
         return numbers_N

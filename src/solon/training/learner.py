@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from solon.config.recipe import Schedule
 from solon.errors import DivergedError, StageError
 from solon.runs.processes import SINGLE_PROCESS, Processes, Sharding
-from solon.training.distributed.sharded import laid_out_as, own_part, whole
+from solon.training.distributed.sharded import distribute_like, full_tensor, local_tensor
 
 BETAS = (0.9, 0.95)
 EPSILON, EPSILON_RL = 1e-8, 1e-5
@@ -28,7 +28,7 @@ EPSILON, EPSILON_RL = 1e-8, 1e-5
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
 
-def risen(rate: float, step: int, warmup: int) -> float:
+def linear_warmup(rate: float, step: int, warmup: int) -> float:
     """The rate of step `step` (from 0) with a linear warm-up over `warmup` steps, then constant."""
     return rate * (step + 1) / warmup if step < warmup else rate
 
@@ -106,11 +106,11 @@ class Learner:
         return loss
 
     @staticmethod
-    def take_part(loss: Tensor) -> None:
+    def zero_backward(loss: Tensor) -> None:
         """A backward pass with gradient 0, for processes that need this one's shards of the weights."""
         (loss * 0).backward()  # type: ignore[no-untyped-call]
 
-    def together(self, totals: Totals, failure: DivergedError | None) -> Totals:
+    def all_reduce_totals(self, totals: Totals, failure: DivergedError | None) -> Totals:
         """The sum of all processes' `totals`; also sums their gradients.
 
         Raises, in every process, the `failure` of the first process that has one.
@@ -146,7 +146,7 @@ class Learner:
 
     def step(self, learning_rate: float, place: str, row_ids: Iterable[str]) -> float:
         """Clip, check, update and clear the gradient; returns its norm before clipping."""
-        norm = float(whole(nn.utils.clip_grad_norm_(list(self.parameters.values()), self.clip)))
+        norm = float(full_tensor(nn.utils.clip_grad_norm_(list(self.parameters.values()), self.clip)))
         if not math.isfinite(norm):
             self.discard()
             raise self._not_finite("gradient norm", norm, place, row_ids)
@@ -160,23 +160,23 @@ class Learner:
         """Clear the accumulated gradient."""
         self.optimiser.zero_grad(set_to_none=True)
 
-    def copied(self) -> dict[str, Tensor]:
-        """A copy, in the host's memory, of what this process holds of the trainable parameters; for `put_back`."""
-        return {name: own_part(parameter).to("cpu", copy=True) for name, parameter in self.parameters.items()}
+    def local_state(self) -> dict[str, Tensor]:
+        """A copy, in the host's memory, of this process's part of the trainable parameters; for `load_local_state`."""
+        return {name: local_tensor(parameter).to("cpu", copy=True) for name, parameter in self.parameters.items()}
 
-    def put_back(self, copied: Mapping[str, Tensor]) -> None:
-        """Set the parameters to what `copied` returned; the optimiser's moments stay."""
+    def load_local_state(self, state: Mapping[str, Tensor]) -> None:
+        """Set the parameters to what `local_state` returned; the optimiser's moments stay."""
         for name, parameter in self.parameters.items():
-            own_part(parameter).copy_(copied[name])
+            local_tensor(parameter).copy_(state[name])
 
     def weights(self) -> dict[str, Tensor]:
         """The trainable parameters by name."""
-        return {name: whole(parameter) for name, parameter in self.parameters.items()}
+        return {name: full_tensor(parameter) for name, parameter in self.parameters.items()}
 
     def moments(self) -> dict[str, Tensor]:
         """The optimiser's state as `moment/parameter`; empty before the first step."""
         return {
-            f"{moment}/{name}": whole(state[moment])
+            f"{moment}/{name}": full_tensor(state[moment])
             for name, parameter in self.parameters.items()
             if (state := self.optimiser.state.get(parameter))
             for moment in _MOMENTS
@@ -192,13 +192,13 @@ class Learner:
             )
         with torch.no_grad():
             for name, parameter in self.parameters.items():
-                parameter.copy_(laid_out_as(weights[name], parameter))
+                parameter.copy_(distribute_like(weights[name], parameter))
         self.optimiser.state.clear()
         for key, tensor in moments.items():
             moment, name = key.split("/", 1)
             parameter = self.parameters[name]
             like = parameter if tensor.shape == parameter.shape else torch.zeros(0, device=parameter.device)
-            self.optimiser.state[parameter][moment] = laid_out_as(tensor, like)
+            self.optimiser.state[parameter][moment] = distribute_like(tensor, like)
 
     def _not_finite(self, what: str, value: float, place: str, row_ids: Iterable[str]) -> DivergedError:
         named: Sequence[str] = sorted(set(row_ids))

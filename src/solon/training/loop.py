@@ -23,8 +23,8 @@ from solon.errors import DivergedError, StageError
 from solon.runs import StageFolder
 from solon.runs.processes import SINGLE_PROCESS, Processes
 from solon.training.batches import Orders, batch_at, micro_batches, steps_per_epoch
-from solon.training.checkpoint import Checkpoints, ReadCheckpoints, Snapshot, restoring
-from solon.training.distributed.sharded import in_step
+from solon.training.checkpoint import Checkpoint, Checkpoints, ReadCheckpoints, restoring
+from solon.training.distributed.sharded import pad_passes
 from solon.training.learner import Counts, Learner, Totals, learning_rate_at, on_host
 from solon.training.metrics import Several, Sink
 
@@ -125,12 +125,12 @@ def accumulate(
     mine = shared(learner.processes, rows)
     parts = _parts(objective, mine, micro_tokens)
     found: list[tuple[Sequence[R], Tensor, Counts]] = []
-    for part, counted in in_step(learner.processes, parts, rows[:1]):
+    for part, counted in pad_passes(learner.processes, parts, rows[:1]):
         loss, counts = objective.loss(part)
         if counted:
             found.append((part, learner.backward(loss / size), counts))
         else:
-            learner.take_part(loss)
+            learner.zero_backward(loss)
     totals, failure = Totals(), None
     # Read after all passes: a GPU is given the next pass while it works on this one.
     numbers = iter(on_host([each for _, loss, counts in found for each in (loss, *counts.values())]))
@@ -141,7 +141,7 @@ def accumulate(
         except DivergedError as error:  # sent to all, so that no process waits for one that has ended
             failure = error
             break
-    return learner.together(totals, failure), size
+    return learner.all_reduce_totals(totals, failure), size
 
 
 def _parts(objective: Objective[R], rows: Sequence[R], micro_tokens: int) -> list[list[R]]:
@@ -176,7 +176,7 @@ def mean_loss(
     with torch.no_grad():
         mine = shared(processes, rows)
         parts = _parts(objective, mine, micro_tokens)
-        for part, counted in in_step(processes, parts, rows[:1]):
+        for part, counted in pad_passes(processes, parts, rows[:1]):
             loss, _ = objective.loss(part)
             losses += [loss] if counted else []
     mean = sum(processes.gather([sum(on_host(losses), 0.0)])) / objective.size(rows)
@@ -233,7 +233,7 @@ def train(
         session.metrics.add(log.rows[-1])
         log.seconds, lap = log.seconds + time.monotonic() - lap, time.monotonic()
         if session.due(step + 1, settings.checkpoint_every):
-            session.checkpoints.save(_snapshot(learner, step + 1, log))
+            session.checkpoints.save(_checkpoint(learner, step + 1, log))
         session.progress(step + 1, steps, f"loss {totals.loss:.3f}")
     return log
 
@@ -248,15 +248,15 @@ def refuse_unequal(processes: Processes, step: int) -> None:
         )
 
 
-def _snapshot(learner: Learner, step: int, log: Log) -> Snapshot:
+def _checkpoint(learner: Learner, step: int, log: Log) -> Checkpoint:
     tensors = {"weights": learner.weights(), "moments": learner.moments()}
-    return Snapshot(step, tensors, {"metrics": log.rows, "seconds": log.seconds})
+    return Checkpoint(step, tensors, {"metrics": log.rows, "seconds": log.seconds})
 
 
 def _resume(learner: Learner, checkpoints: Checkpoints) -> tuple[Log, int]:
-    snapshot = checkpoints.newest()
-    if snapshot is None:
+    checkpoint = checkpoints.newest()
+    if checkpoint is None:
         return Log(), 0
     with restoring(checkpoints.folder):
-        learner.restore(snapshot.tensors["weights"], snapshot.tensors["moments"])
-        return Log(list(snapshot.state["metrics"]), float(snapshot.state["seconds"])), snapshot.step
+        learner.restore(checkpoint.tensors["weights"], checkpoint.tensors["moments"])
+        return Log(list(checkpoint.state["metrics"]), float(checkpoint.state["seconds"])), checkpoint.step

@@ -172,12 +172,12 @@ def last_positions(mask_BT: Tensor) -> Tensor:
     return (positions_T * mask_BT).argmax(1)
 
 
-def advantages(
-    rewards_BT: Tensor, values_BT: Tensor, mask_BT: Tensor, discount: float, trace: float
+def generalised_advantages(
+    rewards_BT: Tensor, values_BT: Tensor, mask_BT: Tensor, gamma: float, gae_lambda: float
 ) -> tuple[Tensor, Tensor]:
     """Generalised advantage estimation (Schulman et al. 2016, equation 16), and returns = advantages + values.
 
-    A_t = sum_k (discount trace)^k delta_{t+k} with delta_t = r_t + discount V_{t+1} - V_t. `values_BT[t]` is the value
+    A_t = sum_k (gamma gae_lambda)^k delta_{t+k} with delta_t = r_t + gamma V_{t+1} - V_t. `values_BT[t]` is the value
     of the state before token t. After the last token nothing follows: its successor's value is 0, for cut-off replies
     too. Masked positions must be at the right; they get 0.
     """
@@ -186,8 +186,8 @@ def advantages(
     following_B = torch.zeros_like(running_B)
     columns = []
     for t in range(values_BT.shape[1] - 1, -1, -1):
-        delta_B = rewards_BT[:, t] + discount * following_B - values_BT[:, t]
-        running_B = (delta_B + discount * trace * running_B).masked_fill(~mask_BT[:, t], 0.0)
+        delta_B = rewards_BT[:, t] + gamma * following_B - values_BT[:, t]
+        running_B = (delta_B + gamma * gae_lambda * running_B).masked_fill(~mask_BT[:, t], 0.0)
         following_B = values_BT[:, t]
         columns.append(running_B)
     advantages_BT = torch.stack(columns[::-1], dim=1)

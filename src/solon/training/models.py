@@ -63,7 +63,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def frozen_in(precision: Precision, adapter: LoraSettings | None) -> Precision:
+def storage_precision(precision: Precision, adapter: LoraSettings | None) -> Precision:
     """How to load a model that learns in this precision: with an adapter its own weights do not learn."""
     return Precision.FLOAT32 if adapter is None else precision
 
@@ -178,7 +178,7 @@ def size_of(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def inner(model: Trainable) -> PreTrainedModel:
+def unwrap_adapter(model: Trainable) -> PreTrainedModel:
     """The transformers model itself, with an adapter's layers in place."""
     return cast(PreTrainedModel, model.get_base_model() if isinstance(model, PeftModel) else model)
 

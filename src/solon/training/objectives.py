@@ -8,14 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from solon.training.batches import CompletionExample, PairExample, RatedExample, pad_right, sent, span_mask
+from solon.training.batches import PAD_ID, CompletionExample, PairExample, RatedExample, pad_right, span_mask, to_device
 from solon.training.forward import ScalarModel, TokenModel
 from solon.training.learner import Counts
 from solon.training.losses import ordered_as_labelled, preference_loss, rating_loss
 from solon.training.shared_prefix import as_one_row, pair_scores
-
-_FILL = 0
-"""Any token id works: nothing reads padding on the right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +33,7 @@ class CompletionObjective:
 
     def loss(self, rows: Sequence[CompletionExample]) -> tuple[Tensor, Counts]:
         """The summed loss, and the number of tokens with loss."""
-        ids_BT = pad_right([row.token_ids for row in rows], _FILL, self.model.device)
+        ids_BT = pad_right([row.token_ids for row in rows], PAD_ID, self.model.device)
         mask_BT = span_mask([row.start for row in rows], [row.length for row in rows], ids_BT.shape[1])
         return self.model.completion_loss(ids_BT, mask_BT), {"tokens": int(mask_BT.sum())}
 
@@ -60,8 +57,8 @@ class PreferenceObjective:
     def loss(self, rows: Sequence[PairExample]) -> tuple[Tensor, Counts]:
         """The summed weighted loss, and how many of the pairs with a preferred reply are ordered as labelled."""
         chosen_B, rejected_B = self.scores(rows)
-        labels_B = sent(torch.tensor([row.p_chosen for row in rows]), chosen_B.device)
-        weights_B = sent(torch.tensor([row.weight for row in rows]), chosen_B.device)
+        labels_B = to_device(torch.tensor([row.p_chosen for row in rows]), chosen_B.device)
+        weights_B = to_device(torch.tensor([row.weight for row in rows]), chosen_B.device)
         loss = (weights_B * preference_loss(chosen_B, rejected_B, labels_B)).sum()
         decided_B = labels_B != 0.5
         right_B = ordered_as_labelled(chosen_B, rejected_B, labels_B)
@@ -71,8 +68,8 @@ class PreferenceObjective:
     def scores(self, rows: Sequence[PairExample]) -> tuple[Tensor, Tensor]:
         """The scores of the chosen and of the rejected replies, each of shape (B)."""
         sequences = [row.chosen for row in rows] + [row.rejected for row in rows]
-        ids_BT = pad_right(sequences, _FILL, self.model.device)
-        lengths_B = sent(torch.tensor([len(sequence) for sequence in sequences]), ids_BT.device)
+        ids_BT = pad_right(sequences, PAD_ID, self.model.device)
+        lengths_B = to_device(torch.tensor([len(sequence) for sequence in sequences]), ids_BT.device)
         chosen_B, rejected_B = self.model.scores(ids_BT, lengths_B).chunk(2)
         return chosen_B, rejected_B
 
@@ -106,8 +103,8 @@ class RatingObjective:
 
     def loss(self, rows: Sequence[RatedExample]) -> tuple[Tensor, Counts]:
         """The summed loss, and the number of tokens."""
-        ids_BT = pad_right([row.token_ids for row in rows], _FILL, self.model.device)
-        lengths_B = sent(torch.tensor([row.length for row in rows]), ids_BT.device)
-        targets_B = sent(torch.tensor([row.target for row in rows]), ids_BT.device)
+        ids_BT = pad_right([row.token_ids for row in rows], PAD_ID, self.model.device)
+        lengths_B = to_device(torch.tensor([row.length for row in rows]), ids_BT.device)
+        targets_B = to_device(torch.tensor([row.target for row in rows]), ids_BT.device)
         loss = rating_loss(self.model.scores(ids_BT, lengths_B), targets_B).sum()
         return loss, {"tokens": sum(row.length for row in rows)}

@@ -15,12 +15,10 @@ import torch
 from torch import Tensor
 
 from solon.errors import ModelError
-from solon.training.batches import PairExample, pad_right, sent
-from solon.training.forward import ReadAs, ScalarModel
-from solon.training.models import inner
+from solon.training.batches import PAD_ID, PairExample, pad_right, to_device
+from solon.training.forward import AttentionLayout, ScalarModel
+from solon.training.models import unwrap_adapter
 
-_FILL = 0
-"""Any token id works: nothing reads padding on the right."""
 _TOLERANCE = 1e-3
 _PROBE = ((1, 2, 3, 4, 3, 2), (1, 2, 3, 1, 2))
 
@@ -38,7 +36,7 @@ class SharedPrefixPair(PairExample):
 
     @property
     def tokens(self) -> int:
-        """The same."""
+        """Tokens read in a pass; equals `length`, as both replies are one row."""
         return self.length
 
 
@@ -56,16 +54,19 @@ def as_one_row(pair: PairExample) -> SharedPrefixPair:
 
 def pair_scores(model: ScalarModel, rows: Sequence[SharedPrefixPair]) -> tuple[Tensor, Tensor]:
     """The scores of the chosen and of the rejected replies, each of shape (B)."""
-    ids_BT = pad_right([row.chosen + row.rejected[row.prefix :] for row in rows], _FILL, model.device)
+    ids_BT = pad_right([row.chosen + row.rejected[row.prefix :] for row in rows], PAD_ID, model.device)
     prefixes, firsts, longest = [row.prefix for row in rows], [len(row.chosen) for row in rows], ids_BT.shape[1]
     ends = [each for row in rows for each in (len(row.chosen) - 1, row.length - 1)]
     places_N = torch.tensor([(n // 2) * longest + end for n, end in enumerate(ends)])
-    scores_N = model.scores_at(ids_BT, sent(places_N, model.device), _read_as(prefixes, firsts, longest, model.device))
+    layout = _attention_layout(prefixes, firsts, longest, model.device)
+    scores_N = model.scores_at(ids_BT, to_device(places_N, model.device), layout)
     chosen_B, rejected_B = scores_N.view(-1, 2).unbind(1)
     return chosen_B, rejected_B
 
 
-def _read_as(prefixes: Sequence[int], firsts: Sequence[int], longest: int, device: torch.device) -> ReadAs:
+def _attention_layout(
+    prefixes: Sequence[int], firsts: Sequence[int], longest: int, device: torch.device
+) -> AttentionLayout:
     """Positions, and what each token sees, in rows of a prefix, the rest of the first reply and that of the second."""
     place_T = torch.arange(longest)
     prefix_B1, first_B1 = torch.tensor(prefixes).unsqueeze(1), torch.tensor(firsts).unsqueeze(1)
@@ -75,12 +76,12 @@ def _read_as(prefixes: Sequence[int], firsts: Sequence[int], longest: int, devic
     sees_BTT = (place_T <= place_T.unsqueeze(1)) & ~(second_BT.unsqueeze(2) & rest_of_first_BT.unsqueeze(1))
     hidden = torch.finfo(torch.float32).min
     mask_B1TT = torch.zeros(sees_BTT.shape).masked_fill(~sees_BTT, hidden).unsqueeze(1)
-    return ReadAs(sent(mask_B1TT, device), sent(positions_BT, device))
+    return AttentionLayout(to_device(mask_B1TT, device), to_device(positions_BT, device))
 
 
 def refuse_other_scores(model: ScalarModel, rows: Sequence[SharedPrefixPair]) -> None:
     """Raise ModelError when the model does not score a pair in one row as it scores each reply by itself."""
-    config = inner(model.model).config.get_text_config()
+    config = unwrap_adapter(model.model).config.get_text_config()
     reach = min((n for name in _REACHES if (n := getattr(config, name, None))), default=None)
     longest = max((row.length for row in rows), default=0)
     if reach is not None and longest > reach:
@@ -90,8 +91,8 @@ def refuse_other_scores(model: ScalarModel, rows: Sequence[SharedPrefixPair]) ->
             remedy=_REMEDY,
         )
     pair = as_one_row(PairExample("", *_PROBE, p_chosen=1.0, weight=1.0, source=""))
-    ids_BT = pad_right(_PROBE, _FILL, model.device)
-    lengths_B = sent(torch.tensor([len(each) for each in _PROBE]), model.device)
+    ids_BT = pad_right(_PROBE, PAD_ID, model.device)
+    lengths_B = to_device(torch.tensor([len(each) for each in _PROBE]), model.device)
     with torch.no_grad():
         apart_B = model.scores(ids_BT, lengths_B)
         try:
@@ -100,7 +101,7 @@ def refuse_other_scores(model: ScalarModel, rows: Sequence[SharedPrefixPair]) ->
             together_B = torch.full_like(apart_B, torch.nan)
     tolerance = _TOLERANCE * max(1.0, float(apart_B.abs().max()))
     if not torch.allclose(apart_B, together_B, rtol=0, atol=tolerance):
-        name = type(inner(model.model)).__name__
+        name = type(unwrap_adapter(model.model)).__name__
         raise ModelError(f"{name} cannot read a pair as one row", place=_PLACE, remedy=_REMEDY)
 
 

@@ -11,7 +11,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from solon.training.models import Trainable, inner
+from solon.training.models import Trainable, unwrap_adapter
 
 
 class ValueHead(nn.Linear):
@@ -19,8 +19,8 @@ class ValueHead(nn.Linear):
 
     def __init__(self, model: Trainable, coefficient: float) -> None:
         """Make the layer for the last hidden states of this language model, on its device, in float32."""
-        head = cast(Any, inner(model)).get_output_embeddings()
-        super().__init__(head.weight.shape[1], 1, device=inner(model).device, dtype=torch.float32)
+        head = cast(Any, unwrap_adapter(model)).get_output_embeddings()
+        super().__init__(head.weight.shape[1], 1, device=unwrap_adapter(model).device, dtype=torch.float32)
         self.coefficient = coefficient
         with torch.no_grad():
             for parameter in self.parameters():

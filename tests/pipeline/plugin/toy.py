@@ -23,7 +23,7 @@ from solon.runs import Artefact, StageFolder
 from solon.runs.outcome import Outcome
 from solon.runs.rows import PromptKind, PromptRow, good_of
 from solon.stages.questions import QuestionKind
-from solon.stages.stage import Reads, Stage, Work, plugin_settings
+from solon.stages.stage import Stage, StageDependencies, Work, plugin_settings
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ class Toy(Stage):
     needs = ("prompts",)
     plugin_section = ToySettings
 
-    def reads(self, work: Work) -> Reads:
-        return Reads({"assistant": work.assistant})
+    def reads(self, work: Work) -> StageDependencies:
+        return StageDependencies({"assistant": work.assistant})
 
     def questions(self, recipe: Recipe) -> tuple[QuestionKind, ...]:
         def overhead(constitution: Constitution, engine: Engine) -> int:

@@ -42,7 +42,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class ActorPool:
-    """Actors of one session; made by `solon.engines.cluster.ray_connection`."""
+    """Actors of one session; made by `solon.engines.cluster.ray_place`."""
 
     ray: Any
     """The module, connected to a cluster."""

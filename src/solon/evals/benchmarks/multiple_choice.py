@@ -2,7 +2,7 @@
 
 Models like some letters better than others, and in two of the paper's files the letters stand for fixed answers. Each
 question is therefore asked once for every cyclic rotation of its options (for two options: in both orders), so that
-every option stands once under every letter; `figures` averages the log-probabilities over them, which removes whatever
+every option stands once under every letter; `accuracy` averages the log-probabilities over them, which removes whatever
 a letter adds, exactly. In the reasoned form the model writes `samples` chains of thought for every rotation and its
 letters are read after each of them (paper, section 2). Some questions stay undecided: one that does
 not fit the window, a chain of thought that was cut off, a letter without a probability.

@@ -30,23 +30,23 @@ from solon.sources.rated_conversations import RatedConversation, RatedConversati
 from solon.training.batches import RatedExample
 from solon.training.encoding import Encoding, Tokens
 from solon.training.forward import ScalarModel
+from solon.training.gradient_checkpointing import checkpoint_activations
 from solon.training.learner import EPSILON, Learner
 from solon.training.loop import is_held_out, session_in, train
 from solon.training.models import (
     Trainable,
     arithmetic,
-    frozen_in,
     grow_preference_model,
-    inner,
     load_tokenizer,
     save_model,
+    storage_precision,
     trainable_parameters,
+    unwrap_adapter,
     window_of,
     with_adapter,
 )
 from solon.training.objectives import RatingObjective
 from solon.training.out_of_memory import within_memory
-from solon.training.recompute import spare_activations
 
 CODE = 1
 """The version of this module; raise it with every change that gives another model for the same ratings."""
@@ -103,7 +103,7 @@ def train_rating_model(settings: TrainingSettings, inputs: RatingInputs, out: St
     ):
         end = PromptTokenizer.of(tokenizer, inputs.engine).end
         head = seed_for(inputs.seed, "harmfulness head")
-        stored = frozen_in(settings.precision, settings.lora)
+        stored = storage_precision(settings.precision, settings.lora)
         model = grow_preference_model(inputs.base, tokenizer, inputs.engine, head, end, stored)
         texts = PromptTokenizer.of(tokenizer, inputs.engine)
         encoding = Encoding(texts, window_of(model, inputs.engine))
@@ -125,7 +125,7 @@ def train_rating_model(settings: TrainingSettings, inputs: RatingInputs, out: St
         )
         held_out = [each.example(mean) for each in encoded if each.held_out]
         examples = [each.example(mean) for each in training]
-        spare_activations(adapted, settings.activations)
+        checkpoint_activations(adapted, settings.activations)
         objective = RatingObjective(ScalarModel(adapted, precision=settings.precision))
         log = train(learner, objective, examples, held_out, settings, inputs.seed, session_in(out))
         saved = _saved(adapted, texts, mean, out.path / "model")
@@ -166,7 +166,7 @@ def _encoded(inputs: RatingInputs, share: float, encoding: Encoding) -> list[_En
 
 
 def _saved(adapted: Trainable, texts: PromptTokenizer, mean: float, folder: Path) -> Trainable:
-    setattr(inner(adapted).config, RATING_MEAN, mean)
+    setattr(unwrap_adapter(adapted).config, RATING_MEAN, mean)
     return save_model(adapted, texts, folder)
 
 

@@ -16,7 +16,6 @@ from solon.config.recipe import Method
 from solon.pipeline.ablation import VariantDisplay
 from solon.pipeline.extra_stages import measure_supervised
 from solon.pipeline.open_run import pinned
-from solon.pipeline.order import advance
 from solon.pipeline.preflight import preflight
 from solon.pipeline.reproduction.paper_runs import (
     POLICY_RUNS,
@@ -26,6 +25,7 @@ from solon.pipeline.reproduction.paper_runs import (
     recipe_of,
     sl_cai_name,
 )
+from solon.pipeline.run_stages import run_stages
 from solon.pipeline.session import finished
 from solon.rl.policy_snapshots import SNAPSHOTS, snapshot_path
 from solon.runs import RunDirectory
@@ -68,7 +68,7 @@ def do_runs(
         run = RunDirectory.create(path, recipe, constitution_path(recipe.constitution), reuse)
         shown = VariantDisplay(display, planned.name)
         with run.lock():
-            advance(run, shown, planned.until)
+            run_stages(run, shown, planned.until)
             if planned.until == SL_CAI:
                 measure_supervised(run, shown)
         done[planned.name] = run

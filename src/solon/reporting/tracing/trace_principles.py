@@ -21,7 +21,7 @@ from solon.constitution.constitution import (
 from solon.constitution.reader import place_of
 from solon.digest import digest
 from solon.errors import ConstitutionError, RecipeError
-from solon.feedback.comparisons import Ask, ComparisonPlan, ShownOrder
+from solon.feedback.comparisons import ComparisonPlan, QuestionKey, ShownOrder
 from solon.reporting.tracing.trace_parts import PrincipleKind, TracePart, address, facts_of
 from solon.runs import RunDirectory
 from solon.runs.directory import CONSTITUTION
@@ -107,7 +107,7 @@ class RunPrinciples:
         """The seed of one reasoning of a judge about a pair; None where it is not known."""
         for position, each in enumerate(self.plan.axes if self.plan else ()):
             if self.plan is not None and each.name in (None, axis):
-                return self.plan.seed_of("reasoning", row, Ask(0, order, position, sample))
+                return self.plan.seed_of("reasoning", row, QuestionKey(0, order, position, sample))
         return None
 
     def _next(self, candidates: Sequence[AnyPrinciple], id: str, key: tuple[str, int]) -> str | None:

@@ -22,15 +22,15 @@ from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, fully_shard
 from solon.config.settings import Activations, Precision
 from solon.errors import ModelError, RunError
 from solon.runs.processes import Processes, Sharding
-from solon.training.forward import ReadAs, ScalarModel, TokenModel
-from solon.training.models import Trainable, inner
-from solon.training.recompute import spare_activations
+from solon.training.forward import AttentionLayout, ScalarModel, TokenModel
+from solon.training.gradient_checkpointing import checkpoint_activations
+from solon.training.models import Trainable, unwrap_adapter
 from solon.training.value_head import ValueHead
 
 T = TypeVar("T")
 
 
-Read = Callable[[Tensor, Tensor], Any]
+ForwardFunction = Callable[[Tensor, Tensor], Any]
 """Reads a model's numbers: of token ids (B, T), at the places in the second tensor."""
 
 
@@ -42,8 +42,8 @@ class _Root(nn.Module):
         self.model = model
         self.value_head = value_head
 
-    def forward(self, read: Read, ids_BT: Tensor, where: Tensor) -> Any:
-        return read(ids_BT, where)
+    def forward(self, function: ForwardFunction, ids_BT: Tensor, where: Tensor) -> Any:
+        return function(ids_BT, where)
 
 
 class ShardedTokenModel(TokenModel):
@@ -91,12 +91,12 @@ class ShardedScalarModel(ScalarModel):
     def values(self, ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
         return self._copied(self._plain.values, ids_BT, mask_BT)
 
-    def scores_at(self, ids_BT: Tensor, places_N: Tensor, read_as: ReadAs) -> Tensor:
-        return self._copied(lambda ids, places: self._plain.scores_at(ids, places, read_as), ids_BT, places_N)
+    def scores_at(self, ids_BT: Tensor, places_N: Tensor, layout: AttentionLayout) -> Tensor:
+        return self._copied(lambda ids, places: self._plain.scores_at(ids, places, layout), ids_BT, places_N)
 
-    def _copied(self, read: Read, ids_BT: Tensor, where: Tensor) -> Tensor:
+    def _copied(self, function: ForwardFunction, ids_BT: Tensor, where: Tensor) -> Tensor:
         """Return a copy, because a module in shards may not return a view."""
-        copied: Tensor = self._root(lambda *asked: read(*asked).clone(), ids_BT, where)
+        copied: Tensor = self._root(lambda *asked: function(*asked).clone(), ids_BT, where)
         return copied
 
 
@@ -108,7 +108,7 @@ def token_model(
     value_head: ValueHead | None = None,
 ) -> TokenModel:
     """The model for training; with FSDP its weights, and those of the value head, are then in shards."""
-    spare_activations(model, activations)
+    checkpoint_activations(model, activations)
     if processes.sharding is Sharding.SHARDED:
         return ShardedTokenModel(model, processes, precision, value_head)
     return TokenModel(model, precision, value_head)
@@ -121,14 +121,14 @@ def scalar_model(
     activations: Activations = Activations.KEPT,
 ) -> ScalarModel:
     """The same for a classifier."""
-    spare_activations(model, activations)
+    checkpoint_activations(model, activations)
     if processes.sharding is Sharding.SHARDED:
         return ShardedScalarModel(model, processes, precision)
     return ScalarModel(model, precision=precision)
 
 
-def put_together(model: Trainable, fresh: Callable[[], Trainable], processes: Processes) -> Trainable:
-    """The whole trained model: `model` itself, or with FSDP a `fresh` one with its weights.
+def unshard(model: Trainable, fresh: Callable[[], Trainable], processes: Processes) -> Trainable:
+    """The unsharded trained model: `model` itself, or with FSDP a `fresh` one with its weights.
 
     Collective: every process must call it. Only the main process may use the result.
     """
@@ -137,7 +137,7 @@ def put_together(model: Trainable, fresh: Callable[[], Trainable], processes: Pr
     for module in model.modules():
         if isinstance(module, FSDPModule):
             module.reshard()
-    weights: Mapping[str, Tensor] = {name: whole(each).cpu() for name, each in model.named_parameters()}
+    weights: Mapping[str, Tensor] = {name: full_tensor(each).cpu() for name, each in model.named_parameters()}
     if processes.rank:
         return model
     made = fresh()
@@ -146,8 +146,8 @@ def put_together(model: Trainable, fresh: Callable[[], Trainable], processes: Pr
 
 
 @dataclass(frozen=True, slots=True)
-class Whole:
-    """A whole model: the trained one itself, or a copy of one in shards."""
+class UnshardedModel:
+    """The trained model itself, or with FSDP an unsharded copy of it."""
 
     model: Trainable
     weights: Callable[[], Mapping[str, Tensor]] | None = None
@@ -167,10 +167,10 @@ def _fill(model: Trainable, weights: Mapping[str, Tensor]) -> None:
             parameters[name].copy_(weight)
 
 
-def in_step(processes: Processes, parts: Sequence[T], filler: T) -> Iterator[tuple[T, bool]]:
-    """This process's parts, which count, and with FSDP fillers, which do not.
+def pad_passes(processes: Processes, parts: Sequence[T], filler: T) -> Iterator[tuple[T, bool]]:
+    """Yields (part, True) for this process's parts, then (filler, False) until all ranks have made equally many passes.
 
-    With the fillers every process makes as many passes as the one with the most parts.
+    Only FSDP needs fillers: without shards a rank does not wait for the passes of another.
     """
     most = len(parts)
     if processes.sharding is Sharding.SHARDED:  # before the first pass, in which processes wait for each other
@@ -181,9 +181,9 @@ def in_step(processes: Processes, parts: Sequence[T], filler: T) -> Iterator[tup
 
 def _sharded(root: _Root, processes: Processes) -> _Root:
     plugin = _settings()
-    device = inner(root.model).device.type
-    mesh = init_device_mesh(device, (processes.count,))
-    names = set(plugin.transformer_cls_names_to_wrap or getattr(inner(root.model), "_no_split_modules", None) or ())
+    plain = unwrap_adapter(root.model)
+    mesh = init_device_mesh(plain.device.type, (processes.count,))
+    names = set(plugin.transformer_cls_names_to_wrap or getattr(plain, "_no_split_modules", None) or ())
     layers = [module for module in root.modules() if type(module).__name__ in names]
     if not layers:
         raise ModelError(
@@ -225,21 +225,21 @@ def _settings() -> Any:
     return plugin
 
 
-def whole(tensor: Tensor) -> Tensor:
+def full_tensor(tensor: Tensor) -> Tensor:
     """The whole tensor, without gradient. Collective for a tensor in shards."""
     held: Any = tensor.detach()
     found: Tensor = held.full_tensor() if hasattr(held, "full_tensor") else held
     return found
 
 
-def own_part(tensor: Tensor) -> Tensor:
+def local_tensor(tensor: Tensor) -> Tensor:
     """What this process holds of the tensor, without gradient and with the same memory: all of it, or its shard."""
     held: Any = tensor.detach()
     found: Tensor = held.to_local() if hasattr(held, "to_local") else held
     return found
 
 
-def laid_out_as(tensor: Tensor, like: Tensor) -> Tensor:
+def distribute_like(tensor: Tensor, like: Tensor) -> Tensor:
     """A whole tensor on the device of `like`, and in shards if `like` is. Collective for shards."""
     sharded: Any = like.detach()
     if not hasattr(sharded, "full_tensor"):

@@ -1,6 +1,6 @@
 """The method from end to end: the stages of a recipe in their order, each done or found finished.
 
-`advance` goes through the stages that `solon.stages.plan` names and does those that are not finished, so that a
+`run_stages` goes through the stages that `solon.stages.plan` names and does those that are not finished, so that a
 new, a resumed and a finished run take the same path. `solon.pipeline.session` does one stage.
 """
 
@@ -21,7 +21,7 @@ from solon.stages.plan import MEASURE, policies_of, stages_of
 from solon.stages.s06_ai_feedback import AiFeedback, LabelOverride
 
 
-def advance(
+def run_stages(
     run: RunDirectory,
     display: Display,
     until: str = MEASURE,

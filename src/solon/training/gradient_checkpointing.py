@@ -24,7 +24,7 @@ Again = Callable[[], AbstractContextManager[Any]]
 """Called in the first pass; its block is that of the second pass."""
 
 
-def spare_activations(model: nn.Module, activations: Activations, again: Again = nullcontext) -> None:
+def checkpoint_activations(model: nn.Module, activations: Activations, again: Again = nullcontext) -> None:
     """Have the model's layers keep only their inputs where `activations` says so, in place, for passes with gradient.
 
     Raises ModelError for a model whose layers are unknown.

@@ -21,7 +21,7 @@ from solon.errors import RecipeError, RunError
 from solon.pipeline.extra_stages import measure_snapshots
 from solon.pipeline.impact import impact_of
 from solon.pipeline.open_run import open_or_create
-from solon.pipeline.order import advance
+from solon.pipeline.run_stages import run_stages
 from solon.reporting import render
 from solon.reporting.results import results
 from solon.runs import RunDirectory
@@ -138,7 +138,7 @@ def test_the_oracle_is_asked_by_the_measure_stage_alone(
 
     monkeypatch.setattr(Oracle, "rate", guarded)
     with run.lock():
-        advance(run, Silent())
+        run_stages(run, Silent())
     assert tables(folder) == tables(uninterrupted)
 
 
@@ -150,7 +150,7 @@ def test_a_shared_backbone_is_not_sharded_and_says_so_before_anything_is_spent(t
     recipe = load_recipe("testbed", settings=[*SMALL, "rl.networks=shared", *adapters])
     run = RunDirectory.create(tmp_path / "run", recipe, constitution_path("testbed"))
     with pytest.raises(RecipeError, match=r"rl\.networks.*FSDP.*rl\.networks=separate"):
-        advance(run, Silent(), processes=Sharded())
+        run_stages(run, Silent(), processes=Sharded())
     assert not run.artefacts()
 
 
@@ -158,9 +158,9 @@ def test_a_run_stops_after_the_stage_it_is_told_and_goes_on_later(uninterrupted:
     folder = tmp_path / "until"
     run = RunDirectory.create(folder, load_recipe("testbed", settings=SMALL), constitution_path("testbed"))
     with run.lock():
-        advance(run, Silent(), until="responses")
+        run_stages(run, Silent(), until="responses")
         assert list(tables(folder)) == ["prompts", "responses"]
-        advance(run, Silent(), until="critique-revision")
+        run_stages(run, Silent(), until="critique-revision")
     whole = tables(uninterrupted)
     assert tables(folder) == {name: whole[name] for name in ("prompts", "responses", "critique-revision")}
 
@@ -169,7 +169,7 @@ def test_more_revisions_than_steps_are_refused_before_any_model_is_asked(tmp_pat
     recipe = load_recipe("testbed", settings=[*SMALL, "finetune.revisions=3"])
     run = RunDirectory.create(tmp_path / "run", recipe, constitution_path("testbed"))
     with run.lock(), pytest.raises(RecipeError, match="the first 3 revisions are asked for, but there are 2 steps"):
-        advance(run, Silent())
+        run_stages(run, Silent())
     assert tables(tmp_path / "run") == {}
 
 
@@ -185,7 +185,7 @@ def test_another_algorithm_takes_over_all_that_comes_before_it(
 ) -> None:
     new = open_or_create(tmp_path / "new", None, (), settings, (uninterrupted,))
     with new.lock():
-        advance(new, Silent(), until="rl-cai")
+        run_stages(new, Silent(), until="rl-cai")
     adopted = {artefact.name for artefact in new.artefacts() if artefact.manifest.adopted_from}
     assert adopted == set(STAGES[: STAGES.index("rl-cai")])
     reinforced = new.finished("rl-cai")
@@ -196,7 +196,7 @@ def test_a_watched_policy_is_measured_on_its_way(uninterrupted: Path, tmp_path: 
     settings = ("rl.held_out_share=0.5", "rl.snapshots=2")
     run = open_or_create(tmp_path / "watched", None, (), settings, (uninterrupted,))
     with run.lock():
-        advance(run, Silent(), until="rl-cai")
+        run_stages(run, Silent(), until="rl-cai")
         measured = measure_snapshots(run, Silent())
     adopted = {artefact.name for artefact in run.artefacts() if artefact.manifest.adopted_from}
     assert adopted == set(STAGES[: STAGES.index("preference-model")]), "the run's own model learns another part now"
@@ -231,7 +231,7 @@ def test_a_recipe_that_names_refusals_has_them_and_all_else_as_before(uninterrup
     settings = ("refusals.limit=3", "refusals.sampling.max_tokens=8")
     run = open_or_create(tmp_path / "refusing", None, (), settings, (uninterrupted,))
     with run.lock():
-        advance(run, Silent())
+        run_stages(run, Silent())
     made = {artefact.name: artefact.manifest.adopted_from is None for artefact in run.artefacts()}
     assert {name for name, new in made.items() if new} == {"refusals"}
     found = results(run)["refusals"]
@@ -251,7 +251,7 @@ def test_rloo_with_one_reply_to_a_prompt_is_refused_before_any_model_is_asked(tm
     recipe = load_recipe("testbed", settings=[*SMALL, "rl.algorithm=rloo"])
     run = RunDirectory.create(tmp_path / "run", recipe, constitution_path("testbed"))
     with run.lock(), pytest.raises(RecipeError, match=r"--set rl\.samples_per_prompt=2"):
-        advance(run, Silent())
+        run_stages(run, Silent())
     assert tables(tmp_path / "run") == {}
 
 
@@ -265,7 +265,7 @@ def test_after_an_edited_constitution_only_what_it_touches_is_done_again(uninter
     new = open_or_create(tmp_path / "new", None, (), (f"constitution={tmp_path / 'edited.yaml'}",), (uninterrupted,))
     foreseen = impact_of(RunDirectory.open(uninterrupted), new.constitution)
     with new.lock():
-        advance(new, Silent())
+        run_stages(new, Silent())
     adopted = {artefact.name for artefact in new.artefacts() if artefact.manifest.adopted_from}
     assert adopted == {"prompts", "responses", "sl-cai", "response-pairs"}
     assert tables(new.path)["critique-revision"] == tables(uninterrupted)["critique-revision"]
