@@ -84,6 +84,10 @@ def test_signs_name_what_changed_from_the_first_quarter_to_the_last() -> None:
     assert "from +0.50 to +6.50" in warnings[3] and "from -0.50 to -6.50" in warnings[3]
 
 
+def test_signs_of_a_run_with_quarters_of_one_step_need_no_spread() -> None:
+    assert signs(steps(4, score=float, held_out_score=lambda n: -float(n))) == []
+
+
 def test_empty_replies_are_named_when_they_are_many() -> None:
     assert signs(steps(8, empty=0.1)) == []
     (warnings,) = signs(steps(8, empty=lambda n: n / 10))

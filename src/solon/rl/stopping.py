@@ -120,7 +120,12 @@ def _silence(before: Rows, after: Rows) -> list[str]:
 
 
 def _over_optimised_since_best(rows: Rows, window: int) -> list[str]:
-    """A warning when the score rose and the held-out score fell significantly since its best quarter."""
+    """A warning when the score rose and the held-out score fell significantly since its best quarter.
+
+    A quarter of one step has no spread, and says nothing.
+    """
+    if window < 2:
+        return []
     last = rows[-window:]
     earlier = [rows[start : start + window] for start in range(0, len(rows) - 2 * window + 1, window)]
     best = max(earlier, key=lambda part: fmean(row["held_out_score"] for row in part))
