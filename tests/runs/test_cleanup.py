@@ -66,6 +66,25 @@ def test_a_run_in_which_a_model_answered_stays(tmp_path: Path) -> None:
     assert RunDirectory.open(run.path).path == run.path
 
 
+@pytest.mark.parametrize("done", ["checkpoint", "journal"])
+def test_a_run_with_a_stage_that_was_begun_stays(done: str, tmp_path: Path) -> None:
+    run = build(tmp_path / "run", Plan(red=2, held_out=2, stages=1))
+    out = run.begin(2, "preference-model", {"settings": {}})
+    if done == "checkpoint":
+        (out.path / "checkpoints" / "step_004000").mkdir(parents=True)
+    else:
+        out.map("asked", ["a"], lambda items: [IdRow("a")], row=IdRow, chunk=1)
+    refuse(run)
+    assert (run.path / "run.json").exists() and out.path.is_dir()
+
+
+def test_a_begun_stage_without_work_does_not_keep_a_run(tmp_path: Path) -> None:
+    run = build(tmp_path / "run", Plan(red=2, held_out=2, stages=1))
+    run.begin(2, "preference-model", {"settings": {}})
+    refuse(run)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_run_that_was_there_before_stays(tmp_path: Path) -> None:
     run = made(tmp_path / "run")
     refuse(run, new=False)
