@@ -157,6 +157,35 @@ def test_comparisons_are_read_whole(tmp_path: Path) -> None:
         look(f"preference.human_helpfulness={file}")
 
 
+def test_comparisons_are_read_by_the_columns_that_the_recipe_names(tmp_path: Path) -> None:
+    own, other = tmp_path / "own.jsonl", tmp_path / "usual.jsonl"
+    own.write_text(json.dumps({"question": "Hi", "good": "Hello", "bad": "No"}) + "\n")
+    other.write_text(json.dumps({"prompt": "Hi", "chosen": "Hello", "rejected": "No"}) + "\n")
+    columns = "preference.columns={prompt: question, chosen: good, rejected: bad}"
+    look(f"preference.human_helpfulness={own}", f"preference.human_harmlessness={other}", columns)
+    with pytest.raises(InputError, match="'chosen' or 'rejected' is missing"):
+        look(f"preference.human_helpfulness={own}")
+    with pytest.raises(InputError, match="no row has the column 'question'"):
+        look(f"preference.human_helpfulness={other}", columns)
+
+
+def test_comparisons_are_read_as_each_stage_reads_them(tmp_path: Path) -> None:
+    own, other = tmp_path / "own.jsonl", tmp_path / "usual.jsonl"
+    own.write_text(json.dumps({"question": "Hi", "chosen": "Hello", "rejected": "No"}) + "\n")
+    other.write_text(json.dumps({"prompt": "Hi", "chosen": "Hello", "rejected": "No"}) + "\n")
+    files = [f"preference.human_helpfulness={other}", f"preference.human_harmlessness={own}"]
+    settings = [*files, "preference.columns={prompt: question}", "rl.algorithm=dpo"]
+    look(*settings)
+    settings.append("rl.dpo.human_weight=1")
+    # DPO learns from the helpfulness comparisons alone, and these have no such column.
+    with pytest.raises(InputError, match="no row has the column 'question'"):
+        look(*settings)
+    look(*settings, until="preference-model")
+    # Nothing learns from comparisons of no weight, but a file that is missing is one.
+    other.write_text("{broken\n")
+    look(files[0], "preference.human_weight=0")
+
+
 def test_a_model_that_does_not_fit_is_refused_for_the_stages_that_need_it(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
