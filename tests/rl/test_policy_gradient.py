@@ -383,6 +383,16 @@ def test_a_run_ends_with_a_reason_and_goes_on_to_the_same_end(tiny: Path, tmp_pa
     assert (again.step, again.stopped_because) == (course.step, course.stopped_because)
 
 
+@pytest.mark.parametrize(("stop", "steps"), [(StopSettings(), 3), (StopSettings(kl=0.5, patience=1), 50)])
+def test_the_last_step_has_a_checkpoint(tiny: Path, tmp_path: Path, stop: StopSettings, steps: int) -> None:
+    settings = STOPPING.model_copy(update={"stop": stop, "steps": steps, "checkpoint_every": 100})
+    course = trained(load_networks(tiny), settings, TrainingSession(Checkpoints(tmp_path)))
+    found = Checkpoints(tmp_path).newest()
+    assert found is not None and found.step == course.step
+    assert (course.stopped_because is None) is (steps == 3) and (course.step == 3 or steps == 50)
+    assert set(course.watch.seconds) == {"sample", "score", "measure", "update", "save"}
+
+
 def test_a_number_that_is_not_finite_is_a_reason_to_stop_and_in_the_first_step_an_error(
     tiny: Path, tmp_path: Path
 ) -> None:

@@ -131,8 +131,10 @@ def reinforce(
         session.metrics.add(state.log.rows[-1])
         if settings.snapshots and state.step % settings.snapshots == 0:
             environment.snapshot(state.step)  # before the checkpoint: a run resumed from it would not make it
-        if session.due(state.step, settings.checkpoint_every):
+        last = state.step == settings.steps or stop_reason(state.log.rows, settings.stop) is not None
+        if session.due(state.step, settings.checkpoint_every, last=last):
             session.checkpoints.save(_snapshot(networks, state))
+        state.watch.lap("save")
         session.progress(state.step, settings.steps, _note(state))
     if settings.snapshots and state.step % settings.snapshots:
         environment.snapshot(state.step)
