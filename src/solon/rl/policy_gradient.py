@@ -58,8 +58,8 @@ class Environment:
 
     `sample(step)` returns the present policy's replies of step `step` (from 0). `score(replies)` returns the centred
     scores (B) of replies with a text, from the preference model that the policy learns from; `held_out(replies)` those
-    of another one. `watch(step, rollout)` gets every rollout, steps counted from 1. `snapshot(step)` saves the policy
-    after that step; a repeated step saves it again.
+    of another one. `watch(step, rollout)` gets every rollout after its update, steps counted from 1. `snapshot(step)`
+    saves the policy after that step; a repeated step saves it again.
     """
 
     sample: Sample
@@ -161,13 +161,13 @@ def _step(
     watch.lap("score")
     measured = measure(networks, replies, score_B, settings, state.kl_coefficient)
     rollout = replace(measured, held_out_B=held_out_B, empty=len(drawn) - len(replies))
-    environment.watch(step + 1, rollout)
     watch.lap("measure")
     row: dict[str, Any] = {"step": step + 1, "kl_coefficient": state.kl_coefficient, **describe(rollout)}
     if settings.keep is Kept.BEST and step > first_of_policy(networks, settings):
         _keep_best(networks, settings, state, row)
     row |= update(networks, rollout, settings, step, seed)
     watch.lap("update")
+    environment.watch(step + 1, rollout)  # after the update: a step whose update fails is not one of the run
     state.log.rows.append(row)
     state.log.seconds = sum(watch.seconds.values())
     if settings.kl_control is KlControl.ADAPTIVE and step >= first_of_policy(networks, settings):
