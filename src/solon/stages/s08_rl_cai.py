@@ -109,7 +109,7 @@ def run(settings: ReinforcementSettings, inputs: ReinforcementInputs, out: Stage
             watch=unwatched if out.follows else samples.watch,
             snapshot=keep,
         )
-        with watched(out, settings, samples) as session:
+        with watched(out, settings, samples, snapshots) as session:
             state = reinforce(actors, environment, settings, inputs.seed, session)
         policy.refresh()
         if out.follows:
