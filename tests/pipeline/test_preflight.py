@@ -17,6 +17,8 @@ from solon.model_folders.system_memory import SystemMemory
 from solon.pipeline import run_memory
 from solon.pipeline.memory_needs import ASKING
 from solon.pipeline.preflight import preflight
+from solon.runs.directory import MOST_STAGES
+from solon.stages.plan import names_of
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +149,13 @@ def test_a_server_that_does_not_answer_is_told_at_once() -> None:
 def test_files_constitution_and_settings_are_looked_at(setting: str, error: type[SolonError], says: str) -> None:
     with pytest.raises(error, match=says):
         look(setting)
+
+
+def test_rounds_without_end_are_refused_before_the_run_begins() -> None:
+    look("rounds=23", until="prompts")
+    with pytest.raises(RecipeError, match=r"^rounds: the run would have 101 stages, and a run has 98 at most"):
+        look("rounds=24", until="prompts")
+    assert len(names_of(load_recipe("testbed", (), ["rounds=23"]))) <= MOST_STAGES
 
 
 def test_comparisons_are_read_whole(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ from solon.pipeline.run_memory import memory_line, run_needs
 from solon.reward.remote import RemoteScorer, is_address
 from solon.rl.rl_models import refuse_unshareable
 from solon.rl.setting_checks import refuse_unusable
+from solon.runs.directory import MOST_STAGES
 from solon.sources.comparison_files import read_all_comparisons
 from solon.sources.entries import located
 from solon.sources.prompt_sources import online_sources, sources
@@ -60,6 +61,7 @@ _ANSWERED = Conversation((*_ASKED.turns, Turn(Role.ASSISTANT, "Hello! How can I 
 
 def refuse_contradictions(recipe: Recipe) -> None:
     """Raise RecipeError, or ModelError, for settings of a recipe that cannot be used together."""
+    _refuse_too_many_stages(recipe)
     s04_sl_cai.refuse_missing_steps(recipe.finetune, recipe.revision.steps)
     refuse_unusable(recipe.rl)
     refuse_unshareable(recipe)
@@ -69,6 +71,16 @@ def refuse_contradictions(recipe: Recipe) -> None:
     refuse_lone_weights(recipe.preference)
     _refuse_spread_processes(recipe)
     refuse_unusable_judge(recipe)
+
+
+def _refuse_too_many_stages(recipe: Recipe) -> None:
+    """Raise RecipeError for a run with more stages than its folders can be numbered."""
+    if (count := len(names_of(recipe))) > MOST_STAGES:
+        raise RecipeError(
+            f"the run would have {count} stages, and a run has {MOST_STAGES} at most",
+            place="rounds",
+            remedy="Use --set rounds=N with a smaller N",
+        )
 
 
 def _refuse_spread_processes(recipe: Recipe) -> None:

@@ -58,6 +58,8 @@ OWN = frozenset({RUN, RECIPE, CONSTITUTION, LOCK, SESSION})
 ADOPTING = ".adopting"
 """The folder in which a stage of another run is copied before it becomes a stage of this run."""
 STAGE = re.compile(r"(\d\d)-([a-z0-9]+(?:-[a-z0-9]+)*)")
+MOST_STAGES = 98
+"""Stages of a run at most: folders have two digits, and the last number is for stages that commands add."""
 
 
 @dataclass(frozen=True, slots=True)
