@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.row_types import IdRow
+from tests.runs.descriptors import opened_in
 from tests.synthetic import Plan, build
 
 from solon.config.builtin import constitution_path
@@ -129,5 +130,6 @@ def test_a_stage_outside_of_a_run_in_which_something_was_done_stays(done: str, t
 
     with pytest.raises(ModelError):
         run_standalone(tmp_path / "labels", "ai-feedback", {"settings": 1}, refused)
+    assert opened_in(tmp_path) == []
     with pytest.raises(RunError, match=r"made with other settings.*or name a new folder"):
         run_standalone(tmp_path / "labels", "ai-feedback", {"settings": 2}, refused)

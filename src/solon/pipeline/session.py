@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -161,14 +162,15 @@ class Session:
         out.before_publishing = self._refuse_edited
         out.executor = self.place.executor
         send_through(self._flow, out, stage.reads(self).paths.values())
-        if stage.kind is Kind.TRAINS:
-            self._loaded = None  # its memory is for the networks in training
-            out.processes = self.processes
-            self.processes.broadcast(_BEGUN)
-            artefact = stage.run(self, out)
-        else:
-            artefact = stage.run(self, out)
-            self.processes.broadcast(_FINISHED)
+        with closing(out.journal):
+            if stage.kind is Kind.TRAINS:
+                self._loaded = None  # its memory is for the networks in training
+                out.processes = self.processes
+                self.processes.broadcast(_BEGUN)
+                artefact = stage.run(self, out)
+            else:
+                artefact = stage.run(self, out)
+                self.processes.broadcast(_FINISHED)
         manifest = artefact.manifest
         unit = unit_of(name, stage.kind)
         self.display.stage_finished(name, manifest.rows, manifest.outcomes, manifest.seconds, unit)
