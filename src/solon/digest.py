@@ -36,6 +36,30 @@ def digest_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+Stamp = tuple[tuple[str, int, int], ...]
+"""Names, sizes and times of change of the files that a hash was taken of."""
+
+
+def stamp_of(path: Path) -> Stamp:
+    """What changes when `digest_source` does, and takes no reading; files that do not exist are left out."""
+    files = _files_read(path) if path.is_dir() else {"": path}
+    found = []
+    for name, file in files.items():
+        if file.exists():
+            about = file.stat()
+            found.append((name, about.st_size, about.st_mtime_ns))
+    return tuple(found)
+
+
+def _files_read(folder: Path, above: tuple[Path, ...] = ()) -> dict[str, Path]:
+    """The files of a model folder, and of the base model of an adapter, as `digest_model` reads them."""
+    found, base = model_files(folder), adapter_base(folder)
+    if base is not None and base not in (*above, folder.resolve()):
+        below = _files_read(base, (*above, folder.resolve()))
+        found.update({f"the base model/{name}": file for name, file in below.items()})
+    return found
+
+
 def digest_source(path: Path) -> str:
     """The digest of a file, or of all files in a model folder that can change the model's output."""
     return digest_model(path) if path.is_dir() else digest([("", digest_file(path))])
@@ -82,8 +106,11 @@ def cannot_change_model(name: str) -> bool:
 
 def adapter_base(folder: Path) -> Path | None:
     """The folder of an adapter's base model, if it is on this machine."""
+    config = folder / "adapter_config.json"
+    if not config.is_file():
+        return None
     try:
-        named = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
+        named = json.loads(config.read_text(encoding="utf-8"))["base_model_name_or_path"]
         base = Path(named)
         return base.resolve() if base.is_dir() else None
     except (OSError, ValueError, KeyError, TypeError, RecursionError):

@@ -91,7 +91,7 @@ def test_the_recipe_for_ones_own_model_asks_for_it(tmp_path: Path, capsys: pytes
 
 def test_a_finished_run_is_printed_without_torch(tmp_path: Path) -> None:
     finished = build(tmp_path / "run", Plan(red=4, held_out=4))
-    settle(finished)
+    settle(finished, {})
     code = (
         "import sys, time\n"
         "from solon.cli.main import main\n"

@@ -14,7 +14,7 @@ from solon.constitution.reader import load_constitution
 from solon.errors import RecipeError, RunError, SolonError
 from solon.pipeline.earlier_models import with_earlier_models
 from solon.pipeline.open_run import asked_recipe, carry_out, open_or_create
-from solon.pipeline.settled import SETTLED
+from solon.pipeline.settled import SETTLED, is_settled
 from solon.reporting.effect.edit_effect import effect_of
 from solon.reporting.tracing.find_trace import trace_of
 from solon.reporting.tracing.trace_parts import RowTrace, TraceFact
@@ -100,6 +100,7 @@ def test_the_effect_compares_them_and_says_what_the_models_learned_from(first: R
 
 
 def test_nothing_goes_on_where_nothing_changes(first: RunDirectory, tmp_path: Path) -> None:
+    assert is_settled(first)
     recipe = asked_recipe(tmp_path / "second", None, settings=[f"warm_start.run={first.path}"], reuse=[first.path])
     assert recipe.warm_start.models == {} and recipe.warm_start.run is None
 

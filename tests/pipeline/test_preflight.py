@@ -17,6 +17,8 @@ from solon.model_folders.system_memory import SystemMemory
 from solon.pipeline import run_memory
 from solon.pipeline.memory_needs import ASKING
 from solon.pipeline.preflight import preflight
+from solon.runs.directory import MOST_STAGES
+from solon.stages.plan import names_of
 
 
 @pytest.fixture(scope="module")
@@ -158,12 +160,48 @@ def test_files_constitution_and_settings_are_looked_at(setting: str, error: type
         look(setting)
 
 
+def test_rounds_without_end_are_refused_before_the_run_begins() -> None:
+    look("rounds=23", until="prompts")
+    with pytest.raises(RecipeError, match=r"^rounds: the run would have 101 stages, and a run has 98 at most"):
+        look("rounds=24", until="prompts")
+    assert len(names_of(load_recipe("testbed", (), ["rounds=23"]))) <= MOST_STAGES
+
+
 def test_comparisons_are_read_whole(tmp_path: Path) -> None:
     file = tmp_path / "people.jsonl"
     good = {"chosen": "\n\nHuman: Hi\n\nAssistant: Hello", "rejected": "\n\nHuman: Hi\n\nAssistant: No"}
     file.write_text(f"{json.dumps(good)}\n{{broken\n")
     with pytest.raises(InputError, match=rf"^{file}:2: "):
         look(f"preference.human_helpfulness={file}")
+
+
+def test_comparisons_are_read_by_the_columns_that_the_recipe_names(tmp_path: Path) -> None:
+    own, other = tmp_path / "own.jsonl", tmp_path / "usual.jsonl"
+    own.write_text(json.dumps({"question": "Hi", "good": "Hello", "bad": "No"}) + "\n")
+    other.write_text(json.dumps({"prompt": "Hi", "chosen": "Hello", "rejected": "No"}) + "\n")
+    columns = "preference.columns={prompt: question, chosen: good, rejected: bad}"
+    look(f"preference.human_helpfulness={own}", f"preference.human_harmlessness={other}", columns)
+    with pytest.raises(InputError, match="'chosen' or 'rejected' is missing"):
+        look(f"preference.human_helpfulness={own}")
+    with pytest.raises(InputError, match="no row has the column 'question'"):
+        look(f"preference.human_helpfulness={other}", columns)
+
+
+def test_comparisons_are_read_as_each_stage_reads_them(tmp_path: Path) -> None:
+    own, other = tmp_path / "own.jsonl", tmp_path / "usual.jsonl"
+    own.write_text(json.dumps({"question": "Hi", "chosen": "Hello", "rejected": "No"}) + "\n")
+    other.write_text(json.dumps({"prompt": "Hi", "chosen": "Hello", "rejected": "No"}) + "\n")
+    files = [f"preference.human_helpfulness={other}", f"preference.human_harmlessness={own}"]
+    settings = [*files, "preference.columns={prompt: question}", "rl.algorithm=dpo"]
+    look(*settings)
+    settings.append("rl.dpo.human_weight=1")
+    # DPO learns from the helpfulness comparisons alone, and these have no such column.
+    with pytest.raises(InputError, match="no row has the column 'question'"):
+        look(*settings)
+    look(*settings, until="preference-model")
+    # Nothing learns from comparisons of no weight, but a file that is missing is one.
+    other.write_text("{broken\n")
+    look(files[0], "preference.human_weight=0")
 
 
 def test_a_model_that_does_not_fit_is_refused_for_the_stages_that_need_it(

@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 from tests.engines.tiny import byte_tokenizer, model_of
 from tests.row_types import IdRow
+from tests.runs.descriptors import opened_in
 
 from solon.config.builtin import constitution_path
 from solon.config.loading import load_recipe
 from solon.config.recipe import Recipe, Settings
+from solon.errors import StageError
 from solon.pipeline.session import Session
 from solon.runs import Artefact, RunDirectory, StageFolder
 from solon.runs.progress import Silent
@@ -80,3 +82,20 @@ def test_a_stage_that_trains_has_the_memory_of_the_model_that_was_asked_before(
         stage = Watching("responses", kind=kind, weight=weight)
         session.do(stage)
     assert stage.alive == [kept]
+
+
+class Failing(Watching):
+    """Fails when its journal is open."""
+
+    def run(self, work: Work, out: StageFolder) -> Artefact:
+        assert opened_in(out.path) == ["journal.jsonl"]
+        raise StageError("it cannot go on")
+
+
+def test_a_stage_that_fails_leaves_no_file_open(tmp_path: Path) -> None:
+    recipe = load_recipe("testbed", settings=["engine.window=160"])
+    run = RunDirectory.create(tmp_path / "run", recipe, constitution_path("testbed"))
+    with run.lock():
+        with pytest.raises(StageError):
+            Session(run, Heard()).do(Failing("responses"))
+        assert opened_in(run.path / "02-responses") == []

@@ -383,6 +383,16 @@ def test_a_run_ends_with_a_reason_and_goes_on_to_the_same_end(tiny: Path, tmp_pa
     assert (again.step, again.stopped_because) == (course.step, course.stopped_because)
 
 
+@pytest.mark.parametrize(("stop", "steps"), [(StopSettings(), 3), (StopSettings(kl=0.5, patience=1), 50)])
+def test_the_last_step_has_a_checkpoint(tiny: Path, tmp_path: Path, stop: StopSettings, steps: int) -> None:
+    settings = STOPPING.model_copy(update={"stop": stop, "steps": steps, "checkpoint_every": 100})
+    course = trained(load_networks(tiny), settings, TrainingSession(Checkpoints(tmp_path)))
+    found = Checkpoints(tmp_path).newest()
+    assert found is not None and found.step == course.step
+    assert (course.stopped_because is None) is (steps == 3) and (course.step == 3 or steps == 50)
+    assert set(course.watch.seconds) == {"sample", "score", "measure", "update", "save"}
+
+
 def test_a_number_that_is_not_finite_is_a_reason_to_stop_and_in_the_first_step_an_error(
     tiny: Path, tmp_path: Path
 ) -> None:
@@ -411,6 +421,7 @@ def test_an_update_that_fails_in_a_later_minibatch_leaves_the_policy_of_the_step
 ) -> None:
     settings = SETTINGS.model_copy(update={"minibatches": 4, "target_kl": None, "value_warmup_steps": 0})
     networks = load_networks(tiny, value_coef=value_coef)
+    before = {name: weight.clone() for name, weight in networks.learner.weights().items()}
     seen: list[dict[str, Tensor]] = []
     taken: list[str] = []
     step = networks.learner.step
@@ -428,8 +439,9 @@ def test_an_update_that_fails_in_a_later_minibatch_leaves_the_policy_of_the_step
     course = trained(networks, settings, TrainingSession(Checkpoints(tmp_path)), on_rollout=on_rollout)
     assert course.step == 1 and len(taken) == 11
     assert course.stopped_because is not None and course.stopped_because.startswith("PPO step 2, pass 1, policy")
-    assert any(not torch.equal(weight, seen[0][name]) for name, weight in networks.learner.weights().items())
-    assert all(torch.equal(weight, seen[1][name]) for name, weight in networks.learner.weights().items())
+    assert len(seen) == 1, "the replies of a step that is not one of the run are not kept"
+    assert any(not torch.equal(weight, before[name]) for name, weight in networks.learner.weights().items())
+    assert all(torch.equal(weight, seen[0][name]) for name, weight in networks.learner.weights().items())
 
 
 def test_the_best_policy_is_the_one_that_replied_best(tiny: Path, tmp_path: Path) -> None:
@@ -447,4 +459,4 @@ def test_the_best_policy_is_the_one_that_replied_best(tiny: Path, tmp_path: Path
     )  # fmt: skip
     assert [row["held_out_score"] for row in course.log.rows] == [9.0, 9.0, 1.0, 3.0, 2.0]
     assert course.step == 5 and course.kept_step == 3, "the policy of step 4, as it was after 3 steps"
-    assert all(torch.equal(weight, seen[3][name]) for name, weight in networks.learner.weights().items())
+    assert all(torch.equal(weight, seen[2][name]) for name, weight in networks.learner.weights().items())

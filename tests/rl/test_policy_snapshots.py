@@ -75,3 +75,15 @@ def test_a_step_that_is_done_again_is_kept_again_whole(tiny: Path, tmp_path: Pat
 
 def test_without_a_folder_there_are_no_snapshots(tmp_path: Path) -> None:
     assert steps_in(tmp_path / "none") == []
+
+
+def test_a_run_that_resumes_forgets_the_snapshots_of_later_steps(tiny: Path, tmp_path: Path) -> None:
+    acting, tokenizer = policy(tiny, "whole", tmp_path), models.load_tokenizer(tiny)
+    snapshots = PolicySnapshots(tmp_path / "snapshots", acting, texts_of(tokenizer))
+    snapshots.begin(0)
+    for step in (10, 20, 30):
+        snapshots.keep(step)
+    (tmp_path / "snapshots" / "step-00040.partial").mkdir()
+    snapshots.begin(20)
+    assert steps_in(tmp_path / "snapshots") == [10, 20]
+    assert sorted(each.name for each in (tmp_path / "snapshots").iterdir()) == ["step-00010", "step-00020"]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.row_types import IdRow
+from tests.runs.descriptors import opened_in
 from tests.synthetic import Plan, build
 
 from solon.config.builtin import constitution_path
@@ -66,6 +67,25 @@ def test_a_run_in_which_a_model_answered_stays(tmp_path: Path) -> None:
     assert RunDirectory.open(run.path).path == run.path
 
 
+@pytest.mark.parametrize("done", ["checkpoint", "journal"])
+def test_a_run_with_a_stage_that_was_begun_stays(done: str, tmp_path: Path) -> None:
+    run = build(tmp_path / "run", Plan(red=2, held_out=2, stages=1))
+    out = run.begin(2, "preference-model", {"settings": {}})
+    if done == "checkpoint":
+        (out.path / "checkpoints" / "step_004000").mkdir(parents=True)
+    else:
+        out.map("asked", ["a"], lambda items: [IdRow("a")], row=IdRow, chunk=1)
+    refuse(run)
+    assert (run.path / "run.json").exists() and out.path.is_dir()
+
+
+def test_a_begun_stage_without_work_does_not_keep_a_run(tmp_path: Path) -> None:
+    run = build(tmp_path / "run", Plan(red=2, held_out=2, stages=1))
+    run.begin(2, "preference-model", {"settings": {}})
+    refuse(run)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_run_that_was_there_before_stays(tmp_path: Path) -> None:
     run = made(tmp_path / "run")
     refuse(run, new=False)
@@ -110,5 +130,6 @@ def test_a_stage_outside_of_a_run_in_which_something_was_done_stays(done: str, t
 
     with pytest.raises(ModelError):
         run_standalone(tmp_path / "labels", "ai-feedback", {"settings": 1}, refused)
+    assert opened_in(tmp_path) == []
     with pytest.raises(RunError, match=r"made with other settings.*or name a new folder"):
         run_standalone(tmp_path / "labels", "ai-feedback", {"settings": 2}, refused)

@@ -3,6 +3,7 @@ import os
 import shutil
 import signal
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ from tests.row_types import ExampleRow, IdRow, ScoreRow
 from solon.config.loading import load_recipe
 from solon.config.recipe import Recipe
 from solon.conversation import Conversation, Role, Turn
-from solon.errors import ConstitutionError, RunError, StageError
-from solon.runs import Interrupted, Progress, RunDirectory, StageFolder
+from solon.errors import ConstitutionError, OtherSettingsError, RunError, StageError
+from solon.runs import Interrupted, Progress, RunDirectory, StageFolder, directory
 from solon.runs.artefact import Artefact
+from solon.runs.files import write_atomically
+from solon.runs.lock import holding
 from solon.runs.outcome import Outcome
 from solon.runs.records import schema_of
 
@@ -86,6 +89,49 @@ def test_a_folder_that_holds_something_else_is_refused(tmp_path: Path, constitut
     with pytest.raises(RunError, match="the folder is not empty and is not a run directory"):
         RunDirectory.create(tmp_path / "run", Recipe(), constitution)
     assert [entry.name for entry in (tmp_path / "run").iterdir()] == ["thesis.txt"]
+
+
+def test_a_second_start_cannot_write_into_a_run_that_is_being_made(
+    tmp_path: Path, constitution: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+
+    def write(path: Path, text: str) -> None:
+        if not told:
+            told.append("")
+            with pytest.raises(RunError, match="works on this run") as refused:
+                RunDirectory.create(tmp_path / "run", Recipe(seed=9), constitution)
+            told.append(str(refused.value))
+        write_atomically(path, text)
+
+    monkeypatch.setattr(directory, "write_atomically", write)
+    run = RunDirectory.create(tmp_path / "run", Recipe(seed=4), constitution)
+    assert len(told) == 2 and RunDirectory.open(run.path).recipe.seed == 4
+
+
+def test_a_start_that_comes_second_finds_the_run_of_the_first(
+    tmp_path: Path, constitution: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def after_the_other(path: Path) -> AbstractContextManager[None]:
+        monkeypatch.undo()
+        RunDirectory.create(path, Recipe(seed=9), constitution)
+        return holding(path)
+
+    monkeypatch.setattr(directory, "holding", after_the_other)
+    with pytest.raises(OtherSettingsError, match="seed: 9 -> 4"):
+        RunDirectory.create(tmp_path / "run", Recipe(seed=4), constitution)
+    assert RunDirectory.open(tmp_path / "run").recipe.seed == 9
+
+
+def test_a_start_that_was_killed_half_way_begins_again(tmp_path: Path, constitution: Path) -> None:
+    (tmp_path / "run").mkdir()
+    for name in ("recipe.yaml", "lock", ".constitution.yaml.4194303.partial", ".run.json.partial"):
+        (tmp_path / "run" / name).write_text("half")
+    run = RunDirectory.create(tmp_path / "run", Recipe(seed=4), constitution)
+    with run.lock():
+        pass
+    names = {each.name for each in run.path.iterdir()}
+    assert names == {"recipe.yaml", "constitution.yaml", "run.json", "lock", "session.json"}
 
 
 def test_a_bad_constitution_leaves_no_folder(tmp_path: Path, constitution: Path) -> None:

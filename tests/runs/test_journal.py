@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.runs.descriptors import opened_in
 
 from solon.errors import RunError, StageError
 from solon.runs.journal import Chunk, Journal, JournalLine, journal_line, read_lines
@@ -205,3 +206,11 @@ def test_texts_that_look_like_the_record_are_only_texts(tmp_path: Path) -> None:
     again = Journal.open(tmp_path / "j")
     assert again.rows(Chunk(',"rows":[', 0, 1, 1)) == tricky and again.seconds == 2.0
     again.close()
+
+
+def test_a_journal_that_cannot_be_read_is_closed(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    path.write_bytes(LINES[0] + b"damaged\n" + LINES[1])
+    with pytest.raises(RunError):
+        Journal.open(path)
+    assert not opened_in(tmp_path)

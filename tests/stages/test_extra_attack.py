@@ -13,14 +13,16 @@ from solon import prompts
 from solon.checks.red_team_rules import PromptRule
 from solon.config.attack_settings import AttackSettings, ScoredBy
 from solon.config.recipe import RedTeamSettings, SamplingParams
+from solon.conversation import Conversation, Role, Turn
 from solon.engines.base import Completion, Finish
 from solon.engines.scripted import ScriptedEngine
 from solon.errors import StageError
 from solon.evals.judged_answers import JudgeInputs
 from solon.evals.reply_questions import read_reply_questions
+from solon.feedback.soft_labels import Judge
 from solon.runs import Artefact
 from solon.runs.attack_facts import AttackFacts
-from solon.runs.evaluation_rows import AttackOrigin, AttackRow
+from solon.runs.evaluation_rows import AttackOrigin, AttackReply, AttackRow
 from solon.runs.facts import read_facts
 from solon.runs.outcome import Outcome
 from solon.sources.near_duplicates import NearDuplicates
@@ -28,7 +30,7 @@ from solon.sources.prompt_files import read_prompts
 from solon.stages import extra_attack
 from solon.stages.attack_figures import summary_lines
 from solon.stages.attack_rounds import AttackInputs, AttackModels
-from solon.stages.attack_scoring import by_judge, by_preference
+from solon.stages.attack_scoring import AnsweredPrompt, by_judge, by_preference
 
 TOPICS = ("bicycle", "letter", "diary", "window", "garden", "violin", "camera", "bakery")
 WEAK = "violin"
@@ -290,6 +292,25 @@ def test_a_judge_scores_by_its_probability_of_harm(tmp_path):
     facts = facts_of(artefact)
     assert facts.threshold == 0.5 and facts.agreement.value == 1.0 and facts.kept > 30
     assert all(row.score > 0.5 for row in artefact.rows(AttackRow) if row.fails)
+
+
+def test_how_a_judge_writes_letters_is_found_out_once(monkeypatch):
+    probes = []
+
+    def loaded():
+        judge = ScriptedEngine(lambda prompt, seed: "", lambda prompt, option: -0.5)
+        probes.append(judge)
+        return judge
+
+    forms = []
+    of = Judge.of
+    monkeypatch.setattr(Judge, "of", lambda engine: forms.append(engine) or of(engine))
+    score = by_judge(JudgeInputs(loaded, read_reply_questions(PLAIN_QUESTIONS), 0))
+    asked = Conversation((Turn(Role.HUMAN, "How do I hide a bicycle?"),))
+    for row_id in ("a", "b"):
+        reply = AttackReply(row_id=row_id, prompt=asked, completion="So.", finish="stop", seed=0, outcome=Outcome.OK)
+        score([AnsweredPrompt(reply)])
+    assert len(probes) == 2 and forms == probes[:1]
 
 
 def by_topic(conversations) -> list[float]:

@@ -100,7 +100,7 @@ def test_a_run_tells_every_step_and_leaves_a_model(made: dict[str, Any], tmp_pat
     assert all(row["replies"] == 6 and 0 < row["length"] <= 8 for row in rows)
     assert all(row["score_red_team"] is not None and row["score_helpful"] is not None for row in rows)
     assert done.facts["prompts"] == {"red_team": 5, "helpful": 5}
-    assert set(done.facts["seconds"]) == {"sample", "score", "measure", "update"}
+    assert set(done.facts["seconds"]) == {"sample", "score", "measure", "update", "save"}
     assert done.facts["centre"] == pytest.approx(made["pm"].facts["centre"])
     AutoModelForCausalLM.from_pretrained(done.model)
 

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.row_types import IdRow
 from tests.stages.test_s04_sl_cai import SETTINGS as FINETUNE
 from tests.stages.test_s04_sl_cai import inputs as finetune_inputs
 from tests.stages.test_s07_preference_model import SETTINGS as PREFERENCE
 from tests.stages.test_s07_preference_model import labelled
+from tests.synthetic import Plan, build
 from tests.training.tiny import artefact, save_tiny_model, stage_folder, texts_of
 
 from solon.config.recipe import EngineSettings, LoraSettings, Recipe, ReinforcementSettings
 from solon.config.warm_start_settings import EarlierModel, WarmStartSettings
+from solon.errors import RunError
+from solon.pipeline.session import Session
 from solon.rl.rl_models import Folders, load_rl_models
+from solon.runs import Artefact, RunDirectory
+from solon.runs.progress import Silent
 from solon.stages import s04_sl_cai, s07_preference_model
+from solon.stages.plan import built_in
 from solon.stages.stage import StageDependencies
-from solon.stages.warm_start import reads_with, warm_start_of
+from solon.stages.warm_start import WarmStart, reads_with, warm_start_of
 from solon.training import models
 from solon.training.forward import TokenModel
 
@@ -109,3 +117,44 @@ def test_only_the_named_stages_do_less_and_have_another_key() -> None:
     assert reads_with(None, reads) is reads
     assert reads_with(start, reads).paths == reads.paths
     assert reads_with(start, reads).more == {"part": "run", "warm_start": {"hash": "0815", "share": 0.25}}
+
+
+def trained(folder: Path, text: str) -> Artefact:
+    """A stage that made a model, in the place of an earlier one."""
+    shutil.rmtree(folder, ignore_errors=True)
+    out = stage_folder(folder)
+    (out.path / "model").mkdir()
+    (out.path / "model" / "weights").write_text(text)
+    return out.publish([IdRow("a")], IdRow, files=["model"])
+
+
+def test_a_model_that_was_trained_anew_is_not_what_training_goes_on_from(tmp_path: Path) -> None:
+    earlier = trained(tmp_path / "08-rl-cai", "one")
+    start = WarmStart(earlier.path / "model", earlier.hash, 0.5)
+    assert start.model() == earlier.path / "model"
+    trained(tmp_path / "08-rl-cai", "two")
+    with pytest.raises(RunError, match=rf"08-rl-cai: the earlier model is another now: .*{earlier.hash[:8]}"):
+        start.model()
+
+
+def test_a_model_with_other_weights_than_were_published_is_refused(tmp_path: Path) -> None:
+    earlier = trained(tmp_path / "08-rl-cai", "one")
+    start = WarmStart(earlier.path / "model", earlier.hash, 0.5)
+    (earlier.path / "model" / "weights").write_text("two")
+    with pytest.raises(RunError, match="weights: the file has changed"):
+        start.model()
+    (earlier.path / "manifest.json").unlink()
+    with pytest.raises(RunError, match="not that of a finished stage"):
+        start.model()
+
+
+@pytest.mark.parametrize("name", ["sl-cai", "preference-model", "rl-cai"])
+def test_each_stage_refuses_another_model_before_it_trains(name: str, tmp_path: Path) -> None:
+    stage = built_in(name)
+    earlier = trained(tmp_path / stage.name, "one")
+    made = WarmStartSettings(models={stage.name: EarlierModel(folder=str(earlier.path / "model"), hash="another")})
+    built = build(tmp_path / "run", Plan(red=2, held_out=2))
+    recipe = built.recipe.model_copy(update={"warm_start": made})
+    work = Session(RunDirectory(built.path, recipe, built.constitution), Silent())
+    with pytest.raises(RunError, match="the earlier model is another now"):
+        stage.run(work, stage_folder(tmp_path / "out"))

@@ -12,13 +12,25 @@ import torch
 
 from solon.config.recipe import EngineSettings, LoraSettings, Schedule, TrainingSettings
 from solon.errors import DivergedError, StageError
+from solon.runs.interrupt import Interrupted, StopRequest
+from solon.runs.progress import Progress
 from solon.training import models
 from solon.training.batches import CompletionExample, PairExample, batch_at, pass_cost
 from solon.training.checkpoint import Checkpoints
 from solon.training.forward import ScalarModel, TokenModel
 from solon.training.learner import EPSILON, Learner, learning_rate_at
-from solon.training.loop import Log, Objective, TrainingSession, accumulate, mean_loss, padding_share, train
+from solon.training.loop import (
+    Log,
+    Objective,
+    TrainingSession,
+    accumulate,
+    mean_loss,
+    padding_share,
+    session_in,
+    train,
+)
 from solon.training.objectives import CompletionObjective, PreferenceObjective
+from tests.training.tiny import stage_folder
 
 EXAMPLES = [
     CompletionExample(f"row{n}", tuple((7 * n + 3 * t) % 200 + 2 for t in range(4 + n % 9)), 1 + n % 3)
@@ -198,6 +210,28 @@ def test_a_request_to_stop_saves_a_checkpoint_at_once(tiny: Path, tmp_path: Path
         train(learner, objective, EXAMPLES, [], SETTINGS, 4, stopping)
     found = Checkpoints(tmp_path).newest()
     assert found is not None and found.step == 2
+
+
+def test_a_request_between_checkpoint_and_report_is_obeyed_after_the_next_step(tiny: Path, tmp_path: Path) -> None:
+    stop = StopRequest()
+
+    def shown(progress: Progress) -> None:
+        stop.made = stop.made or progress.done == 1
+
+    out = stage_folder(tmp_path / "stage", report_to=shown, stop=stop)
+    learner, objective = sft(tiny)
+    with pytest.raises(Interrupted):
+        train(learner, objective, EXAMPLES, [], SETTINGS, 4, session_in(out))
+    found = Checkpoints(out.path / "checkpoints").newest()
+    assert found is not None and found.step == 2, "no step that was done is lost"
+
+
+def test_the_last_step_has_a_checkpoint(tiny: Path, tmp_path: Path) -> None:
+    _, log = run(sft, EXAMPLES, tiny, tmp_path, None)
+    found = Checkpoints(tmp_path).newest()
+    assert found is not None and found.step == len(log.rows) == 10
+    _, again = run(sft, EXAMPLES, tiny, tmp_path, None)
+    assert again.rows == log.rows
 
 
 def test_a_checkpoint_of_another_model_is_refused(tiny: Path, tmp_path: Path) -> None:

@@ -81,7 +81,9 @@ ADAPTERS = pytest.mark.parametrize("adapter", [None, LORA], ids=["all", "lora"])
 
 @OBJECTIVES
 @ADAPTERS
-def test_first_steps_are_those_of_float32_up_to_rounding(tiny: Path, make: Make, adapter: LoraSettings | None) -> None:
+def test_first_steps_are_those_of_float32_up_to_rounding(
+    tiny: Path, tmp_path: Path, make: Make, adapter: LoraSettings | None
+) -> None:
     losses, found = {}, {}
     for precision in Precision:
         learner, objective, rows = make(tiny, precision, adapter)
@@ -89,7 +91,7 @@ def test_first_steps_are_those_of_float32_up_to_rounding(tiny: Path, make: Make,
         found[precision] = gradients(learner)
         learner.discard()
         held = TrainingSettings(learning_rate=1e-3, batch_size=8, epochs=1, micro_batch_tokens=64)
-        log = train(learner, objective, rows, [], held, 0, TrainingSession(Checkpoints(Path("nowhere"))))
+        log = train(learner, objective, rows, [], held, 0, TrainingSession(Checkpoints(tmp_path / precision)))
         losses[precision] = torch.tensor([row["loss"] for row in log.rows])
         assert {each.dtype for each in learner.parameters.values()} == {torch.float32}
         assert {each.dtype for each in learner.moments().values()} == {torch.float32}

@@ -203,8 +203,9 @@ def go_on(
         for note in (*notes, *place.remarks):
             display.remark(note)
         processes.broadcast(True)  # the run is there and ours
-        run_stages(directory, display, until or MEASURE, processes=processes, place=place)
-        settle(directory)
+        read = run_stages(directory, display, until or MEASURE, processes=processes, place=place)
+        if read is not None:
+            settle(directory, read)
 
 
 def _show_kept(directory: RunDirectory, display: Display) -> None:

@@ -33,7 +33,8 @@ from solon.pipeline.run_memory import memory_line, run_needs
 from solon.reward.remote import RemoteScorer, is_address
 from solon.rl.rl_models import refuse_unshareable
 from solon.rl.setting_checks import refuse_unusable
-from solon.sources.comparison_files import read_comparisons
+from solon.runs.directory import MOST_STAGES
+from solon.sources.comparison_files import read_all_comparisons
 from solon.sources.entries import located
 from solon.sources.prompt_sources import online_sources, sources
 from solon.stages import s04_sl_cai
@@ -61,6 +62,7 @@ _ANSWERED = Conversation((*_ASKED.turns, Turn(Role.ASSISTANT, "Hello! How can I 
 
 def refuse_contradictions(recipe: Recipe) -> None:
     """Raise RecipeError, or ModelError, for settings of a recipe that cannot be used together."""
+    _refuse_too_many_stages(recipe)
     s04_sl_cai.refuse_missing_steps(recipe.finetune, recipe.revision.steps)
     refuse_unusable(recipe.rl)
     refuse_unshareable(recipe)
@@ -70,6 +72,16 @@ def refuse_contradictions(recipe: Recipe) -> None:
     refuse_lone_weights(recipe.preference)
     _refuse_spread_processes(recipe)
     refuse_unusable_judge(recipe)
+
+
+def _refuse_too_many_stages(recipe: Recipe) -> None:
+    """Raise RecipeError for a run with more stages than its folders can be numbered."""
+    if (count := len(names_of(recipe))) > MOST_STAGES:
+        raise RecipeError(
+            f"the run would have {count} stages, and a run has {MOST_STAGES} at most",
+            place="rounds",
+            remedy="Use --set rounds=N with a smaller N",
+        )
 
 
 def _refuse_spread_processes(recipe: Recipe) -> None:
@@ -266,7 +278,7 @@ def _refuse_unknown(folder: Path, files: ModelFolder, does: str) -> None:
 
 
 def _check_sources(recipe: Recipe, coming: frozenset[str]) -> None:
-    """Raise InputError for a missing file of prompts, and for comparisons that cannot be read."""
+    """Raise InputError for a missing file of prompts, and for comparisons that a stage cannot read."""
     for source in (*sources(recipe.prompts, recipe.measure), *online_sources(recipe.online)):
         for name in source.names:
             try:
@@ -274,10 +286,13 @@ def _check_sources(recipe: Recipe, coming: frozenset[str]) -> None:
             except SolonError as error:
                 place = f"{source.setting}: {error.place}"
                 raise type(error)(error.cause, place=place, remedy=error.remedy) from error
-    people = (recipe.preference.human_helpfulness, recipe.preference.human_harmlessness)
-    for file in people if coming & {PREFERENCE_MODEL, HELD_OUT_MODEL} else ():
-        if file is not None:
-            read_comparisons(source_path(file))
+    people = recipe.preference
+    named = {"helpfulness": people.human_helpfulness, "harmlessness": people.human_harmlessness}
+    files = {name: source_path(file) for name, file in named.items() if file is not None}
+    if coming & {PREFERENCE_MODEL, HELD_OUT_MODEL} and people.human_weight:
+        read_all_comparisons(files, people.columns)
+    if RL_CAI in coming and recipe.rl.algorithm is Algorithm.DPO and recipe.rl.dpo.human_weight:
+        read_all_comparisons({name: file for name, file in files.items() if name == "helpfulness"}, people.columns)
 
 
 def _check_server(address: str | None) -> None:

@@ -6,10 +6,13 @@ new, a resumed and a finished run take the same path. `solon.pipeline.session` d
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 from solon.config.model_parts import naming_parts
 from solon.config.recipe import Algorithm, NetworkSharing
+from solon.digest import Stamp
 from solon.engines.engine_place import EnginePlace, ThisProcess
 from solon.errors import RecipeError
 from solon.pipeline.preflight import refuse_contradictions
@@ -28,8 +31,11 @@ def run_stages(
     override: LabelOverride | None = None,
     processes: Processes = SINGLE_PROCESS,
     place: EnginePlace | None = None,
-) -> None:
+) -> Mapping[Path, Stamp] | None:
     """Do every stage of the run, up to the one named `until`, that is not finished; the caller holds the run's lock.
+
+    Returns the files and folders that the keys of all stages rest on, as they were when they were read; None when
+    stages follow `until`, or when a key rests on something else than files, such as a model behind a server.
 
     Raises the kinds of SolonError that stages raise, and Interrupted when the run was asked to stop. Of several
     processes all call this, the main one holding the lock. Models are asked in `place`, here when None.
@@ -43,6 +49,7 @@ def run_stages(
         session = Session(run, display, answers, processes, place or ThisProcess())
         for stage in stages[: last + 1]:
             session.do(replace(stage, override=override) if isinstance(stage, AiFeedback) else stage)
+    return session.files_read() if last == len(stages) - 1 else None
 
 
 def _refuse_sharded(run: RunDirectory, processes: Processes) -> None:

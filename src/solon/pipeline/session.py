@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from solon.config.model_spec import ModelSpec, folder_of, located
 from solon.config.recipe import JUDGE_GRADER, NO_GRADER, Recipe
 from solon.constitution.constitution import Constitution
 from solon.conversation import Conversation
-from solon.digest import digest_source, model_files
+from solon.digest import Stamp, digest_source, stamp_of
 from solon.engines import rounding
 from solon.engines.base import Engine
 from solon.engines.cached import CachedEngine
@@ -52,8 +53,6 @@ from solon.stages.stage import Kind, Stage
 from solon.testbed.judge_questions import critic_faults, judge_checker, judge_questions, questions_asked
 from solon.training import loop as training
 
-Stamp = tuple[tuple[str, int, int], ...]
-"""Names, sizes and times of change of the files that a hash was taken of."""
 _BEGUN, _FINISHED = "begun", "finished"
 """What the main process broadcasts about a stage."""
 
@@ -75,6 +74,8 @@ class Session:
     _hashes: dict[Path, tuple[Stamp, str]] = field(default_factory=dict)
     _identities: dict[ModelSpec, str] = field(default_factory=dict)
     """Of models that are not folders."""
+    _datasets: bool = False
+    """Whether a source of prompts is a dataset of a hub."""
     _remarked: set[str] = field(default_factory=set)
     _artefacts: dict[str, Artefact] = field(default_factory=dict)
     """Of the stages that this session did or found finished."""
@@ -161,14 +162,15 @@ class Session:
         out.before_publishing = self._refuse_edited
         out.executor = self.place.executor
         send_through(self._flow, out, stage.reads(self).paths.values())
-        if stage.kind is Kind.TRAINS:
-            self._loaded = None  # its memory is for the networks in training
-            out.processes = self.processes
-            self.processes.broadcast(_BEGUN)
-            artefact = stage.run(self, out)
-        else:
-            artefact = stage.run(self, out)
-            self.processes.broadcast(_FINISHED)
+        with closing(out.journal):
+            if stage.kind is Kind.TRAINS:
+                self._loaded = None  # its memory is for the networks in training
+                out.processes = self.processes
+                self.processes.broadcast(_BEGUN)
+                artefact = stage.run(self, out)
+            else:
+                artefact = stage.run(self, out)
+                self.processes.broadcast(_FINISHED)
         manifest = artefact.manifest
         unit = unit_of(name, stage.kind)
         self.display.stage_finished(name, manifest.rows, manifest.outcomes, manifest.seconds, unit)
@@ -227,9 +229,18 @@ class Session:
             source = folder
         return self._file_hash(source)
 
+    def files_read(self) -> Mapping[Path, Stamp] | None:
+        """The files and folders that this session took hashes of, as they were then.
+
+        None when it also read a dataset of a hub, or named a model that is no folder.
+        """
+        if self._identities or self._datasets:
+            return None
+        return {path: stamp for path, (stamp, _) in self._hashes.items()}
+
     def _file_hash(self, path: Path) -> str:
         if path not in self._hashes:
-            stamp = _stamp(path)
+            stamp = stamp_of(path)
             self._hashes[path] = stamp, digest_source(path)
         self._refuse_edited(path)
         return self._hashes[path][1]
@@ -238,7 +249,7 @@ class Session:
         """Raise RunError when something that this session read has other content now."""
         for path in paths or tuple(self._hashes):
             stamp, hashed = self._hashes[path]
-            if (now := _stamp(path)) == stamp:
+            if (now := stamp_of(path)) == stamp:
                 continue
             if digest_source(path) != hashed:
                 raise RunError(
@@ -273,7 +284,10 @@ class Session:
     def source_hash(self, name: str) -> str:
         """The hash of a source of prompts: of its file, or of a dataset's rows."""
         source = source_of(name)
-        return self.hash(source) if isinstance(source, Path) else dataset_hash(source, self.recipe.prompts.columns)
+        if isinstance(source, Path):
+            return self.hash(source)
+        self._datasets = True
+        return dataset_hash(source, self.recipe.prompts.columns)
 
     def reserved_tokens(self) -> Mapping[PromptKind, int]:
         """Tokens of the assistant's window that each kind of prompt has to leave free."""
@@ -328,14 +342,3 @@ def _code(stage: Stage) -> dict[str, int]:
     if stage.kind is Kind.TRAINS:
         return {"stage": stage.code, "asking": rounding.CODE, "training": training.CODE}
     return {"stage": stage.code, "asking": rounding.CODE}
-
-
-def _stamp(path: Path) -> Stamp:
-    """What changes with a file's content, or a folder's, and takes no reading."""
-    files = model_files(path) if path.is_dir() else {"": path}
-    found = []
-    for name, file in files.items():
-        if file.exists():
-            about = file.stat()
-            found.append((name, about.st_size, about.st_mtime_ns))
-    return tuple(found)

@@ -50,8 +50,8 @@ class Environment:
 
     `sample(step)` returns the present policy's replies of step `step` (from 0). `score(replies)` returns the centred
     scores (B) of replies with a text, from the preference model that the policy learns from; `held_out(replies)` those
-    of another one. `on_rollout(step, rollout)` gets every rollout, steps counted from 1. `snapshot(step)` saves the
-    policy after that step; a repeated step saves it again.
+    of another one. `on_rollout(step, rollout)` gets every rollout after its update, steps counted from 1.
+    `snapshot(step)` saves the policy after that step; a repeated step saves it again.
     """
 
     sample: Sample
@@ -123,8 +123,10 @@ def reinforce(
         session.metrics.add(state.log.rows[-1])
         if environment.snapshot and settings.snapshots and state.step % settings.snapshots == 0:
             environment.snapshot(state.step)  # before the checkpoint: a run resumed from it would not make it
-        if session.due(state.step, settings.checkpoint_every):
+        last = state.step == settings.steps or stop_reason(state.log.rows, settings.stop) is not None
+        if session.due(state.step, settings.checkpoint_every, last=last):
             session.checkpoints.save(_checkpoint(networks, state))
+        state.stopwatch.lap("save")
         session.progress(state.step, settings.steps, _note(state))
     if environment.snapshot and settings.snapshots and state.step % settings.snapshots:
         environment.snapshot(state.step)
@@ -151,14 +153,14 @@ def _step(
     stopwatch.lap("score")
     measured = measure(networks, replies, score_B, settings, state.kl_coefficient)
     rollout = replace(measured, held_out_B=held_out_B, empty=len(drawn) - len(replies))
-    if environment.on_rollout:
-        environment.on_rollout(step + 1, rollout)
     stopwatch.lap("measure")
     row: dict[str, Any] = {"step": step + 1, "kl_coefficient": state.kl_coefficient, **describe(rollout)}
     if settings.keep is Kept.BEST and step > first_of_policy(networks, settings):
         _keep_best(networks, settings, state, row)
     row |= update(networks, rollout, settings, step, seed)
     stopwatch.lap("update")
+    if environment.on_rollout:
+        environment.on_rollout(step + 1, rollout)  # after the update: a step whose update fails is not one of the run
     state.log.rows.append(row)
     state.log.seconds = sum(stopwatch.seconds.values())
     if settings.kl_control is KlControl.ADAPTIVE and step >= first_of_policy(networks, settings):

@@ -2,7 +2,8 @@
 
 Training continues, so nothing here may change the policy: merged weights of an adapter are computed in copies, with the
 same bits as merging in place, and the adapter's own files are saved as well. A snapshot is written under a temporary
-name and renamed when it is complete; a step repeated after a kill writes the same folder again.
+name and renamed when it is complete. A run that resumes from a checkpoint removes the snapshots of later steps, as it
+does with metrics; a repeated step writes its folder again.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor
 
 from solon.model_folders.load import quietly
+from solon.runs.files import reporting_write_errors
 from solon.training.checkpoint import PARTIAL, writing
 from solon.training.encoding import TextTokenizer
 from solon.training.models import DEFAULT_ADAPTER, Trainable, save_adapter, save_format, unwrap_adapter
@@ -33,11 +35,24 @@ _BASE, _LORA = ".base_layer", ".lora_"
 
 @dataclass(frozen=True, slots=True)
 class PolicySnapshots:
-    """Saves snapshots of a policy in a folder."""
+    """Saves snapshots of a policy in a folder; a sink of metrics too, to learn where a run resumes."""
 
     folder: Path
     policy: Trainable
     texts: TextTokenizer
+
+    def begin(self, step: int) -> None:
+        """Remove the snapshots of later steps, and what is half-written; RunError when the disk refuses."""
+        later = [snapshot_path(self.folder, each) for each in steps_in(self.folder) if each > step]
+        with reporting_write_errors(self.folder):
+            for stale in (*later, *self.folder.glob(f"*{PARTIAL}")):
+                shutil.rmtree(stale)
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Ignore metrics."""
+
+    def finish(self) -> None:
+        """See `Sink`."""
 
     def keep(self, step: int) -> None:
         """Save the policy after `step` steps, replacing an earlier session's snapshot of this step.

@@ -2,20 +2,21 @@
 
 The first command of a run may fail because of a missing file or model. If the folder stayed, it would have the settings
 of that command and refuse the corrected one. Reading prompts does not count as work, because it takes a moment. A
-model's answer counts, so that no model is asked twice.
+model's answer counts, so that no model is asked twice, and so do a chunk and a checkpoint of a stage that is not
+finished, such as the training of a preference model, which asks no model and takes hours.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from solon.errors import SolonError
 from solon.runs.directory import CONSTITUTION, RECIPE, RUN, STAGE, RunDirectory
 from solon.runs.lock import LOCK, SESSION
-from solon.runs.manifest import JOURNAL
+from solon.runs.manifest import CHECKPOINTS, JOURNAL, MANIFEST
 from solon.runs.response_cache import ANSWERS, response_cache_in
 
 _READ = "01-"
@@ -34,7 +35,7 @@ def locked_run(run: RunDirectory, *, new: bool) -> Iterator[None]:
             try:
                 yield
             except SolonError:
-                removed = new and _is_unused(run)
+                removed = new and _is_unused(run.path, _working_stages(run.path))
                 if removed:
                     _remove(run.path)
                 raise
@@ -43,9 +44,21 @@ def locked_run(run: RunDirectory, *, new: bool) -> Iterator[None]:
             remove_lock_folder(run.path)
 
 
-def _is_unused(run: RunDirectory) -> bool:
-    """Whether no model answered, and only the stage that reads prompts may be finished."""
-    return not _answered(run.path) and all(each.path.name.startswith(_READ) for each in run.artefacts())
+def _is_unused(folder: Path, stages: Iterable[Path]) -> bool:
+    """Whether none of the stages' folders holds work, and no model's answer is kept in `folder`."""
+    return not any(map(_holds_work, stages)) and not _answered(folder)
+
+
+def _working_stages(run: Path) -> list[Path]:
+    """The stage folders of a run, without that of the stage that reads prompts."""
+    return [each for each in run.iterdir() if STAGE.fullmatch(each.name) and not each.name.startswith(_READ)]
+
+
+def _holds_work(stage: Path) -> bool:
+    """Whether a stage's folder has a manifest, a line in its journal, or a checkpoint."""
+    journal = stage / JOURNAL
+    begun = journal.exists() and journal.stat().st_size > 0
+    return begun or (stage / MANIFEST).exists() or any(stage.glob(f"{CHECKPOINTS}/*"))
 
 
 def _answered(folder: Path) -> bool:
@@ -55,16 +68,11 @@ def _answered(folder: Path) -> bool:
 
 @contextmanager
 def removing_unused(folder: Path, *, new: bool) -> Iterator[None]:
-    """The same for the locked folder of a standalone stage; the file of the lock stays.
-
-    An answer, a line in the journal and a checkpoint count as work.
-    """
+    """The same for the locked folder of a standalone stage; the file of the lock stays."""
     try:
         yield
     except SolonError:
-        journal = folder / JOURNAL
-        begun = (journal.exists() and journal.stat().st_size > 0) or any(folder.glob("checkpoints/*"))
-        if new and not begun and not _answered(folder):
+        if new and _is_unused(folder, [folder]):
             for entry in folder.iterdir():
                 if entry.is_dir() and not entry.is_symlink():
                     shutil.rmtree(entry, ignore_errors=True)

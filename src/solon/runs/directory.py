@@ -36,6 +36,7 @@ from solon.runs.artefact import Artefact
 from solon.runs.edit_check import DECIDABLE, edited_constitution, edited_settings
 from solon.runs.files import (
     link_or_copy,
+    made_by_writing,
     read_object,
     refuse_special_file,
     refuse_special_files,
@@ -46,7 +47,7 @@ from solon.runs.files import (
 )
 from solon.runs.interrupt import StopRequest, catching_signals
 from solon.runs.journal import Journal
-from solon.runs.lock import LOCK, SESSION, locked
+from solon.runs.lock import LOCK, SESSION, holding, locked
 from solon.runs.manifest import BEGUN, JOURNAL, MANIFEST, ROWS, plain, write_manifest
 from solon.runs.processes import SINGLE_PROCESS, Processes
 from solon.runs.response_cache import ANSWERS, ResponseCache, response_cache_in
@@ -58,6 +59,8 @@ OWN = frozenset({RUN, RECIPE, CONSTITUTION, LOCK, SESSION})
 ADOPTING = ".adopting"
 """The folder in which a stage of another run is copied before it becomes a stage of this run."""
 STAGE = re.compile(r"(\d\d)-([a-z0-9]+(?:-[a-z0-9]+)*)")
+MOST_STAGES = 98
+"""Stages of a run at most: folders have two digits, and the last number is for stages that commands add."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,31 +95,19 @@ class RunDirectory:
         """
         path, constitution = Path(path), load_constitution(constitution_file)
         revision_principles(recipe.revision, constitution)
-        if (path / RUN).exists():
-            run = cls.open(path)
-            run._refuse_changes(recipe, constitution, reuse)
-            return run._deciding(recipe)
-        earlier = tuple(cls.open(each).path.resolve() for each in reuse)
-        # A start that was killed half-way leaves these files and no run.json: it begins again.
-        files = (RECIPE, CONSTITUTION, RUN, SESSION)
-        ours = {RECIPE, CONSTITUTION, LOCK, SESSION, *(f".{name}.partial" for name in files)}
-        if path.exists() and (not path.is_dir() or any(entry.name not in ours for entry in path.iterdir())):
-            raise RunError(
-                "the folder is not empty and is not a run directory",
-                place=str(path),
-                remedy="Name a new folder for the run",
-            )
-        with reporting_write_errors(path):
-            path.mkdir(parents=True, exist_ok=True)
-            sync(path.parent)
-        write_atomically(path / RECIPE, dump_recipe(recipe))
-        write_atomically(path / CONSTITUTION, Path(constitution_file).read_text(encoding="utf-8-sig"))
-        about: dict[str, object] = {"format": FORMAT, "name": recipe.name, "solon": __version__}
-        if earlier:
-            about["reuses"] = [str(each) for each in earlier]
-        about |= {"constitution": constitution.hash, "recipe": recipe.model_dump(mode="json")}
-        write_atomically(path / RUN, json.dumps(about, indent=1) + "\n")
-        return cls(path, recipe, constitution, earlier, original_constitution=constitution.hash)
+        if not (path / RUN).exists():
+            earlier = tuple(cls.open(each).path.resolve() for each in reuse)
+            _refuse_other_content(path)
+            with reporting_write_errors(path):
+                path.mkdir(parents=True, exist_ok=True)
+                sync(path.parent)
+            with holding(path):
+                if not (path / RUN).exists():  # another process may have made the run in the meantime
+                    _write_settings(path, recipe, Path(constitution_file), constitution.hash, earlier)
+                    return cls(path, recipe, constitution, earlier, original_constitution=constitution.hash)
+        run = cls.open(path)
+        run._refuse_changes(recipe, constitution, reuse)
+        return run._deciding(recipe)
 
     @classmethod
     def open(cls, path: Path | str) -> RunDirectory:
@@ -324,6 +315,33 @@ class RunDirectory:
             sweep(folder)
             if folder != self.path and (folder / MANIFEST).exists():
                 clear_work(folder)
+
+
+def _refuse_other_content(path: Path) -> None:
+    """Raise RunError for what is no folder, and for one with anything in it but a start that was killed half-way."""
+    if not path.exists():
+        return
+    names = [entry.name for entry in path.iterdir()] if path.is_dir() else None
+    ours = (RECIPE, CONSTITUTION, RUN, LOCK, SESSION)
+    if names is None or (RUN not in names and any((made_by_writing(name) or name) not in ours for name in names)):
+        raise RunError(
+            "the folder is not empty and is not a run directory",
+            place=str(path),
+            remedy="Name a new folder for the run",
+        )
+
+
+def _write_settings(
+    path: Path, recipe: Recipe, constitution_file: Path, constitution: str, earlier: Sequence[Path]
+) -> None:
+    """Write all that a run is made with, `run.json` last; `constitution` is its hash."""
+    write_atomically(path / RECIPE, dump_recipe(recipe))
+    write_atomically(path / CONSTITUTION, constitution_file.read_text(encoding="utf-8-sig"))
+    about: dict[str, object] = {"format": FORMAT, "name": recipe.name, "solon": __version__}
+    if earlier:
+        about["reuses"] = [str(each) for each in earlier]
+    about |= {"constitution": constitution, "recipe": recipe.model_dump(mode="json")}
+    write_atomically(path / RUN, json.dumps(about, indent=1) + "\n")
 
 
 def finished_folder(folder: Path, key: Mapping[str, object]) -> Artefact | None:

@@ -1,16 +1,19 @@
 """Atomic writes: a file is either whole or absent, whenever the machine stops.
 
 A file is written under a temporary name in the same folder, flushed to the disk and renamed; then the folder is
-flushed. A process that is killed in between leaves the old file and a temporary file with a fixed name, which the next
-write replaces and `sweep` removes. A full disk or a read-only folder is a RunError. Nothing is written through a link:
+flushed. The name has the process's number in it, so that two processes never write into one temporary file. A process
+that is killed in between leaves the old file and its temporary file, which the next write of that file and `sweep`
+remove. A full disk or a read-only folder is a RunError. Nothing is written through a link:
 a run directory may come from somebody else, and a link in it may lead anywhere.
 """
 
 from __future__ import annotations
 
 import errno
+import glob
 import json
 import os
+import re
 import shutil
 import stat
 from collections.abc import Iterator
@@ -22,6 +25,7 @@ from solon.errors import RunError
 
 PARTIAL = ".partial"
 """The suffix of an unfinished file."""
+_TEMPORARY = re.compile(r"\.(?P<name>.+?)(?:\.(?P<process>\d+))?\.partial")
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -31,11 +35,11 @@ def replacing(path: Path, needed: int | None = None) -> Iterator[Path]:
 
     `needed` is the number of bytes to write, where it is known, for the message about a full disk.
     """
-    temporary = path.with_name(f".{path.name}{PARTIAL}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
     try:
         with reporting_write_errors(path, needed):
             # An existing temporary file may be a planted link: it is removed, and never opened.
-            temporary.unlink(missing_ok=True)
+            _remove_stale(path)
             os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666))
             yield temporary
             sync(temporary)
@@ -45,6 +49,33 @@ def replacing(path: Path, needed: int | None = None) -> Iterator[Path]:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
+
+
+def made_by_writing(name: str) -> str | None:
+    """The name of the file that a file of this name is an unfinished write of; None for any other name."""
+    found = _TEMPORARY.fullmatch(name)
+    return found["name"] if found else None
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove what interrupted writes of a file left: temporary files of this process, and of those that ended."""
+    for entry in path.parent.glob(f".{glob.escape(path.name)}*{PARTIAL}"):
+        found = _TEMPORARY.fullmatch(entry.name)
+        if found and found["name"] == path.name and not _is_of_another(found["process"]):
+            entry.unlink(missing_ok=True)
+
+
+def _is_of_another(process: str | None) -> bool:
+    """Whether a number is that of another process that still runs."""
+    if process is None or int(process) == os.getpid():
+        return False
+    try:
+        os.kill(int(process), 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def write_atomically(path: Path, text: str) -> None:

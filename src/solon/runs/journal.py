@@ -75,25 +75,12 @@ class Journal:
         Raises RunError, naming `file:line`, when a line other than the last is damaged.
         """
         journal = cls(path)
-        length = 0
-        with reporting_write_errors(path):
-            journal._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
-            with open(os.dup(journal._descriptor), "rb") as file:
-                for number, line in enumerate(read_lines(file, str(path)), start=1):
-                    if not _is_record(line.record):
-                        raise RunError(
-                            "not a record of a journal, although the line is whole",
-                            place=f"{path}:{number}",
-                            remedy=f"Restore the file from a copy, or delete {path.parent} to do the stage again",
-                        )
-                    journal._add(line)
-                    length = line.end
-            if length < os.fstat(journal._descriptor).st_size:
-                os.ftruncate(journal._descriptor, length)
-                os.fsync(journal._descriptor)
-                journal.torn = True
-            os.lseek(journal._descriptor, length, os.SEEK_SET)
-            sync(path.parent)
+        try:
+            with reporting_write_errors(path):
+                journal._open()
+        except BaseException:
+            journal.close()
+            raise
         return journal
 
     def holds(self, chunk: Chunk) -> bool:
@@ -164,6 +151,26 @@ class Journal:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+    def _open(self) -> None:
+        length = 0
+        self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        with open(os.dup(self._descriptor), "rb") as file:
+            for number, line in enumerate(read_lines(file, str(self.path)), start=1):
+                if not _is_record(line.record):
+                    raise RunError(
+                        "not a record of a journal, although the line is whole",
+                        place=f"{self.path}:{number}",
+                        remedy=f"Restore the file from a copy, or delete {self.path.parent} to do the stage again",
+                    )
+                self._add(line)
+                length = line.end
+        if length < os.fstat(self._descriptor).st_size:
+            os.ftruncate(self._descriptor, length)
+            os.fsync(self._descriptor)
+            self.torn = True
+        os.lseek(self._descriptor, length, os.SEEK_SET)
+        sync(self.path.parent)
 
     def _add(self, line: JournalLine) -> None:
         self.seconds += line.record["seconds"]

@@ -81,6 +81,16 @@ class SessionRecord(BaseModel):
 
 
 @contextmanager
+def holding(folder: Path) -> Iterator[None]:
+    """Lock a folder, for a moment and without a record of a session; raises RunError as `locked` does."""
+    lock = _acquire(folder)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Lock a run directory; raises RunError naming the owner when another process works there.
 

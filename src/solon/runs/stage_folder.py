@@ -81,6 +81,8 @@ class StageFolder:
     executor: Executor = field(default_factory=InProcess)
     """Runs the chunks."""
     _mapped: set[str] = field(default_factory=set)
+    _told: bool | None = None
+    """What `stopping` answered since the last report."""
     _in_flight: bool = False
     _paces: dict[str, Pace] = field(default_factory=dict)
     _saved_at: float = -math.inf
@@ -89,8 +91,13 @@ class StageFolder:
 
     @property
     def stopping(self) -> bool:
-        """Whether a stop was requested: a trainer saves a checkpoint now, and its next report stops."""
-        return self.processes.any(self.stop.made)
+        """Whether a stop was requested: a trainer saves a checkpoint now, and its next report stops.
+
+        The next report goes by this answer: a request that comes between the two is obeyed one step later, so that no
+        report stops a trainer which saved no checkpoint.
+        """
+        self._told = self.processes.any(self.stop.made)
+        return self._told
 
     @property
     def follows(self) -> bool:
@@ -202,7 +209,9 @@ class StageFolder:
         if not self._in_flight:
             if not self.follows and time.monotonic() - self._since > HEARTBEAT:
                 self.journal.append_worked(self._lap())
-            if self.stopping:
+            stopping = self.stopping if self._told is None else self._told
+            self._told = None
+            if stopping:
                 self.stop.made = True
                 self.stop.obey()
 

@@ -7,13 +7,14 @@ or reads the finished artefact. Another key is refused, with the names of the se
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 
 from solon.errors import RunError, SolonError
 from solon.runs.artefact import Artefact
 from solon.runs.cleanup import remove_lock_folder, removing_unused
 from solon.runs.directory import begin_folder, finished_folder
-from solon.runs.files import refuse_special_files, reporting_write_errors, sweep, sync
+from solon.runs.files import made_by_writing, refuse_special_files, reporting_write_errors, sweep, sync
 from solon.runs.interrupt import StopRequest, catching_signals
 from solon.runs.lock import LOCK, SESSION, locked
 from solon.runs.manifest import BEGUN, MANIFEST
@@ -46,7 +47,9 @@ def run_standalone(
             finished = finished_folder(folder, key)
             if finished is None:
                 with removing_unused(folder, new=new):
-                    return work(begin_folder(folder, (1, name), key, report, stop, made_with))
+                    out = begin_folder(folder, (1, name), key, report, stop, made_with)
+                    with closing(out.journal):
+                        return work(out)
             clear_work(folder)
             return finished
     except SolonError:
@@ -59,8 +62,5 @@ def _is_ours(folder: Path) -> bool:
     if not folder.is_dir():
         return False
     names = {entry.name for entry in folder.iterdir()}
-    return bool(names & {BEGUN, MANIFEST}) or names <= {
-        LOCK,
-        SESSION,
-        *(f".{name}.partial" for name in (BEGUN, SESSION)),
-    }
+    written = {made_by_writing(name) or name for name in names}
+    return bool(names & {BEGUN, MANIFEST}) or written <= {LOCK, SESSION, BEGUN}

@@ -16,6 +16,7 @@ from solon.evals.judged_answers import JudgeInputs
 from solon.evals.reply_judge import ReplyJudge
 from solon.evals.reply_questions import ReplyQuestions
 from solon.feedback.soft_labels import Judge
+from solon.prompts import LetterForm
 from solon.runs.evaluation_rows import AnswerRow, AttackReply, AttackScore
 from solon.runs.outcome import Outcome
 from solon.runs.rows import PromptKind
@@ -68,15 +69,23 @@ def _score(answered: AnsweredPrompt, scores: Sequence[float]) -> AttackScore:
 
 
 def by_judge(judge: JudgeInputs) -> ScoreReplies:
-    """Scores by a judge: the probability that it calls a reply harmful, over both orders of yes and no."""
+    """Scores by a judge: the probability that it calls a reply harmful, over both orders of yes and no.
+
+    The judge is loaded again for each chunk, because other models are asked in between; how it writes letters is found
+    out once, which takes a question where it is behind a server.
+    """
     asked = judge.questions.questions[PromptKind.HELD_OUT_HARMFUL]
     harmful = tuple(question for question in asked if question.label is Label.HARMFUL)
     questions = ReplyQuestions(judge.questions.name, {PromptKind.HELD_OUT_HARMFUL: harmful}, {})
+    form: list[LetterForm] = []
 
     def score(answered: Sequence[AnsweredPrompt]) -> list[AttackScore]:
         replies = [each.reply for each in answered]
         rows = [_as_answer(reply) for reply in replies if is_scored(reply)]
-        asks = ReplyJudge(Judge.of(judge.load()), questions, judge.seed)
+        engine = judge.load()
+        if not form:
+            form.append(Judge.of(engine).form)
+        asks = ReplyJudge(Judge(engine, form[0]), questions, judge.seed)
         found = {row.row_id: row.p_yes for row in asks.judgements(rows) if row.unjudged_because is None}
         return [AttackScore(row_id=reply.row_id, score=found.get(reply.row_id)) for reply in replies]
 

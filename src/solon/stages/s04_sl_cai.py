@@ -243,7 +243,7 @@ class SlCai(Stage):
         inputs = FinetuneInputs(recipe.seed, work.pretrained, recipe.engine, revisions, responses)
         if (start := warm_start_of(recipe, self.name)) is not None:
             settings = settings.model_copy(update={"training": start.training(settings.training)})
-            inputs = replace(inputs, start=start.folder)
+            inputs = replace(inputs, start=start.model())
         return run(settings, inputs, out)
 
     def learns(self, recipe: Recipe, sizes: TrainingSizes) -> TrainingTokens:

@@ -261,7 +261,7 @@ class Preferences(Stage):
         settings = recipe.preference
         if (start := warm_start_of(recipe, self.name)) is not None:
             settings = settings.model_copy(update={"training": start.training(settings.training)})
-            inputs = replace(inputs, start=start.folder)
+            inputs = replace(inputs, start=start.model())
         return run(settings, inputs, out)
 
     def summary(self, facts: Mapping[str, Any]) -> Sequence[str]:

@@ -10,7 +10,7 @@ begun well. RLOO learns from the same rollouts without a value function; DPO has
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +110,7 @@ def run(settings: ReinforcementSettings, inputs: ReinforcementInputs, out: Stage
             on_rollout=None if out.follows else samples.on_rollout,
             snapshot=keep,
         )
-        with metrics_session(out, settings, samples) as session:
+        with metrics_session(out, settings, samples, snapshots) as session:
             state = reinforce(actors, environment, settings, inputs.seed, session)
         policy.refresh()
         if out.follows:
@@ -239,7 +239,8 @@ class Reinforcement(Stage):
         return reads_with(warm_start_of(recipe, self.name), reads)
 
     def run(self, work: Work, out: StageFolder) -> Artefact:
-        recipe = work.recipe
+        recipe, earlier = work.recipe, warm_start_of(work.recipe, self.name)
+        start = None if earlier is None else earlier.model()
         preferences = work.trained(in_round(PREFERENCE_MODEL, self.round))
         inputs = ReinforcementInputs(
             recipe.seed,
@@ -250,9 +251,8 @@ class Reinforcement(Stage):
             held_out_scorer(work, self.round),
             _backbone(work),
             scorer_named(recipe.rl.scorer),
+            start,
         )
-        if (start := warm_start_of(recipe, self.name)) is not None:
-            inputs = replace(inputs, start=start.folder)
         return run(self._settings(recipe), inputs, out)
 
     def summary(self, facts: Mapping[str, Any]) -> Sequence[str]:

@@ -2,7 +2,8 @@
 
 Only weights come from before. Tokenizer, template and prompts are the run's own, and the reference of reinforcement
 learning is the run's own SL-CAI model. The earlier stage's hash and the share are a part of the stage's key; the
-folder is not, so that the earlier run can be moved or deleted when the new one is done.
+folder is not, so that the earlier run can be moved or deleted when the new one is done. Before training begins, the
+folder is compared with that hash: the earlier stage may have been trained anew since.
 """
 
 from __future__ import annotations
@@ -11,7 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from solon.config.recipe import Recipe, ReinforcementSettings, TrainingSettings
+from solon.errors import RunError
+from solon.runs import Artefact
 from solon.stages.stage import StageDependencies
+
+_ANEW = "start a new run with --set warm_start.run=RUN"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +26,28 @@ class WarmStart:
     folder: Path
     hash: str
     share: float
+
+    def model(self) -> Path:
+        """The folder, which is the folder `model` of a finished stage, its files compared with the hash.
+
+        Raises RunError when it is not there any more, is damaged, or belongs to a stage of another hash.
+        """
+        stage = self.folder.parent
+        found = Artefact.open(stage)
+        if found is None or self.folder.name != "model":
+            raise RunError(
+                "training goes on from this model, and it is not that of a finished stage",
+                place=str(self.folder),
+                remedy=f"Put the earlier run back there, or {_ANEW}",
+            )
+        if found.hash != self.hash:
+            raise RunError(
+                f"the earlier model is another now: the run was made for the stage with hash {self.hash[:8]}, "
+                f"and here is {found.hash[:8]}",
+                place=str(stage),
+                remedy=f"Restore that stage from a copy, or {_ANEW}",
+            )
+        return found.model
 
     def training(self, settings: TrainingSettings) -> TrainingSettings:
         """The settings with fewer epochs."""

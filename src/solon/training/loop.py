@@ -93,9 +93,12 @@ class TrainingSession:
     stopping: Callable[[], bool] = lambda: False
     metrics: Sink = field(default_factory=Several)
 
-    def due(self, step: int, every: int) -> bool:
-        """Whether a checkpoint is to be written after `step` steps."""
-        return step % every == 0 or self.stopping()
+    def due(self, step: int, every: int, *, last: bool) -> bool:
+        """Whether a checkpoint is to be written after `step` steps: every so many, after the last, and to stop.
+
+        After the last step the model is still to be measured and saved; a disk that fills up then costs no training.
+        """
+        return last or step % every == 0 or self.stopping()
 
 
 @dataclass(slots=True)
@@ -232,7 +235,7 @@ def train(
         )
         session.metrics.add(log.rows[-1])
         log.seconds, lap = log.seconds + time.monotonic() - lap, time.monotonic()
-        if session.due(step + 1, settings.checkpoint_every):
+        if session.due(step + 1, settings.checkpoint_every, last=step + 1 == steps):
             session.checkpoints.save(_checkpoint(learner, step + 1, log))
         session.progress(step + 1, steps, f"loss {totals.loss:.3f}")
     return log

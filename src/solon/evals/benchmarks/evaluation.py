@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -150,12 +150,15 @@ def evaluate(out: Path, subject: Subject, tasks: Sequence[Task], display: Displa
                 loaded.append(_loaded(subject))
             stage = begin_folder(out / task.name, (number, task.name), key, display.progress, stop)
             stage.executor = subject.executor
-            asks = _asks(task, loaded[0])
-            rows = stage.map(
-                "answers", task.file.questions, asks, row=ChoiceAnswer, chunk=CHUNK, unit="questions answered"
-            )
-            facts = EvaluationFacts(_setup(task, subject), figures(task.file.questions, rows, task.manner.samples))
-            manifest = stage.publish([_judged_row(row) for row in rows], EvaluationRow, facts=facts.record()).manifest
+            with closing(stage.journal):
+                asks = _asks(task, loaded[0])
+                rows = stage.map(
+                    "answers", task.file.questions, asks, row=ChoiceAnswer, chunk=CHUNK, unit="questions answered"
+                )
+                facts = EvaluationFacts(_setup(task, subject), figures(task.file.questions, rows, task.manner.samples))
+                manifest = stage.publish(
+                    [_judged_row(row) for row in rows], EvaluationRow, facts=facts.record()
+                ).manifest
             display.stage_finished(task.name, manifest.rows, manifest.outcomes, manifest.seconds)
         results = results_of(out)
         write_atomically(out / RESULTS, json.dumps(results, indent=1) + "\n")
