@@ -215,12 +215,24 @@ class MeasureModels(Stage):
         return run(recipe.measure, inputs, lambda name: work.engine(models[name]), out, work.grader, judge)
 
     def questions(self, recipe: Recipe) -> tuple[QuestionKind, ...]:
-        """Every held-out prompt by itself, to each model, and what a judge is asked about the replies."""
+        """Every held-out prompt by itself, to each model, and what a judge is asked about the replies.
+
+        One of the models is the assistant, which stands in for the others.
+        """
         number, most = len(measured_names(recipe)), recipe.measure.sampling.max_tokens
         names = {PromptKind.HELD_OUT_HARMFUL: "held-out harmful", PromptKind.HELD_OUT_BENIGN: "held-out benign"}
         assistant = recipe.models.assistant
         replies = tuple(
-            QuestionKind(REPLY, f"replies to {name} prompts", Role.ASSISTANT, assistant, (kind,), number, most)
+            QuestionKind(
+                REPLY,
+                f"replies to {name} prompts",
+                Role.ASSISTANT,
+                assistant,
+                (kind,),
+                number,
+                most,
+                own_share=1 / number,
+            )
             for kind, name in names.items()
         )
         return (*replies, *questions_to_judge(recipe))

@@ -215,10 +215,13 @@ class Refusals(Stage):
         if recipe.refusals is None:
             return ()
         settings, about = recipe.refusals, (PromptKind.HELD_OUT_BENIGN,)
-        replies = len(prompts_in(settings)) * settings.samples * len(measured_names(recipe))
+        models = len(measured_names(recipe))
+        replies = len(prompts_in(settings)) * settings.samples * models
         most, assistant = settings.sampling.max_tokens, recipe.models.assistant
         what, drawn = f"replies to {SOUNDS_HARMFUL}", DrawnPrompts(replies, (1.0,))
-        written = QuestionKind(REPLY, what, Role.ASSISTANT, assistant, about, 1, most, drawn=drawn)
+        written = QuestionKind(
+            REPLY, what, Role.ASSISTANT, assistant, about, 1, most, drawn=drawn, own_share=1 / models
+        )
         if recipe.measure.grader != JUDGE_GRADER:
             return (written,)
         asked = read_refusal_questions(settings.questions).questions[PromptKind.HELD_OUT_BENIGN]
