@@ -15,8 +15,9 @@ from tests.row_types import IdRow
 from solon.config.builtin import constitution_path
 from solon.config.loading import load_recipe
 from solon.config.recipe import Recipe, Settings
-from solon.pipeline.session import Session
+from solon.pipeline.session import Session, finished
 from solon.runs import Artefact, RunDirectory, StageFolder
+from solon.runs.processes import SingleProcess
 from solon.runs.progress import Silent
 from solon.stages.stage import Kind, Reads, Stage, Work
 
@@ -52,16 +53,19 @@ class Watching(Stage):
 
     weight: Callable[[], object] = lambda: None
     alive: list[bool] = field(default_factory=list)
+    readers: list[Work] = field(default_factory=list)
+    """Who asked what the stage reads."""
 
     def settings(self, recipe: Recipe) -> Settings:
         return recipe.responses
 
     def reads(self, work: Work) -> Reads:
+        self.readers.append(work)
         return Reads()
 
-    def run(self, work: Work, out: StageFolder) -> Artefact:
+    def run(self, work: Any, out: StageFolder) -> Artefact:
         self.alive.append(self.weight() is not None)
-        return out.publish([IdRow("a")], IdRow)
+        return finished(work.run, self.name) if out.follows else out.publish([IdRow("a")], IdRow)
 
 
 @pytest.mark.parametrize(("kind", "kept"), [(Kind.ASKS, True), (Kind.TRAINS, False)])
@@ -80,3 +84,31 @@ def test_a_stage_that_trains_has_the_memory_of_the_model_that_was_asked_before(
         stage = Watching("responses", kind=kind, weight=weight)
         session.do(stage)
     assert stage.alive == [kept]
+
+
+class Helper(SingleProcess):
+    """The second of two processes; the first one tells it what became of a stage."""
+
+    rank = 1
+    count = 2
+
+    def __init__(self, told: str) -> None:
+        self.told = told
+
+    def broadcast(self, value: Any) -> Any:
+        """See `Processes`."""
+        return self.told
+
+
+@pytest.mark.parametrize(("kind", "told", "ran"), [(Kind.ASKS, "finished", 1), (Kind.TRAINS, "begun", 2)])
+def test_a_helping_process_computes_no_key(tmp_path: Path, kind: Kind, told: str, ran: int) -> None:
+    """A key takes hashes of all models, and of stage 01 the assistant in memory."""
+    run = RunDirectory.create(tmp_path / "run", load_recipe("testbed"), constitution_path("testbed"))
+    stage = Watching("responses", kind=kind)
+    with run.lock():
+        main, helping = Session(run, Heard()), Session(run, Heard(), processes=Helper(told))
+        published = main.do(stage)
+        assert main in stage.readers
+        stage.readers.clear()
+        assert helping.do(stage).hash == published.hash
+    assert stage.readers == [] and len(stage.alive) == ran
