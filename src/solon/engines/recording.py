@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from solon.config.settings import SamplingParams
 from solon.conversation import Prompt, Role
-from solon.engines.base import Completion, Continuation, Engine
+from solon.engines.base import Completion, Continuation, Engine, count_many
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,10 @@ class RecordingEngine:
 
     def count_tokens(self, prompt: Prompt) -> int:
         return self.engine.count_tokens(prompt)
+
+    def count_many(self, prompts: Sequence[Prompt]) -> list[int]:
+        """See `solon.engines.base.CountsTogether`."""
+        return count_many(self.engine, prompts)
 
     def continuation(self, prompt: Prompt, options: Sequence[str]) -> Continuation:
         return self.engine.continuation(prompt, options)

@@ -26,7 +26,7 @@ from solon.config.served_model import OPENAI
 from solon.constitution.constitution import Constitution
 from solon.conversation import Prompt
 from solon.digest import digest
-from solon.engines.base import Completion, Engine
+from solon.engines.base import Completion, Engine, count_many
 from solon.engines.recording import RecordedQuestion, RecordingEngine
 from solon.pipeline.absent_models import StandIn, planned_speed
 from solon.pipeline.cost import Calls, CostInputs, Learning, Seen, Speed, calls_of, learning_of
@@ -279,7 +279,7 @@ def speed_of(engine: Engine, rows: Sequence[PromptRow]) -> Speed:
     questions = questions[: max(len(tried), int(PATIENCE / seconds * len(tried)))]
     reading, _ = _seconds(engine, questions, 1)
     both, answers = _seconds(engine, questions, 1 + WRITTEN)
-    tokens = sum(map(engine.count_tokens, questions))
+    tokens = sum(count_many(engine, questions))
     written = sum(max(len(answer.token_ids) - 1, 0) for answer in answers)
     # A written token takes no less than one that is read; a difference of two noisy times may say otherwise.
     writing = max(written, 1) / max(both - reading, SHORTEST)
@@ -295,9 +295,10 @@ def _seconds(engine: Engine, questions: Sequence[Prompt], tokens: int) -> tuple[
 
 def _sizes(given: Artefact, engine: Engine) -> Mapping[PromptKind, Size]:
     found: dict[PromptKind, list[int]] = {kind: [] for kind in PromptKind}
-    for row in good(given.rows(PromptRow)):
-        found[row.kind].append(engine.count_tokens(prompts.reply(row.prompt)))
-    return {kind: Size(len(tokens), sum(tokens), max(tokens, default=0)) for kind, tokens in found.items()}
+    rows = good(given.rows(PromptRow))
+    for row, tokens in zip(rows, count_many(engine, [prompts.reply(row.prompt) for row in rows]), strict=True):
+        found[row.kind].append(tokens)
+    return {kind: Size(len(each), sum(each), max(each, default=0)) for kind, each in found.items()}
 
 
 def _seen(kind: QuestionKind, questions: Sequence[RecordedQuestion], about: float) -> Seen:
