@@ -371,9 +371,13 @@ def measure_inputs(run: RunDirectory, models: tuple[str, ...] = tuple(MODELS)) -
         responses=run.finished("responses"),
         revisions=run.finished("critique-revision"),
         feedback=run.finished("ai-feedback"),
-        score=lambda conversations: [float("instead" in c.turns[-1].content or "Happily" in c.turns[-1].content)
-                                     for c in conversations],
+        score=lambda: _likes_offers,
     )  # fmt: skip
+
+
+def _likes_offers(conversations: Sequence[Conversation]) -> list[float]:
+    """Scores replies that help, or object with an offer, above the others."""
+    return [float("instead" in c.turns[-1].content or "Happily" in c.turns[-1].content) for c in conversations]
 
 
 def _measure(run: RunDirectory, plan: Plan) -> None:

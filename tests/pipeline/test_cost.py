@@ -168,3 +168,30 @@ def test_a_held_out_preference_model_takes_its_share_of_the_pairs() -> None:
     learning = {each.stage: each.tokens for each in learning_of(RECIPE.model_copy(update={"rl": rl}), MEASURED)}
     assert learning["preference-model"] == round(0.75 * whole)
     assert learning["held-out-preference-model"] == round(0.25 * whole)
+
+
+def test_only_what_a_server_answers_is_paid_for() -> None:
+    """SL-CAI and the policy answer in this process, and so do all measured models but the assistant, one of four."""
+    given = {
+        **RECIPE.model_dump(mode="json"),
+        "models": {"assistant": "openai:helper@http://127.0.0.1:9"},
+        "engine": {"server": {"prompt_price": 3.0, "completion_price": 5.0}},
+        "refusals": {"limit": 5},
+    }
+    calls = found(Recipe.model_validate(given))
+    whole = {name: (3.0 * each.prompt.estimate + 5.0 * each.completion.estimate) / 1e6 for name, each in calls.items()}
+    assert {name: each.price / whole[name] for name, each in calls.items()} == pytest.approx(
+        {
+            "responses replies to red-team prompts": 1,
+            "responses replies to helpful prompts": 1,
+            "critique-revision critiques": 1,
+            "critique-revision revisions": 1,
+            "response-pairs replies": 0,
+            "ai-feedback reasonings": 1,
+            "ai-feedback letters": 1,
+            "rl-cai replies": 0,
+            "refusals replies to benign prompts that sound harmful": 1 / 4,
+            "measure replies to held-out harmful prompts": 1 / 4,
+            "measure replies to held-out benign prompts": 1 / 4,
+        }
+    )

@@ -1,13 +1,18 @@
 """A rehearsal against the run that it foretells, on the bundled model."""
 
+import gc
+import shutil
+import weakref
+
 import pytest
 
 from solon import prompts
-from solon.config.builtin import constitution_path
+from solon.config.builtin import constitution_path, model_path
 from solon.config.loading import load_recipe
 from solon.config.recipe import SamplingParams
 from solon.conversation import Conversation, Prompt, Role, Turn
 from solon.engines.recording import RecordingEngine
+from solon.engines.registry import open_engine
 from solon.engines.scripted import ScriptedEngine
 from solon.pipeline.cost import Calls
 from solon.pipeline.estimate import PATIENCE, TRIED, estimate_run, speed_of
@@ -82,6 +87,46 @@ def test_time_and_speed_are_positive_and_finished_stages_are_left_out(rehearsal,
     later = estimate_run(recipe, constitution_path("testbed"), ("responses", "sl-cai"))
     assert "responses" not in {each.stage for each in later.calls}
     assert "sl-cai" not in {each.stage for each in later.learning}
+
+
+def test_models_are_loaded_one_at_a_time_and_only_the_assistant_twice(monkeypatch, tmp_path):
+    """As in the run: assistant, critic, then the assistant in place of SL-CAI, then the judge."""
+    for name in ("critic", "judge"):
+        shutil.copytree(model_path("testbed:assistant"), tmp_path / name)
+    named = [f"models.critic={tmp_path / 'critic'}", f"models.feedback={tmp_path / 'judge'}"]
+    chosen = load_recipe("testbed", settings=[*SETTINGS, *named])
+    loaded, alive = list[str](), list[int]()
+    engines: list[weakref.ref] = []
+
+    def opened(spec, *more):
+        gc.collect()
+        alive.append(sum(each() is not None for each in engines))
+        loaded.append(spec.name.rsplit("/")[-1])
+        engine = open_engine(spec, *more)
+        engines.append(weakref.ref(engine))
+        return engine
+
+    monkeypatch.setattr("solon.engines.engine_place.open_engine", opened)
+    found = estimate_run(chosen, constitution_path("testbed"))
+    assert loaded == ["assistant", "critic", "assistant", "judge"] and alive == [0, 0, 0, 0]
+    assert [name.split("@")[0].rsplit("/")[-1] for name in found.speeds] == ["assistant", "critic", "judge"]
+    assert found.unknown == frozenset()
+
+
+def test_models_that_take_turns_are_loaded_together(monkeypatch, tmp_path):
+    for name in ("critic", "reviser"):
+        shutil.copytree(model_path("testbed:assistant"), tmp_path / name)
+    named = [f"models.critic={tmp_path / 'critic'}", f"models.reviser={tmp_path / 'reviser'}"]
+    loaded = list[str]()
+
+    def opened(spec, *more):
+        loaded.append(spec.name.rsplit("/")[-1])
+        return open_engine(spec, *more)
+
+    monkeypatch.setattr("solon.engines.engine_place.open_engine", opened)
+    found = estimate_run(load_recipe("testbed", settings=[*SETTINGS, *named]), constitution_path("testbed"))
+    assert loaded == ["assistant", "critic", "reviser", "assistant"]
+    assert len(found.speeds) == 3 and {"critique", "revision"} <= set(found.shown)
 
 
 @pytest.mark.parametrize(("seconds_each", "asked"), [(0.01, 100), (0.5, int(PATIENCE / 0.5)), (5.0, TRIED)])

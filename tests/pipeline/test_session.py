@@ -17,8 +17,9 @@ from solon.config.builtin import constitution_path
 from solon.config.loading import load_recipe
 from solon.config.recipe import Recipe, Settings
 from solon.errors import StageError
-from solon.pipeline.session import Session
+from solon.pipeline.session import Session, finished
 from solon.runs import Artefact, RunDirectory, StageFolder
+from solon.runs.processes import SingleProcess
 from solon.runs.progress import Silent
 from solon.stages.stage import Kind, Stage, StageDependencies, Work
 
@@ -54,16 +55,19 @@ class Watching(Stage):
 
     weight: Callable[[], object] = lambda: None
     alive: list[bool] = field(default_factory=list)
+    readers: list[Work] = field(default_factory=list)
+    """Who asked what the stage reads."""
 
     def settings(self, recipe: Recipe) -> Settings:
         return recipe.responses
 
     def reads(self, work: Work) -> StageDependencies:
+        self.readers.append(work)
         return StageDependencies()
 
-    def run(self, work: Work, out: StageFolder) -> Artefact:
+    def run(self, work: Any, out: StageFolder) -> Artefact:
         self.alive.append(self.weight() is not None)
-        return out.publish([IdRow("a")], IdRow)
+        return finished(work.run, self.name) if out.follows else out.publish([IdRow("a")], IdRow)
 
 
 @pytest.mark.parametrize(("kind", "kept"), [(Kind.ASKS, True), (Kind.TRAINS, False)])
@@ -99,3 +103,31 @@ def test_a_stage_that_fails_leaves_no_file_open(tmp_path: Path) -> None:
         with pytest.raises(StageError):
             Session(run, Heard()).do(Failing("responses"))
         assert opened_in(run.path / "02-responses") == []
+
+
+class Helper(SingleProcess):
+    """The second of two processes; the first one tells it what became of a stage."""
+
+    rank = 1
+    count = 2
+
+    def __init__(self, told: str) -> None:
+        self.told = told
+
+    def broadcast(self, value: Any) -> Any:
+        """See `Processes`."""
+        return self.told
+
+
+@pytest.mark.parametrize(("kind", "told", "ran"), [(Kind.ASKS, "finished", 1), (Kind.TRAINS, "begun", 2)])
+def test_a_helping_process_computes_no_key(tmp_path: Path, kind: Kind, told: str, ran: int) -> None:
+    """A key takes hashes of all models, and of stage 01 the assistant in memory."""
+    run = RunDirectory.create(tmp_path / "run", load_recipe("testbed"), constitution_path("testbed"))
+    stage = Watching("responses", kind=kind)
+    with run.lock():
+        main, helping = Session(run, Heard()), Session(run, Heard(), processes=Helper(told))
+        published = main.do(stage)
+        assert main in stage.readers
+        stage.readers.clear()
+        assert helping.do(stage).hash == published.hash
+    assert stage.readers == [] and len(stage.alive) == ran

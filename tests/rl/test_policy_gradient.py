@@ -390,7 +390,7 @@ def test_the_last_step_has_a_checkpoint(tiny: Path, tmp_path: Path, stop: StopSe
     found = Checkpoints(tmp_path).newest()
     assert found is not None and found.step == course.step
     assert (course.stopped_because is None) is (steps == 3) and (course.step == 3 or steps == 50)
-    assert set(course.watch.seconds) == {"sample", "score", "measure", "update", "save"}
+    assert set(course.stopwatch.seconds) == {"sample", "score", "measure", "update", "save"}
 
 
 def test_a_number_that_is_not_finite_is_a_reason_to_stop_and_in_the_first_step_an_error(

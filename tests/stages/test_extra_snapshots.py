@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -34,7 +36,7 @@ def measured(folder: Path, rated: bool = True, **more: Any) -> Artefact:
     broken = more.pop("broken", None)
     if broken is not None:
         replies["rl-cai"][next(iter(replies["rl-cai"]))] = broken
-    inputs = SnapshotInputs(0, prompts, POLICIES, by_length, **more)
+    inputs = SnapshotInputs(0, prompts, POLICIES, lambda: by_length, **more)
     return extra_snapshots.run(
         run.recipe.measure,
         inputs,
@@ -45,7 +47,7 @@ def measured(folder: Path, rated: bool = True, **more: Any) -> Artefact:
 
 
 def test_every_snapshot_has_the_planned_shares_and_scores(tmp_path: Path) -> None:
-    done = measured(tmp_path, held_out=lambda each: [-1.0] * len(each))
+    done = measured(tmp_path, held_out=lambda: lambda each: [-1.0] * len(each))
     first, last = (done.facts["snapshots"][step] for step in ("0", "10"))
     assert first["harmful"]["value"] == pytest.approx(0.4) and last["harmful"]["value"] == pytest.approx(0.05)
     assert last["helpful"]["value"] == pytest.approx(0.9)
@@ -69,6 +71,33 @@ def test_without_a_rater_only_form_and_scores_are_told(tmp_path: Path) -> None:
     form = {measure.name for measure in measures() if not measure.graded}
     assert set(done.facts["snapshots"]["0"]) == {*form, "score"}
     assert done.facts["grader"] is None
+
+
+def test_what_scores_is_loaded_when_all_have_replied_and_one_is_dropped_before_the_next(tmp_path: Path) -> None:
+    run = build(tmp_path / "run", PLAN)
+    prompts, loaded, alive = run.finished("prompts"), list[str](), list[bool]()
+    assert prompts is not None
+    first: list[weakref.ref[Scoring]] = []
+
+    class Scoring:
+        def __call__(self, conversations: Sequence[Conversation]) -> list[float]:
+            return by_length(conversations)
+
+    def engine(path: Path) -> PlannedEngine:
+        loaded.append(str(path))
+        return PlannedEngine(replies_of(run, PLAN, str(path)))
+
+    def load(name: str) -> Scoring:
+        loaded.append(name)
+        gc.collect()
+        alive.extend(each() is not None for each in first)
+        scoring = Scoring()
+        first.append(weakref.ref(scoring))
+        return scoring
+
+    inputs = SnapshotInputs(0, prompts, POLICIES, lambda: load("own"), lambda: load("held-out"))
+    extra_snapshots.run(run.recipe.measure, inputs, engine, run.begin(10, "snapshots", {}))
+    assert loaded == ["sl-cai", "rl-cai", "own", "held-out"] and alive == [False]
 
 
 def course(

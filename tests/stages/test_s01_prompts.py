@@ -377,3 +377,32 @@ def test_only_held_out_prompts_must_be_known_and_a_grader_without_the_method_kno
 def test_the_oracle_knows_every_prompt_of_the_testbed(kind: str) -> None:
     found = read_prompts(source_path(f"testbed:{kind}")).prompts
     assert found and all(Oracle().knows(each.conversation) for each in found)
+
+
+class CountsTogether(ScriptedEngine):
+    """Notes how many prompts are counted together."""
+
+    def __init__(self, **how):
+        super().__init__(**how)
+        self.counted = []
+
+    def count_many(self, prompts):
+        """See `solon.engines.base.CountsTogether`."""
+        self.counted.append(len(prompts))
+        return [self.count_tokens(prompt) for prompt in prompts]
+
+
+@pytest.mark.parametrize(("limit", "counted"), [(None, [128, 72]), (20, [20, 20])])
+def test_prompts_are_counted_together_and_not_many_more_than_are_drawn(tmp_path, limit, counted):
+    """Every second prompt is too long; the first 20 that fit stand among the first 40, roughly."""
+    texts = [f"question {number} {'long ' * (number % 2 * 100)}" for number in range(200)]
+    file = write(tmp_path / "p.jsonl", *({"prompt": text} for text in texts))
+    settings = PromptSettings(
+        red_team=str(file), helpful=str(file), limit_red_team=limit, limit_helpful=limit, too_long=TooLong.DROP
+    )
+    source = next(each for each in sources(settings, MeasureSettings()) if each.kind is PromptKind.RED_TEAM)
+    engine = CountsTogether(window=50)
+    found = s01_prompts._find(source, s01_prompts._read((source,), settings), {}, None)
+    drawn = s01_prompts._draw(settings, found, None, engine, 0)
+    assert len(drawn) == (limit or 100) and engine.counted[: len(counted)] == counted
+    assert sum(engine.counted) <= (200 if limit is None else 80)

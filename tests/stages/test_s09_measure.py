@@ -1,7 +1,10 @@
 """The measure stage on a planned run: exact counts, resume, failed answers, no rater."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from tests.row_types import filled
@@ -17,6 +20,8 @@ from solon.runs import RunDirectory
 from solon.runs.evaluation_rows import AnswerRow
 from solon.runs.rows import PromptKind
 from solon.stages import s09_measure
+from solon.stages.plan import MEASURE
+from solon.stages.stage import Work
 
 PLAN = Plan(red=20, held_out=20, stages=8)
 
@@ -200,3 +205,44 @@ def test_revisions_and_pairs_of_unknown_prompts_are_left_out(run: RunDirectory) 
     assert artefact.facts["revisions"] == {} and (artefact.path / RATINGS).read_text(encoding="utf-8") == ""
     assert artefact.facts["labels"]["known_order"] == 0
     assert "labelled_pairs" not in artefact.facts["preference_model"]
+
+
+class Measured(SimpleNamespace):
+    """The work of the stage on a planned run, noting in `loaded` which models are loaded, in order."""
+
+    def __init__(self, run: RunDirectory, grader: FirstWordRater | None) -> None:
+        settings = run.recipe.measure.model_copy(update={"grader": "none"})
+        recipe = run.recipe.model_copy(update={"measure": settings})
+        super().__init__(planned=run, recipe=recipe, grader=grader, loaded=[], pretrained="pretrained")
+        self.assistant = "assistant"
+
+    def artefact(self, name: str) -> Any:
+        """See `Work`."""
+        return self.planned.finished(name)
+
+    def policy(self, name: str) -> str:
+        """See `Work`."""
+        return name
+
+    trained = policy
+
+    def engine(self, model: object) -> PlannedEngine:
+        """See `Work`."""
+        self.loaded.append(str(model))
+        return PlannedEngine(replies_of(self.planned, PLAN, str(model)))
+
+    def scorer(self, folder: str) -> Callable[[Sequence[Conversation]], list[float]]:
+        """See `Work`."""
+        self.loaded.append(folder)
+        return lambda conversations: [0.0] * len(conversations)
+
+
+@pytest.mark.parametrize("graded", [False, True])
+def test_the_preference_model_is_loaded_after_the_replies_and_only_for_a_grader(
+    run: RunDirectory, graded: bool
+) -> None:
+    work = Measured(run, FirstWordRater() if graded else None)
+    artefact = s09_measure.MeasureModels(MEASURE).run(cast(Work, work), run.begin(9, "measure", {}))
+    scored = ["preference-model"] if graded else []
+    assert work.loaded == ["pretrained", "assistant", "sl-cai", "rl-cai", *scored]
+    assert ("preference_model" in artefact.facts) == graded

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import math
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -121,6 +123,22 @@ def test_killed_it_resumes_to_the_same_rows(tmp_path: Path) -> None:
     with pytest.raises(Killed):
         measured(tmp_path, bench=bench, stop_after=1)
     assert measured(tmp_path, bench=bench).hash == whole.hash
+
+
+def test_a_model_is_gone_when_the_next_one_or_the_judge_is_loaded(tmp_path: Path) -> None:
+    engines: list[weakref.ref[ScriptedEngine]] = []
+    alive: list[int] = []
+
+    def load(engine: ScriptedEngine) -> ScriptedEngine:
+        gc.collect()
+        alive.append(sum(each() is not None for each in engines))
+        engines.append(weakref.ref(engine))
+        return engine
+
+    asks = JudgeInputs(lambda: load(ScriptedEngine(choose=judge)), QUESTIONS, 0, chunk=2)
+    inputs = RefusalInputs(0, PROMPTS, tuple(PLANNED), lambda name: load(ScriptedEngine(replies(name))), asks, chunk=2)
+    s09_refusals.run(RefusalSettings(), inputs, Bench(tmp_path).out("refusals", 10))
+    assert alive == [0, 0, 0]
 
 
 def test_an_edit_asks_again_only_the_models_that_it_changes(tmp_path: Path) -> None:

@@ -140,6 +140,15 @@ class Countable(Protocol):
 
 
 @runtime_checkable
+class CountsTogether(Protocol):
+    """An engine that counts several prompts in less time than one after the other."""
+
+    def count_many(self, prompts: Sequence[Prompt]) -> list[int]:
+        """`Engine.count_tokens` of each prompt, in order."""
+        ...
+
+
+@runtime_checkable
 class Metered(Protocol):
     """An engine that spends requests, tokens and money."""
 
@@ -171,6 +180,13 @@ class Remote(Protocol):
     ) -> Iterator[Sequence[tuple[int, tuple[float, ...]]]]:
         """The log-probabilities as they arrive."""
         ...
+
+
+def count_many(engine: Engine, prompts: Sequence[Prompt]) -> list[int]:
+    """Tokens of each rendered prompt, in order, counted together where the engine can; raises as `count_tokens`."""
+    if isinstance(engine, CountsTogether):
+        return engine.count_many(prompts)
+    return [engine.count_tokens(prompt) for prompt in prompts]
 
 
 def window_filled(size: int, window: int, place: str) -> EngineError:

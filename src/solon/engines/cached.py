@@ -19,7 +19,7 @@ from typing import Any
 from solon.config.recipe import EngineSettings, SamplingParams
 from solon.conversation import Prompt, Rendering
 from solon.digest import digest
-from solon.engines.base import Completion, Continuation, Engine, Finish, Remote
+from solon.engines.base import Completion, Continuation, Engine, Finish, Remote, count_many
 from solon.engines.cluster.cluster_engine import ClusterEngine
 from solon.engines.rounding import CODE, keyed
 from solon.runs.response_cache import CachedAnswer, ResponseCache
@@ -84,6 +84,10 @@ class CachedEngine:
 
     def count_tokens(self, prompt: Prompt) -> int:
         return self.inner.count_tokens(prompt)
+
+    def count_many(self, prompts: Sequence[Prompt]) -> list[int]:
+        """See `solon.engines.base.CountsTogether`."""
+        return count_many(self.inner, prompts)
 
     def continuation(self, prompt: Prompt, options: Sequence[str]) -> Continuation:
         return self.inner.continuation(prompt, options)

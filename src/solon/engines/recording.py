@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from solon.config.settings import SamplingParams
 from solon.conversation import Prompt, Role
-from solon.engines.base import Completion, Continuation, Engine
+from solon.engines.base import Completion, Continuation, Engine, count_many
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +25,12 @@ class RecordedQuestion:
 
 
 class RecordingEngine:
-    """Records questions to `engine` in `asked`, in order; a question to `engine` itself is not recorded."""
+    """Records questions to `engine` in `asked`, in order; a question to `engine` itself is not recorded.
 
-    def __init__(self, engine: Engine) -> None:
+    Several recorders may share one list.
+    """
+
+    def __init__(self, engine: Engine, asked: list[RecordedQuestion] | None = None) -> None:
         self.engine = engine
         self.name = engine.name
         self.window = engine.window
@@ -35,7 +38,7 @@ class RecordingEngine:
         self.rendering = engine.rendering
         self.choosing = engine.choosing
         self.remarks = engine.remarks
-        self.asked: list[RecordedQuestion] = []
+        self.asked: list[RecordedQuestion] = [] if asked is None else asked
 
     def generate(
         self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: SamplingParams, stop: Sequence[str] = ()
@@ -53,6 +56,10 @@ class RecordingEngine:
 
     def count_tokens(self, prompt: Prompt) -> int:
         return self.engine.count_tokens(prompt)
+
+    def count_many(self, prompts: Sequence[Prompt]) -> list[int]:
+        """See `solon.engines.base.CountsTogether`."""
+        return count_many(self.engine, prompts)
 
     def continuation(self, prompt: Prompt, options: Sequence[str]) -> Continuation:
         return self.engine.continuation(prompt, options)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from solon.config.recipe import SamplingParams
 from solon.conversation import Conversation, Prompt, Role, Turn
-from solon.engines.base import Completion, Engine, Finish
+from solon.engines.base import Completion, Engine, Finish, count_many
 from solon.prompts import reply
 
 TOO_LONG = Completion("", Finish.LENGTH)
@@ -24,7 +24,7 @@ def ask(
 ) -> list[Completion]:
     """One completion per prompt, in order, each drawn from its own seed; `stops` end it besides the rendering's own."""
     stop = (*engine.rendering.stops(), *stops)
-    fitting = [index for index, prompt in enumerate(prompts) if fits_window(engine, prompt, sampling.max_tokens)]
+    fitting = [index for index, fits in enumerate(fit_window(engine, prompts, sampling.max_tokens)) if fits]
     completions = [TOO_LONG] * len(prompts)
     if fitting:
         asked, drawn = [prompts[index] for index in fitting], [seeds[index] for index in fitting]
@@ -36,6 +36,11 @@ def ask(
 def fits_window(engine: Engine, prompt: Prompt, tokens: int) -> bool:
     """Whether `tokens` more tokens fit into the window after the prompt."""
     return engine.count_tokens(prompt) + tokens <= engine.window
+
+
+def fit_window(engine: Engine, prompts: Sequence[Prompt], tokens: int) -> list[bool]:
+    """`fits_window` of each prompt, in order; all are counted together."""
+    return [count + tokens <= engine.window for count in count_many(engine, prompts)]
 
 
 def bare_tokens(engine: Engine) -> int:

@@ -19,7 +19,7 @@ from solon.conversation import LABELS, Prompt, Role, Turn
 from solon.digest import seed_for
 from solon.engines.base import Choosing, Completion, Continuation, Engine, Finish
 from solon.errors import StageError
-from solon.feedback.ask import ask, fits_window
+from solon.feedback.ask import ask, fit_window
 from solon.feedback.comparisons import ShownOrder, UndecidedReason
 from solon.prompts import LetterForm
 
@@ -108,7 +108,8 @@ def read_letters(
     engine: Engine, questions: Mapping[K, Prompt], form: LetterForm
 ) -> dict[K, LetterLogprobs | UndecidedReason]:
     """The letters' log-probabilities after each question, or why there are none; one call of the engine for all."""
-    fitting = {key: prompt for key, prompt in questions.items() if fits_window(engine, prompt, 1)}
+    fits = fit_window(engine, list(questions.values()), 1)
+    fitting = {key: prompt for (key, prompt), fitted in zip(questions.items(), fits, strict=True) if fitted}
     answers: dict[K, LetterLogprobs | UndecidedReason] = dict.fromkeys(questions, UndecidedReason.TOO_LONG)
     if fitting:
         asked = [prompts.in_form(prompt, form) for prompt in fitting.values()]
@@ -124,9 +125,8 @@ def count_votes(
     """What the texts drawn after each question vote for, one text for each of its seeds; one call for all."""
     drawn = [(key, seed) for key in questions for seed in seeds[key]]
     asked = {key: prompts.in_form(prompt, LetterForm.WITH_BRACKET) for key, prompt in questions.items()}
-    too_long = {
-        key: UndecidedReason.TOO_LONG for key, prompt in asked.items() if not fits_window(engine, prompt, VOTE_TOKENS)
-    }
+    fits = fit_window(engine, list(asked.values()), VOTE_TOKENS)
+    too_long = {key: UndecidedReason.TOO_LONG for key, fitted in zip(asked, fits, strict=True) if not fitted}
     named: dict[K, list[str]] = {key: [] for key in questions}
     for (key, _), text in zip(
         drawn, ask(engine, [asked[key] for key, _ in drawn], [seed for _, seed in drawn], _AT_VOTE), strict=True

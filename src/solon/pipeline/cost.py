@@ -106,11 +106,12 @@ def calls_of(recipe: Recipe, measured: CostInputs) -> list[Calls]:
 
 
 def _priced(recipe: Recipe, kind: QuestionKind, calls: Calls) -> Calls:
+    """With what a server asks for the questions that it answers itself."""
     prices = recipe.engine.server
     if ModelSpec.parse(kind.model).scheme != OPENAI:
         return calls
     price = calls.prompt.estimate * prices.prompt_price + calls.completion.estimate * prices.completion_price
-    return replace(calls, price=price / 1e6)
+    return replace(calls, price=kind.own_share * price / 1e6)
 
 
 def _calls(stage: str, kind: QuestionKind, measured: CostInputs) -> Calls:

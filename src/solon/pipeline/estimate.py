@@ -3,7 +3,8 @@
 The stages are those of the run, so the questions shown are those that the run will ask, and a recipe that cannot run
 fails here in the same way. Three things differ: a reply that breaks a rule is used as if it had passed, so that each
 kind of question occurs; the assistant replaces models that are not trained yet; and stand-ins replace models that are
-not here (`solon.pipeline.absent_models`).
+not here (`solon.pipeline.absent_models`). Models are loaded as in the run: one at a time, but for those of a stage that
+asks several in turn. The speed of each is measured before it is let go.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ from solon import prompts
 from solon.config.builtin import source_path
 from solon.config.model_spec import ModelSpec
 from solon.config.recipe import Recipe, SamplingParams
+from solon.config.served_model import OPENAI
 from solon.constitution.constitution import Constitution
 from solon.conversation import Prompt
 from solon.digest import digest
-from solon.engines.base import Completion, Engine
+from solon.engines.base import Completion, Engine, count_many
 from solon.engines.recording import RecordedQuestion, RecordingEngine
 from solon.pipeline.absent_models import StandIn, planned_speed
 from solon.pipeline.cost import Calls, CostInputs, Learning, Seen, Speed, calls_of, learning_of
@@ -98,26 +100,30 @@ def estimate_run(
         asking = _asking(recipe)
         kinds = {kind.name: kind for stage in asking for kind in stage.questions(recipe)}
         few = work.begin_with(given)
+        later = {kind.name: kind for stage in stages_of(recipe) for kind in stage.questions(recipe)}
+        models = {name: work.model(kind.model) for name, kind in (later | kinds).items()}
+        work.timed = tuple(dict.fromkeys(models.values()))
+        assistant = work.engine(work.assistant)
+        sizes, mean = _sizes(given, assistant), _sizes(few, assistant)[PromptKind.RED_TEAM].mean
+        sizes = _planned(sizes, recipe) if absent else sizes
+        overheads = _overheads(recipe, run.constitution, assistant)
+        del assistant  # so that no variable keeps it while others are loaded
         asked = {name: list[RecordedQuestion]() for name in kinds}
         for stage in asking:
             begins(stage.name)
             work.ask(stage, asked)
         begins("speed")
-        assistant = work.engine(work.assistant)
-        sizes, mean = _sizes(given, assistant), _sizes(few, assistant)[PromptKind.RED_TEAM].mean
-        sizes = _planned(sizes, recipe) if absent else sizes
+        work.time_others()
         known = [stage.known_answers(work) for stage in asking]
-        later = {kind.name: kind for stage in stages_of(recipe) for kind in stage.questions(recipe)}
-        engines = {name: work.engine(work.model(kind.model)) for name, kind in (later | kinds).items()}
-        speeds = _speeds(engines, given.rows(PromptRow), recipe)
+        speeds = {name: speed for name, model in models.items() if (speed := work.speeds[model]) is not None}
         measured = CostInputs(
             sizes,
-            _overheads(recipe, run.constitution, assistant),
+            overheads,
             {name: _seen(kinds[name], found, mean) for name, found in asked.items() if found},
             speeds,
             {name: count for of_stage in known for name, count in of_stage.items()},
             _human_comparisons(recipe),
-            frozenset(engines) - set(speeds),
+            frozenset(models) - set(speeds),
             planned_speed(recipe.models.pretrained, recipe) if recipe.models.pretrained in absent else None,
             recipe.planning.gpu.count if absent and recipe.planning.gpu is not None else 1,
         )
@@ -126,9 +132,9 @@ def estimate_run(
             tuple(each for each in calls_of(recipe, measured) if each.stage not in finished),
             tuple(each for each in learning_of(recipe, measured) if each.stage not in finished),
             {name: tuple(islice(found, SHOWN)) for name, found in asked.items() if found},
-            {engines[name].name: speed for name, speed in speeds.items()},
+            {work.names[models[name]]: speed for name, speed in speeds.items()},
             absent,
-            frozenset(engine.name for name, engine in engines.items() if name not in speeds),
+            frozenset(work.names[model] for name, model in models.items() if name not in speeds),
         )
 
 
@@ -143,16 +149,27 @@ def _asking(recipe: Recipe) -> list[Stage]:
 
 @dataclass(slots=True)
 class _FewPrompts(Session):
-    """The work of stages on a few prompts: every engine records what it is asked, and is loaded once."""
+    """The work of stages on a few prompts: every engine records what it is asked, and is timed before it is let go."""
 
     absent: Mapping[str, str] = field(default_factory=dict)
     """Models that are not here, by name."""
-    _recorders: dict[ModelSpec, RecordingEngine] = field(default_factory=dict)
+    timed: tuple[ModelSpec, ...] = ()
+    """Models whose speed is wanted."""
+    speeds: dict[ModelSpec, Speed | None] = field(default_factory=dict)
+    """Of the models that were timed; None where it is not known."""
+    names: dict[ModelSpec, str] = field(default_factory=dict)
+    """Of the engines that were opened."""
+    _open: dict[ModelSpec, RecordingEngine] = field(default_factory=dict)
+    _asked: list[RecordedQuestion] = field(default_factory=list)
+    """The questions of the stage that asks now."""
+    _batch: Sequence[PromptRow] = ()
+    """The prompts that speed is measured on."""
     _begun: int = 1
 
     def begin_with(self, given: Artefact) -> Artefact:
         """Go on with the first prompts of each kind that training uses, of those given."""
         rows = given.rows(PromptRow)
+        self._batch = [row for row in rows if row.kind is PromptKind.RED_TEAM][: self.recipe.engine.batch_size]
         chosen = [row for kind, count in SAMPLE.items() for row in [r for r in rows if r.kind is kind][:count]]
         few = self._artefacts[PROMPTS] = self._out("few-prompts").publish(chosen, PromptRow)
         return few
@@ -160,26 +177,48 @@ class _FewPrompts(Session):
     def ask(self, stage: Stage, asked: Mapping[str, list[RecordedQuestion]]) -> None:
         """Do a stage by a recipe with as little as possible of it; adds its questions to those of their kind."""
         names = {kind.role: kind.name for kind in stage.questions(self.recipe)}
-        for recorder in self._recorders.values():
-            recorder.asked.clear()
+        self._asked.clear()
         whole = self.run
         self.run = replace(whole, recipe=stage.few(whole.recipe))
         made = stage.run(self, self._out(stage.name))
         self.run = whole
         self._artefacts[stage.name] = self._passed(made)
-        for recorder in self._recorders.values():
-            for each in recorder.asked:
-                if each.role in names:
-                    asked[names[each.role]].append(each)
+        for each in self._asked:
+            if each.role in names:
+                asked[names[each.role]].append(each)
+
+    def time_others(self) -> None:
+        """Measure the speeds that are wanted and not known yet."""
+        for spec in (*self._open, *self.timed):  # those that are open first, so that none of them is loaded again
+            if spec in self.timed and spec not in self.speeds:
+                self._time(spec, self.engine(spec))
 
     def engine(self, model: ModelSpec | Path) -> RecordingEngine:
-        """See `Session.engine`."""
+        """See `Session.engine`; a model behind a server stays open, because it takes no memory here."""
         spec = model if isinstance(model, ModelSpec) else ModelSpec.parse(model)
-        if spec not in self._recorders:
+        for other in [each for each in self._open if each != spec and each.scheme != OPENAI]:
+            self._time(other, self._open[other])
+            del self._open[other]
+        return self.second_engine(spec)
+
+    def second_engine(self, model: ModelSpec | Path) -> RecordingEngine:
+        """See `Session.second_engine`."""
+        spec = model if isinstance(model, ModelSpec) else ModelSpec.parse(model)
+        if spec not in self._open:
             here = str(spec) not in self.absent
-            engine = Session.engine(self, spec) if here else StandIn(str(spec), self.recipe.planning)
-            self._recorders[spec] = RecordingEngine(engine)
-        return self._recorders[spec]
+            engine = Session.second_engine(self, spec) if here else StandIn(str(spec), self.recipe.planning)
+            self._open[spec] = RecordingEngine(engine, self._asked)
+            self.names[spec] = engine.name
+        return self._open[spec]
+
+    def _time(self, spec: ModelSpec, recorder: RecordingEngine) -> None:
+        """Measure the speed of a model, where it is wanted and not known yet; as planned for a stand-in."""
+        if spec in self.speeds or spec not in self.timed:
+            return
+        planned = isinstance(recorder.engine, StandIn)
+        self.speeds[spec] = (
+            planned_speed(recorder.name, self.recipe) if planned else speed_of(recorder.engine, self._batch)
+        )
 
     def model(self, name: str | None) -> ModelSpec:
         """See `Session.model`; a model that is not here keeps its name."""
@@ -189,10 +228,6 @@ class _FewPrompts(Session):
     def hash(self, source: Path | ModelSpec) -> str:
         """See `Session.hash`; a model that is not here has its name's."""
         return digest(str(source)) if str(source) in self.absent else Session.hash(self, source)
-
-    def second_engine(self, model: ModelSpec | Path) -> RecordingEngine:
-        """See `Session.second_engine`."""
-        return self.engine(model)
 
     def policy(self, name: str) -> ModelSpec:
         """The assistant, in place of a model that the run has yet to train."""
@@ -223,17 +258,6 @@ class _FewPrompts(Session):
         return self.run.begin(self._begun, name, {})
 
 
-def _speeds(engines: Mapping[str, RecordingEngine], rows: Sequence[PromptRow], recipe: Recipe) -> dict[str, Speed]:
-    """Of the model that answers each kind of question, on one batch of red-team prompts; as planned for a stand-in."""
-    batch = [row for row in rows if row.kind is PromptKind.RED_TEAM][: recipe.engine.batch_size]
-    found: dict[int, Speed | None] = {}
-    for recorder in engines.values():
-        if id(recorder) not in found:
-            planned = isinstance(recorder.engine, StandIn)
-            found[id(recorder)] = planned_speed(recorder.name, recipe) if planned else speed_of(recorder.engine, batch)
-    return {name: speed for name, recorder in engines.items() if (speed := found[id(recorder)]) is not None}
-
-
 def _planned(sizes: Mapping[PromptKind, Size], recipe: Recipe) -> Mapping[PromptKind, Size]:
     """The sizes of as many prompts as are planned, of the mean length of those that are here."""
     wanted = {PromptKind.RED_TEAM: recipe.planning.red_team, PromptKind.HELPFUL: recipe.planning.helpful}
@@ -255,7 +279,7 @@ def speed_of(engine: Engine, rows: Sequence[PromptRow]) -> Speed:
     questions = questions[: max(len(tried), int(PATIENCE / seconds * len(tried)))]
     reading, _ = _seconds(engine, questions, 1)
     both, answers = _seconds(engine, questions, 1 + WRITTEN)
-    tokens = sum(map(engine.count_tokens, questions))
+    tokens = sum(count_many(engine, questions))
     written = sum(max(len(answer.token_ids) - 1, 0) for answer in answers)
     # A written token takes no less than one that is read; a difference of two noisy times may say otherwise.
     writing = max(written, 1) / max(both - reading, SHORTEST)
@@ -271,9 +295,10 @@ def _seconds(engine: Engine, questions: Sequence[Prompt], tokens: int) -> tuple[
 
 def _sizes(given: Artefact, engine: Engine) -> Mapping[PromptKind, Size]:
     found: dict[PromptKind, list[int]] = {kind: [] for kind in PromptKind}
-    for row in good(given.rows(PromptRow)):
-        found[row.kind].append(engine.count_tokens(prompts.reply(row.prompt)))
-    return {kind: Size(len(tokens), sum(tokens), max(tokens, default=0)) for kind, tokens in found.items()}
+    rows = good(given.rows(PromptRow))
+    for row, tokens in zip(rows, count_many(engine, [prompts.reply(row.prompt) for row in rows]), strict=True):
+        found[row.kind].append(tokens)
+    return {kind: Size(len(each), sum(each), max(each, default=0)) for kind, each in found.items()}
 
 
 def _seen(kind: QuestionKind, questions: Sequence[RecordedQuestion], about: float) -> Seen:

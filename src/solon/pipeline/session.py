@@ -147,10 +147,10 @@ class Session:
         name, stages = stage.name, names_of(self.recipe)
         number = stages.index(name) + 1 if name in stages else len(stages) + 1
         total = max(number, len(stages))
-        key = self.key(stage)
         self._stage = name
         if self.processes.rank:
-            return self._help(number, stage, key)
+            return self._help(number, stage)
+        key = self.key(stage)
         finished = self.run.finished(name, key) or self.run.adopt(number, name, key)
         if finished is not None:
             self.display.stage_kept(number, name, total, finished.manifest.rows, unit_of(name, stage.kind))
@@ -178,11 +178,14 @@ class Session:
             self.display.remark(line)
         return artefact
 
-    def _help(self, number: int, stage: Stage, key: Mapping[str, object]) -> Artefact:
-        """The artefact of a stage that the main process does, with this one's help where it trains."""
+    def _help(self, number: int, stage: Stage) -> Artefact:
+        """The artefact of a stage that the main process does, with this one's help where it trains.
+
+        Only the main process needs the stage's key, for which it hashes models and loads the assistant.
+        """
         self._loaded = None  # only the main process asks models
         if self.processes.broadcast("") == _BEGUN:
-            return stage.run(self, self.run.help(number, stage.name, key, self.processes))
+            return stage.run(self, self.run.help(number, stage.name, {}, self.processes))
         artefact = self.run.finished(stage.name)
         if artefact is None:
             raise RunError(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +34,15 @@ from solon.stages.stage import Stage, StageDependencies, Work
 class SnapshotInputs:
     """The run's seed, the prompts (01), the policy's folder by step, and how replies are scored.
 
-    Scores are centred; `held_out` is None where nothing but the preference model of the run scores.
+    `score` and `held_out` load what scores, after the replies and one after the other. Scores are centred. `held_out`
+    is None where nothing but the preference model of the run scores.
     """
 
     seed: int
     prompts: Artefact
     policies: Mapping[int, Path]
-    score: Score
-    held_out: Score | None = None
+    score: Callable[[], Score]
+    held_out: Callable[[], Score] | None = None
     chunk: int = 128
     """Prompts asked, and made durable, at once."""
 
@@ -75,11 +77,11 @@ def run(
     return out.publish(published, SnapshotRow, facts=facts)
 
 
-def _scores(rows: Sequence[AnswerRow], score: Score | None) -> list[float | None]:
+def _scores(rows: Sequence[AnswerRow], load: Callable[[], Score] | None) -> list[float | None]:
     """The score of every reply; None where the engine did not answer, and where nothing scores."""
-    if score is None:
+    if load is None:
         return [None] * len(rows)
-    found = iter(score([row.prompt.with_reply(row.completion) for row in rows if row.finish != Finish.ERROR]))
+    found = iter(load()([row.prompt.with_reply(row.completion) for row in rows if row.finish != Finish.ERROR]))
     return [next(found) if row.finish != Finish.ERROR else None for row in rows]
 
 
@@ -119,7 +121,7 @@ class Snapshots(Stage):
         """See `Stage.run`; raises RunError where no snapshots were kept."""
         recipe = work.recipe
         policies = _policies(work, work.artefact(self.inputs(recipe)[1]))
-        score, *held = (work.scorer(each, centred=True) for each in _scorers(work))
+        score, *held = (partial(work.scorer, each, centred=True) for each in _scorers(work))
         inputs = SnapshotInputs(
             recipe.seed, work.artefact(PROMPTS), policies, score, held[0] if held else None, recipe.engine.batch_size
         )

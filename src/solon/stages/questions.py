@@ -63,7 +63,7 @@ class QuestionKind:
     role: Role
     """The role in which it is answered."""
     model: str
-    """The model that answers, as the recipe names it."""
+    """The model that answers, as the recipe names it; where the run trains who answers, the model that stands in."""
     about: tuple[PromptKind, ...]
     per_prompt: int
     """Questions about each prompt, at most; not used with `drawn`."""
@@ -74,6 +74,9 @@ class QuestionKind:
     options: Callable[[Engine], int] | None = None
     """Tokens of the options that are read after the question, where the model chooses and writes nothing."""
     drawn: DrawnPrompts | None = None
+    own_share: float = 1.0
+    """The share that `model` itself answers, from 0 to 1. Models that the run trains, or has in a folder, answer the
+    rest: `model` stands in for their lengths and their speed, but nobody is paid for them."""
 
     def asked(self, sizes: Mapping[PromptKind, Size]) -> Asked:
         """How many questions there are, when the prompts are so many."""

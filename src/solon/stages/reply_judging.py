@@ -16,7 +16,7 @@ from solon.config.model_spec import ModelSpec
 from solon.config.recipe import JUDGE_GRADER, Recipe
 from solon.constitution.constitution import Constitution
 from solon.conversation import Role
-from solon.engines.base import Engine
+from solon.engines.base import Engine, count_many
 from solon.evals.judged_answers import COMPARISONS, JUDGEMENTS, JudgeInputs
 from solon.evals.reply_questions import ReplyQuestion, ReplyQuestions, read_reply_questions
 from solon.feedback.ask import STUB, bare_tokens
@@ -95,14 +95,14 @@ def _beyond(question: str, asked: ReplyQuestions, most: int, _: Constitution, en
         about = [each for of_kind in asked.questions.values() for each in of_kind]
         return max(question_tokens(each, engine) for each in about) + most - bare_tokens(engine)
     compared = [each.question for of_kind in asked.principles.values() for each in of_kind]
-    longest = max(engine.count_tokens(prompts.against_baseline(STUB, text, "", "")) for text in compared)
+    longest = max(count_many(engine, [prompts.against_baseline(STUB, text, "", "") for text in compared]))
     return longest + 2 * most - bare_tokens(engine)
 
 
 def question_tokens(question: ReplyQuestion, engine: Engine) -> int:
     """The tokens of a question about an empty reply to a stub of a prompt."""
     asked = prompts.about_reply_or_reference(STUB, "", question.text, question.options, question.reference)
-    return max(engine.count_tokens(prompt) for prompt in asked)
+    return max(count_many(engine, asked))
 
 
 def judged_again(name: str, edit: ConstitutionEdit) -> Iterator[QuestionCount]:

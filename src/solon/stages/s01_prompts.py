@@ -11,14 +11,14 @@ nor the seed of a run matters, a larger limit or share only adds, and new prompt
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from solon import prompts
 from solon.config.recipe import MeasureSettings, PromptSettings, TooLong
 from solon.conversation import Role
-from solon.engines.base import Engine
+from solon.engines.base import Engine, count_many
 from solon.errors import InputError, ModelError, StageError
 from solon.evals.grading import Grader, refuse_unknown
 from solon.runs import Artefact, StageFolder
@@ -127,6 +127,8 @@ def run_online(
     return out.publish(rows, PromptRow, facts={source.kind.value: found.facts(len(found.prompts), len(drawn))})
 
 
+TOGETHER = 128
+"""Prompts that are counted together at most."""
 _LEFT_OUT = ("bad_lines", "refused", "duplicates", "near_duplicates", "many_turns", "too_long")
 
 
@@ -180,23 +182,41 @@ def _draw(
 ) -> list[str]:
     """The lowest row ids that fit the window and repeat nothing, up to the limit; counts what it leaves out."""
     kind, drawn = found.source.kind, list[str]()
-    for row_id in sorted(found.prompts):
-        if len(drawn) == found.source.limit:
-            break
+    for row_id, counted in _counted(found, engine):
         twin = near.match(row_id) if near else None
         if twin is kind:
             found.near_duplicates += 1
         elif twin is not None:
             found.near_overlaps[twin.value] += 1
-        elif (tokens := _tokens(settings, found, row_id, engine)) is None:
+        elif (tokens := counted or _tokens(settings, found, row_id, engine)) is None:
             found.refused += 1
         elif _fits(settings, found.prompts[row_id][0], tokens, reserved, engine.window):
             drawn.append(row_id)
             if near:
                 near.keep(row_id, kind)
+            if len(drawn) == found.source.limit:
+                break  # here, so that no more prompts are counted
         else:
             found.too_long += 1
     return drawn
+
+
+def _counted(found: Found, engine: Engine) -> Iterator[tuple[str, int | None]]:
+    """The row ids in order, each with its prompt's tokens; so many are counted together as may be drawn.
+
+    None where the chat template refuses one of those that are counted together.
+    """
+    ordered = sorted(found.prompts)
+    together = min(TOGETHER, found.source.limit or TOGETHER)
+    for start in range(0, len(ordered), together):
+        part = ordered[start : start + together]
+        asked = [prompts.reply(found.prompts[each][0].conversation) for each in part]
+        counts: Sequence[int | None]
+        try:
+            counts = count_many(engine, asked)
+        except ModelError:
+            counts = [None] * len(part)
+        yield from zip(part, counts, strict=True)
 
 
 def _tokens(settings: PromptSettings, found: Found, row_id: str, engine: Engine) -> int | None:

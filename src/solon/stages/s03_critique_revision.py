@@ -32,7 +32,7 @@ from solon.constitution.constitution import (
     worked_critiques,
 )
 from solon.conversation import Role
-from solon.engines.base import Engine
+from solon.engines.base import Engine, count_many
 from solon.errors import RunError, StageError
 from solon.evals.judge_check.critic import CheckCritic
 from solon.feedback.ask import STUB, bare_tokens
@@ -342,12 +342,12 @@ def _beyond_prompt(recipe: Recipe, constitution: Constitution, engine: Engine) -
     answer = max(recipe.responses.sampling.max_tokens, settings.revision.max_tokens) - bare_tokens(engine)
     critiqued = settings.mode is RevisionMode.CRITIQUED
     critique = "" if critiqued else None
-    revision = max(
-        engine.count_tokens(prompts.revision(STUB, "", each, critique, examples, settings.form)) for each in principles
-    )
+    revisions = [prompts.revision(STUB, "", each, critique, examples, settings.form) for each in principles]
+    revision = max(count_many(engine, revisions))
     if not critiqued:
         return {Role.REVISION: revision + answer}
-    asked = max(engine.count_tokens(prompts.critique(STUB, "", each, examples, settings.form)) for each in principles)
+    critiques = [prompts.critique(STUB, "", each, examples, settings.form) for each in principles]
+    asked = max(count_many(engine, critiques))
     return {Role.CRITIQUE: asked + answer, Role.REVISION: revision + settings.critique.max_tokens + answer}
 
 

@@ -111,10 +111,10 @@ class ResponsePairs(Stage):
         return run(recipe.pairs, inputs, work.engine(policy), out)
 
     def questions(self, recipe: Recipe) -> tuple[QuestionKind, ...]:
-        """Every prompt by itself, twice for each pair."""
+        """Every prompt by itself, twice for each pair, to the policy; the assistant stands in for it."""
         settings, about = recipe.pairs, paired_kinds(recipe)
         number, most, assistant = 2 * settings.per_prompt, settings.sampling.max_tokens, recipe.models.assistant
-        return (QuestionKind(REPLY, "replies", Role.ASSISTANT, assistant, about, number, most),)
+        return (QuestionKind(REPLY, "replies", Role.ASSISTANT, assistant, about, number, most, own_share=0.0),)
 
     def asked_again(self, edit: ConstitutionEdit) -> Again:
         """All replies when the policy changes."""

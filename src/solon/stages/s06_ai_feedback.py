@@ -26,7 +26,7 @@ from solon import prompts
 from solon.config.recipe import FeedbackForm, FeedbackSettings, OptionOrder, Recipe
 from solon.constitution.constitution import Constitution
 from solon.conversation import Role
-from solon.engines.base import Engine
+from solon.engines.base import Engine, count_many
 from solon.errors import StageError
 from solon.evals.judge_check.as_judge import JudgeSetup, prompts_of
 from solon.evals.judge_check.judge import CheckJudge
@@ -259,17 +259,17 @@ def _beyond_prompt(recipe: Recipe, constitution: Constitution, engine: Engine) -
     thoughts = worked_reasoning(recipe.feedback, constitution, recipe.seed)
     if thoughts is not None:
         asked = [prompts.reasoning(STUB, each, "", "", thoughts) for each in constitution.preference]
-        verdict = max(engine.count_tokens(prompts.verdict(each, "")) for each in asked)
+        verdict = max(count_many(engine, [prompts.verdict(each, "") for each in asked]))
         return {
-            Role.REASONING: max(map(engine.count_tokens, asked)) + replies,
+            Role.REASONING: max(count_many(engine, asked)) + replies,
             Role.ANSWER: verdict + recipe.feedback.reasoning.max_tokens + replies,
         }
-    words = max(
-        engine.count_tokens(prompts.comparison(STUB, principle, "", "", examples))
+    compared = [
+        prompts.comparison(STUB, principle, "", "", examples)
         for principle in constitution.preference
         for examples in variants
-    )
-    return {Role.ANSWER: words + replies}
+    ]
+    return {Role.ANSWER: max(count_many(engine, compared)) + replies}
 
 
 def _labels_again(edit: ConstitutionEdit, pairs: Artefact, *, everything: bool) -> Again:

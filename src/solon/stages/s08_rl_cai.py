@@ -268,11 +268,21 @@ class Reinforcement(Stage):
         return lines
 
     def questions(self, recipe: Recipe) -> tuple[QuestionKind, ...]:
-        """The rollouts: prompts drawn by the recipe's shares, each by itself."""
+        """The rollouts: prompts drawn by the recipe's shares; the assistant stands in for the policy that answers."""
         share, most = recipe.rl.red_team_share, recipe.rl.sampling.max_tokens
         drawn = DrawnPrompts(_rollouts(self._settings(recipe)), (share, 1 - share))
-        assistant = recipe.models.assistant
-        return (QuestionKind(REPLY, "replies", Role.ASSISTANT, assistant, TRAINING_KINDS, 0, most, drawn=drawn),)
+        rollouts = QuestionKind(
+            REPLY,
+            "replies",
+            Role.ASSISTANT,
+            recipe.models.assistant,
+            TRAINING_KINDS,
+            0,
+            most,
+            drawn=drawn,
+            own_share=0.0,
+        )
+        return (rollouts,)
 
     def learns(self, recipe: Recipe, sizes: TrainingSizes) -> TrainingTokens:
         """Every rollout with its prompt."""

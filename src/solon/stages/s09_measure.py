@@ -61,7 +61,7 @@ OpenEngine = Callable[[str], Engine]
 class MeasureInputs:
     """What is measured: the models by name, in the order of training, and the tables of earlier stages.
 
-    `score`, the preference model, is used only where a grader knows which replies are better.
+    `score` loads the preference model. It is called after the replies, and only where a grader knows which are better.
     """
 
     seed: int
@@ -70,7 +70,7 @@ class MeasureInputs:
     responses: Artefact | None = None
     revisions: Artefact | None = None
     feedback: Rows[LabelRow] | None = None
-    score: earlier_tables.Score | None = None
+    score: Callable[[], earlier_tables.Score] | None = None
     chunk: int = 128
     """Prompts asked, and made durable, at once."""
 
@@ -115,7 +115,7 @@ def run(
     if feedback:
         facts["labels"] = label_facts(earlier_tables.judged(feedback, pairs))
     if inputs.score is not None and grader is not None:
-        facts["preference_model"] = earlier_tables.preference_facts(inputs.score, feedback, pairs, answers)
+        facts["preference_model"] = earlier_tables.preference_facts(inputs.score(), feedback, pairs, answers)
     lines = (f"{json.dumps(to_record(rating), sort_keys=True)}\n" for rating in (*revisions, *pairs))
     (out.path / RATINGS).write_text("".join(lines), encoding="utf-8")
     tables = judged.write(out) if judged is not None else ()
@@ -208,19 +208,31 @@ class MeasureModels(Stage):
             work.artefact(RESPONSES) if written else None,
             work.artefact(CRITIQUE_REVISION) if written else None,
             labels if written else None,
-            work.scorer(work.trained(in_round(PREFERENCE_MODEL, recipe.rounds))),
+            lambda: work.scorer(work.trained(in_round(PREFERENCE_MODEL, recipe.rounds))),
             recipe.engine.batch_size,
         )
         judge = judge_inputs(work, recipe.measure.baseline)
         return run(recipe.measure, inputs, lambda name: work.engine(models[name]), out, work.grader, judge)
 
     def questions(self, recipe: Recipe) -> tuple[QuestionKind, ...]:
-        """Every held-out prompt by itself, to each model, and what a judge is asked about the replies."""
+        """Every held-out prompt by itself, to each model, and what a judge is asked about the replies.
+
+        One of the models is the assistant, which stands in for the others.
+        """
         number, most = len(measured_names(recipe)), recipe.measure.sampling.max_tokens
         names = {PromptKind.HELD_OUT_HARMFUL: "held-out harmful", PromptKind.HELD_OUT_BENIGN: "held-out benign"}
         assistant = recipe.models.assistant
         replies = tuple(
-            QuestionKind(REPLY, f"replies to {name} prompts", Role.ASSISTANT, assistant, (kind,), number, most)
+            QuestionKind(
+                REPLY,
+                f"replies to {name} prompts",
+                Role.ASSISTANT,
+                assistant,
+                (kind,),
+                number,
+                most,
+                own_share=1 / number,
+            )
             for kind, name in names.items()
         )
         return (*replies, *questions_to_judge(recipe))

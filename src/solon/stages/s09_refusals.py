@@ -71,12 +71,7 @@ class _Sample:
 def run(settings: RefusalSettings, inputs: RefusalInputs, out: StageFolder) -> Artefact:
     """Have every model answer, apply the rules, ask the judge, and publish all replies with the figures."""
     asked = [_Sample(prompt, number) for prompt in inputs.prompts for number in range(settings.samples)]
-    by_model: dict[str, list[RefusalRow]] = {}
-    for name in inputs.models:
-        work = partial(_replies, settings, inputs, name, [])
-        phase = f"replies of {name}"
-        written = out.map(phase, asked, work, row=RefusalRow, chunk=inputs.chunk, unit=phase)
-        by_model[name] = _with_openings(written)
+    by_model = {name: _with_openings(_answered(settings, inputs, name, asked, out)) for name in inputs.models}
     judgements, judge = _judged(inputs, by_model, out)
     rows = [row for own in by_model.values() for row in own]
     facts = RefusalFacts(
@@ -96,6 +91,14 @@ def prompts_in(settings: RefusalSettings) -> list[Conversation]:
     read = (read_prompts(located(name)) for name in names_in(settings.prompts))
     found = {each.conversation.row_id: each.conversation for file in read for each in file.prompts}
     return list(found.values())[: settings.limit]
+
+
+def _answered(
+    settings: RefusalSettings, inputs: RefusalInputs, name: str, asked: Sequence[_Sample], out: StageFolder
+) -> list[RefusalRow]:
+    """All replies of one model; when this returns, nothing here holds the model, so that the next has its memory."""
+    work, phase = partial(_replies, settings, inputs, name, []), f"replies of {name}"
+    return out.map(phase, asked, work, row=RefusalRow, chunk=inputs.chunk, unit=phase)
 
 
 def _replies(
@@ -212,10 +215,13 @@ class Refusals(Stage):
         if recipe.refusals is None:
             return ()
         settings, about = recipe.refusals, (PromptKind.HELD_OUT_BENIGN,)
-        replies = len(prompts_in(settings)) * settings.samples * len(measured_names(recipe))
+        models = len(measured_names(recipe))
+        replies = len(prompts_in(settings)) * settings.samples * models
         most, assistant = settings.sampling.max_tokens, recipe.models.assistant
         what, drawn = f"replies to {SOUNDS_HARMFUL}", DrawnPrompts(replies, (1.0,))
-        written = QuestionKind(REPLY, what, Role.ASSISTANT, assistant, about, 1, most, drawn=drawn)
+        written = QuestionKind(
+            REPLY, what, Role.ASSISTANT, assistant, about, 1, most, drawn=drawn, own_share=1 / models
+        )
         if recipe.measure.grader != JUDGE_GRADER:
             return (written,)
         asked = read_refusal_questions(settings.questions).questions[PromptKind.HELD_OUT_BENIGN]

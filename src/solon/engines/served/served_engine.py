@@ -155,6 +155,11 @@ class ServedEngine:
         except RequestFailure as failure:
             raise self._error(failure) from None
 
+    def count_many(self, prompts: Sequence[Prompt]) -> list[int]:
+        """See `solon.engines.base.CountsTogether`; requests that count go out as many at once as others do."""
+        self._count_together(prompts)
+        return [self.count_tokens(prompt) for prompt in prompts]
+
     def continuation(self, prompt: Prompt, options: Sequence[str]) -> Continuation:
         """Without the model's tokenizer the server is asked, and an option in its list of tokens is one token."""
         self._refuse_votes()

@@ -23,7 +23,7 @@ from solon.digest import digest, seed_for, uniform_for
 from solon.engines.base import Engine
 from solon.evals.benchmarks.question_files import Question, TaskType
 from solon.evals.benchmarks.worked_examples import Worked
-from solon.feedback.ask import TOO_LONG, ask, fits_window
+from solon.feedback.ask import TOO_LONG, ask, fit_window
 from solon.feedback.comparisons import UndecidedReason
 from solon.feedback.letters import letter_form, reasoning_in
 from solon.runs.evaluation_rows import ChoiceAnswer
@@ -120,7 +120,8 @@ def _read_letters(
     engine: Engine, asked: Mapping[Key, Prompt], count: int
 ) -> dict[Key, tuple[float, ...] | UndecidedReason]:
     """Log-probabilities of the letters after each question, in the form in which the tokenizer's letters compare."""
-    fitting = {key: prompt for key, prompt in asked.items() if fits_window(engine, prompt, 1)}
+    fits = fit_window(engine, list(asked.values()), 1)
+    fitting = {key: prompt for (key, prompt), fitted in zip(asked.items(), fits, strict=True) if fitted}
     answers: dict[Key, tuple[float, ...] | UndecidedReason] = dict.fromkeys(asked, UndecidedReason.TOO_LONG)
     if fitting:
         among = prompts.letters(count)

@@ -66,14 +66,8 @@ def measure_harmfulness(inputs: AbsoluteScoreInputs, out: StageFolder) -> Artefa
     """Have every model reply, score all replies, and publish them with the mean of each model and temperature."""
     questions = [_Question(prompt, sample) for prompt in inputs.prompts for sample in range(inputs.samples)]
     replies: dict[tuple[str, float], list[HarmfulnessRow]] = {}
-    for name, load in inputs.models.items():
-        opened: list[Engine] = []
-        for temperature in inputs.temperatures:
-            work = partial(_replies, inputs, name, temperature, load, opened)
-            phase = f"replies of {name} at {temperature:g}"
-            replies[name, temperature] = out.map(
-                phase, questions, work, row=HarmfulnessRow, chunk=inputs.chunk, unit=phase
-            )
+    for name in inputs.models:
+        replies |= _answered(inputs, name, questions, out)
     scorers: list[HarmfulnessScorer] = []
 
     def score(rows: Sequence[HarmfulnessRow]) -> list[HarmfulnessRow]:
@@ -134,17 +128,29 @@ def _why(row: HarmfulnessRow) -> str:
     return "empty" if is_blank(row.completion) else TOO_LONG
 
 
+def _answered(
+    inputs: AbsoluteScoreInputs, name: str, questions: Sequence[_Question], out: StageFolder
+) -> dict[tuple[str, float], list[HarmfulnessRow]]:
+    """All replies of one model; when this returns, nothing here holds the model, so that the next has its memory."""
+    opened: list[Engine] = []
+    found: dict[tuple[str, float], list[HarmfulnessRow]] = {}
+    for temperature in inputs.temperatures:
+        work = partial(_replies, inputs, name, temperature, opened)
+        phase = f"replies of {name} at {temperature:g}"
+        found[name, temperature] = out.map(phase, questions, work, row=HarmfulnessRow, chunk=inputs.chunk, unit=phase)
+    return found
+
+
 def _replies(
     inputs: AbsoluteScoreInputs,
     name: str,
     temperature: float,
-    load: Callable[[], Engine],
     opened: list[Engine],
     questions: Sequence[_Question],
 ) -> list[HarmfulnessRow]:
     """The replies of a model, which is loaded only when something is left to ask; seeds are the same for all models."""
     if not opened:
-        opened.append(load())
+        opened.append(inputs.models[name]())
     sampling = inputs.sampling.model_copy(update={"temperature": temperature})
     seeds = [seed_for(inputs.seed, "harmfulness", each.prompt.row_id, each.sample) for each in questions]
     completions = ask(opened[0], [prompts.reply(each.prompt) for each in questions], seeds, sampling)

@@ -84,13 +84,15 @@ def ask_judges(
             phase = f"{name}, {form}"
             rows.extend(out.map(phase, asked, answered, row=JudgeAnswerRow, chunk=64, unit=f"answers of {phase}"))
 
-        for name, spec in specs.items():
-            engine = open_engine(spec, recipe.engine)
+        def ask_model(name: str, engine: Engine) -> None:
             setup = partial(judge_setup, recipe, constitution)
             add(name, LETTER, partial(_by_letters, engine, [setup(FeedbackForm.LETTER, 0)]))
             thoughts = [setup(FeedbackForm.REASONED, number) for number in range(judges.reasonings)]
             add(name, REASONED, partial(_by_letters, engine, thoughts[:1]))
             add(name, SEVERAL, partial(_by_letters, engine, thoughts))
+
+        for name, spec in specs.items():
+            ask_model(name, open_engine(spec, recipe.engine))  # no variable holds it while the next is loaded
         for name, run in judges.scorers.items():
             add(name, SCORES, partial(_by_scores, finished(run, PREFERENCE_MODEL).path, recipe))
         return out.publish(rows, JudgeAnswerRow)
