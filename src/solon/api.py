@@ -227,7 +227,7 @@ def load_constitution(name: str | Path) -> Constitution:
 
 
 def check_constitution(name: str | Path, recipe: Recipe | str | Path | None = None) -> ConstitutionCheck:
-    """Find every fault of a constitution's file, what a recipe needs and misses in it, and the rules no model can read.
+    """Find every fault of a constitution's file, what a recipe needs and misses in it, and unreadable principles.
 
     Example:
         >>> solon.check_constitution("my-rules.yaml", recipe="testbed").faults

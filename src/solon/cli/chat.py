@@ -34,7 +34,7 @@ Examples:
   solon chat testbed:assistant
   solon chat runs/demo:rl-cai --score runs/demo:preference-model
   solon chat runs/demo:rl-cai/20 --temperature 0                   the policy after 20 steps
-  solon chat models/mine --constitution mine.yaml --critic models/critic
+  solon chat models/mine --constitution mine.yaml --critic models/judge
   solon chat fetched:smollm2-135m --recipe real --critic fetched:qwen2.5-coder-1.5b
   printf 'Hello?\\n/critique\\n/revise\\n' | solon chat testbed:assistant
 """
