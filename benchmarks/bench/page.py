@@ -125,15 +125,9 @@ def _measured(first: Result) -> str:
 
 
 def _row(result: Result) -> str:
-    who = (
-        "target"
-        if result.is_target
-        else "**Solon wins**"
-        if result.wins
-        else "**the peer wins**"
-        if result.loses
-        else "undecided"
-    )
+    who = "**Solon wins**" if result.wins else "**the peer wins**" if result.loses else "undecided"
+    if result.is_target:
+        who = "target"
     bar = "" if result.bar is None else f"{result.bar:g}, {'reached' if result.ratio >= result.bar else 'missed'}"
     versions = ", ".join(f"{name} {value}" for name, value in result.peer_versions.items() if name != "solon")
     peer = f"{result.peer_name} ({versions})" if versions else result.peer_name

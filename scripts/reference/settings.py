@@ -33,8 +33,8 @@ classes in [`solon.config`](../../src/solon/config/recipe.py) when the site is b
 
 Change a setting in a recipe file, in an overlay (`--overlay NAME_OR_FILE`), or on the command line
 (`--set rl.steps=20`). The later one wins. Solon refuses an unknown setting and names the nearest one that exists. To
-see a whole recipe with every default written out, type `solon show recipe NAME`; `solon show recipes` lists the built-in
-ones.
+see a whole recipe with every default written out, type `solon show recipe NAME`. `solon show recipes` lists those that
+are built in.
 
 A setting that a built-in recipe changes has a line "Built-in recipes" with the values.
 """

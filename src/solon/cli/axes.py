@@ -74,12 +74,12 @@ def axes(out: Path, pairs: Path, **values: Any) -> None:
     given = AxesOptions(**values)
     name = given.recipe or default_recipe(given.base)
     chosen = api.load_recipe(name, given.overlays, (*given.settings, f"constitution={json.dumps(given.constitution)}"))
-    file = constitution_path(given.constitution)
+    file, base = constitution_path(given.constitution), model_path(given.base)
     sources = AxesSources(
         pairs,
         file,
         tuple(located(ModelSpec.parse(each or chosen.models.assistant)) for each in chosen.models.judges),
-        model_path(given.base),
+        base,
         judge_checker(chosen, load_constitution(file), GO_ON),
         columns=columns_from(given.columns) or None,
     )
