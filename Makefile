@@ -22,7 +22,7 @@ help:  ## What can be made
 demo: $(STAMP)  ## The whole method on the testbed, in minutes; a second time resumes or reports
 	$(BIN)/solon demo
 
-demo-without-privacy: $(STAMP)  ## The second act: no principle covers privacy, and the model follows
+demo-without-privacy: $(STAMP)  ## The demo without principles about privacy
 	$(BIN)/solon run runs/without-privacy --recipe without-privacy
 
 real: $(STAMP)  ## A real model made less harmful: SmolLM2-135M-Instruct; resumes, takes hours

@@ -41,8 +41,8 @@ METHOD = """
 - A ratio is Solon's median over the peer's, or the other way round where less is better: above 1 Solon is ahead. The
   interval behind it is a 95 % bootstrap over pairs of repeats that were taken one after the other.
 - Peers get prompts as token ids; Solon begins with conversations and tokenizes them within its time. Texts have
-  planned lengths, since two programs sample other ends. A peer that writes fewer tokens, or reads other log-odds, is
-  an error and not a figure.
+  planned lengths, since two programs stop at different lengths. A peer that writes fewer tokens, or reads other
+  log-odds, is an error and not a figure.
 - Nothing that was kept of one repeat helps in the next: caches of prefixes are dropped on all sides.
 - "Of the limit" is the least time that this machine needs for the work, as a share of Solon's time. It follows from
   the operations that nobody can leave out and the rate of large products, or from the bytes that are read while texts
@@ -53,7 +53,7 @@ METHOD = """
   passes of eight rows, its default, pads on the right and keeps all activations; it packs rows on GPUs alone.
 - Labels are asked in batches of 16 by all but the plain forward pass, which takes 4; texts all at once. vLLM's memory
   holds the 4 GiB that its cache reserves.
-- OpenMP waits in its own way, busily, in all processes, whatever `make` chooses for other commands.
+- OpenMP threads spin while they wait (the default) in all processes, whatever `make` chooses for other commands.
 - A plain forward pass takes as long for each question as for any other. It answers 8 of 48, and rates are compared.
 """
 
@@ -82,16 +82,22 @@ def page_of(results: Sequence[Result], reasons: Mapping[str, str]) -> str:
 
 
 def _standing(results: Sequence[Result]) -> str:
-    """How many comparisons Solon wins and loses, and which bars are missed."""
-    wins, losses = (sum(getattr(each, name) for each in results) for name in ("wins", "loses"))
-    undecided = len(results) - wins - losses
-    asked = [each for each in results if each.bar is not None]
+    """How many comparisons Solon wins and loses, how many bars are reached, and which targets."""
+    beside = [each for each in results if not each.is_target]
+    wins, losses = (sum(getattr(each, name) for each in beside) for name in ("wins", "loses"))
+    undecided = len(beside) - wins - losses
+    even = f"in {undecided} the interval contains 1" if undecided else "no interval contains 1"
+    asked = [each for each in beside if each.bar is not None]
     missed = [each for each in asked if each.ratio < (each.bar or 0)]
     lines = [
-        f"Of {len(results)} comparisons Solon wins {wins} and loses {losses}; in {undecided} the interval holds 1. "
+        f"Of {len(beside)} comparisons with programs Solon wins {wins} and loses {losses}; {even}. "
         f"The project asks for a ratio in {len(asked)} of them, and {len(asked) - len(missed)} reach it."
     ]
-    behind = [f"- {each.title}: {each.peer_name} is ahead ({each.ratio:.2f})." for each in results if each.loses]
+    for each in results:
+        if each.is_target:
+            reached = "reached" if each.ratio >= 1 else "missed"
+            lines += ["", f"A target is {reached}: {each.title}, {each.peer_name} (ratio {each.ratio:.2f})."]
+    behind = [f"- {each.title}: {each.peer_name} is ahead ({each.ratio:.2f})." for each in beside if each.loses]
     return "\n".join([*lines, *(["", "Where a peer is ahead:", "", *behind] if behind else [])]) + "\n"
 
 
@@ -120,6 +126,8 @@ def _measured(first: Result) -> str:
 
 def _row(result: Result) -> str:
     who = "**Solon wins**" if result.wins else "**the peer wins**" if result.loses else "undecided"
+    if result.is_target:
+        who = "target"
     bar = "" if result.bar is None else f"{result.bar:g}, {'reached' if result.ratio >= result.bar else 'missed'}"
     versions = ", ".join(f"{name} {value}" for name, value in result.peer_versions.items() if name != "solon")
     peer = f"{result.peer_name} ({versions})" if versions else result.peer_name

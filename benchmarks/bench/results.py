@@ -47,6 +47,11 @@ class Result:
     peer_versions: dict[str, str]
 
     @property
+    def is_target(self) -> bool:
+        """Whether the peer is no program but a figure that the project asks for."""
+        return not self.peer_versions
+
+    @property
     def wins(self) -> bool:
         """Whether Solon is ahead, whatever chance does."""
         return self.low > 1

@@ -13,15 +13,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 CONTRIBUTING = "contributing.md"
 """The one page that is a file of the repository's root."""
-_LINK = re.compile(r"(\]\()([^):#\s]+)(#[^)\s]*)?\)")
+LINK = re.compile(r"(\]\()([^):#\s]+)(#[^)\s]*)?\)")
 """A relative link of Markdown: no address, and not within the page."""
-_FENCE = re.compile(r"^(`{3,}).*?^\1[ \t]*$", re.M | re.S)
+FENCE = re.compile(r"^(`{3,}).*?^\1[ \t]*$", re.M | re.S)
 _LANGUAGES = {".py": "python", ".yaml": "yaml", ".toml": "toml", ".sh": "bash"}
 
 
 def source_files(text: str, page: str) -> set[str]:
     """The files outside the documentation, as paths in the repository, that a page links to."""
-    targets = {repository_path(match[2], page) for match in _LINK.finditer(_FENCE.sub("", text))}
+    targets = {repository_path(match[2], page) for match in LINK.finditer(FENCE.sub("", text))}
     return {target for target in targets if not target.startswith("docs/")}
 
 
@@ -35,10 +35,10 @@ def with_site_links(text: str, page: str) -> str:
         return f"{match[1]}{posixpath.relpath(site, folder)}{match[3] or ''})"
 
     done, parts = 0, []
-    for fence in _FENCE.finditer(text):
-        parts += [_LINK.sub(replaced, text[done : fence.start()]), fence[0]]
+    for fence in FENCE.finditer(text):
+        parts += [LINK.sub(replaced, text[done : fence.start()]), fence[0]]
         done = fence.end()
-    return "".join([*parts, _LINK.sub(replaced, text[done:])])
+    return "".join([*parts, LINK.sub(replaced, text[done:])])
 
 
 def repository_path(link: str, page: str) -> str:

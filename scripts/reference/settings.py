@@ -31,9 +31,10 @@ _INTRODUCTION = """# Recipe reference
 A recipe is a YAML file that holds the settings of a run. This page lists every setting. It is made from the settings
 classes in [`solon.config`](../../src/solon/config/recipe.py) when the site is built.
 
-Change a setting in a recipe file, in an overlay (`--overlay FILE`), or on the command line (`--set rl.steps=20`). The
-later one wins. Solon refuses an unknown setting and names the nearest one that exists. To see a whole recipe with every
-default written out, type `solon show recipe NAME`.
+Change a setting in a recipe file, in an overlay (`--overlay NAME_OR_FILE`), or on the command line
+(`--set rl.steps=20`). The later one wins. Solon refuses an unknown setting and names the nearest one that exists. To
+see a whole recipe with every default written out, type `solon show recipe NAME`. `solon show recipes` lists those that
+are built in.
 
 A setting that a built-in recipe changes has a line "Built-in recipes" with the values.
 """
@@ -46,7 +47,7 @@ def settings_page() -> str:
     for path, group in groups():
         lines += ["", f"## {path or 'Top level'}", "", summary(group), ""]
         lines += table(("Setting", "Meaning"), [_row(path, name, group, values) for name in _own(group)])
-    lines += ["", "## Renamed settings", "", "Recipes from before version 0.2 use other names. Solon refuses an old"]
+    lines += ["", "## Renamed settings", "", "Older recipes use other names. Solon refuses an old"]
     lines += ["name and prints the new one.", ""]
     lines += table(("Old name", "Name"), [(f"`{old}`", f"`{new}`") for old, new in RENAMED.items()])
     return "\n".join(lines) + "\n"

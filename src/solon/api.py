@@ -227,7 +227,7 @@ def load_constitution(name: str | Path) -> Constitution:
 
 
 def check_constitution(name: str | Path, recipe: Recipe | str | Path | None = None) -> ConstitutionCheck:
-    """Find every fault of a constitution's file, what a recipe needs and misses in it, and the rules no model can read.
+    """Find every fault of a constitution's file, what a recipe needs and misses in it, and unreadable principles.
 
     Example:
         >>> solon.check_constitution("my-rules.yaml", recipe="testbed").faults
@@ -330,7 +330,7 @@ def train_preference_model(
         >>> training = solon.train_preference_model("labels", "testbed:pretrained", "pm")
         >>> training.model().score("\n\nHuman: Hello?\n\nAssistant: Hello!")
     """
-    from solon.config.builtin import model_path, source_path
+    from solon.config.builtin import default_recipe, model_path, source_path
     from solon.pipeline.standalone_preference import NAME, PreferenceTraining, Sources, train_standalone
     from solon.runs.progress import Silent
 
@@ -338,7 +338,7 @@ def train_preference_model(
     several = labels if isinstance(labels, Sequence) and not isinstance(labels, str) else [labels]
     files = tuple(map(_folder_of, several))
     sources = Sources(model_path(base), files, None if human is None else source_path(human))
-    chosen = _recipe_of(recipe or _for_model(base, "own"))
+    chosen = _recipe_of(recipe or default_recipe(base))
     display.stage_started(1, NAME, 1)
     done = train_standalone(Path(out), chosen, sources, display.progress)
     display.stage_finished(NAME, done.manifest.rows, done.manifest.outcomes, done.manifest.seconds)
@@ -377,18 +377,19 @@ def evaluate(
 def judge_check(model: Engine | str | Path, *, recipe: Recipe | str | Path | None = None) -> ModelCheck:
     """Measure how well a model judges and criticises, on questions with known answers and with the recipe's prompts.
 
-    The recipe is `testbed` for the bundled models, else `real`. Raises ModelError and RecipeError.
+    The recipe is `testbed` for the bundled models, else `own`. Raises ModelError and RecipeError.
 
     Example:
         >>> check = solon.judge_check("testbed:assistant")
         >>> check.judge.accuracy, check.judge.is_weak
     """
+    from solon.config.builtin import default_recipe
     from solon.config.model_spec import ModelSpec, located
     from solon.pipeline.standalone_judge_check import check_model
 
     if isinstance(model, str | Path):
         located(ModelSpec.parse(model))  # a wrong name is reported before anything else is read
-    chosen = _recipe_of(recipe or _for_model(model, "real"))
+    chosen = _recipe_of(recipe or default_recipe(model))
     return check_model(_engine_of(model, chosen), chosen, load_constitution(chosen.constitution))
 
 
@@ -428,13 +429,6 @@ def _folder_of(source: LabelledPairs | Run | str | Path) -> Path:
 
 def _recipe_of(recipe: Recipe | str | Path) -> Recipe:
     return load_recipe(recipe) if isinstance(recipe, str | Path) else recipe
-
-
-def _for_model(model: object, other: str) -> str:
-    """The default recipe for a model: `testbed` for a bundled one."""
-    from solon.config.builtin import PREFIX
-
-    return "testbed" if str(model).startswith(PREFIX) else other
 
 
 def _engine_of(model: Engine | str | Path, recipe: Recipe | None = None) -> Engine:

@@ -49,10 +49,19 @@ def test_each_figure_has_its_command_date_processor_and_winner() -> None:
     )
     assert "| 0.80 [0.70-0.90] | 1.8, missed | **the peer wins** | 900 / 1,234 |" in page
     assert "| 1.30 [0.90-1.50] |  | undecided |" in page
-    assert "Of 3 comparisons Solon wins 1 and loses 1; in 1 the interval holds 1." in page
+    assert "Of 3 comparisons with programs Solon wins 1 and loses 1; in 1 the interval contains 1." in page
     assert "in 2 of them, and 1 reach it" in page
     assert "Solon reaches 61% of the limit, which is set by operations." in page
     assert "- Labels, X: vLLM is ahead (0.80)." in page
+
+
+def test_a_target_is_no_comparison_with_a_program() -> None:
+    target = replace(LOST, name="stage.asked", peer_name="5,000 rows/s", peer_versions={}, peer_mb=0.0, bar=1.0)
+    page = page_of([WON, LOST, target], {})
+    assert "Of 2 comparisons with programs Solon wins 1 and loses 1; no interval contains 1." in page
+    assert "in 2 of them, and 1 reach it" in page
+    assert "A target is missed: Labels, X, 5,000 rows/s (ratio 0.80)." in page
+    assert "5,000 rows/s is ahead" not in page and "| 1, missed | target |" in page
 
 
 def test_a_reason_is_shown_where_solon_is_behind_or_below_what_is_asked_for_and_nowhere_else() -> None:

@@ -12,10 +12,12 @@ from pathlib import Path
 
 import click
 import pytest
+import yaml
 from click.types import FloatParamType
 
 from solon.cli.main import COMMANDS, cli, main
 from solon.cli.terminal import clip, plain, shorten
+from solon.config.builtin import DATA, built_in
 from solon.runs import RunDirectory
 from tests.synthetic import CONSTITUTION, Plan, build
 
@@ -453,3 +455,19 @@ def test_no_option_takes_a_number_that_is_not_finite() -> None:
         for text in ("nan", "inf", "-inf", "1e999"):
             with pytest.raises(click.BadParameter):
                 print(name, kind.convert(text, None, None))
+
+
+def test_the_list_of_recipes_has_every_built_in_one_and_marks_those_that_are_overlays(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    code, out, _ = run(capsys, "show", "recipes")
+    assert code == 0
+    whole, overlays = (re.findall(r"^  (\S+)$", part, re.M) for part in out.split("Overlays (--overlay NAME)"))
+    files = built_in(DATA / "recipes", (".yaml",))
+    # What is laid over a recipe leaves the constitution and the seed to it.
+    partial = [
+        name for name, file in files.items() if not {"constitution", "seed"} & yaml.safe_load(file.read_text()).keys()
+    ]
+    assert overlays == partial and whole == [name for name in files if name not in partial]
+    assert "  bai22\n    What is published of the reinforcement learning of Bai et al. 2022 (arXiv 2204.05862)" in out
+    assert "#" not in out and all(len(line.strip()) > 2 for line in out.splitlines())

@@ -135,13 +135,13 @@ def test_rules_that_the_bundled_models_cannot_read_are_reported(
     path = tmp_path / "mine.yaml"
     run(capsys, "constitution", "new", path)
     code, _, err = run(capsys, "constitution", "check", path, "--recipe", "testbed")
-    assert code == 0 and err.startswith("Warning: 4 of 4 rules") and "solon testbed words" in err
+    assert code == 0 and err.startswith("Warning: 4 of 4 principles") and "solon testbed words" in err
     text = (DATA / "constitutions" / "testbed.yaml").read_text()
     path.write_text(text.replace("theft, fraud or vandalism", "THEFT or fraud", 1))
     assert run(capsys, "constitution", "check", path, "--recipe", "testbed")[2] == ""
     path.write_text(text.replace("theft, fraud or vandalism", "loud music", 1))
     _, _, err = run(capsys, "constitution", "check", path, "--recipe", "testbed")
-    assert err.startswith("Warning: 1 of 32 rules") and "revision 'taking-and-wrecking'" in err
+    assert err.startswith("Warning: 1 of 32 principles") and "revision 'taking-and-wrecking'" in err
     assert run(capsys, "constitution", "check", path, "--recipe", "real", "--set", "revision.choose_by=null")[::2] == (
         0,
         "",

@@ -45,6 +45,28 @@ def test_a_file_is_labelled_and_summarised(pairs: Path, tmp_path: Path, capsys: 
     assert code == 1 and "samples: 2 -> 3" in err and err.count("\n") == 1
 
 
+def test_the_bundled_judge_warns_where_no_prompt_is_of_its_world(
+    pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    warning = "Warning: the bundled model reads only the testbed's texts, and none of these prompts is one; "
+    row = {"prompt": "How tall is the Eiffel Tower?", "response_a": "330 metres.", "response_b": "Very."}
+    own = tmp_path / "own.jsonl"
+    own.write_text(json.dumps(row))
+    mixed = tmp_path / "mixed.jsonl"
+    mixed.write_text(f"{json.dumps(row)}\n{pairs.read_text()}")
+    real = ("--recipe", "own", "--set", "model=models/none")
+    for file, judge, warns in [
+        (own, (), True),
+        (own, ("--set", "models.feedback=[testbed:assistant, models/none]"), True),
+        (own, real, False),
+        (mixed, (), False),
+    ]:
+        # A setting that is refused ends the command before it loads the judge.
+        code, _, err = run(capsys, "label", tmp_path / "out", file, *judge, *FAST, "--set", "feedback.axes.kindness=1")
+        assert code == 1 and "Error: " in err
+        assert (warning + "name a model: --recipe own --set model=FOLDER\n" in err) == warns, (file, judge, err)
+
+
 def test_mistakes_are_reported_in_one_line(pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, message in [
         ((tmp_path / "none.jsonl",), "no such"),

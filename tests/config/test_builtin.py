@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from solon.config import builtin
-from solon.config.builtin import constitution_path, model_path, recipe_path, source_path
+from solon.config.builtin import constitution_path, default_recipe, model_path, recipe_path, source_path
 from solon.errors import ConstitutionError, InputError, ModelError, RecipeError
 
 
@@ -126,3 +126,19 @@ def test_what_is_no_path_to_a_model_is_told_with_what_to_do(data: Path, name: st
     with pytest.raises(ModelError) as refused:
         model_path(name)
     assert str(refused.value).startswith(told)
+
+
+@pytest.mark.parametrize(
+    ("models", "recipe"),
+    [
+        (("testbed:assistant",), "testbed"),
+        (("testbed:assistant", "testbed:pretrained"), "testbed"),
+        (("testbed:assistant", "models/mine"), "own"),
+        (("fetched:smollm2-135m",), "own"),
+        ((Path("models/mine"),), "own"),
+    ],
+)
+def test_the_recipe_of_a_command_without_one_is_that_for_a_model_of_one_s_own(
+    models: tuple[str | Path, ...], recipe: str
+) -> None:
+    assert default_recipe(*models) == recipe

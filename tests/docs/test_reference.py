@@ -11,7 +11,7 @@ from scripts.check_site import loaded_from_elsewhere
 from scripts.check_site import main as check_site
 from scripts.reference.commands import all_commands, commands_page
 from scripts.reference.commands_in import pages
-from scripts.reference.links import ROOT, repository_path, source_files, source_text, with_site_links
+from scripts.reference.links import FENCE, LINK, ROOT, repository_path, source_files, source_text, with_site_links
 from scripts.reference.python_api import api_page
 from scripts.reference.settings import explanation, group_of, groups, settings_page, type_name
 from scripts.reference.tables import tables_page
@@ -119,6 +119,15 @@ def test_links_lead_to_pages_of_the_site_and_code_stays() -> None:
     assert "(../source/src/a.py.md#x)" in with_site_links("[a](../../src/a.py#x)", "reference/recipe.md")
     assert with_site_links("[a](docs/log.md)", "contributing.md") == "[a](log.md)"
     assert repository_path("../src/a.py", "paper.md") == "src/a.py"
+
+
+@pytest.mark.parametrize("page", [page for page in pages() if page.parent != ROOT], ids=lambda page: page.stem)
+def test_relative_links_lead_to_files_of_a_clone(page: Path) -> None:
+    """Pages that only `make docs` writes are named by the file that it makes, not linked."""
+    name = page.relative_to(ROOT / "docs").as_posix()
+    text = page.read_text(encoding="utf-8")
+    links = [match[2] for match in LINK.finditer(FENCE.sub("", text))]
+    assert [link for link in links if not (ROOT / repository_path(link, name)).exists()] == []
 
 
 def test_a_source_page_shows_the_file() -> None:

@@ -117,7 +117,7 @@ def test_revisions_stay_and_shares_are_paired_by_prompt(effect: EditEffect, edit
 
 def test_the_cost_counts_stages_seconds_and_questions(effect: EditEffect, edited_runs: EditedRuns) -> None:
     stages = {each.stage: each for each in effect.cost.stages}
-    assert [name for name, each in stages.items() if each.state is StageState.TAKEN_OVER] == [
+    assert [name for name, each in stages.items() if each.state is StageState.REUSED] == [
         "prompts", "responses", "sl-cai", "response-pairs",
     ]  # fmt: skip
     assert stages["critique-revision"].state is StageState.ALL_ANSWERS

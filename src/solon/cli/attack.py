@@ -24,7 +24,7 @@ Examples:
   solon attack runs/demo --model rl-cai/20 --name early           a snapshot, in a folder of its own
   solon attack runs/demo --model fetched:smollm2-135m --by judge
 \b
-The prompts that the policy failed can join from the second round of a further run (solon run --reuse RUN):
+The prompts on which the policy failed can join from the second round of a further run (solon run --reuse RUN):
   rounds = 2, online.red_team = runs/demo/10-attack-rl-cai/prompts.jsonl
 """
 
@@ -82,10 +82,10 @@ class AttackOptions:
 @click.option("--show", type=click.IntRange(0), default=10, show_default=True, help="How many kept prompts to print.")
 @QUIET
 def attack(run: Path, show: int, quiet: bool, **values: object) -> None:
-    """Look for prompts that a policy fails, in rounds.
+    """Search for prompts on which a policy fails, in rounds.
 
     A model writes prompts after examples, as in red-team. The policy answers; the run's preference model or judge
-    scores the replies. Prompts that the policy fails are kept, and are the examples of later requests. They go to
+    scores the replies. Prompts on which it fails are kept, and are the examples of later requests. They go to
     prompts.jsonl, which a recipe can name as a source. The run's grader, if any, only measures. Ctrl-C saves; the same
     command continues.
     """

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 EPILOG = """\b
 Examples:
   solon axes twelve runs/mine --recipe real --base fetched:smollm2-135m
-  solon axes twelve pairs.jsonl --recipe real --base models/mine --set models.feedback=models/judge
+  solon axes twelve pairs.jsonl --base models/mine --set models.feedback=models/judge
   solon axes three runs/demo --constitution testbed --base testbed:pretrained
 """
 STRONGEST = 12
@@ -44,7 +44,7 @@ class AxesOptions:
 @click.argument("pairs", type=PATH)
 @click.option("--constitution", default="dozen-axes", show_default=True, help="The constitution that names the axes.")
 @click.option("--base", required=True, metavar="MODEL", help="The model that every preference model starts from.")
-@recipe_option("The recipe with the settings. [default: testbed for the bundled models, else real]")
+@recipe_option("The recipe with the settings. [default: testbed for the bundled models, else own]")
 @OVERLAYS
 @settings_option("One setting, e.g. preference.training.held_out=0.3.")
 @COLUMNS
@@ -60,7 +60,7 @@ def axes(out: Path, pairs: Path, **values: Any) -> None:
     """
     from solon import api
     from solon.cli.display import display_for
-    from solon.config.builtin import PREFIX, constitution_path, model_path
+    from solon.config.builtin import constitution_path, default_recipe, model_path
     from solon.config.model_spec import ModelSpec, located
     from solon.constitution.reader import load_constitution
     from solon.pipeline.labelled_pairs import GO_ON
@@ -72,14 +72,14 @@ def axes(out: Path, pairs: Path, **values: Any) -> None:
     from solon.testbed.judge_questions import judge_checker
 
     given = AxesOptions(**values)
-    name = given.recipe or ("testbed" if given.base.startswith(PREFIX) else "real")
+    name = given.recipe or default_recipe(given.base)
     chosen = api.load_recipe(name, given.overlays, (*given.settings, f"constitution={json.dumps(given.constitution)}"))
-    file = constitution_path(given.constitution)
+    file, base = constitution_path(given.constitution), model_path(given.base)
     sources = AxesSources(
         pairs,
         file,
         tuple(located(ModelSpec.parse(each or chosen.models.assistant)) for each in chosen.models.judges),
-        model_path(given.base),
+        base,
         judge_checker(chosen, load_constitution(file), GO_ON),
         columns=columns_from(given.columns) or None,
     )

@@ -34,7 +34,8 @@ Examples:
   solon chat testbed:assistant
   solon chat runs/demo:rl-cai --score runs/demo:preference-model
   solon chat runs/demo:rl-cai/20 --temperature 0                   the policy after 20 steps
-  solon chat fetched:smollm2-135m --constitution harmlessness --critic fetched:qwen2.5-coder-1.5b
+  solon chat models/mine --constitution mine.yaml --critic models/judge
+  solon chat fetched:smollm2-135m --recipe real --critic fetched:qwen2.5-coder-1.5b
   printf 'Hello?\\n/critique\\n/revise\\n' | solon chat testbed:assistant
 """
 HELP = """\
@@ -72,7 +73,7 @@ class ChatOptions:
 @click.option("--temperature", type=FiniteRange(0), help="0 is the most probable text. [default: the recipe's]")
 @click.option("--max-tokens", type=click.IntRange(1), help="Most tokens of a reply. [default: the recipe's]")
 @click.option("--seed", type=click.IntRange(0), help="The same seed gives the same replies. [default: the recipe's]")
-@recipe_option("How the model is asked. [default: the run's; testbed for the bundled models, else real]")
+@recipe_option("How the model is asked. [default: the run's; testbed for the bundled models, else own]")
 @settings_option("One setting, e.g. revision.few_shot=2.")
 @THREADS
 def chat(model: str, **values: object) -> None:
@@ -130,7 +131,7 @@ def _open(named: NamedModel, name: str, options: ChatOptions) -> ChatSession:
 def _recipe(named: NamedModel, name: str, options: ChatOptions) -> Recipe:
     """The recipe that says how models are asked, with the options as settings."""
     from solon import api
-    from solon.config.builtin import PREFIX
+    from solon.config.builtin import default_recipe
     from solon.runs.directory import RECIPE
 
     given = {
@@ -141,8 +142,7 @@ def _recipe(named: NamedModel, name: str, options: ChatOptions) -> Recipe:
     }
     settings = (*options.settings, *(f"{key}={value}" for key, value in given.items() if value is not None))
     of_run = named.run.path / RECIPE if named.run else None
-    default = "testbed" if name.startswith(PREFIX) else "real"
-    return api.load_recipe(options.recipe or of_run or default, settings=settings)
+    return api.load_recipe(options.recipe or of_run or default_recipe(name), settings=settings)
 
 
 def _scorer(name: str, recipe: Recipe) -> Score:

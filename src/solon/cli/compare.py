@@ -83,7 +83,7 @@ class CompareOptions:
 @click.option("--export", is_flag=True, help="Only write the files again that the votes are exported to.")
 @QUIET
 def compare(models: tuple[str, ...], **values: Any) -> None:
-    """Compare the replies of hidden models.
+    """Compare models in blind votes.
 
     Prints the address of a local page. A person writes each turn, or takes a prompt; two models reply, in random order,
     and the person says which reply is better. The conversation continues with it. With --judge a model or the oracle

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     epilog="""\b
 Examples:
   solon constitution check my-rules.yaml
-  solon constitution check my-rules.yaml --recipe real --set revision.choose_by=null
+  solon constitution check my-rules.yaml --recipe own
   solon constitution check harmlessness --recipe own --set feedback.form=reasoned
 """
 )
@@ -30,7 +30,7 @@ def check(file: str, recipe: str | None, settings: tuple[str, ...]) -> None:
     """Check FILE and name every fault with its line and key.
 
     With --recipe it also checks that the principles, axes and worked examples that a run needs are there, and names
-    the rules that the bundled models cannot read, if the recipe uses these models.
+    the principles that the bundled models cannot read, if the recipe uses these models.
     """
     from solon import api
 
@@ -81,7 +81,7 @@ def new(file: Path) -> None:
 
 
 def warn_of_unread_rules(recipe: Recipe) -> None:
-    """Print the rules of a recipe's constitution that its models cannot read; raises what the recipe misses in it."""
+    """Print the principles that a recipe's models cannot read; raises what the recipe misses in its constitution."""
     from solon.config.builtin import constitution_path
     from solon.constitution.reader import load_constitution
     from solon.pipeline.constitution_needs import askers, refuse_unmet_needs, unread_rules

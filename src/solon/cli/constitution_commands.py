@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     epilog="""\b
 Examples:
   solon constitution new my-rules.yaml
-  solon constitution check my-rules.yaml --recipe real --set revision.choose_by=null
+  solon constitution check my-rules.yaml --recipe own
   solon constitution diff old.yaml new.yaml --run runs/demo
 """
 )

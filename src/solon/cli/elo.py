@@ -50,7 +50,7 @@ def elo(
     """Compute Elo ratings from votes.
 
     VOTES is the folder of a comparison, its votes.sqlite, or JSON lines with mode, model_a, model_b and preferred (a, b
-    or tie). A vote that stands in them twice counts once. Ratings are the strengths of Bradley and Terry by maximum
+    or tie). A vote that stands in them twice counts once. Ratings are Bradley-Terry strengths, fitted by maximum
     likelihood; a tie is half a win for each. Intervals come from resampling whole conversations. Helpfulness and
     harmlessness are rated apart.
     """

@@ -40,7 +40,7 @@ Examples:
 @settings_option("One setting, e.g. engine.window=8192.")
 @click.option("--json", "as_json", is_flag=True, help="Everything as JSON.")
 def check(spec: str, recipe: str, settings: tuple[str, ...], as_json: bool) -> None:
-    """Reach a model, let it write and choose, and name what is missing.
+    """Send a model a completion and an A/B question, and report what it does not support.
 
     MODEL is a folder, testbed:assistant or openai:MODEL@URL. A few short questions are asked. The exit code is 1 when a
     run could not work with the model.

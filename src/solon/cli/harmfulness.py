@@ -87,14 +87,14 @@ def train(
     """
     from solon import api
     from solon.cli.display import display_for
-    from solon.config.builtin import PREFIX, model_path
+    from solon.config.builtin import default_recipe, model_path
     from solon.pipeline.standalone_harmfulness import TRAINED, RatingSources, train_harmfulness
     from solon.reporting.harmfulness_page import calibration_sentences, write_training
     from solon.runs.facts import read_facts
     from solon.runs.harmfulness_rows import HarmfulnessFacts
     from solon.sources.columns import columns_from
 
-    chosen = api.load_recipe(recipe or ("testbed" if base.startswith(PREFIX) else "own"), (), settings)
+    chosen = api.load_recipe(recipe or default_recipe(base), (), settings)
     sources = RatingSources(model_path(base), files, held_out, columns_from(columns) or None)
     with resumable("the same command"), display_for(quiet=quiet) as display:
         display.stage_started(1, TRAINED, 1)
@@ -150,15 +150,14 @@ def measure(out: Path, models: tuple[str, ...], **values: Any) -> None:
     """
     from solon import api
     from solon.cli.display import display_for
-    from solon.config.builtin import PREFIX
+    from solon.config.builtin import default_recipe
     from solon.pipeline.standalone_harmfulness import MEASURED, ToScore, models_by_name, score_harmfulness
     from solon.reporting.harmfulness_page import write_scores
     from solon.runs.facts import read_facts
     from solon.runs.harmfulness_rows import AbsoluteScoreFacts
 
     options = ScoreOptions(**values)
-    bundled = all(each.startswith(PREFIX) for each in models)
-    chosen = api.load_recipe(options.recipe or ("testbed" if bundled else "own"), (), options.settings)
+    chosen = api.load_recipe(options.recipe or default_recipe(*models), (), options.settings)
     to_score = ToScore(
         models_by_name(models),
         options.scorer,

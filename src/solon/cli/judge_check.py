@@ -10,24 +10,24 @@ import click
 
 from solon.cli.options import OVERLAYS, recipe_option, settings_option
 from solon.cli.terminal import print_line, print_table
-from solon.config.builtin import PREFIX
+from solon.config.builtin import PREFIX, default_recipe
 from solon.stats.intervals import interval, per_cent
 
 EPILOG = """\b
 Examples:
   solon judge-check testbed:assistant                                 on questions of the testbed's world
-  solon judge-check fetched:qwen2.5-coder-1.5b                        as the recipe 'real' would ask it
+  solon judge-check models/big                                        as the recipe 'own' would ask it
+  solon judge-check fetched:qwen2.5-coder-1.5b --recipe real
   solon judge-check models/big --set feedback.form=reasoned --set feedback.reasoning.max_tokens=256
   solon judge-check models/big --set constitution=mine.yaml --set feedback.few_shot=0 --set revision.few_shot=0
   solon judge-check models/big --set judge_check.limit=20 --json          a quick look, for programs
 """
 HEAD = ("Measure", "Share, %", "95 % interval", "Questions", "Chance, %")
-TESTBED, REAL = "testbed", "real"
 
 
 @click.command(epilog=EPILOG)
 @click.argument("engine", metavar="ENGINE")
-@recipe_option("The recipe: constitution, form, worked examples. [default: testbed for the bundled models, else real]")
+@recipe_option("The recipe: constitution, form, worked examples. [default: testbed for the bundled models, else own]")
 @OVERLAYS
 @settings_option("One setting, e.g. feedback.order=one.")
 @click.option("--json", "as_json", is_flag=True, help="Every figure as JSON, with 95 % intervals and counts.")
@@ -42,16 +42,17 @@ def judge_check(
     """
     from solon import api
     from solon.config.model_spec import ModelSpec, located
+    from solon.config.recipe import TESTBED_GRADER
 
     located(ModelSpec.parse(engine))  # a wrong name is reported before the recipe is read
-    chosen = api.load_recipe(recipe or (TESTBED if engine.startswith(PREFIX) else REAL), overlays, settings)
+    chosen = api.load_recipe(recipe or default_recipe(engine), overlays, settings)
     checked = api.judge_check(engine, recipe=chosen)
     facts = checked.facts()
     if as_json:
         click.echo(json.dumps({"engine": checked.engine, "recipe": checked.recipe, **facts}, indent=2))
         return
     print_judge_check(checked.engine, facts)
-    if engine.startswith(PREFIX) and chosen.measure.grader != TESTBED:
+    if engine.startswith(PREFIX) and chosen.measure.grader != TESTBED_GRADER:
         click.echo("The built-in questions are plain English; the bundled models know few of its words.")
 
 

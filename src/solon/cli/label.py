@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
 EPILOG = """\b
 Examples:
-  solon label labels pairs.jsonl --recipe testbed
-  solon label labels pairs.jsonl --recipe real --set models.feedback=models/judge --set constitution=mine.yaml
-  solon label labels pairs.csv --columns prompt=question,chosen=good,rejected=bad
-  solon label labels harmless-base.jsonl.gz --recipe real --set feedback.form=reasoned --set feedback.samples=5
-  solon label labels runs/demo/05-response-pairs/rows.parquet --set 'models.feedback=[models/one,models/two]'
+  solon label labels pairs.jsonl --recipe own --set model=models/judge
+  solon label labels pairs.jsonl --recipe own --set model=models/judge --set constitution=mine.yaml
+  solon label labels pairs.csv --recipe own --set model=models/judge --columns prompt=question,chosen=good,rejected=bad
+  solon label labels pairs.jsonl --recipe own --set 'models.feedback=[models/one,models/two]'
+  solon label labels runs/demo/05-response-pairs/rows.parquet
 """
 
 
@@ -59,21 +59,25 @@ def label(
 
     PAIRS is JSONL, CSV or Parquet. A row has `prompt` or `messages`, and the replies as response_a and response_b, or
     as hh-rlhf's chosen and rejected. OUT is a new folder, or the folder of an interrupted call. The command reads
-    `feedback`, `constitution`, `models.feedback` (or the assistant), `engine` and `seed` of the recipe. Ctrl-C saves;
-    the same command continues. `solon preference --labels OUT` trains on the labels.
+    `feedback`, `constitution`, `models.feedback` (or the assistant), `engine` and `seed` of the recipe. Without
+    --recipe, the bundled testbed model labels; it reads only the testbed's texts. Ctrl-C saves; the same command
+    continues. `solon preference --labels OUT` trains on the labels.
     """
     from solon import api
     from solon.cli.display import display_for
     from solon.pipeline.constitution_needs import unread_rules
+    from solon.pipeline.labelled_pairs import unknown_prompts
+    from solon.sources.columns import columns_from
 
+    called = columns_from(columns)
     chosen = api.load_recipe(recipe, overlays, settings)
     judges = [name or chosen.models.assistant for name in chosen.models.judges]
     for line in unread_rules(judges, api.load_constitution(chosen.constitution)):
         print_line(line, err=True)
+    for line in unknown_prompts(chosen, pairs, called):
+        print_line(line, err=True)
     from solon.reporting.label_page import write
-    from solon.sources.columns import columns_from
 
-    called = columns_from(columns)
     with resumable("the same command"), display_for(quiet=quiet) as display:
         done = api.label(pairs, out=out, recipe=chosen, columns=called, display=display, on=on)
     from solon.runs.facts import FeedbackFacts, read_facts

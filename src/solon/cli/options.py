@@ -48,11 +48,18 @@ def _finite(number: float, param: click.Parameter | None, ctx: click.Context | N
 
 RUN = click.argument("run", type=PATH)
 OVERLAYS = click.option(
-    "--overlay", "overlays", multiple=True, metavar="FILE", help="Settings that replace the recipe's; may be repeated."
+    "--overlay",
+    "overlays",
+    multiple=True,
+    metavar="NAME_OR_FILE",
+    help="Settings that replace the recipe's: a YAML file, or a name from `solon show recipes`; may be repeated.",
 )
 QUIET = click.option("--quiet", "-q", is_flag=True, help="Show no progress, only the result.")
 COLUMNS = click.option(
-    "--columns", multiple=True, metavar="NAME=COLUMN", help="What files call columns: prompt=question,chosen=good."
+    "--columns",
+    multiple=True,
+    metavar="NAME=COLUMN",
+    help="Column names in your files, e.g. prompt=question,chosen=good.",
 )
 THREADS = click.option("--threads", type=click.IntRange(min=1), help="Threads of torch. [default: all cores]")
 

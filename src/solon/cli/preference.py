@@ -61,13 +61,13 @@ def preference(
     """
     from solon import api
     from solon.cli.display import display_for
-    from solon.config.builtin import PREFIX
+    from solon.config.builtin import default_recipe
     from solon.runs.facts import PreferenceFacts, read_facts
     from solon.sources.columns import columns_from
 
     if columns:
         settings = (*settings, f"preference.columns={json.dumps(columns_from(columns))}")
-    chosen = api.load_recipe(recipe or ("testbed" if base.startswith(PREFIX) else "own"), (), settings)
+    chosen = api.load_recipe(recipe or default_recipe(base), (), settings)
     with resumable("the same command"), display_for(quiet=quiet) as display:
         done = api.train_preference_model(labels, base, out, human=human, recipe=chosen, display=display)
     facts = read_facts(PreferenceFacts, done.facts, str(done.path))

@@ -23,7 +23,7 @@ Examples:
 @click.option("--out", "folder", type=NEW_FOLDER, default="runs/reproduction", show_default=True,
               help="The folder for runs, measurements and figures.")  # fmt: skip
 @click.option("--size", type=click.Choice(["small", "full"]), default="full", show_default=True,
-              help="The recipe testbed as it is, or about a third of it.")  # fmt: skip
+              help="About a third of the recipe testbed, or the recipe as it is.")  # fmt: skip
 @settings_option("One setting, for all runs.")
 @click.option("--judges", type=PATH, metavar="FOLDER", help="Results of real models, from benchmarks/judges.py.")
 @click.option("--plan", "show_plan", is_flag=True, help="Print the runs and what they reuse, and stop.")

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from solon.cli.options import OVERLAYS, settings_option
-from solon.cli.terminal import plain, print_prompt
+from solon.cli.terminal import plain, print_line, print_prompt
 
 if TYPE_CHECKING:
     from solon.constitution.constitution import Constitution
     from solon.conversation import Conversation, Prompt
 
 KINDS = ("reply", "critique", "revision", "comparison", "reasoning", "red-team")
+OVERLAY = "An overlay: "
+"""How the comment at the top of a built-in overlay begins."""
 MEASURING = ("about-reply", "against-baseline")
 """What a judge is asked to measure models, by questions that are not the constitution's."""
 CONSTITUTION = click.option(
@@ -29,6 +33,7 @@ CONSTITUTION = click.option(
 @click.group(
     epilog="""\b
 Examples:
+  solon show recipes
   solon show recipe testbed
   solon show constitution harmlessness
   solon show prompt comparison --constitution harmlessness
@@ -54,6 +59,41 @@ def recipe(name: str, overlays: tuple[str, ...], settings: tuple[str, ...]) -> N
     from solon.config.loading import dump_recipe, load_recipe
 
     click.echo(dump_recipe(load_recipe(name, overlays, settings)), nl=False)
+
+
+@show.command(
+    epilog="""\b
+Examples:
+  solon show recipes
+"""
+)
+def recipes() -> None:
+    """List the built-in recipes and overlays.
+
+    A recipe has the settings of a whole run, for --recipe. An overlay has a few settings that replace those of a
+    recipe, for --overlay.
+    """
+    from solon.config.builtin import DATA, built_in
+
+    notes = {name: _first_sentence(file) for name, file in built_in(DATA / "recipes", (".yaml",)).items()}
+    overlays = {name: note.removeprefix(OVERLAY) for name, note in notes.items() if note.startswith(OVERLAY)}
+    whole = {name: note for name, note in notes.items() if name not in overlays}
+    for head, described in (("Recipes (--recipe NAME)", whole), ("Overlays (--overlay NAME)", overlays)):
+        print_line(head)
+        for name, note in described.items():
+            print_line(f"  {name}")
+            print_line(f"    {note[:1].upper()}{note[1:]}")
+
+
+def _first_sentence(file: Path) -> str:
+    """The first sentence of the comment at the top of a file, before any line with a command."""
+    lines = []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("# ") or line.startswith("#  "):
+            break
+        lines.append(line.removeprefix("# "))
+    # "et al. 2022" ends no sentence.
+    return re.split(r"(?<! al)\.(?= |$)", " ".join(lines))[0].rstrip(":")
 
 
 @show.command(

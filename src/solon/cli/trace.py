@@ -84,7 +84,7 @@ def _print_stage(record: StageRecord) -> None:
         ("run seed", "" if record.seed is None else str(record.seed)),
         *reads,
         ("made on", "; ".join(record.made_on)),
-        ("taken over from", record.adopted_from or ""),
+        ("reused from", record.adopted_from or ""),
     ]
     _print_facts(known, indent=5)
 

@@ -116,6 +116,11 @@ def built_in_recipe(name: str | Path) -> bool:
     return recipe_path(name).parent == DATA / "recipes"
 
 
+def default_recipe(*models: object) -> str:
+    """The recipe for a command that is given models and no recipe: `testbed` if all are bundled, else `own`."""
+    return "testbed" if all(str(model).startswith(PREFIX) for model in models) else "own"
+
+
 def ablation_path(name: str | Path) -> Path:
     """The YAML file of an ablation; raises RecipeError when there is none of that name."""
     return _resolve(name, DATA / "ablations", (".yaml",), "ablation", RecipeError, prefix="")

@@ -1,8 +1,8 @@
 """What a recipe needs of a constitution: principles that it names, worked examples, and axes.
 
 Every stage checks its own needs when it starts. Here all of them are checked beforehand and together, so that the
-author of a constitution sees every error before anything is loaded. The warnings about rules that the bundled models
-cannot read are here, since no stage knows the testbed.
+author of a constitution sees every error before anything is loaded. The warnings about principles that the bundled
+models cannot read are here, since no stage knows the testbed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from solon.feedback.comparisons import axes_of, few_shot_variants, helpful_axes_
 
 @dataclass(frozen=True, slots=True)
 class ConstitutionCheck:
-    """The constitution in a file, every fault of it, and warnings about rules that the models cannot read.
+    """The constitution in a file, every fault of it, and warnings about principles that models cannot read.
 
     `constitution` is None for a file with a fault of its own.
     """
@@ -98,7 +98,7 @@ def askers(recipe: Recipe) -> tuple[str | None, ...]:
 
 
 def unread_rules(models: Sequence[str | None], constitution: Constitution) -> list[str]:
-    """Warnings about rules that the bundled models cannot read, where one of them is among the `models` by name."""
+    """Warnings about principles that bundled models cannot read, where one of them is among the `models` by name."""
     if not any(name and name.startswith(PREFIX) for name in models):
         return []
     if constitution.hash == load_constitution(constitution_path("testbed")).hash:
@@ -117,6 +117,6 @@ def unread_rules(models: Sequence[str | None], constitution: Constitution) -> li
         return []
     total = len(constitution.revision) + len(constitution.preference)
     return [
-        f"Warning: {len(unread)} of {total} rules are in words that the bundled models cannot read, and may do "
+        f"Warning: {len(unread)} of {total} principles are in words that the bundled models cannot read, and may do "
         f"nothing there: {', '.join(unread)}. What they read is listed by: solon testbed words"
     ]

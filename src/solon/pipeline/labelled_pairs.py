@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from solon.config.builtin import constitution_path
+from solon.config.builtin import PREFIX, constitution_path
 from solon.config.model_spec import ModelSpec, located
 from solon.config.ray_cluster import RayCluster
 from solon.config.recipe import Recipe
@@ -28,6 +28,7 @@ from solon.runs.progress import Display
 from solon.runs.rows import LabelRow
 from solon.sources.pair_files import PairFile, read_pairs
 from solon.testbed.judge_questions import judge_checker
+from solon.testbed.oracle import Oracle
 
 GO_ON = "the same with judge_check.weak_judge=accept (solon label --accept-weak-judge)"
 
@@ -122,6 +123,23 @@ def label_pairs(
         read: PairFile = read_pairs(file, columns)
     right, asked = agreement(done.rows(LabelRow), read)
     return LabelledPairs(done, read.skipped, right, asked)
+
+
+def unknown_prompts(recipe: Recipe, pairs: Path, columns: Mapping[str, str] | None) -> list[str]:
+    """A warning where a bundled model is a judge and no prompt of the file is about a topic of the testbed.
+
+    The labels of such a judge mean nothing for other texts. Raises what `read_pairs` raises.
+    """
+    judges = (name or recipe.models.assistant for name in recipe.models.judges)
+    if not any(name.startswith(PREFIX) for name in judges):
+        return []
+    oracle = Oracle()
+    if any(oracle.knows(each.prompt) for each in read_pairs(pairs, columns).pairs):
+        return []
+    return [
+        "Warning: the bundled model reads only the testbed's texts, and none of these prompts is one; name a model: "
+        "--recipe own --set model=FOLDER"
+    ]
 
 
 @contextmanager

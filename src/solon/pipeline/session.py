@@ -3,10 +3,10 @@
 A session is the `Work` that a stage is given (`solon.stages.stage`). A stage is begun under a key made of its settings,
 the engine's (all but those that `solon.engines.rounding` names), the hashes of all that it reads and the versions of
 its code; it is never done twice under one key and never mixed under two. What a session reads must stay as it is: a
-model folder that is edited under way is refused. A run that reuses another takes over what the other did under the same
-key, and every question goes through the store of answers, so that none is asked twice. Of several processes the main
-one does a stage while the rest wait, or, where it trains, help. The testbed comes in here: its oracle is the grader,
-and the judge check gets its questions.
+model folder that is edited under way is refused. A run that reuses another gets what the other did under the
+same key, and every question goes through the store of answers, so that none is asked twice. Of several processes the
+main one does a stage while the rest wait, or, where it trains, help. The testbed comes in here: its oracle is the
+grader, and the judge check gets its questions.
 """
 
 from __future__ import annotations

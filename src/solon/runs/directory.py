@@ -12,7 +12,7 @@
 A stage folder stores the key that the stage began with: its settings and the hashes of its inputs. Another key is
 refused, with the names of the settings that differ, so results of different settings are never mixed (promise P4). A
 recipe or constitution that was edited in the folder is refused too, and nothing is written through a link. A run that
-reuses earlier runs takes over their finished stages with the same key, and their answers to the same questions.
+reuses earlier runs gets their finished stages with the same key, and their answers to the same questions.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class RunDirectory:
     recipe: Recipe
     constitution: Constitution
     reuses: tuple[Path, ...] = ()
-    """The folders of earlier runs; this run takes over their stages and answers where the keys are the same."""
+    """The folders of earlier runs; this run reuses their stages and answers where the keys are the same."""
     changed: tuple[str, ...] = field(default=(), compare=False, repr=False)
     """Settings that were edited in recipe.yaml since the run was created, old and new."""
     original_constitution: str | None = field(default=None, compare=False, repr=False)
@@ -86,7 +86,7 @@ class RunDirectory:
     ) -> RunDirectory:
         """Start a run, or open an existing one with the same recipe and constitution.
 
-        `reuse` names earlier runs to take over from; for an existing run it must name the same ones. A recipe that
+        `reuse` names earlier runs to reuse; for an existing run it must name the same ones. A recipe that
         differs in settings of `DECIDABLE` alone counts as the same: a weak judge that is accepted stays accepted, and
         servers are asked as the newer recipe says.
 
@@ -192,7 +192,7 @@ class RunDirectory:
         """Copy a stage that a reused run finished with the same key into this run; None when there is none.
 
         Its files are linked where the file system allows it, or else copied, and appear all at once. A stage that this
-        run has begun is not taken over. Raises RunError when a file is damaged.
+        run has begun is not replaced. Raises RunError when a file is damaged.
         """
         folder = self.path / f"{number:02d}-{name}"
         wanted = plain(key, str(folder))

@@ -1,7 +1,7 @@
 """What the new run cost against a run from nothing, from the manifests and the stores of answers.
 
-A stage that was taken over cost nothing. Every other stage cost the seconds that its manifest has. A run from nothing
-is the old run: the seconds of its manifests, where a stage that it took over itself has the seconds of the run that
+A stage that was reused cost nothing. Every other stage cost the seconds that its manifest has. A run from nothing
+is the old run: the seconds of its manifests, where a stage that it reused itself has the seconds of the run that
 made it. Times are those of the machines at that time; another load changes them, and questions do not depend on it.
 """
 
@@ -18,7 +18,7 @@ from solon.runs.response_cache import Usage, recorded_usage
 class StageState(StrEnum):
     """How the new run came by a stage."""
 
-    TAKEN_OVER = "taken over"
+    REUSED = "reused"
     ALL_ANSWERS = "all answers reused"
     SOME_ANSWERS = "some answers reused"
     ANEW = "done anew"
@@ -33,7 +33,7 @@ class StageCost:
     state: StageState
     seconds_from_nothing: float
     seconds: float
-    """0 for a stage that was taken over."""
+    """0 for a stage that was reused."""
     questions: int
     """Answers of models that the stage is made of."""
     asked: int
@@ -50,7 +50,7 @@ class EditCost:
     share: float | None
     """The share of the time that a run from nothing takes; None where no time is recorded."""
     taken_over: int
-    """How many stages were taken over."""
+    """How many stages were reused."""
     questions: int
     asked: int
     remarks: tuple[str, ...]
@@ -66,7 +66,7 @@ def edit_cost(runs: ComparedRuns) -> EditCost:
         seconds_from_nothing=from_nothing,
         seconds=seconds,
         share=seconds / from_nothing if from_nothing > 0 else None,
-        taken_over=sum(each.state is StageState.TAKEN_OVER for each in stages),
+        taken_over=sum(each.state is StageState.REUSED for each in stages),
         questions=sum(each.questions for each in stages),
         asked=sum(each.asked for each in stages),
         remarks=tuple(_remarks(runs, before)),
@@ -84,7 +84,7 @@ def _stage_cost(
     return StageCost(
         stage=name,
         number=new.number,
-        state=StageState.TAKEN_OVER if taken else _state(questions, asked),
+        state=StageState.REUSED if taken else _state(questions, asked),
         seconds_from_nothing=old.seconds,
         seconds=0.0 if taken else new.seconds,
         questions=questions,

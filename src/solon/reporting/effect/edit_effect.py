@@ -180,6 +180,6 @@ def cost_sentence(cost: EditCost) -> str:
     )
     questions = f" and asked {cost.asked:,} of {cost.questions:,} questions" if cost.questions else ""
     return (
-        f"The new run took {duration(cost.seconds)}{share}: it took over {cost.taken_over} of {len(cost.stages)} "
+        f"The new run took {duration(cost.seconds)}{share}: it reused {cost.taken_over} of {len(cost.stages)} "
         f"stages{questions}."
     )
