@@ -16,11 +16,13 @@ from tests.runs.descriptors import opened_in
 from solon.config.builtin import constitution_path
 from solon.config.loading import load_recipe
 from solon.config.recipe import Recipe, Settings
+from solon.engines.engine_place import ThisProcess
 from solon.errors import StageError
 from solon.pipeline.session import Session, finished
 from solon.runs import Artefact, RunDirectory, StageFolder
 from solon.runs.processes import SingleProcess
 from solon.runs.progress import Silent
+from solon.stages.plan import PROMPTS, built_in
 from solon.stages.stage import Kind, Stage, StageDependencies, Work
 
 
@@ -131,3 +133,21 @@ def test_a_helping_process_computes_no_key(tmp_path: Path, kind: Kind, told: str
         stage.readers.clear()
         assert helping.do(stage).hash == published.hash
     assert stage.readers == [] and len(stage.alive) == ran
+
+
+class Refusing(ThisProcess):
+    """Opens no engine."""
+
+    def open(self, *given: object) -> Any:
+        """See `EnginePlace`."""
+        raise AssertionError("a model is loaded")
+
+
+def test_a_finished_stage_of_prompts_is_known_without_loading_the_assistant(tmp_path: Path) -> None:
+    settings = ["prompts.limit_red_team=2", "prompts.limit_helpful=2", "measure.limit=2"]
+    recipe = load_recipe("testbed", settings=settings)
+    run = RunDirectory.create(tmp_path / "run", recipe, constitution_path("testbed"))
+    with run.lock():
+        made = Session(run, Heard()).do(built_in(PROMPTS))
+        resumed = Session(run, Heard(), place=Refusing())
+        assert resumed.do(built_in(PROMPTS)).hash == made.hash

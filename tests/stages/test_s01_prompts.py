@@ -114,7 +114,7 @@ def test_missing_empty_and_torn_files_have_one_clear_line_each(tmp_path):
     torn.write_bytes(gzip.compress(b'{"prompt": "a"}\n' * 1000)[:-9])
     with pytest.raises(InputError, match="not a whole gzip file"):
         read_prompts(torn)
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="this is a folder"):
         read_prompts(tmp_path)
 
 

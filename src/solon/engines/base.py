@@ -130,6 +130,15 @@ class TokenCounting(Protocol):
         ...
 
 
+class TokenBudget(TokenCounting, Protocol):
+    """Says how much of a model's window prompts take, without its weights; every engine does too."""
+
+    window: int
+    """See `Engine.window`."""
+    choosing: Choosing
+    """See `Engine.choosing`."""
+
+
 @runtime_checkable
 class Countable(Protocol):
     """An engine whose way of counting can be sent to another process."""
@@ -182,7 +191,7 @@ class Remote(Protocol):
         ...
 
 
-def count_many(engine: Engine, prompts: Sequence[Prompt]) -> list[int]:
+def count_many(engine: TokenCounting, prompts: Sequence[Prompt]) -> list[int]:
     """Tokens of each rendered prompt, in order, counted together where the engine can; raises as `count_tokens`."""
     if isinstance(engine, CountsTogether):
         return engine.count_many(prompts)

@@ -19,7 +19,7 @@ from solon.config.plugins import ENGINES, load_registered
 from solon.config.recipe import EngineSettings, Precision
 from solon.config.served_model import OPENAI, ServedModel
 from solon.digest import digest, digest_model
-from solon.engines.base import Engine, Metered, Remote
+from solon.engines.base import Engine, Metered, Remote, TokenBudget
 from solon.errors import ModelError
 from solon.http.request_flow import RequestFlow
 from solon.http.spending import Ledger
@@ -63,6 +63,18 @@ def open_engine(
     RecipeError for a plug-in that cannot be loaded, and what the plug-in raises.
     """
     return joined(_opener(spec.scheme).open(spec, settings or EngineSettings()), flow, ledger)
+
+
+def folder_budget(spec: ModelSpec, settings: EngineSettings) -> TokenBudget | None:
+    """What counts tokens as the engine of a model does, without its weights; None where only the engine can.
+
+    Raises ModelError as `open_engine` does for a folder without a model.
+    """
+    if _OPENERS.get(spec.scheme) is not _Folder:
+        return None
+    from solon.engines.local.folder_budget import FolderBudget
+
+    return FolderBudget(model_path(str(spec)), settings)
 
 
 def joined(engine: Engine, flow: RequestFlow | None, ledger: Ledger | None = None) -> Engine:

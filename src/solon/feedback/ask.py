@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from solon.config.recipe import SamplingParams
 from solon.conversation import Conversation, Prompt, Role, Turn
-from solon.engines.base import Completion, Engine, Finish, count_many
+from solon.engines.base import Completion, Engine, Finish, TokenCounting, count_many
 from solon.prompts import reply
 
 TOO_LONG = Completion("", Finish.LENGTH)
@@ -43,6 +43,6 @@ def fit_window(engine: Engine, prompts: Sequence[Prompt], tokens: int) -> list[b
     return [count + tokens <= engine.window for count in count_many(engine, prompts)]
 
 
-def bare_tokens(engine: Engine) -> int:
+def bare_tokens(engine: TokenCounting) -> int:
     """The tokens of `STUB` when it is asked by itself."""
     return engine.count_tokens(reply(STUB))

@@ -17,7 +17,7 @@ from solon import prompts
 from solon.config.recipe import SamplingParams
 from solon.conversation import LABELS, Prompt, Role, Turn
 from solon.digest import seed_for
-from solon.engines.base import Choosing, Completion, Continuation, Engine, Finish
+from solon.engines.base import Choosing, Completion, Continuation, Engine, Finish, TokenBudget
 from solon.errors import StageError
 from solon.feedback.ask import ask, fit_window
 from solon.feedback.comparisons import ShownOrder, UndecidedReason
@@ -67,7 +67,7 @@ class Votes(NamedTuple):
     votes: int
 
 
-def letter_tokens(engine: Engine) -> int:
+def letter_tokens(engine: TokenBudget) -> int:
     """Tokens that an answer needs in the window."""
     return 1 if engine.choosing is Choosing.LOGPROBS else VOTE_TOKENS
 

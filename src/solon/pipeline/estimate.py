@@ -26,7 +26,7 @@ from solon.config.served_model import OPENAI
 from solon.constitution.constitution import Constitution
 from solon.conversation import Prompt
 from solon.digest import digest
-from solon.engines.base import Completion, Engine, count_many
+from solon.engines.base import Completion, Engine, TokenBudget, count_many
 from solon.engines.recording import RecordedQuestion, RecordingEngine
 from solon.pipeline.absent_models import StandIn, planned_speed
 from solon.pipeline.cost import Calls, CostInputs, Learning, Seen, Speed, calls_of, learning_of
@@ -219,6 +219,10 @@ class _FewPrompts(Session):
         self.speeds[spec] = (
             planned_speed(recorder.name, self.recipe) if planned else speed_of(recorder.engine, self._batch)
         )
+
+    def token_budget(self, model: ModelSpec) -> TokenBudget:
+        """See `Session.token_budget`; the model is needed anyway."""
+        return self.engine(model)
 
     def model(self, name: str | None) -> ModelSpec:
         """See `Session.model`; a model that is not here keeps its name."""

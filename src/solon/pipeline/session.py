@@ -24,10 +24,10 @@ from solon.constitution.constitution import Constitution
 from solon.conversation import Conversation
 from solon.digest import Stamp, digest_source, stamp_of
 from solon.engines import rounding
-from solon.engines.base import Engine
+from solon.engines.base import Engine, TokenBudget
 from solon.engines.cached import CachedEngine
 from solon.engines.engine_place import EnginePlace, ThisProcess
-from solon.engines.registry import identity_of, joined
+from solon.engines.registry import folder_budget, identity_of, joined
 from solon.engines.rounding import keyed, made_with, rounding_summary
 from solon.errors import RunError
 from solon.evals import judge_check
@@ -181,7 +181,7 @@ class Session:
     def _help(self, number: int, stage: Stage) -> Artefact:
         """The artefact of a stage that the main process does, with this one's help where it trains.
 
-        Only the main process needs the stage's key, for which it hashes models and loads the assistant.
+        Only the main process needs the stage's key, for which it hashes models and counts tokens.
         """
         self._loaded = None  # only the main process asks models
         if self.processes.broadcast("") == _BEGUN:
@@ -296,8 +296,14 @@ class Session:
         """Tokens of the assistant's window that each kind of prompt has to leave free."""
         if self._reserved is None:
             file = self.run.path / "constitution.yaml"
-            self._reserved = reserved_tokens(self.recipe, self.constitution, self.engine(self.assistant), file)
+            self._reserved = reserved_tokens(self.recipe, self.constitution, self.token_budget(self.assistant), file)
         return self._reserved
+
+    def token_budget(self, model: ModelSpec) -> TokenBudget:
+        """What counts tokens as a model does; the model itself only where it is loaded or nothing else can."""
+        loaded = self._loaded is not None and self._loaded[0] == model
+        found = None if loaded else folder_budget(model, self.recipe.engine)
+        return found or self.engine(model)
 
     def critic_check(self) -> CheckCritic | None:
         """What measures critic and reviser; None where a grader will know what revisions did."""

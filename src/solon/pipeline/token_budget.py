@@ -18,7 +18,7 @@ from solon.config.recipe import Recipe
 from solon.constitution.constitution import Constitution
 from solon.constitution.reader import place_of
 from solon.conversation import Conversation, Prompt, Role, Turn
-from solon.engines.base import Engine
+from solon.engines.base import TokenBudget
 from solon.errors import ConstitutionError, RecipeError, SolonError
 from solon.feedback.ask import bare_tokens
 from solon.runs.rows import PromptKind
@@ -29,7 +29,7 @@ SLACK = 8
 
 
 def reserved_tokens(
-    recipe: Recipe, constitution: Constitution, engine: Engine, file: Path | None = None
+    recipe: Recipe, constitution: Constitution, engine: TokenBudget, file: Path | None = None
 ) -> Mapping[PromptKind, int]:
     """Tokens that a prompt has to leave free in the window, by its kind, in the tokens of `engine`.
 
@@ -47,7 +47,7 @@ def reserved_tokens(
     return most
 
 
-def _window_error(constitution: Constitution, engine: Engine, needed: int, file: Path | None) -> SolonError:
+def _window_error(constitution: Constitution, engine: TokenBudget, needed: int, file: Path | None) -> SolonError:
     """The error when not even an empty prompt fits: one text of the constitution is too long, or all together are."""
     sizes = {where: engine.count_tokens(_asked(text)) - bare_tokens(engine) for where, text in _texts(constitution)}
     where = max(sizes, key=lambda each: sizes[each])

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 from solon.constitution.constitution import Constitution
 from solon.conversation import Role
-from solon.engines.base import Engine
+from solon.engines.base import TokenBudget
 from solon.runs.rows import PromptKind
 
-Overhead = Callable[[Constitution, Engine], int]
+Overhead = Callable[[Constitution, TokenBudget], int]
 """The most tokens that a question holds on top of its prompt: worked examples, the longest principle, and the texts of
 models at their limits, but not the answer. Raises RecipeError when the constitution is missing something."""
 
@@ -71,7 +71,7 @@ class QuestionKind:
     """Tokens of an answer."""
     overhead: Overhead | None = None
     """None where the prompt by itself is the question."""
-    options: Callable[[Engine], int] | None = None
+    options: Callable[[TokenBudget], int] | None = None
     """Tokens of the options that are read after the question, where the model chooses and writes nothing."""
     drawn: DrawnPrompts | None = None
     own_share: float = 1.0
@@ -88,7 +88,7 @@ class QuestionKind:
         tokens = self.per_prompt * sum(size.tokens for size in of_kinds)
         return Asked(self.per_prompt * sum(size.count for size in of_kinds), tokens, tokens)
 
-    def tokens(self, constitution: Constitution, engine: Engine) -> int:
+    def tokens(self, constitution: Constitution, engine: TokenBudget) -> int:
         """Tokens to keep free in the window of `engine` for such a question and its answer, the prompt not counted."""
         answer = max(self.max_tokens, self.options(engine) if self.options is not None else 0)
         return answer + (self.overhead(constitution, engine) if self.overhead is not None else 0)

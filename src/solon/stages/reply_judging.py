@@ -16,7 +16,7 @@ from solon.config.model_spec import ModelSpec
 from solon.config.recipe import JUDGE_GRADER, Recipe
 from solon.constitution.constitution import Constitution
 from solon.conversation import Role
-from solon.engines.base import Engine, count_many
+from solon.engines.base import TokenBudget, count_many
 from solon.evals.judged_answers import COMPARISONS, JUDGEMENTS, JudgeInputs
 from solon.evals.reply_questions import ReplyQuestion, ReplyQuestions, read_reply_questions
 from solon.feedback.ask import STUB, bare_tokens
@@ -89,7 +89,7 @@ def questions_to_judge(recipe: Recipe) -> Iterator[QuestionKind]:
             yield QuestionKind(question, what, Role.ANSWER, judge, (kind,), ORDERS * number, 0, beyond, letter_tokens)
 
 
-def _beyond(question: str, asked: ReplyQuestions, most: int, _: Constitution, engine: Engine) -> int:
+def _beyond(question: str, asked: ReplyQuestions, most: int, _: Constitution, engine: TokenBudget) -> int:
     """The most tokens that a question holds beyond its prompt: its words, and one reply or two of at most `most`."""
     if question == YES_OR_NO:
         about = [each for of_kind in asked.questions.values() for each in of_kind]
@@ -99,7 +99,7 @@ def _beyond(question: str, asked: ReplyQuestions, most: int, _: Constitution, en
     return longest + 2 * most - bare_tokens(engine)
 
 
-def question_tokens(question: ReplyQuestion, engine: Engine) -> int:
+def question_tokens(question: ReplyQuestion, engine: TokenBudget) -> int:
     """The tokens of a question about an empty reply to a stub of a prompt."""
     asked = prompts.about_reply_or_reference(STUB, "", question.text, question.options, question.reference)
     return max(count_many(engine, asked))

@@ -32,7 +32,7 @@ from solon.constitution.constitution import (
     worked_critiques,
 )
 from solon.conversation import Role
-from solon.engines.base import Engine, count_many
+from solon.engines.base import Engine, TokenBudget, count_many
 from solon.errors import RunError, StageError
 from solon.evals.judge_check.critic import CheckCritic
 from solon.feedback.ask import STUB, bare_tokens
@@ -334,7 +334,7 @@ def _models(recipe: Recipe) -> tuple[str, str]:
     return critic, models.reviser or critic
 
 
-def _beyond_prompt(recipe: Recipe, constitution: Constitution, engine: Engine) -> Mapping[Role, int]:
+def _beyond_prompt(recipe: Recipe, constitution: Constitution, engine: TokenBudget) -> Mapping[Role, int]:
     """What a question holds at most beyond its prompt: examples, the longest principle, a reply and a critique."""
     settings = recipe.revision
     examples = worked_critiques(settings, constitution)

@@ -26,7 +26,7 @@ from solon import prompts
 from solon.config.recipe import FeedbackForm, FeedbackSettings, OptionOrder, Recipe
 from solon.constitution.constitution import Constitution
 from solon.conversation import Role
-from solon.engines.base import Engine, count_many
+from solon.engines.base import Engine, TokenBudget, count_many
 from solon.errors import StageError
 from solon.evals.judge_check.as_judge import JudgeSetup, prompts_of
 from solon.evals.judge_check.judge import CheckJudge
@@ -252,7 +252,7 @@ class AiFeedback(Stage):
         return Again(found.changed, tuple(_with_judge_check(edit, found.counts)))
 
 
-def _beyond_prompt(recipe: Recipe, constitution: Constitution, engine: Engine) -> Mapping[Role, int]:
+def _beyond_prompt(recipe: Recipe, constitution: Constitution, engine: TokenBudget) -> Mapping[Role, int]:
     """What a question holds at most beyond its prompt: examples, the longest principle, two replies, a reasoning."""
     replies = 2 * recipe.pairs.sampling.max_tokens - bare_tokens(engine)
     variants = few_shot_variants(recipe.feedback, constitution, recipe.seed)

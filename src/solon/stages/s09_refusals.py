@@ -22,7 +22,7 @@ from solon.config.recipe import JUDGE_GRADER, Recipe, RefusalSettings
 from solon.constitution.constitution import Constitution
 from solon.conversation import Conversation, Role
 from solon.digest import seed_for
-from solon.engines.base import Completion, Engine, Finish
+from solon.engines.base import Completion, Engine, Finish, TokenBudget
 from solon.evals.judged_answers import JUDGEMENTS, JudgeInputs
 from solon.evals.refusal_measures import by_rules, refusal_figures, reply_key, rules_and_judge, with_repeats
 from solon.evals.refusal_questions import read_refusal_questions
@@ -242,6 +242,6 @@ class Refusals(Stage):
         return Again(again > 0, tuple(counts))
 
 
-def _beyond_prompt(asked: Sequence[ReplyQuestion], most: int, _: Constitution, engine: Engine) -> int:
+def _beyond_prompt(asked: Sequence[ReplyQuestion], most: int, _: Constitution, engine: TokenBudget) -> int:
     """The most tokens that a question holds beyond its prompt: its words, and a reply of at most `most`."""
     return max(question_tokens(each, engine) for each in asked) + most - bare_tokens(engine)

@@ -71,7 +71,7 @@ class LocalEngine:
         self.choosing = Choosing.LOGPROBS
         self.model = model
         self.tokenizer = tokenizer
-        self.window = window_of(model, tokenizer, settings.window)
+        self.window = window_of(model.config, tokenizer, settings.window)
         self.dtype = str(model.dtype).removeprefix("torch.")
         self.tokens = PromptTokenizer.of(tokenizer, settings)
         self.rendering = self.tokens.rendering
@@ -202,9 +202,9 @@ def _fingerprint(model: Any) -> object:
     return tuple((weight.data_ptr(), 0 if weight.is_inference() else weight._version) for weight in model.parameters())
 
 
-def window_of(model: Any, tokenizer: Any, wanted: int | None) -> int:
+def window_of(config: Any, tokenizer: Any, wanted: int | None) -> int:
     """The most tokens in a row; raises ModelError when `wanted` exceeds the model's own limit."""
-    config = model.config.get_text_config(decoder=True)
+    config = config.get_text_config(decoder=True)
     limit = window_in(config)
     if limit is None:
         # Tokenizers without a limit of their own report a huge number.
