@@ -42,7 +42,7 @@ def is_settled(run: RunDirectory) -> bool:
 def settle(run: RunDirectory, read: Mapping[Path, Stamp]) -> None:
     """Note that the run was found finished just now, if it is; raises RunError when the disk refuses.
 
-    `read` are the files and folders that the check read, as they were then (`solon.pipeline.order.advance`).
+    `read` are the files and folders that the check read, as they were then (`solon.pipeline.run_stages.run_stages`).
     """
     if _finished(run):
         known = {"fingerprint": _fingerprint(run, read), "read": [str(path) for path in read]}
