@@ -62,7 +62,9 @@ def test_the_helpful_assistant_fails_and_what_it_fails_trains_a_further_round(
     for name in ("prompts", "sl-cai", "response-pairs", "ai-feedback", "preference-model", "rl-cai"):
         assert stages[name].manifest.adopted_from, f"{name} is the first round's"
     joined = {row.row_id for row in stages["online-prompts"].rows(PromptRow)}
-    assert len(joined) == facts.kept
+    read = stages["online-prompts"].facts["red_team"]
+    # A prompt that is among the helpful ones too joins neither side.
+    assert read["lines"] == facts.kept and len(joined) == read["kept"] == facts.kept - sum(read["overlaps"].values())
     assert not joined & {row.row_id for row in stages["response-pairs"].rows(PairRow)}
     assert joined <= {row.row_id for row in stages["response-pairs-2"].rows(PairRow)}
     assert stages["rl-cai-2"].facts["prompts"]["red_team"] == stages["rl-cai"].facts["prompts"]["red_team"] + len(
