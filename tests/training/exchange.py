@@ -37,6 +37,7 @@ class Weighed:
 
     weight: nn.Parameter
     width: int = 1
+    pass_cost: int = 0
 
     def size(self, rows: Sequence[Point]) -> float:
         return float(len(rows))
