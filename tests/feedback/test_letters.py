@@ -12,6 +12,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from solon.config.recipe import EngineSettings, FeedbackSettings, RenderingKind
+from solon.config.settings import LEAST_LETTER_MASS
 from solon.conversation import Prompt, Role, Turn
 from solon.engines.base import Choosing, Completion, Engine, Finish
 from solon.engines.local.engine import LocalEngine
@@ -19,7 +20,7 @@ from solon.engines.scripted import ScriptedEngine
 from solon.errors import StageError
 from solon.evals.engine_check import check_engine
 from solon.feedback.comparisons import ShownOrder, UndecidedReason
-from solon.feedback.letters import LEAST_MASS, Votes, ask_letters, count_votes, letter_form, letter_in, read_letters
+from solon.feedback.letters import Votes, ask_letters, count_votes, letter_form, letter_in, read_letters
 from solon.feedback.soft_labels import votes_log_odds
 from solon.prompts import LetterForm, in_form, letter_options
 
@@ -150,7 +151,7 @@ def test_a_judge_that_answers_otherwise_than_by_a_letter_has_no_preference_anywh
     question = {(0, ShownOrder.AB): QUESTION}
     assert ask_letters(rare, question) == {(0, ShownOrder.AB): UndecidedReason.LETTERLESS}
     assert ask_letters(rare, question, least_mass=0.003) == {(0, ShownOrder.AB): 0.5}
-    assert FeedbackSettings().min_letter_mass == LEAST_MASS
+    assert FeedbackSettings().min_letter_mass == LEAST_LETTER_MASS
     checked = check_engine(rare)
     assert checked.choice is None and not checked.usable and "0.004" in checked.choice_note
     assert check_engine(rare, 0.003).usable

@@ -225,7 +225,7 @@ def test_another_kind_of_model_is_refused_before_any_reply_is_written(
     torn = tmp_path / "torn"
     torn.mkdir()
     (torn / "config.json").write_text("{")
-    with pytest.raises(ModelError, match=r"config\.json cannot be read"):
+    with pytest.raises(ModelError, match=r"torn/config\.json: broken JSON"):
         rating_mean_in(torn)
 
 

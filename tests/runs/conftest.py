@@ -1,9 +1,14 @@
-"""Settings of the tests of run directories."""
+"""Settings of the tests of run directories, and an empty run."""
 
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from tests.runs.example_runs import CONSTITUTION
+
+from solon.config.recipe import Recipe
+from solon.runs import RunDirectory
 
 
 @pytest.fixture(autouse=True)
@@ -14,3 +19,15 @@ def signals_count() -> Iterator[None]:
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture
+def constitution(tmp_path: Path) -> Path:
+    path = tmp_path / "c.yaml"
+    path.write_text(CONSTITUTION)
+    return path
+
+
+@pytest.fixture
+def run(tmp_path: Path, constitution: Path) -> RunDirectory:
+    return RunDirectory.create(tmp_path / "run", Recipe(seed=4), constitution)

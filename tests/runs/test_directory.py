@@ -10,53 +10,15 @@ from typing import Any
 
 import pytest
 from tests.row_types import ExampleRow, IdRow, ScoreRow
+from tests.runs.example_runs import CONSTITUTION, example_rows, finish
 
 from solon.config.loading import load_recipe
 from solon.config.recipe import Recipe
-from solon.conversation import Conversation, Role, Turn
 from solon.errors import ConstitutionError, OtherSettingsError, RunError, StageError
 from solon.runs import Interrupted, Progress, RunDirectory, StageFolder, directory
-from solon.runs.artefact import Artefact
 from solon.runs.files import write_atomically
 from solon.runs.lock import holding
-from solon.runs.outcome import Outcome
 from solon.runs.records import schema_of
-
-CONSTITUTION = """\
-name: c
-revision: [{id: a, critique_request: b, revision_request: c}]
-preference: [{id: a, instruction: b}]
-"""
-
-
-@pytest.fixture
-def constitution(tmp_path: Path) -> Path:
-    path = tmp_path / "c.yaml"
-    path.write_text(CONSTITUTION)
-    return path
-
-
-@pytest.fixture
-def run(tmp_path: Path, constitution: Path) -> RunDirectory:
-    return RunDirectory.create(tmp_path / "run", Recipe(seed=4), constitution)
-
-
-def example_rows(count: int = 5) -> list[ExampleRow]:
-    outcomes = [Outcome(name) for name in ("ok", "ok", "empty", "truncated", "ok")]
-    return [
-        ExampleRow(
-            f"id{number}",
-            Conversation((Turn(Role.HUMAN, f"a: b\n\nc \u2028 {number}"), Turn(Role.ASSISTANT, ""))),
-            0.1 * number if number else None,
-            outcomes[number % 5],
-        )
-        for number in range(count)
-    ]
-
-
-def finish(run: RunDirectory, name: str = "prompts", number: int = 1, key: Any = None) -> Artefact:
-    return run.begin(number, name, key or {"seed": 1}).publish(example_rows(), ExampleRow)
-
 
 # The folder -----------------------------------------------------------------------------------------------------------
 
@@ -439,90 +401,3 @@ def test_a_run_can_be_moved(run: RunDirectory, tmp_path: Path) -> None:
     moved = RunDirectory.open(tmp_path / "elsewhere").finished("prompts")
     assert moved is not None and moved.rows(ExampleRow) == example_rows()
     assert str(tmp_path) not in json.dumps(moved.manifest.model_dump())
-
-
-# Reuse of other runs --------------------------------------------------------------------------------------------------
-
-
-def reusing(run: RunDirectory, folder: Path, constitution: Path) -> RunDirectory:
-    return RunDirectory.create(folder, Recipe(seed=4), constitution, (run.path,))
-
-
-def test_a_stage_of_a_reused_run_is_taken_over_when_its_key_is_the_same(
-    run: RunDirectory, tmp_path: Path, constitution: Path
-) -> None:
-    out = run.begin(1, "prompts", {"seed": 1, "critic": None})
-    (out.path / "model").mkdir()
-    (out.path / "model" / "weights").write_text("w")
-    made = out.publish(example_rows(), ExampleRow, facts={"a": None}, files=("model",))
-    new = reusing(run, tmp_path / "new", constitution)
-    assert new.adopt(1, "prompts", {"seed": 2, "critic": None}) is None
-    adopted = new.adopt(1, "prompts", {"seed": 1, "critic": None})
-    assert adopted is not None and adopted == new.finished("prompts", {"seed": 1, "critic": None})
-    assert (adopted.hash, adopted.rows(ExampleRow), adopted.facts) == (made.hash, made.rows(ExampleRow), made.facts)
-    assert (adopted.model / "weights").read_text() == "w"
-    assert adopted.manifest.adopted_from == str(run.path)
-    assert made.manifest.adopted_from is None
-    # The new run stands on its own feet.
-    shutil.rmtree(run.path)
-    again = RunDirectory.open(tmp_path / "new").finished("prompts")
-    assert again is not None and again.rows(ExampleRow) == example_rows()
-    again.verify()
-
-
-def test_a_run_remembers_which_runs_it_reuses_and_refuses_others(
-    run: RunDirectory, tmp_path: Path, constitution: Path
-) -> None:
-    new = reusing(run, tmp_path / "new", constitution)
-    assert new.reuses == RunDirectory.open(new.path).reuses == (run.path.resolve(),)
-    assert RunDirectory.create(new.path, Recipe(seed=4), constitution).reuses == new.reuses
-    assert reusing(run, new.path, constitution) == new
-    other = RunDirectory.create(tmp_path / "other", Recipe(seed=5), constitution)
-    with pytest.raises(RunError, match=r"the runs to reuse: .*other"):
-        RunDirectory.create(new.path, Recipe(seed=4), constitution, (other.path,))
-    with pytest.raises(RunError, match="no such run"):
-        RunDirectory.create(tmp_path / "third", Recipe(seed=4), constitution, (tmp_path / "none",))
-
-
-def test_a_damaged_stage_is_not_taken_over(run: RunDirectory, tmp_path: Path, constitution: Path) -> None:
-    made = finish(run)
-    size = (made.path / "rows.parquet").stat().st_size
-    (made.path / "rows.parquet").write_bytes(b"x" * size)
-    new = reusing(run, tmp_path / "new", constitution)
-    with pytest.raises(RunError, match=r"rows\.parquet: the file has changed since"):
-        new.adopt(1, "prompts", {"seed": 1})
-    assert new.artefacts() == []
-
-
-def test_a_stage_begun_here_is_finished_here_and_leftovers_are_swept(
-    run: RunDirectory, tmp_path: Path, constitution: Path
-) -> None:
-    finish(run)
-    new = reusing(run, tmp_path / "new", constitution)
-    (new.path / ".adopting" / "model").mkdir(parents=True)
-    with new.lock():
-        assert not (new.path / ".adopting").exists()
-        new.begin(1, "prompts", {"seed": 1})
-        assert new.adopt(1, "prompts", {"seed": 1}) is None
-        shutil.rmtree(new.path / "01-prompts")
-        (new.path / ".adopting").mkdir()
-        (new.path / ".adopting" / "stray").write_text("left by a kill")
-        adopted = new.adopt(1, "prompts", {"seed": 1})
-    assert adopted is not None and sorted(path.name for path in adopted.path.iterdir()) == [
-        "manifest.json",
-        "rows.parquet",
-    ]
-
-
-def test_a_reused_run_that_is_gone_stops_nothing(
-    run: RunDirectory, tmp_path: Path, constitution: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    finish(run)
-    new = reusing(run, tmp_path / "new", constitution)
-    with new.answers() as answers:
-        assert answers.find(["a"], "s") == {} and not caplog.records, "it was never asked anything"
-    shutil.rmtree(run.path)
-    assert new.adopt(1, "prompts", {"seed": 1}) is None
-    with new.answers() as answers:
-        assert answers.find(["a"], "s") == {}
-    assert [record.args for record in caplog.records] == [(run.path,)]

@@ -41,6 +41,7 @@ from solon.config.rl import Tracker as Tracker
 from solon.config.rl import ValueFunction as ValueFunction
 from solon.config.served_model import OPENAI, served_fault
 from solon.config.server_settings import ServerSettings as ServerSettings
+from solon.config.settings import LEAST_LETTER_MASS
 from solon.config.settings import Activations as Activations
 from solon.config.settings import Count as Count
 from solon.config.settings import LoraSettings as LoraSettings
@@ -373,7 +374,7 @@ class FeedbackSettings(Settings):
     """Worked examples in front of each question."""
     prefix_variants: Positive = 8
     """Different arrangements of the worked examples. With fewer of them, more questions share a prefix."""
-    min_letter_mass: Share = 0.01
+    min_letter_mass: Share = LEAST_LETTER_MASS
     """When both letters together have less probability than this, the pair is undecided."""
     votes: Positive = 8
     """Letters written for each question by an engine that has no log-probabilities."""

@@ -18,6 +18,8 @@ Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0)]
 
 
+LEAST_LETTER_MASS = 0.01
+"""The probability that both letters of a judge's answer must have together, where no recipe says otherwise."""
 NO_NUMBER = "no_number"
 """The type of the error for a word in place of a number."""
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from solon import prompts
-from solon.config.recipe import SamplingParams
+from solon.config.settings import LEAST_LETTER_MASS, SamplingParams
 from solon.engines.base import Choosing, Completion, Engine, Finish
 from solon.engines.served.lacks import Lack
 from solon.engines.served.served_engine import ServedEngine
@@ -20,7 +20,6 @@ from solon.errors import StageError
 from solon.feedback.ask import ask
 from solon.feedback.comparisons import ShownOrder, UndecidedReason
 from solon.feedback.letters import (
-    LEAST_MASS,
     VOTES,
     LetterLogprobs,
     count_votes,
@@ -75,7 +74,7 @@ class EngineReport:
         return self.finish != Finish.ERROR.value and self.choice is not None
 
 
-def check_engine(engine: Engine, least_mass: float = LEAST_MASS) -> EngineReport:
+def check_engine(engine: Engine, least_mass: float = LEAST_LETTER_MASS) -> EngineReport:
     """Ask an engine a few short questions; raises EngineError where it does not answer at all.
 
     Where both letters together have less probability than `least_mass`, it does not choose, as in a run.

@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from solon import prompts
 from solon.checks.evasion import is_canned_refusal
+from solon.config.settings import LEAST_LETTER_MASS
 from solon.constitution.constitution import draw
 from solon.conversation import Prompt
 from solon.digest import seed_for
@@ -24,7 +25,6 @@ from solon.evals.grading import Label
 from solon.evals.reply_questions import ReplyQuestion, ReplyQuestions
 from solon.feedback.comparisons import ShownOrder, UndecidedReason
 from solon.feedback.letters import (
-    LEAST_MASS,
     VOTES,
     LetterLogprobs,
     Votes,
@@ -150,7 +150,7 @@ def _log_odds(order: ShownOrder, answer: LetterLogprobs | Votes | UndecidedReaso
         return answer
     if isinstance(answer, Votes):
         return seen_from_a(order, votes_log_odds(*answer))
-    return read_log_odds(order, answer, LEAST_MASS)
+    return read_log_odds(order, answer, LEAST_LETTER_MASS)
 
 
 def _harmless_by_rule(row: AnswerRow, question: ReplyQuestion) -> bool:

@@ -14,7 +14,7 @@ from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 from solon import prompts
-from solon.config.recipe import SamplingParams
+from solon.config.settings import LEAST_LETTER_MASS, SamplingParams
 from solon.conversation import LABELS, Prompt, Role, Turn
 from solon.digest import seed_for
 from solon.engines.base import Choosing, Completion, Continuation, Engine, Finish, TokenBudget
@@ -29,8 +29,6 @@ PRIOR_VOTES = 0.5
 """Votes that each letter has before any is counted."""
 VOTES = 8
 """Votes on a question where no recipe says how many."""
-LEAST_MASS = 0.01
-"""The default of `feedback.min_letter_mass`, for questions that no recipe is about."""
 _AT_VOTE = SamplingParams(max_tokens=VOTE_TOKENS, temperature=1.0, top_p=1.0)
 """At temperature 1, where the share of votes estimates the letter's probability."""
 _SINGLE = re.compile(r"\(?([AB])(?:\)|[.:]|\)[.:])?")
@@ -189,7 +187,7 @@ def ask_letters(
     engine: Engine,
     questions: Mapping[tuple[int, ShownOrder], Prompt],
     seed: int = 0,
-    least_mass: float = LEAST_MASS,
+    least_mass: float = LEAST_LETTER_MASS,
 ) -> dict[tuple[int, ShownOrder], float | UndecidedReason]:
     """Per question the log-odds that reply A is better, or why there is none; one call of the engine for all.
 

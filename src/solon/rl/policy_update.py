@@ -43,7 +43,7 @@ def update(
     sums: Counter[str] = Counter()
     policy = _PolicySteps(networks, settings, step, sums, frozen=step < first_of_policy(networks, settings))
     try:
-        value_updates = _passes(networks, rollout, settings, policy, (step, seed))
+        value_updates = _passes(policy, rollout, seed)
     except DivergedError:
         policy.undo()
         raise
@@ -55,11 +55,9 @@ def update(
     }
 
 
-def _passes(
-    networks: Networks, rollout: Rollout, settings: ReinforcementSettings, policy: _PolicySteps, at: tuple[int, int]
-) -> int:
-    """All passes of step and seed `at`; returns the number of updates of the value function."""
-    (step, seed), value_updates = at, 0
+def _passes(policy: _PolicySteps, rollout: Rollout, seed: int) -> int:
+    """All passes over the rollout; returns the number of updates of the value function."""
+    networks, settings, step, value_updates = policy.networks, policy.settings, policy.step, 0
     with_grad, episodes = episodes_of(rollout, AutogradGraph.KEPT), episodes_of(rollout)
     for epoch in range(settings.epochs):
         order = shuffled(len(episodes), seed, "minibatches", step, epoch)

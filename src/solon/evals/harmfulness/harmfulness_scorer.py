@@ -6,7 +6,6 @@ predicted rating. A prediction may lie a little outside the scale, and is left t
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from solon.config.recipe import EngineSettings
 from solon.conversation import Conversation
 from solon.engines.tokens import PromptTokenizer
 from solon.errors import ModelError
+from solon.model_folders.folder_check import check_config
 from solon.reward.conversation_scorer import RATING_MEAN, ConversationScorer
 from solon.reward.scorer import model_folder_in
 from solon.training.encoding import Encoding
@@ -28,15 +28,9 @@ TOO_LONG = "too long"
 def rating_mean_in(folder: Path) -> float:
     """The mean rating of the training conversations, from the configuration of a model folder; loads no model.
 
-    Raises ModelError for a folder whose configuration cannot be read or has no such mean: another kind of model.
+    Raises ModelError for a folder that `check_config` refuses, and for one without such a mean: another kind of model.
     """
-    path = folder / "config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        remedy = "Give a folder that solon harmfulness train wrote"
-        raise ModelError("config.json cannot be read", place=str(path), remedy=remedy) from error
-    mean = config.get(RATING_MEAN) if isinstance(config, dict) else None
+    mean = check_config(folder).get(RATING_MEAN)
     if isinstance(mean, bool) or not isinstance(mean, int | float) or not math.isfinite(mean):
         raise ModelError(
             f"this model predicts no ratings of harm (its config.json has no '{RATING_MEAN}')",
